@@ -1,0 +1,250 @@
+//! Everything that Tufline stores, and the only place where an object's path is made.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use tufline_tuf::{RoleName, Sha256};
+
+/// The bucket (or folder) that an object lives in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Bucket {
+    /// What devices read: metadata and blobs.
+    Repository,
+    /// What the stages know: drafts, manifests, receipts.
+    Ledger,
+}
+
+/// The version of an upload: S3's version id, or a fingerprint of a file's state in the embedded form.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct VersionId(pub String);
+
+impl fmt::Display for VersionId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for VersionId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, formatter)
+    }
+}
+
+/// The name of one stored object.
+///
+/// *Invariant*: every object but [`Key::Timestamp`] and the pointers ([`Key::is_pointer`]) is written at most once.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Key {
+    /// `metadata/timestamp.json`: the pointer that devices follow. Replacing it is the publication.
+    Timestamp,
+    /// `metadata/<version>.<role>.json`: root, snapshot, targets and delegated roles.
+    Metadata {
+        /// The role.
+        role: RoleName,
+        /// The document's version; for a snapshot the generation.
+        version: u64,
+    },
+    /// `blobs/<sha256>`: the bytes of a target.
+    Blob(Sha256),
+    /// `incoming/<sha256 of the name>/<upload version>`: a copy that is being hashed.
+    Incoming(UploadKey),
+    /// `generations/<generation, 20 digits>.json`: a [`tufline_tuf::Manifest`].
+    Manifest(u64),
+    /// `drafts/<sha256>.json`: an unsigned role document.
+    Draft(Sha256),
+    /// `hashed/<sha256 of the name>/<upload version>.json`: what hash found in an upload.
+    Hashed(UploadKey),
+    /// `rejected/<sha256 of the name>/<upload version>.json`: why an upload was refused.
+    Rejected(UploadKey),
+    /// `refused/<generation, 20 digits>.json`: why the gate refused a generation.
+    Refused(u64),
+    /// `held/<sha256>.json`: removals that wait for an operator.
+    Held(Sha256),
+    /// `announced.json`: up to which generation events were sent.
+    Announced,
+    /// `root-intent.json`: the root that an operator is about to publish.
+    RootIntent,
+    /// `removals-accepted.json`: until when an operator accepts removals of any number.
+    RemovalsAccepted,
+}
+
+/// One version of one upload, as it stands in object paths: any name, whatever its characters, becomes a digest.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UploadKey {
+    name: Sha256,
+    version: VersionId,
+}
+
+impl UploadKey {
+    /// The key of version `version` of the upload `name`.
+    #[must_use]
+    pub fn new(name: &str, version: &VersionId) -> Self {
+        Self { name: Sha256::of(name.as_bytes()), version: version.clone() }
+    }
+}
+
+impl fmt::Display for UploadKey {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}/{}", self.name, self.version)
+    }
+}
+
+/// A folder whose keys can be listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Folder {
+    /// All [`Key::Manifest`], oldest first.
+    Manifests,
+    /// All [`Key::Rejected`].
+    Rejected,
+    /// All [`Key::Refused`], oldest first.
+    Refused,
+    /// All [`Key::Held`].
+    Held,
+}
+
+impl Folder {
+    /// The bucket of the folder.
+    #[must_use]
+    pub fn bucket(self) -> Bucket {
+        Bucket::Ledger
+    }
+
+    /// The path that all keys of the folder begin with, ending in `/`.
+    #[must_use]
+    pub fn prefix(self) -> &'static str {
+        match self {
+            Self::Manifests => "generations/",
+            Self::Rejected => "rejected/",
+            Self::Refused => "refused/",
+            Self::Held => "held/",
+        }
+    }
+}
+
+impl Key {
+    /// The current root version's key.
+    #[must_use]
+    pub fn root(version: u64) -> Self {
+        Self::Metadata { role: RoleName::root(), version }
+    }
+
+    /// The snapshot of a generation.
+    #[must_use]
+    pub fn snapshot(generation: u64) -> Self {
+        Self::Metadata { role: RoleName::snapshot(), version: generation }
+    }
+
+    /// The bucket that holds the object.
+    #[must_use]
+    pub fn bucket(&self) -> Bucket {
+        match self {
+            Self::Timestamp | Self::Metadata { .. } | Self::Blob(_) | Self::Incoming(_) => Bucket::Repository,
+            _ => Bucket::Ledger,
+        }
+    }
+
+    /// Whether the object may be replaced, by compare-and-swap only.
+    #[must_use]
+    pub fn is_pointer(&self) -> bool {
+        matches!(self, Self::Timestamp | Self::Announced | Self::RootIntent | Self::RemovalsAccepted)
+    }
+
+    /// The object's path in its bucket.
+    #[must_use]
+    pub fn path(&self) -> String {
+        match self {
+            Self::Timestamp => "metadata/timestamp.json".into(),
+            Self::Metadata { role, version } => format!("metadata/{version}.{role}.json"),
+            Self::Blob(sha256) => format!("blobs/{sha256}"),
+            Self::Incoming(upload) => format!("incoming/{upload}"),
+            Self::Manifest(generation) => format!("generations/{generation:020}.json"),
+            Self::Draft(sha256) => format!("drafts/{sha256}.json"),
+            Self::Hashed(upload) => format!("hashed/{upload}.json"),
+            Self::Rejected(upload) => format!("rejected/{upload}.json"),
+            Self::Refused(generation) => format!("refused/{generation:020}.json"),
+            Self::Held(sha256) => format!("held/{sha256}.json"),
+            Self::Announced => "announced.json".into(),
+            Self::RootIntent => "root-intent.json".into(),
+            Self::RemovalsAccepted => "removals-accepted.json".into(),
+        }
+    }
+
+    /// Reads back a path that [`Key::path`] made, of a key in a [`Folder`] or in `metadata/`; `None` for any other.
+    #[must_use]
+    pub fn parse(path: &str) -> Option<Self> {
+        let (folder, rest) = path.split_once('/')?;
+        let key = match folder {
+            "metadata" if rest == "timestamp.json" => Self::Timestamp,
+            "metadata" => {
+                let (version, role) = rest.strip_suffix(".json")?.split_once('.')?;
+                Self::Metadata { role: role.parse().ok()?, version: version.parse().ok()? }
+            }
+            "blobs" => Self::Blob(rest.parse().ok()?),
+            "generations" => Self::Manifest(rest.strip_suffix(".json")?.parse().ok()?),
+            "refused" => Self::Refused(rest.strip_suffix(".json")?.parse().ok()?),
+            "held" => Self::Held(rest.strip_suffix(".json")?.parse().ok()?),
+            "rejected" => {
+                let (name, version) = rest.strip_suffix(".json")?.split_once('/')?;
+                Self::Rejected(UploadKey { name: name.parse().ok()?, version: VersionId(version.into()) })
+            }
+            _ => return None,
+        };
+        // Only the one spelling that `path` makes: "01" or "+1" must not become a second name of an object.
+        (key.path() == path).then_some(key)
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.path())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_read_back() {
+        let digest = Sha256::of(b"a");
+        let upload = UploadKey::new("a/b", &VersionId("v.1".into()));
+        for key in [
+            Key::Timestamp,
+            Key::root(1),
+            Key::snapshot(u64::MAX),
+            Key::Metadata { role: "0a".parse().unwrap(), version: 12 },
+            Key::Blob(digest),
+            Key::Manifest(7),
+            Key::Refused(7),
+            Key::Held(digest),
+            Key::Rejected(upload),
+        ] {
+            assert_eq!(Key::parse(&key.path()), Some(key));
+        }
+    }
+
+    #[test]
+    fn an_object_has_one_spelling() {
+        for path in [
+            "metadata/01.root.json",
+            "metadata/+1.root.json",
+            "metadata/1.ROOT.json",
+            "metadata/../1.root.json",
+            "metadata/1.root.json/",
+            "generations/1.json",
+            "blobs/A",
+            "other/x",
+            "timestamp.json",
+            "",
+        ] {
+            assert_eq!(Key::parse(path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn manifests_sort_by_generation() {
+        assert!(Key::Manifest(9).path() < Key::Manifest(10).path());
+        assert!(Key::Manifest(u64::MAX - 1).path() < Key::Manifest(u64::MAX).path());
+    }
+}

@@ -1,0 +1,20 @@
+//! The ports that Tufline's stages use, and in-memory ones that fail, delay or lose a reply on demand.
+//!
+//! *Invariant*: an object's path is made in [`Key`] and nowhere else; what is written is a [`Document`].
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+mod document;
+mod event;
+mod key;
+mod message;
+mod port;
+
+pub use document::Document;
+pub use event::{EVENT_SOURCE, Event, LARGEST_DETAIL, PublishedTarget, RejectedUpload};
+pub use key::{Bucket, Folder, Key, UploadKey, VersionId};
+pub use message::{Change, Hint, LARGEST_MESSAGE, Letter, MESSAGE_FORMAT, Message, NotMessage, Queue};
+pub use port::{
+    Blob, Blobs, Clock, Events, Head, Listed, OnlineRole, PastVersion, Queues, Result, Signer, Source, Store,
+    StoreError, Stored, Tag, Upload, Uploads, Waiting, Written,
+};

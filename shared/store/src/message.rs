@@ -1,0 +1,259 @@
+//! Messages between the stages. A message is a hint: it names things to look at and carries no facts.
+
+use serde::{Deserialize, Serialize};
+use tufline_tuf::{RoleName, TargetName, json};
+
+use crate::key::VersionId;
+
+/// The format of messages that this code writes.
+pub const MESSAGE_FORMAT: u32 = 1;
+
+/// SQS takes messages of up to 1 MiB; staying at 200 kB keeps 30 of them within the 6 MB of one Lambda invocation
+/// (<https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>).
+pub const LARGEST_MESSAGE: usize = 200_000;
+
+/// The queues.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Queue {
+    /// To hash.
+    Uploads,
+    /// To rebuild.
+    Changes,
+    /// To sign (FIFO, one group).
+    Sign,
+    /// To publish (FIFO, one group).
+    Publish,
+}
+
+impl Queue {
+    /// All queues, in the order of the pipeline.
+    pub const ALL: [Self; 4] = [Self::Uploads, Self::Changes, Self::Sign, Self::Publish];
+
+    /// The queue's plain name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Uploads => "uploads",
+            Self::Changes => "changes",
+            Self::Sign => "sign",
+            Self::Publish => "publish",
+        }
+    }
+
+    /// Whether the queue keeps order and lets one message at a time through (SQS FIFO).
+    #[must_use]
+    pub fn is_fifo(self) -> bool {
+        matches!(self, Self::Sign | Self::Publish)
+    }
+}
+
+/// A message between stages.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Message {
+    /// Look at these uploads (to hash). S3's own events say the same in their own form.
+    Uploads(Vec<Hint>),
+    /// Fold these changes into the next generation (to rebuild).
+    Changes(Vec<Change>),
+    /// Something may wait to be signed.
+    Sign,
+    /// Something may wait to be published.
+    Publish,
+}
+
+/// A name among the uploads to look at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hint {
+    /// The key after the prefix; any string.
+    pub name: String,
+    /// Whether the hint comes from a removal.
+    #[serde(default)]
+    pub removed: bool,
+    /// The version that the hint is about, where known. Only to answer for it if it is not current any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<VersionId>,
+}
+
+/// A change for rebuild to check and to fold in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Change {
+    /// This version of the upload is, or was, current.
+    Set {
+        /// The target.
+        name: TargetName,
+        /// The upload's version.
+        version: VersionId,
+    },
+    /// The upload is, or was, gone.
+    Remove {
+        /// The target.
+        name: TargetName,
+        /// The delete marker; `None` where no version was left.
+        marker: Option<VersionId>,
+    },
+    /// The gate refused these targets' new content: take back what is published, and look at their uploads anew.
+    Revert {
+        /// The targets.
+        names: Vec<TargetName>,
+    },
+    /// Draft a new version of this role, if this version of it is still the newest.
+    Renew {
+        /// A role of the targets family, or `snapshot`.
+        role: RoleName,
+        /// The version that expires soon or was refused; for the snapshot, its generation.
+        version: u64,
+    },
+}
+
+/// A message that a queue gave up on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Letter {
+    /// The message as it was sent.
+    pub body: String,
+    /// The handle by which the queue removes it.
+    pub receipt: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Envelope {
+    format: u32,
+    #[serde(flatten)]
+    message: MessageBody,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum MessageBody {
+    Message(Message),
+}
+
+/// A message that this code cannot read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("not a Tufline message: {0}")]
+pub struct NotMessage(String);
+
+impl Message {
+    /// The queue that this message goes to.
+    #[must_use]
+    pub fn queue(&self) -> Queue {
+        match self {
+            Self::Uploads(_) => Queue::Uploads,
+            Self::Changes(_) => Queue::Changes,
+            Self::Sign => Queue::Sign,
+            Self::Publish => Queue::Publish,
+        }
+    }
+
+    /// The message's body: JSON with its format version.
+    ///
+    /// # Errors
+    /// Never for messages of this type.
+    pub fn to_body(&self) -> Result<String, serde_json::Error> {
+        let envelope = Envelope { format: MESSAGE_FORMAT, message: MessageBody::Message(self.clone()) };
+        json::to_vec(&envelope).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// Reads a body.
+    ///
+    /// # Errors
+    /// [`NotMessage`] for what isn't one, or is of a newer format.
+    pub fn from_body(body: &str) -> Result<Self, NotMessage> {
+        let envelope: Envelope = serde_json::from_str(body).map_err(|error| NotMessage(error.to_string()))?;
+        if envelope.format > MESSAGE_FORMAT {
+            return Err(NotMessage(format!(
+                "its format is {}, this code reads up to {MESSAGE_FORMAT}",
+                envelope.format
+            )));
+        }
+        let MessageBody::Message(message) = envelope.message;
+        Ok(message)
+    }
+
+    /// `changes` in as many messages as [`LARGEST_MESSAGE`] demands.
+    #[must_use]
+    pub fn changes(changes: Vec<Change>) -> Vec<Self> {
+        split(changes).into_iter().map(Self::Changes).collect()
+    }
+
+    /// `hints` in as many messages as [`LARGEST_MESSAGE`] demands.
+    #[must_use]
+    pub fn uploads(hints: Vec<Hint>) -> Vec<Self> {
+        split(hints).into_iter().map(Self::Uploads).collect()
+    }
+}
+
+/// Cuts `items` so that each part stays below [`LARGEST_MESSAGE`] as JSON.
+fn split<T: Serialize>(items: Vec<T>) -> Vec<Vec<T>> {
+    let mut parts: Vec<Vec<T>> = Vec::new();
+    let mut room = 0;
+    for item in items {
+        let size = json::to_vec(&item).map_or(LARGEST_MESSAGE, |bytes| bytes.len() + 1);
+        match parts.last_mut() {
+            Some(part) if size <= room => {
+                room -= size;
+                part.push(item);
+            }
+            _ => {
+                room = (LARGEST_MESSAGE - 100).saturating_sub(size);
+                parts.push(vec![item]);
+            }
+        }
+    }
+    parts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_are_read_back() {
+        let name: TargetName = "a/b".parse().unwrap();
+        let version = VersionId("v1".into());
+        for message in [
+            Message::Uploads(vec![Hint { name: "x y".into(), removed: true, version: None }]),
+            Message::Changes(vec![
+                Change::Set { name: name.clone(), version: version.clone() },
+                Change::Remove { name: name.clone(), marker: Some(version) },
+                Change::Revert { names: vec![name] },
+                Change::Renew { role: RoleName::snapshot(), version: 3 },
+            ]),
+            Message::Sign,
+            Message::Publish,
+        ] {
+            let body = message.to_body().unwrap();
+            assert_eq!(Message::from_body(&body), Ok(message), "{body}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_message_is_refused() {
+        for body in
+            ["", "{}", "[]", r#"{"format":1}"#, r#"{"format":99,"message":"sign"}"#, r#"{"format":1,"message":"x"}"#]
+        {
+            assert!(Message::from_body(body).is_err(), "{body}");
+        }
+        let bad_name = r#"{"format":1,"message":{"changes":[{"set":{"name":"../x","version":"1"}}]}}"#;
+        assert!(Message::from_body(bad_name).is_err(), "names are checked on the way in");
+    }
+
+    #[test]
+    fn long_lists_are_split_and_nothing_is_lost() {
+        let names: Vec<TargetName> = (0..5000).map(|number| format!("{:0>200}", number).parse().unwrap()).collect();
+        let changes = names.iter().map(|name| Change::Set { name: name.clone(), version: VersionId("v".repeat(40)) });
+        let messages = Message::changes(changes.collect());
+        assert!(messages.len() > 1);
+        let mut found = Vec::new();
+        for message in messages {
+            assert!(message.to_body().unwrap().len() <= LARGEST_MESSAGE);
+            let Message::Changes(part) = message else { panic!() };
+            found.extend(part.into_iter().map(|change| match change {
+                Change::Set { name, .. } => name,
+                _ => panic!(),
+            }));
+        }
+        assert_eq!(found, names);
+    }
+}

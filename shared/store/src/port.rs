@@ -1,0 +1,232 @@
+//! The ports: all that the stages ask of the world, as few and as small as they need.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tough::schema::key::Key as PublicKey;
+use tufline_tuf::{Sha256, Time};
+
+use crate::document::Document;
+use crate::event::Event;
+use crate::key::{Folder, Key, VersionId};
+use crate::message::{Letter, Message, Queue};
+
+/// Why a request to the world failed. All of these are worth another try later; none says anything about the data.
+#[derive(Debug, thiserror::Error)]
+#[error("{action} {place}: {why}")]
+pub struct StoreError {
+    /// What was tried, as a verb: `read`, `create`, `copy`, `send to`.
+    pub action: &'static str,
+    /// On what: a path, a queue, a key.
+    pub place: String,
+    /// What the other side said, in one line.
+    pub why: String,
+}
+
+impl StoreError {
+    /// An error with what was tried, on what, and why it failed.
+    pub fn new(action: &'static str, place: impl ToString, why: impl ToString) -> Self {
+        Self { action, place: place.to_string(), why: why.to_string().replace('\n', " ") }
+    }
+}
+
+/// What a port answers.
+pub type Result<T> = std::result::Result<T, StoreError>;
+
+/// What a conditional write came to. Not an error: losing a race is normal, and the caller must say what it means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use = "a lost race must be handled"]
+pub enum Written {
+    /// Stored.
+    Done,
+    /// Someone else was first, perhaps an earlier try of the same caller. What is stored now is theirs.
+    Lost,
+}
+
+/// An object's state when it was read; [`Store::replace`] succeeds only while it still holds (S3: the `ETag`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tag(pub String);
+
+/// A stored object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    /// Its bytes.
+    pub bytes: Bytes,
+    /// Its state, for [`Store::replace`].
+    pub tag: Tag,
+    /// When it was stored, by the store's own clock (S3: `Last-Modified`, whole seconds).
+    pub modified: Time,
+}
+
+/// The repository and the ledger: small objects, strongly consistent (S3 user guide, "Amazon S3 data consistency model").
+#[async_trait]
+pub trait Store: Send + Sync {
+    /// `None` where nothing is stored at `key`.
+    async fn get(&self, key: &Key) -> Result<Option<Stored>>;
+    /// Whether something is stored at `key`, without reading it.
+    async fn exists(&self, key: &Key) -> Result<bool>;
+    /// Stores `document` unless something is there already (S3: `If-None-Match: *`).
+    ///
+    /// [`Written::Lost`] may also mean that an earlier try of this very call was applied and its reply lost.
+    async fn create(&self, document: &Document) -> Result<Written>;
+    /// Stores `document` in place of the object whose state is `expected` (S3: `If-Match`).
+    async fn replace(&self, document: &Document, expected: &Tag) -> Result<Written>;
+    /// Up to `limit` keys of `folder` in the order of their paths, beginning after `after`.
+    async fn list(&self, folder: Folder, after: Option<&Key>, limit: usize) -> Result<Vec<Key>>;
+}
+
+/// One version of an upload, as a HEAD request shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Upload {
+    /// The key after the prefix: a target name, if it keeps the policy.
+    pub name: String,
+    /// Its version; `None` where the bucket keeps no versions.
+    pub version: Option<VersionId>,
+    /// In bytes.
+    pub length: u64,
+    /// The raw custom metadata (`x-amz-meta-tuf-custom`, or the side file's text), if any.
+    pub custom: Option<String>,
+    /// The SHA-256 of the whole object, where the uploader sent it and S3 checked it (`ChecksumType=FULL_OBJECT`).
+    /// Never a composite checksum.
+    pub sha256: Option<Sha256>,
+}
+
+/// What is current under a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Head {
+    /// An object.
+    Object(Upload),
+    /// Nothing: either a delete marker, or no version at all.
+    Gone {
+        /// The delete marker's version.
+        marker: Option<VersionId>,
+    },
+}
+
+/// An entry in the history of a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PastVersion {
+    /// An object version.
+    Object(VersionId),
+    /// A delete marker.
+    Marker(VersionId),
+    /// What was here before isn't kept (the embedded form: files have no history).
+    Forgotten,
+}
+
+/// A name that [`Uploads::list`] found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// The key after the prefix.
+    pub name: String,
+    /// Whether what is current is a delete marker.
+    pub removed: bool,
+}
+
+/// The uploads: versions of objects under a prefix, or files in a folder. Only read.
+#[async_trait]
+pub trait Uploads: Send + Sync {
+    /// What is current under `name`, which may be any string.
+    async fn head(&self, name: &str) -> Result<Head>;
+    /// One version of `name`; `None` where it is gone.
+    async fn head_version(&self, name: &str, version: &VersionId) -> Result<Option<Upload>>;
+    /// The history of `name`, newest first.
+    async fn versions(&self, name: &str) -> Result<Vec<PastVersion>>;
+    /// The next names in order after `after`, at most 1,000; empty at the end. Side files and ignored files aren't listed.
+    async fn list(&self, after: Option<&str>) -> Result<Vec<Listed>>;
+    /// The bytes of one version from `offset`, at most `length` of them.
+    async fn read(&self, upload: &Upload, offset: u64, length: u64) -> Result<Bytes>;
+    /// Where `name` lies, for people: a URL or a path.
+    fn place(&self, name: &str) -> String;
+}
+
+/// What is known of a stored blob.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Blob {
+    /// In bytes.
+    pub length: u64,
+    /// The full-object SHA-256 that the store keeps for it, where it keeps one.
+    pub sha256: Option<Sha256>,
+}
+
+/// From where [`Blobs::keep`] takes the bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// The upload itself: its version cannot change.
+    Upload,
+    /// The copy that [`Blobs::copy_in`] made.
+    Incoming,
+}
+
+/// The bytes of targets.
+#[async_trait]
+pub trait Blobs: Send + Sync {
+    /// Copies a version of an upload to `incoming/` and answers the SHA-256 that the store computed over the whole copy.
+    /// `None` where it computes none, or where the upload is too large to be copied in one request.
+    async fn copy_in(&self, upload: &Upload) -> Result<Option<Sha256>>;
+    /// Makes the bytes of `upload` available as the blob `sha256`. Harmless where that blob is there already.
+    async fn keep(&self, upload: &Upload, source: Source, sha256: &Sha256) -> Result<()>;
+    /// What is known of a blob; `None` where it is missing.
+    async fn head(&self, sha256: &Sha256) -> Result<Option<Blob>>;
+    /// The bytes of a blob from `offset`, at most `length` of them; `None` where it is missing.
+    async fn read(&self, sha256: &Sha256, offset: u64, length: u64) -> Result<Option<Bytes>>;
+}
+
+/// The queues between the stages. Delivery is at least once, in any order; a message is only a hint.
+#[async_trait]
+pub trait Queues: Send + Sync {
+    /// Sends `message` to its queue ([`Message::queue`]), to be seen after `delay` (whole seconds, at most 15 minutes;
+    /// the FIFO queues know no delay per message and deliver at once).
+    async fn send(&self, message: &Message, delay: Duration) -> Result<()>;
+    /// Up to `limit` messages that `queue` gave up on. They stay hidden for a while and come back unless removed.
+    async fn dead_letters(&self, queue: Queue, limit: usize) -> Result<Vec<Letter>>;
+    /// Puts a dead letter back into its queue as it was, and then removes it.
+    async fn redrive(&self, queue: Queue, letter: &Letter) -> Result<()>;
+    /// How many messages wait in `queue` and among its dead letters (approximately).
+    async fn waiting(&self, queue: Queue) -> Result<Waiting>;
+}
+
+/// How much waits in a queue.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Waiting {
+    /// Messages that wait or are being handled.
+    pub messages: u64,
+    /// Dead letters.
+    pub dead_letters: u64,
+}
+
+/// The roles whose keys are online.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum OnlineRole {
+    /// The top-level targets role.
+    Targets,
+    /// The bins below it.
+    Bins,
+    /// The snapshot role.
+    Snapshot,
+    /// The timestamp role.
+    Timestamp,
+}
+
+/// The online keys. Their private parts never leave where they are.
+#[async_trait]
+pub trait Signer: Send + Sync {
+    /// The public key of `role`, as root or a delegating role lists it.
+    async fn public_key(&self, role: OnlineRole) -> Result<PublicKey>;
+    /// The signature of `role`'s key over `message` (ECDSA P-256 over its SHA-256, DER).
+    async fn sign(&self, role: OnlineRole, message: &[u8]) -> Result<Vec<u8>>;
+}
+
+/// Where events go: an EventBridge bus, or a file of lines.
+#[async_trait]
+pub trait Events: Send + Sync {
+    /// Sends all of `events`, or fails; after a failure some may have been sent.
+    async fn send(&self, events: &[Event]) -> Result<()>;
+}
+
+/// The time.
+pub trait Clock: Send + Sync {
+    /// Now.
+    fn now(&self) -> Time;
+}

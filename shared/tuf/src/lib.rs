@@ -1,0 +1,22 @@
+//! The pure heart of Tufline: names, role documents, generations, root rules, verification.
+//!
+//! *Invariant*: no I/O, no clock, no async. Everything takes bytes and a time, and returns verified values or an error.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+pub mod custom;
+pub mod json;
+mod manifest;
+mod name;
+mod refusal;
+mod sha256;
+mod signed;
+pub mod time;
+
+pub use custom::Custom;
+pub use manifest::{Applied, Content, MANIFEST_FORMAT, Manifest, Outcome, RemovalWindow, RoleEntry};
+pub use name::{NotRoleName, RoleName, SIDE_FILE_SUFFIX, TargetName};
+pub use refusal::{Refusal, RefusalCode};
+pub use sha256::{Hasher, NotSha256, Sha256};
+pub use signed::{Document as SignedDocument, Draft, RoleKeys, Signed, VerifyError, verify};
+pub use time::Time;

@@ -1,0 +1,114 @@
+//! Manifests: the immutable record of each generation.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::custom::Custom;
+use crate::name::{RoleName, TargetName};
+use crate::sha256::Sha256;
+use crate::time::Time;
+
+/// The format of manifests that this code writes. Older ones stay readable; newer ones are refused.
+pub const MANIFEST_FORMAT: u32 = 1;
+
+/// The record of generation G in the ledger: which role documents it changes, and why.
+///
+/// *Invariant*: created once and never rewritten; manifests are numbered without gaps from 1; `serial` never decreases,
+/// and every version in `roles` was taken from it exactly once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// [`MANIFEST_FORMAT`].
+    pub format: u32,
+    /// G: the number of this generation, and the version of its snapshot.
+    pub generation: u64,
+    /// When this manifest was made.
+    pub created: Time,
+    /// The highest version that any document of the targets family has: the next one gets `serial + 1`.
+    pub serial: u64,
+    /// How many targets the repository has with this generation.
+    pub targets: u64,
+    /// Every role that the snapshot of this generation lists. A role once listed stays listed.
+    pub roles: BTreeMap<RoleName, RoleEntry>,
+    /// The roles whose documents this generation replaces. Empty in a fence, see [`Manifest::is_fence`].
+    pub changed: Vec<RoleName>,
+    /// Whether a snapshot is due though no document changed (the published one expires soon, or was refused).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub renew_snapshot: bool,
+    /// When this generation's snapshot expires, so that every attempt to sign it signs the same.
+    pub snapshot_expires: Time,
+    /// What this generation answers, in the order in which it was applied.
+    pub changes: Vec<Applied>,
+    /// Removals lately made, for the limit on how many go at once.
+    #[serde(default)]
+    pub removals: RemovalWindow,
+}
+
+/// Where a role's document is, and what a check needs to know without reading it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoleEntry {
+    /// The document's version.
+    pub version: u64,
+    /// The unsigned document, in the ledger.
+    pub draft: Sha256,
+    /// When it expires.
+    pub expires: Time,
+}
+
+/// One change as a generation applied it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Applied {
+    /// The target.
+    pub name: TargetName,
+    /// The upload (or delete marker) that this answers; `None` for a removal of which no version is left.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// What the target is from this generation on.
+    pub outcome: Outcome,
+}
+
+/// What a change made of a target.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// The target has these bytes and this custom metadata.
+    Set(Content),
+    /// The target is gone.
+    Removed,
+    /// The gate refused the change; the target is again what is published, and its upload is looked at anew.
+    Reverted,
+}
+
+/// A target's content.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Content {
+    /// The digest, which also names the blob.
+    pub sha256: Sha256,
+    /// In bytes.
+    pub length: u64,
+    /// Custom metadata; empty means none.
+    #[serde(default, skip_serializing_if = "Custom::is_empty")]
+    pub custom: Custom,
+}
+
+/// How many targets were removed since `since`, when there were `targets`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemovalWindow {
+    /// When the window began; `None` before the first removal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Time>,
+    /// The number of targets at that time.
+    #[serde(default)]
+    pub targets: u64,
+    /// Removed since.
+    #[serde(default)]
+    pub removed: u64,
+}
+
+impl Manifest {
+    /// A manifest without anything to sign: it only makes older attempts lose. Sign and publish pass over it.
+    #[must_use]
+    pub fn is_fence(&self) -> bool {
+        self.changed.is_empty() && !self.renew_snapshot
+    }
+}

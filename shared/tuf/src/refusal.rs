@@ -1,0 +1,34 @@
+//! Why an upload is refused: a code for machines, a sentence for people.
+
+use serde::{Deserialize, Serialize};
+
+/// What kind of rule an upload broke. The codes are part of the `Upload Rejected` event: they are never renamed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RefusalCode {
+    /// The target name breaks [`crate::TargetName`]'s policy.
+    Name,
+    /// The object is larger than the configured limit.
+    Size,
+    /// The custom metadata breaks [`crate::custom`]'s policy.
+    Custom,
+    /// The object has no version id: versioning is not enabled on the uploads bucket.
+    Unversioned,
+}
+
+/// A refusal: final for this version of this upload, never retried.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{reason}")]
+pub struct Refusal {
+    /// The kind of rule that was broken.
+    pub code: RefusalCode,
+    /// One line: what was refused, why, and what to do.
+    pub reason: String,
+}
+
+impl Refusal {
+    /// A refusal with its one-line reason.
+    pub fn new(code: RefusalCode, reason: impl Into<String>) -> Self {
+        Self { code, reason: reason.into() }
+    }
+}

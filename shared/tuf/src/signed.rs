@@ -1,0 +1,297 @@
+//! Role documents before and after signing. The types carry the safety: a [`Draft`] has no bytes to publish, and only
+//! verification makes a [`Signed`].
+
+use std::collections::{BTreeSet, HashMap};
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tough::schema::decoded::{Decoded, Hex};
+use tough::schema::key::Key;
+use tough::schema::{self, Role, RoleType, Root, Signature, Snapshot, Targets, Timestamp};
+
+use crate::json;
+use crate::name::RoleName;
+use crate::sha256::Sha256;
+use crate::time::Time;
+
+/// A role document that can be signed: root, targets (and delegated ones), snapshot, timestamp.
+pub trait Document: Role + DeserializeOwned + Clone + PartialEq + Send + Sync {
+    /// The top-level role of this type; `None` for targets, whose documents belong to `targets` or to a delegated role.
+    const FIXED_NAME: Option<&'static str>;
+}
+
+impl Document for Root {
+    const FIXED_NAME: Option<&'static str> = Some("root");
+}
+impl Document for Timestamp {
+    const FIXED_NAME: Option<&'static str> = Some("timestamp");
+}
+impl Document for Snapshot {
+    const FIXED_NAME: Option<&'static str> = Some("snapshot");
+}
+impl Document for Targets {
+    const FIXED_NAME: Option<&'static str> = None;
+}
+
+/// Why a document is not what it should be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum VerifyError {
+    /// Not a document of the expected type.
+    #[error("{role} is not a readable role document: {why}")]
+    Unreadable {
+        /// The role that was expected.
+        role: RoleName,
+        /// The parser's words.
+        why: String,
+    },
+    /// Too few good signatures (TUF specification 5.3.4, 5.4.2, 5.5.3, 5.6.3).
+    #[error("{role} is not signed as it must be: {why}")]
+    Signatures {
+        /// The role.
+        role: RoleName,
+        /// What is missing.
+        why: String,
+    },
+    /// Another version than the one that was referred to.
+    #[error("{role} has version {found} where {expected} is expected")]
+    Version {
+        /// The role.
+        role: RoleName,
+        /// The version in the document.
+        found: u64,
+        /// The version by which it was asked for.
+        expected: u64,
+    },
+    /// Past its expiry (TUF specification 5.3.10, 5.4.4, 5.5.6, 5.6.5).
+    #[error("{role} version {version} expired at {expires}")]
+    Expired {
+        /// The role.
+        role: RoleName,
+        /// Its version.
+        version: u64,
+        /// When it expired.
+        expires: Time,
+    },
+    /// The delegating role names no keys for this role.
+    #[error("{role} has no keys in the role that delegates to it")]
+    NoKeys {
+        /// The role.
+        role: RoleName,
+    },
+}
+
+/// The keys that may sign for a role, and how many of them must (TUF specification 4.3, ROLES).
+///
+/// *Invariant*: no public key stands in it twice, so a threshold counts distinct keys and not key ids.
+#[derive(Debug, Clone)]
+pub struct RoleKeys {
+    role: RoleName,
+    /// A root that knows this role only: `tough` verifies every role against the root's roles.
+    verifier: Root,
+}
+
+impl RoleKeys {
+    /// The keys that `root` names for a top-level role.
+    ///
+    /// # Errors
+    /// [`VerifyError::NoKeys`] where `root` doesn't know the role.
+    pub fn in_root(root: &Root, role: &RoleName) -> Result<Self, VerifyError> {
+        let no_keys = || VerifyError::NoKeys { role: role.clone() };
+        let role_type: RoleType = role.as_str().parse().map_err(|_| no_keys())?;
+        let entry = root.roles.get(&role_type).ok_or_else(no_keys)?;
+        let (mut public_keys, mut keys, mut keyids) = (BTreeSet::new(), HashMap::new(), Vec::new());
+        for id in &entry.keyids {
+            if let Some(key) = root.keys.get(id)
+                && public_keys.insert(public_part(key))
+            {
+                keys.insert(id.clone(), key.clone());
+                keyids.push(id.clone());
+            }
+        }
+        let role_keys = schema::RoleKeys { keyids, threshold: entry.threshold, _extra: HashMap::new() };
+        let verifier = Root { keys, roles: HashMap::from([(role_type, role_keys)]), ..root.clone() };
+        Ok(Self { role: role.clone(), verifier })
+    }
+
+    /// The role that these keys sign for.
+    #[must_use]
+    pub fn role(&self) -> &RoleName {
+        &self.role
+    }
+
+    /// The id under which `key` may sign for this role, if it may.
+    #[must_use]
+    pub fn id_of(&self, key: &Key) -> Option<&Decoded<Hex>> {
+        let wanted = public_part(key);
+        self.verifier.keys.iter().find(|(_, candidate)| public_part(candidate) == wanted).map(|(id, _)| id)
+    }
+}
+
+/// The public key without what surrounds it: two entries that differ only in other fields are one key.
+fn public_part(key: &Key) -> Vec<u8> {
+    match key {
+        Key::Rsa { keyval, .. } => keyval.public.to_vec(),
+        Key::Ed25519 { keyval, .. } => keyval.public.to_vec(),
+        Key::Ecdsa { keyval, .. } | Key::EcdsaOld { keyval, .. } => keyval.public.to_vec(),
+    }
+}
+
+/// A role document that nobody has signed. It has no bytes to publish, only bytes to keep as a draft.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Draft<T> {
+    role: RoleName,
+    document: T,
+}
+
+impl<T: Document> Draft<T> {
+    /// A draft of a top-level role's document.
+    ///
+    /// The role's name is the type's own; a targets document belongs to `targets` or to the delegated role `role`.
+    #[must_use]
+    pub fn new(role: RoleName, document: T) -> Self {
+        debug_assert!(T::FIXED_NAME.is_none_or(|fixed| fixed == role.as_str()));
+        Self { role, document }
+    }
+
+    /// Reads back what [`Draft::to_bytes`] wrote.
+    ///
+    /// # Errors
+    /// [`VerifyError::Unreadable`].
+    pub fn from_bytes(role: RoleName, bytes: &[u8]) -> Result<Self, VerifyError> {
+        let document = parse(&role, bytes)?;
+        Ok(Self { role, document })
+    }
+
+    /// The role to which the document belongs.
+    #[must_use]
+    pub fn role(&self) -> &RoleName {
+        &self.role
+    }
+
+    /// The unsigned document.
+    #[must_use]
+    pub fn document(&self) -> &T {
+        &self.document
+    }
+
+    /// The document as it is kept in the ledger until it is signed: compact sorted JSON, without signatures.
+    ///
+    /// # Errors
+    /// [`VerifyError::Unreadable`] for a document that JSON cannot hold.
+    pub fn to_bytes(&self) -> Result<Bytes, VerifyError> {
+        json::to_vec(&self.document).map(Bytes::from).map_err(|error| unreadable(&self.role, &error))
+    }
+
+    /// What a key signs: the canonical form (TUF specification 4.2).
+    ///
+    /// # Errors
+    /// [`VerifyError::Unreadable`] for a document that has no canonical form.
+    pub fn message(&self) -> Result<Vec<u8>, VerifyError> {
+        canonical(&self.role, &self.document)
+    }
+
+    /// The document with its signatures, if they are enough.
+    ///
+    /// # Errors
+    /// As [`verify`]: signing is only believed after verification.
+    pub fn sign(self, signatures: Vec<Signature>, keys: &RoleKeys) -> Result<Signed<T>, VerifyError> {
+        let envelope = schema::Signed { signed: self.document, signatures };
+        let bytes = json::to_vec(&envelope).map(Bytes::from).map_err(|error| unreadable(&self.role, &error))?;
+        verify(bytes, keys)
+    }
+}
+
+/// A role document with its bytes, whose signatures reach the threshold of the keys it was verified with.
+///
+/// *Invariant*: only [`verify`] makes one, so what is not verified cannot be published.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Signed<T> {
+    role: RoleName,
+    document: T,
+    bytes: Bytes,
+}
+
+impl<T: Document> Signed<T> {
+    /// The role whose keys signed.
+    #[must_use]
+    pub fn role(&self) -> &RoleName {
+        &self.role
+    }
+
+    /// What was signed.
+    #[must_use]
+    pub fn document(&self) -> &T {
+        &self.document
+    }
+
+    /// The document's version.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.document.version().get()
+    }
+
+    /// The file as devices get it.
+    #[must_use]
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// The file's digest.
+    #[must_use]
+    pub fn sha256(&self) -> Sha256 {
+        Sha256::of(&self.bytes)
+    }
+
+    /// Whether this is `draft`, signed: ECDSA signatures differ each time, the signed part must not.
+    #[must_use]
+    pub fn is_signed_form_of(&self, draft: &Draft<T>) -> bool {
+        self.role == draft.role && self.document == draft.document
+    }
+
+    /// This document, if it is the version that was asked for.
+    ///
+    /// # Errors
+    /// [`VerifyError::Version`].
+    pub fn expect_version(self, expected: u64) -> Result<Self, VerifyError> {
+        if self.version() == expected {
+            return Ok(self);
+        }
+        Err(VerifyError::Version { role: self.role.clone(), found: self.version(), expected })
+    }
+
+    /// This document, if it has not expired at `now`.
+    ///
+    /// # Errors
+    /// [`VerifyError::Expired`].
+    pub fn expect_fresh(self, now: Time) -> Result<Self, VerifyError> {
+        if self.document.expires() > now {
+            return Ok(self);
+        }
+        Err(VerifyError::Expired { role: self.role.clone(), version: self.version(), expires: self.document.expires() })
+    }
+}
+
+/// Reads `bytes` and checks its signatures against `keys` (TUF specification 5.3.4 and its likes for the other roles).
+///
+/// # Errors
+/// [`VerifyError::Unreadable`] or [`VerifyError::Signatures`].
+pub fn verify<T: Document>(bytes: Bytes, keys: &RoleKeys) -> Result<Signed<T>, VerifyError> {
+    let envelope: schema::Signed<T> = parse(&keys.role, &bytes)?;
+    keys.verifier
+        .verify_role(&envelope)
+        .map_err(|error| VerifyError::Signatures { role: keys.role.clone(), why: error.to_string() })?;
+    Ok(Signed { role: keys.role.clone(), document: envelope.signed, bytes })
+}
+
+fn parse<D: DeserializeOwned>(role: &RoleName, bytes: &[u8]) -> Result<D, VerifyError> {
+    serde_json::from_slice(bytes).map_err(|error| unreadable(role, &error))
+}
+
+fn canonical<T: Role + Serialize>(role: &RoleName, document: &T) -> Result<Vec<u8>, VerifyError> {
+    document.canonical_form().map_err(|error| unreadable(role, &error))
+}
+
+fn unreadable(role: &RoleName, why: &dyn std::fmt::Display) -> VerifyError {
+    VerifyError::Unreadable { role: role.clone(), why: why.to_string() }
+}
