@@ -1,1 +1,22 @@
-//! x
+//! Tufline's stages as plain async functions over the ports, and what else works on a repository's state.
+//!
+//! *Invariant*: a stage depends on the ports only; nothing here reads a clock, the environment or a network by itself.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+mod announce;
+pub mod current;
+pub mod hash;
+pub mod init;
+pub mod ledger;
+pub mod message;
+mod ports;
+pub mod publish;
+pub mod rebuild;
+pub mod reconcile;
+pub mod refresh;
+mod roots;
+mod show;
+pub mod sign;
+
+pub use ports::{Ports, StageError};

@@ -1,14 +1,14 @@
 //! Events for the world outside: what became of uploads, and what needs an operator.
 
 use serde::{Deserialize, Serialize};
-use tufline_tuf::{RefusalCode, RoleName, Sha256, TargetName};
+use tufline_tuf::{RefusalCode, Sha256, TargetName};
 
 use crate::key::VersionId;
 
 /// The `source` of every event.
 pub const EVENT_SOURCE: &str = "tufline";
 
-/// The most bytes of JSON that one event's detail may take: EventBridge's limit for an entry is 256 KB in all
+/// The most bytes of JSON that one event's detail may take: `EventBridge`'s limit for an entry is 256 KB in all
 /// (<https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-putevents.html>).
 pub const LARGEST_DETAIL: usize = 240_000;
 
@@ -30,7 +30,7 @@ pub enum Event {
     /// This version of an upload will never be a target.
     #[serde(rename = "Upload Rejected")]
     UploadRejected(RejectedUpload),
-    /// This version of an upload was overwritten or removed before it was published.
+    /// This version of an upload is no longer current: it was overwritten or removed, and will not be published any more.
     #[serde(rename = "Upload Superseded")]
     UploadSuperseded {
         /// The name.
@@ -43,16 +43,6 @@ pub enum Event {
     GenerationRefused {
         /// The generation.
         generation: u64,
-        /// One line.
-        reason: String,
-    },
-    /// A stored file is not what it must be. Nobody but Tufline may write there: look at who did.
-    #[serde(rename = "Metadata Conflict")]
-    MetadataConflict {
-        /// The role whose document was to be stored.
-        role: RoleName,
-        /// Its version.
-        version: u64,
         /// One line.
         reason: String,
     },
@@ -100,7 +90,7 @@ pub struct RejectedUpload {
 impl Event {
     /// The events that tell of generation `generation`, each within [`LARGEST_DETAIL`]; none where there is nothing to tell.
     #[must_use]
-    pub fn published(generation: u64, targets: Vec<PublishedTarget>, removed: Vec<TargetName>) -> Vec<Self> {
+    pub fn published(generation: u64, targets: &[PublishedTarget], removed: &[TargetName]) -> Vec<Self> {
         // The longest name takes 240 bytes, version and digest 64 to 1,024 more: 150 of them stay below the limit.
         const TARGETS_PER_EVENT: usize = 150;
         let mut events: Vec<Self> = targets
@@ -131,7 +121,7 @@ mod tests {
                 length: u64::MAX,
             })
             .collect();
-        let events = Event::published(7, targets.clone(), (0..1000).map(name).collect());
+        let events = Event::published(7, &targets, &(0..1000).map(name).collect::<Vec<_>>());
         let (mut told, mut gone) = (Vec::new(), 0);
         for event in &events {
             let json = serde_json::to_value(event).unwrap();
@@ -142,6 +132,6 @@ mod tests {
             gone += removed.len();
         }
         assert_eq!((told, gone), (targets, 1000));
-        assert!(Event::published(7, vec![], vec![]).is_empty());
+        assert!(Event::published(7, &[], &[]).is_empty());
     }
 }

@@ -57,7 +57,7 @@ pub enum Key {
     Hashed(UploadKey),
     /// `rejected/<sha256 of the name>/<upload version>.json`: why an upload was refused.
     Rejected(UploadKey),
-    /// `refused/<generation, 20 digits>.json`: why the gate refused a generation.
+    /// `refused/<generation, 20 digits>.json`: why the gate refused a generation; stored again each time that it is told.
     Refused(u64),
     /// `held/<sha256>.json`: removals that wait for an operator.
     Held(Sha256),
@@ -147,7 +147,7 @@ impl Key {
     /// Whether the object may be replaced, by compare-and-swap only.
     #[must_use]
     pub fn is_pointer(&self) -> bool {
-        matches!(self, Self::Timestamp | Self::Announced | Self::RootIntent | Self::RemovalsAccepted)
+        matches!(self, Self::Timestamp | Self::Refused(_) | Self::Announced | Self::RootIntent | Self::RemovalsAccepted)
     }
 
     /// The object's path in its bucket.

@@ -171,6 +171,17 @@ impl Message {
         Ok(message)
     }
 
+    /// This message, if it belongs to `queue`.
+    ///
+    /// # Errors
+    /// [`NotMessage`].
+    pub fn of(self, queue: Queue) -> Result<Self, NotMessage> {
+        if self.queue() == queue {
+            return Ok(self);
+        }
+        Err(NotMessage(format!("it belongs to the {} queue, not to {}", self.queue().name(), queue.name())))
+    }
+
     /// `changes` in as many messages as [`LARGEST_MESSAGE`] demands.
     #[must_use]
     pub fn changes(changes: Vec<Change>) -> Vec<Self> {

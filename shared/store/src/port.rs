@@ -26,6 +26,7 @@ pub struct StoreError {
 
 impl StoreError {
     /// An error with what was tried, on what, and why it failed.
+    #[expect(clippy::needless_pass_by_value, reason = "callers pass what they have: a path, an error, a string")]
     pub fn new(action: &'static str, place: impl ToString, why: impl ToString) -> Self {
         Self { action, place: place.to_string(), why: why.to_string().replace('\n', " ") }
     }
@@ -218,7 +219,7 @@ pub trait Signer: Send + Sync {
     async fn sign(&self, role: OnlineRole, message: &[u8]) -> Result<Vec<u8>>;
 }
 
-/// Where events go: an EventBridge bus, or a file of lines.
+/// Where events go: an `EventBridge` bus, or a file of lines.
 #[async_trait]
 pub trait Events: Send + Sync {
     /// Sends all of `events`, or fails; after a failure some may have been sent.

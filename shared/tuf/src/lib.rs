@@ -4,15 +4,20 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+pub mod config;
 pub mod custom;
+pub mod gate;
+pub mod generation;
 pub mod json;
 mod manifest;
 mod name;
 mod refusal;
+pub mod root;
 mod sha256;
 mod signed;
 pub mod time;
 
+pub use config::Config;
 pub use custom::Custom;
 pub use manifest::{Applied, Content, MANIFEST_FORMAT, Manifest, Outcome, RemovalWindow, RoleEntry};
 pub use name::{NotRoleName, RoleName, SIDE_FILE_SUFFIX, TargetName};

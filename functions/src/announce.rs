@@ -1,0 +1,77 @@
+//! Events about what was published, at least once each.
+//!
+//! `announced.json` says up to which generation events were sent. Whoever finds it behind sends the rest, then moves it:
+//! events follow from what is published, never from having been the one who published it.
+
+use std::collections::BTreeMap;
+
+use futures::stream::{self, StreamExt, TryStreamExt};
+use tufline_store::{Event, Key, PublishedTarget, VersionId, Written};
+use tufline_tuf::{Manifest, Outcome, TargetName};
+
+use crate::ledger::{self, Announced, RECORD_FORMAT};
+use crate::ports::{Ports, REQUESTS_AT_ONCE, Result};
+
+/// Sends the events of all published generations that were not announced yet.
+pub async fn announce(ports: &Ports) -> Result<()> {
+    let store = &*ports.store;
+    let pointer = store.get(&Key::Announced).await?;
+    let announced: Option<Announced> =
+        pointer.as_ref().map(|stored| ledger::parse(&Key::Announced, &stored.bytes)).transpose()?;
+    let told = announced.map_or(0, |announced| announced.generation);
+    let Some(published) = ledger::published(store).await? else { return Ok(()) };
+    if published.generation <= told {
+        return Ok(());
+    }
+    let manifests: Vec<Manifest> = stream::iter(told + 1..=published.generation)
+        .map(|generation| ledger::manifest(store, generation))
+        .buffered(REQUESTS_AT_ONCE)
+        .try_collect()
+        .await?;
+    let events = events(published.generation, &manifests);
+    if !events.is_empty() {
+        ports.events.send(&events).await?;
+    }
+    // A crash here sends the events twice.
+    let next = Announced { format: RECORD_FORMAT, generation: published.generation };
+    let record = ledger::record(Key::Announced, &next)?;
+    let written = match &pointer {
+        Some(stored) => store.replace(&record, &stored.tag).await?,
+        None => store.create(&record).await?,
+    };
+    match written {
+        // Losing means that another instance told them too.
+        Written::Done | Written::Lost => Ok(()),
+    }
+}
+
+/// What became of each target over these generations: its last change counts, earlier uploads were superseded.
+fn events(generation: u64, manifests: &[Manifest]) -> Vec<Event> {
+    let mut last: BTreeMap<&TargetName, (Option<&String>, &Outcome)> = BTreeMap::new();
+    let mut events = Vec::new();
+    for change in manifests.iter().flat_map(|manifest| &manifest.changes) {
+        let before = last.insert(&change.name, (change.version.as_ref(), &change.outcome));
+        if let Some((Some(version), Outcome::Set(_))) = before
+            && change.version.as_ref() != Some(version)
+            && change.outcome != Outcome::Reverted
+        {
+            let (name, version) = (change.name.as_str().to_owned(), VersionId(version.clone()));
+            events.push(Event::UploadSuperseded { name, version });
+        }
+    }
+    let (mut targets, mut removed) = (Vec::new(), Vec::new());
+    for (name, (version, outcome)) in last {
+        match outcome {
+            Outcome::Set(content) => targets.push(PublishedTarget {
+                name: name.clone(),
+                version: version.cloned().map(VersionId),
+                sha256: content.sha256,
+                length: content.length,
+            }),
+            Outcome::Removed => removed.push(name.clone()),
+            Outcome::Reverted => {}
+        }
+    }
+    events.extend(Event::published(generation, &targets, &removed));
+    events
+}

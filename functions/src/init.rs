@@ -1,0 +1,59 @@
+//! The first root and the first generation.
+
+use std::time::Duration;
+
+use aws_lc_rs::rand::SystemRandom;
+use tough::schema::decoded::{Decoded, Hex};
+use tough::schema::{Root, Signature};
+use tough::sign::Sign;
+use tufline_store::{Document, Key, Message, OnlineRole, Written};
+use tufline_tuf::root::{FirstKeys, own_keys};
+use tufline_tuf::{Draft, generation, root, time};
+
+use crate::ledger;
+use crate::ports::{Ports, Result, StageError};
+
+/// Makes a development root, signed by one key that a program holds, that trusts the online keys, and the first generation, unless they are there; then nudges sign.
+/// Safe to run again after a crash anywhere.
+///
+/// # Errors
+/// [`StageError::Refused`] where a root of other keys is there.
+pub async fn init(ports: &Ports, root_key: &dyn Sign) -> Result<()> {
+    let store = &*ports.store;
+    if store.get(&Key::root(1)).await?.is_none() {
+        let draft = development_root(ports, root_key).await?;
+        let keys = own_keys(draft.document())?;
+        let id = key_id(&root_key.tuf_key())?;
+        let sig = root_key
+            .sign(&draft.message()?, &SystemRandom::new())
+            .await
+            .map_err(|error| StageError::Refused(format!("the root key does not sign: {error}")))?;
+        let signed = draft.sign(vec![Signature { keyid: id, sig: sig.into() }], &keys)?;
+        if store.create(&Document::signed(&signed)).await? == Written::Lost {
+            return Err(StageError::Refused("a root was created by someone else at the same time".into()));
+        }
+    }
+    let first = generation::first(ports.clock.now(), &ports.config.expiry)?;
+    if !store.exists(&Key::Manifest(1)).await? {
+        for draft in &first.drafts {
+            let (Written::Done | Written::Lost) = store.create(&Document::draft(draft)?).await?;
+        }
+        let (Written::Done | Written::Lost) = store.create(&ledger::record(Key::Manifest(1), &first.manifest)?).await?;
+    }
+    ports.queues.send(&Message::Sign, Duration::ZERO).await?;
+    Ok(())
+}
+
+async fn development_root(ports: &Ports, root_key: &dyn Sign) -> Result<Draft<Root>> {
+    let keys = FirstKeys {
+        root: root_key.tuf_key(),
+        targets: ports.signer.public_key(OnlineRole::Targets).await?,
+        snapshot: ports.signer.public_key(OnlineRole::Snapshot).await?,
+        timestamp: ports.signer.public_key(OnlineRole::Timestamp).await?,
+    };
+    Ok(root::first(&keys, time::after(ports.clock.now(), ports.config.expiry.root.seconds()))?)
+}
+
+fn key_id(key: &tough::schema::key::Key) -> Result<Decoded<Hex>> {
+    key.key_id().map_err(|error| StageError::Record("root key".into(), error.to_string()))
+}

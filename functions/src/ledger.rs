@@ -1,0 +1,185 @@
+//! Reading the ledger: which generation is published, which are newer, and small JSON records.
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use tough::schema::{self, Timestamp};
+use tufline_store::{Document, Folder, Key, Store, Stored, Tag, Written};
+use tufline_tuf::{MANIFEST_FORMAT, Manifest, Time};
+
+use crate::ports::{Result, StageError};
+
+/// What devices see now.
+#[derive(Debug, Clone)]
+pub struct Published {
+    /// The generation.
+    pub generation: u64,
+    /// The timestamp's version.
+    pub version: u64,
+    /// When the timestamp expires.
+    pub expires: Time,
+    /// The timestamp as stored, for comparing and swapping and for verifying.
+    pub stored: Stored,
+}
+
+impl Published {
+    /// The state of `timestamp.json` when it was read.
+    #[must_use]
+    pub fn tag(&self) -> &Tag {
+        &self.stored.tag
+    }
+}
+
+/// Reads `timestamp.json`; `None` before the first publication. It is only parsed: those who show something verify.
+pub async fn published(store: &dyn Store) -> Result<Option<Published>> {
+    let Some(stored) = store.get(&Key::Timestamp).await? else { return Ok(None) };
+    let timestamp: schema::Signed<Timestamp> = parse(&Key::Timestamp, &stored.bytes)?;
+    let snapshot = timestamp.signed.meta.get("snapshot.json");
+    let generation = snapshot.map(|snapshot| snapshot.version.get());
+    let generation =
+        generation.ok_or_else(|| StageError::Record(Key::Timestamp.path(), "it lists no snapshot.json".into()))?;
+    Ok(Some(Published {
+        generation,
+        version: timestamp.signed.version.get(),
+        expires: timestamp.signed.expires,
+        stored,
+    }))
+}
+
+/// The manifest of a generation.
+///
+/// # Errors
+/// [`StageError::Missing`] where it isn't there: generations have no gaps, and manifests are never deleted.
+pub async fn manifest(store: &dyn Store, generation: u64) -> Result<Manifest> {
+    let key = Key::Manifest(generation);
+    let manifest: Manifest = read(store, &key).await?.ok_or_else(|| {
+        StageError::Missing(
+            key.path(),
+            "restore the ledger from its older object versions, its numbers must not begin again",
+        )
+    })?;
+    if manifest.format > MANIFEST_FORMAT || manifest.generation != generation {
+        return Err(StageError::Record(key.path(), "its format or generation is not the expected one".into()));
+    }
+    Ok(manifest)
+}
+
+/// The generations after `generation`, oldest first.
+pub async fn generations_after(store: &dyn Store, generation: u64) -> Result<Vec<u64>> {
+    const PAGE: usize = 1000;
+    let mut found: Vec<u64> = Vec::new();
+    loop {
+        let after = Key::Manifest(found.last().copied().unwrap_or(generation));
+        let page = store.list(Folder::Manifests, Some(&after), PAGE).await?;
+        let full = page.len() == PAGE;
+        found.extend(page.into_iter().filter_map(|key| match key {
+            Key::Manifest(generation) => Some(generation),
+            _ => None,
+        }));
+        if !full {
+            return Ok(found);
+        }
+    }
+}
+
+/// The newest manifest, published or not.
+///
+/// # Errors
+/// [`StageError::NotInitialised`] before the first publication, [`StageError::Missing`] without the published manifest:
+/// the serial in it must not begin again.
+pub async fn newest(store: &dyn Store) -> Result<(Published, Manifest)> {
+    let published = published(store).await?.ok_or(StageError::NotInitialised)?;
+    let newest = generations_after(store, published.generation).await?.last().copied();
+    let manifest = match newest {
+        Some(newest) => {
+            if !store.exists(&Key::Manifest(published.generation)).await? {
+                return Err(StageError::Missing(
+                    Key::Manifest(published.generation).path(),
+                    "restore it from the ledger's older object versions",
+                ));
+            }
+            manifest(store, newest).await?
+        }
+        None => manifest(store, published.generation).await?,
+    };
+    Ok((published, manifest))
+}
+
+/// A record of the ledger; `None` where it is missing.
+pub async fn read<T: DeserializeOwned>(store: &dyn Store, key: &Key) -> Result<Option<T>> {
+    match store.get(key).await? {
+        Some(stored) => Ok(Some(parse(key, &stored.bytes)?)),
+        None => Ok(None),
+    }
+}
+
+/// Reads JSON that is stored at `key`.
+pub fn parse<T: DeserializeOwned>(key: &Key, bytes: &[u8]) -> Result<T> {
+    serde_json::from_slice(bytes).map_err(|error| StageError::Record(key.path(), error.to_string()))
+}
+
+/// A record to be stored at `key`.
+pub fn record<T: Serialize>(key: Key, value: &T) -> Result<Document> {
+    let path = key.path();
+    Document::record(key, value).map_err(|error| StageError::Record(path, error.to_string()))
+}
+
+/// Creates an object that only one content can have. Finding it there, with the same bytes, is as good as having created
+/// it: an earlier try of this very call may have been applied and its reply lost.
+pub async fn create_same(store: &dyn Store, document: &Document) -> Result<Written> {
+    if store.create(document).await? == Written::Done {
+        return Ok(Written::Done);
+    }
+    let stored = store.get(document.key()).await?;
+    let same = stored.is_some_and(|stored| stored.bytes == *document.bytes());
+    Ok(if same { Written::Done } else { Written::Lost })
+}
+
+/// The format of the small records that this code writes.
+pub const RECORD_FORMAT: u32 = 1;
+
+/// `announced.json`: up to which generation events were sent.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Announced {
+    /// [`RECORD_FORMAT`].
+    pub format: u32,
+    /// The generation.
+    pub generation: u64,
+}
+
+/// `hashed/…`: what hash found in a version of an upload.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hashed {
+    /// [`RECORD_FORMAT`].
+    pub format: u32,
+    /// The digest of all of its bytes.
+    pub sha256: tufline_tuf::Sha256,
+    /// In bytes.
+    pub length: u64,
+}
+
+/// `refused/…`: why the gate refused a generation.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RefusedGeneration {
+    /// [`RECORD_FORMAT`].
+    pub format: u32,
+    /// One line.
+    pub reason: String,
+}
+
+/// `held/…`: removals that wait for an operator.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldRemovals {
+    /// [`RECORD_FORMAT`].
+    pub format: u32,
+    /// The targets.
+    pub names: Vec<tufline_tuf::TargetName>,
+}
+
+/// `removals-accepted.json`: an operator accepts removals of any number until then.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemovalsAccepted {
+    /// [`RECORD_FORMAT`].
+    pub format: u32,
+    /// The end of the permission.
+    pub until: Time,
+}

@@ -1,0 +1,75 @@
+//! What a stage is given.
+
+use std::sync::Arc;
+
+use tufline_store::{Blobs, Clock, Events, Queues, Signer, Store, StoreError, Uploads};
+use tufline_tuf::generation::GenerationError;
+use tufline_tuf::{Config, VerifyError};
+
+/// The world as a stage sees it. On AWS each function's role permits only what its stage uses of this.
+#[derive(Clone)]
+pub struct Ports {
+    /// The repository and the ledger.
+    pub store: Arc<dyn Store>,
+    /// What build systems dropped.
+    pub uploads: Arc<dyn Uploads>,
+    /// The bytes of targets.
+    pub blobs: Arc<dyn Blobs>,
+    /// The queues between the stages.
+    pub queues: Arc<dyn Queues>,
+    /// The online keys.
+    pub signer: Arc<dyn Signer>,
+    /// Where events go.
+    pub events: Arc<dyn Events>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// The repository's policy.
+    pub config: Arc<Config>,
+}
+
+/// How many requests a stage has under way at once. S3 takes 3,500 writes a second and prefix; what limits here is the
+/// memory and the network of a small function.
+pub(crate) const REQUESTS_AT_ONCE: usize = 32;
+
+/// Why a stage could not finish. Its message comes again later, and so does refresh.
+#[derive(Debug, thiserror::Error)]
+pub enum StageError {
+    /// A request failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A document is not what it should be.
+    #[error(transparent)]
+    Document(#[from] VerifyError),
+    /// A batch cannot be folded in.
+    #[error(transparent)]
+    Generation(#[from] GenerationError),
+    /// A record cannot be written or read as JSON.
+    #[error("{0}: not readable: {1}")]
+    Record(String, String),
+    /// Something that must be stored is not.
+    #[error("{0} is missing: {1}")]
+    Missing(String, &'static str),
+    /// The repository has no root or no first generation yet.
+    #[error("the repository is not initialised: run `tufline init` first")]
+    NotInitialised,
+    /// The online key of a role is not the one that devices trust.
+    #[error("the online key of {0} is not among the keys that the newest root lists for it: publish a root that does")]
+    UntrustedKey(String),
+    /// The clock is behind the last signing: an expiry counted from it would be wrong.
+    #[error("the clock says {now}, but the timestamp was stored at {stored}: not signing until the clock is right")]
+    ClockBehind {
+        /// This machine's time.
+        now: tufline_tuf::Time,
+        /// The store's time of the last publication.
+        stored: tufline_tuf::Time,
+    },
+    /// Others won every race.
+    #[error("{0} lost {1} races in a row: trying again later")]
+    Contended(&'static str, usize),
+    /// The root cannot be used, or a record fails its check.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// What a stage answers.
+pub type Result<T> = std::result::Result<T, StageError>;

@@ -1,0 +1,141 @@
+//! Publish: shows the newest generation that is signed. The last stage, and the only one that devices notice.
+//!
+//! Runs any number of times, at once with itself and with refresh: whoever loses the write reads again. A crash at any
+//! point leaves what was published untouched.
+
+use std::time::Duration;
+
+use tufline_store::{Change, Event, Key, Message, Written};
+use tufline_tuf::Manifest;
+use tufline_tuf::gate::{Fault, Refused};
+
+use crate::announce::announce;
+use crate::ledger::{self, RECORD_FORMAT, RefusedGeneration};
+use crate::ports::{Ports, Result, StageError};
+use crate::roots;
+use crate::show::{Verdict, check, published_manifest, show};
+
+/// After so many lost races the message goes back to its queue.
+const ATTEMPTS: usize = 8;
+
+/// A refusal is told again, and mended again, at most once in this time.
+const REFUSAL_REPEAT_SECONDS: i64 = 60;
+
+/// What publish came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shown {
+    /// This generation is new.
+    Now(u64),
+    /// Nothing newer could be shown; this one is published.
+    AlreadyNewest(Option<u64>),
+}
+
+/// Shows the newest signed generation that passes the gate, and tells of it.
+///
+/// # Errors
+/// Only requests that failed: a refusal is a recorded result, since as an error it would block the queue.
+pub async fn publish(ports: &Ports) -> Result<Shown> {
+    for _ in 0..ATTEMPTS {
+        // The timestamp first and only then the roots: a root published after this read has touched the timestamp, so the
+        // write below loses.
+        let published = ledger::published(&*ports.store).await?;
+        let roots = roots::trusted(&*ports.store).await?;
+        if published.is_none() && ports.store.exists(&Key::Announced).await? {
+            return Err(StageError::Missing(
+                Key::Timestamp.path(),
+                "it was published before: restore it from its older object versions, its version must not begin again",
+            ));
+        }
+        let before = published_manifest(ports, published.as_ref()).await?;
+        let found = newest_showable(ports, &roots, before.as_ref()).await?;
+        if found.not_ready {
+            ports.queues.send(&Message::Sign, Duration::ZERO).await?;
+        }
+        if let Some(refused) = &found.refused {
+            record_refusal(ports, refused).await?;
+        }
+        let Some(checked) = found.passed else {
+            announce(ports).await?;
+            return Ok(Shown::AlreadyNewest(published.map(|published| published.generation)));
+        };
+        // A crash up to here changed nothing that devices see.
+        match show(ports, &roots, published.as_ref(), &checked).await? {
+            Written::Done => {
+                // A crash here: the next run of publish, or refresh, finds it published and sends the events.
+                announce(ports).await?;
+                return Ok(Shown::Now(checked.generation()));
+            }
+            Written::Lost => {}
+        }
+    }
+    Err(StageError::Contended("publish", ATTEMPTS))
+}
+
+#[derive(Default)]
+struct Candidates {
+    passed: Option<tufline_tuf::gate::Checked>,
+    /// The newest refusal that is newer than what passed.
+    refused: Option<Refused>,
+    not_ready: bool,
+}
+
+/// Goes from the newest generation down to the first that passes.
+async fn newest_showable(
+    ports: &Ports,
+    roots: &[tough::schema::Root],
+    before: Option<&Manifest>,
+) -> Result<Candidates> {
+    let mut found = Candidates::default();
+    let waiting = ledger::generations_after(&*ports.store, before.map_or(0, |manifest| manifest.generation)).await?;
+    for generation in waiting.into_iter().rev() {
+        let candidate = ledger::manifest(&*ports.store, generation).await?;
+        if candidate.is_fence() {
+            continue;
+        }
+        match check(ports, roots, before, &candidate).await? {
+            Verdict::Passed(checked) => {
+                found.passed = Some(checked);
+                break;
+            }
+            Verdict::NotReady => found.not_ready = true,
+            Verdict::Refused(refused) => {
+                tracing::error!(generation, reason = refused.reason, "generation refused");
+                found.refused.get_or_insert(refused);
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Records a refusal, tells of it, and asks for what mends it. Repeated while it lasts, but at a bounded rate.
+async fn record_refusal(ports: &Ports, refused: &Refused) -> Result<()> {
+    let generation = refused.generation;
+    let key = Key::Refused(generation);
+    let record = RefusedGeneration { format: RECORD_FORMAT, reason: refused.reason.clone() };
+    let record = ledger::record(key.clone(), &record)?;
+    let written = match ports.store.get(&key).await? {
+        None => ports.store.create(&record).await?,
+        Some(told) => {
+            let age = tufline_tuf::time::seconds_between(told.modified, ports.clock.now());
+            if age < REFUSAL_REPEAT_SECONDS {
+                return Ok(());
+            }
+            ports.store.replace(&record, &told.tag).await?
+        }
+    };
+    // Losing means that another instance tells it. A crash from here on: told again once the time has passed.
+    if written == Written::Lost {
+        return Ok(());
+    }
+    let reason = refused.reason.clone();
+    ports.events.send(&[Event::GenerationRefused { generation, reason }]).await?;
+    let changes = match &refused.fault {
+        Fault::Root => Vec::new(),
+        Fault::Role(role, version) => vec![Change::Renew { role: role.clone(), version: *version }],
+        Fault::Targets(names) => vec![Change::Revert { names: names.clone() }],
+    };
+    for message in Message::changes(changes) {
+        ports.queues.send(&message, Duration::ZERO).await?;
+    }
+    Ok(())
+}

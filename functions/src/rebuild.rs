@@ -1,0 +1,344 @@
+//! Rebuild: folds a batch of changes into the next generation.
+//!
+//! One order in every attempt: read the newest manifest (the base), then HEAD every name, then create `base + 1`. Whoever
+//! creates it first wins; the others begin again on the new base. A HEAD made before the base was read proves nothing,
+//! since a newer attempt may have looked and won in between.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use futures::stream::{self, StreamExt, TryStreamExt};
+use tough::schema::Targets;
+use tufline_store::{Change, Document, Event, Hint, Key, Message, UploadKey, VersionId, Written};
+use tufline_tuf::generation::{self, Batch, Edit, GenerationError, Next, TargetEdit};
+use tufline_tuf::{Content, Draft, Manifest, Outcome, RoleName, Sha256, TargetName};
+
+use crate::current::{Accepted, Current, current};
+use crate::ledger::{self, Hashed, HeldRemovals, Published, RECORD_FORMAT, RemovalsAccepted};
+use crate::ports::{Ports, REQUESTS_AT_ONCE, Result, StageError};
+
+/// After so many lost races the batch goes back to its queue.
+const ATTEMPTS: usize = 8;
+
+/// How long a hint about a reverted target waits: what the gate refused once it may refuse again, and this bounds the rate.
+const REVERT_DELAY: Duration = Duration::from_secs(5);
+
+/// What became of a batch.
+#[derive(Debug, Default)]
+pub struct Rebuilt {
+    /// The generation that was created, if any change was still current.
+    pub generation: Option<u64>,
+    /// The messages, by their place in the batch, that must come again, and why.
+    pub failed: BTreeMap<usize, StageError>,
+}
+
+/// Folds the changes of a batch of messages into one generation.
+///
+/// # Errors
+/// All messages must come again.
+pub async fn rebuild(ports: &Ports, messages: &[Vec<Change>]) -> Result<Rebuilt> {
+    let mut batch = Incoming::new(messages);
+    for _ in 0..ATTEMPTS {
+        let (published, base) = ledger::newest(&*ports.store).await?;
+        batch.look(ports, &base).await?;
+        let Some(next) = fold(ports, &mut batch, &published, &base).await? else {
+            // Nothing of the batch is current any more: whatever made it so has a message of its own.
+            finish(ports, &batch, &published, &base).await?;
+            return Ok(Rebuilt { generation: None, failed: batch.failed });
+        };
+        // A crash up to the creation leaves drafts that nothing refers to.
+        let drafts = next.drafts.iter().map(|draft| async move {
+            let (Written::Done | Written::Lost) = ports.store.create(&Document::draft(draft)?).await?;
+            Ok::<_, StageError>(())
+        });
+        stream::iter(drafts).buffer_unordered(REQUESTS_AT_ONCE).try_collect::<()>().await?;
+        let generation = next.manifest.generation;
+        let manifest = ledger::record(Key::Manifest(generation), &next.manifest)?;
+        if ledger::create_same(&*ports.store, &manifest).await? == Written::Done {
+            tracing::info!(generation, changes = next.manifest.changes.len(), "generation created");
+            // A crash here: the messages come again and make a fence; refresh nudges sign.
+            finish(ports, &batch, &published, &next.manifest).await?;
+            return Ok(Rebuilt { generation: Some(generation), failed: batch.failed });
+        }
+    }
+    Err(StageError::Contended("rebuild", ATTEMPTS))
+}
+
+/// A batch of messages and what is known of the names in it.
+struct Incoming<'a> {
+    messages: &'a [Vec<Change>],
+    failed: BTreeMap<usize, StageError>,
+    /// The generation of the first attempt's base.
+    first_base: Option<u64>,
+    /// The generation of the newest base that `seen` is as fresh as.
+    seen_at: u64,
+    seen: BTreeMap<TargetName, Seen>,
+    reverted: BTreeSet<TargetName>,
+    superseded: BTreeMap<TargetName, BTreeSet<VersionId>>,
+    unhashed: BTreeSet<TargetName>,
+}
+
+/// What is current under a name, and the digest of its bytes where it is known.
+#[derive(Clone)]
+struct Seen {
+    current: Current,
+    sha256: Option<Sha256>,
+}
+
+impl<'a> Incoming<'a> {
+    fn new(messages: &'a [Vec<Change>]) -> Self {
+        Self {
+            messages,
+            failed: BTreeMap::new(),
+            first_base: None,
+            seen_at: 0,
+            seen: BTreeMap::new(),
+            reverted: BTreeSet::new(),
+            superseded: BTreeMap::new(),
+            unhashed: BTreeSet::new(),
+        }
+    }
+
+    /// The changes of the messages that haven't failed.
+    fn changes(&self) -> impl Iterator<Item = &'a Change> + use<'a, '_> {
+        let messages = self.messages.iter().enumerate().filter(|(index, _)| !self.failed.contains_key(index));
+        messages.flat_map(|(_, changes)| changes)
+    }
+
+    /// HEADs the names of the batch, after `base` was read: all of them at first, later only those that generations since
+    /// the first base touched (else a large batch would never win).
+    async fn look(&mut self, ports: &Ports, base: &Manifest) -> Result<()> {
+        let first_base = *self.first_base.get_or_insert(base.generation);
+        let mut touched = BTreeSet::new();
+        for generation in first_base + 1..=base.generation {
+            let manifest = ledger::manifest(&*ports.store, generation).await?;
+            touched.extend(manifest.changes.into_iter().map(|change| change.name));
+        }
+        let names: BTreeSet<&TargetName> = self.changes().filter_map(name_of).collect();
+        let wanted: Vec<TargetName> = names
+            .into_iter()
+            .filter(|name| touched.contains(*name) || !self.seen.contains_key(*name))
+            .cloned()
+            .collect();
+        let looks = wanted.into_iter().map(|name| async move { (see(ports, &name).await, name) });
+        let looked: Vec<_> = stream::iter(looks).buffer_unordered(REQUESTS_AT_ONCE).collect().await;
+        for (seen, name) in looked {
+            match seen {
+                Ok(seen) => _ = self.seen.insert(name, seen),
+                Err(error) => self.fail(&name, &error),
+            }
+        }
+        self.seen_at = base.generation;
+        Ok(())
+    }
+
+    /// A look that failed never drops a change: the messages that have it come again, the others go on.
+    fn fail(&mut self, name: &TargetName, error: &StageError) {
+        tracing::warn!(%name, %error, "look failed");
+        self.seen.remove(name);
+        for (index, changes) in self.messages.iter().enumerate() {
+            if changes.iter().any(|change| name_of(change) == Some(name)) {
+                self.failed.entry(index).or_insert_with(|| StageError::Refused(error.to_string()));
+            }
+        }
+    }
+
+    /// The changes that are still current, as edits, and the roles to renew.
+    fn survivors(&mut self, base: &Manifest) -> (Vec<TargetEdit>, BTreeSet<RoleName>) {
+        let (mut edits, mut renew, mut reverted) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
+        let (mut superseded, mut unhashed) = (BTreeMap::<TargetName, BTreeSet<VersionId>>::new(), BTreeSet::new());
+        for change in self.changes() {
+            match change {
+                Change::Set { name, version } => match self.seen.get(name) {
+                    Some(Seen { current: Current::Object(accepted), sha256 }) if accepted.version == *version => {
+                        match sha256 {
+                            Some(sha256) => edits.push(set(name, accepted, *sha256)),
+                            // Only a message says that it was hashed, and a message is not believed.
+                            None => _ = unhashed.insert(name.clone()),
+                        }
+                    }
+                    _ => _ = superseded.entry(name.clone()).or_default().insert(version.clone()),
+                },
+                Change::Remove { name, marker } => {
+                    if let Some(Seen { current: Current::Gone { marker: found }, .. }) = self.seen.get(name)
+                        && (found == marker || found.is_none())
+                    {
+                        let version = marker.as_ref().map(|marker| marker.0.clone());
+                        edits.push(TargetEdit { name: name.clone(), version, edit: Edit::Remove });
+                    }
+                }
+                Change::Revert { names } => reverted.extend(names.iter().cloned()),
+                Change::Renew { role, version } => {
+                    let newest = if *role == RoleName::snapshot() {
+                        base.generation <= *version
+                    } else {
+                        base.roles.get(role).is_some_and(|entry| entry.version == *version)
+                    };
+                    if newest {
+                        renew.insert(role.clone());
+                    }
+                }
+            }
+        }
+        // The same change twice in a batch is one change.
+        let mut met = BTreeSet::new();
+        edits.retain(|edit| met.insert(edit.name.clone()));
+        edits.retain(|edit| !reverted.contains(&edit.name));
+        (self.reverted, self.superseded, self.unhashed) = (reverted, superseded, unhashed);
+        (edits, renew)
+    }
+}
+
+fn name_of(change: &Change) -> Option<&TargetName> {
+    match change {
+        Change::Set { name, .. } | Change::Remove { name, .. } => Some(name),
+        Change::Revert { .. } | Change::Renew { .. } => None,
+    }
+}
+
+fn set(name: &TargetName, accepted: &Accepted, sha256: Sha256) -> TargetEdit {
+    let content = Content { sha256, length: accepted.upload.length, custom: accepted.custom.clone() };
+    TargetEdit { name: name.clone(), version: Some(accepted.version.0.clone()), edit: Edit::Set(content) }
+}
+
+/// HEADs `name`; for an object also finds its digest: hash's receipt, or the full-object SHA-256 that HEAD returned.
+async fn see(ports: &Ports, name: &TargetName) -> Result<Seen> {
+    let (current, _) = current(&*ports.uploads, &ports.config, name).await?;
+    let mut sha256 = None;
+    if let Current::Object(accepted) = &current {
+        let key = Key::Hashed(UploadKey::new(name.as_str(), &accepted.version));
+        let hashed: Option<Hashed> = ledger::read(&*ports.store, &key).await?;
+        let hashed = hashed.filter(|hashed| hashed.length == accepted.upload.length);
+        sha256 = hashed.map(|hashed| hashed.sha256).or(accepted.upload.sha256);
+    }
+    Ok(Seen { current, sha256 })
+}
+
+/// The next generation, or `None` where nothing of the batch survives the check.
+async fn fold(ports: &Ports, batch: &mut Incoming<'_>, published: &Published, base: &Manifest) -> Result<Option<Next>> {
+    let (mut edits, renew) = batch.survivors(base);
+    edits.extend(reverts(ports, batch, published).await?);
+    if edits.is_empty() && renew.is_empty() {
+        return Ok(None);
+    }
+    let roles: BTreeSet<RoleName> = edits
+        .iter()
+        .map(|edit| generation::role_of(base, &edit.name))
+        .chain(renew.iter().filter(|role| **role != RoleName::snapshot()).cloned())
+        .collect();
+    let documents = documents(ports, base, roles).await?;
+    let limit = (!removals_accepted(ports).await?).then_some(ports.config.removals);
+    let next = |edits: &[TargetEdit]| {
+        let (expiry, now) = (&ports.config.expiry, ports.clock.now());
+        generation::next(base, &Batch { edits, renew: &renew, documents: &documents, expiry, limit, now })
+    };
+    match next(&edits) {
+        Ok(next) => Ok(Some(next)),
+        Err(GenerationError::TooManyRemovals { removals, targets }) => {
+            hold(ports, &edits, removals, targets).await?;
+            edits.retain(|edit| edit.edit != Edit::Remove);
+            if edits.is_empty() && renew.is_empty() {
+                return Ok(None);
+            }
+            Ok(Some(next(&edits)?))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// What the batch's reverted targets are in what is published now.
+async fn reverts(ports: &Ports, batch: &Incoming<'_>, published: &Published) -> Result<Vec<TargetEdit>> {
+    if batch.reverted.is_empty() {
+        return Ok(Vec::new());
+    }
+    let manifest = ledger::manifest(&*ports.store, published.generation).await?;
+    let roles = batch.reverted.iter().map(|name| generation::role_of(&manifest, name)).collect();
+    let documents = documents(ports, &manifest, roles).await?;
+    let revert = |name: &TargetName| {
+        let document = documents.get(&generation::role_of(&manifest, name)).map(Draft::document);
+        let content = document.and_then(|document| generation::content_of(document, name));
+        TargetEdit { name: name.clone(), version: None, edit: Edit::Revert(content) }
+    };
+    Ok(batch.reverted.iter().map(revert).collect())
+}
+
+/// The documents of `roles` as `manifest` has them, from their drafts.
+async fn documents(
+    ports: &Ports,
+    manifest: &Manifest,
+    roles: BTreeSet<RoleName>,
+) -> Result<BTreeMap<RoleName, Draft<Targets>>> {
+    let loads = roles.into_iter().map(|role| async move {
+        let entry = manifest.roles.get(&role).ok_or_else(|| GenerationError::Missing(role.clone()))?;
+        let draft = draft(ports, &role, &entry.draft).await?;
+        Ok::<_, StageError>((role, draft))
+    });
+    stream::iter(loads).buffer_unordered(REQUESTS_AT_ONCE).try_collect().await
+}
+
+/// A role's unsigned document from the ledger.
+///
+/// # Errors
+/// [`StageError::Missing`] where it is gone, [`StageError::Record`] where it isn't what its name says.
+pub(crate) async fn draft(ports: &Ports, role: &RoleName, sha256: &Sha256) -> Result<Draft<Targets>> {
+    let key = Key::Draft(*sha256);
+    let stored = ports.store.get(&key).await?;
+    let stored =
+        stored.ok_or_else(|| StageError::Missing(key.path(), "restore it from the ledger's older object versions"))?;
+    if Sha256::of(&stored.bytes) != *sha256 {
+        return Err(StageError::Record(key.path(), "its bytes are not those that it is named by".into()));
+    }
+    Ok(Draft::from_bytes(role.clone(), &stored.bytes)?)
+}
+
+async fn removals_accepted(ports: &Ports) -> Result<bool> {
+    let accepted: Option<RemovalsAccepted> = ledger::read(&*ports.store, &Key::RemovalsAccepted).await?;
+    Ok(accepted.is_some_and(|accepted| accepted.until > ports.clock.now()))
+}
+
+/// Puts the batch's removals aside for an operator: a record in the ledger, and an alarm.
+async fn hold(ports: &Ports, edits: &[TargetEdit], removals: u64, targets: u64) -> Result<()> {
+    let names = edits.iter().filter(|edit| edit.edit == Edit::Remove).map(|edit| edit.name.clone()).collect();
+    let held = HeldRemovals { format: RECORD_FORMAT, names };
+    let key = |bytes: &[u8]| Key::Held(Sha256::of(bytes));
+    let bytes =
+        tufline_tuf::json::to_vec(&held).map_err(|error| StageError::Record("held".into(), error.to_string()))?;
+    let reason = format!(
+        "{removals} of {targets} targets were removed at once; if that is meant, run `tufline accept-removals`, else upload \
+         them again"
+    );
+    tracing::error!(removals, targets, reason, "removals held");
+    if ports.store.create(&ledger::record(key(&bytes), &held)?).await? == Written::Done {
+        ports.events.send(&[Event::RemovalsHeld { removals, targets, reason }]).await?;
+    }
+    Ok(())
+}
+
+/// Tells of what was dropped, looks again at what was reverted, and nudges sign if anything waits there.
+async fn finish(ports: &Ports, batch: &Incoming<'_>, published: &Published, newest: &Manifest) -> Result<()> {
+    let answered: BTreeSet<(&str, &str)> = newest
+        .changes
+        .iter()
+        .filter(|change| matches!(change.outcome, Outcome::Set(_)))
+        .filter_map(|change| Some((change.name.as_str(), change.version.as_deref()?)))
+        .collect();
+    let superseded: Vec<Event> = batch
+        .superseded
+        .iter()
+        .flat_map(|(name, versions)| versions.iter().map(move |version| (name, version)))
+        .filter(|(name, version)| !answered.contains(&(name.as_str(), version.0.as_str())))
+        .map(|(name, version)| Event::UploadSuperseded { name: name.as_str().into(), version: version.clone() })
+        .collect();
+    if !superseded.is_empty() {
+        ports.events.send(&superseded).await?;
+    }
+    let again = batch.reverted.iter().chain(&batch.unhashed);
+    let hints = again.map(|name| Hint { name: name.as_str().into(), removed: true, version: None }).collect::<Vec<_>>();
+    for message in Message::uploads(hints) {
+        ports.queues.send(&message, REVERT_DELAY).await?;
+    }
+    if newest.generation > published.generation {
+        ports.queues.send(&Message::Sign, Duration::ZERO).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,57 @@
+//! Reconcile: sends a hint for every upload, every delete marker and every published target, so that whatever was lost is
+//! looked at again.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use tufline_store::{Hint, Message};
+
+use crate::ledger;
+use crate::ports::{Ports, Result};
+use crate::rebuild::draft;
+
+/// Sends the hints; answers how many.
+///
+/// A name that is gone counts as removed, unless uploads expire by a lifecycle: then its delete marker may be the expiry's,
+/// which removes nothing.
+pub async fn reconcile(ports: &Ports) -> Result<usize> {
+    let counts_removals = ports.config.uploads_expire_days.is_none();
+    let (mut sent, mut after) = (0, None::<String>);
+    let mut gone = published_names(ports).await?;
+    loop {
+        let page = ports.uploads.list(after.as_deref()).await?;
+        let Some(last) = page.last() else { break };
+        after = Some(last.name.clone());
+        let mut hints = Vec::with_capacity(page.len());
+        for listed in page {
+            gone.remove(&listed.name);
+            let removed = listed.removed && counts_removals;
+            hints.push(Hint { name: listed.name, removed, version: None });
+        }
+        sent += send(ports, hints).await?;
+    }
+    if counts_removals {
+        let hints = gone.into_iter().map(|name| Hint { name, removed: true, version: None });
+        sent += send(ports, hints.collect()).await?;
+    }
+    Ok(sent)
+}
+
+async fn send(ports: &Ports, hints: Vec<Hint>) -> Result<usize> {
+    let count = hints.len();
+    for message in Message::uploads(hints) {
+        ports.queues.send(&message, Duration::ZERO).await?;
+    }
+    Ok(count)
+}
+
+/// The names of all targets in the newest generation.
+async fn published_names(ports: &Ports) -> Result<BTreeSet<String>> {
+    let (_, newest) = ledger::newest(&*ports.store).await?;
+    let mut names = BTreeSet::new();
+    for (role, entry) in &newest.roles {
+        let document = draft(ports, role, &entry.draft).await?;
+        names.extend(document.document().targets.keys().map(|name| name.raw().to_owned()));
+    }
+    Ok(names)
+}

@@ -1,0 +1,106 @@
+//! Queues in memory. Who drives the stages takes messages in whatever order it likes.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::Memory;
+use crate::message::{Letter, Message, Queue};
+use crate::port::{Queues, Result, StoreError, Waiting};
+
+/// A message in a queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueuedMessage {
+    /// The body.
+    pub body: String,
+    /// How often it was handed out.
+    pub receives: u32,
+    id: u64,
+}
+
+impl Memory {
+    /// Puts a body into a queue as anybody with access to it might.
+    pub fn send_raw(&self, queue: Queue, body: &str) {
+        let mut state = self.state();
+        let id = state.next();
+        state.queues.entry(queue).or_default().push_back(QueuedMessage { body: body.to_owned(), receives: 0, id });
+    }
+
+    /// How many messages a queue holds.
+    #[must_use]
+    pub fn queued(&self, queue: Queue) -> usize {
+        self.state().queues.get(&queue).map_or(0, |messages| messages.len())
+    }
+
+    /// Takes the message at `index` out of a queue, to be handled.
+    pub fn take(&self, queue: Queue, index: usize) -> Option<QueuedMessage> {
+        let mut message = self.state().queues.get_mut(&queue)?.remove(index)?;
+        message.receives += 1;
+        Some(message)
+    }
+
+    /// Puts a message back that wasn't handled, at the front of a FIFO queue; after `limit` receives it becomes a dead
+    /// letter.
+    pub fn put_back(&self, queue: Queue, message: QueuedMessage, limit: u32) {
+        let mut state = self.state();
+        if message.receives >= limit {
+            state.dead_letters.entry(queue).or_default().push_back(message);
+        } else if queue.is_fifo() {
+            state.queues.entry(queue).or_default().push_front(message);
+        } else {
+            state.queues.entry(queue).or_default().push_back(message);
+        }
+    }
+
+    /// The bodies of a queue's dead letters.
+    #[must_use]
+    pub fn dead_bodies(&self, queue: Queue) -> Vec<String> {
+        let state = self.state();
+        let letters = state.dead_letters.get(&queue).into_iter().flatten();
+        letters.map(|message| message.body.clone()).collect()
+    }
+}
+
+#[async_trait]
+impl Queues for Memory {
+    async fn send(&self, message: &Message, _delay: Duration) -> Result<()> {
+        let queue = message.queue();
+        let body = message.to_body().map_err(|error| StoreError::new("send to", queue.name(), error))?;
+        self.request("send to", queue.name(), true, |state| {
+            let id = state.next();
+            let message = QueuedMessage { body: body.clone(), receives: 0, id };
+            state.queues.entry(queue).or_default().push_back(message);
+        })
+        .await
+    }
+
+    async fn dead_letters(&self, queue: Queue, limit: usize) -> Result<Vec<Letter>> {
+        self.request("receive from", queue.name(), false, |state| {
+            let letters = state.dead_letters.get(&queue).into_iter().flatten().take(limit);
+            letters.map(|message| Letter { body: message.body.clone(), receipt: message.id.to_string() }).collect()
+        })
+        .await
+    }
+
+    async fn redrive(&self, queue: Queue, letter: &Letter) -> Result<()> {
+        self.request("send to", queue.name(), true, |state| {
+            let id = state.next();
+            let message = QueuedMessage { body: letter.body.clone(), receives: 0, id };
+            state.queues.entry(queue).or_default().push_back(message);
+        })
+        .await?;
+        self.request("delete from", queue.name(), true, |state| {
+            let letters = state.dead_letters.entry(queue).or_default();
+            letters.retain(|message| message.id.to_string() != letter.receipt);
+        })
+        .await
+    }
+
+    async fn waiting(&self, queue: Queue) -> Result<Waiting> {
+        self.request("look at", queue.name(), false, |state| Waiting {
+            messages: state.queues.get(&queue).map_or(0, |messages| messages.len() as u64),
+            dead_letters: state.dead_letters.get(&queue).map_or(0, |messages| messages.len() as u64),
+        })
+        .await
+    }
+}

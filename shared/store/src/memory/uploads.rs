@@ -1,0 +1,212 @@
+//! Uploads and blobs in memory.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tufline_tuf::Sha256;
+
+use super::{Memory, State};
+use crate::key::VersionId;
+use crate::port::{Blob, Blobs, Head, Listed, PastVersion, Result, Source, StoreError, Upload, Uploads};
+
+/// A version in the history of a name, oldest first.
+#[derive(Debug, Clone)]
+pub(super) struct StoredVersion {
+    id: VersionId,
+    /// `None` for a delete marker.
+    object: Option<StoredUpload>,
+}
+
+#[derive(Debug, Clone)]
+struct StoredUpload {
+    bytes: Bytes,
+    custom: Option<String>,
+    with_checksum: bool,
+}
+
+impl StoredVersion {
+    fn upload(&self, name: &str) -> Option<Upload> {
+        let object = self.object.as_ref()?;
+        Some(Upload {
+            name: name.to_owned(),
+            version: Some(self.id.clone()),
+            length: object.bytes.len() as u64,
+            custom: object.custom.clone(),
+            sha256: object.with_checksum.then(|| Sha256::of(&object.bytes)),
+        })
+    }
+}
+
+impl Memory {
+    /// A build system drops an artifact; answers its version.
+    pub fn put_upload(&self, name: &str, bytes: Bytes, custom: Option<&str>, with_checksum: bool) -> VersionId {
+        let object = StoredUpload { bytes, custom: custom.map(str::to_owned), with_checksum };
+        self.state().add_version(name, Some(object))
+    }
+
+    /// A build system removes an artifact: a delete marker; `None` where nothing is current.
+    pub fn remove_upload(&self, name: &str) -> Option<VersionId> {
+        let mut state = self.state();
+        state.current(name)?;
+        Some(state.add_version(name, None))
+    }
+
+    /// Somebody deletes the newest version itself, so that the one before is current again.
+    pub fn delete_newest_version(&self, name: &str) -> Option<VersionId> {
+        let mut state = self.state();
+        state.uploads.get_mut(name)?.pop().map(|version| version.id)
+    }
+
+    /// The names with any version and, for each, what is current.
+    #[must_use]
+    pub fn current_uploads(&self) -> Vec<(String, Option<Upload>)> {
+        let state = self.state();
+        let names = state.uploads.iter().filter(|(_, versions)| !versions.is_empty());
+        names.map(|(name, _)| (name.clone(), state.current(name))).collect()
+    }
+
+    /// Whether server-side copies answer a full-object SHA-256.
+    pub fn compute_checksums(&self, computes: bool) {
+        self.state().computes_checksums = computes;
+    }
+
+    /// Loses a blob, as no store should.
+    pub fn lose_blob(&self, sha256: &Sha256) {
+        self.state().blobs.remove(sha256);
+    }
+
+    /// The bytes of a blob, without any fault.
+    #[must_use]
+    pub fn blob(&self, sha256: &Sha256) -> Option<Bytes> {
+        self.state().blobs.get(sha256).cloned()
+    }
+}
+
+impl State {
+    fn add_version(&mut self, name: &str, object: Option<StoredUpload>) -> VersionId {
+        let id = VersionId(format!("v{}", self.next()));
+        self.uploads.entry(name.to_owned()).or_default().push(StoredVersion { id: id.clone(), object });
+        id
+    }
+
+    fn current(&self, name: &str) -> Option<Upload> {
+        self.uploads.get(name)?.last()?.upload(name)
+    }
+
+    fn bytes(&self, upload: &Upload) -> Option<Bytes> {
+        let versions = self.uploads.get(&upload.name)?;
+        let version = versions.iter().find(|version| Some(&version.id) == upload.version.as_ref())?;
+        version.object.as_ref().map(|object| object.bytes.clone())
+    }
+}
+
+fn gone(action: &'static str, upload: &Upload) -> StoreError {
+    StoreError::new(action, &upload.name, "this version is gone")
+}
+
+#[async_trait]
+impl Uploads for Memory {
+    async fn head(&self, name: &str) -> Result<Head> {
+        self.request("look at", name, false, |state| match state.current(name) {
+            Some(upload) => Head::Object(upload),
+            None => {
+                let marker = state.uploads.get(name).and_then(|versions| versions.last());
+                Head::Gone { marker: marker.map(|version| version.id.clone()) }
+            }
+        })
+        .await
+    }
+
+    async fn head_version(&self, name: &str, version: &VersionId) -> Result<Option<Upload>> {
+        self.request("look at", name, false, |state| {
+            let versions = state.uploads.get(name)?;
+            versions.iter().find(|stored| stored.id == *version)?.upload(name)
+        })
+        .await
+    }
+
+    async fn versions(&self, name: &str) -> Result<Vec<PastVersion>> {
+        self.request("list versions of", name, false, |state| {
+            let versions = state.uploads.get(name).map(Vec::as_slice).unwrap_or_default();
+            let past = |version: &StoredVersion| match version.object {
+                Some(_) => PastVersion::Object(version.id.clone()),
+                None => PastVersion::Marker(version.id.clone()),
+            };
+            versions.iter().rev().map(past).collect()
+        })
+        .await
+    }
+
+    async fn list(&self, after: Option<&str>) -> Result<Vec<Listed>> {
+        self.request("list", "uploads", false, |state| {
+            let names = state.uploads.iter().filter(|(name, _)| after.is_none_or(|after| name.as_str() > after));
+            let listed = names.filter_map(|(name, versions)| {
+                let newest = versions.last()?;
+                Some(Listed { name: name.clone(), removed: newest.object.is_none() })
+            });
+            listed.take(1000).collect()
+        })
+        .await
+    }
+
+    async fn read(&self, upload: &Upload, offset: u64, length: u64) -> Result<Bytes> {
+        let bytes = self.request("read", &upload.name, false, |state| state.bytes(upload)).await?;
+        Ok(slice(&bytes.ok_or_else(|| gone("read", upload))?, offset, length))
+    }
+
+    fn place(&self, name: &str) -> String {
+        format!("memory://{name}")
+    }
+}
+
+fn slice(bytes: &Bytes, offset: u64, length: u64) -> Bytes {
+    let start = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
+    let end = start.saturating_add(usize::try_from(length).unwrap_or(usize::MAX)).min(bytes.len());
+    bytes.slice(start..end)
+}
+
+#[async_trait]
+impl Blobs for Memory {
+    async fn copy_in(&self, upload: &Upload) -> Result<Option<Sha256>> {
+        let copied = self
+            .request("copy", &upload.name, true, |state| {
+                let bytes = state.bytes(upload)?;
+                let version = upload.version.clone()?;
+                let sha256 = state.computes_checksums.then(|| Sha256::of(&bytes));
+                state.incoming.insert((upload.name.clone(), version), bytes);
+                Some(sha256)
+            })
+            .await?;
+        copied.ok_or_else(|| gone("copy", upload))
+    }
+
+    async fn keep(&self, upload: &Upload, source: Source, sha256: &Sha256) -> Result<()> {
+        let kept = self
+            .request("copy", &upload.name, true, |state| {
+                let bytes = match source {
+                    Source::Upload => state.bytes(upload),
+                    Source::Incoming => {
+                        let version = upload.version.clone()?;
+                        state.incoming.get(&(upload.name.clone(), version)).cloned()
+                    }
+                };
+                let bytes = bytes.filter(|bytes| Sha256::of(bytes) == *sha256)?;
+                state.blobs.insert(*sha256, bytes);
+                Some(())
+            })
+            .await?;
+        kept.ok_or_else(|| StoreError::new("copy", &upload.name, "the bytes are gone, or have another digest"))
+    }
+
+    async fn head(&self, sha256: &Sha256) -> Result<Option<Blob>> {
+        self.request("look at", &sha256.to_string(), false, |state| {
+            let bytes = state.blobs.get(sha256)?;
+            Some(Blob { length: bytes.len() as u64, sha256: state.computes_checksums.then(|| Sha256::of(bytes)) })
+        })
+        .await
+    }
+
+    async fn read(&self, sha256: &Sha256, offset: u64, length: u64) -> Result<Option<Bytes>> {
+        let bytes = self.request("read", &sha256.to_string(), false, |state| state.blobs.get(sha256).cloned()).await?;
+        Ok(bytes.map(|bytes| slice(&bytes, offset, length)))
+    }
+}

@@ -1,0 +1,214 @@
+//! The policy of one repository, parsed once: CDK props through the environment on AWS, `DATA/config.toml` in the
+//! embedded form.
+
+use std::fmt;
+use std::str::FromStr;
+
+use jiff::{Span, SpanRelativeTo};
+use serde::{Deserialize, Serialize};
+
+/// What an operator can choose. Every field has a default.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// How long each role's documents are valid.
+    pub expiry: Expiry,
+    /// How hash finds an upload's SHA-256.
+    pub hashing: Hashing,
+    /// How many targets may be removed at once without an operator's consent.
+    pub removals: RemovalLimit,
+    /// Uploads larger than this are refused.
+    pub largest_target: LargestTarget,
+    /// After how many days the uploads bucket expires current objects; `None` where it doesn't. While set, a delete
+    /// marker found by `reconcile` removes nothing, since the expiry may have made it.
+    pub uploads_expire_days: Option<ExpireDays>,
+}
+
+/// How long documents are valid from the moment they are made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Expiry {
+    /// `timestamp.json`; re-signed when under half is left. Default 1 day.
+    pub timestamp: Lifetime,
+    /// Snapshots; renewed when under a third is left. Default 7 days.
+    pub snapshot: Lifetime,
+    /// `targets` and the bins; renewed when under a third is left. Default 90 days.
+    pub targets: Lifetime,
+    /// A development root. Default 365 days.
+    pub root: Lifetime,
+}
+
+impl Default for Expiry {
+    fn default() -> Self {
+        const DAY: u64 = 24 * 60 * 60;
+        Self {
+            timestamp: Lifetime(DAY),
+            snapshot: Lifetime(7 * DAY),
+            targets: Lifetime(90 * DAY),
+            root: Lifetime(365 * DAY),
+        }
+    }
+}
+
+/// How hash finds an upload's SHA-256.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Hashing {
+    /// The upload's own full-object checksum, else a server-side copy's, else by reading it.
+    #[default]
+    Auto,
+    /// Always by reading it.
+    Stream,
+}
+
+/// The limit on removals at once, over [`RemovalLimit::WINDOW_SECONDS`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RemovalLimit {
+    /// Hold removals of more than this share of all targets, in percent; 100 holds none.
+    pub percent: u8,
+    /// Never hold up to this many.
+    pub at_least: u64,
+}
+
+impl RemovalLimit {
+    /// Removals that come within this time count together: `aws s3 rm --recursive` arrives in many batches.
+    pub const WINDOW_SECONDS: u64 = 600;
+}
+
+impl Default for RemovalLimit {
+    fn default() -> Self {
+        Self { percent: 50, at_least: 20 }
+    }
+}
+
+/// The largest target, in bytes. The default is S3's limit for an object, 50 TB
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html>).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct LargestTarget(pub u64);
+
+impl Default for LargestTarget {
+    fn default() -> Self {
+        Self(50_000_000_000_000)
+    }
+}
+
+/// A time in seconds, written as a person would: `"7 days"`, `"36h"`, `"90d"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Lifetime(u64);
+
+impl Lifetime {
+    /// A lifetime of so many seconds.
+    ///
+    /// # Errors
+    /// [`BadConfig`] below 10 seconds, which no client on a slow network could use.
+    pub fn from_seconds(seconds: u64) -> Result<Self, BadConfig> {
+        if seconds < 10 {
+            return Err(BadConfig(format!("a lifetime of {seconds} s is too short; use at least 10 s")));
+        }
+        Ok(Self(seconds))
+    }
+
+    /// In seconds.
+    #[must_use]
+    pub fn seconds(self) -> u64 {
+        self.0
+    }
+}
+
+/// A configuration that cannot be meant.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct BadConfig(String);
+
+impl FromStr for Lifetime {
+    type Err = BadConfig;
+
+    fn from_str(text: &str) -> Result<Self, BadConfig> {
+        let seconds =
+            text.parse::<Span>().and_then(|span| span.to_duration(SpanRelativeTo::days_are_24_hours())).map_err(
+                |error| BadConfig(format!("'{text}' is not a length of time such as \"7 days\" or \"36h\": {error}")),
+            )?;
+        Self::from_seconds(u64::try_from(seconds.as_secs()).unwrap_or(0))
+    }
+}
+
+impl TryFrom<String> for Lifetime {
+    type Error = BadConfig;
+
+    fn try_from(text: String) -> Result<Self, BadConfig> {
+        text.parse()
+    }
+}
+
+impl From<Lifetime> for String {
+    fn from(lifetime: Lifetime) -> Self {
+        lifetime.to_string()
+    }
+}
+
+impl fmt::Display for Lifetime {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}s", self.0)
+    }
+}
+
+/// Days until uploads expire: at least 15, since a message about an upload may wait for 14.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "u16", into = "u16")]
+pub struct ExpireDays(u16);
+
+impl TryFrom<u16> for ExpireDays {
+    type Error = BadConfig;
+
+    fn try_from(days: u16) -> Result<Self, BadConfig> {
+        if days < 15 {
+            return Err(BadConfig(format!(
+                "uploads may expire after 15 days at the earliest, not {days}: messages about them wait for up to 14"
+            )));
+        }
+        Ok(Self(days))
+    }
+}
+
+impl From<ExpireDays> for u16 {
+    fn from(days: ExpireDays) -> Self {
+        days.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everything_has_a_default() {
+        assert_eq!(serde_json::from_str::<Config>("{}").unwrap(), Config::default());
+        assert_eq!(Config::default().expiry.snapshot.seconds(), 604_800);
+    }
+
+    #[test]
+    fn lifetimes_are_written_as_people_write_them() {
+        let config: Config = serde_json::from_str(r#"{"expiry":{"timestamp":"36h","snapshot":"7 days"}}"#).unwrap();
+        assert_eq!(config.expiry.timestamp.seconds(), 129_600);
+        assert_eq!(config.expiry.snapshot.seconds(), 604_800);
+        let written = serde_json::to_string(&config).unwrap();
+        assert_eq!(serde_json::from_str::<Config>(&written).unwrap(), config);
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_refused() {
+        for text in [
+            r#"{"expiry":{"timestamp":"1s"}}"#,
+            r#"{"expiry":{"timestamp":"soon"}}"#,
+            r#"{"expiry":{"timestamp":"-1d"}}"#,
+            r#"{"uploads_expire_days":14}"#,
+            r#"{"hashing":"md5"}"#,
+            r#"{"unknown":1}"#,
+        ] {
+            assert!(serde_json::from_str::<Config>(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! The gate: what a client would check before it trusts a generation (TUF specification 5.3 to 5.6), and a repository's
+//! own promise that every target's bytes are there.
+//!
+//! Bytes go in, a [`Checked`] generation or a [`Refused`] comes out. The object enforces the order and that nothing is
+//! left out: a timestamp can only be drafted from [`Checked`].
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use bytes::Bytes;
+use tough::schema::decoded::Decoded;
+use tough::schema::{Hashes, Metafile, Root, Snapshot, Targets, Timestamp};
+
+use crate::generation::{SPEC_VERSION, at_least_one, content};
+use crate::manifest::{Manifest, RoleEntry};
+use crate::name::{RoleName, TargetName};
+use crate::sha256::Sha256;
+use crate::signed::{Draft, RoleKeys, Signed, VerifyError, verify};
+use crate::time::Time;
+
+/// Why a generation is not shown, and what is at fault.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("generation {generation} refused: {reason}")]
+pub struct Refused {
+    /// The generation.
+    pub generation: u64,
+    /// What must be made anew.
+    pub fault: Fault,
+    /// One line.
+    pub reason: String,
+}
+
+/// What is at fault in a refused generation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fault {
+    /// The root: only an operator can mend it.
+    Root,
+    /// This version of this role (for the snapshot: its generation).
+    Role(RoleName, u64),
+    /// These targets' bytes are missing or wrong.
+    Targets(Vec<TargetName>),
+}
+
+/// A generation that passed the gate.
+///
+/// *Invariant*: only [`Gate::pass`] makes one.
+#[derive(Debug, Clone)]
+pub struct Checked {
+    snapshot: Signed<Snapshot>,
+}
+
+impl Checked {
+    /// The generation.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.snapshot.version()
+    }
+
+    /// The timestamp that shows this generation (TUF specification 4.6). It states the snapshot's length and digest:
+    /// clients then take the length as their limit instead of their default.
+    #[must_use]
+    pub fn timestamp(&self, version: u64, expires: Time) -> Draft<Timestamp> {
+        let mut timestamp = Timestamp::new(SPEC_VERSION.into(), at_least_one(version), expires);
+        let digest = self.snapshot.sha256();
+        timestamp.meta.insert(
+            "snapshot.json".into(),
+            Metafile {
+                length: Some(self.snapshot.bytes().len() as u64),
+                hashes: Some(Hashes { sha256: Decoded::from(digest.as_bytes().to_vec()), _extra: HashMap::new() }),
+                version: at_least_one(self.snapshot.version()),
+                _extra: HashMap::new(),
+            },
+        );
+        Draft::new(RoleName::timestamp(), timestamp)
+    }
+}
+
+/// A check in progress: it knows what it must still be given.
+#[derive(Debug)]
+pub struct Gate<'a> {
+    roots: &'a [Root],
+    candidate: &'a Manifest,
+    now: Time,
+    snapshot: Signed<Snapshot>,
+    roles: BTreeSet<RoleName>,
+    blobs: BTreeMap<Sha256, WantedBlob>,
+    bad_targets: BTreeSet<TargetName>,
+}
+
+/// A blob that an added target needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WantedBlob {
+    /// The length that each target states for it.
+    pub lengths: BTreeSet<u64>,
+    /// The targets that need it.
+    pub names: Vec<TargetName>,
+}
+
+impl<'a> Gate<'a> {
+    /// Checks the candidate's snapshot: signed under every root of `roots` (the newest, and the one about to be
+    /// published), in force, listing exactly the manifest's roles, none of them older or gone against `published`.
+    ///
+    /// # Errors
+    /// [`Refused`].
+    pub fn open(
+        roots: &'a [Root],
+        published: Option<&Manifest>,
+        candidate: &'a Manifest,
+        snapshot: &Bytes,
+        now: Time,
+    ) -> Result<Self, Refused> {
+        let generation = candidate.generation;
+        if roots.is_empty() {
+            return Err(Refused { generation, fault: Fault::Root, reason: "there is no root".into() });
+        }
+        for root in roots {
+            if root.expires <= now {
+                let reason = format!("root version {} expired at {}; publish a new root", root.version, root.expires);
+                return Err(Refused { generation, fault: Fault::Root, reason });
+            }
+        }
+        let name = RoleName::snapshot();
+        let refuse = |reason: String| Refused { generation, fault: Fault::Role(name.clone(), generation), reason };
+        let snapshot: Signed<Snapshot> = verify_under_all(roots, &name, snapshot)
+            .and_then(|snapshot| snapshot.expect_version(generation))
+            .and_then(|snapshot| snapshot.expect_fresh(now))
+            .map_err(|error| refuse(error.to_string()))?;
+        let listed: BTreeMap<&str, u64> =
+            snapshot.document().meta.iter().map(|(file, meta)| (file.as_str(), meta.version.get())).collect();
+        let files: Vec<(String, u64)> =
+            candidate.roles.iter().map(|(role, entry)| (format!("{role}.json"), entry.version)).collect();
+        if listed != files.iter().map(|(file, version)| (file.as_str(), *version)).collect() {
+            return Err(refuse("the snapshot does not list the roles of its manifest".into()));
+        }
+        for (role, before) in published.iter().flat_map(|manifest| &manifest.roles) {
+            let sound = candidate.roles.get(role).is_some_and(|entry| entry.version >= before.version);
+            if !sound {
+                return Err(refuse(format!("role {role} is older than what is published, or gone")));
+            }
+        }
+        for (role, entry) in &candidate.roles {
+            if entry.expires <= now {
+                let fault = Fault::Role(role.clone(), entry.version);
+                let reason = format!("{role} version {} expired at {}", entry.version, entry.expires);
+                return Err(Refused { generation, fault, reason });
+            }
+        }
+        // The top-level role is looked at each time: its keys stand in the root, which may have changed meanwhile.
+        let changed = |role: &RoleName, entry: &RoleEntry| {
+            *role == RoleName::targets()
+                || published
+                    .and_then(|manifest| manifest.roles.get(role))
+                    .is_none_or(|before| before.version != entry.version)
+        };
+        let roles = candidate.roles.iter().filter(|(role, entry)| changed(role, entry)).map(|(role, _)| role.clone());
+        Ok(Self {
+            roots,
+            candidate,
+            now,
+            snapshot,
+            roles: roles.collect(),
+            blobs: BTreeMap::new(),
+            bad_targets: BTreeSet::new(),
+        })
+    }
+
+    /// The role documents that must still be given to [`Gate::role`], with the versions that the snapshot lists.
+    #[must_use]
+    pub fn wanted_roles(&self) -> Vec<(RoleName, u64)> {
+        self.roles
+            .iter()
+            .map(|role| (role.clone(), self.candidate.roles.get(role).map_or(0, |entry| entry.version)))
+            .collect()
+    }
+
+    /// Checks one role document: signatures, version, expiry, the names and digests of its targets. What it adds to
+    /// `published`, the document that devices see now, joins [`Gate::wanted_blobs`].
+    ///
+    /// # Errors
+    /// [`Refused`].
+    pub fn role(&mut self, role: &RoleName, bytes: &Bytes, published: Option<&Targets>) -> Result<(), Refused> {
+        let version = self.candidate.roles.get(role).map_or(0, |entry| entry.version);
+        let generation = self.candidate.generation;
+        let refuse = |reason: String| Refused { generation, fault: Fault::Role(role.clone(), version), reason };
+        let signed: Signed<Targets> = verify_under_all(self.roots, role, bytes)
+            .and_then(|signed| signed.expect_version(version))
+            .and_then(|signed| signed.expect_fresh(self.now))
+            .map_err(|error| refuse(error.to_string()))?;
+        for (name, target) in &signed.document().targets {
+            let checked: TargetName = name.raw().parse().map_err(|refusal| refuse(format!("{role}: {refusal}")))?;
+            if target.hashes.sha256.len() != 32 {
+                return Err(refuse(format!("{role}: the digest of {checked} is not a SHA-256")));
+            }
+            if published.is_some_and(|document| document.targets.get(name) == Some(target)) {
+                continue;
+            }
+            let content = content(target);
+            let wanted = self
+                .blobs
+                .entry(content.sha256)
+                .or_insert_with(|| WantedBlob { lengths: BTreeSet::new(), names: Vec::new() });
+            wanted.lengths.insert(content.length);
+            wanted.names.push(checked);
+        }
+        self.roles.remove(role);
+        Ok(())
+    }
+
+    /// The blobs that must still be looked at with [`Gate::blob`].
+    #[must_use]
+    pub fn wanted_blobs(&self) -> Vec<Sha256> {
+        self.blobs.keys().copied().collect()
+    }
+
+    /// Takes note of what is stored for `sha256`: its length and, where the store keeps one, its full-object SHA-256.
+    pub fn blob(&mut self, sha256: &Sha256, found: Option<(u64, Option<Sha256>)>) {
+        let Some(wanted) = self.blobs.remove(sha256) else { return };
+        let sound = found.is_some_and(|(length, checksum)| {
+            wanted.lengths.iter().eq([&length]) && checksum.is_none_or(|checksum| checksum == *sha256)
+        });
+        if !sound {
+            self.bad_targets.extend(wanted.names);
+        }
+    }
+
+    /// The checked generation, if everything was looked at and nothing was wrong.
+    ///
+    /// # Errors
+    /// [`Refused`], naming every target whose bytes are missing or wrong.
+    pub fn pass(self) -> Result<Checked, Refused> {
+        let generation = self.candidate.generation;
+        if let Some(role) = self.roles.first() {
+            let version = self.candidate.roles.get(role).map_or(0, |entry| entry.version);
+            let reason = format!("role {role} was not checked");
+            return Err(Refused { generation, fault: Fault::Role(role.clone(), version), reason });
+        }
+        let unseen = self.blobs.into_values().flat_map(|wanted| wanted.names);
+        let bad: BTreeSet<TargetName> = self.bad_targets.into_iter().chain(unseen).collect();
+        if let Some(first) = bad.first() {
+            let others = bad.len() - 1;
+            let reason = format!("the bytes of {first} and of {others} other targets are missing or wrong");
+            return Err(Refused { generation, fault: Fault::Targets(bad.into_iter().collect()), reason });
+        }
+        Ok(Checked { snapshot: self.snapshot })
+    }
+}
+
+fn verify_under_all<T: crate::signed::Document>(
+    roots: &[Root],
+    role: &RoleName,
+    bytes: &Bytes,
+) -> Result<Signed<T>, VerifyError> {
+    let mut signed = Err(VerifyError::NoKeys { role: role.clone() });
+    for root in roots {
+        signed = Ok(verify(bytes.clone(), &RoleKeys::in_root(root, role)?)?);
+    }
+    signed
+}

@@ -1,0 +1,109 @@
+"""The AWS emulator (ministack) and the deployment of the CDK app on it.
+
+What it does differently from AWS is in `tests/emulator.md`.
+"""
+
+import json
+import re
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from . import Refusal
+from . import processes
+from .setup import CDK, VENV
+
+REGION = "us-east-1"
+ACCOUNT = "000000000000"
+
+# Its root user. The emulator takes any secret for it and lets it do anything, so it only deploys and makes the users.
+ROOT_KEY = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
+
+STACK = "Tufline"
+
+
+def free_port() -> int:
+    """A port of the loopback address on which nothing listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def wait_for(url: str, process: subprocess.Popen, log: Path, seconds: float = 30.0) -> None:
+    """Waits until `process` answers at `url` with 200."""
+    deadline = time.monotonic() + seconds
+    while True:
+        if process.poll() is not None:
+            raise Refusal(f"`{Path(process.args[0]).name}` stopped: {processes.last_line(log)} ({log})")
+        try:
+            with urllib.request.urlopen(url, timeout=5):
+                return
+        except (urllib.error.URLError, OSError) as error:
+            if time.monotonic() > deadline:
+                raise Refusal(f"no answer from {url} after {seconds:.0f} s: {error} ({log})") from None
+        time.sleep(0.05)
+
+
+def start(data: Path) -> str:
+    """Starts the emulator and returns its address."""
+    port = free_port()
+    endpoint = f"http://127.0.0.1:{port}"
+    log = data / "emulator.log"
+    process = processes.start(
+        [VENV / "bin" / "ministack"],
+        data,
+        log,
+        {
+            "AUTH": "true",  # IAM is enforced.
+            "BIND_HOST": "127.0.0.1",
+            "MINISTACK_HOST": "127.0.0.1",  # so in queue URLs too
+            "GATEWAY_PORT": str(port),
+            "MINISTACK_REGION": REGION,
+            "IOT_MTLS_ENABLED": "0",  # or it listens on another, fixed port
+            "STATE_DIR": str(data / "state"),
+            "S3_DATA_DIR": str(data / "state" / "s3"),
+            # Passed on to the functions.
+            "AWS_ENDPOINT_URL": endpoint,
+            "AWS_ENDPOINT_URL_S3": endpoint,
+        },
+    )
+    wait_for(f"{endpoint}/_ministack/health", process, log)
+    return endpoint
+
+
+def deploy(data: Path, endpoint: str, bundle: Path) -> dict[str, str]:
+    """Deploys the CDK app with the CDK CLI, and returns its outputs as the TUFLINE_… variables."""
+    log = data / "deploy.log"
+    variables = {
+        **ROOT_KEY,
+        "AWS_REGION": REGION,
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "CDK_HOME": str(data / "home"),
+        "CDK_DISABLE_CLI_TELEMETRY": "true",
+        "CDK_DISABLE_VERSION_CHECK": "true",
+        "NODE_NO_WARNINGS": "1",
+    }
+    cdk = [CDK / "node_modules" / ".bin" / "cdk", "--no-notices", "--ci"]
+    outputs = data / "outputs.json"
+    # Away from the app's folder, so that bootstrapping doesn't synthesize it.
+    bootstrap_log = data / "bootstrap.log"
+    bootstrap = processes.start([*cdk, "bootstrap", f"aws://{ACCOUNT}/{REGION}"], data, bootstrap_log, variables)
+    context = ["-c", "emulator=true", "-c", "architecture=x86_64", "-c", f"name={STACK}", "-c", f"bundle={bundle}"]
+    processes.run([*cdk, "synth", "--quiet", "--output", data / "cdk.out", *context], data, log, variables, cwd=CDK)
+    processes.finish(bootstrap, bootstrap_log)
+    processes.run(
+        [*cdk, "deploy", "--app", data / "cdk.out", "--require-approval", "never", "--outputs-file", outputs],
+        data,
+        log,
+        variables,
+    )
+    return {variable(name): value for name, value in json.loads(outputs.read_text())[STACK].items()}
+
+
+def variable(output: str) -> str:
+    """The output `DlqSign` is the variable `TUFLINE_DLQ_SIGN`."""
+    return "TUFLINE_" + re.sub(r"(?<!^)(?=[A-Z])", "_", output).upper()

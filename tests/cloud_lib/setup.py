@@ -1,0 +1,83 @@
+"""The tests' Python packages and the CDK app's npm packages: installed once, and again when what is pinned changes.
+
+Only the standard library is needed here, since this makes the environment that everything else runs in.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import venv
+from collections.abc import Iterator
+from pathlib import Path
+
+from . import ROOT, Refusal
+
+VENV = ROOT / ".venv"
+PYTHON = VENV / "bin" / "python"
+REQUIREMENTS = ROOT / "tests" / "requirements.txt"
+CDK = ROOT / "cdk"
+
+
+def setup() -> None:
+    """Makes `.venv` and `cdk/node_modules` what the lock files say."""
+    _install(REQUIREMENTS, VENV, _python_packages)
+    _install(CDK / "package-lock.json", CDK / "node_modules", _npm_packages)
+
+
+def enter() -> None:
+    """Goes on in the virtual environment: restarts this program there unless it runs there already."""
+    if Path(sys.prefix).resolve() != VENV.resolve():
+        os.execv(PYTHON, [str(PYTHON), *sys.argv])
+
+
+def _install(pins: Path, folder: Path, install) -> None:
+    # The stamp says what is installed. It is written last, so an installation cut short is done again.
+    stamp = folder / ".installed-from"
+    wanted = hashlib.sha256(pins.read_bytes() + platform.python_version().encode()).hexdigest()
+    with _alone(pins):
+        if stamp.exists() and stamp.read_text() == wanted:
+            return
+        print(f"installing {folder.relative_to(ROOT)} …", flush=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        install()
+        stamp.write_text(wanted)
+
+
+@contextlib.contextmanager
+def _alone(file: Path) -> Iterator[None]:
+    """Two tests may start at once: one installs, the other waits."""
+    with file.open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _python_packages() -> None:
+    if sys.version_info < (3, 11):
+        raise Refusal(f"Python 3.11 or newer is needed, this is {platform.python_version()}")
+    # A virtual environment made from within another one would not stand on its own.
+    base = Path(sys.base_prefix) / "bin" / "python3"
+    if sys.prefix != sys.base_prefix:
+        _run([base, "-m", "venv", VENV])
+    else:
+        venv.create(VENV, with_pip=True)
+    _run([PYTHON, "-m", "pip", "install", "--quiet", "--no-deps", "--requirement", REQUIREMENTS])
+
+
+def _npm_packages() -> None:
+    if shutil.which("npm") is None:
+        raise Refusal("npm was not found: Node.js 20 or newer is needed for the CDK app")
+    # No package here needs an install script.
+    _run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"], cwd=CDK)
+
+
+def _run(command: list, cwd: Path = ROOT) -> None:
+    command = [str(part) for part in command]
+    done = subprocess.run(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if done.returncode != 0:
+        sys.stderr.write(done.stdout)
+        raise Refusal(f"`{' '.join(command)}` failed (see above)")
