@@ -6,34 +6,45 @@
 use std::collections::BTreeMap;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
-use tufline_store::{Event, Key, PublishedTarget, VersionId, Written};
+use tufline_store::{Event, Key, PublishedTarget, Stored, VersionId, Written};
 use tufline_tuf::{Manifest, Outcome, TargetName};
 
 use crate::ledger::{self, Announced, RECORD_FORMAT};
 use crate::ports::{Ports, REQUESTS_AT_ONCE, Result};
 
-/// Sends the events of all published generations that were not announced yet.
-pub async fn announce(ports: &Ports) -> Result<()> {
-    let store = &*ports.store;
-    let pointer = store.get(&Key::Announced).await?;
+/// Up to which generation events were sent.
+pub(crate) async fn announced(ports: &Ports) -> Result<(u64, Option<Stored>)> {
+    let pointer = ports.store.get(&Key::Announced).await?;
     let announced: Option<Announced> =
         pointer.as_ref().map(|stored| ledger::parse(&Key::Announced, &stored.bytes)).transpose()?;
-    let told = announced.map_or(0, |announced| announced.generation);
+    Ok((announced.map_or(0, |announced| announced.generation), pointer))
+}
+
+/// Sends the events of all generations that are published, and of the fences directly above: these answer changes that
+/// make no difference to what is published.
+pub async fn announce(ports: &Ports) -> Result<()> {
+    let store = &*ports.store;
+    let (told, pointer) = announced(ports).await?;
     let Some(published) = ledger::published(store).await? else { return Ok(()) };
-    if published.generation <= told {
-        return Ok(());
-    }
-    let manifests: Vec<Manifest> = stream::iter(told + 1..=published.generation)
+    let mut manifests: Vec<Manifest> = stream::iter(told + 1..=published.generation)
         .map(|generation| ledger::manifest(store, generation))
         .buffered(REQUESTS_AT_ONCE)
         .try_collect()
         .await?;
+    for generation in ledger::generations_after(store, told.max(published.generation)).await? {
+        let manifest = ledger::manifest(store, generation).await?;
+        if !manifest.is_fence() {
+            break;
+        }
+        manifests.push(manifest);
+    }
+    let Some(newest) = manifests.last().map(|manifest| manifest.generation) else { return Ok(()) };
     let events = events(published.generation, &manifests);
     if !events.is_empty() {
         ports.events.send(&events).await?;
     }
     // A crash here sends the events twice.
-    let next = Announced { format: RECORD_FORMAT, generation: published.generation };
+    let next = Announced { format: RECORD_FORMAT, generation: newest };
     let record = ledger::record(Key::Announced, &next)?;
     let written = match &pointer {
         Some(stored) => store.replace(&record, &stored.tag).await?,

@@ -16,7 +16,7 @@ use crate::ledger::{self, Hashed, RECORD_FORMAT};
 use crate::ports::{Ports, REQUESTS_AT_ONCE, Result, StageError};
 
 /// How much of an upload is read at once where it must be read. Bounds the memory of a function.
-const READ_AT_ONCE: u64 = 8 * 1024 * 1024;
+const READ_AT_ONCE: u64 = 32 * 1024 * 1024;
 
 /// Looks at every hint and sends the changes that follow to rebuild.
 ///

@@ -6,6 +6,7 @@
 
 mod announce;
 pub mod current;
+pub mod handler;
 pub mod hash;
 pub mod init;
 pub mod ledger;
@@ -16,6 +17,7 @@ pub mod rebuild;
 pub mod reconcile;
 pub mod refresh;
 mod roots;
+pub mod serve;
 mod show;
 pub mod sign;
 

@@ -70,12 +70,12 @@ struct Incoming<'a> {
     failed: BTreeMap<usize, StageError>,
     /// The generation of the first attempt's base.
     first_base: Option<u64>,
-    /// The generation of the newest base that `seen` is as fresh as.
-    seen_at: u64,
     seen: BTreeMap<TargetName, Seen>,
     reverted: BTreeSet<TargetName>,
     superseded: BTreeMap<TargetName, BTreeSet<VersionId>>,
     unhashed: BTreeSet<TargetName>,
+    /// Uploads of reverted targets.
+    unanswered: BTreeSet<(TargetName, VersionId)>,
 }
 
 /// What is current under a name, and the digest of its bytes where it is known.
@@ -91,11 +91,11 @@ impl<'a> Incoming<'a> {
             messages,
             failed: BTreeMap::new(),
             first_base: None,
-            seen_at: 0,
             seen: BTreeMap::new(),
             reverted: BTreeSet::new(),
             superseded: BTreeMap::new(),
             unhashed: BTreeSet::new(),
+            unanswered: BTreeSet::new(),
         }
     }
 
@@ -128,7 +128,6 @@ impl<'a> Incoming<'a> {
                 Err(error) => self.fail(&name, &error),
             }
         }
-        self.seen_at = base.generation;
         Ok(())
     }
 
@@ -217,7 +216,7 @@ async fn see(ports: &Ports, name: &TargetName) -> Result<Seen> {
 /// The next generation, or `None` where nothing of the batch survives the check.
 async fn fold(ports: &Ports, batch: &mut Incoming<'_>, published: &Published, base: &Manifest) -> Result<Option<Next>> {
     let (mut edits, renew) = batch.survivors(base);
-    edits.extend(reverts(ports, batch, published).await?);
+    edits.extend(reverts(ports, batch, published, base).await?);
     if edits.is_empty() && renew.is_empty() {
         return Ok(None);
     }
@@ -246,10 +245,23 @@ async fn fold(ports: &Ports, batch: &mut Incoming<'_>, published: &Published, ba
     }
 }
 
-/// What the batch's reverted targets are in what is published now.
-async fn reverts(ports: &Ports, batch: &Incoming<'_>, published: &Published) -> Result<Vec<TargetEdit>> {
+/// What the batch's reverted targets are in what is published now. Also notes which of their uploads the generations that
+/// wait have answered so far: these must be answered again.
+async fn reverts(
+    ports: &Ports,
+    batch: &mut Incoming<'_>,
+    published: &Published,
+    base: &Manifest,
+) -> Result<Vec<TargetEdit>> {
+    batch.unanswered.clear();
     if batch.reverted.is_empty() {
         return Ok(Vec::new());
+    }
+    for generation in published.generation + 1..=base.generation {
+        let manifest = ledger::manifest(&*ports.store, generation).await?;
+        let set = manifest.changes.into_iter().filter(|change| matches!(change.outcome, Outcome::Set(_)));
+        let set = set.filter(|change| batch.reverted.contains(&change.name));
+        batch.unanswered.extend(set.filter_map(|change| Some((change.name, VersionId(change.version?)))));
     }
     let manifest = ledger::manifest(&*ports.store, published.generation).await?;
     let roles = batch.reverted.iter().map(|name| generation::role_of(&manifest, name)).collect();
@@ -333,7 +345,14 @@ async fn finish(ports: &Ports, batch: &Incoming<'_>, published: &Published, newe
         ports.events.send(&superseded).await?;
     }
     let again = batch.reverted.iter().chain(&batch.unhashed);
-    let hints = again.map(|name| Hint { name: name.as_str().into(), removed: true, version: None }).collect::<Vec<_>>();
+    let again = again.map(|name| Hint { name: name.as_str().into(), removed: true, version: None });
+    let unanswered = batch.unanswered.iter();
+    let unanswered = unanswered.map(|(name, version)| Hint {
+        name: name.as_str().into(),
+        removed: false,
+        version: Some(version.clone()),
+    });
+    let hints = again.chain(unanswered).collect();
     for message in Message::uploads(hints) {
         ports.queues.send(&message, REVERT_DELAY).await?;
     }

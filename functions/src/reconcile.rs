@@ -21,12 +21,11 @@ pub async fn reconcile(ports: &Ports) -> Result<usize> {
     loop {
         let page = ports.uploads.list(after.as_deref()).await?;
         let Some(last) = page.last() else { break };
-        after = Some(last.name.clone());
+        after = Some(last.clone());
         let mut hints = Vec::with_capacity(page.len());
-        for listed in page {
-            gone.remove(&listed.name);
-            let removed = listed.removed && counts_removals;
-            hints.push(Hint { name: listed.name, removed, version: None });
+        for name in page {
+            gone.remove(&name);
+            hints.push(Hint { name, removed: counts_removals, version: None });
         }
         sent += send(ports, hints).await?;
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tufline_store::{Change, Message, Queue, Written};
 use tufline_tuf::{Manifest, RoleKeys, RoleName, Time, time, verify};
 
-use crate::announce::announce;
+use crate::announce::{announce, announced};
 use crate::ledger::{self, Published};
 use crate::ports::{Ports, Result, StageError};
 use crate::roots;
@@ -117,7 +117,9 @@ async fn renew_roles(ports: &Ports) -> Result<()> {
 /// Nudges sign and publish while a generation waits for longer than a minute.
 async fn nudge(ports: &Ports) -> Result<()> {
     let published = ledger::published(&*ports.store).await?.map_or(0, |published| published.generation);
-    let Some(oldest) = ledger::generations_after(&*ports.store, published).await?.first().copied() else {
+    // What was announced is settled: published, or a fence.
+    let (told, _) = announced(ports).await?;
+    let Some(oldest) = ledger::generations_after(&*ports.store, told.max(published)).await?.first().copied() else {
         return Ok(());
     };
     let oldest: Manifest = ledger::manifest(&*ports.store, oldest).await?;

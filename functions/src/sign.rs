@@ -29,13 +29,14 @@ pub async fn sign(ports: &Ports) -> Result<()> {
     if published.is_some() && !waiting.is_empty() {
         signed.extend(versions(&ledger::manifest(&*ports.store, published_generation).await?));
     }
-    let (mut failure, mut any) = (None, false);
+    // Fences need no signature, but publish tells what they answer.
+    let any = !waiting.is_empty();
+    let mut failure = None;
     for generation in waiting {
         let manifest = ledger::manifest(&*ports.store, generation).await?;
         if manifest.is_fence() {
             continue;
         }
-        any = true;
         if ports.store.exists(&Key::snapshot(generation)).await? {
             // A snapshot is only made once every role that it lists is there.
             signed.extend(versions(&manifest));

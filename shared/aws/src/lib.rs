@@ -1,1 +1,38 @@
-//! x
+//! The ports of `tufline-store` on the AWS SDK for Rust: S3, SQS, KMS, EventBridge.
+//!
+//! [`Clients`] is built once a process, [`Resources`] says which buckets, queues and keys are meant, and
+//! `Resources::store`, `uploads`, … make a port of the two.
+//!
+//! *Invariant*: nothing here decides anything about targets; an adapter says what AWS said. Where AWS's answer leaves a
+//! doubt (a composite checksum, an order that cannot be told), it answers nothing or fails, and never guesses.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+mod blobs;
+#[cfg(test)]
+mod canned;
+mod checksum;
+mod clients;
+mod clock;
+mod copy;
+mod events;
+mod failure;
+mod history;
+mod mail_words;
+mod object_key;
+mod queues;
+mod range;
+mod resources;
+mod signer;
+mod store;
+mod uploads;
+
+pub use blobs::{CopyLimits, S3Blobs};
+pub use clients::{Access, AccessKey, Clients, NoRegion};
+pub use clock::SystemClock;
+pub use events::EventBridgeEvents;
+pub use queues::{QueueUrls, SqsQueues};
+pub use resources::{MissingResource, Resources};
+pub use signer::KmsSigner;
+pub use store::S3Store;
+pub use uploads::S3Uploads;

@@ -8,7 +8,7 @@ use crate::key::VersionId;
 /// The `source` of every event.
 pub const EVENT_SOURCE: &str = "tufline";
 
-/// The most bytes of JSON that one event's detail may take: `EventBridge`'s limit for an entry is 256 KB in all
+/// The most bytes of JSON that one event's detail may take: EventBridge's limit for an entry is 256 KB in all
 /// (<https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-putevents.html>).
 pub const LARGEST_DETAIL: usize = 240_000;
 

@@ -116,15 +116,6 @@ pub enum PastVersion {
     Forgotten,
 }
 
-/// A name that [`Uploads::list`] found.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listed {
-    /// The key after the prefix.
-    pub name: String,
-    /// Whether what is current is a delete marker.
-    pub removed: bool,
-}
-
 /// The uploads: versions of objects under a prefix, or files in a folder. Only read.
 #[async_trait]
 pub trait Uploads: Send + Sync {
@@ -134,8 +125,9 @@ pub trait Uploads: Send + Sync {
     async fn head_version(&self, name: &str, version: &VersionId) -> Result<Option<Upload>>;
     /// The history of `name`, newest first.
     async fn versions(&self, name: &str) -> Result<Vec<PastVersion>>;
-    /// The next names in order after `after`, at most 1,000; empty at the end. Side files and ignored files aren't listed.
-    async fn list(&self, after: Option<&str>) -> Result<Vec<Listed>>;
+    /// The next names in order after `after`, at most 1,000, whether an object or a delete marker is current; empty at the
+    /// end. Side files and ignored files aren't listed.
+    async fn list(&self, after: Option<&str>) -> Result<Vec<String>>;
     /// The bytes of one version from `offset`, at most `length` of them.
     async fn read(&self, upload: &Upload, offset: u64, length: u64) -> Result<Bytes>;
     /// Where `name` lies, for people: a URL or a path.
@@ -219,7 +211,7 @@ pub trait Signer: Send + Sync {
     async fn sign(&self, role: OnlineRole, message: &[u8]) -> Result<Vec<u8>>;
 }
 
-/// Where events go: an `EventBridge` bus, or a file of lines.
+/// Where events go: an EventBridge bus, or a file of lines.
 #[async_trait]
 pub trait Events: Send + Sync {
     /// Sends all of `events`, or fails; after a failure some may have been sent.

@@ -19,7 +19,7 @@ use tufline_tuf::{Sha256, Time};
 use crate::event::Event;
 use crate::key::VersionId;
 use crate::message::Queue;
-use crate::port::{Clock, Events, Result, Stored, StoreError};
+use crate::port::{Clock, Events, Result, StoreError, Stored};
 
 pub use queues::QueuedMessage;
 pub use signer::MemoryKeys;

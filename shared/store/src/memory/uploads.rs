@@ -6,7 +6,7 @@ use tufline_tuf::Sha256;
 
 use super::{Memory, State};
 use crate::key::VersionId;
-use crate::port::{Blob, Blobs, Head, Listed, PastVersion, Result, Source, StoreError, Upload, Uploads};
+use crate::port::{Blob, Blobs, Head, PastVersion, Result, Source, StoreError, Upload, Uploads};
 
 /// A version in the history of a name, oldest first.
 #[derive(Debug, Clone)]
@@ -136,14 +136,10 @@ impl Uploads for Memory {
         .await
     }
 
-    async fn list(&self, after: Option<&str>) -> Result<Vec<Listed>> {
+    async fn list(&self, after: Option<&str>) -> Result<Vec<String>> {
         self.request("list", "uploads", false, |state| {
             let names = state.uploads.iter().filter(|(name, _)| after.is_none_or(|after| name.as_str() > after));
-            let listed = names.filter_map(|(name, versions)| {
-                let newest = versions.last()?;
-                Some(Listed { name: name.clone(), removed: newest.object.is_none() })
-            });
-            listed.take(1000).collect()
+            names.filter(|(_, versions)| !versions.is_empty()).map(|(name, _)| name.clone()).take(1000).collect()
         })
         .await
     }

@@ -1,0 +1,67 @@
+//! Where a function meets its surroundings: environment, logs, and the adapters of AWS.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail};
+use tracing_subscriber::EnvFilter;
+use tufline_aws::{Access, Clients, Resources, SystemClock};
+use tufline_functions::Ports;
+use tufline_store::Queue;
+use tufline_tuf::Config;
+
+/// What this function runs.
+pub enum Stage {
+    /// The stage of a queue.
+    Queue(Queue),
+    /// Refresh, woken by a schedule.
+    Refresh,
+}
+
+/// The ports of this function, and what the keys of uploads begin with.
+pub struct World {
+    pub ports: Ports,
+    pub prefix: String,
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is where the environment is read")]
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// Structured logs, a JSON object a line, as CloudWatch reads them; `RUST_LOG` says how many.
+pub fn start_logs() {
+    let filter = EnvFilter::try_new(variable("RUST_LOG").unwrap_or_else(|| "info".into())).unwrap_or_default();
+    tracing_subscriber::fmt().json().flatten_event(true).with_env_filter(filter).with_ansi(false).init();
+}
+
+/// The stage that the handler's name names.
+pub fn stage() -> Result<Stage> {
+    let handler = variable("_HANDLER").context("_HANDLER is not set: this program is started by Lambda")?;
+    Ok(match handler.as_str() {
+        "hash" => Stage::Queue(Queue::Uploads),
+        "rebuild" => Stage::Queue(Queue::Changes),
+        "sign" => Stage::Queue(Queue::Sign),
+        "publish" => Stage::Queue(Queue::Publish),
+        "refresh" => Stage::Refresh,
+        other => bail!("no stage is called '{other}': the handler must be hash, rebuild, sign, publish or refresh"),
+    })
+}
+
+/// Builds the ports. Sends nothing: that keeps a cold start short.
+pub async fn world() -> Result<World> {
+    let config = variable("TUFLINE_CONFIG").unwrap_or_else(|| "{}".into());
+    let config: Config = serde_json::from_str(&config).context("TUFLINE_CONFIG")?;
+    let resources = Resources::from_variables(variable);
+    let clients = Clients::new(Access::default()).await?;
+    let ports = Ports {
+        store: Arc::new(resources.store(&clients)?),
+        uploads: Arc::new(resources.uploads(&clients)?),
+        blobs: Arc::new(resources.blobs(&clients)?),
+        queues: Arc::new(resources.queues(&clients)?),
+        signer: Arc::new(resources.signer(&clients)?),
+        events: Arc::new(resources.events(&clients)?),
+        clock: Arc::new(SystemClock),
+        config: Arc::new(config),
+    };
+    Ok(World { ports, prefix: resources.uploads_prefix.unwrap_or_default() })
+}

@@ -1,0 +1,70 @@
+//! Ranges of a blob (RFC 9110, section 14).
+
+use std::ops::Range;
+
+/// What a `Range` field asks of `length` bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wanted {
+    /// All: there is no field, or one that may be ignored since it isn't a single range of bytes (section 14.2).
+    Whole,
+    /// These bytes, at least one.
+    Part(Range<u64>),
+    /// Bytes that aren't there: 416.
+    Unsatisfiable,
+}
+
+impl Wanted {
+    /// Reads the field.
+    #[must_use]
+    pub fn of(field: Option<&str>, length: u64) -> Self {
+        let Some(field) = field else { return Self::Whole };
+        let Some((first, last)) = field.trim().strip_prefix("bytes=").and_then(|range| range.trim().split_once('-'))
+        else {
+            return Self::Whole;
+        };
+        let range = match (number(first), number(last)) {
+            (Some(first), Some(last)) if first <= last => first..last.saturating_add(1).min(length),
+            (Some(first), None) if last.is_empty() => first..length,
+            (None, Some(suffix)) if first.is_empty() => length.saturating_sub(suffix)..length,
+            _ => return Self::Whole,
+        };
+        if range.is_empty() { Self::Unsatisfiable } else { Self::Part(range) }
+    }
+}
+
+fn number(digits: &str) -> Option<u64> {
+    let plain = digits.bytes().all(|byte| byte.is_ascii_digit());
+    // More digits than fit are beyond any length.
+    (plain && !digits.is_empty()).then(|| digits.parse().unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn single_ranges_are_read() {
+        for (field, wanted) in [
+            ("bytes=0-0", Wanted::Part(0..1)),
+            ("bytes=2-", Wanted::Part(2..10)),
+            ("bytes=2-4", Wanted::Part(2..5)),
+            ("bytes=2-99", Wanted::Part(2..10)),
+            ("bytes=-3", Wanted::Part(7..10)),
+            ("bytes=-99", Wanted::Part(0..10)),
+            ("bytes=0-99999999999999999999999", Wanted::Part(0..10)),
+            ("bytes=10-", Wanted::Unsatisfiable),
+            ("bytes=99999999999999999999999-", Wanted::Unsatisfiable),
+            ("bytes=-0", Wanted::Unsatisfiable),
+            ("bytes=4-2", Wanted::Whole),
+            ("bytes=0-1,3-4", Wanted::Whole),
+            ("bytes=-", Wanted::Whole),
+            ("bytes=+1-2", Wanted::Whole),
+            ("lines=0-1", Wanted::Whole),
+            ("", Wanted::Whole),
+        ] {
+            assert_eq!(Wanted::of(Some(field), 10), wanted, "{field}");
+        }
+        assert_eq!(Wanted::of(None, 10), Wanted::Whole);
+        assert_eq!(Wanted::of(Some("bytes=0-"), 0), Wanted::Unsatisfiable);
+    }
+}

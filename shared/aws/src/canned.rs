@@ -1,0 +1,88 @@
+//! Answers as AWS's documentation shows them, where the emulator's differ or never come.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+
+use aws_config::{BehaviorVersion, Region};
+use aws_sdk_s3::config::Credentials;
+use aws_smithy_runtime_api::client::http::{HttpConnector, HttpConnectorFuture, SharedHttpConnector, http_client_fn};
+use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+use aws_smithy_types::body::SdkBody;
+
+/// Answers requests with what it was given, in that order, and remembers what was asked.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Canned {
+    answers: Arc<Mutex<VecDeque<HttpResponse>>>,
+    requests: Arc<Mutex<Vec<Request>>>,
+}
+
+/// A request that was made.
+#[derive(Debug, Clone)]
+pub(crate) struct Request {
+    pub(crate) method: String,
+    pub(crate) uri: String,
+    headers: Vec<(String, String)>,
+    pub(crate) body: String,
+}
+
+impl Request {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(header, _)| header == name).map(|(_, value)| value.as_str())
+    }
+}
+
+impl Canned {
+    /// An answer with these headers.
+    pub(crate) fn answer(self, status: u16, headers: &[(&'static str, &'static str)], body: impl Into<String>) -> Self {
+        let body: String = body.into();
+        let mut answer = HttpResponse::new(status.try_into().unwrap(), SdkBody::from(body));
+        for (name, value) in headers {
+            answer.headers_mut().insert(*name, *value);
+        }
+        self.answers.lock().unwrap().push_back(answer);
+        self
+    }
+
+    /// An error as S3 words it.
+    pub(crate) fn s3_error(self, status: u16, code: &str) -> Self {
+        self.answer(status, &[], format!("<Error><Code>{code}</Code><Message>why</Message></Error>"))
+    }
+
+    /// A configuration for any service that asks here.
+    pub(crate) fn config(&self) -> aws_config::SdkConfig {
+        let connector = SharedHttpConnector::new(self.clone());
+        aws_config::SdkConfig::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new("eu-central-1"))
+            .credentials_provider(aws_sdk_s3::config::SharedCredentialsProvider::new(Credentials::new(
+                "id", "secret", None, None, "test",
+            )))
+            .http_client(http_client_fn(move |_, _| connector.clone()))
+            .build()
+    }
+
+    /// S3, answering so.
+    pub(crate) fn s3(&self) -> aws_sdk_s3::Client {
+        aws_sdk_s3::Client::new(&self.config())
+    }
+
+    /// What was asked. All answers must have been used.
+    pub(crate) fn requests(&self) -> Vec<Request> {
+        assert!(self.answers.lock().unwrap().is_empty(), "fewer requests than expected");
+        self.requests.lock().unwrap().clone()
+    }
+}
+
+impl HttpConnector for Canned {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let headers = request.headers().iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        self.requests.lock().unwrap().push(Request {
+            method: request.method().to_owned(),
+            uri: request.uri().to_owned(),
+            headers,
+            body: String::from_utf8_lossy(request.body().bytes().unwrap_or_default()).into_owned(),
+        });
+        let answer = self.answers.lock().unwrap().pop_front();
+        HttpConnectorFuture::ready(Ok(answer.expect("more requests than expected")))
+    }
+}

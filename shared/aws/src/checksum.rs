@@ -1,0 +1,45 @@
+//! S3's checksums: which of them are the SHA-256 of a whole object.
+
+use aws_sdk_s3::types::ChecksumType;
+use aws_smithy_types::base64;
+use tufline_tuf::Sha256;
+
+/// The SHA-256 of a whole object, out of what S3 says in `x-amz-checksum-sha256` and `x-amz-checksum-type`; `None` for
+/// anything else.
+///
+/// A multipart object's SHA-256 is the digest of its parts' digests: type `COMPOSITE`, `-N` at its end
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html>). The type alone proves
+/// nothing: it is absent in answers to older requests, and one emulator calls a composite one `FULL_OBJECT`.
+pub(crate) fn whole_sha256(checksum: Option<&str>, kind: Option<&ChecksumType>) -> Option<Sha256> {
+    if !matches!(kind, None | Some(ChecksumType::FullObject)) {
+        return None;
+    }
+    // `-` is not in the alphabet, so a composite one fails here whatever its type.
+    let bytes: [u8; 32] = base64::decode(checksum?).ok()?.try_into().ok()?;
+    Some(Sha256::from_bytes(bytes))
+}
+
+/// `sha256` as S3 takes it.
+pub(crate) fn to_header(sha256: &Sha256) -> String {
+    base64::encode(sha256.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_digest_of_a_whole_object_is_believed() {
+        let digest = Sha256::of(b"bytes");
+        let text = to_header(&digest);
+        assert_eq!(whole_sha256(Some(&text), Some(&ChecksumType::FullObject)), Some(digest));
+        assert_eq!(whole_sha256(Some(&text), None), Some(digest));
+        assert_eq!(whole_sha256(Some(&text), Some(&ChecksumType::Composite)), None);
+        assert_eq!(whole_sha256(Some(&text), Some(&ChecksumType::from("NEW"))), None);
+        for other in [format!("{text}-2"), format!("{text}-1"), "YWJj".into(), String::new(), "?".into()] {
+            assert_eq!(whole_sha256(Some(&other), Some(&ChecksumType::FullObject)), None, "{other}");
+            assert_eq!(whole_sha256(Some(&other), None), None, "{other}");
+        }
+        assert_eq!(whole_sha256(None, Some(&ChecksumType::FullObject)), None);
+    }
+}

@@ -1,0 +1,134 @@
+//! The connection to AWS: region, credentials, endpoint, time-outs and retries, decided once for all services.
+
+use std::time::Duration;
+
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, Region};
+use aws_sdk_s3::config::Credentials;
+
+/// AWS's endpoints and the emulator are near: one that takes a second to accept is not going to.
+const CONNECT: Duration = Duration::from_secs(1);
+
+/// Every request but a copy moves a few kilobytes, or some megabytes from S3, and is answered within milliseconds: after
+/// five seconds another try is likelier to succeed than more patience.
+const ATTEMPT: Duration = Duration::from_secs(5);
+
+/// All tries of a request together. Sign and publish are killed after 30 s: they shall report the failure before that.
+const OPERATION: Duration = Duration::from_secs(20);
+
+/// The first try and three more, with exponential back-off and jitter. S3 asks for that on 503 "Slow Down"
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/optimizing-performance-guidelines.html>). A repeated
+/// conditional write may meet its own earlier success: that reads as `Written::Lost`, which every caller handles.
+const ATTEMPTS: u32 = 4;
+
+/// A server-side copy of 5 GB is one request, and S3 answers only when it is done.
+const COPY_ATTEMPT: Duration = Duration::from_mins(5);
+
+/// Where AWS is and who asks. What is `None` comes from the environment as every AWS tool reads it: `AWS_REGION`,
+/// `AWS_ENDPOINT_URL`, `AWS_ACCESS_KEY_ID`, profiles, the function's role, …
+/// (<https://docs.aws.amazon.com/sdkref/latest/guide/standardized-credentials.html>).
+#[derive(Debug, Clone, Default)]
+pub struct Access {
+    /// For example `eu-central-1`.
+    pub region: Option<String>,
+    /// The URL of something that speaks AWS's protocols, instead of AWS.
+    pub endpoint: Option<String>,
+    /// Whose access key to use.
+    pub key: Option<AccessKey>,
+}
+
+/// An access key (<https://docs.aws.amazon.com/IAM/latest/UserGuide/id_credentials_access-keys.html>).
+#[derive(Clone)]
+pub struct AccessKey {
+    /// `AWS_ACCESS_KEY_ID`.
+    pub id: String,
+    /// `AWS_SECRET_ACCESS_KEY`.
+    pub secret: String,
+    /// `AWS_SESSION_TOKEN`, for temporary keys.
+    pub session_token: Option<String>,
+}
+
+impl std::fmt::Debug for AccessKey {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("AccessKey").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// No region was given and the environment has none either.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("AWS region unknown: set AWS_REGION")]
+pub struct NoRegion;
+
+/// A client for each service. Cheap to clone: clones share their connections.
+#[derive(Debug, Clone)]
+pub struct Clients {
+    /// S3, with bucket names in the path where the endpoint isn't AWS's own: an emulator has one host name.
+    pub s3: aws_sdk_s3::Client,
+    /// SQS.
+    pub sqs: aws_sdk_sqs::Client,
+    /// KMS.
+    pub kms: aws_sdk_kms::Client,
+    /// EventBridge.
+    pub eventbridge: aws_sdk_eventbridge::Client,
+}
+
+impl Clients {
+    /// The clients for `access`. Sends nothing to the services; wrong credentials show at the first request.
+    pub async fn new(access: Access) -> Result<Self, NoRegion> {
+        let mut loader = aws_config::defaults(BehaviorVersion::latest())
+            .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
+            .timeout_config(
+                TimeoutConfig::builder()
+                    .connect_timeout(CONNECT)
+                    .operation_attempt_timeout(ATTEMPT)
+                    .operation_timeout(OPERATION)
+                    .build(),
+            );
+        if let Some(region) = access.region {
+            loader = loader.region(Region::new(region));
+        }
+        if let Some(endpoint) = access.endpoint {
+            loader = loader.endpoint_url(endpoint);
+        }
+        if let Some(AccessKey { id, secret, session_token }) = access.key {
+            loader = loader.credentials_provider(Credentials::new(id, secret, session_token, None, "given"));
+        }
+        let config = loader.load().await;
+        if config.region().is_none() {
+            return Err(NoRegion);
+        }
+        let s3 = aws_sdk_s3::config::Builder::from(&config).force_path_style(config.endpoint_url().is_some()).build();
+        Ok(Self {
+            s3: aws_sdk_s3::Client::from_conf(s3),
+            sqs: aws_sdk_sqs::Client::new(&config),
+            kms: aws_sdk_kms::Client::new(&config),
+            eventbridge: aws_sdk_eventbridge::Client::new(&config),
+        })
+    }
+}
+
+/// What a request for a server-side copy needs in place of the usual time-outs.
+pub(crate) fn copy_patience() -> aws_sdk_s3::config::Builder {
+    aws_sdk_s3::Config::builder().timeout_config(
+        TimeoutConfig::builder().operation_attempt_timeout(COPY_ATTEMPT).operation_timeout(2 * COPY_ATTEMPT).build(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tufline_store::{Key, Store};
+
+    #[tokio::test]
+    async fn an_endpoint_that_is_not_there_is_told_in_one_line() {
+        let key = AccessKey { id: "id".into(), secret: "hidden".into(), session_token: None };
+        assert!(!format!("{key:?}").contains("hidden"));
+        let (region, endpoint) = (Some("eu-central-1".into()), Some("http://127.0.0.1:1".into()));
+        let clients = Clients::new(Access { region, endpoint, key: Some(key) }).await.unwrap();
+        let store = crate::S3Store::new(clients.s3, "repository".into(), "ledger".into());
+        let failure = store.get(&Key::Announced).await.unwrap_err().to_string();
+        assert!(failure.starts_with("read s3://ledger/announced.json: "), "{failure}");
+        assert!(failure.contains("Connection refused") && !failure.contains('\n'), "{failure}");
+    }
+}

@@ -1,0 +1,15 @@
+//! The system clock.
+
+use tufline_store::Clock;
+use tufline_tuf::Time;
+
+/// The machine's own clock; AWS keeps that of a function right.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "this is the edge that everything else takes the time from")]
+    fn now(&self) -> Time {
+        Time::now()
+    }
+}

@@ -1,0 +1,107 @@
+//! The order of an object's versions and delete markers, which the SDK loses.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use aws_sdk_s3::config::interceptors::AfterDeserializationInterceptorContextRef;
+use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
+use aws_sdk_s3::error::BoxError;
+
+/// What an entry of a listing is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Entry {
+    /// `<Version>`
+    Version,
+    /// `<DeleteMarker>`
+    Marker,
+}
+
+/// Reads in which order a `ListObjectVersions` answer has its versions and its delete markers.
+///
+/// S3 "returns object versions in the order in which they were stored, with the most recently stored returned first"
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/list-obj-version-enabled-bucket.html>), versions and delete
+/// markers in one sequence. The SDK sorts them into two lists (as those for other languages do:
+/// <https://github.com/aws/aws-sdk-java-v2/issues/1620>), and no field says how they were mixed: `LastModified` has whole
+/// seconds only, and for a multipart upload it is when that was begun, perhaps long before a delete marker beneath it
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingMetadata.html>). So the sequence is read from the answer
+/// itself.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct ListingOrder(Arc<Mutex<Vec<Entry>>>);
+
+impl ListingOrder {
+    /// The sequence in the answer to the request that this intercepted.
+    pub(crate) fn entries(&self) -> Vec<Entry> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Intercept for ListingOrder {
+    fn name(&self) -> &'static str {
+        "ListingOrder"
+    }
+
+    fn read_after_deserialization(
+        &self,
+        context: &AfterDeserializationInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let body = context.response().body().bytes().unwrap_or_default();
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = entries(body);
+        Ok(())
+    }
+}
+
+/// The entries of a listing, by their opening tags. In text XML always writes `<` as `&lt;`, so nothing else looks so.
+fn entries(xml: &[u8]) -> Vec<Entry> {
+    xml.split(|byte| *byte == b'<')
+        .filter_map(|tag| {
+            let name = tag.split(|byte| matches!(byte, b'>' | b' ')).next()?;
+            match name {
+                b"Version" => Some(Entry::Version),
+                b"DeleteMarker" => Some(Entry::Marker),
+                _ => None,
+            }
+        })
+        .collect()
+}
+
+/// Mixes the SDK's two lists as `order` says; `None` where it doesn't fit them.
+pub(crate) fn mix<T>(
+    order: &[Entry],
+    versions: impl IntoIterator<Item = T>,
+    markers: impl IntoIterator<Item = T>,
+) -> Option<Vec<T>> {
+    let (mut versions, mut markers) = (versions.into_iter(), markers.into_iter());
+    let mixed = order
+        .iter()
+        .map(|entry| match entry {
+            Entry::Version => versions.next(),
+            Entry::Marker => markers.next(),
+        })
+        .collect::<Option<Vec<T>>>()?;
+    (versions.next().is_none() && markers.next().is_none()).then_some(mixed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sequence_is_read_from_the_answer() {
+        let xml = br#"<?xml version="1.0"?><ListVersionsResult xmlns="x"><KeyMarker></KeyMarker><Version><Key>a&lt;DeleteMarker&gt;</Key>
+            <VersionId>3</VersionId></Version><DeleteMarker><Key>a</Key><VersionId>2</VersionId></DeleteMarker>
+            <Version ><VersionId>1</VersionId></Version><NextVersionIdMarker>1</NextVersionIdMarker></ListVersionsResult>"#;
+        assert_eq!(entries(xml), [Entry::Version, Entry::Marker, Entry::Version]);
+        assert_eq!(entries(b""), []);
+    }
+
+    #[test]
+    fn the_lists_are_mixed_or_refused() {
+        let order = [Entry::Version, Entry::Marker, Entry::Marker, Entry::Version];
+        assert_eq!(mix(&order, [4, 1], [3, 2]), Some(vec![4, 3, 2, 1]));
+        assert_eq!(mix(&order, [4], [3, 2]), None);
+        assert_eq!(mix(&order, [4, 1, 0], [3, 2]), None);
+        assert_eq!(mix(&order, [4, 1], [3, 2, 0]), None);
+        assert_eq!(mix::<u8>(&[], [], []), Some(vec![]));
+    }
+}

@@ -1,0 +1,68 @@
+//! Reading a part of an object.
+
+use aws_sdk_s3::operation::get_object::GetObjectOutput;
+use bytes::{Bytes, BytesMut};
+
+/// The header `Range` for `length` bytes from `offset`; `None` for an empty range, which HTTP cannot say
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html>).
+pub(crate) fn header(offset: u64, length: u64) -> Option<String> {
+    let last = offset.saturating_add(length.checked_sub(1)?);
+    Some(format!("bytes={offset}-{last}"))
+}
+
+/// The bytes that were asked for, out of an answer that may hold more.
+///
+/// RFC 9110, section 14.2: "A server MAY ignore the Range header field". S3 never does; an emulator does when a version id
+/// is given too, and answers the whole object without `Content-Range`.
+pub(crate) async fn cut(answer: GetObjectOutput, offset: u64, length: u64) -> Result<Bytes, String> {
+    let mut skip = match answer.content_range() {
+        None => offset,
+        Some(range) if first_byte(range) == Some(offset) => 0,
+        Some(range) => return Err(format!("asked for the bytes from {offset} and got '{range}'; try again")),
+    };
+    let length = usize::try_from(length).map_err(|_| format!("{length} bytes are too many to hold; read fewer"))?;
+    let mut body = answer.body;
+    let mut taken = BytesMut::new();
+    while taken.len() < length {
+        let Some(chunk) = body.next().await else { break };
+        let mut chunk = chunk.map_err(|error| crate::failure::chain(&error))?;
+        let skipped = usize::try_from(skip).unwrap_or(usize::MAX).min(chunk.len());
+        skip -= skipped as u64;
+        let chunk = chunk.split_off(skipped);
+        taken.extend_from_slice(&chunk[..chunk.len().min(length - taken.len())]);
+    }
+    Ok(taken.freeze())
+}
+
+/// `bytes 5-9/20` begins with byte 5.
+fn first_byte(content_range: &str) -> Option<u64> {
+    content_range.strip_prefix("bytes ")?.split_once('-')?.0.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use aws_sdk_s3::primitives::ByteStream;
+
+    #[test]
+    fn ranges_end_with_their_last_byte() {
+        assert_eq!(header(5, 5).unwrap(), "bytes=5-9");
+        assert_eq!(header(0, 1).unwrap(), "bytes=0-0");
+        assert_eq!(header(0, 0), None);
+    }
+
+    #[tokio::test]
+    async fn a_whole_object_is_cut_and_a_part_is_not() {
+        let answer = |range: Option<&str>, body: &'static [u8]| {
+            GetObjectOutput::builder()
+                .set_content_range(range.map(Into::into))
+                .body(ByteStream::from_static(body))
+                .build()
+        };
+        assert_eq!(cut(answer(None, b"0123456789"), 3, 4).await.unwrap(), "3456");
+        assert_eq!(cut(answer(None, b"0123456789"), 8, 4).await.unwrap(), "89");
+        assert_eq!(cut(answer(None, b"0123456789"), 20, 4).await.unwrap(), "");
+        assert_eq!(cut(answer(Some("bytes 3-6/10"), b"3456"), 3, 4).await.unwrap(), "3456");
+        assert!(cut(answer(Some("bytes 0-9/10"), b"0123456789"), 3, 4).await.is_err());
+    }
+}

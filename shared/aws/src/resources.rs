@@ -1,0 +1,169 @@
+//! Which buckets, queues, keys and bus belong to a repository.
+
+use std::collections::BTreeMap;
+
+use tufline_store::{OnlineRole, Queue};
+
+use crate::{Clients, CopyLimits, EventBridgeEvents, KmsSigner, QueueUrls, S3Blobs, S3Store, S3Uploads, SqsQueues};
+
+/// The names of a repository's resources. A port can be made when those are known that it needs.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Resources {
+    /// `TUFLINE_UPLOADS_BUCKET`.
+    pub uploads_bucket: Option<String>,
+    /// `TUFLINE_UPLOADS_PREFIX`: what the keys of uploads begin with, for example `targets/`; may be empty.
+    pub uploads_prefix: Option<String>,
+    /// `TUFLINE_REPOSITORY_BUCKET`.
+    pub repository_bucket: Option<String>,
+    /// `TUFLINE_LEDGER_BUCKET`.
+    pub ledger_bucket: Option<String>,
+    /// `TUFLINE_QUEUE_UPLOADS`, `_CHANGES`, `_SIGN`, `_PUBLISH`: the queues' URLs.
+    pub queues: BTreeMap<Queue, String>,
+    /// `TUFLINE_DLQ_UPLOADS`, `_CHANGES`, `_SIGN`, `_PUBLISH`: the URLs of their dead-letter queues.
+    pub dead_letter_queues: BTreeMap<Queue, String>,
+    /// `TUFLINE_KEY_TARGETS`, `_BINS`, `_SNAPSHOT`, `_TIMESTAMP`: KMS key ids or ARNs.
+    pub keys: BTreeMap<OnlineRole, String>,
+    /// `TUFLINE_EVENT_BUS`: a name or an ARN.
+    pub event_bus: Option<String>,
+}
+
+/// A name that a port needs is not known.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{variable} is not set: give it {what}")]
+pub struct MissingResource {
+    /// The environment variable.
+    pub variable: String,
+    /// What belongs in it.
+    pub what: &'static str,
+}
+
+const ROLES: [OnlineRole; 4] = [OnlineRole::Targets, OnlineRole::Bins, OnlineRole::Snapshot, OnlineRole::Timestamp];
+
+impl Resources {
+    /// The resources that environment variables name; `variable` looks one up.
+    pub fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Self {
+        let urls = |variable_of: fn(Queue) -> String| {
+            Queue::ALL.into_iter().filter_map(|queue| Some((queue, variable(&variable_of(queue))?))).collect()
+        };
+        Self {
+            uploads_bucket: variable("TUFLINE_UPLOADS_BUCKET"),
+            uploads_prefix: variable("TUFLINE_UPLOADS_PREFIX"),
+            repository_bucket: variable("TUFLINE_REPOSITORY_BUCKET"),
+            ledger_bucket: variable("TUFLINE_LEDGER_BUCKET"),
+            queues: urls(queue_variable),
+            dead_letter_queues: urls(dead_letter_variable),
+            keys: ROLES.into_iter().filter_map(|role| Some((role, variable(&key_variable(role))?))).collect(),
+            event_bus: variable("TUFLINE_EVENT_BUS"),
+        }
+    }
+
+    /// The repository and the ledger.
+    pub fn store(&self, clients: &Clients) -> Result<S3Store, MissingResource> {
+        Ok(S3Store::new(clients.s3.clone(), self.repository_bucket()?, self.ledger_bucket()?))
+    }
+
+    /// The uploads.
+    pub fn uploads(&self, clients: &Clients) -> Result<S3Uploads, MissingResource> {
+        Ok(S3Uploads::new(clients.s3.clone(), self.uploads_bucket()?, self.uploads_prefix()?))
+    }
+
+    /// The targets' bytes.
+    pub fn blobs(&self, clients: &Clients) -> Result<S3Blobs, MissingResource> {
+        Ok(S3Blobs::new(
+            clients.s3.clone(),
+            self.uploads_bucket()?,
+            self.uploads_prefix()?,
+            self.repository_bucket()?,
+            CopyLimits::default(),
+        ))
+    }
+
+    /// The queues, all of them with their dead letters.
+    pub fn queues(&self, clients: &Clients) -> Result<SqsQueues, MissingResource> {
+        let mut urls = BTreeMap::new();
+        for queue in Queue::ALL {
+            let messages = known(self.queues.get(&queue), queue_variable(queue), "the queue's URL")?;
+            let dead_letters =
+                known(self.dead_letter_queues.get(&queue), dead_letter_variable(queue), "the dead-letter queue's URL")?;
+            urls.insert(queue, QueueUrls { messages, dead_letters });
+        }
+        Ok(SqsQueues::new(clients.sqs.clone(), urls))
+    }
+
+    /// The online keys, all of them. Whether the caller may use one shows when it does.
+    pub fn signer(&self, clients: &Clients) -> Result<KmsSigner, MissingResource> {
+        let key = |role| known(self.keys.get(&role), key_variable(role), "the KMS key's id or ARN");
+        let keys = ROLES.into_iter().map(|role| Ok((role, key(role)?))).collect::<Result<_, _>>()?;
+        Ok(KmsSigner::new(clients.kms.clone(), keys))
+    }
+
+    /// The event bus.
+    pub fn events(&self, clients: &Clients) -> Result<EventBridgeEvents, MissingResource> {
+        let bus = known(self.event_bus.as_ref(), "TUFLINE_EVENT_BUS".into(), "the event bus's name or ARN")?;
+        Ok(EventBridgeEvents::new(clients.eventbridge.clone(), bus))
+    }
+
+    fn uploads_bucket(&self) -> Result<String, MissingResource> {
+        known(self.uploads_bucket.as_ref(), "TUFLINE_UPLOADS_BUCKET".into(), "the uploads bucket's name")
+    }
+
+    fn uploads_prefix(&self) -> Result<String, MissingResource> {
+        known(self.uploads_prefix.as_ref(), "TUFLINE_UPLOADS_PREFIX".into(), "what the keys of uploads begin with")
+    }
+
+    fn repository_bucket(&self) -> Result<String, MissingResource> {
+        known(self.repository_bucket.as_ref(), "TUFLINE_REPOSITORY_BUCKET".into(), "the repository bucket's name")
+    }
+
+    fn ledger_bucket(&self) -> Result<String, MissingResource> {
+        known(self.ledger_bucket.as_ref(), "TUFLINE_LEDGER_BUCKET".into(), "the ledger bucket's name")
+    }
+}
+
+fn known(value: Option<&String>, variable: String, what: &'static str) -> Result<String, MissingResource> {
+    value.cloned().ok_or(MissingResource { variable, what })
+}
+
+fn queue_variable(queue: Queue) -> String {
+    format!("TUFLINE_QUEUE_{}", queue.name().to_uppercase())
+}
+
+fn dead_letter_variable(queue: Queue) -> String {
+    format!("TUFLINE_DLQ_{}", queue.name().to_uppercase())
+}
+
+fn key_variable(role: OnlineRole) -> String {
+    let role = match role {
+        OnlineRole::Targets => "TARGETS",
+        OnlineRole::Bins => "BINS",
+        OnlineRole::Snapshot => "SNAPSHOT",
+        OnlineRole::Timestamp => "TIMESTAMP",
+    };
+    format!("TUFLINE_KEY_{role}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_missing_variable_is_named_by_the_port_that_needs_it_and_by_no_other() {
+        let access = crate::Access { region: Some("eu-central-1".into()), ..Default::default() };
+        let clients = Clients::new(access).await.unwrap();
+        let missing = ["TUFLINE_DLQ_SIGN", "TUFLINE_KEY_BINS", "TUFLINE_UPLOADS_PREFIX"];
+        let resources =
+            Resources::from_variables(|name| (!missing.contains(&name)).then(|| format!("the value of {name}")));
+        assert_eq!(resources.queues[&Queue::Sign], "the value of TUFLINE_QUEUE_SIGN");
+        assert_eq!(resources.keys[&OnlineRole::Timestamp], "the value of TUFLINE_KEY_TIMESTAMP");
+        assert!(resources.store(&clients).is_ok());
+        assert!(resources.events(&clients).is_ok());
+        assert_eq!(resources.queues(&clients).err().unwrap().variable, missing[0]);
+        assert_eq!(resources.signer(&clients).err().unwrap().variable, missing[1]);
+        for variable in [resources.uploads(&clients).err(), resources.blobs(&clients).err()] {
+            assert_eq!(
+                variable.unwrap().to_string(),
+                "TUFLINE_UPLOADS_PREFIX is not set: give it what the keys of uploads begin with"
+            );
+        }
+    }
+}

@@ -1,0 +1,352 @@
+//! The uploads: the versions of objects under a prefix.
+
+use async_trait::async_trait;
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::http::HttpResponse;
+use aws_sdk_s3::error::SdkError;
+use aws_sdk_s3::operation::head_object::{HeadObjectError, HeadObjectOutput};
+use aws_sdk_s3::operation::list_object_versions::ListObjectVersionsOutput;
+use aws_sdk_s3::types::{ChecksumMode, EncodingType};
+use bytes::Bytes;
+use tufline_store::{Head, PastVersion, Result, StoreError, Upload, Uploads, VersionId};
+
+use crate::checksum::whole_sha256;
+use crate::failure::{code, failed, status};
+use crate::history::{ListingOrder, mix};
+use crate::object_key::{LONGEST_KEY, from_listing};
+use crate::{mail_words, range};
+
+/// The user metadata `x-amz-meta-tuf-custom`.
+const CUSTOM: &str = "tuf-custom";
+
+/// [`Uploads`] on S3.
+#[derive(Debug, Clone)]
+pub struct S3Uploads {
+    client: Client,
+    bucket: String,
+    prefix: String,
+}
+
+/// Where a listing goes on.
+#[derive(Debug, Default)]
+struct Marker {
+    key: Option<String>,
+    version: Option<String>,
+}
+
+/// One entry of a listing of versions.
+struct Entry {
+    key: String,
+    version: Option<VersionId>,
+    is_latest: bool,
+    is_marker: bool,
+}
+
+/// A page of a listing of versions, in S3's order: by key, and the newest of a key first.
+struct Page {
+    entries: Vec<Entry>,
+    next: Option<Marker>,
+}
+
+impl S3Uploads {
+    /// The objects in `bucket` whose keys begin with `prefix`, which may be empty.
+    #[must_use]
+    pub fn new(client: Client, bucket: String, prefix: String) -> Self {
+        Self { client, bucket, prefix }
+    }
+
+    fn key(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
+    }
+
+    /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html>: checksums are told only to those who ask.
+    async fn head_object(
+        &self,
+        name: &str,
+        version: Option<&VersionId>,
+    ) -> std::result::Result<HeadObjectOutput, SdkError<HeadObjectError, HttpResponse>> {
+        self.client
+            .head_object()
+            .bucket(&self.bucket)
+            .key(self.key(name))
+            .set_version_id(version.map(|version| version.0.clone()))
+            .checksum_mode(ChecksumMode::Enabled)
+            .send()
+            .await
+    }
+
+    /// Fails where the bucket itself is missing: a HEAD of an object answers 404 then too, and nothing else. A wrong name
+    /// in the configuration must not look as if every upload had been removed.
+    async fn bucket_exists(&self) -> Result<()> {
+        let answer = self.client.head_bucket().bucket(&self.bucket).send().await;
+        answer.map(drop).map_err(|error| failed("look at", format!("s3://{}", self.bucket), &error))
+    }
+
+    /// Whether S3 finds `version` malformed. A HEAD says only 400 to that, as to an expired token; a GET says which.
+    async fn is_malformed(&self, name: &str, version: &VersionId) -> Result<bool> {
+        let request = self.client.get_object().bucket(&self.bucket).key(self.key(name)).version_id(&version.0);
+        match request.range("bytes=0-0").send().await {
+            Err(error) if code(&error) == Some("InvalidArgument") => Ok(true),
+            Err(error) => Err(failed("look at", self.place(name), &error)),
+            Ok(_) => Ok(false),
+        }
+    }
+
+    /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectVersions.html>
+    async fn list_versions(&self, prefix: &str, from: Marker) -> Result<Page> {
+        let order = ListingOrder::default();
+        let request = self.client.list_object_versions().bucket(&self.bucket).prefix(prefix);
+        let request = request.set_key_marker(from.key).set_version_id_marker(from.version);
+        let answer = request.encoding_type(EncodingType::Url).customize().interceptor(order.clone()).send().await;
+        let place = || format!("s3://{}/{prefix}*", self.bucket);
+        let answer = answer.map_err(|error| failed("list the versions of", place(), &error))?;
+        page(&answer, &order).map_err(|why| StoreError::new("list the versions of", place(), why))
+    }
+
+    fn to_upload(&self, name: &str, head: &HeadObjectOutput) -> Result<Upload> {
+        let length = head.content_length().and_then(|length| u64::try_from(length).ok());
+        Ok(Upload {
+            name: name.to_owned(),
+            version: to_version(head.version_id()),
+            length: length
+                .ok_or_else(|| StoreError::new("look at", self.place(name), "the answer has no Content-Length"))?,
+            custom: head.metadata().and_then(|metadata| metadata.get(CUSTOM)).map(|custom| mail_words::decode(custom)),
+            sha256: whole_sha256(head.checksum_sha256(), head.checksum_type()),
+        })
+    }
+}
+
+/// S3 calls `null` the version of what was stored while the bucket kept no versions: its bytes may be replaced
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/versioning-workflows.html>), so it pins nothing.
+fn to_version(version: Option<&str>) -> Option<VersionId> {
+    version.filter(|version| *version != "null").map(|version| VersionId(version.to_owned()))
+}
+
+fn page(answer: &ListObjectVersionsOutput, order: &ListingOrder) -> std::result::Result<Page, String> {
+    // An emulator may not know the encoding and then doesn't confirm it.
+    let encoded = answer.encoding_type() == Some(&EncodingType::Url);
+    let decode = |key: Option<&str>| {
+        let key = key.ok_or("an entry has no key")?;
+        if encoded {
+            from_listing(key).ok_or_else(|| format!("the key '{key}' is not UTF-8"))
+        } else {
+            Ok(key.to_owned())
+        }
+    };
+    let entry = |key: Option<&str>, version: Option<&str>, is_latest: Option<bool>, is_marker| {
+        Ok::<_, String>(Entry {
+            key: decode(key)?,
+            version: to_version(version),
+            is_latest: is_latest == Some(true),
+            is_marker,
+        })
+    };
+    let versions = answer.versions().iter();
+    let versions = versions.map(|version| entry(version.key(), version.version_id(), version.is_latest(), false));
+    let markers = answer.delete_markers().iter();
+    let markers = markers.map(|marker| entry(marker.key(), marker.version_id(), marker.is_latest(), true));
+    let mixed =
+        mix(&order.entries(), versions, markers).ok_or("cannot tell the order of versions and delete markers")?;
+    let next = if answer.is_truncated() == Some(true) {
+        let version = answer.next_version_id_marker().map(ToOwned::to_owned);
+        Some(Marker { key: Some(decode(answer.next_key_marker())?), version })
+    } else {
+        None
+    };
+    Ok(Page { entries: mixed.into_iter().collect::<std::result::Result<_, _>>()?, next })
+}
+
+#[async_trait]
+impl Uploads for S3Uploads {
+    /// Where a delete marker is current S3 answers 404 with `x-amz-delete-marker: true` and its version id in
+    /// `x-amz-version-id` (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/DeleteMarker.html>).
+    async fn head(&self, name: &str) -> Result<Head> {
+        // S3 holds no such key, and says only 400 to a HEAD of it.
+        if self.key(name).len() > LONGEST_KEY || self.key(name).is_empty() {
+            return Ok(Head::Gone { marker: None });
+        }
+        let error = match self.head_object(name, None).await {
+            Ok(head) => return Ok(Head::Object(self.to_upload(name, &head)?)),
+            Err(error) if status(&error) == Some(404) => error,
+            Err(error) => return Err(failed("look at", self.place(name), &error)),
+        };
+        let header = |name| error.raw_response().and_then(|response| response.headers().get(name));
+        if header("x-amz-delete-marker") == Some("true") {
+            return Ok(Head::Gone { marker: to_version(header("x-amz-version-id")) });
+        }
+        self.bucket_exists().await?;
+        Ok(Head::Gone { marker: None })
+    }
+
+    /// 404, no such version; 405, it is a delete marker; 400, no version id at all (a forged message may say anything).
+    async fn head_version(&self, name: &str, version: &VersionId) -> Result<Option<Upload>> {
+        if self.key(name).len() > LONGEST_KEY || self.key(name).is_empty() {
+            return Ok(None);
+        }
+        match self.head_object(name, Some(version)).await {
+            Ok(head) => Ok(Some(self.to_upload(name, &head)?)),
+            Err(error) => match status(&error) {
+                Some(404) => self.bucket_exists().await.map(|()| None),
+                Some(405) => Ok(None),
+                Some(400) if self.is_malformed(name, version).await? => Ok(None),
+                _ => Err(failed("look at", self.place(name), &error)),
+            },
+        }
+    }
+
+    async fn versions(&self, name: &str) -> Result<Vec<PastVersion>> {
+        let key = self.key(name);
+        let mut history = Vec::new();
+        let mut from = Marker::default();
+        loop {
+            // The prefix also finds longer keys, but these come after it.
+            let page = self.list_versions(&key, from).await?;
+            let ended = page.entries.iter().any(|entry| entry.key != key);
+            history.extend(page.entries.into_iter().filter(|entry| entry.key == key).map(|entry| {
+                match (entry.version, entry.is_marker) {
+                    (Some(version), false) => PastVersion::Object(version),
+                    (Some(version), true) => PastVersion::Marker(version),
+                    (None, _) => PastVersion::Forgotten,
+                }
+            }));
+            match page.next {
+                Some(next) if !ended => from = next,
+                _ => return Ok(history),
+            }
+        }
+    }
+
+    /// A key marker without a version marker passes over all versions of that key.
+    async fn list(&self, after: Option<&str>) -> Result<Vec<String>> {
+        let mut from = Marker { key: after.map(|name| self.key(name)), version: None };
+        loop {
+            let page = self.list_versions(&self.prefix, from).await?;
+            let current = page.entries.into_iter().filter(|entry| entry.is_latest);
+            let found: Vec<String> =
+                current.filter_map(|entry| Some(entry.key.strip_prefix(&self.prefix)?.to_owned())).collect();
+            // A page may hold nothing but the older versions of one name.
+            match page.next {
+                Some(next) if found.is_empty() => from = next,
+                _ => return Ok(found),
+            }
+        }
+    }
+
+    /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html>: 416 where nothing is left from `offset`.
+    async fn read(&self, upload: &Upload, offset: u64, length: u64) -> Result<Bytes> {
+        let Some(range) = range::header(offset, length) else { return Ok(Bytes::new()) };
+        let request = self.client.get_object().bucket(&self.bucket).key(self.key(&upload.name)).range(range);
+        let request = request.set_version_id(upload.version.as_ref().map(|version| version.0.clone()));
+        match request.send().await {
+            Ok(answer) => range::cut(answer, offset, length)
+                .await
+                .map_err(|why| StoreError::new("read", self.place(&upload.name), why)),
+            Err(error) if status(&error) == Some(416) => Ok(Bytes::new()),
+            Err(error) => Err(failed("read", self.place(&upload.name), &error)),
+        }
+    }
+
+    fn place(&self, name: &str) -> String {
+        format!("s3://{}/{}", self.bucket, self.key(name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::canned::Canned;
+
+    fn uploads(canned: &Canned) -> S3Uploads {
+        S3Uploads::new(canned.s3(), "uploads".into(), "targets/".into())
+    }
+
+    /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/DeleteMarker.html>
+    #[tokio::test]
+    async fn a_delete_marker_is_known_by_its_headers() {
+        let headers = [("x-amz-delete-marker", "true"), ("x-amz-version-id", "m1")];
+        let canned = Canned::default().answer(404, &headers, "");
+        let marker = Some(VersionId("m1".into()));
+        assert_eq!(uploads(&canned).head("a").await.unwrap(), Head::Gone { marker });
+        let canned = Canned::default().answer(405, &headers, "");
+        assert_eq!(uploads(&canned).head_version("a", &VersionId("m1".into())).await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn nothing_is_gone_where_the_bucket_is_missing_or_closed() {
+        let canned = Canned::default().answer(404, &[], "").answer(200, &[], "");
+        assert_eq!(uploads(&canned).head("a").await.unwrap(), Head::Gone { marker: None });
+        let canned = Canned::default().answer(404, &[], "").answer(404, &[], "");
+        assert!(uploads(&canned).head("a").await.is_err());
+        let canned = Canned::default().answer(403, &[], "");
+        assert!(uploads(&canned).head("a").await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_malformed_version_is_gone_and_an_expired_token_is_not() {
+        let version = VersionId("x".into());
+        let canned = Canned::default().answer(400, &[], "").s3_error(400, "InvalidArgument");
+        assert_eq!(uploads(&canned).head_version("a", &version).await.unwrap(), None);
+        assert_eq!(canned.requests()[1].header("range"), Some("bytes=0-0"));
+        let canned = Canned::default().answer(400, &[], "").s3_error(400, "ExpiredToken");
+        let failure = uploads(&canned).head_version("a", &version).await.unwrap_err().to_string();
+        assert!(failure.contains("ExpiredToken"), "{failure}");
+    }
+
+    #[tokio::test]
+    async fn an_object_from_before_versions_has_none() {
+        let headers =
+            [("x-amz-version-id", "null"), ("content-length", "5"), ("x-amz-meta-tuf-custom", "=?UTF-8?B?w6k=?=")];
+        let canned = Canned::default().answer(200, &headers, "");
+        let Head::Object(upload) = uploads(&canned).head("a").await.unwrap() else { panic!() };
+        let expected = Upload { name: "a".into(), version: None, length: 5, custom: Some("é".into()), sha256: None };
+        assert_eq!(upload, expected);
+        assert_eq!(canned.requests()[0].header("x-amz-checksum-mode"), Some("ENABLED"));
+    }
+
+    fn listing(encoding: &str, entries: &str, next: &str) -> String {
+        let truncated = !next.is_empty();
+        format!(
+            "<ListVersionsResult>{encoding}<IsTruncated>{truncated}</IsTruncated>{next}{entries}</ListVersionsResult>"
+        )
+    }
+
+    fn entry(kind: &str, key: &str, version: &str, is_latest: bool) -> String {
+        format!("<{kind}><Key>{key}</Key><VersionId>{version}</VersionId><IsLatest>{is_latest}</IsLatest></{kind}>")
+    }
+
+    /// The order and the encoding in
+    /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectVersions.html#API_ListObjectVersions_Examples>.
+    #[tokio::test]
+    async fn names_are_decoded_and_pages_without_any_are_passed_over() {
+        let url = "<EncodingType>url</EncodingType>";
+        let next = "<NextKeyMarker>targets/a+b</NextKeyMarker><NextVersionIdMarker>v1</NextVersionIdMarker>";
+        let old = entry("Version", "targets/a+b", "v1", false);
+        let new = entry("DeleteMarker", "targets/a%01%2B", "m1", true) + &entry("Version", "targets/b", "v2", true);
+        let canned =
+            Canned::default().answer(200, &[], listing(url, &old, next)).answer(200, &[], listing(url, &new, ""));
+        assert_eq!(uploads(&canned).list(Some("a")).await.unwrap(), ["a\u{1}+", "b"]);
+        let requests = canned.requests();
+        assert!(requests[0].uri.contains("encoding-type=url"), "{}", requests[0].uri);
+        assert!(requests[0].uri.contains("key-marker=targets%2Fa&"), "{}", requests[0].uri);
+        assert!(requests[1].uri.contains("key-marker=targets%2Fa%20b&"), "{}", requests[1].uri);
+        assert!(requests[1].uri.contains("version-id-marker=v1"), "{}", requests[1].uri);
+    }
+
+    #[tokio::test]
+    async fn history_keeps_the_order_of_the_answer() {
+        let entries = [("Version", "v3"), ("DeleteMarker", "m2"), ("Version", "null"), ("DeleteMarker", "m1")];
+        let entries: String = entries.iter().map(|(kind, version)| entry(kind, "targets/a", version, false)).collect();
+        let others = entry("Version", "targets/a0", "v9", true);
+        let next = "<NextKeyMarker>targets/a0</NextKeyMarker><NextVersionIdMarker>v9</NextVersionIdMarker>";
+        let canned = Canned::default().answer(200, &[], listing("", &(entries + &others), next));
+        let id = |id: &str| VersionId(id.into());
+        let expected = [
+            PastVersion::Object(id("v3")),
+            PastVersion::Marker(id("m2")),
+            PastVersion::Forgotten,
+            PastVersion::Marker(id("m1")),
+        ];
+        assert_eq!(uploads(&canned).versions("a").await.unwrap(), expected);
+        canned.requests();
+    }
+}

@@ -1,0 +1,10 @@
+//! The adapters on a local emulator.
+//!
+//! `TUFLINE_TEST_ADMIN_ENDPOINTS` names a JSON file with `aws` (the endpoint), `region`, `access_key_id` and
+//! `secret_access_key` of someone who may do everything. Each test makes buckets, queues and keys of its own.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod answers;
+mod contract;
+mod world;
