@@ -5,12 +5,11 @@
 
 use std::collections::BTreeMap;
 
-use futures::stream::{self, StreamExt, TryStreamExt};
 use tufline_store::{Event, Key, PublishedTarget, Stored, VersionId, Written};
 use tufline_tuf::{Manifest, Outcome, TargetName};
 
 use crate::ledger::{self, Announced, RECORD_FORMAT};
-use crate::ports::{Ports, REQUESTS_AT_ONCE, Result};
+use crate::ports::{Ports, Result, at_once};
 
 /// Up to which generation events were sent.
 pub(crate) async fn announced(ports: &Ports) -> Result<(u64, Option<Stored>)> {
@@ -26,11 +25,9 @@ pub async fn announce(ports: &Ports) -> Result<()> {
     let store = &*ports.store;
     let (told, pointer) = announced(ports).await?;
     let Some(published) = ledger::published(store).await? else { return Ok(()) };
-    let mut manifests: Vec<Manifest> = stream::iter(told + 1..=published.generation)
-        .map(|generation| ledger::manifest(store, generation))
-        .buffered(REQUESTS_AT_ONCE)
-        .try_collect()
-        .await?;
+    let published_since = (told + 1..=published.generation).map(|generation| ledger::manifest(store, generation));
+    let mut manifests: Vec<Manifest> = at_once(published_since).await.into_iter().collect::<Result<_>>()?;
+    manifests.sort_by_key(|manifest| manifest.generation);
     for generation in ledger::generations_after(store, told.max(published.generation)).await? {
         let manifest = ledger::manifest(store, generation).await?;
         if !manifest.is_fence() {

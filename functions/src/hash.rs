@@ -6,14 +6,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use futures::stream::{self, StreamExt};
 use tufline_store::{Change, Event, Head, Hint, Key, Message, RejectedUpload, Source, UploadKey, VersionId, Written};
 use tufline_tuf::config::Hashing;
 use tufline_tuf::{Hasher, Refusal, Sha256, TargetName};
 
 use crate::current::{Accepted, Current, RefusedUpload, current, judge};
 use crate::ledger::{self, Hashed, RECORD_FORMAT};
-use crate::ports::{Ports, REQUESTS_AT_ONCE, Result, StageError};
+use crate::ports::{Ports, Result, StageError, at_once};
 
 /// How much of an upload is read at once where it must be read. Bounds the memory of a function.
 const READ_AT_ONCE: u64 = 32 * 1024 * 1024;
@@ -31,7 +30,7 @@ pub async fn hash(ports: &Ports, hints: &[Hint]) -> Vec<Option<StageError>> {
         let about: Vec<&Hint> = indices.iter().filter_map(|index| hints.get(*index)).collect();
         (look(ports, name, &about).await, indices)
     });
-    let looked: Vec<_> = stream::iter(looks).buffer_unordered(REQUESTS_AT_ONCE).collect().await;
+    let looked = at_once(looks).await;
 
     let mut failures: Vec<Option<StageError>> = hints.iter().map(|_| None).collect();
     let (mut changes, mut events, mut done) = (Vec::new(), Vec::new(), Vec::new());

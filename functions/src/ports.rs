@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures::stream::{self, StreamExt};
 use tufline_store::{Blobs, Clock, Events, Queues, Signer, Store, StoreError, Uploads};
 use tufline_tuf::generation::GenerationError;
 use tufline_tuf::{Config, VerifyError};
@@ -30,6 +31,15 @@ pub struct Ports {
 /// How many requests a stage has under way at once. S3 takes 3,500 writes a second and prefix; what limits here is the
 /// memory and the network of a small function.
 pub(crate) const REQUESTS_AT_ONCE: usize = 32;
+
+/// Runs requests, [`REQUESTS_AT_ONCE`] at a time; answers come in any order.
+///
+/// Takes what an iterator makes all at once: an iterator over borrowed things that lives on while a future waits keeps that
+/// future from moving between threads (<https://github.com/rust-lang/rust/issues/102211>).
+pub(crate) async fn at_once<F: Future>(requests: impl Iterator<Item = F>) -> Vec<F::Output> {
+    let requests: Vec<F> = requests.collect();
+    stream::iter(requests).buffer_unordered(REQUESTS_AT_ONCE).collect().await
+}
 
 /// Why a stage could not finish. Its message comes again later, and so does refresh.
 #[derive(Debug, thiserror::Error)]

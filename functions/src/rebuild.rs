@@ -7,7 +7,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use futures::stream::{self, StreamExt, TryStreamExt};
 use tough::schema::Targets;
 use tufline_store::{Change, Document, Event, Hint, Key, Message, UploadKey, VersionId, Written};
 use tufline_tuf::generation::{self, Batch, Edit, GenerationError, Next, TargetEdit};
@@ -15,7 +14,7 @@ use tufline_tuf::{Content, Draft, Manifest, Outcome, RoleName, Sha256, TargetNam
 
 use crate::current::{Accepted, Current, current};
 use crate::ledger::{self, Hashed, HeldRemovals, Published, RECORD_FORMAT, RemovalsAccepted};
-use crate::ports::{Ports, REQUESTS_AT_ONCE, Result, StageError};
+use crate::ports::{Ports, Result, StageError, at_once};
 
 /// After so many lost races the batch goes back to its queue.
 const ATTEMPTS: usize = 8;
@@ -51,7 +50,7 @@ pub async fn rebuild(ports: &Ports, messages: &[Vec<Change>]) -> Result<Rebuilt>
             let (Written::Done | Written::Lost) = ports.store.create(&Document::draft(draft)?).await?;
             Ok::<_, StageError>(())
         });
-        stream::iter(drafts).buffer_unordered(REQUESTS_AT_ONCE).try_collect::<()>().await?;
+        at_once(drafts).await.into_iter().collect::<Result<()>>()?;
         let generation = next.manifest.generation;
         let manifest = ledger::record(Key::Manifest(generation), &next.manifest)?;
         if ledger::create_same(&*ports.store, &manifest).await? == Written::Done {
@@ -121,7 +120,7 @@ impl<'a> Incoming<'a> {
             .cloned()
             .collect();
         let looks = wanted.into_iter().map(|name| async move { (see(ports, &name).await, name) });
-        let looked: Vec<_> = stream::iter(looks).buffer_unordered(REQUESTS_AT_ONCE).collect().await;
+        let looked = at_once(looks).await;
         for (seen, name) in looked {
             match seen {
                 Ok(seen) => _ = self.seen.insert(name, seen),
@@ -285,7 +284,7 @@ async fn documents(
         let draft = draft(ports, &role, &entry.draft).await?;
         Ok::<_, StageError>((role, draft))
     });
-    stream::iter(loads).buffer_unordered(REQUESTS_AT_ONCE).try_collect().await
+    at_once(loads).await.into_iter().collect()
 }
 
 /// A role's unsigned document from the ledger.

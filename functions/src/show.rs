@@ -1,14 +1,13 @@
 //! Showing a generation: the check that a client would make, and the write that is the publication. Publish and refresh
 //! share it.
 
-use futures::stream::{self, StreamExt, TryStreamExt};
 use tough::schema::{self, Root, Targets};
 use tufline_store::{Document, Key, OnlineRole, Written};
 use tufline_tuf::gate::{Checked, Gate, Refused};
 use tufline_tuf::{Manifest, RoleKeys, RoleName, time, verify};
 
 use crate::ledger::{self, Published};
-use crate::ports::{Ports, REQUESTS_AT_ONCE, Result, StageError};
+use crate::ports::{Ports, Result, StageError, at_once};
 use crate::sign::sign_draft;
 
 /// Clocks of different machines differ by a little.
@@ -56,8 +55,8 @@ pub async fn check(
         let blob = ports.blobs.head(&sha256).await?;
         Ok::<_, StageError>((sha256, blob.map(|blob| (blob.length, blob.sha256))))
     });
-    let found: Vec<_> = stream::iter(heads).buffer_unordered(REQUESTS_AT_ONCE).try_collect().await?;
-    for (sha256, blob) in found {
+    for found in at_once(heads).await {
+        let (sha256, blob) = found?;
         gate.blob(&sha256, blob);
     }
     Ok(match gate.pass() {
