@@ -1,2 +1,77 @@
-//! x
-fn main() {}
+//! `tufline`: for build systems, operators and devices, and the repository that needs nothing else.
+//!
+//! Each command is a module of its own. *Invariant*: nothing here decides what is published: that is the stages' affair
+//! (`tufline-functions`); what a command says about published targets it has verified as a device would.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+mod accept_removals;
+mod connection;
+mod demo;
+mod device;
+mod edge;
+mod files;
+mod init;
+mod inside;
+mod local;
+mod outcome;
+mod reconcile;
+mod serve;
+mod show;
+mod status;
+mod upload;
+mod wait;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// A TUF repository that publishes what build systems drop.
+#[derive(Debug, Parser)]
+#[command(name = "tufline", version, max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Local(local::Arguments),
+    Demo(demo::Arguments),
+    Upload(upload::Arguments),
+    Wait(wait::Arguments),
+    Status(status::Arguments),
+    Reconcile(reconcile::Arguments),
+    AcceptRemovals(accept_removals::Arguments),
+    Serve(serve::Arguments),
+    Init(init::Arguments),
+}
+
+fn main() -> ExitCode {
+    let Arguments { command } = Arguments::parse();
+    edge::log(match command {
+        Command::Local(_) | Command::Serve(_) => "warn,tufline=info",
+        Command::Demo(_) => "off",
+        _ => "error",
+    });
+    let result = edge::run(async {
+        match command {
+            Command::Local(arguments) => local::run(arguments).await,
+            Command::Demo(arguments) => demo::run(arguments).await,
+            Command::Upload(arguments) => upload::run(arguments).await,
+            Command::Wait(arguments) => wait::run(arguments).await,
+            Command::Status(arguments) => status::run(arguments).await,
+            Command::Reconcile(arguments) => reconcile::run(arguments).await,
+            Command::AcceptRemovals(arguments) => accept_removals::run(arguments).await,
+            Command::Serve(arguments) => serve::run(arguments).await,
+            Command::Init(arguments) => init::run(arguments).await,
+        }
+    });
+    match result {
+        Ok(outcome) => outcome.into(),
+        Err(error) => {
+            eprintln!("tufline: {}", outcome::one_line(&error));
+            ExitCode::FAILURE
+        }
+    }
+}

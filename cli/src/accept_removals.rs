@@ -1,0 +1,77 @@
+//! `tufline accept-removals`: lets removals through that were held because they were many.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::Args;
+use serde_json::json;
+use tufline_functions::ledger::{self, RECORD_FORMAT, RemovalsAccepted};
+use tufline_store::{Hint, Key, Message, Queues, Written};
+use tufline_tuf::config::Lifetime;
+use tufline_tuf::{Time, time};
+
+use crate::connection::{Connection, ConnectionArguments};
+use crate::inside::Inside;
+use crate::outcome::{Outcome, Result};
+use crate::{reconcile, show, status};
+
+/// After so many lost races somebody else is accepting all the time.
+const ATTEMPTS: usize = 8;
+
+/// Lets removals of any number through for a while, and makes those that are held now. On AWS it needs an operator's keys.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// For how long, such as "15m" or "2 hours"
+    #[arg(long = "for", default_value = "15m", value_name = "TIME")]
+    period: Lifetime,
+    /// Print a line of JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    connection: ConnectionArguments,
+}
+
+/// Accepts them.
+pub async fn run(arguments: Arguments) -> Result {
+    let connection = arguments.connection.connect().await?;
+    let inside = Inside::for_operator(&connection)?;
+    let published = ledger::published(&*inside.store).await?.context("nothing is published yet")?;
+    let held = status::held(&inside, &ledger::manifest(&*inside.store, published.generation).await?).await?;
+    let until = time::after(inside.clock.now(), arguments.period.seconds());
+    accept(&inside, until).await?;
+    let count = held.len();
+    match &connection {
+        Connection::Folder(endpoints) => _ = reconcile::ask(endpoints.data()?).await?,
+        Connection::Aws(aws) => {
+            let queues: Arc<dyn Queues> = Arc::new(aws.resources.queues(&aws.clients)?);
+            let hints = held.into_iter().map(|name| Hint { name, removed: true, version: None });
+            for message in Message::uploads(hints.collect()) {
+                queues.send(&message, Duration::ZERO).await?;
+            }
+        }
+    }
+    if arguments.json {
+        println!("{}", json!({"outcome": "accepted", "until": until, "held": count}));
+    } else {
+        println!(
+            "removals of any number are accepted until {until}, with {} now",
+            show::count(count as u64, "held removal")
+        );
+    }
+    Ok(Outcome::Done)
+}
+
+async fn accept(inside: &Inside, until: Time) -> anyhow::Result<()> {
+    let record = ledger::record(Key::RemovalsAccepted, &RemovalsAccepted { format: RECORD_FORMAT, until })?;
+    for _ in 0..ATTEMPTS {
+        let written = match inside.store.get(&Key::RemovalsAccepted).await? {
+            Some(stored) => inside.store.replace(&record, &stored.tag).await?,
+            None => inside.store.create(&record).await?,
+        };
+        if written == Written::Done {
+            return Ok(());
+        }
+    }
+    bail!("others accept removals at the same time: try again")
+}

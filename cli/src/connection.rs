@@ -1,0 +1,274 @@
+//! Which repository a command is about: an endpoints file of either form, or the AWS environment.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use clap::Args;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tufline_aws::{Access, AccessKey, Clients, Resources};
+use tufline_store::Queue;
+use url::Url;
+
+use crate::edge;
+
+/// Where `tufline local` leaves its endpoints file unless told otherwise.
+const DEFAULT_FILE: &str = ".tufline/endpoints.json";
+
+/// Which repository is meant.
+#[derive(Debug, Clone, Args)]
+pub struct ConnectionArguments {
+    /// The endpoints file of the repository, as `tufline local` and `tests/cloud up` write it [default:
+    /// .tufline/endpoints.json, or the AWS environment where TUFLINE_UPLOADS_BUCKET is set]
+    #[arg(long, env = "TUFLINE_ENDPOINTS", value_name = "FILE")]
+    pub endpoints: Option<PathBuf>,
+    /// A JSON file with `access_key_id`, `secret_access_key` and perhaps `session_token`, in place of the endpoints
+    /// file's
+    #[arg(long, value_name = "FILE")]
+    pub admin: Option<PathBuf>,
+}
+
+/// What devices need to know of a repository.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PublicEndpoints {
+    /// Where metadata is: a URL that ends in `/`.
+    pub metadata_url: Url,
+    /// Where targets are: a URL that ends in `/`.
+    pub targets_url: Url,
+    /// A file with the root that a device ships with.
+    pub trusted_root: PathBuf,
+}
+
+/// `endpoints.json` of the embedded form.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FolderEndpoints {
+    /// The folder to drop files in.
+    pub uploads: PathBuf,
+    /// For devices.
+    #[serde(flatten)]
+    pub public: PublicEndpoints,
+    /// The file of events, in the data folder.
+    pub events: PathBuf,
+}
+
+/// A repository on AWS.
+#[derive(Debug, Clone)]
+pub struct AwsConnection {
+    /// A client for each service.
+    pub clients: Clients,
+    /// The names of buckets, queues, keys and bus, as far as they are known.
+    pub resources: Resources,
+    /// For devices; `None` where neither file nor environment says.
+    pub public: Option<PublicEndpoints>,
+}
+
+/// A repository.
+#[derive(Debug, Clone)]
+pub enum Connection {
+    /// Of `tufline local`.
+    Folder(FolderEndpoints),
+    /// On AWS.
+    Aws(AwsConnection),
+}
+
+/// `endpoints.json` of the form on AWS. The keys are an uploader's.
+#[derive(Debug, Deserialize)]
+struct AwsEndpoints {
+    aws: Option<String>,
+    region: Option<String>,
+    #[serde(flatten)]
+    key: Option<KeyFile>,
+    uploads_bucket: String,
+    uploads_prefix: String,
+    repository_bucket: Option<String>,
+    ledger_bucket: Option<String>,
+    #[serde(flatten)]
+    public: Option<PublicEndpoints>,
+    #[serde(default)]
+    queues: BTreeMap<String, String>,
+    event_bus: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct KeyFile {
+    access_key_id: String,
+    secret_access_key: String,
+    session_token: Option<String>,
+}
+
+impl From<KeyFile> for AccessKey {
+    fn from(file: KeyFile) -> Self {
+        Self { id: file.access_key_id, secret: file.secret_access_key, session_token: file.session_token }
+    }
+}
+
+impl ConnectionArguments {
+    /// Connects. On AWS nothing is sent yet: wrong credentials show at the first request.
+    pub async fn connect(&self) -> anyhow::Result<Connection> {
+        let in_environment = self.endpoints.is_none() && edge::variable("TUFLINE_UPLOADS_BUCKET").is_some();
+        if in_environment {
+            let resources = Resources::from_variables(edge::variable);
+            return self.connect_to_aws(Access::default(), resources, public_in_environment()?).await;
+        }
+        let file = self.endpoints.clone().unwrap_or_else(|| DEFAULT_FILE.into());
+        let text = std::fs::read_to_string(&file).with_context(|| {
+            format!(
+                "no endpoints in {}: start `tufline local`, or name the right file with --endpoints",
+                file.display()
+            )
+        })?;
+        match read(&text, &file)? {
+            Form::Folder(_) if self.admin.is_some() => {
+                bail!("{} is of a repository in a folder, which needs no --admin", file.display())
+            }
+            Form::Folder(endpoints) => Ok(Connection::Folder(endpoints)),
+            Form::Aws(endpoints) => {
+                let resources = resources(&endpoints);
+                let AwsEndpoints { aws, region, key, public, .. } = *endpoints;
+                let access = Access { region, endpoint: aws, key: key.map(AccessKey::from) };
+                self.connect_to_aws(access, resources, public).await
+            }
+        }
+    }
+
+    async fn connect_to_aws(
+        &self,
+        mut access: Access,
+        resources: Resources,
+        public: Option<PublicEndpoints>,
+    ) -> anyhow::Result<Connection> {
+        if let Some(file) = &self.admin {
+            let text = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+            let key: KeyFile = serde_json::from_slice(&text).with_context(|| {
+                format!("{} is not a JSON file with access_key_id and secret_access_key", file.display())
+            })?;
+            access.key = Some(key.into());
+        }
+        let clients = Clients::new(access).await?;
+        Ok(Connection::Aws(AwsConnection { clients, resources, public }))
+    }
+}
+
+impl FolderEndpoints {
+    /// The data folder.
+    pub fn data(&self) -> anyhow::Result<&Path> {
+        self.events.parent().context("the endpoints file's `events` lies in no folder")
+    }
+}
+
+impl Connection {
+    /// What devices need.
+    pub fn public(&self) -> anyhow::Result<&PublicEndpoints> {
+        match self {
+            Self::Folder(endpoints) => Ok(&endpoints.public),
+            Self::Aws(aws) => aws.public.as_ref().context(
+                "where devices find the repository isn't known: set TUFLINE_METADATA_URL, TUFLINE_TARGETS_URL and \
+                 TUFLINE_TRUSTED_ROOT",
+            ),
+        }
+    }
+}
+
+enum Form {
+    Folder(FolderEndpoints),
+    Aws(Box<AwsEndpoints>),
+}
+
+fn read(text: &str, file: &Path) -> anyhow::Result<Form> {
+    let not_endpoints = || format!("{} is not an endpoints file", file.display());
+    let value: Value = serde_json::from_str(text).with_context(not_endpoints)?;
+    // Relative paths in a file that was moved about are meant from where it lies.
+    let folder = file.parent().unwrap_or(Path::new(""));
+    if value.get("uploads_bucket").is_none() {
+        let mut endpoints: FolderEndpoints = serde_json::from_value(value).with_context(not_endpoints)?;
+        endpoints.public.trusted_root = folder.join(&endpoints.public.trusted_root);
+        return Ok(Form::Folder(endpoints));
+    }
+    let mut endpoints: AwsEndpoints = serde_json::from_value(value).with_context(not_endpoints)?;
+    if let Some(public) = &mut endpoints.public {
+        public.trusted_root = folder.join(&public.trusted_root);
+    }
+    Ok(Form::Aws(Box::new(endpoints)))
+}
+
+/// What the file says; the names that it never has (the KMS keys') come from the environment.
+fn resources(endpoints: &AwsEndpoints) -> Resources {
+    let url = |queue: Queue, kind: &str| {
+        let fifo = if queue.is_fifo() { ".fifo" } else { "" };
+        let url = endpoints.queues.get(&format!("{}{kind}{fifo}", queue.name()))?;
+        Some((queue, url.clone()))
+    };
+    Resources {
+        uploads_bucket: Some(endpoints.uploads_bucket.clone()),
+        uploads_prefix: Some(endpoints.uploads_prefix.clone()),
+        repository_bucket: endpoints.repository_bucket.clone(),
+        ledger_bucket: endpoints.ledger_bucket.clone(),
+        queues: Queue::ALL.into_iter().filter_map(|queue| url(queue, "")).collect(),
+        dead_letter_queues: Queue::ALL.into_iter().filter_map(|queue| url(queue, "-dlq")).collect(),
+        event_bus: endpoints.event_bus.clone(),
+        ..Resources::from_variables(edge::variable)
+    }
+}
+
+fn public_in_environment() -> anyhow::Result<Option<PublicEndpoints>> {
+    let url = |name: &str| {
+        let url = edge::variable(name).map(|url| url.parse::<Url>().with_context(|| format!("{name} is not a URL")));
+        url.transpose()
+    };
+    let (metadata, targets) = (url("TUFLINE_METADATA_URL")?, url("TUFLINE_TARGETS_URL")?);
+    let root = edge::variable("TUFLINE_TRUSTED_ROOT");
+    Ok(metadata.zip(targets).zip(root).map(|((metadata_url, targets_url), root)| PublicEndpoints {
+        metadata_url,
+        targets_url,
+        trusted_root: root.into(),
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_embedded_forms_file_has_exactly_its_fields() {
+        let endpoints = FolderEndpoints {
+            uploads: "/d/uploads".into(),
+            public: PublicEndpoints {
+                metadata_url: "http://127.0.0.1:8080/metadata/".parse().unwrap(),
+                targets_url: "http://127.0.0.1:8080/targets/".parse().unwrap(),
+                trusted_root: "/d/root.json".into(),
+            },
+            events: "/d/events.jsonl".into(),
+        };
+        let json = serde_json::to_value(&endpoints).unwrap();
+        let fields: Vec<_> = json.as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(fields, ["events", "metadata_url", "targets_url", "trusted_root", "uploads"]);
+        let Form::Folder(read) = read(&json.to_string(), Path::new("/d/endpoints.json")).unwrap() else { panic!() };
+        assert_eq!(read, endpoints);
+        assert_eq!(read.data().unwrap(), Path::new("/d"));
+    }
+
+    #[test]
+    fn the_file_of_a_deployment_is_read() {
+        let json = serde_json::json!({
+            "aws": "http://127.0.0.1:1", "region": "eu-central-1", "access_key_id": "A", "secret_access_key": "S",
+            "uploads_bucket": "u", "uploads_prefix": "targets/", "repository_bucket": "r", "ledger_bucket": "l",
+            "metadata_url": "http://h/metadata/", "targets_url": "http://h/targets/", "trusted_root": "root.json",
+            "queues": {"uploads": "q", "uploads-dlq": "d", "sign.fifo": "s", "sign-dlq.fifo": "sd"}, "event_bus": "b",
+        });
+        let Form::Aws(endpoints) = read(&json.to_string(), Path::new("/x/endpoints.json")).unwrap() else { panic!() };
+        let found = resources(&endpoints);
+        assert_eq!(found.queues, BTreeMap::from([(Queue::Uploads, "q".into()), (Queue::Sign, "s".into())]));
+        assert_eq!(found.dead_letter_queues[&Queue::Sign], "sd");
+        assert_eq!(endpoints.public.unwrap().trusted_root, Path::new("/x/root.json"));
+        let key: AccessKey = endpoints.key.unwrap().into();
+        assert_eq!((key.id.as_str(), key.session_token), ("A", None));
+    }
+
+    #[test]
+    fn what_is_no_endpoints_file_is_refused() {
+        for text in ["", "[]", "{}", r#"{"uploads": "x"}"#, r#"{"uploads_bucket": 1}"#] {
+            assert!(read(text, Path::new("e.json")).is_err(), "{text}");
+        }
+    }
+}

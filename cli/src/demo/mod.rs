@@ -1,0 +1,153 @@
+//! `tufline demo`: the whole way of an artifact, from a folder to a device that verifies it.
+
+mod client;
+mod timed;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::Args;
+use indicatif::ProgressBar;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout};
+use tufline_functions::ledger;
+use tufline_store::Store;
+use tufline_tuf::TargetName;
+
+use crate::edge::StopSignal;
+use crate::local::{Options, Report, Running, Stage};
+use crate::outcome::{Outcome, Result};
+use crate::show;
+use crate::upload::{Planned, put_in_folder};
+
+/// What the demo uploads: its own executable, under this name.
+const NAME: &str = "demo/tufline";
+
+/// How long a stage may take before something is wrong.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Shows the whole way of an artifact: uploaded to a folder, hashed, signed, published, and verified by a device.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// End when everything is shown, instead of staying up
+    #[arg(long)]
+    exit: bool,
+    /// The folder of the repository [default: a new one, removed at the end]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+}
+
+/// Runs it.
+pub async fn run(arguments: Arguments) -> Result {
+    let mut stop = StopSignal::take()?;
+    let temporary = tempfile::Builder::new().prefix("tufline-demo-").tempdir().context("cannot make a folder")?;
+    let data = arguments.data.unwrap_or_else(|| temporary.path().join("data"));
+    let (sender, mut reports) = mpsc::unbounded_channel();
+    let listen = ([127, 0, 0, 1], 0).into();
+    let begin = Instant::now();
+    let running = Running::start(Options { data, uploads: None, listen, reports: Some(sender) }).await?;
+    println!("A TUF repository in {}", running.data.display());
+    if running.is_new {
+        step("start", "new keys, a root, the first generation", begin.elapsed());
+    }
+
+    let shown = tokio::select! {
+        shown = show_everything(&running, &mut reports) => shown,
+        () = stop.wait() => return running.stop().await.map(|()| Outcome::Done),
+    };
+    if shown.is_ok() && !arguments.exit {
+        println!("{}", usage(&running));
+        stop.wait().await;
+        println!();
+    }
+    running.stop().await?;
+    shown.map(|()| Outcome::Done)
+}
+
+async fn show_everything(running: &Running, reports: &mut mpsc::UnboundedReceiver<Report>) -> anyhow::Result<()> {
+    let own = std::env::current_exe().context("the demo's own executable isn't known")?;
+    let name: TargetName = NAME.parse()?;
+    publish(running, reports, &own, &name).await?;
+    client::download(running, &own, &name).await
+}
+
+/// Uploads the executable and shows the stages until devices see it.
+async fn publish(
+    running: &Running,
+    reports: &mut mpsc::UnboundedReceiver<Report>,
+    own: &Path,
+    name: &TargetName,
+) -> anyhow::Result<()> {
+    let length = std::fs::metadata(own).with_context(|| format!("cannot read {}", own.display()))?.len();
+    println!("\nAn artifact arrives, and the stages publish it:\n");
+    let planned = Planned { file: own.to_owned(), name: name.clone(), length };
+    let uploads = running.endpoints.uploads.clone();
+    let begin = Instant::now();
+    let sha256 = tokio::task::spawn_blocking(move || put_in_folder(&planned, &uploads, None, &ProgressBar::hidden()));
+    let sha256 = sha256.await??;
+    step("upload", &format!("{name}, {}", show::bytes(length)), begin.elapsed());
+
+    let begin = Instant::now();
+    let store = &*running.repository.ports.store;
+    loop {
+        let report = timeout(PATIENCE, reports.recv()).await.ok().flatten();
+        let Some(report) = report else { bail!("the stages did not publish it in time; RUST_LOG=info shows why") };
+        match report.stage {
+            Stage::Hash if report.items > 0 => step("hash", &format!("sha256 {}", show::digest(&sha256)), report.took),
+            Stage::Rebuild => {
+                let Some(generation) = report.generation else { continue };
+                step("rebuild", &format!("generation {generation}"), report.took);
+                if ledger::manifest(store, generation).await?.is_fence() {
+                    note("it is published already");
+                    return Ok(());
+                }
+            }
+            Stage::Sign => step("sign", &signed(store).await?, report.took),
+            Stage::Publish => {
+                let Some(generation) = report.generation.filter(|generation| *generation > 1) else { continue };
+                let published = ledger::published(store).await?.map_or(0, |published| published.version);
+                step("publish", &format!("timestamp {published} shows generation {generation}"), report.took);
+                note(&format!("devices can see it {} after it arrived", show::took(begin.elapsed())));
+                return Ok(());
+            }
+            Stage::Hash => {}
+        }
+    }
+}
+
+/// The documents that the newest generation brought.
+async fn signed(store: &dyn Store) -> anyhow::Result<String> {
+    let (_, manifest) = ledger::newest(store).await?;
+    let mut documents: Vec<String> = Vec::new();
+    for role in &manifest.changed {
+        let version = manifest.roles.get(role).map_or(0, |entry| entry.version);
+        documents.push(format!("{role} {version}"));
+    }
+    documents.push(format!("snapshot {}", manifest.generation));
+    Ok(documents.join(", "))
+}
+
+/// A line of the demo: what, with what result, in which time.
+fn step(what: &str, result: &str, took: Duration) {
+    println!("  {what:<10} {result:<58} {:>8}", show::took(took));
+}
+
+fn note(text: &str) {
+    println!("  {:<10} {text}", "");
+}
+
+fn usage(running: &Running) -> String {
+    let endpoints = &running.endpoints;
+    format!(
+        "
+It stays up until Ctrl-C. Try, in another terminal:
+
+  cp FILE {uploads}/
+  tufline wait FILE --endpoints {data}/endpoints.json
+  curl {metadata}timestamp.json",
+        uploads = endpoints.uploads.display(),
+        data = running.data.display(),
+        metadata = endpoints.public.metadata_url,
+    )
+}

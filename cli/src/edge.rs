@@ -1,0 +1,66 @@
+//! Where the process meets the operating system: its environment, its clock, its log, its signals, its threads.
+
+use std::future::Future;
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+/// The environment variable `name`; `None` where it is not set, empty, or not UTF-8.
+#[expect(clippy::disallowed_methods, reason = "this is the edge where the environment is read")]
+pub fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// Begins the log, on standard error: what `RUST_LOG` says, or `default`.
+pub fn log(default: &str) {
+    let filter = variable("RUST_LOG").map_or_else(|| EnvFilter::new(default), EnvFilter::new);
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .with_ansi(std::io::stderr().is_terminal())
+        .compact()
+        .init();
+}
+
+/// Runs a command to its end.
+///
+/// File operations block a thread each, so there may be several; idle ones go, for the memory that they hold.
+pub fn run<T>(command: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(64)
+        .thread_keep_alive(Duration::from_secs(2))
+        .enable_all()
+        .build()
+        .context("cannot start: the system gives no threads")?;
+    let result = runtime.block_on(command);
+    // What still blocks has been answered for, or never will be.
+    runtime.shutdown_background();
+    result
+}
+
+/// The signals that ask the process to stop: SIGINT and SIGTERM.
+pub struct StopSignal {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl StopSignal {
+    /// From now on the signals no longer end the process by themselves.
+    pub fn take() -> anyhow::Result<Self> {
+        let take = |kind| signal(kind).context("cannot take the stop signals");
+        Ok(Self { interrupt: take(SignalKind::interrupt())?, terminate: take(SignalKind::terminate())? })
+    }
+
+    /// Returns when the process is asked to stop.
+    pub async fn wait(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! Small files that others read while they are written.
+
+use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use anyhow::Context;
+use tempfile::{Builder, NamedTempFile};
+
+/// A new file beside `path`, with a name that begins with a dot. It goes when it is dropped, unless it is [`put`] there.
+pub fn beside(path: &Path) -> io::Result<NamedTempFile> {
+    let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    // Others may have to read it: the process's umask decides.
+    let permissions = std::fs::Permissions::from_mode(0o666);
+    Builder::new().prefix(".tufline-").permissions(permissions).tempfile_in(folder)
+}
+
+/// Gives `file` the name `path`, in place of what is there; when this returns a power cut undoes nothing of it.
+pub fn put(file: NamedTempFile, path: &Path) -> io::Result<()> {
+    file.as_file().sync_all()?;
+    let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    file.persist(path)?;
+    std::fs::File::open(folder)?.sync_all()
+}
+
+/// Writes a whole file: readers see the old bytes or the new ones.
+pub fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    let written = beside(path).and_then(|mut file| {
+        file.write_all(bytes)?;
+        put(file, path)
+    });
+    written.with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Removes a file; answers whether it was there.
+pub fn remove(path: &Path) -> anyhow::Result<bool> {
+    match std::fs::remove_file(path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error).with_context(|| format!("cannot remove {}", path.display())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_replaced_at_once_and_leaves_nothing_beside_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        write(&path, b"old").unwrap();
+        write(&path, b"new").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"new");
+        drop(beside(&path).unwrap());
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+        assert!(remove(&path).unwrap() && !remove(&path).unwrap());
+        assert!(write(&folder.path().join("missing/a"), b"").is_err());
+    }
+}

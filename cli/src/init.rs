@@ -1,0 +1,71 @@
+//! `tufline init`: the first root and the first generation of a repository on AWS.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::Args;
+use tokio::time::{Instant, sleep};
+use tufline_folder::KeyFile;
+use tufline_functions::{init, ledger};
+use tufline_store::{Key, Store};
+
+use crate::connection::{Connection, ConnectionArguments};
+use crate::outcome::{Outcome, Result};
+use crate::{files, inside};
+
+/// How long sign and publish may take for the first generation.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How often it is looked for.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Makes the first root and the first generation of a repository on AWS.
+///
+/// Harmless where that is done. The online keys are named by TUFLINE_KEY_TARGETS, _BINS, _SNAPSHOT and _TIMESTAMP.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// With a root of one key, in the file DIR/root.pem: for development and tests only
+    #[arg(long, required = true)]
+    development: bool,
+    /// Where to leave the root's key and the trusted root, DIR/root.json
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    #[command(flatten)]
+    connection: ConnectionArguments,
+}
+
+/// Initializes it, and waits until it is published.
+pub async fn run(arguments: Arguments) -> Result {
+    let Connection::Aws(aws) = arguments.connection.connect().await? else {
+        bail!("a repository in a folder is initialized when `tufline local` first starts");
+    };
+    let data = &arguments.data;
+    std::fs::create_dir_all(data).with_context(|| format!("cannot make {}", data.display()))?;
+    let data = std::path::absolute(data)?;
+    let root_key = KeyFile::generate(&data.join("root.pem"))?;
+    let signer = Arc::new(aws.resources.signer(&aws.clients)?);
+    let ports = inside::ports(&aws, signer)?;
+    init::init(&ports, &root_key).await?;
+    wait(&*ports.store).await?;
+    let root = ports.store.get(&Key::root(1)).await?.context("metadata/1.root.json is missing: restore it")?;
+    let file = data.join("root.json");
+    files::write(&file, &root.bytes)?;
+    println!("initialized; devices ship with {}", file.display());
+    Ok(Outcome::Done)
+}
+
+async fn wait(store: &dyn Store) -> anyhow::Result<()> {
+    let until = Instant::now() + PATIENCE;
+    while ledger::published(store).await?.is_none() {
+        if Instant::now() >= until {
+            bail!(
+                "the first generation was made, but is not published after {} s: look at the logs of sign and publish",
+                PATIENCE.as_secs()
+            );
+        }
+        sleep(PAUSE).await;
+    }
+    Ok(())
+}

@@ -1,0 +1,89 @@
+//! `DATA/config.toml`: the repository's policy.
+
+use std::path::Path;
+
+use anyhow::Context;
+use tufline_tuf::Config;
+
+use crate::files;
+
+/// What is written on the first start: every choice, with its default.
+const DEFAULT: &str = r#"# The policy of this repository. What is not set has the default that is shown.
+# `tufline local` reads this file when it starts.
+
+# How hash finds the SHA-256 of an upload: "auto" takes the copy's, "stream" always reads the upload itself.
+# hashing = "auto"
+
+# Uploads of more bytes than this are refused.
+# largest_target = 50000000000000
+
+# How long documents are valid from the moment they are signed. The timestamp is signed again when less than half of its
+# time is left, the others when less than a third is left.
+[expiry]
+# timestamp = "1 day"
+# snapshot = "7 days"
+# targets = "90 days"
+# root = "365 days"
+
+# Removals of more than this share of all targets at once, in percent, wait for `tufline accept-removals`; never up to
+# `at_least` of them. 100 percent holds none.
+[removals]
+# percent = 50
+# at_least = 20
+"#;
+
+/// Reads the file at `path`; writes it first where there is none.
+pub fn read(path: &Path) -> anyhow::Result<Config> {
+    let text = match std::fs::read_to_string(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            files::write(path, DEFAULT.as_bytes())?;
+            DEFAULT.to_owned()
+        }
+        result => result.with_context(|| format!("cannot read {}", path.display()))?,
+    };
+    parse(&text).with_context(|| format!("{} cannot be used", path.display()))
+}
+
+fn parse(text: &str) -> anyhow::Result<Config> {
+    toml::from_str(text).map_err(|error| {
+        let line = error.span().and_then(|span| text.get(..span.start)).map(|before| before.matches('\n').count() + 1);
+        let line = line.map(|line| format!("line {line}: ")).unwrap_or_default();
+        anyhow::anyhow!("{line}{}", error.message())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_of_the_first_start_says_the_defaults() {
+        assert_eq!(parse(DEFAULT).unwrap(), Config::default());
+        let settings = DEFAULT.lines().map(|line| match line.strip_prefix("# ") {
+            Some(setting) if setting.contains(" = ") => setting,
+            _ => line,
+        });
+        let settings: String = settings.map(|line| format!("{line}\n")).collect();
+        assert_ne!(settings, DEFAULT);
+        assert_eq!(parse(&settings).unwrap(), Config::default());
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_refused_with_its_line() {
+        let error = parse("\n[expiry]\ntimestamp = \"soon\"\n").unwrap_err().to_string();
+        assert!(error.starts_with("line 3: 'soon' is not a length of time"), "{error}");
+        assert!(parse("hashing = \"md5\"").is_err());
+        assert!(parse("unknown = 1").is_err());
+    }
+
+    #[test]
+    fn a_choice_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.toml");
+        assert_eq!(read(&path).unwrap(), Config::default());
+        std::fs::write(&path, "[expiry]\ntimestamp = \"36h\"\n").unwrap();
+        assert_eq!(read(&path).unwrap().expiry.timestamp.seconds(), 129_600);
+        std::fs::write(&path, [0xff]).unwrap();
+        assert!(read(&path).is_err());
+    }
+}

@@ -1,0 +1,79 @@
+//! `tufline local`: the embedded form. One process watches a folder of uploads, runs the stages, and answers devices.
+
+mod config;
+mod news;
+mod repository;
+pub mod request;
+mod running;
+mod workers;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::connection::FolderEndpoints;
+use crate::edge::StopSignal;
+use crate::outcome::{Outcome, Result};
+
+pub use running::{Options, Running};
+pub use workers::{Report, Stage};
+
+/// Runs a repository in a folder: what is dropped in its uploads is published, and served to devices.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// The folder of the repository; made on the first start
+    #[arg(long, default_value = ".tufline", value_name = "DIR")]
+    data: PathBuf,
+    /// The folder to drop files in [default: DIR/uploads]
+    #[arg(long, value_name = "DIR")]
+    uploads: Option<PathBuf>,
+    /// Address and port to answer devices on
+    #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
+    listen: SocketAddr,
+}
+
+/// Runs until it is told to stop.
+pub async fn run(arguments: Arguments) -> Result {
+    let mut stop = StopSignal::take()?;
+    let Arguments { data, uploads, listen } = arguments;
+    let running = Running::start(Options { data, uploads, listen, reports: None }).await?;
+    if running.is_new {
+        let keys = running.data.join("keys");
+        println!(
+            "note: the root key and all online keys were made just now and are plain files in {}. Whoever reads them can \
+             sign for your devices: good for development and tests, not for devices in the field.\n",
+            keys.display()
+        );
+    }
+    println!("{}", usage(&running.endpoints, &running.data.join("endpoints.json")));
+    stop.wait().await;
+    tracing::info!("stopping");
+    running.stop().await?;
+    Ok(Outcome::Done)
+}
+
+fn usage(endpoints: &FolderEndpoints, file: &std::path::Path) -> String {
+    let FolderEndpoints { uploads, public, events } = endpoints;
+    format!(
+        "\
+ready. Drop files in {uploads}, or
+
+  tufline upload FILE --wait --endpoints {file}
+
+Devices ship with {root}. With python-tuf:
+
+  from tuf.ngclient import Updater
+  updater = Updater(\"metadata\", \"{metadata}\", \"downloads\", \"{targets}\",
+                    bootstrap=open(\"{root}\", \"rb\").read())   # the folders must exist
+  print(updater.download_target(updater.get_targetinfo(\"FILE\")))
+
+Events are lines in {events}. Ctrl-C stops it.",
+        uploads = uploads.display(),
+        file = file.display(),
+        root = public.trusted_root.display(),
+        metadata = public.metadata_url,
+        targets = public.targets_url,
+        events = events.display(),
+    )
+}

@@ -1,0 +1,62 @@
+//! Events, told to the log as well: what a person at the terminal wants to know.
+
+use async_trait::async_trait;
+use tufline_folder::FileEvents;
+use tufline_store::{Event, Events, Result};
+
+/// More names than this become a number.
+const NAMES: usize = 3;
+
+/// Writes events to the file, then tells of them in the log.
+pub struct News(pub FileEvents);
+
+#[async_trait]
+impl Events for News {
+    async fn send(&self, events: &[Event]) -> Result<()> {
+        self.0.send(events).await?;
+        for event in events {
+            tell(event);
+        }
+        Ok(())
+    }
+}
+
+fn tell(event: &Event) {
+    match event {
+        Event::TargetsPublished { generation, targets, removed } => {
+            if !targets.is_empty() {
+                let names = list(targets.iter().map(|target| target.name.as_str()));
+                tracing::info!("generation {generation}: published {names}");
+            }
+            if !removed.is_empty() {
+                let names = list(removed.iter().map(tufline_tuf::TargetName::as_str));
+                tracing::info!("generation {generation}: removed {names}");
+            }
+        }
+        Event::UploadRejected(rejected) => tracing::warn!("rejected {}: {}", rejected.place, rejected.reason),
+        Event::UploadSuperseded { name, .. } => tracing::debug!("superseded {name}"),
+        Event::GenerationRefused { generation, reason } => tracing::error!("generation {generation} refused: {reason}"),
+        Event::RemovalsHeld { reason, .. } => tracing::error!("removals held: {reason}"),
+    }
+}
+
+/// The first names, and how many more there are.
+fn list<'a>(names: impl ExactSizeIterator<Item = &'a str>) -> String {
+    let more = names.len().saturating_sub(NAMES);
+    let mut list = names.take(NAMES).collect::<Vec<_>>().join(", ");
+    if more > 0 {
+        list += &format!(" and {more} more");
+    }
+    list
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_lists_are_cut() {
+        assert_eq!(list(["a", "b", "c"].into_iter()), "a, b, c");
+        assert_eq!(list(["a", "b", "c", "d", "e"].into_iter()), "a, b, c and 2 more");
+    }
+}

@@ -1,0 +1,127 @@
+//! The repository in a data folder: its ports, and what the first start makes.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use tufline_folder::{
+    DataFolder, FileEvents, FileSigner, FolderBlobs, FolderStore, FolderUploads, KeyFile, LocalQueues, SystemClock,
+};
+use tufline_functions::publish::{Shown, publish};
+use tufline_functions::sign::sign;
+use tufline_functions::{Ports, init, ledger};
+use tufline_store::{Key, Store};
+
+use super::config;
+use super::news::News;
+use crate::files;
+
+/// An opened repository. Nothing runs yet.
+pub struct LocalRepository {
+    /// The data folder; the lock is held while this lives.
+    pub data: DataFolder,
+    /// What build systems drop.
+    pub uploads: FolderUploads,
+    /// The queues between the stages.
+    pub queues: LocalQueues,
+    /// The same and all else, as the stages are given it.
+    pub ports: Ports,
+    /// The file of events.
+    pub events: PathBuf,
+    /// Whether this is the first start: the keys are new.
+    pub is_new: bool,
+}
+
+impl LocalRepository {
+    /// Opens the data folder at `data`, made where it is missing, with `uploads` (`DATA/uploads` unless given).
+    pub async fn open(data: &Path, uploads: Option<&Path>) -> anyhow::Result<Self> {
+        let data = DataFolder::lock(data)?;
+        let config = Arc::new(config::read(&data.path().join("config.toml"))?);
+        let uploads = uploads.map_or_else(|| data.path().join("uploads"), Path::to_owned);
+        check_apart(data.path(), &uploads)?;
+        let clock = Arc::new(SystemClock);
+        let uploads = FolderUploads::open(&data, uploads, clock.clone())?;
+        let store = Arc::new(FolderStore::new(&data));
+        let is_new = store.get(&Key::root(1)).await?.is_none();
+        // New keys only before there is a root: devices don't trust a new key in place of a lost one.
+        let signer = if is_new { FileSigner::generate(&data.keys())? } else { FileSigner::open(&data.keys())? };
+        let events = FileEvents::open(&data, clock.clone())?;
+        let (events_path, queues) = (events.path().to_owned(), LocalQueues::new());
+        let ports = Ports {
+            store,
+            uploads: Arc::new(uploads.clone()),
+            blobs: Arc::new(FolderBlobs::new(&data, &uploads)),
+            queues: Arc::new(queues.clone()),
+            signer: Arc::new(signer),
+            events: Arc::new(News(events)),
+            clock,
+            config,
+        };
+        Ok(Self { data, uploads, queues, ports, events: events_path, is_new })
+    }
+
+    /// Publishes the first generation, unless that is done, and leaves the trusted root in `DATA/root.json`; answers its
+    /// path. A crash anywhere in it is continued by the next start.
+    pub async fn begin(&self) -> anyhow::Result<PathBuf> {
+        let ports = &self.ports;
+        if ledger::published(&*ports.store).await?.is_none() {
+            let root_key = KeyFile::generate(&self.data.keys().join("root.pem"))?;
+            init::init(ports, &root_key).await?;
+            sign(ports).await?;
+            if let Shown::AlreadyNewest(None) = publish(ports).await? {
+                bail!("the first generation cannot be published; the log says why");
+            }
+        }
+        let root = ports.store.get(&Key::root(1)).await?.context("metadata/1.root.json is missing: restore it")?;
+        let path = self.data.path().join("root.json");
+        if std::fs::read(&path).ok().as_deref() != Some(&*root.bytes) {
+            files::write(&path, &root.bytes)?;
+        }
+        Ok(path)
+    }
+}
+
+/// Refuses an uploads folder that would publish the data folder, private keys and all, or be mixed up with its parts.
+fn check_apart(data: &Path, uploads: &Path) -> anyhow::Result<()> {
+    std::fs::create_dir_all(uploads).with_context(|| format!("cannot make {}", uploads.display()))?;
+    let real = |path: &Path| path.canonicalize().with_context(|| format!("cannot find {}", path.display()));
+    let (data, uploads) = (real(data)?, real(uploads)?);
+    // Names with a segment that begins with a dot are no uploads.
+    let hidden = |path: &Path| path.iter().any(|segment| segment.as_encoded_bytes().starts_with(b"."));
+    let publishes_data = data.strip_prefix(&uploads).is_ok_and(|below| !hidden(below));
+    let own = ["repository", "ledger", "keys", "tmp"].map(|folder| data.join(folder));
+    if publishes_data || own.iter().any(|own| uploads.starts_with(own)) {
+        bail!(
+            "the data folder {} would lie among the uploads, or they in it: choose another folder with --uploads",
+            data.display()
+        );
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_private_keys_are_never_among_the_uploads() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        for name in ["data/keys", "a/.data", ".tufline"] {
+            std::fs::create_dir_all(path(name)).unwrap();
+        }
+        for (data, uploads, apart) in [
+            ("data", "data/uploads", true),
+            ("data", "elsewhere", true),
+            ("data", "data", false),
+            ("data", "", false),
+            ("data", "data/keys", false),
+            ("data", "data/repository/metadata", false),
+            ("a/.data", "a", true),
+            (".tufline", "", true),
+            (".tufline", ".tufline", false),
+        ] {
+            assert_eq!(check_apart(&path(data), &path(uploads)).is_ok(), apart, "{data} {uploads}");
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! The stages at work on the in-process queues.
+//!
+//! A stage's error is logged in one line and its messages come again, later each time; nothing stops the others.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior};
+use tufline_folder::{Delivery, LocalQueues};
+use tufline_functions::hash::hash;
+use tufline_functions::publish::{Shown, publish};
+use tufline_functions::rebuild::rebuild;
+use tufline_functions::reconcile::reconcile;
+use tufline_functions::refresh::refresh;
+use tufline_functions::sign::sign;
+use tufline_functions::{Ports, StageError};
+use tufline_store::{Change, Hint, Message, Queue, Queues};
+
+use super::request;
+use crate::outcome::one_line;
+
+/// So many batches are hashed at once: while one waits for the disk, another hashes.
+const HASH_WORKERS: usize = 4;
+
+/// The most uploads in a batch of hash: enough to share fsyncs, few enough that rebuild starts soon.
+const HASH_BATCH: usize = 64;
+
+/// The most messages that rebuild folds into one generation.
+const REBUILD_BATCH: usize = 10_000;
+
+/// How long rebuild waits for more changes once it has one: a burst makes few generations, and a single upload hardly waits.
+const REBUILD_WINDOW: Duration = Duration::from_millis(10);
+
+/// How long a worker waits for a message before it asks again.
+const LONG: Duration = Duration::from_secs(60);
+
+/// How often requests of the command line are looked for.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Every so many ticks refresh runs.
+const REFRESH_TICKS: u32 = 3;
+
+/// A stage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// Names, hashes and copies uploads.
+    Hash,
+    /// Makes the next generation.
+    Rebuild,
+    /// Signs it.
+    Sign,
+    /// Shows it.
+    Publish,
+}
+
+/// What a stage did in one run.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// The stage.
+    pub stage: Stage,
+    /// How many uploads or changes it handled.
+    pub items: usize,
+    /// The generation that it made or showed.
+    pub generation: Option<u64>,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// What every worker has.
+#[derive(Clone)]
+pub struct Worker {
+    /// For the stages.
+    pub ports: Ports,
+    /// From where the work comes.
+    pub queues: LocalQueues,
+    /// True once the workers shall stop.
+    pub stop: watch::Receiver<bool>,
+    /// Where to tell what was done, if anyone wants to know.
+    pub reports: Option<mpsc::UnboundedSender<Report>>,
+    /// The data folder.
+    pub data: PathBuf,
+}
+
+impl Worker {
+    /// Starts all stages, and passes the hints of the watched folder on to them.
+    pub fn start(&self, hints: mpsc::Receiver<Vec<Hint>>) -> JoinSet<()> {
+        let mut workers = JoinSet::new();
+        for _ in 0..HASH_WORKERS {
+            workers.spawn(self.clone().hash());
+        }
+        workers.spawn(self.clone().rebuild());
+        workers.spawn(self.clone().sign());
+        workers.spawn(self.clone().publish());
+        workers.spawn(self.clone().refresh());
+        workers.spawn(self.clone().pass_on(hints));
+        workers
+    }
+
+    async fn hash(mut self) {
+        while let Some(deliveries) = self.next(Queue::Uploads, HASH_BATCH).await {
+            let hints: Vec<Hint> = deliveries.iter().filter_map(|delivery| hint(delivery.message())).collect();
+            let begin = Instant::now();
+            let failures = hash(&self.ports, &hints).await;
+            let failed = settle("hash", deliveries.into_iter().zip(failures));
+            self.report(Stage::Hash, hints.len() - failed, None, begin);
+        }
+    }
+
+    async fn rebuild(mut self) {
+        while let Some(mut deliveries) = self.next(Queue::Changes, 1).await {
+            tokio::time::sleep(REBUILD_WINDOW).await;
+            deliveries.extend(self.queues.receive(Queue::Changes, REBUILD_BATCH - 1, Duration::ZERO).await);
+            let messages: Vec<Vec<Change>> = deliveries.iter().map(|delivery| changes(delivery.message())).collect();
+            let begin = Instant::now();
+            match rebuild(&self.ports, &messages).await {
+                Ok(mut rebuilt) => {
+                    let results = deliveries.into_iter().enumerate();
+                    settle("rebuild", results.map(|(index, delivery)| (delivery, rebuilt.failed.remove(&index))));
+                    let items = messages.iter().map(Vec::len).sum();
+                    self.report(Stage::Rebuild, items, rebuilt.generation, begin);
+                }
+                Err(error) => again("rebuild", deliveries, &error),
+            }
+        }
+    }
+
+    async fn sign(mut self) {
+        while let Some(deliveries) = self.next(Queue::Sign, 1).await {
+            let begin = Instant::now();
+            match sign(&self.ports).await {
+                Ok(()) => {
+                    deliveries.into_iter().for_each(Delivery::done);
+                    self.report(Stage::Sign, 1, None, begin);
+                }
+                Err(error) => again("sign", deliveries, &error),
+            }
+        }
+    }
+
+    async fn publish(mut self) {
+        while let Some(deliveries) = self.next(Queue::Publish, 1).await {
+            let begin = Instant::now();
+            match publish(&self.ports).await {
+                Ok(shown) => {
+                    deliveries.into_iter().for_each(Delivery::done);
+                    let generation = match shown {
+                        Shown::Now(generation) => Some(generation),
+                        Shown::AlreadyNewest(_) => None,
+                    };
+                    self.report(Stage::Publish, 1, generation, begin);
+                }
+                Err(error) => again("publish", deliveries, &error),
+            }
+        }
+    }
+
+    /// Refresh every few seconds, and reconcile: at the start, and whenever somebody asks for it.
+    async fn refresh(mut self) {
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut start, mut trouble) = (true, Trouble::default());
+        for tick in 0_u32.. {
+            tokio::select! {
+                _ = self.stop.wait_for(|stop| *stop) => return,
+                _ = ticks.tick() => {}
+            }
+            if start || request::is_there(&self.data) {
+                // While the uploads folder is not mounted it fails, and is tried again.
+                let reconciled = reconcile(&self.ports).await;
+                start &= reconciled.is_err();
+                let answered = reconciled.map_err(Into::into).and_then(|hints| request::answer(&self.data, hints));
+                trouble.note("reconcile", answered.err());
+            }
+            if tick % REFRESH_TICKS == 0 {
+                trouble.note("refresh", refresh(&self.ports).await.err().map(Into::into));
+            }
+        }
+    }
+
+    async fn pass_on(mut self, mut hints: mpsc::Receiver<Vec<Hint>>) {
+        loop {
+            let hints = tokio::select! {
+                _ = self.stop.wait_for(|stop| *stop) => return,
+                hints = hints.recv() => hints,
+            };
+            let Some(hints) = hints else { return };
+            for message in Message::uploads(hints) {
+                if let Err(error) = self.queues.send(&message, Duration::ZERO).await {
+                    tracing::error!("hints not passed on: {error}");
+                }
+            }
+        }
+    }
+
+    /// The next messages; `None` when it is time to stop.
+    async fn next(&mut self, queue: Queue, limit: usize) -> Option<Vec<Delivery>> {
+        loop {
+            let deliveries = tokio::select! {
+                biased;
+                _ = self.stop.wait_for(|stop| *stop) => return None,
+                deliveries = self.queues.receive(queue, limit, LONG) => deliveries,
+            };
+            if !deliveries.is_empty() {
+                return Some(deliveries);
+            }
+        }
+    }
+
+    fn report(&self, stage: Stage, items: usize, generation: Option<u64>, begin: Instant) {
+        let took = begin.elapsed();
+        tracing::debug!(?stage, items, generation, ?took, "stage");
+        if let Some(reports) = &self.reports {
+            // Nobody may be listening any more.
+            let _ = reports.send(Report { stage, items, generation, took });
+        }
+    }
+}
+
+fn hint(message: &Message) -> Option<Hint> {
+    match message {
+        Message::Uploads(hints) => hints.first().cloned(),
+        _ => None,
+    }
+}
+
+fn changes(message: &Message) -> Vec<Change> {
+    match message {
+        Message::Changes(changes) => changes.clone(),
+        _ => Vec::new(),
+    }
+}
+
+/// Gives back what failed, with one line for all; answers how many.
+fn settle(stage: &str, results: impl Iterator<Item = (Delivery, Option<StageError>)>) -> usize {
+    let (mut failed, mut first) = (0, None);
+    for (delivery, failure) in results {
+        match failure {
+            None => delivery.done(),
+            Some(error) => {
+                failed += 1;
+                first.get_or_insert(error);
+                delivery.return_later();
+            }
+        }
+    }
+    if let Some(error) = first {
+        tracing::error!("{stage} failed for {failed} and tries again: {error}");
+    }
+    failed
+}
+
+/// What went wrong last, so that the same is told once and not every few seconds.
+#[derive(Default)]
+struct Trouble(BTreeMap<&'static str, String>);
+
+impl Trouble {
+    fn note(&mut self, what: &'static str, error: Option<anyhow::Error>) {
+        let Some(error) = error.map(|error| one_line(&error)) else {
+            if self.0.remove(what).is_some() {
+                tracing::info!("{what} works again");
+            }
+            return;
+        };
+        if self.0.get(what) != Some(&error) {
+            tracing::error!("{what} failed and is tried again: {error}");
+            self.0.insert(what, error);
+        }
+    }
+}
+
+fn again(stage: &str, deliveries: Vec<Delivery>, error: &StageError) {
+    tracing::error!("{stage} failed and tries again: {error}");
+    deliveries.into_iter().for_each(Delivery::return_later);
+}

@@ -1,0 +1,224 @@
+//! What `tufline status` says, collected.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::Context;
+use futures::{StreamExt, TryStreamExt, stream};
+use serde::Serialize;
+use tufline_functions::ledger::{self, HeldRemovals, Published, RefusedGeneration};
+use tufline_store::{Folder, Head, Key, Queue, Queues, RejectedUpload};
+use tufline_tuf::{Manifest, RoleName, Time, root};
+
+use crate::inside::Inside;
+
+/// So many requests are under way at once.
+const AT_ONCE: usize = 32;
+
+/// Of more refusals than this only so many are looked at to find the last ones.
+const REFUSALS_READ: usize = 1000;
+
+/// So many refusals are shown.
+const REFUSALS_SHOWN: usize = 5;
+
+/// Of more waiting generations than this only the oldest are looked at.
+const GENERATIONS_READ: usize = 1000;
+
+/// Of more held removals than this only so many are looked at.
+const HELD_READ: usize = 1000;
+
+/// The state of a repository.
+#[derive(Debug, Serialize)]
+pub struct Status {
+    /// When this was collected.
+    pub now: Time,
+    /// The generation that devices see.
+    pub generation: u64,
+    /// When it was made.
+    pub made: Time,
+    /// How many targets it has.
+    pub targets: u64,
+    /// Root, timestamp, snapshot, targets, and of the bins the one that expires first.
+    pub roles: Vec<Role>,
+    /// Newer generations.
+    pub waiting: Newer,
+    /// On AWS: what waits in each queue.
+    pub queues: Option<BTreeMap<&'static str, Depth>>,
+    /// Refused uploads.
+    pub rejected: Rejected,
+    /// Generations that the gate refused, newer than the published one.
+    pub refused_generations: Vec<RefusedNewer>,
+    /// Targets whose removal waits for an operator.
+    pub held_removals: BTreeSet<String>,
+}
+
+/// A role's document.
+#[derive(Debug, Serialize)]
+pub struct Role {
+    /// Its name.
+    pub role: RoleName,
+    /// Its version.
+    pub version: u64,
+    /// When it expires.
+    pub expires: Time,
+}
+
+/// Generations that are newer than the published one.
+#[derive(Debug, Default, Serialize)]
+pub struct Newer {
+    /// Not signed yet.
+    pub unsigned: u64,
+    /// Signed and not published yet.
+    pub signed: u64,
+}
+
+/// A queue's depth.
+#[derive(Debug, Serialize)]
+pub struct Depth {
+    /// Messages that wait or are being handled.
+    pub messages: u64,
+    /// Dead letters.
+    pub dead_letters: u64,
+}
+
+/// Refused uploads.
+#[derive(Debug, Serialize)]
+pub struct Rejected {
+    /// How many versions of uploads were ever refused.
+    pub count: usize,
+    /// The last ones, newest first.
+    pub last: Vec<RejectedUpload>,
+}
+
+/// A generation that the gate refused.
+#[derive(Debug, Serialize)]
+pub struct RefusedNewer {
+    /// Its number.
+    pub generation: u64,
+    /// Why.
+    pub reason: String,
+}
+
+/// Collects it all. `queues` where they can be asked.
+pub async fn collect(inside: &Inside, queues: Option<&dyn Queues>) -> anyhow::Result<Status> {
+    let store = &*inside.store;
+    let published = ledger::published(store).await?.context("nothing is published yet: run `tufline init` first")?;
+    let manifest = ledger::manifest(store, published.generation).await?;
+    Ok(Status {
+        now: inside.clock.now(),
+        generation: published.generation,
+        made: manifest.created,
+        targets: manifest.targets,
+        roles: roles(inside, &published, &manifest).await?,
+        waiting: newer(inside, published.generation).await?,
+        queues: match queues {
+            Some(queues) => Some(depths(queues).await?),
+            None => None,
+        },
+        rejected: rejected(inside).await?,
+        refused_generations: refused(inside, published.generation).await?,
+        held_removals: held(inside, &manifest).await?,
+    })
+}
+
+async fn roles(inside: &Inside, published: &Published, manifest: &Manifest) -> anyhow::Result<Vec<Role>> {
+    let mut roles = vec![newest_root(inside).await?];
+    roles.push(Role { role: RoleName::timestamp(), version: published.version, expires: published.expires });
+    let (role, version) = (RoleName::snapshot(), manifest.generation);
+    roles.push(Role { role, version, expires: manifest.snapshot_expires });
+    let of = |(role, entry): (&RoleName, &tufline_tuf::RoleEntry)| Role {
+        role: role.clone(),
+        version: entry.version,
+        expires: entry.expires,
+    };
+    let (top, bins): (Vec<_>, Vec<_>) = manifest.roles.iter().partition(|(role, _)| **role == RoleName::targets());
+    roles.extend(top.into_iter().map(of));
+    roles.extend(bins.into_iter().min_by_key(|(_, entry)| entry.expires).map(of));
+    Ok(roles)
+}
+
+async fn newest_root(inside: &Inside) -> anyhow::Result<Role> {
+    let mut newest = None;
+    for version in 1.. {
+        let Some(stored) = inside.store.get(&Key::root(version)).await? else { break };
+        newest = Some((version, stored.bytes));
+    }
+    let (version, bytes) = newest.context("metadata/1.root.json is missing: restore it")?;
+    let expires = root::read(&bytes, version)?.document().expires;
+    Ok(Role { role: RoleName::root(), version, expires })
+}
+
+async fn newer(inside: &Inside, published: u64) -> anyhow::Result<Newer> {
+    let generations = ledger::generations_after(&*inside.store, published).await?;
+    let looks = generations.into_iter().take(GENERATIONS_READ).map(|generation| async move {
+        let manifest = ledger::manifest(&*inside.store, generation).await?;
+        let signed = inside.store.exists(&Key::snapshot(generation)).await?;
+        anyhow::Ok((manifest.is_fence(), signed))
+    });
+    let looked: Vec<(bool, bool)> = stream::iter(looks).buffered(AT_ONCE).try_collect().await?;
+    let mut newer = Newer::default();
+    for (_, signed) in looked.into_iter().filter(|(is_fence, _)| !is_fence) {
+        if signed {
+            newer.signed += 1;
+        } else {
+            newer.unsigned += 1;
+        }
+    }
+    Ok(newer)
+}
+
+async fn depths(queues: &dyn Queues) -> anyhow::Result<BTreeMap<&'static str, Depth>> {
+    let mut depths = BTreeMap::new();
+    for queue in Queue::ALL {
+        let waiting = queues.waiting(queue).await?;
+        depths.insert(queue.name(), Depth { messages: waiting.messages, dead_letters: waiting.dead_letters });
+    }
+    Ok(depths)
+}
+
+async fn rejected(inside: &Inside) -> anyhow::Result<Rejected> {
+    let keys = inside.list(Folder::Rejected).await?;
+    let count = keys.len();
+    let reads = keys.into_iter().take(REFUSALS_READ).map(|key| async move {
+        let Some(stored) = inside.store.get(&key).await? else { return Ok(None) };
+        let rejected: RejectedUpload = ledger::parse(&key, &stored.bytes)?;
+        anyhow::Ok(Some((stored.modified, rejected)))
+    });
+    let read: Vec<_> = stream::iter(reads).buffer_unordered(AT_ONCE).try_collect().await?;
+    let mut read: Vec<(Time, RejectedUpload)> = read.into_iter().flatten().collect();
+    read.sort_by_key(|(when, _)| std::cmp::Reverse(*when));
+    Ok(Rejected { count, last: read.into_iter().take(REFUSALS_SHOWN).map(|(_, rejected)| rejected).collect() })
+}
+
+async fn refused(inside: &Inside, published: u64) -> anyhow::Result<Vec<RefusedNewer>> {
+    let mut refused = Vec::new();
+    for key in inside.list(Folder::Refused).await? {
+        if let Key::Refused(generation) = key
+            && generation > published
+            && let Some(record) = ledger::read::<RefusedGeneration>(&*inside.store, &key).await?
+        {
+            refused.push(RefusedNewer { generation, reason: record.reason });
+        }
+    }
+    Ok(refused)
+}
+
+/// The names in records of held removals that are still published, and whose uploads are still gone.
+pub async fn held(inside: &Inside, manifest: &Manifest) -> anyhow::Result<BTreeSet<String>> {
+    let keys = inside.list(Folder::Held).await?;
+    if keys.is_empty() {
+        return Ok(BTreeSet::new());
+    }
+    let mut names = BTreeSet::new();
+    for key in keys {
+        let record: Option<HeldRemovals> = ledger::read(&*inside.store, &key).await?;
+        names.extend(record.into_iter().flat_map(|record| record.names).map(String::from));
+    }
+    let published = inside.names(manifest).await?;
+    let still: Vec<&String> = names.intersection(&published).take(HELD_READ).collect();
+    let looks = still.into_iter().map(|name| async move {
+        let head = inside.uploads.head(name).await?;
+        anyhow::Ok(matches!(head, Head::Gone { .. }).then(|| name.clone()))
+    });
+    let gone: Vec<Option<String>> = stream::iter(looks).buffer_unordered(AT_ONCE).try_collect().await?;
+    Ok(gone.into_iter().flatten().collect())
+}

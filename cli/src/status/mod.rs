@@ -1,0 +1,124 @@
+//! `tufline status`: what is published, what waits where, what expires when, and what was refused.
+
+mod collect;
+
+use std::fmt::Write;
+use std::sync::Arc;
+
+use clap::Args;
+use tufline_store::Queues;
+
+use crate::connection::{Connection, ConnectionArguments};
+use crate::inside::Inside;
+use crate::outcome::{Outcome, Result};
+use crate::show;
+
+use collect::Status;
+pub use collect::held;
+
+/// Shows what is published, what waits, what expires when, and what was refused. On AWS it needs an operator's keys.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    connection: ConnectionArguments,
+}
+
+/// Prints the status.
+pub async fn run(arguments: Arguments) -> Result {
+    let connection = arguments.connection.connect().await?;
+    let queues: Option<Arc<dyn Queues>> = match &connection {
+        // Those of the embedded form are in the process that runs it.
+        Connection::Folder(_) => None,
+        Connection::Aws(aws) => Some(Arc::new(aws.resources.queues(&aws.clients)?)),
+    };
+    let status = collect::collect(&Inside::for_operator(&connection)?, queues.as_deref()).await?;
+    if arguments.json {
+        println!("{}", serde_json::to_string(&status)?);
+    } else {
+        print!("{}", text(&status)?);
+    }
+    Ok(Outcome::Done)
+}
+
+fn text(status: &Status) -> std::result::Result<String, std::fmt::Error> {
+    let mut text = String::new();
+    let Status { now, generation, made, targets, .. } = status;
+    let targets = show::count(*targets, "target");
+    writeln!(text, "published   generation {generation} with {targets}, made {}", show::until(*now, *made))?;
+    for role in &status.roles {
+        let expired = if role.expires <= *now { "EXPIRED" } else { "expires" };
+        writeln!(text, "{:<11} version {:<8} {expired} {}", role.role, role.version, show::until(*now, role.expires))?;
+    }
+    let waiting = &status.waiting;
+    writeln!(text, "waiting     {} to be signed, {} to be published", waiting.unsigned, waiting.signed)?;
+    for (name, depth) in status.queues.iter().flatten() {
+        let (messages, letters) =
+            (show::count(depth.messages, "message"), show::count(depth.dead_letters, "dead letter"));
+        writeln!(text, "queue       {name:<8} {messages}, {letters}")?;
+    }
+    writeln!(text, "rejected    {}", show::count(status.rejected.count as u64, "upload"))?;
+    for rejected in &status.rejected.last {
+        writeln!(text, "            {}: {}", rejected.name.escape_debug(), rejected.reason)?;
+    }
+    for refused in &status.refused_generations {
+        writeln!(text, "refused     generation {}: {}", refused.generation, refused.reason)?;
+    }
+    if !status.held_removals.is_empty() {
+        let held = show::count(status.held_removals.len() as u64, "removal");
+        writeln!(text, "held        {held}; if they are meant, run `tufline accept-removals`")?;
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use tufline_store::RejectedUpload;
+    use tufline_tuf::{RefusalCode, RoleName, Time, time};
+
+    use super::collect::{Depth, Newer, RefusedNewer, Rejected, Role};
+    use super::*;
+
+    #[test]
+    fn a_status_reads_in_columns() {
+        let now: Time = "2026-11-25T00:00:00Z".parse().unwrap();
+        let rejected = RejectedUpload {
+            place: "/u/a b".into(),
+            name: "a\nb".into(),
+            version: None,
+            code: RefusalCode::Name,
+            reason: "it has a space".into(),
+        };
+        let status = Status {
+            now,
+            generation: 7,
+            made: now,
+            targets: 1,
+            roles: vec![
+                Role { role: RoleName::timestamp(), version: 12, expires: time::after(now, 86_000) },
+                Role { role: RoleName::targets(), version: 3, expires: now },
+            ],
+            waiting: Newer { unsigned: 1, signed: 0 },
+            queues: Some(BTreeMap::from([("uploads", Depth { messages: 2, dead_letters: 0 })])),
+            rejected: Rejected { count: 1, last: vec![rejected] },
+            refused_generations: vec![RefusedNewer { generation: 8, reason: "why".into() }],
+            held_removals: BTreeSet::from(["a".into(), "b".into()]),
+        };
+        assert_eq!(
+            text(&status).unwrap(),
+            "published   generation 7 with 1 target, made in 0 s\n\
+             timestamp   version 12       expires in 23 h 53 min\n\
+             targets     version 3        EXPIRED in 0 s\n\
+             waiting     1 to be signed, 0 to be published\n\
+             queue       uploads  2 messages, 0 dead letters\n\
+             rejected    1 upload\n            \
+             a\\nb: it has a space\n\
+             refused     generation 8: why\n\
+             held        2 removals; if they are meant, run `tufline accept-removals`\n"
+        );
+    }
+}

@@ -1,0 +1,200 @@
+//! The bytes of targets as files.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, Write};
+use std::path::{Path, PathBuf};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tufline_store::{Blob, Blobs, Key, Result, Source, StoreError, Upload, UploadKey, Uploads};
+use tufline_tuf::{Hasher, Sha256};
+
+use crate::blocking;
+use crate::data::{DataFolder, failed};
+use crate::disk::Temporary;
+use crate::uploads::{FolderUploads, read_range};
+
+/// From this length on, trying a copy that shares the blocks is worth the request, in bytes.
+const WORTH_SHARING: u64 = 256 * 1024;
+
+/// How much is copied at once, in bytes.
+const AT_ONCE: usize = 256 * 1024;
+
+/// [`Blobs`] on a data folder, `repository/blobs/<sha256>`.
+///
+/// *Invariant*: a file in `blobs/` has the digest that it is named by. Uploads are copied and never linked, since whoever
+/// uploaded a file may write to it again.
+#[derive(Clone)]
+pub struct FolderBlobs {
+    data: DataFolder,
+    uploads: FolderUploads,
+}
+
+impl FolderBlobs {
+    /// The blobs of `data`, whose uploads lie in `uploads`.
+    #[must_use]
+    pub fn new(data: &DataFolder, uploads: &FolderUploads) -> Self {
+        Self { data: data.clone(), uploads: uploads.clone() }
+    }
+
+    /// Where the blob is.
+    fn blob(&self, sha256: &Sha256) -> Result<PathBuf> {
+        self.data.object(&Key::Blob(*sha256))
+    }
+
+    /// Where the copy of `upload` with this digest waits. The digest is part of the name: so a copy can't be kept under
+    /// another, and two copies that are made at once don't touch each other. All lie in one folder, since making and
+    /// removing one for each would take longer than the copying.
+    fn incoming(&self, upload: &Upload, sha256: &Sha256) -> Result<PathBuf> {
+        let version = upload.version.as_ref().ok_or_else(|| {
+            StoreError::new("copy", self.uploads.place(&upload.name), "it has no version; look at it anew")
+        })?;
+        let path = self.data.object(&Key::Incoming(UploadKey::new(&upload.name, version)))?;
+        let (name, version) = (path.parent().unwrap_or(&path).display(), version);
+        Ok(PathBuf::from(format!("{name}.{version}.{sha256}")))
+    }
+
+    fn copy_in_now(&self, upload: &Upload) -> Result<Sha256> {
+        let opened = self.uploads.open_version(upload, "copy")?;
+        let place = || PathBuf::from(self.uploads.place(&upload.name));
+        let (temporary, sha256) =
+            self.copy(&opened.file, upload.length).map_err(|error| failed("copy", &place(), &error))?;
+        opened.check()?;
+        // The same bytes under many names are copied in each time, but only the first copy has to stay.
+        let blob = self.blob(&sha256)?;
+        if std::fs::metadata(&blob).is_ok_and(|metadata| metadata.len() == upload.length) {
+            return Ok(sha256);
+        }
+        // The copy needs no durability of its own: after a crash it is made again.
+        let incoming = self.incoming(upload, &sha256)?;
+        temporary.put_aside(&incoming).map_err(|error| failed("copy to", &incoming, &error))?;
+        Ok(sha256)
+    }
+
+    /// A temporary copy of `file`, which has `length` bytes, and its digest.
+    fn copy(&self, mut file: &File, length: u64) -> io::Result<(Temporary, Sha256)> {
+        let mut temporary = self.data.disk().temporary()?;
+        let mut hasher = Hasher::new();
+        if length >= WORTH_SHARING && share(file, &temporary.file) {
+            // Hashed from the copy, which nobody else writes to.
+            temporary.file.rewind()?;
+            pump(&mut temporary.file, length, &mut |bytes| {
+                hasher.update(bytes);
+                Ok(())
+            })?;
+        } else {
+            pump(&mut file, length, &mut |bytes| {
+                hasher.update(bytes);
+                temporary.file.write_all(bytes)
+            })?;
+        }
+        Ok((temporary, hasher.finish()))
+    }
+
+    fn keep_now(&self, upload: &Upload, source: Source, sha256: &Sha256) -> Result<()> {
+        let disk = self.data.disk();
+        let blob = self.blob(sha256)?;
+        if let Ok(metadata) = std::fs::metadata(&blob)
+            && metadata.len() != upload.length
+        {
+            let why = format!(
+                "it has {} bytes where {} belong; the disk damaged it: remove it, it is then stored anew",
+                metadata.len(),
+                upload.length
+            );
+            return Err(StoreError::new("keep", blob.display(), why));
+        }
+        if source == Source::Upload && !blob.exists() {
+            let found = self.copy_in_now(upload)?;
+            if found != *sha256 {
+                return Err(StoreError::new(
+                    "keep",
+                    self.uploads.place(&upload.name),
+                    format!("its SHA-256 is {found} and not {sha256}; it comes again"),
+                ));
+            }
+        }
+        let incoming = self.incoming(upload, sha256)?;
+        let placed = if blob.exists() { Ok(()) } else { disk.place(&incoming, &blob).map(|_| ()) };
+        match placed {
+            // Another kept the same copy a moment ago.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && blob.exists() => {}
+            result => result.map_err(|error| failed("keep", &incoming, &error))?,
+        }
+        // Left over where another's copy became the blob; if it can't be removed now, it is at the next start.
+        let _ = std::fs::remove_file(&incoming);
+        disk.settle(&blob).map_err(|error| failed("sync", &blob, &error))
+    }
+
+    async fn run<T: Send + 'static>(&self, work: impl FnOnce(&Self) -> Result<T> + Send + 'static) -> Result<T> {
+        let blobs = self.clone();
+        blocking(move || work(&blobs)).await
+    }
+}
+
+/// Whether `to` could be made a copy of `from` that shares its blocks until one of them is written to.
+#[cfg(target_os = "linux")]
+fn share(from: &File, to: &File) -> bool {
+    rustix::fs::ioctl_ficlone(to, from).is_ok()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn share(_from: &File, _to: &File) -> bool {
+    false
+}
+
+/// Hands all that `from` has, about `length` bytes, to `take`, piece by piece.
+fn pump(from: &mut impl Read, length: u64, take: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+    let mut buffer = vec![0; usize::try_from(length).map_or(AT_ONCE, |length| AT_ONCE.min(length + 1))];
+    loop {
+        match from.read(&mut buffer)? {
+            0 => return Ok(()),
+            count => take(buffer.get(..count).unwrap_or_default())?,
+        }
+    }
+}
+
+/// Opens the blob at `path`, with its length; `None` where it is missing.
+fn open(path: &Path) -> io::Result<Option<(File, u64)>> {
+    match File::open(path) {
+        Ok(file) => {
+            let length = file.metadata()?.len();
+            Ok(Some((file, length)))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+#[async_trait]
+impl Blobs for FolderBlobs {
+    async fn copy_in(&self, upload: &Upload) -> Result<Option<Sha256>> {
+        let upload = upload.clone();
+        self.run(move |blobs| blobs.copy_in_now(&upload).map(Some)).await
+    }
+
+    async fn keep(&self, upload: &Upload, source: Source, sha256: &Sha256) -> Result<()> {
+        let (upload, sha256) = (upload.clone(), *sha256);
+        self.run(move |blobs| blobs.keep_now(&upload, source, &sha256)).await
+    }
+
+    async fn head(&self, sha256: &Sha256) -> Result<Option<Blob>> {
+        let path = self.blob(sha256)?;
+        self.run(move |blobs| {
+            let blob = open(&path).map(|found| found.map(|(_, length)| Blob { length, sha256: None }));
+            blob.and_then(|blob| blobs.data.disk().settle(&path).map(|()| blob))
+                .map_err(|error| failed("look at", &path, &error))
+        })
+        .await
+    }
+
+    async fn read(&self, sha256: &Sha256, offset: u64, length: u64) -> Result<Option<Bytes>> {
+        let path = self.blob(sha256)?;
+        self.run(move |_| {
+            let bytes = open(&path)
+                .and_then(|found| found.map(|(file, whole)| read_range(&file, whole, offset, length)).transpose());
+            bytes.map_err(|error| failed("read", &path, &error))
+        })
+        .await
+    }
+}

@@ -1,0 +1,240 @@
+//! Private keys in files.
+
+use std::collections::HashMap;
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+
+use async_trait::async_trait;
+use aws_lc_rs::rand::{SecureRandom, SystemRandom};
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair};
+use pem::{EncodeConfig, LineEnding, Pem};
+use tough::schema::key::{EcdsaKey, EcdsaScheme, Key as PublicKey};
+use tufline_store::{OnlineRole, Result, Signer, StoreError};
+
+use crate::data::failed;
+
+/// How PEM calls a private key in PKCS#8 (RFC 7468, section 10).
+const PEM_TAG: &str = "PRIVATE KEY";
+
+/// A P-256 key in a file: PKCS#8, PEM, readable for its owner only.
+#[derive(Debug)]
+pub struct KeyFile {
+    pair: EcdsaKeyPair,
+}
+
+impl KeyFile {
+    /// Reads the key at `path`.
+    ///
+    /// # Errors
+    /// A file that is missing, can't be read, or holds no P-256 key.
+    pub fn open(path: &Path) -> Result<Self> {
+        let text = std::fs::read(path).map_err(|error| failed("read", path, &error))?;
+        if let Ok(metadata) = std::fs::metadata(path)
+            && metadata.permissions().mode() & 0o077 != 0
+        {
+            tracing::warn!(key = %path.display(), "others may read this private key; `chmod 600` it");
+        }
+        let not_key = |why: &str| {
+            StoreError::new("read", path.display(), format!("it holds no P-256 private key in PEM (PKCS#8): {why}"))
+        };
+        let pem = pem::parse(text).map_err(|error| not_key(&error.to_string()))?;
+        if pem.tag() != PEM_TAG {
+            return Err(not_key(&format!("it holds a {}", pem.tag())));
+        }
+        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, pem.contents())
+            .map_err(|error| not_key(&error.to_string()))?;
+        Ok(Self { pair })
+    }
+
+    /// Reads the key at `path`, or makes a new one there, durably, if there is none.
+    ///
+    /// # Errors
+    /// As [`KeyFile::open`]; a key that cannot be written.
+    pub fn generate(path: &Path) -> Result<Self> {
+        if !path.exists() {
+            make(path).map_err(|error| failed("create", path, &error))?;
+        }
+        Self::open(path)
+    }
+
+    /// The public key as TUF metadata lists it: keytype `ecdsa`, scheme `ecdsa-sha2-nistp256`, a PEM
+    /// `SubjectPublicKeyInfo` (TUF specification 4.2).
+    #[must_use]
+    pub fn public_key(&self) -> PublicKey {
+        PublicKey::Ecdsa {
+            keyval: EcdsaKey { public: self.pair.public_key().as_ref().to_vec().into(), _extra: HashMap::new() },
+            scheme: EcdsaScheme::EcdsaSha2Nistp256,
+            _extra: HashMap::new(),
+        }
+    }
+
+    /// The signature over `message`: ECDSA over its SHA-256, in DER.
+    ///
+    /// # Errors
+    /// Where the operating system has no randomness to give.
+    pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>> {
+        self.sign_with(message, &SystemRandom::new())
+    }
+
+    fn sign_with(&self, message: &[u8], random: &dyn SecureRandom) -> Result<Vec<u8>> {
+        let signature = self.pair.sign(random, message);
+        signature
+            .map(|signature| signature.as_ref().to_vec())
+            .map_err(|error| StoreError::new("sign with", "a key file", error))
+    }
+}
+
+#[async_trait]
+impl tough::sign::Sign for KeyFile {
+    fn tuf_key(&self) -> PublicKey {
+        self.public_key()
+    }
+
+    async fn sign(
+        &self,
+        message: &[u8],
+        random: &(dyn SecureRandom + Sync),
+    ) -> std::result::Result<Vec<u8>, Box<dyn std::error::Error + Send + Sync + 'static>> {
+        Ok(self.sign_with(message, random)?)
+    }
+}
+
+/// Writes a new key to `path`. Where another process makes one at the same time, one of the two stays.
+fn make(path: &Path) -> io::Result<()> {
+    let folder = path.parent().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    let failed = |_| io::Error::other("no randomness to be had");
+    let key = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).map_err(failed)?;
+    let key = Pem::new(PEM_TAG, key.to_pkcs8v1().map_err(failed)?.as_ref());
+    let text = pem::encode_config(&key, EncodeConfig::new().set_line_ending(LineEnding::LF));
+
+    let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
+    let written = write_secret(&temporary, text.as_bytes()).and_then(|()| match std::fs::hard_link(&temporary, path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        result => result,
+    });
+    let _ = std::fs::remove_file(&temporary);
+    written?;
+    File::open(folder)?.sync_all()?;
+    if let Some(above) = folder.parent() {
+        File::open(above)?.sync_all()?;
+    }
+    Ok(())
+}
+
+fn write_secret(path: &Path, text: &[u8]) -> io::Result<()> {
+    // A crash left one of the same name, perhaps half-written.
+    let _ = std::fs::remove_file(path);
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(text)?;
+    file.sync_all()
+}
+
+/// [`Signer`] with one key file for each online role: `targets.pem`, `bins.pem`, `snapshot.pem`, `timestamp.pem`.
+#[derive(Debug)]
+pub struct FileSigner {
+    targets: KeyFile,
+    bins: KeyFile,
+    snapshot: KeyFile,
+    timestamp: KeyFile,
+}
+
+impl FileSigner {
+    /// The keys in `folder`.
+    ///
+    /// # Errors
+    /// As [`KeyFile::open`].
+    pub fn open(folder: &Path) -> Result<Self> {
+        Self::with(folder, KeyFile::open)
+    }
+
+    /// The keys in `folder`; those that are missing are made. Only for a repository that nothing was published in yet:
+    /// devices don't trust a new key in place of a lost one.
+    ///
+    /// # Errors
+    /// As [`KeyFile::generate`].
+    pub fn generate(folder: &Path) -> Result<Self> {
+        Self::with(folder, KeyFile::generate)
+    }
+
+    fn with(folder: &Path, key: impl Fn(&Path) -> Result<KeyFile>) -> Result<Self> {
+        Ok(Self {
+            targets: key(&folder.join("targets.pem"))?,
+            bins: key(&folder.join("bins.pem"))?,
+            snapshot: key(&folder.join("snapshot.pem"))?,
+            timestamp: key(&folder.join("timestamp.pem"))?,
+        })
+    }
+
+    fn key(&self, role: OnlineRole) -> &KeyFile {
+        match role {
+            OnlineRole::Targets => &self.targets,
+            OnlineRole::Bins => &self.bins,
+            OnlineRole::Snapshot => &self.snapshot,
+            OnlineRole::Timestamp => &self.timestamp,
+        }
+    }
+}
+
+#[async_trait]
+impl Signer for FileSigner {
+    async fn public_key(&self, role: OnlineRole) -> Result<PublicKey> {
+        Ok(self.key(role).public_key())
+    }
+
+    async fn sign(&self, role: OnlineRole, message: &[u8]) -> Result<Vec<u8>> {
+        self.key(role).sign(message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_made_once_and_for_its_owner_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("keys/root.pem");
+        let made = KeyFile::generate(&path).unwrap().public_key();
+        assert_eq!(KeyFile::generate(&path).unwrap().public_key(), made);
+        assert_eq!(KeyFile::open(&path).unwrap().public_key(), made);
+        let permissions = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((permissions(&path), permissions(&folder.path().join("keys"))), (0o600, 0o700));
+        assert_eq!(std::fs::read_dir(folder.path().join("keys")).unwrap().count(), 1, "nothing is left over");
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.starts_with("-----BEGIN PRIVATE KEY-----\n") && !text.contains('\r'));
+    }
+
+    #[test]
+    fn what_is_no_key_is_refused_in_one_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("root.pem");
+        assert!(KeyFile::open(&path).is_err());
+        let public = "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n";
+        let empty = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
+        for text in ["", "x", public, empty] {
+            std::fs::write(&path, text).unwrap();
+            let error = KeyFile::generate(&path).unwrap_err().to_string();
+            assert!(error.contains("no P-256 private key") && !error.contains('\n'), "{error}");
+        }
+        assert!(FileSigner::open(folder.path()).is_err(), "open makes no keys");
+    }
+
+    #[test]
+    fn the_public_key_is_as_every_client_reads_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let key = KeyFile::generate(&folder.path().join("root.pem")).unwrap().public_key();
+        let json = serde_json::to_value(key).unwrap();
+        assert_eq!(json["keytype"], "ecdsa");
+        assert_eq!(json["scheme"], "ecdsa-sha2-nistp256");
+        let public = json["keyval"]["public"].as_str().unwrap();
+        assert!(public.starts_with("-----BEGIN PUBLIC KEY-----\n") && !public.contains('\r'), "{public}");
+        let spki = pem::parse(public).unwrap();
+        // The DER of a P-256 SubjectPublicKeyInfo with an uncompressed point (RFC 5480, section 2).
+        let head = hex::decode("3059301306072a8648ce3d020106082a8648ce3d030107034200").unwrap();
+        assert_eq!(&spki.contents()[..26], head);
+        assert_eq!((spki.contents()[26], spki.contents().len()), (4, 91));
+    }
+}

@@ -1,0 +1,383 @@
+//! The queues between the stages, in memory.
+//!
+//! They need no durability: a message is only a hint, and what was lost with the process is looked at again at its next
+//! start. So nothing is ever given up on either: a message that fails comes back, later each time.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout_at};
+use tufline_store::{Hint, Letter, Message, Queue, Queues, Result, StoreError, VersionId, Waiting};
+
+use crate::lock;
+
+/// How long a message waits after it has failed for the first time. It doubles with each failure.
+const FIRST_RETRY: Duration = Duration::from_millis(200);
+
+/// The longest that a failed message waits: the time after which something mended is noticed at the latest.
+const LAST_RETRY: Duration = Duration::from_secs(30);
+
+/// [`Queues`] within this process. Clones are the same queues.
+///
+/// A message of several hints is taken apart: each hint is delivered, and fails, for itself. Hints about the same name
+/// and version that wait are one, and so are the wake-up calls to sign and to publish.
+#[derive(Debug, Clone, Default)]
+pub struct LocalQueues(Arc<[OneQueue; 4]>);
+
+#[derive(Debug, Default)]
+struct OneQueue {
+    state: Mutex<State>,
+    arrived: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// In the order in which they are due; those due at the same time as they came.
+    waiting: BTreeMap<Due, Entry>,
+    /// Where in `waiting` the entry with this identity is. Entries without an identity aren't in it.
+    known: HashMap<Identity, Due>,
+    in_hand: u64,
+    sent: u64,
+}
+
+/// When a message is due, and its number among all that were sent.
+type Due = (Instant, u64);
+
+#[derive(Debug)]
+struct Entry {
+    message: Message,
+    failures: u32,
+}
+
+/// What makes two waiting messages one.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Identity {
+    Hint { name: String, version: Option<VersionId> },
+    WakeUp,
+}
+
+/// A message in the hands of a stage. Dropped without [`Delivery::done`], it comes back later.
+#[derive(Debug)]
+pub struct Delivery {
+    queues: LocalQueues,
+    message: Message,
+    failures: u32,
+    is_done: bool,
+}
+
+impl Delivery {
+    /// The message. For the queue of uploads it has exactly one hint.
+    #[must_use]
+    pub fn message(&self) -> &Message {
+        &self.message
+    }
+
+    /// How often it has failed.
+    #[must_use]
+    pub fn failures(&self) -> u32 {
+        self.failures
+    }
+
+    /// It was handled and is done with.
+    pub fn done(mut self) {
+        self.is_done = true;
+    }
+
+    /// It failed: it comes back after 0.2 s, and after twice as long each time, up to 30 s. The same as dropping it.
+    pub fn return_later(self) {
+        drop(self);
+    }
+}
+
+impl Drop for Delivery {
+    fn drop(&mut self) {
+        let again =
+            (!self.is_done).then(|| Entry { message: self.message.clone(), failures: self.failures.saturating_add(1) });
+        self.queues.let_go(self.message.queue(), again, retry_after(self.failures));
+    }
+}
+
+fn retry_after(failures: u32) -> Duration {
+    FIRST_RETRY.saturating_mul(2_u32.saturating_pow(failures)).min(LAST_RETRY)
+}
+
+impl LocalQueues {
+    /// Empty queues.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Up to `limit` messages of `queue` that are due. Waits for the first of them, but not longer than `wait`.
+    ///
+    /// A FIFO queue hands out one message at a time, and none while one is in hand.
+    pub async fn receive(&self, queue: Queue, limit: usize, wait: Duration) -> Vec<Delivery> {
+        let one = self.one(queue);
+        let until = Instant::now() + wait;
+        loop {
+            let arrived = one.arrived.notified();
+            tokio::pin!(arrived);
+            // From here on nothing that arrives is missed.
+            arrived.as_mut().enable();
+            let now = Instant::now();
+            let (taken, next) = lock(&one.state).take(queue, limit, now);
+            if !taken.is_empty() || now >= until {
+                return taken
+                    .into_iter()
+                    .map(|Entry { message, failures }| Delivery {
+                        queues: self.clone(),
+                        message,
+                        failures,
+                        is_done: false,
+                    })
+                    .collect();
+            }
+            // Whether it arrived or the time is up, the next turn looks.
+            let _ = timeout_at(next.unwrap_or(until).min(until), arrived).await;
+        }
+    }
+
+    fn one(&self, queue: Queue) -> &OneQueue {
+        let [uploads, changes, sign, publish] = &*self.0;
+        match queue {
+            Queue::Uploads => uploads,
+            Queue::Changes => changes,
+            Queue::Sign => sign,
+            Queue::Publish => publish,
+        }
+    }
+
+    fn put(&self, message: Message, delay: Duration) {
+        let one = self.one(message.queue());
+        let due = Instant::now() + delay;
+        {
+            let mut state = lock(&one.state);
+            match message {
+                Message::Uploads(hints) => {
+                    for hint in hints {
+                        state.put(Entry { message: Message::Uploads(vec![hint]), failures: 0 }, due);
+                    }
+                }
+                message => state.put(Entry { message, failures: 0 }, due),
+            }
+        }
+        one.arrived.notify_waiters();
+    }
+
+    fn let_go(&self, queue: Queue, again: Option<Entry>, delay: Duration) {
+        let one = self.one(queue);
+        {
+            let mut state = lock(&one.state);
+            state.in_hand = state.in_hand.saturating_sub(1);
+            if let Some(entry) = again {
+                state.put(entry, Instant::now() + delay);
+            }
+        }
+        one.arrived.notify_waiters();
+    }
+}
+
+impl State {
+    /// Adds `entry`, or merges it into the one that waits for the same.
+    fn put(&mut self, entry: Entry, due: Instant) {
+        let identity = identity(&entry.message);
+        let waiting = identity.as_ref().and_then(|identity| self.known.get(identity).copied());
+        let (entry, due) = match waiting.and_then(|at| Some((at.0, self.waiting.remove(&at)?))) {
+            // Whichever is due first, and as fresh as the fresher: a new hint about a name that keeps failing is looked
+            // at at once.
+            Some((at, other)) => (other.merge(entry), due.min(at)),
+            None => (entry, due),
+        };
+        self.sent += 1;
+        let at = (due, self.sent);
+        if let Some(identity) = identity {
+            self.known.insert(identity, at);
+        }
+        self.waiting.insert(at, entry);
+    }
+
+    /// Takes what is due at `now`; answers also when the next one is.
+    fn take(&mut self, queue: Queue, limit: usize, now: Instant) -> (Vec<Entry>, Option<Instant>) {
+        let mut taken = Vec::new();
+        loop {
+            let busy = queue.is_fifo() && self.in_hand > 0;
+            if busy || taken.len() >= limit {
+                return (taken, None);
+            }
+            let Some(first) = self.waiting.first_entry() else { return (taken, None) };
+            if first.key().0 > now {
+                return (taken, Some(first.key().0));
+            }
+            let entry = first.remove();
+            if let Some(identity) = identity(&entry.message) {
+                self.known.remove(&identity);
+            }
+            self.in_hand += 1;
+            taken.push(entry);
+        }
+    }
+}
+
+impl Entry {
+    fn merge(self, later: Self) -> Self {
+        let message = match (self.message, later.message) {
+            (Message::Uploads(one), Message::Uploads(other)) => {
+                Message::Uploads(one.into_iter().zip(other).map(|(one, other)| merge(&one, other)).collect())
+            }
+            (_, message) => message,
+        };
+        Self { message, failures: self.failures.min(later.failures) }
+    }
+}
+
+/// One hint for two about the same. A removal among them stays one: if the name is gone then, that was meant.
+fn merge(one: &Hint, other: Hint) -> Hint {
+    Hint { removed: one.removed || other.removed, ..other }
+}
+
+fn identity(message: &Message) -> Option<Identity> {
+    match message {
+        Message::Uploads(hints) => {
+            hints.first().map(|hint| Identity::Hint { name: hint.name.clone(), version: hint.version.clone() })
+        }
+        Message::Changes(_) => None,
+        Message::Sign | Message::Publish => Some(Identity::WakeUp),
+    }
+}
+
+#[async_trait]
+impl Queues for LocalQueues {
+    async fn send(&self, message: &Message, delay: Duration) -> Result<()> {
+        let delay = if message.queue().is_fifo() { Duration::ZERO } else { delay };
+        self.put(message.clone(), delay);
+        Ok(())
+    }
+
+    async fn dead_letters(&self, _queue: Queue, _limit: usize) -> Result<Vec<Letter>> {
+        Ok(Vec::new())
+    }
+
+    async fn redrive(&self, queue: Queue, letter: &Letter) -> Result<()> {
+        let message = Message::from_body(&letter.body).and_then(|message| message.of(queue));
+        let message = message.map_err(|error| StoreError::new("send to", queue.name(), error))?;
+        self.send(&message, Duration::ZERO).await
+    }
+
+    async fn waiting(&self, queue: Queue) -> Result<Waiting> {
+        let state = lock(&self.one(queue).state);
+        Ok(Waiting { messages: state.waiting.len() as u64 + state.in_hand, dead_letters: 0 })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tufline_tuf::RoleName;
+
+    const LONG: Duration = Duration::from_hours(1);
+
+    fn hint(name: &str, removed: bool) -> Hint {
+        Hint { name: name.into(), removed, version: None }
+    }
+
+    fn hints(deliveries: &[Delivery]) -> Vec<Hint> {
+        let hint = |delivery: &Delivery| match delivery.message() {
+            Message::Uploads(hints) => hints.clone(),
+            other => panic!("{other:?}"),
+        };
+        deliveries.iter().flat_map(hint).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn hints_about_one_name_are_one_and_a_removal_stays() {
+        let queues = LocalQueues::new();
+        let versioned = Hint { version: Some(VersionId("1".into())), ..hint("a", false) };
+        queues.send(&Message::Uploads(vec![hint("a", false), hint("b", true)]), Duration::ZERO).await.unwrap();
+        queues.send(&Message::Uploads(vec![hint("a", true), hint("b", false)]), Duration::ZERO).await.unwrap();
+        queues.send(&Message::Uploads(vec![versioned.clone()]), Duration::ZERO).await.unwrap();
+        assert_eq!(queues.waiting(Queue::Uploads).await.unwrap().messages, 3);
+        let received = queues.receive(Queue::Uploads, 10, Duration::ZERO).await;
+        assert_eq!(hints(&received), [hint("a", true), hint("b", true), versioned], "each version gets its answer");
+        assert_eq!(queues.waiting(Queue::Uploads).await.unwrap().messages, 3, "in hand");
+        received.into_iter().for_each(Delivery::done);
+        assert_eq!(queues.waiting(Queue::Uploads).await.unwrap().messages, 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failed_message_comes_back_later_each_time() {
+        let queues = LocalQueues::new();
+        queues.send(&Message::Uploads(vec![hint("a", false)]), Duration::ZERO).await.unwrap();
+        let mut waits = Vec::new();
+        for failures in 0..10 {
+            let before = Instant::now();
+            let delivery = queues.receive(Queue::Uploads, 1, LONG).await.pop().unwrap();
+            assert_eq!(delivery.failures(), failures);
+            waits.push(before.elapsed().as_millis());
+            delivery.return_later();
+        }
+        // Timers of tokio tick in milliseconds.
+        assert!(
+            waits
+                .iter()
+                .zip([0, 200, 400, 800, 1600, 3200, 6400, 12_800, 25_600, 30_000])
+                .all(|(wait, expected)| { wait.abs_diff(expected) <= 1 }),
+            "{waits:?}"
+        );
+        // A new hint is looked at at once, and once only.
+        queues.send(&Message::Uploads(vec![hint("a", true)]), Duration::ZERO).await.unwrap();
+        let received = queues.receive(Queue::Uploads, 10, Duration::ZERO).await;
+        assert_eq!(hints(&received), [hint("a", true)]);
+        assert_eq!(received[0].failures(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn delays_are_kept_and_arrivals_wake() {
+        let queues = LocalQueues::new();
+        let renew = tufline_store::Change::Renew { role: RoleName::snapshot(), version: 1 };
+        queues.send(&Message::Changes(vec![renew]), Duration::from_secs(5)).await.unwrap();
+        assert!(queues.receive(Queue::Changes, 1, Duration::from_secs(4)).await.is_empty());
+        assert_eq!(queues.receive(Queue::Changes, 1, LONG).await.len(), 1);
+
+        let begin = Instant::now();
+        let receiver = tokio::spawn({
+            let queues = queues.clone();
+            async move { queues.receive(Queue::Sign, 1, LONG).await.len() }
+        });
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        queues.send(&Message::Sign, LONG).await.unwrap();
+        assert_eq!(receiver.await.unwrap(), 1);
+        assert!(begin.elapsed() < Duration::from_secs(2), "a FIFO queue knows no delay");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn wake_up_calls_are_one_and_one_at_a_time() {
+        let queues = LocalQueues::new();
+        for _ in 0..3 {
+            queues.send(&Message::Sign, Duration::ZERO).await.unwrap();
+            queues.send(&Message::Publish, Duration::ZERO).await.unwrap();
+        }
+        let first = queues.receive(Queue::Sign, 10, Duration::ZERO).await;
+        assert_eq!(first.len(), 1);
+        queues.send(&Message::Sign, Duration::ZERO).await.unwrap();
+        assert!(queues.receive(Queue::Sign, 10, Duration::ZERO).await.is_empty(), "one is in hand");
+        assert_eq!(queues.receive(Queue::Publish, 10, Duration::ZERO).await.len(), 1, "another queue");
+        let second = tokio::spawn({
+            let queues = queues.clone();
+            async move { queues.receive(Queue::Sign, 10, LONG).await.len() }
+        });
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        first.into_iter().for_each(Delivery::done);
+        assert_eq!(second.await.unwrap(), 1, "what came meanwhile is not lost");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_cancelled_stage_loses_nothing() {
+        let queues = LocalQueues::new();
+        queues.send(&Message::Publish, Duration::ZERO).await.unwrap();
+        drop(queues.receive(Queue::Publish, 1, Duration::ZERO).await);
+        assert_eq!(queues.receive(Queue::Publish, 1, LONG).await.len(), 1);
+    }
+}

@@ -1,0 +1,218 @@
+//! The repository and the ledger as files.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tufline_store::{Document, Folder, Key, Result, Store, StoreError, Stored, Tag, Written};
+use tufline_tuf::{Sha256, Time};
+
+use crate::blocking;
+use crate::data::{DataFolder, failed};
+
+/// [`Store`] on a data folder: each object is a file at its key's path. A tag is the SHA-256 of the file's bytes.
+#[derive(Debug, Clone)]
+pub struct FolderStore {
+    data: DataFolder,
+}
+
+impl FolderStore {
+    /// The objects of `data`.
+    #[must_use]
+    pub fn new(data: &DataFolder) -> Self {
+        Self { data: data.clone() }
+    }
+}
+
+fn tag(bytes: &[u8]) -> Tag {
+    Tag(Sha256::of(bytes).to_string())
+}
+
+fn get(data: &DataFolder, path: &Path) -> io::Result<Option<Stored>> {
+    let mut file = match File::open(path) {
+        Err(error) if is_absence(&error) => return Ok(None),
+        result => result?,
+    };
+    let metadata = file.metadata()?;
+    let modified = Time::try_from(metadata.modified()?).map_err(io::Error::other)?;
+    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or_default());
+    file.read_to_end(&mut bytes)?;
+    data.disk().settle(path)?;
+    Ok(Some(Stored { tag: tag(&bytes), bytes: Bytes::from(bytes), modified }))
+}
+
+/// Whether what is at `key` may be lost in a power cut.
+///
+/// Hash's receipts only save hashing an upload again: what became of them stands in the manifest, with the digest. Without
+/// fsync for them a burst of small artifacts takes less than half the time.
+fn is_light(key: &Key) -> bool {
+    matches!(key, Key::Hashed(_))
+}
+
+/// Removes what a power cut left of a record that is not durable; answers whether it did. Records are JSON, of which
+/// neither the beginning nor a stretch of zeros is readable.
+fn remove_torn(path: &Path) -> io::Result<bool> {
+    let bytes = match std::fs::read(path) {
+        Err(error) if is_absence(&error) => return Ok(false),
+        result => result?,
+    };
+    if serde_json::from_slice::<serde::de::IgnoredAny>(&bytes).is_ok() {
+        return Ok(false);
+    }
+    tracing::info!(record = %path.display(), "a power cut tore this record; it is made again");
+    match std::fs::remove_file(path) {
+        Err(error) if !is_absence(&error) => Err(error),
+        _ => Ok(true),
+    }
+}
+
+fn is_absence(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+fn replace(data: &DataFolder, path: &Path, bytes: &[u8], expected: &Tag) -> io::Result<Written> {
+    // The lock is the operating system's: it keeps away other processes as well as other threads, since each open file
+    // has its own. It ends when the file is closed, however that comes.
+    let lock = OpenOptions::new().write(true).create(true).truncate(false).open(data.path().join("replace.lock"))?;
+    lock.lock()?;
+    data.disk().replace(path, bytes, |current| tag(current) == *expected)
+}
+
+/// Paths below `folder` in order, beginning after `after`; all relative to the folder that holds `folder`, which
+/// ends in `/`.
+fn list(root: &Path, folder: &str, after: &str, limit: usize, found: &mut Vec<String>) -> io::Result<()> {
+    let entries = match std::fs::read_dir(root.join(folder)) {
+        Err(error) if is_absence(&error) => return Ok(()),
+        result => result?,
+    };
+    let mut paths = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        let Some(name) = entry.file_name().to_str().map(str::to_owned) else { continue };
+        let slash = if entry.file_type()?.is_dir() { "/" } else { "" };
+        let path = format!("{folder}{name}{slash}");
+        if *path > *after || after.starts_with(&path) && path.ends_with('/') {
+            paths.push(path);
+        }
+    }
+    paths.sort_unstable();
+    for path in paths {
+        if found.len() >= limit {
+            break;
+        }
+        if path.ends_with('/') {
+            list(root, &path, after, limit, found)?;
+        } else if Key::parse(&path).is_some() {
+            found.push(path);
+        }
+    }
+    Ok(())
+}
+
+impl FolderStore {
+    async fn run<T: Send + 'static>(
+        &self,
+        action: &'static str,
+        key: &Key,
+        work: impl FnOnce(&DataFolder, &Path) -> io::Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let path = self.data.object(key)?;
+        let data = self.data.clone();
+        blocking(move || work(&data, &path).map_err(|error| failed(action, &path, &error))).await
+    }
+}
+
+#[async_trait]
+impl Store for FolderStore {
+    async fn get(&self, key: &Key) -> Result<Option<Stored>> {
+        let is_light = is_light(key);
+        self.run("read", key, move |data, path| {
+            if is_light && remove_torn(path)? {
+                return Ok(None);
+            }
+            get(data, path)
+        })
+        .await
+    }
+
+    async fn exists(&self, key: &Key) -> Result<bool> {
+        let is_light = is_light(key);
+        self.run("look for", key, move |data, path| {
+            if is_light && remove_torn(path)? {
+                return Ok(false);
+            }
+            let exists = path.try_exists()?;
+            data.disk().settle(path)?;
+            Ok(exists)
+        })
+        .await
+    }
+
+    async fn create(&self, document: &Document) -> Result<Written> {
+        let (bytes, is_light) = (document.bytes().clone(), is_light(document.key()));
+        self.run("create", document.key(), move |data, path| {
+            if !is_light {
+                return data.disk().create(path, &bytes);
+            }
+            remove_torn(path)?;
+            data.disk().create_lightly(path, &bytes)
+        })
+        .await
+    }
+
+    async fn replace(&self, document: &Document, expected: &Tag) -> Result<Written> {
+        let (bytes, expected) = (document.bytes().clone(), expected.clone());
+        self.run("replace", document.key(), move |data, path| replace(data, path, &bytes, &expected)).await
+    }
+
+    async fn list(&self, folder: Folder, after: Option<&Key>, limit: usize) -> Result<Vec<Key>> {
+        let root: PathBuf = self.data.bucket(folder.bucket());
+        let after = after.map(Key::path).unwrap_or_default();
+        let data = self.data.clone();
+        blocking(move || {
+            let place = root.join(folder.prefix());
+            let mut found = Vec::new();
+            list(&root, folder.prefix(), &after, limit, &mut found)
+                .and_then(|()| found.iter().try_for_each(|path| data.disk().settle(&root.join(path))))
+                .map_err(|error: io::Error| failed("list", &place, &error))?;
+            let keys = found.iter().map(|path| {
+                Key::parse(path).ok_or_else(|| StoreError::new("list", place.display(), format!("{path} is not a key")))
+            });
+            keys.collect()
+        })
+        .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tufline_store::{UploadKey, VersionId};
+
+    #[tokio::test]
+    async fn a_torn_receipt_is_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = DataFolder::lock(folder.path()).unwrap();
+        let store = FolderStore::new(&data);
+        let key = Key::Hashed(UploadKey::new("a", &VersionId("1".into())));
+        let receipt = Document::record(key.clone(), &serde_json::json!({"sha256": "…", "length": 1})).unwrap();
+        let path = data.object(&key).unwrap();
+        let zeros = vec![0; receipt.bytes().len()];
+        let cuts = (0..receipt.bytes().len()).map(|cut| receipt.bytes()[..cut].to_vec());
+        for torn in cuts.chain([zeros]) {
+            assert_eq!(store.create(&receipt).await.unwrap(), Written::Done);
+            assert_eq!(store.create(&receipt).await.unwrap(), Written::Lost);
+            assert!(store.exists(&key).await.unwrap());
+            std::fs::write(&path, &torn).unwrap();
+            assert_eq!(store.get(&key).await.unwrap(), None);
+            std::fs::write(&path, &torn).unwrap();
+            assert!(!store.exists(&key).await.unwrap());
+            std::fs::write(&path, &torn).unwrap();
+            assert_eq!(store.create(&receipt).await.unwrap(), Written::Done);
+            assert_eq!(&store.get(&key).await.unwrap().unwrap().bytes, receipt.bytes());
+            std::fs::remove_file(&path).unwrap();
+        }
+    }
+}

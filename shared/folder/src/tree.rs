@@ -1,0 +1,213 @@
+//! A folder of files that others write, read without ever leaving it.
+//!
+//! Every step opens one path segment below an open folder and follows no symbolic link, so that whatever a name says, and
+//! whatever is moved about meanwhile, nothing outside the folder is read.
+
+use std::ffi::{CStr, CString, OsStr};
+use std::fs::File;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, fstat, openat, statat};
+use rustix::io::Errno;
+
+const OPEN_FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+
+/// An open folder. What is done through it stays with that folder, even if another takes its place or is mounted over it.
+#[derive(Debug)]
+pub struct OpenFolder(OwnedFd);
+
+/// What is known of a regular file without reading it.
+#[derive(Debug, Clone, Copy)]
+pub struct FileState(Stat);
+
+/// An entry of a folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The name; what isn't UTF-8 in it stands as U+FFFD.
+    pub name: String,
+    /// Whether it is a folder. Else it is a regular file.
+    pub is_folder: bool,
+}
+
+/// Whether `error` says that there is no such file, for whatever reason a name can have to lead nowhere.
+fn is_absence(error: Errno) -> bool {
+    matches!(error, Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::NAMETOOLONG | Errno::ILSEQ | Errno::NXIO)
+}
+
+fn found<T>(result: rustix::io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if is_absence(error) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+impl OpenFolder {
+    /// Opens the folder at `path`, following links.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        Ok(Self(openat(CWD, path, OPEN_FOLDER, Mode::empty())?))
+    }
+
+    /// Opens the folder `segment` in this one; `None` where there is none.
+    pub fn folder(&self, segment: &CStr) -> io::Result<Option<Self>> {
+        Ok(found(openat(&self.0, segment, OPEN_FOLDER | OFlags::NOFOLLOW, Mode::empty()))?.map(Self))
+    }
+
+    /// Another handle on this folder.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self(self.0.try_clone()?))
+    }
+
+    /// The regular file `segment` in this folder; `None` where there is none.
+    pub fn state(&self, segment: &CStr) -> io::Result<Option<FileState>> {
+        let stat = found(statat(&self.0, segment, AtFlags::SYMLINK_NOFOLLOW))?;
+        Ok(stat.filter(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile).map(FileState))
+    }
+
+    /// Opens the regular file `segment` in this folder for reading; `None` where there is none.
+    pub fn file(&self, segment: &CStr) -> io::Result<Option<File>> {
+        // Without NONBLOCK, opening a FIFO would wait for a writer.
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let Some(descriptor) = found(openat(&self.0, segment, flags, Mode::empty()))? else { return Ok(None) };
+        let file = File::from(descriptor);
+        Ok(FileState::of(&file)?.map(|_| file))
+    }
+
+    /// At most `limit` bytes of the regular file `segment`, with its length; `None` where there is none.
+    pub fn read(&self, segment: &CStr, limit: u64) -> io::Result<Option<(Vec<u8>, u64)>> {
+        let Some(file) = self.file(segment)? else { return Ok(None) };
+        let length = file.metadata()?.len();
+        let mut bytes = Vec::new();
+        file.take(limit).read_to_end(&mut bytes)?;
+        Ok(Some((bytes, length)))
+    }
+
+    /// The name by which this folder holds what a [`Entry`] calls `segment`.
+    ///
+    /// U+FFFD may stand for bytes that aren't UTF-8: then the first entry in order is meant that reads so.
+    pub fn raw_name(&self, segment: &str) -> io::Result<Option<CString>> {
+        let Ok(raw) = CString::new(segment) else { return Ok(None) };
+        let is_there = || found(statat(&self.0, &raw, AtFlags::SYMLINK_NOFOLLOW));
+        if !segment.contains(char::REPLACEMENT_CHARACTER) || is_there()?.is_some() {
+            return Ok(Some(raw));
+        }
+        let mut names = Vec::new();
+        for entry in Dir::read_from(&self.0)? {
+            let name = entry?.file_name().to_owned();
+            if lossy(&name) == segment {
+                names.push(name);
+            }
+        }
+        Ok(names.into_iter().min())
+    }
+
+    /// The folders and regular files in this folder, in the order in which their paths sort (a folder's ends in `/`).
+    pub fn entries(&self) -> io::Result<Vec<Entry>> {
+        let mut entries = Vec::new();
+        for entry in Dir::read_from(&self.0)? {
+            let entry = entry?;
+            if matches!(entry.file_name().to_bytes(), b"." | b"..") {
+                continue;
+            }
+            let kind = match entry.file_type() {
+                FileType::Unknown => found(statat(&self.0, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW))?
+                    .map_or(FileType::Unknown, |stat| FileType::from_raw_mode(stat.st_mode)),
+                kind => kind,
+            };
+            if matches!(kind, FileType::Directory | FileType::RegularFile) {
+                entries.push(Entry { name: lossy(entry.file_name()), is_folder: kind == FileType::Directory });
+            }
+        }
+        entries.sort_unstable_by(|one, other| one.key().cmp(other.key()));
+        Ok(entries)
+    }
+
+    /// What tells this folder from another that takes its place.
+    pub fn identity(&self) -> io::Result<String> {
+        let stat = fstat(&self.0)?;
+        Ok(format!("{} {}", stat.st_dev, stat.st_ino))
+    }
+}
+
+fn lossy(name: &CStr) -> String {
+    OsStr::from_bytes(name.to_bytes()).to_string_lossy().into_owned()
+}
+
+impl Entry {
+    /// What entries are ordered by.
+    fn key(&self) -> impl Iterator<Item = u8> + '_ {
+        self.name.bytes().chain(self.is_folder.then_some(b'/'))
+    }
+}
+
+impl FileState {
+    /// The state of an open file; `None` where it isn't a regular one.
+    pub fn of(file: &File) -> io::Result<Option<Self>> {
+        let stat = fstat(file)?;
+        Ok((FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile).then_some(Self(stat)))
+    }
+
+    /// In bytes.
+    pub fn length(&self) -> u64 {
+        u64::try_from(self.0.st_size).unwrap_or_default()
+    }
+
+    /// Text that differs whenever the file was written to, renamed or replaced: length, times and inode.
+    ///
+    /// The change time can't be set by a program, so a restored modification time hides nothing.
+    pub fn fingerprint(&self) -> String {
+        let Stat { st_size, st_ino, st_mtime, st_mtime_nsec, st_ctime, st_ctime_nsec, .. } = self.0;
+        format!("{st_size} {st_ino} {st_mtime}.{st_mtime_nsec:0>9} {st_ctime}.{st_ctime_nsec:0>9}")
+    }
+
+    /// A short form of [`FileState::fingerprint`], to compare within this process only.
+    pub fn stamp(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.fingerprint().hash(&mut hasher);
+        hasher.finish()
+    }
+
+    /// When the file was last changed in any way, in nanoseconds since 1970, by the file system's clock.
+    pub fn changed(&self) -> i128 {
+        let nanoseconds = |seconds, rest| i128::from(seconds) * 1_000_000_000 + rest;
+        let changed = nanoseconds(self.0.st_ctime, i128::from(self.0.st_ctime_nsec));
+        changed.max(nanoseconds(self.0.st_mtime, i128::from(self.0.st_mtime_nsec)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_are_in_the_order_of_their_paths() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["a-b", "a.b", "a0", "B"] {
+            std::fs::write(folder.path().join(name), "").unwrap();
+        }
+        std::fs::create_dir(folder.path().join("a")).unwrap();
+        std::os::unix::fs::symlink("a0", folder.path().join("link")).unwrap();
+        let entries = OpenFolder::open(folder.path()).unwrap().entries().unwrap();
+        let names: Vec<_> = entries.iter().map(|entry| entry.name.as_str()).collect();
+        assert_eq!(names, ["B", "a-b", "a.b", "a", "a0"], "as a-b, a.b, a/…, a0 sort");
+    }
+
+    #[test]
+    fn links_lead_nowhere() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("file"), "x").unwrap();
+        std::os::unix::fs::symlink("file", folder.path().join("link")).unwrap();
+        std::os::unix::fs::symlink("/", folder.path().join("root")).unwrap();
+        let open = OpenFolder::open(folder.path()).unwrap();
+        assert!(open.file(c"file").unwrap().is_some());
+        assert!(open.file(c"link").unwrap().is_none());
+        assert!(open.state(c"link").unwrap().is_none());
+        assert!(open.folder(c"root").unwrap().is_none());
+        assert!(open.folder(c"file").unwrap().is_none());
+        assert!(open.file(c".").unwrap().is_none(), "a folder is no file");
+    }
+}

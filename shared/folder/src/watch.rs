@@ -1,0 +1,384 @@
+//! Watches the uploads folder and says which names to look at.
+//!
+//! The operating system's notices are a hint only: they get lost in new folders and when too many come at once. So the
+//! folder is also looked through every few seconds, and what counts is the difference between what is there and what was
+//! told before.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind, RenameMode};
+use notify::{Config, RecommendedWatcher, RecursiveMode, Watcher as _};
+use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, sleep_until};
+use tufline_store::{Hint, Result, StoreError};
+use tufline_tuf::SIDE_FILE_SUFFIX;
+
+use crate::data::failed;
+use crate::uploads::{FolderUploads, Seen, see, stamps};
+use crate::{blocking, lock};
+
+/// How long a file must stay unchanged before it counts, unless it was renamed into place.
+const QUIET: Duration = Duration::from_millis(250);
+
+/// How long a side file may wait for its target before it is told as a name of its own (and refused).
+const SIDE_FILE_ALONE: Duration = Duration::from_secs(2);
+
+/// How long after a folder appeared it is looked through again: its first files may have come before its notices began.
+const NEW_FOLDER_AGAIN: Duration = Duration::from_millis(300);
+
+/// How long after trouble with the folder it is tried again.
+const AFTER_TROUBLE: Duration = Duration::from_secs(1);
+
+/// How often the whole folder is looked through.
+const RESCAN: Duration = Duration::from_secs(3);
+
+/// Looking through the whole folder takes at most one part in so many of the time.
+const RESCAN_SHARE: u32 = 50;
+
+/// The most hints that are told at once.
+const HINTS_AT_ONCE: usize = 1000;
+
+/// Watches until it is dropped.
+#[derive(Debug)]
+pub struct Watcher {
+    task: JoinHandle<()>,
+}
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Watcher {
+    /// Begins to watch `uploads`; the receiver gives the hints, without versions since a file has no others to ask for.
+    ///
+    /// Every file that is there already is told too, once it has been quiet: so this is the half of reconciling that is
+    /// about files. A file that goes is told as removed if it was told before. While the folder is not mounted nothing is
+    /// told.
+    ///
+    /// Must be called within a tokio runtime.
+    #[must_use]
+    pub fn start(uploads: &FolderUploads) -> (Self, mpsc::Receiver<Vec<Hint>>) {
+        let (sender, receiver) = mpsc::channel(4);
+        let state = State {
+            uploads: uploads.clone(),
+            notices: Arc::default(),
+            watch: None,
+            known: BTreeMap::new(),
+            unquiet: HashMap::new(),
+            folders: HashMap::new(),
+            rescan: None,
+            trouble: None,
+        };
+        (Self { task: tokio::spawn(state.run(sender)) }, receiver)
+    }
+}
+
+/// How a path changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Change {
+    /// It, or its contents, may be in the middle of being written.
+    Written,
+    /// It came or went by a rename, so it is complete.
+    Renamed,
+}
+
+/// What the operating system said since the last look. Bounded by the number of names, however fast they change.
+#[derive(Debug, Default)]
+struct Notices {
+    paths: Mutex<HashMap<PathBuf, Change>>,
+    /// Some were lost: look at everything.
+    lost: Mutex<bool>,
+    arrived: Notify,
+}
+
+impl Notices {
+    fn take(&self, event: notify::Result<notify::Event>) {
+        let Ok(event) = event else {
+            *lock(&self.lost) = true;
+            self.arrived.notify_one();
+            return;
+        };
+        if event.need_rescan() {
+            *lock(&self.lost) = true;
+        }
+        let change = match event.kind {
+            EventKind::Modify(ModifyKind::Name(RenameMode::From | RenameMode::To | RenameMode::Both)) => {
+                Change::Renamed
+            }
+            EventKind::Access(AccessKind::Close(AccessMode::Write)) => Change::Written,
+            // Reading is nobody's business, and the pipeline itself reads.
+            EventKind::Access(_) => return,
+            _ => Change::Written,
+        };
+        {
+            let mut paths = lock(&self.paths);
+            for path in event.paths {
+                let noted = paths.entry(path).or_insert(change);
+                *noted = change.max(*noted);
+            }
+        }
+        self.arrived.notify_one();
+    }
+}
+
+/// A name that changed and must be quiet for a while before it is told.
+#[derive(Debug, Clone, Copy)]
+struct Unquiet {
+    stamp: u64,
+    due: Instant,
+}
+
+struct State {
+    uploads: FolderUploads,
+    notices: Arc<Notices>,
+    /// The operating system's watch, and the identity of the folder that it is on.
+    watch: Option<(RecommendedWatcher, String)>,
+    /// What was told, with its stamp then.
+    known: BTreeMap<String, u64>,
+    unquiet: HashMap<String, Unquiet>,
+    /// Folders to look through again, and when. By name, ending in `/`.
+    folders: HashMap<String, Instant>,
+    /// When to look through everything.
+    rescan: Option<Instant>,
+    /// The last trouble with the folder, so that the same is not logged again and again.
+    trouble: Option<String>,
+}
+
+impl State {
+    async fn run(mut self, hints: mpsc::Sender<Vec<Hint>>) {
+        loop {
+            let mut told = Vec::new();
+            let result = self.turn(&mut told).await;
+            for part in told.chunks(HINTS_AT_ONCE) {
+                if hints.send(part.to_vec()).await.is_err() {
+                    return; // nobody listens any more
+                }
+            }
+            if let Err(error) = result {
+                self.note_trouble(&error);
+                sleep(AFTER_TROUBLE).await;
+                continue;
+            }
+            if self.trouble.take().is_some() {
+                tracing::info!("the uploads folder is watched again");
+            }
+            let next = self.next();
+            tokio::select! {
+                () = self.notices.arrived.notified() => {}
+                () = sleep_until(next) => {}
+            }
+        }
+    }
+
+    fn note_trouble(&mut self, error: &StoreError) {
+        let error = error.to_string();
+        if self.trouble.as_ref() != Some(&error) {
+            tracing::warn!(error, "the uploads folder can't be watched; trying again");
+        }
+        self.trouble = Some(error);
+        // What was noticed is seen again by looking at everything, and another folder may be there then.
+        self.watch = None;
+        self.rescan = None;
+    }
+
+    /// When there is something to do without a notice.
+    fn next(&self) -> Instant {
+        let unquiet = self.unquiet.values().map(|unquiet| unquiet.due);
+        unquiet
+            .chain(self.folders.values().copied())
+            .chain(self.rescan)
+            .min()
+            .unwrap_or_else(|| Instant::now() + RESCAN)
+    }
+
+    /// Looks at whatever there is to look at now; adds to `told` what to tell, even if it fails then.
+    async fn turn(&mut self, told: &mut Vec<Hint>) -> Result<()> {
+        let lost = std::mem::take(&mut *lock(&self.notices.lost));
+        let changed = std::mem::take(&mut *lock(&self.notices.paths));
+        if lost || self.rescan.is_none_or(|at| at <= Instant::now()) {
+            self.look_at_everything(told).await?;
+        }
+        let names = changed.iter().flat_map(|(path, change)| self.names(path).map(|name| (name, *change)));
+        self.look_at(names.collect(), told).await?;
+        let now = Instant::now();
+        let folders: Vec<String> =
+            self.folders.iter().filter(|(_, at)| **at <= now).map(|(name, _)| name.clone()).collect();
+        for folder in folders {
+            self.folders.remove(&folder);
+            self.look_below(&folder, Change::Written, told).await?;
+        }
+        self.look_at_quiet(told).await
+    }
+
+    /// The names that a change of `path` may concern.
+    fn names(&self, path: &Path) -> impl Iterator<Item = String> + use<> {
+        // The same text as the names in a listing: what isn't UTF-8 stands as U+FFFD.
+        let name = path.strip_prefix(self.uploads.path()).map(|below| below.to_string_lossy().into_owned());
+        let name = name.ok().filter(|name| !name.is_empty());
+        let target = name.as_ref().and_then(|name| name.strip_suffix(SIDE_FILE_SUFFIX)).map(str::to_owned);
+        name.into_iter().chain(target)
+    }
+
+    async fn look_at_everything(&mut self, told: &mut Vec<Hint>) -> Result<()> {
+        // Before looking, so that whatever comes later is noticed.
+        self.watch_folder()?;
+        let begin = Instant::now();
+        self.look_below("", Change::Written, told).await?;
+        self.rescan = Some(Instant::now() + RESCAN.max(begin.elapsed() * RESCAN_SHARE));
+        Ok(())
+    }
+
+    /// Puts the operating system's watch on the folder, unless it is there already. Does without where it can't.
+    fn watch_folder(&mut self) -> Result<()> {
+        let path = self.uploads.path().to_owned();
+        let folder = self.uploads.folder()?;
+        let identity = folder.identity().map_err(|error| failed("look at", &path, &error))?;
+        if self.watch.as_ref().is_some_and(|(_, watched)| *watched == identity) {
+            return Ok(());
+        }
+        let notices = Arc::clone(&self.notices);
+        let watch =
+            RecommendedWatcher::new(move |event| notices.take(event), Config::default().with_follow_symlinks(false))
+                .and_then(|mut watcher| watcher.watch(&path, RecursiveMode::Recursive).map(|()| watcher));
+        match watch {
+            Ok(watcher) => self.watch = Some((watcher, identity)),
+            Err(error) => {
+                let reason = error.to_string();
+                if self.trouble.as_ref() != Some(&reason) {
+                    tracing::warn!(reason, "uploads are noticed within seconds only: the folder can't be watched");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks at what is below `folder` (a name that ends in `/`, or empty for all), and at what was told of it.
+    async fn look_below(&mut self, folder: &str, change: Change, told: &mut Vec<Hint>) -> Result<()> {
+        let (uploads, name) = (self.uploads.clone(), folder.to_owned());
+        let found = blocking(move || {
+            let root = uploads.folder()?;
+            stamps(root, &name).map_err(|error: io::Error| failed("look through", &uploads.path().join(&name), &error))
+        })
+        .await?;
+        let found: BTreeMap<String, u64> = found.into_iter().collect();
+        // What isn't listed is looked at once more by its name: a folder that may not be read hides its files.
+        let missing: Vec<String> = self.told_below(folder).filter(|name| !found.contains_key(*name)).cloned().collect();
+        for (name, stamp) in found {
+            self.found(name, stamp, change, told);
+        }
+        let missing = missing.into_iter().map(|name| (name, change)).collect();
+        Box::pin(self.look_at(missing, told)).await
+    }
+
+    /// The names below `folder` that were told.
+    fn told_below(&self, folder: &str) -> impl Iterator<Item = &String> {
+        self.known.range(folder.to_owned()..).map(|(name, _)| name).take_while(move |name| name.starts_with(folder))
+    }
+
+    async fn see<K: Send + 'static>(&self, names: Vec<(String, K)>) -> Result<Vec<(String, K, Result<Seen>)>> {
+        let uploads = self.uploads.clone();
+        blocking(move || {
+            let root = uploads.folder()?;
+            let see = |(name, with): (String, K)| {
+                let seen = see(&root, &name).map_err(|error| failed("look at", &uploads.path().join(&name), &error));
+                (name, with, seen)
+            };
+            Ok(names.into_iter().map(see).collect())
+        })
+        .await
+    }
+
+    async fn look_at(&mut self, names: HashMap<String, Change>, told: &mut Vec<Hint>) -> Result<()> {
+        let mut names: Vec<(String, Change)> = names.into_iter().collect();
+        while !names.is_empty() {
+            let mut below = Vec::new();
+            for (name, change, seen) in self.see(std::mem::take(&mut names)).await? {
+                match seen {
+                    Ok(Seen::Upload(stamp)) => self.found(name, stamp, change, told),
+                    Ok(Seen::Folder) => below.push((name + "/", change)),
+                    Ok(Seen::Nothing) => {
+                        // A folder that is gone takes with it what was in it.
+                        names.extend(self.told_below(&format!("{name}/")).map(|name| (name.clone(), change)));
+                        self.gone(name, told);
+                    }
+                    // One file that can't be looked at doesn't keep the others back: hash says what is wrong with it.
+                    Err(error) => self.unreadable(name, &error, told),
+                }
+            }
+            for (folder, change) in below {
+                self.look_below(&folder, change, told).await?;
+                self.folders.insert(folder, Instant::now() + NEW_FOLDER_AGAIN);
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells of a name that can't be looked at though the folder can.
+    fn unreadable(&mut self, name: String, error: &StoreError, told: &mut Vec<Hint>) {
+        if self.known.get(&name) != Some(&0) {
+            tracing::warn!(%error, "an upload can't be looked at");
+            self.tell(name, 0, told);
+        }
+    }
+
+    /// Tells that nothing is at `name` any more, if something was told before.
+    fn gone(&mut self, name: String, told: &mut Vec<Hint>) {
+        self.unquiet.remove(&name);
+        // A side file that has got its target isn't a name any more, and one that is gone never was one.
+        if self.known.remove(&name).is_some() && !name.ends_with(SIDE_FILE_SUFFIX) {
+            told.push(Hint { name, removed: true, version: None });
+        }
+    }
+
+    /// Compares what is at `name` now with what was told of it.
+    fn found(&mut self, name: String, stamp: u64, change: Change, told: &mut Vec<Hint>) {
+        if self.known.get(&name) == Some(&stamp) {
+            self.unquiet.remove(&name);
+            return;
+        }
+        let quiet = if name.ends_with(SIDE_FILE_SUFFIX) {
+            SIDE_FILE_ALONE
+        } else if change == Change::Renamed {
+            Duration::ZERO
+        } else {
+            QUIET
+        };
+        if quiet.is_zero() {
+            self.tell(name, stamp, told);
+        } else if self.unquiet.get(&name).is_none_or(|unquiet| unquiet.stamp != stamp) {
+            self.unquiet.insert(name, Unquiet { stamp, due: Instant::now() + quiet });
+        }
+    }
+
+    /// Tells of those names that have not changed since they were put off and were put off long enough.
+    async fn look_at_quiet(&mut self, told: &mut Vec<Hint>) -> Result<()> {
+        let now = Instant::now();
+        let due = self.unquiet.iter().filter(|(_, unquiet)| unquiet.due <= now);
+        let due: Vec<(String, u64)> = due.map(|(name, unquiet)| (name.clone(), unquiet.stamp)).collect();
+        if due.is_empty() {
+            return Ok(());
+        }
+        for (name, before, seen) in self.see(due).await? {
+            match seen {
+                Ok(Seen::Upload(stamp)) if stamp == before => self.tell(name, stamp, told),
+                Ok(Seen::Upload(stamp)) => self.found(name, stamp, Change::Written, told),
+                Ok(Seen::Folder | Seen::Nothing) => self.gone(name, told),
+                Err(error) => self.unreadable(name, &error, told),
+            }
+        }
+        Ok(())
+    }
+
+    fn tell(&mut self, name: String, stamp: u64, told: &mut Vec<Hint>) {
+        self.unquiet.remove(&name);
+        self.known.insert(name.clone(), stamp);
+        told.push(Hint { name, removed: false, version: None });
+    }
+}

@@ -1,0 +1,188 @@
+//! The watcher on a real folder.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tokio::sync::mpsc::Receiver;
+use tokio::time::{Instant, timeout};
+use tufline_folder::{DataFolder, FolderUploads, SystemClock, Watcher};
+use tufline_store::Hint;
+
+struct Watched {
+    folder: TempDir,
+    uploads: FolderUploads,
+    _watcher: Watcher,
+    hints: Receiver<Vec<Hint>>,
+}
+
+impl Watched {
+    /// A watched folder in which `before` lay already.
+    async fn start(before: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let data = DataFolder::lock(folder.path().join("data")).unwrap();
+        let uploads = FolderUploads::open(&data, folder.path().join("uploads"), Arc::new(SystemClock)).unwrap();
+        for name in before {
+            std::fs::write(uploads.path().join(name), "before").unwrap();
+        }
+        let (watcher, hints) = Watcher::start(&uploads);
+        let mut started = Self { folder, uploads, _watcher: watcher, hints };
+        if !before.is_empty() {
+            assert_eq!(started.collect(before.len()).await, before.iter().map(|name| (*name).to_owned()).collect());
+        }
+        // The watch begins with the first look.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        started
+    }
+
+    fn path(&self) -> &Path {
+        self.uploads.path()
+    }
+
+    async fn next(&mut self) -> Vec<Hint> {
+        timeout(Duration::from_secs(20), self.hints.recv()).await.expect("a hint comes").unwrap()
+    }
+
+    /// The names of the next `count` hints; those that are removed with a `-` before them.
+    async fn collect(&mut self, count: usize) -> BTreeSet<String> {
+        let mut names = BTreeSet::new();
+        while names.len() < count {
+            for hint in self.next().await {
+                assert_eq!(hint.version, None);
+                names.insert(if hint.removed { format!("-{}", hint.name) } else { hint.name });
+            }
+        }
+        names
+    }
+
+    /// Fails if anything is told within `wait`.
+    async fn nothing(&mut self, wait: Duration) {
+        if let Ok(hints) = timeout(wait, self.hints.recv()).await {
+            panic!("told {hints:?}");
+        }
+    }
+}
+
+fn set<const N: usize>(names: [&str; N]) -> BTreeSet<String> {
+    names.map(str::to_owned).into()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rename_counts_at_once() {
+    let mut watched = Watched::start(&["old"]).await;
+    std::fs::write(watched.folder.path().join("aside"), "x").unwrap();
+    let begin = Instant::now();
+    std::fs::rename(watched.folder.path().join("aside"), watched.path().join("new")).unwrap();
+    assert_eq!(watched.collect(1).await, set(["new"]));
+    let took = begin.elapsed();
+    assert!(took < Duration::from_millis(150), "it took {took:?}");
+
+    std::fs::write(watched.path().join("x.part"), "x").unwrap();
+    let begin = Instant::now();
+    std::fs::rename(watched.path().join("x.part"), watched.path().join("old")).unwrap();
+    assert_eq!(watched.collect(1).await, set(["old"]), "over another, from a name that isn't looked at");
+    assert!(begin.elapsed() < Duration::from_millis(150));
+    watched.nothing(Duration::from_secs(4)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_being_written_counts_when_it_is_quiet() {
+    use std::io::Write;
+    let mut watched = Watched::start(&[]).await;
+    let mut file = std::fs::File::create(watched.path().join("slow")).unwrap();
+    for _ in 0..10 {
+        file.write_all(b"piece").unwrap();
+        watched.nothing(Duration::from_millis(100)).await;
+    }
+    let begin = Instant::now();
+    assert_eq!(watched.collect(1).await, set(["slow"]));
+    assert!(begin.elapsed() < Duration::from_millis(500), "it took {:?}", begin.elapsed());
+    file.write_all(b"more").unwrap();
+    assert_eq!(watched.collect(1).await, set(["slow"]), "each change is told");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_goes_is_told_once_and_only_if_it_was_told_before() {
+    let mut watched = Watched::start(&["a", "b"]).await;
+    std::fs::write(watched.path().join("short"), "x").unwrap();
+    std::fs::remove_file(watched.path().join("short")).unwrap();
+    std::fs::remove_file(watched.path().join("a")).unwrap();
+    std::fs::rename(watched.path().join("b"), watched.path().join("c")).unwrap();
+    assert_eq!(watched.collect(3).await, set(["-a", "-b", "c"]));
+    watched.nothing(Duration::from_secs(4)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tree_of_new_folders_is_told_whole() {
+    let mut watched = Watched::start(&[]).await;
+    let mut expected = BTreeSet::new();
+    for number in 0..1200 {
+        let name = format!("{}/{}/{}/file{number}", number % 7, number % 5, number % 3);
+        let path = watched.path().join(&name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, "x").unwrap();
+        expected.insert(name);
+    }
+    assert_eq!(watched.collect(expected.len()).await, expected);
+
+    // A whole folder moved away, and back under another name.
+    let below: Vec<String> = expected.iter().filter(|name| name.starts_with("3/")).cloned().collect();
+    std::fs::rename(watched.path().join("3"), watched.folder.path().join("aside")).unwrap();
+    assert_eq!(watched.collect(below.len()).await, below.iter().map(|name| format!("-{name}")).collect());
+    let begin = Instant::now();
+    std::fs::rename(watched.folder.path().join("aside"), watched.path().join("moved")).unwrap();
+    let moved = below.iter().map(|name| name.replacen('3', "moved", 1)).collect();
+    assert_eq!(watched.collect(below.len()).await, moved);
+    assert!(begin.elapsed() < Duration::from_millis(200), "a renamed folder is complete: {:?}", begin.elapsed());
+    watched.nothing(Duration::from_secs(4)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_side_file_is_told_as_its_target() {
+    let mut watched = Watched::start(&["a"]).await;
+    std::fs::write(watched.path().join("a.tuf.json"), "{}").unwrap();
+    assert_eq!(watched.collect(1).await, set(["a"]));
+    std::fs::write(watched.path().join("a.tuf.json"), "[]").unwrap();
+    assert_eq!(watched.collect(1).await, set(["a"]));
+    std::fs::remove_file(watched.path().join("a.tuf.json")).unwrap();
+    assert_eq!(watched.collect(1).await, set(["a"]));
+
+    // The side file comes first, as it should: it isn't told under its own name.
+    std::fs::write(watched.path().join("b.tuf.json"), "{}").unwrap();
+    watched.nothing(Duration::from_secs(1)).await;
+    std::fs::write(watched.path().join("b"), "x").unwrap();
+    assert_eq!(watched.collect(1).await, set(["b"]));
+    watched.nothing(Duration::from_secs(4)).await;
+
+    // Nothing comes to it: it is told, to be refused.
+    std::fs::write(watched.path().join("lonely.tuf.json"), "{}").unwrap();
+    assert_eq!(watched.collect(1).await, set(["lonely.tuf.json"]));
+    std::fs::write(watched.path().join("lonely"), "{}").unwrap();
+    assert_eq!(watched.collect(1).await, set(["lonely"]));
+    watched.nothing(Duration::from_secs(4)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unmounted_folder_removes_nothing() {
+    let mut watched = Watched::start(&["a", "b"]).await;
+    let aside = watched.folder.path().join("aside");
+    std::fs::rename(watched.path(), &aside).unwrap();
+    watched.nothing(Duration::from_secs(5)).await;
+    std::fs::create_dir(watched.path()).unwrap();
+    std::fs::write(watched.path().join("in the mount point"), "x").unwrap();
+    watched.nothing(Duration::from_secs(5)).await;
+    std::fs::remove_dir_all(watched.path()).unwrap();
+    std::fs::write(aside.join("meanwhile"), "x").unwrap();
+    std::fs::remove_file(aside.join("b")).unwrap();
+    std::fs::rename(&aside, watched.path()).unwrap();
+    assert_eq!(watched.collect(2).await, set(["-b", "meanwhile"]));
+    // The watch is on the folder again.
+    std::fs::write(watched.folder.path().join("aside"), "x").unwrap();
+    let begin = Instant::now();
+    std::fs::rename(watched.folder.path().join("aside"), watched.path().join("again")).unwrap();
+    assert_eq!(watched.collect(1).await, set(["again"]));
+    assert!(begin.elapsed() < Duration::from_millis(200), "it took {:?}", begin.elapsed());
+}

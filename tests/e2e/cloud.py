@@ -1,0 +1,245 @@
+"""The form on AWS: a deployment on the local emulator, or in a real account."""
+
+import contextlib
+import json
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import boto3
+from boto3.s3.transfer import TransferConfig
+from botocore.config import Config
+from cloud_lib import processes
+
+from .form import Form
+
+# Small enough that 21 MiB are several parts.
+TRANSFER = TransferConfig(multipart_threshold=8 << 20, multipart_chunksize=8 << 20)
+
+
+class CloudForm(Form):
+    """The deployment whose `endpoints.json` and `admin.json` are in `data`."""
+
+    kind = "cloud"
+
+    def __init__(self, scratch: Path, data: Path) -> None:
+        super().__init__(scratch)
+        self.data = data
+        self.endpoints = json.loads((data / "endpoints.json").read_text())
+        self.admin_keys = json.loads((data / "admin.json").read_text())
+        self.s3 = self.connect("s3", self.endpoints)
+        self.admin_s3 = self.connect("s3")
+        self.sqs = self.connect("sqs")
+        self.bucket = self.endpoints["uploads_bucket"]
+        self._events = EventTap(self)
+
+    def close(self) -> None:
+        """Takes away what the tests added to the deployment."""
+        self._events.close()
+
+    def connect(self, service: str, keys: dict | None = None):
+        """A client for `service`, as the administrator unless told otherwise."""
+        keys = keys or self.admin_keys
+        return boto3.client(
+            service,
+            endpoint_url=self.endpoints.get("aws"),
+            region_name=self.endpoints["region"],
+            aws_access_key_id=keys["access_key_id"],
+            aws_secret_access_key=keys["secret_access_key"],
+            aws_session_token=keys.get("session_token"),
+            config=Config(max_pool_connections=32),
+        )
+
+    def key(self, name: str) -> str:
+        """The key of an upload."""
+        return f"{self.endpoints['uploads_prefix']}{name}"
+
+    def put(self, name: str, data: bytes, custom: str | None = None) -> None:
+        metadata = {} if custom is None else {"tuf-custom": custom}
+        self.s3.put_object(Bucket=self.bucket, Key=self.key(name), Body=data, Metadata=metadata)
+
+    def put_file(self, name: str, path: Path) -> None:
+        """In parts: the checksum that S3 then keeps is one of checksums, and must not be taken for the file's."""
+        extra = {"ChecksumAlgorithm": "SHA256"}
+        self.s3.upload_file(str(path), self.bucket, self.key(name), ExtraArgs=extra, Config=TRANSFER)
+
+    def remove(self, name: str) -> None:
+        self.s3.delete_object(Bucket=self.bucket, Key=self.key(name))
+
+    def place(self, name: str) -> str:
+        return f"s3://{self.bucket}/{self.key(name)}"
+
+    def events(self) -> list[dict]:
+        return self._events.so_far()
+
+    def keys(self, bucket: str, prefix: str, after: str = "") -> list[str]:
+        """The keys in a bucket of the pipeline."""
+        pages = self.admin_s3.get_paginator("list_objects_v2")
+        listed = pages.paginate(Bucket=self.endpoints[bucket], Prefix=prefix, StartAfter=after)
+        return [entry["Key"] for page in listed for entry in page.get("Contents", [])]
+
+    def blobs(self) -> set[str]:
+        return {key.removeprefix("blobs/") for key in self.keys("repository_bucket", "blobs/")}
+
+    def manifests(self, after: int = 0) -> list[dict]:
+        return [self._manifest(key) for key in self.keys("ledger_bucket", "generations/", f"generations/{after:020}.json")]
+
+    def _manifest(self, key: str) -> dict:
+        return json.load(self.admin_s3.get_object(Bucket=self.endpoints["ledger_bucket"], Key=key)["Body"])
+
+    def generation(self) -> int:
+        keys = self.keys("ledger_bucket", "generations/")
+        return int(Path(keys[-1]).stem) if keys else 0
+
+    def metadata_contents(self) -> dict[str, int]:
+        pages = self.admin_s3.get_paginator("list_object_versions")
+        contents: dict[str, int] = {}
+        for page in pages.paginate(Bucket=self.endpoints["repository_bucket"], Prefix="metadata/"):
+            for version in page.get("Versions", []) + page.get("DeleteMarkers", []):
+                contents[version["Key"]] = contents.get(version["Key"], 0) + 1
+        return contents
+
+    def connection(self, operator: bool) -> list[object]:
+        admin = ["--admin", self.data / "admin.json"] if operator else []
+        return ["--endpoints", self.data / "endpoints.json", *admin]
+
+    # Queues
+
+    def queue(self, name: str, dead_letters: bool = False) -> str:
+        """The URL of the queue `name`, or of its dead letters."""
+        fifo = ".fifo" if name in ("sign", "publish") else ""
+        return self.endpoints["queues"][f"{name}{'-dlq' if dead_letters else ''}{fifo}"]
+
+    def waiting(self, url: str) -> int:
+        """How many messages wait in a queue or are being handled."""
+        counted = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+        attributes = self.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=counted)["Attributes"]
+        return sum(int(attributes[name]) for name in counted)
+
+    def dead_letters(self) -> dict[str, int]:
+        """How many dead letters each queue has."""
+        return {name: self.waiting(url) for name, url in self.endpoints["queues"].items() if "-dlq" in name}
+
+    def send(self, name: str, body: str) -> None:
+        """Sends a message of any kind."""
+        group = {"MessageGroupId": "all", "MessageDeduplicationId": uuid.uuid4().hex} if name in ("sign", "publish") else {}
+        self.sqs.send_message(QueueUrl=self.queue(name), MessageBody=body, **group)
+
+    @contextlib.contextmanager
+    def visibility(self, seconds: int) -> Iterator[None]:
+        """Messages whose handling failed come again after so many seconds, instead of minutes, within the block."""
+        urls = [self.queue(name) for name in ("uploads", "changes", "sign", "publish")]
+        name = "VisibilityTimeout"
+        before = {}
+        for url in urls:
+            before[url] = self.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=[name])["Attributes"][name]
+            self.sqs.set_queue_attributes(QueueUrl=url, Attributes={name: str(seconds)})
+        try:
+            yield
+        finally:
+            for url in urls:
+                self.sqs.set_queue_attributes(QueueUrl=url, Attributes={name: before[url]})
+
+    # Functions
+
+    def function(self, stage: str) -> dict:
+        """The configuration of a stage's function."""
+        pages = self.connect("lambda").get_paginator("list_functions").paginate()
+        ours = [
+            function
+            for page in pages
+            for function in page["Functions"]
+            if function["Handler"] == stage
+            and function.get("Environment", {}).get("Variables", {}).get("TUFLINE_UPLOADS_BUCKET") == self.bucket
+        ]
+        assert len(ours) == 1, f"{len(ours)} functions of stage {stage}"
+        return ours[0]
+
+    @contextlib.contextmanager
+    def denied(self, stage: str, action: str) -> Iterator[None]:
+        """Forbids a function something within the block."""
+        iam = self.connect("iam")
+        role = self.function(stage)["Role"].rpartition("/")[2]
+        statement = {"Effect": "Deny", "Action": action, "Resource": "*"}
+        policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+        iam.put_role_policy(RoleName=role, PolicyName="e2e-outage", PolicyDocument=policy)
+        try:
+            yield
+        finally:
+            iam.delete_role_policy(RoleName=role, PolicyName="e2e-outage")
+
+    @contextlib.contextmanager
+    def configured(self, stage: str, config: dict) -> Iterator[None]:
+        """Gives a function another configuration within the block."""
+        client, function = self.connect("lambda"), self.function(stage)
+        name, variables = function["FunctionName"], function["Environment"]["Variables"]
+
+        def update(variables: dict[str, str]) -> None:
+            client.update_function_configuration(FunctionName=name, Environment={"Variables": variables})
+            client.get_waiter("function_updated_v2").wait(FunctionName=name)
+
+        update({**variables, "TUFLINE_CONFIG": json.dumps(config)})
+        try:
+            yield
+        finally:
+            update(variables)
+
+    def invoke(self, stage: str) -> None:
+        """Runs a function once, as the schedule does."""
+        name = self.function(stage)["FunctionName"]
+        answer = self.connect("lambda").invoke(FunctionName=name, Payload=b"{}")
+        assert "FunctionError" not in answer, answer["Payload"].read()
+
+    def function_processes(self) -> dict[int, str]:
+        """The emulator's function processes, each with its stage."""
+        running = processes.running(self.data)
+        return {pid: variables["_HANDLER"] for pid, variables in running.items() if "_HANDLER" in variables}
+
+
+class EventTap:
+    """Collects what the pipeline puts on its event bus, through a rule and a queue of the tests' own."""
+
+    def __init__(self, form: CloudForm) -> None:
+        self._sqs = form.connect("sqs")
+        self._bus = form.connect("events")
+        self._names = {"bus": form.endpoints["event_bus"], "own": f"e2e-{uuid.uuid4().hex[:12]}"}
+        self._url = self._sqs.create_queue(QueueName=self._names["own"])["QueueUrl"]
+        arn = self._sqs.get_queue_attributes(QueueUrl=self._url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+        may_send = {
+            "Effect": "Allow",
+            "Principal": {"Service": "events.amazonaws.com"},
+            "Action": "sqs:SendMessage",
+            "Resource": arn,
+        }
+        policy = json.dumps({"Version": "2012-10-17", "Statement": [may_send]})
+        self._sqs.set_queue_attributes(QueueUrl=self._url, Attributes={"Policy": policy})
+        rule = {"Name": self._names["own"], "EventBusName": self._names["bus"]}
+        self._bus.put_rule(**rule, EventPattern=json.dumps({"source": ["tufline"]}))
+        target = {"Rule": rule["Name"], "EventBusName": rule["EventBusName"]}
+        self._bus.put_targets(**target, Targets=[{"Id": "tap", "Arn": arn}])
+        self._events: list[dict] = []
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._collect, daemon=True)
+        self._thread.start()
+
+    def _collect(self) -> None:
+        while not self._over.is_set():
+            answer = self._sqs.receive_message(QueueUrl=self._url, MaxNumberOfMessages=10, WaitTimeSeconds=1)
+            for message in answer.get("Messages", []):
+                self._events.append(json.loads(message["Body"]))
+                self._sqs.delete_message(QueueUrl=self._url, ReceiptHandle=message["ReceiptHandle"])
+            if not answer.get("Messages"):
+                time.sleep(0.02)
+
+    def so_far(self) -> list[dict]:
+        return list(self._events)
+
+    def close(self) -> None:
+        self._over.set()
+        self._thread.join()
+        rule = {"Rule": self._names["own"], "EventBusName": self._names["bus"]}
+        self._bus.remove_targets(**rule, Ids=["tap"])
+        self._bus.delete_rule(Name=self._names["own"], EventBusName=self._names["bus"])
+        self._sqs.delete_queue(QueueUrl=self._url)

@@ -1,0 +1,94 @@
+"""The two forms of a repository, as fixtures.
+
+    .venv/bin/pytest tests/e2e                  both forms; deploys on the emulator, and stops it at the end
+    .venv/bin/pytest tests/e2e -k folder        the embedded form only
+    TUFLINE_CLOUD=DIR .venv/bin/pytest …        with the deployment of a running `tests/cloud up --data DIR`
+    TUFLINE_TEST_AWS=1 TUFLINE_CLOUD=DIR …      with a deployment in a real account: DIR has its `endpoints.json`,
+                                                `admin.json` and root
+    TUFLINE_BIN=FILE                            a `tufline` to test instead of the release build
+
+The cloud tests share one deployment: each uses names of its own, and leaves queues and functions as they were.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from cloud_lib import ROOT
+
+from .cloud import CloudForm
+from .folder import FolderForm
+from .form import TUFLINE, Form
+
+REAL_ACCOUNT = os.environ.get("TUFLINE_TEST_AWS") == "1"
+
+
+def pytest_sessionstart() -> None:
+    if not TUFLINE.exists():
+        pytest.exit(f"{TUFLINE} is missing: run `cargo build --release --workspace --bins`", returncode=4)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if REAL_ACCOUNT and item.get_closest_marker("emulator"):
+            item.add_marker(pytest.mark.skip(reason="needs the local emulator"))
+    # What stays of the tests that ran is looked at in the end; the embedded form is quicker to fail.
+    items.sort(key=lambda item: (item.get_closest_marker("last") is not None, is_cloud(item)))
+
+
+def is_cloud(item: pytest.Item) -> bool:
+    return "cloud" in item.fixturenames or "[cloud" in item.name
+
+
+@pytest.fixture
+def make_folder(tmp_path: Path) -> Iterator[Callable[..., FolderForm]]:
+    """Makes repositories of the embedded form, not started yet."""
+    made: list[FolderForm] = []
+
+    def make(**options) -> FolderForm:
+        scratch = tmp_path / f"local-{len(made)}"
+        scratch.mkdir()
+        made.append(FolderForm(scratch, **options))
+        return made[-1]
+
+    yield make
+    for form in made:
+        form.close()
+
+
+@pytest.fixture
+def folder(make_folder) -> FolderForm:
+    """A new repository of the embedded form."""
+    return make_folder().start()
+
+
+@pytest.fixture(scope="session")
+def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder of a deployment."""
+    if given := os.environ.get("TUFLINE_CLOUD"):
+        yield Path(given).resolve()
+        return
+    if REAL_ACCOUNT:
+        pytest.exit("TUFLINE_CLOUD must name the folder with endpoints.json and admin.json of the account", returncode=4)
+    data = tmp_path_factory.mktemp("deployment") / "cloud"
+    cloud = [sys.executable, str(ROOT / "tests" / "cloud")]
+    subprocess.run([*cloud, "up", "--data", str(data)], check=True)
+    yield data
+    subprocess.run([*cloud, "down", "--data", str(data)], check=True)
+
+
+@pytest.fixture(scope="session")
+def cloud(deployment: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[CloudForm]:
+    """The deployment that all tests share."""
+    form = CloudForm(tmp_path_factory.mktemp("cloud"), deployment)
+    yield form
+    form.close()
+
+
+@pytest.fixture(params=["folder", "cloud"])
+def form(request: pytest.FixtureRequest) -> Form:
+    """Each form in turn."""
+    return request.getfixturevalue(request.param)

@@ -1,0 +1,124 @@
+"""The embedded form: `tufline local` on a folder."""
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+from cloud_lib.emulator import free_port
+
+from .form import TUFLINE, Form
+from .polling import until
+
+
+class FolderForm(Form):
+    """A `tufline local` on a data folder of its own, at a port that stays the same over restarts."""
+
+    kind = "folder"
+
+    def __init__(self, scratch: Path, uploads: Path | None = None, config: str = "", data: Path | None = None) -> None:
+        super().__init__(scratch)
+        self.data = data or scratch / "data"
+        self.uploads = uploads or self.data / "uploads"
+        self.listen = f"127.0.0.1:{free_port()}"
+        self.log = scratch / "local.log"
+        self.process: subprocess.Popen | None = None
+        if config:
+            self.data.mkdir(parents=True, exist_ok=True)
+            (self.data / "config.toml").write_text(config)
+
+    def command(self) -> list[str]:
+        """How it is started."""
+        where = ["--data", str(self.data), "--uploads", str(self.uploads), "--listen", self.listen]
+        return [str(TUFLINE), "local", *where]
+
+    def start(self) -> "FolderForm":
+        """Starts it and waits until it is ready."""
+        endpoints = self.data / "endpoints.json"
+        endpoints.unlink(missing_ok=True)  # of a process that was killed
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+
+        def ready() -> bool:
+            assert self.process.poll() is None or self._ended(), "it is running"
+            return endpoints.exists()
+
+        until("ready", ready, 30, 0.005)
+        self.endpoints = json.loads(endpoints.read_text())
+        return self
+
+    def _ended(self) -> bool:
+        raise RuntimeError(f"tufline local ended with {self.process.returncode}: {self.log.read_text()[-2000:]}")
+
+    def kill(self) -> None:
+        """SIGKILL: nothing is finished or cleaned up."""
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> int:
+        """SIGTERM; answers the exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout=15)
+
+    def close(self) -> None:
+        """Ends it, however it is."""
+        if self.process is not None and self.process.poll() is None:
+            self.kill()
+
+    def path(self, name: str) -> Path:
+        """The file of an upload."""
+        return self.uploads / name
+
+    def put(self, name: str, data: bytes, custom: str | None = None) -> None:
+        """By a rename, so that it counts at once. The side file comes first."""
+        path = self.path(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if custom is not None:
+            self.side_file(name).write_text(custom)
+        hidden = path.parent / f".{os.urandom(8).hex()}"
+        hidden.write_bytes(data)
+        hidden.rename(path)
+
+    def put_file(self, name: str, path: Path) -> None:
+        """Written in place, as `cp` does."""
+        place = self.path(name)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, place)
+
+    def remove(self, name: str) -> None:
+        self.path(name).unlink()
+
+    def side_file(self, name: str) -> Path:
+        """Where the custom metadata of an upload is."""
+        return self.uploads / f"{name}.tuf.json"
+
+    def place(self, name: str) -> str:
+        return f"{self.uploads}/{name}"
+
+    def events(self) -> list[dict]:
+        # A line that is being written has no end yet.
+        whole, _, _ = (self.data / "events.jsonl").read_text().rpartition("\n")
+        return [json.loads(line) for line in whole.splitlines()]
+
+    def blobs(self) -> set[str]:
+        return {path.name for path in (self.data / "repository" / "blobs").rglob("*") if path.is_file()}
+
+    def manifests(self, after: int = 0) -> list[dict]:
+        manifests = sorted((self.data / "ledger" / "generations").glob("*.json"))
+        return [json.loads(path.read_text()) for path in manifests if int(path.stem) > after]
+
+    def metadata(self) -> dict[str, str]:
+        """The digest of each metadata file but the timestamp, as they are now."""
+        found = {}
+        for path in (self.data / "repository" / "metadata").glob("*.*.json"):
+            found[path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
+        return found
+
+    def metadata_contents(self) -> dict[str, int]:
+        raise NotImplementedError("a folder keeps no history: it is watched instead")
+
+    def connection(self, operator: bool) -> list[object]:
+        return ["--endpoints", self.data / "endpoints.json"]

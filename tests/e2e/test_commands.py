@@ -1,0 +1,110 @@
+"""`tufline` as scripts use it: exit codes, and a line of JSON for each answer."""
+
+import json
+from pathlib import Path
+
+from .device import sha256
+from .folder import FolderForm
+from .form import DONE, MISUSED, TIMED_OUT, Form, json_lines, one_line_error, run
+from .polling import until
+
+
+def test_upload_and_wait(form: Form, tmp_path: Path):
+    folder = form.unique("commands")
+    paths = [tmp_path / name for name in ("a.bin", "b.bin")]
+    for path in paths:
+        path.write_bytes(path.name.encode())
+    custom = '{"board": "é"}'
+    done = form.tufline("upload", *paths, "--prefix", folder, "--custom", custom, "--wait", "--json")
+    assert done.returncode == DONE, done.stderr
+    for path, line in zip(paths, json_lines(done), strict=True):
+        generation = line.pop("generation")
+        assert generation > 0
+        digest = sha256(path.name.encode())
+        assert line == {"outcome": "published", "name": f"{folder}/{path.name}", "sha256": digest, "length": 5}
+        assert form.device().download_bytes(line["name"]) == path.name.encode()
+        assert form.device().custom(line["name"]) == {"board": "é"}
+    done = form.tufline("upload", paths[0], "--name", f"{folder}/c", "--json")
+    assert done.returncode == DONE and json_lines(done)[0]["outcome"] == "uploaded"
+    done = form.tufline("wait", f"{folder}/c")
+    assert done.returncode == DONE and done.stdout.startswith(f"published {folder}/c: generation ")
+    form.remove(f"{folder}/c")
+    done = form.tufline("wait", f"{folder}/c", "--gone", "--json")
+    assert done.returncode == DONE and json_lines(done)[0]["outcome"] == "gone"
+
+
+def test_wait_for_what_never_comes(form: Form):
+    name = f"{form.unique('never')}/a"
+    done = form.tufline("wait", name, "--timeout", 1)
+    assert done.returncode == TIMED_OUT and "no such upload exists" in done.stderr
+    done = form.tufline("wait", name, "--timeout", 0, "--json")
+    assert done.returncode == TIMED_OUT and json_lines(done)[0]["outcome"] == "timed-out"
+    form.put(name, b"x")
+    form.wait_published({name: sha256(b"x")})
+    done = form.tufline("wait", name, "--sha256", sha256(b"y"), "--timeout", 1)
+    assert done.returncode == TIMED_OUT and sha256(b"x") in done.stderr
+    done = form.tufline("wait", name, "--gone", "--timeout", 1)
+    assert done.returncode == TIMED_OUT and len(done.stderr.splitlines()) == 1
+
+
+def test_status(form: Form):
+    name = f"{form.unique('status')}/a"
+    form.put(name, b"x")
+    form.wait_published({name: sha256(b"x")})
+    done = form.tufline("status", "--json", operator=True)
+    assert done.returncode == DONE, done.stderr
+    status = json.loads(done.stdout)
+    assert status["generation"] > 0 and status["targets"] > 0
+    assert [role["role"] for role in status["roles"][:4]] == ["root", "timestamp", "snapshot", "targets"]
+    if form.kind == "cloud":
+        assert set(status["queues"]) == {"uploads", "changes", "sign", "publish"}
+    done = form.tufline("status", operator=True)
+    assert done.returncode == DONE and done.stdout.startswith("published   generation ")
+
+
+def test_reconcile(form: Form):
+    name = f"{form.unique('reconcile')}/a"
+    form.put(name, b"x")
+    form.wait_published({name: sha256(b"x")})
+    done = form.tufline("reconcile", "--json", operator=True)
+    assert done.returncode == DONE, done.stderr
+    (line,) = json_lines(done)
+    assert line["outcome"] == "reconciled" and line["hints"] >= 1
+    if form.kind == "cloud":
+        for queue in ("uploads", "changes"):
+            until("handled", lambda: form.waiting(form.queue(queue)) == 0, 120, 0.2)
+    form.wait_published({name: sha256(b"x")})
+
+
+def test_arguments_that_make_no_sense(form: Form, tmp_path: Path):
+    for arguments in (["upload"], ["wait"], ["wait", "a", "--gone", "--sha256", "0" * 64], ["upload", "a", "--timeout", "1"]):
+        done = form.tufline(*arguments)
+        assert done.returncode == MISUSED and done.stderr
+    done = form.tufline("upload", tmp_path / "a", tmp_path / "b", "--name", "c")
+    assert done.returncode == MISUSED
+
+
+def test_the_demo_runs_to_its_end():
+    done = run("demo", "--exit")
+    assert done.returncode == DONE and done.stderr == "", done.stderr
+
+
+def test_a_clean_stop(folder: FolderForm):
+    folder.put("a", b"x")
+    folder.wait_published({"a": sha256(b"x")})
+    assert folder.stop() == 0
+    assert not (folder.data / "endpoints.json").exists()
+
+
+def test_what_changed_while_it_was_stopped(folder: FolderForm):
+    for name in ("stays", "goes", "changes"):
+        folder.put(name, name.encode())
+    folder.wait_published({name: sha256(name.encode()) for name in ("stays", "goes", "changes")})
+    folder.stop()
+    folder.remove("goes")
+    folder.put("changes", b"otherwise")
+    folder.put("comes", b"new")
+    folder.start()
+    expected = {"stays": sha256(b"stays"), "goes": None, "changes": sha256(b"otherwise"), "comes": sha256(b"new")}
+    folder.wait_published(expected)
+    until("told", lambda: folder.told(["comes"])["comes"])

@@ -1,0 +1,94 @@
+"""Uploads that break a rule are refused with the reason, and are in nobody's way."""
+
+import os
+import re
+from pathlib import Path
+
+from .device import sha256
+from .form import REJECTED, Form, json_lines
+from .polling import until
+
+# Each kind of custom metadata that some client reads differently (DESIGN: names and custom metadata).
+BAD_CUSTOM = {
+    "not JSON": "{",
+    "not an object": "[1]",
+    "a float": '{"a":1.5}',
+    "a large integer": '{"a":9007199254740992}',
+    "a control character": r'{"a":"\u0001"}',
+    "not in normal form": r'{"a":"e\u0301"}',
+    "a key outside ASCII": r'{"\u00e9":1}',
+    "a key twice": '{"a":1,"a":2}',
+}
+
+# Each kind of name that some client can't handle, below a folder or whole.
+BAD_NAMES = ["a b", "é", "a:b", "a%41", "a#b", "a?b", "a\\b", "-a", "a\x07b", "alone.tuf.json", "x/" * 81 + "x"]
+
+# Only a bucket holds these.
+BAD_KEYS = ["a//b", "trailing/", "a/../b", "./a", ".hidden"]
+
+
+def test_bad_uploads_among_good_ones(form: Form):
+    folder = form.unique("bad")
+    bad = [f"{folder}/{name}" for name in BAD_NAMES + (BAD_KEYS if form.kind == "cloud" else [])] + ["__proto__"]
+    custom = {f"{folder}/custom-{number}": text for number, text in enumerate(BAD_CUSTOM.values())}
+    good = {f"{folder}/good-{number}": f"{folder} {number}".encode() for number in range(200)}
+    assert len(bad) + len(custom) == (25 if form.kind == "cloud" else 20)
+    for number, (name, data) in enumerate(good.items()):
+        form.put(name, data)
+        if number < len(bad):
+            form.put(bad[number], b"bad")
+        elif number < len(bad) + len(custom):
+            at = number - len(bad)
+            form.put(list(custom)[at], b"bad", list(custom.values())[at])
+    form.wait_published({name: sha256(data) for name, data in good.items()}, seconds=120)
+    refused = [*bad, *custom]
+    until("all refused", lambda: len(form.events_about(refused, "Upload Rejected")) >= len(refused), 60)
+
+    rejections = form.events_about(refused, "Upload Rejected")
+    assert sorted(rejection["name"] for rejection in rejections) == sorted(refused), "each is told once"
+    for rejection in rejections:
+        name = rejection["name"]
+        assert rejection["place"] == form.place(name)
+        assert rejection["code"] == ("custom" if name in custom else "name")
+        assert re.fullmatch(r"[\x20-\x7e±'é\u0301]+", rejection["reason"]), "one line that a person can read"
+        assert rejection["version"]
+    # None of the clients would accept some of these names as a question, so the metadata itself is looked at.
+    listed = form.device().update()._trusted_set.targets.signed.targets
+    assert not set(refused) & set(listed)
+    assert len([name for name in listed if name.startswith(f"{folder}/")]) == 200
+    if form.kind == "cloud":
+        assert not any(form.dead_letters().values()), form.dead_letters()
+        assert form.waiting(form.queue("uploads")) == 0
+
+
+def test_a_bad_overwrite_leaves_what_was_good(form: Form):
+    name = f"{form.unique('overwrite')}/a"
+    form.put(name, b"good")
+    form.wait_published({name: sha256(b"good")})
+    form.put(name, b"worse", '{"a":1.5}')
+    until("refused", lambda: form.events_about([name], "Upload Rejected"))
+    done = form.tufline("wait", name, "--json", "--timeout", 30)
+    (line,) = json_lines(done)
+    assert (done.returncode, line["outcome"]) == (REJECTED, "rejected") and "1.5" in line["reason"]
+    assert form.device().find([name]) == {name: sha256(b"good")}
+
+
+def test_the_command_line_refuses_before_it_sends(form: Form, tmp_path: Path):
+    path = tmp_path / "file"
+    path.write_bytes(b"x")
+    folder = form.unique("early")
+    for arguments in (["--name", f"{folder}/a b"], ["--name", f"{folder}/a", "--custom", "[]"], ["--prefix", f"{folder}//"]):
+        done = form.tufline("upload", path, *arguments)
+        assert done.returncode == REJECTED and len(done.stderr.splitlines()) == 1, done.stderr
+        done = form.tufline("upload", path, *arguments, "--json")
+        (line,) = json_lines(done)
+        assert done.returncode == REJECTED and line["outcome"] == "rejected" and line["reason"]
+    done = form.tufline("wait", f"{folder}/a b", "--json")
+    assert done.returncode == REJECTED and json_lines(done)[0]["outcome"] == "rejected"
+
+
+def test_a_name_that_is_not_text_is_refused(folder):
+    (Path(os.fsdecode(bytes(folder.uploads) + b"/\xff\xfe"))).write_bytes(b"x")
+    until("refused", lambda: folder.events_about(["\ufffd\ufffd"], "Upload Rejected"))
+    folder.put("a", b"x")
+    folder.wait_published({"a": sha256(b"x")})
