@@ -20,7 +20,7 @@ const DEFAULT_FILE: &str = ".tufline/endpoints.json";
 #[derive(Debug, Clone, Args)]
 pub struct ConnectionArguments {
     /// The endpoints file of the repository, as `tufline local` and `tests/cloud up` write it [default:
-    /// .tufline/endpoints.json, or the AWS environment where TUFLINE_UPLOADS_BUCKET is set]
+    /// .tufline/endpoints.json, or the AWS environment where `TUFLINE_UPLOADS_BUCKET` is set]
     #[arg(long, env = "TUFLINE_ENDPOINTS", value_name = "FILE")]
     pub endpoints: Option<PathBuf>,
     /// A JSON file with `access_key_id`, `secret_access_key` and perhaps `session_token`, in place of the endpoints
@@ -122,7 +122,7 @@ impl ConnectionArguments {
             Form::Folder(_) if self.admin.is_some() => {
                 bail!("{} is of a repository in a folder, which needs no --admin", file.display())
             }
-            Form::Folder(endpoints) => Ok(Connection::Folder(endpoints)),
+            Form::Folder(endpoints) => Ok(Connection::Folder(*endpoints)),
             Form::Aws(endpoints) => {
                 let resources = resources(&endpoints);
                 let AwsEndpoints { aws, region, key, public, .. } = *endpoints;
@@ -171,7 +171,7 @@ impl Connection {
 }
 
 enum Form {
-    Folder(FolderEndpoints),
+    Folder(Box<FolderEndpoints>),
     Aws(Box<AwsEndpoints>),
 }
 
@@ -183,7 +183,7 @@ fn read(text: &str, file: &Path) -> anyhow::Result<Form> {
     if value.get("uploads_bucket").is_none() {
         let mut endpoints: FolderEndpoints = serde_json::from_value(value).with_context(not_endpoints)?;
         endpoints.public.trusted_root = folder.join(&endpoints.public.trusted_root);
-        return Ok(Form::Folder(endpoints));
+        return Ok(Form::Folder(Box::new(endpoints)));
     }
     let mut endpoints: AwsEndpoints = serde_json::from_value(value).with_context(not_endpoints)?;
     if let Some(public) = &mut endpoints.public {
@@ -244,7 +244,7 @@ mod tests {
         let fields: Vec<_> = json.as_object().unwrap().keys().map(String::as_str).collect();
         assert_eq!(fields, ["events", "metadata_url", "targets_url", "trusted_root", "uploads"]);
         let Form::Folder(read) = read(&json.to_string(), Path::new("/d/endpoints.json")).unwrap() else { panic!() };
-        assert_eq!(read, endpoints);
+        assert_eq!(*read, endpoints);
         assert_eq!(read.data().unwrap(), Path::new("/d"));
     }
 

@@ -1,6 +1,5 @@
 //! A device: a TUF client (`tough`) that knows nothing but the trusted root and two URLs.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;

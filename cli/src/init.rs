@@ -16,14 +16,14 @@ use crate::outcome::{Outcome, Result};
 use crate::{files, inside};
 
 /// How long sign and publish may take for the first generation.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// How often it is looked for.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Makes the first root and the first generation of a repository on AWS.
 ///
-/// Harmless where that is done. The online keys are named by TUFLINE_KEY_TARGETS, _BINS, _SNAPSHOT and _TIMESTAMP.
+/// Harmless where that is done. The online keys are named by `TUFLINE_KEY_TARGETS`, _BINS, _SNAPSHOT and _TIMESTAMP.
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// With a root of one key, in the file DIR/root.pem: for development and tests only

@@ -50,7 +50,7 @@ enum Command {
 fn main() -> ExitCode {
     let Arguments { command } = Arguments::parse();
     edge::log(match command {
-        Command::Local(_) | Command::Serve(_) => "warn,tufline=info",
+        Command::Local(_) | Command::Serve(_) => "warn,tufline=info,tufline_functions=error",
         Command::Demo(_) => "off",
         _ => "error",
     });

@@ -19,9 +19,9 @@ pub enum Outcome {
 pub type Result = anyhow::Result<Outcome>;
 
 /// Says what is wrong with the arguments.
-pub fn misused(what: &str) -> Result {
+pub fn misused(what: &str) -> Outcome {
     eprintln!("tufline: {what}");
-    Ok(Outcome::Misused)
+    Outcome::Misused
 }
 
 impl From<Outcome> for ExitCode {

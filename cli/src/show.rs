@@ -38,22 +38,21 @@ pub fn took(time: Duration) -> String {
     }
 }
 
-/// How long from `now` until `then`, in its two largest units: `"in 6 d 23 h"`, `"42 s ago"`.
+/// How long from `now` until `then`, in its two largest units: `"in 6 d 22 h"`, `"42 s ago"`.
 pub fn until(now: Time, then: Time) -> String {
     let seconds = time::seconds_between(now, then);
     let left = seconds.unsigned_abs();
-    let units = [(86_400, "d"), (3600, "h"), (60, "min"), (1, "s")];
-    let first = units.iter().position(|(unit, _)| left >= *unit).unwrap_or(units.len() - 1);
-    let mut text = String::new();
-    let mut rest = left;
-    for (unit, name) in units.iter().skip(first).take(2) {
-        if text.is_empty() || rest >= *unit {
-            let space = if text.is_empty() { "" } else { " " };
-            text = format!("{text}{space}{} {name}", rest / unit);
-        }
-        rest %= unit;
-    }
-    if seconds < 0 { format!("{text} ago") } else { format!("in {text}") }
+    // Rounded to the smaller of the two units, so that a day which has just begun is a day.
+    let (large, name, small, small_name) = match left {
+        0..60 => (1, "s", 1, ""),
+        60..3570 => (60, "min", 1, "s"),
+        3570..86_370 => (3600, "h", 60, "min"),
+        _ => (86_400, "d", 3600, "h"),
+    };
+    let rounded = (left + small / 2) / small * small;
+    let (whole, rest) = (rounded / large, rounded % large / small);
+    let text = if rest == 0 { format!("{whole} {name}") } else { format!("{whole} {name} {rest} {small_name}") };
+    if seconds <= 0 { format!("{text} ago") } else { format!("in {text}") }
 }
 
 /// The first digits of a digest, or of a key id in hex: enough to compare by eye.
@@ -84,14 +83,20 @@ mod tests {
         assert_eq!(shown, ["0.0 ms", "4.2 ms", "31 ms", "1.24 s"]);
         let now: Time = "2026-11-25T00:00:00Z".parse().unwrap();
         for (seconds, shown) in [
-            (0, "in 0 s"),
             (61, "in 1 min 1 s"),
             (86_400, "in 1 d"),
-            (86_400 * 7 - 1, "in 6 d 23 h"),
+            (59, "in 59 s"),
+            (3599, "in 1 h"),
+            (5400, "in 1 h 30 min"),
+            (86_000, "in 23 h 53 min"),
+            (86_400 - 1, "in 1 d"),
+            (86_400 * 7 - 7200, "in 6 d 22 h"),
+            (86_400 * 7 - 1, "in 7 d"),
             (86_400 + 59, "in 1 d"),
         ] {
             assert_eq!(until(now, time::after(now, seconds)), shown);
         }
         assert_eq!(until(time::after(now, 42), now), "42 s ago");
+        assert_eq!(until(now, now), "0 s ago");
     }
 }

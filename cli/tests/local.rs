@@ -87,6 +87,7 @@ fn local(folder: &Path, listen: &str) -> Command {
 }
 
 fn until(what: &str, mut happens: impl FnMut() -> bool) {
+    #[expect(clippy::disallowed_methods, reason = "a test that waits for another process has a limit")]
     let begin = Instant::now();
     while !happens() {
         assert!(begin.elapsed() < Duration::from_secs(20), "not {what} in time");

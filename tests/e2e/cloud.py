@@ -192,6 +192,13 @@ class CloudForm(Form):
         answer = self.connect("lambda").invoke(FunctionName=name, Payload=b"{}")
         assert "FunctionError" not in answer, answer["Payload"].read()
 
+    def log(self, stage: str, since: float) -> str:
+        """What a function logged since then, in seconds since 1970."""
+        group = self.function(stage)["LoggingConfig"]["LogGroup"]
+        pages = self.connect("logs").get_paginator("filter_log_events")
+        answer = pages.paginate(logGroupName=group, startTime=int(since * 1000))
+        return "".join(event["message"] for page in answer for event in page["events"])
+
     def function_processes(self) -> dict[int, str]:
         """The emulator's function processes, each with its stage."""
         running = processes.running(self.data)

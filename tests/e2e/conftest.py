@@ -1,7 +1,7 @@
 """The two forms of a repository, as fixtures.
 
     .venv/bin/pytest tests/e2e                  both forms; deploys on the emulator, and stops it at the end
-    .venv/bin/pytest tests/e2e -k folder        the embedded form only
+    .venv/bin/pytest tests/e2e -m folder        the embedded form only
     TUFLINE_CLOUD=DIR .venv/bin/pytest …        with the deployment of a running `tests/cloud up --data DIR`
     TUFLINE_TEST_AWS=1 TUFLINE_CLOUD=DIR …      with a deployment in a real account: DIR has its `endpoints.json`,
                                                 `admin.json` and root
@@ -23,6 +23,7 @@ from .cloud import CloudForm
 from .folder import FolderForm
 from .form import TUFLINE, Form
 
+HERE = Path(__file__).resolve().parent
 REAL_ACCOUNT = os.environ.get("TUFLINE_TEST_AWS") == "1"
 
 
@@ -31,8 +32,11 @@ def pytest_sessionstart() -> None:
         pytest.exit(f"{TUFLINE} is missing: run `cargo build --release --workspace --bins`", returncode=4)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
+        if item.path.parent == HERE:
+            item.add_marker("cloud" if is_cloud(item) else "folder")
         if REAL_ACCOUNT and item.get_closest_marker("emulator"):
             item.add_marker(pytest.mark.skip(reason="needs the local emulator"))
     # What stays of the tests that ran is looked at in the end; the embedded form is quicker to fail.

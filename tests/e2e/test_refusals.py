@@ -1,7 +1,6 @@
 """Uploads that break a rule are refused with the reason, and are in nobody's way."""
 
 import os
-import re
 from pathlib import Path
 
 from .device import sha256
@@ -21,7 +20,7 @@ BAD_CUSTOM = {
 }
 
 # Each kind of name that some client can't handle, below a folder or whole.
-BAD_NAMES = ["a b", "é", "a:b", "a%41", "a#b", "a?b", "a\\b", "-a", "a\x07b", "alone.tuf.json", "x/" * 81 + "x"]
+BAD_NAMES = ["a b", "é", "a:b", "a%41", "a#b", "a?b", "a\\b", "-a", "a\x07b", "alone.tuf.json", "y" * 242]
 
 # Only a bucket holds these.
 BAD_KEYS = ["a//b", "trailing/", "a/../b", "./a", ".hidden"]
@@ -50,10 +49,10 @@ def test_bad_uploads_among_good_ones(form: Form):
         name = rejection["name"]
         assert rejection["place"] == form.place(name)
         assert rejection["code"] == ("custom" if name in custom else "name")
-        assert re.fullmatch(r"[\x20-\x7e±'é\u0301]+", rejection["reason"]), "one line that a person can read"
+        assert rejection["reason"].isprintable(), "one line that a person can read"
         assert rejection["version"]
     # None of the clients would accept some of these names as a question, so the metadata itself is looked at.
-    listed = form.device().update()._trusted_set.targets.signed.targets
+    listed = form.device().update()._trusted_set.targets.targets
     assert not set(refused) & set(listed)
     assert len([name for name in listed if name.startswith(f"{folder}/")]) == 200
     if form.kind == "cloud":

@@ -8,7 +8,6 @@ use futures::{StreamExt, TryStreamExt};
 use tokio::time::Instant;
 use tough::Repository;
 use tough::schema::{Role, Signed};
-use tufline_store::Clock;
 use tufline_tuf::{TargetName, Time};
 
 use super::step;

@@ -25,7 +25,7 @@ use crate::upload::{Planned, put_in_folder};
 const NAME: &str = "demo/tufline";
 
 /// How long a stage may take before something is wrong.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Shows the whole way of an artifact: uploaded to a folder, hashed, signed, published, and verified by a device.
 #[derive(Debug, Args)]
@@ -90,11 +90,16 @@ async fn publish(
 
     let begin = Instant::now();
     let store = &*running.repository.ports.store;
+    let mut hashed = false;
     loop {
         let report = timeout(PATIENCE, reports.recv()).await.ok().flatten();
         let Some(report) = report else { bail!("the stages did not publish it in time; RUST_LOG=info shows why") };
+        hashed |= report.stage == Stage::Hash && report.items > 0;
+        if !hashed {
+            continue;
+        }
         match report.stage {
-            Stage::Hash if report.items > 0 => step("hash", &format!("sha256 {}", show::digest(&sha256)), report.took),
+            Stage::Hash => step("hash", &format!("sha256 {}", show::digest(&sha256)), report.took),
             Stage::Rebuild => {
                 let Some(generation) = report.generation else { continue };
                 step("rebuild", &format!("generation {generation}"), report.took);
@@ -111,7 +116,6 @@ async fn publish(
                 note(&format!("devices can see it {} after it arrived", show::took(begin.elapsed())));
                 return Ok(());
             }
-            Stage::Hash => {}
         }
     }
 }

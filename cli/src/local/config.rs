@@ -63,7 +63,7 @@ mod tests {
             Some(setting) if setting.contains(" = ") => setting,
             _ => line,
         });
-        let settings: String = settings.map(|line| format!("{line}\n")).collect();
+        let settings = settings.collect::<Vec<_>>().join("\n") + "\n";
         assert_ne!(settings, DEFAULT);
         assert_eq!(parse(&settings).unwrap(), Config::default());
     }

@@ -35,8 +35,8 @@ fn tell(event: &Event) {
         }
         Event::UploadRejected(rejected) => tracing::warn!("rejected {}: {}", rejected.place, rejected.reason),
         Event::UploadSuperseded { name, .. } => tracing::debug!("superseded {name}"),
-        Event::GenerationRefused { generation, reason } => tracing::error!("generation {generation} refused: {reason}"),
-        Event::RemovalsHeld { reason, .. } => tracing::error!("removals held: {reason}"),
+        // The stages log these as errors themselves.
+        Event::GenerationRefused { .. } | Event::RemovalsHeld { .. } => {}
     }
 }
 
@@ -45,7 +45,9 @@ fn list<'a>(names: impl ExactSizeIterator<Item = &'a str>) -> String {
     let more = names.len().saturating_sub(NAMES);
     let mut list = names.take(NAMES).collect::<Vec<_>>().join(", ");
     if more > 0 {
-        list += &format!(" and {more} more");
+        list.push_str(" and ");
+        list.push_str(&more.to_string());
+        list.push_str(" more");
     }
     list
 }

@@ -76,7 +76,7 @@ impl Running {
         };
         let mut tasks = worker.start(hints);
         tasks.spawn(serve(server, &repository, stopped));
-        files::write(&endpoints_file(&data), &serde_json::to_vec_pretty(&endpoints)?)?;
+        files::write(&endpoints_file(&data), format!("{}\n", serde_json::to_string_pretty(&endpoints)?).as_bytes())?;
         Ok(Self { endpoints, data, is_new: repository.is_new, repository, tasks, stop, _watcher: watcher })
     }
 

@@ -21,6 +21,7 @@ use tufline_store::{Change, Hint, Message, Queue, Queues};
 
 use super::request;
 use crate::outcome::one_line;
+use crate::show;
 
 /// So many batches are hashed at once: while one waits for the disk, another hashes.
 const HASH_WORKERS: usize = 4;
@@ -35,7 +36,7 @@ const REBUILD_BATCH: usize = 10_000;
 const REBUILD_WINDOW: Duration = Duration::from_millis(10);
 
 /// How long a worker waits for a message before it asks again.
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_mins(1);
 
 /// How often requests of the command line are looked for.
 const TICK: Duration = Duration::from_secs(1);
@@ -233,21 +234,25 @@ fn changes(message: &Message) -> Vec<Change> {
     }
 }
 
-/// Gives back what failed, with one line for all; answers how many.
+/// Gives back what failed; answers how many. One line tells of all that failed before already: an upload that changes
+/// while it is read fails once, and that is no trouble.
 fn settle(stage: &str, results: impl Iterator<Item = (Delivery, Option<StageError>)>) -> usize {
-    let (mut failed, mut first) = (0, None);
+    let (mut failed, mut again, mut last) = (0, 0, None);
     for (delivery, failure) in results {
         match failure {
             None => delivery.done(),
             Some(error) => {
                 failed += 1;
-                first.get_or_insert(error);
+                if delivery.failures() > 0 {
+                    again += 1;
+                    last = Some(error);
+                }
                 delivery.return_later();
             }
         }
     }
-    if let Some(error) = first {
-        tracing::error!("{stage} failed for {failed} and tries again: {error}");
+    if let Some(error) = last {
+        tracing::error!("{stage} failed again for {}, and tries once more: {error}", show::count(again, "upload"));
     }
     failed
 }

@@ -55,7 +55,8 @@ pub struct Status {
 #[derive(Debug, Serialize)]
 pub struct Role {
     /// Its name.
-    pub role: RoleName,
+    #[serde(rename = "role")]
+    pub name: RoleName,
     /// Its version.
     pub version: u64,
     /// When it expires.
@@ -122,11 +123,11 @@ pub async fn collect(inside: &Inside, queues: Option<&dyn Queues>) -> anyhow::Re
 
 async fn roles(inside: &Inside, published: &Published, manifest: &Manifest) -> anyhow::Result<Vec<Role>> {
     let mut roles = vec![newest_root(inside).await?];
-    roles.push(Role { role: RoleName::timestamp(), version: published.version, expires: published.expires });
+    roles.push(Role { name: RoleName::timestamp(), version: published.version, expires: published.expires });
     let (role, version) = (RoleName::snapshot(), manifest.generation);
-    roles.push(Role { role, version, expires: manifest.snapshot_expires });
+    roles.push(Role { name: role, version, expires: manifest.snapshot_expires });
     let of = |(role, entry): (&RoleName, &tufline_tuf::RoleEntry)| Role {
-        role: role.clone(),
+        name: role.clone(),
         version: entry.version,
         expires: entry.expires,
     };
@@ -144,7 +145,7 @@ async fn newest_root(inside: &Inside) -> anyhow::Result<Role> {
     }
     let (version, bytes) = newest.context("metadata/1.root.json is missing: restore it")?;
     let expires = root::read(&bytes, version)?.document().expires;
-    Ok(Role { role: RoleName::root(), version, expires })
+    Ok(Role { name: RoleName::root(), version, expires })
 }
 
 async fn newer(inside: &Inside, published: u64) -> anyhow::Result<Newer> {

@@ -50,7 +50,13 @@ fn text(status: &Status) -> std::result::Result<String, std::fmt::Error> {
     writeln!(text, "published   generation {generation} with {targets}, made {}", show::until(*now, *made))?;
     for role in &status.roles {
         let expired = if role.expires <= *now { "EXPIRED" } else { "expires" };
-        writeln!(text, "{:<11} version {:<8} {expired} {}", role.role, role.version, show::until(*now, role.expires))?;
+        writeln!(
+            text,
+            "{:<11} version {:<8} {expired} {}",
+            role.name.as_str(),
+            role.version,
+            show::until(*now, role.expires)
+        )?;
     }
     let waiting = &status.waiting;
     writeln!(text, "waiting     {} to be signed, {} to be published", waiting.unsigned, waiting.signed)?;
@@ -99,8 +105,8 @@ mod tests {
             made: now,
             targets: 1,
             roles: vec![
-                Role { role: RoleName::timestamp(), version: 12, expires: time::after(now, 86_000) },
-                Role { role: RoleName::targets(), version: 3, expires: now },
+                Role { name: RoleName::timestamp(), version: 12, expires: time::after(now, 86_000) },
+                Role { name: RoleName::targets(), version: 3, expires: now },
             ],
             waiting: Newer { unsigned: 1, signed: 0 },
             queues: Some(BTreeMap::from([("uploads", Depth { messages: 2, dead_letters: 0 })])),
@@ -110,9 +116,9 @@ mod tests {
         };
         assert_eq!(
             text(&status).unwrap(),
-            "published   generation 7 with 1 target, made in 0 s\n\
+            "published   generation 7 with 1 target, made 0 s ago\n\
              timestamp   version 12       expires in 23 h 53 min\n\
-             targets     version 3        EXPIRED in 0 s\n\
+             targets     version 3        EXPIRED 0 s ago\n\
              waiting     1 to be signed, 0 to be published\n\
              queue       uploads  2 messages, 0 dead letters\n\
              rejected    1 upload\n            \

@@ -62,7 +62,7 @@ pub struct Arguments {
 /// Uploads, and waits if that is asked.
 pub async fn run(arguments: Arguments) -> Result {
     if arguments.name.is_some() && arguments.files.len() > 1 {
-        return misused("--name is for a single file; use --prefix for several");
+        return Ok(misused("--name is for a single file; use --prefix for several"));
     }
     let custom = match arguments.custom.as_deref().map(plan::ascii_custom).transpose() {
         Ok(custom) => custom,

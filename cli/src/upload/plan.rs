@@ -26,6 +26,7 @@ pub fn plan(
 ) -> anyhow::Result<Result<Vec<Planned>, Refusal>> {
     let (mut planned, mut names) = (Vec::with_capacity(files.len()), BTreeSet::new());
     for file in files {
+        let length = length(file)?;
         let own = match name {
             Some(name) => name.to_owned(),
             None => file_name(file)?,
@@ -37,7 +38,7 @@ pub fn plan(
         if !names.insert(name.clone()) {
             bail!("two of the files would be {name}: upload them one by one with --name or --prefix");
         }
-        planned.push(Planned { file: file.clone(), name, length: length(file)? });
+        planned.push(Planned { file: file.clone(), name, length });
     }
     Ok(Ok(planned))
 }
@@ -53,7 +54,7 @@ pub fn ascii_custom(text: &str) -> Result<String, Refusal> {
         } else {
             let mut units = [0; 2];
             for unit in character.encode_utf16(&mut units) {
-                ascii += &format!("\\u{unit:04x}");
+                ascii.extend(format!("\\u{unit:04x}").chars());
             }
         }
     }

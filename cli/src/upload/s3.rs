@@ -31,7 +31,7 @@ const MOST_PARTS: u64 = 10_000;
 const AT_ONCE: usize = 4;
 
 /// How long one try to send a part may take: 64 MiB at a megabit a second.
-const ATTEMPT: Duration = Duration::from_secs(600);
+const ATTEMPT: Duration = Duration::from_mins(10);
 
 /// The bucket to upload to.
 #[derive(Debug, Clone)]

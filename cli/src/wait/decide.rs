@@ -119,6 +119,7 @@ pub fn why_not(goal: Goal, seen: Option<Seen>, current: &Current) -> String {
 mod tests {
     use super::*;
 
+    #[expect(clippy::unnecessary_wraps, reason = "as `decide` takes it")]
     fn seen(bytes: Option<&[u8]>) -> Option<Seen> {
         let target = bytes.map(|bytes| SeenTarget { sha256: Sha256::of(bytes), length: bytes.len() as u64 });
         Some(Seen { generation: 7, target })
@@ -128,6 +129,7 @@ mod tests {
         Current::Upload { sha256: bytes.map(Sha256::of), refusal: refusal.map(str::to_owned) }
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "as `decide` answers it")]
     fn published(bytes: &[u8]) -> Option<Ending> {
         Some(Ending::Published { sha256: Sha256::of(bytes), length: bytes.len() as u64, generation: 7 })
     }

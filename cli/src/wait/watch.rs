@@ -134,15 +134,15 @@ impl Watch {
         if let Some(sha256) = self.read.get(&id) {
             return Ok(Some(*sha256));
         }
-        let (mut hasher, mut offset) = (Hasher::new(), 0);
+        let (mut digest, mut offset) = (Hasher::new(), 0);
         while offset < upload.length {
             let length = READ_AT_ONCE.min(upload.length - offset);
             let bytes = self.inside.uploads.read(upload, offset, length).await?;
             anyhow::ensure!(!bytes.is_empty(), "{} ends before its length", upload.name);
-            hasher.update(&bytes);
+            digest.update(&bytes);
             offset += bytes.len() as u64;
         }
-        let sha256 = hasher.finish();
+        let sha256 = digest.finish();
         self.read.insert(id, sha256);
         Ok(Some(sha256))
     }

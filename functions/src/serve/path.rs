@@ -22,7 +22,7 @@ pub fn decode(raw: &str) -> Option<String> {
     let mut parts = raw.split('%');
     parts.next();
     let sound = parts.all(|part| part.len() >= 2 && part.bytes().take(2).all(|byte| byte.is_ascii_hexdigit()));
-    sound.then(|| percent_decode_str(raw).decode_utf8().ok().map(|path| path.into_owned()))?
+    sound.then(|| percent_decode_str(raw).decode_utf8().ok().map(std::borrow::Cow::into_owned))?
 }
 
 impl Resource {

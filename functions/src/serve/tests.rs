@@ -153,7 +153,7 @@ async fn blobs_come_whole_or_in_part() {
 #[tokio::test]
 async fn large_blobs_come_in_pieces_and_empty_ones_in_none() {
     let world = world();
-    let large: Vec<u8> = (0..3 * PIECE + 1).map(|index| (index % 251) as u8).collect();
+    let large: Vec<u8> = (0..=(3 * PIECE)).map(|index| (index % 251) as u8).collect();
     let sha256 = world.blob(&large).await;
     let pieces = bytes(world.get(&format!("/targets/{sha256}.a"), &[]).await).await.unwrap();
     assert_eq!(pieces.iter().map(|piece| piece.len() as u64).collect::<Vec<_>>(), [PIECE, PIECE, PIECE, 1]);

@@ -23,6 +23,7 @@ mod directories;
 mod disk;
 mod events;
 mod keys;
+mod names;
 mod queues;
 mod store;
 mod tree;

@@ -19,7 +19,8 @@ use tufline_store::{Hint, Result, StoreError};
 use tufline_tuf::SIDE_FILE_SUFFIX;
 
 use crate::data::failed;
-use crate::uploads::{FolderUploads, Seen, see, stamps};
+use crate::names::{Seen, see, stamps};
+use crate::uploads::FolderUploads;
 use crate::{blocking, lock};
 
 /// How long a file must stay unchanged before it counts, unless it was renamed into place.

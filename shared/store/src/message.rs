@@ -252,7 +252,7 @@ mod tests {
 
     #[test]
     fn long_lists_are_split_and_nothing_is_lost() {
-        let names: Vec<TargetName> = (0..5000).map(|number| format!("{:0>200}", number).parse().unwrap()).collect();
+        let names: Vec<TargetName> = (0..5000).map(|number| format!("{number:0>200}").parse().unwrap()).collect();
         let changes = names.iter().map(|name| Change::Set { name: name.clone(), version: VersionId("v".repeat(40)) });
         let messages = Message::changes(changes.collect());
         assert!(messages.len() > 1);

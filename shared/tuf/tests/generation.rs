@@ -43,7 +43,9 @@ proptest! {
         for edits in batches {
             let next = fold(&manifest, &current, &edits, None, now()).unwrap();
             let before = model.clone();
-            edits.iter().for_each(|edit| apply(&mut model, edit));
+            for edit in &edits {
+                apply(&mut model, edit);
+            }
 
             prop_assert_eq!(next.manifest.generation, manifest.generation + 1);
             prop_assert_eq!(next.manifest.changes.len(), edits.len());

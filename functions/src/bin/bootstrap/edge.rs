@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use tracing_subscriber::EnvFilter;
-use tufline_aws::{Access, Clients, Resources, SystemClock};
+use tufline_aws::{Access, Clients, Resources, SqsQueues, SystemClock};
 use tufline_functions::Ports;
 use tufline_store::Queue;
 use tufline_tuf::Config;
@@ -17,9 +17,12 @@ pub enum Stage {
     Refresh,
 }
 
-/// The ports of this function, and what the keys of uploads begin with.
+/// What this function works with.
 pub struct World {
     pub ports: Ports,
+    /// For returning failed messages: that is Lambda's affair, and no port of the stages.
+    pub queues: Arc<SqsQueues>,
+    /// What the keys of uploads begin with.
     pub prefix: String,
 }
 
@@ -53,15 +56,16 @@ pub async fn world() -> Result<World> {
     let config: Config = serde_json::from_str(&config).context("TUFLINE_CONFIG")?;
     let resources = Resources::from_variables(variable);
     let clients = Clients::new(Access::default()).await?;
+    let queues = Arc::new(resources.queues(&clients)?);
     let ports = Ports {
         store: Arc::new(resources.store(&clients)?),
         uploads: Arc::new(resources.uploads(&clients)?),
         blobs: Arc::new(resources.blobs(&clients)?),
-        queues: Arc::new(resources.queues(&clients)?),
+        queues: Arc::clone(&queues) as _,
         signer: Arc::new(resources.signer(&clients)?),
         events: Arc::new(resources.events(&clients)?),
         clock: Arc::new(SystemClock),
         config: Arc::new(config),
     };
-    Ok(World { ports, prefix: resources.uploads_prefix.unwrap_or_default() })
+    Ok(World { ports, queues, prefix: resources.uploads_prefix.unwrap_or_default() })
 }

@@ -1,5 +1,6 @@
 //! Queues in memory. Who drives the stages takes messages in whatever order it likes.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -29,7 +30,7 @@ impl Memory {
     /// How many messages a queue holds.
     #[must_use]
     pub fn queued(&self, queue: Queue) -> usize {
-        self.state().queues.get(&queue).map_or(0, |messages| messages.len())
+        self.state().queues.get(&queue).map_or(0, VecDeque::len)
     }
 
     /// Takes the message at `index` out of a queue, to be handled.

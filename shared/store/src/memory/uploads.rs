@@ -106,11 +106,11 @@ fn gone(action: &'static str, upload: &Upload) -> StoreError {
 #[async_trait]
 impl Uploads for Memory {
     async fn head(&self, name: &str) -> Result<Head> {
-        self.request("look at", name, false, |state| match state.current(name) {
-            Some(upload) => Head::Object(upload),
-            None => {
-                let marker = state.uploads.get(name).and_then(|versions| versions.last());
-                Head::Gone { marker: marker.map(|version| version.id.clone()) }
+        self.request("look at", name, false, |state| {
+            let newest = state.uploads.get(name).and_then(|versions| versions.last());
+            match state.current(name) {
+                Some(upload) => Head::Object(upload),
+                None => Head::Gone { marker: newest.map(|version| version.id.clone()) },
             }
         })
         .await
