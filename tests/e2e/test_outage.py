@@ -80,8 +80,6 @@ def test_sign_cannot_write_for_a_while(make_folder):
 def damage(metadata: Path, serial: int) -> list[Path]:
     """Makes the next documents links to themselves: whatever is done with these fails."""
     damaged = [metadata / f"{number}.targets.json" for number in range(serial + 1, serial + 100)]
-    # It tried less and less often: what can't work must not keep the machine busy.
-    assert folder.log.read_text().count("sign failed and tries again") < 50
     for path in damaged:
         path.symlink_to(path.name)
     return damaged

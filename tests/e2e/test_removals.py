@@ -1,6 +1,7 @@
 """A removal counts when it is meant: an emptied or unmounted folder removes nothing."""
 
 import shutil
+import time
 
 import pytest
 
@@ -60,6 +61,16 @@ def test_most_of_many_are_held(folder: FolderForm):
     published = sum(found is not None for found in device.find(expected).values())
     assert published >= 25
     throughout("published", lambda: sum(f is not None for f in device.find(expected).values()) == published, 2)
+
+
+@pytest.mark.parametrize("milliseconds", [0, 5, 20, 60, 150, 240])
+def test_what_goes_right_after_a_start_is_removed(folder: FolderForm, milliseconds: int):
+    expected = fill(folder, 3)
+    folder.kill()
+    folder.start()
+    time.sleep(milliseconds / 1000)
+    folder.remove("1.bin")
+    folder.wait_published({**expected, "1.bin": None}, seconds=15)
 
 
 def test_an_unmounted_folder_removes_nothing(folder: FolderForm):
