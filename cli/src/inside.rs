@@ -16,15 +16,13 @@ use crate::edge;
 /// The most keys that are listed at once.
 const PAGE: usize = 1000;
 
-/// The uploads and the ledger.
-#[derive(Clone)]
+/// The repository and the ledger, and the uploads where they are asked for.
 pub struct Inside {
     /// The repository and the ledger.
     pub store: Arc<dyn Store>,
-    /// What build systems dropped.
-    pub uploads: Arc<dyn Uploads>,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    connection: Connection,
 }
 
 impl Inside {
@@ -40,20 +38,29 @@ impl Inside {
     }
 
     fn of(connection: &Connection, forbidden_is_missing: bool) -> anyhow::Result<Self> {
-        match connection {
-            Connection::Folder(endpoints) => {
-                let clock = Arc::new(tufline_folder::SystemClock);
-                let data = DataFolder::open(endpoints.data()?)?;
-                let uploads = Arc::new(FolderUploads::open(&data, &endpoints.uploads, clock.clone())?);
-                Ok(Self { store: Arc::new(FolderStore::new(&data)), uploads, clock })
-            }
+        let (store, clock): (Arc<dyn Store>, Arc<dyn Clock>) = match connection {
+            Connection::Folder(endpoints) => (
+                Arc::new(FolderStore::new(&DataFolder::open(endpoints.data()?)?)),
+                Arc::new(tufline_folder::SystemClock),
+            ),
             Connection::Aws(aws) => {
                 let store = aws.resources.store(&aws.clients)?;
                 let store = if forbidden_is_missing { store.forbidden_is_missing() } else { store };
-                let uploads = Arc::new(aws.resources.uploads(&aws.clients)?);
-                Ok(Self { store: Arc::new(store), uploads, clock: Arc::new(tufline_aws::SystemClock) })
+                (Arc::new(store), Arc::new(tufline_aws::SystemClock))
             }
-        }
+        };
+        Ok(Self { store, clock, connection: connection.clone() })
+    }
+
+    /// What build systems dropped. Fails while the uploads folder is not mounted; all else can be looked at then.
+    pub fn uploads(&self) -> anyhow::Result<Arc<dyn Uploads>> {
+        Ok(match &self.connection {
+            Connection::Folder(endpoints) => {
+                let data = DataFolder::open(endpoints.data()?)?;
+                Arc::new(FolderUploads::open(&data, &endpoints.uploads, self.clock.clone())?)
+            }
+            Connection::Aws(aws) => Arc::new(aws.resources.uploads(&aws.clients)?),
+        })
     }
 
     /// All keys of a folder of the ledger.

@@ -70,7 +70,10 @@ fn main() -> ExitCode {
     match result {
         Ok(outcome) => outcome.into(),
         Err(error) => {
-            eprintln!("tufline: {}", outcome::one_line(&error));
+            let error = outcome::one_line(&error);
+            // What an uploader may not do an operator may.
+            let hint = if error.contains("AccessDenied") { "; --admin FILE names an operator's keys" } else { "" };
+            eprintln!("tufline: {error}{hint}");
             ExitCode::FAILURE
         }
     }

@@ -26,9 +26,11 @@ impl Local {
     }
 
     fn launch(folder: &Path) -> Child {
+        let endpoints = folder.join("data/endpoints.json");
+        // One that was killed left it behind, and names a port that is closed.
+        let _ = std::fs::remove_file(&endpoints);
         let mut command = local(folder, "127.0.0.1:0");
         let mut process = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        let endpoints = folder.join("data/endpoints.json");
         until("ready", || {
             assert!(process.try_wait().unwrap().is_none(), "tufline local ended");
             endpoints.exists()
@@ -259,6 +261,26 @@ fn many_removals_are_held_until_they_are_accepted() {
         assert_eq!(waited.status.code(), Some(0), "{waited:?}");
     }
     assert_eq!(held(), 0);
+}
+
+#[test]
+fn an_unmounted_uploads_folder_removes_nothing_and_shows_its_status() {
+    let local = Local::start();
+    local.drop_file("a", b"1");
+    assert_eq!(local.tufline(&["wait", "a"]).status.code(), Some(0));
+    std::fs::rename(local.data("uploads"), local.data("away")).unwrap();
+    std::thread::sleep(Duration::from_secs(2));
+    let status = json(&local.tufline(&["status", "--json"]));
+    assert_eq!(status["targets"], 1);
+    let waited = local.tufline(&["wait", "a", "--gone", "--timeout", "1"]);
+    assert_eq!(waited.status.code(), Some(1));
+    assert!(text(&waited.stderr).contains("not mounted"), "{waited:?}");
+
+    std::fs::rename(local.data("away"), local.data("uploads")).unwrap();
+    local.drop_file("b", b"2");
+    for name in ["a", "b"] {
+        assert_eq!(local.tufline(&["wait", name, "--timeout", "20"]).status.code(), Some(0), "{name}");
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ import json
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import boto3
@@ -127,20 +127,28 @@ class CloudForm(Form):
         group = {"MessageGroupId": "all", "MessageDeduplicationId": uuid.uuid4().hex} if name in ("sign", "publish") else {}
         self.sqs.send_message(QueueUrl=self.queue(name), MessageBody=body, **group)
 
+    def visibility(self, seconds: int) -> contextlib.AbstractContextManager:
+        """Messages whose function died come again after so many seconds, instead of minutes, within the block."""
+        return self._queues_with("VisibilityTimeout", lambda _: str(seconds))
+
+    def tries(self, count: int) -> contextlib.AbstractContextManager:
+        """Messages become dead letters after so many tries, within the block."""
+        return self._queues_with("RedrivePolicy", lambda policy: json.dumps({**json.loads(policy), "maxReceiveCount": count}))
+
     @contextlib.contextmanager
-    def visibility(self, seconds: int) -> Iterator[None]:
-        """Messages whose handling failed come again after so many seconds, instead of minutes, within the block."""
+    def _queues_with(self, attribute: str, change: Callable[[str], str]) -> Iterator[None]:
         urls = [self.queue(name) for name in ("uploads", "changes", "sign", "publish")]
-        name = "VisibilityTimeout"
         before = {}
         for url in urls:
-            before[url] = self.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=[name])["Attributes"][name]
-            self.sqs.set_queue_attributes(QueueUrl=url, Attributes={name: str(seconds)})
+            answer = self.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=[attribute])
+            before[url] = answer["Attributes"][attribute]
         try:
+            for url in urls:
+                self.sqs.set_queue_attributes(QueueUrl=url, Attributes={attribute: change(before[url])})
             yield
         finally:
             for url in urls:
-                self.sqs.set_queue_attributes(QueueUrl=url, Attributes={name: before[url]})
+                self.sqs.set_queue_attributes(QueueUrl=url, Attributes={attribute: before[url]})
 
     # Functions
 

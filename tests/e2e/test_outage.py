@@ -33,24 +33,23 @@ def test_sign_may_not_use_its_keys_for_a_while(cloud: CloudForm):
     cloud.put(before, b"before")
     device = cloud.device()
     cloud.wait_published({before: sha256(b"before")}, device=device)
-    with cloud.visibility(3):
-        with cloud.denied("sign", "kms:Sign"):
-            started = time.time()
-            newest = cloud.generation()
-            for name, data in waiting.items():
-                cloud.put(name, data)
-            until("rebuilt", lambda: waiting.keys() <= names_in(cloud.manifests(newest)), 60)
-            until("refused the keys", lambda: "AccessDenied" in cloud.log("sign", started), 60, 0.2)
-            version, expires = timestamp_of(device)
-            # The schedule runs refresh every minute; here the timestamp is due at once.
-            with cloud.configured("refresh", LONG_TIMESTAMP):
-                cloud.invoke("refresh")
-            renewed, later = timestamp_of(device)
-            assert renewed > version and later > expires
-            assert device.find([before, *waiting]) == {before: sha256(b"before"), **dict.fromkeys(waiting)}
-        # Nothing is done here: its message comes again, or refresh nudges it within two minutes.
-        cloud.wait_published({name: sha256(data) for name, data in waiting.items()}, seconds=180, device=device)
-        until("empty", lambda: not any(cloud.dead_letters().values()), 120, 0.5)
+    with cloud.denied("sign", "kms:Sign"):
+        started = time.time()
+        newest = cloud.generation()
+        for name, data in waiting.items():
+            cloud.put(name, data)
+        until("rebuilt", lambda: waiting.keys() <= names_in(cloud.manifests(newest)), 60)
+        until("refused the keys", lambda: "AccessDenied" in cloud.log("sign", started), 60, 0.2)
+        version, expires = timestamp_of(device)
+        # The schedule runs refresh every minute; here the timestamp is due at once.
+        with cloud.configured("refresh", LONG_TIMESTAMP):
+            cloud.invoke("refresh")
+        renewed, later = timestamp_of(device)
+        assert renewed > version and later > expires
+        assert device.find([before, *waiting]) == {before: sha256(b"before"), **dict.fromkeys(waiting)}
+    # Nothing is done here: its message comes again, or refresh nudges it within two minutes.
+    cloud.wait_published({name: sha256(data) for name, data in waiting.items()}, seconds=180, device=device)
+    until("empty", lambda: not any(cloud.dead_letters().values()), 120, 0.5)
 
 
 def test_sign_cannot_write_for_a_while(make_folder):

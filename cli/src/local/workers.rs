@@ -32,8 +32,12 @@ const HASH_BATCH: usize = 64;
 /// The most messages that rebuild folds into one generation.
 const REBUILD_BATCH: usize = 10_000;
 
-/// How long rebuild waits for more changes once it has one: a burst makes few generations, and a single upload hardly waits.
+/// How long rebuild waits for more changes once it has one: a single upload hardly notices.
 const REBUILD_WINDOW: Duration = Duration::from_millis(10);
+
+/// How long it waits at most while the generation before is still being signed and published, so that a burst makes few
+/// generations: two in the pipeline would only slow each other down.
+const LONGEST_WINDOW: Duration = Duration::from_millis(200);
 
 /// How long a worker waits for a message before it asks again.
 const LONG: Duration = Duration::from_mins(1);
@@ -97,6 +101,7 @@ impl Worker {
         workers.spawn(self.clone().publish());
         workers.spawn(self.clone().refresh());
         workers.spawn(self.clone().pass_on(hints));
+        workers.spawn(self.clone().reconcile());
         workers
     }
 
@@ -112,7 +117,7 @@ impl Worker {
 
     async fn rebuild(mut self) {
         while let Some(mut deliveries) = self.next(Queue::Changes, 1).await {
-            tokio::time::sleep(REBUILD_WINDOW).await;
+            self.gather().await;
             deliveries.extend(self.queues.receive(Queue::Changes, REBUILD_BATCH - 1, Duration::ZERO).await);
             let messages: Vec<Vec<Change>> = deliveries.iter().map(|delivery| changes(delivery.message())).collect();
             let begin = Instant::now();
@@ -126,6 +131,26 @@ impl Worker {
                 Err(error) => again("rebuild", deliveries, &error),
             }
         }
+    }
+
+    /// Lets more changes arrive.
+    async fn gather(&self) {
+        let begin = Instant::now();
+        loop {
+            tokio::time::sleep(REBUILD_WINDOW).await;
+            if begin.elapsed() >= LONGEST_WINDOW || !self.is_publishing().await {
+                return;
+            }
+        }
+    }
+
+    async fn is_publishing(&self) -> bool {
+        for queue in [Queue::Sign, Queue::Publish] {
+            if self.queues.waiting(queue).await.is_ok_and(|waiting| waiting.messages > 0) {
+                return true;
+            }
+        }
+        false
     }
 
     async fn sign(mut self) {
@@ -158,26 +183,42 @@ impl Worker {
         }
     }
 
-    /// Refresh every few seconds, and reconcile: at the start, and whenever somebody asks for it.
+    /// Refresh every few seconds, and reconcile whenever somebody asks for it.
     async fn refresh(mut self) {
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut start, mut trouble) = (true, Trouble::default());
+        let mut trouble = Trouble::default();
         for tick in 0_u32.. {
             tokio::select! {
                 _ = self.stop.wait_for(|stop| *stop) => return,
                 _ = ticks.tick() => {}
             }
-            if start || request::is_there(&self.data) {
-                // While the uploads folder is not mounted it fails, and is tried again.
-                let reconciled = reconcile(&self.ports).await;
-                start &= reconciled.is_err();
-                let answered = reconciled.map_err(Into::into).and_then(|hints| request::answer(&self.data, hints));
+            if request::is_there(&self.data) {
+                let reconciled = reconcile(&self.ports).await.map_err(Into::into);
+                let answered = reconciled.and_then(|hints| request::answer(&self.data, hints));
                 trouble.note("reconcile", answered.err());
             }
             if tick % REFRESH_TICKS == 0 {
                 trouble.note("refresh", refresh(&self.ports).await.err().map(Into::into));
             }
+        }
+    }
+
+    /// Reconciles once, after the watcher has begun: whatever goes from then on is told by it. While the uploads folder is
+    /// not mounted that fails, and is tried again.
+    async fn reconcile(mut self) {
+        let mut trouble = Trouble::default();
+        let ports = self.ports.clone();
+        let reconciling = async {
+            while let Err(error) = reconcile(&ports).await {
+                trouble.note("reconcile", Some(error.into()));
+                tokio::time::sleep(TICK).await;
+            }
+            trouble.note("reconcile", None);
+        };
+        tokio::select! {
+            _ = self.stop.wait_for(|stop| *stop) => {}
+            () = reconciling => {}
         }
     }
 

@@ -42,7 +42,7 @@ pub struct Status {
     /// Newer generations.
     pub waiting: Newer,
     /// On AWS: what waits in each queue.
-    pub queues: Option<BTreeMap<&'static str, Depth>>,
+    pub queues: Option<BTreeMap<Queue, Depth>>,
     /// Refused uploads.
     pub rejected: Rejected,
     /// Generations that the gate refused, newer than the published one.
@@ -167,11 +167,11 @@ async fn newer(inside: &Inside, published: u64) -> anyhow::Result<Newer> {
     Ok(newer)
 }
 
-async fn depths(queues: &dyn Queues) -> anyhow::Result<BTreeMap<&'static str, Depth>> {
+async fn depths(queues: &dyn Queues) -> anyhow::Result<BTreeMap<Queue, Depth>> {
     let mut depths = BTreeMap::new();
     for queue in Queue::ALL {
         let waiting = queues.waiting(queue).await?;
-        depths.insert(queue.name(), Depth { messages: waiting.messages, dead_letters: waiting.dead_letters });
+        depths.insert(queue, Depth { messages: waiting.messages, dead_letters: waiting.dead_letters });
     }
     Ok(depths)
 }
@@ -216,8 +216,9 @@ pub async fn held(inside: &Inside, manifest: &Manifest) -> anyhow::Result<BTreeS
     }
     let published = inside.names(manifest).await?;
     let still: Vec<&String> = names.intersection(&published).take(HELD_READ).collect();
+    let uploads = &inside.uploads()?;
     let looks = still.into_iter().map(|name| async move {
-        let head = inside.uploads.head(name).await?;
+        let head = uploads.head(name).await?;
         anyhow::Ok(matches!(head, Head::Gone { .. }).then(|| name.clone()))
     });
     let gone: Vec<Option<String>> = stream::iter(looks).buffer_unordered(AT_ONCE).try_collect().await?;

@@ -60,10 +60,10 @@ fn text(status: &Status) -> std::result::Result<String, std::fmt::Error> {
     }
     let waiting = &status.waiting;
     writeln!(text, "waiting     {} to be signed, {} to be published", waiting.unsigned, waiting.signed)?;
-    for (name, depth) in status.queues.iter().flatten() {
+    for (queue, depth) in status.queues.iter().flatten() {
         let (messages, letters) =
             (show::count(depth.messages, "message"), show::count(depth.dead_letters, "dead letter"));
-        writeln!(text, "queue       {name:<8} {messages}, {letters}")?;
+        writeln!(text, "queue       {:<8} {messages}, {letters}", queue.name())?;
     }
     writeln!(text, "rejected    {}", show::count(status.rejected.count as u64, "upload"))?;
     for rejected in &status.rejected.last {
@@ -83,7 +83,7 @@ fn text(status: &Status) -> std::result::Result<String, std::fmt::Error> {
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
-    use tufline_store::RejectedUpload;
+    use tufline_store::{Queue, RejectedUpload};
     use tufline_tuf::{RefusalCode, RoleName, Time, time};
 
     use super::collect::{Depth, Newer, RefusedNewer, Rejected, Role};
@@ -109,7 +109,7 @@ mod tests {
                 Role { name: RoleName::targets(), version: 3, expires: now },
             ],
             waiting: Newer { unsigned: 1, signed: 0 },
-            queues: Some(BTreeMap::from([("uploads", Depth { messages: 2, dead_letters: 0 })])),
+            queues: Some(BTreeMap::from([(Queue::Uploads, Depth { messages: 2, dead_letters: 0 })])),
             rejected: Rejected { count: 1, last: vec![rejected] },
             refused_generations: vec![RefusedNewer { generation: 8, reason: "why".into() }],
             held_removals: BTreeSet::from(["a".into(), "b".into()]),

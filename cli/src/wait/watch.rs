@@ -1,12 +1,13 @@
 //! Waiting for several names at once: one look at the repository serves all of them.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 use tough::{HttpTransport, Repository};
 use tufline_functions::ledger::{self, Hashed};
-use tufline_store::{Head, Key, RejectedUpload, Upload, UploadKey, VersionId};
+use tufline_store::{Head, Key, RejectedUpload, Upload, UploadKey, Uploads, VersionId};
 use tufline_tuf::{Hasher, Sha256, TargetName};
 
 use super::decide::{Current, Ending, Goal, Seen, decide, why_not};
@@ -55,6 +56,7 @@ pub async fn wait_for(connection: &Connection, awaited: &[Awaited], timeout: Dur
 
 struct Watch {
     inside: Inside,
+    uploads: Arc<dyn Uploads>,
     /// Whether an upload may be read to learn its digest: on AWS an uploader may not read what hash found.
     reads: bool,
     device: Device<HttpTransport>,
@@ -66,8 +68,10 @@ struct Watch {
 
 impl Watch {
     fn new(connection: &Connection) -> anyhow::Result<Self> {
+        let inside = Inside::for_uploader(connection)?;
         Ok(Self {
-            inside: Inside::for_uploader(connection)?,
+            uploads: inside.uploads()?,
+            inside,
             reads: matches!(connection, Connection::Aws(_)),
             device: Device::new(connection.public()?, device::http())?,
             repository: None,
@@ -103,7 +107,7 @@ impl Watch {
     }
 
     async fn current(&mut self, name: &str) -> anyhow::Result<Current> {
-        let Head::Object(upload) = self.inside.uploads.head(name).await? else { return Ok(Current::Nothing) };
+        let Head::Object(upload) = self.uploads.head(name).await? else { return Ok(Current::Nothing) };
         let refusal = match &upload.version {
             Some(version) => self.refusal(name, version).await?,
             None => None,
@@ -137,7 +141,7 @@ impl Watch {
         let (mut digest, mut offset) = (Hasher::new(), 0);
         while offset < upload.length {
             let length = READ_AT_ONCE.min(upload.length - offset);
-            let bytes = self.inside.uploads.read(upload, offset, length).await?;
+            let bytes = self.uploads.read(upload, offset, length).await?;
             anyhow::ensure!(!bytes.is_empty(), "{} ends before its length", upload.name);
             digest.update(&bytes);
             offset += bytes.len() as u64;

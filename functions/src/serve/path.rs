@@ -42,9 +42,9 @@ impl Resource {
     /// With consistent snapshots a target's path has its digest in front (TUF specification 6.2): of the last segment for
     /// python-tuf, tuf-js and go-tuf, of the whole path for tough.
     fn target(path: &str) -> Option<Self> {
-        let (folder, file) = path.rsplit_once('/').unwrap_or(("", path));
+        let (folder, file) = path.rsplit_once('/').map_or((None, path), |(folder, file)| (Some(folder), file));
         let of_file = digest(file).and_then(|(sha256, file)| {
-            let name = if folder.is_empty() { file.to_owned() } else { format!("{folder}/{file}") };
+            let name = folder.map_or_else(|| file.to_owned(), |folder| format!("{folder}/{file}"));
             is_name(&name).then_some(sha256)
         });
         let of_path = digest(path).and_then(|(sha256, name)| is_name(name).then_some(sha256));

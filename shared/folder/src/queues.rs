@@ -23,7 +23,8 @@ const LAST_RETRY: Duration = Duration::from_secs(30);
 /// [`Queues`] within this process. Clones are the same queues.
 ///
 /// A message of several hints is taken apart: each hint is delivered, and fails, for itself. Hints about the same name
-/// and version that wait are one, and so are the wake-up calls to sign and to publish.
+/// and version that wait are one, and so are the wake-up calls to sign and to publish; a new call does not cut short the
+/// pause of one that failed.
 #[derive(Debug, Clone, Default)]
 pub struct LocalQueues(Arc<[OneQueue; 4]>);
 
@@ -184,8 +185,13 @@ impl State {
     /// Adds `entry`, or merges it into the one that waits for the same.
     fn put(&mut self, entry: Entry, due: Instant) {
         let identity = identity(&entry.message);
+        let is_call = identity == Some(Identity::WakeUp);
         let waiting = identity.as_ref().and_then(|identity| self.known.get(identity).copied());
         let (entry, due) = match waiting.and_then(|at| Some((at.0, self.waiting.remove(&at)?))) {
+            // A call that failed is not hurried by another: sign and publish call each other while one can't go on.
+            Some((at, other)) if is_call && (other.failures > 0 || entry.failures > 0) => {
+                (Entry { failures: other.failures.max(entry.failures), ..entry }, due.max(at))
+            }
             // Whichever is due first, and as fresh as the fresher: a new hint about a name that keeps failing is looked
             // at at once.
             Some((at, other)) => (other.merge(entry), due.min(at)),
@@ -371,6 +377,25 @@ mod tests {
         tokio::time::sleep(Duration::from_millis(10)).await;
         first.into_iter().for_each(Delivery::done);
         assert_eq!(second.await.unwrap(), 1, "what came meanwhile is not lost");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_does_not_hurry_one_that_failed() {
+        let queues = LocalQueues::new();
+        queues.send(&Message::Sign, Duration::ZERO).await.unwrap();
+        let mut waits = Vec::new();
+        for failures in 0..4 {
+            let before = Instant::now();
+            let delivery = queues.receive(Queue::Sign, 1, LONG).await.pop().unwrap();
+            assert_eq!(delivery.failures(), failures);
+            waits.push(before.elapsed().as_millis());
+            // One calls while it is in hand, another once it has failed.
+            queues.send(&Message::Sign, Duration::ZERO).await.unwrap();
+            delivery.return_later();
+            queues.send(&Message::Sign, Duration::ZERO).await.unwrap();
+        }
+        assert!(waits.iter().zip([0, 200, 400, 800]).all(|(wait, expected)| wait.abs_diff(expected) <= 1), "{waits:?}");
+        assert_eq!(queues.waiting(Queue::Sign).await.unwrap().messages, 1);
     }
 
     #[tokio::test(start_paused = true)]

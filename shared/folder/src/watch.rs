@@ -41,6 +41,9 @@ const RESCAN: Duration = Duration::from_secs(3);
 /// Looking through the whole folder takes at most one part in so many of the time.
 const RESCAN_SHARE: u32 = 50;
 
+/// The stamp of a name that lay there at the start and was not told yet.
+const NOT_TOLD: u64 = u64::MAX;
+
 /// The most hints that are told at once.
 const HINTS_AT_ONCE: usize = 1000;
 
@@ -60,18 +63,24 @@ impl Watcher {
     /// Begins to watch `uploads`; the receiver gives the hints, without versions since a file has no others to ask for.
     ///
     /// Every file that is there already is told too, once it has been quiet: so this is the half of reconciling that is
-    /// about files. A file that goes is told as removed if it was told before. While the folder is not mounted nothing is
-    /// told.
+    /// about files. A file that goes is told as removed if it was told before, or lay there when this was called: an earlier
+    /// process may have published it. So whoever compares the folder with what is published after this call, and listens,
+    /// misses no removal. While the folder is not mounted nothing is told.
     ///
-    /// Must be called within a tokio runtime.
+    /// Must be called within a tokio runtime. Blocks while it looks through the folder.
     #[must_use]
     pub fn start(uploads: &FolderUploads) -> (Self, mpsc::Receiver<Vec<Hint>>) {
         let (sender, receiver) = mpsc::channel(4);
+        // While it is not mounted nothing is known to lie there.
+        let there = uploads
+            .folder()
+            .and_then(|root| stamps(root, "").map_err(|error| failed("look through", uploads.path(), &error)));
+        let there = there.unwrap_or_default().into_iter().map(|(name, _)| (name, NOT_TOLD));
         let state = State {
             uploads: uploads.clone(),
             notices: Arc::default(),
             watch: None,
-            known: BTreeMap::new(),
+            known: there.collect(),
             unquiet: HashMap::new(),
             folders: HashMap::new(),
             rescan: None,
@@ -141,7 +150,7 @@ struct State {
     notices: Arc<Notices>,
     /// The operating system's watch, and the identity of the folder that it is on.
     watch: Option<(RecommendedWatcher, String)>,
-    /// What was told, with its stamp then.
+    /// What was told, with its stamp then, and what lay there at the start.
     known: BTreeMap<String, u64>,
     unquiet: HashMap<String, Unquiet>,
     /// Folders to look through again, and when. By name, ending in `/`.

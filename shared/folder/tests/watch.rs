@@ -105,6 +105,26 @@ async fn a_file_that_is_being_written_counts_when_it_is_quiet() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_lay_there_at_the_start_is_told_when_it_goes() {
+    for pause in [0, 20, 200] {
+        let folder = tempfile::tempdir().unwrap();
+        let data = DataFolder::lock(folder.path().join("data")).unwrap();
+        let uploads = FolderUploads::open(&data, folder.path().join("uploads"), Arc::new(SystemClock)).unwrap();
+        std::fs::create_dir(uploads.path().join("d")).unwrap();
+        for name in ["stays", "goes", "d/goes"] {
+            std::fs::write(uploads.path().join(name), "before").unwrap();
+        }
+        let (watcher, hints) = Watcher::start(&uploads);
+        tokio::time::sleep(Duration::from_millis(pause)).await;
+        std::fs::remove_file(uploads.path().join("goes")).unwrap();
+        std::fs::remove_dir_all(uploads.path().join("d")).unwrap();
+        let mut lying = Watched { folder, uploads, _watcher: watcher, hints };
+        assert_eq!(lying.collect(3).await, set(["stays", "-goes", "-d/goes"]));
+        lying.nothing(Duration::from_millis(500)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_goes_is_told_once_and_only_if_it_was_told_before() {
     let mut watched = Watched::start(&["a", "b"]).await;
     std::fs::write(watched.path().join("short"), "x").unwrap();
