@@ -28,13 +28,13 @@ pub async fn hash(ports: &Ports, hints: &[Hint]) -> Vec<Option<StageError>> {
     }
     let looks = by_name.into_iter().map(|(name, indices)| async move {
         let about: Vec<&Hint> = indices.iter().filter_map(|index| hints.get(*index)).collect();
-        (look(ports, name, &about).await, indices)
+        (name, look(ports, name, &about).await, indices)
     });
     let looked = at_once(looks).await;
 
     let mut failures: Vec<Option<StageError>> = hints.iter().map(|_| None).collect();
     let (mut changes, mut events, mut done) = (Vec::new(), Vec::new(), Vec::new());
-    for (look, indices) in looked {
+    for (name, look, indices) in looked {
         match look {
             Ok(found) => {
                 changes.extend(found.change);
@@ -42,7 +42,7 @@ pub async fn hash(ports: &Ports, hints: &[Hint]) -> Vec<Option<StageError>> {
                 done.extend(indices);
             }
             Err(error) => {
-                tracing::warn!(%error, "hint failed");
+                tracing::debug!(name, %error, "hint failed");
                 fail(&mut failures, &indices, &error);
             }
         }

@@ -181,7 +181,10 @@ impl<'a> Incoming<'a> {
         // The same change twice in a batch is one change.
         let mut met = BTreeSet::new();
         edits.retain(|edit| met.insert(edit.name.clone()));
-        edits.retain(|edit| !reverted.contains(&edit.name));
+        // A revert wins over what came with it; the upload that loses is looked at again.
+        let (lost, edits): (Vec<TargetEdit>, _) = edits.into_iter().partition(|edit| reverted.contains(&edit.name));
+        let lost = lost.into_iter().filter(|edit| matches!(edit.edit, Edit::Set(_)));
+        self.unanswered = lost.filter_map(|edit| Some((edit.name, VersionId(edit.version?)))).collect();
         (self.reverted, self.superseded, self.unhashed) = (reverted, superseded, unhashed);
         (edits, renew)
     }
@@ -252,7 +255,6 @@ async fn reverts(
     published: &Published,
     base: &Manifest,
 ) -> Result<Vec<TargetEdit>> {
-    batch.unanswered.clear();
     if batch.reverted.is_empty() {
         return Ok(Vec::new());
     }

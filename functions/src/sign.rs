@@ -29,9 +29,10 @@ pub async fn sign(ports: &Ports) -> Result<()> {
     if published.is_some() && !waiting.is_empty() {
         signed.extend(versions(&ledger::manifest(&*ports.store, published_generation).await?));
     }
-    // Fences need no signature, but publish tells what they answer.
-    let any = !waiting.is_empty();
-    let mut failure = None;
+    // Publish has work if the newest generation is signed, or any was just now, or if all are fences: these need no
+    // signature, but publish tells what they answer. A call for nothing would be answered by one from publish, without end.
+    let mut ready = !waiting.is_empty();
+    let (mut failure, mut any_new) = (None, false);
     for generation in waiting {
         let manifest = ledger::manifest(&*ports.store, generation).await?;
         if manifest.is_fence() {
@@ -40,6 +41,7 @@ pub async fn sign(ports: &Ports) -> Result<()> {
         if ports.store.exists(&Key::snapshot(generation)).await? {
             // A snapshot is only made once every role that it lists is there.
             signed.extend(versions(&manifest));
+            ready = true;
             continue;
         }
         for role in &manifest.changed {
@@ -56,9 +58,13 @@ pub async fn sign(ports: &Ports) -> Result<()> {
             let keys = RoleKeys::in_root(&root, &RoleName::snapshot())?;
             create(ports, snapshot, &keys, OnlineRole::Snapshot).await?;
             tracing::info!(generation, "generation signed");
+            ready = true;
+            any_new = true;
+        } else {
+            ready = false;
         }
     }
-    if any {
+    if ready || any_new {
         ports.queues.send(&Message::Publish, Duration::ZERO).await?;
     }
     failure.map_or(Ok(()), Err)

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tufline_tuf::{Time, time};
 
 use super::Memory;
 use crate::message::{Letter, Message, Queue};
@@ -16,6 +17,8 @@ pub struct QueuedMessage {
     pub body: String,
     /// How often it was handed out.
     pub receives: u32,
+    /// From when on it may be seen. Who drives the stages may hand it out earlier: a delay is no promise.
+    pub due: Time,
     id: u64,
 }
 
@@ -24,13 +27,21 @@ impl Memory {
     pub fn send_raw(&self, queue: Queue, body: &str) {
         let mut state = self.state();
         let id = state.next();
-        state.queues.entry(queue).or_default().push_back(QueuedMessage { body: body.to_owned(), receives: 0, id });
+        let due = state.now;
+        state.queues.entry(queue).or_default().push_back(QueuedMessage { body: body.to_owned(), receives: 0, due, id });
     }
 
     /// How many messages a queue holds.
     #[must_use]
     pub fn queued(&self, queue: Queue) -> usize {
         self.state().queues.get(&queue).map_or(0, VecDeque::len)
+    }
+
+    /// Where in a queue the first message is that may be seen now.
+    #[must_use]
+    pub fn first_due(&self, queue: Queue) -> Option<usize> {
+        let state = self.state();
+        state.queues.get(&queue)?.iter().position(|message| message.due <= state.now)
     }
 
     /// Takes the message at `index` out of a queue, to be handled.
@@ -64,12 +75,14 @@ impl Memory {
 
 #[async_trait]
 impl Queues for Memory {
-    async fn send(&self, message: &Message, _delay: Duration) -> Result<()> {
+    async fn send(&self, message: &Message, delay: Duration) -> Result<()> {
         let queue = message.queue();
+        let delay = if queue.is_fifo() { 0 } else { delay.as_secs() };
         let body = message.to_body().map_err(|error| StoreError::new("send to", queue.name(), error))?;
         self.request("send to", queue.name(), true, |state| {
             let id = state.next();
-            let message = QueuedMessage { body: body.clone(), receives: 0, id };
+            let due = time::after(state.now, delay);
+            let message = QueuedMessage { body: body.clone(), receives: 0, due, id };
             state.queues.entry(queue).or_default().push_back(message);
         })
         .await
@@ -86,7 +99,7 @@ impl Queues for Memory {
     async fn redrive(&self, queue: Queue, letter: &Letter) -> Result<()> {
         self.request("send to", queue.name(), true, |state| {
             let id = state.next();
-            let message = QueuedMessage { body: letter.body.clone(), receives: 0, id };
+            let message = QueuedMessage { body: letter.body.clone(), receives: 0, due: state.now, id };
             state.queues.entry(queue).or_default().push_back(message);
         })
         .await?;

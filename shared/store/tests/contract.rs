@@ -1,0 +1,114 @@
+//! The suite of the ports' promises over the ports in memory.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::executor::block_on;
+use serde_json::Value;
+use tufline_store::contract::{self, EventsReader, QueuesReader, Uploader};
+use tufline_store::memory::{Calm, Memory, MemoryKeys};
+use tufline_store::{Blobs, Events, Message, Queue, Queues, Uploads};
+
+struct World {
+    memory: Memory,
+    sent: Mutex<Vec<Value>>,
+}
+
+fn world() -> World {
+    let keys = Arc::new(MemoryKeys::generate().unwrap());
+    let memory = Memory::new("2026-01-01T00:00:00Z".parse().unwrap(), keys, Box::new(Calm));
+    World { memory, sent: Mutex::default() }
+}
+
+#[test]
+fn store() {
+    let world = world();
+    block_on(contract::store(&world.memory, &world.memory));
+}
+
+#[test]
+fn signer() {
+    block_on(contract::signer(&world().memory));
+}
+
+#[async_trait]
+impl Uploader for World {
+    fn uploads(&self) -> &dyn Uploads {
+        &self.memory
+    }
+
+    fn blobs(&self) -> &dyn Blobs {
+        &self.memory
+    }
+
+    async fn put(&self, name: &str, bytes: &[u8], custom: Option<&str>) {
+        self.memory.put_upload(name, bytes.to_vec().into(), custom, false);
+    }
+
+    async fn remove(&self, name: &str) {
+        self.memory.remove_upload(name);
+    }
+
+    fn keeps_versions(&self) -> bool {
+        true
+    }
+}
+
+#[test]
+fn uploads_and_blobs() {
+    for computes_checksums in [true, false] {
+        let world = world();
+        world.memory.compute_checksums(computes_checksums);
+        block_on(contract::uploads(&world));
+    }
+}
+
+#[async_trait]
+impl QueuesReader for World {
+    fn queues(&self) -> &dyn Queues {
+        &self.memory
+    }
+
+    /// Waiting passes the world's time, not ours.
+    async fn receive(&self, queue: Queue, wait: Duration) -> Vec<Message> {
+        if self.memory.first_due(queue).is_none() {
+            self.memory.pass(wait.as_secs());
+        }
+        let due = std::iter::from_fn(|| self.memory.take(queue, self.memory.first_due(queue)?));
+        due.map(|message| Message::from_body(&message.body).unwrap()).collect()
+    }
+
+    async fn bury(&self, queue: Queue, body: &str) -> bool {
+        self.memory.send_raw(queue, body);
+        let message = self.memory.take(queue, 0).unwrap();
+        self.memory.put_back(queue, message, 1);
+        true
+    }
+}
+
+#[test]
+fn queues() {
+    block_on(contract::queues(&world()));
+}
+
+#[async_trait]
+impl EventsReader for World {
+    fn events(&self) -> &dyn Events {
+        &self.memory
+    }
+
+    async fn sent(&self) -> Vec<Value> {
+        let events = self.memory.take_events();
+        let mut sent = self.sent.lock().unwrap();
+        sent.extend(events.iter().map(|event| serde_json::to_value(event).unwrap()));
+        sent.clone()
+    }
+}
+
+#[test]
+fn events() {
+    block_on(contract::events(&world()));
+}
