@@ -11,6 +11,7 @@ use tufline_aws::{Access, AccessKey, Clients, Resources};
 use tufline_store::Queue;
 use url::Url;
 
+use crate::access::DeviceAccess;
 use crate::edge;
 
 /// Where `tufline local` leaves its endpoints file unless told otherwise.
@@ -23,6 +24,10 @@ pub struct ConnectionArguments {
     /// .tufline/endpoints.json, or the AWS environment where `TUFLINE_UPLOADS_BUCKET` is set]
     #[arg(long, env = "TUFLINE_ENDPOINTS", value_name = "FILE")]
     pub endpoints: Option<PathBuf>,
+    /// The name of a deployment, in the account and region of the AWS environment: its resources are found through the
+    /// parameter /tufline/NAME
+    #[arg(long, env = "TUFLINE_STACK", value_name = "NAME", conflicts_with = "endpoints")]
+    pub stack: Option<String>,
     /// A JSON file with `access_key_id`, `secret_access_key` and perhaps `session_token`, in place of the endpoints
     /// file's
     #[arg(long, value_name = "FILE")]
@@ -61,15 +66,19 @@ pub struct AwsConnection {
     pub resources: Resources,
     /// For devices; `None` where neither file nor environment says.
     pub public: Option<PublicEndpoints>,
+    /// How devices are let in, as `TUFLINE_ACCESS` says it.
+    pub access: Option<String>,
+    /// The functions' configuration, in JSON, where it is known.
+    pub config: Option<String>,
 }
 
 /// A repository.
 #[derive(Debug, Clone)]
 pub enum Connection {
     /// Of `tufline local`.
-    Folder(FolderEndpoints),
+    Folder(Box<FolderEndpoints>),
     /// On AWS.
-    Aws(AwsConnection),
+    Aws(Box<AwsConnection>),
 }
 
 /// `endpoints.json` of the form on AWS. The keys are an uploader's.
@@ -106,10 +115,12 @@ impl From<KeyFile> for AccessKey {
 impl ConnectionArguments {
     /// Connects. On AWS nothing is sent yet: wrong credentials show at the first request.
     pub async fn connect(&self) -> anyhow::Result<Connection> {
-        let in_environment = self.endpoints.is_none() && edge::variable("TUFLINE_UPLOADS_BUCKET").is_some();
-        if in_environment {
-            let resources = Resources::from_variables(edge::variable);
-            return self.connect_to_aws(Access::default(), resources, public_in_environment()?).await;
+        if let Some(stack) = &self.stack {
+            return self.connect_to_stack(stack).await;
+        }
+        if self.endpoints.is_none() && edge::variable("TUFLINE_UPLOADS_BUCKET").is_some() {
+            let clients = self.clients(Access::default()).await?;
+            return aws_in(edge::variable, clients);
         }
         let file = self.endpoints.clone().unwrap_or_else(|| DEFAULT_FILE.into());
         let text = std::fs::read_to_string(&file).with_context(|| {
@@ -122,22 +133,31 @@ impl ConnectionArguments {
             Form::Folder(_) if self.admin.is_some() => {
                 bail!("{} is of a repository in a folder, which needs no --admin", file.display())
             }
-            Form::Folder(endpoints) => Ok(Connection::Folder(*endpoints)),
+            Form::Folder(endpoints) => Ok(Connection::Folder(endpoints)),
             Form::Aws(endpoints) => {
                 let resources = resources(&endpoints);
                 let AwsEndpoints { aws, region, key, public, .. } = *endpoints;
-                let access = Access { region, endpoint: aws, key: key.map(AccessKey::from) };
-                self.connect_to_aws(access, resources, public).await
+                let access = Access { region, endpoint: aws, key: key.map(AccessKey::from), ..Access::default() };
+                let clients = self.clients(access).await?;
+                let (access, config) = (edge::variable("TUFLINE_ACCESS"), edge::variable("TUFLINE_CONFIG"));
+                Ok(Connection::Aws(Box::new(AwsConnection { clients, resources, public, access, config })))
             }
         }
     }
 
-    async fn connect_to_aws(
-        &self,
-        mut access: Access,
-        resources: Resources,
-        public: Option<PublicEndpoints>,
-    ) -> anyhow::Result<Connection> {
+    /// The deployment's variables, as its functions get them, are in one parameter. What the environment says wins.
+    async fn connect_to_stack(&self, stack: &str) -> anyhow::Result<Connection> {
+        let clients = self.clients(Access::default()).await?;
+        let name = format!("/tufline/{stack}");
+        let text = clients.parameter(&name).await?;
+        let text = text
+            .with_context(|| format!("no parameter {name} here: is '{stack}' deployed in this account and region?"))?;
+        let variables: BTreeMap<String, String> = serde_json::from_str(&text)
+            .with_context(|| format!("the parameter {name} is not what a deployment writes"))?;
+        aws_in(|name| edge::variable(name).or_else(|| variables.get(name).cloned()), clients)
+    }
+
+    async fn clients(&self, mut access: Access) -> anyhow::Result<Clients> {
         if let Some(file) = &self.admin {
             let text = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
             let key: KeyFile = serde_json::from_slice(&text).with_context(|| {
@@ -145,9 +165,19 @@ impl ConnectionArguments {
             })?;
             access.key = Some(key.into());
         }
-        let clients = Clients::new(access).await?;
-        Ok(Connection::Aws(AwsConnection { clients, resources, public }))
+        Ok(Clients::new(access).await?)
     }
+}
+
+/// The repository on AWS that `variable` tells of.
+fn aws_in(variable: impl Fn(&str) -> Option<String>, clients: Clients) -> anyhow::Result<Connection> {
+    Ok(Connection::Aws(Box::new(AwsConnection {
+        resources: Resources::from_variables(&variable),
+        public: public_in(&variable)?,
+        access: variable("TUFLINE_ACCESS"),
+        config: variable("TUFLINE_CONFIG"),
+        clients,
+    })))
 }
 
 impl FolderEndpoints {
@@ -158,6 +188,14 @@ impl FolderEndpoints {
 }
 
 impl Connection {
+    /// How devices are let in.
+    pub fn device_access(&self) -> anyhow::Result<DeviceAccess> {
+        match self {
+            Self::Folder(_) => Ok(DeviceAccess::Open),
+            Self::Aws(aws) => DeviceAccess::of(aws.access.as_deref(), &aws.clients),
+        }
+    }
+
     /// What devices need.
     pub fn public(&self) -> anyhow::Result<&PublicEndpoints> {
         match self {
@@ -211,13 +249,13 @@ fn resources(endpoints: &AwsEndpoints) -> Resources {
     }
 }
 
-fn public_in_environment() -> anyhow::Result<Option<PublicEndpoints>> {
+fn public_in(variable: impl Fn(&str) -> Option<String>) -> anyhow::Result<Option<PublicEndpoints>> {
     let url = |name: &str| {
-        let url = edge::variable(name).map(|url| url.parse::<Url>().with_context(|| format!("{name} is not a URL")));
+        let url = variable(name).map(|url| url.parse::<Url>().with_context(|| format!("{name} is not a URL")));
         url.transpose()
     };
     let (metadata, targets) = (url("TUFLINE_METADATA_URL")?, url("TUFLINE_TARGETS_URL")?);
-    let root = edge::variable("TUFLINE_TRUSTED_ROOT");
+    let root = variable("TUFLINE_TRUSTED_ROOT");
     Ok(metadata.zip(targets).zip(root).map(|((metadata_url, targets_url), root)| PublicEndpoints {
         metadata_url,
         targets_url,

@@ -1,11 +1,8 @@
 //! A device: a TUF client (`tough`) that knows nothing but the trusted root and two URLs.
 
-use std::time::Duration;
-
 use anyhow::Context;
-use rustls::crypto::aws_lc_rs;
 use tempfile::TempDir;
-use tough::{HttpTransport, HttpTransportBuilder, IntoVec, Repository, RepositoryLoader, Transport};
+use tough::{IntoVec, Repository, RepositoryLoader, Transport};
 use tufline_tuf::{Sha256, TargetName};
 
 use crate::connection::PublicEndpoints;
@@ -25,15 +22,6 @@ pub struct SeenTarget {
     pub sha256: Sha256,
     /// In bytes.
     pub length: u64,
-}
-
-/// How a device fetches over HTTP: with tough's own defaults it takes 180 ms for each file.
-pub fn http() -> HttpTransport {
-    HttpTransportBuilder::new()
-        .crypto_provider(aws_lc_rs::default_provider())
-        .tries(3)
-        .initial_backoff(Duration::from_millis(20))
-        .build()
 }
 
 impl<T: Transport + Clone + 'static> Device<T> {

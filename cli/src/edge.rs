@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::io::IsTerminal;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -12,6 +12,12 @@ use tracing_subscriber::EnvFilter;
 #[expect(clippy::disallowed_methods, reason = "this is the edge where the environment is read")]
 pub fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// The time, for signatures.
+#[expect(clippy::disallowed_methods, reason = "this is the edge where the clock is read")]
+pub fn now() -> SystemTime {
+    SystemTime::now()
 }
 
 /// Begins the log, on standard error: what `RUST_LOG` says, or `default`.

@@ -11,7 +11,6 @@ use tufline_store::{Clock, Folder, Key, Signer, Store, Uploads};
 use tufline_tuf::{Config, Manifest};
 
 use crate::connection::{AwsConnection, Connection};
-use crate::edge;
 
 /// The most keys that are listed at once.
 const PAGE: usize = 1000;
@@ -97,7 +96,7 @@ impl Inside {
 pub fn ports(aws: &AwsConnection, signer: Arc<dyn Signer>) -> anyhow::Result<Ports> {
     let AwsConnection { clients, resources, .. } = aws;
     // As the functions get it.
-    let config = edge::variable("TUFLINE_CONFIG").map(|config| serde_json::from_str(&config)).transpose();
+    let config = aws.config.as_deref().map(serde_json::from_str).transpose();
     let config: Config = config.context("TUFLINE_CONFIG is not a configuration in JSON")?.unwrap_or_default();
     Ok(Ports {
         store: Arc::new(resources.store(clients)?),

@@ -6,6 +6,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod accept_removals;
+mod access;
 mod connection;
 mod demo;
 mod device;

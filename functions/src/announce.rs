@@ -9,6 +9,7 @@ use tufline_store::{Event, Key, PublishedTarget, Stored, VersionId, Written};
 use tufline_tuf::{Manifest, Outcome, TargetName};
 
 use crate::ledger::{self, Announced, RECORD_FORMAT};
+use crate::measure;
 use crate::ports::{Ports, Result, at_once};
 
 /// Up to which generation events were sent.
@@ -39,6 +40,12 @@ pub async fn announce(ports: &Ports) -> Result<()> {
     let events = events(published.generation, &manifests);
     if !events.is_empty() {
         ports.events.send(&events).await?;
+    }
+    measure::published(&manifests, ports.clock.now());
+    for manifest in &manifests {
+        for (upload, name) in manifest.uploads() {
+            tracing::info!(upload, %name, generation = manifest.generation, "upload published");
+        }
     }
     // A crash here sends the events twice.
     let next = Announced { format: RECORD_FORMAT, generation: newest };

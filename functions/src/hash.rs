@@ -12,6 +12,7 @@ use tufline_tuf::{Hasher, Refusal, Sha256, TargetName};
 
 use crate::current::{Accepted, Current, RefusedUpload, current, judge};
 use crate::ledger::{self, Hashed, RECORD_FORMAT};
+use crate::measure;
 use crate::ports::{Ports, Result, StageError, at_once};
 
 /// How much of an upload is read at once where it must be read. Bounds the memory of a function.
@@ -101,6 +102,7 @@ async fn look(ports: &Ports, raw: &str, hints: &[&Hint]) -> Result<Found> {
         Current::Object(accepted) => {
             current_version = Some(accepted.version.clone());
             store_blob(ports, &accepted).await?;
+            tracing::info!(upload = %accepted.version, %name, "upload hashed");
             found.change = Some(Change::Set { name, version: accepted.version });
         }
         Current::Gone { marker } if removed => found.change = Some(Change::Remove { name, marker }),
@@ -129,7 +131,8 @@ async fn reject(ports: &Ports, refused: &RefusedUpload) -> Result<()> {
     }
     let Refusal { code, reason } = refusal.clone();
     let place = ports.uploads.place(&upload.name);
-    tracing::warn!(name = upload.name, %version, ?code, reason, "upload rejected");
+    tracing::warn!(upload = %version, name = upload.name, ?code, reason, "upload rejected");
+    measure::rejected();
     let rejected = RejectedUpload { place, name: upload.name.clone(), version: upload.version.clone(), code, reason };
     ports.events.send(&[Event::UploadRejected(rejected.clone())]).await?;
     // A crash here sends the event twice. Losing the creation means that another instance told it too.

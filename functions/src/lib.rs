@@ -10,6 +10,7 @@ pub mod handler;
 pub mod hash;
 pub mod init;
 pub mod ledger;
+pub mod measure;
 pub mod message;
 mod ports;
 pub mod publish;

@@ -11,6 +11,7 @@ use tufline_tuf::gate::{Fault, Refused};
 
 use crate::announce::announce;
 use crate::ledger::{self, RECORD_FORMAT, RefusedGeneration};
+use crate::measure;
 use crate::ports::{Ports, Result, StageError};
 use crate::roots;
 use crate::show::{Verdict, check, published_manifest, show};
@@ -61,6 +62,7 @@ pub async fn publish(ports: &Ports) -> Result<Shown> {
         // A crash up to here changed nothing that devices see.
         match show(ports, &roots, published.as_ref(), &checked).await? {
             Written::Done => {
+                measure::generation_shown();
                 // A crash here: the next run of publish, or refresh, finds it published and sends the events.
                 announce(ports).await?;
                 return Ok(Shown::Now(checked.generation()));
@@ -127,6 +129,7 @@ async fn record_refusal(ports: &Ports, refused: &Refused) -> Result<()> {
     if written == Written::Lost {
         return Ok(());
     }
+    measure::gate_refusal();
     let reason = refused.reason.clone();
     ports.events.send(&[Event::GenerationRefused { generation, reason }]).await?;
     let changes = match &refused.fault {

@@ -14,6 +14,7 @@ use tufline_tuf::{Content, Draft, Manifest, Outcome, RoleName, Sha256, TargetNam
 
 use crate::current::{Accepted, Current, current};
 use crate::ledger::{self, Hashed, HeldRemovals, Published, RECORD_FORMAT, RemovalsAccepted};
+use crate::measure;
 use crate::ports::{Ports, Result, StageError, at_once};
 
 /// After so many lost races the batch goes back to its queue.
@@ -55,6 +56,10 @@ pub async fn rebuild(ports: &Ports, messages: &[Vec<Change>]) -> Result<Rebuilt>
         let manifest = ledger::record(Key::Manifest(generation), &next.manifest)?;
         if ledger::create_same(&*ports.store, &manifest).await? == Written::Done {
             tracing::info!(generation, changes = next.manifest.changes.len(), "generation created");
+            measure::batch(next.manifest.changes.len());
+            for (upload, name) in next.manifest.uploads() {
+                tracing::info!(upload, %name, generation, "upload in generation");
+            }
             // A crash here: the messages come again and make a fence; refresh nudges sign.
             finish(ports, &batch, &published, &next.manifest).await?;
             return Ok(Rebuilt { generation: Some(generation), failed: batch.failed });
@@ -162,7 +167,7 @@ impl<'a> Incoming<'a> {
                         && (found == marker || found.is_none())
                     {
                         let version = marker.as_ref().map(|marker| marker.0.clone());
-                        edits.push(TargetEdit { name: name.clone(), version, edit: Edit::Remove });
+                        edits.push(TargetEdit { name: name.clone(), version, uploaded: None, edit: Edit::Remove });
                     }
                 }
                 Change::Revert { names } => reverted.extend(names.iter().cloned()),
@@ -199,7 +204,8 @@ fn name_of(change: &Change) -> Option<&TargetName> {
 
 fn set(name: &TargetName, accepted: &Accepted, sha256: Sha256) -> TargetEdit {
     let content = Content { sha256, length: accepted.upload.length, custom: accepted.custom.clone() };
-    TargetEdit { name: name.clone(), version: Some(accepted.version.0.clone()), edit: Edit::Set(content) }
+    let version = Some(accepted.version.0.clone());
+    TargetEdit { name: name.clone(), version, uploaded: accepted.upload.uploaded, edit: Edit::Set(content) }
 }
 
 /// HEADs `name`; for an object also finds its digest: hash's receipt, or the full-object SHA-256 that HEAD returned.
@@ -270,7 +276,7 @@ async fn reverts(
     let revert = |name: &TargetName| {
         let document = documents.get(&generation::role_of(&manifest, name)).map(Draft::document);
         let content = document.and_then(|document| generation::content_of(document, name));
-        TargetEdit { name: name.clone(), version: None, edit: Edit::Revert(content) }
+        TargetEdit { name: name.clone(), version: None, uploaded: None, edit: Edit::Revert(content) }
     };
     Ok(batch.reverted.iter().map(revert).collect())
 }

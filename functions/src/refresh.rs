@@ -8,6 +8,7 @@ use tufline_tuf::{Manifest, RoleKeys, RoleName, Time, time, verify};
 
 use crate::announce::{announce, announced};
 use crate::ledger::{self, Published};
+use crate::measure;
 use crate::ports::{Ports, Result, StageError};
 use crate::roots;
 use crate::show::{Verdict, check, published_manifest, show};
@@ -37,6 +38,7 @@ pub async fn refresh(ports: &Ports) -> Result<()> {
     outcome = outcome.and(renew_roles(ports).await);
     outcome = outcome.and(nudge(ports).await);
     outcome = outcome.and(announce(ports).await);
+    outcome = outcome.and(measure_expiries(ports).await);
     for queue in Queue::ALL {
         outcome = outcome.and(redrive(ports, queue).await);
     }
@@ -110,6 +112,16 @@ async fn renew_roles(ports: &Ports) -> Result<()> {
     }
     for message in Message::changes(changes) {
         ports.queues.send(&message, Duration::ZERO).await?;
+    }
+    Ok(())
+}
+
+/// Measures how long what is published is valid.
+async fn measure_expiries(ports: &Ports) -> Result<()> {
+    let Some(published) = ledger::published(&*ports.store).await? else { return Ok(()) };
+    let roots = roots::trusted(&*ports.store).await?;
+    if let Some(manifest) = published_manifest(ports, Some(&published)).await? {
+        measure::expiries(&roots, &published, &manifest, ports.clock.now());
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 //! Independent of any HTTP server: a method, a path and fields go in, an [`Answer`] comes out. Only GET and HEAD, no
 //! listing; what is missing is 404, since that alone ends a client's walk over the roots (TUF specification 5.3.3).
 
+mod gzip;
 mod path;
 mod range;
 
@@ -14,7 +15,7 @@ use bytes::Bytes;
 use futures::stream::{self, Stream};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
-use tufline_store::{Blobs, Key, Store, StoreError};
+use tufline_store::{Blobs, Key, Links, Store, StoreError};
 use tufline_tuf::{RoleName, Sha256};
 
 pub use path::{Resource, decode};
@@ -41,8 +42,22 @@ pub struct Repository {
     pub store: Arc<dyn Store>,
     /// The targets' bytes.
     pub blobs: Arc<dyn Blobs>,
+    /// How to answer what is too large for one answer; `None` where any length can be sent.
+    pub detour: Option<Detour>,
     /// How long to wait before each further try of a failed read. One 503 on a metadata file is fatal for some clients.
     pub pauses: Vec<Duration>,
+}
+
+/// Large objects don't pass through a Lambda function, which answers 6 MB at most
+/// (<https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>): devices are sent to the bucket itself.
+#[derive(Clone)]
+pub struct Detour {
+    /// Makes the links.
+    pub links: Arc<dyn Links>,
+    /// Targets longer than this are redirected, in bytes.
+    pub inline_targets: u64,
+    /// Metadata longer than this is redirected, in bytes.
+    pub inline_metadata: u64,
 }
 
 /// An answer to a device.
@@ -101,19 +116,40 @@ impl Repository {
             return Ok(not_found(if is_root { FOR_SECONDS } else { NEVER }));
         };
         let age = if *key == Key::Timestamp { ASK_AGAIN } else { FOREVER };
-        let tag = format!("\"{}\"", Sha256::of(&stored.bytes));
-        if is_known(fields, &tag) {
-            return Ok(not_modified(age, &tag));
-        }
-        let mut answer = Answer::new(StatusCode::OK, age, "application/json", Body::Whole(stored.bytes));
-        answer.set(header::ETAG, &tag);
+        let packed = if gzip::is_accepted(fields) { gzip::pack(&stored.bytes) } else { None };
+        // Packed bytes are another representation, so they have a tag of their own (RFC 9110, section 8.8.3.3).
+        let digest = Sha256::of(&stored.bytes);
+        let tag = if packed.is_some() { format!("\"{digest}-gzip\"") } else { format!("\"{digest}\"") };
+        let mut answer = if is_known(fields, &tag) {
+            not_modified(age, &tag)
+        } else {
+            let is_packed = packed.is_some();
+            let bytes = packed.unwrap_or(stored.bytes);
+            if let Some(detour) = self.detour.as_ref().filter(|detour| bytes.len() as u64 > detour.inline_metadata) {
+                return self.redirect(detour, key).await;
+            }
+            let mut answer = Answer::new(StatusCode::OK, age, "application/json", Body::Whole(bytes));
+            answer.set(header::ETAG, &tag);
+            if is_packed {
+                answer.set(header::CONTENT_ENCODING, "gzip");
+            }
+            answer
+        };
+        answer.set(header::VARY, "Accept-Encoding");
         Ok(answer)
     }
 
     async fn target(&self, method: &Method, digests: &[Sha256], fields: &HeaderMap) -> Result<Answer, StoreError> {
         for sha256 in digests {
             if let Some(blob) = self.persist(|| self.blobs.head(sha256)).await? {
-                return Ok(self.blob(method, *sha256, blob.length, fields));
+                let answer = self.blob(method, *sha256, blob.length, fields);
+                return match &self.detour {
+                    // A link is for GET only: HEAD is answered here.
+                    Some(detour) if method == Method::GET && answer.body.length() > detour.inline_targets => {
+                        self.redirect(detour, &Key::Blob(*sha256)).await
+                    }
+                    _ => Ok(answer),
+                };
             }
         }
         Ok(not_found(NEVER))
@@ -144,6 +180,14 @@ impl Repository {
             answer.set(header::CONTENT_RANGE, &format!("bytes {}-{}/{length}", part.start, part.end - 1));
         }
         answer
+    }
+
+    /// Sends the device to the object itself. 307 keeps the method, and clients keep `Range` on the way.
+    async fn redirect(&self, detour: &Detour, key: &Key) -> Result<Answer, StoreError> {
+        let link = self.persist(|| detour.links.link(key)).await?;
+        let mut answer = plain(StatusCode::TEMPORARY_REDIRECT, NEVER, "");
+        answer.set(header::LOCATION, &link);
+        Ok(answer)
     }
 
     /// Reads until it succeeds, or has failed after the last pause.
@@ -183,6 +227,7 @@ impl BlobPart {
 }
 
 impl Body {
+    /// In bytes.
     fn length(&self) -> u64 {
         match self {
             Self::Whole(bytes) => bytes.len() as u64,

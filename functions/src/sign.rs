@@ -58,6 +58,9 @@ pub async fn sign(ports: &Ports) -> Result<()> {
             let keys = RoleKeys::in_root(&root, &RoleName::snapshot())?;
             create(ports, snapshot, &keys, OnlineRole::Snapshot).await?;
             tracing::info!(generation, "generation signed");
+            for (upload, name) in manifest.uploads() {
+                tracing::info!(upload, %name, generation, "upload signed");
+            }
             ready = true;
             any_new = true;
         } else {

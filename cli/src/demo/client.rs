@@ -12,6 +12,7 @@ use tufline_tuf::{TargetName, Time};
 
 use super::step;
 use super::timed::Timed;
+use crate::access;
 use crate::device::{self, Device};
 use crate::local::Running;
 use crate::show;
@@ -19,7 +20,7 @@ use crate::show;
 /// Updates a new device, downloads `name`, compares it with the file `own`, and shows what was verified on the way.
 pub async fn download(running: &Running, own: &Path, name: &TargetName) -> anyhow::Result<()> {
     println!("\nA device that knows nothing but root.json finds it, with tough as its client:\n");
-    let transport = Timed::new(device::http());
+    let transport = Timed::new(access::open());
     let device = Device::new(&running.endpoints.public, transport.clone())?;
     let repository = device.update().await?;
     let roles = transport.roles(Instant::now());

@@ -55,7 +55,7 @@ impl Server {
         blobs: Arc<dyn Blobs>,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> anyhow::Result<()> {
-        let repository = Repository { store, blobs, pauses: PAUSES.to_vec() };
+        let repository = Repository { store, blobs, detour: None, pauses: PAUSES.to_vec() };
         let router = Router::new().fallback(answer).with_state(repository);
         // Answers are small, and a device waits for each before it asks for the next.
         let listener = self.listener.tap_io(|stream| _ = stream.set_nodelay(true));

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
-use tough::{HttpTransport, Repository};
+use tough::Repository;
 use tufline_functions::ledger::{self, Hashed};
 use tufline_store::{Head, Key, RejectedUpload, Upload, UploadKey, Uploads, VersionId};
 use tufline_tuf::{Hasher, Sha256, TargetName};
 
 use super::decide::{Current, Ending, Goal, Seen, decide, why_not};
+use crate::access::DeviceTransport;
 use crate::connection::Connection;
 use crate::device::{self, Device};
 use crate::inside::Inside;
@@ -59,7 +60,7 @@ struct Watch {
     uploads: Arc<dyn Uploads>,
     /// Whether an upload may be read to learn its digest: on AWS an uploader may not read what hash found.
     reads: bool,
-    device: Device<HttpTransport>,
+    device: Device<DeviceTransport>,
     /// What the device verified last, and the timestamp that it saw before.
     repository: Option<(Repository, Vec<u8>)>,
     /// Digests of versions that had to be read.
@@ -73,7 +74,7 @@ impl Watch {
             uploads: inside.uploads()?,
             inside,
             reads: matches!(connection, Connection::Aws(_)),
-            device: Device::new(connection.public()?, device::http())?,
+            device: Device::new(connection.public()?, connection.device_access()?.transport()?)?,
             repository: None,
             read: BTreeMap::new(),
         })

@@ -28,7 +28,7 @@ fn world() -> World {
     let now = "2026-11-25T00:00:00Z".parse().unwrap();
     let memory = Arc::new(Memory::new(now, keys, Box::new(Fails(Arc::clone(&failures)))));
     let pauses = vec![Duration::from_millis(1); 2];
-    let repository = Repository { store: memory.clone(), blobs: memory.clone(), pauses };
+    let repository = Repository { store: memory.clone(), blobs: memory.clone(), detour: None, pauses };
     memory.tamper("metadata/timestamp.json", Some(Bytes::from_static(b"{\"t\":1}")));
     memory.tamper("metadata/1.root.json", Some(Bytes::from_static(b"{}")));
     World { memory, repository, failures }
@@ -39,7 +39,14 @@ impl World {
     async fn blob(&self, bytes: &[u8]) -> Sha256 {
         let version: VersionId = self.memory.put_upload("a", Bytes::copy_from_slice(bytes), None, true);
         let (length, sha256) = (bytes.len() as u64, Sha256::of(bytes));
-        let upload = Upload { name: "a".into(), version: Some(version), length, custom: None, sha256: Some(sha256) };
+        let upload = Upload {
+            name: "a".into(),
+            version: Some(version),
+            length,
+            custom: None,
+            sha256: Some(sha256),
+            uploaded: None,
+        };
         self.memory.keep(&upload, Source::Upload, &sha256).await.unwrap();
         sha256
     }
@@ -205,4 +212,61 @@ async fn a_blob_that_vanishes_on_the_way_is_never_cut_short_silently() {
     let answer = world.get(&format!("/targets/{sha256}.a"), &[]).await;
     world.memory.lose_blob(&sha256);
     assert!(bytes(answer).await.is_err());
+}
+
+/// Links that name what they lead to.
+struct NamedLinks;
+
+#[async_trait::async_trait]
+impl Links for NamedLinks {
+    async fn link(&self, key: &Key) -> Result<String, StoreError> {
+        Ok(format!("https://bucket/{key}?signed"))
+    }
+}
+
+#[tokio::test]
+async fn what_is_too_large_for_one_answer_is_redirected() {
+    let mut world = world();
+    let (small, large) = (world.blob(b"0123").await, world.blob(b"01234").await);
+    world.memory.tamper("metadata/2.targets.json", Some(Bytes::from_static(b"0123456789")));
+    let links = Arc::new(NamedLinks);
+    world.repository.detour = Some(Detour { links, inline_targets: 4, inline_metadata: 9 });
+    for (path, location) in [
+        (format!("/targets/{small}.a"), String::new()),
+        (format!("/targets/{large}.a"), format!("https://bucket/blobs/{large}?signed")),
+        ("/metadata/timestamp.json".into(), String::new()),
+        ("/metadata/2.targets.json".into(), "https://bucket/metadata/2.targets.json?signed".into()),
+    ] {
+        let answer = world.get(&path, &[]).await;
+        let status = if location.is_empty() { 200 } else { 307 };
+        assert_eq!((answer.status.as_u16(), field(&answer, "location")), (status, &*location), "{path}");
+        if status == 307 {
+            assert_eq!(field(&answer, "cache-control"), NEVER, "a link expires");
+        }
+    }
+    // A signed link is for one method only.
+    let head = world.ask(Method::HEAD, &format!("/targets/{large}.a"), &[]).await;
+    assert_eq!((head.status, field(&head, "content-length")), (StatusCode::OK, "5"));
+    let part = world.get(&format!("/targets/{large}.a"), &[("range", "bytes=1-2")]).await;
+    assert_eq!(bytes(part).await.unwrap().concat(), b"12", "what is asked for is small enough");
+}
+
+#[tokio::test]
+async fn metadata_is_packed_only_for_who_asks() {
+    let world = world();
+    let json = Bytes::from(b"{\"a\":1}".repeat(1000));
+    world.memory.tamper("metadata/2.snapshot.json", Some(json.clone()));
+    let path = "/metadata/2.snapshot.json";
+    let (plain, packed) = (world.get(path, &[]).await, world.get(path, &[("accept-encoding", "gzip")]).await);
+    assert_eq!((field(&plain, "content-encoding"), field(&packed, "content-encoding")), ("", "gzip"));
+    assert_eq!((field(&plain, "vary"), field(&packed, "vary")), ("Accept-Encoding", "Accept-Encoding"));
+    let tags = [field(&plain, "etag").to_owned(), field(&packed, "etag").to_owned()];
+    assert_ne!(tags[0], tags[1], "other bytes");
+    let length = field(&packed, "content-length").to_owned();
+    assert_eq!(length, bytes(packed).await.unwrap().concat().len().to_string());
+    assert_eq!(bytes(plain).await.unwrap().concat(), json);
+    for (tag, encoding, status) in [(&tags[1], "gzip", 304), (&tags[0], "", 304), (&tags[1], "", 200)] {
+        let answer = world.get(path, &[("if-none-match", tag), ("accept-encoding", encoding)]).await;
+        assert_eq!(answer.status.as_u16(), status, "{tag} {encoding}");
+    }
 }

@@ -10,12 +10,28 @@ use aws_sdk_s3::config::Credentials;
 /// AWS's endpoints and the emulator are near: one that takes a second to accept is not going to.
 const CONNECT: Duration = Duration::from_secs(1);
 
-/// Every request but a copy moves a few kilobytes, or some megabytes from S3, and is answered within milliseconds: after
-/// five seconds another try is likelier to succeed than more patience.
-const ATTEMPT: Duration = Duration::from_secs(5);
+/// How long an answer is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patience {
+    /// In one try.
+    attempt: Duration,
+    /// In all tries of a request together.
+    operation: Duration,
+}
 
-/// All tries of a request together. Sign and publish are killed after 30 s: they shall report the failure before that.
-const OPERATION: Duration = Duration::from_secs(20);
+impl Patience {
+    /// For a device that waits itself: at most nine seconds, so that serve still answers before it is stopped after ten.
+    pub const DEVICE: Self = Self { attempt: Duration::from_secs(2), operation: Duration::from_secs(9) };
+}
+
+/// Every request but a copy moves a few kilobytes, or some megabytes from S3, and is answered within milliseconds: after
+/// five seconds another try is likelier to succeed than more patience. Sign and publish are killed after 30 s: they shall
+/// report the failure before that.
+impl Default for Patience {
+    fn default() -> Self {
+        Self { attempt: Duration::from_secs(5), operation: Duration::from_secs(20) }
+    }
+}
 
 /// The first try and three more, with exponential back-off and jitter. S3 asks for that on 503 "Slow Down"
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/optimizing-performance-guidelines.html>). A repeated
@@ -36,6 +52,8 @@ pub struct Access {
     pub endpoint: Option<String>,
     /// Whose access key to use.
     pub key: Option<AccessKey>,
+    /// How long an answer is waited for.
+    pub patience: Patience,
 }
 
 /// An access key (<https://docs.aws.amazon.com/IAM/latest/UserGuide/id_credentials_access-keys.html>).
@@ -71,6 +89,8 @@ pub struct Clients {
     pub kms: aws_sdk_kms::Client,
     /// EventBridge.
     pub eventbridge: aws_sdk_eventbridge::Client,
+    /// What they were made of.
+    pub(crate) config: aws_config::SdkConfig,
 }
 
 impl Clients {
@@ -81,8 +101,8 @@ impl Clients {
             .timeout_config(
                 TimeoutConfig::builder()
                     .connect_timeout(CONNECT)
-                    .operation_attempt_timeout(ATTEMPT)
-                    .operation_timeout(OPERATION)
+                    .operation_attempt_timeout(access.patience.attempt)
+                    .operation_timeout(access.patience.operation)
                     .build(),
             );
         if let Some(region) = access.region {
@@ -104,6 +124,7 @@ impl Clients {
             sqs: aws_sdk_sqs::Client::new(&config),
             kms: aws_sdk_kms::Client::new(&config),
             eventbridge: aws_sdk_eventbridge::Client::new(&config),
+            config,
         })
     }
 }
@@ -125,7 +146,8 @@ mod tests {
         let key = AccessKey { id: "id".into(), secret: "hidden".into(), session_token: None };
         assert!(!format!("{key:?}").contains("hidden"));
         let (region, endpoint) = (Some("eu-central-1".into()), Some("http://127.0.0.1:1".into()));
-        let clients = Clients::new(Access { region, endpoint, key: Some(key) }).await.unwrap();
+        let access = Access { region, endpoint, key: Some(key), patience: Patience::DEVICE };
+        let clients = Clients::new(access).await.unwrap();
         let store = crate::S3Store::new(clients.s3, "repository".into(), "ledger".into());
         let failure = store.get(&Key::Announced).await.unwrap_err().to_string();
         assert!(failure.starts_with("read s3://ledger/announced.json: "), "{failure}");

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use tufline_store::{OnlineRole, Queue};
 
-use crate::{Clients, CopyLimits, EventBridgeEvents, KmsSigner, QueueUrls, S3Blobs, S3Store, S3Uploads, SqsQueues};
+use crate::{
+    Clients, CopyLimits, EventBridgeEvents, KmsSigner, QueueUrls, S3Blobs, S3Links, S3Store, S3Uploads, SqsQueues,
+};
 
 /// The names of a repository's resources. A port can be made when those are known that it needs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -76,6 +78,11 @@ impl Resources {
             self.repository_bucket()?,
             CopyLimits::default(),
         ))
+    }
+
+    /// Links to what devices may read.
+    pub fn links(&self, clients: &Clients) -> Result<S3Links, MissingResource> {
+        Ok(S3Links::new(clients.s3.clone(), self.repository_bucket()?))
     }
 
     /// The queues, all of them with their dead letters.

@@ -171,7 +171,7 @@ impl Store for S3Store {
     }
 }
 
-fn to_time(time: &DateTime) -> Option<Time> {
+pub(crate) fn to_time(time: &DateTime) -> Option<Time> {
     Time::new(time.secs(), i32::try_from(time.subsec_nanos()).ok()?).ok()
 }
 

@@ -14,6 +14,7 @@ use crate::checksum::whole_sha256;
 use crate::failure::{code, failed, status};
 use crate::history::{ListingOrder, mix};
 use crate::object_key::{LONGEST_KEY, from_listing};
+use crate::store::to_time;
 use crate::{mail_words, range};
 
 /// The user metadata `x-amz-meta-tuf-custom`.
@@ -112,6 +113,7 @@ impl S3Uploads {
                 .ok_or_else(|| StoreError::new("look at", self.place(name), "the answer has no Content-Length"))?,
             custom: head.metadata().and_then(|metadata| metadata.get(CUSTOM)).map(|custom| mail_words::decode(custom)),
             sha256: whole_sha256(head.checksum_sha256(), head.checksum_type()),
+            uploaded: head.last_modified().and_then(to_time),
         })
     }
 }
@@ -298,7 +300,14 @@ mod tests {
             [("x-amz-version-id", "null"), ("content-length", "5"), ("x-amz-meta-tuf-custom", "=?UTF-8?B?w6k=?=")];
         let canned = Canned::default().answer(200, &headers, "");
         let Head::Object(upload) = uploads(&canned).head("a").await.unwrap() else { panic!() };
-        let expected = Upload { name: "a".into(), version: None, length: 5, custom: Some("é".into()), sha256: None };
+        let expected = Upload {
+            name: "a".into(),
+            version: None,
+            length: 5,
+            custom: Some("é".into()),
+            sha256: None,
+            uploaded: None,
+        };
         assert_eq!(upload, expected);
         assert_eq!(canned.requests()[0].header("x-amz-checksum-mode"), Some("ENABLED"));
     }

@@ -48,6 +48,7 @@ impl Found {
             length: self.state.length(),
             custom: self.side.as_ref().map(|(bytes, _)| custom(bytes)),
             sha256: None,
+            uploaded: None,
         }
     }
 }

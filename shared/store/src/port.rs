@@ -91,6 +91,9 @@ pub struct Upload {
     /// The SHA-256 of the whole object, where the uploader sent it and S3 checked it (`ChecksumType=FULL_OBJECT`).
     /// Never a composite checksum.
     pub sha256: Option<Sha256>,
+    /// When it was uploaded, where the store says (S3: `Last-Modified`, for a multipart upload when that began). For
+    /// measuring only.
+    pub uploaded: Option<Time>,
 }
 
 /// What is current under a name.
@@ -164,6 +167,13 @@ pub trait Blobs: Send + Sync {
     async fn head(&self, sha256: &Sha256) -> Result<Option<Blob>>;
     /// The bytes of a blob from `offset`, at most `length` of them; `None` where it is missing.
     async fn read(&self, sha256: &Sha256, offset: u64, length: u64) -> Result<Option<Bytes>>;
+}
+
+/// Links to stored objects, for those who may not read the store themselves.
+#[async_trait]
+pub trait Links: Send + Sync {
+    /// A URL under which anybody may GET what is stored at `key`, for a short time (S3: a presigned URL).
+    async fn link(&self, key: &Key) -> Result<String>;
 }
 
 /// The queues between the stages. Delivery is at least once, in any order; a message is only a hint.

@@ -22,6 +22,8 @@ pub struct Config {
     /// After how many days the uploads bucket expires current objects; `None` where it doesn't. While set, a delete
     /// marker found by `reconcile` removes nothing, since the expiry may have made it.
     pub uploads_expire_days: Option<ExpireDays>,
+    /// Longer targets are redirected to the bucket by the serve function. The embedded form sends all by itself.
+    pub inline_targets: InlineTargets,
 }
 
 /// How long documents are valid from the moment they are made.
@@ -91,6 +93,48 @@ pub struct LargestTarget(pub u64);
 impl Default for LargestTarget {
     fn default() -> Self {
         Self(50_000_000_000_000)
+    }
+}
+
+/// The longest target that the serve function answers itself, in bytes. Default 256 KiB: such a one is there sooner than
+/// a device could follow a redirect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "u64", into = "u64")]
+pub struct InlineTargets(u64);
+
+impl InlineTargets {
+    /// A Lambda function answers 6 MB at most, and bytes grow by a third in Base64
+    /// (<https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>).
+    pub const MOST: u64 = 4 * 1024 * 1024;
+
+    /// In bytes.
+    #[must_use]
+    pub fn bytes(self) -> u64 {
+        self.0
+    }
+}
+
+impl Default for InlineTargets {
+    fn default() -> Self {
+        Self(256 * 1024)
+    }
+}
+
+impl TryFrom<u64> for InlineTargets {
+    type Error = BadConfig;
+
+    fn try_from(bytes: u64) -> Result<Self, BadConfig> {
+        if bytes > Self::MOST {
+            let most = Self::MOST;
+            return Err(BadConfig(format!("targets of {bytes} bytes can't be answered inline; use at most {most}")));
+        }
+        Ok(Self(bytes))
+    }
+}
+
+impl From<InlineTargets> for u64 {
+    fn from(targets: InlineTargets) -> Self {
+        targets.0
     }
 }
 
@@ -206,6 +250,7 @@ mod tests {
             r#"{"expiry":{"timestamp":"-1d"}}"#,
             r#"{"uploads_expire_days":14}"#,
             r#"{"hashing":"md5"}"#,
+            r#"{"inline_targets":4194305}"#,
             r#"{"unknown":1}"#,
         ] {
             assert!(serde_json::from_str::<Config>(text).is_err(), "{text}");

@@ -34,6 +34,8 @@ pub struct TargetEdit {
     pub name: TargetName,
     /// The version of the upload, or of its delete marker.
     pub version: Option<String>,
+    /// When it was uploaded, where that is known.
+    pub uploaded: Option<Time>,
     /// The change.
     pub edit: Edit,
 }
@@ -131,7 +133,7 @@ pub fn next(base: &Manifest, batch: &Batch<'_>) -> Result<Next, GenerationError>
     let mut edited: BTreeMap<RoleName, EditedRole> = BTreeMap::new();
     let mut changes = Vec::with_capacity(batch.edits.len());
     let (mut targets, mut removed) = (base.targets, 0);
-    for TargetEdit { name, version, edit } in batch.edits {
+    for TargetEdit { name, version, uploaded, edit } in batch.edits {
         let role = role_of(base, name);
         if !edited.contains_key(&role) {
             edited.insert(role.clone(), EditedRole::new(document_of(batch, &role)?));
@@ -142,7 +144,7 @@ pub fn next(base: &Manifest, batch: &Batch<'_>) -> Result<Next, GenerationError>
             Edit::Remove => (None, Outcome::Removed),
             Edit::Revert(published) => (published.as_ref(), Outcome::Reverted),
         };
-        let was_there = document.put(name, content);
+        let Put { was_there, changed } = document.put(name, content);
         match (was_there, content.is_some()) {
             (false, true) => targets += 1,
             (true, false) => {
@@ -151,7 +153,12 @@ pub fn next(base: &Manifest, batch: &Batch<'_>) -> Result<Next, GenerationError>
             }
             _ => {}
         }
-        changes.push(Applied { name: name.clone(), version: version.clone(), outcome });
+        changes.push(Applied {
+            name: name.clone(),
+            version: version.clone(),
+            uploaded: uploaded.filter(|_| changed),
+            outcome,
+        });
     }
     let removals = count_removals(base, batch, removed, targets)?;
     for role in batch.renew.iter().filter(|role| **role != RoleName::snapshot()) {
@@ -213,21 +220,31 @@ struct EditedRole {
     changed: bool,
 }
 
+/// What an edit met.
+#[derive(Default)]
+struct Put {
+    /// Whether the target was there before.
+    was_there: bool,
+    /// Whether it is another now.
+    changed: bool,
+}
+
 impl EditedRole {
     fn new(document: &Targets) -> Self {
         Self { targets: document.targets.clone(), changed: false }
     }
 
-    /// Gives `name` this content, or removes it. Answers whether the target was there before.
-    fn put(&mut self, name: &TargetName, content: Option<&Content>) -> bool {
+    /// Gives `name` this content, or removes it.
+    fn put(&mut self, name: &TargetName, content: Option<&Content>) -> Put {
         // Tufline's names are a subset of those that tough resolves to themselves.
-        let Ok(key) = tough::TargetName::new(name.as_str()) else { return false };
+        let Ok(key) = tough::TargetName::new(name.as_str()) else { return Put::default() };
         let before = match content.map(target) {
             Some(target) => self.targets.insert(key.clone(), target),
             None => self.targets.remove(&key),
         };
-        self.changed |= before.as_ref() != self.targets.get(&key);
-        before.is_some()
+        let changed = before.as_ref() != self.targets.get(&key);
+        self.changed |= changed;
+        Put { was_there: before.is_some(), changed }
     }
 
     fn into_targets(self) -> HashMap<tough::TargetName, Target> {

@@ -63,6 +63,9 @@ pub struct Applied {
     /// The upload (or delete marker) that this answers; `None` for a removal of which no version is left.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
+    /// When that was uploaded, where that is known and it changed the target: for measuring only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uploaded: Option<Time>,
     /// What the target is from this generation on.
     pub outcome: Outcome,
 }
@@ -110,5 +113,10 @@ impl Manifest {
     #[must_use]
     pub fn is_fence(&self) -> bool {
         self.changed.is_empty() && !self.renew_snapshot
+    }
+
+    /// The uploads that this generation answers: version and name. The version is what follows an upload through all logs.
+    pub fn uploads(&self) -> impl Iterator<Item = (&str, &TargetName)> {
+        self.changes.iter().filter_map(|change| Some((change.version.as_deref()?, &change.name)))
     }
 }

@@ -19,7 +19,12 @@ fn edit() -> impl Strategy<Value = TargetEdit> {
         1 => Just(Edit::Remove),
         1 => proptest::option::of("[xyz]").prop_map(|bytes| Edit::Revert(bytes.as_deref().map(content))),
     ];
-    ("[a-d](/[a-b])?", edit).prop_map(|(name, edit)| TargetEdit { name: name.parse().unwrap(), version: None, edit })
+    ("[a-d](/[a-b])?", edit).prop_map(|(name, edit)| TargetEdit {
+        name: name.parse().unwrap(),
+        version: None,
+        uploaded: None,
+        edit,
+    })
 }
 
 fn apply(model: &mut BTreeMap<TargetName, Content>, edit: &TargetEdit) {

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
+use metrics_cloudwatch_embedded::Collector;
 use tracing_subscriber::EnvFilter;
 use tufline_aws::{Access, Clients, Resources, SqsQueues, SystemClock};
-use tufline_functions::Ports;
+use tufline_functions::{Ports, measure};
 use tufline_store::Queue;
 use tufline_tuf::Config;
 
@@ -15,6 +16,8 @@ pub enum Stage {
     Queue(Queue),
     /// Refresh, woken by a schedule.
     Refresh,
+    /// Serve, woken by devices.
+    Serve,
 }
 
 /// What this function works with.
@@ -27,7 +30,7 @@ pub struct World {
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is where the environment is read")]
-fn variable(name: &str) -> Option<String> {
+pub fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
@@ -35,6 +38,20 @@ fn variable(name: &str) -> Option<String> {
 pub fn start_logs() {
     let filter = EnvFilter::try_new(variable("RUST_LOG").unwrap_or_else(|| "info".into())).unwrap_or_default();
     tracing_subscriber::fmt().json().flatten_event(true).with_env_filter(filter).with_ansi(false).init();
+}
+
+/// Begins to collect what the stages measure. It is flushed to the log after each invocation, in the embedded format that
+/// CloudWatch reads metrics from.
+pub fn start_metrics() -> Result<&'static Collector> {
+    let repository =
+        variable("TUFLINE_REPOSITORY").context("TUFLINE_REPOSITORY is not set: give it the repository's name")?;
+    let collector = metrics_cloudwatch_embedded::Builder::new()
+        .cloudwatch_namespace(measure::NAMESPACE)
+        .with_dimension("Repository", repository)
+        .init()
+        .map_err(|error| anyhow!(error))?;
+    measure::describe();
+    Ok(collector)
 }
 
 /// The stage that the handler's name names.
@@ -46,14 +63,21 @@ pub fn stage() -> Result<Stage> {
         "sign" => Stage::Queue(Queue::Sign),
         "publish" => Stage::Queue(Queue::Publish),
         "refresh" => Stage::Refresh,
-        other => bail!("no stage is called '{other}': the handler must be hash, rebuild, sign, publish or refresh"),
+        "serve" => Stage::Serve,
+        other => {
+            bail!("no stage is called '{other}': the handler must be hash, rebuild, sign, publish, refresh or serve")
+        }
     })
+}
+
+/// What the operator chose.
+pub fn config() -> Result<Config> {
+    let config = variable("TUFLINE_CONFIG").unwrap_or_else(|| "{}".into());
+    serde_json::from_str(&config).context("TUFLINE_CONFIG")
 }
 
 /// Builds the ports. Sends nothing: that keeps a cold start short.
 pub async fn world() -> Result<World> {
-    let config = variable("TUFLINE_CONFIG").unwrap_or_else(|| "{}".into());
-    let config: Config = serde_json::from_str(&config).context("TUFLINE_CONFIG")?;
     let resources = Resources::from_variables(variable);
     let clients = Clients::new(Access::default()).await?;
     let queues = Arc::new(resources.queues(&clients)?);
@@ -65,7 +89,7 @@ pub async fn world() -> Result<World> {
         signer: Arc::new(resources.signer(&clients)?),
         events: Arc::new(resources.events(&clients)?),
         clock: Arc::new(SystemClock),
-        config: Arc::new(config),
+        config: Arc::new(config()?),
     };
     Ok(World { ports, queues, prefix: resources.uploads_prefix.unwrap_or_default() })
 }

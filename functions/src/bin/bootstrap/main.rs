@@ -3,6 +3,7 @@
 
 #![allow(clippy::multiple_crate_versions)]
 
+mod devices;
 mod edge;
 
 use std::time::Duration;
@@ -19,17 +20,30 @@ use edge::{Stage, World};
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     edge::start_logs();
-    let stage = edge::stage()?;
-    let world = &edge::world().await?;
-    match stage {
+    match edge::stage()? {
         Stage::Queue(queue) => {
-            let batch = |event: LambdaEvent<SqsEvent>| batch(world, queue, event.payload);
+            let world = &edge::world().await?;
+            let metrics = edge::start_metrics()?;
+            let batch = |event: LambdaEvent<SqsEvent>| async move {
+                let response = batch(world, queue, event.payload).await;
+                metrics.flush(std::io::stdout())?;
+                response
+            };
             lambda_runtime::run(service_fn(batch)).await
         }
         Stage::Refresh => {
-            let ports = &world.ports;
-            let run = |_: LambdaEvent<serde_json::Value>| async move { refresh(ports).await.map_err(Error::from) };
+            let ports = &edge::world().await?.ports;
+            let metrics = edge::start_metrics()?;
+            let run = |_: LambdaEvent<serde_json::Value>| async move {
+                let outcome = refresh(ports).await;
+                metrics.flush(std::io::stdout())?;
+                outcome.map_err(Error::from)
+            };
             lambda_runtime::run(service_fn(run)).await
+        }
+        Stage::Serve => {
+            let repository = &devices::repository().await?;
+            lambda_runtime::run(service_fn(|event| devices::answer(repository, event))).await
         }
     }
 }

@@ -46,7 +46,7 @@ impl World {
             let location = BucketLocationConstraint::from(region.as_str());
             CreateBucketConfiguration::builder().location_constraint(location).build()
         });
-        let access = Access { region: Some(region), endpoint: Some(aws), key: Some(key) };
+        let access = Access { region: Some(region), endpoint: Some(aws), key: Some(key), ..Access::default() };
         let mut random = [0; 8];
         aws_lc_rs::rand::fill(&mut random).unwrap();
         let suffix = hex::encode(random);

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use tufline_tuf::Sha256;
+use tufline_tuf::{Sha256, Time};
 
 use super::{Memory, State};
 use crate::key::VersionId;
@@ -18,6 +18,7 @@ pub(super) struct StoredVersion {
 
 #[derive(Debug, Clone)]
 struct StoredUpload {
+    uploaded: Time,
     bytes: Bytes,
     custom: Option<String>,
     with_checksum: bool,
@@ -32,6 +33,7 @@ impl StoredVersion {
             length: object.bytes.len() as u64,
             custom: object.custom.clone(),
             sha256: object.with_checksum.then(|| Sha256::of(&object.bytes)),
+            uploaded: Some(object.uploaded),
         })
     }
 }
@@ -39,8 +41,9 @@ impl StoredVersion {
 impl Memory {
     /// A build system drops an artifact; answers its version.
     pub fn put_upload(&self, name: &str, bytes: Bytes, custom: Option<&str>, with_checksum: bool) -> VersionId {
-        let object = StoredUpload { bytes, custom: custom.map(str::to_owned), with_checksum };
-        self.state().add_version(name, Some(object))
+        let mut state = self.state();
+        let object = StoredUpload { uploaded: state.now, bytes, custom: custom.map(str::to_owned), with_checksum };
+        state.add_version(name, Some(object))
     }
 
     /// A build system removes an artifact: a delete marker; `None` where nothing is current.

@@ -63,11 +63,16 @@ pub fn content(bytes: &str) -> Content {
 }
 
 pub fn set(name: &str, bytes: &str) -> TargetEdit {
-    TargetEdit { name: name.parse().unwrap(), version: Some("v".into()), edit: Edit::Set(content(bytes)) }
+    TargetEdit {
+        name: name.parse().unwrap(),
+        version: Some("v".into()),
+        uploaded: None,
+        edit: Edit::Set(content(bytes)),
+    }
 }
 
 pub fn remove(name: &str) -> TargetEdit {
-    TargetEdit { name: name.parse().unwrap(), version: None, edit: Edit::Remove }
+    TargetEdit { name: name.parse().unwrap(), version: None, uploaded: None, edit: Edit::Remove }
 }
 
 pub type Documents = BTreeMap<RoleName, Draft<Targets>>;

@@ -1,0 +1,149 @@
+//! How a device proves to the API that it may read, where that isn't open to all.
+
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use futures::TryStreamExt;
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, LOCATION};
+use reqwest::redirect::Policy;
+use reqwest::{Client, Response, StatusCode};
+use rustls::crypto::aws_lc_rs;
+use tough::{
+    HttpTransport, HttpTransportBuilder, Transport, TransportError, TransportErrorKind, TransportStream, async_trait,
+};
+use tufline_aws::{Clients, DeviceSigner};
+use url::Url;
+
+use crate::edge;
+
+/// A request that failed is tried so often, with these pauses between.
+const PAUSES: [Duration; 2] = [Duration::from_millis(20), Duration::from_millis(200)];
+
+/// Whom the API lets in.
+#[derive(Debug, Clone)]
+pub enum DeviceAccess {
+    /// Everybody.
+    Open,
+    /// Who signs requests with an IAM identity.
+    Iam(DeviceSigner),
+    /// Who has a token.
+    Token(String),
+}
+
+impl DeviceAccess {
+    /// What `mode` asks for (`TUFLINE_ACCESS`; open where it isn't set), by the credentials of `clients` or the environment.
+    pub fn of(mode: Option<&str>, clients: &Clients) -> anyhow::Result<Self> {
+        match mode {
+            None | Some("open") => Ok(Self::Open),
+            Some("iam") => match clients.device_signer() {
+                Some(signer) => Ok(Self::Iam(signer)),
+                None => bail!("devices sign their requests here: give AWS credentials that may invoke the API"),
+            },
+            Some("jwt") => match edge::variable("TUFLINE_DEVICE_TOKEN") {
+                Some(token) => Ok(Self::Token(token)),
+                None => bail!("devices show a token here: give one in TUFLINE_DEVICE_TOKEN"),
+            },
+            Some("mtls") => bail!("devices show a certificate here, which this command can't"),
+            Some(other) => bail!("TUFLINE_ACCESS is '{other}': expected open, iam, jwt or mtls"),
+        }
+    }
+
+    /// How such a device fetches.
+    pub fn transport(&self) -> anyhow::Result<DeviceTransport> {
+        if let Self::Open = self {
+            return Ok(DeviceTransport::Open(Box::new(open())));
+        }
+        // reqwest takes the process's, where several are compiled in; it is set already where somebody else was first.
+        _ = aws_lc_rs::default_provider().install_default();
+        Ok(DeviceTransport::Authorized {
+            client: Client::builder().redirect(Policy::none()).build()?,
+            access: self.clone(),
+        })
+    }
+
+    /// The header fields that let a GET of `url` in.
+    async fn fields(&self, url: &Url) -> anyhow::Result<HeaderMap> {
+        Ok(match self {
+            Self::Open => HeaderMap::new(),
+            Self::Iam(signer) => {
+                let headers = signer.sign(url.as_str(), edge::now()).await?;
+                let field = |(name, value): (String, String)| {
+                    Ok::<_, anyhow::Error>((HeaderName::try_from(name)?, HeaderValue::try_from(value)?))
+                };
+                headers.into_iter().map(field).collect::<anyhow::Result<_>>()?
+            }
+            Self::Token(token) => {
+                let value = HeaderValue::try_from(format!("Bearer {token}"))
+                    .context("TUFLINE_DEVICE_TOKEN is not a token: it has characters that no HTTP field can have")?;
+                HeaderMap::from_iter([(AUTHORIZATION, value)])
+            }
+        })
+    }
+}
+
+/// How a device fetches where everybody may: with tough's own defaults it would take 180 ms for each file.
+pub fn open() -> HttpTransport {
+    HttpTransportBuilder::new()
+        .crypto_provider(aws_lc_rs::default_provider())
+        .tries(3)
+        .initial_backoff(Duration::from_millis(20))
+        .build()
+}
+
+/// Fetches for a TUF client.
+#[derive(Debug, Clone)]
+pub enum DeviceTransport {
+    /// As tough does by itself.
+    Open(Box<HttpTransport>),
+    /// With what lets the device in.
+    Authorized {
+        /// The HTTP client, which follows no redirects by itself.
+        client: Client,
+        /// What lets it in.
+        access: DeviceAccess,
+    },
+}
+
+#[async_trait]
+impl Transport for DeviceTransport {
+    async fn fetch(&self, url: Url) -> Result<TransportStream, TransportError> {
+        match self {
+            Self::Open(transport) => transport.fetch(url).await,
+            Self::Authorized { client, access } => {
+                for pause in PAUSES {
+                    match get(client, access, &url).await {
+                        Err(error) if error.kind() == TransportErrorKind::Other => tokio::time::sleep(pause).await,
+                        ended => return ended,
+                    }
+                }
+                get(client, access, &url).await
+            }
+        }
+    }
+}
+
+/// Where a redirect leads.
+fn link(answer: &Response, url: &Url) -> Option<Url> {
+    let location = answer.headers().get(LOCATION).filter(|_| answer.status().is_redirection())?;
+    url.join(location.to_str().ok()?).ok()
+}
+
+async fn get(client: &Client, access: &DeviceAccess, url: &Url) -> Result<TransportStream, TransportError> {
+    let failed = |error: anyhow::Error| {
+        let error: Box<dyn std::error::Error + Send + Sync> = error.into();
+        TransportError::new_with_cause(TransportErrorKind::Other, url, error)
+    };
+    let fields = access.fields(url).await.map_err(failed)?;
+    let mut answer = client.get(url.clone()).headers(fields).send().await.map_err(|error| failed(error.into()))?;
+    if let Some(link) = link(&answer, url) {
+        // The link is signed itself, and S3 refuses a request that is signed twice.
+        answer = client.get(link).send().await.map_err(|error| failed(error.into()))?;
+    }
+    if answer.status() == StatusCode::NOT_FOUND {
+        return Err(TransportError::new(TransportErrorKind::FileNotFound, url));
+    }
+    let answer = answer.error_for_status().map_err(|error| failed(error.into()))?;
+    let url = url.clone();
+    let bytes = answer.bytes_stream();
+    Ok(Box::pin(bytes.map_err(move |error| TransportError::new_with_cause(TransportErrorKind::Other, &url, error))))
+}

@@ -1,0 +1,63 @@
+//! Presigned URLs of what is in the repository bucket.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use aws_sdk_s3::Client;
+use aws_sdk_s3::presigning::PresigningConfig;
+use tufline_store::{Bucket, Key, Links, Result, StoreError};
+
+use crate::failure::failed;
+
+/// S3 looks at the time when a download begins, not while it lasts
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/using-presigned-url.html>): long enough for a device on a bad
+/// network to follow the link, with a clock that is some minutes off.
+const VALID: Duration = Duration::from_mins(15);
+
+/// [`Links`] on S3. They are made here, without a request, and work as far as the one who makes them may read.
+#[derive(Debug, Clone)]
+pub struct S3Links {
+    client: Client,
+    repository: String,
+}
+
+impl S3Links {
+    /// Links to objects in the bucket `repository`.
+    #[must_use]
+    pub fn new(client: Client, repository: String) -> Self {
+        Self { client, repository }
+    }
+}
+
+#[async_trait]
+impl Links for S3Links {
+    async fn link(&self, key: &Key) -> Result<String> {
+        let place = || format!("s3://{}/{key}", self.repository);
+        if key.bucket() != Bucket::Repository {
+            return Err(StoreError::new("link to", place(), "only the repository is for devices"));
+        }
+        let valid = PresigningConfig::expires_in(VALID).map_err(|error| StoreError::new("link to", place(), error))?;
+        let request = self.client.get_object().bucket(&self.repository).key(key.path());
+        let link = request.presigned(valid).await;
+        Ok(link.map_err(|error| failed("link to", place(), &error))?.uri().to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::canned::Canned;
+    use tufline_tuf::Sha256;
+
+    #[tokio::test]
+    async fn a_link_names_the_object_and_when_it_expires_and_needs_no_request() {
+        let canned = Canned::default();
+        let links = S3Links::new(canned.s3(), "repository".into());
+        let sha256 = Sha256::of(b"a");
+        let link = links.link(&Key::Blob(sha256)).await.unwrap();
+        assert!(link.contains(&format!("/blobs/{sha256}?")) && link.contains("repository"), "{link}");
+        assert!(link.contains("X-Amz-Expires=900") && link.contains("X-Amz-Signature="), "{link}");
+        assert!(links.link(&Key::Announced).await.is_err());
+        assert!(canned.requests().is_empty());
+    }
+}
