@@ -1,7 +1,11 @@
 /**
  * The CDK app: one stack with one repository.
  *
- *     npx cdk deploy [-c name=Tufline] [-c bundle=DIR] [-c architecture=arm64|x86_64]
+ *     npx cdk deploy -c access=open|iam|jwt [-c jwtIssuer=URL -c jwtAudience=A,B]
+ *         [-c name=Tufline] [-c bundle=DIR] [-c architecture=arm64|x86_64] [-c hashing=auto|stream]
+ *         [-c encryptionKey=ARN] [-c alarmTopic=ARN]
+ *
+ * All else that can be chosen is a prop of `TuflineRepository` (lib/props.ts), for an app of your own.
  */
 import { existsSync } from "node:fs";
 import { join, resolve } from "node:path";
@@ -9,6 +13,7 @@ import { join, resolve } from "node:path";
 import { App } from "aws-cdk-lib";
 import { Architecture } from "aws-cdk-lib/aws-lambda";
 
+import { Access } from "../lib/access.ts";
 import { TuflineStack } from "../lib/tufline-stack.ts";
 
 /** Says what is wrong in one line, and stops. */
@@ -19,23 +24,53 @@ function refuse(message: string): never {
 
 const app = new App();
 
-function context(name: string, otherwise: string): string {
+function given(name: string): string | undefined {
   const value: unknown = app.node.tryGetContext(name);
-  return value === undefined ? otherwise : String(value);
+  return value === undefined ? undefined : String(value);
 }
 
-function choice<T>(name: string, choices: Record<string, T>, otherwise: string): T {
-  const value = context(name, otherwise);
+function required(name: string, what: string): string {
+  return given(name) ?? refuse(`-c ${name}=… is missing: ${what}`);
+}
+
+function choice<T>(name: string, value: string, choices: Record<string, T>): T {
   return choices[value] ?? refuse(`-c ${name}=${value}: expected ${Object.keys(choices).join(" or ")}`);
 }
 
-const bundle = resolve(context("bundle", "../target/lambda"));
+/** One of the choices where it is given, else nothing: the construct knows the default. */
+function optional<K extends string, T>(name: K, choices: Record<string, T>): { [key in K]?: T } {
+  const value = given(name);
+  return value === undefined ? {} : ({ [name]: choice(name, value, choices) } as { [key in K]?: T });
+}
+
+function access(): Access {
+  const value = required("access", "say who may read as a device: open (everybody), iam or jwt");
+  return choice<() => Access>("access", value, {
+    open: () => ({ mode: "open" }),
+    iam: () => ({ mode: "iam" }),
+    jwt: () => ({
+      mode: "jwt",
+      issuer: required("jwtIssuer", "name the URL of whoever issues the tokens"),
+      audience: required("jwtAudience", "name the tokens' audiences, with commas between them").split(","),
+    }),
+  })();
+}
+
+const bundle = resolve(given("bundle") ?? "../target/lambda");
 if (!existsSync(join(bundle, "bootstrap"))) {
   refuse(`no file 'bootstrap' in ${bundle}: build the functions first, or name their folder with -c bundle=DIR`);
 }
 
-new TuflineStack(app, context("name", "Tufline"), {
-  bundle,
-  architecture: choice("architecture", { arm64: Architecture.ARM_64, x86_64: Architecture.X86_64 }, "arm64"),
-  emulator: choice<() => boolean>("emulator", { true: () => true, false: () => false }, "false")(),
-});
+try {
+  new TuflineStack(app, given("name") ?? "Tufline", {
+    bundle,
+    access: access(),
+    ...optional("architecture", { arm64: Architecture.ARM_64, x86_64: Architecture.X86_64 }),
+    ...optional("hashing", { auto: "auto" as const, stream: "stream" as const }),
+    ...optional("emulator", { true: true, false: false }),
+    encryptionKeyArn: given("encryptionKey"),
+    alarmTopicArn: given("alarmTopic"),
+  });
+} catch (error) {
+  refuse(error instanceof Error ? error.message : String(error));
+}

@@ -16,9 +16,28 @@ export const LEFT_OUT: ReadonlySet<string> = new Set([
   "WriteConditionally",
 ]);
 
+/** Condition keys that the emulator doesn't know: what is allowed under them it would refuse. */
+export const LEFT_OUT_CONDITIONS: ReadonlySet<string> = new Set(["kms:SigningAlgorithm", "kms:MessageType"]);
+
 /** The statements that go into a template. */
 export function keptStatements(statements: PolicyStatement[], emulator: boolean): PolicyStatement[] {
-  return statements.filter((statement) => !(emulator && LEFT_OUT.has(statement.sid ?? "")));
+  if (!emulator) return statements;
+  return statements.filter((statement) => !LEFT_OUT.has(statement.sid ?? "")).map(withKnownConditions);
+}
+
+function withKnownConditions(statement: PolicyStatement): PolicyStatement {
+  const known = Object.entries<Record<string, unknown>>(statement.conditions).map(([operator, keys]) => {
+    return [
+      operator,
+      Object.fromEntries(Object.entries(keys).filter(([key]) => !LEFT_OUT_CONDITIONS.has(key))),
+    ] as const;
+  });
+  return statement.copy({ conditions: Object.fromEntries(known.filter(([, keys]) => Object.keys(keys).length > 0)) });
+}
+
+/** What the URL of a JWT's issuer may begin with. API Gateway wants HTTPS; the emulator asks an issuer on loopback. */
+export function issuerSchemes(emulator: boolean): string[] {
+  return emulator ? ["https://", "http://127.0.0.1"] : ["https://"];
 }
 
 /**

@@ -1,17 +1,19 @@
 /**
- * What each function may do: the whole of its IAM policy but for its own log group and its own queue.
+ * What each function may do: the whole of its IAM policy but for its own log group and its own queue. Who may sign with
+ * the online keys stands in the keys' policies (`keys.ts`, by {@link SIGNERS}).
  *
  * *Invariant*: only `sign` can use the keys of targets, bins and snapshot; only `publish` and `refresh` can use the
- * timestamp's key and write `timestamp.json`; no function can write a root, and none can delete an object.
+ * timestamp's key and write `timestamp.json`; no function can write a root, and none can delete an object; `serve` can
+ * only read.
  */
+import { Aws } from "aws-cdk-lib";
 import { IEventBus } from "aws-cdk-lib/aws-events";
 import { Effect, PolicyStatement } from "aws-cdk-lib/aws-iam";
-import { IKey } from "aws-cdk-lib/aws-kms";
 import { IBucket } from "aws-cdk-lib/aws-s3";
 import { IQueue } from "aws-cdk-lib/aws-sqs";
 
-/** The functions of the pipeline, each named as its stage. The name is also the function's handler. */
-export const STAGES = ["hash", "rebuild", "sign", "publish", "refresh"] as const;
+/** The functions, each named as its stage. The name is also the function's handler. */
+export const STAGES = ["hash", "rebuild", "sign", "publish", "refresh", "serve"] as const;
 export type Stage = (typeof STAGES)[number];
 
 /** The queues of the pipeline, each named as its messages. */
@@ -22,6 +24,14 @@ export type QueueName = (typeof QUEUES)[number];
 export const ONLINE_KEYS = ["targets", "bins", "snapshot", "timestamp"] as const;
 export type OnlineKey = (typeof ONLINE_KEYS)[number];
 
+/** Which stages may sign with which key. */
+export const SIGNERS: Record<OnlineKey, Stage[]> = {
+  targets: ["sign"],
+  bins: ["sign"],
+  snapshot: ["sign"],
+  timestamp: ["publish", "refresh"],
+};
+
 /** What the permissions are about. */
 export interface Resources {
   readonly uploads: IBucket;
@@ -30,100 +40,124 @@ export interface Resources {
   readonly ledger: IBucket;
   readonly queues: Record<QueueName, IQueue>;
   readonly deadLetters: Record<QueueName, IQueue>;
-  readonly keys: Record<OnlineKey, IKey>;
   readonly bus: IEventBus;
 }
 
-function allow(actions: string[], ...resources: string[]): PolicyStatement {
+export function allow(actions: string[], ...resources: string[]): PolicyStatement {
   return new PolicyStatement({ actions, resources });
 }
 
-function read(bucket: IBucket, ...keys: string[]): PolicyStatement {
+export function read(bucket: IBucket, ...keys: string[]): PolicyStatement {
   return allow(["s3:GetObject"], ...keys.map((key) => bucket.arnForObjects(key)));
 }
 
-function write(bucket: IBucket, ...keys: string[]): PolicyStatement {
+export function write(bucket: IBucket, ...keys: string[]): PolicyStatement {
   return allow(["s3:PutObject"], ...keys.map((key) => bucket.arnForObjects(key)));
 }
 
 /** Without this S3 answers 403 for a key that isn't there. A prefix condition would bring that back, hence none. */
-function list(...buckets: IBucket[]): PolicyStatement {
+export function list(...buckets: IBucket[]): PolicyStatement {
   return allow(["s3:ListBucket"], ...buckets.map((bucket) => bucket.bucketArn));
 }
 
 /** Uploads are always read by version: what is current may change between two requests. */
-function readUploads({ uploads, uploadsPrefix }: Resources): PolicyStatement[] {
+export function readUploads({ uploads, uploadsPrefix }: Resources): PolicyStatement[] {
   return [
     allow(["s3:GetObject", "s3:GetObjectVersion"], uploads.arnForObjects(`${uploadsPrefix}*`)),
     allow(["s3:ListBucket", "s3:ListBucketVersions"], uploads.bucketArn),
   ];
 }
 
-function send(...queues: IQueue[]): PolicyStatement {
+export function send(...queues: IQueue[]): PolicyStatement {
   return allow(["sqs:SendMessage"], ...queues.map((queue) => queue.queueArn));
 }
 
-function sign(...keys: IKey[]): PolicyStatement {
-  return allow(["kms:Sign", "kms:GetPublicKey"], ...keys.map((key) => key.keyArn));
+/**
+ * The use of the keys that buckets encrypt with, where they have any, through S3 only. Reading needs it, and so does the
+ * checksum in a HEAD's answer (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html>).
+ */
+function useKeys(action: string, buckets: IBucket[]): PolicyStatement[] {
+  const keys = new Set(buckets.flatMap(({ encryptionKey }) => (encryptionKey ? [encryptionKey.keyArn] : [])));
+  if (keys.size === 0) return [];
+  const statement = allow([action], ...keys);
+  statement.addCondition("StringEquals", { "kms:ViaService": `s3.${Aws.REGION}.${Aws.URL_SUFFIX}` });
+  return [statement];
+}
+
+export function decrypt(...buckets: IBucket[]): PolicyStatement[] {
+  return useKeys("kms:Decrypt", buckets);
+}
+
+/** For writing. The parts of a multipart upload need {@link decrypt} too, which every writer has. */
+export function encrypt(...buckets: IBucket[]): PolicyStatement[] {
+  return useKeys("kms:GenerateDataKey", buckets);
 }
 
 function announce(bus: IEventBus): PolicyStatement {
   return allow(["events:PutEvents"], bus.eventBusArn);
 }
 
-/** The policy of one stage. Read it beside the stage's line in the table of the pipeline (ARCHITECTURE.md). */
+/** The policy of one stage. Read it beside the stage's step in ARCHITECTURE.md, "The way of one artifact". */
 export function permissions(stage: Stage, resources: Resources): PolicyStatement[] {
-  const { repository, ledger, queues, deadLetters, keys, bus } = resources;
+  const { uploads, repository, ledger, queues, deadLetters, bus } = resources;
   switch (stage) {
     case "hash":
       return [
         ...readUploads(resources),
         allow(
-          ["s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload"],
-          repository.arnForObjects("blobs/*"),
+          ["s3:GetObject", "s3:PutObject"],
           repository.arnForObjects("incoming/*"),
+          repository.arnForObjects("blobs/*"),
+          ledger.arnForObjects("hashed/*"),
+          ledger.arnForObjects("rejected/*"),
         ),
-        allow(["s3:GetObject", "s3:PutObject"], ledger.arnForObjects("hashed/*"), ledger.arnForObjects("rejected/*")),
+        // Large ones are copied in parts.
+        allow(["s3:AbortMultipartUpload"], repository.arnForObjects("blobs/*")),
         list(repository, ledger),
+        ...decrypt(uploads, repository, ledger),
+        ...encrypt(repository, ledger),
         send(queues.changes),
         announce(bus),
       ];
     case "rebuild":
       return [
         ...readUploads(resources),
-        read(repository, "metadata/*"),
-        read(ledger, "*"),
-        write(ledger, "drafts/*", "generations/*", "held/*"),
+        read(repository, "metadata/timestamp.json"),
+        read(ledger, "generations/*", "drafts/*", "hashed/*", "removals-accepted.json"),
+        write(ledger, "generations/*", "drafts/*", "held/*"),
+        // Of the repository too: before `tufline init` there is no timestamp.
         list(repository, ledger),
+        ...decrypt(uploads, repository, ledger),
+        ...encrypt(ledger),
         send(queues.sign, queues.uploads),
         announce(bus),
       ];
     case "sign":
       return [
         read(repository, "metadata/*"),
-        write(repository, "metadata/*.json"),
+        // All that has a version in its name, and so two dots: not `timestamp.json`.
+        write(repository, "metadata/*.*.json"),
         new PolicyStatement({
-          sid: "NeverTheTimestampNorARoot",
+          sid: "NeverARoot",
           effect: Effect.DENY,
           actions: ["s3:PutObject"],
-          resources: [
-            repository.arnForObjects("metadata/timestamp.json"),
-            repository.arnForObjects("metadata/*.root.json"),
-          ],
+          resources: [repository.arnForObjects("metadata/*.root.json")],
         }),
         read(ledger, "generations/*", "drafts/*"),
         list(repository, ledger),
-        sign(keys.targets, keys.bins, keys.snapshot),
+        ...decrypt(repository, ledger),
+        ...encrypt(repository),
         send(queues.publish),
       ];
     case "publish":
       return [
         read(repository, "metadata/*", "blobs/*"),
         write(repository, "metadata/timestamp.json"),
-        read(ledger, "*"),
+        read(ledger, "generations/*", "announced.json", "refused/*", "root-intent.json"),
         write(ledger, "announced.json", "refused/*"),
         list(repository, ledger),
-        sign(keys.timestamp),
+        ...decrypt(repository, ledger),
+        ...encrypt(repository, ledger),
         send(queues.changes, queues.sign),
         announce(bus),
       ];
@@ -131,17 +165,25 @@ export function permissions(stage: Stage, resources: Resources): PolicyStatement
       return [
         read(repository, "metadata/*"),
         write(repository, "metadata/timestamp.json"),
-        read(ledger, "*"),
+        read(ledger, "generations/*", "announced.json", "root-intent.json"),
         write(ledger, "announced.json"),
         list(repository, ledger),
-        sign(keys.timestamp),
-        send(...Object.values(queues)),
-        allow(["sqs:GetQueueAttributes"], ...Object.values(queues).map((queue) => queue.queueArn)),
+        ...decrypt(repository, ledger),
+        ...encrypt(repository, ledger),
+        allow(["sqs:SendMessage", "sqs:GetQueueAttributes"], ...Object.values(queues).map((queue) => queue.queueArn)),
         allow(
           ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"],
           ...Object.values(deadLetters).map((queue) => queue.queueArn),
         ),
         announce(bus),
+      ];
+    case "serve":
+      return [
+        // Targets are answered by a link to their blob, signed with this right.
+        read(repository, "metadata/*", "blobs/*"),
+        // A device walks the roots until one is missing: that must be 404, and not 403.
+        list(repository),
+        ...decrypt(repository),
       ];
   }
 }

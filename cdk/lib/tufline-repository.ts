@@ -1,277 +1,203 @@
-import { Duration, RemovalPolicy, Stack } from "aws-cdk-lib";
+/** The construct: everything of one repository, put together. */
+import { Aws, Stack } from "aws-cdk-lib";
+import { HttpApi, IDomainName } from "aws-cdk-lib/aws-apigatewayv2";
 import { EventBus } from "aws-cdk-lib/aws-events";
-import { Effect, PolicyDocument, PolicyStatement, Role, ServicePrincipal } from "aws-cdk-lib/aws-iam";
-import { Key, KeySpec, KeyUsage } from "aws-cdk-lib/aws-kms";
-import { Architecture, Code, Function as LambdaFunction, Runtime } from "aws-cdk-lib/aws-lambda";
-import { SqsEventSource, SqsEventSourceProps } from "aws-cdk-lib/aws-lambda-event-sources";
-import { LogGroup, RetentionDays } from "aws-cdk-lib/aws-logs";
-import { BlockPublicAccess, Bucket, CfnBucket, ObjectOwnership } from "aws-cdk-lib/aws-s3";
-import { Schedule, ScheduleExpression } from "aws-cdk-lib/aws-scheduler";
-import { LambdaInvoke } from "aws-cdk-lib/aws-scheduler-targets";
-import { IQueue, Queue, QueuePolicy } from "aws-cdk-lib/aws-sqs";
+import { IGrantable, ManagedPolicy, PolicyDocument } from "aws-cdk-lib/aws-iam";
+import { IKey } from "aws-cdk-lib/aws-kms";
+import { Architecture, Code, Function as LambdaFunction } from "aws-cdk-lib/aws-lambda";
+import { RetentionDays } from "aws-cdk-lib/aws-logs";
+import { IBucket } from "aws-cdk-lib/aws-s3";
+import { IStringParameter, StringParameter } from "aws-cdk-lib/aws-ssm";
 import { Construct } from "constructs";
 
-import { keepForever, onlyOverTls, writeConditionally, writeOnce } from "./bucket-policies.ts";
-import { keptStatements } from "./emulator.ts";
-import { ONLINE_KEYS, OnlineKey, permissions, QUEUES, QueueName, Resources, Stage, STAGES } from "./permissions.ts";
-
-export interface TuflineRepositoryProps {
-  /** Folder with the functions' binary, named `bootstrap`, built for {@link architecture}. */
-  readonly bundle: string;
-  /**
-   * Processor that the binary is built for.
-   *
-   * @default Architecture.ARM_64
-   */
-  readonly architecture?: Architecture;
-  /**
-   * Leaves out what the local AWS emulator cannot evaluate: see `emulator.ts`. Never set it on AWS.
-   *
-   * @default false
-   */
-  readonly emulator?: boolean;
-}
-
-/** Uploads count below this prefix only; the rest of a key is the name of the target. */
-const UPLOADS_PREFIX = "targets/";
-
-/** A message is tried this often before it goes to the dead-letter queue. */
-const MAX_RECEIVES = 5;
-
-/** The longest that SQS allows: a dead letter waits for the redrive that refresh makes, and a backlog for its stage. */
-const MESSAGE_RETENTION = Duration.days(14);
-
-/** AWS asks for a visibility timeout of six times the function's timeout, so that throttled batches aren't lost. */
-const VISIBILITY_PER_TIMEOUT = 6;
-
-/** How long each stage may run, in seconds, and its memory, in MiB. */
-const SIZES: Record<Stage, { timeout: number; memory: number }> = {
-  hash: { timeout: 60, memory: 512 },
-  rebuild: { timeout: 60, memory: 1024 },
-  // One message group each: a crash there holds all that follows, so they must time out soon.
-  sign: { timeout: 30, memory: 256 },
-  publish: { timeout: 30, memory: 256 },
-  refresh: { timeout: 60, memory: 256 },
-};
-
-/** Which stage works off which queue, and in what batches. */
-const CONSUMERS: Record<QueueName, { stage: Stage; fifo: boolean; batches: SqsEventSourceProps }> = {
-  // AWS wants a window of a second at least where a batch may exceed 10 messages.
-  uploads: { stage: "hash", fifo: false, batches: { batchSize: 100, maxBatchingWindow: Duration.seconds(1) } },
-  // Few and large batches: each makes one generation, and two attempts at the same one cost more than they gain.
-  changes: {
-    stage: "rebuild",
-    fifo: false,
-    batches: { batchSize: 10_000, maxBatchingWindow: Duration.seconds(1), maxConcurrency: 2 },
-  },
-  sign: { stage: "sign", fifo: true, batches: { batchSize: 10 } },
-  publish: { stage: "publish", fifo: true, batches: { batchSize: 10 } },
-};
-
-function record<K extends string, V>(names: readonly K[], make: (name: K) => V): Record<K, V> {
-  return Object.fromEntries(names.map((name) => [name, make(name)])) as Record<K, V>;
-}
-
-function capitalized(name: string): string {
-  return name.charAt(0).toUpperCase() + name.slice(1);
-}
+import { checkAccess } from "./access.ts";
+import { alarms } from "./alarms.ts";
+import { deviceApi, deviceArns } from "./api.ts";
+import { ledgerBucket, repositoryBucket } from "./buckets.ts";
+import { batchWindow, config, lifetimes } from "./config.ts";
+import { dashboard } from "./dashboard.ts";
+import { consume, logGroup, role, stageFunction, visibilityTimeout } from "./functions.ts";
+import { grant, operating, uploading } from "./grants.ts";
+import { onlineKey } from "./keys.ts";
+import { RepositoryMetrics } from "./metrics.ts";
+import { capitalized, record, repositoryName } from "./names.ts";
+import {
+  allow,
+  ONLINE_KEYS,
+  OnlineKey,
+  permissions,
+  QUEUES,
+  Resources,
+  SIGNERS,
+  Stage,
+  STAGES,
+} from "./permissions.ts";
+import { TuflineRepositoryProps } from "./props.ts";
+import { deadLetterQueue, queue, queuePolicy } from "./queues.ts";
+import { refuse } from "./refusal.ts";
+import { everyMinute } from "./schedule.ts";
+import { uploads, UPLOADS_PREFIX } from "./uploads.ts";
+import { acknowledgeWildcards } from "./wildcards.ts";
 
 /**
- * A TUF repository that publishes what is dropped in its uploads bucket.
+ * A TUF repository that publishes what is dropped in its uploads bucket, and serves it to devices.
  *
- * Buckets, queues, functions, keys and the schedule of the pipeline. What is kept for good (buckets and keys) stays
- * when the stack is deleted.
+ * What is kept for good (buckets and keys) stays when the stack is deleted, and no change of a prop replaces it.
  */
 export class TuflineRepository extends Construct {
+  /** The repository's name, which the names of its resources begin with. */
+  readonly name: string;
   /**
-   * The names of all resources, as the environment variables that functions and operators' tools read them from.
-   * They are names only: what a function may do with them is its role's affair.
+   * The names of all resources and the operator's choices, as the environment variables that functions and operators'
+   * tools read them from. They are names only: what a function may do with them is its role's affair.
    */
   readonly environment: Readonly<Record<string, string>>;
+  /** {@link environment}, and what only those outside need: where devices ask, and the region. */
+  readonly variables: Readonly<Record<string, string>>;
   readonly functions: Readonly<Record<Stage, LambdaFunction>>;
+  readonly uploads: IBucket;
+  readonly events: EventBus;
+  readonly api: HttpApi;
+  /** Under mTLS: what the DNS record of the domain must point at (`regionalDomainName`, `regionalHostedZoneId`). */
+  readonly domain?: IDomainName;
+  /** For operators (see `grants.ts`): attach it to their roles, or to a permission set by its name. */
+  readonly operatorPolicy: ManagedPolicy;
 
-  private readonly emulator: boolean;
+  private readonly resources: Resources;
+  private readonly keys: Record<OnlineKey, IKey>;
+  private readonly parameter: IStringParameter;
+  private readonly props: TuflineRepositoryProps;
 
   constructor(scope: Construct, id: string, props: TuflineRepositoryProps) {
     super(scope, id);
-    this.emulator = props.emulator ?? false;
+    this.props = props;
+    const emulator = props.emulator ?? false;
+    const retention = props.retention?.logs ?? RetentionDays.ONE_MONTH;
+    const window = batchWindow(props);
+    const configuration = config(props);
+    checkAccess(props.access, emulator);
+    const name = (this.name = repositoryName(this, props.name));
+    for (const other of Stack.of(this).node.findAll()) {
+      if (other instanceof TuflineRepository && other !== this && other.name === name) {
+        refuse(
+          "name",
+          `'${name}'`,
+          `${other.node.path} has it already`,
+          "give each repository of a stack a name of its own",
+        );
+      }
+    }
 
-    const deadLetters = record(QUEUES, (name) => this.deadLetterQueue(name));
-    const queues = record(QUEUES, (name) => this.queue(name, deadLetters[name]));
-    const keys = record(ONLINE_KEYS, (name) => this.onlineKey(name));
-    const resources: Resources = {
-      uploads: this.uploadsBucket(queues.uploads),
+    const deadLetters = record(QUEUES, (queue) => deadLetterQueue(this, name, queue));
+    const queues = record(QUEUES, (each) =>
+      queue(this, name, each, visibilityTimeout(each, window), deadLetters[each]),
+    );
+    for (const each of QUEUES) {
+      queuePolicy(this, `${capitalized(each)}DeadLettersPolicy`, deadLetters[each], [], emulator);
+      if (each !== "uploads") queuePolicy(this, `${capitalized(each)}QueuePolicy`, queues[each], [], emulator);
+    }
+    const options = { encryptionKey: props.encryptionKey, emulator };
+    this.uploads = uploads(this, props, queues.uploads, options);
+    this.events = new EventBus(this, "Events");
+    this.resources = {
+      uploads: this.uploads,
       uploadsPrefix: UPLOADS_PREFIX,
-      repository: this.repositoryBucket(),
-      ledger: this.ledgerBucket(),
+      repository: repositoryBucket(this, options),
+      ledger: ledgerBucket(this, options),
       queues,
       deadLetters,
-      keys,
-      bus: new EventBus(this, "Events"),
+      bus: this.events,
     };
-
-    this.environment = environment(resources);
-    const code = Code.fromAsset(props.bundle);
-    const architecture = props.architecture ?? Architecture.ARM_64;
-    this.functions = record(STAGES, (stage) => this.stage(stage, code, architecture, resources));
-
-    for (const name of QUEUES) {
-      const { stage, batches } = CONSUMERS[name];
-      const source = new SqsEventSource(queues[name], { ...batches, reportBatchItemFailures: true });
-      this.functions[stage].addEventSource(source);
-    }
-    new Schedule(this, "EveryMinute", {
-      description: "Keeps the timestamp fresh and picks up work that lost its hint",
-      schedule: ScheduleExpression.rate(Duration.minutes(1)),
-      // Not tried again: the next minute comes anyway.
-      target: new LambdaInvoke(this.functions.refresh, { retryAttempts: 0, maxEventAge: Duration.minutes(1) }),
+    const logs = record(STAGES, (stage) => logGroup(this, name, stage, retention));
+    const roles = record(STAGES, (stage) => {
+      return role(this, name, stage, logs[stage], permissions(stage, this.resources));
     });
-  }
-
-  private deadLetterQueue(name: QueueName): Queue {
-    const { fifo } = CONSUMERS[name];
-    return new Queue(this, `${capitalized(name)}DeadLetters`, {
-      queueName: this.queueName(`${name}-dlq`, fifo),
-      ...(fifo && { fifo }),
-      retentionPeriod: MESSAGE_RETENTION,
+    this.keys = record(ONLINE_KEYS, (key) => {
+      return onlineKey(
+        this,
+        name,
+        key,
+        SIGNERS[key].map((stage) => roles[stage]),
+        emulator,
+      );
     });
-  }
 
-  private queue(name: QueueName, deadLetters: IQueue): Queue {
-    const { stage, fifo } = CONSUMERS[name];
-    return new Queue(this, `${capitalized(name)}Queue`, {
-      queueName: this.queueName(name, fifo),
-      ...(fifo && { fifo }),
-      retentionPeriod: MESSAGE_RETENTION,
-      visibilityTimeout: Duration.seconds(SIZES[stage].timeout * VISIBILITY_PER_TIMEOUT),
-      deadLetterQueue: { queue: deadLetters, maxReceiveCount: MAX_RECEIVES },
-    });
-  }
-
-  /** Queues carry the stack's name, so that several repositories fit into one account. */
-  private queueName(name: string, fifo: boolean): string {
-    return `${Stack.of(this).stackName}-${name}${fifo ? ".fifo" : ""}`;
-  }
-
-  private onlineKey(name: OnlineKey): Key {
-    return new Key(this, `${capitalized(name)}Key`, {
-      description: `TUF ${name} key of ${Stack.of(this).stackName}`,
-      keySpec: KeySpec.ECC_NIST_P256,
-      keyUsage: KeyUsage.SIGN_VERIFY,
-      removalPolicy: RemovalPolicy.RETAIN,
-    });
-  }
-
-  /** What every bucket has, with statements of its own for its policy. */
-  private bucket(id: string, policy: (bucket: Bucket) => PolicyStatement[]): Bucket {
-    const bucket = new Bucket(this, id, {
-      versioned: true,
-      blockPublicAccess: BlockPublicAccess.BLOCK_ALL,
-      objectOwnership: ObjectOwnership.BUCKET_OWNER_ENFORCED,
-      removalPolicy: RemovalPolicy.RETAIN,
-      lifecycleRules: [{ id: "abandoned-multipart-uploads", abortIncompleteMultipartUploadAfter: Duration.days(7) }],
-    });
-    for (const statement of keptStatements([onlyOverTls(bucket), ...policy(bucket)], this.emulator)) {
-      bucket.addToResourcePolicy(statement);
-    }
-    return bucket;
-  }
-
-  private uploadsBucket(queue: Queue): Bucket {
-    const bucket = this.bucket("Uploads", () => []);
-    // S3 checks that it may send when it is given the notification, so the bucket needs this policy first, and the
-    // policy can't name the bucket in turn. Another bucket of this account might send too: a message is a hint only.
-    const mayNotify = new QueuePolicy(this, "UploadsMayNotify", { queues: [queue] });
-    mayNotify.document.addStatements(
-      new PolicyStatement({
-        sid: "BucketsOfThisAccount",
-        effect: Effect.ALLOW,
-        principals: [new ServicePrincipal("s3.amazonaws.com")],
-        actions: ["sqs:SendMessage"],
-        resources: [queue.queueArn],
-        conditions: { StringEquals: { "aws:SourceAccount": Stack.of(this).account } },
-      }),
-    );
-    // In the template itself: the L2 construct would bring a custom resource with a function of its own.
-    const resource = bucket.node.defaultChild as CfnBucket;
-    const filter = { s3Key: { rules: [{ name: "prefix", value: UPLOADS_PREFIX }] } };
-    resource.notificationConfiguration = {
-      queueConfigurations: ["s3:ObjectCreated:*", "s3:ObjectRemoved:*"].map((event) => ({
-        event,
-        filter,
-        queue: queue.queueArn,
-      })),
+    this.environment = {
+      ...environment(this.resources, this.keys),
+      TUFLINE_CONFIG: configuration,
+      TUFLINE_REPOSITORY: name,
     };
-    resource.node.addDependency(mayNotify);
-    return bucket;
-  }
-
-  private repositoryBucket(): Bucket {
-    const bucket = this.bucket("Repository", (bucket) => [
-      keepForever(bucket, "blobs/*", "metadata/*"),
-      // All but `timestamp.json` have a version in their name, and so two dots. Copies carry no conditions: `blobs/`
-      // is made by copying, and needs none, since a blob's name is its hash.
-      writeOnce(bucket, "metadata/*.*.json"),
-      writeConditionally(bucket, "metadata/*"),
-    ]);
-    // Copies that hash makes to learn a checksum; a later attempt makes them again.
-    bucket.addLifecycleRule({
-      id: "incoming",
-      prefix: "incoming/",
-      expiration: Duration.days(2),
-      noncurrentVersionExpiration: Duration.days(1),
-    });
-    bucket.addLifecycleRule({ id: "incoming-delete-markers", prefix: "incoming/", expiredObjectDeleteMarker: true });
-    return bucket;
-  }
-
-  private ledgerBucket(): Bucket {
-    return this.bucket("Ledger", (bucket) => [
-      keepForever(bucket, "*"),
-      writeOnce(bucket, "drafts/*", "generations/*"),
-      writeConditionally(bucket, "*"),
-    ]);
-  }
-
-  private stage(stage: Stage, code: Code, architecture: Architecture, resources: Resources): LambdaFunction {
-    const id = capitalized(stage);
-    const logGroup = new LogGroup(this, `${id}Log`, {
-      logGroupName: `/aws/lambda/${Stack.of(this).stackName}-${stage}`,
-      retention: RetentionDays.ONE_MONTH,
-      removalPolicy: RemovalPolicy.DESTROY,
-    });
-    const role = new Role(this, `${id}Role`, {
-      description: `The ${stage} function of ${Stack.of(this).stackName}`,
-      assumedBy: new ServicePrincipal("lambda.amazonaws.com"),
-      inlinePolicies: {
-        [stage]: new PolicyDocument({
-          statements: [
-            new PolicyStatement({
-              actions: ["logs:CreateLogStream", "logs:PutLogEvents"],
-              resources: [logGroup.logGroupArn],
-            }),
-            ...permissions(stage, resources),
-          ],
-        }),
-      },
-    });
-    const { timeout, memory } = SIZES[stage];
-    return new LambdaFunction(this, id, {
-      code,
-      architecture,
-      runtime: Runtime.PROVIDED_AL2023,
-      handler: stage,
-      role,
-      logGroup,
-      timeout: Duration.seconds(timeout),
-      memorySize: memory,
+    const functionOptions = {
+      code: Code.fromAsset(props.bundle),
+      architecture: props.architecture ?? Architecture.ARM_64,
       environment: this.environment,
+    };
+    const functions = record(STAGES, (stage) => {
+      return stageFunction(this, name, stage, logs[stage], roles[stage], functionOptions);
     });
+    this.functions = functions;
+    for (const each of QUEUES) consume(functions, each, queues[each], window);
+    everyMinute(this, name, functions.refresh);
+
+    const { api, domain, metadataUrl, targetsUrl } = deviceApi(this, name, props.access, functions.serve, retention);
+    this.api = api;
+    if (domain) this.domain = domain;
+    this.variables = {
+      ...this.environment,
+      TUFLINE_METADATA_URL: metadataUrl,
+      TUFLINE_TARGETS_URL: targetsUrl,
+      AWS_REGION: Aws.REGION,
+    };
+    this.parameter = new StringParameter(this, "Variables", {
+      parameterName: `/tufline/${name}`,
+      description: `Where everything of ${name} is, for tufline --stack ${name}`,
+      stringValue: Stack.of(this).toJsonString(this.variables),
+    });
+    this.operatorPolicy = this.policyOfOperators();
+
+    const metrics = new RepositoryMetrics(name);
+    const watched = { name, metrics, queues, deadLetters, functions, api };
+    const raised = alarms(this, { ...watched, lifetimes: lifetimes(props), topic: props.alarmTopic });
+    dashboard(this, { ...watched, alarms: raised });
+  }
+
+  /**
+   * Lets a build system drop artifacts, remove them, and read why one was refused. To see what is published it reads as
+   * a device: under IAM access it needs {@link grantRead} too.
+   */
+  grantUpload(grantee: IGrantable): void {
+    grant("grantUpload", grantee, uploading(this.resources, this.parameter));
+  }
+
+  /** Lets a device read, under IAM access. */
+  grantRead(grantee: IGrantable): void {
+    if (this.props.access.mode !== "iam") {
+      const why = "IAM lets devices in under access 'iam' only";
+      refuse("access", `'${this.props.access.mode}'`, why, "leave grantRead out, or change the access");
+    }
+    grant("grantRead", grantee, [allow(["execute-api:Invoke"], ...deviceArns(this.api))]);
+  }
+
+  /** Lets an operator operate, as {@link operatorPolicy} does. */
+  grantOperate(grantee: IGrantable): void {
+    grant("grantOperate", grantee, operating(this.resources, this.keys, this.parameter));
+  }
+
+  private policyOfOperators(): ManagedPolicy {
+    const statements = operating(this.resources, this.keys, this.parameter);
+    // IAM's names are the same in all regions.
+    const policy = new ManagedPolicy(this, "Operator", {
+      managedPolicyName: `${this.name}-operator-${Aws.REGION}`,
+      description: `Operates the TUF repository ${this.name}`,
+      document: new PolicyDocument({ statements }),
+    });
+    acknowledgeWildcards(policy, statements, "An operator may read all of the repository, whatever there is in it");
+    return policy;
   }
 }
 
 /** The contract with the functions and the command line: one variable for each resource. */
-function environment(resources: Resources): Record<string, string> {
+function environment(resources: Resources, keys: Record<OnlineKey, IKey>): Record<string, string> {
   const each = <N extends string>(kind: string, names: readonly N[], value: (name: N) => string) =>
     Object.fromEntries(names.map((name) => [`TUFLINE_${kind}_${name.toUpperCase()}`, value(name)]));
   return {
@@ -281,7 +207,7 @@ function environment(resources: Resources): Record<string, string> {
     TUFLINE_LEDGER_BUCKET: resources.ledger.bucketName,
     ...each("QUEUE", QUEUES, (name) => resources.queues[name].queueUrl),
     ...each("DLQ", QUEUES, (name) => resources.deadLetters[name].queueUrl),
-    ...each("KEY", ONLINE_KEYS, (name) => resources.keys[name].keyArn),
+    ...each("KEY", ONLINE_KEYS, (name) => keys[name].keyArn),
     TUFLINE_EVENT_BUS: resources.bus.eventBusName,
   };
 }

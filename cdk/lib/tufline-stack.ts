@@ -1,22 +1,43 @@
 import { CfnOutput, Stack } from "aws-cdk-lib";
+import { Key } from "aws-cdk-lib/aws-kms";
+import { Topic } from "aws-cdk-lib/aws-sns";
 import { Construct } from "constructs";
 
 import { synthesizer } from "./emulator.ts";
-import { TuflineRepository, TuflineRepositoryProps } from "./tufline-repository.ts";
+import { TuflineRepositoryProps } from "./props.ts";
+import { TuflineRepository } from "./tufline-repository.ts";
+
+/** As {@link TuflineRepositoryProps}, with what exists already by its ARN. */
+export interface TuflineStackProps extends Omit<TuflineRepositoryProps, "encryptionKey" | "alarmTopic"> {
+  /** ARN of {@link TuflineRepositoryProps.encryptionKey}. */
+  readonly encryptionKeyArn?: string | undefined;
+  /** ARN of {@link TuflineRepositoryProps.alarmTopic}. */
+  readonly alarmTopicArn?: string | undefined;
+}
 
 /** One repository in a stack of its own, with the names of its resources as outputs. */
 export class TuflineStack extends Stack {
   readonly repository: TuflineRepository;
 
-  constructor(scope: Construct, id: string, props: TuflineRepositoryProps) {
+  constructor(scope: Construct, id: string, { encryptionKeyArn, alarmTopicArn, ...props }: TuflineStackProps) {
     super(scope, id, {
       description: "Tufline: a serverless TUF repository",
       synthesizer: synthesizer(props.emulator ?? false),
     });
-    this.repository = new TuflineRepository(this, "Repository", props);
-    for (const [variable, value] of Object.entries(this.repository.environment)) {
-      new CfnOutput(this, outputName(variable), { value, description: variable });
+    this.repository = new TuflineRepository(this, "Repository", {
+      ...props,
+      ...(encryptionKeyArn && { encryptionKey: Key.fromKeyArn(this, "EncryptionKey", encryptionKeyArn) }),
+      ...(alarmTopicArn && { alarmTopic: Topic.fromTopicArn(this, "AlarmTopic", alarmTopicArn) }),
+    });
+    // Apart from the rest, since an output may be called as the repository is.
+    const outputs = new Construct(this, "Outputs");
+    const output = (name: string, value: string, description: string) => {
+      new CfnOutput(outputs, name, { value, description }).overrideLogicalId(name);
+    };
+    for (const [variable, value] of Object.entries(this.repository.variables)) {
+      if (variable.startsWith("TUFLINE_")) output(outputName(variable), value, variable);
     }
+    output("ApiId", this.repository.api.apiId, "The HTTP API that devices ask");
   }
 }
 

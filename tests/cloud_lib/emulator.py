@@ -74,10 +74,36 @@ def start(data: Path) -> str:
     return endpoint
 
 
-def deploy(data: Path, endpoint: str, bundle: Path) -> dict[str, str]:
-    """Deploys the CDK app with the CDK CLI, and returns its outputs as the TUFLINE_… variables."""
-    log = data / "deploy.log"
-    variables = {
+def bootstrap(data: Path, endpoint: str) -> None:
+    """Prepares the emulator's account for the CDK."""
+    # Away from the app's folder, so that bootstrapping doesn't synthesize it.
+    processes.run([*CDK_CLI, "bootstrap", f"aws://{ACCOUNT}/{REGION}"], data, data / "bootstrap.log", cdk_variables(data, endpoint))
+
+
+def deploy(data: Path, endpoint: str, stack: str, context: dict[str, str]) -> dict[str, str]:
+    """Deploys the CDK app with the CDK CLI and the binary in `data/bundle`, and returns its outputs as the TUFLINE_…
+    variables."""
+    log = data / f"deploy-{stack}.log"
+    variables = cdk_variables(data, endpoint)
+    outputs, synthesized = data / f"outputs-{stack}.json", data / f"cdk.out-{stack}"
+    context = {"emulator": "true", "architecture": "x86_64", "name": stack, "bundle": data / "bundle", **context}
+    options = [part for name, value in context.items() for part in ("-c", f"{name}={value}")]
+    processes.run([*CDK_CLI, "synth", "--quiet", "--output", synthesized, *options], data, log, variables, cwd=CDK)
+    processes.run(
+        [*CDK_CLI, "deploy", "--app", synthesized, "--require-approval", "never", "--outputs-file", outputs],
+        data,
+        log,
+        variables,
+    )
+    return {variable(name): value for name, value in json.loads(outputs.read_text())[stack].items()}
+
+
+CDK_CLI = [CDK / "node_modules" / ".bin" / "cdk", "--no-notices", "--ci"]
+
+
+def cdk_variables(data: Path, endpoint: str) -> dict[str, str]:
+    """The environment of the CDK CLI."""
+    return {
         **ROOT_KEY,
         "AWS_REGION": REGION,
         "AWS_ENDPOINT_URL": endpoint,
@@ -87,21 +113,11 @@ def deploy(data: Path, endpoint: str, bundle: Path) -> dict[str, str]:
         "CDK_DISABLE_VERSION_CHECK": "true",
         "NODE_NO_WARNINGS": "1",
     }
-    cdk = [CDK / "node_modules" / ".bin" / "cdk", "--no-notices", "--ci"]
-    outputs = data / "outputs.json"
-    # Away from the app's folder, so that bootstrapping doesn't synthesize it.
-    bootstrap_log = data / "bootstrap.log"
-    bootstrap = processes.start([*cdk, "bootstrap", f"aws://{ACCOUNT}/{REGION}"], data, bootstrap_log, variables)
-    context = ["-c", "emulator=true", "-c", "architecture=x86_64", "-c", f"name={STACK}", "-c", f"bundle={bundle}"]
-    processes.run([*cdk, "synth", "--quiet", "--output", data / "cdk.out", *context], data, log, variables, cwd=CDK)
-    processes.finish(bootstrap, bootstrap_log)
-    processes.run(
-        [*cdk, "deploy", "--app", data / "cdk.out", "--require-approval", "never", "--outputs-file", outputs],
-        data,
-        log,
-        variables,
-    )
-    return {variable(name): value for name, value in json.loads(outputs.read_text())[STACK].items()}
+
+
+def api_url(endpoint: str, resources: dict[str, str]) -> str:
+    """Where the emulator answers the requests of devices: it has one host name for all APIs."""
+    return f"{endpoint}/_aws/execute-api/{resources['TUFLINE_API_ID']}/$default"
 
 
 def variable(output: str) -> str:

@@ -1,4 +1,4 @@
-"""The tests' Python packages and the CDK app's npm packages: installed once, and again when what is pinned changes.
+"""The tests' Python packages, and the npm packages of the CDK app and of a device with tuf-js: installed once, and again when what is pinned changes.
 
 Only the standard library is needed here, since this makes the environment that everything else runs in.
 """
@@ -21,12 +21,14 @@ VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 REQUIREMENTS = ROOT / "tests" / "requirements.txt"
 CDK = ROOT / "cdk"
+TUF_JS = ROOT / "tests" / "e2e" / "tuf-js"
 
 
 def setup() -> None:
-    """Makes `.venv` and `cdk/node_modules` what the lock files say."""
+    """Makes `.venv` and the folders `node_modules` what the lock files say."""
     _install(REQUIREMENTS, VENV, _python_packages)
-    _install(CDK / "package-lock.json", CDK / "node_modules", _npm_packages)
+    for project in (CDK, TUF_JS):
+        _install(project / "package-lock.json", project / "node_modules", lambda: _npm_packages(project))
 
 
 def enter() -> None:
@@ -68,11 +70,11 @@ def _python_packages() -> None:
     _run([PYTHON, "-m", "pip", "install", "--quiet", "--no-deps", "--requirement", REQUIREMENTS])
 
 
-def _npm_packages() -> None:
+def _npm_packages(project: Path) -> None:
     if shutil.which("npm") is None:
-        raise Refusal("npm was not found: Node.js 20 or newer is needed for the CDK app")
+        raise Refusal("npm was not found: Node.js 20 or newer is needed for the CDK app and for tuf-js")
     # No package here needs an install script.
-    _run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"], cwd=CDK)
+    _run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"], cwd=project)
 
 
 def _run(command: list, cwd: Path = ROOT) -> None:

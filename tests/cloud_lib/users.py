@@ -12,15 +12,15 @@ from .emulator import REGION, ROOT_KEY
 Keys = dict[str, str]
 
 
-def make(endpoint: str, resources: dict[str, str]) -> tuple[Keys, Keys]:
-    """Makes both users, checks that their rights are enforced, and returns their keys."""
+def make(endpoint: str, resources: dict[str, str], stack: str) -> tuple[Keys, Keys]:
+    """Makes both users of `stack`, checks that their rights are enforced, and returns their keys."""
     uploads = f"arn:aws:s3:::{resources['TUFLINE_UPLOADS_BUCKET']}"
     targets = f"{uploads}/{resources['TUFLINE_UPLOADS_PREFIX']}*"
     receipts = f"arn:aws:s3:::{resources['TUFLINE_LEDGER_BUCKET']}/rejected/*"
     iam = client("iam", endpoint, {"access_key_id": ROOT_KEY["AWS_ACCESS_KEY_ID"], "secret_access_key": "test"})
     uploader = _user(
         iam,
-        "uploader",
+        f"{stack}-uploader",
         [
             _allow(
                 [
@@ -38,7 +38,7 @@ def make(endpoint: str, resources: dict[str, str]) -> tuple[Keys, Keys]:
             _allow(["s3:GetObject"], receipts),
         ],
     )
-    admin = _user(iam, "admin", [_allow(["*"], "*")])
+    admin = _user(iam, f"{stack}-admin", [_allow(["*"], "*")])
     _check(endpoint, resources, uploader)
     return uploader, admin
 

@@ -9,14 +9,18 @@ from pathlib import Path
 
 import urllib3.exceptions
 from tuf.api.exceptions import DownloadError, DownloadHTTPError, DownloadLengthMismatchError
-from tuf.ngclient import Updater
+from tuf.ngclient import FetcherInterface, Updater
 
 
 class Device:
-    """A device with metadata of its own in `folder`, which it keeps from one update to the next."""
+    """A device with metadata of its own in `folder`, which it keeps from one update to the next.
 
-    def __init__(self, endpoints: dict, folder: Path) -> None:
+    `fetcher` fetches for it where the repository isn't open to all.
+    """
+
+    def __init__(self, endpoints: dict, folder: Path, fetcher: FetcherInterface | None = None) -> None:
         self.endpoints = endpoints
+        self.fetcher = fetcher
         self.metadata = folder / "metadata"
         self.downloads = folder / "downloads"
         for made in (self.metadata, self.downloads):
@@ -30,6 +34,7 @@ class Device:
             self.endpoints["metadata_url"],
             str(self.downloads),
             self.endpoints["targets_url"],
+            fetcher=self.fetcher,
             bootstrap=self.root,
         )
         updater.refresh()

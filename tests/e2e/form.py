@@ -15,6 +15,7 @@ from cloud_lib import ROOT
 
 from .device import Device, sha256
 from .polling import until
+from .tuf_js import TufJsDevice
 
 # Where the release build is, as `tests/cloud` finds it.
 RELEASE = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")).resolve() / "release"
@@ -27,10 +28,11 @@ DONE, FAILED, MISUSED, REJECTED, TIMED_OUT = 0, 1, 2, 3, 4
 Expected = Mapping[str, str | None]
 
 
-def run(*arguments: object, **options) -> subprocess.CompletedProcess:
-    """Runs `tufline` to its end, away from the caller's configuration."""
+def run(*arguments: object, variables: dict[str, str] | None = None, **options) -> subprocess.CompletedProcess:
+    """Runs `tufline` to its end, away from the caller's configuration, with these environment variables."""
     mine = ("TUFLINE_", "AWS_", "RUST_LOG")
     environment = {name: value for name, value in os.environ.items() if not name.startswith(mine)}
+    environment |= variables or {}
     return subprocess.run(
         [str(TUFLINE), *map(str, arguments)], env=environment, capture_output=True, text=True, timeout=300, **options
     )
@@ -127,9 +129,13 @@ class Form(ABC):
         """A new device, fresh from the factory."""
         return Device(self.endpoints, Path(tempfile.mkdtemp(prefix="device-", dir=self.scratch)))
 
-    def tufline(self, command: str, *arguments: object, operator: bool = False) -> subprocess.CompletedProcess:
+    def tuf_js_device(self) -> TufJsDevice:
+        """A new device with another client."""
+        return TufJsDevice(self.endpoints, Path(tempfile.mkdtemp(prefix="tuf-js-", dir=self.scratch)))
+
+    def tufline(self, command: str, *arguments: object, operator: bool = False, **options) -> subprocess.CompletedProcess:
         """Runs a command on this repository."""
-        return run(command, *arguments, *self.connection(operator))
+        return run(command, *arguments, *self.connection(operator), **options)
 
     def wait_published(self, expected: Expected, seconds: float | None = None, device: Device | None = None) -> None:
         """Waits until a device sees exactly this of these names. The device is a new one unless given."""

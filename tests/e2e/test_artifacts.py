@@ -1,4 +1,4 @@
-"""What is dropped is what devices verify: through python-tuf, and through tough."""
+"""What is dropped is what devices verify: through python-tuf, tuf-js and tough."""
 
 import os
 import random
@@ -15,16 +15,16 @@ MIB = 1 << 20
 
 def test_an_artifact_appears_is_overwritten_and_goes(form: Form):
     name = f"{form.unique('one')}/fw-1.0_x86.bin"
-    seasoned = form.device()
+    seasoned, with_tuf_js = form.device(), form.tuf_js_device()
     for data in (b"first", b"second, longer"):
         form.put(name, data)
         form.wait_published({name: sha256(data)}, device=seasoned)
-        for device in (form.device(), seasoned):
+        for device in (form.device(), seasoned, form.tuf_js_device(), with_tuf_js):
             assert device.download_bytes(name) == data
         form.wait_tough(name, sha256(data))
     form.remove(name)
     form.wait_published({name: None}, device=seasoned)
-    assert form.device().find([name]) == {name: None}
+    assert form.device().find([name]) == with_tuf_js.find([name]) == {name: None}
     form.wait_tough(name, None)
 
 
@@ -41,9 +41,9 @@ def test_names_of_all_allowed_characters_are_found(form: Form):
     for name in names:
         form.put(name, name.encode())
     form.wait_published({name: sha256(name.encode()) for name in names})
-    device = form.device()
+    device, with_tuf_js = form.device(), form.tuf_js_device()
     for name in names:
-        assert device.download_bytes(name) == name.encode()
+        assert device.download_bytes(name) == with_tuf_js.download_bytes(name) == name.encode()
         form.wait_tough(name, sha256(name.encode()))
 
 
@@ -73,7 +73,8 @@ def test_a_large_artifact(form: Form, tmp_path: Path):
     (line,) = json_lines(done)
     digest = sha256_of_file(path)
     assert (line["outcome"], line["sha256"], line["length"]) == ("published", digest, 300 * MIB)
-    assert sha256_of_file(form.device().download(name)) == digest
+    for device in (form.device(), form.tuf_js_device()):
+        assert sha256_of_file(device.download(name)) == digest
 
 
 def test_one_name_overwritten_quickly_ends_on_the_last_bytes(form: Form):

@@ -52,6 +52,11 @@ def test_the_embedded_form_killed_thirty_times(folder: FolderForm):
     print(f"folder: {device.updates} updates, {device.unreachable} times unreachable")
 
 
+def pipeline_processes(cloud: CloudForm) -> dict[int, str]:
+    """All but serve's: with that a device's request dies, which is no fault of what it would have been given."""
+    return {pid: stage for pid, stage in cloud.function_processes().items() if stage != "serve"}
+
+
 @pytest.mark.emulator
 def test_functions_killed_ten_times(cloud: CloudForm):
     chance, data = random.Random(10), artifacts(cloud.unique("killed"))
@@ -61,7 +66,7 @@ def test_functions_killed_ten_times(cloud: CloudForm):
         uploader.start()
         while len(killed) < 10:
             time.sleep(chance.uniform(0.1, 0.6))
-            running = until("running", cloud.function_processes)
+            running = until("running", lambda: pipeline_processes(cloud))
             pid = chance.choice(sorted(running))
             try:
                 os.kill(pid, signal.SIGKILL)

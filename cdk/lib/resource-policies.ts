@@ -1,6 +1,15 @@
-/** What the buckets refuse to everyone, whatever an identity's own policy allows. */
+/**
+ * What buckets and queues refuse to everyone, whatever an identity's own policy allows.
+ *
+ * That only an operator writes roots is not among it: who the operators are isn't known here, and a bucket that refused
+ * all but listed principals would lock out those who are added later. So it is left to identities: no function's policy
+ * allows it (`permissions.ts`), the operators' does (`operators.ts`).
+ */
 import { AnyPrincipal, Effect, PolicyStatement } from "aws-cdk-lib/aws-iam";
 import { IBucket } from "aws-cdk-lib/aws-s3";
+import { IQueue } from "aws-cdk-lib/aws-sqs";
+
+const NOT_TLS = { Bool: { "aws:SecureTransport": "false" } };
 
 function deny(
   sid: string,
@@ -13,10 +22,13 @@ function deny(
 }
 
 /** Every request comes over TLS. */
-export function onlyOverTls(bucket: IBucket): PolicyStatement {
-  return deny("OnlyOverTls", ["s3:*"], [bucket.bucketArn, bucket.arnForObjects("*")], {
-    Bool: { "aws:SecureTransport": "false" },
-  });
+export function bucketOnlyOverTls(bucket: IBucket): PolicyStatement {
+  return deny("OnlyOverTls", ["s3:*"], [bucket.bucketArn, bucket.arnForObjects("*")], NOT_TLS);
+}
+
+/** Every request comes over TLS. */
+export function queueOnlyOverTls(queue: IQueue): PolicyStatement {
+  return deny("OnlyOverTls", ["sqs:*"], [queue.queueArn], NOT_TLS);
 }
 
 /** Nobody deletes objects under these keys, nor a version of one. Who must do so changes the bucket's policy first. */

@@ -1,0 +1,90 @@
+/** Who may read as a device, and what of API Gateway lets them in. */
+import { HttpNoneAuthorizer, IHttpRouteAuthorizer } from "aws-cdk-lib/aws-apigatewayv2";
+import { HttpIamAuthorizer, HttpJwtAuthorizer } from "aws-cdk-lib/aws-apigatewayv2-authorizers";
+import { ICertificate } from "aws-cdk-lib/aws-certificatemanager";
+import { IBucket } from "aws-cdk-lib/aws-s3";
+
+import { issuerSchemes } from "./emulator.ts";
+import { refuse } from "./refusal.ts";
+
+/** Who may read as a device. */
+export type Access = OpenAccess | IamAccess | JwtAccess | MtlsAccess;
+
+/** Everybody. TUF needs no more: what devices trust is signatures, and metadata holds no secret but targets' names. */
+export interface OpenAccess {
+  readonly mode: "open";
+}
+
+/** Whoever has an AWS identity with `execute-api:Invoke` on the API: see `grantRead`. Devices sign requests (SigV4). */
+export interface IamAccess {
+  readonly mode: "iam";
+}
+
+/** Whoever has a JSON Web Token, sent as `Authorization: Bearer …`. */
+export interface JwtAccess {
+  readonly mode: "jwt";
+  /** The token's `iss`: an HTTPS URL, with `/.well-known/openid-configuration` below it. */
+  readonly issuer: string;
+  /** One of these must be the token's `aud`, or its `client_id`. */
+  readonly audience: readonly string[];
+}
+
+/**
+ * Whoever has a client certificate. The API then has no endpoint but the domain; point a DNS record at
+ * `TuflineRepository.domain`.
+ */
+export interface MtlsAccess {
+  readonly mode: "mtls";
+  /** The domain that devices ask, for example `tuf.example.org`. */
+  readonly domainName: string;
+  /** The domain's certificate, issued by ACM in the API's region. */
+  readonly certificate: ICertificate;
+  /** Certificates of the authorities that devices' certificates come from. */
+  readonly truststore: Truststore;
+}
+
+/** A PEM file in S3, in the API's region. */
+export interface Truststore {
+  /** Its bucket, versioned best. */
+  readonly bucket: IBucket;
+  /** Its key. */
+  readonly key: string;
+  /**
+   * Its version. API Gateway reads the file when this, or the key, changes.
+   *
+   * @default the newest, as of the deployment
+   */
+  readonly version?: string;
+}
+
+/** Refuses what API Gateway would refuse, or worse, would accept. */
+export function checkAccess(access: Access, emulator: boolean): void {
+  if (access.mode === "jwt") {
+    const schemes = issuerSchemes(emulator);
+    if (!schemes.some((scheme) => access.issuer.startsWith(scheme))) {
+      const why = "its keys are fetched from there";
+      refuse("access.issuer", `'${access.issuer}'`, why, `give it a URL that begins with ${schemes.join(" or ")}`);
+    }
+    if (access.audience.length === 0 || access.audience.includes("")) {
+      const why = "a token made for any other service would do";
+      refuse("access.audience", JSON.stringify(access.audience), why, "name the audiences that are meant");
+    }
+  }
+  if (access.mode === "mtls" && !/^([a-z0-9-]+\.)+[a-z0-9-]+$/.test(access.domainName)) {
+    const why = "devices' certificates are asked for under a domain only";
+    refuse("access.domainName", `'${access.domainName}'`, why, "name it in lowercase letters, as tuf.example.org");
+  }
+}
+
+/** What every route asks for. A certificate is asked for before there is a route. */
+export function authorizer(access: Access): IHttpRouteAuthorizer {
+  switch (access.mode) {
+    case "open":
+    case "mtls":
+      return new HttpNoneAuthorizer();
+    case "iam":
+      return new HttpIamAuthorizer();
+    case "jwt":
+      return new HttpJwtAuthorizer("Jwt", access.issuer, { jwtAudience: [...access.audience] });
+  }
+}

@@ -1,0 +1,154 @@
+/**
+ * The alarms. Each names its runbook in `docs/operations.md`.
+ *
+ * Each watches one metric. CloudWatch charges an alarm by the metrics that it watches
+ * (<https://aws.amazon.com/cloudwatch/pricing/>), so one over four queues would cost as much as four and not say which.
+ */
+import { Duration } from "aws-cdk-lib";
+import { HttpApi } from "aws-cdk-lib/aws-apigatewayv2";
+import { Alarm, ComparisonOperator, Metric, Stats, TreatMissingData } from "aws-cdk-lib/aws-cloudwatch";
+import { SnsAction } from "aws-cdk-lib/aws-cloudwatch-actions";
+import { IFunction } from "aws-cdk-lib/aws-lambda";
+import { ITopic } from "aws-cdk-lib/aws-sns";
+import { IQueue } from "aws-cdk-lib/aws-sqs";
+import { Construct } from "constructs";
+
+import { Lifetimes } from "./config.ts";
+import { RepositoryMetrics } from "./metrics.ts";
+import { capitalized } from "./names.ts";
+import { QueueName, QUEUES, Stage, STAGES } from "./permissions.ts";
+
+/** Weeks ahead: the next root needs people with keys, at one table. */
+const ROOT_LEFT = Duration.days(28);
+
+/** Renewal begins at a half (timestamp) or a third of the lifetime: at a quarter it has failed for long. */
+const LEFT = 1 / 4;
+
+/** Minutes without a timestamp's metric until refresh counts as stopped. */
+const SILENCE_MINUTES = 5;
+
+const OLDEST_MESSAGE = Duration.minutes(15);
+
+/** In five minutes: one may be S3's bad moment, and devices ask again. */
+const SERVE_ERRORS = 5;
+
+const PERIOD = Duration.minutes(5);
+
+/** What the alarms are about. */
+export interface Watched {
+  readonly name: string;
+  readonly metrics: RepositoryMetrics;
+  readonly lifetimes: Lifetimes;
+  readonly queues: Record<QueueName, IQueue>;
+  readonly deadLetters: Record<QueueName, IQueue>;
+  readonly functions: Record<Stage, IFunction>;
+  readonly api: HttpApi;
+  /** Is told when an alarm is raised and when it is over. */
+  readonly topic: ITopic | undefined;
+}
+
+interface Condition {
+  readonly metric: Metric;
+  readonly what: string;
+  /** The heading in `docs/operations.md`, as a link has it. */
+  readonly runbook: string;
+  readonly threshold: number;
+  readonly below?: true;
+  readonly periods?: number;
+  readonly missing?: TreatMissingData;
+}
+
+/** Makes all alarms. */
+export function alarms(scope: Construct, watched: Watched): Alarm[] {
+  const { name, metrics, lifetimes, queues, deadLetters, functions, api, topic } = watched;
+  const made: Alarm[] = [];
+  const raise = (id: string, suffix: string, condition: Condition) => {
+    const { metric, what, runbook, threshold, below, periods = 1, missing } = condition;
+    const { LESS_THAN_THRESHOLD, GREATER_THAN_OR_EQUAL_TO_THRESHOLD } = ComparisonOperator;
+    const alarm = new Alarm(scope, `${id}Alarm`, {
+      alarmName: `${name}-${suffix}`,
+      alarmDescription: `${what}: docs/operations.md#${runbook}`,
+      metric,
+      threshold,
+      comparisonOperator: below ? LESS_THAN_THRESHOLD : GREATER_THAN_OR_EQUAL_TO_THRESHOLD,
+      evaluationPeriods: periods,
+      treatMissingData: missing ?? TreatMissingData.NOT_BREACHING,
+    });
+    if (topic) {
+      alarm.addAlarmAction(new SnsAction(topic));
+      alarm.addOkAction(new SnsAction(topic));
+    }
+    made.push(alarm);
+  };
+
+  raise("RootExpires", "root-expires", {
+    metric: metrics.secondsToExpiry("root", PERIOD),
+    what: `A root expires in less than ${ROOT_LEFT.toHumanString()}`,
+    runbook: "alarm-root-expires",
+    threshold: ROOT_LEFT.toSeconds(),
+    below: true,
+    // The timestamp's alarm alone tells that refresh is silent: one cause, one alarm.
+    missing: TreatMissingData.IGNORE,
+  });
+  raise("TimestampExpires", "timestamp-expires", {
+    metric: metrics.secondsToExpiry("timestamp", Duration.minutes(1)),
+    what: `The timestamp is not renewed, or refresh has not run for ${SILENCE_MINUTES} minutes`,
+    runbook: "alarm-timestamp-expires",
+    threshold: Math.floor(lifetimes.timestamp * LEFT),
+    below: true,
+    periods: SILENCE_MINUTES,
+    // Refresh measures each minute: no data means that it doesn't run, or that there is no `tufline init` yet.
+    missing: TreatMissingData.BREACHING,
+  });
+  for (const [role, lifetime] of [
+    ["snapshot", lifetimes.snapshot],
+    ["targets", lifetimes.targets],
+    // There are none while the repository is small.
+    ["bins", lifetimes.targets],
+  ] as const) {
+    raise(`${capitalized(role)}Expires`, `${role}-expires`, {
+      metric: metrics.secondsToExpiry(role, PERIOD),
+      what: `A document of ${role} is not renewed`,
+      runbook: "alarm-role-expires",
+      threshold: Math.floor(lifetime * LEFT),
+      below: true,
+      missing: TreatMissingData.IGNORE,
+    });
+  }
+  for (const queue of QUEUES) {
+    raise(`${capitalized(queue)}DeadLetters`, `${queue}-dead-letters`, {
+      metric: deadLetters[queue].metricApproximateNumberOfMessagesVisible({ statistic: Stats.MAXIMUM, period: PERIOD }),
+      what: `Messages of ${queue} failed five times`,
+      runbook: "alarm-dead-letters",
+      threshold: 1,
+    });
+    raise(`${capitalized(queue)}OldMessage`, `${queue}-old-message`, {
+      metric: queues[queue].metricApproximateAgeOfOldestMessage({ statistic: Stats.MAXIMUM, period: PERIOD }),
+      what: `A message of ${queue} has waited for ${OLDEST_MESSAGE.toHumanString()}`,
+      runbook: "alarm-old-message",
+      threshold: OLDEST_MESSAGE.toSeconds(),
+    });
+  }
+  raise("GateRefusal", "gate-refusal", {
+    metric: metrics.gateRefusals(),
+    what: "The gate refused a generation",
+    runbook: "alarm-gate-refusal",
+    threshold: 1,
+  });
+  // Serve's errors reach devices, and so the API's own metric.
+  for (const stage of STAGES.filter((stage) => stage !== "serve")) {
+    raise(`${capitalized(stage)}Errors`, `${stage}-errors`, {
+      metric: functions[stage].metricErrors({ statistic: Stats.SUM, period: PERIOD }),
+      what: `The function ${stage} crashed, failed or timed out`,
+      runbook: "alarm-function-errors",
+      threshold: 1,
+    });
+  }
+  raise("ServeErrors", "serve-errors", {
+    metric: api.metricServerError({ statistic: Stats.SUM, period: PERIOD }),
+    what: `Devices got ${SERVE_ERRORS} server errors in five minutes`,
+    runbook: "alarm-serve-errors",
+    threshold: SERVE_ERRORS,
+  });
+  return made;
+}

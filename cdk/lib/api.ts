@@ -1,0 +1,115 @@
+/** The HTTP API that devices ask: two trees of files, and nothing else. */
+import { RemovalPolicy, Validations } from "aws-cdk-lib";
+import { AccessLogFormat } from "aws-cdk-lib/aws-apigateway";
+import {
+  DomainName,
+  HttpApi,
+  HttpMethod,
+  HttpStage,
+  LogGroupLogDestination,
+  PayloadFormatVersion,
+  SecurityPolicy,
+} from "aws-cdk-lib/aws-apigatewayv2";
+import { HttpLambdaIntegration } from "aws-cdk-lib/aws-apigatewayv2-integrations";
+import { IFunction } from "aws-cdk-lib/aws-lambda";
+import { LogGroup, RetentionDays } from "aws-cdk-lib/aws-logs";
+import { Construct } from "constructs";
+
+import { Access, authorizer, MtlsAccess } from "./access.ts";
+
+const TREES = ["metadata", "targets"] as const;
+const METHODS = [HttpMethod.GET, HttpMethod.HEAD];
+
+/** A line of JSON for each request. `error` is the integration's own, and empty where serve answered. */
+const LOG_LINE = JSON.stringify({
+  time: "$context.requestTime",
+  request: "$context.requestId",
+  ip: "$context.identity.sourceIp",
+  userAgent: "$context.identity.userAgent",
+  method: "$context.httpMethod",
+  path: "$context.path",
+  status: "$context.status",
+  length: "$context.responseLength",
+  milliseconds: "$context.responseLatency",
+  error: "$context.integrationErrorMessage",
+});
+
+/** What devices reach a repository by. */
+export interface DeviceApi {
+  readonly api: HttpApi;
+  /** The custom domain, under mTLS. */
+  readonly domain?: DomainName;
+  /** Where metadata is: a URL that ends in `/`. */
+  readonly metadataUrl: string;
+  /** Where targets are: a URL that ends in `/`. */
+  readonly targetsUrl: string;
+}
+
+/** Makes the API of the repository `name` in front of `serve`. */
+export function deviceApi(
+  scope: Construct,
+  name: string,
+  access: Access,
+  serve: IFunction,
+  retention: RetentionDays,
+): DeviceApi {
+  const api = new HttpApi(scope, "Api", {
+    apiName: name,
+    description: `For the devices of ${name}`,
+    createDefaultStage: false,
+    // Else a device without a certificate would go round the domain.
+    disableExecuteApiEndpoint: access.mode === "mtls",
+  });
+  const integration = new HttpLambdaIntegration("Serve", serve, {
+    payloadFormatVersion: PayloadFormatVersion.VERSION_2_0,
+    // One permission for the API, not one for each route: there are no others.
+    scopePermissionToRoute: false,
+  });
+  const routeAuthorizer = authorizer(access);
+  for (const tree of TREES) {
+    const path = `/${tree}/{proxy+}`;
+    const routes = api.addRoutes({ path, methods: METHODS, integration, authorizer: routeAuthorizer });
+    if (access.mode === "open" || access.mode === "mtls") {
+      const reason =
+        access.mode === "open"
+          ? "Open by the operator's choice: devices trust signatures, and reading is all that there is"
+          : "Under mTLS the domain asks for a certificate before any route is looked at";
+      for (const route of routes) Validations.of(route).acknowledge({ id: "AwsSolutions-APIG4", reason });
+    }
+  }
+  const domain = access.mode === "mtls" ? customDomain(scope, access) : undefined;
+  new HttpStage(scope, "ApiStage", {
+    httpApi: api,
+    stageName: "$default",
+    autoDeploy: true,
+    accessLogSettings: { destination: accessLog(scope, name, retention), format: AccessLogFormat.custom(LOG_LINE) },
+    ...(domain && { domainMapping: { domainName: domain } }),
+  });
+  const endpoint = domain ? `https://${domain.name}` : api.apiEndpoint;
+  return { api, ...(domain && { domain }), metadataUrl: `${endpoint}/metadata/`, targetsUrl: `${endpoint}/targets/` };
+}
+
+/** API Gateway may write to groups with this prefix without a new entry in the account's resource policy for each. */
+function accessLog(scope: Construct, name: string, retention: RetentionDays): LogGroupLogDestination {
+  const logGroup = new LogGroup(scope, "ApiLog", {
+    logGroupName: `/aws/vendedlogs/${name}-api`,
+    retention,
+    removalPolicy: RemovalPolicy.DESTROY,
+  });
+  return new LogGroupLogDestination(logGroup);
+}
+
+function customDomain(scope: Construct, { domainName, certificate, truststore }: MtlsAccess): DomainName {
+  const { bucket, key, version } = truststore;
+  return new DomainName(scope, "Domain", {
+    domainName,
+    certificate,
+    securityPolicy: SecurityPolicy.TLS_1_2,
+    mtls: { bucket, key, ...(version !== undefined && { version }) },
+  });
+}
+
+/** What IAM access lets a device call, as ARNs. */
+export function deviceArns(api: HttpApi): string[] {
+  return TREES.flatMap((tree) => METHODS.map((method) => api.arnForExecuteApi(method, `/${tree}/*`, "$default")));
+}

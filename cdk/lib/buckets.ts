@@ -1,0 +1,85 @@
+/** The three buckets. They are versioned, private, and stay when the stack is deleted. */
+import { Duration, RemovalPolicy, Validations } from "aws-cdk-lib";
+import { PolicyStatement } from "aws-cdk-lib/aws-iam";
+import { IKey } from "aws-cdk-lib/aws-kms";
+import { BlockPublicAccess, Bucket, BucketEncryption, ObjectOwnership } from "aws-cdk-lib/aws-s3";
+import { Construct } from "constructs";
+
+import { keptStatements } from "./emulator.ts";
+import { bucketOnlyOverTls, keepForever, writeConditionally, writeOnce } from "./resource-policies.ts";
+
+/** What all buckets of a repository have in common. */
+export interface BucketOptions {
+  readonly encryptionKey: IKey | undefined;
+  readonly emulator: boolean;
+}
+
+function bucket(
+  scope: Construct,
+  id: string,
+  { encryptionKey, emulator }: BucketOptions,
+  policy: (bucket: Bucket) => PolicyStatement[],
+): Bucket {
+  const bucket = new Bucket(scope, id, {
+    versioned: true,
+    blockPublicAccess: BlockPublicAccess.BLOCK_ALL,
+    objectOwnership: ObjectOwnership.BUCKET_OWNER_ENFORCED,
+    removalPolicy: RemovalPolicy.RETAIN,
+    lifecycleRules: [{ id: "abandoned-multipart-uploads", abortIncompleteMultipartUploadAfter: Duration.days(7) }],
+    ...(encryptionKey && { encryption: BucketEncryption.KMS, encryptionKey, bucketKeyEnabled: true }),
+  });
+  for (const statement of keptStatements([bucketOnlyOverTls(bucket), ...policy(bucket)], emulator)) {
+    bucket.addToResourcePolicy(statement);
+  }
+  Validations.of(bucket).acknowledge({
+    id: "AwsSolutions-S1",
+    reason:
+      "Devices read through the API, which has an access log; who needs more records S3 data events in CloudTrail",
+  });
+  return bucket;
+}
+
+/** Where build systems drop artifacts. Objects below `prefix` are deleted after `expireDays`, if that is given. */
+export function uploadsBucket(
+  scope: Construct,
+  options: BucketOptions,
+  prefix: string,
+  expireDays: number | undefined,
+): Bucket {
+  const uploads = bucket(scope, "Uploads", options, () => []);
+  if (expireDays !== undefined) {
+    const after = Duration.days(expireDays);
+    uploads.addLifecycleRule({ id: "uploads", prefix, expiration: after, noncurrentVersionExpiration: after });
+    uploads.addLifecycleRule({ id: "uploads-delete-markers", prefix, expiredObjectDeleteMarker: true });
+  }
+  return uploads;
+}
+
+/** What devices read: metadata and blobs. */
+export function repositoryBucket(scope: Construct, options: BucketOptions): Bucket {
+  const repository = bucket(scope, "Repository", options, (bucket) => [
+    keepForever(bucket, "blobs/*", "metadata/*"),
+    // All but `timestamp.json` have a version in their name, and so two dots. Copies carry no conditions: `blobs/`
+    // is made by copying, and needs none, since a blob's name is its hash.
+    writeOnce(bucket, "metadata/*.*.json"),
+    writeConditionally(bucket, "metadata/*"),
+  ]);
+  // Copies that hash makes to learn a checksum; a later attempt makes them again.
+  repository.addLifecycleRule({
+    id: "incoming",
+    prefix: "incoming/",
+    expiration: Duration.days(2),
+    noncurrentVersionExpiration: Duration.days(1),
+  });
+  repository.addLifecycleRule({ id: "incoming-delete-markers", prefix: "incoming/", expiredObjectDeleteMarker: true });
+  return repository;
+}
+
+/** What the stages know: drafts, manifests, receipts. */
+export function ledgerBucket(scope: Construct, options: BucketOptions): Bucket {
+  return bucket(scope, "Ledger", options, (bucket) => [
+    keepForever(bucket, "*"),
+    writeOnce(bucket, "drafts/*", "generations/*"),
+    writeConditionally(bucket, "*"),
+  ]);
+}

@@ -1,0 +1,100 @@
+/** The operator's choices, checked, and as the functions read them in `TUFLINE_CONFIG` (`shared/tuf/src/config.rs`). */
+import { Duration } from "aws-cdk-lib";
+
+import { Removals, TuflineRepositoryProps } from "./props.ts";
+import { refuse } from "./refusal.ts";
+
+/** The roles whose documents expire by the operator's choice. */
+export const EXPIRING = ["timestamp", "snapshot", "targets"] as const;
+export type Expiring = (typeof EXPIRING)[number];
+
+/** The defaults of `shared/tuf/src/config.rs`, which the alarms and the order of expiries are about too. */
+const EXPIRIES: Record<Expiring, Duration> = {
+  timestamp: Duration.days(1),
+  snapshot: Duration.days(7),
+  targets: Duration.days(90),
+};
+
+const SHORTEST_TIMESTAMP = Duration.hours(1);
+const LARGEST_OBJECT = 50_000_000_000_000;
+const LARGEST_INLINE = 4 * 1024 * 1024;
+const SHORTEST_RETENTION_DAYS = 15;
+const LONGEST_RETENTION_DAYS = 65_535;
+
+/** How long each role's documents are valid, in seconds. */
+export type Lifetimes = Readonly<Record<Expiring, number>>;
+
+/** The lifetimes, defaults included, or an error where they can't work. */
+export function lifetimes({ expiries = {} }: TuflineRepositoryProps): Lifetimes {
+  const { timestamp, snapshot, targets } = { ...EXPIRIES, ...withoutUndefined(expiries) };
+  const shortest = SHORTEST_TIMESTAMP.toSeconds();
+  if (timestamp.toSeconds() < shortest) {
+    const why = "refresh looks at it once a minute, and an alarm at a quarter of it must leave time to act";
+    refuse("expiries.timestamp", spoken(timestamp), why, `give it ${spoken(SHORTEST_TIMESTAMP)} at least`);
+  }
+  for (const [role, own, before, other] of [
+    ["snapshot", snapshot, "timestamp", timestamp],
+    ["targets", targets, "snapshot", snapshot],
+  ] as const) {
+    if (own.toSeconds() < other.toSeconds()) {
+      const why = `the ${before} that rests on it is valid for longer (${spoken(other)})`;
+      refuse(`expiries.${role}`, spoken(own), why, `give it that at least, or the ${before} less`);
+    }
+  }
+  return { timestamp: timestamp.toSeconds(), snapshot: snapshot.toSeconds(), targets: targets.toSeconds() };
+}
+
+/** After how many days uploads expire, if they do. */
+export function uploadsExpireDays({ retention }: TuflineRepositoryProps): number | undefined {
+  const after = retention?.uploadsExpireAfter;
+  if (after === undefined) return undefined;
+  const days = after.toDays({ integral: false });
+  if (!Number.isInteger(days)) {
+    refuse("retention.uploadsExpireAfter", spoken(after), "S3 expires objects by the day", "give it whole days");
+  }
+  if (days < SHORTEST_RETENTION_DAYS) {
+    const why = "a message about an upload may wait for 14 days, and must still find it";
+    refuse("retention.uploadsExpireAfter", spoken(after), why, `give it ${SHORTEST_RETENTION_DAYS} days at least`);
+  }
+  return wholeNumber("retention.uploadsExpireAfter in days", days, 0, LONGEST_RETENTION_DAYS);
+}
+
+/** `TUFLINE_CONFIG`: only what the operator chose, so that the functions' own defaults hold for the rest. */
+export function config(props: TuflineRepositoryProps): string {
+  const valid = lifetimes(props);
+  const expiry = EXPIRING.filter((role) => props.expiries?.[role]).map((role) => [role, `${valid[role]}s`]);
+  return JSON.stringify({
+    expiry: expiry.length > 0 ? Object.fromEntries(expiry) : undefined,
+    hashing: props.hashing,
+    removals: props.removals && removals(props.removals),
+    largest_target: wholeNumber("largestTarget", props.largestTarget, 1, LARGEST_OBJECT),
+    uploads_expire_days: uploadsExpireDays(props),
+    inline_targets: wholeNumber("inlineTargets", props.inlineTargets, 0, LARGEST_INLINE),
+  });
+}
+
+function removals({ percent, atLeast }: Removals): object {
+  return {
+    percent: wholeNumber("removals.percent", percent, 0, 100),
+    at_least: wholeNumber("removals.atLeast", atLeast, 0, Number.MAX_SAFE_INTEGER),
+  };
+}
+
+/** The window of changes, in whole seconds that SQS takes. */
+export function batchWindow({ batchWindow = Duration.seconds(1) }: TuflineRepositoryProps): Duration {
+  wholeNumber("batchWindow in seconds", batchWindow.toMilliseconds() / 1000, 1, 300);
+  return batchWindow;
+}
+
+function wholeNumber<N extends number | undefined>(prop: string, value: N, least: number, most: number): N {
+  if (value === undefined || (Number.isInteger(value) && value >= least && value <= most)) return value;
+  return refuse(prop, value, "that is out of its range", `give it a whole number from ${least} to ${most}`);
+}
+
+function withoutUndefined<T extends object>(values: T): { [K in keyof T]: NonNullable<T[K]> } {
+  return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined)) as never;
+}
+
+function spoken(duration: Duration): string {
+  return duration.toHumanString();
+}

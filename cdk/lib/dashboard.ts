@@ -1,0 +1,88 @@
+/** What an operator looks at first. At most 50 metrics: CloudWatch has three such dashboards for free. */
+import { Aws, Duration } from "aws-cdk-lib";
+import { HttpApi } from "aws-cdk-lib/aws-apigatewayv2";
+import { Alarm, AlarmStatusWidget, Dashboard, GraphWidget, IMetric, Row, Stats } from "aws-cdk-lib/aws-cloudwatch";
+import { IFunction } from "aws-cdk-lib/aws-lambda";
+import { IQueue } from "aws-cdk-lib/aws-sqs";
+import { Construct } from "constructs";
+
+import { RepositoryMetrics } from "./metrics.ts";
+import { QueueName, QUEUES, Stage, STAGES } from "./permissions.ts";
+
+const PERIOD = Duration.minutes(5);
+const EXPIRING = ["root", "timestamp", "snapshot", "targets", "bins"];
+
+/** What the dashboard shows. */
+export interface Shown {
+  readonly name: string;
+  readonly metrics: RepositoryMetrics;
+  readonly queues: Record<QueueName, IQueue>;
+  readonly deadLetters: Record<QueueName, IQueue>;
+  readonly functions: Record<Stage, IFunction>;
+  readonly api: HttpApi;
+  readonly alarms: Alarm[];
+}
+
+function graph(title: string, left: IMetric[], right: IMetric[] = []): GraphWidget {
+  return new GraphWidget({ title, left, right, width: 8, height: 6, leftYAxis: { min: 0 }, rightYAxis: { min: 0 } });
+}
+
+/** Makes the dashboard. Its name has the region too: an account's dashboards are the same in all regions. */
+export function dashboard(scope: Construct, shown: Shown): Dashboard {
+  const { name, metrics, queues, deadLetters, functions, api, alarms } = shown;
+  const ofQueues = (of: Record<QueueName, IQueue>, make: (queue: IQueue, label: string) => IMetric) =>
+    QUEUES.map((queue) => make(of[queue], queue));
+  const ofFunctions = (make: (stage: IFunction, label: string) => IMetric) =>
+    STAGES.map((stage) => make(functions[stage], stage));
+  const maximum = { statistic: Stats.MAXIMUM, period: PERIOD };
+  const sum = { statistic: Stats.SUM, period: PERIOD };
+  const dashboard = new Dashboard(scope, "Dashboard", { dashboardName: `${name}-${Aws.REGION}` });
+  dashboard.addWidgets(
+    new AlarmStatusWidget({ title: "Alarms", alarms, width: 24, height: 4 }),
+    new Row(
+      graph(
+        "From upload to published (s)",
+        [50, 99].map((percent) => metrics.uploadToPublished(percent).with({ label: `p${percent}` })),
+      ),
+      graph("Uploads", [metrics.published(), metrics.rejected()]),
+      graph("Generations", [metrics.generations(), metrics.gateRefusals()], [metrics.batchSize()]),
+    ),
+    new Row(
+      graph(
+        "Time to expiry (s)",
+        EXPIRING.map((role) => metrics.secondsToExpiry(role, PERIOD).with({ label: role })),
+      ),
+      graph(
+        "Messages that wait",
+        ofQueues(queues, (queue, label) => queue.metricApproximateNumberOfMessagesVisible({ ...maximum, label })),
+        ofQueues(queues, (queue, label) =>
+          queue.metricApproximateAgeOfOldestMessage({ ...maximum, label: `${label}: oldest (s)` }),
+        ),
+      ),
+      graph(
+        "Dead letters",
+        ofQueues(deadLetters, (queue, label) => queue.metricApproximateNumberOfMessagesVisible({ ...maximum, label })),
+      ),
+    ),
+    new Row(
+      graph(
+        "Errors",
+        ofFunctions((stage, label) => stage.metricErrors({ ...sum, label })),
+      ),
+      graph(
+        "Duration (ms, longest)",
+        ofFunctions((stage, label) => stage.metricDuration({ ...maximum, label })),
+      ),
+      graph(
+        "Requests of devices",
+        [
+          api.metricCount({ ...sum, label: "all" }),
+          api.metricClientError({ ...sum, label: "4xx" }),
+          api.metricServerError({ ...sum, label: "5xx" }),
+        ],
+        [api.metricLatency({ statistic: Stats.p(99), period: PERIOD, label: "latency p99 (ms)" })],
+      ),
+    ),
+  );
+  return dashboard;
+}

@@ -1,0 +1,122 @@
+/** The functions, one for each stage, and their roles. */
+import { Duration, RemovalPolicy } from "aws-cdk-lib";
+import { PolicyDocument, PolicyStatement, Role, ServicePrincipal } from "aws-cdk-lib/aws-iam";
+import { Architecture, Code, Function as LambdaFunction, Runtime } from "aws-cdk-lib/aws-lambda";
+import { SqsEventSource, SqsEventSourceProps } from "aws-cdk-lib/aws-lambda-event-sources";
+import { LogGroup, RetentionDays } from "aws-cdk-lib/aws-logs";
+import { IQueue } from "aws-cdk-lib/aws-sqs";
+import { Construct } from "constructs";
+
+import { capitalized } from "./names.ts";
+import { QueueName, Stage } from "./permissions.ts";
+import { acknowledgeWildcards } from "./wildcards.ts";
+
+/** How long each stage may run, in seconds, and its memory, in MiB. */
+const SIZES: Record<Stage, { timeout: number; memory: number }> = {
+  hash: { timeout: 60, memory: 512 },
+  rebuild: { timeout: 60, memory: 1024 },
+  // One message group each: a crash there holds all that follows, so they must time out soon.
+  sign: { timeout: 30, memory: 256 },
+  publish: { timeout: 30, memory: 256 },
+  refresh: { timeout: 60, memory: 256 },
+  // A device waits. Its own tries towards S3 end before that.
+  serve: { timeout: 10, memory: 512 },
+};
+
+/** AWS asks for a visibility timeout of six times the function's timeout, so that throttled batches aren't lost. */
+const VISIBILITY_PER_TIMEOUT = 6;
+
+/** Which stage works off which queue. */
+const CONSUMERS: Record<QueueName, Stage> = { uploads: "hash", changes: "rebuild", sign: "sign", publish: "publish" };
+
+/** In what batches a queue's messages come. */
+function batches(queue: QueueName, changesWindow: Duration): SqsEventSourceProps {
+  switch (queue) {
+    case "uploads":
+      // AWS wants a window of a second at least where a batch may exceed 10 messages.
+      return { batchSize: 100, maxBatchingWindow: Duration.seconds(1) };
+    case "changes":
+      // Few and large batches: each makes one generation, and two attempts at the same one cost more than they gain.
+      return { batchSize: 10_000, maxBatchingWindow: changesWindow, maxConcurrency: 2 };
+    case "sign":
+    case "publish":
+      return { batchSize: 10 };
+  }
+}
+
+/** How long a queue's messages stay hidden: while they are collected, and for six timeouts of the function. */
+export function visibilityTimeout(queue: QueueName, changesWindow: Duration): Duration {
+  const { maxBatchingWindow = Duration.seconds(0) } = batches(queue, changesWindow);
+  return Duration.seconds(SIZES[CONSUMERS[queue]].timeout * VISIBILITY_PER_TIMEOUT + maxBatchingWindow.toSeconds());
+}
+
+/** Has the stage work off its queue. Messages that failed come again, the others of their batch don't. */
+export function consume(
+  functions: Record<Stage, LambdaFunction>,
+  name: QueueName,
+  queue: IQueue,
+  changesWindow: Duration,
+): void {
+  const source = new SqsEventSource(queue, { ...batches(name, changesWindow), reportBatchItemFailures: true });
+  functions[CONSUMERS[name]].addEventSource(source);
+}
+
+/** A stage's log. */
+export function logGroup(scope: Construct, repository: string, stage: Stage, retention: RetentionDays): LogGroup {
+  return new LogGroup(scope, `${capitalized(stage)}Log`, {
+    logGroupName: `/aws/lambda/${repository}-${stage}`,
+    retention,
+    removalPolicy: RemovalPolicy.DESTROY,
+  });
+}
+
+/** A stage's role: what `statements` allow, and writing to its log. */
+export function role(
+  scope: Construct,
+  repository: string,
+  stage: Stage,
+  log: LogGroup,
+  statements: PolicyStatement[],
+): Role {
+  const writeLog = new PolicyStatement({
+    actions: ["logs:CreateLogStream", "logs:PutLogEvents"],
+    resources: [log.logGroupArn],
+  });
+  const role = new Role(scope, `${capitalized(stage)}Role`, {
+    description: `The ${stage} function of ${repository}`,
+    assumedBy: new ServicePrincipal("lambda.amazonaws.com"),
+    inlinePolicies: { [stage]: new PolicyDocument({ statements: [writeLog, ...statements] }) },
+  });
+  const reason = "Objects below fixed prefixes: their names are digests and numbers that come with each upload";
+  acknowledgeWildcards(role, statements, reason);
+  return role;
+}
+
+/** What all functions have in common. */
+export interface FunctionOptions {
+  readonly code: Code;
+  readonly architecture: Architecture;
+  readonly environment: Record<string, string>;
+}
+
+/** A stage's function. */
+export function stageFunction(
+  scope: Construct,
+  repository: string,
+  stage: Stage,
+  log: LogGroup,
+  role: Role,
+  options: FunctionOptions,
+): LambdaFunction {
+  const { timeout, memory } = SIZES[stage];
+  return new LambdaFunction(scope, capitalized(stage), {
+    ...options,
+    functionName: `${repository}-${stage}`,
+    runtime: Runtime.PROVIDED_AL2023,
+    handler: stage,
+    role,
+    logGroup: log,
+    timeout: Duration.seconds(timeout),
+    memorySize: memory,
+  });
+}

@@ -1,0 +1,77 @@
+/**
+ * The online keys. A key's own policy alone says who may sign with it: no policy of IAM can, neither a function's
+ * (`permissions.ts` has nothing about these keys) nor an administrator's.
+ *
+ * What IAM may allow is administration, so that the account is never locked out of a key. Whoever may change a key's
+ * policy can let themselves sign, which shows in CloudTrail as `PutKeyPolicy`.
+ */
+import { RemovalPolicy } from "aws-cdk-lib";
+import { AccountRootPrincipal, IRole, PolicyDocument, PolicyStatement } from "aws-cdk-lib/aws-iam";
+import { Key, KeySpec, KeyUsage } from "aws-cdk-lib/aws-kms";
+import { Construct } from "constructs";
+
+import { keptStatements } from "./emulator.ts";
+import { capitalized } from "./names.ts";
+import { OnlineKey } from "./permissions.ts";
+
+/** All of KMS that CloudFormation and operators need; nothing that signs, or lets another sign. */
+const ADMINISTRATION = [
+  "kms:CancelKeyDeletion",
+  "kms:CreateAlias",
+  "kms:DeleteAlias",
+  "kms:DescribeKey",
+  "kms:DisableKey",
+  "kms:EnableKey",
+  "kms:GetKeyPolicy",
+  "kms:GetKeyRotationStatus",
+  "kms:GetPublicKey",
+  "kms:ListGrants",
+  "kms:ListKeyPolicies",
+  "kms:ListResourceTags",
+  "kms:PutKeyPolicy",
+  "kms:RevokeGrant",
+  "kms:ScheduleKeyDeletion",
+  "kms:TagResource",
+  "kms:UntagResource",
+  "kms:UpdateAlias",
+  "kms:UpdateKeyDescription",
+];
+
+/** The key of the TUF role `name`, which `signers` may sign with. It stays when the stack is deleted. */
+export function onlineKey(
+  scope: Construct,
+  repository: string,
+  name: OnlineKey,
+  signers: IRole[],
+  emulator: boolean,
+): Key {
+  return new Key(scope, `${capitalized(name)}Key`, {
+    description: `TUF ${name} key of ${repository}`,
+    keySpec: KeySpec.ECC_NIST_P256,
+    keyUsage: KeyUsage.SIGN_VERIFY,
+    removalPolicy: RemovalPolicy.RETAIN,
+    policy: new PolicyDocument({ statements: keptStatements(policy(signers), emulator) }),
+  });
+}
+
+function policy(signers: IRole[]): PolicyStatement[] {
+  // In a key's policy this is the key itself.
+  const resources = ["*"];
+  return [
+    new PolicyStatement({
+      sid: "Administer",
+      principals: [new AccountRootPrincipal()],
+      actions: ADMINISTRATION,
+      resources,
+    }),
+    new PolicyStatement({
+      sid: "Sign",
+      principals: signers,
+      actions: ["kms:Sign"],
+      resources,
+      // Only what Tufline asks for: a digest, in the one scheme that the roles' keys have in TUF.
+      conditions: { StringEquals: { "kms:SigningAlgorithm": "ECDSA_SHA_256", "kms:MessageType": "DIGEST" } },
+    }),
+    new PolicyStatement({ sid: "ReadPublicKey", principals: signers, actions: ["kms:GetPublicKey"], resources }),
+  ];
+}

@@ -1,0 +1,57 @@
+/** The metrics that the functions print in CloudWatch's embedded format, by the names of `functions/src/measure.rs`. */
+import { Duration } from "aws-cdk-lib";
+import { Metric, Stats } from "aws-cdk-lib/aws-cloudwatch";
+
+/** Metrics of the repository `name`. */
+export class RepositoryMetrics {
+  private readonly name: string;
+
+  constructor(name: string) {
+    this.name = name;
+  }
+
+  /** From an upload until devices see it; percentile `percent`. */
+  uploadToPublished(percent: number): Metric {
+    return this.metric("UploadToPublished", Stats.p(percent));
+  }
+
+  /** Uploads that were published. */
+  published(): Metric {
+    return this.metric("Published", Stats.SUM);
+  }
+
+  /** Uploads that were refused. */
+  rejected(): Metric {
+    return this.metric("Rejected", Stats.SUM);
+  }
+
+  /** Generations that were shown to devices. */
+  generations(): Metric {
+    return this.metric("Generations", Stats.SUM);
+  }
+
+  /** Changes that went into one generation. */
+  batchSize(): Metric {
+    return this.metric("BatchSize", Stats.AVERAGE);
+  }
+
+  /** Generations that the gate refused. */
+  gateRefusals(): Metric {
+    return this.metric("GateRefusals", Stats.SUM);
+  }
+
+  /** Until the role's first published document expires. Refresh measures it each minute. */
+  secondsToExpiry(role: string, period: Duration): Metric {
+    return this.metric("SecondsToExpiry", Stats.MINIMUM, period, { Role: role });
+  }
+
+  private metric(
+    metricName: string,
+    statistic: string,
+    period = Duration.minutes(5),
+    dimensions: Record<string, string> = {},
+  ): Metric {
+    const dimensionsMap = { Repository: this.name, ...dimensions };
+    return new Metric({ namespace: "Tufline", metricName, dimensionsMap, statistic, period });
+  }
+}

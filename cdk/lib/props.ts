@@ -1,0 +1,184 @@
+/** All that can be chosen of a repository. `config.ts`, `access.ts` and `names.ts` check it. */
+import { Duration } from "aws-cdk-lib";
+import { IKey } from "aws-cdk-lib/aws-kms";
+import { Architecture } from "aws-cdk-lib/aws-lambda";
+import { RetentionDays } from "aws-cdk-lib/aws-logs";
+import { IBucket } from "aws-cdk-lib/aws-s3";
+import { ITopic } from "aws-cdk-lib/aws-sns";
+
+import { Access } from "./access.ts";
+
+export interface TuflineRepositoryProps {
+  /** Folder with the functions' binary, named `bootstrap`, built for {@link architecture}. */
+  readonly bundle: string;
+
+  /**
+   * Processor that the binary is built for.
+   *
+   * @default Architecture.ARM_64, which costs a fifth less than x86_64
+   */
+  readonly architecture?: Architecture;
+
+  /**
+   * What the names of queues, functions, log groups, alarms and the SSM parameter `/tufline/<name>` begin with:
+   * letters, digits and hyphens. Unique in its account and region. Changing it later replaces the queues with all that
+   * waits in them (`tufline reconcile` brings it back), and no bucket and no key.
+   *
+   * @default the stack's name
+   */
+  readonly name?: string;
+
+  /**
+   * Who may read as a device. There is no default, so that nobody opens a repository to the world by accident, or locks
+   * its devices out.
+   */
+  readonly access: Access;
+
+  /**
+   * How long changes are collected before they become one generation: whole seconds, 1 to 300. Longer makes fewer
+   * generations, which is cheaper for devices in a steady stream of uploads; each upload waits up to that long.
+   *
+   * @default Duration.seconds(1), the shortest that SQS has for large batches
+   */
+  readonly batchWindow?: Duration;
+
+  /**
+   * How long signed documents are valid.
+   *
+   * @default see {@link Expiries}
+   */
+  readonly expiries?: Expiries;
+
+  /**
+   * How the SHA-256 of an upload is found: `auto` believes the full-object checksum that S3 computed; `stream` always
+   * reads the upload, which takes longer and trusts no arithmetic but Tufline's.
+   *
+   * @default "auto"
+   */
+  readonly hashing?: "auto" | "stream";
+
+  /**
+   * Uploads larger than this are refused, in bytes.
+   *
+   * @default 50 TB, S3's own limit
+   */
+  readonly largestTarget?: number;
+
+  /**
+   * How many removals at once wait for an operator's consent.
+   *
+   * @default see {@link Removals}
+   */
+  readonly removals?: Removals;
+
+  /**
+   * Targets up to this length are answered by the serve function itself, longer ones by a redirect to S3; in bytes,
+   * 4 MiB at most, since a Lambda function answers 6 MB of Base64. 0 redirects all that aren't empty.
+   *
+   * @default 256 KiB: a target of that length is there sooner than a device could follow a redirect
+   */
+  readonly inlineTargets?: number;
+
+  /**
+   * Is told when an alarm is raised and when it is over. A topic that is encrypted with a key of its own must let
+   * CloudWatch use that key.
+   *
+   * @default nobody is told; the alarms show in CloudWatch only
+   */
+  readonly alarmTopic?: ITopic;
+
+  /**
+   * Symmetric KMS key that the buckets encrypt objects with (SSE-KMS, with bucket keys). Its policy must leave the use
+   * of it to the account's IAM policies, as CDK's own keys do. Objects that are there already stay as they are.
+   *
+   * @default S3's own encryption (SSE-S3), which costs nothing
+   */
+  readonly encryptionKey?: IKey;
+
+  /**
+   * Existing bucket to take uploads from, below the prefix `targets/`: one of the same stack, or an imported one with
+   * its KMS key, if it has any. **Its versioning must be on**, which nobody can check at synthesis. CDK adds the
+   * notification beside others by a custom resource.
+   *
+   * @default a new bucket, which stays when the stack is deleted
+   */
+  readonly uploadsBucket?: IBucket;
+
+  /**
+   * How long things are kept.
+   *
+   * @default see {@link Retention}
+   */
+  readonly retention?: Retention;
+
+  /**
+   * Leaves out what the local AWS emulator cannot evaluate: see `emulator.ts`. Never set it on AWS.
+   *
+   * @default false
+   */
+  readonly emulator?: boolean;
+}
+
+/** How long signed documents are valid. Each at least as long as the one before. */
+export interface Expiries {
+  /**
+   * Of the timestamp: at most so long can an attacker on the wire hold back an update. Re-signed when half of it is
+   * left; an hour at least, so that whoever is alarmed at a quarter can still do something.
+   *
+   * @default Duration.days(1)
+   */
+  readonly timestamp?: Duration;
+
+  /**
+   * Of snapshots, renewed when a third of it is left.
+   *
+   * @default Duration.days(7)
+   */
+  readonly snapshot?: Duration;
+
+  /**
+   * Of `targets` and the bins, renewed when a third of it is left.
+   *
+   * @default Duration.days(90)
+   */
+  readonly targets?: Duration;
+}
+
+/**
+ * Removals are held while more than {@link percent} of all targets, and more than {@link atLeast} of them, were removed
+ * within ten minutes: an unmounted folder or a script gone wrong must not empty the repository.
+ */
+export interface Removals {
+  /**
+   * Whole percent of all targets; 100 holds none.
+   *
+   * @default 50
+   */
+  readonly percent?: number;
+
+  /**
+   * Number of targets that may always be removed.
+   *
+   * @default 20
+   */
+  readonly atLeast?: number;
+}
+
+/** How long things are kept. Signed metadata, blobs and the ledger are kept for good: versions continue from there. */
+export interface Retention {
+  /**
+   * Logs of the functions and of requests.
+   *
+   * @default RetentionDays.ONE_MONTH
+   */
+  readonly logs?: RetentionDays;
+
+  /**
+   * After how long uploads are deleted from the uploads bucket, older versions of one too; whole days, 15 at least,
+   * since a message about an upload may wait for 14. Targets stay published: their bytes were copied. With an existing
+   * {@link TuflineRepositoryProps.uploadsBucket} this states what its own lifecycle does, and adds no rule.
+   *
+   * @default uploads are kept
+   */
+  readonly uploadsExpireAfter?: Duration;
+}

@@ -1,0 +1,23 @@
+/** Tells cdk-nag why resources with a wildcard are meant. It wants to hear of each one by itself. */
+import { Stack, Validations } from "aws-cdk-lib";
+import { PolicyStatement } from "aws-cdk-lib/aws-iam";
+import { Construct } from "constructs";
+
+/** Acknowledges each resource with a wildcard that `statements` allow. An action with a wildcard is never meant. */
+export function acknowledgeWildcards(construct: Construct, statements: PolicyStatement[], reason: string): void {
+  const stack = Stack.of(construct);
+  const resources = statements.flatMap((statement) => [stack.resolve(statement.toStatementJson()).Resource].flat());
+  const wildcards = new Set(resources.map(flat).filter((resource) => resource.includes("*")));
+  for (const resource of wildcards) {
+    Validations.of(construct).acknowledge({ id: `AwsSolutions-IAM5[Resource::${resource}]`, reason });
+  }
+}
+
+/** A value of a template as cdk-nag writes it: `<LogicalId.Arn>/metadata/*`. */
+function flat(value: any): string {
+  if (typeof value === "string") return value;
+  if (value.Ref) return `<${value.Ref}>`;
+  if (value["Fn::GetAtt"]) return `<${value["Fn::GetAtt"].join(".")}>`;
+  if (value["Fn::Join"]) return value["Fn::Join"][1].map(flat).join(value["Fn::Join"][0]);
+  return JSON.stringify(value);
+}

@@ -1,0 +1,130 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { Access } from "../lib/access.ts";
+import { functionOf, only, readable, repository, resources, roleOf, template, VARIANTS } from "./support.ts";
+
+const variants = Object.fromEntries(
+  Object.entries(VARIANTS).map(([mode, props]) => [mode, template(repository(props))]),
+);
+
+function routes(mode: string): any[] {
+  return resources(variants[mode], "AWS::ApiGatewayV2::Route").map(([, it]) => it.Properties);
+}
+
+for (const [mode, variant] of Object.entries(variants)) {
+  test(`${mode}: two trees can be read, and nothing else is there`, () => {
+    assert.deepEqual(
+      routes(mode)
+        .map(({ RouteKey }) => RouteKey)
+        .sort(),
+      ["GET", "HEAD"].flatMap((method) => ["metadata", "targets"].map((tree) => `${method} /${tree}/{proxy+}`)),
+    );
+    const [integration, { Properties }] = only(variant, "AWS::ApiGatewayV2::Integration");
+    const [serve] = functionOf(variant, "serve");
+    assert.deepEqual([Properties.IntegrationType, Properties.PayloadFormatVersion], ["AWS_PROXY", "2.0"]);
+    assert.deepEqual(Properties.IntegrationUri, { "Fn::GetAtt": [serve, "Arn"] });
+    for (const { Target } of routes(mode)) assert.match(JSON.stringify(Target), new RegExp(`"${integration}"`));
+    const [, permission] = only(variant, "AWS::Lambda::Permission");
+    assert.equal(permission.Properties.Principal, "apigateway.amazonaws.com");
+    assert.match(readable(permission.Properties.SourceArn), /:execute-api:.*:Api\/\*\/\*\/\*$/);
+    assert.deepEqual(permission.Properties.FunctionName, { "Fn::GetAtt": [serve, "Arn"] });
+  });
+
+  test(`${mode}: requests are logged as JSON`, () => {
+    const [, { Properties }] = only(variant, "AWS::ApiGatewayV2::Stage");
+    assert.deepEqual([Properties.StageName, Properties.AutoDeploy], ["$default", true]);
+    const [log] = only(variant, "AWS::Logs::LogGroup", ({ LogGroupName }) => LogGroupName.endsWith("-api"));
+    assert.deepEqual(Properties.AccessLogSettings.DestinationArn, { "Fn::GetAtt": [log, "Arn"] });
+    // API Gateway wants the request's id in it.
+    assert.equal(JSON.parse(Properties.AccessLogSettings.Format).request, "$context.requestId");
+  });
+
+  test(`${mode}: every route asks for what the mode says, and there is no way round`, () => {
+    const types = { open: "NONE", mtls: "NONE", iam: "AWS_IAM", jwt: "JWT" } as Record<string, string>;
+    for (const { AuthorizationType } of routes(mode)) assert.equal(AuthorizationType, types[mode]);
+    const [, { Properties }] = only(variant, "AWS::ApiGatewayV2::Api");
+    assert.equal(Properties.DisableExecuteApiEndpoint ?? false, mode === "mtls");
+    assert.equal(Properties.CorsConfiguration, undefined);
+    assert.equal(resources(variant, "AWS::ApiGatewayV2::Authorizer").length, mode === "jwt" ? 1 : 0);
+    assert.equal(resources(variant, "AWS::ApiGatewayV2::DomainName").length, mode === "mtls" ? 1 : 0);
+  });
+}
+
+test("jwt: every route asks for a token of the issuer, made for the audience", () => {
+  const [id, { Properties }] = only(variants.jwt, "AWS::ApiGatewayV2::Authorizer");
+  assert.equal(Properties.AuthorizerType, "JWT");
+  assert.deepEqual(Properties.IdentitySource, ["$request.header.Authorization"]);
+  assert.deepEqual(Properties.JwtConfiguration, { Audience: ["devices"], Issuer: "https://issuer.example.org" });
+  for (const { AuthorizerId } of routes("jwt")) assert.deepEqual(AuthorizerId, { Ref: id });
+});
+
+test("mtls: the only way in is the domain, which asks for a certificate", () => {
+  const [domain, { Properties }] = only(variants.mtls, "AWS::ApiGatewayV2::DomainName");
+  assert.equal(Properties.DomainName, "tuf.example.org");
+  assert.deepEqual(Properties.MutualTlsAuthentication, {
+    TruststoreUri: "s3://truststore/devices.pem",
+    TruststoreVersion: "v1",
+  });
+  const [configuration] = Properties.DomainNameConfigurations;
+  assert.deepEqual([configuration.SecurityPolicy, configuration.EndpointType], ["TLS_1_2", "REGIONAL"]);
+  const [, mapping] = only(variants.mtls, "AWS::ApiGatewayV2::ApiMapping");
+  assert.deepEqual([mapping.Properties.DomainName, mapping.Properties.Stage], [{ Ref: domain }, "$default"]);
+  const made = repository(VARIANTS.mtls);
+  assert.equal(made.domain?.name !== undefined, true);
+});
+
+test("devices' URLs are the API's own, or the domain's", () => {
+  const urls = (mode: string) => {
+    const { TUFLINE_METADATA_URL, TUFLINE_TARGETS_URL } = repository(VARIANTS[mode]).variables;
+    return [TUFLINE_METADATA_URL, TUFLINE_TARGETS_URL];
+  };
+  for (const url of urls("open")) assert.match(url!, /^\$\{Token\[.*\]\}\/(metadata|targets)\/$/);
+  const [, parameter] = only(variants.mtls, "AWS::SSM::Parameter");
+  const [domain] = only(variants.mtls, "AWS::ApiGatewayV2::DomainName");
+  assert.match(readable(parameter.Properties.Value), /"TUFLINE_METADATA_URL":"https:\/\/Domain\/metadata\/"/);
+  assert.match(domain, /Domain/);
+});
+
+const REFUSED: [string, Access, RegExp][] = [
+  [
+    "an issuer without TLS",
+    { mode: "jwt", issuer: "http://issuer.example.org", audience: ["a"] },
+    /access\.issuer is 'http:.*begins with https:\/\/$/,
+  ],
+  [
+    "no audience",
+    { mode: "jwt", issuer: "https://issuer.example.org", audience: [] },
+    /access\.audience is \[\]: a token made for any/,
+  ],
+  [
+    "an empty audience",
+    { mode: "jwt", issuer: "https://issuer.example.org", audience: ["a", ""] },
+    /access\.audience is \["a",""\]: /,
+  ],
+];
+
+for (const [what, access, reason] of REFUSED) {
+  test(`refused: ${what}`, () => assert.throws(() => repository(() => ({ access })), reason));
+}
+
+test("refused: a domain that is none", () => {
+  assert.throws(
+    () =>
+      repository((stack) => {
+        const { access } = VARIANTS.mtls!(stack);
+        return { access: { ...(access as Extract<Access, { mode: "mtls" }>), domainName: "https://tuf.example.org" } };
+      }),
+    /access\.domainName is 'https:\/\/tuf\.example\.org': /,
+  );
+});
+
+test("serve has the role that reads, a device's patience, and nothing that wakes it but the API", () => {
+  const [id, { Properties }] = functionOf(variants.open, "serve");
+  assert.equal(roleOf(variants.open, "serve").includes("Serve"), true);
+  assert.deepEqual([Properties.Timeout, Properties.MemorySize], [10, 512]);
+  const mappings = resources(variants.open, "AWS::Lambda::EventSourceMapping").map(
+    ([, it]) => it.Properties.FunctionName.Ref,
+  );
+  assert.ok(!mappings.includes(id));
+});

@@ -1,0 +1,97 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { KEY_ARN, only, repository, resources, stackTemplate, template, VARIANTS } from "./support.ts";
+
+/** Buckets and keys by their logical ids. A changed id is a new bucket or key: what was published would be gone. */
+const BUCKETS = ["Repository71B74A19", "RepositoryLedger8E0972A3", "RepositoryUploadsDE29DA57"];
+const KEYS = [
+  "RepositoryBinsKey64658FC7",
+  "RepositorySnapshotKey4BCB5F04",
+  "RepositoryTargetsKeyF2CDB13D",
+  "RepositoryTimestampKeyECFAC7AA",
+];
+
+/** Properties that CloudFormation replaces a bucket for, or fails to update a key for. None may depend on a prop. */
+const BUCKET_IDENTITY = ["BucketName", "BucketNamePrefix", "BucketNamespace", "ObjectLockEnabled"];
+const KEY_IDENTITY = ["KeySpec", "KeyUsage", "MultiRegion", "Origin"];
+
+test("no prop makes another bucket or key of what is there", () => {
+  const variants = Object.values(VARIANTS).map((props) => template(repository(props)));
+  for (const variant of [stackTemplate(), stackTemplate(true), ...variants]) {
+    const buckets = resources(variant, "AWS::S3::Bucket");
+    const keys = resources(variant, "AWS::KMS::Key");
+    assert.deepEqual(buckets.map(([id]) => id).sort(), BUCKETS);
+    assert.deepEqual(keys.map(([id]) => id).sort(), KEYS);
+    for (const [id, bucket] of buckets) {
+      for (const property of BUCKET_IDENTITY) assert.equal(bucket.Properties[property], undefined, id);
+    }
+    for (const [id, key] of keys) {
+      const identity = KEY_IDENTITY.map((property) => key.Properties[property]);
+      assert.deepEqual(identity, ["ECC_NIST_P256", "SIGN_VERIFY", undefined, undefined], id);
+    }
+    for (const [id, resource] of [...buckets, ...keys]) {
+      assert.deepEqual([resource.DeletionPolicy, resource.UpdateReplacePolicy], ["Retain", "Retain"], id);
+    }
+  }
+});
+
+test("buckets are versioned and private, and their policies protect what was written", () => {
+  const full = stackTemplate();
+  for (const [id, bucket] of resources(full, "AWS::S3::Bucket")) {
+    const { VersioningConfiguration, PublicAccessBlockConfiguration, OwnershipControls, LifecycleConfiguration } =
+      bucket.Properties;
+    assert.equal(VersioningConfiguration.Status, "Enabled", id);
+    assert.deepEqual(Object.values(PublicAccessBlockConfiguration), [true, true, true, true], id);
+    assert.deepEqual(OwnershipControls.Rules, [{ ObjectOwnership: "BucketOwnerEnforced" }], id);
+    assert.ok(
+      LifecycleConfiguration.Rules.some((rule: any) => rule.AbortIncompleteMultipartUpload),
+      id,
+    );
+  }
+  const sids = resources(full, "AWS::S3::BucketPolicy").map(([, it]) => {
+    const statements: any[] = it.Properties.PolicyDocument.Statement;
+    assert.ok(statements.every(({ Effect, Principal }) => Effect === "Deny" && Principal.AWS === "*"));
+    return statements.map(({ Sid }) => Sid);
+  });
+  const all = ["OnlyOverTls", "KeepForever", "WriteOnce", "WriteConditionally"];
+  assert.deepEqual(sids.sort(), [["OnlyOverTls"], all, all]);
+});
+
+test("with a key the buckets encrypt with it, and with bucket keys", () => {
+  for (const [id, bucket] of resources(template(repository(VARIANTS.iam)), "AWS::S3::Bucket")) {
+    const [rule] = bucket.Properties.BucketEncryption.ServerSideEncryptionConfiguration;
+    assert.equal(rule.BucketKeyEnabled, true, id);
+    const expected = { SSEAlgorithm: "aws:kms", KMSMasterKeyID: KEY_ARN };
+    assert.deepEqual(rule.ServerSideEncryptionByDefault, expected, id);
+  }
+});
+
+test("uploads expire where the operator wants it, and in no other bucket", () => {
+  const rules = (of: any, id: string) => of.Resources[id].Properties.LifecycleConfiguration.Rules;
+  const uploads = "RepositoryUploadsDE29DA57";
+  const expiring = template(repository(VARIANTS.jwt));
+  const rule = rules(expiring, uploads).find(({ Id }: any) => Id === "uploads");
+  assert.deepEqual([rule.Prefix, rule.ExpirationInDays, rule.Status], ["targets/", 30, "Enabled"]);
+  assert.deepEqual(rule.NoncurrentVersionExpiration, { NoncurrentDays: 30 });
+  assert.equal(rules(stackTemplate(), uploads).length, 1);
+  for (const id of BUCKETS.filter((id) => id !== uploads)) {
+    for (const { Prefix, ExpirationInDays } of rules(expiring, id)) {
+      assert.ok(ExpirationInDays === undefined || Prefix === "incoming/", id);
+    }
+  }
+});
+
+test("the uploads bucket tells the queue of objects below its prefix, made or removed", () => {
+  const full = stackTemplate();
+  const { NotificationConfiguration } = full.Resources.RepositoryUploadsDE29DA57.Properties;
+  const [queue] = only(full, "AWS::SQS::Queue", ({ QueueName }) => QueueName === "Tufline-uploads");
+  assert.deepEqual(
+    NotificationConfiguration.QueueConfigurations.map(({ Event, Filter, Queue }: any) => [Event, Filter, Queue]),
+    ["s3:ObjectCreated:*", "s3:ObjectRemoved:*"].map((event) => [
+      event,
+      { S3Key: { Rules: [{ Name: "prefix", Value: "targets/" }] } },
+      { "Fn::GetAtt": [queue, "Arn"] },
+    ]),
+  );
+});

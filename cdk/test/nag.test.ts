@@ -1,0 +1,32 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { App, Stack } from "aws-cdk-lib";
+import { AwsSolutionsChecks } from "cdk-nag";
+
+import { TuflineStack } from "../lib/tufline-stack.ts";
+import { OPEN, repository, VARIANTS } from "./support.ts";
+
+/** What cdk-nag's AWS Solutions pack finds and nobody has acknowledged. */
+function findings(stack: Stack): string[] {
+  const { violations } = new AwsSolutionsChecks().validateScope(stack);
+  return violations.flatMap(({ ruleName, violatingResources }) =>
+    violatingResources.map(({ constructPath }) => `${ruleName} at ${constructPath}`),
+  );
+}
+
+for (const [mode, props] of Object.entries(VARIANTS)) {
+  test(`cdk-nag finds nothing under access '${mode}'`, () => {
+    assert.deepEqual(findings(Stack.of(repository(props))), []);
+  });
+}
+
+test("cdk-nag finds nothing in the app's own stack", () => {
+  assert.deepEqual(findings(new TuflineStack(new App(), "Tufline", OPEN)), []);
+});
+
+test("cdk-nag is at work: it finds what the emulator's template leaves out", () => {
+  const found = findings(new TuflineStack(new App(), "Tufline", { ...OPEN, emulator: true }));
+  const rules = new Set(found.map((finding) => finding.split(" ")[0]));
+  assert.deepEqual(rules, new Set(["AwsSolutions-S10", "AwsSolutions-SQS4"]));
+});

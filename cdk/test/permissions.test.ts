@@ -1,0 +1,281 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { Stack } from "aws-cdk-lib";
+import { AnyPrincipal, Role, ServicePrincipal } from "aws-cdk-lib/aws-iam";
+
+import { ONLINE_KEYS, STAGES } from "../lib/permissions.ts";
+import {
+  functionOf,
+  KEY_ARN,
+  only,
+  repository,
+  resources,
+  rights,
+  roleOf,
+  stackTemplate,
+  statementsOfRole,
+  template,
+  VARIANTS,
+} from "./support.ts";
+
+const full = stackTemplate();
+
+/** Every right of every role, but for those on its own log and queue. This is the contract: nothing may be added. */
+const RIGHTS: Record<string, string[]> = {
+  hash: [
+    "events:PutEvents Events",
+    "s3:AbortMultipartUpload Repository/blobs/*",
+    "s3:GetObject Ledger/hashed/*",
+    "s3:GetObject Ledger/rejected/*",
+    "s3:GetObject Repository/blobs/*",
+    "s3:GetObject Repository/incoming/*",
+    "s3:GetObject Uploads/targets/*",
+    "s3:GetObjectVersion Uploads/targets/*",
+    "s3:ListBucket Ledger",
+    "s3:ListBucket Repository",
+    "s3:ListBucket Uploads",
+    "s3:ListBucketVersions Uploads",
+    "s3:PutObject Ledger/hashed/*",
+    "s3:PutObject Ledger/rejected/*",
+    "s3:PutObject Repository/blobs/*",
+    "s3:PutObject Repository/incoming/*",
+    "sqs:SendMessage ChangesQueue",
+  ],
+  rebuild: [
+    "events:PutEvents Events",
+    "s3:GetObject Ledger/drafts/*",
+    "s3:GetObject Ledger/generations/*",
+    "s3:GetObject Ledger/hashed/*",
+    "s3:GetObject Ledger/removals-accepted.json",
+    "s3:GetObject Repository/metadata/timestamp.json",
+    "s3:GetObject Uploads/targets/*",
+    "s3:GetObjectVersion Uploads/targets/*",
+    "s3:ListBucket Ledger",
+    "s3:ListBucket Repository",
+    "s3:ListBucket Uploads",
+    "s3:ListBucketVersions Uploads",
+    "s3:PutObject Ledger/drafts/*",
+    "s3:PutObject Ledger/generations/*",
+    "s3:PutObject Ledger/held/*",
+    "sqs:SendMessage SignQueue",
+    "sqs:SendMessage UploadsQueue",
+  ],
+  sign: [
+    "not s3:PutObject Repository/metadata/*.root.json",
+    "s3:GetObject Ledger/drafts/*",
+    "s3:GetObject Ledger/generations/*",
+    "s3:GetObject Repository/metadata/*",
+    "s3:ListBucket Ledger",
+    "s3:ListBucket Repository",
+    "s3:PutObject Repository/metadata/*.*.json",
+    "sqs:SendMessage PublishQueue",
+  ],
+  publish: [
+    "events:PutEvents Events",
+    "s3:GetObject Ledger/announced.json",
+    "s3:GetObject Ledger/generations/*",
+    "s3:GetObject Ledger/refused/*",
+    "s3:GetObject Ledger/root-intent.json",
+    "s3:GetObject Repository/blobs/*",
+    "s3:GetObject Repository/metadata/*",
+    "s3:ListBucket Ledger",
+    "s3:ListBucket Repository",
+    "s3:PutObject Ledger/announced.json",
+    "s3:PutObject Ledger/refused/*",
+    "s3:PutObject Repository/metadata/timestamp.json",
+    "sqs:SendMessage ChangesQueue",
+    "sqs:SendMessage SignQueue",
+  ],
+  refresh: [
+    "events:PutEvents Events",
+    "s3:GetObject Ledger/announced.json",
+    "s3:GetObject Ledger/generations/*",
+    "s3:GetObject Ledger/root-intent.json",
+    "s3:GetObject Repository/metadata/*",
+    "s3:ListBucket Ledger",
+    "s3:ListBucket Repository",
+    "s3:PutObject Ledger/announced.json",
+    "s3:PutObject Repository/metadata/timestamp.json",
+    ...["Changes", "Publish", "Sign", "Uploads"].flatMap((queue) => [
+      `sqs:DeleteMessage ${queue}DeadLetters`,
+      `sqs:GetQueueAttributes ${queue}DeadLetters`,
+      `sqs:GetQueueAttributes ${queue}Queue`,
+      `sqs:ReceiveMessage ${queue}DeadLetters`,
+      `sqs:SendMessage ${queue}Queue`,
+    ]),
+  ],
+  serve: ["s3:GetObject Repository/blobs/*", "s3:GetObject Repository/metadata/*", "s3:ListBucket Repository"],
+};
+
+/** The queue that wakes each stage. */
+const WAKES: Record<string, string> = { hash: "Uploads", rebuild: "Changes", sign: "Sign", publish: "Publish" };
+
+function own(stage: string): string[] {
+  const log = `${stage.charAt(0).toUpperCase()}${stage.slice(1)}Log`;
+  const consumes = ["ChangeMessageVisibility", "DeleteMessage", "GetQueueAttributes", "GetQueueUrl", "ReceiveMessage"];
+  return [
+    ...["logs:CreateLogStream", "logs:PutLogEvents"].map((action) => `${action} ${log}`),
+    ...(stage in WAKES ? consumes.map((action) => `sqs:${action} ${WAKES[stage]}Queue`) : []),
+  ];
+}
+
+test("every function has a role of its own, with its rights and no others", () => {
+  const roles = STAGES.map((stage) => roleOf(full, stage));
+  assert.equal(new Set(roles).size, STAGES.length);
+  for (const stage of STAGES) {
+    const expected = [...RIGHTS[stage]!, ...own(stage)].sort();
+    assert.deepEqual(rights(statementsOfRole(full, roleOf(full, stage))), expected, stage);
+  }
+});
+
+test("with SSE-KMS every role may use the key as it needs, through S3 only", () => {
+  const encrypted = template(repository(VARIANTS.iam));
+  for (const stage of STAGES) {
+    const statements = statementsOfRole(encrypted, roleOf(encrypted, stage));
+    const both = [`kms:Decrypt ${KEY_ARN}`, ...(stage === "serve" ? [] : [`kms:GenerateDataKey ${KEY_ARN}`])];
+    assert.deepEqual(rights(statements), [...RIGHTS[stage]!, ...own(stage), ...both].sort(), stage);
+    for (const { Action, Condition } of statements.filter(({ Action }) => [Action].flat()[0].startsWith("kms:"))) {
+      const [, [, region]] = Condition.StringEquals["kms:ViaService"]["Fn::Join"];
+      assert.deepEqual(region, { Ref: "AWS::Region" }, `${stage} ${Action}`);
+    }
+  }
+});
+
+test("a key's own policy alone lets functions sign, with one algorithm, and IAM only administer", () => {
+  const everything = JSON.stringify(Object.values(full.Resources).filter((it: any) => it.Type !== "AWS::KMS::Key"));
+  assert.ok(!everything.includes("kms:Sign"));
+  for (const key of ONLINE_KEYS) {
+    const [, { Properties }] = only(full, "AWS::KMS::Key", (it) => it.Description.startsWith(`TUF ${key} key`));
+    const [administer, sign, readPublicKey, ...others] = Properties.KeyPolicy.Statement;
+    assert.deepEqual(others, []);
+
+    const principal = administer.Principal.AWS["Fn::Join"][1].map((part: any) => part.Ref ?? part).join("");
+    assert.equal(principal, "arn:AWS::Partition:iam::AWS::AccountId:root");
+    for (const action of administer.Action) {
+      assert.ok(!/[*]|Sign|Verify|Grant$|Import|GenerateMac/.test(action) || action === "kms:RevokeGrant", action);
+    }
+    // Or CloudFormation and operators would be locked out.
+    for (const action of ["PutKeyPolicy", "DescribeKey", "GetPublicKey", "ScheduleKeyDeletion"]) {
+      assert.ok(administer.Action.includes(`kms:${action}`), action);
+    }
+
+    const expected = key === "timestamp" ? ["publish", "refresh"] : ["sign"];
+    const signers = expected.map((stage) => ({ "Fn::GetAtt": [roleOf(full, stage), "Arn"] }));
+    for (const statement of [sign, readPublicKey]) assert.deepEqual([statement.Principal.AWS].flat(), signers, key);
+    assert.deepEqual([sign.Action, readPublicKey.Action], ["kms:Sign", "kms:GetPublicKey"]);
+    const condition = { "kms:SigningAlgorithm": "ECDSA_SHA_256", "kms:MessageType": "DIGEST" };
+    assert.deepEqual(sign.Condition, { StringEquals: condition });
+  }
+});
+
+test("only an operator's policy writes roots, the root's intent, and accepts removals", () => {
+  const [, { Properties }] = only(full, "AWS::IAM::ManagedPolicy");
+  const operator = rights(Properties.PolicyDocument.Statement);
+  assert.deepEqual(
+    operator.filter((right) => right.startsWith("s3:PutObject")),
+    [
+      "s3:PutObject Ledger/drafts/*",
+      "s3:PutObject Ledger/generations/*",
+      "s3:PutObject Ledger/removals-accepted.json",
+      "s3:PutObject Ledger/root-intent.json",
+      "s3:PutObject Repository/metadata/*.root.json",
+    ],
+  );
+  assert.deepEqual(
+    operator.filter((right) => /^(kms|sqs:SendMessage|ssm|events)/.test(right)),
+    [
+      ...["Bins", "Snapshot", "Targets", "Timestamp"].map((key) => `kms:GetPublicKey ${key}Key`),
+      "sqs:SendMessage SignQueue",
+      "sqs:SendMessage UploadsQueue",
+      "ssm:GetParameter arn:<AWS::Partition>:ssm:<AWS::Region>:<AWS::AccountId>:parameterVariables",
+    ],
+  );
+  for (const name of ["root.json", "root-intent.json", "removals-accepted.json"]) {
+    const stages = Object.entries(RIGHTS).filter(([, all]) =>
+      all.some((it) => /^s3:PutObject.*/.test(it) && it.endsWith(name)),
+    );
+    assert.deepEqual(stages, [], name);
+  }
+});
+
+test("no policy has a wildcard for an action or for all resources, or deletes an object", () => {
+  const documents = [
+    ...resources(full, "AWS::IAM::Role")
+      .flatMap(([, it]) => it.Properties.Policies ?? [])
+      .map((it) => it.PolicyDocument),
+    ...["AWS::IAM::Policy", "AWS::IAM::ManagedPolicy"].flatMap((type) =>
+      resources(full, type).map(([, it]) => it.Properties.PolicyDocument),
+    ),
+  ];
+  for (const right of documents.flatMap((document) => rights(document.Statement))) {
+    const [action, resource] = right.replace(/^not /, "").split(" ") as [string, string];
+    assert.ok(!action.includes("*") && !/^s3:Delete/.test(action) && resource !== "*", right);
+  }
+});
+
+test("the schedule may wake refresh and nothing else", () => {
+  const [, schedule] = only(full, "AWS::Scheduler::Schedule");
+  const role = schedule.Properties.Target.RoleArn["Fn::GetAtt"][0];
+  const [refresh] = functionOf(full, "refresh");
+  const [statement, ...others] = statementsOfRole(full, role);
+  assert.deepEqual(
+    [statement.Action, statement.Resource],
+    ["lambda:InvokeFunction", { "Fn::GetAtt": [refresh, "Arn"] }],
+  );
+  assert.deepEqual(others, []);
+});
+
+function granted(grant: (to: ReturnType<typeof repository>, grantee: Role) => void, props = VARIANTS.open!): string[] {
+  const made = repository(props);
+  grant(made, new Role(Stack.of(made), "Grantee", { assumedBy: new ServicePrincipal("ec2.amazonaws.com") }));
+  const result = template(made);
+  return rights(
+    statementsOfRole(result, resources(result, "AWS::IAM::Role").find(([id]) => id.startsWith("Grantee"))![0]),
+  );
+}
+
+test("a CI role may drop artifacts, take them back, and read why one was refused", () => {
+  assert.deepEqual(
+    granted((to, grantee) => to.grantUpload(grantee)),
+    [
+      "s3:AbortMultipartUpload Uploads/targets/*",
+      "s3:DeleteObject Uploads/targets/*",
+      "s3:GetObject Ledger/rejected/*",
+      "s3:GetObject Uploads/targets/*",
+      "s3:GetObjectVersion Uploads/targets/*",
+      "s3:ListBucket Uploads",
+      "s3:ListBucketVersions Uploads",
+      "s3:ListMultipartUploadParts Uploads/targets/*",
+      "s3:PutObject Uploads/targets/*",
+      "ssm:GetParameter arn:<AWS::Partition>:ssm:<AWS::Region>:<AWS::AccountId>:parameterVariables",
+    ],
+  );
+});
+
+test("a device may read, under IAM access", () => {
+  const api = `arn:<AWS::Partition>:execute-api:<AWS::Region>:<AWS::AccountId>:Api/$default`;
+  assert.deepEqual(
+    granted((to, grantee) => to.grantRead(grantee), VARIANTS.iam),
+    ["GET/metadata/*", "GET/targets/*", "HEAD/metadata/*", "HEAD/targets/*"].map(
+      (it) => `execute-api:Invoke ${api}/${it}`,
+    ),
+  );
+  assert.throws(
+    () => granted((to, grantee) => to.grantRead(grantee)),
+    /access is 'open': IAM lets devices in under access 'iam' only; leave grantRead out, or change the access$/,
+  );
+});
+
+test("an operator's grant is the operators' policy", () => {
+  const [, { Properties }] = only(full, "AWS::IAM::ManagedPolicy");
+  assert.deepEqual(
+    granted((to, grantee) => to.grantOperate(grantee)),
+    rights(Properties.PolicyDocument.Statement),
+  );
+});
+
+test("what can't hold a policy is refused, not passed over", () => {
+  const grantee = { grantPrincipal: new AnyPrincipal() };
+  assert.throws(() => repository().grantUpload(grantee), /grantUpload's grantee .* grant to a role, user or group$/);
+});

@@ -1,0 +1,226 @@
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { test } from "node:test";
+
+import { App, Duration, NestedStack, Stack } from "aws-cdk-lib";
+import { Architecture } from "aws-cdk-lib/aws-lambda";
+import { Key } from "aws-cdk-lib/aws-kms";
+import { Bucket } from "aws-cdk-lib/aws-s3";
+
+import { STAGES } from "../lib/permissions.ts";
+import { TuflineRepository } from "../lib/tufline-repository.ts";
+import {
+  functionOf,
+  KEY_ARN,
+  only,
+  OPEN,
+  Props,
+  repository,
+  resources,
+  rights,
+  roleOf,
+  statementsOfRole,
+  template,
+} from "./support.ts";
+
+function configuration(props: Props): unknown {
+  return JSON.parse(repository(() => props).environment["TUFLINE_CONFIG"]!);
+}
+
+test("only what was chosen is handed on, as the functions' configuration has it", () => {
+  assert.deepEqual(configuration({}), {});
+  const chosen = configuration({
+    expiries: { timestamp: Duration.hours(36), targets: Duration.days(60) },
+    hashing: "stream",
+    removals: { percent: 10 },
+    largestTarget: 5_000_000_000,
+    retention: { uploadsExpireAfter: Duration.days(15) },
+    inlineTargets: 0,
+  });
+  assert.deepEqual(chosen, {
+    expiry: { timestamp: "129600s", targets: "5184000s" },
+    hashing: "stream",
+    removals: { percent: 10 },
+    largest_target: 5_000_000_000,
+    uploads_expire_days: 15,
+    inline_targets: 0,
+  });
+  assert.deepEqual(configuration({ removals: { atLeast: 0 } }), { removals: { at_least: 0 } });
+});
+
+test("the functions know every field of the configuration: they refuse others", () => {
+  const config = readFileSync(new URL("../../shared/tuf/src/config.rs", import.meta.url), "utf8");
+  const fields = ["expiry", "timestamp", "snapshot", "targets", "hashing", "removals", "percent", "at_least"];
+  for (const field of [...fields, "largest_target", "uploads_expire_days", "inline_targets"]) {
+    assert.match(config, new RegExp(`^    pub ${field}: `, "m"));
+  }
+});
+
+const REFUSED: [string, Props, RegExp][] = [
+  [
+    "a timestamp too short",
+    { expiries: { timestamp: Duration.minutes(59) } },
+    /expiries\.timestamp is 59 minutes: .*give it 1 hour at least$/,
+  ],
+  [
+    "a timestamp longer than the default snapshot",
+    { expiries: { timestamp: Duration.days(8) } },
+    /expiries\.snapshot is 7 days: the timestamp that rests on it is valid for longer \(8 days\); /,
+  ],
+  [
+    "a snapshot shorter than the timestamp",
+    { expiries: { snapshot: Duration.hours(12) } },
+    /expiries\.snapshot is 12 hours: /,
+  ],
+  [
+    "a snapshot longer than the default targets",
+    { expiries: { snapshot: Duration.days(91) } },
+    /expiries\.targets is 90 days: the snapshot .* \(91 days\); /,
+  ],
+  ["a window too short", { batchWindow: Duration.millis(500) }, /batchWindow in seconds is 0\.5: .*from 1 to 300$/],
+  ["a window too long", { batchWindow: Duration.minutes(6) }, /batchWindow in seconds is 360: /],
+  ["a broken window", { batchWindow: Duration.millis(1500) }, /batchWindow in seconds is 1\.5: /],
+  ["no percentage", { removals: { percent: 101 } }, /removals\.percent is 101: .*from 0 to 100$/],
+  ["half a removal", { removals: { atLeast: 0.5 } }, /removals\.atLeast is 0\.5: /],
+  ["a negative removal", { removals: { atLeast: -1 } }, /removals\.atLeast is -1: /],
+  ["targets of no length", { largestTarget: 0 }, /largestTarget is 0: .*from 1 to 50000000000000$/],
+  ["targets that S3 can't hold", { largestTarget: 50_000_000_000_001 }, /largestTarget is 50000000000001: /],
+  ["answers that Lambda can't give", { inlineTargets: 4 * 1024 * 1024 + 1 }, /inlineTargets is 4194305: .*to 4194304$/],
+  ["no number", { inlineTargets: NaN }, /inlineTargets is NaN: /],
+  [
+    "uploads that expire too soon",
+    { retention: { uploadsExpireAfter: Duration.days(14) } },
+    /retention\.uploadsExpireAfter is 14 days: a message .*; give it 15 days at least$/,
+  ],
+  [
+    "uploads that expire within a day",
+    { retention: { uploadsExpireAfter: Duration.hours(36 * 24 + 1) } },
+    /retention\.uploadsExpireAfter is .*: S3 expires objects by the day; give it whole days$/,
+  ],
+  [
+    "uploads that expire in a century or two",
+    { retention: { uploadsExpireAfter: Duration.days(65_536) } },
+    /uploadsExpireAfter in days is 65536: /,
+  ],
+  ["an empty name", { name: "" }, /name is '': .*letters, digits and hyphens/],
+  ["a name with a slash", { name: "a/b" }, /name is 'a\/b': /],
+  ["a name too long", { name: "a".repeat(57) }, /name is 'a{57}': /],
+];
+
+for (const [what, props, reason] of REFUSED) {
+  test(`refused, with the reason in a line: ${what}`, () => {
+    assert.throws(
+      () => repository(() => props),
+      (error: Error) => {
+        assert.match(error.message, reason);
+        assert.match(error.message, /^TuflineRepository: [^\n]+: [^\n]+; [^\n]+$/);
+        return true;
+      },
+    );
+  });
+}
+
+test("what is just allowed is allowed", () => {
+  repository(() => ({
+    expiries: { timestamp: Duration.hours(1), snapshot: Duration.hours(1), targets: Duration.hours(1) },
+    batchWindow: Duration.seconds(300),
+    removals: { percent: 100, atLeast: 0 },
+    inlineTargets: 4 * 1024 * 1024,
+    name: "a".repeat(56),
+  }));
+});
+
+test("names of queues, functions, logs and the parameter begin with the repository's", () => {
+  const named = template(repository(() => ({ name: "other" })));
+  const names = (type: string, property: string) => resources(named, type).map(([, it]) => it.Properties[property]);
+  assert.deepEqual(
+    names("AWS::Lambda::Function", "FunctionName").sort(),
+    STAGES.map((stage) => `other-${stage}`).sort(),
+  );
+  assert.ok(names("AWS::SQS::Queue", "QueueName").every((name) => name.startsWith("other-")));
+  assert.deepEqual(
+    names("AWS::Logs::LogGroup", "LogGroupName").sort(),
+    [...STAGES.map((stage) => `/aws/lambda/other-${stage}`), "/aws/vendedlogs/other-api"].sort(),
+  );
+  assert.deepEqual(names("AWS::SSM::Parameter", "Name"), ["/tufline/other"]);
+  assert.equal(functionOf(named, "hash")[1].Properties.Environment.Variables.TUFLINE_REPOSITORY, "other");
+});
+
+test("a stack may have several repositories, by different names", () => {
+  const stack = new Stack(new App(), "Tufline");
+  const first = new TuflineRepository(stack, "Repository", { ...OPEN });
+  assert.throws(
+    () => new TuflineRepository(stack, "Same", { ...OPEN }),
+    /name is 'Tufline': Tufline\/Repository has it already; give each repository of a stack a name of its own$/,
+  );
+  const other = new Stack(new App(), "Tufline");
+  new TuflineRepository(other, "Repository", { ...OPEN });
+  new TuflineRepository(other, "Other", { ...OPEN, name: "other" });
+  const both = template(new TuflineRepository(other, "Third", { ...OPEN, name: "third" }));
+  const count = (type: string, of: any) => resources(of, type).length;
+  for (const type of ["AWS::S3::Bucket", "AWS::KMS::Key", "AWS::Lambda::Function", "AWS::CloudWatch::Alarm"]) {
+    assert.equal(count(type, both), 3 * count(type, template(first)), type);
+  }
+});
+
+test("a nested stack's repository must be given a name, since that of the stack isn't known", () => {
+  const nested = new NestedStack(new Stack(new App(), "Tufline"), "Nested");
+  assert.throws(() => new TuflineRepository(nested, "Repository", { ...OPEN }), /name is only known at deployment: /);
+});
+
+test("functions run on the chosen architecture, arm64 where none is", () => {
+  const architectures = (props: Props) => {
+    const found = resources(template(repository(() => props)), "AWS::Lambda::Function");
+    return [...new Set(found.flatMap(([, it]) => it.Properties.Architectures))];
+  };
+  assert.deepEqual(architectures({}), ["arm64"]);
+  assert.deepEqual(architectures({ architecture: Architecture.X86_64 }), ["x86_64"]);
+});
+
+test("changes are collected for the window, and hidden for it too", () => {
+  const slow = template(repository(() => ({ batchWindow: Duration.seconds(20) })));
+  const [rebuild] = functionOf(slow, "rebuild");
+  const [, mapping] = only(slow, "AWS::Lambda::EventSourceMapping", (it) => it.FunctionName.Ref === rebuild);
+  assert.equal(mapping.Properties.MaximumBatchingWindowInSeconds, 20);
+  const [, queue] = only(slow, "AWS::SQS::Queue", ({ QueueName }) => QueueName === "Tufline-changes");
+  assert.equal(queue.Properties.VisibilityTimeout, 6 * 60 + 20);
+});
+
+test("logs are kept as long as chosen", () => {
+  const retention = (props: Props) =>
+    new Set(
+      resources(template(repository(() => props)), "AWS::Logs::LogGroup").map(
+        ([, it]) => it.Properties.RetentionInDays,
+      ),
+    );
+  assert.deepEqual(retention({}), new Set([30]));
+  assert.deepEqual(retention({ retention: { logs: 7 } }), new Set([7]));
+});
+
+test("an existing uploads bucket sends its events by CDK's notifications, and its key may be used", () => {
+  const existing = template(
+    repository((stack) => ({
+      uploadsBucket: Bucket.fromBucketAttributes(stack, "Existing", {
+        bucketName: "drops",
+        encryptionKey: Key.fromKeyArn(stack, "Key", KEY_ARN),
+      }),
+      retention: { uploadsExpireAfter: Duration.days(20) },
+    })),
+  );
+  assert.equal(resources(existing, "AWS::S3::Bucket").length, 2);
+  const [, notifications] = only(existing, "Custom::S3BucketNotifications");
+  const [queue] = only(existing, "AWS::SQS::Queue", ({ QueueName }) => QueueName === "Tufline-uploads");
+  assert.deepEqual(
+    notifications.Properties.NotificationConfiguration.QueueConfigurations.map((it: any) => [it.Events, it.QueueArn]),
+    [["s3:ObjectCreated:*"], ["s3:ObjectRemoved:*"]].map((events) => [events, { "Fn::GetAtt": [queue, "Arn"] }]),
+  );
+  // S3 checks that it may send when it is told to.
+  const [policy] = only(existing, "AWS::SQS::QueuePolicy", ({ Queues }) => Queues[0].Ref === queue);
+  assert.ok([notifications.DependsOn].flat().includes(policy));
+  const { Variables } = functionOf(existing, "hash")[1].Properties.Environment;
+  assert.equal(Variables.TUFLINE_UPLOADS_BUCKET, "drops");
+  assert.deepEqual(JSON.parse(Variables.TUFLINE_CONFIG), { uploads_expire_days: 20 });
+  const of = (stage: string) => rights(statementsOfRole(existing, roleOf(existing, stage)));
+  for (const stage of ["hash", "rebuild"]) assert.ok(of(stage).includes(`kms:Decrypt ${KEY_ARN}`), stage);
+  for (const stage of STAGES) assert.ok(!of(stage).includes(`kms:GenerateDataKey ${KEY_ARN}`), stage);
+});

@@ -1,0 +1,53 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { functionOf, only, readable, stackTemplate } from "./support.ts";
+import { STAGES } from "../lib/permissions.ts";
+
+const template = stackTemplate();
+
+const EACH = (kind: string, names: string[]) => names.map((name) => `TUFLINE_${kind}_${name}`);
+const QUEUES = ["UPLOADS", "CHANGES", "SIGN", "PUBLISH"];
+
+/** The contract with the functions and the command line. */
+const VARIABLES = [
+  "TUFLINE_UPLOADS_BUCKET",
+  "TUFLINE_UPLOADS_PREFIX",
+  "TUFLINE_REPOSITORY_BUCKET",
+  "TUFLINE_LEDGER_BUCKET",
+  ...EACH("QUEUE", QUEUES),
+  ...EACH("DLQ", QUEUES),
+  ...EACH("KEY", ["TARGETS", "BINS", "SNAPSHOT", "TIMESTAMP"]),
+  "TUFLINE_EVENT_BUS",
+  "TUFLINE_CONFIG",
+  "TUFLINE_REPOSITORY",
+];
+
+test("functions are told the names of all resources, and the configuration", () => {
+  for (const stage of STAGES) {
+    const { Variables } = functionOf(template, stage)[1].Properties.Environment;
+    assert.deepEqual(Object.keys(Variables).sort(), [...VARIABLES].sort(), stage);
+  }
+});
+
+test("a parameter tells them all to operators' tools, with what only those need", () => {
+  const [, { Properties }] = only(template, "AWS::SSM::Parameter");
+  assert.deepEqual([Properties.Name, Properties.Type], ["/tufline/Tufline", "String"]);
+  const value: string = Properties.Value["Fn::Join"][1].map(readable).join("");
+  const told = JSON.parse(value);
+  const expected = [...VARIABLES, "TUFLINE_METADATA_URL", "TUFLINE_TARGETS_URL", "AWS_REGION"];
+  assert.deepEqual(Object.keys(told).sort(), expected.sort());
+  assert.deepEqual([told.TUFLINE_QUEUE_UPLOADS, told.AWS_REGION], ["UploadsQueue", "<AWS::Region>"]);
+  assert.match(told.TUFLINE_METADATA_URL, /\/metadata\/$/);
+});
+
+test("the stack's outputs are the variables, and the API's id", () => {
+  const variables = Object.entries<any>(template.Outputs).map(([name, { Description }]) => {
+    // As tests/cloud_lib/emulator.py reads them.
+    const variable = `TUFLINE_${name.replace(/(?<!^)(?=[A-Z])/g, "_").toUpperCase()}`;
+    if (name !== "ApiId") assert.equal(Description, variable);
+    return variable;
+  });
+  const expected = [...VARIABLES, "TUFLINE_METADATA_URL", "TUFLINE_TARGETS_URL", "TUFLINE_API_ID"];
+  assert.deepEqual(variables.sort(), expected.sort());
+});

@@ -1,0 +1,60 @@
+"""A repository on the emulator: deployed, with its users, initialized, and described in files."""
+
+import json
+from pathlib import Path
+
+from . import emulator, processes, users
+
+
+def make(data: Path, aws: str, folder: Path, stack: str, context: dict[str, str], tufline: Path) -> dict:
+    """Deploys `stack` on the emulator of `data`, which answers at `aws`; leaves its files in `folder`, which may be `data`.
+
+    `context` is given to the CDK app. Answers what is in `endpoints.json`.
+    """
+    resources = emulator.deploy(data, aws, stack, context)
+    uploader, admin = users.make(aws, resources, stack)
+    api = emulator.api_url(aws, resources)
+    urls = {"metadata_url": f"{api}/metadata/", "targets_url": f"{api}/targets/"}
+    variables = {
+        **resources,
+        **{f"TUFLINE_{name.upper()}": url for name, url in urls.items()},
+        "AWS_REGION": emulator.REGION,
+        "AWS_ENDPOINT_URL": aws,
+    }
+    endpoints = {
+        "aws": aws,
+        "region": emulator.REGION,
+        **uploader,
+        "uploads_bucket": resources["TUFLINE_UPLOADS_BUCKET"],
+        "uploads_prefix": resources["TUFLINE_UPLOADS_PREFIX"],
+        "repository_bucket": resources["TUFLINE_REPOSITORY_BUCKET"],
+        "ledger_bucket": resources["TUFLINE_LEDGER_BUCKET"],
+        **urls,
+        "trusted_root": str(folder / "root.json"),
+        "queues": queues(resources),
+        "event_bus": resources["TUFLINE_EVENT_BUS"],
+    }
+    write(folder / "resources.env", "".join(f"{name}={value}\n" for name, value in variables.items()))
+    write(folder / "admin.json", json.dumps(admin, indent=2) + "\n")
+    write(folder / "endpoints.json", json.dumps(endpoints, indent=2) + "\n")
+    connection = ["--endpoints", folder / "endpoints.json", "--admin", folder / "admin.json"]
+    initialize = [tufline, "init", "--development", *connection, "--data", folder]
+    processes.run(initialize, data, folder / "init.log", variables)
+    return endpoints
+
+
+def queues(resources: dict[str, str]) -> dict[str, str]:
+    """The queues' URLs by the names that the documentation uses."""
+    names = {}
+    for name, suffix in (("uploads", ""), ("changes", ""), ("sign", ".fifo"), ("publish", ".fifo")):
+        names[f"{name}{suffix}"] = resources[f"TUFLINE_QUEUE_{name.upper()}"]
+        names[f"{name}-dlq{suffix}"] = resources[f"TUFLINE_DLQ_{name.upper()}"]
+    return names
+
+
+def write(path: Path, text: str) -> None:
+    """Writes a file at once: nobody sees half of it. It may hold keys, so it is the user's own."""
+    partial = path.with_name(f"{path.name}.part")
+    partial.touch(mode=0o600)
+    partial.write_text(text)
+    partial.rename(path)

@@ -1,0 +1,168 @@
+"""Who is let in as a device, in each access mode that the emulator runs. Prints a table of it."""
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from botocore.credentials import Credentials
+from cloud_lib import deployment, emulator
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from .authorized import AuthorizedFetcher, Fields, signed, with_token
+from .cloud import CloudForm
+from .device import Device, sha256
+from .form import DONE, TUFLINE
+from .http_client import ask
+from .tokens import Issuer
+from .tuf_js import TufJsDevice
+
+pytestmark = pytest.mark.emulator
+
+AUDIENCE = "devices"
+
+# More than is answered inline, so that a device must follow a link.
+LARGE = os.urandom(300 << 10)
+
+
+class Variant(CloudForm):
+    """Another deployment beside the one that all tests share, with access for devices by `fields`."""
+
+    fields: Fields
+
+    def device(self) -> Device:
+        folder = Path(tempfile.mkdtemp(prefix="device-", dir=self.scratch))
+        return Device(self.endpoints, folder, AuthorizedFetcher(self.fields))
+
+    def answer(self, fields: dict[str, str]) -> int:
+        """The status that a device gets with these header fields."""
+        return ask(f"{self.endpoints['metadata_url']}timestamp.json", headers=fields).status
+
+
+@pytest.fixture(scope="module")
+def deploy(cloud: CloudForm, tmp_path_factory: pytest.TempPathFactory) -> Iterator:
+    """Deploys variants on the emulator of the shared deployment."""
+    made: list[Variant] = []
+
+    def deploy(name: str, context: dict[str, str]) -> Variant:
+        stack = cloud.unique(name)
+        folder = tmp_path_factory.mktemp(stack)
+        deployment.make(cloud.data, cloud.endpoints["aws"], folder, stack, context, TUFLINE)
+        made.append(Variant(tmp_path_factory.mktemp(f"{stack}-scratch"), folder))
+        return made[-1]
+
+    yield deploy
+    for variant in made:
+        variant.close()
+
+
+def test_with_open_access_everybody_is_let_in(cloud: CloudForm):
+    answer = ask(f"{cloud.endpoints['metadata_url']}timestamp.json")
+    table("open", {"nobody in particular": (answer.status, 200)})
+
+
+def test_a_variant_with_iam_access_stream_hashing_and_a_key_of_its_own(cloud: CloudForm, deploy):
+    key = cloud.connect("kms").create_key(Description="for the buckets")["KeyMetadata"]["Arn"]
+    context = {"access": "iam", "hashing": "stream", "encryptionKey": key}
+    variant: Variant = deploy("Fleet", context)
+    api = variant.endpoints["metadata_url"].split("/execute-api/")[1].split("/")[0]
+    may = f"arn:aws:execute-api:{emulator.REGION}:{emulator.ACCOUNT}:{api}/$default/"
+    device = user(cloud, "device", [f"{may}{method}/{tree}/*" for method in ("GET", "HEAD") for tree in ("metadata", "targets")])
+    stranger = user(cloud, "stranger", [])
+    variant.fields = signed(device, emulator.REGION)
+    url = f"{variant.endpoints['metadata_url']}timestamp.json"
+
+    def status(credentials: Credentials) -> int:
+        return variant.answer(signed(credentials, emulator.REGION)(url))
+
+    table(
+        "iam",
+        {
+            "no signature": (variant.answer({}), 403),
+            "a signature by a wrong secret": (status(Credentials(device.access_key, "wrong")), 403),
+            "a signature by an unknown key": (status(Credentials("AKIAUNKNOWNUNKNOWN00", "wrong")), 403),
+            "a signature for another URL": (variant.answer(variant.fields(f"{url}x")), 403),
+            "an identity without the permission": (status(stranger), 403),
+            "an identity with the permission": (status(device), 200),
+        },
+    )
+    publishes(variant)
+
+    # Devices with tough: the command signs with the credentials that it is given.
+    variables = {"TUFLINE_ACCESS": "iam"}
+    assert variant.tufline("wait", "first.bin", operator=True, variables=variables).returncode == DONE
+
+    function = variant.function("hash")
+    assert function["FunctionName"].startswith("Fleet-")
+    assert json.loads(function["Environment"]["Variables"]["TUFLINE_CONFIG"])["hashing"] == "stream"
+    # The emulator keeps no encryption of a template's buckets; that the key is in the template is tested in cdk/test.
+
+
+def test_with_jwt_access_who_has_a_token_is_let_in(deploy):
+    with Issuer() as issuer:
+        context = {"access": "jwt", "jwtIssuer": issuer.url, "jwtAudience": AUDIENCE}
+        variant: Variant = deploy("Tokens", context)
+        variant.fields = with_token(issuer.token(AUDIENCE))
+
+        def status(token: str) -> int:
+            return variant.answer({"Authorization": f"Bearer {token}"})
+
+        other = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        table(
+            "jwt",
+            {
+                "no token": (variant.answer({}), 401),
+                "no token at all": (status("x"), 401),
+                "an expired token": (status(issuer.token(AUDIENCE, seconds=-60)), 401),
+                "a token of another issuer": (status(issuer.token(AUDIENCE, issuer="https://example.org")), 401),
+                "a token for another audience": (status(issuer.token("browsers")), 401),
+                "a token signed by another key": (status(issuer.token(AUDIENCE, key=other)), 401),
+                "a token without a signature": (status(issuer.unsigned_token(AUDIENCE)), 401),
+                "a good token": (status(issuer.token(AUDIENCE)), 200),
+            },
+        )
+        publishes(variant)
+
+        headers = variant.fields("")
+        with_tuf_js = TufJsDevice(variant.endpoints, Path(tempfile.mkdtemp(dir=variant.scratch)), headers)
+        assert with_tuf_js.download_bytes("large.bin") == LARGE
+        variables = {"TUFLINE_ACCESS": "jwt", "TUFLINE_DEVICE_TOKEN": issuer.token(AUDIENCE)}
+        assert variant.tufline("wait", "first.bin", variables=variables).returncode == DONE
+        refused = variant.tufline("wait", "first.bin", variables={"TUFLINE_ACCESS": "jwt"})
+        assert "TUFLINE_DEVICE_TOKEN" in refused.stderr
+
+
+def publishes(variant: Variant) -> None:
+    """A new, an overwritten, a large and a removed artifact reach a device."""
+    variant.put("first.bin", b"one")
+    variant.put("large.bin", LARGE)
+    variant.put("gone.bin", b"x")
+    variant.wait_published({"first.bin": sha256(b"one"), "large.bin": sha256(LARGE), "gone.bin": sha256(b"x")})
+    variant.put("first.bin", b"two")
+    variant.remove("gone.bin")
+    variant.wait_published({"first.bin": sha256(b"two"), "gone.bin": None})
+    assert variant.device().download_bytes("first.bin") == b"two"
+    assert variant.device().download_bytes("large.bin") == LARGE
+
+
+def user(cloud: CloudForm, name: str, resources: list[str]) -> Credentials:
+    """A new IAM user who may invoke these."""
+    iam = cloud.connect("iam")
+    name = cloud.unique(name)
+    iam.create_user(UserName=name)
+    if resources:
+        statement = {"Effect": "Allow", "Action": "execute-api:Invoke", "Resource": resources}
+        policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+        iam.put_user_policy(UserName=name, PolicyName="device", PolicyDocument=policy)
+    key = iam.create_access_key(UserName=name)["AccessKey"]
+    return Credentials(key["AccessKeyId"], key["SecretAccessKey"])
+
+
+def table(mode: str, rows: dict[str, tuple[int, int]]) -> None:
+    """Prints who got which answer, and checks that it is the one that is due."""
+    print(f"\naccess mode {mode}")
+    for who, (status, due) in rows.items():
+        print(f"  {who:36} {status}{'' if status == due else f', expected {due}'}")
+    assert all(status == due for status, due in rows.values())

@@ -1,0 +1,43 @@
+"""Commands that are told a deployment by its name."""
+
+from .cloud import CloudForm
+from .device import sha256
+from .form import DONE, json_lines, one_line_error, run
+
+
+def variables(cloud: CloudForm, keys: dict) -> dict[str, str]:
+    """The AWS environment of a person or a machine with these keys, who has the trusted root."""
+    endpoints = cloud.endpoints
+    return {
+        "AWS_ACCESS_KEY_ID": keys["access_key_id"],
+        "AWS_SECRET_ACCESS_KEY": keys["secret_access_key"],
+        "AWS_REGION": endpoints["region"],
+        "TUFLINE_TRUSTED_ROOT": endpoints["trusted_root"],
+        # The emulator's names of hosts lead nowhere.
+        "AWS_ENDPOINT_URL": endpoints["aws"],
+        "TUFLINE_METADATA_URL": endpoints["metadata_url"],
+        "TUFLINE_TARGETS_URL": endpoints["targets_url"],
+    }
+
+
+def test_a_deployment_is_found_by_its_name(cloud: CloudForm, tmp_path):
+    operator = variables(cloud, cloud.admin_keys)
+    status = run("status", "--stack", "Tufline", "--json", variables=operator)
+    assert status.returncode == DONE, status.stderr
+    assert json_lines(status)[0]["generation"] >= 1
+
+    name, file = f"{cloud.unique('stack')}/a.bin", tmp_path / "a.bin"
+    file.write_bytes(b"by name")
+    done = run("upload", file, "--name", name, "--wait", "--stack", "Tufline", variables=operator)
+    assert done.returncode == DONE, done.stderr
+    assert cloud.device().find([name]) == {name: sha256(b"by name")}
+
+
+def test_a_name_that_is_not_deployed_is_told(cloud: CloudForm):
+    error = one_line_error(run("status", "--stack", "Nowhere", variables=variables(cloud, cloud.admin_keys)))
+    assert "/tufline/Nowhere" in error and "deployed in this account and region" in error
+
+
+def test_who_may_not_read_the_name_is_told(cloud: CloudForm):
+    error = one_line_error(run("status", "--stack", "Tufline", variables=variables(cloud, cloud.endpoints)))
+    assert "/tufline/Tufline" in error and "AccessDenied" in error
