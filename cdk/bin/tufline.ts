@@ -56,16 +56,18 @@ function access(): Access {
   })();
 }
 
-const bundle = resolve(given("bundle") ?? "../target/lambda");
+const architecture = given("architecture") ?? "arm64";
+const bundle = resolve(given("bundle") ?? join("../target/lambda", architecture));
 if (!existsSync(join(bundle, "bootstrap"))) {
-  refuse(`no file 'bootstrap' in ${bundle}: build the functions first, or name their folder with -c bundle=DIR`);
+  const build = `build it with \`cdk/bundle ${architecture}\``;
+  refuse(`no file 'bootstrap' in ${bundle}: ${build}, or name another folder with -c bundle=DIR`);
 }
 
 try {
   new TuflineStack(app, given("name") ?? "Tufline", {
     bundle,
     access: access(),
-    ...optional("architecture", { arm64: Architecture.ARM_64, x86_64: Architecture.X86_64 }),
+    architecture: choice("architecture", architecture, { arm64: Architecture.ARM_64, x86_64: Architecture.X86_64 }),
     ...optional("hashing", { auto: "auto" as const, stream: "stream" as const }),
     ...optional("emulator", { true: true, false: false }),
     encryptionKeyArn: given("encryptionKey"),

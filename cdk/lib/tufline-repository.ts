@@ -52,7 +52,7 @@ export class TuflineRepository extends Construct {
    * tools read them from. They are names only: what a function may do with them is its role's affair.
    */
   readonly environment: Readonly<Record<string, string>>;
-  /** {@link environment}, and what only those outside need: where devices ask, and the region. */
+  /** {@link environment}, and what only those outside need: where and how devices ask, and the region. */
   readonly variables: Readonly<Record<string, string>>;
   readonly functions: Readonly<Record<Stage, LambdaFunction>>;
   readonly uploads: IBucket;
@@ -146,6 +146,7 @@ export class TuflineRepository extends Construct {
       ...this.environment,
       TUFLINE_METADATA_URL: metadataUrl,
       TUFLINE_TARGETS_URL: targetsUrl,
+      TUFLINE_ACCESS: props.access.mode,
       AWS_REGION: Aws.REGION,
     };
     this.parameter = new StringParameter(this, "Variables", {

@@ -35,7 +35,7 @@ test("a parameter tells them all to operators' tools, with what only those need"
   assert.deepEqual([Properties.Name, Properties.Type], ["/tufline/Tufline", "String"]);
   const value: string = Properties.Value["Fn::Join"][1].map(readable).join("");
   const told = JSON.parse(value);
-  const expected = [...VARIABLES, "TUFLINE_METADATA_URL", "TUFLINE_TARGETS_URL", "AWS_REGION"];
+  const expected = [...VARIABLES, "TUFLINE_METADATA_URL", "TUFLINE_TARGETS_URL", "TUFLINE_ACCESS", "AWS_REGION"];
   assert.deepEqual(Object.keys(told).sort(), expected.sort());
   assert.deepEqual([told.TUFLINE_QUEUE_UPLOADS, told.AWS_REGION], ["UploadsQueue", "<AWS::Region>"]);
   assert.match(told.TUFLINE_METADATA_URL, /\/metadata\/$/);
@@ -48,6 +48,6 @@ test("the stack's outputs are the variables, and the API's id", () => {
     if (name !== "ApiId") assert.equal(Description, variable);
     return variable;
   });
-  const expected = [...VARIABLES, "TUFLINE_METADATA_URL", "TUFLINE_TARGETS_URL", "TUFLINE_API_ID"];
+  const expected = [...VARIABLES, "TUFLINE_METADATA_URL", "TUFLINE_TARGETS_URL", "TUFLINE_ACCESS", "TUFLINE_API_ID"];
   assert.deepEqual(variables.sort(), expected.sort());
 });
