@@ -38,12 +38,8 @@ pub async fn sign(ports: &Ports) -> Result<()> {
         if manifest.is_fence() {
             continue;
         }
-        if ports.store.exists(&Key::snapshot(generation)).await? {
-            // A snapshot is only made once every role that it lists is there.
-            signed.extend(versions(&manifest));
-            ready = true;
-            continue;
-        }
+        // Also where the snapshot is there already: if anything else put it there, or took a role away, publish would ask for
+        // the role, and be called again for nothing, without end.
         for role in &manifest.changed {
             match sign_role(ports, &root, &manifest, role).await {
                 Ok(version) => _ = signed.insert((role.clone(), version)),
@@ -53,7 +49,9 @@ pub async fn sign(ports: &Ports) -> Result<()> {
                 }
             }
         }
-        if versions(&manifest).all(|version| signed.contains(&version)) {
+        if ports.store.exists(&Key::snapshot(generation)).await? {
+            ready = true;
+        } else if versions(&manifest).all(|version| signed.contains(&version)) {
             let snapshot = generation::snapshot(&manifest);
             let keys = RoleKeys::in_root(&root, &RoleName::snapshot())?;
             create(ports, snapshot, &keys, OnlineRole::Snapshot).await?;

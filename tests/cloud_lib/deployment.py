@@ -6,10 +6,12 @@ from pathlib import Path
 from . import emulator, processes, users
 
 
-def make(data: Path, aws: str, folder: Path, stack: str, context: dict[str, str], tufline: Path) -> dict:
+def make(
+    data: Path, aws: str, folder: Path, stack: str, context: dict[str, str], tufline: Path, root_expires: str = "365 days"
+) -> dict:
     """Deploys `stack` on the emulator of `data`, which answers at `aws`; leaves its files in `folder`, which may be `data`.
 
-    `context` is given to the CDK app. Answers what is in `endpoints.json`.
+    `context` is given to the CDK app, and the development root is valid for `root_expires`. Answers what is in `endpoints.json`.
     """
     resources = emulator.deploy(data, aws, stack, context)
     uploader, admin = users.make(aws, resources, stack)
@@ -18,6 +20,7 @@ def make(data: Path, aws: str, folder: Path, stack: str, context: dict[str, str]
     variables = {
         **resources,
         **{f"TUFLINE_{name.upper()}": url for name, url in urls.items()},
+        "TUFLINE_CONFIG": json.dumps({**json.loads(resources["TUFLINE_CONFIG"]), "expiry": {"root": root_expires}}),
         "AWS_REGION": emulator.REGION,
         "AWS_ENDPOINT_URL": aws,
     }

@@ -205,7 +205,7 @@ class CloudForm(Form):
         group = self.function(stage)["LoggingConfig"]["LogGroup"]
         pages = self.connect("logs").get_paginator("filter_log_events")
         answer = pages.paginate(logGroupName=group, startTime=int(since * 1000))
-        return "".join(event["message"] for page in answer for event in page["events"])
+        return "\n".join(event["message"] for page in answer for event in page["events"])
 
     def function_processes(self) -> dict[int, str]:
         """The emulator's function processes, each with its stage."""

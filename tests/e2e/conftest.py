@@ -18,10 +18,12 @@ from pathlib import Path
 
 import pytest
 from cloud_lib import ROOT
+from cloud_lib.deployment import make as make_deployment
 
 from .cloud import CloudForm
 from .folder import FolderForm
 from .form import TUFLINE, Form
+from .variant import Variant
 
 HERE = Path(__file__).resolve().parent
 REAL_ACCOUNT = os.environ.get("TUFLINE_TEST_AWS") == "1"
@@ -90,6 +92,22 @@ def cloud(deployment: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     form = CloudForm(tmp_path_factory.mktemp("cloud"), deployment)
     yield form
     form.close()
+
+
+@pytest.fixture(scope="session")
+def deploy(cloud: CloudForm, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Variant]]:
+    """Deploys variants beside the shared deployment: `deploy(NAME, CONTEXT)`."""
+    made: list[Variant] = []
+
+    def deploy(name: str, context: dict[str, str], **options) -> Variant:
+        stack, folder = cloud.unique(name), tmp_path_factory.mktemp(name)
+        make_deployment(cloud.data, cloud.endpoints["aws"], folder, stack, context, TUFLINE, **options)
+        made.append(Variant(tmp_path_factory.mktemp(f"{name}-scratch"), folder))
+        return made[-1]
+
+    yield deploy
+    for variant in made:
+        variant.close()
 
 
 @pytest.fixture(params=["folder", "cloud"])

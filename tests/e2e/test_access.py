@@ -3,21 +3,21 @@
 import json
 import os
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from botocore.credentials import Credentials
-from cloud_lib import deployment, emulator
+from cloud_lib import emulator
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from .authorized import AuthorizedFetcher, Fields, signed, with_token
+from .authorized import signed, with_token
 from .cloud import CloudForm
-from .device import Device, sha256
-from .form import DONE, TUFLINE
+from .device import sha256
+from .form import DONE
 from .http_client import ask
 from .tokens import Issuer
 from .tuf_js import TufJsDevice
+from .variant import Variant
 
 pytestmark = pytest.mark.emulator
 
@@ -25,37 +25,6 @@ AUDIENCE = "devices"
 
 # More than is answered inline, so that a device must follow a link.
 LARGE = os.urandom(300 << 10)
-
-
-class Variant(CloudForm):
-    """Another deployment beside the one that all tests share, with access for devices by `fields`."""
-
-    fields: Fields
-
-    def device(self) -> Device:
-        folder = Path(tempfile.mkdtemp(prefix="device-", dir=self.scratch))
-        return Device(self.endpoints, folder, AuthorizedFetcher(self.fields))
-
-    def answer(self, fields: dict[str, str]) -> int:
-        """The status that a device gets with these header fields."""
-        return ask(f"{self.endpoints['metadata_url']}timestamp.json", headers=fields).status
-
-
-@pytest.fixture(scope="module")
-def deploy(cloud: CloudForm, tmp_path_factory: pytest.TempPathFactory) -> Iterator:
-    """Deploys variants on the emulator of the shared deployment."""
-    made: list[Variant] = []
-
-    def deploy(name: str, context: dict[str, str]) -> Variant:
-        stack = cloud.unique(name)
-        folder = tmp_path_factory.mktemp(stack)
-        deployment.make(cloud.data, cloud.endpoints["aws"], folder, stack, context, TUFLINE)
-        made.append(Variant(tmp_path_factory.mktemp(f"{stack}-scratch"), folder))
-        return made[-1]
-
-    yield deploy
-    for variant in made:
-        variant.close()
 
 
 def test_with_open_access_everybody_is_let_in(cloud: CloudForm):

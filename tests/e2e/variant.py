@@ -1,0 +1,23 @@
+"""Deployments of a test's own, beside the one that all tests share."""
+
+import tempfile
+from pathlib import Path
+
+from .authorized import AuthorizedFetcher, Fields
+from .cloud import CloudForm
+from .device import Device
+from .http_client import ask
+
+
+class Variant(CloudForm):
+    """Another deployment on the same emulator. Its devices are let in by `fields`, if it isn't open."""
+
+    fields: Fields | None = None
+
+    def device(self) -> Device:
+        folder = Path(tempfile.mkdtemp(prefix="device-", dir=self.scratch))
+        return Device(self.endpoints, folder, self.fields and AuthorizedFetcher(self.fields))
+
+    def answer(self, fields: dict[str, str]) -> int:
+        """The status that a device gets with these header fields."""
+        return ask(f"{self.endpoints['metadata_url']}timestamp.json", headers=fields).status
