@@ -69,6 +69,7 @@ export function config(props: TuflineRepositoryProps): string {
     removals: props.removals && removals(props.removals),
     largest_target: wholeNumber("largestTarget", props.largestTarget, 1, LARGEST_OBJECT),
     uploads_expire_days: uploadsExpireDays(props),
+    max_targets_per_bin: wholeNumber("maxTargetsPerBin", props.maxTargetsPerBin, 1, 10_000),
     inline_targets: wholeNumber("inlineTargets", props.inlineTargets, 0, LARGEST_INLINE),
   });
 }

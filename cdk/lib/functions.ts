@@ -1,14 +1,13 @@
 /** The functions, one for each stage, and their roles. */
-import { Duration, RemovalPolicy } from "aws-cdk-lib";
+import { Duration, Names, RemovalPolicy } from "aws-cdk-lib";
 import { PolicyDocument, PolicyStatement, Role, ServicePrincipal } from "aws-cdk-lib/aws-iam";
-import { Architecture, Code, Function as LambdaFunction, Runtime } from "aws-cdk-lib/aws-lambda";
-import { SqsEventSource, SqsEventSourceProps } from "aws-cdk-lib/aws-lambda-event-sources";
+import { Architecture, Code, EventSourceMappingOptions, Function as LambdaFunction, Runtime } from "aws-cdk-lib/aws-lambda";
 import { LogGroup, RetentionDays } from "aws-cdk-lib/aws-logs";
 import { IQueue } from "aws-cdk-lib/aws-sqs";
 import { Construct } from "constructs";
 
 import { capitalized } from "./names.ts";
-import { QueueName, Stage } from "./permissions.ts";
+import { allow, QueueName, Stage } from "./permissions.ts";
 import { acknowledgeWildcards } from "./wildcards.ts";
 
 /** How long each stage may run, in seconds, and its memory, in MiB. */
@@ -30,11 +29,12 @@ const VISIBILITY_PER_TIMEOUT = 6;
 const CONSUMERS: Record<QueueName, Stage> = { uploads: "hash", changes: "rebuild", sign: "sign", publish: "publish" };
 
 /** In what batches a queue's messages come. */
-function batches(queue: QueueName, changesWindow: Duration): SqsEventSourceProps {
+function batches(queue: QueueName, changesWindow: Duration): EventSourceMappingOptions {
   switch (queue) {
     case "uploads":
-      // AWS wants a window of a second at least where a batch may exceed 10 messages.
-      return { batchSize: 100, maxBatchingWindow: Duration.seconds(1) };
+      // AWS wants a window of a second at least where a batch may exceed 10 messages. A flood of uploads must leave the
+      // account's other functions their share of its concurrency.
+      return { batchSize: 100, maxBatchingWindow: Duration.seconds(1), maxConcurrency: 50 };
     case "changes":
       // Few and large batches: each makes one generation, and two attempts at the same one cost more than they gain.
       return { batchSize: 10_000, maxBatchingWindow: changesWindow, maxConcurrency: 2 };
@@ -50,6 +50,12 @@ export function visibilityTimeout(queue: QueueName, changesWindow: Duration): Du
   return Duration.seconds(SIZES[CONSUMERS[queue]].timeout * VISIBILITY_PER_TIMEOUT + maxBatchingWindow.toSeconds());
 }
 
+/**
+ * What a mapping needs (<https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html>), and what lets a stage have
+ * a failed message again soon.
+ */
+const CONSUME = ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ChangeMessageVisibility"];
+
 /** Has the stage work off its queue. Messages that failed come again, the others of their batch don't. */
 export function consume(
   functions: Record<Stage, LambdaFunction>,
@@ -57,8 +63,14 @@ export function consume(
   queue: IQueue,
   changesWindow: Duration,
 ): void {
-  const source = new SqsEventSource(queue, { ...batches(name, changesWindow), reportBatchItemFailures: true });
-  functions[CONSUMERS[name]].addEventSource(source);
+  const consumer = functions[CONSUMERS[name]];
+  // Not CDK's `SqsEventSource`, which grants more than a mapping needs.
+  consumer.addToRolePolicy(allow(CONSUME, queue.queueArn));
+  consumer.addEventSourceMapping(`SqsEventSource:${Names.nodeUniqueId(queue.node)}`, {
+    ...batches(name, changesWindow),
+    eventSourceArn: queue.queueArn,
+    reportBatchItemFailures: true,
+  });
 }
 
 /** A stage's log. */

@@ -72,6 +72,14 @@ export interface TuflineRepositoryProps {
   readonly removals?: Removals;
 
   /**
+   * A targets role that lists more targets than this is split into 16 bins: 1 to 10,000. Smaller ones make what devices
+   * download for a change smaller, and the snapshot larger. Bins are never merged again.
+   *
+   * @default 1000
+   */
+  readonly maxTargetsPerBin?: number;
+
+  /**
    * Targets up to this length are answered by the serve function itself, longer ones by a redirect to S3; in bytes,
    * 4 MiB at most, since a Lambda function answers 6 MB of Base64. 0 redirects all that aren't empty.
    *

@@ -113,7 +113,7 @@ const WAKES: Record<string, string> = { hash: "Uploads", rebuild: "Changes", sig
 
 function own(stage: string): string[] {
   const log = `${stage.charAt(0).toUpperCase()}${stage.slice(1)}Log`;
-  const consumes = ["ChangeMessageVisibility", "DeleteMessage", "GetQueueAttributes", "GetQueueUrl", "ReceiveMessage"];
+  const consumes = ["ChangeMessageVisibility", "DeleteMessage", "GetQueueAttributes", "ReceiveMessage"];
   return [
     ...["logs:CreateLogStream", "logs:PutLogEvents"].map((action) => `${action} ${log}`),
     ...(stage in WAKES ? consumes.map((action) => `sqs:${action} ${WAKES[stage]}Queue`) : []),

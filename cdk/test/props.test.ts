@@ -35,6 +35,7 @@ test("only what was chosen is handed on, as the functions' configuration has it"
     removals: { percent: 10 },
     largestTarget: 5_000_000_000,
     retention: { uploadsExpireAfter: Duration.days(15) },
+    maxTargetsPerBin: 500,
     inlineTargets: 0,
   });
   assert.deepEqual(chosen, {
@@ -43,6 +44,7 @@ test("only what was chosen is handed on, as the functions' configuration has it"
     removals: { percent: 10 },
     largest_target: 5_000_000_000,
     uploads_expire_days: 15,
+    max_targets_per_bin: 500,
     inline_targets: 0,
   });
   assert.deepEqual(configuration({ removals: { atLeast: 0 } }), { removals: { at_least: 0 } });
@@ -86,6 +88,7 @@ const REFUSED: [string, Props, RegExp][] = [
   ["targets of no length", { largestTarget: 0 }, /largestTarget is 0: .*from 1 to 50000000000000$/],
   ["targets that S3 can't hold", { largestTarget: 50_000_000_000_001 }, /largestTarget is 50000000000001: /],
   ["answers that Lambda can't give", { inlineTargets: 4 * 1024 * 1024 + 1 }, /inlineTargets is 4194305: .*to 4194304$/],
+  ["bins that clients can't read", { maxTargetsPerBin: 10_001 }, /maxTargetsPerBin is 10001: .*from 1 to 10000$/],
   ["no number", { inlineTargets: NaN }, /inlineTargets is NaN: /],
   [
     "uploads that expire too soon",
@@ -125,6 +128,7 @@ test("what is just allowed is allowed", () => {
     expiries: { timestamp: Duration.hours(1), snapshot: Duration.hours(1), targets: Duration.hours(1) },
     batchWindow: Duration.seconds(300),
     removals: { percent: 100, atLeast: 0 },
+    maxTargetsPerBin: 10_000,
     inlineTargets: 4 * 1024 * 1024,
     name: "a".repeat(56),
   }));

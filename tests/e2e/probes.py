@@ -1,0 +1,388 @@
+"""Runs of single stages, each in a situation in which the stage needs certain permissions."""
+
+import base64
+import contextlib
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from urllib.parse import quote_plus
+
+import pytest
+from cloud_lib import processes
+
+from .cloud import CloudForm
+from .device import sha256
+from .permissions import CONSUMES, Permissions
+from .polling import until
+from .test_queues import message, s3_event
+
+# A run of a stage in some situation. It raises :class:`StageFailed` where the stage didn't do its work.
+Probe = Callable[[], None]
+
+# An upload that is refused wherever it is looked at.
+BAD_CUSTOM = {"tuf-custom": '{"a":1.5}'}
+
+# So refresh finds what publish has just signed due.
+LONG_TIMESTAMP = {"expiry": {"timestamp": "4 days"}}
+# So a single removal is held.
+NO_REMOVALS = {"removals": {"percent": 0, "at_least": 0}}
+
+# How long a message that is looked at stays hidden, in seconds: less than one that a stage has returned.
+HIDDEN = 2
+
+
+class StageFailed(Exception):
+    """A stage failed: which, and what it answered and logged."""
+
+    def __init__(self, stage: str, log: str) -> None:
+        super().__init__(log)
+        self.stage = stage
+
+
+def harmless(queue: str) -> str:
+    """A message that its stage can read, and that asks for nothing new."""
+    return {
+        "uploads": message({"uploads": [{"name": "permissions"}]}),
+        "changes": message({"changes": []}),
+        "sign": message("sign"),
+        "publish": message("publish"),
+    }[queue]
+
+
+@contextlib.contextmanager
+def held_still(cloud: CloudForm, permissions: Permissions) -> Iterator[None]:
+    """Nothing runs by itself within the block: neither what queues wake, nor what the schedule does."""
+    client = cloud.connect("lambda")
+    mappings: list[dict] = []
+    for function in permissions.functions.values():
+        mappings += client.list_event_source_mappings(FunctionName=function["FunctionName"])["EventSourceMappings"]
+
+    def enable(enabled: bool) -> None:
+        for mapping in mappings:
+            client.update_event_source_mapping(UUID=mapping["UUID"], Enabled=enabled)
+
+    def idle() -> bool:
+        return not any(cloud.waiting(cloud.queue(queue)) for queue in CONSUMES.values())
+
+    until("idle", idle, 60, 0.2)
+    with schedule_stopped(cloud, permissions.functions["refresh"]["FunctionArn"]):
+        enable(False)
+        try:
+            until("still", idle, 60, 0.2)
+            yield
+        finally:
+            enable(True)
+    # What was sent meanwhile is handled, so that the next test finds nothing of it.
+    until("idle again", idle, 120, 0.2)
+
+
+@contextlib.contextmanager
+def schedule_stopped(cloud: CloudForm, function: str) -> Iterator[None]:
+    """The schedule that wakes `function` doesn't within the block."""
+    scheduler = cloud.connect("scheduler")
+    found = [entry for page in scheduler.get_paginator("list_schedules").paginate() for entry in page["Schedules"]]
+    (name,) = [entry["Name"] for entry in found if entry["Target"]["Arn"] == function]
+    schedule = scheduler.get_schedule(Name=name)
+    # An update wants all of it, but not what the scheduler itself says of it.
+    for field in ("ResponseMetadata", "Arn", "CreationDate", "LastModificationDate"):
+        schedule.pop(field, None)
+    scheduler.update_schedule(**{**schedule, "State": "DISABLED"})
+    try:
+        yield
+    finally:
+        scheduler.update_schedule(**schedule)
+
+
+class Bench:
+    """A pipeline that is held still, and the probes of its stages."""
+
+    def __init__(self, cloud: CloudForm, permissions: Permissions) -> None:
+        self.cloud = cloud
+        self.functions = permissions.functions
+        self.folder = cloud.unique("permissions")
+        self._lambda = cloud.connect("lambda")
+        self.probes: dict[str, dict[str, Probe]] = {
+            "hash": {
+                "an upload": self.hash_an_upload,
+                "an upload with a bad name": self.hash_a_bad_name,
+                "a bad overwrite": self.hash_a_bad_overwrite,
+                "a name without an upload": self.hash_nothing,
+            },
+            "rebuild": {
+                "a renewal": self.renew,
+                "an upload without a receipt": self.rebuild_unhashed,
+                "a bad overwrite": self.rebuild_a_bad_overwrite,
+                "a name without an upload": self.rebuild_nothing,
+                "a removal that is held": self.rebuild_a_held_removal,
+            },
+            "sign": {"a generation that waits": self.sign_one},
+            "publish": {
+                "a signed generation": self.publish_one,
+                "a new target": self.publish_a_target,
+                "events not sent yet": self.publish_untold,
+                "a generation that the gate refuses": self.publish_a_refused_one,
+                "a generation that is not signed": self.publish_an_unsigned_one,
+            },
+            "refresh": {
+                "nothing to do": self.refresh,
+                "a timestamp that is due": self.refresh_a_due_timestamp,
+                "events not sent yet": self.refresh_untold,
+                **{f"a dead letter of {queue}": self.refresh_a_dead_letter(queue) for queue in CONSUMES.values()},
+            },
+            "serve": {
+                "a metadata file": self.serve_metadata,
+                "a target": self.serve_a_target,
+                "a root that isn't there": self.serve_no_root,
+            },
+        }
+        for stage in CONSUMES:
+            self.probes[stage]["a message that fails"] = lambda stage=stage: self.return_a_message(stage)
+        self._publish_first()
+
+    def _publish_first(self) -> None:
+        """Publishes a target, and another one that is gone from the uploads then."""
+        self.data = os.urandom(16)
+        self._publish("published", self.data)
+        self.told = self.cloud.generation()
+        self._publish("removed", os.urandom(16))
+        self.marker = self.cloud.s3.delete_object(Bucket=self.cloud.bucket, Key=self.key("removed"))["VersionId"]
+
+    # Running stages
+
+    def run(self, stage: str, body: str, **record: object) -> None:
+        """Gives a stage one message, as its event source mapping does.
+
+        <https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html#example-standard-queue-message-event>
+        """
+        record = {
+            "messageId": "1",
+            "body": body,
+            "attributes": {"ApproximateReceiveCount": "1"},
+            "messageAttributes": {},
+            "eventSource": "aws:sqs",
+            "awsRegion": self.cloud.endpoints["region"],
+            **record,
+        }
+        answer, log = self.invoke(stage, {"Records": [record]})
+        if answer["batchItemFailures"]:
+            raise StageFailed(stage, log)
+
+    def invoke(self, stage: str, event: dict) -> tuple[dict, str]:
+        """Runs a stage once; answers what it answered, and the end of its log."""
+        name, payload = self.functions[stage]["FunctionName"], json.dumps(event).encode()
+        answer = self._lambda.invoke(FunctionName=name, Payload=payload, LogType="Tail")
+        log = base64.b64decode(answer.get("LogResult", "")).decode(errors="replace")
+        result = json.load(answer["Payload"])
+        if "FunctionError" in answer:
+            raise StageFailed(stage, f"{json.dumps(result)} {log}")
+        return result, log
+
+    def forget(self, stage: str) -> None:
+        """A stage starts anew: it remembers no public key."""
+        for pid in self.processes(stage):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        until("gone", lambda: not self.processes(stage))
+
+    def processes(self, stage: str) -> dict[int, dict[str, str]]:
+        """The processes of a stage of this deployment, each with its environment."""
+        mine = {"_HANDLER": stage, "TUFLINE_UPLOADS_BUCKET": self.cloud.bucket}
+        running = processes.running(self.cloud.data)
+        return {pid: environment for pid, environment in running.items() if mine.items() <= environment.items()}
+
+    def keys(self, stage: str) -> dict[str, str]:
+        """The keys of a stage's role, as one of its processes has them."""
+        if not self.processes(stage):
+            next(iter(self.probes[stage].values()))()
+        environment = next(iter(self.processes(stage).values()))
+        return {name: environment[f"AWS_{name.upper()}"] for name in ("access_key_id", "secret_access_key", "session_token")}
+
+    # Making a situation
+
+    def name(self, what: str) -> str:
+        """The name of a target of these probes."""
+        return f"{self.folder}/{what}"
+
+    def key(self, what: str) -> str:
+        """The key of its upload."""
+        return self.cloud.key(self.name(what))
+
+    def put(self, what: str, data: bytes | None = None, **options: object) -> str:
+        """Uploads something, new bytes unless told otherwise; answers its version."""
+        data = os.urandom(16) if data is None else data
+        return self.cloud.s3.put_object(Bucket=self.cloud.bucket, Key=self.key(what), Body=data, **options)["VersionId"]
+
+    def _publish(self, what: str, data: bytes) -> None:
+        """Brings an upload through all stages."""
+        version = self.put(what, data)
+        self.hash(what, version)
+        self.change({"set": {"name": self.name(what), "version": version}})
+        self.run("sign", message("sign"))
+        self.run("publish", message("publish"))
+
+    def hash(self, what: str, version: str) -> None:
+        """Gives hash what S3 says of an upload."""
+        self.run("hash", s3_event(self.cloud.bucket, quote_plus(self.key(what), safe="/"), version=version))
+
+    def change(self, change: dict) -> None:
+        """Gives rebuild a change."""
+        self.run("rebuild", message({"changes": [change]}))
+
+    def renew(self, role: str = "targets") -> int:
+        """Has rebuild make a generation with a new version of a role; answers its number."""
+        (newest,) = self.cloud.manifests(self.cloud.generation() - 1)
+        version = newest["generation"] if role == "snapshot" else newest["roles"][role]["version"]
+        self.change({"renew": {"role": role, "version": version}})
+        return newest["generation"] + 1
+
+    def tell_again(self) -> None:
+        """Events seem not to have been sent since before the first target of these probes."""
+        body = json.dumps({"format": 1, "generation": self.told - 1}).encode()
+        self.cloud.admin_s3.put_object(Bucket=self.cloud.endpoints["ledger_bucket"], Key="announced.json", Body=body)
+
+    # Hash
+
+    def hash_an_upload(self) -> None:
+        self.hash("upload", self.put("upload"))
+
+    def hash_a_bad_name(self) -> None:
+        self.hash("a b", self.put("a b"))
+
+    def hash_a_bad_overwrite(self) -> None:
+        self.hash("overwritten", self._overwrite()[1])
+
+    def _overwrite(self) -> tuple[str, str]:
+        """A good upload under a bad one; answers the versions of both."""
+        return self.put("overwritten"), self.put("overwritten", Metadata=BAD_CUSTOM)
+
+    def hash_nothing(self) -> None:
+        self.hash("never", "none")
+
+    # Rebuild
+
+    def rebuild_unhashed(self) -> None:
+        self.change({"set": {"name": self.name("unhashed"), "version": self.put("unhashed")}})
+
+    def rebuild_a_bad_overwrite(self) -> None:
+        self.change({"set": {"name": self.name("overwritten"), "version": self._overwrite()[0]}})
+
+    def rebuild_nothing(self) -> None:
+        """Also tells that this version will never be published."""
+        self.change({"set": {"name": self.name("never"), "version": "none"}})
+
+    def rebuild_a_held_removal(self) -> None:
+        """Under :data:`NO_REMOVALS`."""
+        self.change({"remove": {"name": self.name("removed"), "marker": self.marker}})
+
+    # Sign
+
+    def sign_one(self) -> None:
+        self.renew()
+        self.run("sign", message("sign"))
+
+    # Publish
+
+    def publish_one(self) -> None:
+        self.sign_one()
+        self.run("publish", message("publish"))
+
+    def publish_a_target(self) -> None:
+        self._publish("published", os.urandom(16))
+
+    def publish_untold(self) -> None:
+        self.tell_again()
+        self.run("publish", message("publish"))
+
+    def publish_a_refused_one(self) -> None:
+        """Its snapshot is none. All before it are signed, or sign would take these for signed too."""
+        self.run("sign", message("sign"))
+        generation = self.renew("snapshot")
+        snapshot = {"Bucket": self.cloud.endpoints["repository_bucket"], "Key": f"metadata/{generation}.snapshot.json"}
+        self.cloud.admin_s3.put_object(**snapshot, Body=b"{}", IfNoneMatch="*")
+        self.run("publish", message("publish"))
+
+    def publish_an_unsigned_one(self) -> None:
+        self.renew()
+        self.run("publish", message("publish"))
+
+    # Refresh
+
+    def refresh(self) -> None:
+        self.invoke("refresh", {})
+
+    def refresh_a_due_timestamp(self) -> None:
+        """Under :data:`LONG_TIMESTAMP`."""
+        self.publish_one()
+        self.refresh()
+
+    def refresh_untold(self) -> None:
+        self.tell_again()
+        self.refresh()
+
+    def refresh_a_dead_letter(self, queue: str) -> Probe:
+        body = harmless(queue)
+
+        def probe() -> None:
+            self.send(self.cloud.queue(queue, dead_letters=True), body)
+            self.refresh()
+
+        return probe
+
+    # Serve
+
+    def serve(self, path: str, status: int) -> None:
+        """A request of a device, as an HTTP API passes it on.
+
+        <https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html>
+        """
+        http = {"method": "GET", "path": path, "protocol": "HTTP/1.1", "sourceIp": "127.0.0.1", "userAgent": "e2e"}
+        event = {
+            "version": "2.0",
+            "rawPath": path,
+            "rawQueryString": "",
+            "headers": {},
+            "requestContext": {"http": http, "stage": "$default", "requestId": "1", "timeEpoch": 0},
+            "isBase64Encoded": False,
+        }
+        answer, log = self.invoke("serve", event)
+        if answer["statusCode"] != status:
+            raise StageFailed("serve", f"{answer['statusCode']} {log}")
+
+    def serve_metadata(self) -> None:
+        self.serve("/metadata/timestamp.json", 200)
+
+    def serve_a_target(self) -> None:
+        self.serve(f"/targets/{self.folder}/{sha256(self.data)}.published", 200)
+
+    def serve_no_root(self) -> None:
+        self.serve("/metadata/999.root.json", 404)
+
+    # Queues
+
+    def send(self, url: str, body: str) -> None:
+        """Sends a message, in a group of its own: one that is being looked at then blocks no other."""
+        fifo = ("MessageGroupId", "MessageDeduplicationId") if url.endswith(".fifo") else ()
+        self.cloud.sqs.send_message(QueueUrl=url, MessageBody=body, **{field: os.urandom(8).hex() for field in fifo})
+
+    def return_a_message(self, stage: str) -> None:
+        """A stage that fails has its message come again some seconds later: later than it was hidden here."""
+        queue = CONSUMES[stage]
+        url, body = self.cloud.queue(queue), harmless(queue)
+        self.send(url, body)
+        with self.cloud.denied(stage, "s3:GetObject"):
+            answer = self.cloud.sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=1, VisibilityTimeout=HIDDEN)
+            visible = time.monotonic() + HIDDEN
+            (received,) = answer["Messages"]
+            with pytest.raises(StageFailed) as failed:
+                self.run(stage, body, receiptHandle=received["ReceiptHandle"])
+        time.sleep(max(0.0, visible + 0.1 - time.monotonic()))
+        if self._hidden(url) != 1:
+            raise failed.value
+        self.cloud.sqs.change_message_visibility(QueueUrl=url, ReceiptHandle=received["ReceiptHandle"], VisibilityTimeout=0)
+
+    def _hidden(self, url: str) -> int:
+        """How many messages of a queue are being handled."""
+        counted = "ApproximateNumberOfMessagesNotVisible"
+        return int(self.cloud.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=[counted])["Attributes"][counted])
