@@ -33,7 +33,8 @@ pub async fn init(ports: &Ports, root_key: &dyn Sign) -> Result<()> {
             return Err(StageError::Refused("a root was created by someone else at the same time".into()));
         }
     }
-    let first = generation::first(ports.clock.now(), &ports.config.expiry)?;
+    let first =
+        generation::first(ports.clock.now(), &ports.config.expiry, ports.signer.public_key(OnlineRole::Bins).await?)?;
     if !store.exists(&Key::Manifest(1)).await? {
         for draft in &first.drafts {
             let (Written::Done | Written::Lost) = store.create(&Document::draft(draft)?).await?;

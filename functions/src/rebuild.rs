@@ -237,7 +237,9 @@ async fn fold(ports: &Ports, batch: &mut Incoming<'_>, published: &Published, ba
     let limit = (!removals_accepted(ports).await?).then_some(ports.config.removals);
     let next = |edits: &[TargetEdit]| {
         let (expiry, now) = (&ports.config.expiry, ports.clock.now());
-        generation::next(base, &Batch { edits, renew: &renew, documents: &documents, expiry, limit, now })
+        let max_targets_per_bin = ports.config.max_targets_per_bin.get();
+        let (renew, documents) = (&renew, &documents);
+        generation::next(base, &Batch { edits, renew, documents, expiry, max_targets_per_bin, limit, now })
     };
     match next(&edits) {
         Ok(next) => Ok(Some(next)),

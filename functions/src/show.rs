@@ -4,7 +4,7 @@
 use tough::schema::{self, Root, Targets};
 use tufline_store::{Document, Key, OnlineRole, Written};
 use tufline_tuf::gate::{Checked, Gate, Refused};
-use tufline_tuf::{Manifest, RoleKeys, RoleName, time, verify};
+use tufline_tuf::{Manifest, RoleKeys, RoleName, time, trie, verify};
 
 use crate::ledger::{self, Published};
 use crate::ports::{Ports, Result, StageError, at_once};
@@ -37,18 +37,25 @@ pub async fn check(
         Ok(gate) => gate,
         Err(refused) => return Ok(Verdict::Refused(refused)),
     };
-    for (role, version) in gate.wanted_roles() {
-        let Some(stored) = ports.store.get(&Key::Metadata { role: role.clone(), version }).await? else {
-            return Ok(Verdict::NotReady);
-        };
-        let before = published.and_then(|published| published.roles.get(&role));
-        let before = match before {
-            Some(entry) if entry.version == version => Some(parse_targets(&role, &stored.bytes)?),
-            Some(entry) => published_targets(ports, &role, entry.version).await?,
-            None => None,
-        };
-        if let Err(refused) = gate.role(&role, &stored.bytes, before.as_ref()) {
-            return Ok(Verdict::Refused(refused));
+    loop {
+        let loads = gate.wanted_roles().into_iter().map(|(role, version)| async move {
+            let stored = ports.store.get(&Key::Metadata { role: role.clone(), version }).await?;
+            let before = match &stored {
+                Some(stored) => seen_before(ports, published, &role, version, &stored.bytes).await?,
+                None => None,
+            };
+            Ok::<_, StageError>((role, stored, before))
+        });
+        let loaded = at_once(loads).await;
+        if loaded.is_empty() {
+            break;
+        }
+        for role in loaded {
+            let (role, stored, before) = role?;
+            let Some(stored) = stored else { return Ok(Verdict::NotReady) };
+            if let Err(refused) = gate.role(&role, &stored.bytes, before.as_ref()) {
+                return Ok(Verdict::Refused(refused));
+            }
         }
     }
     let heads = gate.wanted_blobs().into_iter().map(|sha256| async move {
@@ -65,9 +72,24 @@ pub async fn check(
     })
 }
 
-async fn published_targets(ports: &Ports, role: &RoleName, version: u64) -> Result<Option<Targets>> {
-    let stored = ports.store.get(&Key::Metadata { role: role.clone(), version }).await?;
-    stored.map(|stored| parse_targets(role, &stored.bytes)).transpose()
+/// The document in which devices see the targets of `role` now: its own or, for a new bin, the nearest above it.
+async fn seen_before(
+    ports: &Ports,
+    published: Option<&Manifest>,
+    role: &RoleName,
+    version: u64,
+    bytes: &[u8],
+) -> Result<Option<Targets>> {
+    let Some(published) = published else { return Ok(None) };
+    let seen = trie::nearest(role, |role| published.roles.contains_key(role));
+    let Some((seen, entry)) = seen.and_then(|seen| Some((seen.clone(), published.roles.get(&seen)?))) else {
+        return Ok(None);
+    };
+    if seen == *role && entry.version == version {
+        return parse_targets(role, bytes).map(Some);
+    }
+    let stored = ports.store.get(&Key::Metadata { role: seen.clone(), version: entry.version }).await?;
+    stored.map(|stored| parse_targets(&seen, &stored.bytes)).transpose()
 }
 
 /// Reads a file only to see what differs from it; whatever is to be shown is verified by the gate.

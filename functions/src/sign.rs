@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use tough::schema::{Root, Signature};
 use tufline_store::{Document, Key, Message, OnlineRole, Written};
-use tufline_tuf::{Draft, Manifest, RoleKeys, RoleName, Signed, SignedDocument, generation, verify};
+use tufline_tuf::{Draft, Manifest, RoleKeys, RoleName, Signed, SignedDocument, generation, trie, verify};
 
 use crate::ledger;
-use crate::ports::{Ports, Result, StageError};
+use crate::ports::{Ports, Result, StageError, at_once};
 use crate::rebuild::draft;
 use crate::roots;
 
@@ -40,8 +40,12 @@ pub async fn sign(ports: &Ports) -> Result<()> {
         }
         // Also where the snapshot is there already: if anything else put it there, or took a role away, publish would ask for
         // the role, and be called again for nothing, without end.
-        for role in &manifest.changed {
-            match sign_role(ports, &root, &manifest, role).await {
+        let signs = manifest.changed.iter().map(|role| {
+            let (root, manifest) = (&root, &manifest);
+            async move { (role, sign_role(ports, root, manifest, role).await) }
+        });
+        for (role, outcome) in at_once(signs).await {
+            match outcome {
                 Ok(version) => _ = signed.insert((role.clone(), version)),
                 Err(error) => {
                     tracing::error!(generation, %role, %error, "role not signed");
@@ -80,7 +84,16 @@ async fn sign_role(ports: &Ports, root: &Root, manifest: &Manifest, role: &RoleN
     let entry = entry.ok_or_else(|| StageError::Missing(role.to_string(), "its manifest does not list it"))?;
     if !ports.store.exists(&Key::Metadata { role: role.clone(), version: entry.version }).await? {
         let draft = draft(ports, role, &entry.draft).await?;
-        create(ports, draft, &RoleKeys::in_root(root, role)?, OnlineRole::Targets).await?;
+        match trie::parent(role) {
+            None => create(ports, draft, &RoleKeys::in_root(root, role)?, OnlineRole::Targets).await?,
+            Some(parent) => {
+                let key = manifest.bins_key.as_ref();
+                let key =
+                    key.ok_or_else(|| StageError::Missing(role.to_string(), "its manifest names no key for it"))?;
+                let keys = RoleKeys::in_delegations(&trie::delegations(&parent, key)?, role)?;
+                create(ports, draft, &keys, OnlineRole::Bins).await?;
+            }
+        }
     }
     Ok(entry.version)
 }

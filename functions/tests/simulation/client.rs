@@ -89,15 +89,41 @@ fn read(world: &Memory, timestamp: &Bytes, now: Option<Time>) -> Result<(Shown, 
         .map_err(unreadable)?;
 
     let (mut shown, mut roles) = (Shown::new(), BTreeMap::new());
-    for (file, meta) in &snapshot.document().meta {
+    let mut files: Vec<_> = snapshot.document().meta.iter().collect();
+    // Those that delegate before those that they delegate to.
+    files.sort_by_key(|(file, _)| if *file == "targets.json" { 0 } else { file.len() });
+    let mut delegated: BTreeMap<RoleName, RoleKeys> = BTreeMap::new();
+    for (file, meta) in files {
         let role: RoleName = file.strip_suffix(".json").unwrap().parse().unwrap();
         let bytes = get(Key::Metadata { role: role.clone(), version: meta.version.get() })?;
-        let targets: Signed<Targets> = verify(bytes, &keys(&role)?)
+        let keys = match delegated.get(&role) {
+            Some(keys) => keys.clone(),
+            None => keys(&role)?,
+        };
+        let targets: Signed<Targets> = verify(bytes, &keys)
             .and_then(|signed| signed.expect_version(meta.version.get()))
             .and_then(|signed| fresh(signed, now))
             .map_err(unreadable)?;
         roles.insert(file.clone(), meta.version.get());
+        for entry in targets.document().delegations.iter().flat_map(|delegations| &delegations.roles) {
+            let child: RoleName = entry.name.parse().unwrap();
+            if !snapshot.document().meta.contains_key(&format!("{child}.json")) {
+                return Err(Violation::new("unreadable", format!("{child} is not in the snapshot")));
+            }
+            let delegations = targets.document().delegations.as_ref().unwrap();
+            delegated.insert(child.clone(), RoleKeys::in_delegations(delegations, &child).map_err(unreadable)?);
+        }
         for (name, target) in &targets.document().targets {
+            let digest = Sha256::of(name.raw().as_bytes()).to_string();
+            // Where a client looks for it: in the role of the longest prefix that there is.
+            let found = (1..=64).rev().map(|length| format!("{}.json", &digest[..length]));
+            let found = found.into_iter().find(|file| snapshot.document().meta.contains_key(file));
+            if found.as_deref().unwrap_or("targets.json") != file {
+                return Err(Violation::new(
+                    "unreadable",
+                    format!("{} stands in {role}, where no client looks", name.raw()),
+                ));
+            }
             let sha256: Sha256 = hex::encode(&target.hashes.sha256[..]).parse().unwrap();
             let blob = world.blob(&sha256);
             if blob.as_ref().map(|bytes| bytes.len() as u64) != Some(target.length) {

@@ -22,6 +22,8 @@ pub struct Config {
     /// After how many days the uploads bucket expires current objects; `None` where it doesn't. While set, a delete
     /// marker found by `reconcile` removes nothing, since the expiry may have made it.
     pub uploads_expire_days: Option<ExpireDays>,
+    /// A role that lists more targets than this is split into 16 bins.
+    pub max_targets_per_bin: TargetsPerBin,
     /// Longer targets are redirected to the bucket by the serve function. The embedded form sends all by itself.
     pub inline_targets: InlineTargets,
 }
@@ -93,6 +95,43 @@ pub struct LargestTarget(pub u64);
 impl Default for LargestTarget {
     fn default() -> Self {
         Self(50_000_000_000_000)
+    }
+}
+
+/// How many targets a role may list before it is split. Default 1,000: see `docs/scale.md`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "u32", into = "u32")]
+pub struct TargetsPerBin(u32);
+
+impl TargetsPerBin {
+    /// As a number.
+    #[must_use]
+    pub fn get(self) -> usize {
+        usize::try_from(self.0).unwrap_or(usize::MAX)
+    }
+}
+
+impl Default for TargetsPerBin {
+    fn default() -> Self {
+        Self(1000)
+    }
+}
+
+impl TryFrom<u32> for TargetsPerBin {
+    type Error = BadConfig;
+
+    fn try_from(targets: u32) -> Result<Self, BadConfig> {
+        if !(1..=10_000).contains(&targets) {
+            let why = "clients take 5 MB of a targets file at most";
+            return Err(BadConfig(format!("a bin of {targets} targets: use 1 to 10000, since {why}")));
+        }
+        Ok(Self(targets))
+    }
+}
+
+impl From<TargetsPerBin> for u32 {
+    fn from(targets: TargetsPerBin) -> Self {
+        targets.0
     }
 }
 
@@ -251,6 +290,8 @@ mod tests {
             r#"{"uploads_expire_days":14}"#,
             r#"{"hashing":"md5"}"#,
             r#"{"inline_targets":4194305}"#,
+            r#"{"max_targets_per_bin":0}"#,
+            r#"{"max_targets_per_bin":10001}"#,
             r#"{"unknown":1}"#,
         ] {
             assert!(serde_json::from_str::<Config>(text).is_err(), "{text}");

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bytes::Bytes;
 use tough::schema::decoded::Decoded;
-use tough::schema::{Hashes, Metafile, Root, Snapshot, Targets, Timestamp};
+use tough::schema::{Delegations, Hashes, Metafile, Root, Snapshot, Targets, Timestamp};
 
 use crate::generation::{SPEC_VERSION, at_least_one, content};
 use crate::manifest::{Manifest, RoleEntry};
@@ -16,6 +16,7 @@ use crate::name::{RoleName, TargetName};
 use crate::sha256::Sha256;
 use crate::signed::{Draft, RoleKeys, Signed, VerifyError, verify};
 use crate::time::Time;
+use crate::trie;
 
 /// Why a generation is not shown, and what is at fault.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -81,7 +82,10 @@ pub struct Gate<'a> {
     candidate: &'a Manifest,
     now: Time,
     snapshot: Signed<Snapshot>,
+    /// What must still be given.
     roles: BTreeSet<RoleName>,
+    /// What the roles that were given say of those below them.
+    delegations: BTreeMap<RoleName, Delegations>,
     blobs: BTreeMap<Sha256, WantedBlob>,
     bad_targets: BTreeSet<TargetName>,
 }
@@ -151,29 +155,41 @@ impl<'a> Gate<'a> {
                     .and_then(|manifest| manifest.roles.get(role))
                     .is_none_or(|before| before.version != entry.version)
         };
-        let roles = candidate.roles.iter().filter(|(role, entry)| changed(role, entry)).map(|(role, _)| role.clone());
+        let mut roles = BTreeSet::new();
+        for (role, _) in candidate.roles.iter().filter(|(role, entry)| changed(role, entry)) {
+            // With all above it, since they say whose signature counts.
+            let mut above = Some(role.clone());
+            while let Some(role) = above {
+                above = trie::parent(&role);
+                roles.insert(role);
+            }
+        }
         Ok(Self {
             roots,
             candidate,
             now,
             snapshot,
-            roles: roles.collect(),
+            roles,
+            delegations: BTreeMap::new(),
             blobs: BTreeMap::new(),
             bad_targets: BTreeSet::new(),
         })
     }
 
-    /// The role documents that must still be given to [`Gate::role`], with the versions that the snapshot lists.
+    /// The role documents to give to [`Gate::role`] next, with the versions that the snapshot lists: all of which the role
+    /// above was given. Those below them are asked for then.
     #[must_use]
     pub fn wanted_roles(&self) -> Vec<(RoleName, u64)> {
         self.roles
             .iter()
+            .filter(|role| trie::parent(role).is_none_or(|parent| !self.roles.contains(&parent)))
             .map(|role| (role.clone(), self.candidate.roles.get(role).map_or(0, |entry| entry.version)))
             .collect()
     }
 
-    /// Checks one role document: signatures, version, expiry, the names and digests of its targets. What it adds to
-    /// `published`, the document that devices see now, joins [`Gate::wanted_blobs`].
+    /// Checks one role document: signatures, version, expiry, the names and digests of its targets, and that it hands its
+    /// names on as the trie does. What it adds to `published` joins [`Gate::wanted_blobs`]: that is the document of the role
+    /// that devices see now or, for a new bin, of the nearest role above that they see.
     ///
     /// # Errors
     /// [`Refused`].
@@ -181,12 +197,17 @@ impl<'a> Gate<'a> {
         let version = self.candidate.roles.get(role).map_or(0, |entry| entry.version);
         let generation = self.candidate.generation;
         let refuse = |reason: String| Refused { generation, fault: Fault::Role(role.clone(), version), reason };
-        let signed: Signed<Targets> = verify_under_all(self.roots, role, bytes)
+        let signed: Signed<Targets> = self
+            .verify(role, bytes)
             .and_then(|signed| signed.expect_version(version))
             .and_then(|signed| signed.expect_fresh(self.now))
             .map_err(|error| refuse(error.to_string()))?;
+        let prefix = trie::prefix(role).ok_or_else(|| refuse(format!("{role} is no role of this repository")))?;
         for (name, target) in &signed.document().targets {
             let checked: TargetName = name.raw().parse().map_err(|refusal| refuse(format!("{role}: {refusal}")))?;
+            if !trie::digits(&checked).starts_with(prefix) {
+                return Err(refuse(format!("{role}: {checked} belongs in another bin")));
+            }
             if target.hashes.sha256.len() != 32 {
                 return Err(refuse(format!("{role}: the digest of {checked} is not a SHA-256")));
             }
@@ -201,7 +222,48 @@ impl<'a> Gate<'a> {
             wanted.lengths.insert(content.length);
             wanted.names.push(checked);
         }
+        self.check_delegations(role, signed.document(), published).map_err(refuse)?;
         self.roles.remove(role);
+        Ok(())
+    }
+
+    /// Whose signature counts for `role` is said by the roots, or by the role above.
+    fn verify(&self, role: &RoleName, bytes: &Bytes) -> Result<Signed<Targets>, VerifyError> {
+        let Some(parent) = trie::parent(role) else { return verify_under_all(self.roots, role, bytes) };
+        let no_keys = || VerifyError::NoKeys { role: role.clone() };
+        let delegations = self.delegations.get(&parent).ok_or_else(no_keys)?;
+        verify(bytes.clone(), &RoleKeys::in_delegations(delegations, role)?)
+    }
+
+    /// A role hands all of its names to all of its children, or none to any. Where it says something new of them, they are
+    /// all looked at.
+    fn check_delegations(
+        &mut self,
+        role: &RoleName,
+        document: &Targets,
+        published: Option<&Targets>,
+    ) -> Result<(), String> {
+        let children = trie::children(role);
+        let Some(delegations) = &document.delegations else {
+            return match children.iter().find(|child| self.candidate.roles.contains_key(child)) {
+                Some(child) => Err(format!("{role} doesn't delegate to {child}, which there is")),
+                None => Ok(()),
+            };
+        };
+        let due = self.candidate.bins_key.as_ref().map(|key| trie::delegations(role, key)).transpose();
+        if due.map_err(|error| error.to_string())?.as_ref() != Some(delegations) {
+            return Err(format!("{role} doesn't delegate as bins do"));
+        }
+        if !document.targets.is_empty() {
+            return Err(format!("{role} delegates, and lists targets all the same"));
+        }
+        if let Some(missing) = children.iter().find(|child| !self.candidate.roles.contains_key(child)) {
+            return Err(format!("{role} delegates to {missing}, which the snapshot does not list"));
+        }
+        if published.and_then(|document| document.delegations.as_ref()) != Some(delegations) {
+            self.roles.extend(children);
+        }
+        self.delegations.insert(role.clone(), delegations.clone());
         Ok(())
     }
 

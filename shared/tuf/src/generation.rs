@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::num::NonZeroU64;
 
 use tough::schema::decoded::Decoded;
-use tough::schema::{Hashes, Metafile, Snapshot, Target, Targets};
+use tough::schema::key::Key;
+use tough::schema::{Delegations, Hashes, Metafile, Snapshot, Target, Targets};
 
 use crate::config::{Expiry, RemovalLimit};
 use crate::manifest::{Applied, Content, MANIFEST_FORMAT, Manifest, Outcome, RemovalWindow, RoleEntry};
@@ -12,6 +13,7 @@ use crate::name::{RoleName, TargetName};
 use crate::sha256::Sha256;
 use crate::signed::{Draft, VerifyError};
 use crate::time::{Time, after, seconds_between};
+use crate::{json, trie};
 
 /// The version of the TUF specification that the documents follow.
 pub const SPEC_VERSION: &str = "1.0.33";
@@ -68,19 +70,20 @@ pub enum GenerationError {
     },
 }
 
-/// The first generation: no targets, version 1 of everything.
+/// The first generation: no targets, version 1 of everything. Bins will be signed with `bins_key`.
 ///
 /// # Errors
 /// [`GenerationError::Document`], never in practice.
-pub fn first(now: Time, expiry: &Expiry) -> Result<Next, GenerationError> {
+pub fn first(now: Time, expiry: &Expiry, bins_key: Key) -> Result<Next, GenerationError> {
     let role = RoleName::targets();
-    let draft = targets_draft(role.clone(), 1, after(now, expiry.targets.seconds()), HashMap::new());
+    let draft = targets_draft(role.clone(), 1, after(now, expiry.targets.seconds()), Listed::default());
     let manifest = Manifest {
         format: MANIFEST_FORMAT,
         generation: 1,
         created: now,
         serial: 1,
         targets: 0,
+        bins_key: Some(bins_key),
         roles: BTreeMap::from([(role.clone(), entry(&draft)?)]),
         changed: vec![role],
         renew_snapshot: false,
@@ -93,8 +96,8 @@ pub fn first(now: Time, expiry: &Expiry) -> Result<Next, GenerationError> {
 
 /// The role in whose document `name` stands, in generation `manifest`.
 #[must_use]
-pub fn role_of(_manifest: &Manifest, _name: &TargetName) -> RoleName {
-    RoleName::targets()
+pub fn role_of(manifest: &Manifest, name: &TargetName) -> RoleName {
+    trie::leaf(name, |role| manifest.roles.contains_key(role))
 }
 
 /// What `documents` say about `name`.
@@ -116,6 +119,8 @@ pub struct Batch<'a> {
     pub documents: &'a BTreeMap<RoleName, Draft<Targets>>,
     /// How long new documents are valid.
     pub expiry: &'a Expiry,
+    /// A role that lists more targets than this is split.
+    pub max_targets_per_bin: usize,
     /// The limit on removals; `None` once an operator accepted them.
     pub limit: Option<RemovalLimit>,
     /// The time of the new generation.
@@ -174,16 +179,14 @@ pub fn next(base: &Manifest, batch: &Batch<'_>) -> Result<Next, GenerationError>
         if !document.changed && !batch.renew.contains(&role) {
             continue;
         }
-        serial += 1;
-        let draft = targets_draft(
-            role.clone(),
-            serial,
-            after(batch.now, batch.expiry.targets.seconds()),
-            document.into_targets(),
-        );
-        roles.insert(role.clone(), entry(&draft)?);
-        renewed.push(role);
-        drafts.push(draft);
+        for (role, listed) in settle(role, document.listed, batch.max_targets_per_bin, base.bins_key.as_ref())? {
+            serial += 1;
+            let expires = after(batch.now, batch.expiry.targets.seconds());
+            let draft = targets_draft(role.clone(), serial, expires, listed);
+            roles.insert(role.clone(), entry(&draft)?);
+            renewed.push(role);
+            drafts.push(draft);
+        }
     }
     let manifest = Manifest {
         format: MANIFEST_FORMAT,
@@ -191,6 +194,7 @@ pub fn next(base: &Manifest, batch: &Batch<'_>) -> Result<Next, GenerationError>
         created: batch.now,
         serial,
         targets,
+        bins_key: base.bins_key.clone(),
         roles,
         changed: renewed,
         renew_snapshot: batch.renew.contains(&RoleName::snapshot()),
@@ -214,9 +218,69 @@ pub fn snapshot(manifest: &Manifest) -> Draft<Snapshot> {
     Draft::new(RoleName::snapshot(), snapshot)
 }
 
-/// A role's targets while they are edited, by name.
-struct EditedRole {
+/// What a role's document lists: targets, or the roles that have them.
+#[derive(Default)]
+struct Listed {
     targets: HashMap<tough::TargetName, Target>,
+    delegations: Option<Delegations>,
+}
+
+impl Listed {
+    /// Whether it may stay as it is: few targets, in few bytes. One alone can't be split further.
+    fn fits(&self, most: usize) -> bool {
+        let length = |(name, target): (&tough::TargetName, &Target)| {
+            let custom = if target.custom.is_empty() {
+                0
+            } else {
+                json::to_vec(&target.custom).map_or(0, |custom| custom.len())
+            };
+            name.raw().len() + BYTES_OF_A_TARGET + custom
+        };
+        self.targets.len() <= 1
+            || self.targets.len() <= most && self.targets.iter().map(length).sum::<usize>() <= LARGEST_ROLE
+    }
+}
+
+/// Clients take 5 MB of a targets file at most by default, and less is better on a bad network: a role that would be larger
+/// is split, however few its targets are. In bytes.
+const LARGEST_ROLE: usize = 500_000;
+
+/// The JSON of a target but for its name and custom metadata, at most.
+const BYTES_OF_A_TARGET: usize = 140;
+
+/// The documents that come of a role's: itself or, where it lists too much, itself delegating and the bins below it. Only
+/// such as need it are split, so that the cost of a generation is that of its change.
+fn settle(
+    role: RoleName,
+    listed: Listed,
+    most: usize,
+    bins_key: Option<&Key>,
+) -> Result<Vec<(RoleName, Listed)>, GenerationError> {
+    let children = trie::children(&role);
+    let (Some(bins_key), false) = (bins_key, listed.delegations.is_some() || listed.fits(most) || children.is_empty())
+    else {
+        return Ok(vec![(role, listed)]);
+    };
+    let depth = trie::prefix(&role).unwrap_or_default().len();
+    let mut below: BTreeMap<RoleName, Listed> = children.into_iter().map(|child| (child, Listed::default())).collect();
+    for (name, target) in listed.targets {
+        let checked: TargetName = name.raw().parse().map_err(|_| GenerationError::Missing(role.clone()))?;
+        let child = trie::digits(&checked).get(..=depth).and_then(|prefix| prefix.parse().ok());
+        let bin =
+            child.and_then(|child| below.get_mut(&child)).ok_or_else(|| GenerationError::Missing(role.clone()))?;
+        bin.targets.insert(name, target);
+    }
+    let delegations = Some(trie::delegations(&role, bins_key)?);
+    let mut documents = vec![(role, Listed { targets: HashMap::new(), delegations })];
+    for (child, listed) in below {
+        documents.extend(settle(child, listed, most, Some(bins_key))?);
+    }
+    Ok(documents)
+}
+
+/// A role's document while it is edited.
+struct EditedRole {
+    listed: Listed,
     changed: bool,
 }
 
@@ -231,7 +295,8 @@ struct Put {
 
 impl EditedRole {
     fn new(document: &Targets) -> Self {
-        Self { targets: document.targets.clone(), changed: false }
+        let listed = Listed { targets: document.targets.clone(), delegations: document.delegations.clone() };
+        Self { listed, changed: false }
     }
 
     /// Gives `name` this content, or removes it.
@@ -239,16 +304,12 @@ impl EditedRole {
         // Tufline's names are a subset of those that tough resolves to themselves.
         let Ok(key) = tough::TargetName::new(name.as_str()) else { return Put::default() };
         let before = match content.map(target) {
-            Some(target) => self.targets.insert(key.clone(), target),
-            None => self.targets.remove(&key),
+            Some(target) => self.listed.targets.insert(key.clone(), target),
+            None => self.listed.targets.remove(&key),
         };
-        let changed = before.as_ref() != self.targets.get(&key);
+        let changed = before.as_ref() != self.listed.targets.get(&key);
         self.changed |= changed;
         Put { was_there: before.is_some(), changed }
-    }
-
-    fn into_targets(self) -> HashMap<tough::TargetName, Target> {
-        self.targets
     }
 }
 
@@ -256,16 +317,11 @@ fn document_of<'a>(batch: &Batch<'a>, role: &RoleName) -> Result<&'a Targets, Ge
     batch.documents.get(role).map(Draft::document).ok_or_else(|| GenerationError::Missing(role.clone()))
 }
 
-fn targets_draft(
-    role: RoleName,
-    version: u64,
-    expires: Time,
-    targets: HashMap<tough::TargetName, Target>,
-) -> Draft<Targets> {
+fn targets_draft(role: RoleName, version: u64, expires: Time, listed: Listed) -> Draft<Targets> {
     let mut document = Targets::new(SPEC_VERSION.into(), at_least_one(version), expires);
     // tough writes an empty `delegations` unless there is none, which other clients refuse.
-    document.delegations = None;
-    document.targets = targets;
+    document.delegations = listed.delegations;
+    document.targets = listed.targets;
     Draft::new(role, document)
 }
 

@@ -16,6 +16,7 @@ pub mod root;
 mod sha256;
 mod signed;
 pub mod time;
+pub mod trie;
 
 pub use config::Config;
 pub use custom::Custom;

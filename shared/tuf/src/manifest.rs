@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use tough::schema::key::Key;
 
 use crate::custom::Custom;
 use crate::name::{RoleName, TargetName};
@@ -28,6 +29,9 @@ pub struct Manifest {
     pub serial: u64,
     /// How many targets the repository has with this generation.
     pub targets: u64,
+    /// The public key that bins are signed with; `None` in repositories that were made before there were bins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bins_key: Option<Key>,
     /// Every role that the snapshot of this generation lists. A role once listed stays listed.
     pub roles: BTreeMap<RoleName, RoleEntry>,
     /// The roles whose documents this generation replaces. Empty in a fence, see [`Manifest::is_fence`].

@@ -8,8 +8,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tough::schema::decoded::{Decoded, Hex};
 use tough::schema::key::Key;
-use tough::schema::{self, Role, RoleType, Root, Signature, Snapshot, Targets, Timestamp};
+use tough::schema::{self, Delegations, Role, RoleType, Root, Signature, Snapshot, Targets, Timestamp};
 
+use crate::generation::{SPEC_VERSION, at_least_one};
 use crate::json;
 use crate::name::RoleName;
 use crate::sha256::Sha256;
@@ -111,6 +112,29 @@ impl RoleKeys {
         }
         let role_keys = schema::RoleKeys { keyids, threshold: entry.threshold, _extra: HashMap::new() };
         let verifier = Root { keys, roles: HashMap::from([(role_type, role_keys)]), ..root.clone() };
+        Ok(Self { role: role.clone(), verifier })
+    }
+
+    /// The keys that a targets role names for a role that it delegates to (TUF specification 4.5, DELEGATIONS).
+    ///
+    /// # Errors
+    /// [`VerifyError::NoKeys`] where `delegations` don't name the role.
+    pub fn in_delegations(delegations: &Delegations, role: &RoleName) -> Result<Self, VerifyError> {
+        let no_keys = || VerifyError::NoKeys { role: role.clone() };
+        let entry = delegations.roles.iter().find(|entry| entry.name == role.as_str()).ok_or_else(no_keys)?;
+        // As a root that lists them for its own targets role: `tough` verifies by the type of a document.
+        let role_keys =
+            schema::RoleKeys { keyids: entry.keyids.clone(), threshold: entry.threshold, _extra: HashMap::new() };
+        let root = Root {
+            spec_version: SPEC_VERSION.into(),
+            consistent_snapshot: true,
+            version: at_least_one(1),
+            expires: Time::MAX,
+            keys: delegations.keys.clone(),
+            roles: HashMap::from([(RoleType::Targets, role_keys)]),
+            _extra: HashMap::new(),
+        };
+        let Self { verifier, .. } = Self::in_root(&root, &RoleName::targets())?;
         Ok(Self { role: role.clone(), verifier })
     }
 

@@ -5,11 +5,11 @@
 mod common;
 
 use bytes::Bytes;
-use common::{Keys, documents, fold, now, set, sign};
+use common::{Keys, documents, fold, now, set, sign, start};
 use tough::schema::{Root, Targets};
 use tufline_tuf::config::Expiry;
 use tufline_tuf::gate::{Checked, Fault, Gate, Refused};
-use tufline_tuf::generation::{first, snapshot};
+use tufline_tuf::generation::snapshot;
 use tufline_tuf::time::after;
 use tufline_tuf::{Manifest, RoleName, Sha256, Time};
 
@@ -30,7 +30,7 @@ impl World {
     fn new() -> Self {
         let keys = Keys::new();
         let root = keys.trusted(after(now(), YEAR));
-        let published = first(now(), &Expiry::default()).unwrap();
+        let published = start();
         let candidate = fold(&published.manifest, &documents(&published), &[set("new", "x")], None, now()).unwrap();
         Self {
             snapshot: sign(snapshot(&candidate.manifest), &keys.snapshot, &root).bytes().clone(),
@@ -131,7 +131,7 @@ fn expired_documents_and_roots_are_refused() {
 #[test]
 fn an_older_document_under_its_own_number_is_refused() {
     let mut world = World::new();
-    let old = first(now(), &Expiry::default()).unwrap();
+    let old = start();
     world.targets = sign(old.drafts[0].clone(), &world.keys.targets, &world.root).bytes().clone();
     assert_eq!(world.fault(now(), GOOD), role(RoleName::targets(), 2));
 }

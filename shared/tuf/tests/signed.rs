@@ -12,13 +12,11 @@ use proptest::prelude::*;
 use tough::schema::key::Key;
 use tough::schema::{RoleType, Root, Targets};
 use tough::sign::Sign;
-use tufline_tuf::config::Expiry;
-use tufline_tuf::generation::first;
 use tufline_tuf::time::after;
 use tufline_tuf::{Draft, RoleKeys, RoleName, VerifyError, root, verify};
 
 fn draft() -> Draft<Targets> {
-    first(now(), &Expiry::default()).unwrap().drafts[0].clone()
+    common::start().drafts[0].clone()
 }
 
 #[test]

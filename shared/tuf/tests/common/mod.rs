@@ -2,14 +2,14 @@
 
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair};
 use tough::schema::{Root, Signature, Targets};
 use tough::sign::Sign;
 use tufline_tuf::config::{Expiry, RemovalLimit};
-use tufline_tuf::generation::{Batch, Edit, GenerationError, Next, TargetEdit, next};
+use tufline_tuf::generation::{Batch, Edit, GenerationError, Next, TargetEdit, first, next};
 use tufline_tuf::root::FirstKeys;
 use tufline_tuf::{Content, Custom, Draft, Manifest, RoleKeys, RoleName, Sha256, Signed, SignedDocument, Time, root};
 
@@ -25,13 +25,14 @@ pub fn key() -> EcdsaKeyPair {
 pub struct Keys {
     pub root: EcdsaKeyPair,
     pub targets: EcdsaKeyPair,
+    pub bins: EcdsaKeyPair,
     pub snapshot: EcdsaKeyPair,
     pub timestamp: EcdsaKeyPair,
 }
 
 impl Keys {
     pub fn new() -> Self {
-        Self { root: key(), targets: key(), snapshot: key(), timestamp: key() }
+        Self { root: key(), targets: key(), bins: key(), snapshot: key(), timestamp: key() }
     }
 
     /// A root that trusts these keys until `expires`.
@@ -81,6 +82,11 @@ pub fn documents(next: &Next) -> Documents {
     next.drafts.iter().map(|draft| (draft.role().clone(), draft.clone())).collect()
 }
 
+/// A first generation whose bins anybody may sign for.
+pub fn start() -> Next {
+    first(now(), &Expiry::default(), key().tuf_key()).unwrap()
+}
+
 /// Folds `edits` into `base`.
 pub fn fold(
     base: &Manifest,
@@ -89,6 +95,15 @@ pub fn fold(
     limit: Option<RemovalLimit>,
     now: Time,
 ) -> Result<Next, GenerationError> {
-    let (renew, expiry) = (std::collections::BTreeSet::new(), Expiry::default());
-    next(base, &Batch { edits, renew: &renew, documents, expiry: &expiry, limit, now })
+    let (renew, expiry) = (BTreeSet::new(), Expiry::default());
+    let max_targets_per_bin = 1000;
+    next(base, &Batch { edits, renew: &renew, documents, expiry: &expiry, max_targets_per_bin, limit, now })
+}
+
+/// Folds `edits` into `base`, where no role may list more than `most` targets.
+pub fn fold_small(base: &Manifest, documents: &Documents, edits: &[TargetEdit], most: usize) -> Next {
+    let (renew, expiry) = (BTreeSet::new(), Expiry::default());
+    let batch =
+        Batch { edits, renew: &renew, documents, expiry: &expiry, max_targets_per_bin: most, limit: None, now: now() };
+    next(base, &batch).unwrap()
 }

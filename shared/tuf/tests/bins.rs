@@ -1,0 +1,222 @@
+//! The gate on a trie: a client's path to every changed bin is checked, and nothing else.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use common::{Documents, Keys, documents, fold_small, now, set, signature};
+use proptest::prelude::*;
+use tough::schema::{Root, Targets};
+use tough::sign::Sign;
+use tufline_tuf::config::Expiry;
+use tufline_tuf::gate::{Checked, Fault, Gate, Refused};
+use tufline_tuf::generation::{TargetEdit, first, role_of, snapshot};
+use tufline_tuf::time::after;
+use tufline_tuf::{Draft, Manifest, RoleKeys, RoleName, trie};
+
+const YEAR: u64 = 365 * 24 * 60 * 60;
+
+/// Two generations and the files of the newer, signed as sign does.
+struct World {
+    keys: Keys,
+    root: Root,
+    published: Manifest,
+    seen: Documents,
+    candidate: Manifest,
+    drafts: Documents,
+    files: BTreeMap<RoleName, Bytes>,
+    snapshot: Bytes,
+}
+
+fn edits(names: &[&str]) -> Vec<TargetEdit> {
+    names.iter().map(|name| set(name, "x")).collect()
+}
+
+impl World {
+    /// Publishes `before`, then makes a generation that adds `added`, with `most` targets in a role.
+    fn new(before: &[&str], added: &[&str], most: usize) -> Self {
+        let keys = Keys::new();
+        let root = keys.trusted(after(now(), YEAR));
+        let start = first(now(), &Expiry::default(), keys.bins.tuf_key()).unwrap();
+        let mut seen = documents(&start);
+        let published = fold_small(&start.manifest, &seen, &edits(before), most);
+        seen.extend(documents(&published));
+        let candidate = fold_small(&published.manifest, &seen, &edits(added), most);
+        let mut drafts = seen.clone();
+        drafts.extend(documents(&candidate));
+        let mut world = Self {
+            keys,
+            root,
+            published: published.manifest,
+            seen,
+            candidate: candidate.manifest,
+            drafts,
+            files: BTreeMap::new(),
+            snapshot: Bytes::new(),
+        };
+        world.sign();
+        world
+    }
+
+    fn sign(&mut self) {
+        self.snapshot = common::sign(snapshot(&self.candidate), &self.keys.snapshot, &self.root).bytes().clone();
+        for role in self.drafts.keys().cloned().collect::<Vec<_>>() {
+            self.sign_role(&role);
+        }
+    }
+
+    fn sign_role(&mut self, role: &RoleName) {
+        let draft = self.drafts[role].clone();
+        let signed = match trie::parent(role) {
+            None => common::sign(draft, &self.keys.targets, &self.root),
+            Some(parent) => {
+                let delegations = trie::delegations(&parent, &self.keys.bins.tuf_key()).unwrap();
+                let keys = RoleKeys::in_delegations(&delegations, role).unwrap();
+                let signature = signature(&self.keys.bins, &draft.message().unwrap());
+                draft.sign(vec![signature], &keys).unwrap()
+            }
+        };
+        self.files.insert(role.clone(), signed.bytes().clone());
+    }
+
+    /// Replaces the document of `role`, and signs it.
+    fn change(&mut self, role: &RoleName, change: impl FnOnce(&mut Targets)) {
+        let mut document = self.drafts[role].document().clone();
+        change(&mut document);
+        self.drafts.insert(role.clone(), Draft::new(role.clone(), document));
+        self.sign_role(role);
+    }
+
+    /// Checks it, and answers which roles were looked at too.
+    fn check(&self) -> Result<(Checked, Vec<RoleName>), Refused> {
+        let roots = std::slice::from_ref(&self.root);
+        let mut gate = Gate::open(roots, Some(&self.published), &self.candidate, &self.snapshot, now())?;
+        let mut looked = Vec::new();
+        loop {
+            let wanted = gate.wanted_roles();
+            if wanted.is_empty() {
+                break;
+            }
+            for (role, version) in wanted {
+                assert_eq!(version, self.candidate.roles[&role].version);
+                let seen = trie::nearest(&role, |role| self.published.roles.contains_key(role)).unwrap();
+                gate.role(&role, &self.files[&role], Some(self.seen[&seen].document()))?;
+                looked.push(role);
+            }
+        }
+        for sha256 in gate.wanted_blobs() {
+            gate.blob(&sha256, Some((1, None)));
+        }
+        Ok((gate.pass()?, looked))
+    }
+
+    fn fault(&self) -> Fault {
+        self.check().map(|_| ()).unwrap_err().fault
+    }
+}
+
+/// Names in different bins of the first level.
+const NAMES: [&str; 4] = ["a", "b", "c", "d"];
+
+#[test]
+fn a_split_passes_and_only_what_is_new_needs_its_bytes() {
+    let world = World::new(&NAMES[..2], &NAMES[2..3], 2);
+    let (_, looked) = world.check().unwrap();
+    assert_eq!(looked.len(), 17);
+    let roots = std::slice::from_ref(&world.root);
+    let mut gate = Gate::open(roots, Some(&world.published), &world.candidate, &world.snapshot, now()).unwrap();
+    let top = RoleName::targets();
+    gate.role(&top, &world.files[&top], Some(world.seen[&top].document())).unwrap();
+    for (role, _) in gate.wanted_roles() {
+        gate.role(&role, &world.files[&role], Some(world.seen[&top].document())).unwrap();
+    }
+    assert_eq!(gate.wanted_blobs().len(), 1, "what only moved was there before");
+}
+
+#[test]
+fn the_path_to_a_changed_bin_is_looked_at_and_no_other_bin() {
+    let world = World::new(&NAMES[..3], &NAMES[3..], 2);
+    let leaf = role_of(&world.candidate, &NAMES[3].parse().unwrap());
+    assert_eq!(world.check().unwrap().1, [RoleName::targets(), leaf]);
+}
+
+#[test]
+fn a_bin_of_a_stranger_is_refused() {
+    let mut world = World::new(&NAMES[..3], &NAMES[3..], 2);
+    let leaf = role_of(&world.candidate, &NAMES[3].parse().unwrap());
+    world.keys.bins = common::key();
+    let delegations = trie::delegations(&RoleName::targets(), &world.keys.bins.tuf_key()).unwrap();
+    let keys = RoleKeys::in_delegations(&delegations, &leaf).unwrap();
+    let draft = world.drafts[&leaf].clone();
+    let signature = signature(&world.keys.bins, &draft.message().unwrap());
+    let forged = draft.sign(vec![signature], &keys).unwrap();
+    world.files.insert(leaf.clone(), forged.bytes().clone());
+    assert_eq!(world.fault(), Fault::Role(leaf.clone(), world.candidate.roles[&leaf].version));
+}
+
+#[test]
+fn a_bin_in_the_place_of_another_is_refused() {
+    let mut world = World::new(&NAMES[..2], &NAMES[2..3], 2);
+    let (one, other): (RoleName, RoleName) = ("0".parse().unwrap(), "1".parse().unwrap());
+    let file = world.files[&other].clone();
+    world.files.insert(one.clone(), file);
+    assert_eq!(world.fault(), Fault::Role(one.clone(), world.candidate.roles[&one].version));
+}
+
+#[test]
+fn targets_in_a_bin_where_no_client_looks_are_refused() {
+    let mut world = World::new(&NAMES[..3], &NAMES[3..], 2);
+    let leaf = role_of(&world.candidate, &NAMES[3].parse().unwrap());
+    let stray = tough::TargetName::new(NAMES[0]).unwrap();
+    let target = world.drafts[&leaf].document().targets.values().next().unwrap().clone();
+    world.change(&leaf, |document| _ = document.targets.insert(stray, target));
+    assert_eq!(world.fault(), Fault::Role(leaf.clone(), world.candidate.roles[&leaf].version));
+}
+
+#[test]
+fn delegations_that_are_not_those_of_bins_are_refused() {
+    let top = RoleName::targets();
+    let changes: [fn(&mut Targets); 5] = [
+        |document| document.delegations.as_mut().unwrap().roles[0].terminating = false,
+        |document| _ = document.delegations.as_mut().unwrap().roles.pop(),
+        |document| document.delegations.as_mut().unwrap().roles.swap(0, 1),
+        |document| document.delegations.as_mut().unwrap().keys.clear(),
+        |document| document.delegations = None,
+    ];
+    for change in changes {
+        let mut world = World::new(&NAMES[..2], &NAMES[2..3], 2);
+        world.change(&top, change);
+        assert_eq!(world.fault(), Fault::Role(top.clone(), world.candidate.roles[&top].version));
+    }
+    let mut world = World::new(&NAMES[..2], &NAMES[2..3], 2);
+    let target = world.seen[&top].document().targets.clone();
+    world.change(&top, |document| document.targets = target);
+    assert_eq!(world.fault(), Fault::Role(top.clone(), world.candidate.roles[&top].version));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(20))]
+
+    /// Whatever is added to whatever is there, the gate passes what sign signs, and asks for each changed role.
+    #[test]
+    fn honest_generations_pass(
+        before in proptest::collection::btree_set("[a-z]{1,2}", 0..40),
+        added in proptest::collection::btree_set("[a-z]{1,2}", 1..20),
+        most in 1..6_usize,
+    ) {
+        let as_slices = |names: &std::collections::BTreeSet<String>| names.iter().cloned().collect::<Vec<_>>();
+        let (before, added) = (as_slices(&before), as_slices(&added));
+        let world = World::new(
+            &before.iter().map(String::as_str).collect::<Vec<_>>(),
+            &added.iter().map(String::as_str).collect::<Vec<_>>(),
+            most,
+        );
+        let (_, looked) = world.check().unwrap();
+        for role in &world.candidate.changed {
+            prop_assert!(looked.contains(role), "{} was not looked at", role);
+        }
+    }
+}
