@@ -13,7 +13,7 @@ use crate::measure;
 use crate::ports::{Ports, Result, at_once};
 
 /// Up to which generation events were sent.
-pub(crate) async fn announced(ports: &Ports) -> Result<(u64, Option<Stored>)> {
+async fn announced(ports: &Ports) -> Result<(u64, Option<Stored>)> {
     let pointer = ports.store.get(&Key::Announced).await?;
     let announced: Option<Announced> =
         pointer.as_ref().map(|stored| ledger::parse(&Key::Announced, &stored.bytes)).transpose()?;
@@ -22,10 +22,12 @@ pub(crate) async fn announced(ports: &Ports) -> Result<(u64, Option<Stored>)> {
 
 /// Sends the events of all generations that are published, and of the fences directly above: these answer changes that
 /// make no difference to what is published.
-pub async fn announce(ports: &Ports) -> Result<()> {
+///
+/// Answers up to which generation all is told.
+pub async fn announce(ports: &Ports) -> Result<u64> {
     let store = &*ports.store;
     let (told, pointer) = announced(ports).await?;
-    let Some(published) = ledger::published(store).await? else { return Ok(()) };
+    let Some(published) = ledger::published(store).await? else { return Ok(told) };
     let published_since = (told + 1..=published.generation).map(|generation| ledger::manifest(store, generation));
     let mut manifests: Vec<Manifest> = at_once(published_since).await.into_iter().collect::<Result<_>>()?;
     manifests.sort_by_key(|manifest| manifest.generation);
@@ -36,7 +38,7 @@ pub async fn announce(ports: &Ports) -> Result<()> {
         }
         manifests.push(manifest);
     }
-    let Some(newest) = manifests.last().map(|manifest| manifest.generation) else { return Ok(()) };
+    let Some(newest) = manifests.last().map(|manifest| manifest.generation) else { return Ok(told) };
     let events = events(published.generation, &manifests);
     if !events.is_empty() {
         ports.events.send(&events).await?;
@@ -56,7 +58,7 @@ pub async fn announce(ports: &Ports) -> Result<()> {
     };
     match written {
         // Losing means that another instance told them too.
-        Written::Done | Written::Lost => Ok(()),
+        Written::Done | Written::Lost => Ok(newest),
     }
 }
 

@@ -152,9 +152,7 @@ async fn store_blob(ports: &Ports, accepted: &Accepted) -> Result<()> {
         return Ok(());
     }
     let (sha256, source) = digest(ports, accepted).await?;
-    if !is_stored(ports, &sha256, upload.length).await? {
-        ports.blobs.keep(upload, source, &sha256).await?;
-    }
+    ports.blobs.keep(upload, source, &sha256).await?;
     // A crash here leaves a blob that nothing refers to; the hint comes again and finds it.
     let hashed = Hashed { format: RECORD_FORMAT, sha256, length: upload.length };
     match ledger::create_same(&*ports.store, &ledger::record(key.clone(), &hashed)?).await? {

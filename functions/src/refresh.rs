@@ -6,12 +6,12 @@ use std::time::Duration;
 use tufline_store::{Change, Message, Queue, Written};
 use tufline_tuf::{Manifest, RoleKeys, RoleName, Time, time, verify};
 
-use crate::announce::{announce, announced};
+use crate::announce::announce;
 use crate::ledger::{self, Published};
 use crate::measure;
 use crate::ports::{Ports, Result, StageError};
 use crate::roots;
-use crate::show::{Verdict, check, published_manifest, show};
+use crate::show::{Verdict, check, show};
 
 /// Work that waits longer than this is nudged.
 const PATIENCE_SECONDS: i64 = 60;
@@ -26,56 +26,69 @@ const LETTERS_AT_ONCE: usize = 100;
 /// A queue longer than this isn't healthy.
 const LONG_QUEUE: u64 = 10_000;
 
-/// After so many lost races it is somebody else's timestamp that is fresh.
-const ATTEMPTS: usize = 4;
-
 /// One run. Each part is tried even if another fails.
 ///
 /// # Errors
 /// The first failure.
 pub async fn refresh(ports: &Ports) -> Result<()> {
-    let mut outcome = renew_timestamp(ports).await;
-    outcome = outcome.and(renew_roles(ports).await);
-    outcome = outcome.and(nudge(ports).await);
-    outcome = outcome.and(announce(ports).await);
-    outcome = outcome.and(measure_expiries(ports).await);
+    let (seen, mut outcome) = match look(ports).await {
+        Ok(seen) => (seen, Ok(())),
+        Err(error) => (None, Err(error)),
+    };
+    if let Some(seen) = &seen {
+        measure::expiries(&seen.roots, &seen.published, &seen.manifest, ports.clock.now());
+        outcome = outcome.and(renew_timestamp(ports, seen).await);
+        outcome = outcome.and(renew_roles(ports, seen).await);
+    }
+    let told = announce(ports).await;
+    // What was told is settled: published, or a fence.
+    let published = seen.map_or(0, |seen| seen.published.generation);
+    outcome = outcome.and(nudge(ports, *told.as_ref().unwrap_or(&published)).await);
+    outcome = outcome.and(told.map(|_| ()));
     for queue in Queue::ALL {
         outcome = outcome.and(redrive(ports, queue).await);
     }
     outcome
 }
 
-/// Re-signs the timestamp when under half of its life is left, or when a root no longer lists the key that signed it.
-async fn renew_timestamp(ports: &Ports) -> Result<()> {
-    for _ in 0..ATTEMPTS {
-        let Some(published) = ledger::published(&*ports.store).await? else { return Ok(()) };
-        let roots = roots::trusted(&*ports.store).await?;
-        let lifetime = ports.config.expiry.timestamp.seconds();
-        let fresh = !is_due(published.expires, ports.clock.now(), lifetime / 2);
-        if fresh && verifies(&roots, &published) {
-            return Ok(());
+/// What is published, and what must be trusted of it: all read once a run.
+struct Seen {
+    published: Published,
+    /// Read after the timestamp: a root that was published since has touched that, so a write in its place loses.
+    roots: Vec<tough::schema::Root>,
+    manifest: Manifest,
+}
+
+/// `None` before the first publication.
+async fn look(ports: &Ports) -> Result<Option<Seen>> {
+    let Some(published) = ledger::published(&*ports.store).await? else { return Ok(None) };
+    let roots = roots::trusted(&*ports.store).await?;
+    let manifest = ledger::manifest(&*ports.store, published.generation).await?;
+    Ok(Some(Seen { published, roots, manifest }))
+}
+
+/// Re-signs the timestamp when under half of its life is left, or when a root no longer lists the key that signed it. Where
+/// somebody else replaced it meanwhile it is fresh, or the next run's affair.
+async fn renew_timestamp(ports: &Ports, seen: &Seen) -> Result<()> {
+    let Seen { published, roots, manifest } = seen;
+    let lifetime = ports.config.expiry.timestamp.seconds();
+    if !is_due(published.expires, ports.clock.now(), lifetime / 2) && verifies(roots, published) {
+        return Ok(());
+    }
+    match check(ports, roots, Some(manifest), manifest).await? {
+        Verdict::Passed(checked) => {
+            let (Written::Done | Written::Lost) = show(ports, roots, Some(published), &checked).await?;
+            Ok(())
         }
-        let manifest = published_manifest(ports, Some(&published)).await?;
-        let Some(manifest) = manifest else { return Ok(()) };
-        match check(ports, &roots, Some(&manifest), &manifest).await? {
-            Verdict::Passed(checked) => {
-                if show(ports, &roots, Some(&published), &checked).await? == Written::Done {
-                    return Ok(());
-                }
-            }
-            Verdict::NotReady => {
-                return Err(StageError::Missing(
-                    format!("metadata of generation {}", published.generation),
-                    "it is published: restore it from its older object versions",
-                ));
-            }
-            Verdict::Refused(refused) => {
-                tracing::error!(reason = refused.reason, "published generation refused");
-                return Err(StageError::Refused(refused.to_string()));
-            }
+        Verdict::NotReady => Err(StageError::Missing(
+            format!("metadata of generation {}", published.generation),
+            "it is published: restore it from its older object versions",
+        )),
+        Verdict::Refused(refused) => {
+            tracing::error!(reason = refused.reason, "published generation refused");
+            Err(StageError::Refused(refused.to_string()))
         }
     }
-    Ok(())
 }
 
 fn verifies(roots: &[tough::schema::Root], published: &Published) -> bool {
@@ -92,10 +105,11 @@ fn is_due(expires: Time, now: Time, margin: u64) -> bool {
 }
 
 /// Asks for new versions of roles, and for a new snapshot, of which under a third of the life is left.
-async fn renew_roles(ports: &Ports) -> Result<()> {
-    let (published, newest) = match ledger::newest(&*ports.store).await {
-        Err(StageError::NotInitialised) => return Ok(()),
-        other => other?,
+async fn renew_roles(ports: &Ports, seen: &Seen) -> Result<()> {
+    let waiting = ledger::generations_after(&*ports.store, seen.published.generation).await?;
+    let newest = match waiting.last() {
+        Some(generation) => &ledger::manifest(&*ports.store, *generation).await?,
+        None => &seen.manifest,
     };
     let (now, expiry) = (ports.clock.now(), &ports.config.expiry);
     let mut changes: Vec<Change> = newest
@@ -105,9 +119,8 @@ async fn renew_roles(ports: &Ports) -> Result<()> {
         .take(RENEWALS_AT_ONCE)
         .map(|(role, entry)| Change::Renew { role: role.clone(), version: entry.version })
         .collect();
-    let shown = ledger::manifest(&*ports.store, published.generation).await?;
-    let waits = newest.generation > published.generation && !newest.is_fence();
-    if changes.is_empty() && !waits && is_due(shown.snapshot_expires, now, expiry.snapshot.seconds() / 3) {
+    let waits = newest.generation > seen.published.generation && !newest.is_fence();
+    if changes.is_empty() && !waits && is_due(seen.manifest.snapshot_expires, now, expiry.snapshot.seconds() / 3) {
         changes.push(Change::Renew { role: RoleName::snapshot(), version: newest.generation });
     }
     for message in Message::changes(changes) {
@@ -116,22 +129,9 @@ async fn renew_roles(ports: &Ports) -> Result<()> {
     Ok(())
 }
 
-/// Measures how long what is published is valid.
-async fn measure_expiries(ports: &Ports) -> Result<()> {
-    let Some(published) = ledger::published(&*ports.store).await? else { return Ok(()) };
-    let roots = roots::trusted(&*ports.store).await?;
-    if let Some(manifest) = published_manifest(ports, Some(&published)).await? {
-        measure::expiries(&roots, &published, &manifest, ports.clock.now());
-    }
-    Ok(())
-}
-
-/// Nudges sign and publish while a generation waits for longer than a minute.
-async fn nudge(ports: &Ports) -> Result<()> {
-    let published = ledger::published(&*ports.store).await?.map_or(0, |published| published.generation);
-    // What was announced is settled: published, or a fence.
-    let (told, _) = announced(ports).await?;
-    let Some(oldest) = ledger::generations_after(&*ports.store, told.max(published)).await?.first().copied() else {
+/// Nudges sign and publish while a generation above `settled` waits for longer than a minute.
+async fn nudge(ports: &Ports, settled: u64) -> Result<()> {
+    let Some(oldest) = ledger::generations_after(&*ports.store, settled).await?.first().copied() else {
         return Ok(());
     };
     let oldest: Manifest = ledger::manifest(&*ports.store, oldest).await?;
@@ -144,11 +144,12 @@ async fn nudge(ports: &Ports) -> Result<()> {
 
 /// Brings a queue's dead letters back while the queue is short. What cannot be parsed stays where it is.
 async fn redrive(ports: &Ports, queue: Queue) -> Result<()> {
-    let waiting = ports.queues.waiting(queue).await?;
-    if waiting.dead_letters == 0 || waiting.messages > LONG_QUEUE {
+    // Mostly there are none, and to count them first would cost more than to ask for them.
+    let letters = ports.queues.dead_letters(queue, LETTERS_AT_ONCE).await?;
+    if letters.is_empty() || ports.queues.waiting(queue).await?.messages > LONG_QUEUE {
         return Ok(());
     }
-    for letter in ports.queues.dead_letters(queue, LETTERS_AT_ONCE).await? {
+    for letter in letters {
         if crate::message::is_readable(queue, &letter.body) {
             ports.queues.redrive(queue, &letter).await?;
         }

@@ -127,6 +127,7 @@ class Bench:
             },
             "refresh": {
                 "nothing to do": self.refresh,
+                "several generations that wait": self.refresh_waiting_ones,
                 "a timestamp that is due": self.refresh_a_due_timestamp,
                 "events not sent yet": self.refresh_untold,
                 **{f"a dead letter of {queue}": self.refresh_a_dead_letter(queue) for queue in CONSUMES.values()},
@@ -311,6 +312,12 @@ class Bench:
 
     def refresh(self) -> None:
         self.invoke("refresh", {})
+
+    def refresh_waiting_ones(self) -> None:
+        """More than are asked for one by one."""
+        self.renew()
+        self.renew()
+        self.refresh()
 
     def refresh_a_due_timestamp(self) -> None:
         """Under :data:`LONG_TIMESTAMP`."""

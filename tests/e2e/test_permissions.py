@@ -110,10 +110,8 @@ PROVEN: dict[str, dict[str, list[str]]] = {
             "s3:GetObject ledger/generations/*",
             "s3:GetObject ledger/announced.json",
             "s3:GetObject ledger/root-intent.json",
-            "s3:ListBucket ledger",
-            *(f"sqs:GetQueueAttributes queue {queue}" for queue in CONSUMES.values()),
-            *(f"sqs:GetQueueAttributes queue {queue}-dlq" for queue in CONSUMES.values()),
         ],
+        "several generations that wait": ["s3:ListBucket ledger"],
         "a timestamp that is due": [
             "s3:PutObject repository/metadata/timestamp.json",
             "kms:Sign key timestamp",
@@ -123,6 +121,8 @@ PROVEN: dict[str, dict[str, list[str]]] = {
         **{
             f"a dead letter of {queue}": [
                 f"sqs:SendMessage queue {queue}",
+                f"sqs:GetQueueAttributes queue {queue}",
+                f"sqs:GetQueueAttributes queue {queue}-dlq",
                 f"sqs:ReceiveMessage queue {queue}-dlq",
                 f"sqs:DeleteMessage queue {queue}-dlq",
             ]

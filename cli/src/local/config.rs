@@ -17,6 +17,10 @@ const DEFAULT: &str = r#"# The policy of this repository. What is not set has th
 # Uploads of more bytes than this are refused.
 # largest_target = 50000000000000
 
+# A role that lists more targets than this is split into 16 bins. Smaller ones make what devices download for a change
+# smaller, and the snapshot larger.
+# max_targets_per_bin = 1000
+
 # How long documents are valid from the moment they are signed. The timestamp is signed again when less than half of its
 # time is left, the others when less than a third is left.
 [expiry]

@@ -98,7 +98,7 @@ impl Default for LargestTarget {
     }
 }
 
-/// How many targets a role may list before it is split. Default 1,000: see `docs/scale.md`.
+/// How many targets a role may list before it is split. Default 1,000, which are some 150 kB of JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "u32", into = "u32")]
 pub struct TargetsPerBin(u32);

@@ -37,7 +37,13 @@ pub fn variable(name: &str) -> Option<String> {
 /// Structured logs, a JSON object a line, as CloudWatch reads them; `RUST_LOG` says how many.
 pub fn start_logs() {
     let filter = EnvFilter::try_new(variable("RUST_LOG").unwrap_or_else(|| "info".into())).unwrap_or_default();
-    tracing_subscriber::fmt().json().flatten_event(true).with_env_filter(filter).with_ansi(false).init();
+    tracing_subscriber::fmt()
+        .json()
+        .flatten_event(true)
+        .with_span_list(false)
+        .with_env_filter(filter)
+        .with_ansi(false)
+        .init();
 }
 
 /// Begins to collect what the stages measure. It is flushed to the log after each invocation, in the embedded format that
