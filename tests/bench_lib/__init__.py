@@ -1,0 +1,1 @@
+"""The parts of `tests/bench`: one module for each thing that it measures."""

@@ -1,0 +1,59 @@
+"""Figures, and how they are printed."""
+
+import os
+import platform
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from cloud_lib import ROOT
+
+
+def memory(pid: int) -> int:
+    """The resident memory of a process, in bytes."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+def percentile(ordered: Sequence[float], share: float) -> float:
+    """The value below which `share` of all are; they are sorted."""
+    return ordered[min(len(ordered) - 1, round(share * (len(ordered) - 1)))]
+
+
+def percentiles(seconds: Sequence[float], high: float = 0.95) -> str:
+    ordered = sorted(seconds)
+    low, top = (1000 * percentile(ordered, share) for share in (0.5, high))
+    return f"p50 {low:.1f} ms, p{100 * high:.0f} {top:.1f} ms (n = {len(ordered):,})"
+
+
+def megabytes(count: float) -> str:
+    return f"{count / 1e6:.1f} MB"
+
+
+def machine() -> str:
+    """What the figures are from."""
+    described = Path("/proc/cpuinfo").read_text().splitlines()
+    models = [line.partition(":")[2].strip() for line in described if line.startswith("model name")]
+    total = next(line for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemTotal"))
+    load = os.getloadavg()[0]
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
+    return (
+        f"{models[0] if models else platform.machine()}, {os.cpu_count()} cores, {int(total.split()[1]) / 1e6:.0f} GB, "
+        f"Linux {platform.release()}, load {load:.1f}; commit {commit}"
+    )
+
+
+def table(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
+    """A table in Markdown; the first row is its head. The columns `right` are figures."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = ["| " + " | ".join(_cells(row, widths, right)) + " |" for row in rows]
+    rule = ["-" * (width + 1) + (":" if column in right else "-") for column, width in enumerate(widths)]
+    lines.insert(1, "|" + "|".join(rule) + "|")
+    return "\n".join(lines)
+
+
+def _cells(row: Sequence[str], widths: list[int], right: Sequence[int]) -> list[str]:
+    padded = enumerate(zip(row, widths, strict=True))
+    return [cell.rjust(width) if column in right else cell.ljust(width) for column, (cell, width) in padded]
