@@ -27,6 +27,8 @@ class CloudForm(Form):
     def __init__(self, scratch: Path, data: Path) -> None:
         super().__init__(scratch)
         self.data = data
+        # The emulator's folder.
+        self.home = data
         self.endpoints = json.loads((data / "endpoints.json").read_text())
         self.admin_keys = json.loads((data / "admin.json").read_text())
         self.s3 = self.connect("s3", self.endpoints)
@@ -209,8 +211,13 @@ class CloudForm(Form):
 
     def function_processes(self) -> dict[int, str]:
         """The emulator's function processes, each with its stage."""
-        running = processes.running(self.data)
-        return {pid: variables["_HANDLER"] for pid, variables in running.items() if "_HANDLER" in variables}
+        return {pid: variables["_HANDLER"] for pid, variables in self.function_environments().items()}
+
+    def function_environments(self) -> dict[int, dict[str, str]]:
+        """The same, each with its environment. Other deployments on the emulator have processes too."""
+        running = processes.running(self.home)
+        ours = {"TUFLINE_UPLOADS_BUCKET": self.bucket}.items()
+        return {pid: variables for pid, variables in running.items() if "_HANDLER" in variables and ours <= variables.items()}
 
 
 class EventTap:

@@ -102,8 +102,10 @@ def deploy(cloud: CloudForm, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     def deploy(name: str, context: dict[str, str], **options) -> Variant:
         stack, folder = cloud.unique(name), tmp_path_factory.mktemp(name)
         make_deployment(cloud.data, cloud.endpoints["aws"], folder, stack, context, TUFLINE, **options)
-        made.append(Variant(tmp_path_factory.mktemp(f"{name}-scratch"), folder))
-        return made[-1]
+        variant = Variant(tmp_path_factory.mktemp(f"{name}-scratch"), folder)
+        variant.home = cloud.data
+        made.append(variant)
+        return variant
 
     yield deploy
     for variant in made:

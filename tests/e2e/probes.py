@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from urllib.parse import quote_plus
 
 import pytest
-from cloud_lib import processes
 
 from .cloud import CloudForm
 from .device import sha256
@@ -26,8 +25,8 @@ BAD_CUSTOM = {"tuf-custom": '{"a":1.5}'}
 
 # So refresh finds what publish has just signed due.
 LONG_TIMESTAMP = {"expiry": {"timestamp": "4 days"}}
-# So a single removal is held.
-NO_REMOVALS = {"removals": {"percent": 0, "at_least": 0}}
+# So a single removal is held, and no two targets stay in one role.
+STRICT = {"removals": {"percent": 0, "at_least": 0}, "max_targets_per_bin": 1}
 
 # How long a message that is looked at stays hidden, in seconds: less than one that a stage has returned.
 HIDDEN = 2
@@ -117,7 +116,7 @@ class Bench:
                 "a name without an upload": self.rebuild_nothing,
                 "a removal that is held": self.rebuild_a_held_removal,
             },
-            "sign": {"a generation that waits": self.sign_one},
+            "sign": {"a generation that waits": self.sign_one, "a bin that waits": self.sign_a_bin},
             "publish": {
                 "a signed generation": self.publish_one,
                 "a new target": self.publish_a_target,
@@ -189,9 +188,8 @@ class Bench:
 
     def processes(self, stage: str) -> dict[int, dict[str, str]]:
         """The processes of a stage of this deployment, each with its environment."""
-        mine = {"_HANDLER": stage, "TUFLINE_UPLOADS_BUCKET": self.cloud.bucket}
-        running = processes.running(self.cloud.data)
-        return {pid: environment for pid, environment in running.items() if mine.items() <= environment.items()}
+        ours = self.cloud.function_environments()
+        return {pid: environment for pid, environment in ours.items() if environment["_HANDLER"] == stage}
 
     def keys(self, stage: str) -> dict[str, str]:
         """The keys of a stage's role, as one of its processes has them."""
@@ -274,13 +272,22 @@ class Bench:
         self.change({"set": {"name": self.name("never"), "version": "none"}})
 
     def rebuild_a_held_removal(self) -> None:
-        """Under :data:`NO_REMOVALS`."""
+        """Under :data:`STRICT`."""
         self.change({"remove": {"name": self.name("removed"), "marker": self.marker}})
 
     # Sign
 
     def sign_one(self) -> None:
         self.renew()
+        self.run("sign", message("sign"))
+
+    def sign_a_bin(self) -> None:
+        """Under :data:`STRICT`."""
+        data = os.urandom(16)
+        for what in ("bin", "another"):
+            version = self.put(what, data)
+            self.hash(what, version)
+            self.change({"set": {"name": self.name(what), "version": version}})
         self.run("sign", message("sign"))
 
     # Publish

@@ -25,8 +25,8 @@ STAGES = ("hash", "rebuild", "sign", "publish", "refresh")
 # A configuration that a function refuses when it starts.
 UNREADABLE = {"unknown": 1}
 
-# Not caused here: there are no bins yet, and nobody waits for a quarter of an hour.
-NOT_CAUSED = {"bins-expires", *(f"{queue}-old-message" for queue in CONSUMERS)}
+# Not caused here: nobody waits for a quarter of an hour.
+NOT_CAUSED = {f"{queue}-old-message" for queue in CONSUMERS}
 
 
 @dataclass(frozen=True)
@@ -132,13 +132,15 @@ def test_an_upload_is_followed_by_its_version_through_all_logs_and_measured(vari
 
 
 def expiring(variant: Variant) -> None:
-    """Publishes documents that are valid for two minutes."""
-    config = {"expiry": {"timestamp": "120s", "snapshot": "120s", "targets": "120s"}}
+    """Publishes documents that are valid for two minutes, bins among them."""
+    config = {"expiry": {"timestamp": "120s", "snapshot": "120s", "targets": "120s"}, "max_targets_per_bin": 1}
     with ExitStack() as configured:
         for stage in ("rebuild", "publish", "refresh"):
             configured.enter_context(variant.configured(stage, config))
-        variant.put("expiring", b"x")
-        variant.wait_published({"expiring": sha256(b"x")})
+        names = ["expiring", "too"]
+        for name in names:
+            variant.put(name, b"x")
+        variant.wait_published({name: sha256(b"x") for name in names})
         variant.invoke("refresh")
 
 
