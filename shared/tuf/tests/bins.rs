@@ -198,7 +198,7 @@ fn delegations_that_are_not_those_of_bins_are_refused() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(20))]
+    #![proptest_config(ProptestConfig::with_cases(8))]
 
     /// Whatever is added to whatever is there, the gate passes what sign signs, and asks for each changed role.
     #[test]
