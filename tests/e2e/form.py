@@ -14,6 +14,7 @@ from pathlib import Path
 from cloud_lib import ROOT
 
 from .device import Device, sha256
+from .http_client import ask
 from .polling import until
 from .tuf_js import TufJsDevice
 
@@ -124,6 +125,13 @@ class Form(ABC):
                     if target["name"] in told:
                         told[target["name"]].append(target)
         return told
+
+    def listed(self) -> set[str]:
+        """The names of all targets, in whatever roles they are."""
+        get = lambda file: json.loads(ask(f"{self.endpoints['metadata_url']}{file}").body)["signed"]
+        snapshot = get("timestamp.json")["meta"]["snapshot.json"]["version"]
+        roles = get(f"{snapshot}.snapshot.json")["meta"]
+        return {name for role, meta in roles.items() for name in get(f"{meta['version']}.{role}")["targets"]}
 
     def device(self) -> Device:
         """A new device, fresh from the factory."""
