@@ -150,8 +150,8 @@ impl Simulation {
         let config = Config {
             hashing: if random.random_ratio(1, 4) { Hashing::Stream } else { Hashing::Auto },
             removals: RemovalLimit { percent: 100, at_least: 0 },
-            // An eighth of the schedules split roles.
-            max_targets_per_bin: if random.random_ratio(1, 8) {
+            // A quarter of the schedules split roles.
+            max_targets_per_bin: if random.random_ratio(1, 4) {
                 2.try_into().unwrap()
             } else {
                 Config::default().max_targets_per_bin
