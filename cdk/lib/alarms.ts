@@ -5,18 +5,15 @@
  * (<https://aws.amazon.com/cloudwatch/pricing/>), so one over four queues would cost as much as four and not say which.
  */
 import { Duration } from "aws-cdk-lib";
-import { HttpApi } from "aws-cdk-lib/aws-apigatewayv2";
 import { Alarm, ComparisonOperator, Metric, Stats, TreatMissingData } from "aws-cdk-lib/aws-cloudwatch";
 import { SnsAction } from "aws-cdk-lib/aws-cloudwatch-actions";
-import { IFunction } from "aws-cdk-lib/aws-lambda";
 import { ITopic } from "aws-cdk-lib/aws-sns";
-import { IQueue } from "aws-cdk-lib/aws-sqs";
 import { Construct } from "constructs";
 
 import { Lifetimes } from "./config.ts";
-import { RepositoryMetrics } from "./metrics.ts";
+import { Measured } from "./metrics.ts";
 import { capitalized } from "./names.ts";
-import { QueueName, QUEUES, Stage, STAGES } from "./permissions.ts";
+import { QUEUES, STAGES } from "./permissions.ts";
 
 /** Weeks ahead: the next root needs people with keys, at one table. */
 const ROOT_LEFT = Duration.days(28);
@@ -35,14 +32,8 @@ const SERVE_ERRORS = 5;
 const PERIOD = Duration.minutes(5);
 
 /** What the alarms are about. */
-export interface Watched {
-  readonly name: string;
-  readonly metrics: RepositoryMetrics;
+export interface Watched extends Measured {
   readonly lifetimes: Lifetimes;
-  readonly queues: Record<QueueName, IQueue>;
-  readonly deadLetters: Record<QueueName, IQueue>;
-  readonly functions: Record<Stage, IFunction>;
-  readonly api: HttpApi;
   /** Is told when an alarm is raised and when it is over. */
   readonly topic: ITopic | undefined;
 }

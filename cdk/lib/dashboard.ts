@@ -1,25 +1,18 @@
 /** What an operator looks at first. At most 50 metrics: CloudWatch has three such dashboards for free. */
 import { Aws, Duration } from "aws-cdk-lib";
-import { HttpApi } from "aws-cdk-lib/aws-apigatewayv2";
 import { Alarm, AlarmStatusWidget, Dashboard, GraphWidget, IMetric, Row, Stats } from "aws-cdk-lib/aws-cloudwatch";
 import { IFunction } from "aws-cdk-lib/aws-lambda";
 import { IQueue } from "aws-cdk-lib/aws-sqs";
 import { Construct } from "constructs";
 
-import { RepositoryMetrics } from "./metrics.ts";
-import { QueueName, QUEUES, Stage, STAGES } from "./permissions.ts";
+import { Measured } from "./metrics.ts";
+import { QueueName, QUEUES, STAGES } from "./permissions.ts";
 
 const PERIOD = Duration.minutes(5);
 const EXPIRING = ["root", "timestamp", "snapshot", "targets", "bins"];
 
 /** What the dashboard shows. */
-export interface Shown {
-  readonly name: string;
-  readonly metrics: RepositoryMetrics;
-  readonly queues: Record<QueueName, IQueue>;
-  readonly deadLetters: Record<QueueName, IQueue>;
-  readonly functions: Record<Stage, IFunction>;
-  readonly api: HttpApi;
+export interface Shown extends Measured {
   readonly alarms: Alarm[];
 }
 

@@ -1,6 +1,21 @@
 /** The metrics that the functions print in CloudWatch's embedded format, by the names of `functions/src/measure.rs`. */
 import { Duration } from "aws-cdk-lib";
+import { HttpApi } from "aws-cdk-lib/aws-apigatewayv2";
 import { Metric, Stats } from "aws-cdk-lib/aws-cloudwatch";
+import { IFunction } from "aws-cdk-lib/aws-lambda";
+import { IQueue } from "aws-cdk-lib/aws-sqs";
+
+import { QueueName, Stage } from "./permissions.ts";
+
+/** What has metrics: the alarms are about it, and the dashboard shows it. */
+export interface Measured {
+  readonly name: string;
+  readonly metrics: RepositoryMetrics;
+  readonly queues: Record<QueueName, IQueue>;
+  readonly deadLetters: Record<QueueName, IQueue>;
+  readonly functions: Record<Stage, IFunction>;
+  readonly api: HttpApi;
+}
 
 /** Metrics of the repository `name`. */
 export class RepositoryMetrics {

@@ -3,7 +3,7 @@
  *
  * That only an operator writes roots is not among it: who the operators are isn't known here, and a bucket that refused
  * all but listed principals would lock out those who are added later. So it is left to identities: no function's policy
- * allows it (`permissions.ts`), the operators' does (`operators.ts`).
+ * allows it (`permissions.ts`), the operators' does (`grants.ts`).
  */
 import { AnyPrincipal, Effect, PolicyStatement } from "aws-cdk-lib/aws-iam";
 import { IBucket } from "aws-cdk-lib/aws-s3";

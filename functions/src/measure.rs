@@ -46,10 +46,8 @@ pub(crate) fn rejected() {
     counter!(REJECTED).increment(1);
 }
 
-/// Counts of changes are far below 2^52.
-#[expect(clippy::cast_precision_loss, reason = "CloudWatch's values are floating-point numbers")]
 pub(crate) fn batch(changes: usize) {
-    histogram!(BATCH_SIZE).record(changes as f64);
+    histogram!(BATCH_SIZE).record(value(i64::try_from(changes).unwrap_or(i64::MAX)));
 }
 
 pub(crate) fn generation_shown() {
@@ -67,8 +65,7 @@ pub(crate) fn published(manifests: &[Manifest], now: Time) {
     counter!(PUBLISHED).increment(waits.len() as u64);
     waits.sort_unstable();
     for wait in spread(&waits, MOST_VALUES) {
-        #[expect(clippy::cast_precision_loss, reason = "CloudWatch's values are floating-point numbers")]
-        histogram!(UPLOAD_TO_PUBLISHED).record(wait as f64);
+        histogram!(UPLOAD_TO_PUBLISHED).record(value(wait));
     }
 }
 
@@ -83,20 +80,27 @@ fn spread(values: &[i64], most: usize) -> impl Iterator<Item = i64> {
 
 /// How long devices can go on with what is published.
 pub(crate) fn expiries(roots: &[Root], published: &Published, manifest: &Manifest, now: Time) {
-    let (targets, bins): (Vec<_>, Vec<_>) = manifest.roles.iter().partition(|(role, _)| **role == RoleName::targets());
-    let first = |entries: Vec<(_, &tufline_tuf::RoleEntry)>| entries.into_iter().map(|(_, entry)| entry.expires).min();
+    let first = |top_level: bool| {
+        let roles = manifest.roles.iter().filter(|(role, _)| (**role == RoleName::targets()) == top_level);
+        roles.map(|(_, entry)| entry.expires).min()
+    };
     for (role, expires) in [
         ("root", roots.iter().map(|root| root.expires).min()),
         ("timestamp", Some(published.expires)),
         ("snapshot", Some(manifest.snapshot_expires)),
-        ("targets", first(targets)),
-        ("bins", first(bins)),
+        ("targets", first(true)),
+        ("bins", first(false)),
     ] {
         if let Some(expires) = expires {
-            #[expect(clippy::cast_precision_loss, reason = "CloudWatch's values are floating-point numbers")]
-            gauge!(SECONDS_TO_EXPIRY, "Role" => role).set(time::seconds_between(now, expires) as f64);
+            gauge!(SECONDS_TO_EXPIRY, "Role" => role).set(value(time::seconds_between(now, expires)));
         }
     }
+}
+
+/// CloudWatch's values are floating-point numbers; what is counted here is far below 2^52.
+#[expect(clippy::cast_precision_loss, reason = "see above")]
+fn value(count: i64) -> f64 {
+    count as f64
 }
 
 #[cfg(test)]

@@ -116,21 +116,20 @@ impl Repository {
             return Ok(not_found(if is_root { FOR_SECONDS } else { NEVER }));
         };
         let age = if *key == Key::Timestamp { ASK_AGAIN } else { FOREVER };
-        let packed = if gzip::is_accepted(fields) { gzip::pack(&stored.bytes) } else { None };
+        let packs = gzip::is_worthwhile(stored.bytes.len()) && gzip::is_accepted(fields);
         // Packed bytes are another representation, so they have a tag of their own (RFC 9110, section 8.8.3.3).
-        let digest = Sha256::of(&stored.bytes);
-        let tag = if packed.is_some() { format!("\"{digest}-gzip\"") } else { format!("\"{digest}\"") };
+        let tag = format!("\"{}{}\"", Sha256::of(&stored.bytes), if packs { "-gzip" } else { "" });
         let mut answer = if is_known(fields, &tag) {
             not_modified(age, &tag)
         } else {
-            let is_packed = packed.is_some();
-            let bytes = packed.unwrap_or(stored.bytes);
+            let packing = |error| StoreError::new("pack", key, error);
+            let bytes = if packs { gzip::pack(&stored.bytes).map_err(packing)? } else { stored.bytes };
             if let Some(detour) = self.detour.as_ref().filter(|detour| bytes.len() as u64 > detour.inline_metadata) {
                 return self.redirect(detour, key).await;
             }
             let mut answer = Answer::new(StatusCode::OK, age, "application/json", Body::Whole(bytes));
             answer.set(header::ETAG, &tag);
-            if is_packed {
+            if packs {
                 answer.set(header::CONTENT_ENCODING, "gzip");
             }
             answer

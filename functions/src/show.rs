@@ -1,6 +1,9 @@
 //! Showing a generation: the check that a client would make, and the write that is the publication. Publish and refresh
 //! share it.
 
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
 use tough::schema::{self, Root, Targets};
 use tufline_store::{Document, Key, OnlineRole, Written};
 use tufline_tuf::gate::{Checked, Gate, Refused};
@@ -37,23 +40,23 @@ pub async fn check(
         Ok(gate) => gate,
         Err(refused) => return Ok(Verdict::Refused(refused)),
     };
+    let mut seen = Seen { ports, published, documents: BTreeMap::new() };
     loop {
         let loads = gate.wanted_roles().into_iter().map(|(role, version)| async move {
             let stored = ports.store.get(&Key::Metadata { role: role.clone(), version }).await?;
-            let before = match &stored {
-                Some(stored) => seen_before(ports, published, &role, version, &stored.bytes).await?,
-                None => None,
-            };
-            Ok::<_, StageError>((role, stored, before))
+            Ok::<_, StageError>((role, version, stored))
         });
-        let loaded = at_once(loads).await;
-        if loaded.is_empty() {
+        let mut files = Vec::new();
+        for loaded in at_once(loads).await {
+            let (role, version, Some(stored)) = loaded? else { return Ok(Verdict::NotReady) };
+            files.push((role, version, stored.bytes));
+        }
+        if files.is_empty() {
             break;
         }
-        for role in loaded {
-            let (role, stored, before) = role?;
-            let Some(stored) = stored else { return Ok(Verdict::NotReady) };
-            if let Err(refused) = gate.role(&role, &stored.bytes, before.as_ref()) {
+        seen.load(&files).await?;
+        for (role, _, bytes) in &files {
+            if let Err(refused) = gate.role(role, bytes, seen.before(role)) {
                 return Ok(Verdict::Refused(refused));
             }
         }
@@ -72,24 +75,50 @@ pub async fn check(
     })
 }
 
-/// The document in which devices see the targets of `role` now: its own or, for a new bin, the nearest above it.
-async fn seen_before(
-    ports: &Ports,
-    published: Option<&Manifest>,
-    role: &RoleName,
-    version: u64,
-    bytes: &[u8],
-) -> Result<Option<Targets>> {
-    let Some(published) = published else { return Ok(None) };
-    let seen = trie::nearest(role, |role| published.roles.contains_key(role));
-    let Some((seen, entry)) = seen.and_then(|seen| Some((seen.clone(), published.roles.get(&seen)?))) else {
-        return Ok(None);
-    };
-    if seen == *role && entry.version == version {
-        return parse_targets(role, bytes).map(Some);
+/// What devices see now, each document read once: all new bins of a role that was split have their targets from that one.
+struct Seen<'a> {
+    ports: &'a Ports,
+    published: Option<&'a Manifest>,
+    documents: BTreeMap<RoleName, Option<Targets>>,
+}
+
+impl Seen<'_> {
+    /// The role in which devices see the targets of `role`, and its version: itself or, for a new bin, the nearest above it.
+    fn place(&self, role: &RoleName) -> Option<(RoleName, u64)> {
+        let roles = &self.published?.roles;
+        let seen = trie::nearest(role, |role| roles.contains_key(role))?;
+        let version = roles.get(&seen)?.version;
+        Some((seen, version))
     }
-    let stored = ports.store.get(&Key::Metadata { role: seen.clone(), version: entry.version }).await?;
-    stored.map(|stored| parse_targets(&seen, &stored.bytes)).transpose()
+
+    /// Reads what devices see of the roles of `files`, which are the candidate's, each with its version.
+    async fn load(&mut self, files: &[(RoleName, u64, Bytes)]) -> Result<()> {
+        let places: BTreeMap<RoleName, u64> = files.iter().filter_map(|(role, ..)| self.place(role)).collect();
+        let missing = places.into_iter().filter(|(role, _)| !self.documents.contains_key(role));
+        let ports = self.ports;
+        let loads = missing.map(|(role, version)| async move {
+            // What does not change is there already.
+            let same = files.iter().find(|(other, number, _)| *other == role && *number == version);
+            let bytes = if let Some((_, _, bytes)) = same {
+                Some(bytes.clone())
+            } else {
+                let stored = ports.store.get(&Key::Metadata { role: role.clone(), version }).await?;
+                stored.map(|stored| stored.bytes)
+            };
+            let document = bytes.map(|bytes| parse_targets(&role, &bytes)).transpose()?;
+            Ok::<_, StageError>((role, document))
+        });
+        for loaded in at_once(loads).await {
+            let (role, document) = loaded?;
+            self.documents.insert(role, document);
+        }
+        Ok(())
+    }
+
+    /// The document in which devices see the targets of `role`, once it was loaded.
+    fn before(&self, role: &RoleName) -> Option<&Targets> {
+        self.documents.get(&self.place(role)?.0)?.as_ref()
+    }
 }
 
 /// Reads a file only to see what differs from it; whatever is to be shown is verified by the gate.

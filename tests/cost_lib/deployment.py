@@ -66,7 +66,6 @@ class Deployment:
     def __init__(self, scratch: Path, data: Path) -> None:
         self.form = CloudForm(scratch, data)
         self.data = data
-        self._lambda = self.form.connect("lambda")
         self._logs = self.form.connect("logs")
         self._lock = threading.Lock()
         self._usage = Usage()
@@ -83,15 +82,11 @@ class Deployment:
         function = self.form.function(stage)
         self._before[function["FunctionName"]] = variables = function["Environment"]["Variables"]
         url = f"http://{self._forwarders[stage].netloc}"
-        self._configure(function["FunctionName"], {**variables, **{f"AWS_ENDPOINT_URL_{name}": url for name in SERVICES}})
-
-    def _configure(self, name: str, variables: dict[str, str]) -> None:
-        self._lambda.update_function_configuration(FunctionName=name, Environment={"Variables": variables})
-        self._lambda.get_waiter("function_updated_v2").wait(FunctionName=name)
+        self.form.set_variables(function["FunctionName"], {**variables, **{f"AWS_ENDPOINT_URL_{name}": url for name in SERVICES}})
 
     def close(self) -> None:
         for name, variables in self._before.items():
-            self._configure(name, variables)
+            self.form.set_variables(name, variables)
         for forwarder in self._forwarders.values():
             forwarder.close()
         self.form.close()

@@ -183,18 +183,19 @@ class CloudForm(Form):
     @contextlib.contextmanager
     def configured(self, stage: str, config: dict) -> Iterator[None]:
         """Gives a function another configuration within the block."""
-        client, function = self.connect("lambda"), self.function(stage)
+        function = self.function(stage)
         name, variables = function["FunctionName"], function["Environment"]["Variables"]
-
-        def update(variables: dict[str, str]) -> None:
-            client.update_function_configuration(FunctionName=name, Environment={"Variables": variables})
-            client.get_waiter("function_updated_v2").wait(FunctionName=name)
-
-        update({**variables, "TUFLINE_CONFIG": json.dumps(config)})
+        self.set_variables(name, {**variables, "TUFLINE_CONFIG": json.dumps(config)})
         try:
             yield
         finally:
-            update(variables)
+            self.set_variables(name, variables)
+
+    def set_variables(self, function: str, variables: dict[str, str]) -> None:
+        """Gives the function of that name another environment, and waits until it has it."""
+        client = self.connect("lambda")
+        client.update_function_configuration(FunctionName=function, Environment={"Variables": variables})
+        client.get_waiter("function_updated_v2").wait(FunctionName=function)
 
     def invoke(self, stage: str) -> None:
         """Runs a function once, as the schedule does."""

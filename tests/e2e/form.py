@@ -126,12 +126,19 @@ class Form(ABC):
                         told[target["name"]].append(target)
         return told
 
+    def signed(self, file: str) -> dict:
+        """The signed part of a metadata file, as everybody may read it."""
+        return json.loads(ask(f"{self.endpoints['metadata_url']}{file}").body)["signed"]
+
+    def published_roles(self) -> dict[str, str]:
+        """The file of each targets role that is published, by the role's name."""
+        snapshot = self.signed("timestamp.json")["meta"]["snapshot.json"]["version"]
+        meta = self.signed(f"{snapshot}.snapshot.json")["meta"]
+        return {file.removesuffix(".json"): f"{entry['version']}.{file}" for file, entry in meta.items()}
+
     def listed(self) -> set[str]:
         """The names of all targets, in whatever roles they are."""
-        get = lambda file: json.loads(ask(f"{self.endpoints['metadata_url']}{file}").body)["signed"]
-        snapshot = get("timestamp.json")["meta"]["snapshot.json"]["version"]
-        roles = get(f"{snapshot}.snapshot.json")["meta"]
-        return {name for role, meta in roles.items() for name in get(f"{meta['version']}.{role}")["targets"]}
+        return {name for file in self.published_roles().values() for name in self.signed(file)["targets"]}
 
     def device(self) -> Device:
         """A new device, fresh from the factory."""

@@ -2,7 +2,6 @@
 
 import gzip
 import hashlib
-import json
 import os
 
 from .cloud import CloudForm
@@ -17,14 +16,6 @@ def metadata(form: Form, file: str, **options) -> Answer:
     return ask(f"{form.endpoints['metadata_url']}{file}", **options)
 
 
-def newest_targets(form: Form) -> str:
-    """The file of the published `targets` role."""
-    timestamp = json.loads(metadata(form, "timestamp.json").body)
-    snapshot = timestamp["signed"]["meta"]["snapshot.json"]["version"]
-    snapshot = json.loads(metadata(form, f"{snapshot}.snapshot.json").body)
-    return f"{snapshot['signed']['meta']['targets.json']['version']}.targets.json"
-
-
 def published(form: Form, data: bytes) -> tuple[str, str]:
     """Publishes a target; answers its folder and its file."""
     folder = form.unique("http")
@@ -36,7 +27,7 @@ def published(form: Form, data: bytes) -> tuple[str, str]:
 
 def test_only_the_timestamp_must_be_asked_for_again(form: Form):
     published(form, b"caching")
-    for file, caching in [("timestamp.json", "no-cache"), ("1.root.json", FOREVER), (newest_targets(form), FOREVER)]:
+    for file, caching in [("timestamp.json", "no-cache"), ("1.root.json", FOREVER), (form.published_roles()["targets"], FOREVER)]:
         answer = metadata(form, file)
         assert (answer.status, answer.header("cache-control")) == (200, caching), file
         assert answer.header("content-type") == "application/json"
@@ -58,7 +49,7 @@ def test_metadata_is_compressed_for_who_asks_and_for_nobody_else(form: Form):
     for name in names:
         form.put(name, b"x")
     form.wait_published({name: sha256(b"x") for name in names})
-    file = newest_targets(form)
+    file = form.published_roles()["targets"]
     plain, packed = metadata(form, file), metadata(form, file, headers={"Accept-Encoding": "gzip"})
     assert (plain.header("content-encoding"), packed.header("content-encoding")) == ("", "gzip")
     assert gzip.decompress(packed.body) == plain.body

@@ -1,6 +1,6 @@
 //! Compressed metadata, for clients that ask for it. Others must not get it: tough, for one, would take it for the file.
 
-use std::io::Write;
+use std::io::{self, Write};
 
 use bytes::Bytes;
 use flate2::Compression;
@@ -20,14 +20,16 @@ pub fn is_accepted(fields: &HeaderMap) -> bool {
     })
 }
 
-/// The same bytes for the same input, so that a tag stays true; `None` where it isn't worth it.
-pub fn pack(bytes: &[u8]) -> Option<Bytes> {
-    if bytes.len() < WORTHWHILE {
-        return None;
-    }
+/// Whether a file of `length` bytes is worth it.
+pub fn is_worthwhile(length: usize) -> bool {
+    length >= WORTHWHILE
+}
+
+/// The same bytes for the same input, so that a tag stays true.
+pub fn pack(bytes: &[u8]) -> io::Result<Bytes> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
-    encoder.write_all(bytes).ok()?;
-    encoder.finish().ok().map(Bytes::from)
+    encoder.write_all(bytes)?;
+    encoder.finish().map(Bytes::from)
 }
 
 #[cfg(test)]
@@ -61,6 +63,6 @@ mod tests {
         let mut unpacked = Vec::new();
         std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(&packed[..]), &mut unpacked).unwrap();
         assert!(unpacked == bytes);
-        assert_eq!(pack(&bytes[..WORTHWHILE - 1]), None);
+        assert!(is_worthwhile(WORTHWHILE) && !is_worthwhile(WORTHWHILE - 1));
     }
 }
