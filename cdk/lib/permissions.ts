@@ -123,8 +123,8 @@ export function permissions(stage: Stage, resources: Resources): PolicyStatement
       return [
         ...readUploads(resources),
         read(repository, "metadata/timestamp.json"),
-        read(ledger, "generations/*", "drafts/*", "hashed/*", "removals-accepted.json"),
-        write(ledger, "generations/*", "drafts/*", "held/*"),
+        read(ledger, "generations/*", "index/*", "drafts/*", "hashed/*", "rejected/*", "removals-accepted.json"),
+        write(ledger, "generations/*", "index/*", "drafts/*", "rejected/*", "held/*"),
         // Of the repository too: before `tufline init` there is no timestamp.
         list(repository, ledger),
         ...decrypt(uploads, repository, ledger),
@@ -165,7 +165,7 @@ export function permissions(stage: Stage, resources: Resources): PolicyStatement
       return [
         read(repository, "metadata/*"),
         write(repository, "metadata/timestamp.json"),
-        read(ledger, "generations/*", "announced.json", "root-intent.json"),
+        read(ledger, "generations/*", "index/*", "announced.json", "root-intent.json"),
         write(ledger, "announced.json"),
         list(repository, ledger),
         ...decrypt(repository, ledger),

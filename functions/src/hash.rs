@@ -122,7 +122,7 @@ async fn look(ports: &Ports, raw: &str, hints: &[&Hint]) -> Result<Found> {
 }
 
 /// Tells of a refusal: the event, then the receipt, which keeps the event from being sent at each later look.
-async fn reject(ports: &Ports, refused: &RefusedUpload) -> Result<()> {
+pub(crate) async fn reject(ports: &Ports, refused: &RefusedUpload) -> Result<()> {
     let RefusedUpload { upload, refusal } = refused;
     let version = upload.version.clone().unwrap_or(VersionId("null".into()));
     let key = Key::Rejected(UploadKey::new(&upload.name, &version));

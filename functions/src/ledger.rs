@@ -1,12 +1,14 @@
 //! Reading the ledger: which generation is published, which are newer, and small JSON records.
 
+use futures::stream::{self, StreamExt, TryStreamExt};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use tough::schema::{self, Timestamp};
+use tough::schema::{self, Root, Snapshot, Timestamp};
 use tufline_store::{Document, Folder, Key, Store, Stored, Tag, Written};
-use tufline_tuf::{MANIFEST_FORMAT, Manifest, Time};
+use tufline_tuf::generation::{self, Versions};
+use tufline_tuf::{MANIFEST_FORMAT, Manifest, RoleKeys, RoleName, Time, verify};
 
-use crate::ports::{Result, StageError};
+use crate::ports::{REQUESTS_AT_ONCE, Result, StageError};
 
 /// What devices see now.
 #[derive(Debug, Clone)]
@@ -43,6 +45,29 @@ pub async fn published(store: &dyn Store) -> Result<Option<Published>> {
         expires: timestamp.signed.expires,
         stored,
     }))
+}
+
+/// The version of every role that devices see, from the published snapshot, which must verify under `root`. None before the
+/// first publication.
+///
+/// # Errors
+/// [`StageError::Missing`], [`StageError::Document`] where the snapshot isn't there or isn't signed: nothing newer can be
+/// compared with it.
+pub async fn published_versions(store: &dyn Store, root: &Root, published: Option<&Published>) -> Result<Versions> {
+    let Some(Published { generation, .. }) = published else { return Ok(Versions::new()) };
+    let key = Key::snapshot(*generation);
+    let missing = || StageError::Missing(key.path(), "it is published: restore it from its older object versions");
+    let stored = store.get(&key).await?.ok_or_else(missing)?;
+    let keys = RoleKeys::in_root(root, &RoleName::snapshot())?;
+    let snapshot = verify::<Snapshot>(stored.bytes, &keys)?.expect_version(*generation)?;
+    Ok(generation::versions(snapshot.document())?)
+}
+
+/// The manifests of the generations after `generation`, oldest first.
+pub async fn manifests_after(store: &dyn Store, generation: u64) -> Result<Vec<Manifest>> {
+    let generations = generations_after(store, generation).await?;
+    let manifests = stream::iter(generations).map(|generation| manifest(store, generation));
+    manifests.buffered(REQUESTS_AT_ONCE).try_collect().await
 }
 
 /// The manifest of a generation.

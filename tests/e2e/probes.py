@@ -111,6 +111,7 @@ class Bench:
             },
             "rebuild": {
                 "a renewal": self.renew,
+                "a renewal of a bin": self.rebuild_a_bin,
                 "an upload without a receipt": self.rebuild_unhashed,
                 "a bad overwrite": self.rebuild_a_bad_overwrite,
                 "a name without an upload": self.rebuild_nothing,
@@ -231,10 +232,18 @@ class Bench:
 
     def renew(self, role: str = "targets") -> int:
         """Has rebuild make a generation with a new version of a role; answers its number."""
-        (newest,) = self.cloud.manifests(self.cloud.generation() - 1)
-        version = newest["generation"] if role == "snapshot" else newest["roles"][role]["version"]
+        newest = self.cloud.generation()
+        version = newest if role == "snapshot" else self.version(role)
         self.change({"renew": {"role": role, "version": version}})
-        return newest["generation"] + 1
+        return newest + 1
+
+    def version(self, role: str) -> int:
+        """The newest version of a role's document, published or not; 0 where there is none."""
+        published = self.cloud.signed("timestamp.json")["meta"]["snapshot.json"]["version"]
+        version = int(self.cloud.published_roles().get(role, "0.").partition(".")[0])
+        for manifest in self.cloud.manifests(published):
+            version = manifest["changed"].get(role, {"version": version})["version"]
+        return version
 
     def tell_again(self) -> None:
         """Events seem not to have been sent since before the first target of these probes."""
@@ -260,6 +269,13 @@ class Bench:
         self.hash("never", "none")
 
     # Rebuild
+
+    def rebuild_a_bin(self) -> None:
+        """Under :data:`STRICT`."""
+        if not self.version("0"):
+            self.renew()
+        assert self.version("0"), "it is split"
+        self.renew("0")
 
     def rebuild_unhashed(self) -> None:
         self.change({"set": {"name": self.name("unhashed"), "version": self.put("unhashed")}})

@@ -55,6 +55,7 @@ PROVEN: dict[str, dict[str, list[str]]] = {
             "s3:ListBucket ledger",
             "sqs:SendMessage queue sign",
         ],
+        "a renewal of a bin": ["s3:GetObject ledger/index/*", "s3:PutObject ledger/index/*"],
         "an upload without a receipt": [
             "s3:GetObject uploads/targets/*",
             "s3:GetObject ledger/hashed/*",
@@ -174,6 +175,16 @@ UNPROVEN = [
         {"s3:GetObject repository/incoming/*": ["hash"]},
         "the emulator's copies get no SHA-256, so no blob is made of one",
         "https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html",
+    ),
+    Unproven(
+        {"s3:GetObject ledger/index/*": ["refresh"]},
+        "only where bins expire within a month",
+        "https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html",
+    ),
+    Unproven(
+        {"s3:GetObject ledger/rejected/*": ["rebuild"], "s3:PutObject ledger/rejected/*": ["rebuild"]},
+        "only where as many names as a bin may list have SHA-256 with the same first 12 digits",
+        "https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutObject.html",
     ),
     Unproven(
         {"s3:AbortMultipartUpload repository/blobs/*": ["hash"]},
@@ -297,19 +308,21 @@ def judged(permissions: Permissions, bench: Bench, stage: str) -> Iterator[tuple
 def prove(permissions: Permissions, bench: Bench, stage: str, permission: Permission, what: str) -> str:
     """What is wrong with the proof by a probe that a stage needs a permission; empty where nothing is."""
     with permissions.without(stage, [permission]):
-        failure = failure_of(bench, stage, permission, what)
+        failure = failure_of(permissions, bench, stage, permission, what)
     if failure is None:
         return f"not needed: '{what}' succeeds without it"
     if failure.stage != stage or not DENIED.search(str(failure)):
         return f"'{what}' fails without it, but for another reason: {failure}"
-    failure = failure_of(bench, stage, permission, what)
+    failure = failure_of(permissions, bench, stage, permission, what)
     return f"'{what}' still fails with it: {failure}" if failure else ""
 
 
-def failure_of(bench: Bench, stage: str, permission: Permission, what: str) -> StageFailed | None:
+def failure_of(
+    permissions: Permissions, bench: Bench, stage: str, permission: Permission, what: str
+) -> StageFailed | None:
     """How a probe fails, if it does."""
-    if permission.action == "kms:GetPublicKey":
-        bench.forget(stage)  # each process asks for a public key once
+    if permission.action == "kms:GetPublicKey" or "ledger/" in permissions.short(permission.resource):
+        bench.forget(stage)  # each process asks for a public key once, and keeps what never changes
     try:
         bench.probes[stage][what]()
     except StageFailed as failure:
@@ -322,13 +335,13 @@ def needed_after_all(permissions: Permissions, bench: Bench, stage: str) -> dict
     listed = not_provable(permissions, stage)
     with permissions.without(stage, listed):
         bench.forget(stage)
-        suspects = [what for what in bench.probes[stage] if failure_of(bench, stage, listed[0], what)]
+        suspects = [what for what in bench.probes[stage] if failure_of(permissions, bench, stage, listed[0], what)]
     needed = {}
     # One that fails in any case needs something else, which is told elsewhere.
-    for what in [what for what in suspects if not failure_of(bench, stage, listed[0], what)]:
+    for what in [what for what in suspects if not failure_of(permissions, bench, stage, listed[0], what)]:
         for permission in listed:
             with permissions.without(stage, [permission]):
-                if failure_of(bench, stage, permission, what):
+                if failure_of(permissions, bench, stage, permission, what):
                     needed[permission] = what
     return needed
 

@@ -18,6 +18,7 @@ use tufline_functions::{Ports, StageError};
 use tufline_store::memory::{Control, Fate, Memory, MemoryKeys, QueuedMessage, Request};
 use tufline_store::{Blobs, Clock, Event, Events, Queue, Queues, Signer, Store, Uploads};
 use tufline_tuf::config::{Config, Hashing, RemovalLimit};
+use tufline_tuf::generation::FirstBins;
 use tufline_tuf::{Sha256, TargetName, Time};
 
 use crate::client::{Client, shown};
@@ -193,7 +194,9 @@ impl Simulation {
     /// Plays the schedule.
     pub fn run(mut self) -> Result<(), Violation> {
         let (world, ports) = (Arc::clone(&self.world), self.ports.clone());
-        self.start("init", None, Vec::new(), async move { outcome(init(&ports, world.keys().root()).await) });
+        // Some begin with bins.
+        let bins = if self.random.random_ratio(1, 8) { FirstBins::Sixteen } else { FirstBins::One };
+        self.start("init", None, Vec::new(), async move { outcome(init(&ports, world.keys().root(), bins).await) });
         self.drain()?;
         self.faults.on.store(true, Ordering::Relaxed);
         let mut actions = USER_ACTIONS;

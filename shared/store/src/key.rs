@@ -53,6 +53,8 @@ pub enum Key {
     Manifest(u64),
     /// `drafts/<sha256>.json`: an unsigned role document.
     Draft(Sha256),
+    /// `index/<sha256>.json`: a page of the index of roles, a [`tufline_tuf::index::Page`].
+    Page(Sha256),
     /// `hashed/<sha256 of the name>/<upload version>.json`: what hash found in an upload.
     Hashed(UploadKey),
     /// `rejected/<sha256 of the name>/<upload version>.json`: why an upload was refused.
@@ -150,6 +152,13 @@ impl Key {
         matches!(self, Self::Timestamp | Self::Refused(_) | Self::Announced | Self::RootIntent | Self::RemovalsAccepted)
     }
 
+    /// Whether the object never changes once it is there, and whoever reads it can tell that it is the right one. Such may
+    /// be kept in memory.
+    #[must_use]
+    pub fn is_immutable_record(&self) -> bool {
+        matches!(self, Self::Manifest(_) | Self::Draft(_) | Self::Page(_))
+    }
+
     /// The object's path in its bucket.
     #[must_use]
     pub fn path(&self) -> String {
@@ -160,6 +169,7 @@ impl Key {
             Self::Incoming(upload) => format!("incoming/{upload}"),
             Self::Manifest(generation) => format!("generations/{generation:020}.json"),
             Self::Draft(sha256) => format!("drafts/{sha256}.json"),
+            Self::Page(sha256) => format!("index/{sha256}.json"),
             Self::Hashed(upload) => format!("hashed/{upload}.json"),
             Self::Rejected(upload) => format!("rejected/{upload}.json"),
             Self::Refused(generation) => format!("refused/{generation:020}.json"),

@@ -4,6 +4,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+mod cached;
 #[cfg(feature = "testing")]
 pub mod contract;
 mod document;
@@ -14,6 +15,7 @@ pub mod memory;
 mod message;
 mod port;
 
+pub use cached::CachedStore;
 pub use document::Document;
 pub use event::{EVENT_SOURCE, Event, LARGEST_DETAIL, PublishedTarget, RejectedUpload};
 pub use key::{Bucket, Folder, Key, UploadKey, VersionId};

@@ -7,8 +7,12 @@ use metrics_cloudwatch_embedded::Collector;
 use tracing_subscriber::EnvFilter;
 use tufline_aws::{Access, Clients, Resources, SqsQueues, SystemClock};
 use tufline_functions::{Ports, measure};
-use tufline_store::Queue;
+use tufline_store::{CachedStore, Queue};
 use tufline_tuf::Config;
+
+/// So much of what never changes is kept between invocations, in bytes. The functions have 256 MB at least
+/// (`cdk/lib/functions.ts`).
+const MOST_KEPT: u64 = 32 * 1024 * 1024;
 
 /// What this function runs.
 pub enum Stage {
@@ -88,7 +92,7 @@ pub async fn world() -> Result<World> {
     let clients = Clients::new(Access::default()).await?;
     let queues = Arc::new(resources.queues(&clients)?);
     let ports = Ports {
-        store: Arc::new(resources.store(&clients)?),
+        store: Arc::new(CachedStore::new(Arc::new(resources.store(&clients)?), MOST_KEPT)),
         uploads: Arc::new(resources.uploads(&clients)?),
         blobs: Arc::new(resources.blobs(&clients)?),
         queues: Arc::clone(&queues) as _,
