@@ -70,6 +70,7 @@ export function config(props: TuflineRepositoryProps): string {
     largest_target: wholeNumber("largestTarget", props.largestTarget, 1, LARGEST_OBJECT),
     uploads_expire_days: uploadsExpireDays(props),
     max_targets_per_bin: wholeNumber("maxTargetsPerBin", props.maxTargetsPerBin, 1, 10_000),
+    signatures_at_once: wholeNumber("signaturesAtOnce", props.signaturesAtOnce, 1, 256),
     inline_targets: wholeNumber("inlineTargets", props.inlineTargets, 0, LARGEST_INLINE),
   });
 }

@@ -80,6 +80,13 @@ export interface TuflineRepositoryProps {
   readonly maxTargetsPerBin?: number;
 
   /**
+   * How many documents are signed at the same time: 1 to 256. Where KMS throttles, fewer are.
+   *
+   * @default 16: some 210 signatures a second, fewer than KMS allows in any region by default
+   */
+  readonly signaturesAtOnce?: number;
+
+  /**
    * Targets up to this length are answered by the serve function itself, longer ones by a redirect to S3; in bytes,
    * 4 MiB at most, since a Lambda function answers 6 MB of Base64. 0 redirects all that aren't empty.
    *

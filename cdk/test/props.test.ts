@@ -36,6 +36,7 @@ test("only what was chosen is handed on, as the functions' configuration has it"
     largestTarget: 5_000_000_000,
     retention: { uploadsExpireAfter: Duration.days(15) },
     maxTargetsPerBin: 500,
+    signaturesAtOnce: 4,
     inlineTargets: 0,
   });
   assert.deepEqual(chosen, {
@@ -45,6 +46,7 @@ test("only what was chosen is handed on, as the functions' configuration has it"
     largest_target: 5_000_000_000,
     uploads_expire_days: 15,
     max_targets_per_bin: 500,
+    signatures_at_once: 4,
     inline_targets: 0,
   });
   assert.deepEqual(configuration({ removals: { atLeast: 0 } }), { removals: { at_least: 0 } });
@@ -53,7 +55,7 @@ test("only what was chosen is handed on, as the functions' configuration has it"
 test("the functions know every field of the configuration: they refuse others", () => {
   const config = readFileSync(new URL("../../shared/tuf/src/config.rs", import.meta.url), "utf8");
   const fields = ["expiry", "timestamp", "snapshot", "targets", "hashing", "removals", "percent", "at_least"];
-  for (const field of [...fields, "largest_target", "uploads_expire_days", "inline_targets"]) {
+  for (const field of [...fields, "largest_target", "uploads_expire_days", "signatures_at_once", "inline_targets"]) {
     assert.match(config, new RegExp(`^    pub ${field}: `, "m"));
   }
 });
@@ -129,6 +131,7 @@ test("what is just allowed is allowed", () => {
     batchWindow: Duration.seconds(300),
     removals: { percent: 100, atLeast: 0 },
     maxTargetsPerBin: 10_000,
+    signaturesAtOnce: 256,
     inlineTargets: 4 * 1024 * 1024,
     name: "a".repeat(56),
   }));

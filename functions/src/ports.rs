@@ -33,12 +33,17 @@ pub struct Ports {
 pub(crate) const REQUESTS_AT_ONCE: usize = 32;
 
 /// Runs requests, [`REQUESTS_AT_ONCE`] at a time; answers come in any order.
+pub(crate) async fn at_once<F: Future>(requests: impl Iterator<Item = F>) -> Vec<F::Output> {
+    some_at_once(REQUESTS_AT_ONCE, requests).await
+}
+
+/// Runs requests, `most` at a time; answers come in any order.
 ///
 /// Takes what an iterator makes all at once: an iterator over borrowed things that lives on while a future waits keeps that
 /// future from moving between threads (<https://github.com/rust-lang/rust/issues/102211>).
-pub(crate) async fn at_once<F: Future>(requests: impl Iterator<Item = F>) -> Vec<F::Output> {
+pub(crate) async fn some_at_once<F: Future>(most: usize, requests: impl Iterator<Item = F>) -> Vec<F::Output> {
     let requests: Vec<F> = requests.collect();
-    stream::iter(requests).buffer_unordered(REQUESTS_AT_ONCE).collect().await
+    stream::iter(requests).buffer_unordered(most).collect().await
 }
 
 /// Why a stage could not finish. Its message comes again later, and so does refresh.

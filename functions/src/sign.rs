@@ -10,7 +10,7 @@ use tufline_tuf::{Draft, Manifest, RoleEntry, RoleKeys, RoleName, Signed, Signed
 
 use crate::index::draft;
 use crate::ledger;
-use crate::ports::{Ports, Result, StageError, at_once};
+use crate::ports::{Ports, Result, StageError, some_at_once};
 use crate::roots;
 
 /// Signs what waits.
@@ -48,7 +48,7 @@ pub async fn sign(ports: &Ports) -> Result<()> {
             let (root, manifest) = (&root, &manifest);
             async move { (role, sign_role(ports, root, manifest, role, entry).await) }
         });
-        for (role, outcome) in at_once(signs).await {
+        for (role, outcome) in some_at_once(ports.config.signatures_at_once.get(), signs).await {
             match outcome {
                 Ok(()) => _ = unsigned.remove(role),
                 Err(error) => {

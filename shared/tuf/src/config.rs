@@ -24,6 +24,8 @@ pub struct Config {
     pub uploads_expire_days: Option<ExpireDays>,
     /// A role that lists more targets than this is split into 16 bins.
     pub max_targets_per_bin: TargetsPerBin,
+    /// How many documents are signed at the same time.
+    pub signatures_at_once: SignaturesAtOnce,
     /// Longer targets are redirected to the bucket by the serve function. The embedded form sends all by itself.
     pub inline_targets: InlineTargets,
 }
@@ -132,6 +134,45 @@ impl TryFrom<u32> for TargetsPerBin {
 impl From<TargetsPerBin> for u32 {
     fn from(targets: TargetsPerBin) -> Self {
         targets.0
+    }
+}
+
+/// How many documents sign works on at the same time. Default 16: with some 75 ms for reading, signing and storing each,
+/// that is 210 signatures a second, below the smallest default quota that KMS has for elliptic curves, 300 in some regions
+/// (<https://docs.aws.amazon.com/kms/latest/developerguide/requests-per-second.html>). Where KMS throttles all the same,
+/// the client slows down by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "u16", into = "u16")]
+pub struct SignaturesAtOnce(u16);
+
+impl SignaturesAtOnce {
+    /// As a number.
+    #[must_use]
+    pub fn get(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
+impl Default for SignaturesAtOnce {
+    fn default() -> Self {
+        Self(16)
+    }
+}
+
+impl TryFrom<u16> for SignaturesAtOnce {
+    type Error = BadConfig;
+
+    fn try_from(signatures: u16) -> Result<Self, BadConfig> {
+        if !(1..=256).contains(&signatures) {
+            return Err(BadConfig(format!("{signatures} signatures at once can't be meant; use 1 to 256")));
+        }
+        Ok(Self(signatures))
+    }
+}
+
+impl From<SignaturesAtOnce> for u16 {
+    fn from(signatures: SignaturesAtOnce) -> Self {
+        signatures.0
     }
 }
 
@@ -291,6 +332,8 @@ mod tests {
             r#"{"hashing":"md5"}"#,
             r#"{"inline_targets":4194305}"#,
             r#"{"max_targets_per_bin":0}"#,
+            r#"{"signatures_at_once":0}"#,
+            r#"{"signatures_at_once":257}"#,
             r#"{"max_targets_per_bin":10001}"#,
             r#"{"unknown":1}"#,
         ] {
