@@ -32,6 +32,17 @@ def megabytes(count: float) -> str:
     return f"{count / 1e6:.1f} MB"
 
 
+def byte_count(count: float) -> str:
+    """Three digits and a unit."""
+    for unit in ("B", "kB", "MB"):
+        if count < 999.5:
+            break
+        count /= 1000
+    else:
+        unit = "GB"
+    return f"{count:.0f} {unit}" if unit == "B" or count >= 99.5 else f"{count:.3g} {unit}"
+
+
 def machine() -> str:
     """What the figures are from."""
     described = Path("/proc/cpuinfo").read_text().splitlines()

@@ -24,7 +24,7 @@ const HASHED_AT_ONCE: usize = 1000;
 
 /// The name of a target: as long as usual, so that metadata are as large as usual. `tests/bench_lib/names.py` makes the same.
 pub fn name(number: usize) -> String {
-    format!("gateways/releases/2026-11/product-{:04}/hardware-b/firmware-{number:010}.bin", number % 1000)
+    format!("gateway/releases/2026-11/product-{:04}/board-b/firmware-{number:08}.bin", number % 1000)
 }
 
 /// A repository in memory.
