@@ -34,12 +34,11 @@ def megabytes(count: float) -> str:
 
 def byte_count(count: float) -> str:
     """Three digits and a unit."""
-    for unit in ("B", "kB", "MB"):
-        if count < 999.5:
-            break
+    units = ["GB", "MB", "kB", "B"]
+    while count >= 999.5 and len(units) > 1:
         count /= 1000
-    else:
-        unit = "GB"
+        units.pop()
+    unit = units[-1]
     return f"{count:.0f} {unit}" if unit == "B" or count >= 99.5 else f"{count:.3g} {unit}"
 
 

@@ -128,7 +128,9 @@ def compared(what: str, ours: list[dict], theirs: list) -> tuple[str, ...]:
 
 def bursts(targets: int, new: int) -> str:
     """The table of many at once, and of one, each as fast as it goes and as on AWS."""
-    rows = [(f"publish into {targets:,}", "new", "time", "artifacts/s", "CPU", "generations", "requests per artifact", "memory")]
+    rows = [
+        (f"publish into {targets:,}", "new", "time", "artifacts/s", "CPU", "generations", "requests per artifact", "memory")
+    ]
     for what, arguments in {
         "ports without delay": (),
         "S3 20 ms, SQS 10 ms, KMS 15 ms": ("--delays",),
@@ -138,7 +140,9 @@ def bursts(targets: int, new: int) -> str:
             measured = run("burst", "--targets", targets, "--new", count, *arguments)["burst"]
             time, per_artifact = measured["seconds"], asked(measured) / count
             cells = (f"{count:,}", f"{time:.2f} s", f"{count / time:,.0f}", f"{measured['cpu_seconds']:.2f} s")
-            rows.append((what, *cells, plain(measured["generations"]), f"{per_artifact:.2f}", byte_count(measured["peak_heap"])))
+            rows.append(
+                (what, *cells, plain(measured["generations"]), f"{per_artifact:.2f}", byte_count(measured["peak_heap"]))
+            )
     return table(rows, right=range(1, 8))
 
 
