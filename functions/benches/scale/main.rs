@@ -53,8 +53,9 @@ enum Command {
         /// How many, each alone
         #[arg(long, default_value_t = 20)]
         samples: usize,
-        #[command(flatten)]
-        network: Network,
+        /// How many more where every request takes as long as on AWS
+        #[arg(long, default_value_t = 5)]
+        delayed: usize,
     },
     /// Publishes many new targets at once
     Burst {
@@ -134,7 +135,7 @@ impl Network {
 #[tokio::main]
 async fn main() {
     let mut line = match Arguments::parse().command {
-        Command::One { repository, samples, network } => one(&repository, samples, &network).await,
+        Command::One { repository, samples, delayed } => one(&repository, samples, delayed).await,
         Command::Burst { repository, new, network } => burst(&repository, new, &network).await,
         Command::Fill { repository, batch } => fill(&repository, batch).await,
         Command::Write { repository, write } => {
@@ -147,24 +148,30 @@ async fn main() {
     println!("{line}");
 }
 
-async fn one(repository: &Repository, samples: usize, network: &Network) -> Value {
+async fn one(repository: &Repository, samples: usize, delayed: usize) -> Value {
     let world = repository.filled().await;
-    let pump = network.pump(&world);
-    let mut taken = Vec::with_capacity(samples);
-    for number in repository.targets..repository.targets + samples {
-        let name = name(number);
+    let fast = singles(&world, Delays::none(), repository.targets, samples).await;
+    let slow = singles(&world, Delays::of_aws(), repository.targets + samples, delayed).await;
+    let line = json!({"what": "one", "samples": samples, "median": fast.described(), "delayed": slow.described()});
+    merged([repository.described(), line, world.sizes()])
+}
+
+/// Publishes the targets `first` to `first + count`, one by one; answers the median of each figure.
+async fn singles(world: &World, delays: Delays, first: usize, count: usize) -> Measured {
+    let pump = Pump::new(world, delays, Duration::ZERO);
+    let mut taken = Vec::with_capacity(count);
+    for name in (first..first + count).map(name) {
         taken.push(measured(&pump, async { world.upload(&name, name.as_bytes()) }).await);
         world.check_published(std::slice::from_ref(&name));
     }
-    let line = json!({"what": "one", "samples": samples, "median": median(&taken).described()});
-    merged([repository.described(), network.described(), line, world.sizes()])
+    median(&taken)
 }
 
 async fn burst(repository: &Repository, new: usize, network: &Network) -> Value {
     let world = repository.filled().await;
     let pump = network.pump(&world);
     let names: Vec<String> = (repository.targets..repository.targets + new).map(name).collect();
-    let taken: Measured = measured(&pump, async {
+    let taken = measured(&pump, async {
         for name in &names {
             world.upload(name, name.as_bytes());
         }
