@@ -11,8 +11,17 @@ from cloud_lib import ROOT
 
 def memory(pid: int) -> int:
     """The resident memory of a process, in bytes."""
+    return _status(pid, "VmRSS:")
+
+
+def most_memory(pid: int) -> int:
+    """The most that it ever was; 0 once the process has ended."""
+    return _status(pid, "VmHWM:")
+
+
+def _status(pid: int, field: str) -> int:
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
+        if line.startswith(field):
             return int(line.split()[1]) * 1024
     return 0
 

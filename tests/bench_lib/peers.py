@@ -6,10 +6,8 @@ timestamp, and ends. Each run is a process of its own.
 
 import os
 import shutil
-import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +15,7 @@ from pathlib import Path
 
 from cloud_lib import ROOT, Refusal
 
+from .figures import most_memory
 from .names import content, name
 from .peer_repository import Layout, PeerRepository
 from .python_tuf_publish import LAYOUT as PYTHON_TUF_LAYOUT
@@ -27,6 +26,9 @@ TUFTOOL = PEERS / "bin" / "tuftool"
 
 # A run that takes longer is ended, in seconds.
 LIMIT = 600.0
+
+# So often a run's memory is looked at.
+LOOK = 0.005
 
 
 @dataclass(frozen=True)
@@ -91,18 +93,22 @@ def timed(command: Sequence[object], output: Path, variables: dict[str, str] | N
     before = _files(output)
     began = time.perf_counter()
     process = subprocess.Popen([str(part) for part in command], env={**os.environ, **(variables or {})})
-    ended = threading.Timer(LIMIT, process.send_signal, [signal.SIGKILL])
-    ended.start()
-    _, status, usage = os.wait4(process.pid, 0)
+    # What the system tells of the memory in the end counts this process too, of which the other began as a copy.
+    ended, memory = 0, 0
+    while not ended:
+        memory = max(memory, most_memory(process.pid))
+        if time.perf_counter() - began > LIMIT:
+            process.kill()
+            process.wait()
+            return None
+        time.sleep(LOOK)
+        ended, status, usage = os.wait4(process.pid, os.WNOHANG)
     seconds = time.perf_counter() - began
-    ended.cancel()
     process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode == -signal.SIGKILL and seconds >= LIMIT:
-        return None
     if process.returncode != 0:
         raise Refusal(f"`{' '.join(map(str, command))}` failed (see above)")
     written = [size for file, (size, when) in _files(output).items() if before.get(file) != (size, when)]
-    return Run(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024, sum(written), len(written))
+    return Run(seconds, usage.ru_utime + usage.ru_stime, memory, sum(written), len(written))
 
 
 def _files(folder: Path) -> dict[Path, tuple[int, int]]:
