@@ -14,7 +14,7 @@ use crate::{json, trie};
 
 /// Clients take 5 MB of a targets file at most by default, and less is better on a bad network: a role that would be larger
 /// is split, however few its targets are. In bytes.
-const LARGEST_ROLE: usize = 500_000;
+const LARGEST_ROLE: usize = 1_000_000;
 
 /// The JSON of a target but for its name and custom metadata, at most.
 const BYTES_OF_A_TARGET: usize = 140;

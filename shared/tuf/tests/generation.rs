@@ -275,7 +275,7 @@ fn what_overflows_the_deepest_bin_is_refused_and_nothing_else() {
 #[test]
 fn a_role_of_few_but_long_targets_is_split_too() {
     let custom: tufline_tuf::Custom = std::iter::once(("note".to_owned(), "x".repeat(1900).into())).collect();
-    let edits: Vec<TargetEdit> = (0..300)
+    let edits: Vec<TargetEdit> = (0..600)
         .map(|number| {
             let mut edit = set(&format!("t{number}"), "x");
             let Edit::Set(content) = &mut edit.edit else { unreachable!() };
@@ -286,10 +286,10 @@ fn a_role_of_few_but_long_targets_is_split_too() {
     let next = start().fold_small(&edits, 1000);
     assert!(next.versions.len() > 1);
     for draft in next.documents.values() {
-        assert!(draft.to_bytes().unwrap().len() < 500_000);
+        assert!(draft.to_bytes().unwrap().len() < 1_000_000);
     }
     let deepest = Policy { deepest_bin: 0, ..policy(None, now()) };
     let refused = start().fold(&edits, deepest).unwrap().manifest;
     assert!(refused.changes.iter().any(|change| matches!(change.outcome, Outcome::Refused(_))));
-    assert!((200..300).contains(&refused.targets), "{}", refused.targets);
+    assert!((450..600).contains(&refused.targets), "{}", refused.targets);
 }
