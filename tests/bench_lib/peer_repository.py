@@ -31,6 +31,9 @@ from .names import content, digits, name
 
 EXPIRES = datetime.now(UTC).replace(microsecond=0) + timedelta(days=365)
 
+# tuftool changes no other.
+SPEC = "1.0.0"
+
 # Bins in succinct form (TAP 15) are named so, and then by their number in hexadecimal digits.
 SUCCINCT_PREFIX = "bin"
 
@@ -91,16 +94,21 @@ class PeerRepository:
         self._open()
         key = self.signer.public_key
         roles = {role: Role([key.keyid], 1) for role in (Root.type, Targets.type, Snapshot.type, Timestamp.type)}
-        self._write(Root.type, Metadata(Root(expires=EXPIRES, keys={key.keyid: key}, roles=roles)))
+        self._write(Root.type, Metadata(Root(spec_version=SPEC, expires=EXPIRES, keys={key.keyid: key}, roles=roles)))
         by_role: dict[str, dict[str, TargetFile]] = defaultdict(dict)
         for target in map(name, range(targets)):
             by_role[self.layout.role(target)][target] = target_file(target, content(target))
         meta = {}
         for role in (Targets.type, *self.layout.roles()):
             delegations = self._delegations(key) if role == Targets.type and self.layout.bins else None
-            document = Metadata(Targets(expires=EXPIRES, targets=by_role.pop(role, {}), delegations=delegations))
+            document = Metadata(
+                Targets(spec_version=SPEC, expires=EXPIRES, targets=by_role.pop(role, {}), delegations=delegations)
+            )
             meta[f"{role}.json"] = meta_file(1, self._write(role, document))
-        self._show(Metadata(Snapshot(expires=EXPIRES, meta=meta)), Metadata(Timestamp(expires=EXPIRES)))
+        self._show(
+            Metadata(Snapshot(spec_version=SPEC, expires=EXPIRES, meta=meta)),
+            Metadata(Timestamp(spec_version=SPEC, expires=EXPIRES)),
+        )
         return self
 
     def _open(self) -> None:

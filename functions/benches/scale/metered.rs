@@ -126,6 +126,7 @@ fn folder(key: &Key) -> &'static str {
         Key::Timestamp | Key::Metadata { .. } => "metadata",
         Key::Draft(_) => "drafts",
         Key::Manifest(_) => "generations",
+        Key::Page(_) => "index",
         Key::Hashed(_) | Key::Rejected(_) => "receipts",
         _ => "other records",
     }

@@ -8,14 +8,17 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use tufline_functions::Ports;
 use tufline_functions::handler::handle;
-use tufline_store::Queue;
 use tufline_store::memory::QueuedMessage;
+use tufline_store::{CachedStore, Queue};
 
 use crate::metered::{Delays, Meter, Metered};
 use crate::world::{PREFIX, World};
 
 /// An invocation takes 6 MB, and a message up to 200 kB; with the invocation's own words about each message.
 const INVOCATION: usize = 5_700_000;
+
+/// What a function keeps of the ledger while it is warm, in bytes: as `functions/src/bin/bootstrap/edge.rs` says.
+const MOST_KEPT: u64 = 32 * 1024 * 1024;
 
 /// A message that fails so often will not get better.
 const MOST_RECEIVES: u32 = 20;
@@ -39,7 +42,8 @@ pub struct Course {
 /// The event source mappings of one deployment.
 pub struct Pump<'a> {
     world: &'a World,
-    ports: Ports,
+    /// Of each stage: they share no memory.
+    ports: BTreeMap<Queue, Ports>,
     meter: Arc<Meter>,
     window: Duration,
 }
@@ -50,15 +54,19 @@ impl<'a> Pump<'a> {
     pub fn new(world: &'a World, delays: Delays, window: Duration) -> Self {
         let meter = Arc::new(Meter::new(delays));
         let metered = Arc::new(Metered::new(world.memory(), Arc::clone(&meter)));
-        let ports = Ports {
-            store: Arc::clone(&metered) as _,
-            uploads: Arc::clone(&metered) as _,
-            blobs: Arc::clone(&metered) as _,
-            queues: Arc::clone(&metered) as _,
-            signer: Arc::clone(&metered) as _,
-            events: metered,
-            ..world.ports()
-        };
+        let ports = Queue::ALL.map(|queue| {
+            let ports = Ports {
+                store: Arc::new(CachedStore::new(Arc::clone(&metered) as _, MOST_KEPT)),
+                uploads: Arc::clone(&metered) as _,
+                blobs: Arc::clone(&metered) as _,
+                queues: Arc::clone(&metered) as _,
+                signer: Arc::clone(&metered) as _,
+                events: Arc::clone(&metered) as _,
+                ..world.ports()
+            };
+            (queue, ports)
+        });
+        let ports = BTreeMap::from(ports);
         Self { world, ports, meter, window }
     }
 
@@ -90,7 +98,7 @@ impl<'a> Pump<'a> {
                     let messages = self.take(queue);
                     *busy += 1;
                     *course.batches.entry(queue.name()).or_default() += 1;
-                    tasks.spawn(invoke(self.ports.clone(), Arc::clone(&self.meter), queue, messages));
+                    tasks.spawn(invoke(self.ports[&queue].clone(), Arc::clone(&self.meter), queue, messages));
                 }
             }
             if tasks.is_empty() && look_again.is_none() {

@@ -14,6 +14,7 @@ use tufline_functions::sign::sign;
 use tufline_store::memory::{Calm, Memory, MemoryKeys};
 use tufline_store::{Change, Hint, Message, Queue};
 use tufline_tuf::config::TargetsPerBin;
+use tufline_tuf::generation::FirstBins;
 use tufline_tuf::{Config, Sha256, Time};
 
 /// What the keys of uploads begin with.
@@ -44,7 +45,7 @@ impl World {
         let config = Arc::new(Config { max_targets_per_bin, ..Config::default() });
         let world = Self { memory: Arc::new(memory), config, began: Instant::now(), start };
         let ports = world.ports();
-        init(&ports, world.memory.keys().root()).await.unwrap();
+        init(&ports, world.memory.keys().root(), FirstBins::default()).await.unwrap();
         sign(&ports).await.unwrap();
         publish(&ports).await.unwrap();
         world.forget_messages();
