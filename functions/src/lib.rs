@@ -14,6 +14,7 @@ pub mod measure;
 pub mod message;
 mod ports;
 pub mod publish;
+mod reading;
 pub mod rebuild;
 pub mod reconcile;
 pub mod refresh;
@@ -23,3 +24,4 @@ mod show;
 pub mod sign;
 
 pub use ports::{Ports, StageError};
+pub use reading::ReadingMemory;

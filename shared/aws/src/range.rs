@@ -21,8 +21,10 @@ pub(crate) async fn cut(answer: GetObjectOutput, offset: u64, length: u64) -> Re
         Some(range) => return Err(format!("asked for the bytes from {offset} and got '{range}'; try again")),
     };
     let length = usize::try_from(length).map_err(|_| format!("{length} bytes are too many to hold; read fewer"))?;
+    let announced = answer.content_length().and_then(|length| usize::try_from(length).ok()).unwrap_or_default();
     let mut body = answer.body;
-    let mut taken = BytesMut::new();
+    // In one piece from the start: to grow would take twice the memory.
+    let mut taken = BytesMut::with_capacity(announced.min(length));
     while taken.len() < length {
         let Some(chunk) = body.next().await else { break };
         let mut chunk = chunk.map_err(|error| crate::failure::chain(&error))?;

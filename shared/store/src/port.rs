@@ -155,14 +155,25 @@ pub enum Source {
     Incoming,
 }
 
+/// How far [`Blobs::keep`] came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use = "what is not whole must be gone on with"]
+pub enum Kept {
+    /// The blob is there.
+    Whole,
+    /// Some more of a large one is copied, or another finished it: the next call goes on.
+    Partly,
+}
+
 /// The bytes of targets.
 #[async_trait]
 pub trait Blobs: Send + Sync {
     /// Copies a version of an upload to `incoming/` and answers the SHA-256 that the store computed over the whole copy.
     /// `None` where it computes none, or where the upload is too large to be copied in one request.
     async fn copy_in(&self, upload: &Upload) -> Result<Option<Sha256>>;
-    /// Makes the bytes of `upload` available as the blob `sha256`. Harmless where that blob is there already.
-    async fn keep(&self, upload: &Upload, source: Source, sha256: &Sha256) -> Result<()>;
+    /// Makes the bytes of `upload` available as the blob `sha256`, or goes on with that: a large one takes several calls,
+    /// from whatever process, so that none takes long. Harmless where the blob is there already.
+    async fn keep(&self, upload: &Upload, source: Source, sha256: &Sha256) -> Result<Kept>;
     /// What is known of a blob; `None` where it is missing.
     async fn head(&self, sha256: &Sha256) -> Result<Option<Blob>>;
     /// The bytes of a blob from `offset`, at most `length` of them; `None` where it is missing.

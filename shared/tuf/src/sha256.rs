@@ -34,6 +34,14 @@ impl Sha256 {
     }
 }
 
+impl PausedHasher {
+    /// The state in hex.
+    #[must_use]
+    pub fn as_hex(&self) -> &str {
+        &self.0
+    }
+}
+
 /// Computes a [`Sha256`] piece by piece, over several runs if need be ([`Hasher::pause`]).
 ///
 /// By `sha2`, since aws-lc gives its state away to nobody. It is as fast: both use the processor's own instructions.

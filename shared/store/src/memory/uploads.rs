@@ -6,7 +6,7 @@ use tufline_tuf::{Sha256, Time};
 
 use super::{Memory, State};
 use crate::key::VersionId;
-use crate::port::{Blob, Blobs, Head, PastVersion, Result, Source, StoreError, Upload, Uploads};
+use crate::port::{Blob, Blobs, Head, Kept, PastVersion, Result, Source, StoreError, Upload, Uploads};
 
 /// A version in the history of a name, oldest first.
 #[derive(Debug, Clone)]
@@ -70,6 +70,11 @@ impl Memory {
     /// Whether server-side copies answer a full-object SHA-256.
     pub fn compute_checksums(&self, computes: bool) {
         self.state().computes_checksums = computes;
+    }
+
+    /// How many bytes of a blob are copied in one call.
+    pub fn copy_at_once(&self, bytes: usize) {
+        self.state().copied_at_once = bytes;
     }
 
     /// Loses a blob, as no store should.
@@ -178,7 +183,7 @@ impl Blobs for Memory {
         copied.ok_or_else(|| gone("copy", upload))
     }
 
-    async fn keep(&self, upload: &Upload, source: Source, sha256: &Sha256) -> Result<()> {
+    async fn keep(&self, upload: &Upload, source: Source, sha256: &Sha256) -> Result<Kept> {
         let kept = self
             .request("copy", &upload.name, true, |state| {
                 let bytes = match source {
@@ -189,8 +194,14 @@ impl Blobs for Memory {
                     }
                 };
                 let bytes = bytes.filter(|bytes| Sha256::of(bytes) == *sha256)?;
+                let copied = state.partly.get(sha256).copied().unwrap_or(0).saturating_add(state.copied_at_once);
+                if copied < bytes.len() {
+                    state.partly.insert(*sha256, copied);
+                    return Some(Kept::Partly);
+                }
+                state.partly.remove(sha256);
                 state.blobs.insert(*sha256, bytes);
-                Some(())
+                Some(Kept::Whole)
             })
             .await?;
         kept.ok_or_else(|| StoreError::new("copy", &upload.name, "the bytes are gone, or have another digest"))
