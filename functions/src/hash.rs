@@ -126,7 +126,8 @@ async fn look(ports: &Ports, turn: Turn, raw: &str, hints: &[&Hint]) -> Result<F
                     found.change = Some(Change::Set { name, version: accepted.version });
                 }
                 Step::GoOn => {
-                    found.go_on = Some(Hint { name: raw.to_owned(), removed, version: Some(accepted.version) });
+                    // Of a creation, whatever led here: a removal that is still to come has a message of its own.
+                    found.go_on = Some(Hint { name: raw.to_owned(), removed: false, version: Some(accepted.version) });
                 }
                 Step::LeftToAnother => {}
             }

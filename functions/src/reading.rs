@@ -49,7 +49,7 @@ pub(crate) enum Read {
     ToItsEnd(Sha256),
     /// The progress is stored: another run must go on.
     Partly,
-    /// Someone else has stored progress meanwhile, and goes on with it.
+    /// Someone else is further meanwhile, and goes on with it.
     ByAnother,
 }
 
@@ -88,8 +88,8 @@ pub(crate) async fn read_on(ports: &Ports, accepted: &Accepted, until: Time) -> 
     // A crash before this is stored: the next run reads the same again. After it, before the message of the next run is
     // sent: this run's own message comes again.
     if begin < offset && (begin > 0 || !to_its_end) {
-        let mine = store(ports, key, stored, &Progress::new(upload.length, offset, hasher.pause())).await?;
-        if !mine && !to_its_end {
+        let progress = Progress::new(upload.length, offset, hasher.pause());
+        if is_further(ports, key, stored, &progress).await? && !to_its_end {
             return Ok(Read::ByAnother);
         }
     }
@@ -105,19 +105,23 @@ fn progress(key: &Key, stored: &Stored, length: u64) -> Option<(Hasher, u64)> {
     progress
 }
 
-/// Stores progress in place of `before`; answers whether it is what is stored now. Where a repeated write met its own
-/// success it is, and where another run of the same length stored the same: then both go on, and one of them for nothing.
-async fn store(ports: &Ports, key: Key, before: Option<Stored>, progress: &Progress) -> Result<bool> {
+/// Stores progress in place of `before`, unless somebody has stored some meanwhile; answers whether that is further. Whoever
+/// stored that has a message to go on with.
+///
+/// The very same as ours isn't further: a repeated write may have met its own success. Or another run that began at the same
+/// place stored it: then both go on, and one of them for nothing. What is damaged, or gone, or behind, nobody may go on with.
+async fn is_further(ports: &Ports, key: Key, before: Option<Stored>, progress: &Progress) -> Result<bool> {
     let document = ledger::record(key, progress)?;
     let written = match before {
         Some(before) => ports.store.replace(&document, &before.tag).await?,
         None => ports.store.create(&document).await?,
     };
     match written {
-        Written::Done => Ok(true),
+        Written::Done => Ok(false),
         Written::Lost => {
-            let stored = ports.store.get(document.key()).await?;
-            Ok(stored.is_some_and(|stored| stored.bytes == *document.bytes()))
+            let Some(stored) = ports.store.get(document.key()).await? else { return Ok(false) };
+            let other = self::progress(document.key(), &stored, progress.length);
+            Ok(stored.bytes != *document.bytes() && other.is_some_and(|(_, offset)| offset >= progress.offset))
         }
     }
 }

@@ -323,6 +323,20 @@ impl Simulation {
         }
     }
 
+    /// A record of how far a large upload was read is damaged where it lies: a digit becomes another.
+    fn damage_progress(&mut self) {
+        let paths = self.world.history().into_keys().filter(|path| path.starts_with("hashing/"));
+        for path in paths.collect::<Vec<_>>() {
+            if let Some(record) = self.world.object(&path) {
+                let mut bytes = record.to_vec();
+                let index = self.random.random_range(0..bytes.len());
+                bytes[index] ^= 1;
+                self.say(&format!("DAMAGED {path}"));
+                self.world.tamper(&path, Some(bytes.into()));
+            }
+        }
+    }
+
     /// Hands messages of a queue to a new instance of its stage: several at once and in any order, or of a FIFO queue the
     /// first.
     fn receive(&mut self, queue: Queue) {
@@ -392,6 +406,9 @@ impl Simulation {
         self.say(&format!("   {}", self.tasks[index].name));
         if self.draw(8) {
             self.lose_a_blob();
+        }
+        if self.draw(8) {
+            self.damage_progress();
         }
         let polled = self.tasks[index].future.as_mut().poll(&mut Context::from_waker(Waker::noop()));
         if let Poll::Ready(outcome) = polled {
