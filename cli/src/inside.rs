@@ -7,7 +7,7 @@ use anyhow::{Context, anyhow};
 use tough::schema::{Signed, Targets};
 use tufline_folder::{DataFolder, FolderStore, FolderUploads};
 use tufline_functions::index::index;
-use tufline_functions::{Ports, ledger};
+use tufline_functions::{Ports, ReadingMemory, ledger};
 use tufline_store::{Clock, Folder, Key, Signer, Store, Uploads};
 use tufline_tuf::index::Place;
 use tufline_tuf::{Config, Manifest, RoleName, TargetName, generation};
@@ -115,11 +115,12 @@ pub fn ports(aws: &AwsConnection, signer: Arc<dyn Signer>) -> anyhow::Result<Por
     Ok(Ports {
         store: Arc::new(resources.store(clients)?),
         uploads: Arc::new(resources.uploads(clients)?),
-        blobs: Arc::new(resources.blobs(clients)?),
+        blobs: Arc::new(resources.blobs(clients, config.large_uploads.into())?),
         queues: Arc::new(resources.queues(clients)?),
         signer,
         events: Arc::new(resources.events(clients)?),
         clock: Arc::new(tufline_aws::SystemClock),
         config: Arc::new(config),
+        reading: ReadingMemory::default(),
     })
 }

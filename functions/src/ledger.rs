@@ -192,6 +192,42 @@ pub struct Hashed {
     pub length: u64,
 }
 
+/// `hashing/…`: how far the reading of a large upload has come.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// [`RECORD_FORMAT`].
+    pub format: u32,
+    /// Of the whole upload, in bytes.
+    pub length: u64,
+    /// So many of its bytes are hashed.
+    pub offset: u64,
+    /// The state of the hasher after them.
+    pub state: tufline_tuf::PausedHasher,
+    /// Over all of the above: see [`Progress::new`].
+    pub seal: tufline_tuf::Sha256,
+}
+
+impl Progress {
+    /// The record for an upload of `length` bytes after `offset` of them.
+    ///
+    /// A damaged state would still be some state, and end in a digest that no bytes have: devices would refuse the target,
+    /// and the gate could not tell, since S3 keeps no SHA-256 of a blob that was copied in parts. Hence the seal. It
+    /// proves nothing against somebody who may write to the ledger, who could write a receipt as well.
+    #[must_use]
+    pub fn new(length: u64, offset: u64, state: tufline_tuf::PausedHasher) -> Self {
+        let seal = tufline_tuf::Sha256::of(format!("{RECORD_FORMAT} {length} {offset} {}", state.as_hex()).as_bytes());
+        Self { format: RECORD_FORMAT, length, offset, state, seal }
+    }
+
+    /// The hasher and the offset to go on from with an upload of `length` bytes; `None` where the record is damaged, of
+    /// another format, or about something else.
+    #[must_use]
+    pub fn resume(&self, length: u64) -> Option<(tufline_tuf::Hasher, u64)> {
+        let sound = *self == Self::new(length, self.offset, self.state.clone()) && self.offset <= length;
+        sound.then(|| tufline_tuf::Hasher::resume(&self.state)).flatten().map(|hasher| (hasher, self.offset))
+    }
+}
+
 /// `refused/…`: why the gate refused a generation.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct RefusedGeneration {

@@ -15,6 +15,7 @@ pub mod measure;
 pub mod message;
 mod ports;
 pub mod publish;
+mod reading;
 pub mod rebuild;
 pub mod reconcile;
 pub mod refresh;
@@ -24,3 +25,4 @@ mod show;
 pub mod sign;
 
 pub use ports::{Ports, StageError};
+pub use reading::ReadingMemory;

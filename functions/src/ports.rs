@@ -7,6 +7,8 @@ use tufline_store::{Blobs, Clock, Events, Queues, Signer, Store, StoreError, Upl
 use tufline_tuf::generation::GenerationError;
 use tufline_tuf::{Config, VerifyError};
 
+use crate::reading::ReadingMemory;
+
 /// The world as a stage sees it. On AWS each function's role permits only what its stage uses of this.
 #[derive(Clone)]
 pub struct Ports {
@@ -26,6 +28,8 @@ pub struct Ports {
     pub clock: Arc<dyn Clock>,
     /// The repository's policy.
     pub config: Arc<Config>,
+    /// How much of the uploads may be held at once.
+    pub reading: ReadingMemory,
 }
 
 /// How many requests a stage has under way at once. S3 takes 3,500 writes a second and prefix; what limits here is the

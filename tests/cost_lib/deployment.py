@@ -144,7 +144,7 @@ class Deployment:
         """Waits until nothing is left to do. Refresh goes on each minute; who reads a window leaves it out."""
         deadline, quiet_since, last = time.monotonic() + self.patience, None, None
         while True:
-            waiting = [self.form.waiting(self.form.queue(name)) for name in ("uploads", "changes", "sign", "publish")]
+            waiting = [self.form.waiting(self.form.queue(name)) for name in ("uploads", "large", "changes", "sign", "publish")]
             with self._lock:
                 asked = sum(times for (who, *_), times in self._usage.requests.items() if who != "refresh")
             now = time.monotonic()

@@ -25,6 +25,11 @@ BAD_CUSTOM = {"tuf-custom": '{"a":1.5}'}
 
 # So refresh finds what publish has just signed due.
 LONG_TIMESTAMP = {"expiry": {"timestamp": "4 days"}}
+# So other probes' uploads are not large for hash, and one of another is.
+LARGEST_FOR_HASH = 64
+PASSED_ON = {"large_uploads": {"above": LARGEST_FOR_HASH}}
+# So what is read in one run and copied whole has 8 bytes, what is copied whole 16, and what has 24 is copied in parts.
+LARGE = {"large_uploads": {"above": 0, "piece": 8, "run": 8, "copy_above": 16, "copy_part": 8}}
 # So a single removal is held, and no two targets stay in one role.
 STRICT = {"removals": {"percent": 0, "at_least": 0}, "max_targets_per_bin": 1}
 
@@ -44,6 +49,7 @@ def harmless(queue: str) -> str:
     """A message that its stage can read, and that asks for nothing new."""
     return {
         "uploads": message({"uploads": [{"name": "permissions"}]}),
+        "large": message({"large": {"name": "permissions"}}),
         "changes": message({"changes": []}),
         "sign": message("sign"),
         "publish": message("publish"),
@@ -108,6 +114,15 @@ class Bench:
                 "an upload with a bad name": self.hash_a_bad_name,
                 "a bad overwrite": self.hash_a_bad_overwrite,
                 "a name without an upload": self.hash_nothing,
+                "a large upload": self.hash_a_large_one,
+            },
+            "large": {
+                "an upload": self.large_in_one_run,
+                "an upload that takes several runs": self.large_in_two_runs,
+                "an upload that is copied in parts": self.large_in_parts,
+                "an upload with a bad name": lambda: self.large("a b", self.put("a b")),
+                "a bad overwrite": lambda: self.large("overwritten", self._overwrite()[1]),
+                "a name without an upload": lambda: self.large("never", "none"),
             },
             "rebuild": {
                 "a renewal": self.renew,
@@ -267,6 +282,26 @@ class Bench:
 
     def hash_nothing(self) -> None:
         self.hash("never", "none")
+
+    def hash_a_large_one(self) -> None:
+        """Under :data:`PASSED_ON`."""
+        self.hash("large", self.put("large", os.urandom(LARGEST_FOR_HASH + 1)))
+
+    # Large: under LARGE
+
+    def large(self, what: str, version: str, runs: int = 1) -> None:
+        """Has some runs begin and go on with an upload."""
+        for _ in range(runs):
+            self.run("large", message({"large": {"name": self.name(what), "version": version}}))
+
+    def large_in_one_run(self) -> None:
+        self.large("large", self.put("large", os.urandom(8)))
+
+    def large_in_two_runs(self) -> None:
+        self.large("large", self.put("large", os.urandom(16)), runs=2)
+
+    def large_in_parts(self) -> None:
+        self.large("large", self.put("large", os.urandom(24)), runs=3)
 
     # Rebuild
 

@@ -101,7 +101,7 @@ async fn publish(
             continue;
         }
         match report.stage {
-            Stage::Hash => step("hash", &format!("sha256 {}", show::digest(&sha256)), report.took),
+            Stage::Hash | Stage::Large => step("hash", &format!("sha256 {}", show::digest(&sha256)), report.took),
             Stage::Rebuild => {
                 let Some(generation) = report.generation else { continue };
                 step("rebuild", &format!("generation {generation}"), report.took);

@@ -9,7 +9,7 @@ use tufline_folder::{
 };
 use tufline_functions::publish::{Shown, publish};
 use tufline_functions::sign::sign;
-use tufline_functions::{Ports, init, ledger};
+use tufline_functions::{Ports, ReadingMemory, init, ledger};
 use tufline_store::{Key, Store};
 use tufline_tuf::generation::FirstBins;
 
@@ -57,6 +57,7 @@ impl LocalRepository {
             events: Arc::new(News(events)),
             clock,
             config,
+            reading: ReadingMemory::default(),
         };
         Ok(Self { data, uploads, queues, ports, events: events_path, is_new })
     }

@@ -5,14 +5,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 use tough::schema::key::Key as PublicKey;
 use tufline_store::memory::Memory;
 use tufline_store::{
-    Blob, Blobs, Document, Event, Events, Folder, Head, Key, Letter, Message, OnlineRole, PastVersion, Queue, Queues,
-    Result, Signer, Source, Store, Stored, Tag, Upload, Uploads, VersionId, Waiting, Written,
+    Blob, Blobs, Document, Event, Events, Folder, Head, Kept, Key, Letter, Message, OnlineRole, PastVersion, Queue,
+    Queues, Result, Signer, Source, Store, Stored, Tag, Upload, Uploads, VersionId, Waiting, Written,
 };
 use tufline_tuf::Sha256;
 
@@ -202,9 +202,9 @@ impl Uploads for Metered {
         Uploads::list(&*self.world, after).await
     }
 
-    async fn read(&self, upload: &Upload, offset: u64, length: u64) -> Result<Bytes> {
+    async fn read_into(&self, buffer: BytesMut, upload: &Upload, offset: u64, length: u64) -> Result<BytesMut> {
         self.meter.request("S3 GET", 1).await;
-        Uploads::read(&*self.world, upload, offset, length).await
+        self.world.read_into(buffer, upload, offset, length).await
     }
 
     fn place(&self, name: &str) -> String {
@@ -219,7 +219,7 @@ impl Blobs for Metered {
         self.world.copy_in(upload).await
     }
 
-    async fn keep(&self, upload: &Upload, source: Source, sha256: &Sha256) -> Result<()> {
+    async fn keep(&self, upload: &Upload, source: Source, sha256: &Sha256) -> Result<Kept> {
         self.meter.request("S3 COPY", 1).await;
         self.world.keep(upload, source, sha256).await
     }

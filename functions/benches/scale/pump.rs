@@ -10,6 +10,7 @@ use tufline_functions::Ports;
 use tufline_functions::handler::handle;
 use tufline_store::memory::QueuedMessage;
 use tufline_store::{CachedStore, Queue};
+use tufline_tuf::Time;
 
 use crate::metered::{Delays, Meter, Metered};
 use crate::world::{PREFIX, World};
@@ -153,7 +154,7 @@ async fn invoke(ports: Ports, meter: Arc<Meter>, queue: Queue, messages: Vec<Que
     let asks = messages.len().div_ceil(SQS_BATCH);
     meter.request("SQS receive", asks).await;
     let bodies: Vec<&str> = messages.iter().map(|message| message.body.as_str()).collect();
-    let failures = handle(&ports, queue, PREFIX, &bodies).await;
+    let failures = handle(&ports, queue, PREFIX, Time::MAX, &bodies).await;
     meter.request("SQS delete", asks).await;
     (queue, messages, failures)
 }
@@ -162,6 +163,7 @@ async fn invoke(ports: Ports, meter: Arc<Meter>, queue: Queue, messages: Vec<Que
 fn batch_size(queue: Queue) -> usize {
     match queue {
         Queue::Uploads => 100,
+        Queue::Large => 1,
         Queue::Changes => 10_000,
         Queue::Sign | Queue::Publish => 10,
     }
@@ -173,6 +175,7 @@ fn batch_size(queue: Queue) -> usize {
 fn most_at_once(queue: Queue, elapsed: Duration) -> usize {
     match queue {
         Queue::Uploads => usize::try_from(5 + elapsed.as_secs() * 5).unwrap_or(usize::MAX).min(50),
+        Queue::Large => 10,
         Queue::Changes => 2,
         Queue::Sign | Queue::Publish => 1,
     }

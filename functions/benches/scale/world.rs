@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use tokio::time::Instant;
-use tufline_functions::Ports;
-use tufline_functions::hash::hash;
+use tufline_functions::hash::{Turn, hash};
 use tufline_functions::init::init;
 use tufline_functions::publish::publish;
 use tufline_functions::rebuild::rebuild;
 use tufline_functions::sign::sign;
+use tufline_functions::{Ports, ReadingMemory};
 use tufline_store::memory::{Calm, Memory, MemoryKeys};
 use tufline_store::{Change, Hint, Message, Queue};
 use tufline_tuf::config::TargetsPerBin;
@@ -67,6 +67,7 @@ impl World {
             events: self.memory() as _,
             clock: self.memory() as _,
             config: Arc::clone(&self.config),
+            reading: ReadingMemory::default(),
         }
     }
 
@@ -83,7 +84,7 @@ impl World {
             self.set_time();
             for numbers in numbers.chunks(HASHED_AT_ONCE) {
                 let hints: Vec<Hint> = numbers.iter().map(|number| self.put(&name(*number))).collect();
-                assert!(hash(&ports, &hints).await.iter().all(Option::is_none), "all is hashed");
+                assert!(hash(&ports, Turn::All, &hints).await.iter().all(Option::is_none), "all is hashed");
             }
             let rebuilt = rebuild(&ports, &self.take_changes()).await.unwrap();
             assert!(rebuilt.failed.is_empty(), "all is folded in");

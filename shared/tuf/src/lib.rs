@@ -27,6 +27,6 @@ pub use index::{Index, RoleEntry};
 pub use manifest::{Applied, Content, MANIFEST_FORMAT, Manifest, Outcome, RemovalWindow};
 pub use name::{NotRoleName, RoleName, SIDE_FILE_SUFFIX, TargetName};
 pub use refusal::{Refusal, RefusalCode};
-pub use sha256::{Hasher, NotSha256, Sha256};
+pub use sha256::{Hasher, NotSha256, PausedHasher, Sha256};
 pub use signed::{Document as SignedDocument, Draft, RoleKeys, Signed, VerifyError, verify};
 pub use time::Time;
