@@ -153,7 +153,7 @@ impl RoleKeys {
 }
 
 /// The public key without what surrounds it: two entries that differ only in other fields are one key.
-fn public_part(key: &Key) -> Vec<u8> {
+pub(crate) fn public_part(key: &Key) -> Vec<u8> {
     match key {
         Key::Rsa { keyval, .. } => keyval.public.to_vec(),
         Key::Ed25519 { keyval, .. } => keyval.public.to_vec(),
