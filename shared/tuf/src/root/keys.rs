@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use aws_lc_rs::rsa::PublicEncryptingKey;
 use aws_lc_rs::signature::ED25519_PUBLIC_KEY_LEN;
+use pem::{EncodeConfig, LineEnding, Pem};
 use tough::schema::decoded::{Decoded, Hex};
 use tough::schema::key::{EcdsaKey, EcdsaScheme, Ed25519Key, Ed25519Scheme, Key, RsaKey, RsaScheme};
 
@@ -127,6 +128,20 @@ pub(super) fn check(key: &Key) -> Result<(), String> {
             }
         }
     }
+}
+
+/// The public key in PEM (`SubjectPublicKeyInfo`), as [`read_public_key`] reads it.
+#[must_use]
+pub fn to_pem(key: &Key) -> String {
+    let text = match plain(key) {
+        Key::Ed25519 { keyval, .. } => {
+            let pem = Pem::new("PUBLIC KEY", [&ED25519_SPKI, &keyval.public[..]].concat());
+            pem::encode_config(&pem, EncodeConfig::new().set_line_ending(LineEnding::LF))
+        }
+        // What stands in its entry.
+        key => pem_text(&key).unwrap_or_default(),
+    };
+    format!("{}\n", text.trim_end())
 }
 
 /// The PEM in the key's entry: bare hexadecimal points don't work everywhere.

@@ -30,7 +30,7 @@ pub use edit::{FirstRoot, KeyName, OnlineKeys, RootKey, add_key, next, remove_ke
 pub use error::RootError;
 pub use file::RootFile;
 pub use holders::{HOLDERS_FIELD, holder};
-pub use keys::{KeyId, key_id, kind, read_public_key, same_key};
+pub use keys::{KeyId, key_id, kind, read_public_key, same_key, to_pem};
 pub use rules::ROLES;
 pub use tally::{Tally, tallies};
 
