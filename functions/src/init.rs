@@ -33,6 +33,16 @@ pub async fn init(ports: &Ports, root_key: &dyn Sign) -> Result<()> {
             return Err(StageError::Refused("a root was created by someone else at the same time".into()));
         }
     }
+    first_generation(ports).await
+}
+
+/// Makes the first generation under a root that is there, unless that is done, and nudges sign. Safe to run again after a crash
+/// anywhere.
+///
+/// # Errors
+/// Requests that failed.
+pub async fn first_generation(ports: &Ports) -> Result<()> {
+    let store = &*ports.store;
     let first =
         generation::first(ports.clock.now(), &ports.config.expiry, ports.signer.public_key(OnlineRole::Bins).await?)?;
     if !store.exists(&Key::Manifest(1)).await? {

@@ -82,6 +82,20 @@ pub enum VerifyError {
     },
 }
 
+impl VerifyError {
+    /// The role whose document it is about.
+    #[must_use]
+    pub fn role(&self) -> &RoleName {
+        match self {
+            Self::Unreadable { role, .. }
+            | Self::Signatures { role, .. }
+            | Self::Version { role, .. }
+            | Self::Expired { role, .. }
+            | Self::NoKeys { role } => role,
+        }
+    }
+}
+
 /// The keys that may sign for a role, and how many of them must (TUF specification 4.3, ROLES).
 ///
 /// *Invariant*: no public key stands in it twice, so a threshold counts distinct keys and not key ids.
@@ -142,6 +156,12 @@ impl RoleKeys {
     #[must_use]
     pub fn role(&self) -> &RoleName {
         &self.role
+    }
+
+    /// How many of the keys must sign.
+    #[must_use]
+    pub fn threshold(&self) -> u64 {
+        self.verifier.roles.values().next().map_or(u64::MAX, |entry| entry.threshold.get())
     }
 
     /// The id under which `key` may sign for this role, if it may.
