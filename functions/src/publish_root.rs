@@ -3,7 +3,7 @@
 //! The next root is written as an intent, so that whatever is shown from then on verifies under it too. Then refresh replaces the
 //! timestamp, so that whoever was about to show something without knowing the intent loses. Then what is published is verified
 //! under the new root, and only then `<version>.root.json` is created, which is the publication. A crash before it leaves an intent
-//! that what is published verifies under: it is harmless, and the next run begins with one of its own.
+//! that what is published verifies under, and the next run begins with one of its own.
 
 use bytes::Bytes;
 use tough::schema::{Root, Snapshot, Targets, Timestamp};
@@ -129,6 +129,17 @@ pub async fn withdraw(store: &dyn Store, proposal: &Proposal) -> Result<()> {
     Intents::write(store, &proposal.attempt, None, 0).await
 }
 
+/// Gives up whatever anybody is about to publish; answers how many intents there were. A run that was killed leaves its intent behind,
+/// which does no harm until an online key is used that it doesn't list.
+///
+/// Not while another run is alive: it would publish a root that nobody watches over any more.
+///
+/// # Errors
+/// [`StageError`].
+pub async fn withdraw_all(store: &dyn Store) -> Result<usize> {
+    Intents::clear(store).await
+}
+
 /// This write is the publication.
 async fn create(store: &dyn Store, fit: &FitRoot) -> Result<()> {
     let document = Document::signed(fit.signed());
@@ -167,7 +178,8 @@ async fn verify_published(store: &dyn Store, root: &Root) -> Result<std::result:
         let bytes = read(store, Key::snapshot(published.generation)).await?;
         let snapshot = verify::<Snapshot>(bytes, &keys(&RoleName::snapshot())?)?;
         let targets = snapshot.document().meta.get("targets.json").map(|meta| meta.version.get());
-        let version = targets.ok_or_else(|| StageError::Record("snapshot".into(), "it lists no targets.json".into()))?;
+        let version =
+            targets.ok_or_else(|| StageError::Record("snapshot".into(), "it lists no targets.json".into()))?;
         let bytes = read(store, Key::Metadata { role: RoleName::targets(), version }).await?;
         verify::<Targets>(bytes, &keys(&RoleName::targets())?)?;
         Ok(())

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use tough::schema::Root;
 use tufline_store::{Key, Store, Tag, Written};
+use tufline_tuf::VerifyError;
 use tufline_tuf::root::{self, Chain, FitRoot, RootFile, succeed};
 
 use crate::ledger::{self, RECORD_FORMAT};
@@ -88,6 +89,15 @@ pub async fn trusted(ports: &Ports) -> Result<Trusted> {
     Ok(Trusted { roots, replaces })
 }
 
+/// Says that a timestamp isn't one under `root`, which is not published yet.
+pub(crate) fn not_under(root: &Root, error: &VerifyError) -> StageError {
+    StageError::Refused(format!(
+        "it would not verify under version {} of the root, which somebody is about to publish: {error}; if nobody is any more, run \
+         `tufline root withdraw`",
+        root.version
+    ))
+}
+
 /// A root that somebody is about to publish.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Intent {
@@ -133,17 +143,34 @@ impl Intents {
     /// Writes `intent` in place of what `attempt` wrote before, or takes that away, and forgets those of versions up to
     /// `published`.
     pub(crate) async fn write(store: &dyn Store, attempt: &str, intent: Option<&Intent>, published: u64) -> Result<()> {
+        let edit = |intents: &mut Vec<Intent>| {
+            intents.retain(|other| other.attempt != attempt && other.version > published);
+            intents.extend(intent.cloned());
+        };
+        Self::edit(store, edit).await.map(drop)
+    }
+
+    /// Forgets all; answers how many there were.
+    pub(crate) async fn clear(store: &dyn Store) -> Result<usize> {
+        Self::edit(store, Vec::clear).await
+    }
+
+    /// Answers how many there were.
+    async fn edit(store: &dyn Store, edit: impl Fn(&mut Vec<Intent>)) -> Result<usize> {
         for _ in 0..ATTEMPTS {
             let (tag, mut intents) = Self::read(store).await?;
-            intents.roots.retain(|other| other.attempt != attempt && other.version > published);
-            intents.roots.extend(intent.cloned());
+            let count = intents.roots.len();
+            edit(&mut intents.roots);
+            if tag.is_none() && intents.roots.is_empty() {
+                return Ok(0);
+            }
             let record = ledger::record(Key::RootIntent, &intents)?;
             let written = match tag {
                 Some(tag) => store.replace(&record, &tag).await?,
                 None => store.create(&record).await?,
             };
             if written == Written::Done {
-                return Ok(());
+                return Ok(count);
             }
         }
         Err(StageError::Contended("root publish", ATTEMPTS))

@@ -66,8 +66,8 @@ pub fn open(path: &Path) -> anyhow::Result<RootFile> {
 /// Reads a published root: it is signed as itself asks for.
 fn open_published(path: &Path, version: u64) -> anyhow::Result<Root> {
     let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let root = read(&bytes.into(), version)
-        .with_context(|| format!("{} cannot be the version before", path.display()))?;
+    let root =
+        read(&bytes.into(), version).with_context(|| format!("{} cannot be the version before", path.display()))?;
     Ok(root.document().clone())
 }
 
@@ -94,9 +94,9 @@ pub fn expiry(text: &str) -> anyhow::Result<Time> {
     if let Ok(time) = text.parse::<Time>() {
         return Ok(time::whole_seconds(time));
     }
-    let lifetime: tufline_tuf::config::Lifetime = text
-        .parse()
-        .with_context(|| format!("'{text}' is neither a length of time, such as \"365 days\", nor a time, such as 2030-01-01T00:00:00Z"))?;
+    let lifetime: tufline_tuf::config::Lifetime = text.parse().with_context(|| {
+        format!("'{text}' is neither a length of time, such as \"365 days\", nor a time, such as 2030-01-01T00:00:00Z")
+    })?;
     Ok(time::after(now(), lifetime.seconds()))
 }
 

@@ -12,6 +12,7 @@ mod place;
 mod publish;
 mod show;
 mod sign;
+mod withdraw;
 
 use clap::{Args, Subcommand, ValueEnum};
 use tough::schema::RoleType;
@@ -42,6 +43,7 @@ enum Command {
     Sign(sign::Arguments),
     Merge(merge::Arguments),
     Publish(publish::Arguments),
+    Withdraw(withdraw::Arguments),
 }
 
 /// Runs the one that was asked for.
@@ -58,6 +60,7 @@ pub async fn run(arguments: Arguments) -> Result {
         Command::Sign(arguments) => sign::run(arguments).await,
         Command::Merge(arguments) => merge::run(&arguments),
         Command::Publish(arguments) => publish::run(arguments).await,
+        Command::Withdraw(arguments) => withdraw::run(arguments).await,
     }
 }
 

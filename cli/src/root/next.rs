@@ -50,6 +50,12 @@ pub async fn run(arguments: Arguments) -> Result {
         bail!("{} is another root than the published one: put it away first", before.display());
     }
     create(&out, &file)?;
-    println!("version {} in {}, unsigned; version {} in {}", file.version(), out.display(), newest.version(), before.display());
+    println!(
+        "version {} in {}, unsigned; version {} in {}",
+        file.version(),
+        out.display(),
+        newest.version(),
+        before.display()
+    );
     Ok(Outcome::Done)
 }

@@ -61,8 +61,12 @@ pub async fn run(arguments: Arguments) -> Result {
                 data.display(),
                 arguments.file.display()
             ),
-            (false, _) if version == 1 => println!("version 1 is published; devices ship with {}", arguments.file.display()),
-            (false, _) => println!("version {version} is published; devices follow to it within seconds of their next update"),
+            (false, _) if version == 1 => {
+                println!("version 1 is published; devices ship with {}", arguments.file.display())
+            }
+            (false, _) => {
+                println!("version {version} is published; devices follow to it within seconds of their next update")
+            }
         }
     }
     Ok(outcome)

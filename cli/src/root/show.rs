@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use clap::Args;
 use serde_json::{Value, json};
-use tough::schema::{Root, RoleType};
+use tough::schema::{RoleType, Root};
 use tufline_tuf::Sha256;
 use tufline_tuf::root::{Change, KeyId, ROLES, RootFile, Tally, changes, holder, kind, tallies};
 
@@ -42,7 +42,13 @@ pub fn text(file: &RootFile, previous: Option<&Root>) -> anyhow::Result<String> 
     writeln!(text, "contents {}", Sha256::of(&file.message()?))?;
     for role in ROLES {
         let Some(entry) = root.roles.get(&role) else { continue };
-        writeln!(text, "{:<10} {} of {}", role.to_string(), entry.threshold, show::count(entry.keyids.len() as u64, "key"))?;
+        writeln!(
+            text,
+            "{:<10} {} of {}",
+            role.to_string(),
+            entry.threshold,
+            show::count(entry.keyids.len() as u64, "key")
+        )?;
         // The holders of root keys are listed below.
         for id in entry.keyids.iter().filter(|_| role != RoleType::Root) {
             writeln!(text, "           {}", name(root, previous, id))?;

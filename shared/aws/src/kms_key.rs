@@ -32,8 +32,7 @@ impl KmsKey {
         let client = clients.kms.clone();
         let answer = client.get_public_key().key_id(id).send().await;
         let answer = answer.map_err(|error| failed("read the public key of", id, &error))?;
-        let (public, algorithm) =
-            usable(&answer).map_err(|why| StoreError::new("read the public key of", id, why))?;
+        let (public, algorithm) = usable(&answer).map_err(|why| StoreError::new("read the public key of", id, why))?;
         Ok(Self { client, id: id.into(), public, algorithm })
     }
 }

@@ -145,7 +145,8 @@ fn encrypt(document: &[u8], passphrase: &Passphrase) -> std::result::Result<Secr
     }
     let (log_n, r, p) = SCRYPT;
     let scrypt = scrypt::Params::new(log_n, r, p).map_err(|error| error.to_string())?;
-    let parameters = pbes2::Parameters::generate_scrypt_aes256cbc(scrypt, &salt, iv).map_err(|error| error.to_string())?;
+    let parameters =
+        pbes2::Parameters::generate_scrypt_aes256cbc(scrypt, &salt, iv).map_err(|error| error.to_string())?;
     let key = PrivateKeyInfoRef::try_from(document).map_err(|error| error.to_string())?;
     key.encrypt_with_params(parameters, passphrase.0.as_bytes()).map_err(|error| error.to_string())
 }

@@ -13,11 +13,11 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use serde_json::Value;
 use tough::schema::key::Key;
-use tough::schema::{self, Root, RoleType, Signature};
+use tough::schema::{self, RoleType, Root, Signature};
 use tough::sign::{Sign, SignKeyPair};
 use tufline_tuf::root::{
-    Chain, Change, FirstRoot, KeyName, OnlineKeys, ROLES, RootError, RootFile, RootKey, add_key, begin, changes, holder,
-    key_id, next, read_public_key, remove_key, set_expiry, set_threshold, succeed, tallies,
+    Chain, Change, FirstRoot, KeyName, OnlineKeys, ROLES, RootError, RootFile, RootKey, add_key, begin, changes,
+    holder, key_id, next, read_public_key, remove_key, set_expiry, set_threshold, succeed, tallies,
 };
 use tufline_tuf::{Time, time};
 
@@ -277,7 +277,9 @@ fn a_file_that_clients_may_read_differently_is_refused() {
     let expires = value["signed"]["expires"].as_str().unwrap();
     let fraction = expires.replace('Z', ".000Z");
     assert!(with(&|root| root["expires"] = fraction.as_str().into()).contains("every client reads alike"));
-    assert!(with(&|root| root["roles"]["mirrors"] = root["roles"]["root"].clone()).contains("every client reads alike"));
+    assert!(
+        with(&|root| root["roles"]["mirrors"] = root["roles"]["root"].clone()).contains("every client reads alike")
+    );
     assert!(with(&|root| root["roles"]["delegated-targets"] = root["roles"]["root"].clone()).contains("a role beside"));
     assert!(with(&|root| root["consistent_snapshot"] = false.into()).contains("consistent_snapshot"));
     assert!(with(&|root| root["spec_version"] = "2.0.0".into()).contains("spec_version"));

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use tough::schema::{Root, RoleType};
+use tough::schema::{RoleType, Root};
 
 use super::holders::names;
 use super::keys::short_id;
@@ -114,7 +114,8 @@ fn others(old: &Root, new: &Root) -> Vec<String> {
     };
     note(kept(old) != kept(new), HOLDERS_FIELD);
     let fields_of = |root: &Root| root._extra.keys().filter(|field| *field != HOLDERS_FIELD).cloned().collect();
-    let extra: BTreeSet<String> = [fields_of(old), fields_of(new)].into_iter().flat_map(|set: BTreeSet<String>| set).collect();
+    let extra: BTreeSet<String> =
+        [fields_of(old), fields_of(new)].into_iter().flat_map(|set: BTreeSet<String>| set).collect();
     for field in extra {
         note(old._extra.get(&field) != new._extra.get(&field), &field);
     }

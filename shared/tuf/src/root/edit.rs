@@ -4,7 +4,7 @@
 //! they were over something else.
 
 use tough::schema::key::Key;
-use tough::schema::{RoleKeys, Root, RoleType};
+use tough::schema::{RoleKeys, RoleType, Root};
 
 use super::holders::set_holder;
 use super::keys::short_id;

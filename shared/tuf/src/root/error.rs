@@ -13,7 +13,9 @@ pub enum RootError {
     #[error(transparent)]
     Document(#[from] VerifyError),
     /// A first root has version 1, any other the next version after the newest.
-    #[error("it is version {found}, and the next one is {expected}: versions have no gaps, since devices walk them one by one")]
+    #[error(
+        "it is version {found}, and the next one is {expected}: versions have no gaps, since devices walk them one by one"
+    )]
     Version {
         /// The version in the file.
         found: u64,
@@ -24,7 +26,9 @@ pub enum RootError {
     #[error("it expired at {0}: set a new expiry, and have it signed again")]
     Expired(Time),
     /// Fewer signatures than a threshold asks for.
-    #[error("version {judge} of the root asks for {threshold} signatures of its root keys, and {found} of them count: {missing} more needed")]
+    #[error(
+        "version {judge} of the root asks for {threshold} signatures of its root keys, and {found} of them count: {missing} more needed"
+    )]
     TooFewSignatures {
         /// The version of the root whose threshold isn't reached: the one before, or its own.
         judge: u64,
@@ -39,7 +43,9 @@ pub enum RootError {
     #[error("no key would be left for the role {0}: add the new key first")]
     NoKeys(&'static str),
     /// More signatures asked for than keys there are.
-    #[error("{role} would ask for {threshold} signatures with {keys} keys: a threshold is at least 1 and at most the number of keys")]
+    #[error(
+        "{role} would ask for {threshold} signatures with {keys} keys: a threshold is at least 1 and at most the number of keys"
+    )]
     Threshold {
         /// The role.
         role: &'static str,
@@ -49,7 +55,9 @@ pub enum RootError {
         keys: usize,
     },
     /// One public key under two key ids, or a key id that is listed twice.
-    #[error("{role} lists one public key twice, as {first} and {second}: a threshold must be reached by different keys")]
+    #[error(
+        "{role} lists one public key twice, as {first} and {second}: a threshold must be reached by different keys"
+    )]
     KeyTwice {
         /// The role.
         role: &'static str,

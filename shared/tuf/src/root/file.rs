@@ -47,7 +47,9 @@ impl RootFile {
             serde_json::from_slice(bytes).map_err(unreadable)?;
         let text: Value = serde_json::from_slice(bytes).map_err(unreadable)?;
         if text["signed"] != serde_json::to_value(&signed).map_err(unreadable)? {
-            return Err(RootError::Unreadable("a time is not in whole seconds that end in Z, or a field is not as it should be".into()));
+            return Err(RootError::Unreadable(
+                "a time is not in whole seconds that end in Z, or a field is not as it should be".into(),
+            ));
         }
         Ok(Self { signatures, ..Self::unsigned(signed)? })
     }

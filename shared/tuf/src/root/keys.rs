@@ -121,7 +121,8 @@ pub(super) fn check(key: &Key) -> Result<(), String> {
         Key::Rsa { .. } => {
             let text = pem_text(key)?;
             let der = pem::parse(text).map_err(|error| error.to_string())?;
-            let parsed = PublicEncryptingKey::from_der(der.contents()).map_err(|_| "it is not an RSA key of 2048 bits or more")?;
+            let parsed = PublicEncryptingKey::from_der(der.contents())
+                .map_err(|_| "it is not an RSA key of 2048 bits or more")?;
             match parsed.key_size_bits() {
                 LEAST_RSA_BITS.. => Ok(()),
                 bits => Err(format!("it is an RSA key of {bits} bits; {LEAST_RSA_BITS} are the least")),

@@ -18,7 +18,7 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 use tough::schema::key::Key;
-use tough::schema::{self, Root, RoleType};
+use tough::schema::{self, RoleType, Root};
 
 use crate::name::RoleName;
 use crate::signed::{Draft, RoleKeys, Signed, VerifyError, verify};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use tough::schema::{Root, RoleType};
+use tough::schema::{RoleType, Root};
 
 use super::keys::{check, short_id};
 use super::{RootError, holders, name};
@@ -25,7 +25,9 @@ pub(super) fn check_rules(root: &Root) -> Result<(), RootError> {
         return unfit("its spec_version is not 1.x, which clients refuse");
     }
     if !root.consistent_snapshot {
-        return unfit("its consistent_snapshot is not true: this repository keeps every version of its files under a name of its own");
+        return unfit(
+            "its consistent_snapshot is not true: this repository keeps every version of its files under a name of its own",
+        );
     }
     if root.roles.keys().any(|role| !ROLES.contains(role)) {
         return unfit("it has a role beside root, timestamp, snapshot and targets, which some clients refuse");
