@@ -263,7 +263,9 @@ def test_what_must_not_be_signed_or_published_is_refused(ceremony: Ceremony, tmp
     for command in (["publish", "twice.json", *place], ["sign", "twice.json", "--previous", "1.root.json", *alice.signing]):
         ceremony.refused(*command, why="a threshold must be reached by different keys")
 
-    # A version is skipped; it is the same again.
+    # A version is skipped.
+    ceremony.refused("next", "--previous", "2.root.json", why="not signed by enough of its own keys")
+    ceremony.sign("2.root.json", bob)
     ceremony.done("next", "--previous", "2.root.json")
     ceremony.sign("3.root.json", alice, bob)
     ceremony.refused("publish", "3.root.json", *place, why="it is version 3, and the next one is 2")
@@ -290,7 +292,7 @@ def test_what_must_not_be_signed_or_published_is_refused(ceremony: Ceremony, tmp
     ceremony.refused("merge", "2.root.json", "twice.json", why="cannot be")
     (folder / "x.json").write_text("{}")
     ceremony.refused("publish", "x.json", *place, why="x.json cannot be used")
-    ceremony.refused("init", *alice.key, "--threshold", 1, "--out", "new.json", *place, why="")
+    ceremony.refused("init", *alice.key, "--threshold", 1, "--out", "new.json", *place, why="already")
     assert root_version(ceremony.form.device()) == 1
 
 

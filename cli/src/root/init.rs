@@ -10,7 +10,7 @@ use tufline_tuf::root::{FirstRoot, OnlineKeys};
 
 use super::document::{create, expiry};
 use super::key::KeyArguments;
-use super::place::{Place, PlaceArguments, WaitingFolder};
+use super::place::{IdleFolder, Place, PlaceArguments};
 use super::show;
 use crate::outcome::{Outcome, Result};
 
@@ -41,30 +41,38 @@ pub async fn run(arguments: Arguments) -> Result {
         bail!("{} is there already: nothing was written", out.display());
     }
     let (keys, expires) = (keys.read().await?, expiry(&expires)?);
-    let online = match place.find().await? {
+    let place = place.find().await?;
+    let make = |online| FirstRoot { keys, threshold, online, expires }.make();
+    let file = match &place {
         Place::Folder(data) => {
-            let folder = WaitingFolder::make(&data)?;
-            online_keys(&folder.store, &folder.signer).await?
+            let folder = IdleFolder::make(data)?;
+            expect_no_root(&folder.store).await?;
+            let file = make(online_keys(&folder.new_signer()?).await?)?;
+            folder.wait()?;
+            file
         }
-        place @ Place::Aws(_) => {
-            let Place::Aws(aws) = &place else { unreachable!("it was just matched") };
-            online_keys(&*place.store()?, &*Place::kms(aws)?).await?
+        Place::Aws(aws) => {
+            expect_no_root(&*place.store()?).await?;
+            make(online_keys(&*Place::kms(aws)?).await?)?
         }
     };
-    let file = FirstRoot { keys, threshold, online, expires }.make()?;
     create(&out, &file)?;
     print!("{}", show::text(&file, None)?);
     println!("\nunsigned, in {}; whoever holds a key signs it with `tufline root sign`", out.display());
     Ok(Outcome::Done)
 }
 
-async fn online_keys(store: &dyn Store, signer: &dyn Signer) -> anyhow::Result<OnlineKeys> {
+async fn expect_no_root(store: &dyn Store) -> anyhow::Result<()> {
     if let Some(chain) = roots::chain(store).await? {
         bail!(
             "this repository has a root already, version {}: make the next one of it, with `tufline root next`",
             chain.newest().version
         );
     }
+    Ok(())
+}
+
+async fn online_keys(signer: &dyn Signer) -> anyhow::Result<OnlineKeys> {
     Ok(OnlineKeys {
         targets: signer.public_key(OnlineRole::Targets).await?,
         snapshot: signer.public_key(OnlineRole::Snapshot).await?,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context, bail};
 use clap::Args;
 use tufline_functions::roots;
-use tufline_tuf::root::{self, RootFile};
+use tufline_tuf::root::{self, RootFile, tallies};
 
 use super::document::{beside, create, expiry, open};
 use super::place::PlaceArguments;
@@ -31,7 +31,13 @@ pub struct Arguments {
 pub async fn run(arguments: Arguments) -> Result {
     let Arguments { expires, out, previous, place } = arguments;
     let newest = match &previous {
-        Some(path) => open(path)?,
+        Some(path) => {
+            let file = open(path)?;
+            if tallies(&file, None).iter().any(|tally| tally.needed() > 0) {
+                bail!("{} is not signed by enough of its own keys: nothing can follow it", path.display());
+            }
+            file
+        }
         None => {
             let chain = roots::chain(&*place.find().await?.store()?).await?;
             let chain = chain.context("this repository has no root yet: make the first with `tufline root init`")?;

@@ -56,31 +56,41 @@ impl Place {
     }
 }
 
-/// A folder that waits for its first root: locked, with the online keys in it. Until the root is there, `tufline local` must not
-/// make one of its own.
-pub struct WaitingFolder {
+/// The folder of a repository that isn't running, locked. Between `tufline root init` and the publication of the root it waits:
+/// `tufline local` must not make a root of its own meanwhile.
+pub struct IdleFolder {
     data: DataFolder,
     /// The repository and the ledger.
     pub store: FolderStore,
-    /// The online keys.
-    pub signer: FileSigner,
 }
 
-impl WaitingFolder {
-    /// Makes the folder or opens it, and makes the keys that are missing.
+impl IdleFolder {
+    /// Opens the folder, made where it is missing.
     pub fn make(data: &Path) -> anyhow::Result<Self> {
         let data = DataFolder::lock(data)?;
-        files::write(&marker(data.path()), b"")?;
-        let signer = FileSigner::generate(&data.keys())?;
-        Ok(Self { store: FolderStore::new(&data), data, signer })
+        Ok(Self { store: FolderStore::new(&data), data })
     }
 
-    /// Opens the folder of a repository that isn't running.
+    /// Opens the folder, which must be one.
     pub fn open(data: &Path) -> anyhow::Result<Self> {
         DataFolder::open(data)?;
-        let data = DataFolder::lock(data)?;
-        let signer = FileSigner::open(&data.keys())?;
-        Ok(Self { store: FolderStore::new(&data), data, signer })
+        Self::make(data)
+    }
+
+    /// The online keys.
+    pub fn signer(&self) -> anyhow::Result<FileSigner> {
+        Ok(FileSigner::open(&self.data.keys())?)
+    }
+
+    /// The online keys; those that are missing are made. Only where there is no root yet: devices don't trust a new key in place
+    /// of a lost one.
+    pub fn new_signer(&self) -> anyhow::Result<FileSigner> {
+        Ok(FileSigner::generate(&self.data.keys())?)
+    }
+
+    /// From now on it waits for its root.
+    pub fn wait(&self) -> anyhow::Result<()> {
+        files::write(&marker(self.data.path()), b"")
     }
 
     /// The root is there.

@@ -16,7 +16,7 @@ use tufline_store::Store;
 use tufline_tuf::root::RootFile;
 
 use super::document::open;
-use super::place::{Place, PlaceArguments, WaitingFolder};
+use super::place::{IdleFolder, Place, PlaceArguments};
 use crate::connection::AwsConnection;
 use crate::edge::StopSignal;
 use crate::outcome::{Outcome, Result};
@@ -73,8 +73,8 @@ pub async fn run(arguments: Arguments) -> Result {
 }
 
 async fn begin_folder(data: &Path, file: &RootFile) -> Result {
-    let folder = WaitingFolder::open(data)?;
-    publish_first(&folder.store, &folder.signer, &SystemClock, file).await?;
+    let folder = IdleFolder::open(data)?;
+    publish_first(&folder.store, &folder.signer()?, &SystemClock, file).await?;
     folder.done()?;
     Ok(Outcome::Done)
 }

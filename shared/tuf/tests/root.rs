@@ -362,7 +362,7 @@ fn keeps_its_thresholds(root: &Root) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(256))]
+    #![proptest_config(ProptestConfig::with_cases(64))]
 
     /// Whatever people do, in any order: no root, published or not, asks for more signatures than it has keys; and a client that
     /// only knows the first root follows to the newest.
