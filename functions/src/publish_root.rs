@@ -26,7 +26,7 @@ pub struct Proposal {
 /// What [`propose`] came to.
 pub enum Proposed {
     /// [`conclude`] it.
-    Now(Proposal),
+    Now(Box<Proposal>),
     /// This very root is published: an earlier run got through.
     Already,
 }
@@ -90,7 +90,7 @@ pub async fn propose(store: &dyn Store, clock: &dyn Clock, file: &RootFile, atte
         Intents::write(store, &attempt, Some(&intent), published).await?;
         let now = timestamp_version(store).await?;
         if now == replaces {
-            return Ok(Proposed::Now(Proposal { root, attempt, replaces }));
+            return Ok(Proposed::Now(Box::new(Proposal { root, attempt, replaces })));
         }
         // Somebody showed something before the intent was there, and another may be about to go on from that.
         replaces = now;
