@@ -22,7 +22,9 @@ use rand::{Rng, SeedableRng};
 use tough::schema::key::Key as PublicKey;
 use tough::schema::{RoleType, Snapshot, Targets, Timestamp};
 use tough::sign::Sign;
-use tufline_functions::publish_root::{Concluded, Proposed, conclude, propose, publish_first, withdraw, withdraw_all};
+use tufline_functions::publish_root::{
+    Concluded, Proposal, Proposed, conclude, propose, publish_first, withdraw, withdraw_all,
+};
 use tufline_functions::{Ports, StageError, init, publish, rebuild, refresh, roots, sign};
 use tufline_store::memory::{Control, Fate, Memory, MemoryKeys, Request};
 use tufline_store::{Change, Key, OnlineRole, Signer, StoreError};
@@ -415,6 +417,124 @@ fn no_sequence_of_roots_leaves_what_is_published_unverifiable() {
             "{published} published, {refused} refused: the schedules try too little"
         );
     }
+}
+
+/// The next root, with these timestamp keys of the two, signed by all.
+fn next_with(world: &World, timestamp: &[usize]) -> RootFile {
+    let chain = world.finish(roots::chain(&*world.ports.store)).unwrap().unwrap();
+    let mut file = next(chain.newest(), time::after(world.ports.clock.now(), 365 * DAY)).unwrap();
+    let keys = &world.keys.online[&OnlineRole::Timestamp];
+    for (index, key) in keys.iter().enumerate().filter(|(index, _)| timestamp.contains(index)) {
+        let holder = Some(format!("key {index}"));
+        file = add_key(&file, RoleType::Timestamp, RootKey { holder, key: key.tuf_key() }).unwrap_or(file);
+    }
+    for (_, key) in keys.iter().enumerate().filter(|(index, _)| !timestamp.contains(index)) {
+        file = remove_key(&file, RoleType::Timestamp, &KeyName(id(key))).unwrap_or(file);
+    }
+    signed(file, &world.keys, chain.newest())
+}
+
+/// What happens to a repository, in this order, while a stage pauses.
+struct Story {
+    world: World,
+    proposal: Option<Box<Proposal>>,
+}
+
+impl Story {
+    const ACTIONS: usize = 8;
+
+    /// Begins where both timestamp keys are trusted, and the second is in use.
+    fn begin(keys: &Arc<Keys>, memory_keys: &Arc<MemoryKeys>) -> Self {
+        let mut world = World::new(0, keys, memory_keys);
+        world.begin();
+        let mut story = Self { world, proposal: None };
+        story.propose(&[0, 1]);
+        story.refresh();
+        story.conclude();
+        story.uses(1);
+        // It is time for another timestamp, and there is a generation to show.
+        story.world.memory.pass(DAY * 2 / 3);
+        story.refresh();
+        story.world.memory.pass(DAY * 2 / 3);
+        story.world.finish(renew(&story.world.ports)).unwrap();
+        story.world.finish(sign::sign(&story.world.ports)).unwrap();
+        assert_eq!(story.world.seen.0, 2);
+        story
+    }
+
+    fn act(&mut self, action: usize) {
+        match action {
+            0 => self.propose(&[1]),
+            1 | 4 => self.refresh(),
+            2 | 6 => self.conclude(),
+            3 => self.propose(&[0, 1]),
+            // Somebody goes back to the old configuration.
+            5 => self.uses(0),
+            _ => _ = self.world.finish(publish::publish(&self.world.ports)),
+        }
+        self.world.look();
+    }
+
+    fn propose(&mut self, timestamp: &[usize]) {
+        let file = next_with(&self.world, timestamp);
+        let ports = &self.world.ports;
+        let proposed = self.world.finish(propose(&*ports.store, &*ports.clock, &file, format!("{timestamp:?}")));
+        if let Ok(Proposed::Now(proposal)) = proposed {
+            self.proposal = Some(proposal);
+        }
+    }
+
+    fn conclude(&mut self) {
+        if let Some(proposal) = &self.proposal {
+            let ports = &self.world.ports;
+            _ = self.world.finish(conclude(&*ports.store, &*ports.clock, proposal));
+        }
+        self.world.look();
+    }
+
+    fn refresh(&mut self) {
+        _ = self.world.finish(refresh::refresh(&self.world.ports));
+        self.world.look();
+    }
+
+    fn uses(&self, index: usize) {
+        self.world.signer.used[&OnlineRole::Timestamp].store(index, Ordering::Relaxed);
+    }
+}
+
+/// Whichever stage begins at whatever moment, pauses after any of its requests, and goes on at any later moment: what it shows
+/// verifies.
+#[test]
+fn no_stage_that_pauses_shows_what_a_root_forbids() {
+    let (keys, memory_keys) = (Arc::new(Keys::new()), Arc::new(MemoryKeys::generate().unwrap()));
+    let mut published = 0;
+    for stage in ["refresh", "publish"] {
+        for begin in 0..Story::ACTIONS {
+            for resume in begin + 1..=Story::ACTIONS {
+                for polls in 0.. {
+                    let mut story = Story::begin(&keys, &memory_keys);
+                    (0..begin).for_each(|action| story.act(action));
+                    let ports = story.world.ports.clone();
+                    let mut task: Task = match stage {
+                        "refresh" => Box::pin(async move { _ = refresh::refresh(&ports).await }),
+                        _ => Box::pin(async move { _ = publish::publish(&ports).await }),
+                    };
+                    let mut poll = || task.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready();
+                    let ended = (0..polls).any(|_| poll());
+                    if ended {
+                        break;
+                    }
+                    story.world.look();
+                    (begin..resume).for_each(|action| story.act(action));
+                    while !poll() {}
+                    story.world.look();
+                    (resume..Story::ACTIONS).for_each(|action| story.act(action));
+                    published += story.world.seen.0 - 2;
+                }
+            }
+        }
+    }
+    assert!(published > 100, "{published} roots were published");
 }
 
 /// A repository with a first generation.
