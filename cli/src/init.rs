@@ -60,7 +60,8 @@ pub async fn run(arguments: Arguments) -> Result {
     Ok(Outcome::Done)
 }
 
-async fn wait(store: &dyn Store) -> anyhow::Result<()> {
+/// Waits until the first generation is published.
+pub async fn wait(store: &dyn Store) -> anyhow::Result<()> {
     let until = Instant::now() + PATIENCE;
     while ledger::published(store).await?.is_none() {
         if Instant::now() >= until {

@@ -17,6 +17,7 @@ mod inside;
 mod local;
 mod outcome;
 mod reconcile;
+mod root;
 mod serve;
 mod show;
 mod status;
@@ -46,6 +47,7 @@ enum Command {
     AcceptRemovals(accept_removals::Arguments),
     Serve(serve::Arguments),
     Init(init::Arguments),
+    Root(root::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -66,6 +68,7 @@ fn main() -> ExitCode {
             Command::AcceptRemovals(arguments) => accept_removals::run(arguments).await,
             Command::Serve(arguments) => serve::run(arguments).await,
             Command::Init(arguments) => init::run(arguments).await,
+            Command::Root(arguments) => root::run(arguments).await,
         }
     });
     match result {

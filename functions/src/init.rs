@@ -34,6 +34,16 @@ pub async fn init(ports: &Ports, root_key: &dyn Sign, bins: FirstBins) -> Result
             return Err(StageError::Refused("a root was created by someone else at the same time".into()));
         }
     }
+    first_generation(ports, bins).await
+}
+
+/// Makes the first generation, split into `bins`, under a root that is there, unless that is done, and nudges sign. Safe to run
+/// again after a crash anywhere.
+///
+/// # Errors
+/// Requests that failed.
+pub async fn first_generation(ports: &Ports, bins: FirstBins) -> Result<()> {
+    let store = &*ports.store;
     if !store.exists(&Key::Manifest(1)).await? {
         let (now, expiry) = (ports.clock.now(), &ports.config.expiry);
         let bins_key = ports.signer.public_key(OnlineRole::Bins).await?;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use futures::stream::{self, StreamExt};
 use tufline_store::{Blobs, Clock, Events, Queues, Signer, Store, StoreError, Uploads};
 use tufline_tuf::generation::GenerationError;
+use tufline_tuf::root::RootError;
 use tufline_tuf::{Config, VerifyError};
 
 use crate::reading::ReadingMemory;
@@ -59,6 +60,9 @@ pub enum StageError {
     /// A document is not what it should be.
     #[error(transparent)]
     Document(#[from] VerifyError),
+    /// A root cannot be published.
+    #[error("this root cannot be published: {0}")]
+    Root(#[from] RootError),
     /// A batch cannot be folded in.
     #[error(transparent)]
     Generation(#[from] GenerationError),

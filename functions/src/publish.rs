@@ -40,7 +40,7 @@ pub async fn publish(ports: &Ports) -> Result<Shown> {
         // The timestamp first and only then the roots: a root published after this read has touched the timestamp, so the
         // write below loses.
         let published = ledger::published(&*ports.store).await?;
-        let roots = roots::trusted(&*ports.store).await?;
+        let roots = roots::trusted(ports).await?.roots;
         if published.is_none() && ports.store.exists(&Key::Announced).await? {
             return Err(StageError::Missing(
                 Key::Timestamp.path(),

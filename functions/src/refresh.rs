@@ -11,7 +11,7 @@ use crate::index::index_below;
 use crate::ledger::{self, Published};
 use crate::measure;
 use crate::ports::{Ports, Result, StageError};
-use crate::roots;
+use crate::roots::{self, Trusted};
 use crate::show::{Verdict, check, show};
 
 /// Work that waits longer than this is nudged.
@@ -57,23 +57,27 @@ struct Seen {
     published: Published,
     /// Read after the timestamp: a root that was published since has touched that, so a write in its place loses.
     roots: Vec<tough::schema::Root>,
+    /// A timestamp up to this version must be replaced, since a root is about to be published.
+    replaces: u64,
     manifest: Manifest,
 }
 
 /// `None` before the first publication.
 async fn look(ports: &Ports) -> Result<Option<Seen>> {
     let Some(published) = ledger::published(&*ports.store).await? else { return Ok(None) };
-    let roots = roots::trusted(&*ports.store).await?;
+    let Trusted { roots, replaces } = roots::trusted(ports).await?;
     let manifest = ledger::manifest(&*ports.store, published.generation).await?;
-    Ok(Some(Seen { published, roots, manifest }))
+    Ok(Some(Seen { published, roots, replaces, manifest }))
 }
 
-/// Re-signs the timestamp when under half of its life is left, or when a root no longer lists the key that signed it. Where
-/// somebody else replaced it meanwhile it is fresh, or the next run's affair.
+/// Re-signs the timestamp when under half of its life is left, when a root no longer lists the key that signed it, or
+/// when a root is about to be published and waits for that. Where somebody else replaced it meanwhile it is fresh, or the next
+/// run's affair.
 async fn renew_timestamp(ports: &Ports, seen: &Seen) -> Result<()> {
-    let Seen { published, roots, manifest } = seen;
+    let Seen { published, roots, replaces, manifest } = seen;
     let lifetime = ports.config.expiry.timestamp.seconds();
-    if !is_due(published.expires, ports.clock.now(), lifetime / 2) && verifies(roots, published) {
+    let due = is_due(published.expires, ports.clock.now(), lifetime / 2) || published.version <= *replaces;
+    if !due && verifies(roots, published) {
         return Ok(());
     }
     let newest_root = roots.first().ok_or(StageError::NotInitialised)?;

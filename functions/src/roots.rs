@@ -1,10 +1,16 @@
-//! The roots that what is shown must verify under: the newest, and the one that is about to be published.
+//! The published roots, and those that are about to be published.
 
+use serde::{Deserialize, Serialize};
 use tough::schema::Root;
-use tufline_store::{Key, Store};
-use tufline_tuf::root;
+use tufline_store::{Key, Store, Tag, Written};
+use tufline_tuf::VerifyError;
+use tufline_tuf::root::{self, Chain, FitRoot, RootFile, succeed};
 
-use crate::ports::{Result, StageError};
+use crate::ledger::{self, RECORD_FORMAT};
+use crate::ports::{Ports, Result, StageError};
+
+/// After so many lost races somebody else is writing all the time.
+const ATTEMPTS: usize = 8;
 
 /// The newest root.
 ///
@@ -35,17 +41,138 @@ pub async fn newest(store: &dyn Store) -> Result<Root> {
     Ok(root::read(&bytes, version)?.document().clone())
 }
 
-/// The newest root and, if an operator is about to publish one, that one too: whatever is shown verifies under both.
-pub async fn trusted(store: &dyn Store) -> Result<Vec<Root>> {
-    let newest = newest(store).await?;
-    let mut roots = Vec::with_capacity(2);
-    if let Some(stored) = store.get(&Key::RootIntent).await? {
-        let next = newest.version.get() + 1;
-        // An intent that was published meanwhile, or given up for another, says nothing any more.
-        if let Ok(intent) = root::read(&stored.bytes, next) {
-            roots.push(intent.document().clone());
+/// All published roots, each verified as a client does that walks them; `None` where there is none.
+///
+/// # Errors
+/// [`StageError::Root`] for one that doesn't verify.
+pub async fn chain(store: &dyn Store) -> Result<Option<Chain>> {
+    let Some(first) = store.get(&Key::root(1)).await? else { return Ok(None) };
+    let mut chain = Chain::begin(&first.bytes)?;
+    while let Some(next) = store.get(&Key::root(chain.newest().version.get() + 1)).await? {
+        chain.extend(&next.bytes)?;
+    }
+    Ok(Some(chain))
+}
+
+/// What anything that is shown must verify under.
+pub struct Trusted {
+    /// The newest root first, then those that are about to be published.
+    pub roots: Vec<Root>,
+    /// A timestamp of this version or an older one must be replaced: see [`Intent::replaces`].
+    pub replaces: u64,
+}
+
+/// The newest root and, if operators are about to publish the next one, that too: whatever is shown verifies under all.
+///
+/// Call it after the timestamp was read. The intents are read first: one that was published in between is the newest then. In
+/// the other order both reads might miss it.
+///
+/// # Errors
+/// [`StageError`].
+pub async fn trusted(ports: &Ports) -> Result<Trusted> {
+    let now = ports.clock.now();
+    let intents = Intents::read(&*ports.store).await?.1;
+    let newest = newest(&*ports.store).await?;
+    let (mut roots, mut replaces) = (Vec::with_capacity(2), 0);
+    for intent in intents.roots {
+        // One that was published meanwhile, or expired before it was, says nothing any more.
+        let fit = RootFile::read(intent.root.as_bytes()).and_then(|file| succeed(&newest, &file, now));
+        if let Ok(fit) = fit {
+            replaces = replaces.max(intent.replaces);
+            roots.push(fit.root().clone());
         }
     }
-    roots.insert(0, newest);
-    Ok(roots)
+    // Devices believe nothing under an expired root: only the next one can help them, and it must not wait for this one.
+    if roots.is_empty() || newest.expires > now {
+        roots.insert(0, newest);
+    }
+    Ok(Trusted { roots, replaces })
+}
+
+/// Says that a timestamp isn't one under `root`, which is not published yet.
+pub(crate) fn not_under(root: &Root, error: &VerifyError) -> StageError {
+    StageError::Refused(format!(
+        "it would not verify under version {} of the root, which somebody is about to publish: {error}; if nobody is any more, run \
+         `tufline root withdraw`",
+        root.version
+    ))
+}
+
+/// A root that somebody is about to publish.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Intent {
+    /// Which run of the command it belongs to.
+    attempt: String,
+    /// The root's version.
+    version: u64,
+    /// The root's file.
+    root: String,
+    /// The timestamp's version when this was written. Whoever shows something reads the timestamp first and the intents then,
+    /// and replaces the timestamp that was read: so once this one is replaced, nobody who missed the intent can win.
+    replaces: u64,
+}
+
+impl Intent {
+    pub(crate) fn new(attempt: &str, root: &FitRoot, replaces: u64) -> Self {
+        Self {
+            attempt: attempt.into(),
+            version: root.signed().version(),
+            root: String::from_utf8_lossy(root.signed().bytes()).into_owned(),
+            replaces,
+        }
+    }
+}
+
+/// `root-intent.json`: there may be several, each of a run of its own, since nobody can tell whether another run is dead or
+/// slow. All of them hold until a root of their version is published.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Intents {
+    /// [`RECORD_FORMAT`].
+    format: u32,
+    roots: Vec<Intent>,
+}
+
+impl Intents {
+    async fn read(store: &dyn Store) -> Result<(Option<Tag>, Self)> {
+        match store.get(&Key::RootIntent).await? {
+            Some(stored) => Ok((Some(stored.tag), ledger::parse(&Key::RootIntent, &stored.bytes)?)),
+            None => Ok((None, Self { format: RECORD_FORMAT, roots: Vec::new() })),
+        }
+    }
+
+    /// Writes `intent` in place of what `attempt` wrote before, or takes that away, and forgets those of versions up to
+    /// `published`.
+    pub(crate) async fn write(store: &dyn Store, attempt: &str, intent: Option<&Intent>, published: u64) -> Result<()> {
+        let edit = |intents: &mut Vec<Intent>| {
+            intents.retain(|other| other.attempt != attempt && other.version > published);
+            intents.extend(intent.cloned());
+        };
+        Self::edit(store, edit).await.map(drop)
+    }
+
+    /// Forgets all; answers how many there were.
+    pub(crate) async fn clear(store: &dyn Store) -> Result<usize> {
+        Self::edit(store, Vec::clear).await
+    }
+
+    /// Answers how many there were.
+    async fn edit(store: &dyn Store, edit: impl Fn(&mut Vec<Intent>)) -> Result<usize> {
+        for _ in 0..ATTEMPTS {
+            let (tag, mut intents) = Self::read(store).await?;
+            let count = intents.roots.len();
+            edit(&mut intents.roots);
+            if tag.is_none() && intents.roots.is_empty() {
+                return Ok(0);
+            }
+            let record = ledger::record(Key::RootIntent, &intents)?;
+            let written = match tag {
+                Some(tag) => store.replace(&record, &tag).await?,
+                None => store.create(&record).await?,
+            };
+            if written == Written::Done {
+                return Ok(count);
+            }
+        }
+        Err(StageError::Contended("root publish", ATTEMPTS))
+    }
 }

@@ -14,6 +14,7 @@ use tufline_tuf::{Manifest, RoleKeys, RoleName, time, trie, verify};
 
 use crate::ledger::Published;
 use crate::ports::{Ports, Result, StageError, at_once};
+use crate::roots;
 use crate::sign::sign_draft;
 
 /// Clocks of different machines differ by a little.
@@ -155,7 +156,7 @@ pub async fn show(ports: &Ports, roots: &[Root], published: Option<&Published>, 
     let signed = sign_draft(ports, draft, &keys, OnlineRole::Timestamp).await?;
     for root in roots {
         let keys = RoleKeys::in_root(root, &RoleName::timestamp())?;
-        verify::<schema::Timestamp>(signed.bytes().clone(), &keys)?;
+        verify::<schema::Timestamp>(signed.bytes().clone(), &keys).map_err(|error| roots::not_under(root, &error))?;
     }
     let document = Document::signed(&signed);
     let written = match published {

@@ -7,11 +7,19 @@ from . import emulator, processes, users
 
 
 def make(
-    data: Path, aws: str, folder: Path, stack: str, context: dict[str, str], tufline: Path, root_expires: str = "365 days"
+    data: Path,
+    aws: str,
+    folder: Path,
+    stack: str,
+    context: dict[str, str],
+    tufline: Path,
+    root_expires: str = "365 days",
+    initialize: bool = True,
 ) -> dict:
     """Deploys `stack` on the emulator of `data`, which answers at `aws`; leaves its files in `folder`, which may be `data`.
 
-    `context` is given to the CDK app, and the development root is valid for `root_expires`. Answers what is in `endpoints.json`.
+    `context` is given to the CDK app, and the development root is valid for `root_expires`. Without `initialize` there is no root
+    yet. Answers what is in `endpoints.json`.
     """
     resources = emulator.deploy(data, aws, stack, context)
     uploader, admin = users.make(aws, resources, stack)
@@ -40,9 +48,11 @@ def make(
     write(folder / "resources.env", "".join(f"{name}={value}\n" for name, value in variables.items()))
     write(folder / "admin.json", json.dumps(admin, indent=2) + "\n")
     write(folder / "endpoints.json", json.dumps(endpoints, indent=2) + "\n")
+    if not initialize:
+        return endpoints
     connection = ["--endpoints", folder / "endpoints.json", "--admin", folder / "admin.json"]
-    initialize = [tufline, "init", "--development", *connection, "--data", folder]
-    processes.run(initialize, data, folder / "init.log", variables)
+    command = [tufline, "init", "--development", *connection, "--data", folder]
+    processes.run(command, data, folder / "init.log", variables)
     return endpoints
 
 

@@ -15,7 +15,7 @@ use tufline_tuf::generation::FirstBins;
 
 use super::config;
 use super::news::News;
-use crate::files;
+use crate::{files, root};
 
 /// An opened repository. Nothing runs yet.
 pub struct LocalRepository {
@@ -44,6 +44,13 @@ impl LocalRepository {
         let uploads = FolderUploads::open(&data, uploads, clock.clone())?;
         let store = Arc::new(FolderStore::new(&data));
         let is_new = store.get(&Key::root(1)).await?.is_none();
+        if is_new && root::waits(data.path()) {
+            bail!(
+                "{0} waits for its first root: publish it with `tufline root publish FILE --data {0}`, or remove {0}/root-ceremony for a \
+                 development root",
+                data.path().display()
+            );
+        }
         // New keys only before there is a root: devices don't trust a new key in place of a lost one.
         let signer = if is_new { FileSigner::generate(&data.keys())? } else { FileSigner::open(&data.keys())? };
         let events = FileEvents::open(&data, clock.clone())?;
@@ -67,17 +74,22 @@ impl LocalRepository {
     pub async fn begin(&self, bins: FirstBins) -> anyhow::Result<PathBuf> {
         let ports = &self.ports;
         if ledger::published(&*ports.store).await?.is_none() {
-            let root_key = KeyFile::generate(&self.data.keys().join("root.pem"))?;
-            init::init(ports, &root_key, bins).await?;
+            if ports.store.get(&Key::root(1)).await?.is_some() {
+                // Of people, or of a start that was killed.
+                init::first_generation(ports, bins).await?;
+            } else {
+                let root_key = KeyFile::generate(&self.data.keys().join("root.pem"))?;
+                init::init(ports, &root_key, bins).await?;
+            }
             sign(ports).await?;
             if let Shown::AlreadyNewest(None) = publish(ports).await? {
                 bail!("the first generation cannot be published; the log says why");
             }
         }
-        let root = ports.store.get(&Key::root(1)).await?.context("metadata/1.root.json is missing: restore it")?;
+        let first = ports.store.get(&Key::root(1)).await?.context("metadata/1.root.json is missing: restore it")?;
         let path = self.data.path().join("root.json");
-        if std::fs::read(&path).ok().as_deref() != Some(&*root.bytes) {
-            files::write(&path, &root.bytes)?;
+        if std::fs::read(&path).ok().as_deref() != Some(&*first.bytes) {
+            files::write(&path, &first.bytes)?;
         }
         Ok(path)
     }

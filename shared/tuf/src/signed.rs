@@ -82,6 +82,20 @@ pub enum VerifyError {
     },
 }
 
+impl VerifyError {
+    /// The role whose document it is about.
+    #[must_use]
+    pub fn role(&self) -> &RoleName {
+        match self {
+            Self::Unreadable { role, .. }
+            | Self::Signatures { role, .. }
+            | Self::Version { role, .. }
+            | Self::Expired { role, .. }
+            | Self::NoKeys { role } => role,
+        }
+    }
+}
+
 /// The keys that may sign for a role, and how many of them must (TUF specification 4.3, ROLES).
 ///
 /// *Invariant*: no public key stands in it twice, so a threshold counts distinct keys and not key ids.
@@ -144,6 +158,12 @@ impl RoleKeys {
         &self.role
     }
 
+    /// How many of the keys must sign.
+    #[must_use]
+    pub fn threshold(&self) -> u64 {
+        self.verifier.roles.values().next().map_or(u64::MAX, |entry| entry.threshold.get())
+    }
+
     /// The id under which `key` may sign for this role, if it may.
     #[must_use]
     pub fn id_of(&self, key: &Key) -> Option<&Decoded<Hex>> {
@@ -153,7 +173,7 @@ impl RoleKeys {
 }
 
 /// The public key without what surrounds it: two entries that differ only in other fields are one key.
-fn public_part(key: &Key) -> Vec<u8> {
+pub(crate) fn public_part(key: &Key) -> Vec<u8> {
     match key {
         Key::Rsa { keyval, .. } => keyval.public.to_vec(),
         Key::Ed25519 { keyval, .. } => keyval.public.to_vec(),

@@ -1,0 +1,106 @@
+//! Root files on disk, each with the version before it at its side.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use clap::Args;
+use tough::schema::Root;
+use tufline_folder::SystemClock;
+use tufline_store::Clock;
+use tufline_tuf::root::{RootFile, read};
+use tufline_tuf::{Time, time};
+
+use crate::files;
+
+/// A root file, and where the one before is.
+#[derive(Debug, Args)]
+pub struct DocumentArguments {
+    /// The root's file
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// The version before it [default: <its version>.root.json beside FILE]
+    #[arg(long, value_name = "FILE")]
+    previous: Option<PathBuf>,
+}
+
+/// A root that was read, with what it follows.
+pub struct Document {
+    /// Where it is.
+    pub path: PathBuf,
+    /// The root with its signatures.
+    pub file: RootFile,
+    /// The version before; `None` for the first.
+    pub previous: Option<Root>,
+}
+
+impl DocumentArguments {
+    /// Reads both.
+    pub fn open(&self) -> anyhow::Result<Document> {
+        let file = open(&self.file)?;
+        let previous = match (file.version(), &self.previous) {
+            (1, None) => None,
+            (1, Some(_)) => bail!("{} is the first version: nothing comes before it", self.file.display()),
+            (version, Some(path)) => Some(open_published(path, version - 1)?),
+            (version, None) => {
+                let path = beside(&self.file, version - 1);
+                if !path.exists() {
+                    bail!(
+                        "{} is version {version}, and the one before is not there as {}: put it there, or name it with --previous",
+                        self.file.display(),
+                        path.display()
+                    );
+                }
+                Some(open_published(&path, version - 1)?)
+            }
+        };
+        Ok(Document { path: self.file.clone(), file, previous })
+    }
+}
+
+/// Reads a root that may lack signatures.
+pub fn open(path: &Path) -> anyhow::Result<RootFile> {
+    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    RootFile::read(&bytes).with_context(|| format!("{} cannot be used", path.display()))
+}
+
+/// Reads a published root: it is signed as itself asks for.
+fn open_published(path: &Path, version: u64) -> anyhow::Result<Root> {
+    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let root =
+        read(&bytes.into(), version).with_context(|| format!("{} cannot be the version before", path.display()))?;
+    Ok(root.document().clone())
+}
+
+/// Writes a root in place of what is there.
+pub fn write(path: &Path, file: &RootFile) -> anyhow::Result<()> {
+    files::write(&std::path::absolute(path)?, &file.to_bytes()?)
+}
+
+/// Writes a root where nothing is yet.
+pub fn create(path: &Path, file: &RootFile) -> anyhow::Result<()> {
+    if path.exists() {
+        bail!("{} is there already: nothing was written", path.display());
+    }
+    write(path, file)
+}
+
+/// Where the root of this version is, if it lies beside `path`.
+pub fn beside(path: &Path, version: u64) -> PathBuf {
+    path.with_file_name(format!("{version}.root.json"))
+}
+
+/// When something expires that shall be in force for so long, or until then.
+pub fn expiry(text: &str) -> anyhow::Result<Time> {
+    if let Ok(time) = text.parse::<Time>() {
+        return Ok(time::whole_seconds(time));
+    }
+    let lifetime: tufline_tuf::config::Lifetime = text.parse().with_context(|| {
+        format!("'{text}' is neither a length of time, such as \"365 days\", nor a time, such as 2030-01-01T00:00:00Z")
+    })?;
+    Ok(time::after(now(), lifetime.seconds()))
+}
+
+/// Now.
+pub fn now() -> Time {
+    SystemClock.now()
+}

@@ -1,0 +1,81 @@
+//! `tufline root init`: the first root, unsigned, for the people who shall hold it.
+
+use std::path::PathBuf;
+
+use anyhow::bail;
+use clap::Args;
+use tufline_functions::roots;
+use tufline_store::{OnlineRole, Signer, Store};
+use tufline_tuf::root::{FirstRoot, OnlineKeys};
+
+use super::document::{create, expiry};
+use super::key::KeyArguments;
+use super::place::{IdleFolder, Place, PlaceArguments};
+use super::show;
+use crate::outcome::{Outcome, Result};
+
+/// Makes the first root of a repository, unsigned, from the public keys of its holders and of the repository itself.
+///
+/// In the embedded form, `--data DIR` makes the folder and its online keys.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    keys: KeyArguments,
+    /// How many of the keys must sign a root
+    #[arg(long, value_name = "COUNT")]
+    threshold: u64,
+    /// For how long it is in force, or until when
+    #[arg(long, default_value = "365 days", value_name = "TIME")]
+    expires: String,
+    /// Where the unsigned root goes
+    #[arg(long, default_value = "1.root.json", value_name = "FILE")]
+    out: PathBuf,
+    #[command(flatten)]
+    place: PlaceArguments,
+}
+
+/// Makes it.
+pub async fn run(arguments: Arguments) -> Result {
+    let Arguments { keys, threshold, expires, out, place } = arguments;
+    if out.exists() {
+        bail!("{} is there already: nothing was written", out.display());
+    }
+    let (keys, expires) = (keys.read().await?, expiry(&expires)?);
+    let place = place.find().await?;
+    let make = |online| FirstRoot { keys, threshold, online, expires }.make();
+    let file = match &place {
+        Place::Folder(data) => {
+            let folder = IdleFolder::make(data)?;
+            expect_no_root(&folder.store).await?;
+            let file = make(online_keys(&folder.new_signer()?).await?)?;
+            folder.wait()?;
+            file
+        }
+        Place::Aws(aws) => {
+            expect_no_root(&*place.store()?).await?;
+            make(online_keys(&*Place::kms(aws)?).await?)?
+        }
+    };
+    create(&out, &file)?;
+    print!("{}", show::text(&file, None)?);
+    println!("\nunsigned, in {}; whoever holds a key signs it with `tufline root sign`", out.display());
+    Ok(Outcome::Done)
+}
+
+async fn expect_no_root(store: &dyn Store) -> anyhow::Result<()> {
+    if let Some(chain) = roots::chain(store).await? {
+        bail!(
+            "this repository has a root already, version {}: make the next one of it, with `tufline root next`",
+            chain.newest().version
+        );
+    }
+    Ok(())
+}
+
+async fn online_keys(signer: &dyn Signer) -> anyhow::Result<OnlineKeys> {
+    Ok(OnlineKeys {
+        targets: signer.public_key(OnlineRole::Targets).await?,
+        snapshot: signer.public_key(OnlineRole::Snapshot).await?,
+        timestamp: signer.public_key(OnlineRole::Timestamp).await?,
+    })
+}

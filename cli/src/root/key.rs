@@ -1,0 +1,74 @@
+//! Public keys as arguments: files, and keys in KMS.
+
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use clap::Args;
+use tufline_aws::{Access, Clients, KmsKey};
+use tufline_tuf::root::{RootKey, read_public_key};
+
+/// Keys, each perhaps with who holds it.
+#[derive(Debug, Args)]
+#[group(id = "keys", required = true, multiple = true)]
+pub struct KeyArguments {
+    /// A public key and who holds it: PEM, as `tufline root keygen` and openssl write it, or a key of a TUF root in JSON
+    #[arg(long = "key", value_name = "[NAME=]FILE", group = "keys")]
+    files: Vec<String>,
+    /// A key in KMS (`ECC_NIST_P256`, `RSA_3072`, `RSA_4096`) and who holds it: an ARN, or an id in `AWS_REGION`
+    #[arg(long = "kms-key", value_name = "[NAME=]ARN", group = "keys")]
+    kms: Vec<String>,
+}
+
+impl KeyArguments {
+    /// Reads all of them.
+    pub async fn read(&self) -> anyhow::Result<Vec<RootKey>> {
+        let mut keys = Vec::new();
+        for given in &self.files {
+            let (holder, file) = named(given);
+            let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {file}"))?;
+            keys.push(RootKey { holder, key: read_public_key(&text, file)? });
+        }
+        for given in &self.kms {
+            let (holder, id) = named(given);
+            keys.push(RootKey { holder, key: tough::sign::Sign::tuf_key(&open_kms(id).await?) });
+        }
+        Ok(keys)
+    }
+}
+
+/// The only key that is given.
+pub async fn single(keys: &KeyArguments) -> anyhow::Result<RootKey> {
+    let mut keys = keys.read().await?;
+    match (keys.pop(), keys.is_empty()) {
+        (Some(key), true) => Ok(key),
+        _ => bail!("give one key at a time"),
+    }
+}
+
+/// `NAME=FILE`, or only `FILE`. What looks like a path before the first `=` belongs to the file.
+fn named(given: &str) -> (Option<String>, &str) {
+    match given.split_once('=') {
+        Some((name, rest)) if !name.contains('/') && !Path::new(given).exists() => (Some(name.into()), rest),
+        _ => (None, given),
+    }
+}
+
+/// The key in KMS, in the region that its ARN names.
+pub async fn open_kms(id: &str) -> anyhow::Result<KmsKey> {
+    let region = id.strip_prefix("arn:").and_then(|arn| arn.split(':').nth(2)).map(str::to_owned);
+    let clients = Clients::new(Access { region, ..Access::default() }).await?;
+    Ok(KmsKey::open(&clients, id).await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_stands_before_the_first_equals_sign() {
+        assert_eq!(named("alice=a.pub"), (Some("alice".into()), "a.pub"));
+        assert_eq!(named("Alice B.=x=y.pub"), (Some("Alice B.".into()), "x=y.pub"));
+        assert_eq!(named("a.pub"), (None, "a.pub"));
+        assert_eq!(named("/x=y/a.pub"), (None, "/x=y/a.pub"));
+    }
+}

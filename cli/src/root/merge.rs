@@ -1,0 +1,35 @@
+//! `tufline root merge`: the signatures of copies that were signed at several places.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::Args;
+use tufline_tuf::root::tallies;
+
+use super::document::{Document, DocumentArguments, open, write};
+use crate::outcome::{Outcome, Result};
+use crate::show;
+
+/// Takes the signatures of copies of a root over into its file.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    document: DocumentArguments,
+    /// Copies that others signed
+    #[arg(value_name = "COPY", required = true)]
+    copies: Vec<PathBuf>,
+}
+
+/// Merges.
+pub fn run(arguments: &Arguments) -> Result {
+    let Document { path, mut file, previous } = arguments.document.open()?;
+    let mut new = 0;
+    for copy in &arguments.copies {
+        let other = open(copy)?;
+        new += file.merge(&other, previous.as_ref()).with_context(|| format!("{} cannot be merged", copy.display()))?;
+    }
+    write(&path, &file)?;
+    let needed: u64 = tallies(&file, previous.as_ref()).iter().map(tufline_tuf::root::Tally::needed).max().unwrap_or(0);
+    println!("{} added; {} still missing", show::count(new as u64, "signature"), show::count(needed, "signature"));
+    Ok(Outcome::Done)
+}

@@ -1,0 +1,64 @@
+//! `tufline root next`: the version after the newest, to be edited and signed.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, bail};
+use clap::Args;
+use tufline_functions::roots;
+use tufline_tuf::root::{self, RootFile, tallies};
+
+use super::document::{beside, create, expiry, open};
+use super::place::PlaceArguments;
+use crate::outcome::{Outcome, Result};
+
+/// Makes the version after the newest root, with the same keys, unsigned, and leaves the newest beside it: signers need both.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// For how long it is in force, or until when
+    #[arg(long, default_value = "365 days", value_name = "TIME")]
+    expires: String,
+    /// Where it goes [default: <its version>.root.json]
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// The newest root, where the repository can't be reached
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["data", "endpoints", "stack", "admin"])]
+    previous: Option<PathBuf>,
+    #[command(flatten)]
+    place: PlaceArguments,
+}
+
+/// Makes it.
+pub async fn run(arguments: Arguments) -> Result {
+    let Arguments { expires, out, previous, place } = arguments;
+    let newest = if let Some(path) = &previous {
+        let file = open(path)?;
+        if tallies(&file, None).iter().any(|tally| tally.needed() > 0) {
+            bail!("{} is not signed by enough of its own keys: nothing can follow it", path.display());
+        }
+        file
+    } else {
+        let chain = roots::chain(&*place.find().await?.store()?).await?;
+        let chain = chain.context("this repository has no root yet: make the first with `tufline root init`")?;
+        RootFile::read(chain.newest_bytes())?
+    };
+    let file = root::next(newest.root(), expiry(&expires)?)?;
+    let out = out.unwrap_or_else(|| format!("{}.root.json", file.version()).into());
+    let before = previous.unwrap_or_else(|| beside(&out, newest.version()));
+    if out == before {
+        bail!("{} would be the version before and the next at once: choose another name", out.display());
+    }
+    if !before.exists() {
+        create(&before, &newest)?;
+    } else if open(&before)?.root() != newest.root() {
+        bail!("{} is another root than the published one: put it away first", before.display());
+    }
+    create(&out, &file)?;
+    println!(
+        "version {} in {}, unsigned; version {} in {}",
+        file.version(),
+        out.display(),
+        newest.version(),
+        before.display()
+    );
+    Ok(Outcome::Done)
+}

@@ -1,0 +1,25 @@
+//! `tufline root withdraw`: tidies up after runs of `publish` that were killed.
+
+use clap::Args;
+use tufline_functions::publish_root::withdraw_all;
+
+use super::place::PlaceArguments;
+use crate::outcome::{Outcome, Result};
+use crate::show;
+
+/// Gives up roots that somebody began to publish and didn't. Only when no `tufline root publish` runs anywhere.
+///
+/// A run that was killed leaves its root behind as an intent, under which everything that is shown must verify.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    place: PlaceArguments,
+}
+
+/// Withdraws them.
+pub async fn run(arguments: Arguments) -> Result {
+    let store = arguments.place.find().await?.store()?;
+    let count = withdraw_all(&*store).await?;
+    println!("{} withdrawn", show::count(count as u64, "intent"));
+    Ok(Outcome::Done)
+}

@@ -1,0 +1,198 @@
+//! Publishing a root: people decide, and nothing that devices see breaks on the way.
+//!
+//! The next root is written as an intent, so that whatever is shown from then on verifies under it too. Then refresh replaces the
+//! timestamp, so that whoever was about to show something without knowing the intent loses. Then what is published is verified
+//! under the new root, and only then `<version>.root.json` is created, which is the publication. A crash before it leaves an intent
+//! that what is published verifies under, and the next run begins with one of its own.
+
+use bytes::Bytes;
+use tough::schema::{Root, Snapshot, Targets, Timestamp};
+use tufline_store::{Clock, Document, Key, OnlineRole, Signer, Store, Written};
+use tufline_tuf::root::{FitRoot, RootError, RootFile, begin, succeed};
+use tufline_tuf::{RoleKeys, RoleName, VerifyError, verify};
+
+use crate::ledger;
+use crate::ports::{Result, StageError};
+use crate::roots::{self, Intent, Intents};
+
+/// A root that is about to be published.
+pub struct Proposal {
+    root: FitRoot,
+    attempt: String,
+    /// The timestamp's version when the intent was there: it must be replaced.
+    replaces: u64,
+}
+
+/// What [`propose`] came to.
+pub enum Proposed {
+    /// [`conclude`] it.
+    Now(Box<Proposal>),
+    /// This very root is published: an earlier run got through.
+    Already,
+}
+
+/// What [`conclude`] came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Concluded {
+    /// The root is published.
+    Published,
+    /// The timestamp is not replaced yet.
+    Waiting,
+}
+
+/// Creates version 1, which must trust the online keys of `signer`. Harmless where that very root is there.
+///
+/// # Errors
+/// [`StageError::Root`] and [`StageError::Refused`]: nothing was written.
+pub async fn publish_first(store: &dyn Store, signer: &dyn Signer, clock: &dyn Clock, file: &RootFile) -> Result<()> {
+    if let Some(chain) = roots::chain(store).await? {
+        if store.get(&Key::root(1)).await?.is_some_and(|stored| is_same(file, &stored.bytes)) {
+            return Ok(());
+        }
+        let version = chain.newest().version;
+        return Err(StageError::Refused(format!(
+            "this repository has a root already, version {version}: make the next one of it, with `tufline root next`"
+        )));
+    }
+    let fit = begin(file, clock.now())?;
+    for (role, online) in [
+        (RoleName::targets(), OnlineRole::Targets),
+        (RoleName::snapshot(), OnlineRole::Snapshot),
+        (RoleName::timestamp(), OnlineRole::Timestamp),
+    ] {
+        let keys = RoleKeys::in_root(fit.root(), &role)?;
+        if keys.id_of(&signer.public_key(online).await?).is_none() || keys.threshold() != 1 {
+            return Err(StageError::Refused(format!(
+                "the root does not trust this repository's {role} key by itself: begin with `tufline root init` on this repository"
+            )));
+        }
+    }
+    create(store, &fit).await
+}
+
+/// Checks the next root, and writes it as an intent. `attempt` is a name that no other run has.
+///
+/// # Errors
+/// [`StageError::Root`] and [`StageError::Refused`]: nothing was written.
+pub async fn propose(store: &dyn Store, clock: &dyn Clock, file: &RootFile, attempt: String) -> Result<Proposed> {
+    let chain = roots::chain(store).await?.ok_or(StageError::NotInitialised)?;
+    let newest = chain.newest();
+    if is_same(file, chain.newest_bytes()) {
+        return Ok(Proposed::Already);
+    }
+    let root = succeed(newest, file, clock.now())?;
+    verify_published(store, root.root()).await?.map_err(|error| refusal(&root, &error))?;
+    let published = newest.version.get();
+    let mut replaces = timestamp_version(store).await?;
+    loop {
+        // A crash after this: see above.
+        let intent = Intent::new(&attempt, &root, replaces);
+        Intents::write(store, &attempt, Some(&intent), published).await?;
+        let now = timestamp_version(store).await?;
+        if now == replaces {
+            return Ok(Proposed::Now(Box::new(Proposal { root, attempt, replaces })));
+        }
+        // Somebody showed something before the intent was there, and another may be about to go on from that.
+        replaces = now;
+    }
+}
+
+/// Publishes the root if the timestamp was replaced since, and all that is published verifies under it. Call it again while it
+/// answers [`Concluded::Waiting`], and [`withdraw`] when that takes too long or is refused.
+///
+/// # Errors
+/// [`StageError::Refused`] and [`StageError::Root`]: the root must not be published. After [`StageError::Store`] nobody knows
+/// whether it was, or will be: the intent must stay.
+pub async fn conclude(store: &dyn Store, clock: &dyn Clock, proposal: &Proposal) -> Result<Concluded> {
+    if timestamp_version(store).await? <= proposal.replaces {
+        return Ok(Concluded::Waiting);
+    }
+    let root = proposal.root.root();
+    match verify_published(store, root).await? {
+        Ok(()) => {}
+        // Whoever wrote it didn't know the intent yet. Refresh signs it again.
+        Err(error) if error.role() == &RoleName::timestamp() => return Ok(Concluded::Waiting),
+        Err(error) => return Err(refusal(&proposal.root, &error)),
+    }
+    if root.expires <= clock.now() {
+        return Err(RootError::Expired(root.expires).into());
+    }
+    create(store, &proposal.root).await?;
+    Ok(Concluded::Published)
+}
+
+/// Gives up: what is shown need not verify under this root any more.
+///
+/// # Errors
+/// [`StageError`]: the intent stays. What is published verifies under it, or did.
+pub async fn withdraw(store: &dyn Store, proposal: &Proposal) -> Result<()> {
+    Intents::write(store, &proposal.attempt, None, 0).await
+}
+
+/// Gives up whatever anybody is about to publish; answers how many intents there were. A run that was killed leaves its intent behind,
+/// which does no harm until an online key is used that it doesn't list.
+///
+/// Not while another run is alive: it would publish a root that nobody watches over any more.
+///
+/// # Errors
+/// [`StageError`].
+pub async fn withdraw_all(store: &dyn Store) -> Result<usize> {
+    Intents::clear(store).await
+}
+
+/// This write is the publication.
+async fn create(store: &dyn Store, fit: &FitRoot) -> Result<()> {
+    let document = Document::signed(fit.signed());
+    // Somebody may have published the same at the same time, or an earlier try was applied and its reply lost.
+    match ledger::create_same(store, &document).await? {
+        Written::Done => Ok(()),
+        Written::Lost => {
+            let version = fit.signed().version();
+            Err(StageError::Refused(format!("another root of version {version} was published meanwhile")))
+        }
+    }
+}
+
+/// Whether `stored` is this root, by whomever it was signed.
+fn is_same(file: &RootFile, stored: &Bytes) -> bool {
+    RootFile::read(stored).is_ok_and(|stored| stored.root() == file.root())
+}
+
+async fn timestamp_version(store: &dyn Store) -> Result<u64> {
+    Ok(ledger::published(store).await?.map_or(0, |published| published.version))
+}
+
+fn refusal(root: &FitRoot, error: &VerifyError) -> StageError {
+    let version = root.signed().version();
+    StageError::Refused(format!("what is published would not verify under version {version} of the root: {error}"))
+}
+
+/// Verifies what is published as a client that trusts `root`: all that a root decides, which is whose signatures count for the
+/// timestamp, the snapshot and the top-level targets role. Everything else was checked when it was shown, and does not depend
+/// on the root; and what is expired can be renewed under the new one.
+async fn verify_published(store: &dyn Store, root: &Root) -> Result<std::result::Result<(), VerifyError>> {
+    let Some(published) = ledger::published(store).await? else { return Ok(Ok(())) };
+    let keys = |role: &RoleName| RoleKeys::in_root(root, role);
+    let verified = async {
+        verify::<Timestamp>(published.stored.bytes.clone(), &keys(&RoleName::timestamp())?)?;
+        let bytes = read(store, Key::snapshot(published.generation)).await?;
+        let snapshot = verify::<Snapshot>(bytes, &keys(&RoleName::snapshot())?)?;
+        let targets = snapshot.document().meta.get("targets.json").map(|meta| meta.version.get());
+        let version =
+            targets.ok_or_else(|| StageError::Record("snapshot".into(), "it lists no targets.json".into()))?;
+        let bytes = read(store, Key::Metadata { role: RoleName::targets(), version }).await?;
+        verify::<Targets>(bytes, &keys(&RoleName::targets())?)?;
+        Ok(())
+    };
+    match verified.await {
+        Ok(()) => Ok(Ok(())),
+        Err(StageError::Document(error)) => Ok(Err(error)),
+        Err(error) => Err(error),
+    }
+}
+
+async fn read(store: &dyn Store, key: Key) -> Result<Bytes> {
+    let stored = store.get(&key).await?;
+    let missing = || StageError::Missing(key.path(), "it is published: restore it from its older object versions");
+    Ok(stored.ok_or_else(missing)?.bytes)
+}

@@ -1,0 +1,111 @@
+//! A person's key in KMS: it signs roots. Who may use it is said by its policy and the caller's credentials.
+
+use async_trait::async_trait;
+use aws_lc_rs::rand::SecureRandom;
+use aws_sdk_kms::Client;
+use aws_sdk_kms::operation::get_public_key::GetPublicKeyOutput;
+use aws_sdk_kms::primitives::Blob;
+use aws_sdk_kms::types::{KeySpec, KeyUsageType, MessageType, SigningAlgorithmSpec};
+use tough::schema::key::Key as PublicKey;
+use tough::sign::Sign;
+use tufline_store::{Result, StoreError};
+use tufline_tuf::{Sha256, root};
+
+use crate::Clients;
+use crate::failure::failed;
+
+/// A KMS key of spec `ECC_NIST_P256`, `RSA_3072` or `RSA_4096`.
+#[derive(Debug)]
+pub struct KmsKey {
+    client: Client,
+    id: String,
+    public: PublicKey,
+    algorithm: SigningAlgorithmSpec,
+}
+
+impl KmsKey {
+    /// The key with this id, ARN or alias. Asks for its public part.
+    ///
+    /// # Errors
+    /// A key that is not there, may not be used, or is of another spec.
+    pub async fn open(clients: &Clients, id: &str) -> Result<Self> {
+        let client = clients.kms.clone();
+        let answer = client.get_public_key().key_id(id).send().await;
+        let answer = answer.map_err(|error| failed("read the public key of", id, &error))?;
+        let (public, algorithm) = usable(&answer).map_err(|why| StoreError::new("read the public key of", id, why))?;
+        Ok(Self { client, id: id.into(), public, algorithm })
+    }
+}
+
+fn usable(answer: &GetPublicKeyOutput) -> std::result::Result<(PublicKey, SigningAlgorithmSpec), String> {
+    let spec = answer.key_spec().map_or("unknown", KeySpec::as_str);
+    let algorithm = match answer.key_spec() {
+        _ if answer.key_usage() != Some(&KeyUsageType::SignVerify) => None,
+        Some(KeySpec::EccNistP256) => Some(SigningAlgorithmSpec::EcdsaSha256),
+        // "The length of the salt is the length of the digest": the 32 bytes that all clients verify
+        // (https://docs.aws.amazon.com/kms/latest/developerguide/symm-asymm-choose-key-spec.html).
+        Some(KeySpec::Rsa3072 | KeySpec::Rsa4096) => Some(SigningAlgorithmSpec::RsassaPssSha256),
+        _ => None,
+    };
+    let algorithm = algorithm.ok_or_else(|| {
+        format!("its spec is {spec}: make a key of usage SIGN_VERIFY and spec ECC_NIST_P256, RSA_3072 or RSA_4096")
+    })?;
+    let der = answer.public_key().ok_or("the answer has no public key")?.as_ref();
+    let pem = pem::encode(&pem::Pem::new("PUBLIC KEY", der));
+    let public = root::read_public_key(&pem, "in KMS").map_err(|error| error.to_string())?;
+    Ok((public, algorithm))
+}
+
+#[async_trait]
+impl Sign for KmsKey {
+    fn tuf_key(&self) -> PublicKey {
+        self.public.clone()
+    }
+
+    /// <https://docs.aws.amazon.com/kms/latest/APIReference/API_Sign.html>: over a digest, since KMS takes messages of up to
+    /// 4,096 bytes only.
+    async fn sign(
+        &self,
+        message: &[u8],
+        _random: &(dyn SecureRandom + Sync),
+    ) -> std::result::Result<Vec<u8>, Box<dyn std::error::Error + Send + Sync + 'static>> {
+        let request = self.client.sign().key_id(&self.id).message_type(MessageType::Digest);
+        let request = request.message(Blob::new(Sha256::of(message).as_bytes().as_slice()));
+        let answer = request.signing_algorithm(self.algorithm.clone()).send().await;
+        let answer = answer.map_err(|error| failed("sign with", &self.id, &error))?;
+        let missing = || StoreError::new("sign with", &self.id, "the answer has no signature");
+        Ok(answer.signature.ok_or_else(missing)?.into_inner())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use aws_lc_rs::encoding::AsDer;
+    use aws_lc_rs::rsa::KeySize;
+    use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair, RsaKeyPair};
+
+    fn answer(spec: KeySpec, usage: KeyUsageType, der: &[u8]) -> GetPublicKeyOutput {
+        GetPublicKeyOutput::builder().key_spec(spec).key_usage(usage).public_key(Blob::new(der)).build()
+    }
+
+    #[test]
+    fn each_spec_has_its_algorithm_and_others_are_refused() {
+        let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).unwrap();
+        let der = pair.public_key().as_der().unwrap().as_ref().to_vec();
+        let (key, algorithm) = usable(&answer(KeySpec::EccNistP256, KeyUsageType::SignVerify, &der)).unwrap();
+        assert_eq!((key, algorithm), (pair.tuf_key(), SigningAlgorithmSpec::EcdsaSha256));
+        let rsa = RsaKeyPair::generate(KeySize::Rsa3072).unwrap();
+        let der = rsa.public_key().as_der().unwrap().as_ref().to_vec();
+        let (key, algorithm) = usable(&answer(KeySpec::Rsa3072, KeyUsageType::SignVerify, &der)).unwrap();
+        assert_eq!((key, algorithm), (rsa.tuf_key(), SigningAlgorithmSpec::RsassaPssSha256));
+        for (spec, usage) in [
+            (KeySpec::Rsa2048, KeyUsageType::SignVerify),
+            (KeySpec::Rsa3072, KeyUsageType::EncryptDecrypt),
+            (KeySpec::EccNistP384, KeyUsageType::SignVerify),
+        ] {
+            let refused = usable(&answer(spec, usage, &der)).unwrap_err();
+            assert!(refused.contains("make a key of usage SIGN_VERIFY"), "{refused}");
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! A person's private key in a file, encrypted with a passphrase.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use async_trait::async_trait;
+use aws_lc_rs::rand::{SecureRandom, SystemRandom};
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, Ed25519KeyPair, RsaKeyPair};
+use pem::{EncodeConfig, LineEnding, Pem};
+use pkcs8::pkcs5::{pbes2, scrypt};
+use pkcs8::{EncryptedPrivateKeyInfoRef, PrivateKeyInfoRef, SecretDocument};
+use tough::schema::key::Key as PublicKey;
+use tough::sign::{Sign, SignKeyPair};
+use tufline_store::{Result, StoreError};
+use zeroize::Zeroizing;
+
+use crate::data::failed;
+
+/// How PEM calls a private key in PKCS#8, encrypted and not (RFC 7468, sections 10 and 11).
+const ENCRYPTED: &str = "ENCRYPTED PRIVATE KEY";
+const PLAIN: &str = "PRIVATE KEY";
+
+/// What scrypt costs: as much as N = 2^17, p = 1, but within the memory that OpenSSL grants it, which then reads the file too
+/// (<https://cheatsheetseries.owasp.org/cheatsheets/Password_Storage_Cheat_Sheet.html#scrypt>).
+const SCRYPT: (u8, u32, u32) = (14, 8, 5);
+
+/// RSA keys below this are no longer for new signatures.
+const LEAST_RSA_BYTES: usize = 3072 / 8;
+
+/// A passphrase. Its memory is wiped when it is dropped, and it is never shown.
+pub struct Passphrase(Zeroizing<String>);
+
+impl Passphrase {
+    /// The passphrase `text`.
+    #[must_use]
+    pub fn new(text: String) -> Self {
+        Self(Zeroizing::new(text))
+    }
+
+    /// Whether it protects nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl PartialEq for Passphrase {
+    fn eq(&self, other: &Self) -> bool {
+        self.0 == other.0
+    }
+}
+
+impl std::fmt::Debug for Passphrase {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Passphrase(…)")
+    }
+}
+
+/// The kinds of keys that are made. Existing RSA keys are read too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyKind {
+    /// Ed25519.
+    Ed25519,
+    /// ECDSA on P-256.
+    P256,
+}
+
+/// A person's key: it signs roots.
+#[derive(Debug)]
+pub struct HolderKey(SignKeyPair);
+
+impl HolderKey {
+    /// A new key in a new file, encrypted with `passphrase` (PKCS#8; PBES2 with scrypt and AES-256-CBC), for its owner only.
+    ///
+    /// # Errors
+    /// A file that is there already or can't be written; no randomness.
+    pub fn generate(path: &Path, kind: KeyKind, passphrase: &Passphrase) -> Result<Self> {
+        let cannot = |why: String| StoreError::new("make a key in", path.display(), why);
+        let unspecified = |_| cannot("no randomness to be had".into());
+        let (document, pair) = match kind {
+            KeyKind::Ed25519 => {
+                let pair = Ed25519KeyPair::generate().map_err(unspecified)?;
+                (pair.to_pkcs8v1().map_err(unspecified)?, SignKeyPair::ED25519(pair))
+            }
+            KeyKind::P256 => {
+                let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).map_err(unspecified)?;
+                (pair.to_pkcs8v1().map_err(unspecified)?, SignKeyPair::ECDSA(pair))
+            }
+        };
+        let encrypted = encrypt(document.as_ref(), passphrase).map_err(cannot)?;
+        let pem = Pem::new(ENCRYPTED, encrypted.as_bytes());
+        let text = pem::encode_config(&pem, EncodeConfig::new().set_line_ending(LineEnding::LF));
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+        let mut file = file.map_err(|error| failed("make a key in", path, &error))?;
+        let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
+        written.map_err(|error| failed("make a key in", path, &error))?;
+        Ok(Self(pair))
+    }
+
+    /// Reads a key: PKCS#8 in PEM, encrypted or not. `ask` is only called for an encrypted one.
+    ///
+    /// # Errors
+    /// A file that can't be read or holds no such key; a wrong passphrase; whatever `ask` fails with.
+    pub fn open(path: &Path, ask: impl FnOnce() -> Result<Passphrase>) -> Result<Self> {
+        let text = Zeroizing::new(std::fs::read(path).map_err(|error| failed("read", path, &error))?);
+        let not_key = |why: &str| StoreError::new("read", path.display(), format!("it holds no private key: {why}"));
+        let pem = pem::parse(&*text).map_err(|error| not_key(&error.to_string()))?;
+        let key = match pem.tag() {
+            PLAIN => parse(pem.contents()),
+            ENCRYPTED => {
+                let encrypted = EncryptedPrivateKeyInfoRef::try_from(pem.contents())
+                    .map_err(|error| not_key(&format!("it is not PKCS#8: {error}")))?;
+                // A wrong passphrase mostly shows in the padding, and else in what comes out.
+                let wrong = || StoreError::new("read", path.display(), "wrong passphrase");
+                let document = encrypted.decrypt(ask()?.0.as_bytes()).map_err(|error| match error {
+                    pkcs8::Error::EncryptedPrivateKey(pkcs8::pkcs5::Error::UnsupportedAlgorithm { .. }) => {
+                        not_key("its encryption is too old; convert it with `openssl pkcs8 -topk8 -in KEY -out NEW`")
+                    }
+                    _ => wrong(),
+                })?;
+                parse(document.as_bytes())
+            }
+            tag => {
+                return Err(not_key(&format!(
+                    "it holds a {tag}; a private key can be converted with `openssl pkcs8 -topk8 -in KEY -out NEW`"
+                )));
+            }
+        };
+        key.map(Self).map_err(not_key)
+    }
+
+    /// The public key as TUF metadata lists it.
+    #[must_use]
+    pub fn public_key(&self) -> PublicKey {
+        self.0.tuf_key()
+    }
+}
+
+fn encrypt(document: &[u8], passphrase: &Passphrase) -> std::result::Result<SecretDocument, String> {
+    let (mut salt, mut iv) = ([0; 16], [0; 16]);
+    for bytes in [&mut salt, &mut iv] {
+        SystemRandom::new().fill(bytes).map_err(|_| "no randomness to be had")?;
+    }
+    let (log_n, r, p) = SCRYPT;
+    let scrypt = scrypt::Params::new(log_n, r, p).map_err(|error| error.to_string())?;
+    let parameters =
+        pbes2::Parameters::generate_scrypt_aes256cbc(scrypt, &salt, iv).map_err(|error| error.to_string())?;
+    let key = PrivateKeyInfoRef::try_from(document).map_err(|error| error.to_string())?;
+    key.encrypt_with_params(parameters, passphrase.0.as_bytes()).map_err(|error| error.to_string())
+}
+
+fn parse(document: &[u8]) -> std::result::Result<SignKeyPair, &'static str> {
+    if let Ok(pair) = Ed25519KeyPair::from_pkcs8(document) {
+        return Ok(SignKeyPair::ED25519(pair));
+    }
+    if let Ok(pair) = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, document) {
+        return Ok(SignKeyPair::ECDSA(pair));
+    }
+    match RsaKeyPair::from_pkcs8(document) {
+        Ok(pair) if pair.public_modulus_len() >= LEAST_RSA_BYTES => Ok(SignKeyPair::RSA(pair)),
+        Ok(_) => Err("it is an RSA key of less than 3072 bits"),
+        Err(_) => Err("it is none of Ed25519, ECDSA P-256 and RSA"),
+    }
+}
+
+/// RSA signs with PSS, SHA-256 and a salt of 32 bytes: not all clients verify another length.
+#[async_trait]
+impl Sign for HolderKey {
+    fn tuf_key(&self) -> PublicKey {
+        self.public_key()
+    }
+
+    async fn sign(
+        &self,
+        message: &[u8],
+        random: &(dyn SecureRandom + Sync),
+    ) -> std::result::Result<Vec<u8>, Box<dyn std::error::Error + Send + Sync + 'static>> {
+        Sign::sign(&self.0, message, random).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+    use tufline_tuf::root;
+
+    fn passphrase(text: &str) -> Passphrase {
+        Passphrase::new(text.into())
+    }
+
+    #[test]
+    fn a_key_is_read_with_its_passphrase_only() {
+        let folder = tempfile::tempdir().unwrap();
+        for kind in [KeyKind::Ed25519, KeyKind::P256] {
+            let path = folder.path().join(format!("{kind:?}.pem"));
+            let made = HolderKey::generate(&path, kind, &passphrase("a b")).unwrap();
+            let read = HolderKey::open(&path, || Ok(passphrase("a b"))).unwrap();
+            assert_eq!(read.public_key(), made.public_key());
+            assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+            let text = std::fs::read_to_string(&path).unwrap();
+            assert!(text.starts_with("-----BEGIN ENCRYPTED PRIVATE KEY-----\n"), "{text}");
+            for wrong in ["", "a b ", "A b"] {
+                let error = HolderKey::open(&path, || Ok(passphrase(wrong))).unwrap_err().to_string();
+                assert_eq!(error, format!("read {}: wrong passphrase", path.display()));
+            }
+            let error = HolderKey::generate(&path, kind, &passphrase("x")).unwrap_err().to_string();
+            assert!(error.contains("exists"), "{error}");
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), text, "a key is never written over");
+            let public = root::read_public_key(&root::to_pem(&made.public_key()), "a").unwrap();
+            assert_eq!(public, made.public_key());
+        }
+        assert_eq!(format!("{:?}", passphrase("hidden")), "Passphrase(…)");
+    }
+
+    #[test]
+    fn what_is_no_key_is_refused_in_one_line_and_asks_for_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.pem");
+        let block = |tag: &str| format!("-----BEGIN {tag}-----\nAAAA\n-----END {tag}-----\n");
+        for text in ["x".into(), block("PUBLIC KEY"), block("RSA PRIVATE KEY"), block(PLAIN), block(ENCRYPTED)] {
+            std::fs::write(&path, &text).unwrap();
+            let error = HolderKey::open(&path, || panic!("asked")).unwrap_err().to_string();
+            assert!(error.contains("it holds no private key: ") && !error.contains('\n'), "{error}");
+        }
+    }
+}

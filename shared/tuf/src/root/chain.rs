@@ -1,0 +1,102 @@
+//! Which root may follow which (TUF specification 5.3.4 to 5.3.6).
+
+use bytes::Bytes;
+use tough::schema::Root;
+
+use super::{RootError, RootFile, own_keys, read, tallies};
+use crate::signed::{Signed, verify};
+use crate::time::Time;
+
+/// The published roots, from the first to the newest, each verified under itself and under the one before.
+#[derive(Debug, Clone)]
+pub struct Chain {
+    newest: Signed<Root>,
+}
+
+impl Chain {
+    /// Begins with version 1.
+    ///
+    /// # Errors
+    /// [`RootError::Document`].
+    pub fn begin(first: &Bytes) -> Result<Self, RootError> {
+        Ok(Self { newest: read(first, 1)? })
+    }
+
+    /// Goes on with the next version.
+    ///
+    /// # Errors
+    /// [`RootError::Document`].
+    pub fn extend(&mut self, next: &Bytes) -> Result<(), RootError> {
+        verify::<Root>(next.clone(), &own_keys(self.newest.document())?)?;
+        self.newest = read(next, self.newest.version() + 1)?;
+        Ok(())
+    }
+
+    /// The newest root.
+    #[must_use]
+    pub fn newest(&self) -> &Root {
+        self.newest.document()
+    }
+
+    /// The newest root's file.
+    #[must_use]
+    pub fn newest_bytes(&self) -> &Bytes {
+        self.newest.bytes()
+    }
+}
+
+/// A root that may be published, as far as that can be said without looking at what else is published: it keeps the rules, is
+/// the next version, in force, and signed as the version before and itself ask for.
+///
+/// *Invariant*: only [`begin`] and [`succeed`] make one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FitRoot(Signed<Root>);
+
+impl FitRoot {
+    /// The root with its bytes.
+    #[must_use]
+    pub fn signed(&self) -> &Signed<Root> {
+        &self.0
+    }
+
+    /// The root.
+    #[must_use]
+    pub fn root(&self) -> &Root {
+        self.0.document()
+    }
+}
+
+/// The first root of a repository, if it is fit.
+///
+/// # Errors
+/// [`RootError`].
+pub fn begin(file: &RootFile, now: Time) -> Result<FitRoot, RootError> {
+    fit(file, None, now)
+}
+
+/// The next root after `newest`, if it is fit.
+///
+/// # Errors
+/// [`RootError`].
+pub fn succeed(newest: &Root, file: &RootFile, now: Time) -> Result<FitRoot, RootError> {
+    fit(file, Some(newest), now)
+}
+
+fn fit(file: &RootFile, previous: Option<&Root>, now: Time) -> Result<FitRoot, RootError> {
+    let expected = previous.map_or(0, |root| root.version.get()) + 1;
+    if file.version() != expected {
+        return Err(RootError::Version { found: file.version(), expected });
+    }
+    if file.root().expires <= now {
+        return Err(RootError::Expired(file.root().expires));
+    }
+    for tally in tallies(file, previous) {
+        tally.expect_enough()?;
+    }
+    // As a client does it, with what it will read.
+    let bytes = file.to_published(previous)?;
+    if let Some(previous) = previous {
+        verify::<Root>(bytes.clone(), &own_keys(previous)?)?;
+    }
+    Ok(FitRoot(read(&bytes, expected)?))
+}

@@ -1,0 +1,181 @@
+//! Making a root, and editing one that is not published yet.
+//!
+//! Every operation answers a root that keeps the rules, or refuses and changes nothing. Whatever changes drops the signatures:
+//! they were over something else.
+
+use tough::schema::key::Key;
+use tough::schema::{RoleKeys, RoleType, Root};
+
+use super::holders::set_holder;
+use super::keys::short_id;
+use super::{KeyId, RootError, RootFile, bare, holder, key_id, name, same_key};
+use crate::generation::at_least_one;
+use crate::time::{Time, whole_seconds};
+
+/// A root key and, where that is said, who holds it.
+#[derive(Debug, Clone)]
+pub struct RootKey {
+    /// The holder's name.
+    pub holder: Option<String>,
+    /// The public key.
+    pub key: Key,
+}
+
+/// The public keys of the online roles that stand in the root.
+#[derive(Debug, Clone)]
+pub struct OnlineKeys {
+    /// The top-level targets role's key.
+    pub targets: Key,
+    /// The snapshot role's key.
+    pub snapshot: Key,
+    /// The timestamp role's key.
+    pub timestamp: Key,
+}
+
+/// What a first root is made of.
+#[derive(Debug, Clone)]
+pub struct FirstRoot {
+    /// The root keys.
+    pub keys: Vec<RootKey>,
+    /// How many of them must sign.
+    pub threshold: u64,
+    /// The keys of the other roles: one each, threshold 1.
+    pub online: OnlineKeys,
+    /// When it expires.
+    pub expires: Time,
+}
+
+impl FirstRoot {
+    /// Version 1, unsigned.
+    ///
+    /// # Errors
+    /// [`RootError`]: no key, a threshold that cannot be reached, a key twice.
+    pub fn make(self) -> Result<RootFile, RootError> {
+        let mut root = bare(1, whole_seconds(self.expires));
+        for RootKey { holder, key } in self.keys {
+            insert(&mut root, RoleType::Root, key, holder.as_deref())?;
+        }
+        let OnlineKeys { targets, snapshot, timestamp } = self.online;
+        for (role, key) in
+            [(RoleType::Targets, targets), (RoleType::Snapshot, snapshot), (RoleType::Timestamp, timestamp)]
+        {
+            insert(&mut root, role, key, None)?;
+        }
+        threshold(&mut root, RoleType::Root, self.threshold)?;
+        RootFile::unsigned(root)
+    }
+}
+
+/// The next version after `newest`, unsigned, with the same keys.
+///
+/// # Errors
+/// [`RootError`] where `newest` itself doesn't keep the rules.
+pub fn next(newest: &Root, expires: Time) -> Result<RootFile, RootError> {
+    let version = at_least_one(newest.version.get() + 1);
+    RootFile::unsigned(Root { version, expires: whole_seconds(expires), ..newest.clone() })
+}
+
+/// Lets `key` sign for `role`.
+///
+/// # Errors
+/// [`RootError::KeyTwice`], [`RootError::RootKeyOnline`], [`RootError::BadKey`].
+pub fn add_key(file: &RootFile, role: RoleType, key: RootKey) -> Result<RootFile, RootError> {
+    let mut root = file.root().clone();
+    insert(&mut root, role, key.key, key.holder.as_deref())?;
+    RootFile::unsigned(root)
+}
+
+/// How a key is asked for: its holder's name, its id, or how its id begins (four digits or more).
+#[derive(Debug, Clone)]
+pub struct KeyName(pub String);
+
+/// Lets the key no longer sign for `role`.
+///
+/// # Errors
+/// [`RootError::NoKeys`] for the last one, [`RootError::Threshold`] where too few would be left, [`RootError::WhichKey`].
+pub fn remove_key(file: &RootFile, role: RoleType, key: &KeyName) -> Result<RootFile, RootError> {
+    let mut root = file.root().clone();
+    let id = find(&root, role, key)?;
+    if let Some(entry) = root.roles.get_mut(&role) {
+        entry.keyids.retain(|other| *other != id);
+    }
+    if !root.roles.values().any(|entry| entry.keyids.contains(&id)) {
+        root.keys.remove(&id);
+        set_holder(&mut root, &id, None)?;
+    }
+    RootFile::unsigned(root)
+}
+
+/// Sets how many keys of `role` must sign.
+///
+/// # Errors
+/// [`RootError::Threshold`].
+pub fn set_threshold(file: &RootFile, role: RoleType, count: u64) -> Result<RootFile, RootError> {
+    let mut root = file.root().clone();
+    threshold(&mut root, role, count)?;
+    RootFile::unsigned(root)
+}
+
+/// Sets when the root expires.
+///
+/// # Errors
+/// [`RootError`] where the root doesn't keep the rules.
+pub fn set_expiry(file: &RootFile, expires: Time) -> Result<RootFile, RootError> {
+    RootFile::unsigned(Root { expires: whole_seconds(expires), ..file.root().clone() })
+}
+
+fn threshold(root: &mut Root, role: RoleType, count: u64) -> Result<(), RootError> {
+    let entry = root.roles.get_mut(&role).ok_or(RootError::NoKeys(name(role)))?;
+    if count == 0 {
+        return Err(RootError::Threshold { role: name(role), threshold: 0, keys: entry.keyids.len() });
+    }
+    entry.threshold = at_least_one(count);
+    Ok(())
+}
+
+fn insert(root: &mut Root, role: RoleType, key: Key, holder: Option<&str>) -> Result<(), RootError> {
+    // A key that the root has already keeps its id, whoever computed that.
+    let known = root.keys.iter().find(|(_, known)| same_key(known, &key)).map(|(id, _)| id.clone());
+    let id = match known {
+        Some(id) => id,
+        None => key_id(&key)?,
+    };
+    let lists = |other: &RoleType| root.roles.get(other).is_some_and(|entry| entry.keyids.contains(&id));
+    if lists(&role) {
+        return Err(RootError::KeyTwice { role: name(role), first: short_id(&id), second: short_id(&id) });
+    }
+    let others = super::ROLES.iter().filter(|other| **other != role && lists(other));
+    if others.into_iter().any(|other| role == RoleType::Root || *other == RoleType::Root) {
+        return Err(RootError::RootKeyOnline(short_id(&id)));
+    }
+    root.keys.entry(id.clone()).or_insert(key);
+    let entry = root.roles.entry(role).or_insert_with(|| RoleKeys {
+        keyids: Vec::new(),
+        threshold: at_least_one(1),
+        _extra: std::collections::HashMap::new(),
+    });
+    entry.keyids.push(id.clone());
+    match holder {
+        Some(holder) => set_holder(root, &id, Some(holder)),
+        None => Ok(()),
+    }
+}
+
+fn find(root: &Root, role: RoleType, wanted: &KeyName) -> Result<KeyId, RootError> {
+    let ids = root.roles.get(&role).map(|entry| entry.keyids.as_slice()).unwrap_or_default();
+    let wanted = wanted.0.as_str();
+    let means = |id: &&KeyId| {
+        let digits = hex::encode(id);
+        holder(root, id) == Some(wanted) || (wanted.len() >= 4 && digits.starts_with(&wanted.to_lowercase()))
+    };
+    let found: Vec<&KeyId> = ids.iter().filter(means).collect();
+    if let [id] = found[..] {
+        return Ok(id.clone());
+    }
+    let describe = |id: &KeyId| match holder(root, id) {
+        Some(holder) => format!("{holder} ({})", short_id(id)),
+        None => short_id(id),
+    };
+    let keys = ids.iter().map(describe).collect::<Vec<_>>().join(", ");
+    Err(RootError::WhichKey { role: name(role), wanted: wanted.into(), found: found.len(), keys })
+}

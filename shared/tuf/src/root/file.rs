@@ -1,0 +1,180 @@
+//! A root in a file that travels between people: an ordinary `root.json` with any number of signatures.
+
+use bytes::Bytes;
+use serde_json::Value;
+use tough::schema::key::Key;
+use tough::schema::{self, Role, Root, Signature};
+
+use super::keys::short_id;
+use super::rules::check_rules;
+use super::tally::{is_good, root_keys};
+use super::{RootError, same_key};
+use crate::json;
+
+/// What clients read of a root at most (python-tuf and go-tuf: 512,000 bytes).
+const LARGEST: usize = 512_000;
+
+/// A root that may be unsigned, or signed by too few. It cannot be published: see [`super::begin`] and [`super::succeed`].
+///
+/// *Invariant*: it keeps the rules for roots, and is what every client reads in its file.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RootFile {
+    root: Root,
+    signatures: Vec<Signature>,
+}
+
+impl RootFile {
+    /// `root` without signatures.
+    ///
+    /// # Errors
+    /// [`RootError`] where it doesn't keep the rules.
+    pub fn unsigned(root: Root) -> Result<Self, RootError> {
+        check_rules(&root)?;
+        Ok(Self { root, signatures: Vec::new() })
+    }
+
+    /// Reads a file that any tool may have written.
+    ///
+    /// # Errors
+    /// [`RootError::Unreadable`], also where the text says more than was read of it (a doubled field, a time in another
+    /// form): what is signed again must be what the others signed. Any other [`RootError`] where it doesn't keep the rules.
+    pub fn read(bytes: &[u8]) -> Result<Self, RootError> {
+        if bytes.len() > LARGEST {
+            return Err(RootError::Unreadable(format!("it has more than {LARGEST} bytes")));
+        }
+        let unreadable = |error: serde_json::Error| RootError::Unreadable(error.to_string());
+        let schema::Signed { signed, signatures }: schema::Signed<Root> =
+            serde_json::from_slice(bytes).map_err(unreadable)?;
+        let text: Value = serde_json::from_slice(bytes).map_err(unreadable)?;
+        if text["signed"] != serde_json::to_value(&signed).map_err(unreadable)? {
+            return Err(RootError::Unreadable(
+                "a time is not in whole seconds that end in Z, or a field is not as it should be".into(),
+            ));
+        }
+        Ok(Self { signatures, ..Self::unsigned(signed)? })
+    }
+
+    /// The file's bytes, for people's eyes: one field a line.
+    ///
+    /// # Errors
+    /// [`RootError::Unreadable`], never in practice.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, RootError> {
+        let unreadable = |error: serde_json::Error| RootError::Unreadable(error.to_string());
+        let mut tree = serde_json::to_value(self.envelope()).map_err(unreadable)?;
+        tree.sort_all_objects();
+        let mut bytes = serde_json::to_vec_pretty(&tree).map_err(unreadable)?;
+        bytes.push(b'\n');
+        Ok(bytes)
+    }
+
+    /// The file as devices get it: compact, and with no signature that doesn't count.
+    pub(super) fn to_published(&self, previous: Option<&Root>) -> Result<Bytes, RootError> {
+        let mut published = Self { root: self.root.clone(), signatures: Vec::new() };
+        published.take_signatures(self, previous);
+        let bytes = json::to_vec(&published.envelope()).map_err(|error| RootError::Unreadable(error.to_string()))?;
+        Ok(bytes.into())
+    }
+
+    fn envelope(&self) -> schema::Signed<Root> {
+        schema::Signed { signed: self.root.clone(), signatures: self.signatures.clone() }
+    }
+
+    /// The root.
+    #[must_use]
+    pub fn root(&self) -> &Root {
+        &self.root
+    }
+
+    /// Its version.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.root.version.get()
+    }
+
+    /// All signatures in the file, whether they count or not.
+    #[must_use]
+    pub fn signatures(&self) -> &[Signature] {
+        &self.signatures
+    }
+
+    /// What a key signs: the canonical form (TUF specification 4.2).
+    ///
+    /// # Errors
+    /// [`RootError::Unreadable`], never in practice.
+    pub fn message(&self) -> Result<Vec<u8>, RootError> {
+        self.root.canonical_form().map_err(|error| RootError::Unreadable(error.to_string()))
+    }
+
+    /// Whether `key` may sign this: it is a root key of this version or of `previous`.
+    ///
+    /// # Errors
+    /// [`RootError::NotASigner`].
+    pub fn expect_signer(&self, key: &Key, previous: Option<&Root>) -> Result<(), RootError> {
+        if self.judges(previous).any(|root| root_keys(root).any(|(_, known)| same_key(known, key))) {
+            return Ok(());
+        }
+        Err(RootError::NotASigner(super::key_id(key).map(|id| short_id(&id))?))
+    }
+
+    /// Adds the signature that `key` made, in place of its older one; under every id by which this version and `previous` know
+    /// the key.
+    ///
+    /// # Errors
+    /// [`RootError::NotASigner`], [`RootError::BadSignature`].
+    pub fn add_signature(&mut self, key: &Key, signature: &[u8], previous: Option<&Root>) -> Result<(), RootError> {
+        self.expect_signer(key, previous)?;
+        let judges: Vec<&Root> = self.judges(previous).collect();
+        let known = judges.iter().flat_map(|root| root_keys(root)).filter(|(_, known)| same_key(known, key));
+        let mut added = Vec::new();
+        for (id, known) in known {
+            let signature = Signature { keyid: id.clone(), sig: signature.to_vec().into() };
+            if !is_good(&self.root, known, &signature) {
+                return Err(RootError::BadSignature(short_id(id)));
+            }
+            if !added.contains(&signature) {
+                added.push(signature);
+            }
+        }
+        self.signatures.retain(|old| added.iter().all(|new| new.keyid != old.keyid));
+        self.signatures.extend(added);
+        Ok(())
+    }
+
+    /// Takes over the signatures of `other`, a copy of this that somebody else signed, that count under this version or
+    /// `previous`; answers how many are new.
+    ///
+    /// # Errors
+    /// [`RootError::OtherRoot`].
+    pub fn merge(&mut self, other: &Self, previous: Option<&Root>) -> Result<usize, RootError> {
+        if self.message()? != other.message()? {
+            return Err(RootError::OtherRoot);
+        }
+        Ok(self.take_signatures(other, previous))
+    }
+
+    fn take_signatures(&mut self, other: &Self, previous: Option<&Root>) -> usize {
+        let mut taken = Vec::new();
+        for root in self.judges(previous) {
+            for (id, key) in root_keys(root) {
+                let has = |signatures: &[Signature]| {
+                    signatures.iter().any(|old| old.keyid == *id && is_good(&self.root, key, old))
+                };
+                if has(&self.signatures) || has(&taken) {
+                    continue;
+                }
+                let good = |signature: &&Signature| signature.keyid == *id && is_good(&self.root, key, signature);
+                taken.extend(other.signatures.iter().find(good).cloned());
+            }
+        }
+        let count = taken.len();
+        // A client that meets a key id twice gives up.
+        self.signatures.retain(|old| taken.iter().all(|new: &Signature| new.keyid != old.keyid));
+        self.signatures.extend(taken);
+        count
+    }
+
+    /// Whose signatures count: the version before, and this one (TUF specification 5.3.4).
+    fn judges<'a>(&'a self, previous: Option<&'a Root>) -> impl Iterator<Item = &'a Root> {
+        previous.into_iter().chain([&self.root])
+    }
+}

@@ -1,0 +1,160 @@
+//! Public keys as a root lists them.
+
+use std::collections::HashMap;
+
+use aws_lc_rs::rsa::PublicEncryptingKey;
+use aws_lc_rs::signature::ED25519_PUBLIC_KEY_LEN;
+use pem::{EncodeConfig, LineEnding, Pem};
+use tough::schema::decoded::{Decoded, Hex};
+use tough::schema::key::{EcdsaKey, EcdsaScheme, Ed25519Key, Ed25519Scheme, Key, RsaKey, RsaScheme};
+
+use super::RootError;
+use crate::signed::public_part;
+
+/// The id of a key: the SHA-256 of its canonical form (TUF specification 4.2).
+pub type KeyId = Decoded<Hex>;
+
+/// Before the 32 bytes of an Ed25519 key in a `SubjectPublicKeyInfo` (RFC 8410, section 4).
+const ED25519_SPKI: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
+
+/// RSA keys below this are no longer for new signatures (NIST SP 800-57, part 1, table 2: 128 bits of security).
+const LEAST_RSA_BITS: usize = 3072;
+
+/// How an uncompressed point begins (SEC 1, section 2.3.3), and how long one of P-256 is.
+const UNCOMPRESSED: (u8, usize) = (4, 65);
+
+/// The key's id.
+///
+/// # Errors
+/// [`RootError::BadKey`] for a key that has no canonical form, never in practice.
+pub fn key_id(key: &Key) -> Result<KeyId, RootError> {
+    key.key_id().map_err(|error| RootError::BadKey { what: "given".into(), why: error.to_string() })
+}
+
+/// What kind of key it is, for people: `"ECDSA P-256"`.
+#[must_use]
+pub fn kind(key: &Key) -> &'static str {
+    match key {
+        Key::Rsa { .. } => "RSA",
+        Key::Ed25519 { .. } => "Ed25519",
+        Key::Ecdsa { .. } | Key::EcdsaOld { .. } => "ECDSA P-256",
+    }
+}
+
+/// Whether both are one public key, whatever surrounds it.
+#[must_use]
+pub fn same_key(one: &Key, other: &Key) -> bool {
+    public_part(one) == public_part(other)
+}
+
+/// Reads a public key: PEM (`SubjectPublicKeyInfo`) or a key of a root in JSON. Whatever wrote the file, one public key
+/// becomes one text and so has one id.
+///
+/// # Errors
+/// [`RootError::BadKey`]: `what` says which one in the message.
+pub fn read_public_key(text: &str, what: &str) -> Result<Key, RootError> {
+    let bad = |why: String| RootError::BadKey { what: what.into(), why };
+    let key = if text.trim_start().starts_with('{') {
+        serde_json::from_str(text).map_err(|error| bad(error.to_string()))?
+    } else {
+        from_pem(text).map_err(bad)?
+    };
+    let key = plain(&key);
+    check(&key).map_err(bad)?;
+    Ok(key)
+}
+
+fn from_pem(text: &str) -> Result<Key, String> {
+    let pem = pem::parse(text).map_err(|_| "it is neither PEM nor JSON; give a public key".to_owned())?;
+    match pem.tag() {
+        "PUBLIC KEY" => {}
+        tag if tag.contains("PRIVATE") => {
+            return Err("it is a private key, which belongs nowhere but with its holder; give the public key".into());
+        }
+        tag => return Err(format!("it is a {tag}; give a PUBLIC KEY")),
+    }
+    if let Some(bytes) = pem.contents().strip_prefix(&ED25519_SPKI) {
+        return Ok(Key::Ed25519 {
+            keyval: Ed25519Key { public: bytes.to_vec().into(), _extra: HashMap::new() },
+            scheme: Ed25519Scheme::Ed25519,
+            _extra: HashMap::new(),
+        });
+    }
+    text.trim().parse().map_err(|_| "it is neither Ed25519, ECDSA P-256 nor RSA".into())
+}
+
+/// The key as this code writes it: from bare bytes `tough` makes the text that it makes for any other.
+fn plain(key: &Key) -> Key {
+    let public = public_part(key);
+    match key {
+        Key::Rsa { .. } => Key::Rsa {
+            keyval: RsaKey { public: public.into(), _extra: HashMap::new() },
+            scheme: RsaScheme::RsassaPssSha256,
+            _extra: HashMap::new(),
+        },
+        Key::Ed25519 { .. } => Key::Ed25519 {
+            keyval: Ed25519Key { public: public.into(), _extra: HashMap::new() },
+            scheme: Ed25519Scheme::Ed25519,
+            _extra: HashMap::new(),
+        },
+        Key::Ecdsa { .. } | Key::EcdsaOld { .. } => Key::Ecdsa {
+            keyval: EcdsaKey { public: public.into(), _extra: HashMap::new() },
+            scheme: EcdsaScheme::EcdsaSha2Nistp256,
+            _extra: HashMap::new(),
+        },
+    }
+}
+
+/// Whether all clients can verify with the key, and should.
+pub(super) fn check(key: &Key) -> Result<(), String> {
+    match key {
+        Key::Ed25519 { keyval, .. } if keyval.public.len() != ED25519_PUBLIC_KEY_LEN => {
+            Err("an Ed25519 key has 32 bytes".into())
+        }
+        Key::Ed25519 { .. } => Ok(()),
+        Key::Ecdsa { keyval, .. } | Key::EcdsaOld { keyval, .. } => {
+            if (keyval.public.first().copied(), keyval.public.len()) != (Some(UNCOMPRESSED.0), UNCOMPRESSED.1) {
+                return Err("it is not an uncompressed point of P-256".into());
+            }
+            pem_text(key).map(drop)
+        }
+        Key::Rsa { .. } => {
+            let text = pem_text(key)?;
+            let der = pem::parse(text).map_err(|error| error.to_string())?;
+            let parsed = PublicEncryptingKey::from_der(der.contents())
+                .map_err(|_| "it is not an RSA key of 2048 bits or more")?;
+            match parsed.key_size_bits() {
+                LEAST_RSA_BITS.. => Ok(()),
+                bits => Err(format!("it is an RSA key of {bits} bits; {LEAST_RSA_BITS} are the least")),
+            }
+        }
+    }
+}
+
+/// The public key in PEM (`SubjectPublicKeyInfo`), as [`read_public_key`] reads it.
+#[must_use]
+pub fn to_pem(key: &Key) -> String {
+    let text = match plain(key) {
+        Key::Ed25519 { keyval, .. } => {
+            let pem = Pem::new("PUBLIC KEY", [&ED25519_SPKI, &keyval.public[..]].concat());
+            pem::encode_config(&pem, EncodeConfig::new().set_line_ending(LineEnding::LF))
+        }
+        // What stands in its entry.
+        key => pem_text(&key).unwrap_or_default(),
+    };
+    format!("{}\n", text.trim_end())
+}
+
+/// The PEM in the key's entry: bare hexadecimal points don't work everywhere.
+fn pem_text(key: &Key) -> Result<String, String> {
+    let entry = serde_json::to_value(key).map_err(|error| error.to_string())?;
+    match entry["keyval"]["public"].as_str() {
+        Some(text) if text.starts_with("-----BEGIN PUBLIC KEY-----") => Ok(text.to_owned()),
+        _ => Err("its public part is not PEM, which not all clients read".into()),
+    }
+}
+
+/// The first digits of a key's id.
+pub(super) fn short_id(id: &KeyId) -> String {
+    hex::encode(id).chars().take(12).collect::<String>() + "…"
+}

@@ -1,0 +1,103 @@
+//! Root documents (TUF specification 4.3): making one, editing its successor, signing it by several people, and what must hold
+//! before it may follow the one before.
+//!
+//! A root that is not published yet is a [`RootFile`], which travels between people and may have any number of signatures. What
+//! may be published is a [`FitRoot`], which only [`begin`] and [`succeed`] make.
+
+mod chain;
+mod diff;
+mod edit;
+mod error;
+mod file;
+mod holders;
+mod keys;
+mod rules;
+mod tally;
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use tough::schema::key::Key;
+use tough::schema::{self, RoleType, Root};
+
+use crate::name::RoleName;
+use crate::signed::{Draft, RoleKeys, Signed, VerifyError, verify};
+use crate::time::Time;
+
+pub use chain::{Chain, FitRoot, begin, succeed};
+pub use diff::{Change, changes};
+pub use edit::{FirstRoot, KeyName, OnlineKeys, RootKey, add_key, next, remove_key, set_expiry, set_threshold};
+pub use error::RootError;
+pub use file::RootFile;
+pub use holders::{HOLDERS_FIELD, holder};
+pub use keys::{KeyId, key_id, kind, read_public_key, same_key, to_pem};
+pub use rules::ROLES;
+pub use tally::{Tally, tallies};
+
+/// The public keys that a first root names: one a role.
+#[derive(Debug, Clone)]
+pub struct FirstKeys {
+    /// The offline root key.
+    pub root: Key,
+    /// The top-level targets role's key.
+    pub targets: Key,
+    /// The snapshot role's key.
+    pub snapshot: Key,
+    /// The timestamp role's key.
+    pub timestamp: Key,
+}
+
+/// Version 1 of the root, unsigned: one key a role, threshold 1. For development: a repository that devices depend on
+/// wants a root of several people.
+///
+/// # Errors
+/// [`RootError`] for keys that no client can use.
+pub fn first(keys: &FirstKeys, expires: Time) -> Result<Draft<Root>, RootError> {
+    let FirstKeys { root, targets, snapshot, timestamp } = keys.clone();
+    let online = OnlineKeys { targets, snapshot, timestamp };
+    let keys = vec![RootKey { holder: None, key: root }];
+    let file = FirstRoot { keys, threshold: 1, online, expires }.make()?;
+    Ok(Draft::new(RoleName::root(), file.root().clone()))
+}
+
+/// The keys with which a root that signs itself is verified.
+///
+/// # Errors
+/// [`VerifyError`].
+pub fn own_keys(root: &Root) -> Result<RoleKeys, VerifyError> {
+    RoleKeys::in_root(root, &RoleName::root())
+}
+
+/// Reads version `version` of the root and verifies it under its own keys (TUF specification 5.3.4, the new root's half).
+///
+/// # Errors
+/// [`VerifyError`].
+pub fn read(bytes: &Bytes, version: u64) -> Result<Signed<Root>, VerifyError> {
+    let unverified: schema::Signed<Root> = serde_json::from_slice(bytes)
+        .map_err(|error| VerifyError::Unreadable { role: RoleName::root(), why: error.to_string() })?;
+    verify(bytes.clone(), &own_keys(&unverified.signed)?)?.expect_version(version)
+}
+
+/// A root without keys.
+fn bare(version: u64, expires: Time) -> Root {
+    Root {
+        spec_version: crate::generation::SPEC_VERSION.into(),
+        consistent_snapshot: true,
+        version: crate::generation::at_least_one(version),
+        expires,
+        keys: HashMap::new(),
+        roles: HashMap::new(),
+        _extra: HashMap::new(),
+    }
+}
+
+/// The name of a top-level role.
+fn name(role: RoleType) -> &'static str {
+    match role {
+        RoleType::Root => "root",
+        RoleType::Targets => "targets",
+        RoleType::Snapshot => "snapshot",
+        RoleType::Timestamp => "timestamp",
+        RoleType::DelegatedTargets => "delegated targets",
+    }
+}

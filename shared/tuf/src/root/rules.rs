@@ -1,0 +1,62 @@
+//! What every root must be that this repository publishes, whoever made it.
+
+use std::collections::BTreeMap;
+
+use tough::schema::{RoleType, Root};
+
+use super::keys::{check, short_id};
+use super::{RootError, holders, name};
+use crate::signed::public_part;
+use crate::time::whole_seconds;
+
+/// The roles of a root: these and no others, since some clients don't read a root with another.
+pub const ROLES: [RoleType; 4] = [RoleType::Root, RoleType::Timestamp, RoleType::Snapshot, RoleType::Targets];
+
+/// Checks the rules.
+///
+/// *Invariant*: after it, each of the four roles has at least one key, and as many distinct public keys as its threshold asks
+/// for, each of which all clients can use.
+///
+/// # Errors
+/// [`RootError`], the first that is found.
+pub(super) fn check_rules(root: &Root) -> Result<(), RootError> {
+    let unfit = |why: &str| Err(RootError::Unfit(why.into()));
+    if !root.spec_version.starts_with("1.") {
+        return unfit("its spec_version is not 1.x, which clients refuse");
+    }
+    if !root.consistent_snapshot {
+        return unfit(
+            "its consistent_snapshot is not true: this repository keeps every version of its files under a name of its own",
+        );
+    }
+    if root.roles.keys().any(|role| !ROLES.contains(role)) {
+        return unfit("it has a role beside root, timestamp, snapshot and targets, which some clients refuse");
+    }
+    if whole_seconds(root.expires) != root.expires {
+        return unfit("its expiry has a fraction of a second, which some clients refuse");
+    }
+    for (id, key) in &root.keys {
+        check(key).map_err(|why| RootError::BadKey { what: short_id(id), why })?;
+    }
+    for role in ROLES {
+        check_role(root, role)?;
+    }
+    holders::check_field(root)
+}
+
+fn check_role(root: &Root, role: RoleType) -> Result<(), RootError> {
+    let name = name(role);
+    let entry = root.roles.get(&role).filter(|entry| !entry.keyids.is_empty()).ok_or(RootError::NoKeys(name))?;
+    let mut seen = BTreeMap::new();
+    for id in &entry.keyids {
+        let key = root.keys.get(id).ok_or_else(|| RootError::UnknownKey { role: name, id: short_id(id) })?;
+        if let Some(before) = seen.insert(public_part(key), id) {
+            return Err(RootError::KeyTwice { role: name, first: short_id(before), second: short_id(id) });
+        }
+    }
+    let threshold = entry.threshold.get();
+    if threshold > seen.len() as u64 {
+        return Err(RootError::Threshold { role: name, threshold, keys: seen.len() });
+    }
+    Ok(())
+}

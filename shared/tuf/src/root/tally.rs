@@ -1,0 +1,81 @@
+//! Which signatures of a root count, under the version before and under itself (TUF specification 5.3.4).
+
+use std::collections::{BTreeSet, HashMap};
+
+use tough::schema::key::Key;
+use tough::schema::{self, RoleKeys, RoleType, Root, Signature};
+
+use super::{KeyId, RootError, RootFile, bare};
+use crate::generation::at_least_one;
+use crate::signed::public_part;
+use crate::time::Time;
+
+/// Which root keys of one version of the root signed a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tally {
+    /// The version whose keys these are.
+    pub judge: u64,
+    /// How many of them must sign.
+    pub threshold: u64,
+    /// Those whose signature verifies. No public key stands here twice.
+    pub signed: Vec<KeyId>,
+    /// Those that haven't signed.
+    pub missing: Vec<KeyId>,
+}
+
+impl Tally {
+    /// How many more must sign.
+    #[must_use]
+    pub fn needed(&self) -> u64 {
+        self.threshold.saturating_sub(self.signed.len() as u64)
+    }
+
+    /// Nothing, if the threshold is reached.
+    pub(super) fn expect_enough(&self) -> Result<(), RootError> {
+        match self.needed() {
+            0 => Ok(()),
+            missing => Err(RootError::TooFewSignatures {
+                judge: self.judge,
+                threshold: self.threshold,
+                found: self.signed.len(),
+                missing,
+            }),
+        }
+    }
+}
+
+/// The tallies of a file: under `previous`, where there is one, and under itself. Both must be reached.
+#[must_use]
+pub fn tallies(file: &RootFile, previous: Option<&Root>) -> Vec<Tally> {
+    previous.into_iter().chain([file.root()]).map(|judge| tally(file, judge)).collect()
+}
+
+fn tally(file: &RootFile, judge: &Root) -> Tally {
+    let (mut signed, mut missing, mut seen) = (Vec::new(), Vec::new(), BTreeSet::new());
+    for (id, key) in root_keys(judge) {
+        if !seen.insert(public_part(key)) {
+            continue;
+        }
+        let mut own = file.signatures().iter().filter(|signature| signature.keyid == *id);
+        let side = if own.any(|signature| is_good(file.root(), key, signature)) { &mut signed } else { &mut missing };
+        side.push(id.clone());
+    }
+    let threshold = judge.roles.get(&RoleType::Root).map_or(u64::MAX, |entry| entry.threshold.get());
+    Tally { judge: judge.version.get(), threshold, signed, missing }
+}
+
+/// The root keys of a root, with their ids.
+pub(super) fn root_keys(root: &Root) -> impl Iterator<Item = (&KeyId, &Key)> {
+    let ids = root.roles.get(&RoleType::Root).map(|entry| entry.keyids.as_slice()).unwrap_or_default();
+    ids.iter().filter_map(|id| Some((id, root.keys.get(id)?)))
+}
+
+/// Whether the signature over `root` is the key's: verified by `tough`, under a root that knows this key only.
+pub(super) fn is_good(root: &Root, key: &Key, signature: &Signature) -> bool {
+    let id = signature.keyid.clone();
+    let entry = RoleKeys { keyids: vec![id.clone()], threshold: at_least_one(1), _extra: HashMap::new() };
+    let mut judge = bare(1, Time::MAX);
+    judge.keys.insert(id, key.clone());
+    judge.roles.insert(RoleType::Root, entry);
+    judge.verify_role(&schema::Signed { signed: root.clone(), signatures: vec![signature.clone()] }).is_ok()
+}
