@@ -1,9 +1,10 @@
 //! What [`Signer`] promises.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
+use std::num::NonZeroU64;
 
-use tough::schema::Signature;
-use tufline_tuf::root::{self, FirstKeys};
+use tough::schema::{self, RoleType, Root, Signature};
+use tufline_tuf::root;
 use tufline_tuf::{Draft, RoleKeys, RoleName, Signed, SignedDocument, Time, verify};
 
 use crate::port::{OnlineRole, Signer};
@@ -60,9 +61,20 @@ async fn signatures_verify_under_the_public_key(signer: &dyn Signer) {
 /// A root that lists `role`'s key for every role and is signed with it.
 pub async fn sign_root(signer: &dyn Signer, role: OnlineRole) -> Signed<tough::schema::Root> {
     let key = signer.public_key(role).await.unwrap();
-    let keys = FirstKeys { root: key.clone(), targets: key.clone(), snapshot: key.clone(), timestamp: key };
-    let expires: Time = "2099-01-01T00:00:00Z".parse().unwrap();
-    let draft = root::first(&keys, expires).unwrap();
+    let (id, one) = (key.key_id().unwrap(), NonZeroU64::MIN);
+    // By hand: the rules for roots want another key for the root than those that are online.
+    let of_role = schema::RoleKeys { keyids: vec![id.clone()], threshold: one, _extra: HashMap::new() };
+    let roles = [RoleType::Root, RoleType::Targets, RoleType::Snapshot, RoleType::Timestamp];
+    let root = Root {
+        spec_version: "1.0.33".into(),
+        consistent_snapshot: true,
+        version: one,
+        expires: "2099-01-01T00:00:00Z".parse::<Time>().unwrap(),
+        keys: HashMap::from([(id, key)]),
+        roles: roles.into_iter().map(|role| (role, of_role.clone())).collect(),
+        _extra: HashMap::new(),
+    };
+    let draft = Draft::new(RoleName::root(), root);
     let keys = root::own_keys(draft.document()).unwrap();
     sign(signer, role, draft, &keys).await
 }
