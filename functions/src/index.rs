@@ -1,5 +1,7 @@
 //! Reading the index of roles and the documents that it names, from the ledger.
 
+use std::collections::BTreeSet;
+
 use tough::schema::Targets;
 use tufline_store::{Key, Store};
 use tufline_tuf::index::{Bins, Page, Place, WantedPage};
@@ -14,13 +16,16 @@ use crate::ports::{Result, StageError, at_once};
 /// [`StageError::Missing`] where a page is gone.
 pub async fn index(store: &dyn Store, manifest: &Manifest, places: &[Place<'_>]) -> Result<Index> {
     let mut index = Index::new(manifest.top.clone());
-    loop {
-        let wanted = index.wanted(places.iter().copied());
-        if wanted.is_empty() {
-            return Ok(index);
-        }
-        give(store, &mut index, wanted).await?;
-    }
+    extend(store, &mut index, places).await?;
+    Ok(index)
+}
+
+/// Reads the pages on the way to `places` that are still missing.
+///
+/// # Errors
+/// As [`index`].
+pub async fn extend(store: &dyn Store, index: &mut Index, places: &[Place<'_>]) -> Result<()> {
+    complete(store, index, |index| index.wanted(places.iter().copied())).await
 }
 
 /// The index of a generation, with the pages below those bins that `interesting` picks.
@@ -29,16 +34,22 @@ pub async fn index(store: &dyn Store, manifest: &Manifest, places: &[Place<'_>])
 /// As [`index`].
 pub async fn index_below(store: &dyn Store, manifest: &Manifest, interesting: impl Fn(&Bins) -> bool) -> Result<Index> {
     let mut index = Index::new(manifest.top.clone());
+    complete(store, &mut index, |index| index.wanted_below(&interesting)).await?;
+    Ok(index)
+}
+
+/// Reads pages until none is wanted.
+async fn complete(store: &dyn Store, index: &mut Index, wanted: impl Fn(&Index) -> BTreeSet<WantedPage>) -> Result<()> {
     loop {
-        let wanted = index.wanted_below(&interesting);
+        let wanted = wanted(index);
         if wanted.is_empty() {
-            return Ok(index);
+            return Ok(());
         }
-        give(store, &mut index, wanted).await?;
+        give(store, index, wanted).await?;
     }
 }
 
-async fn give(store: &dyn Store, index: &mut Index, wanted: impl IntoIterator<Item = WantedPage>) -> Result<()> {
+async fn give(store: &dyn Store, index: &mut Index, wanted: BTreeSet<WantedPage>) -> Result<()> {
     let reads = wanted.into_iter().map(|(role, digest)| async move {
         let bytes = record(store, &Key::Page(digest)).await?;
         let page = Page::from_bytes(&role, &digest, &bytes)?;

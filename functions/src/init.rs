@@ -6,13 +6,13 @@ use aws_lc_rs::rand::SystemRandom;
 use tough::schema::decoded::{Decoded, Hex};
 use tough::schema::{Root, Signature};
 use tough::sign::Sign;
-use tufline_store::{Document, Key, Message, OnlineRole, Written};
+use tufline_store::{Document, Key, Message, OnlineRole, Signer, Written};
 use tufline_tuf::generation::{FirstBins, Next};
-use tufline_tuf::root::{FirstKeys, own_keys};
-use tufline_tuf::{Draft, VerifyError, generation, root, time};
+use tufline_tuf::root::{OnlineKeys, own_keys};
+use tufline_tuf::{Draft, generation, root, time};
 
 use crate::ledger;
-use crate::ports::{Ports, Result, StageError, at_once};
+use crate::ports::{Ports, Result, StageError};
 
 /// Makes a development root, signed by one key that a program holds, that trusts the online keys, and the first generation,
 /// split into `bins`, unless they are there; then nudges sign. Safe to run again after a crash anywhere.
@@ -48,12 +48,9 @@ pub async fn first_generation(ports: &Ports, bins: FirstBins) -> Result<()> {
         let (now, expiry) = (ports.clock.now(), &ports.config.expiry);
         let bins_key = ports.signer.public_key(OnlineRole::Bins).await?;
         let (Next { manifest, pages }, drafts) = generation::first(now, expiry, bins_key, bins)?;
-        let drafts = drafts.iter().map(Document::draft);
         let records: Vec<Document> =
-            drafts.chain(pages.iter().map(Document::page)).collect::<std::result::Result<_, VerifyError>>()?;
-        for created in at_once(records.iter().map(|record| store.create(record))).await {
-            let (Written::Done | Written::Lost) = created?;
-        }
+            drafts.iter().map(Document::draft).chain(pages.iter().map(Document::page)).collect();
+        ledger::create_or_find_all(store, &records).await?;
         // A crash up to here leaves drafts and pages that nothing refers to.
         let (Written::Done | Written::Lost) = store.create(&ledger::record(Key::Manifest(1), &manifest)?).await?;
     }
@@ -62,13 +59,20 @@ pub async fn first_generation(ports: &Ports, bins: FirstBins) -> Result<()> {
 }
 
 async fn development_root(ports: &Ports, root_key: &dyn Sign) -> Result<Draft<Root>> {
-    let keys = FirstKeys {
-        root: root_key.tuf_key(),
-        targets: ports.signer.public_key(OnlineRole::Targets).await?,
-        snapshot: ports.signer.public_key(OnlineRole::Snapshot).await?,
-        timestamp: ports.signer.public_key(OnlineRole::Timestamp).await?,
-    };
-    Ok(root::first(&keys, time::after(ports.clock.now(), ports.config.expiry.root.seconds()))?)
+    let expires = time::after(ports.clock.now(), ports.config.expiry.root.seconds());
+    Ok(root::first(root_key.tuf_key(), online_keys(&*ports.signer).await?, expires)?)
+}
+
+/// The public keys of a repository that stand in its first root.
+///
+/// # Errors
+/// Requests that failed.
+pub async fn online_keys(signer: &dyn Signer) -> Result<OnlineKeys> {
+    Ok(OnlineKeys {
+        targets: signer.public_key(OnlineRole::Targets).await?,
+        snapshot: signer.public_key(OnlineRole::Snapshot).await?,
+        timestamp: signer.public_key(OnlineRole::Timestamp).await?,
+    })
 }
 
 fn key_id(key: &tough::schema::key::Key) -> Result<Decoded<Hex>> {

@@ -1,5 +1,6 @@
 //! Reading the ledger: which generation is published, which are newer, and small JSON records.
 
+use bytes::Bytes;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -8,7 +9,7 @@ use tufline_store::{Document, Folder, Key, Store, Stored, Tag, Written};
 use tufline_tuf::generation::{self, Versions};
 use tufline_tuf::{MANIFEST_FORMAT, Manifest, RoleKeys, RoleName, Time, verify};
 
-use crate::ports::{REQUESTS_AT_ONCE, Result, StageError};
+use crate::ports::{REQUESTS_AT_ONCE, Result, StageError, at_once};
 
 /// What devices see now.
 #[derive(Debug, Clone)]
@@ -55,12 +56,19 @@ pub async fn published(store: &dyn Store) -> Result<Option<Published>> {
 /// compared with it.
 pub async fn published_versions(store: &dyn Store, root: &Root, published: Option<&Published>) -> Result<Versions> {
     let Some(Published { generation, .. }) = published else { return Ok(Versions::new()) };
-    let key = Key::snapshot(*generation);
-    let missing = || StageError::Missing(key.path(), "it is published: restore it from its older object versions");
-    let stored = store.get(&key).await?.ok_or_else(missing)?;
+    let bytes = published_file(store, &Key::snapshot(*generation)).await?;
     let keys = RoleKeys::in_root(root, &RoleName::snapshot())?;
-    let snapshot = verify::<Snapshot>(stored.bytes, &keys)?.expect_version(*generation)?;
+    let snapshot = verify::<Snapshot>(bytes, &keys)?.expect_version(*generation)?;
     Ok(generation::versions(snapshot.document())?)
+}
+
+/// A file that devices see.
+///
+/// # Errors
+/// [`StageError::Missing`] where it isn't there.
+pub async fn published_file(store: &dyn Store, key: &Key) -> Result<Bytes> {
+    let missing = || StageError::Missing(key.path(), "it is published: restore it from its older object versions");
+    Ok(store.get(key).await?.ok_or_else(missing)?.bytes)
 }
 
 /// The manifests of the generations after `generation`, oldest first.
@@ -167,6 +175,17 @@ pub async fn create_same(store: &dyn Store, document: &Document) -> Result<Writt
     let stored = store.get(document.key()).await?;
     let same = stored.is_some_and(|stored| stored.bytes == *document.bytes());
     Ok(if same { Written::Done } else { Written::Lost })
+}
+
+/// Creates an object whose key says what its bytes are: one that is there already is the same.
+pub async fn create_or_find(store: &dyn Store, document: &Document) -> Result<()> {
+    let (Written::Done | Written::Lost) = store.create(document).await?;
+    Ok(())
+}
+
+/// The same with many.
+pub async fn create_or_find_all(store: &dyn Store, documents: &[Document]) -> Result<()> {
+    at_once(documents.iter().map(|document| create_or_find(store, document))).await.into_iter().collect()
 }
 
 /// The format of the small records that this code writes.

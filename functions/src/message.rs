@@ -57,13 +57,9 @@ fn hint(record: &S3EventRecord, prefix: &str) -> Option<Hint> {
 /// The hint in a body of the queue of large uploads.
 ///
 /// # Errors
-/// [`NotHints`].
-pub fn large(body: &str) -> Result<Vec<Hint>, NotHints> {
-    match Message::from_body(body) {
-        Ok(Message::Large(hint)) => Ok(vec![hint]),
-        Ok(_) => Err(NotHints("it belongs to another queue".into())),
-        Err(error) => Err(NotHints(error.to_string())),
-    }
+/// [`NotMessage`].
+pub fn large(body: &str) -> Result<Vec<Hint>, NotMessage> {
+    Ok(if let Message::Large(hint) = own(Queue::Large, body)? { vec![hint] } else { Vec::new() })
 }
 
 /// Whether `body` is a message that the stage of `queue` understands.

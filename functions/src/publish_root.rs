@@ -6,7 +6,7 @@
 //! that what is published verifies under, and the next run begins with one of its own.
 
 use bytes::Bytes;
-use tough::schema::{Root, Snapshot, Targets, Timestamp};
+use tough::schema::{Root, Targets, Timestamp};
 use tufline_store::{Clock, Document, Key, OnlineRole, Signer, Store, Written};
 use tufline_tuf::root::{FitRoot, RootError, RootFile, begin, succeed};
 use tufline_tuf::{RoleKeys, RoleName, VerifyError, verify};
@@ -49,10 +49,7 @@ pub async fn publish_first(store: &dyn Store, signer: &dyn Signer, clock: &dyn C
         if store.get(&Key::root(1)).await?.is_some_and(|stored| is_same(file, &stored.bytes)) {
             return Ok(());
         }
-        let version = chain.newest().version;
-        return Err(StageError::Refused(format!(
-            "this repository has a root already, version {version}: make the next one of it, with `tufline root next`"
-        )));
+        return Err(roots::begun(&chain));
     }
     let fit = begin(file, clock.now())?;
     for (role, online) in [
@@ -175,12 +172,11 @@ async fn verify_published(store: &dyn Store, root: &Root) -> Result<std::result:
     let keys = |role: &RoleName| RoleKeys::in_root(root, role);
     let verified = async {
         verify::<Timestamp>(published.stored.bytes.clone(), &keys(&RoleName::timestamp())?)?;
-        let bytes = read(store, Key::snapshot(published.generation)).await?;
-        let snapshot = verify::<Snapshot>(bytes, &keys(&RoleName::snapshot())?)?;
-        let targets = snapshot.document().meta.get("targets.json").map(|meta| meta.version.get());
+        let role = RoleName::targets();
+        let version = ledger::published_versions(store, root, Some(&published)).await?.remove(&role);
         let version =
-            targets.ok_or_else(|| StageError::Record("snapshot".into(), "it lists no targets.json".into()))?;
-        let bytes = read(store, Key::Metadata { role: RoleName::targets(), version }).await?;
+            version.ok_or_else(|| StageError::Record("snapshot".into(), "it lists no targets.json".into()))?;
+        let bytes = ledger::published_file(store, &Key::Metadata { role, version }).await?;
         verify::<Targets>(bytes, &keys(&RoleName::targets())?)?;
         Ok(())
     };
@@ -189,10 +185,4 @@ async fn verify_published(store: &dyn Store, root: &Root) -> Result<std::result:
         Err(StageError::Document(error)) => Ok(Err(error)),
         Err(error) => Err(error),
     }
-}
-
-async fn read(store: &dyn Store, key: Key) -> Result<Bytes> {
-    let stored = store.get(&key).await?;
-    let missing = || StageError::Missing(key.path(), "it is published: restore it from its older object versions");
-    Ok(stored.ok_or_else(missing)?.bytes)
 }

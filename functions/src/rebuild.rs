@@ -17,7 +17,7 @@ use tufline_tuf::{Content, Draft, Index, Manifest, Outcome, RoleName, Sha256, Ta
 
 use crate::current::{Accepted, Current, RefusedUpload, current};
 use crate::hash::reject;
-use crate::index::{draft, index};
+use crate::index::{draft, extend, index};
 use crate::ledger::{self, Hashed, HeldRemovals, Published, RECORD_FORMAT, RemovalsAccepted};
 use crate::measure;
 use crate::ports::{Ports, REQUESTS_AT_ONCE, Result, StageError, at_once};
@@ -235,25 +235,30 @@ async fn next(
     published: &Published,
     base: &Manifest,
 ) -> Result<Option<Manifest>> {
-    let renewals = index(&*ports.store, base, &places(batch.renewals().into_iter(), [])).await?;
-    let (mut edits, renew) = batch.survivors(base, &renewals);
+    let store = &*ports.store;
+    let renewals: Vec<Place<'_>> = batch.renewals().into_iter().map(Place::Role).collect();
+    let mut index = index(store, base, &renewals).await?;
+    let (mut edits, renew) = batch.survivors(base, &index);
     edits.extend(reverts(ports, batch, published, base).await?);
+    let places: Vec<Place<'_>> = edits.iter().map(|edit| Place::Name(&edit.name)).collect();
+    extend(store, &mut index, &places).await?;
     let limit = (!removals_accepted(ports).await?).then_some(ports.config.removals);
-    match fold(ports, base, &edits, &renew, limit).await {
+    match fold(ports, base, &index, &edits, &renew, limit).await {
         Err(StageError::Generation(GenerationError::TooManyRemovals { removals, targets })) => {
             hold(ports, &edits, removals, targets).await?;
             edits.retain(|edit| edit.edit != Edit::Remove);
-            fold(ports, base, &edits, &renew, limit).await
+            fold(ports, base, &index, &edits, &renew, limit).await
         }
         folded => folded,
     }
 }
 
 /// Folds the edits into the documents on the way to their names: each is read, changed and stored by itself, so that no more
-/// of them are in memory than requests are under way.
+/// of them are in memory than requests are under way. `index` has the pages on the way to all of them.
 async fn fold(
     ports: &Ports,
     base: &Manifest,
+    index: &Index,
     edits: &[TargetEdit],
     renew: &BTreeSet<RoleName>,
     removals: Option<RemovalLimit>,
@@ -262,7 +267,6 @@ async fn fold(
         return Ok(None);
     }
     let store = &*ports.store;
-    let index = index(store, base, &places(renew.iter(), edits.iter().map(|edit| &edit.name))).await?;
     let policy = Policy {
         expiry: &ports.config.expiry,
         max_targets_per_bin: ports.config.max_targets_per_bin.get(),
@@ -270,32 +274,21 @@ async fn fold(
         removals,
         now: ports.clock.now(),
     };
-    let mut folding = Folding::new(base, index, edits, renew, policy)?;
+    let mut folding = Folding::new(base, index.clone(), edits, renew, policy)?;
     let reads = folding.wanted()?.into_iter().map(|(role, digest)| async move { draft(store, &role, &digest).await });
     let reads: Vec<_> = reads.collect();
     let folded =
         stream::iter(reads).buffered(REQUESTS_AT_ONCE).map(|draft| Ok::<_, StageError>(folding.fold(&draft?)?));
-    let drafts = folded.map_ok(|drafts| stream::iter(drafts).map(Ok::<_, StageError>)).try_flatten();
-    let writes = drafts.map_ok(|draft| async move {
-        let (Written::Done | Written::Lost) = store.create(&Document::draft(&draft)?).await?;
-        Ok(())
+    let drafts = folded.map_ok(|drafts| {
+        let documents: Vec<Document> = drafts.iter().map(Document::draft).collect();
+        stream::iter(documents).map(Ok::<_, StageError>)
     });
+    let writes = drafts.try_flatten().map_ok(|document| async move { ledger::create_or_find(store, &document).await });
     writes.try_buffer_unordered(REQUESTS_AT_ONCE).try_collect::<()>().await?;
     let Next { manifest, pages } = folding.finish()?;
-    let writes = pages.iter().map(|page| async move {
-        let (Written::Done | Written::Lost) = store.create(&Document::page(page)?).await?;
-        Ok::<_, StageError>(())
-    });
-    at_once(writes).await.into_iter().collect::<Result<()>>()?;
+    let pages: Vec<Document> = pages.iter().map(Document::page).collect();
+    ledger::create_or_find_all(store, &pages).await?;
     Ok(Some(manifest))
-}
-
-/// The places of these roles and names in the index.
-fn places<'a>(
-    roles: impl Iterator<Item = &'a RoleName>,
-    names: impl IntoIterator<Item = &'a TargetName>,
-) -> Vec<Place<'a>> {
-    roles.map(Place::Role).chain(names.into_iter().map(Place::Name)).collect()
 }
 
 /// What the batch's reverted targets are in what is published now. Also notes which of their uploads the generations that

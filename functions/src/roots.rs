@@ -54,6 +54,22 @@ pub async fn chain(store: &dyn Store) -> Result<Option<Chain>> {
     Ok(Some(chain))
 }
 
+/// Says that a first root can't be made where `chain` is.
+pub(crate) fn begun(chain: &Chain) -> StageError {
+    StageError::Refused(format!(
+        "this repository has a root already, version {}: make the next one of it, with `tufline root next`",
+        chain.newest().version
+    ))
+}
+
+/// Refuses a repository that has a root.
+///
+/// # Errors
+/// [`StageError::Refused`].
+pub async fn expect_none(store: &dyn Store) -> Result<()> {
+    chain(store).await?.map_or(Ok(()), |chain| Err(begun(&chain)))
+}
+
 /// What anything that is shown must verify under.
 pub struct Trusted {
     /// The newest root first, then those that are about to be published.

@@ -10,6 +10,7 @@ from cloud_lib import Refusal
 from e2e.device import sha256
 from e2e.folder import FolderForm
 
+from .files import write
 from .figures import byte_count, memory, percentiles
 from .names import content, name
 from .timestamp import Timestamp
@@ -137,8 +138,3 @@ def bytes_written(pid: int) -> int:
     """What a process wrote to files and connections."""
     lines = dict(line.split(": ") for line in Path(f"/proc/{pid}/io").read_text().splitlines())
     return int(lines["wchar"])
-
-
-def write(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data)

@@ -130,10 +130,13 @@ class Form(ABC):
         """The signed part of a metadata file, as everybody may read it."""
         return json.loads(ask(f"{self.endpoints['metadata_url']}{file}").body)["signed"]
 
+    def published_generation(self) -> int:
+        """The generation that devices see."""
+        return self.signed("timestamp.json")["meta"]["snapshot.json"]["version"]
+
     def published_roles(self) -> dict[str, str]:
         """The file of each targets role that is published, by the role's name."""
-        snapshot = self.signed("timestamp.json")["meta"]["snapshot.json"]["version"]
-        meta = self.signed(f"{snapshot}.snapshot.json")["meta"]
+        meta = self.signed(f"{self.published_generation()}.snapshot.json")["meta"]
         return {file.removesuffix(".json"): f"{entry['version']}.{file}" for file, entry in meta.items()}
 
     def listed(self) -> set[str]:

@@ -254,7 +254,7 @@ class Bench:
 
     def version(self, role: str) -> int:
         """The newest version of a role's document, published or not; 0 where there is none."""
-        published = self.cloud.signed("timestamp.json")["meta"]["snapshot.json"]["version"]
+        published = self.cloud.published_generation()
         version = int(self.cloud.published_roles().get(role, "0.").partition(".")[0])
         for manifest in self.cloud.manifests(published):
             version = manifest["changed"].get(role, {"version": version})["version"]

@@ -78,10 +78,16 @@ pub fn write(path: &Path, file: &RootFile) -> anyhow::Result<()> {
 
 /// Writes a root where nothing is yet.
 pub fn create(path: &Path, file: &RootFile) -> anyhow::Result<()> {
+    expect_absent(path)?;
+    write(path, file)
+}
+
+/// Refuses a place where something is.
+pub fn expect_absent(path: &Path) -> anyhow::Result<()> {
     if path.exists() {
         bail!("{} is there already: nothing was written", path.display());
     }
-    write(path, file)
+    Ok(())
 }
 
 /// Where the root of this version is, if it lies beside `path`.

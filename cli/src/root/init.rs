@@ -2,13 +2,12 @@
 
 use std::path::PathBuf;
 
-use anyhow::bail;
 use clap::Args;
-use tufline_functions::roots;
-use tufline_store::{OnlineRole, Signer, Store};
-use tufline_tuf::root::{FirstRoot, OnlineKeys};
+use tufline_functions::init::online_keys;
+use tufline_functions::roots::expect_none;
+use tufline_tuf::root::FirstRoot;
 
-use super::document::{create, expiry};
+use super::document::{create, expect_absent, expiry};
 use super::key::KeyArguments;
 use super::place::{IdleFolder, Place, PlaceArguments};
 use super::show;
@@ -37,22 +36,20 @@ pub struct Arguments {
 /// Makes it.
 pub async fn run(arguments: Arguments) -> Result {
     let Arguments { keys, threshold, expires, out, place } = arguments;
-    if out.exists() {
-        bail!("{} is there already: nothing was written", out.display());
-    }
+    expect_absent(&out)?;
     let (keys, expires) = (keys.read().await?, expiry(&expires)?);
     let place = place.find().await?;
     let make = |online| FirstRoot { keys, threshold, online, expires }.make();
     let file = match &place {
         Place::Folder(data) => {
             let folder = IdleFolder::make(data)?;
-            expect_no_root(&folder.store).await?;
+            expect_none(&folder.store).await?;
             let file = make(online_keys(&folder.new_signer()?).await?)?;
             folder.wait()?;
             file
         }
         Place::Aws(aws) => {
-            expect_no_root(&*place.store()?).await?;
+            expect_none(&*place.store()?).await?;
             make(online_keys(&*Place::kms(aws)?).await?)?
         }
     };
@@ -60,22 +57,4 @@ pub async fn run(arguments: Arguments) -> Result {
     print!("{}", show::text(&file, None)?);
     println!("\nunsigned, in {}; whoever holds a key signs it with `tufline root sign`", out.display());
     Ok(Outcome::Done)
-}
-
-async fn expect_no_root(store: &dyn Store) -> anyhow::Result<()> {
-    if let Some(chain) = roots::chain(store).await? {
-        bail!(
-            "this repository has a root already, version {}: make the next one of it, with `tufline root next`",
-            chain.newest().version
-        );
-    }
-    Ok(())
-}
-
-async fn online_keys(signer: &dyn Signer) -> anyhow::Result<OnlineKeys> {
-    Ok(OnlineKeys {
-        targets: signer.public_key(OnlineRole::Targets).await?,
-        snapshot: signer.public_key(OnlineRole::Snapshot).await?,
-        timestamp: signer.public_key(OnlineRole::Timestamp).await?,
-    })
 }

@@ -4,15 +4,12 @@ use async_trait::async_trait;
 use aws_lc_rs::rand::SecureRandom;
 use aws_sdk_kms::Client;
 use aws_sdk_kms::operation::get_public_key::GetPublicKeyOutput;
-use aws_sdk_kms::primitives::Blob;
-use aws_sdk_kms::types::{KeySpec, KeyUsageType, MessageType, SigningAlgorithmSpec};
+use aws_sdk_kms::types::{KeySpec, KeyUsageType, SigningAlgorithmSpec};
 use tough::schema::key::Key as PublicKey;
 use tough::sign::Sign;
-use tufline_store::{Result, StoreError};
-use tufline_tuf::{Sha256, root};
+use tufline_store::Result;
 
-use crate::Clients;
-use crate::failure::failed;
+use crate::{Clients, kms};
 
 /// A KMS key of spec `ECC_NIST_P256`, `RSA_3072` or `RSA_4096`.
 #[derive(Debug)]
@@ -30,9 +27,7 @@ impl KmsKey {
     /// A key that is not there, may not be used, or is of another spec.
     pub async fn open(clients: &Clients, id: &str) -> Result<Self> {
         let client = clients.kms.clone();
-        let answer = client.get_public_key().key_id(id).send().await;
-        let answer = answer.map_err(|error| failed("read the public key of", id, &error))?;
-        let (public, algorithm) = usable(&answer).map_err(|why| StoreError::new("read the public key of", id, why))?;
+        let (public, algorithm) = kms::public_key(&client, id, usable).await?;
         Ok(Self { client, id: id.into(), public, algorithm })
     }
 }
@@ -50,10 +45,7 @@ fn usable(answer: &GetPublicKeyOutput) -> std::result::Result<(PublicKey, Signin
     let algorithm = algorithm.ok_or_else(|| {
         format!("its spec is {spec}: make a key of usage SIGN_VERIFY and spec ECC_NIST_P256, RSA_3072 or RSA_4096")
     })?;
-    let der = answer.public_key().ok_or("the answer has no public key")?.as_ref();
-    let pem = pem::encode(&pem::Pem::new("PUBLIC KEY", der));
-    let public = root::read_public_key(&pem, "in KMS").map_err(|error| error.to_string())?;
-    Ok((public, algorithm))
+    Ok((kms::to_tuf(answer)?, algorithm))
 }
 
 #[async_trait]
@@ -62,19 +54,12 @@ impl Sign for KmsKey {
         self.public.clone()
     }
 
-    /// <https://docs.aws.amazon.com/kms/latest/APIReference/API_Sign.html>: over a digest, since KMS takes messages of up to
-    /// 4,096 bytes only.
     async fn sign(
         &self,
         message: &[u8],
         _random: &(dyn SecureRandom + Sync),
     ) -> std::result::Result<Vec<u8>, Box<dyn std::error::Error + Send + Sync + 'static>> {
-        let request = self.client.sign().key_id(&self.id).message_type(MessageType::Digest);
-        let request = request.message(Blob::new(Sha256::of(message).as_bytes().as_slice()));
-        let answer = request.signing_algorithm(self.algorithm.clone()).send().await;
-        let answer = answer.map_err(|error| failed("sign with", &self.id, &error))?;
-        let missing = || StoreError::new("sign with", &self.id, "the answer has no signature");
-        Ok(answer.signature.ok_or_else(missing)?.into_inner())
+        Ok(kms::sign(&self.client, &self.id, self.algorithm.clone(), message).await?)
     }
 }
 
@@ -84,6 +69,7 @@ mod tests {
     use aws_lc_rs::encoding::AsDer;
     use aws_lc_rs::rsa::KeySize;
     use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair, RsaKeyPair};
+    use aws_sdk_kms::primitives::Blob;
 
     fn answer(spec: KeySpec, usage: KeyUsageType, der: &[u8]) -> GetPublicKeyOutput {
         GetPublicKeyOutput::builder().key_spec(spec).key_usage(usage).public_key(Blob::new(der)).build()

@@ -19,6 +19,7 @@ mod device_signer;
 mod events;
 mod failure;
 mod history;
+mod kms;
 mod kms_key;
 mod links;
 mod mail_words;

@@ -1,19 +1,16 @@
 //! The online keys, in KMS.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use aws_sdk_kms::Client;
 use aws_sdk_kms::operation::get_public_key::GetPublicKeyOutput;
-use aws_sdk_kms::primitives::Blob;
-use aws_sdk_kms::types::{KeySpec, KeyUsageType, MessageType, SigningAlgorithmSpec};
+use aws_sdk_kms::types::{KeySpec, KeyUsageType, SigningAlgorithmSpec};
 use tokio::sync::OnceCell;
-use tough::schema::decoded::{Decoded, EcdsaFlex};
-use tough::schema::key::{EcdsaKey, EcdsaScheme, Key as PublicKey};
+use tough::schema::key::Key as PublicKey;
 use tufline_store::{OnlineRole, Result, Signer, StoreError};
-use tufline_tuf::Sha256;
 
-use crate::failure::failed;
+use crate::kms;
 
 /// [`Signer`] on KMS. Share one in a process: it asks for each public key once.
 #[derive(Debug)]
@@ -41,13 +38,6 @@ impl KmsSigner {
             .get(&role)
             .ok_or_else(|| StoreError::new("find", format!("{role:?}'s key"), "its KMS key isn't configured"))
     }
-
-    /// <https://docs.aws.amazon.com/kms/latest/APIReference/API_GetPublicKey.html>
-    async fn fetch(&self, id: &str) -> Result<PublicKey> {
-        let answer = self.client.get_public_key().key_id(id).send().await;
-        let answer = answer.map_err(|error| failed("read the public key of", id, &error))?;
-        to_public_key(&answer).map_err(|why| StoreError::new("read the public key of", id, why))
-    }
 }
 
 /// A KMS key as root or a delegating role lists it: keytype `ecdsa`, scheme `ecdsa-sha2-nistp256`, the public part as
@@ -61,35 +51,21 @@ fn to_public_key(answer: &GetPublicKeyOutput) -> std::result::Result<PublicKey, 
             "its spec is {spec} and its usage {usage}; make a key of spec ECC_NIST_P256 and usage SIGN_VERIFY"
         ));
     }
-    let der = answer.public_key().ok_or("the answer has no public key")?.as_ref();
-    let pem = pem::encode(&pem::Pem::new("PUBLIC KEY", der));
-    let point: Decoded<EcdsaFlex> = pem.parse().map_err(|_| "its public key is not one of P-256")?;
-    // From the bare point tough writes the PEM that it writes for any other key: one key, one text, one key id.
-    let public = Decoded::from(point.into_vec());
-    Ok(PublicKey::Ecdsa {
-        keyval: EcdsaKey { public, _extra: HashMap::new() },
-        scheme: EcdsaScheme::EcdsaSha2Nistp256,
-        _extra: HashMap::new(),
-    })
+    match kms::to_tuf(answer)? {
+        key @ PublicKey::Ecdsa { .. } => Ok(key),
+        _ => Err("its public key is not one of P-256".into()),
+    }
 }
 
 #[async_trait]
 impl Signer for KmsSigner {
     async fn public_key(&self, role: OnlineRole) -> Result<PublicKey> {
         let key = self.key(role)?;
-        key.public.get_or_try_init(|| self.fetch(&key.id)).await.cloned()
+        key.public.get_or_try_init(|| kms::public_key(&self.client, &key.id, to_public_key)).await.cloned()
     }
 
-    /// <https://docs.aws.amazon.com/kms/latest/APIReference/API_Sign.html>: over a digest, since KMS takes messages of up to
-    /// 4,096 bytes only; "ECDSA signatures are DER-encoded".
     async fn sign(&self, role: OnlineRole, message: &[u8]) -> Result<Vec<u8>> {
-        let id = &self.key(role)?.id;
-        let request = self.client.sign().key_id(id).message(Blob::new(Sha256::of(message).as_bytes().as_slice()));
-        let request = request.message_type(MessageType::Digest).signing_algorithm(SigningAlgorithmSpec::EcdsaSha256);
-        let answer = request.send().await.map_err(|error| failed("sign with", id, &error))?;
-        let signature =
-            answer.signature.ok_or_else(|| StoreError::new("sign with", id, "the answer has no signature"))?;
-        Ok(signature.into_inner())
+        kms::sign(&self.client, &self.key(role)?.id, SigningAlgorithmSpec::EcdsaSha256, message).await
     }
 }
 
@@ -99,7 +75,9 @@ mod tests {
     use crate::canned::Canned;
     use crate::clients;
     use aws_lc_rs::encoding::AsDer;
-    use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair};
+    use aws_lc_rs::rsa::KeySize;
+    use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair, RsaKeyPair};
+    use aws_sdk_kms::primitives::Blob;
 
     #[tokio::test]
     async fn throttling_is_waited_out() {
@@ -133,5 +111,7 @@ mod tests {
         assert!(refused.contains("ECC_NIST_P384") && refused.contains("make a key"), "{refused}");
         assert!(to_public_key(&answer(KeySpec::EccNistP256, KeyUsageType::KeyAgreement, &der)).is_err());
         assert!(to_public_key(&answer(KeySpec::EccNistP256, KeyUsageType::SignVerify, &der[1..])).is_err());
+        let rsa = RsaKeyPair::generate(KeySize::Rsa3072).unwrap().public_key().as_der().unwrap().as_ref().to_vec();
+        assert!(to_public_key(&answer(KeySpec::EccNistP256, KeyUsageType::SignVerify, &rsa)).is_err());
     }
 }

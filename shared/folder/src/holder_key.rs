@@ -1,33 +1,27 @@
 //! A person's private key in a file, encrypted with a passphrase.
 
-use std::fs::OpenOptions;
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use async_trait::async_trait;
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, Ed25519KeyPair, RsaKeyPair};
-use pem::{EncodeConfig, LineEnding, Pem};
 use pkcs8::pkcs5::{pbes2, scrypt};
 use pkcs8::{EncryptedPrivateKeyInfoRef, PrivateKeyInfoRef, SecretDocument};
 use tough::schema::key::Key as PublicKey;
 use tough::sign::{Sign, SignKeyPair};
 use tufline_store::{Result, StoreError};
+use tufline_tuf::root::LEAST_RSA_BITS;
 use zeroize::Zeroizing;
 
 use crate::data::failed;
+use crate::keys::{PEM_TAG, create_secret};
 
-/// How PEM calls a private key in PKCS#8, encrypted and not (RFC 7468, sections 10 and 11).
+/// How PEM calls an encrypted private key in PKCS#8 (RFC 7468, section 11).
 const ENCRYPTED: &str = "ENCRYPTED PRIVATE KEY";
-const PLAIN: &str = "PRIVATE KEY";
 
 /// What scrypt costs: as much as N = 2^17, p = 1, but within the memory that OpenSSL grants it, which then reads the file too
 /// (<https://cheatsheetseries.owasp.org/cheatsheets/Password_Storage_Cheat_Sheet.html#scrypt>).
 const SCRYPT: (u8, u32, u32) = (14, 8, 5);
-
-/// RSA keys below this are no longer for new signatures.
-const LEAST_RSA_BYTES: usize = 3072 / 8;
 
 /// A passphrase. Its memory is wiped when it is dropped, and it is never shown.
 pub struct Passphrase(Zeroizing<String>);
@@ -90,11 +84,7 @@ impl HolderKey {
             }
         };
         let encrypted = encrypt(document.as_ref(), passphrase).map_err(cannot)?;
-        let pem = Pem::new(ENCRYPTED, encrypted.as_bytes());
-        let text = pem::encode_config(&pem, EncodeConfig::new().set_line_ending(LineEnding::LF));
-        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-        let mut file = file.map_err(|error| failed("make a key in", path, &error))?;
-        let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
+        let written = create_secret(path, ENCRYPTED, encrypted.as_bytes());
         written.map_err(|error| failed("make a key in", path, &error))?;
         Ok(Self(pair))
     }
@@ -108,7 +98,7 @@ impl HolderKey {
         let not_key = |why: &str| StoreError::new("read", path.display(), format!("it holds no private key: {why}"));
         let pem = pem::parse(&*text).map_err(|error| not_key(&error.to_string()))?;
         let key = match pem.tag() {
-            PLAIN => parse(pem.contents()),
+            PEM_TAG => parse(pem.contents()),
             ENCRYPTED => {
                 let encrypted = EncryptedPrivateKeyInfoRef::try_from(pem.contents())
                     .map_err(|error| not_key(&format!("it is not PKCS#8: {error}")))?;
@@ -159,7 +149,7 @@ fn parse(document: &[u8]) -> std::result::Result<SignKeyPair, &'static str> {
         return Ok(SignKeyPair::ECDSA(pair));
     }
     match RsaKeyPair::from_pkcs8(document) {
-        Ok(pair) if pair.public_modulus_len() >= LEAST_RSA_BYTES => Ok(SignKeyPair::RSA(pair)),
+        Ok(pair) if pair.public_modulus_len() * 8 >= LEAST_RSA_BITS => Ok(SignKeyPair::RSA(pair)),
         Ok(_) => Err("it is an RSA key of less than 3072 bits"),
         Err(_) => Err("it is none of Ed25519, ECDSA P-256 and RSA"),
     }
@@ -220,7 +210,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.pem");
         let block = |tag: &str| format!("-----BEGIN {tag}-----\nAAAA\n-----END {tag}-----\n");
-        for text in ["x".into(), block("PUBLIC KEY"), block("RSA PRIVATE KEY"), block(PLAIN), block(ENCRYPTED)] {
+        for text in ["x".into(), block("PUBLIC KEY"), block("RSA PRIVATE KEY"), block(PEM_TAG), block(ENCRYPTED)] {
             std::fs::write(&path, &text).unwrap();
             let error = HolderKey::open(&path, || panic!("asked")).unwrap_err().to_string();
             assert!(error.contains("it holds no private key: ") && !error.contains('\n'), "{error}");

@@ -16,7 +16,7 @@ use tufline_store::{OnlineRole, Result, Signer, StoreError};
 use crate::data::failed;
 
 /// How PEM calls a private key in PKCS#8 (RFC 7468, section 10).
-const PEM_TAG: &str = "PRIVATE KEY";
+pub(crate) const PEM_TAG: &str = "PRIVATE KEY";
 
 /// A P-256 key in a file: PKCS#8, PEM, readable for its owner only.
 #[derive(Debug)]
@@ -107,14 +107,16 @@ fn make(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     let failed = |_| io::Error::other("no randomness to be had");
     let key = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).map_err(failed)?;
-    let key = Pem::new(PEM_TAG, key.to_pkcs8v1().map_err(failed)?.as_ref());
-    let text = pem::encode_config(&key, EncodeConfig::new().set_line_ending(LineEnding::LF));
+    let key = key.to_pkcs8v1().map_err(failed)?;
 
     let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
-    let written = write_secret(&temporary, text.as_bytes()).and_then(|()| match std::fs::hard_link(&temporary, path) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        result => result,
-    });
+    // A crash left one of the same name, perhaps half-written.
+    let _ = std::fs::remove_file(&temporary);
+    let written =
+        create_secret(&temporary, PEM_TAG, key.as_ref()).and_then(|()| match std::fs::hard_link(&temporary, path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            result => result,
+        });
     let _ = std::fs::remove_file(&temporary);
     written?;
     File::open(folder)?.sync_all()?;
@@ -124,11 +126,11 @@ fn make(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn write_secret(path: &Path, text: &[u8]) -> io::Result<()> {
-    // A crash left one of the same name, perhaps half-written.
-    let _ = std::fs::remove_file(path);
+/// Writes a private key in PEM to a new file, durably, for its owner only.
+pub(crate) fn create_secret(path: &Path, tag: &str, key: &[u8]) -> io::Result<()> {
+    let text = pem::encode_config(&Pem::new(tag, key), EncodeConfig::new().set_line_ending(LineEnding::LF));
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    file.write_all(text)?;
+    file.write_all(text.as_bytes())?;
     file.sync_all()
 }
 

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use serde::Serialize;
 use tufline_tuf::index::Page;
-use tufline_tuf::{Draft, RoleName, Sha256, Signed, SignedDocument, json};
+use tufline_tuf::{Addressed, AddressedDraft, RoleName, Signed, SignedDocument, json};
 
 use crate::key::Key;
 
@@ -30,21 +30,15 @@ impl Document {
     }
 
     /// An unsigned role document, for the ledger.
-    ///
-    /// # Errors
-    /// As [`Draft::to_bytes`].
-    pub fn draft<T: SignedDocument>(draft: &Draft<T>) -> Result<Self, tufline_tuf::VerifyError> {
-        let bytes = draft.to_bytes()?;
-        Ok(Self { key: Key::Draft(Sha256::of(&bytes)), bytes })
+    #[must_use]
+    pub fn draft(draft: &AddressedDraft) -> Self {
+        Self { key: Key::Draft(draft.digest()), bytes: draft.bytes().clone() }
     }
 
     /// A page of the index, for the ledger.
-    ///
-    /// # Errors
-    /// As [`Page::to_bytes`].
-    pub fn page(page: &Page) -> Result<Self, tufline_tuf::VerifyError> {
-        let bytes = Bytes::from(page.to_bytes()?);
-        Ok(Self { key: Key::Page(Sha256::of(&bytes)), bytes })
+    #[must_use]
+    pub fn page(page: &Addressed<Page>) -> Self {
+        Self { key: Key::Page(page.digest()), bytes: page.bytes().clone() }
     }
 
     /// Any other record in the ledger: a receipt or a pointer, as JSON.

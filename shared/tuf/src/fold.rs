@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tough::schema::{Target, Targets};
 
+use crate::addressed::AddressedDraft;
 use crate::config::RemovalLimit;
 use crate::generation::{Edit, GenerationError, Next, Policy, TargetEdit, targets_draft};
 use crate::index::{Index, IndexEntry, RoleEntry};
@@ -28,16 +29,16 @@ pub(crate) struct Drafting {
 
 impl Drafting {
     /// Drafts what is listed in these roles, a delegating one before those that it delegates to.
-    pub fn add(&mut self, documents: Vec<(RoleName, Listed)>) -> Result<Vec<Draft<Targets>>, GenerationError> {
+    pub fn add(&mut self, documents: Vec<(RoleName, Listed)>) -> Result<Vec<AddressedDraft>, GenerationError> {
         documents.into_iter().map(|(role, listed)| self.draft(role, listed)).collect()
     }
 
-    fn draft(&mut self, role: RoleName, listed: Listed) -> Result<Draft<Targets>, GenerationError> {
+    fn draft(&mut self, role: RoleName, listed: Listed) -> Result<AddressedDraft, GenerationError> {
         self.serial += 1;
         let splits = listed.delegations.is_some()
             && self.index.entry(&role).is_none_or(|entry: &IndexEntry| entry.bins.is_none());
-        let draft = targets_draft(role.clone(), self.serial, self.expires, listed);
-        let entry = RoleEntry { version: self.serial, draft: Sha256::of(&draft.to_bytes()?), expires: self.expires };
+        let draft = AddressedDraft::try_from(targets_draft(role.clone(), self.serial, self.expires, listed))?;
+        let entry = RoleEntry { version: self.serial, draft: draft.digest(), expires: self.expires };
         self.index.set(&role, entry.clone());
         if splits {
             self.index.split(&role);
@@ -109,17 +110,13 @@ impl<'a> Folding<'a> {
     ///
     /// # Errors
     /// [`GenerationError`].
-    pub fn fold(&mut self, document: &Draft<Targets>) -> Result<Vec<Draft<Targets>>, GenerationError> {
+    pub fn fold(&mut self, document: &Draft<Targets>) -> Result<Vec<AddressedDraft>, GenerationError> {
         let role = document.role();
         let Some(numbers) = self.due.remove(role) else { return Ok(Vec::new()) };
         let mut listed = Listed::of(document.document());
         let mut befores: Vec<Option<Target>> = Vec::with_capacity(numbers.len());
         for edit in numbers.iter().filter_map(|number| self.edits.get(*number)) {
-            let content = match &edit.edit {
-                Edit::Set(content) | Edit::Revert(Some(content)) => Some(content),
-                Edit::Remove | Edit::Revert(None) => None,
-            };
-            befores.push(listed.put(&edit.name, content));
+            befores.push(listed.put(&edit.name, edit.edit.content()));
         }
         let refused = self.refuse_what_overflows(role, &mut listed, &numbers, &befores)?;
 
@@ -130,8 +127,8 @@ impl<'a> Folding<'a> {
                 *outcome = Err(full(&edit.name));
                 continue;
             }
-            let is_there = !matches!(edit.edit, Edit::Remove | Edit::Revert(None));
-            match (before.is_some(), is_there) {
+            let (before, content) = (before.as_ref().map(listed::content), edit.edit.content());
+            match (before.is_some(), content.is_some()) {
                 (false, true) => self.targets += 1,
                 (true, false) => {
                     self.targets = self.targets.saturating_sub(1);
@@ -139,12 +136,7 @@ impl<'a> Folding<'a> {
                 }
                 _ => {}
             }
-            let differs = match &edit.edit {
-                Edit::Set(content) | Edit::Revert(Some(content)) => {
-                    before.as_ref().map(listed::content).as_ref() != Some(content)
-                }
-                Edit::Remove | Edit::Revert(None) => before.is_some(),
-            };
+            let differs = before.as_ref() != content;
             changed |= differs;
             *outcome = Ok(differs);
         }

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use tough::schema::key::Key;
 use tough::schema::{Metafile, Snapshot, Targets};
 
+use crate::addressed::{Addressed, AddressedDraft};
 use crate::config::{Expiry, RemovalLimit};
 use crate::fold::Drafting;
 pub use crate::fold::Folding;
@@ -32,6 +33,18 @@ pub enum Edit {
     Revert(Option<Content>),
 }
 
+impl Edit {
+    /// What the target has then; `None` where there is none.
+    #[must_use]
+    pub fn content(&self) -> Option<&Content> {
+        match self {
+            Self::Set(content) => Some(content),
+            Self::Revert(published) => published.as_ref(),
+            Self::Remove => None,
+        }
+    }
+}
+
 /// One change to fold in, in the order in which it came.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TargetEdit {
@@ -51,7 +64,7 @@ pub struct Next {
     /// Its record.
     pub manifest: Manifest,
     /// The pages of the index that it changes: to be stored before the manifest.
-    pub pages: Vec<Page>,
+    pub pages: Vec<Addressed<Page>>,
 }
 
 /// What an operator decided for new generations.
@@ -105,7 +118,7 @@ pub fn first(
     expiry: &Expiry,
     bins_key: Key,
     bins: FirstBins,
-) -> Result<(Next, Vec<Draft<Targets>>), GenerationError> {
+) -> Result<(Next, Vec<AddressedDraft>), GenerationError> {
     let expires = after(now, expiry.targets.seconds());
     // Replaced by the first document that is drafted.
     let nothing = RoleEntry { version: 0, draft: Sha256::of(&[]), expires };

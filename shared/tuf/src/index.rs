@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use crate::addressed::Addressed;
 use crate::name::{RoleName, TargetName};
 use crate::sha256::Sha256;
 use crate::signed::VerifyError;
@@ -205,16 +206,17 @@ impl Index {
     }
 
     /// The entry of `targets` with all changes, and the pages to store.
-    pub(crate) fn finish(mut self) -> Result<(IndexEntry, Vec<Page>), VerifyError> {
+    pub(crate) fn finish(mut self) -> Result<(IndexEntry, Vec<Addressed<Page>>), VerifyError> {
         let mut pages = Vec::with_capacity(self.changed.len());
         // The deepest first: each page changes the entry on the one above.
-        while let Some(role) = self.changed.iter().max_by_key(|role| depth(role)).cloned() {
+        while let Some(role) = self.changed.iter().max_by_key(|role| trie::depth(role)).cloned() {
             self.changed.remove(&role);
             let Some(page) = self.pages.get(&role) else { continue };
             let first = page.bins.iter().map(|(bin, entry)| entry.first_to_expire(bin)).min();
             let first_to_expire = first.ok_or_else(|| unreadable(&role, "it is split into no bins"))?;
-            let bins = Some(Bins { page: Sha256::of(&page.to_bytes()?), first_to_expire });
-            pages.push(page.clone());
+            let page = Addressed::try_from(page.clone())?;
+            let bins = Some(Bins { page: page.digest(), first_to_expire });
+            pages.push(page);
             match trie::parent(&role) {
                 None => self.top.bins = bins,
                 Some(parent) => {
@@ -245,10 +247,6 @@ impl Place<'_> {
             Self::Role(role) => trie::prefix(role).unwrap_or_default().to_owned(),
         }
     }
-}
-
-fn depth(role: &RoleName) -> usize {
-    trie::prefix(role).map_or(0, str::len)
 }
 
 fn unreadable(role: &RoleName, why: &str) -> VerifyError {

@@ -4,6 +4,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+mod addressed;
 pub mod config;
 pub mod custom;
 mod fold;
@@ -21,6 +22,7 @@ mod signed;
 pub mod time;
 pub mod trie;
 
+pub use addressed::{Addressed, AddressedDraft};
 pub use config::Config;
 pub use custom::Custom;
 pub use index::{Index, RoleEntry};

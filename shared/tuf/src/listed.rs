@@ -61,7 +61,7 @@ impl Listed {
         policy: &Policy<'_>,
         bins_key: &Key,
     ) -> Result<Vec<(RoleName, Self)>, GenerationError> {
-        let depth = depth(&role);
+        let depth = trie::depth(&role);
         if self.delegations.is_some() || depth >= policy.deepest_bin || Size::of(self.targets.iter()).fits(policy) {
             return Ok(vec![(role, self)]);
         }
@@ -82,7 +82,7 @@ impl Listed {
 
     /// A split role, and the bins below it down to `depth` digits, all of them empty.
     pub fn grown(role: RoleName, digits: usize, bins_key: &Key) -> Result<Vec<(RoleName, Self)>, GenerationError> {
-        if depth(&role) >= digits {
+        if trie::depth(&role) >= digits {
             return Ok(vec![(role, Self::default())]);
         }
         let mut documents = vec![(role.clone(), Self::split(&role, bins_key)?)];
@@ -111,7 +111,7 @@ impl Listed {
 
 /// The prefix of the deepest bin that there may be for these digits.
 pub(crate) fn deepest(role: &RoleName, digits: &str, policy: &Policy<'_>) -> String {
-    digits.chars().take(policy.deepest_bin.max(depth(role))).collect()
+    digits.chars().take(policy.deepest_bin.max(trie::depth(role))).collect()
 }
 
 /// How much is listed.
@@ -156,10 +156,6 @@ fn length(name: &tough::TargetName, target: &Target) -> usize {
 fn digits(role: &RoleName, name: &tough::TargetName) -> Result<String, GenerationError> {
     let name: TargetName = name.raw().parse().map_err(|_| GenerationError::Missing(role.clone()))?;
     Ok(trie::digits(&name))
-}
-
-fn depth(role: &RoleName) -> usize {
-    trie::prefix(role).map_or(0, str::len)
 }
 
 fn target(content: &Content) -> Target {

@@ -34,6 +34,12 @@ pub fn prefix(role: &RoleName) -> Option<&str> {
     role.as_str().chars().all(|digit| DIGITS.contains(digit)).then(|| role.as_str())
 }
 
+/// By how many digits the names in `role` are alike: none for `targets`, and for a role that is not of the trie.
+#[must_use]
+pub fn depth(role: &RoleName) -> usize {
+    prefix(role).map_or(0, str::len)
+}
+
 /// The role that delegates to `role`; `None` for `targets`, and for a role that is not of the trie.
 #[must_use]
 pub fn parent(role: &RoleName) -> Option<RoleName> {

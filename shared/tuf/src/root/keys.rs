@@ -18,7 +18,7 @@ pub type KeyId = Decoded<Hex>;
 const ED25519_SPKI: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 
 /// RSA keys below this are no longer for new signatures (NIST SP 800-57, part 1, table 2: 128 bits of security).
-const LEAST_RSA_BITS: usize = 3072;
+pub const LEAST_RSA_BITS: usize = 3072;
 
 /// How an uncompressed point begins (SEC 1, section 2.3.3), and how long one of P-256 is.
 const UNCOMPRESSED: (u8, usize) = (4, 65);

@@ -30,31 +30,16 @@ pub use edit::{FirstRoot, KeyName, OnlineKeys, RootKey, add_key, next, remove_ke
 pub use error::RootError;
 pub use file::RootFile;
 pub use holders::{HOLDERS_FIELD, holder};
-pub use keys::{KeyId, key_id, kind, read_public_key, same_key, to_pem};
+pub use keys::{KeyId, LEAST_RSA_BITS, key_id, kind, read_public_key, same_key, to_pem};
 pub use rules::ROLES;
 pub use tally::{Tally, tallies};
-
-/// The public keys that a first root names: one a role.
-#[derive(Debug, Clone)]
-pub struct FirstKeys {
-    /// The offline root key.
-    pub root: Key,
-    /// The top-level targets role's key.
-    pub targets: Key,
-    /// The snapshot role's key.
-    pub snapshot: Key,
-    /// The timestamp role's key.
-    pub timestamp: Key,
-}
 
 /// Version 1 of the root, unsigned: one key a role, threshold 1. For development: a repository that devices depend on
 /// wants a root of several people.
 ///
 /// # Errors
 /// [`RootError`] for keys that no client can use.
-pub fn first(keys: &FirstKeys, expires: Time) -> Result<Draft<Root>, RootError> {
-    let FirstKeys { root, targets, snapshot, timestamp } = keys.clone();
-    let online = OnlineKeys { targets, snapshot, timestamp };
+pub fn first(root: Key, online: OnlineKeys, expires: Time) -> Result<Draft<Root>, RootError> {
     let keys = vec![RootKey { holder: None, key: root }];
     let file = FirstRoot { keys, threshold: 1, online, expires }.make()?;
     Ok(Draft::new(RoleName::root(), file.root().clone()))

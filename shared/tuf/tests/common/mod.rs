@@ -14,9 +14,10 @@ use tufline_tuf::generation::{
     DEEPEST_BIN, Edit, FirstBins, Folding, GenerationError, Next, Policy, TargetEdit, Versions, advance, first,
 };
 use tufline_tuf::index::{IndexEntry, Page, Place};
-use tufline_tuf::root::FirstKeys;
+use tufline_tuf::root::OnlineKeys;
 use tufline_tuf::{
-    Content, Custom, Draft, Index, Manifest, RoleKeys, RoleName, Sha256, Signed, SignedDocument, Time, root,
+    Addressed, AddressedDraft, Content, Custom, Draft, Index, Manifest, RoleKeys, RoleName, Sha256, Signed,
+    SignedDocument, Time, root,
 };
 
 pub fn now() -> Time {
@@ -43,13 +44,12 @@ impl Keys {
 
     /// A root that trusts these keys until `expires`.
     pub fn trusted(&self, expires: Time) -> Root {
-        let keys = FirstKeys {
-            root: self.root.tuf_key(),
+        let online = OnlineKeys {
             targets: self.targets.tuf_key(),
             snapshot: self.snapshot.tuf_key(),
             timestamp: self.timestamp.tuf_key(),
         };
-        root::first(&keys, expires).unwrap().document().clone()
+        root::first(self.root.tuf_key(), online, expires).unwrap().document().clone()
     }
 }
 
@@ -109,9 +109,10 @@ impl Generation {
         generation
     }
 
-    fn store(&mut self, next: Next, drafts: Vec<Draft<Targets>>) {
-        self.documents.extend(drafts.into_iter().map(|draft| (draft.role().clone(), draft)));
-        self.pages.extend(next.pages.into_iter().map(|page| (Sha256::of(&page.to_bytes().unwrap()), page)));
+    fn store(&mut self, next: Next, drafts: Vec<AddressedDraft>) {
+        let drafts = drafts.into_iter().map(Addressed::into_record);
+        self.documents.extend(drafts.map(|draft| (draft.role().clone(), draft)));
+        self.pages.extend(next.pages.into_iter().map(|page| (Sha256::of(page.bytes()), page.into_record())));
         advance(&mut self.versions, &next.manifest);
         self.manifest = next.manifest;
     }

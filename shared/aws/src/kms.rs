@@ -1,0 +1,45 @@
+//! What is asked of a KMS key, whoever holds it.
+
+use aws_sdk_kms::Client;
+use aws_sdk_kms::operation::get_public_key::GetPublicKeyOutput;
+use aws_sdk_kms::primitives::Blob;
+use aws_sdk_kms::types::{MessageType, SigningAlgorithmSpec};
+use tough::schema::key::Key as PublicKey;
+use tufline_store::{Result, StoreError};
+use tufline_tuf::{Sha256, root};
+
+use crate::failure::failed;
+
+/// The public part of the key `id`, as `read` makes it of the answer
+/// (<https://docs.aws.amazon.com/kms/latest/APIReference/API_GetPublicKey.html>).
+pub(crate) async fn public_key<T>(
+    client: &Client,
+    id: &str,
+    read: impl Fn(&GetPublicKeyOutput) -> std::result::Result<T, String>,
+) -> Result<T> {
+    let answer = client.get_public_key().key_id(id).send().await;
+    let answer = answer.map_err(|error| failed("read the public key of", id, &error))?;
+    read(&answer).map_err(|why| StoreError::new("read the public key of", id, why))
+}
+
+/// A KMS key as root or a delegating role lists it (TUF specification 4.2). KMS gives `SubjectPublicKeyInfo` in DER.
+pub(crate) fn to_tuf(answer: &GetPublicKeyOutput) -> std::result::Result<PublicKey, String> {
+    let der = answer.public_key().ok_or("the answer has no public key")?.as_ref();
+    let pem = pem::encode(&pem::Pem::new("PUBLIC KEY", der));
+    root::read_public_key(&pem, "in KMS").map_err(|error| error.to_string())
+}
+
+/// <https://docs.aws.amazon.com/kms/latest/APIReference/API_Sign.html>: over a digest, since KMS takes messages of up to
+/// 4,096 bytes only; "ECDSA signatures are DER-encoded".
+pub(crate) async fn sign(
+    client: &Client,
+    id: &str,
+    algorithm: SigningAlgorithmSpec,
+    message: &[u8],
+) -> Result<Vec<u8>> {
+    let request = client.sign().key_id(id).message(Blob::new(Sha256::of(message).as_bytes().as_slice()));
+    let answer = request.message_type(MessageType::Digest).signing_algorithm(algorithm).send().await;
+    let answer = answer.map_err(|error| failed("sign with", id, &error))?;
+    let missing = || StoreError::new("sign with", id, "the answer has no signature");
+    Ok(answer.signature.ok_or_else(missing)?.into_inner())
+}
