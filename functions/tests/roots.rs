@@ -115,6 +115,16 @@ impl Control for Shared {
 
 type Task = Pin<Box<dyn Future<Output = ()>>>;
 
+/// Runs one future to its end; nothing else goes on.
+fn finish<T>(future: impl Future<Output = T>) -> T {
+    let mut future = std::pin::pin!(future);
+    loop {
+        if let std::task::Poll::Ready(value) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            return value;
+        }
+    }
+}
+
 struct World {
     random: StdRng,
     memory: Arc<Memory>,
@@ -163,21 +173,11 @@ impl World {
         }
     }
 
-    /// Runs one future to its end; nothing else goes on.
-    fn finish<T>(&self, future: impl Future<Output = T>) -> T {
-        let mut future = std::pin::pin!(future);
-        loop {
-            if let std::task::Poll::Ready(value) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-                return value;
-            }
-        }
-    }
-
     fn begin(&mut self) {
         let ports = self.ports.clone();
-        self.finish(init::init(&ports, &self.keys.root)).unwrap();
-        self.finish(sign::sign(&ports)).unwrap();
-        self.finish(publish::publish(&ports)).unwrap();
+        finish(init::init(&ports, &self.keys.root)).unwrap();
+        finish(sign::sign(&ports)).unwrap();
+        finish(publish::publish(&ports)).unwrap();
         self.look();
     }
 
@@ -185,7 +185,7 @@ impl World {
     fn look(&mut self) {
         let timestamp = self.memory.object("metadata/timestamp.json");
         let count =
-            (1..).take_while(|version| self.memory.object(&Key::root(*version).path()).is_some()).count() as u64;
+            (1..=u64::MAX).find(|version| self.memory.object(&Key::root(version + 1).path()).is_none()).unwrap();
         if self.seen == (count, timestamp.clone()) {
             return;
         }
@@ -358,7 +358,7 @@ fn play(seed: u64, keys: &Arc<Keys>, memory_keys: &Arc<MemoryKeys>) -> (usize, u
     world.faults.on.store(false, Ordering::Relaxed);
     world.tasks.clear();
     let ports = world.ports.clone();
-    let chain = world.finish(roots::chain(&*ports.store)).unwrap().unwrap();
+    let chain = finish(roots::chain(&*ports.store)).unwrap().unwrap();
     let newest = chain.newest();
     let mut file = next(newest, time::after(ports.clock.now(), 365 * DAY)).unwrap();
     for (role, online) in [
@@ -377,15 +377,14 @@ fn play(seed: u64, keys: &Arc<Keys>, memory_keys: &Arc<MemoryKeys>) -> (usize, u
     }
     let file = signed(file, keys, newest);
     // What the killed runs meant to publish may stand in the way: it may not list the keys that are in use now.
-    world.finish(withdraw_all(&*ports.store)).unwrap();
+    finish(withdraw_all(&*ports.store)).unwrap();
     // The published timestamp may be from before the last change of a key.
-    world.finish(refresh::refresh(&ports)).unwrap();
-    let Proposed::Now(proposal) = world.finish(propose(&*ports.store, &*ports.clock, &file, "last".into())).unwrap()
-    else {
+    finish(refresh::refresh(&ports)).unwrap();
+    let Proposed::Now(proposal) = finish(propose(&*ports.store, &*ports.clock, &file, "last".into())).unwrap() else {
         panic!("it is new");
     };
-    world.finish(refresh::refresh(&ports)).unwrap();
-    let concluded = world.finish(conclude(&*ports.store, &*ports.clock, &proposal)).unwrap();
+    finish(refresh::refresh(&ports)).unwrap();
+    let concluded = finish(conclude(&*ports.store, &*ports.clock, &proposal)).unwrap();
     assert_eq!(concluded, Concluded::Published);
     world.look();
     (world.published.load(Ordering::Relaxed), world.refused.load(Ordering::Relaxed))
@@ -421,7 +420,7 @@ fn no_sequence_of_roots_leaves_what_is_published_unverifiable() {
 
 /// The next root, with these timestamp keys of the two, signed by all.
 fn next_with(world: &World, timestamp: &[usize]) -> RootFile {
-    let chain = world.finish(roots::chain(&*world.ports.store)).unwrap().unwrap();
+    let chain = finish(roots::chain(&*world.ports.store)).unwrap().unwrap();
     let mut file = next(chain.newest(), time::after(world.ports.clock.now(), 365 * DAY)).unwrap();
     let keys = &world.keys.online[&OnlineRole::Timestamp];
     for (index, key) in keys.iter().enumerate().filter(|(index, _)| timestamp.contains(index)) {
@@ -456,8 +455,8 @@ impl Story {
         story.world.memory.pass(DAY * 2 / 3);
         story.refresh();
         story.world.memory.pass(DAY * 2 / 3);
-        story.world.finish(renew(&story.world.ports)).unwrap();
-        story.world.finish(sign::sign(&story.world.ports)).unwrap();
+        finish(renew(&story.world.ports)).unwrap();
+        finish(sign::sign(&story.world.ports)).unwrap();
         assert_eq!(story.world.seen.0, 2);
         story
     }
@@ -466,7 +465,6 @@ impl Story {
         match action {
             0 => self.propose(&[1]),
             1 | 5 => self.refresh(),
-            2 => self.conclude(),
             3 => self.propose(&[0, 1]),
             // Somebody goes back to the old configuration.
             4 => self.uses(0),
@@ -478,7 +476,7 @@ impl Story {
     fn propose(&mut self, timestamp: &[usize]) {
         let file = next_with(&self.world, timestamp);
         let ports = &self.world.ports;
-        let proposed = self.world.finish(propose(&*ports.store, &*ports.clock, &file, format!("{timestamp:?}")));
+        let proposed = finish(propose(&*ports.store, &*ports.clock, &file, format!("{timestamp:?}")));
         if let Ok(Proposed::Now(proposal)) = proposed {
             self.proposal = Some(proposal);
         }
@@ -487,13 +485,13 @@ impl Story {
     fn conclude(&mut self) {
         if let Some(proposal) = &self.proposal {
             let ports = &self.world.ports;
-            _ = self.world.finish(conclude(&*ports.store, &*ports.clock, proposal));
+            _ = finish(conclude(&*ports.store, &*ports.clock, proposal));
         }
         self.world.look();
     }
 
     fn refresh(&mut self) {
-        _ = self.world.finish(refresh::refresh(&self.world.ports));
+        _ = finish(refresh::refresh(&self.world.ports));
         self.world.look();
     }
 
@@ -562,14 +560,14 @@ fn a_timestamp_from_before_the_intent_proves_nothing() {
                 return;
             }
             // The first stage, with the key that the root keeps; the second, with the one that goes.
-            story.world.finish(publishing(&ports));
-            story.world.finish(renew(&ports)).unwrap();
-            story.world.finish(sign::sign(&ports)).unwrap();
+            finish(publishing(&ports));
+            finish(renew(&ports)).unwrap();
+            finish(sign::sign(&ports)).unwrap();
             let mut second = publishing(&ports);
             if poll(&mut second, polls) {
                 break;
             }
-            let Proposed::Now(proposal) = story.world.finish(proposing).unwrap() else { panic!("it is new") };
+            let Proposed::Now(proposal) = finish(proposing).unwrap() else { panic!("it is new") };
             story.proposal = Some(proposal);
             story.conclude();
             story.uses(0);
@@ -599,7 +597,7 @@ fn files(world: &World) -> BTreeMap<String, Vec<bytes::Bytes>> {
 fn what_is_refused_writes_nothing() {
     let world = calm();
     let ports = &world.ports;
-    let chain = world.finish(roots::chain(&*ports.store)).unwrap().unwrap();
+    let chain = finish(roots::chain(&*ports.store)).unwrap().unwrap();
     let newest = chain.newest();
     let later = time::after(start(), 365 * DAY);
     let good = next(newest, later).unwrap();
@@ -617,7 +615,7 @@ fn what_is_refused_writes_nothing() {
         (signed(without(RoleType::Snapshot, OnlineRole::Snapshot), &world.keys, newest), "snapshot is not signed"),
         (signed(without(RoleType::Targets, OnlineRole::Targets), &world.keys, newest), "targets is not signed"),
     ] {
-        let Err(error) = world.finish(propose(&*ports.store, &*ports.clock, &file, "a".into())) else {
+        let Err(error) = finish(propose(&*ports.store, &*ports.clock, &file, "a".into())) else {
             panic!("{why}: not refused");
         };
         let error = error.to_string();
@@ -630,23 +628,23 @@ fn what_is_refused_writes_nothing() {
 fn a_root_waits_for_a_new_timestamp_and_is_published_once() {
     let mut world = calm();
     let ports = world.ports.clone();
-    let chain = world.finish(roots::chain(&*ports.store)).unwrap().unwrap();
+    let chain = finish(roots::chain(&*ports.store)).unwrap().unwrap();
     let newest = chain.newest();
     let file = signed(next(newest, time::after(start(), DAY)).unwrap(), &world.keys, newest);
-    let propose = |attempt: &str| world.finish(propose(&*ports.store, &*ports.clock, &file, attempt.into())).unwrap();
+    let propose = |attempt: &str| finish(propose(&*ports.store, &*ports.clock, &file, attempt.into())).unwrap();
     let Proposed::Now(proposal) = propose("a") else { panic!() };
-    let conclude = |proposal| world.finish(conclude(&*ports.store, &*ports.clock, proposal)).unwrap();
+    let conclude = |proposal| finish(conclude(&*ports.store, &*ports.clock, proposal)).unwrap();
     assert_eq!(conclude(&proposal), Concluded::Waiting);
     assert!(world.memory.object("metadata/2.root.json").is_none());
-    world.finish(refresh::refresh(&ports)).unwrap();
+    finish(refresh::refresh(&ports)).unwrap();
     // Another run with the same file, at the same time.
     let Proposed::Now(other) = propose("b") else { panic!() };
     assert_eq!(conclude(&proposal), Concluded::Published);
     assert!(matches!(propose("c"), Proposed::Already));
     assert_eq!(conclude(&other), Concluded::Waiting);
-    world.finish(refresh::refresh(&ports)).unwrap();
+    finish(refresh::refresh(&ports)).unwrap();
     let stamped = world.memory.object("metadata/timestamp.json");
-    world.finish(refresh::refresh(&ports)).unwrap();
+    finish(refresh::refresh(&ports)).unwrap();
     assert_eq!(world.memory.object("metadata/timestamp.json"), stamped, "an intent that is published asks for nothing");
     world.look();
     assert_eq!(world.seen.0, 2);
@@ -658,18 +656,18 @@ fn an_expired_root_is_followed_by_the_next() {
     let ports = world.ports.clone();
     world.memory.pass(400 * DAY);
     // Nothing can be shown, and all that is published is expired too.
-    assert!(world.finish(refresh::refresh(&ports)).is_err());
-    let chain = world.finish(roots::chain(&*ports.store)).unwrap().unwrap();
+    assert!(finish(refresh::refresh(&ports)).is_err());
+    let chain = finish(roots::chain(&*ports.store)).unwrap().unwrap();
     let newest = chain.newest();
     let file = signed(next(newest, time::after(ports.clock.now(), DAY)).unwrap(), &world.keys, newest);
-    let proposed = world.finish(propose(&*ports.store, &*ports.clock, &file, "a".into())).unwrap();
+    let proposed = finish(propose(&*ports.store, &*ports.clock, &file, "a".into())).unwrap();
     let Proposed::Now(proposal) = proposed else { panic!() };
     // The pipeline renews what is expired, under the new root.
-    _ = world.finish(refresh::refresh(&ports));
-    world.finish(renew(&ports)).unwrap();
-    world.finish(sign::sign(&ports)).unwrap();
-    world.finish(publish::publish(&ports)).unwrap();
-    let concluded = world.finish(conclude(&*ports.store, &*ports.clock, &proposal)).unwrap();
+    _ = finish(refresh::refresh(&ports));
+    finish(renew(&ports)).unwrap();
+    finish(sign::sign(&ports)).unwrap();
+    finish(publish::publish(&ports)).unwrap();
+    let concluded = finish(conclude(&*ports.store, &*ports.clock, &proposal)).unwrap();
     assert_eq!(concluded, Concluded::Published);
 }
 
@@ -692,7 +690,7 @@ fn a_first_root_trusts_the_repositorys_own_keys() {
         }
         file
     };
-    let publish = |file: &RootFile| world.finish(publish_first(&*ports.store, &*ports.signer, &*ports.clock, file));
+    let publish = |file: &RootFile| finish(publish_first(&*ports.store, &*ports.signer, &*ports.clock, file));
     let good = make(public(OnlineRole::Timestamp, 0));
     for (file, why) in [
         (sign_by(good.clone(), 1), "1 more needed"),
@@ -705,9 +703,9 @@ fn a_first_root_trusts_the_repositorys_own_keys() {
     let good = sign_by(good, 2);
     publish(&good).unwrap();
     publish(&good).unwrap();
-    world.finish(init::first_generation(ports)).unwrap();
-    world.finish(sign::sign(ports)).unwrap();
-    world.finish(publish::publish(ports)).unwrap();
+    finish(init::first_generation(ports)).unwrap();
+    finish(sign::sign(ports)).unwrap();
+    finish(publish::publish(ports)).unwrap();
     let other = sign_by(set_expiry(&good, time::after(start(), 2 * DAY)).unwrap(), 2);
     let error = publish(&other).unwrap_err().to_string();
     assert!(error.contains("has a root already, version 1"), "{error}");

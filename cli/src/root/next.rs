@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context, bail};
 use clap::Args;
 use tufline_functions::roots;
-use tufline_tuf::root::{self, RootFile, tallies};
+use tufline_tuf::root::{self, RootFile, needed};
 
 use super::document::{beside, create, expiry, open};
 use super::place::PlaceArguments;
@@ -30,19 +30,16 @@ pub struct Arguments {
 /// Makes it.
 pub async fn run(arguments: Arguments) -> Result {
     let Arguments { expires, out, previous, place } = arguments;
-    let newest = match &previous {
-        Some(path) => {
-            let file = open(path)?;
-            if tallies(&file, None).iter().any(|tally| tally.needed() > 0) {
-                bail!("{} is not signed by enough of its own keys: nothing can follow it", path.display());
-            }
-            file
+    let newest = if let Some(path) = &previous {
+        let file = open(path)?;
+        if needed(&file, None) > 0 {
+            bail!("{} is not signed by enough of its own keys: nothing can follow it", path.display());
         }
-        None => {
-            let chain = roots::chain(&*place.find().await?.store()?).await?;
-            let chain = chain.context("this repository has no root yet: make the first with `tufline root init`")?;
-            RootFile::read(chain.newest_bytes())?
-        }
+        file
+    } else {
+        let chain = roots::chain(&*place.find().await?.store()?).await?;
+        let chain = chain.context("this repository has no root yet: make the first with `tufline root init`")?;
+        RootFile::read(chain.newest_bytes())?
     };
     let file = root::next(newest.root(), expiry(&expires)?)?;
     let out = out.unwrap_or_else(|| format!("{}.root.json", file.version()).into());

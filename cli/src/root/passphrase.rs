@@ -32,15 +32,14 @@ impl PassphraseArguments {
 
     /// A passphrase for a new key: asked for twice, and never empty.
     pub fn choose(&self) -> anyhow::Result<Passphrase> {
-        let passphrase = match self.given()? {
-            Some(passphrase) => passphrase,
-            None => {
-                let passphrase = prompt("A passphrase for the new key: ")?;
-                if prompt("The same again: ")? != passphrase {
-                    bail!("the two passphrases differ: no key was made");
-                }
-                passphrase
+        let passphrase = if let Some(passphrase) = self.given()? {
+            passphrase
+        } else {
+            let passphrase = prompt("A passphrase for the new key: ")?;
+            if prompt("The same again: ")? != passphrase {
+                bail!("the two passphrases differ: no key was made");
             }
+            passphrase
         };
         if passphrase.is_empty() {
             bail!("an empty passphrase protects nothing: no key was made");

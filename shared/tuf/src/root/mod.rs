@@ -32,7 +32,7 @@ pub use file::RootFile;
 pub use holders::{HOLDERS_FIELD, holder};
 pub use keys::{KeyId, key_id, kind, read_public_key, same_key, to_pem};
 pub use rules::ROLES;
-pub use tally::{Tally, tallies};
+pub use tally::{Tally, needed, tallies};
 
 /// The public keys that a first root names: one a role.
 #[derive(Debug, Clone)]
