@@ -57,10 +57,12 @@ async fn signatures_verify_under_the_public_key(signer: &dyn Signer) {
     assert!(!signer.sign(OnlineRole::Targets, b"").await.unwrap().is_empty(), "and an empty one");
 }
 
-/// A root that lists `role`'s key for every role and is signed with it.
+/// A root that is signed with `role`'s key, and lists another for every other role: the timestamp's, if that isn't this one.
 pub async fn sign_root(signer: &dyn Signer, role: OnlineRole) -> Signed<tough::schema::Root> {
     let key = signer.public_key(role).await.unwrap();
-    let keys = FirstKeys { root: key.clone(), targets: key.clone(), snapshot: key.clone(), timestamp: key };
+    let other = if role == OnlineRole::Timestamp { OnlineRole::Snapshot } else { OnlineRole::Timestamp };
+    let other = signer.public_key(other).await.unwrap();
+    let keys = FirstKeys { root: key, targets: other.clone(), snapshot: other.clone(), timestamp: other };
     let expires: Time = "2099-01-01T00:00:00Z".parse().unwrap();
     let draft = root::first(&keys, expires).unwrap();
     let keys = root::own_keys(draft.document()).unwrap();
