@@ -19,9 +19,11 @@ use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use tough::editor::signed::SignedRole;
+use tough::key_source::KeySource;
 use tough::schema::key::Key as PublicKey;
-use tough::schema::{RoleType, Snapshot, Targets, Timestamp};
-use tough::sign::Sign;
+use tough::schema::{KeyHolder, RoleType, Root, Snapshot, Targets, Timestamp};
+use tough::sign::{Sign, parse_keypair};
 use tufline_functions::publish_root::{
     Concluded, Proposal, Proposed, conclude, propose, publish_first, withdraw, withdraw_all,
 };
@@ -648,6 +650,53 @@ fn a_root_waits_for_a_new_timestamp_and_is_published_once() {
     assert_eq!(world.memory.object("metadata/timestamp.json"), stamped, "an intent that is published asks for nothing");
     world.look();
     assert_eq!(world.seen.0, 2);
+}
+
+/// A key as tuftool takes one.
+#[derive(Debug)]
+struct Source(Vec<u8>);
+
+#[async_trait]
+impl KeySource for Source {
+    async fn as_sign(&self) -> Result<Box<dyn Sign>, Box<dyn std::error::Error + Send + Sync + 'static>> {
+        Ok(Box::new(parse_keypair(&self.0)?))
+    }
+
+    async fn write(&self, _: &str, _: &str) -> Result<(), Box<dyn std::error::Error + Send + Sync + 'static>> {
+        unreachable!("nothing is written")
+    }
+}
+
+/// tuftool signs roots with this part of `tough`: over what others signed before, which stays.
+#[test]
+fn what_tuftool_signs_is_published_and_it_signs_ours() {
+    let world = calm();
+    let ports = &world.ports;
+    let chain = finish(roots::chain(&*ports.store)).unwrap().unwrap();
+    let newest = chain.newest();
+    let mut file = next(newest, time::after(start(), DAY)).unwrap();
+    for person in &world.keys.people[..2] {
+        file = add_key(&file, RoleType::Root, RootKey { holder: Some(id(person)), key: person.tuf_key() }).unwrap();
+    }
+    let file = set_threshold(&file, RoleType::Root, 3).unwrap();
+    // Ours is the first signature, theirs are the others.
+    let mut ours = file.clone();
+    let signature = EcdsaKeyPair::sign(&world.keys.root, &SystemRandom::new(), &file.message().unwrap()).unwrap();
+    ours.add_signature(&world.keys.root.tuf_key(), signature.as_ref(), Some(newest)).unwrap();
+    let read: tough::schema::Signed<Root> = serde_json::from_slice(&ours.to_bytes().unwrap()).unwrap();
+    let sources = world.keys.people[..2].iter().map(|key| {
+        let source: Box<dyn KeySource> = Box::new(Source(key.to_pkcs8v1().unwrap().as_ref().to_vec()));
+        source
+    });
+    let holder = KeyHolder::Root(read.signed.clone());
+    let random = SystemRandom::new();
+    let theirs = finish(SignedRole::new(read.signed, &holder, &sources.collect::<Vec<_>>(), &random)).unwrap();
+    let theirs = theirs.add_old_signatures(read.signatures).unwrap();
+    let file = RootFile::read(theirs.buffer()).unwrap();
+    let proposed = finish(propose(&*ports.store, &*ports.clock, &file, "a".into())).unwrap();
+    let Proposed::Now(proposal) = proposed else { panic!("it is new") };
+    finish(refresh::refresh(ports)).unwrap();
+    assert_eq!(finish(conclude(&*ports.store, &*ports.clock, &proposal)).unwrap(), Concluded::Published);
 }
 
 #[test]
