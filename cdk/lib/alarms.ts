@@ -2,7 +2,7 @@
  * The alarms. Each names its runbook in `docs/operations.md`.
  *
  * Each watches one metric. CloudWatch charges an alarm by the metrics that it watches
- * (<https://aws.amazon.com/cloudwatch/pricing/>), so one over four queues would cost as much as four and not say which.
+ * (<https://aws.amazon.com/cloudwatch/pricing/>), so one over five queues would cost as much as five and not say which.
  */
 import { Duration } from "aws-cdk-lib";
 import { Alarm, ComparisonOperator, Metric, Stats, TreatMissingData } from "aws-cdk-lib/aws-cloudwatch";
@@ -13,7 +13,7 @@ import { Construct } from "constructs";
 import { Lifetimes } from "./config.ts";
 import { Measured } from "./metrics.ts";
 import { capitalized } from "./names.ts";
-import { QUEUES, STAGES } from "./permissions.ts";
+import { QueueName, QUEUES, STAGES } from "./permissions.ts";
 
 /** Weeks ahead: the next root needs people with keys, at one table. */
 const ROOT_LEFT = Duration.days(28);
@@ -24,7 +24,8 @@ const LEFT = 1 / 4;
 /** Minutes without a timestamp's metric until refresh counts as stopped. */
 const SILENCE_MINUTES = 5;
 
-const OLDEST_MESSAGE = Duration.minutes(15);
+/** A large upload whose run was killed comes again after an hour and a half. */
+const OLDEST_MESSAGE = (queue: QueueName) => (queue === "large" ? Duration.hours(2) : Duration.minutes(15));
 
 /** In five minutes: one may be S3's bad moment, and devices ask again. */
 const SERVE_ERRORS = 5;
@@ -115,9 +116,9 @@ export function alarms(scope: Construct, watched: Watched): Alarm[] {
     });
     raise(`${capitalized(queue)}OldMessage`, `${queue}-old-message`, {
       metric: queues[queue].metricApproximateAgeOfOldestMessage({ statistic: Stats.MAXIMUM, period: PERIOD }),
-      what: `A message of ${queue} has waited for ${OLDEST_MESSAGE.toHumanString()}`,
+      what: `A message of ${queue} has waited for ${OLDEST_MESSAGE(queue).toHumanString()}`,
       runbook: "alarm-old-message",
-      threshold: OLDEST_MESSAGE.toSeconds(),
+      threshold: OLDEST_MESSAGE(queue).toSeconds(),
     });
   }
   raise("GateRefusal", "gate-refusal", {

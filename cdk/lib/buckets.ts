@@ -75,11 +75,11 @@ export function repositoryBucket(scope: Construct, options: BucketOptions): Buck
   return repository;
 }
 
-/** What the stages know: drafts, manifests, receipts. */
+/** What the stages know: drafts, the index, manifests, receipts. */
 export function ledgerBucket(scope: Construct, options: BucketOptions): Bucket {
   return bucket(scope, "Ledger", options, (bucket) => [
     keepForever(bucket, "*"),
-    writeOnce(bucket, "drafts/*", "generations/*"),
+    writeOnce(bucket, "drafts/*", "index/*", "generations/*"),
     writeConditionally(bucket, "*"),
   ]);
 }

@@ -1,7 +1,7 @@
 /** The operator's choices, checked, and as the functions read them in `TUFLINE_CONFIG` (`shared/tuf/src/config.rs`). */
 import { Duration } from "aws-cdk-lib";
 
-import { Removals, TuflineRepositoryProps } from "./props.ts";
+import { LargeUploads, Removals, TuflineRepositoryProps } from "./props.ts";
 import { refuse } from "./refusal.ts";
 
 /** The roles whose documents expire by the operator's choice. */
@@ -18,6 +18,12 @@ const EXPIRIES: Record<Expiring, Duration> = {
 const SHORTEST_TIMESTAMP = Duration.hours(1);
 const LARGEST_OBJECT = 50_000_000_000_000;
 const LARGEST_INLINE = 4 * 1024 * 1024;
+/** The defaults and limits of `shared/tuf/src/config.rs`. */
+const LARGE_UPLOADS = { above: 256 * 2 ** 20, piece: 4 * 2 ** 20, copyAbove: 5_000_000_000 };
+const MOST_ABOVE = 2 ** 30;
+const MOST_PIECE = 4 * 2 ** 20;
+const SMALLEST_PART = 5 * 2 ** 20;
+const LARGEST_PART = 5 * 2 ** 30;
 const SHORTEST_RETENTION_DAYS = 15;
 const LONGEST_RETENTION_DAYS = 65_535;
 
@@ -70,7 +76,9 @@ export function config(props: TuflineRepositoryProps): string {
     largest_target: wholeNumber("largestTarget", props.largestTarget, 1, LARGEST_OBJECT),
     uploads_expire_days: uploadsExpireDays(props),
     max_targets_per_bin: wholeNumber("maxTargetsPerBin", props.maxTargetsPerBin, 1, 10_000),
+    signatures_at_once: wholeNumber("signaturesAtOnce", props.signaturesAtOnce, 1, 256),
     inline_targets: wholeNumber("inlineTargets", props.inlineTargets, 0, LARGEST_INLINE),
+    large_uploads: props.largeUploads && largeUploads(props.largeUploads),
   });
 }
 
@@ -78,6 +86,17 @@ function removals({ percent, atLeast }: Removals): object {
   return {
     percent: wholeNumber("removals.percent", percent, 0, 100),
     at_least: wholeNumber("removals.atLeast", atLeast, 0, Number.MAX_SAFE_INTEGER),
+  };
+}
+
+function largeUploads({ above, piece, run, copyAbove, copyPart }: LargeUploads): object {
+  const leastCopied = above ?? LARGE_UPLOADS.above;
+  return {
+    above: wholeNumber("largeUploads.above", above, 0, MOST_ABOVE),
+    piece: wholeNumber("largeUploads.piece", piece, 1, MOST_PIECE),
+    run: wholeNumber("largeUploads.run", run, piece ?? LARGE_UPLOADS.piece, Number.MAX_SAFE_INTEGER),
+    copy_above: wholeNumber("largeUploads.copyAbove", copyAbove, leastCopied, LARGE_UPLOADS.copyAbove),
+    copy_part: wholeNumber("largeUploads.copyPart", copyPart, SMALLEST_PART, LARGEST_PART),
   };
 }
 

@@ -13,6 +13,9 @@ import { acknowledgeWildcards } from "./wildcards.ts";
 /** How long each stage may run, in seconds, and its memory, in MiB. */
 const SIZES: Record<Stage, { timeout: number; memory: number }> = {
   hash: { timeout: 60, memory: 512 },
+  // The longest that there is: S3 may take minutes to copy 5 GB, and reading goes on in the next run. It holds 64 MB at
+  // most, whatever it reads; the rest is for the share of a processor that comes with it.
+  large: { timeout: 900, memory: 1024 },
   rebuild: { timeout: 60, memory: 1024 },
   // One message group each: a crash there holds all that follows, so they must time out soon.
   sign: { timeout: 30, memory: 256 },
@@ -26,7 +29,13 @@ const SIZES: Record<Stage, { timeout: number; memory: number }> = {
 const VISIBILITY_PER_TIMEOUT = 6;
 
 /** Which stage works off which queue. */
-const CONSUMERS: Record<QueueName, Stage> = { uploads: "hash", changes: "rebuild", sign: "sign", publish: "publish" };
+const CONSUMERS: Record<QueueName, Stage> = {
+  uploads: "hash",
+  large: "large",
+  changes: "rebuild",
+  sign: "sign",
+  publish: "publish",
+};
 
 /** In what batches a queue's messages come. */
 function batches(queue: QueueName, changesWindow: Duration): EventSourceMappingOptions {
@@ -35,6 +44,9 @@ function batches(queue: QueueName, changesWindow: Duration): EventSourceMappingO
       // AWS wants a window of a second at least where a batch may exceed 10 messages. A flood of uploads must leave the
       // account's other functions their share of its concurrency.
       return { batchSize: 100, maxBatchingWindow: Duration.seconds(1), maxConcurrency: 50 };
+    case "large":
+      // One at a time, each in its own function; what would be the eleventh has its turn when one of these ends its run.
+      return { batchSize: 1, maxConcurrency: 10 };
     case "changes":
       // Few and large batches: each makes one generation, and two attempts at the same one cost more than they gain.
       return { batchSize: 10_000, maxBatchingWindow: changesWindow, maxConcurrency: 2 };

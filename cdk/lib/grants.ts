@@ -47,7 +47,7 @@ export function operating(
     write(repository, "metadata/*.root.json"),
     write(ledger, "root-intent.json", "removals-accepted.json"),
     // `tufline init`. What is there already can't be replaced: the bucket's policy sees to that.
-    write(ledger, "generations/*", "drafts/*"),
+    write(ledger, "generations/*", "index/*", "drafts/*"),
     ...decrypt(uploads, repository, ledger),
     ...encrypt(repository, ledger),
     allow(["kms:GetPublicKey"], ...Object.values(keys).map((key) => key.keyArn)),

@@ -13,11 +13,11 @@ import { IBucket } from "aws-cdk-lib/aws-s3";
 import { IQueue } from "aws-cdk-lib/aws-sqs";
 
 /** The functions, each named as its stage. The name is also the function's handler. */
-export const STAGES = ["hash", "rebuild", "sign", "publish", "refresh", "serve"] as const;
+export const STAGES = ["hash", "large", "rebuild", "sign", "publish", "refresh", "serve"] as const;
 export type Stage = (typeof STAGES)[number];
 
 /** The queues of the pipeline, each named as its messages. */
-export const QUEUES = ["uploads", "changes", "sign", "publish"] as const;
+export const QUEUES = ["uploads", "large", "changes", "sign", "publish"] as const;
 export type QueueName = (typeof QUEUES)[number];
 
 /** The roles whose keys are in KMS. */
@@ -97,34 +97,46 @@ function announce(bus: IEventBus): PolicyStatement {
   return allow(["events:PutEvents"], bus.eventBusArn);
 }
 
+/** What `hash` does with each upload, and `large` with a large one. */
+function hashing(resources: Resources): PolicyStatement[] {
+  const { uploads, repository, ledger, queues, bus } = resources;
+  return [
+    ...readUploads(resources),
+    allow(
+      ["s3:GetObject", "s3:PutObject"],
+      repository.arnForObjects("incoming/*"),
+      repository.arnForObjects("blobs/*"),
+      ledger.arnForObjects("hashed/*"),
+      ledger.arnForObjects("rejected/*"),
+    ),
+    list(repository, ledger),
+    ...decrypt(uploads, repository, ledger),
+    ...encrypt(repository, ledger),
+    send(queues.changes, queues.large),
+    announce(bus),
+  ];
+}
+
 /** The policy of one stage. Read it beside the stage's step in ARCHITECTURE.md, "The way of one artifact". */
 export function permissions(stage: Stage, resources: Resources): PolicyStatement[] {
   const { uploads, repository, ledger, queues, deadLetters, bus } = resources;
   switch (stage) {
     case "hash":
+      return hashing(resources);
+    case "large":
       return [
-        ...readUploads(resources),
-        allow(
-          ["s3:GetObject", "s3:PutObject"],
-          repository.arnForObjects("incoming/*"),
-          repository.arnForObjects("blobs/*"),
-          ledger.arnForObjects("hashed/*"),
-          ledger.arnForObjects("rejected/*"),
-        ),
-        // Large ones are copied in parts.
-        allow(["s3:AbortMultipartUpload"], repository.arnForObjects("blobs/*")),
-        list(repository, ledger),
-        ...decrypt(uploads, repository, ledger),
-        ...encrypt(repository, ledger),
-        send(queues.changes),
-        announce(bus),
+        ...hashing(resources),
+        allow(["s3:GetObject", "s3:PutObject"], ledger.arnForObjects("hashing/*")),
+        // The largest are copied in parts. Each run asks which are there: those of an earlier one too.
+        allow(["s3:ListMultipartUploadParts"], repository.arnForObjects("blobs/*")),
+        allow(["s3:ListBucketMultipartUploads"], repository.bucketArn),
       ];
     case "rebuild":
       return [
         ...readUploads(resources),
         read(repository, "metadata/timestamp.json"),
-        read(ledger, "generations/*", "drafts/*", "hashed/*", "removals-accepted.json"),
-        write(ledger, "generations/*", "drafts/*", "held/*"),
+        read(ledger, "generations/*", "index/*", "drafts/*", "hashed/*", "rejected/*", "removals-accepted.json"),
+        write(ledger, "generations/*", "index/*", "drafts/*", "rejected/*", "held/*"),
         // Of the repository too: before `tufline init` there is no timestamp.
         list(repository, ledger),
         ...decrypt(uploads, repository, ledger),
@@ -165,7 +177,7 @@ export function permissions(stage: Stage, resources: Resources): PolicyStatement
       return [
         read(repository, "metadata/*"),
         write(repository, "metadata/timestamp.json"),
-        read(ledger, "generations/*", "announced.json", "root-intent.json"),
+        read(ledger, "generations/*", "index/*", "announced.json", "root-intent.json"),
         write(ledger, "announced.json"),
         list(repository, ledger),
         ...decrypt(repository, ledger),

@@ -80,12 +80,26 @@ export interface TuflineRepositoryProps {
   readonly maxTargetsPerBin?: number;
 
   /**
+   * How many documents are signed at the same time: 1 to 256. Where KMS throttles, fewer are.
+   *
+   * @default 16: some 210 signatures a second, fewer than KMS allows in any region by default
+   */
+  readonly signaturesAtOnce?: number;
+
+  /**
    * Targets up to this length are answered by the serve function itself, longer ones by a redirect to S3; in bytes,
    * 4 MiB at most, since a Lambda function answers 6 MB of Base64. 0 redirects all that aren't empty.
    *
    * @default 256 KiB: a target of that length is there sooner than a device could follow a redirect
    */
   readonly inlineTargets?: number;
+
+  /**
+   * Which uploads are worked on beside all others, and in what pieces.
+   *
+   * @default see {@link LargeUploads}
+   */
+  readonly largeUploads?: LargeUploads;
 
   /**
    * Is told when an alarm is raised and when it is over. A topic that is encrypted with a key of its own must let
@@ -170,6 +184,46 @@ export interface Removals {
    * @default 20
    */
   readonly atLeast?: number;
+}
+
+/**
+ * Large uploads have a queue and a function of their own, so that none of them keeps the others waiting. All in bytes.
+ */
+export interface LargeUploads {
+  /**
+   * Longer uploads are large; 1 GiB at most, since the function for the others is stopped after a minute.
+   *
+   * @default 256 MiB
+   */
+  readonly above?: number;
+
+  /**
+   * Where an upload must be read, it is in pieces of this size: 4 MiB at most, since several are held in memory.
+   *
+   * @default 4 MiB
+   */
+  readonly piece?: number;
+
+  /**
+   * After so many bytes the progress is stored, and the next large upload has its turn.
+   *
+   * @default 4 GiB
+   */
+  readonly run?: number;
+
+  /**
+   * Longer uploads are copied in parts: from {@link above} to 5 GB, the most that S3 copies in one request.
+   *
+   * @default 5 GB
+   */
+  readonly copyAbove?: number;
+
+  /**
+   * The size of these parts, 5 MiB to 5 GiB.
+   *
+   * @default 128 MiB
+   */
+  readonly copyPart?: number;
 }
 
 /** How long things are kept. Signed metadata, blobs and the ledger are kept for good: versions continue from there. */

@@ -16,7 +16,13 @@ const MAX_RECEIVES = 5;
 const MESSAGE_RETENTION = Duration.days(14);
 
 /** Whether messages come in order, one group at a time: only so do sign and publish never work against themselves. */
-const FIFO: Record<QueueName, boolean> = { uploads: false, changes: false, sign: true, publish: true };
+const FIFO: Record<QueueName, boolean> = {
+  uploads: false,
+  large: false,
+  changes: false,
+  sign: true,
+  publish: true,
+};
 
 /** The dead letters of the queue `name` of the repository `repository`. */
 export function deadLetterQueue(scope: Construct, repository: string, name: QueueName): Queue {

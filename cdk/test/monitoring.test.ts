@@ -29,7 +29,7 @@ function attribute(value: any): any {
 test("each alarm watches one metric, for its condition", () => {
   const expiry = (role: string, threshold: number) =>
     `Tufline SecondsToExpiry of Tufline ${role}: Minimum < ${threshold} in 1 x 300 s, missing ignore`;
-  const queues = Object.entries({ uploads: "Uploads", changes: "Changes", sign: "Sign", publish: "Publish" });
+  const queues = Object.entries({ uploads: "Uploads", large: "Large", changes: "Changes", sign: "Sign", publish: "Publish" });
   const ofQueues = queues.flatMap(([name, id]) => [
     [
       `Tufline-${name}-dead-letters`,
@@ -37,10 +37,10 @@ test("each alarm watches one metric, for its condition", () => {
     ],
     [
       `Tufline-${name}-old-message`,
-      `AWS/SQS ApproximateAgeOfOldestMessage of ${id}Queue: Maximum >= 900 in 1 x 300 s, missing notBreaching`,
+      `AWS/SQS ApproximateAgeOfOldestMessage of ${id}Queue: Maximum >= ${name === "large" ? 7200 : 900} in 1 x 300 s, missing notBreaching`,
     ],
   ]);
-  const ofFunctions = ["Hash", "Rebuild", "Sign", "Publish", "Refresh"].map((id) => [
+  const ofFunctions = ["Hash", "Large", "Rebuild", "Sign", "Publish", "Refresh"].map((id) => [
     `Tufline-${id.toLowerCase()}-errors`,
     `AWS/Lambda Errors of ${id}: Sum >= 1 in 1 x 300 s, missing notBreaching`,
   ]);

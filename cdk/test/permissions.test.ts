@@ -25,7 +25,6 @@ const full = stackTemplate();
 const RIGHTS: Record<string, string[]> = {
   hash: [
     "events:PutEvents Events",
-    "s3:AbortMultipartUpload Repository/blobs/*",
     "s3:GetObject Ledger/hashed/*",
     "s3:GetObject Ledger/rejected/*",
     "s3:GetObject Repository/blobs/*",
@@ -41,12 +40,38 @@ const RIGHTS: Record<string, string[]> = {
     "s3:PutObject Repository/blobs/*",
     "s3:PutObject Repository/incoming/*",
     "sqs:SendMessage ChangesQueue",
+    "sqs:SendMessage LargeQueue",
+  ],
+  large: [
+    "events:PutEvents Events",
+    "s3:GetObject Ledger/hashed/*",
+    "s3:GetObject Ledger/hashing/*",
+    "s3:GetObject Ledger/rejected/*",
+    "s3:GetObject Repository/blobs/*",
+    "s3:GetObject Repository/incoming/*",
+    "s3:GetObject Uploads/targets/*",
+    "s3:GetObjectVersion Uploads/targets/*",
+    "s3:ListBucket Ledger",
+    "s3:ListBucket Repository",
+    "s3:ListBucket Uploads",
+    "s3:ListBucketMultipartUploads Repository",
+    "s3:ListBucketVersions Uploads",
+    "s3:ListMultipartUploadParts Repository/blobs/*",
+    "s3:PutObject Ledger/hashed/*",
+    "s3:PutObject Ledger/hashing/*",
+    "s3:PutObject Ledger/rejected/*",
+    "s3:PutObject Repository/blobs/*",
+    "s3:PutObject Repository/incoming/*",
+    "sqs:SendMessage ChangesQueue",
+    "sqs:SendMessage LargeQueue",
   ],
   rebuild: [
     "events:PutEvents Events",
     "s3:GetObject Ledger/drafts/*",
     "s3:GetObject Ledger/generations/*",
     "s3:GetObject Ledger/hashed/*",
+    "s3:GetObject Ledger/index/*",
+    "s3:GetObject Ledger/rejected/*",
     "s3:GetObject Ledger/removals-accepted.json",
     "s3:GetObject Repository/metadata/timestamp.json",
     "s3:GetObject Uploads/targets/*",
@@ -58,6 +83,8 @@ const RIGHTS: Record<string, string[]> = {
     "s3:PutObject Ledger/drafts/*",
     "s3:PutObject Ledger/generations/*",
     "s3:PutObject Ledger/held/*",
+    "s3:PutObject Ledger/index/*",
+    "s3:PutObject Ledger/rejected/*",
     "sqs:SendMessage SignQueue",
     "sqs:SendMessage UploadsQueue",
   ],
@@ -91,13 +118,14 @@ const RIGHTS: Record<string, string[]> = {
     "events:PutEvents Events",
     "s3:GetObject Ledger/announced.json",
     "s3:GetObject Ledger/generations/*",
+    "s3:GetObject Ledger/index/*",
     "s3:GetObject Ledger/root-intent.json",
     "s3:GetObject Repository/metadata/*",
     "s3:ListBucket Ledger",
     "s3:ListBucket Repository",
     "s3:PutObject Ledger/announced.json",
     "s3:PutObject Repository/metadata/timestamp.json",
-    ...["Changes", "Publish", "Sign", "Uploads"].flatMap((queue) => [
+    ...["Changes", "Large", "Publish", "Sign", "Uploads"].flatMap((queue) => [
       `sqs:DeleteMessage ${queue}DeadLetters`,
       `sqs:GetQueueAttributes ${queue}DeadLetters`,
       `sqs:GetQueueAttributes ${queue}Queue`,
@@ -109,7 +137,13 @@ const RIGHTS: Record<string, string[]> = {
 };
 
 /** The queue that wakes each stage. */
-const WAKES: Record<string, string> = { hash: "Uploads", rebuild: "Changes", sign: "Sign", publish: "Publish" };
+const WAKES: Record<string, string> = {
+  hash: "Uploads",
+  large: "Large",
+  rebuild: "Changes",
+  sign: "Sign",
+  publish: "Publish",
+};
 
 function own(stage: string): string[] {
   const log = `${stage.charAt(0).toUpperCase()}${stage.slice(1)}Log`;
@@ -177,6 +211,7 @@ test("only an operator's policy writes roots, the root's intent, and accepts rem
     [
       "s3:PutObject Ledger/drafts/*",
       "s3:PutObject Ledger/generations/*",
+      "s3:PutObject Ledger/index/*",
       "s3:PutObject Ledger/removals-accepted.json",
       "s3:PutObject Ledger/root-intent.json",
       "s3:PutObject Repository/metadata/*.root.json",

@@ -36,7 +36,9 @@ test("only what was chosen is handed on, as the functions' configuration has it"
     largestTarget: 5_000_000_000,
     retention: { uploadsExpireAfter: Duration.days(15) },
     maxTargetsPerBin: 500,
+    signaturesAtOnce: 4,
     inlineTargets: 0,
+    largeUploads: { above: 1_000_000, run: 10_000_000, copyAbove: 2_000_000, copyPart: 5_242_880 },
   });
   assert.deepEqual(chosen, {
     expiry: { timestamp: "129600s", targets: "5184000s" },
@@ -45,7 +47,9 @@ test("only what was chosen is handed on, as the functions' configuration has it"
     largest_target: 5_000_000_000,
     uploads_expire_days: 15,
     max_targets_per_bin: 500,
+    signatures_at_once: 4,
     inline_targets: 0,
+    large_uploads: { above: 1_000_000, run: 10_000_000, copy_above: 2_000_000, copy_part: 5_242_880 },
   });
   assert.deepEqual(configuration({ removals: { atLeast: 0 } }), { removals: { at_least: 0 } });
 });
@@ -53,7 +57,9 @@ test("only what was chosen is handed on, as the functions' configuration has it"
 test("the functions know every field of the configuration: they refuse others", () => {
   const config = readFileSync(new URL("../../shared/tuf/src/config.rs", import.meta.url), "utf8");
   const fields = ["expiry", "timestamp", "snapshot", "targets", "hashing", "removals", "percent", "at_least"];
-  for (const field of [...fields, "largest_target", "uploads_expire_days", "inline_targets"]) {
+  const large = ["large_uploads", "above", "piece", "run", "copy_above", "copy_part"];
+  const others = ["largest_target", "uploads_expire_days", "signatures_at_once", "inline_targets"];
+  for (const field of [...fields, ...others, ...large]) {
     assert.match(config, new RegExp(`^    pub ${field}: `, "m"));
   }
 });
@@ -89,6 +95,12 @@ const REFUSED: [string, Props, RegExp][] = [
   ["targets that S3 can't hold", { largestTarget: 50_000_000_000_001 }, /largestTarget is 50000000000001: /],
   ["answers that Lambda can't give", { inlineTargets: 4 * 1024 * 1024 + 1 }, /inlineTargets is 4194305: .*to 4194304$/],
   ["bins that clients can't read", { maxTargetsPerBin: 10_001 }, /maxTargetsPerBin is 10001: .*from 1 to 10000$/],
+  ["uploads that hash can't read", { largeUploads: { above: 2 ** 30 + 1 } }, /largeUploads\.above is 1073741825: /],
+  ["pieces that fill the memory", { largeUploads: { piece: 2 ** 22 + 1 } }, /largeUploads\.piece is 4194305: /],
+  ["runs of no piece", { largeUploads: { run: 2 ** 22 - 1 } }, /largeUploads\.run is 4194303: .*from 4194304 to /],
+  ["copies that S3 doesn't make", { largeUploads: { copyAbove: 5e9 + 1 } }, /largeUploads\.copyAbove is 5000000001: /],
+  ["copies in parts by hash", { largeUploads: { copyAbove: 1 } }, /largeUploads\.copyAbove is 1: .*from 268435456 to /],
+  ["parts too small", { largeUploads: { copyPart: 5 * 2 ** 20 - 1 } }, /largeUploads\.copyPart is 5242879: /],
   ["no number", { inlineTargets: NaN }, /inlineTargets is NaN: /],
   [
     "uploads that expire too soon",
@@ -129,6 +141,7 @@ test("what is just allowed is allowed", () => {
     batchWindow: Duration.seconds(300),
     removals: { percent: 100, atLeast: 0 },
     maxTargetsPerBin: 10_000,
+    signaturesAtOnce: 256,
     inlineTargets: 4 * 1024 * 1024,
     name: "a".repeat(56),
   }));

@@ -1,13 +1,13 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { resources, stackTemplate } from "./support.ts";
+import { only, resources, stackTemplate } from "./support.ts";
 
 const template = stackTemplate();
 
 test("messages stay hidden for six times the function's timeout, and end in a dead-letter queue", () => {
   const mappings = resources(template, "AWS::Lambda::EventSourceMapping");
-  assert.equal(mappings.length, 4);
+  assert.equal(mappings.length, 5);
   for (const [, { Properties: mapping }] of mappings) {
     const queue = template.Resources[mapping.EventSourceArn["Fn::GetAtt"][0]].Properties;
     const { Timeout } = template.Resources[mapping.FunctionName.Ref].Properties;
@@ -25,6 +25,18 @@ test("messages stay hidden for six times the function's timeout, and end in a de
     assert.equal(queue.Properties.MessageRetentionPeriod, 14 * 24 * 3600);
     assert.equal(queue.Properties.ContentBasedDeduplication, undefined);
   }
+});
+
+test("large uploads have a function of their own, for as long as there may be", () => {
+  const [id, { Properties: queue }] = only(template, "AWS::SQS::Queue", (it) => it.QueueName === "Tufline-large");
+  const [, { Properties: mapping }] = only(
+    template,
+    "AWS::Lambda::EventSourceMapping",
+    (it) => it.EventSourceArn["Fn::GetAtt"][0] === id,
+  );
+  assert.deepEqual([mapping.BatchSize, mapping.ScalingConfig], [1, { MaximumConcurrency: 10 }]);
+  assert.equal(template.Resources[mapping.FunctionName.Ref].Properties.Timeout, 900);
+  assert.equal(queue.VisibilityTimeout, 5400);
 });
 
 test("each queue has one policy, which refuses requests without TLS", () => {

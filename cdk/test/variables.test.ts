@@ -7,7 +7,7 @@ import { STAGES } from "../lib/permissions.ts";
 const template = stackTemplate();
 
 const EACH = (kind: string, names: string[]) => names.map((name) => `TUFLINE_${kind}_${name}`);
-const QUEUES = ["UPLOADS", "CHANGES", "SIGN", "PUBLISH"];
+const QUEUES = ["UPLOADS", "LARGE", "CHANGES", "SIGN", "PUBLISH"];
 
 /** The contract with the functions and the command line. */
 const VARIABLES = [

@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep};
 use tufline_folder::KeyFile;
 use tufline_functions::{init, ledger};
 use tufline_store::{Key, Store};
+use tufline_tuf::generation::FirstBins;
 
 use crate::connection::{Connection, ConnectionArguments};
 use crate::outcome::{Outcome, Result};
@@ -32,6 +33,9 @@ pub struct Arguments {
     /// Where to leave the root's key and the trusted root, DIR/root.json
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
+    /// Into how many bins it is split from the start: 1, 16, 256 or 4096. It splits further by itself
+    #[arg(long, default_value = "1", value_name = "NUMBER")]
+    bins: FirstBins,
     #[command(flatten)]
     connection: ConnectionArguments,
 }
@@ -47,7 +51,7 @@ pub async fn run(arguments: Arguments) -> Result {
     let root_key = KeyFile::generate(&data.join("root.pem"))?;
     let signer = Arc::new(aws.resources.signer(&aws.clients)?);
     let ports = inside::ports(&aws, signer)?;
-    init::init(&ports, &root_key).await?;
+    init::init(&ports, &root_key, arguments.bins).await?;
     wait(&*ports.store).await?;
     let root = ports.store.get(&Key::root(1)).await?.context("metadata/1.root.json is missing: restore it")?;
     let file = data.join("root.json");

@@ -1,14 +1,16 @@
 //! A repository from inside: what operators' commands and `wait` read beside the public URLs.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use tough::schema::{Signed, Targets};
 use tufline_folder::{DataFolder, FolderStore, FolderUploads};
-use tufline_functions::{Ports, ledger};
+use tufline_functions::index::index;
+use tufline_functions::{Ports, ReadingMemory, ledger};
 use tufline_store::{Clock, Folder, Key, Signer, Store, Uploads};
-use tufline_tuf::{Config, Manifest};
+use tufline_tuf::index::Place;
+use tufline_tuf::{Config, Manifest, RoleName, TargetName, generation};
 
 use crate::connection::{AwsConnection, Connection};
 
@@ -75,20 +77,32 @@ impl Inside {
         }
     }
 
-    /// The names of all targets in the generation of `manifest`, which is published.
-    pub async fn names(&self, manifest: &Manifest) -> anyhow::Result<BTreeSet<String>> {
-        let mut names = BTreeSet::new();
-        for (role, entry) in &manifest.roles {
-            let key = Key::Metadata { role: role.clone(), version: entry.version };
-            let document: Option<Signed<Targets>> = ledger::read(&*self.store, &key).await?;
-            names.extend(
-                document
-                    .into_iter()
-                    .flat_map(|document| document.signed.targets)
-                    .map(|(name, _)| name.raw().to_owned()),
-            );
+    /// Those of `names` that are targets in the generation of `manifest`, which is published. Reads only the roles in which
+    /// they would stand.
+    pub async fn published(
+        &self,
+        manifest: &Manifest,
+        names: &BTreeSet<TargetName>,
+    ) -> anyhow::Result<BTreeSet<TargetName>> {
+        let places: Vec<Place<'_>> = names.iter().map(Place::Name).collect();
+        let index = index(&*self.store, manifest, &places).await?;
+        let mut by_role: BTreeMap<RoleName, Vec<&TargetName>> = BTreeMap::new();
+        for name in names {
+            by_role
+                .entry(index.leaf(name).map_err(|(role, _)| anyhow!("the index lacks {role}"))?)
+                .or_default()
+                .push(name);
         }
-        Ok(names)
+        let mut published = BTreeSet::new();
+        for (role, names) in by_role {
+            let Some(entry) = index.entry(&role) else { continue };
+            let key = Key::Metadata { role, version: entry.document.version };
+            let document: Option<Signed<Targets>> = ledger::read(&*self.store, &key).await?;
+            let Some(document) = document else { continue };
+            let is_listed = |name: &TargetName| generation::content_of(&document.signed, name).is_some();
+            published.extend(names.into_iter().filter(|name| is_listed(name)).cloned());
+        }
+        Ok(published)
     }
 }
 
@@ -101,11 +115,12 @@ pub fn ports(aws: &AwsConnection, signer: Arc<dyn Signer>) -> anyhow::Result<Por
     Ok(Ports {
         store: Arc::new(resources.store(clients)?),
         uploads: Arc::new(resources.uploads(clients)?),
-        blobs: Arc::new(resources.blobs(clients)?),
+        blobs: Arc::new(resources.blobs(clients, config.large_uploads.into())?),
         queues: Arc::new(resources.queues(clients)?),
         signer,
         events: Arc::new(resources.events(clients)?),
         clock: Arc::new(tufline_aws::SystemClock),
         config: Arc::new(config),
+        reading: ReadingMemory::default(),
     })
 }

@@ -66,7 +66,9 @@ pub async fn announce(ports: &Ports) -> Result<u64> {
 fn events(generation: u64, manifests: &[Manifest]) -> Vec<Event> {
     let mut last: BTreeMap<&TargetName, (Option<&String>, &Outcome)> = BTreeMap::new();
     let mut events = Vec::new();
-    for change in manifests.iter().flat_map(|manifest| &manifest.changes) {
+    // Rebuild told of what it refused; the target stays what it was.
+    let changes = manifests.iter().flat_map(|manifest| &manifest.changes);
+    for change in changes.filter(|change| !matches!(change.outcome, Outcome::Refused(_))) {
         let before = last.insert(&change.name, (change.version.as_ref(), &change.outcome));
         if let Some((Some(version), Outcome::Set(_))) = before
             && change.version.as_ref() != Some(version)
@@ -86,7 +88,7 @@ fn events(generation: u64, manifests: &[Manifest]) -> Vec<Event> {
                 length: content.length,
             }),
             Outcome::Removed => removed.push(name.clone()),
-            Outcome::Reverted => {}
+            Outcome::Reverted | Outcome::Refused(_) => {}
         }
     }
     events.extend(Event::published(generation, &targets, &removed));

@@ -1,33 +1,41 @@
 //! A batch of a queue's messages: bodies in, failures out. What Lambda's handlers, the embedded form's workers and the
 //! fault simulation share.
 
-use tufline_store::{Change, Message, Queue};
+use tufline_store::{Change, Hint, Message, Queue};
+use tufline_tuf::Time;
 
-use crate::hash::hash;
-use crate::message::{hints, own};
+use crate::hash::{Turn, hash};
+use crate::message::{hints, large, own};
 use crate::ports::Ports;
 use crate::publish::publish;
 use crate::rebuild::rebuild;
 use crate::sign::sign;
 
-/// Runs the stage of `queue` over a batch of bodies. `prefix` is what the keys of uploads begin with in S3's events.
+/// Runs the stage of `queue` over a batch of bodies. `prefix` is what the keys of uploads begin with in S3's events; from
+/// `until` on nothing new may be begun that takes long.
 ///
 /// Answers, for each body, why its message must come again, if it must. Of a FIFO queue that is the first failed message
 /// and all after it, as SQS demands
 /// (<https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html>).
-pub async fn handle(ports: &Ports, queue: Queue, prefix: &str, bodies: &[&str]) -> Vec<Option<String>> {
+pub async fn handle(ports: &Ports, queue: Queue, prefix: &str, until: Time, bodies: &[&str]) -> Vec<Option<String>> {
     match queue {
-        Queue::Uploads => handle_uploads(ports, prefix, bodies).await,
+        Queue::Uploads => handle_hints(ports, Turn::All, bodies, |body| hints(body, prefix)).await,
+        Queue::Large => handle_hints(ports, Turn::Large { until }, bodies, large).await,
         Queue::Changes => handle_changes(ports, bodies).await,
         Queue::Sign | Queue::Publish => handle_nudges(ports, queue, bodies).await,
     }
 }
 
-async fn handle_uploads(ports: &Ports, prefix: &str, bodies: &[&str]) -> Vec<Option<String>> {
+async fn handle_hints<E: std::fmt::Display>(
+    ports: &Ports,
+    turn: Turn,
+    bodies: &[&str],
+    hints: impl Fn(&str) -> Result<Vec<Hint>, E>,
+) -> Vec<Option<String>> {
     let mut failures: Vec<Option<String>> = Vec::with_capacity(bodies.len());
     let (mut all, mut owners) = (Vec::new(), Vec::new());
     for (index, body) in bodies.iter().enumerate() {
-        match hints(body, prefix) {
+        match hints(body) {
             Ok(hints) => {
                 owners.extend(std::iter::repeat_n(index, hints.len()));
                 all.extend(hints);
@@ -36,7 +44,7 @@ async fn handle_uploads(ports: &Ports, prefix: &str, bodies: &[&str]) -> Vec<Opt
             Err(error) => failures.push(Some(error.to_string())),
         }
     }
-    for (owner, failure) in owners.into_iter().zip(hash(ports, &all).await) {
+    for (owner, failure) in owners.into_iter().zip(hash(ports, turn, &all).await) {
         if let (Some(slot), Some(error)) = (failures.get_mut(owner), failure) {
             *slot = Some(error.to_string());
         }

@@ -2,26 +2,41 @@
 //!
 //! A message is a hint to look at a name. What hash does depends only on what is current there now, so that doubled, late
 //! and reordered messages are harmless.
+//!
+//! Large uploads take longer than the others may wait. They are passed on to a queue of their own, where the same is done
+//! with them in as many runs as it takes ([`Turn`]).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use tufline_store::{Change, Event, Head, Hint, Key, Message, RejectedUpload, Source, UploadKey, VersionId, Written};
+use tufline_store::{
+    Change, Event, Head, Hint, Kept, Key, Message, RejectedUpload, Source, UploadKey, VersionId, Written,
+};
 use tufline_tuf::config::Hashing;
-use tufline_tuf::{Hasher, Refusal, Sha256, TargetName};
+use tufline_tuf::{Refusal, Sha256, TargetName, Time};
 
 use crate::current::{Accepted, Current, RefusedUpload, current, judge};
 use crate::ledger::{self, Hashed, RECORD_FORMAT};
 use crate::measure;
 use crate::ports::{Ports, Result, StageError, at_once};
+use crate::reading::{Read, read, read_on};
 
-/// How much of an upload is read at once where it must be read. Bounds the memory of a function.
-const READ_AT_ONCE: u64 = 32 * 1024 * 1024;
+/// Whose turn it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// All uploads': large ones are passed on.
+    All,
+    /// Large ones', until then. What isn't done by then goes to the end of their queue.
+    Large {
+        /// When nothing new may be begun any more.
+        until: Time,
+    },
+}
 
 /// Looks at every hint and sends the changes that follow to rebuild.
 ///
 /// Answers, for each hint, why it failed, if it did: its message must come again. Others are done with.
-pub async fn hash(ports: &Ports, hints: &[Hint]) -> Vec<Option<StageError>> {
+pub async fn hash(ports: &Ports, turn: Turn, hints: &[Hint]) -> Vec<Option<StageError>> {
     // Several hints about one name need one look only.
     let mut by_name: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for (index, hint) in hints.iter().enumerate() {
@@ -29,15 +44,16 @@ pub async fn hash(ports: &Ports, hints: &[Hint]) -> Vec<Option<StageError>> {
     }
     let looks = by_name.into_iter().map(|(name, indices)| async move {
         let about: Vec<&Hint> = indices.iter().filter_map(|index| hints.get(*index)).collect();
-        (name, look(ports, name, &about).await, indices)
+        (name, look(ports, turn, name, &about).await, indices)
     });
     let looked = at_once(looks).await;
 
     let mut failures: Vec<Option<StageError>> = hints.iter().map(|_| None).collect();
-    let (mut changes, mut events, mut done) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut messages, mut changes, mut events, mut done) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for (name, look, indices) in looked {
         match look {
             Ok(found) => {
+                messages.extend(found.go_on.map(Message::Large));
                 changes.extend(found.change);
                 events.extend(found.events);
                 done.extend(indices);
@@ -48,8 +64,9 @@ pub async fn hash(ports: &Ports, hints: &[Hint]) -> Vec<Option<StageError>> {
             }
         }
     }
+    messages.extend(Message::changes(changes));
     // A crash before the changes are sent: the hints come again and find the receipts. After: they send them twice.
-    if let Err(error) = send(ports, changes, events).await {
+    if let Err(error) = send(ports, &messages, &events).await {
         tracing::warn!(%error, "changes not sent");
         fail(&mut failures, &done, &error);
     }
@@ -64,12 +81,12 @@ fn fail(failures: &mut [Option<StageError>], indices: &[usize], error: &StageErr
     }
 }
 
-async fn send(ports: &Ports, changes: Vec<Change>, events: Vec<Event>) -> Result<()> {
-    for message in Message::changes(changes) {
-        ports.queues.send(&message, Duration::ZERO).await?;
+async fn send(ports: &Ports, messages: &[Message], events: &[Event]) -> Result<()> {
+    for message in messages {
+        ports.queues.send(message, Duration::ZERO).await?;
     }
     if !events.is_empty() {
-        ports.events.send(&events).await?;
+        ports.events.send(events).await?;
     }
     Ok(())
 }
@@ -78,10 +95,12 @@ async fn send(ports: &Ports, changes: Vec<Change>, events: Vec<Event>) -> Result
 #[derive(Default)]
 struct Found {
     change: Option<Change>,
+    /// The large upload that another run must begin or go on with.
+    go_on: Option<Hint>,
     events: Vec<Event>,
 }
 
-async fn look(ports: &Ports, raw: &str, hints: &[&Hint]) -> Result<Found> {
+async fn look(ports: &Ports, turn: Turn, raw: &str, hints: &[&Hint]) -> Result<Found> {
     let mut found = Found::default();
     let name = match raw.parse::<TargetName>() {
         Ok(name) => name,
@@ -101,9 +120,17 @@ async fn look(ports: &Ports, raw: &str, hints: &[&Hint]) -> Result<Found> {
     match current {
         Current::Object(accepted) => {
             current_version = Some(accepted.version.clone());
-            store_blob(ports, &accepted).await?;
-            tracing::info!(upload = %accepted.version, %name, "upload hashed");
-            found.change = Some(Change::Set { name, version: accepted.version });
+            match store_blob(ports, turn, &accepted).await? {
+                Step::Done => {
+                    tracing::info!(upload = %accepted.version, %name, "upload hashed");
+                    found.change = Some(Change::Set { name, version: accepted.version });
+                }
+                Step::GoOn => {
+                    // Of a creation, whatever led here: a removal that is still to come has a message of its own.
+                    found.go_on = Some(Hint { name: raw.to_owned(), removed: false, version: Some(accepted.version) });
+                }
+                Step::LeftToAnother => {}
+            }
         }
         Current::Gone { marker } if removed => found.change = Some(Change::Remove { name, marker }),
         // Gone after a creation: the removal has a message of its own. Unknown: what is published stays.
@@ -122,7 +149,7 @@ async fn look(ports: &Ports, raw: &str, hints: &[&Hint]) -> Result<Found> {
 }
 
 /// Tells of a refusal: the event, then the receipt, which keeps the event from being sent at each later look.
-async fn reject(ports: &Ports, refused: &RefusedUpload) -> Result<()> {
+pub(crate) async fn reject(ports: &Ports, refused: &RefusedUpload) -> Result<()> {
     let RefusedUpload { upload, refusal } = refused;
     let version = upload.version.clone().unwrap_or(VersionId("null".into()));
     let key = Key::Rejected(UploadKey::new(&upload.name, &version));
@@ -141,22 +168,47 @@ async fn reject(ports: &Ports, refused: &RefusedUpload) -> Result<()> {
     }
 }
 
-/// Makes sure that the upload's bytes are stored as a blob and that its receipt is there.
-async fn store_blob(ports: &Ports, accepted: &Accepted) -> Result<()> {
+/// How far an upload is on its way to being a blob with a receipt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    /// It is one.
+    Done,
+    /// Another run must begin or go on with it.
+    GoOn,
+    /// Another run, which has a message of its own, is further.
+    LeftToAnother,
+}
+
+/// Makes sure that the upload's bytes are stored as a blob and that its receipt is there, or comes nearer to that.
+async fn store_blob(ports: &Ports, turn: Turn, accepted: &Accepted) -> Result<Step> {
     let upload = &accepted.upload;
     debug_assert!(judge(&ports.config, upload).is_ok());
     let key = Key::Hashed(UploadKey::new(&upload.name, &accepted.version));
     if let Some(hashed) = ledger::read::<Hashed>(&*ports.store, &key).await?
         && is_stored(ports, &hashed.sha256, upload.length).await?
     {
-        return Ok(());
+        return Ok(Step::Done);
     }
-    let (sha256, source) = digest(ports, accepted).await?;
-    ports.blobs.keep(upload, source, &sha256).await?;
+    if turn == Turn::All && upload.length > ports.config.large_uploads.sizes().above {
+        return Ok(Step::GoOn);
+    }
+    let (sha256, source) = match digest(ports, turn, accepted).await? {
+        Digest::Known(sha256, source) => (sha256, source),
+        Digest::NotYet(step) => return Ok(step),
+    };
+    // Of a large one each call copies some. A crash in between: the next run reads the progress, whose hash is complete,
+    // and goes on with the parts that are missing.
+    while ports.blobs.keep(upload, source, &sha256).await? == Kept::Partly {
+        if let Turn::Large { until } = turn
+            && ports.clock.now() >= until
+        {
+            return Ok(Step::GoOn);
+        }
+    }
     // A crash here leaves a blob that nothing refers to; the hint comes again and finds it.
     let hashed = Hashed { format: RECORD_FORMAT, sha256, length: upload.length };
     match ledger::create_same(&*ports.store, &ledger::record(key.clone(), &hashed)?).await? {
-        Written::Done => Ok(()),
+        Written::Done => Ok(Step::Done),
         Written::Lost => Err(StageError::Record(
             key.path(),
             format!(
@@ -171,28 +223,32 @@ async fn is_stored(ports: &Ports, sha256: &Sha256, length: u64) -> Result<bool> 
     Ok(blob.is_some_and(|blob| blob.length == length && blob.sha256.is_none_or(|found| found == *sha256)))
 }
 
+/// What is known of an upload's SHA-256.
+enum Digest {
+    /// It, and where the hashed bytes are.
+    Known(Sha256, Source),
+    /// Nothing yet.
+    NotYet(Step),
+}
+
 /// The upload's SHA-256, in order of preference: its own full-object checksum, which S3 checked on arrival; the one that a
-/// server-side copy computes; else by reading it. The source is where the hashed bytes are.
-async fn digest(ports: &Ports, accepted: &Accepted) -> Result<(Sha256, Source)> {
+/// server-side copy computes; else by reading it.
+async fn digest(ports: &Ports, turn: Turn, accepted: &Accepted) -> Result<Digest> {
     let upload = &accepted.upload;
     if ports.config.hashing == Hashing::Auto {
         if let Some(sha256) = upload.sha256 {
-            return Ok((sha256, Source::Upload));
+            return Ok(Digest::Known(sha256, Source::Upload));
         }
         if let Some(sha256) = ports.blobs.copy_in(upload).await? {
-            return Ok((sha256, Source::Incoming));
+            return Ok(Digest::Known(sha256, Source::Incoming));
         }
     }
-    let mut hasher = Hasher::new();
-    let mut offset = 0;
-    while offset < upload.length {
-        let bytes = ports.uploads.read(upload, offset, READ_AT_ONCE.min(upload.length - offset)).await?;
-        if bytes.is_empty() {
-            let place = ports.uploads.place(&upload.name);
-            return Err(StageError::Missing(place, "it ends before its length; it comes again"));
-        }
-        hasher.update(&bytes);
-        offset += bytes.len() as u64;
-    }
-    Ok((hasher.finish(), Source::Upload))
+    let Turn::Large { until } = turn else {
+        return Ok(Digest::Known(read(ports, upload).await?, Source::Upload));
+    };
+    Ok(match read_on(ports, accepted, until).await? {
+        Read::ToItsEnd(sha256) => Digest::Known(sha256, Source::Upload),
+        Read::Partly => Digest::NotYet(Step::GoOn),
+        Read::ByAnother => Digest::NotYet(Step::LeftToAnother),
+    })
 }

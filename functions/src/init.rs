@@ -7,18 +7,19 @@ use tough::schema::decoded::{Decoded, Hex};
 use tough::schema::{Root, Signature};
 use tough::sign::Sign;
 use tufline_store::{Document, Key, Message, OnlineRole, Written};
+use tufline_tuf::generation::{FirstBins, Next};
 use tufline_tuf::root::{FirstKeys, own_keys};
-use tufline_tuf::{Draft, generation, root, time};
+use tufline_tuf::{Draft, VerifyError, generation, root, time};
 
 use crate::ledger;
-use crate::ports::{Ports, Result, StageError};
+use crate::ports::{Ports, Result, StageError, at_once};
 
-/// Makes a development root, signed by one key that a program holds, that trusts the online keys, and the first generation, unless they are there; then nudges sign.
-/// Safe to run again after a crash anywhere.
+/// Makes a development root, signed by one key that a program holds, that trusts the online keys, and the first generation,
+/// split into `bins`, unless they are there; then nudges sign. Safe to run again after a crash anywhere.
 ///
 /// # Errors
 /// [`StageError::Refused`] where a root of other keys is there.
-pub async fn init(ports: &Ports, root_key: &dyn Sign) -> Result<()> {
+pub async fn init(ports: &Ports, root_key: &dyn Sign, bins: FirstBins) -> Result<()> {
     let store = &*ports.store;
     if store.get(&Key::root(1)).await?.is_none() {
         let draft = development_root(ports, root_key).await?;
@@ -33,23 +34,28 @@ pub async fn init(ports: &Ports, root_key: &dyn Sign) -> Result<()> {
             return Err(StageError::Refused("a root was created by someone else at the same time".into()));
         }
     }
-    first_generation(ports).await
+    first_generation(ports, bins).await
 }
 
-/// Makes the first generation under a root that is there, unless that is done, and nudges sign. Safe to run again after a crash
-/// anywhere.
+/// Makes the first generation, split into `bins`, under a root that is there, unless that is done, and nudges sign. Safe to run
+/// again after a crash anywhere.
 ///
 /// # Errors
 /// Requests that failed.
-pub async fn first_generation(ports: &Ports) -> Result<()> {
+pub async fn first_generation(ports: &Ports, bins: FirstBins) -> Result<()> {
     let store = &*ports.store;
-    let first =
-        generation::first(ports.clock.now(), &ports.config.expiry, ports.signer.public_key(OnlineRole::Bins).await?)?;
     if !store.exists(&Key::Manifest(1)).await? {
-        for draft in &first.drafts {
-            let (Written::Done | Written::Lost) = store.create(&Document::draft(draft)?).await?;
+        let (now, expiry) = (ports.clock.now(), &ports.config.expiry);
+        let bins_key = ports.signer.public_key(OnlineRole::Bins).await?;
+        let (Next { manifest, pages }, drafts) = generation::first(now, expiry, bins_key, bins)?;
+        let drafts = drafts.iter().map(Document::draft);
+        let records: Vec<Document> =
+            drafts.chain(pages.iter().map(Document::page)).collect::<std::result::Result<_, VerifyError>>()?;
+        for created in at_once(records.iter().map(|record| store.create(record))).await {
+            let (Written::Done | Written::Lost) = created?;
         }
-        let (Written::Done | Written::Lost) = store.create(&ledger::record(Key::Manifest(1), &first.manifest)?).await?;
+        // A crash up to here leaves drafts and pages that nothing refers to.
+        let (Written::Done | Written::Lost) = store.create(&ledger::record(Key::Manifest(1), &manifest)?).await?;
     }
     ports.queues.send(&Message::Sign, Duration::ZERO).await?;
     Ok(())

@@ -1,12 +1,14 @@
 //! Reading the ledger: which generation is published, which are newer, and small JSON records.
 
+use futures::stream::{self, StreamExt, TryStreamExt};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use tough::schema::{self, Timestamp};
+use tough::schema::{self, Root, Snapshot, Timestamp};
 use tufline_store::{Document, Folder, Key, Store, Stored, Tag, Written};
-use tufline_tuf::{MANIFEST_FORMAT, Manifest, Time};
+use tufline_tuf::generation::{self, Versions};
+use tufline_tuf::{MANIFEST_FORMAT, Manifest, RoleKeys, RoleName, Time, verify};
 
-use crate::ports::{Result, StageError};
+use crate::ports::{REQUESTS_AT_ONCE, Result, StageError};
 
 /// What devices see now.
 #[derive(Debug, Clone)]
@@ -43,6 +45,29 @@ pub async fn published(store: &dyn Store) -> Result<Option<Published>> {
         expires: timestamp.signed.expires,
         stored,
     }))
+}
+
+/// The version of every role that devices see, from the published snapshot, which must verify under `root`. None before the
+/// first publication.
+///
+/// # Errors
+/// [`StageError::Missing`], [`StageError::Document`] where the snapshot isn't there or isn't signed: nothing newer can be
+/// compared with it.
+pub async fn published_versions(store: &dyn Store, root: &Root, published: Option<&Published>) -> Result<Versions> {
+    let Some(Published { generation, .. }) = published else { return Ok(Versions::new()) };
+    let key = Key::snapshot(*generation);
+    let missing = || StageError::Missing(key.path(), "it is published: restore it from its older object versions");
+    let stored = store.get(&key).await?.ok_or_else(missing)?;
+    let keys = RoleKeys::in_root(root, &RoleName::snapshot())?;
+    let snapshot = verify::<Snapshot>(stored.bytes, &keys)?.expect_version(*generation)?;
+    Ok(generation::versions(snapshot.document())?)
+}
+
+/// The manifests of the generations after `generation`, oldest first.
+pub async fn manifests_after(store: &dyn Store, generation: u64) -> Result<Vec<Manifest>> {
+    let generations = generations_after(store, generation).await?;
+    let manifests = stream::iter(generations).map(|generation| manifest(store, generation));
+    manifests.buffered(REQUESTS_AT_ONCE).try_collect().await
 }
 
 /// The manifest of a generation.
@@ -165,6 +190,42 @@ pub struct Hashed {
     pub sha256: tufline_tuf::Sha256,
     /// In bytes.
     pub length: u64,
+}
+
+/// `hashing/…`: how far the reading of a large upload has come.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// [`RECORD_FORMAT`].
+    pub format: u32,
+    /// Of the whole upload, in bytes.
+    pub length: u64,
+    /// So many of its bytes are hashed.
+    pub offset: u64,
+    /// The state of the hasher after them.
+    pub state: tufline_tuf::PausedHasher,
+    /// Over all of the above: see [`Progress::new`].
+    pub seal: tufline_tuf::Sha256,
+}
+
+impl Progress {
+    /// The record for an upload of `length` bytes after `offset` of them.
+    ///
+    /// A damaged state would still be some state, and end in a digest that no bytes have: devices would refuse the target,
+    /// and the gate could not tell, since S3 keeps no SHA-256 of a blob that was copied in parts. Hence the seal. It
+    /// proves nothing against somebody who may write to the ledger, who could write a receipt as well.
+    #[must_use]
+    pub fn new(length: u64, offset: u64, state: tufline_tuf::PausedHasher) -> Self {
+        let seal = tufline_tuf::Sha256::of(format!("{RECORD_FORMAT} {length} {offset} {}", state.as_hex()).as_bytes());
+        Self { format: RECORD_FORMAT, length, offset, state, seal }
+    }
+
+    /// The hasher and the offset to go on from with an upload of `length` bytes; `None` where the record is damaged, of
+    /// another format, or about something else.
+    #[must_use]
+    pub fn resume(&self, length: u64) -> Option<(tufline_tuf::Hasher, u64)> {
+        let sound = *self == Self::new(length, self.offset, self.state.clone()) && self.offset <= length;
+        sound.then(|| tufline_tuf::Hasher::resume(&self.state)).flatten().map(|hasher| (hasher, self.offset))
+    }
 }
 
 /// `refused/…`: why the gate refused a generation.

@@ -5,7 +5,7 @@
 
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use tough::schema::Root;
-use tufline_tuf::{Manifest, RoleName, Time, time};
+use tufline_tuf::{Manifest, Time, time};
 
 use crate::ledger::Published;
 
@@ -80,16 +80,12 @@ fn spread(values: &[i64], most: usize) -> impl Iterator<Item = i64> {
 
 /// How long devices can go on with what is published.
 pub(crate) fn expiries(roots: &[Root], published: &Published, manifest: &Manifest, now: Time) {
-    let first = |top_level: bool| {
-        let roles = manifest.roles.iter().filter(|(role, _)| (**role == RoleName::targets()) == top_level);
-        roles.map(|(_, entry)| entry.expires).min()
-    };
     for (role, expires) in [
         ("root", roots.iter().map(|root| root.expires).min()),
         ("timestamp", Some(published.expires)),
         ("snapshot", Some(manifest.snapshot_expires)),
-        ("targets", first(true)),
-        ("bins", first(false)),
+        ("targets", Some(manifest.top.document.expires)),
+        ("bins", manifest.top.bins.as_ref().map(|bins| bins.first_to_expire.expires)),
     ] {
         if let Some(expires) = expires {
             gauge!(SECONDS_TO_EXPIRY, "Role" => role).set(value(time::seconds_between(now, expires)));

@@ -54,6 +54,18 @@ fn hint(record: &S3EventRecord, prefix: &str) -> Option<Hint> {
     Some(Hint { name: name.to_owned(), removed, version: version.map(VersionId) })
 }
 
+/// The hint in a body of the queue of large uploads.
+///
+/// # Errors
+/// [`NotHints`].
+pub fn large(body: &str) -> Result<Vec<Hint>, NotHints> {
+    match Message::from_body(body) {
+        Ok(Message::Large(hint)) => Ok(vec![hint]),
+        Ok(_) => Err(NotHints("it belongs to another queue".into())),
+        Err(error) => Err(NotHints(error.to_string())),
+    }
+}
+
 /// Whether `body` is a message that the stage of `queue` understands.
 #[must_use]
 pub fn is_readable(queue: Queue, body: &str) -> bool {

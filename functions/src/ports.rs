@@ -8,6 +8,8 @@ use tufline_tuf::generation::GenerationError;
 use tufline_tuf::root::RootError;
 use tufline_tuf::{Config, VerifyError};
 
+use crate::reading::ReadingMemory;
+
 /// The world as a stage sees it. On AWS each function's role permits only what its stage uses of this.
 #[derive(Clone)]
 pub struct Ports {
@@ -27,6 +29,8 @@ pub struct Ports {
     pub clock: Arc<dyn Clock>,
     /// The repository's policy.
     pub config: Arc<Config>,
+    /// How much of the uploads may be held at once.
+    pub reading: ReadingMemory,
 }
 
 /// How many requests a stage has under way at once. S3 takes 3,500 writes a second and prefix; what limits here is the
@@ -34,12 +38,17 @@ pub struct Ports {
 pub(crate) const REQUESTS_AT_ONCE: usize = 32;
 
 /// Runs requests, [`REQUESTS_AT_ONCE`] at a time; answers come in any order.
+pub(crate) async fn at_once<F: Future>(requests: impl Iterator<Item = F>) -> Vec<F::Output> {
+    some_at_once(REQUESTS_AT_ONCE, requests).await
+}
+
+/// Runs requests, `most` at a time; answers come in any order.
 ///
 /// Takes what an iterator makes all at once: an iterator over borrowed things that lives on while a future waits keeps that
 /// future from moving between threads (<https://github.com/rust-lang/rust/issues/102211>).
-pub(crate) async fn at_once<F: Future>(requests: impl Iterator<Item = F>) -> Vec<F::Output> {
+pub(crate) async fn some_at_once<F: Future>(most: usize, requests: impl Iterator<Item = F>) -> Vec<F::Output> {
     let requests: Vec<F> = requests.collect();
-    stream::iter(requests).buffer_unordered(REQUESTS_AT_ONCE).collect().await
+    stream::iter(requests).buffer_unordered(most).collect().await
 }
 
 /// Why a stage could not finish. Its message comes again later, and so does refresh.

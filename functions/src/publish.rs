@@ -5,16 +5,16 @@
 
 use std::time::Duration;
 
+use tough::schema::Root;
 use tufline_store::{Change, Event, Key, Message, Written};
-use tufline_tuf::Manifest;
 use tufline_tuf::gate::{Fault, Refused};
 
 use crate::announce::announce;
-use crate::ledger::{self, RECORD_FORMAT, RefusedGeneration};
+use crate::ledger::{self, Published, RECORD_FORMAT, RefusedGeneration};
 use crate::measure;
 use crate::ports::{Ports, Result, StageError};
 use crate::roots;
-use crate::show::{Verdict, check, published_manifest, show};
+use crate::show::{Verdict, check, show};
 
 /// After so many lost races the message goes back to its queue.
 const ATTEMPTS: usize = 8;
@@ -47,8 +47,7 @@ pub async fn publish(ports: &Ports) -> Result<Shown> {
                 "it was published before: restore it from its older object versions, its version must not begin again",
             ));
         }
-        let before = published_manifest(ports, published.as_ref()).await?;
-        let found = newest_showable(ports, &roots, before.as_ref()).await?;
+        let found = newest_showable(ports, &roots, published.as_ref()).await?;
         if found.not_ready {
             ports.queues.send(&Message::Sign, Duration::ZERO).await?;
         }
@@ -82,26 +81,25 @@ struct Candidates {
 }
 
 /// Goes from the newest generation down to the first that passes.
-async fn newest_showable(
-    ports: &Ports,
-    roots: &[tough::schema::Root],
-    before: Option<&Manifest>,
-) -> Result<Candidates> {
+async fn newest_showable(ports: &Ports, roots: &[Root], published: Option<&Published>) -> Result<Candidates> {
     let mut found = Candidates::default();
-    let waiting = ledger::generations_after(&*ports.store, before.map_or(0, |manifest| manifest.generation)).await?;
-    for generation in waiting.into_iter().rev() {
-        let candidate = ledger::manifest(&*ports.store, generation).await?;
-        if candidate.is_fence() {
-            continue;
-        }
-        match check(ports, roots, before, &candidate).await? {
+    let store = &*ports.store;
+    let waiting = ledger::manifests_after(store, published.map_or(0, |published| published.generation)).await?;
+    if waiting.is_empty() {
+        return Ok(found);
+    }
+    let newest_root = roots.first().ok_or(StageError::NotInitialised)?;
+    let versions = ledger::published_versions(store, newest_root, published).await?;
+    for (index, candidate) in waiting.iter().enumerate().rev().filter(|(_, manifest)| !manifest.is_fence()) {
+        let since = waiting.get(..=index).unwrap_or_default();
+        match check(ports, roots, &versions, since, candidate).await? {
             Verdict::Passed(checked) => {
                 found.passed = Some(checked);
                 break;
             }
             Verdict::NotReady => found.not_ready = true,
             Verdict::Refused(refused) => {
-                tracing::error!(generation, reason = refused.reason, "generation refused");
+                tracing::error!(generation = candidate.generation, reason = refused.reason, "generation refused");
                 found.refused.get_or_insert(refused);
             }
         }

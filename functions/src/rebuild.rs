@@ -7,15 +7,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use futures::stream::{self, StreamExt, TryStreamExt};
 use tough::schema::Targets;
 use tufline_store::{Change, Document, Event, Hint, Key, Message, UploadKey, VersionId, Written};
-use tufline_tuf::generation::{self, Batch, Edit, GenerationError, Next, TargetEdit};
-use tufline_tuf::{Content, Draft, Manifest, Outcome, RoleName, Sha256, TargetName};
+use tufline_tuf::config::RemovalLimit;
+use tufline_tuf::generation::{self, DEEPEST_BIN, Edit, Folding, GenerationError, Next, Policy, TargetEdit};
+use tufline_tuf::index::Place;
+use tufline_tuf::{Content, Draft, Index, Manifest, Outcome, RoleName, Sha256, TargetName};
 
-use crate::current::{Accepted, Current, current};
+use crate::current::{Accepted, Current, RefusedUpload, current};
+use crate::hash::reject;
+use crate::index::{draft, index};
 use crate::ledger::{self, Hashed, HeldRemovals, Published, RECORD_FORMAT, RemovalsAccepted};
 use crate::measure;
-use crate::ports::{Ports, Result, StageError, at_once};
+use crate::ports::{Ports, REQUESTS_AT_ONCE, Result, StageError, at_once};
 
 /// After so many lost races the batch goes back to its queue.
 const ATTEMPTS: usize = 8;
@@ -41,27 +46,22 @@ pub async fn rebuild(ports: &Ports, messages: &[Vec<Change>]) -> Result<Rebuilt>
     for _ in 0..ATTEMPTS {
         let (published, base) = ledger::newest(&*ports.store).await?;
         batch.look(ports, &base).await?;
-        let Some(next) = fold(ports, &mut batch, &published, &base).await? else {
+        // A crash up to the creation leaves drafts and pages that nothing refers to.
+        let Some(next) = next(ports, &mut batch, &published, &base).await? else {
             // Nothing of the batch is current any more: whatever made it so has a message of its own.
             finish(ports, &batch, &published, &base).await?;
             return Ok(Rebuilt { generation: None, failed: batch.failed });
         };
-        // A crash up to the creation leaves drafts that nothing refers to.
-        let drafts = next.drafts.iter().map(|draft| async move {
-            let (Written::Done | Written::Lost) = ports.store.create(&Document::draft(draft)?).await?;
-            Ok::<_, StageError>(())
-        });
-        at_once(drafts).await.into_iter().collect::<Result<()>>()?;
-        let generation = next.manifest.generation;
-        let manifest = ledger::record(Key::Manifest(generation), &next.manifest)?;
+        let generation = next.generation;
+        let manifest = ledger::record(Key::Manifest(generation), &next)?;
         if ledger::create_same(&*ports.store, &manifest).await? == Written::Done {
-            tracing::info!(generation, changes = next.manifest.changes.len(), "generation created");
-            measure::batch(next.manifest.changes.len());
-            for (upload, name) in next.manifest.uploads() {
+            tracing::info!(generation, changes = next.changes.len(), "generation created");
+            measure::batch(next.changes.len());
+            for (upload, name) in next.uploads() {
                 tracing::info!(upload, %name, generation, "upload in generation");
             }
             // A crash here: the messages come again and make a fence; refresh nudges sign.
-            finish(ports, &batch, &published, &next.manifest).await?;
+            finish(ports, &batch, &published, &next).await?;
             return Ok(Rebuilt { generation: Some(generation), failed: batch.failed });
         }
     }
@@ -146,8 +146,15 @@ impl<'a> Incoming<'a> {
         }
     }
 
+    /// The roles that the batch asks to renew.
+    fn renewals(&self) -> BTreeSet<&'a RoleName> {
+        self.changes()
+            .filter_map(|change| if let Change::Renew { role, .. } = change { Some(role) } else { None })
+            .collect()
+    }
+
     /// The changes that are still current, as edits, and the roles to renew.
-    fn survivors(&mut self, base: &Manifest) -> (Vec<TargetEdit>, BTreeSet<RoleName>) {
+    fn survivors(&mut self, base: &Manifest, index: &Index) -> (Vec<TargetEdit>, BTreeSet<RoleName>) {
         let (mut edits, mut renew, mut reverted) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
         let (mut superseded, mut unhashed) = (BTreeMap::<TargetName, BTreeSet<VersionId>>::new(), BTreeSet::new());
         for change in self.changes() {
@@ -175,7 +182,7 @@ impl<'a> Incoming<'a> {
                     let newest = if *role == RoleName::snapshot() {
                         base.generation <= *version
                     } else {
-                        base.roles.get(role).is_some_and(|entry| entry.version == *version)
+                        index.entry(role).is_some_and(|entry| entry.document.version == *version)
                     };
                     if newest {
                         renew.insert(role.clone());
@@ -221,38 +228,74 @@ async fn see(ports: &Ports, name: &TargetName) -> Result<Seen> {
     Ok(Seen { current, sha256 })
 }
 
-/// The next generation, or `None` where nothing of the batch survives the check.
-async fn fold(ports: &Ports, batch: &mut Incoming<'_>, published: &Published, base: &Manifest) -> Result<Option<Next>> {
-    let (mut edits, renew) = batch.survivors(base);
+/// The next generation, with all that its manifest names stored; `None` where nothing of the batch survives the check.
+async fn next(
+    ports: &Ports,
+    batch: &mut Incoming<'_>,
+    published: &Published,
+    base: &Manifest,
+) -> Result<Option<Manifest>> {
+    let renewals = index(&*ports.store, base, &places(batch.renewals().into_iter(), [])).await?;
+    let (mut edits, renew) = batch.survivors(base, &renewals);
     edits.extend(reverts(ports, batch, published, base).await?);
+    let limit = (!removals_accepted(ports).await?).then_some(ports.config.removals);
+    match fold(ports, base, &edits, &renew, limit).await {
+        Err(StageError::Generation(GenerationError::TooManyRemovals { removals, targets })) => {
+            hold(ports, &edits, removals, targets).await?;
+            edits.retain(|edit| edit.edit != Edit::Remove);
+            fold(ports, base, &edits, &renew, limit).await
+        }
+        folded => folded,
+    }
+}
+
+/// Folds the edits into the documents on the way to their names: each is read, changed and stored by itself, so that no more
+/// of them are in memory than requests are under way.
+async fn fold(
+    ports: &Ports,
+    base: &Manifest,
+    edits: &[TargetEdit],
+    renew: &BTreeSet<RoleName>,
+    removals: Option<RemovalLimit>,
+) -> Result<Option<Manifest>> {
     if edits.is_empty() && renew.is_empty() {
         return Ok(None);
     }
-    let roles: BTreeSet<RoleName> = edits
-        .iter()
-        .map(|edit| generation::role_of(base, &edit.name))
-        .chain(renew.iter().filter(|role| **role != RoleName::snapshot()).cloned())
-        .collect();
-    let documents = documents(ports, base, roles).await?;
-    let limit = (!removals_accepted(ports).await?).then_some(ports.config.removals);
-    let next = |edits: &[TargetEdit]| {
-        let (expiry, now) = (&ports.config.expiry, ports.clock.now());
-        let max_targets_per_bin = ports.config.max_targets_per_bin.get();
-        let (renew, documents) = (&renew, &documents);
-        generation::next(base, &Batch { edits, renew, documents, expiry, max_targets_per_bin, limit, now })
+    let store = &*ports.store;
+    let index = index(store, base, &places(renew.iter(), edits.iter().map(|edit| &edit.name))).await?;
+    let policy = Policy {
+        expiry: &ports.config.expiry,
+        max_targets_per_bin: ports.config.max_targets_per_bin.get(),
+        deepest_bin: DEEPEST_BIN,
+        removals,
+        now: ports.clock.now(),
     };
-    match next(&edits) {
-        Ok(next) => Ok(Some(next)),
-        Err(GenerationError::TooManyRemovals { removals, targets }) => {
-            hold(ports, &edits, removals, targets).await?;
-            edits.retain(|edit| edit.edit != Edit::Remove);
-            if edits.is_empty() && renew.is_empty() {
-                return Ok(None);
-            }
-            Ok(Some(next(&edits)?))
-        }
-        Err(error) => Err(error.into()),
-    }
+    let mut folding = Folding::new(base, index, edits, renew, policy)?;
+    let reads = folding.wanted()?.into_iter().map(|(role, digest)| async move { draft(store, &role, &digest).await });
+    let reads: Vec<_> = reads.collect();
+    let folded =
+        stream::iter(reads).buffered(REQUESTS_AT_ONCE).map(|draft| Ok::<_, StageError>(folding.fold(&draft?)?));
+    let drafts = folded.map_ok(|drafts| stream::iter(drafts).map(Ok::<_, StageError>)).try_flatten();
+    let writes = drafts.map_ok(|draft| async move {
+        let (Written::Done | Written::Lost) = store.create(&Document::draft(&draft)?).await?;
+        Ok(())
+    });
+    writes.try_buffer_unordered(REQUESTS_AT_ONCE).try_collect::<()>().await?;
+    let Next { manifest, pages } = folding.finish()?;
+    let writes = pages.iter().map(|page| async move {
+        let (Written::Done | Written::Lost) = store.create(&Document::page(page)?).await?;
+        Ok::<_, StageError>(())
+    });
+    at_once(writes).await.into_iter().collect::<Result<()>>()?;
+    Ok(Some(manifest))
+}
+
+/// The places of these roles and names in the index.
+fn places<'a>(
+    roles: impl Iterator<Item = &'a RoleName>,
+    names: impl IntoIterator<Item = &'a TargetName>,
+) -> Vec<Place<'a>> {
+    roles.map(Place::Role).chain(names.into_iter().map(Place::Name)).collect()
 }
 
 /// What the batch's reverted targets are in what is published now. Also notes which of their uploads the generations that
@@ -273,43 +316,26 @@ async fn reverts(
         batch.unanswered.extend(set.filter_map(|change| Some((change.name, VersionId(change.version?)))));
     }
     let manifest = ledger::manifest(&*ports.store, published.generation).await?;
-    let roles = batch.reverted.iter().map(|name| generation::role_of(&manifest, name)).collect();
-    let documents = documents(ports, &manifest, roles).await?;
-    let revert = |name: &TargetName| {
-        let document = documents.get(&generation::role_of(&manifest, name)).map(Draft::document);
-        let content = document.and_then(|document| generation::content_of(document, name));
-        TargetEdit { name: name.clone(), version: None, uploaded: None, edit: Edit::Revert(content) }
-    };
-    Ok(batch.reverted.iter().map(revert).collect())
-}
-
-/// The documents of `roles` as `manifest` has them, from their drafts.
-async fn documents(
-    ports: &Ports,
-    manifest: &Manifest,
-    roles: BTreeSet<RoleName>,
-) -> Result<BTreeMap<RoleName, Draft<Targets>>> {
-    let loads = roles.into_iter().map(|role| async move {
-        let entry = manifest.roles.get(&role).ok_or_else(|| GenerationError::Missing(role.clone()))?;
-        let draft = draft(ports, &role, &entry.draft).await?;
-        Ok::<_, StageError>((role, draft))
+    let places: Vec<Place<'_>> = batch.reverted.iter().map(Place::Name).collect();
+    let index = index(&*ports.store, &manifest, &places).await?;
+    let leaf = |name: &TargetName| index.leaf(name).map_err(|(role, _)| GenerationError::Unread(role));
+    let leaves: BTreeSet<RoleName> =
+        batch.reverted.iter().map(leaf).collect::<std::result::Result<_, GenerationError>>()?;
+    let reads = leaves.into_iter().map(|role| {
+        let entry = index.entry(&role);
+        async move {
+            let entry = entry.ok_or_else(|| GenerationError::Missing(role.clone()))?;
+            let document = draft(&*ports.store, &role, &entry.document.draft).await?;
+            Ok::<_, StageError>((role, document))
+        }
     });
-    at_once(loads).await.into_iter().collect()
-}
-
-/// A role's unsigned document from the ledger.
-///
-/// # Errors
-/// [`StageError::Missing`] where it is gone, [`StageError::Record`] where it isn't what its name says.
-pub(crate) async fn draft(ports: &Ports, role: &RoleName, sha256: &Sha256) -> Result<Draft<Targets>> {
-    let key = Key::Draft(*sha256);
-    let stored = ports.store.get(&key).await?;
-    let stored =
-        stored.ok_or_else(|| StageError::Missing(key.path(), "restore it from the ledger's older object versions"))?;
-    if Sha256::of(&stored.bytes) != *sha256 {
-        return Err(StageError::Record(key.path(), "its bytes are not those that it is named by".into()));
-    }
-    Ok(Draft::from_bytes(role.clone(), &stored.bytes)?)
+    let documents: BTreeMap<RoleName, Draft<Targets>> = at_once(reads).await.into_iter().collect::<Result<_>>()?;
+    let revert = |name: &TargetName| {
+        let document = documents.get(&leaf(name)?).map(Draft::document);
+        let content = document.and_then(|document| generation::content_of(document, name));
+        Ok(TargetEdit { name: name.clone(), version: None, uploaded: None, edit: Edit::Revert(content) })
+    };
+    batch.reverted.iter().map(revert).collect()
 }
 
 async fn removals_accepted(ports: &Ports) -> Result<bool> {
@@ -335,7 +361,7 @@ async fn hold(ports: &Ports, edits: &[TargetEdit], removals: u64, targets: u64) 
     Ok(())
 }
 
-/// Tells of what was dropped, looks again at what was reverted, and nudges sign if anything waits there.
+/// Tells of what was dropped or refused, looks again at what was reverted, and nudges sign if anything waits there.
 async fn finish(ports: &Ports, batch: &Incoming<'_>, published: &Published, newest: &Manifest) -> Result<()> {
     let answered: BTreeSet<(&str, &str)> = newest
         .changes
@@ -352,6 +378,15 @@ async fn finish(ports: &Ports, batch: &Incoming<'_>, published: &Published, newe
         .collect();
     if !superseded.is_empty() {
         ports.events.send(&superseded).await?;
+    }
+    for change in &newest.changes {
+        if let (Outcome::Refused(refusal), Some(version)) = (&change.outcome, &change.version)
+            && let Some(Seen { current: Current::Object(accepted), .. }) = batch.seen.get(&change.name)
+            && accepted.version.0 == *version
+        {
+            let (upload, refusal) = (accepted.upload.clone(), refusal.clone());
+            reject(ports, &RefusedUpload { upload, refusal }).await?;
+        }
     }
     let again = batch.reverted.iter().chain(&batch.unhashed);
     let again = again.map(|name| Hint { name: name.as_str().into(), removed: true, version: None });

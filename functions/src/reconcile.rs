@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use tufline_store::{Hint, Message};
 
+use crate::index::{draft, index_below};
 use crate::ledger;
-use crate::ports::{Ports, Result};
-use crate::rebuild::draft;
+use crate::ports::{Ports, Result, at_once};
 
 /// Sends the hints; answers how many.
 ///
@@ -46,11 +46,13 @@ async fn send(ports: &Ports, hints: Vec<Hint>) -> Result<usize> {
 
 /// The names of all targets in the newest generation.
 async fn published_names(ports: &Ports) -> Result<BTreeSet<String>> {
-    let (_, newest) = ledger::newest(&*ports.store).await?;
-    let mut names = BTreeSet::new();
-    for (role, entry) in &newest.roles {
-        let document = draft(ports, role, &entry.draft).await?;
-        names.extend(document.document().targets.keys().map(|name| name.raw().to_owned()));
-    }
-    Ok(names)
+    let store = &*ports.store;
+    let (_, newest) = ledger::newest(store).await?;
+    let index = index_below(store, &newest, |_| true).await?;
+    let reads = index.entries().map(|(role, entry)| async move {
+        let document = draft(store, &role, &entry.document.draft).await?;
+        Ok(document.document().targets.keys().map(|name| name.raw().to_owned()).collect())
+    });
+    let names: Vec<Vec<String>> = at_once(reads).await.into_iter().collect::<Result<_>>()?;
+    Ok(names.into_iter().flatten().collect())
 }

@@ -7,6 +7,7 @@ use tufline_store::{Change, Message, Queue, Written};
 use tufline_tuf::{Manifest, RoleKeys, RoleName, Time, time, verify};
 
 use crate::announce::announce;
+use crate::index::index_below;
 use crate::ledger::{self, Published};
 use crate::measure;
 use crate::ports::{Ports, Result, StageError};
@@ -79,7 +80,9 @@ async fn renew_timestamp(ports: &Ports, seen: &Seen) -> Result<()> {
     if !due && verifies(roots, published) {
         return Ok(());
     }
-    match check(ports, roots, Some(manifest), manifest).await? {
+    let newest_root = roots.first().ok_or(StageError::NotInitialised)?;
+    let versions = ledger::published_versions(&*ports.store, newest_root, Some(published)).await?;
+    match check(ports, roots, &versions, &[], manifest).await? {
         Verdict::Passed(checked) => {
             let (Written::Done | Written::Lost) = show(ports, roots, Some(published), &checked).await?;
             Ok(())
@@ -116,12 +119,13 @@ async fn renew_roles(ports: &Ports, seen: &Seen) -> Result<()> {
         None => &seen.manifest,
     };
     let (now, expiry) = (ports.clock.now(), &ports.config.expiry);
-    let mut changes: Vec<Change> = newest
-        .roles
-        .iter()
-        .filter(|(_, entry)| is_due(entry.expires, now, expiry.targets.seconds() / 3))
+    let due = |expires: Time| is_due(expires, now, expiry.targets.seconds() / 3);
+    let index = index_below(&*ports.store, newest, |bins| due(bins.first_to_expire.expires)).await?;
+    let mut changes: Vec<Change> = index
+        .entries()
+        .filter(|(_, entry)| due(entry.document.expires))
         .take(RENEWALS_AT_ONCE)
-        .map(|(role, entry)| Change::Renew { role: role.clone(), version: entry.version })
+        .map(|(role, entry)| Change::Renew { role, version: entry.document.version })
         .collect();
     let waits = newest.generation > seen.published.generation && !newest.is_fence();
     if changes.is_empty() && !waits && is_due(seen.manifest.snapshot_expires, now, expiry.snapshot.seconds() / 3) {

@@ -4,18 +4,24 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use futures::future::OptionFuture;
+use futures::stream::{self, StreamExt};
 use tough::schema::{self, Root, Targets};
-use tufline_store::{Document, Key, OnlineRole, Written};
+use tufline_store::{Document, Key, OnlineRole, Store, Written};
 use tufline_tuf::gate::{Checked, Gate, Refused};
+use tufline_tuf::generation::Versions;
 use tufline_tuf::{Manifest, RoleKeys, RoleName, time, trie, verify};
 
-use crate::ledger::{self, Published};
+use crate::ledger::Published;
 use crate::ports::{Ports, Result, StageError, at_once};
 use crate::roots;
 use crate::sign::sign_draft;
 
 /// Clocks of different machines differ by a little.
 const CLOCK_TOLERANCE_SECONDS: i64 = 5;
+
+/// So many documents are read ahead of the gate, each with the one that devices see: they are some hundred kilobytes each.
+const COMPARISONS_AT_ONCE: usize = 16;
 
 /// What the gate says of a generation.
 pub enum Verdict {
@@ -27,38 +33,39 @@ pub enum Verdict {
     Refused(Refused),
 }
 
-/// Checks `candidate` as a client would that trusts `roots` and saw what is published.
+/// Checks `candidate` as a client would that trusts `roots` and saw what is published: these versions. `since` has the
+/// manifests of the generations after that, up to the candidate.
+///
+/// Each document is read, checked and dropped, so that no more are in memory than are being read.
 pub async fn check(
     ports: &Ports,
     roots: &[Root],
-    published: Option<&Manifest>,
+    published: &Versions,
+    since: &[Manifest],
     candidate: &Manifest,
 ) -> Result<Verdict> {
     let Some(snapshot) = ports.store.get(&Key::snapshot(candidate.generation)).await? else {
         return Ok(Verdict::NotReady);
     };
-    let mut gate = match Gate::open(roots, published, candidate, &snapshot.bytes, ports.clock.now()) {
+    let now = ports.clock.now();
+    let mut gate = match Gate::open(roots, published, since, candidate, &snapshot.bytes, now) {
         Ok(gate) => gate,
         Err(refused) => return Ok(Verdict::Refused(refused)),
     };
-    let mut seen = Seen { ports, published, documents: BTreeMap::new() };
     loop {
-        let loads = gate.wanted_roles().into_iter().map(|(role, version)| async move {
-            let stored = ports.store.get(&Key::Metadata { role: role.clone(), version }).await?;
-            Ok::<_, StageError>((role, version, stored))
-        });
-        let mut files = Vec::new();
-        for loaded in at_once(loads).await {
-            let (role, version, Some(stored)) = loaded? else { return Ok(Verdict::NotReady) };
-            files.push((role, version, stored.bytes));
-        }
-        if files.is_empty() {
+        let comparisons = comparisons(published, gate.wanted_roles());
+        if comparisons.is_empty() {
             break;
         }
-        seen.load(&files).await?;
-        for (role, _, bytes) in &files {
-            if let Err(refused) = gate.role(role, bytes, seen.before(role)) {
-                return Ok(Verdict::Refused(refused));
+        let reads: Vec<_> = comparisons.into_iter().map(|(seen, roles)| compare(&*ports.store, seen, roles)).collect();
+        let mut reads = stream::iter(reads).buffered(COMPARISONS_AT_ONCE);
+        while let Some(compared) = reads.next().await {
+            let Compared { seen, files } = compared?;
+            for (role, bytes) in files {
+                let Some(bytes) = bytes else { return Ok(Verdict::NotReady) };
+                if let Err(refused) = gate.role(&role, &bytes, seen.as_ref()) {
+                    return Ok(Verdict::Refused(refused));
+                }
             }
         }
     }
@@ -76,50 +83,48 @@ pub async fn check(
     })
 }
 
-/// What devices see now, each document read once: all new bins of a role that was split have their targets from that one.
-struct Seen<'a> {
-    ports: &'a Ports,
-    published: Option<&'a Manifest>,
-    documents: BTreeMap<RoleName, Option<Targets>>,
+/// A role's document of this version.
+type RoleVersion = (RoleName, u64);
+
+/// The documents to check, by the one in which devices see their targets now: that of the same role or, for a new bin, of the
+/// nearest role above it. All new bins of a role that was split have their targets from that one.
+fn comparisons(published: &Versions, wanted: Vec<RoleVersion>) -> BTreeMap<Option<RoleVersion>, Vec<RoleVersion>> {
+    let mut comparisons: BTreeMap<_, Vec<RoleVersion>> = BTreeMap::new();
+    for (role, version) in wanted {
+        let seen = trie::nearest(&role, |role| published.contains_key(role));
+        let seen = seen.and_then(|seen| Some((seen.clone(), *published.get(&seen)?)));
+        comparisons.entry(seen).or_default().push((role, version));
+    }
+    comparisons
 }
 
-impl Seen<'_> {
-    /// The role in which devices see the targets of `role`, and its version: itself or, for a new bin, the nearest above it.
-    fn place(&self, role: &RoleName) -> Option<(RoleName, u64)> {
-        let roles = &self.published?.roles;
-        let seen = trie::nearest(role, |role| roles.contains_key(role))?;
-        let version = roles.get(&seen)?.version;
-        Some((seen, version))
-    }
+/// What devices see, and the files that they shall see.
+struct Compared {
+    seen: Option<Targets>,
+    files: Vec<(RoleName, Option<Bytes>)>,
+}
 
-    /// Reads what devices see of the roles of `files`, which are the candidate's, each with its version.
-    async fn load(&mut self, files: &[(RoleName, u64, Bytes)]) -> Result<()> {
-        let places: BTreeMap<RoleName, u64> = files.iter().filter_map(|(role, ..)| self.place(role)).collect();
-        let missing = places.into_iter().filter(|(role, _)| !self.documents.contains_key(role));
-        let ports = self.ports;
-        let loads = missing.map(|(role, version)| async move {
-            // What does not change is there already.
-            let same = files.iter().find(|(other, number, _)| *other == role && *number == version);
-            let bytes = if let Some((_, _, bytes)) = same {
-                Some(bytes.clone())
-            } else {
-                let stored = ports.store.get(&Key::Metadata { role: role.clone(), version }).await?;
-                stored.map(|stored| stored.bytes)
-            };
-            let document = bytes.map(|bytes| parse_targets(&role, &bytes)).transpose()?;
-            Ok::<_, StageError>((role, document))
-        });
-        for loaded in at_once(loads).await {
-            let (role, document) = loaded?;
-            self.documents.insert(role, document);
-        }
-        Ok(())
-    }
-
-    /// The document in which devices see the targets of `role`, once it was loaded.
-    fn before(&self, role: &RoleName) -> Option<&Targets> {
-        self.documents.get(&self.place(role)?.0)?.as_ref()
-    }
+async fn compare(store: &dyn Store, seen: Option<RoleVersion>, roles: Vec<RoleVersion>) -> Result<Compared> {
+    let read = |(role, version): RoleVersion| async move {
+        let stored = store.get(&Key::Metadata { role: role.clone(), version }).await?;
+        Ok::<_, StageError>((role, stored.map(|stored| stored.bytes)))
+    };
+    // What does not change is read once.
+    let changes = !seen.as_ref().is_some_and(|seen| roles.contains(seen));
+    let (before, files) = futures::join!(
+        OptionFuture::from(seen.clone().filter(|_| changes).map(read)),
+        at_once(roles.into_iter().map(read))
+    );
+    let files: Vec<(RoleName, Option<Bytes>)> = files.into_iter().collect::<Result<_>>()?;
+    let before = match before.transpose()? {
+        Some((_, bytes)) => bytes,
+        None => files
+            .iter()
+            .find(|(role, _)| seen.as_ref().is_some_and(|(seen, _)| seen == role))
+            .and_then(|(_, bytes)| bytes.clone()),
+    };
+    let seen = before.zip(seen).map(|(bytes, (role, _))| parse_targets(&role, &bytes)).transpose()?;
+    Ok(Compared { seen, files })
 }
 
 /// Reads a file only to see what differs from it; whatever is to be shown is verified by the gate.
@@ -162,12 +167,4 @@ pub async fn show(ports: &Ports, roots: &[Root], published: Option<&Published>, 
         tracing::info!(generation = checked.generation(), timestamp = version, "published");
     }
     Ok(written)
-}
-
-/// The manifest of what is published, if anything is.
-pub async fn published_manifest(ports: &Ports, published: Option<&Published>) -> Result<Option<Manifest>> {
-    match published {
-        Some(published) => Ok(Some(ledger::manifest(&*ports.store, published.generation).await?)),
-        None => Ok(None),
-    }
 }

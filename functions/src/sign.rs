@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use tough::schema::{Root, Signature};
 use tufline_store::{Document, Key, Message, OnlineRole, Written};
-use tufline_tuf::{Draft, Manifest, RoleKeys, RoleName, Signed, SignedDocument, generation, trie, verify};
+use tufline_tuf::{Draft, Manifest, RoleEntry, RoleKeys, RoleName, Signed, SignedDocument, generation, trie, verify};
 
+use crate::index::draft;
 use crate::ledger;
-use crate::ports::{Ports, Result, StageError, at_once};
-use crate::rebuild::draft;
+use crate::ports::{Ports, Result, StageError, some_at_once};
 use crate::roots;
 
 /// Signs what waits.
@@ -21,42 +21,47 @@ use crate::roots;
 /// # Errors
 /// The first failure, after all that could be signed was signed.
 pub async fn sign(ports: &Ports) -> Result<()> {
-    let published = ledger::published(&*ports.store).await?;
-    let root = roots::newest(&*ports.store).await?;
-    let published_generation = published.as_ref().map_or(0, |published| published.generation);
-    let waiting = ledger::generations_after(&*ports.store, published_generation).await?;
-    let mut signed: BTreeSet<(RoleName, u64)> = BTreeSet::new();
-    if published.is_some() && !waiting.is_empty() {
-        signed.extend(versions(&ledger::manifest(&*ports.store, published_generation).await?));
+    let store = &*ports.store;
+    let published = ledger::published(store).await?;
+    let root = roots::newest(store).await?;
+    let waiting =
+        ledger::generations_after(store, published.as_ref().map_or(0, |published| published.generation)).await?;
+    if waiting.is_empty() {
+        return Ok(());
     }
+    // What devices see, and then with each generation.
+    let mut versions = ledger::published_versions(store, &root, published.as_ref()).await?;
+    let mut unsigned: BTreeSet<RoleName> = BTreeSet::new();
     // Publish has work if the newest generation is signed, or any was just now, or if all are fences: these need no
     // signature, but publish tells what they answer. A call for nothing would be answered by one from publish, without end.
-    let mut ready = !waiting.is_empty();
+    let mut ready = true;
     let (mut failure, mut any_new) = (None, false);
     for generation in waiting {
-        let manifest = ledger::manifest(&*ports.store, generation).await?;
+        let manifest = ledger::manifest(store, generation).await?;
+        generation::advance(&mut versions, &manifest);
         if manifest.is_fence() {
             continue;
         }
         // Also where the snapshot is there already: if anything else put it there, or took a role away, publish would ask for
         // the role, and be called again for nothing, without end.
-        let signs = manifest.changed.iter().map(|role| {
+        let signs = manifest.changed.iter().map(|(role, entry)| {
             let (root, manifest) = (&root, &manifest);
-            async move { (role, sign_role(ports, root, manifest, role).await) }
+            async move { (role, sign_role(ports, root, manifest, role, entry).await) }
         });
-        for (role, outcome) in at_once(signs).await {
+        for (role, outcome) in some_at_once(ports.config.signatures_at_once.get(), signs).await {
             match outcome {
-                Ok(version) => _ = signed.insert((role.clone(), version)),
+                Ok(()) => _ = unsigned.remove(role),
                 Err(error) => {
                     tracing::error!(generation, %role, %error, "role not signed");
+                    unsigned.insert(role.clone());
                     failure.get_or_insert(error);
                 }
             }
         }
-        if ports.store.exists(&Key::snapshot(generation)).await? {
+        if store.exists(&Key::snapshot(generation)).await? {
             ready = true;
-        } else if versions(&manifest).all(|version| signed.contains(&version)) {
-            let snapshot = generation::snapshot(&manifest);
+        } else if unsigned.is_empty() {
+            let snapshot = generation::snapshot(&manifest, &versions);
             let keys = RoleKeys::in_root(&root, &RoleName::snapshot())?;
             create(ports, snapshot, &keys, OnlineRole::Snapshot).await?;
             tracing::info!(generation, "generation signed");
@@ -75,27 +80,20 @@ pub async fn sign(ports: &Ports) -> Result<()> {
     failure.map_or(Ok(()), Err)
 }
 
-fn versions(manifest: &Manifest) -> impl Iterator<Item = (RoleName, u64)> + '_ {
-    manifest.roles.iter().map(|(role, entry)| (role.clone(), entry.version))
-}
-
-async fn sign_role(ports: &Ports, root: &Root, manifest: &Manifest, role: &RoleName) -> Result<u64> {
-    let entry = manifest.roles.get(role);
-    let entry = entry.ok_or_else(|| StageError::Missing(role.to_string(), "its manifest does not list it"))?;
-    if !ports.store.exists(&Key::Metadata { role: role.clone(), version: entry.version }).await? {
-        let draft = draft(ports, role, &entry.draft).await?;
-        match trie::parent(role) {
-            None => create(ports, draft, &RoleKeys::in_root(root, role)?, OnlineRole::Targets).await?,
-            Some(parent) => {
-                let key = manifest.bins_key.as_ref();
-                let key =
-                    key.ok_or_else(|| StageError::Missing(role.to_string(), "its manifest names no key for it"))?;
-                let keys = RoleKeys::in_delegations(&trie::delegations(&parent, key)?, role)?;
-                create(ports, draft, &keys, OnlineRole::Bins).await?;
-            }
+/// Makes sure that this document of a role is signed.
+async fn sign_role(ports: &Ports, root: &Root, manifest: &Manifest, role: &RoleName, entry: &RoleEntry) -> Result<()> {
+    let store = &*ports.store;
+    if store.exists(&Key::Metadata { role: role.clone(), version: entry.version }).await? {
+        return Ok(());
+    }
+    let draft = draft(store, role, &entry.draft).await?;
+    match trie::parent(role) {
+        None => create(ports, draft, &RoleKeys::in_root(root, role)?, OnlineRole::Targets).await,
+        Some(parent) => {
+            let delegations = trie::delegations(&parent, &manifest.bins_key)?;
+            create(ports, draft, &RoleKeys::in_delegations(&delegations, role)?, OnlineRole::Bins).await
         }
     }
-    Ok(entry.version)
 }
 
 /// Signs a draft and stores it, unless its file is there already.

@@ -27,9 +27,10 @@ use tough::sign::{Sign, parse_keypair};
 use tufline_functions::publish_root::{
     Concluded, Proposal, Proposed, conclude, propose, publish_first, withdraw, withdraw_all,
 };
-use tufline_functions::{Ports, StageError, init, publish, rebuild, refresh, roots, sign};
+use tufline_functions::{Ports, ReadingMemory, StageError, init, publish, rebuild, refresh, roots, sign};
 use tufline_store::memory::{Control, Fate, Memory, MemoryKeys, Request};
 use tufline_store::{Change, Key, OnlineRole, Signer, StoreError};
+use tufline_tuf::generation::FirstBins;
 use tufline_tuf::root::{
     Chain, FirstRoot, KeyName, OnlineKeys, RootFile, RootKey, add_key, key_id, next, remove_key, set_expiry,
     set_threshold,
@@ -157,6 +158,7 @@ impl World {
             events: Arc::clone(&memory) as _,
             clock: Arc::clone(&memory) as _,
             config: Arc::new(Config::default()),
+            reading: ReadingMemory::default(),
         };
         let (published, refused) = Default::default();
         let (random, keys) = (StdRng::seed_from_u64(seed), Arc::clone(keys));
@@ -177,7 +179,7 @@ impl World {
 
     fn begin(&mut self) {
         let ports = self.ports.clone();
-        finish(init::init(&ports, &self.keys.root)).unwrap();
+        finish(init::init(&ports, &self.keys.root, FirstBins::One)).unwrap();
         finish(sign::sign(&ports)).unwrap();
         finish(publish::publish(&ports)).unwrap();
         self.look();
@@ -752,7 +754,7 @@ fn a_first_root_trusts_the_repositorys_own_keys() {
     let good = sign_by(good, 2);
     publish(&good).unwrap();
     publish(&good).unwrap();
-    finish(init::first_generation(ports)).unwrap();
+    finish(init::first_generation(ports, FirstBins::One)).unwrap();
     finish(sign::sign(ports)).unwrap();
     finish(publish::publish(ports)).unwrap();
     let other = sign_by(set_expiry(&good, time::after(start(), 2 * DAY)).unwrap(), 2);

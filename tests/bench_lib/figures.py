@@ -11,8 +11,17 @@ from cloud_lib import ROOT
 
 def memory(pid: int) -> int:
     """The resident memory of a process, in bytes."""
+    return _status(pid, "VmRSS:")
+
+
+def most_memory(pid: int) -> int:
+    """The most that it ever was; 0 once the process has ended."""
+    return _status(pid, "VmHWM:")
+
+
+def _status(pid: int, field: str) -> int:
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
+        if line.startswith(field):
             return int(line.split()[1]) * 1024
     return 0
 
@@ -30,6 +39,16 @@ def percentiles(seconds: Sequence[float], high: float = 0.95) -> str:
 
 def megabytes(count: float) -> str:
     return f"{count / 1e6:.1f} MB"
+
+
+def byte_count(count: float) -> str:
+    """Three digits and a unit."""
+    units = ["GB", "MB", "kB", "B"]
+    while count >= 999.5 and len(units) > 1:
+        count /= 1000
+        units.pop()
+    unit = units[-1]
+    return f"{count:.0f} {unit}" if unit == "B" or count >= 99.5 else f"{count:.3g} {unit}"
 
 
 def machine() -> str:

@@ -11,14 +11,14 @@ from cloud_lib import Refusal
 
 from .figures import megabytes, memory, percentiles
 
-STAGES = ("hash", "rebuild", "sign", "publish", "refresh", "serve")
+STAGES = ("hash", "large", "rebuild", "sign", "publish", "refresh", "serve")
 
 # Each stage is started this often.
 STARTS = 30
 
 # What a function needs in its environment; nothing is sent anywhere until it is given an event.
 ENVIRONMENT = {
-    **{f"TUFLINE_{kind}_{name}": "x" for kind in ("QUEUE", "DLQ") for name in ("UPLOADS", "CHANGES", "SIGN", "PUBLISH")},
+    **{f"TUFLINE_{kind}_{name}": "x" for kind in ("QUEUE", "DLQ") for name in ("UPLOADS", "LARGE", "CHANGES", "SIGN", "PUBLISH")},
     **{f"TUFLINE_KEY_{name}": "x" for name in ("TARGETS", "BINS", "SNAPSHOT", "TIMESTAMP")},
     **{f"TUFLINE_{name}_BUCKET": "x" for name in ("UPLOADS", "REPOSITORY", "LEDGER")},
     "TUFLINE_UPLOADS_PREFIX": "targets/",

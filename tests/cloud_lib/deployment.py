@@ -59,7 +59,7 @@ def make(
 def queues(resources: dict[str, str]) -> dict[str, str]:
     """The queues' URLs by the names that the documentation uses."""
     names = {}
-    for name, suffix in (("uploads", ""), ("changes", ""), ("sign", ".fifo"), ("publish", ".fifo")):
+    for name, suffix in (("uploads", ""), ("large", ""), ("changes", ""), ("sign", ".fifo"), ("publish", ".fifo")):
         names[f"{name}{suffix}"] = resources[f"TUFLINE_QUEUE_{name.upper()}"]
         names[f"{name}-dlq{suffix}"] = resources[f"TUFLINE_DLQ_{name.upper()}"]
     return names

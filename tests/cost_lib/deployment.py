@@ -66,6 +66,8 @@ class Deployment:
     def __init__(self, scratch: Path, data: Path) -> None:
         self.form = CloudForm(scratch, data)
         self.data = data
+        # How long it may take to come to rest, in seconds.
+        self.patience = 120.0
         self._logs = self.form.connect("logs")
         self._lock = threading.Lock()
         self._usage = Usage()
@@ -138,11 +140,11 @@ class Deployment:
         for stage in STAGES:
             self._read_log(usage, stage, began)
 
-    def settle(self, seconds: float = 120.0) -> None:
+    def settle(self) -> None:
         """Waits until nothing is left to do. Refresh goes on each minute; who reads a window leaves it out."""
-        deadline, quiet_since, last = time.monotonic() + seconds, None, None
+        deadline, quiet_since, last = time.monotonic() + self.patience, None, None
         while True:
-            waiting = [self.form.waiting(self.form.queue(name)) for name in ("uploads", "changes", "sign", "publish")]
+            waiting = [self.form.waiting(self.form.queue(name)) for name in ("uploads", "large", "changes", "sign", "publish")]
             with self._lock:
                 asked = sum(times for (who, *_), times in self._usage.requests.items() if who != "refresh")
             now = time.monotonic()
@@ -151,7 +153,7 @@ class Deployment:
             if now - quiet_since > 2:
                 return
             if now > deadline:
-                raise Refusal(f"the deployment did not come to rest within {seconds:.0f} s: {waiting} messages wait")
+                raise Refusal(f"the deployment did not come to rest within {self.patience:.0f} s: {waiting} messages wait")
             time.sleep(0.2)
 
     def _read_batches(self, usage: Usage, log: str) -> None:

@@ -94,7 +94,8 @@ class Attempts:
             "GetObject": ("get_object", place),
             "GetObjectVersion": ("get_object", {**place, "VersionId": self._version(bucket, key)}),
             "PutObject": ("put_object", {**place, "Body": b"", "IfMatch": NO_TAG}),
-            "AbortMultipartUpload": ("abort_multipart_upload", {**place, "UploadId": PROBE}),
+            "ListMultipartUploadParts": ("list_parts", {**place, "UploadId": PROBE}),
+            "ListBucketMultipartUploads": ("list_multipart_uploads", {"Bucket": bucket, "MaxUploads": 1}),
             "ListBucket": ("list_objects_v2", {"Bucket": bucket, "MaxKeys": 1}),
             "ListBucketVersions": ("list_object_versions", {"Bucket": bucket, "MaxKeys": 1}),
         }

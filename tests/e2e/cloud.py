@@ -139,7 +139,7 @@ class CloudForm(Form):
 
     @contextlib.contextmanager
     def _queues_with(self, attribute: str, change: Callable[[str], str]) -> Iterator[None]:
-        urls = [self.queue(name) for name in ("uploads", "changes", "sign", "publish")]
+        urls = [self.queue(name) for name in ("uploads", "large", "changes", "sign", "publish")]
         before = {}
         for url in urls:
             answer = self.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=[attribute])

@@ -9,9 +9,9 @@ from typing import NamedTuple
 from .cloud import CloudForm
 
 # In the order of the pipeline.
-STAGES = ["hash", "rebuild", "sign", "publish", "refresh", "serve"]
+STAGES = ["hash", "large", "rebuild", "sign", "publish", "refresh", "serve"]
 # The queue that each stage works off.
-CONSUMES = {"hash": "uploads", "rebuild": "changes", "sign": "sign", "publish": "publish"}
+CONSUMES = {"hash": "uploads", "large": "large", "rebuild": "changes", "sign": "sign", "publish": "publish"}
 ONLINE_KEYS = ["targets", "bins", "snapshot", "timestamp"]
 
 

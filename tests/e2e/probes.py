@@ -25,6 +25,11 @@ BAD_CUSTOM = {"tuf-custom": '{"a":1.5}'}
 
 # So refresh finds what publish has just signed due.
 LONG_TIMESTAMP = {"expiry": {"timestamp": "4 days"}}
+# So other probes' uploads are not large for hash, and one of another is.
+LARGEST_FOR_HASH = 64
+PASSED_ON = {"large_uploads": {"above": LARGEST_FOR_HASH}}
+# So what is read in one run and copied whole has 8 bytes, what is copied whole 16, and what has 24 is copied in parts.
+LARGE = {"large_uploads": {"above": 0, "piece": 8, "run": 8, "copy_above": 16, "copy_part": 8}}
 # So a single removal is held, and no two targets stay in one role.
 STRICT = {"removals": {"percent": 0, "at_least": 0}, "max_targets_per_bin": 1}
 
@@ -44,6 +49,7 @@ def harmless(queue: str) -> str:
     """A message that its stage can read, and that asks for nothing new."""
     return {
         "uploads": message({"uploads": [{"name": "permissions"}]}),
+        "large": message({"large": {"name": "permissions"}}),
         "changes": message({"changes": []}),
         "sign": message("sign"),
         "publish": message("publish"),
@@ -108,9 +114,19 @@ class Bench:
                 "an upload with a bad name": self.hash_a_bad_name,
                 "a bad overwrite": self.hash_a_bad_overwrite,
                 "a name without an upload": self.hash_nothing,
+                "a large upload": self.hash_a_large_one,
+            },
+            "large": {
+                "an upload": self.large_in_one_run,
+                "an upload that takes several runs": self.large_in_two_runs,
+                "an upload that is copied in parts": self.large_in_parts,
+                "an upload with a bad name": lambda: self.large("a b", self.put("a b")),
+                "a bad overwrite": lambda: self.large("overwritten", self._overwrite()[1]),
+                "a name without an upload": lambda: self.large("never", "none"),
             },
             "rebuild": {
                 "a renewal": self.renew,
+                "a renewal of a bin": self.rebuild_a_bin,
                 "an upload without a receipt": self.rebuild_unhashed,
                 "a bad overwrite": self.rebuild_a_bad_overwrite,
                 "a name without an upload": self.rebuild_nothing,
@@ -231,10 +247,18 @@ class Bench:
 
     def renew(self, role: str = "targets") -> int:
         """Has rebuild make a generation with a new version of a role; answers its number."""
-        (newest,) = self.cloud.manifests(self.cloud.generation() - 1)
-        version = newest["generation"] if role == "snapshot" else newest["roles"][role]["version"]
+        newest = self.cloud.generation()
+        version = newest if role == "snapshot" else self.version(role)
         self.change({"renew": {"role": role, "version": version}})
-        return newest["generation"] + 1
+        return newest + 1
+
+    def version(self, role: str) -> int:
+        """The newest version of a role's document, published or not; 0 where there is none."""
+        published = self.cloud.signed("timestamp.json")["meta"]["snapshot.json"]["version"]
+        version = int(self.cloud.published_roles().get(role, "0.").partition(".")[0])
+        for manifest in self.cloud.manifests(published):
+            version = manifest["changed"].get(role, {"version": version})["version"]
+        return version
 
     def tell_again(self) -> None:
         """Events seem not to have been sent since before the first target of these probes."""
@@ -259,7 +283,34 @@ class Bench:
     def hash_nothing(self) -> None:
         self.hash("never", "none")
 
+    def hash_a_large_one(self) -> None:
+        """Under :data:`PASSED_ON`."""
+        self.hash("large", self.put("large", os.urandom(LARGEST_FOR_HASH + 1)))
+
+    # Large: under LARGE
+
+    def large(self, what: str, version: str, runs: int = 1) -> None:
+        """Has some runs begin and go on with an upload."""
+        for _ in range(runs):
+            self.run("large", message({"large": {"name": self.name(what), "version": version}}))
+
+    def large_in_one_run(self) -> None:
+        self.large("large", self.put("large", os.urandom(8)))
+
+    def large_in_two_runs(self) -> None:
+        self.large("large", self.put("large", os.urandom(16)), runs=2)
+
+    def large_in_parts(self) -> None:
+        self.large("large", self.put("large", os.urandom(24)), runs=3)
+
     # Rebuild
+
+    def rebuild_a_bin(self) -> None:
+        """Under :data:`STRICT`."""
+        if not self.version("0"):
+            self.renew()
+        assert self.version("0"), "it is split"
+        self.renew("0")
 
     def rebuild_unhashed(self) -> None:
         self.change({"set": {"name": self.name("unhashed"), "version": self.put("unhashed")}})

@@ -19,8 +19,8 @@ from .variant import Variant
 
 pytestmark = pytest.mark.emulator
 
-CONSUMERS = {"uploads": "hash", "changes": "rebuild", "sign": "sign", "publish": "publish"}
-STAGES = ("hash", "rebuild", "sign", "publish", "refresh")
+CONSUMERS = {"uploads": "hash", "large": "large", "changes": "rebuild", "sign": "sign", "publish": "publish"}
+STAGES = ("hash", "large", "rebuild", "sign", "publish", "refresh")
 
 # A configuration that a function refuses when it starts.
 UNREADABLE = {"unknown": 1}

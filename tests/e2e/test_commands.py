@@ -57,7 +57,7 @@ def test_status(form: Form):
     assert status["generation"] > 0 and status["targets"] > 0
     assert [role["role"] for role in status["roles"][:4]] == ["root", "timestamp", "snapshot", "targets"]
     if form.kind == "cloud":
-        assert set(status["queues"]) == {"uploads", "changes", "sign", "publish"}
+        assert set(status["queues"]) == {"uploads", "large", "changes", "sign", "publish"}
     done = form.tufline("status", operator=True)
     assert done.returncode == DONE and done.stdout.startswith("published   generation ")
 
@@ -71,7 +71,7 @@ def test_reconcile(form: Form):
     (line,) = json_lines(done)
     assert line["outcome"] == "reconciled" and line["hints"] >= 1
     if form.kind == "cloud":
-        for queue in ("uploads", "changes"):
+        for queue in ("uploads", "large", "changes"):
             until("handled", lambda: form.waiting(form.queue(queue)) == 0, 120, 0.2)
     form.wait_published({name: sha256(b"x")})
 

@@ -60,15 +60,15 @@ def publish_among(cloud: CloudForm, queue: str, bodies: list[str], folder: str) 
 
 def test_poison_becomes_dead_letters(quick: CloudForm):
     bodies = [*POISON, message("sign")]
-    queues = ("uploads", "changes")
+    queues = ("uploads", "large", "changes")
     for queue in queues:
         publish_among(quick, queue, bodies, quick.unique("poison"))
     letters = [quick.queue(queue, dead_letters=True) for queue in queues]
-    until("dead letters", lambda: [quick.waiting(url) for url in letters] == [len(bodies)] * 2, 90, 0.2)
-    assert [quick.waiting(quick.queue(queue)) for queue in queues] == [0, 0]
+    until("dead letters", lambda: [quick.waiting(url) for url in letters] == [len(bodies)] * len(queues), 90, 0.2)
+    assert [quick.waiting(quick.queue(queue)) for queue in queues] == [0] * len(queues)
     # Refresh brings back only what can be read.
     quick.invoke("refresh")
-    assert [quick.waiting(url) for url in letters] == [len(bodies)] * 2
+    assert [quick.waiting(url) for url in letters] == [len(bodies)] * len(queues)
 
 
 @pytest.mark.parametrize("queue", ["sign", "publish"])
@@ -97,6 +97,8 @@ def test_forged_events_publish_nothing(quick: CloudForm):
         message({"uploads": [{"name": never}, {"name": real, "removed": True}]}),
     ]
     publish_among(quick, "uploads", bodies, folder)
+    large = [message({"large": {"name": name, "removed": True, "version": "forged"}}) for name in (never, real, "../x")]
+    publish_among(quick, "large", large, folder)
     check_unharmed(quick, real, never, other)
 
 
@@ -126,7 +128,7 @@ def test_forged_changes_publish_nothing(quick: CloudForm):
 
 
 def check_unharmed(cloud: CloudForm, real: str, never: str, other: str) -> None:
-    for queue in ("uploads", "changes", "sign.fifo", "publish.fifo"):
+    for queue in ("uploads", "large", "changes", "sign.fifo", "publish.fifo"):
         until("handled", lambda: cloud.waiting(cloud.endpoints["queues"][queue]) == 0, 60, 0.2)
     expected = {real: sha256(b"real"), other: sha256(b"other"), never: None}
     cloud.wait_published(expected, seconds=5)

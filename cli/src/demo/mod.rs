@@ -14,6 +14,7 @@ use tokio::time::{Instant, timeout};
 use tufline_functions::ledger;
 use tufline_store::Store;
 use tufline_tuf::TargetName;
+use tufline_tuf::generation::FirstBins;
 
 use crate::edge::StopSignal;
 use crate::local::{Options, Report, Running, Stage};
@@ -46,7 +47,8 @@ pub async fn run(arguments: Arguments) -> Result {
     let (sender, mut reports) = mpsc::unbounded_channel();
     let listen = ([127, 0, 0, 1], 0).into();
     let begin = Instant::now();
-    let running = Running::start(Options { data, uploads: None, listen, reports: Some(sender) }).await?;
+    let running =
+        Running::start(Options { data, uploads: None, listen, bins: FirstBins::One, reports: Some(sender) }).await?;
     println!("A TUF repository in {}", running.data.display());
     if running.is_new {
         step("start", "new keys, a root, the first generation", begin.elapsed());
@@ -99,7 +101,7 @@ async fn publish(
             continue;
         }
         match report.stage {
-            Stage::Hash => step("hash", &format!("sha256 {}", show::digest(&sha256)), report.took),
+            Stage::Hash | Stage::Large => step("hash", &format!("sha256 {}", show::digest(&sha256)), report.took),
             Stage::Rebuild => {
                 let Some(generation) = report.generation else { continue };
                 step("rebuild", &format!("generation {generation}"), report.took);
@@ -123,11 +125,8 @@ async fn publish(
 /// The documents that the newest generation brought.
 async fn signed(store: &dyn Store) -> anyhow::Result<String> {
     let (_, manifest) = ledger::newest(store).await?;
-    let mut documents: Vec<String> = Vec::new();
-    for role in &manifest.changed {
-        let version = manifest.roles.get(role).map_or(0, |entry| entry.version);
-        documents.push(format!("{role} {version}"));
-    }
+    let mut documents: Vec<String> =
+        manifest.changed.iter().map(|(role, entry)| format!("{role} {}", entry.version)).collect();
     documents.push(format!("snapshot {}", manifest.generation));
     Ok(documents.join(", "))
 }

@@ -21,6 +21,15 @@ const DEFAULT: &str = r#"# The policy of this repository. What is not set has th
 # smaller, and the snapshot larger.
 # max_targets_per_bin = 1000
 
+# Uploads of more than `above` bytes are worked on beside all others. Those that must be read are read in pieces of `piece`
+# bytes; after `run` bytes the next of them has its turn. The sizes of copies count on AWS only.
+[large_uploads]
+# above = 268435456
+# piece = 4194304
+# run = 4294967296
+# copy_above = 5000000000
+# copy_part = 134217728
+
 # How long documents are valid from the moment they are signed. The timestamp is signed again when less than half of its
 # time is left, the others when less than a third is left.
 [expiry]

@@ -11,6 +11,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Args;
+use tufline_tuf::generation::FirstBins;
 
 use crate::connection::FolderEndpoints;
 use crate::edge::StopSignal;
@@ -31,13 +32,16 @@ pub struct Arguments {
     /// Address and port to answer devices on
     #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
     listen: SocketAddr,
+    /// Into how many bins a new repository is split from the start: 1, 16, 256 or 4096. It splits further by itself
+    #[arg(long, default_value = "1", value_name = "NUMBER")]
+    bins: FirstBins,
 }
 
 /// Runs until it is told to stop.
 pub async fn run(arguments: Arguments) -> Result {
     let mut stop = StopSignal::take()?;
-    let Arguments { data, uploads, listen } = arguments;
-    let running = Running::start(Options { data, uploads, listen, reports: None }).await?;
+    let Arguments { data, uploads, listen, bins } = arguments;
+    let running = Running::start(Options { data, uploads, listen, bins, reports: None }).await?;
     if running.is_new {
         let keys = running.data.join("keys");
         println!(

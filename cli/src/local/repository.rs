@@ -9,8 +9,9 @@ use tufline_folder::{
 };
 use tufline_functions::publish::{Shown, publish};
 use tufline_functions::sign::sign;
-use tufline_functions::{Ports, init, ledger};
+use tufline_functions::{Ports, ReadingMemory, init, ledger};
 use tufline_store::{Key, Store};
+use tufline_tuf::generation::FirstBins;
 
 use super::config;
 use super::news::News;
@@ -63,21 +64,22 @@ impl LocalRepository {
             events: Arc::new(News(events)),
             clock,
             config,
+            reading: ReadingMemory::default(),
         };
         Ok(Self { data, uploads, queues, ports, events: events_path, is_new })
     }
 
-    /// Publishes the first generation, unless that is done, and leaves the trusted root in `DATA/root.json`; answers its
+    /// Publishes the first generation, split into `bins`, unless that is done, and leaves the trusted root in `DATA/root.json`; answers its
     /// path. A crash anywhere in it is continued by the next start.
-    pub async fn begin(&self) -> anyhow::Result<PathBuf> {
+    pub async fn begin(&self, bins: FirstBins) -> anyhow::Result<PathBuf> {
         let ports = &self.ports;
         if ledger::published(&*ports.store).await?.is_none() {
             if ports.store.get(&Key::root(1)).await?.is_some() {
                 // Of people, or of a start that was killed.
-                init::first_generation(ports).await?;
+                init::first_generation(ports, bins).await?;
             } else {
                 let root_key = KeyFile::generate(&self.data.keys().join("root.pem"))?;
-                init::init(ports, &root_key).await?;
+                init::init(ports, &root_key, bins).await?;
             }
             sign(ports).await?;
             if let Shown::AlreadyNewest(None) = publish(ports).await? {

@@ -8,6 +8,7 @@ use anyhow::Context;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tufline_folder::Watcher;
+use tufline_tuf::generation::FirstBins;
 use url::Url;
 
 use super::repository::LocalRepository;
@@ -27,6 +28,8 @@ pub struct Options {
     pub uploads: Option<PathBuf>,
     /// Where to answer devices.
     pub listen: SocketAddr,
+    /// Into how many bins a new repository is split.
+    pub bins: FirstBins,
     /// Where to tell what each stage does.
     pub reports: Option<mpsc::UnboundedSender<Report>>,
 }
@@ -54,7 +57,7 @@ impl Running {
         let data = repository.data.path().to_owned();
         // Of a process that was killed.
         files::remove(&endpoints_file(&data))?;
-        let trusted_root = repository.begin().await?;
+        let trusted_root = repository.begin(options.bins).await?;
 
         let (stop, stopped) = watch::channel(false);
         let (watcher, hints) = Watcher::start(&repository.uploads);

@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 use tufline_folder::{Delivery, LocalQueues};
-use tufline_functions::hash::hash;
+use tufline_functions::hash::{Turn, hash};
 use tufline_functions::publish::{Shown, publish};
 use tufline_functions::rebuild::rebuild;
 use tufline_functions::reconcile::reconcile;
@@ -18,6 +18,7 @@ use tufline_functions::refresh::refresh;
 use tufline_functions::sign::sign;
 use tufline_functions::{Ports, StageError};
 use tufline_store::{Change, Hint, Message, Queue, Queues};
+use tufline_tuf::Time;
 
 use super::request;
 use crate::outcome::one_line;
@@ -28,6 +29,9 @@ const HASH_WORKERS: usize = 4;
 
 /// The most uploads in a batch of hash: enough to share fsyncs, few enough that rebuild starts soon.
 const HASH_BATCH: usize = 64;
+
+/// So many large uploads are worked on at once: one that is read to the end of a run holds up no other.
+const LARGE_WORKERS: usize = 2;
 
 /// The most messages that rebuild folds into one generation.
 const REBUILD_BATCH: usize = 10_000;
@@ -53,6 +57,8 @@ const REFRESH_TICKS: u32 = 3;
 pub enum Stage {
     /// Names, hashes and copies uploads.
     Hash,
+    /// The same for large ones, in runs.
+    Large,
     /// Makes the next generation.
     Rebuild,
     /// Signs it.
@@ -94,7 +100,10 @@ impl Worker {
     pub fn start(&self, hints: mpsc::Receiver<Vec<Hint>>) -> JoinSet<()> {
         let mut workers = JoinSet::new();
         for _ in 0..HASH_WORKERS {
-            workers.spawn(self.clone().hash());
+            workers.spawn(self.clone().hash(Stage::Hash));
+        }
+        for _ in 0..LARGE_WORKERS {
+            workers.spawn(self.clone().hash(Stage::Large));
         }
         workers.spawn(self.clone().rebuild());
         workers.spawn(self.clone().sign());
@@ -105,13 +114,18 @@ impl Worker {
         workers
     }
 
-    async fn hash(mut self) {
-        while let Some(deliveries) = self.next(Queue::Uploads, HASH_BATCH).await {
+    async fn hash(mut self, stage: Stage) {
+        let (queue, most, turn) = match stage {
+            // Nobody stops a run here: it ends after the bytes that the configuration gives it.
+            Stage::Large => (Queue::Large, 1, Turn::Large { until: Time::MAX }),
+            _ => (Queue::Uploads, HASH_BATCH, Turn::All),
+        };
+        while let Some(deliveries) = self.next(queue, most).await {
             let hints: Vec<Hint> = deliveries.iter().filter_map(|delivery| hint(delivery.message())).collect();
             let begin = Instant::now();
-            let failures = hash(&self.ports, &hints).await;
-            let failed = settle("hash", deliveries.into_iter().zip(failures));
-            self.report(Stage::Hash, hints.len() - failed, None, begin);
+            let failures = hash(&self.ports, turn, &hints).await;
+            let failed = settle(queue.name(), deliveries.into_iter().zip(failures));
+            self.report(stage, hints.len() - failed, None, begin);
         }
     }
 
@@ -264,6 +278,7 @@ impl Worker {
 fn hint(message: &Message) -> Option<Hint> {
     match message {
         Message::Uploads(hints) => hints.first().cloned(),
+        Message::Large(hint) => Some(hint.clone()),
         _ => None,
     }
 }

@@ -13,6 +13,7 @@ use tufline_functions::StageError;
 use tufline_functions::init::first_generation;
 use tufline_functions::publish_root::{Concluded, Proposal, Proposed, conclude, propose, publish_first, withdraw};
 use tufline_store::Store;
+use tufline_tuf::generation::FirstBins;
 use tufline_tuf::root::RootFile;
 
 use super::document::open;
@@ -33,6 +34,10 @@ pub struct Arguments {
     /// The root's file
     #[arg(value_name = "FILE")]
     file: PathBuf,
+    /// With the first root on AWS: into how many bins the repository is split from the start, 1, 16, 256 or 4096. In a folder
+    /// `tufline local` is told
+    #[arg(long, default_value = "1", value_name = "NUMBER")]
+    bins: FirstBins,
     /// Give up after so many seconds without a new timestamp, which refresh makes within a minute
     #[arg(long, default_value_t = 300, value_name = "SECONDS")]
     timeout: u64,
@@ -50,7 +55,7 @@ pub async fn run(arguments: Arguments) -> Result {
     let version = file.version();
     let outcome = match (&place, version) {
         (Place::Folder(data), 1) => begin_folder(data, &file).await?,
-        (Place::Aws(aws), 1) => begin_aws(aws, &place, &file).await?,
+        (Place::Aws(aws), 1) => begin_aws(aws, &place, &file, arguments.bins).await?,
         (place, _) => follow(place, &file, &arguments).await?,
     };
     if outcome == Outcome::Done {
@@ -85,10 +90,10 @@ async fn begin_folder(data: &Path, file: &RootFile) -> Result {
     Ok(Outcome::Done)
 }
 
-async fn begin_aws(aws: &AwsConnection, place: &Place, file: &RootFile) -> Result {
+async fn begin_aws(aws: &AwsConnection, place: &Place, file: &RootFile, bins: FirstBins) -> Result {
     let (store, signer) = (place.store()?, Place::kms(aws)?);
     publish_first(&*store, &*signer, &SystemClock, file).await?;
-    first_generation(&inside::ports(aws, signer)?).await?;
+    first_generation(&inside::ports(aws, signer)?, bins).await?;
     init::wait(&*store).await?;
     Ok(Outcome::Done)
 }

@@ -7,7 +7,8 @@ use futures::{StreamExt, TryStreamExt, stream};
 use serde::Serialize;
 use tufline_functions::ledger::{self, HeldRemovals, Published, RefusedGeneration};
 use tufline_store::{Folder, Head, Key, Queue, Queues, RejectedUpload};
-use tufline_tuf::{Manifest, RoleName, Time, root};
+use tufline_tuf::index::Expiring;
+use tufline_tuf::{Manifest, RoleName, TargetName, Time, root};
 
 use crate::inside::Inside;
 
@@ -126,14 +127,12 @@ async fn roles(inside: &Inside, published: &Published, manifest: &Manifest) -> a
     roles.push(Role { name: RoleName::timestamp(), version: published.version, expires: published.expires });
     let (role, version) = (RoleName::snapshot(), manifest.generation);
     roles.push(Role { name: role, version, expires: manifest.snapshot_expires });
-    let of = |(role, entry): (&RoleName, &tufline_tuf::RoleEntry)| Role {
-        name: role.clone(),
-        version: entry.version,
-        expires: entry.expires,
-    };
-    let (top, bins): (Vec<_>, Vec<_>) = manifest.roles.iter().partition(|(role, _)| **role == RoleName::targets());
-    roles.extend(top.into_iter().map(of));
-    roles.extend(bins.into_iter().min_by_key(|(_, entry)| entry.expires).map(of));
+    let top = &manifest.top;
+    roles.push(Role { name: RoleName::targets(), version: top.document.version, expires: top.document.expires });
+    roles.extend(top.bins.iter().map(|bins| {
+        let Expiring { role, version, expires } = bins.first_to_expire.clone();
+        Role { name: role, version, expires }
+    }));
     Ok(roles)
 }
 
@@ -209,17 +208,16 @@ pub async fn held(inside: &Inside, manifest: &Manifest) -> anyhow::Result<BTreeS
     if keys.is_empty() {
         return Ok(BTreeSet::new());
     }
-    let mut names = BTreeSet::new();
+    let mut names: BTreeSet<TargetName> = BTreeSet::new();
     for key in keys {
         let record: Option<HeldRemovals> = ledger::read(&*inside.store, &key).await?;
-        names.extend(record.into_iter().flat_map(|record| record.names).map(String::from));
+        names.extend(record.into_iter().flat_map(|record| record.names));
     }
-    let published = inside.names(manifest).await?;
-    let still: Vec<&String> = names.intersection(&published).take(HELD_READ).collect();
+    let still: Vec<TargetName> = inside.published(manifest, &names).await?.into_iter().take(HELD_READ).collect();
     let uploads = &inside.uploads()?;
     let looks = still.into_iter().map(|name| async move {
-        let head = uploads.head(name).await?;
-        anyhow::Ok(matches!(head, Head::Gone { .. }).then(|| name.clone()))
+        let head = uploads.head(name.as_str()).await?;
+        anyhow::Ok(matches!(head, Head::Gone { .. }).then(|| name.into()))
     });
     let gone: Vec<Option<String>> = stream::iter(looks).buffer_unordered(AT_ONCE).try_collect().await?;
     Ok(gone.into_iter().flatten().collect())

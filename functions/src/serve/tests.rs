@@ -2,7 +2,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures::TryStreamExt;
 use tufline_store::memory::{Control, Fate, Memory, MemoryKeys, Request};
-use tufline_store::{Source, Upload, VersionId};
+use tufline_store::{Kept, Source, Upload, VersionId};
 
 use super::*;
 
@@ -47,7 +47,7 @@ impl World {
             sha256: Some(sha256),
             uploaded: None,
         };
-        self.memory.keep(&upload, Source::Upload, &sha256).await.unwrap();
+        assert_eq!(self.memory.keep(&upload, Source::Upload, &sha256).await.unwrap(), Kept::Whole);
         sha256
     }
 

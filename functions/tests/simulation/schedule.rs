@@ -14,10 +14,11 @@ use tufline_functions::handler::handle;
 use tufline_functions::init::init;
 use tufline_functions::reconcile::reconcile;
 use tufline_functions::refresh::refresh;
-use tufline_functions::{Ports, StageError};
+use tufline_functions::{Ports, ReadingMemory, StageError};
 use tufline_store::memory::{Control, Fate, Memory, MemoryKeys, QueuedMessage, Request};
 use tufline_store::{Blobs, Clock, Event, Events, Queue, Queues, Signer, Store, Uploads};
-use tufline_tuf::config::{Config, Hashing, RemovalLimit};
+use tufline_tuf::config::{Config, Hashing, LargeUploads, RemovalLimit, SizesOfLargeUploads};
+use tufline_tuf::generation::FirstBins;
 use tufline_tuf::{Sha256, TargetName, Time};
 
 use crate::client::{Client, shown};
@@ -156,8 +157,13 @@ impl Simulation {
             } else {
                 Config::default().max_targets_per_bin
             },
+            // In half of them most uploads are large: read in pieces of two bytes, several or one in a run.
+            large_uploads: if random.random() { few_bytes(random.random_range(2..6)) } else { LargeUploads::default() },
             ..Config::default()
         };
+        if random.random() {
+            world.copy_at_once(2);
+        }
         let store: Arc<dyn Store> = match plant {
             Plant::Nothing | Plant::HeadBeforeBase => Arc::clone(&world) as _,
             plant => Arc::new(PlantedStore { world: Arc::clone(&world), plant }),
@@ -171,6 +177,7 @@ impl Simulation {
             events: Arc::clone(&world) as Arc<dyn Events>,
             clock: Arc::clone(&world) as Arc<dyn Clock>,
             config: Arc::new(config),
+            reading: ReadingMemory::default(),
         };
         Self {
             random,
@@ -193,7 +200,9 @@ impl Simulation {
     /// Plays the schedule.
     pub fn run(mut self) -> Result<(), Violation> {
         let (world, ports) = (Arc::clone(&self.world), self.ports.clone());
-        self.start("init", None, Vec::new(), async move { outcome(init(&ports, world.keys().root()).await) });
+        // Some begin with bins.
+        let bins = if self.random.random_ratio(1, 8) { FirstBins::Sixteen } else { FirstBins::One };
+        self.start("init", None, Vec::new(), async move { outcome(init(&ports, world.keys().root(), bins).await) });
         self.drain()?;
         self.faults.on.store(true, Ordering::Relaxed);
         let mut actions = USER_ACTIONS;
@@ -224,7 +233,7 @@ impl Simulation {
             }
             11 if self.plant == Plant::Nothing => self.mischief(),
             12..40 => {
-                let queue = Queue::ALL[self.random.random_range(0..4)];
+                let queue = Queue::ALL[self.random.random_range(0..Queue::ALL.len())];
                 self.receive(queue);
             }
             _ => self.step()?,
@@ -317,6 +326,20 @@ impl Simulation {
         }
     }
 
+    /// A record of how far a large upload was read is damaged where it lies: a digit becomes another.
+    fn damage_progress(&mut self) {
+        let paths = self.world.history().into_keys().filter(|path| path.starts_with("hashing/"));
+        for path in paths.collect::<Vec<_>>() {
+            if let Some(record) = self.world.object(&path) {
+                let mut bytes = record.to_vec();
+                let index = self.random.random_range(0..bytes.len());
+                bytes[index] ^= 1;
+                self.say(&format!("DAMAGED {path}"));
+                self.world.tamper(&path, Some(bytes.into()));
+            }
+        }
+    }
+
     /// Hands messages of a queue to a new instance of its stage: several at once and in any order, or of a FIFO queue the
     /// first.
     fn receive(&mut self, queue: Queue) {
@@ -342,10 +365,12 @@ impl Simulation {
         if self.plant == Plant::HeadBeforeBase && queue == Queue::Changes {
             ports.uploads = Arc::new(EarlyLook::new(Arc::clone(&self.world)));
         }
+        // Some functions have all the time in the world, others none left: they do the least that they may.
+        let until = if self.random.random() { Time::MAX } else { Time::MIN };
         let bodies: Vec<String> = messages.iter().map(|message| message.body.clone()).collect();
         self.start(queue.name(), Some(queue), messages, async move {
             let bodies: Vec<&str> = bodies.iter().map(String::as_str).collect();
-            handle(&ports, queue, "targets/", &bodies).await
+            handle(&ports, queue, "targets/", until, &bodies).await
         });
     }
 
@@ -384,6 +409,9 @@ impl Simulation {
         self.say(&format!("   {}", self.tasks[index].name));
         if self.draw(8) {
             self.lose_a_blob();
+        }
+        if self.draw(8) {
+            self.damage_progress();
         }
         let polled = self.tasks[index].future.as_mut().poll(&mut Context::from_waker(Waker::noop()));
         if let Poll::Ready(outcome) = polled {
@@ -523,6 +551,10 @@ impl Simulation {
             println!("{what}");
         }
     }
+}
+
+fn few_bytes(run: u64) -> LargeUploads {
+    SizesOfLargeUploads { above: 3, piece: 2, run, ..SizesOfLargeUploads::default() }.try_into().unwrap()
 }
 
 fn shown_now(world: &Memory) -> BTreeMap<String, Sha256> {

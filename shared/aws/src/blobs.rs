@@ -3,9 +3,10 @@
 use async_trait::async_trait;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::types::ChecksumMode;
-use bytes::Bytes;
-use tufline_store::{Blob, Blobs, Key, Result, Source, StoreError, Upload, UploadKey};
+use bytes::{Bytes, BytesMut};
+use tufline_store::{Blob, Blobs, Kept, Key, Result, Source, StoreError, Upload, UploadKey};
 use tufline_tuf::Sha256;
+use tufline_tuf::config::LargeUploads;
 
 use crate::checksum::whole_sha256;
 use crate::copy::Copy;
@@ -16,17 +17,22 @@ use crate::range;
 /// How objects are copied, by their size in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CopyLimits {
-    /// Up to this size in one request. S3 takes 5 GB at most
-    /// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html>).
+    /// Up to this size in one request.
     pub whole: u64,
-    /// Larger ones in parts of this size: 5 MiB to 5 GiB
-    /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html>).
+    /// Larger ones in parts of this size.
     pub part: u64,
+}
+
+impl From<LargeUploads> for CopyLimits {
+    fn from(large: LargeUploads) -> Self {
+        let sizes = large.sizes();
+        Self { whole: sizes.copy_above, part: sizes.copy_part }
+    }
 }
 
 impl Default for CopyLimits {
     fn default() -> Self {
-        Self { whole: 5_000_000_000, part: 512 << 20 }
+        LargeUploads::default().into()
     }
 }
 
@@ -74,10 +80,10 @@ impl Blobs for S3Blobs {
         }
     }
 
-    async fn keep(&self, upload: &Upload, source: Source, sha256: &Sha256) -> Result<()> {
+    async fn keep(&self, upload: &Upload, source: Source, sha256: &Sha256) -> Result<Kept> {
         let sound = |blob: Blob| blob.length == upload.length && blob.sha256.is_none_or(|stored| stored == *sha256);
         if self.head(sha256).await?.is_some_and(sound) {
-            return Ok(());
+            return Ok(Kept::Whole);
         }
         let blob = Key::Blob(*sha256);
         let copy = match source {
@@ -102,7 +108,7 @@ impl Blobs for S3Blobs {
                 let why = format!("S3 says that the copy's SHA-256 is {copied}; look at who else writes there");
                 Err(StoreError::new("keep", self.place(sha256), why))
             }
-            _ => Ok(()),
+            _ => Ok(Kept::Whole),
         }
     }
 
@@ -128,8 +134,8 @@ impl Blobs for S3Blobs {
         };
         let request = self.client.get_object().bucket(&self.repository).key(Key::Blob(*sha256).path()).range(range);
         match request.send().await {
-            Ok(answer) => match range::cut(answer, offset, length).await {
-                Ok(bytes) => Ok(Some(bytes)),
+            Ok(answer) => match range::cut(answer, offset, length, BytesMut::new()).await {
+                Ok(bytes) => Ok(Some(bytes.freeze())),
                 Err(why) => Err(StoreError::new("read", self.place(sha256), why)),
             },
             Err(error) if status(&error) == Some(416) => Ok(Some(Bytes::new())),
@@ -205,11 +211,11 @@ mod tests {
             [vec![("content-length", "4")], vec![("content-length", "5"), ("x-amz-checksum-sha256", checksum)]]
         {
             let canned = Canned::default().answer(200, &headers, "").answer(200, &[], good.clone());
-            blobs(&canned).keep(&upload(), Source::Upload, &digest).await.unwrap();
+            assert_eq!(blobs(&canned).keep(&upload(), Source::Upload, &digest).await.unwrap(), Kept::Whole);
             canned.requests();
         }
         let canned = Canned::default().answer(200, &[("content-length", "5")], "");
-        blobs(&canned).keep(&upload(), Source::Upload, &digest).await.unwrap();
+        assert_eq!(blobs(&canned).keep(&upload(), Source::Upload, &digest).await.unwrap(), Kept::Whole);
     }
 
     /// S3 may answer 200 and then an error

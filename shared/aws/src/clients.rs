@@ -38,6 +38,20 @@ impl Default for Patience {
 /// conditional write may meet its own earlier success: that reads as `Written::Lost`, which every caller handles.
 const ATTEMPTS: u32 = 4;
 
+/// KMS has a quota of signatures a second, which a whole account shares: where it throttles, the client learns how fast it
+/// may be, and stays below that. One that is throttled again and again is tried more often than others.
+/// (<https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html>)
+const SIGNING_ATTEMPTS: u32 = 8;
+
+/// The first of the pauses between these, at most. Each is twice the one before.
+const SIGNING_PAUSE: Duration = Duration::from_millis(100);
+
+/// A client of KMS that keeps to the quota.
+pub(crate) fn kms(config: &aws_config::SdkConfig) -> aws_sdk_kms::Client {
+    let retries = RetryConfig::adaptive().with_max_attempts(SIGNING_ATTEMPTS).with_initial_backoff(SIGNING_PAUSE);
+    aws_sdk_kms::Client::from_conf(aws_sdk_kms::config::Builder::from(config).retry_config(retries).build())
+}
+
 /// A server-side copy of 5 GB is one request, and S3 answers only when it is done.
 const COPY_ATTEMPT: Duration = Duration::from_mins(5);
 
@@ -122,7 +136,7 @@ impl Clients {
         Ok(Self {
             s3: aws_sdk_s3::Client::from_conf(s3),
             sqs: aws_sdk_sqs::Client::new(&config),
-            kms: aws_sdk_kms::Client::new(&config),
+            kms: kms(&config),
             eventbridge: aws_sdk_eventbridge::Client::new(&config),
             config,
         })

@@ -1,5 +1,6 @@
 //! Server-side copies within S3: no byte passes through here.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use aws_sdk_s3::Client;
@@ -7,18 +8,19 @@ use aws_sdk_s3::types::{
     ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart, MetadataDirective, TaggingDirective,
 };
 use futures::{StreamExt, TryStreamExt, stream};
-use tufline_store::{Result, StoreError};
+use tufline_store::{Kept, Result, StoreError};
 use tufline_tuf::Sha256;
 
 use crate::checksum::whole_sha256;
 use crate::clients::copy_patience;
-use crate::failure::failed;
+use crate::failure::{code, failed};
 
 /// The most parts of a multipart upload (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html>).
 const MOST_PARTS: u64 = 10_000;
 
-/// How many parts are copied at once: enough that a large object takes seconds for each gigabyte, not minutes.
-const AT_ONCE: usize = 8;
+/// How many parts are copied at once, and in one call: enough that a large object takes seconds for each gigabyte, not
+/// minutes, and few enough that a call takes seconds too.
+const AT_ONCE: usize = 16;
 
 /// A blob is bytes, whatever the uploader called it: a browser must not run it as a page.
 const CONTENT_TYPE: &str = "application/octet-stream";
@@ -63,38 +65,87 @@ impl Copy {
             .and_then(|result| whole_sha256(result.checksum_sha256(), result.checksum_type())))
     }
 
-    /// Copies `length` bytes in parts of about `part` bytes
-    /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/CopyingObjectsMPUapi.html>).
+    /// Copies some of the parts that are missing, of `length` bytes in parts of about `part` bytes, and puts them together
+    /// once all are there (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/CopyingObjectsMPUapi.html>).
     ///
-    /// A crash in between leaves an unfinished upload, which no reader sees and the bucket's lifecycle rule removes.
-    pub(crate) async fn in_parts(&self, client: &Client, length: u64, part: u64) -> Result<()> {
-        let create = client.create_multipart_upload().bucket(&self.bucket).key(&self.key).content_type(CONTENT_TYPE);
-        let upload = create.send().await.map_err(|error| failed("copy", self.place(), &error))?.upload_id;
-        let upload = upload.ok_or_else(|| StoreError::new("copy", self.place(), "the answer has no UploadId"))?;
-        let copied = self.copy_parts(client, &upload, length, part).await;
-        if copied.is_err() {
-            let abort = client.abort_multipart_upload().bucket(&self.bucket).key(&self.key).upload_id(&upload);
-            // The first failure says more than this one would, and the lifecycle rule removes what stays.
-            let _: std::result::Result<_, _> = abort.send().await;
+    /// What is there S3 remembers, so that any later call goes on, from whatever process; several at once do the same
+    /// twice, which is harmless. An unfinished upload that nobody goes on with is seen by no reader, and the bucket's
+    /// lifecycle rule removes it.
+    pub(crate) async fn in_parts(&self, client: &Client, length: u64, part: u64) -> Result<Kept> {
+        let upload = match self.unfinished(client).await? {
+            Some(upload) => upload,
+            None => self.begin(client).await?,
+        };
+        let Some(there) = self.parts_there(client, &upload).await? else { return Ok(Kept::Partly) };
+        let (mut whole, mut missing) = (Vec::new(), Vec::new());
+        for (number, range) in (1..).zip(split(length, part)) {
+            match there.get(&number) {
+                // Of the same upload, or of another of the same bytes: a part of the same size at the same place.
+                Some((size, tag)) if *size == range.end - range.start => whole.push(completed(number, tag.clone())),
+                _ => missing.push((number, range)),
+            }
         }
-        copied
+        let finishes = missing.len() <= AT_ONCE;
+        let copies =
+            missing.into_iter().take(AT_ONCE).map(|(number, range)| self.copy_part(client, &upload, number, range));
+        let copies: Vec<_> = copies.collect();
+        whole.extend(stream::iter(copies).buffer_unordered(AT_ONCE).try_collect::<Vec<CompletedPart>>().await?);
+        if !finishes {
+            return Ok(Kept::Partly);
+        }
+        whole.sort_by_key(CompletedPart::part_number);
+        self.complete(client, &upload, whole).await
     }
 
-    async fn copy_parts(&self, client: &Client, upload: &str, length: u64, part: u64) -> Result<()> {
-        let parts = (1..).zip(split(length, part)).map(|(number, range)| self.copy_part(client, upload, number, range));
-        let parts: Vec<CompletedPart> = stream::iter(parts).buffered(AT_ONCE).try_collect().await?;
-        client
-            .complete_multipart_upload()
-            .bucket(&self.bucket)
-            .key(&self.key)
-            .upload_id(upload)
-            .multipart_upload(CompletedMultipartUpload::builder().set_parts(Some(parts)).build())
-            .customize()
-            .config_override(copy_patience())
-            .send()
-            .await
-            .map(drop)
-            .map_err(|error| failed("copy", self.place(), &error))
+    /// The unfinished copy that was begun first, if there is one: all who look agree on it.
+    /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListMultipartUploads.html>: by key, and by time within a key.
+    async fn unfinished(&self, client: &Client) -> Result<Option<String>> {
+        let request = client.list_multipart_uploads().bucket(&self.bucket).prefix(&self.key);
+        let answer = request.send().await.map_err(|error| failed("copy", self.place(), &error))?;
+        let uploads = answer.uploads.unwrap_or_default().into_iter();
+        Ok(uploads.filter(|upload| upload.key() == Some(&self.key)).find_map(|upload| upload.upload_id))
+    }
+
+    async fn begin(&self, client: &Client) -> Result<String> {
+        let create = client.create_multipart_upload().bucket(&self.bucket).key(&self.key).content_type(CONTENT_TYPE);
+        let upload = create.send().await.map_err(|error| failed("copy", self.place(), &error))?.upload_id;
+        upload.ok_or_else(|| StoreError::new("copy", self.place(), "the answer has no UploadId"))
+    }
+
+    /// The size and the `ETag` of each part that is there, by its number; `None` where another has just finished the copy.
+    /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListParts.html>: a thousand at a time.
+    async fn parts_there(&self, client: &Client, upload: &str) -> Result<Option<BTreeMap<i32, (u64, String)>>> {
+        let (mut parts, mut after) = (BTreeMap::new(), None);
+        loop {
+            let request = client.list_parts().bucket(&self.bucket).key(&self.key).upload_id(upload);
+            let answer = match request.set_part_number_marker(after.take()).send().await {
+                Ok(answer) => answer,
+                Err(error) if code(&error) == Some("NoSuchUpload") => return Ok(None),
+                Err(error) => return Err(failed("copy", self.place(), &error)),
+            };
+            after = answer.next_part_number_marker.filter(|_| answer.is_truncated == Some(true));
+            parts.extend(
+                answer
+                    .parts
+                    .unwrap_or_default()
+                    .into_iter()
+                    .filter_map(|part| Some((part.part_number?, (u64::try_from(part.size?).ok()?, part.e_tag?)))),
+            );
+            if after.is_none() {
+                return Ok(Some(parts));
+            }
+        }
+    }
+
+    async fn complete(&self, client: &Client, upload: &str, parts: Vec<CompletedPart>) -> Result<Kept> {
+        let request = client.complete_multipart_upload().bucket(&self.bucket).key(&self.key).upload_id(upload);
+        let request = request.multipart_upload(CompletedMultipartUpload::builder().set_parts(Some(parts)).build());
+        match request.customize().config_override(copy_patience()).send().await {
+            Ok(_) => Ok(Kept::Whole),
+            // Another was first: the next call finds the blob.
+            Err(error) if code(&error) == Some("NoSuchUpload") => Ok(Kept::Partly),
+            Err(error) => Err(failed("copy", self.place(), &error)),
+        }
     }
 
     /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_UploadPartCopy.html>
@@ -114,8 +165,12 @@ impl Copy {
             .map_err(|error| failed("copy", self.place(), &error))?;
         let tag = answer.copy_part_result.and_then(|result| result.e_tag);
         let tag = tag.ok_or_else(|| StoreError::new("copy", self.place(), "a part's answer has no ETag"))?;
-        Ok(CompletedPart::builder().part_number(number).e_tag(tag).build())
+        Ok(completed(number, tag))
     }
+}
+
+fn completed(number: i32, tag: String) -> CompletedPart {
+    CompletedPart::builder().part_number(number).e_tag(tag).build()
 }
 
 /// `length` bytes in parts of `part` bytes, or of more where that would be too many parts; the last may be shorter.

@@ -19,9 +19,9 @@ pub struct Resources {
     pub repository_bucket: Option<String>,
     /// `TUFLINE_LEDGER_BUCKET`.
     pub ledger_bucket: Option<String>,
-    /// `TUFLINE_QUEUE_UPLOADS`, `_CHANGES`, `_SIGN`, `_PUBLISH`: the queues' URLs.
+    /// `TUFLINE_QUEUE_UPLOADS`, `_LARGE`, `_CHANGES`, `_SIGN`, `_PUBLISH`: the queues' URLs.
     pub queues: BTreeMap<Queue, String>,
-    /// `TUFLINE_DLQ_UPLOADS`, `_CHANGES`, `_SIGN`, `_PUBLISH`: the URLs of their dead-letter queues.
+    /// `TUFLINE_DLQ_UPLOADS`, `_LARGE`, `_CHANGES`, `_SIGN`, `_PUBLISH`: the URLs of their dead-letter queues.
     pub dead_letter_queues: BTreeMap<Queue, String>,
     /// `TUFLINE_KEY_TARGETS`, `_BINS`, `_SNAPSHOT`, `_TIMESTAMP`: KMS key ids or ARNs.
     pub keys: BTreeMap<OnlineRole, String>,
@@ -70,13 +70,13 @@ impl Resources {
     }
 
     /// The targets' bytes.
-    pub fn blobs(&self, clients: &Clients) -> Result<S3Blobs, MissingResource> {
+    pub fn blobs(&self, clients: &Clients, limits: CopyLimits) -> Result<S3Blobs, MissingResource> {
         Ok(S3Blobs::new(
             clients.s3.clone(),
             self.uploads_bucket()?,
             self.uploads_prefix()?,
             self.repository_bucket()?,
-            CopyLimits::default(),
+            limits,
         ))
     }
 
@@ -166,7 +166,7 @@ mod tests {
         assert!(resources.events(&clients).is_ok());
         assert_eq!(resources.queues(&clients).err().unwrap().variable, missing[0]);
         assert_eq!(resources.signer(&clients).err().unwrap().variable, missing[1]);
-        for variable in [resources.uploads(&clients).err(), resources.blobs(&clients).err()] {
+        for variable in [resources.uploads(&clients).err(), resources.blobs(&clients, CopyLimits::default()).err()] {
             assert_eq!(
                 variable.unwrap().to_string(),
                 "TUFLINE_UPLOADS_PREFIX is not set: give it what the keys of uploads begin with"

@@ -96,8 +96,24 @@ impl Signer for KmsSigner {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::canned::Canned;
+    use crate::clients;
     use aws_lc_rs::encoding::AsDer;
     use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair};
+
+    #[tokio::test]
+    async fn throttling_is_waited_out() {
+        let throttled =
+            r#"{"__type": "ThrottlingException", "message": "You have exceeded the rate at which you may call KMS."}"#;
+        let mut canned = Canned::default();
+        for _ in 0..6 {
+            canned = canned.answer(400, &[], throttled);
+        }
+        let canned = canned.answer(200, &[], r#"{"Signature": "MEU="}"#);
+        let signer = KmsSigner::new(clients::kms(&canned.config()), [(OnlineRole::Bins, "id".into())].into());
+        assert_eq!(signer.sign(OnlineRole::Bins, b"message").await.unwrap(), [0x30, 0x45]);
+        assert_eq!(canned.requests().len(), 7);
+    }
 
     #[test]
     fn a_p256_key_becomes_a_tuf_key_and_no_other_does() {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use tufline_store::{Blob, Blobs, Key, Result, Source, StoreError, Upload, UploadKey, Uploads};
+use tufline_store::{Blob, Blobs, Kept, Key, Result, Source, StoreError, Upload, UploadKey, Uploads};
 use tufline_tuf::{Hasher, Sha256};
 
 use crate::blocking;
@@ -173,9 +173,10 @@ impl Blobs for FolderBlobs {
         self.run(move |blobs| blobs.copy_in_now(&upload).map(Some)).await
     }
 
-    async fn keep(&self, upload: &Upload, source: Source, sha256: &Sha256) -> Result<()> {
+    async fn keep(&self, upload: &Upload, source: Source, sha256: &Sha256) -> Result<Kept> {
         let (upload, sha256) = (upload.clone(), *sha256);
-        self.run(move |blobs| blobs.keep_now(&upload, source, &sha256)).await
+        // A disk sets no time limit: it is whole at once.
+        self.run(move |blobs| blobs.keep_now(&upload, source, &sha256).map(|()| Kept::Whole)).await
     }
 
     async fn head(&self, sha256: &Sha256) -> Result<Option<Blob>> {

@@ -25,8 +25,11 @@ const LAST_RETRY: Duration = Duration::from_secs(30);
 /// A message of several hints is taken apart: each hint is delivered, and fails, for itself. Hints about the same name
 /// and version that wait are one, and so are the wake-up calls to sign and to publish; a new call does not cut short the
 /// pause of one that failed.
+///
+/// Hints are handed out in turns: one of each top folder before the next of any. However many uploads wait in a folder,
+/// one in another is in the next batch.
 #[derive(Debug, Clone, Default)]
-pub struct LocalQueues(Arc<[OneQueue; 4]>);
+pub struct LocalQueues(Arc<[OneQueue; 5]>);
 
 #[derive(Debug, Default)]
 struct OneQueue {
@@ -36,16 +39,32 @@ struct OneQueue {
 
 #[derive(Debug, Default)]
 struct State {
-    /// In the order in which they are due; those due at the same time as they came.
-    waiting: BTreeMap<Due, Entry>,
-    /// Where in `waiting` the entry with this identity is. Entries without an identity aren't in it.
-    known: HashMap<Identity, Due>,
+    /// What is not due yet, or wasn't when somebody last took messages.
+    later: BTreeMap<Due, Entry>,
+    /// What is due, in the order in which it is handed out.
+    ready: BTreeMap<Turn, Entry>,
+    /// Where the entry with this identity is. Entries without an identity aren't in it.
+    known: HashMap<Identity, Place>,
+    /// The turn of what was handed out last, and each top folder's last turn, if that is still to come.
+    turn: u64,
+    turns: HashMap<String, u64>,
+    /// The large uploads in hand, each with what came about it meanwhile: two runs at once would read the same.
+    at_work: HashMap<Identity, Option<Entry>>,
     in_hand: u64,
     sent: u64,
 }
 
 /// When a message is due, and its number among all that were sent.
 type Due = (Instant, u64);
+
+/// The turn in which a message is handed out, and its number.
+type Turn = (u64, u64);
+
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    Later(Due),
+    Ready(Turn),
+}
 
 #[derive(Debug)]
 struct Entry {
@@ -97,7 +116,7 @@ impl Drop for Delivery {
     fn drop(&mut self) {
         let again =
             (!self.is_done).then(|| Entry { message: self.message.clone(), failures: self.failures.saturating_add(1) });
-        self.queues.let_go(self.message.queue(), again, retry_after(self.failures));
+        self.queues.let_go(&self.message, again, retry_after(self.failures));
     }
 }
 
@@ -142,9 +161,10 @@ impl LocalQueues {
     }
 
     fn one(&self, queue: Queue) -> &OneQueue {
-        let [uploads, changes, sign, publish] = &*self.0;
+        let [uploads, large, changes, sign, publish] = &*self.0;
         match queue {
             Queue::Uploads => uploads,
+            Queue::Large => large,
             Queue::Changes => changes,
             Queue::Sign => sign,
             Queue::Publish => publish,
@@ -168,13 +188,17 @@ impl LocalQueues {
         one.arrived.notify_waiters();
     }
 
-    fn let_go(&self, queue: Queue, again: Option<Entry>, delay: Duration) {
-        let one = self.one(queue);
+    fn let_go(&self, message: &Message, again: Option<Entry>, delay: Duration) {
+        let (one, identity) = (self.one(message.queue()), identity(message));
         {
             let mut state = lock(&one.state);
             state.in_hand = state.in_hand.saturating_sub(1);
+            let waited = identity.and_then(|identity| state.at_work.remove(&identity).flatten());
             if let Some(entry) = again {
                 state.put(entry, Instant::now() + delay);
+            }
+            if let Some(entry) = waited {
+                state.put(entry, Instant::now());
             }
         }
         one.arrived.notify_waiters();
@@ -185,41 +209,81 @@ impl State {
     /// Adds `entry`, or merges it into the one that waits for the same.
     fn put(&mut self, entry: Entry, due: Instant) {
         let identity = identity(&entry.message);
+        if let Some(waits) = identity.as_ref().and_then(|identity| self.at_work.get_mut(identity)) {
+            *waits = Some(match waits.take() {
+                Some(other) => other.merge(entry),
+                None => entry,
+            });
+            return;
+        }
         let is_call = identity == Some(Identity::WakeUp);
         let waiting = identity.as_ref().and_then(|identity| self.known.get(identity).copied());
-        let (entry, due) = match waiting.and_then(|at| Some((at.0, self.waiting.remove(&at)?))) {
-            // A call that failed is not hurried by another: sign and publish call each other while one can't go on.
-            Some((at, other)) if is_call && (other.failures > 0 || entry.failures > 0) => {
-                (Entry { failures: other.failures.max(entry.failures), ..entry }, due.max(at))
+        let (entry, due) = match waiting {
+            Some(Place::Ready(turn)) => {
+                // Its turn comes anyway.
+                if let Some(other) = self.ready.remove(&turn) {
+                    self.ready.insert(turn, other.merge(entry));
+                }
+                return;
             }
-            // Whichever is due first, and as fresh as the fresher: a new hint about a name that keeps failing is looked
-            // at at once.
-            Some((at, other)) => (other.merge(entry), due.min(at)),
+            Some(Place::Later(at)) => match self.later.remove(&at) {
+                // A call that failed is not hurried by another: sign and publish call each other while one can't go on.
+                Some(other) if is_call && (other.failures > 0 || entry.failures > 0) => {
+                    (Entry { failures: other.failures.max(entry.failures), ..entry }, due.max(at.0))
+                }
+                // Whichever is due first, and as fresh as the fresher: a new hint about a name that keeps failing is
+                // looked at at once.
+                Some(other) => (other.merge(entry), due.min(at.0)),
+                None => (entry, due),
+            },
             None => (entry, due),
         };
         self.sent += 1;
         let at = (due, self.sent);
         if let Some(identity) = identity {
-            self.known.insert(identity, at);
+            self.known.insert(identity, Place::Later(at));
         }
-        self.waiting.insert(at, entry);
+        self.later.insert(at, entry);
+    }
+
+    /// Gives their turns to what is due at `now`, in the order in which it came.
+    fn ripen(&mut self, now: Instant) {
+        while let Some(first) = self.later.first_entry().filter(|first| first.key().0 <= now) {
+            let ((_, number), entry) = first.remove_entry();
+            let turn = match entry.folder() {
+                Some(folder) => {
+                    let last = self.turns.entry(folder.to_owned()).or_default();
+                    *last = (*last).max(self.turn) + 1;
+                    *last
+                }
+                None => self.turn + 1,
+            };
+            if let Some(identity) = identity(&entry.message) {
+                self.known.insert(identity, Place::Ready((turn, number)));
+            }
+            self.ready.insert((turn, number), entry);
+        }
     }
 
     /// Takes what is due at `now`; answers also when the next one is.
     fn take(&mut self, queue: Queue, limit: usize, now: Instant) -> (Vec<Entry>, Option<Instant>) {
+        self.ripen(now);
         let mut taken = Vec::new();
         loop {
             let busy = queue.is_fifo() && self.in_hand > 0;
             if busy || taken.len() >= limit {
                 return (taken, None);
             }
-            let Some(first) = self.waiting.first_entry() else { return (taken, None) };
-            if first.key().0 > now {
-                return (taken, Some(first.key().0));
-            }
-            let entry = first.remove();
+            let Some(((turn, _), entry)) = self.ready.pop_first() else {
+                self.turns.clear();
+                return (taken, self.later.first_key_value().map(|((due, _), _)| *due));
+            };
+            self.turn = turn;
             if let Some(identity) = identity(&entry.message) {
                 self.known.remove(&identity);
+                if queue == Queue::Large {
+                    self.at_work.insert(identity, None);
+                }
             }
             self.in_hand += 1;
             taken.push(entry);
@@ -228,8 +292,19 @@ impl State {
 }
 
 impl Entry {
+    /// The top folder of the name that a hint is about; the same for all names in none.
+    fn folder(&self) -> Option<&str> {
+        let hint = match &self.message {
+            Message::Uploads(hints) => hints.first()?,
+            Message::Large(hint) => hint,
+            Message::Changes(_) | Message::Sign | Message::Publish => return None,
+        };
+        Some(hint.name.split_once('/').map_or("", |(folder, _)| folder))
+    }
+
     fn merge(self, later: Self) -> Self {
         let message = match (self.message, later.message) {
+            (Message::Large(one), Message::Large(other)) => Message::Large(merge(&one, other)),
             (Message::Uploads(one), Message::Uploads(other)) => {
                 Message::Uploads(one.into_iter().zip(other).map(|(one, other)| merge(&one, other)).collect())
             }
@@ -245,10 +320,10 @@ fn merge(one: &Hint, other: Hint) -> Hint {
 }
 
 fn identity(message: &Message) -> Option<Identity> {
+    let of = |hint: &Hint| Identity::Hint { name: hint.name.clone(), version: hint.version.clone() };
     match message {
-        Message::Uploads(hints) => {
-            hints.first().map(|hint| Identity::Hint { name: hint.name.clone(), version: hint.version.clone() })
-        }
+        Message::Uploads(hints) => hints.first().map(of),
+        Message::Large(hint) => Some(of(hint)),
         Message::Changes(_) => None,
         Message::Sign | Message::Publish => Some(Identity::WakeUp),
     }
@@ -274,7 +349,8 @@ impl Queues for LocalQueues {
 
     async fn waiting(&self, queue: Queue) -> Result<Waiting> {
         let state = lock(&self.one(queue).state);
-        Ok(Waiting { messages: state.waiting.len() as u64 + state.in_hand, dead_letters: 0 })
+        let waiting = state.later.len() + state.ready.len() + state.at_work.values().flatten().count();
+        Ok(Waiting { messages: waiting as u64 + state.in_hand, dead_letters: 0 })
     }
 }
 
@@ -356,6 +432,57 @@ mod tests {
         queues.send(&Message::Sign, LONG).await.unwrap();
         assert_eq!(receiver.await.unwrap(), 1);
         assert!(begin.elapsed() < Duration::from_secs(2), "a FIFO queue knows no delay");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_folder_has_its_turn() {
+        let queues = LocalQueues::new();
+        let flood: Vec<Hint> = (0..1000).map(|number| hint(&format!("flood/{}/{number}", number % 7), false)).collect();
+        queues.send(&Message::Uploads(flood), Duration::ZERO).await.unwrap();
+        let first = queues.receive(Queue::Uploads, 64, Duration::ZERO).await;
+        assert!(hints(&first).iter().all(|hint| hint.name.starts_with("flood/")), "nobody else wants a turn");
+        for name in ["small/a", "b", "small/c", "other/d", "small/e"] {
+            queues.send(&Message::Uploads(vec![hint(name, false)]), Duration::ZERO).await.unwrap();
+        }
+        let names = |received: &[Delivery]| hints(received).into_iter().map(|hint| hint.name).collect::<Vec<_>>();
+        let next = names(&queues.receive(Queue::Uploads, 12, Duration::ZERO).await);
+        let others: Vec<&str> = next.iter().map(String::as_str).filter(|name| !name.starts_with("flood/")).collect();
+        assert_eq!(others, ["small/a", "b", "other/d", "small/c", "small/e"]);
+        // Within a folder in the order in which they came, and none is lost.
+        let rest = names(&queues.receive(Queue::Uploads, 2000, Duration::ZERO).await);
+        let numbers = names(&first)
+            .into_iter()
+            .chain(next)
+            .chain(rest)
+            .filter_map(|name| name.strip_prefix("flood/").map(|name| name[2..].parse::<u32>().unwrap()));
+        assert!(numbers.eq(0..1000));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failed_upload_of_a_flood_keeps_nobody_waiting() {
+        let queues = LocalQueues::new();
+        let flood: Vec<Hint> = (0..100).map(|number| hint(&format!("flood/{number}"), false)).collect();
+        queues.send(&Message::Uploads(flood), Duration::ZERO).await.unwrap();
+        queues.receive(Queue::Uploads, 100, Duration::ZERO).await.into_iter().for_each(Delivery::return_later);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        queues.send(&Message::Uploads(vec![hint("small/a", false)]), Duration::ZERO).await.unwrap();
+        let next = queues.receive(Queue::Uploads, 2, Duration::ZERO).await;
+        assert!(hints(&next).contains(&hint("small/a", false)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_a_large_upload_there_is_one_run_at_a_time() {
+        let queues = LocalQueues::new();
+        queues.send(&Message::Large(hint("a", false)), Duration::ZERO).await.unwrap();
+        let received = queues.receive(Queue::Large, 10, Duration::ZERO).await;
+        for removed in [false, true, false] {
+            queues.send(&Message::Large(hint("a", removed)), Duration::ZERO).await.unwrap();
+        }
+        assert!(queues.receive(Queue::Large, 10, Duration::ZERO).await.is_empty(), "one run at a time");
+        received.into_iter().for_each(Delivery::done);
+        let received = queues.receive(Queue::Large, 10, Duration::ZERO).await;
+        assert_eq!(received.len(), 1);
+        assert_eq!(*received[0].message(), Message::Large(hint("a", true)));
     }
 
     #[tokio::test(start_paused = true)]

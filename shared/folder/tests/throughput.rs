@@ -7,7 +7,7 @@ use std::time::Instant;
 use futures::StreamExt;
 use futures::stream;
 use tufline_folder::{DataFolder, FolderBlobs, FolderStore, FolderUploads, SystemClock};
-use tufline_store::{Blobs, Document, Head, Key, Source, Store, UploadKey, Uploads, Written};
+use tufline_store::{Blobs, Document, Head, Kept, Key, Source, Store, UploadKey, Uploads, Written};
 
 const ARTIFACTS: usize = 3000;
 
@@ -26,7 +26,7 @@ async fn small_artifacts() {
         let work = async |number: usize| {
             let Head::Object(upload) = uploads.head(&number.to_string()).await.unwrap() else { panic!("it is there") };
             let sha256 = blobs.copy_in(&upload).await.unwrap().unwrap();
-            blobs.keep(&upload, Source::Incoming, &sha256).await.unwrap();
+            assert_eq!(blobs.keep(&upload, Source::Incoming, &sha256).await.unwrap(), Kept::Whole);
             let key = Key::Hashed(UploadKey::new(&upload.name, upload.version.as_ref().unwrap()));
             let receipt = Document::record(key, &(sha256, upload.length)).unwrap();
             assert_eq!(store.create(&receipt).await.unwrap(), Written::Done);

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use tempfile::TempDir;
 use tufline_folder::{DataFolder, FolderBlobs, FolderUploads, SystemClock};
-use tufline_store::{Blobs, Head, Source, Upload, Uploads};
+use tufline_store::{Blobs, Head, Kept, Source, Upload, Uploads};
 use tufline_tuf::{Sha256, TargetName, custom};
 
 fn folder() -> (TempDir, DataFolder, FolderUploads) {
@@ -224,7 +224,7 @@ async fn a_file_that_is_being_written_never_becomes_a_blob_in_the_middle() {
             Ok(sha256) => {
                 let sha256 = sha256.unwrap();
                 assert!(allowed.contains(&sha256), "a mixture of {} bytes was copied", upload.length);
-                blobs.keep(&upload, Source::Incoming, &sha256).await.unwrap();
+                assert_eq!(blobs.keep(&upload, Source::Incoming, &sha256).await.unwrap(), Kept::Whole);
                 copied += 1;
             }
             Err(error) => {
@@ -251,7 +251,7 @@ async fn a_blob_has_the_digest_it_is_named_by() {
     assert!(blobs.keep(&upload, Source::Incoming, &wrong).await.is_err());
     assert_eq!(blobs.head(&wrong).await.unwrap(), None);
     let right = Sha256::of(b"right");
-    blobs.keep(&upload, Source::Incoming, &right).await.unwrap();
+    assert_eq!(blobs.keep(&upload, Source::Incoming, &right).await.unwrap(), Kept::Whole);
     // The disk lost its end: nobody takes it for the target.
     std::fs::write(data.path().join(format!("repository/blobs/{right}")), "ri").unwrap();
     blobs.copy_in(&upload).await.unwrap();

@@ -2,14 +2,15 @@
 
 use bytes::Bytes;
 use serde::Serialize;
-use tufline_tuf::{Draft, Manifest, RoleName, Sha256, Signed, SignedDocument, json};
+use tufline_tuf::index::Page;
+use tufline_tuf::{Draft, RoleName, Sha256, Signed, SignedDocument, json};
 
 use crate::key::Key;
 
 /// Bytes with the key under which they may be stored.
 ///
 /// *Invariant*: what devices read is made from a [`Signed`] document only, under the key of its own role and version; a
-/// draft lies under its own digest. So nothing unsigned or unverified, and nothing under another's name, can be stored.
+/// draft or a page lies under its own digest. So nothing unsigned or unverified, and nothing under another's name, can be stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Document {
     key: Key,
@@ -37,12 +38,13 @@ impl Document {
         Ok(Self { key: Key::Draft(Sha256::of(&bytes)), bytes })
     }
 
-    /// The record of a generation.
+    /// A page of the index, for the ledger.
     ///
     /// # Errors
-    /// Never for manifests.
-    pub fn manifest(manifest: &Manifest) -> Result<Self, serde_json::Error> {
-        Self::record(Key::Manifest(manifest.generation), manifest)
+    /// As [`Page::to_bytes`].
+    pub fn page(page: &Page) -> Result<Self, tufline_tuf::VerifyError> {
+        let bytes = Bytes::from(page.to_bytes()?);
+        Ok(Self { key: Key::Page(Sha256::of(&bytes)), bytes })
     }
 
     /// Any other record in the ledger: a receipt or a pointer, as JSON.
@@ -50,7 +52,7 @@ impl Document {
     /// # Errors
     /// Where `key` is not one of a ledger's records, or `record` cannot be written as JSON.
     pub fn record<T: Serialize>(key: Key, record: &T) -> Result<Self, serde_json::Error> {
-        if key.bucket() != crate::key::Bucket::Ledger || matches!(key, Key::Draft(_)) {
+        if key.bucket() != crate::key::Bucket::Ledger || matches!(key, Key::Draft(_) | Key::Page(_)) {
             return Err(serde::ser::Error::custom(format!("{key} is not a record of the ledger")));
         }
         Ok(Self { key, bytes: json::to_vec(record)?.into() })

@@ -53,8 +53,12 @@ pub enum Key {
     Manifest(u64),
     /// `drafts/<sha256>.json`: an unsigned role document.
     Draft(Sha256),
+    /// `index/<sha256>.json`: a page of the index of roles, a [`tufline_tuf::index::Page`].
+    Page(Sha256),
     /// `hashed/<sha256 of the name>/<upload version>.json`: what hash found in an upload.
     Hashed(UploadKey),
+    /// `hashing/<sha256 of the name>/<upload version>.json`: how far the reading of a large upload has come.
+    Hashing(UploadKey),
     /// `rejected/<sha256 of the name>/<upload version>.json`: why an upload was refused.
     Rejected(UploadKey),
     /// `refused/<generation, 20 digits>.json`: why the gate refused a generation; stored again each time that it is told.
@@ -81,6 +85,11 @@ impl UploadKey {
     #[must_use]
     pub fn new(name: &str, version: &VersionId) -> Self {
         Self { name: Sha256::of(name.as_bytes()), version: version.clone() }
+    }
+
+    fn parse(path: &str) -> Option<Self> {
+        let (name, version) = path.split_once('/')?;
+        Some(Self { name: name.parse().ok()?, version: VersionId(version.into()) })
     }
 }
 
@@ -147,7 +156,22 @@ impl Key {
     /// Whether the object may be replaced, by compare-and-swap only.
     #[must_use]
     pub fn is_pointer(&self) -> bool {
-        matches!(self, Self::Timestamp | Self::Refused(_) | Self::Announced | Self::RootIntent | Self::RemovalsAccepted)
+        matches!(
+            self,
+            Self::Timestamp
+                | Self::Hashing(_)
+                | Self::Refused(_)
+                | Self::Announced
+                | Self::RootIntent
+                | Self::RemovalsAccepted
+        )
+    }
+
+    /// Whether the object never changes once it is there, and whoever reads it can tell that it is the right one. Such may
+    /// be kept in memory.
+    #[must_use]
+    pub fn is_immutable_record(&self) -> bool {
+        matches!(self, Self::Manifest(_) | Self::Draft(_) | Self::Page(_))
     }
 
     /// The object's path in its bucket.
@@ -160,7 +184,9 @@ impl Key {
             Self::Incoming(upload) => format!("incoming/{upload}"),
             Self::Manifest(generation) => format!("generations/{generation:020}.json"),
             Self::Draft(sha256) => format!("drafts/{sha256}.json"),
+            Self::Page(sha256) => format!("index/{sha256}.json"),
             Self::Hashed(upload) => format!("hashed/{upload}.json"),
+            Self::Hashing(upload) => format!("hashing/{upload}.json"),
             Self::Rejected(upload) => format!("rejected/{upload}.json"),
             Self::Refused(generation) => format!("refused/{generation:020}.json"),
             Self::Held(sha256) => format!("held/{sha256}.json"),
@@ -170,7 +196,8 @@ impl Key {
         }
     }
 
-    /// Reads back a path that [`Key::path`] made, of a key in a [`Folder`] or in `metadata/`; `None` for any other.
+    /// Reads back a path that [`Key::path`] made, of a key in a [`Folder`], in `metadata/` or in `hashing/`; `None` for any
+    /// other.
     #[must_use]
     pub fn parse(path: &str) -> Option<Self> {
         let (folder, rest) = path.split_once('/')?;
@@ -184,10 +211,8 @@ impl Key {
             "generations" => Self::Manifest(rest.strip_suffix(".json")?.parse().ok()?),
             "refused" => Self::Refused(rest.strip_suffix(".json")?.parse().ok()?),
             "held" => Self::Held(rest.strip_suffix(".json")?.parse().ok()?),
-            "rejected" => {
-                let (name, version) = rest.strip_suffix(".json")?.split_once('/')?;
-                Self::Rejected(UploadKey { name: name.parse().ok()?, version: VersionId(version.into()) })
-            }
+            "hashing" => Self::Hashing(UploadKey::parse(rest.strip_suffix(".json")?)?),
+            "rejected" => Self::Rejected(UploadKey::parse(rest.strip_suffix(".json")?)?),
             _ => return None,
         };
         // Only the one spelling that `path` makes: "01" or "+1" must not become a second name of an object.
@@ -218,6 +243,7 @@ mod tests {
             Key::Manifest(7),
             Key::Refused(7),
             Key::Held(digest),
+            Key::Hashing(upload.clone()),
             Key::Rejected(upload),
         ] {
             assert_eq!(Key::parse(&key.path()), Some(key));

@@ -4,6 +4,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+mod cached;
 #[cfg(feature = "testing")]
 pub mod contract;
 mod document;
@@ -14,11 +15,12 @@ pub mod memory;
 mod message;
 mod port;
 
+pub use cached::CachedStore;
 pub use document::Document;
 pub use event::{EVENT_SOURCE, Event, LARGEST_DETAIL, PublishedTarget, RejectedUpload};
 pub use key::{Bucket, Folder, Key, UploadKey, VersionId};
 pub use message::{Change, Hint, LARGEST_MESSAGE, Letter, MESSAGE_FORMAT, Message, NotMessage, Queue};
 pub use port::{
-    Blob, Blobs, Clock, Events, Head, Links, OnlineRole, PastVersion, Queues, Result, Signer, Source, Store,
+    Blob, Blobs, Clock, Events, Head, Kept, Links, OnlineRole, PastVersion, Queues, Result, Signer, Source, Store,
     StoreError, Stored, Tag, Upload, Uploads, Waiting, Written,
 };

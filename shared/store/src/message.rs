@@ -18,6 +18,8 @@ pub const LARGEST_MESSAGE: usize = 200_000;
 pub enum Queue {
     /// To hash.
     Uploads,
+    /// To large: uploads that take longer than others may wait.
+    Large,
     /// To rebuild.
     Changes,
     /// To sign (FIFO, one group).
@@ -28,13 +30,14 @@ pub enum Queue {
 
 impl Queue {
     /// All queues, in the order of the pipeline.
-    pub const ALL: [Self; 4] = [Self::Uploads, Self::Changes, Self::Sign, Self::Publish];
+    pub const ALL: [Self; 5] = [Self::Uploads, Self::Large, Self::Changes, Self::Sign, Self::Publish];
 
     /// The queue's plain name.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Uploads => "uploads",
+            Self::Large => "large",
             Self::Changes => "changes",
             Self::Sign => "sign",
             Self::Publish => "publish",
@@ -54,6 +57,8 @@ impl Queue {
 pub enum Message {
     /// Look at these uploads (to hash). S3's own events say the same in their own form.
     Uploads(Vec<Hint>),
+    /// Begin with this large upload, or go on with it (to large).
+    Large(Hint),
     /// Fold these changes into the next generation (to rebuild).
     Changes(Vec<Change>),
     /// Something may wait to be signed.
@@ -140,6 +145,7 @@ impl Message {
     pub fn queue(&self) -> Queue {
         match self {
             Self::Uploads(_) => Queue::Uploads,
+            Self::Large(_) => Queue::Large,
             Self::Changes(_) => Queue::Changes,
             Self::Sign => Queue::Sign,
             Self::Publish => Queue::Publish,
@@ -225,6 +231,7 @@ mod tests {
         let version = VersionId("v1".into());
         for message in [
             Message::Uploads(vec![Hint { name: "x y".into(), removed: true, version: None }]),
+            Message::Large(Hint { name: "x".into(), removed: false, version: Some(version.clone()) }),
             Message::Changes(vec![
                 Change::Set { name: name.clone(), version: version.clone() },
                 Change::Remove { name: name.clone(), marker: Some(version) },

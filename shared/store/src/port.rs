@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use tough::schema::key::Key as PublicKey;
 use tufline_tuf::{Sha256, Time};
 
@@ -131,8 +131,13 @@ pub trait Uploads: Send + Sync {
     /// The next names in order after `after`, at most 1,000, whether an object or a delete marker is current; empty at the
     /// end. Side files and ignored files aren't listed.
     async fn list(&self, after: Option<&str>) -> Result<Vec<String>>;
+    /// The bytes of one version from `offset`, at most `length` of them, in `buffer`, in place of what is there. Who reads many
+    /// pieces gives the same buffers again and again: large ones leave holes in the memory.
+    async fn read_into(&self, buffer: BytesMut, upload: &Upload, offset: u64, length: u64) -> Result<BytesMut>;
     /// The bytes of one version from `offset`, at most `length` of them.
-    async fn read(&self, upload: &Upload, offset: u64, length: u64) -> Result<Bytes>;
+    async fn read(&self, upload: &Upload, offset: u64, length: u64) -> Result<Bytes> {
+        self.read_into(BytesMut::new(), upload, offset, length).await.map(BytesMut::freeze)
+    }
     /// Where `name` lies, for people: a URL or a path.
     fn place(&self, name: &str) -> String;
 }
@@ -155,14 +160,25 @@ pub enum Source {
     Incoming,
 }
 
+/// How far [`Blobs::keep`] came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use = "what is not whole must be gone on with"]
+pub enum Kept {
+    /// The blob is there.
+    Whole,
+    /// Some more of a large one is copied, or another finished it: the next call goes on.
+    Partly,
+}
+
 /// The bytes of targets.
 #[async_trait]
 pub trait Blobs: Send + Sync {
     /// Copies a version of an upload to `incoming/` and answers the SHA-256 that the store computed over the whole copy.
     /// `None` where it computes none, or where the upload is too large to be copied in one request.
     async fn copy_in(&self, upload: &Upload) -> Result<Option<Sha256>>;
-    /// Makes the bytes of `upload` available as the blob `sha256`. Harmless where that blob is there already.
-    async fn keep(&self, upload: &Upload, source: Source, sha256: &Sha256) -> Result<()>;
+    /// Makes the bytes of `upload` available as the blob `sha256`, or goes on with that: a large one takes several calls,
+    /// from whatever process, so that none takes long. Harmless where the blob is there already.
+    async fn keep(&self, upload: &Upload, source: Source, sha256: &Sha256) -> Result<Kept>;
     /// What is known of a blob; `None` where it is missing.
     async fn head(&self, sha256: &Sha256) -> Result<Option<Blob>>;
     /// The bytes of a blob from `offset`, at most `length` of them; `None` where it is missing.

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -9,8 +10,8 @@ use async_trait::async_trait;
 use futures::executor::block_on;
 use serde_json::Value;
 use tufline_store::contract::{self, EventsReader, QueuesReader, Uploader};
-use tufline_store::memory::{Calm, Memory, MemoryKeys};
-use tufline_store::{Blobs, Events, Message, Queue, Queues, Uploads};
+use tufline_store::memory::{Calm, Control, Fate, Memory, MemoryKeys, Request};
+use tufline_store::{Blobs, CachedStore, Document, Events, Key, Message, Queue, Queues, Store, Uploads, Written};
 
 struct World {
     memory: Memory,
@@ -27,6 +28,43 @@ fn world() -> World {
 fn store() {
     let world = world();
     block_on(contract::store(&world.memory, &world.memory));
+}
+
+#[test]
+fn cached_store() {
+    let world = world();
+    let memory = Arc::new(world.memory);
+    // Room for some of it only.
+    block_on(contract::store(&CachedStore::new(memory.clone(), 100_000), &*memory));
+}
+
+/// Counts requests.
+#[derive(Clone, Default)]
+struct Counting(Arc<AtomicUsize>);
+
+impl Control for Counting {
+    fn fate(&self, _: &Request<'_>) -> Fate {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Fate::Done
+    }
+}
+
+#[test]
+fn what_never_changes_is_read_once() {
+    let requests = Counting::default();
+    let keys = Arc::new(MemoryKeys::generate().unwrap());
+    let memory = Memory::new("2026-01-01T00:00:00Z".parse().unwrap(), keys, Box::new(requests.clone()));
+    let store = CachedStore::new(Arc::new(memory), 100_000);
+    let record = |key: Key| Document::record(key, &"x").unwrap();
+    for (key, kept) in [(Key::Manifest(1), true), (Key::Announced, false)] {
+        assert_eq!(block_on(store.get(&key)).unwrap(), None);
+        assert_eq!(block_on(store.create(&record(key.clone()))).unwrap(), Written::Done);
+        let before = requests.0.load(Ordering::Relaxed);
+        for _ in 0..3 {
+            assert!(block_on(store.get(&key)).unwrap().is_some() && block_on(store.exists(&key)).unwrap());
+        }
+        assert_eq!(requests.0.load(Ordering::Relaxed) - before, if kept { 1 } else { 6 }, "{key}");
+    }
 }
 
 #[test]

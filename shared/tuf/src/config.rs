@@ -24,8 +24,12 @@ pub struct Config {
     pub uploads_expire_days: Option<ExpireDays>,
     /// A role that lists more targets than this is split into 16 bins.
     pub max_targets_per_bin: TargetsPerBin,
+    /// How many documents are signed at the same time.
+    pub signatures_at_once: SignaturesAtOnce,
     /// Longer targets are redirected to the bucket by the serve function. The embedded form sends all by itself.
     pub inline_targets: InlineTargets,
+    /// Which uploads are worked on beside all others, and in what pieces.
+    pub large_uploads: LargeUploads,
 }
 
 /// How long documents are valid from the moment they are made.
@@ -135,6 +139,45 @@ impl From<TargetsPerBin> for u32 {
     }
 }
 
+/// How many documents sign works on at the same time. Default 16: with some 75 ms for reading, signing and storing each,
+/// that is 210 signatures a second, below the smallest default quota that KMS has for elliptic curves, 300 in some regions
+/// (<https://docs.aws.amazon.com/kms/latest/developerguide/requests-per-second.html>). Where KMS throttles all the same,
+/// the client slows down by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "u16", into = "u16")]
+pub struct SignaturesAtOnce(u16);
+
+impl SignaturesAtOnce {
+    /// As a number.
+    #[must_use]
+    pub fn get(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
+impl Default for SignaturesAtOnce {
+    fn default() -> Self {
+        Self(16)
+    }
+}
+
+impl TryFrom<u16> for SignaturesAtOnce {
+    type Error = BadConfig;
+
+    fn try_from(signatures: u16) -> Result<Self, BadConfig> {
+        if !(1..=256).contains(&signatures) {
+            return Err(BadConfig(format!("{signatures} signatures at once can't be meant; use 1 to 256")));
+        }
+        Ok(Self(signatures))
+    }
+}
+
+impl From<SignaturesAtOnce> for u16 {
+    fn from(signatures: SignaturesAtOnce) -> Self {
+        signatures.0
+    }
+}
+
 /// The longest target that the serve function answers itself, in bytes. Default 256 KiB: such a one is there sooner than
 /// a device could follow a redirect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -174,6 +217,80 @@ impl TryFrom<u64> for InlineTargets {
 impl From<InlineTargets> for u64 {
     fn from(targets: InlineTargets) -> Self {
         targets.0
+    }
+}
+
+/// Which uploads are worked on beside all others, in runs of limited length, and in what pieces. All in bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "SizesOfLargeUploads", into = "SizesOfLargeUploads")]
+pub struct LargeUploads(SizesOfLargeUploads);
+
+/// The sizes in [`LargeUploads`], not checked yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SizesOfLargeUploads {
+    /// Longer uploads go to the queue of large ones. Default 256 MiB, which S3 copies, or a function reads, in a few seconds.
+    pub above: u64,
+    /// What must be read is read in pieces of this size. Default 4 MiB.
+    pub piece: u64,
+    /// After so many bytes the progress is stored, and the next large upload has its turn. Default 4 GiB: a minute on AWS,
+    /// where a function reads 50 to 90 MB/s.
+    pub run: u64,
+    /// Longer uploads are copied in parts. Default 5 GB, the most that S3 copies in one request
+    /// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html>).
+    pub copy_above: u64,
+    /// The size of these parts; S3 takes 5 MiB to 5 GiB. Default 128 MiB.
+    pub copy_part: u64,
+}
+
+impl LargeUploads {
+    /// What the function hash, which is stopped after a minute, may be given to copy or to read.
+    pub const MOST_ABOVE: u64 = 1 << 30;
+    /// So that several pieces fit into the memory that reading may take.
+    pub const MOST_PIECE: u64 = 4 << 20;
+
+    /// The sizes.
+    #[must_use]
+    pub fn sizes(self) -> SizesOfLargeUploads {
+        self.0
+    }
+}
+
+impl Default for SizesOfLargeUploads {
+    fn default() -> Self {
+        Self { above: 256 << 20, piece: 4 << 20, run: 4 << 30, copy_above: 5_000_000_000, copy_part: 128 << 20 }
+    }
+}
+
+impl TryFrom<SizesOfLargeUploads> for LargeUploads {
+    type Error = BadConfig;
+
+    fn try_from(sizes: SizesOfLargeUploads) -> Result<Self, BadConfig> {
+        let SizesOfLargeUploads { above, piece, run, copy_above, copy_part } = sizes;
+        let check = |name: &str, size: u64, least: u64, most: u64, why: &str| {
+            if (least..=most).contains(&size) {
+                return Ok(());
+            }
+            Err(BadConfig(format!("large_uploads.{name} is {size}: use {least} to {most} bytes, since {why}")))
+        };
+        check("above", above, 0, Self::MOST_ABOVE, "the function hash is stopped after a minute")?;
+        check("piece", piece, 1, Self::MOST_PIECE, "several pieces are held in memory")?;
+        check("run", run, piece, u64::MAX, "a run reads one piece at least")?;
+        check(
+            "copy_above",
+            copy_above,
+            above,
+            5_000_000_000,
+            "only large uploads are copied in parts, and S3 copies 5 GB in one",
+        )?;
+        check("copy_part", copy_part, 1, 5 << 30, "S3 takes no larger parts")?;
+        Ok(Self(sizes))
+    }
+}
+
+impl From<LargeUploads> for SizesOfLargeUploads {
+    fn from(large: LargeUploads) -> Self {
+        large.0
     }
 }
 
@@ -290,7 +407,17 @@ mod tests {
             r#"{"uploads_expire_days":14}"#,
             r#"{"hashing":"md5"}"#,
             r#"{"inline_targets":4194305}"#,
+            r#"{"large_uploads":{"above":1073741825}}"#,
+            r#"{"large_uploads":{"piece":0}}"#,
+            r#"{"large_uploads":{"piece":4194305}}"#,
+            r#"{"large_uploads":{"run":4194303}}"#,
+            r#"{"large_uploads":{"copy_above":5000000001}}"#,
+            r#"{"large_uploads":{"copy_above":268435455}}"#,
+            r#"{"large_uploads":{"copy_part":5368709121}}"#,
+            r#"{"large_uploads":{"other":1}}"#,
             r#"{"max_targets_per_bin":0}"#,
+            r#"{"signatures_at_once":0}"#,
+            r#"{"signatures_at_once":257}"#,
             r#"{"max_targets_per_bin":10001}"#,
             r#"{"unknown":1}"#,
         ] {

@@ -10,8 +10,9 @@ use bytes::Bytes;
 use tough::schema::decoded::Decoded;
 use tough::schema::{Delegations, Hashes, Metafile, Root, Snapshot, Targets, Timestamp};
 
-use crate::generation::{SPEC_VERSION, at_least_one, content};
-use crate::manifest::{Manifest, RoleEntry};
+use crate::generation::{SPEC_VERSION, Versions, advance, at_least_one, versions};
+use crate::listed::content;
+use crate::manifest::Manifest;
 use crate::name::{RoleName, TargetName};
 use crate::sha256::Sha256;
 use crate::signed::{Draft, RoleKeys, Signed, VerifyError, verify};
@@ -82,6 +83,8 @@ pub struct Gate<'a> {
     candidate: &'a Manifest,
     now: Time,
     snapshot: Signed<Snapshot>,
+    /// What the snapshot lists.
+    versions: Versions,
     /// What must still be given.
     roles: BTreeSet<RoleName>,
     /// What the roles that were given say of those below them.
@@ -101,13 +104,16 @@ pub struct WantedBlob {
 
 impl<'a> Gate<'a> {
     /// Checks the candidate's snapshot: signed under every root of `roots` (the newest, and the one about to be
-    /// published), in force, listing exactly the manifest's roles, none of them older or gone against `published`.
+    /// published), in force, listing exactly what is published with the changes of the generations since, the candidate's
+    /// with them; none of them older. `published` says which versions devices see, `since` has the manifests of all
+    /// generations after that up to the candidate.
     ///
     /// # Errors
     /// [`Refused`].
     pub fn open(
         roots: &'a [Root],
-        published: Option<&Manifest>,
+        published: &Versions,
+        since: &[Manifest],
         candidate: &'a Manifest,
         snapshot: &Bytes,
         now: Time,
@@ -128,37 +134,27 @@ impl<'a> Gate<'a> {
             .and_then(|snapshot| snapshot.expect_version(generation))
             .and_then(|snapshot| snapshot.expect_fresh(now))
             .map_err(|error| refuse(error.to_string()))?;
-        let listed: BTreeMap<&str, u64> =
-            snapshot.document().meta.iter().map(|(file, meta)| (file.as_str(), meta.version.get())).collect();
-        let files: Vec<(String, u64)> =
-            candidate.roles.iter().map(|(role, entry)| (format!("{role}.json"), entry.version)).collect();
-        if listed != files.iter().map(|(file, version)| (file.as_str(), *version)).collect() {
+        let (mut expected, mut changed) = (published.clone(), BTreeSet::from([RoleName::targets()]));
+        for manifest in since {
+            advance(&mut expected, manifest);
+            changed.extend(manifest.changed.keys().cloned());
+        }
+        if versions(snapshot.document()).map_err(|error| refuse(error.to_string()))? != expected {
             return Err(refuse("the snapshot does not list the roles of its manifest".into()));
         }
-        for (role, before) in published.iter().flat_map(|manifest| &manifest.roles) {
-            let sound = candidate.roles.get(role).is_some_and(|entry| entry.version >= before.version);
-            if !sound {
-                return Err(refuse(format!("role {role} is older than what is published, or gone")));
-            }
+        if let Some(role) = changed.iter().find(|role| published.get(*role) > expected.get(*role)) {
+            return Err(refuse(format!("role {role} is older than what is published")));
         }
-        for (role, entry) in &candidate.roles {
-            if entry.expires <= now {
-                let fault = Fault::Role(role.clone(), entry.version);
-                let reason = format!("{role} version {} expired at {}", entry.version, entry.expires);
-                return Err(Refused { generation, fault, reason });
-            }
+        let first = candidate.first_to_expire();
+        if first.expires <= now {
+            let reason = format!("{} version {} expired at {}", first.role, first.version, first.expires);
+            return Err(Refused { generation, fault: Fault::Role(first.role, first.version), reason });
         }
-        // The top-level role is looked at each time: its keys stand in the root, which may have changed meanwhile.
-        let changed = |role: &RoleName, entry: &RoleEntry| {
-            *role == RoleName::targets()
-                || published
-                    .and_then(|manifest| manifest.roles.get(role))
-                    .is_none_or(|before| before.version != entry.version)
-        };
+        // With all above them, since they say whose signature counts; `targets` each time, since its keys stand in the root,
+        // which may have changed meanwhile.
         let mut roles = BTreeSet::new();
-        for (role, _) in candidate.roles.iter().filter(|(role, entry)| changed(role, entry)) {
-            // With all above it, since they say whose signature counts.
-            let mut above = Some(role.clone());
+        for role in changed {
+            let mut above = Some(role);
             while let Some(role) = above {
                 above = trie::parent(&role);
                 roles.insert(role);
@@ -169,6 +165,7 @@ impl<'a> Gate<'a> {
             candidate,
             now,
             snapshot,
+            versions: expected,
             roles,
             delegations: BTreeMap::new(),
             blobs: BTreeMap::new(),
@@ -183,7 +180,7 @@ impl<'a> Gate<'a> {
         self.roles
             .iter()
             .filter(|role| trie::parent(role).is_none_or(|parent| !self.roles.contains(&parent)))
-            .map(|role| (role.clone(), self.candidate.roles.get(role).map_or(0, |entry| entry.version)))
+            .map(|role| (role.clone(), self.version(role)))
             .collect()
     }
 
@@ -194,8 +191,7 @@ impl<'a> Gate<'a> {
     /// # Errors
     /// [`Refused`].
     pub fn role(&mut self, role: &RoleName, bytes: &Bytes, published: Option<&Targets>) -> Result<(), Refused> {
-        let version = self.candidate.roles.get(role).map_or(0, |entry| entry.version);
-        let generation = self.candidate.generation;
+        let (version, generation) = (self.version(role), self.candidate.generation);
         let refuse = |reason: String| Refused { generation, fault: Fault::Role(role.clone(), version), reason };
         let signed: Signed<Targets> = self
             .verify(role, bytes)
@@ -227,6 +223,10 @@ impl<'a> Gate<'a> {
         Ok(())
     }
 
+    fn version(&self, role: &RoleName) -> u64 {
+        self.versions.get(role).copied().unwrap_or(0)
+    }
+
     /// Whose signature counts for `role` is said by the roots, or by the role above.
     fn verify(&self, role: &RoleName, bytes: &Bytes) -> Result<Signed<Targets>, VerifyError> {
         let Some(parent) = trie::parent(role) else { return verify_under_all(self.roots, role, bytes) };
@@ -245,19 +245,19 @@ impl<'a> Gate<'a> {
     ) -> Result<(), String> {
         let children = trie::children(role);
         let Some(delegations) = &document.delegations else {
-            return match children.iter().find(|child| self.candidate.roles.contains_key(child)) {
+            return match children.iter().find(|child| self.versions.contains_key(child)) {
                 Some(child) => Err(format!("{role} doesn't delegate to {child}, which there is")),
                 None => Ok(()),
             };
         };
-        let due = self.candidate.bins_key.as_ref().map(|key| trie::delegations(role, key)).transpose();
-        if due.map_err(|error| error.to_string())?.as_ref() != Some(delegations) {
+        let due = trie::delegations(role, &self.candidate.bins_key).map_err(|error| error.to_string())?;
+        if due != *delegations {
             return Err(format!("{role} doesn't delegate as bins do"));
         }
         if !document.targets.is_empty() {
             return Err(format!("{role} delegates, and lists targets all the same"));
         }
-        if let Some(missing) = children.iter().find(|child| !self.candidate.roles.contains_key(child)) {
+        if let Some(missing) = children.iter().find(|child| !self.versions.contains_key(child)) {
             return Err(format!("{role} delegates to {missing}, which the snapshot does not list"));
         }
         if published.and_then(|document| document.delegations.as_ref()) != Some(delegations) {
@@ -291,7 +291,7 @@ impl<'a> Gate<'a> {
     pub fn pass(self) -> Result<Checked, Refused> {
         let generation = self.candidate.generation;
         if let Some(role) = self.roles.first() {
-            let version = self.candidate.roles.get(role).map_or(0, |entry| entry.version);
+            let version = self.version(role);
             let reason = format!("role {role} was not checked");
             return Err(Refused { generation, fault: Fault::Role(role.clone(), version), reason });
         }

@@ -6,9 +6,12 @@
 
 pub mod config;
 pub mod custom;
+mod fold;
 pub mod gate;
 pub mod generation;
+pub mod index;
 pub mod json;
+mod listed;
 mod manifest;
 mod name;
 mod refusal;
@@ -20,9 +23,10 @@ pub mod trie;
 
 pub use config::Config;
 pub use custom::Custom;
-pub use manifest::{Applied, Content, MANIFEST_FORMAT, Manifest, Outcome, RemovalWindow, RoleEntry};
+pub use index::{Index, RoleEntry};
+pub use manifest::{Applied, Content, MANIFEST_FORMAT, Manifest, Outcome, RemovalWindow};
 pub use name::{NotRoleName, RoleName, SIDE_FILE_SUFFIX, TargetName};
 pub use refusal::{Refusal, RefusalCode};
-pub use sha256::{Hasher, NotSha256, Sha256};
+pub use sha256::{Hasher, NotSha256, PausedHasher, Sha256};
 pub use signed::{Document as SignedDocument, Draft, RoleKeys, Signed, VerifyError, verify};
 pub use time::Time;

@@ -6,17 +6,19 @@ use serde::{Deserialize, Serialize};
 use tough::schema::key::Key;
 
 use crate::custom::Custom;
+use crate::index::{Expiring, IndexEntry, RoleEntry};
 use crate::name::{RoleName, TargetName};
+use crate::refusal::Refusal;
 use crate::sha256::Sha256;
 use crate::time::Time;
 
-/// The format of manifests that this code writes. Older ones stay readable; newer ones are refused.
-pub const MANIFEST_FORMAT: u32 = 1;
+/// The format of manifests that this code writes. Format 1 listed every role in each manifest; it was never released.
+pub const MANIFEST_FORMAT: u32 = 2;
 
 /// The record of generation G in the ledger: which role documents it changes, and why.
 ///
-/// *Invariant*: created once and never rewritten; manifests are numbered without gaps from 1; `serial` never decreases,
-/// and every version in `roles` was taken from it exactly once.
+/// *Invariants*: created once and never rewritten; manifests are numbered without gaps from 1; `serial` never decreases,
+/// and every version in `changed` was taken from it exactly once; its size is that of its changes, not of the repository.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
     /// [`MANIFEST_FORMAT`].
@@ -29,13 +31,12 @@ pub struct Manifest {
     pub serial: u64,
     /// How many targets the repository has with this generation.
     pub targets: u64,
-    /// The public key that bins are signed with; `None` in repositories that were made before there were bins.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub bins_key: Option<Key>,
-    /// Every role that the snapshot of this generation lists. A role once listed stays listed.
-    pub roles: BTreeMap<RoleName, RoleEntry>,
-    /// The roles whose documents this generation replaces. Empty in a fence, see [`Manifest::is_fence`].
-    pub changed: Vec<RoleName>,
+    /// The public key that bins are signed with.
+    pub bins_key: Key,
+    /// The entry of `targets`, from which every other is found ([`crate::index`]).
+    pub top: IndexEntry,
+    /// The documents that this generation makes. Empty in a fence, see [`Manifest::is_fence`].
+    pub changed: BTreeMap<RoleName, RoleEntry>,
     /// Whether a snapshot is due though no document changed (the published one expires soon, or was refused).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub renew_snapshot: bool,
@@ -46,17 +47,6 @@ pub struct Manifest {
     /// Removals lately made, for the limit on how many go at once.
     #[serde(default)]
     pub removals: RemovalWindow,
-}
-
-/// Where a role's document is, and what a check needs to know without reading it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RoleEntry {
-    /// The document's version.
-    pub version: u64,
-    /// The unsigned document, in the ledger.
-    pub draft: Sha256,
-    /// When it expires.
-    pub expires: Time,
 }
 
 /// One change as a generation applied it.
@@ -84,6 +74,8 @@ pub enum Outcome {
     Removed,
     /// The gate refused the change; the target is again what is published, and its upload is looked at anew.
     Reverted,
+    /// The upload is refused, the target stays what it was.
+    Refused(Refusal),
 }
 
 /// A target's content.
@@ -119,8 +111,15 @@ impl Manifest {
         self.changed.is_empty() && !self.renew_snapshot
     }
 
-    /// The uploads that this generation answers: version and name. The version is what follows an upload through all logs.
+    /// Which document of the targets family expires first, with this generation.
+    #[must_use]
+    pub fn first_to_expire(&self) -> Expiring {
+        self.top.first_to_expire(&RoleName::targets())
+    }
+
+    /// The uploads that this generation takes in: version and name. The version is what follows an upload through all logs.
     pub fn uploads(&self) -> impl Iterator<Item = (&str, &TargetName)> {
-        self.changes.iter().filter_map(|change| Some((change.version.as_deref()?, &change.name)))
+        let taken = self.changes.iter().filter(|change| !matches!(change.outcome, Outcome::Refused(_)));
+        taken.filter_map(|change| Some((change.version.as_deref()?, &change.name)))
     }
 }

@@ -14,6 +14,8 @@ pub enum RefusalCode {
     Custom,
     /// The object has no version id: versioning is not enabled on the uploads bucket.
     Unversioned,
+    /// The bin in which the target would stand is full and can't be split: others were named so as to share it.
+    BinFull,
 }
 
 /// A refusal: final for this version of this upload, never retried.

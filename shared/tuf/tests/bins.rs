@@ -7,15 +7,14 @@ mod common;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use common::{Documents, Keys, documents, fold_small, now, set, signature};
+use common::{Generation, Keys, now, set, signature};
 use proptest::prelude::*;
 use tough::schema::{Root, Targets};
 use tough::sign::Sign;
-use tufline_tuf::config::Expiry;
 use tufline_tuf::gate::{Checked, Fault, Gate, Refused};
-use tufline_tuf::generation::{TargetEdit, first, role_of, snapshot};
+use tufline_tuf::generation::{FirstBins, TargetEdit, snapshot};
 use tufline_tuf::time::after;
-use tufline_tuf::{Draft, Manifest, RoleKeys, RoleName, trie};
+use tufline_tuf::{Draft, RoleKeys, RoleName, trie};
 
 const YEAR: u64 = 365 * 24 * 60 * 60;
 
@@ -23,10 +22,8 @@ const YEAR: u64 = 365 * 24 * 60 * 60;
 struct World {
     keys: Keys,
     root: Root,
-    published: Manifest,
-    seen: Documents,
-    candidate: Manifest,
-    drafts: Documents,
+    published: Generation,
+    candidate: Generation,
     files: BTreeMap<RoleName, Bytes>,
     snapshot: Bytes,
 }
@@ -40,36 +37,24 @@ impl World {
     fn new(before: &[&str], added: &[&str], most: usize) -> Self {
         let keys = Keys::new();
         let root = keys.trusted(after(now(), YEAR));
-        let start = first(now(), &Expiry::default(), keys.bins.tuf_key()).unwrap();
-        let mut seen = documents(&start);
-        let published = fold_small(&start.manifest, &seen, &edits(before), most);
-        seen.extend(documents(&published));
-        let candidate = fold_small(&published.manifest, &seen, &edits(added), most);
-        let mut drafts = seen.clone();
-        drafts.extend(documents(&candidate));
-        let mut world = Self {
-            keys,
-            root,
-            published: published.manifest,
-            seen,
-            candidate: candidate.manifest,
-            drafts,
-            files: BTreeMap::new(),
-            snapshot: Bytes::new(),
-        };
+        let published = Generation::first(&keys.bins, FirstBins::One).fold_small(&edits(before), most);
+        let candidate = published.fold_small(&edits(added), most);
+        let (files, snapshot) = (BTreeMap::new(), Bytes::new());
+        let mut world = Self { keys, root, published, candidate, files, snapshot };
         world.sign();
         world
     }
 
     fn sign(&mut self) {
-        self.snapshot = common::sign(snapshot(&self.candidate), &self.keys.snapshot, &self.root).bytes().clone();
-        for role in self.drafts.keys().cloned().collect::<Vec<_>>() {
+        let snapshot = snapshot(&self.candidate.manifest, &self.candidate.versions);
+        self.snapshot = common::sign(snapshot, &self.keys.snapshot, &self.root).bytes().clone();
+        for role in self.candidate.documents.keys().cloned().collect::<Vec<_>>() {
             self.sign_role(&role);
         }
     }
 
     fn sign_role(&mut self, role: &RoleName) {
-        let draft = self.drafts[role].clone();
+        let draft = self.candidate.documents[role].clone();
         let signed = match trie::parent(role) {
             None => common::sign(draft, &self.keys.targets, &self.root),
             Some(parent) => {
@@ -84,16 +69,21 @@ impl World {
 
     /// Replaces the document of `role`, and signs it.
     fn change(&mut self, role: &RoleName, change: impl FnOnce(&mut Targets)) {
-        let mut document = self.drafts[role].document().clone();
+        let mut document = self.candidate.documents[role].document().clone();
         change(&mut document);
-        self.drafts.insert(role.clone(), Draft::new(role.clone(), document));
+        self.candidate.documents.insert(role.clone(), Draft::new(role.clone(), document));
         self.sign_role(role);
+    }
+
+    fn open(&self) -> Result<Gate<'_>, Refused> {
+        let (roots, candidate) = (std::slice::from_ref(&self.root), &self.candidate.manifest);
+        let since = std::slice::from_ref(candidate);
+        Gate::open(roots, &self.published.versions, since, candidate, &self.snapshot, now())
     }
 
     /// Checks it, and answers which roles were looked at too.
     fn check(&self) -> Result<(Checked, Vec<RoleName>), Refused> {
-        let roots = std::slice::from_ref(&self.root);
-        let mut gate = Gate::open(roots, Some(&self.published), &self.candidate, &self.snapshot, now())?;
+        let mut gate = self.open()?;
         let mut looked = Vec::new();
         loop {
             let wanted = gate.wanted_roles();
@@ -101,9 +91,9 @@ impl World {
                 break;
             }
             for (role, version) in wanted {
-                assert_eq!(version, self.candidate.roles[&role].version);
-                let seen = trie::nearest(&role, |role| self.published.roles.contains_key(role)).unwrap();
-                gate.role(&role, &self.files[&role], Some(self.seen[&seen].document()))?;
+                assert_eq!(version, self.candidate.versions[&role]);
+                let seen = trie::nearest(&role, |role| self.published.versions.contains_key(role)).unwrap();
+                gate.role(&role, &self.files[&role], Some(self.published.documents[&seen].document()))?;
                 looked.push(role);
             }
         }
@@ -126,12 +116,11 @@ fn a_split_passes_and_only_what_is_new_needs_its_bytes() {
     let world = World::new(&NAMES[..2], &NAMES[2..3], 2);
     let (_, looked) = world.check().unwrap();
     assert_eq!(looked.len(), 17);
-    let roots = std::slice::from_ref(&world.root);
-    let mut gate = Gate::open(roots, Some(&world.published), &world.candidate, &world.snapshot, now()).unwrap();
+    let mut gate = world.open().unwrap();
     let top = RoleName::targets();
-    gate.role(&top, &world.files[&top], Some(world.seen[&top].document())).unwrap();
+    gate.role(&top, &world.files[&top], Some(world.published.documents[&top].document())).unwrap();
     for (role, _) in gate.wanted_roles() {
-        gate.role(&role, &world.files[&role], Some(world.seen[&top].document())).unwrap();
+        gate.role(&role, &world.files[&role], Some(world.published.documents[&top].document())).unwrap();
     }
     assert_eq!(gate.wanted_blobs().len(), 1, "what only moved was there before");
 }
@@ -139,22 +128,22 @@ fn a_split_passes_and_only_what_is_new_needs_its_bytes() {
 #[test]
 fn the_path_to_a_changed_bin_is_looked_at_and_no_other_bin() {
     let world = World::new(&NAMES[..3], &NAMES[3..], 2);
-    let leaf = role_of(&world.candidate, &NAMES[3].parse().unwrap());
+    let leaf = world.candidate.role_of(NAMES[3]);
     assert_eq!(world.check().unwrap().1, [RoleName::targets(), leaf]);
 }
 
 #[test]
 fn a_bin_of_a_stranger_is_refused() {
     let mut world = World::new(&NAMES[..3], &NAMES[3..], 2);
-    let leaf = role_of(&world.candidate, &NAMES[3].parse().unwrap());
+    let leaf = world.candidate.role_of(NAMES[3]);
     world.keys.bins = common::key();
     let delegations = trie::delegations(&RoleName::targets(), &world.keys.bins.tuf_key()).unwrap();
     let keys = RoleKeys::in_delegations(&delegations, &leaf).unwrap();
-    let draft = world.drafts[&leaf].clone();
+    let draft = world.candidate.documents[&leaf].clone();
     let signature = signature(&world.keys.bins, &draft.message().unwrap());
     let forged = draft.sign(vec![signature], &keys).unwrap();
     world.files.insert(leaf.clone(), forged.bytes().clone());
-    assert_eq!(world.fault(), Fault::Role(leaf.clone(), world.candidate.roles[&leaf].version));
+    assert_eq!(world.fault(), Fault::Role(leaf.clone(), world.candidate.versions[&leaf]));
 }
 
 #[test]
@@ -163,17 +152,17 @@ fn a_bin_in_the_place_of_another_is_refused() {
     let (one, other): (RoleName, RoleName) = ("0".parse().unwrap(), "1".parse().unwrap());
     let file = world.files[&other].clone();
     world.files.insert(one.clone(), file);
-    assert_eq!(world.fault(), Fault::Role(one.clone(), world.candidate.roles[&one].version));
+    assert_eq!(world.fault(), Fault::Role(one.clone(), world.candidate.versions[&one]));
 }
 
 #[test]
 fn targets_in_a_bin_where_no_client_looks_are_refused() {
     let mut world = World::new(&NAMES[..3], &NAMES[3..], 2);
-    let leaf = role_of(&world.candidate, &NAMES[3].parse().unwrap());
+    let leaf = world.candidate.role_of(NAMES[3]);
     let stray = tough::TargetName::new(NAMES[0]).unwrap();
-    let target = world.drafts[&leaf].document().targets.values().next().unwrap().clone();
+    let target = world.candidate.documents[&leaf].document().targets.values().next().unwrap().clone();
     world.change(&leaf, |document| _ = document.targets.insert(stray, target));
-    assert_eq!(world.fault(), Fault::Role(leaf.clone(), world.candidate.roles[&leaf].version));
+    assert_eq!(world.fault(), Fault::Role(leaf.clone(), world.candidate.versions[&leaf]));
 }
 
 #[test]
@@ -189,12 +178,12 @@ fn delegations_that_are_not_those_of_bins_are_refused() {
     for change in changes {
         let mut world = World::new(&NAMES[..2], &NAMES[2..3], 2);
         world.change(&top, change);
-        assert_eq!(world.fault(), Fault::Role(top.clone(), world.candidate.roles[&top].version));
+        assert_eq!(world.fault(), Fault::Role(top.clone(), world.candidate.versions[&top]));
     }
     let mut world = World::new(&NAMES[..2], &NAMES[2..3], 2);
-    let target = world.seen[&top].document().targets.clone();
+    let target = world.published.documents[&top].document().targets.clone();
     world.change(&top, |document| document.targets = target);
-    assert_eq!(world.fault(), Fault::Role(top.clone(), world.candidate.roles[&top].version));
+    assert_eq!(world.fault(), Fault::Role(top.clone(), world.candidate.versions[&top]));
 }
 
 proptest! {
@@ -215,7 +204,7 @@ proptest! {
             most,
         );
         let (_, looked) = world.check().unwrap();
-        for role in &world.candidate.changed {
+        for role in world.candidate.manifest.changed.keys() {
             prop_assert!(looked.contains(role), "{} was not looked at", role);
         }
     }

@@ -5,13 +5,13 @@
 mod common;
 
 use bytes::Bytes;
-use common::{Keys, documents, fold, now, set, sign, start};
-use tough::schema::{Root, Targets};
+use common::{Generation, Keys, now, policy, set, sign};
+use tough::schema::Root;
 use tufline_tuf::config::Expiry;
 use tufline_tuf::gate::{Checked, Fault, Gate, Refused};
-use tufline_tuf::generation::snapshot;
+use tufline_tuf::generation::{FirstBins, Versions, snapshot};
 use tufline_tuf::time::after;
-use tufline_tuf::{Manifest, RoleName, Sha256, Time};
+use tufline_tuf::{RoleName, Sha256, Time};
 
 const YEAR: u64 = 365 * 24 * 60 * 60;
 
@@ -19,9 +19,8 @@ const YEAR: u64 = 365 * 24 * 60 * 60;
 struct World {
     keys: Keys,
     root: Root,
-    published: Manifest,
-    published_targets: Targets,
-    candidate: Manifest,
+    published: Generation,
+    candidate: Generation,
     snapshot: Bytes,
     targets: Bytes,
 }
@@ -30,17 +29,23 @@ impl World {
     fn new() -> Self {
         let keys = Keys::new();
         let root = keys.trusted(after(now(), YEAR));
-        let published = start();
-        let candidate = fold(&published.manifest, &documents(&published), &[set("new", "x")], None, now()).unwrap();
-        Self {
-            snapshot: sign(snapshot(&candidate.manifest), &keys.snapshot, &root).bytes().clone(),
-            targets: sign(candidate.drafts[0].clone(), &keys.targets, &root).bytes().clone(),
-            published_targets: published.drafts[0].document().clone(),
-            published: published.manifest,
-            candidate: candidate.manifest,
-            keys,
-            root,
-        }
+        let published = Generation::first(&keys.bins, FirstBins::One);
+        let candidate = published.fold(&[set("new", "x")], policy(None, now())).unwrap();
+        let targets = candidate.documents[&RoleName::targets()].clone();
+        let targets = sign(targets, &keys.targets, &root).bytes().clone();
+        let mut world = Self { keys, root, published, candidate, snapshot: Bytes::new(), targets };
+        world.sign_snapshot(&world.candidate.versions.clone());
+        world
+    }
+
+    fn sign_snapshot(&mut self, versions: &Versions) {
+        let snapshot = snapshot(&self.candidate.manifest, versions);
+        self.snapshot = sign(snapshot, &self.keys.snapshot, &self.root).bytes().clone();
+    }
+
+    fn open<'a>(&'a self, roots: &'a [Root], at: Time) -> Result<Gate<'a>, Refused> {
+        let (since, candidate) = (std::slice::from_ref(&self.candidate.manifest), &self.candidate.manifest);
+        Gate::open(roots, &self.published.versions, since, candidate, &self.snapshot, at)
     }
 
     fn check(&self, at: Time, blob: Option<(u64, Option<Sha256>)>) -> Result<Checked, Refused> {
@@ -48,9 +53,9 @@ impl World {
     }
 
     fn check_under(&self, roots: &[Root], at: Time, blob: Option<(u64, Option<Sha256>)>) -> Result<Checked, Refused> {
-        let mut gate = Gate::open(roots, Some(&self.published), &self.candidate, &self.snapshot, at)?;
+        let mut gate = self.open(roots, at)?;
         for (role, _) in gate.wanted_roles() {
-            gate.role(&role, &self.targets, Some(&self.published_targets))?;
+            gate.role(&role, &self.targets, Some(self.published.documents[&role].document()))?;
         }
         for sha256 in gate.wanted_blobs() {
             gate.blob(&sha256, blob);
@@ -60,7 +65,7 @@ impl World {
 
     fn fault(&self, at: Time, blob: Option<(u64, Option<Sha256>)>) -> Fault {
         let refused = self.check(at, blob).unwrap_err();
-        assert_eq!(refused.generation, self.candidate.generation);
+        assert_eq!(refused.generation, self.candidate.manifest.generation);
         assert!(!refused.reason.is_empty() && !refused.reason.contains('\n'), "{}", refused.reason);
         refused.fault
     }
@@ -98,7 +103,7 @@ fn bytes_that_are_missing_short_or_others_are_refused_by_name() {
 fn what_was_not_looked_at_does_not_pass() {
     let world = World::new();
     let roots = std::slice::from_ref(&world.root);
-    let open = || Gate::open(roots, Some(&world.published), &world.candidate, &world.snapshot, now()).unwrap();
+    let open = || world.open(roots, now()).unwrap();
     assert!(matches!(open().pass().unwrap_err().fault, Fault::Role(..)));
     let mut without_blob = open();
     without_blob.role(&RoleName::targets(), &world.targets, None).unwrap();
@@ -124,36 +129,47 @@ fn expired_documents_and_roots_are_refused() {
     assert_eq!(world.fault(after_snapshot, GOOD), role(RoleName::snapshot(), 2));
     assert_eq!(world.fault(after(now(), YEAR + 1), GOOD), Fault::Root);
     let mut stale = World::new();
-    stale.candidate.roles.get_mut(&RoleName::targets()).unwrap().expires = now();
+    stale.candidate.manifest.top.document.expires = now();
     assert_eq!(stale.fault(now(), GOOD), role(RoleName::targets(), 2));
 }
 
 #[test]
 fn an_older_document_under_its_own_number_is_refused() {
     let mut world = World::new();
-    let old = start();
-    world.targets = sign(old.drafts[0].clone(), &world.keys.targets, &world.root).bytes().clone();
+    let old = world.published.documents[&RoleName::targets()].clone();
+    world.targets = sign(old, &world.keys.targets, &world.root).bytes().clone();
     assert_eq!(world.fault(now(), GOOD), role(RoleName::targets(), 2));
 }
 
 #[test]
 fn a_snapshot_that_says_something_else_than_its_manifest_is_refused() {
-    let mut world = World::new();
-    let mut other = world.candidate.clone();
-    other.roles.get_mut(&RoleName::targets()).unwrap().version = 9;
-    world.snapshot = sign(snapshot(&other), &world.keys.snapshot, &world.root).bytes().clone();
-    assert_eq!(world.fault(now(), GOOD), role(RoleName::snapshot(), 2));
+    let (targets, vendor): (_, RoleName) = (RoleName::targets(), "vendor".parse().unwrap());
+    for versions in [[(targets.clone(), 9)].into(), [(targets.clone(), 2), (vendor, 1)].into(), Versions::new()] {
+        let mut world = World::new();
+        world.sign_snapshot(&versions);
+        assert_eq!(world.fault(now(), GOOD), role(RoleName::snapshot(), 2));
+    }
 }
 
 #[test]
 fn a_role_that_is_older_or_gone_is_refused() {
     let mut world = World::new();
-    world.published.roles.get_mut(&RoleName::targets()).unwrap().version = 3;
+    world.published.versions.insert(RoleName::targets(), 3);
     assert_eq!(world.fault(now(), GOOD), role(RoleName::snapshot(), 2));
     let mut gone = World::new();
-    let entry = gone.published.roles[&RoleName::targets()].clone();
-    gone.published.roles.insert("vendor".parse().unwrap(), entry);
+    gone.published.versions.insert("vendor".parse().unwrap(), 1);
     assert_eq!(gone.fault(now(), GOOD), role(RoleName::snapshot(), 2));
+}
+
+#[test]
+fn what_is_published_passes_again_without_anything_since() {
+    let world = World::new();
+    let (roots, candidate) = (std::slice::from_ref(&world.root), &world.candidate);
+    let again = |versions: &Versions| {
+        Gate::open(roots, versions, &[], &candidate.manifest, &world.snapshot, now()).map(|gate| gate.wanted_roles())
+    };
+    assert_eq!(again(&candidate.versions).unwrap(), [(RoleName::targets(), 2)], "its keys stand in the root");
+    assert!(again(&world.published.versions).is_err());
 }
 
 #[test]

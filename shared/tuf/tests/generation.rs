@@ -6,12 +6,13 @@ mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use common::{content, documents, fold, fold_small, now, remove, set, start};
+use common::{Generation, content, now, policy, remove, set, start};
 use proptest::prelude::*;
 use tufline_tuf::config::RemovalLimit;
-use tufline_tuf::generation::{Edit, GenerationError, TargetEdit, content_of, role_of, snapshot};
+use tufline_tuf::generation::{Edit, FirstBins, Folding, GenerationError, Policy, TargetEdit, content_of, snapshot};
+use tufline_tuf::index::{Expiring, Page, Place, RoleEntry};
 use tufline_tuf::time::after;
-use tufline_tuf::{Content, Outcome, RoleName, TargetName, trie};
+use tufline_tuf::{Content, Index, Outcome, RoleName, Sha256, TargetName, trie};
 
 fn edit() -> impl Strategy<Value = TargetEdit> {
     let edit = prop_oneof![
@@ -43,43 +44,56 @@ proptest! {
     fn generations_follow_the_model(
         batches in proptest::collection::vec(proptest::collection::vec(edit(), 0..6), 1..8),
         most in 1..6_usize,
+        bins in prop_oneof![Just(FirstBins::One), Just(FirstBins::Sixteen)],
     ) {
-        let start = start();
-        let (mut manifest, mut current) = (start.manifest.clone(), documents(&start));
+        let mut newest = Generation::first(&common::key(), bins);
         let mut model = BTreeMap::new();
-        let mut versions = BTreeSet::from([manifest.serial]);
+        let mut versions: BTreeSet<u64> = newest.versions.values().copied().collect();
+        prop_assert_eq!(versions.len(), newest.versions.len());
         for edits in batches {
-            let next = fold_small(&manifest, &current, &edits, most);
             let before = model.clone();
             for edit in &edits {
                 apply(&mut model, edit);
             }
+            let (older, entries) = (newest.clone(), newest.entries());
+            newest = newest.fold_small(&edits, most);
+            let manifest = &newest.manifest;
 
-            prop_assert_eq!(next.manifest.generation, manifest.generation + 1);
-            prop_assert_eq!(next.manifest.changes.len(), edits.len());
-            prop_assert_eq!(next.manifest.targets, model.len() as u64);
-            prop_assert!(manifest.roles.keys().all(|role| next.manifest.roles.contains_key(role)));
-            prop_assert_eq!(next.manifest.is_fence(), next.drafts.is_empty());
+            prop_assert_eq!(manifest.generation, older.manifest.generation + 1);
+            prop_assert_eq!(manifest.changes.len(), edits.len());
+            prop_assert_eq!(manifest.targets, model.len() as u64);
+            prop_assert_eq!(manifest.is_fence(), manifest.changed.is_empty());
             if before == model {
                 // A batch may go back and forth; a document is only drafted anew where something was touched.
-                prop_assert!(next.drafts.iter().all(|draft| manifest.roles.contains_key(draft.role())));
+                prop_assert!(manifest.changed.keys().all(|role| entries.contains_key(role)));
             } else {
-                prop_assert!(!next.drafts.is_empty());
+                prop_assert!(!manifest.is_fence());
             }
-            for draft in &next.drafts {
-                let version = draft.document().version.get();
-                prop_assert!(version > manifest.serial && version <= next.manifest.serial);
+            for entry in manifest.changed.values() {
+                let version = entry.version;
+                prop_assert!(version > older.manifest.serial && version <= manifest.serial);
                 prop_assert!(versions.insert(version), "version {} is used twice", version);
             }
-            for (role, entry) in &next.manifest.roles {
-                if !next.manifest.changed.contains(role) {
-                    prop_assert_eq!(Some(entry), manifest.roles.get(role));
-                }
+            // The index is that of the documents, all of them, and what doesn't change stays as it is.
+            let now = newest.entries();
+            prop_assert!(entries.keys().all(|role| now.contains_key(role)));
+            prop_assert_eq!(now.keys().collect::<Vec<_>>(), newest.documents.keys().collect::<Vec<_>>());
+            prop_assert_eq!(now.keys().collect::<Vec<_>>(), newest.versions.keys().collect::<Vec<_>>());
+            for (role, entry) in &now {
+                let document = newest.documents[role].document();
+                let own = &entry.document;
+                prop_assert_eq!((own.version, own.expires), (document.version.get(), document.expires));
+                prop_assert_eq!(newest.versions[role], own.version);
+                prop_assert_eq!(own.draft, Sha256::of(&newest.documents[role].to_bytes().unwrap()));
+                prop_assert_eq!(entry.bins.is_some(), document.delegations.is_some());
+                prop_assert_eq!(own, manifest.changed.get(role).unwrap_or_else(|| &entries[role].document));
             }
-            current.extend(documents(&next));
-            manifest = next.manifest;
-            prop_assert_eq!(current.len(), manifest.roles.len());
-            for (role, draft) in &current {
+            let first = now.iter().map(|(role, entry)| {
+                let RoleEntry { version, expires, .. } = entry.document;
+                Expiring { expires, role: role.clone(), version }
+            });
+            prop_assert_eq!(manifest.first_to_expire(), first.min().unwrap());
+            for (role, draft) in &newest.documents {
                 let document = draft.document();
                 prop_assert!(document.targets.len() <= most, "{} lists {}", role, document.targets.len());
                 let children = trie::children(role);
@@ -88,30 +102,27 @@ proptest! {
                         prop_assert!(document.targets.is_empty());
                         let names: Vec<_> = delegations.roles.iter().map(|entry| entry.name.clone()).collect();
                         prop_assert_eq!(names, children.iter().map(ToString::to_string).collect::<Vec<_>>());
-                        prop_assert!(children.iter().all(|child| manifest.roles.contains_key(child)));
+                        prop_assert!(children.iter().all(|child| now.contains_key(child)));
                     }
-                    None => prop_assert!(children.iter().all(|child| !manifest.roles.contains_key(child))),
+                    None => prop_assert!(children.iter().all(|child| !now.contains_key(child))),
                 }
             }
             for name in ["a", "b", "c", "d", "a/a", "b/b"] {
+                let document = newest.documents[&newest.role_of(name)].document();
                 let name: TargetName = name.parse().unwrap();
-                let document = current[&role_of(&manifest, &name)].document();
                 prop_assert_eq!(content_of(document, &name), model.get(&name).cloned());
             }
-            let listed = snapshot(&manifest);
+            let listed = snapshot(manifest, &newest.versions);
             prop_assert_eq!(listed.document().version.get(), manifest.generation);
-            prop_assert_eq!(listed.document().meta.len(), manifest.roles.len());
+            prop_assert_eq!(tufline_tuf::generation::versions(listed.document()).unwrap(), newest.versions.clone());
         }
     }
 }
 
 /// A generation with `count` targets named `t0`, `t1`, ….
-fn filled(count: usize) -> (tufline_tuf::Manifest, common::Documents) {
-    let start = start();
+fn filled(count: usize) -> Generation {
     let edits: Vec<TargetEdit> = (0..count).map(|number| set(&format!("t{number}"), "x")).collect();
-    let next = fold(&start.manifest, &documents(&start), &edits, None, now()).unwrap();
-    let documents = documents(&next);
-    (next.manifest, documents)
+    start().fold(&edits, policy(None, now())).unwrap()
 }
 
 fn removals(range: std::ops::Range<usize>) -> Vec<TargetEdit> {
@@ -120,96 +131,151 @@ fn removals(range: std::ops::Range<usize>) -> Vec<TargetEdit> {
 
 #[test]
 fn more_than_half_and_more_than_twenty_removals_are_held() {
-    let limit = Some(RemovalLimit::default());
-    let (manifest, documents) = filled(100);
-    assert!(fold(&manifest, &documents, &removals(0..50), limit, now()).is_ok(), "half is allowed");
-    let held = fold(&manifest, &documents, &removals(0..51), limit, now()).unwrap_err();
+    let limit = policy(Some(RemovalLimit::default()), now());
+    let full = filled(100);
+    assert!(full.fold(&removals(0..50), limit).is_ok(), "half is allowed");
+    let held = full.fold(&removals(0..51), limit).unwrap_err();
     assert_eq!(held, GenerationError::TooManyRemovals { removals: 51, targets: 100 });
-    let (small, few) = filled(30);
-    assert!(fold(&small, &few, &removals(0..20), limit, now()).is_ok(), "twenty are allowed");
-    assert!(fold(&small, &few, &removals(0..21), limit, now()).is_err());
+    let small = filled(30);
+    assert!(small.fold(&removals(0..20), limit).is_ok(), "twenty are allowed");
+    assert!(small.fold(&removals(0..21), limit).is_err());
 }
 
 #[test]
 fn removals_in_several_batches_count_together() {
     let limit = Some(RemovalLimit::default());
-    let (manifest, mut current) = filled(100);
-    let half = fold(&manifest, &current, &removals(0..50), limit, now()).unwrap();
-    current.extend(documents(&half));
-    assert!(fold(&half.manifest, &current, &removals(50..51), limit, now()).is_err());
+    let half = filled(100).fold(&removals(0..50), policy(limit, now())).unwrap();
+    assert!(half.fold(&removals(50..51), policy(limit, now())).is_err());
     let later = after(now(), RemovalLimit::WINDOW_SECONDS + 1);
-    assert!(fold(&half.manifest, &current, &removals(50..51), limit, later).is_ok());
+    assert!(half.fold(&removals(50..51), policy(limit, later)).is_ok());
 }
 
 #[test]
 fn an_emptied_folder_is_held_and_a_single_target_is_not() {
-    let limit = Some(RemovalLimit::default());
-    let (two, documents) = filled(2);
-    assert!(fold(&two, &documents, &removals(0..2), limit, now()).is_err());
-    assert!(fold(&two, &documents, &removals(0..1), limit, now()).is_ok());
-    assert!(fold(&two, &documents, &removals(0..2), None, now()).is_ok(), "an operator accepted it");
-    let (one, documents) = filled(1);
-    let gone = fold(&one, &documents, &removals(0..1), limit, now()).unwrap();
-    assert_eq!((gone.manifest.targets, &gone.manifest.changes[0].outcome), (0, &Outcome::Removed));
+    let limit = policy(Some(RemovalLimit::default()), now());
+    let two = filled(2);
+    assert!(two.fold(&removals(0..2), limit).is_err());
+    assert!(two.fold(&removals(0..1), limit).is_ok());
+    assert!(two.fold(&removals(0..2), policy(None, now())).is_ok(), "an operator accepted it");
+    let gone = filled(1).fold(&removals(0..1), limit).unwrap().manifest;
+    assert_eq!((gone.targets, &gone.changes[0].outcome), (0, &Outcome::Removed));
 }
 
 /// A trie with `count` targets of which no role may list more than `most`.
-fn grown(count: usize, most: usize) -> (tufline_tuf::Manifest, common::Documents) {
-    let start = start();
-    let (mut manifest, mut current) = (start.manifest.clone(), documents(&start));
-    for number in 0..count {
-        let next = fold_small(&manifest, &current, &[set(&format!("t{number}"), "x")], most);
-        current.extend(documents(&next));
-        manifest = next.manifest;
-    }
-    (manifest, current)
+fn grown(count: usize, most: usize) -> Generation {
+    (0..count).fold(start(), |grown, number| grown.fold_small(&[set(&format!("t{number}"), "x")], most))
 }
 
 #[test]
 fn a_role_is_split_by_the_target_that_is_one_too_many() {
     for (count, roles) in [(0, 1), (1, 1), (10, 1), (11, 17)] {
-        assert_eq!(grown(count, 10).0.roles.len(), roles, "{count} targets");
+        assert_eq!(grown(count, 10).versions.len(), roles, "{count} targets");
     }
     // Once split, it stays so: devices take a role that goes away for an attack.
-    let (manifest, current) = grown(11, 10);
-    let edits: Vec<TargetEdit> = (0..11).map(|number| remove(&format!("t{number}"))).collect();
-    let emptied = fold_small(&manifest, &current, &edits, 10);
-    assert_eq!((emptied.manifest.roles.len(), emptied.manifest.targets), (17, 0));
+    let emptied = grown(11, 10).fold_small(&removals(0..11), 10);
+    assert_eq!((emptied.versions.len(), emptied.manifest.targets), (17, 0));
 }
 
 #[test]
-fn a_change_touches_its_leaf_only() {
-    let (manifest, current) = grown(400, 4);
-    assert!(manifest.roles.len() > 100);
-    let edit = set("t0", "other");
-    let leaf = role_of(&manifest, &edit.name);
-    assert!(leaf != RoleName::targets());
-    let only: common::Documents = std::iter::once((leaf.clone(), current[&leaf].clone())).collect();
-    let next = fold_small(&manifest, &only, &[edit], 4);
-    assert_eq!(next.manifest.changed, [leaf]);
+fn a_repository_may_begin_with_bins() {
+    for (text, roles) in [("1", 1), ("16", 17), ("256", 273), ("4096", 4369)] {
+        let first = Generation::first(&common::key(), text.parse().unwrap());
+        assert_eq!((first.versions.len(), first.entries().len(), first.manifest.targets), (roles, roles, 0));
+        let leaf = first.role_of("t0");
+        let next = first.fold_small(&[set("t0", "x")], 10);
+        assert_eq!(next.manifest.changed.keys().collect::<Vec<_>>(), [&leaf]);
+    }
+    let refused = "17".parse::<FirstBins>().unwrap_err().to_string();
+    assert!(refused.contains("'17'") && refused.contains("4096"), "{refused}");
+}
+
+#[test]
+fn a_change_touches_its_leaf_and_the_pages_above_it_only() {
+    let grown = grown(400, 4);
+    assert!(grown.versions.len() > 100);
+    let leaf = grown.role_of("t0");
+    assert_eq!(leaf.as_str().len(), 2);
+    let next = grown.fold_small(&[set("t0", "other")], 4);
+    assert_eq!(next.manifest.changed.keys().collect::<Vec<_>>(), [&leaf]);
+    assert_eq!(next.pages.len(), grown.pages.len() + 2, "the pages below `targets` and below the bin of one digit");
+    let name = "t0".parse().unwrap();
+    assert_eq!(next.index(&[Place::Name(&name)]).1, 2);
+    let pages = |generation: &Generation| serde_json::to_vec(&generation.manifest).unwrap().len();
+    assert!(pages(&next) < 2000, "a manifest is as large as its change");
+}
+
+#[test]
+fn only_its_own_bytes_are_a_page() {
+    let grown = grown(20, 4);
+    let (digest, page) = grown.pages.first_key_value().unwrap();
+    let (top, bytes) = (RoleName::targets(), page.to_bytes().unwrap());
+    assert_eq!(&Page::from_bytes(&top, digest, &bytes).unwrap(), page);
+    assert!(Page::from_bytes(&top, digest, &bytes[1..]).is_err());
+    let newer = Page { format: 99, bins: page.bins.clone() }.to_bytes().unwrap();
+    assert!(Page::from_bytes(&top, &Sha256::of(&newer), &newer).unwrap_err().to_string().contains("newer"));
+}
+
+#[test]
+fn what_was_not_read_is_asked_for() {
+    let grown = grown(20, 4);
+    let (edits, renew) = ([set("t0", "other")], BTreeSet::new());
+    let blind = Index::new(grown.manifest.top.clone());
+    let unread = Folding::new(&grown.manifest, blind, &edits, &renew, policy(None, now())).unwrap_err();
+    assert_eq!(unread, GenerationError::Unread(RoleName::targets()));
+    let name = "t0".parse().unwrap();
+    let (index, _) = grown.index(&[Place::Name(&name)]);
+    let folding = Folding::new(&grown.manifest, index, &edits, &renew, policy(None, now())).unwrap();
+    assert_eq!(folding.finish().unwrap_err(), GenerationError::Missing(grown.role_of("t0")));
+}
+
+/// Names whose SHA-256 begin with the same three digits.
+fn skewed(count: usize) -> Vec<String> {
+    let all = (0..).map(|number| format!("t{number}"));
+    all.filter(|name| trie::digits(&name.parse().unwrap()).starts_with("abc")).take(count).collect()
 }
 
 #[test]
 fn names_that_share_a_prefix_are_split_until_they_part() {
-    // Their SHA-256 begin with the same three digits.
-    let all = (0..).map(|number| format!("t{number}"));
-    let skewed: Vec<String> =
-        all.filter(|name| trie::digits(&name.parse().unwrap()).starts_with("abc")).take(3).collect();
-    let start = start();
-    let edits: Vec<TargetEdit> = skewed.iter().map(|name| set(name, "x")).collect();
-    let next = fold_small(&start.manifest, &documents(&start), &edits, 2);
+    let names = skewed(3);
+    let edits: Vec<TargetEdit> = names.iter().map(|name| set(name, "x")).collect();
+    let next = start().fold_small(&edits, 2);
     // `targets`, and 16 roles on each of the levels on which they go together.
-    assert_eq!(next.manifest.roles.len(), 1 + 16 * 4);
-    for name in skewed {
-        assert!(role_of(&next.manifest, &name.parse().unwrap()).as_str().starts_with("abc"));
+    assert_eq!(next.versions.len(), 1 + 16 * 4);
+    for name in names {
+        assert!(next.role_of(&name).as_str().starts_with("abc"));
     }
 }
 
 #[test]
+fn what_overflows_the_deepest_bin_is_refused_and_nothing_else() {
+    let shallow = Policy { max_targets_per_bin: 2, deepest_bin: 3, ..policy(None, now()) };
+    let names = skewed(5);
+    let set_all = |names: &[String]| names.iter().map(|name| set(name, "x")).collect::<Vec<_>>();
+    let two = start().fold(&set_all(&names[..1]), shallow).unwrap();
+    // One more fits, the others don't, whatever comes with them.
+    let mut edits = set_all(&names[1..]);
+    edits.insert(2, set("t0", "x"));
+    edits.push(set(&names[0], "other"));
+    let next = two.fold(&edits, shallow).unwrap();
+    let outcomes: Vec<bool> =
+        next.manifest.changes.iter().map(|change| matches!(change.outcome, Outcome::Refused(_))).collect();
+    assert_eq!(outcomes, [false, true, false, true, true, true]);
+    assert_eq!(next.manifest.targets, 3);
+    let bin = next.documents[&next.role_of(&names[0])].document();
+    assert_eq!(content_of(bin, &names[0].parse().unwrap()), Some(content("x")));
+    let Outcome::Refused(refusal) = &next.manifest.changes[1].outcome else { unreachable!() };
+    assert!(refusal.reason.contains(&names[2]) && !refusal.reason.contains('\n'), "{}", refusal.reason);
+    // A change that fits is taken, and there is room again once something is removed.
+    let changed = next.fold(&[set(&names[0], "other")], shallow).unwrap();
+    assert!(matches!(changed.manifest.changes[0].outcome, Outcome::Set(_)));
+    let room = next.fold(&[remove(&names[0])], shallow).unwrap().fold(&set_all(&names[2..3]), shallow).unwrap();
+    assert!(matches!(room.manifest.changes[0].outcome, Outcome::Set(_)));
+}
+
+#[test]
 fn a_role_of_few_but_long_targets_is_split_too() {
-    let start = start();
     let custom: tufline_tuf::Custom = std::iter::once(("note".to_owned(), "x".repeat(1900).into())).collect();
-    let edits: Vec<TargetEdit> = (0..300)
+    let edits: Vec<TargetEdit> = (0..600)
         .map(|number| {
             let mut edit = set(&format!("t{number}"), "x");
             let Edit::Set(content) = &mut edit.edit else { unreachable!() };
@@ -217,18 +283,13 @@ fn a_role_of_few_but_long_targets_is_split_too() {
             edit
         })
         .collect();
-    let next = fold_small(&start.manifest, &documents(&start), &edits, 1000);
-    assert!(next.manifest.roles.len() > 1);
-    for draft in &next.drafts {
-        assert!(draft.to_bytes().unwrap().len() < 500_000);
+    let next = start().fold_small(&edits, 1000);
+    assert!(next.versions.len() > 1);
+    for draft in next.documents.values() {
+        assert!(draft.to_bytes().unwrap().len() < 1_000_000);
     }
-}
-
-#[test]
-fn without_a_key_for_bins_nothing_is_split() {
-    let start = start();
-    let mut manifest = start.manifest.clone();
-    manifest.bins_key = None;
-    let edits: Vec<TargetEdit> = (0..5).map(|number| set(&format!("t{number}"), "x")).collect();
-    assert_eq!(fold_small(&manifest, &documents(&start), &edits, 1).manifest.roles.len(), 1);
+    let deepest = Policy { deepest_bin: 0, ..policy(None, now()) };
+    let refused = start().fold(&edits, deepest).unwrap().manifest;
+    assert!(refused.changes.iter().any(|change| matches!(change.outcome, Outcome::Refused(_))));
+    assert!((450..600).contains(&refused.targets), "{}", refused.targets);
 }

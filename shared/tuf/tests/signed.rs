@@ -16,7 +16,7 @@ use tufline_tuf::time::after;
 use tufline_tuf::{Draft, RoleKeys, RoleName, VerifyError, root, verify};
 
 fn draft() -> Draft<Targets> {
-    common::start().drafts[0].clone()
+    common::start().documents[&RoleName::targets()].clone()
 }
 
 #[test]

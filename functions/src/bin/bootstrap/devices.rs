@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures::TryStreamExt;
 use http::header::CONTENT_TYPE;
 use lambda_runtime::{Error, LambdaEvent};
-use tufline_aws::{Access, Clients, Patience, Resources};
+use tufline_aws::{Access, Clients, CopyLimits, Patience, Resources};
 use tufline_functions::serve::{Answer, Body, Detour, Repository};
 use tufline_store::StoreError;
 use tufline_tuf::config::InlineTargets;
@@ -32,7 +32,7 @@ pub async fn repository() -> Result<Repository> {
     };
     Ok(Repository {
         store: Arc::new(resources.store(&clients)?),
-        blobs: Arc::new(resources.blobs(&clients)?),
+        blobs: Arc::new(resources.blobs(&clients, CopyLimits::default())?),
         detour: Some(detour),
         pauses: PAUSES.to_vec(),
     })

@@ -1,14 +1,19 @@
 //! Where a function meets its surroundings: environment, logs, and the adapters of AWS.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use metrics_cloudwatch_embedded::Collector;
 use tracing_subscriber::EnvFilter;
 use tufline_aws::{Access, Clients, Resources, SqsQueues, SystemClock};
-use tufline_functions::{Ports, measure};
-use tufline_store::Queue;
-use tufline_tuf::Config;
+use tufline_functions::{Ports, ReadingMemory, measure};
+use tufline_store::{CachedStore, Queue};
+use tufline_tuf::{Config, Time};
+
+/// So much of what never changes is kept between invocations, in bytes. The functions have 256 MB at least
+/// (`cdk/lib/functions.ts`).
+const MOST_KEPT: u64 = 32 * 1024 * 1024;
 
 /// What this function runs.
 pub enum Stage {
@@ -65,15 +70,28 @@ pub fn stage() -> Result<Stage> {
     let handler = variable("_HANDLER").context("_HANDLER is not set: this program is started by Lambda")?;
     Ok(match handler.as_str() {
         "hash" => Stage::Queue(Queue::Uploads),
+        "large" => Stage::Queue(Queue::Large),
         "rebuild" => Stage::Queue(Queue::Changes),
         "sign" => Stage::Queue(Queue::Sign),
         "publish" => Stage::Queue(Queue::Publish),
         "refresh" => Stage::Refresh,
         "serve" => Stage::Serve,
         other => {
-            bail!("no stage is called '{other}': the handler must be hash, rebuild, sign, publish, refresh or serve")
+            bail!(
+                "no stage is called '{other}': the handler must be hash, large, rebuild, sign, publish, refresh or serve"
+            )
         }
     })
+}
+
+/// What a run needs at its end: the piece that is under way (20 seconds if S3 is slow), to store how far it came, and to
+/// send a message.
+const LAST_STEPS: Duration = Duration::from_secs(90);
+
+/// When a run that Lambda stops at `deadline` (milliseconds since 1970) may begin something for the last time.
+pub fn last_beginning(deadline: u64) -> Time {
+    let deadline = i64::try_from(deadline).ok().and_then(|deadline| Time::from_millisecond(deadline).ok());
+    deadline.and_then(|deadline| deadline.checked_sub(LAST_STEPS).ok()).unwrap_or(Time::MIN)
 }
 
 /// What the operator chose.
@@ -87,15 +105,17 @@ pub async fn world() -> Result<World> {
     let resources = Resources::from_variables(variable);
     let clients = Clients::new(Access::default()).await?;
     let queues = Arc::new(resources.queues(&clients)?);
+    let config = config()?;
     let ports = Ports {
-        store: Arc::new(resources.store(&clients)?),
+        store: Arc::new(CachedStore::new(Arc::new(resources.store(&clients)?), MOST_KEPT)),
         uploads: Arc::new(resources.uploads(&clients)?),
-        blobs: Arc::new(resources.blobs(&clients)?),
+        blobs: Arc::new(resources.blobs(&clients, config.large_uploads.into())?),
         queues: Arc::clone(&queues) as _,
         signer: Arc::new(resources.signer(&clients)?),
         events: Arc::new(resources.events(&clients)?),
         clock: Arc::new(SystemClock),
-        config: Arc::new(config()?),
+        config: Arc::new(config),
+        reading: ReadingMemory::default(),
     };
     Ok(World { ports, queues, prefix: resources.uploads_prefix.unwrap_or_default() })
 }

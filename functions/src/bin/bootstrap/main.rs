@@ -14,6 +14,7 @@ use tufline_aws::SqsQueues;
 use tufline_functions::handler::handle;
 use tufline_functions::refresh::refresh;
 use tufline_store::Queue;
+use tufline_tuf::Time;
 
 use edge::{Stage, World};
 
@@ -25,7 +26,8 @@ async fn main() -> Result<(), Error> {
             let world = &edge::world().await?;
             let metrics = edge::start_metrics()?;
             let batch = |event: LambdaEvent<SqsEvent>| async move {
-                let response = batch(world, queue, event.payload).await;
+                let until = edge::last_beginning(event.context.deadline);
+                let response = batch(world, queue, until, event.payload).await;
                 metrics.flush(std::io::stdout())?;
                 response
             };
@@ -50,9 +52,9 @@ async fn main() -> Result<(), Error> {
 
 /// Handles a batch; the messages that must come again are answered as partial failures
 /// (<https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html#services-sqs-batchfailurereporting>).
-async fn batch(world: &World, queue: Queue, event: SqsEvent) -> Result<SqsBatchResponse, Error> {
+async fn batch(world: &World, queue: Queue, until: Time, event: SqsEvent) -> Result<SqsBatchResponse, Error> {
     let bodies: Vec<&str> = event.records.iter().map(|record| record.body.as_deref().unwrap_or_default()).collect();
-    let failures = handle(&world.ports, queue, &world.prefix, &bodies).await;
+    let failures = handle(&world.ports, queue, &world.prefix, until, &bodies).await;
     let mut response = SqsBatchResponse::default();
     for (record, failure) in event.records.iter().zip(failures) {
         if let Some(reason) = failure {

@@ -57,6 +57,7 @@ async fn what_is_sent_arrives(reader: &dyn QueuesReader) {
     for message in [
         Message::Changes(vec![set, remove]),
         Message::Changes(vec![renew, Change::Revert { names: vec![name("x")] }]),
+        Message::Large(Hint { name: "large".into(), removed: false, version: Some(VersionId("v".into())) }),
         Message::Sign,
         Message::Publish,
         // Again: a queue that takes the second for a copy of the first would leave work lying.

@@ -102,6 +102,9 @@ struct State {
     blobs: BTreeMap<Sha256, Bytes>,
     incoming: BTreeMap<(String, VersionId), Bytes>,
     computes_checksums: bool,
+    /// So many bytes [`crate::Blobs::keep`] copies in a call, and how many there are of each blob that isn't whole.
+    copied_at_once: usize,
+    partly: BTreeMap<Sha256, usize>,
     queues: BTreeMap<Queue, VecDeque<QueuedMessage>>,
     dead_letters: BTreeMap<Queue, VecDeque<QueuedMessage>>,
     events: Vec<Event>,
@@ -120,6 +123,8 @@ impl Memory {
             blobs: BTreeMap::new(),
             incoming: BTreeMap::new(),
             computes_checksums: true,
+            copied_at_once: usize::MAX,
+            partly: BTreeMap::new(),
             queues: BTreeMap::new(),
             dead_letters: BTreeMap::new(),
             events: Vec::new(),

@@ -1,12 +1,12 @@
 //! Uploads and blobs in memory.
 
 use async_trait::async_trait;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use tufline_tuf::{Sha256, Time};
 
 use super::{Memory, State};
 use crate::key::VersionId;
-use crate::port::{Blob, Blobs, Head, PastVersion, Result, Source, StoreError, Upload, Uploads};
+use crate::port::{Blob, Blobs, Head, Kept, PastVersion, Result, Source, StoreError, Upload, Uploads};
 
 /// A version in the history of a name, oldest first.
 #[derive(Debug, Clone)]
@@ -70,6 +70,11 @@ impl Memory {
     /// Whether server-side copies answer a full-object SHA-256.
     pub fn compute_checksums(&self, computes: bool) {
         self.state().computes_checksums = computes;
+    }
+
+    /// How many bytes of a blob are copied in one call.
+    pub fn copy_at_once(&self, bytes: usize) {
+        self.state().copied_at_once = bytes;
     }
 
     /// Loses a blob, as no store should.
@@ -147,9 +152,11 @@ impl Uploads for Memory {
         .await
     }
 
-    async fn read(&self, upload: &Upload, offset: u64, length: u64) -> Result<Bytes> {
+    async fn read_into(&self, mut buffer: BytesMut, upload: &Upload, offset: u64, length: u64) -> Result<BytesMut> {
         let bytes = self.request("read", &upload.name, false, |state| state.bytes(upload)).await?;
-        Ok(slice(&bytes.ok_or_else(|| gone("read", upload))?, offset, length))
+        buffer.clear();
+        buffer.extend_from_slice(&slice(&bytes.ok_or_else(|| gone("read", upload))?, offset, length));
+        Ok(buffer)
     }
 
     fn place(&self, name: &str) -> String {
@@ -178,7 +185,7 @@ impl Blobs for Memory {
         copied.ok_or_else(|| gone("copy", upload))
     }
 
-    async fn keep(&self, upload: &Upload, source: Source, sha256: &Sha256) -> Result<()> {
+    async fn keep(&self, upload: &Upload, source: Source, sha256: &Sha256) -> Result<Kept> {
         let kept = self
             .request("copy", &upload.name, true, |state| {
                 let bytes = match source {
@@ -189,8 +196,14 @@ impl Blobs for Memory {
                     }
                 };
                 let bytes = bytes.filter(|bytes| Sha256::of(bytes) == *sha256)?;
+                let copied = state.partly.get(sha256).copied().unwrap_or(0).saturating_add(state.copied_at_once);
+                if copied < bytes.len() {
+                    state.partly.insert(*sha256, copied);
+                    return Some(Kept::Partly);
+                }
+                state.partly.remove(sha256);
                 state.blobs.insert(*sha256, bytes);
-                Some(())
+                Some(Kept::Whole)
             })
             .await?;
         kept.ok_or_else(|| StoreError::new("copy", &upload.name, "the bytes are gone, or have another digest"))

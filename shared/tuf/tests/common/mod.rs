@@ -3,15 +3,21 @@
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair};
 use tough::schema::{Root, Signature, Targets};
 use tough::sign::Sign;
 use tufline_tuf::config::{Expiry, RemovalLimit};
-use tufline_tuf::generation::{Batch, Edit, GenerationError, Next, TargetEdit, first, next};
+use tufline_tuf::generation::{
+    DEEPEST_BIN, Edit, FirstBins, Folding, GenerationError, Next, Policy, TargetEdit, Versions, advance, first,
+};
+use tufline_tuf::index::{IndexEntry, Page, Place};
 use tufline_tuf::root::FirstKeys;
-use tufline_tuf::{Content, Custom, Draft, Manifest, RoleKeys, RoleName, Sha256, Signed, SignedDocument, Time, root};
+use tufline_tuf::{
+    Content, Custom, Draft, Index, Manifest, RoleKeys, RoleName, Sha256, Signed, SignedDocument, Time, root,
+};
 
 pub fn now() -> Time {
     "2026-01-01T00:00:00Z".parse().unwrap()
@@ -78,32 +84,100 @@ pub fn remove(name: &str) -> TargetEdit {
 
 pub type Documents = BTreeMap<RoleName, Draft<Targets>>;
 
-pub fn documents(next: &Next) -> Documents {
-    next.drafts.iter().map(|draft| (draft.role().clone(), draft.clone())).collect()
+/// A generation and all that the ledger has of it.
+#[derive(Debug, Clone)]
+pub struct Generation {
+    pub manifest: Manifest,
+    /// The newest document of each role.
+    pub documents: Documents,
+    pub pages: BTreeMap<Sha256, Page>,
+    pub versions: Versions,
+}
+
+impl Generation {
+    /// A first generation whose bins `bins_key` signs.
+    pub fn first(bins_key: &EcdsaKeyPair, bins: FirstBins) -> Self {
+        let (next, drafts) = first(now(), &Expiry::default(), bins_key.tuf_key(), bins).unwrap();
+        let nothing = BTreeMap::new();
+        let mut generation = Self {
+            manifest: next.manifest.clone(),
+            documents: Documents::new(),
+            pages: nothing,
+            versions: Versions::new(),
+        };
+        generation.store(next, drafts);
+        generation
+    }
+
+    fn store(&mut self, next: Next, drafts: Vec<Draft<Targets>>) {
+        self.documents.extend(drafts.into_iter().map(|draft| (draft.role().clone(), draft)));
+        self.pages.extend(next.pages.into_iter().map(|page| (Sha256::of(&page.to_bytes().unwrap()), page)));
+        advance(&mut self.versions, &next.manifest);
+        self.manifest = next.manifest;
+    }
+
+    /// The index, with the pages on the way to these places, and how many these are.
+    pub fn index(&self, places: &[Place<'_>]) -> (Index, usize) {
+        let (mut index, mut read) = (Index::new(self.manifest.top.clone()), 0);
+        loop {
+            let wanted = index.wanted(places.iter().copied());
+            if wanted.is_empty() {
+                return (index, read);
+            }
+            for (role, digest) in wanted {
+                index.give(role, self.pages[&digest].clone());
+                read += 1;
+            }
+        }
+    }
+
+    /// The whole index.
+    pub fn entries(&self) -> BTreeMap<RoleName, IndexEntry> {
+        let mut index = Index::new(self.manifest.top.clone());
+        loop {
+            let wanted = index.wanted_below(|_| true);
+            if wanted.is_empty() {
+                return index.entries().map(|(role, entry)| (role, entry.clone())).collect();
+            }
+            for (role, digest) in wanted {
+                index.give(role, self.pages[&digest].clone());
+            }
+        }
+    }
+
+    pub fn role_of(&self, name: &str) -> RoleName {
+        let name = name.parse().unwrap();
+        self.index(&[Place::Name(&name)]).0.leaf(&name).unwrap()
+    }
+
+    /// The next generation, with these changes.
+    pub fn fold(&self, edits: &[TargetEdit], policy: Policy<'_>) -> Result<Self, GenerationError> {
+        let renew = BTreeSet::new();
+        let (index, _) = self.index(&edits.iter().map(|edit| Place::Name(&edit.name)).collect::<Vec<_>>());
+        let mut folding = Folding::new(&self.manifest, index, edits, &renew, policy)?;
+        let mut drafts = Vec::new();
+        for (role, draft) in folding.wanted()? {
+            let document = &self.documents[&role];
+            assert_eq!(draft, Sha256::of(&document.to_bytes().unwrap()));
+            drafts.extend(folding.fold(document)?);
+        }
+        let mut next = self.clone();
+        next.store(folding.finish()?, drafts);
+        Ok(next)
+    }
+
+    /// The next generation, where no role may list more than `most` targets.
+    pub fn fold_small(&self, edits: &[TargetEdit], most: usize) -> Self {
+        self.fold(edits, Policy { max_targets_per_bin: most, ..policy(None, now()) }).unwrap()
+    }
 }
 
 /// A first generation whose bins anybody may sign for.
-pub fn start() -> Next {
-    first(now(), &Expiry::default(), key().tuf_key()).unwrap()
+pub fn start() -> Generation {
+    Generation::first(&key(), FirstBins::One)
 }
 
-/// Folds `edits` into `base`.
-pub fn fold(
-    base: &Manifest,
-    documents: &Documents,
-    edits: &[TargetEdit],
-    limit: Option<RemovalLimit>,
-    now: Time,
-) -> Result<Next, GenerationError> {
-    let (renew, expiry) = (BTreeSet::new(), Expiry::default());
-    let max_targets_per_bin = 1000;
-    next(base, &Batch { edits, renew: &renew, documents, expiry: &expiry, max_targets_per_bin, limit, now })
-}
-
-/// Folds `edits` into `base`, where no role may list more than `most` targets.
-pub fn fold_small(base: &Manifest, documents: &Documents, edits: &[TargetEdit], most: usize) -> Next {
-    let (renew, expiry) = (BTreeSet::new(), Expiry::default());
-    let batch =
-        Batch { edits, renew: &renew, documents, expiry: &expiry, max_targets_per_bin: most, limit: None, now: now() };
-    next(base, &batch).unwrap()
+pub fn policy(removals: Option<RemovalLimit>, now: Time) -> Policy<'static> {
+    static EXPIRY: LazyLock<Expiry> = LazyLock::new(Expiry::default);
+    Policy { expiry: &EXPIRY, max_targets_per_bin: 1000, deepest_bin: DEEPEST_BIN, removals, now }
 }

@@ -1,0 +1,123 @@
+//! Clocks, and what a measurement came to.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+
+use rustix::time::{ClockId, clock_gettime};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::HEAP;
+use crate::metered::Counted;
+use crate::pump::{Course, Pump};
+
+/// What publishing something took.
+pub struct Measured {
+    /// From the uploads until the last write of the timestamp.
+    pub seconds: f64,
+    /// Of the whole process.
+    pub cpu_seconds: f64,
+    /// Bytes on the heap above what there was before, at the most; with what was stored meanwhile.
+    pub peak_heap: f64,
+    /// What the ports were asked.
+    pub counted: Counted,
+    /// What the queues handed out.
+    pub course: Course,
+}
+
+/// The time that something took.
+pub struct Clocked {
+    /// By the clock on the wall.
+    pub seconds: f64,
+    /// Of the whole process.
+    pub cpu_seconds: f64,
+}
+
+/// Runs `work`.
+pub async fn clocked(work: impl Future<Output = ()>) -> Clocked {
+    let (began, cpu) = (Instant::now(), cpu_seconds());
+    work.await;
+    Clocked { seconds: began.elapsed().as_secs_f64(), cpu_seconds: cpu_seconds() - cpu }
+}
+
+/// Runs `uploads` and then everything that follows from them.
+pub async fn measured(pump: &Pump<'_>, uploads: impl Future<Output = ()>) -> Measured {
+    uploads.await;
+    pump.meter().reset();
+    HEAP.reset_peak_usage();
+    let (heap, began, cpu) = (HEAP.current_usage(), Instant::now(), cpu_seconds());
+    let course = pump.run().await;
+    let cpu_seconds = cpu_seconds() - cpu;
+    let peak_heap = HEAP.peak_usage().saturating_sub(heap);
+    let published = pump.meter().published().expect("something was published");
+    Measured {
+        seconds: (published - began).as_secs_f64(),
+        cpu_seconds,
+        peak_heap: float(peak_heap as u64),
+        counted: pump.meter().counted(),
+        course,
+    }
+}
+
+/// The processor time of all threads.
+fn cpu_seconds() -> f64 {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    float(time.tv_sec.unsigned_abs()) + float(time.tv_nsec.unsigned_abs()) / 1e9
+}
+
+impl Measured {
+    /// As JSON.
+    pub fn described(&self) -> Value {
+        json!({
+            "seconds": self.seconds,
+            "cpu_seconds": self.cpu_seconds,
+            "peak_heap": self.peak_heap,
+            "requests": self.counted.requests,
+            "written": self.counted.written,
+            "sent": self.counted.sent,
+            "generations": self.course.generations,
+            "batches": self.course.batches,
+            "came_again": self.course.came_again,
+        })
+    }
+}
+
+/// The median of each figure by itself.
+pub fn median(taken: &[Measured]) -> Measured {
+    let of = |figure: fn(&Measured) -> f64| middle(taken.iter().map(figure).collect());
+    let count = |figure: &dyn Fn(&Measured) -> u64| {
+        let mut counts: Vec<u64> = taken.iter().map(figure).collect();
+        counts.sort_unstable();
+        counts[counts.len() / 2]
+    };
+    let each = |map: fn(&Measured) -> &BTreeMap<&'static str, u64>| -> BTreeMap<&'static str, u64> {
+        let keys = taken.iter().flat_map(|measured| map(measured).keys().copied());
+        keys.map(|key| (key, count(&|measured| map(measured).get(key).copied().unwrap_or(0)))).collect()
+    };
+    Measured {
+        seconds: of(|measured| measured.seconds),
+        cpu_seconds: of(|measured| measured.cpu_seconds),
+        peak_heap: of(|measured| measured.peak_heap),
+        counted: Counted {
+            requests: each(|measured| &measured.counted.requests),
+            written: each(|measured| &measured.counted.written),
+            sent: count(&|measured| measured.counted.sent),
+        },
+        course: Course {
+            generations: count(&|measured| measured.course.generations),
+            batches: each(|measured| &measured.course.batches),
+            came_again: count(&|measured| measured.course.came_again),
+        },
+    }
+}
+
+fn middle(mut figures: Vec<f64>) -> f64 {
+    figures.sort_unstable_by(f64::total_cmp);
+    figures[figures.len() / 2]
+}
+
+/// Figures here are far below 2^52.
+#[expect(clippy::cast_precision_loss, reason = "see above")]
+fn float(count: u64) -> f64 {
+    count as f64
+}

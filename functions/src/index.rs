@@ -1,0 +1,71 @@
+//! Reading the index of roles and the documents that it names, from the ledger.
+
+use tough::schema::Targets;
+use tufline_store::{Key, Store};
+use tufline_tuf::index::{Bins, Page, Place, WantedPage};
+use tufline_tuf::{Draft, Index, Manifest, RoleName, Sha256};
+
+use crate::ports::{Result, StageError, at_once};
+
+/// The index of a generation, with the pages on the way to `places`: as many requests one after another as the trie is
+/// deep.
+///
+/// # Errors
+/// [`StageError::Missing`] where a page is gone.
+pub async fn index(store: &dyn Store, manifest: &Manifest, places: &[Place<'_>]) -> Result<Index> {
+    let mut index = Index::new(manifest.top.clone());
+    loop {
+        let wanted = index.wanted(places.iter().copied());
+        if wanted.is_empty() {
+            return Ok(index);
+        }
+        give(store, &mut index, wanted).await?;
+    }
+}
+
+/// The index of a generation, with the pages below those bins that `interesting` picks.
+///
+/// # Errors
+/// As [`index`].
+pub async fn index_below(store: &dyn Store, manifest: &Manifest, interesting: impl Fn(&Bins) -> bool) -> Result<Index> {
+    let mut index = Index::new(manifest.top.clone());
+    loop {
+        let wanted = index.wanted_below(&interesting);
+        if wanted.is_empty() {
+            return Ok(index);
+        }
+        give(store, &mut index, wanted).await?;
+    }
+}
+
+async fn give(store: &dyn Store, index: &mut Index, wanted: impl IntoIterator<Item = WantedPage>) -> Result<()> {
+    let reads = wanted.into_iter().map(|(role, digest)| async move {
+        let bytes = record(store, &Key::Page(digest)).await?;
+        let page = Page::from_bytes(&role, &digest, &bytes)?;
+        Ok::<_, StageError>((role, page))
+    });
+    for read in at_once(reads).await {
+        let (role, page) = read?;
+        index.give(role, page);
+    }
+    Ok(())
+}
+
+/// A role's unsigned document.
+///
+/// # Errors
+/// [`StageError::Missing`] where it is gone, [`StageError::Record`] where it isn't what its name says.
+pub async fn draft(store: &dyn Store, role: &RoleName, digest: &Sha256) -> Result<Draft<Targets>> {
+    let key = Key::Draft(*digest);
+    let bytes = record(store, &key).await?;
+    if Sha256::of(&bytes) != *digest {
+        return Err(StageError::Record(key.path(), "its bytes are not those that it is named by".into()));
+    }
+    Ok(Draft::from_bytes(role.clone(), &bytes)?)
+}
+
+async fn record(store: &dyn Store, key: &Key) -> Result<bytes::Bytes> {
+    let stored = store.get(key).await?;
+    let missing = || StageError::Missing(key.path(), "restore it from the ledger's older object versions");
+    Ok(stored.ok_or_else(missing)?.bytes)
+}

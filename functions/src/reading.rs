@@ -1,0 +1,255 @@
+//! The SHA-256 of an upload by reading it: in pieces, several of them under way at once, while another is hashed; and a large
+//! upload in several runs, whose progress is kept in the ledger.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::BytesMut;
+use futures::stream::{self, StreamExt};
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tufline_store::{Key, Stored, Upload, UploadKey, Written};
+use tufline_tuf::{Hasher, Sha256, Time};
+
+use crate::current::Accepted;
+use crate::ledger::{self, Progress};
+use crate::ports::{Ports, Result, StageError};
+
+/// How many pieces of one upload are under way at once: one connection to S3 brings some 60 MB/s, and a function some 80
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/optimizing-performance-guidelines.html>).
+const PIECES_AT_ONCE: usize = 3;
+
+/// How many KiB of uploads a process holds at once, of all that it reads: what is under way, waits, or is being hashed.
+const MOST_KIB: u32 = 16 * 1024;
+
+/// Buffers from this size on are kept and used again, up to so many: made anew each time, on whatever thread, they leave holes
+/// in the memory that the process then keeps.
+const KEPT_FROM: usize = 1 << 20;
+const MOST_KEPT: usize = 4;
+
+/// The memory that reading may take in this process. Clones share it.
+#[derive(Clone)]
+pub struct ReadingMemory(Arc<Memory>);
+
+struct Memory {
+    /// A permit for each KiB that may still be taken.
+    kib: Arc<Semaphore>,
+    /// Buffers that are free to be used again.
+    free: Mutex<Vec<BytesMut>>,
+}
+
+impl Default for ReadingMemory {
+    fn default() -> Self {
+        Self(Arc::new(Memory { kib: Arc::new(Semaphore::new(MOST_KIB as usize)), free: Mutex::default() }))
+    }
+}
+
+impl ReadingMemory {
+    /// Waits until `bytes` may be held; they may while the answer lives.
+    ///
+    /// Nobody waits for ever: what an upload holds are the pieces that it needs next, so it gives them back without getting
+    /// more.
+    async fn take(&self, bytes: u64) -> Result<Room> {
+        let kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(MOST_KIB).min(MOST_KIB);
+        let permit = Arc::clone(&self.0.kib).acquire_many_owned(kib).await;
+        let permit = permit.map_err(|error| StageError::Refused(error.to_string()))?;
+        let kept = if bytes >= KEPT_FROM as u64 { self.0.free().pop() } else { None };
+        let buffer = kept.unwrap_or_default();
+        Ok(Room { memory: self.clone(), buffer, _permit: permit })
+    }
+}
+
+impl Memory {
+    fn free(&self) -> MutexGuard<'_, Vec<BytesMut>> {
+        self.free.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Room for a piece, with a buffer for it.
+struct Room {
+    memory: ReadingMemory,
+    buffer: BytesMut,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        let mut free = self.memory.0.free();
+        if self.buffer.capacity() >= KEPT_FROM && free.len() < MOST_KEPT {
+            free.push(std::mem::take(&mut self.buffer));
+        }
+    }
+}
+
+/// What became of a run.
+pub(crate) enum Read {
+    /// It is read to its end.
+    ToItsEnd(Sha256),
+    /// The progress is stored: another run must go on.
+    Partly,
+    /// Someone else is further meanwhile, and goes on with it.
+    ByAnother,
+}
+
+/// Reads an upload to its end, at once.
+pub(crate) async fn read(ports: &Ports, upload: &Upload) -> Result<Sha256> {
+    let run = advance(ports, upload, (Hasher::new(), 0), upload.length, None).await;
+    run.failure.map_or_else(|| Ok(run.hasher.finish()), Err)
+}
+
+/// Reads more of an upload, from where the last run ended: as much as the configuration gives to a run, or as can be had
+/// before `until`, but one piece at least.
+///
+/// Several runs on one upload at once are harmless: of those that began at the same place one stores its progress, and
+/// goes on.
+pub(crate) async fn read_on(ports: &Ports, accepted: &Accepted, until: Time) -> Result<Read> {
+    let upload = &accepted.upload;
+    let key = Key::Hashing(UploadKey::new(&upload.name, &accepted.version));
+    let stored = ports.store.get(&key).await?;
+    let begin = stored.as_ref().and_then(|stored| progress(&key, stored, upload.length));
+    let (hasher, begin) = begin.unwrap_or_else(|| (Hasher::new(), 0));
+    let end = begin.saturating_add(ports.config.large_uploads.sizes().run).min(upload.length);
+    let started = ports.clock.now();
+    let Run { hasher, offset, failure } = advance(ports, upload, (hasher, begin), end, Some(until)).await;
+    let took = ports.clock.now().duration_since(started).as_secs_f64();
+    tracing::info!(upload = %accepted.version, name = upload.name, begin, offset, length = upload.length, took, "upload read");
+    match failure {
+        // Nothing is gained: the message comes again, later each time.
+        Some(error) if offset == begin => return Err(error),
+        // What was gained is kept, and the next run tries the rest.
+        Some(error) => {
+            tracing::warn!(upload = %accepted.version, name = upload.name, offset, %error, "reading interrupted");
+        }
+        None => {}
+    }
+    let to_its_end = offset == upload.length;
+    // A crash before this is stored: the next run reads the same again. After it, before the message of the next run is
+    // sent: this run's own message comes again.
+    if begin < offset && (begin > 0 || !to_its_end) {
+        let progress = Progress::new(upload.length, offset, hasher.pause());
+        if is_further(ports, key, stored, &progress).await? && !to_its_end {
+            return Ok(Read::ByAnother);
+        }
+    }
+    Ok(if to_its_end { Read::ToItsEnd(hasher.finish()) } else { Read::Partly })
+}
+
+/// Where the last run ended; `None` where that can't be told: then the upload is read from its beginning.
+fn progress(key: &Key, stored: &Stored, length: u64) -> Option<(Hasher, u64)> {
+    let progress = serde_json::from_slice(&stored.bytes).ok().and_then(|progress: Progress| progress.resume(length));
+    if progress.is_none() {
+        tracing::warn!(record = %key, "the progress is damaged, or of another upload: reading from the beginning");
+    }
+    progress
+}
+
+/// Stores progress in place of `before`, unless somebody has stored some meanwhile; answers whether that is further. Whoever
+/// stored that has a message to go on with.
+///
+/// The very same as ours isn't further: a repeated write may have met its own success. Or another run that began at the same
+/// place stored it: then both go on, and one of them for nothing. What is damaged, or gone, or behind, nobody may go on with.
+async fn is_further(ports: &Ports, key: Key, before: Option<Stored>, progress: &Progress) -> Result<bool> {
+    let document = ledger::record(key, progress)?;
+    let written = match before {
+        Some(before) => ports.store.replace(&document, &before.tag).await?,
+        None => ports.store.create(&document).await?,
+    };
+    match written {
+        Written::Done => Ok(false),
+        Written::Lost => {
+            let Some(stored) = ports.store.get(document.key()).await? else { return Ok(false) };
+            let other = self::progress(document.key(), &stored, progress.length);
+            Ok(stored.bytes != *document.bytes() && other.is_some_and(|(_, offset)| offset >= progress.offset))
+        }
+    }
+}
+
+/// How far a run came.
+struct Run {
+    hasher: Hasher,
+    offset: u64,
+    failure: Option<StageError>,
+}
+
+/// Hashes the bytes of `upload` from where `begin` is to `end`, or until a request fails, or a piece that was begun before
+/// `until` is hashed.
+async fn advance(ports: &Ports, upload: &Upload, begin: (Hasher, u64), end: u64, until: Option<Time>) -> Run {
+    let (mut hasher, mut offset) = begin;
+    let size = ports.config.large_uploads.sizes().piece;
+    let shared = (ports.clone(), Arc::new(upload.clone()));
+    let begins =
+        std::iter::successors(Some(offset), move |begin| begin.checked_add(size)).take_while(move |begin| *begin < end);
+    let pieces = stream::iter(begins).map(move |begin| {
+        let (ports, upload) = shared.clone();
+        async move { piece(&ports, &upload, begin, size.min(end - begin)).await }
+    });
+    let mut pieces = pieces.buffered(PIECES_AT_ONCE);
+    let mut next = pieces.next().await;
+    while let Some(read) = next {
+        let room = match read {
+            Ok(room) => room,
+            Err(error) => return Run { hasher, offset, failure: Some(error) },
+        };
+        let (length, is_over) = (room.buffer.len() as u64, until.is_some_and(|until| ports.clock.now() >= until));
+        let more = async { if is_over { None } else { pieces.next().await } };
+        let (further, more) = futures::join!(add(hasher, room), more);
+        (hasher, offset, next) = (further, offset + length, more);
+    }
+    Run { hasher, offset, failure: None }
+}
+
+/// Reads one piece, and all of it.
+async fn piece(ports: &Ports, upload: &Upload, offset: u64, length: u64) -> Result<Room> {
+    let mut room = ports.reading.take(length).await?;
+    room.buffer = ports.uploads.read_into(std::mem::take(&mut room.buffer), upload, offset, length).await?;
+    if room.buffer.len() as u64 != length {
+        let place = ports.uploads.place(&upload.name);
+        return Err(StageError::Missing(place, "it ends before its length; it comes again"));
+    }
+    Ok(room)
+}
+
+/// Hashes on a thread of its own, so that the next pieces arrive meanwhile.
+async fn add(mut hasher: Hasher, room: Room) -> Hasher {
+    // The fault simulation drives the stages without a runtime, and so without threads.
+    let Ok(runtime) = Handle::try_current() else {
+        hasher.update(&room.buffer);
+        return hasher;
+    };
+    let task = runtime.spawn_blocking(move || {
+        hasher.update(&room.buffer);
+        hasher
+    });
+    match task.await {
+        Ok(hasher) => hasher,
+        // Only where the runtime is being shut down: nobody waits for the outcome any more.
+        Err(_) => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::FutureExt;
+
+    #[test]
+    fn no_more_is_held_than_may_be_and_large_buffers_are_used_again() {
+        let memory = ReadingMemory::default();
+        let take = |bytes: u64| memory.take(bytes).now_or_never().map(Result::unwrap);
+        let piece = 4 << 20;
+        let mut held: Vec<Room> = (0..4).map(|_| take(piece).unwrap()).collect();
+        assert!(take(1).is_none(), "16 MiB are held");
+        held[0].buffer.resize(4 << 20, 0);
+        held.remove(0);
+        let small = take(1 << 10).unwrap();
+        assert_eq!(small.buffer.capacity(), 0, "a small piece takes no large buffer");
+        drop(small);
+        assert!(take(piece).unwrap().buffer.capacity() >= 4 << 20, "the same buffer");
+        for room in &mut held {
+            room.buffer.resize(10, 0);
+        }
+        drop(held);
+        assert_eq!(memory.0.free().len(), 1, "small ones are not kept");
+        // Whatever is longer than all of it may be held alone.
+        assert!(take(u64::MAX).is_some());
+    }
+}

@@ -1,0 +1,259 @@
+//! Folding a batch of changes into the next generation, one document at a time: what is in memory at once is the caller's
+//! choice, not the size of the batch or of the repository.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tough::schema::{Target, Targets};
+
+use crate::config::RemovalLimit;
+use crate::generation::{Edit, GenerationError, Next, Policy, TargetEdit, targets_draft};
+use crate::index::{Index, IndexEntry, RoleEntry};
+use crate::listed::{self, Listed};
+use crate::manifest::{Applied, MANIFEST_FORMAT, Manifest, Outcome, RemovalWindow};
+use crate::name::{RoleName, TargetName};
+use crate::refusal::{Refusal, RefusalCode};
+use crate::sha256::Sha256;
+use crate::signed::Draft;
+use crate::time::{Time, after, seconds_between};
+use crate::trie;
+
+/// New documents of the targets family: each takes the next number of the serial, and its place in the index.
+#[derive(Debug)]
+pub(crate) struct Drafting {
+    pub serial: u64,
+    pub index: Index,
+    pub changed: BTreeMap<RoleName, RoleEntry>,
+    pub expires: Time,
+}
+
+impl Drafting {
+    /// Drafts what is listed in these roles, a delegating one before those that it delegates to.
+    pub fn add(&mut self, documents: Vec<(RoleName, Listed)>) -> Result<Vec<Draft<Targets>>, GenerationError> {
+        documents.into_iter().map(|(role, listed)| self.draft(role, listed)).collect()
+    }
+
+    fn draft(&mut self, role: RoleName, listed: Listed) -> Result<Draft<Targets>, GenerationError> {
+        self.serial += 1;
+        let splits = listed.delegations.is_some()
+            && self.index.entry(&role).is_none_or(|entry: &IndexEntry| entry.bins.is_none());
+        let draft = targets_draft(role.clone(), self.serial, self.expires, listed);
+        let entry = RoleEntry { version: self.serial, draft: Sha256::of(&draft.to_bytes()?), expires: self.expires };
+        self.index.set(&role, entry.clone());
+        if splits {
+            self.index.split(&role);
+        }
+        self.changed.insert(role, entry);
+        Ok(draft)
+    }
+}
+
+/// A batch on its way into generation `base + 1`.
+///
+/// *Invariants*: every changed document takes its own next number from the serial; no role leaves the index; a document
+/// that does not change keeps its version and bytes.
+#[derive(Debug)]
+pub struct Folding<'a> {
+    base: &'a Manifest,
+    policy: Policy<'a>,
+    edits: &'a [TargetEdit],
+    renew: &'a BTreeSet<RoleName>,
+    /// The roles that must still be given, with the edits to each.
+    due: BTreeMap<RoleName, Vec<usize>>,
+    /// What became of each edit: whether it changed its target, or why it was refused.
+    outcomes: Vec<Result<bool, Refusal>>,
+    drafting: Drafting,
+    targets: u64,
+    removed: u64,
+}
+
+impl<'a> Folding<'a> {
+    /// Begins with `edits`, in the order in which they came, and with roles to draft anew though nothing in them changes
+    /// (`snapshot` among these asks for a new snapshot). `index` is the base's, with the pages on the way to all of them.
+    ///
+    /// # Errors
+    /// [`GenerationError::Unread`] where `index` lacks a page.
+    pub fn new(
+        base: &'a Manifest,
+        index: Index,
+        edits: &'a [TargetEdit],
+        renew: &'a BTreeSet<RoleName>,
+        policy: Policy<'a>,
+    ) -> Result<Self, GenerationError> {
+        let mut due: BTreeMap<RoleName, Vec<usize>> = BTreeMap::new();
+        for (number, edit) in edits.iter().enumerate() {
+            let leaf = index.leaf(&edit.name).map_err(|(role, _)| GenerationError::Unread(role))?;
+            due.entry(leaf).or_default().push(number);
+        }
+        for role in renew.iter().filter(|role| **role != RoleName::snapshot()) {
+            due.entry(role.clone()).or_default();
+        }
+        let expires = after(policy.now, policy.expiry.targets.seconds());
+        let drafting = Drafting { serial: base.serial, index, changed: BTreeMap::new(), expires };
+        let outcomes = vec![Ok(false); edits.len()];
+        Ok(Self { base, policy, edits, renew, due, outcomes, drafting, targets: base.targets, removed: 0 })
+    }
+
+    /// The documents to give to [`Folding::fold`], in any order: their roles, and their drafts as the base has them.
+    ///
+    /// # Errors
+    /// [`GenerationError::Missing`] for a role to renew that there isn't.
+    pub fn wanted(&self) -> Result<Vec<(RoleName, Sha256)>, GenerationError> {
+        let entry = |role: &RoleName| {
+            let entry = self.drafting.index.entry(role).ok_or_else(|| GenerationError::Missing(role.clone()))?;
+            Ok((role.clone(), entry.document.draft))
+        };
+        self.due.keys().map(entry).collect()
+    }
+
+    /// Applies the changes to a role's document; answers the documents that come of it, to be stored.
+    ///
+    /// # Errors
+    /// [`GenerationError`].
+    pub fn fold(&mut self, document: &Draft<Targets>) -> Result<Vec<Draft<Targets>>, GenerationError> {
+        let role = document.role();
+        let Some(numbers) = self.due.remove(role) else { return Ok(Vec::new()) };
+        let mut listed = Listed::of(document.document());
+        let mut befores: Vec<Option<Target>> = Vec::with_capacity(numbers.len());
+        for edit in numbers.iter().filter_map(|number| self.edits.get(*number)) {
+            let content = match &edit.edit {
+                Edit::Set(content) | Edit::Revert(Some(content)) => Some(content),
+                Edit::Remove | Edit::Revert(None) => None,
+            };
+            befores.push(listed.put(&edit.name, content));
+        }
+        let refused = self.refuse_what_overflows(role, &mut listed, &numbers, &befores)?;
+
+        let mut changed = self.renew.contains(role);
+        for (number, before) in numbers.into_iter().zip(befores) {
+            let (Some(edit), Some(outcome)) = (self.edits.get(number), self.outcomes.get_mut(number)) else { continue };
+            if refused.contains(&number) {
+                *outcome = Err(full(&edit.name));
+                continue;
+            }
+            let is_there = !matches!(edit.edit, Edit::Remove | Edit::Revert(None));
+            match (before.is_some(), is_there) {
+                (false, true) => self.targets += 1,
+                (true, false) => {
+                    self.targets = self.targets.saturating_sub(1);
+                    self.removed += u64::from(edit.edit == Edit::Remove);
+                }
+                _ => {}
+            }
+            let differs = match &edit.edit {
+                Edit::Set(content) | Edit::Revert(Some(content)) => {
+                    before.as_ref().map(listed::content).as_ref() != Some(content)
+                }
+                Edit::Remove | Edit::Revert(None) => before.is_some(),
+            };
+            changed |= differs;
+            *outcome = Ok(differs);
+        }
+        if !changed {
+            return Ok(Vec::new());
+        }
+        self.drafting.add(listed.settle(role.clone(), &self.policy, &self.base.bins_key)?)
+    }
+
+    /// Takes back the last uploads to bins that would be too large and can't be split: somebody named them so that their
+    /// digests begin with the same digits. Answers which edits.
+    fn refuse_what_overflows(
+        &self,
+        role: &RoleName,
+        listed: &mut Listed,
+        numbers: &[usize],
+        befores: &[Option<Target>],
+    ) -> Result<BTreeSet<usize>, GenerationError> {
+        let mut overfull = listed.overfull(role, &self.policy)?;
+        let mut refused = BTreeSet::new();
+        if overfull.is_empty() {
+            return Ok(refused);
+        }
+        for (number, before) in numbers.iter().zip(befores).rev() {
+            let Some(TargetEdit { name, edit: Edit::Set(_), .. }) = self.edits.get(*number) else { continue };
+            let prefix = listed::deepest(role, &trie::digits(name), &self.policy);
+            let Some(size) = overfull.get_mut(&prefix).filter(|size| !size.fits(&self.policy)) else { continue };
+            listed.restore(name, before.clone(), size);
+            refused.insert(*number);
+        }
+        Ok(refused)
+    }
+
+    /// The generation, once every document was given.
+    ///
+    /// # Errors
+    /// [`GenerationError::Missing`] where one was not, [`GenerationError::TooManyRemovals`].
+    pub fn finish(self) -> Result<Next, GenerationError> {
+        if let Some(role) = self.due.keys().next() {
+            return Err(GenerationError::Missing(role.clone()));
+        }
+        let (base, now) = (self.base, self.policy.now);
+        let removals = count_removals(base, &self.policy, self.removed, self.targets)?;
+        let changes = self.edits.iter().zip(self.outcomes).map(|(edit, outcome)| {
+            let (changed, outcome) = match (outcome, &edit.edit) {
+                (Err(refusal), _) => (false, Outcome::Refused(refusal)),
+                (Ok(changed), Edit::Set(content)) => (changed, Outcome::Set(content.clone())),
+                (Ok(changed), Edit::Remove) => (changed, Outcome::Removed),
+                (Ok(changed), Edit::Revert(_)) => (changed, Outcome::Reverted),
+            };
+            let uploaded = edit.uploaded.filter(|_| changed);
+            Applied { name: edit.name.clone(), version: edit.version.clone(), uploaded, outcome }
+        });
+        let changes = changes.collect();
+        let Drafting { serial, index, changed, .. } = self.drafting;
+        let (top, pages) = index.finish()?;
+        let manifest = Manifest {
+            format: MANIFEST_FORMAT,
+            generation: base.generation + 1,
+            created: now,
+            serial,
+            targets: self.targets,
+            bins_key: base.bins_key.clone(),
+            top,
+            changed,
+            renew_snapshot: self.renew.contains(&RoleName::snapshot()),
+            snapshot_expires: after(now, self.policy.expiry.snapshot.seconds()),
+            changes,
+            removals,
+        };
+        Ok(Next { manifest, pages })
+    }
+}
+
+fn full(name: &TargetName) -> Refusal {
+    let reason = format!(
+        "{name} refused: SHA-256 of its name begins like that of as many other targets as one bin may list; choose another \
+         name, or remove some of those"
+    );
+    Refusal::new(RefusalCode::BinFull, reason)
+}
+
+/// Counts `removed` removals into the window, unless they are too many: more than the limit's share of what there was and
+/// more than its number, or all that is left of several targets in one batch (an emptied folder).
+fn count_removals(
+    base: &Manifest,
+    policy: &Policy<'_>,
+    removed: u64,
+    left: u64,
+) -> Result<RemovalWindow, GenerationError> {
+    if removed == 0 {
+        return Ok(base.removals.clone());
+    }
+    let open = base
+        .removals
+        .since
+        .is_some_and(|since| seconds_between(since, policy.now).unsigned_abs() <= RemovalLimit::WINDOW_SECONDS);
+    let mut window = if open {
+        base.removals.clone()
+    } else {
+        RemovalWindow { since: Some(policy.now), targets: base.targets, removed: 0 }
+    };
+    window.removed += removed;
+    if let Some(limit) = policy.removals.filter(|limit| limit.percent < 100) {
+        let share = window.removed * 100 > window.targets * u64::from(limit.percent);
+        let emptied = removed > 1 && left == 0;
+        if (share && window.removed > limit.at_least) || emptied {
+            return Err(GenerationError::TooManyRemovals { removals: window.removed, targets: window.targets });
+        }
+    }
+    Ok(window)
+}

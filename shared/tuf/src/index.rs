@@ -1,0 +1,256 @@
+//! The index: what the ledger knows of every role without reading its document, as a tree of pages beside the trie of
+//! bins. Each split role has a page with an entry for each of its bins; a page is named by its digest and never changes,
+//! and the entry of a split role names the page below it.
+//!
+//! So a generation writes only the pages above what it changes, and who looks for a name reads only those on its way: 1 at
+//! 1,000 targets, 3 at a million.
+//!
+//! *Invariants*: who knows the entry of `targets` knows the whole index, as of one generation, and none of it can be
+//! exchanged; an entry says which of all documents below it expires first.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::name::{RoleName, TargetName};
+use crate::sha256::Sha256;
+use crate::signed::VerifyError;
+use crate::time::Time;
+use crate::{json, trie};
+
+/// The format of pages that this code writes.
+pub const PAGE_FORMAT: u32 = 1;
+
+/// Where a role's document is, and what a check needs to know without reading it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoleEntry {
+    /// The document's version.
+    pub version: u64,
+    /// The unsigned document, in the ledger.
+    pub draft: Sha256,
+    /// When it expires.
+    pub expires: Time,
+}
+
+/// A role in the index.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IndexEntry {
+    /// Its document.
+    #[serde(flatten)]
+    pub document: RoleEntry,
+    /// Its bins, if it is split.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bins: Option<Bins>,
+}
+
+/// The bins below a split role.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bins {
+    /// The page with their entries, in the ledger.
+    pub page: Sha256,
+    /// Which of the documents below expires first.
+    pub first_to_expire: Expiring,
+}
+
+/// A document and when it expires.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Expiring {
+    /// When it expires.
+    pub expires: Time,
+    /// Its role.
+    pub role: RoleName,
+    /// Its version.
+    pub version: u64,
+}
+
+/// The entries of a split role's bins.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Page {
+    /// [`PAGE_FORMAT`].
+    pub format: u32,
+    /// All 16 of them.
+    pub bins: BTreeMap<RoleName, IndexEntry>,
+}
+
+impl IndexEntry {
+    /// Which document expires first: that of `role`, whose entry this is, or one below.
+    #[must_use]
+    pub fn first_to_expire(&self, role: &RoleName) -> Expiring {
+        let RoleEntry { version, expires, .. } = self.document;
+        let own = Expiring { expires, role: role.clone(), version };
+        self.bins.iter().map(|bins| bins.first_to_expire.clone()).fold(own, Ord::min)
+    }
+}
+
+impl Page {
+    /// The page as it is stored.
+    ///
+    /// # Errors
+    /// [`VerifyError::Unreadable`], never in practice.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, VerifyError> {
+        json::to_vec(self).map_err(|error| unreadable(&RoleName::targets(), &error.to_string()))
+    }
+
+    /// Reads the page below `role`, which is named `digest`.
+    ///
+    /// # Errors
+    /// [`VerifyError::Unreadable`] where these are not the bytes that are meant.
+    pub fn from_bytes(role: &RoleName, digest: &Sha256, bytes: &[u8]) -> Result<Self, VerifyError> {
+        if Sha256::of(bytes) != *digest {
+            return Err(unreadable(role, "the page of its bins has other bytes than those that it is named by"));
+        }
+        let page: Self = serde_json::from_slice(bytes).map_err(|error| unreadable(role, &error.to_string()))?;
+        if page.format > PAGE_FORMAT {
+            return Err(unreadable(role, "the page of its bins was written by a newer version; use that one"));
+        }
+        Ok(page)
+    }
+}
+
+/// As much of a generation's index as was read: pages are asked for with [`Index::wanted`] and given with [`Index::give`].
+#[derive(Debug, Clone)]
+pub struct Index {
+    top: IndexEntry,
+    /// The pages that were read or made, by the role above their bins.
+    pages: BTreeMap<RoleName, Page>,
+    /// The pages that were changed.
+    changed: BTreeSet<RoleName>,
+}
+
+/// A page to read: the role above its bins, and its digest.
+pub type WantedPage = (RoleName, Sha256);
+
+impl Index {
+    /// The index below the entry of `targets`.
+    #[must_use]
+    pub fn new(top: IndexEntry) -> Self {
+        Self { top, pages: BTreeMap::new(), changed: BTreeSet::new() }
+    }
+
+    /// The pages to read next, so that all of these places are known. Those below them are asked for then.
+    pub fn wanted<'a>(&self, places: impl IntoIterator<Item = Place<'a>>) -> BTreeSet<WantedPage> {
+        places.into_iter().filter_map(|place| self.walk(&place).err()).collect()
+    }
+
+    /// The pages to read next of all that are below bins that `interesting` picks.
+    pub fn wanted_below(&self, interesting: impl Fn(&Bins) -> bool) -> BTreeSet<WantedPage> {
+        let missing = |(role, entry): (RoleName, &IndexEntry)| {
+            let bins = entry.bins.as_ref().filter(|bins| interesting(bins))?;
+            (!self.pages.contains_key(&role)).then_some((role, bins.page))
+        };
+        self.entries().filter_map(missing).collect()
+    }
+
+    /// Takes a page that was asked for.
+    pub fn give(&mut self, role: RoleName, page: Page) {
+        self.pages.insert(role, page);
+    }
+
+    /// All entries on the pages that were read, and that of `targets`.
+    pub fn entries(&self) -> impl Iterator<Item = (RoleName, &IndexEntry)> {
+        let below = self.pages.values().flat_map(|page| &page.bins).map(|(role, entry)| (role.clone(), entry));
+        std::iter::once((RoleName::targets(), &self.top)).chain(below)
+    }
+
+    /// The role in whose document `name` stands, or would stand.
+    ///
+    /// # Errors
+    /// The page that must be read first.
+    pub fn leaf(&self, name: &TargetName) -> Result<RoleName, WantedPage> {
+        self.walk(&Place::Name(name)).map(|(role, _)| role)
+    }
+
+    /// The entry of `role`; `None` where there is no such role, or its page was not read.
+    #[must_use]
+    pub fn entry(&self, role: &RoleName) -> Option<&IndexEntry> {
+        match trie::parent(role) {
+            Some(parent) => self.pages.get(&parent)?.bins.get(role),
+            None => (*role == RoleName::targets()).then_some(&self.top),
+        }
+    }
+
+    /// The deepest role on the way to `place`, and its entry.
+    fn walk(&self, place: &Place<'_>) -> Result<(RoleName, &IndexEntry), WantedPage> {
+        let digits = place.digits();
+        let (mut role, mut entry) = (RoleName::targets(), &self.top);
+        for length in 1..=digits.len() {
+            let Some(bins) = &entry.bins else { break };
+            let page = self.pages.get(&role).ok_or_else(|| (role.clone(), bins.page))?;
+            let below = digits.get(..length).and_then(|prefix| prefix.parse::<RoleName>().ok());
+            let Some(found) = below.and_then(|below| page.bins.get_key_value(&below)) else { break };
+            (role, entry) = (found.0.clone(), found.1);
+        }
+        Ok((role, entry))
+    }
+
+    /// Gives `role` a new document. What is below it stays. Its page must have been read, or made by [`Index::split`].
+    pub(crate) fn set(&mut self, role: &RoleName, document: RoleEntry) {
+        let Some(parent) = trie::parent(role) else {
+            self.top.document = document;
+            return;
+        };
+        if let Some(page) = self.pages.get_mut(&parent) {
+            page.bins
+                .entry(role.clone())
+                .and_modify(|entry| entry.document = document.clone())
+                .or_insert(IndexEntry { document, bins: None });
+            self.changed.insert(parent);
+        }
+    }
+
+    /// Makes an empty page below `role`, to be filled by [`Index::set`].
+    pub(crate) fn split(&mut self, role: &RoleName) {
+        self.pages.insert(role.clone(), Page { format: PAGE_FORMAT, bins: BTreeMap::new() });
+        self.changed.insert(role.clone());
+    }
+
+    /// The entry of `targets` with all changes, and the pages to store.
+    pub(crate) fn finish(mut self) -> Result<(IndexEntry, Vec<Page>), VerifyError> {
+        let mut pages = Vec::with_capacity(self.changed.len());
+        // The deepest first: each page changes the entry on the one above.
+        while let Some(role) = self.changed.iter().max_by_key(|role| depth(role)).cloned() {
+            self.changed.remove(&role);
+            let Some(page) = self.pages.get(&role) else { continue };
+            let first = page.bins.iter().map(|(bin, entry)| entry.first_to_expire(bin)).min();
+            let first_to_expire = first.ok_or_else(|| unreadable(&role, "it is split into no bins"))?;
+            let bins = Some(Bins { page: Sha256::of(&page.to_bytes()?), first_to_expire });
+            pages.push(page.clone());
+            match trie::parent(&role) {
+                None => self.top.bins = bins,
+                Some(parent) => {
+                    if let Some(entry) = self.pages.get_mut(&parent).and_then(|page| page.bins.get_mut(&role)) {
+                        entry.bins = bins;
+                    }
+                    self.changed.insert(parent);
+                }
+            }
+        }
+        Ok((self.top, pages))
+    }
+}
+
+/// What a page may be needed for.
+#[derive(Debug, Clone, Copy)]
+pub enum Place<'a> {
+    /// The leaf of a target.
+    Name(&'a TargetName),
+    /// The entry of a role.
+    Role(&'a RoleName),
+}
+
+impl Place<'_> {
+    fn digits(&self) -> String {
+        match self {
+            Self::Name(name) => trie::digits(name),
+            Self::Role(role) => trie::prefix(role).unwrap_or_default().to_owned(),
+        }
+    }
+}
+
+fn depth(role: &RoleName) -> usize {
+    trie::prefix(role).map_or(0, str::len)
+}
+
+fn unreadable(role: &RoleName, why: &str) -> VerifyError {
+    VerifyError::Unreadable { role: role.clone(), why: why.to_owned() }
+}

@@ -1,0 +1,185 @@
+//! What a role's document lists, and when that is too much.
+
+use std::collections::{BTreeMap, HashMap};
+
+use tough::schema::decoded::Decoded;
+use tough::schema::key::Key;
+use tough::schema::{Delegations, Hashes, Target, Targets};
+
+use crate::generation::{GenerationError, Policy};
+use crate::manifest::Content;
+use crate::name::{RoleName, TargetName};
+use crate::sha256::Sha256;
+use crate::{json, trie};
+
+/// Clients take 5 MB of a targets file at most by default, and less is better on a bad network: a role that would be larger
+/// is split, however few its targets are. In bytes.
+const LARGEST_ROLE: usize = 1_000_000;
+
+/// The JSON of a target but for its name and custom metadata, at most.
+const BYTES_OF_A_TARGET: usize = 140;
+
+/// What a role's document lists: targets, or the roles that have them.
+#[derive(Debug, Default)]
+pub(crate) struct Listed {
+    pub targets: HashMap<tough::TargetName, Target>,
+    pub delegations: Option<Delegations>,
+}
+
+impl Listed {
+    pub fn of(document: &Targets) -> Self {
+        Self { targets: document.targets.clone(), delegations: document.delegations.clone() }
+    }
+
+    /// Gives `name` this content, or removes it; answers what was there before.
+    pub fn put(&mut self, name: &TargetName, content: Option<&Content>) -> Option<Target> {
+        // Tufline's names are a subset of those that tough resolves to themselves.
+        let key = tough::TargetName::new(name.as_str()).ok()?;
+        match content.map(target) {
+            Some(target) => self.targets.insert(key, target),
+            None => self.targets.remove(&key),
+        }
+    }
+
+    /// Takes back a change of `name`: there was `before`. `size` is that of its bin.
+    pub fn restore(&mut self, name: &TargetName, before: Option<Target>, size: &mut Size) {
+        let Ok(name) = tough::TargetName::new(name.as_str()) else { return };
+        if let Some(target) = self.targets.remove(&name) {
+            size.remove(&name, &target);
+        }
+        if let Some(target) = before {
+            size.add(&name, &target);
+            self.targets.insert(name, target);
+        }
+    }
+
+    /// The documents that come of this one, that of `role`: itself or, where it lists too much, itself delegating and the
+    /// bins below it. Only such as need it are split, so that the cost of a generation is that of its change.
+    pub fn settle(
+        self,
+        role: RoleName,
+        policy: &Policy<'_>,
+        bins_key: &Key,
+    ) -> Result<Vec<(RoleName, Self)>, GenerationError> {
+        let depth = depth(&role);
+        if self.delegations.is_some() || depth >= policy.deepest_bin || Size::of(self.targets.iter()).fits(policy) {
+            return Ok(vec![(role, self)]);
+        }
+        let mut below: BTreeMap<RoleName, Self> =
+            trie::children(&role).into_iter().map(|child| (child, Self::default())).collect();
+        for (name, target) in self.targets {
+            let child = digits(&role, &name)?.get(..=depth).and_then(|prefix| prefix.parse().ok());
+            let bin =
+                child.and_then(|child| below.get_mut(&child)).ok_or_else(|| GenerationError::Missing(role.clone()))?;
+            bin.targets.insert(name, target);
+        }
+        let mut documents = vec![(role.clone(), Self::split(&role, bins_key)?)];
+        for (child, listed) in below {
+            documents.extend(listed.settle(child, policy, bins_key)?);
+        }
+        Ok(documents)
+    }
+
+    /// A split role, and the bins below it down to `depth` digits, all of them empty.
+    pub fn grown(role: RoleName, digits: usize, bins_key: &Key) -> Result<Vec<(RoleName, Self)>, GenerationError> {
+        if depth(&role) >= digits {
+            return Ok(vec![(role, Self::default())]);
+        }
+        let mut documents = vec![(role.clone(), Self::split(&role, bins_key)?)];
+        for child in trie::children(&role) {
+            documents.extend(Self::grown(child, digits, bins_key)?);
+        }
+        Ok(documents)
+    }
+
+    fn split(role: &RoleName, bins_key: &Key) -> Result<Self, GenerationError> {
+        Ok(Self { targets: HashMap::new(), delegations: Some(trie::delegations(role, bins_key)?) })
+    }
+
+    /// The prefixes of bins that would list too much and are as deep as bins may be, with how much it is.
+    pub fn overfull(&self, role: &RoleName, policy: &Policy<'_>) -> Result<HashMap<String, Size>, GenerationError> {
+        let mut sizes: HashMap<String, Size> = HashMap::new();
+        if self.delegations.is_none() && !Size::of(self.targets.iter()).fits(policy) {
+            for (name, target) in &self.targets {
+                sizes.entry(deepest(role, &digits(role, name)?, policy)).or_default().add(name, target);
+            }
+        }
+        sizes.retain(|_, size| !size.fits(policy));
+        Ok(sizes)
+    }
+}
+
+/// The prefix of the deepest bin that there may be for these digits.
+pub(crate) fn deepest(role: &RoleName, digits: &str, policy: &Policy<'_>) -> String {
+    digits.chars().take(policy.deepest_bin.max(depth(role))).collect()
+}
+
+/// How much is listed.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Size {
+    targets: usize,
+    bytes: usize,
+}
+
+impl Size {
+    fn of<'a>(targets: impl Iterator<Item = (&'a tough::TargetName, &'a Target)>) -> Self {
+        targets.fold(Self::default(), |mut size, (name, target)| {
+            size.add(name, target);
+            size
+        })
+    }
+
+    fn add(&mut self, name: &tough::TargetName, target: &Target) {
+        self.targets += 1;
+        self.bytes += length(name, target);
+    }
+
+    /// Takes one out.
+    pub fn remove(&mut self, name: &tough::TargetName, target: &Target) {
+        self.targets = self.targets.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(length(name, target));
+    }
+
+    /// Whether so much may stand in one document: few targets, in few bytes. One alone can't be split further.
+    pub fn fits(self, policy: &Policy<'_>) -> bool {
+        self.targets <= 1 || self.targets <= policy.max_targets_per_bin && self.bytes <= LARGEST_ROLE
+    }
+}
+
+/// The JSON of a target, in bytes, at most.
+fn length(name: &tough::TargetName, target: &Target) -> usize {
+    let custom =
+        if target.custom.is_empty() { 0 } else { json::to_vec(&target.custom).map_or(0, |custom| custom.len()) };
+    name.raw().len() + BYTES_OF_A_TARGET + custom
+}
+
+fn digits(role: &RoleName, name: &tough::TargetName) -> Result<String, GenerationError> {
+    let name: TargetName = name.raw().parse().map_err(|_| GenerationError::Missing(role.clone()))?;
+    Ok(trie::digits(&name))
+}
+
+fn depth(role: &RoleName) -> usize {
+    trie::prefix(role).map_or(0, str::len)
+}
+
+fn target(content: &Content) -> Target {
+    Target {
+        length: content.length,
+        hashes: Hashes { sha256: Decoded::from(content.sha256.as_bytes().to_vec()), _extra: HashMap::new() },
+        custom: content.custom.clone().into_iter().collect(),
+        _extra: HashMap::new(),
+    }
+}
+
+/// A target as a change gives it.
+pub(crate) fn content(target: &Target) -> Content {
+    let mut sha256 = [0; 32];
+    if target.hashes.sha256.len() == sha256.len() {
+        sha256.copy_from_slice(&target.hashes.sha256);
+    }
+    Content {
+        sha256: Sha256::from_bytes(sha256),
+        length: target.length,
+        custom: target.custom.clone().into_iter().collect(),
+    }
+}

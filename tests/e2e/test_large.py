@@ -1,0 +1,136 @@
+"""Large uploads are read in many runs, and neither they nor a flood of small ones keep anybody waiting for long."""
+
+import json
+import os
+import re
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from .device import sha256, sha256_of_file
+from .folder import FolderForm
+from .form import Form
+from .polling import until
+from .test_burst import names_in
+
+MIB = 1 << 20
+
+# What is longer is large, and read in many runs; copies of more than a run's bytes are made in parts.
+RUN = 128 << 10
+SIZES = {"above": 64 << 10, "piece": 16 << 10, "run": RUN, "copy_above": RUN, "copy_part": 64 << 10}
+STREAM = "hashing = \"stream\"\n[large_uploads]\n" + "".join(f"{name} = {size}\n" for name, size in SIZES.items())
+
+FLOOD = 10_000
+# Generations between the end of a small upload and the one that it is in, while a flood goes on.
+FEW = 3
+
+# What a run logs, as text or as JSON.
+READ = re.compile(r"""upload read.*?begin\W+(\d+)\W.*?offset\W+(\d+)\W""")
+
+
+class Watched:
+    """A repository in which large uploads take many runs, and what these runs did."""
+
+    def __init__(self, form: Form, length: int, log: Callable[[], str]) -> None:
+        self.form, self.length, self.log = form, length, log
+
+    def runs(self) -> list[tuple[int, int]]:
+        """Where each run began and ended."""
+        found = (READ.search(line) for line in self.log().splitlines() if "upload read" in line)
+        return [(int(match[1]), int(match[2])) for match in found if match]
+
+
+@pytest.fixture(params=["folder", "cloud"])
+def watched(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Watched:
+    """Each form in turn."""
+    if request.param == "folder":
+        monkeypatch.setenv("RUST_LOG", "tufline_functions=info")
+        folder = request.getfixturevalue("make_folder")(config=STREAM).start()
+        return Watched(folder, 64 * MIB, folder.log.read_text)
+    variant = request.getfixturevalue("deploy")("Large", {"access": "open"})
+    for stage in ("hash", "large"):
+        function = variant.function(stage)
+        config = json.dumps({"hashing": "stream", "large_uploads": SIZES})
+        variant.set_variables(function["FunctionName"], {**function["Environment"]["Variables"], "TUFLINE_CONFIG": config})
+    started = time.time()
+    return Watched(variant, 2 * MIB, lambda: variant.log("large", started))
+
+
+def test_a_large_upload_is_read_in_many_runs_and_small_ones_overtake_it(watched: Watched, tmp_path: Path):
+    form, big, path = watched.form, "big/image.bin", tmp_path / "image.bin"
+    path.write_bytes(os.urandom(watched.length))
+    expected = sha256_of_file(path)
+    device = form.device()
+    form.put(big, path.read_bytes())
+    until("begun", watched.runs, 60)
+    overtook = 0
+    for number in range(3):
+        small = f"small/{number}"
+        form.put(small, small.encode())
+        form.wait_published({small: sha256(small.encode())}, device=device)
+        overtook += device.find([big])[big] is None
+    assert overtook, "the large upload was published before any small one: it tells nothing"
+    form.wait_published({big: expected}, seconds=240, device=device)
+    assert sha256_of_file(device.download(big)) == expected
+    runs = until("logged", lambda: [run for run in watched.runs() if run[1] == watched.length] and watched.runs(), 60)
+    assert len(runs) >= watched.length // RUN, f"{len(runs)} runs"
+    # Each went on where one before it had ended.
+    ends = {end for _, end in runs}
+    assert all(begin == 0 or begin in ends for begin, _ in runs)
+    assert sum(end - begin for begin, end in runs) == watched.length, "each byte was read once"
+    print(f"{form.kind}: {watched.length} bytes in {len(runs)} runs, overtaken by {overtook} of 3")
+
+
+def test_a_large_upload_goes_on_after_a_kill(make_folder, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("RUST_LOG", "tufline_functions=info")
+    folder = make_folder(config=STREAM).start()
+    watched, data = Watched(folder, 64 * MIB, folder.log.read_text), os.urandom(64 * MIB)
+    folder.put("big", data)
+    for _ in range(3):
+        before = len(watched.runs())
+        until("some runs", lambda before=before: len(watched.runs()) > before + 20, 60)
+        folder.kill()
+        folder.start()
+    folder.wait_published({"big": sha256(data)}, seconds=120)
+    runs = watched.runs()
+    assert sum(begin == 0 for begin, _ in runs) == 1, "only the first began at the beginning"
+    # A run that was killed before its end, or before its progress was stored, is read again.
+    assert sum(end - begin for begin, end in runs) <= watched.length + 4 * RUN
+
+
+def test_a_flood_keeps_a_small_upload_waiting_for_few_generations(folder: FolderForm, tmp_path: Path):
+    flood = tmp_path / "flood"
+    for number in range(FLOOD):
+        file = flood / f"d{number % 7}" / f"{number}.bin"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"%d" % number)
+    start = folder.generation()
+    subprocess.run(["cp", "-r", str(flood), str(folder.uploads)], check=True)
+    until("begun", lambda: published(folder, start, "flood/"), 60)
+    waited, behind = [], []
+    for number in range(3):
+        small = f"small/{number}"
+        folder.put(small, small.encode())
+        before = folder.generation()
+        generation = until("made", lambda small=small, before=before: made_in(folder, before, small), 60)
+        waited.append(generation - before)
+        behind.append(FLOOD - len(published(folder, start, "flood/")))
+    folder.wait_published({f"small/{number}": sha256(b"small/%d" % number) for number in range(3)})
+    until("all", lambda: len(published(folder, start, "flood/")) == FLOOD, 120, 0.2)
+    print(f"waited for {waited} generations while {behind} of the flood were still to come")
+    assert max(waited) <= FEW, waited
+    assert behind[0] > FLOOD // 10, "the flood was over: it tells nothing"
+
+
+def published(folder: FolderForm, start: int, prefix: str) -> set[str]:
+    """The names that generations since `start` have set."""
+    return {name for manifest in folder.manifests(start) for name in names_in(manifest) if name.startswith(prefix)}
+
+
+def made_in(folder: FolderForm, after: int, name: str) -> int | None:
+    """The generation after `after` that has this name."""
+    found = (manifest["generation"] for manifest in folder.manifests(after) if name in names_in(manifest))
+    return next(found, None)
