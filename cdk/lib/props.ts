@@ -80,7 +80,7 @@ export interface TuflineRepositoryProps {
   readonly maxTargetsPerBin?: number;
 
   /**
-   * How many documents are signed at the same time: 1 to 256. Where KMS throttles, fewer are.
+   * How many documents are signed at the same time: 1 to 256. What KMS throttles is tried again.
    *
    * @default 16: some 210 signatures a second, fewer than KMS allows in any region by default
    */

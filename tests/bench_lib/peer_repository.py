@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_der_private_key
 from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import (
     DelegatedRole,
@@ -69,17 +69,17 @@ class Layout:
 
 
 def new_key(file: Path) -> None:
-    """Makes a key that python-tuf and tuftool both read."""
-    pem = generate_private_key(SECP256R1()).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    file.write_bytes(pem)
+    """Makes a key as tuftool reads it: of this kind, only in DER."""
+    key = generate_private_key(SECP256R1())
+    file.write_bytes(key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption()))
 
 
 def read_key(file: Path) -> CryptoSigner:
-    return CryptoSigner(load_pem_private_key(file.read_bytes(), None))
+    return CryptoSigner(load_der_private_key(file.read_bytes(), None))
 
 
 class PeerRepository:
-    """A repository in a folder: `metadata/`, and `key.pem` beside it."""
+    """A repository in a folder: `metadata/`, and `key.der` beside it."""
 
     def __init__(self, folder: Path, layout: Layout) -> None:
         self.folder = folder
@@ -90,7 +90,7 @@ class PeerRepository:
     def make(self, targets: int) -> "PeerRepository":
         """Makes it, with so many targets."""
         self.metadata.mkdir(parents=True)
-        new_key(self.folder / "key.pem")
+        new_key(self.folder / "key.der")
         self._open()
         key = self.signer.public_key
         roles = {role: Role([key.keyid], 1) for role in (Root.type, Targets.type, Snapshot.type, Timestamp.type)}
@@ -112,7 +112,7 @@ class PeerRepository:
         return self
 
     def _open(self) -> None:
-        self.signer = read_key(self.folder / "key.pem")
+        self.signer = read_key(self.folder / "key.der")
 
     def _delegations(self, key: Key) -> Delegations:
         if self.layout.succinct:

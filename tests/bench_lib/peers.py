@@ -62,7 +62,7 @@ def tuftool(scratch: Path, targets: int) -> Run | None:
     expiries = [f"--{role}-expires=in 7 days" for role in ("targets", "snapshot", "timestamp")]
     versions = [f"--{role}-version=2" for role in ("targets", "snapshot", "timestamp")]
     where = [f"--root={repository.metadata / '1.root.json'}", f"--metadata-url=file://{repository.metadata}"]
-    what = [f"--key={repository.folder / 'key.pem'}", f"--add-targets={new}", f"--outdir={out}"]
+    what = [f"--key={repository.folder / 'key.der'}", f"--add-targets={new}", f"--outdir={out}"]
     run = timed([TUFTOOL, "update", *where, *what, *expiries, *versions], out)
     if run is not None and not (out / "metadata" / "2.targets.json").exists():
         raise Refusal("tuftool wrote no new targets")

@@ -275,13 +275,17 @@ def not_provable(permissions: Permissions, stage: str) -> list[Permission]:
 def test_what_cannot_be_proven_is_not_needed_here(own: CloudForm, permissions: Permissions):
     """With all of it taken away at once the pipeline works, woken by its queues."""
     started = time.time()
-    name = f"{own.unique('unproven')}/a"
+    folder = own.unique("unproven")
+    name, large = f"{folder}/a", f"{folder}/large"
     with contextlib.ExitStack() as taken:
         for stage in STAGES:
             taken.enter_context(permissions.without(stage, not_provable(permissions, stage)))
         own.put(name, b"a")
         own.wait_published({name: sha256(b"a")})
         until("told", lambda: own.told([name])[name])
+        with own.configured("hash", PASSED_ON):
+            own.put(large, b"large" * 20)
+            own.wait_published({large: sha256(b"large" * 20)})
         own.invoke("refresh")
         for stage in STAGES:
             until(f"logged by {stage}", lambda: own.log(stage, started))

@@ -38,9 +38,9 @@ impl Default for Patience {
 /// conditional write may meet its own earlier success: that reads as `Written::Lost`, which every caller handles.
 const ATTEMPTS: u32 = 4;
 
-/// KMS has a quota of signatures a second, which a whole account shares: where it throttles, the client learns how fast it
-/// may be, and stays below that. One that is throttled again and again is tried more often than others.
-/// (<https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html>)
+/// KMS has a quota of signatures a second, which a whole account shares: a request that is throttled is tried more often than
+/// others, with pauses that double. Not by the client's adaptive mode, which after a few of them would let through one
+/// request in two seconds (<https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html>).
 const SIGNING_ATTEMPTS: u32 = 8;
 
 /// The first of the pauses between these, at most. Each is twice the one before.
@@ -48,7 +48,7 @@ const SIGNING_PAUSE: Duration = Duration::from_millis(100);
 
 /// A client of KMS that keeps to the quota.
 pub(crate) fn kms(config: &aws_config::SdkConfig) -> aws_sdk_kms::Client {
-    let retries = RetryConfig::adaptive().with_max_attempts(SIGNING_ATTEMPTS).with_initial_backoff(SIGNING_PAUSE);
+    let retries = RetryConfig::standard().with_max_attempts(SIGNING_ATTEMPTS).with_initial_backoff(SIGNING_PAUSE);
     aws_sdk_kms::Client::from_conf(aws_sdk_kms::config::Builder::from(config).retry_config(retries).build())
 }
 

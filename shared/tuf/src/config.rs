@@ -142,7 +142,7 @@ impl From<TargetsPerBin> for u32 {
 /// How many documents sign works on at the same time. Default 16: with some 75 ms for reading, signing and storing each,
 /// that is 210 signatures a second, below the smallest default quota that KMS has for elliptic curves, 300 in some regions
 /// (<https://docs.aws.amazon.com/kms/latest/developerguide/requests-per-second.html>). Where KMS throttles all the same,
-/// the client slows down by itself.
+/// requests are tried again after pauses that double.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "u16", into = "u16")]
 pub struct SignaturesAtOnce(u16);

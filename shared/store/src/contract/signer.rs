@@ -1,9 +1,10 @@
 //! What [`Signer`] promises.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
+use std::num::NonZeroU64;
 
-use tough::schema::Signature;
-use tufline_tuf::root::{self, FirstKeys};
+use tough::schema::{self, RoleType, Root, Signature};
+use tufline_tuf::root;
 use tufline_tuf::{Draft, RoleKeys, RoleName, Signed, SignedDocument, Time, verify};
 
 use crate::port::{OnlineRole, Signer};
@@ -57,14 +58,23 @@ async fn signatures_verify_under_the_public_key(signer: &dyn Signer) {
     assert!(!signer.sign(OnlineRole::Targets, b"").await.unwrap().is_empty(), "and an empty one");
 }
 
-/// A root that is signed with `role`'s key, and lists another for every other role: the timestamp's, if that isn't this one.
+/// A root that lists `role`'s key for every role and is signed with it.
 pub async fn sign_root(signer: &dyn Signer, role: OnlineRole) -> Signed<tough::schema::Root> {
     let key = signer.public_key(role).await.unwrap();
-    let other = if role == OnlineRole::Timestamp { OnlineRole::Snapshot } else { OnlineRole::Timestamp };
-    let other = signer.public_key(other).await.unwrap();
-    let keys = FirstKeys { root: key, targets: other.clone(), snapshot: other.clone(), timestamp: other };
-    let expires: Time = "2099-01-01T00:00:00Z".parse().unwrap();
-    let draft = root::first(&keys, expires).unwrap();
+    let (id, one) = (key.key_id().unwrap(), NonZeroU64::MIN);
+    // By hand: the rules for roots want another key for the root than those that are online.
+    let of_role = schema::RoleKeys { keyids: vec![id.clone()], threshold: one, _extra: HashMap::new() };
+    let roles = [RoleType::Root, RoleType::Targets, RoleType::Snapshot, RoleType::Timestamp];
+    let root = Root {
+        spec_version: "1.0.33".into(),
+        consistent_snapshot: true,
+        version: one,
+        expires: "2099-01-01T00:00:00Z".parse::<Time>().unwrap(),
+        keys: HashMap::from([(id, key)]),
+        roles: roles.into_iter().map(|role| (role, of_role.clone())).collect(),
+        _extra: HashMap::new(),
+    };
+    let draft = Draft::new(RoleName::root(), root);
     let keys = root::own_keys(draft.document()).unwrap();
     sign(signer, role, draft, &keys).await
 }

@@ -166,11 +166,11 @@ async fn readers_see_whole_documents(store: &dyn Store) {
 }
 
 async fn devices_documents_are_stored(store: &dyn Store, signer: &dyn Signer) {
-    let root = sign_root(signer, OnlineRole::Targets).await;
+    let root = sign_root(signer, OnlineRole::Timestamp).await;
     let document = Document::signed(&root);
     assert_eq!(store.create(&document).await.unwrap(), Written::Done);
     assert_eq!(read(store, &Key::root(1)).await.0, *root.bytes());
-    let again = Document::signed(&sign_root(signer, OnlineRole::Targets).await);
+    let again = Document::signed(&sign_root(signer, OnlineRole::Timestamp).await);
     assert_eq!(store.create(&again).await.unwrap(), Written::Lost, "another signature, the same name");
 
     let first = Document::signed(&sign_timestamp(signer, &root, 1).await);
