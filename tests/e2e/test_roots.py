@@ -3,6 +3,8 @@
 import copy
 import json
 import shutil
+import signal
+import subprocess
 import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,8 +15,9 @@ from tuf.api.metadata import Metadata, Root
 from .cloud import CloudForm
 from .device import SteadyDevice, sha256
 from .folder import FolderForm
-from .form import DONE, TIMED_OUT, Form, one_line_error, run
+from .form import DONE, TIMED_OUT, TUFLINE, Form, one_line_error, run
 from .holders import Holder, KmsHolder, RsaHolder, edit_with_python_tuf
+from .polling import until
 
 
 class Ceremony:
@@ -93,6 +96,11 @@ class FolderCeremony(Ceremony):
         data = self.form.data
         paths = [*data.glob("repository/metadata/*.root.json"), *data.glob("ledger/root-intent.json")]
         return {f"published {path.name}": path.read_bytes() for path in paths}
+
+    def intents(self) -> list[dict]:
+        """The roots that somebody is about to publish."""
+        path = self.form.data / "ledger" / "root-intent.json"
+        return json.loads(path.read_text())["roots"] if path.exists() else []
 
 
 class CloudCeremony(Ceremony):
@@ -339,12 +347,23 @@ def test_publishing_gives_up_while_nothing_is_signed_again(folder_ceremony: Cere
     ceremony.done("next", *ceremony.place)
     ceremony.sign("2.root.json", ceremony.alice, ceremony.bob)
     process = ceremony.form.process
-    process.send_signal(19)  # SIGSTOP
+    process.send_signal(signal.SIGSTOP)
     try:
         done = ceremony.root("publish", "2.root.json", *ceremony.place, "--timeout", 2)
         assert done.returncode == TIMED_OUT and "was not signed again within 2 s" in done.stderr, done
+        assert ceremony.intents() == []
+        for sent, left in ((signal.SIGINT, 0), (signal.SIGKILL, 1)):
+            command = [TUFLINE, "root", "publish", "2.root.json", *map(str, ceremony.place)]
+            publishing = subprocess.Popen(command, cwd=ceremony.folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+            until("proposed", ceremony.intents)
+            publishing.send_signal(sent)
+            _, error = publishing.communicate(timeout=30)
+            assert sent == signal.SIGKILL or b"stopped: nothing was published" in error, error
+            assert len(ceremony.intents()) == left
+        assert ceremony.done("withdraw", *ceremony.place) == "1 intent withdrawn\n"
+        assert ceremony.intents() == []
     finally:
-        process.send_signal(18)  # SIGCONT
+        process.send_signal(signal.SIGCONT)
     assert root_version(ceremony.form.device()) == 1
     ceremony.publish("2.root.json")
     assert root_version(ceremony.form.device()) == 2

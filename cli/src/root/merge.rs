@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::Args;
-use tufline_tuf::root::tallies;
+use tufline_tuf::root::needed;
 
 use super::document::{Document, DocumentArguments, open, write};
 use crate::outcome::{Outcome, Result};
@@ -29,7 +29,10 @@ pub fn run(arguments: &Arguments) -> Result {
         new += file.merge(&other, previous.as_ref()).with_context(|| format!("{} cannot be merged", copy.display()))?;
     }
     write(&path, &file)?;
-    let needed: u64 = tallies(&file, previous.as_ref()).iter().map(tufline_tuf::root::Tally::needed).max().unwrap_or(0);
-    println!("{} added; {} still missing", show::count(new as u64, "signature"), show::count(needed, "signature"));
+    let added = show::count(new as u64, "signature");
+    match needed(&file, previous.as_ref()) {
+        0 => println!("{added} added: enough to be published with `tufline root publish`"),
+        needed => println!("{added} added; at least {} still missing", show::count(needed, "signature")),
+    }
     Ok(Outcome::Done)
 }

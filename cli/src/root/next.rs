@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context, bail};
 use clap::Args;
 use tufline_functions::roots;
-use tufline_tuf::root::{self, RootFile, tallies};
+use tufline_tuf::root::{self, RootFile, needed};
 
 use super::document::{beside, create, expiry, open};
 use super::place::PlaceArguments;
@@ -32,7 +32,7 @@ pub async fn run(arguments: Arguments) -> Result {
     let Arguments { expires, out, previous, place } = arguments;
     let newest = if let Some(path) = &previous {
         let file = open(path)?;
-        if tallies(&file, None).iter().any(|tally| tally.needed() > 0) {
+        if needed(&file, None) > 0 {
             bail!("{} is not signed by enough of its own keys: nothing can follow it", path.display());
         }
         file

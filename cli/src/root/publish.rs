@@ -59,22 +59,28 @@ pub async fn run(arguments: Arguments) -> Result {
         (place, _) => follow(place, &file, &arguments).await?,
     };
     if outcome == Outcome::Done {
-        match (arguments.json, &place) {
-            (true, _) => println!("{}", json!({"outcome": "published", "version": version})),
-            (false, Place::Folder(data)) if version == 1 => println!(
-                "version 1 is there; `tufline local --data {}` begins with it. Devices ship with {}",
-                data.display(),
-                arguments.file.display()
-            ),
-            (false, _) if version == 1 => {
-                println!("version 1 is published; devices ship with {}", arguments.file.display());
+        println!(
+            "{}",
+            if arguments.json {
+                json!({"outcome": "published", "version": version}).to_string()
+            } else {
+                told(&place, &arguments.file, version)
             }
-            (false, _) => {
-                println!("version {version} is published; devices follow to it within seconds of their next update");
-            }
-        }
+        );
     }
     Ok(outcome)
+}
+
+fn told(place: &Place, file: &Path, version: u64) -> String {
+    let file = file.display();
+    match place {
+        Place::Folder(data) if version == 1 => {
+            let data = data.display();
+            format!("version 1 is there; `tufline local --data {data}` begins with it. Devices ship with {file}")
+        }
+        Place::Aws(_) if version == 1 => format!("version 1 is published; devices ship with {file}"),
+        _ => format!("version {version} is published; devices follow to it at their next update"),
+    }
 }
 
 async fn begin_folder(data: &Path, file: &RootFile) -> Result {

@@ -8,7 +8,7 @@ use clap::Args;
 use tough::sign::Sign;
 use tufline_folder::HolderKey;
 use tufline_store::StoreError;
-use tufline_tuf::root::RootError;
+use tufline_tuf::root::{RootError, needed};
 
 use super::document::{Document, DocumentArguments, now, write};
 use super::key::open_kms;
@@ -56,11 +56,10 @@ pub async fn run(arguments: Arguments) -> Result {
     let signature = signature.map_err(|error| anyhow!("{error}")).context("the key does not sign")?;
     file.add_signature(&key.tuf_key(), &signature, previous)?;
     write(&path, &file)?;
-    let needed: u64 =
-        tufline_tuf::root::tallies(&file, previous).iter().map(tufline_tuf::root::Tally::needed).max().unwrap_or(0);
-    match needed {
-        0 => println!("signed in {}: enough to be published with `tufline root publish`", path.display()),
-        needed => println!("signed in {}: {} still missing", path.display(), crate::show::count(needed, "signature")),
-    }
+    let missing = match needed(&file, previous) {
+        0 => "enough to be published with `tufline root publish`".to_owned(),
+        needed => format!("at least {} still missing", crate::show::count(needed, "signature")),
+    };
+    println!("signed in {}: {missing}", path.display());
     Ok(Outcome::Done)
 }

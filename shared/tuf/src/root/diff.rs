@@ -59,7 +59,7 @@ impl fmt::Display for Change {
     }
 }
 
-/// All that differs in `new`, but for its version. Empty only where nothing else differs.
+/// All that differs in `new`, but for its version and the order of key ids. Empty only where nothing else differs.
 #[must_use]
 pub fn changes(old: &Root, new: &Root) -> Vec<Change> {
     let mut changes = Vec::new();

@@ -32,7 +32,7 @@ pub use file::RootFile;
 pub use holders::{HOLDERS_FIELD, holder};
 pub use keys::{KeyId, LEAST_RSA_BITS, key_id, kind, read_public_key, same_key, to_pem};
 pub use rules::ROLES;
-pub use tally::{Tally, tallies};
+pub use tally::{Tally, needed, tallies};
 
 /// Version 1 of the root, unsigned: one key a role, threshold 1. For development: a repository that devices depend on
 /// wants a root of several people.

@@ -50,6 +50,12 @@ pub fn tallies(file: &RootFile, previous: Option<&Root>) -> Vec<Tally> {
     previous.into_iter().chain([file.root()]).map(|judge| tally(file, judge)).collect()
 }
 
+/// How many more must sign at least: more, where nobody who is missing holds a key of both versions.
+#[must_use]
+pub fn needed(file: &RootFile, previous: Option<&Root>) -> u64 {
+    tallies(file, previous).iter().map(Tally::needed).max().unwrap_or(0)
+}
+
 fn tally(file: &RootFile, judge: &Root) -> Tally {
     let (mut signed, mut missing, mut seen) = (Vec::new(), Vec::new(), BTreeSet::new());
     for (id, key) in root_keys(judge) {
