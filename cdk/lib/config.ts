@@ -19,9 +19,9 @@ const SHORTEST_TIMESTAMP = Duration.hours(1);
 const LARGEST_OBJECT = 50_000_000_000_000;
 const LARGEST_INLINE = 4 * 1024 * 1024;
 /** The defaults and limits of `shared/tuf/src/config.rs`. */
-const LARGE_UPLOADS = { above: 256 * 2 ** 20, piece: 8 * 2 ** 20, copyAbove: 5_000_000_000 };
+const LARGE_UPLOADS = { above: 256 * 2 ** 20, piece: 4 * 2 ** 20, copyAbove: 5_000_000_000 };
 const MOST_ABOVE = 2 ** 30;
-const MOST_PIECE = 8 * 2 ** 20;
+const MOST_PIECE = 4 * 2 ** 20;
 const SMALLEST_PART = 5 * 2 ** 20;
 const LARGEST_PART = 5 * 2 ** 30;
 const SHORTEST_RETENTION_DAYS = 15;

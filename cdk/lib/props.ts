@@ -191,9 +191,9 @@ export interface LargeUploads {
   readonly above?: number;
 
   /**
-   * Where an upload must be read, it is in pieces of this size: 8 MiB at most, since several are held in memory.
+   * Where an upload must be read, it is in pieces of this size: 4 MiB at most, since several are held in memory.
    *
-   * @default 8 MiB
+   * @default 4 MiB
    */
   readonly piece?: number;
 

@@ -1,9 +1,9 @@
 //! The SHA-256 of an upload by reading it: in pieces, several of them under way at once, while another is hashed; and a large
 //! upload in several runs, whose progress is kept in the ledger.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bytes::Bytes;
+use bytes::BytesMut;
 use futures::stream::{self, StreamExt};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -19,15 +19,27 @@ use crate::ports::{Ports, Result, StageError};
 const PIECES_AT_ONCE: usize = 3;
 
 /// How many KiB of uploads a process holds at once, of all that it reads: what is under way, waits, or is being hashed.
-const MOST_KIB: u32 = 32 * 1024;
+const MOST_KIB: u32 = 16 * 1024;
+
+/// Buffers from this size on are kept and used again, up to so many: made anew each time, on whatever thread, they leave holes
+/// in the memory that the process then keeps.
+const KEPT_FROM: usize = 1 << 20;
+const MOST_KEPT: usize = 4;
 
 /// The memory that reading may take in this process. Clones share it.
 #[derive(Clone)]
-pub struct ReadingMemory(Arc<Semaphore>);
+pub struct ReadingMemory(Arc<Memory>);
+
+struct Memory {
+    /// A permit for each KiB that may still be taken.
+    kib: Arc<Semaphore>,
+    /// Buffers that are free to be used again.
+    free: Mutex<Vec<BytesMut>>,
+}
 
 impl Default for ReadingMemory {
     fn default() -> Self {
-        Self(Arc::new(Semaphore::new(MOST_KIB as usize)))
+        Self(Arc::new(Memory { kib: Arc::new(Semaphore::new(MOST_KIB as usize)), free: Mutex::default() }))
     }
 }
 
@@ -36,10 +48,35 @@ impl ReadingMemory {
     ///
     /// Nobody waits for ever: what an upload holds are the pieces that it needs next, so it gives them back without getting
     /// more.
-    async fn take(&self, bytes: u64) -> Result<OwnedSemaphorePermit> {
+    async fn take(&self, bytes: u64) -> Result<Room> {
         let kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(MOST_KIB).min(MOST_KIB);
-        let taken = Arc::clone(&self.0).acquire_many_owned(kib).await;
-        taken.map_err(|error| StageError::Refused(error.to_string()))
+        let permit = Arc::clone(&self.0.kib).acquire_many_owned(kib).await;
+        let permit = permit.map_err(|error| StageError::Refused(error.to_string()))?;
+        let kept = if bytes >= KEPT_FROM as u64 { self.0.free().pop() } else { None };
+        let buffer = kept.unwrap_or_default();
+        Ok(Room { memory: self.clone(), buffer, _permit: permit })
+    }
+}
+
+impl Memory {
+    fn free(&self) -> MutexGuard<'_, Vec<BytesMut>> {
+        self.free.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Room for a piece, with a buffer for it.
+struct Room {
+    memory: ReadingMemory,
+    buffer: BytesMut,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        let mut free = self.memory.0.free();
+        if self.buffer.capacity() >= KEPT_FROM && free.len() < MOST_KEPT {
+            free.push(std::mem::take(&mut self.buffer));
+        }
     }
 }
 
@@ -71,16 +108,16 @@ pub(crate) async fn read_on(ports: &Ports, accepted: &Accepted, until: Time) -> 
     let begin = stored.as_ref().and_then(|stored| progress(&key, stored, upload.length));
     let (hasher, begin) = begin.unwrap_or_else(|| (Hasher::new(), 0));
     let end = begin.saturating_add(ports.config.large_uploads.sizes().run).min(upload.length);
-    let began = ports.clock.now();
+    let started = ports.clock.now();
     let Run { hasher, offset, failure } = advance(ports, upload, (hasher, begin), end, Some(until)).await;
-    let took = ports.clock.now().duration_since(began).as_secs_f64();
+    let took = ports.clock.now().duration_since(started).as_secs_f64();
     tracing::info!(upload = %accepted.version, name = upload.name, begin, offset, length = upload.length, took, "upload read");
     match failure {
         // Nothing is gained: the message comes again, later each time.
         Some(error) if offset == begin => return Err(error),
         // What was gained is kept, and the next run tries the rest.
         Some(error) => {
-            tracing::warn!(upload = %accepted.version, name = upload.name, offset, %error, "reading interrupted")
+            tracing::warn!(upload = %accepted.version, name = upload.name, offset, %error, "reading interrupted");
         }
         None => {}
     }
@@ -148,43 +185,71 @@ async fn advance(ports: &Ports, upload: &Upload, begin: (Hasher, u64), end: u64,
     let mut pieces = pieces.buffered(PIECES_AT_ONCE);
     let mut next = pieces.next().await;
     while let Some(read) = next {
-        let (bytes, memory) = match read {
-            Ok(read) => read,
+        let room = match read {
+            Ok(room) => room,
             Err(error) => return Run { hasher, offset, failure: Some(error) },
         };
-        let (length, is_over) = (bytes.len() as u64, until.is_some_and(|until| ports.clock.now() >= until));
+        let (length, is_over) = (room.buffer.len() as u64, until.is_some_and(|until| ports.clock.now() >= until));
         let more = async { if is_over { None } else { pieces.next().await } };
-        let (hashed, more) = futures::join!(add(hasher, bytes), more);
-        drop(memory);
-        (hasher, offset, next) = (hashed, offset + length, more);
+        (hasher, next) = futures::join!(add(hasher, room), more);
+        offset += length;
     }
     Run { hasher, offset, failure: None }
 }
 
 /// Reads one piece, and all of it.
-async fn piece(ports: &Ports, upload: &Upload, offset: u64, length: u64) -> Result<(Bytes, OwnedSemaphorePermit)> {
-    let memory = ports.reading.take(length).await?;
-    let bytes = ports.uploads.read(upload, offset, length).await?;
-    if bytes.len() as u64 != length {
+async fn piece(ports: &Ports, upload: &Upload, offset: u64, length: u64) -> Result<Room> {
+    let mut room = ports.reading.take(length).await?;
+    room.buffer = ports.uploads.read_into(std::mem::take(&mut room.buffer), upload, offset, length).await?;
+    if room.buffer.len() as u64 != length {
         let place = ports.uploads.place(&upload.name);
         return Err(StageError::Missing(place, "it ends before its length; it comes again"));
     }
-    Ok((bytes, memory))
+    Ok(room)
 }
 
 /// Hashes on a thread of its own, so that the next pieces arrive meanwhile.
-async fn add(hasher: Hasher, bytes: Bytes) -> Hasher {
-    let before = hasher.clone();
-    let work = |mut hasher: Hasher, bytes: Bytes| {
-        hasher.update(&bytes);
-        hasher
-    };
+async fn add(mut hasher: Hasher, room: Room) -> Hasher {
     // The fault simulation drives the stages without a runtime, and so without threads.
-    let Ok(runtime) = Handle::try_current() else { return work(hasher, bytes) };
-    let hashed = runtime.spawn_blocking({
-        let bytes = bytes.clone();
-        move || work(hasher, bytes)
+    let Ok(runtime) = Handle::try_current() else {
+        hasher.update(&room.buffer);
+        return hasher;
+    };
+    let work = runtime.spawn_blocking(move || {
+        hasher.update(&room.buffer);
+        hasher
     });
-    // It fails only where the runtime is being shut down.
-    hashed.await.unwrap_or_else(|_| work(before, bytes))
+    match work.await {
+        Ok(hasher) => hasher,
+        // Only where the runtime is being shut down: nobody waits for the outcome any more.
+        Err(_) => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::FutureExt;
+
+    #[test]
+    fn no_more_is_held_than_may_be_and_large_buffers_are_used_again() {
+        let memory = ReadingMemory::default();
+        let take = |bytes: u64| memory.take(bytes).now_or_never().map(Result::unwrap);
+        let piece = 4 << 20;
+        let mut held: Vec<Room> = (0..4).map(|_| take(piece).unwrap()).collect();
+        assert!(take(1).is_none(), "16 MiB are held");
+        held[0].buffer.resize(4 << 20, 0);
+        held.remove(0);
+        let small = take(1 << 10).unwrap();
+        assert_eq!(small.buffer.capacity(), 0, "a small piece takes no large buffer");
+        drop(small);
+        assert!(take(piece).unwrap().buffer.capacity() >= 4 << 20, "the same buffer");
+        for room in &mut held {
+            room.buffer.resize(10, 0);
+        }
+        drop(held);
+        assert_eq!(memory.0.free().len(), 1, "small ones are not kept");
+        // Whatever is longer than all of it may be held alone.
+        assert!(take(u64::MAX).is_some());
+    }
 }

@@ -13,7 +13,7 @@ use tufline_functions::handler::handle;
 use tufline_functions::ledger::{self, Hashed, Progress};
 use tufline_functions::{Ports, ReadingMemory};
 use tufline_store::memory::{Control, Fate, Memory, MemoryKeys, Request};
-use tufline_store::{Change, Hint, Key, Message, Queue, Store, UploadKey, VersionId};
+use tufline_store::{Change, Hint, Key, Message, Queue, UploadKey, VersionId};
 use tufline_tuf::config::{Config, Hashing, LargeUploads, SizesOfLargeUploads};
 use tufline_tuf::{Hasher, Sha256, Time};
 

@@ -25,7 +25,7 @@ const DEFAULT: &str = r#"# The policy of this repository. What is not set has th
 # bytes; after `run` bytes the next of them has its turn. The sizes of copies count on AWS only.
 [large_uploads]
 # above = 268435456
-# piece = 8388608
+# piece = 4194304
 # run = 4294967296
 # copy_above = 5000000000
 # copy_part = 134217728

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use bytes::Bytes;
+use bytes::BytesMut;
 use tufline_store::memory::Memory;
 use tufline_store::{
     Document, Folder, Head, Key, PastVersion, Result, Store, StoreError, Stored, Tag, Upload, Uploads, VersionId,
@@ -108,8 +108,8 @@ impl Uploads for EarlyLook {
         Uploads::list(&*self.world, after).await
     }
 
-    async fn read(&self, upload: &Upload, offset: u64, length: u64) -> Result<Bytes> {
-        Uploads::read(&*self.world, upload, offset, length).await
+    async fn read_into(&self, buffer: BytesMut, upload: &Upload, offset: u64, length: u64) -> Result<BytesMut> {
+        self.world.read_into(buffer, upload, offset, length).await
     }
 
     fn place(&self, name: &str) -> String {

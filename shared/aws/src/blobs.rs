@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::types::ChecksumMode;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use tufline_store::{Blob, Blobs, Kept, Key, Result, Source, StoreError, Upload, UploadKey};
 use tufline_tuf::Sha256;
 use tufline_tuf::config::LargeUploads;
@@ -134,8 +134,8 @@ impl Blobs for S3Blobs {
         };
         let request = self.client.get_object().bucket(&self.repository).key(Key::Blob(*sha256).path()).range(range);
         match request.send().await {
-            Ok(answer) => match range::cut(answer, offset, length).await {
-                Ok(bytes) => Ok(Some(bytes)),
+            Ok(answer) => match range::cut(answer, offset, length, BytesMut::new()).await {
+                Ok(bytes) => Ok(Some(bytes.freeze())),
                 Err(why) => Err(StoreError::new("read", self.place(sha256), why)),
             },
             Err(error) if status(&error) == Some(416) => Ok(Some(Bytes::new())),

@@ -1,7 +1,7 @@
 //! Reading a part of an object.
 
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 
 /// The header `Range` for `length` bytes from `offset`; `None` for an empty range, which HTTP cannot say
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html>).
@@ -14,7 +14,12 @@ pub(crate) fn header(offset: u64, length: u64) -> Option<String> {
 ///
 /// RFC 9110, section 14.2: "A server MAY ignore the Range header field". S3 never does; an emulator does when a version id
 /// is given too, and answers the whole object without `Content-Range`.
-pub(crate) async fn cut(answer: GetObjectOutput, offset: u64, length: u64) -> Result<Bytes, String> {
+pub(crate) async fn cut(
+    answer: GetObjectOutput,
+    offset: u64,
+    length: u64,
+    mut taken: BytesMut,
+) -> Result<BytesMut, String> {
     let mut skip = match answer.content_range() {
         None => offset,
         Some(range) if first_byte(range) == Some(offset) => 0,
@@ -23,8 +28,9 @@ pub(crate) async fn cut(answer: GetObjectOutput, offset: u64, length: u64) -> Re
     let length = usize::try_from(length).map_err(|_| format!("{length} bytes are too many to hold; read fewer"))?;
     let announced = answer.content_length().and_then(|length| usize::try_from(length).ok()).unwrap_or_default();
     let mut body = answer.body;
+    taken.clear();
     // In one piece from the start: to grow would take twice the memory.
-    let mut taken = BytesMut::with_capacity(announced.min(length));
+    taken.reserve(announced.min(length));
     while taken.len() < length {
         let Some(chunk) = body.next().await else { break };
         let mut chunk = chunk.map_err(|error| crate::failure::chain(&error))?;
@@ -33,7 +39,7 @@ pub(crate) async fn cut(answer: GetObjectOutput, offset: u64, length: u64) -> Re
         let chunk = chunk.split_off(skipped);
         taken.extend_from_slice(&chunk[..chunk.len().min(length - taken.len())]);
     }
-    Ok(taken.freeze())
+    Ok(taken)
 }
 
 /// `bytes 5-9/20` begins with byte 5.
@@ -61,10 +67,10 @@ mod tests {
                 .body(ByteStream::from_static(body))
                 .build()
         };
-        assert_eq!(cut(answer(None, b"0123456789"), 3, 4).await.unwrap(), "3456");
-        assert_eq!(cut(answer(None, b"0123456789"), 8, 4).await.unwrap(), "89");
-        assert_eq!(cut(answer(None, b"0123456789"), 20, 4).await.unwrap(), "");
-        assert_eq!(cut(answer(Some("bytes 3-6/10"), b"3456"), 3, 4).await.unwrap(), "3456");
-        assert!(cut(answer(Some("bytes 0-9/10"), b"0123456789"), 3, 4).await.is_err());
+        assert_eq!(cut(answer(None, b"0123456789"), 3, 4, BytesMut::from("old")).await.unwrap(), "3456");
+        assert_eq!(cut(answer(None, b"0123456789"), 8, 4, BytesMut::from("old")).await.unwrap(), "89");
+        assert_eq!(cut(answer(None, b"0123456789"), 20, 4, BytesMut::from("old")).await.unwrap(), "");
+        assert_eq!(cut(answer(Some("bytes 3-6/10"), b"3456"), 3, 4, BytesMut::from("old")).await.unwrap(), "3456");
+        assert!(cut(answer(Some("bytes 0-9/10"), b"0123456789"), 3, 4, BytesMut::from("old")).await.is_err());
     }
 }

@@ -7,7 +7,7 @@ use aws_sdk_s3::error::SdkError;
 use aws_sdk_s3::operation::head_object::{HeadObjectError, HeadObjectOutput};
 use aws_sdk_s3::operation::list_object_versions::ListObjectVersionsOutput;
 use aws_sdk_s3::types::{ChecksumMode, EncodingType};
-use bytes::Bytes;
+use bytes::BytesMut;
 use tufline_store::{Head, PastVersion, Result, StoreError, Upload, Uploads, VersionId};
 
 use crate::checksum::whole_sha256;
@@ -235,15 +235,15 @@ impl Uploads for S3Uploads {
     }
 
     /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html>: 416 where nothing is left from `offset`.
-    async fn read(&self, upload: &Upload, offset: u64, length: u64) -> Result<Bytes> {
-        let Some(range) = range::header(offset, length) else { return Ok(Bytes::new()) };
+    async fn read_into(&self, buffer: BytesMut, upload: &Upload, offset: u64, length: u64) -> Result<BytesMut> {
+        let Some(range) = range::header(offset, length) else { return Ok(BytesMut::new()) };
         let request = self.client.get_object().bucket(&self.bucket).key(self.key(&upload.name)).range(range);
         let request = request.set_version_id(upload.version.as_ref().map(|version| version.0.clone()));
         match request.send().await {
-            Ok(answer) => range::cut(answer, offset, length)
+            Ok(answer) => range::cut(answer, offset, length, buffer)
                 .await
                 .map_err(|why| StoreError::new("read", self.place(&upload.name), why)),
-            Err(error) if status(&error) == Some(416) => Ok(Bytes::new()),
+            Err(error) if status(&error) == Some(416) => Ok(BytesMut::new()),
             Err(error) => Err(failed("read", self.place(&upload.name), &error)),
         }
     }

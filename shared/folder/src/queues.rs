@@ -48,6 +48,8 @@ struct State {
     /// The turn of what was handed out last, and each top folder's last turn, if that is still to come.
     turn: u64,
     turns: HashMap<String, u64>,
+    /// The large uploads in hand, each with what came about it meanwhile: two runs at once would read the same.
+    at_work: HashMap<Identity, Option<Entry>>,
     in_hand: u64,
     sent: u64,
 }
@@ -114,7 +116,7 @@ impl Drop for Delivery {
     fn drop(&mut self) {
         let again =
             (!self.is_done).then(|| Entry { message: self.message.clone(), failures: self.failures.saturating_add(1) });
-        self.queues.let_go(self.message.queue(), again, retry_after(self.failures));
+        self.queues.let_go(&self.message, again, retry_after(self.failures));
     }
 }
 
@@ -186,13 +188,17 @@ impl LocalQueues {
         one.arrived.notify_waiters();
     }
 
-    fn let_go(&self, queue: Queue, again: Option<Entry>, delay: Duration) {
-        let one = self.one(queue);
+    fn let_go(&self, message: &Message, again: Option<Entry>, delay: Duration) {
+        let (one, identity) = (self.one(message.queue()), identity(message));
         {
             let mut state = lock(&one.state);
             state.in_hand = state.in_hand.saturating_sub(1);
+            let waited = identity.and_then(|identity| state.at_work.remove(&identity).flatten());
             if let Some(entry) = again {
                 state.put(entry, Instant::now() + delay);
+            }
+            if let Some(entry) = waited {
+                state.put(entry, Instant::now());
             }
         }
         one.arrived.notify_waiters();
@@ -203,6 +209,13 @@ impl State {
     /// Adds `entry`, or merges it into the one that waits for the same.
     fn put(&mut self, entry: Entry, due: Instant) {
         let identity = identity(&entry.message);
+        if let Some(waits) = identity.as_ref().and_then(|identity| self.at_work.get_mut(identity)) {
+            *waits = Some(match waits.take() {
+                Some(other) => other.merge(entry),
+                None => entry,
+            });
+            return;
+        }
         let is_call = identity == Some(Identity::WakeUp);
         let waiting = identity.as_ref().and_then(|identity| self.known.get(identity).copied());
         let (entry, due) = match waiting {
@@ -268,6 +281,9 @@ impl State {
             self.turn = turn;
             if let Some(identity) = identity(&entry.message) {
                 self.known.remove(&identity);
+                if queue == Queue::Large {
+                    self.at_work.insert(identity, None);
+                }
             }
             self.in_hand += 1;
             taken.push(entry);
@@ -333,7 +349,8 @@ impl Queues for LocalQueues {
 
     async fn waiting(&self, queue: Queue) -> Result<Waiting> {
         let state = lock(&self.one(queue).state);
-        Ok(Waiting { messages: (state.later.len() + state.ready.len()) as u64 + state.in_hand, dead_letters: 0 })
+        let waiting = state.later.len() + state.ready.len() + state.at_work.values().flatten().count();
+        Ok(Waiting { messages: waiting as u64 + state.in_hand, dead_letters: 0 })
     }
 }
 
@@ -454,14 +471,14 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn hints_about_a_large_upload_are_one() {
+    async fn of_a_large_upload_there_is_one_run_at_a_time() {
         let queues = LocalQueues::new();
         queues.send(&Message::Large(hint("a", false)), Duration::ZERO).await.unwrap();
         let received = queues.receive(Queue::Large, 10, Duration::ZERO).await;
-        // What is in hand is not what waits: the run that it is for has begun.
         for removed in [false, true, false] {
             queues.send(&Message::Large(hint("a", removed)), Duration::ZERO).await.unwrap();
         }
+        assert!(queues.receive(Queue::Large, 10, Duration::ZERO).await.is_empty(), "one run at a time");
         received.into_iter().for_each(Delivery::done);
         let received = queues.receive(Queue::Large, 10, Duration::ZERO).await;
         assert_eq!(received.len(), 1);

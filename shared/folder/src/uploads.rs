@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use tufline_store::{Clock, Head, PastVersion, Result, StoreError, Upload, Uploads, VersionId};
 
 use crate::blocking;
@@ -237,11 +237,11 @@ impl Uploads for FolderUploads {
         .await
     }
 
-    async fn read(&self, upload: &Upload, offset: u64, length: u64) -> Result<Bytes> {
+    async fn read_into(&self, buffer: BytesMut, upload: &Upload, offset: u64, length: u64) -> Result<BytesMut> {
         let upload = upload.clone();
         self.run(move |uploads| {
             let opened = uploads.open_version(&upload, "read")?;
-            let bytes = read_range(&opened.file, upload.length, offset, length)
+            let bytes = fill(buffer, &opened.file, upload.length, offset, length)
                 .map_err(|error| failed("read", &uploads.path().join(&upload.name), &error))?;
             opened.check()?;
             Ok(bytes)
@@ -256,8 +256,14 @@ impl Uploads for FolderUploads {
 
 /// Up to `length` bytes of `file` from `offset`, within its first `whole` bytes.
 pub fn read_range(file: &File, whole: u64, offset: u64, length: u64) -> io::Result<Bytes> {
+    fill(BytesMut::new(), file, whole, offset, length).map(BytesMut::freeze)
+}
+
+/// The same in `buffer`, in place of what is there.
+fn fill(mut buffer: BytesMut, file: &File, whole: u64, offset: u64, length: u64) -> io::Result<BytesMut> {
     let length = length.min(whole.saturating_sub(offset));
-    let mut bytes = vec![0; usize::try_from(length).map_err(io::Error::other)?];
-    file.read_exact_at(&mut bytes, offset)?;
-    Ok(bytes.into())
+    // What is there already needs no zeros: it is overwritten.
+    buffer.resize(usize::try_from(length).map_err(io::Error::other)?, 0);
+    file.read_exact_at(&mut buffer, offset)?;
+    Ok(buffer)
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use tough::schema::key::Key as PublicKey;
 use tufline_tuf::{Sha256, Time};
 
@@ -131,8 +131,13 @@ pub trait Uploads: Send + Sync {
     /// The next names in order after `after`, at most 1,000, whether an object or a delete marker is current; empty at the
     /// end. Side files and ignored files aren't listed.
     async fn list(&self, after: Option<&str>) -> Result<Vec<String>>;
+    /// The bytes of one version from `offset`, at most `length` of them, in `buffer`, in place of what is there. Who reads many
+    /// pieces gives the same buffers again and again: large ones leave holes in the memory.
+    async fn read_into(&self, buffer: BytesMut, upload: &Upload, offset: u64, length: u64) -> Result<BytesMut>;
     /// The bytes of one version from `offset`, at most `length` of them.
-    async fn read(&self, upload: &Upload, offset: u64, length: u64) -> Result<Bytes>;
+    async fn read(&self, upload: &Upload, offset: u64, length: u64) -> Result<Bytes> {
+        self.read_into(BytesMut::new(), upload, offset, length).await.map(BytesMut::freeze)
+    }
     /// Where `name` lies, for people: a URL or a path.
     fn place(&self, name: &str) -> String;
 }

@@ -190,7 +190,7 @@ pub struct LargeUploads(SizesOfLargeUploads);
 pub struct SizesOfLargeUploads {
     /// Longer uploads go to the queue of large ones. Default 256 MiB, which S3 copies, or a function reads, in a few seconds.
     pub above: u64,
-    /// What must be read is read in pieces of this size. Default 8 MiB.
+    /// What must be read is read in pieces of this size. Default 4 MiB.
     pub piece: u64,
     /// After so many bytes the progress is stored, and the next large upload has its turn. Default 4 GiB: a minute on AWS,
     /// where a function reads 50 to 90 MB/s.
@@ -206,7 +206,7 @@ impl LargeUploads {
     /// What the function hash, which is stopped after a minute, may be given to copy or to read.
     pub const MOST_ABOVE: u64 = 1 << 30;
     /// So that several pieces fit into the memory that reading may take.
-    pub const MOST_PIECE: u64 = 8 << 20;
+    pub const MOST_PIECE: u64 = 4 << 20;
 
     /// The sizes.
     #[must_use]
@@ -217,7 +217,7 @@ impl LargeUploads {
 
 impl Default for SizesOfLargeUploads {
     fn default() -> Self {
-        Self { above: 256 << 20, piece: 8 << 20, run: 4 << 30, copy_above: 5_000_000_000, copy_part: 128 << 20 }
+        Self { above: 256 << 20, piece: 4 << 20, run: 4 << 30, copy_above: 5_000_000_000, copy_part: 128 << 20 }
     }
 }
 
@@ -368,8 +368,8 @@ mod tests {
             r#"{"inline_targets":4194305}"#,
             r#"{"large_uploads":{"above":1073741825}}"#,
             r#"{"large_uploads":{"piece":0}}"#,
-            r#"{"large_uploads":{"piece":8388609}}"#,
-            r#"{"large_uploads":{"run":8388607}}"#,
+            r#"{"large_uploads":{"piece":4194305}}"#,
+            r#"{"large_uploads":{"run":4194303}}"#,
             r#"{"large_uploads":{"copy_above":5000000001}}"#,
             r#"{"large_uploads":{"copy_above":268435455}}"#,
             r#"{"large_uploads":{"copy_part":5368709121}}"#,

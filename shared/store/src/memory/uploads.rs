@@ -1,7 +1,7 @@
 //! Uploads and blobs in memory.
 
 use async_trait::async_trait;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use tufline_tuf::{Sha256, Time};
 
 use super::{Memory, State};
@@ -152,9 +152,11 @@ impl Uploads for Memory {
         .await
     }
 
-    async fn read(&self, upload: &Upload, offset: u64, length: u64) -> Result<Bytes> {
+    async fn read_into(&self, mut buffer: BytesMut, upload: &Upload, offset: u64, length: u64) -> Result<BytesMut> {
         let bytes = self.request("read", &upload.name, false, |state| state.bytes(upload)).await?;
-        Ok(slice(&bytes.ok_or_else(|| gone("read", upload))?, offset, length))
+        buffer.clear();
+        buffer.extend_from_slice(&slice(&bytes.ok_or_else(|| gone("read", upload))?, offset, length));
+        Ok(buffer)
     }
 
     fn place(&self, name: &str) -> String {
