@@ -56,7 +56,7 @@ def watched(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
         config = json.dumps({"hashing": "stream", "large_uploads": SIZES})
         variant.set_variables(function["FunctionName"], {**function["Environment"]["Variables"], "TUFLINE_CONFIG": config})
     started = time.time()
-    return Watched(variant, 2 * MIB, lambda: variant.log("large", started))
+    return Watched(variant, 4 * MIB, lambda: variant.log("large", started))
 
 
 def test_a_large_upload_is_read_in_many_runs_and_small_ones_overtake_it(watched: Watched, tmp_path: Path):
