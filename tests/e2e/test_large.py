@@ -23,9 +23,9 @@ RUN = 128 << 10
 SIZES = {"above": 64 << 10, "piece": 16 << 10, "run": RUN, "copy_above": RUN, "copy_part": 64 << 10}
 STREAM = "hashing = \"stream\"\n[large_uploads]\n" + "".join(f"{name} = {size}\n" for name, size in SIZES.items())
 
-FLOOD = 10_000
+FLOOD = 20_000
 # Generations between the end of a small upload and the one that it is in, while a flood goes on.
-FEW = 3
+FEW = 5
 
 # What a run logs, as text or as JSON.
 READ = re.compile(r"""upload read.*?begin\W+(\d+)\W.*?offset\W+(\d+)\W""")
@@ -56,7 +56,7 @@ def watched(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
         config = json.dumps({"hashing": "stream", "large_uploads": SIZES})
         variant.set_variables(function["FunctionName"], {**function["Environment"]["Variables"], "TUFLINE_CONFIG": config})
     started = time.time()
-    return Watched(variant, 2 * MIB, lambda: variant.log("large", started))
+    return Watched(variant, 4 * MIB, lambda: variant.log("large", started))
 
 
 def test_a_large_upload_is_read_in_many_runs_and_small_ones_overtake_it(watched: Watched, tmp_path: Path):
