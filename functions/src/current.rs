@@ -3,10 +3,12 @@
 //! *Invariant*: whether a version is refused is a pure function of what HEAD returns ([`judge`]), the same in hash and in
 //! rebuild; a refused version counts as never uploaded.
 
+use futures::future::OptionFuture;
 use tufline_store::{Head, PastVersion, Upload, Uploads, VersionId};
 use tufline_tuf::{Config, Custom, Refusal, RefusalCode, TargetName, custom};
 
-use crate::ports::Result;
+use crate::ledger::{self, Hashed};
+use crate::ports::{Ports, Result};
 
 /// What is current under a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +42,24 @@ pub struct RefusedUpload {
     pub upload: Upload,
     /// Why.
     pub refusal: Refusal,
+}
+
+/// [`current`], and hash's receipt for what is current. If `expected` is what is current, both take one request's time.
+pub async fn current_and_receipt(
+    ports: &Ports,
+    name: &TargetName,
+    expected: Option<&VersionId>,
+) -> Result<(Current, Vec<RefusedUpload>, Option<Hashed>)> {
+    let receipt = |version| ledger::receipt(&*ports.store, name.as_str(), version);
+    let early = OptionFuture::from(expected.map(receipt));
+    let (current, early) = futures::join!(current(&*ports.uploads, &ports.config, name), early);
+    let (current, refused) = current?;
+    let receipt = match &current {
+        Current::Object(accepted) if Some(&accepted.version) == expected => early.transpose()?.flatten(),
+        Current::Object(accepted) => receipt(&accepted.version).await?,
+        Current::Gone { .. } | Current::Unknown => None,
+    };
+    Ok((current, refused, receipt))
 }
 
 /// Looks at `name`. The history is only listed where the newest version is refused.

@@ -15,7 +15,7 @@ use tufline_store::{
 use tufline_tuf::config::Hashing;
 use tufline_tuf::{Refusal, Sha256, TargetName, Time};
 
-use crate::current::{Accepted, Current, RefusedUpload, current, judge};
+use crate::current::{Accepted, Current, RefusedUpload, current_and_receipt, judge};
 use crate::ledger::{self, Hashed, RECORD_FORMAT};
 use crate::measure;
 use crate::ports::{Ports, Result, StageError, at_once};
@@ -111,7 +111,8 @@ async fn look(ports: &Ports, turn: Turn, raw: &str, hints: &[&Hint]) -> Result<F
             return Ok(found);
         }
     };
-    let (current, refused) = current(&*ports.uploads, &ports.config, &name).await?;
+    let expected = hints.iter().rev().find_map(|hint| hint.version.as_ref());
+    let (current, refused, receipt) = current_and_receipt(ports, &name, expected).await?;
     for upload in &refused {
         reject(ports, upload).await?;
     }
@@ -120,7 +121,7 @@ async fn look(ports: &Ports, turn: Turn, raw: &str, hints: &[&Hint]) -> Result<F
     match current {
         Current::Object(accepted) => {
             current_version = Some(accepted.version.clone());
-            match store_blob(ports, turn, &accepted).await? {
+            match store_blob(ports, turn, &accepted, receipt).await? {
                 Step::Done => {
                     tracing::info!(upload = %accepted.version, %name, "upload hashed");
                     found.change = Some(Change::Set { name, version: accepted.version });
@@ -180,11 +181,10 @@ enum Step {
 }
 
 /// Makes sure that the upload's bytes are stored as a blob and that its receipt is there, or comes nearer to that.
-async fn store_blob(ports: &Ports, turn: Turn, accepted: &Accepted) -> Result<Step> {
+async fn store_blob(ports: &Ports, turn: Turn, accepted: &Accepted, receipt: Option<Hashed>) -> Result<Step> {
     let upload = &accepted.upload;
     debug_assert!(judge(&ports.config, upload).is_ok());
-    let key = Key::Hashed(UploadKey::new(&upload.name, &accepted.version));
-    if let Some(hashed) = ledger::read::<Hashed>(&*ports.store, &key).await?
+    if let Some(hashed) = receipt
         && is_stored(ports, &hashed.sha256, upload.length).await?
     {
         return Ok(Step::Done);
@@ -207,6 +207,7 @@ async fn store_blob(ports: &Ports, turn: Turn, accepted: &Accepted) -> Result<St
     }
     // A crash here leaves a blob that nothing refers to; the hint comes again and finds it.
     let hashed = Hashed { format: RECORD_FORMAT, sha256, length: upload.length };
+    let key = Key::Hashed(UploadKey::new(&upload.name, &accepted.version));
     match ledger::create_same(&*ports.store, &ledger::record(key.clone(), &hashed)?).await? {
         Written::Done => Ok(Step::Done),
         Written::Lost => Err(StageError::Record(

@@ -76,7 +76,6 @@ pub async fn draft(store: &dyn Store, role: &RoleName, digest: &Sha256) -> Resul
 }
 
 async fn record(store: &dyn Store, key: &Key) -> Result<bytes::Bytes> {
-    let stored = store.get(key).await?;
     let missing = || StageError::Missing(key.path(), "restore it from the ledger's older object versions");
-    Ok(stored.ok_or_else(missing)?.bytes)
+    store.bytes(key).await?.ok_or_else(missing)
 }

@@ -5,7 +5,7 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tough::schema::{self, Root, Snapshot, Timestamp};
-use tufline_store::{Document, Folder, Key, Store, Stored, Tag, Written};
+use tufline_store::{Document, Folder, Key, Store, Stored, Tag, UploadKey, VersionId, Written};
 use tufline_tuf::generation::{self, Versions};
 use tufline_tuf::{MANIFEST_FORMAT, Manifest, RoleKeys, RoleName, Time, verify};
 
@@ -55,10 +55,25 @@ pub async fn published(store: &dyn Store) -> Result<Option<Published>> {
 /// [`StageError::Missing`], [`StageError::Document`] where the snapshot isn't there or isn't signed: nothing newer can be
 /// compared with it.
 pub async fn published_versions(store: &dyn Store, root: &Root, published: Option<&Published>) -> Result<Versions> {
-    let Some(Published { generation, .. }) = published else { return Ok(Versions::new()) };
-    let bytes = published_file(store, &Key::snapshot(*generation)).await?;
+    let Some(published) = published else { return Ok(Versions::new()) };
+    versions_in(published_snapshot(store, published).await?, root, published)
+}
+
+/// The snapshot that devices see.
+///
+/// # Errors
+/// As [`published_file`].
+pub async fn published_snapshot(store: &dyn Store, published: &Published) -> Result<Bytes> {
+    published_file(store, &Key::snapshot(published.generation)).await
+}
+
+/// [`published_versions`] from the snapshot's bytes.
+///
+/// # Errors
+/// [`StageError::Document`].
+pub fn versions_in(snapshot: Bytes, root: &Root, published: &Published) -> Result<Versions> {
     let keys = RoleKeys::in_root(root, &RoleName::snapshot())?;
-    let snapshot = verify::<Snapshot>(bytes, &keys)?.expect_version(*generation)?;
+    let snapshot = verify::<Snapshot>(snapshot, &keys)?.expect_version(published.generation)?;
     Ok(generation::versions(snapshot.document())?)
 }
 
@@ -99,15 +114,14 @@ pub async fn manifest(store: &dyn Store, generation: u64) -> Result<Manifest> {
 /// The generations after `generation`, oldest first.
 ///
 /// There is one or none, most of the time, and they have no gaps: to ask for the next two costs a sixth of a listing
-/// (<https://aws.amazon.com/s3/pricing/>).
+/// (<https://aws.amazon.com/s3/pricing/>). They are read, not only asked for, since whoever asks reads them next.
 pub async fn generations_after(store: &dyn Store, generation: u64) -> Result<Vec<u64>> {
     const PAGE: usize = 1000;
     let (next, after_next) = (Key::Manifest(generation + 1), Key::Manifest(generation + 2));
-    let (next, after_next) = futures::try_join!(store.exists(&next), store.exists(&after_next))?;
-    match (next, after_next) {
-        (false, false) => return Ok(Vec::new()),
-        (true, false) => return Ok(vec![generation + 1]),
-        (_, true) => {}
+    match futures::try_join!(store.bytes(&next), store.bytes(&after_next))? {
+        (None, None) => return Ok(Vec::new()),
+        (Some(_), None) => return Ok(vec![generation + 1]),
+        (_, Some(_)) => {}
     }
     let mut found: Vec<u64> = Vec::new();
     loop {
@@ -131,28 +145,18 @@ pub async fn generations_after(store: &dyn Store, generation: u64) -> Result<Vec
 /// the serial in it must not begin again.
 pub async fn newest(store: &dyn Store) -> Result<(Published, Manifest)> {
     let published = published(store).await?.ok_or(StageError::NotInitialised)?;
-    let newest = generations_after(store, published.generation).await?.last().copied();
-    let manifest = match newest {
-        Some(newest) => {
-            if !store.exists(&Key::Manifest(published.generation)).await? {
-                return Err(StageError::Missing(
-                    Key::Manifest(published.generation).path(),
-                    "restore it from the ledger's older object versions",
-                ));
-            }
-            manifest(store, newest).await?
-        }
-        None => manifest(store, published.generation).await?,
+    let (shown, waiting) =
+        futures::try_join!(manifest(store, published.generation), generations_after(store, published.generation))?;
+    let newest = match waiting.last() {
+        Some(newest) => manifest(store, *newest).await?,
+        None => shown,
     };
-    Ok((published, manifest))
+    Ok((published, newest))
 }
 
 /// A record of the ledger; `None` where it is missing.
 pub async fn read<T: DeserializeOwned>(store: &dyn Store, key: &Key) -> Result<Option<T>> {
-    match store.get(key).await? {
-        Some(stored) => Ok(Some(parse(key, &stored.bytes)?)),
-        None => Ok(None),
-    }
+    store.bytes(key).await?.map(|bytes| parse(key, &bytes)).transpose()
 }
 
 /// Reads JSON that is stored at `key`.
@@ -209,6 +213,11 @@ pub struct Hashed {
     pub sha256: tufline_tuf::Sha256,
     /// In bytes.
     pub length: u64,
+}
+
+/// Hash's receipt for a version of an upload.
+pub async fn receipt(store: &dyn Store, name: &str, version: &VersionId) -> Result<Option<Hashed>> {
+    read(store, &Key::Hashed(UploadKey::new(name, version))).await
 }
 
 /// `hashing/…`: how far the reading of a large upload has come.

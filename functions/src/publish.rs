@@ -5,9 +5,13 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+use futures::future::OptionFuture;
 use tough::schema::Root;
-use tufline_store::{Change, Event, Key, Message, Written};
+use tufline_store::{Change, Event, Key, Message, Store, Written};
+use tufline_tuf::Manifest;
 use tufline_tuf::gate::{Fault, Refused};
+use tufline_tuf::generation::Versions;
 
 use crate::announce::announce;
 use crate::ledger::{self, Published, RECORD_FORMAT, RefusedGeneration};
@@ -40,14 +44,15 @@ pub async fn publish(ports: &Ports) -> Result<Shown> {
         // The timestamp first and only then the roots: a root published after this read has touched the timestamp, so the
         // write below loses.
         let published = ledger::published(&*ports.store).await?;
-        let roots = roots::trusted(ports).await?.roots;
+        let (roots, waiting) = futures::join!(roots::trusted(ports), Waiting::read(&*ports.store, published.as_ref()));
+        let roots = roots?.roots;
         if published.is_none() && ports.store.exists(&Key::Announced).await? {
             return Err(StageError::Missing(
                 Key::Timestamp.path(),
                 "it was published before: restore it from its older object versions, its version must not begin again",
             ));
         }
-        let found = newest_showable(ports, &roots, published.as_ref()).await?;
+        let found = newest_showable(ports, &roots, published.as_ref(), waiting?).await?;
         if found.not_ready {
             ports.queues.send(&Message::Sign, Duration::ZERO).await?;
         }
@@ -80,19 +85,56 @@ struct Candidates {
     not_ready: bool,
 }
 
-/// Goes from the newest generation down to the first that passes.
-async fn newest_showable(ports: &Ports, roots: &[Root], published: Option<&Published>) -> Result<Candidates> {
-    let mut found = Candidates::default();
-    let store = &*ports.store;
-    let waiting = ledger::manifests_after(store, published.map_or(0, |published| published.generation)).await?;
-    if waiting.is_empty() {
-        return Ok(found);
+/// The generations that may be shown. All of this is read before anything is believed, so that it can be read together with
+/// the roots.
+#[derive(Default)]
+struct Waiting {
+    /// The snapshot that devices see; `None` also where nothing waits.
+    published: Option<Bytes>,
+    /// Oldest first.
+    manifests: Vec<Manifest>,
+    /// The snapshot of the newest, if it is signed.
+    newest: Option<Bytes>,
+}
+
+impl Waiting {
+    async fn read(store: &dyn Store, published: Option<&Published>) -> Result<Self> {
+        let after = published.map_or(0, |published| published.generation);
+        let manifests = ledger::manifests_after(store, after).await?;
+        let Some(newest) = manifests.iter().rfind(|manifest| !manifest.is_fence()) else { return Ok(Self::default()) };
+        let newest = Key::snapshot(newest.generation);
+        let published = OptionFuture::from(published.map(|published| ledger::published_snapshot(store, published)));
+        let (published, newest) = futures::join!(published, store.bytes(&newest));
+        Ok(Self { published: published.transpose()?, newest: newest?, manifests })
     }
+}
+
+/// Goes from the newest generation down to the first that passes.
+async fn newest_showable(
+    ports: &Ports,
+    roots: &[Root],
+    published: Option<&Published>,
+    mut waiting: Waiting,
+) -> Result<Candidates> {
+    let mut found = Candidates::default();
     let newest_root = roots.first().ok_or(StageError::NotInitialised)?;
-    let versions = ledger::published_versions(store, newest_root, published).await?;
-    for (index, candidate) in waiting.iter().enumerate().rev().filter(|(_, manifest)| !manifest.is_fence()) {
-        let since = waiting.get(..=index).unwrap_or_default();
-        match check(ports, roots, &versions, since, candidate).await? {
+    let versions = match published.zip(waiting.published.take()) {
+        Some((published, snapshot)) => ledger::versions_in(snapshot, newest_root, published)?,
+        None => Versions::new(),
+    };
+    let mut newest = Some(waiting.newest.take());
+    let manifests = &waiting.manifests;
+    for (index, candidate) in manifests.iter().enumerate().rev().filter(|(_, manifest)| !manifest.is_fence()) {
+        let snapshot = match newest.take() {
+            Some(snapshot) => snapshot,
+            None => ports.store.bytes(&Key::snapshot(candidate.generation)).await?,
+        };
+        let Some(snapshot) = snapshot else {
+            found.not_ready = true;
+            continue;
+        };
+        let since = manifests.get(..=index).unwrap_or_default();
+        match check(ports, roots, &versions, since, candidate, &snapshot).await? {
             Verdict::Passed(checked) => {
                 found.passed = Some(checked);
                 break;

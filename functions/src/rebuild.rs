@@ -7,18 +7,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use futures::SinkExt;
+use futures::channel::mpsc;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use tough::schema::Targets;
-use tufline_store::{Change, Document, Event, Hint, Key, Message, UploadKey, VersionId, Written};
+use tufline_store::{Change, Document, Event, Hint, Key, Message, Store, VersionId, Written};
 use tufline_tuf::config::RemovalLimit;
 use tufline_tuf::generation::{self, DEEPEST_BIN, Edit, Folding, GenerationError, Next, Policy, TargetEdit};
 use tufline_tuf::index::Place;
 use tufline_tuf::{Content, Draft, Index, Manifest, Outcome, RoleName, Sha256, TargetName};
 
-use crate::current::{Accepted, Current, RefusedUpload, current};
+use crate::current::{Accepted, Current, RefusedUpload, current_and_receipt};
 use crate::hash::reject;
 use crate::index::{draft, extend, index};
-use crate::ledger::{self, Hashed, HeldRemovals, Published, RECORD_FORMAT, RemovalsAccepted};
+use crate::ledger::{self, HeldRemovals, Published, RECORD_FORMAT, RemovalsAccepted};
 use crate::measure;
 use crate::ports::{Ports, REQUESTS_AT_ONCE, Result, StageError, at_once};
 
@@ -45,9 +47,11 @@ pub async fn rebuild(ports: &Ports, messages: &[Vec<Change>]) -> Result<Rebuilt>
     let mut batch = Incoming::new(messages);
     for _ in 0..ATTEMPTS {
         let (published, base) = ledger::newest(&*ports.store).await?;
-        batch.look(ports, &base).await?;
+        let places = batch.places();
+        let (looked, known) = futures::join!(batch.look(ports, &base), Known::read(&*ports.store, &base, &places));
+        looked?;
         // A crash up to the creation leaves drafts and pages that nothing refers to.
-        let Some(next) = next(ports, &mut batch, &published, &base).await? else {
+        let Some(next) = next(ports, &mut batch, known?, &published, &base).await? else {
             // Nothing of the batch is current any more: whatever made it so has a message of its own.
             finish(ports, &batch, &published, &base).await?;
             return Ok(Rebuilt { generation: None, failed: batch.failed });
@@ -118,21 +122,29 @@ impl<'a> Incoming<'a> {
             let manifest = ledger::manifest(&*ports.store, generation).await?;
             touched.extend(manifest.changes.into_iter().map(|change| change.name));
         }
-        let names: BTreeSet<&TargetName> = self.changes().filter_map(name_of).collect();
-        let wanted: Vec<TargetName> = names
-            .into_iter()
-            .filter(|name| touched.contains(*name) || !self.seen.contains_key(*name))
-            .cloned()
-            .collect();
-        let looks = wanted.into_iter().map(|name| async move { (see(ports, &name).await, name) });
+        // By name, the version that is expected there, which is the last one told of.
+        let names: BTreeMap<&TargetName, Option<&VersionId>> = self.changes().filter_map(name_of).collect();
+        let wanted: Vec<_> =
+            names.into_iter().filter(|(name, _)| touched.contains(*name) || !self.seen.contains_key(*name)).collect();
+        let looks = wanted.into_iter().map(|(name, expected)| async move { (name, see(ports, name, expected).await) });
         let looked = at_once(looks).await;
-        for (seen, name) in looked {
+        for (name, seen) in looked {
             match seen {
-                Ok(seen) => _ = self.seen.insert(name, seen),
-                Err(error) => self.fail(&name, &error),
+                Ok(seen) => _ = self.seen.insert(name.clone(), seen),
+                Err(error) => self.fail(name, &error),
             }
         }
         Ok(())
+    }
+
+    /// Where the batch's targets stand, and the roles that it asks to renew.
+    fn places(&self) -> Vec<Place<'a>> {
+        let place = |change: &'a Change| match change {
+            Change::Set { name, .. } | Change::Remove { name, .. } => Some(Place::Name(name)),
+            Change::Renew { role, .. } => Some(Place::Role(role)),
+            Change::Revert { .. } => None,
+        };
+        self.changes().filter_map(place).collect()
     }
 
     /// A look that failed never drops a change: the messages that have it come again, the others go on.
@@ -140,17 +152,10 @@ impl<'a> Incoming<'a> {
         tracing::warn!(%name, %error, "look failed");
         self.seen.remove(name);
         for (index, changes) in self.messages.iter().enumerate() {
-            if changes.iter().any(|change| name_of(change) == Some(name)) {
+            if changes.iter().filter_map(name_of).any(|(changed, _)| changed == name) {
                 self.failed.entry(index).or_insert_with(|| StageError::Refused(error.to_string()));
             }
         }
-    }
-
-    /// The roles that the batch asks to renew.
-    fn renewals(&self) -> BTreeSet<&'a RoleName> {
-        self.changes()
-            .filter_map(|change| if let Change::Renew { role, .. } = change { Some(role) } else { None })
-            .collect()
     }
 
     /// The changes that are still current, as edits, and the roles to renew.
@@ -202,9 +207,11 @@ impl<'a> Incoming<'a> {
     }
 }
 
-fn name_of(change: &Change) -> Option<&TargetName> {
+/// The target that a change is about, and the version that was uploaded.
+fn name_of(change: &Change) -> Option<(&TargetName, Option<&VersionId>)> {
     match change {
-        Change::Set { name, .. } | Change::Remove { name, .. } => Some(name),
+        Change::Set { name, version } => Some((name, Some(version))),
+        Change::Remove { name, .. } => Some((name, None)),
         Change::Revert { .. } | Change::Renew { .. } => None,
     }
 }
@@ -216,49 +223,76 @@ fn set(name: &TargetName, accepted: &Accepted, sha256: Sha256) -> TargetEdit {
 }
 
 /// HEADs `name`; for an object also finds its digest: hash's receipt, or the full-object SHA-256 that HEAD returned.
-async fn see(ports: &Ports, name: &TargetName) -> Result<Seen> {
-    let (current, _) = current(&*ports.uploads, &ports.config, name).await?;
-    let mut sha256 = None;
-    if let Current::Object(accepted) = &current {
-        let key = Key::Hashed(UploadKey::new(name.as_str(), &accepted.version));
-        let hashed: Option<Hashed> = ledger::read(&*ports.store, &key).await?;
-        let hashed = hashed.filter(|hashed| hashed.length == accepted.upload.length);
-        sha256 = hashed.map(|hashed| hashed.sha256).or(accepted.upload.sha256);
-    }
+async fn see(ports: &Ports, name: &TargetName, expected: Option<&VersionId>) -> Result<Seen> {
+    let (current, _, receipt) = current_and_receipt(ports, name, expected).await?;
+    let sha256 = match &current {
+        Current::Object(Accepted { upload, .. }) => {
+            let receipt = receipt.filter(|receipt| receipt.length == upload.length);
+            receipt.map(|receipt| receipt.sha256).or(upload.sha256)
+        }
+        Current::Gone { .. } | Current::Unknown => None,
+    };
     Ok(Seen { current, sha256 })
+}
+
+/// What must be known of the base to change it: read while the names are looked at.
+struct Known {
+    /// With the pages on the way to the batch's places.
+    index: Index,
+    /// The first of the documents there.
+    documents: BTreeMap<Sha256, Draft<Targets>>,
+}
+
+impl Known {
+    async fn read(store: &dyn Store, base: &Manifest, places: &[Place<'_>]) -> Result<Self> {
+        let index = index(store, base, places).await?;
+        let roles = places.iter().filter_map(|place| match place {
+            Place::Name(name) => index.leaf(name).ok(),
+            Place::Role(role) => Some((*role).clone()),
+        });
+        let roles: BTreeSet<RoleName> = roles.collect();
+        let reads =
+            roles.iter().take(REQUESTS_AT_ONCE).filter_map(|role| Some((role, index.entry(role)?.document.draft)));
+        let reads = reads.map(|(role, digest)| async move { Some((digest, draft(store, role, &digest).await.ok()?)) });
+        // One that can't be read is asked for again if it is needed.
+        let documents = at_once(reads).await.into_iter().flatten().collect();
+        Ok(Self { index, documents })
+    }
 }
 
 /// The next generation, with all that its manifest names stored; `None` where nothing of the batch survives the check.
 async fn next(
     ports: &Ports,
     batch: &mut Incoming<'_>,
+    mut known: Known,
     published: &Published,
     base: &Manifest,
 ) -> Result<Option<Manifest>> {
-    let store = &*ports.store;
-    let renewals: Vec<Place<'_>> = batch.renewals().into_iter().map(Place::Role).collect();
-    let mut index = index(store, base, &renewals).await?;
-    let (mut edits, renew) = batch.survivors(base, &index);
-    edits.extend(reverts(ports, batch, published, base).await?);
-    let places: Vec<Place<'_>> = edits.iter().map(|edit| Place::Name(&edit.name)).collect();
-    extend(store, &mut index, &places).await?;
-    let limit = (!removals_accepted(ports).await?).then_some(ports.config.removals);
-    match fold(ports, base, &index, &edits, &renew, limit).await {
+    let (mut edits, renew) = batch.survivors(base, &known.index);
+    let reverts = reverts(ports, batch, published, base).await?;
+    let places: Vec<Place<'_>> = reverts.iter().map(|edit| Place::Name(&edit.name)).collect();
+    extend(&*ports.store, &mut known.index, &places).await?;
+    edits.extend(reverts);
+    let limit = Some(ports.config.removals);
+    match fold(ports, base, &known, &edits, &renew, limit).await {
         Err(StageError::Generation(GenerationError::TooManyRemovals { removals, targets })) => {
+            if removals_accepted(ports).await? {
+                return fold(ports, base, &known, &edits, &renew, None).await;
+            }
             hold(ports, &edits, removals, targets).await?;
             edits.retain(|edit| edit.edit != Edit::Remove);
-            fold(ports, base, &index, &edits, &renew, limit).await
+            fold(ports, base, &known, &edits, &renew, limit).await
         }
         folded => folded,
     }
 }
 
 /// Folds the edits into the documents on the way to their names: each is read, changed and stored by itself, so that no more
-/// of them are in memory than requests are under way. `index` has the pages on the way to all of them.
+/// of them are in memory than requests are under way. The index in `known` has the pages on the way to all of them.
 async fn fold(
     ports: &Ports,
     base: &Manifest,
-    index: &Index,
+    known: &Known,
     edits: &[TargetEdit],
     renew: &BTreeSet<RoleName>,
     removals: Option<RemovalLimit>,
@@ -274,20 +308,31 @@ async fn fold(
         removals,
         now: ports.clock.now(),
     };
-    let mut folding = Folding::new(base, index.clone(), edits, renew, policy)?;
-    let reads = folding.wanted()?.into_iter().map(|(role, digest)| async move { draft(store, &role, &digest).await });
-    let reads: Vec<_> = reads.collect();
-    let folded =
-        stream::iter(reads).buffered(REQUESTS_AT_ONCE).map(|draft| Ok::<_, StageError>(folding.fold(&draft?)?));
-    let drafts = folded.map_ok(|drafts| {
-        let documents: Vec<Document> = drafts.iter().map(Document::draft).collect();
-        stream::iter(documents).map(Ok::<_, StageError>)
+    let mut folding = Folding::new(base, known.index.clone(), edits, renew, policy)?;
+    let reads = folding.wanted()?.into_iter().map(|(role, digest)| async move {
+        match known.documents.get(&digest) {
+            Some(document) => Ok(document.clone()),
+            None => draft(store, &role, &digest).await,
+        }
     });
-    let writes = drafts.try_flatten().map_ok(|document| async move { ledger::create_or_find(store, &document).await });
-    writes.try_buffer_unordered(REQUESTS_AT_ONCE).try_collect::<()>().await?;
-    let Next { manifest, pages } = folding.finish()?;
-    let pages: Vec<Document> = pages.iter().map(Document::page).collect();
-    ledger::create_or_find_all(store, &pages).await?;
+    let mut reads = stream::iter(reads.collect::<Vec<_>>()).buffered(REQUESTS_AT_ONCE);
+    let (mut documents, to_write) = mpsc::channel::<Document>(0);
+    // Sending fails only where a write has failed, and then nobody waits for the rest.
+    let folded = async move {
+        while let Some(document) = reads.next().await {
+            for draft in folding.fold(&document?)? {
+                let _ = documents.send(Document::draft(&draft)).await;
+            }
+        }
+        let Next { manifest, pages } = folding.finish()?;
+        for page in &pages {
+            let _ = documents.send(Document::page(page)).await;
+        }
+        Ok::<_, StageError>(manifest)
+    };
+    let writes = to_write.map(|document| async move { ledger::create_or_find(store, &document).await });
+    let written = writes.buffer_unordered(REQUESTS_AT_ONCE).try_collect::<()>();
+    let (manifest, ()) = futures::try_join!(folded, written)?;
     Ok(Some(manifest))
 }
 

@@ -81,8 +81,9 @@ async fn renew_timestamp(ports: &Ports, seen: &Seen) -> Result<()> {
         return Ok(());
     }
     let newest_root = roots.first().ok_or(StageError::NotInitialised)?;
-    let versions = ledger::published_versions(&*ports.store, newest_root, Some(published)).await?;
-    match check(ports, roots, &versions, &[], manifest).await? {
+    let snapshot = ledger::published_snapshot(&*ports.store, published).await?;
+    let versions = ledger::versions_in(snapshot.clone(), newest_root, published)?;
+    match check(ports, roots, &versions, &[], manifest, &snapshot).await? {
         Verdict::Passed(checked) => {
             let (Written::Done | Written::Lost) = show(ports, roots, Some(published), &checked).await?;
             Ok(())

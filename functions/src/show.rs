@@ -1,7 +1,7 @@
 //! Showing a generation: the check that a client would make, and the write that is the publication. Publish and refresh
 //! share it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use futures::future::OptionFuture;
@@ -10,7 +10,7 @@ use tough::schema::{self, Root, Targets};
 use tufline_store::{Document, Key, OnlineRole, Store, Written};
 use tufline_tuf::gate::{Checked, Gate, Refused};
 use tufline_tuf::generation::Versions;
-use tufline_tuf::{Manifest, RoleKeys, RoleName, time, trie, verify};
+use tufline_tuf::{Manifest, Outcome, RoleKeys, RoleName, Sha256, time, trie, verify};
 
 use crate::ledger::Published;
 use crate::ports::{Ports, Result, StageError, at_once};
@@ -33,8 +33,8 @@ pub enum Verdict {
     Refused(Refused),
 }
 
-/// Checks `candidate` as a client would that trusts `roots` and saw what is published: these versions. `since` has the
-/// manifests of the generations after that, up to the candidate.
+/// Checks `candidate`, whose snapshot's bytes are these, as a client would that trusts `roots` and saw what is published: these
+/// versions. `since` has the manifests of the generations after that, up to the candidate.
 ///
 /// Each document is read, checked and dropped, so that no more are in memory than are being read.
 pub async fn check(
@@ -43,38 +43,23 @@ pub async fn check(
     published: &Versions,
     since: &[Manifest],
     candidate: &Manifest,
+    snapshot: &Bytes,
 ) -> Result<Verdict> {
-    let Some(snapshot) = ports.store.get(&Key::snapshot(candidate.generation)).await? else {
-        return Ok(Verdict::NotReady);
-    };
     let now = ports.clock.now();
-    let mut gate = match Gate::open(roots, published, since, candidate, &snapshot.bytes, now) {
+    let mut gate = match Gate::open(roots, published, since, candidate, snapshot, now) {
         Ok(gate) => gate,
         Err(refused) => return Ok(Verdict::Refused(refused)),
     };
-    loop {
-        let comparisons = comparisons(published, gate.wanted_roles());
-        if comparisons.is_empty() {
-            break;
-        }
-        let reads: Vec<_> = comparisons.into_iter().map(|(seen, roles)| compare(&*ports.store, seen, roles)).collect();
-        let mut reads = stream::iter(reads).buffered(COMPARISONS_AT_ONCE);
-        while let Some(compared) = reads.next().await {
-            let Compared { seen, files } = compared?;
-            for (role, bytes) in files {
-                let Some(bytes) = bytes else { return Ok(Verdict::NotReady) };
-                if let Err(refused) = gate.role(&role, &bytes, seen.as_ref()) {
-                    return Ok(Verdict::Refused(refused));
-                }
-            }
-        }
+    // The documents will ask for the blobs of what was uploaded, and mostly for no others.
+    let (roles, uploaded) =
+        futures::join!(check_roles(&*ports.store, published, &mut gate), blobs(ports, uploaded(since)));
+    if let Some(verdict) = roles? {
+        return Ok(verdict);
     }
-    let heads = gate.wanted_blobs().into_iter().map(|sha256| async move {
-        let blob = ports.blobs.head(&sha256).await?;
-        Ok::<_, StageError>((sha256, blob.map(|blob| (blob.length, blob.sha256))))
-    });
-    for found in at_once(heads).await {
-        let (sha256, blob) = found?;
+    for (sha256, blob) in uploaded? {
+        gate.blob(&sha256, blob);
+    }
+    for (sha256, blob) in blobs(ports, gate.wanted_blobs()).await? {
         gate.blob(&sha256, blob);
     }
     Ok(match gate.pass() {
@@ -83,18 +68,62 @@ pub async fn check(
     })
 }
 
+/// Gives the gate all the documents that it asks for; `None` where it found nothing wrong.
+async fn check_roles(store: &dyn Store, published: &Versions, gate: &mut Gate<'_>) -> Result<Option<Verdict>> {
+    loop {
+        let comparisons = comparisons(published, gate.wanted_roles());
+        if comparisons.is_empty() {
+            return Ok(None);
+        }
+        let reads: Vec<_> = comparisons.into_iter().map(|(seen, roles)| compare(store, seen, roles)).collect();
+        let mut reads = stream::iter(reads).buffered(COMPARISONS_AT_ONCE);
+        while let Some(compared) = reads.next().await {
+            let Compared { seen, files } = compared?;
+            for (role, bytes) in files {
+                let Some(bytes) = bytes else { return Ok(Some(Verdict::NotReady)) };
+                if let Err(refused) = gate.role(&role, &bytes, seen.as_ref()) {
+                    return Ok(Some(Verdict::Refused(refused)));
+                }
+            }
+        }
+    }
+}
+
+/// The digests of what was uploaded in these generations.
+fn uploaded(since: &[Manifest]) -> Vec<Sha256> {
+    let outcomes = since.iter().flat_map(|manifest| &manifest.changes).map(|change| &change.outcome);
+    let digests =
+        outcomes.filter_map(|outcome| if let Outcome::Set(content) = outcome { Some(content.sha256) } else { None });
+    digests.collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+/// What is stored for a digest: the length and, where the store keeps one, the SHA-256 of the whole.
+type Stored = Option<(u64, Option<Sha256>)>;
+
+async fn blobs(ports: &Ports, wanted: Vec<Sha256>) -> Result<Vec<(Sha256, Stored)>> {
+    let heads = wanted.into_iter().map(|sha256| async move {
+        let blob = ports.blobs.head(&sha256).await?;
+        Ok((sha256, blob.map(|blob| (blob.length, blob.sha256))))
+    });
+    at_once(heads).await.into_iter().collect()
+}
+
 /// A role's document of this version.
 type RoleVersion = (RoleName, u64);
 
 /// The documents to check, by the one in which devices see their targets now: that of the same role or, for a new bin, of the
 /// nearest role above it. All new bins of a role that was split have their targets from that one.
-fn comparisons(published: &Versions, wanted: Vec<RoleVersion>) -> BTreeMap<Option<RoleVersion>, Vec<RoleVersion>> {
+///
+/// Roles come after those above them, as in `wanted`: what is above a role is seen where it is itself seen, or higher.
+fn comparisons(published: &Versions, wanted: Vec<RoleVersion>) -> Vec<(Option<RoleVersion>, Vec<RoleVersion>)> {
     let mut comparisons: BTreeMap<_, Vec<RoleVersion>> = BTreeMap::new();
     for (role, version) in wanted {
         let seen = trie::nearest(&role, |role| published.contains_key(role));
         let seen = seen.and_then(|seen| Some((seen.clone(), *published.get(&seen)?)));
         comparisons.entry(seen).or_default().push((role, version));
     }
+    let mut comparisons: Vec<_> = comparisons.into_iter().collect();
+    comparisons.sort_by_key(|(seen, _)| seen.as_ref().map(|(role, _)| trie::depth(role)));
     comparisons
 }
 
@@ -106,8 +135,8 @@ struct Compared {
 
 async fn compare(store: &dyn Store, seen: Option<RoleVersion>, roles: Vec<RoleVersion>) -> Result<Compared> {
     let read = |(role, version): RoleVersion| async move {
-        let stored = store.get(&Key::Metadata { role: role.clone(), version }).await?;
-        Ok::<_, StageError>((role, stored.map(|stored| stored.bytes)))
+        let bytes = store.bytes(&Key::Metadata { role: role.clone(), version }).await?;
+        Ok::<_, StageError>((role, bytes))
     };
     // What does not change is read once.
     let changes = !seen.as_ref().is_some_and(|seen| roles.contains(seen));
@@ -115,7 +144,8 @@ async fn compare(store: &dyn Store, seen: Option<RoleVersion>, roles: Vec<RoleVe
         OptionFuture::from(seen.clone().filter(|_| changes).map(read)),
         at_once(roles.into_iter().map(read))
     );
-    let files: Vec<(RoleName, Option<Bytes>)> = files.into_iter().collect::<Result<_>>()?;
+    let mut files: Vec<(RoleName, Option<Bytes>)> = files.into_iter().collect::<Result<_>>()?;
+    files.sort_by_key(|(role, _)| trie::depth(role));
     let before = match before.transpose()? {
         Some((_, bytes)) => bytes,
         None => files

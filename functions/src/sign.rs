@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use tough::schema::{Root, Signature};
+use tough::schema::{self, Root, Signature};
 use tufline_store::{Document, Key, Message, OnlineRole, Written};
 use tufline_tuf::{Draft, Manifest, RoleEntry, RoleKeys, RoleName, Signed, SignedDocument, generation, trie, verify};
 
@@ -22,15 +22,18 @@ use crate::roots;
 /// The first failure, after all that could be signed was signed.
 pub async fn sign(ports: &Ports) -> Result<()> {
     let store = &*ports.store;
-    let published = ledger::published(store).await?;
-    let root = roots::newest(store).await?;
-    let waiting =
-        ledger::generations_after(store, published.as_ref().map_or(0, |published| published.generation)).await?;
+    let (published, root) = futures::try_join!(ledger::published(store), roots::newest(store))?;
+    let after = published.as_ref().map_or(0, |published| published.generation);
+    let (waiting, versions) = futures::join!(
+        ledger::generations_after(store, after),
+        ledger::published_versions(store, &root, published.as_ref())
+    );
+    let waiting = waiting?;
     if waiting.is_empty() {
         return Ok(());
     }
     // What devices see, and then with each generation.
-    let mut versions = ledger::published_versions(store, &root, published.as_ref()).await?;
+    let mut versions = versions?;
     let mut unsigned: BTreeSet<RoleName> = BTreeSet::new();
     // Publish has work if the newest generation is signed, or any was just now, or if all are fences: these need no
     // signature, but publish tells what they answer. A call for nothing would be answered by one from publish, without end.
@@ -48,7 +51,22 @@ pub async fn sign(ports: &Ports) -> Result<()> {
             let (root, manifest) = (&root, &manifest);
             async move { (role, sign_role(ports, root, manifest, role, entry).await) }
         });
-        for (role, outcome) in some_at_once(ports.config.signatures_at_once.get(), signs).await {
+        // Signed meanwhile, though it is stored only when all that it lists is.
+        let complete = unsigned.is_empty();
+        let snapshot = async {
+            if store.exists(&Key::snapshot(generation)).await? {
+                return Ok(Snapshot::Stored);
+            }
+            if !complete {
+                return Ok(Snapshot::NotYet);
+            }
+            let draft = generation::snapshot(&manifest, &versions);
+            let keys = RoleKeys::in_root(&root, &RoleName::snapshot())?;
+            let signed = sign_draft(ports, draft.clone(), &keys, OnlineRole::Snapshot).await?;
+            Ok::<_, StageError>(Snapshot::Signed(Box::new((draft, keys, signed))))
+        };
+        let (outcomes, snapshot) = futures::join!(some_at_once(ports.config.signatures_at_once.get(), signs), snapshot);
+        for (role, outcome) in outcomes {
             match outcome {
                 Ok(()) => _ = unsigned.remove(role),
                 Err(error) => {
@@ -58,20 +76,19 @@ pub async fn sign(ports: &Ports) -> Result<()> {
                 }
             }
         }
-        if store.exists(&Key::snapshot(generation)).await? {
-            ready = true;
-        } else if unsigned.is_empty() {
-            let snapshot = generation::snapshot(&manifest, &versions);
-            let keys = RoleKeys::in_root(&root, &RoleName::snapshot())?;
-            create(ports, snapshot, &keys, OnlineRole::Snapshot).await?;
-            tracing::info!(generation, "generation signed");
-            for (upload, name) in manifest.uploads() {
-                tracing::info!(upload, %name, generation, "upload signed");
+        match snapshot? {
+            Snapshot::Stored => ready = true,
+            Snapshot::Signed(snapshot) if unsigned.is_empty() => {
+                let (draft, keys, signed) = *snapshot;
+                create(ports, &draft, &keys, &signed).await?;
+                tracing::info!(generation, "generation signed");
+                for (upload, name) in manifest.uploads() {
+                    tracing::info!(upload, %name, generation, "upload signed");
+                }
+                ready = true;
+                any_new = true;
             }
-            ready = true;
-            any_new = true;
-        } else {
-            ready = false;
+            Snapshot::Signed(..) | Snapshot::NotYet => ready = false,
         }
     }
     if ready || any_new {
@@ -80,26 +97,37 @@ pub async fn sign(ports: &Ports) -> Result<()> {
     failure.map_or(Ok(()), Err)
 }
 
+/// The snapshot of a generation.
+enum Snapshot {
+    Stored,
+    Signed(Box<(Draft<schema::Snapshot>, RoleKeys, Signed<schema::Snapshot>)>),
+    /// Something that it lists could not be signed.
+    NotYet,
+}
+
 /// Makes sure that this document of a role is signed.
 async fn sign_role(ports: &Ports, root: &Root, manifest: &Manifest, role: &RoleName, entry: &RoleEntry) -> Result<()> {
     let store = &*ports.store;
-    if store.exists(&Key::Metadata { role: role.clone(), version: entry.version }).await? {
+    let key = Key::Metadata { role: role.clone(), version: entry.version };
+    let (is_signed, draft) = futures::join!(store.exists(&key), draft(store, role, &entry.draft));
+    if is_signed? {
         return Ok(());
     }
-    let draft = draft(store, role, &entry.draft).await?;
-    match trie::parent(role) {
-        None => create(ports, draft, &RoleKeys::in_root(root, role)?, OnlineRole::Targets).await,
+    let draft = draft?;
+    let (keys, key) = match trie::parent(role) {
+        None => (RoleKeys::in_root(root, role)?, OnlineRole::Targets),
         Some(parent) => {
             let delegations = trie::delegations(&parent, &manifest.bins_key)?;
-            create(ports, draft, &RoleKeys::in_delegations(&delegations, role)?, OnlineRole::Bins).await
+            (RoleKeys::in_delegations(&delegations, role)?, OnlineRole::Bins)
         }
-    }
+    };
+    let signed = sign_draft(ports, draft.clone(), &keys, key).await?;
+    create(ports, &draft, &keys, &signed).await
 }
 
-/// Signs a draft and stores it, unless its file is there already.
-async fn create<T: SignedDocument>(ports: &Ports, draft: Draft<T>, keys: &RoleKeys, key: OnlineRole) -> Result<()> {
-    let signed = sign_draft(ports, draft.clone(), keys, key).await?;
-    let document = Document::signed(&signed);
+/// Stores a draft that was signed, unless its file is there already.
+async fn create<T: SignedDocument>(ports: &Ports, draft: &Draft<T>, keys: &RoleKeys, signed: &Signed<T>) -> Result<()> {
+    let document = Document::signed(signed);
     if ports.store.create(&document).await? == Written::Done {
         return Ok(());
     }
@@ -108,7 +136,7 @@ async fn create<T: SignedDocument>(ports: &Ports, draft: Draft<T>, keys: &RoleKe
     // and has the role drafted again under a new version.
     let stored = ports.store.get(document.key()).await?;
     let sound = stored.is_some_and(|stored| {
-        verify::<T>(stored.bytes, keys).is_ok_and(|stored: Signed<T>| stored.is_signed_form_of(&draft))
+        verify::<T>(stored.bytes, keys).is_ok_and(|stored: Signed<T>| stored.is_signed_form_of(draft))
     });
     if !sound {
         tracing::error!(key = %document.key(), "another document is stored where this one belongs");

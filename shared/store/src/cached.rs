@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
@@ -13,21 +14,21 @@ use crate::port::{Result, Store, Stored, Tag, Written};
 /// Objects smaller than this are expected, in bytes: a page of the index has some 3,000.
 const USUAL_BYTES: u64 = 4096;
 
-/// A [`Store`] that keeps what it read in memory, if it never changes ([`Key::is_immutable_record`]); the least
+/// A [`Store`] that keeps in memory what it read or created, if it never changes ([`Key::is_immutable_record`]); the least
 /// used goes first. A function that stays warm so reads only what others have made meanwhile.
 ///
 /// *Invariant*: nothing that devices read, and no pointer, is ever answered from memory.
 pub struct CachedStore {
     store: Arc<dyn Store>,
-    kept: Cache<Key, Arc<Stored>, ByBytes>,
+    kept: Cache<Key, Bytes, ByBytes>,
 }
 
 #[derive(Debug, Clone)]
 struct ByBytes;
 
-impl Weighter<Key, Arc<Stored>> for ByBytes {
-    fn weight(&self, _: &Key, stored: &Arc<Stored>) -> u64 {
-        stored.bytes.len() as u64
+impl Weighter<Key, Bytes> for ByBytes {
+    fn weight(&self, _: &Key, bytes: &Bytes) -> u64 {
+        bytes.len() as u64
     }
 }
 
@@ -38,33 +39,41 @@ impl CachedStore {
         let items = usize::try_from(bytes / USUAL_BYTES).unwrap_or(usize::MAX);
         Self { store, kept: Cache::with_weighter(items, bytes, ByBytes) }
     }
+
+    fn keep(&self, key: &Key, bytes: &Bytes) {
+        if key.is_immutable_record() {
+            self.kept.insert(key.clone(), bytes.clone());
+        }
+    }
 }
 
 #[async_trait]
 impl Store for CachedStore {
     async fn get(&self, key: &Key) -> Result<Option<Stored>> {
-        if !key.is_immutable_record() {
-            return self.store.get(key).await;
-        }
+        self.store.get(key).await
+    }
+
+    async fn bytes(&self, key: &Key) -> Result<Option<Bytes>> {
         if let Some(kept) = self.kept.get(key) {
-            return Ok(Some((*kept).clone()));
+            return Ok(Some(kept));
         }
-        let stored = self.store.get(key).await?;
-        if let Some(stored) = &stored {
-            self.kept.insert(key.clone(), Arc::new(stored.clone()));
+        let bytes = self.store.bytes(key).await?;
+        if let Some(bytes) = &bytes {
+            self.keep(key, bytes);
         }
-        Ok(stored)
+        Ok(bytes)
     }
 
     async fn exists(&self, key: &Key) -> Result<bool> {
-        if key.is_immutable_record() && self.kept.get(key).is_some() {
-            return Ok(true);
-        }
-        self.store.exists(key).await
+        Ok(self.kept.get(key).is_some() || self.store.exists(key).await?)
     }
 
     async fn create(&self, document: &Document) -> Result<Written> {
-        self.store.create(document).await
+        let written = self.store.create(document).await?;
+        if written == Written::Done {
+            self.keep(document.key(), document.bytes());
+        }
+        Ok(written)
     }
 
     async fn replace(&self, document: &Document, expected: &Tag) -> Result<Written> {

@@ -65,6 +65,10 @@ pub struct Stored {
 pub trait Store: Send + Sync {
     /// `None` where nothing is stored at `key`.
     async fn get(&self, key: &Key) -> Result<Option<Stored>>;
+    /// The bytes at `key`, where their state doesn't matter: of what never changes, a store may have them in memory.
+    async fn bytes(&self, key: &Key) -> Result<Option<Bytes>> {
+        Ok(self.get(key).await?.map(|stored| stored.bytes))
+    }
     /// Whether something is stored at `key`, without reading it.
     async fn exists(&self, key: &Key) -> Result<bool>;
     /// Stores `document` unless something is there already (S3: `If-None-Match: *`).

@@ -173,15 +173,13 @@ impl<'a> Gate<'a> {
         })
     }
 
-    /// The role documents to give to [`Gate::role`] next, with the versions that the snapshot lists: all of which the role
-    /// above was given. Those below them are asked for then.
+    /// The role documents to give to [`Gate::role`], in this order, with the versions that the snapshot lists: a role comes
+    /// after the one above it, which says whose signature counts. These may ask for more.
     #[must_use]
     pub fn wanted_roles(&self) -> Vec<(RoleName, u64)> {
-        self.roles
-            .iter()
-            .filter(|role| trie::parent(role).is_none_or(|parent| !self.roles.contains(&parent)))
-            .map(|role| (role.clone(), self.version(role)))
-            .collect()
+        let mut wanted: Vec<_> = self.roles.iter().map(|role| (role.clone(), self.version(role))).collect();
+        wanted.sort_by_key(|(role, _)| trie::depth(role));
+        wanted
     }
 
     /// Checks one role document: signatures, version, expiry, the names and digests of its targets, and that it hands its
