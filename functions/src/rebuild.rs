@@ -22,7 +22,7 @@ use crate::hash::reject;
 use crate::index::{draft, extend, index};
 use crate::ledger::{self, HeldRemovals, Published, RECORD_FORMAT, RemovalsAccepted};
 use crate::measure;
-use crate::ports::{Ports, REQUESTS_AT_ONCE, Result, StageError, at_once};
+use crate::ports::{HEADS_AT_ONCE, Ports, REQUESTS_AT_ONCE, Result, StageError, at_once, some_at_once};
 
 /// After so many lost races the batch goes back to its queue.
 const ATTEMPTS: usize = 8;
@@ -127,7 +127,7 @@ impl<'a> Incoming<'a> {
         let wanted: Vec<_> =
             names.into_iter().filter(|(name, _)| touched.contains(*name) || !self.seen.contains_key(*name)).collect();
         let looks = wanted.into_iter().map(|(name, expected)| async move { (name, see(ports, name, expected).await) });
-        let looked = at_once(looks).await;
+        let looked = some_at_once(HEADS_AT_ONCE, looks).await;
         for (name, seen) in looked {
             match seen {
                 Ok(seen) => _ = self.seen.insert(name.clone(), seen),

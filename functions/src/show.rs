@@ -13,7 +13,7 @@ use tufline_tuf::generation::Versions;
 use tufline_tuf::{Manifest, Outcome, RoleKeys, RoleName, Sha256, time, trie, verify};
 
 use crate::ledger::Published;
-use crate::ports::{Ports, Result, StageError, at_once};
+use crate::ports::{HEADS_AT_ONCE, Ports, Result, StageError, at_once, some_at_once};
 use crate::roots;
 use crate::sign::sign_draft;
 
@@ -105,7 +105,7 @@ async fn blobs(ports: &Ports, wanted: Vec<Sha256>) -> Result<Vec<(Sha256, Stored
         let blob = ports.blobs.head(&sha256).await?;
         Ok((sha256, blob.map(|blob| (blob.length, blob.sha256))))
     });
-    at_once(heads).await.into_iter().collect()
+    some_at_once(HEADS_AT_ONCE, heads).await.into_iter().collect()
 }
 
 /// A role's document of this version.
