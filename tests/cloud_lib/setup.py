@@ -1,4 +1,5 @@
 """The tests' Python packages, and the npm packages of the CDK app and of a device with tuf-js: installed once, and again when what is pinned changes.
+And the programs that make PKCS#11 tokens, where they are missing.
 
 Only the standard library is needed here, since this makes the environment that everything else runs in.
 """
@@ -21,6 +22,8 @@ VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 REQUIREMENTS = ROOT / "tests" / "requirements.txt"
 CDK = ROOT / "cdk"
+# Debian's packages, each with a program that it brings.
+PROGRAMS = {"softhsm2": "softhsm2-util", "opensc": "pkcs11-tool"}
 TUF_JS = ROOT / "tests" / "e2e" / "tuf-js"
 
 
@@ -29,6 +32,24 @@ def setup() -> None:
     _install(REQUIREMENTS, VENV, _python_packages)
     for project in (CDK, TUF_JS):
         _install(project / "package-lock.json", project / "node_modules", lambda: _npm_packages(project))
+
+
+def install_programs() -> None:
+    """Installs what makes PKCS#11 tokens for the tests, with apt-get."""
+    missing = [package for package, program in PROGRAMS.items() if shutil.which(program) is None]
+    if not missing:
+        return
+    # As root, or as somebody who becomes it without a password.
+    become = [] if os.geteuid() == 0 else ["sudo", "--non-interactive"]
+    may = not become or (shutil.which("sudo") and subprocess.run([*become, "true"], capture_output=True).returncode == 0)
+    if not may or shutil.which("apt-get") is None:
+        names = " ".join(missing)
+        raise Refusal(f"the tests of PKCS#11 tokens need {names}: run `apt-get install {names}` as root, or what your system has in its place")
+    print(f"installing {' '.join(missing)} …", flush=True)
+    apt_get = [*become, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "--quiet"]
+    with _alone(REQUIREMENTS):
+        _run([*apt_get, "update"])
+        _run([*apt_get, "install", "--yes", "--no-install-recommends", *missing])
 
 
 def enter() -> None:

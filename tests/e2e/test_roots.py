@@ -45,10 +45,10 @@ class Ceremony:
         assert done.returncode == DONE, (done.stdout, done.stderr)
         return done.stdout
 
-    def refused(self, command: str, *arguments: object, why: str) -> None:
+    def refused(self, command: str, *arguments: object, why: str, **options) -> None:
         """The same, where it must be refused: in one line, and nothing is written, neither here nor in the repository."""
         before = self.files()
-        error = one_line_error(self.root(command, *arguments))
+        error = one_line_error(self.root(command, *arguments, **options))
         assert why in error, error
         assert self.files() == before, "something was written"
 

@@ -1,10 +1,11 @@
-//! Public keys as arguments: files, and keys in KMS.
+//! Public keys as arguments: files, keys in KMS, and keys in tokens.
 
 use std::path::Path;
 
 use anyhow::{Context, bail};
 use clap::Args;
 use tufline_aws::{Access, Clients, KmsKey};
+use tufline_token::Token;
 use tufline_tuf::root::{RootKey, read_public_key};
 
 /// Keys, each perhaps with who holds it.
@@ -17,6 +18,9 @@ pub struct KeyArguments {
     /// A key in KMS (`ECC_NIST_P256`, `RSA_3072`, `RSA_4096`) and who holds it: an ARN, or an id in `AWS_REGION`
     #[arg(long = "kms-key", value_name = "[NAME=]ARN", group = "keys")]
     kms: Vec<String>,
+    /// A key in a PKCS#11 token and who holds it: `pkcs11:token=LABEL;object=LABEL?module-path=FILE` (RFC 7512)
+    #[arg(long = "pkcs11-key", value_name = "[NAME=]URI", group = "keys")]
+    pkcs11: Vec<String>,
 }
 
 impl KeyArguments {
@@ -31,6 +35,13 @@ impl KeyArguments {
         for given in &self.kms {
             let (holder, id) = named(given);
             keys.push(RootKey { holder, key: tough::sign::Sign::tuf_key(&open_kms(id).await?) });
+        }
+        for given in &self.pkcs11 {
+            let (holder, uri) = match given.split_once("=pkcs11:") {
+                Some((name, _)) => (Some(name.to_owned()), &given[name.len() + 1..]),
+                None => (None, &given[..]),
+            };
+            keys.push(RootKey { holder, key: Token::open(&uri.parse()?)?.public_key()? });
         }
         Ok(keys)
     }

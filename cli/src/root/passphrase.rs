@@ -15,7 +15,7 @@ const VARIABLE: &str = "TUFLINE_PASSPHRASE";
 /// Where the passphrase comes from.
 #[derive(Debug, Args)]
 pub struct PassphraseArguments {
-    /// Take the passphrase from the first line of FILE, such as /dev/fd/3, instead of asking for it. `TUFLINE_PASSPHRASE` works
+    /// Take the passphrase, or a token's PIN, from the first line of FILE, such as /dev/fd/3, instead of asking for it. `TUFLINE_PASSPHRASE` works
     /// too, but more programs can see it
     #[arg(long, value_name = "FILE")]
     passphrase_file: Option<PathBuf>,
@@ -27,6 +27,14 @@ impl PassphraseArguments {
         match self.given()? {
             Some(passphrase) => Ok(passphrase),
             None => prompt(&format!("Passphrase of {key}: ")),
+        }
+    }
+
+    /// The PIN of a token.
+    pub fn pin(&self, token: &str) -> anyhow::Result<Passphrase> {
+        match self.given()? {
+            Some(pin) => Ok(pin),
+            None => prompt(&format!("PIN of token {token}: ")),
         }
     }
 

@@ -33,6 +33,12 @@ impl Passphrase {
         Self(Zeroizing::new(text))
     }
 
+    /// The text, for what it opens.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+
     /// Whether it protects nothing.
     #[must_use]
     pub fn is_empty(&self) -> bool {
