@@ -12,6 +12,7 @@ mod demo;
 mod device;
 mod edge;
 mod files;
+mod import;
 mod init;
 mod inside;
 mod local;
@@ -49,6 +50,7 @@ enum Command {
     AcceptRemovals(accept_removals::Arguments),
     Mirror(mirror::Arguments),
     Serve(serve::Arguments),
+    Import(import::Arguments),
     Init(init::Arguments),
     Root(root::Arguments),
 }
@@ -71,6 +73,7 @@ fn main() -> ExitCode {
             Command::AcceptRemovals(arguments) => accept_removals::run(arguments).await,
             Command::Mirror(arguments) => mirror::run(arguments).await,
             Command::Serve(arguments) => serve::run(arguments).await,
+            Command::Import(arguments) => import::run(arguments).await,
             Command::Init(arguments) => init::run(arguments).await,
             Command::Root(arguments) => root::run(arguments).await,
         }

@@ -105,6 +105,8 @@ pub async fn generations_after(store: &dyn Store, generation: u64) -> Result<Vec
     let (next, after_next) = (Key::Manifest(generation + 1), Key::Manifest(generation + 2));
     let (next, after_next) = futures::try_join!(store.exists(&next), store.exists(&after_next))?;
     match (next, after_next) {
+        // Before the first publication: what was imported begins at any number.
+        (false, false) if generation == 0 => {}
         (false, false) => return Ok(Vec::new()),
         (true, false) => return Ok(vec![generation + 1]),
         (_, true) => {}
@@ -122,6 +124,12 @@ pub async fn generations_after(store: &dyn Store, generation: u64) -> Result<Vec
             return Ok(found);
         }
     }
+}
+
+/// The first generation: 1, unless the repository was imported; `None` where there is none.
+pub async fn first_generation(store: &dyn Store) -> Result<Option<u64>> {
+    let first = store.list(Folder::Manifests, None, 1).await?.pop();
+    Ok(first.and_then(|key| if let Key::Manifest(generation) = key { Some(generation) } else { None }))
 }
 
 /// The newest manifest, published or not.

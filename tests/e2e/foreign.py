@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import MappingProxyType
 
 from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import (
@@ -79,7 +80,7 @@ class ForeignRepository:
         self.root.revoke_key(old.public_key.keyid, role)
         self.next_root()
 
-    def publish(self, contents: Mapping[str, bytes] = {}, expires: datetime | None = None, by: int = 1) -> None:
+    def publish(self, contents: Mapping[str, bytes] = MappingProxyType({}), expires: datetime | None = None, by: int = 1) -> None:
         """Publishes all targets, with these too; versions go up by so many."""
         self.contents |= contents
         for name, data in contents.items():

@@ -80,20 +80,7 @@ fn is_there(path: &Path, target: &Listed, check: bool) -> bool {
 }
 
 fn digest(path: &Path) -> io::Result<Sha256> {
-    let mut sink = Sink(Hasher::new());
-    io::copy(&mut File::open(path)?, &mut sink)?;
-    Ok(sink.0.finish())
-}
-
-struct Sink(Hasher);
-
-impl io::Write for Sink {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.update(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
+    let mut hasher = Hasher::new();
+    io::copy(&mut File::open(path)?, &mut hasher)?;
+    Ok(hasher.finish())
 }

@@ -52,6 +52,8 @@ pub struct Seen {
     pub repository: Repository,
     /// All metadata files by their names, with every root from the first on.
     pub files: BTreeMap<String, Vec<u8>>,
+    /// The roots by their versions.
+    pub roots: BTreeMap<u64, Vec<u8>>,
 }
 
 impl Source {
@@ -91,22 +93,23 @@ impl Source {
             Ok(repository) => repository,
             Err(error) => return Err(self.explain(error, &recorder.files())),
         };
-        self.roots(&recorder, &repository.root().signed).await?;
-        Ok(Seen { repository, files: recorder.files() })
+        let roots = self.roots(&recorder, &repository.root().signed).await?;
+        Ok(Seen { repository, files: recorder.files(), roots })
     }
 
-    /// Reads the roots that a device with this trusted root doesn't need, and checks that the first leads to it.
-    async fn roots(&self, recorder: &Recorder, newest: &Root) -> anyhow::Result<()> {
+    /// All roots, with those that a device with this trusted root doesn't need: the first must lead to it.
+    async fn roots(&self, recorder: &Recorder, newest: &Root) -> anyhow::Result<BTreeMap<u64, Vec<u8>>> {
         let trusted: Signed<Root> = serde_json::from_slice(&self.root).context("the trusted root cannot be read")?;
-        let mut chain: Option<Chain> = None;
+        let (mut chain, mut roots) = (None::<Chain>, BTreeMap::new());
         for version in 1..=newest.version.get() {
             let name = format!("{version}.root.json");
-            let bytes = match recorder.files().remove(&name) {
+            let bytes = match recorder.file(&name) {
                 Some(bytes) => bytes,
                 None => transport::read(recorder, self.metadata.join(&name)?, LARGEST_ROOT)
                     .await
                     .with_context(|| format!("{name} cannot be had, without which no older device can follow"))?,
             };
+            roots.insert(version, bytes.clone());
             let bytes = bytes.into();
             match &mut chain {
                 None => chain = Some(Chain::begin(&bytes).with_context(|| format!("{name} is not valid"))?),
@@ -120,7 +123,7 @@ impl Source {
                 bail!("{name} is another root than the trusted one");
             }
         }
-        Ok(())
+        Ok(roots)
     }
 
     /// Why a client can't read the repository.

@@ -32,6 +32,11 @@ impl Recorder {
         lock(&self.files).clone()
     }
 
+    /// The file of this name, if it was read.
+    pub fn file(&self, name: &str) -> Option<Vec<u8>> {
+        lock(&self.files).get(name).cloned()
+    }
+
     fn kept(&self, name: &str) -> Option<Vec<u8>> {
         let never_changes = name.split_once('.').is_some_and(|(version, _)| version.parse::<u64>().is_ok());
         let kept = self.kept.as_ref().filter(|_| never_changes && !name.contains('/'))?;
