@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType
+from urllib.parse import quote
 
 from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import (
@@ -43,6 +44,7 @@ class ForeignRepository:
         tuftool_names: bool = False,
         bins: int = 0,
         flat: bool = False,
+        bin_prefix: str = "bin-",
     ) -> None:
         self.folder = folder
         # go-tuf's command keeps metadata beside the folder of targets.
@@ -51,6 +53,7 @@ class ForeignRepository:
         self.hashes = hashes
         self.tuftool_names = tuftool_names
         self.bins = bins
+        self.bin_prefix = bin_prefix
         for made in (self.metadata, self.targets):
             made.mkdir(parents=True, exist_ok=True)
         self.keys = {role: [CryptoSigner.generate_ed25519()] for role in (*TOP, "bins")}
@@ -95,7 +98,7 @@ class ForeignRepository:
             key = self.keys["bins"][0].public_key
             roles = {}
             for number in range(self.bins):
-                name, prefix = f"bin-{number:x}", f"{number:x}"
+                name, prefix = f"{self.bin_prefix}{number:x}", f"{number:x}"
                 roles[name] = DelegatedRole(name, [key.keyid], 1, True, path_hash_prefixes=[prefix])
                 mine = {target: file for target, file in listed.items() if digits(target).startswith(prefix)}
                 document = Targets(self.versions[Targets.type] + number, SPEC, expires, mine)
@@ -109,7 +112,8 @@ class ForeignRepository:
         self._save(Metadata(timestamp), self.keys[Timestamp.type], "timestamp.json")
 
     def _write(self, role: str, document: Targets | Snapshot, signers: list[CryptoSigner]) -> MetaFile:
-        name = f"{document.version}.{role}.json" if self.root.consistent_snapshot else f"{role}.json"
+        file = f"{quote(role, safe='')}.json"
+        name = f"{document.version}.{file}" if self.root.consistent_snapshot else file
         written = self._save(Metadata(document), signers, name)
         return MetaFile(document.version, len(written), {"sha256": hashlib.sha256(written).hexdigest()})
 

@@ -175,6 +175,24 @@ def test_custom_metadata_and_numbers_are_kept(take):
     # Every upload is answered, once `tufline local` has looked at them; and nothing new was to be signed for that.
     until("told", lambda: all(form.told(FILES).values()))
     assert form.published_generation() == 8
+    assert form.tufline("status").returncode == DONE
+
+
+def test_the_holders_go_on_with_tufline(take):
+    """The root after the import is made, signed and published as any other."""
+    moved: Import = take()
+    moved.ceremony()
+    form = moved.form.start()
+    device = Device({**form.endpoints, "trusted_root": str(moved.trusted)}, moved.folder)
+    device.update()
+    done = run("root", "next", *moved.place, cwd=moved.folder)
+    assert done.returncode == DONE, done.stderr
+    third = moved.folder / "3.root.json"
+    moved.sign(path=third)
+    done = run("root", "publish", third, *moved.place)
+    assert done.returncode == DONE, done.stderr
+    assert device.update()._trusted_set.root.version == 3
+    assert device.download_bytes("fw.bin") == FILES["fw.bin"]
 
 
 def test_two_thousand_targets_and_kills(take):

@@ -277,3 +277,11 @@ def test_files_that_change_in_place_are_not_copied(tmp_path: Path):
     root = foreign.metadata / "1.root.json"
     error = one_line_error(run("mirror", tmp_path / "mirror", "--metadata", foreign.metadata.as_uri(), "--root", root))
     assert "consistent snapshots" in error
+
+
+def test_names_that_web_servers_read_differently_are_not_copied(tmp_path: Path):
+    foreign = ForeignRepository(tmp_path / "foreign", bins=16, bin_prefix="vendor/")
+    foreign.publish(FILES)
+    root = foreign.metadata / "1.root.json"
+    error = one_line_error(run("mirror", tmp_path / "mirror", "--metadata", foreign.metadata.as_uri(), "--root", root))
+    assert "web servers read a name" in error

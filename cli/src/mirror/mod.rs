@@ -61,6 +61,9 @@ pub async fn run(arguments: Arguments) -> Result {
             "its root doesn't ask for consistent snapshots: its files change in place, so a copy would not be whole while it is written"
         );
     }
+    if let Some(name) = seen.files.keys().find(|name| name.contains('%')) {
+        bail!("its file {name} cannot be copied: web servers read a name with a '%' in different ways");
+    }
     let new = Shown::of(&seen)?;
     let old = folder.shown();
     if let Some(old) = &old {
