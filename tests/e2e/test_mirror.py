@@ -285,3 +285,19 @@ def test_names_that_web_servers_read_differently_are_not_copied(tmp_path: Path):
     root = foreign.metadata / "1.root.json"
     error = one_line_error(run("mirror", tmp_path / "mirror", "--metadata", foreign.metadata.as_uri(), "--root", root))
     assert "web servers read a name" in error
+
+
+def test_a_copy_of_either_form(form: Form, tmp_path: Path):
+    """On AWS large targets come by a redirect, and the mirror follows it."""
+    names = form.unique("mirror")
+    files = {f"{names}/small.bin": b"small", f"{names}/deep/large.bin": random.Random(2).randbytes(600_000)}
+    for name, data in files.items():
+        form.put(name, data)
+    form.wait_published({name: sha256(data) for name, data in files.items()})
+    place = tmp_path / "mirror"
+    place.mkdir()
+    with StaticServer(place) as server:
+        mirror = Mirror(form, tmp_path, server, place)
+        assert mirror.write()["targets"] >= len(files)
+        mirror.serves(files)
+        assert mirror.write()["new"] == 0
