@@ -66,7 +66,8 @@ impl Old {
             }
         }
         for (name, content) in &self.targets {
-            let custom = if content.custom.is_empty() { "{}".into() } else { text(content)? };
+            let custom = serde_json::to_string(&content.custom)
+                .map_err(|error| StageError::Record("custom metadata".into(), error.to_string()))?;
             let refuse =
                 |why: &dyn std::fmt::Display| StageError::Refused(format!("the target {name} can't be kept: {why}"));
             tufline_tuf::custom::parse(&custom).map_err(|refusal| refuse(&refusal))?;
@@ -81,22 +82,13 @@ impl Old {
         Ok(())
     }
 
-    /// The root that must follow, unsigned: the same people hold it, and it trusts the online keys of `ports`.
+    /// The root that must follow, unsigned: the same people hold it, and it trusts the keys `online`.
     ///
     /// # Errors
     /// [`StageError::Root`] where a root key is none that every client can use.
     pub fn next_root(&self, online: OnlineKeys, now: Time, lifetime: &Lifetime) -> Result<RootFile> {
         Ok(adopt(self.newest_root()?.newest(), online, time::after(now, lifetime.seconds()))?)
     }
-}
-
-/// A target's custom metadata as its upload has it.
-///
-/// # Errors
-/// [`StageError::Record`], never in practice.
-pub fn text(content: &Content) -> Result<String> {
-    serde_json::to_string(&content.custom)
-        .map_err(|error| StageError::Record("custom metadata".into(), error.to_string()))
 }
 
 /// Checks that `next` may follow the newest root of `old`, and hands the other roles over to the online keys. Writes nothing.

@@ -8,21 +8,20 @@ mod place;
 
 use std::path::PathBuf;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use clap::Args;
 use serde_json::json;
 use tufline_functions::import::{Old, fit, import};
 use tufline_functions::init::online_keys;
 use tufline_tuf::config::Lifetime;
-use tufline_tuf::generation::UsedUp;
 use tufline_tuf::root::RootFile;
-use tufline_tuf::{Content, TargetName};
 
-use crate::local::{LocalRepository, configured};
+use crate::local::configured;
 use crate::outcome::{Outcome, Result};
 use crate::root::document;
-use crate::show;
-use crate::source::{Listed, Seen, Source, UrlArguments, listed};
+use crate::source::UrlArguments;
+use crate::{files, show};
+use from::Found;
 use place::Place;
 
 /// Takes over a TUF repository that others made, into a new repository in a folder: its devices follow without change.
@@ -57,18 +56,13 @@ pub struct Arguments {
 
 /// Does the step that is due.
 pub async fn run(arguments: Arguments) -> Result {
-    let source = from::source(&arguments.from, &arguments.urls)?;
-    let seen = source.observe(None).await?;
-    let targets = listed(&seen.repository)?;
-    let old = old(&seen, &targets)?;
+    let found = Found::at(from::source(&arguments.from, &arguments.urls)?).await?;
+    let old = found.old()?;
     let place = Place::find(&arguments.data)?;
     old.check(configured(&arguments.data)?.largest_target.0)?;
     match &arguments.next_root {
         None => propose(&arguments, &old, place).await,
-        Some(file) => {
-            let next = document::open(file)?;
-            take(&arguments, (&source, &seen, &targets), &old, &next, place).await
-        }
+        Some(file) => take(&arguments, &found, &old, &document::open(file)?, place).await,
     }
 }
 
@@ -88,7 +82,7 @@ async fn propose(arguments: &Arguments, old: &Old, place: Place) -> Result {
     let repository = place.open(arguments.uploads.as_deref()).await?;
     let ports = &repository.ports;
     let next = old.next_root(online_keys(&*ports.signer).await?, ports.clock.now(), &arguments.expires)?;
-    crate::files::write(&std::path::absolute(&before)?, chain.newest_bytes())?;
+    files::write(&std::path::absolute(&before)?, chain.newest_bytes())?;
     document::create(&out, &next)?;
     let (out, before) = (out.display(), before.display());
     if arguments.json {
@@ -104,21 +98,15 @@ async fn propose(arguments: &Arguments, old: &Old, place: Place) -> Result {
 }
 
 /// The second step: all else.
-async fn take(
-    arguments: &Arguments,
-    (source, seen, targets): (&Source, &Seen, &std::collections::BTreeMap<TargetName, Listed>),
-    old: &Old,
-    next: &RootFile,
-    place: Place,
-) -> Result {
+async fn take(arguments: &Arguments, found: &Found, old: &Old, next: &RootFile, place: Place) -> Result {
     place.expect_begun()?;
-    let repository: LocalRepository = place.open(arguments.uploads.as_deref()).await?;
+    let repository = place.open(arguments.uploads.as_deref()).await?;
     let fit = fit(&repository.ports, old, next).await?;
-    place::expect_none_but(&*repository.ports.uploads, targets).await?;
-    place::put_all(&repository.uploads, source, seen, targets).await?;
+    place::expect_none_but(&*repository.ports.uploads, &found.targets).await?;
+    place::put_all(repository.uploads.path(), found).await?;
     let generation = import(&repository.ports, old, &fit).await?;
     place.done()?;
-    let count = targets.len() as u64;
+    let count = old.targets.len() as u64;
     if arguments.json {
         println!("{}", json!({"outcome": "imported", "generation": generation, "targets": count}));
     } else {
@@ -129,27 +117,4 @@ async fn take(
         );
     }
     Ok(Outcome::Done)
-}
-
-/// What of it goes on here.
-fn old(seen: &Seen, targets: &std::collections::BTreeMap<TargetName, Listed>) -> anyhow::Result<Old> {
-    let repository = &seen.repository;
-    let newest = repository.root().signed.version.get();
-    let root = |version: u64| {
-        let bytes = seen.roots.get(&version).cloned();
-        bytes.map(Into::into).with_context(|| format!("version {version} of the root was not read"))
-    };
-    let snapshot = &repository.snapshot().signed;
-    let targets_versions = snapshot.meta.values().map(|meta| meta.version.get());
-    let content =
-        |target: &Listed| Content { sha256: target.sha256, length: target.length, custom: target.custom.clone() };
-    Ok(Old {
-        roots: (1..=newest).map(root).collect::<anyhow::Result<_>>()?,
-        used_up: UsedUp {
-            timestamp: repository.timestamp().signed.version.get(),
-            snapshot: snapshot.version.get(),
-            targets: targets_versions.max().unwrap_or(0),
-        },
-        targets: targets.iter().map(|(name, target)| (name.clone(), content(target))).collect(),
-    })
 }

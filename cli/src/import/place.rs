@@ -8,14 +8,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use futures::{StreamExt, TryStreamExt, stream};
-use tough::Repository;
-use tufline_folder::FolderUploads;
 use tufline_store::Uploads;
 use tufline_tuf::{Hasher, SIDE_FILE_SUFFIX, TargetName};
 
+use super::from::Found;
 use crate::files;
 use crate::local::{LocalRepository, import_marker};
-use crate::source::{Listed, Seen, Source};
+use crate::source::Listed;
 
 /// So many targets are copied at once.
 const AT_ONCE: usize = 16;
@@ -82,23 +81,12 @@ pub async fn expect_none_but(uploads: &dyn Uploads, targets: &BTreeMap<TargetNam
 
 /// Makes an upload of every target, as if it had been dropped there: what is published is what the uploads are, also for everything
 /// that looks at them later. A crash in between: the next run finds those that are there.
-pub async fn put_all(
-    uploads: &FolderUploads,
-    source: &Source,
-    seen: &Seen,
-    targets: &BTreeMap<TargetName, Listed>,
-) -> anyhow::Result<()> {
-    let puts = targets.iter().map(|(name, target)| put(uploads.path(), source, &seen.repository, name, target));
+pub async fn put_all(uploads: &Path, found: &Found) -> anyhow::Result<()> {
+    let puts = found.targets.iter().map(|(name, target)| put(uploads, found, name, target));
     stream::iter(puts.collect::<Vec<_>>()).buffer_unordered(AT_ONCE).try_collect().await
 }
 
-async fn put(
-    uploads: &Path,
-    source: &Source,
-    repository: &Repository,
-    name: &TargetName,
-    target: &Listed,
-) -> anyhow::Result<()> {
+async fn put(uploads: &Path, found: &Found, name: &TargetName, target: &Listed) -> anyhow::Result<()> {
     let place = uploads.join(name.as_str());
     let cannot = || format!("cannot write {}", place.display());
     if is_there(&place, target).with_context(cannot)? {
@@ -106,7 +94,7 @@ async fn put(
     }
     std::fs::create_dir_all(place.parent().unwrap_or(uploads)).with_context(cannot)?;
     let mut file = files::beside(&place).with_context(cannot)?;
-    source.download(repository, name, target, &mut file).await?;
+    found.source.download(&found.seen.repository, name, target, &mut file).await?;
     // A file must not be published without its custom metadata.
     if !target.custom.is_empty() {
         let mut side: OsString = place.clone().into();
