@@ -33,7 +33,7 @@ pub struct UrlArguments {
     /// Where the targets are, if not in `targets/` beside the metadata
     #[arg(long, value_name = "URL")]
     pub targets: Option<Url>,
-    /// A root that is trusted
+    /// The root that is trusted, as a device ships with it: of any version
     #[arg(long, value_name = "FILE")]
     pub root: Option<PathBuf>,
 }
