@@ -12,14 +12,17 @@ mod demo;
 mod device;
 mod edge;
 mod files;
+mod import;
 mod init;
 mod inside;
 mod local;
+mod mirror;
 mod outcome;
 mod reconcile;
 mod root;
 mod serve;
 mod show;
+mod source;
 mod status;
 mod upload;
 mod wait;
@@ -45,7 +48,9 @@ enum Command {
     Status(status::Arguments),
     Reconcile(reconcile::Arguments),
     AcceptRemovals(accept_removals::Arguments),
+    Mirror(mirror::Arguments),
     Serve(serve::Arguments),
+    Import(import::Arguments),
     Init(init::Arguments),
     Root(root::Arguments),
 }
@@ -66,7 +71,9 @@ fn main() -> ExitCode {
             Command::Status(arguments) => status::run(arguments).await,
             Command::Reconcile(arguments) => reconcile::run(arguments).await,
             Command::AcceptRemovals(arguments) => accept_removals::run(arguments).await,
+            Command::Mirror(arguments) => mirror::run(arguments).await,
             Command::Serve(arguments) => serve::run(arguments).await,
+            Command::Import(arguments) => import::run(arguments).await,
             Command::Init(arguments) => init::run(arguments).await,
             Command::Root(arguments) => root::run(arguments).await,
         }

@@ -15,9 +15,11 @@ use crate::ports::{Ports, Result, at_once};
 /// Up to which generation events were sent.
 async fn announced(ports: &Ports) -> Result<(u64, Option<Stored>)> {
     let pointer = ports.store.get(&Key::Announced).await?;
-    let announced: Option<Announced> =
-        pointer.as_ref().map(|stored| ledger::parse(&Key::Announced, &stored.bytes)).transpose()?;
-    Ok((announced.map_or(0, |announced| announced.generation), pointer))
+    let told = match &pointer {
+        Some(stored) => ledger::parse::<Announced>(&Key::Announced, &stored.bytes)?.generation,
+        None => ledger::first_generation(&*ports.store).await?.map_or(0, |first| first.saturating_sub(1)),
+    };
+    Ok((told, pointer))
 }
 
 /// Sends the events of all generations that are published, and of the fences directly above: these answer changes that

@@ -119,6 +119,8 @@ pub async fn generations_after(store: &dyn Store, generation: u64) -> Result<Vec
     const PAGE: usize = 1000;
     let (next, after_next) = (Key::Manifest(generation + 1), Key::Manifest(generation + 2));
     match futures::try_join!(store.bytes(&next), store.bytes(&after_next))? {
+        // Before the first publication: what was imported begins at any number.
+        (None, None) if generation == 0 => {}
         (None, None) => return Ok(Vec::new()),
         (Some(_), None) => return Ok(vec![generation + 1]),
         (_, Some(_)) => {}
@@ -136,6 +138,12 @@ pub async fn generations_after(store: &dyn Store, generation: u64) -> Result<Vec
             return Ok(found);
         }
     }
+}
+
+/// The first generation: 1, unless the repository was imported; `None` where there is none.
+pub async fn first_generation(store: &dyn Store) -> Result<Option<u64>> {
+    let first = store.list(Folder::Manifests, None, 1).await?.pop();
+    Ok(first.and_then(|key| if let Key::Manifest(generation) = key { Some(generation) } else { None }))
 }
 
 /// The newest manifest, published or not.

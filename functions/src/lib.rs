@@ -8,6 +8,7 @@ mod announce;
 pub mod current;
 pub mod handler;
 pub mod hash;
+pub mod import;
 pub mod index;
 pub mod init;
 pub mod ledger;

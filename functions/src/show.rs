@@ -12,7 +12,7 @@ use tufline_tuf::gate::{Checked, Gate, Refused};
 use tufline_tuf::generation::Versions;
 use tufline_tuf::{Manifest, Outcome, RoleKeys, RoleName, Sha256, time, trie, verify};
 
-use crate::ledger::Published;
+use crate::ledger::{self, Published};
 use crate::ports::{HEADS_AT_ONCE, Ports, Result, StageError, at_once, some_at_once};
 use crate::roots;
 use crate::sign::sign_draft;
@@ -179,7 +179,11 @@ pub async fn show(ports: &Ports, roots: &[Root], published: Option<&Published>, 
             return Err(StageError::ClockBehind { now, stored });
         }
     }
-    let version = published.map_or(0, |published| published.version) + 1;
+    let before = match published {
+        Some(published) => published.version,
+        None => ledger::manifest(&*ports.store, checked.generation()).await?.timestamp_above,
+    };
+    let version = before + 1;
     let draft = checked.timestamp(version, time::after(now, ports.config.expiry.timestamp.seconds()));
     let newest = roots.first().ok_or(StageError::NotInitialised)?;
     let keys = RoleKeys::in_root(newest, &RoleName::timestamp())?;

@@ -17,6 +17,7 @@ use crate::connection::FolderEndpoints;
 use crate::edge::StopSignal;
 use crate::outcome::{Outcome, Result};
 
+pub use repository::{LocalRepository, configured, import_marker};
 pub use running::{Options, Running};
 pub use workers::{Report, Stage};
 

@@ -11,6 +11,7 @@ use tufline_functions::publish::{Shown, publish};
 use tufline_functions::sign::sign;
 use tufline_functions::{Ports, ReadingMemory, init, ledger};
 use tufline_store::{Key, Store};
+use tufline_tuf::Config;
 use tufline_tuf::generation::FirstBins;
 
 use super::config;
@@ -36,6 +37,17 @@ pub struct LocalRepository {
 impl LocalRepository {
     /// Opens the data folder at `data`, made where it is missing, with `uploads` (`DATA/uploads` unless given).
     pub async fn open(data: &Path, uploads: Option<&Path>) -> anyhow::Result<Self> {
+        if import_marker(data).exists() {
+            bail!(
+                "an import into {0} is not finished: run `tufline import` again, or remove {0} and begin anew",
+                data.display()
+            );
+        }
+        Self::open_for_import(data, uploads).await
+    }
+
+    /// The same, while something is imported into it.
+    pub async fn open_for_import(data: &Path, uploads: Option<&Path>) -> anyhow::Result<Self> {
         let data = DataFolder::lock(data)?;
         let config = Arc::new(config::read(&data.path().join("config.toml"))?);
         let uploads = uploads.map_or_else(|| data.path().join("uploads"), Path::to_owned);
@@ -93,6 +105,17 @@ impl LocalRepository {
         }
         Ok(path)
     }
+}
+
+/// Where a file lies while something is imported into `data`.
+pub fn import_marker(data: &Path) -> PathBuf {
+    data.join("import")
+}
+
+/// The configuration of the repository in `data`, or that of a new one. Writes nothing.
+pub fn configured(data: &Path) -> anyhow::Result<Config> {
+    let path = data.join("config.toml");
+    if path.exists() { config::read(&path) } else { Ok(Config::default()) }
 }
 
 /// Refuses an uploads folder that would publish the data folder, private keys and all, or be mixed up with its parts.

@@ -1,7 +1,7 @@
 //! `tufline root`: the root that people hold. It travels as a file; whoever holds a root key signs it where they are.
 
 mod change;
-mod document;
+pub mod document;
 mod init;
 mod key;
 mod keygen;

@@ -198,6 +198,7 @@ impl<'a> Folding<'a> {
             generation: base.generation + 1,
             created: now,
             serial,
+            timestamp_above: base.timestamp_above,
             targets: self.targets,
             bins_key: base.bins_key.clone(),
             top,

@@ -1,6 +1,6 @@
 //! The next generation: what a batch of changes makes of the newest one.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::num::NonZeroU64;
 use std::str::FromStr;
 
@@ -13,8 +13,9 @@ use crate::fold::Drafting;
 pub use crate::fold::Folding;
 use crate::index::{Index, IndexEntry, Page, RoleEntry};
 use crate::listed::{self, Listed};
-use crate::manifest::{Content, MANIFEST_FORMAT, Manifest, RemovalWindow};
+use crate::manifest::{Content, MANIFEST_FORMAT, Manifest, Outcome, RemovalWindow};
 use crate::name::{RoleName, TargetName};
+use crate::refusal::Refusal;
 use crate::sha256::Sha256;
 use crate::signed::{Draft, VerifyError};
 use crate::time::{Time, after};
@@ -98,6 +99,9 @@ pub enum GenerationError {
     /// A document cannot be written or read.
     #[error(transparent)]
     Document(#[from] VerifyError),
+    /// A target that can't be taken in.
+    #[error(transparent)]
+    Target(Refusal),
     /// More targets would go at once than the configured limit allows.
     #[error("{removals} of {targets} targets would be removed at once")]
     TooManyRemovals {
@@ -119,19 +123,31 @@ pub fn first(
     bins_key: Key,
     bins: FirstBins,
 ) -> Result<(Next, Vec<AddressedDraft>), GenerationError> {
+    begin(1, &UsedUp::default(), now, expiry, bins_key, bins)
+}
+
+fn begin(
+    generation: u64,
+    used_up: &UsedUp,
+    now: Time,
+    expiry: &Expiry,
+    bins_key: Key,
+    bins: FirstBins,
+) -> Result<(Next, Vec<AddressedDraft>), GenerationError> {
     let expires = after(now, expiry.targets.seconds());
     // Replaced by the first document that is drafted.
     let nothing = RoleEntry { version: 0, draft: Sha256::of(&[]), expires };
     let index = Index::new(IndexEntry { document: nothing, bins: None });
-    let mut drafting = Drafting { serial: 0, index, changed: BTreeMap::new(), expires };
+    let mut drafting = Drafting { serial: used_up.targets, index, changed: BTreeMap::new(), expires };
     let drafts = drafting.add(Listed::grown(RoleName::targets(), bins.digits(), &bins_key)?)?;
     let Drafting { serial, index, changed, .. } = drafting;
     let (top, pages) = index.finish()?;
     let manifest = Manifest {
         format: MANIFEST_FORMAT,
-        generation: 1,
+        generation,
         created: now,
         serial,
+        timestamp_above: used_up.timestamp,
         targets: 0,
         bins_key,
         top,
@@ -142,6 +158,52 @@ pub fn first(
         removals: RemovalWindow::default(),
     };
     Ok((Next { manifest, pages }, drafts))
+}
+
+/// The highest versions that devices may have seen of a repository which is imported: those of this one begin above.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct UsedUp {
+    /// The timestamp's.
+    pub timestamp: u64,
+    /// The snapshot's.
+    pub snapshot: u64,
+    /// Of the targets role and all that it delegates to, the highest.
+    pub targets: u64,
+}
+
+/// The first generation of a repository that is imported: it has all of its targets at once, and continues its versions. Answers its
+/// documents too, to be stored before its manifest.
+///
+/// It answers no uploads: hash finds them, and rebuild answers them when it sees that they change nothing.
+///
+/// # Errors
+/// [`GenerationError::Target`] for a target that can't be taken in.
+pub fn imported(
+    used_up: &UsedUp,
+    bins_key: Key,
+    targets: Vec<(TargetName, Content)>,
+    policy: Policy<'_>,
+) -> Result<(Next, Vec<AddressedDraft>), GenerationError> {
+    // This generation isn't stored: it is what the targets are folded into.
+    let (Next { manifest: base, .. }, drafts) =
+        begin(used_up.snapshot, used_up, policy.now, policy.expiry, bins_key, FirstBins::One)?;
+    let edit = |(name, content)| TargetEdit { name, version: None, uploaded: None, edit: Edit::Set(content) };
+    let edits: Vec<TargetEdit> = targets.into_iter().map(edit).collect();
+    // Also where there are no targets.
+    let renew = BTreeSet::from([RoleName::targets()]);
+    let mut folding = Folding::new(&base, Index::new(base.top.clone()), &edits, &renew, policy)?;
+    let mut documents = Vec::new();
+    for draft in &drafts {
+        let draft = Draft::from_bytes(RoleName::targets(), draft.bytes())?;
+        documents.extend(folding.fold(&draft)?);
+    }
+    let Next { mut manifest, pages } = folding.finish()?;
+    for change in manifest.changes.drain(..) {
+        if let Outcome::Refused(refusal) = change.outcome {
+            return Err(GenerationError::Target(refusal));
+        }
+    }
+    Ok((Next { manifest, pages }, documents))
 }
 
 /// Into how many bins a repository is split before it has any target. All but one: an offline `targets` key then never

@@ -17,7 +17,7 @@ pub const MANIFEST_FORMAT: u32 = 2;
 
 /// The record of generation G in the ledger: which role documents it changes, and why.
 ///
-/// *Invariants*: created once and never rewritten; manifests are numbered without gaps from 1; `serial` never decreases,
+/// *Invariants*: created once and never rewritten; manifests are numbered without gaps, from 1 or where an import begins; `serial` never decreases,
 /// and every version in `changed` was taken from it exactly once; its size is that of its changes, not of the repository.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
@@ -29,6 +29,9 @@ pub struct Manifest {
     pub created: Time,
     /// The highest version that any document of the targets family has: the next one gets `serial + 1`.
     pub serial: u64,
+    /// The timestamp's versions begin above this: others used them up before the repository was imported.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub timestamp_above: u64,
     /// How many targets the repository has with this generation.
     pub targets: u64,
     /// The public key that bins are signed with.
@@ -102,6 +105,11 @@ pub struct RemovalWindow {
     /// Removed since.
     #[serde(default)]
     pub removed: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes what it looks at by reference")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 impl Manifest {

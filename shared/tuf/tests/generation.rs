@@ -9,7 +9,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use common::{Generation, content, now, policy, remove, set, start};
 use proptest::prelude::*;
 use tufline_tuf::config::RemovalLimit;
-use tufline_tuf::generation::{Edit, FirstBins, Folding, GenerationError, Policy, TargetEdit, content_of, snapshot};
+use tufline_tuf::generation::{
+    Edit, FirstBins, Folding, GenerationError, Policy, TargetEdit, UsedUp, content_of, snapshot,
+};
 use tufline_tuf::index::{Expiring, Page, Place, RoleEntry};
 use tufline_tuf::time::after;
 use tufline_tuf::{Content, Index, Outcome, RoleName, Sha256, TargetName, trie};
@@ -292,4 +294,39 @@ fn a_role_of_few_but_long_targets_is_split_too() {
     let refused = start().fold(&edits, deepest).unwrap().manifest;
     assert!(refused.changes.iter().any(|change| matches!(change.outcome, Outcome::Refused(_))));
     assert!((450..600).contains(&refused.targets), "{}", refused.targets);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+
+    /// What is imported stands in one generation, whose numbers are all above those that are used up; and so are those of what follows.
+    #[test]
+    fn an_import_goes_on_above_what_is_used_up(
+        targets in proptest::collection::btree_map("[a-z]{1,3}", "[xyz]{0,2}", 0..40),
+        (timestamp, snapshot, serial) in (1..1000_u64, 1..1000_u64, 1..1000_u64),
+        most in 1..6_usize,
+    ) {
+        let used_up = UsedUp { timestamp, snapshot, targets: serial };
+        let targets: BTreeMap<TargetName, Content> =
+            targets.into_iter().map(|(name, bytes)| (name.parse().unwrap(), content(&bytes))).collect();
+        let first = Generation::imported(&used_up, targets.clone().into_iter().collect(), most);
+        let manifest = &first.manifest;
+        prop_assert_eq!(manifest.generation, snapshot + 1);
+        prop_assert_eq!(manifest.timestamp_above, timestamp);
+        prop_assert_eq!(manifest.targets, targets.len() as u64);
+        prop_assert!(manifest.changes.is_empty() && !manifest.is_fence());
+        prop_assert!(manifest.changed.values().all(|entry| entry.version > serial && entry.version <= manifest.serial));
+        prop_assert_eq!(first.versions.len(), manifest.changed.len(), "no document is left out");
+        let entries = first.entries();
+        prop_assert_eq!(entries.keys().collect::<Vec<_>>(), first.versions.keys().collect::<Vec<_>>());
+        for (name, wanted) in &targets {
+            let role = first.role_of(name.as_str());
+            prop_assert_eq!(content_of(first.documents[&role].document(), name), Some(wanted.clone()));
+        }
+        let listed: usize = first.documents.values().map(|document| document.document().targets.len()).sum();
+        prop_assert_eq!(listed, targets.len());
+        let next = first.fold_small(&[set("new", "z")], most);
+        prop_assert_eq!((next.manifest.generation, next.manifest.timestamp_above), (snapshot + 2, timestamp));
+        prop_assert!(next.manifest.serial > manifest.serial);
+    }
 }

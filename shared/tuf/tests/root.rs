@@ -16,7 +16,7 @@ use tough::schema::key::Key;
 use tough::schema::{self, RoleType, Root, Signature};
 use tough::sign::{Sign, SignKeyPair};
 use tufline_tuf::root::{
-    Chain, Change, FirstRoot, KeyName, OnlineKeys, ROLES, RootError, RootFile, RootKey, add_key, begin, changes,
+    Chain, Change, FirstRoot, KeyName, OnlineKeys, ROLES, RootError, RootFile, RootKey, add_key, adopt, begin, changes,
     holder, key_id, next, read_public_key, remove_key, set_expiry, set_threshold, succeed, tallies,
 };
 use tufline_tuf::{Time, time};
@@ -246,6 +246,32 @@ fn a_root_key_stays_offline() {
     let timestamp = RootKey { holder: None, key: online().timestamp };
     assert!(matches!(add_key(&file, RoleType::Root, timestamp.clone()), Err(RootError::RootKeyOnline(_))));
     add_key(&file, RoleType::Snapshot, timestamp).unwrap();
+}
+
+#[test]
+fn the_root_of_others_goes_on_under_the_same_people() {
+    let old = two_of_three();
+    let mut foreign = old.clone();
+    foreign.consistent_snapshot = false;
+    foreign.spec_version = "1.0.0".into();
+    let new = OnlineKeys { targets: key().tuf_key(), snapshot: key().tuf_key(), timestamp: key().tuf_key() };
+    let file = adopt(&foreign, new.clone(), expires()).unwrap();
+    let root = file.root();
+    assert_eq!((root.version.get(), root.consistent_snapshot), (foreign.version.get() + 1, true));
+    assert_eq!(root.roles[&RoleType::Root], foreign.roles[&RoleType::Root]);
+    assert_eq!(root.keys.len(), foreign.roles[&RoleType::Root].keyids.len() + 3, "the old online keys are gone");
+    for (role, key) in
+        [(RoleType::Targets, &new.targets), (RoleType::Snapshot, &new.snapshot), (RoleType::Timestamp, &new.timestamp)]
+    {
+        assert_eq!(root.roles[&role].keyids, [key_id(key).unwrap()]);
+        assert_eq!(root.roles[&role].threshold.get(), 1);
+    }
+    let [alice, bob, ..] = people() else { panic!() };
+    assert!(succeed(&foreign, &signed_by(&file, Some(&foreign), &[alice]), now()).is_err(), "two must sign");
+    succeed(&foreign, &signed_by(&file, Some(&foreign), &[alice, bob]), now()).unwrap();
+    // A root key never becomes an online one.
+    let careless = OnlineKeys { snapshot: alice.key.tuf_key(), ..new };
+    assert!(matches!(adopt(&foreign, careless, expires()), Err(RootError::RootKeyOnline(_))));
 }
 
 #[test]

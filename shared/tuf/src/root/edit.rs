@@ -55,12 +55,7 @@ impl FirstRoot {
         for RootKey { holder, key } in self.keys {
             insert(&mut root, RoleType::Root, key, holder.as_deref())?;
         }
-        let OnlineKeys { targets, snapshot, timestamp } = self.online;
-        for (role, key) in
-            [(RoleType::Targets, targets), (RoleType::Snapshot, snapshot), (RoleType::Timestamp, timestamp)]
-        {
-            insert(&mut root, role, key, None)?;
-        }
+        insert_online(&mut root, self.online)?;
         threshold(&mut root, RoleType::Root, self.threshold)?;
         RootFile::unsigned(root)
     }
@@ -73,6 +68,23 @@ impl FirstRoot {
 pub fn next(newest: &Root, expires: Time) -> Result<RootFile, RootError> {
     let version = at_least_one(newest.version.get() + 1);
     RootFile::unsigned(Root { version, expires: whole_seconds(expires), ..newest.clone() })
+}
+
+/// The next version after `newest`, unsigned, by which a repository that others made becomes this one: its root keys and their threshold
+/// stay, the other roles get the keys `online`, one each with threshold 1, and files keep every version under a name of its own.
+///
+/// # Errors
+/// [`RootError`] where a root key of `newest` is none that every client can use.
+pub fn adopt(newest: &Root, online: OnlineKeys, expires: Time) -> Result<RootFile, RootError> {
+    let mut root = newest.clone();
+    root.version = at_least_one(newest.version.get() + 1);
+    root.expires = whole_seconds(expires);
+    root.consistent_snapshot = true;
+    root.roles.retain(|role, _| *role == RoleType::Root);
+    let holders: Vec<KeyId> = root.roles.values().flat_map(|entry| entry.keyids.clone()).collect();
+    root.keys.retain(|id, _| holders.contains(id));
+    insert_online(&mut root, online)?;
+    RootFile::unsigned(root)
 }
 
 /// Lets `key` sign for `role`.
@@ -159,6 +171,13 @@ fn insert(root: &mut Root, role: RoleType, key: Key, holder: Option<&str>) -> Re
         Some(holder) => set_holder(root, &id, Some(holder)),
         None => Ok(()),
     }
+}
+
+fn insert_online(root: &mut Root, online: OnlineKeys) -> Result<(), RootError> {
+    let OnlineKeys { targets, snapshot, timestamp } = online;
+    insert(root, RoleType::Targets, targets, None)?;
+    insert(root, RoleType::Snapshot, snapshot, None)?;
+    insert(root, RoleType::Timestamp, timestamp, None)
 }
 
 fn find(root: &Root, role: RoleType, wanted: &KeyName) -> Result<KeyId, RootError> {

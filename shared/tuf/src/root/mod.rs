@@ -26,7 +26,7 @@ use crate::time::Time;
 
 pub use chain::{Chain, FitRoot, begin, succeed};
 pub use diff::{Change, changes};
-pub use edit::{FirstRoot, KeyName, OnlineKeys, RootKey, add_key, next, remove_key, set_expiry, set_threshold};
+pub use edit::{FirstRoot, KeyName, OnlineKeys, RootKey, add_key, adopt, next, remove_key, set_expiry, set_threshold};
 pub use error::RootError;
 pub use file::RootFile;
 pub use holders::{HOLDERS_FIELD, holder};

@@ -11,13 +11,14 @@ use tough::schema::{Root, Signature, Targets};
 use tough::sign::Sign;
 use tufline_tuf::config::{Expiry, RemovalLimit};
 use tufline_tuf::generation::{
-    DEEPEST_BIN, Edit, FirstBins, Folding, GenerationError, Next, Policy, TargetEdit, Versions, advance, first,
+    DEEPEST_BIN, Edit, FirstBins, Folding, GenerationError, Next, Policy, TargetEdit, UsedUp, Versions, advance, first,
+    imported,
 };
 use tufline_tuf::index::{IndexEntry, Page, Place};
 use tufline_tuf::root::OnlineKeys;
 use tufline_tuf::{
     Addressed, AddressedDraft, Content, Custom, Draft, Index, Manifest, RoleKeys, RoleName, Sha256, Signed,
-    SignedDocument, Time, root,
+    SignedDocument, TargetName, Time, root,
 };
 
 pub fn now() -> Time {
@@ -98,6 +99,17 @@ impl Generation {
     /// A first generation whose bins `bins_key` signs.
     pub fn first(bins_key: &EcdsaKeyPair, bins: FirstBins) -> Self {
         let (next, drafts) = first(now(), &Expiry::default(), bins_key.tuf_key(), bins).unwrap();
+        Self::begin(next, drafts)
+    }
+
+    /// The first generation of a repository that is imported, where no role may list more than `most` targets.
+    pub fn imported(used_up: &UsedUp, targets: Vec<(TargetName, Content)>, most: usize) -> Self {
+        let policy = Policy { max_targets_per_bin: most, ..policy(None, now()) };
+        let (next, drafts) = imported(used_up, key().tuf_key(), targets, policy).unwrap();
+        Self::begin(next, drafts)
+    }
+
+    fn begin(next: Next, drafts: Vec<AddressedDraft>) -> Self {
         let nothing = BTreeMap::new();
         let mut generation = Self {
             manifest: next.manifest.clone(),

@@ -1,0 +1,118 @@
+//! The new repository, and its uploads.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use futures::{StreamExt, TryStreamExt, stream};
+use tufline_store::Uploads;
+use tufline_tuf::{Hasher, SIDE_FILE_SUFFIX, TargetName};
+
+use super::from::Found;
+use crate::files;
+use crate::local::{LocalRepository, import_marker};
+use crate::source::Listed;
+
+/// So many targets are copied at once.
+const AT_ONCE: usize = 16;
+
+/// A folder into which something is imported. Until that is done a marker lies in it, and `tufline local` refuses to start there.
+pub struct Place(PathBuf);
+
+impl Place {
+    /// The folder `data`, which must not be there yet, or be one that an earlier run began.
+    pub fn find(data: &Path) -> anyhow::Result<Self> {
+        let data = std::path::absolute(data)?;
+        let empty = match std::fs::read_dir(&data) {
+            Ok(mut entries) => entries.next().is_none(),
+            Err(error) if error.kind() == ErrorKind::NotFound => true,
+            Err(error) => return Err(error).with_context(|| format!("cannot use {}", data.display())),
+        };
+        if !empty && !import_marker(&data).exists() {
+            bail!("{} is there already: import into a new folder", data.display());
+        }
+        Ok(Self(data))
+    }
+
+    /// Refuses where the first step wasn't done.
+    pub fn expect_begun(&self) -> anyhow::Result<()> {
+        if !import_marker(&self.0).exists() {
+            bail!(
+                "{} is not begun: its keys must stand in the next root, which this command makes without --next-root",
+                self.0.display()
+            );
+        }
+        Ok(())
+    }
+
+    /// Opens it, made where it is missing.
+    pub async fn open(&self, uploads: Option<&Path>) -> anyhow::Result<LocalRepository> {
+        if !import_marker(&self.0).exists() {
+            std::fs::create_dir_all(&self.0).with_context(|| format!("cannot make {}", self.0.display()))?;
+            files::write(&import_marker(&self.0), b"")?;
+        }
+        LocalRepository::open_for_import(&self.0, uploads).await
+    }
+
+    /// From now on it is a repository like any other.
+    pub fn done(&self) -> anyhow::Result<()> {
+        files::remove(&import_marker(&self.0)).map(drop)
+    }
+}
+
+/// Refuses uploads that are none of the targets: they would be published without anybody having asked for it.
+pub async fn expect_none_but(uploads: &dyn Uploads, targets: &BTreeMap<TargetName, Listed>) -> anyhow::Result<()> {
+    let mut after: Option<String> = None;
+    loop {
+        let page = uploads.list(after.as_deref()).await?;
+        let Some(last) = page.last() else { return Ok(()) };
+        after = Some(last.clone());
+        let stranger = page.iter().find(|name| name.parse().is_ok_and(|name: TargetName| !targets.contains_key(&name)));
+        if let Some(stranger) = stranger {
+            bail!(
+                "the uploads have {stranger}, which the other repository doesn't: import with an empty folder of uploads"
+            );
+        }
+    }
+}
+
+/// Makes an upload of every target, as if it had been dropped there: what is published is what the uploads are, also for everything
+/// that looks at them later. A crash in between: the next run finds those that are there.
+pub async fn put_all(uploads: &Path, found: &Found) -> anyhow::Result<()> {
+    let puts = found.targets.iter().map(|(name, target)| put(uploads, found, name, target));
+    stream::iter(puts.collect::<Vec<_>>()).buffer_unordered(AT_ONCE).try_collect().await
+}
+
+async fn put(uploads: &Path, found: &Found, name: &TargetName, target: &Listed) -> anyhow::Result<()> {
+    let place = uploads.join(name.as_str());
+    let cannot = || format!("cannot write {}", place.display());
+    if is_there(&place, target).with_context(cannot)? {
+        return Ok(());
+    }
+    std::fs::create_dir_all(place.parent().unwrap_or(uploads)).with_context(cannot)?;
+    let mut file = files::beside(&place).with_context(cannot)?;
+    found.source.download(&found.seen.repository, name, target, &mut file).await?;
+    // A file must not be published without its custom metadata.
+    if !target.custom.is_empty() {
+        let mut side: OsString = place.clone().into();
+        side.push(SIDE_FILE_SUFFIX);
+        files::write(Path::new(&side), &serde_json::to_vec(&target.custom)?)?;
+    }
+    files::put(file, &place).with_context(cannot)
+}
+
+fn is_there(place: &Path, target: &Listed) -> io::Result<bool> {
+    let mut file = match File::open(place) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+        file => file?,
+    };
+    if file.metadata()?.len() != target.length {
+        return Ok(false);
+    }
+    let mut hasher = Hasher::new();
+    io::copy(&mut file, &mut hasher)?;
+    Ok(hasher.finish() == target.sha256)
+}

@@ -1,0 +1,137 @@
+//! The folder of a mirror.
+
+use std::collections::BTreeMap;
+use std::fs::{File, TryLockError};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use tempfile::{Builder, NamedTempFile};
+use tufline_tuf::root;
+
+use super::order::turning_point;
+use super::shown::Shown;
+use crate::files;
+
+/// A folder that one `tufline mirror` writes at a time.
+pub struct MirrorFolder {
+    path: PathBuf,
+    /// The lock is the operating system's, and ends with the process.
+    _lock: File,
+}
+
+impl MirrorFolder {
+    /// Makes it where it is missing, and clears away what a run that was killed was writing.
+    pub fn open(path: &Path) -> anyhow::Result<Self> {
+        let path = std::path::absolute(path)?;
+        if path.join("format").exists() {
+            bail!("{} is a data folder of tufline: name another folder for the copy", path.display());
+        }
+        let shown = path.display().to_string();
+        let cannot = || format!("cannot make the copy in {shown}");
+        std::fs::create_dir_all(&path).with_context(cannot)?;
+        let lock = File::open(&path).with_context(cannot)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                bail!("another `tufline mirror` is writing to {}: run this again when it has ended", path.display())
+            }
+            Err(TryLockError::Error(error)) => return Err(error).with_context(cannot),
+        }
+        let folder = Self { path, _lock: lock };
+        for made in [folder.metadata(), folder.targets()] {
+            std::fs::create_dir_all(&made).with_context(cannot)?;
+        }
+        match std::fs::remove_dir_all(folder.unfinished()) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error).with_context(cannot),
+            _ => std::fs::create_dir(folder.unfinished()).with_context(cannot)?,
+        }
+        Ok(folder)
+    }
+
+    /// Where metadata is.
+    pub fn metadata(&self) -> PathBuf {
+        self.path.join("metadata")
+    }
+
+    /// Where targets are.
+    pub fn targets(&self) -> PathBuf {
+        self.path.join("targets")
+    }
+
+    fn unfinished(&self) -> PathBuf {
+        self.path.join(".unfinished")
+    }
+
+    /// A file that nobody sees yet.
+    pub fn new_file(&self) -> io::Result<NamedTempFile> {
+        files::beside(&self.unfinished().join("file"))
+    }
+
+    /// Gives a file a second name, in place of what is there; a copy where the file system knows no hard links.
+    pub fn link(&self, from: &Path, to: &Path) -> anyhow::Result<()> {
+        let linked = Builder::new().make_in(self.unfinished(), |path| std::fs::hard_link(from, path));
+        let file = match linked {
+            Ok(link) => link.keep().map(|((), path)| path).map_err(|error| error.error),
+            Err(_) => self.new_file().and_then(|mut file| {
+                io::copy(&mut File::open(from)?, &mut file)?;
+                file.as_file().sync_all()?;
+                file.into_temp_path().keep().map_err(|error| error.error)
+            }),
+        };
+        let renamed = file.and_then(|file| {
+            to.parent().map_or(Ok(()), std::fs::create_dir_all)?;
+            std::fs::rename(file, to)
+        });
+        renamed.with_context(|| format!("cannot write {}", to.display()))
+    }
+
+    /// Gives a file its name, in place of what is there.
+    pub fn put(file: NamedTempFile, path: &Path) -> anyhow::Result<()> {
+        let put = path.parent().map_or(Ok(()), std::fs::create_dir_all).and_then(|()| files::put(file, path));
+        put.with_context(|| format!("cannot write {}", path.display()))
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) -> anyhow::Result<()> {
+        let path = self.metadata().join(name);
+        if std::fs::read(&path).is_ok_and(|found| found == bytes) {
+            return Ok(());
+        }
+        let mut file = self.new_file()?;
+        file.write_all(bytes)?;
+        Self::put(file, &path)
+    }
+
+    /// What clients of the mirror see now; `None` before the first run has ended.
+    pub fn shown(&self) -> Option<Shown> {
+        Shown::read(&|name: &str| std::fs::read(self.metadata().join(name)))
+    }
+
+    /// Writes metadata: what never changes first, `timestamp.json` last. A crash before that leaves what clients saw. Roots stand
+    /// in such an order that what clients see verifies all the time, wherever there is one: see [`turning_point`].
+    pub fn show(&self, files: &BTreeMap<String, Vec<u8>>, old: Option<&Shown>, new: &Shown) -> anyhow::Result<()> {
+        let mut roots = BTreeMap::new();
+        for (name, bytes) in files.iter().filter(|(name, _)| *name != "timestamp.json") {
+            let version = name.strip_suffix(".root.json").and_then(|version| version.parse::<u64>().ok());
+            match version {
+                Some(version) => _ = roots.insert(version, bytes),
+                None => self.write(name, bytes)?,
+            }
+        }
+        let mut documents = BTreeMap::new();
+        for (version, bytes) in &roots {
+            documents.insert(*version, root::read(&(*bytes).clone().into(), *version)?.document().clone());
+        }
+        let turn = turning_point(&documents, old, new);
+        let (before, after): (Vec<_>, Vec<_>) = roots.into_iter().partition(|(version, _)| *version <= turn);
+        for (version, bytes) in before {
+            self.write(&format!("{version}.root.json"), bytes)?;
+        }
+        // This write shows it.
+        self.write("timestamp.json", new.timestamp_bytes())?;
+        for (version, bytes) in after {
+            self.write(&format!("{version}.root.json"), bytes)?;
+        }
+        Ok(())
+    }
+}

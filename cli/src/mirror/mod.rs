@@ -1,0 +1,109 @@
+//! `tufline mirror`: a plain static copy of a repository, from which any client updates without the repository.
+//!
+//! Files that never change come first, and `timestamp.json` last and by a rename: before that a client sees what it saw before. What
+//! is written was verified as a client does it. A crash anywhere leaves files that nothing refers to, and the next run goes on.
+
+mod folder;
+mod order;
+mod prune;
+mod shown;
+mod targets;
+
+use std::path::PathBuf;
+
+use anyhow::{Context, bail};
+use clap::Args;
+use serde_json::json;
+use url::Url;
+
+use crate::connection::ConnectionArguments;
+use crate::outcome::{Outcome, Result, misused};
+use crate::show;
+use crate::source::{self, Source, UrlArguments, listed};
+use folder::MirrorFolder;
+use shown::Shown;
+
+/// Writes a plain static copy of a repository: DIR/metadata and DIR/targets, for any web server and any TUF client.
+///
+/// Run it again to bring the copy up to date: only what is missing is downloaded. docs/mirror.md tells more.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// The folder of the copy; made where it is missing
+    #[arg(value_name = "DIR")]
+    folder: PathBuf,
+    /// The metadata of any TUF repository with consistent snapshots, in place of one of Tufline; needs --root
+    #[arg(long, value_name = "URL", requires = "root", conflicts_with_all = ["endpoints", "stack", "admin"])]
+    metadata: Option<Url>,
+    #[command(flatten)]
+    urls: UrlArguments,
+    #[command(flatten)]
+    connection: ConnectionArguments,
+    /// Read all targets in DIR again, and replace those that were damaged there
+    #[arg(long)]
+    check: bool,
+    /// Remove what the repository doesn't list any more. Clients that are just updating may still ask for it
+    #[arg(long)]
+    prune: bool,
+    /// Print a line of JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Copies what is missing.
+pub async fn run(arguments: Arguments) -> Result {
+    let Some(source) = source_of(&arguments).await? else {
+        return Ok(misused("--targets and --root go with --metadata"));
+    };
+    let folder = MirrorFolder::open(&arguments.folder)?;
+    let seen = source.observe(Some(&folder.metadata())).await?;
+    if !seen.repository.root().signed.consistent_snapshot {
+        bail!(
+            "its root doesn't ask for consistent snapshots: its files change in place, so a copy would not be whole while it is written"
+        );
+    }
+    if let Some(name) = seen.files.keys().find(|name| name.contains('%')) {
+        bail!("its file {name} cannot be copied: web servers read a name with a '%' in different ways");
+    }
+    let new = Shown::of(&seen)?;
+    let old = folder.shown();
+    if let Some(old) = &old {
+        old.expect_not_newer(&new)?;
+    }
+    let listed = listed(&seen.repository)?;
+    let copied = targets::copy(&folder, &source, &seen.repository, &listed, arguments.check).await?;
+    folder.show(&seen.files, old.as_ref(), &new)?;
+    let removed = if arguments.prune { prune::prune(&folder, &new, &listed)? } else { 0 };
+    let version = new.snapshot_version();
+    if arguments.json {
+        let counts = json!({"targets": listed.len(), "new": copied.files, "bytes": copied.bytes, "removed": removed});
+        println!("{}", json!({"outcome": "mirrored", "version": version, "counts": counts}));
+    } else {
+        println!(
+            "version {version} of the snapshot is in {}: {}, {} of them new ({}); removed {}",
+            arguments.folder.display(),
+            show::count(listed.len() as u64, "target"),
+            copied.files,
+            show::bytes(copied.bytes),
+            show::count(removed, "file")
+        );
+    }
+    Ok(Outcome::Done)
+}
+
+/// `None` where the arguments don't go together.
+async fn source_of(arguments: &Arguments) -> anyhow::Result<Option<Source>> {
+    let Arguments { metadata, urls: UrlArguments { targets, root }, connection, .. } = arguments;
+    match (metadata, root) {
+        (Some(metadata), Some(root)) => {
+            let targets = match targets {
+                Some(targets) => targets.clone(),
+                None => {
+                    source::folder(metadata.clone()).join("../targets/").context("--metadata is no URL of a folder")?
+                }
+            };
+            Ok(Some(Source::at(metadata.clone(), targets, source::read(root)?)?))
+        }
+        (None, None) if targets.is_none() => Ok(Some(Source::of(&connection.connect().await?)?)),
+        _ => Ok(None),
+    }
+}

@@ -1,0 +1,86 @@
+//! The targets of a mirror: every one under each name that some client asks for.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use futures::{StreamExt, TryStreamExt, stream};
+use tough::Repository;
+use tufline_tuf::{Hasher, Sha256, TargetName};
+
+use super::folder::MirrorFolder;
+use crate::source::{Listed, Source, consistent_paths};
+
+/// So many are downloaded at once.
+const AT_ONCE: usize = 16;
+
+/// What was copied.
+#[derive(Debug, Default)]
+pub struct Copied {
+    /// How many targets were not there.
+    pub files: u64,
+    /// How many bytes were downloaded.
+    pub bytes: u64,
+}
+
+/// Where a target is, below the folder of targets.
+pub fn places(folder: &Path, name: &TargetName, target: &Listed) -> Vec<PathBuf> {
+    consistent_paths(name, &target.sha256).into_iter().map(|path| folder.join(path)).collect()
+}
+
+/// Copies the targets that are missing. `check` reads those that are there.
+pub async fn copy(
+    folder: &MirrorFolder,
+    source: &Source,
+    repository: &Repository,
+    listed: &BTreeMap<TargetName, Listed>,
+    check: bool,
+) -> anyhow::Result<Copied> {
+    let downloads = listed.iter().map(|(name, target)| one(folder, source, repository, name, target, check));
+    stream::iter(downloads.collect::<Vec<_>>())
+        .buffer_unordered(AT_ONCE)
+        .try_fold(Copied::default(), |mut copied, bytes| async move {
+            copied.files += u64::from(bytes.is_some());
+            copied.bytes += bytes.unwrap_or(0);
+            Ok(copied)
+        })
+        .await
+}
+
+/// Answers how many bytes were downloaded, if the target wasn't there.
+async fn one(
+    folder: &MirrorFolder,
+    source: &Source,
+    repository: &Repository,
+    name: &TargetName,
+    target: &Listed,
+    check: bool,
+) -> anyhow::Result<Option<u64>> {
+    let places = places(&folder.targets(), name, target);
+    let (sound, missing): (Vec<_>, Vec<_>) = places.into_iter().partition(|path| is_there(path, target, check));
+    let Some((first, others)) = missing.split_first() else { return Ok(None) };
+    if let Some(sound) = sound.first() {
+        folder.link(sound, first)?;
+        return Ok(None);
+    }
+    let mut file = folder.new_file().context("cannot write to the copy")?;
+    source.download(repository, name, target, &mut file).await?;
+    MirrorFolder::put(file, first)?;
+    others.iter().try_for_each(|path| folder.link(first, path))?;
+    Ok(Some(target.length))
+}
+
+/// Whether the file can be what is listed. Files get their names when they are whole, so that the length alone tells, unless
+/// somebody damaged them.
+fn is_there(path: &Path, target: &Listed, check: bool) -> bool {
+    path.metadata().is_ok_and(|found| found.is_file() && found.len() == target.length)
+        && (!check || digest(path).is_ok_and(|found| found == target.sha256))
+}
+
+fn digest(path: &Path) -> io::Result<Sha256> {
+    let mut hasher = Hasher::new();
+    io::copy(&mut File::open(path)?, &mut hasher)?;
+    Ok(hasher.finish())
+}

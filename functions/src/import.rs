@@ -1,0 +1,227 @@
+//! Taking over a repository that others made, so that the devices which trust it follow without change: its roots stay, and so do the
+//! numbers of its versions, which go on from the highest.
+//!
+//! The targets lie among the uploads already. They are hashed as uploads are, and stand in the first generation all at once, so that no
+//! device ever sees a part of them. That generation is shown by the timestamp, which is written last: a crash before leaves
+//! what no device can see, and the next run goes on. After a crash behind it, the next run finds everything done.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use tufline_store::{Document, Hint, Key, UploadKey, Written};
+use tufline_tuf::config::Lifetime;
+use tufline_tuf::generation::{self, DEEPEST_BIN, Next, Policy, UsedUp};
+use tufline_tuf::root::{self, Chain, FitRoot, OnlineKeys, RootFile, adopt, same_key, succeed};
+use tufline_tuf::{Content, RoleKeys, RoleName, TargetName, Time, time};
+
+use crate::current::{Current, current};
+use crate::hash::{Turn, hash};
+use crate::init::online_keys;
+use crate::ledger::{self, Hashed};
+use crate::ports::{Ports, Result, StageError};
+use crate::publish::{Shown, publish};
+use crate::sign::sign;
+
+/// So many uploads are hashed at once.
+const BATCH: usize = 64;
+
+/// Clients read no number above 2^53 alike (RFC 8259, section 6), and there must be room for what comes.
+const HIGHEST_VERSION: u64 = 1 << 52;
+
+/// A repository as a client verified it.
+pub struct Old {
+    /// All roots from the first to the newest, in their order.
+    pub roots: Vec<Bytes>,
+    /// The highest versions that there are.
+    pub used_up: UsedUp,
+    /// All targets.
+    pub targets: BTreeMap<TargetName, Content>,
+}
+
+impl Old {
+    /// Its newest root.
+    ///
+    /// # Errors
+    /// [`StageError::Root`] where the roots are no chain.
+    pub fn newest_root(&self) -> Result<Chain> {
+        let Some((first, others)) = self.roots.split_first() else { return Err(StageError::NotInitialised) };
+        let mut chain = Chain::begin(first)?;
+        for root in others {
+            chain.extend(root)?;
+        }
+        Ok(chain)
+    }
+
+    /// Refuses what can't be taken over. Writes nothing.
+    ///
+    /// # Errors
+    /// [`StageError::Refused`].
+    pub fn check(&self, largest_target: u64) -> Result<()> {
+        let UsedUp { timestamp, snapshot, targets } = self.used_up;
+        for (role, version) in [("timestamp", timestamp), ("snapshot", snapshot), ("targets", targets)] {
+            if version > HIGHEST_VERSION {
+                return Err(StageError::Refused(format!(
+                    "version {version} of its {role} role leaves no numbers above it that all clients read"
+                )));
+            }
+        }
+        for (name, content) in &self.targets {
+            let custom = serde_json::to_string(&content.custom)
+                .map_err(|error| StageError::Record("custom metadata".into(), error.to_string()))?;
+            let refuse =
+                |why: &dyn std::fmt::Display| StageError::Refused(format!("the target {name} can't be kept: {why}"));
+            tufline_tuf::custom::parse(&custom).map_err(|refusal| refuse(&refusal))?;
+            if content.length > largest_target {
+                let why = format!(
+                    "it has {} bytes and the configured limit is {largest_target}; raise largest_target",
+                    content.length
+                );
+                return Err(refuse(&why));
+            }
+        }
+        Ok(())
+    }
+
+    /// The root that must follow, unsigned: the same people hold it, and it trusts the keys `online`.
+    ///
+    /// # Errors
+    /// [`StageError::Root`] where a root key is none that every client can use.
+    pub fn next_root(&self, online: OnlineKeys, now: Time, lifetime: &Lifetime) -> Result<RootFile> {
+        Ok(adopt(self.newest_root()?.newest(), online, time::after(now, lifetime.seconds()))?)
+    }
+}
+
+/// Checks that `next` may follow the newest root of `old`, and hands the other roles over to the online keys. Writes nothing.
+///
+/// # Errors
+/// [`StageError::Root`], [`StageError::Refused`].
+pub async fn fit(ports: &Ports, old: &Old, next: &RootFile) -> Result<FitRoot> {
+    let chain = old.newest_root()?;
+    let fit = succeed(chain.newest(), next, ports.clock.now())?;
+    let OnlineKeys { targets, snapshot, timestamp } = online_keys(&*ports.signer).await?;
+    for (role, key) in
+        [(RoleName::targets(), targets), (RoleName::snapshot(), snapshot), (RoleName::timestamp(), timestamp)]
+    {
+        let keys = RoleKeys::in_root(fit.root(), &role)?;
+        if keys.id_of(&key).is_none() || keys.threshold() != 1 {
+            return Err(StageError::Refused(format!(
+                "version {} of the root does not trust this repository's {role} key by itself: sign the file that `tufline import` made",
+                fit.signed().version()
+            )));
+        }
+        // What clients keep of the timestamp and the snapshot is only forgotten with its key (TUF specification 5.3.11), and they miss every
+        // role that they saw in it.
+        if role != RoleName::targets() && chain.newest().keys.values().any(|known| same_key(known, &key)) {
+            return Err(StageError::Refused(format!(
+                "the old root knows this repository's {role} key: import with keys of its own"
+            )));
+        }
+    }
+    Ok(fit)
+}
+
+/// Takes it over; answers the generation that is shown then. `next` is the root that follows those of `old`.
+///
+/// # Errors
+/// [`StageError::Refused`] where something else is there; other errors leave what the next run goes on from.
+pub async fn import(ports: &Ports, old: &Old, next: &FitRoot) -> Result<u64> {
+    let store = &*ports.store;
+    hash_all(ports, old).await?;
+    for (number, bytes) in (1..).zip(&old.roots) {
+        create_root(ports, &Document::signed(&root::read(bytes, number)?)).await?;
+    }
+    create_root(ports, &Document::signed(next.signed())).await?;
+    let generation = old.used_up.snapshot + 1;
+    match ledger::first_generation(store).await? {
+        None => begin(ports, old).await?,
+        Some(found) => {
+            let manifest = ledger::manifest(store, found).await?;
+            let first_serial = manifest.changed.values().map(|entry| entry.version).min().unwrap_or(u64::MAX);
+            // An earlier run made it, and the other repository must not have gone on since.
+            if found < generation
+                || manifest.timestamp_above < old.used_up.timestamp
+                || first_serial <= old.used_up.targets
+                || manifest.targets != old.targets.len() as u64
+            {
+                return Err(StageError::Refused(
+                    "the other repository has changed since the last run: begin again in a new folder, when nobody publishes there any more"
+                        .into(),
+                ));
+            }
+        }
+    }
+    sign(ports).await?;
+    match publish(ports).await? {
+        Shown::Now(generation) | Shown::AlreadyNewest(Some(generation)) => Ok(generation),
+        Shown::AlreadyNewest(None) => Err(StageError::Refused(
+            "what was imported cannot be shown; run the command again with RUST_LOG=error".into(),
+        )),
+    }
+}
+
+async fn begin(ports: &Ports, old: &Old) -> Result<()> {
+    let policy = Policy {
+        expiry: &ports.config.expiry,
+        max_targets_per_bin: ports.config.max_targets_per_bin.get(),
+        deepest_bin: DEEPEST_BIN,
+        removals: None,
+        now: ports.clock.now(),
+    };
+    let bins_key = ports.signer.public_key(tufline_store::OnlineRole::Bins).await?;
+    let targets = old.targets.clone().into_iter().collect();
+    let (Next { manifest, pages }, drafts) = generation::imported(&old.used_up, bins_key, targets, policy)?;
+    let records: Vec<Document> = drafts.iter().map(Document::draft).chain(pages.iter().map(Document::page)).collect();
+    ledger::create_or_find_all(&*ports.store, &records).await?;
+    // A crash up to here leaves drafts and pages that nothing refers to.
+    let record = ledger::record(Key::Manifest(manifest.generation), &manifest)?;
+    let (Written::Done | Written::Lost) = ports.store.create(&record).await?;
+    Ok(())
+}
+
+async fn create_root(ports: &Ports, document: &Document) -> Result<()> {
+    match ledger::create_same(&*ports.store, document).await? {
+        Written::Done => Ok(()),
+        Written::Lost => {
+            Err(StageError::Refused(format!("another {} is there already: import into a new folder", document.key())))
+        }
+    }
+}
+
+/// Makes every upload a blob with a receipt, and sees that it is what is listed.
+async fn hash_all(ports: &Ports, old: &Old) -> Result<()> {
+    let names: Vec<(&TargetName, &Content)> = old.targets.iter().collect();
+    for batch in names.chunks(BATCH) {
+        let mut left: Vec<(&TargetName, &Content)> = batch.to_vec();
+        while !left.is_empty() {
+            let hint = |name: &TargetName| Hint { name: name.as_str().to_owned(), removed: false, version: None };
+            let hints: Vec<Hint> = left.iter().map(|(name, _)| hint(name)).collect();
+            // Of what is large each call does a part.
+            let failures = hash(ports, Turn::Large { until: Time::MAX }, &hints).await;
+            if let Some(error) = failures.into_iter().flatten().next() {
+                return Err(error);
+            }
+            let mut next = Vec::new();
+            for (name, content) in left {
+                if !is_hashed(ports, name, content).await? {
+                    next.push((name, content));
+                }
+            }
+            left = next;
+        }
+    }
+    Ok(())
+}
+
+async fn is_hashed(ports: &Ports, name: &TargetName, content: &Content) -> Result<bool> {
+    let other =
+        || StageError::Refused(format!("the upload {name} is not the target of that name: import into a new folder"));
+    let (Current::Object(accepted), _) = current(&*ports.uploads, &ports.config, name).await? else {
+        return Err(other());
+    };
+    let key = Key::Hashed(UploadKey::new(name.as_str(), &accepted.version));
+    let Some(hashed) = ledger::read::<Hashed>(&*ports.store, &key).await? else { return Ok(false) };
+    if hashed.sha256 != content.sha256 || hashed.length != content.length || accepted.custom != content.custom {
+        return Err(other());
+    }
+    Ok(true)
+}

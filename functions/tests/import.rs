@@ -1,0 +1,242 @@
+//! An import, with a fault at each of its requests in turn: a failure (which is what a crash is, to what comes after), a lost reply, a
+//! reply that is lost and asked for again.
+//!
+//! *Property*: devices see nothing, or all; the next run gets through; nothing is written twice; and what is published then is what the
+//! uploads are.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Waker};
+
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair};
+use bytes::Bytes;
+use tough::schema::{Root, Signature, Targets};
+use tough::sign::Sign;
+use tufline_functions::import::{Old, fit, import};
+use tufline_functions::init::online_keys;
+use tufline_functions::{Ports, ReadingMemory, StageError, ledger, rebuild, reconcile};
+use tufline_store::memory::{Control, Fate, Memory, MemoryKeys, Request};
+use tufline_store::{Change, Key};
+use tufline_tuf::generation::UsedUp;
+use tufline_tuf::root::{self, OnlineKeys, RootFile, own_keys};
+use tufline_tuf::{Config, Content, Custom, Sha256, TargetName, Time};
+
+/// The fault that is planned, and how many requests come before it.
+struct Planned {
+    fate: Fate,
+    left: AtomicUsize,
+}
+
+struct Shared(Arc<Planned>);
+
+impl Control for Shared {
+    fn fate(&self, request: &Request<'_>) -> Fate {
+        let counts = request.writes || self.0.fate == Fate::Failed;
+        let before = |left: usize| Some(left.wrapping_sub(usize::from(counts && left < usize::MAX)));
+        match self.0.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, before) {
+            Ok(0) if counts => self.0.fate,
+            _ => Fate::Done,
+        }
+    }
+}
+
+fn finish<T>(future: impl Future<Output = T>) -> T {
+    let mut future = std::pin::pin!(future);
+    loop {
+        if let Poll::Ready(value) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            return value;
+        }
+    }
+}
+
+fn start() -> Time {
+    "2026-01-01T00:00:00Z".parse().unwrap()
+}
+
+fn key() -> EcdsaKeyPair {
+    EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).unwrap()
+}
+
+fn sign(key: &EcdsaKeyPair, message: &[u8]) -> Vec<u8> {
+    EcdsaKeyPair::sign(key, &SystemRandom::new(), message).unwrap().as_ref().to_vec()
+}
+
+fn bytes(number: usize) -> Bytes {
+    format!("content {number}").into()
+}
+
+/// A repository of others, with one root.
+struct Others {
+    holder: EcdsaKeyPair,
+    old: Old,
+    root: Root,
+}
+
+impl Others {
+    fn new() -> Self {
+        let holder = key();
+        let online = OnlineKeys { targets: key().tuf_key(), snapshot: key().tuf_key(), timestamp: key().tuf_key() };
+        let draft = root::first(holder.tuf_key(), online, start() + jiff::SignedDuration::from_hours(2400)).unwrap();
+        let root = draft.document().clone();
+        let keyid = holder.tuf_key().key_id().unwrap();
+        let signature = Signature { keyid, sig: sign(&holder, &draft.message().unwrap()).into() };
+        let signed = draft.sign(vec![signature], &own_keys(&root).unwrap()).unwrap();
+        let content = |number: usize| {
+            let (bytes, mut custom) = (bytes(number), Custom::new());
+            if number.is_multiple_of(2) {
+                custom.insert("number".into(), number.into());
+            }
+            Content { sha256: Sha256::of(&bytes), length: bytes.len() as u64, custom }
+        };
+        let targets: BTreeMap<TargetName, Content> =
+            (0..6).map(|number| (format!("a/{number}").parse().unwrap(), content(number))).collect();
+        let used_up = UsedUp { timestamp: 40, snapshot: 30, targets: 20 };
+        Self { holder, old: Old { roots: vec![signed.bytes().clone()], used_up, targets }, root }
+    }
+
+    /// The next root, signed.
+    fn next(&self, ports: &Ports) -> RootFile {
+        let online = finish(online_keys(&*ports.signer)).unwrap();
+        let mut file = self.old.next_root(online, ports.clock.now(), &ports.config.expiry.root).unwrap();
+        let signature = sign(&self.holder, &file.message().unwrap());
+        file.add_signature(&self.holder.tuf_key(), &signature, Some(&self.root)).unwrap();
+        file
+    }
+}
+
+struct World {
+    memory: Arc<Memory>,
+    ports: Ports,
+    planned: Arc<Planned>,
+}
+
+impl World {
+    fn new(keys: &Arc<MemoryKeys>, others: &Others, fate: Fate) -> Self {
+        let planned = Arc::new(Planned { fate, left: AtomicUsize::new(usize::MAX) });
+        let memory = Arc::new(Memory::new(start(), Arc::clone(keys), Box::new(Shared(Arc::clone(&planned)))));
+        for (number, (name, content)) in others.old.targets.iter().enumerate() {
+            let custom = (!content.custom.is_empty()).then(|| serde_json::to_string(&content.custom).unwrap());
+            memory.put_upload(name.as_str(), bytes(number), custom.as_deref(), false);
+        }
+        let config = Config { max_targets_per_bin: 4.try_into().unwrap(), ..Config::default() };
+        let ports = Ports {
+            store: Arc::clone(&memory) as _,
+            uploads: Arc::clone(&memory) as _,
+            blobs: Arc::clone(&memory) as _,
+            queues: Arc::clone(&memory) as _,
+            signer: Arc::clone(&memory) as _,
+            events: Arc::clone(&memory) as _,
+            clock: Arc::clone(&memory) as _,
+            config: Arc::new(config),
+            reading: ReadingMemory::default(),
+        };
+        Self { memory, ports, planned }
+    }
+
+    fn import(&self, others: &Others, next: &RootFile) -> Result<u64, StageError> {
+        finish(async {
+            let fit = fit(&self.ports, &others.old, next).await?;
+            import(&self.ports, &others.old, &fit).await
+        })
+    }
+
+    /// What devices see: nothing, or all targets.
+    fn look(&self, others: &Others) -> bool {
+        let Some(published) = finish(ledger::published(&*self.ports.store)).unwrap() else { return false };
+        assert_eq!((published.generation, published.version), (31, 41));
+        let newest = finish(tufline_functions::roots::newest(&*self.ports.store)).unwrap();
+        assert_eq!(newest.version.get(), 2);
+        let versions = finish(ledger::published_versions(&*self.ports.store, &newest, Some(&published))).unwrap();
+        assert_eq!(versions.len(), 17, "there are bins");
+        let mut listed = 0;
+        for (role, version) in versions {
+            assert!(version > 20);
+            let bytes = self.memory.object(&Key::Metadata { role, version }.path()).expect("what the snapshot lists");
+            let document: tough::schema::Signed<Targets> = serde_json::from_slice(&bytes).unwrap();
+            listed += document.signed.targets.len();
+        }
+        assert_eq!(listed, others.old.targets.len());
+        true
+    }
+
+    /// Whether the uploads are what is published: a look at all of them changes no document.
+    fn agrees(&self, others: &Others) {
+        assert!(finish(reconcile::reconcile(&self.ports)).unwrap() >= others.old.targets.len());
+        let changes: Vec<Change> = self
+            .memory
+            .current_uploads()
+            .into_iter()
+            .filter_map(|(name, upload)| Some(Change::Set { name: name.parse().unwrap(), version: upload?.version? }))
+            .collect();
+        assert_eq!(changes.len(), others.old.targets.len());
+        let generation = finish(rebuild::rebuild(&self.ports, &[changes])).unwrap().generation.unwrap();
+        let manifest = finish(ledger::manifest(&*self.ports.store, generation)).unwrap();
+        assert!(manifest.is_fence(), "nothing changes");
+        assert_eq!(manifest.changes.len(), others.old.targets.len(), "all are answered");
+    }
+}
+
+#[test]
+fn a_fault_at_any_request_leaves_what_the_next_run_goes_on_from() {
+    let (keys, others) = (Arc::new(MemoryKeys::generate().unwrap()), Others::new());
+    for fate in [Fate::Failed, Fate::ReplyLost, Fate::Retried] {
+        let (mut failed, mut shown) = (0, 0);
+        for fault in 0.. {
+            let world = World::new(&keys, &others, fate);
+            let next = others.next(&world.ports);
+            world.planned.left.store(fault, Ordering::Relaxed);
+            let first = world.import(&others, &next);
+            let left = world.planned.left.swap(usize::MAX, Ordering::Relaxed);
+            let seen = world.look(&others);
+            failed += usize::from(first.is_err());
+            shown += usize::from(first.is_err() && seen);
+            assert!(first.is_err() || seen);
+            // Another time, so that whatever is drafted again differs.
+            world.memory.pass(1000);
+            assert_eq!(world.import(&others, &next).unwrap(), 31);
+            assert!(world.look(&others));
+            world.agrees(&others);
+            for (path, contents) in world.memory.history() {
+                let pointer = ["metadata/timestamp.json", "announced.json"].contains(&path.as_str());
+                assert!(pointer || contents.iter().all(|content| *content == contents[0]), "{path} was written twice");
+            }
+            if (1..1_000_000).contains(&left) {
+                // There were fewer requests than that.
+                assert!(fault > 50);
+                break;
+            }
+        }
+        assert!(failed > 50 || fate == Fate::Retried, "{failed}");
+        assert!(shown <= 10, "after the timestamp only events and messages are left");
+    }
+}
+
+#[test]
+fn what_is_not_what_is_listed_is_not_taken() {
+    let (keys, others) = (Arc::new(MemoryKeys::generate().unwrap()), Others::new());
+    let refused = |world: &World, why: &str| {
+        let error = world.import(&others, &others.next(&world.ports)).unwrap_err().to_string();
+        assert!(error.contains(why), "{error}");
+        assert!(!world.look(&others));
+        assert!(world.memory.object(&Key::root(1).path()).is_none(), "nothing was published");
+    };
+    let world = World::new(&keys, &others, Fate::Done);
+    world.memory.put_upload("a/3", "other".into(), None, true);
+    refused(&world, "a/3 is not the target of that name");
+    let world = World::new(&keys, &others, Fate::Done);
+    world.memory.put_upload("a/2", bytes(2), None, true);
+    refused(&world, "a/2 is not the target of that name");
+    let world = World::new(&keys, &others, Fate::Done);
+    world.memory.remove_upload("a/3");
+    refused(&world, "a/3 is not the target of that name");
+    // Another root of the first version is there.
+    let world = World::new(&keys, &others, Fate::Done);
+    world.memory.tamper(&Key::root(1).path(), Some("{}".into()));
+    let error = world.import(&others, &others.next(&world.ports)).unwrap_err().to_string();
+    assert!(error.contains("metadata/1.root.json is there already"), "{error}");
+}

@@ -1,0 +1,353 @@
+"""`tufline import`: devices that trust a repository of others go on with this one, without change."""
+
+import json
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from securesystemslib.signer import CryptoSigner
+from tuf.api.metadata import Metadata, Root
+
+from .device import Device, sha256
+from .folder import FolderForm
+from .foreign import ForeignRepository, in_days
+from .form import DONE, TUFLINE, one_line_error, run
+from .polling import until
+from .static_server import StaticServer
+from .tuf_js import TufJsDevice
+
+FILES = {"fw.bin": b"one" * 1000, "gateway/v2/fw.bin": b"two" * 2000, "empty.bin": b""}
+
+
+class Import:
+    """Somebody who takes over a repository, and the holder of its root key."""
+
+    def __init__(self, folder: Path, foreign: ForeignRepository, form: FolderForm) -> None:
+        self.folder = folder
+        self.foreign = foreign
+        self.form = form
+        self.place = ["--data", form.data]
+        # What the devices in the field were shipped with.
+        self.trusted = folder / "trusted-root.json"
+        shutil.copy(foreign.metadata / "1.root.json", self.trusted)
+        self.next = folder / f"{foreign.root.version + 1}.root.json"
+
+    def run(self, *arguments: object, source: object = None) -> subprocess.CompletedProcess:
+        return run("import", source or self.foreign.folder, *self.place, *arguments, cwd=self.folder)
+
+    def done(self, *arguments: object, source: object = None) -> str:
+        done = self.run(*arguments, source=source)
+        assert done.returncode == DONE, (done.stdout, done.stderr)
+        return done.stdout
+
+    def refused(self, why: str, *arguments: object, source: object = None) -> None:
+        """Where it must be refused: in one line, and nothing is written."""
+        before = self.files()
+        error = one_line_error(self.run(*arguments, source=source))
+        assert why in error, error
+        assert self.files() == before, "something was written"
+
+    def files(self) -> dict[str, bytes]:
+        """All files here, and those of the new repository that say anything."""
+        paths = [*self.folder.glob("*.root.json"), *self.form.data.rglob("*")]
+        # The lock has the number of the process.
+        return {str(path): path.read_bytes() for path in paths if path.is_file() and path.name != "lock"}
+
+    def sign(self, *signers: CryptoSigner, path: Path | None = None) -> None:
+        """As the holders of the old root key do it with their own tool."""
+        path = path or self.next
+        metadata = Metadata[Root].from_file(str(path))
+        for signer in signers or self.foreign.keys[Root.type]:
+            metadata.sign(signer, append=True)
+        metadata.to_file(str(path))
+
+    def ceremony(self, *arguments: object, source: object = None) -> None:
+        """Both steps, with the signature between them."""
+        self.done(*arguments, source=source)
+        self.sign()
+        self.done(*arguments, "--next-root", self.next, source=source)
+
+
+class FieldDevice:
+    """A device in the field, which keeps what it saw, before the move and after it."""
+
+    def __init__(self, kind: type, folder: Path, root: Path) -> None:
+        folder.mkdir()
+        self.endpoints = {"trusted_root": str(root), "metadata_url": "", "targets_url": ""}
+        self.client = kind(self.endpoints, folder)
+
+    def at(self, metadata_url: str, targets_url: str) -> Device | TufJsDevice:
+        """Where its two URLs lead now."""
+        self.endpoints |= {"metadata_url": metadata_url, "targets_url": targets_url}
+        return self.client
+
+
+@pytest.fixture
+def take(tmp_path: Path, make_folder) -> Callable[..., Import]:
+    """Makes a repository of others and somebody who takes it over."""
+
+    def make(publish: bool = True, **options) -> Import:
+        foreign = ForeignRepository(tmp_path / "foreign", **options)
+        foreign.customs["fw.bin"] = {"version": "2.0.1", "board": [1, 2]}
+        if publish:
+            foreign.publish(FILES, by=7)
+        people = tmp_path / "people"
+        people.mkdir()
+        return Import(people, foreign, make_folder())
+
+    return make
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param({}, id="python-tuf"),
+        pytest.param({"bins": 16}, id="python-tuf-bins"),
+        pytest.param({"tuftool_names": True}, id="tuftool"),
+        pytest.param({"consistent": False}, id="not-consistent"),
+        pytest.param({"consistent": False, "flat": True, "hashes": ("sha256", "sha512")}, id="go-tuf"),
+    ],
+)
+def test_devices_in_the_field_follow(take, tmp_path: Path, options: dict):
+    moved: Import = take(**options)
+    foreign, form = moved.foreign, moved.form
+    devices = [FieldDevice(kind, tmp_path / kind.__name__, moved.trusted) for kind in (Device, TufJsDevice)]
+    # Only tough finds targets in a folder where tuftool put them.
+    spelt = [] if options.get("tuftool_names") else ["gateway/v2/fw.bin"]
+    with StaticServer(foreign.folder) as server:
+        for device in devices:
+            client = device.at(f"{server.url}{'' if options.get('flat') else 'metadata/'}", f"{server.url}targets/")
+            assert client.find(FILES) == {name: sha256(data) for name, data in FILES.items()}
+            for name in spelt:
+                assert client.download_bytes(name) == FILES[name]
+    if options.get("bins"):
+        # A chain of more than one root.
+        foreign.replace_key("timestamp")
+        moved.next = moved.folder / f"{foreign.root.version + 1}.root.json"
+    moved.ceremony()
+
+    form.start()
+    new = {**FILES, "new.bin": b"uploaded here", "fw.bin": b"changed here"}
+    form.put("new.bin", new["new.bin"])
+    form.put("fw.bin", new["fw.bin"], custom='{"version": "3"}')
+    form.wait_published({name: sha256(data) for name, data in new.items()})
+    urls = form.endpoints["metadata_url"], form.endpoints["targets_url"]
+    for device in devices:
+        client = device.at(*urls)
+        for name, data in new.items():
+            assert client.download_bytes(name) == data
+    # Everything is above what there was.
+    timestamp, generation = form.signed("timestamp.json"), form.published_generation()
+    assert timestamp["version"] > foreign.versions["timestamp"]
+    assert generation > foreign.versions["snapshot"]
+    highest = foreign.versions["targets"] + (foreign.bins - 1 if foreign.bins else 0)
+    assert all(int(file.partition(".")[0]) > highest for file in form.published_roles().values())
+    # tough walks all roots from the first, and this repository's own commands work.
+    form.wait_tough("new.bin", sha256(new["new.bin"]))
+    # What was there is what the uploads are: a look at all of them changes nothing.
+    done = form.tufline("reconcile")
+    assert done.returncode == DONE, done.stderr
+    form.remove("empty.bin")
+    form.wait_published({name: sha256(data) for name, data in new.items() if name != "empty.bin"} | {"empty.bin": None})
+
+
+def test_custom_metadata_and_numbers_are_kept(take):
+    moved: Import = take()
+    said = json.loads(moved.done("--json"))
+    assert said == {"outcome": "proposed", "version": 2}
+    moved.sign()
+    said = json.loads(moved.done("--next-root", moved.next, "--json"))
+    assert said == {"outcome": "imported", "generation": 8, "targets": 3}
+    form = moved.form
+    metadata = form.data / "repository" / "metadata"
+    assert sorted(path.name for path in metadata.iterdir()) == [
+        "1.root.json", "2.root.json", "8.snapshot.json", "9.targets.json", "timestamp.json",
+    ]
+    assert json.loads((metadata / "timestamp.json").read_text())["signed"]["version"] == 8
+    assert (metadata / "1.root.json").read_bytes() == (moved.foreign.metadata / "1.root.json").read_bytes()
+    form.start()
+    device = form.device()
+    assert device.custom("fw.bin") == {"version": "2.0.1", "board": [1, 2]}
+    # Every upload is answered, once `tufline local` has looked at them; and nothing new was to be signed for that.
+    until("told", lambda: all(form.told(FILES).values()))
+    assert form.published_generation() == 8
+    assert form.tufline("status").returncode == DONE
+
+
+def test_the_holders_go_on_with_tufline(take):
+    """The root after the import is made, signed and published as any other."""
+    moved: Import = take()
+    moved.ceremony()
+    form = moved.form.start()
+    device = Device({**form.endpoints, "trusted_root": str(moved.trusted)}, moved.folder)
+    device.update()
+    done = run("root", "next", *moved.place, cwd=moved.folder)
+    assert done.returncode == DONE, done.stderr
+    third = moved.folder / "3.root.json"
+    moved.sign(path=third)
+    done = run("root", "publish", third, *moved.place)
+    assert done.returncode == DONE, done.stderr
+    assert device.update()._trusted_set.root.version == 3
+    assert device.download_bytes("fw.bin") == FILES["fw.bin"]
+
+
+def test_two_thousand_targets_and_kills(take):
+    """As tuftool lays it out. Whenever it is killed, the next run goes on, and what was begun can't be started before it is whole."""
+    contents = {f"line-{number % 7}/module-{number}.bin": f"{number}".encode() * 50 for number in range(2000)}
+    moved: Import = take(publish=False, tuftool_names=True)
+    moved.foreign.publish(contents, by=41)
+    with StaticServer(moved.foreign.folder) as server:
+        source = f"{server.url}metadata/"
+        trusted = ["--root", moved.trusted]
+        moved.done(*trusted, source=source)
+        moved.sign()
+        kills = 0
+        for attempt in range(30):
+            arguments = ["import", source, *moved.place, *trusted, "--next-root", moved.next]
+            command = [str(TUFLINE), *map(str, arguments)]
+            process = subprocess.Popen(command, cwd=moved.folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            time.sleep(0.4 + attempt * 0.2)
+            if process.poll() is not None:
+                assert process.returncode == DONE
+                break
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            kills += 1
+            error = one_line_error(run("local", *moved.place, "--listen", moved.form.listen))
+            assert "is not finished" in error
+        else:
+            moved.done(*trusted, "--next-root", moved.next, source=source)
+        assert kills > 2
+    form = moved.form.start()
+    expected = {name: sha256(data) for name, data in contents.items()}
+    assert form.listed() == expected.keys()
+    # More than a role lists here, so there are bins.
+    assert len(form.published_roles()) == 17
+    device = Device({**form.endpoints, "trusted_root": str(moved.trusted)}, moved.folder)
+    assert device.find(expected) == expected
+    form.put("new.bin", b"new")
+    form.wait_published({"new.bin": sha256(b"new"), **dict(list(expected.items())[:20])}, device=device)
+    assert device.download_bytes("line-3/module-3.bin") == contents["line-3/module-3.bin"]
+    assert device.download_bytes("new.bin") == b"new"
+
+
+def test_refused_before_the_ceremony(take, tmp_path: Path):
+    moved: Import = take()
+    foreign = moved.foreign
+    # Not a repository, or nothing that proves it.
+    moved.refused("no timestamp.json", source=tmp_path / "people")
+    with StaticServer(foreign.folder) as server:
+        moved.refused("--root", source=f"{server.url}metadata/")
+    stranger = ForeignRepository(tmp_path / "stranger")
+    moved.refused("cannot update", "--root", stranger.metadata / "1.root.json")
+    # A root that skips a version.
+    foreign.root.version = 3
+    foreign.write_root(foreign.keys[Root.type])
+    third = foreign.metadata / "3.root.json"
+    moved.refused("2.root.json", "--root", third)
+    third.unlink()
+    foreign.root.version = 1
+    foreign.publish(expires=in_days(-1))
+    moved.refused("expired")
+    # Signed by somebody else.
+    keys = foreign.keys["snapshot"]
+    foreign.keys["snapshot"] = [CryptoSigner.generate_ed25519()]
+    foreign.publish()
+    moved.refused("cannot update")
+    foreign.keys["snapshot"] = keys
+    # Names, custom metadata and versions that can't go on here.
+    foreign.publish({"with space.bin": b"x"})
+    moved.refused("the character ' '")
+    del foreign.contents["with space.bin"]
+    foreign.customs["fw.bin"] = {"text": "x" * 3000}
+    foreign.publish()
+    moved.refused("fw.bin can't be kept")
+    foreign.customs.clear()
+    foreign.publish(by=2**52)
+    moved.refused("leaves no numbers")
+    assert not moved.form.data.exists()
+    assert not list(moved.folder.glob("2.root.json"))
+
+
+def test_sha512_only_is_refused(take):
+    moved: Import = take(hashes=("sha512",))
+    moved.refused("no sha256 for the target")
+    assert not moved.form.data.exists()
+
+
+def test_refused_roots(take, tmp_path: Path):
+    moved: Import = take()
+    nobody = moved.folder / "unsigned.root.json"
+    moved.refused("is not begun", "--next-root", moved.trusted)
+    moved.done()
+    shutil.copy(moved.next, nobody)
+    moved.refused("is there already")
+    moved.refused("1 more needed", "--next-root", nobody)
+    moved.refused("the next one is 2", "--next-root", moved.trusted)
+
+    def edited(edit: Callable[[Root], None]) -> Path:
+        metadata = Metadata[Root].from_file(str(moved.next))
+        edit(metadata.signed)
+        path = moved.folder / "edited.root.json"
+        metadata.to_file(str(path))
+        return path
+
+    stranger = CryptoSigner.generate_ed25519()
+    path = edited(lambda root: None)
+    moved.sign(stranger, path=path)
+    moved.refused("1 more needed", "--next-root", path)
+    path = edited(lambda root: setattr(root, "version", 3))
+    moved.sign(path=path)
+    moved.refused("it is version 3, and the next one is 2", "--next-root", path)
+    path = edited(lambda root: setattr(root, "expires", in_days(-1)))
+    moved.sign(path=path)
+    moved.refused("expired", "--next-root", path)
+
+    def replace_snapshot_key(root: Root) -> None:
+        (old,) = root.roles["snapshot"].keyids
+        root.add_key(stranger.public_key, "snapshot")
+        root.revoke_key(old, "snapshot")
+
+    path = edited(replace_snapshot_key)
+    moved.sign(path=path)
+    moved.refused("does not trust this repository's snapshot key", "--next-root", path)
+
+    # Targets that are not what is listed end it, and nothing is published.
+    target = moved.foreign.target_path("fw.bin", FILES["fw.bin"])
+    target.write_bytes(b"eno" * 1000)
+    moved.sign()
+    error = one_line_error(moved.run("--next-root", moved.next))
+    assert "sha256 differs" in error
+    assert not list(moved.form.data.glob("repository/metadata/*"))
+    target.write_bytes(FILES["fw.bin"])
+    (moved.form.data / "uploads" / "stranger.bin").write_bytes(b"?")
+    assert "the uploads have stranger.bin" in one_line_error(moved.run("--next-root", moved.next))
+    (moved.form.data / "uploads" / "stranger.bin").unlink()
+    moved.done("--next-root", moved.next)
+    moved.refused("is there already: import into a new folder", "--next-root", moved.next)
+
+
+def test_a_repository_that_is_there_is_left_alone(take):
+    moved: Import = take()
+    moved.form.start()
+    moved.form.stop()
+    moved.refused("is there already: import into a new folder")
+
+
+def test_the_other_repository_must_stand_still(take):
+    """What it publishes after the move began would be lost, and devices would have seen higher numbers."""
+    moved: Import = take()
+    moved.done()
+    moved.sign()
+    # A run that was killed before its timestamp.
+    moved.done("--next-root", moved.next)
+    (moved.form.data / "import").write_bytes(b"")
+    (moved.form.data / "repository" / "metadata" / "timestamp.json").unlink()
+    (moved.form.data / "ledger" / "announced.json").unlink()
+    moved.foreign.publish()
+    error = one_line_error(moved.run("--next-root", moved.next))
+    assert "has changed since the last run" in error
