@@ -14,6 +14,7 @@ mod edge;
 mod files;
 mod init;
 mod inside;
+mod key;
 mod local;
 mod outcome;
 mod reconcile;
@@ -48,6 +49,7 @@ enum Command {
     Serve(serve::Arguments),
     Init(init::Arguments),
     Root(root::Arguments),
+    Key(key::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -69,6 +71,7 @@ fn main() -> ExitCode {
             Command::Serve(arguments) => serve::run(arguments).await,
             Command::Init(arguments) => init::run(arguments).await,
             Command::Root(arguments) => root::run(arguments).await,
+            Command::Key(arguments) => key::run(arguments).await,
         }
     });
     match result {

@@ -9,15 +9,15 @@ use std::time::Duration;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 use tough::schema::Targets;
-use tufline_store::{Change, Document, Event, Hint, Key, Message, UploadKey, VersionId, Written};
+use tufline_store::{Change, Document, Event, Hint, Key, Message, OnlineRole, UploadKey, VersionId, Written};
 use tufline_tuf::config::RemovalLimit;
 use tufline_tuf::generation::{self, DEEPEST_BIN, Edit, Folding, GenerationError, Next, Policy, TargetEdit};
 use tufline_tuf::index::Place;
-use tufline_tuf::{Content, Draft, Index, Manifest, Outcome, RoleName, Sha256, TargetName};
+use tufline_tuf::{BinsKeys, Content, Draft, Index, Manifest, Outcome, RoleName, Sha256, TargetName};
 
 use crate::current::{Accepted, Current, RefusedUpload, current};
 use crate::hash::reject;
-use crate::index::{draft, extend, index};
+use crate::index::{draft, extend, index, index_below};
 use crate::ledger::{self, Hashed, HeldRemovals, Published, RECORD_FORMAT, RemovalsAccepted};
 use crate::measure;
 use crate::ports::{Ports, REQUESTS_AT_ONCE, Result, StageError, at_once};
@@ -153,6 +153,11 @@ impl<'a> Incoming<'a> {
             .collect()
     }
 
+    /// Whether the batch asks to go on with replacing the key of the bins.
+    fn replaces_bins_key(&self) -> bool {
+        self.changes().any(|change| *change == Change::ReplaceBinsKey)
+    }
+
     /// The changes that are still current, as edits, and the roles to renew.
     fn survivors(&mut self, base: &Manifest, index: &Index) -> (Vec<TargetEdit>, BTreeSet<RoleName>) {
         let (mut edits, mut renew, mut reverted) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
@@ -188,6 +193,7 @@ impl<'a> Incoming<'a> {
                         renew.insert(role.clone());
                     }
                 }
+                Change::ReplaceBinsKey => {}
             }
         }
         // The same change twice in a batch is one change.
@@ -205,7 +211,7 @@ impl<'a> Incoming<'a> {
 fn name_of(change: &Change) -> Option<&TargetName> {
     match change {
         Change::Set { name, .. } | Change::Remove { name, .. } => Some(name),
-        Change::Revert { .. } | Change::Renew { .. } => None,
+        Change::Revert { .. } | Change::Renew { .. } | Change::ReplaceBinsKey => None,
     }
 }
 
@@ -238,16 +244,25 @@ async fn next(
     let store = &*ports.store;
     let renewals: Vec<Place<'_>> = batch.renewals().into_iter().map(Place::Role).collect();
     let mut index = index(store, base, &renewals).await?;
-    let (mut edits, renew) = batch.survivors(base, &index);
+    let (mut edits, mut renew) = batch.survivors(base, &index);
+    let mut bins = base.bins_keys();
+    if batch.replaces_bins_key() {
+        index = index_below(store, base, |_| true).await?;
+        let newest = ports.signer.newest_key(OnlineRole::Bins).await?;
+        if let Some(next) = BinsKeys::next(base, &index, &newest) {
+            renew.extend(index.entries().filter(|(_, entry)| entry.bins.is_some()).map(|(role, _)| role));
+            bins = next;
+        }
+    }
     edits.extend(reverts(ports, batch, published, base).await?);
     let places: Vec<Place<'_>> = edits.iter().map(|edit| Place::Name(&edit.name)).collect();
     extend(store, &mut index, &places).await?;
     let limit = (!removals_accepted(ports).await?).then_some(ports.config.removals);
-    match fold(ports, base, &index, &edits, &renew, limit).await {
+    match fold(ports, base, &index, &edits, &renew, &bins, limit).await {
         Err(StageError::Generation(GenerationError::TooManyRemovals { removals, targets })) => {
             hold(ports, &edits, removals, targets).await?;
             edits.retain(|edit| edit.edit != Edit::Remove);
-            fold(ports, base, &index, &edits, &renew, limit).await
+            fold(ports, base, &index, &edits, &renew, &bins, limit).await
         }
         folded => folded,
     }
@@ -261,9 +276,10 @@ async fn fold(
     index: &Index,
     edits: &[TargetEdit],
     renew: &BTreeSet<RoleName>,
+    bins: &BinsKeys,
     removals: Option<RemovalLimit>,
 ) -> Result<Option<Manifest>> {
-    if edits.is_empty() && renew.is_empty() {
+    if edits.is_empty() && renew.is_empty() && *bins == base.bins_keys() {
         return Ok(None);
     }
     let store = &*ports.store;
@@ -274,7 +290,7 @@ async fn fold(
         removals,
         now: ports.clock.now(),
     };
-    let mut folding = Folding::new(base, index.clone(), edits, renew, policy)?;
+    let mut folding = Folding::new(base, index.clone(), edits, renew, bins.clone(), policy)?;
     let reads = folding.wanted()?.into_iter().map(|(role, digest)| async move { draft(store, &role, &digest).await });
     let reads: Vec<_> = reads.collect();
     let folded =

@@ -4,12 +4,14 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use tough::schema::key::Key as PublicKey;
 use tough::schema::{Root, Signature};
 use tufline_store::{Document, Key, Message, OnlineRole, Written};
 use tufline_tuf::{Draft, Manifest, RoleEntry, RoleKeys, RoleName, Signed, SignedDocument, generation, trie, verify};
 
 use crate::index::draft;
 use crate::ledger;
+use crate::online::signing_key;
 use crate::ports::{Ports, Result, StageError, some_at_once};
 use crate::roots;
 
@@ -63,7 +65,8 @@ pub async fn sign(ports: &Ports) -> Result<()> {
         } else if unsigned.is_empty() {
             let snapshot = generation::snapshot(&manifest, &versions);
             let keys = RoleKeys::in_root(&root, &RoleName::snapshot())?;
-            create(ports, snapshot, &keys, OnlineRole::Snapshot).await?;
+            let key = signing_key(ports, &keys, OnlineRole::Snapshot).await?;
+            create(ports, snapshot, &keys, OnlineRole::Snapshot, &key).await?;
             tracing::info!(generation, "generation signed");
             for (upload, name) in manifest.uploads() {
                 tracing::info!(upload, %name, generation, "upload signed");
@@ -88,17 +91,28 @@ async fn sign_role(ports: &Ports, root: &Root, manifest: &Manifest, role: &RoleN
     }
     let draft = draft(store, role, &entry.draft).await?;
     match trie::parent(role) {
-        None => create(ports, draft, &RoleKeys::in_root(root, role)?, OnlineRole::Targets).await,
+        None => {
+            let keys = RoleKeys::in_root(root, role)?;
+            let key = signing_key(ports, &keys, OnlineRole::Targets).await?;
+            create(ports, draft, &keys, OnlineRole::Targets, &key).await
+        }
         Some(parent) => {
-            let delegations = trie::delegations(&parent, &manifest.bins_key)?;
-            create(ports, draft, &RoleKeys::in_delegations(&delegations, role)?, OnlineRole::Bins).await
+            let delegations = trie::delegations(&parent, &manifest.bins_keys().listed())?;
+            let keys = RoleKeys::in_delegations(&delegations, role)?;
+            create(ports, draft, &keys, OnlineRole::Bins, &manifest.bins_key).await
         }
     }
 }
 
-/// Signs a draft and stores it, unless its file is there already.
-async fn create<T: SignedDocument>(ports: &Ports, draft: Draft<T>, keys: &RoleKeys, key: OnlineRole) -> Result<()> {
-    let signed = sign_draft(ports, draft.clone(), keys, key).await?;
+/// Signs a draft with `key` and stores it, unless its file is there already.
+async fn create<T: SignedDocument>(
+    ports: &Ports,
+    draft: Draft<T>,
+    keys: &RoleKeys,
+    role: OnlineRole,
+    key: &PublicKey,
+) -> Result<()> {
+    let signed = sign_draft(ports, draft.clone(), keys, role, key).await?;
     let document = Document::signed(&signed);
     if ports.store.create(&document).await? == Written::Done {
         return Ok(());
@@ -116,19 +130,19 @@ async fn create<T: SignedDocument>(ports: &Ports, draft: Draft<T>, keys: &RoleKe
     Ok(())
 }
 
-/// Signs a draft with an online key and verifies the result under `keys`.
+/// Signs a draft with `key`, an online key of `role`, and verifies the result under `keys`.
 ///
 /// # Errors
-/// [`StageError::UntrustedKey`] where `keys` doesn't list the online key.
+/// [`StageError::UntrustedKey`] where `keys` doesn't list it.
 pub(crate) async fn sign_draft<T: SignedDocument>(
     ports: &Ports,
     draft: Draft<T>,
     keys: &RoleKeys,
-    key: OnlineRole,
+    role: OnlineRole,
+    key: &PublicKey,
 ) -> Result<Signed<T>> {
-    let public_key = ports.signer.public_key(key).await?;
-    let id = keys.id_of(&public_key).ok_or_else(|| StageError::UntrustedKey(keys.role().to_string()))?;
-    let sig = ports.signer.sign(key, &draft.message()?).await?;
+    let id = keys.id_of(key).ok_or_else(|| StageError::UntrustedKey(keys.role().to_string()))?;
+    let sig = ports.signer.sign(role, key, &draft.message()?).await?;
     let signature = Signature { keyid: id.clone(), sig: sig.into() };
     Ok(draft.sign(vec![signature], keys)?)
 }

@@ -1,14 +1,14 @@
 //! `tufline root`: the root that people hold. It travels as a file; whoever holds a root key signs it where they are.
 
 mod change;
-mod document;
+pub mod document;
 mod init;
 mod key;
 mod keygen;
 mod merge;
 mod next;
 mod passphrase;
-mod place;
+pub mod place;
 mod publish;
 mod show;
 mod sign;

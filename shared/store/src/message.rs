@@ -110,6 +110,8 @@ pub enum Change {
         /// The version that expires soon or was refused; for the snapshot, its generation.
         version: u64,
     },
+    /// Go on with replacing the key of the bins, if that is due.
+    ReplaceBinsKey,
 }
 
 /// A message that a queue gave up on.

@@ -124,7 +124,7 @@ pub fn first(
     let nothing = RoleEntry { version: 0, draft: Sha256::of(&[]), expires };
     let index = Index::new(IndexEntry { document: nothing, bins: None });
     let mut drafting = Drafting { serial: 0, index, changed: BTreeMap::new(), expires };
-    let drafts = drafting.add(Listed::grown(RoleName::targets(), bins.digits(), &bins_key)?)?;
+    let drafts = drafting.add(Listed::grown(RoleName::targets(), bins.digits(), std::slice::from_ref(&bins_key))?)?;
     let Drafting { serial, index, changed, .. } = drafting;
     let (top, pages) = index.finish()?;
     let manifest = Manifest {
@@ -134,6 +134,7 @@ pub fn first(
         serial,
         targets: 0,
         bins_key,
+        old_bins_key: None,
         top,
         changed,
         renew_snapshot: false,

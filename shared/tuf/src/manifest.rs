@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use tough::schema::key::Key;
 
+use crate::bins_keys::{BinsKeys, OldKey};
 use crate::custom::Custom;
 use crate::index::{Expiring, IndexEntry, RoleEntry};
 use crate::name::{RoleName, TargetName};
@@ -31,8 +32,11 @@ pub struct Manifest {
     pub serial: u64,
     /// How many targets the repository has with this generation.
     pub targets: u64,
-    /// The public key that bins are signed with.
+    /// The public key that signs the bins among [`Manifest::changed`].
     pub bins_key: Key,
+    /// The one before it, while there are bins that it signed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub old_bins_key: Option<OldKey>,
     /// The entry of `targets`, from which every other is found ([`crate::index`]).
     pub top: IndexEntry,
     /// The documents that this generation makes. Empty in a fence, see [`Manifest::is_fence`].
@@ -105,6 +109,12 @@ pub struct RemovalWindow {
 }
 
 impl Manifest {
+    /// The keys of the bins.
+    #[must_use]
+    pub fn bins_keys(&self) -> BinsKeys {
+        BinsKeys { signing: self.bins_key.clone(), old: self.old_bins_key.clone() }
+    }
+
     /// A manifest without anything to sign: it only makes older attempts lose. Sign and publish pass over it.
     #[must_use]
     pub fn is_fence(&self) -> bool {

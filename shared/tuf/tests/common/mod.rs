@@ -155,7 +155,7 @@ impl Generation {
     pub fn fold(&self, edits: &[TargetEdit], policy: Policy<'_>) -> Result<Self, GenerationError> {
         let renew = BTreeSet::new();
         let (index, _) = self.index(&edits.iter().map(|edit| Place::Name(&edit.name)).collect::<Vec<_>>());
-        let mut folding = Folding::new(&self.manifest, index, edits, &renew, policy)?;
+        let mut folding = Folding::new(&self.manifest, index, edits, &renew, self.manifest.bins_keys(), policy)?;
         let mut drafts = Vec::new();
         for (role, draft) in folding.wanted()? {
             let document = &self.documents[&role];
