@@ -240,3 +240,23 @@ def test_an_online_key_is_lost(folder_ceremony: Ceremony, role: str):
     replace(ceremony, role, last="rested")
     form.wait_published({NAME: sha256(b"2")})
     goes_on(ceremony, b"3", device)
+
+
+def test_the_key_of_the_bins_is_lost(small_bins_ceremony: Ceremony):
+    ceremony = small_bins_ceremony
+    begin(ceremony)
+    form = ceremony.form
+    names = {f"bins/{number}": str(number).encode() for number in range(12)}
+    for name, data in names.items():
+        form.put(name, data)
+    form.wait_published({name: sha256(data) for name, data in names.items()})
+    device = form.device()
+    device.update()
+    (form.data / "keys" / "bins.pem").unlink()
+    form.put(NAME, b"2")
+    until("trouble", lambda: "bins.pem" in form.log.read_text(), 30)
+    assert device.find([NAME]) == {NAME: sha256(b"1")}
+    ceremony.add_online_keys("bins")
+    Rotation(ceremony, "bins").wait("rested")
+    form.wait_published({NAME: sha256(b"2"), **{name: sha256(data) for name, data in names.items()}})
+    goes_on(ceremony, b"3", device)

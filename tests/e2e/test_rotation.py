@@ -50,6 +50,29 @@ def test_the_keys_in_the_root_are_replaced_under_load(folder_ceremony: Ceremony)
         fleet.goes_on()
 
 
+def test_a_replacement_is_given_up_under_load(folder_ceremony: Ceremony):
+    ceremony = folder_ceremony
+    ceremony.first()
+    form, rotation = ceremony.form, Rotation(ceremony, "snapshot", "timestamp")
+    with Fleet(form) as fleet:
+        ceremony.add_online_keys("snapshot", "timestamp")
+        rotation.run()
+        ceremony.sign("2.root.json", ceremony.alice, ceremony.bob)
+        ceremony.publish("2.root.json")
+        rotation.wait("signed")
+        # The old keys stay instead: they sign everything again.
+        for role in ("snapshot", "timestamp"):
+            (form.data / "keys" / f"{role}.2.pem").unlink()
+        ceremony.refused("publish", "3.root.json", *ceremony.place, why="of them count: 2 more needed")
+        (ceremony.folder / "3.root.json").unlink()
+        rotation.wait("signed")
+        ceremony.sign("3.root.json", ceremony.alice, ceremony.bob)
+        ceremony.publish("3.root.json")
+        assert rotation.steps() == {"rested"}
+        assert [keys(form, "timestamp", version) for version in (1, 3)] == [keys(form, "timestamp", 1)] * 2
+        fleet.goes_on()
+
+
 def test_the_key_of_the_bins_is_replaced_under_load(small_bins_ceremony: Ceremony):
     ceremony = small_bins_ceremony
     ceremony.first()

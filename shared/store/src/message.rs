@@ -239,6 +239,7 @@ mod tests {
                 Change::Remove { name: name.clone(), marker: Some(version) },
                 Change::Revert { names: vec![name] },
                 Change::Renew { role: RoleName::snapshot(), version: 3 },
+                Change::ReplaceBinsKey,
             ]),
             Message::Sign,
             Message::Publish,
