@@ -4,6 +4,7 @@
  *     npx cdk deploy -c access=open|iam|jwt [-c jwtIssuer=URL -c jwtAudience=A,B]
  *         [-c name=Tufline] [-c bundle=DIR] [-c architecture=arm64|x86_64] [-c hashing=auto|stream]
  *         [-c encryptionKey=ARN] [-c alarmTopic=ARN]
+ *         [-c targetsKeys=1,2] [-c binsKeys=1,2] [-c snapshotKeys=1,2] [-c timestampKeys=1,2]
  *
  * All else that can be chosen is a prop of `TuflineRepository` (lib/props.ts), for an app of your own.
  */
@@ -14,6 +15,8 @@ import { App } from "aws-cdk-lib";
 import { Architecture } from "aws-cdk-lib/aws-lambda";
 
 import { Access } from "../lib/access.ts";
+import { ONLINE_KEYS, OnlineKey } from "../lib/permissions.ts";
+import { OnlineKeys } from "../lib/props.ts";
 import { TuflineStack } from "../lib/tufline-stack.ts";
 
 /** Says what is wrong in one line, and stops. */
@@ -41,6 +44,12 @@ function choice<T>(name: string, value: string, choices: Record<string, T>): T {
 function optional<K extends string, T>(name: K, choices: Record<string, T>): { [key in K]?: T } {
   const value = given(name);
   return value === undefined ? {} : ({ [name]: choice(name, value, choices) } as { [key in K]?: T });
+}
+
+function onlineKeys(): OnlineKeys {
+  const numbers = (key: OnlineKey) => given(`${key}Keys`)?.split(",").map(Number);
+  const chosen = ONLINE_KEYS.map((key) => [key, numbers(key)]).filter(([, numbers]) => numbers !== undefined);
+  return Object.fromEntries(chosen) as OnlineKeys;
 }
 
 function access(): Access {
@@ -72,6 +81,7 @@ try {
     ...optional("emulator", { true: true, false: false }),
     encryptionKeyArn: given("encryptionKey"),
     alarmTopicArn: given("alarmTopic"),
+    onlineKeys: onlineKeys(),
   });
 } catch (error) {
   refuse(error instanceof Error ? error.message : String(error));

@@ -1,6 +1,7 @@
 /** The operator's choices, checked, and as the functions read them in `TUFLINE_CONFIG` (`shared/tuf/src/config.rs`). */
 import { Duration } from "aws-cdk-lib";
 
+import { ONLINE_KEYS, OnlineKey } from "./permissions.ts";
 import { LargeUploads, Removals, TuflineRepositoryProps } from "./props.ts";
 import { refuse } from "./refusal.ts";
 
@@ -98,6 +99,20 @@ function largeUploads({ above, piece, run, copyAbove, copyPart }: LargeUploads):
     copy_above: wholeNumber("largeUploads.copyAbove", copyAbove, leastCopied, LARGE_UPLOADS.copyAbove),
     copy_part: wholeNumber("largeUploads.copyPart", copyPart, SMALLEST_PART, LARGEST_PART),
   };
+}
+
+/** The numbers of each role's keys, the oldest first. */
+export function keyNumbers({ onlineKeys = {} }: TuflineRepositoryProps): Record<OnlineKey, number[]> {
+  const numbers = (key: OnlineKey): number[] => {
+    const given = onlineKeys[key] ?? [1];
+    const rises = given.every((number, index) => index === 0 || number > given[index - 1]!);
+    if (given.length === 0 || !rises) {
+      const why = "these are the numbers of the role's keys, the oldest first";
+      refuse(`onlineKeys.${key}`, JSON.stringify(given), why, "give it rising numbers, such as [1] or [1, 2]");
+    }
+    return given.map((number) => wholeNumber(`onlineKeys.${key}`, number, 1, 1000));
+  };
+  return Object.fromEntries(ONLINE_KEYS.map((key) => [key, numbers(key)])) as Record<OnlineKey, number[]>;
 }
 
 /** The window of changes, in whole seconds that SQS takes. */

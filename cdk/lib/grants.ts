@@ -34,7 +34,7 @@ export function uploading(resources: Resources, variables: IStringParameter): Po
  */
 export function operating(
   resources: Resources,
-  keys: Record<OnlineKey, IKey>,
+  keys: Record<OnlineKey, IKey[]>,
   variables: IStringParameter,
 ): PolicyStatement[] {
   const { uploads, repository, ledger, queues, deadLetters } = resources;
@@ -50,7 +50,7 @@ export function operating(
     write(ledger, "generations/*", "index/*", "drafts/*"),
     ...decrypt(uploads, repository, ledger),
     ...encrypt(repository, ledger),
-    allow(["kms:GetPublicKey"], ...Object.values(keys).map((key) => key.keyArn)),
+    allow(["kms:GetPublicKey"], ...Object.values(keys).flatMap((all) => all.map((key) => key.keyArn))),
     send(queues.uploads, queues.sign),
     allow(["sqs:GetQueueAttributes"], ...arns(queues)),
     // Looking at dead letters, and deleting one that nothing can read.

@@ -37,24 +37,33 @@ const ADMINISTRATION = [
   "kms:UpdateKeyDescription",
 ];
 
-/** The key of the TUF role `name`, which `signers` may sign with. It stays when the stack is deleted. */
+/** Who may do what with a key. */
+export interface KeyUsers {
+  readonly signers: IRole[];
+  /** Who may read the public key beside them. */
+  readonly readers: IRole[];
+}
+
+/** Key `number` of the TUF role `name`. It stays when the stack is deleted, and when its number is taken away. */
 export function onlineKey(
   scope: Construct,
   repository: string,
   name: OnlineKey,
-  signers: IRole[],
+  number: number,
+  users: KeyUsers,
   emulator: boolean,
 ): Key {
-  return new Key(scope, `${capitalized(name)}Key`, {
-    description: `TUF ${name} key of ${repository}`,
+  const which = number === 1 ? "" : `${number}`;
+  return new Key(scope, `${capitalized(name)}Key${which}`, {
+    description: `TUF ${name} key ${which && `${which} `}of ${repository}`,
     keySpec: KeySpec.ECC_NIST_P256,
     keyUsage: KeyUsage.SIGN_VERIFY,
     removalPolicy: RemovalPolicy.RETAIN,
-    policy: new PolicyDocument({ statements: keptStatements(policy(signers), emulator) }),
+    policy: new PolicyDocument({ statements: keptStatements(policy(users), emulator) }),
   });
 }
 
-function policy(signers: IRole[]): PolicyStatement[] {
+function policy({ signers, readers }: KeyUsers): PolicyStatement[] {
   // In a key's policy this is the key itself.
   const resources = ["*"];
   return [
@@ -72,6 +81,11 @@ function policy(signers: IRole[]): PolicyStatement[] {
       // Only what Tufline asks for: a digest, in the one scheme that the roles' keys have in TUF.
       conditions: { StringEquals: { "kms:SigningAlgorithm": "ECDSA_SHA_256", "kms:MessageType": "DIGEST" } },
     }),
-    new PolicyStatement({ sid: "ReadPublicKey", principals: signers, actions: ["kms:GetPublicKey"], resources }),
+    new PolicyStatement({
+      sid: "ReadPublicKey",
+      principals: [...signers, ...readers],
+      actions: ["kms:GetPublicKey"],
+      resources,
+    }),
   ];
 }

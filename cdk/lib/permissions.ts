@@ -2,8 +2,8 @@
  * What each function may do: the whole of its IAM policy but for its own log group and its own queue. Who may sign with
  * the online keys stands in the keys' policies (`keys.ts`, by {@link SIGNERS}).
  *
- * *Invariant*: only `sign` can use the keys of targets, bins and snapshot; only `publish` and `refresh` can use the
- * timestamp's key and write `timestamp.json`; no function can write a root, and none can delete an object; `serve` can
+ * *Invariant*: only `sign` can sign with the keys of targets, bins and snapshot; only `publish` and `refresh` can sign with
+ * the timestamp's key and write `timestamp.json`; no function can write a root, and none can delete an object; `serve` can
  * only read.
  */
 import { Aws } from "aws-cdk-lib";
@@ -30,6 +30,14 @@ export const SIGNERS: Record<OnlineKey, Stage[]> = {
   bins: ["sign"],
   snapshot: ["sign"],
   timestamp: ["publish", "refresh"],
+};
+
+/** Which stages may read the public key as well: they must know whether another one signs now. */
+export const READERS: Record<OnlineKey, Stage[]> = {
+  targets: ["refresh"],
+  bins: ["rebuild", "refresh"],
+  snapshot: ["refresh"],
+  timestamp: [],
 };
 
 /** What the permissions are about. */

@@ -87,6 +87,13 @@ export interface TuflineRepositoryProps {
   readonly signaturesAtOnce?: number;
 
   /**
+   * Which keys each online role has.
+   *
+   * @default see {@link OnlineKeys}
+   */
+  readonly onlineKeys?: OnlineKeys;
+
+  /**
    * Targets up to this length are answered by the serve function itself, longer ones by a redirect to S3; in bytes,
    * 4 MiB at most, since a Lambda function answers 6 MB of Base64. 0 redirects all that aren't empty.
    *
@@ -164,6 +171,40 @@ export interface Expiries {
    * @default Duration.days(90)
    */
   readonly targets?: Duration;
+}
+
+/**
+ * The numbers of the keys that a role has, the oldest first: `[1]`, and `[1, 2]` and then `[2]` when `tufline key rotate` says so.
+ * A new number makes a key, which signs once devices trust it; a key whose number is taken away stays in KMS, and signs no more.
+ */
+export interface OnlineKeys {
+  /**
+   * Of `targets`.
+   *
+   * @default [1]
+   */
+  readonly targets?: number[];
+
+  /**
+   * Of the bins.
+   *
+   * @default [1]
+   */
+  readonly bins?: number[];
+
+  /**
+   * Of `snapshot`.
+   *
+   * @default [1]
+   */
+  readonly snapshot?: number[];
+
+  /**
+   * Of `timestamp`.
+   *
+   * @default [1]
+   */
+  readonly timestamp?: number[];
 }
 
 /**

@@ -14,7 +14,7 @@ import { checkAccess } from "./access.ts";
 import { alarms } from "./alarms.ts";
 import { deviceApi, deviceArns } from "./api.ts";
 import { ledgerBucket, repositoryBucket } from "./buckets.ts";
-import { batchWindow, config, lifetimes } from "./config.ts";
+import { batchWindow, config, keyNumbers, lifetimes } from "./config.ts";
 import { dashboard } from "./dashboard.ts";
 import { consume, logGroup, role, stageFunction, visibilityTimeout } from "./functions.ts";
 import { grant, operating, uploading } from "./grants.ts";
@@ -27,6 +27,7 @@ import {
   OnlineKey,
   permissions,
   QUEUES,
+  READERS,
   Resources,
   SIGNERS,
   Stage,
@@ -64,7 +65,7 @@ export class TuflineRepository extends Construct {
   readonly operatorPolicy: ManagedPolicy;
 
   private readonly resources: Resources;
-  private readonly keys: Record<OnlineKey, IKey>;
+  private readonly keys: Record<OnlineKey, IKey[]>;
   private readonly parameter: IStringParameter;
   private readonly props: TuflineRepositoryProps;
 
@@ -75,6 +76,7 @@ export class TuflineRepository extends Construct {
     const retention = props.retention?.logs ?? RetentionDays.ONE_MONTH;
     const window = batchWindow(props);
     const configuration = config(props);
+    const numbers = keyNumbers(props);
     checkAccess(props.access, emulator);
     const name = (this.name = repositoryName(this, props.name));
     for (const other of Stack.of(this).node.findAll()) {
@@ -113,13 +115,9 @@ export class TuflineRepository extends Construct {
       return role(this, name, stage, logs[stage], permissions(stage, this.resources));
     });
     this.keys = record(ONLINE_KEYS, (key) => {
-      return onlineKey(
-        this,
-        name,
-        key,
-        SIGNERS[key].map((stage) => roles[stage]),
-        emulator,
-      );
+      const of = (stages: Stage[]) => stages.map((stage) => roles[stage]);
+      const users = { signers: of(SIGNERS[key]), readers: of(READERS[key]) };
+      return numbers[key].map((number) => onlineKey(this, name, key, number, users, emulator));
     });
 
     this.environment = {
@@ -198,7 +196,7 @@ export class TuflineRepository extends Construct {
 }
 
 /** The contract with the functions and the command line: one variable for each resource. */
-function environment(resources: Resources, keys: Record<OnlineKey, IKey>): Record<string, string> {
+function environment(resources: Resources, keys: Record<OnlineKey, IKey[]>): Record<string, string> {
   const each = <N extends string>(kind: string, names: readonly N[], value: (name: N) => string) =>
     Object.fromEntries(names.map((name) => [`TUFLINE_${kind}_${name.toUpperCase()}`, value(name)]));
   return {
@@ -208,7 +206,7 @@ function environment(resources: Resources, keys: Record<OnlineKey, IKey>): Recor
     TUFLINE_LEDGER_BUCKET: resources.ledger.bucketName,
     ...each("QUEUE", QUEUES, (name) => resources.queues[name].queueUrl),
     ...each("DLQ", QUEUES, (name) => resources.deadLetters[name].queueUrl),
-    ...each("KEY", ONLINE_KEYS, (name) => keys[name].keyArn),
+    ...each("KEY", ONLINE_KEYS, (name) => keys[name].map((key) => key.keyArn).join(",")),
     TUFLINE_EVENT_BUS: resources.bus.eventBusName,
   };
 }

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { KEY_ARN, only, repository, resources, stackTemplate, template, VARIANTS } from "./support.ts";
+import { functionOf, KEY_ARN, only, readable, repository, resources, stackTemplate, template, VARIANTS } from "./support.ts";
 
 /** Buckets and keys by their logical ids. A changed id is a new bucket or key: what was published would be gone. */
 const BUCKETS = ["Repository71B74A19", "RepositoryLedger8E0972A3", "RepositoryUploadsDE29DA57"];
@@ -33,6 +33,29 @@ test("no prop makes another bucket or key of what is there", () => {
     for (const [id, resource] of [...buckets, ...keys]) {
       assert.deepEqual([resource.DeletionPolicy, resource.UpdateReplacePolicy], ["Retain", "Retain"], id);
     }
+  }
+});
+
+test("a second key of a role comes and stays, beside the first and without it", () => {
+  const before = KEYS.filter((id) => !id.includes("TimestampKey"));
+  for (const [numbers, expected] of [
+    [[1, 2], 2],
+    [[2], 1],
+  ] as const) {
+    const variant = template(repository(() => ({ onlineKeys: { timestamp: [...numbers] } })));
+    const ids = resources(variant, "AWS::KMS::Key").map(([id]) => id);
+    const [second] = ids.filter((id) => id.startsWith("RepositoryTimestampKey2"));
+    const first = numbers.length === 2 ? ["RepositoryTimestampKeyECFAC7AA"] : [];
+    assert.deepEqual(ids.sort(), [...before, ...first, second].sort());
+    // The functions are told of both, the oldest first, and may sign with both.
+    const { Variables } = functionOf(variant, "publish")[1].Properties.Environment;
+    const told = readable(Variables.TUFLINE_KEY_TIMESTAMP).split(",");
+    assert.equal(told.length, expected);
+    assert.match(told.at(-1)!, /TimestampKey2/);
+    const policies = ids.map((id) => variant.Resources[id].Properties.KeyPolicy.Statement[1].Principal);
+    const [newest] = resources(variant, "AWS::KMS::Key").filter(([id]) => id === second);
+    const { Principal } = newest![1].Properties.KeyPolicy.Statement[1];
+    assert.equal(policies.filter((it) => JSON.stringify(it) === JSON.stringify(Principal)).length, expected);
   }
 });
 

@@ -195,8 +195,11 @@ test("a key's own policy alone lets functions sign, with one algorithm, and IAM 
     }
 
     const expected = key === "timestamp" ? ["publish", "refresh"] : ["sign"];
-    const signers = expected.map((stage) => ({ "Fn::GetAtt": [roleOf(full, stage), "Arn"] }));
-    for (const statement of [sign, readPublicKey]) assert.deepEqual([statement.Principal.AWS].flat(), signers, key);
+    const arns = (stages: string[]) => stages.map((stage) => ({ "Fn::GetAtt": [roleOf(full, stage), "Arn"] }));
+    assert.deepEqual([sign.Principal.AWS].flat(), arns(expected), key);
+    // They must know whether another key signs now.
+    const readers = { targets: ["refresh"], bins: ["rebuild", "refresh"], snapshot: ["refresh"], timestamp: [] }[key];
+    assert.deepEqual([readPublicKey.Principal.AWS].flat(), arns([...expected, ...readers]), key);
     assert.deepEqual([sign.Action, readPublicKey.Action], ["kms:Sign", "kms:GetPublicKey"]);
     const condition = { "kms:SigningAlgorithm": "ECDSA_SHA_256", "kms:MessageType": "DIGEST" };
     assert.deepEqual(sign.Condition, { StringEquals: condition });

@@ -15,6 +15,7 @@ mod files;
 mod import;
 mod init;
 mod inside;
+mod key;
 mod local;
 mod mirror;
 mod outcome;
@@ -53,6 +54,7 @@ enum Command {
     Import(import::Arguments),
     Init(init::Arguments),
     Root(root::Arguments),
+    Key(key::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -76,6 +78,7 @@ fn main() -> ExitCode {
             Command::Import(arguments) => import::run(arguments).await,
             Command::Init(arguments) => init::run(arguments).await,
             Command::Root(arguments) => root::run(arguments).await,
+            Command::Key(arguments) => key::run(arguments).await,
         }
     });
     match result {

@@ -167,7 +167,7 @@ async fn begin(ports: &Ports, old: &Old) -> Result<()> {
         removals: None,
         now: ports.clock.now(),
     };
-    let bins_key = ports.signer.public_key(tufline_store::OnlineRole::Bins).await?;
+    let bins_key = ports.signer.newest_key(tufline_store::OnlineRole::Bins).await?;
     let targets = old.targets.clone().into_iter().collect();
     let (Next { manifest, pages }, drafts) = generation::imported(&old.used_up, bins_key, targets, policy)?;
     let records: Vec<Document> = drafts.iter().map(Document::draft).chain(pages.iter().map(Document::page)).collect();

@@ -46,7 +46,7 @@ pub async fn first_generation(ports: &Ports, bins: FirstBins) -> Result<()> {
     let store = &*ports.store;
     if !store.exists(&Key::Manifest(1)).await? {
         let (now, expiry) = (ports.clock.now(), &ports.config.expiry);
-        let bins_key = ports.signer.public_key(OnlineRole::Bins).await?;
+        let bins_key = ports.signer.newest_key(OnlineRole::Bins).await?;
         let (Next { manifest, pages }, drafts) = generation::first(now, expiry, bins_key, bins)?;
         let records: Vec<Document> =
             drafts.iter().map(Document::draft).chain(pages.iter().map(Document::page)).collect();
@@ -69,9 +69,9 @@ async fn development_root(ports: &Ports, root_key: &dyn Sign) -> Result<Draft<Ro
 /// Requests that failed.
 pub async fn online_keys(signer: &dyn Signer) -> Result<OnlineKeys> {
     Ok(OnlineKeys {
-        targets: signer.public_key(OnlineRole::Targets).await?,
-        snapshot: signer.public_key(OnlineRole::Snapshot).await?,
-        timestamp: signer.public_key(OnlineRole::Timestamp).await?,
+        targets: signer.newest_key(OnlineRole::Targets).await?,
+        snapshot: signer.newest_key(OnlineRole::Snapshot).await?,
+        timestamp: signer.newest_key(OnlineRole::Timestamp).await?,
     })
 }
 

@@ -4,11 +4,14 @@
 //! timestamp, so that whoever was about to show something without knowing the intent loses. Then what is published is verified
 //! under the new root, and only then `<version>.root.json` is created, which is the publication. A crash before it leaves an intent
 //! that what is published verifies under, and the next run begins with one of its own.
+//!
+//! A root that only adds online keys needs none of that: whatever is shown verifies under it. So a lost key can be replaced too, with
+//! which no timestamp can be signed any more.
 
 use bytes::Bytes;
 use tough::schema::{Root, Targets, Timestamp};
 use tufline_store::{Clock, Document, Key, OnlineRole, Signer, Store, Written};
-use tufline_tuf::root::{FitRoot, RootError, RootFile, begin, succeed};
+use tufline_tuf::root::{FitRoot, RootError, RootFile, begin, only_adds, succeed};
 use tufline_tuf::{RoleKeys, RoleName, VerifyError, verify};
 
 use crate::ledger;
@@ -19,8 +22,16 @@ use crate::roots::{self, Intent, Intents};
 pub struct Proposal {
     root: FitRoot,
     attempt: String,
-    /// The timestamp's version when the intent was there: it must be replaced.
-    replaces: u64,
+    /// The timestamp's version when the intent was there: it must be replaced, unless the root only adds keys.
+    replaces: Option<u64>,
+}
+
+impl Proposal {
+    /// Whether the timestamp must be replaced first.
+    #[must_use]
+    pub fn waits(&self) -> bool {
+        self.replaces.is_some()
+    }
 }
 
 /// What [`propose`] came to.
@@ -58,7 +69,8 @@ pub async fn publish_first(store: &dyn Store, signer: &dyn Signer, clock: &dyn C
         (RoleName::timestamp(), OnlineRole::Timestamp),
     ] {
         let keys = RoleKeys::in_root(fit.root(), &role)?;
-        if keys.id_of(&signer.public_key(online).await?).is_none() || keys.threshold() != 1 {
+        let held = signer.public_keys(online).await?;
+        if !held.iter().any(|key| keys.id_of(key).is_some()) || keys.threshold() != 1 {
             return Err(StageError::Refused(format!(
                 "the root does not trust this repository's {role} key by itself: begin with `tufline root init` on this repository"
             )));
@@ -67,7 +79,7 @@ pub async fn publish_first(store: &dyn Store, signer: &dyn Signer, clock: &dyn C
     create(store, &fit).await
 }
 
-/// Checks the next root, and writes it as an intent. `attempt` is a name that no other run has.
+/// Checks the next root, and writes it as an intent unless it only adds keys. `attempt` is a name that no other run has.
 ///
 /// # Errors
 /// [`StageError::Root`] and [`StageError::Refused`]: nothing was written.
@@ -79,6 +91,9 @@ pub async fn propose(store: &dyn Store, clock: &dyn Clock, file: &RootFile, atte
     }
     let root = succeed(newest, file, clock.now())?;
     verify_published(store, root.root()).await?.map_err(|error| refusal(&root, &error))?;
+    if only_adds(newest, root.root()) {
+        return Ok(Proposed::Now(Box::new(Proposal { root, attempt, replaces: None })));
+    }
     let published = newest.version.get();
     let mut replaces = timestamp_version(store).await?;
     loop {
@@ -87,7 +102,7 @@ pub async fn propose(store: &dyn Store, clock: &dyn Clock, file: &RootFile, atte
         Intents::write(store, &attempt, Some(&intent), published).await?;
         let now = timestamp_version(store).await?;
         if now == replaces {
-            return Ok(Proposed::Now(Box::new(Proposal { root, attempt, replaces })));
+            return Ok(Proposed::Now(Box::new(Proposal { root, attempt, replaces: Some(replaces) })));
         }
         // Somebody showed something before the intent was there, and another may be about to go on from that.
         replaces = now;
@@ -101,7 +116,9 @@ pub async fn propose(store: &dyn Store, clock: &dyn Clock, file: &RootFile, atte
 /// [`StageError::Refused`] and [`StageError::Root`]: the root must not be published. After [`StageError::Store`] nobody knows
 /// whether it was, or will be: the intent must stay.
 pub async fn conclude(store: &dyn Store, clock: &dyn Clock, proposal: &Proposal) -> Result<Concluded> {
-    if timestamp_version(store).await? <= proposal.replaces {
+    if let Some(replaces) = proposal.replaces
+        && timestamp_version(store).await? <= replaces
+    {
         return Ok(Concluded::Waiting);
     }
     let root = proposal.root.root();

@@ -11,15 +11,15 @@ use futures::SinkExt;
 use futures::channel::mpsc;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use tough::schema::Targets;
-use tufline_store::{Change, Document, Event, Hint, Key, Message, Store, VersionId, Written};
+use tufline_store::{Change, Document, Event, Hint, Key, Message, OnlineRole, Store, VersionId, Written};
 use tufline_tuf::config::RemovalLimit;
 use tufline_tuf::generation::{self, DEEPEST_BIN, Edit, Folding, GenerationError, Next, Policy, TargetEdit};
 use tufline_tuf::index::Place;
-use tufline_tuf::{Content, Draft, Index, Manifest, Outcome, RoleName, Sha256, TargetName};
+use tufline_tuf::{BinsKeys, Content, Draft, Index, Manifest, Outcome, RoleName, Sha256, TargetName};
 
 use crate::current::{Accepted, Current, RefusedUpload, current_and_receipt};
 use crate::hash::reject;
-use crate::index::{draft, extend, index};
+use crate::index::{draft, extend, index, index_below};
 use crate::ledger::{self, HeldRemovals, Published, RECORD_FORMAT, RemovalsAccepted};
 use crate::measure;
 use crate::ports::{HEADS_AT_ONCE, Ports, REQUESTS_AT_ONCE, Result, StageError, at_once, some_at_once};
@@ -142,7 +142,7 @@ impl<'a> Incoming<'a> {
         let place = |change: &'a Change| match change {
             Change::Set { name, .. } | Change::Remove { name, .. } => Some(Place::Name(name)),
             Change::Renew { role, .. } => Some(Place::Role(role)),
-            Change::Revert { .. } => None,
+            Change::Revert { .. } | Change::ReplaceBinsKey => None,
         };
         self.changes().filter_map(place).collect()
     }
@@ -156,6 +156,11 @@ impl<'a> Incoming<'a> {
                 self.failed.entry(index).or_insert_with(|| StageError::Refused(error.to_string()));
             }
         }
+    }
+
+    /// Whether the batch asks to go on with replacing the key of the bins.
+    fn replaces_bins_key(&self) -> bool {
+        self.changes().any(|change| *change == Change::ReplaceBinsKey)
     }
 
     /// The changes that are still current, as edits, and the roles to renew.
@@ -193,6 +198,7 @@ impl<'a> Incoming<'a> {
                         renew.insert(role.clone());
                     }
                 }
+                Change::ReplaceBinsKey => {}
             }
         }
         // The same change twice in a batch is one change.
@@ -212,7 +218,7 @@ fn name_of(change: &Change) -> Option<(&TargetName, Option<&VersionId>)> {
     match change {
         Change::Set { name, version } => Some((name, Some(version))),
         Change::Remove { name, .. } => Some((name, None)),
-        Change::Revert { .. } | Change::Renew { .. } => None,
+        Change::Revert { .. } | Change::Renew { .. } | Change::ReplaceBinsKey => None,
     }
 }
 
@@ -268,20 +274,29 @@ async fn next(
     published: &Published,
     base: &Manifest,
 ) -> Result<Option<Manifest>> {
-    let (mut edits, renew) = batch.survivors(base, &known.index);
+    let (mut edits, mut renew) = batch.survivors(base, &known.index);
+    let mut bins = base.bins_keys();
+    if batch.replaces_bins_key() {
+        known.index = index_below(&*ports.store, base, |_| true).await?;
+        let newest = ports.signer.newest_key(OnlineRole::Bins).await?;
+        if let Some(next) = BinsKeys::next(base, &known.index, &newest) {
+            renew.extend(known.index.entries().filter(|(_, entry)| entry.bins.is_some()).map(|(role, _)| role));
+            bins = next;
+        }
+    }
     let reverts = reverts(ports, batch, published, base).await?;
     let places: Vec<Place<'_>> = reverts.iter().map(|edit| Place::Name(&edit.name)).collect();
     extend(&*ports.store, &mut known.index, &places).await?;
     edits.extend(reverts);
     let limit = Some(ports.config.removals);
-    match fold(ports, base, &known, &edits, &renew, limit).await {
+    match fold(ports, base, &known, &edits, &renew, &bins, limit).await {
         Err(StageError::Generation(GenerationError::TooManyRemovals { removals, targets })) => {
             if removals_accepted(ports).await? {
-                return fold(ports, base, &known, &edits, &renew, None).await;
+                return fold(ports, base, &known, &edits, &renew, &bins, None).await;
             }
             hold(ports, &edits, removals, targets).await?;
             edits.retain(|edit| edit.edit != Edit::Remove);
-            fold(ports, base, &known, &edits, &renew, limit).await
+            fold(ports, base, &known, &edits, &renew, &bins, limit).await
         }
         folded => folded,
     }
@@ -295,9 +310,10 @@ async fn fold(
     known: &Known,
     edits: &[TargetEdit],
     renew: &BTreeSet<RoleName>,
+    bins: &BinsKeys,
     removals: Option<RemovalLimit>,
 ) -> Result<Option<Manifest>> {
-    if edits.is_empty() && renew.is_empty() {
+    if edits.is_empty() && renew.is_empty() && *bins == base.bins_keys() {
         return Ok(None);
     }
     let store = &*ports.store;
@@ -308,7 +324,7 @@ async fn fold(
         removals,
         now: ports.clock.now(),
     };
-    let mut folding = Folding::new(base, known.index.clone(), edits, renew, policy)?;
+    let mut folding = Folding::new(base, known.index.clone(), edits, renew, bins.clone(), policy)?;
     let reads = folding.wanted()?.into_iter().map(|(role, digest)| async move {
         match known.documents.get(&digest) {
             Some(document) => Ok(document.clone()),

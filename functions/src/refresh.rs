@@ -12,6 +12,7 @@ use crate::ledger::{self, Published};
 use crate::measure;
 use crate::ports::{Ports, Result, StageError};
 use crate::roots::{self, Trusted};
+use crate::rotation;
 use crate::show::{Verdict, check, show};
 
 /// Work that waits longer than this is nudged.
@@ -70,17 +71,17 @@ async fn look(ports: &Ports) -> Result<Option<Seen>> {
     Ok(Some(Seen { published, roots, replaces, manifest }))
 }
 
-/// Re-signs the timestamp when under half of its life is left, when a root no longer lists the key that signed it, or
-/// when a root is about to be published and waits for that. Where somebody else replaced it meanwhile it is fresh, or the next
+/// Re-signs the timestamp when under half of its life is left, when a root no longer lists the key that signed it, when
+/// another key signs now, or when a root is about to be published and waits for that. Where somebody else replaced it meanwhile it is fresh, or the next
 /// run's affair.
 async fn renew_timestamp(ports: &Ports, seen: &Seen) -> Result<()> {
     let Seen { published, roots, replaces, manifest } = seen;
     let lifetime = ports.config.expiry.timestamp.seconds();
     let due = is_due(published.expires, ports.clock.now(), lifetime / 2) || published.version <= *replaces;
-    if !due && verifies(roots, published) {
+    let newest_root = roots.first().ok_or(StageError::NotInitialised)?;
+    if !due && verifies(roots, published) && !rotation::timestamp_is_due(ports, newest_root, published).await? {
         return Ok(());
     }
-    let newest_root = roots.first().ok_or(StageError::NotInitialised)?;
     let snapshot = ledger::published_snapshot(&*ports.store, published).await?;
     let versions = ledger::versions_in(snapshot.clone(), newest_root, published)?;
     match check(ports, roots, &versions, &[], manifest, &snapshot).await? {
@@ -112,7 +113,8 @@ fn is_due(expires: Time, now: Time, margin: u64) -> bool {
     time::seconds_between(now, expires) < i64::try_from(margin).unwrap_or(i64::MAX)
 }
 
-/// Asks for new versions of roles, and for a new snapshot, of which under a third of the life is left.
+/// Asks for new versions of roles, and for a new snapshot, of which under a third of the life is left, or which another key
+/// signed than the one that signs now.
 async fn renew_roles(ports: &Ports, seen: &Seen) -> Result<()> {
     let waiting = ledger::generations_after(&*ports.store, seen.published.generation).await?;
     let newest = match waiting.last() {
@@ -132,6 +134,9 @@ async fn renew_roles(ports: &Ports, seen: &Seen) -> Result<()> {
     if changes.is_empty() && !waits && is_due(seen.manifest.snapshot_expires, now, expiry.snapshot.seconds() / 3) {
         changes.push(Change::Renew { role: RoleName::snapshot(), version: newest.generation });
     }
+    let root = seen.roots.first().ok_or(StageError::NotInitialised)?;
+    changes.extend(rotation::renewals(ports, root, &seen.manifest, newest).await?);
+    changes.extend(rotation::bins_renewals(ports, newest, RENEWALS_AT_ONCE).await?);
     for message in Message::changes(changes) {
         ports.queues.send(&message, Duration::ZERO).await?;
     }

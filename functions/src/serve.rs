@@ -33,6 +33,9 @@ const ASK_AGAIN: &str = "no-cache";
 /// A root that is not there yet: a cache may spare us the question for seconds, but must not hide a new root for longer.
 const FOR_SECONDS: &str = "max-age=5";
 
+/// For so long a cache may hide a new root: as [`FOR_SECONDS`] says.
+pub(crate) const LONGEST_HIDDEN_SECONDS: i64 = 5;
+
 const NEVER: &str = "no-store";
 
 /// The repository, as devices may read it.

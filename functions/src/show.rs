@@ -13,6 +13,7 @@ use tufline_tuf::generation::Versions;
 use tufline_tuf::{Manifest, Outcome, RoleKeys, RoleName, Sha256, time, trie, verify};
 
 use crate::ledger::{self, Published};
+use crate::online::signing_key;
 use crate::ports::{HEADS_AT_ONCE, Ports, Result, StageError, at_once, some_at_once};
 use crate::roots;
 use crate::sign::sign_draft;
@@ -187,7 +188,8 @@ pub async fn show(ports: &Ports, roots: &[Root], published: Option<&Published>, 
     let draft = checked.timestamp(version, time::after(now, ports.config.expiry.timestamp.seconds()));
     let newest = roots.first().ok_or(StageError::NotInitialised)?;
     let keys = RoleKeys::in_root(newest, &RoleName::timestamp())?;
-    let signed = sign_draft(ports, draft, &keys, OnlineRole::Timestamp).await?;
+    let key = signing_key(ports, &keys, OnlineRole::Timestamp).await?;
+    let signed = sign_draft(ports, draft, &keys, OnlineRole::Timestamp, &key).await?;
     for root in roots {
         let keys = RoleKeys::in_root(root, &RoleName::timestamp())?;
         verify::<schema::Timestamp>(signed.bytes().clone(), &keys).map_err(|error| roots::not_under(root, &error))?;

@@ -4,12 +4,14 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use tough::schema::key::Key as PublicKey;
 use tough::schema::{self, Root, Signature};
 use tufline_store::{Document, Key, Message, OnlineRole, Written};
 use tufline_tuf::{Draft, Manifest, RoleEntry, RoleKeys, RoleName, Signed, SignedDocument, generation, trie, verify};
 
 use crate::index::draft;
 use crate::ledger;
+use crate::online::signing_key;
 use crate::ports::{Ports, Result, StageError, some_at_once};
 use crate::roots;
 
@@ -62,7 +64,8 @@ pub async fn sign(ports: &Ports) -> Result<()> {
             }
             let draft = generation::snapshot(&manifest, &versions);
             let keys = RoleKeys::in_root(&root, &RoleName::snapshot())?;
-            let signed = sign_draft(ports, draft.clone(), &keys, OnlineRole::Snapshot).await?;
+            let key = signing_key(ports, &keys, OnlineRole::Snapshot).await?;
+            let signed = sign_draft(ports, draft.clone(), &keys, OnlineRole::Snapshot, &key).await?;
             Ok::<_, StageError>(Snapshot::Signed(Box::new((draft, keys, signed))))
         };
         let (outcomes, snapshot) = futures::join!(some_at_once(ports.config.signatures_at_once.get(), signs), snapshot);
@@ -114,14 +117,18 @@ async fn sign_role(ports: &Ports, root: &Root, manifest: &Manifest, role: &RoleN
         return Ok(());
     }
     let draft = draft?;
-    let (keys, key) = match trie::parent(role) {
-        None => (RoleKeys::in_root(root, role)?, OnlineRole::Targets),
+    let (keys, online, key) = match trie::parent(role) {
+        None => {
+            let keys = RoleKeys::in_root(root, role)?;
+            let key = signing_key(ports, &keys, OnlineRole::Targets).await?;
+            (keys, OnlineRole::Targets, key)
+        }
         Some(parent) => {
-            let delegations = trie::delegations(&parent, &manifest.bins_key)?;
-            (RoleKeys::in_delegations(&delegations, role)?, OnlineRole::Bins)
+            let delegations = trie::delegations(&parent, &manifest.bins_keys().listed())?;
+            (RoleKeys::in_delegations(&delegations, role)?, OnlineRole::Bins, manifest.bins_key.clone())
         }
     };
-    let signed = sign_draft(ports, draft.clone(), &keys, key).await?;
+    let signed = sign_draft(ports, draft.clone(), &keys, online, &key).await?;
     create(ports, &draft, &keys, &signed).await
 }
 
@@ -144,19 +151,19 @@ async fn create<T: SignedDocument>(ports: &Ports, draft: &Draft<T>, keys: &RoleK
     Ok(())
 }
 
-/// Signs a draft with an online key and verifies the result under `keys`.
+/// Signs a draft with `key`, an online key of `role`, and verifies the result under `keys`.
 ///
 /// # Errors
-/// [`StageError::UntrustedKey`] where `keys` doesn't list the online key.
+/// [`StageError::UntrustedKey`] where `keys` doesn't list it.
 pub(crate) async fn sign_draft<T: SignedDocument>(
     ports: &Ports,
     draft: Draft<T>,
     keys: &RoleKeys,
-    key: OnlineRole,
+    role: OnlineRole,
+    key: &PublicKey,
 ) -> Result<Signed<T>> {
-    let public_key = ports.signer.public_key(key).await?;
-    let id = keys.id_of(&public_key).ok_or_else(|| StageError::UntrustedKey(keys.role().to_string()))?;
-    let sig = ports.signer.sign(key, &draft.message()?).await?;
+    let id = keys.id_of(key).ok_or_else(|| StageError::UntrustedKey(keys.role().to_string()))?;
+    let sig = ports.signer.sign(role, key, &draft.message()?).await?;
     let signature = Signature { keyid: id.clone(), sig: sig.into() };
     Ok(draft.sign(vec![signature], keys)?)
 }

@@ -86,11 +86,11 @@ impl Switching {
 
 #[async_trait]
 impl Signer for Switching {
-    async fn public_key(&self, role: OnlineRole) -> Result<PublicKey, StoreError> {
-        Ok(self.key(role).tuf_key())
+    async fn public_keys(&self, role: OnlineRole) -> Result<Vec<PublicKey>, StoreError> {
+        Ok(vec![self.key(role).tuf_key()])
     }
 
-    async fn sign(&self, role: OnlineRole, message: &[u8]) -> Result<Vec<u8>, StoreError> {
+    async fn sign(&self, role: OnlineRole, _key: &PublicKey, message: &[u8]) -> Result<Vec<u8>, StoreError> {
         Ok(EcdsaKeyPair::sign(self.key(role), &SystemRandom::new(), message).unwrap().as_ref().to_vec())
     }
 }

@@ -20,6 +20,7 @@ import pytest
 from cloud_lib import ROOT
 from cloud_lib.deployment import make as make_deployment
 
+from .ceremony import Ceremony, CloudCeremony, FolderCeremony
 from .cloud import CloudForm
 from .folder import FolderForm
 from .form import TUFLINE, Form
@@ -116,3 +117,29 @@ def deploy(cloud: CloudForm, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 def form(request: pytest.FixtureRequest) -> Form:
     """Each form in turn."""
     return request.getfixturevalue(request.param)
+
+
+@pytest.fixture
+def folder_ceremony(make_folder, tmp_path: Path) -> Ceremony:
+    table = tmp_path / "table"
+    table.mkdir()
+    return FolderCeremony(table, make_folder())
+
+
+@pytest.fixture
+def small_bins_ceremony(make_folder, tmp_path: Path) -> Ceremony:
+    """The same, with a repository that is split into many bins soon."""
+    table = tmp_path / "table"
+    table.mkdir()
+    return FolderCeremony(table, make_folder(config="max_targets_per_bin = 4\n"))
+
+
+@pytest.fixture
+def cloud_ceremony(deploy, tmp_path: Path) -> Ceremony:
+    return CloudCeremony(tmp_path, deploy("Ceremony", {"access": "open"}, initialize=False))
+
+
+@pytest.fixture(params=["folder", "cloud"])
+def ceremony(request: pytest.FixtureRequest) -> Ceremony:
+    """A ceremony for each form in turn."""
+    return request.getfixturevalue(f"{request.param}_ceremony")

@@ -127,6 +127,7 @@ class Bench:
             "rebuild": {
                 "a renewal": self.renew,
                 "a renewal of a bin": self.rebuild_a_bin,
+                "a key of the bins to replace": lambda: self.change("replace-bins-key"),
                 "an upload without a receipt": self.rebuild_unhashed,
                 "a bad overwrite": self.rebuild_a_bad_overwrite,
                 "a name without an upload": self.rebuild_nothing,

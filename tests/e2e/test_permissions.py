@@ -83,6 +83,7 @@ PROVEN: dict[str, dict[str, list[str]]] = {
             "sqs:SendMessage queue sign",
         ],
         "a renewal of a bin": ["s3:GetObject ledger/index/*", "s3:PutObject ledger/index/*"],
+        "a key of the bins to replace": ["kms:GetPublicKey key bins"],
         "an upload without a receipt": [
             "s3:GetObject uploads/targets/*",
             "s3:GetObject ledger/hashed/*",
@@ -139,6 +140,7 @@ PROVEN: dict[str, dict[str, list[str]]] = {
             "s3:GetObject ledger/generations/*",
             "s3:GetObject ledger/announced.json",
             "s3:GetObject ledger/root-intent.json",
+            "kms:GetPublicKey key bins",
         ],
         "several generations that wait": ["s3:ListBucket ledger"],
         "a timestamp that is due": [
@@ -205,8 +207,13 @@ UNPROVEN = [
     ),
     Unproven(
         {"s3:GetObject ledger/index/*": ["refresh"]},
-        "only where bins expire within a month",
+        "only where bins expire within a month, or their key is replaced",
         "https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html",
+    ),
+    Unproven(
+        {"kms:GetPublicKey key targets": ["refresh"], "kms:GetPublicKey key snapshot": ["refresh"]},
+        "only while the root lists several keys of the role, one of which is replaced",
+        "https://docs.aws.amazon.com/kms/latest/APIReference/API_GetPublicKey.html",
     ),
     Unproven(
         {"s3:GetObject ledger/rejected/*": ["rebuild"], "s3:PutObject ledger/rejected/*": ["rebuild"]},

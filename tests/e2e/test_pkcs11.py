@@ -9,9 +9,9 @@ from urllib.parse import quote
 import pytest
 from tuf.api.metadata import Metadata, Root
 
+from .ceremony import Ceremony, FolderCeremony
 from .device import sha256
 from .holders import Holder
-from .test_roots import Ceremony, FolderCeremony
 
 MODULE = "/usr/lib/softhsm/libsofthsm2.so"
 PIN = "123456"

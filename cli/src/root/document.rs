@@ -7,7 +7,7 @@ use clap::Args;
 use tough::schema::Root;
 use tufline_folder::SystemClock;
 use tufline_store::Clock;
-use tufline_tuf::root::{RootFile, read};
+use tufline_tuf::root::{RootFile, needed};
 use tufline_tuf::{Time, time};
 
 use crate::files;
@@ -40,7 +40,7 @@ impl DocumentArguments {
         let previous = match (file.version(), &self.previous) {
             (1, None) => None,
             (1, Some(_)) => bail!("{} is the first version: nothing comes before it", self.file.display()),
-            (version, Some(path)) => Some(open_published(path, version - 1)?),
+            (version, Some(path)) => Some(open_previous(path, version - 1)?),
             (version, None) => {
                 let path = beside(&self.file, version - 1);
                 if !path.exists() {
@@ -50,7 +50,7 @@ impl DocumentArguments {
                         path.display()
                     );
                 }
-                Some(open_published(&path, version - 1)?)
+                Some(open_previous(&path, version - 1)?)
             }
         };
         Ok(Document { path: self.file.clone(), file, previous })
@@ -63,12 +63,16 @@ pub fn open(path: &Path) -> anyhow::Result<RootFile> {
     RootFile::read(&bytes).with_context(|| format!("{} cannot be used", path.display()))
 }
 
-/// Reads a published root: it is signed as itself asks for.
-fn open_published(path: &Path, version: u64) -> anyhow::Result<Root> {
-    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let root =
-        read(&bytes.into(), version).with_context(|| format!("{} cannot be the version before", path.display()))?;
-    Ok(root.document().clone())
+/// Reads the version before. It may lack signatures, where both are signed in one ceremony: whoever signs must know that.
+fn open_previous(path: &Path, version: u64) -> anyhow::Result<Root> {
+    let file = open(path).with_context(|| format!("{} cannot be the version before", path.display()))?;
+    if file.version() != version {
+        bail!("{} cannot be the version before: it is version {}", path.display(), file.version());
+    }
+    if needed(&file, None) > 0 {
+        eprintln!("tufline: {} is not signed by enough of its own keys yet: look at it too", path.display());
+    }
+    Ok(file.root().clone())
 }
 
 /// Writes a root in place of what is there.

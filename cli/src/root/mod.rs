@@ -8,7 +8,7 @@ mod keygen;
 mod merge;
 mod next;
 mod passphrase;
-mod place;
+pub mod place;
 mod publish;
 mod show;
 mod sign;

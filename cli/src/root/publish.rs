@@ -106,12 +106,13 @@ async fn follow(place: &Place, file: &RootFile, arguments: &Arguments) -> Result
         Proposed::Now(proposal) => proposal,
     };
     if let Place::Folder(data) = place
+        && proposal.waits()
         && DataFolder::lock(data).is_ok()
     {
         withdraw(&*store, &proposal).await?;
         bail!("nothing runs in {}: start `tufline local` there first, which signs what must be signed", data.display());
     }
-    if !arguments.json {
+    if !arguments.json && proposal.waits() {
         println!("it can be published; waiting for a new timestamp, which takes up to a minute");
     }
     match wait(&*store, &proposal, Duration::from_secs(arguments.timeout), &mut stop).await {

@@ -266,13 +266,13 @@ impl Queues for Metered {
 #[async_trait]
 impl Signer for Metered {
     /// Read once a process on AWS, so not counted.
-    async fn public_key(&self, role: OnlineRole) -> Result<PublicKey> {
-        self.world.public_key(role).await
+    async fn public_keys(&self, role: OnlineRole) -> Result<Vec<PublicKey>> {
+        self.world.public_keys(role).await
     }
 
-    async fn sign(&self, role: OnlineRole, message: &[u8]) -> Result<Vec<u8>> {
+    async fn sign(&self, role: OnlineRole, key: &PublicKey, message: &[u8]) -> Result<Vec<u8>> {
         self.meter.request("KMS sign", 1).await;
-        self.world.sign(role, message).await
+        self.world.sign(role, key, message).await
     }
 }
 

@@ -270,3 +270,8 @@ async fn metadata_is_packed_only_for_who_asks() {
         assert_eq!(answer.status.as_u16(), status, "{tag} {encoding}");
     }
 }
+
+#[test]
+fn a_new_root_is_hidden_for_no_longer_than_keys_wait_for_it() {
+    assert_eq!(FOR_SECONDS, format!("max-age={LONGEST_HIDDEN_SECONDS}"));
+}

@@ -8,7 +8,7 @@ use tough::schema::key::Key as PublicKey;
 use tufline_store::{Result, StoreError};
 use tufline_tuf::{Sha256, root};
 
-use crate::failure::failed;
+use crate::failure::{code, failed};
 
 /// The public part of the key `id`, as `read` makes it of the answer
 /// (<https://docs.aws.amazon.com/kms/latest/APIReference/API_GetPublicKey.html>).
@@ -17,9 +17,41 @@ pub(crate) async fn public_key<T>(
     id: &str,
     read: impl Fn(&GetPublicKeyOutput) -> std::result::Result<T, String>,
 ) -> Result<T> {
-    let answer = client.get_public_key().key_id(id).send().await;
-    let answer = answer.map_err(|error| failed("read the public key of", id, &error))?;
-    read(&answer).map_err(|why| StoreError::new("read the public key of", id, why))
+    match usable_public_key(client, id, read).await {
+        Ok(key) => Ok(key),
+        Err(Unread::Gone(error) | Unread::Failed(error)) => Err(error),
+    }
+}
+
+/// Why a public key wasn't read.
+pub(crate) enum Unread {
+    /// The key is disabled, deleted, or about to be.
+    Gone(StoreError),
+    /// Anything else.
+    Failed(StoreError),
+}
+
+/// As [`public_key`], but tells whether there is no use in that key any more
+/// (<https://docs.aws.amazon.com/kms/latest/developerguide/key-state.html>).
+pub(crate) async fn usable_public_key<T>(
+    client: &Client,
+    id: &str,
+    read: impl Fn(&GetPublicKeyOutput) -> std::result::Result<T, String>,
+) -> std::result::Result<T, Unread> {
+    const GONE: [&str; 3] = ["KMSInvalidStateException", "DisabledException", "NotFoundException"];
+    let answer = client.get_public_key().key_id(id).send().await.map_err(|error| {
+        let is_gone = code(&error).is_some_and(|code| GONE.contains(&code));
+        let failure = failed("read the public key of", id, &error);
+        if is_gone { Unread::Gone(failure) } else { Unread::Failed(failure) }
+    })?;
+    read(&answer).map_err(|why| Unread::Failed(StoreError::new("read the public key of", id, why)))
+}
+
+/// Has KMS delete a key after so many days
+/// (<https://docs.aws.amazon.com/kms/latest/APIReference/API_ScheduleKeyDeletion.html>).
+pub(crate) async fn schedule_deletion(client: &Client, id: &str, days: i32) -> Result<()> {
+    let answer = client.schedule_key_deletion().key_id(id).pending_window_in_days(days).send().await;
+    answer.map(drop).map_err(|error| failed("schedule the deletion of", id, &error))
 }
 
 /// A KMS key as root or a delegating role lists it (TUF specification 4.2). KMS gives `SubjectPublicKeyInfo` in DER.

@@ -23,7 +23,8 @@ pub struct Resources {
     pub queues: BTreeMap<Queue, String>,
     /// `TUFLINE_DLQ_UPLOADS`, `_LARGE`, `_CHANGES`, `_SIGN`, `_PUBLISH`: the URLs of their dead-letter queues.
     pub dead_letter_queues: BTreeMap<Queue, String>,
-    /// `TUFLINE_KEY_TARGETS`, `_BINS`, `_SNAPSHOT`, `_TIMESTAMP`: KMS key ids or ARNs.
+    /// `TUFLINE_KEY_TARGETS`, `_BINS`, `_SNAPSHOT`, `_TIMESTAMP`: KMS key ids or ARNs, with commas between those of one role
+    /// while its key is replaced, the oldest first.
     pub keys: BTreeMap<OnlineRole, String>,
     /// `TUFLINE_EVENT_BUS`: a name or an ARN.
     pub event_bus: Option<String>,
@@ -100,7 +101,8 @@ impl Resources {
     /// The online keys, all of them. Whether the caller may use one shows when it does.
     pub fn signer(&self, clients: &Clients) -> Result<KmsSigner, MissingResource> {
         let key = |role| known(self.keys.get(&role), key_variable(role), "the KMS key's id or ARN");
-        let keys = ROLES.into_iter().map(|role| Ok((role, key(role)?))).collect::<Result<_, _>>()?;
+        let ids = |keys: String| keys.split(',').map(|id| id.trim().to_owned()).collect();
+        let keys = ROLES.into_iter().map(|role| Ok((role, ids(key(role)?)))).collect::<Result<_, _>>()?;
         Ok(KmsSigner::new(clients.kms.clone(), keys))
     }
 

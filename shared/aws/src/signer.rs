@@ -6,17 +6,19 @@ use async_trait::async_trait;
 use aws_sdk_kms::Client;
 use aws_sdk_kms::operation::get_public_key::GetPublicKeyOutput;
 use aws_sdk_kms::types::{KeySpec, KeyUsageType, SigningAlgorithmSpec};
+use futures::future::join_all;
 use tokio::sync::OnceCell;
 use tough::schema::key::Key as PublicKey;
 use tufline_store::{OnlineRole, Result, Signer, StoreError};
+use tufline_tuf::root::same_key;
 
-use crate::kms;
+use crate::kms::{self, Unread};
 
 /// [`Signer`] on KMS. Share one in a process: it asks for each public key once.
 #[derive(Debug)]
 pub struct KmsSigner {
     client: Client,
-    keys: BTreeMap<OnlineRole, OnlineKey>,
+    keys: BTreeMap<OnlineRole, Vec<OnlineKey>>,
 }
 
 #[derive(Debug)]
@@ -26,17 +28,60 @@ struct OnlineKey {
 }
 
 impl KmsSigner {
-    /// Signs with the KMS keys of these ids or ARNs. Using a role that isn't among them fails.
+    /// Signs with the KMS keys of these ids or ARNs, each role's oldest first. Using a role that isn't among them fails.
     #[must_use]
-    pub fn new(client: Client, keys: BTreeMap<OnlineRole, String>) -> Self {
-        let keys = keys.into_iter().map(|(role, id)| (role, OnlineKey { id, public: OnceCell::new() })).collect();
+    pub fn new(client: Client, keys: BTreeMap<OnlineRole, Vec<String>>) -> Self {
+        let key = |id| OnlineKey { id, public: OnceCell::new() };
+        let keys = keys.into_iter().map(|(role, ids)| (role, ids.into_iter().map(key).collect())).collect();
         Self { client, keys }
     }
 
-    fn key(&self, role: OnlineRole) -> Result<&OnlineKey> {
-        self.keys
-            .get(&role)
-            .ok_or_else(|| StoreError::new("find", format!("{role:?}'s key"), "its KMS key isn't configured"))
+    fn keys(&self, role: OnlineRole) -> Result<&[OnlineKey]> {
+        let keys = self.keys.get(&role).filter(|keys| !keys.is_empty());
+        let missing = || StoreError::new("find", format!("{role:?}'s key"), "its KMS key isn't configured");
+        keys.map(Vec::as_slice).ok_or_else(missing)
+    }
+
+    /// The keys of `role` with their public parts. Keys that can't sign any more are left out, if there are others: an old one
+    /// may be deleted in KMS before it is taken out of the configuration.
+    async fn usable(&self, role: OnlineRole) -> Result<Vec<(&OnlineKey, PublicKey)>> {
+        let keys = self.keys(role)?;
+        let public = |key: &'_ OnlineKey| {
+            let (client, id) = (self.client.clone(), key.id.clone());
+            async move { kms::usable_public_key(&client, &id, to_public_key).await }
+        };
+        let reads = join_all(keys.iter().map(|key| key.public.get_or_try_init(|| public(key)))).await;
+        let (mut usable, mut gone) = (Vec::new(), None);
+        for (key, read) in keys.iter().zip(reads) {
+            match read {
+                Ok(public) => usable.push((key, public.clone())),
+                Err(Unread::Failed(error)) => return Err(error),
+                Err(Unread::Gone(error)) => {
+                    tracing::warn!(key = key.id, %error, "an online key can't be used");
+                    gone = Some(error);
+                }
+            }
+        }
+        match (usable.is_empty(), gone) {
+            (true, Some(error)) => Err(error),
+            _ => Ok(usable),
+        }
+    }
+
+    async fn find(&self, role: OnlineRole, key: &PublicKey) -> Result<&OnlineKey> {
+        let found = self.usable(role).await?.into_iter().find(|(_, public)| same_key(public, key));
+        let missing = || StoreError::new("find", format!("{role:?}'s key"), "this key is not configured");
+        found.map(|(found, _)| found).ok_or_else(missing)
+    }
+
+    /// Has KMS delete `key`, one of `role`'s, after so many days (7 to 30); answers its id. Until then that can be cancelled.
+    ///
+    /// # Errors
+    /// Where KMS refuses.
+    pub async fn schedule_deletion(&self, role: OnlineRole, key: &PublicKey, days: i32) -> Result<String> {
+        let id = self.find(role, key).await?.id.clone();
+        kms::schedule_deletion(&self.client, &id, days).await?;
+        Ok(id)
     }
 }
 
@@ -59,13 +104,13 @@ fn to_public_key(answer: &GetPublicKeyOutput) -> std::result::Result<PublicKey, 
 
 #[async_trait]
 impl Signer for KmsSigner {
-    async fn public_key(&self, role: OnlineRole) -> Result<PublicKey> {
-        let key = self.key(role)?;
-        key.public.get_or_try_init(|| kms::public_key(&self.client, &key.id, to_public_key)).await.cloned()
+    async fn public_keys(&self, role: OnlineRole) -> Result<Vec<PublicKey>> {
+        Ok(self.usable(role).await?.into_iter().map(|(_, public)| public).collect())
     }
 
-    async fn sign(&self, role: OnlineRole, message: &[u8]) -> Result<Vec<u8>> {
-        kms::sign(&self.client, &self.key(role)?.id, SigningAlgorithmSpec::EcdsaSha256, message).await
+    async fn sign(&self, role: OnlineRole, key: &PublicKey, message: &[u8]) -> Result<Vec<u8>> {
+        let id = &self.find(role, key).await?.id;
+        kms::sign(&self.client, id, SigningAlgorithmSpec::EcdsaSha256, message).await
     }
 }
 
@@ -79,18 +124,63 @@ mod tests {
     use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair, RsaKeyPair};
     use aws_sdk_kms::primitives::Blob;
 
+    /// What KMS answers of a new key, and its public part.
+    fn answer_of_new_key() -> (String, PublicKey) {
+        let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).unwrap();
+        let pem = pem::encode(&pem::Pem::new("X", pair.public_key().as_der().unwrap().as_ref()));
+        let base64: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
+        let json = format!(r#"{{"KeySpec": "ECC_NIST_P256", "KeyUsage": "SIGN_VERIFY", "PublicKey": "{base64}"}}"#);
+        (json, tough::sign::Sign::tuf_key(&pair))
+    }
+
     #[tokio::test]
     async fn throttling_is_waited_out() {
         let throttled =
             r#"{"__type": "ThrottlingException", "message": "You have exceeded the rate at which you may call KMS."}"#;
-        let mut canned = Canned::default();
+        let (answer, key) = answer_of_new_key();
+        let mut canned = Canned::default().answer(200, &[], answer);
         for _ in 0..4 {
             canned = canned.answer(400, &[], throttled);
         }
         let canned = canned.answer(200, &[], r#"{"Signature": "MEU="}"#);
-        let signer = KmsSigner::new(clients::kms(&canned.config()), [(OnlineRole::Bins, "id".into())].into());
-        assert_eq!(signer.sign(OnlineRole::Bins, b"message").await.unwrap(), [0x30, 0x45]);
-        assert_eq!(canned.requests().len(), 5);
+        let signer = KmsSigner::new(clients::kms(&canned.config()), [(OnlineRole::Bins, vec!["id".into()])].into());
+        assert_eq!(signer.sign(OnlineRole::Bins, &key, b"message").await.unwrap(), [0x30, 0x45]);
+        assert_eq!(canned.requests().len(), 6);
+    }
+
+    #[tokio::test]
+    async fn each_of_several_keys_signs_as_itself() {
+        let ((first, old), (second, new)) = (answer_of_new_key(), answer_of_new_key());
+        let canned = Canned::default().answer(200, &[], first).answer(200, &[], second);
+        let canned = canned.answer(200, &[], r#"{"Signature": "MEU="}"#);
+        let keys = [(OnlineRole::Bins, vec!["old".into(), "new".into()])].into();
+        let signer = KmsSigner::new(clients::kms(&canned.config()), keys);
+        assert_eq!(signer.public_keys(OnlineRole::Bins).await.unwrap(), [old, new.clone()]);
+        signer.sign(OnlineRole::Bins, &new, b"message").await.unwrap();
+        assert!(canned.requests().last().unwrap().body.contains(r#""KeyId":"new""#));
+        let stranger = answer_of_new_key().1;
+        let refused = signer.sign(OnlineRole::Bins, &stranger, b"message").await.unwrap_err().to_string();
+        assert!(refused.contains("this key is not configured"), "{refused}");
+    }
+
+    #[tokio::test]
+    async fn an_old_key_that_is_being_deleted_is_left_out() {
+        let pending = r#"{"__type": "KMSInvalidStateException", "message": "arn is pending deletion."}"#;
+        let (second, new) = answer_of_new_key();
+        let ids = || vec!["old".to_owned(), "new".to_owned()];
+        let canned = Canned::default().answer(400, &[], pending).answer(200, &[], second);
+        let signer = KmsSigner::new(clients::kms(&canned.config()), [(OnlineRole::Bins, ids())].into());
+        assert_eq!(signer.public_keys(OnlineRole::Bins).await.unwrap(), [new]);
+        // What else goes wrong says nothing about the key.
+        let denied = r#"{"__type": "AccessDeniedException", "message": "no"}"#;
+        let canned = Canned::default().answer(400, &[], denied).answer(200, &[], answer_of_new_key().0);
+        let signer = KmsSigner::new(clients::kms(&canned.config()), [(OnlineRole::Bins, ids())].into());
+        let error = signer.public_keys(OnlineRole::Bins).await.unwrap_err().to_string();
+        assert!(error.contains("AccessDenied"), "{error}");
+        let canned = Canned::default().answer(400, &[], pending);
+        let signer = KmsSigner::new(clients::kms(&canned.config()), [(OnlineRole::Bins, vec!["id".into()])].into());
+        let error = signer.public_keys(OnlineRole::Bins).await.unwrap_err().to_string();
+        assert!(error.contains("pending deletion"), "the only key: {error}");
     }
 
     #[test]

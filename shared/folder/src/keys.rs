@@ -11,7 +11,7 @@ use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair};
 use pem::{EncodeConfig, LineEnding, Pem};
 use tough::schema::key::{EcdsaKey, EcdsaScheme, Key as PublicKey};
-use tufline_store::{OnlineRole, Result, Signer, StoreError};
+use tufline_store::{Result, StoreError};
 
 use crate::data::failed;
 
@@ -134,63 +134,6 @@ pub(crate) fn create_secret(path: &Path, tag: &str, key: &[u8]) -> io::Result<()
     file.sync_all()
 }
 
-/// [`Signer`] with one key file for each online role: `targets.pem`, `bins.pem`, `snapshot.pem`, `timestamp.pem`.
-#[derive(Debug)]
-pub struct FileSigner {
-    targets: KeyFile,
-    bins: KeyFile,
-    snapshot: KeyFile,
-    timestamp: KeyFile,
-}
-
-impl FileSigner {
-    /// The keys in `folder`.
-    ///
-    /// # Errors
-    /// As [`KeyFile::open`].
-    pub fn open(folder: &Path) -> Result<Self> {
-        Self::with(folder, KeyFile::open)
-    }
-
-    /// The keys in `folder`; those that are missing are made. Only for a repository that nothing was published in yet:
-    /// devices don't trust a new key in place of a lost one.
-    ///
-    /// # Errors
-    /// As [`KeyFile::generate`].
-    pub fn generate(folder: &Path) -> Result<Self> {
-        Self::with(folder, KeyFile::generate)
-    }
-
-    fn with(folder: &Path, key: impl Fn(&Path) -> Result<KeyFile>) -> Result<Self> {
-        Ok(Self {
-            targets: key(&folder.join("targets.pem"))?,
-            bins: key(&folder.join("bins.pem"))?,
-            snapshot: key(&folder.join("snapshot.pem"))?,
-            timestamp: key(&folder.join("timestamp.pem"))?,
-        })
-    }
-
-    fn key(&self, role: OnlineRole) -> &KeyFile {
-        match role {
-            OnlineRole::Targets => &self.targets,
-            OnlineRole::Bins => &self.bins,
-            OnlineRole::Snapshot => &self.snapshot,
-            OnlineRole::Timestamp => &self.timestamp,
-        }
-    }
-}
-
-#[async_trait]
-impl Signer for FileSigner {
-    async fn public_key(&self, role: OnlineRole) -> Result<PublicKey> {
-        Ok(self.key(role).public_key())
-    }
-
-    async fn sign(&self, role: OnlineRole, message: &[u8]) -> Result<Vec<u8>> {
-        self.key(role).sign(message)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -221,7 +164,6 @@ mod tests {
             let error = KeyFile::generate(&path).unwrap_err().to_string();
             assert!(error.contains("no P-256 private key") && !error.contains('\n'), "{error}");
         }
-        assert!(FileSigner::open(folder.path()).is_err(), "open makes no keys");
     }
 
     #[test]

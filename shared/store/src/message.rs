@@ -110,6 +110,8 @@ pub enum Change {
         /// The version that expires soon or was refused; for the snapshot, its generation.
         version: u64,
     },
+    /// Go on with replacing the key of the bins, if that is due.
+    ReplaceBinsKey,
 }
 
 /// A message that a queue gave up on.
@@ -237,6 +239,7 @@ mod tests {
                 Change::Remove { name: name.clone(), marker: Some(version) },
                 Change::Revert { names: vec![name] },
                 Change::Renew { role: RoleName::snapshot(), version: 3 },
+                Change::ReplaceBinsKey,
             ]),
             Message::Sign,
             Message::Publish,

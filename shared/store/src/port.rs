@@ -235,10 +235,17 @@ pub enum OnlineRole {
 /// The online keys. Their private parts never leave where they are.
 #[async_trait]
 pub trait Signer: Send + Sync {
-    /// The public key of `role`, as root or a delegating role lists it.
-    async fn public_key(&self, role: OnlineRole) -> Result<PublicKey>;
-    /// The signature of `role`'s key over `message` (ECDSA P-256 over its SHA-256, DER).
-    async fn sign(&self, role: OnlineRole, message: &[u8]) -> Result<Vec<u8>>;
+    /// The public keys of `role`, as root or a delegating role lists them, the oldest first: one, or several while it is
+    /// replaced. Never none.
+    async fn public_keys(&self, role: OnlineRole) -> Result<Vec<PublicKey>>;
+    /// The signature of `key`, which is one of `role`'s, over `message` (ECDSA P-256 over its SHA-256, DER).
+    async fn sign(&self, role: OnlineRole, key: &PublicKey, message: &[u8]) -> Result<Vec<u8>>;
+
+    /// The newest public key of `role`.
+    async fn newest_key(&self, role: OnlineRole) -> Result<PublicKey> {
+        let none = || StoreError::new("find", format!("{role:?}'s key"), "there is none");
+        self.public_keys(role).await?.pop().ok_or_else(none)
+    }
 }
 
 /// Where events go: an EventBridge bus, or a file of lines.

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tough::schema::{Target, Targets};
 
 use crate::addressed::AddressedDraft;
+use crate::bins_keys::BinsKeys;
 use crate::config::RemovalLimit;
 use crate::generation::{Edit, GenerationError, Next, Policy, TargetEdit, targets_draft};
 use crate::index::{Index, IndexEntry, RoleEntry};
@@ -58,6 +59,7 @@ pub struct Folding<'a> {
     policy: Policy<'a>,
     edits: &'a [TargetEdit],
     renew: &'a BTreeSet<RoleName>,
+    bins: BinsKeys,
     /// The roles that must still be given, with the edits to each.
     due: BTreeMap<RoleName, Vec<usize>>,
     /// What became of each edit: whether it changed its target, or why it was refused.
@@ -69,7 +71,8 @@ pub struct Folding<'a> {
 
 impl<'a> Folding<'a> {
     /// Begins with `edits`, in the order in which they came, and with roles to draft anew though nothing in them changes
-    /// (`snapshot` among these asks for a new snapshot). `index` is the base's, with the pages on the way to all of them.
+    /// (`snapshot` among these asks for a new snapshot). `index` is the base's, with the pages on the way to all of them. Where
+    /// `bins` are other keys than the base's, all delegating roles must be among those to draft anew.
     ///
     /// # Errors
     /// [`GenerationError::Unread`] where `index` lacks a page.
@@ -78,6 +81,7 @@ impl<'a> Folding<'a> {
         index: Index,
         edits: &'a [TargetEdit],
         renew: &'a BTreeSet<RoleName>,
+        bins: BinsKeys,
         policy: Policy<'a>,
     ) -> Result<Self, GenerationError> {
         let mut due: BTreeMap<RoleName, Vec<usize>> = BTreeMap::new();
@@ -91,7 +95,7 @@ impl<'a> Folding<'a> {
         let expires = after(policy.now, policy.expiry.targets.seconds());
         let drafting = Drafting { serial: base.serial, index, changed: BTreeMap::new(), expires };
         let outcomes = vec![Ok(false); edits.len()];
-        Ok(Self { base, policy, edits, renew, due, outcomes, drafting, targets: base.targets, removed: 0 })
+        Ok(Self { base, policy, edits, renew, bins, due, outcomes, drafting, targets: base.targets, removed: 0 })
     }
 
     /// The documents to give to [`Folding::fold`], in any order: their roles, and their drafts as the base has them.
@@ -114,6 +118,7 @@ impl<'a> Folding<'a> {
         let role = document.role();
         let Some(numbers) = self.due.remove(role) else { return Ok(Vec::new()) };
         let mut listed = Listed::of(document.document());
+        listed.delegate(role, &self.bins.listed())?;
         let mut befores: Vec<Option<Target>> = Vec::with_capacity(numbers.len());
         for edit in numbers.iter().filter_map(|number| self.edits.get(*number)) {
             befores.push(listed.put(&edit.name, edit.edit.content()));
@@ -143,7 +148,7 @@ impl<'a> Folding<'a> {
         if !changed {
             return Ok(Vec::new());
         }
-        self.drafting.add(listed.settle(role.clone(), &self.policy, &self.base.bins_key)?)
+        self.drafting.add(listed.settle(role.clone(), &self.policy, &self.bins.listed())?)
     }
 
     /// Takes back the last uploads to bins that would be too large and can't be split: somebody named them so that their
@@ -200,7 +205,8 @@ impl<'a> Folding<'a> {
             serial,
             timestamp_above: base.timestamp_above,
             targets: self.targets,
-            bins_key: base.bins_key.clone(),
+            bins_key: self.bins.signing,
+            old_bins_key: self.bins.old,
             top,
             changed,
             renew_snapshot: self.renew.contains(&RoleName::snapshot()),

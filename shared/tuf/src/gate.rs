@@ -248,7 +248,7 @@ impl<'a> Gate<'a> {
                 None => Ok(()),
             };
         };
-        let due = trie::delegations(role, &self.candidate.bins_key).map_err(|error| error.to_string())?;
+        let due = trie::delegations(role, &self.candidate.bins_keys().listed()).map_err(|error| error.to_string())?;
         if due != *delegations {
             return Err(format!("{role} doesn't delegate as bins do"));
         }

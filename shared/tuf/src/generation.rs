@@ -139,7 +139,7 @@ fn begin(
     let nothing = RoleEntry { version: 0, draft: Sha256::of(&[]), expires };
     let index = Index::new(IndexEntry { document: nothing, bins: None });
     let mut drafting = Drafting { serial: used_up.targets, index, changed: BTreeMap::new(), expires };
-    let drafts = drafting.add(Listed::grown(RoleName::targets(), bins.digits(), &bins_key)?)?;
+    let drafts = drafting.add(Listed::grown(RoleName::targets(), bins.digits(), std::slice::from_ref(&bins_key))?)?;
     let Drafting { serial, index, changed, .. } = drafting;
     let (top, pages) = index.finish()?;
     let manifest = Manifest {
@@ -150,6 +150,7 @@ fn begin(
         timestamp_above: used_up.timestamp,
         targets: 0,
         bins_key,
+        old_bins_key: None,
         top,
         changed,
         renew_snapshot: false,
@@ -191,7 +192,7 @@ pub fn imported(
     let edits: Vec<TargetEdit> = targets.into_iter().map(edit).collect();
     // Also where there are no targets.
     let renew = BTreeSet::from([RoleName::targets()]);
-    let mut folding = Folding::new(&base, Index::new(base.top.clone()), &edits, &renew, policy)?;
+    let mut folding = Folding::new(&base, Index::new(base.top.clone()), &edits, &renew, base.bins_keys(), policy)?;
     let mut documents = Vec::new();
     for draft in &drafts {
         let draft = Draft::from_bytes(RoleName::targets(), draft.bytes())?;

@@ -5,6 +5,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod addressed;
+pub mod bins_keys;
 pub mod config;
 pub mod custom;
 mod fold;
@@ -23,6 +24,7 @@ pub mod time;
 pub mod trie;
 
 pub use addressed::{Addressed, AddressedDraft};
+pub use bins_keys::BinsKeys;
 pub use config::Config;
 pub use custom::Custom;
 pub use index::{Index, RoleEntry};

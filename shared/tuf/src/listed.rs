@@ -31,6 +31,14 @@ impl Listed {
         Self { targets: document.targets.clone(), delegations: document.delegations.clone() }
     }
 
+    /// Lists these keys for the bins, if it delegates to any.
+    pub fn delegate(&mut self, role: &RoleName, bins_keys: &[Key]) -> Result<(), GenerationError> {
+        if self.delegations.is_some() {
+            self.delegations = Some(trie::delegations(role, bins_keys)?);
+        }
+        Ok(())
+    }
+
     /// Gives `name` this content, or removes it; answers what was there before.
     pub fn put(&mut self, name: &TargetName, content: Option<&Content>) -> Option<Target> {
         // Tufline's names are a subset of those that tough resolves to themselves.
@@ -59,7 +67,7 @@ impl Listed {
         self,
         role: RoleName,
         policy: &Policy<'_>,
-        bins_key: &Key,
+        bins_keys: &[Key],
     ) -> Result<Vec<(RoleName, Self)>, GenerationError> {
         let depth = trie::depth(&role);
         if self.delegations.is_some() || depth >= policy.deepest_bin || Size::of(self.targets.iter()).fits(policy) {
@@ -73,27 +81,27 @@ impl Listed {
                 child.and_then(|child| below.get_mut(&child)).ok_or_else(|| GenerationError::Missing(role.clone()))?;
             bin.targets.insert(name, target);
         }
-        let mut documents = vec![(role.clone(), Self::split(&role, bins_key)?)];
+        let mut documents = vec![(role.clone(), Self::split(&role, bins_keys)?)];
         for (child, listed) in below {
-            documents.extend(listed.settle(child, policy, bins_key)?);
+            documents.extend(listed.settle(child, policy, bins_keys)?);
         }
         Ok(documents)
     }
 
     /// A split role, and the bins below it down to `depth` digits, all of them empty.
-    pub fn grown(role: RoleName, digits: usize, bins_key: &Key) -> Result<Vec<(RoleName, Self)>, GenerationError> {
+    pub fn grown(role: RoleName, digits: usize, bins_keys: &[Key]) -> Result<Vec<(RoleName, Self)>, GenerationError> {
         if trie::depth(&role) >= digits {
             return Ok(vec![(role, Self::default())]);
         }
-        let mut documents = vec![(role.clone(), Self::split(&role, bins_key)?)];
+        let mut documents = vec![(role.clone(), Self::split(&role, bins_keys)?)];
         for child in trie::children(&role) {
-            documents.extend(Self::grown(child, digits, bins_key)?);
+            documents.extend(Self::grown(child, digits, bins_keys)?);
         }
         Ok(documents)
     }
 
-    fn split(role: &RoleName, bins_key: &Key) -> Result<Self, GenerationError> {
-        Ok(Self { targets: HashMap::new(), delegations: Some(trie::delegations(role, bins_key)?) })
+    fn split(role: &RoleName, bins_keys: &[Key]) -> Result<Self, GenerationError> {
+        Ok(Self { targets: HashMap::new(), delegations: Some(trie::delegations(role, bins_keys)?) })
     }
 
     /// The prefixes of bins that would list too much and are as deep as bins may be, with how much it is.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use tough::schema::key::Key;
 
+use crate::bins_keys::{BinsKeys, OldKey};
 use crate::custom::Custom;
 use crate::index::{Expiring, IndexEntry, RoleEntry};
 use crate::name::{RoleName, TargetName};
@@ -34,8 +35,11 @@ pub struct Manifest {
     pub timestamp_above: u64,
     /// How many targets the repository has with this generation.
     pub targets: u64,
-    /// The public key that bins are signed with.
+    /// The public key that signs the bins among [`Manifest::changed`].
     pub bins_key: Key,
+    /// The one before it, while there are bins that it signed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub old_bins_key: Option<OldKey>,
     /// The entry of `targets`, from which every other is found ([`crate::index`]).
     pub top: IndexEntry,
     /// The documents that this generation makes. Empty in a fence, see [`Manifest::is_fence`].
@@ -113,6 +117,12 @@ fn is_zero(number: &u64) -> bool {
 }
 
 impl Manifest {
+    /// The keys of the bins.
+    #[must_use]
+    pub fn bins_keys(&self) -> BinsKeys {
+        BinsKeys { signing: self.bins_key.clone(), old: self.old_bins_key.clone() }
+    }
+
     /// A manifest without anything to sign: it only makes older attempts lose. Sign and publish pass over it.
     #[must_use]
     pub fn is_fence(&self) -> bool {

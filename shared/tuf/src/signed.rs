@@ -164,6 +164,23 @@ impl RoleKeys {
         self.verifier.roles.values().next().map_or(u64::MAX, |entry| entry.threshold.get())
     }
 
+    /// Of these keys only `key`: what verifies under that was signed by it. `None` where it isn't among them.
+    #[must_use]
+    pub fn only(&self, key: &Key) -> Option<Self> {
+        let id = self.id_of(key)?.clone();
+        let mut only = self.clone();
+        for entry in only.verifier.roles.values_mut() {
+            entry.keyids = vec![id.clone()];
+            entry.threshold = at_least_one(1);
+        }
+        Some(only)
+    }
+
+    /// The keys.
+    pub fn keys(&self) -> impl Iterator<Item = &Key> {
+        self.verifier.keys.values()
+    }
+
     /// The id under which `key` may sign for this role, if it may.
     #[must_use]
     pub fn id_of(&self, key: &Key) -> Option<&Decoded<Hex>> {

@@ -7,8 +7,6 @@
 //! *Invariants*: a name stands in exactly one role, its leaf; a delegating role lists no targets; children come and stay
 //! together, since a role once listed in a snapshot must stay listed; a bin is never merged back.
 
-use std::collections::HashMap;
-
 use tough::schema::key::Key;
 use tough::schema::{DelegatedRole, Delegations, PathHashPrefix, PathSet};
 
@@ -80,18 +78,20 @@ pub fn nearest(role: &RoleName, exists: impl Fn(&RoleName) -> bool) -> Option<Ro
     Some(role)
 }
 
-/// What a split role says of its children: one prefix each, `key` alone signs for it, and who looks there looks nowhere else.
+/// What a split role says of its children: one prefix each, any of `keys` signs for it, and who looks there looks nowhere else.
 ///
 /// # Errors
 /// [`VerifyError::Unreadable`] for a key that has no canonical form, never in practice.
-pub fn delegations(role: &RoleName, key: &Key) -> Result<Delegations, VerifyError> {
+pub fn delegations(role: &RoleName, keys: &[Key]) -> Result<Delegations, VerifyError> {
     let unreadable = |why: String| VerifyError::Unreadable { role: role.clone(), why };
-    let id = key.key_id().map_err(|error| unreadable(error.to_string()))?;
+    let with_id = |key: &Key| Ok((key.key_id().map_err(|error| unreadable(error.to_string()))?, key.clone()));
+    let keys = keys.iter().map(with_id).collect::<Result<Vec<_>, VerifyError>>()?;
+    let ids: Vec<_> = keys.iter().map(|(id, _)| id.clone()).collect();
     let delegated = |child: RoleName| {
         let prefix = PathHashPrefix::new(child.as_str()).map_err(|error| unreadable(error.to_string()))?;
         Ok(DelegatedRole {
             name: child.to_string(),
-            keyids: vec![id.clone()],
+            keyids: ids.clone(),
             threshold: at_least_one(1),
             paths: PathSet::PathHashPrefixes(vec![prefix]),
             terminating: true,
@@ -99,7 +99,7 @@ pub fn delegations(role: &RoleName, key: &Key) -> Result<Delegations, VerifyErro
         })
     };
     let roles = children(role).into_iter().map(delegated).collect::<Result<_, VerifyError>>()?;
-    Ok(Delegations { keys: HashMap::from([(id.clone(), key.clone())]), roles })
+    Ok(Delegations { keys: keys.into_iter().collect(), roles })
 }
 
 /// The role of a prefix; `targets` for the empty one.

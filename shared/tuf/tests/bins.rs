@@ -58,7 +58,7 @@ impl World {
         let signed = match trie::parent(role) {
             None => common::sign(draft, &self.keys.targets, &self.root),
             Some(parent) => {
-                let delegations = trie::delegations(&parent, &self.keys.bins.tuf_key()).unwrap();
+                let delegations = trie::delegations(&parent, &[self.keys.bins.tuf_key()]).unwrap();
                 let keys = RoleKeys::in_delegations(&delegations, role).unwrap();
                 let signature = signature(&self.keys.bins, &draft.message().unwrap());
                 draft.sign(vec![signature], &keys).unwrap()
@@ -137,7 +137,7 @@ fn a_bin_of_a_stranger_is_refused() {
     let mut world = World::new(&NAMES[..3], &NAMES[3..], 2);
     let leaf = world.candidate.role_of(NAMES[3]);
     world.keys.bins = common::key();
-    let delegations = trie::delegations(&RoleName::targets(), &world.keys.bins.tuf_key()).unwrap();
+    let delegations = trie::delegations(&RoleName::targets(), &[world.keys.bins.tuf_key()]).unwrap();
     let keys = RoleKeys::in_delegations(&delegations, &leaf).unwrap();
     let draft = world.candidate.documents[&leaf].clone();
     let signature = signature(&world.keys.bins, &draft.message().unwrap());

@@ -222,11 +222,13 @@ fn what_was_not_read_is_asked_for() {
     let grown = grown(20, 4);
     let (edits, renew) = ([set("t0", "other")], BTreeSet::new());
     let blind = Index::new(grown.manifest.top.clone());
-    let unread = Folding::new(&grown.manifest, blind, &edits, &renew, policy(None, now())).unwrap_err();
+    let unread = Folding::new(&grown.manifest, blind, &edits, &renew, grown.manifest.bins_keys(), policy(None, now()))
+        .unwrap_err();
     assert_eq!(unread, GenerationError::Unread(RoleName::targets()));
     let name = "t0".parse().unwrap();
     let (index, _) = grown.index(&[Place::Name(&name)]);
-    let folding = Folding::new(&grown.manifest, index, &edits, &renew, policy(None, now())).unwrap();
+    let folding =
+        Folding::new(&grown.manifest, index, &edits, &renew, grown.manifest.bins_keys(), policy(None, now())).unwrap();
     assert_eq!(folding.finish().unwrap_err(), GenerationError::Missing(grown.role_of("t0")));
 }
 

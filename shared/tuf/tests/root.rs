@@ -17,7 +17,7 @@ use tough::schema::{self, RoleType, Root, Signature};
 use tough::sign::{Sign, SignKeyPair};
 use tufline_tuf::root::{
     Chain, Change, FirstRoot, KeyName, OnlineKeys, ROLES, RootError, RootFile, RootKey, add_key, adopt, begin, changes,
-    holder, key_id, next, read_public_key, remove_key, set_expiry, set_threshold, succeed, tallies,
+    holder, key_id, next, only_adds, read_public_key, remove_key, set_expiry, set_threshold, succeed, tallies,
 };
 use tufline_tuf::{Time, time};
 
@@ -235,6 +235,23 @@ fn no_operation_takes_a_roles_last_key_or_its_threshold() {
     value["signed"]["roles"]["timestamp"]["keyids"] = serde_json::json!([]);
     let error = RootFile::read(&serde_json::to_vec(&value).unwrap()).unwrap_err();
     assert_eq!(error, RootError::NoKeys("timestamp"));
+}
+
+#[test]
+fn a_root_that_only_adds_online_keys_is_told_from_others() {
+    let root = two_of_three();
+    let file = next(&root, expires()).unwrap();
+    let add = |file: &RootFile, role| add_key(file, role, RootKey { holder: None, key: key().tuf_key() }).unwrap();
+    let added = add(&file, RoleType::Timestamp);
+    assert!(only_adds(&root, added.root()));
+    assert!(!only_adds(&root, file.root()), "nothing is added");
+    assert!(!only_adds(&root, add(&file, RoleType::Root).root()), "nothing is added that signs online");
+    let asks_for_more = set_threshold(&added, RoleType::Timestamp, 2).unwrap();
+    assert!(!only_adds(&root, asks_for_more.root()));
+    let old = KeyName(hex::encode(&root.roles[&RoleType::Timestamp].keyids[0]));
+    let replaced = remove_key(&added, RoleType::Timestamp, &old).unwrap();
+    assert!(!only_adds(&root, replaced.root()));
+    assert!(!only_adds(&root, add(&replaced, RoleType::Snapshot).root()), "one is taken away elsewhere");
 }
 
 #[test]

@@ -323,10 +323,10 @@ async fn messages_are_sent_given_up_and_sent_again() {
 async fn kms_signatures_verify_under_the_public_key() {
     let world = World::new().await;
     let signer = world.signer(&[OnlineRole::Bins]).await;
-    let key = signer.public_key(OnlineRole::Snapshot).await.unwrap();
-    assert_eq!(signer.public_key(OnlineRole::Snapshot).await.unwrap(), key);
+    let key = signer.newest_key(OnlineRole::Snapshot).await.unwrap();
+    assert_eq!(signer.public_keys(OnlineRole::Snapshot).await.unwrap(), std::slice::from_ref(&key));
     let message = vec![7; 10_000];
-    let signature = signer.sign(OnlineRole::Snapshot, &message).await.unwrap();
+    let signature = signer.sign(OnlineRole::Snapshot, &key, &message).await.unwrap();
     let tough::schema::key::Key::Ecdsa { keyval, .. } = &key else { panic!("{key:?}") };
     let verifier = aws_lc_rs::signature::UnparsedPublicKey::new(
         &aws_lc_rs::signature::ECDSA_P256_SHA256_ASN1,
@@ -334,7 +334,7 @@ async fn kms_signatures_verify_under_the_public_key() {
     );
     verifier.verify(&message, &signature).unwrap();
     assert!(verifier.verify(b"other", &signature).is_err());
-    let failure = signer.public_key(OnlineRole::Bins).await.unwrap_err().to_string();
+    let failure = signer.public_keys(OnlineRole::Bins).await.unwrap_err().to_string();
     assert!(failure.contains("ECC_NIST_P384") && failure.contains("make a key"), "{failure}");
 }
 

@@ -124,7 +124,7 @@ impl World {
         for role in [OnlineRole::Targets, OnlineRole::Bins, OnlineRole::Snapshot, OnlineRole::Timestamp] {
             let spec = if wrong.contains(&role) { KeySpec::EccNistP384 } else { KeySpec::EccNistP256 };
             let request = self.clients.kms.create_key().key_spec(spec).key_usage(KeyUsageType::SignVerify);
-            keys.insert(role, request.send().await.unwrap().key_metadata.unwrap().arn.unwrap());
+            keys.insert(role, vec![request.send().await.unwrap().key_metadata.unwrap().arn.unwrap()]);
         }
         KmsSigner::new(self.clients.kms.clone(), keys)
     }

@@ -24,17 +24,20 @@ pub async fn signer(signer: &dyn Signer) {
 
 async fn every_role_has_a_key_of_its_own_that_stays(signer: &dyn Signer) {
     let mut ids = BTreeSet::new();
+    let mut count = 0;
     for role in ONLINE_ROLES {
-        let key = signer.public_key(role).await.unwrap();
-        assert_eq!(signer.public_key(role).await.unwrap(), key, "{role:?}: the same key each time");
-        ids.insert(key.key_id().unwrap().to_vec());
+        let keys = signer.public_keys(role).await.unwrap();
+        assert_eq!(signer.public_keys(role).await.unwrap(), keys, "{role:?}: the same keys each time");
+        assert_eq!(keys.last(), Some(&signer.newest_key(role).await.unwrap()), "{role:?}: the newest is the last");
+        count += keys.len();
+        ids.extend(keys.iter().map(|key| key.key_id().unwrap().to_vec()));
     }
-    assert_eq!(ids.len(), ONLINE_ROLES.len(), "no two roles share a key");
+    assert_eq!(ids.len(), count, "no key is there twice, and no two roles share one");
 }
 
 async fn keys_are_as_every_client_reads_them(signer: &dyn Signer) {
     for role in ONLINE_ROLES {
-        let key = serde_json::to_value(signer.public_key(role).await.unwrap()).unwrap();
+        let key = serde_json::to_value(signer.newest_key(role).await.unwrap()).unwrap();
         assert_eq!((&key["keytype"], &key["scheme"]), (&"ecdsa".into(), &"ecdsa-sha2-nistp256".into()), "{role:?}");
         let public = key["keyval"]["public"].as_str().unwrap();
         let is_pem = public.starts_with("-----BEGIN PUBLIC KEY-----\n") && public.ends_with("-----END PUBLIC KEY-----");
@@ -53,14 +56,15 @@ async fn signatures_verify_under_the_public_key(signer: &dyn Signer) {
         let forged = verify::<tough::schema::Root>(forged.into(), &keys);
         assert!(forged.is_err(), "{role:?}: a signature over other bytes verified");
     }
+    let key = signer.newest_key(OnlineRole::Targets).await.unwrap();
     let long = vec![b'x'; 1_000_000];
-    assert!(!signer.sign(OnlineRole::Targets, &long).await.unwrap().is_empty(), "a long message is signed too");
-    assert!(!signer.sign(OnlineRole::Targets, b"").await.unwrap().is_empty(), "and an empty one");
+    assert!(!signer.sign(OnlineRole::Targets, &key, &long).await.unwrap().is_empty(), "a long message is signed too");
+    assert!(!signer.sign(OnlineRole::Targets, &key, b"").await.unwrap().is_empty(), "and an empty one");
 }
 
 /// A root that lists `role`'s key for every role and is signed with it.
 pub async fn sign_root(signer: &dyn Signer, role: OnlineRole) -> Signed<tough::schema::Root> {
-    let key = signer.public_key(role).await.unwrap();
+    let key = signer.newest_key(role).await.unwrap();
     let (id, one) = (key.key_id().unwrap(), NonZeroU64::MIN);
     // By hand: the rules for roots want another key for the root than those that are online.
     let of_role = schema::RoleKeys { keyids: vec![id.clone()], threshold: one, _extra: HashMap::new() };
@@ -86,8 +90,9 @@ pub async fn sign<T: SignedDocument>(
     draft: Draft<T>,
     keys: &RoleKeys,
 ) -> Signed<T> {
-    let keyid = keys.id_of(&signer.public_key(role).await.unwrap()).expect("the key is listed").clone();
-    let sig = signer.sign(role, &draft.message().unwrap()).await.unwrap().into();
+    let key = signer.newest_key(role).await.unwrap();
+    let keyid = keys.id_of(&key).expect("the key is listed").clone();
+    let sig = signer.sign(role, &key, &draft.message().unwrap()).await.unwrap().into();
     draft.sign(vec![Signature { keyid, sig }], keys).expect("the signature verifies under the public key")
 }
 

@@ -47,11 +47,11 @@ impl MemoryKeys {
 
 #[async_trait]
 impl Signer for Memory {
-    async fn public_key(&self, role: OnlineRole) -> Result<PublicKey> {
-        Ok(self.keys.online(role)?.tuf_key())
+    async fn public_keys(&self, role: OnlineRole) -> Result<Vec<PublicKey>> {
+        Ok(vec![self.keys.online(role)?.tuf_key()])
     }
 
-    async fn sign(&self, role: OnlineRole, message: &[u8]) -> Result<Vec<u8>> {
+    async fn sign(&self, role: OnlineRole, _key: &PublicKey, message: &[u8]) -> Result<Vec<u8>> {
         let name = format!("{role:?}");
         let signature = self
             .request("sign with", &name, false, |_| {

@@ -1,9 +1,9 @@
 //! Which root may follow which (TUF specification 5.3.4 to 5.3.6).
 
 use bytes::Bytes;
-use tough::schema::Root;
+use tough::schema::{RoleType, Root};
 
-use super::{RootError, RootFile, own_keys, read, tallies};
+use super::{KeyId, RootError, RootFile, own_keys, read, tallies};
 use crate::signed::{Signed, verify};
 use crate::time::Time;
 
@@ -80,6 +80,20 @@ pub fn begin(file: &RootFile, now: Time) -> Result<FitRoot, RootError> {
 /// [`RootError`].
 pub fn succeed(newest: &Root, file: &RootFile, now: Time) -> Result<FitRoot, RootError> {
     fit(file, Some(newest), now)
+}
+
+/// Whether `after` adds a key to a role that is online, and takes none away and asks for no more signatures: whatever verifies under
+/// `before` for these roles verifies under `after` too.
+#[must_use]
+pub fn only_adds(before: &Root, after: &Root) -> bool {
+    let mut adds = false;
+    let keeps = [RoleType::Timestamp, RoleType::Snapshot, RoleType::Targets].iter().all(|role| {
+        let (Some(old), Some(new)) = (before.roles.get(role), after.roles.get(role)) else { return false };
+        let kept = |id: &KeyId| new.keyids.contains(id) && before.keys.get(id) == after.keys.get(id);
+        adds |= new.keyids.len() > old.keyids.len();
+        new.threshold <= old.threshold && old.keyids.iter().all(kept)
+    });
+    keeps && adds
 }
 
 fn fit(file: &RootFile, previous: Option<&Root>, now: Time) -> Result<FitRoot, RootError> {

@@ -24,7 +24,7 @@ use crate::name::RoleName;
 use crate::signed::{Draft, RoleKeys, Signed, VerifyError, verify};
 use crate::time::Time;
 
-pub use chain::{Chain, FitRoot, begin, succeed};
+pub use chain::{Chain, FitRoot, begin, only_adds, succeed};
 pub use diff::{Change, changes};
 pub use edit::{FirstRoot, KeyName, OnlineKeys, RootKey, add_key, adopt, next, remove_key, set_expiry, set_threshold};
 pub use error::RootError;

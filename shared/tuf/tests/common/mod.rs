@@ -17,7 +17,7 @@ use tufline_tuf::generation::{
 use tufline_tuf::index::{IndexEntry, Page, Place};
 use tufline_tuf::root::OnlineKeys;
 use tufline_tuf::{
-    Addressed, AddressedDraft, Content, Custom, Draft, Index, Manifest, RoleKeys, RoleName, Sha256, Signed,
+    Addressed, AddressedDraft, BinsKeys, Content, Custom, Draft, Index, Manifest, RoleKeys, RoleName, Sha256, Signed,
     SignedDocument, TargetName, Time, root,
 };
 
@@ -144,13 +144,18 @@ impl Generation {
         }
     }
 
-    /// The whole index.
+    /// All that is in the index.
     pub fn entries(&self) -> BTreeMap<RoleName, IndexEntry> {
+        self.whole_index().entries().map(|(role, entry)| (role, entry.clone())).collect()
+    }
+
+    /// The index with all its pages.
+    pub fn whole_index(&self) -> Index {
         let mut index = Index::new(self.manifest.top.clone());
         loop {
             let wanted = index.wanted_below(|_| true);
             if wanted.is_empty() {
-                return index.entries().map(|(role, entry)| (role, entry.clone())).collect();
+                return index;
             }
             for (role, digest) in wanted {
                 index.give(role, self.pages[&digest].clone());
@@ -165,9 +170,20 @@ impl Generation {
 
     /// The next generation, with these changes.
     pub fn fold(&self, edits: &[TargetEdit], policy: Policy<'_>) -> Result<Self, GenerationError> {
-        let renew = BTreeSet::new();
         let (index, _) = self.index(&edits.iter().map(|edit| Place::Name(&edit.name)).collect::<Vec<_>>());
-        let mut folding = Folding::new(&self.manifest, index, edits, &renew, policy)?;
+        self.fold_with(index, edits, &BTreeSet::new(), self.manifest.bins_keys(), policy)
+    }
+
+    /// The next generation, with these changes, new versions of these roles, and these keys of the bins.
+    pub fn fold_with(
+        &self,
+        index: Index,
+        edits: &[TargetEdit],
+        renew: &BTreeSet<RoleName>,
+        bins: BinsKeys,
+        policy: Policy<'_>,
+    ) -> Result<Self, GenerationError> {
+        let mut folding = Folding::new(&self.manifest, index, edits, renew, bins, policy)?;
         let mut drafts = Vec::new();
         for (role, draft) in folding.wanted()? {
             let document = &self.documents[&role];

@@ -1,0 +1,418 @@
+//! Online keys are replaced again and again while everything else goes on: stages, and operators who do what `tufline key rotate`
+//! says, under one seeded scheduler, with requests that fail, replies that get lost, and runs that are killed.
+//!
+//! *Property*: after every step all that is published verifies, for a client that knows the newest root and for one that a cache
+//! still tells that there is none after an older one.
+//!
+//! `TUFLINE_SEEDS=10000` tries more schedules; `TUFLINE_SEED=7` replays one.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
+
+use async_trait::async_trait;
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use tough::schema::key::Key as PublicKey;
+use tough::schema::{RoleType, Root, Snapshot, Targets, Timestamp};
+use tough::sign::Sign;
+use tufline_functions::publish_root::{Concluded, Proposed, conclude, propose, withdraw, withdraw_all};
+use tufline_functions::rotation::{Step, look, root_role};
+use tufline_functions::{Ports, ReadingMemory, StageError, init, publish, rebuild, refresh, roots, sign};
+use tufline_store::memory::{Control, Fate, Memory, MemoryKeys, Request};
+use tufline_store::{Change, Key, Message, OnlineRole, Queue, Signer, StoreError};
+use tufline_tuf::generation::FirstBins;
+use tufline_tuf::root::{Chain, KeyName, RootFile, RootKey, add_key, key_id, next, remove_key, same_key};
+use tufline_tuf::{Config, RoleKeys, RoleName, Time, VerifyError, time, trie, verify};
+
+const SEEDS: u64 = 12;
+const STEPS: usize = 2000;
+const YEAR: u64 = 365 * 86_400;
+/// For so long a cache may say that there is no newer root, as `serve.rs` lets it.
+const HIDDEN_SECONDS: i64 = 5;
+const ROLES: [OnlineRole; 4] = [OnlineRole::Targets, OnlineRole::Bins, OnlineRole::Snapshot, OnlineRole::Timestamp];
+
+fn key() -> Arc<EcdsaKeyPair> {
+    Arc::new(EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).unwrap())
+}
+
+/// The online keys: they come and go.
+struct Holding(Mutex<BTreeMap<OnlineRole, Vec<Arc<EcdsaKeyPair>>>>);
+
+impl Holding {
+    fn add(&self, role: OnlineRole) {
+        self.0.lock().unwrap().get_mut(&role).unwrap().push(key());
+    }
+
+    fn remove(&self, role: OnlineRole, keys: &[PublicKey]) {
+        let mut held = self.0.lock().unwrap();
+        held.get_mut(&role).unwrap().retain(|pair| !keys.iter().any(|key| same_key(key, &pair.tuf_key())));
+        assert!(!held[&role].is_empty());
+    }
+}
+
+#[async_trait]
+impl Signer for Holding {
+    async fn public_keys(&self, role: OnlineRole) -> Result<Vec<PublicKey>, StoreError> {
+        Ok(self.0.lock().unwrap()[&role].iter().map(|pair| pair.tuf_key()).collect())
+    }
+
+    async fn sign(&self, role: OnlineRole, key: &PublicKey, message: &[u8]) -> Result<Vec<u8>, StoreError> {
+        let held = self.0.lock().unwrap();
+        let pair = held[&role].iter().find(|pair| same_key(&pair.tuf_key(), key));
+        let pair = pair.ok_or_else(|| StoreError::new("sign with", "a key", "it is gone"))?;
+        Ok(EcdsaKeyPair::sign(pair, &SystemRandom::new(), message).unwrap().as_ref().to_vec())
+    }
+}
+
+struct Faults {
+    random: Mutex<StdRng>,
+    on: AtomicBool,
+}
+
+struct Shared(Arc<Faults>);
+
+impl Control for Shared {
+    fn fate(&self, request: &Request<'_>) -> Fate {
+        if !self.0.on.load(Ordering::Relaxed) {
+            return Fate::Done;
+        }
+        match self.0.random.lock().unwrap().random_range(0..1000) {
+            0..5 => Fate::Failed,
+            5..10 if request.writes => Fate::ReplyLost,
+            10..15 if request.writes => Fate::Retried,
+            _ => Fate::Done,
+        }
+    }
+}
+
+type Task = Pin<Box<dyn Future<Output = ()>>>;
+
+/// Runs one future to its end; nothing else goes on.
+fn finish<T>(future: impl Future<Output = T>) -> T {
+    let mut future = std::pin::pin!(future);
+    loop {
+        if let Poll::Ready(value) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            return value;
+        }
+    }
+}
+
+/// What operators have and did.
+struct Operators {
+    root_key: Arc<EcdsaKeyPair>,
+    attempts: Mutex<u64>,
+    replaced: Mutex<BTreeMap<OnlineRole, usize>>,
+}
+
+struct World {
+    random: StdRng,
+    memory: Arc<Memory>,
+    holding: Arc<Holding>,
+    operators: Arc<Operators>,
+    ports: Ports,
+    faults: Arc<Faults>,
+    tasks: Vec<Task>,
+    /// When each version of the root was first there.
+    roots: Vec<Time>,
+    /// Files that were verified, and under what: both never change.
+    verified: BTreeSet<(String, String)>,
+    seen: Option<(bytes::Bytes, usize)>,
+}
+
+impl World {
+    fn new(seed: u64, memory_keys: &Arc<MemoryKeys>) -> Self {
+        let faults = Arc::new(Faults { random: Mutex::new(StdRng::seed_from_u64(!seed)), on: AtomicBool::new(false) });
+        let start: Time = "2026-01-01T00:00:00Z".parse().unwrap();
+        let memory = Arc::new(Memory::new(start, Arc::clone(memory_keys), Box::new(Shared(Arc::clone(&faults)))));
+        let holding = Arc::new(Holding(Mutex::new(ROLES.into_iter().map(|role| (role, vec![key()])).collect())));
+        let ports = Ports {
+            store: Arc::clone(&memory) as _,
+            uploads: Arc::clone(&memory) as _,
+            blobs: Arc::clone(&memory) as _,
+            queues: Arc::clone(&memory) as _,
+            signer: Arc::clone(&holding) as _,
+            events: Arc::clone(&memory) as _,
+            clock: Arc::clone(&memory) as _,
+            config: Arc::new(Config::default()),
+            reading: ReadingMemory::default(),
+        };
+        let operators = Arc::new(Operators { root_key: key(), attempts: Mutex::default(), replaced: Mutex::default() });
+        let mut world = Self {
+            random: StdRng::seed_from_u64(seed),
+            memory,
+            holding,
+            operators,
+            ports,
+            faults,
+            tasks: Vec::new(),
+            roots: Vec::new(),
+            verified: BTreeSet::new(),
+            seen: None,
+        };
+        let ports = world.ports.clone();
+        let root_key: &EcdsaKeyPair = &world.operators.root_key;
+        finish(init::init(&ports, root_key, FirstBins::Sixteen)).unwrap();
+        finish(sign::sign(&ports)).unwrap();
+        finish(publish::publish(&ports)).unwrap();
+        world.look();
+        world
+    }
+
+    /// All clients.
+    fn look(&mut self) {
+        let now = self.ports.clock.now();
+        while self.memory.object(&Key::root(self.roots.len() as u64 + 1).path()).is_some() {
+            self.roots.push(now);
+        }
+        let timestamp = self.memory.object(&Key::Timestamp.path()).unwrap();
+        if self.seen.as_ref() == Some(&(timestamp.clone(), self.roots.len())) {
+            return;
+        }
+        self.seen = Some((timestamp, self.roots.len()));
+        let hides = |version: usize| {
+            self.roots.get(version).is_none_or(|came| time::seconds_between(*came, now) <= HIDDEN_SECONDS)
+        };
+        for newest in (1..=self.roots.len()).filter(|version| hides(*version)).collect::<Vec<_>>() {
+            self.update(newest);
+        }
+    }
+
+    /// A client that finds `newest` roots (TUF specification 5.3 to 5.6).
+    fn update(&mut self, newest: usize) {
+        let memory = Arc::clone(&self.memory);
+        let get = |key: &Key| memory.object(&key.path()).unwrap_or_else(|| panic!("{key} is missing"));
+        let mut chain = Chain::begin(&get(&Key::root(1))).unwrap();
+        for version in 2..=newest as u64 {
+            chain.extend(&get(&Key::root(version))).unwrap();
+        }
+        let root = chain.newest();
+        let keys = |role: RoleName| RoleKeys::in_root(root, &role).unwrap();
+        let verified = (|| {
+            let timestamp = verify::<Timestamp>(get(&Key::Timestamp), &keys(RoleName::timestamp()))?;
+            let generation = timestamp.document().meta["snapshot.json"].version.get();
+            let snapshot = verify::<Snapshot>(get(&Key::snapshot(generation)), &keys(RoleName::snapshot()))?;
+            let file = |role: &RoleName| {
+                let version = snapshot.document().meta[&format!("{role}.json")].version.get();
+                Key::Metadata { role: role.clone(), version }
+            };
+            let top = file(&RoleName::targets());
+            let targets = verify::<Targets>(get(&top), &keys(RoleName::targets()))?;
+            let delegations = targets.document().delegations.as_ref().unwrap();
+            for role in trie::children(&RoleName::targets()) {
+                let bin = file(&role);
+                if self.verified.insert((bin.path(), top.path())) {
+                    verify::<Targets>(get(&bin), &RoleKeys::in_delegations(delegations, &role)?)?;
+                }
+            }
+            Ok::<_, VerifyError>(())
+        })();
+        if let Err(error) = verified {
+            panic!("under version {newest} of {} roots: {error}", self.roots.len());
+        }
+    }
+
+    fn step(&mut self) {
+        match self.random.random_range(0..100) {
+            _ if self.tasks.is_empty() => self.start_something(),
+            0..20 if self.tasks.len() < 8 => self.start_something(),
+            // A run is killed.
+            20 => drop(self.tasks.swap_remove(self.random.random_range(0..self.tasks.len()))),
+            21..27 => self.memory.pass(self.random.random_range(1..8)),
+            _ => {
+                let index = self.random.random_range(0..self.tasks.len());
+                for _ in 0..self.random.random_range(1..12) {
+                    if self.tasks[index].as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready() {
+                        drop(self.tasks.swap_remove(index));
+                        break;
+                    }
+                    self.look();
+                }
+            }
+        }
+        self.look();
+    }
+
+    fn start_something(&mut self) {
+        let ports = self.ports.clone();
+        let task: Task = match self.random.random_range(0..14) {
+            0..3 => Box::pin(async move { _ = refresh::refresh(&ports).await }),
+            3 | 4 => Box::pin(async move { _ = publish::publish(&ports).await }),
+            5 | 6 => Box::pin(async move { _ = sign::sign(&ports).await }),
+            7 => self.load(),
+            8 | 9 => self.rebuild(),
+            _ => {
+                let role = ROLES[self.random.random_range(0..ROLES.len())];
+                let (holding, operators) = (Arc::clone(&self.holding), Arc::clone(&self.operators));
+                let patience = self.random.random_range(1..300);
+                Box::pin(async move { _ = operate(&ports, &holding, &operators, role, patience).await })
+            }
+        };
+        self.tasks.push(task);
+    }
+
+    /// A new version of a bin, as an upload makes it.
+    fn load(&mut self) -> Task {
+        let ports = self.ports.clone();
+        let role = trie::children(&RoleName::targets()).swap_remove(self.random.random_range(0..16));
+        Box::pin(async move {
+            let Ok((_, newest)) = tufline_functions::ledger::newest(&*ports.store).await else { return };
+            let Ok(index) = tufline_functions::index::index_below(&*ports.store, &newest, |_| true).await else {
+                return;
+            };
+            let version = index.entry(&role).unwrap().document.version;
+            _ = rebuild::rebuild(&ports, &[vec![Change::Renew { role, version }]]).await;
+        })
+    }
+
+    /// Rebuild with what waits for it. If it fails or is killed, refresh asks again.
+    fn rebuild(&mut self) -> Task {
+        let mut messages = Vec::new();
+        while let Some(message) = self.memory.take(Queue::Changes, 0) {
+            if let Ok(Message::Changes(changes)) = Message::from_body(&message.body) {
+                messages.push(changes);
+            }
+        }
+        let ports = self.ports.clone();
+        Box::pin(async move { _ = rebuild::rebuild(&ports, &messages).await })
+    }
+
+    /// Everything else stands still, and all keys are replaced once more.
+    fn settle(&mut self) {
+        self.faults.on.store(false, Ordering::Relaxed);
+        self.tasks.clear();
+        let ports = self.ports.clone();
+        finish(withdraw_all(&*ports.store)).unwrap();
+        let before = self.operators.replaced.lock().unwrap().clone();
+        for _ in 0..200 {
+            for role in ROLES {
+                let (holding, operators) = (Arc::clone(&self.holding), Arc::clone(&self.operators));
+                let mut operator = std::pin::pin!(operate(&ports, &holding, &operators, role, 1000));
+                let mut over = false;
+                while !over {
+                    let mut poll = || operator.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready();
+                    over = (0..50).any(|_| poll());
+                    finish(refresh::refresh(&ports)).unwrap();
+                    self.look();
+                }
+                finish(refresh::refresh(&ports)).unwrap();
+                finish(self.rebuild());
+                finish(sign::sign(&ports)).unwrap();
+                finish(publish::publish(&ports)).unwrap();
+                self.look();
+                self.memory.pass(3);
+            }
+            let after = self.operators.replaced.lock().unwrap().clone();
+            if ROLES.iter().all(|role| after.get(role) > before.get(role)) {
+                return;
+            }
+        }
+        panic!("not all keys are replaced");
+    }
+}
+
+/// Does what is next for `role`, as `tufline key rotate` says it.
+async fn operate(
+    ports: &Ports,
+    holding: &Holding,
+    operators: &Operators,
+    role: OnlineRole,
+    patience: usize,
+) -> Result<(), StageError> {
+    let (store, clock) = (&*ports.store, &*ports.clock);
+    let rotation = look(store, &*ports.signer, clock, role).await?;
+    let alone = match rotation.step {
+        Step::Rested => {
+            holding.add(role);
+            return Ok(());
+        }
+        Step::Unused(_) => {
+            holding.remove(role, &rotation.older);
+            *operators.replaced.lock().unwrap().entry(role).or_default() += 1;
+            return Ok(());
+        }
+        Step::Settling(_) | Step::Resigning(_) => return Ok(()),
+        Step::Untrusted => false,
+        Step::Signed(_) => true,
+    };
+    let chain = roots::chain(store).await?.unwrap();
+    let newest = chain.newest();
+    let file = root_with(newest, role, &rotation.newest, alone, ports.clock.now());
+    let attempt = {
+        let mut attempts = operators.attempts.lock().unwrap();
+        *attempts += 1;
+        attempts.to_string()
+    };
+    let file = signed(file, &operators.root_key, newest);
+    let Proposed::Now(proposal) = propose(store, clock, &file, attempt).await? else { return Ok(()) };
+    for _ in 0..patience {
+        match conclude(store, clock, &proposal).await {
+            Ok(Concluded::Published) => return Ok(()),
+            Ok(Concluded::Waiting) => {}
+            // Nobody knows whether it was published.
+            Err(error @ StageError::Store(_)) => return Err(error),
+            Err(_) => break,
+        }
+    }
+    withdraw(store, &proposal).await
+}
+
+fn root_with(newest: &Root, role: OnlineRole, new: &PublicKey, alone: bool, now: Time) -> RootFile {
+    let mut file = next(newest, time::after(now, YEAR)).unwrap();
+    let role: RoleType = root_role(role).unwrap().as_str().parse().unwrap();
+    let key = RootKey { holder: None, key: new.clone() };
+    file = add_key(&file, role, key).unwrap_or(file);
+    let id = key_id(new).unwrap();
+    for other in newest.roles[&role].keyids.iter().filter(|other| alone && **other != id) {
+        file = remove_key(&file, role, &KeyName(hex::encode(other))).unwrap();
+    }
+    file
+}
+
+fn signed(mut file: RootFile, key: &EcdsaKeyPair, newest: &Root) -> RootFile {
+    let signature = EcdsaKeyPair::sign(key, &SystemRandom::new(), &file.message().unwrap()).unwrap();
+    file.add_signature(&key.tuf_key(), signature.as_ref(), Some(newest)).unwrap();
+    file
+}
+
+#[expect(clippy::disallowed_methods, reason = "the flags of this test")]
+fn flag(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|value| value.parse().expect("a number"))
+}
+
+#[test]
+fn no_replacement_of_a_key_leaves_a_device_that_cannot_verify() {
+    let memory_keys = Arc::new(MemoryKeys::generate().unwrap());
+    let seeds = match flag("TUFLINE_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..flag("TUFLINE_SEEDS").unwrap_or(SEEDS),
+    };
+    let mut replaced: BTreeMap<OnlineRole, usize> = BTreeMap::new();
+    for seed in seeds.clone() {
+        let played = std::panic::catch_unwind(|| {
+            let mut world = World::new(seed, &memory_keys);
+            world.faults.on.store(!seed.is_multiple_of(4), Ordering::Relaxed);
+            for _ in 0..STEPS {
+                world.step();
+            }
+            let under_way = world.operators.replaced.lock().unwrap().clone();
+            world.settle();
+            under_way
+        });
+        let more = played.unwrap_or_else(|_| panic!("seed {seed} (replay with TUFLINE_SEED={seed})"));
+        for (role, count) in more {
+            *replaced.entry(role).or_default() += count;
+        }
+    }
+    println!("replaced while all else went on: {replaced:?}");
+    if seeds.end - seeds.start >= SEEDS {
+        assert!(ROLES.iter().all(|role| replaced.get(role).is_some_and(|count| *count >= 5)), "{replaced:?}");
+    }
+}

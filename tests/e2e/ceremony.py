@@ -1,0 +1,154 @@
+"""People with root keys, and the repository that they hold the root of."""
+
+import json
+import shutil
+import threading
+from pathlib import Path
+
+from .cloud import CloudForm
+from .folder import FolderForm
+from .form import DONE, Form, one_line_error, run
+from .holders import Holder, KmsHolder, RsaHolder
+
+
+class Ceremony:
+    """A repository without a root, and the people who shall hold it, at a table with USB sticks."""
+
+    form: Form
+    place: list[object]
+    # The environment of whoever may use the keys in KMS.
+    variables: dict[str, str]
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.alice = Holder("alice", folder)
+        self.bob = Holder("bob", folder, "--ed25519")
+        self.dave = Holder("dave", folder)
+        self.variables = {}
+
+    def tufline(self, *arguments: object, **options):
+        """Runs `tufline` where the people are."""
+        return run(*arguments, variables=self.variables, cwd=self.folder, **options)
+
+    def root(self, command: str, *arguments: object, **options):
+        """Runs `tufline root` where the people are."""
+        return self.tufline("root", command, *arguments, **options)
+
+    def done(self, command: str, *arguments: object) -> str:
+        """The same, where it must work; answers what it said."""
+        done = self.root(command, *arguments)
+        assert done.returncode == DONE, (done.stdout, done.stderr)
+        return done.stdout
+
+    def refused(self, command: str, *arguments: object, why: str, **options) -> None:
+        """The same, where it must be refused: in one line, and nothing is written, neither here nor in the repository."""
+        before = self.files()
+        error = one_line_error(self.root(command, *arguments, **options))
+        assert why in error, error
+        assert self.files() == before, "something was written"
+
+    def sign(self, file: str, *holders: Holder) -> None:
+        for holder in holders:
+            self.done("sign", file, *holder.signing)
+
+    def show(self, file: str) -> dict:
+        return json.loads(self.done("show", file, "--json"))
+
+    def publish(self, file: str) -> None:
+        self.done("publish", file, *self.place)
+
+    def begin(self) -> None:
+        """What comes after the first root."""
+
+    def add_online_keys(self, *roles: str) -> None:
+        """Makes a second online key for each role."""
+        raise NotImplementedError
+
+    def drop_old_online_keys(self, *roles: str) -> None:
+        """Takes the first online key of each role away."""
+        raise NotImplementedError
+
+    def files(self) -> dict[str, bytes]:
+        """All files here, and all roots and intents in the repository."""
+        return {path.name: path.read_bytes() for path in self.folder.iterdir() if path.is_file()} | self.published()
+
+    def published(self) -> dict[str, bytes]:
+        raise NotImplementedError
+
+    def first(self) -> None:
+        """Two of three, each signs where they are."""
+        people = [self.alice, self.bob, self.carol]
+        keys = [argument for person in people for argument in person.key]
+        self.done("init", *keys, "--threshold", 2, *self.place)
+        self.sign("1.root.json", self.alice, self.bob)
+        self.publish("1.root.json")
+        self.begin()
+
+
+class FolderCeremony(Ceremony):
+    def __init__(self, folder: Path, form: FolderForm) -> None:
+        super().__init__(folder)
+        self.carol = RsaHolder("carol", folder)
+        self.form = form
+        self.place = ["--data", form.data]
+
+    def begin(self) -> None:
+        self.form.start()
+
+    def published(self) -> dict[str, bytes]:
+        data = self.form.data
+        paths = [*data.glob("repository/metadata/*.root.json"), *data.glob("ledger/root-intent.json")]
+        return {f"published {path.name}": path.read_bytes() for path in paths}
+
+    def add_online_keys(self, *roles: str) -> None:
+        done = self.tufline("key", "rotate", *roles, "--begin", *self.place)
+        assert done.returncode == DONE, done.stderr
+
+    def drop_old_online_keys(self, *roles: str) -> None:
+        done = self.tufline("key", "rotate", *roles, "--delete-old-keys", *self.place)
+        assert done.returncode == DONE and done.stdout.count("deleted") == len(roles), (done.stdout, done.stderr)
+        assert not any((self.form.data / "keys" / f"{role}.pem").exists() for role in roles)
+
+    def intents(self) -> list[dict]:
+        """The roots that somebody is about to publish."""
+        path = self.form.data / "ledger" / "root-intent.json"
+        return json.loads(path.read_text())["roots"] if path.exists() else []
+
+
+class CloudCeremony(Ceremony):
+    def __init__(self, folder: Path, form: CloudForm) -> None:
+        super().__init__(folder)
+        lines = (form.data / "resources.env").read_text().splitlines()
+        self.variables = dict(line.split("=", 1) for line in lines)
+        self.variables["AWS_ACCESS_KEY_ID"] = form.admin_keys["access_key_id"]
+        self.variables["AWS_SECRET_ACCESS_KEY"] = form.admin_keys["secret_access_key"]
+        key = form.connect("kms").create_key(KeySpec="ECC_NIST_P256", KeyUsage="SIGN_VERIFY", Description="carol's")
+        self.carol = KmsHolder("carol", key["KeyMetadata"]["Arn"])
+        self.form = form
+        self.place = ["--endpoints", form.data / "endpoints.json", "--admin", form.data / "admin.json"]
+
+    def begin(self) -> None:
+        shutil.copy(self.folder / "1.root.json", self.form.endpoints["trusted_root"])
+
+    def publish(self, file: str) -> None:
+        # The schedule runs refresh each minute: this only saves the wait.
+        over = threading.Event()
+
+        def refresh() -> None:
+            while not over.wait(2):
+                self.form.invoke("refresh")
+
+        thread = threading.Thread(target=refresh)
+        thread.start()
+        try:
+            super().publish(file)
+        finally:
+            over.set()
+            thread.join()
+
+    def published(self) -> dict[str, bytes]:
+        form = self.form
+        found = [("repository_bucket", key) for key in form.keys("repository_bucket", "metadata/") if ".root." in key]
+        found += [("ledger_bucket", key) for key in form.keys("ledger_bucket", "root-intent")]
+        read = lambda bucket, key: form.admin_s3.get_object(Bucket=form.endpoints[bucket], Key=key)["Body"].read()
+        return {f"published {key}": read(bucket, key) for bucket, key in found}

@@ -1,0 +1,110 @@
+"""Devices of all kinds that update all the time, while something goes on that they must not notice."""
+
+import random
+import shutil
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+from .device import Device, SteadyDevice, sha256
+from .form import DONE, Form
+
+STEADY = "steady"
+
+
+class Forgetful(Device):
+    """A device that is fresh from the factory at each update: it knows the first root only."""
+
+    def update(self):
+        shutil.rmtree(self.metadata)
+        self.metadata.mkdir()
+        return super().update()
+
+
+class Sleeper(Device):
+    """Many devices, of which one updates after the other: each was offline for long before."""
+
+    def __init__(self, endpoints: dict, folder: Path, count: int = 40) -> None:
+        super().__init__(endpoints, folder)
+        self.folders = [folder / f"metadata-{number}" for number in range(count)]
+        for made in self.folders:
+            made.mkdir()
+        self.chance = random.Random(2)
+
+    def update(self):
+        self.metadata = self.chance.choice(self.folders)
+        return super().update()
+
+
+class ForwardOnly(SteadyDevice):
+    """A steady device of which nobody asks that the timestamps that it sees go up: it is several."""
+
+    def __exit__(self, kind, error, trace) -> None:
+        self.versions.clear()
+        super().__exit__(kind, error, trace)
+
+
+class Fleet:
+    """Uploads every 100 ms, and devices with python-tuf and tough: steady ones, fresh ones, and some that were offline for long.
+
+    The `with` block ends with an error if a single verification failed, or if the uploads didn't get through.
+    """
+
+    def __init__(self, form: Form) -> None:
+        self.form = form
+        self.over = threading.Event()
+        self.failures: list[str] = []
+        self.uploads = self.tough_updates = 0
+        form.put(STEADY, b"steady")
+        form.wait_published({STEADY: sha256(b"steady")})
+        folder = lambda: Path(tempfile.mkdtemp(prefix="fleet-", dir=form.scratch))
+        self.offline = form.device()
+        self.offline.update()
+        self.devices = [
+            SteadyDevice(form.device(), [STEADY]),
+            ForwardOnly(Forgetful(form.endpoints, folder()), [STEADY]),
+            ForwardOnly(Sleeper(form.endpoints, folder()), [STEADY]),
+        ]
+        self.threads = [threading.Thread(target=self.upload), threading.Thread(target=self.update_tough)]
+
+    def upload(self) -> None:
+        while not self.over.wait(0.1):
+            self.uploads += 1
+            self.form.put(f"load/{self.uploads % 50}", str(self.uploads).encode())
+
+    def update_tough(self) -> None:
+        while not self.over.wait(0.2):
+            # One look, without another try: the client in it knows the first root only.
+            done = self.form.tufline("wait", STEADY, "--sha256", sha256(b"steady"), "--timeout", 0)
+            self.tough_updates += 1
+            if done.returncode != DONE:
+                self.failures.append(f"tough: {done.stdout} {done.stderr}")
+
+    def __enter__(self) -> "Fleet":
+        for device in self.devices:
+            device.__enter__()
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, kind, error, trace) -> None:
+        self.over.set()
+        for thread in self.threads:
+            thread.join()
+        for device in self.devices:
+            device.__exit__(kind, error, trace)
+        if error is None:
+            assert not self.failures, f"{len(self.failures)} failures, first {self.failures[0]}"
+            assert self.tough_updates > 5, self.tough_updates
+            last = {f"load/{number % 50}": sha256(str(number).encode()) for number in range(1, self.uploads + 1)}
+            self.form.wait_published(last)
+            # This one was away all the time.
+            assert self.offline.find(last) == last
+            self.form.wait_tough(STEADY, sha256(b"steady"))
+
+    def goes_on(self) -> None:
+        """Waits until an upload that is made now is published."""
+        name, data = "load/now", str(time.monotonic()).encode()
+        self.form.put(name, data)
+        self.form.wait_published({name: sha256(data)})
