@@ -47,7 +47,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def is_cloud(item: pytest.Item) -> bool:
-    return "cloud" in item.fixturenames or "[cloud" in item.name
+    return "cloud" in item.fixturenames or "cloud" in item.name.partition("[")[2]
 
 
 @pytest.fixture
