@@ -76,7 +76,6 @@ PROVEN: dict[str, dict[str, list[str]]] = {
             "s3:GetObject repository/metadata/timestamp.json",
             "s3:GetObject ledger/generations/*",
             "s3:GetObject ledger/drafts/*",
-            "s3:GetObject ledger/removals-accepted.json",
             "s3:PutObject ledger/generations/*",
             "s3:PutObject ledger/drafts/*",
             "s3:ListBucket ledger",
@@ -91,7 +90,7 @@ PROVEN: dict[str, dict[str, list[str]]] = {
         ],
         "a bad overwrite": ["s3:GetObjectVersion uploads/targets/*", "s3:ListBucketVersions uploads"],
         "a name without an upload": ["s3:ListBucket uploads", "events:PutEvents bus"],
-        "a removal that is held": ["s3:PutObject ledger/held/*"],
+        "a removal that is held": ["s3:GetObject ledger/removals-accepted.json", "s3:PutObject ledger/held/*"],
         "a message that fails": ["sqs:ChangeMessageVisibility queue changes"],
     },
     "sign": {
