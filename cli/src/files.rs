@@ -1,11 +1,13 @@
 //! Small files that others read while they are written.
 
+use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use tempfile::{Builder, NamedTempFile};
+use tufline_tuf::{Hasher, SIDE_FILE_SUFFIX, Sha256};
 
 /// A new file beside `path`, with a name that begins with a dot. It goes when it is dropped, unless it is [`put`] there.
 pub fn beside(path: &Path) -> io::Result<NamedTempFile> {
@@ -20,7 +22,7 @@ pub fn put(file: NamedTempFile, path: &Path) -> io::Result<()> {
     file.as_file().sync_all()?;
     let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
     file.persist(path)?;
-    std::fs::File::open(folder)?.sync_all()
+    File::open(folder)?.sync_all()
 }
 
 /// Writes a whole file: readers see the old bytes or the new ones.
@@ -30,6 +32,20 @@ pub fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
         put(file, path)
     });
     written.with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// The digest of a file's bytes.
+pub fn sha256(path: &Path) -> io::Result<Sha256> {
+    let mut hasher = Hasher::new();
+    io::copy(&mut File::open(path)?, &mut hasher)?;
+    Ok(hasher.finish())
+}
+
+/// The file beside an upload that has its custom metadata.
+pub fn side_file(upload: &Path) -> PathBuf {
+    let mut side = upload.as_os_str().to_owned();
+    side.push(SIDE_FILE_SUFFIX);
+    side.into()
 }
 
 /// Removes a file; answers whether it was there.

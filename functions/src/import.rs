@@ -8,16 +8,16 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use tufline_store::{Document, Hint, Key, UploadKey, Written};
+use tufline_store::{Document, Hint, OnlineRole, Written};
 use tufline_tuf::config::Lifetime;
-use tufline_tuf::generation::{self, DEEPEST_BIN, Next, Policy, UsedUp};
+use tufline_tuf::generation::{self, UsedUp};
 use tufline_tuf::root::{self, Chain, FitRoot, OnlineKeys, RootFile, adopt, same_key, succeed};
 use tufline_tuf::{Content, RoleKeys, RoleName, TargetName, Time, time};
 
-use crate::current::{Current, current};
+use crate::current::{Current, current_and_receipt};
 use crate::hash::{Turn, hash};
 use crate::init::online_keys;
-use crate::ledger::{self, Hashed};
+use crate::ledger;
 use crate::ports::{Ports, Result, StageError};
 use crate::publish::{Shown, publish};
 use crate::sign::sign;
@@ -160,22 +160,10 @@ pub async fn import(ports: &Ports, old: &Old, next: &FitRoot) -> Result<u64> {
 }
 
 async fn begin(ports: &Ports, old: &Old) -> Result<()> {
-    let policy = Policy {
-        expiry: &ports.config.expiry,
-        max_targets_per_bin: ports.config.max_targets_per_bin.get(),
-        deepest_bin: DEEPEST_BIN,
-        removals: None,
-        now: ports.clock.now(),
-    };
-    let bins_key = ports.signer.newest_key(tufline_store::OnlineRole::Bins).await?;
+    let bins_key = ports.signer.newest_key(OnlineRole::Bins).await?;
     let targets = old.targets.clone().into_iter().collect();
-    let (Next { manifest, pages }, drafts) = generation::imported(&old.used_up, bins_key, targets, policy)?;
-    let records: Vec<Document> = drafts.iter().map(Document::draft).chain(pages.iter().map(Document::page)).collect();
-    ledger::create_or_find_all(&*ports.store, &records).await?;
-    // A crash up to here leaves drafts and pages that nothing refers to.
-    let record = ledger::record(Key::Manifest(manifest.generation), &manifest)?;
-    let (Written::Done | Written::Lost) = ports.store.create(&record).await?;
-    Ok(())
+    let (first, drafts) = generation::imported(&old.used_up, bins_key, targets, ports.policy(None))?;
+    ledger::begin(&*ports.store, &first, &drafts).await
 }
 
 async fn create_root(ports: &Ports, document: &Document) -> Result<()> {
@@ -215,11 +203,10 @@ async fn hash_all(ports: &Ports, old: &Old) -> Result<()> {
 async fn is_hashed(ports: &Ports, name: &TargetName, content: &Content) -> Result<bool> {
     let other =
         || StageError::Refused(format!("the upload {name} is not the target of that name: import into a new folder"));
-    let (Current::Object(accepted), _) = current(&*ports.uploads, &ports.config, name).await? else {
+    let (Current::Object(accepted), _, receipt) = current_and_receipt(ports, name, None).await? else {
         return Err(other());
     };
-    let key = Key::Hashed(UploadKey::new(name.as_str(), &accepted.version));
-    let Some(hashed) = ledger::read::<Hashed>(&*ports.store, &key).await? else { return Ok(false) };
+    let Some(hashed) = receipt else { return Ok(false) };
     if hashed.sha256 != content.sha256 || hashed.length != content.length || accepted.custom != content.custom {
         return Err(other());
     }

@@ -7,7 +7,7 @@ use tough::schema::decoded::{Decoded, Hex};
 use tough::schema::{Root, Signature};
 use tough::sign::Sign;
 use tufline_store::{Document, Key, Message, OnlineRole, Signer, Written};
-use tufline_tuf::generation::{FirstBins, Next};
+use tufline_tuf::generation::FirstBins;
 use tufline_tuf::root::{OnlineKeys, own_keys};
 use tufline_tuf::{Draft, generation, root, time};
 
@@ -47,12 +47,8 @@ pub async fn first_generation(ports: &Ports, bins: FirstBins) -> Result<()> {
     if !store.exists(&Key::Manifest(1)).await? {
         let (now, expiry) = (ports.clock.now(), &ports.config.expiry);
         let bins_key = ports.signer.newest_key(OnlineRole::Bins).await?;
-        let (Next { manifest, pages }, drafts) = generation::first(now, expiry, bins_key, bins)?;
-        let records: Vec<Document> =
-            drafts.iter().map(Document::draft).chain(pages.iter().map(Document::page)).collect();
-        ledger::create_or_find_all(store, &records).await?;
-        // A crash up to here leaves drafts and pages that nothing refers to.
-        let (Written::Done | Written::Lost) = store.create(&ledger::record(Key::Manifest(1), &manifest)?).await?;
+        let (first, drafts) = generation::first(now, expiry, bins_key, bins)?;
+        ledger::begin(store, &first, &drafts).await?;
     }
     ports.queues.send(&Message::Sign, Duration::ZERO).await?;
     Ok(())

@@ -6,8 +6,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tough::schema::{self, Root, Snapshot, Timestamp};
 use tufline_store::{Document, Folder, Key, Store, Stored, Tag, UploadKey, VersionId, Written};
-use tufline_tuf::generation::{self, Versions};
-use tufline_tuf::{MANIFEST_FORMAT, Manifest, RoleKeys, RoleName, Time, verify};
+use tufline_tuf::generation::{self, Next, Versions};
+use tufline_tuf::{AddressedDraft, MANIFEST_FORMAT, Manifest, RoleKeys, RoleName, Time, verify};
 
 use crate::ports::{REQUESTS_AT_ONCE, Result, StageError, at_once};
 
@@ -98,13 +98,23 @@ pub async fn manifests_after(store: &dyn Store, generation: u64) -> Result<Vec<M
 /// # Errors
 /// [`StageError::Missing`] where it isn't there: generations have no gaps, and manifests are never deleted.
 pub async fn manifest(store: &dyn Store, generation: u64) -> Result<Manifest> {
+    parse_manifest(generation, &manifest_bytes(store, generation).await?)
+}
+
+async fn manifest_bytes(store: &dyn Store, generation: u64) -> Result<Bytes> {
     let key = Key::Manifest(generation);
-    let manifest: Manifest = read(store, &key).await?.ok_or_else(|| {
+    let missing = || {
         StageError::Missing(
             key.path(),
             "restore the ledger from its older object versions, its numbers must not begin again",
         )
-    })?;
+    };
+    store.bytes(&key).await?.ok_or_else(missing)
+}
+
+fn parse_manifest(generation: u64, bytes: &[u8]) -> Result<Manifest> {
+    let key = Key::Manifest(generation);
+    let manifest: Manifest = parse(&key, bytes)?;
     if manifest.format > MANIFEST_FORMAT || manifest.generation != generation {
         return Err(StageError::Record(key.path(), "its format or generation is not the expected one".into()));
     }
@@ -153,11 +163,13 @@ pub async fn first_generation(store: &dyn Store) -> Result<Option<u64>> {
 /// the serial in it must not begin again.
 pub async fn newest(store: &dyn Store) -> Result<(Published, Manifest)> {
     let published = published(store).await?.ok_or(StageError::NotInitialised)?;
-    let (shown, waiting) =
-        futures::try_join!(manifest(store, published.generation), generations_after(store, published.generation))?;
+    let (shown, waiting) = futures::try_join!(
+        manifest_bytes(store, published.generation),
+        generations_after(store, published.generation)
+    )?;
     let newest = match waiting.last() {
         Some(newest) => manifest(store, *newest).await?,
-        None => shown,
+        None => parse_manifest(published.generation, &shown)?,
     };
     Ok((published, newest))
 }
@@ -198,6 +210,16 @@ pub async fn create_or_find(store: &dyn Store, document: &Document) -> Result<()
 /// The same with many.
 pub async fn create_or_find_all(store: &dyn Store, documents: &[Document]) -> Result<()> {
     at_once(documents.iter().map(|document| create_or_find(store, document))).await.into_iter().collect()
+}
+
+/// Stores a first generation: its documents, its pages of the index, and then its manifest, unless another is there.
+pub async fn begin(store: &dyn Store, first: &Next, drafts: &[AddressedDraft]) -> Result<()> {
+    let Next { manifest, pages } = first;
+    let records: Vec<Document> = drafts.iter().map(Document::draft).chain(pages.iter().map(Document::page)).collect();
+    create_or_find_all(store, &records).await?;
+    // A crash up to here leaves drafts and pages that nothing refers to.
+    let (Written::Done | Written::Lost) = store.create(&record(Key::Manifest(manifest.generation), manifest)?).await?;
+    Ok(())
 }
 
 /// The format of the small records that this code writes.

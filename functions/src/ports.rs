@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use futures::stream::{self, StreamExt};
 use tufline_store::{Blobs, Clock, Events, Queues, Signer, Store, StoreError, Uploads};
-use tufline_tuf::generation::GenerationError;
+use tufline_tuf::config::RemovalLimit;
+use tufline_tuf::generation::{DEEPEST_BIN, GenerationError, Policy};
 use tufline_tuf::root::RootError;
 use tufline_tuf::{Config, VerifyError};
 
@@ -31,6 +32,19 @@ pub struct Ports {
     pub config: Arc<Config>,
     /// How much of the uploads may be held at once.
     pub reading: ReadingMemory,
+}
+
+impl Ports {
+    /// What the repository's policy says of a generation that is made now.
+    pub(crate) fn policy(&self, removals: Option<RemovalLimit>) -> Policy<'_> {
+        Policy {
+            expiry: &self.config.expiry,
+            max_targets_per_bin: self.config.max_targets_per_bin.get(),
+            deepest_bin: DEEPEST_BIN,
+            removals,
+            now: self.clock.now(),
+        }
+    }
 }
 
 /// How many requests a stage has under way at once. S3 takes 3,500 writes a second and prefix; what limits here is the

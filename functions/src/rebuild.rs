@@ -13,7 +13,7 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use tough::schema::Targets;
 use tufline_store::{Change, Document, Event, Hint, Key, Message, OnlineRole, Store, VersionId, Written};
 use tufline_tuf::config::RemovalLimit;
-use tufline_tuf::generation::{self, DEEPEST_BIN, Edit, Folding, GenerationError, Next, Policy, TargetEdit};
+use tufline_tuf::generation::{self, Edit, Folding, GenerationError, Next, TargetEdit};
 use tufline_tuf::index::Place;
 use tufline_tuf::{BinsKeys, Content, Draft, Index, Manifest, Outcome, RoleName, Sha256, TargetName};
 
@@ -317,13 +317,7 @@ async fn fold(
         return Ok(None);
     }
     let store = &*ports.store;
-    let policy = Policy {
-        expiry: &ports.config.expiry,
-        max_targets_per_bin: ports.config.max_targets_per_bin.get(),
-        deepest_bin: DEEPEST_BIN,
-        removals,
-        now: ports.clock.now(),
-    };
+    let policy = ports.policy(removals);
     let mut folding = Folding::new(base, known.index.clone(), edits, renew, bins.clone(), policy)?;
     let reads = folding.wanted()?.into_iter().map(|(role, digest)| async move {
         match known.documents.get(&digest) {

@@ -9,6 +9,7 @@
 //! ([`tufline_tuf::bins_keys`]).
 
 use bytes::Bytes;
+use futures::stream::{self, StreamExt, TryStreamExt};
 use tough::schema::key::Key as PublicKey;
 use tough::schema::{Root, Snapshot, Targets, Timestamp};
 use tufline_store::{Change, Clock, Key, OnlineRole, Signer, Store};
@@ -19,7 +20,7 @@ use tufline_tuf::{Index, Manifest, RoleKeys, RoleName, VerifyError, trie, verify
 use crate::index::index_below;
 use crate::ledger::{self, Published};
 use crate::online::{signing_key, unsettled_seconds};
-use crate::ports::{Ports, Result, StageError};
+use crate::ports::{Ports, REQUESTS_AT_ONCE, Result, StageError};
 use crate::roots;
 
 /// The replacement of a role's online key.
@@ -80,9 +81,8 @@ pub async fn look(store: &dyn Store, signer: &dyn Signer, clock: &dyn Clock, rol
 
 async fn bins_step(store: &dyn Store, newest_key: &PublicKey, older: &[PublicKey]) -> Result<Step> {
     let (published, newest) = ledger::newest(store).await?;
-    let (manifest, replaced) = (ledger::manifest(store, published.generation).await?, |manifest: &Manifest| {
-        same_key(&manifest.bins_key, newest_key) && manifest.old_bins_key.is_none()
-    });
+    let manifest = ledger::manifest(store, published.generation).await?;
+    let replaced = |manifest: &Manifest| same_key(&manifest.bins_key, newest_key) && manifest.old_bins_key.is_none();
     if replaced(&manifest) && replaced(&newest) && older.is_empty() {
         return Ok(Step::Rested);
     }
@@ -170,15 +170,12 @@ fn file(role: OnlineRole, manifest: &Manifest) -> Key {
 
 /// Those of `files` that don't verify under `only`. What is not there yet is not signed by anybody.
 async fn signed_by_others(store: &dyn Store, role: OnlineRole, only: &RoleKeys, files: Vec<Key>) -> Result<Vec<Key>> {
-    let mut others = Vec::new();
-    for file in files {
-        if let Some(stored) = store.get(&file).await?
-            && !is_signed(role, stored.bytes, only)
-        {
-            others.push(file);
-        }
-    }
-    Ok(others)
+    let reads = files.into_iter().map(|file| async move { Ok((store.bytes(&file).await?, file)) });
+    let signed_by_another = |(bytes, file): (Option<Bytes>, Key)| async move {
+        Ok(bytes.is_some_and(|bytes| !is_signed(role, bytes, only)).then_some(file))
+    };
+    let reads: Vec<_> = reads.collect();
+    stream::iter(reads).buffered(REQUESTS_AT_ONCE).try_filter_map(signed_by_another).try_collect().await
 }
 
 fn is_signed(role: OnlineRole, bytes: Bytes, only: &RoleKeys) -> bool {

@@ -6,11 +6,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod common;
+
 use std::collections::BTreeMap;
-use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll, Waker};
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair};
@@ -19,12 +19,14 @@ use tough::schema::{Root, Signature, Targets};
 use tough::sign::Sign;
 use tufline_functions::import::{Old, fit, import};
 use tufline_functions::init::online_keys;
-use tufline_functions::{Ports, ReadingMemory, StageError, ledger, rebuild, reconcile};
+use tufline_functions::{Ports, StageError, ledger, rebuild, reconcile};
 use tufline_store::memory::{Control, Fate, Memory, MemoryKeys, Request};
 use tufline_store::{Change, Key};
 use tufline_tuf::generation::UsedUp;
 use tufline_tuf::root::{self, OnlineKeys, RootFile, own_keys};
 use tufline_tuf::{Config, Content, Custom, Sha256, TargetName, Time};
+
+use common::{finish, ports};
 
 /// The fault that is planned, and how many requests come before it.
 struct Planned {
@@ -41,15 +43,6 @@ impl Control for Shared {
         match self.0.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, before) {
             Ok(0) if counts => self.0.fate,
             _ => Fate::Done,
-        }
-    }
-}
-
-fn finish<T>(future: impl Future<Output = T>) -> T {
-    let mut future = std::pin::pin!(future);
-    loop {
-        if let Poll::Ready(value) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-            return value;
         }
     }
 }
@@ -124,17 +117,7 @@ impl World {
             memory.put_upload(name.as_str(), bytes(number), custom.as_deref(), false);
         }
         let config = Config { max_targets_per_bin: 4.try_into().unwrap(), ..Config::default() };
-        let ports = Ports {
-            store: Arc::clone(&memory) as _,
-            uploads: Arc::clone(&memory) as _,
-            blobs: Arc::clone(&memory) as _,
-            queues: Arc::clone(&memory) as _,
-            signer: Arc::clone(&memory) as _,
-            events: Arc::clone(&memory) as _,
-            clock: Arc::clone(&memory) as _,
-            config: Arc::new(config),
-            reading: ReadingMemory::default(),
-        };
+        let ports = ports(&memory, config);
         Self { memory, ports, planned }
     }
 

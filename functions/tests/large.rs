@@ -2,20 +2,24 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod common;
+
 use std::future::Future;
 use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Waker};
 
 use bytes::Bytes;
+use tufline_functions::Ports;
 use tufline_functions::handler::handle;
 use tufline_functions::ledger::{self, Hashed, Progress};
-use tufline_functions::{Ports, ReadingMemory};
 use tufline_store::memory::{Control, Fate, Memory, MemoryKeys, Request};
 use tufline_store::{Change, Hint, Key, Message, Queue, UploadKey, VersionId};
 use tufline_tuf::config::{Config, Hashing, LargeUploads, SizesOfLargeUploads};
 use tufline_tuf::{Hasher, Sha256, Time};
+
+use common::{finish, ports};
 
 const SIZES: SizesOfLargeUploads =
     SizesOfLargeUploads { above: 50, piece: 10, run: 100, copy_above: 50, copy_part: 30 };
@@ -63,17 +67,7 @@ impl World {
         memory.compute_checksums(false);
         memory.copy_at_once(30);
         let config = Config { hashing: Hashing::Stream, large_uploads: large(SIZES), ..Config::default() };
-        let ports = Ports {
-            store: memory.clone(),
-            uploads: memory.clone(),
-            blobs: memory.clone(),
-            queues: memory.clone(),
-            signer: memory.clone(),
-            events: memory.clone(),
-            clock: memory.clone(),
-            config: Arc::new(config),
-            reading: ReadingMemory::default(),
-        };
+        let ports = ports(&memory, config);
         let bytes: Bytes = (0..1005_u32).map(|number| u8::try_from(number * number % 251).unwrap()).collect();
         let version = memory.put_upload("big", bytes.clone(), None, false);
         Self { memory, ports, plan, bytes, version }
@@ -108,7 +102,7 @@ impl World {
         while let Some(message) = self.memory.take(Queue::Large, 0) {
             runs += 1;
             assert!(runs < 1000, "it never ends");
-            if block(handle(&self.ports, Queue::Large, "", until, &[&message.body]))[0].is_some() {
+            if finish(handle(&self.ports, Queue::Large, "", until, &[&message.body]))[0].is_some() {
                 self.memory.put_back(Queue::Large, message, u32::MAX);
             }
         }
@@ -120,7 +114,7 @@ impl World {
         let sha256 = Sha256::of(&self.bytes);
         assert_eq!(self.memory.blob(&sha256), Some(self.bytes.clone()));
         let key = Key::Hashed(UploadKey::new("big", &self.version));
-        let receipt: Hashed = block(ledger::read(&*self.memory, &key)).unwrap().unwrap();
+        let receipt: Hashed = finish(ledger::read(&*self.memory, &key)).unwrap().unwrap();
         assert_eq!((receipt.sha256, receipt.length), (sha256, 1005));
         let told = std::iter::from_fn(|| self.memory.take(Queue::Changes, 0));
         let told: Vec<Message> = told.map(|message| Message::from_body(&message.body).unwrap()).collect();
@@ -131,15 +125,6 @@ impl World {
 
 fn large(sizes: SizesOfLargeUploads) -> LargeUploads {
     sizes.try_into().unwrap()
-}
-
-fn block<F: Future>(future: F) -> F::Output {
-    let mut future = pin!(future);
-    loop {
-        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-            return output;
-        }
-    }
 }
 
 /// Whether the future ends within so many polls; if it doesn't it is dropped: its function was killed.
@@ -154,7 +139,7 @@ fn a_large_upload_is_passed_on_and_keeps_nobody_waiting() {
     world.memory.put_upload("small", Bytes::from_static(b"x"), None, false);
     let hints = ["big", "small"].map(|name| Hint { name: name.into(), removed: false, version: None });
     let body = Message::Uploads(hints.into()).to_body().unwrap();
-    assert_eq!(block(handle(&world.ports, Queue::Uploads, "", Time::MAX, &[&body])), [None]);
+    assert_eq!(finish(handle(&world.ports, Queue::Uploads, "", Time::MAX, &[&body])), [None]);
     assert_eq!(world.plan.reads.load(Ordering::Relaxed), 0, "nothing of it was read");
     assert_eq!(world.memory.take(Queue::Large, 0).unwrap().body, world.hint());
     let told = Message::from_body(&world.memory.take(Queue::Changes, 0).unwrap().body).unwrap();
@@ -249,10 +234,10 @@ fn two_at_once_are_harmless() {
             let ended =
                 (0..head_start).any(|_| first.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready());
             if let Some(other) = world.memory.take(Queue::Large, 0) {
-                assert_eq!(block(handle(&world.ports, Queue::Large, "", Time::MAX, &[&other.body])), [None]);
+                assert_eq!(finish(handle(&world.ports, Queue::Large, "", Time::MAX, &[&other.body])), [None]);
             }
             if !ended {
-                assert_eq!(block(first), [None]);
+                assert_eq!(finish(first), [None]);
             }
         }
         let reads = world.plan.reads.load(Ordering::Relaxed);
@@ -269,10 +254,10 @@ fn another_that_is_further_is_left_to_it() {
     while world.plan.reads.load(Ordering::Relaxed) < 3 {
         assert!(slow.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
     }
-    assert_eq!(block(world.run(Time::MAX)), [None]);
-    assert_eq!(block(world.run(Time::MAX)), [None]);
+    assert_eq!(finish(world.run(Time::MAX)), [None]);
+    assert_eq!(finish(world.run(Time::MAX)), [None]);
     let waiting = world.memory.queued(Queue::Large);
-    assert_eq!(block(slow), [None]);
+    assert_eq!(finish(slow), [None]);
     assert_eq!(world.memory.queued(Queue::Large), waiting, "who is further goes on, and nobody else");
     assert_eq!(world.offset(), Some(200));
 }
@@ -280,7 +265,7 @@ fn another_that_is_further_is_left_to_it() {
 #[test]
 fn damaged_progress_is_never_believed() {
     let sound = World::new();
-    assert_eq!(block(sound.run(Time::MAX)), [None]);
+    assert_eq!(finish(sound.run(Time::MAX)), [None]);
     let record = sound.memory.object(&sound.progress_key().path()).unwrap();
     assert_eq!(sound.version, World::new().version);
     let mut damaged: Vec<Bytes> = (0..record.len())
@@ -317,19 +302,19 @@ fn damaged_progress_is_never_believed() {
 #[test]
 fn progress_that_is_damaged_or_gone_before_it_is_replaced_stops_nobody() {
     let sound = World::new();
-    assert_eq!(block(sound.run(Time::MAX)), [None]);
+    assert_eq!(finish(sound.run(Time::MAX)), [None]);
     let path = sound.progress_key().path();
     let record = sound.memory.object(&path).unwrap();
     for now in [None, Some(Bytes::from_static(b"x")), Some(record.clone())] {
         let world = World::new();
         for _ in 0..2 {
-            assert_eq!(block(world.run(Time::MAX)), [None]);
+            assert_eq!(finish(world.run(Time::MAX)), [None]);
         }
         while world.memory.take(Queue::Large, 0).is_some() {}
         let mut run = pin!(world.run(Time::MAX));
         assert!((0..8).all(|_| run.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending()));
         world.memory.tamper(&path, now);
-        assert_eq!(block(run), [None]);
+        assert_eq!(finish(run), [None]);
         assert_eq!(world.memory.queued(Queue::Large), 1, "it goes on");
         world.drain();
         world.check();
@@ -341,7 +326,7 @@ fn a_read_that_fails_costs_nothing_that_was_gained() {
     let world = World::new();
     // The fifth piece or so of the first run.
     *world.plan.fate.lock().unwrap() = Some((8, Fate::Failed));
-    assert_eq!(block(world.run(Time::MAX)), [None], "the message is done with: another goes on");
+    assert_eq!(finish(world.run(Time::MAX)), [None], "the message is done with: another goes on");
     let offset = world.offset().unwrap();
     assert!(offset > 0 && offset < 100, "{offset}");
     world.drain();
@@ -351,7 +336,7 @@ fn a_read_that_fails_costs_nothing_that_was_gained() {
 #[test]
 fn an_upload_that_is_replaced_meanwhile_is_answered_and_the_new_one_read() {
     let mut world = World::new();
-    assert_eq!(block(world.run(Time::MAX)), [None]);
+    assert_eq!(finish(world.run(Time::MAX)), [None]);
     world.memory.take_events();
     let old = world.version.clone();
     world.version = world.memory.put_upload("big", world.bytes.clone(), None, false);
@@ -364,7 +349,7 @@ fn an_upload_that_is_replaced_meanwhile_is_answered_and_the_new_one_read() {
 #[test]
 fn a_large_upload_that_is_gone_is_answered_and_no_more() {
     let world = World::new();
-    assert_eq!(block(world.run(Time::MAX)), [None]);
+    assert_eq!(finish(world.run(Time::MAX)), [None]);
     world.memory.take_events();
     world.memory.remove_upload("big").unwrap();
     world.drain();
@@ -378,6 +363,6 @@ fn a_large_upload_that_is_gone_is_answered_and_no_more() {
 fn what_is_no_message_of_the_queue_comes_again_alone() {
     let world = World::new();
     let hints = Message::Uploads(vec![]).to_body().unwrap();
-    let failures = block(handle(&world.ports, Queue::Large, "", Time::MAX, &["{}", &hints, &world.hint()]));
+    let failures = finish(handle(&world.ports, Queue::Large, "", Time::MAX, &["{}", &hints, &world.hint()]));
     assert_eq!(failures.iter().map(Option::is_some).collect::<Vec<_>>(), [true, true, false]);
 }

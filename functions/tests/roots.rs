@@ -7,11 +7,13 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod common;
+
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Waker};
 
 use async_trait::async_trait;
@@ -27,8 +29,8 @@ use tough::sign::{Sign, parse_keypair};
 use tufline_functions::publish_root::{
     Concluded, Proposal, Proposed, conclude, propose, publish_first, withdraw, withdraw_all,
 };
-use tufline_functions::{Ports, ReadingMemory, StageError, init, publish, rebuild, refresh, roots, sign};
-use tufline_store::memory::{Control, Fate, Memory, MemoryKeys, Request};
+use tufline_functions::{Ports, StageError, init, publish, rebuild, refresh, roots, sign};
+use tufline_store::memory::{Memory, MemoryKeys};
 use tufline_store::{Change, Key, OnlineRole, Signer, StoreError};
 use tufline_tuf::generation::FirstBins;
 use tufline_tuf::root::{
@@ -36,6 +38,8 @@ use tufline_tuf::root::{
     set_threshold,
 };
 use tufline_tuf::{Config, RoleKeys, RoleName, Time, time, verify};
+
+use common::{Faults, finish, ports};
 
 const SEEDS: u64 = 100;
 const STEPS: usize = 400;
@@ -95,38 +99,7 @@ impl Signer for Switching {
     }
 }
 
-struct Faults {
-    random: Mutex<StdRng>,
-    on: AtomicBool,
-}
-
-struct Shared(Arc<Faults>);
-
-impl Control for Shared {
-    fn fate(&self, request: &Request<'_>) -> Fate {
-        if !self.0.on.load(Ordering::Relaxed) {
-            return Fate::Done;
-        }
-        match self.0.random.lock().unwrap().random_range(0..1000) {
-            0..10 => Fate::Failed,
-            10..20 if request.writes => Fate::ReplyLost,
-            20..30 if request.writes => Fate::Retried,
-            _ => Fate::Done,
-        }
-    }
-}
-
 type Task = Pin<Box<dyn Future<Output = ()>>>;
-
-/// Runs one future to its end; nothing else goes on.
-fn finish<T>(future: impl Future<Output = T>) -> T {
-    let mut future = std::pin::pin!(future);
-    loop {
-        if let std::task::Poll::Ready(value) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-            return value;
-        }
-    }
-}
 
 struct World {
     random: StdRng,
@@ -146,20 +119,10 @@ struct World {
 
 impl World {
     fn new(seed: u64, keys: &Arc<Keys>, memory_keys: &Arc<MemoryKeys>) -> Self {
-        let faults = Arc::new(Faults { random: Mutex::new(StdRng::seed_from_u64(!seed)), on: AtomicBool::new(false) });
-        let memory = Arc::new(Memory::new(start(), Arc::clone(memory_keys), Box::new(Shared(Arc::clone(&faults)))));
+        let faults = Faults::new(!seed, 10);
+        let memory = Arc::new(Memory::new(start(), Arc::clone(memory_keys), faults.control()));
         let signer = Arc::new(Switching::new(keys));
-        let ports = Ports {
-            store: Arc::clone(&memory) as _,
-            uploads: Arc::clone(&memory) as _,
-            blobs: Arc::clone(&memory) as _,
-            queues: Arc::clone(&memory) as _,
-            signer: Arc::clone(&signer) as _,
-            events: Arc::clone(&memory) as _,
-            clock: Arc::clone(&memory) as _,
-            config: Arc::new(Config::default()),
-            reading: ReadingMemory::default(),
-        };
+        let ports = Ports { signer: Arc::clone(&signer) as _, ..ports(&memory, Config::default()) };
         let (published, refused) = Default::default();
         let (random, keys) = (StdRng::seed_from_u64(seed), Arc::clone(keys));
         Self {

@@ -8,12 +8,14 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod common;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Waker};
 
 use async_trait::async_trait;
 use aws_lc_rs::rand::SystemRandom;
@@ -25,20 +27,20 @@ use tough::schema::{RoleType, Root, Snapshot, Targets, Timestamp};
 use tough::sign::Sign;
 use tufline_functions::publish_root::{Concluded, Proposed, conclude, propose, withdraw, withdraw_all};
 use tufline_functions::rotation::{Step, look, root_role};
-use tufline_functions::{Ports, ReadingMemory, StageError, init, publish, rebuild, refresh, roots, sign};
-use tufline_store::memory::{Control, Fate, Memory, MemoryKeys, Request};
+use tufline_functions::{Ports, StageError, init, publish, rebuild, refresh, roots, sign};
+use tufline_store::memory::{Memory, MemoryKeys};
 use tufline_store::{Change, Key, Message, OnlineRole, Queue, Signer, StoreError};
 use tufline_tuf::generation::FirstBins;
 use tufline_tuf::root::{Chain, KeyName, RootFile, RootKey, add_key, key_id, next, remove_key, same_key};
 use tufline_tuf::{Config, RoleKeys, RoleName, Time, VerifyError, time, trie, verify};
+
+use common::{Faults, finish, ports};
 
 const SEEDS: u64 = 12;
 const STEPS: usize = 2000;
 const YEAR: u64 = 365 * 86_400;
 /// For so long a cache may say that there is no newer root, as `serve.rs` lets it.
 const HIDDEN_SECONDS: i64 = 5;
-const ROLES: [OnlineRole; 4] = [OnlineRole::Targets, OnlineRole::Bins, OnlineRole::Snapshot, OnlineRole::Timestamp];
-
 fn key() -> Arc<EcdsaKeyPair> {
     Arc::new(EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).unwrap())
 }
@@ -72,38 +74,7 @@ impl Signer for Holding {
     }
 }
 
-struct Faults {
-    random: Mutex<StdRng>,
-    on: AtomicBool,
-}
-
-struct Shared(Arc<Faults>);
-
-impl Control for Shared {
-    fn fate(&self, request: &Request<'_>) -> Fate {
-        if !self.0.on.load(Ordering::Relaxed) {
-            return Fate::Done;
-        }
-        match self.0.random.lock().unwrap().random_range(0..1000) {
-            0..5 => Fate::Failed,
-            5..10 if request.writes => Fate::ReplyLost,
-            10..15 if request.writes => Fate::Retried,
-            _ => Fate::Done,
-        }
-    }
-}
-
 type Task = Pin<Box<dyn Future<Output = ()>>>;
-
-/// Runs one future to its end; nothing else goes on.
-fn finish<T>(future: impl Future<Output = T>) -> T {
-    let mut future = std::pin::pin!(future);
-    loop {
-        if let Poll::Ready(value) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-            return value;
-        }
-    }
-}
 
 /// What operators have and did.
 struct Operators {
@@ -129,21 +100,12 @@ struct World {
 
 impl World {
     fn new(seed: u64, memory_keys: &Arc<MemoryKeys>) -> Self {
-        let faults = Arc::new(Faults { random: Mutex::new(StdRng::seed_from_u64(!seed)), on: AtomicBool::new(false) });
+        let faults = Faults::new(!seed, 5);
         let start: Time = "2026-01-01T00:00:00Z".parse().unwrap();
-        let memory = Arc::new(Memory::new(start, Arc::clone(memory_keys), Box::new(Shared(Arc::clone(&faults)))));
-        let holding = Arc::new(Holding(Mutex::new(ROLES.into_iter().map(|role| (role, vec![key()])).collect())));
-        let ports = Ports {
-            store: Arc::clone(&memory) as _,
-            uploads: Arc::clone(&memory) as _,
-            blobs: Arc::clone(&memory) as _,
-            queues: Arc::clone(&memory) as _,
-            signer: Arc::clone(&holding) as _,
-            events: Arc::clone(&memory) as _,
-            clock: Arc::clone(&memory) as _,
-            config: Arc::new(Config::default()),
-            reading: ReadingMemory::default(),
-        };
+        let memory = Arc::new(Memory::new(start, Arc::clone(memory_keys), faults.control()));
+        let holding =
+            Arc::new(Holding(Mutex::new(OnlineRole::ALL.into_iter().map(|role| (role, vec![key()])).collect())));
+        let ports = Ports { signer: Arc::clone(&holding) as _, ..ports(&memory, Config::default()) };
         let operators = Arc::new(Operators { root_key: key(), attempts: Mutex::default(), replaced: Mutex::default() });
         let mut world = Self {
             random: StdRng::seed_from_u64(seed),
@@ -249,7 +211,7 @@ impl World {
             7 => self.load(),
             8 | 9 => self.rebuild(),
             _ => {
-                let role = ROLES[self.random.random_range(0..ROLES.len())];
+                let role = OnlineRole::ALL[self.random.random_range(0..OnlineRole::ALL.len())];
                 let (holding, operators) = (Arc::clone(&self.holding), Arc::clone(&self.operators));
                 let patience = self.random.random_range(1..300);
                 Box::pin(async move { _ = operate(&ports, &holding, &operators, role, patience).await })
@@ -292,7 +254,7 @@ impl World {
         finish(withdraw_all(&*ports.store)).unwrap();
         let before = self.operators.replaced.lock().unwrap().clone();
         for _ in 0..200 {
-            for role in ROLES {
+            for role in OnlineRole::ALL {
                 let (holding, operators) = (Arc::clone(&self.holding), Arc::clone(&self.operators));
                 let mut operator = std::pin::pin!(operate(&ports, &holding, &operators, role, 1000));
                 let mut over = false;
@@ -310,7 +272,7 @@ impl World {
                 self.memory.pass(3);
             }
             let after = self.operators.replaced.lock().unwrap().clone();
-            if ROLES.iter().all(|role| after.get(role) > before.get(role)) {
+            if OnlineRole::ALL.iter().all(|role| after.get(role) > before.get(role)) {
                 return;
             }
         }
@@ -413,6 +375,6 @@ fn no_replacement_of_a_key_leaves_a_device_that_cannot_verify() {
     }
     println!("replaced while all else went on: {replaced:?}");
     if seeds.end - seeds.start >= SEEDS {
-        assert!(ROLES.iter().all(|role| replaced.get(role).is_some_and(|count| *count >= 5)), "{replaced:?}");
+        assert!(OnlineRole::ALL.iter().all(|role| replaced.get(role).is_some_and(|count| *count >= 5)), "{replaced:?}");
     }
 }

@@ -1,5 +1,6 @@
 """`tufline mirror`: a plain copy of a repository, from which real clients update without the repository."""
 
+import contextlib
 import json
 import random
 import shutil
@@ -8,6 +9,7 @@ import subprocess
 import time
 import urllib.parse
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -87,15 +89,22 @@ class Mirror:
         return path.with_name(f"{sha256(data)}.{path.name}")
 
 
-@pytest.fixture
-def mirror(folder: FolderForm, tmp_path: Path):
-    for name, data in FILES.items():
-        folder.put(name, data)
-    folder.wait_published({name: sha256(data) for name, data in FILES.items()})
-    place = tmp_path / "mirror"
+@contextlib.contextmanager
+def mirror_of(form: Form, files: dict[str, bytes], scratch: Path) -> Iterator[Mirror]:
+    """A folder for the copy of a repository that has these files, served."""
+    for name, data in files.items():
+        form.put(name, data)
+    form.wait_published({name: sha256(data) for name, data in files.items()})
+    place = scratch / "mirror"
     place.mkdir()
     with StaticServer(place) as server:
-        yield Mirror(folder, tmp_path, server, place)
+        yield Mirror(form, scratch, server, place)
+
+
+@pytest.fixture
+def mirror(folder: FolderForm, tmp_path: Path):
+    with mirror_of(folder, FILES, tmp_path) as mirror:
+        yield mirror
 
 
 def test_clients_use_the_copy_while_the_repository_is_away(mirror: Mirror):
@@ -291,13 +300,7 @@ def test_a_copy_of_either_form(form: Form, tmp_path: Path):
     """On AWS large targets come by a redirect, and the mirror follows it."""
     names = form.unique("mirror")
     files = {f"{names}/small.bin": b"small", f"{names}/deep/large.bin": random.Random(2).randbytes(600_000)}
-    for name, data in files.items():
-        form.put(name, data)
-    form.wait_published({name: sha256(data) for name, data in files.items()})
-    place = tmp_path / "mirror"
-    place.mkdir()
-    with StaticServer(place) as server:
-        mirror = Mirror(form, tmp_path, server, place)
+    with mirror_of(form, files, tmp_path) as mirror:
         assert mirror.write()["targets"] >= len(files)
         mirror.serves(files)
         assert mirror.write()["new"] == 0

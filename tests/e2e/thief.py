@@ -1,9 +1,6 @@
 """Somebody who stole keys, and stands between devices and the repository."""
 
-import functools
-import http.server
 import shutil
-import threading
 from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
@@ -13,11 +10,7 @@ from tuf.api.metadata import Key, Metadata, Root, Snapshot, Targets, Timestamp
 from .device import Device
 from .folder import FolderForm
 from .holders import same
-
-
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *_: object) -> None:
-        pass
+from .static_server import StaticServer
 
 
 class Thief:
@@ -31,14 +24,11 @@ class Thief:
         self.keys = {}
 
     def __enter__(self) -> "Thief":
-        handler = functools.partial(Quiet, directory=str(self.folder))
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.server = StaticServer(self.folder).__enter__()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.server.shutdown()
-        self.server.server_close()
+    def __exit__(self, *error: object) -> None:
+        self.server.__exit__(*error)
 
     def steal(self, *roles: str) -> None:
         """Copies these online keys, those in use."""
@@ -53,7 +43,7 @@ class Thief:
 
     def catch(self, device) -> None:
         """From now on the device asks here."""
-        device.endpoints = {**self.form.endpoints, "metadata_url": f"http://127.0.0.1:{self.server.server_port}/metadata/"}
+        device.endpoints = {**self.form.endpoints, "metadata_url": f"{self.server.url}metadata/"}
 
     def release(self, device) -> None:
         """The device asks the repository again."""

@@ -62,8 +62,7 @@ impl Found {
 pub fn source(from: &str, urls: &UrlArguments) -> anyhow::Result<Source> {
     match from.parse::<Url>() {
         Ok(url) if ["http", "https", "file"].contains(&url.scheme()) => {
-            let url = source::folder(url);
-            let targets = urls.targets.clone().map_or_else(|| url.join("../targets/"), Ok);
+            let targets = urls.targets_of(&url);
             let root = urls.root.as_ref().context("a URL proves nothing: name a root that is trusted with --root")?;
             Source::at(url, targets.context("its targets need --targets")?, source::read(root)?)
         }

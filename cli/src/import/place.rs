@@ -1,15 +1,13 @@
 //! The new repository, and its uploads.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
-use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use futures::{StreamExt, TryStreamExt, stream};
 use tufline_store::Uploads;
-use tufline_tuf::{Hasher, SIDE_FILE_SUFFIX, TargetName};
+use tufline_tuf::TargetName;
 
 use super::from::Found;
 use crate::files;
@@ -97,22 +95,14 @@ async fn put(uploads: &Path, found: &Found, name: &TargetName, target: &Listed) 
     found.source.download(&found.seen.repository, name, target, &mut file).await?;
     // A file must not be published without its custom metadata.
     if !target.custom.is_empty() {
-        let mut side: OsString = place.clone().into();
-        side.push(SIDE_FILE_SUFFIX);
-        files::write(Path::new(&side), &serde_json::to_vec(&target.custom)?)?;
+        files::write(&files::side_file(&place), &serde_json::to_vec(&target.custom)?)?;
     }
     files::put(file, &place).with_context(cannot)
 }
 
 fn is_there(place: &Path, target: &Listed) -> io::Result<bool> {
-    let mut file = match File::open(place) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
-        file => file?,
-    };
-    if file.metadata()?.len() != target.length {
-        return Ok(false);
+    match place.metadata() {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        found => Ok(found?.len() == target.length && files::sha256(place)? == target.sha256),
     }
-    let mut hasher = Hasher::new();
-    io::copy(&mut file, &mut hasher)?;
-    Ok(hasher.finish() == target.sha256)
 }

@@ -209,28 +209,26 @@ async fn prepare(
     let signed = in_step(|step| matches!(step, Step::Signed(_)));
     let chain = roots::chain(store).await?.context("this repository has no root yet")?;
     let (folder, expires) = (arguments.out.clone().unwrap_or_default(), expiry(&arguments.expires)?);
-    if !untrusted.is_empty() {
-        leave(&RootFile::read(chain.newest_bytes())?, &folder)?;
-        let first = Prepared::after(chain.newest(), &folder, &untrusted, false, expires)?;
-        let all = in_step(|step| !matches!(step, Step::Rested | Step::Unused(_)));
-        let second = Prepared::after(first.root(), &folder, &all, true, expires)?;
-        let publish = format!("`tufline root publish {}`", first.path().display());
-        let unsigned: Vec<String> = first.to_sign().into_iter().chain(second.to_sign()).collect();
-        return Ok(Some(if unsigned.is_empty() {
-            format!("{publish}, and then this command again")
-        } else {
-            format!("sign {} with `tufline root sign`, then {publish}", unsigned.join(" and "))
-        }));
-    }
-    if signed.is_empty() {
+    if untrusted.is_empty() && signed.is_empty() {
         return Ok(None);
     }
     leave(&RootFile::read(chain.newest_bytes())?, &folder)?;
-    let root = Prepared::after(chain.newest(), &folder, &signed, true, expires)?;
-    let publish = format!("`tufline root publish {}`", root.path().display());
-    Ok(Some(match root.to_sign() {
-        Some(unsigned) => format!("sign {unsigned} with `tufline root sign`, then {publish}"),
-        None => format!("{publish}, and then this command again"),
+    let roots = if untrusted.is_empty() {
+        vec![Prepared::after(chain.newest(), &folder, &signed, true, expires)?]
+    } else {
+        let first = Prepared::after(chain.newest(), &folder, &untrusted, false, expires)?;
+        let all = in_step(|step| !matches!(step, Step::Rested | Step::Unused(_)));
+        let second = Prepared::after(first.root(), &folder, &all, true, expires)?;
+        vec![first, second]
+    };
+    let unsigned: Vec<String> = roots.iter().filter_map(Prepared::to_sign).collect();
+    Ok(roots.first().map(|first| {
+        let publish = format!("`tufline root publish {}`", first.path().display());
+        if unsigned.is_empty() {
+            format!("{publish}, and then this command again")
+        } else {
+            format!("sign {} with `tufline root sign`, then {publish}", unsigned.join(" and "))
+        }
     }))
 }
 

@@ -92,18 +92,13 @@ pub async fn run(arguments: Arguments) -> Result {
 
 /// `None` where the arguments don't go together.
 async fn source_of(arguments: &Arguments) -> anyhow::Result<Option<Source>> {
-    let Arguments { metadata, urls: UrlArguments { targets, root }, connection, .. } = arguments;
-    match (metadata, root) {
+    let Arguments { metadata, urls, connection, .. } = arguments;
+    match (metadata, &urls.root) {
         (Some(metadata), Some(root)) => {
-            let targets = match targets {
-                Some(targets) => targets.clone(),
-                None => {
-                    source::folder(metadata.clone()).join("../targets/").context("--metadata is no URL of a folder")?
-                }
-            };
+            let targets = urls.targets_of(metadata).context("--metadata is no URL of a folder")?;
             Ok(Some(Source::at(metadata.clone(), targets, source::read(root)?)?))
         }
-        (None, None) if targets.is_none() => Ok(Some(Source::of(&connection.connect().await?)?)),
+        (None, None) if urls.targets.is_none() => Ok(Some(Source::of(&connection.connect().await?)?)),
         _ => Ok(None),
     }
 }

@@ -1,16 +1,15 @@
 //! The targets of a mirror: every one under each name that some client asks for.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use futures::{StreamExt, TryStreamExt, stream};
 use tough::Repository;
-use tufline_tuf::{Hasher, Sha256, TargetName};
+use tufline_tuf::TargetName;
 
 use super::folder::MirrorFolder;
+use crate::files;
 use crate::source::{Listed, Source, consistent_paths};
 
 /// So many are downloaded at once.
@@ -76,11 +75,5 @@ async fn one(
 /// somebody damaged them.
 fn is_there(path: &Path, target: &Listed, check: bool) -> bool {
     path.metadata().is_ok_and(|found| found.is_file() && found.len() == target.length)
-        && (!check || digest(path).is_ok_and(|found| found == target.sha256))
-}
-
-fn digest(path: &Path) -> io::Result<Sha256> {
-    let mut hasher = Hasher::new();
-    io::copy(&mut File::open(path)?, &mut hasher)?;
-    Ok(hasher.finish())
+        && (!check || files::sha256(path).is_ok_and(|found| found == target.sha256))
 }

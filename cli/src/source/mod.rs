@@ -38,6 +38,13 @@ pub struct UrlArguments {
     pub root: Option<PathBuf>,
 }
 
+impl UrlArguments {
+    /// Where the targets are, if the metadata is at this URL.
+    pub fn targets_of(&self, metadata: &Url) -> Result<Url, url::ParseError> {
+        self.targets.clone().map_or_else(|| folder(metadata.clone()).join("../targets/"), Ok)
+    }
+}
+
 /// Where a client finds a repository, and what it trusts.
 pub struct Source {
     metadata: Url,

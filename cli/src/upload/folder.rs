@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use indicatif::ProgressBar;
-use tufline_tuf::{Hasher, SIDE_FILE_SUFFIX, Sha256};
+use tufline_tuf::{Hasher, Sha256};
 
 use super::plan::Planned;
 use crate::files;
@@ -24,11 +24,10 @@ pub fn put(planned: &Planned, uploads: &Path, custom: Option<&str>, bar: &Progre
     std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let (copy, sha256) = copy(&planned.file, &place, bar)
         .with_context(|| format!("cannot copy {} to {}", planned.file.display(), place.display()))?;
-    let mut side = place.clone().into_os_string();
-    side.push(SIDE_FILE_SUFFIX);
+    let side = files::side_file(&place);
     match custom {
-        Some(custom) => files::write(Path::new(&side), custom.as_bytes())?,
-        None => _ = files::remove(Path::new(&side))?,
+        Some(custom) => files::write(&side, custom.as_bytes())?,
+        None => _ = files::remove(&side)?,
     }
     files::put(copy, &place).with_context(|| format!("cannot write {}", place.display()))?;
     Ok(sha256)

@@ -10,6 +10,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod client;
+#[path = "../common/mod.rs"]
+mod common;
 mod planted;
 mod schedule;
 

@@ -14,14 +14,15 @@ use tufline_functions::handler::handle;
 use tufline_functions::init::init;
 use tufline_functions::reconcile::reconcile;
 use tufline_functions::refresh::refresh;
-use tufline_functions::{Ports, ReadingMemory, StageError};
+use tufline_functions::{Ports, StageError};
 use tufline_store::memory::{Control, Fate, Memory, MemoryKeys, QueuedMessage, Request};
-use tufline_store::{Blobs, Clock, Event, Events, Queue, Queues, Signer, Store, Uploads};
+use tufline_store::{Clock, Event, Queue, Store, Uploads};
 use tufline_tuf::config::{Config, Hashing, LargeUploads, RemovalLimit, SizesOfLargeUploads};
 use tufline_tuf::generation::FirstBins;
 use tufline_tuf::{Sha256, TargetName, Time};
 
 use crate::client::{Client, shown};
+use crate::common::{finish, ports};
 use crate::planted::{EarlyLook, Plant, PlantedStore};
 
 /// A message that failed so often becomes a dead letter.
@@ -168,17 +169,7 @@ impl Simulation {
             Plant::Nothing | Plant::HeadBeforeBase => Arc::clone(&world) as _,
             plant => Arc::new(PlantedStore { world: Arc::clone(&world), plant }),
         };
-        let ports = Ports {
-            store,
-            uploads: Arc::clone(&world) as Arc<dyn Uploads>,
-            blobs: Arc::clone(&world) as Arc<dyn Blobs>,
-            queues: Arc::clone(&world) as Arc<dyn Queues>,
-            signer: Arc::clone(&world) as Arc<dyn Signer>,
-            events: Arc::clone(&world) as Arc<dyn Events>,
-            clock: Arc::clone(&world) as Arc<dyn Clock>,
-            config: Arc::new(config),
-            reading: ReadingMemory::default(),
-        };
+        let ports = Ports { store, ..ports(&world, config) };
         Self {
             random,
             faults,
@@ -508,7 +499,7 @@ impl Simulation {
         let names = self.world.current_uploads().into_iter().map(|(name, _)| name);
         let look = |name: String| {
             let parsed: TargetName = name.parse().unwrap();
-            let (current, _) = block(current(&*self.world, &self.ports.config, &parsed)).unwrap();
+            let (current, _) = finish(current(&*self.world, &self.ports.config, &parsed)).unwrap();
             let upload = match current {
                 Current::Object(accepted) => Some(accepted.upload),
                 Current::Gone { .. } | Current::Unknown => None,
@@ -519,7 +510,7 @@ impl Simulation {
     }
 
     fn upload_bytes(&self, upload: &tufline_store::Upload) -> Sha256 {
-        Sha256::of(&block(Uploads::read(&*self.world, upload, 0, upload.length)).unwrap())
+        Sha256::of(&finish(Uploads::read(&*self.world, upload, 0, upload.length)).unwrap())
     }
 
     fn collect_answers(&mut self) {
@@ -563,14 +554,4 @@ fn shown_now(world: &Memory) -> BTreeMap<String, Sha256> {
 
 fn outcome<T>(result: Result<T, StageError>) -> Outcome {
     vec![result.err().map(|error| error.to_string())]
-}
-
-/// Runs a future that only waits for its turn.
-fn block<F: Future>(future: F) -> F::Output {
-    let mut future = std::pin::pin!(future);
-    loop {
-        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-            return output;
-        }
-    }
 }

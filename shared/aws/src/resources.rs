@@ -40,8 +40,6 @@ pub struct MissingResource {
     pub what: &'static str,
 }
 
-const ROLES: [OnlineRole; 4] = [OnlineRole::Targets, OnlineRole::Bins, OnlineRole::Snapshot, OnlineRole::Timestamp];
-
 impl Resources {
     /// The resources that environment variables name; `variable` looks one up.
     pub fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Self {
@@ -55,7 +53,7 @@ impl Resources {
             ledger_bucket: variable("TUFLINE_LEDGER_BUCKET"),
             queues: urls(queue_variable),
             dead_letter_queues: urls(dead_letter_variable),
-            keys: ROLES.into_iter().filter_map(|role| Some((role, variable(&key_variable(role))?))).collect(),
+            keys: OnlineRole::ALL.into_iter().filter_map(|role| Some((role, variable(&key_variable(role))?))).collect(),
             event_bus: variable("TUFLINE_EVENT_BUS"),
         }
     }
@@ -102,7 +100,7 @@ impl Resources {
     pub fn signer(&self, clients: &Clients) -> Result<KmsSigner, MissingResource> {
         let key = |role| known(self.keys.get(&role), key_variable(role), "the KMS key's id or ARN");
         let ids = |keys: String| keys.split(',').map(|id| id.trim().to_owned()).collect();
-        let keys = ROLES.into_iter().map(|role| Ok((role, ids(key(role)?)))).collect::<Result<_, _>>()?;
+        let keys = OnlineRole::ALL.into_iter().map(|role| Ok((role, ids(key(role)?)))).collect::<Result<_, _>>()?;
         Ok(KmsSigner::new(clients.kms.clone(), keys))
     }
 

@@ -69,6 +69,10 @@ impl KmsSigner {
     }
 
     async fn find(&self, role: OnlineRole, key: &PublicKey) -> Result<&OnlineKey> {
+        let known = |found: &&OnlineKey| found.public.get().is_some_and(|public| same_key(public, key));
+        if let Some(known) = self.keys(role)?.iter().find(known) {
+            return Ok(known);
+        }
         let found = self.usable(role).await?.into_iter().find(|(_, public)| same_key(public, key));
         let missing = || StoreError::new("find", format!("{role:?}'s key"), "this key is not configured");
         found.map(|(found, _)| found).ok_or_else(missing)

@@ -14,8 +14,6 @@ use crate::data::failed;
 use crate::keys::KeyFile;
 use crate::lock;
 
-const ROLES: [OnlineRole; 4] = [OnlineRole::Targets, OnlineRole::Bins, OnlineRole::Snapshot, OnlineRole::Timestamp];
-
 /// [`Signer`] with a key file for each online role: `targets.pem`, `bins.pem`, `snapshot.pem`, `timestamp.pem`; and, while a
 /// role's key is replaced or after that, `timestamp.2.pem` and so on. The highest number is the newest.
 ///
@@ -41,7 +39,7 @@ impl FileSigner {
     /// As [`KeyFile::open`]; a role without a key.
     pub fn open(folder: &Path) -> Result<Self> {
         let signer = Self::at(folder);
-        for role in ROLES {
+        for role in OnlineRole::ALL {
             signer.keys(role)?;
         }
         Ok(signer)
@@ -67,7 +65,7 @@ impl FileSigner {
     /// # Errors
     /// As [`KeyFile::generate`].
     pub fn generate(folder: &Path) -> Result<Self> {
-        for role in ROLES {
+        for role in OnlineRole::ALL {
             if numbers(folder, role)?.is_empty() {
                 KeyFile::generate(&path(folder, role, 1))?;
             }

@@ -232,6 +232,11 @@ pub enum OnlineRole {
     Timestamp,
 }
 
+impl OnlineRole {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Targets, Self::Bins, Self::Snapshot, Self::Timestamp];
+}
+
 /// The online keys. Their private parts never leave where they are.
 #[async_trait]
 pub trait Signer: Send + Sync {

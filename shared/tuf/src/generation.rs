@@ -195,8 +195,7 @@ pub fn imported(
     let mut folding = Folding::new(&base, Index::new(base.top.clone()), &edits, &renew, base.bins_keys(), policy)?;
     let mut documents = Vec::new();
     for draft in &drafts {
-        let draft = Draft::from_bytes(RoleName::targets(), draft.bytes())?;
-        documents.extend(folding.fold(&draft)?);
+        documents.extend(folding.fold(draft.record())?);
     }
     let Next { mut manifest, pages } = folding.finish()?;
     for change in manifest.changes.drain(..) {

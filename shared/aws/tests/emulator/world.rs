@@ -121,7 +121,7 @@ impl World {
     /// A key for each role, but one of another curve for `wrong`.
     pub async fn signer(&self, wrong: &[OnlineRole]) -> KmsSigner {
         let mut keys = BTreeMap::new();
-        for role in [OnlineRole::Targets, OnlineRole::Bins, OnlineRole::Snapshot, OnlineRole::Timestamp] {
+        for role in OnlineRole::ALL {
             let spec = if wrong.contains(&role) { KeySpec::EccNistP384 } else { KeySpec::EccNistP256 };
             let request = self.clients.kms.create_key().key_spec(spec).key_usage(KeyUsageType::SignVerify);
             keys.insert(role, vec![request.send().await.unwrap().key_metadata.unwrap().arn.unwrap()]);

@@ -9,9 +9,6 @@ use tufline_tuf::{Draft, RoleKeys, RoleName, Signed, SignedDocument, Time, verif
 
 use crate::port::{OnlineRole, Signer};
 
-const ONLINE_ROLES: [OnlineRole; 4] =
-    [OnlineRole::Targets, OnlineRole::Bins, OnlineRole::Snapshot, OnlineRole::Timestamp];
-
 /// Checks `signer`.
 ///
 /// # Panics
@@ -25,7 +22,7 @@ pub async fn signer(signer: &dyn Signer) {
 async fn every_role_has_a_key_of_its_own_that_stays(signer: &dyn Signer) {
     let mut ids = BTreeSet::new();
     let mut count = 0;
-    for role in ONLINE_ROLES {
+    for role in OnlineRole::ALL {
         let keys = signer.public_keys(role).await.unwrap();
         assert_eq!(signer.public_keys(role).await.unwrap(), keys, "{role:?}: the same keys each time");
         assert_eq!(keys.last(), Some(&signer.newest_key(role).await.unwrap()), "{role:?}: the newest is the last");
@@ -36,7 +33,7 @@ async fn every_role_has_a_key_of_its_own_that_stays(signer: &dyn Signer) {
 }
 
 async fn keys_are_as_every_client_reads_them(signer: &dyn Signer) {
-    for role in ONLINE_ROLES {
+    for role in OnlineRole::ALL {
         let key = serde_json::to_value(signer.newest_key(role).await.unwrap()).unwrap();
         assert_eq!((&key["keytype"], &key["scheme"]), (&"ecdsa".into(), &"ecdsa-sha2-nistp256".into()), "{role:?}");
         let public = key["keyval"]["public"].as_str().unwrap();
@@ -47,7 +44,7 @@ async fn keys_are_as_every_client_reads_them(signer: &dyn Signer) {
 }
 
 async fn signatures_verify_under_the_public_key(signer: &dyn Signer) {
-    for role in ONLINE_ROLES {
+    for role in OnlineRole::ALL {
         let root = sign_root(signer, role).await;
         let bytes = String::from_utf8(root.bytes().to_vec()).unwrap();
         let keys = root::own_keys(root.document()).unwrap();

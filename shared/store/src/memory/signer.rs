@@ -28,7 +28,7 @@ impl MemoryKeys {
                 .map_err(|error| StoreError::new("generate", "a key", error))
         };
         let mut online = BTreeMap::new();
-        for role in [OnlineRole::Targets, OnlineRole::Bins, OnlineRole::Snapshot, OnlineRole::Timestamp] {
+        for role in OnlineRole::ALL {
             online.insert(role, generate()?);
         }
         Ok(Self { root: generate()?, online })

@@ -1,0 +1,76 @@
+//! What the tests of the stages share.
+
+#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use tufline_functions::{Ports, ReadingMemory};
+use tufline_store::memory::{Control, Fate, Memory, Request};
+use tufline_tuf::Config;
+
+/// All ports in memory.
+pub fn ports(memory: &Arc<Memory>, config: Config) -> Ports {
+    Ports {
+        store: Arc::clone(memory) as _,
+        uploads: Arc::clone(memory) as _,
+        blobs: Arc::clone(memory) as _,
+        queues: Arc::clone(memory) as _,
+        signer: Arc::clone(memory) as _,
+        events: Arc::clone(memory) as _,
+        clock: Arc::clone(memory) as _,
+        config: Arc::new(config),
+        reading: ReadingMemory::default(),
+    }
+}
+
+/// Runs one future to its end; nothing else goes on.
+pub fn finish<F: Future>(future: F) -> F::Output {
+    let mut future = pin!(future);
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            return output;
+        }
+    }
+}
+
+/// Faults at random: while they are on, so many of a thousand requests fail, and of those that write as many more lose their
+/// reply, and as many are tried again.
+pub struct Faults {
+    random: Mutex<StdRng>,
+    each: u32,
+    pub on: AtomicBool,
+}
+
+impl Faults {
+    /// None yet.
+    pub fn new(seed: u64, each: u32) -> Arc<Self> {
+        Arc::new(Self { random: Mutex::new(StdRng::seed_from_u64(seed)), each, on: AtomicBool::new(false) })
+    }
+
+    /// What the world in memory asks.
+    pub fn control(self: &Arc<Self>) -> Box<dyn Control> {
+        Box::new(Shared(Arc::clone(self)))
+    }
+}
+
+struct Shared(Arc<Faults>);
+
+impl Control for Shared {
+    fn fate(&self, request: &Request<'_>) -> Fate {
+        if !self.0.on.load(Ordering::Relaxed) {
+            return Fate::Done;
+        }
+        match self.0.random.lock().unwrap().random_range(0..1000_u32) / self.0.each {
+            0 => Fate::Failed,
+            1 if request.writes => Fate::ReplyLost,
+            2 if request.writes => Fate::Retried,
+            _ => Fate::Done,
+        }
+    }
+}
