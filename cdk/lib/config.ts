@@ -80,6 +80,7 @@ export function config(props: TuflineRepositoryProps): string {
     signatures_at_once: wholeNumber("signaturesAtOnce", props.signaturesAtOnce, 1, 256),
     inline_targets: wholeNumber("inlineTargets", props.inlineTargets, 0, LARGEST_INLINE),
     large_uploads: props.largeUploads && largeUploads(props.largeUploads),
+    nested_delegations: props.nestedDelegations,
   });
 }
 

@@ -28,8 +28,25 @@ export function uploading(resources: Resources, variables: IStringParameter): Po
 }
 
 /**
- * For an operator: reading everything, making the first generation, roots, accepting removals, and having any upload
- * looked at again. Only this may write a root, `root-intent.json` and `removals-accepted.json`; it signs with no online
+ * For another party: dropping the document that it signed, and the files that it lists, under `paths` of the uploads (such as
+ * `vendor-x/*`). What it may publish is decided by its keys alone.
+ */
+export function delivering(resources: Resources, role: string, paths: string[], variables: IStringParameter): PolicyStatement[] {
+  const { uploads, uploadsPrefix } = resources;
+  const keys = [`delegations/${role}.json`, ...paths.map((path) => `${uploadsPrefix}${path}`)];
+  return [
+    allow(
+      ["s3:PutObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"],
+      ...keys.map((key) => uploads.arnForObjects(key)),
+    ),
+    ...encrypt(uploads),
+    findRepository(variables),
+  ];
+}
+
+/**
+ * For an operator: reading everything, making the first generation, roots, delegations, accepting removals, and having any
+ * upload looked at again. Only this may write a root, `root-intent.json` and `removals-accepted.json`; it signs with no online
  * key and publishes nothing.
  */
 export function operating(
@@ -46,12 +63,12 @@ export function operating(
     list(repository, ledger),
     write(repository, "metadata/*.root.json"),
     write(ledger, "root-intent.json", "removals-accepted.json"),
-    // `tufline init`. What is there already can't be replaced: the bucket's policy sees to that.
-    write(ledger, "generations/*", "index/*", "drafts/*"),
+    // `tufline init`, `tufline delegation`. What is there already can't be replaced: the bucket's policy sees to that.
+    write(ledger, "generations/*", "index/*", "drafts/*", "parties/*"),
     ...decrypt(uploads, repository, ledger),
     ...encrypt(repository, ledger),
     allow(["kms:GetPublicKey"], ...Object.values(keys).flatMap((all) => all.map((key) => key.keyArn))),
-    send(queues.uploads, queues.sign),
+    send(queues.uploads, queues.changes, queues.sign),
     allow(["sqs:GetQueueAttributes"], ...arns(queues)),
     // Looking at dead letters, and deleting one that nothing can read.
     allow(["sqs:GetQueueAttributes", "sqs:ReceiveMessage", "sqs:DeleteMessage"], ...arns(deadLetters)),

@@ -76,6 +76,11 @@ export function readUploads({ uploads, uploadsPrefix }: Resources): PolicyStatem
   ];
 }
 
+/** What other parties deliver, beside the uploads. */
+function readDeliveries({ uploads }: Resources): PolicyStatement {
+  return allow(["s3:GetObject", "s3:GetObjectVersion"], uploads.arnForObjects("delegations/*"));
+}
+
 export function send(...queues: IQueue[]): PolicyStatement {
   return allow(["sqs:SendMessage"], ...queues.map((queue) => queue.queueArn));
 }
@@ -130,7 +135,7 @@ export function permissions(stage: Stage, resources: Resources): PolicyStatement
   const { uploads, repository, ledger, queues, deadLetters, bus } = resources;
   switch (stage) {
     case "hash":
-      return hashing(resources);
+      return [...hashing(resources), readDeliveries(resources)];
     case "large":
       return [
         ...hashing(resources),
@@ -142,9 +147,12 @@ export function permissions(stage: Stage, resources: Resources): PolicyStatement
     case "rebuild":
       return [
         ...readUploads(resources),
-        read(repository, "metadata/timestamp.json"),
+        readDeliveries(resources),
+        // Whether the bytes are there that another party lists.
+        read(repository, "metadata/timestamp.json", "blobs/*"),
         read(ledger, "generations/*", "index/*", "drafts/*", "hashed/*", "rejected/*", "removals-accepted.json"),
-        write(ledger, "generations/*", "index/*", "drafts/*", "rejected/*", "held/*"),
+        read(ledger, "parties/*", "delivered/*"),
+        write(ledger, "generations/*", "index/*", "drafts/*", "rejected/*", "held/*", "parties/*", "delivered/*"),
         // Of the repository too: before `tufline init` there is no timestamp.
         list(repository, ledger),
         ...decrypt(uploads, repository, ledger),
@@ -163,7 +171,7 @@ export function permissions(stage: Stage, resources: Resources): PolicyStatement
           actions: ["s3:PutObject"],
           resources: [repository.arnForObjects("metadata/*.root.json")],
         }),
-        read(ledger, "generations/*", "drafts/*"),
+        read(ledger, "generations/*", "drafts/*", "parties/*", "delivered/*"),
         list(repository, ledger),
         ...decrypt(repository, ledger),
         ...encrypt(repository),
@@ -173,7 +181,7 @@ export function permissions(stage: Stage, resources: Resources): PolicyStatement
       return [
         read(repository, "metadata/*", "blobs/*"),
         write(repository, "metadata/timestamp.json"),
-        read(ledger, "generations/*", "announced.json", "refused/*", "root-intent.json"),
+        read(ledger, "generations/*", "parties/*", "announced.json", "refused/*", "root-intent.json"),
         write(ledger, "announced.json", "refused/*"),
         list(repository, ledger),
         ...decrypt(repository, ledger),
@@ -185,7 +193,7 @@ export function permissions(stage: Stage, resources: Resources): PolicyStatement
       return [
         read(repository, "metadata/*"),
         write(repository, "metadata/timestamp.json"),
-        read(ledger, "generations/*", "index/*", "announced.json", "root-intent.json"),
+        read(ledger, "generations/*", "index/*", "parties/*", "announced.json", "root-intent.json"),
         write(ledger, "announced.json"),
         list(repository, ledger),
         ...decrypt(repository, ledger),

@@ -109,6 +109,13 @@ export interface TuflineRepositoryProps {
   readonly largeUploads?: LargeUploads;
 
   /**
+   * Whether parties to whom names are delegated (`tufline delegation`) may delegate further.
+   *
+   * @default false
+   */
+  readonly nestedDelegations?: boolean;
+
+  /**
    * Is told when an alarm is raised and when it is over. A topic that is encrypted with a key of its own must let
    * CloudWatch use that key.
    *

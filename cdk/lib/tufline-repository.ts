@@ -17,7 +17,7 @@ import { ledgerBucket, repositoryBucket } from "./buckets.ts";
 import { batchWindow, config, keyNumbers, lifetimes } from "./config.ts";
 import { dashboard } from "./dashboard.ts";
 import { consume, logGroup, role, stageFunction, visibilityTimeout } from "./functions.ts";
-import { grant, operating, uploading } from "./grants.ts";
+import { delivering, grant, operating, uploading } from "./grants.ts";
 import { onlineKey } from "./keys.ts";
 import { RepositoryMetrics } from "./metrics.ts";
 import { capitalized, record, repositoryName } from "./names.ts";
@@ -166,6 +166,14 @@ export class TuflineRepository extends Construct {
    */
   grantUpload(grantee: IGrantable): void {
     grant("grantUpload", grantee, uploading(this.resources, this.parameter));
+  }
+
+  /**
+   * Lets another party drop `delegations/ROLE.json` and the files that it lists, below `paths` such as `vendor-x/*`. Who may sign for
+   * the role is decided with `tufline delegation create`.
+   */
+  grantDelivery(grantee: IGrantable, role: string, ...paths: string[]): void {
+    grant("grantDelivery", grantee, delivering(this.resources, role, paths, this.parameter));
   }
 
   /** Lets a device read, under IAM access. */

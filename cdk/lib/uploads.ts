@@ -13,6 +13,9 @@ import { queuePolicy } from "./queues.ts";
 /** Uploads count below this prefix only; the rest of a key is the name of the target. */
 export const UPLOADS_PREFIX = "targets/";
 
+/** What other parties sign lies below this one, as `delegations/ROLE.json`. */
+export const DELIVERIES_PREFIX = "delegations/";
+
 /** The bucket of uploads, whose events go to `queue`. */
 export function uploads(
   scope: Construct,
@@ -41,14 +44,14 @@ export function uploads(
 
 /** In the template itself: CDK's own way would bring a custom resource with a function of its own. */
 function notify(bucket: CfnBucket, queue: IQueue, policy: IDependable): void {
-  const filter = { s3Key: { rules: [{ name: "prefix", value: UPLOADS_PREFIX }] } };
-  bucket.notificationConfiguration = {
-    queueConfigurations: ["s3:ObjectCreated:*", "s3:ObjectRemoved:*"].map((event) => ({
+  const configurations = [UPLOADS_PREFIX, DELIVERIES_PREFIX].flatMap((prefix) =>
+    ["s3:ObjectCreated:*", "s3:ObjectRemoved:*"].map((event) => ({
       event,
-      filter,
+      filter: { s3Key: { rules: [{ name: "prefix", value: prefix }] } },
       queue: queue.queueArn,
     })),
-  };
+  );
+  bucket.notificationConfiguration = { queueConfigurations: configurations };
   bucket.node.addDependency(policy);
 }
 
@@ -59,5 +62,6 @@ function notifyFromExisting(bucket: IBucket, queue: IQueue, policy: IDependable)
   const destination = { bind: () => ({ arn: queue.queueArn, type, dependencies: [policy] }) };
   for (const event of [EventType.OBJECT_CREATED, EventType.OBJECT_REMOVED]) {
     bucket.addEventNotification(event, destination, { prefix: UPLOADS_PREFIX });
+    bucket.addEventNotification(event, destination, { prefix: DELIVERIES_PREFIX });
   }
 }

@@ -105,16 +105,18 @@ test("uploads expire where the operator wants it, and in no other bucket", () =>
   }
 });
 
-test("the uploads bucket tells the queue of objects below its prefix, made or removed", () => {
+test("the uploads bucket tells the queue of objects below its prefixes, made or removed", () => {
   const full = stackTemplate();
   const { NotificationConfiguration } = full.Resources.RepositoryUploadsDE29DA57.Properties;
   const [queue] = only(full, "AWS::SQS::Queue", ({ QueueName }) => QueueName === "Tufline-uploads");
   assert.deepEqual(
     NotificationConfiguration.QueueConfigurations.map(({ Event, Filter, Queue }: any) => [Event, Filter, Queue]),
-    ["s3:ObjectCreated:*", "s3:ObjectRemoved:*"].map((event) => [
-      event,
-      { S3Key: { Rules: [{ Name: "prefix", Value: "targets/" }] } },
-      { "Fn::GetAtt": [queue, "Arn"] },
-    ]),
+    ["targets/", "delegations/"].flatMap((prefix) =>
+      ["s3:ObjectCreated:*", "s3:ObjectRemoved:*"].map((event) => [
+        event,
+        { S3Key: { Rules: [{ Name: "prefix", Value: prefix }] } },
+        { "Fn::GetAtt": [queue, "Arn"] },
+      ]),
+    ),
   );
 });

@@ -38,6 +38,7 @@ test("only what was chosen is handed on, as the functions' configuration has it"
     maxTargetsPerBin: 500,
     signaturesAtOnce: 4,
     inlineTargets: 0,
+    nestedDelegations: true,
     largeUploads: { above: 1_000_000, run: 10_000_000, copyAbove: 2_000_000, copyPart: 5_242_880 },
   });
   assert.deepEqual(chosen, {
@@ -49,6 +50,7 @@ test("only what was chosen is handed on, as the functions' configuration has it"
     max_targets_per_bin: 500,
     signatures_at_once: 4,
     inline_targets: 0,
+    nested_delegations: true,
     large_uploads: { above: 1_000_000, run: 10_000_000, copy_above: 2_000_000, copy_part: 5_242_880 },
   });
   assert.deepEqual(configuration({ removals: { atLeast: 0 } }), { removals: { at_least: 0 } });
@@ -232,7 +234,10 @@ test("an existing uploads bucket sends its events by CDK's notifications, and it
   const [queue] = only(existing, "AWS::SQS::Queue", ({ QueueName }) => QueueName === "Tufline-uploads");
   assert.deepEqual(
     notifications.Properties.NotificationConfiguration.QueueConfigurations.map((it: any) => [it.Events, it.QueueArn]),
-    [["s3:ObjectCreated:*"], ["s3:ObjectRemoved:*"]].map((events) => [events, { "Fn::GetAtt": [queue, "Arn"] }]),
+    ["Created", "Created", "Removed", "Removed"].map((what) => [
+      [`s3:Object${what}:*`],
+      { "Fn::GetAtt": [queue, "Arn"] },
+    ]),
   );
   // S3 checks that it may send when it is told to.
   const [policy] = only(existing, "AWS::SQS::QueuePolicy", ({ Queues }) => Queues[0].Ref === queue);

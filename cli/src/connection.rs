@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tufline_aws::{Access, AccessKey, Clients, Resources};
 use tufline_store::Queue;
+use tufline_tuf::Config;
 use url::Url;
 
 use crate::access::DeviceAccess;
@@ -178,6 +179,14 @@ fn aws_in(variable: impl Fn(&str) -> Option<String>, clients: Clients) -> anyhow
         config: variable("TUFLINE_CONFIG"),
         clients,
     })))
+}
+
+impl AwsConnection {
+    /// The repository's policy, as the functions get it.
+    pub fn config(&self) -> anyhow::Result<Config> {
+        let config = self.config.as_deref().map(serde_json::from_str).transpose();
+        Ok(config.context("TUFLINE_CONFIG is not a configuration in JSON")?.unwrap_or_default())
+    }
 }
 
 impl FolderEndpoints {

@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use anyhow::{Context, anyhow};
+use anyhow::anyhow;
 use tough::schema::{Signed, Targets};
 use tufline_folder::{DataFolder, FolderStore, FolderUploads};
 use tufline_functions::index::index;
 use tufline_functions::{Ports, ReadingMemory, ledger};
 use tufline_store::{Clock, Folder, Key, Signer, Store, Uploads};
 use tufline_tuf::index::Place;
-use tufline_tuf::{Config, Manifest, RoleName, TargetName, generation};
+use tufline_tuf::{Manifest, RoleName, TargetName, generation};
 
 use crate::connection::{AwsConnection, Connection};
 
@@ -109,12 +109,11 @@ impl Inside {
 /// What functions of the pipeline need that an operator runs on AWS.
 pub fn ports(aws: &AwsConnection, signer: Arc<dyn Signer>) -> anyhow::Result<Ports> {
     let AwsConnection { clients, resources, .. } = aws;
-    // As the functions get it.
-    let config = aws.config.as_deref().map(serde_json::from_str).transpose();
-    let config: Config = config.context("TUFLINE_CONFIG is not a configuration in JSON")?.unwrap_or_default();
+    let config = aws.config()?;
     Ok(Ports {
         store: Arc::new(resources.store(clients)?),
         uploads: Arc::new(resources.uploads(clients)?),
+        deliveries: Arc::new(resources.deliveries(clients)?),
         blobs: Arc::new(resources.blobs(clients, config.large_uploads.into())?),
         queues: Arc::new(resources.queues(clients)?),
         signer,

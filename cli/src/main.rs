@@ -8,6 +8,7 @@
 mod accept_removals;
 mod access;
 mod connection;
+mod delegation;
 mod demo;
 mod device;
 mod edge;
@@ -55,6 +56,7 @@ enum Command {
     Init(init::Arguments),
     Root(root::Arguments),
     Key(key::Arguments),
+    Delegation(delegation::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -79,6 +81,7 @@ fn main() -> ExitCode {
             Command::Init(arguments) => init::run(arguments).await,
             Command::Root(arguments) => root::run(arguments).await,
             Command::Key(arguments) => key::run(arguments).await,
+            Command::Delegation(arguments) => delegation::run(arguments).await,
         }
     });
     match result {

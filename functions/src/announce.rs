@@ -90,8 +90,22 @@ fn events(generation: u64, manifests: &[Manifest]) -> Vec<Event> {
                 length: content.length,
             }),
             Outcome::Removed => removed.push(name.clone()),
+            Outcome::Delegated(role) => events.extend(version.map(|version| Event::UploadDelegated {
+                name: name.as_str().to_owned(),
+                version: VersionId(version.clone()),
+                role: role.clone(),
+            })),
             Outcome::Reverted | Outcome::Refused(_) => {}
         }
+    }
+    for (role, change) in manifests.iter().flat_map(|manifest| &manifest.party_changes) {
+        events.push(Event::DelegationChanged {
+            generation,
+            role: role.clone(),
+            state: change.state,
+            document: change.document.as_ref().map(|document| document.version),
+            version: change.upload.clone().map(VersionId),
+        });
     }
     events.extend(Event::published(generation, &targets, &removed));
     events

@@ -4,8 +4,9 @@
 use tufline_store::{Change, Hint, Message, Queue};
 use tufline_tuf::Time;
 
+use crate::delivery::deliver;
 use crate::hash::{Turn, hash};
-use crate::message::{hints, large, own};
+use crate::message::{deliveries, hints, large, own};
 use crate::ports::Ports;
 use crate::publish::publish;
 use crate::rebuild::rebuild;
@@ -19,7 +20,12 @@ use crate::sign::sign;
 /// (<https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html>).
 pub async fn handle(ports: &Ports, queue: Queue, prefix: &str, until: Time, bodies: &[&str]) -> Vec<Option<String>> {
     match queue {
-        Queue::Uploads => handle_hints(ports, Turn::All, bodies, |body| hints(body, prefix)).await,
+        Queue::Uploads => {
+            let failures = handle_hints(ports, Turn::All, bodies, |body| hints(body, prefix)).await;
+            let deliveries = bodies.iter().map(|body| async move { handle_deliveries(ports, body).await });
+            let deliveries = futures::future::join_all(deliveries).await;
+            failures.into_iter().zip(deliveries).map(|(uploads, deliveries)| uploads.or(deliveries)).collect()
+        }
         Queue::Large => handle_hints(ports, Turn::Large { until }, bodies, large).await,
         Queue::Changes => handle_changes(ports, bodies).await,
         Queue::Sign | Queue::Publish => handle_nudges(ports, queue, bodies).await,
@@ -50,6 +56,12 @@ async fn handle_hints<E: std::fmt::Display>(
         }
     }
     failures
+}
+
+/// Why the files of other parties that a body tells of must be looked at again.
+async fn handle_deliveries(ports: &Ports, body: &str) -> Option<String> {
+    let hints = deliveries(body);
+    deliver(ports, &hints).await.into_iter().flatten().next().map(|error| error.to_string())
 }
 
 async fn handle_changes(ports: &Ports, bodies: &[&str]) -> Vec<Option<String>> {

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tufline_store::{
-    Change, Event, Head, Hint, Kept, Key, Message, RejectedUpload, Source, UploadKey, VersionId, Written,
+    Change, Event, Head, Hint, Kept, Key, Message, RejectedUpload, Source, UploadKey, Uploads, VersionId, Written,
 };
 use tufline_tuf::config::Hashing;
 use tufline_tuf::{Refusal, Sha256, TargetName, Time};
@@ -151,17 +151,22 @@ async fn look(ports: &Ports, turn: Turn, raw: &str, hints: &[&Hint]) -> Result<F
 
 /// Tells of a refusal: the event, then the receipt, which keeps the event from being sent at each later look.
 pub(crate) async fn reject(ports: &Ports, refused: &RefusedUpload) -> Result<()> {
+    reject_at(ports, &*ports.uploads, &refused.upload.name, refused).await
+}
+
+/// The same for what lies in `uploads`, under the name by which people know it.
+pub(crate) async fn reject_at(ports: &Ports, uploads: &dyn Uploads, name: &str, refused: &RefusedUpload) -> Result<()> {
     let RefusedUpload { upload, refusal } = refused;
     let version = upload.version.clone().unwrap_or(VersionId("null".into()));
-    let key = Key::Rejected(UploadKey::new(&upload.name, &version));
+    let key = Key::Rejected(UploadKey::new(name, &version));
     if ports.store.exists(&key).await? {
         return Ok(());
     }
     let Refusal { code, reason } = refusal.clone();
-    let place = ports.uploads.place(&upload.name);
-    tracing::warn!(upload = %version, name = upload.name, ?code, reason, "upload rejected");
+    let place = uploads.place(&upload.name);
+    tracing::warn!(upload = %version, name, ?code, reason, "upload rejected");
     measure::rejected();
-    let rejected = RejectedUpload { place, name: upload.name.clone(), version: upload.version.clone(), code, reason };
+    let rejected = RejectedUpload { place, name: name.to_owned(), version: upload.version.clone(), code, reason };
     ports.events.send(&[Event::UploadRejected(rejected.clone())]).await?;
     // A crash here sends the event twice. Losing the creation means that another instance told it too.
     match ports.store.create(&ledger::record(key, &rejected)?).await? {

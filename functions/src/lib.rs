@@ -6,6 +6,8 @@
 
 mod announce;
 pub mod current;
+pub mod delegation;
+pub mod delivery;
 pub mod handler;
 pub mod hash;
 pub mod import;
@@ -15,6 +17,7 @@ pub mod ledger;
 pub mod measure;
 pub mod message;
 mod online;
+pub mod parties;
 mod ports;
 pub mod publish;
 pub mod publish_root;

@@ -5,6 +5,8 @@ use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 use tufline_store::{Hint, Message, NotMessage, Queue, VersionId};
 
+use crate::delivery::DELIVERIES;
+
 /// A body of the uploads queue that means nothing to hash.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("neither an S3 event nor a Tufline message: {0}")]
@@ -28,16 +30,30 @@ struct TestEvent {
 /// [`NotHints`].
 pub fn hints(body: &str, prefix: &str) -> Result<Vec<Hint>, NotHints> {
     if let Ok(message) = Message::from_body(body) {
-        let Message::Uploads(hints) = message else {
-            return Err(NotHints("it belongs to another queue".into()));
+        return match message {
+            Message::Uploads(hints) => Ok(hints),
+            Message::Deliveries(_) => Ok(Vec::new()),
+            _ => Err(NotHints("it belongs to another queue".into())),
         };
-        return Ok(hints);
     }
     if serde_json::from_str::<TestEvent>(body).is_ok_and(|test| test.event == "s3:TestEvent") {
         return Ok(Vec::new());
     }
     let event: S3Event = serde_json::from_str(body).map_err(|error| NotHints(error.to_string()))?;
     Ok(event.records.iter().filter_map(|record| hint(record, prefix)).collect())
+}
+
+/// The hints about files of other parties in a body of the uploads queue; none in one that cannot be read.
+#[must_use]
+pub fn deliveries(body: &str) -> Vec<Hint> {
+    match Message::from_body(body) {
+        Ok(Message::Deliveries(hints)) => hints,
+        Ok(_) => Vec::new(),
+        Err(_) => {
+            let event = serde_json::from_str::<S3Event>(body).map(|event| event.records).unwrap_or_default();
+            event.iter().filter_map(|record| hint(record, DELIVERIES)).collect()
+        }
+    }
 }
 
 fn hint(record: &S3EventRecord, prefix: &str) -> Option<Hint> {
@@ -102,6 +118,18 @@ mod tests {
         assert_eq!(found, [Hint { name: "a b+c/é".into(), removed: false, version: version.clone() }]);
         let found = hints(&event("ObjectRemoved:DeleteMarkerCreated", "targets/a"), "targets/").unwrap();
         assert_eq!(found, [Hint { name: "a".into(), removed: true, version }]);
+    }
+
+    #[test]
+    fn files_of_other_parties_are_told_from_uploads() {
+        let body = event("ObjectCreated:Put", "delegations/vendor.json");
+        assert_eq!(hints(&body, "targets/"), Ok(vec![]));
+        let hint = Hint { name: "vendor.json".into(), removed: false, version: Some(VersionId("v1".into())) };
+        assert_eq!(deliveries(&body), std::slice::from_ref(&hint));
+        assert!(deliveries(&event("ObjectCreated:Put", "targets/delegations/vendor.json")).is_empty());
+        let own = Message::Deliveries(vec![hint.clone()]).to_body().unwrap();
+        assert_eq!((hints(&own, "targets/"), deliveries(&own)), (Ok(vec![]), vec![hint]));
+        assert!(deliveries("x").is_empty());
     }
 
     #[test]

@@ -7,7 +7,7 @@ use tufline_store::{Blobs, Clock, Events, Queues, Signer, Store, StoreError, Upl
 use tufline_tuf::config::RemovalLimit;
 use tufline_tuf::generation::{DEEPEST_BIN, GenerationError, Policy};
 use tufline_tuf::root::RootError;
-use tufline_tuf::{Config, VerifyError};
+use tufline_tuf::{Config, Time, VerifyError};
 
 use crate::reading::ReadingMemory;
 
@@ -18,6 +18,8 @@ pub struct Ports {
     pub store: Arc<dyn Store>,
     /// What build systems dropped.
     pub uploads: Arc<dyn Uploads>,
+    /// What other parties dropped: `ROLE.json`, signed by them.
+    pub deliveries: Arc<dyn Uploads>,
     /// The bytes of targets.
     pub blobs: Arc<dyn Blobs>,
     /// The queues between the stages.
@@ -37,13 +39,18 @@ pub struct Ports {
 impl Ports {
     /// What the repository's policy says of a generation that is made now.
     pub(crate) fn policy(&self, removals: Option<RemovalLimit>) -> Policy<'_> {
-        Policy {
-            expiry: &self.config.expiry,
-            max_targets_per_bin: self.config.max_targets_per_bin.get(),
-            deepest_bin: DEEPEST_BIN,
-            removals,
-            now: self.clock.now(),
-        }
+        policy(&self.config, removals, self.clock.now())
+    }
+}
+
+/// What `config` says of a generation that is made `now`.
+pub(crate) fn policy(config: &Config, removals: Option<RemovalLimit>, now: Time) -> Policy<'_> {
+    Policy {
+        expiry: &config.expiry,
+        max_targets_per_bin: config.max_targets_per_bin.get(),
+        deepest_bin: DEEPEST_BIN,
+        removals,
+        now,
     }
 }
 

@@ -9,13 +9,14 @@ use bytes::Bytes;
 use futures::future::OptionFuture;
 use tough::schema::Root;
 use tufline_store::{Change, Event, Key, Message, Store, Written};
-use tufline_tuf::Manifest;
-use tufline_tuf::gate::{Fault, Refused};
+use tufline_tuf::gate::{Fault, OtherParties, Refused};
 use tufline_tuf::generation::Versions;
+use tufline_tuf::{Manifest, Parties};
 
 use crate::announce::announce;
 use crate::ledger::{self, Published, RECORD_FORMAT, RefusedGeneration};
 use crate::measure;
+use crate::parties::parties;
 use crate::ports::{Ports, Result, StageError};
 use crate::roots;
 use crate::show::{Verdict, check, show};
@@ -124,6 +125,11 @@ async fn newest_showable(
     };
     let mut newest = Some(waiting.newest.take());
     let manifests = &waiting.manifests;
+    let seen = if manifests.iter().any(|manifest| manifest.parties.is_some()) {
+        published_parties(&*ports.store, published).await?
+    } else {
+        Parties::default()
+    };
     for (index, candidate) in manifests.iter().enumerate().rev().filter(|(_, manifest)| !manifest.is_fence()) {
         let snapshot = match newest.take() {
             Some(snapshot) => snapshot,
@@ -134,7 +140,9 @@ async fn newest_showable(
             continue;
         };
         let since = manifests.get(..=index).unwrap_or_default();
-        match check(ports, roots, &versions, since, candidate, &snapshot).await? {
+        let own = parties(&*ports.store, candidate).await?;
+        let others = OtherParties { published: &seen, candidate: &own };
+        match check(ports, roots, &versions, since, candidate, others, &snapshot).await? {
             Verdict::Passed(checked) => {
                 found.passed = Some(checked);
                 break;
@@ -147,6 +155,12 @@ async fn newest_showable(
         }
     }
     Ok(found)
+}
+
+/// What devices see delegated to other parties.
+async fn published_parties(store: &dyn Store, published: Option<&Published>) -> Result<Parties> {
+    let Some(published) = published else { return Ok(Parties::default()) };
+    parties(store, &ledger::manifest(store, published.generation).await?).await
 }
 
 /// Records a refusal, tells of it, and asks for what mends it. Repeated while it lasts, but at a bounded rate.

@@ -12,16 +12,18 @@ use futures::channel::mpsc;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use tough::schema::Targets;
 use tufline_store::{Change, Document, Event, Hint, Key, Message, OnlineRole, Store, VersionId, Written};
-use tufline_tuf::config::RemovalLimit;
-use tufline_tuf::generation::{self, Edit, Folding, GenerationError, Next, TargetEdit};
+use tufline_tuf::generation::{self, Edit, Folding, GenerationError, Next, Policy, TargetEdit};
 use tufline_tuf::index::Place;
+use tufline_tuf::parties::PartyState;
 use tufline_tuf::{BinsKeys, Content, Draft, Index, Manifest, Outcome, RoleName, Sha256, TargetName};
 
 use crate::current::{Accepted, Current, RefusedUpload, current_and_receipt};
+use crate::delivery::reject_delivery;
 use crate::hash::reject;
 use crate::index::{draft, extend, index, index_below};
 use crate::ledger::{self, HeldRemovals, Published, RECORD_FORMAT, RemovalsAccepted};
 use crate::measure;
+use crate::parties::{Judged, judge, parties};
 use crate::ports::{HEADS_AT_ONCE, Ports, REQUESTS_AT_ONCE, Result, StageError, at_once, some_at_once};
 
 /// After so many lost races the batch goes back to its queue.
@@ -84,6 +86,8 @@ struct Incoming<'a> {
     unhashed: BTreeSet<TargetName>,
     /// Uploads of reverted targets.
     unanswered: BTreeSet<(TargetName, VersionId)>,
+    /// Files of other parties that were refused.
+    refused: Vec<RefusedUpload>,
 }
 
 /// What is current under a name, and the digest of its bytes where it is known.
@@ -104,6 +108,7 @@ impl<'a> Incoming<'a> {
             superseded: BTreeMap::new(),
             unhashed: BTreeSet::new(),
             unanswered: BTreeSet::new(),
+            refused: Vec::new(),
         }
     }
 
@@ -142,7 +147,7 @@ impl<'a> Incoming<'a> {
         let place = |change: &'a Change| match change {
             Change::Set { name, .. } | Change::Remove { name, .. } => Some(Place::Name(name)),
             Change::Renew { role, .. } => Some(Place::Role(role)),
-            Change::Revert { .. } | Change::ReplaceBinsKey => None,
+            Change::Revert { .. } | Change::ReplaceBinsKey | Change::Delivery { .. } => None,
         };
         self.changes().filter_map(place).collect()
     }
@@ -198,7 +203,7 @@ impl<'a> Incoming<'a> {
                         renew.insert(role.clone());
                     }
                 }
-                Change::ReplaceBinsKey => {}
+                Change::ReplaceBinsKey | Change::Delivery { .. } => {}
             }
         }
         // The same change twice in a batch is one change.
@@ -218,7 +223,7 @@ fn name_of(change: &Change) -> Option<(&TargetName, Option<&VersionId>)> {
     match change {
         Change::Set { name, version } => Some((name, Some(version))),
         Change::Remove { name, .. } => Some((name, None)),
-        Change::Revert { .. } | Change::Renew { .. } | Change::ReplaceBinsKey => None,
+        Change::Revert { .. } | Change::Renew { .. } | Change::ReplaceBinsKey | Change::Delivery { .. } => None,
     }
 }
 
@@ -242,7 +247,7 @@ async fn see(ports: &Ports, name: &TargetName, expected: Option<&VersionId>) -> 
 }
 
 /// What must be known of the base to change it: read while the names are looked at.
-struct Known {
+pub(crate) struct Known {
     /// With the pages on the way to the batch's places.
     index: Index,
     /// The first of the documents there.
@@ -250,7 +255,7 @@ struct Known {
 }
 
 impl Known {
-    async fn read(store: &dyn Store, base: &Manifest, places: &[Place<'_>]) -> Result<Self> {
+    pub async fn read(store: &dyn Store, base: &Manifest, places: &[Place<'_>]) -> Result<Self> {
         let index = index(store, base, places).await?;
         let roles = places.iter().filter_map(|place| match place {
             Place::Name(name) => index.leaf(name).ok(),
@@ -284,41 +289,89 @@ async fn next(
             bins = next;
         }
     }
+    let judged = others(ports, batch, published, base, &edits).await?;
+    if judged.changes_targets {
+        renew.insert(RoleName::targets());
+    }
     let reverts = reverts(ports, batch, published, base).await?;
     let places: Vec<Place<'_>> = reverts.iter().map(|edit| Place::Name(&edit.name)).collect();
     extend(&*ports.store, &mut known.index, &places).await?;
     edits.extend(reverts);
     let limit = Some(ports.config.removals);
-    match fold(ports, base, &known, &edits, &renew, &bins, limit).await {
+    let store = &*ports.store;
+    let batch = Batch { renew: &renew, bins: &bins, judged: &judged };
+    match fold(store, base, &known, &edits, batch, ports.policy(limit)).await {
         Err(StageError::Generation(GenerationError::TooManyRemovals { removals, targets })) => {
             if removals_accepted(ports).await? {
-                return fold(ports, base, &known, &edits, &renew, &bins, None).await;
+                return fold(store, base, &known, &edits, batch, ports.policy(None)).await;
             }
             hold(ports, &edits, removals, targets).await?;
             edits.retain(|edit| edit.edit != Edit::Remove);
-            fold(ports, base, &known, &edits, &renew, &bins, limit).await
+            fold(store, base, &known, &edits, batch, ports.policy(limit)).await
         }
         folded => folded,
     }
 }
 
+/// What the batch makes of other parties: their files that it tells of are looked at, and those of a party of which something was
+/// uploaded, since they may have waited for it.
+async fn others(
+    ports: &Ports,
+    batch: &mut Incoming<'_>,
+    published: &Published,
+    base: &Manifest,
+    edits: &[TargetEdit],
+) -> Result<Judged> {
+    let parties = parties(&*ports.store, base).await?;
+    let mut asked: BTreeSet<RoleName> = batch
+        .changes()
+        .filter_map(|change| if let Change::Delivery { role } = change { Some(role.clone()) } else { None })
+        .collect();
+    let uploaded = edits.iter().filter(|edit| matches!(edit.edit, Edit::Set(_)));
+    let owners = uploaded.filter_map(|edit| parties.owner(&edit.name));
+    asked.extend(owners.filter(|(_, party)| party.state != PartyState::Removed).map(|(role, _)| role.clone()));
+    let mut refused = BTreeMap::new();
+    for change in batch.changes() {
+        if let Change::Renew { role, version } = change
+            && parties.documents.contains_key(role)
+        {
+            refused.insert(role.clone(), *version);
+        }
+    }
+    if asked.is_empty() && refused.is_empty() {
+        return Ok(Judged::unchanged(base, parties));
+    }
+    let mut judged = judge(ports, base, published.generation, &asked, &refused).await?;
+    batch.refused = std::mem::take(&mut judged.refused);
+    Ok(judged)
+}
+
+/// What a generation has beside edits.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Batch<'a> {
+    /// Roles to draft anew.
+    pub renew: &'a BTreeSet<RoleName>,
+    /// The keys of the bins.
+    pub bins: &'a BinsKeys,
+    /// Other parties.
+    pub judged: &'a Judged,
+}
+
 /// Folds the edits into the documents on the way to their names: each is read, changed and stored by itself, so that no more
 /// of them are in memory than requests are under way. The index in `known` has the pages on the way to all of them.
-async fn fold(
-    ports: &Ports,
+pub(crate) async fn fold(
+    store: &dyn Store,
     base: &Manifest,
     known: &Known,
     edits: &[TargetEdit],
-    renew: &BTreeSet<RoleName>,
-    bins: &BinsKeys,
-    removals: Option<RemovalLimit>,
+    batch: Batch<'_>,
+    policy: Policy<'_>,
 ) -> Result<Option<Manifest>> {
-    if edits.is_empty() && renew.is_empty() && *bins == base.bins_keys() {
+    let Batch { renew, bins, judged } = batch;
+    if edits.is_empty() && renew.is_empty() && *bins == base.bins_keys() && judged.others.changes.is_empty() {
         return Ok(None);
     }
-    let store = &*ports.store;
-    let policy = ports.policy(removals);
-    let mut folding = Folding::new(base, known.index.clone(), edits, renew, bins.clone(), policy)?;
+    let mut folding = Folding::new(base, known.index.clone(), edits, renew, bins.clone(), &judged.others, policy)?;
     let reads = folding.wanted()?.into_iter().map(|(role, digest)| async move {
         match known.documents.get(&digest) {
             Some(document) => Ok(document.clone()),
@@ -329,6 +382,10 @@ async fn fold(
     let (mut documents, to_write) = mpsc::channel::<Document>(0);
     // Sending fails only where a write has failed, and then nobody waits for the rest.
     let folded = async move {
+        let taken = judged.taken.iter().map(Document::delivered);
+        for document in taken.chain(judged.record.iter().map(Document::parties)) {
+            let _ = documents.send(document).await;
+        }
         while let Some(document) = reads.next().await {
             for draft in folding.fold(&document?)? {
                 let _ = documents.send(Document::draft(&draft)).await;
@@ -435,6 +492,9 @@ async fn finish(ports: &Ports, batch: &Incoming<'_>, published: &Published, newe
             let (upload, refusal) = (accepted.upload.clone(), refusal.clone());
             reject(ports, &RefusedUpload { upload, refusal }).await?;
         }
+    }
+    for refused in &batch.refused {
+        reject_delivery(ports, refused).await?;
     }
     let again = batch.reverted.iter().chain(&batch.unhashed);
     let again = again.map(|name| Hint { name: name.as_str().into(), removed: true, version: None });

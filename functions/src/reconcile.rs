@@ -4,10 +4,11 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use tufline_store::{Hint, Message};
+use tufline_store::{Change, Hint, Message};
 
 use crate::index::{draft, index_below};
 use crate::ledger;
+use crate::parties::parties;
 use crate::ports::{Ports, Result, at_once};
 
 /// Sends the hints; answers how many.
@@ -33,6 +34,14 @@ pub async fn reconcile(ports: &Ports) -> Result<usize> {
         let hints = gone.into_iter().map(|name| Hint { name, removed: true, version: None });
         sent += send(ports, hints.collect()).await?;
     }
+    let (_, newest) = ledger::newest(&*ports.store).await?;
+    let parties = parties(&*ports.store, &newest).await?;
+    let changes = parties.parties.into_keys().map(|role| Change::Delivery { role });
+    for message in Message::changes(changes.collect()) {
+        ports.queues.send(&message, Duration::ZERO).await?;
+    }
+    // An operator may have made a generation whose message was lost.
+    ports.queues.send(&Message::Sign, Duration::ZERO).await?;
     Ok(sent)
 }
 

@@ -4,12 +4,15 @@
 use std::time::Duration;
 
 use tufline_store::{Change, Message, Queue, Written};
+use tufline_tuf::delivery::LEAST_LIFE;
+use tufline_tuf::gate::OtherParties;
 use tufline_tuf::{Manifest, RoleKeys, RoleName, Time, time, verify};
 
 use crate::announce::announce;
 use crate::index::index_below;
 use crate::ledger::{self, Published};
 use crate::measure;
+use crate::parties::parties;
 use crate::ports::{Ports, Result, StageError};
 use crate::roots::{self, Trusted};
 use crate::rotation;
@@ -84,7 +87,9 @@ async fn renew_timestamp(ports: &Ports, seen: &Seen) -> Result<()> {
     }
     let snapshot = ledger::published_snapshot(&*ports.store, published).await?;
     let versions = ledger::versions_in(snapshot.clone(), newest_root, published)?;
-    match check(ports, roots, &versions, &[], manifest, &snapshot).await? {
+    let own = parties(&*ports.store, manifest).await?;
+    let others = OtherParties { published: &own, candidate: &own };
+    match check(ports, roots, &versions, &[], manifest, others, &snapshot).await? {
         Verdict::Passed(checked) => {
             let (Written::Done | Written::Lost) = show(ports, roots, Some(published), &checked).await?;
             Ok(())
@@ -130,6 +135,10 @@ async fn renew_roles(ports: &Ports, seen: &Seen) -> Result<()> {
         .take(RENEWALS_AT_ONCE)
         .map(|(role, entry)| Change::Renew { role, version: entry.document.version })
         .collect();
+    // Rebuild lists none of them any longer whose document expires soon.
+    let expiring = parties(&*ports.store, newest).await?;
+    let expiring = expiring.in_use().filter(|(_, document)| time::seconds_between(now, document.expires) < LEAST_LIFE);
+    changes.extend(expiring.map(|(role, _)| Change::Delivery { role: role.clone() }));
     let waits = newest.generation > seen.published.generation && !newest.is_fence();
     if changes.is_empty() && !waits && is_due(seen.manifest.snapshot_expires, now, expiry.snapshot.seconds() / 3) {
         changes.push(Change::Renew { role: RoleName::snapshot(), version: newest.generation });

@@ -4,11 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
+use futures::FutureExt;
 use futures::future::OptionFuture;
 use futures::stream::{self, StreamExt};
 use tough::schema::{self, Root, Targets};
 use tufline_store::{Document, Key, OnlineRole, Store, Written};
-use tufline_tuf::gate::{Checked, Gate, Refused};
+use tufline_tuf::gate::{Checked, Gate, OtherParties, Refused, WantedDelivery};
 use tufline_tuf::generation::Versions;
 use tufline_tuf::{Manifest, Outcome, RoleKeys, RoleName, Sha256, time, trie, verify};
 
@@ -44,10 +45,11 @@ pub async fn check(
     published: &Versions,
     since: &[Manifest],
     candidate: &Manifest,
+    others: OtherParties<'_>,
     snapshot: &Bytes,
 ) -> Result<Verdict> {
     let now = ports.clock.now();
-    let mut gate = match Gate::open(roots, published, since, candidate, snapshot, now) {
+    let mut gate = match Gate::open(roots, published, since, candidate, others, snapshot, now) {
         Ok(gate) => gate,
         Err(refused) => return Ok(Verdict::Refused(refused)),
     };
@@ -55,6 +57,9 @@ pub async fn check(
     let (roles, uploaded) =
         futures::join!(check_roles(&*ports.store, published, &mut gate), blobs(ports, uploaded(since)));
     if let Some(verdict) = roles? {
+        return Ok(verdict);
+    }
+    if let Some(verdict) = check_deliveries(&*ports.store, &mut gate).await? {
         return Ok(verdict);
     }
     for (sha256, blob) in uploaded? {
@@ -88,6 +93,24 @@ async fn check_roles(store: &dyn Store, published: &Versions, gate: &mut Gate<'_
             }
         }
     }
+}
+
+/// Gives the gate the documents of other parties that it asks for; `None` where it found nothing wrong.
+async fn check_deliveries(store: &dyn Store, gate: &mut Gate<'_>) -> Result<Option<Verdict>> {
+    for WantedDelivery { role, version, published } in gate.wanted_deliveries() {
+        let read = |version| {
+            let key = Key::Metadata { role: role.clone(), version };
+            async move { store.bytes(&key).await }
+        };
+        let (bytes, seen) =
+            futures::try_join!(read(version), OptionFuture::from(published.map(read)).map(Option::transpose))?;
+        let Some(bytes) = bytes else { return Ok(Some(Verdict::NotReady)) };
+        let seen = seen.flatten().map(|bytes| parse_targets(&role, &bytes)).transpose()?;
+        if let Err(refused) = gate.delivery(&role, &bytes, seen.as_ref()) {
+            return Ok(Some(Verdict::Refused(refused)));
+        }
+    }
+    Ok(None)
 }
 
 /// The digests of what was uploaded in these generations.

@@ -7,12 +7,16 @@ use std::time::Duration;
 use tough::schema::key::Key as PublicKey;
 use tough::schema::{self, Root, Signature};
 use tufline_store::{Document, Key, Message, OnlineRole, Written};
-use tufline_tuf::{Draft, Manifest, RoleEntry, RoleKeys, RoleName, Signed, SignedDocument, generation, trie, verify};
+use tufline_tuf::parties::PartyDocument;
+use tufline_tuf::{
+    Draft, Manifest, Parties, RoleEntry, RoleKeys, RoleName, Signed, SignedDocument, generation, trie, verify,
+};
 
 use crate::index::draft;
 use crate::ledger;
 use crate::online::signing_key;
-use crate::ports::{Ports, Result, StageError, some_at_once};
+use crate::parties::{self, parties};
+use crate::ports::{Ports, Result, StageError, at_once, some_at_once};
 use crate::roots;
 
 /// Signs what waits.
@@ -47,12 +51,23 @@ pub async fn sign(ports: &Ports) -> Result<()> {
         if manifest.is_fence() {
             continue;
         }
+        let parties = parties(store, &manifest).await?;
         // Also where the snapshot is there already: if anything else put it there, or took a role away, publish would ask for
         // the role, and be called again for nothing, without end.
         let signs = manifest.changed.iter().map(|(role, entry)| {
             let (root, manifest) = (&root, &manifest);
             async move { (role, sign_role(ports, root, manifest, role, entry).await) }
         });
+        let signs = some_at_once(ports.config.signatures_at_once.get(), signs);
+        let deliveries = manifest.deliveries().map(|(role, document)| {
+            let parties = &parties;
+            async move { (role, copy_delivery(ports, parties, role, document).await) }
+        });
+        let signs = async {
+            let (mut signed, mut copied) = futures::join!(signs, at_once(deliveries));
+            signed.append(&mut copied);
+            signed
+        };
         // Signed meanwhile, though it is stored only when all that it lists is.
         let complete = unsigned.is_empty();
         let snapshot = async {
@@ -62,13 +77,13 @@ pub async fn sign(ports: &Ports) -> Result<()> {
             if !complete {
                 return Ok(Snapshot::NotYet);
             }
-            let draft = generation::snapshot(&manifest, &versions);
+            let draft = generation::snapshot(&manifest, &versions, &parties);
             let keys = RoleKeys::in_root(&root, &RoleName::snapshot())?;
             let key = signing_key(ports, &keys, OnlineRole::Snapshot).await?;
             let signed = sign_draft(ports, draft.clone(), &keys, OnlineRole::Snapshot, &key).await?;
             Ok::<_, StageError>(Snapshot::Signed(Box::new((draft, keys, signed))))
         };
-        let (outcomes, snapshot) = futures::join!(some_at_once(ports.config.signatures_at_once.get(), signs), snapshot);
+        let (outcomes, snapshot) = futures::join!(signs, snapshot);
         for (role, outcome) in outcomes {
             match outcome {
                 Ok(()) => _ = unsigned.remove(role),
@@ -130,6 +145,22 @@ async fn sign_role(ports: &Ports, root: &Root, manifest: &Manifest, role: &RoleN
     };
     let signed = sign_draft(ports, draft.clone(), &keys, online, &key).await?;
     create(ports, &draft, &keys, &signed).await
+}
+
+/// Puts a document that another party signed where devices find it.
+async fn copy_delivery(ports: &Ports, parties: &Parties, role: &RoleName, document: &PartyDocument) -> Result<()> {
+    let store = &*ports.store;
+    let is_newest = parties.documents.get(role) == Some(document);
+    if !is_newest || store.exists(&Key::Metadata { role: role.clone(), version: document.version }).await? {
+        return Ok(());
+    }
+    let signed = parties::document(store, parties, role).await?;
+    match ledger::create_same(store, &Document::signed(&signed)).await? {
+        Written::Done => {}
+        // As with our own: the gate refuses it.
+        Written::Lost => tracing::error!(%role, document.version, "another document is stored where a party's belongs"),
+    }
+    Ok(())
 }
 
 /// Stores a draft that was signed, unless its file is there already.

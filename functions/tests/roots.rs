@@ -39,7 +39,7 @@ use tufline_tuf::root::{
 };
 use tufline_tuf::{Config, RoleKeys, RoleName, Time, time, verify};
 
-use common::{Faults, finish, ports};
+use common::{Faults, finish, ports, seeds};
 
 const SEEDS: u64 = 100;
 const STEPS: usize = 400;
@@ -357,18 +357,10 @@ fn play(seed: u64, keys: &Arc<Keys>, memory_keys: &Arc<MemoryKeys>) -> (usize, u
     (world.published.load(Ordering::Relaxed), world.refused.load(Ordering::Relaxed))
 }
 
-#[expect(clippy::disallowed_methods, reason = "the flags of this test")]
-fn flag(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|value| value.parse().expect("a number"))
-}
-
 #[test]
 fn no_sequence_of_roots_leaves_what_is_published_unverifiable() {
     let (keys, memory_keys) = (Arc::new(Keys::new()), Arc::new(MemoryKeys::generate().unwrap()));
-    let seeds = match flag("TUFLINE_SEED") {
-        Some(seed) => seed..seed + 1,
-        None => 0..flag("TUFLINE_SEEDS").unwrap_or(SEEDS),
-    };
+    let seeds = seeds(SEEDS);
     let (mut published, mut refused) = (0, 0);
     for seed in seeds.clone() {
         let played = std::panic::catch_unwind(|| play(seed, &keys, &memory_keys));

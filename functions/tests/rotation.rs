@@ -34,7 +34,7 @@ use tufline_tuf::generation::FirstBins;
 use tufline_tuf::root::{Chain, KeyName, RootFile, RootKey, add_key, key_id, next, remove_key, same_key};
 use tufline_tuf::{Config, RoleKeys, RoleName, Time, VerifyError, time, trie, verify};
 
-use common::{Faults, finish, ports};
+use common::{Faults, finish, ports, seeds};
 
 const SEEDS: u64 = 12;
 const STEPS: usize = 2000;
@@ -344,18 +344,10 @@ fn signed(mut file: RootFile, key: &EcdsaKeyPair, newest: &Root) -> RootFile {
     file
 }
 
-#[expect(clippy::disallowed_methods, reason = "the flags of this test")]
-fn flag(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|value| value.parse().expect("a number"))
-}
-
 #[test]
 fn no_replacement_of_a_key_leaves_a_device_that_cannot_verify() {
     let memory_keys = Arc::new(MemoryKeys::generate().unwrap());
-    let seeds = match flag("TUFLINE_SEED") {
-        Some(seed) => seed..seed + 1,
-        None => 0..flag("TUFLINE_SEEDS").unwrap_or(SEEDS),
-    };
+    let seeds = seeds(SEEDS);
     let mut replaced: BTreeMap<OnlineRole, usize> = BTreeMap::new();
     for seed in seeds.clone() {
         let played = std::panic::catch_unwind(|| {

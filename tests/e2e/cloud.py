@@ -67,6 +67,9 @@ class CloudForm(Form):
         extra = {"ChecksumAlgorithm": "SHA256"}
         self.s3.upload_file(str(path), self.bucket, self.key(name), ExtraArgs=extra, Config=TRANSFER)
 
+    def deliver(self, role: str, data: bytes) -> None:
+        self.admin_s3.put_object(Bucket=self.bucket, Key=f"delegations/{role}.json", Body=data)
+
     def remove(self, name: str) -> None:
         self.s3.delete_object(Bucket=self.bucket, Key=self.key(name))
 

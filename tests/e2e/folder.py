@@ -91,6 +91,12 @@ class FolderForm(Form):
     def remove(self, name: str) -> None:
         self.path(name).unlink()
 
+    def deliver(self, role: str, data: bytes) -> None:
+        place = self.data / "delegations" / f"{role}.json"
+        hidden = place.parent / f".{os.urandom(8).hex()}"
+        hidden.write_bytes(data)
+        hidden.rename(place)
+
     def side_file(self, name: str) -> Path:
         """Where the custom metadata of an upload is."""
         return self.uploads / f"{name}.tuf.json"

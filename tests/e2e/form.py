@@ -77,6 +77,10 @@ class Form(ABC):
         """Uploads a file as large ones are uploaded: in parts, each with its own checksum, or written in place."""
 
     @abstractmethod
+    def deliver(self, role: str, data: bytes) -> None:
+        """Drops a document that another party signed."""
+
+    @abstractmethod
     def remove(self, name: str) -> None:
         """Takes an upload away."""
 

@@ -5,14 +5,19 @@ import contextlib
 import json
 import os
 import signal
+import tempfile
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from urllib.parse import quote_plus
 
 import pytest
 
 from .cloud import CloudForm
 from .device import sha256
+from .form import DONE
+from .holders import Holder
+from .party import Party
 from .permissions import CONSUMES, Permissions
 from .polling import until
 from .test_queues import message, s3_event
@@ -115,6 +120,7 @@ class Bench:
                 "a bad overwrite": self.hash_a_bad_overwrite,
                 "a name without an upload": self.hash_nothing,
                 "a large upload": self.hash_a_large_one,
+                "a document of another party": self.hash_a_delivery,
             },
             "large": {
                 "an upload": self.large_in_one_run,
@@ -132,9 +138,15 @@ class Bench:
                 "a bad overwrite": self.rebuild_a_bad_overwrite,
                 "a name without an upload": self.rebuild_nothing,
                 "a removal that is held": self.rebuild_a_held_removal,
+                "a document of another party": self.rebuild_a_delivery,
             },
-            "sign": {"a generation that waits": self.sign_one, "a bin that waits": self.sign_a_bin},
+            "sign": {
+                "a generation that waits": self.sign_one,
+                "a bin that waits": self.sign_a_bin,
+                "a document of another party": self.sign_a_delivery,
+            },
             "publish": {
+                "a document of another party": self.publish_a_delivery,
                 "a signed generation": self.publish_one,
                 "a new target": self.publish_a_target,
                 "events not sent yet": self.publish_untold,
@@ -144,6 +156,7 @@ class Bench:
             "refresh": {
                 "nothing to do": self.refresh,
                 "several generations that wait": self.refresh_waiting_ones,
+                "a document of another party": self.refresh_after_a_delivery,
                 "a timestamp that is due": self.refresh_a_due_timestamp,
                 "events not sent yet": self.refresh_untold,
                 **{f"a dead letter of {queue}": self.refresh_a_dead_letter(queue) for queue in CONSUMES.values()},
@@ -164,7 +177,17 @@ class Bench:
         self._publish("published", self.data)
         self.told = self.cloud.generation()
         self._publish("removed", os.urandom(16))
+        self._delegate()
         self.marker = self.cloud.s3.delete_object(Bucket=self.cloud.bucket, Key=self.key("removed"))["VersionId"]
+
+    def _delegate(self) -> None:
+        """Hands names to another party, which delivers a first document."""
+        folder = Path(tempfile.mkdtemp(prefix="party-", dir=self.cloud.scratch))
+        self.party = Party(self.cloud, folder, "party-x", Holder("vera", folder))
+        paths = ["--paths", self.name("party/*")]
+        done = self.cloud.tufline("delegation", "create", "party-x", *paths, *self.party.holders[0].key, operator=True)
+        assert done.returncode == DONE, done.stderr
+        self.publish_a_delivery()
 
     # Running stages
 
@@ -288,6 +311,19 @@ class Bench:
         """Under :data:`PASSED_ON`."""
         self.hash("large", self.put("large", os.urandom(LARGEST_FOR_HASH + 1)))
 
+    def hash_a_delivery(self) -> None:
+        self._deliver()
+        self.run("hash", s3_event(self.cloud.bucket, "delegations/party-x.json", version="none"))
+
+    def _deliver(self) -> None:
+        """The party signs and drops a document with a new target."""
+        what = f"party/{os.urandom(4).hex()}"
+        place = self.party.targets / self.name(what)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(os.urandom(16))
+        self.hash(what, self.put(what, place.read_bytes()))
+        self.party.sign().deliver()
+
     # Large: under LARGE
 
     def large(self, what: str, version: str, runs: int = 1) -> None:
@@ -327,6 +363,13 @@ class Bench:
         """Under :data:`STRICT`."""
         self.change({"remove": {"name": self.name("removed"), "marker": self.marker}})
 
+    def rebuild_a_delivery(self) -> None:
+        self._deliver()
+        generation = self.cloud.generation()
+        self.change({"delivery": {"role": "party-x"}})
+        if self.cloud.generation() == generation:
+            raise StageFailed("rebuild", "the document was refused: HTTP 403")
+
     # Sign
 
     def sign_one(self) -> None:
@@ -342,10 +385,18 @@ class Bench:
             self.change({"set": {"name": self.name(what), "version": version}})
         self.run("sign", message("sign"))
 
+    def sign_a_delivery(self) -> None:
+        self.rebuild_a_delivery()
+        self.run("sign", message("sign"))
+
     # Publish
 
     def publish_one(self) -> None:
         self.sign_one()
+        self.run("publish", message("publish"))
+
+    def publish_a_delivery(self) -> None:
+        self.sign_a_delivery()
         self.run("publish", message("publish"))
 
     def publish_a_target(self) -> None:
@@ -376,6 +427,10 @@ class Bench:
         """More than are asked for one by one."""
         self.renew()
         self.renew()
+        self.refresh()
+
+    def refresh_after_a_delivery(self) -> None:
+        self.publish_a_delivery()
         self.refresh()
 
     def refresh_a_due_timestamp(self) -> None:

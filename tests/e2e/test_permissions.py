@@ -43,6 +43,10 @@ PROVEN: dict[str, dict[str, list[str]]] = {
         "a bad overwrite": ["s3:ListBucketVersions uploads"],
         "a name without an upload": ["s3:ListBucket uploads"],
         "a large upload": ["sqs:SendMessage queue large"],
+        "a document of another party": [
+            "s3:GetObject uploads/delegations/*",
+            "s3:GetObjectVersion uploads/delegations/*",
+        ],
         "a message that fails": ["sqs:ChangeMessageVisibility queue uploads"],
     },
     "large": {
@@ -91,6 +95,15 @@ PROVEN: dict[str, dict[str, list[str]]] = {
         "a bad overwrite": ["s3:GetObjectVersion uploads/targets/*", "s3:ListBucketVersions uploads"],
         "a name without an upload": ["s3:ListBucket uploads", "events:PutEvents bus"],
         "a removal that is held": ["s3:GetObject ledger/removals-accepted.json", "s3:PutObject ledger/held/*"],
+        "a document of another party": [
+            "s3:GetObject uploads/delegations/*",
+            "s3:GetObjectVersion uploads/delegations/*",
+            "s3:GetObject repository/blobs/*",
+            "s3:GetObject ledger/parties/*",
+            "s3:GetObject ledger/delivered/*",
+            "s3:PutObject ledger/parties/*",
+            "s3:PutObject ledger/delivered/*",
+        ],
         "a message that fails": ["sqs:ChangeMessageVisibility queue changes"],
     },
     "sign": {
@@ -107,6 +120,7 @@ PROVEN: dict[str, dict[str, list[str]]] = {
             "kms:GetPublicKey key snapshot",
         ],
         "a bin that waits": ["kms:Sign key bins", "kms:GetPublicKey key bins"],
+        "a document of another party": ["s3:GetObject ledger/parties/*", "s3:GetObject ledger/delivered/*"],
         "a message that fails": ["sqs:ChangeMessageVisibility queue sign"],
     },
     "publish": {
@@ -120,6 +134,7 @@ PROVEN: dict[str, dict[str, list[str]]] = {
             "kms:GetPublicKey key timestamp",
         ],
         "a new target": ["s3:GetObject repository/blobs/*"],
+        "a document of another party": ["s3:GetObject ledger/parties/*"],
         "events not sent yet": [
             "s3:GetObject ledger/announced.json",
             "s3:PutObject ledger/announced.json",
@@ -142,6 +157,7 @@ PROVEN: dict[str, dict[str, list[str]]] = {
             "kms:GetPublicKey key bins",
         ],
         "several generations that wait": ["s3:ListBucket ledger"],
+        "a document of another party": ["s3:GetObject ledger/parties/*"],
         "a timestamp that is due": [
             "s3:PutObject repository/metadata/timestamp.json",
             "kms:Sign key timestamp",

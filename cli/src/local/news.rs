@@ -34,6 +34,13 @@ fn tell(event: &Event) {
             }
         }
         Event::UploadRejected(rejected) => tracing::warn!("rejected {}: {}", rejected.place, rejected.reason),
+        Event::UploadDelegated { name, role, .. } => tracing::info!("kept {name} for {role}"),
+        Event::DelegationChanged { role, document: Some(version), .. } => {
+            tracing::info!("published {role} version {version}");
+        }
+        Event::DelegationChanged { role, state, document: None, .. } => {
+            tracing::warn!("delegation {role}: {}", state.as_str());
+        }
         Event::UploadSuperseded { name, .. } => tracing::debug!("superseded {name}"),
         // The stages log these as errors themselves.
         Event::GenerationRefused { .. } | Event::RemovalsHeld { .. } => {}

@@ -24,6 +24,8 @@ pub struct LocalRepository {
     pub data: DataFolder,
     /// What build systems drop.
     pub uploads: FolderUploads,
+    /// What other parties drop.
+    pub deliveries: FolderUploads,
     /// The queues between the stages.
     pub queues: LocalQueues,
     /// The same and all else, as the stages are given it.
@@ -54,6 +56,7 @@ impl LocalRepository {
         check_apart(data.path(), &uploads)?;
         let clock = Arc::new(SystemClock);
         let uploads = FolderUploads::open(&data, uploads, clock.clone())?;
+        let deliveries = FolderUploads::beside(&data, "delegations", clock.clone())?;
         let store = Arc::new(FolderStore::new(&data));
         let is_new = store.get(&Key::root(1)).await?.is_none();
         if is_new && root::waits(data.path()) {
@@ -70,6 +73,7 @@ impl LocalRepository {
         let ports = Ports {
             store,
             uploads: Arc::new(uploads.clone()),
+            deliveries: Arc::new(deliveries.clone()),
             blobs: Arc::new(FolderBlobs::new(&data, &uploads)),
             queues: Arc::new(queues.clone()),
             signer: Arc::new(signer),
@@ -78,7 +82,7 @@ impl LocalRepository {
             config,
             reading: ReadingMemory::default(),
         };
-        Ok(Self { data, uploads, queues, ports, events: events_path, is_new })
+        Ok(Self { data, uploads, deliveries, queues, ports, events: events_path, is_new })
     }
 
     /// Publishes the first generation, split into `bins`, unless that is done, and leaves the trusted root in `DATA/root.json`; answers its

@@ -46,7 +46,7 @@ pub struct Running {
     pub repository: LocalRepository,
     tasks: JoinSet<()>,
     stop: watch::Sender<bool>,
-    _watcher: Watcher,
+    _watchers: [Watcher; 2],
 }
 
 impl Running {
@@ -61,6 +61,7 @@ impl Running {
 
         let (stop, stopped) = watch::channel(false);
         let (watcher, hints) = Watcher::start(&repository.uploads);
+        let (deliveries_watcher, deliveries) = Watcher::start(&repository.deliveries);
         let worker = Worker {
             ports: repository.ports.clone(),
             queues: repository.queues.clone(),
@@ -77,10 +78,18 @@ impl Running {
             },
             events: repository.events.clone(),
         };
-        let mut tasks = worker.start(hints);
+        let mut tasks = worker.start(hints, deliveries);
         tasks.spawn(serve(server, &repository, stopped));
         files::write(&endpoints_file(&data), format!("{}\n", serde_json::to_string_pretty(&endpoints)?).as_bytes())?;
-        Ok(Self { endpoints, data, is_new: repository.is_new, repository, tasks, stop, _watcher: watcher })
+        Ok(Self {
+            endpoints,
+            data,
+            is_new: repository.is_new,
+            repository,
+            tasks,
+            stop,
+            _watchers: [watcher, deliveries_watcher],
+        })
     }
 
     /// Stops: what is under way is finished, if it doesn't take long.

@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 use tufline_folder::{Delivery, LocalQueues};
+use tufline_functions::delivery::deliver;
 use tufline_functions::hash::{Turn, hash};
 use tufline_functions::publish::{Shown, publish};
 use tufline_functions::rebuild::rebuild;
@@ -97,7 +98,7 @@ pub struct Worker {
 
 impl Worker {
     /// Starts all stages, and passes the hints of the watched folder on to them.
-    pub fn start(&self, hints: mpsc::Receiver<Vec<Hint>>) -> JoinSet<()> {
+    pub fn start(&self, hints: mpsc::Receiver<Vec<Hint>>, deliveries: mpsc::Receiver<Vec<Hint>>) -> JoinSet<()> {
         let mut workers = JoinSet::new();
         for _ in 0..HASH_WORKERS {
             workers.spawn(self.clone().hash(Stage::Hash));
@@ -109,7 +110,8 @@ impl Worker {
         workers.spawn(self.clone().sign());
         workers.spawn(self.clone().publish());
         workers.spawn(self.clone().refresh());
-        workers.spawn(self.clone().pass_on(hints));
+        workers.spawn(self.clone().pass_on(hints, Message::uploads));
+        workers.spawn(self.clone().pass_on(deliveries, |hints| vec![Message::Deliveries(hints)]));
         workers.spawn(self.clone().reconcile());
         workers
     }
@@ -123,9 +125,17 @@ impl Worker {
         while let Some(deliveries) = self.next(queue, most).await {
             let hints: Vec<Hint> = deliveries.iter().filter_map(|delivery| hint(delivery.message())).collect();
             let begin = Instant::now();
+            let (of_parties, deliveries): (Vec<Delivery>, Vec<Delivery>) =
+                deliveries.into_iter().partition(|delivery| matches!(delivery.message(), Message::Deliveries(_)));
             let failures = hash(&self.ports, turn, &hints).await;
             let failed = settle(queue.name(), deliveries.into_iter().zip(failures));
             self.report(stage, hints.len() - failed, None, begin);
+            for delivery in of_parties {
+                let hints =
+                    if let Message::Deliveries(hints) = delivery.message() { hints.clone() } else { Vec::new() };
+                let failure = deliver(&self.ports, &hints).await.into_iter().flatten().next();
+                settle("deliveries", std::iter::once((delivery, failure)));
+            }
         }
     }
 
@@ -236,14 +246,14 @@ impl Worker {
         }
     }
 
-    async fn pass_on(mut self, mut hints: mpsc::Receiver<Vec<Hint>>) {
+    async fn pass_on(mut self, mut hints: mpsc::Receiver<Vec<Hint>>, messages: fn(Vec<Hint>) -> Vec<Message>) {
         loop {
             let hints = tokio::select! {
                 _ = self.stop.wait_for(|stop| *stop) => return,
                 hints = hints.recv() => hints,
             };
             let Some(hints) = hints else { return };
-            for message in Message::uploads(hints) {
+            for message in messages(hints) {
                 if let Err(error) = self.queues.send(&message, Duration::ZERO).await {
                     tracing::error!("hints not passed on: {error}");
                 }

@@ -3,15 +3,16 @@
 mod change;
 pub mod document;
 mod init;
-mod key;
+pub mod key;
 mod keygen;
 mod merge;
 mod next;
-mod passphrase;
+pub mod passphrase;
 pub mod place;
 mod publish;
 mod show;
 mod sign;
+pub mod signing_key;
 mod withdraw;
 
 use clap::{Args, Subcommand, ValueEnum};

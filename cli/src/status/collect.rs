@@ -6,6 +6,7 @@ use anyhow::Context;
 use futures::{StreamExt, TryStreamExt, stream};
 use serde::Serialize;
 use tufline_functions::ledger::{self, HeldRemovals, Published, RefusedGeneration};
+use tufline_functions::parties::parties;
 use tufline_store::{Folder, Head, Key, Queue, Queues, RejectedUpload};
 use tufline_tuf::index::Expiring;
 use tufline_tuf::{Manifest, RoleName, TargetName, Time, root};
@@ -132,6 +133,13 @@ async fn roles(inside: &Inside, published: &Published, manifest: &Manifest) -> a
     roles.extend(top.bins.iter().map(|bins| {
         let Expiring { role, version, expires } = bins.first_to_expire.clone();
         Role { name: role, version, expires }
+    }));
+    let parties = parties(&*inside.store, manifest).await?;
+    let of_parties = parties.in_use();
+    roles.extend(of_parties.map(|(role, document)| Role {
+        name: role.clone(),
+        version: document.version,
+        expires: document.expires,
     }));
     Ok(roles)
 }

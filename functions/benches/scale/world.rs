@@ -61,6 +61,7 @@ impl World {
         Ports {
             store: self.memory() as _,
             uploads: self.memory() as _,
+            deliveries: self.memory() as _,
             blobs: self.memory() as _,
             queues: self.memory() as _,
             signer: self.memory() as _,

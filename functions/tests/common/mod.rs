@@ -19,6 +19,7 @@ pub fn ports(memory: &Arc<Memory>, config: Config) -> Ports {
     Ports {
         store: Arc::clone(memory) as _,
         uploads: Arc::clone(memory) as _,
+        deliveries: Arc::clone(memory) as _,
         blobs: Arc::clone(memory) as _,
         queues: Arc::clone(memory) as _,
         signer: Arc::clone(memory) as _,
@@ -72,5 +73,15 @@ impl Control for Shared {
             2 if request.writes => Fate::Retried,
             _ => Fate::Done,
         }
+    }
+}
+
+/// The seeds to try: `TUFLINE_SEED` names one, `TUFLINE_SEEDS` says how many instead of `usual`.
+#[expect(clippy::disallowed_methods, reason = "the flags of these tests")]
+pub fn seeds(usual: u64) -> std::ops::Range<u64> {
+    let flag = |name: &str| std::env::var(name).ok().map(|value| value.parse::<u64>().expect("a number"));
+    match flag("TUFLINE_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..flag("TUFLINE_SEEDS").unwrap_or(usual),
     }
 }

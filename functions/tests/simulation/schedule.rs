@@ -527,7 +527,10 @@ impl Simulation {
                     self.answered.insert((rejected.name, rejected.version.unwrap().0));
                 }
                 Event::UploadSuperseded { name, version } => _ = self.answered.insert((name, version.0)),
-                Event::GenerationRefused { .. } | Event::RemovalsHeld { .. } => {}
+                Event::GenerationRefused { .. }
+                | Event::RemovalsHeld { .. }
+                | Event::UploadDelegated { .. }
+                | Event::DelegationChanged { .. } => {}
             }
         }
     }

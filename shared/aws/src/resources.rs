@@ -68,6 +68,11 @@ impl Resources {
         Ok(S3Uploads::new(clients.s3.clone(), self.uploads_bucket()?, self.uploads_prefix()?))
     }
 
+    /// What other parties dropped, beside the uploads.
+    pub fn deliveries(&self, clients: &Clients) -> Result<S3Uploads, MissingResource> {
+        Ok(S3Uploads::new(clients.s3.clone(), self.uploads_bucket()?, DELIVERIES.into()))
+    }
+
     /// The targets' bytes.
     pub fn blobs(&self, clients: &Clients, limits: CopyLimits) -> Result<S3Blobs, MissingResource> {
         Ok(S3Blobs::new(
@@ -126,6 +131,9 @@ impl Resources {
         known(self.ledger_bucket.as_ref(), "TUFLINE_LEDGER_BUCKET".into(), "the ledger bucket's name")
     }
 }
+
+/// What the keys of other parties' files begin with.
+const DELIVERIES: &str = "delegations/";
 
 fn known(value: Option<&String>, variable: String, what: &'static str) -> Result<String, MissingResource> {
     value.cloned().ok_or(MissingResource { variable, what })

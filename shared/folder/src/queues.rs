@@ -297,7 +297,7 @@ impl Entry {
         let hint = match &self.message {
             Message::Uploads(hints) => hints.first()?,
             Message::Large(hint) => hint,
-            Message::Changes(_) | Message::Sign | Message::Publish => return None,
+            Message::Deliveries(_) | Message::Changes(_) | Message::Sign | Message::Publish => return None,
         };
         Some(hint.name.split_once('/').map_or("", |(folder, _)| folder))
     }
@@ -324,7 +324,7 @@ fn identity(message: &Message) -> Option<Identity> {
     match message {
         Message::Uploads(hints) => hints.first().map(of),
         Message::Large(hint) => Some(of(hint)),
-        Message::Changes(_) => None,
+        Message::Deliveries(_) | Message::Changes(_) => None,
         Message::Sign | Message::Publish => Some(Identity::WakeUp),
     }
 }

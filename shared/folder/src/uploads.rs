@@ -45,7 +45,8 @@ pub struct FolderUploads(Arc<Inner>);
 
 struct Inner {
     root: PathBuf,
-    id: String,
+    /// By what the folder is known; `None` where nothing is ever taken for gone.
+    id: Option<String>,
     clock: Arc<dyn Clock>,
 }
 
@@ -74,9 +75,19 @@ impl FolderUploads {
             }
             Err(error) => return Err(failed("read", &record, &error)),
         };
-        let uploads = Self(Arc::new(Inner { root, id, clock }));
+        let uploads = Self(Arc::new(Inner { root, id: Some(id), clock }));
         uploads.folder()?;
         Ok(uploads)
+    }
+
+    /// The files in `DATA/<name>`, made where it is missing. It needs no mark: what is gone from it changes nothing.
+    ///
+    /// # Errors
+    /// The folder cannot be made.
+    pub fn beside(data: &DataFolder, name: &str, clock: Arc<dyn Clock>) -> Result<Self> {
+        let root = data.path().join(name);
+        std::fs::create_dir_all(&root).map_err(|error| failed("make", &root, &error))?;
+        Ok(Self(Arc::new(Inner { root, id: None, clock })))
     }
 
     /// Where the folder is: an absolute path.
@@ -105,10 +116,11 @@ impl FolderUploads {
             }
             result => result.map_err(|error| failed("open", root, &error))?,
         };
+        let Some(id) = &self.0.id else { return Ok(folder) };
         let mark = folder.read(MARKER, 1024).map_err(|error| failed("read the mark in", root, &error))?;
         match mark {
             None => Err(not_mounted("it lacks the file `.tufline-uploads` by which it is known")),
-            Some((mark, _)) if id_in(&mark) != self.0.id => Err(not_mounted("another folder is in its place")),
+            Some((mark, _)) if id_in(&mark) != *id => Err(not_mounted("another folder is in its place")),
             Some(_) => Ok(folder),
         }
     }

@@ -2,8 +2,9 @@
 
 use bytes::Bytes;
 use serde::Serialize;
+use tough::schema::Targets;
 use tufline_tuf::index::Page;
-use tufline_tuf::{Addressed, AddressedDraft, RoleName, Signed, SignedDocument, json};
+use tufline_tuf::{Addressed, AddressedDraft, Parties, RoleName, Signed, SignedDocument, json};
 
 use crate::key::Key;
 
@@ -41,12 +42,26 @@ impl Document {
         Self { key: Key::Page(page.digest()), bytes: page.bytes().clone() }
     }
 
+    /// What is delegated to other parties, for the ledger.
+    #[must_use]
+    pub fn parties(parties: &Addressed<Parties>) -> Self {
+        Self { key: Key::Parties(parties.digest()), bytes: parties.bytes().clone() }
+    }
+
+    /// A document that another party signed, for the ledger.
+    #[must_use]
+    pub fn delivered(signed: &Signed<Targets>) -> Self {
+        Self { key: Key::Delivered(signed.sha256()), bytes: signed.bytes().clone() }
+    }
+
     /// Any other record in the ledger: a receipt or a pointer, as JSON.
     ///
     /// # Errors
     /// Where `key` is not one of a ledger's records, or `record` cannot be written as JSON.
     pub fn record<T: Serialize>(key: Key, record: &T) -> Result<Self, serde_json::Error> {
-        if key.bucket() != crate::key::Bucket::Ledger || matches!(key, Key::Draft(_) | Key::Page(_)) {
+        if key.bucket() != crate::key::Bucket::Ledger
+            || matches!(key, Key::Draft(_) | Key::Page(_) | Key::Parties(_) | Key::Delivered(_))
+        {
             return Err(serde::ser::Error::custom(format!("{key} is not a record of the ledger")));
         }
         Ok(Self { key, bytes: json::to_vec(record)?.into() })

@@ -1,7 +1,8 @@
 //! Events for the world outside: what became of uploads, and what needs an operator.
 
 use serde::{Deserialize, Serialize};
-use tufline_tuf::{RefusalCode, Sha256, TargetName};
+use tufline_tuf::parties::PartyState;
+use tufline_tuf::{RefusalCode, RoleName, Sha256, TargetName};
 
 use crate::key::VersionId;
 
@@ -37,6 +38,32 @@ pub enum Event {
         name: String,
         /// The version that will not be published.
         version: VersionId,
+    },
+    /// The bytes of this version of an upload are kept. Its name is another party's, whose document says whether devices see them.
+    #[serde(rename = "Upload Delegated")]
+    UploadDelegated {
+        /// The name.
+        name: String,
+        /// The version.
+        version: VersionId,
+        /// The party's role.
+        role: RoleName,
+    },
+    /// What devices see of another party's role changed.
+    #[serde(rename = "Delegation Changed")]
+    DelegationChanged {
+        /// The generation.
+        generation: u64,
+        /// The role.
+        role: RoleName,
+        /// Whether devices look there.
+        state: PartyState,
+        /// The version of its new document, if it has one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        document: Option<u64>,
+        /// The version of the upload that has it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        version: Option<VersionId>,
     },
     /// The gate refused a generation. What was published stays; the pipeline tries to mend what it can.
     #[serde(rename = "Generation Refused")]

@@ -55,6 +55,10 @@ pub enum Key {
     Draft(Sha256),
     /// `index/<sha256>.json`: a page of the index of roles, a [`tufline_tuf::index::Page`].
     Page(Sha256),
+    /// `parties/<sha256>.json`: what is delegated to other parties, a [`tufline_tuf::Parties`].
+    Parties(Sha256),
+    /// `delivered/<sha256>.json`: a document that another party signed.
+    Delivered(Sha256),
     /// `hashed/<sha256 of the name>/<upload version>.json`: what hash found in an upload.
     Hashed(UploadKey),
     /// `hashing/<sha256 of the name>/<upload version>.json`: how far the reading of a large upload has come.
@@ -171,7 +175,7 @@ impl Key {
     /// be kept in memory.
     #[must_use]
     pub fn is_immutable_record(&self) -> bool {
-        matches!(self, Self::Manifest(_) | Self::Draft(_) | Self::Page(_))
+        matches!(self, Self::Manifest(_) | Self::Draft(_) | Self::Page(_) | Self::Parties(_) | Self::Delivered(_))
     }
 
     /// The object's path in its bucket.
@@ -185,6 +189,8 @@ impl Key {
             Self::Manifest(generation) => format!("generations/{generation:020}.json"),
             Self::Draft(sha256) => format!("drafts/{sha256}.json"),
             Self::Page(sha256) => format!("index/{sha256}.json"),
+            Self::Parties(sha256) => format!("parties/{sha256}.json"),
+            Self::Delivered(sha256) => format!("delivered/{sha256}.json"),
             Self::Hashed(upload) => format!("hashed/{upload}.json"),
             Self::Hashing(upload) => format!("hashing/{upload}.json"),
             Self::Rejected(upload) => format!("rejected/{upload}.json"),

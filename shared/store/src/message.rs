@@ -57,6 +57,8 @@ impl Queue {
 pub enum Message {
     /// Look at these uploads (to hash). S3's own events say the same in their own form.
     Uploads(Vec<Hint>),
+    /// Look at these files of other parties (to hash); the same holds.
+    Deliveries(Vec<Hint>),
     /// Begin with this large upload, or go on with it (to large).
     Large(Hint),
     /// Fold these changes into the next generation (to rebuild).
@@ -112,6 +114,11 @@ pub enum Change {
     },
     /// Go on with replacing the key of the bins, if that is due.
     ReplaceBinsKey,
+    /// Look at what was delivered for this role of another party.
+    Delivery {
+        /// The role.
+        role: RoleName,
+    },
 }
 
 /// A message that a queue gave up on.
@@ -146,7 +153,7 @@ impl Message {
     #[must_use]
     pub fn queue(&self) -> Queue {
         match self {
-            Self::Uploads(_) => Queue::Uploads,
+            Self::Uploads(_) | Self::Deliveries(_) => Queue::Uploads,
             Self::Large(_) => Queue::Large,
             Self::Changes(_) => Queue::Changes,
             Self::Sign => Queue::Sign,
@@ -240,7 +247,9 @@ mod tests {
                 Change::Revert { names: vec![name] },
                 Change::Renew { role: RoleName::snapshot(), version: 3 },
                 Change::ReplaceBinsKey,
+                Change::Delivery { role: RoleName::targets() },
             ]),
+            Message::Deliveries(vec![Hint { name: "vendor.json".into(), removed: false, version: None }]),
             Message::Sign,
             Message::Publish,
         ] {

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use tough::schema::Targets;
 
 use crate::index::Page;
+use crate::parties::Parties;
 use crate::sha256::Sha256;
 use crate::signed::{Draft, VerifyError};
 
@@ -66,5 +67,14 @@ impl TryFrom<Page> for Addressed<Page> {
     fn try_from(page: Page) -> Result<Self, VerifyError> {
         let bytes = page.to_bytes()?.into();
         Ok(Self::new(page, bytes))
+    }
+}
+
+impl TryFrom<Parties> for Addressed<Parties> {
+    type Error = VerifyError;
+
+    fn try_from(parties: Parties) -> Result<Self, VerifyError> {
+        let bytes = parties.to_bytes()?.into();
+        Ok(Self::new(parties, bytes))
     }
 }

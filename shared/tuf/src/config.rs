@@ -30,6 +30,8 @@ pub struct Config {
     pub inline_targets: InlineTargets,
     /// Which uploads are worked on beside all others, and in what pieces.
     pub large_uploads: LargeUploads,
+    /// Whether parties to whom names are delegated may delegate further. Default no.
+    pub nested_delegations: bool,
 }
 
 /// How long documents are valid from the moment they are made.

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use tough::schema::key::Key;
 use tough::schema::{Target, Targets};
 
 use crate::addressed::AddressedDraft;
@@ -13,6 +14,7 @@ use crate::index::{Index, IndexEntry, RoleEntry};
 use crate::listed::{self, Listed};
 use crate::manifest::{Applied, MANIFEST_FORMAT, Manifest, Outcome, RemovalWindow};
 use crate::name::{RoleName, TargetName};
+use crate::parties::{Parties, Party, PartyChange, PartyState};
 use crate::refusal::{Refusal, RefusalCode};
 use crate::sha256::Sha256;
 use crate::signed::Draft;
@@ -21,14 +23,17 @@ use crate::trie;
 
 /// New documents of the targets family: each takes the next number of the serial, and its place in the index.
 #[derive(Debug)]
-pub(crate) struct Drafting {
+pub(crate) struct Drafting<'a> {
     pub serial: u64,
     pub index: Index,
     pub changed: BTreeMap<RoleName, RoleEntry>,
     pub expires: Time,
+    /// The keys that delegating roles list for bins.
+    pub bins_keys: Vec<Key>,
+    pub parties: &'a Parties,
 }
 
-impl Drafting {
+impl Drafting<'_> {
     /// Drafts what is listed in these roles, a delegating one before those that it delegates to.
     pub fn add(&mut self, documents: Vec<(RoleName, Listed)>) -> Result<Vec<AddressedDraft>, GenerationError> {
         documents.into_iter().map(|(role, listed)| self.draft(role, listed)).collect()
@@ -36,9 +41,10 @@ impl Drafting {
 
     fn draft(&mut self, role: RoleName, listed: Listed) -> Result<AddressedDraft, GenerationError> {
         self.serial += 1;
-        let splits = listed.delegations.is_some()
-            && self.index.entry(&role).is_none_or(|entry: &IndexEntry| entry.bins.is_none());
-        let draft = AddressedDraft::try_from(targets_draft(role.clone(), self.serial, self.expires, listed))?;
+        let splits = listed.is_split && self.index.entry(&role).is_none_or(|entry: &IndexEntry| entry.bins.is_none());
+        let delegations = self.parties.delegations(&role, listed.is_split, &self.bins_keys)?;
+        let draft = targets_draft(role.clone(), self.serial, self.expires, listed.targets, delegations);
+        let draft = AddressedDraft::try_from(draft)?;
         let entry = RoleEntry { version: self.serial, draft: draft.digest(), expires: self.expires };
         self.index.set(&role, entry.clone());
         if splits {
@@ -47,6 +53,31 @@ impl Drafting {
         self.changed.insert(role, entry);
         Ok(draft)
     }
+}
+
+/// What became of an edit.
+#[derive(Debug, Clone)]
+enum Became {
+    /// Its target is as it says.
+    Done {
+        /// Whether it was not before.
+        changed: bool,
+    },
+    /// It was refused.
+    Refused(Refusal),
+    /// The name is of this party's.
+    Delegated(RoleName),
+}
+
+/// What a generation says of other parties.
+#[derive(Debug, Clone, Default)]
+pub struct Others {
+    /// All that is delegated to them.
+    pub parties: Parties,
+    /// The digest of the same; `None` before the first delegation.
+    pub digest: Option<Sha256>,
+    /// What changes with this generation.
+    pub changes: BTreeMap<RoleName, PartyChange>,
 }
 
 /// A batch on its way into generation `base + 1`.
@@ -60,11 +91,12 @@ pub struct Folding<'a> {
     edits: &'a [TargetEdit],
     renew: &'a BTreeSet<RoleName>,
     bins: BinsKeys,
+    others: &'a Others,
     /// The roles that must still be given, with the edits to each.
     due: BTreeMap<RoleName, Vec<usize>>,
-    /// What became of each edit: whether it changed its target, or why it was refused.
-    outcomes: Vec<Result<bool, Refusal>>,
-    drafting: Drafting,
+    /// What became of each edit.
+    outcomes: Vec<Became>,
+    drafting: Drafting<'a>,
     targets: u64,
     removed: u64,
 }
@@ -72,7 +104,8 @@ pub struct Folding<'a> {
 impl<'a> Folding<'a> {
     /// Begins with `edits`, in the order in which they came, and with roles to draft anew though nothing in them changes
     /// (`snapshot` among these asks for a new snapshot). `index` is the base's, with the pages on the way to all of them. Where
-    /// `bins` are other keys than the base's, all delegating roles must be among those to draft anew.
+    /// `bins` are other keys than the base's, all delegating roles must be among those to draft anew; `targets` where `others` are
+    /// listed otherwise than in the base.
     ///
     /// # Errors
     /// [`GenerationError::Unread`] where `index` lacks a page.
@@ -82,10 +115,16 @@ impl<'a> Folding<'a> {
         edits: &'a [TargetEdit],
         renew: &'a BTreeSet<RoleName>,
         bins: BinsKeys,
+        others: &'a Others,
         policy: Policy<'a>,
     ) -> Result<Self, GenerationError> {
         let mut due: BTreeMap<RoleName, Vec<usize>> = BTreeMap::new();
-        for (number, edit) in edits.iter().enumerate() {
+        let mut outcomes = vec![Became::Done { changed: false }; edits.len()];
+        for ((number, edit), outcome) in edits.iter().enumerate().zip(&mut outcomes) {
+            if let Some((role, party)) = others.parties.owner(&edit.name) {
+                *outcome = anothers(edit, role, party);
+                continue;
+            }
             let leaf = index.leaf(&edit.name).map_err(|(role, _)| GenerationError::Unread(role))?;
             due.entry(leaf).or_default().push(number);
         }
@@ -93,9 +132,10 @@ impl<'a> Folding<'a> {
             due.entry(role.clone()).or_default();
         }
         let expires = after(policy.now, policy.expiry.targets.seconds());
-        let drafting = Drafting { serial: base.serial, index, changed: BTreeMap::new(), expires };
-        let outcomes = vec![Ok(false); edits.len()];
-        Ok(Self { base, policy, edits, renew, bins, due, outcomes, drafting, targets: base.targets, removed: 0 })
+        let (bins_keys, parties) = (bins.listed(), &others.parties);
+        let drafting = Drafting { serial: base.serial, index, changed: BTreeMap::new(), expires, bins_keys, parties };
+        let targets = base.targets;
+        Ok(Self { base, policy, edits, renew, bins, others, due, outcomes, drafting, targets, removed: 0 })
     }
 
     /// The documents to give to [`Folding::fold`], in any order: their roles, and their drafts as the base has them.
@@ -118,7 +158,6 @@ impl<'a> Folding<'a> {
         let role = document.role();
         let Some(numbers) = self.due.remove(role) else { return Ok(Vec::new()) };
         let mut listed = Listed::of(document.document());
-        listed.delegate(role, &self.bins.listed())?;
         let mut befores: Vec<Option<Target>> = Vec::with_capacity(numbers.len());
         for edit in numbers.iter().filter_map(|number| self.edits.get(*number)) {
             befores.push(listed.put(&edit.name, edit.edit.content()));
@@ -129,7 +168,7 @@ impl<'a> Folding<'a> {
         for (number, before) in numbers.into_iter().zip(befores) {
             let (Some(edit), Some(outcome)) = (self.edits.get(number), self.outcomes.get_mut(number)) else { continue };
             if refused.contains(&number) {
-                *outcome = Err(full(&edit.name));
+                *outcome = Became::Refused(full(&edit.name));
                 continue;
             }
             let (before, content) = (before.as_ref().map(listed::content), edit.edit.content());
@@ -143,12 +182,12 @@ impl<'a> Folding<'a> {
             }
             let differs = before.as_ref() != content;
             changed |= differs;
-            *outcome = Ok(differs);
+            *outcome = Became::Done { changed: differs };
         }
         if !changed {
             return Ok(Vec::new());
         }
-        self.drafting.add(listed.settle(role.clone(), &self.policy, &self.bins.listed())?)
+        self.drafting.add(listed.settle(role.clone(), &self.policy)?)
     }
 
     /// Takes back the last uploads to bins that would be too large and can't be split: somebody named them so that their
@@ -187,10 +226,11 @@ impl<'a> Folding<'a> {
         let removals = count_removals(base, &self.policy, self.removed, self.targets)?;
         let changes = self.edits.iter().zip(self.outcomes).map(|(edit, outcome)| {
             let (changed, outcome) = match (outcome, &edit.edit) {
-                (Err(refusal), _) => (false, Outcome::Refused(refusal)),
-                (Ok(changed), Edit::Set(content)) => (changed, Outcome::Set(content.clone())),
-                (Ok(changed), Edit::Remove) => (changed, Outcome::Removed),
-                (Ok(changed), Edit::Revert(_)) => (changed, Outcome::Reverted),
+                (Became::Refused(refusal), _) => (false, Outcome::Refused(refusal)),
+                (Became::Delegated(role), _) => (false, Outcome::Delegated(role)),
+                (Became::Done { changed }, Edit::Set(content)) => (changed, Outcome::Set(content.clone())),
+                (Became::Done { changed }, Edit::Remove) => (changed, Outcome::Removed),
+                (Became::Done { changed }, Edit::Revert(_)) => (changed, Outcome::Reverted),
             };
             let uploaded = edit.uploaded.filter(|_| changed);
             Applied { name: edit.name.clone(), version: edit.version.clone(), uploaded, outcome }
@@ -209,6 +249,8 @@ impl<'a> Folding<'a> {
             old_bins_key: self.bins.old,
             top,
             changed,
+            parties: self.others.digest,
+            party_changes: self.others.changes.clone(),
             renew_snapshot: self.renew.contains(&RoleName::snapshot()),
             snapshot_expires: after(now, self.policy.expiry.snapshot.seconds()),
             changes,
@@ -216,6 +258,19 @@ impl<'a> Folding<'a> {
         };
         Ok(Next { manifest, pages })
     }
+}
+
+/// What becomes of an edit under another party's name.
+fn anothers(edit: &TargetEdit, role: &RoleName, party: &Party) -> Became {
+    if party.state != PartyState::Removed || !matches!(edit.edit, Edit::Set(_)) {
+        return Became::Delegated(role.clone());
+    }
+    let reason = format!(
+        "{} refused: its name was delegated to {role}, which was removed; run `tufline delegation remove {role} --release` to publish \
+         such names yourself",
+        edit.name
+    );
+    Became::Refused(Refusal::new(RefusalCode::Delegation, reason))
 }
 
 fn full(name: &TargetName) -> Refusal {

@@ -8,12 +8,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bytes::Bytes;
 use tough::schema::decoded::Decoded;
-use tough::schema::{Delegations, Hashes, Metafile, Root, Snapshot, Targets, Timestamp};
+use tough::schema::{Delegations, Hashes, Metafile, PathSet, Root, Snapshot, Targets, Timestamp};
 
-use crate::generation::{SPEC_VERSION, Versions, advance, at_least_one, versions};
+use crate::generation::{self, SPEC_VERSION, Versions, advance, at_least_one};
 use crate::listed::content;
-use crate::manifest::Manifest;
+use crate::manifest::{Content, Manifest};
 use crate::name::{RoleName, TargetName};
+use crate::parties::{Parties, PartyDocument, delegator};
+use crate::pattern::{BadPattern, Pattern};
 use crate::sha256::Sha256;
 use crate::signed::{Draft, RoleKeys, Signed, VerifyError, verify};
 use crate::time::Time;
@@ -87,10 +89,33 @@ pub struct Gate<'a> {
     versions: Versions,
     /// What must still be given.
     roles: BTreeSet<RoleName>,
+    others: OtherParties<'a>,
+    /// The documents of other parties that must still be given.
+    deliveries: BTreeSet<RoleName>,
     /// What the roles that were given say of those below them.
     delegations: BTreeMap<RoleName, Delegations>,
     blobs: BTreeMap<Sha256, WantedBlob>,
     bad_targets: BTreeSet<TargetName>,
+}
+
+/// What is delegated to other parties.
+#[derive(Debug, Clone, Copy)]
+pub struct OtherParties<'a> {
+    /// In the generation that devices see.
+    pub published: &'a Parties,
+    /// In the candidate.
+    pub candidate: &'a Parties,
+}
+
+/// A document of another party to give to [`Gate::delivery`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WantedDelivery {
+    /// Its role.
+    pub role: RoleName,
+    /// Its version.
+    pub version: u64,
+    /// The version that devices see now.
+    pub published: Option<u64>,
 }
 
 /// A blob that an added target needs.
@@ -115,6 +140,7 @@ impl<'a> Gate<'a> {
         published: &Versions,
         since: &[Manifest],
         candidate: &'a Manifest,
+        others: OtherParties<'a>,
         snapshot: &Bytes,
         now: Time,
     ) -> Result<Self, Refused> {
@@ -139,13 +165,19 @@ impl<'a> Gate<'a> {
             advance(&mut expected, manifest);
             changed.extend(manifest.changed.keys().cloned());
         }
-        if versions(snapshot.document()).map_err(|error| refuse(error.to_string()))? != expected {
+        if snapshot.document().meta != generation::snapshot(candidate, &expected, others.candidate).document().meta {
             return Err(refuse("the snapshot does not list the roles of its manifest".into()));
+        }
+        for (role, seen) in &others.published.documents {
+            if others.candidate.documents.get(role).is_none_or(|document| document.version < seen.version) {
+                return Err(refuse(format!("role {role} is older than what is published")));
+            }
         }
         if let Some(role) = changed.iter().find(|role| published.get(*role) > expected.get(*role)) {
             return Err(refuse(format!("role {role} is older than what is published")));
         }
         let first = candidate.first_to_expire();
+        let first = others.candidate.first_to_expire().into_iter().fold(first, Ord::min);
         if first.expires <= now {
             let reason = format!("{} version {} expired at {}", first.role, first.version, first.expires);
             return Err(Refused { generation, fault: Fault::Role(first.role, first.version), reason });
@@ -167,6 +199,8 @@ impl<'a> Gate<'a> {
             snapshot,
             versions: expected,
             roles,
+            others,
+            deliveries: changed_deliveries(others),
             delegations: BTreeMap::new(),
             blobs: BTreeMap::new(),
             bad_targets: BTreeSet::new(),
@@ -202,23 +236,85 @@ impl<'a> Gate<'a> {
             if !trie::digits(&checked).starts_with(prefix) {
                 return Err(refuse(format!("{role}: {checked} belongs in another bin")));
             }
+            if let Some((party, _)) = self.others.candidate.owner(&checked) {
+                let reason = format!("{role}: {checked} is a name of {party}");
+                return Err(Refused { generation, fault: Fault::Targets(vec![checked]), reason });
+            }
             if target.hashes.sha256.len() != 32 {
                 return Err(refuse(format!("{role}: the digest of {checked} is not a SHA-256")));
             }
             if published.is_some_and(|document| document.targets.get(name) == Some(target)) {
                 continue;
             }
-            let content = content(target);
-            let wanted = self
-                .blobs
-                .entry(content.sha256)
-                .or_insert_with(|| WantedBlob { lengths: BTreeSet::new(), names: Vec::new() });
-            wanted.lengths.insert(content.length);
-            wanted.names.push(checked);
+            self.want_blob(checked, &content(target));
         }
         self.check_delegations(role, signed.document(), published).map_err(refuse)?;
         self.roles.remove(role);
         Ok(())
+    }
+
+    /// The documents of other parties to give to [`Gate::delivery`], in this order, after all roles.
+    #[must_use]
+    pub fn wanted_deliveries(&self) -> Vec<WantedDelivery> {
+        let OtherParties { published, candidate } = self.others;
+        let wanted = |(role, document): (&RoleName, &PartyDocument)| WantedDelivery {
+            role: role.clone(),
+            version: document.version,
+            published: published.documents.get(role).map(|seen| seen.version),
+        };
+        candidate.in_use().filter(|(role, _)| self.deliveries.contains(*role)).map(wanted).collect()
+    }
+
+    /// Checks a document of another party: that it is the one that the snapshot means, its signatures, expiry, and names. What it
+    /// adds to `published` joins [`Gate::wanted_blobs`].
+    ///
+    /// # Errors
+    /// [`Refused`].
+    pub fn delivery(&mut self, role: &RoleName, bytes: &Bytes, published: Option<&Targets>) -> Result<(), Refused> {
+        let generation = self.candidate.generation;
+        let document = self.others.candidate.documents.get(role);
+        let version = document.map_or(0, |document| document.version);
+        let refuse = |reason: String| Refused { generation, fault: Fault::Role(role.clone(), version), reason };
+        if document.is_none_or(|document| document.sha256 != Sha256::of(bytes)) {
+            return Err(refuse(format!("{role}: its document is not the one that the snapshot means")));
+        }
+        let delegations = self.delegations.get(&delegator(role));
+        let delegations = delegations.ok_or_else(|| refuse(format!("{role}: nothing delegates to it")))?;
+        let signed: Signed<Targets> = RoleKeys::in_delegations(delegations, role)
+            .and_then(|keys| verify(bytes.clone(), &keys))
+            .and_then(|signed| signed.expect_version(version))
+            .and_then(|signed| signed.expect_fresh(self.now))
+            .map_err(|error| refuse(error.to_string()))?;
+        let (_, party) = self.others.candidate.party_of(role).ok_or_else(|| refuse(format!("{role} is no party's")))?;
+        let own = own_paths(delegations, role).map_err(|error| refuse(error.to_string()))?;
+        for (name, target) in &signed.document().targets {
+            let checked: TargetName = name.raw().parse().map_err(|refusal| refuse(format!("{role}: {refusal}")))?;
+            if ![&party.paths, &own].iter().all(|paths| paths.iter().any(|path| path.allows(checked.as_str()))) {
+                return Err(refuse(format!("{role}: {checked} is not among its names")));
+            }
+            if published.is_none_or(|document| document.targets.get(name) != Some(target)) {
+                self.want_blob(checked, &content(target));
+            }
+        }
+        if let Some(below) = &signed.document().delegations {
+            if let Some(missing) =
+                below.roles.iter().find(|below| !party.below.iter().any(|role| role.as_str() == below.name))
+            {
+                return Err(refuse(format!("{role} delegates to {}, which there is not", missing.name)));
+            }
+            self.delegations.insert(role.clone(), below.clone());
+        }
+        self.deliveries.remove(role);
+        Ok(())
+    }
+
+    fn want_blob(&mut self, name: TargetName, content: &Content) {
+        let wanted = self
+            .blobs
+            .entry(content.sha256)
+            .or_insert_with(|| WantedBlob { lengths: BTreeSet::new(), names: Vec::new() });
+        wanted.lengths.insert(content.length);
+        wanted.names.push(name);
     }
 
     fn version(&self, role: &RoleName) -> u64 {
@@ -241,27 +337,31 @@ impl<'a> Gate<'a> {
         document: &Targets,
         published: Option<&Targets>,
     ) -> Result<(), String> {
-        let children = trie::children(role);
-        let Some(delegations) = &document.delegations else {
+        let (children, is_split) = (trie::children(role), trie::is_split(document));
+        let bins_keys = self.candidate.bins_keys().listed();
+        let due = self.others.candidate.delegations(role, is_split, &bins_keys).map_err(|error| error.to_string())?;
+        if due != document.delegations {
+            return Err(format!("{role} doesn't delegate as it should"));
+        }
+        if let Some(delegations) = due {
+            self.delegations.insert(role.clone(), delegations);
+        }
+        if !is_split {
             return match children.iter().find(|child| self.versions.contains_key(child)) {
                 Some(child) => Err(format!("{role} doesn't delegate to {child}, which there is")),
                 None => Ok(()),
             };
-        };
-        let due = trie::delegations(role, &self.candidate.bins_keys().listed()).map_err(|error| error.to_string())?;
-        if due != *delegations {
-            return Err(format!("{role} doesn't delegate as bins do"));
         }
         if !document.targets.is_empty() {
-            return Err(format!("{role} delegates, and lists targets all the same"));
+            return Err(format!("{role} is split into bins, and lists targets all the same"));
         }
         if let Some(missing) = children.iter().find(|child| !self.versions.contains_key(child)) {
             return Err(format!("{role} delegates to {missing}, which the snapshot does not list"));
         }
-        if published.and_then(|document| document.delegations.as_ref()) != Some(delegations) {
+        let to_bins = |document: &Targets| trie::is_split(document).then(|| document.delegations.clone());
+        if published.and_then(to_bins).flatten() != document.delegations {
             self.roles.extend(children);
         }
-        self.delegations.insert(role.clone(), delegations.clone());
         Ok(())
     }
 
@@ -293,6 +393,11 @@ impl<'a> Gate<'a> {
             let reason = format!("role {role} was not checked");
             return Err(Refused { generation, fault: Fault::Role(role.clone(), version), reason });
         }
+        if let Some(role) = self.deliveries.first() {
+            let version = self.others.candidate.documents.get(role).map_or(0, |document| document.version);
+            let reason = format!("role {role} was not checked");
+            return Err(Refused { generation, fault: Fault::Role(role.clone(), version), reason });
+        }
         let unseen = self.blobs.into_values().flat_map(|wanted| wanted.names);
         let bad: BTreeSet<TargetName> = self.bad_targets.into_iter().chain(unseen).collect();
         if let Some(first) = bad.first() {
@@ -302,6 +407,27 @@ impl<'a> Gate<'a> {
         }
         Ok(Checked { snapshot: self.snapshot })
     }
+}
+
+/// The names that `delegations` give to `role`.
+fn own_paths(delegations: &Delegations, role: &RoleName) -> Result<Vec<Pattern>, BadPattern> {
+    let entry = delegations.roles.iter().find(|entry| entry.name == role.as_str());
+    let Some(PathSet::Paths(paths)) = entry.map(|entry| &entry.paths) else { return Ok(Vec::new()) };
+    paths.iter().map(|path| path.value().parse()).collect()
+}
+
+/// The roles in use whose document is another than devices see, or whose party devices see otherwise: with all roles of that party, since each
+/// says whose signature counts below it.
+fn changed_deliveries(others: OtherParties<'_>) -> BTreeSet<RoleName> {
+    let OtherParties { published, candidate } = others;
+    let same = |role: &RoleName| {
+        let party = |parties: &Parties| parties.party_of(role).map(|(_, party)| party.clone());
+        party(published) == party(candidate) && published.documents.get(role) == candidate.documents.get(role)
+    };
+    let changed: BTreeSet<&RoleName> = candidate.in_use().map(|(role, _)| role).filter(|role| !same(role)).collect();
+    let party = |role: &RoleName| candidate.party_of(role).map(|(party, _)| party.clone());
+    let parties: BTreeSet<Option<RoleName>> = changed.into_iter().map(party).collect();
+    candidate.in_use().map(|(role, _)| role).filter(|role| parties.contains(&party(role))).cloned().collect()
 }
 
 fn verify_under_all<T: crate::signed::Document>(

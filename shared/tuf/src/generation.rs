@@ -5,20 +5,22 @@ use std::num::NonZeroU64;
 use std::str::FromStr;
 
 use tough::schema::key::Key;
-use tough::schema::{Metafile, Snapshot, Targets};
+use tough::schema::{Delegations, Metafile, Snapshot, Target, Targets};
 
 use crate::addressed::{Addressed, AddressedDraft};
 use crate::config::{Expiry, RemovalLimit};
 use crate::fold::Drafting;
-pub use crate::fold::Folding;
+pub use crate::fold::{Folding, Others};
 use crate::index::{Index, IndexEntry, Page, RoleEntry};
 use crate::listed::{self, Listed};
 use crate::manifest::{Content, MANIFEST_FORMAT, Manifest, Outcome, RemovalWindow};
 use crate::name::{RoleName, TargetName};
+use crate::parties::Parties;
 use crate::refusal::Refusal;
 use crate::sha256::Sha256;
 use crate::signed::{Draft, VerifyError};
 use crate::time::{Time, after};
+use crate::trie;
 
 /// The version of the TUF specification that the documents follow.
 pub const SPEC_VERSION: &str = "1.0.33";
@@ -138,8 +140,10 @@ fn begin(
     // Replaced by the first document that is drafted.
     let nothing = RoleEntry { version: 0, draft: Sha256::of(&[]), expires };
     let index = Index::new(IndexEntry { document: nothing, bins: None });
-    let mut drafting = Drafting { serial: used_up.targets, index, changed: BTreeMap::new(), expires };
-    let drafts = drafting.add(Listed::grown(RoleName::targets(), bins.digits(), std::slice::from_ref(&bins_key))?)?;
+    let (bins_keys, parties) = (vec![bins_key.clone()], &Parties::default());
+    let mut drafting =
+        Drafting { serial: used_up.targets, index, changed: BTreeMap::new(), expires, bins_keys, parties };
+    let drafts = drafting.add(Listed::grown(RoleName::targets(), bins.digits()))?;
     let Drafting { serial, index, changed, .. } = drafting;
     let (top, pages) = index.finish()?;
     let manifest = Manifest {
@@ -153,6 +157,8 @@ fn begin(
         old_bins_key: None,
         top,
         changed,
+        parties: None,
+        party_changes: BTreeMap::new(),
         renew_snapshot: false,
         snapshot_expires: after(now, expiry.snapshot.seconds()),
         changes: Vec::new(),
@@ -192,7 +198,8 @@ pub fn imported(
     let edits: Vec<TargetEdit> = targets.into_iter().map(edit).collect();
     // Also where there are no targets.
     let renew = BTreeSet::from([RoleName::targets()]);
-    let mut folding = Folding::new(&base, Index::new(base.top.clone()), &edits, &renew, base.bins_keys(), policy)?;
+    let (index, others) = (Index::new(base.top.clone()), Others::default());
+    let mut folding = Folding::new(&base, index, &edits, &renew, base.bins_keys(), &others, policy)?;
     let mut documents = Vec::new();
     for draft in &drafts {
         documents.extend(folding.fold(draft.record())?);
@@ -259,10 +266,10 @@ pub fn content_of(document: &Targets, name: &TargetName) -> Option<Content> {
     Some(listed::content(target))
 }
 
-/// The version of every role's document.
+/// The version of every document of the targets family: `targets` and the bins.
 pub type Versions = BTreeMap<RoleName, u64>;
 
-/// What `snapshot` says of the roles that it lists.
+/// What `snapshot` says of the targets family. Other parties' roles are none of it ([`Parties::in_snapshot`]).
 ///
 /// # Errors
 /// [`VerifyError::Unreadable`] where it lists something that is no role.
@@ -270,10 +277,10 @@ pub fn versions(snapshot: &Snapshot) -> Result<Versions, VerifyError> {
     let version = |(file, meta): (&String, &Metafile)| {
         let role = file.strip_suffix(".json").and_then(|role| role.parse().ok());
         let why = || format!("it lists {file:?}, which is no role");
-        let role = role.ok_or_else(|| VerifyError::Unreadable { role: RoleName::snapshot(), why: why() })?;
-        Ok((role, meta.version.get()))
+        let role: RoleName = role.ok_or_else(|| VerifyError::Unreadable { role: RoleName::snapshot(), why: why() })?;
+        Ok(trie::prefix(&role).is_some().then_some((role, meta.version.get())))
     };
-    snapshot.meta.iter().map(version).collect()
+    snapshot.meta.iter().filter_map(|entry| version(entry).transpose()).collect()
 }
 
 /// The versions with a further generation, which comes directly after.
@@ -282,22 +289,30 @@ pub fn advance(versions: &mut Versions, manifest: &Manifest) {
 }
 
 /// The snapshot of a generation, in which the roles have these versions. It carries versions only: no two documents of the
-/// targets family share a number, so the number alone says which document is meant (TUF specification 4.4, METAFILES).
+/// targets family share a number, so the number alone says which document is meant (TUF specification 4.4, METAFILES). Of other
+/// `parties` it has more.
 #[must_use]
-pub fn snapshot(manifest: &Manifest, versions: &Versions) -> Draft<Snapshot> {
+pub fn snapshot(manifest: &Manifest, versions: &Versions, parties: &Parties) -> Draft<Snapshot> {
     let mut snapshot = Snapshot::new(SPEC_VERSION.into(), at_least_one(manifest.generation), manifest.snapshot_expires);
     for (role, version) in versions {
         let metafile = Metafile { length: None, hashes: None, version: at_least_one(*version), _extra: HashMap::new() };
         snapshot.meta.insert(format!("{role}.json"), metafile);
     }
+    snapshot.meta.extend(parties.in_snapshot());
     Draft::new(RoleName::snapshot(), snapshot)
 }
 
-pub(crate) fn targets_draft(role: RoleName, version: u64, expires: Time, listed: Listed) -> Draft<Targets> {
+pub(crate) fn targets_draft(
+    role: RoleName,
+    version: u64,
+    expires: Time,
+    targets: HashMap<tough::TargetName, Target>,
+    delegations: Option<Delegations>,
+) -> Draft<Targets> {
     let mut document = Targets::new(SPEC_VERSION.into(), at_least_one(version), expires);
     // tough writes an empty `delegations` unless there is none, which other clients refuse.
-    document.delegations = listed.delegations;
-    document.targets = listed.targets;
+    document.delegations = delegations;
+    document.targets = targets;
     Draft::new(role, document)
 }
 

@@ -3,8 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use tough::schema::decoded::Decoded;
-use tough::schema::key::Key;
-use tough::schema::{Delegations, Hashes, Target, Targets};
+use tough::schema::{Hashes, Target, Targets};
 
 use crate::generation::{GenerationError, Policy};
 use crate::manifest::Content;
@@ -19,24 +18,16 @@ const LARGEST_ROLE: usize = 1_000_000;
 /// The JSON of a target but for its name and custom metadata, at most.
 const BYTES_OF_A_TARGET: usize = 140;
 
-/// What a role's document lists: targets, or the roles that have them.
+/// What a role's document lists: targets, or nothing where it hands its names to bins.
 #[derive(Debug, Default)]
 pub(crate) struct Listed {
     pub targets: HashMap<tough::TargetName, Target>,
-    pub delegations: Option<Delegations>,
+    pub is_split: bool,
 }
 
 impl Listed {
     pub fn of(document: &Targets) -> Self {
-        Self { targets: document.targets.clone(), delegations: document.delegations.clone() }
-    }
-
-    /// Lists these keys for the bins, if it delegates to any.
-    pub fn delegate(&mut self, role: &RoleName, bins_keys: &[Key]) -> Result<(), GenerationError> {
-        if self.delegations.is_some() {
-            self.delegations = Some(trie::delegations(role, bins_keys)?);
-        }
-        Ok(())
+        Self { targets: document.targets.clone(), is_split: trie::is_split(document) }
     }
 
     /// Gives `name` this content, or removes it; answers what was there before.
@@ -63,14 +54,9 @@ impl Listed {
 
     /// The documents that come of this one, that of `role`: itself or, where it lists too much, itself delegating and the
     /// bins below it. Only such as need it are split, so that the cost of a generation is that of its change.
-    pub fn settle(
-        self,
-        role: RoleName,
-        policy: &Policy<'_>,
-        bins_keys: &[Key],
-    ) -> Result<Vec<(RoleName, Self)>, GenerationError> {
+    pub fn settle(self, role: RoleName, policy: &Policy<'_>) -> Result<Vec<(RoleName, Self)>, GenerationError> {
         let depth = trie::depth(&role);
-        if self.delegations.is_some() || depth >= policy.deepest_bin || Size::of(self.targets.iter()).fits(policy) {
+        if self.is_split || depth >= policy.deepest_bin || Size::of(self.targets.iter()).fits(policy) {
             return Ok(vec![(role, self)]);
         }
         let mut below: BTreeMap<RoleName, Self> =
@@ -81,33 +67,33 @@ impl Listed {
                 child.and_then(|child| below.get_mut(&child)).ok_or_else(|| GenerationError::Missing(role.clone()))?;
             bin.targets.insert(name, target);
         }
-        let mut documents = vec![(role.clone(), Self::split(&role, bins_keys)?)];
+        let mut documents = vec![(role.clone(), Self::split())];
         for (child, listed) in below {
-            documents.extend(listed.settle(child, policy, bins_keys)?);
+            documents.extend(listed.settle(child, policy)?);
         }
         Ok(documents)
     }
 
     /// A split role, and the bins below it down to `depth` digits, all of them empty.
-    pub fn grown(role: RoleName, digits: usize, bins_keys: &[Key]) -> Result<Vec<(RoleName, Self)>, GenerationError> {
+    pub fn grown(role: RoleName, digits: usize) -> Vec<(RoleName, Self)> {
         if trie::depth(&role) >= digits {
-            return Ok(vec![(role, Self::default())]);
+            return vec![(role, Self::default())];
         }
-        let mut documents = vec![(role.clone(), Self::split(&role, bins_keys)?)];
+        let mut documents = vec![(role.clone(), Self::split())];
         for child in trie::children(&role) {
-            documents.extend(Self::grown(child, digits, bins_keys)?);
+            documents.extend(Self::grown(child, digits));
         }
-        Ok(documents)
+        documents
     }
 
-    fn split(role: &RoleName, bins_keys: &[Key]) -> Result<Self, GenerationError> {
-        Ok(Self { targets: HashMap::new(), delegations: Some(trie::delegations(role, bins_keys)?) })
+    fn split() -> Self {
+        Self { targets: HashMap::new(), is_split: true }
     }
 
     /// The prefixes of bins that would list too much and are as deep as bins may be, with how much it is.
     pub fn overfull(&self, role: &RoleName, policy: &Policy<'_>) -> Result<HashMap<String, Size>, GenerationError> {
         let mut sizes: HashMap<String, Size> = HashMap::new();
-        if self.delegations.is_none() && !Size::of(self.targets.iter()).fits(policy) {
+        if !self.is_split && !Size::of(self.targets.iter()).fits(policy) {
             for (name, target) in &self.targets {
                 sizes.entry(deepest(role, &digits(role, name)?, policy)).or_default().add(name, target);
             }

@@ -9,12 +9,15 @@ use crate::bins_keys::{BinsKeys, OldKey};
 use crate::custom::Custom;
 use crate::index::{Expiring, IndexEntry, RoleEntry};
 use crate::name::{RoleName, TargetName};
+use crate::parties::{PartyChange, PartyDocument};
 use crate::refusal::Refusal;
 use crate::sha256::Sha256;
 use crate::time::Time;
 
 /// The format of manifests that this code writes. Format 1 listed every role in each manifest; it was never released.
-pub const MANIFEST_FORMAT: u32 = 2;
+///
+/// Format 3 has other parties' roles beside those of the trie.
+pub const MANIFEST_FORMAT: u32 = 3;
 
 /// The record of generation G in the ledger: which role documents it changes, and why.
 ///
@@ -44,6 +47,12 @@ pub struct Manifest {
     pub top: IndexEntry,
     /// The documents that this generation makes. Empty in a fence, see [`Manifest::is_fence`].
     pub changed: BTreeMap<RoleName, RoleEntry>,
+    /// What is delegated to other parties, as a [`crate::Parties`] of this digest in the ledger; nothing before the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parties: Option<Sha256>,
+    /// What this generation changes of that, by roles.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub party_changes: BTreeMap<RoleName, PartyChange>,
     /// Whether a snapshot is due though no document changed (the published one expires soon, or was refused).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub renew_snapshot: bool,
@@ -83,6 +92,8 @@ pub enum Outcome {
     Reverted,
     /// The upload is refused, the target stays what it was.
     Refused(Refusal),
+    /// The name is another party's: the upload's bytes are kept, and that role's document says whether devices see them.
+    Delegated(RoleName),
 }
 
 /// A target's content.
@@ -126,7 +137,12 @@ impl Manifest {
     /// A manifest without anything to sign: it only makes older attempts lose. Sign and publish pass over it.
     #[must_use]
     pub fn is_fence(&self) -> bool {
-        self.changed.is_empty() && !self.renew_snapshot
+        self.changed.is_empty() && self.deliveries().next().is_none() && !self.renew_snapshot
+    }
+
+    /// The documents of other parties that this generation takes in.
+    pub fn deliveries(&self) -> impl Iterator<Item = (&RoleName, &PartyDocument)> {
+        self.party_changes.iter().filter_map(|(role, change)| Some((role, change.document.as_ref()?)))
     }
 
     /// Which document of the targets family expires first, with this generation.
@@ -137,7 +153,10 @@ impl Manifest {
 
     /// The uploads that this generation takes in: version and name. The version is what follows an upload through all logs.
     pub fn uploads(&self) -> impl Iterator<Item = (&str, &TargetName)> {
-        let taken = self.changes.iter().filter(|change| !matches!(change.outcome, Outcome::Refused(_)));
+        let taken = self
+            .changes
+            .iter()
+            .filter(|change| matches!(change.outcome, Outcome::Set(_) | Outcome::Removed | Outcome::Reverted));
         taken.filter_map(|change| Some((change.version.as_deref()?, &change.name)))
     }
 }

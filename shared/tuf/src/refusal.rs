@@ -16,6 +16,8 @@ pub enum RefusalCode {
     Unversioned,
     /// The bin in which the target would stand is full and can't be split: others were named so as to share it.
     BinFull,
+    /// It belongs to a delegation that doesn't allow it.
+    Delegation,
 }
 
 /// A refusal: final for this version of this upload, never retried.

@@ -8,7 +8,7 @@
 //! together, since a role once listed in a snapshot must stay listed; a bin is never merged back.
 
 use tough::schema::key::Key;
-use tough::schema::{DelegatedRole, Delegations, PathHashPrefix, PathSet};
+use tough::schema::{DelegatedRole, Delegations, PathHashPrefix, PathSet, Targets};
 
 use crate::generation::at_least_one;
 use crate::name::{RoleName, TargetName};
@@ -100,6 +100,13 @@ pub fn delegations(role: &RoleName, keys: &[Key]) -> Result<Delegations, VerifyE
     };
     let roles = children(role).into_iter().map(delegated).collect::<Result<_, VerifyError>>()?;
     Ok(Delegations { keys: keys.into_iter().collect(), roles })
+}
+
+/// Whether a document of the trie hands its names to bins.
+#[must_use]
+pub fn is_split(document: &Targets) -> bool {
+    let by_prefix = |role: &DelegatedRole| matches!(role.paths, PathSet::PathHashPrefixes(_));
+    document.delegations.as_ref().is_some_and(|delegations| delegations.roles.iter().any(by_prefix))
 }
 
 /// The role of a prefix; `targets` for the empty one.

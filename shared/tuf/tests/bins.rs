@@ -7,7 +7,7 @@ mod common;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use common::{Generation, Keys, now, set, signature};
+use common::{Generation, Keys, now, others, set, signature};
 use proptest::prelude::*;
 use tough::schema::{Root, Targets};
 use tough::sign::Sign;
@@ -46,7 +46,7 @@ impl World {
     }
 
     fn sign(&mut self) {
-        let snapshot = snapshot(&self.candidate.manifest, &self.candidate.versions);
+        let snapshot = snapshot(&self.candidate.manifest, &self.candidate.versions, others().candidate);
         self.snapshot = common::sign(snapshot, &self.keys.snapshot, &self.root).bytes().clone();
         for role in self.candidate.documents.keys().cloned().collect::<Vec<_>>() {
             self.sign_role(&role);
@@ -78,7 +78,7 @@ impl World {
     fn open(&self) -> Result<Gate<'_>, Refused> {
         let (roots, candidate) = (std::slice::from_ref(&self.root), &self.candidate.manifest);
         let since = std::slice::from_ref(candidate);
-        Gate::open(roots, &self.published.versions, since, candidate, &self.snapshot, now())
+        Gate::open(roots, &self.published.versions, since, candidate, others(), &self.snapshot, now())
     }
 
     /// Checks it, and answers which roles were looked at too.

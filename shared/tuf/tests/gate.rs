@@ -5,13 +5,13 @@
 mod common;
 
 use bytes::Bytes;
-use common::{Generation, Keys, now, policy, set, sign};
+use common::{Generation, Keys, now, others, policy, set, sign};
 use tough::schema::Root;
 use tufline_tuf::config::Expiry;
 use tufline_tuf::gate::{Checked, Fault, Gate, Refused};
 use tufline_tuf::generation::{FirstBins, Versions, snapshot};
 use tufline_tuf::time::after;
-use tufline_tuf::{RoleName, Sha256, Time};
+use tufline_tuf::{Parties, RoleName, Sha256, Time};
 
 const YEAR: u64 = 365 * 24 * 60 * 60;
 
@@ -39,13 +39,13 @@ impl World {
     }
 
     fn sign_snapshot(&mut self, versions: &Versions) {
-        let snapshot = snapshot(&self.candidate.manifest, versions);
+        let snapshot = snapshot(&self.candidate.manifest, versions, &Parties::default());
         self.snapshot = sign(snapshot, &self.keys.snapshot, &self.root).bytes().clone();
     }
 
     fn open<'a>(&'a self, roots: &'a [Root], at: Time) -> Result<Gate<'a>, Refused> {
         let (since, candidate) = (std::slice::from_ref(&self.candidate.manifest), &self.candidate.manifest);
-        Gate::open(roots, &self.published.versions, since, candidate, &self.snapshot, at)
+        Gate::open(roots, &self.published.versions, since, candidate, others(), &self.snapshot, at)
     }
 
     fn check(&self, at: Time, blob: Option<(u64, Option<Sha256>)>) -> Result<Checked, Refused> {
@@ -166,7 +166,8 @@ fn what_is_published_passes_again_without_anything_since() {
     let world = World::new();
     let (roots, candidate) = (std::slice::from_ref(&world.root), &world.candidate);
     let again = |versions: &Versions| {
-        Gate::open(roots, versions, &[], &candidate.manifest, &world.snapshot, now()).map(|gate| gate.wanted_roles())
+        Gate::open(roots, versions, &[], &candidate.manifest, others(), &world.snapshot, now())
+            .map(|gate| gate.wanted_roles())
     };
     assert_eq!(again(&candidate.versions).unwrap(), [(RoleName::targets(), 2)], "its keys stand in the root");
     assert!(again(&world.published.versions).is_err());

@@ -10,11 +10,11 @@ use common::{Generation, content, now, policy, remove, set, start};
 use proptest::prelude::*;
 use tufline_tuf::config::RemovalLimit;
 use tufline_tuf::generation::{
-    Edit, FirstBins, Folding, GenerationError, Policy, TargetEdit, UsedUp, content_of, snapshot,
+    Edit, FirstBins, Folding, GenerationError, Others, Policy, TargetEdit, UsedUp, content_of, snapshot,
 };
 use tufline_tuf::index::{Expiring, Page, Place, RoleEntry};
 use tufline_tuf::time::after;
-use tufline_tuf::{Content, Index, Outcome, RoleName, Sha256, TargetName, trie};
+use tufline_tuf::{Content, Index, Outcome, Parties, RoleName, Sha256, TargetName, trie};
 
 fn edit() -> impl Strategy<Value = TargetEdit> {
     let edit = prop_oneof![
@@ -114,7 +114,7 @@ proptest! {
                 let name: TargetName = name.parse().unwrap();
                 prop_assert_eq!(content_of(document, &name), model.get(&name).cloned());
             }
-            let listed = snapshot(manifest, &newest.versions);
+            let listed = snapshot(manifest, &newest.versions, &Parties::default());
             prop_assert_eq!(listed.document().version.get(), manifest.generation);
             prop_assert_eq!(tufline_tuf::generation::versions(listed.document()).unwrap(), newest.versions.clone());
         }
@@ -222,13 +222,16 @@ fn what_was_not_read_is_asked_for() {
     let grown = grown(20, 4);
     let (edits, renew) = ([set("t0", "other")], BTreeSet::new());
     let blind = Index::new(grown.manifest.top.clone());
-    let unread = Folding::new(&grown.manifest, blind, &edits, &renew, grown.manifest.bins_keys(), policy(None, now()))
-        .unwrap_err();
+    let others = Others::default();
+    let unread =
+        Folding::new(&grown.manifest, blind, &edits, &renew, grown.manifest.bins_keys(), &others, policy(None, now()))
+            .unwrap_err();
     assert_eq!(unread, GenerationError::Unread(RoleName::targets()));
     let name = "t0".parse().unwrap();
     let (index, _) = grown.index(&[Place::Name(&name)]);
     let folding =
-        Folding::new(&grown.manifest, index, &edits, &renew, grown.manifest.bins_keys(), policy(None, now())).unwrap();
+        Folding::new(&grown.manifest, index, &edits, &renew, grown.manifest.bins_keys(), &others, policy(None, now()))
+            .unwrap();
     assert_eq!(folding.finish().unwrap_err(), GenerationError::Missing(grown.role_of("t0")));
 }
 

@@ -109,6 +109,7 @@ pub async fn world() -> Result<World> {
     let ports = Ports {
         store: Arc::new(CachedStore::new(Arc::new(resources.store(&clients)?), MOST_KEPT)),
         uploads: Arc::new(resources.uploads(&clients)?),
+        deliveries: Arc::new(resources.deliveries(&clients)?),
         blobs: Arc::new(resources.blobs(&clients, config.large_uploads.into())?),
         queues: Arc::clone(&queues) as _,
         signer: Arc::new(resources.signer(&clients)?),

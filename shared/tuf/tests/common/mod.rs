@@ -10,15 +10,16 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair};
 use tough::schema::{Root, Signature, Targets};
 use tough::sign::Sign;
 use tufline_tuf::config::{Expiry, RemovalLimit};
+use tufline_tuf::gate::OtherParties;
 use tufline_tuf::generation::{
-    DEEPEST_BIN, Edit, FirstBins, Folding, GenerationError, Next, Policy, TargetEdit, UsedUp, Versions, advance, first,
-    imported,
+    DEEPEST_BIN, Edit, FirstBins, Folding, GenerationError, Next, Others, Policy, TargetEdit, UsedUp, Versions,
+    advance, first, imported,
 };
 use tufline_tuf::index::{IndexEntry, Page, Place};
 use tufline_tuf::root::OnlineKeys;
 use tufline_tuf::{
-    Addressed, AddressedDraft, BinsKeys, Content, Custom, Draft, Index, Manifest, RoleKeys, RoleName, Sha256, Signed,
-    SignedDocument, TargetName, Time, root,
+    Addressed, AddressedDraft, BinsKeys, Content, Custom, Draft, Index, Manifest, Parties, RoleKeys, RoleName, Sha256,
+    Signed, SignedDocument, TargetName, Time, root,
 };
 
 pub fn now() -> Time {
@@ -93,6 +94,8 @@ pub struct Generation {
     pub documents: Documents,
     pub pages: BTreeMap<Sha256, Page>,
     pub versions: Versions,
+    /// What the next generation says of other parties.
+    pub others: Others,
 }
 
 impl Generation {
@@ -116,6 +119,7 @@ impl Generation {
             documents: Documents::new(),
             pages: nothing,
             versions: Versions::new(),
+            others: Others::default(),
         };
         generation.store(next, drafts);
         generation
@@ -183,7 +187,7 @@ impl Generation {
         bins: BinsKeys,
         policy: Policy<'_>,
     ) -> Result<Self, GenerationError> {
-        let mut folding = Folding::new(&self.manifest, index, edits, renew, bins, policy)?;
+        let mut folding = Folding::new(&self.manifest, index, edits, renew, bins, &self.others, policy)?;
         let mut drafts = Vec::new();
         for (role, draft) in folding.wanted()? {
             let document = &self.documents[&role];
@@ -209,4 +213,10 @@ pub fn start() -> Generation {
 pub fn policy(removals: Option<RemovalLimit>, now: Time) -> Policy<'static> {
     static EXPIRY: LazyLock<Expiry> = LazyLock::new(Expiry::default);
     Policy { expiry: &EXPIRY, max_targets_per_bin: 1000, deepest_bin: DEEPEST_BIN, removals, now }
+}
+
+/// Nothing is delegated to others.
+pub fn others() -> OtherParties<'static> {
+    static NOBODY: LazyLock<Parties> = LazyLock::new(Parties::default);
+    OtherParties { published: &NOBODY, candidate: &NOBODY }
 }

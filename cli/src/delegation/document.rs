@@ -1,0 +1,89 @@
+//! A party's document in a file, with any number of signatures.
+
+use std::collections::HashMap;
+use std::num::NonZeroU64;
+use std::path::Path;
+
+use anyhow::Context;
+use tough::schema::key::Key;
+use tough::schema::{Role, Signature, Signed, Target, Targets};
+use tufline_tuf::delivery::check_form;
+use tufline_tuf::generation::SPEC_VERSION;
+use tufline_tuf::root::key_id;
+use tufline_tuf::{RoleName, Time};
+
+use crate::files;
+
+/// The document of a role, signed or not.
+pub struct RoleFile(Signed<Targets>);
+
+/// The role whose document a file has: it is called after it.
+pub fn role(path: &Path) -> anyhow::Result<RoleName> {
+    let name = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_suffix(".json"));
+    let role = name.and_then(|name| name.parse().ok());
+    role.with_context(|| format!("{} is not called ROLE.json after a role", path.display()))
+}
+
+impl RoleFile {
+    /// Reads the file; `None` where there is none.
+    pub fn read(path: &Path) -> anyhow::Result<Option<Self>> {
+        if !path.exists() {
+            return Ok(None);
+        }
+        let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        check_form(&role(path)?, &bytes)?;
+        let file = serde_json::from_slice(&bytes).with_context(|| format!("cannot read {}", path.display()))?;
+        Ok(Some(Self(file)))
+    }
+
+    /// The next version, or the first, without signatures. Where no `targets` are given they stay.
+    pub fn next(
+        before: Option<Self>,
+        targets: Option<HashMap<tough::TargetName, Target>>,
+        expires: Time,
+    ) -> anyhow::Result<Self> {
+        let mut signed = match before {
+            Some(Self(before)) => {
+                let mut signed = before.signed;
+                signed.version = signed.version.checked_add(1).context("there is no higher version")?;
+                signed.expires = expires;
+                signed
+            }
+            None => Targets::new(SPEC_VERSION.into(), NonZeroU64::MIN, expires),
+        };
+        signed.targets = targets.unwrap_or(signed.targets);
+        Ok(Self(Signed { signed, signatures: Vec::new() }))
+    }
+
+    /// The document.
+    pub fn document(&self) -> &Targets {
+        &self.0.signed
+    }
+
+    /// How many have signed it.
+    pub fn signatures(&self) -> usize {
+        self.0.signatures.len()
+    }
+
+    /// What a key signs: the canonical form (TUF specification 4.2).
+    pub fn message(&self) -> anyhow::Result<Vec<u8>> {
+        Ok(self.0.signed.canonical_form()?)
+    }
+
+    /// Adds the signature that `key` made, in place of its older one.
+    pub fn add_signature(&mut self, key: &Key, signature: Vec<u8>) -> anyhow::Result<()> {
+        let id = key_id(key)?;
+        self.0.signatures.retain(|old| old.keyid != id);
+        self.0.signatures.push(Signature { keyid: id, sig: signature.into() });
+        Ok(())
+    }
+
+    /// Writes it in place of what is there, one field a line.
+    pub fn write(&self, path: &Path) -> anyhow::Result<()> {
+        let mut tree = serde_json::to_value(&self.0)?;
+        tree.sort_all_objects();
+        let mut bytes = serde_json::to_vec_pretty(&tree)?;
+        bytes.push(b'\n');
+        files::write(&std::path::absolute(path)?, &bytes)
+    }
+}

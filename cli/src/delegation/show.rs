@@ -1,0 +1,81 @@
+//! `tufline delegation show`: who may sign for what, and what was delivered.
+
+use clap::Args;
+use serde_json::json;
+use tufline_functions::ledger;
+use tufline_functions::parties::parties;
+use tufline_tuf::parties::Party;
+use tufline_tuf::root::{key_id, kind};
+use tufline_tuf::{Parties, RoleName};
+
+use crate::outcome::{Outcome, Result};
+use crate::root::document::now;
+use crate::root::place::PlaceArguments;
+use crate::show;
+
+/// Shows the delegations to other parties.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// Only this party's
+    #[arg(value_name = "ROLE")]
+    role: Option<RoleName>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    place: PlaceArguments,
+}
+
+/// Shows them.
+pub async fn run(arguments: Arguments) -> Result {
+    let store = arguments.place.find().await?.store()?;
+    let (_, newest) = ledger::newest(&*store).await?;
+    let all = parties(&*store, &newest).await?;
+    let shown = all.parties.iter().filter(|(role, _)| arguments.role.as_ref().is_none_or(|wanted| wanted == *role));
+    let shown: Vec<_> = shown.collect();
+    if let (Some(role), true) = (&arguments.role, shown.is_empty()) {
+        anyhow::bail!("nothing is delegated to {role}");
+    }
+    if arguments.json {
+        let all = shown.into_iter().map(|(role, party)| as_json(&all, role, party));
+        println!("{}", json!({"delegations": all.collect::<anyhow::Result<Vec<_>>>()?}));
+        return Ok(Outcome::Done);
+    }
+    if shown.is_empty() {
+        println!("nothing is delegated");
+    }
+    for (role, party) in shown {
+        print(&all, role, party)?;
+    }
+    Ok(Outcome::Done)
+}
+
+fn as_json(all: &Parties, role: &RoleName, party: &Party) -> anyhow::Result<serde_json::Value> {
+    let keys = party.keys.iter().map(|key| anyhow::Ok(json!({"keyid": hex::encode(key_id(key)?), "key": key})));
+    let keys = keys.collect::<anyhow::Result<Vec<_>>>()?;
+    let documents = roles(role, party).filter_map(|role| Some((role.to_string(), json!(all.documents.get(role)?))));
+    Ok(json!({
+        "role": role, "state": party.state, "paths": party.paths, "threshold": party.threshold, "keys": keys,
+        "documents": documents.collect::<serde_json::Map<_, _>>(),
+    }))
+}
+
+fn print(all: &Parties, role: &RoleName, party: &Party) -> anyhow::Result<()> {
+    println!("{role}: {}", party.state.as_str());
+    println!("  paths     {}", party.paths.iter().map(tufline_tuf::Pattern::as_str).collect::<Vec<_>>().join(" "));
+    println!("  signed by {} of {}", party.threshold, show::count(party.keys.len() as u64, "key"));
+    for key in &party.keys {
+        println!("            {} {}", show::short(&hex::encode(key_id(key)?)), kind(key));
+    }
+    for role in roles(role, party) {
+        if let Some(document) = all.documents.get(role) {
+            println!("  {role} version {}, expires {}", document.version, show::until(now(), document.expires));
+        }
+    }
+    Ok(())
+}
+
+/// Its own role, and those below.
+fn roles<'a>(role: &'a RoleName, party: &'a Party) -> impl Iterator<Item = &'a RoleName> {
+    std::iter::once(role).chain(&party.below)
+}

@@ -1,0 +1,76 @@
+//! Files of other parties as they arrive: `delegations/ROLE.json`.
+//!
+//! Only their form is looked at here. Whether they may become what devices see is rebuild's affair, which looks again.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tufline_store::{Change, Event, Head, Hint, Message, Upload};
+use tufline_tuf::delivery::{LARGEST_DELIVERY, check_form};
+use tufline_tuf::{Refusal, RefusalCode, RoleName};
+
+use crate::current::RefusedUpload;
+use crate::hash::reject_at;
+use crate::parties::file_name;
+use crate::ports::{Ports, Result, StageError};
+
+/// What the keys of deliveries begin with, beside the prefix of the uploads.
+pub const DELIVERIES: &str = "delegations/";
+
+/// Looks at every hint and sends the changes that follow to rebuild. Answers, for each hint, why it failed, if it did.
+pub async fn deliver(ports: &Ports, hints: &[Hint]) -> Vec<Option<StageError>> {
+    let mut by_name: BTreeMap<&str, Vec<&Hint>> = BTreeMap::new();
+    for hint in hints {
+        by_name.entry(&hint.name).or_default().push(hint);
+    }
+    let mut failures = BTreeMap::new();
+    for (name, hints) in by_name {
+        if let Err(error) = look(ports, name, &hints).await {
+            tracing::debug!(name, %error, "delivery failed");
+            failures.insert(name.to_owned(), error.to_string());
+        }
+    }
+    hints.iter().map(|hint| failures.get(&hint.name).cloned().map(StageError::Refused)).collect()
+}
+
+async fn look(ports: &Ports, name: &str, hints: &[&Hint]) -> Result<()> {
+    // What is gone changes nothing: only an operator takes a delegation away.
+    let Head::Object(upload) = ports.deliveries.head(name).await? else { return Ok(()) };
+    let superseded = hints.iter().filter(|hint| !hint.removed).filter_map(|hint| hint.version.as_ref());
+    let superseded = superseded.filter(|version| Some(*version) != upload.version.as_ref());
+    let events: Vec<Event> =
+        superseded.map(|version| Event::UploadSuperseded { name: told(name), version: version.clone() }).collect();
+    match check(ports, name, &upload).await? {
+        Ok(role) => {
+            for message in Message::changes(vec![Change::Delivery { role }]) {
+                ports.queues.send(&message, Duration::ZERO).await?;
+            }
+        }
+        Err(refusal) => reject_delivery(ports, &RefusedUpload { upload, refusal }).await?,
+    }
+    if !events.is_empty() {
+        ports.events.send(&events).await?;
+    }
+    Ok(())
+}
+
+/// The role whose document this could be.
+async fn check(ports: &Ports, name: &str, upload: &Upload) -> Result<std::result::Result<RoleName, Refusal>> {
+    let role = name.strip_suffix(".json").and_then(|role| role.parse::<RoleName>().ok());
+    let Some(role) = role.filter(|role| file_name(role) == name) else {
+        let why = format!("{DELIVERIES}{name} refused: it is not called ROLE.json after a role; rename it");
+        return Ok(Err(Refusal::new(RefusalCode::Delegation, why)));
+    };
+    let bytes = ports.deliveries.read(upload, 0, LARGEST_DELIVERY + 1).await?;
+    Ok(check_form(&role, &bytes).map(|()| role))
+}
+
+/// Tells of a refused delivery.
+pub(crate) async fn reject_delivery(ports: &Ports, refused: &RefusedUpload) -> Result<()> {
+    reject_at(ports, &*ports.deliveries, &told(&refused.upload.name), refused).await
+}
+
+/// How people know it.
+fn told(name: &str) -> String {
+    format!("{DELIVERIES}{name}")
+}

@@ -1,0 +1,272 @@
+//! Other parties' roles in a generation: what was delivered is read, judged and taken in, or refused.
+//!
+//! Like an upload a delivered file is only believed as it is found after the base was read, and a message about it says nothing but
+//! where to look.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tough::schema::{self, Targets};
+use tufline_store::{Head, Key, Store, Upload, VersionId};
+use tufline_tuf::delivery::{Delivered, Files, LARGEST_DELIVERY, Rules, Settled, named_below, settle};
+use tufline_tuf::generation::Others;
+use tufline_tuf::parties::{PartyState, delegator};
+use tufline_tuf::{Addressed, Manifest, Parties, Refusal, RefusalCode, RoleKeys, RoleName, Sha256, Signed, verify};
+
+use crate::current::RefusedUpload;
+use crate::ledger;
+use crate::ports::{HEADS_AT_ONCE, Ports, Result, StageError, some_at_once};
+
+/// What a generation delegates to other parties.
+///
+/// # Errors
+/// [`StageError::Missing`] where the ledger lost it.
+pub async fn parties(store: &dyn Store, manifest: &Manifest) -> Result<Parties> {
+    let Some(digest) = manifest.parties else { return Ok(Parties::default()) };
+    let key = Key::Parties(digest);
+    let missing = || StageError::Missing(key.path(), "restore it from the ledger's older object versions");
+    Ok(Parties::from_bytes(&digest, &store.bytes(&key).await?.ok_or_else(missing)?)?)
+}
+
+/// What a batch makes of the parties.
+#[derive(Debug, Default)]
+pub(crate) struct Judged {
+    /// For the generation.
+    pub others: Others,
+    /// To be stored before its manifest.
+    pub record: Option<Addressed<Parties>>,
+    /// The same: documents that were taken in.
+    pub taken: Vec<Signed<Targets>>,
+    /// Whether `targets` must say something else than in the base.
+    pub changes_targets: bool,
+    /// Files that were refused.
+    pub refused: Vec<RefusedUpload>,
+}
+
+impl Judged {
+    /// The base's parties, with nothing changed.
+    pub fn unchanged(base: &Manifest, parties: Parties) -> Self {
+        Self { others: Others { parties, digest: base.parties, changes: BTreeMap::new() }, ..Self::default() }
+    }
+
+    /// Takes `next` and what it changes.
+    pub fn change(
+        &mut self,
+        next: Parties,
+        changes: BTreeMap<RoleName, tufline_tuf::parties::PartyChange>,
+    ) -> Result<()> {
+        let top = RoleName::targets();
+        let delegations = |parties: &Parties| parties.delegations(&top, false, &[]);
+        self.changes_targets |= delegations(&self.others.parties)? != delegations(&next)?;
+        if next != self.others.parties {
+            let record = Addressed::try_from(next.clone())?;
+            self.others.digest = Some(record.digest());
+            self.record = Some(record);
+        }
+        self.others.parties = next;
+        self.others.changes.extend(changes);
+        Ok(())
+    }
+}
+
+/// Looks at the files of these roles, and takes back what the gate refused (`refused`: roles and their versions).
+///
+/// # Errors
+/// Requests that failed.
+pub(crate) async fn judge(
+    ports: &Ports,
+    base: &Manifest,
+    published: u64,
+    asked: &BTreeSet<RoleName>,
+    refused: &BTreeMap<RoleName, u64>,
+) -> Result<Judged> {
+    let store = &*ports.store;
+    let mut judged = Judged::unchanged(base, parties(store, base).await?);
+    for (role, version) in refused {
+        let found = &judged.others.parties;
+        let is_newest = found.documents.get(role).is_some_and(|document| document.version == *version);
+        let Some((party, _)) = found.party_of(role).filter(|_| is_newest) else { continue };
+        let (party, seen) = (party.clone(), parties(store, &ledger::manifest(store, published).await?).await?);
+        let back = found.back_to(&party, &seen);
+        let mut files = included(store, &back, &party).await?;
+        settle_party(ports, back, &party, &mut files, &mut judged).await?;
+    }
+    let mut asked_parties: BTreeMap<RoleName, Vec<RoleName>> = BTreeMap::new();
+    for role in asked {
+        match judged.others.parties.party_of(role) {
+            Some((party, found)) if found.state != PartyState::Removed => {
+                asked_parties.entry(party.clone()).or_default().push(role.clone());
+            }
+            _ => {
+                if let Head::Object(upload) = ports.deliveries.head(&file_name(role)).await? {
+                    let why = format!(
+                        "delegations/{role}.json refused: nothing is delegated to {role}; an operator does that with `tufline delegation create`"
+                    );
+                    judged.refused.push(RefusedUpload { upload, refusal: Refusal::new(RefusalCode::Delegation, why) });
+                }
+            }
+        }
+    }
+    for (party, asked) in asked_parties {
+        let parties = judged.others.parties.clone();
+        let mut files = files(ports, &parties, &party, asked).await?;
+        settle_party(ports, parties, &party, &mut files, &mut judged).await?;
+    }
+    Ok(judged)
+}
+
+/// Settles the files of `role`, a party's own, and takes what comes of it.
+async fn settle_party(
+    ports: &Ports,
+    parties: Parties,
+    role: &RoleName,
+    found: &mut Found,
+    judged: &mut Judged,
+) -> Result<()> {
+    let Some(party) = parties.parties.get(role) else { return Ok(()) };
+    let rules = Rules { nested: ports.config.nested_delegations, now: ports.clock.now() };
+    let mut refusals: BTreeMap<RoleName, Refusal> = BTreeMap::new();
+    let settled = loop {
+        let mut settled = settle(role, party, &parties.documents, &found.files, rules);
+        refusals.append(&mut settled.refusals);
+        let missing = missing_bytes(ports, &settled, &found.files).await?;
+        if missing.is_empty() {
+            break settled;
+        }
+        // Without these.
+        for (role, refusal) in missing {
+            found.files.delivered.remove(&role);
+            refusals.insert(role, refusal);
+        }
+    };
+    let (next, changes) = parties.take(role, &settled);
+    let new = settled.documents.into_iter().flatten().filter(|(_, taken)| taken.is_new);
+    judged.taken.extend(new.map(|(_, taken)| taken.signed));
+    judged.change(next, changes)?;
+    let uploads = refusals.into_iter().filter_map(|(role, refusal)| Some((found.uploads.remove(&role)?, refusal)));
+    judged.refused.extend(uploads.map(|(upload, refusal)| RefusedUpload { upload, refusal }));
+    Ok(())
+}
+
+/// The files of a party, and the uploads that they were.
+#[derive(Default)]
+pub(crate) struct Found {
+    pub files: Files,
+    uploads: BTreeMap<RoleName, Upload>,
+}
+
+/// The files of the party `role`: of its own role, of those that are named in them, and of those `asked` for.
+async fn files(ports: &Ports, parties: &Parties, role: &RoleName, asked: Vec<RoleName>) -> Result<Found> {
+    let (mut found, mut todo, mut seen) = (Found::default(), asked, BTreeSet::new());
+    todo.push(role.clone());
+    while let Some(role) = todo.pop() {
+        if !seen.insert(role.clone()) || seen.len() > MOST_FILES {
+            continue;
+        }
+        let (delivered, included) =
+            futures::try_join!(delivered(ports, &role), included_bytes(&*ports.store, parties, &role))?;
+        if let Some((upload, delivered)) = delivered {
+            todo.extend(named_below(&delivered.bytes).into_iter().filter(|below| delegator(below) == role));
+            found.files.delivered.insert(role.clone(), delivered);
+            found.uploads.insert(role.clone(), upload);
+        }
+        if let Some(included) = included {
+            todo.extend(named_below(&included).into_iter().filter(|below| delegator(below) == role));
+            found.files.included.insert(role, included);
+        }
+    }
+    Ok(found)
+}
+
+/// So many roles of a party are looked at.
+const MOST_FILES: usize = 32;
+
+/// What was taken in of the party `role` so far.
+pub(crate) async fn included(store: &dyn Store, parties: &Parties, role: &RoleName) -> Result<Found> {
+    let mut found = Found::default();
+    for role in parties.roles_of(role) {
+        if let Some(bytes) = included_bytes(store, parties, role).await? {
+            found.files.included.insert(role.clone(), bytes);
+        }
+    }
+    Ok(found)
+}
+
+async fn included_bytes(store: &dyn Store, parties: &Parties, role: &RoleName) -> Result<Option<bytes::Bytes>> {
+    let Some(document) = parties.documents.get(role) else { return Ok(None) };
+    Ok(store.bytes(&Key::Delivered(document.sha256)).await?)
+}
+
+/// The file that was delivered for `role`.
+async fn delivered(ports: &Ports, role: &RoleName) -> Result<Option<(Upload, Delivered)>> {
+    let Head::Object(upload) = ports.deliveries.head(&file_name(role)).await? else { return Ok(None) };
+    let bytes = ports.deliveries.read(&upload, 0, LARGEST_DELIVERY + 1).await?;
+    let version = upload.version.clone().map(|VersionId(version)| version);
+    Ok(Some((upload, Delivered { bytes, upload: version })))
+}
+
+/// Where the file of `role` is among the deliveries.
+pub(crate) fn file_name(role: &RoleName) -> String {
+    format!("{role}.json")
+}
+
+/// The new documents that list targets whose bytes aren't there, and why they are refused.
+async fn missing_bytes(ports: &Ports, settled: &Settled, files: &Files) -> Result<BTreeMap<RoleName, Refusal>> {
+    let mut missing = BTreeMap::new();
+    let new = settled.documents.iter().flatten().filter(|(_, taken)| taken.is_new);
+    for (role, taken) in new {
+        let before = files.included.get(role).and_then(|bytes| parse(bytes));
+        let added = taken.signed.document().targets.iter().filter(|(name, target)| {
+            before.as_ref().is_none_or(|before: &Targets| before.targets.get(*name) != Some(*target))
+        });
+        let looks = added.map(|(name, target)| async move {
+            let sha256: Option<[u8; 32]> = target.hashes.sha256.to_vec().try_into().ok();
+            let blob = match sha256 {
+                Some(sha256) => ports.blobs.head(&Sha256::from_bytes(sha256)).await?,
+                None => None,
+            };
+            let is_there = blob.is_some_and(|blob| blob.length == target.length);
+            Ok::<_, StageError>((!is_there).then(|| name.raw().to_owned()))
+        });
+        let looked = some_at_once(HEADS_AT_ONCE, looks).await.into_iter().collect::<Result<Vec<_>>>()?;
+        let names: BTreeSet<String> = looked.into_iter().flatten().collect();
+        if let Some(first) = names.first() {
+            let others = names.len() - 1;
+            let why = format!(
+                "delegations/{role}.json refused: the bytes of {first} and of {others} other targets aren't here; upload them, and this \
+                 file is looked at again"
+            );
+            missing.insert(role.clone(), Refusal::new(RefusalCode::Delegation, why));
+        }
+    }
+    Ok(missing)
+}
+
+fn parse(bytes: &[u8]) -> Option<Targets> {
+    serde_json::from_slice::<schema::Signed<Targets>>(bytes).ok().map(|document| document.signed)
+}
+
+/// A document that was taken in, verified once more under what delegates to it.
+///
+/// # Errors
+/// [`StageError::Missing`], [`StageError::Document`].
+pub(crate) async fn document(store: &dyn Store, parties: &Parties, role: &RoleName) -> Result<Signed<Targets>> {
+    let no_keys = || tufline_tuf::VerifyError::NoKeys { role: role.clone() };
+    let above = delegator(role);
+    let delegations = if above == RoleName::targets() {
+        parties.parties.get(role).ok_or_else(no_keys)?.delegation(role)?
+    } else {
+        let bytes = required(store, parties, &above).await?;
+        parse(&bytes).and_then(|document| document.delegations).ok_or_else(no_keys)?
+    };
+    let bytes = required(store, parties, role).await?;
+    let version = parties.documents.get(role).map_or(0, |document| document.version);
+    Ok(verify::<Targets>(bytes, &RoleKeys::in_delegations(&delegations, role)?)?.expect_version(version)?)
+}
+
+async fn required(store: &dyn Store, parties: &Parties, role: &RoleName) -> Result<bytes::Bytes> {
+    let missing = || {
+        let place = format!("the delivered document of {role}");
+        StageError::Missing(place, "restore it from the ledger's older object versions")
+    };
+    included_bytes(store, parties, role).await?.ok_or_else(missing)
+}

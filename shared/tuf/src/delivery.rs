@@ -1,0 +1,306 @@
+//! What other parties deliver: whether a file may become the next document of its role.
+//!
+//! A party's own role and those below it stand or fall together: a document is taken only with documents of all the roles that it
+//! delegates to. What is refused leaves what was there before.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use tough::schema::{DelegatedRole, Delegations, PathSet, Targets};
+
+use crate::custom;
+use crate::name::{RoleName, TargetName};
+use crate::parties::{Parties, Party, PartyChange, PartyDocument, PartyState, is_below};
+use crate::pattern::Pattern;
+use crate::refusal::{Refusal, RefusalCode};
+use crate::sha256::Sha256;
+use crate::signed::{RoleKeys, Signed, verify};
+use crate::time::{Time, seconds_between};
+
+/// Clients take 5 MB of a targets file at most by default. In bytes.
+pub const LARGEST_DELIVERY: u64 = 1_000_000;
+
+/// A party may have so many roles: for some clients one that is missing breaks the whole repository, and they read all of them.
+const MOST_ROLES: usize = 10;
+
+/// While less than this is left of a document's life, `targets` doesn't delegate to its party: time enough for a device that begins
+/// now, and for a generation without it. In seconds.
+pub const LEAST_LIFE: i64 = 3600;
+
+/// What of other parties' files is allowed here.
+#[derive(Debug, Clone, Copy)]
+pub struct Rules {
+    /// Whether they may delegate further.
+    pub nested: bool,
+    /// The time.
+    pub now: Time,
+}
+
+/// A file in the uploads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivered {
+    /// Its bytes; of one that is longer than [`LARGEST_DELIVERY`] more than that.
+    pub bytes: Bytes,
+    /// The version of the upload.
+    pub upload: Option<String>,
+}
+
+/// The files of a party.
+#[derive(Debug, Clone, Default)]
+pub struct Files {
+    /// The newest that it delivered.
+    pub delivered: BTreeMap<RoleName, Delivered>,
+    /// Its documents so far.
+    pub included: BTreeMap<RoleName, Bytes>,
+}
+
+/// What the files of a party come to.
+#[derive(Debug, Default)]
+pub struct Settled {
+    /// The documents from now on; `None` where nothing can be used.
+    pub documents: Option<BTreeMap<RoleName, Taken>>,
+    /// Which deliveries were refused, and why.
+    pub refusals: BTreeMap<RoleName, Refusal>,
+}
+
+/// A document that may be used.
+#[derive(Debug, Clone)]
+pub struct Taken {
+    /// It.
+    pub signed: Signed<Targets>,
+    /// The upload's version, if it is new.
+    pub upload: Option<String>,
+    /// Whether it is new.
+    pub is_new: bool,
+}
+
+/// The roles that a file says it delegates to, whoever signed it: their files are needed to judge it.
+#[must_use]
+pub fn named_below(bytes: &[u8]) -> Vec<RoleName> {
+    let document = serde_json::from_slice::<tough::schema::Signed<Targets>>(bytes);
+    let delegations = document.ok().and_then(|document| document.signed.delegations);
+    let roles = delegations.map(|delegations| delegations.roles).unwrap_or_default();
+    roles.iter().take(MOST_ROLES).filter_map(|role| role.name.parse().ok()).collect()
+}
+
+/// Whether this could be a role's document at all.
+///
+/// # Errors
+/// The [`Refusal`].
+pub fn check_form(role: &RoleName, bytes: &[u8]) -> Result<(), Refusal> {
+    if bytes.len() as u64 > LARGEST_DELIVERY {
+        return Err(refuse(role, &format!("it has more than {LARGEST_DELIVERY} bytes; list fewer targets")));
+    }
+    let unreadable = |error: serde_json::Error| refuse(role, &format!("it is not a signed targets document: {error}"));
+    let parsed: tough::schema::Signed<Targets> = serde_json::from_slice(bytes).map_err(unreadable)?;
+    let text: serde_json::Value = serde_json::from_slice(bytes).map_err(unreadable)?;
+    if text["signed"] != serde_json::to_value(&parsed.signed).map_err(unreadable)? {
+        let why =
+            "clients would read it differently: a time is not in whole seconds that end in Z, or a field stands twice";
+        return Err(refuse(role, why));
+    }
+    Ok(())
+}
+
+/// Judges the files of `party`, whose role is `role`.
+#[must_use]
+pub fn settle(
+    role: &RoleName,
+    party: &Party,
+    documents: &BTreeMap<RoleName, PartyDocument>,
+    files: &Files,
+    rules: Rules,
+) -> Settled {
+    let mut judge = Judge { documents, files, rules, refusals: BTreeMap::new() };
+    let taken = match party.delegation(role) {
+        Ok(delegations) => judge.role(role, &delegations, std::slice::from_ref(&party.paths)),
+        Err(error) => Err(error.to_string()),
+    };
+    let Judge { mut refusals, .. } = judge;
+    let documents = taken.ok();
+    for other in files.delivered.keys() {
+        let taken = documents.as_ref().is_some_and(|documents| documents.contains_key(other));
+        if !taken {
+            let why = format!("no document of {role} delegates to it; that must be delivered first");
+            refusals.entry(other.clone()).or_insert_with(|| refuse(other, &why));
+        }
+    }
+    Settled { documents, refusals }
+}
+
+struct Judge<'a> {
+    documents: &'a BTreeMap<RoleName, PartyDocument>,
+    files: &'a Files,
+    rules: Rules,
+    refusals: BTreeMap<RoleName, Refusal>,
+}
+
+type Tree = BTreeMap<RoleName, Taken>;
+
+impl Judge<'_> {
+    /// The delivered document of `role` with all below it or, where that can't be used, the one that there is.
+    fn role(&mut self, role: &RoleName, delegations: &Delegations, paths: &[Vec<Pattern>]) -> Result<Tree, String> {
+        let mut why = format!("delegations/{role}.json is not there");
+        if let Some(Delivered { bytes, upload }) = self.files.delivered.get(role) {
+            let is_new = self.documents.get(role).is_none_or(|document| document.sha256 != Sha256::of(bytes));
+            let newest = self.documents.get(role).filter(|_| is_new).map_or(0, |document| document.version);
+            match self.document(role, bytes, newest, delegations, paths) {
+                Ok((signed, mut tree)) => {
+                    let upload = upload.clone().filter(|_| is_new);
+                    tree.insert(role.clone(), Taken { signed, upload, is_new });
+                    return Ok(tree);
+                }
+                Err(reason) => {
+                    self.refusals.insert(role.clone(), refuse(role, &reason));
+                    why = reason;
+                }
+            }
+        }
+        if let Some(bytes) = self.files.included.get(role)
+            && let Ok((signed, mut tree)) = self.document(role, bytes, 0, delegations, paths)
+        {
+            tree.insert(role.clone(), Taken { signed, upload: None, is_new: false });
+            return Ok(tree);
+        }
+        Err(why)
+    }
+
+    /// Checks a document of `role`, which must be newer than version `newest`; answers it, and those below it.
+    fn document(
+        &mut self,
+        role: &RoleName,
+        bytes: &Bytes,
+        newest: u64,
+        delegations: &Delegations,
+        paths: &[Vec<Pattern>],
+    ) -> Result<(Signed<Targets>, Tree), String> {
+        check_form(role, bytes).map_err(|refusal| refusal.reason)?;
+        let keys = RoleKeys::in_delegations(delegations, role).map_err(|error| error.to_string())?;
+        let signed: Signed<Targets> = verify(bytes.clone(), &keys).map_err(|error| error.to_string())?;
+        let version = signed.version();
+        if version <= newest {
+            return Err(format!(
+                "it has version {version}, and version {newest} was delivered before; sign one above it"
+            ));
+        }
+        let expires = signed.document().expires;
+        if seconds_between(self.rules.now, expires) < LEAST_LIFE {
+            return Err(format!(
+                "it expires at {expires}, and an hour must be left at least; sign it with a later expiry"
+            ));
+        }
+        check_targets(signed.document(), paths)?;
+        let mut tree = Tree::new();
+        if let Some(delegations) = &signed.document().delegations {
+            for below in &delegations.roles {
+                let (name, own) = self.delegated(role, below)?;
+                let paths: Vec<Vec<Pattern>> = paths.iter().cloned().chain([own]).collect();
+                let found = self.role(&name, delegations, &paths);
+                tree.extend(found.map_err(|why| format!("it delegates to {name}, which can't be used: {why}"))?);
+                if tree.len() >= MOST_ROLES {
+                    return Err(format!(
+                        "it has {MOST_ROLES} roles below it or more, which makes updates slow for some clients"
+                    ));
+                }
+            }
+        }
+        Ok((signed, tree))
+    }
+
+    /// What a party's document says of a role below it.
+    fn delegated(&self, role: &RoleName, below: &DelegatedRole) -> Result<(RoleName, Vec<Pattern>), String> {
+        let name = &below.name;
+        if !self.rules.nested {
+            return Err(format!(
+                "it delegates to {name}, and this repository doesn't let parties delegate further; leave that out, or set nested_delegations"
+            ));
+        }
+        let name: RoleName = name.parse().map_err(|error| format!("it delegates to a role that can't be: {error}"))?;
+        if !is_below(&name, role) {
+            return Err(format!(
+                "it delegates to {name}; call it {role}--SOMETHING, since names of roles are everybody's"
+            ));
+        }
+        if !below.terminating {
+            return Err(format!("its delegation to {name} is not terminating; make it so"));
+        }
+        let PathSet::Paths(paths) = &below.paths else {
+            return Err(format!("its delegation to {name} is by hash prefixes; use paths"));
+        };
+        let paths = paths.iter().map(|path| path.value().parse::<Pattern>());
+        Ok((name, paths.collect::<Result<_, _>>().map_err(|error| error.to_string())?))
+    }
+}
+
+/// Whether a role whose names match a pattern of each of `paths` may list these targets.
+fn check_targets(document: &Targets, paths: &[Vec<Pattern>]) -> Result<(), String> {
+    for (name, target) in &document.targets {
+        let name: TargetName = name.raw().parse().map_err(|refusal: Refusal| refusal.reason)?;
+        if let Some(allowed) = paths.iter().find(|paths| !paths.iter().any(|path| path.allows(name.as_str()))) {
+            let allowed: Vec<&str> = allowed.iter().map(Pattern::as_str).collect();
+            return Err(format!("it lists {name}, and may list {} only, where '*' stops at '/'", allowed.join(" ")));
+        }
+        if target.hashes.sha256.len() != 32 || !target.hashes._extra.is_empty() {
+            return Err(format!("it doesn't list {name} by its SHA-256 and nothing else"));
+        }
+        if !target.custom.is_empty() {
+            let custom = serde_json::to_string(&target.custom).map_err(|error| error.to_string())?;
+            custom::parse(&custom).map_err(|refusal| format!("{name}: {refusal}"))?;
+        }
+    }
+    Ok(())
+}
+
+impl Parties {
+    /// The parties with what [`settle`] made of the files of `role`, and what that changes.
+    #[must_use]
+    pub fn take(&self, role: &RoleName, settled: &Settled) -> (Self, BTreeMap<RoleName, PartyChange>) {
+        let (mut next, mut changes) = (self.clone(), BTreeMap::new());
+        let Some(party) = next.parties.get_mut(role).filter(|party| party.state != PartyState::Removed) else {
+            return (next, changes);
+        };
+        let before = party.state;
+        match &settled.documents {
+            Some(taken) => {
+                party.state = PartyState::Listed;
+                let below: BTreeSet<RoleName> = taken.keys().filter(|below| *below != role).cloned().collect();
+                party.below = below;
+                for (role, taken) in taken.iter().filter(|(_, taken)| taken.is_new) {
+                    let document = PartyDocument::of(&taken.signed);
+                    next.documents.insert(role.clone(), document.clone());
+                    let change = PartyChange {
+                        state: PartyState::Listed,
+                        document: Some(document),
+                        upload: taken.upload.clone(),
+                    };
+                    changes.insert(role.clone(), change);
+                }
+            }
+            None if before == PartyState::Listed => {
+                let delivered = next.documents.contains_key(role);
+                party.state = if delivered { PartyState::Suspended } else { PartyState::Waiting };
+            }
+            None => {}
+        }
+        let state = party.state;
+        if state != before {
+            changes.entry(role.clone()).or_insert(PartyChange { state, document: None, upload: None });
+        }
+        (next, changes)
+    }
+}
+
+impl PartyDocument {
+    fn of(signed: &Signed<Targets>) -> Self {
+        Self {
+            version: signed.version(),
+            length: signed.bytes().len() as u64,
+            sha256: signed.sha256(),
+            expires: signed.document().expires,
+        }
+    }
+}
+
+fn refuse(role: &RoleName, why: &str) -> Refusal {
+    Refusal::new(RefusalCode::Delegation, format!("delegations/{role}.json refused: {why}"))
+}

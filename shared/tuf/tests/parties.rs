@@ -1,0 +1,210 @@
+//! What a party delivers, as the gate sees it: whatever rebuild was made to take in.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU64;
+
+use aws_lc_rs::signature::EcdsaKeyPair;
+use bytes::Bytes;
+use common::{Generation, Keys, key, now, policy, set, sign, signature};
+use tough::schema::{self, Role, Root, Targets};
+use tough::sign::Sign;
+use tufline_tuf::delivery::{Delivered, Files, Rules, settle};
+use tufline_tuf::gate::{Checked, Fault, Gate, OtherParties, Refused};
+use tufline_tuf::generation::{FirstBins, Others, SPEC_VERSION, snapshot};
+use tufline_tuf::parties::{PartyEdit, PartyState};
+use tufline_tuf::time::after;
+use tufline_tuf::{Addressed, Parties, RefusalCode, RoleName, Sha256, Time};
+
+const DAY: u64 = 86_400;
+
+fn vendor() -> RoleName {
+    "vendor".parse().unwrap()
+}
+
+fn rules() -> Rules {
+    Rules { nested: false, now: now() }
+}
+
+/// A vendor with one key, and a document in the making.
+struct Vendor {
+    key: EcdsaKeyPair,
+    document: Targets,
+}
+
+impl Vendor {
+    fn new() -> Self {
+        Self { key: key(), document: Targets::new(SPEC_VERSION.into(), NonZeroU64::MIN, after(now(), DAY)) }
+    }
+
+    /// Lists a target of these bytes.
+    fn list(&mut self, name: &str, bytes: &str) {
+        let from = common::start().fold(&[set(name, bytes)], policy(None, now())).unwrap();
+        let document = from.documents[&RoleName::targets()].document().clone();
+        self.document.targets.extend(document.targets);
+    }
+
+    fn signed(&self, by: &EcdsaKeyPair) -> Bytes {
+        let signatures = vec![signature(by, &self.document.canonical_form().unwrap())];
+        tufline_tuf::json::to_vec(&schema::Signed { signed: self.document.clone(), signatures }).unwrap().into()
+    }
+
+    fn parties(&self) -> Parties {
+        let paths = vec!["vendor/*".parse().unwrap()];
+        let create = PartyEdit::Create { paths, keys: vec![self.key.tuf_key()], threshold: 1 };
+        Parties::default().edit(&vendor(), create).unwrap()
+    }
+}
+
+/// What becomes of a delivery.
+fn deliver(parties: &Parties, bytes: Bytes) -> Result<Parties, String> {
+    let delivered = Delivered { bytes, upload: Some("v1".into()) };
+    let files = Files { delivered: BTreeMap::from([(vendor(), delivered)]), included: BTreeMap::new() };
+    let mut settled = settle(&vendor(), &parties.parties[&vendor()], &parties.documents, &files, rules());
+    match settled.refusals.remove(&vendor()) {
+        Some(refusal) => {
+            assert_eq!(refusal.code, RefusalCode::Delegation);
+            assert_eq!(settled.documents.map(|_| ()), None);
+            Err(refusal.reason)
+        }
+        None => Ok(parties.take(&vendor(), &settled).0),
+    }
+}
+
+/// A generation that takes in a document, and all that the gate is shown.
+struct World {
+    keys: Keys,
+    root: Root,
+    published: Generation,
+    candidate: Generation,
+    parties: Parties,
+    bytes: Bytes,
+    targets: Bytes,
+}
+
+impl World {
+    fn new(change: impl FnOnce(&mut Vendor)) -> Self {
+        let mut party = Vendor::new();
+        party.list("vendor/a", "a");
+        change(&mut party);
+        let bytes = party.signed(&party.key);
+        let mut good = Vendor { key: party.key, document: party.document.clone() };
+        good.document.targets.retain(|name, _| name.raw() == "vendor/a");
+        good.document.expires = after(now(), DAY);
+        // As rebuild takes it that overlooks what is bad.
+        let mut parties = deliver(&good.parties(), good.signed(&good.key)).unwrap();
+        let document = parties.documents.get_mut(&vendor()).unwrap();
+        (document.sha256, document.length) = (Sha256::of(&bytes), bytes.len() as u64);
+        document.expires = party.document.expires;
+        Self::with(parties, bytes)
+    }
+
+    fn with(parties: Parties, bytes: Bytes) -> Self {
+        let keys = Keys::new();
+        let root = keys.trusted(after(now(), 365 * DAY));
+        let published = Generation::first(&keys.bins, FirstBins::One);
+        let mut base = published.clone();
+        let digest = Some(Addressed::try_from(parties.clone()).unwrap().digest());
+        base.others = Others { parties: parties.clone(), digest, changes: BTreeMap::new() };
+        let (index, bins) = (base.whole_index(), base.manifest.bins_keys());
+        let renew = BTreeSet::from([RoleName::targets()]);
+        let candidate = base.fold_with(index, &[], &renew, bins, policy(None, now())).unwrap();
+        let draft = candidate.documents[&RoleName::targets()].clone();
+        let targets = sign(draft, &keys.targets, &root).bytes().clone();
+        Self { keys, root, published, candidate, parties, bytes, targets }
+    }
+
+    fn check(&self, seen: &Parties, blob: Option<u64>) -> Result<Checked, Refused> {
+        let manifest = &self.candidate.manifest;
+        let snapshot = snapshot(manifest, &self.candidate.versions, &self.parties);
+        let snapshot = sign(snapshot, &self.keys.snapshot, &self.root).bytes().clone();
+        let (roots, since) = (std::slice::from_ref(&self.root), std::slice::from_ref(manifest));
+        let others = OtherParties { published: seen, candidate: &self.parties };
+        let mut gate = Gate::open(roots, &self.published.versions, since, manifest, others, &snapshot, now())?;
+        for (role, _) in gate.wanted_roles() {
+            gate.role(&role, &self.targets, Some(self.published.documents[&role].document()))?;
+        }
+        for wanted in gate.wanted_deliveries() {
+            gate.delivery(&wanted.role, &self.bytes, None)?;
+        }
+        for sha256 in gate.wanted_blobs() {
+            gate.blob(&sha256, blob.map(|length| (length, None)));
+        }
+        gate.pass()
+    }
+
+    fn fault(&self) -> Fault {
+        self.check(&Parties::default(), Some(1)).unwrap_err().fault
+    }
+}
+
+fn of_vendor() -> Fault {
+    Fault::Role(vendor(), 1)
+}
+
+#[test]
+fn a_good_document_passes() {
+    let world = World::new(|_| {});
+    assert_eq!(world.parties.parties[&vendor()].state, PartyState::Listed);
+    world.check(&Parties::default(), Some(1)).unwrap();
+    // Once published it isn't looked at again.
+    world.check(&world.parties, None).unwrap();
+}
+
+#[test]
+fn what_the_gate_must_refuse() {
+    let mut stranger = World::new(|_| {}).parties;
+    stranger.parties.get_mut(&vendor()).unwrap().keys = vec![key().tuf_key()];
+    assert_eq!(World::with(stranger, World::new(|_| {}).bytes).fault(), of_vendor());
+    assert_eq!(World::new(|party| party.list("mine/a", "a")).fault(), of_vendor());
+    assert_eq!(World::new(|party| party.list("vendor/a/b", "a")).fault(), of_vendor());
+    assert_eq!(World::new(|party| party.document.expires = now()).fault(), of_vendor());
+    let missing = World::new(|_| {}).check(&Parties::default(), None).unwrap_err().fault;
+    assert_eq!(missing, Fault::Targets(vec!["vendor/a".parse().unwrap()]));
+    let mut other = World::new(|_| {});
+    other.bytes = World::new(|_| {}).bytes;
+    assert_eq!(other.fault(), of_vendor(), "not the one that the snapshot means");
+    let mut unlisted = World::new(|_| {});
+    unlisted.parties.parties.get_mut(&vendor()).unwrap().state = PartyState::Suspended;
+    assert_eq!(unlisted.fault(), Fault::Role(RoleName::targets(), 2), "targets delegates to it");
+    let gone = World::with(Parties::default(), Bytes::new());
+    let seen = World::new(|_| {}).parties;
+    let fault = gone.check(&seen, Some(1)).unwrap_err().fault;
+    assert_eq!(fault, Fault::Role(RoleName::snapshot(), 2), "a role that was listed stays listed");
+}
+
+#[test]
+fn a_target_of_ours_under_a_partys_name_is_refused() {
+    let mut world = World::new(|_| {});
+    let (mine, theirs) = (RoleName::targets(), world.candidate.documents[&RoleName::targets()].document().clone());
+    let mut document = theirs;
+    let mut other = Vendor::new();
+    other.list("vendor/deep/er", "a");
+    document.targets.extend(other.document.targets);
+    world.targets = sign(tufline_tuf::Draft::new(mine, document), &world.keys.targets, &world.root).bytes().clone();
+    assert_eq!(world.fault(), Fault::Targets(vec!["vendor/deep/er".parse().unwrap()]));
+}
+
+#[test]
+fn deliveries_are_judged() {
+    let mut party = Vendor::new();
+    party.list("vendor/a", "a");
+    let parties = party.parties();
+    let taken = deliver(&parties, party.signed(&party.key)).unwrap();
+    assert_eq!(taken.documents[&vendor()].version, 1);
+    party.list("vendor/b", "b");
+    assert!(refusal(&taken, party.signed(&party.key)).contains("version 1 was delivered before"));
+    party.document.version = 2.try_into().unwrap();
+    assert_eq!(deliver(&taken, party.signed(&party.key)).unwrap().documents[&vendor()].version, 2);
+    assert!(refusal(&taken, party.signed(&key())).contains("not signed as it must be"));
+    let mut late: Time = after(now(), 3599);
+    std::mem::swap(&mut party.document.expires, &mut late);
+    assert!(refusal(&taken, party.signed(&party.key)).contains("an hour must be left"));
+}
+
+fn refusal(parties: &Parties, bytes: Bytes) -> String {
+    deliver(parties, bytes).unwrap_err()
+}
