@@ -1,8 +1,12 @@
-"""A deployment on AWS that takes over a repository of others."""
+"""A deployment on AWS that takes over a repository of others, and whose online keys are replaced, and lost, after that.
+
+One deployment for all of it, since each takes its time: the tests go on from one another, in their order.
+"""
 
 import json
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -11,10 +15,12 @@ from securesystemslib.signer import CryptoSigner
 
 from .ceremony import CloudCeremony
 from .device import Device, sha256
+from .fleet import STEADY, Fleet
 from .foreign import ForeignRepository
 from .form import DONE, TUFLINE, one_line_error
 from .importing import FieldDevice, Import
 from .polling import until
+from .rotation import Rotation
 from .static_server import StaticServer
 from .tuf_js import TufJsDevice
 from .variant import Variant
@@ -23,6 +29,7 @@ pytestmark = pytest.mark.emulator
 
 FILES = {f"line-{number % 3}/module-{number}.bin": f"{number}".encode() * 99 for number in range(20)}
 CUSTOM = {"version": "2.0.1", "board": [1, 2], "text": "für alle ☃"}
+ROLES = ("targets", "snapshot", "timestamp")
 
 
 class Adopted:
@@ -121,3 +128,49 @@ def test_devices_in_the_field_follow_into_a_deployment(adopted: Adopted):
     assert all(int(file.partition(".")[0]) > adopted.foreign.versions["targets"] for file in form.published_roles().values())
     form.wait_tough("new.bin", sha256(b"uploaded here"))
     assert form.tufline("reconcile", operator=True, variables=adopted.ceremony.variables).returncode == DONE
+
+
+def test_all_online_keys_are_replaced_under_load(adopted: Adopted):
+    ceremony, form = adopted.ceremony, adopted.form
+    rotation, bins = Rotation(ceremony, *ROLES), Rotation(ceremony, "bins")
+    assert len(form.published_roles()) > 16 and rotation.steps() == bins.steps() == {"rested"}
+    # The emulator ends functions at work when they are deployed again: what these had of a queue comes again in time.
+    with form.visibility(10):
+        ceremony.add_online_keys(*ROLES, "bins")
+        # Two uploads a second are what the emulator has time for, beside all the devices.
+        with Fleet(form, pause=0.5) as fleet:
+            assert rotation.steps() == {"untrusted"}
+            fleet.goes_on()
+            adopted.sign(3, 4)
+            ceremony.publish("3.root.json")
+            with ceremony.refreshing():
+                bins.wait("unused")
+                rotation.wait("signed")
+            ceremony.publish("4.root.json")
+            assert rotation.steps() == {"unused"}
+            ceremony.drop_old_online_keys(*ROLES, "bins")
+            fleet.goes_on()
+    for role in (*ROLES, "bins"):
+        old, new = ceremony.variables[f"TUFLINE_KEY_{role.upper()}"].split(",")
+        states = [form.connect("kms").describe_key(KeyId=key)["KeyMetadata"]["KeyState"] for key in (old, new)]
+        assert states == ["PendingDeletion", "Enabled"], role
+    for device in adopted.devices:
+        assert device.client.find([STEADY]) == {STEADY: sha256(b"steady")}
+
+
+def test_a_kms_key_that_is_deleted_by_mistake_comes_back(adopted: Adopted):
+    ceremony, form, kms = adopted.ceremony, adopted.form, adopted.form.connect("kms")
+    key = ceremony.variables["TUFLINE_KEY_TIMESTAMP"].split(",")[-1]
+    kms.schedule_key_deletion(KeyId=key, PendingWindowInDays=7)
+    started, device = time.time(), adopted.devices[0].client
+    with form.tries(1), form.visibility(2):
+        form.put("drill", b"1")
+        # What the alarm is about.
+        until("a dead letter of publish", lambda: form.dead_letters()["publish-dlq.fifo"], 60)
+    assert "is pending deletion" in form.log("publish", started)
+    assert device.find(["drill", "new.bin"]) == {"drill": None, "new.bin": sha256(b"uploaded here")}
+    kms.cancel_key_deletion(KeyId=key)
+    kms.enable_key(KeyId=key)
+    with ceremony.refreshing():
+        form.wait_published({"drill": sha256(b"1")}, device=device)
+    form.wait_tough("drill", sha256(b"1"))
