@@ -60,10 +60,13 @@ pub async fn run(arguments: Arguments) -> Result {
     Ok(Outcome::Done)
 }
 
-/// Waits until the first generation is published.
-pub async fn wait(store: &dyn Store) -> anyhow::Result<()> {
+/// Waits until the first generation is published; answers which one is.
+pub async fn wait(store: &dyn Store) -> anyhow::Result<u64> {
     let until = Instant::now() + PATIENCE;
-    while ledger::published(store).await?.is_none() {
+    loop {
+        if let Some(published) = ledger::published(store).await? {
+            return Ok(published.generation);
+        }
         if Instant::now() >= until {
             bail!(
                 "the first generation was made, but is not published after {} s: look at the logs of sign and publish",
@@ -72,5 +75,4 @@ pub async fn wait(store: &dyn Store) -> anyhow::Result<()> {
         }
         sleep(PAUSE).await;
     }
-    Ok(())
 }

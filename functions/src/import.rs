@@ -4,11 +4,14 @@
 //! The targets lie among the uploads already. They are hashed as uploads are, and stand in the first generation all at once, so that no
 //! device ever sees a part of them. That generation is shown by the timestamp, which is written last: a crash before leaves
 //! what no device can see, and the next run goes on. After a crash behind it, the next run finds everything done.
+//!
+//! In a folder one process does all of it ([`import`]). On AWS nobody but the functions can sign: they hash the uploads as they come, and
+//! sign and publish what [`take_over`] made.
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use tufline_store::{Document, Hint, OnlineRole, Written};
+use tufline_store::{Document, Hint, Key, OnlineRole, Store, Written};
 use tufline_tuf::config::Lifetime;
 use tufline_tuf::generation::{self, UsedUp};
 use tufline_tuf::root::{self, Chain, FitRoot, OnlineKeys, RootFile, adopt, same_key, succeed};
@@ -125,15 +128,51 @@ pub async fn fit(ports: &Ports, old: &Old, next: &RootFile) -> Result<FitRoot> {
 /// # Errors
 /// [`StageError::Refused`] where something else is there; other errors leave what the next run goes on from.
 pub async fn import(ports: &Ports, old: &Old, next: &FitRoot) -> Result<u64> {
-    let store = &*ports.store;
     hash_all(ports, old).await?;
+    take_over(ports, old, next).await?;
+    sign(ports).await?;
+    match publish(ports).await? {
+        Shown::Now(generation) | Shown::AlreadyNewest(Some(generation)) => Ok(generation),
+        Shown::AlreadyNewest(None) => Err(StageError::Refused(
+            "what was imported cannot be shown; run the command again with RUST_LOG=error".into(),
+        )),
+    }
+}
+
+/// The generation that is published, if `old` was taken over already; `next` is the root that follows, where it is signed.
+///
+/// # Errors
+/// [`StageError::Refused`] where something else is there.
+pub async fn taken_over(store: &dyn Store, old: &Old, next: Option<&FitRoot>) -> Result<Option<u64>> {
+    let other = || StageError::Refused("there is a repository already: import into a new one".into());
+    if let Some(first) = store.get(&Key::root(1)).await?
+        && old.roots.first() != Some(&first.bytes)
+    {
+        return Err(other());
+    }
+    let Some(published) = ledger::published(store).await? else { return Ok(None) };
+    let next = next.ok_or_else(other)?.signed();
+    let follows = store.get(&Key::root(next.version())).await?;
+    if follows.is_none_or(|follows| follows.bytes != *next.bytes()) {
+        return Err(other());
+    }
+    Ok(Some(published.generation))
+}
+
+/// Copies the roots of `old`, with `next` behind them, and makes the first generation, which is still to be signed and published. All
+/// targets are hashed by then.
+///
+/// # Errors
+/// [`StageError::Refused`] where something else is there; other errors leave what the next run goes on from.
+pub async fn take_over(ports: &Ports, old: &Old, next: &FitRoot) -> Result<()> {
+    let store = &*ports.store;
     for (number, bytes) in (1..).zip(&old.roots) {
         create_root(ports, &Document::signed(&root::read(bytes, number)?)).await?;
     }
     create_root(ports, &Document::signed(next.signed())).await?;
     let generation = old.used_up.snapshot + 1;
     match ledger::first_generation(store).await? {
-        None => begin(ports, old).await?,
+        None => begin(ports, old).await,
         Some(found) => {
             let manifest = ledger::manifest(store, found).await?;
             let first_serial = manifest.changed.values().map(|entry| entry.version).min().unwrap_or(u64::MAX);
@@ -144,18 +183,12 @@ pub async fn import(ports: &Ports, old: &Old, next: &FitRoot) -> Result<u64> {
                 || manifest.targets != old.targets.len() as u64
             {
                 return Err(StageError::Refused(
-                    "the other repository has changed since the last run: begin again in a new folder, when nobody publishes there any more"
+                    "the other repository has changed since the last run: begin again in a new one, when nobody publishes there any more"
                         .into(),
                 ));
             }
+            Ok(())
         }
-    }
-    sign(ports).await?;
-    match publish(ports).await? {
-        Shown::Now(generation) | Shown::AlreadyNewest(Some(generation)) => Ok(generation),
-        Shown::AlreadyNewest(None) => Err(StageError::Refused(
-            "what was imported cannot be shown; run the command again with RUST_LOG=error".into(),
-        )),
     }
 }
 
@@ -169,9 +202,10 @@ async fn begin(ports: &Ports, old: &Old) -> Result<()> {
 async fn create_root(ports: &Ports, document: &Document) -> Result<()> {
     match ledger::create_same(&*ports.store, document).await? {
         Written::Done => Ok(()),
-        Written::Lost => {
-            Err(StageError::Refused(format!("another {} is there already: import into a new folder", document.key())))
-        }
+        Written::Lost => Err(StageError::Refused(format!(
+            "another {} is there already: import into a new repository",
+            document.key()
+        ))),
     }
 }
 
@@ -190,8 +224,10 @@ async fn hash_all(ports: &Ports, old: &Old) -> Result<()> {
             }
             let mut next = Vec::new();
             for (name, content) in left {
-                if !is_hashed(ports, name, content).await? {
-                    next.push((name, content));
+                match standing(ports, name, content).await? {
+                    Standing::Hashed => {}
+                    Standing::Waits => next.push((name, content)),
+                    Standing::Missing => return Err(missing(name)),
                 }
             }
             left = next;
@@ -200,15 +236,40 @@ async fn hash_all(ports: &Ports, old: &Old) -> Result<()> {
     Ok(())
 }
 
-async fn is_hashed(ports: &Ports, name: &TargetName, content: &Content) -> Result<bool> {
-    let other =
-        || StageError::Refused(format!("the upload {name} is not the target of that name: import into a new folder"));
+/// How far a target is on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// There is no upload of it, or it is another content that lies under its name.
+    Missing,
+    /// Its upload is there, as far as can be seen before it is hashed.
+    Waits,
+    /// Its upload is there, hashed.
+    Hashed,
+}
+
+/// Looks how far the target `name` is, which has this content.
+///
+/// # Errors
+/// Requests that failed.
+pub async fn standing(ports: &Ports, name: &TargetName, content: &Content) -> Result<Standing> {
     let (Current::Object(accepted), _, receipt) = current_and_receipt(ports, name, None).await? else {
-        return Err(other());
+        return Ok(Standing::Missing);
     };
-    let Some(hashed) = receipt else { return Ok(false) };
-    if hashed.sha256 != content.sha256 || hashed.length != content.length || accepted.custom != content.custom {
-        return Err(other());
-    }
-    Ok(true)
+    let sha256 = receipt.as_ref().map(|hashed| hashed.sha256).or(accepted.upload.sha256);
+    let is_same = accepted.upload.length == content.length
+        && accepted.custom == content.custom
+        && sha256.is_none_or(|sha256| sha256 == content.sha256);
+    Ok(match receipt {
+        _ if !is_same => Standing::Missing,
+        Some(_) => Standing::Hashed,
+        None => Standing::Waits,
+    })
+}
+
+/// What is said of an upload that is another than it was.
+#[must_use]
+pub fn missing(name: &TargetName) -> StageError {
+    StageError::Refused(format!(
+        "the upload {name} is not the target of that name: take it away, and run the command again"
+    ))
 }

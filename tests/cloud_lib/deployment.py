@@ -45,7 +45,7 @@ def make(
         "queues": queues(resources),
         "event_bus": resources["TUFLINE_EVENT_BUS"],
     }
-    write(folder / "resources.env", "".join(f"{name}={value}\n" for name, value in variables.items()))
+    write_variables(folder, variables)
     write(folder / "admin.json", json.dumps(admin, indent=2) + "\n")
     write(folder / "endpoints.json", json.dumps(endpoints, indent=2) + "\n")
     if not initialize:
@@ -54,6 +54,22 @@ def make(
     command = [tufline, "init", "--development", *connection, "--data", folder]
     processes.run(command, data, folder / "init.log", variables)
     return endpoints
+
+
+def again(data: Path, aws: str, folder: Path, stack: str, context: dict[str, str]) -> None:
+    """Deploys `stack` once more, with another context, and brings the variables of its keys up to date."""
+    resources = emulator.deploy(data, aws, stack, context)
+    keys = {name: value for name, value in resources.items() if name.startswith("TUFLINE_KEY_")}
+    write_variables(folder, {**variables(folder), **keys})
+
+
+def variables(folder: Path) -> dict[str, str]:
+    """What is in `resources.env`."""
+    return dict(line.split("=", 1) for line in (folder / "resources.env").read_text().splitlines())
+
+
+def write_variables(folder: Path, variables: dict[str, str]) -> None:
+    write(folder / "resources.env", "".join(f"{name}={value}\n" for name, value in variables.items()))
 
 
 def queues(resources: dict[str, str]) -> dict[str, str]:

@@ -1,14 +1,16 @@
 """People with root keys, and the repository that they hold the root of."""
 
+import contextlib
 import json
 import shutil
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
-from .cloud import CloudForm
 from .folder import FolderForm
 from .form import DONE, Form, one_line_error, run
 from .holders import Holder, KmsHolder, RsaHolder
+from .variant import Variant
 
 
 class Ceremony:
@@ -68,6 +70,10 @@ class Ceremony:
         """Takes the first online key of each role away."""
         raise NotImplementedError
 
+    def refreshing(self) -> contextlib.AbstractContextManager:
+        """Refresh runs more often within the block, where it takes a while to run by itself."""
+        return contextlib.nullcontext()
+
     def files(self) -> dict[str, bytes]:
         """All files here, and all roots and intents in the repository."""
         return {path.name: path.read_bytes() for path in self.folder.iterdir() if path.is_file()} | self.published()
@@ -116,10 +122,9 @@ class FolderCeremony(Ceremony):
 
 
 class CloudCeremony(Ceremony):
-    def __init__(self, folder: Path, form: CloudForm) -> None:
+    def __init__(self, folder: Path, form: Variant) -> None:
         super().__init__(folder)
-        lines = (form.data / "resources.env").read_text().splitlines()
-        self.variables = dict(line.split("=", 1) for line in lines)
+        self.variables = form.variables()
         self.variables["AWS_ACCESS_KEY_ID"] = form.admin_keys["access_key_id"]
         self.variables["AWS_SECRET_ACCESS_KEY"] = form.admin_keys["secret_access_key"]
         key = form.connect("kms").create_key(KeySpec="ECC_NIST_P256", KeyUsage="SIGN_VERIFY", Description="carol's")
@@ -131,7 +136,12 @@ class CloudCeremony(Ceremony):
         shutil.copy(self.folder / "1.root.json", self.form.endpoints["trusted_root"])
 
     def publish(self, file: str) -> None:
-        # The schedule runs refresh each minute: this only saves the wait.
+        with self.refreshing():
+            super().publish(file)
+
+    @contextlib.contextmanager
+    def refreshing(self) -> Iterator[None]:
+        # The schedule runs it each minute: this only saves the wait.
         over = threading.Event()
 
         def refresh() -> None:
@@ -141,10 +151,18 @@ class CloudCeremony(Ceremony):
         thread = threading.Thread(target=refresh)
         thread.start()
         try:
-            super().publish(file)
+            yield
         finally:
             over.set()
             thread.join()
+
+    def add_online_keys(self, *roles: str) -> None:
+        self.form.deploy_again({f"{role}Keys": "1,2" for role in roles})
+        self.variables |= self.form.variables()
+
+    def drop_old_online_keys(self, *roles: str) -> None:
+        done = self.tufline("key", "rotate", *roles, "--schedule-deletion-in-days", 7, *self.place)
+        assert done.returncode == DONE and done.stdout.count("deleted") == len(roles), (done.stdout, done.stderr)
 
     def published(self) -> dict[str, bytes]:
         form = self.form

@@ -104,7 +104,7 @@ def deploy(cloud: CloudForm, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         stack, folder = cloud.unique(name), tmp_path_factory.mktemp(name)
         make_deployment(cloud.data, cloud.endpoints["aws"], folder, stack, context, TUFLINE, **options)
         variant = Variant(tmp_path_factory.mktemp(f"{name}-scratch"), folder)
-        variant.home = cloud.data
+        variant.home, variant.stack, variant.context = cloud.data, stack, context
         made.append(variant)
         return variant
 

@@ -47,13 +47,14 @@ class ForwardOnly(SteadyDevice):
 
 
 class Fleet:
-    """Uploads every 100 ms, and devices with python-tuf and tough: steady ones, fresh ones, and some that were offline for long.
+    """Uploads every 100 ms, or as `pause` says in seconds, and devices with python-tuf and tough: steady ones, fresh ones, and some that were offline for long.
 
     The `with` block ends with an error if a single verification failed, or if the uploads didn't get through.
     """
 
-    def __init__(self, form: Form) -> None:
+    def __init__(self, form: Form, pause: float = 0.1) -> None:
         self.form = form
+        self.pause = pause
         self.over = threading.Event()
         self.failures: list[str] = []
         self.uploads = self.tough_updates = 0
@@ -70,7 +71,7 @@ class Fleet:
         self.threads = [threading.Thread(target=self.upload), threading.Thread(target=self.update_tough)]
 
     def upload(self) -> None:
-        while not self.over.wait(0.1):
+        while not self.over.wait(self.pause):
             self.uploads += 1
             self.form.put(f"load/{self.uploads % 50}", str(self.uploads).encode())
 

@@ -30,7 +30,7 @@ def in_days(days: float) -> datetime:
 
 
 class ForeignRepository:
-    """A repository in `folder`, each of its roles with a key of its own.
+    """A repository in `folder`, each of its roles with a key of its own, and the root with those of its `holders` if there are any.
 
     `tuftool_names` puts the digest of a target in a folder before its whole name, as tuftool does, and not before its last part. With
     `bins` the targets stand in that many delegated roles.
@@ -45,6 +45,7 @@ class ForeignRepository:
         bins: int = 0,
         flat: bool = False,
         bin_prefix: str = "bin-",
+        holders: list[CryptoSigner] | None = None,
     ) -> None:
         self.folder = folder
         # go-tuf's command keeps metadata beside the folder of targets.
@@ -57,9 +58,12 @@ class ForeignRepository:
         for made in (self.metadata, self.targets):
             made.mkdir(parents=True, exist_ok=True)
         self.keys = {role: [CryptoSigner.generate_ed25519()] for role in (*TOP, "bins")}
+        self.keys[Root.type] = holders or self.keys[Root.type]
         self.root = Root(spec_version=SPEC, expires=in_days(365), consistent_snapshot=consistent)
         for role in TOP:
-            self.root.add_key(self.keys[role][0].public_key, role)
+            for key in self.keys[role]:
+                self.root.add_key(key.public_key, role)
+            self.root.roles[role].threshold = len(self.keys[role])
         self.contents: dict[str, bytes] = {}
         self.customs: dict[str, dict] = {}
         self.versions = {Targets.type: 0, Snapshot.type: 0, Timestamp.type: 0}

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 use tufline_functions::import::Old;
+use tufline_store::{Head, Uploads};
 use tufline_tuf::generation::UsedUp;
 use tufline_tuf::{Content, TargetName};
 use url::Url;
@@ -32,6 +33,26 @@ impl Found {
         let seen = source.observe(None).await?;
         let targets = listed(&seen.repository)?;
         Ok(Self { source, seen, targets })
+    }
+
+    /// Refuses uploads that are none of its targets: they would be published without anybody having asked for it.
+    pub async fn expect_no_others(&self, uploads: &dyn Uploads) -> anyhow::Result<()> {
+        let mut after: Option<String> = None;
+        loop {
+            let page = uploads.list(after.as_deref()).await?;
+            let Some(last) = page.last() else { return Ok(()) };
+            after = Some(last.clone());
+            let is_other =
+                |name: &&String| name.parse().is_ok_and(|name: TargetName| !self.targets.contains_key(&name));
+            for other in page.iter().filter(is_other) {
+                // A bucket lists what was removed too.
+                if let Head::Object(_) = uploads.head(other).await? {
+                    bail!(
+                        "the uploads have {other}, which the other repository doesn't: take it away, and run this again"
+                    );
+                }
+            }
+        }
     }
 
     /// What of it goes on here.

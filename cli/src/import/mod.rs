@@ -3,28 +3,34 @@
 //! Two steps, with a ceremony between them: the first makes the next root, which the holders of the old one sign; the second takes the
 //! signed root and all else. Both read the other repository as a client, and write nothing before they have verified all of it.
 
+mod deployment;
+mod folder;
 mod from;
-mod place;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 use clap::Args;
 use serde_json::json;
+use tufline_functions::Ports;
 use tufline_functions::import::{Old, fit, import};
 use tufline_functions::init::online_keys;
 use tufline_tuf::config::Lifetime;
-use tufline_tuf::root::RootFile;
 
+use crate::connection::AwsConnection;
 use crate::local::configured;
 use crate::outcome::{Outcome, Result};
 use crate::root::document;
+use crate::root::place::{Place, PlaceArguments};
 use crate::source::UrlArguments;
 use crate::{files, show};
+use deployment::Deployment;
+use folder::NewFolder;
 use from::Found;
-use place::Place;
 
-/// Takes over a TUF repository that others made, into a new repository in a folder: its devices follow without change.
+/// Takes over a TUF repository that others made, into a new repository: its devices follow without change.
+///
+/// The new one is a folder that doesn't exist yet, or a deployment on AWS without a root.
 ///
 /// Run it once for the root that the holders of the old one must sign, and again with that root. docs/import.md has it step by step.
 #[derive(Debug, Args)]
@@ -34,11 +40,10 @@ pub struct Arguments {
     from: String,
     #[command(flatten)]
     urls: UrlArguments,
-    /// The folder of the new repository, which must not exist yet
-    #[arg(long, value_name = "DIR")]
-    data: PathBuf,
-    /// The folder to drop files in, in which the targets are left as well [default: DIR/uploads]
-    #[arg(long, value_name = "DIR")]
+    #[command(flatten)]
+    place: PlaceArguments,
+    /// With --data: the folder to drop files in, in which the targets are left as well [default: DIR/uploads]
+    #[arg(long, value_name = "DIR", requires = "data")]
     uploads: Option<PathBuf>,
     /// The next root, signed by the holders of the old one
     #[arg(long, value_name = "FILE")]
@@ -58,63 +63,96 @@ pub struct Arguments {
 pub async fn run(arguments: Arguments) -> Result {
     let found = Found::at(from::source(&arguments.from, &arguments.urls)?).await?;
     let old = found.old()?;
-    let place = Place::find(&arguments.data)?;
-    old.check(configured(&arguments.data)?.largest_target.0)?;
-    match &arguments.next_root {
-        None => propose(&arguments, &old, place).await,
-        Some(file) => take(&arguments, &found, &old, &document::open(file)?, place).await,
+    match arguments.place.find().await? {
+        Place::Folder(data) => into_folder(&arguments, &found, &old, &data).await,
+        Place::Aws(aws) => into_deployment(&arguments, &found, &old, &aws).await,
     }
 }
 
-/// The first step: the root to be signed.
-async fn propose(arguments: &Arguments, old: &Old, place: Place) -> Result {
-    let chain = old.newest_root()?;
-    let version = chain.newest().version.get() + 1;
-    let out = arguments.out.clone().unwrap_or_else(|| format!("{version}.root.json").into());
-    let before = document::beside(&out, version - 1);
-    if out == before {
-        bail!("{} would be the version before and the next at once: choose another name", out.display());
-    }
-    document::expect_absent(&out)?;
-    if before.exists() && std::fs::read(&before)? != *chain.newest_bytes() {
-        bail!("{} is another root than the newest there: put it away first", before.display());
-    }
-    let repository = place.open(arguments.uploads.as_deref()).await?;
-    let ports = &repository.ports;
-    let next = old.next_root(online_keys(&*ports.signer).await?, ports.clock.now(), &arguments.expires)?;
-    files::write(&std::path::absolute(&before)?, chain.newest_bytes())?;
-    document::create(&out, &next)?;
-    let (out, before) = (out.display(), before.display());
-    if arguments.json {
-        println!("{}", json!({"outcome": "proposed", "version": version}));
-    } else {
-        println!(
-            "version {version} of the root in {out}, unsigned; version {} in {before}. Whoever holds a root key there signs it with `tufline root \
-             sign`; then run this again with --next-root {out}",
-            version - 1
-        );
-    }
+async fn into_folder(arguments: &Arguments, found: &Found, old: &Old, data: &Path) -> Result {
+    let (folder, uploads) = (NewFolder::find(data)?, arguments.uploads.as_deref());
+    old.check(configured(data)?.largest_target.0)?;
+    let Some(next) = &arguments.next_root else {
+        let proposal = Proposal::of(arguments, old)?;
+        return proposal.write(old, &folder.open(uploads).await?.ports, arguments).await;
+    };
+    let next = document::open(next)?;
+    folder.expect_begun()?;
+    let repository = folder.open(uploads).await?;
+    let fit = fit(&repository.ports, old, &next).await?;
+    found.expect_no_others(&*repository.ports.uploads).await?;
+    folder::put_all(repository.uploads.path(), found).await?;
+    let generation = import(&repository.ports, old, &fit).await?;
+    folder.done()?;
+    tell(old, generation, &format!("; `tufline local --data {}` goes on with it", data.display()), arguments.json);
     Ok(Outcome::Done)
 }
 
-/// The second step: all else.
-async fn take(arguments: &Arguments, found: &Found, old: &Old, next: &RootFile, place: Place) -> Result {
-    place.expect_begun()?;
-    let repository = place.open(arguments.uploads.as_deref()).await?;
-    let fit = fit(&repository.ports, old, next).await?;
-    place::expect_none_but(&*repository.ports.uploads, &found.targets).await?;
-    place::put_all(repository.uploads.path(), found).await?;
-    let generation = import(&repository.ports, old, &fit).await?;
-    place.done()?;
+async fn into_deployment(arguments: &Arguments, found: &Found, old: &Old, aws: &AwsConnection) -> Result {
+    let deployment = Deployment::of(aws)?;
+    deployment.check(old)?;
+    let Some(next) = &arguments.next_root else {
+        deployment.expect_new(old).await?;
+        return Proposal::of(arguments, old)?.write(old, &deployment.ports, arguments).await;
+    };
+    let fit = fit(&deployment.ports, old, &document::open(next)?).await?;
+    let generation = deployment.take(found, old, &fit).await?;
+    tell(old, generation, "", arguments.json);
+    Ok(Outcome::Done)
+}
+
+/// Where the roots go: the one to be signed, and the one before.
+struct Proposal {
+    version: u64,
+    out: PathBuf,
+    before: PathBuf,
+}
+
+impl Proposal {
+    /// Checks that nothing else is there. Writes nothing.
+    fn of(arguments: &Arguments, old: &Old) -> anyhow::Result<Self> {
+        let chain = old.newest_root()?;
+        let version = chain.newest().version.get() + 1;
+        let out = arguments.out.clone().unwrap_or_else(|| format!("{version}.root.json").into());
+        let before = document::beside(&out, version - 1);
+        if out == before {
+            bail!("{} would be the version before and the next at once: choose another name", out.display());
+        }
+        document::expect_absent(&out)?;
+        if before.exists() && std::fs::read(&before)? != *chain.newest_bytes() {
+            bail!("{} is another root than the newest there: put it away first", before.display());
+        }
+        Ok(Self { version, out, before })
+    }
+
+    /// The first step: the root to be signed.
+    async fn write(&self, old: &Old, ports: &Ports, arguments: &Arguments) -> Result {
+        let next = old.next_root(online_keys(&*ports.signer).await?, ports.clock.now(), &arguments.expires)?;
+        files::write(&std::path::absolute(&self.before)?, old.newest_root()?.newest_bytes())?;
+        document::create(&self.out, &next)?;
+        let (version, out, before) = (self.version, self.out.display(), self.before.display());
+        if arguments.json {
+            println!("{}", json!({"outcome": "proposed", "version": version}));
+        } else {
+            println!(
+                "version {version} of the root in {out}, unsigned; version {} in {before}. Whoever holds a root key there signs it with \
+                 `tufline root sign`; then run this again with --next-root {out}",
+                version - 1
+            );
+        }
+        Ok(Outcome::Done)
+    }
+}
+
+/// What came of the second step.
+fn tell(old: &Old, generation: u64, goes_on: &str, as_json: bool) {
     let count = old.targets.len() as u64;
-    if arguments.json {
+    if as_json {
         println!("{}", json!({"outcome": "imported", "generation": generation, "targets": count}));
     } else {
-        let data = arguments.data.display();
+        let count = show::count(count, "target");
         println!(
-            "imported: {} in generation {generation}; `tufline local --data {data}` goes on with it. Devices follow once their two URLs lead there",
-            show::count(count, "target")
+            "imported: {count} in generation {generation}{goes_on}. Devices follow once their two URLs lead there"
         );
     }
-    Ok(Outcome::Done)
 }

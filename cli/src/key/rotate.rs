@@ -212,6 +212,15 @@ async fn prepare(
     if untrusted.is_empty() && signed.is_empty() {
         return Ok(None);
     }
+    // One root for all of them: the one that fits those which are ready now would not fit the others.
+    let unready = in_step(|step| matches!(step, Step::Settling(_) | Step::Resigning(_)));
+    if untrusted.is_empty() && !unready.is_empty() {
+        let names: Vec<String> = unready.iter().map(|(role, _)| role.to_string()).collect();
+        return Ok(Some(format!(
+            "wait until the new key of {} has signed too, and run this command again: one root drops the old keys of all",
+            names.join(" and ")
+        )));
+    }
     leave(&RootFile::read(chain.newest_bytes())?, &folder)?;
     let roots = if untrusted.is_empty() {
         vec![Prepared::after(chain.newest(), &folder, &signed, true, expires)?]

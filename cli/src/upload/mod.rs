@@ -8,7 +8,6 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::Context;
 use clap::Args;
 use futures::{StreamExt, TryStreamExt, stream};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
@@ -20,8 +19,8 @@ use crate::outcome::{Outcome, Result, misused};
 use crate::show;
 use crate::wait::{Awaited, Goal, tell, wait_for};
 pub use folder::put as put_in_folder;
-pub use plan::Planned;
-use s3::UploadsBucket;
+pub use plan::{Planned, ascii_custom};
+pub use s3::UploadsBucket;
 
 /// So many files are uploaded at once.
 const AT_ONCE: usize = 4;
@@ -104,14 +103,7 @@ async fn put(connection: &Connection, planned: &Planned, custom: Option<&str>, b
             let copying = move || folder::put(&planned, &uploads, custom.as_deref(), &bar);
             tokio::task::spawn_blocking(copying).await??
         }
-        Connection::Aws(aws) => {
-            let bucket = UploadsBucket {
-                client: aws.clients.s3.clone(),
-                bucket: aws.resources.uploads_bucket.clone().context("the uploads bucket isn't known")?,
-                prefix: aws.resources.uploads_prefix.clone().context("the uploads prefix isn't known")?,
-            };
-            bucket.put(planned, custom, &bar).await?
-        }
+        Connection::Aws(aws) => UploadsBucket::of(aws)?.put(planned, custom, &bar).await?,
     };
     bar.finish_and_clear();
     Ok(sha256)

@@ -17,6 +17,7 @@ use indicatif::ProgressBar;
 use tufline_tuf::{Hasher, Sha256};
 
 use super::plan::Planned;
+use crate::connection::AwsConnection;
 
 /// Up to this length in one request, in bytes: S3 then keeps the SHA-256 of the whole, and hash need not compute it.
 const LARGEST_WHOLE: u64 = 64 << 20;
@@ -36,12 +37,11 @@ const ATTEMPT: Duration = Duration::from_mins(10);
 /// The bucket to upload to.
 #[derive(Debug, Clone)]
 pub struct UploadsBucket {
-    /// A client for it.
-    pub client: Client,
+    client: Client,
     /// Its name.
-    pub bucket: String,
+    bucket: String,
     /// What the keys of uploads begin with.
-    pub prefix: String,
+    prefix: String,
 }
 
 /// A part of a file.
@@ -54,6 +54,15 @@ struct Part {
 }
 
 impl UploadsBucket {
+    /// That of a repository.
+    pub fn of(aws: &AwsConnection) -> anyhow::Result<Self> {
+        Ok(Self {
+            client: aws.clients.s3.clone(),
+            bucket: aws.resources.uploads_bucket.clone().context("the uploads bucket isn't known")?,
+            prefix: aws.resources.uploads_prefix.clone().context("the uploads prefix isn't known")?,
+        })
+    }
+
     /// Uploads a file; answers its digest. `custom` is in ASCII.
     pub async fn put(&self, planned: &Planned, custom: Option<&str>, bar: &ProgressBar) -> anyhow::Result<Sha256> {
         let whole = Part { number: 1, offset: 0, length: planned.length };

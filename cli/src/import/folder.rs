@@ -1,12 +1,10 @@
-//! The new repository, and its uploads.
+//! A folder into which something is imported.
 
-use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use futures::{StreamExt, TryStreamExt, stream};
-use tufline_store::Uploads;
 use tufline_tuf::TargetName;
 
 use super::from::Found;
@@ -18,9 +16,9 @@ use crate::source::Listed;
 const AT_ONCE: usize = 16;
 
 /// A folder into which something is imported. Until that is done a marker lies in it, and `tufline local` refuses to start there.
-pub struct Place(PathBuf);
+pub struct NewFolder(PathBuf);
 
-impl Place {
+impl NewFolder {
     /// The folder `data`, which must not be there yet, or be one that an earlier run began.
     pub fn find(data: &Path) -> anyhow::Result<Self> {
         let data = std::path::absolute(data)?;
@@ -58,22 +56,6 @@ impl Place {
     /// From now on it is a repository like any other.
     pub fn done(&self) -> anyhow::Result<()> {
         files::remove(&import_marker(&self.0)).map(drop)
-    }
-}
-
-/// Refuses uploads that are none of the targets: they would be published without anybody having asked for it.
-pub async fn expect_none_but(uploads: &dyn Uploads, targets: &BTreeMap<TargetName, Listed>) -> anyhow::Result<()> {
-    let mut after: Option<String> = None;
-    loop {
-        let page = uploads.list(after.as_deref()).await?;
-        let Some(last) = page.last() else { return Ok(()) };
-        after = Some(last.clone());
-        let stranger = page.iter().find(|name| name.parse().is_ok_and(|name: TargetName| !targets.contains_key(&name)));
-        if let Some(stranger) = stranger {
-            bail!(
-                "the uploads have {stranger}, which the other repository doesn't: import with an empty folder of uploads"
-            );
-        }
     }
 }
 
