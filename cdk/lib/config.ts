@@ -81,6 +81,7 @@ export function config(props: TuflineRepositoryProps): string {
     inline_targets: wholeNumber("inlineTargets", props.inlineTargets, 0, LARGEST_INLINE),
     large_uploads: props.largeUploads && largeUploads(props.largeUploads),
     nested_delegations: props.nestedDelegations,
+    offline_targets: props.offlineTargets,
   });
 }
 

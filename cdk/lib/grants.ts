@@ -61,7 +61,7 @@ export function operating(
     read(repository, "*"),
     read(ledger, "*"),
     list(repository, ledger),
-    write(repository, "metadata/*.root.json"),
+    write(repository, "metadata/*.root.json", "metadata/*.targets.json"),
     write(ledger, "root-intent.json", "removals-accepted.json"),
     // `tufline init`, `tufline delegation`. What is there already can't be replaced: the bucket's policy sees to that.
     write(ledger, "generations/*", "index/*", "drafts/*", "parties/*"),

@@ -116,6 +116,13 @@ export interface TuflineRepositoryProps {
   readonly nestedDelegations?: boolean;
 
   /**
+   * Whether people sign the top-level targets role (`tufline targets`), which needs a repository that was begun with bins.
+   *
+   * @default false
+   */
+  readonly offlineTargets?: boolean;
+
+  /**
    * Is told when an alarm is raised and when it is over. A topic that is encrypted with a key of its own must let
    * CloudWatch use that key.
    *

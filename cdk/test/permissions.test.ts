@@ -232,6 +232,7 @@ test("only an operator's policy writes roots, the root's intent, and accepts rem
       "s3:PutObject Ledger/removals-accepted.json",
       "s3:PutObject Ledger/root-intent.json",
       "s3:PutObject Repository/metadata/*.root.json",
+      "s3:PutObject Repository/metadata/*.targets.json",
     ],
   );
   assert.deepEqual(

@@ -39,6 +39,7 @@ test("only what was chosen is handed on, as the functions' configuration has it"
     signaturesAtOnce: 4,
     inlineTargets: 0,
     nestedDelegations: true,
+    offlineTargets: true,
     largeUploads: { above: 1_000_000, run: 10_000_000, copyAbove: 2_000_000, copyPart: 5_242_880 },
   });
   assert.deepEqual(chosen, {
@@ -51,6 +52,7 @@ test("only what was chosen is handed on, as the functions' configuration has it"
     signatures_at_once: 4,
     inline_targets: 0,
     nested_delegations: true,
+    offline_targets: true,
     large_uploads: { above: 1_000_000, run: 10_000_000, copy_above: 2_000_000, copy_part: 5_242_880 },
   });
   assert.deepEqual(configuration({ removals: { atLeast: 0 } }), { removals: { at_least: 0 } });

@@ -26,6 +26,7 @@ mod serve;
 mod show;
 mod source;
 mod status;
+mod targets;
 mod upload;
 mod wait;
 
@@ -57,6 +58,7 @@ enum Command {
     Root(root::Arguments),
     Key(key::Arguments),
     Delegation(delegation::Arguments),
+    Targets(targets::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -82,6 +84,7 @@ fn main() -> ExitCode {
             Command::Root(arguments) => root::run(arguments).await,
             Command::Key(arguments) => key::run(arguments).await,
             Command::Delegation(arguments) => delegation::run(arguments).await,
+            Command::Targets(arguments) => targets::run(arguments).await,
         }
     });
     match result {

@@ -22,6 +22,11 @@ const ATTEMPTS: usize = 100;
 /// # Errors
 /// [`StageError::Refused`]: nothing was written.
 pub async fn change(store: &dyn Store, config: &Config, now: Time, role: &RoleName, edit: &PartyEdit) -> Result<u64> {
+    if config.offline_targets && !matches!(edit, PartyEdit::Remove { .. }) {
+        return Err(StageError::Refused(format!(
+            "{role} refused: people sign the targets role here (offline_targets), and what a party delivers may change it at any time"
+        )));
+    }
     let policy = policy(config, None, now);
     for _ in 0..ATTEMPTS {
         let (_, base) = ledger::newest(store).await?;

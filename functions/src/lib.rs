@@ -16,6 +16,7 @@ pub mod init;
 pub mod ledger;
 pub mod measure;
 pub mod message;
+pub mod offline_targets;
 mod online;
 pub mod parties;
 mod ports;

@@ -281,7 +281,17 @@ async fn next(
 ) -> Result<Option<Manifest>> {
     let (mut edits, mut renew) = batch.survivors(base, &known.index);
     let mut bins = base.bins_keys();
-    if batch.replaces_bins_key() {
+    let offline = ports.config.offline_targets;
+    if offline && renew.remove(&RoleName::targets()) {
+        tracing::error!("targets is due, and people sign it: run `tufline targets next`");
+    }
+    if offline && base.top.bins.is_none() {
+        return Err(StageError::Refused(
+            "offline_targets is set, and targets lists targets itself, so nothing can be published: unset it, or begin the repository with bins".into(),
+        ));
+    }
+    // The keys of the bins stand in `targets`.
+    if batch.replaces_bins_key() && !offline {
         known.index = index_below(&*ports.store, base, |_| true).await?;
         let newest = ports.signer.newest_key(OnlineRole::Bins).await?;
         if let Some(next) = BinsKeys::next(base, &known.index, &newest) {
@@ -290,6 +300,11 @@ async fn next(
         }
     }
     let judged = others(ports, batch, published, base, &edits).await?;
+    if judged.changes_targets && offline {
+        return Err(StageError::Refused(
+            "a delegation changes targets, and people sign it: unset offline_targets, or remove the delegation".into(),
+        ));
+    }
     if judged.changes_targets {
         renew.insert(RoleName::targets());
     }

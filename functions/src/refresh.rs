@@ -131,7 +131,7 @@ async fn renew_roles(ports: &Ports, seen: &Seen) -> Result<()> {
     let index = index_below(&*ports.store, newest, |bins| due(bins.first_to_expire.expires)).await?;
     let mut changes: Vec<Change> = index
         .entries()
-        .filter(|(_, entry)| due(entry.document.expires))
+        .filter(|(role, entry)| due(entry.document.expires) && !is_offline(ports, role))
         .take(RENEWALS_AT_ONCE)
         .map(|(role, entry)| Change::Renew { role, version: entry.document.version })
         .collect();
@@ -150,6 +150,11 @@ async fn renew_roles(ports: &Ports, seen: &Seen) -> Result<()> {
         ports.queues.send(&message, Duration::ZERO).await?;
     }
     Ok(())
+}
+
+/// Whether people sign the documents of `role`.
+fn is_offline(ports: &Ports, role: &RoleName) -> bool {
+    ports.config.offline_targets && *role == RoleName::targets()
 }
 
 /// Nudges sign and publish while a generation above `settled` waits for longer than a minute.

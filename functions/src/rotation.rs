@@ -202,7 +202,11 @@ pub(crate) async fn renewals(
     newest: &Manifest,
 ) -> Result<Vec<Change>> {
     let mut changes = Vec::new();
+    let offline = ports.config.offline_targets;
     for role in [OnlineRole::Targets, OnlineRole::Snapshot] {
+        if offline && role == OnlineRole::Targets {
+            continue;
+        }
         let Some(only) = only_signing(ports, root, role).await? else { continue };
         let file = match role {
             // A fence has none of its own.
@@ -223,6 +227,9 @@ pub(crate) async fn renewals(
 /// What to ask for so that the newest key that is held signs the bins: at most `most` of them at once. `newest` is the newest
 /// generation.
 pub(crate) async fn bins_renewals(ports: &Ports, newest: &Manifest, most: usize) -> Result<Vec<Change>> {
+    if ports.config.offline_targets {
+        return Ok(Vec::new());
+    }
     if newest.old_bins_key.is_none() {
         let is_due = !same_key(&newest.bins_key, &ports.signer.newest_key(OnlineRole::Bins).await?);
         return Ok(is_due.then_some(Change::ReplaceBinsKey).into_iter().collect());

@@ -32,7 +32,7 @@ REAL_ACCOUNT = os.environ.get("TUFLINE_TEST_AWS") == "1"
 
 def pytest_sessionstart() -> None:
     if not TUFLINE.exists():
-        pytest.exit(f"{TUFLINE} is missing: run `cargo build --release --workspace --bins`", returncode=4)
+        pytest.exit(f"{TUFLINE} is missing: run `cargo build --release --workspace --bins`, or name another with TUFLINE_BIN", returncode=4)
 
 
 @pytest.hookimpl(tryfirst=True)

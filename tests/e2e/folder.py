@@ -19,10 +19,11 @@ class FolderForm(Form):
 
     kind = "folder"
 
-    def __init__(self, scratch: Path, uploads: Path | None = None, config: str = "", data: Path | None = None) -> None:
+    def __init__(self, scratch: Path, uploads: Path | None = None, config: str = "", data: Path | None = None, bins: int = 1) -> None:
         super().__init__(scratch)
         self.data = data or scratch / "data"
         self.uploads = uploads or self.data / "uploads"
+        self.bins = bins
         self.listen = f"127.0.0.1:{free_port()}"
         self.log = scratch / "local.log"
         self.process: subprocess.Popen | None = None
@@ -33,7 +34,7 @@ class FolderForm(Form):
     def command(self) -> list[str]:
         """How it is started."""
         where = ["--data", str(self.data), "--uploads", str(self.uploads), "--listen", self.listen]
-        return [str(TUFLINE), "local", *where]
+        return [str(TUFLINE), "local", *where, "--bins", str(self.bins)]
 
     def start(self) -> "FolderForm":
         """Starts it and waits until it is ready."""

@@ -1,22 +1,17 @@
 //! `tufline delegation create`, `add-key`, `remove-key`, `remove`: what an operator decides.
 
-use std::time::Duration;
-
 use clap::Args;
 use serde_json::json;
-use tufline_folder::DataFolder;
 use tufline_functions::delegation;
-use tufline_store::{Change, Message, Queues};
+use tufline_store::Change;
 use tufline_tuf::parties::PartyEdit;
 use tufline_tuf::root::RootKey;
-use tufline_tuf::{Config, Pattern, RoleName};
+use tufline_tuf::{Pattern, RoleName};
 
-use crate::local::configured;
 use crate::outcome::{Outcome, Result};
-use crate::reconcile;
 use crate::root::document::now;
 use crate::root::key::{KeyArguments, single};
-use crate::root::place::{Place, PlaceArguments};
+use crate::root::place::PlaceArguments;
 
 /// Where, and how to tell.
 #[derive(Debug, Args)]
@@ -111,39 +106,13 @@ async fn change(common: Common, edit: PartyEdit) -> Result {
     let Common { role, json, place } = common;
     let place = place.find().await?;
     let store = place.store()?;
-    let config = config(&place)?;
+    let config = place.config()?;
     let generation = delegation::change(&*store, &config, now(), &role, &edit).await?;
-    let next = wake(&place, &role).await?;
+    let next = place.wake(vec![Change::Delivery { role: role.clone() }]).await?;
     if json {
         println!("{}", json!({"outcome": "changed", "role": role, "generation": generation}));
     } else {
         println!("changed {role}: generation {generation}{next}");
     }
     Ok(Outcome::Done)
-}
-
-fn config(place: &Place) -> anyhow::Result<Config> {
-    match place {
-        Place::Folder(data) => configured(data),
-        Place::Aws(aws) => aws.config(),
-    }
-}
-
-/// Has the generation signed, and the party's file looked at again.
-async fn wake(place: &Place, role: &RoleName) -> anyhow::Result<&'static str> {
-    match place {
-        Place::Folder(data) if DataFolder::lock(data).is_ok() => Ok(", published when `tufline local` runs again"),
-        Place::Folder(data) => {
-            reconcile::ask(data).await?;
-            Ok("")
-        }
-        Place::Aws(aws) => {
-            let queues = aws.resources.queues(&aws.clients)?;
-            queues.send(&Message::Sign, Duration::ZERO).await?;
-            for message in Message::changes(vec![Change::Delivery { role: role.clone() }]) {
-                queues.send(&message, Duration::ZERO).await?;
-            }
-            Ok("")
-        }
-    }
 }

@@ -1,7 +1,6 @@
 //! `tufline delegation`: other parties, who sign for their own names.
 
 mod change;
-mod document;
 mod show;
 mod sign;
 

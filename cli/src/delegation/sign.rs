@@ -3,19 +3,17 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, anyhow, bail};
-use aws_lc_rs::rand::SystemRandom;
+use anyhow::{Context, bail};
 use clap::Args;
 use tough::schema::decoded::Decoded;
 use tough::schema::{Hashes, Target};
-use tufline_tuf::root::read_public_key;
 use tufline_tuf::{SIDE_FILE_SUFFIX, TargetName, custom};
 
-use super::document::{RoleFile, role};
+use crate::files;
 use crate::outcome::{Outcome, Result};
 use crate::root::document::expiry;
 use crate::root::signing_key::SigningKeyArguments;
-use crate::{files, show};
+use crate::targets::document::RoleFile;
 
 /// Signs a party's document in its file, `ROLE.json`; with --targets or --expires makes the next version of it first.
 ///
@@ -39,9 +37,8 @@ pub struct Arguments {
 /// Signs.
 pub async fn run(arguments: Arguments) -> Result {
     let Arguments { file: path, targets, expires, key } = arguments;
-    let role = role(&path)?;
     let before = RoleFile::read(&path)?;
-    let mut file = match (before, targets.is_some() || expires.is_some()) {
+    let file = match (before, targets.is_some() || expires.is_some()) {
         (None, _) if targets.is_none() => bail!("{} is not there: list its targets with --targets DIR", path.display()),
         (Some(before), false) => before,
         (before, _) => {
@@ -49,16 +46,7 @@ pub async fn run(arguments: Arguments) -> Result {
             RoleFile::next(before, targets, expiry(expires.as_deref().unwrap_or("90 days"))?)?
         }
     };
-    let (version, count) = (file.document().version, file.document().targets.len() as u64);
-    println!("{role} version {version}, {}, expires {}", show::count(count, "target"), file.document().expires);
-    let key = key.open().await?;
-    let signature = key.sign(&file.message()?, &SystemRandom::new()).await;
-    let signature = signature.map_err(|error| anyhow!("{error}")).context("the key does not sign")?;
-    // As those who delegate read it: so both know it by one id.
-    let public = read_public_key(&serde_json::to_string(&key.tuf_key())?, "that signs")?;
-    file.add_signature(&public, signature)?;
-    file.write(&path)?;
-    println!("signed in {}, by {} now", path.display(), show::count(file.signatures() as u64, "key"));
+    file.sign(&path, &key).await?;
     Ok(Outcome::Done)
 }
 

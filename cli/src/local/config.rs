@@ -24,6 +24,9 @@ const DEFAULT: &str = r#"# The policy of this repository. What is not set has th
 # Whether parties to whom names are delegated (`tufline delegation`) may delegate further.
 # nested_delegations = false
 
+# Whether people sign the top-level targets role (`tufline targets`, docs/keys.md); needs bins.
+# offline_targets = false
+
 # Uploads of more than `above` bytes are worked on beside all others. Those that must be read are read in pieces of `piece`
 # bytes; after `run` bytes the next of them has its turn. The sizes of copies count on AWS only.
 [large_uploads]

@@ -2,13 +2,16 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
 use tufline_folder::{DataFolder, FileSigner, FolderStore};
-use tufline_store::{Signer, Store};
+use tufline_store::{Change, Message, Queues, Signer, Store};
+use tufline_tuf::Config;
 
 use crate::connection::{AwsConnection, Connection, ConnectionArguments};
-use crate::files;
+use crate::local::configured;
+use crate::{files, reconcile};
 
 /// Which repository is meant.
 #[derive(Debug, Args)]
@@ -48,6 +51,29 @@ impl Place {
             Self::Folder(data) => Arc::new(FolderStore::new(&DataFolder::open(data)?)),
             Self::Aws(aws) => Arc::new(aws.resources.store(&aws.clients)?),
         })
+    }
+
+    /// The repository's policy.
+    pub fn config(&self) -> anyhow::Result<Config> {
+        match self {
+            Self::Folder(data) => configured(data),
+            Self::Aws(aws) => aws.config(),
+        }
+    }
+
+    /// Has a generation signed that this process made, and `changes` looked at; answers what to add for people.
+    pub async fn wake(&self, changes: Vec<Change>) -> anyhow::Result<&'static str> {
+        match self {
+            Self::Folder(data) if DataFolder::lock(data).is_ok() => Ok(", published when `tufline local` runs again"),
+            Self::Folder(data) => reconcile::ask(data).await.map(|_| ""),
+            Self::Aws(aws) => {
+                let queues = aws.resources.queues(&aws.clients)?;
+                for message in Message::changes(changes).into_iter().chain([Message::Sign]) {
+                    queues.send(&message, Duration::ZERO).await?;
+                }
+                Ok("")
+            }
+        }
     }
 
     /// The online keys on AWS. Only their public parts are asked for.

@@ -32,6 +32,9 @@ pub struct Config {
     pub large_uploads: LargeUploads,
     /// Whether parties to whom names are delegated may delegate further. Default no.
     pub nested_delegations: bool,
+    /// Whether people sign the top-level targets role, which delegates to bins then: the repository never drafts it by itself.
+    /// Default no.
+    pub offline_targets: bool,
 }
 
 /// How long documents are valid from the moment they are made.

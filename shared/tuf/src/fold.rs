@@ -214,6 +214,20 @@ impl<'a> Folding<'a> {
         Ok(refused)
     }
 
+    /// Takes a number from the serial for a document that is to be signed elsewhere.
+    pub fn reserve(&mut self) -> u64 {
+        self.drafting.serial += 1;
+        self.drafting.serial
+    }
+
+    /// Takes in a document of `targets` that was signed elsewhere, under a number that was reserved.
+    pub fn adopt(&mut self, draft: &AddressedDraft) {
+        let (role, document) = (RoleName::targets(), draft.record().document());
+        let entry = RoleEntry { version: document.version.get(), draft: draft.digest(), expires: document.expires };
+        self.drafting.index.set(&role, entry.clone());
+        self.drafting.changed.insert(role, entry);
+    }
+
     /// The generation, once every document was given.
     ///
     /// # Errors

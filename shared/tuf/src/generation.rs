@@ -302,6 +302,16 @@ pub fn snapshot(manifest: &Manifest, versions: &Versions, parties: &Parties) -> 
     Draft::new(RoleName::snapshot(), snapshot)
 }
 
+/// The document of `targets` that delegates to bins signed by any of `bins_keys`, and to nobody else.
+///
+/// # Errors
+/// [`VerifyError::Unreadable`] for a key that has no canonical form, never in practice.
+pub fn targets_document(version: u64, expires: Time, bins_keys: &[Key]) -> Result<Draft<Targets>, VerifyError> {
+    let role = RoleName::targets();
+    let delegations = Parties::default().delegations(&role, true, bins_keys)?;
+    Ok(targets_draft(role, version, expires, HashMap::new(), delegations))
+}
+
 pub(crate) fn targets_draft(
     role: RoleName,
     version: u64,

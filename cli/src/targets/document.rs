@@ -1,18 +1,20 @@
-//! A party's document in a file, with any number of signatures.
+//! A targets document in a file, with any number of signatures: a party's, or that of the top-level role.
 
 use std::collections::HashMap;
 use std::num::NonZeroU64;
 use std::path::Path;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
+use aws_lc_rs::rand::SystemRandom;
 use tough::schema::key::Key;
 use tough::schema::{Role, Signature, Signed, Target, Targets};
 use tufline_tuf::delivery::check_form;
 use tufline_tuf::generation::SPEC_VERSION;
-use tufline_tuf::root::key_id;
+use tufline_tuf::root::{key_id, read_public_key};
 use tufline_tuf::{RoleName, Time};
 
-use crate::files;
+use crate::root::signing_key::SigningKeyArguments;
+use crate::{files, show};
 
 /// The document of a role, signed or not.
 pub struct RoleFile(Signed<Targets>);
@@ -56,22 +58,38 @@ impl RoleFile {
     }
 
     /// The document.
-    pub fn document(&self) -> &Targets {
+    fn document(&self) -> &Targets {
         &self.0.signed
     }
 
-    /// How many have signed it.
-    pub fn signatures(&self) -> usize {
-        self.0.signatures.len()
+    /// A document that nobody has signed.
+    pub fn unsigned(document: Targets) -> Self {
+        Self(Signed { signed: document, signatures: Vec::new() })
+    }
+
+    /// Adds a signature with `key`, and writes it in place of what is there, after showing what it is.
+    pub async fn sign(mut self, path: &Path, key: &SigningKeyArguments) -> anyhow::Result<()> {
+        let (role, document) = (role(path)?, self.document());
+        let count = document.targets.len() as u64;
+        println!("{role} version {}, {}, expires {}", document.version, show::count(count, "target"), document.expires);
+        let key = key.open().await?;
+        let signature = key.sign(&self.message()?, &SystemRandom::new()).await;
+        let signature = signature.map_err(|error| anyhow!("{error}")).context("the key does not sign")?;
+        // As those who trust it read it: so both know it by one id.
+        let public = read_public_key(&serde_json::to_string(&key.tuf_key())?, "that signs")?;
+        self.add_signature(&public, signature)?;
+        self.write(path)?;
+        println!("signed in {}, by {} now", path.display(), show::count(self.0.signatures.len() as u64, "key"));
+        Ok(())
     }
 
     /// What a key signs: the canonical form (TUF specification 4.2).
-    pub fn message(&self) -> anyhow::Result<Vec<u8>> {
+    fn message(&self) -> anyhow::Result<Vec<u8>> {
         Ok(self.0.signed.canonical_form()?)
     }
 
     /// Adds the signature that `key` made, in place of its older one.
-    pub fn add_signature(&mut self, key: &Key, signature: Vec<u8>) -> anyhow::Result<()> {
+    fn add_signature(&mut self, key: &Key, signature: Vec<u8>) -> anyhow::Result<()> {
         let id = key_id(key)?;
         self.0.signatures.retain(|old| old.keyid != id);
         self.0.signatures.push(Signature { keyid: id, sig: signature.into() });
