@@ -98,9 +98,11 @@ fn events(generation: u64, manifests: &[Manifest]) -> Vec<Event> {
             Outcome::Reverted | Outcome::Refused(_) => {}
         }
     }
-    for (role, change) in manifests.iter().flat_map(|manifest| &manifest.party_changes) {
+    let party_changes =
+        manifests.iter().flat_map(|manifest| manifest.party_changes.iter().map(move |it| (manifest, it)));
+    for (manifest, (role, change)) in party_changes {
         events.push(Event::DelegationChanged {
-            generation,
+            generation: manifest.generation,
             role: role.clone(),
             state: change.state,
             document: change.document.as_ref().map(|document| document.version),
