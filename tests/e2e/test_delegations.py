@@ -1,6 +1,7 @@
 """Names in the hands of other parties: who may sign for what, what is published of it, and what is refused, with real clients."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -56,9 +57,17 @@ def roles(form: Form, *words: str) -> list[str]:
 
 
 @pytest.fixture
-def vendor(form: Form, tmp_path: Path) -> Party:
+def vendor(form: Form, tmp_path: Path) -> Iterator[Party]:
     [role] = roles(form, "vendor")
-    return Party(form, tmp_path, role, Holder("vera", tmp_path), Holder("viktor", tmp_path, "--ed25519"))
+    yield Party(form, tmp_path, role, Holder("vera", tmp_path), Holder("viktor", tmp_path, "--ed25519"))
+    # Others look with tuf-js.
+    delegation(form, "remove", role, "--release")
+
+    def gone() -> bool:
+        delegations = form.signed(form.published_roles()["targets"]).get("delegations") or {"roles": []}
+        return all(entry["name"] != role for entry in delegations["roles"])
+
+    until("removed", gone, form.patience)
 
 
 def create(form: Form, party: Party, *arguments: object, holders=None) -> None:
