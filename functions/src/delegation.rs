@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tufline_store::{Key, Store, Written};
+use tufline_store::{Store, Written};
 use tufline_tuf::delivery::{Rules, settle};
 use tufline_tuf::index::Place;
 use tufline_tuf::parties::{PartyChange, PartyEdit, PartyState};
@@ -50,9 +50,8 @@ pub async fn change(store: &dyn Store, config: &Config, now: Time, role: &RoleNa
         let batch = Batch { renew: &renew, bins: &base.bins_keys(), judged: &judged };
         let Some(manifest) = fold(store, &base, &known, &[], batch, policy).await? else { return Ok(base.generation) };
         let generation = manifest.generation;
-        let record = ledger::record(Key::Manifest(generation), &manifest)?;
         // A crash after this: refresh asks sign for it.
-        if ledger::create_same(store, &record).await? == Written::Done {
+        if ledger::create_manifest(store, &manifest).await? == Written::Done {
             return Ok(generation);
         }
     }

@@ -5,32 +5,33 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use tufline_store::{Change, Event, Head, Hint, Message, Upload};
+use tufline_store::{Change, DELIVERIES, Event, Head, Hint, Message, Upload};
 use tufline_tuf::delivery::{LARGEST_DELIVERY, check_form};
 use tufline_tuf::{Refusal, RefusalCode, RoleName};
 
 use crate::current::RefusedUpload;
 use crate::hash::reject_at;
 use crate::parties::file_name;
-use crate::ports::{Ports, Result, StageError};
+use crate::ports::{Ports, Result};
 
-/// What the keys of deliveries begin with, beside the prefix of the uploads.
-pub const DELIVERIES: &str = "delegations/";
-
-/// Looks at every hint and sends the changes that follow to rebuild. Answers, for each hint, why it failed, if it did.
-pub async fn deliver(ports: &Ports, hints: &[Hint]) -> Vec<Option<StageError>> {
+/// Looks at every hint and sends the changes that follow to rebuild.
+///
+/// # Errors
+/// The first failure, after all were looked at: the message must come again.
+pub async fn deliver(ports: &Ports, hints: &[Hint]) -> Result<()> {
     let mut by_name: BTreeMap<&str, Vec<&Hint>> = BTreeMap::new();
     for hint in hints {
         by_name.entry(&hint.name).or_default().push(hint);
     }
-    let mut failures = BTreeMap::new();
+    let mut outcome = Ok(());
     for (name, hints) in by_name {
-        if let Err(error) = look(ports, name, &hints).await {
+        let looked = look(ports, name, &hints).await;
+        if let Err(error) = &looked {
             tracing::debug!(name, %error, "delivery failed");
-            failures.insert(name.to_owned(), error.to_string());
         }
+        outcome = outcome.and(looked);
     }
-    hints.iter().map(|hint| failures.get(&hint.name).cloned().map(StageError::Refused)).collect()
+    outcome
 }
 
 async fn look(ports: &Ports, name: &str, hints: &[&Hint]) -> Result<()> {
@@ -42,9 +43,8 @@ async fn look(ports: &Ports, name: &str, hints: &[&Hint]) -> Result<()> {
         superseded.map(|version| Event::UploadSuperseded { name: told(name), version: version.clone() }).collect();
     match check(ports, name, &upload).await? {
         Ok(role) => {
-            for message in Message::changes(vec![Change::Delivery { role }]) {
-                ports.queues.send(&message, Duration::ZERO).await?;
-            }
+            let message = Message::Changes(vec![Change::Delivery { role }]);
+            ports.queues.send(&message, Duration::ZERO).await?;
         }
         Err(refusal) => reject_delivery(ports, &RefusedUpload { upload, refusal }).await?,
     }

@@ -1,12 +1,13 @@
 //! A batch of a queue's messages: bodies in, failures out. What Lambda's handlers, the embedded form's workers and the
 //! fault simulation share.
 
+use futures::future::join_all;
 use tufline_store::{Change, Hint, Message, Queue};
 use tufline_tuf::Time;
 
 use crate::delivery::deliver;
 use crate::hash::{Turn, hash};
-use crate::message::{deliveries, hints, large, own};
+use crate::message::{Hints, hints, large, own};
 use crate::ports::Ports;
 use crate::publish::publish;
 use crate::rebuild::rebuild;
@@ -20,34 +21,40 @@ use crate::sign::sign;
 /// (<https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html>).
 pub async fn handle(ports: &Ports, queue: Queue, prefix: &str, until: Time, bodies: &[&str]) -> Vec<Option<String>> {
     match queue {
-        Queue::Uploads => {
-            let failures = handle_hints(ports, Turn::All, bodies, |body| hints(body, prefix)).await;
-            let deliveries = bodies.iter().map(|body| async move { handle_deliveries(ports, body).await });
-            let deliveries = futures::future::join_all(deliveries).await;
-            failures.into_iter().zip(deliveries).map(|(uploads, deliveries)| uploads.or(deliveries)).collect()
+        Queue::Uploads => handle_uploads(ports, prefix, bodies).await,
+        Queue::Large => {
+            let hints = bodies.iter().map(|body| large(body).map_err(|error| error.to_string()));
+            handle_hints(ports, Turn::Large { until }, hints.collect()).await
         }
-        Queue::Large => handle_hints(ports, Turn::Large { until }, bodies, large).await,
         Queue::Changes => handle_changes(ports, bodies).await,
         Queue::Sign | Queue::Publish => handle_nudges(ports, queue, bodies).await,
     }
 }
 
-async fn handle_hints<E: std::fmt::Display>(
-    ports: &Ports,
-    turn: Turn,
-    bodies: &[&str],
-    hints: impl Fn(&str) -> Result<Vec<Hint>, E>,
-) -> Vec<Option<String>> {
-    let mut failures: Vec<Option<String>> = Vec::with_capacity(bodies.len());
+async fn handle_uploads(ports: &Ports, prefix: &str, bodies: &[&str]) -> Vec<Option<String>> {
+    let parsed = bodies.iter().map(|body| match hints(body, prefix) {
+        Ok(Hints { uploads, deliveries }) => (Ok(uploads), deliveries),
+        Err(error) => (Err(error.to_string()), Vec::new()),
+    });
+    let (uploads, deliveries): (Vec<_>, Vec<_>) = parsed.unzip();
+    let hashed = handle_hints(ports, Turn::All, uploads).await;
+    let delivered = join_all(deliveries.iter().map(|hints| deliver(ports, hints))).await;
+    let failures = delivered.into_iter().map(|delivered| delivered.err().map(|error| error.to_string()));
+    hashed.into_iter().zip(failures).map(|(hashed, delivered)| hashed.or(delivered)).collect()
+}
+
+/// The hints of each body, or why it can't be read.
+async fn handle_hints(ports: &Ports, turn: Turn, hints: Vec<Result<Vec<Hint>, String>>) -> Vec<Option<String>> {
+    let mut failures: Vec<Option<String>> = Vec::with_capacity(hints.len());
     let (mut all, mut owners) = (Vec::new(), Vec::new());
-    for (index, body) in bodies.iter().enumerate() {
-        match hints(body) {
+    for (index, hints) in hints.into_iter().enumerate() {
+        match hints {
             Ok(hints) => {
                 owners.extend(std::iter::repeat_n(index, hints.len()));
                 all.extend(hints);
                 failures.push(None);
             }
-            Err(error) => failures.push(Some(error.to_string())),
+            Err(error) => failures.push(Some(error)),
         }
     }
     for (owner, failure) in owners.into_iter().zip(hash(ports, turn, &all).await) {
@@ -56,12 +63,6 @@ async fn handle_hints<E: std::fmt::Display>(
         }
     }
     failures
-}
-
-/// Why the files of other parties that a body tells of must be looked at again.
-async fn handle_deliveries(ports: &Ports, body: &str) -> Option<String> {
-    let hints = deliveries(body);
-    deliver(ports, &hints).await.into_iter().flatten().next().map(|error| error.to_string())
 }
 
 async fn handle_changes(ports: &Ports, bodies: &[&str]) -> Vec<Option<String>> {

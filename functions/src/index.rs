@@ -75,7 +75,11 @@ pub async fn draft(store: &dyn Store, role: &RoleName, digest: &Sha256) -> Resul
     Ok(Draft::from_bytes(role.clone(), &bytes)?)
 }
 
-async fn record(store: &dyn Store, key: &Key) -> Result<bytes::Bytes> {
+/// The bytes of a record of the ledger.
+///
+/// # Errors
+/// [`StageError::Missing`] where it is gone.
+pub(crate) async fn record(store: &dyn Store, key: &Key) -> Result<bytes::Bytes> {
     let missing = || StageError::Missing(key.path(), "restore it from the ledger's older object versions");
     store.bytes(key).await?.ok_or_else(missing)
 }

@@ -201,6 +201,11 @@ pub async fn create_same(store: &dyn Store, document: &Document) -> Result<Writt
     Ok(if same { Written::Done } else { Written::Lost })
 }
 
+/// Creates the manifest of the next generation: whoever is first wins.
+pub async fn create_manifest(store: &dyn Store, manifest: &Manifest) -> Result<Written> {
+    create_same(store, &record(Key::Manifest(manifest.generation), manifest)?).await
+}
+
 /// Creates an object whose key says what its bytes are: one that is there already is the same.
 pub async fn create_or_find(store: &dyn Store, document: &Document) -> Result<()> {
     let (Written::Done | Written::Lost) = store.create(document).await?;

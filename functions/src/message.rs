@@ -3,9 +3,7 @@
 use aws_lambda_events::event::s3::{S3Event, S3EventRecord};
 use percent_encoding::percent_decode_str;
 use serde::Deserialize;
-use tufline_store::{Hint, Message, NotMessage, Queue, VersionId};
-
-use crate::delivery::DELIVERIES;
+use tufline_store::{DELIVERIES, Hint, Message, NotMessage, Queue, VersionId};
 
 /// A body of the uploads queue that means nothing to hash.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -19,41 +17,38 @@ struct TestEvent {
     event: String,
 }
 
+/// What a body of the uploads queue tells of.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Hints {
+    /// Uploads.
+    pub uploads: Vec<Hint>,
+    /// Files of other parties.
+    pub deliveries: Vec<Hint>,
+}
+
 /// The hints in a body of the uploads queue.
 ///
 /// Events of other kinds than creation and removal (a lifecycle's, for example) carry none, and neither does the
 /// `s3:TestEvent` that S3 sends when notifications are set up
-/// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html>). Keys outside `prefix`
-/// carry none.
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html>). Keys outside `prefix` and
+/// [`DELIVERIES`] carry none.
 ///
 /// # Errors
 /// [`NotHints`].
-pub fn hints(body: &str, prefix: &str) -> Result<Vec<Hint>, NotHints> {
+pub fn hints(body: &str, prefix: &str) -> Result<Hints, NotHints> {
     if let Ok(message) = Message::from_body(body) {
         return match message {
-            Message::Uploads(hints) => Ok(hints),
-            Message::Deliveries(_) => Ok(Vec::new()),
+            Message::Uploads(uploads) => Ok(Hints { uploads, ..Hints::default() }),
+            Message::Deliveries(deliveries) => Ok(Hints { deliveries, ..Hints::default() }),
             _ => Err(NotHints("it belongs to another queue".into())),
         };
     }
     if serde_json::from_str::<TestEvent>(body).is_ok_and(|test| test.event == "s3:TestEvent") {
-        return Ok(Vec::new());
+        return Ok(Hints::default());
     }
     let event: S3Event = serde_json::from_str(body).map_err(|error| NotHints(error.to_string()))?;
-    Ok(event.records.iter().filter_map(|record| hint(record, prefix)).collect())
-}
-
-/// The hints about files of other parties in a body of the uploads queue; none in one that cannot be read.
-#[must_use]
-pub fn deliveries(body: &str) -> Vec<Hint> {
-    match Message::from_body(body) {
-        Ok(Message::Deliveries(hints)) => hints,
-        Ok(_) => Vec::new(),
-        Err(_) => {
-            let event = serde_json::from_str::<S3Event>(body).map(|event| event.records).unwrap_or_default();
-            event.iter().filter_map(|record| hint(record, DELIVERIES)).collect()
-        }
-    }
+    let below = |prefix: &str| event.records.iter().filter_map(|record| hint(record, prefix)).collect();
+    Ok(Hints { uploads: below(prefix), deliveries: below(DELIVERIES) })
 }
 
 fn hint(record: &S3EventRecord, prefix: &str) -> Option<Hint> {
@@ -114,31 +109,33 @@ mod tests {
     #[test]
     fn s3_events_become_hints() {
         let version = Some(VersionId("v1".into()));
-        let found = hints(&event("ObjectCreated:Put", "targets/a+b%2Bc/%C3%A9"), "targets/").unwrap();
+        let uploads = |body: &str| hints(body, "targets/").unwrap().uploads;
+        let found = uploads(&event("ObjectCreated:Put", "targets/a+b%2Bc/%C3%A9"));
         assert_eq!(found, [Hint { name: "a b+c/é".into(), removed: false, version: version.clone() }]);
-        let found = hints(&event("ObjectRemoved:DeleteMarkerCreated", "targets/a"), "targets/").unwrap();
+        let found = uploads(&event("ObjectRemoved:DeleteMarkerCreated", "targets/a"));
         assert_eq!(found, [Hint { name: "a".into(), removed: true, version }]);
     }
 
     #[test]
     fn files_of_other_parties_are_told_from_uploads() {
-        let body = event("ObjectCreated:Put", "delegations/vendor.json");
-        assert_eq!(hints(&body, "targets/"), Ok(vec![]));
+        let found = |body: &str| hints(body, "targets/").unwrap();
         let hint = Hint { name: "vendor.json".into(), removed: false, version: Some(VersionId("v1".into())) };
-        assert_eq!(deliveries(&body), std::slice::from_ref(&hint));
-        assert!(deliveries(&event("ObjectCreated:Put", "targets/delegations/vendor.json")).is_empty());
-        let own = Message::Deliveries(vec![hint.clone()]).to_body().unwrap();
-        assert_eq!((hints(&own, "targets/"), deliveries(&own)), (Ok(vec![]), vec![hint]));
-        assert!(deliveries("x").is_empty());
+        let expected = Hints { uploads: vec![], deliveries: vec![hint.clone()] };
+        assert_eq!(found(&event("ObjectCreated:Put", "delegations/vendor.json")), expected);
+        assert!(found(&event("ObjectCreated:Put", "targets/delegations/vendor.json")).deliveries.is_empty());
+        assert_eq!(found(&Message::Deliveries(vec![hint]).to_body().unwrap()), expected);
     }
 
     #[test]
     fn what_is_not_about_uploads_is_acknowledged() {
-        assert_eq!(hints(&event("LifecycleExpiration:DeleteMarkerCreated", "targets/a"), "targets/"), Ok(vec![]));
-        assert_eq!(hints(&event("ObjectCreated:Put", "other/a"), "targets/"), Ok(vec![]));
+        assert_eq!(
+            hints(&event("LifecycleExpiration:DeleteMarkerCreated", "targets/a"), "targets/"),
+            Ok(Hints::default())
+        );
+        assert_eq!(hints(&event("ObjectCreated:Put", "other/a"), "targets/"), Ok(Hints::default()));
         let test =
             r#"{"Service":"Amazon S3","Event":"s3:TestEvent","Time":"2026","Bucket":"b","RequestId":"r","HostId":"h"}"#;
-        assert_eq!(hints(test, "targets/"), Ok(vec![]));
+        assert_eq!(hints(test, "targets/"), Ok(Hints::default()));
     }
 
     #[test]

@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use tough::schema::Targets;
-use tufline_store::{Document, Key, Store, Written};
-use tufline_tuf::generation::{Folding, Others, targets_document};
+use tufline_store::{Document, Store, Written};
+use tufline_tuf::generation::{Folding, Others, Policy, targets_document};
 use tufline_tuf::parties::PartyState;
 use tufline_tuf::{
     AddressedDraft, BinsKeys, Config, Draft, Manifest, Parties, RoleKeys, RoleName, Signed, Time, verify,
@@ -32,9 +32,11 @@ pub async fn next(store: &dyn Store, config: &Config, now: Time, expires: Time) 
     expect_offline(config)?;
     for _ in 0..ATTEMPTS {
         let (_, base) = ledger::newest(store).await?;
-        expect_fit(&base, &parties(store, &base).await?)?;
+        let parties = parties(store, &base).await?;
+        expect_fit(&base, &parties)?;
         let mut number = 0;
-        if make(store, &base, config, now, |folding| number = folding.reserve()).await? == Written::Done {
+        let made = make(store, &base, parties, policy(config, None, now), |folding| number = folding.reserve());
+        if made.await? == Written::Done {
             return Ok(targets_document(number, expires, &base.bins_keys().listed())?);
         }
     }
@@ -52,7 +54,8 @@ pub async fn publish(store: &dyn Store, config: &Config, now: Time, file: Bytes)
     let signed: Signed<Targets> = verify(file, &RoleKeys::in_root(&root, &RoleName::targets())?)?.expect_fresh(now)?;
     for _ in 0..ATTEMPTS {
         let (_, base) = ledger::newest(store).await?;
-        expect_fit(&base, &parties(store, &base).await?)?;
+        let parties = parties(store, &base).await?;
+        expect_fit(&base, &parties)?;
         let draft = AddressedDraft::try_from(Draft::new(RoleName::targets(), signed.document().clone()))?;
         let newest = &base.top.document;
         if (newest.version, newest.draft) == (signed.version(), draft.digest()) {
@@ -70,7 +73,8 @@ pub async fn publish(store: &dyn Store, config: &Config, now: Time, file: Bytes)
             }
         }
         ledger::create_or_find(store, &Document::draft(&draft)).await?;
-        if make(store, &base, config, now, |folding| folding.adopt(&draft)).await? == Written::Done {
+        let made = make(store, &base, parties, policy(config, None, now), |folding| folding.adopt(&draft));
+        if made.await? == Written::Done {
             return Ok(base.generation + 1);
         }
     }
@@ -81,17 +85,16 @@ pub async fn publish(store: &dyn Store, config: &Config, now: Time, file: Bytes)
 async fn make(
     store: &dyn Store,
     base: &Manifest,
-    config: &Config,
-    now: Time,
+    parties: Parties,
+    policy: Policy<'_>,
     change: impl FnOnce(&mut Folding<'_>),
 ) -> Result<Written> {
-    let others = Others { parties: parties(store, base).await?, digest: base.parties, ..Others::default() };
+    let others = Others { parties, digest: base.parties, ..Others::default() };
     let (nothing, bins): (_, BinsKeys) = (BTreeSet::new(), base.bins_keys());
     let index = index(store, base, &[]).await?;
-    let mut folding = Folding::new(base, index, &[], &nothing, bins, &others, policy(config, None, now))?;
+    let mut folding = Folding::new(base, index, &[], &nothing, bins, &others, policy)?;
     change(&mut folding);
-    let manifest = folding.finish()?.manifest;
-    ledger::create_same(store, &ledger::record(Key::Manifest(manifest.generation), &manifest)?).await
+    ledger::create_manifest(store, &folding.finish()?.manifest).await
 }
 
 fn expect_offline(config: &Config) -> Result<()> {

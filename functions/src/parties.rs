@@ -7,12 +7,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tough::schema::{self, Targets};
 use tufline_store::{Head, Key, Store, Upload, VersionId};
-use tufline_tuf::delivery::{Delivered, Files, LARGEST_DELIVERY, Rules, Settled, named_below, settle};
+use tufline_tuf::delivery::{Delivered, Files, LARGEST_DELIVERY, Rules, Settled, named_below, refuse, settle};
 use tufline_tuf::generation::Others;
-use tufline_tuf::parties::{PartyState, delegator};
-use tufline_tuf::{Addressed, Manifest, Parties, Refusal, RefusalCode, RoleKeys, RoleName, Sha256, Signed, verify};
+use tufline_tuf::parties::{PartyChange, PartyState, delegator};
+use tufline_tuf::{Addressed, Manifest, Parties, Refusal, RoleKeys, RoleName, Sha256, Signed, verify};
 
 use crate::current::RefusedUpload;
+use crate::hash::is_stored;
+use crate::index::record;
 use crate::ledger;
 use crate::ports::{HEADS_AT_ONCE, Ports, Result, StageError, some_at_once};
 
@@ -22,9 +24,7 @@ use crate::ports::{HEADS_AT_ONCE, Ports, Result, StageError, some_at_once};
 /// [`StageError::Missing`] where the ledger lost it.
 pub async fn parties(store: &dyn Store, manifest: &Manifest) -> Result<Parties> {
     let Some(digest) = manifest.parties else { return Ok(Parties::default()) };
-    let key = Key::Parties(digest);
-    let missing = || StageError::Missing(key.path(), "restore it from the ledger's older object versions");
-    Ok(Parties::from_bytes(&digest, &store.bytes(&key).await?.ok_or_else(missing)?)?)
+    Ok(Parties::from_bytes(&digest, &record(store, &Key::Parties(digest)).await?)?)
 }
 
 /// What a batch makes of the parties.
@@ -49,11 +49,7 @@ impl Judged {
     }
 
     /// Takes `next` and what it changes.
-    pub fn change(
-        &mut self,
-        next: Parties,
-        changes: BTreeMap<RoleName, tufline_tuf::parties::PartyChange>,
-    ) -> Result<()> {
+    pub fn change(&mut self, next: Parties, changes: BTreeMap<RoleName, PartyChange>) -> Result<()> {
         let top = RoleName::targets();
         let delegations = |parties: &Parties| parties.delegations(&top, false, &[]);
         self.changes_targets |= delegations(&self.others.parties)? != delegations(&next)?;
@@ -75,12 +71,13 @@ impl Judged {
 pub(crate) async fn judge(
     ports: &Ports,
     base: &Manifest,
+    parties_so_far: Parties,
     published: u64,
     asked: &BTreeSet<RoleName>,
     refused: &BTreeMap<RoleName, u64>,
 ) -> Result<Judged> {
     let store = &*ports.store;
-    let mut judged = Judged::unchanged(base, parties(store, base).await?);
+    let mut judged = Judged::unchanged(base, parties_so_far);
     for (role, version) in refused {
         let found = &judged.others.parties;
         let is_newest = found.documents.get(role).is_some_and(|document| document.version == *version);
@@ -99,9 +96,9 @@ pub(crate) async fn judge(
             _ => {
                 if let Head::Object(upload) = ports.deliveries.head(&file_name(role)).await? {
                     let why = format!(
-                        "delegations/{role}.json refused: nothing is delegated to {role}; an operator does that with `tufline delegation create`"
+                        "nothing is delegated to {role}; an operator does that with `tufline delegation create`"
                     );
-                    judged.refused.push(RefusedUpload { upload, refusal: Refusal::new(RefusalCode::Delegation, why) });
+                    judged.refused.push(RefusedUpload { upload, refusal: refuse(role, &why) });
                 }
             }
         }
@@ -220,11 +217,10 @@ async fn missing_bytes(ports: &Ports, settled: &Settled, files: &Files) -> Resul
         });
         let looks = added.map(|(name, target)| async move {
             let sha256: Option<[u8; 32]> = target.hashes.sha256.to_vec().try_into().ok();
-            let blob = match sha256 {
-                Some(sha256) => ports.blobs.head(&Sha256::from_bytes(sha256)).await?,
-                None => None,
+            let is_there = match sha256 {
+                Some(sha256) => is_stored(ports, &Sha256::from_bytes(sha256), target.length).await?,
+                None => false,
             };
-            let is_there = blob.is_some_and(|blob| blob.length == target.length);
             Ok::<_, StageError>((!is_there).then(|| name.raw().to_owned()))
         });
         let looked = some_at_once(HEADS_AT_ONCE, looks).await.into_iter().collect::<Result<Vec<_>>>()?;
@@ -232,10 +228,9 @@ async fn missing_bytes(ports: &Ports, settled: &Settled, files: &Files) -> Resul
         if let Some(first) = names.first() {
             let others = names.len() - 1;
             let why = format!(
-                "delegations/{role}.json refused: the bytes of {first} and of {others} other targets aren't here; upload them, and this \
-                 file is looked at again"
+                "the bytes of {first} and of {others} other targets aren't here; upload them, and this file is looked at again"
             );
-            missing.insert(role.clone(), Refusal::new(RefusalCode::Delegation, why));
+            missing.insert(role.clone(), refuse(role, &why));
         }
     }
     Ok(missing)

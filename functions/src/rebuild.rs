@@ -59,8 +59,7 @@ pub async fn rebuild(ports: &Ports, messages: &[Vec<Change>]) -> Result<Rebuilt>
             return Ok(Rebuilt { generation: None, failed: batch.failed });
         };
         let generation = next.generation;
-        let manifest = ledger::record(Key::Manifest(generation), &next)?;
-        if ledger::create_same(&*ports.store, &manifest).await? == Written::Done {
+        if ledger::create_manifest(&*ports.store, &next).await? == Written::Done {
             tracing::info!(generation, changes = next.changes.len(), "generation created");
             measure::batch(next.changes.len());
             for (upload, name) in next.uploads() {
@@ -356,7 +355,7 @@ async fn others(
     if asked.is_empty() && refused.is_empty() {
         return Ok(Judged::unchanged(base, parties));
     }
-    let mut judged = judge(ports, base, published.generation, &asked, &refused).await?;
+    let mut judged = judge(ports, base, parties, published.generation, &asked, &refused).await?;
     batch.refused = std::mem::take(&mut judged.refused);
     Ok(judged)
 }

@@ -33,13 +33,13 @@ use tufline_functions::hash::{Turn, hash};
 use tufline_functions::parties::parties;
 use tufline_functions::{Ports, delegation, delivery, init, ledger, publish, rebuild, refresh, sign};
 use tufline_store::memory::{Memory, MemoryKeys};
-use tufline_store::{Change, Hint, Key, Message, Queue};
+use tufline_store::{Change, Hint, Key, Message};
 use tufline_tuf::generation::{FirstBins, SPEC_VERSION};
 use tufline_tuf::parties::{PartyEdit, PartyState};
 use tufline_tuf::root::{self, key_id};
 use tufline_tuf::{Config, Pattern, RoleKeys, RoleName, Sha256, Time, time, verify};
 
-use common::{Faults, finish, ports, seeds};
+use common::{Faults, finish, ports, seeds, take_changes};
 
 const SEEDS: u64 = 20;
 const STEPS: usize = 1500;
@@ -193,12 +193,7 @@ impl World {
 
     /// Rebuild with what waits for it.
     fn rebuild(&mut self) -> Task {
-        let mut messages = Vec::new();
-        while let Some(message) = self.memory.take(Queue::Changes, 0) {
-            if let Ok(Message::Changes(changes)) = Message::from_body(&message.body) {
-                messages.push(changes);
-            }
-        }
+        let messages = take_changes(&self.memory);
         let ports = self.ports.clone();
         Box::pin(async move { _ = rebuild::rebuild(&ports, &messages).await })
     }

@@ -29,12 +29,12 @@ use tufline_functions::publish_root::{Concluded, Proposed, conclude, propose, wi
 use tufline_functions::rotation::{Step, look, root_role};
 use tufline_functions::{Ports, StageError, init, publish, rebuild, refresh, roots, sign};
 use tufline_store::memory::{Memory, MemoryKeys};
-use tufline_store::{Change, Key, Message, OnlineRole, Queue, Signer, StoreError};
+use tufline_store::{Change, Key, OnlineRole, Signer, StoreError};
 use tufline_tuf::generation::FirstBins;
 use tufline_tuf::root::{Chain, KeyName, RootFile, RootKey, add_key, key_id, next, remove_key, same_key};
 use tufline_tuf::{Config, RoleKeys, RoleName, Time, VerifyError, time, trie, verify};
 
-use common::{Faults, finish, ports, seeds};
+use common::{Faults, finish, ports, seeds, take_changes};
 
 const SEEDS: u64 = 12;
 const STEPS: usize = 2000;
@@ -236,12 +236,7 @@ impl World {
 
     /// Rebuild with what waits for it. If it fails or is killed, refresh asks again.
     fn rebuild(&mut self) -> Task {
-        let mut messages = Vec::new();
-        while let Some(message) = self.memory.take(Queue::Changes, 0) {
-            if let Ok(Message::Changes(changes)) = Message::from_body(&message.body) {
-                messages.push(changes);
-            }
-        }
+        let messages = take_changes(&self.memory);
         let ports = self.ports.clone();
         Box::pin(async move { _ = rebuild::rebuild(&ports, &messages).await })
     }

@@ -53,7 +53,7 @@ pub async fn run(arguments: Arguments) -> Result {
 fn as_json(all: &Parties, role: &RoleName, party: &Party) -> anyhow::Result<serde_json::Value> {
     let keys = party.keys.iter().map(|key| anyhow::Ok(json!({"keyid": hex::encode(key_id(key)?), "key": key})));
     let keys = keys.collect::<anyhow::Result<Vec<_>>>()?;
-    let documents = roles(role, party).filter_map(|role| Some((role.to_string(), json!(all.documents.get(role)?))));
+    let documents = party.roles(role).filter_map(|role| Some((role.to_string(), json!(all.documents.get(role)?))));
     Ok(json!({
         "role": role, "state": party.state, "paths": party.paths, "threshold": party.threshold, "keys": keys,
         "documents": documents.collect::<serde_json::Map<_, _>>(),
@@ -67,15 +67,10 @@ fn print(all: &Parties, role: &RoleName, party: &Party) -> anyhow::Result<()> {
     for key in &party.keys {
         println!("            {} {}", show::short(&hex::encode(key_id(key)?)), kind(key));
     }
-    for role in roles(role, party) {
+    for role in party.roles(role) {
         if let Some(document) = all.documents.get(role) {
             println!("  {role} version {}, expires {}", document.version, show::until(now(), document.expires));
         }
     }
     Ok(())
-}
-
-/// Its own role, and those below.
-fn roles<'a>(role: &'a RoleName, party: &'a Party) -> impl Iterator<Item = &'a RoleName> {
-    std::iter::once(role).chain(&party.below)
 }

@@ -10,7 +10,7 @@ use tufline_folder::{
 use tufline_functions::publish::{Shown, publish};
 use tufline_functions::sign::sign;
 use tufline_functions::{Ports, ReadingMemory, init, ledger};
-use tufline_store::{Key, Store};
+use tufline_store::{DELIVERIES, Key, Store};
 use tufline_tuf::Config;
 use tufline_tuf::generation::FirstBins;
 
@@ -56,7 +56,7 @@ impl LocalRepository {
         check_apart(data.path(), &uploads)?;
         let clock = Arc::new(SystemClock);
         let uploads = FolderUploads::open(&data, uploads, clock.clone())?;
-        let deliveries = FolderUploads::beside(&data, "delegations", clock.clone())?;
+        let deliveries = FolderUploads::beside(&data, DELIVERIES.trim_end_matches('/'), clock.clone())?;
         let store = Arc::new(FolderStore::new(&data));
         let is_new = store.get(&Key::root(1)).await?.is_none();
         if is_new && root::waits(data.path()) {

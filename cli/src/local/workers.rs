@@ -133,7 +133,7 @@ impl Worker {
             for delivery in of_parties {
                 let hints =
                     if let Message::Deliveries(hints) = delivery.message() { hints.clone() } else { Vec::new() };
-                let failure = deliver(&self.ports, &hints).await.into_iter().flatten().next();
+                let failure = deliver(&self.ports, &hints).await.err();
                 settle("deliveries", std::iter::once((delivery, failure)));
             }
         }

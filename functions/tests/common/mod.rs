@@ -12,6 +12,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tufline_functions::{Ports, ReadingMemory};
 use tufline_store::memory::{Control, Fate, Memory, Request};
+use tufline_store::{Change, Message, Queue};
 use tufline_tuf::Config;
 
 /// All ports in memory.
@@ -38,6 +39,17 @@ pub fn finish<F: Future>(future: F) -> F::Output {
             return output;
         }
     }
+}
+
+/// The changes that wait for rebuild; they don't wait any more then.
+pub fn take_changes(memory: &Memory) -> Vec<Vec<Change>> {
+    let mut messages = Vec::new();
+    while let Some(message) = memory.take(Queue::Changes, 0) {
+        if let Ok(Message::Changes(changes)) = Message::from_body(&message.body) {
+            messages.push(changes);
+        }
+    }
+    messages
 }
 
 /// Faults at random: while they are on, so many of a thousand requests fail, and of those that write as many more lose their

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use tufline_store::{OnlineRole, Queue};
+use tufline_store::{DELIVERIES, OnlineRole, Queue};
 
 use crate::{
     Clients, CopyLimits, EventBridgeEvents, KmsSigner, QueueUrls, S3Blobs, S3Links, S3Store, S3Uploads, SqsQueues,
@@ -131,9 +131,6 @@ impl Resources {
         known(self.ledger_bucket.as_ref(), "TUFLINE_LEDGER_BUCKET".into(), "the ledger bucket's name")
     }
 }
-
-/// What the keys of other parties' files begin with.
-const DELIVERIES: &str = "delegations/";
 
 fn known(value: Option<&String>, variable: String, what: &'static str) -> Result<String, MissingResource> {
     value.cloned().ok_or(MissingResource { variable, what })

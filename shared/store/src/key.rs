@@ -14,6 +14,9 @@ pub enum Bucket {
     Ledger,
 }
 
+/// What the keys of other parties' files begin with in the uploads bucket, and the folder of them in the embedded form.
+pub const DELIVERIES: &str = "delegations/";
+
 /// The version of an upload: S3's version id, or a fingerprint of a file's state in the embedded form.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]

@@ -18,7 +18,7 @@ mod port;
 pub use cached::CachedStore;
 pub use document::Document;
 pub use event::{EVENT_SOURCE, Event, LARGEST_DETAIL, PublishedTarget, RejectedUpload};
-pub use key::{Bucket, Folder, Key, UploadKey, VersionId};
+pub use key::{Bucket, DELIVERIES, Folder, Key, UploadKey, VersionId};
 pub use message::{Change, Hint, LARGEST_MESSAGE, Letter, MESSAGE_FORMAT, Message, NotMessage, Queue};
 pub use port::{
     Blob, Blobs, Clock, Events, Head, Kept, Links, OnlineRole, PastVersion, Queues, Result, Signer, Source, Store,

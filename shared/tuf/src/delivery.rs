@@ -301,6 +301,8 @@ impl PartyDocument {
     }
 }
 
-fn refuse(role: &RoleName, why: &str) -> Refusal {
+/// What is said of a file that is refused.
+#[must_use]
+pub fn refuse(role: &RoleName, why: &str) -> Refusal {
     Refusal::new(RefusalCode::Delegation, format!("delegations/{role}.json refused: {why}"))
 }

@@ -14,7 +14,7 @@ use crate::generation::{self, SPEC_VERSION, Versions, advance, at_least_one};
 use crate::listed::content;
 use crate::manifest::{Content, Manifest};
 use crate::name::{RoleName, TargetName};
-use crate::parties::{Parties, PartyDocument, delegator};
+use crate::parties::{Parties, Party, PartyDocument, delegator};
 use crate::pattern::{BadPattern, Pattern};
 use crate::sha256::Sha256;
 use crate::signed::{Draft, RoleKeys, Signed, VerifyError, verify};
@@ -271,9 +271,8 @@ impl<'a> Gate<'a> {
     /// # Errors
     /// [`Refused`].
     pub fn delivery(&mut self, role: &RoleName, bytes: &Bytes, published: Option<&Targets>) -> Result<(), Refused> {
-        let generation = self.candidate.generation;
+        let (version, generation) = (self.version(role), self.candidate.generation);
         let document = self.others.candidate.documents.get(role);
-        let version = document.map_or(0, |document| document.version);
         let refuse = |reason: String| Refused { generation, fault: Fault::Role(role.clone(), version), reason };
         if document.is_none_or(|document| document.sha256 != Sha256::of(bytes)) {
             return Err(refuse(format!("{role}: its document is not the one that the snapshot means")));
@@ -318,7 +317,8 @@ impl<'a> Gate<'a> {
     }
 
     fn version(&self, role: &RoleName) -> u64 {
-        self.versions.get(role).copied().unwrap_or(0)
+        let of_a_party = || Some(self.others.candidate.documents.get(role)?.version);
+        self.versions.get(role).copied().or_else(of_a_party).unwrap_or(0)
     }
 
     /// Whose signature counts for `role` is said by the roots, or by the role above.
@@ -388,13 +388,8 @@ impl<'a> Gate<'a> {
     /// [`Refused`], naming every target whose bytes are missing or wrong.
     pub fn pass(self) -> Result<Checked, Refused> {
         let generation = self.candidate.generation;
-        if let Some(role) = self.roles.first() {
+        if let Some(role) = self.roles.iter().chain(&self.deliveries).next() {
             let version = self.version(role);
-            let reason = format!("role {role} was not checked");
-            return Err(Refused { generation, fault: Fault::Role(role.clone(), version), reason });
-        }
-        if let Some(role) = self.deliveries.first() {
-            let version = self.others.candidate.documents.get(role).map_or(0, |document| document.version);
             let reason = format!("role {role} was not checked");
             return Err(Refused { generation, fault: Fault::Role(role.clone(), version), reason });
         }
@@ -420,14 +415,12 @@ fn own_paths(delegations: &Delegations, role: &RoleName) -> Result<Vec<Pattern>,
 /// says whose signature counts below it.
 fn changed_deliveries(others: OtherParties<'_>) -> BTreeSet<RoleName> {
     let OtherParties { published, candidate } = others;
-    let same = |role: &RoleName| {
-        let party = |parties: &Parties| parties.party_of(role).map(|(_, party)| party.clone());
-        party(published) == party(candidate) && published.documents.get(role) == candidate.documents.get(role)
+    let is_same = |role: &RoleName| published.documents.get(role) == candidate.documents.get(role);
+    let unchanged = |(own, party): &(&RoleName, &Party)| {
+        published.parties.get(*own) == Some(*party) && party.roles(own).all(is_same)
     };
-    let changed: BTreeSet<&RoleName> = candidate.in_use().map(|(role, _)| role).filter(|role| !same(role)).collect();
-    let party = |role: &RoleName| candidate.party_of(role).map(|(party, _)| party.clone());
-    let parties: BTreeSet<Option<RoleName>> = changed.into_iter().map(party).collect();
-    candidate.in_use().map(|(role, _)| role).filter(|role| parties.contains(&party(role))).cloned().collect()
+    let changed = candidate.listed().filter(|party| !unchanged(party));
+    changed.flat_map(|(own, party)| party.roles(own)).cloned().collect()
 }
 
 fn verify_under_all<T: crate::signed::Document>(

@@ -187,7 +187,7 @@ impl Parties {
         is_split: bool,
         bins_keys: &[Key],
     ) -> Result<Option<Delegations>, VerifyError> {
-        let mut all = if *role == RoleName::targets() { self.listed()? } else { empty() };
+        let mut all = if *role == RoleName::targets() { self.to_listed()? } else { empty() };
         if is_split {
             let bins = trie::delegations(role, bins_keys)?;
             all.keys.extend(bins.keys);
@@ -196,9 +196,14 @@ impl Parties {
         Ok((!all.roles.is_empty()).then_some(all))
     }
 
-    fn listed(&self) -> Result<Delegations, VerifyError> {
+    /// The parties to which `targets` delegates.
+    pub fn listed(&self) -> impl Iterator<Item = (&RoleName, &Party)> {
+        self.parties.iter().filter(|(_, party)| party.state == PartyState::Listed)
+    }
+
+    fn to_listed(&self) -> Result<Delegations, VerifyError> {
         let mut all = empty();
-        for (role, party) in self.parties.iter().filter(|(_, party)| party.state == PartyState::Listed) {
+        for (role, party) in self.listed() {
             let Delegations { keys, roles } = party.delegation(role)?;
             all.keys.extend(keys);
             all.roles.extend(roles);
@@ -220,8 +225,7 @@ impl Parties {
 
     /// The roles in which devices look now, and their documents: a role after the one that delegates to it.
     pub fn in_use(&self) -> impl Iterator<Item = (&RoleName, &PartyDocument)> {
-        let listed = self.parties.iter().filter(|(_, party)| party.state == PartyState::Listed);
-        let roles = listed.flat_map(|(role, party)| std::iter::once(role).chain(&party.below));
+        let roles = self.listed().flat_map(|(role, party)| party.roles(role));
         roles.filter_map(|role| self.documents.get_key_value(role))
     }
 
@@ -375,6 +379,11 @@ impl Parties {
 }
 
 impl Party {
+    /// Its roles: `own`, and those below.
+    pub fn roles<'a>(&'a self, own: &'a RoleName) -> impl Iterator<Item = &'a RoleName> {
+        std::iter::once(own).chain(&self.below)
+    }
+
     /// What `targets` says of it.
     ///
     /// # Errors
