@@ -20,26 +20,34 @@ BURST_INTO = 100_000
 
 
 @cache
-def bench() -> Path:
-    """The bench's binary, built as the release is."""
-    command = ["cargo", "bench", "--package", "tufline-functions", "--bench", "scale", "--no-run", "--locked", "--quiet"]
-    built = subprocess.run([*command, "--message-format=json"], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+def benches() -> dict[str, Path]:
+    """The bench's two binaries by name, built as the release is."""
+    command = ["cargo", "bench", "--package", "tufline-functions", "--bench", "scale", "--bench", "scale-heap"]
+    options = ["--no-run", "--locked", "--quiet", "--message-format=json"]
+    built = subprocess.run([*command, *options], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     if built.returncode != 0:
         raise Refusal("the bench could not be built (see above)")
     artifacts = (json.loads(line) for line in built.stdout.splitlines())
-    return next(
-        Path(artifact["executable"])
+    return {
+        artifact["target"]["name"]: Path(artifact["executable"])
         for artifact in artifacts
-        if artifact["reason"] == "compiler-artifact" and artifact["target"]["name"] == "scale" and artifact["executable"]
-    )
+        if artifact["reason"] == "compiler-artifact" and artifact["target"]["kind"] == ["bench"]
+    }
 
 
-def run(*arguments: object) -> dict:
+def run(*arguments: object, bench: str = "scale") -> dict:
     """What a command of the bench measured, in a process of its own."""
-    done = subprocess.run([bench(), *map(str, arguments)], stdout=subprocess.PIPE, text=True)
+    done = subprocess.run([benches()[bench], *map(str, arguments)], stdout=subprocess.PIPE, text=True)
     if done.returncode != 0:
         raise Refusal(f"the bench failed (see above): {' '.join(map(str, arguments))}")
     return json.loads(done.stdout)
+
+
+def run_with_heap(figures: str, *arguments: object) -> dict:
+    """The same; among these figures also the memory, of a second run: counting it takes longer than what is measured."""
+    measured = run(*arguments)
+    measured[figures]["peak_heap"] = run(*arguments, bench="scale-heap")[figures]["peak_heap"]
+    return measured
 
 
 # One into many
@@ -91,7 +99,9 @@ def one_into_many(scratch: Path, sizes: list[int], samples: int) -> str:
     """The table of publishing one target, with the peers, and how much more it takes at the largest size."""
     peers.install_tuftool()
     measured = {
-        ("Tufline", TUFLINE): [run("one", "--targets", targets, "--samples", samples) for targets in sizes],
+        ("Tufline", TUFLINE): [
+            run_with_heap("median", "one", "--targets", targets, "--samples", samples) for targets in sizes
+        ],
         (f"tuftool {peers.TUFTOOL_VERSION}, flat", PEER): [peers.tuftool(scratch, targets) for targets in sizes],
         (f"python-tuf 7, {peers.PYTHON_TUF_LAYOUT}", PEER): [peers.python_tuf(scratch, targets) for targets in sizes],
     }
@@ -130,7 +140,7 @@ def bursts(targets: int, new: int) -> str:
         "… and windows of 1 s for batches": ("--delays", "--window", AWS_WINDOW),
     }.items():
         for count in (1, new):
-            measured = run("burst", "--targets", targets, "--new", count, *arguments)["burst"]
+            measured = run_with_heap("burst", "burst", "--targets", targets, "--new", count, *arguments)["burst"]
             time, per_artifact = measured["seconds"], asked(measured) / count
             cells = (f"{count:,}", f"{time:.2f} s", f"{count / time:,.0f}", f"{measured['cpu_seconds']:.2f} s")
             rows.append(

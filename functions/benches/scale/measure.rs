@@ -17,8 +17,8 @@ pub struct Measured {
     pub seconds: f64,
     /// Of the whole process.
     pub cpu_seconds: f64,
-    /// Bytes on the heap above what there was before, at the most; with what was stored meanwhile.
-    pub peak_heap: f64,
+    /// Bytes on the heap above what there was before, at the most; with what was stored meanwhile. `None` where nobody counts.
+    pub peak_heap: Option<f64>,
     /// What the ports were asked.
     pub counted: Counted,
     /// What the queues handed out.
@@ -44,16 +44,19 @@ pub async fn clocked(work: impl Future<Output = ()>) -> Clocked {
 pub async fn measured(pump: &Pump<'_>, uploads: impl Future<Output = ()>) -> Measured {
     uploads.await;
     pump.meter().reset();
-    HEAP.reset_peak_usage();
-    let (heap, began, cpu) = (HEAP.current_usage(), Instant::now(), cpu_seconds());
+    if let Some(heap) = HEAP {
+        heap.reset_peak_usage();
+    }
+    let before = HEAP.map(|heap| heap.current_usage());
+    let (began, cpu) = (Instant::now(), cpu_seconds());
     let course = pump.run().await;
     let cpu_seconds = cpu_seconds() - cpu;
-    let peak_heap = HEAP.peak_usage().saturating_sub(heap);
+    let peak_heap = HEAP.zip(before).map(|(heap, before)| float(heap.peak_usage().saturating_sub(before) as u64));
     let published = pump.meter().published().expect("something was published");
     Measured {
         seconds: (published - began).as_secs_f64(),
         cpu_seconds,
-        peak_heap: float(peak_heap as u64),
+        peak_heap,
         counted: pump.meter().counted(),
         course,
     }
@@ -97,7 +100,7 @@ pub fn median(taken: &[Measured]) -> Measured {
     Measured {
         seconds: of(|measured| measured.seconds),
         cpu_seconds: of(|measured| measured.cpu_seconds),
-        peak_heap: of(|measured| measured.peak_heap),
+        peak_heap: taken.iter().map(|measured| measured.peak_heap).collect::<Option<_>>().map(middle),
         counted: Counted {
             requests: each(|measured| &measured.counted.requests),
             written: each(|measured| &measured.counted.written),

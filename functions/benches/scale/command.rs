@@ -1,0 +1,177 @@
+//! What the command line may ask for.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use serde_json::{Value, json};
+use tufline_tuf::config::TargetsPerBin;
+
+use crate::measure::{self, Measured, measured, median};
+use crate::metered::Delays;
+use crate::pump::Pump;
+use crate::states;
+use crate::world::{World, name};
+
+/// So many targets go into one generation where only the result of filling matters.
+const LARGE_BATCH: usize = 250_000;
+
+#[derive(Parser)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+    /// `cargo bench` says this to every bench
+    #[arg(long, hide = true, global = true)]
+    bench: bool,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Publishes new targets into so many, one by one
+    One {
+        #[command(flatten)]
+        repository: Repository,
+        /// How many, each alone
+        #[arg(long, default_value_t = 20)]
+        samples: usize,
+        /// How many more where every request takes as long as on AWS
+        #[arg(long, default_value_t = 5)]
+        delayed: usize,
+    },
+    /// Publishes many new targets at once
+    Burst {
+        #[command(flatten)]
+        repository: Repository,
+        /// How many
+        #[arg(long, default_value_t = 10_000)]
+        new: usize,
+        #[command(flatten)]
+        network: Network,
+    },
+    /// Fills an empty repository, in such batches as AWS hands out
+    Fill {
+        #[command(flatten)]
+        repository: Repository,
+        /// How many changes go into one generation: an invocation takes 6 MB of messages
+        #[arg(long, default_value_t = 40_000)]
+        batch: usize,
+    },
+    /// Writes what devices see of a repository before and after changes, see `states.rs`
+    Write {
+        #[command(flatten)]
+        repository: Repository,
+        /// Where to
+        #[arg(long)]
+        write: PathBuf,
+    },
+}
+
+#[derive(Args)]
+struct Repository {
+    /// How many targets there are
+    #[arg(long)]
+    targets: usize,
+    /// The setting `max_targets_per_bin`; the default unless given
+    #[arg(long)]
+    per_bin: Option<u32>,
+}
+
+#[derive(Args)]
+struct Network {
+    /// Every request takes as long as on AWS
+    #[arg(long)]
+    delays: bool,
+    /// How long uploads and changes wait for others, in milliseconds; on AWS it is a second
+    #[arg(long, default_value_t = 0)]
+    window: u64,
+}
+
+impl Repository {
+    fn per_bin(&self) -> TargetsPerBin {
+        self.per_bin.map_or_else(TargetsPerBin::default, |targets| targets.try_into().unwrap())
+    }
+
+    async fn filled(&self) -> World {
+        let world = World::new(self.per_bin()).await;
+        world.fill(self.targets, LARGE_BATCH).await;
+        world
+    }
+
+    fn described(&self) -> Value {
+        json!({"targets": self.targets, "per_bin": u32::from(self.per_bin())})
+    }
+}
+
+impl Network {
+    fn pump<'a>(&self, world: &'a World) -> Pump<'a> {
+        let delays = if self.delays { Delays::of_aws() } else { Delays::none() };
+        Pump::new(world, delays, Duration::from_millis(self.window))
+    }
+
+    fn described(&self) -> Value {
+        json!({"delays": self.delays, "window_ms": self.window})
+    }
+}
+
+/// Does what the command line says, and prints what was measured.
+pub async fn run() {
+    let mut line = match Arguments::parse().command {
+        Command::One { repository, samples, delayed } => one(&repository, samples, delayed).await,
+        Command::Burst { repository, new, network } => burst(&repository, new, &network).await,
+        Command::Fill { repository, batch } => fill(&repository, batch).await,
+        Command::Write { repository, write } => {
+            let world = repository.filled().await;
+            states::write(&world, repository.targets, &write).await;
+            merged([repository.described(), json!({"what": "write"}), world.sizes()])
+        }
+    };
+    line.sort_all_objects();
+    println!("{line}");
+}
+
+async fn one(repository: &Repository, samples: usize, delayed: usize) -> Value {
+    let world = repository.filled().await;
+    let fast = singles(&world, Delays::none(), repository.targets, samples).await;
+    let slow = singles(&world, Delays::of_aws(), repository.targets + samples, delayed).await;
+    let line = json!({"what": "one", "samples": samples, "median": fast.described(), "delayed": slow.described()});
+    merged([repository.described(), line, world.sizes()])
+}
+
+/// Publishes the targets `first` to `first + count`, one by one; answers the median of each figure.
+async fn singles(world: &World, delays: Delays, first: usize, count: usize) -> Measured {
+    let pump = Pump::new(world, delays, Duration::ZERO);
+    let mut taken = Vec::with_capacity(count);
+    for name in (first..first + count).map(name) {
+        taken.push(measured(&pump, async { world.upload(&name, name.as_bytes()) }).await);
+        world.check_published(std::slice::from_ref(&name));
+    }
+    median(&taken)
+}
+
+async fn burst(repository: &Repository, new: usize, network: &Network) -> Value {
+    let world = repository.filled().await;
+    let pump = network.pump(&world);
+    let names: Vec<String> = (repository.targets..repository.targets + new).map(name).collect();
+    let taken = measured(&pump, async {
+        for name in &names {
+            world.upload(name, name.as_bytes());
+        }
+    })
+    .await;
+    world.check_published(&names);
+    let line = json!({"what": "burst", "new": new, "burst": taken.described()});
+    merged([repository.described(), network.described(), line, world.sizes()])
+}
+
+async fn fill(repository: &Repository, batch: usize) -> Value {
+    let world = World::new(repository.per_bin()).await;
+    let taken = measure::clocked(world.fill(repository.targets, batch)).await;
+    let line = json!({"what": "fill", "batch": batch, "seconds": taken.seconds, "cpu_seconds": taken.cpu_seconds});
+    merged([repository.described(), line, world.sizes(), world.stored()])
+}
+
+fn merged<const PARTS: usize>(parts: [Value; PARTS]) -> Value {
+    let objects =
+        parts.into_iter().filter_map(|part| if let Value::Object(fields) = part { Some(fields) } else { None });
+    Value::Object(objects.flatten().collect())
+}

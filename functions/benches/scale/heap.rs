@@ -1,0 +1,22 @@
+//! The bench `scale` with a count of what is on the heap: for that, and for nothing else that it prints.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod command;
+mod measure;
+mod metered;
+mod pump;
+mod states;
+mod world;
+
+use peak_alloc::PeakAlloc;
+
+#[global_allocator]
+static COUNTED: PeakAlloc = PeakAlloc;
+
+const HEAP: Option<PeakAlloc> = Some(COUNTED);
+
+#[tokio::main]
+async fn main() {
+    command::run().await;
+}
