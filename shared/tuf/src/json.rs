@@ -1,6 +1,11 @@
 //! The one writer of JSON: compact, keys sorted, so that equal documents have equal bytes.
 
+use std::io::{self, Write};
+use std::ops::Range;
+
 use serde::Serialize;
+use serde_json::Serializer;
+use serde_json::ser::{CharEscape, CompactFormatter, Formatter};
 
 /// `value` as compact JSON with sorted keys.
 ///
@@ -9,17 +14,244 @@ use serde::Serialize;
 /// # Errors
 /// Only for values that JSON cannot hold (a map whose keys aren't strings); none of Tufline's types is one.
 pub fn to_vec<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, serde_json::Error> {
-    let mut tree = serde_json::to_value(value)?;
-    // Sorted already, unless some crate of the build turned on serde_json's `preserve_order`.
-    tree.sort_all_objects();
-    serde_json::to_vec(&tree)
+    written(value).map(|(text, _)| text)
+}
+
+/// The canonical form of `value` (TUF specification 4.2), if that is what [`to_vec`] writes: it is, but for control characters,
+/// strings that aren't in Unicode's normal form C, and floats, which have no canonical form.
+pub(crate) fn canonical<T: Serialize + ?Sized>(value: &T) -> Option<Vec<u8>> {
+    written(value).ok().and_then(|(text, is_canonical)| is_canonical.then_some(text))
+}
+
+fn written<T: Serialize + ?Sized>(value: &T) -> Result<(Vec<u8>, bool), serde_json::Error> {
+    let (mut text, mut is_canonical) = (Vec::new(), true);
+    let formatter = Sorted { text: &mut text, is_canonical: &mut is_canonical, open: Vec::new(), ordered: Vec::new() };
+    value.serialize(&mut Serializer::with_formatter(io::sink(), formatter))?;
+    Ok((text, is_canonical))
+}
+
+/// Writes each object where it belongs, and puts its members in order when it ends.
+///
+/// *Invariant*: keys are compared as they are written, with their quotes, as `olpc-cjson` does, by which clients in Rust verify.
+struct Sorted<'a> {
+    /// What is written, instead of to the serializer's own writer.
+    text: &'a mut Vec<u8>,
+    is_canonical: &'a mut bool,
+    /// The objects that have not ended.
+    open: Vec<Open>,
+    /// The members of an object in their order, before they replace those that were written.
+    ordered: Vec<u8>,
+}
+
+/// An object that has not ended: where its members begin, and where each stands.
+struct Open {
+    begin: usize,
+    members: Vec<Member>,
+}
+
+/// From where to where in the text.
+struct Member {
+    key: Range<usize>,
+    end: usize,
+}
+
+/// As `serde_json` writes it.
+macro_rules! compact {
+    ($($function:ident($($argument:ident: $type:ty)?);)*) => {
+        $(fn $function<W: Write + ?Sized>(&mut self, _: &mut W $(, $argument: $type)?) -> io::Result<()> {
+            CompactFormatter.$function(self.text $(, $argument)?)
+        })*
+    };
+}
+
+impl Formatter for Sorted<'_> {
+    compact! {
+        write_null();
+        write_bool(value: bool);
+        write_i8(value: i8);
+        write_i16(value: i16);
+        write_i32(value: i32);
+        write_i64(value: i64);
+        write_i128(value: i128);
+        write_u8(value: u8);
+        write_u16(value: u16);
+        write_u32(value: u32);
+        write_u64(value: u64);
+        write_u128(value: u128);
+        begin_string();
+        end_string();
+        begin_array();
+        end_array();
+        begin_array_value(first: bool);
+        begin_object_value();
+    }
+
+    fn write_f32<W: Write + ?Sized>(&mut self, _: &mut W, value: f32) -> io::Result<()> {
+        *self.is_canonical = false;
+        CompactFormatter.write_f32(self.text, value)
+    }
+
+    fn write_f64<W: Write + ?Sized>(&mut self, _: &mut W, value: f64) -> io::Result<()> {
+        *self.is_canonical = false;
+        CompactFormatter.write_f64(self.text, value)
+    }
+
+    fn write_string_fragment<W: Write + ?Sized>(&mut self, _: &mut W, fragment: &str) -> io::Result<()> {
+        *self.is_canonical &= fragment.is_ascii() || unicode_normalization::is_nfc(fragment);
+        CompactFormatter.write_string_fragment(self.text, fragment)
+    }
+
+    fn write_char_escape<W: Write + ?Sized>(&mut self, _: &mut W, escape: CharEscape) -> io::Result<()> {
+        *self.is_canonical &= matches!(escape, CharEscape::Quote | CharEscape::ReverseSolidus);
+        CompactFormatter.write_char_escape(self.text, escape)
+    }
+
+    fn begin_object<W: Write + ?Sized>(&mut self, _: &mut W) -> io::Result<()> {
+        CompactFormatter.begin_object(self.text)?;
+        self.open.push(Open { begin: self.text.len(), members: Vec::new() });
+        Ok(())
+    }
+
+    fn begin_object_key<W: Write + ?Sized>(&mut self, _: &mut W, first: bool) -> io::Result<()> {
+        CompactFormatter.begin_object_key(self.text, first)?;
+        let begin = self.text.len();
+        if let Some(object) = self.open.last_mut() {
+            object.members.push(Member { key: begin..begin, end: begin });
+        }
+        Ok(())
+    }
+
+    fn end_object_key<W: Write + ?Sized>(&mut self, _: &mut W) -> io::Result<()> {
+        let end = self.text.len();
+        if let Some(member) = self.member() {
+            member.key.end = end;
+        }
+        Ok(())
+    }
+
+    fn end_object_value<W: Write + ?Sized>(&mut self, _: &mut W) -> io::Result<()> {
+        let end = self.text.len();
+        if let Some(member) = self.member() {
+            member.end = end;
+        }
+        Ok(())
+    }
+
+    fn end_object<W: Write + ?Sized>(&mut self, _: &mut W) -> io::Result<()> {
+        if let Some(Open { begin, members }) = self.open.pop() {
+            self.sort(begin, members);
+        }
+        CompactFormatter.end_object(self.text)
+    }
+}
+
+impl Sorted<'_> {
+    /// The member that is being written.
+    fn member(&mut self) -> Option<&mut Member> {
+        self.open.last_mut()?.members.last_mut()
+    }
+
+    /// Puts in order what was written since `begin`. Of two members with the same key the last counts.
+    fn sort(&mut self, begin: usize, mut members: Vec<Member>) {
+        let text = &mut *self.text;
+        let key = |member: &Member| text.get(member.key.clone()).unwrap_or_default();
+        if members.is_sorted_by(|one, next| key(one) < key(next)) {
+            return;
+        }
+        members.sort_by(|one, other| key(one).cmp(key(other)));
+        self.ordered.clear();
+        for member in members.chunk_by(|one, other| key(one) == key(other)).filter_map(<[Member]>::last) {
+            if !self.ordered.is_empty() {
+                self.ordered.push(b',');
+            }
+            self.ordered.extend_from_slice(text.get(member.key.start..member.end).unwrap_or_default());
+        }
+        text.truncate(begin);
+        text.append(&mut self.ordered);
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use olpc_cjson::CanonicalFormatter;
+    use proptest::collection::{hash_map, vec};
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+
     #[test]
     fn keys_are_sorted_and_nothing_is_spaced() {
-        let value = serde_json::json!({"b": {"d": 1, "c": [1, 2]}, "a": "x\n"});
-        assert_eq!(super::to_vec(&value).unwrap(), br#"{"a":"x\n","b":{"c":[1,2],"d":1}}"#);
+        let value = json!({"b": {"d": 1, "c": [1, 2]}, "a": "x\n"});
+        assert_eq!(to_vec(&value).unwrap(), br#"{"a":"x\n","b":{"c":[1,2],"d":1}}"#);
+        for (value, text) in [(json!({}), "{}"), (json!([]), "[]"), (json!("a"), r#""a""#), (json!(null), "null")] {
+            assert_eq!(to_vec(&value).unwrap(), text.as_bytes());
+        }
+    }
+
+    #[test]
+    fn of_two_members_with_the_same_key_the_last_counts() {
+        struct Twice;
+        impl Serialize for Twice {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_map([("b", 1), ("a", 2), ("b", 3), ("a", 4)])
+            }
+        }
+        assert_eq!(canonical(&Twice).unwrap(), br#"{"a":4,"b":3}"#);
+    }
+
+    #[test]
+    fn what_is_written_another_way_in_the_canonical_form_is_not_taken_for_it() {
+        for value in [json!("\n"), json!({"\u{1}": 1}), json!("e\u{301}"), json!([1.5]), json!({"a": {"b": 1.0}})] {
+            assert_eq!(canonical(&value), None, "{value}");
+        }
+    }
+
+    /// As a map of a random order, unlike `Value`.
+    #[derive(Debug, Clone, Serialize)]
+    #[serde(untagged)]
+    enum Tree {
+        Null,
+        Bool(bool),
+        Number(i64),
+        Float(f64),
+        Text(String),
+        List(Vec<Tree>),
+        Object(std::collections::HashMap<String, Tree>),
+    }
+
+    fn tree() -> impl Strategy<Value = Tree> {
+        let text = prop_oneof!["[ -~]{0,4}", "[!\"\\\\ a#]{0,3}", "[\u{1}-\u{1f}éö\u{301}e字]{0,3}"];
+        let leaf = prop_oneof![
+            Just(Tree::Null),
+            any::<bool>().prop_map(Tree::Bool),
+            any::<i64>().prop_map(Tree::Number),
+            text.clone().prop_map(Tree::Text),
+            (-9..9).prop_map(|number| Tree::Float(f64::from(number) / 2.0)),
+        ];
+        leaf.prop_recursive(4, 40, 6, move |inner| {
+            prop_oneof![
+                vec(inner.clone(), 0..6).prop_map(Tree::List),
+                hash_map(text.clone(), inner, 0..6).prop_map(Tree::Object)
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_called_canonical_is_what_clients_verify(tree in tree()) {
+            let mut expected = Vec::new();
+            let done = tree.serialize(&mut Serializer::with_formatter(&mut expected, CanonicalFormatter::new()));
+            if let Some(canonical) = canonical(&tree) {
+                prop_assert!(done.is_ok());
+                prop_assert_eq!(String::from_utf8_lossy(&canonical), String::from_utf8_lossy(&expected));
+            }
+        }
+
+        #[test]
+        fn what_is_written_reads_back_the_same(tree in tree()) {
+            let expected = serde_json::to_value(&tree).unwrap();
+            prop_assert_eq!(serde_json::from_slice::<Value>(&to_vec(&tree).unwrap()).unwrap(), expected);
+        }
     }
 }

@@ -350,6 +350,9 @@ fn parse<D: DeserializeOwned>(role: &RoleName, bytes: &[u8]) -> Result<D, Verify
 }
 
 fn canonical<T: Role + Serialize>(role: &RoleName, document: &T) -> Result<Vec<u8>, VerifyError> {
+    if let Some(canonical) = json::canonical(document) {
+        return Ok(canonical);
+    }
     document.canonical_form().map_err(|error| unreadable(role, &error))
 }
 
