@@ -22,6 +22,7 @@ mod pattern;
 mod refusal;
 pub mod root;
 mod sha256;
+mod signature;
 mod signed;
 pub mod time;
 pub mod trie;

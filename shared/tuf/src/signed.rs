@@ -1,7 +1,8 @@
 //! Role documents before and after signing. The types carry the safety: a [`Draft`] has no bytes to publish, and only
 //! verification makes a [`Signed`].
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::num::NonZeroU64;
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -10,10 +11,10 @@ use tough::schema::decoded::{Decoded, Hex};
 use tough::schema::key::Key;
 use tough::schema::{self, Delegations, Role, RoleType, Root, Signature, Snapshot, Targets, Timestamp};
 
-use crate::generation::{SPEC_VERSION, at_least_one};
 use crate::json;
 use crate::name::RoleName;
 use crate::sha256::Sha256;
+use crate::signature;
 use crate::time::Time;
 
 /// A role document that can be signed: root, targets (and delegated ones), snapshot, timestamp.
@@ -102,8 +103,8 @@ impl VerifyError {
 #[derive(Debug, Clone)]
 pub struct RoleKeys {
     role: RoleName,
-    /// A root that knows this role only: `tough` verifies every role against the root's roles.
-    verifier: Root,
+    keys: BTreeMap<Decoded<Hex>, Key>,
+    threshold: NonZeroU64,
 }
 
 impl RoleKeys {
@@ -115,18 +116,7 @@ impl RoleKeys {
         let no_keys = || VerifyError::NoKeys { role: role.clone() };
         let role_type: RoleType = role.as_str().parse().map_err(|_| no_keys())?;
         let entry = root.roles.get(&role_type).ok_or_else(no_keys)?;
-        let (mut public_keys, mut keys, mut keyids) = (BTreeSet::new(), HashMap::new(), Vec::new());
-        for id in &entry.keyids {
-            if let Some(key) = root.keys.get(id)
-                && public_keys.insert(public_part(key))
-            {
-                keys.insert(id.clone(), key.clone());
-                keyids.push(id.clone());
-            }
-        }
-        let role_keys = schema::RoleKeys { keyids, threshold: entry.threshold, _extra: HashMap::new() };
-        let verifier = Root { keys, roles: HashMap::from([(role_type, role_keys)]), ..root.clone() };
-        Ok(Self { role: role.clone(), verifier })
+        Ok(Self::listed(role, &entry.keyids, &root.keys, entry.threshold))
     }
 
     /// The keys that a targets role names for a role that it delegates to (TUF specification 4.5, DELEGATIONS).
@@ -136,20 +126,25 @@ impl RoleKeys {
     pub fn in_delegations(delegations: &Delegations, role: &RoleName) -> Result<Self, VerifyError> {
         let no_keys = || VerifyError::NoKeys { role: role.clone() };
         let entry = delegations.roles.iter().find(|entry| entry.name == role.as_str()).ok_or_else(no_keys)?;
-        // As a root that lists them for its own targets role: `tough` verifies by the type of a document.
-        let role_keys =
-            schema::RoleKeys { keyids: entry.keyids.clone(), threshold: entry.threshold, _extra: HashMap::new() };
-        let root = Root {
-            spec_version: SPEC_VERSION.into(),
-            consistent_snapshot: true,
-            version: at_least_one(1),
-            expires: Time::MAX,
-            keys: delegations.keys.clone(),
-            roles: HashMap::from([(RoleType::Targets, role_keys)]),
-            _extra: HashMap::new(),
-        };
-        let Self { verifier, .. } = Self::in_root(&root, &RoleName::targets())?;
-        Ok(Self { role: role.clone(), verifier })
+        Ok(Self::listed(role, &entry.keyids, &delegations.keys, entry.threshold))
+    }
+
+    /// An id without a key counts for nobody.
+    fn listed(
+        role: &RoleName,
+        ids: &[Decoded<Hex>],
+        known: &HashMap<Decoded<Hex>, Key>,
+        threshold: NonZeroU64,
+    ) -> Self {
+        let (mut public_keys, mut keys) = (BTreeSet::new(), BTreeMap::new());
+        for id in ids {
+            if let Some(key) = known.get(id)
+                && public_keys.insert(public_part(key))
+            {
+                keys.insert(id.clone(), key.clone());
+            }
+        }
+        Self { role: role.clone(), keys, threshold }
     }
 
     /// The role that these keys sign for.
@@ -161,31 +156,45 @@ impl RoleKeys {
     /// How many of the keys must sign.
     #[must_use]
     pub fn threshold(&self) -> u64 {
-        self.verifier.roles.values().next().map_or(u64::MAX, |entry| entry.threshold.get())
+        self.threshold.get()
     }
 
     /// Of these keys only `key`: what verifies under that was signed by it. `None` where it isn't among them.
     #[must_use]
     pub fn only(&self, key: &Key) -> Option<Self> {
-        let id = self.id_of(key)?.clone();
-        let mut only = self.clone();
-        for entry in only.verifier.roles.values_mut() {
-            entry.keyids = vec![id.clone()];
-            entry.threshold = at_least_one(1);
-        }
-        Some(only)
+        let id = self.id_of(key)?;
+        let keys = self.keys.get(id).map(|key| (id.clone(), key.clone())).into_iter().collect();
+        Some(Self { role: self.role.clone(), keys, threshold: NonZeroU64::MIN })
     }
 
     /// The keys.
     pub fn keys(&self) -> impl Iterator<Item = &Key> {
-        self.verifier.keys.values()
+        self.keys.values()
     }
 
     /// The id under which `key` may sign for this role, if it may.
     #[must_use]
     pub fn id_of(&self, key: &Key) -> Option<&Decoded<Hex>> {
         let wanted = public_part(key);
-        self.verifier.keys.iter().find(|(_, candidate)| public_part(candidate) == wanted).map(|(id, _)| id)
+        self.keys.iter().find(|(_, candidate)| public_part(candidate) == wanted).map(|(id, _)| id)
+    }
+
+    /// Whether enough of the keys signed `message`, as `tough` counts them: an id that signs twice is refused, a signature by anybody
+    /// else is passed over (TUF specification 4.2, SIGNATURES).
+    fn expect_enough(&self, message: &[u8], signatures: &[Signature]) -> Result<(), VerifyError> {
+        let refuse = |why: String| VerifyError::Signatures { role: self.role.clone(), why };
+        let mut ids = BTreeSet::new();
+        if let Some(twice) = signatures.iter().find(|signature| !ids.insert(&signature.keyid)) {
+            return Err(refuse(format!("key {} signs twice", hex::encode(&twice.keyid))));
+        }
+        let is_good = |signature: &&Signature| {
+            self.keys.get(&signature.keyid).is_some_and(|key| signature::is_good(key, message, &signature.sig))
+        };
+        let (good, needed) = (signatures.iter().filter(is_good).count(), self.threshold());
+        if (good as u64) < needed {
+            return Err(refuse(format!("{good} of its signatures are good where {needed} must be")));
+        }
+        Ok(())
     }
 }
 
@@ -339,9 +348,7 @@ impl<T: Document> Signed<T> {
 /// [`VerifyError::Unreadable`] or [`VerifyError::Signatures`].
 pub fn verify<T: Document>(bytes: Bytes, keys: &RoleKeys) -> Result<Signed<T>, VerifyError> {
     let envelope: schema::Signed<T> = parse(&keys.role, &bytes)?;
-    keys.verifier
-        .verify_role(&envelope)
-        .map_err(|error| VerifyError::Signatures { role: keys.role.clone(), why: error.to_string() })?;
+    keys.expect_enough(&canonical(&keys.role, &envelope.signed)?, &envelope.signatures)?;
     Ok(Signed { role: keys.role.clone(), document: envelope.signed, bytes })
 }
 

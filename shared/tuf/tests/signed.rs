@@ -6,11 +6,15 @@ mod common;
 
 use std::collections::HashMap;
 use std::num::NonZeroU64;
+use std::sync::LazyLock;
 
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::rsa::{KeyPair, KeySize};
+use aws_lc_rs::signature::{Ed25519KeyPair, RSA_PSS_SHA256};
 use common::{Keys, key, now, sign, signature};
 use proptest::prelude::*;
 use tough::schema::key::Key;
-use tough::schema::{RoleType, Root, Targets};
+use tough::schema::{self, RoleType, Root, Signature, Targets};
 use tough::sign::Sign;
 use tufline_tuf::time::after;
 use tufline_tuf::{Draft, RoleKeys, RoleName, VerifyError, root, verify};
@@ -95,8 +99,55 @@ fn a_root_signs_itself_under_its_own_version() {
     assert!(root::read(&b"{}"[..].into(), 1).is_err());
 }
 
+type Signer = (Key, Box<dyn Fn(&[u8]) -> Vec<u8> + Send + Sync>);
+
+/// Two keys of each scheme, with what signs by them.
+static SIGNERS: LazyLock<Vec<Signer>> = LazyLock::new(|| (0..2).flat_map(|_| signers()).collect());
+
+fn signers() -> [Signer; 3] {
+    let (ecdsa, ed25519) = (key(), Ed25519KeyPair::generate().unwrap());
+    let rsa = KeyPair::generate(KeySize::Rsa2048).unwrap();
+    let keys = [ecdsa.tuf_key(), ed25519.tuf_key(), rsa.tuf_key()];
+    let by_ecdsa = move |message: &[u8]| ecdsa.sign(&SystemRandom::new(), message).unwrap().as_ref().to_vec();
+    let by_ed25519 = move |message: &[u8]| ed25519.sign(message).as_ref().to_vec();
+    let by_rsa = move |message: &[u8]| {
+        let mut signature = vec![0; rsa.public_modulus_len()];
+        rsa.sign(&RSA_PSS_SHA256, &SystemRandom::new(), message, &mut signature).unwrap();
+        signature
+    };
+    let [first, second, third] = keys;
+    [(first, Box::new(by_ecdsa)), (second, Box::new(by_ed25519)), (third, Box::new(by_rsa))]
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Whichever keys are listed, at whatever threshold, and whoever signs whatever, under whichever id.
+    #[test]
+    fn signatures_count_as_they_do_for_tough(
+        listed in prop::collection::vec(any::<bool>(), 6),
+        threshold in 1..4_u64,
+        made in prop::collection::vec((0..6_usize, 0..8_usize, 0..4_usize), 0..6),
+    ) {
+        let keys = Keys::new();
+        let mut trusted = keys.trusted(after(now(), 60));
+        let ids: Vec<_> = SIGNERS.iter().map(|(key, _)| key.key_id().unwrap()).collect();
+        let role = trusted.roles.get_mut(&RoleType::Targets).unwrap();
+        role.threshold = NonZeroU64::new(threshold).unwrap();
+        role.keyids = ids.iter().zip(&listed).filter(|(_, listed)| **listed).map(|(id, _)| id.clone()).collect();
+        trusted.keys.extend(ids.iter().cloned().zip(SIGNERS.iter().map(|(key, _)| key.clone())));
+        let message = draft().message().unwrap();
+        let signatures: Vec<_> = made.into_iter().map(|(signer, id, what)| {
+            // Most sign what they must, under their own id.
+            let mut sig = SIGNERS[signer].1(if what == 3 { b"another" } else { &message });
+            sig[3] ^= u8::from(what == 2);
+            Signature { keyid: ids.get(id).filter(|_| what == 1).unwrap_or(&ids[signer]).clone(), sig: sig.into() }
+        }).collect();
+        let envelope = schema::Signed { signed: draft().document().clone(), signatures };
+        let role_keys = RoleKeys::in_root(&trusted, &RoleName::targets()).unwrap();
+        let verified = verify::<Targets>(serde_json::to_vec(&envelope).unwrap().into(), &role_keys);
+        prop_assert_eq!(verified.is_ok(), trusted.verify_role(&envelope).is_ok(), "{:?}", verified);
+    }
 
     /// Whatever byte of a file is changed: it is refused, or still says the same.
     #[test]
