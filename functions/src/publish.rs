@@ -54,11 +54,12 @@ pub async fn publish(ports: &Ports) -> Result<Shown> {
             ));
         }
         let found = newest_showable(ports, &roots, published.as_ref(), waiting?).await?;
-        if found.not_ready {
-            ports.queues.send(&Message::Sign, Duration::ZERO).await?;
-        }
+        // Before sign is called: it then signs the generation before.
         if let Some(refused) = &found.refused {
             record_refusal(ports, refused).await?;
+        }
+        if found.not_ready {
+            ports.queues.send(&Message::Sign, Duration::ZERO).await?;
         }
         let Some(checked) = found.passed else {
             announce(ports).await?;

@@ -1,16 +1,14 @@
-//! Sign: signs every document that waits, oldest generation first. The only stage that may use the targets, bins and
-//! snapshot keys.
+//! Sign: signs the newest generation that waits. The only stage that may use the targets, bins and snapshot keys.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use tough::schema::key::Key as PublicKey;
-use tough::schema::{self, Root, Signature};
+use tough::schema::{Root, Signature};
 use tufline_store::{Document, Key, Message, OnlineRole, Written};
+use tufline_tuf::generation::Versions;
 use tufline_tuf::parties::PartyDocument;
-use tufline_tuf::{
-    Draft, Manifest, Parties, RoleEntry, RoleKeys, RoleName, Signed, SignedDocument, generation, trie, verify,
-};
+use tufline_tuf::{Draft, Manifest, RoleEntry, RoleKeys, RoleName, Signed, SignedDocument, generation, trie, verify};
 
 use crate::index::draft;
 use crate::ledger;
@@ -19,7 +17,9 @@ use crate::parties::{self, parties};
 use crate::ports::{Ports, Result, StageError, at_once, some_at_once};
 use crate::roots;
 
-/// Signs what waits.
+/// Signs what waits: the newest generation, with all that changed since what devices see. The generations before it are passed over, with
+/// their documents that have newer ones: nobody would see them. They are signed, newest first, where that one can't be signed or was
+/// refused.
 ///
 /// Every created file is final, so any number of instances may run at once, and a crash between any two files is continued
 /// by the next run.
@@ -31,96 +31,131 @@ pub async fn sign(ports: &Ports) -> Result<()> {
     let (published, root) = futures::try_join!(ledger::published(store), roots::newest(store))?;
     let after = published.as_ref().map_or(0, |published| published.generation);
     let (waiting, versions) = futures::join!(
-        ledger::generations_after(store, after),
+        ledger::manifests_after(store, after),
         ledger::published_versions(store, &root, published.as_ref())
     );
     let waiting = waiting?;
     if waiting.is_empty() {
         return Ok(());
     }
-    // What devices see, and then with each generation.
-    let mut versions = versions?;
-    let mut unsigned: BTreeSet<RoleName> = BTreeSet::new();
-    // Publish has work if the newest generation is signed, or any was just now, or if all are fences: these need no
-    // signature, but publish tells what they answer. A call for nothing would be answered by one from publish, without end.
-    let mut ready = true;
-    let (mut failure, mut any_new) = (None, false);
-    for generation in waiting {
-        let manifest = ledger::manifest(store, generation).await?;
-        generation::advance(&mut versions, &manifest);
-        if manifest.is_fence() {
-            continue;
-        }
-        let parties = parties(store, &manifest).await?;
-        // Also where the snapshot is there already: if anything else put it there, or took a role away, publish would ask for
-        // the role, and be called again for nothing, without end.
-        let signs = manifest.changed.iter().map(|(role, entry)| {
-            let (root, manifest) = (&root, &manifest);
-            async move { (role, sign_role(ports, root, manifest, role, entry).await) }
-        });
-        let signs = some_at_once(ports.config.signatures_at_once.get(), signs);
-        let deliveries = manifest.deliveries().map(|(role, document)| {
-            let parties = &parties;
-            async move { (role, copy_delivery(ports, parties, role, document).await) }
-        });
-        let signs = async {
-            let (mut signed, mut copied) = futures::join!(signs, at_once(deliveries));
-            signed.append(&mut copied);
-            signed
-        };
-        // Signed meanwhile, though it is stored only when all that it lists is.
-        let complete = unsigned.is_empty();
-        let snapshot = async {
-            if store.exists(&Key::snapshot(generation)).await? {
-                return Ok(Snapshot::Stored);
-            }
-            if !complete {
-                return Ok(Snapshot::NotYet);
-            }
-            let draft = generation::snapshot(&manifest, &versions, &parties);
-            let keys = RoleKeys::in_root(&root, &RoleName::snapshot())?;
-            let key = signing_key(ports, &keys, OnlineRole::Snapshot).await?;
-            let signed = sign_draft(ports, draft.clone(), &keys, OnlineRole::Snapshot, &key).await?;
-            Ok::<_, StageError>(Snapshot::Signed(Box::new((draft, keys, signed))))
-        };
-        let (outcomes, snapshot) = futures::join!(signs, snapshot);
-        for (role, outcome) in outcomes {
-            match outcome {
-                Ok(()) => _ = unsigned.remove(role),
-                Err(error) => {
-                    tracing::error!(generation, %role, %error, "role not signed");
-                    unsigned.insert(role.clone());
-                    failure.get_or_insert(error);
-                }
-            }
-        }
-        match snapshot? {
-            Snapshot::Stored => ready = true,
-            Snapshot::Signed(snapshot) if unsigned.is_empty() => {
-                let (draft, keys, signed) = *snapshot;
-                create(ports, &draft, &keys, &signed).await?;
-                tracing::info!(generation, "generation signed");
-                for (upload, name) in manifest.uploads() {
-                    tracing::info!(upload, %name, generation, "upload signed");
-                }
-                ready = true;
-                any_new = true;
-            }
-            Snapshot::Signed(..) | Snapshot::NotYet => ready = false,
+    let mut signing = Signing { ports, root: &root, published: versions?, tried: BTreeMap::new(), failure: None };
+    let mut candidates =
+        waiting.iter().enumerate().rev().filter(|(_, manifest)| !manifest.is_fence()).collect::<Vec<_>>().into_iter();
+    let (mut newest, mut any_new) = (None, false);
+    while let Some((place, manifest)) = candidates.next() {
+        let outcome = signing.generation(waiting.get(..=place).unwrap_or_default(), manifest).await?;
+        newest.get_or_insert(outcome);
+        any_new |= outcome == Outcome::New;
+        let is_signed = outcome != Outcome::NotYet;
+        let is_last = candidates.len() == 0;
+        if is_signed && (is_last || !store.exists(&Key::Refused(manifest.generation)).await?) {
+            break;
         }
     }
-    if ready || any_new {
+    // All are fences: these need no signature, but publish tells what they answer. The newest was signed before: the call for
+    // publish may have been lost. A call for nothing would be answered by one from publish, without end.
+    let stored = newest == Some(Outcome::Stored) && signing.failure.is_none();
+    if any_new || stored || newest.is_none() {
         ports.queues.send(&Message::Publish, Duration::ZERO).await?;
     }
-    failure.map_or(Ok(()), Err)
+    signing.failure.map_or(Ok(()), Err)
 }
 
-/// The snapshot of a generation.
-enum Snapshot {
+/// What became of a generation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    /// It is signed now.
+    New,
+    /// It was signed before.
     Stored,
-    Signed(Box<(Draft<schema::Snapshot>, RoleKeys, Signed<schema::Snapshot>)>),
-    /// Something that it lists could not be signed.
+    /// Something that its snapshot lists could not be signed.
     NotYet,
+}
+
+/// What one run of sign knows.
+struct Signing<'a> {
+    ports: &'a Ports,
+    root: &'a Root,
+    /// The versions that devices see.
+    published: Versions,
+    /// The documents that were tried, by role and version, and whether they are signed.
+    tried: BTreeMap<(RoleName, u64), bool>,
+    /// The first.
+    failure: Option<StageError>,
+}
+
+impl Signing<'_> {
+    /// Makes sure that a generation is signed: of each role that changed in `since`, all generations after what devices see up to
+    /// this one, the newest document, and then the snapshot.
+    async fn generation(&mut self, since: &[Manifest], manifest: &Manifest) -> Result<Outcome> {
+        let (ports, root, store) = (self.ports, self.root, &*self.ports.store);
+        let generation = manifest.generation;
+        let (mut versions, mut changed) = (self.published.clone(), BTreeMap::new());
+        for earlier in since {
+            generation::advance(&mut versions, earlier);
+            changed.extend(earlier.changed.iter().map(|(role, entry)| (role, (earlier, entry))));
+        }
+        let parties = parties(store, manifest).await?;
+        let delivered = since.iter().flat_map(|earlier| earlier.deliveries().map(move |delivery| (earlier, delivery)));
+        let deliveries: BTreeMap<&RoleName, (&Manifest, &PartyDocument)> = delivered
+            .filter(|(_, (role, document))| parties.documents.get(role) == Some(document))
+            .map(|(earlier, (role, document))| (role, (earlier, document)))
+            .collect();
+        let own = changed.iter().map(|(role, (_, entry))| ((*role).clone(), entry.version));
+        let others = deliveries.iter().map(|(role, (_, document))| ((*role).clone(), document.version));
+        let needed: BTreeSet<(RoleName, u64)> = own.chain(others).collect();
+        if needed.iter().any(|document| self.tried.get(document) == Some(&false)) {
+            return Ok(Outcome::NotYet);
+        }
+        // Also where the snapshot is there already: if anything else put it there, or took a role away, publish would ask for
+        // the role, and be called again for nothing, without end.
+        let tried = &self.tried;
+        let is_new = |role: &RoleName, version| !tried.contains_key(&(role.clone(), version));
+        let signs = changed.iter().filter(|(role, (_, entry))| is_new(role, entry.version));
+        let signs = signs.map(|(role, (manifest, entry))| async move {
+            (((*role).clone(), entry.version), sign_role(ports, root, manifest, role, entry).await)
+        });
+        let signs = some_at_once(ports.config.signatures_at_once.get(), signs);
+        let copies = deliveries.iter().filter(|(role, (_, document))| is_new(role, document.version));
+        let copies = copies.map(|(role, (manifest, document))| async move {
+            (((*role).clone(), document.version), copy_delivery(ports, manifest, role, document).await)
+        });
+        let signs = async {
+            let (mut tried, copies) = futures::join!(signs, at_once(copies));
+            tried.extend(copies);
+            tried
+        };
+        // Signed meanwhile, though it is stored only when all that it lists is.
+        let snapshot = async {
+            if store.exists(&Key::snapshot(generation)).await? {
+                return Ok(None);
+            }
+            let draft = generation::snapshot(manifest, &versions, &parties);
+            let keys = RoleKeys::in_root(root, &RoleName::snapshot())?;
+            let key = signing_key(ports, &keys, OnlineRole::Snapshot).await?;
+            let signed = sign_draft(ports, draft.clone(), &keys, OnlineRole::Snapshot, &key).await?;
+            Ok::<_, StageError>(Some((draft, keys, signed)))
+        };
+        let (outcomes, snapshot) = futures::join!(signs, snapshot);
+        for ((role, version), outcome) in outcomes {
+            let is_signed = outcome.is_ok();
+            if let Err(error) = outcome {
+                tracing::error!(generation, %role, %error, "role not signed");
+                self.failure.get_or_insert(error);
+            }
+            self.tried.insert((role, version), is_signed);
+        }
+        if needed.iter().any(|document| self.tried.get(document) != Some(&true)) {
+            return Ok(Outcome::NotYet);
+        }
+        let Some((draft, keys, signed)) = snapshot? else { return Ok(Outcome::Stored) };
+        create(ports, &draft, &keys, &signed).await?;
+        tracing::info!(generation, "generation signed");
+        for (upload, name) in since.iter().flat_map(Manifest::uploads) {
+            tracing::info!(upload, %name, generation, "upload signed");
+        }
+        Ok(Outcome::New)
+    }
 }
 
 /// Makes sure that this document of a role is signed.
@@ -147,14 +182,15 @@ async fn sign_role(ports: &Ports, root: &Root, manifest: &Manifest, role: &RoleN
     create(ports, &draft, &keys, &signed).await
 }
 
-/// Puts a document that another party signed where devices find it.
-async fn copy_delivery(ports: &Ports, parties: &Parties, role: &RoleName, document: &PartyDocument) -> Result<()> {
+/// Puts a document that another party signed where devices find it. The generation that took it in says whose signature counts: the party
+/// may have been removed since.
+async fn copy_delivery(ports: &Ports, manifest: &Manifest, role: &RoleName, document: &PartyDocument) -> Result<()> {
     let store = &*ports.store;
-    let is_newest = parties.documents.get(role) == Some(document);
-    if !is_newest || store.exists(&Key::Metadata { role: role.clone(), version: document.version }).await? {
+    if store.exists(&Key::Metadata { role: role.clone(), version: document.version }).await? {
         return Ok(());
     }
-    let signed = parties::document(store, parties, role).await?;
+    let parties = parties(store, manifest).await?;
+    let signed = parties::document(store, &parties, role).await?;
     match ledger::create_same(store, &Document::signed(&signed)).await? {
         Written::Done => {}
         // As with our own: the gate refuses it.

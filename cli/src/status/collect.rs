@@ -167,6 +167,8 @@ async fn newer(inside: &Inside, published: u64) -> anyhow::Result<Newer> {
     for (_, signed) in looked.into_iter().filter(|(is_fence, _)| !is_fence) {
         if signed {
             newer.signed += 1;
+            // What comes before isn't signed any more.
+            newer.unsigned = 0;
         } else {
             newer.unsigned += 1;
         }
