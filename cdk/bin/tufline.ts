@@ -4,7 +4,7 @@
  *     npx cdk deploy -c access=open|iam|jwt [-c jwtIssuer=URL -c jwtAudience=A,B]
  *         [-c name=Tufline] [-c bundle=DIR] [-c architecture=arm64|x86_64] [-c hashing=auto|stream]
  *         [-c encryptionKey=ARN] [-c alarmTopic=ARN]
- *         [-c targetsKeys=1,2] [-c binsKeys=1,2] [-c snapshotKeys=1,2] [-c timestampKeys=1,2]
+ *         [-c targetsKeys=1,2] [-c binsKeys=1,2] [-c snapshotKeys=1,2] [-c timestampKeys=1,2] [-c offlineTargets=true]
  *
  * All else that can be chosen is a prop of `TuflineRepository` (lib/props.ts), for an app of your own.
  */
@@ -79,6 +79,7 @@ try {
     architecture: choice("architecture", architecture, { arm64: Architecture.ARM_64, x86_64: Architecture.X86_64 }),
     ...optional("hashing", { auto: "auto" as const, stream: "stream" as const }),
     ...optional("emulator", { true: true, false: false }),
+    ...optional("offlineTargets", { true: true, false: false }),
     encryptionKeyArn: given("encryptionKey"),
     alarmTopicArn: given("alarmTopic"),
     onlineKeys: onlineKeys(),

@@ -53,6 +53,7 @@ test("what is chosen on the command line is in the template", () => {
     jwtAudience: "a,b",
     name: "Other",
     hashing: "stream",
+    offlineTargets: "true",
     encryptionKey: KEY_ARN,
     alarmTopic: "arn:aws:sns:eu-central-1:111122223333:alarms",
     architecture: "x86_64",
@@ -66,6 +67,6 @@ test("what is chosen on the command line is in the template", () => {
     assert.ok(text.includes(part), part);
   }
   for (const [, it] of resources(template, "AWS::Lambda::Function")) {
-    assert.equal(it.Properties.Environment.Variables.TUFLINE_CONFIG, '{"hashing":"stream"}');
+    assert.equal(it.Properties.Environment.Variables.TUFLINE_CONFIG, '{"hashing":"stream","offline_targets":true}');
   }
 });

@@ -47,7 +47,7 @@ pub async fn change(store: &dyn Store, config: &Config, now: Time, role: &RoleNa
         let top = RoleName::targets();
         let renew = if judged.changes_targets { BTreeSet::from([top.clone()]) } else { BTreeSet::new() };
         let known = Known::read(store, &base, &[Place::Role(&top)]).await?;
-        let batch = Batch { renew: &renew, bins: &base.bins_keys(), judged: &judged };
+        let batch = Batch { renew: &renew, bins: &base.bins_keys(), judged: &judged, adopted: None };
         let Some(manifest) = fold(store, &base, &known, &[], batch, policy).await? else { return Ok(base.generation) };
         let generation = manifest.generation;
         // A crash after this: refresh asks sign for it.

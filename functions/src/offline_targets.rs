@@ -3,41 +3,64 @@
 //! That works where `targets` lists bins and no targets, so that no upload ever changes it. People sign its next document when it expires.
 //! The document's number is taken from the serial beforehand, by a fence: so it is nobody else's, however long they take, and nothing
 //! waits for them.
+//!
+//! `targets` lists the key of the bins. To replace that, people sign two documents on one occasion: one that lists the old key beside the
+//! new one, and one for when every bin is signed by the new key. The generation that takes in the first also has all deeper delegating
+//! roles list both keys, and refresh asks for the bins; the second is refused before they are all done.
 
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use tough::schema::Targets;
-use tufline_store::{Document, Store, Written};
-use tufline_tuf::generation::{Folding, Others, Policy, targets_document};
+use tufline_store::{Document, OnlineRole, Signer, Store, Written};
+use tufline_tuf::bins_keys::outdated;
+use tufline_tuf::generation::{Folding, Others, targets_document};
+use tufline_tuf::index::Place;
 use tufline_tuf::parties::PartyState;
 use tufline_tuf::{
     AddressedDraft, BinsKeys, Config, Draft, Manifest, Parties, RoleKeys, RoleName, Signed, Time, verify,
 };
 
-use crate::index::index;
+use crate::index::{index, index_below};
 use crate::ledger;
-use crate::parties::parties;
+use crate::parties::{Judged, parties};
 use crate::ports::{Result, StageError, policy};
+use crate::rebuild::{Batch, Known, fold};
 use crate::roots;
 
 /// After so many lost races the operator is told; uploads go on meanwhile.
 const ATTEMPTS: usize = 100;
 
-/// The next document of `targets`, to be signed by people, in force until `expires`. Its number is nobody else's from now on.
+/// What people sign on one occasion.
+#[derive(Debug, Clone)]
+pub struct ToSign {
+    /// The document to publish next.
+    pub next: Draft<Targets>,
+    /// While the key of the bins is replaced: the one to publish when all bins are signed by the new key.
+    pub last: Option<Draft<Targets>>,
+}
+
+/// The next document of `targets`, to be signed by people, in force until `expires`, and the one after it if the key of the bins is
+/// to be replaced. Their numbers are nobody else's from now on.
 ///
 /// # Errors
 /// [`StageError::Refused`]: nothing was written.
-pub async fn next(store: &dyn Store, config: &Config, now: Time, expires: Time) -> Result<Draft<Targets>> {
+pub async fn next(store: &dyn Store, signer: &dyn Signer, config: &Config, now: Time, expires: Time) -> Result<ToSign> {
     expect_offline(config)?;
     for _ in 0..ATTEMPTS {
         let (_, base) = ledger::newest(store).await?;
         let parties = parties(store, &base).await?;
         expect_fit(&base, &parties)?;
-        let mut number = 0;
-        let made = make(store, &base, parties, policy(config, None, now), |folding| number = folding.reserve());
-        if made.await? == Written::Done {
-            return Ok(targets_document(number, expires, &base.bins_keys().listed())?);
+        let keys = BinsKeys::with(&base, &signer.newest_key(OnlineRole::Bins).await?);
+        let others = Others { parties, digest: base.parties, ..Others::default() };
+        let (nothing, index) = (BTreeSet::new(), index(store, &base, &[]).await?);
+        let policy = policy(config, None, now);
+        let mut folding = Folding::new(&base, index, &[], &nothing, base.bins_keys(), &others, policy)?;
+        let mut document = |keys: &BinsKeys| targets_document(folding.reserve(), expires, &keys.listed());
+        let next = document(&keys)?;
+        let last = keys.old.is_some().then(|| document(&keys.alone())).transpose()?;
+        if ledger::create_manifest(store, &folding.finish()?.manifest).await? == Written::Done {
+            return Ok(ToSign { next, last });
         }
     }
     Err(StageError::Contended("the next document of targets", ATTEMPTS))
@@ -48,53 +71,86 @@ pub async fn next(store: &dyn Store, config: &Config, now: Time, expires: Time) 
 ///
 /// # Errors
 /// [`StageError::Refused`], [`StageError::Document`]: nothing was written.
-pub async fn publish(store: &dyn Store, config: &Config, now: Time, file: Bytes) -> Result<u64> {
+pub async fn publish(store: &dyn Store, signer: &dyn Signer, config: &Config, now: Time, file: Bytes) -> Result<u64> {
     expect_offline(config)?;
     let root = roots::newest(store).await?;
-    let signed: Signed<Targets> = verify(file, &RoleKeys::in_root(&root, &RoleName::targets())?)?.expect_fresh(now)?;
+    let document: Signed<Targets> =
+        verify(file, &RoleKeys::in_root(&root, &RoleName::targets())?)?.expect_fresh(now)?;
+    let draft = AddressedDraft::try_from(Draft::new(RoleName::targets(), document.document().clone()))?;
     for _ in 0..ATTEMPTS {
         let (_, base) = ledger::newest(store).await?;
         let parties = parties(store, &base).await?;
         expect_fit(&base, &parties)?;
-        let draft = AddressedDraft::try_from(Draft::new(RoleName::targets(), signed.document().clone()))?;
         let newest = &base.top.document;
-        if (newest.version, newest.draft) == (signed.version(), draft.digest()) {
+        if (newest.version, newest.draft) == (document.version(), draft.digest()) {
             return Ok(base.generation);
         }
-        expect_next(&base, &signed)?;
-        // A crash after this leaves a file that nothing refers to; the next run finds it.
-        match ledger::create_same(store, &Document::signed(&signed)).await? {
+        expect_given_out(&base, &document)?;
+        let Due { bins, renew } = due(store, signer, &base, &document).await?;
+        // A crash after this leaves files that nothing refers to; the next run finds them.
+        match ledger::create_same(store, &Document::signed(&document)).await? {
             Written::Done => {}
             Written::Lost => {
-                let version = signed.version();
+                let version = document.version();
                 return Err(refused(&format!(
                     "another document of version {version} was published meanwhile; begin with the next"
                 )));
             }
         }
         ledger::create_or_find(store, &Document::draft(&draft)).await?;
-        let made = make(store, &base, parties, policy(config, None, now), |folding| folding.adopt(&draft));
-        if made.await? == Written::Done {
-            return Ok(base.generation + 1);
+        let places: Vec<Place<'_>> = renew.iter().map(Place::Role).collect();
+        let known = Known::read(store, &base, &places).await?;
+        let judged = Judged::unchanged(&base, parties);
+        let batch = Batch { renew: &renew, bins: &bins, judged: &judged, adopted: Some(&draft) };
+        let Some(manifest) = fold(store, &base, &known, &[], batch, policy(config, None, now)).await? else { continue };
+        if ledger::create_manifest(store, &manifest).await? == Written::Done {
+            return Ok(manifest.generation);
         }
     }
     Err(StageError::Contended("the publication of targets", ATTEMPTS))
 }
 
-/// Makes the generation after `base` in which `change` alone is new.
-async fn make(
-    store: &dyn Store,
-    base: &Manifest,
-    parties: Parties,
-    policy: Policy<'_>,
-    change: impl FnOnce(&mut Folding<'_>),
-) -> Result<Written> {
-    let others = Others { parties, digest: base.parties, ..Others::default() };
-    let (nothing, bins): (_, BinsKeys) = (BTreeSet::new(), base.bins_keys());
-    let index = index(store, base, &[]).await?;
-    let mut folding = Folding::new(base, index, &[], &nothing, bins, &others, policy)?;
-    change(&mut folding);
-    ledger::create_manifest(store, &folding.finish()?.manifest).await
+/// What the generation must have that takes in a document.
+struct Due {
+    bins: BinsKeys,
+    /// The deeper delegating roles, where they must list other keys than they do.
+    renew: BTreeSet<RoleName>,
+}
+
+/// What is due with the document after `base`: it lists the keys of the bins as they are, or as they may be next.
+async fn due(store: &dyn Store, signer: &dyn Signer, base: &Manifest, document: &Signed<Targets>) -> Result<Due> {
+    let bins = base.bins_keys();
+    if lists(document, &bins)? {
+        return Ok(Due { bins, renew: BTreeSet::new() });
+    }
+    let newest = signer.newest_key(OnlineRole::Bins).await?;
+    let (with, index) = (BinsKeys::with(base, &newest), index_below(store, base, |_| true).await?);
+    if let Some(bins) = BinsKeys::next(base, &index, &newest)
+        && lists(document, &bins)?
+    {
+        let delegating = index.entries().filter(|(_, entry)| entry.bins.is_some()).map(|(role, _)| role);
+        return Ok(Due { bins, renew: delegating.filter(|role| *role != RoleName::targets()).collect() });
+    }
+    if !lists(document, &with.alone())? {
+        return Err(refused(
+            "it doesn't delegate to the bins as they are now; make the next one with `tufline targets next`",
+        ));
+    }
+    if bins.old.is_none() {
+        return Err(refused(
+            "it drops the key that signed the bins; publish the document that lists it beside the new one first",
+        ));
+    }
+    let left = outdated(base, &index).count();
+    Err(refused(&format!(
+        "it drops a key of which {left} bins still need the signature; wait until `tufline key rotate bins` says signed"
+    )))
+}
+
+/// Whether the document delegates to the bins and to nothing else, with these keys.
+fn lists(signed: &Signed<Targets>, keys: &BinsKeys) -> Result<bool> {
+    let document = signed.document();
+    Ok(targets_document(signed.version(), document.expires, &keys.listed())?.document() == document)
 }
 
 fn expect_offline(config: &Config) -> Result<()> {
@@ -119,15 +175,8 @@ fn expect_fit(base: &Manifest, parties: &Parties) -> Result<()> {
     Ok(())
 }
 
-/// Whether the document says what `targets` must say after `base`.
-fn expect_next(base: &Manifest, signed: &Signed<Targets>) -> Result<()> {
-    let document = signed.document();
-    let due = targets_document(signed.version(), document.expires, &base.bins_keys().listed())?;
-    if *due.document() != *document {
-        return Err(refused(
-            "it doesn't delegate to the bins as they are now; make the next one with `tufline targets next`",
-        ));
-    }
+/// Whether the document's number was given out for it, and none above it is in use.
+fn expect_given_out(base: &Manifest, signed: &Signed<Targets>) -> Result<()> {
     let (version, newest) = (signed.version(), base.top.document.version);
     if version <= newest || version > base.serial {
         return Err(refused(&format!(

@@ -15,7 +15,7 @@ use tufline_store::{Change, Document, Event, Hint, Key, Message, OnlineRole, Sto
 use tufline_tuf::generation::{self, Edit, Folding, GenerationError, Next, Policy, TargetEdit};
 use tufline_tuf::index::Place;
 use tufline_tuf::parties::PartyState;
-use tufline_tuf::{BinsKeys, Content, Draft, Index, Manifest, Outcome, RoleName, Sha256, TargetName};
+use tufline_tuf::{AddressedDraft, BinsKeys, Content, Draft, Index, Manifest, Outcome, RoleName, Sha256, TargetName};
 
 use crate::current::{Accepted, Current, RefusedUpload, current_and_receipt};
 use crate::delivery::reject_delivery;
@@ -289,7 +289,7 @@ async fn next(
             "offline_targets is set, and targets lists targets itself, so nothing can be published: unset it, or begin the repository with bins".into(),
         ));
     }
-    // The keys of the bins stand in `targets`.
+    // The keys of the bins stand in `targets`: where people sign that, `offline_targets` replaces them.
     if batch.replaces_bins_key() && !offline {
         known.index = index_below(&*ports.store, base, |_| true).await?;
         let newest = ports.signer.newest_key(OnlineRole::Bins).await?;
@@ -313,7 +313,7 @@ async fn next(
     edits.extend(reverts);
     let limit = Some(ports.config.removals);
     let store = &*ports.store;
-    let batch = Batch { renew: &renew, bins: &bins, judged: &judged };
+    let batch = Batch { renew: &renew, bins: &bins, judged: &judged, adopted: None };
     match fold(store, base, &known, &edits, batch, ports.policy(limit)).await {
         Err(StageError::Generation(GenerationError::TooManyRemovals { removals, targets })) => {
             if removals_accepted(ports).await? {
@@ -369,6 +369,8 @@ pub(crate) struct Batch<'a> {
     pub bins: &'a BinsKeys,
     /// Other parties.
     pub judged: &'a Judged,
+    /// The document of `targets` that people signed, if this generation takes one in.
+    pub adopted: Option<&'a AddressedDraft>,
 }
 
 /// Folds the edits into the documents on the way to their names: each is read, changed and stored by itself, so that no more
@@ -381,11 +383,15 @@ pub(crate) async fn fold(
     batch: Batch<'_>,
     policy: Policy<'_>,
 ) -> Result<Option<Manifest>> {
-    let Batch { renew, bins, judged } = batch;
-    if edits.is_empty() && renew.is_empty() && *bins == base.bins_keys() && judged.others.changes.is_empty() {
+    let Batch { renew, bins, judged, adopted } = batch;
+    let same_bins_keys = *bins == base.bins_keys();
+    if edits.is_empty() && renew.is_empty() && same_bins_keys && judged.others.changes.is_empty() && adopted.is_none() {
         return Ok(None);
     }
     let mut folding = Folding::new(base, known.index.clone(), edits, renew, bins.clone(), &judged.others, policy)?;
+    if let Some(targets) = adopted {
+        folding.adopt(targets);
+    }
     let reads = folding.wanted()?.into_iter().map(|(role, digest)| async move {
         match known.documents.get(&digest) {
             Some(document) => Ok(document.clone()),

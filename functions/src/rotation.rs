@@ -6,7 +6,8 @@
 //! keys, the roots and the files each time.
 //!
 //! The key of the bins stands in no root. Refresh finds that a newer one is held, and rebuild replaces it
-//! ([`tufline_tuf::bins_keys`]).
+//! ([`tufline_tuf::bins_keys`]). Where people sign `targets`, the documents that they sign begin and end that
+//! ([`crate::offline_targets`]).
 
 use bytes::Bytes;
 use futures::stream::{self, StreamExt, TryStreamExt};
@@ -15,7 +16,7 @@ use tough::schema::{Root, Snapshot, Targets, Timestamp};
 use tufline_store::{Change, Clock, Key, OnlineRole, Signer, Store};
 use tufline_tuf::bins_keys::outdated;
 use tufline_tuf::root::same_key;
-use tufline_tuf::{Index, Manifest, RoleKeys, RoleName, VerifyError, trie, verify};
+use tufline_tuf::{Config, Index, Manifest, RoleKeys, RoleName, VerifyError, trie, verify};
 
 use crate::index::index_below;
 use crate::ledger::{self, Published};
@@ -39,14 +40,14 @@ pub struct Rotation {
 pub enum Step {
     /// There is one key, which devices trust: nothing is being replaced.
     Rested,
-    /// The newest root doesn't list the newest key: people must sign one that does.
+    /// The newest root (for the bins: the `targets` that people sign) doesn't list the newest key: people must sign one that does.
     Untrusted,
     /// It lists it, but not for long enough: the key signs after so many seconds.
     Settling(i64),
     /// These are still signed by another key; refresh sees to it.
     Resigning(Vec<Key>),
-    /// The newest key has signed all of these, and nothing else is published or waits: people must sign a root without the
-    /// others.
+    /// The newest key has signed all of these, and nothing else is published or waits: people must sign a root (for the bins:
+    /// a `targets`) without the others.
     Signed(Vec<Key>),
     /// Devices trust the newest key only, which has signed all of these. The older keys are of no use any more.
     Unused(Vec<Key>),
@@ -69,22 +70,32 @@ pub fn root_role(role: OnlineRole) -> Result<RoleName> {
 ///
 /// # Errors
 /// Requests that failed; [`StageError::NotInitialised`].
-pub async fn look(store: &dyn Store, signer: &dyn Signer, clock: &dyn Clock, role: OnlineRole) -> Result<Rotation> {
+pub async fn look(
+    store: &dyn Store,
+    signer: &dyn Signer,
+    clock: &dyn Clock,
+    config: &Config,
+    role: OnlineRole,
+) -> Result<Rotation> {
     let mut older = signer.public_keys(role).await?;
     let newest = older.pop().ok_or(StageError::NotInitialised)?;
     let step = match role {
-        OnlineRole::Bins => bins_step(store, &newest, &older).await?,
+        OnlineRole::Bins => bins_step(store, config, &newest, &older).await?,
         _ => step(store, clock, role, &newest, &older).await?,
     };
     Ok(Rotation { newest, older, step })
 }
 
-async fn bins_step(store: &dyn Store, newest_key: &PublicKey, older: &[PublicKey]) -> Result<Step> {
+async fn bins_step(store: &dyn Store, config: &Config, newest_key: &PublicKey, older: &[PublicKey]) -> Result<Step> {
     let (published, newest) = ledger::newest(store).await?;
     let manifest = ledger::manifest(store, published.generation).await?;
     let replaced = |manifest: &Manifest| same_key(&manifest.bins_key, newest_key) && manifest.old_bins_key.is_none();
     if replaced(&manifest) && replaced(&newest) && older.is_empty() {
         return Ok(Step::Rested);
+    }
+    let offline = config.offline_targets;
+    if offline && newest.old_bins_key.is_none() && !same_key(&newest.bins_key, newest_key) {
+        return Ok(Step::Untrusted);
     }
     let index = index_below(store, &newest, |_| true).await?;
     let key = |(role, version)| Key::Metadata { role, version };
@@ -93,17 +104,23 @@ async fn bins_step(store: &dyn Store, newest_key: &PublicKey, older: &[PublicKey
         None if same_key(&newest.bins_key, newest_key) => Vec::new(),
         None => bins(&index).map(key).collect(),
     };
-    if !left.is_empty() || !replaced(&newest) {
+    if !left.is_empty() || (!replaced(&newest) && !offline) {
         return Ok(Step::Resigning(left));
     }
-    if !replaced(&manifest) {
+    if replaced(&newest) && !replaced(&manifest) {
         return Ok(Step::Resigning(vec![Key::snapshot(newest.generation)]));
     }
-    let index = index_below(store, &manifest, |_| true).await?;
+    // What devices see, or will see before people drop the old key.
+    let shown = if replaced(&newest) { &manifest } else { &newest };
+    let index = index_below(store, shown, |_| true).await?;
     let files: Vec<Key> = bins(&index).map(key).collect();
-    let only = bins_keys_of(newest_key)?;
+    let only = bins_keys_of(&shown.bins_key)?;
     let others = signed_by_others(store, OnlineRole::Bins, &only, files.clone()).await?;
-    Ok(if others.is_empty() { Step::Unused(files) } else { Step::Resigning(others) })
+    Ok(match (others.is_empty(), replaced(shown)) {
+        (false, _) => Step::Resigning(others),
+        (true, false) => Step::Signed(files),
+        (true, true) => Step::Unused(files),
+    })
 }
 
 /// All bins, and their versions.
@@ -227,17 +244,16 @@ pub(crate) async fn renewals(
 /// What to ask for so that the newest key that is held signs the bins: at most `most` of them at once. `newest` is the newest
 /// generation.
 pub(crate) async fn bins_renewals(ports: &Ports, newest: &Manifest, most: usize) -> Result<Vec<Change>> {
-    if ports.config.offline_targets {
-        return Ok(Vec::new());
-    }
+    // Where people sign `targets`, they begin and end it.
+    let offline = ports.config.offline_targets;
     if newest.old_bins_key.is_none() {
-        let is_due = !same_key(&newest.bins_key, &ports.signer.newest_key(OnlineRole::Bins).await?);
+        let is_due = !offline && !same_key(&newest.bins_key, &ports.signer.newest_key(OnlineRole::Bins).await?);
         return Ok(is_due.then_some(Change::ReplaceBinsKey).into_iter().collect());
     }
     let index = index_below(&*ports.store, newest, |_| true).await?;
     let renew = |(role, version)| Change::Renew { role, version };
     let left: Vec<Change> = outdated(newest, &index).take(most).map(renew).collect();
-    Ok(if left.is_empty() { vec![Change::ReplaceBinsKey] } else { left })
+    Ok(if left.is_empty() && !offline { vec![Change::ReplaceBinsKey] } else { left })
 }
 
 /// The key that signs for `role` now, where the root trusts others too.

@@ -4,6 +4,8 @@
 //! *Property*: after every step all that is published verifies, for a client that knows the newest root and for one that a cache
 //! still tells that there is none after an older one.
 //!
+//! In some worlds people sign `targets`, several at once and at the wrong time too.
+//!
 //! `TUFLINE_SEEDS=10000` tries more schedules; `TUFLINE_SEED=7` replays one.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -17,62 +19,31 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Waker};
 
-use async_trait::async_trait;
 use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair};
+use aws_lc_rs::signature::EcdsaKeyPair;
+use bytes::Bytes;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tough::schema::key::Key as PublicKey;
-use tough::schema::{RoleType, Root, Snapshot, Targets, Timestamp};
+use tough::schema::{Delegations, RoleType, Root, Snapshot, Targets, Timestamp};
 use tough::sign::Sign;
+use tufline_functions::offline_targets::{self, ToSign};
 use tufline_functions::publish_root::{Concluded, Proposed, conclude, propose, withdraw, withdraw_all};
 use tufline_functions::rotation::{Step, look, root_role};
 use tufline_functions::{Ports, StageError, init, publish, rebuild, refresh, roots, sign};
 use tufline_store::memory::{Memory, MemoryKeys};
-use tufline_store::{Change, Key, OnlineRole, Signer, StoreError};
+use tufline_store::{Change, Key, OnlineRole};
 use tufline_tuf::generation::FirstBins;
-use tufline_tuf::root::{Chain, KeyName, RootFile, RootKey, add_key, key_id, next, remove_key, same_key};
+use tufline_tuf::root::{Chain, KeyName, RootFile, RootKey, add_key, key_id, next, remove_key};
 use tufline_tuf::{Config, RoleKeys, RoleName, Time, VerifyError, time, trie, verify};
 
-use common::{Faults, finish, ports, seeds, take_changes};
+use common::{Faults, Holding, finish, key, ports, seeds, take_changes};
 
 const SEEDS: u64 = 12;
 const STEPS: usize = 2000;
 const YEAR: u64 = 365 * 86_400;
 /// For so long a cache may say that there is no newer root, as `serve.rs` lets it.
 const HIDDEN_SECONDS: i64 = 5;
-fn key() -> Arc<EcdsaKeyPair> {
-    Arc::new(EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).unwrap())
-}
-
-/// The online keys: they come and go.
-struct Holding(Mutex<BTreeMap<OnlineRole, Vec<Arc<EcdsaKeyPair>>>>);
-
-impl Holding {
-    fn add(&self, role: OnlineRole) {
-        self.0.lock().unwrap().get_mut(&role).unwrap().push(key());
-    }
-
-    fn remove(&self, role: OnlineRole, keys: &[PublicKey]) {
-        let mut held = self.0.lock().unwrap();
-        held.get_mut(&role).unwrap().retain(|pair| !keys.iter().any(|key| same_key(key, &pair.tuf_key())));
-        assert!(!held[&role].is_empty());
-    }
-}
-
-#[async_trait]
-impl Signer for Holding {
-    async fn public_keys(&self, role: OnlineRole) -> Result<Vec<PublicKey>, StoreError> {
-        Ok(self.0.lock().unwrap()[&role].iter().map(|pair| pair.tuf_key()).collect())
-    }
-
-    async fn sign(&self, role: OnlineRole, key: &PublicKey, message: &[u8]) -> Result<Vec<u8>, StoreError> {
-        let held = self.0.lock().unwrap();
-        let pair = held[&role].iter().find(|pair| same_key(&pair.tuf_key(), key));
-        let pair = pair.ok_or_else(|| StoreError::new("sign with", "a key", "it is gone"))?;
-        Ok(EcdsaKeyPair::sign(pair, &SystemRandom::new(), message).unwrap().as_ref().to_vec())
-    }
-}
 
 type Task = Pin<Box<dyn Future<Output = ()>>>;
 
@@ -81,6 +52,8 @@ struct Operators {
     root_key: Arc<EcdsaKeyPair>,
     attempts: Mutex<u64>,
     replaced: Mutex<BTreeMap<OnlineRole, usize>>,
+    /// The document of `targets` that was signed for when all bins are signed by a new key.
+    last_targets: Mutex<Option<Bytes>>,
 }
 
 struct World {
@@ -95,6 +68,8 @@ struct World {
     roots: Vec<Time>,
     /// Files that were verified, and under what: both never change.
     verified: BTreeSet<(String, String)>,
+    /// What the files of roles delegate.
+    delegations: BTreeMap<String, Option<Delegations>>,
     seen: Option<(bytes::Bytes, usize)>,
 }
 
@@ -103,10 +78,16 @@ impl World {
         let faults = Faults::new(!seed, 5);
         let start: Time = "2026-01-01T00:00:00Z".parse().unwrap();
         let memory = Arc::new(Memory::new(start, Arc::clone(memory_keys), faults.control()));
-        let holding =
-            Arc::new(Holding(Mutex::new(OnlineRole::ALL.into_iter().map(|role| (role, vec![key()])).collect())));
-        let ports = Ports { signer: Arc::clone(&holding) as _, ..ports(&memory, Config::default()) };
-        let operators = Arc::new(Operators { root_key: key(), attempts: Mutex::default(), replaced: Mutex::default() });
+        let holding = Holding::new();
+        let config = Config { offline_targets: seed.is_multiple_of(3), ..Config::default() };
+        let bins = if seed.is_multiple_of(6) { FirstBins::TwoHundredFiftySix } else { FirstBins::Sixteen };
+        let ports = Ports { signer: Arc::clone(&holding) as _, ..ports(&memory, config) };
+        let operators = Arc::new(Operators {
+            root_key: key(),
+            attempts: Mutex::default(),
+            replaced: Mutex::default(),
+            last_targets: Mutex::default(),
+        });
         let mut world = Self {
             random: StdRng::seed_from_u64(seed),
             memory,
@@ -117,11 +98,12 @@ impl World {
             tasks: Vec::new(),
             roots: Vec::new(),
             verified: BTreeSet::new(),
+            delegations: BTreeMap::new(),
             seen: None,
         };
         let ports = world.ports.clone();
         let root_key: &EcdsaKeyPair = &world.operators.root_key;
-        finish(init::init(&ports, root_key, FirstBins::Sixteen)).unwrap();
+        finish(init::init(&ports, root_key, bins)).unwrap();
         finish(sign::sign(&ports)).unwrap();
         finish(publish::publish(&ports)).unwrap();
         world.look();
@@ -167,11 +149,19 @@ impl World {
             };
             let top = file(&RoleName::targets());
             let targets = verify::<Targets>(get(&top), &keys(RoleName::targets()))?;
-            let delegations = targets.document().delegations.as_ref().unwrap();
-            for role in trie::children(&RoleName::targets()) {
-                let bin = file(&role);
-                if self.verified.insert((bin.path(), top.path())) {
-                    verify::<Targets>(get(&bin), &RoleKeys::in_delegations(delegations, &role)?)?;
+            self.delegations.insert(top.path(), targets.document().delegations.clone());
+            let mut split = vec![RoleName::targets()];
+            while let Some(above) = split.pop() {
+                let path = file(&above).path();
+                let Some(delegations) = self.delegations[&path].clone() else { continue };
+                for role in trie::children(&above) {
+                    let bin = file(&role);
+                    if self.verified.insert((bin.path(), path.clone())) {
+                        let keys = RoleKeys::in_delegations(&delegations, &role)?;
+                        let signed = verify::<Targets>(get(&bin), &keys)?;
+                        self.delegations.insert(bin.path(), signed.document().delegations.clone());
+                    }
+                    split.push(role);
                 }
             }
             Ok::<_, VerifyError>(())
@@ -241,6 +231,12 @@ impl World {
         Box::pin(async move { _ = rebuild::rebuild(&ports, &messages).await })
     }
 
+    /// The roles whose keys are replaced. Where people sign `targets`, its key isn't.
+    fn replaceable(&self) -> impl Iterator<Item = OnlineRole> + use<> {
+        let offline = self.ports.config.offline_targets;
+        OnlineRole::ALL.into_iter().filter(move |role| !offline || *role != OnlineRole::Targets)
+    }
+
     /// Everything else stands still, and all keys are replaced once more.
     fn settle(&mut self) {
         self.faults.on.store(false, Ordering::Relaxed);
@@ -249,7 +245,7 @@ impl World {
         finish(withdraw_all(&*ports.store)).unwrap();
         let before = self.operators.replaced.lock().unwrap().clone();
         for _ in 0..200 {
-            for role in OnlineRole::ALL {
+            for role in self.replaceable() {
                 let (holding, operators) = (Arc::clone(&self.holding), Arc::clone(&self.operators));
                 let mut operator = std::pin::pin!(operate(&ports, &holding, &operators, role, 1000));
                 let mut over = false;
@@ -267,7 +263,7 @@ impl World {
                 self.memory.pass(3);
             }
             let after = self.operators.replaced.lock().unwrap().clone();
-            if OnlineRole::ALL.iter().all(|role| after.get(role) > before.get(role)) {
+            if self.replaceable().all(|role| after.get(&role) > before.get(&role)) {
                 return;
             }
         }
@@ -284,7 +280,16 @@ async fn operate(
     patience: usize,
 ) -> Result<(), StageError> {
     let (store, clock) = (&*ports.store, &*ports.clock);
-    let rotation = look(store, &*ports.signer, clock, role).await?;
+    let offline = ports.config.offline_targets;
+    if offline && role == OnlineRole::Targets {
+        // In the second half of their time they meet, and before that they try the second document, too early mostly.
+        return if patience > 150 {
+            meet(ports, holding, operators).await
+        } else {
+            publish_last(ports, operators).await
+        };
+    }
+    let rotation = look(store, &*ports.signer, clock, &ports.config, role).await?;
     let alone = match rotation.step {
         Step::Rested => {
             holding.add(role);
@@ -296,6 +301,13 @@ async fn operate(
             return Ok(());
         }
         Step::Settling(_) | Step::Resigning(_) => return Ok(()),
+        Step::Untrusted if role == OnlineRole::Bins => return meet(ports, holding, operators).await,
+        Step::Signed(_) if role == OnlineRole::Bins => {
+            return match publish_last(ports, operators).await {
+                Err(StageError::Refused(_)) => meet(ports, holding, operators).await,
+                done => done,
+            };
+        }
         Step::Untrusted => false,
         Step::Signed(_) => true,
     };
@@ -319,6 +331,25 @@ async fn operate(
         }
     }
     withdraw(store, &proposal).await
+}
+
+/// People sign what there is to sign of `targets`, and the first document is published.
+async fn meet(ports: &Ports, holding: &Holding, operators: &Operators) -> Result<(), StageError> {
+    let (store, signer, now) = (&*ports.store, &*ports.signer, ports.clock.now());
+    let ToSign { next, last } =
+        offline_targets::next(store, signer, &ports.config, now, time::after(now, YEAR)).await?;
+    let root = roots::newest(store).await?;
+    let next = holding.sign_targets(&root, &next);
+    *operators.last_targets.lock().unwrap() = last.map(|last| holding.sign_targets(&root, &last));
+    offline_targets::publish(store, signer, &ports.config, now, next).await.map(drop)
+}
+
+/// The second document is published, if there is one.
+async fn publish_last(ports: &Ports, operators: &Operators) -> Result<(), StageError> {
+    let last = operators.last_targets.lock().unwrap().clone();
+    let last = last.ok_or_else(|| StageError::Refused("there is none".into()))?;
+    let (store, signer, now) = (&*ports.store, &*ports.signer, ports.clock.now());
+    offline_targets::publish(store, signer, &ports.config, now, last).await.map(drop)
 }
 
 fn root_with(newest: &Root, role: OnlineRole, new: &PublicKey, alone: bool, now: Time) -> RootFile {

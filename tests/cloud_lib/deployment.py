@@ -57,10 +57,11 @@ def make(
 
 
 def again(data: Path, aws: str, folder: Path, stack: str, context: dict[str, str]) -> None:
-    """Deploys `stack` once more, with another context, and brings the variables of its keys up to date."""
-    resources = emulator.deploy(data, aws, stack, context)
+    """Deploys `stack` once more, with another context, and brings the variables of its keys and its configuration up to date."""
+    resources, before = emulator.deploy(data, aws, stack, context), variables(folder)
     keys = {name: value for name, value in resources.items() if name.startswith("TUFLINE_KEY_")}
-    write_variables(folder, {**variables(folder), **keys})
+    config = {**json.loads(resources["TUFLINE_CONFIG"]), "expiry": json.loads(before["TUFLINE_CONFIG"])["expiry"]}
+    write_variables(folder, {**before, **keys, "TUFLINE_CONFIG": json.dumps(config)})
 
 
 def variables(folder: Path) -> dict[str, str]:

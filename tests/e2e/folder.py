@@ -1,11 +1,13 @@
 """The embedded form: `tufline local` on a folder."""
 
+import contextlib
 import hashlib
 import json
 import os
 import shutil
 import signal
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 from cloud_lib.emulator import free_port
@@ -58,6 +60,15 @@ class FolderForm(Form):
         """SIGKILL: nothing is finished or cleaned up."""
         self.process.kill()
         self.process.wait()
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Nothing is signed or answered within the block."""
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
 
     def stop(self) -> int:
         """SIGTERM; answers the exit code."""

@@ -1,4 +1,5 @@
-"""A deployment on AWS that takes over a repository of others, and whose online keys are replaced, and lost, after that.
+"""A deployment on AWS that takes over a repository of others, and whose online keys are replaced, and lost, after that; then people
+sign its targets role.
 
 One deployment for all of it, since each takes its time: the tests go on from one another, in their order.
 """
@@ -13,14 +14,16 @@ import pytest
 from cloud_lib import emulator
 from securesystemslib.signer import CryptoSigner
 
-from .ceremony import CloudCeremony
 from .device import Device, sha256
 from .fleet import STEADY, Fleet
 from .foreign import ForeignRepository
 from .form import DONE, TUFLINE, one_line_error
+from .holders import Holder
 from .importing import FieldDevice, Import
 from .polling import until
 from .rotation import Rotation
+from .signers import FILES as DOCUMENTS
+from .signers import CloudSigners
 from .static_server import StaticServer
 from .tuf_js import TufJsDevice
 from .variant import Variant
@@ -37,7 +40,7 @@ class Adopted:
 
     def __init__(self, folder: Path, variant: Variant) -> None:
         self.form = variant
-        self.ceremony = CloudCeremony(folder, variant)
+        self.ceremony = CloudSigners(folder, variant)
         self.holders = (self.ceremony.alice, self.ceremony.bob)
         holders = [CryptoSigner(holder.private()) for holder in self.holders]
         self.foreign = ForeignRepository(folder / "foreign", holders=holders)
@@ -46,6 +49,7 @@ class Adopted:
         # As somebody who may upload and operate, and nothing else. Their roles are small: so there are bins.
         (folder / "importer.json").write_text(json.dumps(importer(variant)))
         place = [*variant.connection(operator=False), "--admin", folder / "importer.json"]
+        self.ceremony.operators = place
         variables = {**variant.variables(), "TUFLINE_CONFIG": json.dumps({"max_targets_per_bin": 4})}
         self.moved = Import(folder, self.foreign, variant, place, variables)
         self.devices = [FieldDevice(kind, folder / kind.__name__, self.moved.trusted) for kind in (Device, TufJsDevice)]
@@ -174,3 +178,25 @@ def test_a_kms_key_that_is_deleted_by_mistake_comes_back(adopted: Adopted):
     with ceremony.refreshing():
         form.wait_published({"drill": sha256(b"1")}, device=device)
     form.wait_tough("drill", sha256(b"1"))
+
+
+def test_people_sign_the_targets_role_and_replace_the_key_of_the_bins(adopted: Adopted):
+    people, form = adopted.ceremony, adopted.form
+    tara, tess = Holder("tara", people.folder), Holder("tess", people.folder, "--ed25519")
+    rotation, before = Rotation(people, "bins"), people.targets_version()
+    with form.visibility(10):
+        people.take_over(tara, tess)
+        both, alone = people.targets_version(), people.version_in(DOCUMENTS[1])
+        with people.refreshing():
+            told = rotation.wait("signed")["bins"]
+            assert "tufline targets publish targets.2.json" in told["next"], told
+            people.publish_targets(DOCUMENTS[1])
+            assert len(people.wait_for_targets(alone)) == 2
+            rotation.wait("unused")
+    old, new = people.bins_keys(before), people.bins_keys(alone)
+    assert len(old) == len(new) == 1 and sorted(old + new) == sorted(people.bins_keys(both))
+    people.publication_refused(why="which is not one that `tufline targets next` gave out since")
+    expected = {"new.bin": sha256(b"uploaded here"), "wake/up": sha256(str(alone).encode())}
+    for device in adopted.devices:
+        assert device.client.find(expected) == expected
+    form.wait_tough("new.bin", sha256(b"uploaded here"))

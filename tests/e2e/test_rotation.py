@@ -1,13 +1,8 @@
 """Keys are replaced while uploads come and devices update all the time: not one verification fails."""
 
-import contextlib
-import signal
-from collections.abc import Iterator
-
 from .ceremony import Ceremony
 from .device import sha256
 from .fleet import Fleet
-from .folder import FolderForm
 from .holders import Holder
 from .polling import until
 from .rotation import Rotation
@@ -15,16 +10,6 @@ from .rotation import Rotation
 
 def keys(form, role: str, version: int) -> list[str]:
     return form.signed(f"{version}.root.json")["roles"][role]["keyids"]
-
-
-@contextlib.contextmanager
-def paused(form: FolderForm) -> Iterator[None]:
-    """Nothing is signed or answered within the block."""
-    form.process.send_signal(signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        form.process.send_signal(signal.SIGCONT)
 
 
 def test_the_keys_in_the_root_are_replaced_under_load(folder_ceremony: Ceremony):
@@ -77,7 +62,7 @@ def test_a_replacement_is_given_up_under_load(folder_ceremony: Ceremony):
         rotation.wait("signed")
         # The old keys stay instead: they sign everything again.
         second = ceremony.folder / "3.root.json"
-        with paused(form):
+        with form.paused():
             (form.data / "keys" / "snapshot.2.pem").unlink()
             ceremony.refused("publish", "3.root.json", *ceremony.place, why="of them count: 2 more needed")
             second.unlink()

@@ -13,7 +13,7 @@ use crate::files;
 use crate::outcome::{Outcome, Result};
 use crate::root::document::expiry;
 use crate::root::signing_key::SigningKeyArguments;
-use crate::targets::document::RoleFile;
+use crate::targets::document::{self, RoleFile};
 
 /// Signs a party's document in its file, `ROLE.json`; with --targets or --expires makes the next version of it first.
 ///
@@ -37,7 +37,8 @@ pub struct Arguments {
 /// Signs.
 pub async fn run(arguments: Arguments) -> Result {
     let Arguments { file: path, targets, expires, key } = arguments;
-    let before = RoleFile::read(&path)?;
+    let role = document::role(&path)?;
+    let before = RoleFile::read(&role, &path)?;
     let file = match (before, targets.is_some() || expires.is_some()) {
         (None, _) if targets.is_none() => bail!("{} is not there: list its targets with --targets DIR", path.display()),
         (Some(before), false) => before,
@@ -46,7 +47,7 @@ pub async fn run(arguments: Arguments) -> Result {
             RoleFile::next(before, targets, expiry(expires.as_deref().unwrap_or("90 days"))?)?
         }
     };
-    file.sign(&path, &key).await?;
+    file.sign(&role, &path, &key).await?;
     Ok(Outcome::Done)
 }
 

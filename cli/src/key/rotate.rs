@@ -88,7 +88,7 @@ impl RoleName {
 /// Goes on with it.
 pub async fn run(arguments: Arguments) -> Result {
     let place = arguments.place.find().await?;
-    let (store, keys) = (place.store()?, Keys::open(&place)?);
+    let (store, keys, config) = (place.store()?, Keys::open(&place)?, place.config()?);
     if let Some(error) = keys.misused(&arguments) {
         return Ok(misused(&error));
     }
@@ -97,14 +97,16 @@ pub async fn run(arguments: Arguments) -> Result {
         if arguments.begin && keys.is_lost(*role)? {
             keys.add(*role)?;
         }
-        let mut rotation = look(&*store, &*keys.signer(), &SystemClock, role.online()).await?;
+        let mut rotation = look(&*store, &*keys.signer(), &SystemClock, &config, role.online()).await?;
         if arguments.begin && rotation.step == Step::Rested {
             keys.add(*role)?;
-            rotation = look(&*store, &*keys.signer(), &SystemClock, role.online()).await?;
+            rotation = look(&*store, &*keys.signer(), &SystemClock, &config, role.online()).await?;
         }
         looked.push((*role, rotation));
     }
-    let next = prepare(&*store, &looked, &arguments).await?;
+    let roots = prepare(&*store, &looked, &arguments).await?;
+    let next: Vec<String> = roots.into_iter().chain(looked.iter().filter_map(targets_to_sign)).collect();
+    let next = (!next.is_empty()).then(|| next.join("; then "));
     for (role, rotation) in looked {
         let days = arguments.schedule_deletion_in_days;
         let deleted = match &rotation.step {
@@ -241,6 +243,21 @@ async fn prepare(
     }))
 }
 
+/// What people must do where they sign `targets`, which lists the key of the bins.
+fn targets_to_sign((role, rotation): &(RoleName, Rotation)) -> Option<String> {
+    match (role, &rotation.step) {
+        (RoleName::Bins, Step::Untrusted) => Some(
+            "make both documents of targets with `tufline targets next`, have both signed with `tufline targets sign`, and publish the \
+             first with `tufline targets publish`"
+                .into(),
+        ),
+        (RoleName::Bins, Step::Signed(_)) => {
+            Some("publish the second document of targets with `tufline targets publish targets.2.json`".into())
+        }
+        _ => None,
+    }
+}
+
 /// Leaves a published root where signers find it.
 fn leave(root: &RootFile, folder: &Path) -> anyhow::Result<()> {
     let path = folder.join(format!("{}.root.json", root.version()));
@@ -256,12 +273,13 @@ fn tell(
     as_json: bool,
 ) -> anyhow::Result<()> {
     let key = show::short(&hex::encode(key_id(&rotation.newest)?));
+    let list = if role == RoleName::Bins { "targets" } else { "the root" };
     let (step, told) = match &rotation.step {
         Step::Rested => (
             "rested",
             format!("its only key is {key}; --begin makes a new one, or on AWS a second number in onlineKeys"),
         ),
-        Step::Untrusted => ("untrusted", format!("the root does not list its new key {key} yet")),
+        Step::Untrusted => ("untrusted", format!("{list} does not list its new key {key} yet")),
         Step::Settling(left) => (
             "settling",
             format!("its new key {key} signs in {left} s, when every device can know the root that lists it"),
@@ -271,7 +289,7 @@ fn tell(
             format!("its new key {key} has not signed {} yet; refresh sees to it, from minute to minute", some(others)),
         ),
         Step::Signed(own) => {
-            ("signed", format!("its new key {key} has signed {}; the root lists another too", some(own)))
+            ("signed", format!("its new key {key} has signed {}; {list} lists another too", some(own)))
         }
         Step::Unused(own) if deleted.is_empty() => (
             "unused",

@@ -76,6 +76,14 @@ impl Place {
         }
     }
 
+    /// The online keys, of which some may be lost.
+    pub fn signer(&self) -> anyhow::Result<Arc<dyn Signer>> {
+        Ok(match self {
+            Self::Folder(data) => Arc::new(FileSigner::at(&DataFolder::open(data)?.keys())),
+            Self::Aws(aws) => Self::kms(aws)?,
+        })
+    }
+
     /// The online keys on AWS. Only their public parts are asked for.
     pub fn kms(aws: &AwsConnection) -> anyhow::Result<Arc<dyn Signer>> {
         Ok(Arc::new(aws.resources.signer(&aws.clients)?))

@@ -27,13 +27,13 @@ pub fn role(path: &Path) -> anyhow::Result<RoleName> {
 }
 
 impl RoleFile {
-    /// Reads the file; `None` where there is none.
-    pub fn read(path: &Path) -> anyhow::Result<Option<Self>> {
+    /// Reads the file of `role`; `None` where there is none.
+    pub fn read(role: &RoleName, path: &Path) -> anyhow::Result<Option<Self>> {
         if !path.exists() {
             return Ok(None);
         }
         let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-        check_form(&role(path)?, &bytes)?;
+        check_form(role, &bytes)?;
         let file = serde_json::from_slice(&bytes).with_context(|| format!("cannot read {}", path.display()))?;
         Ok(Some(Self(file)))
     }
@@ -68,8 +68,8 @@ impl RoleFile {
     }
 
     /// Adds a signature with `key`, and writes it in place of what is there, after showing what it is.
-    pub async fn sign(mut self, path: &Path, key: &SigningKeyArguments) -> anyhow::Result<()> {
-        let (role, document) = (role(path)?, self.document());
+    pub async fn sign(mut self, role: &RoleName, path: &Path, key: &SigningKeyArguments) -> anyhow::Result<()> {
+        let document = self.document();
         let count = document.targets.len() as u64;
         println!("{role} version {}, {}, expires {}", document.version, show::count(count, "target"), document.expires);
         let key = key.open().await?;

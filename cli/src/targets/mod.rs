@@ -4,10 +4,11 @@ pub mod document;
 
 use std::path::PathBuf;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::{Args, Subcommand};
 use serde_json::json;
-use tufline_functions::offline_targets;
+use tufline_functions::offline_targets::{self, ToSign};
+use tufline_tuf::RoleName;
 
 use self::document::RoleFile;
 use crate::outcome::{Outcome, Result};
@@ -32,6 +33,9 @@ enum Command {
 }
 
 /// Makes the next document, unsigned, for the people who sign it. On AWS it needs an operator's keys.
+///
+/// While the key of the bins is replaced it makes two, targets.json and targets.2.json: people sign both, and the second is published
+/// when all bins are signed by the new key.
 #[derive(Debug, Args)]
 struct Next {
     /// For how long it is in force, or until when
@@ -72,8 +76,9 @@ pub async fn run(arguments: Arguments) -> Result {
     match arguments.command {
         Command::Next(arguments) => next(arguments).await,
         Command::Sign(Sign { file, key }) => {
-            let document = RoleFile::read(&file)?.with_context(|| format!("{} is not there", file.display()))?;
-            document.sign(&file, &key).await?;
+            let role = RoleName::targets();
+            let document = RoleFile::read(&role, &file)?.with_context(|| format!("{} is not there", file.display()))?;
+            document.sign(&role, &file, &key).await?;
             Ok(Outcome::Done)
         }
         Command::Publish(arguments) => publish(arguments).await,
@@ -82,23 +87,34 @@ pub async fn run(arguments: Arguments) -> Result {
 
 async fn next(arguments: Next) -> Result {
     let Next { expires, out, place } = arguments;
+    let second = out.with_extension("2.json");
     expect_absent(&out)?;
-    if document::role(&out)?.as_str() != "targets" {
-        bail!("{} must be called targets.json", out.display());
-    }
+    expect_absent(&second)?;
     let expires = expiry(&expires)?;
     let place = place.find().await?;
-    let draft = offline_targets::next(&*place.store()?, &place.config()?, now(), expires).await?;
-    RoleFile::unsigned(draft.document().clone()).write(&out)?;
-    println!("targets version {}, unsigned, in {}", draft.document().version, out.display());
+    let (store, signer) = (place.store()?, place.signer()?);
+    let ToSign { next, last } = offline_targets::next(&*store, &*signer, &place.config()?, now(), expires).await?;
+    for (draft, path) in [(Some(next), &out), (last.clone(), &second)] {
+        let Some(draft) = draft else { continue };
+        RoleFile::unsigned(draft.document().clone()).write(path)?;
+        println!("targets version {}, unsigned, in {}", draft.document().version, path.display());
+    }
     println!("who holds a key of the targets role signs it with `tufline targets sign`");
+    if last.is_some() {
+        let (first, second) = (out.display(), second.display());
+        println!(
+            "the key of the bins is being replaced: sign both, publish {first}, and {second} when `tufline key rotate bins` says \
+             signed"
+        );
+    }
     Ok(Outcome::Done)
 }
 
 async fn publish(arguments: Publish) -> Result {
     let bytes = std::fs::read(&arguments.file).with_context(|| format!("cannot read {}", arguments.file.display()))?;
     let place = arguments.place.find().await?;
-    let generation = offline_targets::publish(&*place.store()?, &place.config()?, now(), bytes.into()).await?;
+    let (store, signer) = (place.store()?, place.signer()?);
+    let generation = offline_targets::publish(&*store, &*signer, &place.config()?, now(), bytes.into()).await?;
     let next = place.wake(Vec::new()).await?;
     if arguments.json {
         println!("{}", json!({"outcome": "published", "generation": generation}));

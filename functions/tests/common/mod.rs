@@ -2,18 +2,27 @@
 
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
+use async_trait::async_trait;
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair};
+use bytes::Bytes;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use tough::schema::key::Key as PublicKey;
+use tough::schema::{Root, Signature, Targets};
+use tough::sign::Sign;
 use tufline_functions::{Ports, ReadingMemory};
 use tufline_store::memory::{Control, Fate, Memory, Request};
-use tufline_store::{Change, Message, Queue};
-use tufline_tuf::Config;
+use tufline_store::{Change, Message, OnlineRole, Queue, Signer, StoreError};
+use tufline_tuf::root::same_key;
+use tufline_tuf::{Config, Draft, RoleKeys, RoleName};
 
 /// All ports in memory.
 pub fn ports(memory: &Arc<Memory>, config: Config) -> Ports {
@@ -28,6 +37,56 @@ pub fn ports(memory: &Arc<Memory>, config: Config) -> Ports {
         clock: Arc::clone(memory) as _,
         config: Arc::new(config),
         reading: ReadingMemory::default(),
+    }
+}
+
+/// A new private key.
+pub fn key() -> Arc<EcdsaKeyPair> {
+    Arc::new(EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).unwrap())
+}
+
+/// The online keys: they come and go.
+pub struct Holding(pub Mutex<BTreeMap<OnlineRole, Vec<Arc<EcdsaKeyPair>>>>);
+
+impl Holding {
+    /// One of each role.
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self(Mutex::new(OnlineRole::ALL.into_iter().map(|role| (role, vec![key()])).collect())))
+    }
+
+    /// What people make of a document of `targets`: they are who holds the oldest of its keys.
+    pub fn sign_targets(&self, root: &Root, draft: &Draft<Targets>) -> Bytes {
+        let pair = Arc::clone(&self.0.lock().unwrap()[&OnlineRole::Targets][0]);
+        let sig = EcdsaKeyPair::sign(&pair, &SystemRandom::new(), &draft.message().unwrap()).unwrap();
+        let signature = Signature { keyid: pair.tuf_key().key_id().unwrap(), sig: sig.as_ref().to_vec().into() };
+        let keys = RoleKeys::in_root(root, &RoleName::targets()).unwrap();
+        draft.clone().sign(vec![signature], &keys).unwrap().bytes().clone()
+    }
+
+    /// One beside those that are there.
+    pub fn add(&self, role: OnlineRole) {
+        self.0.lock().unwrap().get_mut(&role).unwrap().push(key());
+    }
+
+    /// Some are no longer there.
+    pub fn remove(&self, role: OnlineRole, keys: &[PublicKey]) {
+        let mut held = self.0.lock().unwrap();
+        held.get_mut(&role).unwrap().retain(|pair| !keys.iter().any(|key| same_key(key, &pair.tuf_key())));
+        assert!(!held[&role].is_empty());
+    }
+}
+
+#[async_trait]
+impl Signer for Holding {
+    async fn public_keys(&self, role: OnlineRole) -> Result<Vec<PublicKey>, StoreError> {
+        Ok(self.0.lock().unwrap()[&role].iter().map(|pair| pair.tuf_key()).collect())
+    }
+
+    async fn sign(&self, role: OnlineRole, key: &PublicKey, message: &[u8]) -> Result<Vec<u8>, StoreError> {
+        let held = self.0.lock().unwrap();
+        let pair = held[&role].iter().find(|pair| same_key(&pair.tuf_key(), key));
+        let pair = pair.ok_or_else(|| StoreError::new("sign with", "a key", "it is gone"))?;
+        Ok(EcdsaKeyPair::sign(pair, &SystemRandom::new(), message).unwrap().as_ref().to_vec())
     }
 }
 

@@ -3,6 +3,9 @@
 //!
 //! Within one generation all is signed by what it lists itself: in the first one the delegating roles list both keys, and what is
 //! drafted from then on is signed by the new one; when nothing is left that the old one signed, the last one drops it.
+//!
+//! Where people sign `targets`, both of its documents are made and signed beforehand ([`BinsKeys::with`], [`BinsKeys::alone`]), and each is
+//! taken in by the generation that is due for it.
 
 use serde::{Deserialize, Serialize};
 use tough::schema::key::Key;
@@ -42,17 +45,34 @@ impl BinsKeys {
     /// index. All delegating roles must be drafted anew then.
     #[must_use]
     pub fn next(base: &Manifest, index: &Index, newest: &Key) -> Option<Self> {
-        let BinsKeys { signing, old } = base.bins_keys();
-        if old.is_some() {
+        let keys = base.bins_keys();
+        if keys.old.is_some() {
             let all_signed = outdated(base, index).next().is_none();
-            return all_signed.then_some(Self { signing, old: None });
+            return all_signed.then(|| keys.alone());
         }
-        if same_key(&signing, newest) {
+        if same_key(&keys.signing, newest) {
             return None;
         }
         let is_split = base.top.bins.is_some();
-        let old = is_split.then_some(OldKey { key: signing, up_to: base.serial });
-        Some(Self { signing: newest.clone(), old })
+        let with_newest = Self::with(base, newest);
+        Some(if is_split { with_newest } else { with_newest.alone() })
+    }
+
+    /// The keys while `newest` takes the place of the base's key: those of the base where that is so already, or one replacement
+    /// isn't over yet.
+    #[must_use]
+    pub fn with(base: &Manifest, newest: &Key) -> Self {
+        let keys = base.bins_keys();
+        if keys.old.is_some() || same_key(&keys.signing, newest) {
+            return keys;
+        }
+        Self { signing: newest.clone(), old: Some(OldKey { key: keys.signing, up_to: base.serial }) }
+    }
+
+    /// The same without the old key.
+    #[must_use]
+    pub fn alone(&self) -> Self {
+        Self { signing: self.signing.clone(), old: None }
     }
 }
 
