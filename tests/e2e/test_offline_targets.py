@@ -117,5 +117,5 @@ def test_people_sign_the_targets_role(make_folder, tmp_path: Path):
     (table / "targets.json").write_text(json.dumps(document))
     people.sign_targets(tara, tess)
     people.targets_refused("publish", "targets.json", *place, why="doesn't delegate to the bins as they are now")
-    refused = people.tufline("delegation", "create", "vendor-x", "--paths", "vendor-x/*", *alice.key, "--no-tuf-js-devices", *place)
+    refused = people.tufline("delegation", "create", "vendor-x", "--paths", "vendor-x/*", *alice.key, *place)
     assert "people sign the targets role here" in one_line_error(refused)
