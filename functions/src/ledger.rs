@@ -114,11 +114,27 @@ async fn manifest_bytes(store: &dyn Store, generation: u64) -> Result<Bytes> {
 
 fn parse_manifest(generation: u64, bytes: &[u8]) -> Result<Manifest> {
     let key = Key::Manifest(generation);
+    let refused = |why: &str| Err(StageError::Record(key.path(), why.into()));
+    let Format { format } = parse(&key, bytes)?;
+    if format < MANIFEST_FORMAT {
+        return refused(
+            "an older version wrote it, which named bins otherwise; take the repository over into a new one with `tufline import`",
+        );
+    }
+    if format > MANIFEST_FORMAT {
+        return refused("it was written by a newer version; use that one");
+    }
     let manifest: Manifest = parse(&key, bytes)?;
-    if manifest.format > MANIFEST_FORMAT || manifest.generation != generation {
-        return Err(StageError::Record(key.path(), "its format or generation is not the expected one".into()));
+    if manifest.generation != generation {
+        return refused("it is of another generation");
     }
     Ok(manifest)
+}
+
+/// What every record begins with.
+#[derive(Deserialize)]
+struct Format {
+    format: u32,
 }
 
 /// The generations after `generation`, oldest first.
@@ -316,4 +332,18 @@ pub struct RemovalsAccepted {
     pub format: u32,
     /// The end of the permission.
     pub until: Time,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_manifest_of_another_format_is_refused_before_anything_else_is_read() {
+        for (format, why) in [(1, "with `tufline import`"), (3, "with `tufline import`"), (99, "a newer version")] {
+            let bytes = format!("{{\"format\":{format}}}");
+            let refused = parse_manifest(7, bytes.as_bytes()).unwrap_err().to_string();
+            assert!(refused.contains(why) && refused.contains("7.json"), "{refused}");
+        }
+    }
 }

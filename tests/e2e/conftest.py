@@ -27,6 +27,9 @@ from .form import TUFLINE, Form
 from .variant import Variant
 
 HERE = Path(__file__).resolve().parent
+# What a role lists in the forms with small bins: so few that a split comes with every few targets.
+MOST = 3
+
 REAL_ACCOUNT = os.environ.get("TUFLINE_TEST_AWS") == "1"
 
 
@@ -118,6 +121,23 @@ def form(request: pytest.FixtureRequest) -> Form:
     """Each form in turn."""
     return request.getfixturevalue(request.param)
 
+
+@pytest.fixture
+def small_folder(make_folder) -> FolderForm:
+    return make_folder(config=f"max_targets_per_bin = {MOST}\n\n[removals]\npercent = 100\n").start()
+
+
+@pytest.fixture
+def small_cloud(deploy: Callable[..., Variant]) -> Iterator[CloudForm]:
+    variant = deploy("Bins", {"access": "open"})
+    with variant.configured("rebuild", {"max_targets_per_bin": MOST, "removals": {"percent": 100}}):
+        yield variant
+
+
+@pytest.fixture(params=["small_folder", pytest.param("small_cloud", marks=pytest.mark.emulator)])
+def small(request: pytest.FixtureRequest) -> Form:
+    """Each form in turn, with small bins."""
+    return request.getfixturevalue(request.param)
 
 @pytest.fixture
 def folder_ceremony(make_folder, tmp_path: Path) -> Ceremony:

@@ -185,7 +185,6 @@ class Bench:
         folder = Path(tempfile.mkdtemp(prefix="party-", dir=self.cloud.scratch))
         self.party = Party(self.cloud, folder, "party-x", Holder("vera", folder))
         paths = ["--paths", self.name("party/*")]
-        paths.append("--no-tuf-js-devices")
         done = self.cloud.tufline("delegation", "create", "party-x", *paths, *self.party.holders[0].key, operator=True)
         assert done.returncode == DONE, done.stderr
         self.publish_a_delivery()
@@ -345,10 +344,10 @@ class Bench:
 
     def rebuild_a_bin(self) -> None:
         """Under :data:`STRICT`."""
-        if not self.version("0"):
+        if not self.version("bin-0"):
             self.renew()
-        assert self.version("0"), "it is split"
-        self.renew("0")
+        assert self.version("bin-0"), "it is split"
+        self.renew("bin-0")
 
     def rebuild_unhashed(self) -> None:
         self.change({"set": {"name": self.name("unhashed"), "version": self.put("unhashed")}})

@@ -1,36 +1,9 @@
 """Roles are split into bins as they grow: devices find everything right after each split, from any earlier state."""
 
-from collections.abc import Callable, Iterator
-
-import pytest
-
-from .cloud import CloudForm
+from .conftest import MOST
 from .device import sha256
-from .folder import FolderForm
 from .form import Form
 from .polling import until
-from .variant import Variant
-
-# So few that a split comes with every few targets.
-MOST = 3
-
-
-@pytest.fixture
-def small_folder(make_folder) -> FolderForm:
-    return make_folder(config=f"max_targets_per_bin = {MOST}\n\n[removals]\npercent = 100\n").start()
-
-
-@pytest.fixture
-def small_cloud(deploy: Callable[..., Variant]) -> Iterator[CloudForm]:
-    variant = deploy("Bins", {"access": "open"})
-    with variant.configured("rebuild", {"max_targets_per_bin": MOST, "removals": {"percent": 100}}):
-        yield variant
-
-
-@pytest.fixture(params=["small_folder", pytest.param("small_cloud", marks=pytest.mark.emulator)])
-def small(request: pytest.FixtureRequest) -> Form:
-    """Each form in turn, with small bins."""
-    return request.getfixturevalue(request.param)
 
 
 def roles(form: Form) -> int:

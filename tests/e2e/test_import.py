@@ -1,6 +1,7 @@
 """`tufline import`: devices that trust a repository of others go on with this one, without change."""
 
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -43,7 +44,9 @@ def take(tmp_path: Path, make_folder) -> Callable[..., Import]:
     "options",
     [
         pytest.param({}, id="python-tuf"),
+        # Named as bins are here, and as they were in versions that were never released.
         pytest.param({"bins": 16}, id="python-tuf-bins"),
+        pytest.param({"bins": 16, "bin_prefix": ""}, id="bins-named-by-digits"),
         pytest.param({"tuftool_names": True}, id="tuftool"),
         pytest.param({"consistent": False}, id="not-consistent"),
         pytest.param({"consistent": False, "flat": True, "hashes": ("sha256", "sha512")}, id="go-tuf"),
@@ -67,12 +70,16 @@ def test_devices_in_the_field_follow(take, tmp_path: Path, options: dict):
         moved.next = moved.folder / f"{foreign.root.version + 1}.root.json"
     moved.ceremony()
 
+    if options.get("bins"):
+        config = form.data / "config.toml"
+        config.write_text(re.sub("(?m)^#* *max_targets_per_bin.*", "max_targets_per_bin = 2", config.read_text()))
     form.start()
     new = {**FILES, "new.bin": b"uploaded here", "fw.bin": b"changed here"}
     form.put("new.bin", new["new.bin"])
     form.put("fw.bin", new["fw.bin"], custom='{"version": "3"}')
     form.wait_published({name: sha256(data) for name, data in new.items()})
     urls = form.endpoints["metadata_url"], form.endpoints["targets_url"]
+    assert len(form.published_roles()) >= (17 if options.get("bins") else 1)
     for device in devices:
         client = device.at(*urls)
         for name, data in new.items():

@@ -65,7 +65,7 @@ def test_people_sign_the_targets_role(make_folder, tmp_path: Path):
     (table / "targets.json").write_text(json.dumps(document))
     people.sign_targets(tara, tess)
     people.publication_refused(why="doesn't delegate to the bins as they are now")
-    refused = people.tufline("delegation", "create", "vendor-x", "--paths", "vendor-x/*", *alice.key, "--no-tuf-js-devices", *place)
+    refused = people.tufline("delegation", "create", "vendor-x", "--paths", "vendor-x/*", *alice.key, *place)
     assert "people sign the targets role here" in one_line_error(refused)
 
 

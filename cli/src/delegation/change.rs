@@ -1,6 +1,5 @@
 //! `tufline delegation create`, `add-key`, `remove-key`, `remove`: what an operator decides.
 
-use anyhow::bail;
 use clap::Args;
 use serde_json::json;
 use tufline_functions::delegation;
@@ -42,10 +41,6 @@ pub struct Create {
     /// How many of its keys must sign
     #[arg(long, default_value_t = 1, value_name = "COUNT")]
     threshold: u64,
-    /// No device updates with tuf-js. It can't read a targets role that delegates to a party and to bins, which a repository gets
-    /// when it grows
-    #[arg(long)]
-    no_tuf_js_devices: bool,
 }
 
 /// Lets another key sign for a party.
@@ -84,17 +79,7 @@ pub struct Remove {
 }
 
 /// Creates one.
-///
-/// tuf-js keeps roles as properties of an object, and JavaScript puts those that are numbers, as bins are, before all others: what was signed
-/// in another order doesn't verify for it (tuf-js 5.0.1).
 pub async fn create(arguments: Create) -> Result {
-    if !arguments.no_tuf_js_devices {
-        bail!(
-            "{} refused: devices with tuf-js couldn't read this repository any more once it has bins; if there are none, say \
-             --no-tuf-js-devices",
-            arguments.common.role
-        );
-    }
     let keys = arguments.keys.read().await?.into_iter().map(|RootKey { key, .. }| key).collect();
     let (paths, threshold) = (arguments.paths, arguments.threshold);
     change(arguments.common, PartyEdit::Create { paths, keys, threshold }).await

@@ -9,7 +9,7 @@ use tufline_folder::{
 };
 use tufline_functions::publish::{Shown, publish};
 use tufline_functions::sign::sign;
-use tufline_functions::{Ports, ReadingMemory, init, ledger};
+use tufline_functions::{Ports, ReadingMemory, StageError, init, ledger};
 use tufline_store::{DELIVERIES, Key, Store};
 use tufline_tuf::Config;
 use tufline_tuf::generation::FirstBins;
@@ -89,7 +89,12 @@ impl LocalRepository {
     /// path. A crash anywhere in it is continued by the next start.
     pub async fn begin(&self, bins: FirstBins) -> anyhow::Result<PathBuf> {
         let ports = &self.ports;
-        if ledger::published(&*ports.store).await?.is_none() {
+        if let Some(published) = ledger::published(&*ports.store).await? {
+            // Said once, and not by each stage for ever.
+            if let Err(error @ StageError::Record(..)) = ledger::manifest(&*ports.store, published.generation).await {
+                return Err(error.into());
+            }
+        } else {
             if ports.store.get(&Key::root(1)).await?.is_some() {
                 // Of people, or of a start that was killed.
                 init::first_generation(ports, bins).await?;

@@ -213,6 +213,6 @@ pub fn changed(name: &str) -> String {
 /// The role in which `name` stands: the deepest of those on the way to it.
 pub fn leaf(roles: &BTreeMap<String, u64>, name: &str) -> String {
     let digits = Sha256::of(name.as_bytes()).to_string();
-    let prefixes = (1..=digits.len()).map(|length| digits[..length].to_owned());
-    prefixes.take_while(|prefix| roles.contains_key(prefix)).last().unwrap_or_else(|| "targets".into())
+    let bins = (1..=digits.len()).map(|length| format!("bin-{}", &digits[..length]));
+    bins.take_while(|bin| roles.contains_key(bin)).last().unwrap_or_else(|| "targets".into())
 }

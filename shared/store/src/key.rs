@@ -247,7 +247,7 @@ mod tests {
             Key::Timestamp,
             Key::root(1),
             Key::snapshot(u64::MAX),
-            Key::Metadata { role: "0a".parse().unwrap(), version: 12 },
+            Key::Metadata { role: "bin-0a".parse().unwrap(), version: 12 },
             Key::Blob(digest),
             Key::Manifest(7),
             Key::Refused(7),

@@ -177,7 +177,7 @@ impl Index {
         for length in 1..=digits.len() {
             let Some(bins) = &entry.bins else { break };
             let page = self.pages.get(&role).ok_or_else(|| (role.clone(), bins.page))?;
-            let below = digits.get(..length).and_then(|prefix| prefix.parse::<RoleName>().ok());
+            let below = digits.get(..length).and_then(trie::bin);
             let Some(found) = below.and_then(|below| page.bins.get_key_value(&below)) else { break };
             (role, entry) = (found.0.clone(), found.1);
         }

@@ -62,7 +62,7 @@ impl Listed {
         let mut below: BTreeMap<RoleName, Self> =
             trie::children(&role).into_iter().map(|child| (child, Self::default())).collect();
         for (name, target) in self.targets {
-            let child = digits(&role, &name)?.get(..=depth).and_then(|prefix| prefix.parse().ok());
+            let child = digits(&role, &name)?.get(..=depth).and_then(trie::bin);
             let bin =
                 child.and_then(|child| below.get_mut(&child)).ok_or_else(|| GenerationError::Missing(role.clone()))?;
             bin.targets.insert(name, target);

@@ -14,10 +14,9 @@ use crate::refusal::Refusal;
 use crate::sha256::Sha256;
 use crate::time::Time;
 
-/// The format of manifests that this code writes. Format 1 listed every role in each manifest; it was never released.
-///
-/// Format 3 has other parties' roles beside those of the trie.
-pub const MANIFEST_FORMAT: u32 = 3;
+/// The format of manifests that this code writes, and the only one that it reads: those before were never released. Bins were
+/// named by their digits alone in them.
+pub const MANIFEST_FORMAT: u32 = 4;
 
 /// The record of generation G in the ledger: which role documents it changes, and why.
 ///

@@ -270,7 +270,7 @@ mod tests {
 
     #[test]
     fn role_names() {
-        for name in ["root", "targets", "0a", "vendor-x", "a_b"] {
+        for name in ["root", "targets", "bin-0a", "vendor-x", "a_b", "0a"] {
             assert!(name.parse::<RoleName>().is_ok(), "{name}");
         }
         for name in ["", "-a", "A", "a.b", "a/b", "é"] {

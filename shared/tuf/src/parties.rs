@@ -325,8 +325,14 @@ impl Parties {
         if [RoleName::root(), RoleName::targets(), RoleName::snapshot(), RoleName::timestamp()].contains(role) {
             return bad("that is a top-level role's name; choose another");
         }
-        if trie::prefix(role).is_some() {
-            return bad("names of hexadecimal digits are those of bins; choose another");
+        if role.as_str().starts_with(trie::BIN) {
+            return bad("names that begin with 'bin-' are those of bins; choose another");
+        }
+        // As with bins, see `trie::BIN`.
+        if role.as_str().bytes().all(|byte| byte.is_ascii_digit()) {
+            return bad(
+                "tuf-js reads roles whose names are numbers in another order than was signed; choose a name with a letter",
+            );
         }
         if role.as_str().contains(BELOW) {
             return bad("'--' stands in the names of roles that a party itself delegates to; choose another");

@@ -2,7 +2,7 @@
 //! `path_hash_prefixes`).
 //!
 //! A role that outgrows its limit hands its targets to 16 children, one for each next digit, in the generation that
-//! needs it. A bin is named by its prefix: `0` to `f` below `targets`, then `00` to `ff`.
+//! needs it. A bin is named after its prefix: `bin-0` to `bin-f` below `targets`, then `bin-00` to `bin-ff`.
 //!
 //! *Invariants*: a name stands in exactly one role, its leaf; a delegating role lists no targets; children come and stay
 //! together, since a role once listed in a snapshot must stay listed; a bin is never merged back.
@@ -17,6 +17,12 @@ use crate::signed::VerifyError;
 
 const DIGITS: &str = "0123456789abcdef";
 
+/// What the name of a bin begins with, and no party's.
+///
+/// tuf-js keeps roles as properties of an object, and JavaScript puts those whose names are numbers before all others
+/// (ECMA-262, `OrdinaryOwnPropertyKeys`): beside other parties, bins `0` to `9` would come out in another order than was signed.
+pub const BIN: &str = "bin-";
+
 /// The digits that decide in which bin `name` stands: all 64 of SHA-256(name), in lower case.
 #[must_use]
 pub fn digits(name: &TargetName) -> String {
@@ -29,7 +35,8 @@ pub fn prefix(role: &RoleName) -> Option<&str> {
     if *role == RoleName::targets() {
         return Some("");
     }
-    role.as_str().chars().all(|digit| DIGITS.contains(digit)).then(|| role.as_str())
+    let digits = role.as_str().strip_prefix(BIN)?;
+    (!digits.is_empty() && digits.chars().all(|digit| DIGITS.contains(digit))).then_some(digits)
 }
 
 /// By how many digits the names in `role` are alike: none for `targets`, and for a role that is not of the trie.
@@ -46,11 +53,12 @@ pub fn parent(role: &RoleName) -> Option<RoleName> {
     bin(shorter)
 }
 
-/// The 16 roles that `role` delegates to once it is split, in the order of their digits; none where all digits are used up.
+/// The 16 roles that `role` delegates to once it is split, in the order of their digits; none below 60 digits, which is as
+/// many as a role's name has room for (splitting ends long before: [`DEEPEST_BIN`](crate::generation::DEEPEST_BIN)).
 #[must_use]
 pub fn children(role: &RoleName) -> Vec<RoleName> {
     let prefix = prefix(role).unwrap_or_default();
-    DIGITS.chars().filter_map(|digit| format!("{prefix}{digit}").parse().ok()).collect()
+    DIGITS.chars().filter_map(|digit| bin(&format!("{prefix}{digit}"))).collect()
 }
 
 /// The role in which `name` stands, or would stand, where `exists` tells of a role whether there is one: the deepest that
@@ -88,7 +96,8 @@ pub fn delegations(role: &RoleName, keys: &[Key]) -> Result<Delegations, VerifyE
     let keys = keys.iter().map(with_id).collect::<Result<Vec<_>, VerifyError>>()?;
     let ids: Vec<_> = keys.iter().map(|(id, _)| id.clone()).collect();
     let delegated = |child: RoleName| {
-        let prefix = PathHashPrefix::new(child.as_str()).map_err(|error| unreadable(error.to_string()))?;
+        let digits = prefix(&child).unwrap_or_default();
+        let prefix = PathHashPrefix::new(digits).map_err(|error| unreadable(error.to_string()))?;
         Ok(DelegatedRole {
             name: child.to_string(),
             keyids: ids.clone(),
@@ -110,8 +119,8 @@ pub fn is_split(document: &Targets) -> bool {
 }
 
 /// The role of a prefix; `targets` for the empty one.
-fn bin(prefix: &str) -> Option<RoleName> {
-    if prefix.is_empty() { Some(RoleName::targets()) } else { prefix.parse().ok() }
+pub(crate) fn bin(prefix: &str) -> Option<RoleName> {
+    if prefix.is_empty() { Some(RoleName::targets()) } else { format!("{BIN}{prefix}").parse().ok() }
 }
 
 #[cfg(test)]
@@ -124,6 +133,10 @@ mod tests {
         name.parse().unwrap()
     }
 
+    fn of(digits: &str) -> RoleName {
+        bin(digits).unwrap()
+    }
+
     #[test]
     fn a_name_stands_in_the_deepest_role_on_its_way() {
         let name: TargetName = "a".parse().unwrap();
@@ -131,26 +144,45 @@ mod tests {
         assert!(digits(&name).starts_with("ca978"));
         for (roles, expected) in [
             (&[][..], "targets"),
-            (&["c", "0"], "c"),
-            (&["c", "ca", "ca97"], "ca"),
-            (&["c", "ca", "ca9", "cb"], "ca9"),
+            (&["c", "0"], "bin-c"),
+            (&["c", "ca", "ca97"], "bin-ca"),
+            (&["c", "ca", "ca9", "cb"], "bin-ca9"),
             (&["ca"], "targets"),
         ] {
-            let roles: BTreeSet<RoleName> = roles.iter().map(|name| role(name)).collect();
+            let roles: BTreeSet<RoleName> = roles.iter().map(|digits| of(digits)).collect();
             assert_eq!(leaf(&name, |role| roles.contains(role)), role(expected), "{roles:?}");
         }
     }
 
     #[test]
     fn roles_know_their_parents_and_children() {
-        assert_eq!(parent(&role("a")), Some(RoleName::targets()));
-        assert_eq!(parent(&role("0f3")), Some(role("0f")));
+        assert_eq!(parent(&role("bin-a")), Some(RoleName::targets()));
+        assert_eq!(parent(&role("bin-0f3")), Some(role("bin-0f")));
         assert_eq!((parent(&RoleName::targets()), parent(&role("vendor"))), (None, None));
-        let children = children(&role("0"));
-        assert_eq!((children.len(), &children[15]), (16, &role("0f")));
-        assert!(children.iter().all(|child| parent(child) == Some(role("0"))));
-        assert!(super::children(&role(&"0".repeat(64))).is_empty(), "there is no 65th digit");
-        assert_eq!(nearest(&role("0f3"), |role| role.as_str() == "0"), Some(role("0")));
-        assert_eq!(nearest(&role("0f3"), |_| false), None);
+        let children = children(&role("bin-0"));
+        assert_eq!((children.len(), &children[15]), (16, &role("bin-0f")));
+        assert!(children.iter().all(|child| parent(child) == Some(role("bin-0"))));
+        assert_eq!(super::children(&of(&"0".repeat(59))).len(), 16);
+        assert!(super::children(&of(&"0".repeat(60))).is_empty(), "a role's name has no room for a 61st digit");
+        assert_eq!(nearest(&role("bin-0f3"), |role| role.as_str() == "bin-0"), Some(role("bin-0")));
+        assert_eq!(nearest(&role("bin-0f3"), |_| false), None);
+    }
+
+    #[test]
+    fn only_what_is_named_so_is_a_bin() {
+        assert_eq!(prefix(&RoleName::targets()), Some(""));
+        assert_eq!((prefix(&role("bin-0")), prefix(&role("bin-0fa"))), (Some("0"), Some("0fa")));
+        for other in ["0", "0fa", "bin", "bin-", "bin--0", "bin-0-1", "bin-0g", "bin0", "binary", "vendor-bin-0"] {
+            assert_eq!(prefix(&role(other)), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_bin_is_delegated_to_by_its_digits() {
+        let delegations = delegations(&role("bin-0"), &[]).unwrap();
+        let last = delegations.roles.last().unwrap();
+        assert_eq!(last.name, "bin-0f");
+        let PathSet::PathHashPrefixes(prefixes) = &last.paths else { panic!("by hash") };
+        assert_eq!(prefixes.iter().map(PathHashPrefix::value).collect::<Vec<_>>(), ["0f"]);
     }
 }

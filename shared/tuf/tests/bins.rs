@@ -149,7 +149,7 @@ fn a_bin_of_a_stranger_is_refused() {
 #[test]
 fn a_bin_in_the_place_of_another_is_refused() {
     let mut world = World::new(&NAMES[..2], &NAMES[2..3], 2);
-    let (one, other): (RoleName, RoleName) = ("0".parse().unwrap(), "1".parse().unwrap());
+    let (one, other): (RoleName, RoleName) = ("bin-0".parse().unwrap(), "bin-1".parse().unwrap());
     let file = world.files[&other].clone();
     world.files.insert(one.clone(), file);
     assert_eq!(world.fault(), Fault::Role(one.clone(), world.candidate.versions[&one]));
