@@ -22,7 +22,7 @@ BURST_INTO = 100_000
 @cache
 def benches() -> dict[str, Path]:
     """The bench's two binaries by name, built as the release is."""
-    command = ["cargo", "bench", "--package", "tufline-functions", "--bench", "scale", "--bench", "scale-heap"]
+    command = ["cargo", "bench", "--workspace", "--bench", "scale", "--bench", "scale-heap"]
     options = ["--no-run", "--locked", "--quiet", "--message-format=json"]
     built = subprocess.run([*command, *options], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     if built.returncode != 0:

@@ -116,7 +116,7 @@ fn read(world: &Memory, timestamp: &Bytes, now: Option<Time>) -> Result<(Shown, 
         for (name, target) in &targets.document().targets {
             let digest = Sha256::of(name.raw().as_bytes()).to_string();
             // Where a client looks for it: in the role of the longest prefix that there is.
-            let found = (1..=64).rev().map(|length| format!("{}.json", &digest[..length]));
+            let found = (1..=64).rev().map(|length| format!("bin-{}.json", &digest[..length]));
             let found = found.into_iter().find(|file| snapshot.document().meta.contains_key(file));
             if found.as_deref().unwrap_or("targets.json") != file {
                 return Err(Violation::new(
