@@ -179,9 +179,12 @@ def test_all_online_keys_are_stolen(small_bins_ceremony: Ceremony, tmp_path: Pat
     ceremony = small_bins_ceremony
     begin(ceremony)
     form, roles = ceremony.form, ("targets", "snapshot", "timestamp")
-    for number in range(12):
-        form.put(f"bins/{number}", str(number).encode())
-    until("split", lambda: len(form.published_roles()) > 16)
+    files = {f"bins/{number}": str(number).encode() for number in range(12)}
+    for name, data in files.items():
+        form.put(name, data)
+    # All of them, so that nothing changes while it is copied.
+    form.wait_published({name: sha256(data) for name, data in files.items()})
+    assert len(form.published_roles()) > 16
     victim = form.device()
     victim.update()
     with Thief(form, tmp_path) as thief:
