@@ -171,7 +171,7 @@ export function permissions(stage: Stage, resources: Resources): PolicyStatement
           actions: ["s3:PutObject"],
           resources: [repository.arnForObjects("metadata/*.root.json")],
         }),
-        read(ledger, "generations/*", "drafts/*", "parties/*", "delivered/*"),
+        read(ledger, "generations/*", "drafts/*", "parties/*", "delivered/*", "refused/*"),
         list(repository, ledger),
         ...decrypt(repository, ledger),
         ...encrypt(repository),

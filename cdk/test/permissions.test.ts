@@ -103,6 +103,7 @@ const RIGHTS: Record<string, string[]> = {
     "s3:GetObject Ledger/drafts/*",
     "s3:GetObject Ledger/generations/*",
     "s3:GetObject Ledger/parties/*",
+    "s3:GetObject Ledger/refused/*",
     "s3:GetObject Repository/metadata/*",
     "s3:ListBucket Ledger",
     "s3:ListBucket Repository",

@@ -142,6 +142,7 @@ class Bench:
             },
             "sign": {
                 "a generation that waits": self.sign_one,
+                "several generations that wait": self.sign_waiting_ones,
                 "a bin that waits": self.sign_a_bin,
                 "a document of another party": self.sign_a_delivery,
             },
@@ -375,6 +376,10 @@ class Bench:
     def sign_one(self) -> None:
         self.renew()
         self.run("sign", message("sign"))
+
+    def sign_waiting_ones(self) -> None:
+        self.renew()
+        self.sign_one()
 
     def sign_a_bin(self) -> None:
         """Under :data:`STRICT`."""

@@ -119,6 +119,7 @@ PROVEN: dict[str, dict[str, list[str]]] = {
             "kms:Sign key snapshot",
             "kms:GetPublicKey key snapshot",
         ],
+        "several generations that wait": ["s3:GetObject ledger/refused/*"],
         "a bin that waits": ["kms:Sign key bins", "kms:GetPublicKey key bins"],
         "a document of another party": ["s3:GetObject ledger/parties/*", "s3:GetObject ledger/delivered/*"],
         "a message that fails": ["sqs:ChangeMessageVisibility queue sign"],
