@@ -43,6 +43,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.parent == HERE:
             item.add_marker("cloud" if is_cloud(item) else "folder")
+            if is_cloud(item) and not {"deploy", "small", "ceremony"}.isdisjoint(item.fixturenames):
+                item.add_marker("own")
         if REAL_ACCOUNT and item.get_closest_marker("emulator"):
             item.add_marker(pytest.mark.skip(reason="needs the local emulator"))
     # What stays of the tests that ran is looked at in the end; the embedded form is quicker to fail.
