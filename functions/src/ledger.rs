@@ -115,7 +115,12 @@ async fn manifest_bytes(store: &dyn Store, generation: u64) -> Result<Bytes> {
 fn parse_manifest(generation: u64, bytes: &[u8]) -> Result<Manifest> {
     let key = Key::Manifest(generation);
     let refused = |why: &str| Err(StageError::Record(key.path(), why.into()));
-    let Format { format } = parse(&key, bytes)?;
+    let parsed = parse::<Manifest>(&key, bytes);
+    // What another version wrote need not read as one of ours.
+    let format = match &parsed {
+        Ok(manifest) => manifest.format,
+        Err(_) => parse::<Format>(&key, bytes)?.format,
+    };
     if format < MANIFEST_FORMAT {
         return refused(
             "an older version wrote it, which named bins otherwise; take the repository over into a new one with `tufline import`",
@@ -124,7 +129,7 @@ fn parse_manifest(generation: u64, bytes: &[u8]) -> Result<Manifest> {
     if format > MANIFEST_FORMAT {
         return refused("it was written by a newer version; use that one");
     }
-    let manifest: Manifest = parse(&key, bytes)?;
+    let manifest = parsed?;
     if manifest.generation != generation {
         return refused("it is of another generation");
     }

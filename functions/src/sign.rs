@@ -39,16 +39,14 @@ pub async fn sign(ports: &Ports) -> Result<()> {
         return Ok(());
     }
     let mut signing = Signing { ports, root: &root, published: versions?, tried: BTreeMap::new(), failure: None };
-    let mut candidates =
-        waiting.iter().enumerate().rev().filter(|(_, manifest)| !manifest.is_fence()).collect::<Vec<_>>().into_iter();
+    let oldest = waiting.iter().position(|manifest| !manifest.is_fence());
     let (mut newest, mut any_new) = (None, false);
-    while let Some((place, manifest)) = candidates.next() {
+    for (place, manifest) in waiting.iter().enumerate().rev().filter(|(_, manifest)| !manifest.is_fence()) {
         let outcome = signing.generation(waiting.get(..=place).unwrap_or_default(), manifest).await?;
         newest.get_or_insert(outcome);
         any_new |= outcome == Outcome::New;
         let is_signed = outcome != Outcome::NotYet;
-        let is_last = candidates.len() == 0;
-        if is_signed && (is_last || !store.exists(&Key::Refused(manifest.generation)).await?) {
+        if is_signed && (Some(place) == oldest || !store.exists(&Key::Refused(manifest.generation)).await?) {
             break;
         }
     }

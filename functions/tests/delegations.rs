@@ -20,7 +20,7 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Waker};
 
 use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair};
+use aws_lc_rs::signature::EcdsaKeyPair;
 use bytes::Bytes;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -39,17 +39,13 @@ use tufline_tuf::parties::{PartyEdit, PartyState};
 use tufline_tuf::root::{self, key_id};
 use tufline_tuf::{Config, Pattern, RoleKeys, RoleName, Sha256, Time, time, verify};
 
-use common::{Faults, finish, ports, seeds, take_changes};
+use common::{Faults, finish, key, ports, seeds, take_changes};
 
 const SEEDS: u64 = 20;
 const STEPS: usize = 1500;
 const PARTIES: [&str; 2] = ["vendor", "maker"];
 
 type Task = Pin<Box<dyn Future<Output = ()>>>;
-
-fn key() -> Arc<EcdsaKeyPair> {
-    Arc::new(EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).unwrap())
-}
 
 struct World {
     random: StdRng,

@@ -4,6 +4,7 @@
 
 mod common;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -13,7 +14,7 @@ use tufline_functions::{Ports, init, ledger, rebuild, sign};
 use tufline_store::memory::{Calm, Memory, MemoryKeys};
 use tufline_store::{Hint, Key, Message, Queue};
 use tufline_tuf::generation::FirstBins;
-use tufline_tuf::{Config, Manifest, RoleName, Sha256, TargetName, trie};
+use tufline_tuf::{Config, Manifest, RoleName, Sha256, trie};
 
 use common::{finish, ports, take_changes};
 
@@ -29,10 +30,8 @@ impl World {
     /// A published repository with sixteen bins, and two generations after it that wait: the first sets `names[0]`, the second
     /// `names[1]`, and both `names[2]`, which is in the bin of neither.
     fn new(names: [&str; 3]) -> Self {
-        let leaf = |name: &str| trie::leaf(&name.parse::<TargetName>().unwrap(), |role| trie::depth(role) < 2);
-        assert!(
-            leaf(names[0]) != leaf(names[1]) && leaf(names[2]) != leaf(names[0]) && leaf(names[2]) != leaf(names[1])
-        );
+        let leaves: BTreeSet<RoleName> = names.into_iter().map(Self::leaf).collect();
+        assert_eq!(leaves.len(), names.len());
         let keys = Arc::new(MemoryKeys::generate().unwrap());
         let memory = Arc::new(Memory::new("2026-01-01T00:00:00Z".parse().unwrap(), keys.clone(), Box::new(Calm)));
         let ports = ports(&memory, Config::default());

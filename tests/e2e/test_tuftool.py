@@ -6,12 +6,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from cloud_lib import ROOT
+from bench_lib.peers import TUFTOOL
 
 from .device import Device, sha256
 from .form import DONE, run
-
-TUFTOOL = ROOT / "target" / "peers" / "bin" / "tuftool"
 
 pytestmark = pytest.mark.skipif(not TUFTOOL.exists(), reason="tuftool is not installed: `tests/bench --only scale` does it")
 

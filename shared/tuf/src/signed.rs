@@ -356,7 +356,8 @@ fn parse<D: DeserializeOwned>(role: &RoleName, bytes: &[u8]) -> Result<D, Verify
     serde_json::from_slice(bytes).map_err(|error| unreadable(role, &error))
 }
 
-fn canonical<T: Role + Serialize>(role: &RoleName, document: &T) -> Result<Vec<u8>, VerifyError> {
+/// What a key signs: the canonical form (TUF specification 4.2).
+pub(crate) fn canonical<T: Role + Serialize>(role: &RoleName, document: &T) -> Result<Vec<u8>, VerifyError> {
     if let Some(canonical) = json::canonical(document) {
         return Ok(canonical);
     }

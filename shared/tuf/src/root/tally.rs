@@ -1,14 +1,14 @@
 //! Which signatures of a root count, under the version before and under itself (TUF specification 5.3.4).
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 use tough::schema::key::Key;
-use tough::schema::{self, RoleKeys, RoleType, Root, Signature};
+use tough::schema::{RoleType, Root, Signature};
 
-use super::{KeyId, RootError, RootFile, bare};
-use crate::generation::at_least_one;
-use crate::signed::public_part;
-use crate::time::Time;
+use super::{KeyId, RootError, RootFile};
+use crate::name::RoleName;
+use crate::signature;
+use crate::signed::{canonical, public_part};
 
 /// Which root keys of one version of the root signed a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,12 +76,7 @@ pub(super) fn root_keys(root: &Root) -> impl Iterator<Item = (&KeyId, &Key)> {
     ids.iter().filter_map(|id| Some((id, root.keys.get(id)?)))
 }
 
-/// Whether the signature over `root` is the key's: verified by `tough`, under a root that knows this key only.
+/// Whether the signature over `root` is the key's.
 pub(super) fn is_good(root: &Root, key: &Key, signature: &Signature) -> bool {
-    let id = signature.keyid.clone();
-    let entry = RoleKeys { keyids: vec![id.clone()], threshold: at_least_one(1), _extra: HashMap::new() };
-    let mut judge = bare(1, Time::MAX);
-    judge.keys.insert(id, key.clone());
-    judge.roles.insert(RoleType::Root, entry);
-    judge.verify_role(&schema::Signed { signed: root.clone(), signatures: vec![signature.clone()] }).is_ok()
+    canonical(&RoleName::root(), root).is_ok_and(|message| signature::is_good(key, &message, &signature.sig))
 }
