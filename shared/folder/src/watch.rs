@@ -4,7 +4,7 @@
 //! folder is also looked through every few seconds, and what counts is the difference between what is there and what was
 //! told before.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -25,6 +25,9 @@ use crate::{blocking, lock};
 
 /// How long a file must stay unchanged before it counts, unless it was renamed into place.
 const QUIET: Duration = Duration::from_millis(250);
+
+/// The longest that a removal waits for others: an emptied folder should be told at once, so that it can be held as a whole.
+const LONGEST_REMOVAL: Duration = Duration::from_secs(2);
 
 /// How long a side file may wait for its target before it is told as a name of its own (and refused).
 const SIDE_FILE_ALONE: Duration = Duration::from_secs(2);
@@ -82,6 +85,7 @@ impl Watcher {
             watch: None,
             known: there.collect(),
             unquiet: HashMap::new(),
+            leaving: None,
             folders: HashMap::new(),
             rescan: None,
             trouble: None,
@@ -145,6 +149,20 @@ struct Unquiet {
     due: Instant,
 }
 
+/// Names that are gone. They are told together, when no other has gone for [`QUIET`], or after [`LONGEST_REMOVAL`].
+#[derive(Debug)]
+struct Leaving {
+    names: BTreeSet<String>,
+    due: Instant,
+    latest: Instant,
+}
+
+impl Leaving {
+    fn due(&self) -> Instant {
+        self.due.min(self.latest)
+    }
+}
+
 struct State {
     uploads: FolderUploads,
     notices: Arc<Notices>,
@@ -153,6 +171,8 @@ struct State {
     /// What was told, with its stamp then, and what lay there at the start.
     known: BTreeMap<String, u64>,
     unquiet: HashMap<String, Unquiet>,
+    /// What is gone and was not told yet.
+    leaving: Option<Leaving>,
     /// Folders to look through again, and when. By name, ending in `/`.
     folders: HashMap<String, Instant>,
     /// When to look through everything.
@@ -203,6 +223,7 @@ impl State {
         let unquiet = self.unquiet.values().map(|unquiet| unquiet.due);
         unquiet
             .chain(self.folders.values().copied())
+            .chain(self.leaving.as_ref().map(Leaving::due))
             .chain(self.rescan)
             .min()
             .unwrap_or_else(|| Instant::now() + RESCAN)
@@ -224,7 +245,9 @@ impl State {
             self.folders.remove(&folder);
             self.look_below(&folder, Change::Written, told).await?;
         }
-        self.look_at_quiet(told).await
+        self.look_at_quiet(told).await?;
+        self.tell_gone(told);
+        Ok(())
     }
 
     /// The names that a change of `path` may concern.
@@ -316,7 +339,7 @@ impl State {
                     Ok(Seen::Nothing) => {
                         // A folder that is gone takes with it what was in it.
                         names.extend(self.told_below(&format!("{name}/")).map(|name| (name.clone(), change)));
-                        self.gone(name, told);
+                        self.gone(name);
                     }
                     // One file that can't be looked at doesn't keep the others back: hash says what is wrong with it.
                     Err(error) => self.unreadable(name, &error, told),
@@ -332,23 +355,51 @@ impl State {
 
     /// Tells of a name that can't be looked at though the folder can.
     fn unreadable(&mut self, name: String, error: &StoreError, told: &mut Vec<Hint>) {
+        self.is_there(&name);
         if self.known.get(&name) != Some(&0) {
             tracing::warn!(%error, "an upload can't be looked at");
             self.tell(name, 0, told);
         }
     }
 
-    /// Tells that nothing is at `name` any more, if something was told before.
-    fn gone(&mut self, name: String, told: &mut Vec<Hint>) {
+    /// Notes that nothing is at `name` any more, if something was told before.
+    fn gone(&mut self, name: String) {
         self.unquiet.remove(&name);
-        // A side file that has got its target isn't a name any more, and one that is gone never was one.
-        if self.known.remove(&name).is_some() && !name.ends_with(SIDE_FILE_SUFFIX) {
+        if name.ends_with(SIDE_FILE_SUFFIX) {
+            // One that has got its target isn't a name any more, and one that is gone never was one.
+            self.known.remove(&name);
+        } else if self.known.contains_key(&name) {
+            let now = Instant::now();
+            let leaving = self.leaving.get_or_insert_with(|| Leaving {
+                names: BTreeSet::new(),
+                due: now,
+                latest: now + LONGEST_REMOVAL,
+            });
+            if leaving.names.insert(name) {
+                leaving.due = now + QUIET;
+            }
+        }
+    }
+
+    /// Tells of what is gone, when it is time.
+    fn tell_gone(&mut self, told: &mut Vec<Hint>) {
+        let Some(leaving) = self.leaving.take_if(|leaving| leaving.due() <= Instant::now()) else { return };
+        for name in leaving.names {
+            self.known.remove(&name);
             told.push(Hint { name, removed: true, version: None });
+        }
+    }
+
+    /// Something is at `name`, whatever was noticed before.
+    fn is_there(&mut self, name: &str) {
+        if let Some(leaving) = &mut self.leaving {
+            leaving.names.remove(name);
         }
     }
 
     /// Compares what is at `name` now with what was told of it.
     fn found(&mut self, name: String, stamp: u64, change: Change, told: &mut Vec<Hint>) {
+        self.is_there(&name);
         if self.known.get(&name) == Some(&stamp) {
             self.unquiet.remove(&name);
             return;
@@ -379,7 +430,7 @@ impl State {
             match seen {
                 Ok(Seen::Upload(stamp)) if stamp == before => self.tell(name, stamp, told),
                 Ok(Seen::Upload(stamp)) => self.found(name, stamp, Change::Written, told),
-                Ok(Seen::Folder | Seen::Nothing) => self.gone(name, told),
+                Ok(Seen::Folder | Seen::Nothing) => self.gone(name),
                 Err(error) => self.unreadable(name, &error, told),
             }
         }

@@ -136,6 +136,29 @@ async fn what_goes_is_told_once_and_only_if_it_was_told_before() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_goes_together_is_told_together() {
+    let names: Vec<String> = (0..500).map(|number| format!("{number}.bin")).collect();
+    let mut watched = Watched::start(&names.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    for name in &names {
+        std::fs::remove_file(watched.path().join(name)).unwrap();
+    }
+    assert_eq!(watched.next().await.iter().filter(|hint| hint.removed).count(), 500);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_goes_and_comes_back_is_not_told_as_removed() {
+    let mut watched = Watched::start(&["replaced", "moved"]).await;
+    let aside = watched.folder.path().join("aside");
+    std::fs::write(&aside, "x").unwrap();
+    std::fs::remove_file(watched.path().join("replaced")).unwrap();
+    std::fs::rename(&aside, watched.path().join("replaced")).unwrap();
+    std::fs::rename(watched.path().join("moved"), &aside).unwrap();
+    std::fs::rename(&aside, watched.path().join("moved")).unwrap();
+    assert_eq!(watched.collect(2).await, set(["replaced", "moved"]));
+    watched.nothing(Duration::from_secs(4)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_tree_of_new_folders_is_told_whole() {
     let mut watched = Watched::start(&[]).await;
     let mut expected = BTreeSet::new();

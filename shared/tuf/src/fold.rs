@@ -296,7 +296,7 @@ fn full(name: &TargetName) -> Refusal {
 }
 
 /// Counts `removed` removals into the window, unless they are too many: more than the limit's share of what there was and
-/// more than its number, or all that is left of several targets in one batch (an emptied folder).
+/// more than its number, or all that is left of several targets (an emptied folder).
 fn count_removals(
     base: &Manifest,
     policy: &Policy<'_>,
@@ -318,7 +318,7 @@ fn count_removals(
     window.removed += removed;
     if let Some(limit) = policy.removals.filter(|limit| limit.percent < 100) {
         let share = window.removed * 100 > window.targets * u64::from(limit.percent);
-        let emptied = removed > 1 && left == 0;
+        let emptied = window.removed > 1 && left == 0;
         if (share && window.removed > limit.at_least) || emptied {
             return Err(GenerationError::TooManyRemovals { removals: window.removed, targets: window.targets });
         }

@@ -157,7 +157,10 @@ fn an_emptied_folder_is_held_and_a_single_target_is_not() {
     let limit = policy(Some(RemovalLimit::default()), now());
     let two = filled(2);
     assert!(two.fold(&removals(0..2), limit).is_err());
-    assert!(two.fold(&removals(0..1), limit).is_ok());
+    let one = two.fold(&removals(0..1), limit).unwrap();
+    assert!(one.fold(&removals(1..2), limit).is_err(), "an emptied folder may come in several batches");
+    let later = policy(Some(RemovalLimit::default()), after(now(), RemovalLimit::WINDOW_SECONDS + 1));
+    assert!(one.fold(&removals(1..2), later).is_ok());
     assert!(two.fold(&removals(0..2), policy(None, now())).is_ok(), "an operator accepted it");
     let gone = filled(1).fold(&removals(0..1), limit).unwrap().manifest;
     assert_eq!((gone.targets, &gone.changes[0].outcome), (0, &Outcome::Removed));
