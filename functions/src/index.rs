@@ -7,6 +7,7 @@ use tufline_store::{Key, Store};
 use tufline_tuf::index::{Bins, Page, Place, WantedPage};
 use tufline_tuf::{Draft, Index, Manifest, RoleName, Sha256};
 
+use crate::compute::compute;
 use crate::ports::{Result, StageError, at_once};
 
 /// The index of a generation, with the pages on the way to `places`: as many requests one after another as the trie is
@@ -69,10 +70,14 @@ async fn give(store: &dyn Store, index: &mut Index, wanted: BTreeSet<WantedPage>
 pub async fn draft(store: &dyn Store, role: &RoleName, digest: &Sha256) -> Result<Draft<Targets>> {
     let key = Key::Draft(*digest);
     let bytes = record(store, &key).await?;
-    if Sha256::of(&bytes) != *digest {
-        return Err(StageError::Record(key.path(), "its bytes are not those that it is named by".into()));
-    }
-    Ok(Draft::from_bytes(role.clone(), &bytes)?)
+    let (role, digest) = (role.clone(), *digest);
+    compute(move || {
+        if Sha256::of(&bytes) != digest {
+            return Err(StageError::Record(key.path(), "its bytes are not those that it is named by".into()));
+        }
+        Ok(Draft::from_bytes(role, &bytes)?)
+    })
+    .await
 }
 
 /// The bytes of a record of the ledger.

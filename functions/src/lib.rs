@@ -5,6 +5,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod announce;
+mod compute;
 pub mod current;
 pub mod delegation;
 pub mod delivery;

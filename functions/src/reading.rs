@@ -5,11 +5,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::BytesMut;
 use futures::stream::{self, StreamExt};
-use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tufline_store::{Key, Stored, Upload, UploadKey, Written};
 use tufline_tuf::{Hasher, Sha256, Time};
 
+use crate::compute::compute;
 use crate::current::Accepted;
 use crate::ledger::{self, Progress};
 use crate::ports::{Ports, Result, StageError};
@@ -208,22 +208,13 @@ async fn piece(ports: &Ports, upload: &Upload, offset: u64, length: u64) -> Resu
     Ok(room)
 }
 
-/// Hashes on a thread of its own, so that the next pieces arrive meanwhile.
+/// Hashes while the next pieces arrive.
 async fn add(mut hasher: Hasher, room: Room) -> Hasher {
-    // The fault simulation drives the stages without a runtime, and so without threads.
-    let Ok(runtime) = Handle::try_current() else {
-        hasher.update(&room.buffer);
-        return hasher;
-    };
-    let task = runtime.spawn_blocking(move || {
+    compute(move || {
         hasher.update(&room.buffer);
         hasher
-    });
-    match task.await {
-        Ok(hasher) => hasher,
-        // Only where the runtime is being shut down: nobody waits for the outcome any more.
-        Err(_) => std::future::pending().await,
-    }
+    })
+    .await
 }
 
 #[cfg(test)]

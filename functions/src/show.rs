@@ -13,6 +13,7 @@ use tufline_tuf::gate::{Checked, Gate, OtherParties, Refused, WantedDelivery};
 use tufline_tuf::generation::Versions;
 use tufline_tuf::{Manifest, Outcome, RoleKeys, RoleName, Sha256, time, trie, verify};
 
+use crate::compute::compute;
 use crate::ledger::{self, Published};
 use crate::online::signing_key;
 use crate::ports::{HEADS_AT_ONCE, Ports, Result, StageError, at_once, some_at_once};
@@ -177,7 +178,8 @@ async fn compare(store: &dyn Store, seen: Option<RoleVersion>, roles: Vec<RoleVe
             .find(|(role, _)| seen.as_ref().is_some_and(|(seen, _)| seen == role))
             .and_then(|(_, bytes)| bytes.clone()),
     };
-    let seen = before.zip(seen).map(|(bytes, (role, _))| parse_targets(&role, &bytes)).transpose()?;
+    let seen = before.zip(seen).map(|(bytes, (role, _))| compute(move || parse_targets(&role, &bytes)));
+    let seen = OptionFuture::from(seen).await.transpose()?;
     Ok(Compared { seen, files })
 }
 

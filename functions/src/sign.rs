@@ -10,6 +10,7 @@ use tufline_tuf::generation::Versions;
 use tufline_tuf::parties::PartyDocument;
 use tufline_tuf::{Draft, Manifest, RoleEntry, RoleKeys, RoleName, Signed, SignedDocument, generation, trie, verify};
 
+use crate::compute::compute;
 use crate::index::draft;
 use crate::ledger;
 use crate::online::signing_key;
@@ -131,8 +132,8 @@ impl Signing<'_> {
             let draft = generation::snapshot(manifest, &versions, &parties);
             let keys = RoleKeys::in_root(root, &RoleName::snapshot())?;
             let key = signing_key(ports, &keys, OnlineRole::Snapshot).await?;
-            let signed = sign_draft(ports, draft.clone(), &keys, OnlineRole::Snapshot, &key).await?;
-            Ok::<_, StageError>(Some((draft, keys, signed)))
+            let signed = sign_draft(ports, draft, &keys, OnlineRole::Snapshot, &key).await?;
+            Ok::<_, StageError>(Some((keys, signed)))
         };
         let (outcomes, snapshot) = futures::join!(signs, snapshot);
         for ((role, version), outcome) in outcomes {
@@ -146,8 +147,8 @@ impl Signing<'_> {
         if needed.iter().any(|document| self.tried.get(document) != Some(&true)) {
             return Ok(Outcome::NotYet);
         }
-        let Some((draft, keys, signed)) = snapshot? else { return Ok(Outcome::Stored) };
-        create(ports, &draft, &keys, &signed).await?;
+        let Some((keys, signed)) = snapshot? else { return Ok(Outcome::Stored) };
+        create(ports, &keys, &signed).await?;
         tracing::info!(generation, "generation signed");
         for (upload, name) in since.iter().flat_map(Manifest::uploads) {
             tracing::info!(upload, %name, generation, "upload signed");
@@ -176,8 +177,8 @@ async fn sign_role(ports: &Ports, root: &Root, manifest: &Manifest, role: &RoleN
             (RoleKeys::in_delegations(&delegations, role)?, OnlineRole::Bins, manifest.bins_key.clone())
         }
     };
-    let signed = sign_draft(ports, draft.clone(), &keys, online, &key).await?;
-    create(ports, &draft, &keys, &signed).await
+    let signed = sign_draft(ports, draft, &keys, online, &key).await?;
+    create(ports, &keys, &signed).await
 }
 
 /// Puts a document that another party signed where devices find it. The generation that took it in says whose signature counts: the party
@@ -197,8 +198,8 @@ async fn copy_delivery(ports: &Ports, manifest: &Manifest, role: &RoleName, docu
     Ok(())
 }
 
-/// Stores a draft that was signed, unless its file is there already.
-async fn create<T: SignedDocument>(ports: &Ports, draft: &Draft<T>, keys: &RoleKeys, signed: &Signed<T>) -> Result<()> {
+/// Stores a document that was signed, unless its file is there already.
+async fn create<T: SignedDocument>(ports: &Ports, keys: &RoleKeys, signed: &Signed<T>) -> Result<()> {
     let document = Document::signed(signed);
     if ports.store.create(&document).await? == Written::Done {
         return Ok(());
@@ -208,7 +209,7 @@ async fn create<T: SignedDocument>(ports: &Ports, draft: &Draft<T>, keys: &RoleK
     // and has the role drafted again under a new version.
     let stored = ports.store.get(document.key()).await?;
     let sound = stored.is_some_and(|stored| {
-        verify::<T>(stored.bytes, keys).is_ok_and(|stored: Signed<T>| stored.is_signed_form_of(draft))
+        verify::<T>(stored.bytes, keys).is_ok_and(|stored: Signed<T>| stored.document() == signed.document())
     });
     if !sound {
         tracing::error!(key = %document.key(), "another document is stored where this one belongs");
@@ -220,7 +221,7 @@ async fn create<T: SignedDocument>(ports: &Ports, draft: &Draft<T>, keys: &RoleK
 ///
 /// # Errors
 /// [`StageError::UntrustedKey`] where `keys` doesn't list it.
-pub(crate) async fn sign_draft<T: SignedDocument>(
+pub(crate) async fn sign_draft<T: SignedDocument + 'static>(
     ports: &Ports,
     draft: Draft<T>,
     keys: &RoleKeys,
@@ -228,7 +229,8 @@ pub(crate) async fn sign_draft<T: SignedDocument>(
     key: &PublicKey,
 ) -> Result<Signed<T>> {
     let id = keys.id_of(key).ok_or_else(|| StageError::UntrustedKey(keys.role().to_string()))?;
-    let sig = ports.signer.sign(role, key, &draft.message()?).await?;
-    let signature = Signature { keyid: id.clone(), sig: sig.into() };
-    Ok(draft.sign(vec![signature], keys)?)
+    let prepared = compute(|| draft.prepare()).await?;
+    let sig = ports.signer.sign(role, key, prepared.message()).await?;
+    let (signature, keys) = (Signature { keyid: id.clone(), sig: sig.into() }, keys.clone());
+    Ok(compute(move || prepared.sign(vec![signature], &keys)).await?)
 }

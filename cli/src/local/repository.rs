@@ -10,13 +10,16 @@ use tufline_folder::{
 use tufline_functions::publish::{Shown, publish};
 use tufline_functions::sign::sign;
 use tufline_functions::{Ports, ReadingMemory, StageError, init, ledger};
-use tufline_store::{DELIVERIES, Key, Store};
+use tufline_store::{CachedStore, DELIVERIES, Key, Store};
 use tufline_tuf::Config;
 use tufline_tuf::generation::FirstBins;
 
 use super::config;
 use super::news::News;
 use crate::{files, root};
+
+/// So much of what never changes is kept in memory, in bytes: what one stage wrote the next reads.
+const MOST_KEPT: u64 = 64 * 1024 * 1024;
 
 /// An opened repository. Nothing runs yet.
 pub struct LocalRepository {
@@ -71,7 +74,7 @@ impl LocalRepository {
         let events = FileEvents::open(&data, clock.clone())?;
         let (events_path, queues) = (events.path().to_owned(), LocalQueues::new());
         let ports = Ports {
-            store,
+            store: Arc::new(CachedStore::new(store, MOST_KEPT)),
             uploads: Arc::new(uploads.clone()),
             deliveries: Arc::new(deliveries.clone()),
             blobs: Arc::new(FolderBlobs::new(&data, &uploads)),

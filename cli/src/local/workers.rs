@@ -42,7 +42,7 @@ const REBUILD_WINDOW: Duration = Duration::from_millis(10);
 
 /// How long it waits at most while the generation before is still being signed and published, so that a burst makes few
 /// generations: two in the pipeline would only slow each other down.
-const LONGEST_WINDOW: Duration = Duration::from_millis(200);
+const LONGEST_WINDOW: Duration = Duration::from_secs(2);
 
 /// How long a worker waits for a message before it asks again.
 const LONG: Duration = Duration::from_mins(1);

@@ -9,10 +9,10 @@ use bytes::Bytes;
 use tufline_store::{Blob, Blobs, Kept, Key, Result, Source, StoreError, Upload, UploadKey, Uploads};
 use tufline_tuf::{Hasher, Sha256};
 
-use crate::blocking;
 use crate::data::{DataFolder, failed};
 use crate::disk::Temporary;
 use crate::uploads::{FolderUploads, read_range};
+use crate::{COPIES, OPERATIONS, Threads, blocking, in_turn};
 
 /// From this length on, trying a copy that shares the blocks is worth the request, in bytes.
 const WORTH_SHARING: u64 = 256 * 1024;
@@ -126,9 +126,13 @@ impl FolderBlobs {
         disk.settle(&blob).map_err(|error| failed("sync", &blob, &error))
     }
 
-    async fn run<T: Send + 'static>(&self, work: impl FnOnce(&Self) -> Result<T> + Send + 'static) -> Result<T> {
+    async fn run<T: Send + 'static>(
+        &self,
+        threads: &'static Threads,
+        work: impl FnOnce(&Self) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
         let blobs = self.clone();
-        blocking(move || work(&blobs)).await
+        in_turn(threads, move || work(&blobs)).await
     }
 }
 
@@ -170,28 +174,33 @@ fn open(path: &Path) -> io::Result<Option<(File, u64)>> {
 impl Blobs for FolderBlobs {
     async fn copy_in(&self, upload: &Upload) -> Result<Option<Sha256>> {
         let upload = upload.clone();
-        self.run(move |blobs| blobs.copy_in_now(&upload).map(Some)).await
+        self.run(&COPIES, move |blobs| blobs.copy_in_now(&upload).map(Some)).await
     }
 
     async fn keep(&self, upload: &Upload, source: Source, sha256: &Sha256) -> Result<Kept> {
         let (upload, sha256) = (upload.clone(), *sha256);
         // A disk sets no time limit: it is whole at once.
-        self.run(move |blobs| blobs.keep_now(&upload, source, &sha256).map(|()| Kept::Whole)).await
+        self.run(&OPERATIONS, move |blobs| blobs.keep_now(&upload, source, &sha256).map(|()| Kept::Whole)).await
     }
 
     async fn head(&self, sha256: &Sha256) -> Result<Option<Blob>> {
         let path = self.blob(sha256)?;
-        self.run(move |blobs| {
-            let blob = open(&path).map(|found| found.map(|(_, length)| Blob { length, sha256: None }));
-            blob.and_then(|blob| blobs.data.disk().settle(&path).map(|()| blob))
-                .map_err(|error| failed("look at", &path, &error))
+        self.run(&OPERATIONS, move |blobs| {
+            let length = match std::fs::metadata(&path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+                found => found.map(|metadata| Some(metadata.len())),
+            };
+            let length = length.and_then(|length| blobs.data.disk().settle(&path).map(|()| length));
+            let length = length.map_err(|error| failed("look at", &path, &error))?;
+            Ok(length.map(|length| Blob { length, sha256: None }))
         })
         .await
     }
 
     async fn read(&self, sha256: &Sha256, offset: u64, length: u64) -> Result<Option<Bytes>> {
         let path = self.blob(sha256)?;
-        self.run(move |_| {
+        // For devices: it waits for no other.
+        blocking(move || {
             let bytes = open(&path)
                 .and_then(|found| found.map(|(file, whole)| read_range(&file, whole, offset, length)).transpose());
             bytes.map_err(|error| failed("read", &path, &error))

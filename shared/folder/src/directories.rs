@@ -20,11 +20,12 @@ pub struct Directories {
     groups: Mutex<HashMap<PathBuf, Arc<Group>>>,
 }
 
-/// Those who wait for the same directory.
+/// Those who wait for the same directory. An fsync is a round: it makes durable what was asked for before it began.
 #[derive(Debug, Default)]
 struct Group {
     state: Mutex<GroupState>,
-    changed: Condvar,
+    /// The ends of the even rounds, and of the odd ones: so that nobody is woken for a round that isn't theirs.
+    ended: [Condvar; 2],
 }
 
 #[derive(Debug, Default)]
@@ -33,8 +34,10 @@ struct GroupState {
     asked: u64,
     /// Up to which number the directory is durable.
     durable: u64,
-    /// Whether somebody is in fsync now.
-    running: bool,
+    /// The last round that began.
+    round: usize,
+    /// Up to which number it makes the directory durable, if it is still going on.
+    running: Option<u64>,
 }
 
 /// A path that may be seen and isn't durable yet. Readers wait for it, so it is made before the path is.
@@ -119,24 +122,34 @@ impl Group {
         state.asked += 1;
         let mine = state.asked;
         while state.durable < mine {
-            if state.running {
-                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            if let Some(covered) = state.running {
+                let round = if mine <= covered { state.round } else { state.round + 1 };
+                state = self.ended(round).wait(state).unwrap_or_else(PoisonError::into_inner);
                 continue;
             }
-            state.running = true;
             let covered = state.asked;
+            state.running = Some(covered);
+            state.round += 1;
+            let round = state.round;
             drop(state);
             let result = File::open(directory).and_then(|file| file.sync_all());
             state = lock(&self.state);
-            state.running = false;
+            state.running = None;
             if result.is_ok() {
                 state.durable = state.durable.max(covered);
             }
-            self.changed.notify_all();
+            self.ended(round).notify_all();
+            // Of those who came meanwhile one begins the next round, for all of them.
+            self.ended(round + 1).notify_one();
             // The others try for themselves: each must hear of its own failure.
             result?;
         }
         Ok(())
+    }
+
+    fn ended(&self, round: usize) -> &Condvar {
+        let [even, odd] = &self.ended;
+        if round.is_multiple_of(2) { even } else { odd }
     }
 }
 

@@ -44,13 +44,49 @@ pub use store::FolderStore;
 pub use uploads::FolderUploads;
 pub use watch::Watcher;
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::io;
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use tokio::runtime::{Builder, Runtime};
+use tokio::task::JoinHandle;
 use tufline_store::{Result, StoreError};
 
-/// Runs file work where it may block.
+/// Threads for file operations. Those that wait for a thread lie in one queue, so few threads that are always busy take less time than
+/// many that are woken for each.
+type Threads = LazyLock<io::Result<Runtime>>;
+
+/// For what the stages do with small files.
+static OPERATIONS: Threads = LazyLock::new(|| threads(16));
+
+/// For copying uploads: each may take long, and shall hold up nothing else.
+static COPIES: Threads = LazyLock::new(|| threads(8));
+
+/// How long a thread stays that has nothing to do.
+const KEEP_ALIVE: Duration = Duration::from_secs(2);
+
+fn threads(most: usize) -> io::Result<Runtime> {
+    Builder::new_current_thread().max_blocking_threads(most).thread_keep_alive(KEEP_ALIVE).build()
+}
+
+/// Runs file work on one of these threads.
+async fn in_turn<T: Send + 'static>(
+    threads: &'static Threads,
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    match &**threads {
+        Ok(threads) => outcome(threads.spawn_blocking(work)).await,
+        Err(error) => Err(StoreError::new("begin", "a file operation", error)),
+    }
+}
+
+/// Runs file work where it may block, and waits for no other.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    match tokio::task::spawn_blocking(work).await {
+    outcome(tokio::task::spawn_blocking(work)).await
+}
+
+async fn outcome<T>(work: JoinHandle<Result<T>>) -> Result<T> {
+    match work.await {
         Ok(result) => result,
         Err(error) => Err(StoreError::new("finish", "a file operation", error)),
     }

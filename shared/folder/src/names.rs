@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::ffi::{CStr, CString};
+use std::fs::File;
 use std::io;
 
 use tufline_store::{Upload, VersionId};
@@ -30,14 +31,14 @@ pub struct Found {
 impl Found {
     /// The version.
     pub fn version(&self) -> VersionId {
-        let mut text = self.state.fingerprint().into_bytes();
-        if let Some((bytes, length)) = &self.side {
-            text.extend(format!("\n{length}\n").as_bytes());
-            text.extend(bytes);
-        }
-        let mut version = Sha256::of(&text).to_string();
-        version.truncate(32);
-        VersionId(version)
+        version(&self.state, self.side.as_ref())
+    }
+
+    /// The version of `file`, which was opened as this, with the side file that is beside it now; `None` where it is no regular file.
+    pub fn version_now(&self, file: &File) -> io::Result<Option<VersionId>> {
+        let Some(state) = FileState::of(file)? else { return Ok(None) };
+        let side = self.folder.read(&side_file(&self.raw)?, LARGEST_SIDE_FILE)?;
+        Ok(Some(version(&state, side.as_ref())))
     }
 
     /// The upload, which was found at `name`.
@@ -51,6 +52,17 @@ impl Found {
             uploaded: None,
         }
     }
+}
+
+fn version(state: &FileState, side: Option<&(Vec<u8>, u64)>) -> VersionId {
+    let mut text = state.fingerprint().into_bytes();
+    if let Some((bytes, length)) = side {
+        text.extend(format!("\n{length}\n").as_bytes());
+        text.extend(bytes);
+    }
+    let mut version = Sha256::of(&text).to_string();
+    version.truncate(32);
+    VersionId(version)
 }
 
 /// A side file's text. What isn't UTF-8 becomes a text that is not JSON either, so that the policy refuses it.
@@ -77,9 +89,8 @@ fn is_unfinished(name: &str) -> bool {
 fn locate(mut folder: OpenFolder, name: &str) -> io::Result<Option<(OpenFolder, CString)>> {
     let Some(segments) = segments(name) else { return Ok(None) };
     let Some((last, above)) = segments.split_last() else { return Ok(None) };
-    for segment in above {
-        let Some(raw) = folder.raw_name(segment)? else { return Ok(None) };
-        let Some(below) = folder.folder(&raw)? else { return Ok(None) };
+    if !above.is_empty() {
+        let Some(below) = folder.descend(above)? else { return Ok(None) };
         folder = below;
     }
     let raw = folder.raw_name(last)?;

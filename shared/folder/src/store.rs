@@ -9,8 +9,8 @@ use bytes::Bytes;
 use tufline_store::{Document, Folder, Key, Result, Store, StoreError, Stored, Tag, Written};
 use tufline_tuf::{Sha256, Time};
 
-use crate::blocking;
 use crate::data::{DataFolder, failed};
+use crate::{OPERATIONS, blocking, in_turn};
 
 /// [`Store`] on a data folder: each object is a file at its key's path. A tag is the SHA-256 of the file's bytes.
 #[derive(Debug, Clone)]
@@ -120,7 +120,9 @@ impl FolderStore {
     ) -> Result<T> {
         let path = self.data.object(key)?;
         let data = self.data.clone();
-        blocking(move || work(&data, &path).map_err(|error| failed(action, &path, &error))).await
+        let work = move || work(&data, &path).map_err(|error| failed(action, &path, &error));
+        // Devices read too, and wait for no other.
+        if action == "read" { blocking(work).await } else { in_turn(&OPERATIONS, work).await }
     }
 }
 

@@ -1,6 +1,6 @@
 //! A folder of files that others write, read without ever leaving it.
 //!
-//! Every step opens one path segment below an open folder and follows no symbolic link, so that whatever a name says, and
+//! Every step opens what is below an open folder and follows no symbolic link, so that whatever a name says, and
 //! whatever is moved about meanwhile, nothing outside the folder is read.
 
 use std::ffi::{CStr, CString, OsStr};
@@ -12,9 +12,15 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, fstat, openat, statat};
+#[cfg(target_os = "linux")]
+use rustix::fs::{ResolveFlags, openat2};
 use rustix::io::Errno;
 
 const OPEN_FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+
+/// The system takes paths of up to 4,095 bytes.
+#[cfg(target_os = "linux")]
+const LONGEST_PATH: usize = 4095;
 
 /// An open folder. What is done through it stays with that folder, even if another takes its place or is mounted over it.
 #[derive(Debug)]
@@ -55,6 +61,41 @@ impl OpenFolder {
     /// Opens the folder `segment` in this one; `None` where there is none.
     pub fn folder(&self, segment: &CStr) -> io::Result<Option<Self>> {
         Ok(found(openat(&self.0, segment, OPEN_FOLDER | OFlags::NOFOLLOW, Mode::empty()))?.map(Self))
+    }
+
+    /// Opens the folder to which `segments` lead; `None` where there is none.
+    pub fn descend(&self, segments: &[&str]) -> io::Result<Option<Self>> {
+        if let Some(opened) = self.descend_at_once(segments) {
+            return opened;
+        }
+        let mut folder = self.try_clone()?;
+        for segment in segments {
+            let Some(raw) = folder.raw_name(segment)? else { return Ok(None) };
+            let Some(below) = folder.folder(&raw)? else { return Ok(None) };
+            folder = below;
+        }
+        Ok(Some(folder))
+    }
+
+    /// The same with one request, where the system has it and the segments are names as they stand there
+    /// (<https://man7.org/linux/man-pages/man2/openat2.2.html>).
+    #[cfg(target_os = "linux")]
+    fn descend_at_once(&self, segments: &[&str]) -> Option<io::Result<Option<Self>>> {
+        let path = segments.join("/");
+        if path.contains(char::REPLACEMENT_CHARACTER) || path.len() > LONGEST_PATH {
+            return None;
+        }
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+        match openat2(&self.0, &path, OPEN_FOLDER, Mode::empty(), resolve) {
+            // Older systems, containers that forbid it, a race, and what is no path.
+            Err(Errno::NOSYS | Errno::PERM | Errno::AGAIN | Errno::INVAL) => None,
+            opened => Some(found(opened).map(|opened| opened.map(Self))),
+        }
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn descend_at_once(&self, _segments: &[&str]) -> Option<io::Result<Option<Self>>> {
+        None
     }
 
     /// Another handle on this folder.
@@ -164,6 +205,15 @@ impl FileState {
         format!("{st_size} {st_ino} {st_mtime}.{st_mtime_nsec:0>9} {st_ctime}.{st_ctime_nsec:0>9}")
     }
 
+    /// Whether this is the very same file as `other`, and was not written to between the two looks.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let parts = |stat: &Stat| {
+            let times = (stat.st_mtime, stat.st_mtime_nsec, stat.st_ctime, stat.st_ctime_nsec);
+            (stat.st_dev, stat.st_ino, stat.st_size, times)
+        };
+        parts(&self.0) == parts(&other.0)
+    }
+
     /// A short form of [`FileState::fingerprint`], to compare within this process only.
     pub fn stamp(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
@@ -194,6 +244,23 @@ mod tests {
         let entries = OpenFolder::open(folder.path()).unwrap().entries().unwrap();
         let names: Vec<_> = entries.iter().map(|entry| entry.name.as_str()).collect();
         assert_eq!(names, ["B", "a-b", "a.b", "a", "a0"], "as a-b, a.b, a/…, a0 sort");
+    }
+
+    #[test]
+    fn segments_lead_down_and_never_out() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(folder.path().join("a/b")).unwrap();
+        std::fs::write(folder.path().join("a/b/file"), "x").unwrap();
+        std::os::unix::fs::symlink("a", folder.path().join("link")).unwrap();
+        std::os::unix::fs::symlink("b", folder.path().join("a/link")).unwrap();
+        let raw = OsStr::from_bytes(b"caf\xe9");
+        std::fs::create_dir_all(folder.path().join(raw).join("b")).unwrap();
+        let open = OpenFolder::open(folder.path()).unwrap();
+        let leads = |segments: &[&str]| open.descend(segments).unwrap().is_some();
+        assert!(leads(&["a", "b"]) && leads(&["caf\u{FFFD}", "b"]));
+        assert!(!leads(&["link", "b"]) && !leads(&["a", "link"]) && !leads(&["a", "b", "file"]) && !leads(&["b"]));
+        assert!(!leads(&["a\0"]) && !leads(&[&"x".repeat(300)]) && !leads(&vec!["a"; 3000]));
+        assert!(open.descend(&["a", "b"]).unwrap().unwrap().file(c"file").unwrap().is_some());
     }
 
     #[test]

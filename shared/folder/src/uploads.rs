@@ -6,17 +6,17 @@ use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use tufline_store::{Clock, Head, PastVersion, Result, StoreError, Upload, Uploads, VersionId};
 
-use crate::blocking;
 use crate::data::{DataFolder, failed};
 use crate::names::{Found, find, walk};
 use crate::tree::{FileState, OpenFolder};
+use crate::{OPERATIONS, in_turn, lock};
 
 /// The file by which the uploads folder is recognised. Its first line is the folder's id.
 const MARKER: &CStr = c".tufline-uploads";
@@ -47,6 +47,8 @@ struct Inner {
     root: PathBuf,
     /// By what the folder is known; `None` where nothing is ever taken for gone.
     id: Option<String>,
+    /// The mark as it was when it was last read and was the right one.
+    mark: Mutex<Option<FileState>>,
     clock: Arc<dyn Clock>,
 }
 
@@ -75,7 +77,7 @@ impl FolderUploads {
             }
             Err(error) => return Err(failed("read", &record, &error)),
         };
-        let uploads = Self(Arc::new(Inner { root, id: Some(id), clock }));
+        let uploads = Self(Arc::new(Inner { root, id: Some(id), mark: Mutex::default(), clock }));
         uploads.folder()?;
         Ok(uploads)
     }
@@ -87,7 +89,7 @@ impl FolderUploads {
     pub fn beside(data: &DataFolder, name: &str, clock: Arc<dyn Clock>) -> Result<Self> {
         let root = data.path().join(name);
         std::fs::create_dir_all(&root).map_err(|error| failed("make", &root, &error))?;
-        Ok(Self(Arc::new(Inner { root, id: None, clock })))
+        Ok(Self(Arc::new(Inner { root, id: None, mark: Mutex::default(), clock })))
     }
 
     /// Where the folder is: an absolute path.
@@ -117,11 +119,20 @@ impl FolderUploads {
             result => result.map_err(|error| failed("open", root, &error))?,
         };
         let Some(id) = &self.0.id else { return Ok(folder) };
-        let mark = folder.read(MARKER, 1024).map_err(|error| failed("read the mark in", root, &error))?;
-        match mark {
+        let unread = |error: io::Error| failed("read the mark in", root, &error);
+        let state = folder.state(MARKER).map_err(unread)?;
+        if let Some(state) = &state
+            && lock(&self.0.mark).is_some_and(|known| known.is_same(state))
+        {
+            return Ok(folder);
+        }
+        match folder.read(MARKER, 1024).map_err(unread)? {
             None => Err(not_mounted("it lacks the file `.tufline-uploads` by which it is known")),
             Some((mark, _)) if id_in(&mark) != *id => Err(not_mounted("another folder is in its place")),
-            Some(_) => Ok(folder),
+            Some(_) => {
+                *lock(&self.0.mark) = state;
+                Ok(folder)
+            }
         }
     }
 
@@ -131,16 +142,18 @@ impl FolderUploads {
         find(folder, name).map_err(|error| failed("look at", &place(), &error))
     }
 
-    /// Opens the file of `upload`, which must still be that version. `action` is what it is opened for.
+    /// Opens the file of `upload`, which must still be that version. `action` is what it is opened for. What is read from it counts
+    /// only after [`Opened::check`].
     pub(crate) fn open_version<'a>(&'a self, upload: &'a Upload, action: &'static str) -> Result<Opened<'a>> {
         let changed = || StoreError::new(action, self.place(&upload.name), "it changed meanwhile; it comes again");
         let found = self.find(self.folder()?, &upload.name)?.ok_or_else(changed)?;
+        if upload.version.as_ref() != Some(&found.version()) {
+            return Err(changed());
+        }
         self.wait_for_tick(&found.state);
         let file =
             found.folder.file(&found.raw).map_err(|error| failed(action, &self.path().join(&upload.name), &error))?;
-        let opened = Opened { uploads: self, upload, action, file: file.ok_or_else(changed)? };
-        opened.check()?;
-        Ok(opened)
+        Ok(Opened { uploads: self, upload, action, file: file.ok_or_else(changed)?, found })
     }
 
     /// Blocks until a change to the file would show in its times.
@@ -155,7 +168,7 @@ impl FolderUploads {
 
     async fn run<T: Send + 'static>(&self, work: impl FnOnce(&Self) -> Result<T> + Send + 'static) -> Result<T> {
         let uploads = self.clone();
-        blocking(move || work(&uploads)).await
+        in_turn(&OPERATIONS, move || work(&uploads)).await
     }
 
     fn current(&self, name: &str) -> Result<Option<Upload>> {
@@ -170,18 +183,19 @@ pub struct Opened<'a> {
     action: &'static str,
     /// The file.
     pub file: File,
+    found: Found,
 }
 
 impl Opened<'_> {
     /// Whether what was read belongs to the version: fails if the file or its side file changed since.
     pub fn check(&self) -> Result<()> {
         let place = || self.uploads.place(&self.upload.name);
-        let changed = || StoreError::new(self.action, place(), "it changed while it was read; it comes again");
-        let found = self.uploads.find(self.uploads.folder()?, &self.upload.name)?.ok_or_else(changed)?;
-        // The file that is open, not one that has taken its place.
-        let state = FileState::of(&self.file).map_err(|error| StoreError::new(self.action, place(), error))?;
-        let found = Found { state: state.ok_or_else(changed)?, ..found };
-        if self.upload.version.as_ref() == Some(&found.version()) { Ok(()) } else { Err(changed()) }
+        // Of the file that is open, not of one that has taken its place.
+        let now = self.found.version_now(&self.file).map_err(|error| StoreError::new(self.action, place(), error))?;
+        if now.is_some() && now == self.upload.version {
+            return Ok(());
+        }
+        Err(StoreError::new(self.action, place(), "it changed while it was read; it comes again"))
     }
 }
 

@@ -178,7 +178,15 @@ impl Key {
     /// be kept in memory.
     #[must_use]
     pub fn is_immutable_record(&self) -> bool {
-        matches!(self, Self::Manifest(_) | Self::Draft(_) | Self::Page(_) | Self::Parties(_) | Self::Delivered(_))
+        matches!(
+            self,
+            Self::Manifest(_)
+                | Self::Draft(_)
+                | Self::Page(_)
+                | Self::Parties(_)
+                | Self::Delivered(_)
+                | Self::Hashed(_)
+        )
     }
 
     /// The object's path in its bucket.

@@ -261,20 +261,55 @@ impl<T: Document> Draft<T> {
         canonical(&self.role, &self.document)
     }
 
+    /// With its message, to be signed.
+    ///
+    /// # Errors
+    /// As [`Draft::message`].
+    pub fn prepare(self) -> Result<Prepared<T>, VerifyError> {
+        let message = self.message()?;
+        Ok(Prepared { draft: self, message })
+    }
+
+    /// The document with its signatures, if they are enough.
+    ///
+    /// # Errors
+    /// As [`Prepared::sign`].
+    pub fn sign(self, signatures: Vec<Signature>, keys: &RoleKeys) -> Result<Signed<T>, VerifyError> {
+        self.prepare()?.sign(signatures, keys)
+    }
+}
+
+/// A draft with what a key signs of it, which takes long to write for a large one.
+///
+/// *Invariant*: the message is the draft's.
+#[derive(Debug)]
+pub struct Prepared<T> {
+    draft: Draft<T>,
+    message: Vec<u8>,
+}
+
+impl<T: Document> Prepared<T> {
+    /// As [`Draft::message`].
+    #[must_use]
+    pub fn message(&self) -> &[u8] {
+        &self.message
+    }
+
     /// The document with its signatures, if they are enough.
     ///
     /// # Errors
     /// As [`verify`]: signing is only believed after verification.
     pub fn sign(self, signatures: Vec<Signature>, keys: &RoleKeys) -> Result<Signed<T>, VerifyError> {
-        let envelope = schema::Signed { signed: self.document, signatures };
-        let bytes = json::to_vec(&envelope).map(Bytes::from).map_err(|error| unreadable(&self.role, &error))?;
-        verify(bytes, keys)
+        keys.expect_enough(&self.message, &signatures)?;
+        let envelope = schema::Signed { signed: self.draft.document, signatures };
+        let bytes = json::to_vec(&envelope).map(Bytes::from).map_err(|error| unreadable(&self.draft.role, &error))?;
+        Ok(Signed { role: keys.role.clone(), document: envelope.signed, bytes })
     }
 }
 
 /// A role document with its bytes, whose signatures reach the threshold of the keys it was verified with.
 ///
-/// *Invariant*: only [`verify`] makes one, so what is not verified cannot be published.
+/// *Invariant*: only [`verify`] and [`Prepared::sign`] make one, so what is not verified cannot be published.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Signed<T> {
     role: RoleName,
@@ -311,12 +346,6 @@ impl<T: Document> Signed<T> {
     #[must_use]
     pub fn sha256(&self) -> Sha256 {
         Sha256::of(&self.bytes)
-    }
-
-    /// Whether this is `draft`, signed: ECDSA signatures differ each time, the signed part must not.
-    #[must_use]
-    pub fn is_signed_form_of(&self, draft: &Draft<T>) -> bool {
-        self.role == draft.role && self.document == draft.document
     }
 
     /// This document, if it is the version that was asked for.
