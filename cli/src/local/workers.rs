@@ -40,8 +40,8 @@ const REBUILD_BATCH: usize = 10_000;
 /// How long rebuild waits for more changes once it has one: a single upload hardly notices.
 const REBUILD_WINDOW: Duration = Duration::from_millis(10);
 
-/// How long it waits at most while the generation before is still being signed and published, so that a burst makes few
-/// generations: two in the pipeline would only slow each other down.
+/// How long it waits at most while the generation before is still being signed and published, or many uploads are still to be hashed,
+/// so that a burst makes few generations: two in the pipeline would only slow each other down, and hash.
 const LONGEST_WINDOW: Duration = Duration::from_secs(2);
 
 /// How long a worker waits for a message before it asks again.
@@ -162,15 +162,15 @@ impl Worker {
         let begin = Instant::now();
         loop {
             tokio::time::sleep(REBUILD_WINDOW).await;
-            if begin.elapsed() >= LONGEST_WINDOW || !self.is_publishing().await {
+            if begin.elapsed() >= LONGEST_WINDOW || !self.is_busy().await {
                 return;
             }
         }
     }
 
-    async fn is_publishing(&self) -> bool {
-        for queue in [Queue::Sign, Queue::Publish] {
-            if self.queues.waiting(queue).await.is_ok_and(|waiting| waiting.messages > 0) {
+    async fn is_busy(&self) -> bool {
+        for (queue, idle) in [(Queue::Sign, 0), (Queue::Publish, 0), (Queue::Uploads, HASH_BATCH as u64)] {
+            if self.queues.waiting(queue).await.is_ok_and(|waiting| waiting.messages > idle) {
                 return true;
             }
         }
