@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use futures::FutureExt;
-use futures::future::OptionFuture;
+use futures::future::{OptionFuture, join_all};
 use futures::stream::{self, StreamExt};
 use tough::schema::{self, Root, Targets};
 use tufline_store::{Document, Key, OnlineRole, Store, Written};
-use tufline_tuf::gate::{Checked, Gate, OtherParties, Refused, WantedDelivery};
+use tufline_tuf::gate::{Checked, Gate, OtherParties, Refused, VerifiedRole, WantedDelivery};
 use tufline_tuf::generation::Versions;
 use tufline_tuf::{Manifest, Outcome, RoleKeys, RoleName, Sha256, time, trie, verify};
 
@@ -25,6 +25,9 @@ const CLOCK_TOLERANCE_SECONDS: i64 = 5;
 
 /// So many documents are read ahead of the gate, each with the one that devices see: they are some hundred kilobytes each.
 const COMPARISONS_AT_ONCE: usize = 16;
+
+/// The signatures of so many are checked at once, each on a processor if there are as many: what is parsed takes memory.
+const VERIFIED_AT_ONCE: usize = 4;
 
 /// What the gate says of a generation.
 pub enum Verdict {
@@ -83,17 +86,40 @@ async fn check_roles(store: &dyn Store, published: &Versions, gate: &mut Gate<'_
             return Ok(None);
         }
         let reads: Vec<_> = comparisons.into_iter().map(|(seen, roles)| compare(store, seen, roles)).collect();
-        let mut reads = stream::iter(reads).buffered(COMPARISONS_AT_ONCE);
-        while let Some(compared) = reads.next().await {
-            let Compared { seen, files } = compared?;
-            for (role, bytes) in files {
-                let Some(bytes) = bytes else { return Ok(Some(Verdict::NotReady)) };
-                if let Err(refused) = gate.role(&role, &bytes, seen.as_ref()) {
-                    return Ok(Some(Verdict::Refused(refused)));
+        let mut reads = stream::iter(reads).buffered(COMPARISONS_AT_ONCE).chunks(VERIFIED_AT_ONCE);
+        while let Some(read) = reads.next().await {
+            let read: Vec<Compared> = read.into_iter().collect::<Result<_>>()?;
+            let files = read.iter().flat_map(|Compared { seen, files }| {
+                files.iter().map(move |(role, bytes)| (role, bytes.as_ref(), seen.as_ref()))
+            });
+            for files in files.collect::<Vec<_>>().chunks(VERIFIED_AT_ONCE) {
+                if let Some(verdict) = check_files(gate, files).await {
+                    return Ok(Some(verdict));
                 }
             }
         }
     }
+}
+
+/// Gives the gate some documents, each with what devices see now. Their signatures are checked together, but for those whose keys are
+/// said by another of them.
+async fn check_files(gate: &mut Gate<'_>, files: &[(&RoleName, Option<&Bytes>, Option<&Targets>)]) -> Option<Verdict> {
+    let verified = files.iter().map(|(role, bytes, _)| {
+        let given = bytes.cloned().zip(gate.keys(role));
+        OptionFuture::from(given.map(|(bytes, keys)| compute(move || VerifiedRole::new(bytes, keys))))
+    });
+    let verified = join_all(verified).await;
+    for ((role, bytes, seen), verified) in files.iter().zip(verified) {
+        let Some(bytes) = bytes else { return Some(Verdict::NotReady) };
+        let checked = match verified {
+            Some(verified) => gate.verified_role(role, verified, *seen),
+            None => gate.role(role, bytes, *seen),
+        };
+        if let Err(refused) = checked {
+            return Some(Verdict::Refused(refused));
+        }
+    }
+    None
 }
 
 /// Gives the gate the documents of other parties that it asks for; `None` where it found nothing wrong.

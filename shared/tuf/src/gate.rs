@@ -127,6 +127,23 @@ pub struct WantedBlob {
     pub names: Vec<TargetName>,
 }
 
+/// A role document whose signatures were checked before the gate has its turn with it, on another processor perhaps.
+///
+/// *Invariant*: what it says was found under these very keys.
+#[derive(Debug)]
+pub struct VerifiedRole {
+    keys: RoleKeys,
+    document: Result<Signed<Targets>, VerifyError>,
+}
+
+impl VerifiedRole {
+    /// Checks the signatures of `bytes` under `keys`, which are what [`Gate::keys`] says.
+    #[must_use]
+    pub fn new(bytes: Bytes, keys: RoleKeys) -> Self {
+        Self { document: verify(bytes, &keys), keys }
+    }
+}
+
 impl<'a> Gate<'a> {
     /// Checks the candidate's snapshot: signed under every root of `roots` (the newest, and the one about to be
     /// published), in force, listing exactly what is published with the changes of the generations since, the candidate's
@@ -216,6 +233,12 @@ impl<'a> Gate<'a> {
         wanted
     }
 
+    /// The keys that a bin must be signed with, once the role above it was checked.
+    #[must_use]
+    pub fn keys(&self, role: &RoleName) -> Option<RoleKeys> {
+        RoleKeys::in_delegations(self.delegations.get(&trie::parent(role)?)?, role).ok()
+    }
+
     /// Checks one role document: signatures, version, expiry, the names and digests of its targets, and that it hands its
     /// names on as the trie does. What it adds to `published` joins [`Gate::wanted_blobs`]: that is the document of the role
     /// that devices see now or, for a new bin, of the nearest role above that they see.
@@ -223,10 +246,34 @@ impl<'a> Gate<'a> {
     /// # Errors
     /// [`Refused`].
     pub fn role(&mut self, role: &RoleName, bytes: &Bytes, published: Option<&Targets>) -> Result<(), Refused> {
+        self.check_role(role, self.verify(role, bytes), published)
+    }
+
+    /// The same where the signatures were checked before.
+    ///
+    /// # Errors
+    /// [`Refused`], also where they were checked under other keys.
+    pub fn verified_role(
+        &mut self,
+        role: &RoleName,
+        verified: VerifiedRole,
+        published: Option<&Targets>,
+    ) -> Result<(), Refused> {
+        let no_keys = || VerifyError::NoKeys { role: role.clone() };
+        let document =
+            if self.keys(role).as_ref() == Some(&verified.keys) { verified.document } else { Err(no_keys()) };
+        self.check_role(role, document, published)
+    }
+
+    fn check_role(
+        &mut self,
+        role: &RoleName,
+        document: Result<Signed<Targets>, VerifyError>,
+        published: Option<&Targets>,
+    ) -> Result<(), Refused> {
         let (version, generation) = (self.version(role), self.candidate.generation);
         let refuse = |reason: String| Refused { generation, fault: Fault::Role(role.clone(), version), reason };
-        let signed: Signed<Targets> = self
-            .verify(role, bytes)
+        let signed = document
             .and_then(|signed| signed.expect_version(version))
             .and_then(|signed| signed.expect_fresh(self.now))
             .map_err(|error| refuse(error.to_string()))?;
@@ -323,10 +370,11 @@ impl<'a> Gate<'a> {
 
     /// Whose signature counts for `role` is said by the roots, or by the role above.
     fn verify(&self, role: &RoleName, bytes: &Bytes) -> Result<Signed<Targets>, VerifyError> {
-        let Some(parent) = trie::parent(role) else { return verify_under_all(self.roots, role, bytes) };
-        let no_keys = || VerifyError::NoKeys { role: role.clone() };
-        let delegations = self.delegations.get(&parent).ok_or_else(no_keys)?;
-        verify(bytes.clone(), &RoleKeys::in_delegations(delegations, role)?)
+        if trie::parent(role).is_none() {
+            return verify_under_all(self.roots, role, bytes);
+        }
+        let keys = self.keys(role).ok_or_else(|| VerifyError::NoKeys { role: role.clone() })?;
+        verify(bytes.clone(), &keys)
     }
 
     /// A role hands all of its names to all of its children, or none to any. Where it says something new of them, they are

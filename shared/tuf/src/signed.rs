@@ -100,7 +100,7 @@ impl VerifyError {
 /// The keys that may sign for a role, and how many of them must (TUF specification 4.3, ROLES).
 ///
 /// *Invariant*: no public key stands in it twice, so a threshold counts distinct keys and not key ids.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RoleKeys {
     role: RoleName,
     keys: BTreeMap<Decoded<Hex>, Key>,

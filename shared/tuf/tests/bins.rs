@@ -11,7 +11,7 @@ use common::{Generation, Keys, now, others, set, signature};
 use proptest::prelude::*;
 use tough::schema::{Root, Targets};
 use tough::sign::Sign;
-use tufline_tuf::gate::{Checked, Fault, Gate, Refused};
+use tufline_tuf::gate::{Checked, Fault, Gate, Refused, VerifiedRole};
 use tufline_tuf::generation::{FirstBins, TargetEdit, snapshot};
 use tufline_tuf::time::after;
 use tufline_tuf::{Draft, RoleKeys, RoleName, trie};
@@ -93,7 +93,11 @@ impl World {
             for (role, version) in wanted {
                 assert_eq!(version, self.candidate.versions[&role]);
                 let seen = trie::nearest(&role, |role| self.published.versions.contains_key(role)).unwrap();
-                gate.role(&role, &self.files[&role], Some(self.published.documents[&seen].document()))?;
+                let (file, seen) = (&self.files[&role], Some(self.published.documents[&seen].document()));
+                match gate.keys(&role) {
+                    Some(keys) => gate.verified_role(&role, VerifiedRole::new(file.clone(), keys), seen)?,
+                    None => gate.role(&role, file, seen)?,
+                }
                 looked.push(role);
             }
         }
@@ -144,6 +148,13 @@ fn a_bin_of_a_stranger_is_refused() {
     let forged = draft.sign(vec![signature], &keys).unwrap();
     world.files.insert(leaf.clone(), forged.bytes().clone());
     assert_eq!(world.fault(), Fault::Role(leaf.clone(), world.candidate.versions[&leaf]));
+
+    let mut gate = world.open().unwrap();
+    let top = RoleName::targets();
+    gate.role(&top, &world.files[&top], Some(world.published.documents[&top].document())).unwrap();
+    let under_its_own_keys = VerifiedRole::new(forged.bytes().clone(), keys);
+    let refused = gate.verified_role(&leaf, under_its_own_keys, None).unwrap_err();
+    assert_eq!(refused.fault, Fault::Role(leaf.clone(), world.candidate.versions[&leaf]));
 }
 
 #[test]
