@@ -12,7 +12,7 @@ use tufline_tuf::{Hasher, Sha256};
 use crate::data::{DataFolder, failed};
 use crate::disk::Temporary;
 use crate::uploads::{FolderUploads, read_range};
-use crate::{COPIES, OPERATIONS, Threads, blocking, in_turn};
+use crate::{COPIES, DATA, Threads, blocking, in_turn};
 
 /// From this length on, trying a copy that shares the blocks is worth the request, in bytes.
 const WORTH_SHARING: u64 = 256 * 1024;
@@ -180,12 +180,14 @@ impl Blobs for FolderBlobs {
     async fn keep(&self, upload: &Upload, source: Source, sha256: &Sha256) -> Result<Kept> {
         let (upload, sha256) = (upload.clone(), *sha256);
         // A disk sets no time limit: it is whole at once.
-        self.run(&OPERATIONS, move |blobs| blobs.keep_now(&upload, source, &sha256).map(|()| Kept::Whole)).await
+        // Of what was not copied in before, it is copied now.
+        let threads = if source == Source::Upload { &COPIES } else { &DATA };
+        self.run(threads, move |blobs| blobs.keep_now(&upload, source, &sha256).map(|()| Kept::Whole)).await
     }
 
     async fn head(&self, sha256: &Sha256) -> Result<Option<Blob>> {
         let path = self.blob(sha256)?;
-        self.run(&OPERATIONS, move |blobs| {
+        self.run(&DATA, move |blobs| {
             let length = match std::fs::metadata(&path) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
                 found => found.map(|metadata| Some(metadata.len())),

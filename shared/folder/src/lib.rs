@@ -56,8 +56,11 @@ use tufline_store::{Result, StoreError};
 /// many that are woken for each.
 type Threads = LazyLock<io::Result<Runtime>>;
 
-/// For what the stages do with small files.
-static OPERATIONS: Threads = LazyLock::new(|| threads(16));
+/// For what is written to the data folder.
+static DATA: Threads = LazyLock::new(|| threads(16));
+
+/// For looking at uploads: if their disk hangs, nothing else does.
+static UPLOADS: Threads = LazyLock::new(|| threads(16));
 
 /// For copying uploads: each may take long, and shall hold up nothing else.
 static COPIES: Threads = LazyLock::new(|| threads(8));
@@ -95,4 +98,29 @@ async fn outcome<T>(work: JoinHandle<Result<T>>) -> Result<T> {
 /// Locks `mutex`. What these mutexes guard is consistent after every statement, so a panic elsewhere does no harm.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, mpsc};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn uploads_that_hang_hold_up_no_timestamp() {
+        let (end, hanging) = mpsc::channel::<()>();
+        let hanging = Arc::new(Mutex::new(hanging));
+        let look = |threads| {
+            let hanging = Arc::clone(&hanging);
+            // Until the other side is dropped.
+            tokio::spawn(in_turn(threads, move || lock(&hanging).recv().or(Ok(()))))
+        };
+        let looks: Vec<_> = (0..100).flat_map(|_| [look(&UPLOADS), look(&COPIES)]).collect();
+        assert_eq!(in_turn(&DATA, || Ok(1)).await.unwrap(), 1);
+        assert_eq!(blocking(|| Ok(2)).await.unwrap(), 2);
+        drop(end);
+        for look in looks {
+            look.await.unwrap().unwrap();
+        }
+    }
 }

@@ -10,7 +10,7 @@ use tufline_store::{Document, Folder, Key, Result, Store, StoreError, Stored, Ta
 use tufline_tuf::{Sha256, Time};
 
 use crate::data::{DataFolder, failed};
-use crate::{OPERATIONS, blocking, in_turn};
+use crate::{DATA, blocking, in_turn};
 
 /// [`Store`] on a data folder: each object is a file at its key's path. A tag is the SHA-256 of the file's bytes.
 #[derive(Debug, Clone)]
@@ -112,17 +112,16 @@ fn list(root: &Path, folder: &str, after: &str, limit: usize, found: &mut Vec<St
 }
 
 impl FolderStore {
-    async fn run<T: Send + 'static>(
+    /// What is to be done with the file of `key`.
+    fn work<T>(
         &self,
         action: &'static str,
         key: &Key,
         work: impl FnOnce(&DataFolder, &Path) -> io::Result<T> + Send + 'static,
-    ) -> Result<T> {
+    ) -> Result<impl FnOnce() -> Result<T> + Send + 'static> {
         let path = self.data.object(key)?;
         let data = self.data.clone();
-        let work = move || work(&data, &path).map_err(|error| failed(action, &path, &error));
-        // Devices read too, and wait for no other.
-        if action == "read" { blocking(work).await } else { in_turn(&OPERATIONS, work).await }
+        Ok(move || work(&data, &path).map_err(|error| failed(action, &path, &error)))
     }
 }
 
@@ -130,43 +129,45 @@ impl FolderStore {
 impl Store for FolderStore {
     async fn get(&self, key: &Key) -> Result<Option<Stored>> {
         let is_light = is_light(key);
-        self.run("read", key, move |data, path| {
+        let work = self.work("read", key, move |data, path| {
             if is_light && remove_torn(path)? {
                 return Ok(None);
             }
             get(data, path)
-        })
-        .await
+        })?;
+        // Devices read too.
+        blocking(work).await
     }
 
     async fn exists(&self, key: &Key) -> Result<bool> {
         let is_light = is_light(key);
-        self.run("look for", key, move |data, path| {
+        let work = self.work("look for", key, move |data, path| {
             if is_light && remove_torn(path)? {
                 return Ok(false);
             }
             let exists = path.try_exists()?;
             data.disk().settle(path)?;
             Ok(exists)
-        })
-        .await
+        })?;
+        in_turn(&DATA, work).await
     }
 
     async fn create(&self, document: &Document) -> Result<Written> {
         let (bytes, is_light) = (document.bytes().clone(), is_light(document.key()));
-        self.run("create", document.key(), move |data, path| {
+        let work = self.work("create", document.key(), move |data, path| {
             if !is_light {
                 return data.disk().create(path, &bytes);
             }
             remove_torn(path)?;
             data.disk().create_lightly(path, &bytes)
-        })
-        .await
+        })?;
+        in_turn(&DATA, work).await
     }
 
     async fn replace(&self, document: &Document, expected: &Tag) -> Result<Written> {
         let (bytes, expected) = (document.bytes().clone(), expected.clone());
-        self.run("replace", document.key(), move |data, path| replace(data, path, &bytes, &expected)).await
+        let work = self.work("replace", document.key(), move |data, path| replace(data, path, &bytes, &expected))?;
+        in_turn(&DATA, work).await
     }
 
     async fn list(&self, folder: Folder, after: Option<&Key>, limit: usize) -> Result<Vec<Key>> {

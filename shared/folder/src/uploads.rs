@@ -16,7 +16,7 @@ use tufline_store::{Clock, Head, PastVersion, Result, StoreError, Upload, Upload
 use crate::data::{DataFolder, failed};
 use crate::names::{Found, find, walk};
 use crate::tree::{FileState, OpenFolder};
-use crate::{OPERATIONS, in_turn, lock};
+use crate::{UPLOADS, in_turn, lock};
 
 /// The file by which the uploads folder is recognised. Its first line is the folder's id.
 const MARKER: &CStr = c".tufline-uploads";
@@ -168,7 +168,7 @@ impl FolderUploads {
 
     async fn run<T: Send + 'static>(&self, work: impl FnOnce(&Self) -> Result<T> + Send + 'static) -> Result<T> {
         let uploads = self.clone();
-        in_turn(&OPERATIONS, move || work(&uploads)).await
+        in_turn(&UPLOADS, move || work(&uploads)).await
     }
 
     fn current(&self, name: &str) -> Result<Option<Upload>> {
