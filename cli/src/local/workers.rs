@@ -162,19 +162,15 @@ impl Worker {
         let begin = Instant::now();
         loop {
             tokio::time::sleep(REBUILD_WINDOW).await;
-            if begin.elapsed() >= LONGEST_WINDOW || !self.is_busy().await {
+            if begin.elapsed() >= LONGEST_WINDOW || !self.is_busy() {
                 return;
             }
         }
     }
 
-    async fn is_busy(&self) -> bool {
-        for (queue, idle) in [(Queue::Sign, 0), (Queue::Publish, 0), (Queue::Uploads, HASH_BATCH as u64)] {
-            if self.queues.waiting(queue).await.is_ok_and(|waiting| waiting.messages > idle) {
-                return true;
-            }
-        }
-        false
+    fn is_busy(&self) -> bool {
+        let idle = [(Queue::Sign, 0), (Queue::Publish, 0), (Queue::Uploads, HASH_BATCH as u64)];
+        idle.into_iter().any(|(queue, idle)| self.queues.due(queue) > idle)
     }
 
     async fn sign(mut self) {

@@ -160,6 +160,14 @@ impl LocalQueues {
         }
     }
 
+    /// How many messages of `queue` are in hand, or would be if anybody took them: all but those that wait after a failure.
+    #[must_use]
+    pub fn due(&self, queue: Queue) -> u64 {
+        let mut state = lock(&self.one(queue).state);
+        state.ripen(Instant::now());
+        state.ready.len() as u64 + state.in_hand
+    }
+
     fn one(&self, queue: Queue) -> &OneQueue {
         let [uploads, large, changes, sign, publish] = &*self.0;
         match queue {
@@ -463,7 +471,11 @@ mod tests {
         let queues = LocalQueues::new();
         let flood: Vec<Hint> = (0..100).map(|number| hint(&format!("flood/{number}"), false)).collect();
         queues.send(&Message::Uploads(flood), Duration::ZERO).await.unwrap();
-        queues.receive(Queue::Uploads, 100, Duration::ZERO).await.into_iter().for_each(Delivery::return_later);
+        assert_eq!(queues.due(Queue::Uploads), 100);
+        let received = queues.receive(Queue::Uploads, 100, Duration::ZERO).await;
+        assert_eq!(queues.due(Queue::Uploads), 100, "in hand");
+        received.into_iter().for_each(Delivery::return_later);
+        assert_eq!(queues.due(Queue::Uploads), 0);
         tokio::time::sleep(Duration::from_secs(1)).await;
         queues.send(&Message::Uploads(vec![hint("small/a", false)]), Duration::ZERO).await.unwrap();
         let next = queues.receive(Queue::Uploads, 2, Duration::ZERO).await;
