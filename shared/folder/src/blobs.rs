@@ -180,7 +180,7 @@ impl Blobs for FolderBlobs {
     async fn keep(&self, upload: &Upload, source: Source, sha256: &Sha256) -> Result<Kept> {
         let (upload, sha256) = (upload.clone(), *sha256);
         // A disk sets no time limit: it is whole at once.
-        // Of what was not copied in before, it is copied now.
+        // What was not copied in before is copied now.
         let threads = if source == Source::Upload { &COPIES } else { &DATA };
         self.run(threads, move |blobs| blobs.keep_now(&upload, source, &sha256).map(|()| Kept::Whole)).await
     }
