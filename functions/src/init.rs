@@ -25,11 +25,12 @@ pub async fn init(ports: &Ports, root_key: &dyn Sign, bins: FirstBins) -> Result
         let draft = development_root(ports, root_key).await?;
         let keys = own_keys(draft.document())?;
         let id = key_id(&root_key.tuf_key())?;
+        let prepared = draft.prepare()?;
         let sig = root_key
-            .sign(&draft.message()?, &SystemRandom::new())
+            .sign(prepared.message(), &SystemRandom::new())
             .await
             .map_err(|error| StageError::Refused(format!("the root key does not sign: {error}")))?;
-        let signed = draft.sign(vec![Signature { keyid: id, sig: sig.into() }], &keys)?;
+        let signed = prepared.sign(vec![Signature { keyid: id, sig: sig.into() }], &keys)?;
         if store.create(&Document::signed(&signed)).await? == Written::Lost {
             return Err(StageError::Refused("a root was created by someone else at the same time".into()));
         }

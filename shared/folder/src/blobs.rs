@@ -158,6 +158,15 @@ fn pump(from: &mut impl Read, length: u64, take: &mut dyn FnMut(&[u8]) -> io::Re
     }
 }
 
+/// The length of the blob at `path`; `None` where it is missing.
+fn length(path: &Path) -> io::Result<Option<u64>> {
+    match std::fs::metadata(path) {
+        Ok(metadata) => Ok(Some(metadata.len())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// Opens the blob at `path`, with its length; `None` where it is missing.
 fn open(path: &Path) -> io::Result<Option<(File, u64)>> {
     match File::open(path) {
@@ -179,22 +188,18 @@ impl Blobs for FolderBlobs {
 
     async fn keep(&self, upload: &Upload, source: Source, sha256: &Sha256) -> Result<Kept> {
         let (upload, sha256) = (upload.clone(), *sha256);
-        // A disk sets no time limit: it is whole at once.
         // What was not copied in before is copied now.
         let threads = if source == Source::Upload { &COPIES } else { &DATA };
+        // A disk sets no time limit: it is whole at once.
         self.run(threads, move |blobs| blobs.keep_now(&upload, source, &sha256).map(|()| Kept::Whole)).await
     }
 
     async fn head(&self, sha256: &Sha256) -> Result<Option<Blob>> {
         let path = self.blob(sha256)?;
         self.run(&DATA, move |blobs| {
-            let length = match std::fs::metadata(&path) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-                found => found.map(|metadata| Some(metadata.len())),
-            };
-            let length = length.and_then(|length| blobs.data.disk().settle(&path).map(|()| length));
-            let length = length.map_err(|error| failed("look at", &path, &error))?;
-            Ok(length.map(|length| Blob { length, sha256: None }))
+            let blob = length(&path).map(|found| found.map(|length| Blob { length, sha256: None }));
+            blob.and_then(|blob| blobs.data.disk().settle(&path).map(|()| blob))
+                .map_err(|error| failed("look at", &path, &error))
         })
         .await
     }

@@ -157,12 +157,6 @@ struct Leaving {
     latest: Instant,
 }
 
-impl Leaving {
-    fn due(&self) -> Instant {
-        self.due.min(self.latest)
-    }
-}
-
 struct State {
     uploads: FolderUploads,
     notices: Arc<Notices>,
@@ -223,7 +217,7 @@ impl State {
         let unquiet = self.unquiet.values().map(|unquiet| unquiet.due);
         unquiet
             .chain(self.folders.values().copied())
-            .chain(self.leaving.as_ref().map(Leaving::due))
+            .chain(self.leaving.as_ref().map(|leaving| leaving.due))
             .chain(self.rescan)
             .min()
             .unwrap_or_else(|| Instant::now() + RESCAN)
@@ -376,14 +370,14 @@ impl State {
                 latest: now + LONGEST_REMOVAL,
             });
             if leaving.names.insert(name) {
-                leaving.due = now + QUIET;
+                leaving.due = leaving.latest.min(now + QUIET);
             }
         }
     }
 
     /// Tells of what is gone, when it is time.
     fn tell_gone(&mut self, told: &mut Vec<Hint>) {
-        let Some(leaving) = self.leaving.take_if(|leaving| leaving.due() <= Instant::now()) else { return };
+        let Some(leaving) = self.leaving.take_if(|leaving| leaving.due <= Instant::now()) else { return };
         for name in leaving.names {
             self.known.remove(&name);
             told.push(Hint { name, removed: true, version: None });
