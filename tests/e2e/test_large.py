@@ -23,7 +23,7 @@ RUN = 128 << 10
 SIZES = {"above": 64 << 10, "piece": 16 << 10, "run": RUN, "copy_above": RUN, "copy_part": 64 << 10}
 STREAM = "hashing = \"stream\"\n[large_uploads]\n" + "".join(f"{name} = {size}\n" for name, size in SIZES.items())
 
-FLOOD = 20_000
+FLOOD = 60_000
 # Generations between the end of a small upload and the one that it is in, while a flood goes on.
 FEW = 5
 
