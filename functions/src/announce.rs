@@ -3,14 +3,16 @@
 //! `announced.json` says up to which generation events were sent. Whoever finds it behind sends the rest, then moves it:
 //! events follow from what is published, never from having been the one who published it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-use tufline_store::{Event, Key, PublishedTarget, Stored, VersionId, Written};
+use tufline_store::{Change, Event, Hint, Key, Message, PublishedTarget, Stored, VersionId, Written};
 use tufline_tuf::{Manifest, Outcome, TargetName};
 
 use crate::ledger::{self, Announced, RECORD_FORMAT};
 use crate::measure;
-use crate::ports::{Ports, Result, at_once};
+use crate::pending::Pending;
+use crate::ports::{Ports, Result, StageError, at_once};
 
 /// Up to which generation events were sent.
 async fn announced(ports: &Ports) -> Result<(u64, Option<Stored>)> {
@@ -30,16 +32,32 @@ pub async fn announce(ports: &Ports) -> Result<u64> {
     let store = &*ports.store;
     let (told, pointer) = announced(ports).await?;
     let Some(published) = ledger::published(store).await? else { return Ok(told) };
-    let published_since = (told + 1..=published.generation).map(|generation| ledger::manifest(store, generation));
-    let mut manifests: Vec<Manifest> = at_once(published_since).await.into_iter().collect::<Result<_>>()?;
-    manifests.sort_by_key(|manifest| manifest.generation);
-    for generation in ledger::generations_after(store, told.max(published.generation)).await? {
-        let manifest = ledger::manifest(store, generation).await?;
-        if !manifest.is_fence() {
-            break;
+    let since = (told + 1..=published.generation).map(|generation| async move {
+        match ledger::manifest(store, generation).await {
+            Ok(manifest) => Ok(Some(manifest)),
+            Err(error @ StageError::Store(_)) => Err(error),
+            // What can't be read was passed over.
+            Err(_) => Ok(None),
         }
+    });
+    let since: Vec<Option<Manifest>> = at_once(since).await.into_iter().collect::<Result<_>>()?;
+    let mut since: BTreeMap<u64, Manifest> =
+        since.into_iter().flatten().map(|manifest| (manifest.generation, manifest)).collect();
+    // Those that what is published is based on; the others were passed over, and what they answered is looked at again.
+    let (mut manifests, mut next) = (Vec::new(), published.generation);
+    while let Some(manifest) = since.remove(&next) {
+        next = manifest.base;
         manifests.push(manifest);
     }
+    manifests.reverse();
+    let pending = Pending::read(store, published.generation).await?;
+    let fences = pending.chain().into_iter().take_while(|manifest| manifest.is_fence());
+    manifests.extend(fences.filter(|fence| fence.generation > told).cloned());
+    let newest = manifests.last().map_or(told, |manifest| manifest.generation);
+    let among = |generation: u64| manifests.iter().any(|manifest| manifest.generation == generation);
+    let void = pending.readable().filter(|void| void.generation > told && void.generation < newest);
+    let void = void.filter(|void| !among(void.generation)).cloned();
+    look_at(ports, since.into_values().chain(void)).await?;
     let Some(newest) = manifests.last().map(|manifest| manifest.generation) else { return Ok(told) };
     let events = events(published.generation, &manifests);
     if !events.is_empty() {
@@ -64,6 +82,24 @@ pub async fn announce(ports: &Ports) -> Result<u64> {
     }
 }
 
+/// Has hash look at all that these generations would have answered.
+async fn look_at(ports: &Ports, passed_over: impl Iterator<Item = Manifest>) -> Result<()> {
+    let (mut hints, mut roles) = (Vec::new(), BTreeSet::new());
+    for manifest in passed_over {
+        roles.extend(manifest.deliveries().map(|(role, _)| role.clone()));
+        hints.extend(manifest.changes.into_iter().map(|change| Hint {
+            name: change.name.as_str().into(),
+            removed: change.outcome == Outcome::Removed,
+            version: change.version.map(VersionId),
+        }));
+    }
+    let deliveries = roles.into_iter().map(|role| Change::Delivery { role }).collect();
+    for message in Message::uploads(hints).into_iter().chain(Message::changes(deliveries)) {
+        ports.queues.send(&message, Duration::ZERO).await?;
+    }
+    Ok(())
+}
+
 /// What became of each target over these generations: its last change counts, earlier uploads were superseded.
 fn events(generation: u64, manifests: &[Manifest]) -> Vec<Event> {
     let mut last: BTreeMap<&TargetName, (Option<&String>, &Outcome)> = BTreeMap::new();
@@ -74,7 +110,6 @@ fn events(generation: u64, manifests: &[Manifest]) -> Vec<Event> {
         let before = last.insert(&change.name, (change.version.as_ref(), &change.outcome));
         if let Some((Some(version), Outcome::Set(_))) = before
             && change.version.as_ref() != Some(version)
-            && change.outcome != Outcome::Reverted
         {
             let (name, version) = (change.name.as_str().to_owned(), VersionId(version.clone()));
             events.push(Event::UploadSuperseded { name, version });
@@ -95,7 +130,7 @@ fn events(generation: u64, manifests: &[Manifest]) -> Vec<Event> {
                 version: VersionId(version.clone()),
                 role: role.clone(),
             })),
-            Outcome::Reverted | Outcome::Refused(_) => {}
+            Outcome::Refused(_) => {}
         }
     }
     let party_changes =

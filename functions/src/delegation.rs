@@ -1,16 +1,19 @@
-//! What an operator does with delegations to other parties: a generation of its own, made like any other.
+//! What an operator does with delegations to other parties: a decision, which is recorded where only operators can write, and a generation that
+//! carries it out, made like any other.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use tufline_store::{Store, Written};
+use tufline_store::{Key, Store, Written};
 use tufline_tuf::delivery::{Rules, settle};
+use tufline_tuf::generation::Others;
 use tufline_tuf::index::Place;
-use tufline_tuf::parties::{PartyChange, PartyEdit, PartyState};
+use tufline_tuf::parties::{Decision, PARTIES_FORMAT, PartyEdit, PartyState};
 use tufline_tuf::{Config, Manifest, Parties, Pattern, RoleName, Time};
 
 use crate::index::{draft, index_below};
 use crate::ledger;
 use crate::parties::{Judged, included, parties};
+use crate::pending::Tip;
 use crate::ports::{Result, StageError, at_once, policy};
 use crate::rebuild::{Batch, Known, fold};
 
@@ -27,42 +30,102 @@ pub async fn change(store: &dyn Store, config: &Config, now: Time, role: &RoleNa
             "{role} refused: people sign the targets role here (offline_targets), and what a party delivers may change it at any time"
         )));
     }
-    let policy = policy(config, None, now);
+    let number = decide(store, now, role, edit).await?;
     for _ in 0..ATTEMPTS {
-        let (_, base) = ledger::newest(store).await?;
-        let before = parties(store, &base).await?;
-        let refused = |error: tufline_tuf::parties::BadDelegation| StageError::Refused(error.to_string());
-        let next = before.edit(role, edit.clone()).map_err(refused)?;
-        match edit {
-            PartyEdit::Create { paths, .. } => expect_no_targets(store, &base, role, paths).await?,
-            PartyEdit::AddKey { .. } | PartyEdit::RemoveKey { .. } => {
-                expect_verified(store, &next, role, now).await?;
-            }
-            PartyEdit::Remove { .. } => {}
+        let tip = Tip::read(store).await?;
+        let base = tip.base()?;
+        if base.decisions >= number {
+            return carried_out(store, base, role, edit).await;
         }
-        let state = next.parties.get(role).map_or(PartyState::Removed, |party| party.state);
-        let change = PartyChange { state, document: None, upload: None };
-        let mut judged = Judged::unchanged(&base, before);
-        judged.change(next, BTreeMap::from([(role.clone(), change)]))?;
+        let mut judged = Judged::unchanged(base, parties(store, base).await?, now);
+        carry_out(store, base, &mut judged).await?;
+        let mut refusal = None;
+        if judged.others.waived.contains(&number) {
+            refusal = expect_possible(store, base, role, edit).await.err();
+        }
         let top = RoleName::targets();
         let renew = if judged.changes_targets { BTreeSet::from([top.clone()]) } else { BTreeSet::new() };
-        let known = Known::read(store, &base, &[Place::Role(&top)]).await?;
-        let batch = Batch { renew: &renew, bins: &base.bins_keys(), judged: &judged, adopted: None };
-        let Some(manifest) = fold(store, &base, &known, &[], batch, policy).await? else { return Ok(base.generation) };
+        let known = Known::read(store, base, &[Place::Role(&top)]).await?;
+        let (bins, policy) = (base.bins_keys(), policy(config, None, now));
+        let batch = Batch::new(&renew, &bins, &judged);
+        let Some(manifest) = fold(store, base, &known, &[], batch, policy).await? else { return Ok(base.generation) };
         let generation = manifest.generation;
         // A crash after this: refresh asks sign for it.
         if ledger::create_manifest(store, &manifest).await? == Written::Done {
-            return Ok(generation);
+            return refusal.map_or(Ok(generation), Err);
         }
     }
     Err(StageError::Contended("the change of a delegation", ATTEMPTS))
+}
+
+/// Records the decision, if it can be carried out; answers its number. Whoever makes a generation from then on carries it out, so a crash behind
+/// it is harmless.
+async fn decide(store: &dyn Store, now: Time, role: &RoleName, edit: &PartyEdit) -> Result<u64> {
+    for _ in 0..ATTEMPTS {
+        let tip = Tip::read(store).await?;
+        let base = tip.base()?;
+        let mut judged = Judged::unchanged(base, parties(store, base).await?, now);
+        carry_out(store, base, &mut judged).await?;
+        let Others { parties: before, decisions, .. } = judged.others;
+        let refused = |error: tufline_tuf::parties::BadDelegation| StageError::Refused(error.to_string());
+        let next = before.edit(role, edit.clone()).map_err(refused)?;
+        match edit {
+            PartyEdit::Create { .. } | PartyEdit::Remove { .. } => expect_possible(store, base, role, edit).await?,
+            PartyEdit::AddKey { .. } | PartyEdit::RemoveKey { .. } => {
+                expect_verified(store, &next, role, now).await?;
+            }
+        }
+        let number = decisions + 1;
+        let decision = Decision { format: PARTIES_FORMAT, role: role.clone(), edit: edit.clone() };
+        if store.create(&ledger::record(Key::Decision(number), &decision)?).await? == Written::Done {
+            return Ok(number);
+        }
+    }
+    Err(StageError::Contended("the decision about a delegation", ATTEMPTS))
+}
+
+/// Carries out what operators decided since `base`. A delegation that would hide targets, which came since it was decided, is waived.
+pub(crate) async fn carry_out(store: &dyn Store, base: &Manifest, judged: &mut Judged) -> Result<()> {
+    let (mut decisions, mut waived) = (Vec::<(u64, Decision)>::new(), BTreeSet::new());
+    let mut number = base.decisions + 1;
+    while let Some(decision) = ledger::read::<Decision>(store, &Key::Decision(number)).await? {
+        match expect_possible(store, base, &decision.role, &decision.edit).await {
+            Ok(()) => {}
+            Err(StageError::Refused(reason)) => {
+                tracing::error!(number, reason, "decision waived");
+                waived.insert(number);
+            }
+            Err(error) => return Err(error),
+        }
+        decisions.push((number, decision));
+        number += 1;
+    }
+    if decisions.is_empty() { Ok(()) } else { judged.decide(&decisions, &waived) }
+}
+
+/// The generation that carried out a decision, or why it did not.
+async fn carried_out(store: &dyn Store, newest: &Manifest, role: &RoleName, edit: &PartyEdit) -> Result<u64> {
+    let found = parties(store, newest).await?;
+    let is_there = found.parties.get(role).is_some_and(|party| party.state != PartyState::Removed);
+    if matches!(edit, PartyEdit::Create { .. }) && !is_there {
+        expect_possible(store, newest, role, edit).await?;
+    }
+    Ok(newest.generation)
+}
+
+/// Refuses a delegation that would hide targets.
+async fn expect_possible(store: &dyn Store, base: &Manifest, role: &RoleName, edit: &PartyEdit) -> Result<()> {
+    if let PartyEdit::Create { paths, .. } = edit {
+        expect_no_targets(store, base, role, paths).await?;
+    }
+    Ok(())
 }
 
 /// Refuses names that the repository itself has targets under: devices would no longer find them.
 async fn expect_no_targets(store: &dyn Store, base: &Manifest, role: &RoleName, paths: &[Pattern]) -> Result<()> {
     let index = index_below(store, base, |_| true).await?;
     let reads = index.entries().map(|(bin, entry)| async move {
-        let document = draft(store, &bin, &entry.document.draft).await?;
+        let document = draft(store, &bin, &entry.document).await?;
         let names = document.document().targets.keys().map(|name| name.raw().to_owned());
         let reserved = |name: &String| paths.iter().any(|path| path.reserves(name));
         Ok::<_, StageError>(names.filter(reserved).collect::<Vec<String>>())

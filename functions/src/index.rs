@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use tough::schema::Targets;
+use tough::schema::{self, Targets};
 use tufline_store::{Key, Store};
 use tufline_tuf::index::{Bins, Page, Place, WantedPage};
-use tufline_tuf::{Draft, Index, Manifest, RoleName, Sha256};
+use tufline_tuf::{Addressed, AddressedDraft, Draft, Index, Manifest, RoleEntry, RoleName, Sha256};
 
 use crate::compute::compute;
 use crate::ports::{Result, StageError, at_once};
@@ -63,17 +63,41 @@ async fn give(store: &dyn Store, index: &mut Index, wanted: BTreeSet<WantedPage>
     Ok(())
 }
 
-/// A role's unsigned document.
+/// A role's unsigned document; where the ledger lacks it, the same out of the signed one.
+///
+/// *Invariant*: it is the document whose digest the entry has, wherever it was found.
 ///
 /// # Errors
-/// [`StageError::Missing`] where it is gone, [`StageError::Record`] where it isn't what its name says.
-pub async fn draft(store: &dyn Store, role: &RoleName, digest: &Sha256) -> Result<Draft<Targets>> {
-    let key = Key::Draft(*digest);
-    let bytes = record(store, &key).await?;
-    let (role, digest) = (role.clone(), *digest);
+/// [`StageError::Missing`] where both are gone, [`StageError::Record`] where neither is what its name says.
+pub async fn draft(store: &dyn Store, role: &RoleName, entry: &RoleEntry) -> Result<Draft<Targets>> {
+    let key = Key::Draft(entry.draft);
+    let drafted = match record(store, &key).await {
+        Ok(bytes) => read_draft(role, entry.draft, bytes).await,
+        Err(error) => Err(error),
+    };
+    match drafted {
+        Ok(draft) => Ok(draft),
+        Err(error @ StageError::Store(_)) => Err(error),
+        Err(error) => {
+            let signed = Key::Metadata { role: role.clone(), version: entry.version };
+            let Some(bytes) = store.bytes(&signed).await? else { return Err(error) };
+            let (role, digest) = (role.clone(), entry.draft);
+            compute(move || {
+                let parsed = serde_json::from_slice::<schema::Signed<Targets>>(&bytes).ok();
+                let draft = parsed.and_then(|parsed| AddressedDraft::try_from(Draft::new(role, parsed.signed)).ok());
+                draft.filter(|draft| draft.digest() == digest).map(Addressed::into_record).ok_or(error)
+            })
+            .await
+        }
+    }
+}
+
+async fn read_draft(role: &RoleName, digest: Sha256, bytes: bytes::Bytes) -> Result<Draft<Targets>> {
+    let role = role.clone();
     compute(move || {
         if Sha256::of(&bytes) != digest {
-            return Err(StageError::Record(key.path(), "its bytes are not those that it is named by".into()));
+            let path = Key::Draft(digest).path();
+            return Err(StageError::Record(path, "its bytes are not those that it is named by".into()));
         }
         Ok(Draft::from_bytes(role, &bytes)?)
     })

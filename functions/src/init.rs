@@ -46,9 +46,8 @@ pub async fn init(ports: &Ports, root_key: &dyn Sign, bins: FirstBins) -> Result
 pub async fn first_generation(ports: &Ports, bins: FirstBins) -> Result<()> {
     let store = &*ports.store;
     if !store.exists(&Key::Manifest(1)).await? {
-        let (now, expiry) = (ports.clock.now(), &ports.config.expiry);
         let bins_key = ports.signer.newest_key(OnlineRole::Bins).await?;
-        let (first, drafts) = generation::first(now, expiry, bins_key, bins)?;
+        let (first, drafts) = generation::first(ports.policy(None), bins_key, bins)?;
         ledger::begin(store, &first, &drafts).await?;
     }
     ports.queues.send(&Message::Sign, Duration::ZERO).await?;

@@ -1,15 +1,14 @@
 //! Reading the ledger: which generation is published, which are newer, and small JSON records.
 
 use bytes::Bytes;
-use futures::stream::{self, StreamExt, TryStreamExt};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tough::schema::{self, Root, Snapshot, Timestamp};
 use tufline_store::{Document, Folder, Key, Store, Stored, Tag, UploadKey, VersionId, Written};
 use tufline_tuf::generation::{self, Next, Versions};
-use tufline_tuf::{AddressedDraft, MANIFEST_FORMAT, Manifest, RoleKeys, RoleName, Time, verify};
+use tufline_tuf::{AddressedDraft, MANIFEST_FORMAT, Manifest, RoleKeys, RoleName, TargetName, Time, verify};
 
-use crate::ports::{REQUESTS_AT_ONCE, Result, StageError, at_once};
+use crate::ports::{Result, StageError, at_once};
 
 /// What devices see now.
 #[derive(Debug, Clone)]
@@ -86,13 +85,6 @@ pub async fn published_file(store: &dyn Store, key: &Key) -> Result<Bytes> {
     Ok(store.get(key).await?.ok_or_else(missing)?.bytes)
 }
 
-/// The manifests of the generations after `generation`, oldest first.
-pub async fn manifests_after(store: &dyn Store, generation: u64) -> Result<Vec<Manifest>> {
-    let generations = generations_after(store, generation).await?;
-    let manifests = stream::iter(generations).map(|generation| manifest(store, generation));
-    manifests.buffered(REQUESTS_AT_ONCE).try_collect().await
-}
-
 /// The manifest of a generation.
 ///
 /// # Errors
@@ -101,7 +93,7 @@ pub async fn manifest(store: &dyn Store, generation: u64) -> Result<Manifest> {
     parse_manifest(generation, &manifest_bytes(store, generation).await?)
 }
 
-async fn manifest_bytes(store: &dyn Store, generation: u64) -> Result<Bytes> {
+pub(crate) async fn manifest_bytes(store: &dyn Store, generation: u64) -> Result<Bytes> {
     let key = Key::Manifest(generation);
     let missing = || {
         StageError::Missing(
@@ -112,7 +104,7 @@ async fn manifest_bytes(store: &dyn Store, generation: u64) -> Result<Bytes> {
     store.bytes(&key).await?.ok_or_else(missing)
 }
 
-fn parse_manifest(generation: u64, bytes: &[u8]) -> Result<Manifest> {
+pub(crate) fn parse_manifest(generation: u64, bytes: &[u8]) -> Result<Manifest> {
     let key = Key::Manifest(generation);
     let refused = |why: &str| Err(StageError::Record(key.path(), why.into()));
     let parsed = parse::<Manifest>(&key, bytes);
@@ -123,7 +115,7 @@ fn parse_manifest(generation: u64, bytes: &[u8]) -> Result<Manifest> {
     };
     if format < MANIFEST_FORMAT {
         return refused(
-            "an older version wrote it, which named bins otherwise; take the repository over into a new one with `tufline import`",
+            "an older version wrote it, which recorded less; take the repository over into a new one with `tufline import`",
         );
     }
     if format > MANIFEST_FORMAT {
@@ -142,29 +134,34 @@ struct Format {
     format: u32,
 }
 
-/// The generations after `generation`, oldest first.
+/// The generations after `generation`, oldest first, up to the first that is missing: whatever is numbered above that was not made
+/// by anybody who counts.
 ///
-/// There is one or none, most of the time, and they have no gaps: to ask for the next two costs a sixth of a listing
+/// There is one or none, most of the time: to ask for the next two costs a sixth of a listing
 /// (<https://aws.amazon.com/s3/pricing/>). They are read, not only asked for, since whoever asks reads them next.
 pub async fn generations_after(store: &dyn Store, generation: u64) -> Result<Vec<u64>> {
     const PAGE: usize = 1000;
     let (next, after_next) = (Key::Manifest(generation + 1), Key::Manifest(generation + 2));
     match futures::try_join!(store.bytes(&next), store.bytes(&after_next))? {
         // Before the first publication: what was imported begins at any number.
-        (None, None) if generation == 0 => {}
-        (None, None) => return Ok(Vec::new()),
+        (None, _) if generation == 0 => {}
+        (None, _) => return Ok(Vec::new()),
         (Some(_), None) => return Ok(vec![generation + 1]),
-        (_, Some(_)) => {}
+        (Some(_), Some(_)) => {}
     }
     let mut found: Vec<u64> = Vec::new();
     loop {
         let after = Key::Manifest(found.last().copied().unwrap_or(generation));
         let page = store.list(Folder::Manifests, Some(&after), PAGE).await?;
         let full = page.len() == PAGE;
-        found.extend(page.into_iter().filter_map(|key| match key {
-            Key::Manifest(generation) => Some(generation),
-            _ => None,
-        }));
+        for key in page {
+            let Key::Manifest(number) = key else { continue };
+            let expected = found.last().map_or(generation, |last| *last) + 1;
+            if number != expected && !(generation == 0 && found.is_empty()) {
+                return Ok(found);
+            }
+            found.push(number);
+        }
         if !full {
             return Ok(found);
         }
@@ -175,24 +172,6 @@ pub async fn generations_after(store: &dyn Store, generation: u64) -> Result<Vec
 pub async fn first_generation(store: &dyn Store) -> Result<Option<u64>> {
     let first = store.list(Folder::Manifests, None, 1).await?.pop();
     Ok(first.and_then(|key| if let Key::Manifest(generation) = key { Some(generation) } else { None }))
-}
-
-/// The newest manifest, published or not.
-///
-/// # Errors
-/// [`StageError::NotInitialised`] before the first publication, [`StageError::Missing`] without the published manifest:
-/// the serial in it must not begin again.
-pub async fn newest(store: &dyn Store) -> Result<(Published, Manifest)> {
-    let published = published(store).await?.ok_or(StageError::NotInitialised)?;
-    let (shown, waiting) = futures::try_join!(
-        manifest_bytes(store, published.generation),
-        generations_after(store, published.generation)
-    )?;
-    let newest = match waiting.last() {
-        Some(newest) => manifest(store, *newest).await?,
-        None => parse_manifest(published.generation, &shown)?,
-    };
-    Ok((published, newest))
 }
 
 /// A record of the ledger; `None` where it is missing.
@@ -312,13 +291,29 @@ impl Progress {
     }
 }
 
-/// `refused/…`: why the gate refused a generation.
+/// `refused/…`: why a generation is neither signed nor shown.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct RefusedGeneration {
     /// [`RECORD_FORMAT`].
     pub format: u32,
     /// One line.
     pub reason: String,
+    /// What was at fault.
+    pub fault: RecordedFault,
+}
+
+/// What was at fault in a refused generation, as rebuild must know it to go on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RecordedFault {
+    /// The root: only an operator can mend it, and then nothing need be made anew.
+    Root,
+    /// It doesn't follow from its base.
+    Void,
+    /// The number of this document (for a snapshot, of the generation) was taken by somebody else.
+    Taken(RoleName, u64),
+    /// The bytes of these targets are missing or wrong.
+    Bytes(Vec<TargetName>),
 }
 
 /// `held/…`: removals that wait for an operator.

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use tough::schema::Targets;
 use tufline_store::{Document, OnlineRole, Signer, Store, Written};
 use tufline_tuf::bins_keys::outdated;
-use tufline_tuf::generation::{Folding, Others, targets_document};
+use tufline_tuf::generation::{Folding, targets_document};
 use tufline_tuf::index::Place;
 use tufline_tuf::parties::PartyState;
 use tufline_tuf::{
@@ -24,6 +24,7 @@ use tufline_tuf::{
 use crate::index::{index, index_below};
 use crate::ledger;
 use crate::parties::{Judged, parties};
+use crate::pending::Tip;
 use crate::ports::{Result, StageError, policy};
 use crate::rebuild::{Batch, Known, fold};
 use crate::roots;
@@ -48,14 +49,15 @@ pub struct ToSign {
 pub async fn next(store: &dyn Store, signer: &dyn Signer, config: &Config, now: Time, expires: Time) -> Result<ToSign> {
     expect_offline(config)?;
     for _ in 0..ATTEMPTS {
-        let (_, base) = ledger::newest(store).await?;
-        let parties = parties(store, &base).await?;
-        expect_fit(&base, &parties)?;
-        let keys = BinsKeys::with(&base, &signer.newest_key(OnlineRole::Bins).await?);
-        let others = Others { parties, digest: base.parties, ..Others::default() };
-        let (nothing, index) = (BTreeSet::new(), index(store, &base, &[]).await?);
+        let tip = Tip::read(store).await?;
+        let base = tip.base()?;
+        let parties = parties(store, base).await?;
+        expect_fit(base, &parties)?;
+        let keys = BinsKeys::with(base, &signer.newest_key(OnlineRole::Bins).await?);
+        let others = Judged::unchanged(base, parties, now).others;
+        let (nothing, index) = (BTreeSet::new(), index(store, base, &[]).await?);
         let policy = policy(config, None, now);
-        let mut folding = Folding::new(&base, index, &[], &nothing, base.bins_keys(), &others, policy)?;
+        let mut folding = Folding::new(base, index, &[], &nothing, base.bins_keys(), &others, policy)?;
         let mut document = |keys: &BinsKeys| targets_document(folding.reserve(), expires, &keys.listed());
         let next = document(&keys)?;
         let last = keys.old.is_some().then(|| document(&keys.alone())).transpose()?;
@@ -78,15 +80,16 @@ pub async fn publish(store: &dyn Store, signer: &dyn Signer, config: &Config, no
         verify(file, &RoleKeys::in_root(&root, &RoleName::targets())?)?.expect_fresh(now)?;
     let draft = AddressedDraft::try_from(Draft::new(RoleName::targets(), document.document().clone()))?;
     for _ in 0..ATTEMPTS {
-        let (_, base) = ledger::newest(store).await?;
-        let parties = parties(store, &base).await?;
-        expect_fit(&base, &parties)?;
+        let tip = Tip::read(store).await?;
+        let base = tip.base()?;
+        let parties = parties(store, base).await?;
+        expect_fit(base, &parties)?;
         let newest = &base.top.document;
         if (newest.version, newest.draft) == (document.version(), draft.digest()) {
             return Ok(base.generation);
         }
-        expect_given_out(&base, &document)?;
-        let Due { bins, renew } = due(store, signer, &base, &document).await?;
+        expect_given_out(base, &document)?;
+        let Due { bins, renew } = due(store, signer, base, &document).await?;
         // A crash after this leaves files that nothing refers to; the next run finds them.
         match ledger::create_same(store, &Document::signed(&document)).await? {
             Written::Done => {}
@@ -99,10 +102,10 @@ pub async fn publish(store: &dyn Store, signer: &dyn Signer, config: &Config, no
         }
         ledger::create_or_find(store, &Document::draft(&draft)).await?;
         let places: Vec<Place<'_>> = renew.iter().map(Place::Role).collect();
-        let known = Known::read(store, &base, &places).await?;
-        let judged = Judged::unchanged(&base, parties);
-        let batch = Batch { renew: &renew, bins: &bins, judged: &judged, adopted: Some(&draft) };
-        let Some(manifest) = fold(store, &base, &known, &[], batch, policy(config, None, now)).await? else { continue };
+        let known = Known::read(store, base, &places).await?;
+        let judged = Judged::unchanged(base, parties, now);
+        let batch = Batch { adopted: Some(&draft), ..Batch::new(&renew, &bins, &judged) };
+        let Some(manifest) = fold(store, base, &known, &[], batch, policy(config, None, now)).await? else { continue };
         if ledger::create_manifest(store, &manifest).await? == Written::Done {
             return Ok(manifest.generation);
         }

@@ -9,13 +9,13 @@ use tough::schema::{self, Targets};
 use tufline_store::{Head, Key, Store, Upload, VersionId};
 use tufline_tuf::delivery::{Delivered, Files, LARGEST_DELIVERY, Rules, Settled, named_below, refuse, settle};
 use tufline_tuf::generation::Others;
-use tufline_tuf::parties::{PartyChange, PartyState, delegator};
-use tufline_tuf::{Addressed, Manifest, Parties, Refusal, RoleKeys, RoleName, Sha256, Signed, verify};
+use tufline_tuf::parties::{Decision, PartyChange, PartyState, delegator};
+use tufline_tuf::{Addressed, Manifest, Parties, Refusal, RoleKeys, RoleName, Sha256, Signed, Time, verify};
 
 use crate::current::RefusedUpload;
+use crate::delegation::carry_out;
 use crate::hash::is_stored;
 use crate::index::record;
-use crate::ledger;
 use crate::ports::{HEADS_AT_ONCE, Ports, Result, StageError, some_at_once};
 
 /// What a generation delegates to other parties.
@@ -28,8 +28,10 @@ pub async fn parties(store: &dyn Store, manifest: &Manifest) -> Result<Parties> 
 }
 
 /// What a batch makes of the parties.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Judged {
+    /// When it was judged: the generation is made then.
+    pub now: Time,
     /// For the generation.
     pub others: Others,
     /// To be stored before its manifest.
@@ -44,8 +46,33 @@ pub(crate) struct Judged {
 
 impl Judged {
     /// The base's parties, with nothing changed.
-    pub fn unchanged(base: &Manifest, parties: Parties) -> Self {
-        Self { others: Others { parties, digest: base.parties, changes: BTreeMap::new() }, ..Self::default() }
+    pub fn unchanged(base: &Manifest, parties: Parties, now: Time) -> Self {
+        let others =
+            Others { parties, digest: base.parties, decisions: base.decisions, ..Others::default() };
+        Self { now, others, record: None, taken: Vec::new(), changes_targets: false, refused: Vec::new() }
+    }
+
+    /// Whether a generation that is based on `base` says anything new of other parties.
+    pub fn changes(&self, base: &Manifest) -> bool {
+        !self.others.changes.is_empty() || self.others.decisions != base.decisions
+    }
+
+    /// Carries out what operators decided, but for what is waived; each decision has its number.
+    pub fn decide(&mut self, decisions: &[(u64, Decision)], waived: &BTreeSet<u64>) -> Result<()> {
+        let decided = decisions.iter().filter(|(number, _)| !waived.contains(number));
+        let decided: Vec<Decision> = decided.map(|(_, decision)| decision.clone()).collect();
+        let next = self.others.parties.decided(&decided);
+        let of = |parties: &Parties, role: &RoleName| parties.parties.get(role).cloned();
+        let changed = decided.iter().map(|decision| &decision.role);
+        let changed = changed.filter(|role| of(&self.others.parties, role) != of(&next, role));
+        let change = |role: &RoleName| {
+            let state = next.parties.get(role).map_or(PartyState::Removed, |party| party.state);
+            (role.clone(), PartyChange { state, document: None, upload: None })
+        };
+        let changes = changed.map(change).collect();
+        self.others.decisions = decisions.iter().map(|(number, _)| *number).fold(self.others.decisions, u64::max);
+        self.others.waived.extend(waived);
+        self.change(next, changes)
     }
 
     /// Takes `next` and what it changes.
@@ -64,7 +91,7 @@ impl Judged {
     }
 }
 
-/// Looks at the files of these roles, and takes back what the gate refused (`refused`: roles and their versions).
+/// Carries out what operators decided, and looks at the files of these roles.
 ///
 /// # Errors
 /// Requests that failed.
@@ -72,20 +99,12 @@ pub(crate) async fn judge(
     ports: &Ports,
     base: &Manifest,
     parties_so_far: Parties,
-    published: u64,
+    carries_out: bool,
     asked: &BTreeSet<RoleName>,
-    refused: &BTreeMap<RoleName, u64>,
 ) -> Result<Judged> {
-    let store = &*ports.store;
-    let mut judged = Judged::unchanged(base, parties_so_far);
-    for (role, version) in refused {
-        let found = &judged.others.parties;
-        let is_newest = found.documents.get(role).is_some_and(|document| document.version == *version);
-        let Some((party, _)) = found.party_of(role).filter(|_| is_newest) else { continue };
-        let (party, seen) = (party.clone(), parties(store, &ledger::manifest(store, published).await?).await?);
-        let back = found.back_to(&party, &seen);
-        let mut files = included(store, &back, &party).await?;
-        settle_party(ports, back, &party, &mut files, &mut judged).await?;
+    let mut judged = Judged::unchanged(base, parties_so_far, ports.clock.now());
+    if carries_out {
+        carry_out(&*ports.store, base, &mut judged).await?;
     }
     let mut asked_parties: BTreeMap<RoleName, Vec<RoleName>> = BTreeMap::new();
     for role in asked {
@@ -120,7 +139,7 @@ async fn settle_party(
     judged: &mut Judged,
 ) -> Result<()> {
     let Some(party) = parties.parties.get(role) else { return Ok(()) };
-    let rules = Rules { nested: ports.config.nested_delegations, now: ports.clock.now() };
+    let rules = Rules { nested: ports.config.nested_delegations, now: judged.now };
     let mut refusals: BTreeMap<RoleName, Refusal> = BTreeMap::new();
     let settled = loop {
         let mut settled = settle(role, party, &parties.documents, &found.files, rules);

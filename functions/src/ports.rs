@@ -7,7 +7,7 @@ use tufline_store::{Blobs, Clock, Events, Queues, Signer, Store, StoreError, Upl
 use tufline_tuf::config::RemovalLimit;
 use tufline_tuf::generation::{DEEPEST_BIN, GenerationError, Policy};
 use tufline_tuf::root::RootError;
-use tufline_tuf::{Config, Time, VerifyError};
+use tufline_tuf::{Config, RecordedPolicy, Time, VerifyError};
 
 use crate::reading::ReadingMemory;
 
@@ -38,16 +38,15 @@ pub struct Ports {
 
 impl Ports {
     /// What the repository's policy says of a generation that is made now.
-    pub(crate) fn policy(&self, removals: Option<RemovalLimit>) -> Policy<'_> {
+    pub(crate) fn policy(&self, removals: Option<RemovalLimit>) -> Policy {
         policy(&self.config, removals, self.clock.now())
     }
 }
 
 /// What `config` says of a generation that is made `now`.
-pub(crate) fn policy(config: &Config, removals: Option<RemovalLimit>, now: Time) -> Policy<'_> {
+pub(crate) fn policy(config: &Config, removals: Option<RemovalLimit>, now: Time) -> Policy {
     Policy {
-        expiry: &config.expiry,
-        max_targets_per_bin: config.max_targets_per_bin.get(),
+        recorded: RecordedPolicy::new(&config.expiry, config.max_targets_per_bin.get()),
         deepest_bin: DEEPEST_BIN,
         removals,
         now,

@@ -8,24 +8,24 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::future::OptionFuture;
 use tough::schema::Root;
-use tufline_store::{Change, Event, Key, Message, Store, Written};
-use tufline_tuf::gate::{Fault, OtherParties, Refused};
+use tufline_store::{Key, Message, Store, Written};
+use tufline_tuf::gate::OtherParties;
 use tufline_tuf::generation::Versions;
-use tufline_tuf::{Manifest, Parties};
+use tufline_tuf::{Manifest, Parties, RoleKeys, RoleName};
 
 use crate::announce::announce;
-use crate::ledger::{self, Published, RECORD_FORMAT, RefusedGeneration};
+use crate::judge::{self, Trial, parties_of};
+use crate::ledger::{self, Published};
 use crate::measure;
 use crate::parties::parties;
+use crate::pending::Pending;
 use crate::ports::{Ports, Result, StageError};
+use crate::refuse::{look_again, refuse};
 use crate::roots;
 use crate::show::{Verdict, check, show};
 
 /// After so many lost races the message goes back to its queue.
 const ATTEMPTS: usize = 8;
-
-/// A refusal is told again, and mended again, at most once in this time.
-const REFUSAL_REPEAT_SECONDS: i64 = 60;
 
 /// What publish came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,10 +54,6 @@ pub async fn publish(ports: &Ports) -> Result<Shown> {
             ));
         }
         let found = newest_showable(ports, &roots, published.as_ref(), waiting?).await?;
-        // Before sign is called: it then signs the generation before.
-        if let Some(refused) = &found.refused {
-            record_refusal(ports, refused).await?;
-        }
         if found.not_ready {
             ports.queues.send(&Message::Sign, Duration::ZERO).await?;
         }
@@ -82,8 +78,6 @@ pub async fn publish(ports: &Ports) -> Result<Shown> {
 #[derive(Default)]
 struct Candidates {
     passed: Option<tufline_tuf::gate::Checked>,
-    /// The newest refusal that is newer than what passed.
-    refused: Option<Refused>,
     not_ready: bool,
 }
 
@@ -93,8 +87,8 @@ struct Candidates {
 struct Waiting {
     /// The snapshot that devices see; `None` also where nothing waits.
     published: Option<Bytes>,
-    /// Oldest first.
-    manifests: Vec<Manifest>,
+    /// Oldest first, each based on the one before.
+    chain: Vec<Manifest>,
     /// The snapshot of the newest, if it is signed.
     newest: Option<Bytes>,
 }
@@ -102,98 +96,105 @@ struct Waiting {
 impl Waiting {
     async fn read(store: &dyn Store, published: Option<&Published>) -> Result<Self> {
         let after = published.map_or(0, |published| published.generation);
-        let manifests = ledger::manifests_after(store, after).await?;
-        let Some(newest) = manifests.iter().rfind(|manifest| !manifest.is_fence()) else { return Ok(Self::default()) };
+        let pending = Pending::read(store, after).await?;
+        let chain: Vec<Manifest> = pending.chain().into_iter().cloned().collect();
+        let Some(newest) = chain.iter().rfind(|manifest| !manifest.is_fence()) else { return Ok(Self::default()) };
         let newest = Key::snapshot(newest.generation);
         let published = OptionFuture::from(published.map(|published| ledger::published_snapshot(store, published)));
         let (published, newest) = futures::join!(published, store.bytes(&newest));
-        Ok(Self { published: published.transpose()?, newest: newest?, manifests })
+        Ok(Self { published: published.transpose()?, newest: newest?, chain })
     }
 }
 
-/// Goes from the newest generation down to the first that passes.
+/// Goes from the newest generation down to the first that passes; has what is against the newer ones recorded and mended.
 async fn newest_showable(
     ports: &Ports,
     roots: &[Root],
     published: Option<&Published>,
     mut waiting: Waiting,
 ) -> Result<Candidates> {
+    let store = &*ports.store;
     let mut found = Candidates::default();
     let newest_root = roots.first().ok_or(StageError::NotInitialised)?;
-    let versions = match published.zip(waiting.published.take()) {
-        Some((published, snapshot)) => ledger::versions_in(snapshot, newest_root, published)?,
-        None => Versions::new(),
+    let Some(newest) = waiting.chain.last().map(|manifest| manifest.generation) else { return Ok(found) };
+    let seen = match published.zip(waiting.published.take()) {
+        Some((published, snapshot)) => {
+            let versions = ledger::versions_in(snapshot, newest_root, published)?;
+            let manifest = ledger::manifest(store, published.generation).await?;
+            Some((parties(store, &manifest).await?, manifest, versions))
+        }
+        None => None,
     };
-    let mut newest = Some(waiting.newest.take());
-    let manifests = &waiting.manifests;
-    let seen = if manifests.iter().any(|manifest| manifest.parties.is_some()) {
-        published_parties(&*ports.store, published).await?
-    } else {
-        Parties::default()
-    };
-    for (index, candidate) in manifests.iter().enumerate().rev().filter(|(_, manifest)| !manifest.is_fence()) {
-        let snapshot = match newest.take() {
-            Some(snapshot) => snapshot,
-            None => ports.store.bytes(&Key::snapshot(candidate.generation)).await?,
+    let mut snapshot = Some(waiting.newest.take());
+    let mut left = waiting.chain.len();
+    while let Some(place) = waiting.chain.iter().take(left).rposition(|manifest| !manifest.is_fence()) {
+        let Some((candidate, since)) = waiting.chain.get(..=place).and_then(|since| Some((since.last()?, since))) else {
+            break;
         };
-        let Some(snapshot) = snapshot else {
+        let bytes = match snapshot.take() {
+            Some(snapshot) => snapshot,
+            None => store.bytes(&Key::snapshot(candidate.generation)).await?,
+        };
+        left = place;
+        let Some(bytes) = bytes else {
             found.not_ready = true;
             continue;
         };
-        let since = manifests.get(..=index).unwrap_or_default();
-        let own = parties(&*ports.store, candidate).await?;
-        let others = OtherParties { published: &seen, candidate: &own };
-        match check(ports, roots, &versions, since, candidate, others, &snapshot).await? {
+        let verdict = match &seen {
+            Some((parties, manifest, versions)) => {
+                let shown = judge::Shown { manifest, parties, versions };
+                judge(ports, roots, &shown, since, candidate, &bytes).await?
+            }
+            // The first generation, or that of an import: nothing is there that it could follow from.
+            None => {
+                let (own, nothing) = (parties(store, candidate).await?, Versions::new());
+                let others = OtherParties { published: &Parties::default(), candidate: &own };
+                check(ports, roots, &nothing, since, candidate, others, &bytes, None).await?
+            }
+        };
+        match verdict {
             Verdict::Passed(checked) => {
                 found.passed = Some(checked);
                 break;
             }
             Verdict::NotReady => found.not_ready = true,
             Verdict::Refused(refused) => {
-                tracing::error!(generation = candidate.generation, reason = refused.reason, "generation refused");
-                found.refused.get_or_insert(refused);
+                // None that is based on it either.
+                left = waiting.chain.iter().take(place).filter(|older| older.generation < refused.generation).count();
+                // Before sign is called: it then signs the generation before.
+                refuse(ports, &refused).await?;
             }
+            Verdict::PassedOver { names, otherwise } => look_again(ports, newest, &names, otherwise).await?,
         }
     }
     Ok(found)
 }
 
-/// What devices see delegated to other parties.
-async fn published_parties(store: &dyn Store, published: Option<&Published>) -> Result<Parties> {
-    let Some(published) = published else { return Ok(Parties::default()) };
-    parties(store, &ledger::manifest(store, published.generation).await?).await
-}
-
-/// Records a refusal, tells of it, and asks for what mends it. Repeated while it lasts, but at a bounded rate.
-async fn record_refusal(ports: &Ports, refused: &Refused) -> Result<()> {
-    let generation = refused.generation;
-    let key = Key::Refused(generation);
-    let record = RefusedGeneration { format: RECORD_FORMAT, reason: refused.reason.clone() };
-    let record = ledger::record(key.clone(), &record)?;
-    let written = match ports.store.get(&key).await? {
-        None => ports.store.create(&record).await?,
-        Some(told) => {
-            let age = tufline_tuf::time::seconds_between(told.modified, ports.clock.now());
-            if age < REFUSAL_REPEAT_SECONDS {
-                return Ok(());
-            }
-            ports.store.replace(&record, &told.tag).await?
-        }
+/// Judges `candidate` by what is published and by the uploads, and checks it as a client would. `since` has the generations up to it.
+async fn judge(
+    ports: &Ports,
+    roots: &[Root],
+    shown: &judge::Shown<'_>,
+    since: &[Manifest],
+    candidate: &Manifest,
+    snapshot: &Bytes,
+) -> Result<Verdict> {
+    let chain: Vec<&Manifest> = since.iter().collect();
+    let parties = match parties_of(ports, shown, &chain).await? {
+        Ok(parties) => parties,
+        Err(objection) => return Ok(objection.into()),
     };
-    // Losing means that another instance tells it. A crash from here on: told again once the time has passed.
-    if written == Written::Lost {
-        return Ok(());
-    }
-    measure::gate_refusal();
-    let reason = refused.reason.clone();
-    ports.events.send(&[Event::GenerationRefused { generation, reason }]).await?;
-    let changes = match &refused.fault {
-        Fault::Root => Vec::new(),
-        Fault::Role(role, version) => vec![Change::Renew { role: role.clone(), version: *version }],
-        Fault::Targets(names) => vec![Change::Revert { names: names.clone() }],
+    let Some(own) = parties.last() else { return Ok(Verdict::NotReady) };
+    let waiting: Vec<(&Manifest, &Parties)> = chain.into_iter().zip(&parties).collect();
+    let mut trial = match Trial::open(ports, shown, &waiting).await? {
+        Ok(trial) => trial,
+        Err(objection) => return Ok(objection.into()),
     };
-    for message in Message::changes(changes) {
-        ports.queues.send(&message, Duration::ZERO).await?;
+    let root = roots.first().ok_or(StageError::NotInitialised)?;
+    let keys = RoleKeys::in_root(root, &RoleName::targets())?;
+    if let Err(objection) = trial.adopt(ports, &keys, candidate.generation).await? {
+        return Ok(objection.into());
     }
-    Ok(())
+    let others = OtherParties { published: shown.parties, candidate: own };
+    check(ports, roots, shown.versions, since, candidate, others, snapshot, Some(trial)).await
 }

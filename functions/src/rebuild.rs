@@ -12,25 +12,33 @@ use futures::channel::mpsc;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use tough::schema::Targets;
 use tufline_store::{Change, Document, Event, Hint, Key, Message, OnlineRole, Store, VersionId, Written};
-use tufline_tuf::generation::{self, Edit, Folding, GenerationError, Next, Policy, TargetEdit};
+use tufline_tuf::generation::{Edit, Folding, GenerationError, Next, Policy, TargetEdit};
 use tufline_tuf::index::Place;
 use tufline_tuf::parties::PartyState;
+use tufline_tuf::replay::LARGEST_JUMP;
 use tufline_tuf::{AddressedDraft, BinsKeys, Content, Draft, Index, Manifest, Outcome, RoleName, Sha256, TargetName};
 
 use crate::current::{Accepted, Current, RefusedUpload, current_and_receipt};
 use crate::delivery::reject_delivery;
 use crate::hash::reject;
-use crate::index::{draft, extend, index, index_below};
-use crate::ledger::{self, HeldRemovals, Published, RECORD_FORMAT, RemovalsAccepted};
+use crate::index::{draft, index, index_below};
+use crate::ledger::{self, HeldRemovals, RECORD_FORMAT, RecordedFault, RemovalsAccepted};
 use crate::measure;
 use crate::parties::{Judged, judge, parties};
+use crate::pending::Tip;
 use crate::ports::{HEADS_AT_ONCE, Ports, REQUESTS_AT_ONCE, Result, StageError, at_once, some_at_once};
 
 /// After so many lost races the batch goes back to its queue.
 const ATTEMPTS: usize = 8;
 
-/// How long a hint about a reverted target waits: what the gate refused once it may refuse again, and this bounds the rate.
-const REVERT_DELAY: Duration = Duration::from_secs(5);
+/// How long a hint waits about a target whose bytes were missing, or whose receipt is: this bounds the rate.
+const HINT_DELAY: Duration = Duration::from_secs(5);
+
+/// Where somebody takes numbers ahead again and again, the numbers that are left out grow four times with each, up to this power of four.
+const MOST_JUMPS: u32 = 9;
+
+/// The same with the numbers of snapshots: so many doublings of the fences that use them up.
+const MOST_FENCES: u32 = 5;
 
 /// What became of a batch.
 #[derive(Debug, Default)]
@@ -46,45 +54,155 @@ pub struct Rebuilt {
 /// # Errors
 /// All messages must come again.
 pub async fn rebuild(ports: &Ports, messages: &[Vec<Change>]) -> Result<Rebuilt> {
-    let mut batch = Incoming::new(messages);
+    let (mut batch, mut is_broken) = (Incoming::new(messages), false);
     for _ in 0..ATTEMPTS {
-        let (published, base) = ledger::newest(&*ports.store).await?;
-        let places = batch.places();
-        let (looked, known) = futures::join!(batch.look(ports, &base), Known::read(&*ports.store, &base, &places));
+        let tip = Tip::read(&*ports.store).await?;
+        let again = (is_broken || !tip.pending.is_sound()).then(|| Again::of(&tip));
+        let mut base = if again.is_some() { tip.shown.clone() } else { tip.newest().clone() };
+        let mut next_generation = tip.pending.next();
+        if let Some(again) = &again {
+            tell_of_strange(ports, &tip).await?;
+            match pass_taken_snapshots(ports, again, base, &mut next_generation).await? {
+                Some(fence) => base = fence,
+                None => continue,
+            }
+        }
+        let places = batch.places(again.as_ref());
+        let (looked, known) =
+            futures::join!(batch.look(ports, &tip, again.as_ref()), Known::read(&*ports.store, &base, &places));
         looked?;
         // A crash up to the creation leaves drafts and pages that nothing refers to.
-        let Some(next) = next(ports, &mut batch, known?, &published, &base).await? else {
+        let made = match known {
+            Ok(known) => next(ports, &mut batch, known, &base, again.as_ref(), next_generation).await,
+            Err(error) => Err(error),
+        };
+        let made = match made {
+            Err(StageError::Missing(..) | StageError::Record(..) | StageError::Document(_))
+                if !is_broken && base.generation != tip.published.generation =>
+            {
+                tracing::error!(generation = base.generation, "what it says is made is not in the ledger: going on without it");
+                is_broken = true;
+                continue;
+            }
+            made => made?,
+        };
+        let Some(next) = made else {
             // Nothing of the batch is current any more: whatever made it so has a message of its own.
-            finish(ports, &batch, &published, &base).await?;
+            finish(ports, &batch, again.as_ref(), &tip, &base).await?;
             return Ok(Rebuilt { generation: None, failed: batch.failed });
         };
         let generation = next.generation;
         if ledger::create_manifest(&*ports.store, &next).await? == Written::Done {
-            tracing::info!(generation, changes = next.changes.len(), "generation created");
+            tracing::info!(generation, base = next.base, changes = next.changes.len(), "generation created");
             measure::batch(next.changes.len());
             for (upload, name) in next.uploads() {
                 tracing::info!(upload, %name, generation, "upload in generation");
             }
             // A crash here: the messages come again and make a fence; refresh nudges sign.
-            finish(ports, &batch, &published, &next).await?;
+            finish(ports, &batch, again.as_ref(), &tip, &next).await?;
             return Ok(Rebuilt { generation: Some(generation), failed: batch.failed });
         }
     }
     Err(StageError::Contended("rebuild", ATTEMPTS))
 }
 
+/// What must be looked at again where the newest generation is void: all that was to be changed since what is published. The next one is
+/// based on that.
+#[derive(Debug, Default)]
+struct Again {
+    /// The targets.
+    names: BTreeSet<TargetName>,
+    /// Targets whose bytes were missing: hash must look at them first.
+    unstored: BTreeSet<TargetName>,
+    /// Other parties' roles.
+    roles: BTreeSet<RoleName>,
+    /// The highest number that a document of the targets family may have got since.
+    serial: u64,
+    /// So many numbers of documents were taken by others.
+    taken: u32,
+    /// So many numbers of snapshots were.
+    taken_snapshots: u32,
+}
+
+impl Again {
+    fn of(tip: &Tip) -> Self {
+        let mut again = Self { serial: tip.shown.serial, ..Self::default() };
+        let mut taken_deliveries = BTreeSet::new();
+        for fault in tip.pending.refusals() {
+            match fault {
+                RecordedFault::Bytes(names) => again.unstored.extend(names.iter().cloned()),
+                RecordedFault::Taken(role, _) if *role == RoleName::snapshot() => again.taken_snapshots += 1,
+                RecordedFault::Taken(role, version) => {
+                    again.taken += 1;
+                    taken_deliveries.insert((role.clone(), *version));
+                }
+                RecordedFault::Root | RecordedFault::Void => {}
+            }
+        }
+        for manifest in tip.pending.readable() {
+            // A number far above was made up.
+            if manifest.serial <= tip.shown.serial.saturating_add(LARGEST_JUMP / 2) {
+                again.serial = again.serial.max(manifest.serial);
+            }
+            let names = manifest.changes.iter().map(|change| change.name.clone());
+            again.names.extend(names.filter(|name| !again.unstored.contains(name)));
+            let deliveries = manifest.deliveries().map(|(role, document)| (role.clone(), document.version));
+            let deliveries = deliveries.filter(|delivery| !taken_deliveries.contains(delivery));
+            again.roles.extend(deliveries.map(|(role, _)| role));
+        }
+        again
+    }
+
+    /// The documents of the next generation take the versions above this one: far enough above those that others took, so that they can't be
+    /// met again and again.
+    fn first(&self) -> u64 {
+        let jump = if self.taken == 0 { 0 } else { 4_u64.pow(self.taken.min(MOST_JUMPS)) };
+        self.serial + jump
+    }
+}
+
+/// Tells of what can't be read among the generations: nobody who counts made it.
+async fn tell_of_strange(ports: &Ports, tip: &Tip) -> Result<()> {
+    let Some(generation) = tip.pending.strange() else { return Ok(()) };
+    measure::gate_refusal();
+    let reason = "it can't be read, or it is based on none that there is; look at who wrote it".to_owned();
+    tracing::error!(generation, reason, "generation refused");
+    ports.events.send(&[Event::GenerationRefused { generation, reason }]).await?;
+    Ok(())
+}
+
+/// Uses up the numbers of snapshots that others took, with fences based on `base`; answers the last of them, or `base`. `None` where another
+/// instance was faster.
+async fn pass_taken_snapshots(
+    ports: &Ports,
+    again: &Again,
+    mut base: Manifest,
+    generation: &mut u64,
+) -> Result<Option<Manifest>> {
+    for _ in 1..2_u64.pow(again.taken_snapshots.min(MOST_FENCES)) {
+        let known = Known::read(&*ports.store, &base, &[]).await?;
+        let judged = Judged::unchanged(&base, parties(&*ports.store, &base).await?, ports.clock.now());
+        let (nothing, bins) = (BTreeSet::new(), base.bins_keys());
+        let batch = Batch::new(&nothing, &bins, &judged).numbered(*generation, base.serial);
+        let Some(fence) = fold(&*ports.store, &base, &known, &[], batch, ports.policy(None)).await? else { continue };
+        if ledger::create_manifest(&*ports.store, &fence).await? == Written::Lost {
+            return Ok(None);
+        }
+        *generation += 1;
+        base = fence;
+    }
+    Ok(Some(base))
+}
+
 /// A batch of messages and what is known of the names in it.
 struct Incoming<'a> {
     messages: &'a [Vec<Change>],
     failed: BTreeMap<usize, StageError>,
-    /// The generation of the first attempt's base.
-    first_base: Option<u64>,
+    /// The generations up to this one were there before the names were first looked at.
+    looked_since: Option<u64>,
     seen: BTreeMap<TargetName, Seen>,
-    reverted: BTreeSet<TargetName>,
     superseded: BTreeMap<TargetName, BTreeSet<VersionId>>,
     unhashed: BTreeSet<TargetName>,
-    /// Uploads of reverted targets.
-    unanswered: BTreeSet<(TargetName, VersionId)>,
     /// Files of other parties that were refused.
     refused: Vec<RefusedUpload>,
 }
@@ -101,12 +219,10 @@ impl<'a> Incoming<'a> {
         Self {
             messages,
             failed: BTreeMap::new(),
-            first_base: None,
+            looked_since: None,
             seen: BTreeMap::new(),
-            reverted: BTreeSet::new(),
             superseded: BTreeMap::new(),
             unhashed: BTreeSet::new(),
-            unanswered: BTreeSet::new(),
             refused: Vec::new(),
         }
     }
@@ -117,17 +233,22 @@ impl<'a> Incoming<'a> {
         messages.flat_map(|(_, changes)| changes)
     }
 
-    /// HEADs the names of the batch, after `base` was read: all of them at first, later only those that generations since
-    /// the first base touched (else a large batch would never win).
-    async fn look(&mut self, ports: &Ports, base: &Manifest) -> Result<()> {
-        let first_base = *self.first_base.get_or_insert(base.generation);
+    /// HEADs the names of the batch, after the base was read: all of them at first, later only those that generations since
+    /// then touched (else a large batch would never win).
+    async fn look(&mut self, ports: &Ports, tip: &Tip, again: Option<&Again>) -> Result<()> {
+        let newest = tip.pending.next() - 1;
+        let looked_since = *self.looked_since.get_or_insert(newest);
         let mut touched = BTreeSet::new();
-        for generation in first_base + 1..=base.generation {
-            let manifest = ledger::manifest(&*ports.store, generation).await?;
-            touched.extend(manifest.changes.into_iter().map(|change| change.name));
+        for generation in looked_since + 1..=newest {
+            // One that can't be read changes nothing.
+            if let Ok(manifest) = ledger::manifest(&*ports.store, generation).await {
+                touched.extend(manifest.changes.into_iter().map(|change| change.name));
+            }
         }
+        let again = again.into_iter().flat_map(|again| &again.names).map(|name| (name, None));
         // By name, the version that is expected there, which is the last one told of.
-        let names: BTreeMap<&TargetName, Option<&VersionId>> = self.changes().filter_map(name_of).collect();
+        let names: BTreeMap<&TargetName, Option<&VersionId>> =
+            again.chain(self.changes().filter_map(name_of)).collect();
         let wanted: Vec<_> =
             names.into_iter().filter(|(name, _)| touched.contains(*name) || !self.seen.contains_key(*name)).collect();
         let looks = wanted.into_iter().map(|(name, expected)| async move { (name, see(ports, name, expected).await) });
@@ -142,13 +263,17 @@ impl<'a> Incoming<'a> {
     }
 
     /// Where the batch's targets stand, and the roles that it asks to renew.
-    fn places(&self) -> Vec<Place<'a>> {
+    fn places<'b>(&self, again: Option<&'b Again>) -> Vec<Place<'b>>
+    where
+        'a: 'b,
+    {
         let place = |change: &'a Change| match change {
-            Change::Set { name, .. } | Change::Remove { name, .. } => Some(Place::Name(name)),
+            Change::Set { name, .. } | Change::Remove { name, .. } | Change::Look { name } => Some(Place::Name(name)),
             Change::Renew { role, .. } => Some(Place::Role(role)),
-            Change::Revert { .. } | Change::ReplaceBinsKey | Change::Delivery { .. } => None,
+            Change::Void { .. } | Change::Decision | Change::ReplaceBinsKey | Change::Delivery { .. } => None,
         };
-        self.changes().filter_map(place).collect()
+        let again = again.into_iter().flat_map(|again| &again.names).map(Place::Name);
+        self.changes().filter_map(place).chain(again).collect()
     }
 
     /// A look that failed never drops a change: the messages that have it come again, the others go on.
@@ -168,8 +293,14 @@ impl<'a> Incoming<'a> {
     }
 
     /// The changes that are still current, as edits, and the roles to renew.
-    fn survivors(&mut self, base: &Manifest, index: &Index) -> (Vec<TargetEdit>, BTreeSet<RoleName>) {
-        let (mut edits, mut renew, mut reverted) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
+    fn survivors(
+        &mut self,
+        base: &Manifest,
+        index: &Index,
+        again: Option<&Again>,
+    ) -> (Vec<TargetEdit>, BTreeSet<RoleName>) {
+        let (mut edits, mut renew) = (Vec::new(), BTreeSet::new());
+        let mut looked: BTreeSet<&TargetName> = again.into_iter().flat_map(|again| &again.names).collect();
         let (mut superseded, mut unhashed) = (BTreeMap::<TargetName, BTreeSet<VersionId>>::new(), BTreeSet::new());
         for change in self.changes() {
             match change {
@@ -191,7 +322,7 @@ impl<'a> Incoming<'a> {
                         edits.push(TargetEdit { name: name.clone(), version, uploaded: None, edit: Edit::Remove });
                     }
                 }
-                Change::Revert { names } => reverted.extend(names.iter().cloned()),
+                Change::Look { name } => _ = looked.insert(name),
                 Change::Renew { role, version } => {
                     let newest = if *role == RoleName::snapshot() {
                         base.generation <= *version
@@ -202,17 +333,31 @@ impl<'a> Incoming<'a> {
                         renew.insert(role.clone());
                     }
                 }
-                Change::ReplaceBinsKey | Change::Delivery { .. } => {}
+                Change::Void { .. } | Change::Decision | Change::ReplaceBinsKey | Change::Delivery { .. } => {}
+            }
+        }
+        // Whatever was told of these, what is current counts.
+        for name in looked {
+            match self.seen.get(name) {
+                Some(Seen { current: Current::Object(accepted), sha256: Some(sha256) }) => {
+                    edits.push(set(name, accepted, *sha256));
+                }
+                Some(Seen { current: Current::Object(_), sha256: None }) => _ = unhashed.insert(name.clone()),
+                Some(Seen { current: Current::Gone { marker }, .. }) => {
+                    let version = marker.as_ref().map(|marker| marker.0.clone());
+                    edits.push(TargetEdit { name: name.clone(), version, uploaded: None, edit: Edit::Remove });
+                }
+                // What is published stays.
+                Some(Seen { current: Current::Unknown, .. }) | None => {}
             }
         }
         // The same change twice in a batch is one change.
         let mut met = BTreeSet::new();
         edits.retain(|edit| met.insert(edit.name.clone()));
-        // A revert wins over what came with it; the upload that loses is looked at again.
-        let (lost, edits): (Vec<TargetEdit>, _) = edits.into_iter().partition(|edit| reverted.contains(&edit.name));
-        let lost = lost.into_iter().filter(|edit| matches!(edit.edit, Edit::Set(_)));
-        self.unanswered = lost.filter_map(|edit| Some((edit.name, VersionId(edit.version?)))).collect();
-        (self.reverted, self.superseded, self.unhashed) = (reverted, superseded, unhashed);
+        if let Some(again) = again {
+            edits.retain(|edit| !again.unstored.contains(&edit.name));
+        }
+        (self.superseded, self.unhashed) = (superseded, unhashed);
         (edits, renew)
     }
 }
@@ -221,8 +366,12 @@ impl<'a> Incoming<'a> {
 fn name_of(change: &Change) -> Option<(&TargetName, Option<&VersionId>)> {
     match change {
         Change::Set { name, version } => Some((name, Some(version))),
-        Change::Remove { name, .. } => Some((name, None)),
-        Change::Revert { .. } | Change::Renew { .. } | Change::ReplaceBinsKey | Change::Delivery { .. } => None,
+        Change::Remove { name, .. } | Change::Look { name } => Some((name, None)),
+        Change::Void { .. }
+        | Change::Decision
+        | Change::Renew { .. }
+        | Change::ReplaceBinsKey
+        | Change::Delivery { .. } => None,
     }
 }
 
@@ -262,8 +411,8 @@ impl Known {
         });
         let roles: BTreeSet<RoleName> = roles.collect();
         let reads =
-            roles.iter().take(REQUESTS_AT_ONCE).filter_map(|role| Some((role, index.entry(role)?.document.draft)));
-        let reads = reads.map(|(role, digest)| async move { Some((digest, draft(store, role, &digest).await.ok()?)) });
+            roles.iter().take(REQUESTS_AT_ONCE).filter_map(|role| Some((role, &index.entry(role)?.document)));
+        let reads = reads.map(|(role, entry)| async move { Some((entry.draft, draft(store, role, entry).await.ok()?)) });
         // One that can't be read is asked for again if it is needed.
         let documents = at_once(reads).await.into_iter().flatten().collect();
         Ok(Self { index, documents })
@@ -275,10 +424,11 @@ async fn next(
     ports: &Ports,
     batch: &mut Incoming<'_>,
     mut known: Known,
-    published: &Published,
     base: &Manifest,
+    again: Option<&Again>,
+    generation: u64,
 ) -> Result<Option<Manifest>> {
-    let (mut edits, mut renew) = batch.survivors(base, &known.index);
+    let (mut edits, mut renew) = batch.survivors(base, &known.index, again);
     let mut bins = base.bins_keys();
     let offline = ports.config.offline_targets;
     if offline && renew.remove(&RoleName::targets()) {
@@ -298,7 +448,7 @@ async fn next(
             bins = next;
         }
     }
-    let judged = others(ports, batch, published, base, &edits).await?;
+    let judged = others(ports, batch, base, &edits, again).await?;
     if judged.changes_targets && offline {
         return Err(StageError::Refused(
             "a delegation changes targets, and people sign it: unset offline_targets, or remove the delegation".into(),
@@ -307,21 +457,22 @@ async fn next(
     if judged.changes_targets {
         renew.insert(RoleName::targets());
     }
-    let reverts = reverts(ports, batch, published, base).await?;
-    let places: Vec<Place<'_>> = reverts.iter().map(|edit| Place::Name(&edit.name)).collect();
-    extend(&*ports.store, &mut known.index, &places).await?;
-    edits.extend(reverts);
-    let limit = Some(ports.config.removals);
     let store = &*ports.store;
-    let batch = Batch { renew: &renew, bins: &bins, judged: &judged, adopted: None };
-    match fold(store, base, &known, &edits, batch, ports.policy(limit)).await {
+    let mut batch = Batch::new(&renew, &bins, &judged);
+    if let Some(again) = again {
+        // Whatever becomes of the changes, there must be a generation to go on from.
+        batch = batch.numbered(generation, again.first().max(base.serial));
+    }
+    let policy = |removals| Policy { removals, now: judged.now, ..ports.policy(None) };
+    let limit = Some(ports.config.removals);
+    match fold(store, base, &known, &edits, batch, policy(limit)).await {
         Err(StageError::Generation(GenerationError::TooManyRemovals { removals, targets })) => {
             if removals_accepted(ports).await? {
-                return fold(store, base, &known, &edits, batch, ports.policy(None)).await;
+                return fold(store, base, &known, &edits, batch, policy(None)).await;
             }
             hold(ports, &edits, removals, targets).await?;
             edits.retain(|edit| edit.edit != Edit::Remove);
-            fold(store, base, &known, &edits, batch, ports.policy(limit)).await
+            fold(store, base, &known, &edits, batch, policy(limit)).await
         }
         folded => folded,
     }
@@ -332,11 +483,12 @@ async fn next(
 async fn others(
     ports: &Ports,
     batch: &mut Incoming<'_>,
-    published: &Published,
     base: &Manifest,
     edits: &[TargetEdit],
+    again: Option<&Again>,
 ) -> Result<Judged> {
     let parties = parties(&*ports.store, base).await?;
+    let carries_out = again.is_some() || batch.changes().any(|change| *change == Change::Decision);
     let mut asked: BTreeSet<RoleName> = batch
         .changes()
         .filter_map(|change| if let Change::Delivery { role } = change { Some(role.clone()) } else { None })
@@ -344,18 +496,8 @@ async fn others(
     let uploaded = edits.iter().filter(|edit| matches!(edit.edit, Edit::Set(_)));
     let owners = uploaded.filter_map(|edit| parties.owner(&edit.name));
     asked.extend(owners.filter(|(_, party)| party.state != PartyState::Removed).map(|(role, _)| role.clone()));
-    let mut refused = BTreeMap::new();
-    for change in batch.changes() {
-        if let Change::Renew { role, version } = change
-            && parties.documents.contains_key(role)
-        {
-            refused.insert(role.clone(), *version);
-        }
-    }
-    if asked.is_empty() && refused.is_empty() {
-        return Ok(Judged::unchanged(base, parties));
-    }
-    let mut judged = judge(ports, base, parties, published.generation, &asked, &refused).await?;
+    asked.extend(again.into_iter().flat_map(|again| again.roles.iter().cloned()));
+    let mut judged = judge(ports, base, parties, carries_out, &asked).await?;
     batch.refused = std::mem::take(&mut judged.refused);
     Ok(judged)
 }
@@ -371,6 +513,20 @@ pub(crate) struct Batch<'a> {
     pub judged: &'a Judged,
     /// The document of `targets` that people signed, if this generation takes one in.
     pub adopted: Option<&'a AddressedDraft>,
+    /// Its number and that above which its documents are numbered, where it isn't simply the next one after its base. It is made then
+    /// even if it changes nothing.
+    pub numbers: Option<(u64, u64)>,
+}
+
+impl<'a> Batch<'a> {
+    /// Nothing that people signed, and the next numbers.
+    pub fn new(renew: &'a BTreeSet<RoleName>, bins: &'a BinsKeys, judged: &'a Judged) -> Self {
+        Self { renew, bins, judged, adopted: None, numbers: None }
+    }
+
+    fn numbered(self, generation: u64, first: u64) -> Self {
+        Self { numbers: Some((generation, first)), ..self }
+    }
 }
 
 /// Folds the edits into the documents on the way to their names: each is read, changed and stored by itself, so that no more
@@ -381,21 +537,24 @@ pub(crate) async fn fold(
     known: &Known,
     edits: &[TargetEdit],
     batch: Batch<'_>,
-    policy: Policy<'_>,
+    policy: Policy,
 ) -> Result<Option<Manifest>> {
-    let Batch { renew, bins, judged, adopted } = batch;
-    let same_bins_keys = *bins == base.bins_keys();
-    if edits.is_empty() && renew.is_empty() && same_bins_keys && judged.others.changes.is_empty() && adopted.is_none() {
+    let Batch { renew, bins, judged, adopted, numbers } = batch;
+    let changes = *bins != base.bins_keys() || judged.changes(base) || adopted.is_some() || numbers.is_some();
+    if edits.is_empty() && renew.is_empty() && !changes {
         return Ok(None);
     }
     let mut folding = Folding::new(base, known.index.clone(), edits, renew, bins.clone(), &judged.others, policy)?;
+    if let Some((generation, first)) = numbers {
+        folding = folding.numbered(generation, first);
+    }
     if let Some(targets) = adopted {
         folding.adopt(targets);
     }
-    let reads = folding.wanted()?.into_iter().map(|(role, digest)| async move {
-        match known.documents.get(&digest) {
+    let reads = folding.wanted()?.into_iter().map(|(role, entry)| async move {
+        match known.documents.get(&entry.draft) {
             Some(document) => Ok(document.clone()),
-            None => draft(store, &role, &digest).await,
+            None => draft(store, &role, &entry).await,
         }
     });
     let mut reads = stream::iter(reads.collect::<Vec<_>>()).buffered(REQUESTS_AT_ONCE);
@@ -423,46 +582,6 @@ pub(crate) async fn fold(
     Ok(Some(manifest))
 }
 
-/// What the batch's reverted targets are in what is published now. Also notes which of their uploads the generations that
-/// wait have answered so far: these must be answered again.
-async fn reverts(
-    ports: &Ports,
-    batch: &mut Incoming<'_>,
-    published: &Published,
-    base: &Manifest,
-) -> Result<Vec<TargetEdit>> {
-    if batch.reverted.is_empty() {
-        return Ok(Vec::new());
-    }
-    for generation in published.generation + 1..=base.generation {
-        let manifest = ledger::manifest(&*ports.store, generation).await?;
-        let set = manifest.changes.into_iter().filter(|change| matches!(change.outcome, Outcome::Set(_)));
-        let set = set.filter(|change| batch.reverted.contains(&change.name));
-        batch.unanswered.extend(set.filter_map(|change| Some((change.name, VersionId(change.version?)))));
-    }
-    let manifest = ledger::manifest(&*ports.store, published.generation).await?;
-    let places: Vec<Place<'_>> = batch.reverted.iter().map(Place::Name).collect();
-    let index = index(&*ports.store, &manifest, &places).await?;
-    let leaf = |name: &TargetName| index.leaf(name).map_err(|(role, _)| GenerationError::Unread(role));
-    let leaves: BTreeSet<RoleName> =
-        batch.reverted.iter().map(leaf).collect::<std::result::Result<_, GenerationError>>()?;
-    let reads = leaves.into_iter().map(|role| {
-        let entry = index.entry(&role);
-        async move {
-            let entry = entry.ok_or_else(|| GenerationError::Missing(role.clone()))?;
-            let document = draft(&*ports.store, &role, &entry.document.draft).await?;
-            Ok::<_, StageError>((role, document))
-        }
-    });
-    let documents: BTreeMap<RoleName, Draft<Targets>> = at_once(reads).await.into_iter().collect::<Result<_>>()?;
-    let revert = |name: &TargetName| {
-        let document = documents.get(&leaf(name)?).map(Draft::document);
-        let content = document.and_then(|document| generation::content_of(document, name));
-        Ok(TargetEdit { name: name.clone(), version: None, uploaded: None, edit: Edit::Revert(content) })
-    };
-    batch.reverted.iter().map(revert).collect()
-}
-
 async fn removals_accepted(ports: &Ports) -> Result<bool> {
     let accepted: Option<RemovalsAccepted> = ledger::read(&*ports.store, &Key::RemovalsAccepted).await?;
     Ok(accepted.is_some_and(|accepted| accepted.until > ports.clock.now()))
@@ -486,8 +605,14 @@ async fn hold(ports: &Ports, edits: &[TargetEdit], removals: u64, targets: u64) 
     Ok(())
 }
 
-/// Tells of what was dropped or refused, looks again at what was reverted, and nudges sign if anything waits there.
-async fn finish(ports: &Ports, batch: &Incoming<'_>, published: &Published, newest: &Manifest) -> Result<()> {
+/// Tells of what was dropped or refused, has hash look at what lacks its bytes or its receipt, and nudges sign if anything waits there.
+async fn finish(
+    ports: &Ports,
+    batch: &Incoming<'_>,
+    again: Option<&Again>,
+    tip: &Tip,
+    newest: &Manifest,
+) -> Result<()> {
     let answered: BTreeSet<(&str, &str)> = newest
         .changes
         .iter()
@@ -516,19 +641,13 @@ async fn finish(ports: &Ports, batch: &Incoming<'_>, published: &Published, newe
     for refused in &batch.refused {
         reject_delivery(ports, refused).await?;
     }
-    let again = batch.reverted.iter().chain(&batch.unhashed);
-    let again = again.map(|name| Hint { name: name.as_str().into(), removed: true, version: None });
-    let unanswered = batch.unanswered.iter();
-    let unanswered = unanswered.map(|(name, version)| Hint {
-        name: name.as_str().into(),
-        removed: false,
-        version: Some(version.clone()),
-    });
-    let hints = again.chain(unanswered).collect();
-    for message in Message::uploads(hints) {
-        ports.queues.send(&message, REVERT_DELAY).await?;
+    let unstored = again.into_iter().flat_map(|again| &again.unstored);
+    let hints = unstored.chain(&batch.unhashed);
+    let hints = hints.map(|name| Hint { name: name.as_str().into(), removed: true, version: None });
+    for message in Message::uploads(hints.collect()) {
+        ports.queues.send(&message, HINT_DELAY).await?;
     }
-    if newest.generation > published.generation {
+    if newest.generation > tip.published.generation {
         ports.queues.send(&Message::Sign, Duration::ZERO).await?;
     }
     Ok(())

@@ -7,8 +7,8 @@ use std::time::Duration;
 use tufline_store::{Change, Hint, Message};
 
 use crate::index::{draft, index_below};
-use crate::ledger;
 use crate::parties::parties;
+use crate::pending::Tip;
 use crate::ports::{Ports, Result, at_once};
 
 /// Sends the hints; answers how many.
@@ -34,9 +34,9 @@ pub async fn reconcile(ports: &Ports) -> Result<usize> {
         let hints = gone.into_iter().map(|name| Hint { name, removed: true, version: None });
         sent += send(ports, hints.collect()).await?;
     }
-    let (_, newest) = ledger::newest(&*ports.store).await?;
-    let parties = parties(&*ports.store, &newest).await?;
-    let changes = parties.parties.into_keys().map(|role| Change::Delivery { role });
+    let tip = Tip::read(&*ports.store).await?;
+    let parties = parties(&*ports.store, tip.newest()).await?;
+    let changes = parties.parties.into_keys().map(|role| Change::Delivery { role }).chain([Change::Decision]);
     for message in Message::changes(changes.collect()) {
         ports.queues.send(&message, Duration::ZERO).await?;
     }
@@ -56,10 +56,10 @@ async fn send(ports: &Ports, hints: Vec<Hint>) -> Result<usize> {
 /// The names of all targets in the newest generation.
 async fn published_names(ports: &Ports) -> Result<BTreeSet<String>> {
     let store = &*ports.store;
-    let (_, newest) = ledger::newest(store).await?;
-    let index = index_below(store, &newest, |_| true).await?;
+    let tip = Tip::read(store).await?;
+    let index = index_below(store, tip.newest(), |_| true).await?;
     let reads = index.entries().map(|(role, entry)| async move {
-        let document = draft(store, &role, &entry.document.draft).await?;
+        let document = draft(store, &role, &entry.document).await?;
         Ok(document.document().targets.keys().map(|name| name.raw().to_owned()).collect())
     });
     let names: Vec<Vec<String>> = at_once(reads).await.into_iter().collect::<Result<_>>()?;

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use tufline_store::{Change, Message, Queue, Written};
+use tufline_store::{Change, Key, Message, Queue, Written};
 use tufline_tuf::delivery::LEAST_LIFE;
 use tufline_tuf::gate::OtherParties;
 use tufline_tuf::{Manifest, RoleKeys, RoleName, Time, time, verify};
@@ -13,6 +13,7 @@ use crate::index::index_below;
 use crate::ledger::{self, Published};
 use crate::measure;
 use crate::parties::parties;
+use crate::pending::Pending;
 use crate::ports::{Ports, Result, StageError};
 use crate::roots::{self, Trusted};
 use crate::rotation;
@@ -89,7 +90,7 @@ async fn renew_timestamp(ports: &Ports, seen: &Seen) -> Result<()> {
     let versions = ledger::versions_in(snapshot.clone(), newest_root, published)?;
     let own = parties(&*ports.store, manifest).await?;
     let others = OtherParties { published: &own, candidate: &own };
-    match check(ports, roots, &versions, &[], manifest, others, &snapshot).await? {
+    match check(ports, roots, &versions, &[], manifest, others, &snapshot, None).await? {
         Verdict::Passed(checked) => {
             let (Written::Done | Written::Lost) = show(ports, roots, Some(published), &checked).await?;
             Ok(())
@@ -102,6 +103,8 @@ async fn renew_timestamp(ports: &Ports, seen: &Seen) -> Result<()> {
             tracing::error!(reason = refused.reason, "published generation refused");
             Err(StageError::Refused(refused.to_string()))
         }
+        // Only what is on trial is.
+        Verdict::PassedOver { .. } => Ok(()),
     }
 }
 
@@ -121,11 +124,8 @@ fn is_due(expires: Time, now: Time, margin: u64) -> bool {
 /// Asks for new versions of roles, and for a new snapshot, of which under a third of the life is left, or which another key
 /// signed than the one that signs now.
 async fn renew_roles(ports: &Ports, seen: &Seen) -> Result<()> {
-    let waiting = ledger::generations_after(&*ports.store, seen.published.generation).await?;
-    let newest = match waiting.last() {
-        Some(generation) => &ledger::manifest(&*ports.store, *generation).await?,
-        None => &seen.manifest,
-    };
+    let pending = Pending::read(&*ports.store, seen.published.generation).await?;
+    let newest = pending.chain().pop().unwrap_or(&seen.manifest);
     let (now, expiry) = (ports.clock.now(), &ports.config.expiry);
     let due = |expires: Time| is_due(expires, now, expiry.targets.seconds() / 3);
     let index = index_below(&*ports.store, newest, |bins| due(bins.first_to_expire.expires)).await?;
@@ -146,6 +146,11 @@ async fn renew_roles(ports: &Ports, seen: &Seen) -> Result<()> {
     let root = seen.roots.first().ok_or(StageError::NotInitialised)?;
     changes.extend(rotation::renewals(ports, root, &seen.manifest, newest).await?);
     changes.extend(rotation::bins_renewals(ports, newest, RENEWALS_AT_ONCE).await?);
+    // A refusal may have come to nobody's notice, and so may a decision.
+    changes.extend((!pending.is_sound()).then(|| Change::Void { generation: pending.next() - 1 }));
+    if ports.store.exists(&Key::Decision(newest.decisions + 1)).await? {
+        changes.push(Change::Decision);
+    }
     for message in Message::changes(changes) {
         ports.queues.send(&message, Duration::ZERO).await?;
     }
@@ -162,8 +167,13 @@ async fn nudge(ports: &Ports, settled: u64) -> Result<()> {
     let Some(oldest) = ledger::generations_after(&*ports.store, settled).await?.first().copied() else {
         return Ok(());
     };
-    let oldest: Manifest = ledger::manifest(&*ports.store, oldest).await?;
-    if time::seconds_between(oldest.created, ports.clock.now()) >= PATIENCE_SECONDS {
+    // One that can't be read is old enough: it is no reason to wait.
+    let created = match ledger::manifest(&*ports.store, oldest).await {
+        Ok(manifest) => manifest.created,
+        Err(error @ StageError::Store(_)) => return Err(error),
+        Err(_) => Time::MIN,
+    };
+    if time::seconds_between(created, ports.clock.now()) >= PATIENCE_SECONDS {
         ports.queues.send(&Message::Sign, Duration::ZERO).await?;
         ports.queues.send(&Message::Publish, Duration::ZERO).await?;
     }

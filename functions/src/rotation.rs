@@ -21,6 +21,7 @@ use tufline_tuf::{Config, Index, Manifest, RoleKeys, RoleName, VerifyError, trie
 use crate::index::index_below;
 use crate::ledger::{self, Published};
 use crate::online::{signing_key, unsettled_seconds};
+use crate::pending::{Pending, Tip};
 use crate::ports::{Ports, REQUESTS_AT_ONCE, Result, StageError};
 use crate::roots;
 
@@ -87,31 +88,31 @@ pub async fn look(
 }
 
 async fn bins_step(store: &dyn Store, config: &Config, newest_key: &PublicKey, older: &[PublicKey]) -> Result<Step> {
-    let (published, newest) = ledger::newest(store).await?;
-    let manifest = ledger::manifest(store, published.generation).await?;
+    let tip = Tip::read(store).await?;
+    let (manifest, newest) = (&tip.shown, tip.newest());
     let replaced = |manifest: &Manifest| same_key(&manifest.bins_key, newest_key) && manifest.old_bins_key.is_none();
-    if replaced(&manifest) && replaced(&newest) && older.is_empty() {
+    if replaced(manifest) && replaced(newest) && older.is_empty() {
         return Ok(Step::Rested);
     }
     let offline = config.offline_targets;
     if offline && newest.old_bins_key.is_none() && !same_key(&newest.bins_key, newest_key) {
         return Ok(Step::Untrusted);
     }
-    let index = index_below(store, &newest, |_| true).await?;
+    let index = index_below(store, newest, |_| true).await?;
     let key = |(role, version)| Key::Metadata { role, version };
     let left: Vec<Key> = match newest.old_bins_key {
-        Some(_) => outdated(&newest, &index).map(key).collect(),
+        Some(_) => outdated(newest, &index).map(key).collect(),
         None if same_key(&newest.bins_key, newest_key) => Vec::new(),
         None => bins(&index).map(key).collect(),
     };
-    if !left.is_empty() || (!replaced(&newest) && !offline) {
+    if !left.is_empty() || (!replaced(newest) && !offline) {
         return Ok(Step::Resigning(left));
     }
-    if replaced(&newest) && !replaced(&manifest) {
+    if replaced(newest) && !replaced(manifest) {
         return Ok(Step::Resigning(vec![Key::snapshot(newest.generation)]));
     }
     // What devices see, or will see before people drop the old key.
-    let shown = if replaced(&newest) { &manifest } else { &newest };
+    let shown = if replaced(newest) { manifest } else { newest };
     let index = index_below(store, shown, |_| true).await?;
     let files: Vec<Key> = bins(&index).map(key).collect();
     let only = bins_keys_of(&shown.bins_key)?;
@@ -170,8 +171,9 @@ async fn files(store: &dyn Store, role: OnlineRole, published: &Published) -> Re
     if role == OnlineRole::Timestamp {
         return Ok(vec![Key::Timestamp]);
     }
+    let pending = Pending::read(store, published.generation).await?;
     let mut manifests = vec![ledger::manifest(store, published.generation).await?];
-    manifests.extend(ledger::manifests_after(store, published.generation).await?);
+    manifests.extend(pending.chain().into_iter().cloned());
     let mut files: Vec<Key> = manifests.iter().map(|manifest| file(role, manifest)).collect();
     files.dedup();
     Ok(files)

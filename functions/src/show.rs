@@ -11,9 +11,11 @@ use tough::schema::{self, Root, Targets};
 use tufline_store::{Document, Key, OnlineRole, Store, Written};
 use tufline_tuf::gate::{Checked, Gate, OtherParties, Refused, VerifiedRole, WantedDelivery};
 use tufline_tuf::generation::Versions;
-use tufline_tuf::{Manifest, Outcome, RoleKeys, RoleName, Sha256, time, trie, verify};
+use tufline_tuf::{Draft, Manifest, Outcome, RoleEntry, RoleKeys, RoleName, Sha256, TargetName, time, trie, verify};
 
 use crate::compute::compute;
+use crate::index::draft;
+use crate::judge::{Objection, Trial};
 use crate::ledger::{self, Published};
 use crate::online::signing_key;
 use crate::ports::{HEADS_AT_ONCE, Ports, Result, StageError, at_once, some_at_once};
@@ -29,20 +31,38 @@ const COMPARISONS_AT_ONCE: usize = 16;
 /// The signatures of so many are checked at once, each on a processor if there are as many: what is parsed takes memory.
 const VERIFIED_AT_ONCE: usize = 4;
 
-/// What the gate says of a generation.
+/// What is said of a generation.
 pub enum Verdict {
-    /// A client would trust it.
+    /// It is justified, and a client would trust it.
     Passed(Checked),
     /// A file is not there yet: sign must run.
     NotReady,
     /// It must never be shown.
     Refused(Refused),
+    /// The uploads don't say so now.
+    PassedOver {
+        /// Under which names.
+        names: Vec<TargetName>,
+        /// Whether a receipt says otherwise than the bytes.
+        otherwise: bool,
+    },
+}
+
+impl From<Objection> for Verdict {
+    fn from(objection: Objection) -> Self {
+        match objection {
+            Objection::Refused(refused) => Self::Refused(refused),
+            Objection::PassedOver { names, otherwise } => Self::PassedOver { names, otherwise },
+        }
+    }
 }
 
 /// Checks `candidate`, whose snapshot's bytes are these, as a client would that trusts `roots` and saw what is published: these
-/// versions. `since` has the manifests of the generations after that, up to the candidate.
+/// versions. `since` has the manifests of the generations after that, up to the candidate, which are on `trial`: without one only
+/// what is published already, or the first generation, is checked.
 ///
 /// Each document is read, checked and dropped, so that no more are in memory than are being read.
+#[expect(clippy::too_many_arguments, reason = "all of them say what is checked, and none follows from another")]
 pub async fn check(
     ports: &Ports,
     roots: &[Root],
@@ -51,17 +71,30 @@ pub async fn check(
     candidate: &Manifest,
     others: OtherParties<'_>,
     snapshot: &Bytes,
+    mut trial: Option<Trial<'_>>,
 ) -> Result<Verdict> {
     let now = ports.clock.now();
     let mut gate = match Gate::open(roots, published, since, candidate, others, snapshot, now) {
         Ok(gate) => gate,
         Err(refused) => return Ok(Verdict::Refused(refused)),
     };
+    if let Some(trial) = &mut trial {
+        let adopted = trial.adopted();
+        let drafted = since.iter().flat_map(|manifest| manifest.changed.keys());
+        gate.demand(drafted.filter(|role| !(adopted && **role == RoleName::targets())).cloned());
+    }
     // The documents will ask for the blobs of what was uploaded, and mostly for no others.
-    let (roles, uploaded) =
-        futures::join!(check_roles(&*ports.store, published, &mut gate), blobs(ports, uploaded(since)));
+    let (roles, uploaded) = futures::join!(
+        check_roles(&*ports.store, published, &mut gate, trial.as_mut()),
+        blobs(ports, uploaded(since))
+    );
     if let Some(verdict) = roles? {
         return Ok(verdict);
+    }
+    if let Some(trial) = trial
+        && let Err(objection) = trial.finish(ports, candidate.generation).await?
+    {
+        return Ok(objection.into());
     }
     if let Some(verdict) = check_deliveries(&*ports.store, &mut gate).await? {
         return Ok(verdict);
@@ -79,18 +112,39 @@ pub async fn check(
 }
 
 /// Gives the gate all the documents that it asks for; `None` where it found nothing wrong.
-async fn check_roles(store: &dyn Store, published: &Versions, gate: &mut Gate<'_>) -> Result<Option<Verdict>> {
+async fn check_roles(
+    store: &dyn Store,
+    published: &Versions,
+    gate: &mut Gate<'_>,
+    mut trial: Option<&mut Trial<'_>>,
+) -> Result<Option<Verdict>> {
+    let mut drafts: BTreeMap<RoleName, RoleEntry> =
+        trial.as_ref().map(|trial| trial.wanted().into_iter().collect()).unwrap_or_default();
     loop {
         let comparisons = comparisons(published, gate.wanted_roles());
         if comparisons.is_empty() {
             return Ok(None);
         }
-        let reads: Vec<_> = comparisons.into_iter().map(|(seen, roles)| compare(store, seen, roles)).collect();
+        let reads: Vec<_> = comparisons
+            .into_iter()
+            .map(|(seen, roles)| {
+                let draft = seen.as_ref().and_then(|(role, _)| drafts.remove(role));
+                compare(store, seen, draft, roles)
+            })
+            .collect();
         let mut reads = stream::iter(reads).buffered(COMPARISONS_AT_ONCE).chunks(VERIFIED_AT_ONCE);
         while let Some(read) = reads.next().await {
             let read: Vec<Compared> = read.into_iter().collect::<Result<_>>()?;
+            for compared in &read {
+                let (Some(trial), Some(Before::Drafted(draft))) = (&mut trial, &compared.seen) else { continue };
+                match trial.fold(draft) {
+                    Ok(replayed) => replayed.into_iter().for_each(|replayed| gate.expect(replayed.draft)),
+                    Err(objection) => return Ok(Some(objection.into())),
+                }
+            }
             let files = read.iter().flat_map(|Compared { seen, files }| {
-                files.iter().map(move |(role, bytes)| (role, bytes.as_ref(), seen.as_ref()))
+                let seen = seen.as_ref().map(Before::document);
+                files.iter().map(move |(role, bytes)| (role, bytes.as_ref(), seen))
             });
             for files in files.collect::<Vec<_>>().chunks(VERIFIED_AT_ONCE) {
                 if let Some(verdict) = check_files(gate, files).await {
@@ -180,23 +234,52 @@ fn comparisons(published: &Versions, wanted: Vec<RoleVersion>) -> Vec<(Option<Ro
 
 /// What devices see, and the files that they shall see.
 struct Compared {
-    seen: Option<Targets>,
+    seen: Option<Before>,
     files: Vec<(RoleName, Option<Bytes>)>,
 }
 
-async fn compare(store: &dyn Store, seen: Option<RoleVersion>, roles: Vec<RoleVersion>) -> Result<Compared> {
+/// A document that devices see.
+enum Before {
+    /// As the ledger keeps it, to be replayed.
+    Drafted(Draft<Targets>),
+    /// As devices get it.
+    Published(Targets),
+}
+
+impl Before {
+    fn document(&self) -> &Targets {
+        match self {
+            Self::Drafted(draft) => draft.document(),
+            Self::Published(document) => document,
+        }
+    }
+}
+
+/// Reads the documents of `roles`, and what devices see in their place: where that is to be replayed, its draft.
+async fn compare(
+    store: &dyn Store,
+    seen: Option<RoleVersion>,
+    drafted: Option<RoleEntry>,
+    roles: Vec<RoleVersion>,
+) -> Result<Compared> {
     let read = |(role, version): RoleVersion| async move {
         let bytes = store.bytes(&Key::Metadata { role: role.clone(), version }).await?;
         Ok::<_, StageError>((role, bytes))
     };
     // What does not change is read once.
     let changes = !seen.as_ref().is_some_and(|seen| roles.contains(seen));
-    let (before, files) = futures::join!(
-        OptionFuture::from(seen.clone().filter(|_| changes).map(read)),
+    let drafted = seen.as_ref().zip(drafted.as_ref()).map(|((role, _), entry)| draft(store, role, entry));
+    let is_drafted = drafted.is_some();
+    let (drafted, before, files) = futures::join!(
+        OptionFuture::from(drafted),
+        OptionFuture::from(seen.clone().filter(|_| changes && !is_drafted).map(read)),
         at_once(roles.into_iter().map(read))
     );
     let mut files: Vec<(RoleName, Option<Bytes>)> = files.into_iter().collect::<Result<_>>()?;
     files.sort_by_key(|(role, _)| trie::depth(role));
+    if let Some(draft) = drafted.transpose()? {
+        return Ok(Compared { seen: Some(Before::Drafted(draft)), files });
+    }
     let before = match before.transpose()? {
         Some((_, bytes)) => bytes,
         None => files
@@ -205,7 +288,7 @@ async fn compare(store: &dyn Store, seen: Option<RoleVersion>, roles: Vec<RoleVe
             .and_then(|(_, bytes)| bytes.clone()),
     };
     let seen = before.zip(seen).map(|(bytes, (role, _))| compute(move || parse_targets(&role, &bytes)));
-    let seen = OptionFuture::from(seen).await.transpose()?;
+    let seen = OptionFuture::from(seen).await.transpose()?.map(Before::Published);
     Ok(Compared { seen, files })
 }
 

@@ -1,26 +1,35 @@
-//! Sign: signs the newest generation that waits. The only stage that may use the targets, bins and snapshot keys.
+//! Sign: signs the newest generation that waits and that it finds right. The only stage that may use the targets, bins and snapshot keys.
+//!
+//! *Invariant*: a key signs only what this stage itself made of what is published, by changes that the uploads justify ([`crate::judge`]); what
+//! rebuild drafted is compared with that, and not read. Only the first generation, before which nothing is published, is signed as it is.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use futures::channel::mpsc;
+use futures::stream::StreamExt;
+use futures::{SinkExt, future};
 use tough::schema::key::Key as PublicKey;
-use tough::schema::{Root, Signature};
+use tough::schema::{Root, Signature, Targets};
 use tufline_store::{Document, Key, Message, OnlineRole, Written};
 use tufline_tuf::generation::Versions;
 use tufline_tuf::parties::PartyDocument;
-use tufline_tuf::{Draft, Manifest, RoleEntry, RoleKeys, RoleName, Signed, SignedDocument, generation, trie, verify};
+use tufline_tuf::{Draft, Manifest, Parties, RoleKeys, RoleName, Signed, SignedDocument, generation, trie, verify};
 
 use crate::compute::compute;
 use crate::index::draft;
-use crate::ledger;
+use crate::judge::{Judged, Objection, Shown, Trial, documents, parties_of, pass};
+use crate::ledger::{self, Published};
 use crate::online::signing_key;
 use crate::parties::{self, parties};
+use crate::pending::Pending;
 use crate::ports::{Ports, Result, StageError, at_once, some_at_once};
+use crate::refuse::{look_again, refuse};
 use crate::roots;
 
 /// Signs what waits: the newest generation, with all that changed since what devices see. The generations before it are passed over, with
-/// their documents that have newer ones: nobody would see them. They are signed, newest first, where that one can't be signed or was
-/// refused.
+/// their documents that have newer ones: nobody would see them. They are signed, newest first, where there is something against that one, or
+/// it can't be signed.
 ///
 /// Every created file is final, so any number of instances may run at once, and a crash between any two files is continued
 /// by the next run.
@@ -30,34 +39,42 @@ use crate::roots;
 pub async fn sign(ports: &Ports) -> Result<()> {
     let store = &*ports.store;
     let (published, root) = futures::try_join!(ledger::published(store), roots::newest(store))?;
-    let after = published.as_ref().map_or(0, |published| published.generation);
-    let (waiting, versions) = futures::join!(
-        ledger::manifests_after(store, after),
-        ledger::published_versions(store, &root, published.as_ref())
-    );
-    let waiting = waiting?;
-    if waiting.is_empty() {
+    let pending = Pending::read(store, published.as_ref().map_or(0, |published| published.generation)).await?;
+    let mut chain = pending.chain();
+    if chain.is_empty() {
         return Ok(());
     }
-    let mut signing = Signing { ports, root: &root, published: versions?, tried: BTreeMap::new(), failure: None };
-    let oldest = waiting.iter().position(|manifest| !manifest.is_fence());
-    let (mut newest, mut any_new) = (None, false);
-    for (place, manifest) in waiting.iter().enumerate().rev().filter(|(_, manifest)| !manifest.is_fence()) {
-        let outcome = signing.generation(waiting.get(..=place).unwrap_or_default(), manifest).await?;
-        newest.get_or_insert(outcome);
-        any_new |= outcome == Outcome::New;
-        let is_signed = outcome != Outcome::NotYet;
-        if is_signed && (Some(place) == oldest || !store.exists(&Key::Refused(manifest.generation)).await?) {
-            break;
+    let mut signing = Signing { ports, root: &root, failure: None };
+    let Some(published) = published else {
+        let outcome = signing.first(&chain).await?;
+        return signing.end(Some(outcome)).await;
+    };
+    let seen = Seen::read(ports, &root, &published).await?;
+    let (shown, mut newest) = (seen.shown(), None);
+    // Fences need no signature, but publish tells what they answer.
+    while let Some(candidate) = chain.iter().rposition(|manifest| !manifest.is_fence()) {
+        chain.truncate(candidate + 1);
+        match signing.generation(&shown, &chain).await? {
+            Ok(outcome) => {
+                newest.get_or_insert(outcome);
+                if outcome != Outcome::NotYet {
+                    break;
+                }
+                chain.pop();
+            }
+            Err(Objection::Refused(refused)) => {
+                refuse(ports, &refused).await?;
+                newest.get_or_insert(Outcome::NotYet);
+                chain.retain(|manifest| manifest.generation < refused.generation);
+            }
+            Err(Objection::PassedOver { names, otherwise }) => {
+                look_again(ports, pending.next() - 1, &names, otherwise).await?;
+                newest.get_or_insert(Outcome::NotYet);
+                chain.pop();
+            }
         }
     }
-    // All are fences: these need no signature, but publish tells what they answer. The newest was signed before: the call for
-    // publish may have been lost. A call for nothing would be answered by one from publish, without end.
-    let stored = newest == Some(Outcome::Stored) && signing.failure.is_none();
-    if any_new || stored || newest.is_none() {
-        ports.queues.send(&Message::Publish, Duration::ZERO).await?;
-    }
-    signing.failure.map_or(Ok(()), Err)
+    signing.end(newest).await
 }
 
 /// What became of a generation.
@@ -71,110 +88,176 @@ enum Outcome {
     NotYet,
 }
 
-/// What one run of sign knows.
+/// What devices see.
+struct Seen {
+    manifest: Manifest,
+    parties: Parties,
+    versions: Versions,
+}
+
+impl Seen {
+    async fn read(ports: &Ports, root: &Root, published: &Published) -> Result<Self> {
+        let store = &*ports.store;
+        let (manifest, versions) = futures::try_join!(
+            ledger::manifest(store, published.generation),
+            ledger::published_versions(store, root, Some(published))
+        )?;
+        let parties = parties(store, &manifest).await?;
+        Ok(Self { manifest, parties, versions })
+    }
+
+    fn shown(&self) -> Shown<'_> {
+        Shown { manifest: &self.manifest, parties: &self.parties, versions: &self.versions }
+    }
+}
+
+/// One run of sign.
 struct Signing<'a> {
     ports: &'a Ports,
     root: &'a Root,
-    /// The versions that devices see.
-    published: Versions,
-    /// The documents that were tried, by role and version, and whether they are signed.
-    tried: BTreeMap<(RoleName, u64), bool>,
     /// The first.
     failure: Option<StageError>,
 }
 
 impl Signing<'_> {
-    /// Makes sure that a generation is signed: of each role that changed in `since`, all generations after what devices see up to
-    /// this one, the newest document, and then the snapshot.
-    async fn generation(&mut self, since: &[Manifest], manifest: &Manifest) -> Result<Outcome> {
+    /// Calls publish where there is something for it: the call before may have been lost. A call for nothing would be answered by one from
+    /// publish, without end.
+    async fn end(self, newest: Option<Outcome>) -> Result<()> {
+        let stored = newest == Some(Outcome::Stored) && self.failure.is_none();
+        if newest == Some(Outcome::New) || stored || newest.is_none() {
+            self.ports.queues.send(&Message::Publish, Duration::ZERO).await?;
+        }
+        self.failure.map_or(Ok(()), Err)
+    }
+
+    /// Makes sure that the last generation of `chain` is signed: of each role that changed in it the newest document, and then the snapshot.
+    async fn generation(&mut self, shown: &Shown<'_>, chain: &[&Manifest]) -> Judged<Outcome> {
         let (ports, root, store) = (self.ports, self.root, &*self.ports.store);
-        let generation = manifest.generation;
-        let (mut versions, mut changed) = (self.published.clone(), BTreeMap::new());
-        for earlier in since {
-            generation::advance(&mut versions, earlier);
-            changed.extend(earlier.changed.iter().map(|(role, entry)| (role, (earlier, entry))));
-        }
-        let parties = parties(store, manifest).await?;
-        let delivered = since.iter().flat_map(|earlier| earlier.deliveries().map(move |delivery| (earlier, delivery)));
-        let deliveries: BTreeMap<&RoleName, (&Manifest, &PartyDocument)> = delivered
-            .filter(|(_, (role, document))| parties.documents.get(role) == Some(document))
-            .map(|(earlier, (role, document))| (role, (earlier, document)))
+        let Some(candidate) = chain.last() else { return Ok(Ok(Outcome::NotYet)) };
+        let parties = pass!(parties_of(ports, shown, chain).await?);
+        let Some(own) = parties.last() else { return Ok(Ok(Outcome::NotYet)) };
+        let mut versions = shown.versions.clone();
+        chain.iter().for_each(|manifest| generation::advance(&mut versions, manifest));
+        let deliveries: BTreeMap<&RoleName, (&Parties, &PartyDocument)> = (chain.iter().zip(&parties))
+            .flat_map(|(manifest, parties)| manifest.deliveries().map(move |(role, document)| (role, (parties, document))))
+            .filter(|(role, (_, document))| own.documents.get(role) == Some(document))
             .collect();
-        let own = changed.iter().map(|(role, (_, entry))| ((*role).clone(), entry.version));
-        let others = deliveries.iter().map(|(role, (_, document))| ((*role).clone(), document.version));
-        let needed: BTreeSet<(RoleName, u64)> = own.chain(others).collect();
-        if needed.iter().any(|document| self.tried.get(document) == Some(&false)) {
-            return Ok(Outcome::NotYet);
-        }
         // Also where the snapshot is there already: if anything else put it there, or took a role away, publish would ask for
         // the role, and be called again for nothing, without end.
-        let tried = &self.tried;
-        let is_new = |role: &RoleName, version| !tried.contains_key(&(role.clone(), version));
-        let signs = changed.iter().filter(|(role, (_, entry))| is_new(role, entry.version));
-        let signs = signs.map(|(role, (manifest, entry))| async move {
-            (((*role).clone(), entry.version), sign_role(ports, root, manifest, role, entry).await)
-        });
-        let signs = some_at_once(ports.config.signatures_at_once.get(), signs);
-        let copies = deliveries.iter().filter(|(role, (_, document))| is_new(role, document.version));
-        let copies = copies.map(|(role, (manifest, document))| async move {
-            (((*role).clone(), document.version), copy_delivery(ports, manifest, role, document).await)
-        });
-        let signs = async {
-            let (mut tried, copies) = futures::join!(signs, at_once(copies));
-            tried.extend(copies);
-            tried
-        };
-        // Signed meanwhile, though it is stored only when all that it lists is.
-        let snapshot = async {
-            if store.exists(&Key::snapshot(generation)).await? {
-                return Ok(None);
+        if store.exists(&Key::snapshot(candidate.generation)).await? {
+            let changed = chain.iter().flat_map(|manifest| manifest.changed.keys());
+            let ours = changed.filter_map(|role| Some((role.clone(), *versions.get(role)?)));
+            let theirs = deliveries.iter().map(|(role, (_, document))| ((*role).clone(), document.version));
+            let all: std::collections::BTreeSet<(RoleName, u64)> = ours.chain(theirs).collect();
+            let looks = all.into_iter().map(|(role, version)| async move {
+                let key = Key::Metadata { role, version };
+                store.exists(&key).await
+            });
+            let there = at_once(looks).await.into_iter().collect::<std::result::Result<Vec<bool>, _>>()?;
+            if there.into_iter().all(|is_there| is_there) {
+                return Ok(Ok(Outcome::Stored));
             }
-            let draft = generation::snapshot(manifest, &versions, &parties);
-            let keys = RoleKeys::in_root(root, &RoleName::snapshot())?;
-            let key = signing_key(ports, &keys, OnlineRole::Snapshot).await?;
-            let signed = sign_draft(ports, draft, &keys, OnlineRole::Snapshot, &key).await?;
-            Ok::<_, StageError>(Some((keys, signed)))
+        }
+        let waiting: Vec<(&Manifest, &Parties)> = chain.iter().copied().zip(&parties).collect();
+        let mut trial = pass!(Trial::open(ports, shown, &waiting).await?);
+        pass!(trial.adopt(ports, &RoleKeys::in_root(root, &RoleName::targets())?, candidate.generation).await?);
+        let (mut to_sign, replayed) = mpsc::channel(0);
+        let mut published = documents(store, trial.wanted());
+        let replaying = async move {
+            let mut last = Ok(());
+            while let Some(document) = published.next().await {
+                match trial.fold(&document?) {
+                    Ok(replayed) => {
+                        for document in replayed {
+                            let _ = to_sign.send(document).await;
+                        }
+                    }
+                    Err(objection) => {
+                        last = Err(objection);
+                        break;
+                    }
+                }
+            }
+            Ok::<_, StageError>(last.map(|()| trial))
         };
-        let (outcomes, snapshot) = futures::join!(signs, snapshot);
-        for ((role, version), outcome) in outcomes {
-            let is_signed = outcome.is_ok();
+        let signs = replayed.map(|replayed: tufline_tuf::replay::Replayed| {
+            let by = chain.get(replayed.by).copied();
+            async move {
+                let manifest = by.ok_or(StageError::NotInitialised)?;
+                sign_role(ports, root, manifest, replayed.draft.into_record()).await
+            }
+        });
+        let signs = signs.buffer_unordered(ports.config.signatures_at_once.get()).collect::<Vec<Result<()>>>();
+        let copies = deliveries.iter().map(|(role, (parties, document))| copy_delivery(ports, parties, role, document));
+        let (trial, signs, copies) = future::join3(replaying, signs, at_once(copies)).await;
+        let trial = pass!(trial?);
+        pass!(trial.finish(ports, candidate.generation).await?);
+        let mut failed = false;
+        for outcome in signs.into_iter().chain(copies) {
             if let Err(error) = outcome {
-                tracing::error!(generation, %role, %error, "role not signed");
+                tracing::error!(generation = candidate.generation, %error, "role not signed");
+                self.failure.get_or_insert(error);
+                failed = true;
+            }
+        }
+        if failed {
+            return Ok(Ok(Outcome::NotYet));
+        }
+        self.snapshot(candidate, &versions, own).await?;
+        for (upload, name) in chain.iter().flat_map(|manifest| manifest.uploads()) {
+            tracing::info!(upload, %name, generation = candidate.generation, "upload signed");
+        }
+        Ok(Ok(Outcome::New))
+    }
+
+    /// The first generation, or that of an import: nothing is there that it could follow from, and no device to be deceived.
+    async fn first(&mut self, chain: &[&Manifest]) -> Result<Outcome> {
+        let (ports, root, store) = (self.ports, self.root, &*self.ports.store);
+        let Some(manifest) = chain.last() else { return Ok(Outcome::NotYet) };
+        let mut versions = Versions::new();
+        generation::advance(&mut versions, manifest);
+        let signs = manifest.changed.iter().map(|(role, entry)| async move {
+            sign_role(ports, root, manifest, draft(store, role, entry).await?).await
+        });
+        for outcome in some_at_once(ports.config.signatures_at_once.get(), signs).await {
+            if let Err(error) = outcome {
                 self.failure.get_or_insert(error);
             }
-            self.tried.insert((role, version), is_signed);
         }
-        if needed.iter().any(|document| self.tried.get(document) != Some(&true)) {
+        if self.failure.is_some() {
             return Ok(Outcome::NotYet);
         }
-        let Some((keys, signed)) = snapshot? else { return Ok(Outcome::Stored) };
-        create(ports, &keys, &signed).await?;
-        tracing::info!(generation, "generation signed");
-        for (upload, name) in since.iter().flat_map(Manifest::uploads) {
-            tracing::info!(upload, %name, generation, "upload signed");
-        }
+        self.snapshot(manifest, &versions, &Parties::default()).await?;
         Ok(Outcome::New)
+    }
+
+    /// Signs the snapshot of a generation all of whose documents are there.
+    async fn snapshot(&self, manifest: &Manifest, versions: &Versions, parties: &Parties) -> Result<()> {
+        let draft = generation::snapshot(manifest, versions, parties);
+        let keys = RoleKeys::in_root(self.root, &RoleName::snapshot())?;
+        let key = signing_key(self.ports, &keys, OnlineRole::Snapshot).await?;
+        let signed = sign_draft(self.ports, draft, &keys, OnlineRole::Snapshot, &key).await?;
+        create(self.ports, &keys, &signed).await?;
+        tracing::info!(generation = manifest.generation, "generation signed");
+        Ok(())
     }
 }
 
-/// Makes sure that this document of a role is signed.
-async fn sign_role(ports: &Ports, root: &Root, manifest: &Manifest, role: &RoleName, entry: &RoleEntry) -> Result<()> {
-    let store = &*ports.store;
-    let key = Key::Metadata { role: role.clone(), version: entry.version };
-    let (is_signed, draft) = futures::join!(store.exists(&key), draft(store, role, &entry.draft));
-    if is_signed? {
+/// Makes sure that this document of a role, which `manifest` made, is signed.
+async fn sign_role(ports: &Ports, root: &Root, manifest: &Manifest, draft: Draft<Targets>) -> Result<()> {
+    let (store, role) = (&*ports.store, draft.role().clone());
+    if store.exists(&Key::Metadata { role: role.clone(), version: draft.document().version.get() }).await? {
         return Ok(());
     }
-    let draft = draft?;
-    let (keys, online, key) = match trie::parent(role) {
+    let (keys, online, key) = match trie::parent(&role) {
         None => {
-            let keys = RoleKeys::in_root(root, role)?;
+            let keys = RoleKeys::in_root(root, &role)?;
             let key = signing_key(ports, &keys, OnlineRole::Targets).await?;
             (keys, OnlineRole::Targets, key)
         }
         Some(parent) => {
             let delegations = trie::delegations(&parent, &manifest.bins_keys().listed())?;
-            (RoleKeys::in_delegations(&delegations, role)?, OnlineRole::Bins, manifest.bins_key.clone())
+            (RoleKeys::in_delegations(&delegations, &role)?, OnlineRole::Bins, manifest.bins_key.clone())
         }
     };
     let signed = sign_draft(ports, draft, &keys, online, &key).await?;
@@ -183,13 +266,12 @@ async fn sign_role(ports: &Ports, root: &Root, manifest: &Manifest, role: &RoleN
 
 /// Puts a document that another party signed where devices find it. The generation that took it in says whose signature counts: the party
 /// may have been removed since.
-async fn copy_delivery(ports: &Ports, manifest: &Manifest, role: &RoleName, document: &PartyDocument) -> Result<()> {
+async fn copy_delivery(ports: &Ports, parties: &Parties, role: &RoleName, document: &PartyDocument) -> Result<()> {
     let store = &*ports.store;
     if store.exists(&Key::Metadata { role: role.clone(), version: document.version }).await? {
         return Ok(());
     }
-    let parties = parties(store, manifest).await?;
-    let signed = parties::document(store, &parties, role).await?;
+    let signed = parties::document(store, parties, role).await?;
     match ledger::create_same(store, &Document::signed(&signed)).await? {
         Written::Done => {}
         // As with our own: the gate refuses it.

@@ -31,7 +31,8 @@ use tough::schema::{
 use tough::sign::Sign;
 use tufline_functions::hash::{Turn, hash};
 use tufline_functions::parties::parties;
-use tufline_functions::{Ports, delegation, delivery, init, ledger, publish, rebuild, refresh, sign};
+use tufline_functions::pending::Tip;
+use tufline_functions::{Ports, delegation, delivery, init, publish, rebuild, refresh, sign};
 use tufline_store::memory::{Memory, MemoryKeys};
 use tufline_store::{Change, Hint, Key, Message};
 use tufline_tuf::generation::{FirstBins, SPEC_VERSION};
@@ -297,8 +298,9 @@ impl World {
         }
         self.run_all();
         for party in PARTIES {
-            let (_, newest) = finish(ledger::newest(&*self.ports.store)).unwrap();
-            let now = finish(parties(&*self.ports.store, &newest)).unwrap();
+            let tip = finish(Tip::read(&*self.ports.store)).unwrap();
+            let newest = tip.newest();
+            let now = finish(parties(&*self.ports.store, newest)).unwrap();
             let found = now.parties.get(&role(party)).filter(|found| found.state != PartyState::Removed);
             if found.is_none() {
                 let keys = self.keys[party].each_ref().map(|key| key.tuf_key()).to_vec();

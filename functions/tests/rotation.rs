@@ -215,8 +215,9 @@ impl World {
         let ports = self.ports.clone();
         let role = trie::children(&RoleName::targets()).swap_remove(self.random.random_range(0..16));
         Box::pin(async move {
-            let Ok((_, newest)) = tufline_functions::ledger::newest(&*ports.store).await else { return };
-            let Ok(index) = tufline_functions::index::index_below(&*ports.store, &newest, |_| true).await else {
+            let Ok(tip) = tufline_functions::pending::Tip::read(&*ports.store).await else { return };
+            let newest = tip.newest();
+            let Ok(index) = tufline_functions::index::index_below(&*ports.store, newest, |_| true).await else {
                 return;
             };
             let version = index.entry(&role).unwrap().document.version;

@@ -86,12 +86,13 @@ impl World {
         trie::leaf(&name.parse().unwrap(), |role| trie::depth(role) < 2)
     }
 
-    /// The draft of a role in a generation gets lost.
-    fn lose_draft(&self, generation: u64, role: &RoleName) -> (String, Bytes) {
-        let path = Key::Draft(self.manifest(generation).changed[role].draft).path();
-        let bytes = self.memory.object(&path).unwrap();
-        self.memory.tamper(&path, None);
-        (path, bytes)
+    /// What is published of a role gets lost, with its draft: these files, and what they had.
+    fn lose_published(&self, role: &RoleName) -> Vec<(String, Bytes)> {
+        let entry = self.manifest(1).changed[role].clone();
+        let keys = [Key::Draft(entry.draft), Key::Metadata { role: role.clone(), version: entry.version }];
+        let lost: Vec<_> = keys.iter().map(|key| (key.path(), self.memory.object(&key.path()).unwrap())).collect();
+        lost.iter().for_each(|(path, _)| self.memory.tamper(path, None));
+        lost
     }
 }
 
@@ -111,12 +112,26 @@ fn of_those_that_wait_only_the_newest_is_signed() {
 #[test]
 fn where_the_newest_can_t_be_signed_the_one_before_is_shown() {
     let world = World::new(NAMES);
-    let (path, draft) = world.lose_draft(3, &World::leaf(NAMES[1]));
+    let lost = world.lose_published(&World::leaf(NAMES[1]));
     assert!(!world.sign(), "it says what failed");
     assert!(world.has_snapshot(2) && !world.has_snapshot(3));
     assert_eq!(world.show(), Shown::Now(2));
-    world.memory.tamper(&path, Some(draft));
+    for (path, bytes) in lost {
+        world.memory.tamper(&path, Some(bytes));
+    }
     assert!(world.sign());
+    assert_eq!(world.show(), Shown::Now(3));
+}
+
+#[test]
+fn what_rebuild_drafted_is_not_needed_and_not_read() {
+    let world = World::new(NAMES);
+    for generation in [1, 2, 3] {
+        for entry in world.manifest(generation).changed.into_values() {
+            world.memory.tamper(&Key::Draft(entry.draft).path(), None);
+        }
+    }
+    assert!(world.sign(), "it makes them of what is published");
     assert_eq!(world.show(), Shown::Now(3));
 }
 
@@ -138,9 +153,7 @@ fn where_the_newest_is_refused_the_one_before_is_shown() {
 #[test]
 fn sign_and_publish_end_though_nothing_can_be_signed() {
     let world = World::new(NAMES);
-    for generation in [2, 3] {
-        world.lose_draft(generation, &World::leaf(NAMES[2]));
-    }
+    world.lose_published(&World::leaf(NAMES[2]));
     while world.memory.take(Queue::Publish, 0).is_some() {}
     assert!(!world.sign());
     assert_eq!(world.memory.queued(Queue::Publish), 0, "a call would be answered by one of publish");

@@ -12,6 +12,7 @@ use indicatif::ProgressBar;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 use tufline_functions::ledger;
+use tufline_functions::pending::Tip;
 use tufline_store::Store;
 use tufline_tuf::TargetName;
 use tufline_tuf::generation::FirstBins;
@@ -124,7 +125,8 @@ async fn publish(
 
 /// The documents that the newest generation brought.
 async fn signed(store: &dyn Store) -> anyhow::Result<String> {
-    let (_, manifest) = ledger::newest(store).await?;
+    let tip = Tip::read(store).await?;
+    let manifest = tip.newest();
     let mut documents: Vec<String> =
         manifest.changed.iter().map(|(role, entry)| format!("{role} {}", entry.version)).collect();
     documents.push(format!("snapshot {}", manifest.generation));

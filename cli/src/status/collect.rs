@@ -6,6 +6,7 @@ use anyhow::Context;
 use futures::{StreamExt, TryStreamExt, stream};
 use serde::Serialize;
 use tufline_functions::ledger::{self, HeldRemovals, Published, RefusedGeneration};
+use tufline_functions::pending::Pending;
 use tufline_functions::parties::parties;
 use tufline_store::{Folder, Head, Key, Queue, Queues, RejectedUpload};
 use tufline_tuf::index::Expiring;
@@ -156,15 +157,13 @@ async fn newest_root(inside: &Inside) -> anyhow::Result<Role> {
 }
 
 async fn newer(inside: &Inside, published: u64) -> anyhow::Result<Newer> {
-    let generations = ledger::generations_after(&*inside.store, published).await?;
-    let looks = generations.into_iter().take(GENERATIONS_READ).map(|generation| async move {
-        let manifest = ledger::manifest(&*inside.store, generation).await?;
-        let signed = inside.store.exists(&Key::snapshot(generation)).await?;
-        anyhow::Ok((manifest.is_fence(), signed))
-    });
-    let looked: Vec<(bool, bool)> = stream::iter(looks).buffered(AT_ONCE).try_collect().await?;
+    let pending = Pending::read(&*inside.store, published).await?;
+    let chain = pending.chain().into_iter().filter(|manifest| !manifest.is_fence()).take(GENERATIONS_READ);
+    let looks = chain.map(|manifest| async move { inside.store.exists(&Key::snapshot(manifest.generation)).await });
+    let looks: Vec<_> = looks.collect();
+    let looked: Vec<bool> = stream::iter(looks).buffered(AT_ONCE).try_collect().await?;
     let mut newer = Newer::default();
-    for (_, signed) in looked.into_iter().filter(|(is_fence, _)| !is_fence) {
+    for signed in looked {
         if signed {
             newer.signed += 1;
             // What comes before isn't signed any more.

@@ -60,6 +60,9 @@ pub enum Key {
     Page(Sha256),
     /// `parties/<sha256>.json`: what is delegated to other parties, a [`tufline_tuf::Parties`].
     Parties(Sha256),
+    /// `decisions/<number, 20 digits>.json`: what an operator decided about another party, a [`tufline_tuf::parties::Decision`]. Numbered from 1,
+    /// without gaps.
+    Decision(u64),
     /// `delivered/<sha256>.json`: a document that another party signed.
     Delivered(Sha256),
     /// `hashed/<sha256 of the name>/<upload version>.json`: what hash found in an upload.
@@ -184,6 +187,7 @@ impl Key {
                 | Self::Draft(_)
                 | Self::Page(_)
                 | Self::Parties(_)
+                | Self::Decision(_)
                 | Self::Delivered(_)
                 | Self::Hashed(_)
         )
@@ -201,6 +205,7 @@ impl Key {
             Self::Draft(sha256) => format!("drafts/{sha256}.json"),
             Self::Page(sha256) => format!("index/{sha256}.json"),
             Self::Parties(sha256) => format!("parties/{sha256}.json"),
+            Self::Decision(number) => format!("decisions/{number:020}.json"),
             Self::Delivered(sha256) => format!("delivered/{sha256}.json"),
             Self::Hashed(upload) => format!("hashed/{upload}.json"),
             Self::Hashing(upload) => format!("hashing/{upload}.json"),

@@ -100,11 +100,18 @@ pub enum Change {
         /// The delete marker; `None` where no version was left.
         marker: Option<VersionId>,
     },
-    /// The gate refused these targets' new content: take back what is published, and look at their uploads anew.
-    Revert {
-        /// The targets.
-        names: Vec<TargetName>,
+    /// Look what is current under this name, whatever was told of it before: what waits could not be justified by it.
+    Look {
+        /// The target.
+        name: TargetName,
     },
+    /// This generation was refused: go on from what is published, if that is not done yet.
+    Void {
+        /// The generation.
+        generation: u64,
+    },
+    /// An operator decided something about a delegation.
+    Decision,
     /// Draft a new version of this role, if this version of it is still the newest.
     Renew {
         /// A role of the targets family, or `snapshot`.
@@ -244,7 +251,9 @@ mod tests {
             Message::Changes(vec![
                 Change::Set { name: name.clone(), version: version.clone() },
                 Change::Remove { name: name.clone(), marker: Some(version) },
-                Change::Revert { names: vec![name] },
+                Change::Look { name },
+                Change::Void { generation: 7 },
+                Change::Decision,
                 Change::Renew { role: RoleName::snapshot(), version: 3 },
                 Change::ReplaceBinsKey,
                 Change::Delivery { role: RoleName::targets() },

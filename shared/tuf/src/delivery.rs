@@ -10,7 +10,7 @@ use tough::schema::{DelegatedRole, Delegations, PathSet, Targets};
 
 use crate::custom;
 use crate::name::{RoleName, TargetName};
-use crate::parties::{Parties, Party, PartyChange, PartyDocument, PartyState, is_below};
+use crate::parties::{Decision, Parties, Party, PartyChange, PartyDocument, PartyState, is_below, root_of};
 use crate::pattern::Pattern;
 use crate::refusal::{Refusal, RefusalCode};
 use crate::sha256::Sha256;
@@ -249,6 +249,47 @@ fn check_targets(document: &Targets, paths: &[Vec<Pattern>]) -> Result<(), Strin
         }
     }
     Ok(())
+}
+
+/// Whether the parties `after` follow from `before` by `decisions` of operators and by the documents of `files`: those that `changes` says were
+/// taken in, and those that there were. Whoever signs or shows a generation asks that, so as not to believe whoever made it.
+///
+/// # Errors
+/// Why not, in one line.
+pub fn follow(
+    before: &Parties,
+    decisions: &[Decision],
+    files: &Files,
+    after: &Parties,
+    changes: &BTreeMap<RoleName, PartyChange>,
+    rules: Rules,
+) -> Result<(), String> {
+    let mut next = before.decided(decisions);
+    let touched: BTreeSet<RoleName> =
+        changes.keys().filter_map(|role| after.party_of(role).map(|(own, _)| own.clone())).collect();
+    for own in touched {
+        let documents = |parties: &Parties| {
+            let roles = parties.roles_of(&own).map(|role| (role.clone(), parties.documents.get(role).cloned()));
+            roles.collect::<BTreeMap<_, _>>()
+        };
+        let Some(party) = next.parties.get(&own) else { continue };
+        if Some(party) == after.parties.get(&own) && documents(&next) == documents(after) {
+            continue;
+        }
+        let mine = |role: &RoleName| root_of(role) == own.as_str();
+        let delivered = files.delivered.iter().filter(|(role, _)| mine(role));
+        let included = files.included.iter().filter(|(role, _)| mine(role));
+        let files = Files {
+            delivered: delivered.map(|(role, file)| (role.clone(), file.clone())).collect(),
+            included: included.map(|(role, bytes)| (role.clone(), bytes.clone())).collect(),
+        };
+        let settled = settle(&own, party, &next.documents, &files, rules);
+        next = next.take(&own, &settled).0;
+    }
+    if next == *after {
+        return Ok(());
+    }
+    Err("what it delegates to other parties follows from no decision of an operator and from no document of theirs".into())
 }
 
 impl Parties {

@@ -24,6 +24,8 @@ use crate::trie;
 /// New documents of the targets family: each takes the next number of the serial, and its place in the index.
 #[derive(Debug)]
 pub(crate) struct Drafting<'a> {
+    /// The versions begin above this one.
+    pub first: u64,
     pub serial: u64,
     pub index: Index,
     pub changed: BTreeMap<RoleName, RoleEntry>,
@@ -76,6 +78,10 @@ pub struct Others {
     pub parties: Parties,
     /// The digest of the same; `None` before the first delegation.
     pub digest: Option<Sha256>,
+    /// So many decisions of operators are in it.
+    pub decisions: u64,
+    /// Those that this generation counts and doesn't carry out.
+    pub waived: BTreeSet<u64>,
     /// What changes with this generation.
     pub changes: BTreeMap<RoleName, PartyChange>,
 }
@@ -87,7 +93,8 @@ pub struct Others {
 #[derive(Debug)]
 pub struct Folding<'a> {
     base: &'a Manifest,
-    policy: Policy<'a>,
+    generation: u64,
+    policy: Policy,
     edits: &'a [TargetEdit],
     renew: &'a BTreeSet<RoleName>,
     bins: BinsKeys,
@@ -116,7 +123,7 @@ impl<'a> Folding<'a> {
         renew: &'a BTreeSet<RoleName>,
         bins: BinsKeys,
         others: &'a Others,
-        policy: Policy<'a>,
+        policy: Policy,
     ) -> Result<Self, GenerationError> {
         let mut due: BTreeMap<RoleName, Vec<usize>> = BTreeMap::new();
         let mut outcomes = vec![Became::Done { changed: false }; edits.len()];
@@ -131,21 +138,30 @@ impl<'a> Folding<'a> {
         for role in renew.iter().filter(|role| **role != RoleName::snapshot()) {
             due.entry(role.clone()).or_default();
         }
-        let expires = after(policy.now, policy.expiry.targets.seconds());
-        let (bins_keys, parties) = (bins.listed(), &others.parties);
-        let drafting = Drafting { serial: base.serial, index, changed: BTreeMap::new(), expires, bins_keys, parties };
-        let targets = base.targets;
-        Ok(Self { base, policy, edits, renew, bins, others, due, outcomes, drafting, targets, removed: 0 })
+        let expires = after(policy.now, policy.recorded.targets_seconds);
+        let (bins_keys, parties, first) = (bins.listed(), &others.parties, base.serial);
+        let drafting = Drafting { first, serial: first, index, changed: BTreeMap::new(), expires, bins_keys, parties };
+        let (generation, targets) = (base.generation + 1, base.targets);
+        Ok(Self { base, generation, policy, edits, renew, bins, others, due, outcomes, drafting, targets, removed: 0 })
     }
 
-    /// The documents to give to [`Folding::fold`], in any order: their roles, and their drafts as the base has them.
+    /// Numbers the generation otherwise than directly after its base, and its documents from above `first`: where generations in
+    /// between are void, or others took numbers. To be said before the first document is given.
+    #[must_use]
+    pub fn numbered(mut self, generation: u64, first: u64) -> Self {
+        self.generation = generation;
+        (self.drafting.first, self.drafting.serial) = (first, first);
+        self
+    }
+
+    /// The documents to give to [`Folding::fold`], in any order: their roles, and their entries as the base has them.
     ///
     /// # Errors
     /// [`GenerationError::Missing`] for a role to renew that there isn't.
-    pub fn wanted(&self) -> Result<Vec<(RoleName, Sha256)>, GenerationError> {
+    pub fn wanted(&self) -> Result<Vec<(RoleName, RoleEntry)>, GenerationError> {
         let entry = |role: &RoleName| {
             let entry = self.drafting.index.entry(role).ok_or_else(|| GenerationError::Missing(role.clone()))?;
-            Ok((role.clone(), entry.document.draft))
+            Ok((role.clone(), entry.document.clone()))
         };
         self.due.keys().map(entry).collect()
     }
@@ -214,9 +230,10 @@ impl<'a> Folding<'a> {
         Ok(refused)
     }
 
-    /// Takes a number from the serial for a document that is to be signed elsewhere.
+    /// Takes a number from the serial for a document that is to be signed elsewhere. To be asked before the first document is given.
     pub fn reserve(&mut self) -> u64 {
         self.drafting.serial += 1;
+        self.drafting.first = self.drafting.serial;
         self.drafting.serial
     }
 
@@ -244,18 +261,21 @@ impl<'a> Folding<'a> {
                 (Became::Delegated(role), _) => (false, Outcome::Delegated(role)),
                 (Became::Done { changed }, Edit::Set(content)) => (changed, Outcome::Set(content.clone())),
                 (Became::Done { changed }, Edit::Remove) => (changed, Outcome::Removed),
-                (Became::Done { changed }, Edit::Revert(_)) => (changed, Outcome::Reverted),
             };
             let uploaded = edit.uploaded.filter(|_| changed);
             Applied { name: edit.name.clone(), version: edit.version.clone(), uploaded, outcome }
         });
         let changes = changes.collect();
-        let Drafting { serial, index, changed, .. } = self.drafting;
+        let Drafting { first, serial, index, changed, .. } = self.drafting;
         let (top, pages) = index.finish()?;
+        let recorded = self.policy.recorded;
         let manifest = Manifest {
             format: MANIFEST_FORMAT,
-            generation: base.generation + 1,
+            generation: self.generation,
+            base: base.generation,
             created: now,
+            policy: recorded,
+            first,
             serial,
             timestamp_above: base.timestamp_above,
             targets: self.targets,
@@ -264,9 +284,11 @@ impl<'a> Folding<'a> {
             top,
             changed,
             parties: self.others.digest,
+            decisions: self.others.decisions,
+            waived: self.others.waived.clone(),
             party_changes: self.others.changes.clone(),
             renew_snapshot: self.renew.contains(&RoleName::snapshot()),
-            snapshot_expires: after(now, self.policy.expiry.snapshot.seconds()),
+            snapshot_expires: after(now, recorded.snapshot_seconds),
             changes,
             removals,
         };
@@ -297,9 +319,9 @@ fn full(name: &TargetName) -> Refusal {
 
 /// Counts `removed` removals into the window, unless they are too many: more than the limit's share of what there was and
 /// more than its number, or all that is left of several targets (an emptied folder).
-fn count_removals(
+pub(crate) fn count_removals(
     base: &Manifest,
-    policy: &Policy<'_>,
+    policy: &Policy,
     removed: u64,
     left: u64,
 ) -> Result<RemovalWindow, GenerationError> {

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use tough::schema::decoded::Decoded;
 use tough::schema::{Delegations, Hashes, Metafile, PathSet, Root, Snapshot, Targets, Timestamp};
 
+use crate::addressed::AddressedDraft;
 use crate::generation::{self, SPEC_VERSION, Versions, advance, at_least_one};
 use crate::listed::content;
 use crate::manifest::{Content, Manifest};
@@ -38,10 +39,17 @@ pub struct Refused {
 pub enum Fault {
     /// The root: only an operator can mend it.
     Root,
-    /// This version of this role (for the snapshot: its generation).
+    /// This version of this role (for the snapshot: its generation) expired: another must be drafted.
+    Expired(RoleName, u64),
+    /// What is stored as this version of this role (for the snapshot: its generation) is not what the generation says: somebody else took the
+    /// number.
     Role(RoleName, u64),
     /// These targets' bytes are missing or wrong.
     Targets(Vec<TargetName>),
+    /// It doesn't follow from the generation that it is based on: none of it is to be used ([`crate::replay`]).
+    Void,
+    /// It was made under a policy that isn't known here, as while a new configuration is deployed: it is made anew.
+    Policy,
 }
 
 /// A generation that passed the gate.
@@ -96,6 +104,10 @@ pub struct Gate<'a> {
     delegations: BTreeMap<RoleName, Delegations>,
     blobs: BTreeMap<Sha256, WantedBlob>,
     bad_targets: BTreeSet<TargetName>,
+    /// The roles that must be as they were drafted.
+    demanded: BTreeSet<RoleName>,
+    /// What they were drafted as, as far as it was told.
+    drafts: BTreeMap<RoleName, AddressedDraft>,
 }
 
 /// What is delegated to other parties.
@@ -176,14 +188,14 @@ impl<'a> Gate<'a> {
         let snapshot: Signed<Snapshot> = verify_under_all(roots, &name, snapshot)
             .and_then(|snapshot| snapshot.expect_version(generation))
             .and_then(|snapshot| snapshot.expect_fresh(now))
-            .map_err(|error| refuse(error.to_string()))?;
+            .map_err(|error| faulty(generation, &name, generation, &error))?;
         let (mut expected, mut changed) = (published.clone(), BTreeSet::from([RoleName::targets()]));
         for manifest in since {
             advance(&mut expected, manifest);
             changed.extend(manifest.changed.keys().cloned());
         }
-        if snapshot.document().meta != generation::snapshot(candidate, &expected, others.candidate).document().meta {
-            return Err(refuse("the snapshot does not list the roles of its manifest".into()));
+        if snapshot.document() != generation::snapshot(candidate, &expected, others.candidate).document() {
+            return Err(refuse("the snapshot is not the one that its manifest says".into()));
         }
         for (role, seen) in &others.published.documents {
             if others.candidate.documents.get(role).is_none_or(|document| document.version < seen.version) {
@@ -197,7 +209,7 @@ impl<'a> Gate<'a> {
         let first = others.candidate.first_to_expire().into_iter().fold(first, Ord::min);
         if first.expires <= now {
             let reason = format!("{} version {} expired at {}", first.role, first.version, first.expires);
-            return Err(Refused { generation, fault: Fault::Role(first.role, first.version), reason });
+            return Err(Refused { generation, fault: Fault::Expired(first.role, first.version), reason });
         }
         // With all above them, since they say whose signature counts; `targets` each time, since its keys stand in the root,
         // which may have changed meanwhile.
@@ -221,7 +233,19 @@ impl<'a> Gate<'a> {
             delegations: BTreeMap::new(),
             blobs: BTreeMap::new(),
             bad_targets: BTreeSet::new(),
+            demanded: BTreeSet::new(),
+            drafts: BTreeMap::new(),
         })
+    }
+
+    /// Demands of these roles that their documents be what a replay drafted ([`crate::replay`]): what sign made of it is not believed.
+    pub fn demand(&mut self, roles: impl IntoIterator<Item = RoleName>) {
+        self.demanded.extend(roles);
+    }
+
+    /// Says what a role was drafted as, before its document is given.
+    pub fn expect(&mut self, draft: AddressedDraft) {
+        self.drafts.insert(draft.record().role().clone(), draft);
     }
 
     /// The role documents to give to [`Gate::role`], in this order, with the versions that the snapshot lists: a role comes
@@ -276,22 +300,28 @@ impl<'a> Gate<'a> {
         let signed = document
             .and_then(|signed| signed.expect_version(version))
             .and_then(|signed| signed.expect_fresh(self.now))
-            .map_err(|error| refuse(error.to_string()))?;
+            .map_err(|error| faulty(generation, role, version, &error))?;
+        let drafted = self.drafts.remove(role);
+        let is_due = drafted.as_ref().is_some_and(|draft| draft.record().document() == signed.document());
+        if self.demanded.contains(role) && !is_due {
+            return Err(refuse(format!("what is signed as version {version} of {role} is not what was drafted")));
+        }
         let prefix = trie::prefix(role).ok_or_else(|| refuse(format!("{role} is no role of this repository")))?;
         for (name, target) in &signed.document().targets {
             let checked: TargetName = name.raw().parse().map_err(|refusal| refuse(format!("{role}: {refusal}")))?;
             if !trie::digits(&checked).starts_with(prefix) {
                 return Err(refuse(format!("{role}: {checked} belongs in another bin")));
             }
-            if let Some((party, _)) = self.others.candidate.owner(&checked) {
-                let reason = format!("{role}: {checked} is a name of {party}");
-                return Err(Refused { generation, fault: Fault::Targets(vec![checked]), reason });
-            }
             if target.hashes.sha256.len() != 32 {
                 return Err(refuse(format!("{role}: the digest of {checked} is not a SHA-256")));
             }
+            // What is published stays.
             if published.is_some_and(|document| document.targets.get(name) == Some(target)) {
                 continue;
+            }
+            if let Some((party, _)) = self.others.candidate.owner(&checked) {
+                let reason = format!("{role}: {checked} is a name of {party}");
+                return Err(Refused { generation, fault: Fault::Targets(vec![checked]), reason });
             }
             self.want_blob(checked, &content(target));
         }
@@ -330,7 +360,7 @@ impl<'a> Gate<'a> {
             .and_then(|keys| verify(bytes.clone(), &keys))
             .and_then(|signed| signed.expect_version(version))
             .and_then(|signed| signed.expect_fresh(self.now))
-            .map_err(|error| refuse(error.to_string()))?;
+            .map_err(|error| faulty(generation, role, version, &error))?;
         let (_, party) = self.others.candidate.party_of(role).ok_or_else(|| refuse(format!("{role} is no party's")))?;
         let own = own_paths(delegations, role).map_err(|error| refuse(error.to_string()))?;
         for (name, target) in &signed.document().targets {
@@ -450,6 +480,15 @@ impl<'a> Gate<'a> {
         }
         Ok(Checked { snapshot: self.snapshot })
     }
+}
+
+/// Says that this version of a role's document is not what it must be.
+fn faulty(generation: u64, role: &RoleName, version: u64, error: &VerifyError) -> Refused {
+    let fault = match error {
+        VerifyError::Expired { .. } => Fault::Expired(role.clone(), version),
+        _ => Fault::Role(role.clone(), version),
+    };
+    Refused { generation, fault, reason: error.to_string() }
 }
 
 /// The names that `delegations` give to `role`.

@@ -8,12 +8,12 @@ use tough::schema::key::Key;
 use tough::schema::{Delegations, Metafile, Snapshot, Target, Targets};
 
 use crate::addressed::{Addressed, AddressedDraft};
-use crate::config::{Expiry, RemovalLimit};
+use crate::config::RemovalLimit;
 use crate::fold::Drafting;
 pub use crate::fold::{Folding, Others};
 use crate::index::{Index, IndexEntry, Page, RoleEntry};
 use crate::listed::{self, Listed};
-use crate::manifest::{Content, MANIFEST_FORMAT, Manifest, Outcome, RemovalWindow};
+use crate::manifest::{Content, MANIFEST_FORMAT, Manifest, Outcome, RecordedPolicy, RemovalWindow};
 use crate::name::{RoleName, TargetName};
 use crate::parties::Parties;
 use crate::refusal::Refusal;
@@ -32,8 +32,6 @@ pub enum Edit {
     Set(Content),
     /// It is gone.
     Remove,
-    /// It is again what is published: this content, or nothing.
-    Revert(Option<Content>),
 }
 
 impl Edit {
@@ -42,7 +40,6 @@ impl Edit {
     pub fn content(&self) -> Option<&Content> {
         match self {
             Self::Set(content) => Some(content),
-            Self::Revert(published) => published.as_ref(),
             Self::Remove => None,
         }
     }
@@ -72,11 +69,9 @@ pub struct Next {
 
 /// What an operator decided for new generations.
 #[derive(Debug, Clone, Copy)]
-pub struct Policy<'a> {
-    /// How long new documents are valid.
-    pub expiry: &'a Expiry,
-    /// A role that lists more targets than this is split.
-    pub max_targets_per_bin: usize,
+pub struct Policy {
+    /// What decides about their documents.
+    pub recorded: RecordedPolicy,
     /// A bin of a prefix of so many digits is not split any more: see [`DEEPEST_BIN`].
     pub deepest_bin: usize,
     /// The limit on removals; `None` once an operator accepted them.
@@ -119,37 +114,35 @@ pub enum GenerationError {
 ///
 /// # Errors
 /// [`GenerationError::Document`], never in practice.
-pub fn first(
-    now: Time,
-    expiry: &Expiry,
-    bins_key: Key,
-    bins: FirstBins,
-) -> Result<(Next, Vec<AddressedDraft>), GenerationError> {
-    begin(1, &UsedUp::default(), now, expiry, bins_key, bins)
+pub fn first(policy: Policy, bins_key: Key, bins: FirstBins) -> Result<(Next, Vec<AddressedDraft>), GenerationError> {
+    begin(1, &UsedUp::default(), policy, bins_key, bins)
 }
 
 fn begin(
     generation: u64,
     used_up: &UsedUp,
-    now: Time,
-    expiry: &Expiry,
+    policy: Policy,
     bins_key: Key,
     bins: FirstBins,
 ) -> Result<(Next, Vec<AddressedDraft>), GenerationError> {
-    let expires = after(now, expiry.targets.seconds());
+    let Policy { recorded, now, .. } = policy;
+    let expires = after(now, recorded.targets_seconds);
     // Replaced by the first document that is drafted.
     let nothing = RoleEntry { version: 0, draft: Sha256::of(&[]), expires };
     let index = Index::new(IndexEntry { document: nothing, bins: None });
     let (bins_keys, parties) = (vec![bins_key.clone()], &Parties::default());
-    let mut drafting =
-        Drafting { serial: used_up.targets, index, changed: BTreeMap::new(), expires, bins_keys, parties };
+    let (first, changed) = (used_up.targets, BTreeMap::new());
+    let mut drafting = Drafting { first, serial: first, index, changed, expires, bins_keys, parties };
     let drafts = drafting.add(Listed::grown(RoleName::targets(), bins.digits()))?;
     let Drafting { serial, index, changed, .. } = drafting;
     let (top, pages) = index.finish()?;
     let manifest = Manifest {
         format: MANIFEST_FORMAT,
         generation,
+        base: generation - 1,
         created: now,
+        policy: recorded,
+        first: used_up.targets,
         serial,
         timestamp_above: used_up.timestamp,
         targets: 0,
@@ -158,9 +151,11 @@ fn begin(
         top,
         changed,
         parties: None,
+        decisions: 0,
+        waived: BTreeSet::new(),
         party_changes: BTreeMap::new(),
         renew_snapshot: false,
-        snapshot_expires: after(now, expiry.snapshot.seconds()),
+        snapshot_expires: after(now, recorded.snapshot_seconds),
         changes: Vec::new(),
         removals: RemovalWindow::default(),
     };
@@ -189,11 +184,11 @@ pub fn imported(
     used_up: &UsedUp,
     bins_key: Key,
     targets: Vec<(TargetName, Content)>,
-    policy: Policy<'_>,
+    policy: Policy,
 ) -> Result<(Next, Vec<AddressedDraft>), GenerationError> {
     // This generation isn't stored: it is what the targets are folded into.
     let (Next { manifest: base, .. }, drafts) =
-        begin(used_up.snapshot, used_up, policy.now, policy.expiry, bins_key, FirstBins::One)?;
+        begin(used_up.snapshot, used_up, policy, bins_key, FirstBins::One)?;
     let edit = |(name, content)| TargetEdit { name, version: None, uploaded: None, edit: Edit::Set(content) };
     let edits: Vec<TargetEdit> = targets.into_iter().map(edit).collect();
     // Also where there are no targets.

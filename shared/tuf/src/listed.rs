@@ -54,7 +54,7 @@ impl Listed {
 
     /// The documents that come of this one, that of `role`: itself or, where it lists too much, itself delegating and the
     /// bins below it. Only such as need it are split, so that the cost of a generation is that of its change.
-    pub fn settle(self, role: RoleName, policy: &Policy<'_>) -> Result<Vec<(RoleName, Self)>, GenerationError> {
+    pub fn settle(self, role: RoleName, policy: &Policy) -> Result<Vec<(RoleName, Self)>, GenerationError> {
         let depth = trie::depth(&role);
         if self.is_split || depth >= policy.deepest_bin || Size::of(self.targets.iter()).fits(policy) {
             return Ok(vec![(role, self)]);
@@ -91,7 +91,7 @@ impl Listed {
     }
 
     /// The prefixes of bins that would list too much and are as deep as bins may be, with how much it is.
-    pub fn overfull(&self, role: &RoleName, policy: &Policy<'_>) -> Result<HashMap<String, Size>, GenerationError> {
+    pub fn overfull(&self, role: &RoleName, policy: &Policy) -> Result<HashMap<String, Size>, GenerationError> {
         let mut sizes: HashMap<String, Size> = HashMap::new();
         if !self.is_split && !Size::of(self.targets.iter()).fits(policy) {
             for (name, target) in &self.targets {
@@ -104,7 +104,7 @@ impl Listed {
 }
 
 /// The prefix of the deepest bin that there may be for these digits.
-pub(crate) fn deepest(role: &RoleName, digits: &str, policy: &Policy<'_>) -> String {
+pub(crate) fn deepest(role: &RoleName, digits: &str, policy: &Policy) -> String {
     digits.chars().take(policy.deepest_bin.max(trie::depth(role))).collect()
 }
 
@@ -135,8 +135,8 @@ impl Size {
     }
 
     /// Whether so much may stand in one document: few targets, in few bytes. One alone can't be split further.
-    pub fn fits(self, policy: &Policy<'_>) -> bool {
-        self.targets <= 1 || self.targets <= policy.max_targets_per_bin && self.bytes <= LARGEST_ROLE
+    pub fn fits(self, policy: &Policy) -> bool {
+        self.targets <= 1 || self.targets <= policy.recorded.max_targets_per_bin && self.bytes <= LARGEST_ROLE
     }
 }
 

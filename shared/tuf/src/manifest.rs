@@ -1,11 +1,12 @@
 //! Manifests: the immutable record of each generation.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use tough::schema::key::Key;
 
 use crate::bins_keys::{BinsKeys, OldKey};
+use crate::config::Expiry;
 use crate::custom::Custom;
 use crate::index::{Expiring, IndexEntry, RoleEntry};
 use crate::name::{RoleName, TargetName};
@@ -14,22 +15,28 @@ use crate::refusal::Refusal;
 use crate::sha256::Sha256;
 use crate::time::Time;
 
-/// The format of manifests that this code writes, and the only one that it reads: those before were never released. Bins were
-/// named by their digits alone in them.
-pub const MANIFEST_FORMAT: u32 = 4;
+/// The format of manifests that this code writes, and the only one that it reads: those before were never released.
+pub const MANIFEST_FORMAT: u32 = 5;
 
 /// The record of generation G in the ledger: which role documents it changes, and why.
 ///
-/// *Invariants*: created once and never rewritten; manifests are numbered without gaps, from 1 or where an import begins; `serial` never decreases,
-/// and every version in `changed` was taken from it exactly once; its size is that of its changes, not of the repository.
+/// *Invariants*: created once and never rewritten; manifests are numbered without gaps, from 1 or where an import begins; along the generations
+/// that are based on each other `serial` never decreases, and every version in `changed` was taken from it exactly once; all that it says follows
+/// from its base, its `changes` and the few fields that [`crate::replay`] names; its size is that of its changes, not of the repository.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
     /// [`MANIFEST_FORMAT`].
     pub format: u32,
     /// G: the number of this generation, and the version of its snapshot.
     pub generation: u64,
+    /// The generation that it changes: the one before, or an older one where those in between are void.
+    pub base: u64,
     /// When this manifest was made.
     pub created: Time,
+    /// What the operator's policy said then.
+    pub policy: RecordedPolicy,
+    /// Its documents take the versions above this one: the base's serial, or more where others took numbers.
+    pub first: u64,
     /// The highest version that any document of the targets family has: the next one gets `serial + 1`.
     pub serial: u64,
     /// The timestamp's versions begin above this: others used them up before the repository was imported.
@@ -49,6 +56,12 @@ pub struct Manifest {
     /// What is delegated to other parties, as a [`crate::Parties`] of this digest in the ledger; nothing before the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parties: Option<Sha256>,
+    /// So many decisions of operators about that were carried out, this generation's with them.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub decisions: u64,
+    /// Those of them that this generation counts and doesn't carry out: they would hide targets.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub waived: BTreeSet<u64>,
     /// What this generation changes of that, by roles.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub party_changes: BTreeMap<RoleName, PartyChange>,
@@ -62,6 +75,30 @@ pub struct Manifest {
     /// Removals lately made, for the limit on how many go at once.
     #[serde(default)]
     pub removals: RemovalWindow,
+}
+
+/// What of the operator's policy decides about the documents of a generation. It stands in the manifest, since the configuration may change
+/// before the generation is signed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordedPolicy {
+    /// How long a document of the targets family is in force, in seconds.
+    pub targets_seconds: u64,
+    /// How long the snapshot is, in seconds.
+    pub snapshot_seconds: u64,
+    /// A role that lists more targets than this is split.
+    pub max_targets_per_bin: usize,
+}
+
+impl RecordedPolicy {
+    /// What is recorded of this policy.
+    #[must_use]
+    pub fn new(expiry: &Expiry, max_targets_per_bin: usize) -> Self {
+        Self {
+            targets_seconds: expiry.targets.seconds(),
+            snapshot_seconds: expiry.snapshot.seconds(),
+            max_targets_per_bin,
+        }
+    }
 }
 
 /// One change as a generation applied it.
@@ -87,8 +124,6 @@ pub enum Outcome {
     Set(Content),
     /// The target is gone.
     Removed,
-    /// The gate refused the change; the target is again what is published, and its upload is looked at anew.
-    Reverted,
     /// The upload is refused, the target stays what it was.
     Refused(Refusal),
     /// The name is another party's: the upload's bytes are kept, and that role's document says whether devices see them.
@@ -155,7 +190,7 @@ impl Manifest {
         let taken = self
             .changes
             .iter()
-            .filter(|change| matches!(change.outcome, Outcome::Set(_) | Outcome::Removed | Outcome::Reverted));
+            .filter(|change| matches!(change.outcome, Outcome::Set(_) | Outcome::Removed));
         taken.filter_map(|change| Some((change.version.as_deref()?, &change.name)))
     }
 }

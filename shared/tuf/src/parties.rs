@@ -120,7 +120,8 @@ pub struct PartyChange {
 }
 
 /// What an operator does with delegations.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum PartyEdit {
     /// Hands names to a party; also to one that was removed.
     Create {
@@ -150,6 +151,17 @@ pub enum PartyEdit {
         /// Whether anybody may publish under its names again.
         release: bool,
     },
+}
+
+/// What an operator decided, as a record that only operators can write: the generations that follow it name it by its number.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Decision {
+    /// [`PARTIES_FORMAT`].
+    pub format: u32,
+    /// The party's role.
+    pub role: RoleName,
+    /// What is done with it.
+    pub edit: PartyEdit,
 }
 
 /// Why a delegation is not changed. Nothing was.
@@ -246,14 +258,16 @@ impl Parties {
         self.documents.keys().filter(move |role| root_of(role) == party.as_str())
     }
 
-    /// The parties with the documents of one of them as they are in `published`.
+    /// The parties with decisions of operators, in their order. One that can't be carried out any more, since another came before it, changes
+    /// nothing.
     #[must_use]
-    pub fn back_to(&self, party: &RoleName, published: &Self) -> Self {
+    pub fn decided(&self, decisions: &[Decision]) -> Self {
         let mut next = self.clone();
-        let mine = |role: &RoleName| root_of(role) == party.as_str();
-        next.documents.retain(|role, _| !mine(role));
-        let before = published.documents.iter().filter(|(role, _)| mine(role));
-        next.documents.extend(before.map(|(role, document)| (role.clone(), document.clone())));
+        for Decision { role, edit, .. } in decisions {
+            if let Ok(edited) = next.edit(role, edit.clone()) {
+                next = edited;
+            }
+        }
         next
     }
 
@@ -418,7 +432,7 @@ impl Party {
 }
 
 /// The name of the party to which a role belongs.
-fn root_of(role: &RoleName) -> &str {
+pub(crate) fn root_of(role: &RoleName) -> &str {
     role.as_str().split_once(BELOW).map_or(role.as_str(), |(party, _)| party)
 }
 

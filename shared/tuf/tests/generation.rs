@@ -20,7 +20,6 @@ fn edit() -> impl Strategy<Value = TargetEdit> {
     let edit = prop_oneof![
         3 => "[xyz]{0,2}".prop_map(|bytes| Edit::Set(content(&bytes))),
         1 => Just(Edit::Remove),
-        1 => proptest::option::of("[xyz]").prop_map(|bytes| Edit::Revert(bytes.as_deref().map(content))),
     ];
     ("[a-d](/[a-b])?", edit).prop_map(|(name, edit)| TargetEdit {
         name: name.parse().unwrap(),
@@ -32,8 +31,8 @@ fn edit() -> impl Strategy<Value = TargetEdit> {
 
 fn apply(model: &mut BTreeMap<TargetName, Content>, edit: &TargetEdit) {
     match &edit.edit {
-        Edit::Set(content) | Edit::Revert(Some(content)) => _ = model.insert(edit.name.clone(), content.clone()),
-        Edit::Remove | Edit::Revert(None) => _ = model.remove(&edit.name),
+        Edit::Set(content) => _ = model.insert(edit.name.clone(), content.clone()),
+        Edit::Remove => _ = model.remove(&edit.name),
     }
 }
 
@@ -258,7 +257,7 @@ fn names_that_share_a_prefix_are_split_until_they_part() {
 
 #[test]
 fn what_overflows_the_deepest_bin_is_refused_and_nothing_else() {
-    let shallow = Policy { max_targets_per_bin: 2, deepest_bin: 3, ..policy(None, now()) };
+    let shallow = Policy { deepest_bin: 3, ..common::small(2, now()) };
     let names = skewed(5);
     let set_all = |names: &[String]| names.iter().map(|name| set(name, "x")).collect::<Vec<_>>();
     let two = start().fold(&set_all(&names[..1]), shallow).unwrap();

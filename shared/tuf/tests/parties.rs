@@ -108,7 +108,7 @@ impl World {
         let published = Generation::first(&keys.bins, FirstBins::One);
         let mut base = published.clone();
         let digest = Some(Addressed::try_from(parties.clone()).unwrap().digest());
-        base.others = Others { parties: parties.clone(), digest, changes: BTreeMap::new() };
+        base.others = Others { parties: parties.clone(), digest, ..Others::default() };
         let (index, bins) = (base.whole_index(), base.manifest.bins_keys());
         let renew = BTreeSet::from([RoleName::targets()]);
         let candidate = base.fold_with(index, &[], &renew, bins, policy(None, now())).unwrap();

@@ -56,7 +56,7 @@ async fn what_is_sent_arrives(reader: &dyn QueuesReader) {
     let renew = Change::Renew { role: RoleName::snapshot(), version: 3 };
     for message in [
         Message::Changes(vec![set, remove]),
-        Message::Changes(vec![renew, Change::Revert { names: vec![name("x")] }]),
+        Message::Changes(vec![renew, Change::Look { name: name("x") }]),
         Message::Large(Hint { name: "large".into(), removed: false, version: Some(VersionId("v".into())) }),
         Message::Sign,
         Message::Publish,

@@ -18,8 +18,8 @@ use tufline_tuf::generation::{
 use tufline_tuf::index::{IndexEntry, Page, Place};
 use tufline_tuf::root::OnlineKeys;
 use tufline_tuf::{
-    Addressed, AddressedDraft, BinsKeys, Content, Custom, Draft, Index, Manifest, Parties, RoleKeys, RoleName, Sha256,
-    Signed, SignedDocument, TargetName, Time, root,
+    Addressed, AddressedDraft, BinsKeys, Content, Custom, Draft, Index, Manifest, Parties, RecordedPolicy, RoleKeys,
+    RoleName, Sha256, Signed, SignedDocument, TargetName, Time, root,
 };
 
 pub fn now() -> Time {
@@ -101,14 +101,13 @@ pub struct Generation {
 impl Generation {
     /// A first generation whose bins `bins_key` signs.
     pub fn first(bins_key: &EcdsaKeyPair, bins: FirstBins) -> Self {
-        let (next, drafts) = first(now(), &Expiry::default(), bins_key.tuf_key(), bins).unwrap();
+        let (next, drafts) = first(policy(None, now()), bins_key.tuf_key(), bins).unwrap();
         Self::begin(next, drafts)
     }
 
     /// The first generation of a repository that is imported, where no role may list more than `most` targets.
     pub fn imported(used_up: &UsedUp, targets: Vec<(TargetName, Content)>, most: usize) -> Self {
-        let policy = Policy { max_targets_per_bin: most, ..policy(None, now()) };
-        let (next, drafts) = imported(used_up, key().tuf_key(), targets, policy).unwrap();
+        let (next, drafts) = imported(used_up, key().tuf_key(), targets, small(most, now())).unwrap();
         Self::begin(next, drafts)
     }
 
@@ -173,7 +172,7 @@ impl Generation {
     }
 
     /// The next generation, with these changes.
-    pub fn fold(&self, edits: &[TargetEdit], policy: Policy<'_>) -> Result<Self, GenerationError> {
+    pub fn fold(&self, edits: &[TargetEdit], policy: Policy) -> Result<Self, GenerationError> {
         let (index, _) = self.index(&edits.iter().map(|edit| Place::Name(&edit.name)).collect::<Vec<_>>());
         self.fold_with(index, edits, &BTreeSet::new(), self.manifest.bins_keys(), policy)
     }
@@ -185,7 +184,7 @@ impl Generation {
         edits: &[TargetEdit],
         renew: &BTreeSet<RoleName>,
         bins: BinsKeys,
-        policy: Policy<'_>,
+        policy: Policy,
     ) -> Result<Self, GenerationError> {
         let mut folding = Folding::new(&self.manifest, index, edits, renew, bins, &self.others, policy)?;
         let mut drafts = Vec::new();
@@ -201,7 +200,7 @@ impl Generation {
 
     /// The next generation, where no role may list more than `most` targets.
     pub fn fold_small(&self, edits: &[TargetEdit], most: usize) -> Self {
-        self.fold(edits, Policy { max_targets_per_bin: most, ..policy(None, now()) }).unwrap()
+        self.fold(edits, small(most, now())).unwrap()
     }
 }
 
@@ -210,9 +209,13 @@ pub fn start() -> Generation {
     Generation::first(&key(), FirstBins::One)
 }
 
-pub fn policy(removals: Option<RemovalLimit>, now: Time) -> Policy<'static> {
-    static EXPIRY: LazyLock<Expiry> = LazyLock::new(Expiry::default);
-    Policy { expiry: &EXPIRY, max_targets_per_bin: 1000, deepest_bin: DEEPEST_BIN, removals, now }
+pub fn policy(removals: Option<RemovalLimit>, now: Time) -> Policy {
+    Policy { recorded: RecordedPolicy::new(&Expiry::default(), 1000), deepest_bin: DEEPEST_BIN, removals, now }
+}
+
+/// No role may list more than `most` targets.
+pub fn small(most: usize, now: Time) -> Policy {
+    Policy { recorded: RecordedPolicy::new(&Expiry::default(), most), ..policy(None, now) }
 }
 
 /// Nothing is delegated to others.

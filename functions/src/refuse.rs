@@ -1,0 +1,82 @@
+//! What follows where a generation is neither signed nor shown: a record, an event, and what mends it.
+
+use std::time::Duration;
+
+use tufline_store::{Change, Event, Hint, Key, Message, Written};
+use tufline_tuf::gate::{Fault, Refused};
+use tufline_tuf::{TargetName, time, trie};
+
+use crate::ledger::{self, RECORD_FORMAT, RecordedFault, RefusedGeneration};
+use crate::measure;
+use crate::ports::{Ports, Result};
+
+/// A refusal is told again, and mended again, at most once in this time.
+const REFUSAL_REPEAT_SECONDS: i64 = 60;
+
+/// How long a look at a name waits that could not be justified: whoever looks again at once may see the same.
+const LOOK_DELAY: Duration = Duration::from_secs(5);
+
+/// Records a refusal, tells of it, and asks for what mends it. Repeated while it lasts, but at a bounded rate.
+pub(crate) async fn refuse(ports: &Ports, refused: &Refused) -> Result<()> {
+    let generation = refused.generation;
+    tracing::error!(generation, reason = refused.reason, "generation refused");
+    let fault = match &refused.fault {
+        // Nothing is wrong with it but its age.
+        Fault::Expired(role, version) => {
+            let is_ours = trie::prefix(role).is_some() || *role == tufline_tuf::RoleName::snapshot();
+            let renew = Change::Renew { role: role.clone(), version: *version };
+            let change = if is_ours { renew } else { Change::Delivery { role: role.clone() } };
+            return send(ports, vec![change], Duration::ZERO).await;
+        }
+        Fault::Root => RecordedFault::Root,
+        Fault::Role(role, version) => RecordedFault::Taken(role.clone(), *version),
+        Fault::Targets(names) => RecordedFault::Bytes(names.clone()),
+        Fault::Void | Fault::Policy => RecordedFault::Void,
+    };
+    let is_root = fault == RecordedFault::Root;
+    let key = Key::Refused(generation);
+    let record = RefusedGeneration { format: RECORD_FORMAT, reason: refused.reason.clone(), fault };
+    let record = ledger::record(key.clone(), &record)?;
+    let written = match ports.store.get(&key).await? {
+        None => ports.store.create(&record).await?,
+        Some(told) => {
+            if time::seconds_between(told.modified, ports.clock.now()) < REFUSAL_REPEAT_SECONDS {
+                return Ok(());
+            }
+            ports.store.replace(&record, &told.tag).await?
+        }
+    };
+    // Losing means that another instance tells it. A crash from here on: told again once the time has passed.
+    if written == Written::Lost {
+        return Ok(());
+    }
+    // While a new configuration is deployed, stages may know of it at different times: that is nobody's fault.
+    if refused.fault != Fault::Policy {
+        measure::gate_refusal();
+        let reason = refused.reason.clone();
+        ports.events.send(&[Event::GenerationRefused { generation, reason }]).await?;
+    }
+    if is_root { Ok(()) } else { send(ports, vec![Change::Void { generation }], Duration::ZERO).await }
+}
+
+/// Asks for another look at names that a generation changes though the uploads don't say so: it is passed over, and the next one has
+/// what they say then. Where even a receipt contradicts the bytes, hash looks too.
+pub(crate) async fn look_again(ports: &Ports, generation: u64, names: &[TargetName], hash_too: bool) -> Result<()> {
+    tracing::warn!(generation, names = names.len(), first = ?names.first(), "generation passed over");
+    if hash_too {
+        measure::gate_refusal();
+        let hint = |name: &TargetName| Hint { name: name.as_str().into(), removed: true, version: None };
+        for message in Message::uploads(names.iter().map(hint).collect()) {
+            ports.queues.send(&message, Duration::ZERO).await?;
+        }
+    }
+    let looks = names.iter().map(|name| Change::Look { name: name.clone() });
+    send(ports, looks.collect(), LOOK_DELAY).await
+}
+
+async fn send(ports: &Ports, changes: Vec<Change>, delay: Duration) -> Result<()> {
+    for message in Message::changes(changes) {
+        ports.queues.send(&message, delay).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,530 @@
+//! Replay: folds the changes of the generations that wait into what is published once more, so that whoever signs or shows them need not
+//! believe whoever made them.
+//!
+//! *Invariant*: a generation that passes is what [`Folding`](crate::generation::Folding) makes of its base and its `changes`, to the letter: its
+//! documents, their versions and expiries, its index, and its counts. What its maker is free to choose is bounded here: the time, the numbers
+//! that it leaves out, the roles that are drafted anew without a change, and the policy, which is that of now or of its base. What devices would
+//! see changed by it is listed in [`Replay::net`]: whether the uploads justify that is for others to say, and so is what it says of other
+//! parties.
+//!
+//! Documents are folded one after another, each through all generations, so that no more of them are in memory than the caller reads at once.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tough::schema::key::Key;
+use tough::schema::{Target, Targets};
+
+use crate::addressed::{Addressed, AddressedDraft};
+use crate::bins_keys::{BinsKeys, OldKey};
+use crate::fold::count_removals;
+use crate::gate::{Fault, Refused};
+use crate::generation::{DEEPEST_BIN, Policy, Versions, advance, targets_document, targets_draft};
+use crate::index::{Index, Page, Place, RoleEntry};
+use crate::listed::{self, Listed};
+use crate::manifest::{Applied, Content, Manifest, Outcome, RecordedPolicy};
+use crate::name::{RoleName, TargetName};
+use crate::parties::Parties;
+use crate::root::same_key;
+use crate::signed::{Draft, Signed};
+use crate::time::{Time, after, seconds_between};
+use crate::trie;
+
+/// The clocks of those who make generations and of those who judge them differ by less than this. In seconds.
+pub const CLOCK_TOLERANCE_SECONDS: i64 = 60;
+
+/// So much earlier than its base a generation may say that it was made: its maker's clock may be behind another's. In seconds.
+const LARGEST_STEP_BACK_SECONDS: i64 = 600;
+
+/// A generation may leave out so many numbers: enough for whoever must get above numbers that somebody else took, and too few to use
+/// up all that clients read alike (2^53) in the lifetime of a repository.
+pub const LARGEST_JUMP: u64 = 1 << 20;
+
+/// What a generation is held against, beside its base.
+#[derive(Debug, Clone, Copy)]
+pub struct Rules<'a> {
+    /// The time.
+    pub now: Time,
+    /// The policy of now.
+    pub policy: RecordedPolicy,
+    /// The keys for bins that are held.
+    pub bins_keys: &'a [Key],
+    /// Whether people sign `targets`.
+    pub offline_targets: bool,
+}
+
+/// Generations that wait, each based on the one before and the first on what is published; and of each what it delegates to other parties.
+#[derive(Debug, Clone, Copy)]
+pub struct Chain<'a> {
+    /// What devices see.
+    pub published: &'a Manifest,
+    /// What that delegates to other parties.
+    pub parties: &'a Parties,
+    /// The versions that devices see.
+    pub versions: &'a Versions,
+    /// The generations, the oldest first, with their parties; the last one is the candidate.
+    pub waiting: &'a [(&'a Manifest, &'a Parties)],
+}
+
+/// What devices would see changed under a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Net {
+    /// The version of the upload that brought it, as the manifest says: a hint for where to look.
+    pub version: Option<String>,
+    /// What the target has then; `None` where there is none any more.
+    pub content: Option<Content>,
+}
+
+/// A document that devices would see.
+#[derive(Debug, Clone)]
+pub struct Replayed {
+    /// What must be signed.
+    pub draft: AddressedDraft,
+    /// Which of the generations that wait made it, counted from 0: that one says whose signature counts.
+    pub by: usize,
+}
+
+/// A replay on its way.
+#[derive(Debug)]
+pub struct Replay<'a> {
+    chain: Chain<'a>,
+    index: Index,
+    /// The published documents that must still be given.
+    due: BTreeSet<RoleName>,
+    /// The changes of each generation, by the published documents in which their names stand.
+    edits: Vec<BTreeMap<RoleName, Vec<&'a Applied>>>,
+    /// What each generation drafts, by the role that is changed or split: in this order they take their numbers.
+    drafted: Vec<BTreeMap<RoleName, Vec<RoleName>>>,
+    counts: Vec<Counts>,
+    /// The newest entry of each role that changes, and whether it is split here.
+    entries: BTreeMap<RoleName, (RoleEntry, bool)>,
+    /// The document of `targets` that people signed, if the candidate's is one.
+    adopted: Option<usize>,
+    net: BTreeMap<TargetName, Net>,
+}
+
+/// What devices see under the names that are changed, and the version of the upload that changed each last.
+type Befores<'a> = BTreeMap<&'a TargetName, (Option<Target>, Option<&'a str>)>;
+
+/// How many targets a generation adds and removes.
+#[derive(Debug, Clone, Copy, Default)]
+struct Counts {
+    added: u64,
+    removed: u64,
+}
+
+/// The places of the published index that must be known to replay these generations.
+pub fn places<'a>(waiting: &'a [(&'a Manifest, &'a Parties)]) -> Vec<Place<'a>> {
+    let names = waiting.iter().flat_map(|(manifest, _)| &manifest.changes).map(|change| Place::Name(&change.name));
+    let roles = waiting.iter().flat_map(|(manifest, _)| manifest.changed.keys()).map(Place::Role);
+    names.chain(roles).collect()
+}
+
+impl<'a> Replay<'a> {
+    /// Checks what can be checked of the generations without any document. `index` is that of the published one, with the pages on the way to
+    /// [`places`].
+    ///
+    /// # Errors
+    /// [`Refused`], for the first generation that doesn't follow.
+    pub fn open(chain: Chain<'a>, index: Index, rules: Rules<'_>) -> Result<Self, Refused> {
+        let mut replay = Self {
+            chain,
+            index,
+            due: BTreeSet::new(),
+            edits: Vec::new(),
+            drafted: Vec::new(),
+            counts: Vec::new(),
+            entries: BTreeMap::new(),
+            adopted: None,
+            net: BTreeMap::new(),
+        };
+        let (mut before, mut before_parties, mut versions) = (chain.published, chain.parties, chain.versions.clone());
+        for (number, (manifest, parties)) in chain.waiting.iter().enumerate() {
+            let void = |why: String| refused(manifest, Fault::Void, &why);
+            check_facts(before, manifest, rules)?;
+            check_bins_keys(before, manifest, &versions, rules.bins_keys).map_err(void)?;
+            check_delegating(before, before_parties, manifest, parties).map_err(void)?;
+            let adopted = is_adopted(before, manifest);
+            if adopted {
+                if !rules.offline_targets {
+                    return Err(void("it takes in a targets document that it didn't draft".into()));
+                }
+                replay.adopted = Some(number);
+            } else if manifest.changed.contains_key(&RoleName::targets()) {
+                replay.adopted = None;
+            }
+            let edits = replay.sort(manifest, parties, adopted).map_err(void)?;
+            replay.edits.push(edits);
+            replay.drafted.push(BTreeMap::new());
+            replay.counts.push(Counts::default());
+            advance(&mut versions, manifest);
+            (before, before_parties) = (manifest, parties);
+        }
+        Ok(replay)
+    }
+
+    /// Puts the changes of a generation to the published documents in which their names stand. Documents that no generation drafts are not
+    /// asked for: whatever is said of them changes nothing.
+    fn sort(
+        &mut self,
+        manifest: &'a Manifest,
+        parties: &Parties,
+        adopted: bool,
+    ) -> Result<BTreeMap<RoleName, Vec<&'a Applied>>, String> {
+        let unread = |(role, _)| format!("the page of the bins below {role} was not read");
+        let (mut edits, mut met) = (BTreeMap::<RoleName, Vec<&Applied>>::new(), BTreeSet::new());
+        for change in &manifest.changes {
+            if !met.insert(&change.name) {
+                return Err(format!("it changes {} twice", change.name));
+            }
+            match (&change.outcome, parties.owner(&change.name)) {
+                // These change nothing.
+                (Outcome::Refused(_) | Outcome::Delegated(_), _) => continue,
+                (_, Some((party, _))) => return Err(format!("it changes {}, which is a name of {party}", change.name)),
+                (Outcome::Set(_) | Outcome::Removed, None) => {}
+            }
+            let leaf = self.index.leaf(&change.name).map_err(unread)?;
+            edits.entry(leaf).or_default().push(change);
+        }
+        for role in manifest.changed.keys() {
+            if trie::prefix(role).is_none() {
+                return Err(format!("it drafts {role}, which is no role of the trie"));
+            }
+            if adopted && *role == RoleName::targets() {
+                continue;
+            }
+            let known = trie::nearest(role, |role| self.index.entry(role).is_some());
+            self.due.insert(known.ok_or_else(|| format!("it drafts {role}, and there is nothing above it"))?);
+        }
+        Ok(edits)
+    }
+
+    /// The published documents to give to [`Replay::fold`], in any order: their roles, and their entries.
+    #[must_use]
+    pub fn wanted(&self) -> Vec<(RoleName, RoleEntry)> {
+        let wanted = |role: &RoleName| Some((role.clone(), self.index.entry(role)?.document.clone()));
+        self.due.iter().filter_map(wanted).collect()
+    }
+
+    /// Folds the changes of all generations into a published document; answers what devices would see in its place, in any order.
+    ///
+    /// *Invariant* for the caller: the document is the one whose digest is in the entry of [`Replay::wanted`].
+    ///
+    /// # Errors
+    /// [`Refused`], for the first generation that drafted something else.
+    pub fn fold(&mut self, document: &Draft<Targets>) -> Result<Vec<Replayed>, Refused> {
+        let home = document.role();
+        if !self.due.remove(home) {
+            return Ok(Vec::new());
+        }
+        let mut documents = BTreeMap::from([(home.clone(), Listed::of(document.document()))]);
+        let mut drafted: BTreeMap<RoleName, usize> = BTreeMap::new();
+        let mut befores = Befores::new();
+        for number in 0..self.chain.waiting.len() {
+            let step = self.step(number, home, &mut documents, &mut befores);
+            for role in step.map_err(|why| self.void(number, &why))? {
+                drafted.insert(role, number);
+            }
+        }
+        self.note_net(home, &documents, befores);
+        let mut found = Vec::with_capacity(drafted.len());
+        for (role, by) in drafted {
+            let Some(listed) = documents.remove(&role) else { continue };
+            found.push(self.document(role, listed, by)?);
+        }
+        Ok(found)
+    }
+
+    /// One generation's part in the documents of one published role; answers what it drafts there.
+    fn step(
+        &mut self,
+        number: usize,
+        home: &RoleName,
+        documents: &mut BTreeMap<RoleName, Listed>,
+        befores: &mut Befores<'a>,
+    ) -> Result<Vec<RoleName>, String> {
+        let Some((manifest, _)) = self.chain.waiting.get(number) else { return Ok(Vec::new()) };
+        let policy = Policy {
+            recorded: manifest.policy,
+            deepest_bin: DEEPEST_BIN,
+            removals: None,
+            now: manifest.created,
+        };
+        let mut due: BTreeMap<RoleName, Vec<&Applied>> = BTreeMap::new();
+        let edits = self.edits.get_mut(number).and_then(|edits| edits.remove(home)).unwrap_or_default();
+        for edit in edits {
+            due.entry(leaf_below(home, &edit.name, documents)).or_default().push(edit);
+        }
+        let adopted = is_adopted_at(&self.chain, number);
+        for role in documents.keys().filter(|role| manifest.changed.contains_key(*role)) {
+            if !(adopted && *role == RoleName::targets()) {
+                due.entry(role.clone()).or_default();
+            }
+        }
+        let (mut all, mut counts) = (Vec::new(), Counts::default());
+        for (role, edits) in due {
+            let Some(listed) = documents.get_mut(&role) else { continue };
+            let mut differs = false;
+            for edit in edits {
+                let content = if let Outcome::Set(content) = &edit.outcome { Some(content) } else { None };
+                let before = listed.put(&edit.name, content);
+                differs |= before.as_ref().map(listed::content).as_ref() != content;
+                counts.added += u64::from(before.is_none() && content.is_some());
+                counts.removed += u64::from(before.is_some() && content.is_none());
+                befores.entry(&edit.name).or_insert((before, None)).1 = edit.version.as_deref();
+            }
+            if !manifest.changed.contains_key(&role) {
+                if differs {
+                    return Err(format!("it changes targets of {role}, and doesn't draft it"));
+                }
+                continue;
+            }
+            if !listed.overfull(&role, &policy).map_err(|error| error.to_string())?.is_empty() {
+                return Err(format!("{role} would list more than one bin may"));
+            }
+            let listed = documents.remove(&role).unwrap_or_default();
+            let settled = listed.settle(role.clone(), &policy).map_err(|error| error.to_string())?;
+            let drafted: Vec<RoleName> = settled.iter().map(|(role, _)| role.clone()).collect();
+            if let Some(missing) = drafted.iter().find(|role| !manifest.changed.contains_key(*role)) {
+                return Err(format!("it splits {role}, and doesn't draft {missing}"));
+            }
+            documents.extend(settled);
+            all.extend(drafted.iter().cloned());
+            if let Some(order) = self.drafted.get_mut(number) {
+                order.insert(role, drafted);
+            }
+        }
+        if let Some(sum) = self.counts.get_mut(number) {
+            sum.added += counts.added;
+            sum.removed += counts.removed;
+        }
+        Ok(all)
+    }
+
+    /// Takes note of what devices would see changed.
+    fn note_net(&mut self, home: &RoleName, documents: &BTreeMap<RoleName, Listed>, befores: Befores<'a>) {
+        for (name, (before, version)) in befores {
+            let Ok(key) = tough::TargetName::new(name.as_str()) else { continue };
+            let after = documents.get(&leaf_below(home, name, documents)).and_then(|listed| listed.targets.get(&key));
+            if before.as_ref() != after {
+                let (version, content) = (version.map(str::to_owned), after.map(listed::content));
+                self.net.insert(name.clone(), Net { version, content });
+            }
+        }
+    }
+
+    /// The document of `role`, which the generation `by` drafted.
+    fn document(&mut self, role: RoleName, listed: Listed, by: usize) -> Result<Replayed, Refused> {
+        let Some((manifest, parties)) = self.chain.waiting.get(by) else { return Err(self.void(by, "there is none")) };
+        let void = |why: &str| refused(manifest, Fault::Void, why);
+        let Some(entry) = manifest.changed.get(&role) else { return Err(void("a document is missing")) };
+        let delegations = parties.delegations(&role, listed.is_split, &manifest.bins_keys().listed());
+        let delegations = delegations.map_err(|error| void(&error.to_string()))?;
+        let expires = after(manifest.created, manifest.policy.targets_seconds);
+        let splits = listed.is_split && self.index.entry(&role).is_none_or(|entry| entry.bins.is_none());
+        let draft = targets_draft(role.clone(), entry.version, expires, listed.targets, delegations);
+        let draft = AddressedDraft::try_from(draft).map_err(|error| void(&error.to_string()))?;
+        if draft.digest() != entry.draft {
+            return Err(void(&format!("its document of {role} is not what its changes make")));
+        }
+        self.entries.insert(role, (entry.clone(), splits));
+        Ok(Replayed { draft, by })
+    }
+
+    /// The version of the document of `targets` that people signed, if the candidate has one that is new: to give to [`Replay::adopt`].
+    #[must_use]
+    pub fn wanted_adopted(&self) -> Option<u64> {
+        let (manifest, _) = self.chain.waiting.get(self.adopted?)?;
+        manifest.changed.get(&RoleName::targets()).map(|entry| entry.version)
+    }
+
+    /// Takes the document of `targets` that people signed.
+    ///
+    /// # Errors
+    /// [`Refused`] where it isn't the one that the generation means, or says more than that there are bins.
+    pub fn adopt(&mut self, signed: &Signed<Targets>) -> Result<(), Refused> {
+        let Some(by) = self.adopted.take() else { return Ok(()) };
+        let Some((manifest, _)) = self.chain.waiting.get(by) else { return Err(self.void(by, "there is none")) };
+        let void = |why: &str| refused(manifest, Fault::Void, why);
+        let (role, found) = (RoleName::targets(), signed.document());
+        let due = targets_document(signed.version(), found.expires, &manifest.bins_keys().listed());
+        let due = due.and_then(AddressedDraft::try_from).map_err(|error| void(&error.to_string()))?;
+        let expected = RoleEntry { version: signed.version(), draft: due.digest(), expires: found.expires };
+        if due.record().document() != found || manifest.changed.get(&role) != Some(&expected) {
+            return Err(void("the targets document that people signed is not the one that it takes in"));
+        }
+        let is_split = self.index.entry(&role).is_some_and(|entry| entry.bins.is_some());
+        if !is_split {
+            return Err(void("people sign targets, which lists targets itself"));
+        }
+        self.entries.insert(role, (expected, false));
+        Ok(())
+    }
+
+    /// What devices would see changed, once every document was given.
+    #[must_use]
+    pub fn net(&self) -> &BTreeMap<TargetName, Net> {
+        &self.net
+    }
+
+    /// Checks what needs all documents: numbers, counts, and the candidate's index. Answers the pages that this must have in the ledger.
+    ///
+    /// # Errors
+    /// [`Refused`], for the first generation that doesn't follow.
+    pub fn finish(mut self) -> Result<Vec<Addressed<Page>>, Refused> {
+        if let Some(role) = self.due.first() {
+            return Err(self.void(0, &format!("the document of {role} was not given")));
+        }
+        let mut before = self.chain.published;
+        for (number, (manifest, _)) in self.chain.waiting.iter().enumerate() {
+            let void = |why: &str| refused(manifest, Fault::Void, why);
+            let order = self.drafted.get(number).into_iter().flat_map(BTreeMap::values).flatten();
+            let (mut version, expires) = (manifest.first, after(manifest.created, manifest.policy.targets_seconds));
+            for role in order {
+                version += 1;
+                let entry = manifest.changed.get(role);
+                if entry.is_none_or(|entry| entry.version != version || entry.expires != expires) {
+                    return Err(void(&format!("its document of {role} has a version or an expiry that is not its own")));
+                }
+            }
+            let drafted = manifest.changed.len() - usize::from(is_adopted(before, manifest));
+            if version != manifest.serial || (version - manifest.first) as usize != drafted {
+                return Err(void("it drafts what its changes don't ask for"));
+            }
+            let Counts { added, removed } = self.counts.get(number).copied().unwrap_or_default();
+            let left = (before.targets + added).saturating_sub(removed);
+            let policy = Policy {
+                recorded: manifest.policy,
+                deepest_bin: DEEPEST_BIN,
+                removals: None,
+                now: manifest.created,
+            };
+            let window = count_removals(before, &policy, removed, left).map_err(|error| void(&error.to_string()))?;
+            if left != manifest.targets || window != manifest.removals {
+                return Err(void("it counts its targets otherwise than its changes do"));
+            }
+            before = manifest;
+        }
+        let mut entries: Vec<_> = std::mem::take(&mut self.entries).into_iter().collect();
+        entries.sort_by_key(|(role, _)| trie::depth(role));
+        for (role, (entry, splits)) in entries {
+            self.index.set(&role, entry);
+            if splits {
+                self.index.split(&role);
+            }
+        }
+        let candidate = self.chain.waiting.last().map_or(self.chain.published, |(manifest, _)| *manifest);
+        let (top, pages) =
+            self.index.finish().map_err(|error| refused(candidate, Fault::Void, &error.to_string()))?;
+        if top != candidate.top {
+            return Err(refused(candidate, Fault::Void, "its index says something else than its documents"));
+        }
+        Ok(pages)
+    }
+
+    fn void(&self, number: usize, why: &str) -> Refused {
+        let manifest = self.chain.waiting.get(number).map_or(self.chain.published, |(manifest, _)| *manifest);
+        refused(manifest, Fault::Void, why)
+    }
+}
+
+fn refused(manifest: &Manifest, fault: Fault, why: &str) -> Refused {
+    let generation = manifest.generation;
+    Refused { generation, fault, reason: format!("it doesn't follow from generation {}: {why}", manifest.base) }
+}
+
+/// What a generation says without any document.
+fn check_facts(before: &Manifest, manifest: &Manifest, rules: Rules<'_>) -> Result<(), Refused> {
+    let void = |why: &str| Err(refused(manifest, Fault::Void, why));
+    if manifest.base != before.generation || manifest.generation <= before.generation {
+        return void("it is based on another");
+    }
+    if seconds_between(rules.now, manifest.created) > CLOCK_TOLERANCE_SECONDS {
+        return void("it was made in the future");
+    }
+    if seconds_between(manifest.created, before.created) > LARGEST_STEP_BACK_SECONDS {
+        return void("it was made before that one");
+    }
+    if manifest.first < before.serial || manifest.first - before.serial > LARGEST_JUMP {
+        return void("it takes numbers that are not the next ones");
+    }
+    if manifest.snapshot_expires != after(manifest.created, manifest.policy.snapshot_seconds) {
+        return void("its snapshot expires at another time than the policy says");
+    }
+    if manifest.decisions < before.decisions {
+        return void("it forgets a decision about other parties");
+    }
+    if manifest.timestamp_above != before.timestamp_above {
+        return void("it says otherwise where the timestamp's versions begin");
+    }
+    if manifest.policy != rules.policy && manifest.policy != before.policy {
+        return Err(refused(manifest, Fault::Policy, "its policy is neither that one's nor the configured one"));
+    }
+    Ok(())
+}
+
+/// Which keys of the bins may follow: the same, or the next step of a replacement by a key that is held ([`BinsKeys::next`]).
+fn check_bins_keys(before: &Manifest, manifest: &Manifest, versions: &Versions, held: &[Key]) -> Result<(), String> {
+    let (old, new) = (before.bins_keys(), manifest.bins_keys());
+    if old == new {
+        return Ok(());
+    }
+    let split: Vec<&RoleName> = versions.keys().filter(|role| is_split(role, versions)).collect();
+    let expected = match &old.old {
+        Some(OldKey { up_to, .. }) => {
+            let mut bins = versions.iter().filter(|(role, _)| trie::parent(role).is_some());
+            bins.all(|(_, version)| version > up_to).then(|| old.alone())
+        }
+        None if held.iter().any(|key| same_key(key, &new.signing)) && !same_key(&old.signing, &new.signing) => {
+            let next = BinsKeys::with(before, &new.signing);
+            Some(if split.is_empty() { next.alone() } else { next })
+        }
+        None => None,
+    };
+    if expected.as_ref() != Some(&new) {
+        return Err("its keys of the bins are no next step of a replacement".into());
+    }
+    match split.into_iter().find(|role| !manifest.changed.contains_key(*role)) {
+        Some(role) => Err(format!("it changes the keys of the bins, and doesn't draft {role}")),
+        None => Ok(()),
+    }
+}
+
+fn is_split(role: &RoleName, versions: &Versions) -> bool {
+    trie::children(role).first().is_some_and(|child| versions.contains_key(child))
+}
+
+/// Where `targets` must delegate otherwise to other parties, it must be drafted.
+fn check_delegating(before: &Manifest, old: &Parties, manifest: &Manifest, new: &Parties) -> Result<(), String> {
+    if before.parties == manifest.parties || manifest.changed.contains_key(&RoleName::targets()) {
+        return Ok(());
+    }
+    let says = |parties: &Parties| parties.delegations(&RoleName::targets(), false, &[]);
+    let same = says(old).and_then(|old| Ok(old == says(new)?)).map_err(|error| error.to_string())?;
+    if same { Ok(()) } else { Err("it changes what targets delegates, and doesn't draft it".into()) }
+}
+
+/// Whether the document of `targets` in a generation is one that people signed under a number that was given out before: whatever a
+/// generation drafts itself has a higher one.
+fn is_adopted(before: &Manifest, manifest: &Manifest) -> bool {
+    manifest.changed.get(&RoleName::targets()).is_some_and(|entry| entry.version <= before.serial)
+}
+
+fn is_adopted_at(chain: &Chain<'_>, number: usize) -> bool {
+    let before = match number.checked_sub(1) {
+        Some(before) => chain.waiting.get(before).map(|(manifest, _)| *manifest),
+        None => Some(chain.published),
+    };
+    before.zip(chain.waiting.get(number)).is_some_and(|(before, (manifest, _))| is_adopted(before, manifest))
+}
+
+/// The role in which `name` stands among `documents`, which are `home` and what it was split into.
+fn leaf_below(home: &RoleName, name: &TargetName, documents: &BTreeMap<RoleName, Listed>) -> RoleName {
+    let (digits, mut found) = (trie::digits(name), home.clone());
+    for length in trie::depth(home) + 1..=digits.len() {
+        match digits.get(..length).and_then(trie::bin).filter(|deeper| documents.contains_key(deeper)) {
+            Some(deeper) => found = deeper,
+            None => break,
+        }
+    }
+    found
+}

@@ -1,0 +1,331 @@
+//! Replays of generations: what rebuild makes passes, and whatever else a manifest says does not.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use common::{Documents, Generation, content, now, remove, set, small};
+use proptest::prelude::*;
+use tough::sign::Sign;
+use tufline_tuf::config::Expiry;
+use tufline_tuf::gate::{Fault, Refused};
+use tufline_tuf::generation::{Edit, FirstBins, Policy, TargetEdit, content_of};
+use tufline_tuf::index::Place;
+use tufline_tuf::replay::{Chain, LARGEST_JUMP, Net, Replay, Rules, places};
+use tufline_tuf::time::after;
+use tufline_tuf::{
+    Applied, BinsKeys, Content, Manifest, Outcome, Parties, RecordedPolicy, RoleName, TargetName, trie,
+};
+
+const MOST: usize = 2;
+
+fn edit() -> impl Strategy<Value = TargetEdit> {
+    let edit = prop_oneof![3 => "[xyz]{0,2}".prop_map(|bytes| Edit::Set(content(&bytes))), 1 => Just(Edit::Remove)];
+    ("[a-d](/[a-b])?", edit).prop_map(|(name, edit)| TargetEdit {
+        name: name.parse().unwrap(),
+        version: Some("v".into()),
+        uploaded: None,
+        edit,
+    })
+}
+
+/// In a batch a name stands once.
+fn batch() -> impl Strategy<Value = Vec<TargetEdit>> {
+    proptest::collection::vec(edit(), 0..5).prop_map(|edits| {
+        let edits: BTreeMap<TargetName, TargetEdit> = edits.into_iter().map(|edit| (edit.name.clone(), edit)).collect();
+        edits.into_values().collect()
+    })
+}
+
+/// The generation after `base`, with some roles drafted anew.
+fn next(base: &Generation, edits: &[TargetEdit], renew: usize, seconds: u64) -> Generation {
+    let roles: Vec<RoleName> = base.entries().into_keys().collect();
+    let renew: BTreeSet<RoleName> = roles.into_iter().take(renew).collect();
+    let policy = small(MOST, after(base.manifest.created, seconds));
+    base.fold_with(base.whole_index(), edits, &renew, base.manifest.bins_keys(), policy).unwrap()
+}
+
+/// Replays what is in `waiting` over `published`; answers the documents that devices would see, and what changes for them.
+fn replay(
+    published: &Generation,
+    waiting: &[Manifest],
+    rules: Rules<'_>,
+) -> Result<(Documents, BTreeMap<TargetName, Net>), Refused> {
+    let nobody = Parties::default();
+    let waiting: Vec<(&Manifest, &Parties)> = waiting.iter().map(|manifest| (manifest, &nobody)).collect();
+    let (index, _) = published.index(&places(&waiting));
+    let chain = Chain {
+        published: &published.manifest,
+        parties: &nobody,
+        versions: &published.versions,
+        waiting: &waiting,
+    };
+    let mut replay = Replay::open(chain, index, rules)?;
+    let mut documents = Documents::new();
+    for (role, digest) in replay.wanted() {
+        let document = &published.documents[&role];
+        assert_eq!(digest, published.entries()[&role].document.draft);
+        for replayed in replay.fold(document)? {
+            let draft = replayed.draft.into_record();
+            documents.insert(draft.role().clone(), draft);
+        }
+    }
+    let net = replay.net().clone();
+    replay.finish()?;
+    Ok((documents, net))
+}
+
+fn rules(now: tufline_tuf::Time) -> Rules<'static> {
+    Rules { now, policy: small(MOST, now).recorded, bins_keys: &[], offline_targets: false }
+}
+
+fn targets_of(generation: &Generation) -> BTreeMap<TargetName, Content> {
+    let names = generation.documents.values().flat_map(|draft| draft.document().targets.keys());
+    let names: BTreeSet<TargetName> = names.map(|name| name.raw().parse().unwrap()).collect();
+    let content = |name: &TargetName| {
+        content_of(generation.documents[&generation.role_of(name.as_str())].document(), name).unwrap()
+    };
+    names.into_iter().map(|name| (name.clone(), content(&name))).collect()
+}
+
+/// What a thief may write into a manifest that was honest.
+#[derive(Debug, Clone, Copy)]
+enum Lie {
+    Content,
+    AnotherName,
+    Removal,
+    Version,
+    Expiry,
+    SnapshotExpiry,
+    Serial,
+    First,
+    FarFirst,
+    Created,
+    Future,
+    Policy,
+    Count,
+    Window,
+    Draft,
+    LeftOut,
+    Index,
+    BinsKey,
+    TimestampAbove,
+    Base,
+    Twice,
+}
+
+const LIES: [Lie; 21] = [
+    Lie::Content,
+    Lie::AnotherName,
+    Lie::Removal,
+    Lie::Version,
+    Lie::Expiry,
+    Lie::SnapshotExpiry,
+    Lie::Serial,
+    Lie::First,
+    Lie::FarFirst,
+    Lie::Created,
+    Lie::Future,
+    Lie::Policy,
+    Lie::Count,
+    Lie::Window,
+    Lie::Draft,
+    Lie::LeftOut,
+    Lie::Index,
+    Lie::BinsKey,
+    Lie::TimestampAbove,
+    Lie::Base,
+    Lie::Twice,
+];
+
+/// Tells the lie, if the manifest has what it is about.
+fn tell(lie: Lie, manifest: &mut Manifest) -> bool {
+    let is_set = |change: &&mut Applied| matches!(change.outcome, Outcome::Set(_));
+    match lie {
+        Lie::Content => match manifest.changes.iter_mut().find(is_set) {
+            Some(change) if !manifest.changed.is_empty() => change.outcome = Outcome::Set(content("evil")),
+            _ => return false,
+        },
+        Lie::AnotherName => match manifest.changes.iter_mut().find(is_set) {
+            Some(change) if !manifest.changed.is_empty() => change.name = "evil".parse().unwrap(),
+            _ => return false,
+        },
+        Lie::Removal => match manifest.changes.iter_mut().find(is_set) {
+            Some(change) if !manifest.changed.is_empty() => change.outcome = Outcome::Removed,
+            _ => return false,
+        },
+        Lie::Version => match manifest.changed.values_mut().next() {
+            Some(entry) => entry.version += 7,
+            None => return false,
+        },
+        Lie::Expiry => match manifest.changed.values_mut().next() {
+            Some(entry) => entry.expires = after(entry.expires, 1),
+            None => return false,
+        },
+        Lie::SnapshotExpiry => manifest.snapshot_expires = after(manifest.snapshot_expires, 1),
+        Lie::Serial => manifest.serial += 1,
+        Lie::First => manifest.first -= 1,
+        Lie::FarFirst => manifest.first += LARGEST_JUMP + 1,
+        Lie::Created => manifest.created = after(manifest.created, 1),
+        Lie::Future => manifest.created = after(manifest.created, 100_000),
+        Lie::Policy => {
+            let expiry = Expiry { targets: "1000d".parse().unwrap(), ..Expiry::default() };
+            manifest.policy = RecordedPolicy::new(&expiry, MOST);
+        }
+        Lie::Count => manifest.targets += 1,
+        Lie::Window => manifest.removals.removed += 1,
+        Lie::Draft => match manifest.changed.values_mut().next() {
+            Some(entry) => entry.draft = tufline_tuf::Sha256::of(b"evil"),
+            None => return false,
+        },
+        Lie::LeftOut => return manifest.changed.pop_first().is_some(),
+        Lie::Index => manifest.top.document.draft = tufline_tuf::Sha256::of(b"evil"),
+        Lie::BinsKey => manifest.bins_key = common::key().tuf_key(),
+        Lie::TimestampAbove => manifest.timestamp_above += 1,
+        Lie::Base => manifest.base = manifest.base.wrapping_sub(1),
+        Lie::Twice => match manifest.changes.first().cloned() {
+            Some(change) => manifest.changes.push(change),
+            None => return false,
+        },
+    }
+    true
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(150))]
+
+    /// What is folded is replayed to the same documents, whatever is published of it; what it changes is what differs; and no lie passes.
+    #[test]
+    fn what_was_folded_passes_and_no_lie_does(
+        batches in proptest::collection::vec((batch(), 0..3_usize, 0..100_u64), 1..6),
+        shown in 0..4_usize,
+        bins in prop_oneof![Just(FirstBins::One), Just(FirstBins::Sixteen)],
+        lying in 0..5_usize,
+    ) {
+        let mut all = vec![Generation::first(&common::key(), bins)];
+        for (edits, renew, seconds) in &batches {
+            all.push(next(all.last().unwrap(), edits, *renew, *seconds));
+        }
+        let shown = shown.min(all.len() - 2);
+        let (published, newest) = (&all[shown], all.last().unwrap());
+        let waiting: Vec<Manifest> = all[shown + 1..].iter().map(|generation| generation.manifest.clone()).collect();
+        let rules = rules(newest.manifest.created);
+        let (documents, net) = replay(published, &waiting, rules).unwrap();
+        for (role, version) in &newest.versions {
+            let is_new = published.versions.get(role) != Some(version);
+            prop_assert_eq!(documents.contains_key(role), is_new, "{}", role);
+            prop_assert!(!is_new || documents[role] == newest.documents[role]);
+        }
+        let (before, after) = (targets_of(published), targets_of(newest));
+        let names: BTreeSet<&TargetName> = before.keys().chain(after.keys()).collect();
+        let differing = names.into_iter().filter(|name| before.get(name) != after.get(name));
+        let differing: BTreeMap<TargetName, Option<Content>> =
+            differing.map(|name| (name.clone(), after.get(name).cloned())).collect();
+        let found: BTreeMap<TargetName, Option<Content>> =
+            net.into_iter().map(|(name, net)| (name, net.content)).collect();
+        prop_assert_eq!(found, differing);
+
+        let lying = lying % waiting.len();
+        for lie in LIES {
+            let mut forged = waiting.clone();
+            if !tell(lie, &mut forged[lying]) {
+                continue;
+            }
+            match replay(published, &forged, rules) {
+                // About documents that nobody would see, since a later one takes their place, or nothing changes in them.
+                Ok(passed) => {
+                    let about_documents =
+                        matches!(lie, Lie::Content | Lie::AnotherName | Lie::Removal | Lie::Draft | Lie::Index);
+                    prop_assert!(about_documents, "{:?} passed", lie);
+                    prop_assert!(passed.0 == documents, "{:?} passed, and devices would see it", lie);
+                    prop_assert!(!matches!(lie, Lie::Draft | Lie::Index) || lying + 1 < forged.len());
+                }
+                Err(refused) => {
+                    let expected = if matches!(lie, Lie::Policy) { Fault::Policy } else { Fault::Void };
+                    prop_assert!(refused.fault == expected, "{:?}: {}", lie, refused);
+                    prop_assert!(
+                        refused.generation >= forged[lying].generation,
+                        "{:?} in {} was found in {}", lie, forged[lying].generation, refused
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_policy_is_that_of_now_or_of_the_base() {
+    let first = common::start();
+    let old = first.fold(&[set("a", "1")], small(5, now())).unwrap();
+    let new = old.fold(&[set("b", "1")], small(5, now())).unwrap();
+    let (old_now, new_now) = (small(5, now()).recorded, small(7, now()).recorded);
+    let base = |policy| Rules { policy, ..rules(now()) };
+    // The first of both came with a policy that was then the configured one.
+    assert!(replay(&first, &[old.manifest.clone()], base(old_now)).is_ok());
+    let refused = replay(&first, &[old.manifest.clone()], base(new_now)).unwrap_err();
+    assert_eq!(refused.fault, Fault::Policy);
+    assert!(replay(&old, &[new.manifest], base(new_now)).is_ok(), "it has that of its base");
+}
+
+#[test]
+fn numbers_may_be_left_out_and_generations_too() {
+    let first = common::start();
+    let edits = [set("a", "1")];
+    let (index, nothing) = (first.whole_index(), BTreeSet::new());
+    let others = tufline_tuf::generation::Others::default();
+    let keys = first.manifest.bins_keys();
+    let policy: Policy = small(MOST, now());
+    let folding = tufline_tuf::generation::Folding::new(&first.manifest, index, &edits, &nothing, keys, &others, policy);
+    let mut folding = folding.unwrap().numbered(7, first.manifest.serial + 1000);
+    folding.fold(&first.documents[&RoleName::targets()]).unwrap();
+    let manifest = folding.finish().unwrap().manifest;
+    assert_eq!((manifest.generation, manifest.base), (7, 1));
+    assert_eq!(manifest.changed[&RoleName::targets()].version, first.manifest.serial + 1001);
+    assert!(replay(&first, &[manifest], rules(now())).is_ok());
+}
+
+#[test]
+fn the_keys_of_the_bins_are_replaced_step_by_step_and_by_held_keys_only() {
+    let first = Generation::first(&common::key(), FirstBins::Sixteen);
+    let new = common::key().tuf_key();
+    let top = BTreeSet::from([RoleName::targets()]);
+    let with = |base: &Generation, keys: BinsKeys, renew: &BTreeSet<RoleName>| {
+        base.fold_with(base.whole_index(), &[], renew, keys, small(MOST, now())).unwrap()
+    };
+    let second = with(&first, BinsKeys::with(&first.manifest, &new), &top);
+    let held = [first.manifest.bins_key.clone(), new.clone()];
+    let knows = Rules { bins_keys: &held, ..rules(now()) };
+    assert!(replay(&first, &[second.manifest.clone()], knows).is_ok());
+    assert!(replay(&first, &[second.manifest.clone()], rules(now())).is_err(), "a key that nobody holds");
+
+    // The old key goes before the bins are signed again.
+    let early = with(&second, second.manifest.bins_keys().alone(), &top);
+    assert!(replay(&first, &[second.manifest.clone(), early.manifest.clone()], knows).is_err());
+    assert!(replay(&second, &[early.manifest], knows).is_err());
+    let bins: BTreeSet<RoleName> = trie::children(&RoleName::targets()).into_iter().collect();
+    let third = with(&second, second.manifest.bins_keys(), &bins);
+    let last = with(&third, third.manifest.bins_keys().alone(), &top);
+    let all = [second.manifest.clone(), third.manifest, last.manifest.clone()];
+    assert!(replay(&first, &all, knows).is_ok());
+
+    // Without another document of a role that delegates.
+    let mut silent = second.manifest.clone();
+    silent.changed.clear();
+    assert!(replay(&first, &[silent], knows).is_err());
+}
+
+#[test]
+fn removals_count_in_their_window() {
+    let first = common::start();
+    let set = first.fold(&[set("a", "1"), set("b", "1")], small(MOST, now())).unwrap();
+    let removed = set.fold(&[remove("a")], small(MOST, now())).unwrap();
+    assert_eq!(removed.manifest.removals.removed, 1);
+    let waiting = [set.manifest.clone(), removed.manifest.clone()];
+    let (documents, net) = replay(&first, &waiting, rules(now())).unwrap();
+    assert_eq!(documents.len(), 1, "only what devices would see");
+    assert_eq!(net.len(), 1, "what came and went is no change for them");
+    let (_, net) = replay(&set, &[removed.manifest], rules(now())).unwrap();
+    assert_eq!(net[&"a".parse::<TargetName>().unwrap()], Net { version: None, content: None });
+}
