@@ -5,26 +5,60 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use tough::schema::{Snapshot, Targets, Timestamp};
-use tufline_store::Key;
+use tufline_store::{Clock, Key};
 use tufline_store::memory::Memory;
-use tufline_tuf::{RoleKeys, RoleName, Sha256, Signed, Time, root, verify};
+use tufline_tuf::time::{after, seconds_between};
+use tufline_tuf::{RoleKeys, RoleName, Sha256, Signed, Time, root, trie, verify};
 
 use crate::schedule::Violation;
 
 /// What each name's targets were, by the digest of their bytes.
 pub type Shown = BTreeMap<String, Sha256>;
 
+/// No document is in force for longer than the default policy says, and by what clocks differ.
+const LONGEST_LIFE_SECONDS: u64 = 90 * 86_400 + 100;
+
+/// What is shown was in effect so long ago at most: the window of the judgement, and what passes until the timestamp is written.
+const WINDOW_SECONDS: i64 = 600 + 180;
+
+/// What was in effect for each name from when on: the digest of its newest upload that is not refused, or nothing.
 #[derive(Default)]
+pub struct History(BTreeMap<String, Vec<(Time, Option<Sha256>)>>);
+
+impl History {
+    /// From now on this is in effect.
+    pub fn add(&mut self, name: &str, now: Time, content: Option<Sha256>) {
+        self.0.entry(name.to_owned()).or_default().push((now, content));
+    }
+
+    /// Whether it was in effect at any time of the window before `now`.
+    fn in_effect(&self, name: &str, content: Option<&Sha256>, now: Time) -> bool {
+        let Some(entries) = self.0.get(name) else { return content.is_none() };
+        let ends = entries.iter().skip(1).map(|(begin, _)| Some(*begin)).chain([None]);
+        let lately = |end: Option<Time>| end.is_none_or(|end| seconds_between(end, now) <= WINDOW_SECONDS);
+        let before_all = content.is_none() && entries.first().is_some_and(|(begin, _)| lately(Some(*begin)));
+        before_all || entries.iter().zip(ends).any(|((_, found), end)| found.as_ref() == content && lately(end))
+    }
+}
+
 pub struct Client {
     timestamp: u64,
     snapshot: u64,
     roles: BTreeMap<String, u64>,
     seen: Option<Bytes>,
+    shown: Shown,
+    /// When the last of what is shown expires.
+    last_expiry: Time,
 }
 
 impl Client {
     /// Updates from what the repository holds now, if that changed. `uploaded` says what was ever uploaded under a name.
-    pub fn update(&mut self, world: &Memory, uploaded: &BTreeMap<String, BTreeSet<Sha256>>) -> Result<(), Violation> {
+    pub fn update(
+        &mut self,
+        world: &Memory,
+        uploaded: &BTreeMap<String, BTreeSet<Sha256>>,
+        history: &History,
+    ) -> Result<(), Violation> {
         let Some(timestamp) = world.object("metadata/timestamp.json") else { return Ok(()) };
         if self.seen.as_ref() == Some(&timestamp) {
             return Ok(());
@@ -44,9 +78,27 @@ impl Client {
                 return Err(Violation::new("forgery", format!("{name} = {sha256} was never uploaded")));
             }
         }
+        let names: BTreeSet<&String> = shown.keys().chain(self.shown.keys()).collect();
+        for name in names {
+            let (before, after) = (self.shown.get(name), shown.get(name));
+            if before != after && !history.in_effect(name, after, world.now()) {
+                return Err(Violation::new("not in effect", format!("{name} becomes {after:?}")));
+            }
+        }
+        if state.last_expiry > after(world.now(), LONGEST_LIFE_SECONDS) {
+            return Err(Violation::new("lasting", format!("something is in force until {}", state.last_expiry)));
+        }
         *self = state;
         self.seen = Some(timestamp);
+        self.shown = shown;
         Ok(())
+    }
+}
+
+impl Default for Client {
+    fn default() -> Self {
+        let (roles, shown) = (BTreeMap::new(), Shown::new());
+        Self { timestamp: 0, snapshot: 0, roles, seen: None, shown, last_expiry: Time::MIN }
     }
 }
 
@@ -88,7 +140,7 @@ fn read(world: &Memory, timestamp: &Bytes, now: Option<Time>) -> Result<(Shown, 
         .and_then(|signed| fresh(signed, now))
         .map_err(unreadable)?;
 
-    let (mut shown, mut roles) = (Shown::new(), BTreeMap::new());
+    let (mut shown, mut roles, mut last_expiry) = (Shown::new(), BTreeMap::new(), Time::MIN);
     let mut files: Vec<_> = snapshot.document().meta.iter().collect();
     // Those that delegate before those that they delegate to.
     files.sort_by_key(|(file, _)| if *file == "targets.json" { 0 } else { file.len() });
@@ -105,8 +157,12 @@ fn read(world: &Memory, timestamp: &Bytes, now: Option<Time>) -> Result<(Shown, 
             .and_then(|signed| fresh(signed, now))
             .map_err(unreadable)?;
         roles.insert(file.clone(), meta.version.get());
+        last_expiry = last_expiry.max(targets.document().expires);
         for entry in targets.document().delegations.iter().flat_map(|delegations| &delegations.roles) {
             let child: RoleName = entry.name.parse().unwrap();
+            if trie::prefix(&child).is_none() {
+                return Err(Violation::new("delegation", format!("nobody decided on {child}")));
+            }
             if !snapshot.document().meta.contains_key(&format!("{child}.json")) {
                 return Err(Violation::new("unreadable", format!("{child} is not in the snapshot")));
             }
@@ -132,7 +188,9 @@ fn read(world: &Memory, timestamp: &Bytes, now: Option<Time>) -> Result<(Shown, 
             shown.insert(name.raw().to_owned(), sha256);
         }
     }
-    let client = Client { timestamp: timestamp.version(), snapshot: snapshot.version(), roles, seen: None };
+    let last_expiry = last_expiry.max(timestamp.document().expires).max(snapshot.document().expires);
+    let (timestamp, snapshot) = (timestamp.version(), snapshot.version());
+    let client = Client { timestamp, snapshot, roles, last_expiry, ..Client::default() };
     Ok((shown, client))
 }
 

@@ -14,16 +14,21 @@ mod client;
 mod common;
 mod planted;
 mod schedule;
+mod thief;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use planted::Plant;
 use schedule::{Simulation, Violation};
+use thief::Thief;
 use tufline_store::memory::MemoryKeys;
 
 /// Schedules in a usual run.
 const SEEDS: u64 = 10_000;
+
+/// The same with a thief of a role's credentials.
+const SEEDS_OF_A_THIEF: u64 = 1_000;
 
 /// Planted errors must be found within this many schedules.
 const SEEDS_TO_FIND: u64 = 20_000;
@@ -33,12 +38,18 @@ fn flag(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|value| value.parse().expect("a number"))
 }
 
-fn run(seed: u64, keys: &Arc<MemoryKeys>, plant: Plant, trace: bool) -> Result<(), Violation> {
-    Simulation::new(seed, Arc::clone(keys), plant, trace).run()
+fn run(
+    seed: u64,
+    keys: &Arc<MemoryKeys>,
+    plant: Plant,
+    thief: Option<Thief>,
+    trace: bool,
+) -> Result<(), Violation> {
+    Simulation::new(seed, Arc::clone(keys), plant, thief, trace).run()
 }
 
 /// Runs seeds `0..count` on all cores; answers the first violation.
-fn explore(count: u64, plant: Plant) -> Option<(u64, Violation)> {
+fn explore(count: u64, plant: Plant, thief: Option<Thief>) -> Option<(u64, Violation)> {
     let keys = Arc::new(MemoryKeys::generate().unwrap());
     let (next, found) = (AtomicU64::new(0), std::sync::Mutex::new(None));
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
@@ -50,7 +61,7 @@ fn explore(count: u64, plant: Plant) -> Option<(u64, Violation)> {
                     if seed >= count || found.lock().unwrap().is_some() {
                         return;
                     }
-                    if let Err(violation) = run(seed, &keys, plant, false) {
+                    if let Err(violation) = run(seed, &keys, plant, thief, false) {
                         let mut found = found.lock().unwrap();
                         if found.as_ref().is_none_or(|(other, _)| seed < *other) {
                             *found = Some((seed, violation));
@@ -65,20 +76,44 @@ fn explore(count: u64, plant: Plant) -> Option<(u64, Violation)> {
 
 #[test]
 fn no_schedule_breaks_the_repository() {
+    none_breaks_the_repository(SEEDS, None);
+}
+
+fn none_breaks_the_repository(usual: u64, thief: Option<Thief>) {
     if let Some(seed) = flag("TUFLINE_SEED") {
         let keys = Arc::new(MemoryKeys::generate().unwrap());
-        if let Err(violation) = run(seed, &keys, Plant::Nothing, true) {
+        if let Err(violation) = run(seed, &keys, Plant::Nothing, thief, true) {
             panic!("seed {seed}: {violation}");
         }
         return;
     }
-    if let Some((seed, violation)) = explore(flag("TUFLINE_SEEDS").unwrap_or(SEEDS), Plant::Nothing) {
+    if let Some((seed, violation)) = explore(flag("TUFLINE_SEEDS").unwrap_or(usual), Plant::Nothing, thief) {
         panic!("seed {seed}: {violation} (replay with TUFLINE_SEED={seed})");
     }
 }
 
+#[test]
+fn no_thief_of_rebuilds_role_shows_what_was_not_in_effect() {
+    none_breaks_the_repository(SEEDS_OF_A_THIEF, Some(Thief::Rebuild));
+}
+
+#[test]
+fn no_thief_of_signs_role_shows_what_was_not_in_effect() {
+    none_breaks_the_repository(SEEDS_OF_A_THIEF, Some(Thief::Sign));
+}
+
+#[test]
+fn no_thief_of_hashs_role_shows_what_was_not_in_effect() {
+    none_breaks_the_repository(SEEDS_OF_A_THIEF, Some(Thief::Hash));
+}
+
+#[test]
+fn no_thief_of_an_operators_role_shows_what_was_not_in_effect() {
+    none_breaks_the_repository(SEEDS_OF_A_THIEF, Some(Thief::Operator));
+}
+
 fn must_find(plant: Plant) {
-    let found = explore(SEEDS_TO_FIND, plant);
+    let found = explore(SEEDS_TO_FIND, plant, None);
     let (seed, violation) = found.unwrap_or_else(|| panic!("{plant:?} was not found in {SEEDS_TO_FIND} schedules"));
     println!("{plant:?}: found with seed {seed}: {violation}");
 }

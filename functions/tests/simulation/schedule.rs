@@ -19,11 +19,12 @@ use tufline_store::memory::{Control, Fate, Memory, MemoryKeys, QueuedMessage, Re
 use tufline_store::{Clock, Event, Queue, Store, Uploads};
 use tufline_tuf::config::{Config, Hashing, LargeUploads, RemovalLimit, SizesOfLargeUploads};
 use tufline_tuf::generation::FirstBins;
-use tufline_tuf::{Sha256, TargetName, Time};
+use tufline_tuf::{Content, Custom, Sha256, TargetName, Time, custom};
 
-use crate::client::{Client, shown};
+use crate::client::{Client, History, shown};
 use crate::common::{finish, ports};
 use crate::planted::{EarlyLook, Plant, PlantedStore};
+use crate::thief::{Thief, Thieving, Uploaded};
 
 /// A message that failed so often becomes a dead letter.
 const RECEIVES: u32 = 3;
@@ -128,10 +129,25 @@ pub struct Simulation {
     lost_event: bool,
     /// The names that this schedule plays with: few of them meet more often.
     names: usize,
+    /// Whoever took a role's credentials.
+    thief: Option<Thieving>,
+    /// All versions of the uploads as they are now, the oldest first.
+    versions: BTreeMap<String, Vec<Version>>,
+    history: History,
+    /// What a thief may choose from.
+    contents: Uploaded,
+}
+
+/// A version of an upload.
+#[derive(Debug, Clone)]
+enum Version {
+    Object(Sha256),
+    Refused,
+    Marker,
 }
 
 impl Simulation {
-    pub fn new(seed: u64, keys: Arc<MemoryKeys>, plant: Plant, trace: bool) -> Self {
+    pub fn new(seed: u64, keys: Arc<MemoryKeys>, plant: Plant, thief: Option<Thief>, trace: bool) -> Self {
         let mut random = StdRng::seed_from_u64(seed);
         let names = random.random_range(1..=NAMES.len());
         let calm = random.random_ratio(1, 4);
@@ -185,6 +201,10 @@ impl Simulation {
             counter: 0,
             lost_event: false,
             names,
+            thief: thief.map(|thief| Thieving::new(thief, seed)),
+            versions: BTreeMap::new(),
+            history: History::default(),
+            contents: Vec::new(),
         }
     }
 
@@ -223,6 +243,7 @@ impl Simulation {
                 self.say(&format!("{seconds} s pass"));
             }
             11 if self.plant == Plant::Nothing => self.mischief(),
+            12..15 if self.thief.is_some() => self.steal(),
             12..40 => {
                 let queue = Queue::ALL[self.random.random_range(0..Queue::ALL.len())];
                 self.receive(queue);
@@ -230,6 +251,21 @@ impl Simulation {
             _ => self.step()?,
         }
         Ok(())
+    }
+
+    fn steal(&mut self) {
+        let Some(thief) = &mut self.thief else { return };
+        let did = thief.act(&self.world, &self.ports.config, &self.contents);
+        let who = thief.who;
+        self.say(&format!("THIEF of {who:?} {did}"));
+    }
+
+    /// Takes note of what is in effect under a name after its versions changed.
+    fn note(&mut self, name: &str) {
+        let versions = self.versions.get(name).map(Vec::as_slice).unwrap_or_default();
+        let top = versions.iter().rev().find(|version| !matches!(version, Version::Refused));
+        let content = if let Some(Version::Object(sha256)) = top { Some(*sha256) } else { None };
+        self.history.add(name, self.world.now(), content);
     }
 
     fn user_action(&mut self) {
@@ -241,14 +277,34 @@ impl Simulation {
                 let bytes =
                     if self.random.random_ratio(1, 3) { "same".into() } else { format!("{name} {}", self.counter) };
                 let custom = self.random.random_ratio(1, 4).then_some(r#"{"v":1}"#);
-                let with_checksum = self.random.random();
-                self.uploaded.entry(name.into()).or_default().insert(Sha256::of(bytes.as_bytes()));
-                ("ObjectCreated:Put", Some(self.world.put_upload(name, bytes.into(), custom, with_checksum)))
+                // Of what no store knows the digest a thief of hash says what it likes.
+                let with_checksum =
+                    self.thief.as_ref().is_some_and(|thief| thief.who == Thief::Hash) || self.random.random();
+                let (sha256, length) = (Sha256::of(bytes.as_bytes()), bytes.len() as u64);
+                self.uploaded.entry(name.into()).or_default().insert(sha256);
+                let version = self.world.put_upload(name, bytes.into(), custom, with_checksum);
+                let custom = custom.map_or_else(Custom::new, |custom| custom::parse(custom).unwrap());
+                self.contents.push((name.into(), version.0.clone(), Content { sha256, length, custom }));
+                self.versions.entry(name.into()).or_default().push(Version::Object(sha256));
+                ("ObjectCreated:Put", Some(version))
             }
-            6 => ("ObjectCreated:Put", Some(self.world.put_upload(name, "refused".into(), Some("[]"), false))),
-            7..9 => ("ObjectRemoved:DeleteMarkerCreated", self.world.remove_upload(name)),
-            _ => ("ObjectRemoved:Delete", self.world.delete_newest_version(name)),
+            6 => {
+                self.versions.entry(name.into()).or_default().push(Version::Refused);
+                ("ObjectCreated:Put", Some(self.world.put_upload(name, "refused".into(), Some("[]"), false)))
+            }
+            7..9 => {
+                let marker = self.world.remove_upload(name);
+                if marker.is_some() {
+                    self.versions.entry(name.into()).or_default().push(Version::Marker);
+                }
+                ("ObjectRemoved:DeleteMarkerCreated", marker)
+            }
+            _ => {
+                self.versions.entry(name.into()).or_default().pop();
+                ("ObjectRemoved:Delete", self.world.delete_newest_version(name))
+            }
         };
+        self.note(name);
         let Some(version) = version else { return };
         self.say(&format!("USER {kind} {name} {version}"));
         if self.draw(self.faults.rates.event_lost) {
@@ -289,7 +345,11 @@ impl Simulation {
             ),
             (
                 Queue::Changes,
-                format!(r#"{{"format":1,"message":{{"changes":[{{"revert":{{"names":["{name}"]}}}}]}}}}"#),
+                format!(r#"{{"format":1,"message":{{"changes":[{{"look":{{"name":"{name}"}}}}]}}}}"#),
+            ),
+            (
+                Queue::Changes,
+                r#"{"format":1,"message":{"changes":[{"void":{"generation":2}},"decision"]}}"#.to_owned(),
             ),
             (
                 Queue::Changes,
@@ -412,8 +472,8 @@ impl Simulation {
             self.say(&format!("done {} {:?}", task.name, outcome.iter().flatten().collect::<Vec<_>>()));
             self.give_back(&task, failed);
         }
-        self.collect_answers();
-        self.client.update(&self.world, &self.uploaded)
+        self.collect_answers()?;
+        self.client.update(&self.world, &self.uploaded, &self.history)
     }
 
     fn give_back(&self, task: &Task, messages: Vec<QueuedMessage>) {
@@ -441,7 +501,8 @@ impl Simulation {
     /// What happens once all is well again: everything runs, minutes pass. Only where S3's events were lost must somebody
     /// reconcile; elsewhere the pipeline has healed itself before.
     fn settle(&mut self) -> Result<(), Violation> {
-        self.minutes(3)?;
+        // What a thief left is mended one after another.
+        self.minutes(if self.thief.is_some() { 12 } else { 3 })?;
         if !self.lost_event {
             self.check_end()?;
         }
@@ -473,6 +534,10 @@ impl Simulation {
         }
         if published != expected {
             return Err(Violation::new("difference", format!("published {published:?}, uploaded {expected:?}")));
+        }
+        // A thief may answer falsely, and writes what it likes under numbers that are free.
+        if self.thief.is_some() {
+            return Ok(());
         }
         if let Some(unanswered) = self.owed.difference(&self.answered).next() {
             return Err(Violation::new("no answer", format!("{unanswered:?}")));
@@ -513,7 +578,7 @@ impl Simulation {
         Sha256::of(&finish(Uploads::read(&*self.world, upload, 0, upload.length)).unwrap())
     }
 
-    fn collect_answers(&mut self) {
+    fn collect_answers(&mut self) -> Result<(), Violation> {
         for event in self.world.take_events() {
             if self.trace {
                 println!("      EVENT {event:?}");
@@ -527,12 +592,16 @@ impl Simulation {
                     self.answered.insert((rejected.name, rejected.version.unwrap().0));
                 }
                 Event::UploadSuperseded { name, version } => _ = self.answered.insert((name, version.0)),
+                Event::GenerationRefused { reason, .. } if self.thief.is_none() && !reason.contains("missing or wrong") => {
+                    return Err(Violation::new("alarm", reason));
+                }
                 Event::GenerationRefused { .. }
                 | Event::RemovalsHeld { .. }
                 | Event::UploadDelegated { .. }
                 | Event::DelegationChanged { .. } => {}
             }
         }
+        Ok(())
     }
 
     /// True in `thousandths` of all cases.
