@@ -79,10 +79,10 @@ pub async fn current(
     }
     for past in uploads.versions(name.as_str()).await? {
         match past {
-            PastVersion::Forgotten => return Ok((Current::Unknown, refused)),
-            PastVersion::Marker(marker) => return Ok((Current::Gone { marker: Some(marker) }, refused)),
-            PastVersion::Object(version) if Some(&version) == newest_version.as_ref() => {}
-            PastVersion::Object(version) => {
+            PastVersion::Forgotten | PastVersion::Unknown => return Ok((Current::Unknown, refused)),
+            PastVersion::Marker { version, .. } => return Ok((Current::Gone { marker: Some(version) }, refused)),
+            PastVersion::Object { version, .. } if Some(&version) == newest_version.as_ref() => {}
+            PastVersion::Object { version, .. } => {
                 let Some(upload) = uploads.head_version(name.as_str(), &version).await? else { continue };
                 if let Some(accepted) = accept(config, upload, &mut refused) {
                     return Ok((Current::Object(accepted), refused));
