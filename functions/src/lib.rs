@@ -14,6 +14,7 @@ pub mod hash;
 pub mod import;
 pub mod index;
 pub mod init;
+pub mod justify;
 pub mod ledger;
 pub mod measure;
 pub mod message;
