@@ -64,14 +64,13 @@ export function repositoryBucket(scope: Construct, options: BucketOptions): Buck
     writeOnce(bucket, "metadata/*.*.json"),
     writeConditionally(bucket, "metadata/*"),
   ]);
-  // Copies that hash makes to learn a checksum; a later attempt makes them again.
-  repository.addLifecycleRule({
-    id: "incoming",
-    prefix: "incoming/",
-    expiration: Duration.days(2),
-    noncurrentVersionExpiration: Duration.days(1),
-  });
-  repository.addLifecycleRule({ id: "incoming-delete-markers", prefix: "incoming/", expiredObjectDeleteMarker: true });
+  // Copies that are made to learn a checksum, by hash and by those who judge; a later attempt makes them again.
+  for (const id of ["incoming", "checked"]) {
+    const prefix = `${id}/`;
+    const [expiration, noncurrentVersionExpiration] = [Duration.days(2), Duration.days(1)];
+    repository.addLifecycleRule({ id, prefix, expiration, noncurrentVersionExpiration });
+    repository.addLifecycleRule({ id: `${id}-delete-markers`, prefix, expiredObjectDeleteMarker: true });
+  }
   return repository;
 }
 

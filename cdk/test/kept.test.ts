@@ -100,8 +100,14 @@ test("uploads expire where the operator wants it, and in no other bucket", () =>
   assert.equal(rules(stackTemplate(), uploads).length, 1);
   for (const id of BUCKETS.filter((id) => id !== uploads)) {
     for (const { Prefix, ExpirationInDays } of rules(expiring, id)) {
-      assert.ok(ExpirationInDays === undefined || Prefix === "incoming/", id);
+      assert.ok(ExpirationInDays === undefined || ["incoming/", "checked/"].includes(Prefix), id);
     }
+  }
+  const ours = resources(expiring, "AWS::S3::Bucket").flatMap(([id]) => rules(expiring, id));
+  for (const prefix of ["incoming/", "checked/"]) {
+    const found = ours.filter(({ Prefix }: any) => Prefix === prefix);
+    const kinds = found.map((rule: any) => rule.ExpirationInDays ?? rule.ExpiredObjectDeleteMarker);
+    assert.deepEqual(kinds, [2, true], prefix);
   }
 });
 

@@ -2,10 +2,14 @@
 //!
 //! *Invariant*: whether a version is refused is a pure function of what HEAD returns ([`judge`]), the same in hash and in
 //! rebuild; a refused version counts as never uploaded.
+//!
+//! *Invariant*: where uploads expire, only a delete marker that no lifecycle can have made removes anything ([`is_explicit`]).
 
 use futures::future::OptionFuture;
-use tufline_store::{Head, PastVersion, Upload, Uploads, VersionId};
-use tufline_tuf::{Config, Custom, Refusal, RefusalCode, TargetName, custom};
+use tufline_store::{Head, PastVersion, Upload, VersionId};
+use tufline_tuf::config::ExpireDays;
+use tufline_tuf::time::seconds_between;
+use tufline_tuf::{Config, Custom, Refusal, RefusalCode, Sha256, TargetName, Time, custom};
 
 use crate::ledger::{self, Hashed};
 use crate::ports::{Ports, Result};
@@ -20,7 +24,8 @@ pub enum Current {
         /// The delete marker's version.
         marker: Option<VersionId>,
     },
-    /// All known versions are refused, and what was there before isn't known: what is published stays.
+    /// Nobody can tell: all known versions are refused and what was there before isn't known, or a lifecycle took away what was
+    /// there, perhaps. What is published stays.
     Unknown,
 }
 
@@ -52,7 +57,7 @@ pub async fn current_and_receipt(
 ) -> Result<(Current, Vec<RefusedUpload>, Option<Hashed>)> {
     let receipt = |version| ledger::receipt(&*ports.store, name.as_str(), version);
     let early = OptionFuture::from(expected.map(receipt));
-    let (current, early) = futures::join!(current(&*ports.uploads, &ports.config, name), early);
+    let (current, early) = futures::join!(current(ports, name), early);
     let (current, refused) = current?;
     let receipt = match &current {
         Current::Object(accepted) if Some(&accepted.version) == expected => early.transpose()?.flatten(),
@@ -62,35 +67,98 @@ pub async fn current_and_receipt(
     Ok((current, refused, receipt))
 }
 
-/// Looks at `name`. The history is only listed where the newest version is refused.
-pub async fn current(
-    uploads: &dyn Uploads,
-    config: &Config,
-    name: &TargetName,
-) -> Result<(Current, Vec<RefusedUpload>)> {
+/// Looks at `name`. The history is only listed where the newest version is refused, and where a delete marker may be a
+/// lifecycle's.
+pub async fn current(ports: &Ports, name: &TargetName) -> Result<(Current, Vec<RefusedUpload>)> {
+    let (uploads, config) = (&*ports.uploads, &*ports.config);
+    let expires = config.uploads_expire_days.is_some();
     let mut refused = Vec::new();
     let newest = match uploads.head(name.as_str()).await? {
-        Head::Gone { marker } => return Ok((Current::Gone { marker }, refused)),
-        Head::Object(upload) => upload,
+        Head::Gone { marker } if !expires => return Ok((Current::Gone { marker }, refused)),
+        // Nothing is left, and nobody can tell who took it away.
+        Head::Gone { marker: None } => return Ok((Current::Unknown, refused)),
+        Head::Gone { marker } => marker,
+        Head::Object(upload) => {
+            let version = upload.version.clone();
+            if let Some(accepted) = accept(config, upload, &mut refused) {
+                return Ok((Current::Object(accepted), refused));
+            }
+            version
+        }
     };
-    let newest_version = newest.version.clone();
-    if let Some(accepted) = accept(config, newest, &mut refused) {
-        return Ok((Current::Object(accepted), refused));
-    }
-    for past in uploads.versions(name.as_str()).await? {
+    let history = uploads.versions(name.as_str()).await?;
+    let mut left = history.as_slice();
+    while let Some((past, beneath)) = left.split_first() {
+        left = beneath;
         match past {
-            PastVersion::Forgotten => return Ok((Current::Unknown, refused)),
-            PastVersion::Marker(marker) => return Ok((Current::Gone { marker: Some(marker) }, refused)),
-            PastVersion::Object(version) if Some(&version) == newest_version.as_ref() => {}
-            PastVersion::Object(version) => {
-                let Some(upload) = uploads.head_version(name.as_str(), &version).await? else { continue };
+            PastVersion::Forgotten | PastVersion::Unknown => return Ok((Current::Unknown, refused)),
+            PastVersion::Marker { version, modified } => {
+                let explicit = is_explicit(ports, name, *modified, beneath).await?;
+                let gone = Current::Gone { marker: Some(version.clone()) };
+                return Ok((if explicit { gone } else { Current::Unknown }, refused));
+            }
+            PastVersion::Object { version, .. } if Some(version) == newest.as_ref() => {}
+            PastVersion::Object { version, .. } => {
+                let Some(upload) = uploads.head_version(name.as_str(), version).await? else { continue };
                 if let Some(accepted) = accept(config, upload, &mut refused) {
                     return Ok((Current::Object(accepted), refused));
                 }
             }
         }
     }
-    Ok((Current::Gone { marker: None }, refused))
+    Ok((if expires { Current::Unknown } else { Current::Gone { marker: None } }, refused))
+}
+
+/// Whether somebody made the delete marker that was `made` then and stands on `beneath`; else a lifecycle did, perhaps, and it says
+/// nothing: what is published stays.
+///
+/// One request for each version uploaded in parts that it stands on, up to the first entry that tells.
+pub(crate) async fn is_explicit(ports: &Ports, name: &TargetName, made: Time, beneath: &[PastVersion]) -> Result<bool> {
+    let Some(limit) = ports.config.uploads_expire_days else { return Ok(true) };
+    if seconds_between(made, ports.clock.now()) >= limit.seconds() {
+        return Ok(false);
+    }
+    for past in beneath {
+        let hashed = match past {
+            PastVersion::Object { version, in_parts: true, .. } => {
+                ledger::dated_receipt(&*ports.store, name.as_str(), version).await?.map(|(_, stored)| stored)
+            }
+            _ => None,
+        };
+        if let Some(explicit) = tells(limit, made, past, hashed) {
+            return Ok(explicit);
+        }
+    }
+    Ok(false)
+}
+
+/// For clocks that differ, in seconds.
+const CLOCKS: i64 = 3600;
+
+/// Whether the entry beneath a delete marker tells that no lifecycle made that; `None` where it tells nothing either way. `hashed`: when
+/// its receipt was stored.
+///
+/// A lifecycle puts a delete marker on a current object that is `limit` old or older, never on another marker, and leaves what
+/// it made noncurrent for as long
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/lifecycle-expire-general-considerations.html>; days are counted up to the next
+/// midnight, <https://docs.aws.amazon.com/AmazonS3/latest/userguide/intro-lifecycle-rules.html>). So what a marker younger than that stands
+/// on is what it was made on, or older. But an upload in parts may have come later, under the marker, with the time when it was begun: it
+/// tells something only if its receipt was there before the marker.
+fn tells(limit: ExpireDays, made: Time, beneath: &PastVersion, hashed: Option<Time>) -> Option<bool> {
+    match beneath {
+        PastVersion::Marker { .. } => Some(true),
+        PastVersion::Object { in_parts: true, .. } if hashed.is_none_or(|hashed| hashed > made) => None,
+        PastVersion::Object { modified, .. } => Some(seconds_between(*modified, made) < limit.seconds() - CLOCKS),
+        PastVersion::Forgotten | PastVersion::Unknown => Some(false),
+    }
+}
+
+/// The SHA-256 of an upload's bytes, as far as it is known: S3's own checksum of the whole object, else hash's receipt. Nobody can
+/// forge the former; the latter whoever has hash's role can.
+#[must_use]
+pub fn digest(upload: &Upload, receipt: Option<&Hashed>) -> Option<Sha256> {
+    let receipt = receipt.filter(|receipt| receipt.length == upload.length);
+    upload.sha256.or(receipt.map(|receipt| receipt.sha256))
 }
 
 fn accept(config: &Config, upload: Upload, refused: &mut Vec<RefusedUpload>) -> Option<Accepted> {

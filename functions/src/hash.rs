@@ -15,7 +15,7 @@ use tufline_store::{
 use tufline_tuf::config::Hashing;
 use tufline_tuf::{Refusal, Sha256, TargetName, Time};
 
-use crate::current::{Accepted, Current, RefusedUpload, current_and_receipt, judge};
+use crate::current::{self, Accepted, Current, RefusedUpload, current_and_receipt, judge};
 use crate::ledger::{self, Hashed, RECORD_FORMAT};
 use crate::measure;
 use crate::ports::{Ports, Result, StageError, at_once};
@@ -189,9 +189,13 @@ enum Step {
 async fn store_blob(ports: &Ports, turn: Turn, accepted: &Accepted, receipt: Option<Hashed>) -> Result<Step> {
     let upload = &accepted.upload;
     debug_assert!(judge(&ports.config, upload).is_ok());
-    if let Some(hashed) = receipt
-        && is_stored(ports, &hashed.sha256, upload.length).await?
+    if let Some(receipt) = receipt
+        && let Some(sha256) = current::digest(upload, Some(&receipt))
+        && is_stored(ports, &sha256, upload.length).await?
     {
+        if receipt.sha256 != sha256 {
+            tell_of_contradiction(accepted, &sha256);
+        }
         return Ok(Step::Done);
     }
     if turn == Turn::All && upload.length > ports.config.large_uploads.sizes().above {
@@ -215,6 +219,10 @@ async fn store_blob(ports: &Ports, turn: Turn, accepted: &Accepted, receipt: Opt
     let key = Key::Hashed(UploadKey::new(&upload.name, &accepted.version));
     match ledger::create_same(&*ports.store, &ledger::record(key.clone(), &hashed)?).await? {
         Written::Done => Ok(Step::Done),
+        Written::Lost if upload.sha256 == Some(sha256) => {
+            tell_of_contradiction(accepted, &sha256);
+            Ok(Step::Done)
+        }
         Written::Lost => Err(StageError::Record(
             key.path(),
             format!(
@@ -222,6 +230,14 @@ async fn store_blob(ports: &Ports, turn: Turn, accepted: &Accepted, receipt: Opt
             ),
         )),
     }
+}
+
+/// A receipt that contradicts S3's own checksum stays, since receipts are written once, and holds up nothing: whoever reads it
+/// believes S3 first ([`current::digest`]).
+fn tell_of_contradiction(accepted: &Accepted, sha256: &Sha256) {
+    let Accepted { upload, version, .. } = accepted;
+    let key = Key::Hashed(UploadKey::new(&upload.name, version)).path();
+    tracing::error!(upload = %version, name = upload.name, receipt = key, %sha256, "receipt ignored: it contradicts S3's own checksum; look at who wrote it");
 }
 
 /// Whether the blob is there, as far as the store tells.

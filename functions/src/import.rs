@@ -17,7 +17,7 @@ use tufline_tuf::generation::{self, UsedUp};
 use tufline_tuf::root::{self, Chain, FitRoot, OnlineKeys, RootFile, adopt, same_key, succeed};
 use tufline_tuf::{Content, RoleKeys, RoleName, TargetName, Time, time};
 
-use crate::current::{Current, current_and_receipt};
+use crate::current::{Current, current_and_receipt, digest};
 use crate::hash::{Turn, hash};
 use crate::init::online_keys;
 use crate::ledger;
@@ -255,7 +255,7 @@ pub async fn standing(ports: &Ports, name: &TargetName, content: &Content) -> Re
     let (Current::Object(accepted), _, receipt) = current_and_receipt(ports, name, None).await? else {
         return Ok(Standing::Missing);
     };
-    let sha256 = receipt.as_ref().map(|hashed| hashed.sha256).or(accepted.upload.sha256);
+    let sha256 = digest(&accepted.upload, receipt.as_ref());
     let is_same = accepted.upload.length == content.length
         && accepted.custom == content.custom
         && sha256.is_none_or(|sha256| sha256 == content.sha256);

@@ -1,30 +1,211 @@
-//! Stands for the real one.
-use tufline_store::VersionId;
-use tufline_tuf::{Content, TargetName};
+//! Whether a name may change for devices now: what the uploads themselves say, asked by those who sign and publish.
+//!
+//! Who signs and who publishes believe no manifest: a thief of rebuild's role could name an old firmware in one. They ask S3
+//! which bytes were in effect lately, and believe hash's receipts only where S3 doesn't tell.
+//!
+//! *In effect* is, at any time, the newest entry of a name's history that counts: a version that is not refused, from when its
+//! receipt was stored; a delete marker, from when it was made. A version that is newer may be shown as soon as it is there.
+//!
+//! *Invariant*: what is [`Justified::Yes`] was in effect within the last [`WINDOW_SECONDS`], as far as anybody can tell: a version that
+//! was deleted for good within them counts as if it had never been, and an upload in parts that came within them and was put under newer
+//! entries, as if it had been there first. What is in effect now, and has its receipt, is always [`Justified::Yes`].
+//! (`functions/tests/justify.rs`)
 
-use crate::current::{Current, current_and_receipt};
-use crate::ports::{Ports, Result};
+use tufline_store::{PastVersion, VersionId};
+use tufline_tuf::time::seconds_between;
+use tufline_tuf::{Content, TargetName, Time};
 
+use crate::current::{Accepted, Current, current_and_receipt, is_explicit, judge};
+use crate::ledger::{self, Hashed};
+use crate::ports::{Ports, Result, at_once};
+
+/// For so long something may still be shown that is no longer in effect, in seconds. It takes a while from the look at an upload to
+/// the signatures, and a name that is overwritten all the time must be published all the same.
+pub const WINDOW_SECONDS: i64 = 600;
+
+/// What the uploads say of a content that is to be shown under a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Justified {
+    /// It is in effect, or was lately.
     Yes,
+    /// It was not in effect within the window, or nobody can tell any more: the generation is passed over, and the name looked at
+    /// again.
     NotNow,
+    /// A version that should be it has other bytes than its receipt says.
     Otherwise,
 }
 
-pub(crate) async fn justify(
+/// Whether `name` may have `content` now; `None` where the target is to be gone. `version` is the upload's version that a manifest
+/// names: only a hint where to look first, since a manifest may say anything, and the same bytes may have been uploaded again.
+///
+/// Requests: one look at what is current and one at its receipt, and for bytes of which S3 told no SHA-256 a copy; if that is it, no
+/// more. Else one listing; a look at each version that came within the window, with its receipt and copy where all else is right; and
+/// two at each that is older, down to the first whose receipt is older too.
+///
+/// # Errors
+/// Requests that failed. Nothing is known then.
+pub async fn justify(
     ports: &Ports,
     name: &TargetName,
     version: Option<&VersionId>,
     content: Option<&Content>,
 ) -> Result<Justified> {
     let (current, _, receipt) = current_and_receipt(ports, name, version).await?;
-    let now = match &current {
-        Current::Object(accepted) => {
-            let sha256 = accepted.upload.sha256.or(receipt.map(|receipt| receipt.sha256));
-            sha256.map(|sha256| Content { sha256, length: accepted.upload.length, custom: accepted.custom.clone() })
+    let (found, compared) = match (content, current) {
+        (None, Current::Gone { .. }) => (Justified::Yes, None),
+        (Some(content), Current::Object(accepted)) => {
+            (compare(ports, &accepted, receipt.as_ref(), content).await?, Some(accepted.version))
         }
-        Current::Gone { .. } => None,
-        Current::Unknown => return Ok(Justified::NotNow),
+        _ => (Justified::NotNow, None),
     };
-    Ok(if now.as_ref() == content { Justified::Yes } else { Justified::NotNow })
+    if found == Justified::Yes {
+        return Ok(found);
+    }
+    let history = ports.uploads.versions(name.as_str()).await?;
+    let past = Past { ports, name, history, now: ports.clock.now() };
+    let lately = match content {
+        None => past.was_gone().await?,
+        Some(content) => past.was(content, version, compared.as_ref()).await?,
+    };
+    Ok(if lately == Justified::NotNow { found } else { lately })
+}
+
+/// Whether an upload is `content`.
+async fn compare(ports: &Ports, accepted: &Accepted, receipt: Option<&Hashed>, content: &Content) -> Result<Justified> {
+    let Accepted { upload, custom, .. } = accepted;
+    if upload.length != content.length || *custom != content.custom {
+        return Ok(Justified::NotNow);
+    }
+    let is_told = receipt.is_some_and(|receipt| (receipt.sha256, receipt.length) == (content.sha256, content.length));
+    let stored = match upload.sha256 {
+        None if !is_told => return Ok(Justified::NotNow),
+        // A receipt alone decides only where the store computes no digest: hash's role could have written anything.
+        None => ports.blobs.check(upload).await?.unwrap_or(content.sha256),
+        Some(sha256) => sha256,
+    };
+    Ok(match stored == content.sha256 {
+        true => Justified::Yes,
+        false if is_told => Justified::Otherwise,
+        false => Justified::NotNow,
+    })
+}
+
+/// The history of a name.
+struct Past<'a> {
+    ports: &'a Ports,
+    name: &'a TargetName,
+    history: Vec<PastVersion>,
+    now: Time,
+}
+
+impl Past<'_> {
+    /// Whether the name was gone within the window.
+    ///
+    /// By a delete marker only: where the history ends, versions beneath may have been deleted for good, and who looked then must
+    /// look again.
+    async fn was_gone(&self) -> Result<Justified> {
+        let mut left = self.history.as_slice();
+        while let Some((past, beneath)) = left.split_first() {
+            left = beneath;
+            if let PastVersion::Marker { modified, .. } = past
+                && is_explicit(self.ports, self.name, *modified, beneath).await?
+            {
+                return Ok(Justified::Yes);
+            }
+            if self.is_old(past).await? {
+                break;
+            }
+        }
+        Ok(Justified::NotNow)
+    }
+
+    /// Whether the name was `content` within the window, perhaps as `version`. `compared` is known not to be it.
+    async fn was(
+        &self,
+        content: &Content,
+        version: Option<&VersionId>,
+        compared: Option<&VersionId>,
+    ) -> Result<Justified> {
+        let (mut found, mut others, mut is_forgotten) = (Justified::NotNow, Vec::new(), false);
+        let mut unmet = version.filter(|version| Some(*version) != compared);
+        for past in &self.history {
+            match past {
+                PastVersion::Object { version: met, .. } if Some(met) == compared => {}
+                PastVersion::Object { version: met, .. } if Some(met) == unmet => {
+                    unmet = None;
+                    found = self.look(met, content).await?;
+                    if found == Justified::Yes {
+                        return Ok(found);
+                    }
+                }
+                PastVersion::Object { version: met, .. } => others.push(met),
+                PastVersion::Forgotten => is_forgotten = true,
+                PastVersion::Marker { .. } | PastVersion::Unknown => {}
+            }
+            if self.is_old(past).await? {
+                break;
+            }
+        }
+        let mut failure = None;
+        for looked in at_once(others.into_iter().map(|met| self.look(met, content))).await {
+            match looked {
+                Ok(Justified::Yes) => return Ok(Justified::Yes),
+                Ok(Justified::Otherwise) => found = Justified::Otherwise,
+                Ok(Justified::NotNow) => {}
+                Err(error) => failure = Some(error),
+            }
+        }
+        if let Some(version) = unmet.filter(|_| is_forgotten)
+            && self.was_hashed(version, content).await?
+        {
+            return Ok(Justified::Yes);
+        }
+        failure.map_or(Ok(found), Err)
+    }
+
+    /// Whether nothing beneath `past` was in effect within the window: it has itself counted for longer.
+    ///
+    /// An upload in parts is dated by when it began, long before it came, perhaps; but its receipt came after it. And what has
+    /// no receipt counts for nobody yet: what is beneath is still shown.
+    async fn is_old(&self, past: &PastVersion) -> Result<bool> {
+        let is_before = |time: Time| seconds_between(time, self.now) > WINDOW_SECONDS;
+        match past {
+            PastVersion::Marker { modified, .. } => Ok(is_before(*modified)),
+            PastVersion::Object { version, modified, .. } if is_before(*modified) => {
+                let (ports, name) = (self.ports, self.name.as_str());
+                let receipt = ledger::dated_receipt(&*ports.store, name, version).await?;
+                if receipt.is_none_or(|(_, stored)| !is_before(stored)) {
+                    return Ok(false);
+                }
+                let upload = ports.uploads.head_version(name, version).await?;
+                Ok(upload.is_some_and(|upload| judge(&ports.config, &upload).is_ok()))
+            }
+            PastVersion::Object { .. } => Ok(false),
+            PastVersion::Forgotten | PastVersion::Unknown => Ok(true),
+        }
+    }
+
+    /// Whether `version` is `content`, looked at by itself.
+    async fn look(&self, version: &VersionId, content: &Content) -> Result<Justified> {
+        let (ports, name) = (self.ports, self.name.as_str());
+        let Some(upload) = ports.uploads.head_version(name, version).await? else { return Ok(Justified::NotNow) };
+        let Ok((version, custom)) = judge(&ports.config, &upload) else { return Ok(Justified::NotNow) };
+        if upload.length != content.length || custom != content.custom {
+            return Ok(Justified::NotNow);
+        }
+        let receipt = ledger::receipt(&*ports.store, name, &version).await?;
+        compare(ports, &Accepted { upload, version, custom }, receipt.as_ref(), content).await
+    }
+
+    /// Whether hash found `content` in `version` within the window.
+    ///
+    /// For files, which are overwritten in place: nothing but the receipt is left of them. It may be believed there, since all stages
+    /// are one process, in which no role can be stolen by itself. What the metadata was, nothing tells.
+    async fn was_hashed(&self, version: &VersionId, content: &Content) -> Result<bool> {
+        let found = ledger::dated_receipt(&*self.ports.store, self.name.as_str(), version).await?;
+        Ok(found.is_some_and(|(receipt, stored)| {
+            seconds_between(stored, self.now) <= WINDOW_SECONDS
+                && receipt.is_some_and(|it| (it.sha256, it.length) == (content.sha256, content.length))
+        }))
+    }
 }

@@ -15,7 +15,7 @@ pub mod import;
 pub mod index;
 pub mod init;
 mod judge;
-mod justify;
+pub mod justify;
 pub mod ledger;
 pub mod measure;
 pub mod message;

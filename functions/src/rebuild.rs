@@ -18,7 +18,7 @@ use tufline_tuf::parties::PartyState;
 use tufline_tuf::replay::LARGEST_JUMP;
 use tufline_tuf::{AddressedDraft, BinsKeys, Content, Draft, Index, Manifest, Outcome, RoleName, Sha256, TargetName};
 
-use crate::current::{Accepted, Current, RefusedUpload, current_and_receipt};
+use crate::current::{Accepted, Current, RefusedUpload, current_and_receipt, digest};
 use crate::delivery::reject_delivery;
 use crate::hash::reject;
 use crate::index::{draft, index, index_below};
@@ -381,14 +381,11 @@ fn set(name: &TargetName, accepted: &Accepted, sha256: Sha256) -> TargetEdit {
     TargetEdit { name: name.clone(), version, uploaded: accepted.upload.uploaded, edit: Edit::Set(content) }
 }
 
-/// HEADs `name`; for an object also finds its digest: hash's receipt, or the full-object SHA-256 that HEAD returned.
+/// HEADs `name`; for an object also finds its digest: the full-object SHA-256 that HEAD returned, or hash's receipt.
 async fn see(ports: &Ports, name: &TargetName, expected: Option<&VersionId>) -> Result<Seen> {
     let (current, _, receipt) = current_and_receipt(ports, name, expected).await?;
     let sha256 = match &current {
-        Current::Object(Accepted { upload, .. }) => {
-            let receipt = receipt.filter(|receipt| receipt.length == upload.length);
-            receipt.map(|receipt| receipt.sha256).or(upload.sha256)
-        }
+        Current::Object(Accepted { upload, .. }) => digest(upload, receipt.as_ref()),
         Current::Gone { .. } | Current::Unknown => None,
     };
     Ok(Seen { current, sha256 })

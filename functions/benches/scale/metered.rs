@@ -219,6 +219,11 @@ impl Blobs for Metered {
         self.world.copy_in(upload).await
     }
 
+    async fn check(&self, upload: &Upload) -> Result<Option<Sha256>> {
+        self.meter.request("S3 COPY", 1).await;
+        self.world.check(upload).await
+    }
+
     async fn keep(&self, upload: &Upload, source: Source, sha256: &Sha256) -> Result<Kept> {
         self.meter.request("S3 COPY", 1).await;
         self.world.keep(upload, source, sha256).await

@@ -564,7 +564,7 @@ impl Simulation {
         let names = self.world.current_uploads().into_iter().map(|(name, _)| name);
         let look = |name: String| {
             let parsed: TargetName = name.parse().unwrap();
-            let (current, _) = finish(current(&*self.world, &self.ports.config, &parsed)).unwrap();
+            let (current, _) = finish(current(&self.ports, &parsed)).unwrap();
             let upload = match current {
                 Current::Object(accepted) => Some(accepted.upload),
                 Current::Gone { .. } | Current::Unknown => None,

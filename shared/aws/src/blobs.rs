@@ -36,6 +36,11 @@ impl Default for CopyLimits {
     }
 }
 
+/// Larger uploads aren't copied to be checked, in bytes. Whoever checks is stopped after 30 seconds, and a copy that takes longer would
+/// stop it again and again; what the function hash, which has a minute, may be given to copy is no more
+/// ([`LargeUploads::MOST_ABOVE`]).
+const MOST_CHECKED: u64 = LargeUploads::MOST_ABOVE;
+
 /// [`Blobs`] on S3: blobs are server-side copies of uploads.
 #[derive(Debug, Clone)]
 pub struct S3Blobs {
@@ -75,6 +80,18 @@ impl Blobs for S3Blobs {
         match incoming(upload) {
             Some(incoming) if upload.length <= self.limits.whole => {
                 self.copy_of(upload, &incoming).whole(&self.client).await
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Copied anew each time, even where `checked/` has such a copy: whose it is nobody can tell, and what S3 answers to this very
+    /// request nobody else can forge (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html>, `ChecksumSHA256`). No
+    /// condition is needed, for nobody reads the copies.
+    async fn check(&self, upload: &Upload) -> Result<Option<Sha256>> {
+        match upload.version.as_ref().map(|version| Key::Checked(UploadKey::new(&upload.name, version))) {
+            Some(checked) if upload.length <= self.limits.whole.min(MOST_CHECKED) => {
+                self.copy_of(upload, &checked).whole(&self.client).await
             }
             _ => Ok(None),
         }
@@ -187,6 +204,30 @@ mod tests {
             assert_eq!(request.header("x-amz-tagging-directive"), Some("REPLACE"));
             assert!(request.uri.contains(&format!("/incoming/{}/v1", Sha256::of(b"a b"))), "{}", request.uri);
         }
+    }
+
+    #[tokio::test]
+    async fn a_check_is_a_copy_of_its_own() {
+        let digest = Sha256::of(b"bytes");
+        let both = [digest, Sha256::of(b"other")].map(|digest| copied(&to_header(&digest), "FULL_OBJECT"));
+        let canned = Canned::default().answer(200, &[], both[0].clone()).answer(200, &[], both[1].clone());
+        let blobs = blobs(&canned);
+        assert_eq!(blobs.check(&upload()).await.unwrap(), Some(digest));
+        assert_eq!(
+            blobs.check(&upload()).await.unwrap(),
+            Some(Sha256::of(b"other")),
+            "nothing is believed of the first"
+        );
+        for request in canned.requests() {
+            assert_eq!(request.header("x-amz-copy-source"), Some("uploads/targets/a%20b?versionId=v1"));
+            assert!(request.uri.contains(&format!("/checked/{}/v1", Sha256::of(b"a b"))), "{}", request.uri);
+        }
+        // One of parts has no digest of the whole, and what takes too long is not begun.
+        let canned = Canned::default().answer(200, &[], copied(&(to_header(&digest) + "-2"), "COMPOSITE"));
+        assert_eq!(self::blobs(&canned).check(&upload()).await.unwrap(), None);
+        let canned = Canned::default();
+        let large = Upload { length: MOST_CHECKED + 1, ..upload() };
+        assert_eq!(self::blobs(&canned).check(&large).await.unwrap(), None);
     }
 
     #[tokio::test]

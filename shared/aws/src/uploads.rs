@@ -9,6 +9,7 @@ use aws_sdk_s3::operation::list_object_versions::ListObjectVersionsOutput;
 use aws_sdk_s3::types::{ChecksumMode, EncodingType};
 use bytes::BytesMut;
 use tufline_store::{Head, PastVersion, Result, StoreError, Upload, Uploads, VersionId};
+use tufline_tuf::Time;
 
 use crate::checksum::whole_sha256;
 use crate::failure::{code, failed, status};
@@ -40,7 +41,14 @@ struct Entry {
     key: String,
     version: Option<VersionId>,
     is_latest: bool,
-    is_marker: bool,
+    modified: Option<Time>,
+    kind: Kind,
+}
+
+/// What an entry is.
+enum Kind {
+    Object { in_parts: bool },
+    Marker,
 }
 
 /// A page of a listing of versions, in S3's order: by key, and the newest of a key first.
@@ -124,6 +132,13 @@ fn to_version(version: Option<&str>) -> Option<VersionId> {
     version.filter(|version| *version != "null").map(|version| VersionId(version.to_owned()))
 }
 
+/// Whether an object was uploaded in parts, perhaps: then its `ETag` is anything but the 32 hexadecimal digits of an MD5
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_CompleteMultipartUpload.html>), in practice it ends in `-N`.
+fn in_parts(tag: Option<&str>) -> bool {
+    let tag = tag.unwrap_or_default().trim_matches('"');
+    !(tag.len() == 32 && tag.bytes().all(|byte| byte.is_ascii_hexdigit()))
+}
+
 fn page(answer: &ListObjectVersionsOutput, order: &ListingOrder) -> std::result::Result<Page, String> {
     // An emulator may not know the encoding and then doesn't confirm it.
     let encoded = answer.encoding_type() == Some(&EncodingType::Url);
@@ -135,18 +150,24 @@ fn page(answer: &ListObjectVersionsOutput, order: &ListingOrder) -> std::result:
             Ok(key.to_owned())
         }
     };
-    let entry = |key: Option<&str>, version: Option<&str>, is_latest: Option<bool>, is_marker| {
+    let versions = answer.versions().iter().map(|version| {
         Ok::<_, String>(Entry {
-            key: decode(key)?,
-            version: to_version(version),
-            is_latest: is_latest == Some(true),
-            is_marker,
+            key: decode(version.key())?,
+            version: to_version(version.version_id()),
+            is_latest: version.is_latest() == Some(true),
+            modified: version.last_modified().and_then(to_time),
+            kind: Kind::Object { in_parts: in_parts(version.e_tag()) },
         })
-    };
-    let versions = answer.versions().iter();
-    let versions = versions.map(|version| entry(version.key(), version.version_id(), version.is_latest(), false));
-    let markers = answer.delete_markers().iter();
-    let markers = markers.map(|marker| entry(marker.key(), marker.version_id(), marker.is_latest(), true));
+    });
+    let markers = answer.delete_markers().iter().map(|marker| {
+        Ok(Entry {
+            key: decode(marker.key())?,
+            version: to_version(marker.version_id()),
+            is_latest: marker.is_latest() == Some(true),
+            modified: marker.last_modified().and_then(to_time),
+            kind: Kind::Marker,
+        })
+    });
     let mixed =
         mix(&order.entries(), versions, markers).ok_or("cannot tell the order of versions and delete markers")?;
     let next = if answer.is_truncated() == Some(true) {
@@ -198,24 +219,20 @@ impl Uploads for S3Uploads {
 
     async fn versions(&self, name: &str) -> Result<Vec<PastVersion>> {
         let key = self.key(name);
-        let mut history = Vec::new();
-        let mut from = Marker::default();
-        loop {
-            // The prefix also finds longer keys, but these come after it.
-            let page = self.list_versions(&key, from).await?;
-            let ended = page.entries.iter().any(|entry| entry.key != key);
-            history.extend(page.entries.into_iter().filter(|entry| entry.key == key).map(|entry| {
-                match (entry.version, entry.is_marker) {
-                    (Some(version), false) => PastVersion::Object(version),
-                    (Some(version), true) => PastVersion::Marker(version),
-                    (None, _) => PastVersion::Forgotten,
-                }
-            }));
-            match page.next {
-                Some(next) if !ended => from = next,
-                _ => return Ok(history),
-            }
-        }
+        // The prefix also finds longer keys, but these come after it.
+        let page = self.list_versions(&key, Marker::default()).await?;
+        let more = page.next.is_some() && page.entries.iter().all(|entry| entry.key == key);
+        let entries = page.entries.into_iter().filter(|entry| entry.key == key);
+        let history = entries.map(|entry| {
+            let Some(version) = entry.version else { return Ok(PastVersion::Unknown) };
+            let undated = || StoreError::new("list the versions of", self.place(name), "an entry has no LastModified");
+            let modified = entry.modified.ok_or_else(undated)?;
+            Ok(match entry.kind {
+                Kind::Object { in_parts } => PastVersion::Object { version, modified, in_parts },
+                Kind::Marker => PastVersion::Marker { version, modified },
+            })
+        });
+        history.chain(more.then_some(Ok(PastVersion::Unknown))).collect()
     }
 
     /// A key marker without a version marker passes over all versions of that key.
@@ -343,19 +360,40 @@ mod tests {
 
     #[tokio::test]
     async fn history_keeps_the_order_of_the_answer() {
-        let entries = [("Version", "v3"), ("DeleteMarker", "m2"), ("Version", "null"), ("DeleteMarker", "m1")];
-        let entries: String = entries.iter().map(|(kind, version)| entry(kind, "targets/a", version, false)).collect();
+        let dated = |kind: &str, version: &str, tag: &str, second: u64| {
+            let dated = format!(
+                "<ETag>&quot;{tag}&quot;</ETag><LastModified>2026-01-01T00:00:0{second}.000Z</LastModified></{kind}>"
+            );
+            entry(kind, "targets/a", version, false).replace(&format!("</{kind}>"), &dated)
+        };
+        let md5 = "0123456789abcdef0123456789ABCDEF";
+        let entries = dated("Version", "v3", "0123456789abcdef0123456789abcdef-2", 1)
+            + &dated("DeleteMarker", "m2", "", 3)
+            + &dated("Version", "v2", md5, 2)
+            + &dated("Version", "null", md5, 1)
+            + &dated("DeleteMarker", "m1", "", 0);
         let others = entry("Version", "targets/a0", "v9", true);
         let next = "<NextKeyMarker>targets/a0</NextKeyMarker><NextVersionIdMarker>v9</NextVersionIdMarker>";
-        let canned = Canned::default().answer(200, &[], listing("", &(entries + &others), next));
         let id = |id: &str| VersionId(id.into());
-        let expected = [
-            PastVersion::Object(id("v3")),
-            PastVersion::Marker(id("m2")),
-            PastVersion::Forgotten,
-            PastVersion::Marker(id("m1")),
+        let at = |second: i64| Time::from_second(1_767_225_600 + second).unwrap();
+        let mut expected = vec![
+            PastVersion::Object { version: id("v3"), modified: at(1), in_parts: true },
+            PastVersion::Marker { version: id("m2"), modified: at(3) },
+            PastVersion::Object { version: id("v2"), modified: at(2), in_parts: false },
+            PastVersion::Unknown,
+            PastVersion::Marker { version: id("m1"), modified: at(0) },
         ];
+        let canned = Canned::default().answer(200, &[], listing("", &(entries.clone() + &others), next));
         assert_eq!(uploads(&canned).versions("a").await.unwrap(), expected);
         canned.requests();
+        // Nobody looks beneath a whole page of one name.
+        let next = "<NextKeyMarker>targets/a</NextKeyMarker><NextVersionIdMarker>m1</NextVersionIdMarker>";
+        let canned = Canned::default().answer(200, &[], listing("", &entries, next));
+        expected.push(PastVersion::Unknown);
+        assert_eq!(uploads(&canned).versions("a").await.unwrap(), expected);
+        canned.requests();
+        // Without its date an entry says nothing.
+        let canned = Canned::default().answer(200, &[], listing("", &entry("Version", "targets/a", "v1", true), ""));
+        assert!(uploads(&canned).versions("a").await.is_err());
     }
 }

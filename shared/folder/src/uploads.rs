@@ -12,6 +12,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use tufline_store::{Clock, Head, PastVersion, Result, StoreError, Upload, Uploads, VersionId};
+use tufline_tuf::Time;
 
 use crate::data::{DataFolder, failed};
 use crate::names::{Found, find, walk};
@@ -241,8 +242,12 @@ impl Uploads for FolderUploads {
 
     async fn versions(&self, name: &str) -> Result<Vec<PastVersion>> {
         let name = name.to_owned();
-        let current = self.run(move |uploads| uploads.current(&name)).await?;
-        let current = current.and_then(|upload| upload.version).map(PastVersion::Object);
+        let found = self.run(move |uploads| uploads.find(uploads.folder()?, &name)).await?;
+        let current = found.map(|found| PastVersion::Object {
+            version: found.version(),
+            modified: Time::from_nanosecond(found.state.changed()).unwrap_or(Time::MAX),
+            in_parts: false,
+        });
         Ok(current.into_iter().chain([PastVersion::Forgotten]).collect())
     }
 

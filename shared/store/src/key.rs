@@ -52,6 +52,8 @@ pub enum Key {
     Blob(Sha256),
     /// `incoming/<sha256 of the name>/<upload version>`: a copy that is being hashed.
     Incoming(UploadKey),
+    /// `checked/<sha256 of the name>/<upload version>`: a copy that a judge made, to learn its checksum from the store itself.
+    Checked(UploadKey),
     /// `generations/<generation, 20 digits>.json`: a [`tufline_tuf::Manifest`].
     Manifest(u64),
     /// `drafts/<sha256>.json`: an unsigned role document.
@@ -158,7 +160,9 @@ impl Key {
     #[must_use]
     pub fn bucket(&self) -> Bucket {
         match self {
-            Self::Timestamp | Self::Metadata { .. } | Self::Blob(_) | Self::Incoming(_) => Bucket::Repository,
+            Self::Timestamp | Self::Metadata { .. } | Self::Blob(_) | Self::Incoming(_) | Self::Checked(_) => {
+                Bucket::Repository
+            }
             _ => Bucket::Ledger,
         }
     }
@@ -201,6 +205,7 @@ impl Key {
             Self::Metadata { role, version } => format!("metadata/{version}.{role}.json"),
             Self::Blob(sha256) => format!("blobs/{sha256}"),
             Self::Incoming(upload) => format!("incoming/{upload}"),
+            Self::Checked(upload) => format!("checked/{upload}"),
             Self::Manifest(generation) => format!("generations/{generation:020}.json"),
             Self::Draft(sha256) => format!("drafts/{sha256}.json"),
             Self::Page(sha256) => format!("index/{sha256}.json"),

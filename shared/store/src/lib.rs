@@ -21,6 +21,6 @@ pub use event::{EVENT_SOURCE, Event, LARGEST_DETAIL, PublishedTarget, RejectedUp
 pub use key::{Bucket, DELIVERIES, Folder, Key, UploadKey, VersionId};
 pub use message::{Change, Hint, LARGEST_MESSAGE, Letter, MESSAGE_FORMAT, Message, NotMessage, Queue};
 pub use port::{
-    Blob, Blobs, Clock, Events, Head, Kept, Links, OnlineRole, PastVersion, Queues, Result, Signer, Source, Store,
-    StoreError, Stored, Tag, Upload, Uploads, Waiting, Written,
+    Blob, Blobs, Clock, Events, Head, Kept, LONGEST_HISTORY, Links, OnlineRole, PastVersion, Queues, Result, Signer,
+    Source, Store, StoreError, Stored, Tag, Upload, Uploads, Waiting, Written,
 };

@@ -116,12 +116,33 @@ pub enum Head {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PastVersion {
     /// An object version.
-    Object(VersionId),
+    Object {
+        /// It.
+        version: VersionId,
+        /// When it was stored, by the store's clock. Where it was uploaded in parts, when that was begun (S3 user guide,
+        /// "System-defined object metadata"): it came at some time after, and may stand above or beneath what came meanwhile.
+        modified: Time,
+        /// Whether it was uploaded in parts, perhaps.
+        in_parts: bool,
+    },
     /// A delete marker.
-    Marker(VersionId),
+    Marker {
+        /// Its version.
+        version: VersionId,
+        /// When it was made, by the store's clock.
+        modified: Time,
+    },
     /// What was here before isn't kept (the embedded form: files have no history).
     Forgotten,
+    /// Nobody looks further: it was stored while the bucket kept no versions, or it stands beneath [`LONGEST_HISTORY`]
+    /// others.
+    Unknown,
 }
+
+/// So many entries of a history are looked at: as many as `ListObjectVersions` answers in one request
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectVersions.html>). A name that is overwritten all the time
+/// costs no more than others.
+pub const LONGEST_HISTORY: usize = 1000;
 
 /// The uploads: versions of objects under a prefix, or files in a folder. Only read.
 #[async_trait]
@@ -130,7 +151,8 @@ pub trait Uploads: Send + Sync {
     async fn head(&self, name: &str) -> Result<Head>;
     /// One version of `name`; `None` where it is gone.
     async fn head_version(&self, name: &str, version: &VersionId) -> Result<Option<Upload>>;
-    /// The history of `name`, newest first.
+    /// The history of `name`, newest first, as the store orders it; its newest [`LONGEST_HISTORY`] entries at most, and then
+    /// [`PastVersion::Unknown`].
     async fn versions(&self, name: &str) -> Result<Vec<PastVersion>>;
     /// The next names in order after `after`, at most 1,000, whether an object or a delete marker is current; empty at the
     /// end. Side files and ignored files aren't listed.
@@ -180,6 +202,9 @@ pub trait Blobs: Send + Sync {
     /// Copies a version of an upload to `incoming/` and answers the SHA-256 that the store computed over the whole copy.
     /// `None` where it computes none, or where the upload is too large to be copied in one request.
     async fn copy_in(&self, upload: &Upload) -> Result<Option<Sha256>>;
+    /// The SHA-256 that the store computed over a copy of a version of an upload, which is kept for who asks again: for those
+    /// who believe nobody else's. `None` where it computes none, or where the upload is too large for them to wait for it.
+    async fn check(&self, upload: &Upload) -> Result<Option<Sha256>>;
     /// Makes the bytes of `upload` available as the blob `sha256`, or goes on with that: a large one takes several calls,
     /// from whatever process, so that none takes long. Harmless where the blob is there already.
     async fn keep(&self, upload: &Upload, source: Source, sha256: &Sha256) -> Result<Kept>;

@@ -20,7 +20,8 @@ pub struct Config {
     /// Uploads larger than this are refused.
     pub largest_target: LargestTarget,
     /// After how many days the uploads bucket expires current objects; `None` where it doesn't. While set, a delete
-    /// marker found by `reconcile` removes nothing, since the expiry may have made it.
+    /// marker removes a target only where the expiry can't have made it: it stands on another delete marker, or on an upload that
+    /// wasn't so old.
     pub uploads_expire_days: Option<ExpireDays>,
     /// A role that lists more targets than this is split into 16 bins.
     pub max_targets_per_bin: TargetsPerBin,
@@ -364,6 +365,14 @@ impl fmt::Display for Lifetime {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "u16", into = "u16")]
 pub struct ExpireDays(u16);
+
+impl ExpireDays {
+    /// In seconds.
+    #[must_use]
+    pub fn seconds(self) -> i64 {
+        i64::from(self.0) * 24 * 60 * 60
+    }
+}
 
 impl TryFrom<u16> for ExpireDays {
     type Error = BadConfig;

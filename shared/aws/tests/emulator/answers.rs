@@ -6,10 +6,10 @@ use crate::world::World;
 use aws_sdk_s3::types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart};
 use tufline_aws::CopyLimits;
 use tufline_store::{
-    Blobs, Document, Folder, Head, Hint, Kept, Key, Message, OnlineRole, PastVersion, Queue, Queues, Signer, Source,
-    Store, Tag, Upload, Uploads, VersionId, Written,
+    Blobs, Document, Folder, Head, Hint, Kept, Key, LONGEST_HISTORY, Message, OnlineRole, PastVersion, Queue, Queues,
+    Signer, Source, Store, Tag, Upload, Uploads, VersionId, Written,
 };
-use tufline_tuf::Sha256;
+use tufline_tuf::{Sha256, Time};
 
 /// A record in the ledger, told from others of its key by `text`.
 fn record(key: Key, text: &str) -> Document {
@@ -127,15 +127,28 @@ async fn history_is_newest_first_with_markers_in_their_places() {
     let mut expected = Vec::new();
     for round in 0..3 {
         for _ in 0..=round {
-            expected.push(PastVersion::Object(world.put("targets/a", b"x").await));
+            expected.push((world.put("targets/a", b"x").await, false, false));
         }
-        expected.push(PastVersion::Marker(world.remove("targets/a").await));
+        expected.push((world.remove("targets/a").await, true, false));
     }
-    expected.push(PastVersion::Object(world.put("targets/a", b"x").await));
+    world.composite("targets/a", &[b"one", b"two"]).await;
+    expected.push((current(&world, "a").await.version.unwrap(), false, true));
+    expected.push((world.put("targets/a", b"x").await, false, false));
     expected.reverse();
     world.put("targets/a/b", b"x").await;
     world.put("targets/a0", b"x").await;
-    assert_eq!(world.uploads().versions("a").await.unwrap(), expected);
+    let (mut found, mut newest) = (Vec::new(), Time::MAX);
+    for past in world.uploads().versions("a").await.unwrap() {
+        let (entry, modified) = match past {
+            PastVersion::Object { version, modified, in_parts } => ((version, false, in_parts), modified),
+            PastVersion::Marker { version, modified } => ((version, true, false), modified),
+            other => panic!("{other:?}"),
+        };
+        assert!(modified <= newest, "each upload ended before the next one began");
+        newest = modified;
+        found.push(entry);
+    }
+    assert_eq!(found, expected);
     assert_eq!(world.uploads().versions("none").await.unwrap(), []);
 }
 
@@ -187,7 +200,8 @@ async fn reconcile_sees_each_name_once() {
     }
     let expected: Vec<_> = (0..1200).map(|number| format!("{number:04}")).collect();
     assert_eq!(found, expected);
-    assert_eq!(world.uploads().versions("0500").await.unwrap().len(), 1101);
+    let history = world.uploads().versions("0500").await.unwrap();
+    assert_eq!((history.len(), history.last()), (LONGEST_HISTORY + 1, Some(&PastVersion::Unknown)));
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use futures::StreamExt;
 use futures::future::join_all;
 use futures::stream;
-use tufline_tuf::Sha256;
+use tufline_tuf::{Sha256, Time};
 
 use super::AT_ONCE;
 use crate::key::VersionId;
@@ -61,6 +61,20 @@ fn version(upload: &Upload) -> VersionId {
     upload.version.clone().expect("uploads have versions")
 }
 
+fn id(past: &PastVersion) -> Option<&VersionId> {
+    match past {
+        PastVersion::Object { version, .. } | PastVersion::Marker { version, .. } => Some(version),
+        PastVersion::Forgotten | PastVersion::Unknown => None,
+    }
+}
+
+fn modified(past: &PastVersion) -> Option<Time> {
+    match past {
+        PastVersion::Object { modified, .. } | PastVersion::Marker { modified, .. } => Some(*modified),
+        PastVersion::Forgotten | PastVersion::Unknown => None,
+    }
+}
+
 /// Bytes that repeat nowhere soon.
 fn sample(length: usize) -> Vec<u8> {
     (0..length).map(|index| u8::try_from(index * index / 7 % 251).unwrap()).collect()
@@ -94,7 +108,9 @@ async fn an_upload_is_seen_as_it_is(uploader: &dyn Uploader) {
         let found = uploader.uploads().head_version(name, &version(&upload)).await.unwrap();
         assert_eq!(found, Some(upload.clone()), "{name}");
         let past = uploader.uploads().versions(name).await.unwrap();
-        assert_eq!(past[0], PastVersion::Object(version(&upload)), "{name}");
+        let PastVersion::Object { version: newest, modified, in_parts } = &past[0] else { panic!("{name}: {past:?}") };
+        assert_eq!((newest, *in_parts), (&version(&upload), false), "{name}");
+        assert!(upload.uploaded.is_none_or(|uploaded| uploaded == *modified), "{name}");
     }
 }
 
@@ -123,12 +139,15 @@ async fn every_change_is_another_version(uploader: &dyn Uploader) {
     if uploader.keeps_versions() {
         assert_eq!(found.as_ref(), Some(first));
         assert_eq!(read.unwrap(), b"one"[..], "the version that was asked for, not the current one");
-        let past: Vec<PastVersion> = seen.iter().rev().map(|upload| PastVersion::Object(version(upload))).collect();
-        assert_eq!(uploader.uploads().versions(name).await.unwrap(), past, "newest first");
+        let past: Vec<Option<VersionId>> = seen.iter().rev().map(|upload| upload.version.clone()).collect();
+        let told = uploader.uploads().versions(name).await.unwrap();
+        assert_eq!(told.iter().map(|past| id(past).cloned()).collect::<Vec<_>>(), past, "newest first");
+        assert!(told.is_sorted_by_key(|past| std::cmp::Reverse(modified(past))), "each came after the others");
     } else {
         assert_eq!(found, None);
         assert!(read.is_err(), "another version's bytes are never given for it");
         assert!(uploader.blobs().copy_in(first).await.is_err());
+        assert!(uploader.blobs().check(first).await.is_ok_and(|checked| checked.is_none()), "nothing is said of it");
     }
 }
 
@@ -138,7 +157,9 @@ async fn a_removed_upload_is_gone(uploader: &dyn Uploader) {
     let Head::Gone { marker } = uploader.uploads().head("removed").await.unwrap() else { panic!("it is gone") };
     let past = uploader.uploads().versions("removed").await.unwrap();
     if let Some(marker) = &marker {
-        assert_eq!(past, [PastVersion::Marker(marker.clone()), PastVersion::Object(version(&upload))]);
+        assert!(matches!(past[..], [PastVersion::Marker { .. }, PastVersion::Object { .. }]), "{past:?}");
+        assert_eq!((id(&past[0]), id(&past[1])), (Some(marker), upload.version.as_ref()));
+        assert!(modified(&past[0]) >= modified(&past[1]));
     } else {
         assert!(!uploader.keeps_versions());
         assert_eq!(past, [PastVersion::Forgotten]);
@@ -243,6 +264,11 @@ async fn an_upload_becomes_a_blob(uploader: &dyn Uploader) {
     }
     let bytes = sample(4321);
     let upload = put(uploader, "blob/directly", &bytes).await;
+    for _ in 0..2 {
+        let checked = uploader.blobs().check(&upload).await.unwrap();
+        assert!(checked.is_none_or(|sha256| sha256 == Sha256::of(&bytes)), "{checked:?}");
+    }
+    assert_eq!(uploader.blobs().head(&Sha256::of(&bytes)).await.unwrap(), None, "to check keeps nothing");
     keep(uploader, &upload, Source::Upload, &bytes).await;
     check_blob(uploader, &bytes).await;
 }

@@ -2,26 +2,29 @@
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
+use tufline_tuf::time::whole_seconds;
 use tufline_tuf::{Sha256, Time};
 
 use super::{Memory, State};
 use crate::key::VersionId;
-use crate::port::{Blob, Blobs, Head, Kept, PastVersion, Result, Source, StoreError, Upload, Uploads};
+use crate::port::{Blob, Blobs, Head, Kept, LONGEST_HISTORY, PastVersion, Result, Source, StoreError, Upload, Uploads};
 
 /// A version in the history of a name, oldest first.
 #[derive(Debug, Clone)]
 pub(super) struct StoredVersion {
     id: VersionId,
+    /// When it was stored; of one that was uploaded in parts, when that began.
+    modified: Time,
     /// `None` for a delete marker.
     object: Option<StoredUpload>,
 }
 
 #[derive(Debug, Clone)]
 struct StoredUpload {
-    uploaded: Time,
     bytes: Bytes,
     custom: Option<String>,
     with_checksum: bool,
+    in_parts: bool,
 }
 
 impl StoredVersion {
@@ -33,7 +36,7 @@ impl StoredVersion {
             length: object.bytes.len() as u64,
             custom: object.custom.clone(),
             sha256: object.with_checksum.then(|| Sha256::of(&object.bytes)),
-            uploaded: Some(object.uploaded),
+            uploaded: Some(self.modified),
         })
     }
 }
@@ -41,16 +44,43 @@ impl StoredVersion {
 impl Memory {
     /// A build system drops an artifact; answers its version.
     pub fn put_upload(&self, name: &str, bytes: Bytes, custom: Option<&str>, with_checksum: bool) -> VersionId {
+        let object = StoredUpload { bytes, custom: custom.map(str::to_owned), with_checksum, in_parts: false };
+        self.state().add_version(name, Some(object))
+    }
+
+    /// A build system ends an upload in parts that began at `begun`. Which of S3's pages says where that stands among what came
+    /// meanwhile? None does. So it does either: `above` all of that, or in the order of the times.
+    pub fn put_in_parts(&self, name: &str, bytes: Bytes, custom: Option<&str>, begun: Time, above: bool) -> VersionId {
+        let object = StoredUpload { bytes, custom: custom.map(str::to_owned), with_checksum: false, in_parts: true };
         let mut state = self.state();
-        let object = StoredUpload { uploaded: state.now, bytes, custom: custom.map(str::to_owned), with_checksum };
-        state.add_version(name, Some(object))
+        let id = state.add_version(name, Some(object));
+        if let Some((last, others)) = state.uploads.get_mut(name).and_then(|versions| versions.split_last_mut()) {
+            last.modified = whole_seconds(begun);
+            let newer = others.iter().rev().take_while(|other| !above && other.modified > last.modified).count();
+            if let Some(versions) = state.uploads.get_mut(name) {
+                let place = versions.len() - 1 - newer;
+                versions.get_mut(place..).unwrap_or_default().rotate_right(1);
+            }
+        }
+        id
     }
 
     /// A build system removes an artifact: a delete marker; `None` where nothing is current.
     pub fn remove_upload(&self, name: &str) -> Option<VersionId> {
-        let mut state = self.state();
-        state.current(name)?;
-        Some(state.add_version(name, None))
+        self.state().current(name)?;
+        Some(self.put_marker(name))
+    }
+
+    /// A delete marker, whatever is current: by somebody who deletes once more, or by a lifecycle.
+    pub fn put_marker(&self, name: &str) -> VersionId {
+        self.state().add_version(name, None)
+    }
+
+    /// Somebody deletes a version itself, or a delete marker.
+    pub fn delete_version(&self, name: &str, version: &VersionId) {
+        if let Some(versions) = self.state().uploads.get_mut(name) {
+            versions.retain(|stored| stored.id != *version);
+        }
     }
 
     /// Somebody deletes the newest version itself, so that the one before is current again.
@@ -92,7 +122,8 @@ impl Memory {
 impl State {
     fn add_version(&mut self, name: &str, object: Option<StoredUpload>) -> VersionId {
         let id = VersionId(format!("v{}", self.next()));
-        self.uploads.entry(name.to_owned()).or_default().push(StoredVersion { id: id.clone(), object });
+        let version = StoredVersion { id: id.clone(), modified: whole_seconds(self.now), object };
+        self.uploads.entry(name.to_owned()).or_default().push(version);
         id
     }
 
@@ -135,11 +166,15 @@ impl Uploads for Memory {
     async fn versions(&self, name: &str) -> Result<Vec<PastVersion>> {
         self.request("list versions of", name, false, |state| {
             let versions = state.uploads.get(name).map(Vec::as_slice).unwrap_or_default();
-            let past = |version: &StoredVersion| match version.object {
-                Some(_) => PastVersion::Object(version.id.clone()),
-                None => PastVersion::Marker(version.id.clone()),
+            let past = |stored: &StoredVersion| {
+                let (version, modified) = (stored.id.clone(), stored.modified);
+                match &stored.object {
+                    Some(object) => PastVersion::Object { version, modified, in_parts: object.in_parts },
+                    None => PastVersion::Marker { version, modified },
+                }
             };
-            versions.iter().rev().map(past).collect()
+            let more = versions.len().checked_sub(LONGEST_HISTORY + 1).map(|_| PastVersion::Unknown);
+            versions.iter().rev().take(LONGEST_HISTORY).map(past).chain(more).collect()
         })
         .await
     }
@@ -183,6 +218,16 @@ impl Blobs for Memory {
             })
             .await?;
         copied.ok_or_else(|| gone("copy", upload))
+    }
+
+    async fn check(&self, upload: &Upload) -> Result<Option<Sha256>> {
+        let checked = self
+            .request("check", &upload.name, true, |state| {
+                let bytes = state.bytes(upload)?;
+                Some(state.computes_checksums.then(|| Sha256::of(&bytes)))
+            })
+            .await?;
+        checked.ok_or_else(|| gone("check", upload))
     }
 
     async fn keep(&self, upload: &Upload, source: Source, sha256: &Sha256) -> Result<Kept> {
