@@ -79,7 +79,7 @@ export function repositoryBucket(scope: Construct, options: BucketOptions): Buck
 export function ledgerBucket(scope: Construct, options: BucketOptions): Bucket {
   return bucket(scope, "Ledger", options, (bucket) => [
     keepForever(bucket, "*"),
-    writeOnce(bucket, "drafts/*", "index/*", "generations/*"),
+    writeOnce(bucket, "drafts/*", "index/*", "generations/*", "decisions/*"),
     writeConditionally(bucket, "*"),
   ]);
 }

@@ -65,6 +65,8 @@ export function operating(
     write(ledger, "root-intent.json", "removals-accepted.json"),
     // `tufline init`, `tufline delegation`. What is there already can't be replaced: the bucket's policy sees to that.
     write(ledger, "generations/*", "index/*", "drafts/*", "parties/*"),
+    // What operators decide about delegations: nobody else may write there.
+    write(ledger, "decisions/*"),
     ...decrypt(uploads, repository, ledger),
     ...encrypt(repository, ledger),
     allow(["kms:GetPublicKey"], ...Object.values(keys).flatMap((all) => all.map((key) => key.keyArn))),

@@ -21,6 +21,21 @@ import {
 
 const full = stackTemplate();
 
+/** What sign and publish read to judge a generation. */
+const JUDGING = [
+  "s3:GetObject Ledger/decisions/*",
+  "s3:GetObject Ledger/delivered/*",
+  "s3:GetObject Ledger/drafts/*",
+  "s3:GetObject Ledger/generations/*",
+  "s3:GetObject Ledger/hashed/*",
+  "s3:GetObject Ledger/index/*",
+  "s3:GetObject Ledger/parties/*",
+  "s3:GetObject Uploads/targets/*",
+  "s3:GetObjectVersion Uploads/targets/*",
+  "s3:ListBucket Uploads",
+  "s3:ListBucketVersions Uploads",
+];
+
 /** Every right of every role, but for those on its own log and queue. This is the contract: nothing may be added. */
 const RIGHTS: Record<string, string[]> = {
   hash: [
@@ -69,6 +84,7 @@ const RIGHTS: Record<string, string[]> = {
   ],
   rebuild: [
     "events:PutEvents Events",
+    "s3:GetObject Ledger/decisions/*",
     "s3:GetObject Ledger/delivered/*",
     "s3:GetObject Ledger/drafts/*",
     "s3:GetObject Ledger/generations/*",
@@ -98,23 +114,22 @@ const RIGHTS: Record<string, string[]> = {
     "sqs:SendMessage UploadsQueue",
   ],
   sign: [
+    ...JUDGING,
     "not s3:PutObject Repository/metadata/*.root.json",
-    "s3:GetObject Ledger/delivered/*",
-    "s3:GetObject Ledger/drafts/*",
-    "s3:GetObject Ledger/generations/*",
-    "s3:GetObject Ledger/parties/*",
     "s3:GetObject Ledger/refused/*",
     "s3:GetObject Repository/metadata/*",
     "s3:ListBucket Ledger",
     "s3:ListBucket Repository",
+    "s3:PutObject Ledger/refused/*",
     "s3:PutObject Repository/metadata/*.*.json",
+    "sqs:SendMessage ChangesQueue",
     "sqs:SendMessage PublishQueue",
+    "sqs:SendMessage UploadsQueue",
   ],
   publish: [
+    ...JUDGING,
     "events:PutEvents Events",
     "s3:GetObject Ledger/announced.json",
-    "s3:GetObject Ledger/generations/*",
-    "s3:GetObject Ledger/parties/*",
     "s3:GetObject Ledger/refused/*",
     "s3:GetObject Ledger/root-intent.json",
     "s3:GetObject Repository/blobs/*",
@@ -220,12 +235,13 @@ test("a key's own policy alone lets functions sign, with one algorithm, and IAM 
   }
 });
 
-test("only an operator's policy writes roots, the root's intent, and accepts removals", () => {
+test("only an operator's policy writes roots, the root's intent and decisions, and accepts removals", () => {
   const [, { Properties }] = only(full, "AWS::IAM::ManagedPolicy");
   const operator = rights(Properties.PolicyDocument.Statement);
   assert.deepEqual(
     operator.filter((right) => right.startsWith("s3:PutObject")),
     [
+      "s3:PutObject Ledger/decisions/*",
       "s3:PutObject Ledger/drafts/*",
       "s3:PutObject Ledger/generations/*",
       "s3:PutObject Ledger/index/*",
@@ -246,7 +262,7 @@ test("only an operator's policy writes roots, the root's intent, and accepts rem
       "ssm:GetParameter arn:<AWS::Partition>:ssm:<AWS::Region>:<AWS::AccountId>:parameterVariables",
     ],
   );
-  for (const name of ["root.json", "root-intent.json", "removals-accepted.json"]) {
+  for (const name of ["root.json", "root-intent.json", "removals-accepted.json", "decisions/*"]) {
     const stages = Object.entries(RIGHTS).filter(([, all]) =>
       all.some((it) => /^s3:PutObject.*/.test(it) && it.endsWith(name)),
     );
