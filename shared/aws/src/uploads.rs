@@ -83,6 +83,18 @@ impl S3Uploads {
         answer.map(drop).map_err(|error| failed("look at", format!("s3://{}", self.bucket), &error))
     }
 
+    /// What to say of `name` after `error`: gone, if its versions may be listed and none is current; else the error.
+    ///
+    /// An uploader that may list below its prefix only is told 403 of the bucket, and of each object that isn't there
+    /// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html>, "Permissions").
+    async fn gone_by_its_listing(&self, name: &str, error: StoreError) -> Result<Head> {
+        match self.versions(name).await.as_deref() {
+            Ok([]) => Ok(Head::Gone { marker: None }),
+            Ok([PastVersion::Marker(marker), ..]) => Ok(Head::Gone { marker: Some(marker.clone()) }),
+            Ok([PastVersion::Object(_) | PastVersion::Forgotten, ..]) | Err(_) => Err(error),
+        }
+    }
+
     /// Whether S3 finds `version` malformed. A HEAD says only 400 to that, as to an expired token; a GET says which.
     async fn is_malformed(&self, name: &str, version: &VersionId) -> Result<bool> {
         let request = self.client.get_object().bucket(&self.bucket).key(self.key(name)).version_id(&version.0);
@@ -170,14 +182,19 @@ impl Uploads for S3Uploads {
         let error = match self.head_object(name, None).await {
             Ok(head) => return Ok(Head::Object(self.to_upload(name, &head)?)),
             Err(error) if status(&error) == Some(404) => error,
+            Err(error) if status(&error) == Some(403) => {
+                return self.gone_by_its_listing(name, failed("look at", self.place(name), &error)).await;
+            }
             Err(error) => return Err(failed("look at", self.place(name), &error)),
         };
         let header = |name| error.raw_response().and_then(|response| response.headers().get(name));
         if header("x-amz-delete-marker") == Some("true") {
             return Ok(Head::Gone { marker: to_version(header("x-amz-version-id")) });
         }
-        self.bucket_exists().await?;
-        Ok(Head::Gone { marker: None })
+        match self.bucket_exists().await {
+            Ok(()) => Ok(Head::Gone { marker: None }),
+            Err(error) => self.gone_by_its_listing(name, error).await,
+        }
     }
 
     /// 404, no such version; 405, it is a delete marker; 400, no version id at all (a forged message may say anything).
@@ -277,10 +294,38 @@ mod tests {
     async fn nothing_is_gone_where_the_bucket_is_missing_or_closed() {
         let canned = Canned::default().answer(404, &[], "").answer(200, &[], "");
         assert_eq!(uploads(&canned).head("a").await.unwrap(), Head::Gone { marker: None });
-        let canned = Canned::default().answer(404, &[], "").answer(404, &[], "");
+        let canned = Canned::default().answer(404, &[], "").answer(404, &[], "").s3_error(404, "NoSuchBucket");
         assert!(uploads(&canned).head("a").await.is_err());
-        let canned = Canned::default().answer(403, &[], "");
-        assert!(uploads(&canned).head("a").await.is_err());
+        let canned = Canned::default().answer(403, &[], "").s3_error(403, "AccessDenied");
+        let failure = uploads(&canned).head("a").await.unwrap_err().to_string();
+        assert_eq!(canned.requests().len(), 2);
+        assert!(failure.contains("look at s3://uploads/targets/a") && failure.contains("403"), "{failure}");
+    }
+
+    /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html>, "Permissions"
+    #[tokio::test]
+    async fn who_may_list_only_some_names_learns_which_of_them_are_gone() {
+        let there = entry("Version", "targets/a", "v1", true);
+        let marker = entry("DeleteMarker", "targets/a", "m1", true) + &entry("Version", "targets/a", "v1", false);
+        let longer = entry("Version", "targets/a0", "v1", true);
+        let forgotten = entry("DeleteMarker", "targets/a", "null", true);
+        let gone = |marker: Option<&str>| Some(Head::Gone { marker: marker.map(|id| VersionId(id.into())) });
+        for (entries, expected) in [
+            (String::new(), gone(None)),
+            (longer, gone(None)),
+            (marker, gone(Some("m1"))),
+            // It is there and may not be looked at.
+            (there, None),
+            (forgotten, None),
+        ] {
+            for answers in [vec![403], vec![404, 403]] {
+                let canned =
+                    answers.into_iter().fold(Canned::default(), |canned, status| canned.answer(status, &[], ""));
+                let canned = canned.answer(200, &[], listing("", &entries, ""));
+                assert_eq!(uploads(&canned).head("a").await.ok(), expected, "{entries}");
+                assert!(canned.requests().last().unwrap().uri.contains("prefix=targets%2Fa"), "only below the prefix");
+            }
+        }
     }
 
     #[tokio::test]
