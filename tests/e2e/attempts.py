@@ -18,7 +18,8 @@ PROBE = "permissions-probe"
 # <https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html>
 NO_TAG = '"0"'
 
-DENIED = {"AccessDenied", "AccessDeniedException"}
+# An answer to HEAD has a status only.
+DENIED = {"AccessDenied", "AccessDeniedException", "403"}
 
 # How an attempt ends that is allowed and asks for what can't be.
 IMPOSSIBLE = {
