@@ -26,6 +26,7 @@ pub struct S3Uploads {
     client: Client,
     bucket: String,
     prefix: String,
+    listing_tells: bool,
 }
 
 /// Where a listing goes on.
@@ -53,7 +54,15 @@ impl S3Uploads {
     /// The objects in `bucket` whose keys begin with `prefix`, which may be empty.
     #[must_use]
     pub fn new(client: Client, bucket: String, prefix: String) -> Self {
-        Self { client, bucket, prefix }
+        Self { client, bucket, prefix, listing_tells: false }
+    }
+
+    /// For an uploader that may list below its prefix only: S3 tells it 403 of the bucket, and of each object that isn't there
+    /// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html>, "Permissions"), and a listing of the name's versions
+    /// the truth. No stage needs it.
+    #[must_use]
+    pub fn listing_tells(self) -> Self {
+        Self { listing_tells: true, ..self }
     }
 
     fn key(&self, name: &str) -> String {
@@ -84,10 +93,10 @@ impl S3Uploads {
     }
 
     /// What to say of `name` after `error`: gone, if its versions may be listed and none is current; else the error.
-    ///
-    /// An uploader that may list below its prefix only is told 403 of the bucket, and of each object that isn't there
-    /// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html>, "Permissions").
     async fn gone_by_its_listing(&self, name: &str, error: StoreError) -> Result<Head> {
+        if !self.listing_tells {
+            return Err(error);
+        }
         match self.versions(name).await.as_deref() {
             Ok([]) => Ok(Head::Gone { marker: None }),
             Ok([PastVersion::Marker(marker), ..]) => Ok(Head::Gone { marker: Some(marker.clone()) }),
@@ -294,10 +303,18 @@ mod tests {
     async fn nothing_is_gone_where_the_bucket_is_missing_or_closed() {
         let canned = Canned::default().answer(404, &[], "").answer(200, &[], "");
         assert_eq!(uploads(&canned).head("a").await.unwrap(), Head::Gone { marker: None });
-        let canned = Canned::default().answer(404, &[], "").answer(404, &[], "").s3_error(404, "NoSuchBucket");
+        for status in [404, 403] {
+            let canned = Canned::default().answer(404, &[], "").answer(status, &[], "");
+            assert!(uploads(&canned).head("a").await.is_err());
+            canned.requests();
+            let canned = Canned::default().answer(404, &[], "").answer(status, &[], "").s3_error(status, "any");
+            assert!(uploads(&canned).listing_tells().head("a").await.is_err());
+            canned.requests();
+        }
+        let canned = Canned::default().answer(403, &[], "");
         assert!(uploads(&canned).head("a").await.is_err());
         let canned = Canned::default().answer(403, &[], "").s3_error(403, "AccessDenied");
-        let failure = uploads(&canned).head("a").await.unwrap_err().to_string();
+        let failure = uploads(&canned).listing_tells().head("a").await.unwrap_err().to_string();
         assert_eq!(canned.requests().len(), 2);
         assert!(failure.contains("look at s3://uploads/targets/a") && failure.contains("403"), "{failure}");
     }
@@ -322,7 +339,7 @@ mod tests {
                 let canned =
                     answers.into_iter().fold(Canned::default(), |canned, status| canned.answer(status, &[], ""));
                 let canned = canned.answer(200, &[], listing("", &entries, ""));
-                assert_eq!(uploads(&canned).head("a").await.ok(), expected, "{entries}");
+                assert_eq!(uploads(&canned).listing_tells().head("a").await.ok(), expected, "{entries}");
                 assert!(canned.requests().last().unwrap().uri.contains("prefix=targets%2Fa"), "only below the prefix");
             }
         }
