@@ -6,7 +6,7 @@ import { BlockPublicAccess, Bucket, BucketEncryption, ObjectOwnership } from "aw
 import { Construct } from "constructs";
 
 import { keptStatements } from "./emulator.ts";
-import { bucketOnlyOverTls, keepForever, writeConditionally, writeOnce } from "./resource-policies.ts";
+import { bucketOnlyOverTls, keepForever, writeConditionally, writeOnce, writeOnceInParts } from "./resource-policies.ts";
 
 /** What all buckets of a repository have in common. */
 export interface BucketOptions {
@@ -55,14 +55,34 @@ export function uploadsBucket(
   return uploads;
 }
 
+/**
+ * What is created once and never replaced, by its keys: all that is no pointer (`Key::is_pointer` in `shared/store/src/key.rs`;
+ * a test compares them). Receipts too: one with another digest would make other bytes of an upload that nobody changed.
+ */
+const WRITTEN_ONCE = {
+  // All of `metadata/` but `timestamp.json`: what has a version in its name has two dots.
+  metadata: ["metadata/*.*.json"],
+  blobs: ["blobs/*"],
+  ledger: [
+    "decisions/*",
+    "delivered/*",
+    "drafts/*",
+    "generations/*",
+    "hashed/*",
+    "held/*",
+    "index/*",
+    "parties/*",
+    "rejected/*",
+  ],
+};
+
 /** What devices read: metadata and blobs. */
 export function repositoryBucket(scope: Construct, options: BucketOptions): Bucket {
   const repository = bucket(scope, "Repository", options, (bucket) => [
-    keepForever(bucket, "blobs/*", "metadata/*"),
-    // All but `timestamp.json` have a version in their name, and so two dots. Copies carry no conditions: `blobs/`
-    // is made by copying, and needs none, since a blob's name is its hash.
-    writeOnce(bucket, "metadata/*.*.json"),
-    writeConditionally(bucket, "metadata/*"),
+    keepForever(bucket),
+    writeOnce(bucket, WRITTEN_ONCE.metadata),
+    writeOnceInParts(bucket, WRITTEN_ONCE.blobs),
+    writeConditionally(bucket, ["metadata/*"]),
   ]);
   // Copies that are made to learn a checksum, by hash and by those who judge; a later attempt makes them again.
   for (const id of ["incoming", "checked"]) {
@@ -74,11 +94,11 @@ export function repositoryBucket(scope: Construct, options: BucketOptions): Buck
   return repository;
 }
 
-/** What the stages know: drafts, the index, manifests, receipts. */
+/** What the stages know: drafts, the index, manifests, receipts, and what operators decided. */
 export function ledgerBucket(scope: Construct, options: BucketOptions): Bucket {
   return bucket(scope, "Ledger", options, (bucket) => [
-    keepForever(bucket, "*"),
-    writeOnce(bucket, "drafts/*", "index/*", "generations/*"),
-    writeConditionally(bucket, "*"),
+    keepForever(bucket),
+    writeOnce(bucket, WRITTEN_ONCE.ledger),
+    writeConditionally(bucket, ["*"]),
   ]);
 }

@@ -13,6 +13,7 @@ export const LEFT_OUT: ReadonlySet<string> = new Set([
   "OnlyOverTls",
   // It doesn't know the condition keys `s3:if-none-match` and `s3:if-match`.
   "WriteOnce",
+  "WriteOnceInParts",
   "WriteConditionally",
 ]);
 

@@ -1,4 +1,5 @@
 /** What people and machines outside the pipeline may do, as statements for their own policies. */
+import { Token } from "aws-cdk-lib";
 import { IGrantable, PolicyStatement } from "aws-cdk-lib/aws-iam";
 import { IKey } from "aws-cdk-lib/aws-kms";
 import { IStringParameter } from "aws-cdk-lib/aws-ssm";
@@ -11,15 +12,49 @@ function findRepository(variables: IStringParameter): PolicyStatement {
   return allow(["ssm:GetParameter"], variables.parameterArn);
 }
 
-/** For a build system: dropping artifacts, removing them, and reading why one was refused. Nothing of the pipeline. */
-export function uploading(resources: Resources, variables: IStringParameter): PolicyStatement[] {
+/** What a build system may upload. */
+export interface UploadOptions {
+  /**
+   * Only targets whose names begin so: `gateway/`. With the `/` at its end, or `gateway2/…` would be meant too.
+   *
+   * @default - all
+   */
+  readonly prefix?: string;
+}
+
+/**
+ * For a build system: dropping artifacts, removing them, and reading why one was refused. Nothing of the pipeline, and with a
+ * prefix nothing of any name that doesn't begin with it, older versions neither.
+ *
+ * Why an upload was refused is kept under the hash of its name, of which no prefix is left. So whoever uploads may read of any
+ * refusal whose upload and version it knows, and learns neither by listing.
+ */
+export function uploading(
+  resources: Pick<Resources, "uploads" | "uploadsPrefix" | "ledger">,
+  variables: IStringParameter,
+  { prefix }: UploadOptions = {},
+): PolicyStatement[] {
   const { uploads, uploadsPrefix, ledger } = resources;
+  const wanted = "the beginning of names, up to a '/': 'gateway/'";
+  const below = prefix === undefined ? "" : checked("grantUpload's prefix", prefix, PREFIX, wanted);
+  const names = `${uploadsPrefix}${below}*`;
+  const listing = allow(["s3:ListBucket", "s3:ListBucketVersions"], uploads.bucketArn);
+  // <https://docs.aws.amazon.com/AmazonS3/latest/userguide/amazon-s3-policy-keys.html>. What isn't there is then 403 rather than
+  // 404, which `tufline wait` knows.
+  if (prefix !== undefined) listing.addCondition("StringLike", { "s3:prefix": names });
   return [
-    ...readUploads(resources),
     allow(
-      ["s3:PutObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts", "s3:DeleteObject"],
-      uploads.arnForObjects(`${uploadsPrefix}*`),
+      [
+        "s3:GetObject",
+        "s3:GetObjectVersion",
+        "s3:PutObject",
+        "s3:AbortMultipartUpload",
+        "s3:ListMultipartUploadParts",
+        "s3:DeleteObject",
+      ],
+      uploads.arnForObjects(names),
     ),
+    listing,
     read(ledger, "rejected/*"),
     ...decrypt(uploads, ledger),
     ...encrypt(uploads),
@@ -28,12 +63,41 @@ export function uploading(resources: Resources, variables: IStringParameter): Po
 }
 
 /**
+ * Segments of a target's name, as `shared/tuf/src/name.rs` has them, and a `/` after each. Nothing in it is more to a policy than
+ * itself, as `*`, `?` and `${` would be
+ * (<https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_resource.html>).
+ */
+const PREFIX = /^([A-Za-z0-9_][A-Za-z0-9._~+@=,-]*\/)+$/;
+
+/** As `shared/tuf/src/name.rs` has the name of a role. */
+const ROLE = /^[a-z0-9][a-z0-9_-]{0,63}$/;
+
+/** As `shared/tuf/src/pattern.rs` reads a pattern. */
+const PATTERN = /^[A-Za-z0-9_][A-Za-z0-9._~+@=,*?-]*(\/[A-Za-z0-9_*?][A-Za-z0-9._~+@=,*?-]*)*$/;
+
+/** A part of a key in a policy, where it is what it must be. */
+function checked(what: string, value: string, rule: RegExp, instead: string): string {
+  if (Token.isUnresolved(value)) refuse(what, "a token", "what it will be can't be checked", "write it out");
+  if (!rule.test(value) || value.includes("**")) {
+    const shown = JSON.stringify(value).slice(1, -1);
+    refuse(what, `'${shown}'`, "a policy with it would be for nothing, or for more than is meant", `give ${instead}`);
+  }
+  return value;
+}
+
+/**
  * For another party: dropping the document that it signed, and the files that it lists, under `paths` of the uploads (such as
  * `vendor-x/*`). What it may publish is decided by its keys alone.
  */
 export function delivering(resources: Resources, role: string, paths: string[], variables: IStringParameter): PolicyStatement[] {
   const { uploads, uploadsPrefix } = resources;
-  const keys = [`delegations/${role}.json`, ...paths.map((path) => `${uploadsPrefix}${path}`)];
+  const keys = [
+    `delegations/${checked("grantDelivery's role", role, ROLE, "the name of a role: 'vendor-x'")}.json`,
+    // In a policy `*` and `?` stand for `/` too: so these are the names that the patterns keep for the party.
+    ...paths.map((path) => {
+      return `${uploadsPrefix}${checked("grantDelivery's path", path, PATTERN, "a pattern as it was delegated: 'vendor-x/*'")}`;
+    }),
+  ];
   return [
     allow(
       ["s3:PutObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"],
@@ -65,6 +129,8 @@ export function operating(
     write(ledger, "root-intent.json", "removals-accepted.json"),
     // `tufline init`, `tufline delegation`. What is there already can't be replaced: the bucket's policy sees to that.
     write(ledger, "generations/*", "index/*", "drafts/*", "parties/*"),
+    // What operators decide about delegations: nobody else may write there.
+    write(ledger, "decisions/*"),
     ...decrypt(uploads, repository, ledger),
     ...encrypt(repository, ledger),
     allow(["kms:GetPublicKey"], ...Object.values(keys).flatMap((all) => all.map((key) => key.keyArn))),

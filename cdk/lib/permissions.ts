@@ -130,6 +130,15 @@ function hashing(resources: Resources): PolicyStatement[] {
   ];
 }
 
+/**
+ * What `sign` and `publish` read, each by itself, to judge whether a generation follows from what was uploaded, delivered and
+ * decided: whoever writes generations is not believed.
+ */
+function judging(resources: Resources): PolicyStatement[] {
+  const records = ["generations/*", "index/*", "drafts/*", "hashed/*", "parties/*", "delivered/*", "decisions/*"];
+  return [...readUploads(resources), read(resources.ledger, ...records)];
+}
+
 /** The policy of one stage. Read it beside the stage's step in ARCHITECTURE.md, "The way of one artifact". */
 export function permissions(stage: Stage, resources: Resources): PolicyStatement[] {
   const { uploads, repository, ledger, queues, deadLetters, bus } = resources;
@@ -151,7 +160,7 @@ export function permissions(stage: Stage, resources: Resources): PolicyStatement
         // Whether the bytes are there that another party lists.
         read(repository, "metadata/timestamp.json", "blobs/*"),
         read(ledger, "generations/*", "index/*", "drafts/*", "hashed/*", "rejected/*", "removals-accepted.json"),
-        read(ledger, "parties/*", "delivered/*"),
+        read(ledger, "parties/*", "delivered/*", "decisions/*"),
         write(ledger, "generations/*", "index/*", "drafts/*", "rejected/*", "held/*", "parties/*", "delivered/*"),
         // Of the repository too: before `tufline init` there is no timestamp.
         list(repository, ledger),
@@ -162,6 +171,7 @@ export function permissions(stage: Stage, resources: Resources): PolicyStatement
       ];
     case "sign":
       return [
+        ...judging(resources),
         read(repository, "metadata/*"),
         // All that has a version in its name, and so two dots: not `timestamp.json`.
         write(repository, "metadata/*.*.json"),
@@ -171,20 +181,22 @@ export function permissions(stage: Stage, resources: Resources): PolicyStatement
           actions: ["s3:PutObject"],
           resources: [repository.arnForObjects("metadata/*.root.json")],
         }),
-        read(ledger, "generations/*", "drafts/*", "parties/*", "delivered/*", "refused/*"),
+        read(ledger, "refused/*"),
+        write(ledger, "refused/*"),
         list(repository, ledger),
-        ...decrypt(repository, ledger),
-        ...encrypt(repository),
-        send(queues.publish),
+        ...decrypt(uploads, repository, ledger),
+        ...encrypt(repository, ledger),
+        send(queues.publish, queues.changes, queues.uploads),
       ];
     case "publish":
       return [
+        ...judging(resources),
         read(repository, "metadata/*", "blobs/*"),
         write(repository, "metadata/timestamp.json"),
-        read(ledger, "generations/*", "parties/*", "announced.json", "refused/*", "root-intent.json"),
+        read(ledger, "announced.json", "refused/*", "root-intent.json"),
         write(ledger, "announced.json", "refused/*"),
         list(repository, ledger),
-        ...decrypt(repository, ledger),
+        ...decrypt(uploads, repository, ledger),
         ...encrypt(repository, ledger),
         send(queues.changes, queues.sign),
         announce(bus),

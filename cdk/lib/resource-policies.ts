@@ -31,34 +31,47 @@ export function queueOnlyOverTls(queue: IQueue): PolicyStatement {
   return deny("OnlyOverTls", ["sqs:*"], [queue.queueArn], NOT_TLS);
 }
 
-/** Nobody deletes objects under these keys, nor a version of one. Who must do so changes the bucket's policy first. */
-export function keepForever(bucket: IBucket, ...keys: string[]): PolicyStatement {
-  return deny(
-    "KeepForever",
-    ["s3:DeleteObject", "s3:DeleteObjectVersion"],
-    keys.map((key) => bucket.arnForObjects(key)),
-  );
+/**
+ * Nobody deletes an object of the bucket, nor a version of one. Who must do so changes the bucket's policy first.
+ *
+ * The bucket's own lifecycle rules go on: no bucket policy keeps them from deleting
+ * (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucket-policies.html>).
+ */
+export function keepForever(bucket: IBucket): PolicyStatement {
+  return deny("KeepForever", ["s3:DeleteObject", "s3:DeleteObjectVersion"], [bucket.arnForObjects("*")]);
 }
 
-/** The parts of a multipart upload take no conditions; its completion, which makes the object, does. */
+/**
+ * A write without `If-None-Match`, or without that and `If-Match`. Whatever makes an object needs `s3:PutObject`: PutObject, a
+ * copy, a form. S3 takes no other value than `*` for `If-None-Match`
+ * (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes-enforce.html>; for copies
+ * <https://www.amazonaws.cn/en/new/2025/amazon-s3-adds-conditional-write-functionality-to-copy-operations>).
+ */
+const MAY_OVERWRITE = { Null: { "s3:if-none-match": "true" } };
+const IS_BLIND = { Null: { "s3:if-none-match": "true", "s3:if-match": "true" } };
+
+/**
+ * The beginning of a multipart upload and its parts take no conditions; its completion, which makes the object, does
+ * (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_CompleteMultipartUpload.html>). Where this isn't asked for, nobody can
+ * begin one.
+ */
 const MAKES_AN_OBJECT = { Bool: { "s3:ObjectCreationOperation": "true" } };
 
 /** Objects under these keys are created with `If-None-Match: *` only, so none is ever overwritten. */
-export function writeOnce(bucket: IBucket, ...keys: string[]): PolicyStatement {
-  return deny(
-    "WriteOnce",
-    ["s3:PutObject"],
-    keys.map((key) => bucket.arnForObjects(key)),
-    { Null: { "s3:if-none-match": "true" }, ...MAKES_AN_OBJECT },
-  );
+export function writeOnce(bucket: IBucket, keys: readonly string[]): PolicyStatement {
+  return deny("WriteOnce", ["s3:PutObject"], arns(bucket, keys), MAY_OVERWRITE);
+}
+
+/** The same, for what may be put together from parts. */
+export function writeOnceInParts(bucket: IBucket, keys: readonly string[]): PolicyStatement {
+  return deny("WriteOnceInParts", ["s3:PutObject"], arns(bucket, keys), { ...MAY_OVERWRITE, ...MAKES_AN_OBJECT });
 }
 
 /** Objects under these keys are written with `If-None-Match` or `If-Match` only: no write is blind. */
-export function writeConditionally(bucket: IBucket, ...keys: string[]): PolicyStatement {
-  return deny(
-    "WriteConditionally",
-    ["s3:PutObject"],
-    keys.map((key) => bucket.arnForObjects(key)),
-    { Null: { "s3:if-none-match": "true", "s3:if-match": "true" }, ...MAKES_AN_OBJECT },
-  );
+export function writeConditionally(bucket: IBucket, keys: readonly string[]): PolicyStatement {
+  return deny("WriteConditionally", ["s3:PutObject"], arns(bucket, keys), IS_BLIND);
+}
+
+function arns(bucket: IBucket, keys: readonly string[]): string[] {
+  return keys.map((key) => bucket.arnForObjects(key));
 }

@@ -17,7 +17,7 @@ import { ledgerBucket, repositoryBucket } from "./buckets.ts";
 import { batchWindow, config, keyNumbers, lifetimes } from "./config.ts";
 import { dashboard } from "./dashboard.ts";
 import { consume, logGroup, role, stageFunction, visibilityTimeout } from "./functions.ts";
-import { delivering, grant, operating, uploading } from "./grants.ts";
+import { delivering, grant, operating, uploading, UploadOptions } from "./grants.ts";
 import { onlineKey } from "./keys.ts";
 import { RepositoryMetrics } from "./metrics.ts";
 import { capitalized, record, repositoryName } from "./names.ts";
@@ -161,11 +161,11 @@ export class TuflineRepository extends Construct {
   }
 
   /**
-   * Lets a build system drop artifacts, remove them, and read why one was refused. To see what is published it reads as
-   * a device: under IAM access it needs {@link grantRead} too.
+   * Lets a build system drop artifacts, remove them, and read why one was refused; with a prefix such as `gateway/` those below
+   * it only. To see what is published it reads as a device: under IAM access it needs {@link grantRead} too.
    */
-  grantUpload(grantee: IGrantable): void {
-    grant("grantUpload", grantee, uploading(this.resources, this.parameter));
+  grantUpload(grantee: IGrantable, options: UploadOptions = {}): void {
+    grant("grantUpload", grantee, uploading(this.resources, this.parameter, options));
   }
 
   /**

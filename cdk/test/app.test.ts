@@ -1,11 +1,15 @@
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
 
-import { bundle, KEY_ARN, resources } from "./support.ts";
+import { Stack } from "aws-cdk-lib";
+import { User } from "aws-cdk-lib/aws-iam";
+import { Key } from "aws-cdk-lib/aws-kms";
+
+import { bundle, KEY_ARN, only, readable, repository, resources, template } from "./support.ts";
 
 const out = mkdtempSync(join(tmpdir(), "tufline-cdk-app-"));
 after(() => rmSync(out, { recursive: true }));
@@ -68,5 +72,60 @@ test("what is chosen on the command line is in the template", () => {
   }
   for (const [, it] of resources(template, "AWS::Lambda::Function")) {
     assert.equal(it.Properties.Environment.Variables.TUFLINE_CONFIG, '{"hashing":"stream","offline_targets":true}');
+  }
+});
+
+test("the policy that is printed for a build system is what grantUpload grants", () => {
+  const parameter = join(out, "parameter.json");
+  writeFileSync(
+    parameter,
+    JSON.stringify({
+      TUFLINE_REPOSITORY: "Tufline",
+      TUFLINE_UPLOADS_BUCKET: "the-uploads",
+      TUFLINE_UPLOADS_PREFIX: "targets/",
+      TUFLINE_LEDGER_BUCKET: "the-ledger",
+      TUFLINE_KEY_TIMESTAMP: `${KEY_ARN},${KEY_ARN}`,
+    }),
+  );
+  const printed = (...options: string[]) => {
+    const command = ["--import", "tsx", "bin/upload-policy.ts", ...options];
+    return spawnSync(process.execPath, command, { cwd: new URL("..", import.meta.url).pathname, encoding: "utf8" });
+  };
+  const made = repository((stack) => ({ encryptionKey: Key.fromKeyArn(stack, "Key", KEY_ARN) }));
+  made.grantUpload(new User(Stack.of(made), "Uploader"), { prefix: "gateway/" });
+  const [, granted] = only(template(made), "AWS::IAM::Policy", ({ Users }) => Users !== undefined);
+  const [partition, region, account] = ["aws", "eu-central-1", "111122223333"];
+  const names: [RegExp, string][] = [
+    [/arn:aws:s3:::the-uploads/g, "Uploads"],
+    [/arn:aws:s3:::the-ledger/g, "Ledger"],
+    [/arn:aws:ssm:eu-central-1:111122223333:parameter\/tufline\/Tufline/g, "VARIABLES"],
+    [/arn:<AWS::Partition>:ssm:<AWS::Region>:<AWS::AccountId>:parameterVariables/g, "VARIABLES"],
+    [/<AWS::Partition>/g, partition!],
+    [/<AWS::Region>/g, region!],
+    [/<AWS::AccountId>/g, account!],
+    [/<AWS::URLSuffix>/g, "amazonaws.com"],
+  ];
+  const plain = (statements: any[]) => {
+    return statements.map(({ Action, Resource, Condition }) => {
+      const values = Object.values<any>(Condition ?? {}).flatMap((keys) => Object.entries<any>(keys).flat().map(readable));
+      const words = [...[Action].flat(), ...[Resource].flat().map(readable), ...values].join(" ");
+      return names.reduce((text, [pattern, name]) => text.replace(pattern, name), words);
+    });
+  };
+  const { status, stdout, stderr } = printed(parameter, "--prefix", "gateway/", "--encryption-key", KEY_ARN);
+  assert.equal(status, 0, stderr);
+  assert.deepEqual(plain(JSON.parse(stdout).Statement), plain(granted.Properties.PolicyDocument.Statement));
+  assert.match(stdout, /arn:aws:s3:::the-uploads\/targets\/gateway\/\*/);
+
+  for (const [options, reason] of [
+    [[parameter, "--prefix", "gateway"], /grantUpload's prefix is 'gateway': .*; give /],
+    [[parameter, "more"], /usage: /],
+    [[], /usage: /],
+    [["/nowhere"], /no such file/],
+  ] as const) {
+    const refused = printed(...options);
+    assert.deepEqual([refused.status, refused.stdout], [1, ""]);
+    assert.match(refused.stderr, /^upload-policy: [^\n]*\n$/);
+    assert.match(refused.stderr, reason);
   }
 });

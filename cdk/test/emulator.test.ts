@@ -58,7 +58,7 @@ for (const props of VARIANTS) {
 }
 
 test("no more is left out than was decided", () => {
-  assert.deepEqual([...LEFT_OUT], ["OnlyOverTls", "WriteOnce", "WriteConditionally"]);
+  assert.deepEqual([...LEFT_OUT], ["OnlyOverTls", "WriteOnce", "WriteOnceInParts", "WriteConditionally"]);
   assert.deepEqual([...LEFT_OUT_CONDITIONS], ["kms:SigningAlgorithm", "kms:MessageType"]);
 });
 

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { test } from "node:test";
 
 import { functionOf, KEY_ARN, only, readable, repository, resources, stackTemplate, template, VARIANTS } from "./support.ts";
@@ -78,7 +79,7 @@ test("buckets are versioned and private, and their policies protect what was wri
     return statements.map(({ Sid }) => Sid);
   });
   const all = ["OnlyOverTls", "KeepForever", "WriteOnce", "WriteConditionally"];
-  assert.deepEqual(sids.sort(), [["OnlyOverTls"], all, all]);
+  assert.deepEqual(sids.sort(), [["OnlyOverTls"], all, [...all.slice(0, 3), "WriteOnceInParts", all[3]]]);
 });
 
 test("with a key the buckets encrypt with it, and with bucket keys", () => {
@@ -125,4 +126,80 @@ test("the uploads bucket tells the queue of objects below its prefixes, made or 
       ]),
     ),
   );
+});
+
+/** What a bucket's policy says, by the `Sid` of each statement: the keys that it is about, and under which conditions. */
+function policyOf(template: any, bucket: string): Record<string, { actions: string[]; keys: string[]; conditions: any }> {
+  const [, { Properties }] = only(template, "AWS::S3::BucketPolicy", (it) => readable(it.Bucket) === bucket);
+  const statements: any[] = Properties.PolicyDocument.Statement;
+  return Object.fromEntries(
+    statements.map(({ Sid, Action, Resource, Condition }) => {
+      const keys = [Resource].flat().map((resource) => readable(resource).replace(`${bucket}/`, ""));
+      return [Sid, { actions: [Action].flat(), keys, conditions: Condition }];
+    }),
+  );
+}
+
+/** Whether a statement is about a key. `*` in a policy is for any characters, `/` too. */
+function isAbout(patterns: string[], key: string): boolean {
+  const literally = (text: string) => text.replace(/[.+?^${}()|[\]\\]/g, "\\$&");
+  return patterns.some((pattern) => new RegExp(`^${pattern.split("*").map(literally).join(".*")}$`).test(key));
+}
+
+/** An object of each kind that is stored, as `shared/store/src/key.rs` has it: its path, and whether it may be replaced. */
+function storedKinds(): { kind: string; bucket: string; path: string; isPointer: boolean }[] {
+  const source = readFileSync(new URL("../../shared/store/src/key.rs", import.meta.url), "utf8");
+  const methods = source.slice(source.indexOf("\nimpl Key {"));
+  const body = (name: string) => methods.match(new RegExp(`fn ${name}\\(.*?\\n    }\\n`, "s"))![0];
+  const kindsIn = (text: string) => [...text.matchAll(/Self::(\w+)/g)].map(([, kind]) => kind!);
+  const kinds = [...source.match(/pub enum Key \{.*?\n\}\n/s)![0].matchAll(/^    (\w+)[,({ ]/gm)].map(([, kind]) => kind!);
+  const pointers = kindsIn(body("is_pointer"));
+  const inRepository = kindsIn(body("bucket").match(/match self \{(.*?)=> Bucket::Repository/s)![1]!);
+  // A role's name and what stands in braces may be anything.
+  const paths = Object.fromEntries(
+    [...body("path").matchAll(/Self::(\w+)[^=]*=> (?:format!\()?"([^"]*)"/g)].map(([, kind, path]) => [
+      kind!,
+      path!.replace(/\{[^}]*\}/g, "x"),
+    ]),
+  );
+  assert.deepEqual(Object.keys(paths), kinds, "each kind has a path");
+  return kinds.map((kind) => ({
+    kind,
+    bucket: inRepository.includes(kind) ? "Repository" : "Ledger",
+    path: paths[kind]!,
+    isPointer: pointers.includes(kind),
+  }));
+}
+
+test("what is stored is created once, but for pointers, which are replaced under a condition only", () => {
+  const full = stackTemplate();
+  const kinds = storedKinds();
+  assert.ok(kinds.length > 15 && kinds.some(({ isPointer }) => isPointer), `${kinds.length}`);
+  const overwrites = { Null: { "s3:if-none-match": "true" } };
+  const blind = { Null: { "s3:if-none-match": "true", "s3:if-match": "true" } };
+  const makes = { Bool: { "s3:ObjectCreationOperation": "true" } };
+  for (const { kind, bucket, path, isPointer } of kinds) {
+    const policy = policyOf(full, bucket);
+    const about = Object.keys(policy).filter((sid) => sid.startsWith("Write") && isAbout(policy[sid]!.keys, path));
+    const expected: Record<string, string[]> = {
+      // Copies that hash makes to learn a digest: nobody but hash writes or reads them, and each is made again.
+      Incoming: [],
+      // Large ones are put together from parts.
+      Blob: ["WriteOnceInParts"],
+    };
+    const inMetadata = path.startsWith("metadata/") || bucket === "Ledger" ? ["WriteConditionally"] : [];
+    assert.deepEqual(about, expected[kind] ?? [...(isPointer ? [] : ["WriteOnce"]), ...inMetadata], `${kind} at ${path}`);
+    for (const sid of about) {
+      const { actions, conditions } = policy[sid]!;
+      assert.deepEqual(actions, ["s3:PutObject"], sid);
+      const due: Record<string, any> = {
+        WriteOnce: overwrites,
+        WriteOnceInParts: { ...overwrites, ...makes },
+        WriteConditionally: blind,
+      };
+      assert.deepEqual(conditions, due[sid], sid);
+    }
+    const { actions, keys, conditions } = policy["KeepForever"]!;
+    assert.deepEqual([actions, keys, conditions], [["s3:DeleteObject", "s3:DeleteObjectVersion"], ["*"], undefined]);
+  }
 });

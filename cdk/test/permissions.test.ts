@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { Stack } from "aws-cdk-lib";
+import { Aws, Lazy, Stack } from "aws-cdk-lib";
 import { AnyPrincipal, Role, ServicePrincipal } from "aws-cdk-lib/aws-iam";
 
 import { ONLINE_KEYS, STAGES } from "../lib/permissions.ts";
@@ -20,6 +20,21 @@ import {
 } from "./support.ts";
 
 const full = stackTemplate();
+
+/** What sign and publish read to judge a generation. */
+const JUDGING = [
+  "s3:GetObject Ledger/decisions/*",
+  "s3:GetObject Ledger/delivered/*",
+  "s3:GetObject Ledger/drafts/*",
+  "s3:GetObject Ledger/generations/*",
+  "s3:GetObject Ledger/hashed/*",
+  "s3:GetObject Ledger/index/*",
+  "s3:GetObject Ledger/parties/*",
+  "s3:GetObject Uploads/targets/*",
+  "s3:GetObjectVersion Uploads/targets/*",
+  "s3:ListBucket Uploads",
+  "s3:ListBucketVersions Uploads",
+];
 
 /** Every right of every role, but for those on its own log and queue. This is the contract: nothing may be added. */
 const RIGHTS: Record<string, string[]> = {
@@ -69,6 +84,7 @@ const RIGHTS: Record<string, string[]> = {
   ],
   rebuild: [
     "events:PutEvents Events",
+    "s3:GetObject Ledger/decisions/*",
     "s3:GetObject Ledger/delivered/*",
     "s3:GetObject Ledger/drafts/*",
     "s3:GetObject Ledger/generations/*",
@@ -98,23 +114,22 @@ const RIGHTS: Record<string, string[]> = {
     "sqs:SendMessage UploadsQueue",
   ],
   sign: [
+    ...JUDGING,
     "not s3:PutObject Repository/metadata/*.root.json",
-    "s3:GetObject Ledger/delivered/*",
-    "s3:GetObject Ledger/drafts/*",
-    "s3:GetObject Ledger/generations/*",
-    "s3:GetObject Ledger/parties/*",
     "s3:GetObject Ledger/refused/*",
     "s3:GetObject Repository/metadata/*",
     "s3:ListBucket Ledger",
     "s3:ListBucket Repository",
+    "s3:PutObject Ledger/refused/*",
     "s3:PutObject Repository/metadata/*.*.json",
+    "sqs:SendMessage ChangesQueue",
     "sqs:SendMessage PublishQueue",
+    "sqs:SendMessage UploadsQueue",
   ],
   publish: [
+    ...JUDGING,
     "events:PutEvents Events",
     "s3:GetObject Ledger/announced.json",
-    "s3:GetObject Ledger/generations/*",
-    "s3:GetObject Ledger/parties/*",
     "s3:GetObject Ledger/refused/*",
     "s3:GetObject Ledger/root-intent.json",
     "s3:GetObject Repository/blobs/*",
@@ -220,12 +235,13 @@ test("a key's own policy alone lets functions sign, with one algorithm, and IAM 
   }
 });
 
-test("only an operator's policy writes roots, the root's intent, and accepts removals", () => {
+test("only an operator's policy writes roots, the root's intent and decisions, and accepts removals", () => {
   const [, { Properties }] = only(full, "AWS::IAM::ManagedPolicy");
   const operator = rights(Properties.PolicyDocument.Statement);
   assert.deepEqual(
     operator.filter((right) => right.startsWith("s3:PutObject")),
     [
+      "s3:PutObject Ledger/decisions/*",
       "s3:PutObject Ledger/drafts/*",
       "s3:PutObject Ledger/generations/*",
       "s3:PutObject Ledger/index/*",
@@ -246,7 +262,7 @@ test("only an operator's policy writes roots, the root's intent, and accepts rem
       "ssm:GetParameter arn:<AWS::Partition>:ssm:<AWS::Region>:<AWS::AccountId>:parameterVariables",
     ],
   );
-  for (const name of ["root.json", "root-intent.json", "removals-accepted.json"]) {
+  for (const name of ["root.json", "root-intent.json", "removals-accepted.json", "decisions/*"]) {
     const stages = Object.entries(RIGHTS).filter(([, all]) =>
       all.some((it) => /^s3:PutObject.*/.test(it) && it.endsWith(name)),
     );
@@ -306,6 +322,56 @@ test("a CI role may drop artifacts, take them back, and read why one was refused
       "ssm:GetParameter arn:<AWS::Partition>:ssm:<AWS::Region>:<AWS::AccountId>:parameterVariables",
     ],
   );
+});
+
+test("with a prefix a CI role may do so for the names that begin with it, and list no others", () => {
+  const made = repository();
+  const grantee = new Role(Stack.of(made), "Grantee", { assumedBy: new ServicePrincipal("ec2.amazonaws.com") });
+  made.grantUpload(grantee, { prefix: "gateway/v1.2/" });
+  const result = template(made);
+  const [id] = resources(result, "AWS::IAM::Role").find(([id]) => id.startsWith("Grantee"))!;
+  const statements = statementsOfRole(result, id);
+  const onObjects = rights(statements).filter((right) => right.includes("Uploads/"));
+  assert.deepEqual(
+    onObjects,
+    ["AbortMultipartUpload", "DeleteObject", "GetObject", "GetObjectVersion", "ListMultipartUploadParts", "PutObject"].map(
+      (action) => `s3:${action} Uploads/targets/gateway/v1.2/*`,
+    ),
+  );
+  // Each of the others is there without a prefix too, and under no condition.
+  const listing = statements.filter(({ Action }) => [Action].flat().some((action) => /^s3:List(Bucket|BucketVersions)$/.test(action)));
+  assert.deepEqual(
+    listing.map(({ Action, Condition }) => [Action, Condition]),
+    [[["s3:ListBucket", "s3:ListBucketVersions"], { StringLike: { "s3:prefix": "targets/gateway/v1.2/*" } }]],
+  );
+  assert.deepEqual(
+    rights(statements).filter((right) => !onObjects.includes(right)),
+    granted((to, grantee) => to.grantUpload(grantee)).filter((right) => !right.includes("Uploads/")),
+  );
+});
+
+test("a prefix that would be for more names than it says is refused", () => {
+  const grant = (prefix: string) => granted((to, grantee) => to.grantUpload(grantee, { prefix }));
+  for (const prefix of [
+    ...["", "/", "gateway", "gateway2/x", "/gateway/", "gateway//", "../", "a/../", "./", ".a/", "-a/", "targets/ /"],
+    ...["*/", "gateway*/", "g?teway/", "gateway/*", "${aws:username}/", "$/", "a\n/", "a/\n", "é/", "a%2f/", "a\\/", "**/"],
+    Lazy.string({ produce: () => "gateway/" }),
+    Aws.STACK_NAME,
+  ]) {
+    assert.throws(() => grant(prefix), /grantUpload's prefix is .*: .*; (give|write) /, prefix);
+  }
+  for (const prefix of ["gateway/", "_a/B.9~+@=,-/c/"]) assert.ok(grant(prefix).length > 0);
+});
+
+test("another party's role and patterns are what they can be in TUF, and no more in a policy", () => {
+  const grant = (role: string, path: string) => granted((to, grantee) => to.grantDelivery(grantee, role, path));
+  for (const role of ["", "*", "vendor*", "vendor-?", "../root", "a/b", "${aws:username}", "A", "a".repeat(65), Aws.STACK_NAME]) {
+    assert.throws(() => grant(role, "vendor-x/*"), /grantDelivery's role is .*: .*; (give|write) /, role);
+  }
+  for (const path of ["", "*", "?", "/a", "a/", "a//b", "a/**", "a**", "${aws:username}/*", "../*", "a/../*", "a b", Aws.STACK_NAME]) {
+    assert.throws(() => grant("vendor-x", path), /grantDelivery's path is .*: .*; (give|write) /, path);
+  }
+  for (const path of ["a", "vendor-x/*", "vendor-x/*/*", "a?/b*.bin", "a/*b"]) assert.ok(grant("vendor-x", path).length > 0);
 });
 
 test("another party may drop its own document, and files under its own names", () => {

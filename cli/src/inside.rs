@@ -24,6 +24,8 @@ pub struct Inside {
     /// The time.
     pub clock: Arc<dyn Clock>,
     connection: Connection,
+    /// What may not be read counts as missing.
+    for_uploader: bool,
 }
 
 impl Inside {
@@ -32,13 +34,13 @@ impl Inside {
         Self::of(connection, false)
     }
 
-    /// For an uploader, who on AWS may read little of the ledger and list nothing of it: what may not be read counts as
-    /// missing.
+    /// For an uploader, who on AWS may read little of the ledger and list nothing of it, and may list uploads below its prefix only:
+    /// what may not be read counts as missing.
     pub fn for_uploader(connection: &Connection) -> anyhow::Result<Self> {
         Self::of(connection, true)
     }
 
-    fn of(connection: &Connection, forbidden_is_missing: bool) -> anyhow::Result<Self> {
+    fn of(connection: &Connection, for_uploader: bool) -> anyhow::Result<Self> {
         let (store, clock): (Arc<dyn Store>, Arc<dyn Clock>) = match connection {
             Connection::Folder(endpoints) => (
                 Arc::new(FolderStore::new(&DataFolder::open(endpoints.data()?)?)),
@@ -46,11 +48,11 @@ impl Inside {
             ),
             Connection::Aws(aws) => {
                 let store = aws.resources.store(&aws.clients)?;
-                let store = if forbidden_is_missing { store.forbidden_is_missing() } else { store };
+                let store = if for_uploader { store.forbidden_is_missing() } else { store };
                 (Arc::new(store), Arc::new(tufline_aws::SystemClock))
             }
         };
-        Ok(Self { store, clock, connection: connection.clone() })
+        Ok(Self { store, clock, connection: connection.clone(), for_uploader })
     }
 
     /// What build systems dropped. Fails while the uploads folder is not mounted; all else can be looked at then.
@@ -60,7 +62,10 @@ impl Inside {
                 let data = DataFolder::open(endpoints.data()?)?;
                 Arc::new(FolderUploads::open(&data, &endpoints.uploads, self.clock.clone())?)
             }
-            Connection::Aws(aws) => Arc::new(aws.resources.uploads(&aws.clients)?),
+            Connection::Aws(aws) => {
+                let uploads = aws.resources.uploads(&aws.clients)?;
+                Arc::new(if self.for_uploader { uploads.listing_tells() } else { uploads })
+            }
         })
     }
 

@@ -1,12 +1,14 @@
-"""The two users of a test deployment: an uploader, as a build system would be, and an administrator."""
+"""The users of a test deployment: uploaders, as build systems would be, and an administrator."""
 
 import json
+import subprocess
+import tempfile
 
 import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from . import Refusal
+from . import ROOT, Refusal
 from .emulator import REGION, ROOT_KEY
 
 Keys = dict[str, str]
@@ -14,33 +16,22 @@ Keys = dict[str, str]
 
 def make(endpoint: str, resources: dict[str, str], stack: str) -> tuple[Keys, Keys]:
     """Makes both users of `stack`, checks that their rights are enforced, and returns their keys."""
-    uploads = f"arn:aws:s3:::{resources['TUFLINE_UPLOADS_BUCKET']}"
-    targets = f"{uploads}/{resources['TUFLINE_UPLOADS_PREFIX']}*"
-    receipts = f"arn:aws:s3:::{resources['TUFLINE_LEDGER_BUCKET']}/rejected/*"
-    iam = client("iam", endpoint, {"access_key_id": ROOT_KEY["AWS_ACCESS_KEY_ID"], "secret_access_key": "test"})
-    uploader = _user(
-        iam,
-        f"{stack}-uploader",
-        [
-            _allow(
-                [
-                    "s3:PutObject",
-                    "s3:AbortMultipartUpload",
-                    "s3:ListMultipartUploadParts",
-                    "s3:DeleteObject",
-                    "s3:GetObject",
-                    "s3:GetObjectVersion",
-                ],
-                targets,
-            ),
-            _allow(["s3:ListBucket", "s3:ListBucketVersions"], uploads),
-            # `tufline wait` reads there why an upload was refused.
-            _allow(["s3:GetObject"], receipts),
-        ],
-    )
-    admin = _user(iam, f"{stack}-admin", [_allow(["*"], "*")])
+    uploader = uploading(endpoint, resources, f"{stack}-uploader")
+    admin = _user(endpoint, f"{stack}-admin", {"Effect": "Allow", "Action": ["*"], "Resource": "*"})
     _check(endpoint, resources, uploader)
     return uploader, admin
+
+
+def uploading(endpoint: str, resources: dict[str, str], name: str, *options: str) -> Keys:
+    """A user with what `grantUpload` grants, under these options of `cdk/bin/upload-policy.ts`."""
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as parameter:
+        json.dump(resources, parameter)
+        parameter.flush()
+        command = ["node", "--import", "tsx", "bin/upload-policy.ts", parameter.name, *options]
+        done = subprocess.run(command, cwd=ROOT / "cdk", capture_output=True, text=True)
+    if done.returncode != 0:
+        raise Refusal(done.stderr.strip())
+    return _user(endpoint, name, *json.loads(done.stdout)["Statement"])
 
 
 def client(service: str, endpoint: str, keys: Keys):
@@ -55,11 +46,8 @@ def client(service: str, endpoint: str, keys: Keys):
     )
 
 
-def _allow(actions: list[str], resource: str) -> dict:
-    return {"Effect": "Allow", "Action": actions, "Resource": resource}
-
-
-def _user(iam, name: str, statements: list[dict]) -> Keys:
+def _user(endpoint: str, name: str, *statements: dict) -> Keys:
+    iam = client("iam", endpoint, {"access_key_id": ROOT_KEY["AWS_ACCESS_KEY_ID"], "secret_access_key": "test"})
     iam.create_user(UserName=name)
     policy = {"Version": "2012-10-17", "Statement": statements}
     iam.put_user_policy(UserName=name, PolicyName=name, PolicyDocument=json.dumps(policy))

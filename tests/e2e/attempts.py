@@ -18,7 +18,8 @@ PROBE = "permissions-probe"
 # <https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html>
 NO_TAG = '"0"'
 
-DENIED = {"AccessDenied", "AccessDeniedException"}
+# An answer to HEAD has a status only.
+DENIED = {"AccessDenied", "AccessDeniedException", "403"}
 
 # How an attempt ends that is allowed and asks for what can't be.
 IMPOSSIBLE = {
@@ -158,7 +159,8 @@ class Attempts:
             yield Attempt("s3:DeleteObject", f"{place}*", "s3", "delete_object", there)
             yield Attempt("s3:DeleteObjectVersion", f"{place}*", "s3", "delete_object", {**there, "VersionId": PROBE})
         roots = ["repository/metadata/1.root.json", "repository/metadata/2.root.json"]  # one is there, one isn't
-        for place in [f"uploads/targets/{PROBE}", *roots, "ledger/root-intent.json", "ledger/removals-accepted.json"]:
+        operators = ["ledger/root-intent.json", "ledger/removals-accepted.json", f"ledger/decisions/{PROBE}"]
+        for place in [f"uploads/targets/{PROBE}", *roots, *operators]:
             yield Attempt("s3:PutObject", place, "s3", "put_object", {**self._object(place), "Body": b"", "IfMatch": NO_TAG})
         yield from self._at_keys()
         yield from self._at_roles("sign")

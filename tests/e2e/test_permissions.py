@@ -196,6 +196,18 @@ class Unproven:
 
 WORKERS = list(CONSUMES)
 
+# What `sign` and `publish` have for judging a generation by what it was made from. Until a probe has them judge one, nothing fails
+# without it.
+JUDGING = [
+    "s3:GetObject uploads/targets/*",
+    "s3:GetObjectVersion uploads/targets/*",
+    "s3:ListBucket uploads",
+    "s3:ListBucketVersions uploads",
+    "s3:GetObject ledger/index/*",
+    "s3:GetObject ledger/hashed/*",
+    "s3:GetObject ledger/decisions/*",
+]
+
 UNPROVEN = [
     Unproven(
         {"logs:CreateLogStream log {stage}": STAGES, "logs:PutLogEvents log {stage}": STAGES},
@@ -235,6 +247,23 @@ UNPROVEN = [
         {"s3:GetObject ledger/rejected/*": ["rebuild"], "s3:PutObject ledger/rejected/*": ["rebuild"]},
         "only where as many names as a bin may list have SHA-256 with the same first 12 digits",
         "https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutObject.html",
+    ),
+    Unproven(
+        {
+            **{permission: ["sign", "publish"] for permission in JUDGING},
+            "s3:GetObject ledger/drafts/*": ["publish"],
+            "s3:GetObject ledger/delivered/*": ["publish"],
+            "s3:PutObject ledger/refused/*": ["sign"],
+            "sqs:SendMessage queue changes": ["sign"],
+            "sqs:SendMessage queue uploads": ["sign"],
+        },
+        "only for judging a generation, and refusing one",
+        "https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html",
+    ),
+    Unproven(
+        {"s3:GetObject ledger/decisions/*": ["rebuild"]},
+        "only where an operator has decided about a delegation",
+        "https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html",
     ),
 ]
 

@@ -9,10 +9,11 @@ use tufline_tuf::Sha256;
 use tufline_tuf::config::LargeUploads;
 
 use crate::checksum::whole_sha256;
-use crate::copy::Copy;
+use crate::copy::{Copy, Created};
 use crate::failure::{code, failed, status};
 use crate::object_key::copy_source;
 use crate::range;
+use crate::store::CONFLICT_PAUSES;
 
 /// How objects are copied, by their size in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +43,9 @@ impl Default for CopyLimits {
 const MOST_CHECKED: u64 = LargeUploads::MOST_ABOVE;
 
 /// [`Blobs`] on S3: blobs are server-side copies of uploads.
+///
+/// *Invariant*: a blob is created and never replaced, whoever asks: each copy to one carries `If-None-Match: *`, and the
+/// bucket's policy refuses any other.
 #[derive(Debug, Clone)]
 pub struct S3Blobs {
     client: Client,
@@ -66,6 +70,35 @@ impl S3Blobs {
     fn copy_of(&self, upload: &Upload, to: &Key) -> Copy {
         let source = copy_source(&self.uploads, &format!("{}{}", self.prefix, upload.name), upload.version.as_ref());
         Copy { source, bucket: self.repository.clone(), key: to.path() }
+    }
+
+    /// The copy that makes `upload` the blob `sha256`.
+    fn copy_to_blob(&self, upload: &Upload, source: Source, sha256: &Sha256) -> Result<Copy> {
+        let blob = Key::Blob(*sha256);
+        match source {
+            Source::Upload => Ok(self.copy_of(upload, &blob)),
+            Source::Incoming => {
+                let why = "the upload has no version and so no copy to take it from";
+                let incoming = incoming(upload).ok_or_else(|| StoreError::new("keep", self.place(sha256), why))?;
+                let source = copy_source(&self.repository, &incoming.path(), None);
+                Ok(Copy { source, bucket: self.repository.clone(), key: blob.path() })
+            }
+        }
+    }
+
+    /// Whether `upload` is the blob `sha256` already. Fails where that has other bytes, as far as S3 tells: nobody may replace
+    /// it, and no function ever makes one, so somebody else did.
+    async fn is_kept(&self, upload: &Upload, sha256: &Sha256) -> Result<bool> {
+        let Some(blob) = self.head(sha256).await? else { return Ok(false) };
+        let why = if blob.length != upload.length {
+            format!("it has {} bytes where {} belong", blob.length, upload.length)
+        } else if let Some(stored) = blob.sha256.filter(|stored| stored != sha256) {
+            format!("S3 says that its SHA-256 is {stored}")
+        } else {
+            return Ok(true);
+        };
+        let why = format!("{why}; see 'A blob with other bytes' in docs/operations.md, it is then stored anew");
+        Err(StoreError::new("keep", self.place(sha256), why))
     }
 }
 
@@ -98,34 +131,34 @@ impl Blobs for S3Blobs {
     }
 
     async fn keep(&self, upload: &Upload, source: Source, sha256: &Sha256) -> Result<Kept> {
-        let sound = |blob: Blob| blob.length == upload.length && blob.sha256.is_none_or(|stored| stored == *sha256);
-        if self.head(sha256).await?.is_some_and(sound) {
+        if self.is_kept(upload, sha256).await? {
             return Ok(Kept::Whole);
         }
-        let blob = Key::Blob(*sha256);
-        let copy = match source {
-            Source::Upload => self.copy_of(upload, &blob),
-            Source::Incoming => {
-                let incoming = incoming(upload).ok_or_else(|| {
-                    StoreError::new(
-                        "keep",
-                        self.place(sha256),
-                        "the upload has no version and so no copy to take it from",
-                    )
-                })?;
-                let source = copy_source(&self.repository, &incoming.path(), None);
-                Copy { source, bucket: self.repository.clone(), key: blob.path() }
-            }
-        };
+        let copy = self.copy_to_blob(upload, source, sha256)?;
         if upload.length > self.limits.whole {
             return copy.in_parts(&self.client, upload.length, self.limits.part).await;
         }
-        match copy.whole(&self.client).await? {
-            Some(copied) if copied != *sha256 => {
-                let why = format!("S3 says that the copy's SHA-256 is {copied}; look at who else writes there");
-                Err(StoreError::new("keep", self.place(sha256), why))
+        let mut pauses = CONFLICT_PAUSES.into_iter();
+        loop {
+            let (pause, why) = match copy.whole_if_absent(&self.client).await? {
+                Created::Done(Some(copied)) if copied != *sha256 => {
+                    let why = format!("S3 says that the copy's SHA-256 is {copied}; look at who else writes there");
+                    return Err(StoreError::new("keep", self.place(sha256), why));
+                }
+                Created::Done(_) => return Ok(Kept::Whole),
+                Created::Taken => (None, "S3 says that something is there, and then that nothing is"),
+                Created::Conflict => (pauses.next(), "others are writing it all the time"),
+            };
+            if let Some(pause) = pause {
+                tokio::time::sleep(pause).await;
             }
-            _ => Ok(Kept::Whole),
+            // The same bytes under another name, most likely.
+            if self.is_kept(upload, sha256).await? {
+                return Ok(Kept::Whole);
+            }
+            if pause.is_none() {
+                return Err(StoreError::new("keep", self.place(sha256), format!("{why}; it is tried again")));
+            }
         }
     }
 
@@ -240,23 +273,98 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_blob_with_other_bytes_is_noticed() {
+    async fn a_blob_with_other_bytes_is_noticed_and_not_replaced() {
         let (digest, other) = (Sha256::of(b"bytes"), to_header(&Sha256::of(b"other")));
         let canned = Canned::default().answer(404, &[], "").answer(200, &[], copied(&other, "FULL_OBJECT"));
         let failure = blobs(&canned).keep(&upload(), Source::Incoming, &digest).await.unwrap_err().to_string();
         assert!(failure.contains(&Sha256::of(b"other").to_string()), "{failure}");
-        // One that is there with another length, or with another digest, is written again.
-        let good = copied(&to_header(&digest), "FULL_OBJECT");
         let checksum: &'static str = other.leak();
-        for headers in
-            [vec![("content-length", "4")], vec![("content-length", "5"), ("x-amz-checksum-sha256", checksum)]]
-        {
-            let canned = Canned::default().answer(200, &headers, "").answer(200, &[], good.clone());
-            assert_eq!(blobs(&canned).keep(&upload(), Source::Upload, &digest).await.unwrap(), Kept::Whole);
-            canned.requests();
+        for (headers, why) in [
+            (vec![("content-length", "4")], "it has 4 bytes where 5 belong".to_owned()),
+            (
+                vec![("content-length", "5"), ("x-amz-checksum-sha256", checksum)],
+                format!("S3 says that its SHA-256 is {}", Sha256::of(b"other")),
+            ),
+        ] {
+            for limits in [CopyLimits::default(), CopyLimits { whole: 0, part: 1 }] {
+                let canned = Canned::default().answer(200, &headers, "");
+                let blobs = S3Blobs { limits, ..blobs(&canned) };
+                let failure = blobs.keep(&upload(), Source::Upload, &digest).await.unwrap_err().to_string();
+                assert!(failure.contains(&why) && failure.contains("docs/operations.md"), "{failure}");
+                assert_eq!(canned.requests().len(), 1, "the look at it");
+            }
         }
         let canned = Canned::default().answer(200, &[("content-length", "5")], "");
         assert_eq!(blobs(&canned).keep(&upload(), Source::Upload, &digest).await.unwrap(), Kept::Whole);
+    }
+
+    /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html#conditional-error-response>
+    #[tokio::test]
+    async fn a_blob_is_created_and_never_replaced() {
+        let digest = Sha256::of(b"bytes");
+        let good = || copied(&to_header(&digest), "FULL_OBJECT");
+        let (missing, there) = ((404, ""), (200, "5"));
+        let look = |canned: Canned, (status, length): (u16, &'static str)| {
+            canned.answer(status, if status == 200 { vec![("content-length", length)] } else { vec![] }.as_slice(), "")
+        };
+        let is_conditional = |canned: &Canned| {
+            let copies: Vec<_> = canned.requests().into_iter().filter(|request| request.method == "PUT").collect();
+            assert!(copies.iter().all(|copy| copy.header("if-none-match") == Some("*")), "{copies:?}");
+            copies.len()
+        };
+        for source in [Source::Upload, Source::Incoming] {
+            let canned = look(Canned::default(), missing).answer(200, &[], good());
+            assert_eq!(blobs(&canned).keep(&upload(), source, &digest).await.unwrap(), Kept::Whole);
+            assert_eq!(is_conditional(&canned), 1);
+        }
+        // Another made it in the meantime, or is making it.
+        for (status, code) in [(412, "PreconditionFailed"), (409, "ConditionalRequestConflict")] {
+            let canned = look(look(Canned::default(), missing).s3_error(status, code), there);
+            assert_eq!(blobs(&canned).keep(&upload(), Source::Upload, &digest).await.unwrap(), Kept::Whole, "{code}");
+            assert_eq!(is_conditional(&canned), 1, "{code}");
+        }
+        // The other gave up.
+        let canned = look(Canned::default(), missing).s3_error(409, "ConditionalRequestConflict");
+        let canned = look(canned, missing).answer(200, &[], good());
+        assert_eq!(blobs(&canned).keep(&upload(), Source::Upload, &digest).await.unwrap(), Kept::Whole);
+        assert_eq!(is_conditional(&canned), 2);
+        // What another made has other bytes.
+        let canned = look(Canned::default(), missing).s3_error(412, "PreconditionFailed");
+        let canned = look(canned, (200, "4"));
+        assert!(blobs(&canned).keep(&upload(), Source::Upload, &digest).await.is_err());
+        assert_eq!(is_conditional(&canned), 1);
+        let lasting = (0..6).fold(look(Canned::default(), missing), |canned, _| {
+            look(canned.s3_error(409, "ConditionalRequestConflict"), missing)
+        });
+        assert!(blobs(&lasting).keep(&upload(), Source::Upload, &digest).await.is_err());
+        lasting.requests();
+    }
+
+    /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_CompleteMultipartUpload.html>
+    #[tokio::test]
+    async fn a_blob_is_put_together_only_where_none_is() {
+        let digest = Sha256::of(b"bytes");
+        let uploads = format!(
+            "<ListMultipartUploadsResult><Upload><Key>blobs/{digest}</Key><UploadId>1</UploadId></Upload></ListMultipartUploadsResult>"
+        );
+        let parts = "<ListPartsResult><Part><PartNumber>1</PartNumber><Size>5</Size><ETag>\"1\"</ETag></Part></ListPartsResult>";
+        for (status, expected) in [(200, Kept::Whole), (412, Kept::Partly), (409, Kept::Partly)] {
+            let canned =
+                Canned::default().answer(404, &[], "").answer(200, &[], uploads.clone()).answer(200, &[], parts);
+            let canned = match status {
+                200 => canned.answer(
+                    200,
+                    &[],
+                    "<CompleteMultipartUploadResult><ETag>\"1-1\"</ETag></CompleteMultipartUploadResult>",
+                ),
+                _ => canned.s3_error(status, "PreconditionFailed"),
+            };
+            let blobs = S3Blobs { limits: CopyLimits { whole: 4, part: 5 }, ..blobs(&canned) };
+            assert_eq!(blobs.keep(&upload(), Source::Upload, &digest).await.unwrap(), expected, "{status}");
+            let requests = canned.requests();
+            let last = requests.last().unwrap();
+            assert_eq!((last.method.as_str(), last.header("if-none-match")), ("POST", Some("*")), "{status}");
+        }
     }
 
     /// S3 may answer 200 and then an error

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use aws_sdk_s3::Client;
+use aws_sdk_s3::operation::copy_object::CopyObjectOutput;
+use aws_sdk_s3::operation::copy_object::builders::CopyObjectFluentBuilder;
 use aws_sdk_s3::types::{
     ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart, MetadataDirective, TaggingDirective,
 };
@@ -13,7 +15,7 @@ use tufline_tuf::Sha256;
 
 use crate::checksum::whole_sha256;
 use crate::clients::copy_patience;
-use crate::failure::{code, failed};
+use crate::failure::{code, failed, status};
 
 /// The most parts of a multipart upload (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html>).
 const MOST_PARTS: u64 = 10_000;
@@ -36,17 +38,46 @@ pub(crate) struct Copy {
     pub(crate) key: String,
 }
 
+/// What a copy came to that may not replace anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Created {
+    /// It is made. With the SHA-256 of the whole copy, where S3 computed one.
+    Done(Option<Sha256>),
+    /// Something is there already.
+    Taken,
+    /// Another write to the key was under way: neither won nor lost.
+    Conflict,
+}
+
 impl Copy {
     fn place(&self) -> String {
         format!("{} to s3://{}/{}", self.source, self.bucket, self.key)
     }
 
-    /// Copies in one request, and answers the SHA-256 of the whole copy where S3 computed one
-    /// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html>).
+    /// Copies in one request, over whatever is there, and answers the SHA-256 of the whole copy where S3 computed one.
+    pub(crate) async fn whole(&self, client: &Client) -> Result<Option<Sha256>> {
+        let answer = self.request(client).customize().config_override(copy_patience()).send().await;
+        answer.map(|copied| sha256_of(&copied)).map_err(|error| failed("copy", self.place(), &error))
+    }
+
+    /// Copies in one request, unless something is there
+    /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html>: `If-None-Match` is for copies too, and
+    /// answered like that of any write).
+    pub(crate) async fn whole_if_absent(&self, client: &Client) -> Result<Created> {
+        let request = self.request(client).if_none_match("*");
+        match request.customize().config_override(copy_patience()).send().await {
+            Ok(copied) => Ok(Created::Done(sha256_of(&copied))),
+            Err(error) if status(&error) == Some(412) => Ok(Created::Taken),
+            Err(error) if status(&error) == Some(409) => Ok(Created::Conflict),
+            Err(error) => Err(failed("copy", self.place(), &error)),
+        }
+    }
+
+    /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html>
     ///
     /// Neither metadata nor tags come along: copying tags needs permissions that a tagged upload would make us lack.
-    pub(crate) async fn whole(&self, client: &Client) -> Result<Option<Sha256>> {
-        let answer = client
+    fn request(&self, client: &Client) -> CopyObjectFluentBuilder {
+        client
             .copy_object()
             .copy_source(&self.source)
             .bucket(&self.bucket)
@@ -55,18 +86,11 @@ impl Copy {
             .metadata_directive(MetadataDirective::Replace)
             .tagging_directive(TaggingDirective::Replace)
             .content_type(CONTENT_TYPE)
-            .customize()
-            .config_override(copy_patience())
-            .send()
-            .await
-            .map_err(|error| failed("copy", self.place(), &error))?;
-        Ok(answer
-            .copy_object_result()
-            .and_then(|result| whole_sha256(result.checksum_sha256(), result.checksum_type())))
     }
 
     /// Copies some of the parts that are missing, of `length` bytes in parts of about `part` bytes, and puts them together
-    /// once all are there (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/CopyingObjectsMPUapi.html>).
+    /// once all are there, unless something is there by then
+    /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/CopyingObjectsMPUapi.html>).
     ///
     /// What is there S3 remembers, so that any later call goes on, from whatever process; several at once do the same
     /// twice, which is harmless. An unfinished upload that nobody goes on with is seen by no reader, and the bucket's
@@ -137,13 +161,17 @@ impl Copy {
         }
     }
 
+    /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_CompleteMultipartUpload.html>
     async fn complete(&self, client: &Client, upload: &str, parts: Vec<CompletedPart>) -> Result<Kept> {
         let request = client.complete_multipart_upload().bucket(&self.bucket).key(&self.key).upload_id(upload);
+        let request = request.if_none_match("*");
         let request = request.multipart_upload(CompletedMultipartUpload::builder().set_parts(Some(parts)).build());
         match request.customize().config_override(copy_patience()).send().await {
             Ok(_) => Ok(Kept::Whole),
-            // Another was first: the next call finds the blob.
-            Err(error) if code(&error) == Some("NoSuchUpload") => Ok(Kept::Partly),
+            // Another was first, or is about to be: the next call finds the blob.
+            Err(error) if code(&error) == Some("NoSuchUpload") || matches!(status(&error), Some(409 | 412)) => {
+                Ok(Kept::Partly)
+            }
             Err(error) => Err(failed("copy", self.place(), &error)),
         }
     }
@@ -167,6 +195,11 @@ impl Copy {
         let tag = tag.ok_or_else(|| StoreError::new("copy", self.place(), "a part's answer has no ETag"))?;
         Ok(completed(number, tag))
     }
+}
+
+fn sha256_of(copied: &CopyObjectOutput) -> Option<Sha256> {
+    let result = copied.copy_object_result()?;
+    whole_sha256(result.checksum_sha256(), result.checksum_type())
 }
 
 fn completed(number: i32, tag: String) -> CompletedPart {

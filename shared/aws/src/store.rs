@@ -14,7 +14,7 @@ use crate::failure::{chain, code, failed, status};
 
 /// S3 answers 409 while another conditional write to the key is under way: neither won nor lost. It is asked again after
 /// these pauses, in which any write of a small object ends.
-const CONFLICT_PAUSES: [Duration; 5] = [
+pub(crate) const CONFLICT_PAUSES: [Duration; 5] = [
     Duration::from_millis(20),
     Duration::from_millis(60),
     Duration::from_millis(180),

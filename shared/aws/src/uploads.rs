@@ -27,6 +27,7 @@ pub struct S3Uploads {
     client: Client,
     bucket: String,
     prefix: String,
+    listing_tells: bool,
 }
 
 /// Where a listing goes on.
@@ -61,7 +62,15 @@ impl S3Uploads {
     /// The objects in `bucket` whose keys begin with `prefix`, which may be empty.
     #[must_use]
     pub fn new(client: Client, bucket: String, prefix: String) -> Self {
-        Self { client, bucket, prefix }
+        Self { client, bucket, prefix, listing_tells: false }
+    }
+
+    /// For an uploader that may list below its prefix only: S3 tells it 403 of the bucket, and of each object that isn't there
+    /// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html>, "Permissions"), and a listing of the name's versions
+    /// the truth. No stage needs it.
+    #[must_use]
+    pub fn listing_tells(self) -> Self {
+        Self { listing_tells: true, ..self }
     }
 
     fn key(&self, name: &str) -> String {
@@ -89,6 +98,18 @@ impl S3Uploads {
     async fn bucket_exists(&self) -> Result<()> {
         let answer = self.client.head_bucket().bucket(&self.bucket).send().await;
         answer.map(drop).map_err(|error| failed("look at", format!("s3://{}", self.bucket), &error))
+    }
+
+    /// What to say of `name` after `error`: gone, if its versions may be listed and none is current; else the error.
+    async fn gone_by_its_listing(&self, name: &str, error: StoreError) -> Result<Head> {
+        if !self.listing_tells {
+            return Err(error);
+        }
+        match self.versions(name).await.as_deref() {
+            Ok([]) => Ok(Head::Gone { marker: None }),
+            Ok([PastVersion::Marker(marker), ..]) => Ok(Head::Gone { marker: Some(marker.clone()) }),
+            Ok([PastVersion::Object(_) | PastVersion::Forgotten, ..]) | Err(_) => Err(error),
+        }
     }
 
     /// Whether S3 finds `version` malformed. A HEAD says only 400 to that, as to an expired token; a GET says which.
@@ -191,14 +212,19 @@ impl Uploads for S3Uploads {
         let error = match self.head_object(name, None).await {
             Ok(head) => return Ok(Head::Object(self.to_upload(name, &head)?)),
             Err(error) if status(&error) == Some(404) => error,
+            Err(error) if status(&error) == Some(403) => {
+                return self.gone_by_its_listing(name, failed("look at", self.place(name), &error)).await;
+            }
             Err(error) => return Err(failed("look at", self.place(name), &error)),
         };
         let header = |name| error.raw_response().and_then(|response| response.headers().get(name));
         if header("x-amz-delete-marker") == Some("true") {
             return Ok(Head::Gone { marker: to_version(header("x-amz-version-id")) });
         }
-        self.bucket_exists().await?;
-        Ok(Head::Gone { marker: None })
+        match self.bucket_exists().await {
+            Ok(()) => Ok(Head::Gone { marker: None }),
+            Err(error) => self.gone_by_its_listing(name, error).await,
+        }
     }
 
     /// 404, no such version; 405, it is a delete marker; 400, no version id at all (a forged message may say anything).
@@ -294,10 +320,46 @@ mod tests {
     async fn nothing_is_gone_where_the_bucket_is_missing_or_closed() {
         let canned = Canned::default().answer(404, &[], "").answer(200, &[], "");
         assert_eq!(uploads(&canned).head("a").await.unwrap(), Head::Gone { marker: None });
-        let canned = Canned::default().answer(404, &[], "").answer(404, &[], "");
-        assert!(uploads(&canned).head("a").await.is_err());
+        for status in [404, 403] {
+            let canned = Canned::default().answer(404, &[], "").answer(status, &[], "");
+            assert!(uploads(&canned).head("a").await.is_err());
+            canned.requests();
+            let canned = Canned::default().answer(404, &[], "").answer(status, &[], "").s3_error(status, "any");
+            assert!(uploads(&canned).listing_tells().head("a").await.is_err());
+            canned.requests();
+        }
         let canned = Canned::default().answer(403, &[], "");
         assert!(uploads(&canned).head("a").await.is_err());
+        let canned = Canned::default().answer(403, &[], "").s3_error(403, "AccessDenied");
+        let failure = uploads(&canned).listing_tells().head("a").await.unwrap_err().to_string();
+        assert_eq!(canned.requests().len(), 2);
+        assert!(failure.contains("look at s3://uploads/targets/a") && failure.contains("403"), "{failure}");
+    }
+
+    /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html>, "Permissions"
+    #[tokio::test]
+    async fn who_may_list_only_some_names_learns_which_of_them_are_gone() {
+        let there = entry("Version", "targets/a", "v1", true);
+        let marker = entry("DeleteMarker", "targets/a", "m1", true) + &entry("Version", "targets/a", "v1", false);
+        let longer = entry("Version", "targets/a0", "v1", true);
+        let forgotten = entry("DeleteMarker", "targets/a", "null", true);
+        let gone = |marker: Option<&str>| Some(Head::Gone { marker: marker.map(|id| VersionId(id.into())) });
+        for (entries, expected) in [
+            (String::new(), gone(None)),
+            (longer, gone(None)),
+            (marker, gone(Some("m1"))),
+            // It is there and may not be looked at.
+            (there, None),
+            (forgotten, None),
+        ] {
+            for answers in [vec![403], vec![404, 403]] {
+                let canned =
+                    answers.into_iter().fold(Canned::default(), |canned, status| canned.answer(status, &[], ""));
+                let canned = canned.answer(200, &[], listing("", &entries, ""));
+                assert_eq!(uploads(&canned).listing_tells().head("a").await.ok(), expected, "{entries}");
+                assert!(canned.requests().last().unwrap().uri.contains("prefix=targets%2Fa"), "only below the prefix");
+            }
+        }
     }
 
     #[tokio::test]
