@@ -13,10 +13,10 @@ use tough::schema::Targets;
 use tufline_store::{Key, OnlineRole, Store, VersionId};
 use tufline_tuf::delivery::{Delivered, Files, Rules as DeliveryRules, follow};
 use tufline_tuf::gate::{Fault, Refused};
+use tufline_tuf::generation::Versions;
 use tufline_tuf::index::Page;
 use tufline_tuf::parties::Decision;
 use tufline_tuf::replay::{Chain, Replay, Replayed, Rules, places};
-use tufline_tuf::generation::Versions;
 use tufline_tuf::{
     Addressed, Content, Draft, Manifest, Outcome, Parties, RoleEntry, RoleKeys, RoleName, TargetName, verify,
 };
@@ -87,16 +87,9 @@ pub(crate) async fn parties_of(ports: &Ports, shown: &Shown<'_>, waiting: &[&Man
 }
 
 /// What `manifest` delegates to other parties, if that follows from `before`.
-async fn follows(
-    ports: &Ports,
-    before: &Manifest,
-    before_parties: &Parties,
-    manifest: &Manifest,
-) -> Judged<Parties> {
+async fn follows(ports: &Ports, before: &Manifest, before_parties: &Parties, manifest: &Manifest) -> Judged<Parties> {
     let store = &*ports.store;
-    let void = |reason: String| {
-        Ok(Err(Refused { generation: manifest.generation, fault: Fault::Void, reason }.into()))
-    };
+    let void = |reason: String| Ok(Err(Refused { generation: manifest.generation, fault: Fault::Void, reason }.into()));
     let after = match parties(store, manifest).await {
         Ok(after) => after,
         Err(StageError::Store(error)) => return Err(error.into()),
@@ -149,13 +142,8 @@ struct Suspects {
 
 impl<'a> Trial<'a> {
     /// Begins: `waiting` are the generations with their parties, the last one is the candidate. Asks the uploads of every name.
-    pub async fn open(
-        ports: &Ports,
-        shown: &Shown<'a>,
-        waiting: &'a [(&'a Manifest, &'a Parties)],
-    ) -> Judged<Self> {
-        let chain =
-            Chain { published: shown.manifest, parties: shown.parties, versions: shown.versions, waiting };
+    pub async fn open(ports: &Ports, shown: &Shown<'a>, waiting: &'a [(&'a Manifest, &'a Parties)]) -> Judged<Self> {
+        let chain = Chain { published: shown.manifest, parties: shown.parties, versions: shown.versions, waiting };
         let keys = shown.manifest.bins_keys();
         let replaces_key = waiting.iter().any(|(manifest, _)| manifest.bins_keys() != keys);
         let held = if replaces_key { ports.signer.public_keys(OnlineRole::Bins).await? } else { Vec::new() };
@@ -178,10 +166,7 @@ impl<'a> Trial<'a> {
     }
 
     /// What devices would see in the place of a published document; every name in it is justified.
-    pub fn fold(
-        &mut self,
-        document: &Draft<Targets>,
-    ) -> std::result::Result<Vec<Replayed>, Objection> {
+    pub fn fold(&mut self, document: &Draft<Targets>) -> std::result::Result<Vec<Replayed>, Objection> {
         let replayed = self.replay.fold(document)?;
         let net = self.replay.net();
         let among = |suspects: &BTreeSet<TargetName>| {
@@ -207,7 +192,8 @@ impl<'a> Trial<'a> {
         let Some(version) = self.replay.wanted_adopted() else { return Ok(Ok(())) };
         let role = RoleName::targets();
         let bytes = ports.store.bytes(&Key::Metadata { role: role.clone(), version }).await?;
-        let void = |reason: String| Refused { generation: candidate, fault: Fault::Role(role.clone(), version), reason };
+        let void =
+            |reason: String| Refused { generation: candidate, fault: Fault::Role(role.clone(), version), reason };
         let bytes = pass!(bytes.ok_or_else(|| void("the targets document that people signed is not there".into())));
         let signed = verify(bytes, keys).and_then(|signed| signed.expect_version(version));
         pass!(self.replay.adopt(&pass!(signed.map_err(|error| void(error.to_string())))));

@@ -47,8 +47,7 @@ pub(crate) struct Judged {
 impl Judged {
     /// The base's parties, with nothing changed.
     pub fn unchanged(base: &Manifest, parties: Parties, now: Time) -> Self {
-        let others =
-            Others { parties, digest: base.parties, decisions: base.decisions, ..Others::default() };
+        let others = Others { parties, digest: base.parties, decisions: base.decisions, ..Others::default() };
         Self { now, others, record: None, taken: Vec::new(), changes_targets: false, refused: Vec::new() }
     }
 

@@ -128,7 +128,8 @@ async fn newest_showable(
     let mut snapshot = Some(waiting.newest.take());
     let mut left = waiting.chain.len();
     while let Some(place) = waiting.chain.iter().take(left).rposition(|manifest| !manifest.is_fence()) {
-        let Some((candidate, since)) = waiting.chain.get(..=place).and_then(|since| Some((since.last()?, since))) else {
+        let Some((candidate, since)) = waiting.chain.get(..=place).and_then(|since| Some((since.last()?, since)))
+        else {
             break;
         };
         let bytes = match snapshot.take() {

@@ -80,7 +80,10 @@ pub async fn rebuild(ports: &Ports, messages: &[Vec<Change>]) -> Result<Rebuilt>
             Err(StageError::Missing(..) | StageError::Record(..) | StageError::Document(_))
                 if !is_broken && base.generation != tip.published.generation =>
             {
-                tracing::error!(generation = base.generation, "what it says is made is not in the ledger: going on without it");
+                tracing::error!(
+                    generation = base.generation,
+                    "what it says is made is not in the ledger: going on without it"
+                );
                 is_broken = true;
                 continue;
             }
@@ -407,9 +410,9 @@ impl Known {
             Place::Role(role) => Some((*role).clone()),
         });
         let roles: BTreeSet<RoleName> = roles.collect();
+        let reads = roles.iter().take(REQUESTS_AT_ONCE).filter_map(|role| Some((role, &index.entry(role)?.document)));
         let reads =
-            roles.iter().take(REQUESTS_AT_ONCE).filter_map(|role| Some((role, &index.entry(role)?.document)));
-        let reads = reads.map(|(role, entry)| async move { Some((entry.draft, draft(store, role, entry).await.ok()?)) });
+            reads.map(|(role, entry)| async move { Some((entry.draft, draft(store, role, entry).await.ok()?)) });
         // One that can't be read is asked for again if it is needed.
         let documents = at_once(reads).await.into_iter().flatten().collect();
         Ok(Self { index, documents })

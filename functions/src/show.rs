@@ -84,10 +84,8 @@ pub async fn check(
         gate.demand(drafted.filter(|role| !(adopted && **role == RoleName::targets())).cloned());
     }
     // The documents will ask for the blobs of what was uploaded, and mostly for no others.
-    let (roles, uploaded) = futures::join!(
-        check_roles(&*ports.store, published, &mut gate, trial.as_mut()),
-        blobs(ports, uploaded(since))
-    );
+    let (roles, uploaded) =
+        futures::join!(check_roles(&*ports.store, published, &mut gate, trial.as_mut()), blobs(ports, uploaded(since)));
     if let Some(verdict) = roles? {
         return Ok(verdict);
     }

@@ -139,7 +139,9 @@ impl Signing<'_> {
         let mut versions = shown.versions.clone();
         chain.iter().for_each(|manifest| generation::advance(&mut versions, manifest));
         let deliveries: BTreeMap<&RoleName, (&Parties, &PartyDocument)> = (chain.iter().zip(&parties))
-            .flat_map(|(manifest, parties)| manifest.deliveries().map(move |(role, document)| (role, (parties, document))))
+            .flat_map(|(manifest, parties)| {
+                manifest.deliveries().map(move |(role, document)| (role, (parties, document)))
+            })
             .filter(|(role, (_, document))| own.documents.get(role) == Some(document))
             .collect();
         // Also where the snapshot is there already: if anything else put it there, or took a role away, publish would ask for

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use tough::schema::{Snapshot, Targets, Timestamp};
-use tufline_store::{Clock, Key};
 use tufline_store::memory::Memory;
+use tufline_store::{Clock, Key};
 use tufline_tuf::time::{after, seconds_between};
 use tufline_tuf::{RoleKeys, RoleName, Sha256, Signed, Time, root, trie, verify};
 

@@ -38,13 +38,7 @@ fn flag(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|value| value.parse().expect("a number"))
 }
 
-fn run(
-    seed: u64,
-    keys: &Arc<MemoryKeys>,
-    plant: Plant,
-    thief: Option<Thief>,
-    trace: bool,
-) -> Result<(), Violation> {
+fn run(seed: u64, keys: &Arc<MemoryKeys>, plant: Plant, thief: Option<Thief>, trace: bool) -> Result<(), Violation> {
     Simulation::new(seed, Arc::clone(keys), plant, thief, trace).run()
 }
 

@@ -343,14 +343,8 @@ impl Simulation {
                     r#"{{"format":1,"message":{{"changes":[{{"remove":{{"name":"{name}","marker":"{version}"}}}}]}}}}"#
                 ),
             ),
-            (
-                Queue::Changes,
-                format!(r#"{{"format":1,"message":{{"changes":[{{"look":{{"name":"{name}"}}}}]}}}}"#),
-            ),
-            (
-                Queue::Changes,
-                r#"{"format":1,"message":{"changes":[{"void":{"generation":2}},"decision"]}}"#.to_owned(),
-            ),
+            (Queue::Changes, format!(r#"{{"format":1,"message":{{"changes":[{{"look":{{"name":"{name}"}}}}]}}}}"#)),
+            (Queue::Changes, r#"{"format":1,"message":{"changes":[{"void":{"generation":2}},"decision"]}}"#.to_owned()),
             (
                 Queue::Changes,
                 r#"{"format":1,"message":{"changes":[{"renew":{"role":"targets","version":2}}]}}"#.to_owned(),
@@ -592,7 +586,9 @@ impl Simulation {
                     self.answered.insert((rejected.name, rejected.version.unwrap().0));
                 }
                 Event::UploadSuperseded { name, version } => _ = self.answered.insert((name, version.0)),
-                Event::GenerationRefused { reason, .. } if self.thief.is_none() && !reason.contains("missing or wrong") => {
+                Event::GenerationRefused { reason, .. }
+                    if self.thief.is_none() && !reason.contains("missing or wrong") =>
+                {
                     return Err(Violation::new("alarm", reason));
                 }
                 Event::GenerationRefused { .. }

@@ -85,7 +85,8 @@ impl Thieving {
     }
 
     fn rebuild(&mut self, world: &Memory, config: &Config, published: u64, uploaded: &Uploaded) -> String {
-        let pending: Vec<u64> = (published..).take_while(|number| *number == published || world_has(world, *number)).collect();
+        let pending: Vec<u64> =
+            (published..).take_while(|number| *number == published || world_has(world, *number)).collect();
         let next = pending.last().unwrap() + 1 + u64::from(self.draw(10));
         if self.draw(10) {
             create(world, &Key::Manifest(next), Bytes::from_static(b"{\"format\":5,\"garbage\":true}"));
@@ -189,13 +190,7 @@ impl Thieving {
     }
 
     /// A draft of `role` in which something is other than in the one that there is.
-    fn forged(
-        &mut self,
-        world: &Memory,
-        role: &RoleName,
-        entry: &IndexEntry,
-        uploaded: &Uploaded,
-    ) -> Option<Sha256> {
+    fn forged(&mut self, world: &Memory, role: &RoleName, entry: &IndexEntry, uploaded: &Uploaded) -> Option<Sha256> {
         let mut forged = document(world, role, &entry.document.draft)?.document().clone();
         self.spoil(&mut forged, uploaded);
         let draft = tufline_tuf::AddressedDraft::try_from(Draft::new(role.clone(), forged)).ok()?;
@@ -215,8 +210,7 @@ impl Thieving {
             removals: None,
             now: document.expires,
         };
-        let (first, drafts) =
-            generation::first(policy, finish_key(), tufline_tuf::generation::FirstBins::One).unwrap();
+        let (first, drafts) = generation::first(policy, finish_key(), tufline_tuf::generation::FirstBins::One).unwrap();
         let (edits, nothing, others) = ([edit], BTreeSet::new(), Others::default());
         let (manifest, index) = (&first.manifest, Index::new(first.manifest.top.clone()));
         let mut folding =
@@ -275,13 +269,7 @@ impl Thieving {
         format!("signs snapshot {} ahead", ahead.generation)
     }
 
-    fn store_signed<T: SignedDocument>(
-        &self,
-        world: &Memory,
-        draft: Draft<T>,
-        keys: &RoleKeys,
-        online: OnlineRole,
-    ) {
+    fn store_signed<T: SignedDocument>(&self, world: &Memory, draft: Draft<T>, keys: &RoleKeys, online: OnlineRole) {
         let Ok(key) = finish(world.newest_key(online)) else { return };
         let Some(id) = keys.id_of(&key).cloned() else { return };
         let prepared = draft.prepare().unwrap();
@@ -328,8 +316,8 @@ impl Thieving {
 }
 
 fn finish_key() -> PublicKey {
-    use tough::sign::Sign;
     use std::sync::LazyLock;
+    use tough::sign::Sign;
     static KEY: LazyLock<std::sync::Arc<aws_lc_rs::signature::EcdsaKeyPair>> = LazyLock::new(crate::common::key);
     KEY.tuf_key()
 }

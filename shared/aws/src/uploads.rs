@@ -107,8 +107,8 @@ impl S3Uploads {
         }
         match self.versions(name).await.as_deref() {
             Ok([]) => Ok(Head::Gone { marker: None }),
-            Ok([PastVersion::Marker(marker), ..]) => Ok(Head::Gone { marker: Some(marker.clone()) }),
-            Ok([PastVersion::Object(_) | PastVersion::Forgotten, ..]) | Err(_) => Err(error),
+            Ok([PastVersion::Marker { version, .. }, ..]) => Ok(Head::Gone { marker: Some(version.clone()) }),
+            Ok([PastVersion::Object { .. } | PastVersion::Forgotten | PastVersion::Unknown, ..]) | Err(_) => Err(error),
         }
     }
 

@@ -289,7 +289,8 @@ pub fn follow(
     if next == *after {
         return Ok(());
     }
-    Err("what it delegates to other parties follows from no decision of an operator and from no document of theirs".into())
+    Err("what it delegates to other parties follows from no decision of an operator and from no document of theirs"
+        .into())
 }
 
 impl Parties {

@@ -187,8 +187,7 @@ pub fn imported(
     policy: Policy,
 ) -> Result<(Next, Vec<AddressedDraft>), GenerationError> {
     // This generation isn't stored: it is what the targets are folded into.
-    let (Next { manifest: base, .. }, drafts) =
-        begin(used_up.snapshot, used_up, policy, bins_key, FirstBins::One)?;
+    let (Next { manifest: base, .. }, drafts) = begin(used_up.snapshot, used_up, policy, bins_key, FirstBins::One)?;
     let edit = |(name, content)| TargetEdit { name, version: None, uploaded: None, edit: Edit::Set(content) };
     let edits: Vec<TargetEdit> = targets.into_iter().map(edit).collect();
     // Also where there are no targets.

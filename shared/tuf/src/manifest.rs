@@ -187,10 +187,7 @@ impl Manifest {
 
     /// The uploads that this generation takes in: version and name. The version is what follows an upload through all logs.
     pub fn uploads(&self) -> impl Iterator<Item = (&str, &TargetName)> {
-        let taken = self
-            .changes
-            .iter()
-            .filter(|change| matches!(change.outcome, Outcome::Set(_) | Outcome::Removed));
+        let taken = self.changes.iter().filter(|change| matches!(change.outcome, Outcome::Set(_) | Outcome::Removed));
         taken.filter_map(|change| Some((change.version.as_deref()?, &change.name)))
     }
 }

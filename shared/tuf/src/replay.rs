@@ -243,12 +243,8 @@ impl<'a> Replay<'a> {
         befores: &mut Befores<'a>,
     ) -> Result<Vec<RoleName>, String> {
         let Some((manifest, _)) = self.chain.waiting.get(number) else { return Ok(Vec::new()) };
-        let policy = Policy {
-            recorded: manifest.policy,
-            deepest_bin: DEEPEST_BIN,
-            removals: None,
-            now: manifest.created,
-        };
+        let policy =
+            Policy { recorded: manifest.policy, deepest_bin: DEEPEST_BIN, removals: None, now: manifest.created };
         let mut due: BTreeMap<RoleName, Vec<&Applied>> = BTreeMap::new();
         let edits = self.edits.get_mut(number).and_then(|edits| edits.remove(home)).unwrap_or_default();
         for edit in edits {
@@ -383,7 +379,9 @@ impl<'a> Replay<'a> {
                 version += 1;
                 let entry = manifest.changed.get(role);
                 if entry.is_none_or(|entry| entry.version != version || entry.expires != expires) {
-                    return Err(void(&format!("its document of {role} has a version or an expiry that is not its own")));
+                    return Err(void(&format!(
+                        "its document of {role} has a version or an expiry that is not its own"
+                    )));
                 }
             }
             let drafted = manifest.changed.len() - usize::from(is_adopted(before, manifest));
@@ -392,12 +390,8 @@ impl<'a> Replay<'a> {
             }
             let Counts { added, removed } = self.counts.get(number).copied().unwrap_or_default();
             let left = (before.targets + added).saturating_sub(removed);
-            let policy = Policy {
-                recorded: manifest.policy,
-                deepest_bin: DEEPEST_BIN,
-                removals: None,
-                now: manifest.created,
-            };
+            let policy =
+                Policy { recorded: manifest.policy, deepest_bin: DEEPEST_BIN, removals: None, now: manifest.created };
             let window = count_removals(before, &policy, removed, left).map_err(|error| void(&error.to_string()))?;
             if left != manifest.targets || window != manifest.removals {
                 return Err(void("it counts its targets otherwise than its changes do"));
@@ -413,8 +407,7 @@ impl<'a> Replay<'a> {
             }
         }
         let candidate = self.chain.waiting.last().map_or(self.chain.published, |(manifest, _)| *manifest);
-        let (top, pages) =
-            self.index.finish().map_err(|error| refused(candidate, Fault::Void, &error.to_string()))?;
+        let (top, pages) = self.index.finish().map_err(|error| refused(candidate, Fault::Void, &error.to_string()))?;
         if top != candidate.top {
             return Err(refused(candidate, Fault::Void, "its index says something else than its documents"));
         }

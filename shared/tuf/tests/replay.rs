@@ -15,9 +15,7 @@ use tufline_tuf::generation::{Edit, FirstBins, Policy, TargetEdit, content_of};
 use tufline_tuf::index::Place;
 use tufline_tuf::replay::{Chain, LARGEST_JUMP, Net, Replay, Rules, places};
 use tufline_tuf::time::after;
-use tufline_tuf::{
-    Applied, BinsKeys, Content, Manifest, Outcome, Parties, RecordedPolicy, RoleName, TargetName, trie,
-};
+use tufline_tuf::{Applied, BinsKeys, Content, Manifest, Outcome, Parties, RecordedPolicy, RoleName, TargetName, trie};
 
 const MOST: usize = 2;
 
@@ -56,12 +54,8 @@ fn replay(
     let nobody = Parties::default();
     let waiting: Vec<(&Manifest, &Parties)> = waiting.iter().map(|manifest| (manifest, &nobody)).collect();
     let (index, _) = published.index(&places(&waiting));
-    let chain = Chain {
-        published: &published.manifest,
-        parties: &nobody,
-        versions: &published.versions,
-        waiting: &waiting,
-    };
+    let chain =
+        Chain { published: &published.manifest, parties: &nobody, versions: &published.versions, waiting: &waiting };
     let mut replay = Replay::open(chain, index, rules)?;
     let mut documents = Documents::new();
     for (role, digest) in replay.wanted() {
@@ -277,7 +271,8 @@ fn numbers_may_be_left_out_and_generations_too() {
     let others = tufline_tuf::generation::Others::default();
     let keys = first.manifest.bins_keys();
     let policy: Policy = small(MOST, now());
-    let folding = tufline_tuf::generation::Folding::new(&first.manifest, index, &edits, &nothing, keys, &others, policy);
+    let folding =
+        tufline_tuf::generation::Folding::new(&first.manifest, index, &edits, &nothing, keys, &others, policy);
     let mut folding = folding.unwrap().numbered(7, first.manifest.serial + 1000);
     folding.fold(&first.documents[&RoleName::targets()]).unwrap();
     let manifest = folding.finish().unwrap().manifest;
