@@ -35,7 +35,7 @@ export const SIGNERS: Record<OnlineKey, Stage[]> = {
 /** Which stages may read the public key as well: they must know whether another one signs now. */
 export const READERS: Record<OnlineKey, Stage[]> = {
   targets: ["refresh"],
-  bins: ["rebuild", "refresh"],
+  bins: ["rebuild", "publish", "refresh"],
   snapshot: ["refresh"],
   timestamp: [],
 };
@@ -136,7 +136,12 @@ function hashing(resources: Resources): PolicyStatement[] {
  */
 function judging(resources: Resources): PolicyStatement[] {
   const records = ["generations/*", "index/*", "drafts/*", "hashed/*", "parties/*", "delivered/*", "decisions/*"];
-  return [...readUploads(resources), read(resources.ledger, ...records)];
+  return [
+    ...readUploads(resources),
+    read(resources.ledger, ...records),
+    // Bytes of which S3 keeps no digest are copied, so that it says one.
+    allow(["s3:GetObject", "s3:PutObject"], resources.repository.arnForObjects("checked/*")),
+  ];
 }
 
 /** The policy of one stage. Read it beside the stage's step in ARCHITECTURE.md, "The way of one artifact". */
@@ -158,8 +163,10 @@ export function permissions(stage: Stage, resources: Resources): PolicyStatement
         ...readUploads(resources),
         readDeliveries(resources),
         // Whether the bytes are there that another party lists.
-        read(repository, "metadata/timestamp.json", "blobs/*"),
+        // And what is published, where a draft of it was lost.
+        read(repository, "metadata/*", "blobs/*"),
         read(ledger, "generations/*", "index/*", "drafts/*", "hashed/*", "rejected/*", "removals-accepted.json"),
+        read(ledger, "refused/*"),
         read(ledger, "parties/*", "delivered/*", "decisions/*"),
         write(ledger, "generations/*", "index/*", "drafts/*", "rejected/*", "held/*", "parties/*", "delivered/*"),
         // Of the repository too: before `tufline init` there is no timestamp.
@@ -187,6 +194,7 @@ export function permissions(stage: Stage, resources: Resources): PolicyStatement
         ...decrypt(uploads, repository, ledger),
         ...encrypt(repository, ledger),
         send(queues.publish, queues.changes, queues.uploads),
+        announce(bus),
       ];
     case "publish":
       return [
@@ -198,14 +206,14 @@ export function permissions(stage: Stage, resources: Resources): PolicyStatement
         list(repository, ledger),
         ...decrypt(uploads, repository, ledger),
         ...encrypt(repository, ledger),
-        send(queues.changes, queues.sign),
+        send(queues.changes, queues.sign, queues.uploads),
         announce(bus),
       ];
     case "refresh":
       return [
         read(repository, "metadata/*"),
         write(repository, "metadata/timestamp.json"),
-        read(ledger, "generations/*", "index/*", "parties/*", "announced.json", "root-intent.json"),
+        read(ledger, "generations/*", "refused/*", "index/*", "parties/*", "decisions/*", "announced.json", "root-intent.json"),
         write(ledger, "announced.json"),
         list(repository, ledger),
         ...decrypt(repository, ledger),

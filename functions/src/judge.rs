@@ -241,10 +241,10 @@ async fn suspects(ports: &Ports, waiting: &[(&Manifest, &Parties)]) -> Result<Su
 }
 
 /// Reads the published documents that a trial wants, some at a time, in the order in which they are wanted.
-pub(crate) fn documents<'a>(
-    store: &'a dyn Store,
+pub(crate) fn documents(
+    store: &dyn Store,
     wanted: Vec<(RoleName, RoleEntry)>,
-) -> impl stream::Stream<Item = Result<Draft<Targets>>> + 'a {
+) -> impl stream::Stream<Item = Result<Draft<Targets>>> + '_ {
     let reads: Vec<_> =
         wanted.into_iter().map(|(role, entry)| async move { draft(store, &role, &entry).await }).collect();
     stream::iter(reads).buffered(REQUESTS_AT_ONCE)

@@ -62,13 +62,13 @@ impl Judged {
         let decided: Vec<Decision> = decided.map(|(_, decision)| decision.clone()).collect();
         let next = self.others.parties.decided(&decided);
         let of = |parties: &Parties, role: &RoleName| parties.parties.get(role).cloned();
-        let changed = decided.iter().map(|decision| &decision.role);
-        let changed = changed.filter(|role| of(&self.others.parties, role) != of(&next, role));
+        let roles = decided.iter().map(|decision| &decision.role);
+        let roles = roles.filter(|role| of(&self.others.parties, role) != of(&next, role));
         let change = |role: &RoleName| {
             let state = next.parties.get(role).map_or(PartyState::Removed, |party| party.state);
             (role.clone(), PartyChange { state, document: None, upload: None })
         };
-        let changes = changed.map(change).collect();
+        let changes = roles.map(change).collect();
         self.others.decisions = decisions.iter().map(|(number, _)| *number).fold(self.others.decisions, u64::max);
         self.others.waived.extend(waived);
         self.change(next, changes)

@@ -58,8 +58,8 @@ impl Pending {
             // Before anything is published there is one to begin with, wherever its numbers begin.
             return self.found.values().next().and_then(Option::as_ref).into_iter().collect();
         }
-        let heads = self.found.values().rev().flatten();
-        let mut chain = heads.filter_map(|head| self.back_from(head)).next().unwrap_or_default();
+        let mut heads = self.found.values().rev().flatten();
+        let mut chain = heads.find_map(|head| self.back_from(head)).unwrap_or_default();
         if let Some(first) = chain.iter().position(|manifest| self.is_refused(manifest.generation)) {
             chain.truncate(first);
         }

@@ -59,6 +59,9 @@ pub async fn publish(ports: &Ports) -> Result<Shown> {
         }
         let Some(checked) = found.passed else {
             announce(ports).await?;
+            if let Some(lost) = found.lost {
+                return Err(lost);
+            }
             return Ok(Shown::AlreadyNewest(published.map(|published| published.generation)));
         };
         // A crash up to here changed nothing that devices see.
@@ -79,6 +82,8 @@ pub async fn publish(ports: &Ports) -> Result<Shown> {
 struct Candidates {
     passed: Option<tufline_tuf::gate::Checked>,
     not_ready: bool,
+    /// What devices see, that a newer candidate needs, and that is gone.
+    lost: Option<StageError>,
 }
 
 /// The generations that may be shown. All of this is read before anything is believed, so that it can be read together with
@@ -141,17 +146,23 @@ async fn newest_showable(
             found.not_ready = true;
             continue;
         };
-        let verdict = match &seen {
-            Some((parties, manifest, versions)) => {
-                let shown = judge::Shown { manifest, parties, versions };
-                judge(ports, roots, &shown, since, candidate, &bytes).await?
-            }
+        let judged = if let Some((parties, manifest, versions)) = &seen {
+            let shown = judge::Shown { manifest, parties, versions };
+            judge(ports, roots, &shown, since, candidate, &bytes).await
+        } else {
             // The first generation, or that of an import: nothing is there that it could follow from.
-            None => {
-                let (own, nothing) = (parties(store, candidate).await?, Versions::new());
-                let others = OtherParties { published: &Parties::default(), candidate: &own };
-                check(ports, roots, &nothing, since, candidate, others, &bytes, None).await?
+            let (own, nothing) = (parties(store, candidate).await?, Versions::new());
+            let others = OtherParties { published: &Parties::default(), candidate: &own };
+            check(ports, roots, &nothing, since, candidate, others, &bytes, None).await
+        };
+        let verdict = match judged {
+            Ok(verdict) => verdict,
+            // One before it may do without.
+            Err(error @ (StageError::Missing(..) | StageError::Record(..) | StageError::Document(_))) => {
+                found.lost.get_or_insert(error);
+                continue;
             }
+            Err(error) => return Err(error),
         };
         match verdict {
             Verdict::Passed(checked) => {

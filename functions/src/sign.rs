@@ -3,7 +3,7 @@
 //! *Invariant*: a key signs only what this stage itself made of what is published, by changes that the uploads justify ([`crate::judge`]); what
 //! rebuild drafted is compared with that, and not read. Only the first generation, before which nothing is published, is signed as it is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures::channel::mpsc;
@@ -11,9 +11,10 @@ use futures::stream::StreamExt;
 use futures::{SinkExt, future};
 use tough::schema::key::Key as PublicKey;
 use tough::schema::{Root, Signature, Targets};
-use tufline_store::{Document, Key, Message, OnlineRole, Written};
+use tufline_store::{Document, Key, Message, OnlineRole, Store, Written};
 use tufline_tuf::generation::Versions;
 use tufline_tuf::parties::PartyDocument;
+use tufline_tuf::replay::Replayed;
 use tufline_tuf::{Draft, Manifest, Parties, RoleKeys, RoleName, Signed, SignedDocument, generation, trie, verify};
 
 use crate::compute::compute;
@@ -54,7 +55,15 @@ pub async fn sign(ports: &Ports) -> Result<()> {
     // Fences need no signature, but publish tells what they answer.
     while let Some(candidate) = chain.iter().rposition(|manifest| !manifest.is_fence()) {
         chain.truncate(candidate + 1);
-        match signing.generation(&shown, &chain).await? {
+        let judged = match signing.generation(&shown, &chain).await {
+            Ok(judged) => judged,
+            Err(error) => {
+                tracing::error!(generation = candidate_number(&chain), %error, "generation not signed");
+                signing.failure.get_or_insert(error);
+                Ok(Outcome::NotYet)
+            }
+        };
+        match judged {
             Ok(outcome) => {
                 newest.get_or_insert(outcome);
                 if outcome != Outcome::NotYet {
@@ -75,6 +84,10 @@ pub async fn sign(ports: &Ports) -> Result<()> {
         }
     }
     signing.end(newest).await
+}
+
+fn candidate_number(chain: &[&Manifest]) -> u64 {
+    chain.last().map_or(0, |candidate| candidate.generation)
 }
 
 /// What became of a generation.
@@ -137,28 +150,20 @@ impl Signing<'_> {
         let parties = pass!(parties_of(ports, shown, chain).await?);
         let Some(own) = parties.last() else { return Ok(Ok(Outcome::NotYet)) };
         let mut versions = shown.versions.clone();
-        chain.iter().for_each(|manifest| generation::advance(&mut versions, manifest));
+        for manifest in chain {
+            generation::advance(&mut versions, manifest);
+        }
         let deliveries: BTreeMap<&RoleName, (&Parties, &PartyDocument)> = (chain.iter().zip(&parties))
             .flat_map(|(manifest, parties)| {
                 manifest.deliveries().map(move |(role, document)| (role, (parties, document)))
             })
             .filter(|(role, (_, document))| own.documents.get(role) == Some(document))
             .collect();
-        // Also where the snapshot is there already: if anything else put it there, or took a role away, publish would ask for
-        // the role, and be called again for nothing, without end.
-        if store.exists(&Key::snapshot(candidate.generation)).await? {
-            let changed = chain.iter().flat_map(|manifest| manifest.changed.keys());
-            let ours = changed.filter_map(|role| Some((role.clone(), *versions.get(role)?)));
-            let theirs = deliveries.iter().map(|(role, (_, document))| ((*role).clone(), document.version));
-            let all: std::collections::BTreeSet<(RoleName, u64)> = ours.chain(theirs).collect();
-            let looks = all.into_iter().map(|(role, version)| async move {
-                let key = Key::Metadata { role, version };
-                store.exists(&key).await
-            });
-            let there = at_once(looks).await.into_iter().collect::<std::result::Result<Vec<bool>, _>>()?;
-            if there.into_iter().all(|is_there| is_there) {
-                return Ok(Ok(Outcome::Stored));
-            }
+        let ours = chain.iter().flat_map(|manifest| manifest.changed.keys());
+        let ours = ours.filter_map(|role| Some((role.clone(), *versions.get(role)?)));
+        let theirs = deliveries.iter().map(|(role, (_, document))| ((*role).clone(), document.version));
+        if is_signed(store, candidate.generation, ours.chain(theirs).collect()).await? {
+            return Ok(Ok(Outcome::Stored));
         }
         let waiting: Vec<(&Manifest, &Parties)> = chain.iter().copied().zip(&parties).collect();
         let mut trial = pass!(Trial::open(ports, shown, &waiting).await?);
@@ -182,7 +187,7 @@ impl Signing<'_> {
             }
             Ok::<_, StageError>(last.map(|()| trial))
         };
-        let signs = replayed.map(|replayed: tufline_tuf::replay::Replayed| {
+        let signs = replayed.map(|replayed: Replayed| {
             let by = chain.get(replayed.by).copied();
             async move {
                 let manifest = by.ok_or(StageError::NotInitialised)?;
@@ -243,6 +248,20 @@ impl Signing<'_> {
         tracing::info!(generation = manifest.generation, "generation signed");
         Ok(())
     }
+}
+
+/// Whether a generation's snapshot is there, and these documents that it lists. Also these: if anything else put the snapshot there, or took a
+/// role away, publish would ask for the role, and be called again for nothing, without end.
+async fn is_signed(store: &dyn Store, generation: u64, documents: BTreeSet<(RoleName, u64)>) -> Result<bool> {
+    if !store.exists(&Key::snapshot(generation)).await? {
+        return Ok(false);
+    }
+    let looks = documents.into_iter().map(|(role, version)| async move {
+        let key = Key::Metadata { role, version };
+        store.exists(&key).await
+    });
+    let there = at_once(looks).await.into_iter().collect::<std::result::Result<Vec<bool>, _>>()?;
+    Ok(there.into_iter().all(|is_there| is_there))
 }
 
 /// Makes sure that this document of a role, which `manifest` made, is signed.

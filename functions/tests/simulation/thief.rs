@@ -85,8 +85,7 @@ impl Thieving {
     }
 
     fn rebuild(&mut self, world: &Memory, config: &Config, published: u64, uploaded: &Uploaded) -> String {
-        let pending: Vec<u64> =
-            (published..).take_while(|number| *number == published || world_has(world, *number)).collect();
+        let pending = known(world, published);
         let next = pending.last().unwrap() + 1 + u64::from(self.draw(10));
         if self.draw(10) {
             create(world, &Key::Manifest(next), Bytes::from_static(b"{\"format\":5,\"garbage\":true}"));
@@ -122,7 +121,7 @@ impl Thieving {
         }
         let mut others = Others { digest: base.parties, decisions: base.decisions, ..Others::default() };
         if self.draw(15) {
-            let parties = self.party(&bins.signing);
+            let parties = Self::party(&bins.signing);
             let record = Addressed::try_from(parties.clone()).unwrap();
             create(world, &Key::Parties(record.digest()), record.bytes().clone());
             others = Others { parties, digest: Some(record.digest()), decisions: u64::from(self.draw(50)), ..others };
@@ -155,7 +154,7 @@ impl Thieving {
         format!("generation {next} on {}: {:?}", manifest.base, manifest.changes)
     }
 
-    fn party(&self, key: &PublicKey) -> Parties {
+    fn party(key: &PublicKey) -> Parties {
         let paths = vec!["a".parse().unwrap(), "c/*".parse().unwrap()];
         let create = PartyEdit::Create { paths, keys: vec![key.clone()], threshold: 1 };
         Parties::default().edit(&"thief".parse().unwrap(), create).unwrap()
@@ -222,7 +221,7 @@ impl Thieving {
     }
 
     fn sign(&mut self, world: &Memory, config: &Config, published: u64, uploaded: &Uploaded) -> String {
-        let newest = (published..).take_while(|number| *number == published || world_has(world, *number)).last();
+        let newest = known(world, published).pop();
         let Some(newest) = newest.and_then(|newest| manifest(world, newest)) else { return "finds garbage".into() };
         let trusted = root::read(&world.object(&Key::root(1).path()).unwrap(), 1).unwrap().document().clone();
         let expires = time::after(world.now(), config.expiry.targets.seconds() * if self.draw(20) { 100 } else { 1 });
@@ -248,7 +247,7 @@ impl Thieving {
                 }
             };
             let version = forged.version;
-            self.store_signed(world, Draft::new(role.clone(), forged), &keys, online);
+            Self::store_signed(world, Draft::new(role.clone(), forged), &keys, online);
             return format!("signs version {version} of {role} ahead");
         }
         let mut versions = Versions::new();
@@ -264,12 +263,12 @@ impl Thieving {
         };
         let draft = generation::snapshot(&ahead, &versions, &Parties::default());
         let keys = RoleKeys::in_root(&trusted, &RoleName::snapshot()).unwrap();
-        self.store_signed(world, draft, &keys, OnlineRole::Snapshot);
+        Self::store_signed(world, draft, &keys, OnlineRole::Snapshot);
         world.send_raw(tufline_store::Queue::Publish, &Message::Publish.to_body().unwrap());
         format!("signs snapshot {} ahead", ahead.generation)
     }
 
-    fn store_signed<T: SignedDocument>(&self, world: &Memory, draft: Draft<T>, keys: &RoleKeys, online: OnlineRole) {
+    fn store_signed<T: SignedDocument>(world: &Memory, draft: Draft<T>, keys: &RoleKeys, online: OnlineRole) {
         let Ok(key) = finish(world.newest_key(online)) else { return };
         let Some(id) = keys.id_of(&key).cloned() else { return };
         let prepared = draft.prepare().unwrap();
@@ -305,7 +304,7 @@ impl Thieving {
 
     fn operator(&mut self, world: &Memory, config: &Config, published: u64, uploaded: &Uploaded) -> String {
         if self.draw(40) {
-            let newest = (published..).take_while(|number| *number == published || world_has(world, *number)).last();
+            let newest = known(world, published).pop();
             let serial = newest.and_then(|newest| manifest(world, newest)).map_or(1, |manifest| manifest.serial);
             let version = serial + self.random.random_range(1..4);
             create(world, &Key::Metadata { role: RoleName::targets(), version }, Bytes::from_static(b"{}"));
@@ -329,8 +328,13 @@ fn create(world: &Memory, key: &Key, bytes: Bytes) {
     }
 }
 
-fn world_has(world: &Memory, generation: u64) -> bool {
-    world.object(&Key::Manifest(generation).path()).is_some()
+/// What is published, and the generations that wait.
+fn known(world: &Memory, published: u64) -> Vec<u64> {
+    let mut known = vec![published];
+    while world.object(&Key::Manifest(known[known.len() - 1] + 1).path()).is_some() {
+        known.push(known[known.len() - 1] + 1);
+    }
+    known
 }
 
 fn manifest(world: &Memory, generation: u64) -> Option<Manifest> {

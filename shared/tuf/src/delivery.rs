@@ -269,8 +269,8 @@ pub fn follow(
         changes.keys().filter_map(|role| after.party_of(role).map(|(own, _)| own.clone())).collect();
     for own in touched {
         let documents = |parties: &Parties| {
-            let roles = parties.roles_of(&own).map(|role| (role.clone(), parties.documents.get(role).cloned()));
-            roles.collect::<BTreeMap<_, _>>()
+            let documents = parties.roles_of(&own).map(|role| (role.clone(), parties.documents.get(role).cloned()));
+            documents.collect::<BTreeMap<_, _>>()
         };
         let Some(party) = next.parties.get(&own) else { continue };
         if Some(party) == after.parties.get(&own) && documents(&next) == documents(after) {

@@ -385,7 +385,7 @@ impl<'a> Replay<'a> {
                 }
             }
             let drafted = manifest.changed.len() - usize::from(is_adopted(before, manifest));
-            if version != manifest.serial || (version - manifest.first) as usize != drafted {
+            if version != manifest.serial || version - manifest.first != drafted as u64 {
                 return Err(void("it drafts what its changes don't ask for"));
             }
             let Counts { added, removed } = self.counts.get(number).copied().unwrap_or_default();

@@ -126,11 +126,11 @@ fn expired_documents_and_roots_are_refused() {
     let world = World::new();
     let expiry = Expiry::default();
     let after_snapshot = after(now(), expiry.snapshot.seconds() + 1);
-    assert_eq!(world.fault(after_snapshot, GOOD), role(RoleName::snapshot(), 2));
+    assert_eq!(world.fault(after_snapshot, GOOD), Fault::Expired(RoleName::snapshot(), 2));
     assert_eq!(world.fault(after(now(), YEAR + 1), GOOD), Fault::Root);
     let mut stale = World::new();
     stale.candidate.manifest.top.document.expires = now();
-    assert_eq!(stale.fault(now(), GOOD), role(RoleName::targets(), 2));
+    assert_eq!(stale.fault(now(), GOOD), Fault::Expired(RoleName::targets(), 2));
 }
 
 #[test]
@@ -148,6 +148,34 @@ fn a_snapshot_that_says_something_else_than_its_manifest_is_refused() {
         let mut world = World::new();
         world.sign_snapshot(&versions);
         assert_eq!(world.fault(now(), GOOD), role(RoleName::snapshot(), 2));
+    }
+}
+
+#[test]
+fn a_snapshot_that_lasts_longer_than_its_manifest_says_is_refused() {
+    let mut world = World::new();
+    let honest = world.candidate.manifest.snapshot_expires;
+    world.candidate.manifest.snapshot_expires = after(honest, 1_000_000);
+    let versions = world.candidate.versions.clone();
+    world.sign_snapshot(&versions);
+    world.candidate.manifest.snapshot_expires = honest;
+    assert_eq!(world.fault(now(), GOOD), role(RoleName::snapshot(), 2), "whoever has the key could make it last");
+}
+
+#[test]
+fn what_is_signed_must_be_what_was_drafted() {
+    let world = World::new();
+    let roots = std::slice::from_ref(&world.root);
+    let drafted = world.candidate.documents[&RoleName::targets()].clone();
+    let other = world.published.documents[&RoleName::targets()].clone();
+    for (expected, passes) in [(Some(drafted), true), (Some(other), false), (None, false)] {
+        let mut gate = world.open(roots, now()).unwrap();
+        gate.demand([RoleName::targets()]);
+        if let Some(expected) = expected {
+            gate.expect(expected.try_into().unwrap());
+        }
+        let checked = gate.role(&RoleName::targets(), &world.targets, None);
+        assert_eq!(checked.is_ok(), passes, "{checked:?}");
     }
 }
 

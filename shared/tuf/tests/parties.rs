@@ -161,7 +161,7 @@ fn what_the_gate_must_refuse() {
     assert_eq!(World::with(stranger, World::new(|_| {}).bytes).fault(), of_vendor());
     assert_eq!(World::new(|party| party.list("mine/a", "a")).fault(), of_vendor());
     assert_eq!(World::new(|party| party.list("vendor/a/b", "a")).fault(), of_vendor());
-    assert_eq!(World::new(|party| party.document.expires = now()).fault(), of_vendor());
+    assert_eq!(World::new(|party| party.document.expires = now()).fault(), Fault::Expired(vendor(), 1));
     let missing = World::new(|_| {}).check(&Parties::default(), None).unwrap_err().fault;
     assert_eq!(missing, Fault::Targets(vec!["vendor/a".parse().unwrap()]));
     let mut other = World::new(|_| {});

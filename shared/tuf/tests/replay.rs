@@ -12,7 +12,6 @@ use tough::sign::Sign;
 use tufline_tuf::config::Expiry;
 use tufline_tuf::gate::{Fault, Refused};
 use tufline_tuf::generation::{Edit, FirstBins, Policy, TargetEdit, content_of};
-use tufline_tuf::index::Place;
 use tufline_tuf::replay::{Chain, LARGEST_JUMP, Net, Replay, Rules, places};
 use tufline_tuf::time::after;
 use tufline_tuf::{Applied, BinsKeys, Content, Manifest, Outcome, Parties, RecordedPolicy, RoleName, TargetName, trie};
@@ -58,9 +57,9 @@ fn replay(
         Chain { published: &published.manifest, parties: &nobody, versions: &published.versions, waiting: &waiting };
     let mut replay = Replay::open(chain, index, rules)?;
     let mut documents = Documents::new();
-    for (role, digest) in replay.wanted() {
+    for (role, entry) in replay.wanted() {
         let document = &published.documents[&role];
-        assert_eq!(digest, published.entries()[&role].document.draft);
+        assert_eq!(entry, published.entries()[&role].document);
         for replayed in replay.fold(document)? {
             let draft = replayed.draft.into_record();
             documents.insert(draft.role().clone(), draft);
@@ -257,8 +256,8 @@ fn a_policy_is_that_of_now_or_of_the_base() {
     let (old_now, new_now) = (small(5, now()).recorded, small(7, now()).recorded);
     let base = |policy| Rules { policy, ..rules(now()) };
     // The first of both came with a policy that was then the configured one.
-    assert!(replay(&first, &[old.manifest.clone()], base(old_now)).is_ok());
-    let refused = replay(&first, &[old.manifest.clone()], base(new_now)).unwrap_err();
+    assert!(replay(&first, std::slice::from_ref(&old.manifest), base(old_now)).is_ok());
+    let refused = replay(&first, std::slice::from_ref(&old.manifest), base(new_now)).unwrap_err();
     assert_eq!(refused.fault, Fault::Policy);
     assert!(replay(&old, &[new.manifest], base(new_now)).is_ok(), "it has that of its base");
 }
@@ -292,8 +291,8 @@ fn the_keys_of_the_bins_are_replaced_step_by_step_and_by_held_keys_only() {
     let second = with(&first, BinsKeys::with(&first.manifest, &new), &top);
     let held = [first.manifest.bins_key.clone(), new.clone()];
     let knows = Rules { bins_keys: &held, ..rules(now()) };
-    assert!(replay(&first, &[second.manifest.clone()], knows).is_ok());
-    assert!(replay(&first, &[second.manifest.clone()], rules(now())).is_err(), "a key that nobody holds");
+    assert!(replay(&first, std::slice::from_ref(&second.manifest), knows).is_ok());
+    assert!(replay(&first, std::slice::from_ref(&second.manifest), rules(now())).is_err(), "a key that nobody holds");
 
     // The old key goes before the bins are signed again.
     let early = with(&second, second.manifest.bins_keys().alone(), &top);
