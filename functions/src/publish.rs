@@ -148,7 +148,7 @@ async fn newest_showable(
         };
         let judged = if let Some((parties, manifest, versions)) = &seen {
             let shown = judge::Shown { manifest, parties, versions };
-            judge(ports, roots, &shown, since, candidate, &bytes).await
+            Box::pin(judge(ports, roots, &shown, since, candidate, &bytes)).await
         } else {
             // The first generation, or that of an import: nothing is there that it could follow from.
             let (own, nothing) = (parties(store, candidate).await?, Versions::new());

@@ -62,7 +62,7 @@ pub async fn rebuild(ports: &Ports, messages: &[Vec<Change>]) -> Result<Rebuilt>
         let mut next_generation = tip.pending.next();
         if let Some(again) = &again {
             tell_of_strange(ports, &tip).await?;
-            match pass_taken_snapshots(ports, again, base, &mut next_generation).await? {
+            match Box::pin(pass_taken_snapshots(ports, again, base, &mut next_generation)).await? {
                 Some(fence) => base = fence,
                 None => continue,
             }
@@ -73,7 +73,7 @@ pub async fn rebuild(ports: &Ports, messages: &[Vec<Change>]) -> Result<Rebuilt>
         looked?;
         // A crash up to the creation leaves drafts and pages that nothing refers to.
         let made = match known {
-            Ok(known) => next(ports, &mut batch, known, &base, again.as_ref(), next_generation).await,
+            Ok(known) => Box::pin(next(ports, &mut batch, known, &base, again.as_ref(), next_generation)).await,
             Err(error) => Err(error),
         };
         let made = match made {

@@ -55,7 +55,7 @@ pub async fn sign(ports: &Ports) -> Result<()> {
     // Fences need no signature, but publish tells what they answer.
     while let Some(candidate) = chain.iter().rposition(|manifest| !manifest.is_fence()) {
         chain.truncate(candidate + 1);
-        let judged = match signing.generation(&shown, &chain).await {
+        let judged = match Box::pin(signing.generation(&shown, &chain)).await {
             Ok(judged) => judged,
             Err(error) => {
                 tracing::error!(generation = candidate_number(&chain), %error, "generation not signed");

@@ -91,7 +91,9 @@ impl World {
         let entry = self.manifest(1).changed[role].clone();
         let keys = [Key::Draft(entry.draft), Key::Metadata { role: role.clone(), version: entry.version }];
         let lost: Vec<_> = keys.iter().map(|key| (key.path(), self.memory.object(&key.path()).unwrap())).collect();
-        lost.iter().for_each(|(path, _)| self.memory.tamper(path, None));
+        for (path, _) in &lost {
+            self.memory.tamper(path, None);
+        }
         lost
     }
 }
