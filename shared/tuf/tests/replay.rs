@@ -58,9 +58,9 @@ fn replay(
         Chain { published: &published.manifest, parties: &nobody, versions: &published.versions, waiting: &waiting };
     let mut replay = Replay::open(chain, index, rules)?;
     let mut documents = Documents::new();
-    for (role, digest) in replay.wanted() {
+    for (role, entry) in replay.wanted() {
         let document = &published.documents[&role];
-        assert_eq!(digest, published.entries()[&role].document.draft);
+        assert_eq!(entry, published.entries()[&role].document);
         for replayed in replay.fold(document)? {
             let draft = replayed.draft.into_record();
             documents.insert(draft.role().clone(), draft);
@@ -323,4 +323,26 @@ fn removals_count_in_their_window() {
     assert_eq!(net.len(), 1, "what came and went is no change for them");
     let (_, net) = replay(&set, &[removed.manifest], rules(now())).unwrap();
     assert_eq!(net[&"a".parse::<TargetName>().unwrap()], Net { version: None, content: None });
+}
+
+/// Published by a release that didn't know the rule: whoever judges leaves it out as whoever drafts does.
+#[test]
+fn what_clients_read_differently_leaves_by_itself() {
+    let mut old = set("old", "x");
+    let Edit::Set(content) = &mut old.edit else { unreachable!() };
+    content.custom = serde_json::from_str(r#"{"a":1,"a b":2}"#).unwrap();
+    let first = Generation::first(&common::key(), FirstBins::One);
+    let published = next(&first, &[old, set("good", "x")], 0, 1);
+    let waiting = next(&published, &[set("new", "x")], 0, 1).manifest;
+    assert_eq!((published.manifest.targets, waiting.targets), (2, 2));
+    let (documents, net) = replay(&published, std::slice::from_ref(&waiting), rules(waiting.created)).unwrap();
+    let listed: BTreeSet<String> = documents
+        .values()
+        .flat_map(|draft| draft.document().targets.keys())
+        .map(|name| name.raw().to_owned())
+        .collect();
+    assert_eq!(listed, ["good", "new"].map(str::to_owned).into());
+    assert_eq!(net.keys().map(TargetName::as_str).collect::<Vec<_>>(), ["new"], "no upload need justify it");
+    let miscounted = Manifest { targets: 3, ..waiting };
+    assert_eq!(replay(&published, &[miscounted.clone()], rules(miscounted.created)).unwrap_err().fault, Fault::Void);
 }

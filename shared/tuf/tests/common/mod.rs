@@ -188,9 +188,9 @@ impl Generation {
     ) -> Result<Self, GenerationError> {
         let mut folding = Folding::new(&self.manifest, index, edits, renew, bins, &self.others, policy)?;
         let mut drafts = Vec::new();
-        for (role, draft) in folding.wanted()? {
+        for (role, entry) in folding.wanted()? {
             let document = &self.documents[&role];
-            assert_eq!(draft, Sha256::of(&document.to_bytes().unwrap()));
+            assert_eq!(entry.draft, Sha256::of(&document.to_bytes().unwrap()));
             drafts.extend(folding.fold(document)?);
         }
         let mut next = self.clone();
