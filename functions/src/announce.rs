@@ -104,9 +104,9 @@ async fn look_at(ports: &Ports, passed_over: impl Iterator<Item = Manifest>) -> 
 fn events(generation: u64, manifests: &[Manifest]) -> Vec<Event> {
     let mut last: BTreeMap<&TargetName, (Option<&String>, &Outcome)> = BTreeMap::new();
     let mut events = Vec::new();
-    // Rebuild told of what it refused; the target stays what it was.
+    // Rebuild told of the uploads that it refused; their targets stay what they were.
     let changes = manifests.iter().flat_map(|manifest| &manifest.changes);
-    for change in changes.filter(|change| !matches!(change.outcome, Outcome::Refused(_))) {
+    for change in changes.filter(|change| !matches!(change.outcome, Outcome::Refused(_)) || change.version.is_none()) {
         let before = last.insert(&change.name, (change.version.as_ref(), &change.outcome));
         if let Some((Some(version), Outcome::Set(_))) = before
             && change.version.as_ref() != Some(version)
@@ -124,13 +124,12 @@ fn events(generation: u64, manifests: &[Manifest]) -> Vec<Event> {
                 sha256: content.sha256,
                 length: content.length,
             }),
-            Outcome::Removed => removed.push(name.clone()),
+            Outcome::Removed | Outcome::Refused(_) => removed.push(name.clone()),
             Outcome::Delegated(role) => events.extend(version.map(|version| Event::UploadDelegated {
                 name: name.as_str().to_owned(),
                 version: VersionId(version.clone()),
                 role: role.clone(),
             })),
-            Outcome::Refused(_) => {}
         }
     }
     let party_changes =

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use tough::schema::{self, Root, Snapshot, Timestamp};
 use tufline_store::{Document, Folder, Key, Store, Stored, Tag, UploadKey, VersionId, Written};
 use tufline_tuf::generation::{self, Next, Versions};
-use tufline_tuf::{AddressedDraft, MANIFEST_FORMAT, Manifest, RoleKeys, RoleName, TargetName, Time, verify};
+use tufline_tuf::{AddressedDraft, MANIFEST_FORMAT, Manifest, RoleKeys, RoleName, TargetName, Time, verify_published};
 
 use crate::ports::{Result, StageError, at_once};
 
@@ -72,7 +72,7 @@ pub async fn published_snapshot(store: &dyn Store, published: &Published) -> Res
 /// [`StageError::Document`].
 pub fn versions_in(snapshot: Bytes, root: &Root, published: &Published) -> Result<Versions> {
     let keys = RoleKeys::in_root(root, &RoleName::snapshot())?;
-    let snapshot = verify::<Snapshot>(snapshot, &keys)?.expect_version(published.generation)?;
+    let snapshot = verify_published::<Snapshot>(snapshot, &keys)?.expect_version(published.generation)?;
     Ok(generation::versions(snapshot.document())?)
 }
 

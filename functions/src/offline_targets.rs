@@ -18,7 +18,7 @@ use tufline_tuf::generation::{Folding, targets_document};
 use tufline_tuf::index::Place;
 use tufline_tuf::parties::PartyState;
 use tufline_tuf::{
-    AddressedDraft, BinsKeys, Config, Draft, Manifest, Parties, RoleKeys, RoleName, Signed, Time, verify,
+    AddressedDraft, BinsKeys, Config, Draft, Manifest, Parties, RoleKeys, RoleName, Signed, Time, foreign, verify,
 };
 
 use crate::index::{index, index_below};
@@ -77,7 +77,8 @@ pub async fn publish(store: &dyn Store, signer: &dyn Signer, config: &Config, no
     expect_offline(config)?;
     let root = roots::newest(store).await?;
     let document: Signed<Targets> =
-        verify(file, &RoleKeys::in_root(&root, &RoleName::targets())?)?.expect_fresh(now)?;
+        verify(file.clone(), &RoleKeys::in_root(&root, &RoleName::targets())?)?.expect_fresh(now)?;
+    foreign::read::<Targets>(&file).map_err(|why| refused(&format!("not all clients read it alike: {why}")))?;
     let draft = AddressedDraft::try_from(Draft::new(RoleName::targets(), document.document().clone()))?;
     for _ in 0..ATTEMPTS {
         let tip = Tip::read(store).await?;

@@ -10,7 +10,7 @@ use tufline_store::{Head, Key, Store, Upload, VersionId};
 use tufline_tuf::delivery::{Delivered, Files, LARGEST_DELIVERY, Rules, Settled, named_below, refuse, settle};
 use tufline_tuf::generation::Others;
 use tufline_tuf::parties::{Decision, PartyChange, PartyState, delegator};
-use tufline_tuf::{Addressed, Manifest, Parties, Refusal, RoleKeys, RoleName, Sha256, Signed, Time, verify};
+use tufline_tuf::{Addressed, Manifest, Parties, Refusal, RoleKeys, RoleName, Sha256, Signed, Time, verify_published};
 
 use crate::current::RefusedUpload;
 use crate::delegation::carry_out;
@@ -273,7 +273,7 @@ pub(crate) async fn document(store: &dyn Store, parties: &Parties, role: &RoleNa
     };
     let bytes = required(store, parties, role).await?;
     let version = parties.documents.get(role).map_or(0, |document| document.version);
-    Ok(verify::<Targets>(bytes, &RoleKeys::in_delegations(&delegations, role)?)?.expect_version(version)?)
+    Ok(verify_published::<Targets>(bytes, &RoleKeys::in_delegations(&delegations, role)?)?.expect_version(version)?)
 }
 
 async fn required(store: &dyn Store, parties: &Parties, role: &RoleName) -> Result<bytes::Bytes> {

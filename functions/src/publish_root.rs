@@ -12,7 +12,7 @@ use bytes::Bytes;
 use tough::schema::{Root, Targets, Timestamp};
 use tufline_store::{Clock, Document, Key, OnlineRole, Signer, Store, Written};
 use tufline_tuf::root::{FitRoot, RootError, RootFile, begin, only_adds, succeed};
-use tufline_tuf::{RoleKeys, RoleName, VerifyError, verify};
+use tufline_tuf::{RoleKeys, RoleName, VerifyError, verify_published};
 
 use crate::ledger;
 use crate::ports::{Result, StageError};
@@ -90,7 +90,7 @@ pub async fn propose(store: &dyn Store, clock: &dyn Clock, file: &RootFile, atte
         return Ok(Proposed::Already);
     }
     let root = succeed(newest, file, clock.now())?;
-    verify_published(store, root.root()).await?.map_err(|error| refusal(&root, &error))?;
+    check_published(store, root.root()).await?.map_err(|error| refusal(&root, &error))?;
     if only_adds(newest, root.root()) {
         return Ok(Proposed::Now(Box::new(Proposal { root, attempt, replaces: None })));
     }
@@ -122,7 +122,7 @@ pub async fn conclude(store: &dyn Store, clock: &dyn Clock, proposal: &Proposal)
         return Ok(Concluded::Waiting);
     }
     let root = proposal.root.root();
-    match verify_published(store, root).await? {
+    match check_published(store, root).await? {
         Ok(()) => {}
         // Whoever wrote it didn't know the intent yet. Refresh signs it again.
         Err(error) if error.role() == &RoleName::timestamp() => return Ok(Concluded::Waiting),
@@ -169,7 +169,7 @@ async fn create(store: &dyn Store, fit: &FitRoot) -> Result<()> {
 
 /// Whether `stored` is this root, by whomever it was signed.
 fn is_same(file: &RootFile, stored: &Bytes) -> bool {
-    RootFile::read(stored).is_ok_and(|stored| stored.root() == file.root())
+    RootFile::read_published(stored).is_ok_and(|stored| stored.root() == file.root())
 }
 
 async fn timestamp_version(store: &dyn Store) -> Result<u64> {
@@ -184,17 +184,17 @@ fn refusal(root: &FitRoot, error: &VerifyError) -> StageError {
 /// Verifies what is published as a client that trusts `root`: all that a root decides, which is whose signatures count for the
 /// timestamp, the snapshot and the top-level targets role. Everything else was checked when it was shown, and does not depend
 /// on the root; and what is expired can be renewed under the new one.
-async fn verify_published(store: &dyn Store, root: &Root) -> Result<std::result::Result<(), VerifyError>> {
+async fn check_published(store: &dyn Store, root: &Root) -> Result<std::result::Result<(), VerifyError>> {
     let Some(published) = ledger::published(store).await? else { return Ok(Ok(())) };
     let keys = |role: &RoleName| RoleKeys::in_root(root, role);
     let verified = async {
-        verify::<Timestamp>(published.stored.bytes.clone(), &keys(&RoleName::timestamp())?)?;
+        verify_published::<Timestamp>(published.stored.bytes.clone(), &keys(&RoleName::timestamp())?)?;
         let role = RoleName::targets();
         let version = ledger::published_versions(store, root, Some(&published)).await?.remove(&role);
         let version =
             version.ok_or_else(|| StageError::Record("snapshot".into(), "it lists no targets.json".into()))?;
         let bytes = ledger::published_file(store, &Key::Metadata { role, version }).await?;
-        verify::<Targets>(bytes, &keys(&RoleName::targets())?)?;
+        verify_published::<Targets>(bytes, &keys(&RoleName::targets())?)?;
         Ok(())
     };
     match verified.await {

@@ -644,7 +644,16 @@ async fn finish(
     let unstored = again.into_iter().flat_map(|again| &again.unstored);
     let hints = unstored.chain(&batch.unhashed);
     let hints = hints.map(|name| Hint { name: name.as_str().into(), removed: true, version: None });
-    for message in Message::uploads(hints.collect()) {
+    // What a document lost because clients don't read it alike: hash tells why, and looks for an upload beneath.
+    let dropped = newest.changes.iter().filter_map(|change| match (&change.outcome, &change.version) {
+        (Outcome::Refused(refusal), None) => Some((&change.name, refusal)),
+        _ => None,
+    });
+    let dropped = dropped.map(|(name, refusal)| {
+        tracing::error!(%name, %refusal, "target left out");
+        Hint { name: name.as_str().into(), removed: false, version: None }
+    });
+    for message in Message::uploads(hints.chain(dropped).collect()) {
         ports.queues.send(&message, HINT_DELAY).await?;
     }
     if newest.generation > tip.published.generation {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tufline_store::{Change, Key, Message, Queue, Written};
 use tufline_tuf::delivery::LEAST_LIFE;
 use tufline_tuf::gate::OtherParties;
-use tufline_tuf::{Manifest, RoleKeys, RoleName, Time, time, verify};
+use tufline_tuf::{Manifest, RoleKeys, RoleName, Time, time, verify_published};
 
 use crate::announce::announce;
 use crate::index::index_below;
@@ -111,7 +111,7 @@ async fn renew_timestamp(ports: &Ports, seen: &Seen) -> Result<()> {
 fn verifies(roots: &[tough::schema::Root], published: &Published) -> bool {
     roots.iter().all(|root| {
         RoleKeys::in_root(root, &RoleName::timestamp())
-            .and_then(|keys| verify::<tough::schema::Timestamp>(published.stored.bytes.clone(), &keys))
+            .and_then(|keys| verify_published::<tough::schema::Timestamp>(published.stored.bytes.clone(), &keys))
             .is_ok()
     })
 }

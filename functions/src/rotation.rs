@@ -16,7 +16,7 @@ use tough::schema::{Root, Snapshot, Targets, Timestamp};
 use tufline_store::{Change, Clock, Key, OnlineRole, Signer, Store};
 use tufline_tuf::bins_keys::outdated;
 use tufline_tuf::root::same_key;
-use tufline_tuf::{Config, Index, Manifest, RoleKeys, RoleName, VerifyError, trie, verify};
+use tufline_tuf::{Config, Index, Manifest, RoleKeys, RoleName, VerifyError, trie, verify_published};
 
 use crate::index::index_below;
 use crate::ledger::{self, Published};
@@ -199,9 +199,9 @@ async fn signed_by_others(store: &dyn Store, role: OnlineRole, only: &RoleKeys, 
 
 fn is_signed(role: OnlineRole, bytes: Bytes, only: &RoleKeys) -> bool {
     let verified: std::result::Result<(), VerifyError> = match role {
-        OnlineRole::Timestamp => verify::<Timestamp>(bytes, only).map(drop),
-        OnlineRole::Snapshot => verify::<Snapshot>(bytes, only).map(drop),
-        OnlineRole::Targets | OnlineRole::Bins => verify::<Targets>(bytes, only).map(drop),
+        OnlineRole::Timestamp => verify_published::<Timestamp>(bytes, only).map(drop),
+        OnlineRole::Snapshot => verify_published::<Snapshot>(bytes, only).map(drop),
+        OnlineRole::Targets | OnlineRole::Bins => verify_published::<Targets>(bytes, only).map(drop),
     };
     verified.is_ok()
 }

@@ -223,7 +223,7 @@ async fn prepare(
             names.join(" and ")
         )));
     }
-    leave(&RootFile::read(chain.newest_bytes())?, &folder)?;
+    leave(&RootFile::read_published(chain.newest_bytes())?, &folder)?;
     let roots = if untrusted.is_empty() {
         vec![Prepared::after(chain.newest(), &folder, &signed, true, expires)?]
     } else {

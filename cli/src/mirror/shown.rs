@@ -5,7 +5,7 @@ use std::io;
 use anyhow::{Context, bail};
 use serde::de::DeserializeOwned;
 use tough::schema::{Root, Signed, Snapshot, Targets, Timestamp};
-use tufline_tuf::{RoleKeys, RoleName, SignedDocument, verify};
+use tufline_tuf::{RoleKeys, RoleName, SignedDocument, verify_published};
 
 use crate::source::Seen;
 
@@ -89,5 +89,5 @@ fn document<T: DeserializeOwned>(bytes: Vec<u8>) -> Option<(Signed<T>, Vec<u8>)>
 }
 
 fn accepts<T: SignedDocument>(root: &Root, role: &RoleName, bytes: &[u8]) -> bool {
-    RoleKeys::in_root(root, role).is_ok_and(|keys| verify::<T>(bytes.to_vec().into(), &keys).is_ok())
+    RoleKeys::in_root(root, role).is_ok_and(|keys| verify_published::<T>(bytes.to_vec().into(), &keys).is_ok())
 }

@@ -63,9 +63,15 @@ pub fn open(path: &Path) -> anyhow::Result<RootFile> {
     RootFile::read(&bytes).with_context(|| format!("{} cannot be used", path.display()))
 }
 
+/// Reads a root that was published, whatever has become a rule since.
+pub fn open_published(path: &Path) -> anyhow::Result<RootFile> {
+    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    RootFile::read_published(&bytes).with_context(|| format!("{} cannot be used", path.display()))
+}
+
 /// Reads the version before. It may lack signatures, where both are signed in one ceremony: whoever signs must know that.
 fn open_previous(path: &Path, version: u64) -> anyhow::Result<Root> {
-    let file = open(path).with_context(|| format!("{} cannot be the version before", path.display()))?;
+    let file = open_published(path).with_context(|| format!("{} cannot be the version before", path.display()))?;
     if file.version() != version {
         bail!("{} cannot be the version before: it is version {}", path.display(), file.version());
     }

@@ -7,7 +7,7 @@ use clap::Args;
 use tufline_functions::roots;
 use tufline_tuf::root::{self, RootFile, needed};
 
-use super::document::{beside, create, expiry, open};
+use super::document::{beside, create, expiry, open, open_published};
 use super::place::PlaceArguments;
 use crate::outcome::{Outcome, Result};
 
@@ -39,7 +39,7 @@ pub async fn run(arguments: Arguments) -> Result {
     } else {
         let chain = roots::chain(&*place.find().await?.store()?).await?;
         let chain = chain.context("this repository has no root yet: make the first with `tufline root init`")?;
-        RootFile::read(chain.newest_bytes())?
+        RootFile::read_published(chain.newest_bytes())?
     };
     let file = root::next(newest.root(), expiry(&expires)?)?;
     let out = out.unwrap_or_else(|| format!("{}.root.json", file.version()).into());
@@ -49,7 +49,7 @@ pub async fn run(arguments: Arguments) -> Result {
     }
     if !before.exists() {
         create(&before, &newest)?;
-    } else if open(&before)?.root() != newest.root() {
+    } else if open_published(&before)?.root() != newest.root() {
         bail!("{} is another root than the published one: put it away first", before.display());
     }
     create(&out, &file)?;

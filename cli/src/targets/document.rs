@@ -7,11 +7,11 @@ use std::path::Path;
 use anyhow::{Context, anyhow};
 use aws_lc_rs::rand::SystemRandom;
 use tough::schema::key::Key;
-use tough::schema::{Role, Signature, Signed, Target, Targets};
+use tough::schema::{Signature, Signed, Target, Targets};
 use tufline_tuf::delivery::check_form;
 use tufline_tuf::generation::SPEC_VERSION;
 use tufline_tuf::root::{key_id, read_public_key};
-use tufline_tuf::{RoleName, Time};
+use tufline_tuf::{RoleName, Time, canonical};
 
 use crate::root::signing_key::SigningKeyArguments;
 use crate::{files, show};
@@ -85,7 +85,7 @@ impl RoleFile {
 
     /// What a key signs: the canonical form (TUF specification 4.2).
     fn message(&self) -> anyhow::Result<Vec<u8>> {
-        Ok(self.0.signed.canonical_form()?)
+        Ok(canonical::form(&self.0.signed).context("not all clients would read it alike")?)
     }
 
     /// Adds the signature that `key` made, in place of its older one.

@@ -4,17 +4,20 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use serde::Serialize;
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Number, Value};
+use serde_json::{Map, Value};
 
+use crate::canonical;
 use crate::refusal::{Refusal, RefusalCode};
 
 /// The most bytes that an upload's custom metadata may take: S3 allows 2 KB of user metadata in all
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingMetadata.html>).
 pub const LONGEST_CUSTOM: usize = 2048;
 
-/// Integers beyond ±(2^53−1) are not read back the same by every JSON implementation (RFC 8259, section 6).
-const LARGEST_INTEGER: i64 = (1 << 53) - 1;
+/// How deep it may be nested, itself counted: a file in which it stands four levels down is read by clients up to
+/// [`canonical::DEEPEST_FILE`], and a manifest of this repository has it one level deeper.
+pub const DEEPEST_CUSTOM: usize = canonical::DEEPEST_FILE - 5;
 
 /// Custom metadata that keeps the policy. Empty means that the target has none.
 pub type Custom = BTreeMap<String, Value>;
@@ -22,64 +25,54 @@ pub type Custom = BTreeMap<String, Value>;
 /// Reads `text` as custom metadata.
 ///
 /// # Errors
-/// Refuses what is not a JSON object, is longer than 2 KB, or would have different canonical bytes in different clients:
-/// floats, integers beyond ±(2^53−1), keys that aren't printable ASCII or stand twice, strings that aren't in the
-/// normal form NFC or have control characters.
+/// Refuses what is not a JSON object, is longer than 2 KB, has a key twice, or would not be read alike by all clients ([`check`]).
 pub fn parse(text: &str) -> Result<Custom, Refusal> {
-    let refuse = |why: String| Refusal::new(RefusalCode::Custom, format!("custom metadata refused: {why}"));
     if text.len() > LONGEST_CUSTOM {
-        return Err(refuse(format!(
+        return Err(refuse(&format!(
             "it has {} bytes and at most {LONGEST_CUSTOM} are allowed; shorten it",
             text.len()
         )));
     }
     let value: Strict =
-        serde_json::from_str(text).map_err(|error| refuse(format!("it is not usable JSON: {error}")))?;
+        serde_json::from_str(text).map_err(|error| refuse(&format!("it is not usable JSON: {error}")))?;
     let Value::Object(object) = value.0 else {
-        return Err(refuse("it is not a JSON object; write {\"key\": value, …}".into()));
+        return Err(refuse("it is not a JSON object; write {\"key\": value, …}"));
     };
-    check_object(&object).map_err(refuse)?;
-    Ok(object.into_iter().collect())
+    let custom = object.into_iter().collect();
+    check(&custom)?;
+    Ok(custom)
 }
 
-fn check(value: &Value) -> Result<(), String> {
+/// Whether all clients read `custom`, and write the same canonical form of it: if they don't, the document that it stands in has no good
+/// signature for some of them.
+///
+/// # Errors
+/// The [`Refusal`] that says which key or value it is, and what to do.
+pub fn check<C: Serialize>(custom: &C) -> Result<(), Refusal>
+where
+    for<'a> &'a C: IntoIterator<Item = (&'a String, &'a Value)>,
+{
+    let depth = 1 + custom.into_iter().map(|(_, value)| depth(value)).max().unwrap_or(0);
+    if depth > DEEPEST_CUSTOM {
+        let why = format!("it is nested {depth} levels deep and at most {DEEPEST_CUSTOM} are allowed; make it flatter");
+        return Err(refuse(&why));
+    }
+    canonical::form(custom).map(drop).map_err(|unalike| refuse(&unalike.to_string()))
+}
+
+fn depth(value: &Value) -> usize {
     match value {
-        Value::Null | Value::Bool(_) => Ok(()),
-        Value::Number(number) => check_number(number),
-        Value::String(string) => check_string(string),
-        Value::Array(items) => items.iter().try_for_each(check),
-        Value::Object(object) => check_object(object),
+        Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or(0),
+        Value::Object(object) => 1 + object.values().map(depth).max().unwrap_or(0),
+        _ => 0,
     }
 }
 
-fn check_object(object: &Map<String, Value>) -> Result<(), String> {
-    for (key, value) in object {
-        if let Some(character) = key.chars().find(|character| !matches!(character, ' '..='~')) {
-            return Err(format!("the key {key:?} has the character {character:?}; use printable ASCII in keys"));
-        }
-        check(value)?;
-    }
-    Ok(())
+fn refuse(why: &str) -> Refusal {
+    Refusal::new(RefusalCode::Custom, format!("custom metadata refused: {why}"))
 }
 
-fn check_number(number: &Number) -> Result<(), String> {
-    match number.as_i64() {
-        Some(integer) if (-LARGEST_INTEGER..=LARGEST_INTEGER).contains(&integer) => Ok(()),
-        _ => Err(format!("{number} is not an integer within ±(2^53-1); write it as a string")),
-    }
-}
-
-fn check_string(string: &str) -> Result<(), String> {
-    if let Some(character) = string.chars().find(|character| character.is_control()) {
-        return Err(format!("a string has the control character {character:?}; remove it"));
-    }
-    if !unicode_normalization::is_nfc(string) {
-        return Err(format!("the string {string:?} is not in Unicode normal form C; normalise it"));
-    }
-    Ok(())
-}
-
-/// A JSON value in which no object has a key twice: readers differ in which of the two they keep.
+/// A JSON value in which no object has a key twice: whoever wrote it meant one of them, and nobody can say which.
 struct Strict(Value);
 
 impl<'de> Deserialize<'de> for Strict {
@@ -147,11 +140,18 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn objects_of_plain_values_are_accepted() {
-        let text = r#"{"version": "1.2.3", "size": -9007199254740991, "tags": ["a", null, true, {"é": 1}]}"#;
-        assert!(parse(text).is_err(), "a key outside ASCII is refused");
-        let custom = parse(r#"{"version": "1.2.3é", "size": -9007199254740991, "tags": ["a", null, true]}"#).unwrap();
-        assert_eq!(custom.len(), 3);
+    fn what_clients_read_alike_is_accepted() {
+        for text in [
+            "{}",
+            r#"{"version": "1.2.3é", "size": -9007199254740992, "tags": ["a", null, true, {"é": 1}]}"#,
+            r##"{"a":1,"a#":2,"A":{"":0,"#":1}}"##,
+            r#"{"a":"\n\u0000\u007f\u2028<","\n":1,"\u0000b":1}"#,
+            r#"{"a":9007199254740994}"#,
+            r#"{"__proto__":{"constructor":1},"10":1,"9":2}"#,
+            r#"{"字":1,"😀":2}"#,
+        ] {
+            assert!(parse(text).is_ok(), "{text}: {:?}", parse(text));
+        }
         assert!(parse("{}").unwrap().is_empty());
     }
 
@@ -167,15 +167,21 @@ mod tests {
             "{",
             r#"{"a":1.5}"#,
             r#"{"a":1e3}"#,
-            r#"{"a":9007199254740992}"#,
-            r#"{"a":-9007199254740992}"#,
+            r#"{"a":-0}"#,
+            r#"{"a":9007199254740993}"#,
+            r#"{"a":-1152921504606846976}"#,
+            r#"{"a":10000000000000000000}"#,
             r#"{"a":18446744073709551616}"#,
             r#"{"a":"e\u0301"}"#,
-            r#"{"a":"\n"}"#,
-            r#"{"a":"\u0000"}"#,
+            r#"{"e\u0301":1}"#,
+            r#"{"a":"\ud800"}"#,
             r#"{"a":1,"a":2}"#,
             r#"{"a":{"b":1,"b":1}}"#,
-            r#"{"\u00e9":1}"#,
+            r#"{"a":1,"a b":2}"#,
+            r#"{"a":{"k":1,"k!":2}}"#,
+            r#"{"":1,"\n":2}"#,
+            r#"{"\"":1,"A":2}"#,
+            "{\"\u{ff5a}\":1,\"\u{1f600}\":2}",
             r#"{"a":NaN}"#,
             &long,
         ] {
@@ -183,6 +189,33 @@ mod tests {
             assert_eq!(refusal.code, RefusalCode::Custom, "{text:?}");
             assert!(!refusal.reason.contains('\n'), "one line: {:?}", refusal.reason);
         }
+    }
+
+    #[test]
+    fn a_refusal_says_which_key_and_what_to_do() {
+        let reason = parse(r#"{"z":{"a":1,"a b":2}}"#).unwrap_err().reason;
+        assert_eq!(
+            reason,
+            "custom metadata refused: in z: some clients put the keys \"a b\" and \"a\" in another order than others; rename one of them"
+        );
+        let reason = parse(r#"{"z":[{"size":9007199254740993}]}"#).unwrap_err().reason;
+        assert_eq!(
+            reason,
+            "custom metadata refused: in z.size: some clients read the number 9007199254740993 as 9007199254740992; write it as a string"
+        );
+    }
+
+    /// A document and a manifest with the deepest can be read again.
+    #[test]
+    fn what_is_nested_too_deep_to_be_read_again_is_refused() {
+        let nested = |depth: usize| format!(r#"{{"a":{}{}}}"#, "[".repeat(depth - 1), "]".repeat(depth - 1));
+        let custom = parse(&nested(DEEPEST_CUSTOM)).unwrap();
+        let manifest = serde_json::json!({"changes": [{"outcome": {"set": {"custom": custom}}}]});
+        let file = serde_json::json!({"signed": {"targets": {"name": {"custom": custom}}}});
+        for value in [manifest, file] {
+            serde_json::from_str::<Value>(&value.to_string()).unwrap();
+        }
+        assert_eq!(parse(&nested(DEEPEST_CUSTOM + 1)).unwrap_err().code, RefusalCode::Custom);
     }
 
     proptest! {

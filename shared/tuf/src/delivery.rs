@@ -8,14 +8,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use tough::schema::{DelegatedRole, Delegations, PathSet, Targets};
 
-use crate::custom;
 use crate::name::{RoleName, TargetName};
 use crate::parties::{Decision, Parties, Party, PartyChange, PartyDocument, PartyState, is_below, root_of};
 use crate::pattern::Pattern;
 use crate::refusal::{Refusal, RefusalCode};
 use crate::sha256::Sha256;
-use crate::signed::{RoleKeys, Signed, verify};
+use crate::signed::{RoleKeys, Signed, verify_published};
 use crate::time::{Time, seconds_between};
+use crate::{custom, foreign};
 
 /// Clients take 5 MB of a targets file at most by default. In bytes.
 pub const LARGEST_DELIVERY: u64 = 1_000_000;
@@ -91,15 +91,9 @@ pub fn check_form(role: &RoleName, bytes: &[u8]) -> Result<(), Refusal> {
     if bytes.len() as u64 > LARGEST_DELIVERY {
         return Err(refuse(role, &format!("it has more than {LARGEST_DELIVERY} bytes; list fewer targets")));
     }
-    let unreadable = |error: serde_json::Error| refuse(role, &format!("it is not a signed targets document: {error}"));
-    let parsed: tough::schema::Signed<Targets> = serde_json::from_slice(bytes).map_err(unreadable)?;
-    let text: serde_json::Value = serde_json::from_slice(bytes).map_err(unreadable)?;
-    if text["signed"] != serde_json::to_value(&parsed.signed).map_err(unreadable)? {
-        let why =
-            "clients would read it differently: a time is not in whole seconds that end in Z, or a field stands twice";
-        return Err(refuse(role, why));
-    }
-    Ok(())
+    foreign::read::<Targets>(bytes)
+        .map(drop)
+        .map_err(|why| refuse(role, &format!("it is not a signed targets document that all clients read alike: {why}")))
 }
 
 /// Judges the files of `party`, whose role is `role`.
@@ -144,7 +138,7 @@ impl Judge<'_> {
         if let Some(Delivered { bytes, upload }) = self.files.delivered.get(role) {
             let is_new = self.documents.get(role).is_none_or(|document| document.sha256 != Sha256::of(bytes));
             let newest = self.documents.get(role).filter(|_| is_new).map_or(0, |document| document.version);
-            match self.document(role, bytes, newest, delegations, paths) {
+            match self.delivered(role, bytes, newest, delegations, paths) {
                 Ok((signed, mut tree)) => {
                     let upload = upload.clone().filter(|_| is_new);
                     tree.insert(role.clone(), Taken { signed, upload, is_new });
@@ -157,7 +151,8 @@ impl Judge<'_> {
             }
         }
         if let Some(bytes) = self.files.included.get(role)
-            && let Ok((signed, mut tree)) = self.document(role, bytes, 0, delegations, paths)
+            && let Ok(signed) = signed(role, bytes, delegations)
+            && let Ok((signed, mut tree)) = self.document(role, signed, 0, paths)
         {
             tree.insert(role.clone(), Taken { signed, upload: None, is_new: false });
             return Ok(tree);
@@ -165,8 +160,8 @@ impl Judge<'_> {
         Err(why)
     }
 
-    /// Checks a document of `role`, which must be newer than version `newest`; answers it, and those below it.
-    fn document(
+    /// Checks a document of `role` that was delivered, which must be newer than version `newest`; answers it, and those below it.
+    fn delivered(
         &mut self,
         role: &RoleName,
         bytes: &Bytes,
@@ -175,8 +170,19 @@ impl Judge<'_> {
         paths: &[Vec<Pattern>],
     ) -> Result<(Signed<Targets>, Tree), String> {
         check_form(role, bytes).map_err(|refusal| refusal.reason)?;
-        let keys = RoleKeys::in_delegations(delegations, role).map_err(|error| error.to_string())?;
-        let signed: Signed<Targets> = verify(bytes.clone(), &keys).map_err(|error| error.to_string())?;
+        let signed = signed(role, bytes, delegations)?.expect_alike().map_err(|error| error.to_string())?;
+        check_customs(signed.document())?;
+        self.document(role, signed, newest, paths)
+    }
+
+    /// The same for any document that is signed: one that was taken in stays, whatever a later rule says of its form.
+    fn document(
+        &mut self,
+        role: &RoleName,
+        signed: Signed<Targets>,
+        newest: u64,
+        paths: &[Vec<Pattern>],
+    ) -> Result<(Signed<Targets>, Tree), String> {
         let version = signed.version();
         if version <= newest {
             return Err(format!(
@@ -243,10 +249,6 @@ fn check_targets(document: &Targets, paths: &[Vec<Pattern>]) -> Result<(), Strin
         if target.hashes.sha256.len() != 32 || !target.hashes._extra.is_empty() {
             return Err(format!("it doesn't list {name} by its SHA-256 and nothing else"));
         }
-        if !target.custom.is_empty() {
-            let custom = serde_json::to_string(&target.custom).map_err(|error| error.to_string())?;
-            custom::parse(&custom).map_err(|refusal| format!("{name}: {refusal}"))?;
-        }
     }
     Ok(())
 }
@@ -291,6 +293,22 @@ pub fn follow(
     }
     Err("what it delegates to other parties follows from no decision of an operator and from no document of theirs"
         .into())
+}
+
+/// Whether its custom metadata keep the policy for ours.
+fn check_customs(document: &Targets) -> Result<(), String> {
+    let customs = document.targets.iter().filter(|(_, target)| !target.custom.is_empty());
+    for (name, target) in customs {
+        let custom = serde_json::to_string(&target.custom).map_err(|error| error.to_string())?;
+        custom::parse(&custom).map_err(|refusal| format!("{}: {refusal}", name.raw()))?;
+    }
+    Ok(())
+}
+
+/// A document that is signed as `delegations` ask for.
+fn signed(role: &RoleName, bytes: &Bytes, delegations: &Delegations) -> Result<Signed<Targets>, String> {
+    let keys = RoleKeys::in_delegations(delegations, role);
+    keys.and_then(|keys| verify_published(bytes.clone(), &keys)).map_err(|error| error.to_string())
 }
 
 impl Parties {

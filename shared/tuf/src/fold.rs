@@ -89,7 +89,7 @@ pub struct Others {
 /// A batch on its way into generation `base + 1`.
 ///
 /// *Invariants*: every changed document takes its own next number from the serial; no role leaves the index; a document
-/// that does not change keeps its version and bytes.
+/// that does not change keeps its version and bytes; what is drafted lists nothing that clients don't read alike.
 #[derive(Debug)]
 pub struct Folding<'a> {
     base: &'a Manifest,
@@ -103,6 +103,8 @@ pub struct Folding<'a> {
     due: BTreeMap<RoleName, Vec<usize>>,
     /// What became of each edit.
     outcomes: Vec<Became>,
+    /// The targets that leave the documents though no edit says so, and why.
+    dropped: BTreeMap<TargetName, Refusal>,
     drafting: Drafting<'a>,
     targets: u64,
     removed: u64,
@@ -141,8 +143,21 @@ impl<'a> Folding<'a> {
         let expires = after(policy.now, policy.recorded.targets_seconds);
         let (bins_keys, parties, first) = (bins.listed(), &others.parties, base.serial);
         let drafting = Drafting { first, serial: first, index, changed: BTreeMap::new(), expires, bins_keys, parties };
-        let (generation, targets) = (base.generation + 1, base.targets);
-        Ok(Self { base, generation, policy, edits, renew, bins, others, due, outcomes, drafting, targets, removed: 0 })
+        Ok(Self {
+            base,
+            generation: base.generation + 1,
+            policy,
+            edits,
+            renew,
+            bins,
+            others,
+            due,
+            outcomes,
+            dropped: BTreeMap::new(),
+            drafting,
+            targets: base.targets,
+            removed: 0,
+        })
     }
 
     /// Numbers the generation otherwise than directly after its base, and its documents from above `first`: where generations in
@@ -174,13 +189,17 @@ impl<'a> Folding<'a> {
         let role = document.role();
         let Some(numbers) = self.due.remove(role) else { return Ok(Vec::new()) };
         let mut listed = Listed::of(document.document());
+        let mut dropped = listed.drop_unalike();
+        self.targets = self.targets.saturating_sub(dropped.len() as u64);
+        let any_dropped = !dropped.is_empty();
         let mut befores: Vec<Option<Target>> = Vec::with_capacity(numbers.len());
         for edit in numbers.iter().filter_map(|number| self.edits.get(*number)) {
             befores.push(listed.put(&edit.name, edit.edit.content()));
+            dropped.remove(&edit.name);
         }
         let refused = self.refuse_what_overflows(role, &mut listed, &numbers, &befores)?;
 
-        let mut changed = self.renew.contains(role);
+        let mut changed = self.renew.contains(role) || any_dropped;
         for (number, before) in numbers.into_iter().zip(befores) {
             let (Some(edit), Some(outcome)) = (self.edits.get(number), self.outcomes.get_mut(number)) else { continue };
             if refused.contains(&number) {
@@ -200,6 +219,7 @@ impl<'a> Folding<'a> {
             changed |= differs;
             *outcome = Became::Done { changed: differs };
         }
+        self.dropped.extend(dropped);
         if !changed {
             return Ok(Vec::new());
         }
@@ -265,7 +285,11 @@ impl<'a> Folding<'a> {
             let uploaded = edit.uploaded.filter(|_| changed);
             Applied { name: edit.name.clone(), version: edit.version.clone(), uploaded, outcome }
         });
-        let changes = changes.collect();
+        let dropped = self.dropped.into_iter().map(|(name, refusal)| {
+            let outcome = Outcome::Refused(refusal);
+            Applied { name, version: None, uploaded: None, outcome }
+        });
+        let changes = changes.chain(dropped).collect();
         let Drafting { first, serial, index, changed, .. } = self.drafting;
         let (top, pages) = index.finish()?;
         let recorded = self.policy.recorded;

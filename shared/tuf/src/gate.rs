@@ -18,7 +18,7 @@ use crate::name::{RoleName, TargetName};
 use crate::parties::{Parties, Party, PartyDocument, delegator};
 use crate::pattern::{BadPattern, Pattern};
 use crate::sha256::Sha256;
-use crate::signed::{Draft, RoleKeys, Signed, VerifyError, verify};
+use crate::signed::{Draft, RoleKeys, Signed, VerifyError, verify_published};
 use crate::time::Time;
 use crate::trie;
 
@@ -93,6 +93,8 @@ pub struct Gate<'a> {
     candidate: &'a Manifest,
     now: Time,
     snapshot: Signed<Snapshot>,
+    /// What devices see.
+    published: &'a Versions,
     /// What the snapshot lists.
     versions: Versions,
     /// What must still be given.
@@ -152,7 +154,7 @@ impl VerifiedRole {
     /// Checks the signatures of `bytes` under `keys`, which are what [`Gate::keys`] says.
     #[must_use]
     pub fn new(bytes: Bytes, keys: RoleKeys) -> Self {
-        Self { document: verify(bytes, &keys), keys }
+        Self { document: verify_published(bytes, &keys), keys }
     }
 }
 
@@ -166,7 +168,7 @@ impl<'a> Gate<'a> {
     /// [`Refused`].
     pub fn open(
         roots: &'a [Root],
-        published: &Versions,
+        published: &'a Versions,
         since: &[Manifest],
         candidate: &'a Manifest,
         others: OtherParties<'a>,
@@ -226,6 +228,7 @@ impl<'a> Gate<'a> {
             candidate,
             now,
             snapshot,
+            published,
             versions: expected,
             roles,
             others,
@@ -299,6 +302,7 @@ impl<'a> Gate<'a> {
         let refuse = |reason: String| Refused { generation, fault: Fault::Role(role.clone(), version), reason };
         let signed = document
             .and_then(|signed| signed.expect_version(version))
+            .and_then(|signed| if self.is_published(role, version) { Ok(signed) } else { signed.expect_alike() })
             .and_then(|signed| signed.expect_fresh(self.now))
             .map_err(|error| faulty(generation, role, version, &error))?;
         let drafted = self.drafts.remove(role);
@@ -354,11 +358,13 @@ impl<'a> Gate<'a> {
         if document.is_none_or(|document| document.sha256 != Sha256::of(bytes)) {
             return Err(refuse(format!("{role}: its document is not the one that the snapshot means")));
         }
+        let is_published = self.others.published.documents.get(role) == document;
         let delegations = self.delegations.get(&delegator(role));
         let delegations = delegations.ok_or_else(|| refuse(format!("{role}: nothing delegates to it")))?;
         let signed: Signed<Targets> = RoleKeys::in_delegations(delegations, role)
-            .and_then(|keys| verify(bytes.clone(), &keys))
+            .and_then(|keys| verify_published(bytes.clone(), &keys))
             .and_then(|signed| signed.expect_version(version))
+            .and_then(|signed| if is_published { Ok(signed) } else { signed.expect_alike() })
             .and_then(|signed| signed.expect_fresh(self.now))
             .map_err(|error| faulty(generation, role, version, &error))?;
         let (_, party) = self.others.candidate.party_of(role).ok_or_else(|| refuse(format!("{role} is no party's")))?;
@@ -393,6 +399,11 @@ impl<'a> Gate<'a> {
         wanted.names.push(name);
     }
 
+    /// Whether devices see this very document: a rule that it was made before takes nothing away from them.
+    fn is_published(&self, role: &RoleName, version: u64) -> bool {
+        self.published.get(role) == Some(&version)
+    }
+
     fn version(&self, role: &RoleName) -> u64 {
         let of_a_party = || Some(self.others.candidate.documents.get(role)?.version);
         self.versions.get(role).copied().or_else(of_a_party).unwrap_or(0)
@@ -404,7 +415,7 @@ impl<'a> Gate<'a> {
             return verify_under_all(self.roots, role, bytes);
         }
         let keys = self.keys(role).ok_or_else(|| VerifyError::NoKeys { role: role.clone() })?;
-        verify(bytes.clone(), &keys)
+        verify_published(bytes.clone(), &keys)
     }
 
     /// A role hands all of its names to all of its children, or none to any. Where it says something new of them, they are
@@ -517,7 +528,7 @@ fn verify_under_all<T: crate::signed::Document>(
 ) -> Result<Signed<T>, VerifyError> {
     let mut signed = Err(VerifyError::NoKeys { role: role.clone() });
     for root in roots {
-        signed = Ok(verify(bytes.clone(), &RoleKeys::in_root(root, role)?)?);
+        signed = Ok(verify_published(bytes.clone(), &RoleKeys::in_root(root, role)?)?);
     }
     signed
 }

@@ -9,34 +9,22 @@ use serde_json::ser::{CharEscape, CompactFormatter, Formatter};
 
 /// `value` as compact JSON with sorted keys.
 ///
-/// Not the canonical form over which TUF signs: that one leaves control characters raw, and so isn't always JSON.
+/// Not the canonical form over which TUF signs ([`crate::canonical`]): that one leaves control characters raw, and so isn't always JSON.
 ///
 /// # Errors
 /// Only for values that JSON cannot hold (a map whose keys aren't strings); none of Tufline's types is one.
 pub fn to_vec<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, serde_json::Error> {
-    written(value).map(|(text, _)| text)
-}
-
-/// The canonical form of `value` (TUF specification 4.2), if that is what [`to_vec`] writes: it is, but for control characters,
-/// strings that aren't in Unicode's normal form C, and floats, which have no canonical form.
-pub(crate) fn canonical<T: Serialize + ?Sized>(value: &T) -> Option<Vec<u8>> {
-    written(value).ok().and_then(|(text, is_canonical)| is_canonical.then_some(text))
-}
-
-fn written<T: Serialize + ?Sized>(value: &T) -> Result<(Vec<u8>, bool), serde_json::Error> {
-    let (mut text, mut is_canonical) = (Vec::new(), true);
-    let formatter = Sorted { text: &mut text, is_canonical: &mut is_canonical, open: Vec::new(), ordered: Vec::new() };
-    value.serialize(&mut Serializer::with_formatter(io::sink(), formatter))?;
-    Ok((text, is_canonical))
+    let mut text = Vec::new();
+    value.serialize(&mut Serializer::with_formatter(io::sink(), Sorted::new(&mut text)))?;
+    Ok(text)
 }
 
 /// Writes each object where it belongs, and puts its members in order when it ends.
 ///
-/// *Invariant*: keys are compared as they are written, with their quotes, as `olpc-cjson` does, by which clients in Rust verify.
-struct Sorted<'a> {
+/// *Invariant*: keys are compared as they are written, with their quotes.
+pub(crate) struct Sorted<'a> {
     /// What is written, instead of to the serializer's own writer.
-    text: &'a mut Vec<u8>,
-    is_canonical: &'a mut bool,
+    pub text: &'a mut Vec<u8>,
     /// The objects that have not ended.
     open: Vec<Open>,
     /// The members of an object in their order, before they replace those that were written.
@@ -50,8 +38,9 @@ struct Open {
 }
 
 /// From where to where in the text.
-struct Member {
-    key: Range<usize>,
+pub(crate) struct Member {
+    /// With its quotes; empty until it is written.
+    pub key: Range<usize>,
     end: usize,
 }
 
@@ -78,32 +67,16 @@ impl Formatter for Sorted<'_> {
         write_u32(value: u32);
         write_u64(value: u64);
         write_u128(value: u128);
+        write_f32(value: f32);
+        write_f64(value: f64);
+        write_string_fragment(fragment: &str);
+        write_char_escape(escape: CharEscape);
         begin_string();
         end_string();
         begin_array();
         end_array();
         begin_array_value(first: bool);
         begin_object_value();
-    }
-
-    fn write_f32<W: Write + ?Sized>(&mut self, _: &mut W, value: f32) -> io::Result<()> {
-        *self.is_canonical = false;
-        CompactFormatter.write_f32(self.text, value)
-    }
-
-    fn write_f64<W: Write + ?Sized>(&mut self, _: &mut W, value: f64) -> io::Result<()> {
-        *self.is_canonical = false;
-        CompactFormatter.write_f64(self.text, value)
-    }
-
-    fn write_string_fragment<W: Write + ?Sized>(&mut self, _: &mut W, fragment: &str) -> io::Result<()> {
-        *self.is_canonical &= fragment.is_ascii() || unicode_normalization::is_nfc(fragment);
-        CompactFormatter.write_string_fragment(self.text, fragment)
-    }
-
-    fn write_char_escape<W: Write + ?Sized>(&mut self, _: &mut W, escape: CharEscape) -> io::Result<()> {
-        *self.is_canonical &= matches!(escape, CharEscape::Quote | CharEscape::ReverseSolidus);
-        CompactFormatter.write_char_escape(self.text, escape)
     }
 
     fn begin_object<W: Write + ?Sized>(&mut self, _: &mut W) -> io::Result<()> {
@@ -138,27 +111,38 @@ impl Formatter for Sorted<'_> {
     }
 
     fn end_object<W: Write + ?Sized>(&mut self, _: &mut W) -> io::Result<()> {
-        if let Some(Open { begin, members }) = self.open.pop() {
-            self.sort(begin, members);
-        }
+        self.close(|_, _| {});
         CompactFormatter.end_object(self.text)
     }
 }
 
-impl Sorted<'_> {
+impl<'a> Sorted<'a> {
+    pub fn new(text: &'a mut Vec<u8>) -> Self {
+        Self { text, open: Vec::new(), ordered: Vec::new() }
+    }
+
+    /// The keys that lead to what is being written, as they are written.
+    pub fn place(&self) -> impl Iterator<Item = &[u8]> {
+        let keys = self.open.iter().filter_map(|object| object.members.last());
+        keys.filter_map(|member| self.text.get(member.key.clone())).filter(|key| !key.is_empty())
+    }
+
     /// The member that is being written.
     fn member(&mut self) -> Option<&mut Member> {
         self.open.last_mut()?.members.last_mut()
     }
 
-    /// Puts in order what was written since `begin`. Of two members with the same key the last counts.
-    fn sort(&mut self, begin: usize, mut members: Vec<Member>) {
+    /// Puts the members of the object in order that ends here, after showing them in that order, where they stand. Of two with the same key
+    /// the last counts.
+    pub fn close(&mut self, look: impl FnOnce(&[u8], &[Member])) {
+        let Some(Open { begin, mut members }) = self.open.pop() else { return };
         let text = &mut *self.text;
         let key = |member: &Member| text.get(member.key.clone()).unwrap_or_default();
         if members.is_sorted_by(|one, next| key(one) < key(next)) {
-            return;
+            return look(text, &members);
         }
         members.sort_by(|one, other| key(one).cmp(key(other)));
+        look(text, &members);
         self.ordered.clear();
         for member in members.chunk_by(|one, other| key(one) == key(other)).filter_map(<[Member]>::last) {
             if !self.ordered.is_empty() {
@@ -173,7 +157,6 @@ impl Sorted<'_> {
 
 #[cfg(test)]
 mod tests {
-    use olpc_cjson::CanonicalFormatter;
     use proptest::collection::{hash_map, vec};
     use proptest::prelude::*;
     use serde_json::{Value, json};
@@ -186,24 +169,6 @@ mod tests {
         assert_eq!(to_vec(&value).unwrap(), br#"{"a":"x\n","b":{"c":[1,2],"d":1}}"#);
         for (value, text) in [(json!({}), "{}"), (json!([]), "[]"), (json!("a"), r#""a""#), (json!(null), "null")] {
             assert_eq!(to_vec(&value).unwrap(), text.as_bytes());
-        }
-    }
-
-    #[test]
-    fn of_two_members_with_the_same_key_the_last_counts() {
-        struct Twice;
-        impl Serialize for Twice {
-            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_map([("b", 1), ("a", 2), ("b", 3), ("a", 4)])
-            }
-        }
-        assert_eq!(canonical(&Twice).unwrap(), br#"{"a":4,"b":3}"#);
-    }
-
-    #[test]
-    fn what_is_written_another_way_in_the_canonical_form_is_not_taken_for_it() {
-        for value in [json!("\n"), json!({"\u{1}": 1}), json!("e\u{301}"), json!([1.5]), json!({"a": {"b": 1.0}})] {
-            assert_eq!(canonical(&value), None, "{value}");
         }
     }
 
@@ -238,16 +203,6 @@ mod tests {
     }
 
     proptest! {
-        #[test]
-        fn what_is_called_canonical_is_what_clients_verify(tree in tree()) {
-            let mut expected = Vec::new();
-            let done = tree.serialize(&mut Serializer::with_formatter(&mut expected, CanonicalFormatter::new()));
-            if let Some(canonical) = canonical(&tree) {
-                prop_assert!(done.is_ok());
-                prop_assert_eq!(String::from_utf8_lossy(&canonical), String::from_utf8_lossy(&expected));
-            }
-        }
-
         #[test]
         fn what_is_written_reads_back_the_same(tree in tree()) {
             let expected = serde_json::to_value(&tree).unwrap();

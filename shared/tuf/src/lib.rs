@@ -6,10 +6,12 @@
 
 mod addressed;
 pub mod bins_keys;
+pub mod canonical;
 pub mod config;
 pub mod custom;
 pub mod delivery;
 mod fold;
+pub mod foreign;
 pub mod gate;
 pub mod generation;
 pub mod index;
@@ -39,5 +41,5 @@ pub use parties::Parties;
 pub use pattern::{BadPattern, Pattern};
 pub use refusal::{Refusal, RefusalCode};
 pub use sha256::{Hasher, NotSha256, PausedHasher, Sha256};
-pub use signed::{Document as SignedDocument, Draft, RoleKeys, Signed, VerifyError, verify};
+pub use signed::{Document as SignedDocument, Draft, RoleKeys, Signed, VerifyError, verify, verify_published};
 pub use time::Time;

@@ -8,8 +8,9 @@ use tough::schema::{Hashes, Target, Targets};
 use crate::generation::{GenerationError, Policy};
 use crate::manifest::Content;
 use crate::name::{RoleName, TargetName};
+use crate::refusal::Refusal;
 use crate::sha256::Sha256;
-use crate::{json, trie};
+use crate::{custom, json, trie};
 
 /// Clients take 5 MB of a targets file at most by default, and less is better on a bad network: a role that would be larger
 /// is split, however few its targets are. In bytes.
@@ -28,6 +29,23 @@ pub(crate) struct Listed {
 impl Listed {
     pub fn of(document: &Targets) -> Self {
         Self { targets: document.targets.clone(), is_split: trie::is_split(document) }
+    }
+
+    /// Takes out what was listed before there was the rule for custom metadata, and what all else in the document is hidden by for some
+    /// clients; answers why.
+    pub fn drop_unalike(&mut self) -> BTreeMap<TargetName, Refusal> {
+        let refusal = |(name, target): (&tough::TargetName, &Target)| {
+            let refusal = custom::check(&target.custom).err()?;
+            Some((name.clone(), name.raw().parse().ok()?, refusal))
+        };
+        let dropped: Vec<_> =
+            self.targets.iter().filter(|(_, target)| !target.custom.is_empty()).filter_map(refusal).collect();
+        let mut why = BTreeMap::new();
+        for (key, name, refusal) in dropped {
+            self.targets.remove(&key);
+            why.insert(name, refusal);
+        }
+        why
     }
 
     /// Gives `name` this content, or removes it; answers what was there before.

@@ -106,7 +106,8 @@ impl RecordedPolicy {
 pub struct Applied {
     /// The target.
     pub name: TargetName,
-    /// The upload (or delete marker) that this answers; `None` for a removal of which no version is left.
+    /// The upload (or delete marker) that this answers; `None` for a removal of which no version is left, and for what was listed and
+    /// is refused now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
     /// When that was uploaded, where that is known and it changed the target: for measuring only.
@@ -124,7 +125,7 @@ pub enum Outcome {
     Set(Content),
     /// The target is gone.
     Removed,
-    /// The upload is refused, the target stays what it was.
+    /// The upload is refused, the target stays what it was; where no upload is named the target is gone.
     Refused(Refusal),
     /// The name is another party's: the upload's bytes are kept, and that role's document says whether devices see them.
     Delegated(RoleName),

@@ -110,6 +110,8 @@ type Befores<'a> = BTreeMap<&'a TargetName, (Option<Target>, Option<&'a str>)>;
 struct Counts {
     added: u64,
     removed: u64,
+    /// Those that leave because clients don't read them alike: nobody removed them.
+    dropped: u64,
 }
 
 /// The places of the published index that must be known to replay these generations.
@@ -260,6 +262,9 @@ impl<'a> Replay<'a> {
         for (role, edits) in due {
             let Some(listed) = documents.get_mut(&role) else { continue };
             let mut differs = false;
+            if manifest.changed.contains_key(&role) {
+                counts.dropped += listed.drop_unalike().len() as u64;
+            }
             for edit in edits {
                 let content = if let Outcome::Set(content) = &edit.outcome { Some(content) } else { None };
                 let before = listed.put(&edit.name, content);
@@ -292,6 +297,7 @@ impl<'a> Replay<'a> {
         if let Some(sum) = self.counts.get_mut(number) {
             sum.added += counts.added;
             sum.removed += counts.removed;
+            sum.dropped += counts.dropped;
         }
         Ok(all)
     }
@@ -388,8 +394,8 @@ impl<'a> Replay<'a> {
             if version != manifest.serial || version - manifest.first != drafted as u64 {
                 return Err(void("it drafts what its changes don't ask for"));
             }
-            let Counts { added, removed } = self.counts.get(number).copied().unwrap_or_default();
-            let left = (before.targets + added).saturating_sub(removed);
+            let Counts { added, removed, dropped } = self.counts.get(number).copied().unwrap_or_default();
+            let left = (before.targets + added).saturating_sub(removed + dropped);
             let policy =
                 Policy { recorded: manifest.policy, deepest_bin: DEEPEST_BIN, removals: None, now: manifest.created };
             let window = count_removals(before, &policy, removed, left).map_err(|error| void(&error.to_string()))?;

@@ -11,6 +11,7 @@ use tough::schema::decoded::{Decoded, Hex};
 use tough::schema::key::Key;
 use tough::schema::{self, Delegations, Role, RoleType, Root, Signature, Snapshot, Targets, Timestamp};
 
+use crate::canonical::{self, Unalike};
 use crate::json;
 use crate::name::RoleName;
 use crate::sha256::Sha256;
@@ -46,6 +47,14 @@ pub enum VerifyError {
         role: RoleName,
         /// The parser's words.
         why: String,
+    },
+    /// Clients don't all write its canonical form alike, so the signatures are good for some of them only ([`crate::canonical`]).
+    #[error("{role} would not be read alike by all clients: {why}")]
+    Unalike {
+        /// The role.
+        role: RoleName,
+        /// The first difference.
+        why: Unalike,
     },
     /// Too few good signatures (TUF specification 5.3.4, 5.4.2, 5.5.3, 5.6.3).
     #[error("{role} is not signed as it must be: {why}")]
@@ -89,6 +98,7 @@ impl VerifyError {
     pub fn role(&self) -> &RoleName {
         match self {
             Self::Unreadable { role, .. }
+            | Self::Unalike { role, .. }
             | Self::Signatures { role, .. }
             | Self::Version { role, .. }
             | Self::Expired { role, .. }
@@ -256,9 +266,10 @@ impl<T: Document> Draft<T> {
     /// What a key signs: the canonical form (TUF specification 4.2).
     ///
     /// # Errors
-    /// [`VerifyError::Unreadable`] for a document that has no canonical form.
+    /// [`VerifyError::Unalike`] for a document of which clients don't all write the same canonical form.
     pub fn message(&self) -> Result<Vec<u8>, VerifyError> {
-        canonical(&self.role, &self.document)
+        let unalike = |why| VerifyError::Unalike { role: self.role.clone(), why };
+        canonical::form(&self.document).map_err(unalike)
     }
 
     /// With its message, to be signed.
@@ -289,7 +300,7 @@ pub struct Prepared<T> {
 }
 
 impl<T: Document> Prepared<T> {
-    /// As [`Draft::message`].
+    /// What a key signs: the canonical form (TUF specification 4.2).
     #[must_use]
     pub fn message(&self) -> &[u8] {
         &self.message
@@ -303,18 +314,19 @@ impl<T: Document> Prepared<T> {
         keys.expect_enough(&self.message, &signatures)?;
         let envelope = schema::Signed { signed: self.draft.document, signatures };
         let bytes = json::to_vec(&envelope).map(Bytes::from).map_err(|error| unreadable(&self.draft.role, &error))?;
-        Ok(Signed { role: keys.role.clone(), document: envelope.signed, bytes })
+        Ok(Signed { role: keys.role.clone(), document: envelope.signed, bytes, unalike: None })
     }
 }
 
 /// A role document with its bytes, whose signatures reach the threshold of the keys it was verified with.
 ///
-/// *Invariant*: only [`verify`] and [`Prepared::sign`] make one, so what is not verified cannot be published.
+/// *Invariant*: only [`verify`], [`verify_published`] and [`Prepared::sign`] make one, so what is not verified cannot be published.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Signed<T> {
     role: RoleName,
     document: T,
     bytes: Bytes,
+    unalike: Option<Unalike>,
 }
 
 impl<T: Document> Signed<T> {
@@ -348,6 +360,15 @@ impl<T: Document> Signed<T> {
         Sha256::of(&self.bytes)
     }
 
+    /// This document, if all clients write the same canonical form of it.
+    ///
+    /// # Errors
+    /// [`VerifyError::Unalike`].
+    pub fn expect_alike(self) -> Result<Self, VerifyError> {
+        expect_alike(&self.role, self.unalike.as_ref())?;
+        Ok(self)
+    }
+
     /// This document, if it is the version that was asked for.
     ///
     /// # Errors
@@ -371,26 +392,47 @@ impl<T: Document> Signed<T> {
     }
 }
 
-/// Reads `bytes` and checks its signatures against `keys` (TUF specification 5.3.4 and its likes for the other roles).
+/// Reads `bytes` and checks its signatures against `keys` (TUF specification 5.3.4 and its likes for the other roles), and that they are good
+/// for all clients.
+///
+/// # Errors
+/// [`VerifyError::Unreadable`], [`VerifyError::Signatures`] or [`VerifyError::Unalike`].
+pub fn verify<T: Document>(bytes: Bytes, keys: &RoleKeys) -> Result<Signed<T>, VerifyError> {
+    verify_published(bytes, keys)?.expect_alike()
+}
+
+/// The same for what devices may have already, from a time before there was the rule: whatever must go on from it is not held up. Clients in
+/// Rust are those that wrote the form which was signed.
 ///
 /// # Errors
 /// [`VerifyError::Unreadable`] or [`VerifyError::Signatures`].
-pub fn verify<T: Document>(bytes: Bytes, keys: &RoleKeys) -> Result<Signed<T>, VerifyError> {
+pub fn verify_published<T: Document>(bytes: Bytes, keys: &RoleKeys) -> Result<Signed<T>, VerifyError> {
     let envelope: schema::Signed<T> = parse(&keys.role, &bytes)?;
-    keys.expect_enough(&canonical(&keys.role, &envelope.signed)?, &envelope.signatures)?;
-    Ok(Signed { role: keys.role.clone(), document: envelope.signed, bytes })
+    let (message, unalike) = canonical(&keys.role, &envelope.signed)?;
+    keys.expect_enough(&message, &envelope.signatures)?;
+    Ok(Signed { role: keys.role.clone(), document: envelope.signed, bytes, unalike })
 }
 
 fn parse<D: DeserializeOwned>(role: &RoleName, bytes: &[u8]) -> Result<D, VerifyError> {
     serde_json::from_slice(bytes).map_err(|error| unreadable(role, &error))
 }
 
-/// What a key signs: the canonical form (TUF specification 4.2).
-pub(crate) fn canonical<T: Role + Serialize>(role: &RoleName, document: &T) -> Result<Vec<u8>, VerifyError> {
-    if let Some(canonical) = json::canonical(document) {
-        return Ok(canonical);
+/// What a key signs: the canonical form (TUF specification 4.2). Where clients don't all write the same, why, and that of clients in Rust.
+pub(crate) fn canonical<T: Role + Serialize>(
+    role: &RoleName,
+    document: &T,
+) -> Result<(Vec<u8>, Option<Unalike>), VerifyError> {
+    match canonical::form(document) {
+        Ok(form) => Ok((form, None)),
+        Err(unalike) => {
+            let form = document.canonical_form().map_err(|error| unreadable(role, &error))?;
+            Ok((form, Some(unalike)))
+        }
     }
-    document.canonical_form().map_err(|error| unreadable(role, &error))
+}
+
+fn expect_alike(role: &RoleName, unalike: Option<&Unalike>) -> Result<(), VerifyError> {
+    unalike.map_or(Ok(()), |why| Err(VerifyError::Unalike { role: role.clone(), why: why.clone() }))
 }
 
 fn unreadable(role: &RoleName, why: &dyn std::fmt::Display) -> VerifyError {

@@ -5,13 +5,13 @@
 mod common;
 
 use bytes::Bytes;
-use common::{Generation, Keys, now, others, policy, set, sign};
-use tough::schema::Root;
+use common::{Generation, Keys, now, others, policy, set, sign, signature};
+use tough::schema::{self, Role, Root};
 use tufline_tuf::config::Expiry;
 use tufline_tuf::gate::{Checked, Fault, Gate, Refused};
-use tufline_tuf::generation::{FirstBins, Versions, snapshot};
+use tufline_tuf::generation::{Edit, FirstBins, Versions, snapshot};
 use tufline_tuf::time::after;
-use tufline_tuf::{Parties, RoleName, Sha256, Time};
+use tufline_tuf::{Parties, RoleName, Sha256, Time, VerifyError};
 
 const YEAR: u64 = 365 * 24 * 60 * 60;
 
@@ -209,4 +209,28 @@ fn a_root_about_to_be_published_must_accept_it_too() {
     assert!(world.check_under(&roots, now(), GOOD).is_err());
     assert!(world.check_under(&[world.root.clone(), world.root.clone()], now(), GOOD).is_ok());
     assert_eq!(world.check_under(&[], now(), GOOD).unwrap_err().fault, Fault::Root);
+}
+
+#[test]
+fn what_clients_read_differently_is_refused_unless_they_see_it_already() {
+    let mut world = World::new();
+    let mut edit = set("new", "x");
+    let Edit::Set(content) = &mut edit.edit else { unreachable!() };
+    content.custom = serde_json::from_str(r#"{"a":1,"a b":2}"#).unwrap();
+    world.candidate = world.published.fold(&[edit], policy(None, now())).unwrap();
+    let (role, versions) = (RoleName::targets(), world.candidate.versions.clone());
+    let draft = world.candidate.documents[&role].clone();
+    assert!(matches!(draft.clone().prepare(), Err(VerifyError::Unalike { .. })), "we don't sign it");
+    // As clients in Rust verify it.
+    let signatures = vec![signature(&world.keys.targets, &draft.document().canonical_form().unwrap())];
+    let signed = schema::Signed { signed: draft.document().clone(), signatures };
+    world.targets = tufline_tuf::json::to_vec(&signed).unwrap().into();
+    world.sign_snapshot(&versions);
+    let refused = world.check(now(), GOOD).unwrap_err();
+    assert!(matches!(refused.fault, Fault::Role(..)) && refused.reason.contains("\"a b\""), "{refused:?}");
+    let roots = std::slice::from_ref(&world.root);
+    let mut again =
+        Gate::open(roots, &versions, &[], &world.candidate.manifest, others(), &world.snapshot, now()).unwrap();
+    again.role(&role, &world.targets, Some(draft.document())).unwrap();
+    assert!(again.pass().is_ok());
 }

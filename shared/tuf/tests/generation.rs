@@ -337,3 +337,50 @@ proptest! {
         prop_assert!(next.manifest.serial > manifest.serial);
     }
 }
+
+/// As a release listed it that didn't know the rule.
+fn unalike(name: &str) -> TargetEdit {
+    let mut edit = set(name, "x");
+    let Edit::Set(content) = &mut edit.edit else { unreachable!() };
+    content.custom = serde_json::from_str(r#"{"a":1,"a b":2}"#).unwrap();
+    edit
+}
+
+#[test]
+fn what_clients_read_differently_leaves_its_document_when_that_is_drafted_next() {
+    let older =
+        start().fold(&[unalike("old"), unalike("changed"), unalike("gone"), set("good", "x")], policy(None, now()));
+    let older = older.unwrap();
+    assert_eq!(older.manifest.targets, 4);
+    let next = older.fold(&[set("new", "x"), set("changed", "y"), remove("gone")], policy(None, now())).unwrap();
+    let listed = |generation: &Generation, name: &str| {
+        content_of(generation.documents[&RoleName::targets()].document(), &name.parse().unwrap())
+    };
+    for (name, expected) in
+        [("old", None), ("gone", None), ("good", Some("x")), ("new", Some("x")), ("changed", Some("y"))]
+    {
+        assert_eq!(listed(&next, name), expected.map(content), "{name}");
+    }
+    assert_eq!(next.manifest.targets, 3);
+    assert_eq!(next.manifest.changes.len(), 4, "what no edit tells of has a record of its own");
+    let told = next.manifest.changes.last().unwrap();
+    assert_eq!((told.name.as_str(), &told.version), ("old", &None));
+    let Outcome::Refused(refusal) = &told.outcome else { unreachable!("{told:?}") };
+    assert!(refusal.reason.contains("\"a b\""), "{}", refusal.reason);
+    assert_eq!(next.manifest.removals.removed, 0, "nobody removed it");
+}
+
+#[test]
+fn what_clients_read_differently_stays_while_its_document_does() {
+    let names: Vec<String> = (0..40).map(|number| format!("t{number}")).collect();
+    let edits: Vec<TargetEdit> = names.iter().map(|name| set(name, "x")).chain([unalike("old")]).collect();
+    let older = start().fold_small(&edits, 4);
+    let other = names.iter().find(|name| older.role_of(name) != older.role_of("old")).unwrap();
+    let next = older.fold_small(&[set(other, "y")], 4);
+    assert_eq!(next.documents[&next.role_of("old")], older.documents[&older.role_of("old")]);
+    assert_eq!((next.manifest.targets, next.manifest.changes.len()), (41, 1));
+    let renew = BTreeSet::from([next.role_of("old")]);
+    let renewed =
+        next.fold_with(next.whole_index(), &[], &renew, next.manifest.bins_keys(), policy(None, now())).unwrap();
+    assert_eq!(renewed.manifest.targets, 40);
+}

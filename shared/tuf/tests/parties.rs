@@ -208,3 +208,47 @@ fn deliveries_are_judged() {
 fn refusal(parties: &Parties, bytes: Bytes) -> String {
     deliver(parties, bytes).unwrap_err()
 }
+
+#[test]
+fn what_not_all_clients_read_alike_is_refused() {
+    let mut vendor = Vendor::new();
+    vendor.list("vendor/a", "a");
+    let parties = vendor.parties();
+    assert!(deliver(&parties, vendor.signed(&vendor.key)).is_ok());
+    type Spoil = fn(&mut Targets);
+    let spoiled: [(&str, Spoil); 5] = [
+        ("x-ticket 2", |document| {
+            document._extra.insert("x-ticket".into(), 1.into());
+            document._extra.insert("x-ticket 2".into(), 2.into());
+        }),
+        ("\"k!\"", |document| {
+            let target = document.targets.values_mut().next().unwrap();
+            target.custom.insert("a".into(), serde_json::json!({"k": 1, "k!": 2}));
+        }),
+        ("go-tuf takes Version", |document| _ = document._extra.insert("Version".into(), 1.into())),
+        ("spec_version", |document| document.spec_version = "1.0.0-rc".into()),
+        ("lower case", |document| {
+            let target = document.targets.values_mut().next().unwrap();
+            target.hashes = serde_json::from_value(serde_json::json!({"sha256": "AB".repeat(32)})).unwrap();
+        }),
+    ];
+    for (why, spoil) in spoiled {
+        let mut vendor = Vendor { key: key(), document: vendor.document.clone() };
+        spoil(&mut vendor.document);
+        let reason = deliver(&vendor.parties(), vendor.signed(&vendor.key)).unwrap_err();
+        assert!(reason.contains(why) && !reason.contains('\n'), "{reason}");
+    }
+}
+
+/// Taken in by a release that didn't know the rule: what devices have they keep, until the party delivers something better.
+#[test]
+fn what_was_taken_in_stays() {
+    let mut vendor = Vendor::new();
+    vendor.document._extra.insert("x-note".into(), "e\u{301}".into());
+    let bytes = vendor.signed(&vendor.key);
+    let parties = vendor.parties();
+    assert!(deliver(&parties, bytes.clone()).is_err());
+    let files = Files { delivered: BTreeMap::new(), included: BTreeMap::from([(self::vendor(), bytes)]) };
+    let settled = settle(&self::vendor(), &parties.parties[&self::vendor()], &parties.documents, &files, rules());
+    assert_eq!(settled.documents.unwrap().len(), 1);
+}

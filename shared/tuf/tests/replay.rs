@@ -323,3 +323,25 @@ fn removals_count_in_their_window() {
     let (_, net) = replay(&set, &[removed.manifest], rules(now())).unwrap();
     assert_eq!(net[&"a".parse::<TargetName>().unwrap()], Net { version: None, content: None });
 }
+
+/// Published by a release that didn't know the rule: whoever judges leaves it out as whoever drafts does.
+#[test]
+fn what_clients_read_differently_leaves_by_itself() {
+    let mut old = set("old", "x");
+    let Edit::Set(content) = &mut old.edit else { unreachable!() };
+    content.custom = serde_json::from_str(r#"{"a":1,"a b":2}"#).unwrap();
+    let first = Generation::first(&common::key(), FirstBins::One);
+    let published = next(&first, &[old, set("good", "x")], 0, 1);
+    let waiting = next(&published, &[set("new", "x")], 0, 1).manifest;
+    assert_eq!((published.manifest.targets, waiting.targets), (2, 2));
+    let (documents, net) = replay(&published, std::slice::from_ref(&waiting), rules(waiting.created)).unwrap();
+    let listed: BTreeSet<String> = documents
+        .values()
+        .flat_map(|draft| draft.document().targets.keys())
+        .map(|name| name.raw().to_owned())
+        .collect();
+    assert_eq!(listed, ["good", "new"].map(str::to_owned).into());
+    assert_eq!(net.keys().map(TargetName::as_str).collect::<Vec<_>>(), ["new"], "no upload need justify it");
+    let miscounted = Manifest { targets: 3, ..waiting };
+    assert_eq!(replay(&published, &[miscounted.clone()], rules(miscounted.created)).unwrap_err().fault, Fault::Void);
+}

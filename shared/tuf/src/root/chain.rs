@@ -4,7 +4,7 @@ use bytes::Bytes;
 use tough::schema::{RoleType, Root};
 
 use super::{KeyId, RootError, RootFile, own_keys, read, tallies};
-use crate::signed::{Signed, verify};
+use crate::signed::{Signed, verify, verify_published};
 use crate::time::Time;
 
 /// The published roots, from the first to the newest, each verified under itself and under the one before.
@@ -27,7 +27,7 @@ impl Chain {
     /// # Errors
     /// [`RootError::Document`].
     pub fn extend(&mut self, next: &Bytes) -> Result<(), RootError> {
-        verify::<Root>(next.clone(), &own_keys(self.newest.document())?)?;
+        verify_published::<Root>(next.clone(), &own_keys(self.newest.document())?)?;
         self.newest = read(next, self.newest.version() + 1)?;
         Ok(())
     }

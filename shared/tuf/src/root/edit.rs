@@ -9,6 +9,7 @@ use tough::schema::{RoleKeys, RoleType, Root};
 use super::holders::set_holder;
 use super::keys::short_id;
 use super::{KeyId, RootError, RootFile, bare, holder, key_id, name, same_key};
+use crate::canonical::{self, Unalike, Why};
 use crate::generation::at_least_one;
 use crate::time::{Time, whole_seconds};
 
@@ -67,7 +68,27 @@ impl FirstRoot {
 /// [`RootError`] where `newest` itself doesn't keep the rules.
 pub fn next(newest: &Root, expires: Time) -> Result<RootFile, RootError> {
     let version = at_least_one(newest.version.get() + 1);
-    RootFile::unsigned(Root { version, expires: whole_seconds(expires), ..newest.clone() })
+    RootFile::unsigned(alike(Root { version, expires: whole_seconds(expires), ..newest.clone() }))
+}
+
+/// The root without those fields of no meaning here which clients don't read alike: one that was published with them may keep some
+/// devices from it for ever, and the next one must not.
+fn alike(mut root: Root) -> Root {
+    while let Err(Unalike { place, why }) = canonical::form(&root) {
+        let before = root._extra.len();
+        let named = match (place.into_iter().next(), why) {
+            (Some(field), _) => vec![field],
+            (None, Why::Order(one, next)) => vec![one, next],
+            // A field that is called so.
+            (None, Why::Text(name)) => vec![name],
+            (None, _) => Vec::new(),
+        };
+        root._extra.retain(|field, _| !named.iter().any(|name| field.contains(name.as_str())));
+        if root._extra.len() == before {
+            break;
+        }
+    }
+    root
 }
 
 /// The next version after `newest`, unsigned, by which a repository that others made becomes this one: its root keys and their threshold
@@ -84,7 +105,7 @@ pub fn adopt(newest: &Root, online: OnlineKeys, expires: Time) -> Result<RootFil
     let holders: Vec<KeyId> = root.roles.values().flat_map(|entry| entry.keyids.clone()).collect();
     root.keys.retain(|id, _| holders.contains(id));
     insert_online(&mut root, online)?;
-    RootFile::unsigned(root)
+    RootFile::unsigned(alike(root))
 }
 
 /// Lets `key` sign for `role`.

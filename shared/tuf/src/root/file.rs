@@ -1,22 +1,23 @@
 //! A root in a file that travels between people: an ordinary `root.json` with any number of signatures.
 
 use bytes::Bytes;
-use serde_json::Value;
 use tough::schema::key::Key;
-use tough::schema::{self, Role, Root, Signature};
+use tough::schema::{self, Root, Signature};
 
 use super::keys::short_id;
 use super::rules::check_rules;
 use super::tally::{is_good, root_keys};
 use super::{RootError, same_key};
-use crate::json;
+use crate::name::RoleName;
+use crate::signed::canonical;
+use crate::{foreign, json};
 
 /// What clients read of a root at most (python-tuf and go-tuf: 512,000 bytes).
 const LARGEST: usize = 512_000;
 
 /// A root that may be unsigned, or signed by too few. It cannot be published: see [`super::begin`] and [`super::succeed`].
 ///
-/// *Invariant*: it keeps the rules for roots, and is what every client reads in its file.
+/// *Invariant*: it keeps the rules for roots, and unless it is published already is what every client reads in its file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RootFile {
     root: Root,
@@ -30,28 +31,34 @@ impl RootFile {
     /// [`RootError`] where it doesn't keep the rules.
     pub fn unsigned(root: Root) -> Result<Self, RootError> {
         check_rules(&root)?;
+        foreign::check_document(&root).map_err(RootError::Unreadable)?;
         Ok(Self { root, signatures: Vec::new() })
     }
 
     /// Reads a file that any tool may have written.
     ///
     /// # Errors
-    /// [`RootError::Unreadable`], also where the text says more than was read of it (a doubled field, a time in another
-    /// form): what is signed again must be what the others signed. Any other [`RootError`] where it doesn't keep the rules.
+    /// [`RootError::Unreadable`], also where some client reads it otherwise, or writes another canonical form of it, and where the text says
+    /// more than was read of it: what is signed again must be what the others signed. Any other [`RootError`] where it doesn't keep
+    /// the rules.
     pub fn read(bytes: &[u8]) -> Result<Self, RootError> {
-        if bytes.len() > LARGEST {
-            return Err(RootError::Unreadable(format!("it has more than {LARGEST} bytes")));
-        }
-        let unreadable = |error: serde_json::Error| RootError::Unreadable(error.to_string());
+        expect_length(bytes)?;
+        let schema::Signed { signed, signatures } = foreign::read(bytes).map_err(RootError::Unreadable)?;
+        check_rules(&signed)?;
+        Ok(Self { root: signed, signatures })
+    }
+
+    /// Reads a root that is published. If that was before there was the rule for what clients read alike, the next one must all the same
+    /// be made from it.
+    ///
+    /// # Errors
+    /// [`RootError`].
+    pub fn read_published(bytes: &[u8]) -> Result<Self, RootError> {
+        expect_length(bytes)?;
         let schema::Signed { signed, signatures }: schema::Signed<Root> =
-            serde_json::from_slice(bytes).map_err(unreadable)?;
-        let text: Value = serde_json::from_slice(bytes).map_err(unreadable)?;
-        if text["signed"] != serde_json::to_value(&signed).map_err(unreadable)? {
-            return Err(RootError::Unreadable(
-                "a time is not in whole seconds that end in Z, or a field is not as it should be".into(),
-            ));
-        }
-        Ok(Self { signatures, ..Self::unsigned(signed)? })
+            serde_json::from_slice(bytes).map_err(|error| RootError::Unreadable(error.to_string()))?;
+        check_rules(&signed)?;
+        Ok(Self { root: signed, signatures })
     }
 
     /// The file's bytes, for people's eyes: one field a line.
@@ -102,7 +109,8 @@ impl RootFile {
     /// # Errors
     /// [`RootError::Unreadable`], never in practice.
     pub fn message(&self) -> Result<Vec<u8>, RootError> {
-        self.root.canonical_form().map_err(|error| RootError::Unreadable(error.to_string()))
+        let (message, _) = canonical(&RoleName::root(), &self.root)?;
+        Ok(message)
     }
 
     /// Whether `key` may sign this: it is a root key of this version or of `previous`.
@@ -177,4 +185,11 @@ impl RootFile {
     fn judges<'a>(&'a self, previous: Option<&'a Root>) -> impl Iterator<Item = &'a Root> {
         previous.into_iter().chain([&self.root])
     }
+}
+
+fn expect_length(bytes: &[u8]) -> Result<(), RootError> {
+    if bytes.len() > LARGEST {
+        return Err(RootError::Unreadable(format!("it has more than {LARGEST} bytes")));
+    }
+    Ok(())
 }

@@ -21,7 +21,7 @@ use tough::schema::key::Key;
 use tough::schema::{self, RoleType, Root};
 
 use crate::name::RoleName;
-use crate::signed::{Draft, RoleKeys, Signed, VerifyError, verify};
+use crate::signed::{Draft, RoleKeys, Signed, VerifyError, verify_published};
 use crate::time::Time;
 
 pub use chain::{Chain, FitRoot, begin, only_adds, succeed};
@@ -53,14 +53,14 @@ pub fn own_keys(root: &Root) -> Result<RoleKeys, VerifyError> {
     RoleKeys::in_root(root, &RoleName::root())
 }
 
-/// Reads version `version` of the root and verifies it under its own keys (TUF specification 5.3.4, the new root's half).
+/// Reads version `version` of a root that is published and verifies it under its own keys (TUF specification 5.3.4, the new root's half).
 ///
 /// # Errors
 /// [`VerifyError`].
 pub fn read(bytes: &Bytes, version: u64) -> Result<Signed<Root>, VerifyError> {
     let unverified: schema::Signed<Root> = serde_json::from_slice(bytes)
         .map_err(|error| VerifyError::Unreadable { role: RoleName::root(), why: error.to_string() })?;
-    verify(bytes.clone(), &own_keys(&unverified.signed)?)?.expect_version(version)
+    verify_published(bytes.clone(), &own_keys(&unverified.signed)?)?.expect_version(version)
 }
 
 /// A root without keys.

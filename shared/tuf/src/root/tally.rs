@@ -78,5 +78,5 @@ pub(super) fn root_keys(root: &Root) -> impl Iterator<Item = (&KeyId, &Key)> {
 
 /// Whether the signature over `root` is the key's.
 pub(super) fn is_good(root: &Root, key: &Key, signature: &Signature) -> bool {
-    canonical(&RoleName::root(), root).is_ok_and(|message| signature::is_good(key, &message, &signature.sig))
+    canonical(&RoleName::root(), root).is_ok_and(|(message, _)| signature::is_good(key, &message, &signature.sig))
 }
