@@ -14,6 +14,7 @@ use tufline_tuf::generation::FirstBins;
 
 use crate::connection::{Connection, ConnectionArguments};
 use crate::outcome::{Outcome, Result};
+use crate::show::say;
 use crate::{files, inside};
 
 /// How long sign and publish may take for the first generation.
@@ -56,7 +57,7 @@ pub async fn run(arguments: Arguments) -> Result {
     let root = ports.store.get(&Key::root(1)).await?.context("metadata/1.root.json is missing: restore it")?;
     let file = data.join("root.json");
     files::write(&file, &root.bytes)?;
-    println!("initialized; devices ship with {}", file.display());
+    say!("initialized; devices ship with {}", file.display());
     Ok(Outcome::Done)
 }
 

@@ -32,6 +32,11 @@ pub enum Place {
 }
 
 impl PlaceArguments {
+    /// Whether somebody said which one.
+    pub fn is_given(&self) -> bool {
+        self.data.is_some() || self.connection.endpoints.is_some() || self.connection.stack.is_some()
+    }
+
     /// Finds it.
     pub async fn find(&self) -> anyhow::Result<Place> {
         if let Some(data) = &self.data {

@@ -11,6 +11,7 @@ use clap::Args;
 use crate::connection::{Connection, ConnectionArguments};
 use crate::edge::StopSignal;
 use crate::outcome::{Outcome, Result};
+use crate::show::say;
 
 pub use server::Server;
 
@@ -33,7 +34,7 @@ pub async fn run(arguments: Arguments) -> Result {
     let blobs = Arc::new(aws.resources.blobs(&aws.clients, tufline_aws::CopyLimits::default())?);
     let server = Server::bind(arguments.listen).await?;
     let mut stop = StopSignal::take()?;
-    println!("serving http://{}/metadata/ and http://{0}/targets/", server.address());
+    say!("serving http://{}/metadata/ and http://{0}/targets/", server.address());
     server.run(store, blobs, async move { stop.wait().await }).await?;
     Ok(Outcome::Done)
 }

@@ -12,6 +12,7 @@ use crate::connection::{Connection, ConnectionArguments};
 use crate::inside::Inside;
 use crate::outcome::{Outcome, Result};
 use crate::show;
+use tufline_tuf::plain::escaped;
 
 use collect::Status;
 pub use collect::held;
@@ -36,9 +37,9 @@ pub async fn run(arguments: Arguments) -> Result {
     };
     let status = collect::collect(&Inside::for_operator(&connection)?, queues.as_deref()).await?;
     if arguments.json {
-        println!("{}", serde_json::to_string(&status)?);
+        show::json(&serde_json::to_value(&status)?);
     } else {
-        print!("{}", text(&status)?);
+        show::lines(&text(&status)?);
     }
     Ok(Outcome::Done)
 }
@@ -67,10 +68,10 @@ fn text(status: &Status) -> std::result::Result<String, std::fmt::Error> {
     }
     writeln!(text, "rejected    {}", show::count(status.rejected.count as u64, "upload"))?;
     for rejected in &status.rejected.last {
-        writeln!(text, "            {}: {}", rejected.name.escape_debug(), rejected.reason)?;
+        writeln!(text, "            {}: {}", escaped(&rejected.name), escaped(&rejected.reason))?;
     }
     for refused in &status.refused_generations {
-        writeln!(text, "refused     generation {}: {}", refused.generation, refused.reason)?;
+        writeln!(text, "refused     generation {}: {}", refused.generation, escaped(&refused.reason))?;
     }
     if !status.held_removals.is_empty() {
         let held = show::count(status.held_removals.len() as u64, "removal");
