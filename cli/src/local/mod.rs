@@ -18,7 +18,7 @@ use crate::edge::StopSignal;
 use crate::outcome::{Outcome, Result};
 use crate::show::{self, say};
 
-pub use repository::{LocalRepository, configured, import_marker};
+pub use repository::{LocalRepository, configured, import_marker, store};
 pub use running::{Options, Running};
 pub use workers::{Report, Stage};
 

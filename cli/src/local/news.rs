@@ -46,7 +46,7 @@ fn tell(event: &Event) {
         }
         Event::UploadSuperseded { name, .. } => tracing::debug!("superseded {}", escaped(name)),
         // The stages log these as errors themselves.
-        Event::GenerationRefused { .. } | Event::RemovalsHeld { .. } => {}
+        Event::GenerationRefused { .. } | Event::RemovalsHeld { .. } | Event::RootIgnored { .. } => {}
     }
 }
 

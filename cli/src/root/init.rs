@@ -44,7 +44,7 @@ pub async fn run(arguments: Arguments) -> Result {
     let file = match &place {
         Place::Folder(data) => {
             let folder = IdleFolder::make(data)?;
-            expect_none(&folder.store).await?;
+            expect_none(&*folder.store).await?;
             let file = make(online_keys(&folder.new_signer()?).await?)?;
             folder.wait()?;
             file

@@ -86,7 +86,7 @@ fn told(place: &Place, file: &Path, version: u64) -> String {
 
 async fn begin_folder(data: &Path, file: &RootFile) -> Result {
     let folder = IdleFolder::open(data)?;
-    publish_first(&folder.store, &folder.signer()?, &SystemClock, file).await?;
+    publish_first(&*folder.store, &folder.signer()?, &SystemClock, file).await?;
     folder.done()?;
     Ok(Outcome::Done)
 }

@@ -30,7 +30,7 @@ pub async fn run(arguments: Arguments) -> Result {
     let Connection::Aws(aws) = arguments.connection.connect().await? else {
         bail!("a repository in a folder is served by the `tufline local` that runs it");
     };
-    let store = Arc::new(aws.resources.store(&aws.clients)?);
+    let store = aws.store()?;
     let blobs = Arc::new(aws.resources.blobs(&aws.clients, tufline_aws::CopyLimits::default())?);
     let server = Server::bind(arguments.listen).await?;
     let mut stop = StopSignal::take()?;

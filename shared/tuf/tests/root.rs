@@ -151,6 +151,36 @@ fn a_ceremony_of_two_of_three() {
     assert!(chain.clone().extend(second.signed().bytes()).is_err(), "a version follows itself");
 }
 
+/// Whatever somebody makes of a good root who holds no keys, or only some of them, no chain goes on with; and it stays what it was.
+#[test]
+fn a_chain_goes_on_only_with_what_enough_holders_signed() {
+    let people = people();
+    let root = two_of_three();
+    let first = signed_by(&RootFile::unsigned(root.clone()).unwrap(), None, &[&people[0], &people[1]]);
+    let first = begin(&first, now()).unwrap().signed().bytes().clone();
+    let file = next(&root, expires()).unwrap();
+    let file = add_key(&file, RoleType::Root, people[3].root_key()).unwrap();
+    let file = set_threshold(&file, RoleType::Root, 1).unwrap();
+    for signers in 0_usize..16 {
+        let chosen: Vec<&Holder> =
+            (0..4).filter(|index| signers >> index & 1 == 1).map(|index| &people[index]).collect();
+        let signed = signed_by(&file, Some(&root), &chosen);
+        let bytes: Bytes = signed.to_bytes().unwrap().into();
+        let old_holders = chosen.iter().filter(|person| !std::ptr::eq(**person, &people[3])).count();
+        for mut chain in [Chain::begin(&first).unwrap(), Chain::trusting(&first).unwrap()] {
+            let before = chain.newest().clone();
+            assert_eq!(chain.extend(&bytes).is_ok(), old_holders >= 2, "signers {signers:b}");
+            assert_eq!(chain.newest() == &before, old_holders < 2);
+        }
+        // One byte of it differs.
+        let mut text = bytes.to_vec();
+        let at = text.windows(7).position(|window| window == b"version").unwrap() + 10;
+        text[at] = b'3';
+        assert!(Chain::begin(&first).unwrap().extend(&text.into()).is_err());
+    }
+    assert!(Chain::trusting(&Bytes::from_static(b"{}")).is_err());
+}
+
 #[test]
 fn what_a_terminal_does_not_show_is_not_signed() {
     let file = RootFile::unsigned(two_of_three()).unwrap();

@@ -11,8 +11,8 @@ use super::tally::{is_good, root_keys};
 use super::{RootError, same_key};
 use crate::json;
 
-/// What clients read of a root at most (python-tuf and go-tuf: 512,000 bytes).
-const LARGEST: usize = 512_000;
+/// What clients read of a root at most, in bytes (python-tuf and go-tuf: 512,000).
+pub const LARGEST_ROOT: usize = 512_000;
 
 /// A root that may be unsigned, or signed by too few. It cannot be published: see [`super::begin`] and [`super::succeed`].
 ///
@@ -39,8 +39,8 @@ impl RootFile {
     /// [`RootError::Unreadable`], also where the text says more than was read of it (a doubled field, a time in another
     /// form): what is signed again must be what the others signed. Any other [`RootError`] where it doesn't keep the rules.
     pub fn read(bytes: &[u8]) -> Result<Self, RootError> {
-        if bytes.len() > LARGEST {
-            return Err(RootError::Unreadable(format!("it has more than {LARGEST} bytes")));
+        if bytes.len() > LARGEST_ROOT {
+            return Err(RootError::Unreadable(format!("it has more than {LARGEST_ROOT} bytes")));
         }
         let unreadable = |error: serde_json::Error| RootError::Unreadable(error.to_string());
         let schema::Signed { signed, signatures }: schema::Signed<Root> =

@@ -30,7 +30,7 @@ pub use chain::{Chain, FitRoot, begin, only_adds, succeed};
 pub use diff::{Change, changes};
 pub use edit::{FirstRoot, KeyName, OnlineKeys, RootKey, add_key, adopt, next, remove_key, set_expiry, set_threshold};
 pub use error::RootError;
-pub use file::RootFile;
+pub use file::{LARGEST_ROOT, RootFile};
 pub use holders::{HOLDERS_FIELD, holder};
 pub use keys::{KeyId, LEAST_RSA_BITS, key_id, kind, read_public_key, same_key, to_pem};
 pub use rules::ROLES;
