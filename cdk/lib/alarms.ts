@@ -127,6 +127,14 @@ export function alarms(scope: Construct, watched: Watched): Alarm[] {
     runbook: "alarm-gate-refusal",
     threshold: 1,
   });
+  raise("IgnoredRoot", "ignored-root", {
+    metric: metrics.ignoredRoots(),
+    what: "Something lies where a root belongs, and is none",
+    runbook: "alarm-ignored-root",
+    threshold: 1,
+    // It doesn't go away while refresh is silent.
+    missing: TreatMissingData.IGNORE,
+  });
   // Serve's errors reach devices, and so the API's own metric.
   for (const stage of STAGES.filter((stage) => stage !== "serve")) {
     raise(`${capitalized(stage)}Errors`, `${stage}-errors`, {

@@ -62,6 +62,7 @@ export function uploadsBucket(
 const WRITTEN_ONCE = {
   // All of `metadata/` but `timestamp.json`: what has a version in its name has two dots.
   metadata: ["metadata/*.*.json"],
+  firstRoot: ["metadata/1.root.json"],
   blobs: ["blobs/*"],
   ledger: [
     "decisions/*",
@@ -77,10 +78,10 @@ const WRITTEN_ONCE = {
 };
 
 /** What devices read: metadata and blobs. */
-export function repositoryBucket(scope: Construct, options: BucketOptions): Bucket {
+export function repositoryBucket(scope: Construct, options: BucketOptions, replaceRoots = false): Bucket {
   const repository = bucket(scope, "Repository", options, (bucket) => [
     keepForever(bucket),
-    writeOnce(bucket, WRITTEN_ONCE.metadata),
+    writeOnce(bucket, replaceRoots ? WRITTEN_ONCE.firstRoot : WRITTEN_ONCE.metadata),
     writeOnceInParts(bucket, WRITTEN_ONCE.blobs),
     writeConditionally(bucket, ["metadata/*"]),
   ]);

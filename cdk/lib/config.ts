@@ -82,7 +82,13 @@ export function config(props: TuflineRepositoryProps): string {
     large_uploads: props.largeUploads && largeUploads(props.largeUploads),
     nested_delegations: props.nestedDelegations,
     offline_targets: props.offlineTargets,
+    trusted_root: trustedRoot(props),
   });
+}
+
+function trustedRoot({ trustedRoot }: TuflineRepositoryProps): string | undefined {
+  if (trustedRoot === undefined || /^[0-9a-f]{64}$/.test(trustedRoot)) return trustedRoot;
+  return refuse("trustedRoot", `'${trustedRoot}'`, "it is no SHA-256 in 64 small hex digits", "give it what `tufline root show 1.root.json` calls contents");
 }
 
 function removals({ percent, atLeast }: Removals): object {

@@ -38,7 +38,7 @@ export function dashboard(scope: Construct, shown: Shown): Dashboard {
         [50, 99].map((percent) => metrics.uploadToPublished(percent).with({ label: `p${percent}` })),
       ),
       graph("Uploads", [metrics.published(), metrics.rejected()]),
-      graph("Generations", [metrics.generations(), metrics.gateRefusals()], [metrics.batchSize()]),
+      graph("Generations", [metrics.generations(), metrics.gateRefusals(), metrics.ignoredRoots()], [metrics.batchSize()]),
     ),
     new Row(
       graph(

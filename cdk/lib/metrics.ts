@@ -55,6 +55,11 @@ export class RepositoryMetrics {
     return this.metric("GateRefusals", Stats.SUM);
   }
 
+  /** What lies where roots belong and is none. Refresh measures it each minute. */
+  ignoredRoots(): Metric {
+    return this.metric("IgnoredRoots", Stats.MAXIMUM);
+  }
+
   /** Until the role's first published document expires. Refresh measures it each minute. */
   secondsToExpiry(role: string, period: Duration): Metric {
     return this.metric("SecondsToExpiry", Stats.MINIMUM, period, { Role: role });

@@ -123,6 +123,21 @@ export interface TuflineRepositoryProps {
   readonly offlineTargets?: boolean;
 
   /**
+   * The contents of the first root, which devices ship with, as `tufline root show` tells them: no other is believed in its place then.
+   *
+   * @default the first root that lies in the bucket, where nobody can replace it
+   */
+  readonly trustedRoot?: string;
+
+  /**
+   * Whether what lies in `metadata/` may be replaced, by compare-and-swap, all but the first root: so that `tufline root publish` takes the place of
+   * what somebody stored there in a root's name. Only until that is done.
+   *
+   * @default false: what is there stays
+   */
+  readonly replaceRoots?: boolean;
+
+  /**
    * Is told when an alarm is raised and when it is over. A topic that is encrypted with a key of its own must let
    * CloudWatch use that key.
    *

@@ -104,7 +104,7 @@ export class TuflineRepository extends Construct {
     this.resources = {
       uploads: this.uploads,
       uploadsPrefix: UPLOADS_PREFIX,
-      repository: repositoryBucket(this, options),
+      repository: repositoryBucket(this, options, props.replaceRoots),
       ledger: ledgerBucket(this, options),
       queues,
       deadLetters,

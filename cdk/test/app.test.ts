@@ -58,6 +58,8 @@ test("what is chosen on the command line is in the template", () => {
     name: "Other",
     hashing: "stream",
     offlineTargets: "true",
+    trustedRoot: "0f".repeat(32),
+    replaceRoots: "true",
     encryptionKey: KEY_ARN,
     alarmTopic: "arn:aws:sns:eu-central-1:111122223333:alarms",
     architecture: "x86_64",
@@ -71,7 +73,8 @@ test("what is chosen on the command line is in the template", () => {
     assert.ok(text.includes(part), part);
   }
   for (const [, it] of resources(template, "AWS::Lambda::Function")) {
-    assert.equal(it.Properties.Environment.Variables.TUFLINE_CONFIG, '{"hashing":"stream","offline_targets":true}');
+    const config = { hashing: "stream", offline_targets: true, trusted_root: "0f".repeat(32) };
+    assert.equal(it.Properties.Environment.Variables.TUFLINE_CONFIG, JSON.stringify(config));
   }
 });
 

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 
-import { functionOf, KEY_ARN, only, readable, repository, resources, stackTemplate, template, VARIANTS } from "./support.ts";
+import { functionOf, KEY_ARN, only, Props, readable, repository, resources, stackTemplate, template, VARIANTS } from "./support.ts";
 
 /** Buckets and keys by their logical ids. A changed id is a new bucket or key: what was published would be gone. */
 const BUCKETS = ["Repository71B74A19", "RepositoryLedger8E0972A3", "RepositoryUploadsDE29DA57"];
@@ -80,6 +80,25 @@ test("buckets are versioned and private, and their policies protect what was wri
   });
   const all = ["OnlyOverTls", "KeepForever", "WriteOnce", "WriteConditionally"];
   assert.deepEqual(sids.sort(), [["OnlyOverTls"], all, [...all.slice(0, 3), "WriteOnceInParts", all[3]]]);
+});
+
+test("while roots may be replaced, the first may not, and no write is blind", () => {
+  const writes = (props: Props) => {
+    const policies = resources(template(repository(() => props)), "AWS::S3::BucketPolicy");
+    const statements = policies.flatMap(([, { Properties }]) => Properties.PolicyDocument.Statement as any[]);
+    const inMetadata = (resource: any) => readable(resource).match(/metadata\/.*/)?.[0] ?? [];
+    return Object.fromEntries(
+      ["WriteOnce", "WriteConditionally"].map((sid) => {
+        const keys = statements.filter(({ Sid }) => Sid === sid).flatMap(({ Resource }) => [Resource].flat());
+        return [sid, keys.flatMap(inMetadata)];
+      }),
+    );
+  };
+  assert.deepEqual(writes({}), { WriteOnce: ["metadata/*.*.json"], WriteConditionally: ["metadata/*"] });
+  assert.deepEqual(writes({ replaceRoots: true }), {
+    WriteOnce: ["metadata/1.root.json"],
+    WriteConditionally: ["metadata/*"],
+  });
 });
 
 test("with a key the buckets encrypt with it, and with bucket keys", () => {

@@ -52,6 +52,7 @@ test("each alarm watches one metric, for its condition", () => {
     "Tufline-bins-expires": expiry("bins", (90 * DAY) / 4),
     ...Object.fromEntries(ofQueues),
     "Tufline-gate-refusal": "Tufline GateRefusals of Tufline: Sum >= 1 in 1 x 300 s, missing notBreaching",
+    "Tufline-ignored-root": "Tufline IgnoredRoots of Tufline: Maximum >= 1 in 1 x 300 s, missing ignore",
     ...Object.fromEntries(ofFunctions),
     "Tufline-serve-errors": "AWS/ApiGateway 5xx of Api: Sum >= 5 in 1 x 300 s, missing notBreaching",
   });
@@ -78,6 +79,7 @@ test("each alarm names its runbook, and tells the topic when it begins and ends"
     "alarm-dead-letters",
     "alarm-function-errors",
     "alarm-gate-refusal",
+    "alarm-ignored-root",
     "alarm-old-message",
     "alarm-role-expires",
     "alarm-root-expires",
@@ -112,6 +114,7 @@ test("the dashboard has few enough metrics to be free, and those of ours that th
     "BatchSize",
     "GateRefusals",
     "Generations",
+    "IgnoredRoots",
     "Published",
     "Rejected",
     "SecondsToExpiry",

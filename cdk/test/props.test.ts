@@ -40,6 +40,7 @@ test("only what was chosen is handed on, as the functions' configuration has it"
     inlineTargets: 0,
     nestedDelegations: true,
     offlineTargets: true,
+    trustedRoot: "0f".repeat(32),
     largeUploads: { above: 1_000_000, run: 10_000_000, copyAbove: 2_000_000, copyPart: 5_242_880 },
   });
   assert.deepEqual(chosen, {
@@ -53,6 +54,7 @@ test("only what was chosen is handed on, as the functions' configuration has it"
     inline_targets: 0,
     nested_delegations: true,
     offline_targets: true,
+    trusted_root: "0f".repeat(32),
     large_uploads: { above: 1_000_000, run: 10_000_000, copy_above: 2_000_000, copy_part: 5_242_880 },
   });
   assert.deepEqual(configuration({ removals: { atLeast: 0 } }), { removals: { at_least: 0 } });
@@ -62,13 +64,14 @@ test("the functions know every field of the configuration: they refuse others", 
   const config = readFileSync(new URL("../../shared/tuf/src/config.rs", import.meta.url), "utf8");
   const fields = ["expiry", "timestamp", "snapshot", "targets", "hashing", "removals", "percent", "at_least"];
   const large = ["large_uploads", "above", "piece", "run", "copy_above", "copy_part"];
-  const others = ["largest_target", "uploads_expire_days", "signatures_at_once", "inline_targets"];
+  const others = ["largest_target", "uploads_expire_days", "signatures_at_once", "inline_targets", "trusted_root"];
   for (const field of [...fields, ...others, ...large]) {
     assert.match(config, new RegExp(`^    pub ${field}: `, "m"));
   }
 });
 
 const REFUSED: [string, Props, RegExp][] = [
+  ["a digest that is none", { trustedRoot: "0F".repeat(32) }, /trustedRoot is '0F.*: .*give it what `tufline root show 1\.root\.json` calls contents$/],
   [
     "a timestamp too short",
     { expiries: { timestamp: Duration.minutes(59) } },

@@ -14,6 +14,7 @@ use tufline_tuf::{Time, time};
 use crate::connection::{Connection, ConnectionArguments};
 use crate::inside::Inside;
 use crate::outcome::{Outcome, Result};
+use crate::show::say;
 use crate::{reconcile, show, status};
 
 /// After so many lost races somebody else is accepting all the time.
@@ -52,9 +53,9 @@ pub async fn run(arguments: Arguments) -> Result {
         }
     }
     if arguments.json {
-        println!("{}", json!({"outcome": "accepted", "until": until, "held": count}));
+        show::json(&json!({"outcome": "accepted", "until": until, "held": count}));
     } else {
-        println!(
+        say!(
             "removals of any number are accepted until {until}, with {} now",
             show::count(count as u64, "held removal")
         );

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use clap::Args;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tufline_aws::{Access, AccessKey, Clients, Resources};
-use tufline_store::Queue;
+use tufline_store::{Queue, Store, VerifiedRoots};
 use tufline_tuf::Config;
 use url::Url;
 
@@ -182,6 +183,12 @@ fn aws_in(variable: impl Fn(&str) -> Option<String>, clients: Clients) -> anyhow
 }
 
 impl AwsConnection {
+    /// The repository and the ledger.
+    pub fn store(&self) -> anyhow::Result<Arc<dyn Store>> {
+        let stored = Arc::new(self.resources.store(&self.clients)?);
+        Ok(Arc::new(VerifiedRoots::new(stored, self.config()?.trusted_root)))
+    }
+
     /// The repository's policy, as the functions get it.
     pub fn config(&self) -> anyhow::Result<Config> {
         let config = self.config.as_deref().map(serde_json::from_str).transpose();

@@ -8,12 +8,13 @@ use anyhow::{Context, bail};
 use clap::Args;
 use tokio::time::{Instant, sleep};
 use tufline_folder::KeyFile;
-use tufline_functions::{init, ledger};
-use tufline_store::{Key, Store};
+use tufline_functions::{init, ledger, roots};
+use tufline_store::Store;
 use tufline_tuf::generation::FirstBins;
 
 use crate::connection::{Connection, ConnectionArguments};
 use crate::outcome::{Outcome, Result};
+use crate::show::say;
 use crate::{files, inside};
 
 /// How long sign and publish may take for the first generation.
@@ -53,10 +54,10 @@ pub async fn run(arguments: Arguments) -> Result {
     let ports = inside::ports(&aws, signer)?;
     init::init(&ports, &root_key, arguments.bins).await?;
     wait(&*ports.store).await?;
-    let root = ports.store.get(&Key::root(1)).await?.context("metadata/1.root.json is missing: restore it")?;
+    let root = roots::first(&*ports.store).await?.context("metadata/1.root.json is missing: restore it")?;
     let file = data.join("root.json");
     files::write(&file, &root.bytes)?;
-    println!("initialized; devices ship with {}", file.display());
+    say!("initialized; devices ship with {}", file.display());
     Ok(Outcome::Done)
 }
 

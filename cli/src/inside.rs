@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::anyhow;
 use tough::schema::{Signed, Targets};
-use tufline_folder::{DataFolder, FolderStore, FolderUploads};
+use tufline_folder::{DataFolder, FolderUploads};
 use tufline_functions::index::index;
 use tufline_functions::{Ports, ReadingMemory, ledger};
 use tufline_store::{Clock, Folder, Key, Signer, Store, Uploads};
@@ -13,6 +13,7 @@ use tufline_tuf::index::Place;
 use tufline_tuf::{Manifest, RoleName, TargetName, generation};
 
 use crate::connection::{AwsConnection, Connection};
+use crate::local::{self, configured};
 
 /// The most keys that are listed at once.
 const PAGE: usize = 1000;
@@ -43,13 +44,17 @@ impl Inside {
     fn of(connection: &Connection, for_uploader: bool) -> anyhow::Result<Self> {
         let (store, clock): (Arc<dyn Store>, Arc<dyn Clock>) = match connection {
             Connection::Folder(endpoints) => (
-                Arc::new(FolderStore::new(&DataFolder::open(endpoints.data()?)?)),
+                local::store(&DataFolder::open(endpoints.data()?)?, &configured(endpoints.data()?)?)?,
                 Arc::new(tufline_folder::SystemClock),
             ),
             Connection::Aws(aws) => {
-                let store = aws.resources.store(&aws.clients)?;
-                let store = if for_uploader { store.forbidden_is_missing() } else { store };
-                (Arc::new(store), Arc::new(tufline_aws::SystemClock))
+                let store: Arc<dyn Store> = if for_uploader {
+                    // Roots are none of its affair.
+                    Arc::new(aws.resources.store(&aws.clients)?.forbidden_is_missing())
+                } else {
+                    aws.store()?
+                };
+                (store, Arc::new(tufline_aws::SystemClock))
             }
         };
         Ok(Self { store, clock, connection: connection.clone(), for_uploader })
@@ -116,7 +121,7 @@ pub fn ports(aws: &AwsConnection, signer: Arc<dyn Signer>) -> anyhow::Result<Por
     let AwsConnection { clients, resources, .. } = aws;
     let config = aws.config()?;
     Ok(Ports {
-        store: Arc::new(resources.store(clients)?),
+        store: aws.store()?,
         uploads: Arc::new(resources.uploads(clients)?),
         deliveries: Arc::new(resources.deliveries(clients)?),
         blobs: Arc::new(resources.blobs(clients, config.large_uploads.into())?),

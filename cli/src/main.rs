@@ -4,6 +4,8 @@
 //! (`tufline-functions`); what a command says about published targets it has verified as a device would.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+// Through `show` only, which lets nothing out that a terminal doesn't show as it is.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
 
 mod accept_removals;
 mod access;
@@ -32,6 +34,7 @@ mod wait;
 
 use std::process::ExitCode;
 
+use crate::show::complain;
 use clap::{Parser, Subcommand};
 
 /// A TUF repository that publishes what build systems drop.
@@ -93,7 +96,7 @@ fn main() -> ExitCode {
             let error = outcome::one_line(&error);
             // What an uploader may not do an operator may.
             let hint = if error.contains("AccessDenied") { "; --admin FILE names an operator's keys" } else { "" };
-            eprintln!("tufline: {error}{hint}");
+            complain!("tufline: {error}{hint}");
             ExitCode::FAILURE
         }
     }

@@ -1,5 +1,6 @@
 //! How a command ends.
 
+use crate::show::complain;
 use std::process::ExitCode;
 
 /// What a command came to, if it did not fail. A failure is exit code 1.
@@ -20,7 +21,7 @@ pub type Result = anyhow::Result<Outcome>;
 
 /// Says what is wrong with the arguments.
 pub fn misused(what: &str) -> Outcome {
-    eprintln!("tufline: {what}");
+    complain!("tufline: {what}");
     Outcome::Misused
 }
 

@@ -15,6 +15,7 @@ use tufline_functions::reconcile::reconcile;
 use crate::connection::{Connection, ConnectionArguments};
 use crate::local::request;
 use crate::outcome::{Outcome, Result};
+use crate::show::say;
 use crate::{inside, show};
 
 /// How long the running process may take: it looks for requests every second, and reads the whole folder then.
@@ -44,9 +45,9 @@ pub async fn run(arguments: Arguments) -> Result {
         }
     };
     if arguments.json {
-        println!("{}", json!({"outcome": "reconciled", "hints": hints}));
+        show::json(&json!({"outcome": "reconciled", "hints": hints}));
     } else {
-        println!("{} will be looked at again", show::count(hints as u64, "upload"));
+        say!("{} will be looked at again", show::count(hints as u64, "upload"));
     }
     Ok(Outcome::Done)
 }

@@ -1,8 +1,69 @@
-//! How numbers are shown to people.
+//! How things are shown to people, and the only way to standard output and standard error.
+//!
+//! *Invariant*: a terminal gets plain text and nothing else ([`plain`]), whatever a file, a name or an error held that is told of.
 
 use std::time::Duration;
 
-use tufline_tuf::{Sha256, Time, time};
+use serde_json::Value;
+use tufline_tuf::{Sha256, Time, plain, time};
+
+/// Prints a line, formatted as by `format!`: one line, even if something in it was several.
+macro_rules! say {
+    ($($argument:tt)*) => { $crate::show::line(&format!($($argument)*)) };
+}
+
+/// The same on standard error.
+macro_rules! complain {
+    ($($argument:tt)*) => { $crate::show::complaint(&format!($($argument)*)) };
+}
+
+pub(crate) use {complain, say};
+
+/// Prints one line. A backslash stays one: what is quoted in it may be escaped already.
+#[expect(clippy::print_stdout, reason = "this is the way there")]
+pub fn line(text: &str) {
+    println!("{}", escaped_once(text));
+}
+
+/// Prints the lines of a text that was made here: whatever is quoted in it from elsewhere is [`escaped`](plain::escaped) already, or could add a line of its own.
+#[expect(clippy::print_stdout, reason = "this is the way there")]
+pub fn lines(text: &str) {
+    for line in text.lines() {
+        println!("{}", escaped_once(line));
+    }
+}
+
+/// Prints one line on standard error.
+#[expect(clippy::print_stderr, reason = "this is the way there")]
+pub fn complaint(text: &str) {
+    eprintln!("{}", escaped_once(text));
+}
+
+/// Prints a line of JSON. In it too what is not plain is escaped, as JSON does it (RFC 8259, section 7).
+#[expect(clippy::print_stdout, reason = "this is the way there")]
+pub fn json(value: &Value) {
+    println!("{}", plain_json(value));
+}
+
+/// JSON without a character that is not plain.
+pub fn plain_json(value: &Value) -> String {
+    let json = value.to_string();
+    let mut text = String::with_capacity(json.len());
+    for character in json.chars() {
+        if plain::is_plain(character) {
+            text.push(character);
+        } else {
+            // Only in strings is there anything else.
+            text.extend(character.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")));
+        }
+    }
+    text
+}
+
+/// Escapes what is not plain, and leaves backslashes.
+fn escaped_once(line: &str) -> String {
+    plain::escaped(line).replace("\\\\", "\\")
+}
 
 /// `"1 target"`, `"2 targets"`.
 pub fn count(number: u64, thing: &str) -> String {
@@ -68,6 +129,19 @@ pub fn digest(sha256: &Sha256) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn json_keeps_its_meaning_and_is_plain() {
+        let text = "a\u{1b}[2K\u{202e}\u{7f}\u{e0041}\\é\n\"";
+        let json = plain_json(&serde_json::json!([text]));
+        assert!(json.chars().all(plain::is_plain), "{json}");
+        assert_eq!(serde_json::from_str::<[String; 1]>(&json).unwrap(), [text]);
+    }
+
+    #[test]
+    fn what_was_escaped_is_not_escaped_again() {
+        assert_eq!(escaped_once(&format!("a {} b\u{1b}", plain::escaped("\u{1b}\\"))), "a \\u{1b}\\\\ b\\u{1b}");
+    }
 
     #[test]
     fn lengths() {

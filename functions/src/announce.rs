@@ -7,21 +7,59 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use tufline_store::{Change, Event, Hint, Key, Message, PublishedTarget, Stored, VersionId, Written};
-use tufline_tuf::{Manifest, Outcome, TargetName};
+use tufline_tuf::{Manifest, Outcome, Sha256, TargetName};
 
 use crate::ledger::{self, Announced, RECORD_FORMAT};
 use crate::measure;
 use crate::pending::Pending;
 use crate::ports::{Ports, Result, StageError, at_once};
+use crate::roots::IgnoredRoot;
 
 /// Up to which generation events were sent.
-async fn announced(ports: &Ports) -> Result<(u64, Option<Stored>)> {
+async fn announced(ports: &Ports) -> Result<(Announced, Option<Stored>)> {
     let pointer = ports.store.get(&Key::Announced).await?;
     let told = match &pointer {
-        Some(stored) => ledger::parse::<Announced>(&Key::Announced, &stored.bytes)?.generation,
-        None => ledger::first_generation(&*ports.store).await?.map_or(0, |first| first.saturating_sub(1)),
+        Some(stored) => ledger::parse(&Key::Announced, &stored.bytes)?,
+        None => {
+            let first = ledger::first_generation(&*ports.store).await?;
+            let generation = first.map_or(0, |first| first.saturating_sub(1));
+            Announced { format: RECORD_FORMAT, generation, ignored_roots: BTreeMap::new() }
+        }
     };
     Ok((told, pointer))
+}
+
+/// Moves the pointer. Losing means that another instance told the same too.
+async fn remember(ports: &Ports, announced: &Announced, pointer: Option<&Stored>) -> Result<()> {
+    let record = ledger::record(Key::Announced, announced)?;
+    let (Written::Done | Written::Lost) = match pointer {
+        Some(stored) => ports.store.replace(&record, &stored.tag).await?,
+        None => ports.store.create(&record).await?,
+    };
+    Ok(())
+}
+
+/// Sends an event for each of these that none was sent for yet.
+pub async fn announce_ignored(ports: &Ports, ignored: &[IgnoredRoot]) -> Result<()> {
+    let (mut announced, pointer) = announced(ports).await?;
+    let lie: BTreeMap<u64, Sha256> = ignored.iter().map(|root| (root.version, root.sha256)).collect();
+    if announced.ignored_roots == lie {
+        return Ok(());
+    }
+    let untold = ignored.iter().filter(|root| announced.ignored_roots.get(&root.version) != Some(&root.sha256));
+    let events: Vec<Event> = untold
+        .map(|IgnoredRoot { version, sha256, reason }| Event::RootIgnored {
+            version: *version,
+            sha256: *sha256,
+            reason: reason.clone(),
+        })
+        .collect();
+    if !events.is_empty() {
+        ports.events.send(&events).await?;
+    }
+    // A crash here sends the events twice.
+    announced.ignored_roots = lie;
+    remember(ports, &announced, pointer.as_ref()).await
 }
 
 /// Sends the events of all generations that are published, and of the fences directly above: these answer changes that
@@ -30,7 +68,8 @@ async fn announced(ports: &Ports) -> Result<(u64, Option<Stored>)> {
 /// Answers up to which generation all is told.
 pub async fn announce(ports: &Ports) -> Result<u64> {
     let store = &*ports.store;
-    let (told, pointer) = announced(ports).await?;
+    let (announced, pointer) = announced(ports).await?;
+    let told = announced.generation;
     let Some(published) = ledger::published(store).await? else { return Ok(told) };
     let since = (told + 1..=published.generation).map(|generation| async move {
         match ledger::manifest(store, generation).await {
@@ -70,16 +109,8 @@ pub async fn announce(ports: &Ports) -> Result<u64> {
         }
     }
     // A crash here sends the events twice.
-    let next = Announced { format: RECORD_FORMAT, generation: newest };
-    let record = ledger::record(Key::Announced, &next)?;
-    let written = match &pointer {
-        Some(stored) => store.replace(&record, &stored.tag).await?,
-        None => store.create(&record).await?,
-    };
-    match written {
-        // Losing means that another instance told them too.
-        Written::Done | Written::Lost => Ok(newest),
-    }
+    remember(ports, &Announced { generation: newest, ..announced }, pointer.as_ref()).await?;
+    Ok(newest)
 }
 
 /// Has hash look at all that these generations would have answered.

@@ -23,6 +23,7 @@ use crate::init::online_keys;
 use crate::ledger;
 use crate::ports::{Ports, Result, StageError};
 use crate::publish::{Shown, publish};
+use crate::roots;
 use crate::sign::sign;
 
 /// So many uploads are hashed at once.
@@ -145,7 +146,7 @@ pub async fn import(ports: &Ports, old: &Old, next: &FitRoot) -> Result<u64> {
 /// [`StageError::Refused`] where something else is there.
 pub async fn taken_over(store: &dyn Store, old: &Old, next: Option<&FitRoot>) -> Result<Option<u64>> {
     let other = || StageError::Refused("there is a repository already: import into a new one".into());
-    if let Some(first) = store.get(&Key::root(1)).await?
+    if let Some(first) = roots::first(store).await?
         && old.roots.first() != Some(&first.bytes)
     {
         return Err(other());

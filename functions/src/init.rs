@@ -13,6 +13,7 @@ use tufline_tuf::{Draft, generation, root, time};
 
 use crate::ledger;
 use crate::ports::{Ports, Result, StageError};
+use crate::roots;
 
 /// Makes a development root, signed by one key that a program holds, that trusts the online keys, and the first generation,
 /// split into `bins`, unless they are there; then nudges sign. Safe to run again after a crash anywhere.
@@ -21,7 +22,7 @@ use crate::ports::{Ports, Result, StageError};
 /// [`StageError::Refused`] where a root of other keys is there.
 pub async fn init(ports: &Ports, root_key: &dyn Sign, bins: FirstBins) -> Result<()> {
     let store = &*ports.store;
-    if store.get(&Key::root(1)).await?.is_none() {
+    if roots::first(store).await?.is_none() {
         let draft = development_root(ports, root_key).await?;
         let keys = own_keys(draft.document())?;
         let id = key_id(&root_key.tuf_key())?;

@@ -1,12 +1,16 @@
 //! Reading the ledger: which generation is published, which are newer, and small JSON records.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tough::schema::{self, Root, Snapshot, Timestamp};
 use tufline_store::{Document, Folder, Key, Store, Stored, Tag, UploadKey, VersionId, Written};
 use tufline_tuf::generation::{self, Next, Versions};
-use tufline_tuf::{AddressedDraft, MANIFEST_FORMAT, Manifest, RoleKeys, RoleName, TargetName, Time, verify_published};
+use tufline_tuf::{
+    AddressedDraft, MANIFEST_FORMAT, Manifest, RoleKeys, RoleName, Sha256, TargetName, Time, verify_published,
+};
 
 use crate::ports::{Result, StageError, at_once};
 
@@ -237,6 +241,9 @@ pub struct Announced {
     pub format: u32,
     /// The generation.
     pub generation: u64,
+    /// What lies where roots belong, and was told of, by the versions in its names.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub ignored_roots: BTreeMap<u64, Sha256>,
 }
 
 /// `hashed/…`: what hash found in a version of an upload.

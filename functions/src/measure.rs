@@ -27,6 +27,9 @@ const GATE_REFUSALS: &str = "GateRefusals";
 /// Gauge, seconds, with the further dimension `Role`: until the first published document of the role expires.
 const SECONDS_TO_EXPIRY: &str = "SecondsToExpiry";
 
+/// Gauge: what lies where roots belong and doesn't verify, so that it counts as absent.
+const IGNORED_ROOTS: &str = "IgnoredRoots";
+
 /// CloudWatch takes 100 values of a metric at once
 /// (<https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>).
 const MOST_VALUES: usize = 100;
@@ -39,6 +42,7 @@ pub fn describe() {
     describe_counter!(GENERATIONS, Unit::Count, "generations shown to devices");
     describe_histogram!(BATCH_SIZE, Unit::Count, "changes folded into one generation");
     describe_counter!(GATE_REFUSALS, Unit::Count, "generations refused by the gate");
+    describe_gauge!(IGNORED_ROOTS, Unit::Count, "stored where roots belong, and not signed as roots");
     describe_gauge!(SECONDS_TO_EXPIRY, Unit::Seconds, "until a published document of the role expires");
 }
 
@@ -76,6 +80,10 @@ fn spread(values: &[i64], most: usize) -> impl Iterator<Item = i64> {
         let index = if steps > 1 { step * (values.len() - 1) / (steps - 1) } else { 0 };
         values.get(index).copied()
     })
+}
+
+pub(crate) fn ignored_roots(count: usize) {
+    gauge!(IGNORED_ROOTS).set(value(i64::try_from(count).unwrap_or(i64::MAX)));
 }
 
 /// How long devices can go on with what is published.

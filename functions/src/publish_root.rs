@@ -57,7 +57,7 @@ pub enum Concluded {
 /// [`StageError::Root`] and [`StageError::Refused`]: nothing was written.
 pub async fn publish_first(store: &dyn Store, signer: &dyn Signer, clock: &dyn Clock, file: &RootFile) -> Result<()> {
     if let Some(chain) = roots::chain(store).await? {
-        if store.get(&Key::root(1)).await?.is_some_and(|stored| is_same(file, &stored.bytes)) {
+        if roots::first(store).await?.is_some_and(|stored| is_same(file, &stored.bytes)) {
             return Ok(());
         }
         return Err(roots::begun(&chain));
@@ -130,6 +130,17 @@ pub async fn conclude(store: &dyn Store, clock: &dyn Clock, proposal: &Proposal)
     }
     if root.expires <= clock.now() {
         return Err(RootError::Expired(root.expires).into());
+    }
+    // Without it nobody sees to it that what is shown verifies under this root. Another run with the same root takes it away when
+    // that is published.
+    if proposal.replaces.is_some()
+        && !Intents::has(store, &proposal.attempt).await?
+        && store.get(&Key::root(root.version.get())).await?.is_none()
+    {
+        return Err(StageError::Refused(format!(
+            "{} does not have this root any more: somebody withdrew it, or wrote over it; run the same command again",
+            Key::RootIntent
+        )));
     }
     create(store, &proposal.root).await?;
     Ok(Concluded::Published)

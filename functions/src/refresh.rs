@@ -8,14 +8,14 @@ use tufline_tuf::delivery::LEAST_LIFE;
 use tufline_tuf::gate::OtherParties;
 use tufline_tuf::{Manifest, RoleKeys, RoleName, Time, time, verify_published};
 
-use crate::announce::announce;
+use crate::announce::{announce, announce_ignored};
 use crate::index::index_below;
 use crate::ledger::{self, Published};
 use crate::measure;
 use crate::parties::parties;
 use crate::pending::Pending;
 use crate::ports::{Ports, Result, StageError};
-use crate::roots::{self, Trusted};
+use crate::roots::{self, IgnoredRoot, Trusted};
 use crate::rotation;
 use crate::show::{Verdict, check, show};
 
@@ -41,6 +41,9 @@ pub async fn refresh(ports: &Ports) -> Result<()> {
         Ok(seen) => (seen, Ok(())),
         Err(error) => (None, Err(error)),
     };
+    if seen.is_some() {
+        outcome = outcome.and(look_for_ignored_roots(ports).await);
+    }
     if let Some(seen) = &seen {
         measure::expiries(&seen.roots, &seen.published, &seen.manifest, ports.clock.now());
         outcome = outcome.and(renew_timestamp(ports, seen).await);
@@ -73,6 +76,17 @@ async fn look(ports: &Ports) -> Result<Option<Seen>> {
     let Trusted { roots, replaces } = roots::trusted(ports).await?;
     let manifest = ledger::manifest(&*ports.store, published.generation).await?;
     Ok(Some(Seen { published, roots, replaces, manifest }))
+}
+
+/// Tells of what lies where roots belong and is none.
+async fn look_for_ignored_roots(ports: &Ports) -> Result<()> {
+    let ignored = roots::ignored(&*ports.store).await?;
+    for root in &ignored {
+        let IgnoredRoot { version, sha256, reason } = root;
+        tracing::error!(version, %sha256, reason, "not a root, and counts as absent; see docs/keys.md");
+    }
+    measure::ignored_roots(ignored.len());
+    announce_ignored(ports, &ignored).await
 }
 
 /// Re-signs the timestamp when under half of its life is left, when a root no longer lists the key that signed it, when

@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 use tough::schema::Root;
-use tufline_store::{Key, Store, Tag, Written};
-use tufline_tuf::VerifyError;
+use tufline_store::{Key, Store, Stored, Tag, Written};
 use tufline_tuf::root::{self, Chain, FitRoot, RootFile, succeed};
+use tufline_tuf::{Sha256, VerifyError};
 
 use crate::ledger::{self, RECORD_FORMAT};
 use crate::ports::{Ports, Result, StageError};
@@ -12,49 +12,99 @@ use crate::ports::{Ports, Result, StageError};
 /// After so many lost races somebody else is writing all the time.
 const ATTEMPTS: usize = 8;
 
-/// The newest root.
+/// The first root, on which trust in all others stands; `None` where there is none yet.
 ///
-/// Found by asking for the next one and for one twice as high, at once, and then between: versions have no gaps, since a client
-/// walks them one by one (TUF specification 5.3.3). Never cached: a root may be published at any time.
+/// # Errors
+/// [`StageError::Refused`] where something else lies in its place: nothing may begin or go on then.
+pub async fn first(store: &dyn Store) -> Result<Option<Stored>> {
+    let key = Key::root(1);
+    if let Some(first) = store.get(&key).await? {
+        return Ok(Some(first));
+    }
+    match store.unverified(&key).await? {
+        None => Ok(None),
+        Some(other) => {
+            let found = match Chain::begin(&other.bytes) {
+                Ok(other) => format!("its contents are {}", root::contents(other.newest())?),
+                Err(error) => error.to_string(),
+            };
+            Err(StageError::Refused(format!(
+                "{key} is not the root that this repository trusts ({found}): restore it from its older object versions, or from the root that \
+                 devices ship with"
+            )))
+        }
+    }
+}
+
+/// The newest root: of those that verify, one after another, from the first on. What lies behind and doesn't verify
+/// counts as absent ([`VerifiedRoots`](tufline_store::VerifiedRoots), which every stage's store is).
+///
+/// Never cached: a root may be published at any time.
 ///
 /// # Errors
 /// [`StageError::NotInitialised`] where there is none.
 pub async fn newest(store: &dyn Store) -> Result<Root> {
-    let (mut version, mut bytes) = (0, None);
-    let mut missing = loop {
-        let (next, far) = (version + 1, (2 * version).max(2));
-        let (at_next, at_far) = (Key::root(next), Key::root(far));
-        match futures::try_join!(store.bytes(&at_next), store.bytes(&at_far))? {
-            (_, Some(found)) => (version, bytes) = (far, Some(found)),
-            (Some(found), None) => {
-                (version, bytes) = (next, Some(found));
-                break far;
-            }
-            (None, None) => break next,
-        }
-    };
-    while version + 1 < missing {
-        let middle = version.midpoint(missing);
-        match store.bytes(&Key::root(middle)).await? {
-            Some(found) => (version, bytes) = (middle, Some(found)),
-            None => missing = middle,
-        }
+    first(store).await?.ok_or(StageError::NotInitialised)?;
+    let (mut version, mut newest) = (1, None);
+    while let Some(bytes) = store.bytes(&Key::root(version)).await? {
+        (version, newest) = (version + 1, Some(bytes));
     }
-    let bytes = bytes.ok_or(StageError::NotInitialised)?;
-    Ok(root::read(&bytes, version)?.document().clone())
+    let bytes = newest.ok_or(StageError::NotInitialised)?;
+    Ok(root::read(&bytes, version - 1)?.document().clone())
 }
 
 /// All published roots, each verified as a client does that walks them; `None` where there is none.
 ///
 /// # Errors
-/// [`StageError::Root`] for one that doesn't verify.
+/// As [`first`].
 pub async fn chain(store: &dyn Store) -> Result<Option<Chain>> {
-    let Some(first) = store.get(&Key::root(1)).await? else { return Ok(None) };
+    let Some(first) = first(store).await? else { return Ok(None) };
     let mut chain = Chain::begin(&first.bytes)?;
     while let Some(next) = store.get(&Key::root(chain.newest().version.get() + 1)).await? {
         chain.extend(&next.bytes)?;
     }
     Ok(Some(chain))
+}
+
+/// Something that lies where a root belongs, and is none: somebody has rights that he should not have.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct IgnoredRoot {
+    /// The version in its name.
+    pub version: u64,
+    /// Of what is stored there.
+    pub sha256: Sha256,
+    /// Why it counts as absent: one line.
+    pub reason: String,
+}
+
+/// What lies in the place of the next root, or in that of an older one, and doesn't verify. Devices and stages don't see it.
+///
+/// # Errors
+/// As [`first`].
+pub async fn ignored(store: &dyn Store) -> Result<Vec<IgnoredRoot>> {
+    let Some(first) = first(store).await? else { return Ok(Vec::new()) };
+    let (mut chain, mut ignored, mut known) = (Chain::begin(&first.bytes)?, Vec::new(), Some(first));
+    for version in 1.. {
+        let lies = store.unverified(&Key::root(version)).await?;
+        let is_known = known.as_ref().map(|known| &known.bytes) == lies.as_ref().map(|lies| &lies.bytes);
+        if let Some(lies) = lies.filter(|_| !is_known) {
+            let reason = match chain.clone().extend(&lies.bytes) {
+                _ if known.is_some() => "it lies in the place of a root that was published".to_owned(),
+                Err(error) => error.to_string(),
+                // Published since.
+                Ok(()) => break,
+            };
+            ignored.push(IgnoredRoot { version, sha256: Sha256::of(&lies.bytes), reason });
+        }
+        if known.is_none() {
+            break;
+        }
+        known = store.get(&Key::root(version + 1)).await?;
+        if let Some(known) = &known {
+            chain.extend(&known.bytes)?;
+        }
+    }
+    Ok(ignored)
 }
 
 /// Says that a first root can't be made where `chain` is.
@@ -154,9 +204,25 @@ pub(crate) struct Intents {
 impl Intents {
     async fn read(store: &dyn Store) -> Result<(Option<Tag>, Self)> {
         match store.get(&Key::RootIntent).await? {
-            Some(stored) => Ok((Some(stored.tag), ledger::parse(&Key::RootIntent, &stored.bytes)?)),
-            None => Ok((None, Self { format: RECORD_FORMAT, roots: Vec::new() })),
+            Some(stored) => {
+                // Whoever may write it stops nobody; a run whose intent it was notices, and gives up.
+                let intents = ledger::parse(&Key::RootIntent, &stored.bytes).unwrap_or_else(|error| {
+                    tracing::error!(%error, "it counts as empty");
+                    Self::none()
+                });
+                Ok((Some(stored.tag), intents))
+            }
+            None => Ok((None, Self::none())),
         }
+    }
+
+    fn none() -> Self {
+        Self { format: RECORD_FORMAT, roots: Vec::new() }
+    }
+
+    /// Whether there is one of this run.
+    pub(crate) async fn has(store: &dyn Store, attempt: &str) -> Result<bool> {
+        Ok(Self::read(store).await?.1.roots.iter().any(|intent| intent.attempt == attempt))
     }
 
     /// Writes `intent` in place of what `attempt` wrote before, or takes that away, and forgets those of versions up to

@@ -1,5 +1,6 @@
 //! Roots are published while everything else goes on: stages and operators under one seeded scheduler, with requests that fail,
-//! replies that get lost, and runs that are killed. The online keys change all the time, in the roots and in the signer.
+//! replies that get lost, and runs that are killed. The online keys change all the time, in the roots and in the signer. A thief who may write
+//! what operators may, and holds no key, stores what he likes as the next root.
 //!
 //! *Property*: after every step, a client that knows only the first root verifies all that is published.
 //!
@@ -24,20 +25,21 @@ use rand::{Rng, SeedableRng};
 use tough::editor::signed::SignedRole;
 use tough::key_source::KeySource;
 use tough::schema::key::Key as PublicKey;
-use tough::schema::{KeyHolder, RoleType, Root, Snapshot, Targets, Timestamp};
+use tough::schema::{KeyHolder, RoleType, Root, Signature, Snapshot, Targets, Timestamp};
 use tough::sign::{Sign, parse_keypair};
 use tufline_functions::publish_root::{
     Concluded, Proposal, Proposed, conclude, propose, publish_first, withdraw, withdraw_all,
 };
+use tufline_functions::serve::{Body, Repository};
 use tufline_functions::{Ports, StageError, init, publish, rebuild, refresh, roots, sign};
 use tufline_store::memory::{Memory, MemoryKeys};
-use tufline_store::{Change, Key, OnlineRole, Signer, StoreError};
+use tufline_store::{Change, Event, Key, OnlineRole, Signer, Store, StoreError, VerifiedRoots, Written};
 use tufline_tuf::generation::FirstBins;
 use tufline_tuf::root::{
     Chain, FirstRoot, KeyName, OnlineKeys, RootFile, RootKey, add_key, key_id, next, remove_key, set_expiry,
     set_threshold,
 };
-use tufline_tuf::{Config, RoleKeys, RoleName, Time, time, verify};
+use tufline_tuf::{Config, RoleKeys, RoleName, Sha256, Time, time, verify};
 
 use common::{Faults, finish, ports, seeds};
 
@@ -112,6 +114,10 @@ struct World {
     attempts: u64,
     /// How many roots were published, and what the client saw last.
     seen: (u64, Option<bytes::Bytes>),
+    /// How far it walked, and what was no root there.
+    walked: Option<(Chain, Option<bytes::Bytes>)>,
+    /// The roots that the thief stored, by their paths.
+    stolen: BTreeMap<String, bytes::Bytes>,
     /// What operators were told.
     published: Arc<AtomicUsize>,
     refused: Arc<AtomicUsize>,
@@ -135,6 +141,8 @@ impl World {
             tasks: Vec::new(),
             attempts: 0,
             seen: (0, None),
+            walked: None,
+            stolen: BTreeMap::new(),
             published,
             refused,
         }
@@ -148,18 +156,16 @@ impl World {
         self.look();
     }
 
-    /// The client: walks all roots from the first, and verifies what the newest is asked for (TUF specification 5.3 to 5.6).
+    /// The client: walks all roots from the first, as serve answers them, and verifies what the newest is asked for (TUF specification 5.3
+    /// to 5.6).
     fn look(&mut self) {
         let timestamp = self.memory.object("metadata/timestamp.json");
-        let count =
-            (1..=u64::MAX).find(|version| self.memory.object(&Key::root(version + 1).path()).is_none()).unwrap();
+        let chain = self.walk();
+        let get = |key: Key| self.memory.object(&key.path()).unwrap_or_else(|| panic!("{key} is missing"));
+        let count = chain.newest().version.get();
+        assert!(count >= self.seen.0, "a root that was published is gone");
         if self.seen == (count, timestamp.clone()) {
             return;
-        }
-        let get = |key: Key| self.memory.object(&key.path()).unwrap_or_else(|| panic!("{key} is missing"));
-        let mut chain = Chain::begin(&get(Key::root(1))).unwrap();
-        for version in 2..=count {
-            chain.extend(&get(Key::root(version))).unwrap();
         }
         let newest = chain.newest();
         let keys = |role: RoleName| RoleKeys::in_root(newest, &role).unwrap();
@@ -177,6 +183,41 @@ impl World {
         self.seen = (count, timestamp);
     }
 
+    /// The roots from the first to the last that verifies.
+    fn walk(&mut self) -> Chain {
+        let get = |version| self.memory.object(&Key::root(version).path());
+        let (mut chain, mut refused) = match self.walked.take() {
+            Some(walked) => walked,
+            None => (Chain::begin(&get(1).unwrap()).unwrap(), None),
+        };
+        while let Some(next) = get(chain.newest().version.get() + 1)
+            && refused.as_ref() != Some(&next)
+        {
+            if chain.extend(&next).is_err() {
+                refused = Some(next);
+            }
+        }
+        self.walked = Some((chain.clone(), refused));
+        chain
+    }
+
+    /// Stores what is no root, where nothing is yet. Or writes over what operators are about to do.
+    fn steal(&mut self) {
+        let chain = self.walk();
+        let newest = chain.newest();
+        if self.random.random_range(0..8) == 0 {
+            self.memory
+                .tamper("root-intent.json", Some(bytes::Bytes::from_static(b"{\"format\": 1, \"roots\": [{}]}")));
+            return;
+        }
+        let path = Key::root(newest.version.get() + self.random.random_range(1..4)).path();
+        if self.memory.object(&path).is_none() {
+            let stolen = forged(newest, &self.keys, self.random.random_range(0..FORGERIES));
+            self.stolen.insert(path.clone(), stolen.clone());
+            self.memory.tamper(&path, Some(stolen));
+        }
+    }
+
     fn step(&mut self) {
         match self.random.random_range(0..100) {
             _ if self.tasks.is_empty() => self.start_something(),
@@ -190,6 +231,7 @@ impl World {
                 self.signer.used[&role].store(self.random.random_range(0..2), Ordering::Relaxed);
             }
             8 => self.memory.pass(self.random.random_range(1..DAY / 2)),
+            9 if self.random.random_range(0..3) == 0 => self.steal(),
             _ => {
                 let index = self.random.random_range(0..self.tasks.len());
                 // Some run on for a while, others pause.
@@ -206,22 +248,26 @@ impl World {
     }
 
     fn start_something(&mut self) {
-        let ports = self.ports.clone();
+        // Some processes have run before, others begin now and know no root yet.
+        let mut ports = self.ports.clone();
+        if self.random.random_range(0..2) == 0 {
+            ports.store = cold(&self.memory);
+        }
         let task: Task = match self.random.random_range(0..10) {
             0..3 => Box::pin(async move { _ = refresh::refresh(&ports).await }),
             3 | 4 => Box::pin(async move { _ = publish::publish(&ports).await }),
             5 => Box::pin(async move { _ = sign::sign(&ports).await }),
             6 => Box::pin(async move { _ = renew(&ports).await }),
-            _ => self.operator(),
+            _ => self.operator(ports),
         };
         self.tasks.push(task);
     }
 
     /// Somebody publishes a root that lists any of the keys.
-    fn operator(&mut self) -> Task {
+    fn operator(&mut self, ports: Ports) -> Task {
         self.attempts += 1;
         let (attempt, seed) = (self.attempts.to_string(), self.random.random());
-        let (ports, keys) = (self.ports.clone(), Arc::clone(&self.keys));
+        let keys = Arc::clone(&self.keys);
         let (published, refused) = (Arc::clone(&self.published), Arc::clone(&self.refused));
         Box::pin(async move {
             let mut random = StdRng::seed_from_u64(seed);
@@ -232,6 +278,52 @@ impl World {
                 _ => {}
             }
         })
+    }
+}
+
+/// The store of a process that has just begun.
+fn cold(memory: &Arc<Memory>) -> Arc<dyn Store> {
+    Arc::new(VerifiedRoots::new(Arc::clone(memory) as _, None))
+}
+
+const FORGERIES: usize = 5;
+
+/// What a thief stores as the next root, or as one of those behind: he holds no root key, or too few of them.
+fn forged(newest: &Root, keys: &Keys, which: usize) -> bytes::Bytes {
+    let thief = key();
+    let root_keys = &newest.roles[&RoleType::Root];
+    let expires = newest.expires;
+    let file = next(newest, expires).unwrap();
+    let signed = |file: &RootFile, by: &[&EcdsaKeyPair]| {
+        let message = file.message().unwrap();
+        let signatures = by.iter().map(|key| Signature {
+            keyid: key.tuf_key().key_id().unwrap(),
+            sig: EcdsaKeyPair::sign(key, &SystemRandom::new(), &message).unwrap().as_ref().to_vec().into(),
+        });
+        let envelope = tough::schema::Signed { signed: file.root().clone(), signatures: signatures.collect() };
+        serde_json::to_vec(&envelope).unwrap().into()
+    };
+    match which {
+        0 => bytes::Bytes::from_static(b"no root"),
+        // Longer than any client reads.
+        1 => vec![b' '; 600_000].into(),
+        // By nobody.
+        2 => signed(&file, &[]),
+        // By himself, for whom it makes room.
+        3 => {
+            let file = add_key(&file, RoleType::Root, RootKey { holder: None, key: thief.tuf_key() }).unwrap();
+            signed(&set_threshold(&file, RoleType::Root, 1).unwrap(), &[&thief])
+        }
+        // By all holders but as many as make it too few.
+        _ => {
+            let holders = keys
+                .people
+                .iter()
+                .chain([&keys.root])
+                .filter(|key| root_keys.keyids.contains(&key.tuf_key().key_id().unwrap()));
+            let some = usize::try_from(root_keys.threshold.get() - 1).unwrap();
+            signed(&file, &holders.take(some).collect::<Vec<_>>())
+        }
     }
 }
 
@@ -314,7 +406,7 @@ fn signed(mut file: RootFile, keys: &Keys, newest: &tough::schema::Root) -> Root
     file
 }
 
-fn play(seed: u64, keys: &Arc<Keys>, memory_keys: &Arc<MemoryKeys>) -> (usize, usize) {
+fn play(seed: u64, keys: &Arc<Keys>, memory_keys: &Arc<MemoryKeys>) -> (usize, usize, usize) {
     let mut world = World::new(seed, keys, memory_keys);
     world.begin();
     world.faults.on.store(!seed.is_multiple_of(4), Ordering::Relaxed);
@@ -354,25 +446,28 @@ fn play(seed: u64, keys: &Arc<Keys>, memory_keys: &Arc<MemoryKeys>) -> (usize, u
     let concluded = finish(conclude(&*ports.store, &*ports.clock, &proposal)).unwrap();
     assert_eq!(concluded, Concluded::Published);
     world.look();
-    (world.published.load(Ordering::Relaxed), world.refused.load(Ordering::Relaxed))
+    let replaced =
+        world.stolen.iter().filter(|(path, stolen)| world.memory.object(path).as_ref() != Some(stolen)).count();
+    (world.published.load(Ordering::Relaxed), world.refused.load(Ordering::Relaxed), replaced)
 }
 
 #[test]
 fn no_sequence_of_roots_leaves_what_is_published_unverifiable() {
     let (keys, memory_keys) = (Arc::new(Keys::new()), Arc::new(MemoryKeys::generate().unwrap()));
     let seeds = seeds(SEEDS);
-    let (mut published, mut refused) = (0, 0);
+    let (mut published, mut refused, mut replaced) = (0, 0, 0);
     for seed in seeds.clone() {
         let played = std::panic::catch_unwind(|| play(seed, &keys, &memory_keys));
-        let (more, less) = played.unwrap_or_else(|_| panic!("seed {seed} (replay with TUFLINE_SEED={seed})"));
+        let (more, less, over) = played.unwrap_or_else(|_| panic!("seed {seed} (replay with TUFLINE_SEED={seed})"));
         published += more;
         refused += less;
+        replaced += over;
     }
-    println!("{published} roots published, {refused} refused");
+    println!("{published} roots published, {refused} refused, {replaced} in place of a thief's");
     if seeds.end - seeds.start >= 100 {
         assert!(
-            published > 100 && refused > 100,
-            "{published} published, {refused} refused: the schedules try too little"
+            published > 100 && refused > 100 && replaced > 50,
+            "{published} published, {refused} refused, {replaced} in place of a thief's: the schedules try too little"
         );
     }
 }
@@ -715,4 +810,184 @@ fn a_first_root_trusts_the_repositorys_own_keys() {
     let other = sign_by(set_expiry(&good, time::after(start(), 2 * DAY)).unwrap(), 2);
     let error = publish(&other).unwrap_err().to_string();
     assert!(error.contains("has a root already, version 1"), "{error}");
+}
+
+/// The next root with a new expiry, signed by all who must; as it is published.
+fn publish_next(world: &World) -> u64 {
+    let ports = &world.ports;
+    let chain = finish(roots::chain(&*ports.store)).unwrap().unwrap();
+    let newest = chain.newest();
+    let file = signed(next(newest, time::after(ports.clock.now(), 365 * DAY)).unwrap(), &world.keys, newest);
+    let Proposed::Now(proposal) = finish(propose(&*ports.store, &*ports.clock, &file, "n".into())).unwrap() else {
+        panic!("it is new");
+    };
+    finish(refresh::refresh(ports)).unwrap();
+    assert_eq!(finish(conclude(&*ports.store, &*ports.clock, &proposal)).unwrap(), Concluded::Published);
+    file.version()
+}
+
+/// What serve answers a device for a root.
+fn served(world: &World, version: u64) -> (u16, Option<bytes::Bytes>) {
+    let (store, blobs) = (cold(&world.memory), Arc::clone(&world.memory));
+    let repository = Repository { store, blobs, detour: None, pauses: Vec::new() };
+    let path = format!("/metadata/{version}.root.json");
+    let answer = finish(repository.answer(&http::Method::GET, &path, &http::HeaderMap::new()));
+    let Body::Whole(bytes) = answer.body else { panic!("a root is whole") };
+    (answer.status.as_u16(), answer.status.is_success().then_some(bytes))
+}
+
+#[test]
+fn a_strangers_root_stops_nobody_and_makes_room() {
+    for which in 0..FORGERIES {
+        let mut world = calm();
+        // Two must sign, so that one is too few.
+        let ports = world.ports.clone();
+        let chain = finish(roots::chain(&*ports.store)).unwrap().unwrap();
+        let newest = chain.newest();
+        let file = next(newest, time::after(start(), 365 * DAY)).unwrap();
+        let person = RootKey { holder: None, key: world.keys.people[0].tuf_key() };
+        let file = set_threshold(&add_key(&file, RoleType::Root, person).unwrap(), RoleType::Root, 2).unwrap();
+        let file = signed(file, &world.keys, newest);
+        let Proposed::Now(proposal) = finish(propose(&*ports.store, &*ports.clock, &file, "a".into())).unwrap() else {
+            panic!("it is new");
+        };
+        finish(refresh::refresh(&ports)).unwrap();
+        assert_eq!(finish(conclude(&*ports.store, &*ports.clock, &proposal)).unwrap(), Concluded::Published);
+        world.memory.take_events();
+
+        let stolen = forged(file.root(), &world.keys, which);
+        world.memory.tamper("metadata/3.root.json", Some(stolen.clone()));
+        world.memory.tamper("metadata/4.root.json", Some(stolen.clone()));
+        // A process that has just begun goes on under the newest root that is one.
+        world.ports.store = cold(&world.memory);
+        let ports = world.ports.clone();
+        let before = finish(tufline_functions::ledger::published(&*ports.store)).unwrap().unwrap();
+        assert_eq!(finish(roots::newest(&*ports.store)).unwrap().version.get(), 2);
+        finish(renew(&ports)).unwrap();
+        finish(sign::sign(&ports)).unwrap();
+        finish(publish::publish(&ports)).unwrap();
+        world.memory.pass(DAY * 2 / 3);
+        finish(refresh::refresh(&ports)).unwrap();
+        let after = finish(tufline_functions::ledger::published(&*ports.store)).unwrap().unwrap();
+        assert!(
+            after.generation > before.generation && after.version > before.version + 1,
+            "forgery {which} stopped it"
+        );
+        world.look();
+
+        // Devices don't see it, and operators do: told once.
+        assert_eq!(served(&world, 2).1, world.memory.object("metadata/2.root.json"));
+        assert_eq!((served(&world, 3).0, served(&world, 4).0), (404, 404));
+        finish(refresh::refresh(&ports)).unwrap();
+        let told = |world: &World| -> Vec<u64> {
+            let ignored = world.memory.take_events().into_iter();
+            ignored
+                .filter_map(|event| if let Event::RootIgnored { version, .. } = event { Some(version) } else { None })
+                .collect()
+        };
+        assert_eq!(told(&world), [3], "forgery {which}");
+        let ignored = finish(roots::ignored(&*ports.store)).unwrap();
+        assert_eq!(ignored.iter().map(|root| root.version).collect::<Vec<_>>(), [3]);
+        assert!(!ignored[0].reason.contains('\n'), "{}", ignored[0].reason);
+
+        // The real one takes its place, and then the one behind it is the next.
+        assert_eq!(publish_next(&world), 3);
+        world.look();
+        assert_eq!((served(&world, 3).1, served(&world, 4).0), (world.memory.object("metadata/3.root.json"), 404));
+        finish(refresh::refresh(&ports)).unwrap();
+        assert_eq!(told(&world), [4], "forgery {which}");
+        assert_eq!(publish_next(&world), 4);
+        finish(refresh::refresh(&ports)).unwrap();
+        assert!(told(&world).is_empty() && finish(roots::ignored(&*ports.store)).unwrap().is_empty());
+    }
+}
+
+#[test]
+fn a_root_that_was_published_is_not_replaced_nor_forgotten() {
+    let world = calm();
+    publish_next(&world);
+    let ports = &world.ports;
+    let second = world.memory.object("metadata/2.root.json").unwrap();
+    let chain = finish(roots::chain(&*ports.store)).unwrap().unwrap();
+    // Another root of the same version, which enough of its holders signed.
+    let first: tough::schema::Signed<Root> =
+        serde_json::from_slice(&world.memory.object("metadata/1.root.json").unwrap()).unwrap();
+    let other = signed(next(&first.signed, time::after(start(), 7 * DAY)).unwrap(), &world.keys, &first.signed);
+    let fit = tufline_tuf::root::succeed(&first.signed, &other, start()).unwrap();
+    let document = tufline_store::Document::signed(fit.signed());
+    for store in [&ports.store, &cold(&world.memory)] {
+        assert_eq!(finish(store.create(&document)).unwrap(), Written::Lost);
+        assert_eq!(world.memory.object("metadata/2.root.json"), Some(second.clone()));
+    }
+    // A process that knew it goes on under it, and tells.
+    world.memory.tamper("metadata/2.root.json", Some(bytes::Bytes::from_static(b"{}")));
+    assert_eq!(finish(roots::newest(&*ports.store)).unwrap(), *chain.newest());
+    let ignored = finish(roots::ignored(&*ports.store)).unwrap();
+    assert_eq!((ignored.len(), ignored[0].version), (1, 2));
+    // What is no successor makes no room for itself.
+    let third = next(chain.newest(), time::after(start(), 7 * DAY)).unwrap();
+    let third = signed(third, &world.keys, chain.newest());
+    let third = tufline_tuf::root::succeed(chain.newest(), &third, start()).unwrap();
+    let third = tufline_store::Document::signed(third.signed());
+    world.memory.tamper("metadata/3.root.json", Some(bytes::Bytes::from_static(b"{}")));
+    assert_eq!(finish(cold(&world.memory).create(&third)).unwrap(), Written::Lost, "nobody knows what it follows");
+    assert_eq!(finish(ports.store.create(&third)).unwrap(), Written::Done);
+}
+
+#[test]
+fn the_first_root_is_the_one_that_was_named() {
+    let world = calm();
+    let first = world.memory.object("metadata/1.root.json").unwrap();
+    let named = |bytes: &[u8]| -> Arc<dyn Store> {
+        Arc::new(VerifiedRoots::new(Arc::clone(&world.memory) as _, Some(contents_of(bytes))))
+    };
+    assert_eq!(finish(roots::newest(&*named(&first))).unwrap().version.get(), 1);
+    // Anybody's, which verifies by itself.
+    let other = finish(calm_first_root());
+    world.memory.tamper("metadata/1.root.json", Some(other.clone()));
+    for (store, text) in [(named(&first), "is not the root that this repository trusts"), (named(&other), "")] {
+        match finish(roots::newest(&*store)) {
+            Ok(_) => assert!(text.is_empty()),
+            Err(error) => {
+                let error = error.to_string();
+                assert!(
+                    !text.is_empty() && error.contains(text) && error.contains(&contents_of(&other).to_string()),
+                    "{error}"
+                );
+                assert!(finish(roots::chain(&*store)).is_err() && finish(roots::expect_none(&*store)).is_err());
+                let ports = Ports { store, ..world.ports.clone() };
+                let begun = finish(init::init(&ports, &world.keys.root, FirstBins::One)).unwrap_err().to_string();
+                assert!(begun.contains(text), "{begun}");
+                assert_eq!(world.memory.object("metadata/1.root.json"), Some(other.clone()), "it is never replaced");
+            }
+        }
+    }
+}
+
+fn contents_of(file: &[u8]) -> Sha256 {
+    let root: tough::schema::Signed<Root> = serde_json::from_slice(file).unwrap();
+    tufline_tuf::root::contents(&root.signed).unwrap()
+}
+
+/// The first root of another repository.
+async fn calm_first_root() -> bytes::Bytes {
+    calm().memory.object("metadata/1.root.json").unwrap()
+}
+
+#[test]
+fn a_run_whose_intent_is_gone_publishes_nothing() {
+    let world = calm();
+    let ports = &world.ports;
+    let file = next_with(&world, &[0]);
+    let Proposed::Now(proposal) = finish(propose(&*ports.store, &*ports.clock, &file, "a".into())).unwrap() else {
+        panic!("it is new");
+    };
+    world.memory.tamper("root-intent.json", Some(bytes::Bytes::from_static(b"\xff")));
+    // It stops nobody else.
+    world.memory.pass(DAY * 2 / 3);
+    finish(refresh::refresh(ports)).unwrap();
+    let error = finish(conclude(&*ports.store, &*ports.clock, &proposal)).unwrap_err().to_string();
+    assert!(error.contains("root-intent.json does not have this root any more"), "{error}");
+    assert!(world.memory.object("metadata/2.root.json").is_none());
+    assert_eq!(publish_next(&world), 2);
 }

@@ -12,6 +12,7 @@ use crate::outcome::{Outcome, Result};
 use crate::root::document::now;
 use crate::root::key::{KeyArguments, single};
 use crate::root::place::PlaceArguments;
+use crate::show::{self, say};
 
 /// Where, and how to tell.
 #[derive(Debug, Args)]
@@ -110,9 +111,9 @@ async fn change(common: Common, edit: PartyEdit) -> Result {
     let generation = delegation::change(&*store, &config, now(), &role, &edit).await?;
     let next = place.wake(vec![Change::Delivery { role: role.clone() }]).await?;
     if json {
-        println!("{}", json!({"outcome": "changed", "role": role, "generation": generation}));
+        show::json(&json!({"outcome": "changed", "role": role, "generation": generation}));
     } else {
-        println!("changed {role}: generation {generation}{next}");
+        say!("changed {role}: generation {generation}{next}");
     }
     Ok(Outcome::Done)
 }

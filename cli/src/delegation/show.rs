@@ -12,6 +12,7 @@ use crate::outcome::{Outcome, Result};
 use crate::root::document::now;
 use crate::root::place::PlaceArguments;
 use crate::show;
+use crate::show::say;
 
 /// Shows the delegations to other parties.
 #[derive(Debug, Args)]
@@ -39,11 +40,11 @@ pub async fn run(arguments: Arguments) -> Result {
     }
     if arguments.json {
         let all = shown.into_iter().map(|(role, party)| as_json(&all, role, party));
-        println!("{}", json!({"delegations": all.collect::<anyhow::Result<Vec<_>>>()?}));
+        show::json(&json!({"delegations": all.collect::<anyhow::Result<Vec<_>>>()?}));
         return Ok(Outcome::Done);
     }
     if shown.is_empty() {
-        println!("nothing is delegated");
+        say!("nothing is delegated");
     }
     for (role, party) in shown {
         print(&all, role, party)?;
@@ -62,15 +63,15 @@ fn as_json(all: &Parties, role: &RoleName, party: &Party) -> anyhow::Result<serd
 }
 
 fn print(all: &Parties, role: &RoleName, party: &Party) -> anyhow::Result<()> {
-    println!("{role}: {}", party.state.as_str());
-    println!("  paths     {}", party.paths.iter().map(tufline_tuf::Pattern::as_str).collect::<Vec<_>>().join(" "));
-    println!("  signed by {} of {}", party.threshold, show::count(party.keys.len() as u64, "key"));
+    say!("{role}: {}", party.state.as_str());
+    say!("  paths     {}", party.paths.iter().map(tufline_tuf::Pattern::as_str).collect::<Vec<_>>().join(" "));
+    say!("  signed by {} of {}", party.threshold, show::count(party.keys.len() as u64, "key"));
     for key in &party.keys {
-        println!("            {} {}", show::short(&hex::encode(key_id(key)?)), kind(key));
+        say!("            {} {}", show::short(&hex::encode(key_id(key)?)), kind(key));
     }
     for role in party.roles(role) {
         if let Some(document) = all.documents.get(role) {
-            println!("  {role} version {}, expires {}", document.version, show::until(now(), document.expires));
+            say!("  {role} version {}, expires {}", document.version, show::until(now(), document.expires));
         }
     }
     Ok(())

@@ -16,10 +16,13 @@ use crate::access;
 use crate::device::{self, Device};
 use crate::local::Running;
 use crate::show;
+use crate::show::say;
 
 /// Updates a new device, downloads `name`, compares it with the file `own`, and shows what was verified on the way.
 pub async fn download(running: &Running, own: &Path, name: &TargetName) -> anyhow::Result<()> {
-    println!("\nA device that knows nothing but root.json finds it, with tough as its client:\n");
+    say!("");
+    say!("A device that knows nothing but root.json finds it, with tough as its client:");
+    say!("");
     let transport = Timed::new(access::open());
     let device = Device::new(&running.endpoints.public, transport.clone())?;
     let repository = device.update().await?;
@@ -34,7 +37,8 @@ pub async fn download(running: &Running, own: &Path, name: &TargetName) -> anyho
     compare(&repository, name, own).await?;
     let bytes = format!("{}, sha256 {}", show::bytes(target.length), show::digest(&target.sha256));
     step("bytes", &bytes, begin.elapsed());
-    println!("\nVerified: root → timestamp → snapshot → targets → bytes, the same as uploaded.");
+    say!("");
+    say!("Verified: root → timestamp → snapshot → targets → bytes, the same as uploaded.");
     Ok(())
 }
 

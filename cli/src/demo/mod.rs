@@ -21,6 +21,7 @@ use crate::edge::StopSignal;
 use crate::local::{Options, Report, Running, Stage};
 use crate::outcome::{Outcome, Result};
 use crate::show;
+use crate::show::say;
 use crate::upload::{Planned, put_in_folder};
 
 /// What the demo uploads: its own executable, under this name.
@@ -50,7 +51,7 @@ pub async fn run(arguments: Arguments) -> Result {
     let begin = Instant::now();
     let running =
         Running::start(Options { data, uploads: None, listen, bins: FirstBins::One, reports: Some(sender) }).await?;
-    println!("A TUF repository in {}", running.data.display());
+    say!("A TUF repository in {}", running.data.display());
     if running.is_new {
         step("start", "new keys, a root, the first generation", begin.elapsed());
     }
@@ -60,9 +61,9 @@ pub async fn run(arguments: Arguments) -> Result {
         () = stop.wait() => return running.stop().await.map(|()| Outcome::Done),
     };
     if shown.is_ok() && !arguments.exit {
-        println!("{}", usage(&running));
+        show::lines(&usage(&running));
         stop.wait().await;
-        println!();
+        say!("");
     }
     running.stop().await?;
     shown.map(|()| Outcome::Done)
@@ -83,7 +84,9 @@ async fn publish(
     name: &TargetName,
 ) -> anyhow::Result<()> {
     let length = std::fs::metadata(own).with_context(|| format!("cannot read {}", own.display()))?.len();
-    println!("\nAn artifact arrives, and the stages publish it:\n");
+    say!("");
+    say!("An artifact arrives, and the stages publish it:");
+    say!("");
     let planned = Planned { file: own.to_owned(), name: name.clone(), length };
     let uploads = running.endpoints.uploads.clone();
     let begin = Instant::now();
@@ -135,11 +138,11 @@ async fn signed(store: &dyn Store) -> anyhow::Result<String> {
 
 /// A line of the demo: what, with what result, in which time.
 fn step(what: &str, result: &str, took: Duration) {
-    println!("  {what:<10} {result:<58} {:>8}", show::took(took));
+    say!("  {what:<10} {result:<58} {:>8}", show::took(took));
 }
 
 fn note(text: &str) {
-    println!("  {:<10} {text}", "");
+    say!("  {:<10} {text}", "");
 }
 
 fn usage(running: &Running) -> String {

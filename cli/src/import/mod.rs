@@ -22,6 +22,7 @@ use crate::local::configured;
 use crate::outcome::{Outcome, Result};
 use crate::root::document;
 use crate::root::place::{Place, PlaceArguments};
+use crate::show::say;
 use crate::source::UrlArguments;
 use crate::{files, show};
 use deployment::Deployment;
@@ -132,9 +133,9 @@ impl Proposal {
         document::create(&self.out, &next)?;
         let (version, out, before) = (self.version, self.out.display(), self.before.display());
         if arguments.json {
-            println!("{}", json!({"outcome": "proposed", "version": version}));
+            show::json(&json!({"outcome": "proposed", "version": version}));
         } else {
-            println!(
+            say!(
                 "version {version} of the root in {out}, unsigned; version {} in {before}. Whoever holds a root key there signs it with \
                  `tufline root sign`; then run this again with --next-root {out}",
                 version - 1
@@ -148,11 +149,9 @@ impl Proposal {
 fn tell(old: &Old, generation: u64, goes_on: &str, as_json: bool) {
     let count = old.targets.len() as u64;
     if as_json {
-        println!("{}", json!({"outcome": "imported", "generation": generation, "targets": count}));
+        show::json(&json!({"outcome": "imported", "generation": generation, "targets": count}));
     } else {
         let count = show::count(count, "target");
-        println!(
-            "imported: {count} in generation {generation}{goes_on}. Devices follow once their two URLs lead there"
-        );
+        say!("imported: {count} in generation {generation}{goes_on}. Devices follow once their two URLs lead there");
     }
 }

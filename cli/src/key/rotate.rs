@@ -19,6 +19,7 @@ use super::roots::{NewKey, Prepared};
 use crate::outcome::{Outcome, Result, misused};
 use crate::root::document::{create, expiry};
 use crate::root::place::{Place, PlaceArguments};
+use crate::show::say;
 use crate::{files, show};
 
 /// Replaces online keys: does what can be done by itself, and says what people must do next. Run it again at any time.
@@ -118,7 +119,7 @@ pub async fn run(arguments: Arguments) -> Result {
         tell(role, &rotation, &deleted, next.as_deref(), arguments.json)?;
     }
     if let Some(next) = next.filter(|_| !arguments.json) {
-        println!("next: {next}");
+        say!("next: {next}");
     }
     Ok(Outcome::Done)
 }
@@ -302,9 +303,9 @@ fn tell(
         Step::Unused(_) => ("deleted", format!("replaced by {key}; deleted {}", deleted.join(", "))),
     };
     if as_json {
-        println!("{}", json!({"role": role.name(), "key": key, "step": step, "told": told, "next": next}));
+        show::json(&json!({"role": role.name(), "key": key, "step": step, "told": told, "next": next}));
     } else {
-        println!("{}: {told}", role.name());
+        say!("{}: {told}", role.name());
     }
     Ok(())
 }

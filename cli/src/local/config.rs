@@ -27,6 +27,9 @@ const DEFAULT: &str = r#"# The policy of this repository. What is not set has th
 # Whether people sign the top-level targets role (`tufline targets`, docs/keys.md); needs bins.
 # offline_targets = false
 
+# `trusted_root`, with the contents of the first root as `tufline root show` tells them: no other is believed in its place. Unless it is
+# set, that of root.json beside this file counts, once that is there.
+
 # Uploads of more than `above` bytes are worked on beside all others. Those that must be read are read in pieces of `piece`
 # bytes; after `run` bytes the next of them has its turn. The sizes of copies count on AWS only.
 [large_uploads]

@@ -16,8 +16,9 @@ use tufline_tuf::generation::FirstBins;
 use crate::connection::FolderEndpoints;
 use crate::edge::StopSignal;
 use crate::outcome::{Outcome, Result};
+use crate::show::{self, say};
 
-pub use repository::{LocalRepository, configured, import_marker};
+pub use repository::{LocalRepository, configured, import_marker, store};
 pub use running::{Options, Running};
 pub use workers::{Report, Stage};
 
@@ -45,13 +46,13 @@ pub async fn run(arguments: Arguments) -> Result {
     let running = Running::start(Options { data, uploads, listen, bins, reports: None }).await?;
     if running.is_new {
         let keys = running.data.join("keys");
-        println!(
+        say!(
             "note: the root key and all online keys were made just now and are plain files in {}. Whoever reads them can \
              sign for your devices: good for development and tests, not for devices in the field.\n",
             keys.display()
         );
     }
-    println!("{}", usage(&running.endpoints, &running.data.join("endpoints.json")));
+    show::lines(&usage(&running.endpoints, &running.data.join("endpoints.json")));
     stop.wait().await;
     tracing::info!("stopping");
     running.stop().await?;

@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use tufline_folder::FileEvents;
 use tufline_store::{Event, Events, Result};
+use tufline_tuf::plain::escaped;
 
 /// More names than this become a number.
 const NAMES: usize = 3;
@@ -33,17 +34,19 @@ fn tell(event: &Event) {
                 tracing::info!("generation {generation}: removed {names}");
             }
         }
-        Event::UploadRejected(rejected) => tracing::warn!("rejected {}: {}", rejected.place, rejected.reason),
-        Event::UploadDelegated { name, role, .. } => tracing::info!("kept {name} for {role}"),
+        Event::UploadRejected(rejected) => {
+            tracing::warn!("rejected {}: {}", escaped(&rejected.place), escaped(&rejected.reason))
+        }
+        Event::UploadDelegated { name, role, .. } => tracing::info!("kept {} for {role}", escaped(name)),
         Event::DelegationChanged { role, document: Some(version), .. } => {
             tracing::info!("published {role} version {version}");
         }
         Event::DelegationChanged { role, state, document: None, .. } => {
             tracing::warn!("delegation {role}: {}", state.as_str());
         }
-        Event::UploadSuperseded { name, .. } => tracing::debug!("superseded {name}"),
+        Event::UploadSuperseded { name, .. } => tracing::debug!("superseded {}", escaped(name)),
         // The stages log these as errors themselves.
-        Event::GenerationRefused { .. } | Event::RemovalsHeld { .. } => {}
+        Event::GenerationRefused { .. } | Event::RemovalsHeld { .. } | Event::RootIgnored { .. } => {}
     }
 }
 

@@ -9,14 +9,18 @@ use tufline_folder::{
 };
 use tufline_functions::publish::{Shown, publish};
 use tufline_functions::sign::sign;
-use tufline_functions::{Ports, ReadingMemory, StageError, init, ledger};
-use tufline_store::{CachedStore, DELIVERIES, Key, Store};
+use tufline_functions::{Ports, ReadingMemory, StageError, init, ledger, roots};
+use tufline_store::{CachedStore, DELIVERIES, Key, Store, VerifiedRoots};
 use tufline_tuf::Config;
 use tufline_tuf::generation::FirstBins;
+use tufline_tuf::root::contents;
 
 use super::config;
 use super::news::News;
 use crate::{files, root};
+
+/// What devices ship with, in the data folder.
+const TRUSTED_ROOT: &str = "root.json";
 
 /// So much of what never changes is kept in memory, in bytes: what one stage wrote the next reads.
 const MOST_KEPT: u64 = 64 * 1024 * 1024;
@@ -60,8 +64,8 @@ impl LocalRepository {
         let clock = Arc::new(SystemClock);
         let uploads = FolderUploads::open(&data, uploads, clock.clone())?;
         let deliveries = FolderUploads::beside(&data, DELIVERIES.trim_end_matches('/'), clock.clone())?;
-        let store = Arc::new(FolderStore::new(&data));
-        let is_new = store.get(&Key::root(1)).await?.is_none();
+        let store = store(&data, &config)?;
+        let is_new = roots::first(&*store).await?.is_none();
         if is_new && root::waits(data.path()) {
             bail!(
                 "{0} waits for its first root: publish it with `tufline root publish FILE --data {0}`, or remove {0}/root-ceremony for a \
@@ -98,7 +102,7 @@ impl LocalRepository {
                 return Err(error.into());
             }
         } else {
-            if ports.store.get(&Key::root(1)).await?.is_some() {
+            if roots::first(&*ports.store).await?.is_some() {
                 // Of people, or of a start that was killed.
                 init::first_generation(ports, bins).await?;
             } else {
@@ -110,8 +114,8 @@ impl LocalRepository {
                 bail!("the first generation cannot be published; the log says why");
             }
         }
-        let first = ports.store.get(&Key::root(1)).await?.context("metadata/1.root.json is missing: restore it")?;
-        let path = self.data.path().join("root.json");
+        let first = roots::first(&*ports.store).await?.context("metadata/1.root.json is missing: restore it")?;
+        let path = self.data.path().join(TRUSTED_ROOT);
         if std::fs::read(&path).ok().as_deref() != Some(&*first.bytes) {
             files::write(&path, &first.bytes)?;
         }
@@ -122,6 +126,20 @@ impl LocalRepository {
 /// Where a file lies while something is imported into `data`.
 pub fn import_marker(data: &Path) -> PathBuf {
     data.join("import")
+}
+
+/// The repository and the ledger in `data`. As its first root none is believed but the one that `config` names, or else the one of which an earlier
+/// start left a copy in `root.json`.
+pub fn store(data: &DataFolder, config: &Config) -> anyhow::Result<Arc<dyn Store>> {
+    let stored = Arc::new(FolderStore::new(data));
+    let left = || {
+        let copy = std::fs::read(data.path().join(TRUSTED_ROOT)).ok()?;
+        let first = tufline_tuf::root::read(&copy.into(), 1).ok()?;
+        // Whoever begins anew left the copy there.
+        let begun = data.path().join("repository").join(Key::root(1).path()).exists();
+        contents(first.document()).ok().filter(|_| begun)
+    };
+    Ok(Arc::new(VerifiedRoots::new(stored, config.trusted_root.or_else(left))))
 }
 
 /// The configuration of the repository in `data`, or that of a new one. Writes nothing.

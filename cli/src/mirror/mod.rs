@@ -19,6 +19,7 @@ use url::Url;
 use crate::connection::ConnectionArguments;
 use crate::outcome::{Outcome, Result, misused};
 use crate::show;
+use crate::show::say;
 use crate::source::{self, Source, UrlArguments, listed};
 use folder::MirrorFolder;
 use shown::Shown;
@@ -76,9 +77,9 @@ pub async fn run(arguments: Arguments) -> Result {
     let version = new.snapshot_version();
     if arguments.json {
         let counts = json!({"targets": listed.len(), "new": copied.files, "bytes": copied.bytes, "removed": removed});
-        println!("{}", json!({"outcome": "mirrored", "version": version, "counts": counts}));
+        show::json(&json!({"outcome": "mirrored", "version": version, "counts": counts}));
     } else {
-        println!(
+        say!(
             "version {version} of the snapshot is in {}: {}, {} of them new ({}); removed {}",
             arguments.folder.display(),
             show::count(listed.len() as u64, "target"),

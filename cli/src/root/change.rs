@@ -10,6 +10,7 @@ use super::document::{expiry, open, write};
 use super::key::{KeyArguments, single};
 use crate::outcome::{Outcome, Result};
 use crate::show;
+use crate::show::say;
 
 /// What every edit is told.
 #[derive(Debug, Args)]
@@ -27,16 +28,16 @@ impl Edited {
         let before = open(&self.file)?;
         let after = change(&before)?;
         if after.root() == before.root() {
-            println!("nothing changes");
+            say!("nothing changes");
             return Ok(Outcome::Done);
         }
         write(&self.file, &after)?;
         for change in root::changes(before.root(), after.root()) {
-            println!("{change}");
+            say!("{change}");
         }
         match before.signatures().len() as u64 {
             0 => {}
-            count => println!("dropped {}: it must be signed again", show::count(count, "signature")),
+            count => say!("dropped {}: it must be signed again", show::count(count, "signature")),
         }
         Ok(Outcome::Done)
     }

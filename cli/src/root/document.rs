@@ -6,11 +6,13 @@ use anyhow::{Context, bail};
 use clap::Args;
 use tough::schema::Root;
 use tufline_folder::SystemClock;
-use tufline_store::Clock;
-use tufline_tuf::root::{RootFile, needed};
-use tufline_tuf::{Time, time};
+use tufline_store::{Clock, Key};
+use tufline_tuf::root::{RootFile, contents, needed};
+use tufline_tuf::{Sha256, Time, time};
 
+use super::place::PlaceArguments;
 use crate::files;
+use crate::show::complain;
 
 /// A root file, and where the one before is.
 #[derive(Debug, Args)]
@@ -30,7 +32,46 @@ pub struct Document {
     /// The root with its signatures.
     pub file: RootFile,
     /// The version before; `None` for the first.
-    pub previous: Option<Root>,
+    pub previous: Option<Previous>,
+}
+
+/// The version before.
+pub struct Previous {
+    /// Where it is.
+    pub path: PathBuf,
+    /// The root.
+    pub root: Root,
+    /// What is signed of it, as `tufline root show` tells it of any root.
+    pub contents: Sha256,
+    /// Of its file.
+    pub sha256: Sha256,
+}
+
+impl Document {
+    /// The root of the version before.
+    pub fn previous_root(&self) -> Option<&Root> {
+        self.previous.as_ref().map(|previous| &previous.root)
+    }
+
+    /// Whether the version before is the one that is published in `place`; `None` where no place is given, or there is none.
+    ///
+    /// # Errors
+    /// Where it is another.
+    pub async fn compare_with(&self, place: &PlaceArguments) -> anyhow::Result<Option<bool>> {
+        if !place.is_given() {
+            return Ok(None);
+        }
+        let Some(previous) = &self.previous else { return Ok(None) };
+        let (store, version) = (place.find().await?.store()?, previous.root.version.get());
+        let Some(published) = store.get(&Key::root(version)).await? else { return Ok(Some(false)) };
+        if RootFile::read_published(&published.bytes)?.root() != &previous.root {
+            bail!(
+                "{} is another root than the published version {version}: get that one, and look again at what changes",
+                previous.path.display()
+            );
+        }
+        Ok(Some(true))
+    }
 }
 
 impl DocumentArguments {
@@ -70,15 +111,18 @@ pub fn open_published(path: &Path) -> anyhow::Result<RootFile> {
 }
 
 /// Reads the version before. It may lack signatures, where both are signed in one ceremony: whoever signs must know that.
-fn open_previous(path: &Path, version: u64) -> anyhow::Result<Root> {
-    let file = open_published(path).with_context(|| format!("{} cannot be the version before", path.display()))?;
+fn open_previous(path: &Path, version: u64) -> anyhow::Result<Previous> {
+    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let file = RootFile::read_published(&bytes);
+    let file = file.with_context(|| format!("{} cannot be the version before", path.display()))?;
     if file.version() != version {
         bail!("{} cannot be the version before: it is version {}", path.display(), file.version());
     }
     if needed(&file, None) > 0 {
-        eprintln!("tufline: {} is not signed by enough of its own keys yet: look at it too", path.display());
+        complain!("tufline: {} is not signed by enough of its own keys yet: look at it too", path.display());
     }
-    Ok(file.root().clone())
+    let (contents, sha256) = (contents(file.root())?, Sha256::of(&bytes));
+    Ok(Previous { path: path.to_owned(), root: file.root().clone(), contents, sha256 })
 }
 
 /// Writes a root in place of what is there.

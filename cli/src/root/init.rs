@@ -12,6 +12,7 @@ use super::key::KeyArguments;
 use super::place::{IdleFolder, Place, PlaceArguments};
 use super::show;
 use crate::outcome::{Outcome, Result};
+use crate::show::{lines, say};
 
 /// Makes the first root of a repository, unsigned, from the public keys of its holders and of the repository itself.
 ///
@@ -43,7 +44,7 @@ pub async fn run(arguments: Arguments) -> Result {
     let file = match &place {
         Place::Folder(data) => {
             let folder = IdleFolder::make(data)?;
-            expect_none(&folder.store).await?;
+            expect_none(&*folder.store).await?;
             let file = make(online_keys(&folder.new_signer()?).await?)?;
             folder.wait()?;
             file
@@ -54,7 +55,8 @@ pub async fn run(arguments: Arguments) -> Result {
         }
     };
     create(&out, &file)?;
-    print!("{}", show::text(&file, None)?);
-    println!("\nunsigned, in {}; whoever holds a key signs it with `tufline root sign`", out.display());
+    lines(&show::text(&file, None, None)?);
+    say!("");
+    say!("unsigned, in {}; whoever holds a key signs it with `tufline root sign`", out.display());
     Ok(Outcome::Done)
 }

@@ -9,6 +9,7 @@ use tufline_tuf::root::{key_id, to_pem};
 
 use super::passphrase::PassphraseArguments;
 use crate::outcome::{Outcome, Result};
+use crate::show::say;
 use crate::{files, show};
 
 /// Makes a root key: the private part in OUT, encrypted with a passphrase; the public part beside it, ending in .pub.
@@ -40,7 +41,7 @@ pub fn run(arguments: &Arguments) -> Result {
     let kind = if arguments.ed25519 { KeyKind::Ed25519 } else { KeyKind::P256 };
     let key = HolderKey::generate(&private, kind, &passphrase)?.public_key();
     files::write(&public, to_pem(&key).as_bytes())?;
-    println!("key {} in {}", show::short(&hex::encode(key_id(&key)?)), private.display());
-    println!("hand out {}; the private key stays with its holder, with a copy in another place", public.display());
+    say!("key {} in {}", show::short(&hex::encode(key_id(&key)?)), private.display());
+    say!("hand out {}; the private key stays with its holder, with a copy in another place", public.display());
     Ok(Outcome::Done)
 }

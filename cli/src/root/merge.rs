@@ -9,6 +9,7 @@ use tufline_tuf::root::needed;
 use super::document::{Document, DocumentArguments, open, write};
 use crate::outcome::{Outcome, Result};
 use crate::show;
+use crate::show::say;
 
 /// Takes the signatures of copies of a root over into its file.
 #[derive(Debug, Args)]
@@ -23,6 +24,7 @@ pub struct Arguments {
 /// Merges.
 pub fn run(arguments: &Arguments) -> Result {
     let Document { path, mut file, previous } = arguments.document.open()?;
+    let previous = previous.map(|previous| previous.root);
     let mut new = 0;
     for copy in &arguments.copies {
         let other = open(copy)?;
@@ -31,8 +33,8 @@ pub fn run(arguments: &Arguments) -> Result {
     write(&path, &file)?;
     let added = show::count(new as u64, "signature");
     match needed(&file, previous.as_ref()) {
-        0 => println!("{added} added: enough to be published with `tufline root publish`"),
-        needed => println!("{added} added; at least {} still missing", show::count(needed, "signature")),
+        0 => say!("{added} added: enough to be published with `tufline root publish`"),
+        needed => say!("{added} added; at least {} still missing", show::count(needed, "signature")),
     }
     Ok(Outcome::Done)
 }

@@ -57,7 +57,7 @@ pub async fn run(arguments: Arguments) -> Result {
         Command::RemoveKey(arguments) => change::remove_key(&arguments),
         Command::SetThreshold(arguments) => change::set_threshold(&arguments),
         Command::SetExpiry(arguments) => change::set_expiry(&arguments),
-        Command::Show(arguments) => show::run(&arguments),
+        Command::Show(arguments) => show::run(arguments).await,
         Command::Sign(arguments) => sign::run(arguments).await,
         Command::Merge(arguments) => merge::run(&arguments),
         Command::Publish(arguments) => publish::run(arguments).await,

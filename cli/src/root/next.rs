@@ -10,6 +10,7 @@ use tufline_tuf::root::{self, RootFile, needed};
 use super::document::{beside, create, expiry, open, open_published};
 use super::place::PlaceArguments;
 use crate::outcome::{Outcome, Result};
+use crate::show::say;
 
 /// Makes the version after the newest root, with the same keys, unsigned, and leaves the newest beside it: signers need both.
 #[derive(Debug, Args)]
@@ -53,7 +54,7 @@ pub async fn run(arguments: Arguments) -> Result {
         bail!("{} is another root than the published one: put it away first", before.display());
     }
     create(&out, &file)?;
-    println!(
+    say!(
         "version {} in {}, unsigned; version {} in {}",
         file.version(),
         out.display(),

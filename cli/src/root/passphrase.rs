@@ -1,6 +1,8 @@
 //! Where a passphrase comes from: a file, the environment, or the person at the terminal.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use clap::Args;
@@ -11,6 +13,9 @@ use crate::edge;
 
 /// The environment variable with a passphrase.
 const VARIABLE: &str = "TUFLINE_PASSPHRASE";
+
+/// The longest first line of a passphrase's file, in bytes.
+const MOST_BYTES: usize = 4096;
 
 /// Where the passphrase comes from.
 #[derive(Debug, Args)]
@@ -57,14 +62,57 @@ impl PassphraseArguments {
 
     fn given(&self) -> anyhow::Result<Option<Passphrase>> {
         let Some(file) = &self.passphrase_file else { return Ok(edge::variable(VARIABLE).map(Passphrase::new)) };
-        let text = std::fs::read_to_string(file).map(Zeroizing::new);
+        let text = first_line(file);
         let text = text.with_context(|| format!("cannot read the passphrase from {}", file.display()))?;
-        Ok(Some(Passphrase::new(text.lines().next().unwrap_or_default().to_owned())))
+        Ok(Some(Passphrase::new(text)))
     }
+}
+
+/// The first line of a file. What is read for it is wiped; and in a buffer that never moves, so that no copy is left where it was before.
+fn first_line(file: &Path) -> io::Result<String> {
+    let mut text = Zeroizing::new(Vec::with_capacity(MOST_BYTES));
+    let mut file = File::open(file)?;
+    while text.len() < MOST_BYTES && !text.contains(&b'\n') {
+        let begin = text.len();
+        text.resize(MOST_BYTES, 0);
+        let read = file.read(&mut text[begin..])?;
+        text.truncate(begin + read);
+        if read == 0 {
+            break;
+        }
+    }
+    let line = text.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    if line.len() == MOST_BYTES {
+        return Err(io::Error::other("its first line has more than 4096 bytes"));
+    }
+    std::str::from_utf8(line).map(str::to_owned).map_err(|_| io::Error::other("its first line is not UTF-8"))
 }
 
 fn prompt(question: &str) -> anyhow::Result<Passphrase> {
     let answer = rpassword::prompt_password(question);
     let answer = answer.context("there is no terminal to ask for the passphrase: give --passphrase-file")?;
     Ok(Passphrase::new(answer))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_line_is_the_passphrase() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("p");
+        let long = "x".repeat(MOST_BYTES - 1);
+        for (text, line) in [("", ""), ("a b", "a b"), ("a \r\nb\n", "a "), ("\nb", ""), (&long, &*long)] {
+            std::fs::write(&file, text).unwrap();
+            assert_eq!(first_line(&file).unwrap(), line);
+        }
+        std::fs::write(&file, format!("{}\n{long}{long}", "y".repeat(7))).unwrap();
+        assert_eq!(first_line(&file).unwrap(), "yyyyyyy");
+        for bad in [long.repeat(2).into_bytes(), vec![0xff]] {
+            std::fs::write(&file, bad).unwrap();
+            assert!(first_line(&file).is_err());
+        }
+    }
 }

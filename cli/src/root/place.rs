@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use tufline_folder::{DataFolder, FileSigner, FolderStore};
+use tufline_folder::{DataFolder, FileSigner};
 use tufline_store::{Change, Message, Queues, Signer, Store};
 use tufline_tuf::Config;
 
 use crate::connection::{AwsConnection, Connection, ConnectionArguments};
-use crate::local::configured;
+use crate::local::{self, configured};
 use crate::{files, reconcile};
 
 /// Which repository is meant.
@@ -32,6 +32,11 @@ pub enum Place {
 }
 
 impl PlaceArguments {
+    /// Whether somebody said which one.
+    pub fn is_given(&self) -> bool {
+        self.data.is_some() || self.connection.endpoints.is_some() || self.connection.stack.is_some()
+    }
+
     /// Finds it.
     pub async fn find(&self) -> anyhow::Result<Place> {
         if let Some(data) = &self.data {
@@ -48,8 +53,8 @@ impl Place {
     /// The repository and the ledger, which are there.
     pub fn store(&self) -> anyhow::Result<Arc<dyn Store>> {
         Ok(match self {
-            Self::Folder(data) => Arc::new(FolderStore::new(&DataFolder::open(data)?)),
-            Self::Aws(aws) => Arc::new(aws.resources.store(&aws.clients)?),
+            Self::Folder(data) => local::store(&DataFolder::open(data)?, &configured(data)?)?,
+            Self::Aws(aws) => aws.store()?,
         })
     }
 
@@ -95,14 +100,14 @@ impl Place {
 pub struct IdleFolder {
     data: DataFolder,
     /// The repository and the ledger.
-    pub store: FolderStore,
+    pub store: Arc<dyn Store>,
 }
 
 impl IdleFolder {
     /// Opens the folder, made where it is missing.
     pub fn make(data: &Path) -> anyhow::Result<Self> {
         let data = DataFolder::lock(data)?;
-        Ok(Self { store: FolderStore::new(&data), data })
+        Ok(Self { store: local::store(&data, &configured(data.path())?)?, data })
     }
 
     /// Opens the folder, which must be one.

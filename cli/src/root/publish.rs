@@ -9,10 +9,10 @@ use clap::Args;
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 use tufline_folder::{DataFolder, SystemClock};
-use tufline_functions::StageError;
 use tufline_functions::init::first_generation;
 use tufline_functions::publish_root::{Concluded, Proposal, Proposed, conclude, propose, publish_first, withdraw};
-use tufline_store::Store;
+use tufline_functions::{StageError, roots};
+use tufline_store::{Key, Store};
 use tufline_tuf::generation::FirstBins;
 use tufline_tuf::root::RootFile;
 
@@ -21,6 +21,7 @@ use super::place::{IdleFolder, Place, PlaceArguments};
 use crate::connection::AwsConnection;
 use crate::edge::StopSignal;
 use crate::outcome::{Outcome, Result};
+use crate::show::{complain, say};
 use crate::{init, inside};
 
 /// How often it is looked whether the timestamp was replaced.
@@ -59,7 +60,7 @@ pub async fn run(arguments: Arguments) -> Result {
         (place, _) => follow(place, &file, &arguments).await?,
     };
     if outcome == Outcome::Done {
-        println!(
+        say!(
             "{}",
             if arguments.json {
                 json!({"outcome": "published", "version": version}).to_string()
@@ -85,7 +86,7 @@ fn told(place: &Place, file: &Path, version: u64) -> String {
 
 async fn begin_folder(data: &Path, file: &RootFile) -> Result {
     let folder = IdleFolder::open(data)?;
-    publish_first(&folder.store, &folder.signer()?, &SystemClock, file).await?;
+    publish_first(&*folder.store, &folder.signer()?, &SystemClock, file).await?;
     folder.done()?;
     Ok(Outcome::Done)
 }
@@ -113,7 +114,7 @@ async fn follow(place: &Place, file: &RootFile, arguments: &Arguments) -> Result
         bail!("nothing runs in {}: start `tufline local` there first, which signs what must be signed", data.display());
     }
     if !arguments.json && proposal.waits() {
-        println!("it can be published; waiting for a new timestamp, which takes up to a minute");
+        say!("it can be published; waiting for a new timestamp, which takes up to a minute");
     }
     match wait(&*store, &proposal, Duration::from_secs(arguments.timeout), &mut stop).await {
         Ok(Ending::Published) => Ok(Outcome::Done),
@@ -124,11 +125,19 @@ async fn follow(place: &Place, file: &RootFile, arguments: &Arguments) -> Result
         Ok(Ending::TimedOut) => {
             withdraw(&*store, &proposal).await?;
             let seconds = arguments.timeout;
-            eprintln!(
+            complain!(
                 "tufline: the timestamp was not signed again within {seconds} s, so the root was not published: `tufline status` and \
                  the log of refresh say why"
             );
             Ok(Outcome::TimedOut)
+        }
+        Err(error @ StageError::Store(_)) if is_kept(&*store, &error, file.version()).await => {
+            withdraw(&*store, &proposal).await?;
+            bail!(
+                "what is no root lies at {}, and the bucket keeps it: deploy with -c replaceRoots=true, run this again, and deploy without \
+                 that (docs/keys.md)",
+                Key::root(file.version())
+            )
         }
         // A request that failed may have been applied, and may even be applied later: then the intent must still be there.
         Err(error @ StageError::Store(_)) => {
@@ -139,6 +148,12 @@ async fn follow(place: &Place, file: &RootFile, arguments: &Arguments) -> Result
             Err(error.into())
         }
     }
+}
+
+/// Whether the bucket's policy keeps what lies in the root's place: the write was refused, and so not applied.
+async fn is_kept(store: &dyn Store, error: &StageError, version: u64) -> bool {
+    let lies = || async { roots::ignored(store).await.is_ok_and(|lie| lie.iter().any(|root| root.version == version)) };
+    error.to_string().contains("AccessDenied") && lies().await
 }
 
 enum Ending {

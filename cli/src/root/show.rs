@@ -3,12 +3,15 @@
 use std::fmt::Write;
 
 use clap::Args;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tough::schema::{RoleType, Root};
-use tufline_tuf::Sha256;
-use tufline_tuf::root::{Change, KeyId, ROLES, RootFile, Tally, changes, holder, kind, tallies};
+use tufline_tuf::plain::escaped;
+use tufline_tuf::root::{
+    Change, KeyId, ROLES, RootFile, Tally, changes, contents, extra_fields, holder, kind, tallies, unused_keys,
+};
 
-use super::document::{Document, DocumentArguments, now};
+use super::document::{Document, DocumentArguments, Previous, now};
+use super::place::PlaceArguments;
 use crate::outcome::{Outcome, Result};
 use crate::show;
 
@@ -20,26 +23,30 @@ pub struct Arguments {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    place: PlaceArguments,
 }
 
 /// Shows it.
-pub fn run(arguments: &Arguments) -> Result {
-    let Document { file, previous, .. } = arguments.document.open()?;
+pub async fn run(arguments: Arguments) -> Result {
+    let document = arguments.document.open()?;
+    let published = document.compare_with(&arguments.place).await?;
     if arguments.json {
-        println!("{}", json(&file, previous.as_ref())?);
+        show::json(&json(&document, published)?);
     } else {
-        print!("{}", text(&file, previous.as_ref())?);
+        show::lines(&text(&document.file, document.previous.as_ref(), published)?);
     }
     Ok(Outcome::Done)
 }
 
-/// The root for people.
-pub fn text(file: &RootFile, previous: Option<&Root>) -> anyhow::Result<String> {
+/// The root for people. `published` says whether the version before is, where that is known.
+pub fn text(file: &RootFile, before: Option<&Previous>, published: Option<bool>) -> anyhow::Result<String> {
+    let previous = before.map(|before| &before.root);
     let (root, now, mut text) = (file.root(), now(), String::new());
     let expired = if root.expires <= now { "EXPIRED" } else { "expires" };
     writeln!(text, "root version {}, {expired} {} ({})", file.version(), show::until(now, root.expires), root.expires)?;
     // What signers at different places can compare by telephone.
-    writeln!(text, "contents {}", Sha256::of(&file.message()?))?;
+    writeln!(text, "contents {}", contents(file.root())?)?;
     for role in ROLES {
         let Some(entry) = root.roles.get(&role) else { continue };
         writeln!(
@@ -54,10 +61,19 @@ pub fn text(file: &RootFile, previous: Option<&Root>) -> anyhow::Result<String> 
             writeln!(text, "           {}", name(root, previous, id))?;
         }
     }
-    if let Some(previous) = previous {
-        writeln!(text, "\nchanges against version {}", previous.version)?;
-        for change in changes(previous, root) {
-            writeln!(text, "  {change}")?;
+    for id in unused_keys(root) {
+        writeln!(text, "no role    {}", name(root, previous, id))?;
+    }
+    for (field, value) in extra_fields(root) {
+        writeln!(text, "field      {}: {}", escaped(&field), show::plain_json(&value))?;
+    }
+    if let Some(before) = before {
+        let version = before.root.version;
+        writeln!(text, "\nchanges against version {version}, in {}", escaped(&before.path.display().to_string()))?;
+        writeln!(text, "  its contents {}, its file {}", before.contents, before.sha256)?;
+        writeln!(text, "  {}", whether_published(version.get(), published))?;
+        for change in changes(&before.root, root) {
+            writeln!(text, "  {}", escaped(&change.to_string()))?;
         }
     }
     for tally in tallies(file, previous) {
@@ -77,7 +93,8 @@ pub fn text(file: &RootFile, previous: Option<&Root>) -> anyhow::Result<String> 
 }
 
 /// The same for programs.
-fn json(file: &RootFile, previous: Option<&Root>) -> anyhow::Result<Value> {
+fn json(document: &Document, published: Option<bool>) -> anyhow::Result<Value> {
+    let (file, previous) = (&document.file, document.previous_root());
     let key = |id: &KeyId| {
         let root = known(file.root(), previous, id);
         json!({"keyid": hex::encode(id), "holder": root.and_then(|root| holder(root, id))})
@@ -95,10 +112,25 @@ fn json(file: &RootFile, previous: Option<&Root>) -> anyhow::Result<Value> {
     Ok(json!({
         "version": file.version(),
         "expires": file.root().expires,
-        "contents": Sha256::of(&file.message()?).to_string(),
+        "contents": contents(file.root())?,
+        "previous": document.previous.as_ref().map(|before| {
+            json!({
+                "version": before.root.version, "contents": before.contents, "sha256": before.sha256, "published": published,
+            })
+        }),
+        "fields": extra_fields(file.root()).into_iter().collect::<Map<String, Value>>(),
         "changes": changes.map(|changes| changes.iter().map(Change::to_string).collect::<Vec<_>>()),
         "signatures": tallies(file, previous).into_iter().map(tally).collect::<Vec<_>>(),
     }))
+}
+
+/// What is known of the version before.
+fn whether_published(version: u64, published: Option<bool>) -> String {
+    match published {
+        Some(true) => "it is the published one".into(),
+        Some(false) => format!("WARNING: no version {version} is published yet: look at what it changes, too"),
+        None => "not compared with the published one: that needs --data, --endpoints or --stack, or compare its contents with the others".into(),
+    }
 }
 
 /// A key as people know it.
@@ -107,7 +139,7 @@ fn name(root: &Root, previous: Option<&Root>, id: &KeyId) -> String {
     let root = known(root, previous, id);
     let kind = root.and_then(|root| root.keys.get(id)).map_or("unknown", kind);
     match root.and_then(|root| holder(root, id)) {
-        Some(holder) => format!("{holder} {short} ({kind})"),
+        Some(holder) => format!("{} {short} ({kind})", escaped(holder)),
         None => format!("{short} ({kind})"),
     }
 }

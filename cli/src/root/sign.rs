@@ -3,12 +3,17 @@
 use anyhow::{Context, anyhow};
 use aws_lc_rs::rand::SystemRandom;
 use clap::Args;
-use tufline_tuf::root::{RootError, needed};
+use tough::schema::RoleType;
+use tough::schema::Root;
+use tough::schema::key::Key;
+use tufline_tuf::root::{RootError, expect_plain, needed, same_key};
 
 use super::document::{Document, DocumentArguments, now, write};
+use super::place::PlaceArguments;
 use super::show;
 use super::signing_key::SigningKeyArguments;
 use crate::outcome::{Outcome, Result};
+use crate::show::{lines, say};
 
 /// Adds a signature to a root, in its file, after showing what it changes.
 #[derive(Debug, Args)]
@@ -17,27 +22,45 @@ pub struct Arguments {
     document: DocumentArguments,
     #[command(flatten)]
     key: SigningKeyArguments,
+    #[command(flatten)]
+    place: PlaceArguments,
 }
 
 /// Signs.
 pub async fn run(arguments: Arguments) -> Result {
-    let Document { path, mut file, previous } = arguments.document.open()?;
-    let previous = previous.as_ref();
+    let document = arguments.document.open()?;
+    let published = document.compare_with(&arguments.place).await?;
+    let shown = show::text(&document.file, document.previous.as_ref(), published)?;
+    let Document { path, mut file, previous } = document;
+    let previous = previous.as_ref().map(|previous| &previous.root);
+    expect_plain(file.root())?;
     if file.root().expires <= now() {
         return Err(RootError::Expired(file.root().expires).into());
     }
     // Before the passphrase is asked for: whoever signs shall know what.
-    println!("{}", show::text(&file, previous)?);
+    lines(&shown);
+    say!("");
     let key = arguments.key.open().await?;
-    file.expect_signer(&key.tuf_key(), previous)?;
+    let public = key.tuf_key();
+    file.expect_signer(&public, previous)?;
+    if let Some(previous) = previous {
+        let known = if holds(previous, &public) { "stands in" } else { "does NOT stand in" };
+        say!("the key that signs {known} version {} of the root, which this one was compared with", previous.version);
+    }
     let signature = key.sign(&file.message()?, &SystemRandom::new()).await;
     let signature = signature.map_err(|error| anyhow!("{error}")).context("the key does not sign")?;
-    file.add_signature(&key.tuf_key(), &signature, previous)?;
+    file.add_signature(&public, &signature, previous)?;
     write(&path, &file)?;
     let missing = match needed(&file, previous) {
         0 => "enough to be published with `tufline root publish`".to_owned(),
         needed => format!("at least {} still missing", crate::show::count(needed, "signature")),
     };
-    println!("signed in {}: {missing}", path.display());
+    say!("signed in {}: {missing}", path.display());
     Ok(Outcome::Done)
+}
+
+/// Whether it is one of the root keys.
+fn holds(root: &Root, key: &Key) -> bool {
+    let ids = root.roles.get(&RoleType::Root).map(|entry| entry.keyids.as_slice()).unwrap_or_default();
+    ids.iter().filter_map(|id| root.keys.get(id)).any(|known| same_key(known, key))
 }

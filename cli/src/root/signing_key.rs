@@ -11,6 +11,7 @@ use tufline_token::{Token, TokenKey};
 
 use super::key::open_kms;
 use super::passphrase::PassphraseArguments;
+use crate::show::complain;
 
 /// The key that signs.
 #[derive(Debug, Args)]
@@ -50,7 +51,7 @@ impl SigningKeyArguments {
 fn unlock(uri: &str, passphrase: &PassphraseArguments) -> anyhow::Result<TokenKey> {
     let token = Token::open(&uri.parse()?)?;
     if token.has_pad() {
-        eprintln!("enter the PIN of token {} on the token or its reader", token.label());
+        complain!("enter the PIN of token {} on the token or its reader", token.label());
         return Ok(token.unlock(None)?);
     }
     let pin = passphrase.pin(token.label())?;

@@ -6,6 +6,7 @@ use tufline_functions::publish_root::withdraw_all;
 use super::place::PlaceArguments;
 use crate::outcome::{Outcome, Result};
 use crate::show;
+use crate::show::say;
 
 /// Gives up roots that somebody began to publish and didn't. Only when no `tufline root publish` runs anywhere.
 ///
@@ -20,6 +21,6 @@ pub struct Arguments {
 pub async fn run(arguments: Arguments) -> Result {
     let store = arguments.place.find().await?.store()?;
     let count = withdraw_all(&*store).await?;
-    println!("{} withdrawn", show::count(count as u64, "intent"));
+    say!("{} withdrawn", show::count(count as u64, "intent"));
     Ok(Outcome::Done)
 }

@@ -11,6 +11,7 @@ use clap::Args;
 use crate::connection::{Connection, ConnectionArguments};
 use crate::edge::StopSignal;
 use crate::outcome::{Outcome, Result};
+use crate::show::say;
 
 pub use server::Server;
 
@@ -29,11 +30,11 @@ pub async fn run(arguments: Arguments) -> Result {
     let Connection::Aws(aws) = arguments.connection.connect().await? else {
         bail!("a repository in a folder is served by the `tufline local` that runs it");
     };
-    let store = Arc::new(aws.resources.store(&aws.clients)?);
+    let store = aws.store()?;
     let blobs = Arc::new(aws.resources.blobs(&aws.clients, tufline_aws::CopyLimits::default())?);
     let server = Server::bind(arguments.listen).await?;
     let mut stop = StopSignal::take()?;
-    println!("serving http://{}/metadata/ and http://{0}/targets/", server.address());
+    say!("serving http://{}/metadata/ and http://{0}/targets/", server.address());
     server.run(store, blobs, async move { stop.wait().await }).await?;
     Ok(Outcome::Done)
 }

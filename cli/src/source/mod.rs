@@ -16,6 +16,7 @@ use url::Url;
 
 use crate::access::{DeviceAccess, DeviceTransport};
 use crate::connection::Connection;
+use crate::show::complain;
 use recorder::Recorder;
 use transport::AnyTransport;
 
@@ -92,7 +93,7 @@ impl Source {
     }
 
     async fn look(&self, kept: Option<&Path>) -> anyhow::Result<Seen> {
-        let recorder = Recorder::new(self.transport.clone(), &self.metadata, kept);
+        let recorder = Recorder::new(self.transport.clone(), &self.metadata, kept, &self.root);
         let limits = Limits { max_targets_size: LARGEST_TARGETS, max_root_size: LARGEST_ROOT, ..Limits::default() };
         let loader = RepositoryLoader::new(&self.root, self.metadata.clone(), self.targets.clone());
         let repository = loader.transport(recorder.clone()).limits(limits).load().await;
@@ -100,6 +101,9 @@ impl Source {
             Ok(repository) => repository,
             Err(error) => return Err(self.explain(error, &recorder.files())),
         };
+        if let Some(ignored) = recorder.ignored() {
+            complain!("tufline: {ignored}");
+        }
         let roots = self.roots(&recorder, &repository.root().signed).await?;
         Ok(Seen { repository, files: recorder.files(), roots })
     }

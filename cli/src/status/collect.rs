@@ -8,9 +8,10 @@ use serde::Serialize;
 use tufline_functions::ledger::{self, HeldRemovals, Published, RefusedGeneration};
 use tufline_functions::parties::parties;
 use tufline_functions::pending::Pending;
+use tufline_functions::roots::{self, IgnoredRoot};
 use tufline_store::{Folder, Head, Key, Queue, Queues, RejectedUpload};
 use tufline_tuf::index::Expiring;
-use tufline_tuf::{Manifest, RoleName, TargetName, Time, root};
+use tufline_tuf::{Manifest, RoleName, TargetName, Time};
 
 use crate::inside::Inside;
 
@@ -42,6 +43,8 @@ pub struct Status {
     pub targets: u64,
     /// Root, timestamp, snapshot, targets, and of the bins the one that expires first.
     pub roles: Vec<Role>,
+    /// What lies where roots belong and is none: it counts as absent.
+    pub ignored_roots: Vec<IgnoredRoot>,
     /// Newer generations.
     pub waiting: Newer,
     /// On AWS: what waits in each queue.
@@ -113,6 +116,7 @@ pub async fn collect(inside: &Inside, queues: Option<&dyn Queues>) -> anyhow::Re
         made: manifest.created,
         targets: manifest.targets,
         roles: roles(inside, &published, &manifest).await?,
+        ignored_roots: roots::ignored(store).await?,
         waiting: newer(inside, published.generation).await?,
         queues: match queues {
             Some(queues) => Some(depths(queues).await?),
@@ -146,14 +150,8 @@ async fn roles(inside: &Inside, published: &Published, manifest: &Manifest) -> a
 }
 
 async fn newest_root(inside: &Inside) -> anyhow::Result<Role> {
-    let mut newest = None;
-    for version in 1.. {
-        let Some(stored) = inside.store.get(&Key::root(version)).await? else { break };
-        newest = Some((version, stored.bytes));
-    }
-    let (version, bytes) = newest.context("metadata/1.root.json is missing: restore it")?;
-    let expires = root::read(&bytes, version)?.document().expires;
-    Ok(Role { name: RoleName::root(), version, expires })
+    let newest = roots::newest(&*inside.store).await?;
+    Ok(Role { name: RoleName::root(), version: newest.version.get(), expires: newest.expires })
 }
 
 async fn newer(inside: &Inside, published: u64) -> anyhow::Result<Newer> {

@@ -12,9 +12,11 @@ use crate::connection::{Connection, ConnectionArguments};
 use crate::inside::Inside;
 use crate::outcome::{Outcome, Result};
 use crate::show;
+use tufline_tuf::plain::escaped;
 
 use collect::Status;
 pub use collect::held;
+use tufline_functions::roots::IgnoredRoot;
 
 /// Shows what is published, what waits, what expires when, and what was refused. On AWS it needs an operator's keys.
 #[derive(Debug, Args)]
@@ -36,9 +38,9 @@ pub async fn run(arguments: Arguments) -> Result {
     };
     let status = collect::collect(&Inside::for_operator(&connection)?, queues.as_deref()).await?;
     if arguments.json {
-        println!("{}", serde_json::to_string(&status)?);
+        show::json(&serde_json::to_value(&status)?);
     } else {
-        print!("{}", text(&status)?);
+        show::lines(&text(&status)?);
     }
     Ok(Outcome::Done)
 }
@@ -58,6 +60,13 @@ fn text(status: &Status) -> std::result::Result<String, std::fmt::Error> {
             show::until(*now, role.expires)
         )?;
     }
+    for IgnoredRoot { version, reason, .. } in &status.ignored_roots {
+        writeln!(
+            text,
+            "not a root  metadata/{version}.root.json: {}; nobody follows it, and `tufline root publish` of the real one replaces it",
+            escaped(reason)
+        )?;
+    }
     let waiting = &status.waiting;
     writeln!(text, "waiting     {} to be signed, {} to be published", waiting.unsigned, waiting.signed)?;
     for (queue, depth) in status.queues.iter().flatten() {
@@ -67,10 +76,10 @@ fn text(status: &Status) -> std::result::Result<String, std::fmt::Error> {
     }
     writeln!(text, "rejected    {}", show::count(status.rejected.count as u64, "upload"))?;
     for rejected in &status.rejected.last {
-        writeln!(text, "            {}: {}", rejected.name.escape_debug(), rejected.reason)?;
+        writeln!(text, "            {}: {}", escaped(&rejected.name), escaped(&rejected.reason))?;
     }
     for refused in &status.refused_generations {
-        writeln!(text, "refused     generation {}: {}", refused.generation, refused.reason)?;
+        writeln!(text, "refused     generation {}: {}", refused.generation, escaped(&refused.reason))?;
     }
     if !status.held_removals.is_empty() {
         let held = show::count(status.held_removals.len() as u64, "removal");
@@ -84,7 +93,7 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
     use tufline_store::{Queue, RejectedUpload};
-    use tufline_tuf::{RefusalCode, RoleName, Time, time};
+    use tufline_tuf::{RefusalCode, RoleName, Sha256, Time, time};
 
     use super::collect::{Depth, Newer, RefusedNewer, Rejected, Role};
     use super::*;
@@ -108,6 +117,7 @@ mod tests {
                 Role { name: RoleName::timestamp(), version: 12, expires: time::after(now, 86_000) },
                 Role { name: RoleName::targets(), version: 3, expires: now },
             ],
+            ignored_roots: vec![IgnoredRoot { version: 2, sha256: Sha256::of(b""), reason: "why".into() }],
             waiting: Newer { unsigned: 1, signed: 0 },
             queues: Some(BTreeMap::from([(Queue::Uploads, Depth { messages: 2, dead_letters: 0 })])),
             rejected: Rejected { count: 1, last: vec![rejected] },
@@ -119,6 +129,7 @@ mod tests {
             "published   generation 7 with 1 target, made 0 s ago\n\
              timestamp   version 12       expires in 23 h 53 min\n\
              targets     version 3        EXPIRED 0 s ago\n\
+             not a root  metadata/2.root.json: why; nobody follows it, and `tufline root publish` of the real one replaces it\n\
              waiting     1 to be signed, 0 to be published\n\
              queue       uploads  2 messages, 0 dead letters\n\
              rejected    1 upload\n            \

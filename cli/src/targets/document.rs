@@ -1,20 +1,26 @@
 //! A targets document in a file, with any number of signatures: a party's, or that of the top-level role.
 
 use std::collections::HashMap;
+use std::fmt::Write;
 use std::num::NonZeroU64;
 use std::path::Path;
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, bail};
 use aws_lc_rs::rand::SystemRandom;
 use tough::schema::key::Key;
 use tough::schema::{Signature, Signed, Target, Targets};
 use tufline_tuf::delivery::check_form;
 use tufline_tuf::generation::SPEC_VERSION;
-use tufline_tuf::root::{key_id, read_public_key};
-use tufline_tuf::{RoleName, Time, canonical};
+use tufline_tuf::plain::{escaped, find_hidden};
+use tufline_tuf::root::{key_id, kind, read_public_key};
+use tufline_tuf::{RoleName, Sha256, Time, canonical};
 
 use crate::root::signing_key::SigningKeyArguments;
+use crate::show::{lines, say};
 use crate::{files, show};
+
+/// So many targets are shown to who signs them.
+const MOST_SHOWN: usize = 20;
 
 /// The document of a role, signed or not.
 pub struct RoleFile(Signed<Targets>);
@@ -69,9 +75,13 @@ impl RoleFile {
 
     /// Adds a signature with `key`, and writes it in place of what is there, after showing what it is.
     pub async fn sign(mut self, role: &RoleName, path: &Path, key: &SigningKeyArguments) -> anyhow::Result<()> {
-        let document = self.document();
-        let count = document.targets.len() as u64;
-        println!("{role} version {}, {}, expires {}", document.version, show::count(count, "target"), document.expires);
+        if let Some((place, character)) = find_hidden(&serde_json::to_value(&self.0.signed)?) {
+            bail!(
+                "{place} holds the character U+{:04X}, which a terminal does not show as it is, so that nobody sees what they sign: take it out",
+                u32::from(character)
+            );
+        }
+        lines(&self.text(role)?);
         let key = key.open().await?;
         let signature = key.sign(&self.message()?, &SystemRandom::new()).await;
         let signature = signature.map_err(|error| anyhow!("{error}")).context("the key does not sign")?;
@@ -79,8 +89,38 @@ impl RoleFile {
         let public = read_public_key(&serde_json::to_string(&key.tuf_key())?, "that signs")?;
         self.add_signature(&public, signature)?;
         self.write(path)?;
-        println!("signed in {}, by {} now", path.display(), show::count(self.0.signatures.len() as u64, "key"));
+        say!("signed in {}, by {} now", path.display(), show::count(self.0.signatures.len() as u64, "key"));
         Ok(())
+    }
+
+    /// What it says, for people.
+    fn text(&self, role: &RoleName) -> anyhow::Result<String> {
+        let (document, mut text) = (self.document(), String::new());
+        let count = show::count(document.targets.len() as u64, "target");
+        writeln!(text, "{role} version {}, {count}, expires {}", document.version, document.expires)?;
+        // What signers at different places can compare by telephone.
+        writeln!(text, "contents {}", Sha256::of(&self.message()?))?;
+        let mut targets: Vec<_> = document.targets.iter().collect();
+        targets.sort_by_key(|(name, _)| name.raw());
+        for (name, target) in targets.iter().take(MOST_SHOWN) {
+            let digest = hex::encode(&target.hashes.sha256);
+            writeln!(text, "  {} {}, sha256 {digest}", escaped(name.raw()), show::bytes(target.length))?;
+        }
+        if let more @ 1.. = targets.len().saturating_sub(MOST_SHOWN) {
+            writeln!(text, "  and {more} more: look at the file")?;
+        }
+        if let Some(delegations) = &document.delegations {
+            writeln!(text, "delegates to {}, signed by", show::count(delegations.roles.len() as u64, "role"))?;
+            let mut keys: Vec<_> = delegations.keys.iter().collect();
+            keys.sort_by_key(|(id, _)| *id);
+            for (id, key) in keys {
+                writeln!(text, "  {} ({})", show::short(&hex::encode(id)), kind(key))?;
+            }
+        }
+        for (field, value) in &document._extra {
+            writeln!(text, "field {}: {}", escaped(field), show::plain_json(value))?;
+        }
+        Ok(text)
     }
 
     /// What a key signs: the canonical form (TUF specification 4.2).

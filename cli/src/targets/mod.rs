@@ -15,6 +15,7 @@ use crate::outcome::{Outcome, Result};
 use crate::root::document::{expect_absent, expiry, now};
 use crate::root::place::PlaceArguments;
 use crate::root::signing_key::SigningKeyArguments;
+use crate::show::{self, say};
 
 /// Makes, signs and publishes the top-level targets document, where the configuration says `offline_targets`.
 ///
@@ -97,12 +98,12 @@ async fn next(arguments: Next) -> Result {
     for (draft, path) in [(Some(next), &out), (last.clone(), &second)] {
         let Some(draft) = draft else { continue };
         RoleFile::unsigned(draft.document().clone()).write(path)?;
-        println!("targets version {}, unsigned, in {}", draft.document().version, path.display());
+        say!("targets version {}, unsigned, in {}", draft.document().version, path.display());
     }
-    println!("who holds a key of the targets role signs it with `tufline targets sign`");
+    say!("who holds a key of the targets role signs it with `tufline targets sign`");
     if last.is_some() {
         let (first, second) = (out.display(), second.display());
-        println!(
+        say!(
             "the key of the bins is being replaced: sign both, publish {first}, and {second} when `tufline key rotate bins` says \
              signed"
         );
@@ -117,9 +118,9 @@ async fn publish(arguments: Publish) -> Result {
     let generation = offline_targets::publish(&*store, &*signer, &place.config()?, now(), bytes.into()).await?;
     let next = place.wake(Vec::new()).await?;
     if arguments.json {
-        println!("{}", json!({"outcome": "published", "generation": generation}));
+        show::json(&json!({"outcome": "published", "generation": generation}));
     } else {
-        println!("targets goes out with generation {generation}{next}");
+        say!("targets goes out with generation {generation}{next}");
     }
     Ok(Outcome::Done)
 }

@@ -17,6 +17,7 @@ use tufline_tuf::{Refusal, Sha256};
 use crate::connection::{Connection, ConnectionArguments};
 use crate::outcome::{Outcome, Result, misused};
 use crate::show;
+use crate::show::{complain, say};
 use crate::wait::{Awaited, Goal, tell, wait_for};
 pub use folder::put as put_in_folder;
 pub use plan::{Planned, ascii_custom};
@@ -112,17 +113,17 @@ async fn put(connection: &Connection, planned: &Planned, custom: Option<&str>, b
 fn uploaded(planned: &Planned, sha256: &Sha256, as_json: bool) {
     let Planned { name, length, .. } = planned;
     if as_json {
-        println!("{}", json!({"outcome": "uploaded", "name": name, "sha256": sha256, "length": length}));
+        show::json(&json!({"outcome": "uploaded", "name": name, "sha256": sha256, "length": length}));
     } else {
-        println!("uploaded {name}: {}, sha256 {sha256}", show::bytes(*length));
+        say!("uploaded {name}: {}, sha256 {sha256}", show::bytes(*length));
     }
 }
 
 fn rejected(refusal: &Refusal, as_json: bool) -> Outcome {
     if as_json {
-        println!("{}", json!({"outcome": "rejected", "reason": refusal.reason}));
+        show::json(&json!({"outcome": "rejected", "reason": refusal.reason}));
     } else {
-        eprintln!("rejected, nothing was uploaded: {}", refusal.reason);
+        complain!("rejected, nothing was uploaded: {}", refusal.reason);
     }
     Outcome::Rejected
 }

@@ -12,6 +12,7 @@ use tufline_tuf::{Sha256, TargetName};
 use crate::connection::ConnectionArguments;
 use crate::outcome::{Outcome, Result};
 use crate::show;
+use crate::show::{complain, say};
 
 pub use decide::{Ending, Goal};
 pub use watch::{Awaited, wait_for};
@@ -69,16 +70,16 @@ pub fn tell(name: &str, ending: &Ending, as_json: bool) -> Outcome {
     if as_json {
         let mut line = json!(ending);
         line["name"] = name.into();
-        println!("{line}");
+        show::json(&line);
         return outcome;
     }
     match ending {
         Ending::Published { sha256, length, generation } => {
-            println!("published {name}: generation {generation}, {}, sha256 {sha256}", show::bytes(*length));
+            say!("published {name}: generation {generation}, {}, sha256 {sha256}", show::bytes(*length));
         }
-        Ending::Gone { generation } => println!("gone {name}: generation {generation}"),
-        Ending::Rejected { reason } => eprintln!("rejected {name}: {reason}"),
-        Ending::TimedOut { reason } => eprintln!("timed out {name}: {reason}"),
+        Ending::Gone { generation } => say!("gone {name}: generation {generation}"),
+        Ending::Rejected { reason } => complain!("rejected {name}: {reason}"),
+        Ending::TimedOut { reason } => complain!("timed out {name}: {reason}"),
     }
     outcome
 }

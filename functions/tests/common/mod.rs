@@ -20,14 +20,14 @@ use tough::schema::{Root, Signature, Targets};
 use tough::sign::Sign;
 use tufline_functions::{Ports, ReadingMemory};
 use tufline_store::memory::{Control, Fate, Memory, Request};
-use tufline_store::{Change, Message, OnlineRole, Queue, Signer, StoreError};
+use tufline_store::{Change, Message, OnlineRole, Queue, Signer, StoreError, VerifiedRoots};
 use tufline_tuf::root::same_key;
 use tufline_tuf::{Config, Draft, RoleKeys, RoleName};
 
 /// All ports in memory.
 pub fn ports(memory: &Arc<Memory>, config: Config) -> Ports {
     Ports {
-        store: Arc::clone(memory) as _,
+        store: Arc::new(VerifiedRoots::new(Arc::clone(memory) as _, None)),
         uploads: Arc::clone(memory) as _,
         deliveries: Arc::clone(memory) as _,
         blobs: Arc::clone(memory) as _,

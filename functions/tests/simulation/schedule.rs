@@ -594,7 +594,8 @@ impl Simulation {
                 Event::GenerationRefused { .. }
                 | Event::RemovalsHeld { .. }
                 | Event::UploadDelegated { .. }
-                | Event::DelegationChanged { .. } => {}
+                | Event::DelegationChanged { .. }
+                | Event::RootIgnored { .. } => {}
             }
         }
         Ok(())

@@ -6,6 +6,8 @@ use async_trait::async_trait;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::operation::put_object::builders::PutObjectFluentBuilder;
 use aws_smithy_types::DateTime;
+use aws_smithy_types::byte_stream::ByteStream;
+use bytes::Bytes;
 use tufline_store::{Bucket, Document, Folder, Key, Result, Store, StoreError, Stored, Tag, Written};
 use tufline_tuf::{Sha256, Time};
 
@@ -58,6 +60,24 @@ impl S3Store {
 
     fn place(&self, key: &Key) -> String {
         format!("s3://{}/{key}", self.bucket(key.bucket()))
+    }
+
+    async fn body(&self, key: &Key, mut body: ByteStream) -> Result<Bytes> {
+        let (most, mut pieces, mut length) = (key.most_bytes(), Vec::new(), 0);
+        while length < most
+            && let Some(piece) = body.next().await
+        {
+            let piece = piece.map_err(|error| StoreError::new("read", self.place(key), chain(&error)))?;
+            length += piece.len();
+            pieces.push(piece);
+        }
+        // Mostly it is one.
+        let mut bytes: Bytes = match &mut pieces[..] {
+            [piece] => std::mem::take(piece),
+            pieces => pieces.concat().into(),
+        };
+        bytes.truncate(most);
+        Ok(bytes)
     }
 
     /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutObject.html>
@@ -119,8 +139,7 @@ impl Store for S3Store {
         let incomplete = |what: &str| StoreError::new("read", self.place(key), format!("the answer has no {what}"));
         let tag = Tag(answer.e_tag.ok_or_else(|| incomplete("ETag"))?);
         let modified = answer.last_modified.as_ref().and_then(to_time).ok_or_else(|| incomplete("Last-Modified"))?;
-        let body = answer.body.collect().await;
-        let bytes = body.map_err(|error| StoreError::new("read", self.place(key), chain(&error)))?.into_bytes();
+        let bytes = self.body(key, answer.body).await?;
         Ok(Some(Stored { bytes, tag, modified }))
     }
 
@@ -179,6 +198,7 @@ pub(crate) fn to_time(time: &DateTime) -> Option<Time> {
 mod tests {
     use super::*;
     use crate::canned::Canned;
+    use tufline_tuf::root::LARGEST_ROOT;
 
     fn store(canned: &Canned) -> S3Store {
         S3Store::new(canned.s3(), "repository".into(), "ledger".into())
@@ -227,6 +247,17 @@ mod tests {
             assert!(store(&canned).replace(&record(), &tag).await.is_err(), "{code}");
         }
         assert_eq!(store(&Canned::default()).replace(&record(), &Tag(String::new())).await.unwrap(), Written::Lost);
+    }
+
+    #[tokio::test]
+    async fn no_more_is_read_of_a_root_than_it_can_have() {
+        let fields = [("etag", "\"1\""), ("last-modified", "Wed, 25 Nov 2026 00:00:00 GMT")];
+        let long = " ".repeat(4 * LARGEST_ROOT);
+        for (key, read) in [(Key::root(2), LARGEST_ROOT + 1), (Key::snapshot(2), long.len())] {
+            let canned = Canned::default().answer(200, &fields, &long);
+            let stored = store(&canned).get(&key).await.unwrap().unwrap();
+            assert_eq!(stored.bytes.len(), read, "{key}");
+        }
     }
 
     #[tokio::test]

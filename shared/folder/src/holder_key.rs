@@ -14,7 +14,7 @@ use tufline_tuf::root::LEAST_RSA_BITS;
 use zeroize::Zeroizing;
 
 use crate::data::failed;
-use crate::keys::{PEM_TAG, create_secret};
+use crate::keys::{PEM_TAG, create_secret, read_secret};
 
 /// How PEM calls an encrypted private key in PKCS#8 (RFC 7468, section 11).
 const ENCRYPTED: &str = "ENCRYPTED PRIVATE KEY";
@@ -100,13 +100,12 @@ impl HolderKey {
     /// # Errors
     /// A file that can't be read or holds no such key; a wrong passphrase; whatever `ask` fails with.
     pub fn open(path: &Path, ask: impl FnOnce() -> Result<Passphrase>) -> Result<Self> {
-        let text = Zeroizing::new(std::fs::read(path).map_err(|error| failed("read", path, &error))?);
         let not_key = |why: &str| StoreError::new("read", path.display(), format!("it holds no private key: {why}"));
-        let pem = pem::parse(&*text).map_err(|error| not_key(&error.to_string()))?;
-        let key = match pem.tag() {
-            PEM_TAG => parse(pem.contents()),
+        let (tag, held) = read_secret(path, not_key)?;
+        let key = match tag.as_str() {
+            PEM_TAG => parse(held.as_bytes()),
             ENCRYPTED => {
-                let encrypted = EncryptedPrivateKeyInfoRef::try_from(pem.contents())
+                let encrypted = EncryptedPrivateKeyInfoRef::try_from(held.as_bytes())
                     .map_err(|error| not_key(&format!("it is not PKCS#8: {error}")))?;
                 // A wrong passphrase mostly shows in the padding, and else in what comes out.
                 let wrong = || StoreError::new("read", path.display(), "wrong passphrase");

@@ -9,9 +9,10 @@ use std::path::Path;
 use async_trait::async_trait;
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair};
-use pem::{EncodeConfig, LineEnding, Pem};
+use pkcs8::{LineEnding, SecretDocument};
 use tough::schema::key::{EcdsaKey, EcdsaScheme, Key as PublicKey};
 use tufline_store::{Result, StoreError};
+use zeroize::Zeroizing;
 
 use crate::data::failed;
 
@@ -30,20 +31,19 @@ impl KeyFile {
     /// # Errors
     /// A file that is missing, can't be read, or holds no P-256 key.
     pub fn open(path: &Path) -> Result<Self> {
-        let text = std::fs::read(path).map_err(|error| failed("read", path, &error))?;
+        let not_key = |why: &str| {
+            StoreError::new("read", path.display(), format!("it holds no P-256 private key in PEM (PKCS#8): {why}"))
+        };
+        let (tag, key) = read_secret(path, not_key)?;
         if let Ok(metadata) = std::fs::metadata(path)
             && metadata.permissions().mode() & 0o077 != 0
         {
             tracing::warn!(key = %path.display(), "others may read this private key; `chmod 600` it");
         }
-        let not_key = |why: &str| {
-            StoreError::new("read", path.display(), format!("it holds no P-256 private key in PEM (PKCS#8): {why}"))
-        };
-        let pem = pem::parse(text).map_err(|error| not_key(&error.to_string()))?;
-        if pem.tag() != PEM_TAG {
-            return Err(not_key(&format!("it holds a {}", pem.tag())));
+        if tag != PEM_TAG {
+            return Err(not_key(&format!("it holds a {tag}")));
         }
-        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, pem.contents())
+        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, key.as_bytes())
             .map_err(|error| not_key(&error.to_string()))?;
         Ok(Self { pair })
     }
@@ -126,9 +126,20 @@ fn make(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Writes a private key in PEM to a new file, durably, for its owner only.
-pub(crate) fn create_secret(path: &Path, tag: &str, key: &[u8]) -> io::Result<()> {
-    let text = pem::encode_config(&Pem::new(tag, key), EncodeConfig::new().set_line_ending(LineEnding::LF));
+/// Reads a private key in PEM: what it is called there, and the key. No copy of it stays in memory.
+pub(crate) fn read_secret(path: &Path, not_key: impl Fn(&str) -> StoreError) -> Result<(String, SecretDocument)> {
+    let text = Zeroizing::new(std::fs::read(path).map_err(|error| failed("read", path, &error))?);
+    let text = std::str::from_utf8(&text).map_err(|_| not_key("it is no text"))?;
+    let (tag, key) = SecretDocument::from_pem(text).map_err(|error| {
+        not_key(&format!("{error}; another form can be converted with `openssl pkcs8 -topk8 -in KEY -out NEW`"))
+    })?;
+    Ok((tag.to_owned(), key))
+}
+
+/// Writes a private key in PEM to a new file, durably, for its owner only. No copy of it stays in memory.
+pub(crate) fn create_secret(path: &Path, tag: &'static str, key: &[u8]) -> io::Result<()> {
+    let text =
+        SecretDocument::try_from(key).and_then(|key| key.to_pem(tag, LineEnding::LF)).map_err(io::Error::other)?;
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()

@@ -30,15 +30,15 @@ fn tag(bytes: &[u8]) -> Tag {
     Tag(Sha256::of(bytes).to_string())
 }
 
-fn get(data: &DataFolder, path: &Path) -> io::Result<Option<Stored>> {
-    let mut file = match File::open(path) {
+fn get(data: &DataFolder, path: &Path, most: u64) -> io::Result<Option<Stored>> {
+    let file = match File::open(path) {
         Err(error) if is_absence(&error) => return Ok(None),
         result => result?,
     };
     let metadata = file.metadata()?;
     let modified = Time::try_from(metadata.modified()?).map_err(io::Error::other)?;
-    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or_default());
-    file.read_to_end(&mut bytes)?;
+    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len().min(most)).unwrap_or_default());
+    file.take(most).read_to_end(&mut bytes)?;
     data.disk().settle(path)?;
     Ok(Some(Stored { tag: tag(&bytes), bytes: Bytes::from(bytes), modified }))
 }
@@ -128,12 +128,12 @@ impl FolderStore {
 #[async_trait]
 impl Store for FolderStore {
     async fn get(&self, key: &Key) -> Result<Option<Stored>> {
-        let is_light = is_light(key);
+        let (is_light, most) = (is_light(key), key.most_bytes() as u64);
         let work = self.work("read", key, move |data, path| {
             if is_light && remove_torn(path)? {
                 return Ok(None);
             }
-            get(data, path)
+            get(data, path, most)
         })?;
         // Devices read too.
         blocking(work).await
@@ -193,6 +193,20 @@ impl Store for FolderStore {
 mod tests {
     use super::*;
     use tufline_store::{UploadKey, VersionId};
+    use tufline_tuf::root::LARGEST_ROOT;
+
+    #[tokio::test]
+    async fn no_more_is_read_of_a_root_than_it_can_have() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = DataFolder::lock(folder.path()).unwrap();
+        let store = FolderStore::new(&data);
+        for (key, read) in [(Key::root(2), LARGEST_ROOT + 1), (Key::snapshot(2), 2 * LARGEST_ROOT)] {
+            let path = data.object(&key).unwrap();
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(&path, vec![b' '; 2 * LARGEST_ROOT]).unwrap();
+            assert_eq!(store.get(&key).await.unwrap().unwrap().bytes.len(), read);
+        }
+    }
 
     #[tokio::test]
     async fn a_torn_receipt_is_none() {

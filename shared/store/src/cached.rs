@@ -53,6 +53,10 @@ impl Store for CachedStore {
         self.store.get(key).await
     }
 
+    async fn unverified(&self, key: &Key) -> Result<Option<Stored>> {
+        self.store.unverified(key).await
+    }
+
     async fn bytes(&self, key: &Key) -> Result<Option<Bytes>> {
         if let Some(kept) = self.kept.get(key) {
             return Ok(Some(kept));

@@ -73,6 +73,17 @@ pub enum Event {
         /// One line.
         reason: String,
     },
+    /// Something lies where a root belongs, and is none that devices would follow: it counts as absent. Somebody has rights that he should
+    /// not have.
+    #[serde(rename = "Root Ignored")]
+    RootIgnored {
+        /// The version in its name.
+        version: u64,
+        /// Of what is stored there.
+        sha256: Sha256,
+        /// One line.
+        reason: String,
+    },
     /// More targets than configured were removed at once; the removal waits until an operator accepts it.
     #[serde(rename = "Removals Held")]
     RemovalsHeld {

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use tufline_tuf::root::LARGEST_ROOT;
 use tufline_tuf::{RoleName, Sha256};
 
 /// The bucket (or folder) that an object lives in.
@@ -148,6 +149,21 @@ impl Key {
     #[must_use]
     pub fn root(version: u64) -> Self {
         Self::Metadata { role: RoleName::root(), version }
+    }
+
+    /// The version of the root that lies here, if it is one.
+    #[must_use]
+    pub fn root_version(&self) -> Option<u64> {
+        match self {
+            Self::Metadata { role, version } if *role == RoleName::root() => Some(*version),
+            _ => None,
+        }
+    }
+
+    /// So many bytes of the object are read at most: a root has no more, and whoever may write one must not fill the memory of all who read it.
+    #[must_use]
+    pub fn most_bytes(&self) -> usize {
+        if self.root_version().is_some() { LARGEST_ROOT + 1 } else { usize::MAX }
     }
 
     /// The snapshot of a generation.

@@ -14,6 +14,7 @@ mod key;
 pub mod memory;
 mod message;
 mod port;
+mod verified;
 
 pub use cached::CachedStore;
 pub use document::Document;
@@ -24,3 +25,4 @@ pub use port::{
     Blob, Blobs, Clock, Events, Head, Kept, LONGEST_HISTORY, Links, OnlineRole, PastVersion, Queues, Result, Signer,
     Source, Store, StoreError, Stored, Tag, Upload, Uploads, Waiting, Written,
 };
+pub use verified::VerifiedRoots;

@@ -63,11 +63,15 @@ pub struct Stored {
 /// The repository and the ledger: small objects, strongly consistent (S3 user guide, "Amazon S3 data consistency model").
 #[async_trait]
 pub trait Store: Send + Sync {
-    /// `None` where nothing is stored at `key`.
+    /// `None` where nothing is stored at `key`. Of what is longer than [`Key::most_bytes`] the rest is not read.
     async fn get(&self, key: &Key) -> Result<Option<Stored>>;
     /// The bytes at `key`, where their state doesn't matter: of what never changes, a store may have them in memory.
     async fn bytes(&self, key: &Key) -> Result<Option<Bytes>> {
         Ok(self.get(key).await?.map(|stored| stored.bytes))
+    }
+    /// The same, where [`Store::get`] tells only of what verifies: whatever lies there. For telling people of it, and for nothing else.
+    async fn unverified(&self, key: &Key) -> Result<Option<Stored>> {
+        self.get(key).await
     }
     /// Whether something is stored at `key`, without reading it.
     async fn exists(&self, key: &Key) -> Result<bool>;

@@ -11,7 +11,9 @@ use futures::executor::block_on;
 use serde_json::Value;
 use tufline_store::contract::{self, EventsReader, QueuesReader, Uploader};
 use tufline_store::memory::{Calm, Control, Fate, Memory, MemoryKeys, Request};
-use tufline_store::{Blobs, CachedStore, Document, Events, Key, Message, Queue, Queues, Store, Uploads, Written};
+use tufline_store::{
+    Blobs, CachedStore, Document, Events, Key, Message, Queue, Queues, Store, Uploads, VerifiedRoots, Written,
+};
 
 struct World {
     memory: Memory,
@@ -36,6 +38,12 @@ fn cached_store() {
     let memory = Arc::new(world.memory);
     // Room for some of it only.
     block_on(contract::store(&CachedStore::new(memory.clone(), 100_000), &*memory));
+}
+
+#[test]
+fn verified_roots_store() {
+    let memory = Arc::new(world().memory);
+    block_on(contract::store(&VerifiedRoots::new(memory.clone(), None), &*memory));
 }
 
 /// Counts requests.

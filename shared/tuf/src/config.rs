@@ -7,6 +7,8 @@ use std::str::FromStr;
 use jiff::{Span, SpanRelativeTo};
 use serde::{Deserialize, Serialize};
 
+use crate::sha256::Sha256;
+
 /// What an operator can choose. Every field has a default.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -36,6 +38,9 @@ pub struct Config {
     /// Whether people sign the top-level targets role, which delegates to bins then: the repository never drafts it by itself.
     /// Default no.
     pub offline_targets: bool,
+    /// The contents of the first root, which devices ship with ([`crate::root::contents`]): no other first root is believed then, whoever may
+    /// write where it lies. Default: the one that lies there.
+    pub trusted_root: Option<Sha256>,
 }
 
 /// How long documents are valid from the moment they are made.

@@ -21,6 +21,7 @@ mod manifest;
 mod name;
 pub mod parties;
 mod pattern;
+pub mod plain;
 mod refusal;
 pub mod replay;
 pub mod root;

@@ -17,7 +17,8 @@ use tough::schema::{self, RoleType, Root, Signature};
 use tough::sign::{Sign, SignKeyPair};
 use tufline_tuf::root::{
     Chain, Change, FirstRoot, KeyName, OnlineKeys, ROLES, RootError, RootFile, RootKey, add_key, adopt, begin, changes,
-    holder, key_id, next, only_adds, read_public_key, remove_key, set_expiry, set_threshold, succeed, tallies,
+    expect_plain, extra_fields, holder, key_id, next, only_adds, read_public_key, remove_key, set_expiry,
+    set_threshold, succeed, tallies,
 };
 use tufline_tuf::{Time, time};
 
@@ -148,6 +149,59 @@ fn a_ceremony_of_two_of_three() {
     chain.extend(second.signed().bytes()).unwrap();
     assert_eq!(chain.newest(), second.root());
     assert!(chain.clone().extend(second.signed().bytes()).is_err(), "a version follows itself");
+}
+
+/// Whatever somebody makes of a good root who holds no keys, or only some of them, no chain goes on with; and it stays what it was.
+#[test]
+fn a_chain_goes_on_only_with_what_enough_holders_signed() {
+    let people = people();
+    let root = two_of_three();
+    let first = signed_by(&RootFile::unsigned(root.clone()).unwrap(), None, &[&people[0], &people[1]]);
+    let first = begin(&first, now()).unwrap().signed().bytes().clone();
+    let file = next(&root, expires()).unwrap();
+    let file = add_key(&file, RoleType::Root, people[3].root_key()).unwrap();
+    let file = set_threshold(&file, RoleType::Root, 1).unwrap();
+    for signers in 0_usize..16 {
+        let chosen: Vec<&Holder> =
+            (0..4).filter(|index| signers >> index & 1 == 1).map(|index| &people[index]).collect();
+        let signed = signed_by(&file, Some(&root), &chosen);
+        let bytes: Bytes = signed.to_bytes().unwrap().into();
+        let old_holders = chosen.iter().filter(|person| !std::ptr::eq(**person, &people[3])).count();
+        for mut chain in [Chain::begin(&first).unwrap(), Chain::trusting(&first).unwrap()] {
+            let before = chain.newest().clone();
+            assert_eq!(chain.extend(&bytes).is_ok(), old_holders >= 2, "signers {signers:b}");
+            assert_eq!(chain.newest() == &before, old_holders < 2);
+        }
+        // One byte of it differs.
+        let mut text = bytes.to_vec();
+        let at = text.windows(7).position(|window| window == b"version").unwrap() + 10;
+        text[at] = b'3';
+        assert!(Chain::begin(&first).unwrap().extend(&text.into()).is_err());
+    }
+    assert!(Chain::trusting(&Bytes::from_static(b"{}")).is_err());
+}
+
+#[test]
+fn what_a_terminal_does_not_show_is_not_signed() {
+    let file = RootFile::unsigned(two_of_three()).unwrap();
+    expect_plain(file.root()).unwrap();
+    for hidden in ["\u{1b}[2K", "\u{202e}", "\n", "\u{200b}", "\u{85}", "\u{2028}", "\u{7f}"] {
+        let text = format!("a{hidden}b");
+        let places: [(&str, &dyn Fn(&mut Value)); 4] = [
+            ("x-ticket.a", &|root| root["x-ticket"] = serde_json::json!({"a": [1, {}, text]})),
+            ("x-ticket", &|root| root["x-ticket"] = serde_json::json!({ (text.as_str()): 1 })),
+            ("the name of a field", &|root| root[text.as_str()] = 1.into()),
+            ("roles.root.x", &|root| root["roles"]["root"]["x"] = text.as_str().into()),
+        ];
+        for (place, edit) in places {
+            let mut root = serde_json::to_value(file.root()).unwrap();
+            edit(&mut root);
+            let root: Root = serde_json::from_value(root).unwrap();
+            let error = expect_plain(&root).unwrap_err().to_string();
+            assert!(error.starts_with(place) && !error.contains(hidden), "{place}: {error}");
+            assert_eq!(extra_fields(&root).len(), 1, "it is shown");
+        }
+    }
 }
 
 #[test]

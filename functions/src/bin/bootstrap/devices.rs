@@ -13,7 +13,7 @@ use http::header::CONTENT_TYPE;
 use lambda_runtime::{Error, LambdaEvent};
 use tufline_aws::{Access, Clients, CopyLimits, Patience, Resources};
 use tufline_functions::serve::{Answer, Body, Detour, Repository};
-use tufline_store::StoreError;
+use tufline_store::{StoreError, VerifiedRoots};
 use tufline_tuf::config::InlineTargets;
 
 use crate::edge;
@@ -25,13 +25,14 @@ const PAUSES: [Duration; 1] = [Duration::from_millis(100)];
 pub async fn repository() -> Result<Repository> {
     let resources = Resources::from_variables(edge::variable);
     let clients = Clients::new(Access { patience: Patience::DEVICE, ..Access::default() }).await?;
+    let config = edge::config()?;
     let detour = Detour {
         links: Arc::new(resources.links(&clients)?),
-        inline_targets: edge::config()?.inline_targets.bytes(),
+        inline_targets: config.inline_targets.bytes(),
         inline_metadata: InlineTargets::MOST,
     };
     Ok(Repository {
-        store: Arc::new(resources.store(&clients)?),
+        store: Arc::new(VerifiedRoots::new(Arc::new(resources.store(&clients)?), config.trusted_root)),
         blobs: Arc::new(resources.blobs(&clients, CopyLimits::default())?),
         detour: Some(detour),
         pauses: PAUSES.to_vec(),

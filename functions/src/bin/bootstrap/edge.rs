@@ -8,7 +8,7 @@ use metrics_cloudwatch_embedded::Collector;
 use tracing_subscriber::EnvFilter;
 use tufline_aws::{Access, Clients, Resources, SqsQueues, SystemClock};
 use tufline_functions::{Ports, ReadingMemory, measure};
-use tufline_store::{CachedStore, Queue};
+use tufline_store::{CachedStore, Queue, VerifiedRoots};
 use tufline_tuf::{Config, Time};
 
 /// So much of what never changes is kept between invocations, in bytes. The functions have 256 MB at least
@@ -106,8 +106,9 @@ pub async fn world() -> Result<World> {
     let clients = Clients::new(Access::default()).await?;
     let queues = Arc::new(resources.queues(&clients)?);
     let config = config()?;
+    let verified = VerifiedRoots::new(Arc::new(resources.store(&clients)?), config.trusted_root);
     let ports = Ports {
-        store: Arc::new(CachedStore::new(Arc::new(resources.store(&clients)?), MOST_KEPT)),
+        store: Arc::new(CachedStore::new(Arc::new(verified), MOST_KEPT)),
         uploads: Arc::new(resources.uploads(&clients)?),
         deliveries: Arc::new(resources.deliveries(&clients)?),
         blobs: Arc::new(resources.blobs(&clients, config.large_uploads.into())?),

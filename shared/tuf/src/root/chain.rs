@@ -22,7 +22,17 @@ impl Chain {
         Ok(Self { newest: read(first, 1)? })
     }
 
-    /// Goes on with the next version.
+    /// Begins with a root of any version that is trusted already, as a client does (TUF specification 5.3.2).
+    ///
+    /// # Errors
+    /// [`RootError::Unreadable`], [`RootError::Document`].
+    pub fn trusting(root: &Bytes) -> Result<Self, RootError> {
+        let unreadable = |error: serde_json::Error| RootError::Unreadable(error.to_string());
+        let parsed: tough::schema::Signed<Root> = serde_json::from_slice(root).map_err(unreadable)?;
+        Ok(Self { newest: read(root, parsed.signed.version.get())? })
+    }
+
+    /// Goes on with the next version. Where it doesn't verify the chain stays as it is.
     ///
     /// # Errors
     /// [`RootError::Document`].

@@ -85,6 +85,16 @@ pub enum RootError {
     /// A name for a key's holder that can't be kept.
     #[error("a keyholder's name {0}")]
     BadHolder(String),
+    /// A text in which something can hide.
+    #[error(
+        "{place} holds the character U+{code:04X}, which a terminal does not show as it is, so that nobody sees what they sign: take it out"
+    )]
+    NotPlain {
+        /// The field.
+        place: String,
+        /// The character.
+        code: u32,
+    },
     /// A root key that is, or becomes, an online one as well.
     #[error("the key {0} is a root key: an online role needs a key of its own, since root keys must stay offline")]
     RootKeyOnline(String),

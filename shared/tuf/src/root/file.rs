@@ -12,8 +12,8 @@ use crate::name::RoleName;
 use crate::signed::canonical;
 use crate::{foreign, json};
 
-/// What clients read of a root at most (python-tuf and go-tuf: 512,000 bytes).
-const LARGEST: usize = 512_000;
+/// What clients read of a root at most, in bytes (python-tuf and go-tuf: 512,000).
+pub const LARGEST_ROOT: usize = 512_000;
 
 /// A root that may be unsigned, or signed by too few. It cannot be published: see [`super::begin`] and [`super::succeed`].
 ///
@@ -188,8 +188,8 @@ impl RootFile {
 }
 
 fn expect_length(bytes: &[u8]) -> Result<(), RootError> {
-    if bytes.len() > LARGEST {
-        return Err(RootError::Unreadable(format!("it has more than {LARGEST} bytes")));
+    if bytes.len() > LARGEST_ROOT {
+        return Err(RootError::Unreadable(format!("it has more than {LARGEST_ROOT} bytes")));
     }
     Ok(())
 }

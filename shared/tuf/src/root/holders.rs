@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use tough::schema::Root;
 
 use super::{KeyId, RootError};
+use crate::plain::is_plain;
 
 /// The field of the root: an object from key ids to names. Clients keep what they don't know (TUF specification 4.1).
 pub const HOLDERS_FIELD: &str = "x-tufline-keyholders";
@@ -31,6 +32,10 @@ pub(super) fn set_holder(root: &mut Root, id: &KeyId, name: Option<&str>) -> Res
     match name {
         Some(name) => {
             check(name)?;
+            // Not for names that a published root has already: they must not stop the next one.
+            if let Some(hidden) = name.chars().find(|character| !is_plain(*character)) {
+                return Err(RootError::NotPlain { place: "a keyholder's name".into(), code: hidden.into() });
+            }
             names.insert(hex::encode(id), name.into());
         }
         None => _ = names.remove(&hex::encode(id)),

@@ -12,6 +12,7 @@ mod file;
 mod holders;
 mod keys;
 mod rules;
+mod seen;
 mod tally;
 
 use std::collections::HashMap;
@@ -21,17 +22,19 @@ use tough::schema::key::Key;
 use tough::schema::{self, RoleType, Root};
 
 use crate::name::RoleName;
-use crate::signed::{Draft, RoleKeys, Signed, VerifyError, verify_published};
+use crate::sha256::Sha256;
+use crate::signed::{Draft, RoleKeys, Signed, VerifyError, canonical, verify_published};
 use crate::time::Time;
 
 pub use chain::{Chain, FitRoot, begin, only_adds, succeed};
 pub use diff::{Change, changes};
 pub use edit::{FirstRoot, KeyName, OnlineKeys, RootKey, add_key, adopt, next, remove_key, set_expiry, set_threshold};
 pub use error::RootError;
-pub use file::RootFile;
+pub use file::{LARGEST_ROOT, RootFile};
 pub use holders::{HOLDERS_FIELD, holder};
 pub use keys::{KeyId, LEAST_RSA_BITS, key_id, kind, read_public_key, same_key, to_pem};
 pub use rules::ROLES;
+pub use seen::{expect_plain, extra_fields, unused_keys};
 pub use tally::{Tally, needed, tallies};
 
 /// Version 1 of the root, unsigned: one key a role, threshold 1. For development: a repository that devices depend on
@@ -51,6 +54,15 @@ pub fn first(root: Key, online: OnlineKeys, expires: Time) -> Result<Draft<Root>
 /// [`VerifyError`].
 pub fn own_keys(root: &Root) -> Result<RoleKeys, VerifyError> {
     RoleKeys::in_root(root, &RoleName::root())
+}
+
+/// The SHA-256 of what is signed of a root, its canonical form (TUF specification 4.2): the same in every file of it, however that is written and by
+/// whomever it is signed. What `tufline root show` calls its contents.
+///
+/// # Errors
+/// [`VerifyError::Unreadable`], never in practice.
+pub fn contents(root: &Root) -> Result<Sha256, VerifyError> {
+    canonical(&RoleName::root(), root).map(|(message, _)| Sha256::of(&message))
 }
 
 /// Reads version `version` of a root that is published and verifies it under its own keys (TUF specification 5.3.4, the new root's half).

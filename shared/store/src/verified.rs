@@ -1,0 +1,173 @@
+//! A store in which a root that doesn't verify isn't there.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::future::join_all;
+use tufline_tuf::Sha256;
+use tufline_tuf::root::{Chain, contents};
+
+use crate::document::Document;
+use crate::key::{Folder, Key};
+use crate::port::{Result, Store, Stored, Tag, Written};
+
+/// So many roots are read at once by a process that knows none yet; more, as long as all of them are there.
+const FIRST_STRIDE: usize = 4;
+const LONGEST_STRIDE: usize = 32;
+
+/// A [`Store`] in which a root is there only if it verifies: the first by itself, any other under the one before and under
+/// itself, as clients walk them (TUF specification 5.3.3 to 5.3.5). So whoever may write `metadata/2.root.json`, and holds no keys
+/// of the root, stops nobody: what he stores there is missing, for every stage and for every device.
+///
+/// *Invariants*: a root that was found to verify stays, whatever is stored in its place later. Nothing else is remembered: what is missing or doesn't
+/// verify is asked for each time. And a stored root is replaced only by one that verifies where it doesn't, by compare-and-swap; the
+/// first never.
+pub struct VerifiedRoots {
+    store: Arc<dyn Store>,
+    first: Option<Sha256>,
+    known: Mutex<Known>,
+}
+
+/// The roots that verified, from the first on.
+#[derive(Default)]
+struct Known {
+    /// Of all in `stored`.
+    chain: Option<Chain>,
+    stored: Vec<Stored>,
+}
+
+impl Known {
+    fn get(&self, version: u64) -> Option<Stored> {
+        let index = usize::try_from(version.checked_sub(1)?).ok()?;
+        self.stored.get(index).cloned()
+    }
+
+    /// The chain with `next` behind it; `None` where that doesn't verify.
+    fn with(&self, next: &Bytes, first: Option<Sha256>) -> Option<Chain> {
+        let Some(chain) = &self.chain else {
+            let is_named = |chain: &Chain| first.is_none_or(|first| contents(chain.newest()) == Ok(first));
+            return Chain::begin(next).ok().filter(is_named);
+        };
+        let mut chain = chain.clone();
+        chain.extend(next).ok().map(|()| chain)
+    }
+}
+
+impl VerifiedRoots {
+    /// What `store` has. `first` says which first root is to be trusted, by its [`contents`]; else the one that lies there is believed.
+    #[must_use]
+    pub fn new(store: Arc<dyn Store>, first: Option<Sha256>) -> Self {
+        Self { store, first, known: Mutex::default() }
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn root(&self, version: u64) -> Result<Option<Stored>> {
+        let mut stride = if self.known().stored.is_empty() { FIRST_STRIDE } else { 1 };
+        loop {
+            let count = {
+                let known = self.known();
+                if let Some(stored) = known.get(version) {
+                    return Ok(Some(stored));
+                }
+                known.stored.len()
+            };
+            if version == 0 {
+                return Ok(None);
+            }
+            let next = count as u64 + 1;
+            let keys: Vec<Key> = (next..).take(stride).map(Key::root).collect();
+            let read = join_all(keys.iter().map(|key| self.store.get(key))).await;
+            let mut found = Vec::with_capacity(stride);
+            for stored in read {
+                let Some(stored) = stored? else { break };
+                found.push(stored);
+            }
+            stride = if found.len() == stride { (2 * stride).min(LONGEST_STRIDE) } else { 1 };
+            if !self.extend(count, found) {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Goes on after the first `count` with what was found behind them; answers whether more is known now.
+    fn extend(&self, count: usize, found: Vec<Stored>) -> bool {
+        let mut known = self.known();
+        // Else another was faster.
+        if known.stored.len() == count {
+            for stored in found {
+                let Some(chain) = known.with(&stored.bytes, self.first) else { break };
+                known.chain = Some(chain);
+                known.stored.push(stored);
+            }
+        }
+        known.stored.len() > count
+    }
+
+    /// Something lies where `document` belongs: if that is no root, and `document` is the one that follows, it makes room.
+    async fn take_place(&self, document: &Document, version: u64) -> Result<Written> {
+        // Whoever can't judge replaces nothing.
+        if self.root(version).await?.is_some() {
+            return Ok(Written::Lost);
+        }
+        let verifies = |bytes: &Bytes| {
+            let known = self.known();
+            known.stored.len() as u64 + 1 == version && version > 1 && known.with(bytes, self.first).is_some()
+        };
+        if !verifies(document.bytes()) {
+            return Ok(Written::Lost);
+        }
+        match self.store.get(document.key()).await? {
+            Some(stored) if verifies(&stored.bytes) => Ok(Written::Lost),
+            Some(stored) => self.store.replace(document, &stored.tag).await,
+            None => self.store.create(document).await,
+        }
+    }
+}
+
+#[async_trait]
+impl Store for VerifiedRoots {
+    async fn get(&self, key: &Key) -> Result<Option<Stored>> {
+        match key.root_version() {
+            Some(version) => self.root(version).await,
+            None => self.store.get(key).await,
+        }
+    }
+
+    async fn unverified(&self, key: &Key) -> Result<Option<Stored>> {
+        self.store.unverified(key).await
+    }
+
+    async fn bytes(&self, key: &Key) -> Result<Option<Bytes>> {
+        match key.root_version() {
+            Some(version) => Ok(self.root(version).await?.map(|stored| stored.bytes)),
+            None => self.store.bytes(key).await,
+        }
+    }
+
+    async fn exists(&self, key: &Key) -> Result<bool> {
+        match key.root_version() {
+            Some(version) => Ok(self.root(version).await?.is_some()),
+            None => self.store.exists(key).await,
+        }
+    }
+
+    async fn create(&self, document: &Document) -> Result<Written> {
+        let written = self.store.create(document).await?;
+        match document.key().root_version() {
+            Some(version) if written == Written::Lost => self.take_place(document, version).await,
+            _ => Ok(written),
+        }
+    }
+
+    async fn replace(&self, document: &Document, expected: &Tag) -> Result<Written> {
+        self.store.replace(document, expected).await
+    }
+
+    async fn list(&self, folder: Folder, after: Option<&Key>, limit: usize) -> Result<Vec<Key>> {
+        self.store.list(folder, after, limit).await
+    }
+}

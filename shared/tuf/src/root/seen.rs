@@ -1,0 +1,56 @@
+//! What people must see of a root before they sign it.
+
+use serde_json::Value;
+use tough::schema::Root;
+
+use super::{HOLDERS_FIELD, KeyId, ROLES, RootError};
+use crate::plain::find_hidden;
+
+/// Refuses a root in which a text holds what a terminal doesn't show as it is: nobody can see what they sign then.
+///
+/// # Errors
+/// [`RootError::NotPlain`].
+pub fn expect_plain(root: &Root) -> Result<(), RootError> {
+    let tree = serde_json::to_value(root).map_err(|error| RootError::Unreadable(error.to_string()))?;
+    match find_hidden(&tree) {
+        Some((place, character)) => Err(RootError::NotPlain { place, code: character.into() }),
+        None => Ok(()),
+    }
+}
+
+/// All fields that the TUF specification doesn't know, with where they stand, but for the names of holders.
+#[must_use]
+pub fn extra_fields(root: &Root) -> Vec<(String, Value)> {
+    let mut fields: Vec<(String, Value)> = Vec::new();
+    let top = root._extra.iter().filter(|(field, _)| *field != HOLDERS_FIELD);
+    fields.extend(top.map(|(field, value)| (field.clone(), value.clone())));
+    for (role, entry) in &root.roles {
+        fields.extend(entry._extra.iter().map(|(field, value)| (format!("roles.{role}.{field}"), value.clone())));
+    }
+    for (id, key) in &root.keys {
+        let Ok(Value::Object(entry)) = serde_json::to_value(key) else { continue };
+        let place = format!("keys.{}", super::keys::short_id(id));
+        for (field, value) in entry {
+            match (field.as_str(), value) {
+                ("keytype" | "scheme", _) => {}
+                ("keyval", Value::Object(parts)) => {
+                    let others = parts.into_iter().filter(|(part, _)| part != "public");
+                    fields.extend(others.map(|(part, value)| (format!("{place}.keyval.{part}"), value)));
+                }
+                (_, value) => fields.push((format!("{place}.{field}"), value)),
+            }
+        }
+    }
+    fields.sort_by(|(one, _), (other, _)| one.cmp(other));
+    fields
+}
+
+/// The keys that stand in the root and that no role lists.
+#[must_use]
+pub fn unused_keys(root: &Root) -> Vec<&KeyId> {
+    let is_used =
+        |id: &&KeyId| ROLES.iter().any(|role| root.roles.get(role).is_some_and(|entry| entry.keyids.contains(id)));
+    let mut unused: Vec<&KeyId> = root.keys.keys().filter(|id| !is_used(id)).collect();
+    unused.sort();
+    unused
+}
