@@ -139,8 +139,8 @@ function judging(resources: Resources): PolicyStatement[] {
   return [
     ...readUploads(resources),
     read(resources.ledger, ...records),
-    // Bytes of which S3 keeps no digest are copied, so that it says one.
-    allow(["s3:GetObject", "s3:PutObject"], resources.repository.arnForObjects("checked/*")),
+    // Bytes of which S3 keeps no digest are copied, so that it says one. Nobody reads the copy.
+    write(resources.repository, "checked/*"),
   ];
 }
 
@@ -165,8 +165,7 @@ export function permissions(stage: Stage, resources: Resources): PolicyStatement
         // Whether the bytes are there that another party lists.
         // And what is published, where a draft of it was lost.
         read(repository, "metadata/*", "blobs/*"),
-        read(ledger, "generations/*", "index/*", "drafts/*", "hashed/*", "rejected/*", "removals-accepted.json"),
-        read(ledger, "refused/*"),
+        read(ledger, "generations/*", "index/*", "drafts/*", "hashed/*", "rejected/*", "refused/*", "removals-accepted.json"),
         read(ledger, "parties/*", "delivered/*", "decisions/*"),
         write(ledger, "generations/*", "index/*", "drafts/*", "rejected/*", "held/*", "parties/*", "delivered/*"),
         // Of the repository too: before `tufline init` there is no timestamp.

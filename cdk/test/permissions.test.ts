@@ -34,6 +34,7 @@ const JUDGING = [
   "s3:GetObjectVersion Uploads/targets/*",
   "s3:ListBucket Uploads",
   "s3:ListBucketVersions Uploads",
+  "s3:PutObject Repository/checked/*",
 ];
 
 /** Every right of every role, but for those on its own log and queue. This is the contract: nothing may be added. */
@@ -91,10 +92,11 @@ const RIGHTS: Record<string, string[]> = {
     "s3:GetObject Ledger/hashed/*",
     "s3:GetObject Ledger/index/*",
     "s3:GetObject Ledger/parties/*",
+    "s3:GetObject Ledger/refused/*",
     "s3:GetObject Ledger/rejected/*",
     "s3:GetObject Ledger/removals-accepted.json",
     "s3:GetObject Repository/blobs/*",
-    "s3:GetObject Repository/metadata/timestamp.json",
+    "s3:GetObject Repository/metadata/*",
     "s3:GetObject Uploads/delegations/*",
     "s3:GetObject Uploads/targets/*",
     "s3:GetObjectVersion Uploads/delegations/*",
@@ -115,6 +117,7 @@ const RIGHTS: Record<string, string[]> = {
   ],
   sign: [
     ...JUDGING,
+    "events:PutEvents Events",
     "not s3:PutObject Repository/metadata/*.root.json",
     "s3:GetObject Ledger/refused/*",
     "s3:GetObject Repository/metadata/*",
@@ -141,13 +144,16 @@ const RIGHTS: Record<string, string[]> = {
     "s3:PutObject Repository/metadata/timestamp.json",
     "sqs:SendMessage ChangesQueue",
     "sqs:SendMessage SignQueue",
+    "sqs:SendMessage UploadsQueue",
   ],
   refresh: [
     "events:PutEvents Events",
     "s3:GetObject Ledger/announced.json",
+    "s3:GetObject Ledger/decisions/*",
     "s3:GetObject Ledger/generations/*",
     "s3:GetObject Ledger/index/*",
     "s3:GetObject Ledger/parties/*",
+    "s3:GetObject Ledger/refused/*",
     "s3:GetObject Ledger/root-intent.json",
     "s3:GetObject Repository/metadata/*",
     "s3:ListBucket Ledger",
@@ -227,7 +233,7 @@ test("a key's own policy alone lets functions sign, with one algorithm, and IAM 
     const arns = (stages: string[]) => stages.map((stage) => ({ "Fn::GetAtt": [roleOf(full, stage), "Arn"] }));
     assert.deepEqual([sign.Principal.AWS].flat(), arns(expected), key);
     // They must know whether another key signs now.
-    const readers = { targets: ["refresh"], bins: ["rebuild", "refresh"], snapshot: ["refresh"], timestamp: [] }[key];
+    const readers = { targets: ["refresh"], bins: ["rebuild", "publish", "refresh"], snapshot: ["refresh"], timestamp: [] }[key];
     assert.deepEqual([readPublicKey.Principal.AWS].flat(), arns([...expected, ...readers]), key);
     assert.deepEqual([sign.Action, readPublicKey.Action], ["kms:Sign", "kms:GetPublicKey"]);
     const condition = { "kms:SigningAlgorithm": "ECDSA_SHA_256", "kms:MessageType": "DIGEST" };
