@@ -97,11 +97,15 @@ async fn follows(ports: &Ports, before: &Manifest, before_parties: &Parties, man
     };
     let mut decided: Vec<Decision> = Vec::new();
     for number in before.decisions + 1..=manifest.decisions {
-        match ledger::read(store, &Key::Decision(number)).await? {
+        match ledger::read(store, &Key::Decision(number)).await {
+            Ok(None) => return void(format!("it carries out decision {number}, which nobody made")),
             // Whoever makes a generation may leave things out, and only that.
-            Some(_) if manifest.waived.contains(&number) => {}
-            Some(decision) => decided.push(decision),
-            None => return void(format!("it carries out decision {number}, which nobody made")),
+            Ok(Some(_)) | Err(StageError::Record(..)) if manifest.waived.contains(&number) => {}
+            Ok(Some(decision)) => decided.push(decision),
+            Err(StageError::Record(..)) => {
+                return void(format!("it carries out decision {number}, which nobody can read"));
+            }
+            Err(error) => return Err(error),
         }
     }
     let mut files = Files::default();
