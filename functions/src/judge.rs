@@ -140,6 +140,7 @@ pub(crate) struct Trial<'a> {
 /// The names that the uploads say something else of than a generation does.
 #[derive(Debug, Default)]
 struct Suspects {
+    lately: BTreeSet<TargetName>,
     not_now: BTreeSet<TargetName>,
     otherwise: BTreeSet<TargetName>,
 }
@@ -184,6 +185,11 @@ impl<'a> Trial<'a> {
             return Err(Objection::PassedOver { names: not_now, otherwise: false });
         }
         Ok(replayed)
+    }
+
+    /// The names that would be shown as they were lately, and are not any more.
+    pub fn lately(&self) -> Vec<TargetName> {
+        self.suspects.lately.iter().cloned().collect()
     }
 
     /// Whether people signed the candidate's document of `targets`.
@@ -237,6 +243,7 @@ async fn suspects(ports: &Ports, waiting: &[(&Manifest, &Parties)]) -> Result<Su
         let (name, justified) = looked?;
         match justified {
             Justified::Yes => {}
+            Justified::Lately => _ = suspects.lately.insert(name.clone()),
             Justified::NotNow => _ = suspects.not_now.insert(name.clone()),
             Justified::Otherwise => _ = suspects.otherwise.insert(name.clone()),
         }

@@ -221,6 +221,20 @@ def attempt(robbed: Robbed, who: str, identity: Identity, what: str) -> None:
     TABLE.append((who, f"makes a generation with {what}", "not signed"))
 
 
+def test_rebuilds_thief_goes_back_to_an_upload_of_a_minute_ago(robbed: Robbed):
+    """That may be seen, since it takes a while from a look at an upload to its publication. But it is looked at again, and by no order of the
+    thief's."""
+    robbed.publish("back", b"version one")
+    one = content(b"version one"), robbed.version("back")
+    robbed.publish("back", b"version two")
+    forger = Forger(robbed.own, robbed.stolen("rebuild"))
+    generation = forger.generation({robbed.name("back"): one})
+    until("shown", lambda: generation in robbed.shown(), 30, 0.2)
+    robbed.own.wait_published(robbed.expected)
+    robbed.unharmed()
+    TABLE.append(("rebuild", "goes back to an upload of the last ten minutes", "seen for some seconds"))
+
+
 @pytest.mark.parametrize("decided", [False, True], ids=["nobody decided", "a decision made up"])
 def test_rebuilds_thief_makes_itself_a_party(robbed: Robbed, decided: bool):
     """One that has delivered a good document, so that devices would look there."""
