@@ -84,23 +84,31 @@ async fn decide(store: &dyn Store, now: Time, role: &RoleName, edit: &PartyEdit)
     Err(StageError::Contended("the decision about a delegation", ATTEMPTS))
 }
 
-/// Carries out what operators decided since `base`. A delegation that would hide targets, which came since it was decided, is waived.
+/// Carries out what operators decided since `base`. A delegation that would hide targets, which came since it was decided, is waived; and so
+/// is what can't be read, since nobody can take it away: it would hold up all others, and every upload with them.
 pub(crate) async fn carry_out(store: &dyn Store, base: &Manifest, judged: &mut Judged) -> Result<()> {
-    let (mut decisions, mut waived) = (Vec::<(u64, Decision)>::new(), BTreeSet::new());
-    let mut number = base.decisions + 1;
-    while let Some(decision) = ledger::read::<Decision>(store, &Key::Decision(number)).await? {
-        match expect_possible(store, base, &decision.role, &decision.edit).await {
+    let (mut decisions, mut waived) = (Vec::new(), BTreeSet::new());
+    let mut number = base.decisions;
+    loop {
+        let key = Key::Decision(number + 1);
+        let read = match ledger::read::<Decision>(store, &key).await {
+            Ok(None) => break,
+            Ok(Some(decision)) => {
+                expect_possible(store, base, &decision.role, &decision.edit).await.map(|()| decisions.push(decision))
+            }
+            Err(error) => Err(error),
+        };
+        number += 1;
+        match read {
             Ok(()) => {}
-            Err(StageError::Refused(reason)) => {
-                tracing::error!(number, reason, "decision waived");
+            Err(error @ (StageError::Refused(_) | StageError::Record(..))) => {
+                tracing::error!(number, %error, "decision waived");
                 waived.insert(number);
             }
             Err(error) => return Err(error),
         }
-        decisions.push((number, decision));
-        number += 1;
     }
-    if decisions.is_empty() { Ok(()) } else { judged.decide(&decisions, &waived) }
+    if number == base.decisions { Ok(()) } else { judged.decide(&decisions, number, &waived) }
 }
 
 /// The generation that carried out a decision, or why it did not.

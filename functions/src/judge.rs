@@ -97,11 +97,15 @@ async fn follows(ports: &Ports, before: &Manifest, before_parties: &Parties, man
     };
     let mut decided: Vec<Decision> = Vec::new();
     for number in before.decisions + 1..=manifest.decisions {
-        match ledger::read(store, &Key::Decision(number)).await? {
+        match ledger::read(store, &Key::Decision(number)).await {
+            Ok(None) => return void(format!("it carries out decision {number}, which nobody made")),
             // Whoever makes a generation may leave things out, and only that.
-            Some(_) if manifest.waived.contains(&number) => {}
-            Some(decision) => decided.push(decision),
-            None => return void(format!("it carries out decision {number}, which nobody made")),
+            Ok(Some(_)) | Err(StageError::Record(..)) if manifest.waived.contains(&number) => {}
+            Ok(Some(decision)) => decided.push(decision),
+            Err(StageError::Record(..)) => {
+                return void(format!("it carries out decision {number}, which nobody can read"));
+            }
+            Err(error) => return Err(error),
         }
     }
     let mut files = Files::default();
@@ -136,6 +140,7 @@ pub(crate) struct Trial<'a> {
 /// The names that the uploads say something else of than a generation does.
 #[derive(Debug, Default)]
 struct Suspects {
+    lately: BTreeSet<TargetName>,
     not_now: BTreeSet<TargetName>,
     otherwise: BTreeSet<TargetName>,
 }
@@ -180,6 +185,11 @@ impl<'a> Trial<'a> {
             return Err(Objection::PassedOver { names: not_now, otherwise: false });
         }
         Ok(replayed)
+    }
+
+    /// The names that would be shown as they were lately, and are not any more.
+    pub fn lately(&self) -> Vec<TargetName> {
+        self.suspects.lately.iter().cloned().collect()
     }
 
     /// Whether people signed the candidate's document of `targets`.
@@ -233,6 +243,7 @@ async fn suspects(ports: &Ports, waiting: &[(&Manifest, &Parties)]) -> Result<Su
         let (name, justified) = looked?;
         match justified {
             Justified::Yes => {}
+            Justified::Lately => _ = suspects.lately.insert(name.clone()),
             Justified::NotNow => _ = suspects.not_now.insert(name.clone()),
             Justified::Otherwise => _ = suspects.otherwise.insert(name.clone()),
         }

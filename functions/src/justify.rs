@@ -6,9 +6,9 @@
 //! *In effect* is, at any time, the newest entry of a name's history that counts: a version that is not refused, from when its
 //! receipt was stored; a delete marker, from when it was made. A version that is newer may be shown as soon as it is there.
 //!
-//! *Invariant*: what is [`Justified::Yes`] was in effect within the last [`WINDOW_SECONDS`], as far as anybody can tell: a version that
-//! was deleted for good within them counts as if it had never been, and an upload in parts that came within them and was put under newer
-//! entries, as if it had been there first. What is in effect now, and has its receipt, is always [`Justified::Yes`].
+//! *Invariant*: what is [`Justified::Yes`] or [`Justified::Lately`] was in effect within the last [`WINDOW_SECONDS`], as far as anybody can
+//! tell: a version that was deleted for good within them counts as if it had never been, and an upload in parts that came within them and was
+//! put under newer entries, as if it had been there first. What is in effect now, and has its receipt, is always [`Justified::Yes`].
 //! (`functions/tests/justify.rs`)
 
 use tufline_store::{PastVersion, VersionId};
@@ -26,8 +26,10 @@ pub const WINDOW_SECONDS: i64 = 600;
 /// What the uploads say of a content that is to be shown under a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Justified {
-    /// It is in effect, or was lately.
+    /// It is in effect.
     Yes,
+    /// It was in effect within the window: it may be shown, and the name is looked at again, or it would stay so.
+    Lately,
     /// It was not in effect within the window, or nobody can tell any more: the generation is passed over, and the name looked at
     /// again.
     NotNow,
@@ -67,7 +69,11 @@ pub async fn justify(
         None => past.was_gone().await?,
         Some(content) => past.was(content, version, compared.as_ref()).await?,
     };
-    Ok(if lately == Justified::NotNow { found } else { lately })
+    Ok(match lately {
+        Justified::NotNow => found,
+        Justified::Yes => Justified::Lately,
+        Justified::Lately | Justified::Otherwise => lately,
+    })
 }
 
 /// Whether an upload is `content`.
@@ -149,7 +155,7 @@ impl Past<'_> {
         let mut failure = None;
         for looked in at_once(others.into_iter().map(|met| self.look(met, content))).await {
             match looked {
-                Ok(Justified::Yes) => return Ok(Justified::Yes),
+                Ok(Justified::Yes | Justified::Lately) => return Ok(Justified::Yes),
                 Ok(Justified::Otherwise) => found = Justified::Otherwise,
                 Ok(Justified::NotNow) => {}
                 Err(error) => failure = Some(error),

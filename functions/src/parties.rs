@@ -56,11 +56,9 @@ impl Judged {
         !self.others.changes.is_empty() || self.others.decisions != base.decisions
     }
 
-    /// Carries out what operators decided, but for what is waived; each decision has its number.
-    pub fn decide(&mut self, decisions: &[(u64, Decision)], waived: &BTreeSet<u64>) -> Result<()> {
-        let decided = decisions.iter().filter(|(number, _)| !waived.contains(number));
-        let decided: Vec<Decision> = decided.map(|(_, decision)| decision.clone()).collect();
-        let next = self.others.parties.decided(&decided);
+    /// Carries out what operators decided, up to the decision `newest`, without what is `waived`.
+    pub fn decide(&mut self, decided: &[Decision], newest: u64, waived: &BTreeSet<u64>) -> Result<()> {
+        let next = self.others.parties.decided(decided);
         let of = |parties: &Parties, role: &RoleName| parties.parties.get(role).cloned();
         let roles = decided.iter().map(|decision| &decision.role);
         let roles = roles.filter(|role| of(&self.others.parties, role) != of(&next, role));
@@ -69,7 +67,7 @@ impl Judged {
             (role.clone(), PartyChange { state, document: None, upload: None })
         };
         let changes = roles.map(change).collect();
-        self.others.decisions = decisions.iter().map(|(number, _)| *number).fold(self.others.decisions, u64::max);
+        self.others.decisions = newest;
         self.others.waived.extend(waived);
         self.change(next, changes)
     }

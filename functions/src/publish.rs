@@ -20,7 +20,7 @@ use crate::measure;
 use crate::parties::parties;
 use crate::pending::Pending;
 use crate::ports::{Ports, Result, StageError};
-use crate::refuse::{look_again, refuse};
+use crate::refuse::{look_again, look_at, refuse};
 use crate::roots;
 use crate::show::{Verdict, check, show};
 
@@ -207,6 +207,11 @@ async fn judge(
     if let Err(objection) = trial.adopt(ports, &keys, candidate.generation).await? {
         return Ok(objection.into());
     }
-    let others = OtherParties { published: shown.parties, candidate: own };
-    check(ports, roots, shown.versions, since, candidate, others, snapshot, Some(trial)).await
+    let (lately, others) = (trial.lately(), OtherParties { published: shown.parties, candidate: own });
+    let verdict = check(ports, roots, shown.versions, since, candidate, others, snapshot, Some(trial)).await?;
+    if matches!(verdict, Verdict::Passed(_)) {
+        // Before it is shown: a crash in between would leave it so.
+        look_at(ports, &lately).await?;
+    }
+    Ok(verdict)
 }

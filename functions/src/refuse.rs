@@ -70,6 +70,12 @@ pub(crate) async fn look_again(ports: &Ports, generation: u64, names: &[TargetNa
             ports.queues.send(&message, Duration::ZERO).await?;
         }
     }
+    look_at(ports, names).await
+}
+
+/// Asks for another look at names. Also where a generation shows them as they were a moment ago: whoever made it need not have been told
+/// since, and a thief of rebuild's role would leave it at that.
+pub(crate) async fn look_at(ports: &Ports, names: &[TargetName]) -> Result<()> {
     let looks = names.iter().map(|name| Change::Look { name: name.clone() });
     send(ports, looks.collect(), LOOK_DELAY).await
 }

@@ -12,7 +12,7 @@ use tufline_functions::hash::{Turn, hash};
 use tufline_functions::publish::{Shown, publish};
 use tufline_functions::{Ports, init, ledger, rebuild, sign};
 use tufline_store::memory::{Calm, Memory, MemoryKeys};
-use tufline_store::{Hint, Key, Message, Queue};
+use tufline_store::{Change, Hint, Key, Message, Queue};
 use tufline_tuf::generation::FirstBins;
 use tufline_tuf::{Config, Manifest, RoleName, Sha256, trie};
 
@@ -135,6 +135,23 @@ fn what_rebuild_drafted_is_not_needed_and_not_read() {
     }
     assert!(world.sign(), "it makes them of what is published");
     assert_eq!(world.show(), Shown::Now(3));
+}
+
+/// Nobody can take it away: it is counted, and left out.
+#[test]
+fn a_decision_that_can_t_be_read_holds_up_nothing() {
+    let world = World::new(NAMES);
+    assert_eq!((world.sign(), world.show()), (true, Shown::Now(3)));
+    take_changes(&world.memory);
+    world.memory.tamper(&Key::Decision(1).path(), Some(Bytes::from_static(b"{\"format\":1}")));
+    world.upload("e", BYTES);
+    let mut changes = take_changes(&world.memory);
+    changes.push(vec![Change::Decision]);
+    let rebuilt = finish(rebuild::rebuild(&world.ports, &changes)).unwrap();
+    assert_eq!((rebuilt.generation, rebuilt.failed.len()), (Some(4), 0));
+    let manifest = world.manifest(4);
+    assert_eq!((manifest.decisions, manifest.waived), (1, BTreeSet::from([1])));
+    assert_eq!((world.sign(), world.show()), (true, Shown::Now(4)));
 }
 
 #[test]

@@ -132,6 +132,8 @@ class Bench:
             },
             "rebuild": {
                 "a renewal": self.renew,
+                "a generation that waits": self.rebuild_on_another,
+                "a decision of an operator": self.decide,
                 "a renewal of a bin": self.rebuild_a_bin,
                 "a key of the bins to replace": lambda: self.change("replace-bins-key"),
                 "an upload without a receipt": self.rebuild_unhashed,
@@ -144,12 +146,22 @@ class Bench:
                 "a generation that waits": self.sign_one,
                 "several generations that wait": self.sign_waiting_ones,
                 "a bin that waits": self.sign_a_bin,
+                "a new target": self.sign_a_target,
+                "a target that was overwritten": self.sign_an_overwritten_one,
+                "a target that is gone for good": self.sign_a_purged_one,
                 "a document of another party": self.sign_a_delivery,
+                "a decision of an operator": self.sign_a_decision,
+                "a generation that is made up": self.sign_a_made_up_one,
             },
             "publish": {
                 "a document of another party": self.publish_a_delivery,
                 "a signed generation": self.publish_one,
+                "a bin": self.publish_a_bin,
                 "a new target": self.publish_a_target,
+                "a target that was overwritten": self.publish_an_overwritten_one,
+                "a target that is gone for good": self.publish_a_purged_one,
+                "a decision of an operator": self.publish_a_decision,
+                "a generation that was passed over": self.publish_after_another,
                 "events not sent yet": self.publish_untold,
                 "a generation that the gate refuses": self.publish_a_refused_one,
                 "a generation that is not signed": self.publish_an_unsigned_one,
@@ -266,7 +278,7 @@ class Bench:
         """Gives hash what S3 says of an upload."""
         self.run("hash", s3_event(self.cloud.bucket, quote_plus(self.key(what), safe="/"), version=version))
 
-    def change(self, change: dict) -> None:
+    def change(self, change: dict | str) -> None:
         """Gives rebuild a change."""
         self.run("rebuild", message({"changes": [change]}))
 
@@ -343,6 +355,24 @@ class Bench:
 
     # Rebuild
 
+    def rebuild_on_another(self) -> None:
+        self.renew()
+        self.renew()
+
+    def decide(self) -> None:
+        """An operator decides something that changes nothing, and rebuild counts it."""
+        number = self._newest_manifest().get("decisions", 0) + 1
+        decision = {"format": 1, "role": "nobody", "edit": {"remove": {"release": False}}}
+        self._write("ledger_bucket", f"decisions/{number:020}.json", json.dumps(decision).encode())
+        self.change("decision")
+
+    def _newest_manifest(self) -> dict:
+        (newest,) = self.cloud.manifests(self.cloud.generation() - 1)
+        return newest
+
+    def _write(self, bucket: str, key: str, data: bytes) -> None:
+        self.cloud.admin_s3.put_object(Bucket=self.cloud.endpoints[bucket], Key=key, Body=data)
+
     def rebuild_a_bin(self) -> None:
         """Under :data:`STRICT`."""
         if not self.version("bin-0"):
@@ -390,9 +420,61 @@ class Bench:
             self.change({"set": {"name": self.name(what), "version": version}})
         self.run("sign", message("sign"))
 
+    def sign_a_target(self) -> None:
+        self._rebuild_a_target("target")
+        self.run("sign", message("sign"))
+
+    def _rebuild_a_target(self, what: str, data: bytes | None = None) -> str:
+        """Brings an upload up to sign; answers its version."""
+        version = self.put(what, data)
+        self.hash(what, version)
+        self.change({"set": {"name": self.name(what), "version": version}})
+        return version
+
+    def sign_an_overwritten_one(self) -> None:
+        """It was what is to be signed a moment ago."""
+        self._rebuild_a_target("target")
+        self.put("target")
+        self.run("sign", message("sign"))
+
+    def sign_a_purged_one(self) -> None:
+        """Nobody can tell what it was: its generation is passed over, until one has another."""
+        version = self._rebuild_a_target("purged")
+        self._purge("purged", version)
+        try:
+            self.run("sign", message("sign"))
+        finally:
+            self._rebuild_a_target("purged")
+
+    def _purge(self, what: str, version: str) -> None:
+        """Deletes an upload, and all that was there before it, for good."""
+        place = {"Bucket": self.cloud.bucket, "Prefix": self.key(what)}
+        listed = self.cloud.admin_s3.list_object_versions(**place)
+        versions = [entry["VersionId"] for entry in listed.get("Versions", [])]
+        assert version in versions
+        for each in versions:
+            self.cloud.admin_s3.delete_object(Bucket=self.cloud.bucket, Key=self.key(what), VersionId=each)
+
     def sign_a_delivery(self) -> None:
         self.rebuild_a_delivery()
         self.run("sign", message("sign"))
+
+    def sign_a_decision(self) -> None:
+        self.decide()
+        self.sign_one()
+
+    def sign_a_made_up_one(self) -> None:
+        """One that counts a target more than there is."""
+        newest = self._newest_manifest()
+        generation, base = newest["generation"] + 1, newest["generation"]
+        serial = {"first": newest["serial"], "serial": newest["serial"], "targets": newest["targets"] + 1}
+        nothing = {"changed": {}, "changes": [], "party_changes": {}, "waived": [], "renew_snapshot": True}
+        made_up = {**newest, **serial, **nothing, "generation": generation, "base": base}
+        self._write("ledger_bucket", f"generations/{generation:020}.json", json.dumps(made_up).encode())
+        try:
+            self.run("sign", message("sign"))
+        finally:
+            self.change({"void": {"generation": generation}})
 
     # Publish
 
@@ -406,6 +488,38 @@ class Bench:
 
     def publish_a_target(self) -> None:
         self._publish("published", os.urandom(16))
+
+    def publish_a_bin(self) -> None:
+        """Under :data:`STRICT`."""
+        self.sign_a_bin()
+        self.run("publish", message("publish"))
+
+    def publish_an_overwritten_one(self) -> None:
+        self.sign_an_overwritten_one()
+        self.run("publish", message("publish"))
+
+    def publish_a_purged_one(self) -> None:
+        version = self._rebuild_a_target("purged")
+        self.run("sign", message("sign"))
+        self._purge("purged", version)
+        try:
+            self.run("publish", message("publish"))
+        finally:
+            self._rebuild_a_target("purged")
+
+    def publish_a_decision(self) -> None:
+        self.decide()
+        self.publish_one()
+
+    def publish_after_another(self) -> None:
+        """What that one would have answered hash must look at again."""
+        self._rebuild_a_target("passed-over")
+        refused = {"format": 1, "reason": "a probe", "fault": "void"}
+        generation = self.cloud.generation()
+        self._write("ledger_bucket", f"refused/{generation:020}.json", json.dumps(refused).encode())
+        self.change({"void": {"generation": generation}})
+        self.run("sign", message("sign"))
+        self.run("publish", message("publish"))
 
     def publish_untold(self) -> None:
         self.tell_again()

@@ -134,7 +134,7 @@ def expiring(variant: Variant) -> None:
     """Publishes documents that are valid for two minutes, bins among them."""
     config = {"expiry": {"timestamp": "120s", "snapshot": "120s", "targets": "120s"}, "max_targets_per_bin": 1}
     with ExitStack() as configured:
-        for stage in ("rebuild", "publish", "refresh"):
+        for stage in ("rebuild", "sign", "publish", "refresh"):
             configured.enter_context(variant.configured(stage, config))
         names = ["expiring", "too"]
         for name in names:
