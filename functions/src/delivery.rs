@@ -9,6 +9,7 @@ use tufline_store::{Change, DELIVERIES, Event, Head, Hint, Message, Upload};
 use tufline_tuf::delivery::{LARGEST_DELIVERY, check_form};
 use tufline_tuf::{Refusal, RefusalCode, RoleName};
 
+use crate::compute::compute;
 use crate::current::RefusedUpload;
 use crate::hash::reject_at;
 use crate::parties::file_name;
@@ -62,7 +63,7 @@ async fn check(ports: &Ports, name: &str, upload: &Upload) -> Result<std::result
         return Ok(Err(Refusal::new(RefusalCode::Delegation, why)));
     };
     let bytes = ports.deliveries.read(upload, 0, LARGEST_DELIVERY + 1).await?;
-    Ok(check_form(&role, &bytes).map(|()| role))
+    Ok(compute(move || check_form(&role, &bytes).map(|()| role)).await)
 }
 
 /// Tells of a refused delivery.

@@ -2,6 +2,9 @@
 //!
 //! A party's own role and those below it stand or fall together: a document is taken only with documents of all the roles that it
 //! delegates to. What is refused leaves what was there before.
+//!
+//! *Invariant*: what it costs to judge a party's files grows with their number, not with the number of ways to combine new ones with those so
+//! far, which doubles with each level: a signature is checked once under each document that delegates to the role.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,6 +25,10 @@ pub const LARGEST_DELIVERY: u64 = 1_000_000;
 
 /// A party may have so many roles: for some clients one that is missing breaks the whole repository, and they read all of them.
 const MOST_ROLES: usize = 10;
+
+/// The new file of a role is tried below so many different documents above it, below further ones what there is: enough for two levels
+/// above it of which each has a new file, and each falls back.
+const MOST_TRIES: usize = 4;
 
 /// While less than this is left of a document's life, `targets` doesn't delegate to its party: time enough for a device that begins
 /// now, and for a generation without it. In seconds.
@@ -61,6 +68,17 @@ pub struct Settled {
     pub documents: Option<BTreeMap<RoleName, Taken>>,
     /// Which deliveries were refused, and why.
     pub refusals: BTreeMap<RoleName, Refusal>,
+    /// What it took.
+    pub effort: Effort,
+}
+
+/// What it took to judge the files of a party.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Effort {
+    /// How often a document was looked at as one below another.
+    pub looks: usize,
+    /// How often the signatures of a document were checked.
+    pub checks: usize,
 }
 
 /// A document that may be used.
@@ -105,21 +123,29 @@ pub fn settle(
     files: &Files,
     rules: Rules,
 ) -> Settled {
-    let mut judge = Judge { documents, files, rules, refusals: BTreeMap::new() };
+    let (refusals, tries, verified) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+    let mut judge = Judge { documents, files, rules, refusals, tries, verified, effort: Effort::default() };
     let taken = match party.delegation(role) {
-        Ok(delegations) => judge.role(role, &delegations, std::slice::from_ref(&party.paths)),
+        Ok(delegations) => {
+            let paths = vec![party.paths.clone()];
+            judge.role(role, &Above { document: None, delegations: &delegations, paths, depth: 0, takes_new: true })
+        }
         Err(error) => Err(error.to_string()),
     };
-    let Judge { mut refusals, .. } = judge;
+    let Judge { mut refusals, effort, .. } = judge;
     let documents = taken.ok();
-    for other in files.delivered.keys() {
-        let taken = documents.as_ref().is_some_and(|documents| documents.contains_key(other));
-        if !taken {
-            let why = format!("no document of {role} delegates to it; that must be delivered first");
-            refusals.entry(other.clone()).or_insert_with(|| refuse(other, &why));
+    for (other, Delivered { bytes, .. }) in &files.delivered {
+        match documents.as_ref().map(|documents| documents.get(other)) {
+            // It was refused below another document only.
+            Some(Some(taken)) if taken.signed.bytes() == bytes => _ = refusals.remove(other),
+            Some(Some(_)) => {}
+            _ => {
+                let why = format!("no document of {role} delegates to it; that must be delivered first");
+                refusals.entry(other.clone()).or_insert_with(|| refuse(other, &why));
+            }
         }
     }
-    Settled { documents, refusals }
+    Settled { documents, refusals, effort }
 }
 
 struct Judge<'a> {
@@ -127,18 +153,49 @@ struct Judge<'a> {
     files: &'a Files,
     rules: Rules,
     refusals: BTreeMap<RoleName, Refusal>,
+    /// How often the new file of a role was tried.
+    tries: BTreeMap<RoleName, usize>,
+    verified: BTreeMap<Delegated, Result<Signed<Targets>, String>>,
+    effort: Effort,
+}
+
+/// A role, its document, whether that was delivered just now, and the document that delegates to it.
+type Delegated = (RoleName, Sha256, bool, Option<Sha256>);
+
+/// Where a document was found.
+#[derive(Debug, Clone, Copy)]
+struct Found {
+    /// It was delivered just now; one that was taken in stays, whatever a later rule says of its form.
+    is_delivered: bool,
+    /// Whether new files are tried below it.
+    takes_new: bool,
 }
 
 type Tree = BTreeMap<RoleName, Taken>;
 
+/// What is above a role.
+struct Above<'a> {
+    /// The document that delegates to it; `None` for `targets`.
+    document: Option<Sha256>,
+    delegations: &'a Delegations,
+    /// Its targets must match one of each of these.
+    paths: Vec<Vec<Pattern>>,
+    /// How many roles of the party there are.
+    depth: usize,
+    /// Whether new files are tried.
+    takes_new: bool,
+}
+
 impl Judge<'_> {
     /// The delivered document of `role` with all below it or, where that can't be used, the one that there is.
-    fn role(&mut self, role: &RoleName, delegations: &Delegations, paths: &[Vec<Pattern>]) -> Result<Tree, String> {
+    fn role(&mut self, role: &RoleName, above: &Above<'_>) -> Result<Tree, String> {
         let mut why = format!("delegations/{role}.json is not there");
-        if let Some(Delivered { bytes, upload }) = self.files.delivered.get(role) {
+        let (delivered, included) = (self.files.delivered.get(role), self.files.included.get(role));
+        let takes_new = above.takes_new && self.may_try(role);
+        if let Some(Delivered { bytes, upload }) = delivered.filter(|_| takes_new) {
             let is_new = self.documents.get(role).is_none_or(|document| document.sha256 != Sha256::of(bytes));
             let newest = self.documents.get(role).filter(|_| is_new).map_or(0, |document| document.version);
-            match self.delivered(role, bytes, newest, delegations, paths) {
+            match self.document(role, bytes, newest, above, Found { is_delivered: true, takes_new: true }) {
                 Ok((signed, mut tree)) => {
                     let upload = upload.clone().filter(|_| is_new);
                     tree.insert(role.clone(), Taken { signed, upload, is_new });
@@ -147,12 +204,16 @@ impl Judge<'_> {
                 Err(reason) => {
                     self.refusals.insert(role.clone(), refuse(role, &reason));
                     why = reason;
+                    // It would not become better.
+                    if included == Some(bytes) {
+                        return Err(why);
+                    }
                 }
             }
         }
-        if let Some(bytes) = self.files.included.get(role)
-            && let Ok(signed) = signed(role, bytes, delegations)
-            && let Ok((signed, mut tree)) = self.document(role, signed, 0, paths)
+        if let Some(bytes) = included
+            && let Ok((signed, mut tree)) =
+                self.document(role, bytes, 0, above, Found { is_delivered: false, takes_new })
         {
             tree.insert(role.clone(), Taken { signed, upload: None, is_new: false });
             return Ok(tree);
@@ -160,29 +221,25 @@ impl Judge<'_> {
         Err(why)
     }
 
-    /// Checks a document of `role` that was delivered, which must be newer than version `newest`; answers it, and those below it.
-    fn delivered(
+    /// Whether the new file of `role` may be tried once more.
+    fn may_try(&mut self, role: &RoleName) -> bool {
+        let tries = self.tries.entry(role.clone()).or_default();
+        *tries += 1;
+        *tries <= MOST_TRIES
+    }
+
+    /// Checks a document of `role`, which must be newer than version `newest`; answers it, and those below it.
+    fn document(
         &mut self,
         role: &RoleName,
         bytes: &Bytes,
         newest: u64,
-        delegations: &Delegations,
-        paths: &[Vec<Pattern>],
+        above: &Above<'_>,
+        found: Found,
     ) -> Result<(Signed<Targets>, Tree), String> {
-        check_form(role, bytes).map_err(|refusal| refusal.reason)?;
-        let signed = signed(role, bytes, delegations)?.expect_alike().map_err(|error| error.to_string())?;
-        check_customs(signed.document())?;
-        self.document(role, signed, newest, paths)
-    }
-
-    /// The same for any document that is signed: one that was taken in stays, whatever a later rule says of its form.
-    fn document(
-        &mut self,
-        role: &RoleName,
-        signed: Signed<Targets>,
-        newest: u64,
-        paths: &[Vec<Pattern>],
-    ) -> Result<(Signed<Targets>, Tree), String> {
+        self.effort.looks += 1;
+        let digest = Sha256::of(bytes);
+        let signed = self.verify(role, bytes, digest, above, found.is_delivered)?;
         let version = signed.version();
         if version <= newest {
             return Err(format!(
@@ -195,26 +252,81 @@ impl Judge<'_> {
                 "it expires at {expires}, and an hour must be left at least; sign it with a later expiry"
             ));
         }
-        check_targets(signed.document(), paths)?;
+        check_targets(signed.document(), &above.paths)?;
         let mut tree = Tree::new();
         if let Some(delegations) = &signed.document().delegations {
-            for below in &delegations.roles {
-                let (name, own) = self.delegated(role, below)?;
-                let paths: Vec<Vec<Pattern>> = paths.iter().cloned().chain([own]).collect();
-                let found = self.role(&name, delegations, &paths);
+            for (name, own) in self.delegated(role, delegations, above.depth + 1)? {
+                let paths = above.paths.iter().cloned().chain([own]).collect();
+                let below = Above {
+                    document: Some(digest),
+                    delegations,
+                    paths,
+                    depth: above.depth + 1,
+                    takes_new: found.takes_new,
+                };
+                let found = self.role(&name, &below);
                 tree.extend(found.map_err(|why| format!("it delegates to {name}, which can't be used: {why}"))?);
                 if tree.len() >= MOST_ROLES {
-                    return Err(format!(
-                        "it has {MOST_ROLES} roles below it or more, which makes updates slow for some clients"
-                    ));
+                    return Err(too_many());
                 }
             }
         }
         Ok((signed, tree))
     }
 
+    /// Checks the signatures of a document, and the form of one that was delivered just now, once under each document above.
+    fn verify(
+        &mut self,
+        role: &RoleName,
+        bytes: &Bytes,
+        digest: Sha256,
+        above: &Above<'_>,
+        is_delivered: bool,
+    ) -> Result<Signed<Targets>, String> {
+        let checks = &mut self.effort.checks;
+        let verify = || {
+            *checks += 1;
+            if !is_delivered {
+                return signed(role, bytes, above.delegations);
+            }
+            check_form(role, bytes).map_err(|refusal| refusal.reason)?;
+            let signed = signed(role, bytes, above.delegations)?.expect_alike().map_err(|error| error.to_string())?;
+            check_customs(signed.document())?;
+            Ok(signed)
+        };
+        self.verified.entry((role.clone(), digest, is_delivered, above.document)).or_insert_with(verify).clone()
+    }
+
+    /// What a party's document says of the roles below it, which are so many levels below the party's own.
+    fn delegated(
+        &self,
+        role: &RoleName,
+        delegations: &Delegations,
+        depth: usize,
+    ) -> Result<Vec<(RoleName, Vec<Pattern>)>, String> {
+        let below = &delegations.roles;
+        if below.len() >= MOST_ROLES {
+            return Err(too_many());
+        }
+        let mut all: Vec<(RoleName, Vec<Pattern>)> = Vec::with_capacity(below.len());
+        for below in below {
+            let (name, own) = self.delegated_to(role, below)?;
+            if depth >= MOST_ROLES {
+                return Err(format!(
+                    "it delegates to {name}, {depth} levels below the party's own role, and clients follow few delegations in a search:                      {} levels at most; list those targets further up",
+                    MOST_ROLES - 1
+                ));
+            }
+            if all.iter().any(|(other, _)| *other == name) {
+                return Err(format!("it delegates to {name} twice; name all its paths in one entry"));
+            }
+            all.push((name, own));
+        }
+        Ok(all)
+    }
+
     /// What a party's document says of a role below it.
-    fn delegated(&self, role: &RoleName, below: &DelegatedRole) -> Result<(RoleName, Vec<Pattern>), String> {
+    fn delegated_to(&self, role: &RoleName, below: &DelegatedRole) -> Result<(RoleName, Vec<Pattern>), String> {
         let name = &below.name;
         if !self.rules.nested {
             return Err(format!(
@@ -236,6 +348,10 @@ impl Judge<'_> {
         let paths = paths.iter().map(|path| path.value().parse::<Pattern>());
         Ok((name, paths.collect::<Result<_, _>>().map_err(|error| error.to_string())?))
     }
+}
+
+fn too_many() -> String {
+    format!("it has {MOST_ROLES} roles below it or more, which makes updates slow for some clients; delegate to fewer")
 }
 
 /// Whether a role whose names match a pattern of each of `paths` may list these targets.

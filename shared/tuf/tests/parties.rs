@@ -10,9 +10,9 @@ use std::num::NonZeroU64;
 use aws_lc_rs::signature::EcdsaKeyPair;
 use bytes::Bytes;
 use common::{Generation, Keys, key, now, policy, set, sign, signature};
-use tough::schema::{self, Role, Root, Targets};
+use tough::schema::{self, DelegatedRole, Delegations, PathPattern, PathSet, Role, Root, Targets};
 use tough::sign::Sign;
-use tufline_tuf::delivery::{Delivered, Files, Rules, settle};
+use tufline_tuf::delivery::{Delivered, Files, Rules, Settled, settle};
 use tufline_tuf::gate::{Checked, Fault, Gate, OtherParties, Refused};
 use tufline_tuf::generation::{FirstBins, Others, SPEC_VERSION, snapshot};
 use tufline_tuf::parties::{PartyEdit, PartyState};
@@ -251,4 +251,114 @@ fn what_was_taken_in_stays() {
     let files = Files { delivered: BTreeMap::new(), included: BTreeMap::from([(self::vendor(), bytes)]) };
     let settled = settle(&self::vendor(), &parties.parties[&self::vendor()], &parties.documents, &files, rules());
     assert_eq!(settled.documents.unwrap().len(), 1);
+}
+
+/// A party's role and others, each below the one before, with a document that there is and a new one each.
+struct Chain {
+    vendor: Vendor,
+    roles: Vec<RoleName>,
+    included: Vec<Bytes>,
+    delivered: Vec<Bytes>,
+}
+
+impl Chain {
+    /// So many roles. Of those that there are the lowest expires in two hours, the others in a day.
+    fn new(length: usize) -> Self {
+        let vendor = Vendor::new();
+        let role = |level: usize| format!("vendor{}", "--b".repeat(level)).parse().unwrap();
+        let roles: Vec<RoleName> = (0..length).map(role).collect();
+        let document = |version, level| {
+            let hours = if (version, level + 1) == (1, length) { 2 } else { 24 };
+            vendor.delegating(version, hours, roles.get(level + 1))
+        };
+        let documents = |version: u64| (0..length).map(|level| document(version, level)).collect();
+        let (included, delivered) = (documents(1), documents(2));
+        Self { vendor, roles, included, delivered }
+    }
+
+    /// What the new documents come to so many hours later.
+    fn settle(&self, hours: u64) -> Settled {
+        let mut parties = self.vendor.parties();
+        let judge = |parties: &Parties, files: &Files, hours: u64| {
+            let rules = Rules { nested: true, now: after(now(), hours * 3600) };
+            settle(&vendor(), &parties.parties[&vendor()], &parties.documents, files, rules)
+        };
+        let first = judge(&parties, &Files { delivered: self.files(&self.included), ..Files::default() }, 0);
+        assert!(first.refusals.is_empty() && first.documents.is_some(), "{:?}", first.refusals);
+        parties = parties.take(&vendor(), &first).0;
+        let included = self.roles.iter().cloned().zip(self.included.iter().cloned()).collect();
+        judge(&parties, &Files { delivered: self.files(&self.delivered), included }, hours)
+    }
+
+    fn files(&self, documents: &[Bytes]) -> BTreeMap<RoleName, Delivered> {
+        let delivered = documents.iter().map(|bytes| Delivered { bytes: bytes.clone(), upload: None });
+        self.roles.iter().cloned().zip(delivered).collect()
+    }
+}
+
+impl Vendor {
+    /// A document that delegates to this role, with the vendor's own key.
+    fn delegating(&self, version: u64, hours: u64, below: Option<&RoleName>) -> Bytes {
+        let mut document = Targets::new(SPEC_VERSION.into(), version.try_into().unwrap(), after(now(), hours * 3600));
+        let keyid = self.key.tuf_key().key_id().unwrap();
+        document.delegations = below.map(|below| Delegations {
+            keys: [(keyid.clone(), self.key.tuf_key())].into(),
+            roles: vec![DelegatedRole {
+                name: below.to_string(),
+                keyids: vec![keyid.clone()],
+                threshold: NonZeroU64::MIN,
+                paths: PathSet::Paths(vec![PathPattern::new("vendor/*").unwrap()]),
+                terminating: true,
+                targets: None,
+            }],
+        });
+        let signatures = vec![signature(&self.key, &document.canonical_form().unwrap())];
+        tufline_tuf::json::to_vec(&schema::Signed { signed: document, signatures }).unwrap().into()
+    }
+}
+
+/// The roles whose documents are new.
+fn taken(settled: &Settled) -> usize {
+    settled.documents.iter().flatten().filter(|(_, taken)| taken.is_new).count()
+}
+
+#[test]
+fn deep_delegations_take_as_many_looks_as_there_are_documents() {
+    for length in 1..=10 {
+        let mut chain = Chain::new(length);
+        let settled = chain.settle(0);
+        assert_eq!((taken(&settled), settled.effort.looks), (length, length));
+        // Of the lowest nothing new can be used, but what there is.
+        *chain.delivered.last_mut().unwrap() = chain.vendor.signed(&key());
+        let settled = chain.settle(0);
+        assert_eq!((taken(&settled), settled.refusals.len()), (length - 1, 1));
+        assert!(settled.effort.looks <= length + 1);
+        // Nor that: each way to combine the others ends there.
+        let settled = chain.settle(3);
+        assert!(settled.documents.is_none());
+        assert!(settled.effort.checks <= 4 * length, "{length} roles: {:?}", settled.effort);
+        assert!(settled.effort.looks <= 8 * length + 2 * length * length, "{length} roles: {:?}", settled.effort);
+    }
+}
+
+#[test]
+fn too_deep_and_double_delegations_are_refused() {
+    let chain = Chain::new(10);
+    let mut deeper = chain.roles.clone();
+    deeper.push("vendor--b--b--b--b--b--b--b--b--b--b".parse().unwrap());
+    let mut documents = chain.delivered.clone();
+    *documents.last_mut().unwrap() = chain.vendor.delegating(2, 24, deeper.last());
+    let refused = Chain { delivered: documents, ..chain }.settle(0);
+    let why = refused.refusals[&deeper[9]].to_string();
+    assert!(why.contains("10 levels below the party's own role") && why.contains("9 levels at most"), "{why}");
+    assert_eq!(taken(&refused), 9, "the others are taken");
+
+    let chain = Chain::new(2);
+    let mut document: schema::Signed<Targets> = serde_json::from_slice(&chain.delivered[0]).unwrap();
+    let roles = &mut document.signed.delegations.as_mut().unwrap().roles;
+    roles.push(roles[0].clone());
+    let own = Vendor { key: chain.vendor.key, document: document.signed };
+    let doubled = Chain { delivered: vec![own.signed(&own.key), chain.delivered[1].clone()], vendor: own, ..chain };
+    let why = doubled.settle(0).refusals[&vendor()].to_string();
+    assert!(why.contains("twice"), "{why}");
 }
