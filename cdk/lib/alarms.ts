@@ -27,6 +27,9 @@ const SILENCE_MINUTES = 5;
 /** A large upload whose run was killed comes again after an hour and a half. */
 const OLDEST_MESSAGE = (queue: QueueName) => (queue === "large" ? Duration.hours(2) : Duration.minutes(15));
 
+/** A generation takes seconds from its making to its publication, and the largest burst a few minutes. */
+const LONGEST_LAG = Duration.minutes(15);
+
 /** In five minutes: one may be S3's bad moment, and devices ask again. */
 const SERVE_ERRORS = 5;
 
@@ -133,6 +136,13 @@ export function alarms(scope: Construct, watched: Watched): Alarm[] {
     runbook: "alarm-ignored-root",
     threshold: 1,
     // It doesn't go away while refresh is silent.
+    missing: TreatMissingData.IGNORE,
+  });
+  raise("PublicationLag", "publication-lag", {
+    metric: metrics.publicationLag(),
+    what: `What was accepted is not published after ${LONGEST_LAG.toHumanString()}`,
+    runbook: "alarm-publication-lag",
+    threshold: LONGEST_LAG.toSeconds(),
     missing: TreatMissingData.IGNORE,
   });
   // Serve's errors reach devices, and so the API's own metric.

@@ -35,7 +35,10 @@ export function dashboard(scope: Construct, shown: Shown): Dashboard {
     new Row(
       graph(
         "From upload to published (s)",
-        [50, 99].map((percent) => metrics.uploadToPublished(percent).with({ label: `p${percent}` })),
+        [
+          ...[50, 99].map((percent) => metrics.uploadToPublished(percent).with({ label: `p${percent}` })),
+          metrics.publicationLag().with({ label: "oldest that waits" }),
+        ],
       ),
       graph("Uploads", [metrics.published(), metrics.rejected()]),
       graph("Generations", [metrics.generations(), metrics.gateRefusals(), metrics.ignoredRoots()], [metrics.batchSize()]),

@@ -60,6 +60,11 @@ export class RepositoryMetrics {
     return this.metric("IgnoredRoots", Stats.MAXIMUM);
   }
 
+  /** How long the oldest generation has waited that devices don't see yet. Refresh measures it each minute. */
+  publicationLag(): Metric {
+    return this.metric("PublicationLag", Stats.MAXIMUM);
+  }
+
   /** Until the role's first published document expires. Refresh measures it each minute. */
   secondsToExpiry(role: string, period: Duration): Metric {
     return this.metric("SecondsToExpiry", Stats.MINIMUM, period, { Role: role });

@@ -53,6 +53,7 @@ test("each alarm watches one metric, for its condition", () => {
     ...Object.fromEntries(ofQueues),
     "Tufline-gate-refusal": "Tufline GateRefusals of Tufline: Sum >= 1 in 1 x 300 s, missing notBreaching",
     "Tufline-ignored-root": "Tufline IgnoredRoots of Tufline: Maximum >= 1 in 1 x 300 s, missing ignore",
+    "Tufline-publication-lag": "Tufline PublicationLag of Tufline: Maximum >= 900 in 1 x 300 s, missing ignore",
     ...Object.fromEntries(ofFunctions),
     "Tufline-serve-errors": "AWS/ApiGateway 5xx of Api: Sum >= 5 in 1 x 300 s, missing notBreaching",
   });
@@ -81,6 +82,7 @@ test("each alarm names its runbook, and tells the topic when it begins and ends"
     "alarm-gate-refusal",
     "alarm-ignored-root",
     "alarm-old-message",
+    "alarm-publication-lag",
     "alarm-role-expires",
     "alarm-root-expires",
     "alarm-serve-errors",
@@ -115,6 +117,7 @@ test("the dashboard has few enough metrics to be free, and those of ours that th
     "GateRefusals",
     "Generations",
     "IgnoredRoots",
+    "PublicationLag",
     "Published",
     "Rejected",
     "SecondsToExpiry",

@@ -30,6 +30,9 @@ const SECONDS_TO_EXPIRY: &str = "SecondsToExpiry";
 /// Gauge: what lies where roots belong and doesn't verify, so that it counts as absent.
 const IGNORED_ROOTS: &str = "IgnoredRoots";
 
+/// Gauge, seconds: how long the oldest generation has waited that devices don't see yet; 0 where none waits.
+const PUBLICATION_LAG: &str = "PublicationLag";
+
 /// CloudWatch takes 100 values of a metric at once
 /// (<https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>).
 const MOST_VALUES: usize = 100;
@@ -43,6 +46,7 @@ pub fn describe() {
     describe_histogram!(BATCH_SIZE, Unit::Count, "changes folded into one generation");
     describe_counter!(GATE_REFUSALS, Unit::Count, "generations refused by the gate");
     describe_gauge!(IGNORED_ROOTS, Unit::Count, "stored where roots belong, and not signed as roots");
+    describe_gauge!(PUBLICATION_LAG, Unit::Seconds, "since the oldest generation was made that waits to be published");
     describe_gauge!(SECONDS_TO_EXPIRY, Unit::Seconds, "until a published document of the role expires");
 }
 
@@ -84,6 +88,11 @@ fn spread(values: &[i64], most: usize) -> impl Iterator<Item = i64> {
 
 pub(crate) fn ignored_roots(count: usize) {
     gauge!(IGNORED_ROOTS).set(value(i64::try_from(count).unwrap_or(i64::MAX)));
+}
+
+/// How long the oldest generation has waited that devices don't see yet.
+pub(crate) fn publication_lag(seconds: i64) {
+    gauge!(PUBLICATION_LAG).set(value(seconds.max(0)));
 }
 
 /// How long devices can go on with what is published.

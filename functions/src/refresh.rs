@@ -176,18 +176,20 @@ fn is_offline(ports: &Ports, role: &RoleName) -> bool {
     ports.config.offline_targets && *role == RoleName::targets()
 }
 
-/// Nudges sign and publish while a generation above `settled` waits for longer than a minute.
+/// Nudges sign and publish while a generation above `settled` waits for longer than a minute, and measures how long it does.
 async fn nudge(ports: &Ports, settled: u64) -> Result<()> {
     let Some(oldest) = ledger::generations_after(&*ports.store, settled).await?.first().copied() else {
+        measure::publication_lag(0);
         return Ok(());
     };
     // One that can't be read is old enough: it is no reason to wait.
-    let created = match ledger::manifest(&*ports.store, oldest).await {
-        Ok(manifest) => manifest.created,
+    let waits = match ledger::manifest(&*ports.store, oldest).await {
+        Ok(manifest) => time::seconds_between(manifest.created, ports.clock.now()),
         Err(error @ StageError::Store(_)) => return Err(error),
-        Err(_) => Time::MIN,
+        Err(_) => PATIENCE_SECONDS,
     };
-    if time::seconds_between(created, ports.clock.now()) >= PATIENCE_SECONDS {
+    measure::publication_lag(waits);
+    if waits >= PATIENCE_SECONDS {
         ports.queues.send(&Message::Sign, Duration::ZERO).await?;
         ports.queues.send(&Message::Publish, Duration::ZERO).await?;
     }

@@ -26,7 +26,7 @@ STAGES = ("hash", "large", "rebuild", "sign", "publish", "refresh")
 UNREADABLE = {"unknown": 1}
 
 # Not caused here: nobody waits for a quarter of an hour.
-NOT_CAUSED = {f"{queue}-old-message" for queue in CONSUMERS}
+NOT_CAUSED = {f"{queue}-old-message" for queue in CONSUMERS} | {"publication-lag"}
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,7 @@ def test_each_alarm_is_raised_by_what_it_is_about(variant: Variant):
     quiet.add_embedded(variant.log("refresh", started))
     assert not crossing(raised["timestamp-expires"], quiet), "a fresh timestamp raises no alarm"
     assert not crossing(raised["snapshot-expires"], quiet)
+    assert set(quiet.values[metric_of(raised["publication-lag"])]) == {0}, "nothing waits"
 
     expiring(variant)
     refused_generation(variant)
