@@ -11,6 +11,7 @@ use tufline_tuf::{Hasher, Sha256};
 
 use crate::data::{DataFolder, failed};
 use crate::disk::Temporary;
+use crate::room::reserve;
 use crate::uploads::{FolderUploads, read_range};
 use crate::{COPIES, DATA, Threads, blocking, in_turn};
 
@@ -72,7 +73,7 @@ impl FolderBlobs {
     }
 
     /// A temporary copy of `file`, which has `length` bytes, and its digest.
-    fn copy(&self, mut file: &File, length: u64) -> io::Result<(Temporary, Sha256)> {
+    fn copy(&self, file: &File, length: u64) -> io::Result<(Temporary, Sha256)> {
         let mut temporary = self.data.disk().temporary()?;
         let mut hasher = Hasher::new();
         if length >= WORTH_SHARING && share(file, &temporary.file) {
@@ -83,6 +84,9 @@ impl FolderBlobs {
                 Ok(())
             })?;
         } else {
+            reserve(&temporary.file, length)?;
+            // Of a file that grows meanwhile no more than was reserved: it isn't the version that was meant any more.
+            let mut file = file.take(length.saturating_add(1));
             pump(&mut file, length, &mut |bytes| {
                 hasher.update(bytes);
                 temporary.file.write_all(bytes)
@@ -116,13 +120,15 @@ impl FolderBlobs {
         }
         let incoming = self.incoming(upload, sha256)?;
         let placed = if blob.exists() { Ok(()) } else { disk.place(&incoming, &blob).map(|_| ()) };
-        match placed {
+        let kept = match placed {
             // Another kept the same copy a moment ago.
-            Err(error) if error.kind() == io::ErrorKind::NotFound && blob.exists() => {}
-            result => result.map_err(|error| failed("keep", &incoming, &error))?,
-        }
-        // Left over where another's copy became the blob; if it can't be removed now, it is at the next start.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && blob.exists() => Ok(()),
+            result => result.map_err(|error| failed("keep", &incoming, &error)),
+        };
+        // Left over where another's copy became the blob, or where none did: then it is made again. If it can't be removed now, it is at
+        // the next start.
         let _ = std::fs::remove_file(&incoming);
+        kept?;
         disk.settle(&blob).map_err(|error| failed("sync", &blob, &error))
     }
 

@@ -26,6 +26,7 @@ mod holder_key;
 mod keys;
 mod names;
 mod queues;
+mod room;
 mod signer;
 mod store;
 mod tree;

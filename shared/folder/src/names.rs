@@ -1,13 +1,16 @@
 //! From an upload's name to what lies in the folder, and back.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io;
+use std::sync::Mutex;
 
+use rustix::io::Errno;
 use tufline_store::{Upload, VersionId};
 use tufline_tuf::{SIDE_FILE_SUFFIX, Sha256};
 
+use crate::lock;
 use crate::tree::{FileState, OpenFolder};
 
 /// How much of a side file is read: more than the policy allows, so that it is refused for its length.
@@ -156,8 +159,8 @@ fn stamp_of(folder: &OpenFolder, raw: &CStr) -> io::Result<Option<u64>> {
 /// Calls `visit` for each upload below the folder `name` (empty, or ending in `/`), in the order of names, beginning
 /// after `after`, until it answers false. Answers whether it never did.
 ///
-/// A folder that may not be read is passed over (a mounted disk's `lost+found` is one); a request for a name in it
-/// fails, so nothing in it counts as gone.
+/// A folder that can't be read is passed over (a mounted disk's `lost+found` may not be, one on a damaged place can't); a request for a name in
+/// it fails, so nothing in it counts as gone.
 pub fn walk(
     folder: &OpenFolder,
     name: &str,
@@ -169,6 +172,10 @@ pub fn walk(
     }
     let entries = match folder.entries() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
+        Err(error) if !name.is_empty() && !is_of_process(&error) => {
+            tell_once(name, &error);
+            return Ok(true);
+        }
         result => result?,
     };
     let files: HashSet<&str> =
@@ -184,11 +191,11 @@ pub fn walk(
             let goes_on = match folder.folder(&raw) {
                 Ok(Some(below)) => walk(&below, &path, after, visit)?,
                 Ok(None) => true,
-                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                    tracing::warn!(folder = path, "folder passed over: it may not be read");
+                Err(error) if is_of_process(&error) => return Err(error),
+                Err(error) => {
+                    tell_once(&path, &error);
                     true
                 }
-                Err(error) => return Err(error),
             };
             if !goes_on {
                 return Ok(false);
@@ -203,6 +210,25 @@ pub fn walk(
     Ok(true)
 }
 
+/// Whether it is the process that lacks something, and not the folder.
+fn is_of_process(error: &io::Error) -> bool {
+    let errno = error.raw_os_error().map(Errno::from_raw_os_error);
+    matches!(errno, Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::INTR))
+}
+
+/// The folders and files that were told of: they are looked at every few seconds.
+static TOLD: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+
+/// Of more than this the others are not told.
+const MOST_TOLD: usize = 1000;
+
+fn tell_once(name: &str, error: &io::Error) {
+    let mut told = lock(&TOLD);
+    if told.len() < MOST_TOLD && told.insert(name.to_owned()) {
+        tracing::warn!(name, %error, "passed over: it can't be read");
+    }
+}
+
 /// The stamps of all uploads below the folder `name` (empty, or ending in `/`).
 pub fn stamps(root: OpenFolder, name: &str) -> io::Result<Vec<(String, u64)>> {
     let mut folder = root;
@@ -214,10 +240,14 @@ pub fn stamps(root: OpenFolder, name: &str) -> io::Result<Vec<(String, u64)>> {
     let mut stamps = Vec::new();
     walk(&folder, name, "", &mut |folder, segment, path| {
         let stamp = match folder.raw_name(segment)? {
-            Some(raw) => stamp_of(folder, &raw)?,
-            None => None,
+            Some(raw) => stamp_of(folder, &raw),
+            None => Ok(None),
         };
-        stamps.extend(stamp.map(|stamp| (path, stamp)));
+        match stamp {
+            Err(error) if is_of_process(&error) => return Err(error),
+            Err(error) => tell_once(&path, &error),
+            Ok(stamp) => stamps.extend(stamp.map(|stamp| (path, stamp))),
+        }
         Ok(true)
     })?;
     Ok(stamps)

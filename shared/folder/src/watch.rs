@@ -88,6 +88,7 @@ impl Watcher {
             leaving: None,
             folders: HashMap::new(),
             rescan: None,
+            unwatched: None,
             trouble: None,
         };
         (Self { task: tokio::spawn(state.run(sender)) }, receiver)
@@ -171,6 +172,8 @@ struct State {
     folders: HashMap<String, Instant>,
     /// When to look through everything.
     rescan: Option<Instant>,
+    /// Why the operating system gives no watch, so that the same is not logged at each look.
+    unwatched: Option<String>,
     /// The last trouble with the folder, so that the same is not logged again and again.
     trouble: Option<String>,
 }
@@ -275,12 +278,16 @@ impl State {
             RecommendedWatcher::new(move |event| notices.take(event), Config::default().with_follow_symlinks(false))
                 .and_then(|mut watcher| watcher.watch(&path, RecursiveMode::Recursive).map(|()| watcher));
         match watch {
-            Ok(watcher) => self.watch = Some((watcher, identity)),
+            Ok(watcher) => {
+                self.watch = Some((watcher, identity));
+                self.unwatched = None;
+            }
             Err(error) => {
                 let reason = error.to_string();
-                if self.trouble.as_ref() != Some(&reason) {
+                if self.unwatched.as_ref() != Some(&reason) {
                     tracing::warn!(reason, "uploads are noticed within seconds only: the folder can't be watched");
                 }
+                self.unwatched = Some(reason);
             }
         }
         Ok(())
