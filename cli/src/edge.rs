@@ -5,7 +5,9 @@ use std::io::IsTerminal;
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing_appender::non_blocking::WorkerGuard;
 use tracing_subscriber::EnvFilter;
 
 /// The environment variable `name`; `None` where it is not set, empty, or not UTF-8.
@@ -20,16 +22,35 @@ pub fn now() -> SystemTime {
     SystemTime::now()
 }
 
-/// Begins the log, on standard error: what `RUST_LOG` says, or `default`.
-pub fn log(default: &str) {
+/// Begins the log, on standard error: what `RUST_LOG` says, or `default`. What is logged is written while the answer lives.
+///
+/// *Invariant*: whatever becomes of standard error, the process goes on: a disk that is full, a reader that is gone, or one that doesn't read.
+/// Lines that nobody takes are lost, if there are too many.
+pub fn log(default: &str) -> WorkerGuard {
     let filter = variable("RUST_LOG").map_or_else(|| EnvFilter::new(default), EnvFilter::new);
+    let (writer, guard) = tracing_appender::non_blocking(std::io::stderr());
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(writer)
         .with_target(false)
         .with_ansi(std::io::stderr().is_terminal())
+        .log_internal_errors(false)
         .compact()
         .init();
+    guard
+}
+
+/// How many files the process may have open, sockets with them: as many as the system lets it raise that to
+/// (<https://man7.org/linux/man-pages/man2/getrlimit.2.html>).
+pub fn most_open_files() -> u64 {
+    let limit = getrlimit(Resource::Nofile);
+    let Some(hard) = limit.maximum.filter(|hard| Some(*hard) != limit.current) else {
+        return limit.current.unwrap_or(u64::MAX);
+    };
+    match setrlimit(Resource::Nofile, Rlimit { current: Some(hard), ..limit }) {
+        Ok(()) => hard,
+        Err(_) => limit.current.unwrap_or(u64::MAX),
+    }
 }
 
 /// Runs a command to its end.

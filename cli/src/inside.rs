@@ -1,6 +1,7 @@
 //! A repository from inside: what operators' commands and `wait` read beside the public URLs.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::anyhow;
@@ -58,6 +59,14 @@ impl Inside {
             }
         };
         Ok(Self { store, clock, connection: connection.clone(), for_uploader })
+    }
+
+    /// The data folder, in the embedded form.
+    pub fn data(&self) -> anyhow::Result<Option<&Path>> {
+        match &self.connection {
+            Connection::Folder(endpoints) => endpoints.data().map(Some),
+            Connection::Aws(_) => Ok(None),
+        }
     }
 
     /// What build systems dropped. Fails while the uploads folder is not mounted; all else can be looked at then.

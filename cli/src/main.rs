@@ -7,13 +7,15 @@
 // Through `show` only, which lets nothing out that a terminal doesn't show as it is.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
+#[macro_use]
+mod edge;
+
 mod accept_removals;
 mod access;
 mod connection;
 mod delegation;
 mod demo;
 mod device;
-mod edge;
 mod files;
 mod import;
 mod init;
@@ -66,7 +68,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let Arguments { command } = Arguments::parse();
-    edge::log(match command {
+    let _log = edge::log(match command {
         Command::Local(_) | Command::Serve(_) => "warn,tufline=info,tufline_functions=error",
         Command::Demo(_) => "off",
         _ => "error",

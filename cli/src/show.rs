@@ -2,6 +2,7 @@
 //!
 //! *Invariant*: a terminal gets plain text and nothing else ([`plain`]), whatever a file, a name or an error held that is told of.
 
+use std::io::Write;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -20,29 +21,31 @@ macro_rules! complain {
 pub(crate) use {complain, say};
 
 /// Prints one line. A backslash stays one: what is quoted in it may be escaped already.
-#[expect(clippy::print_stdout, reason = "this is the way there")]
 pub fn line(text: &str) {
-    println!("{}", escaped_once(text));
+    print(&escaped_once(text));
 }
 
 /// Prints the lines of a text that was made here: whatever is quoted in it from elsewhere is [`escaped`](plain::escaped) already, or could add a line of its own.
-#[expect(clippy::print_stdout, reason = "this is the way there")]
 pub fn lines(text: &str) {
     for line in text.lines() {
-        println!("{}", escaped_once(line));
+        print(&escaped_once(line));
     }
 }
 
+/// A process that stays up must not end because nobody listens, or because a disk is full.
+fn print(line: &str) {
+    let mut output = std::io::stdout().lock();
+    let _ = writeln!(output, "{line}").and_then(|()| output.flush());
+}
+
 /// Prints one line on standard error.
-#[expect(clippy::print_stderr, reason = "this is the way there")]
 pub fn complaint(text: &str) {
-    eprintln!("{}", escaped_once(text));
+    let _ = writeln!(std::io::stderr(), "{}", escaped_once(text));
 }
 
 /// Prints a line of JSON. In it too what is not plain is escaped, as JSON does it (RFC 8259, section 7).
-#[expect(clippy::print_stdout, reason = "this is the way there")]
 pub fn json(value: &Value) {
-    println!("{}", plain_json(value));
+    print(&plain_json(value));
 }
 
 /// JSON without a character that is not plain.

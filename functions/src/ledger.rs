@@ -9,10 +9,13 @@ use tough::schema::{self, Root, Snapshot, Timestamp};
 use tufline_store::{Document, Folder, Key, Store, Stored, Tag, UploadKey, VersionId, Written};
 use tufline_tuf::generation::{self, Next, Versions};
 use tufline_tuf::{
-    AddressedDraft, MANIFEST_FORMAT, Manifest, RoleKeys, RoleName, Sha256, TargetName, Time, verify_published,
+    AddressedDraft, MANIFEST_FORMAT, Manifest, RoleKeys, RoleName, Sha256, TargetName, Time, time, verify_published,
 };
 
 use crate::ports::{Result, StageError, at_once};
+
+/// Clocks of different machines differ by a little.
+const CLOCK_TOLERANCE_SECONDS: i64 = 5;
 
 /// What devices see now.
 #[derive(Debug, Clone)]
@@ -32,6 +35,13 @@ impl Published {
     #[must_use]
     pub fn tag(&self) -> &Tag {
         &self.stored.tag
+    }
+
+    /// When the timestamp was stored, if that is still to come: the clock is behind now, or was ahead then.
+    #[must_use]
+    pub fn clock_behind(&self, now: Time) -> Option<Time> {
+        let stored = self.stored.modified;
+        (time::seconds_between(now, stored) > CLOCK_TOLERANCE_SECONDS).then_some(stored)
     }
 }
 

@@ -22,9 +22,6 @@ use crate::ports::{HEADS_AT_ONCE, Ports, Result, StageError, at_once, some_at_on
 use crate::roots;
 use crate::sign::sign_draft;
 
-/// Clocks of different machines differ by a little.
-const CLOCK_TOLERANCE_SECONDS: i64 = 5;
-
 /// So many documents are read ahead of the gate, each with the one that devices see: they are some hundred kilobytes each.
 const COMPARISONS_AT_ONCE: usize = 16;
 
@@ -306,11 +303,8 @@ fn parse_targets(role: &RoleName, bytes: &[u8]) -> Result<Targets> {
 /// [`StageError::ClockBehind`] rather than signing an expiry that is counted from a wrong time.
 pub async fn show(ports: &Ports, roots: &[Root], published: Option<&Published>, checked: &Checked) -> Result<Written> {
     let now = ports.clock.now();
-    if let Some(published) = published {
-        let stored = published.stored.modified;
-        if time::seconds_between(now, stored) > CLOCK_TOLERANCE_SECONDS {
-            return Err(StageError::ClockBehind { now, stored });
-        }
+    if let Some(stored) = published.and_then(|published| published.clock_behind(now)) {
+        return Err(StageError::ClockBehind { now, stored });
     }
     let before = match published {
         Some(published) => published.version,

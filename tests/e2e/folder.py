@@ -9,6 +9,7 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from cloud_lib.emulator import free_port
 
@@ -38,12 +39,14 @@ class FolderForm(Form):
         where = ["--data", str(self.data), "--uploads", str(self.uploads), "--listen", self.listen]
         return [str(TUFLINE), "local", *where, "--bins", str(self.bins)]
 
-    def start(self) -> "FolderForm":
-        """Starts it and waits until it is ready."""
+    def start(self, output: IO | None = None, errors: IO | None = None, most_open_files: int | None = None) -> "FolderForm":
+        """Starts it and waits until it is ready. It writes to these, or to a file, and may open so many files."""
         endpoints = self.data / "endpoints.json"
         endpoints.unlink(missing_ok=True)  # of a process that was killed
+        limited = ["prlimit", f"--nofile={most_open_files}"] if most_open_files else []
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            where = {"stdin": subprocess.DEVNULL, "stdout": output or log, "stderr": errors or log}
+            self.process = subprocess.Popen([*limited, *self.command()], **where)
 
         def ready() -> bool:
             assert self.process.poll() is None or self._ended(), "it is running"

@@ -5,6 +5,7 @@ mod news;
 mod repository;
 pub mod request;
 mod running;
+pub mod troubles;
 mod workers;
 
 use std::net::SocketAddr;

@@ -12,6 +12,7 @@ use tufline_tuf::generation::FirstBins;
 use url::Url;
 
 use super::repository::LocalRepository;
+use super::troubles::Troubles;
 use super::workers::{Report, Worker};
 use crate::connection::{FolderEndpoints, PublicEndpoints};
 use crate::files;
@@ -62,12 +63,14 @@ impl Running {
         let (stop, stopped) = watch::channel(false);
         let (watcher, hints) = Watcher::start(&repository.uploads);
         let (deliveries_watcher, deliveries) = Watcher::start(&repository.deliveries);
+        let troubles = Troubles::new(&data, repository.ports.clock.clone())?;
         let worker = Worker {
             ports: repository.ports.clone(),
             queues: repository.queues.clone(),
             stop: stopped.clone(),
             reports: options.reports,
             data: data.clone(),
+            troubles,
         };
         let endpoints = FolderEndpoints {
             uploads: repository.uploads.path().to_owned(),
@@ -116,9 +119,7 @@ fn serve(
     let (store, blobs) = (repository.ports.store.clone(), repository.ports.blobs.clone());
     async move {
         let stop = async move { _ = stopped.wait_for(|stop| *stop).await };
-        if let Err(error) = server.run(store, blobs, stop).await {
-            tracing::error!("devices get no answers any more, start again: {error:#}");
-        }
+        server.run(store, blobs, stop).await;
     }
 }
 

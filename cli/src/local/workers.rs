@@ -1,8 +1,7 @@
 //! The stages at work on the in-process queues.
 //!
-//! A stage's error is logged in one line and its messages come again, later each time; nothing stops the others.
+//! A stage's error is logged in one line, once a minute at most, and its messages come again, later each time; nothing stops the others.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -22,6 +21,7 @@ use tufline_store::{Change, Hint, Message, Queue, Queues};
 use tufline_tuf::Time;
 
 use super::request;
+use super::troubles::Troubles;
 use crate::outcome::one_line;
 use crate::show;
 
@@ -94,6 +94,8 @@ pub struct Worker {
     pub reports: Option<mpsc::UnboundedSender<Report>>,
     /// The data folder.
     pub data: PathBuf,
+    /// What doesn't work.
+    pub troubles: Troubles,
 }
 
 impl Worker {
@@ -128,13 +130,13 @@ impl Worker {
             let (of_parties, deliveries): (Vec<Delivery>, Vec<Delivery>) =
                 deliveries.into_iter().partition(|delivery| matches!(delivery.message(), Message::Deliveries(_)));
             let failures = hash(&self.ports, turn, &hints).await;
-            let failed = settle(queue.name(), deliveries.into_iter().zip(failures));
+            let failed = self.settle(queue.name(), deliveries.into_iter().zip(failures));
             self.report(stage, hints.len() - failed, None, begin);
             for delivery in of_parties {
                 let hints =
                     if let Message::Deliveries(hints) = delivery.message() { hints.clone() } else { Vec::new() };
                 let failure = deliver(&self.ports, &hints).await.err();
-                settle("deliveries", std::iter::once((delivery, failure)));
+                self.settle("deliveries", std::iter::once((delivery, failure)));
             }
         }
     }
@@ -148,11 +150,11 @@ impl Worker {
             match rebuild(&self.ports, &messages).await {
                 Ok(mut rebuilt) => {
                     let results = deliveries.into_iter().enumerate();
-                    settle("rebuild", results.map(|(index, delivery)| (delivery, rebuilt.failed.remove(&index))));
+                    self.settle("rebuild", results.map(|(index, delivery)| (delivery, rebuilt.failed.remove(&index))));
                     let items = messages.iter().map(Vec::len).sum();
                     self.report(Stage::Rebuild, items, rebuilt.generation, begin);
                 }
-                Err(error) => again("rebuild", deliveries, &error),
+                Err(error) => self.again("rebuild", deliveries, &error),
             }
         }
     }
@@ -178,10 +180,11 @@ impl Worker {
             let begin = Instant::now();
             match sign(&self.ports).await {
                 Ok(()) => {
+                    self.troubles.over("sign");
                     deliveries.into_iter().for_each(Delivery::done);
                     self.report(Stage::Sign, 1, None, begin);
                 }
-                Err(error) => again("sign", deliveries, &error),
+                Err(error) => self.again("sign", deliveries, &error),
             }
         }
     }
@@ -191,6 +194,7 @@ impl Worker {
             let begin = Instant::now();
             match publish(&self.ports).await {
                 Ok(shown) => {
+                    self.troubles.over("publish");
                     deliveries.into_iter().for_each(Delivery::done);
                     let generation = match shown {
                         Shown::Now(generation) => Some(generation),
@@ -198,7 +202,7 @@ impl Worker {
                     };
                     self.report(Stage::Publish, 1, generation, begin);
                 }
-                Err(error) => again("publish", deliveries, &error),
+                Err(error) => self.again("publish", deliveries, &error),
             }
         }
     }
@@ -207,7 +211,6 @@ impl Worker {
     async fn refresh(mut self) {
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut trouble = Trouble::default();
         for tick in 0_u32.. {
             tokio::select! {
                 _ = self.stop.wait_for(|stop| *stop) => return,
@@ -216,25 +219,26 @@ impl Worker {
             if request::is_there(&self.data) {
                 let reconciled = reconcile(&self.ports).await.map_err(Into::into);
                 let answered = reconciled.and_then(|hints| request::answer(&self.data, hints));
-                trouble.note("reconcile", answered.err());
+                self.note("reconcile", answered.err());
             }
             if tick % REFRESH_TICKS == 0 {
-                trouble.note("refresh", refresh(&self.ports).await.err().map(Into::into));
+                self.note("refresh", refresh(&self.ports).await.err().map(Into::into));
             }
+            let written = self.troubles.write();
+            self.note("the file of troubles", written.err());
         }
     }
 
     /// Reconciles once, after the watcher has begun: whatever goes from then on is told by it. While the uploads folder is
     /// not mounted that fails, and is tried again.
     async fn reconcile(mut self) {
-        let mut trouble = Trouble::default();
-        let ports = self.ports.clone();
+        let worker = self.clone();
         let reconciling = async {
-            while let Err(error) = reconcile(&ports).await {
-                trouble.note("reconcile", Some(error.into()));
+            while let Err(error) = reconcile(&worker.ports).await {
+                worker.note("reconcile", Some(error.into()));
                 tokio::time::sleep(TICK).await;
             }
-            trouble.note("reconcile", None);
+            worker.note("reconcile", None);
         };
         tokio::select! {
             _ = self.stop.wait_for(|stop| *stop) => {}
@@ -271,6 +275,57 @@ impl Worker {
         }
     }
 
+    /// Gives back what failed; answers how many. One line tells of all that failed before already: an upload that changes
+    /// while it is read fails once, and that is no trouble.
+    fn settle(&self, stage: &'static str, results: impl Iterator<Item = (Delivery, Option<StageError>)>) -> usize {
+        let (mut failed, mut again, mut any_new, mut last) = (0, 0, false, None);
+        for (delivery, failure) in results {
+            let what = hint(delivery.message()).map_or(stage.to_owned(), |hint| format!("upload {}", hint.name));
+            match failure {
+                None => {
+                    self.troubles.over(&what);
+                    delivery.done();
+                }
+                Some(error) => {
+                    failed += 1;
+                    if delivery.failures() > 0 {
+                        again += 1;
+                        any_new |= self.troubles.note(&what, &error.to_string());
+                        last = Some(error.to_string());
+                    }
+                    delivery.return_later();
+                }
+            }
+        }
+        if let Some(error) = last.filter(|_| self.troubles.is_time(stage) || any_new) {
+            tracing::error!("{stage} failed again for {}, and tries once more: {error}", show::count(again, "upload"));
+        }
+        failed
+    }
+
+    fn again(&self, stage: &'static str, deliveries: Vec<Delivery>, error: &StageError) {
+        self.fails(stage, &error.to_string());
+        deliveries.into_iter().for_each(Delivery::return_later);
+    }
+
+    fn fails(&self, what: &'static str, error: &str) {
+        self.troubles.note(what, error);
+        if self.troubles.is_news(what, error) {
+            tracing::error!("{what} failed and tries again: {error}");
+        }
+    }
+
+    /// What became of something that is tried every few seconds.
+    fn note(&self, what: &'static str, error: Option<anyhow::Error>) {
+        let Some(error) = error.map(|error| one_line(&error)) else {
+            if self.troubles.over(what) {
+                tracing::info!("{what} works again");
+            }
+            return;
+        };
+        self.fails(what, &error);
+    }
+
     fn report(&self, stage: Stage, items: usize, generation: Option<u64>, begin: Instant) {
         let took = begin.elapsed();
         tracing::debug!(?stage, items, generation, ?took, "stage");
@@ -294,51 +349,4 @@ fn changes(message: &Message) -> Vec<Change> {
         Message::Changes(changes) => changes.clone(),
         _ => Vec::new(),
     }
-}
-
-/// Gives back what failed; answers how many. One line tells of all that failed before already: an upload that changes
-/// while it is read fails once, and that is no trouble.
-fn settle(stage: &str, results: impl Iterator<Item = (Delivery, Option<StageError>)>) -> usize {
-    let (mut failed, mut again, mut last) = (0, 0, None);
-    for (delivery, failure) in results {
-        match failure {
-            None => delivery.done(),
-            Some(error) => {
-                failed += 1;
-                if delivery.failures() > 0 {
-                    again += 1;
-                    last = Some(error);
-                }
-                delivery.return_later();
-            }
-        }
-    }
-    if let Some(error) = last {
-        tracing::error!("{stage} failed again for {}, and tries once more: {error}", show::count(again, "upload"));
-    }
-    failed
-}
-
-/// What went wrong last, so that the same is told once and not every few seconds.
-#[derive(Default)]
-struct Trouble(BTreeMap<&'static str, String>);
-
-impl Trouble {
-    fn note(&mut self, what: &'static str, error: Option<anyhow::Error>) {
-        let Some(error) = error.map(|error| one_line(&error)) else {
-            if self.0.remove(what).is_some() {
-                tracing::info!("{what} works again");
-            }
-            return;
-        };
-        if self.0.get(what) != Some(&error) {
-            tracing::error!("{what} failed and is tried again: {error}");
-            self.0.insert(what, error);
-        }
-    }
-}
-
-fn again(stage: &str, deliveries: Vec<Delivery>, error: &StageError) {
-    tracing::error!("{stage} failed and tries again: {error}");
-    deliveries.into_iter().for_each(Delivery::return_later);
 }

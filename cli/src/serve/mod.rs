@@ -1,5 +1,7 @@
 //! `tufline serve`: answers devices from a repository bucket. Also the HTTP server of `tufline local`.
 
+mod connections;
+mod paced;
 mod server;
 
 use std::net::SocketAddr;
@@ -35,6 +37,6 @@ pub async fn run(arguments: Arguments) -> Result {
     let server = Server::bind(arguments.listen).await?;
     let mut stop = StopSignal::take()?;
     say!("serving http://{}/metadata/ and http://{0}/targets/", server.address());
-    server.run(store, blobs, async move { stop.wait().await }).await?;
+    server.run(store, blobs, async move { stop.wait().await }).await;
     Ok(Outcome::Done)
 }

@@ -14,6 +14,8 @@ use tufline_tuf::index::Expiring;
 use tufline_tuf::{Manifest, RoleName, TargetName, Time};
 
 use crate::inside::Inside;
+use crate::local::troubles::{self, Record};
+use crate::outcome::one_line;
 
 /// So many requests are under way at once.
 const AT_ONCE: usize = 32;
@@ -55,6 +57,14 @@ pub struct Status {
     pub refused_generations: Vec<RefusedNewer>,
     /// Targets whose removal waits for an operator.
     pub held_removals: BTreeSet<String>,
+    /// In the embedded form, where the clock is behind what was signed last: when that was stored. Nothing is signed meanwhile.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clock_behind: Option<Time>,
+    /// In the embedded form: what its process fails at.
+    #[serde(flatten)]
+    pub troubles: Record,
+    /// What of all this could not be read, one line each.
+    pub unreadable: Vec<String>,
 }
 
 /// A role's document.
@@ -76,6 +86,9 @@ pub struct Newer {
     pub unsigned: u64,
     /// Signed and not published yet.
     pub signed: u64,
+    /// When the oldest of them was made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<Time>,
 }
 
 /// A queue's depth.
@@ -88,7 +101,7 @@ pub struct Depth {
 }
 
 /// Refused uploads.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub struct Rejected {
     /// How many versions of uploads were ever refused.
     pub count: usize,
@@ -110,26 +123,51 @@ pub async fn collect(inside: &Inside, queues: Option<&dyn Queues>) -> anyhow::Re
     let store = &*inside.store;
     let published = ledger::published(store).await?.context("nothing is published yet: run `tufline init` first")?;
     let manifest = ledger::manifest(store, published.generation).await?;
+    let data = inside.data()?;
+    let now = inside.clock.now();
+    // On AWS the store's clock is another than that of whoever looks.
+    let clock_behind = data.and_then(|_| published.clock_behind(now));
+    let mut unreadable = Vec::new();
+    let (rejected, unread) = rejected(inside).await.or_default(&mut unreadable);
+    unreadable.extend(unread);
     Ok(Status {
-        now: inside.clock.now(),
+        now,
         generation: published.generation,
         made: manifest.created,
         targets: manifest.targets,
-        roles: roles(inside, &published, &manifest).await?,
-        ignored_roots: roots::ignored(store).await?,
-        waiting: newer(inside, published.generation).await?,
+        roles: roles(inside, &published, &manifest, &mut unreadable).await,
+        ignored_roots: roots::ignored(store).await.map_err(anyhow::Error::from).or_default(&mut unreadable),
+        waiting: newer(inside, published.generation).await.or_default(&mut unreadable),
         queues: match queues {
-            Some(queues) => Some(depths(queues).await?),
+            Some(queues) => depths(queues).await.map(Some).or_default(&mut unreadable),
             None => None,
         },
-        rejected: rejected(inside).await?,
-        refused_generations: refused(inside, published.generation).await?,
-        held_removals: held(inside, &manifest).await?,
+        rejected,
+        refused_generations: refused(inside, published.generation).await.or_default(&mut unreadable),
+        held_removals: held(inside, &manifest).await.or_default(&mut unreadable),
+        clock_behind,
+        troubles: data.map(troubles::read).unwrap_or_default(),
+        unreadable,
     })
 }
 
-async fn roles(inside: &Inside, published: &Published, manifest: &Manifest) -> anyhow::Result<Vec<Role>> {
-    let mut roles = vec![newest_root(inside).await?];
+/// A part that can't be read keeps nobody from seeing the others.
+trait OrDefault<T> {
+    /// The part, or nothing and why.
+    fn or_default(self, unreadable: &mut Vec<String>) -> T;
+}
+
+impl<T: Default> OrDefault<T> for anyhow::Result<T> {
+    fn or_default(self, unreadable: &mut Vec<String>) -> T {
+        self.unwrap_or_else(|error| {
+            unreadable.push(one_line(&error));
+            T::default()
+        })
+    }
+}
+
+async fn roles(inside: &Inside, published: &Published, manifest: &Manifest, unreadable: &mut Vec<String>) -> Vec<Role> {
+    let mut roles: Vec<Role> = newest_root(inside).await.map(Some).or_default(unreadable).into_iter().collect();
     roles.push(Role { name: RoleName::timestamp(), version: published.version, expires: published.expires });
     let (role, version) = (RoleName::snapshot(), manifest.generation);
     roles.push(Role { name: role, version, expires: manifest.snapshot_expires });
@@ -139,14 +177,14 @@ async fn roles(inside: &Inside, published: &Published, manifest: &Manifest) -> a
         let Expiring { role, version, expires } = bins.first_to_expire.clone();
         Role { name: role, version, expires }
     }));
-    let parties = parties(&*inside.store, manifest).await?;
+    let parties = parties(&*inside.store, manifest).await.map_err(Into::into).or_default(unreadable);
     let of_parties = parties.in_use();
     roles.extend(of_parties.map(|(role, document)| Role {
         name: role.clone(),
         version: document.version,
         expires: document.expires,
     }));
-    Ok(roles)
+    roles
 }
 
 async fn newest_root(inside: &Inside) -> anyhow::Result<Role> {
@@ -157,11 +195,15 @@ async fn newest_root(inside: &Inside) -> anyhow::Result<Role> {
 async fn newer(inside: &Inside, published: u64) -> anyhow::Result<Newer> {
     let pending = Pending::read(&*inside.store, published).await?;
     let chain = pending.chain().into_iter().filter(|manifest| !manifest.is_fence()).take(GENERATIONS_READ);
-    let looks = chain.map(|manifest| async move { inside.store.exists(&Key::snapshot(manifest.generation)).await });
+    let looks = chain.map(|manifest| async move {
+        let signed = inside.store.exists(&Key::snapshot(manifest.generation)).await?;
+        anyhow::Ok((manifest.created, signed))
+    });
     let looks: Vec<_> = looks.collect();
-    let looked: Vec<bool> = stream::iter(looks).buffered(AT_ONCE).try_collect().await?;
+    let looked: Vec<(Time, bool)> = stream::iter(looks).buffered(AT_ONCE).try_collect().await?;
     let mut newer = Newer::default();
-    for signed in looked {
+    for (created, signed) in looked {
+        newer.since = newer.since.into_iter().chain([created]).min();
         if signed {
             newer.signed += 1;
             // What comes before isn't signed any more.
@@ -182,7 +224,8 @@ async fn depths(queues: &dyn Queues) -> anyhow::Result<BTreeMap<Queue, Depth>> {
     Ok(depths)
 }
 
-async fn rejected(inside: &Inside) -> anyhow::Result<Rejected> {
+/// Refused uploads, and which of their records can't be read.
+async fn rejected(inside: &Inside) -> anyhow::Result<(Rejected, Vec<String>)> {
     let keys = inside.list(Folder::Rejected).await?;
     let count = keys.len();
     let reads = keys.into_iter().take(REFUSALS_READ).map(|key| async move {
@@ -190,10 +233,13 @@ async fn rejected(inside: &Inside) -> anyhow::Result<Rejected> {
         let rejected: RejectedUpload = ledger::parse(&key, &stored.bytes)?;
         anyhow::Ok(Some((stored.modified, rejected)))
     });
-    let read: Vec<_> = stream::iter(reads).buffer_unordered(AT_ONCE).try_collect().await?;
-    let mut read: Vec<(Time, RejectedUpload)> = read.into_iter().flatten().collect();
+    let (mut read, mut unreadable): (Vec<(Time, RejectedUpload)>, _) = (Vec::new(), Vec::new());
+    for outcome in stream::iter(reads).buffer_unordered(AT_ONCE).collect::<Vec<_>>().await {
+        read.extend(outcome.or_default(&mut unreadable));
+    }
     read.sort_by_key(|(when, _)| std::cmp::Reverse(*when));
-    Ok(Rejected { count, last: read.into_iter().take(REFUSALS_SHOWN).map(|(_, rejected)| rejected).collect() })
+    let last = read.into_iter().take(REFUSALS_SHOWN).map(|(_, rejected)| rejected).collect();
+    Ok((Rejected { count, last }, unreadable))
 }
 
 async fn refused(inside: &Inside, published: u64) -> anyhow::Result<Vec<RefusedNewer>> {

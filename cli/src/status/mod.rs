@@ -5,11 +5,13 @@ mod collect;
 use std::fmt::Write;
 use std::sync::Arc;
 
+use anyhow::bail;
 use clap::Args;
 use tufline_store::Queues;
 
 use crate::connection::{Connection, ConnectionArguments};
 use crate::inside::Inside;
+use crate::local::troubles::Trouble;
 use crate::outcome::{Outcome, Result};
 use crate::show;
 use tufline_tuf::plain::escaped;
@@ -42,6 +44,12 @@ pub async fn run(arguments: Arguments) -> Result {
     } else {
         show::lines(&text(&status)?);
     }
+    if let Some(first) = status.unreadable.first() {
+        bail!(
+            "{} of the status can't be read, the first: {first}",
+            show::count(status.unreadable.len() as u64, "part")
+        );
+    }
     Ok(Outcome::Done)
 }
 
@@ -68,7 +76,9 @@ fn text(status: &Status) -> std::result::Result<String, std::fmt::Error> {
         )?;
     }
     let waiting = &status.waiting;
-    writeln!(text, "waiting     {} to be signed, {} to be published", waiting.unsigned, waiting.signed)?;
+    let since = waiting.since.map(|since| format!(", the first made {}", show::until(*now, since)));
+    let since = since.unwrap_or_default();
+    writeln!(text, "waiting     {} to be signed, {} to be published{since}", waiting.unsigned, waiting.signed)?;
     for (queue, depth) in status.queues.iter().flatten() {
         let (messages, letters) =
             (show::count(depth.messages, "message"), show::count(depth.dead_letters, "dead letter"));
@@ -85,6 +95,27 @@ fn text(status: &Status) -> std::result::Result<String, std::fmt::Error> {
         let held = show::count(status.held_removals.len() as u64, "removal");
         writeln!(text, "held        {held}; if they are meant, run `tufline accept-removals`")?;
     }
+    if let Some(stored) = status.clock_behind {
+        writeln!(
+            text,
+            "clock       BEHIND: it says {now}, and the timestamp was stored at {stored}; nothing is published or renewed until it is right"
+        )?;
+    }
+    for Trouble { what, why, since } in &status.troubles.troubles {
+        writeln!(
+            text,
+            "fails       {}, first {}: {}",
+            what.escape_debug(),
+            show::until(*now, *since),
+            why.escape_debug()
+        )?;
+    }
+    if status.troubles.more > 0 {
+        writeln!(text, "fails       and {} more", status.troubles.more)?;
+    }
+    for why in &status.unreadable {
+        writeln!(text, "unreadable  {}", why.escape_debug())?;
+    }
     Ok(text)
 }
 
@@ -97,6 +128,7 @@ mod tests {
 
     use super::collect::{Depth, Newer, RefusedNewer, Rejected, Role};
     use super::*;
+    use crate::local::troubles::Record;
 
     #[test]
     fn a_status_reads_in_columns() {
@@ -118,11 +150,17 @@ mod tests {
                 Role { name: RoleName::targets(), version: 3, expires: now },
             ],
             ignored_roots: vec![IgnoredRoot { version: 2, sha256: Sha256::of(b""), reason: "why".into() }],
-            waiting: Newer { unsigned: 1, signed: 0 },
+            waiting: Newer { unsigned: 1, signed: 0, since: Some(now) },
             queues: Some(BTreeMap::from([(Queue::Uploads, Depth { messages: 2, dead_letters: 0 })])),
             rejected: Rejected { count: 1, last: vec![rejected] },
             refused_generations: vec![RefusedNewer { generation: 8, reason: "why".into() }],
             held_removals: BTreeSet::from(["a".into(), "b".into()]),
+            clock_behind: Some(time::after(now, 60)),
+            troubles: Record {
+                troubles: vec![Trouble { what: "upload a\nb".into(), why: "no room".into(), since: now }],
+                more: 2,
+            },
+            unreadable: vec!["rejected/a.json: not readable".into()],
         };
         assert_eq!(
             text(&status).unwrap(),
@@ -130,12 +168,16 @@ mod tests {
              timestamp   version 12       expires in 23 h 53 min\n\
              targets     version 3        EXPIRED 0 s ago\n\
              not a root  metadata/2.root.json: why; nobody follows it, and `tufline root publish` of the real one replaces it\n\
-             waiting     1 to be signed, 0 to be published\n\
+             waiting     1 to be signed, 0 to be published, the first made 0 s ago\n\
              queue       uploads  2 messages, 0 dead letters\n\
              rejected    1 upload\n            \
              a\\nb: it has a space\n\
              refused     generation 8: why\n\
-             held        2 removals; if they are meant, run `tufline accept-removals`\n"
+             held        2 removals; if they are meant, run `tufline accept-removals`\n\
+             clock       BEHIND: it says 2026-11-25T00:00:00Z, and the timestamp was stored at 2026-11-25T00:01:00Z; nothing is published or renewed until it is right\n\
+             fails       upload a\\nb, first 0 s ago: no room\n\
+             fails       and 2 more\n\
+             unreadable  rejected/a.json: not readable\n"
         );
     }
 }

@@ -1,0 +1,239 @@
+"""The embedded form while what is around it fails: its log, its disk, its clock, its files, and devices that only hold on."""
+
+import contextlib
+import json
+import os
+import re
+import resource
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .device import sha256
+from .folder import FolderForm
+from .http_client import ask
+from .polling import throughout, until
+from .test_bad_input import small_disk
+
+
+def publishes(folder: FolderForm, name: str) -> None:
+    """Publishes a target of that name."""
+    folder.put(name, name.encode())
+    folder.wait_published({name: sha256(name.encode())})
+
+
+def status(folder: FolderForm) -> dict:
+    done = folder.tufline("status", "--json")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def troubles(folder: FolderForm) -> dict[str, str]:
+    """What fails, and why."""
+    return {trouble["what"]: trouble["why"] for trouble in status(folder)["troubles"]}
+
+
+# Its log
+
+
+def nobody_listens() -> list[int]:
+    """The end of a pipe whose reader is gone."""
+    read, write = os.pipe()
+    os.close(read)
+    return [write]
+
+
+def a_full_disk() -> list[int]:
+    return [os.open("/dev/full", os.O_WRONLY)]
+
+
+def nobody_reads() -> list[int]:
+    """The end of a pipe that is full, and the other one."""
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    with contextlib.suppress(BlockingIOError):
+        while os.write(write, bytes(4096)):
+            pass
+    os.set_blocking(write, True)
+    return [write, read]
+
+
+@pytest.mark.parametrize("log", [nobody_listens, a_full_disk, nobody_reads])
+def test_nothing_can_be_logged(make_folder, log):
+    folder, (end, *others) = make_folder(), log()
+    with os.fdopen(end, "wb") as errors:
+        # What it says at its start is for whoever waits for that.
+        folder.start(output=None if others else errors, errors=errors)
+    publishes(folder, "a")
+    # What is refused is logged too.
+    folder.put("a b", b"refused")
+    until("refused", lambda: any(event["detail-type"] == "Upload Rejected" for event in folder.events()))
+    publishes(folder, "b")
+    assert folder.stop() == 0
+    for other in others:
+        os.close(other)
+
+
+# Devices that only hold on
+
+
+@pytest.fixture
+def many_files() -> Iterator[None]:
+    """Lets this process open as many files as it may."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_half_requests_hold_up_nobody(make_folder, many_files: None):
+    folder = make_folder().start(most_open_files=1024)
+    host, port = folder.listen.split(":")
+    held = []
+    try:
+        for _ in range(1100):
+            connection = socket.create_connection((host, int(port)))
+            connection.sendall(b"GET /metadata/timestamp.json HTTP/1.1\r\nHost: x\r\n")
+            held.append(connection)
+        assert ask(f"{folder.endpoints['metadata_url']}timestamp.json").status == 200
+        publishes(folder, "a")
+        # Others needed their places: so many have been closed.
+        closed = sum(is_closed(connection) for connection in held)
+        assert closed >= 1100 - 512, closed
+    finally:
+        for connection in held:
+            connection.close()
+    publishes(folder, "b")
+    assert "can't connect" not in folder.log.read_text()
+
+
+def is_closed(connection: socket.socket) -> bool:
+    connection.settimeout(0.001)
+    try:
+        return connection.recv(1) == b""
+    except ConnectionResetError:
+        return True
+    except TimeoutError:
+        return False
+
+
+# Its clock
+
+
+def test_the_clock_is_behind(folder: FolderForm):
+    publishes(folder, "a")
+    timestamp = folder.data / "repository" / "metadata" / "timestamp.json"
+    later = time.time() + 3600
+    os.utime(timestamp, (later, later))
+    before = timestamp.read_bytes()
+    folder.put("b", b"b")
+    until("told", lambda: "the clock says" in folder.log.read_text())
+    until("shown", lambda: "the clock says" in troubles(folder).get("publish", ""))
+    done = folder.tufline("status")
+    assert done.returncode == 0 and re.search("^clock +BEHIND", done.stdout, re.MULTILINE), done.stdout
+    assert "1 to be published, the first made" in done.stdout
+    throughout("as it was", lambda: timestamp.read_bytes() == before, 2)
+    assert folder.log.read_text().count("the clock says") <= 2, "once by publish, once by refresh"
+    # The clock is right again.
+    os.utime(timestamp)
+    folder.wait_published({"b": sha256(b"b")}, seconds=60)
+    until("over", lambda: not troubles(folder))
+    assert "clock" not in folder.tufline("status").stdout
+
+
+# Its disk
+
+
+def test_an_upload_of_holes_leaves_room_for_metadata(make_folder, tmp_path: Path):
+    disk, megabyte = tmp_path / "disk", 1 << 20
+    with small_disk(disk, 64):
+        folder = make_folder(data=disk / "data", uploads=tmp_path / "uploads").start()
+        publishes(folder, "before")
+        free = os.statvfs(disk)
+        # It would fit, and leave less than a tenth.
+        length = free.f_bavail * free.f_frsize - megabyte
+        with folder.path("holes").open("wb") as file:
+            file.truncate(length)
+        until("told", lambda: "stay free for metadata" in folder.log.read_text())
+        why = until("shown", lambda: troubles(folder).get("upload holes"))
+        assert f"its {length} bytes don't fit" in why and "make room" in why
+        publishes(folder, "after")
+        assert not list((folder.data / "tmp").iterdir())
+        now = os.statvfs(disk)
+        assert now.f_bavail * now.f_frsize > length - megabyte, "nothing of it was kept"
+        # When there is room it is taken in, and not told any more.
+        folder.path("holes").open("wb").truncate(8 * megabyte)
+        folder.wait_published({"holes": sha256(bytes(8 * megabyte))}, seconds=60)
+        until("over", lambda: not troubles(folder))
+        folder.close()
+
+
+# Its files
+
+
+def hidden(path: Path) -> Path:
+    """Moves a file away; answers where it is."""
+    aside = path.with_name(f"{path.name}.aside")
+    path.rename(aside)
+    return aside
+
+
+def test_a_lost_draft_holds_up_its_own_targets_only(make_folder):
+    folder = make_folder(bins=16).start()
+    publishes(folder, "a")
+    # What is kept in memory needs no file.
+    folder.kill()
+    (changed,) = [role for role in folder.manifests()[-1]["changed"] if role != "targets"]
+    draft = folder.data / "ledger" / "drafts" / f"{folder.manifests()[-1]['changed'][changed]['draft']}.json"
+    aside = hidden(draft)
+    folder.start()
+    names = [f"name-{number}" for number in range(64)]
+    for name in names:
+        folder.put(name, name.encode())
+    device = folder.device()
+    expected = {name: sha256(name.encode()) for name in names}
+    theirs = until("some missing", lambda: {name for name, found in device.find(expected).items() if not found})
+    until("all others", lambda: sum(bool(found) for found in device.find(expected).values()) > 40)
+    until("shown", lambda: draft.name in troubles(folder).get("rebuild", ""))
+    assert theirs
+    aside.rename(draft)
+    folder.wait_published(expected, seconds=90, device=device)
+
+
+@pytest.mark.parametrize("role", ["targets", "snapshot"])
+def test_a_lost_file_of_what_is_published_is_named_once_a_minute(make_folder, role: str):
+    folder = make_folder(bins=16).start()
+    publishes(folder, "a")
+    files = folder.published_roles() | {"snapshot": f"{folder.published_generation()}.snapshot.json"}
+    lost = folder.data / "repository" / "metadata" / files[role]
+    # What is kept in memory needs no file.
+    folder.kill()
+    aside = hidden(lost)
+    folder.start()
+    folder.put("b", b"b")
+    until("told", lambda: f"{lost.name} is missing" in folder.log.read_text())
+    until("shown", lambda: any(lost.name in why for why in troubles(folder).values()))
+    throughout("quiet", lambda: folder.log.read_text().count(lost.name) <= 3, 2)
+    aside.rename(lost)
+    folder.wait_published({"b": sha256(b"b")}, seconds=60)
+
+
+def test_what_is_no_file_is_no_upload(folder: FolderForm):
+    uploads = folder.uploads
+    os.mkfifo(uploads / "fifo")
+    (uploads / "link").symlink_to("/etc/passwd")
+    with socket.socket(socket.AF_UNIX) as bound:
+        bound.bind(str(uploads / "socket"))
+    Path(os.fsdecode(os.fsencode(uploads) + b"/caf\xe9")).write_bytes(b"no name")
+    (uploads / "a.tuf.json").mkdir()
+    (uploads / "b.tuf.json").symlink_to("b.tuf.json")
+    publishes(folder, "a")
+    publishes(folder, "b")
+    until("refused", lambda: any(event["detail-type"] == "Upload Rejected" for event in folder.events()))
+    assert folder.tufline("status").returncode == 0
+    assert folder.tufline("reconcile").returncode == 0
+    publishes(folder, "c")
+    assert not troubles(folder)
