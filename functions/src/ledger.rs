@@ -95,8 +95,13 @@ pub fn versions_in(snapshot: Bytes, root: &Root, published: &Published) -> Resul
 /// # Errors
 /// [`StageError::Missing`] where it isn't there.
 pub async fn published_file(store: &dyn Store, key: &Key) -> Result<Bytes> {
-    let missing = || StageError::Missing(key.path(), "it is published: restore it from its older object versions");
-    Ok(store.get(key).await?.ok_or_else(missing)?.bytes)
+    Ok(store.get(key).await?.ok_or_else(|| lost(key))?.bytes)
+}
+
+/// What is said of a file that devices see, and that is missing.
+#[must_use]
+pub fn lost(key: &Key) -> StageError {
+    StageError::Missing(key.path(), "it is published: restore it from a backup, or from its older object versions")
 }
 
 /// The manifest of a generation.
@@ -112,7 +117,7 @@ pub(crate) async fn manifest_bytes(store: &dyn Store, generation: u64) -> Result
     let missing = || {
         StageError::Missing(
             key.path(),
-            "restore the ledger from its older object versions, its numbers must not begin again",
+            "restore the ledger from a backup, or from its older object versions: its numbers must not begin again",
         )
     };
     store.bytes(&key).await?.ok_or_else(missing)

@@ -103,7 +103,10 @@ pub enum StageError {
     #[error("the online key of {0} is not among the keys that the newest root lists for it: publish a root that does")]
     UntrustedKey(String),
     /// The clock is behind the last signing: an expiry counted from it would be wrong.
-    #[error("the clock says {now}, but the timestamp was stored at {stored}: not signing until the clock is right")]
+    #[error(
+        "the clock says {now}, but the timestamp was stored at {stored}: not signing until the clock is right; if it is, and was ahead then, \
+         see docs/operations.md, \"The clock\""
+    )]
     ClockBehind {
         /// This machine's time.
         now: tufline_tuf::Time,

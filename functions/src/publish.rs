@@ -2,6 +2,8 @@
 //!
 //! Runs any number of times, at once with itself and with refresh: whoever loses the write reads again. A crash at any
 //! point leaves what was published untouched.
+//!
+//! *Invariant*: it calls sign only for a file that sign makes, or fails to make, so that the two never call each other without end.
 
 use std::time::Duration;
 
@@ -39,7 +41,8 @@ pub enum Shown {
 /// Shows the newest signed generation that passes the gate, and tells of it.
 ///
 /// # Errors
-/// Only requests that failed: a refusal is a recorded result, since as an error it would block the queue.
+/// Only requests that failed, and a file that devices see and that is gone: a refusal is a recorded result, since as an error it
+/// would block the queue.
 pub async fn publish(ports: &Ports) -> Result<Shown> {
     for _ in 0..ATTEMPTS {
         // The timestamp first and only then the roots: a root published after this read has touched the timestamp, so the
@@ -50,7 +53,7 @@ pub async fn publish(ports: &Ports) -> Result<Shown> {
         if published.is_none() && ports.store.exists(&Key::Announced).await? {
             return Err(StageError::Missing(
                 Key::Timestamp.path(),
-                "it was published before: restore it from its older object versions, its version must not begin again",
+                "it was published before: restore it from a backup, or from its older object versions; its version must not begin again",
             ));
         }
         let found = newest_showable(ports, &roots, published.as_ref(), waiting?).await?;
@@ -81,8 +84,9 @@ pub async fn publish(ports: &Ports) -> Result<Shown> {
 #[derive(Default)]
 struct Candidates {
     passed: Option<tufline_tuf::gate::Checked>,
+    /// Sign has something to do.
     not_ready: bool,
-    /// What devices see, that a newer candidate needs, and that is gone.
+    /// Something that devices see, that the newest signed candidate needs, and that is gone: only people can bring it back.
     lost: Option<StageError>,
 }
 
@@ -157,10 +161,9 @@ async fn newest_showable(
         };
         let verdict = match judged {
             Ok(verdict) => verdict,
-            // One before it may do without.
             Err(error @ (StageError::Missing(..) | StageError::Record(..) | StageError::Document(_))) => {
-                found.lost.get_or_insert(error);
-                continue;
+                found.lost = Some(error);
+                break;
             }
             Err(error) => return Err(error),
         };
@@ -169,7 +172,12 @@ async fn newest_showable(
                 found.passed = Some(checked);
                 break;
             }
-            Verdict::NotReady => found.not_ready = true,
+            // Sign would say that it is signed, and go to none before it.
+            Verdict::NotReady(key) if is_published(&key, seen.as_ref()) => {
+                found.lost = Some(ledger::lost(&key));
+                break;
+            }
+            Verdict::NotReady(_) => found.not_ready = true,
             Verdict::Refused(refused) => {
                 // None that is based on it either.
                 left = waiting.chain.iter().take(place).filter(|older| older.generation < refused.generation).count();
@@ -180,6 +188,13 @@ async fn newest_showable(
         }
     }
     Ok(found)
+}
+
+/// Whether devices see this very file: sign makes what is new only.
+fn is_published(key: &Key, seen: Option<&(Parties, Manifest, Versions)>) -> bool {
+    let (Key::Metadata { role, version }, Some((parties, _, versions))) = (key, seen) else { return false };
+    let of_a_party = || Some(parties.documents.get(role)?.version);
+    versions.get(role).copied().or_else(of_a_party) == Some(*version)
 }
 
 /// Judges `candidate` by what is published and by the uploads, and checks it as a client would. `since` has the generations up to it.
@@ -196,7 +211,7 @@ async fn judge(
         Ok(parties) => parties,
         Err(objection) => return Ok(objection.into()),
     };
-    let Some(own) = parties.last() else { return Ok(Verdict::NotReady) };
+    let Some(own) = parties.last() else { return Ok(Verdict::NotReady(Key::snapshot(candidate.generation))) };
     let waiting: Vec<(&Manifest, &Parties)> = chain.into_iter().zip(&parties).collect();
     let mut trial = match Trial::open(ports, shown, &waiting).await? {
         Ok(trial) => trial,

@@ -109,10 +109,7 @@ async fn renew_timestamp(ports: &Ports, seen: &Seen) -> Result<()> {
             let (Written::Done | Written::Lost) = show(ports, roots, Some(published), &checked).await?;
             Ok(())
         }
-        Verdict::NotReady => Err(StageError::Missing(
-            format!("metadata of generation {}", published.generation),
-            "it is published: restore it from its older object versions",
-        )),
+        Verdict::NotReady(key) => Err(ledger::lost(&key)),
         Verdict::Refused(refused) => {
             tracing::error!(reason = refused.reason, "published generation refused");
             Err(StageError::Refused(refused.to_string()))

@@ -42,14 +42,17 @@ pub async fn first(store: &dyn Store) -> Result<Option<Stored>> {
 /// Never cached: a root may be published at any time.
 ///
 /// # Errors
-/// [`StageError::NotInitialised`] where there is none.
+/// [`StageError::NotInitialised`] where there is none, [`StageError::Missing`] where there must be one.
 pub async fn newest(store: &dyn Store) -> Result<Root> {
-    first(store).await?.ok_or(StageError::NotInitialised)?;
+    first(store).await?;
     let (mut version, mut newest) = (1, None);
     while let Some(bytes) = store.bytes(&Key::root(version)).await? {
         (version, newest) = (version + 1, Some(bytes));
     }
-    let bytes = newest.ok_or(StageError::NotInitialised)?;
+    let Some(bytes) = newest else {
+        let is_published = store.exists(&Key::Timestamp).await?;
+        return Err(if is_published { ledger::lost(&Key::root(1)) } else { StageError::NotInitialised });
+    };
     Ok(root::read(&bytes, version - 1)?.document().clone())
 }
 

@@ -32,8 +32,8 @@ const VERIFIED_AT_ONCE: usize = 4;
 pub enum Verdict {
     /// It is justified, and a client would trust it.
     Passed(Checked),
-    /// A file is not there yet: sign must run.
-    NotReady,
+    /// This file is not there.
+    NotReady(Key),
     /// It must never be shown.
     Refused(Refused),
     /// The uploads don't say so now.
@@ -159,7 +159,9 @@ async fn check_files(gate: &mut Gate<'_>, files: &[(&RoleName, Option<&Bytes>, O
     });
     let verified = join_all(verified).await;
     for ((role, bytes, seen), verified) in files.iter().zip(verified) {
-        let Some(bytes) = bytes else { return Some(Verdict::NotReady) };
+        let Some(bytes) = bytes else {
+            return Some(Verdict::NotReady(Key::Metadata { role: (*role).clone(), version: gate.version(role) }));
+        };
         let checked = match verified {
             Some(verified) => gate.verified_role(role, verified, *seen),
             None => gate.role(role, bytes, *seen),
@@ -180,7 +182,7 @@ async fn check_deliveries(store: &dyn Store, gate: &mut Gate<'_>) -> Result<Opti
         };
         let (bytes, seen) =
             futures::try_join!(read(version), OptionFuture::from(published.map(read)).map(Option::transpose))?;
-        let Some(bytes) = bytes else { return Ok(Some(Verdict::NotReady)) };
+        let Some(bytes) = bytes else { return Ok(Some(Verdict::NotReady(Key::Metadata { role, version }))) };
         let seen = seen.flatten().map(|bytes| parse_targets(&role, &bytes)).transpose()?;
         if let Err(refused) = gate.delivery(&role, &bytes, seen.as_ref()) {
             return Ok(Some(Verdict::Refused(refused)));

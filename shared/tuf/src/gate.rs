@@ -404,7 +404,9 @@ impl<'a> Gate<'a> {
         self.published.get(role) == Some(&version)
     }
 
-    fn version(&self, role: &RoleName) -> u64 {
+    /// The version of a role's document that the snapshot lists.
+    #[must_use]
+    pub fn version(&self, role: &RoleName) -> u64 {
         let of_a_party = || Some(self.others.candidate.documents.get(role)?.version);
         self.versions.get(role).copied().or_else(of_a_party).unwrap_or(0)
     }
