@@ -79,6 +79,7 @@ def test_each_alarm_is_raised_by_what_it_is_about(variant: Variant):
 
     expiring(variant)
     refused_generation(variant)
+    strangers_root(variant)
     for stage in ("refresh", "publish"):
         measured.add_embedded(variant.log(stage, started))
     for queue in CONSUMERS:
@@ -152,6 +153,13 @@ def refused_generation(variant: Variant) -> None:
     variant.put("refused", b"x")
     until("refused", lambda: "GateRefusals" in variant.log("publish", started), 60)
     variant.wait_published({"refused": sha256(b"x")})
+
+
+def strangers_root(variant: Variant) -> None:
+    """Puts something that no holder signed where the next root belongs."""
+    place = {"Bucket": variant.endpoints["repository_bucket"], "Key": "metadata/2.root.json"}
+    variant.admin_s3.put_object(**place, Body=b"{}", IfNoneMatch="*")
+    variant.invoke("refresh")
 
 
 def dead_letters(variant: Variant, queue: str) -> tuple[dict[str, str], float]:

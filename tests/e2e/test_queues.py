@@ -112,14 +112,18 @@ def test_forged_changes_publish_nothing(quick: CloudForm):
     quick.put(other, b"other")
     quick.wait_published({real: sha256(b"real"), other: sha256(b"other")})
     current = quick.admin_s3.head_object(Bucket=quick.bucket, Key=quick.key(other))["VersionId"]
-    changes: list[dict] = [
+    changes: list[dict | str] = [
         {"set": {"name": never, "version": "1"}},
         {"set": {"name": never, "version": current}},
         {"set": {"name": real, "version": old}},
         {"set": {"name": real, "version": current}},
         {"remove": {"name": real, "marker": None}},
         {"remove": {"name": real, "marker": old}},
-        {"revert": {"names": [real, never]}},
+        {"look": {"name": real}},
+        {"look": {"name": never}},
+        {"void": {"generation": quick.generation()}},
+        {"void": {"generation": quick.generation() + 1}},
+        "decision",
         {"renew": {"role": "targets", "version": 1}},
     ]
     bodies = [message({"changes": [change]}) for change in changes] + [message({"changes": changes})]

@@ -467,9 +467,9 @@ def test_a_partys_thief_keeps_to_its_names(robbed: Robbed, tmp_path: Path):
 
 def test_what_a_thief_gets(robbed: Robbed):
     """The table of all that was tried."""
-    print("\nwhose keys              what the thief does                                         what comes of it")
+    print("\nwhose keys                what the thief does                                         what comes of it")
     for who, what, came in TABLE:
-        print(f"  {who:22}{what:60}{came}")
+        print(f"  {who:24}{what:60}{came}")
     assert isinstance(robbed.veteran, Device)
     tried = {who for who, _, _ in TABLE}
     assert {"rebuild", "sign", "hash", "operator", "publish, refresh", "party"} <= tried
