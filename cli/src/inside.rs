@@ -45,7 +45,7 @@ impl Inside {
     fn of(connection: &Connection, for_uploader: bool) -> anyhow::Result<Self> {
         let (store, clock): (Arc<dyn Store>, Arc<dyn Clock>) = match connection {
             Connection::Folder(endpoints) => (
-                local::store(&DataFolder::open(endpoints.data()?)?, &configured(endpoints.data()?)?)?,
+                local::store(&DataFolder::open(endpoints.data()?)?, &configured(endpoints.data()?)?),
                 Arc::new(tufline_folder::SystemClock),
             ),
             Connection::Aws(aws) => {

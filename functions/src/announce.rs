@@ -18,13 +18,12 @@ use crate::roots::IgnoredRoot;
 /// Up to which generation events were sent.
 async fn announced(ports: &Ports) -> Result<(Announced, Option<Stored>)> {
     let pointer = ports.store.get(&Key::Announced).await?;
-    let told = match &pointer {
-        Some(stored) => ledger::parse(&Key::Announced, &stored.bytes)?,
-        None => {
-            let first = ledger::first_generation(&*ports.store).await?;
-            let generation = first.map_or(0, |first| first.saturating_sub(1));
-            Announced { format: RECORD_FORMAT, generation, ignored_roots: BTreeMap::new() }
-        }
+    let told = if let Some(stored) = &pointer {
+        ledger::parse(&Key::Announced, &stored.bytes)?
+    } else {
+        let first = ledger::first_generation(&*ports.store).await?;
+        let generation = first.map_or(0, |first| first.saturating_sub(1));
+        Announced { format: RECORD_FORMAT, generation, ignored_roots: BTreeMap::new() }
     };
     Ok((told, pointer))
 }

@@ -83,7 +83,7 @@ pub async fn publish(ports: &Ports) -> Result<Shown> {
 
 #[derive(Default)]
 struct Candidates {
-    passed: Option<tufline_tuf::gate::Checked>,
+    passed: Option<Box<tufline_tuf::gate::Checked>>,
     /// Sign has something to do.
     not_ready: bool,
     /// Something that devices see, that the newest signed candidate needs, and that is gone: only people can bring it back.

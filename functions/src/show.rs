@@ -31,7 +31,7 @@ const VERIFIED_AT_ONCE: usize = 4;
 /// What is said of a generation.
 pub enum Verdict {
     /// It is justified, and a client would trust it.
-    Passed(Checked),
+    Passed(Box<Checked>),
     /// This file is not there.
     NotReady(Key),
     /// It must never be shown.
@@ -101,7 +101,7 @@ pub async fn check(
         gate.blob(&sha256, blob);
     }
     Ok(match gate.pass() {
-        Ok(checked) => Verdict::Passed(checked),
+        Ok(checked) => Verdict::Passed(Box::new(checked)),
         Err(refused) => Verdict::Refused(refused),
     })
 }

@@ -35,7 +35,7 @@ fn tell(event: &Event) {
             }
         }
         Event::UploadRejected(rejected) => {
-            tracing::warn!("rejected {}: {}", escaped(&rejected.place), escaped(&rejected.reason))
+            tracing::warn!("rejected {}: {}", escaped(&rejected.place), escaped(&rejected.reason));
         }
         Event::UploadDelegated { name, role, .. } => tracing::info!("kept {} for {role}", escaped(name)),
         Event::DelegationChanged { role, document: Some(version), .. } => {

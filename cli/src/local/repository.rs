@@ -64,7 +64,7 @@ impl LocalRepository {
         let clock = Arc::new(SystemClock);
         let uploads = FolderUploads::open(&data, uploads, clock.clone())?;
         let deliveries = FolderUploads::beside(&data, DELIVERIES.trim_end_matches('/'), clock.clone())?;
-        let store = store(&data, &config)?;
+        let store = store(&data, &config);
         let is_new = roots::first(&*store).await?.is_none();
         if is_new && root::waits(data.path()) {
             bail!(
@@ -130,7 +130,7 @@ pub fn import_marker(data: &Path) -> PathBuf {
 
 /// The repository and the ledger in `data`. As its first root none is believed but the one that `config` names, or else the one of which an earlier
 /// start left a copy in `root.json`.
-pub fn store(data: &DataFolder, config: &Config) -> anyhow::Result<Arc<dyn Store>> {
+pub fn store(data: &DataFolder, config: &Config) -> Arc<dyn Store> {
     let stored = Arc::new(FolderStore::new(data));
     let left = || {
         let copy = std::fs::read(data.path().join(TRUSTED_ROOT)).ok()?;
@@ -139,7 +139,7 @@ pub fn store(data: &DataFolder, config: &Config) -> anyhow::Result<Arc<dyn Store
         let begun = data.path().join("repository").join(Key::root(1).path()).exists();
         contents(first.document()).ok().filter(|_| begun)
     };
-    Ok(Arc::new(VerifiedRoots::new(stored, config.trusted_root.or_else(left))))
+    Arc::new(VerifiedRoots::new(stored, config.trusted_root.or_else(left)))
 }
 
 /// The configuration of the repository in `data`, or that of a new one. Writes nothing.

@@ -53,7 +53,7 @@ impl Place {
     /// The repository and the ledger, which are there.
     pub fn store(&self) -> anyhow::Result<Arc<dyn Store>> {
         Ok(match self {
-            Self::Folder(data) => local::store(&DataFolder::open(data)?, &configured(data)?)?,
+            Self::Folder(data) => local::store(&DataFolder::open(data)?, &configured(data)?),
             Self::Aws(aws) => aws.store()?,
         })
     }
@@ -107,7 +107,7 @@ impl IdleFolder {
     /// Opens the folder, made where it is missing.
     pub fn make(data: &Path) -> anyhow::Result<Self> {
         let data = DataFolder::lock(data)?;
-        Ok(Self { store: local::store(&data, &configured(data.path())?)?, data })
+        Ok(Self { store: local::store(&data, &configured(data.path())?), data })
     }
 
     /// Opens the folder, which must be one.

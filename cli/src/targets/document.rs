@@ -125,7 +125,7 @@ impl RoleFile {
 
     /// What a key signs: the canonical form (TUF specification 4.2).
     fn message(&self) -> anyhow::Result<Vec<u8>> {
-        Ok(canonical::form(&self.0.signed).context("not all clients would read it alike")?)
+        canonical::form(&self.0.signed).context("not all clients would read it alike")
     }
 
     /// Adds the signature that `key` made, in place of its older one.

@@ -343,5 +343,8 @@ fn what_clients_read_differently_leaves_by_itself() {
     assert_eq!(listed, ["good", "new"].map(str::to_owned).into());
     assert_eq!(net.keys().map(TargetName::as_str).collect::<Vec<_>>(), ["new"], "no upload need justify it");
     let miscounted = Manifest { targets: 3, ..waiting };
-    assert_eq!(replay(&published, &[miscounted.clone()], rules(miscounted.created)).unwrap_err().fault, Fault::Void);
+    assert_eq!(
+        replay(&published, std::slice::from_ref(&miscounted), rules(miscounted.created)).unwrap_err().fault,
+        Fault::Void
+    );
 }
