@@ -285,6 +285,19 @@ def test_rebuilds_thief_withholds_a_draft(robbed: Robbed):
     TABLE.append(("rebuild", "withholds a draft", "read from what was signed"))
 
 
+def test_an_operators_thief_decides_what_nobody_can_read(robbed: Robbed):
+    """Nobody can take it away again."""
+    own, forger = robbed.own, Forger(robbed.own, operator(robbed.own))
+    before = own.generation()
+    number = forger.manifest(before).get("decisions", 0) + 1
+    forger.create("ledger_bucket", f"decisions/{number:020}.json", b"{}")
+    forger.send("changes", {"changes": ["decision"]})
+    until("counted", lambda: any(made.get("decisions") == number for made in own.manifests(before)), 30, 0.2)
+    robbed.unharmed()
+    assert not any(own.dead_letters().values()), own.dead_letters()
+    TABLE.append(("operator", "writes garbage in the place of a decision", "counted, and left out"))
+
+
 # Sign
 
 
