@@ -163,7 +163,9 @@ impl World {
     fn look_again(&self) {
         while let Some(message) = self.memory.take(Queue::Uploads, 0) {
             let Message::Uploads(hints) = Message::from_body(&message.body).unwrap() else { unreachable!() };
-            hints.iter().for_each(|hint| self.look(&hint.name));
+            for hint in &hints {
+                self.look(&hint.name);
+            }
         }
     }
 
