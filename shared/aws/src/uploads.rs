@@ -399,7 +399,10 @@ mod tests {
     }
 
     fn entry(kind: &str, key: &str, version: &str, is_latest: bool) -> String {
-        format!("<{kind}><Key>{key}</Key><VersionId>{version}</VersionId><IsLatest>{is_latest}</IsLatest></{kind}>")
+        let modified = "<LastModified>2026-01-01T00:00:00.000Z</LastModified>";
+        format!(
+            "<{kind}><Key>{key}</Key><VersionId>{version}</VersionId><IsLatest>{is_latest}</IsLatest>{modified}</{kind}>"
+        )
     }
 
     /// The order and the encoding in
