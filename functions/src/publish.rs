@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures::future::OptionFuture;
 use tough::schema::Root;
 use tufline_store::{Key, Message, Store, Written};
-use tufline_tuf::gate::OtherParties;
+use tufline_tuf::gate::{Fault, OtherParties};
 use tufline_tuf::generation::Versions;
 use tufline_tuf::{Manifest, Parties, RoleKeys, RoleName};
 
@@ -136,6 +136,8 @@ async fn newest_showable(
     };
     let mut snapshot = Some(waiting.newest.take());
     let mut left = waiting.chain.len();
+    // Sign goes to none before one that is signed, unless that was refused for good.
+    let mut asks_sign = true;
     while let Some(place) = waiting.chain.iter().take(left).rposition(|manifest| !manifest.is_fence()) {
         let Some((candidate, since)) = waiting.chain.get(..=place).and_then(|since| Some((since.last()?, since)))
         else {
@@ -147,7 +149,7 @@ async fn newest_showable(
         };
         left = place;
         let Some(bytes) = bytes else {
-            found.not_ready = true;
+            found.not_ready |= asks_sign;
             continue;
         };
         let judged = if let Some((parties, manifest, versions)) = &seen {
@@ -177,14 +179,18 @@ async fn newest_showable(
                 found.lost = Some(ledger::lost(&key));
                 break;
             }
-            Verdict::NotReady(_) => found.not_ready = true,
+            Verdict::NotReady(_) => found.not_ready |= asks_sign,
             Verdict::Refused(refused) => {
                 // None that is based on it either.
                 left = waiting.chain.iter().take(place).filter(|older| older.generation < refused.generation).count();
                 // Before sign is called: it then signs the generation before.
                 refuse(ports, &refused).await?;
+                asks_sign &= !matches!(refused.fault, Fault::Root | Fault::Expired(..));
             }
-            Verdict::PassedOver { names, otherwise } => look_again(ports, newest, &names, otherwise).await?,
+            Verdict::PassedOver { names, otherwise } => {
+                look_again(ports, newest, &names, otherwise).await?;
+                asks_sign = false;
+            }
         }
     }
     Ok(found)

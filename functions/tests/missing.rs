@@ -171,3 +171,13 @@ fn a_lost_file_of_what_is_published_is_named_and_sign_is_not_called_for_it() {
     finish(publish(&world.ports)).unwrap();
     assert_eq!(world.published(), world.newest());
 }
+
+#[test]
+fn where_the_newest_that_is_signed_expired_the_two_come_to_an_end() {
+    let keys = Arc::new(MemoryKeys::generate().unwrap());
+    let world = World::new(&keys, false);
+    world.upload("b", "second");
+    finish(sign::sign(&world.ports)).unwrap();
+    world.memory.pass(8 * 86_400);
+    world.pump();
+}
