@@ -204,8 +204,8 @@ impl Judge<'_> {
                 Err(reason) => {
                     self.refusals.insert(role.clone(), refuse(role, &reason));
                     why = reason;
-                    // It would not become better.
-                    if included == Some(bytes) {
+                    // It would not become better; but of one that was taken in less is asked.
+                    if included == Some(bytes) && self.verified_alike(role, bytes, above) {
                         return Err(why);
                     }
                 }
@@ -219,6 +219,12 @@ impl Judge<'_> {
             return Ok(tree);
         }
         Err(why)
+    }
+
+    /// Whether a file that was delivered just now is one that may be taken in, by its form and its signatures.
+    fn verified_alike(&self, role: &RoleName, bytes: &Bytes, above: &Above<'_>) -> bool {
+        let key = (role.clone(), Sha256::of(bytes), true, above.document);
+        self.verified.get(&key).is_some_and(Result::is_ok)
     }
 
     /// Whether the new file of `role` may be tried once more.
@@ -313,7 +319,8 @@ impl Judge<'_> {
             let (name, own) = self.delegated_to(role, below)?;
             if depth >= MOST_ROLES {
                 return Err(format!(
-                    "it delegates to {name}, {depth} levels below the party's own role, and clients follow few delegations in a search:                      {} levels at most; list those targets further up",
+                    "it delegates to {name}, {depth} levels below the party's own role, and clients follow few delegations in a search: {} \
+                     levels at most; list those targets further up",
                     MOST_ROLES - 1
                 ));
             }

@@ -248,9 +248,13 @@ fn what_was_taken_in_stays() {
     let bytes = vendor.signed(&vendor.key);
     let parties = vendor.parties();
     assert!(deliver(&parties, bytes.clone()).is_err());
-    let files = Files { delivered: BTreeMap::new(), included: BTreeMap::from([(self::vendor(), bytes)]) };
-    let settled = settle(&self::vendor(), &parties.parties[&self::vendor()], &parties.documents, &files, rules());
-    assert_eq!(settled.documents.unwrap().len(), 1);
+    // Its file may lie there still.
+    let delivered = BTreeMap::from([(self::vendor(), Delivered { bytes: bytes.clone(), upload: None })]);
+    for delivered in [BTreeMap::new(), delivered] {
+        let files = Files { delivered, included: BTreeMap::from([(self::vendor(), bytes.clone())]) };
+        let settled = settle(&self::vendor(), &parties.parties[&self::vendor()], &parties.documents, &files, rules());
+        assert_eq!(settled.documents.unwrap().len(), 1);
+    }
 }
 
 /// A party's role and others, each below the one before, with a document that there is and a new one each.
