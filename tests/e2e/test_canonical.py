@@ -149,7 +149,7 @@ def are_alike(read: dict[str, Read | None]) -> bool:
 
 @pytest.fixture(scope="module")
 def documents() -> Documents:
-    assert ALIKE.exists(), f"{ALIKE} is missing: run `cargo build -p tufline-tuf --examples`"
+    assert ALIKE.exists(), f"{ALIKE} is missing: build the examples of tufline-tuf beside tufline, with `cargo build -p tufline-tuf --examples`"
     return Documents(SEED)
 
 
@@ -187,7 +187,9 @@ def test_files_of_others(documents: Documents, clients: Clients, kind: str, numb
     for file, (answer, read) in zip(files, clients.all(files), strict=True):
         if why := answer.get("refused"):
             counts["refused"] += 1
-            assert not are_alike(read), f"refused, and all clients read it alike: {why}: {file.signed}"
+            # Of a field and another that differs in case go-tuf keeps the last: so it is their order that decides, which others don't keep.
+            counts["refused for go-tuf's fields"] += (is_a_field := "go-tuf takes" in why)
+            assert is_a_field or not are_alike(read), f"refused, and all clients read it alike: {why}: {file.signed}"
             assert why.isprintable(), why
             continue
         counts["accepted"] += 1
