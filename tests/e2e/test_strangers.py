@@ -13,7 +13,7 @@ from .ceremony import FolderCeremony
 from .device import sha256
 from .folder import FolderForm
 from .form import DONE, one_line_error, run
-from .holders import edit_with_python_tuf
+from .holders import Holder, edit_with_python_tuf
 from .http_client import ask
 from .polling import until
 
@@ -214,7 +214,8 @@ def test_people_see_what_they_sign(folder_ceremony: FolderCeremony):
     assert Metadata[Root].from_bytes(published.read_bytes()).signed.version == 1
 
     # A name is refused before it is in a root.
-    error = one_line_error(ceremony.root("add-key", "2.root.json", "--key", f"d\u200bave={alice.pem.with_suffix('.pub')}"))
+    erin = Holder("erin", folder)
+    error = one_line_error(ceremony.root("add-key", "2.root.json", "--key", f"er\u200bin={erin.pem.with_suffix('.pub')}"))
     assert "U+200B" in error
 
 
