@@ -1,6 +1,6 @@
 //! Reading the index of roles and the documents that it names, from the ledger.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tough::schema::{self, Targets};
 use tufline_store::{Key, Store};
@@ -10,6 +10,9 @@ use tufline_tuf::{Addressed, AddressedDraft, Draft, Index, Manifest, RoleEntry, 
 use crate::compute::compute;
 use crate::ports::{Result, StageError, at_once};
 
+/// What could not be read, by the role whose page or document it is, and why.
+pub type Unread = BTreeMap<RoleName, StageError>;
+
 /// The index of a generation, with the pages on the way to `places`: as many requests one after another as the trie is
 /// deep.
 ///
@@ -17,15 +20,12 @@ use crate::ports::{Result, StageError, at_once};
 /// [`StageError::Missing`] where a page is gone.
 pub async fn index(store: &dyn Store, manifest: &Manifest, places: &[Place<'_>]) -> Result<Index> {
     let mut index = Index::new(manifest.top.clone());
-    extend(store, &mut index, places).await?;
+    all(extend(store, &mut index, places).await)?;
     Ok(index)
 }
 
-/// Reads the pages on the way to `places` that are still missing.
-///
-/// # Errors
-/// As [`index`].
-pub async fn extend(store: &dyn Store, index: &mut Index, places: &[Place<'_>]) -> Result<()> {
+/// Reads the pages on the way to `places` that are still missing. What can't be read keeps nobody from the rest.
+pub async fn extend(store: &dyn Store, index: &mut Index, places: &[Place<'_>]) -> Unread {
     complete(store, index, |index| index.wanted(places.iter().copied())).await
 }
 
@@ -34,33 +34,52 @@ pub async fn extend(store: &dyn Store, index: &mut Index, places: &[Place<'_>]) 
 /// # Errors
 /// As [`index`].
 pub async fn index_below(store: &dyn Store, manifest: &Manifest, interesting: impl Fn(&Bins) -> bool) -> Result<Index> {
-    let mut index = Index::new(manifest.top.clone());
-    complete(store, &mut index, |index| index.wanted_below(&interesting)).await?;
+    let (index, unread) = readable_below(store, manifest, interesting).await;
+    all(unread)?;
     Ok(index)
 }
 
-/// Reads pages until none is wanted.
-async fn complete(store: &dyn Store, index: &mut Index, wanted: impl Fn(&Index) -> BTreeSet<WantedPage>) -> Result<()> {
+/// The same, as far as it can be read.
+pub async fn readable_below(
+    store: &dyn Store,
+    manifest: &Manifest,
+    interesting: impl Fn(&Bins) -> bool,
+) -> (Index, Unread) {
+    let mut index = Index::new(manifest.top.clone());
+    let unread = complete(store, &mut index, |index| index.wanted_below(&interesting)).await;
+    (index, unread)
+}
+
+/// # Errors
+/// The first of what could not be read.
+pub fn all(unread: Unread) -> Result<()> {
+    unread.into_values().next().map_or(Ok(()), Err)
+}
+
+/// Reads pages until none is wanted but those that can't be read.
+async fn complete(store: &dyn Store, index: &mut Index, wanted: impl Fn(&Index) -> BTreeSet<WantedPage>) -> Unread {
+    let mut unread = Unread::new();
     loop {
-        let wanted = wanted(index);
+        let mut wanted = wanted(index);
+        wanted.retain(|(role, _)| !unread.contains_key(role));
         if wanted.is_empty() {
-            return Ok(());
+            return unread;
         }
-        give(store, index, wanted).await?;
+        let reads = wanted.into_iter().map(|(role, digest)| async move {
+            let page = page(store, &role, digest).await;
+            (role, page)
+        });
+        for (role, page) in at_once(reads).await {
+            match page {
+                Ok(page) => index.give(role, page),
+                Err(error) => _ = unread.insert(role, error),
+            }
+        }
     }
 }
 
-async fn give(store: &dyn Store, index: &mut Index, wanted: BTreeSet<WantedPage>) -> Result<()> {
-    let reads = wanted.into_iter().map(|(role, digest)| async move {
-        let bytes = record(store, &Key::Page(digest)).await?;
-        let page = Page::from_bytes(&role, &digest, &bytes)?;
-        Ok::<_, StageError>((role, page))
-    });
-    for read in at_once(reads).await {
-        let (role, page) = read?;
-        index.give(role, page);
-    }
-    Ok(())
+async fn page(store: &dyn Store, role: &RoleName, digest: Sha256) -> Result<Page> {
+    Ok(Page::from_bytes(role, &digest, &record(store, &Key::Page(digest)).await?)?)
 }
 
 /// A role's unsigned document; where the ledger lacks it, the same out of the signed one.
@@ -109,6 +128,7 @@ async fn read_draft(role: &RoleName, digest: Sha256, bytes: bytes::Bytes) -> Res
 /// # Errors
 /// [`StageError::Missing`] where it is gone.
 pub(crate) async fn record(store: &dyn Store, key: &Key) -> Result<bytes::Bytes> {
-    let missing = || StageError::Missing(key.path(), "restore it from the ledger's older object versions");
+    let missing =
+        || StageError::Missing(key.path(), "restore it from a backup, or from the ledger's older object versions");
     store.bytes(key).await?.ok_or_else(missing)
 }

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use futures::future::OptionFuture;
 use tough::schema::{self, Targets};
 use tufline_store::{Head, Key, Store, Upload, VersionId};
 use tufline_tuf::delivery::{Delivered, Files, LARGEST_DELIVERY, Rules, Settled, named_below, refuse, settle};
@@ -12,10 +13,11 @@ use tufline_tuf::generation::Others;
 use tufline_tuf::parties::{Decision, PartyChange, PartyState, delegator};
 use tufline_tuf::{Addressed, Manifest, Parties, Refusal, RoleKeys, RoleName, Sha256, Signed, Time, verify_published};
 
+use crate::compute::compute;
 use crate::current::RefusedUpload;
 use crate::delegation::carry_out;
 use crate::hash::is_stored;
-use crate::index::record;
+use crate::index::{Unread, record};
 use crate::ports::{HEADS_AT_ONCE, Ports, Result, StageError, some_at_once};
 
 /// What a generation delegates to other parties.
@@ -42,13 +44,18 @@ pub(crate) struct Judged {
     pub changes_targets: bool,
     /// Files that were refused.
     pub refused: Vec<RefusedUpload>,
+    /// Roles that were asked for, and whose files could not be read.
+    pub unread: Unread,
+    /// Why decisions could not be carried out.
+    pub undecided: Option<StageError>,
 }
 
 impl Judged {
     /// The base's parties, with nothing changed.
     pub fn unchanged(base: &Manifest, parties: Parties, now: Time) -> Self {
         let others = Others { parties, digest: base.parties, decisions: base.decisions, ..Others::default() };
-        Self { now, others, record: None, taken: Vec::new(), changes_targets: false, refused: Vec::new() }
+        let (taken, refused, unread) = (Vec::new(), Vec::new(), Unread::new());
+        Self { now, others, record: None, taken, changes_targets: false, refused, unread, undecided: None }
     }
 
     /// Whether a generation that is based on `base` says anything new of other parties.
@@ -88,20 +95,18 @@ impl Judged {
     }
 }
 
-/// Carries out what operators decided, and looks at the files of these roles.
-///
-/// # Errors
-/// Requests that failed.
+/// Carries out what operators decided, and looks at the files of these roles. What can't be read of one party changes nothing of it, and
+/// holds up no other.
 pub(crate) async fn judge(
     ports: &Ports,
     base: &Manifest,
     parties_so_far: Parties,
     carries_out: bool,
     asked: &BTreeSet<RoleName>,
-) -> Result<Judged> {
+) -> Judged {
     let mut judged = Judged::unchanged(base, parties_so_far, ports.clock.now());
     if carries_out {
-        carry_out(&*ports.store, base, &mut judged).await?;
+        judged.undecided = carry_out(&*ports.store, base, &mut judged).await.err();
     }
     let mut asked_parties: BTreeMap<RoleName, Vec<RoleName>> = BTreeMap::new();
     for role in asked {
@@ -109,22 +114,32 @@ pub(crate) async fn judge(
             Some((party, found)) if found.state != PartyState::Removed => {
                 asked_parties.entry(party.clone()).or_default().push(role.clone());
             }
-            _ => {
-                if let Head::Object(upload) = ports.deliveries.head(&file_name(role)).await? {
+            _ => match ports.deliveries.head(&file_name(role)).await {
+                Ok(Head::Object(upload)) => {
                     let why = format!(
                         "nothing is delegated to {role}; an operator does that with `tufline delegation create`"
                     );
                     judged.refused.push(RefusedUpload { upload, refusal: refuse(role, &why) });
                 }
-            }
+                Ok(Head::Gone { .. }) => {}
+                Err(error) => _ = judged.unread.insert(role.clone(), error.into()),
+            },
         }
     }
     for (party, asked) in asked_parties {
-        let parties = judged.others.parties.clone();
-        let mut files = files(ports, &parties, &party, asked).await?;
-        settle_party(ports, parties, &party, &mut files, &mut judged).await?;
+        if let Err(error) = take_files(ports, &party, asked.clone(), &mut judged).await {
+            let error = error.to_string();
+            judged.unread.extend(asked.into_iter().map(|role| (role, StageError::Refused(error.clone()))));
+        }
     }
-    Ok(judged)
+    judged
+}
+
+/// Looks at the files of a party, of which those `asked` for are new.
+async fn take_files(ports: &Ports, party: &RoleName, asked: Vec<RoleName>, judged: &mut Judged) -> Result<()> {
+    let parties = judged.others.parties.clone();
+    let mut files = files(ports, &parties, party, asked).await?;
+    settle_party(ports, parties, party, &mut files, judged).await
 }
 
 /// Settles the files of `role`, a party's own, and takes what comes of it.
@@ -139,7 +154,9 @@ async fn settle_party(
     let rules = Rules { nested: ports.config.nested_delegations, now: judged.now };
     let mut refusals: BTreeMap<RoleName, Refusal> = BTreeMap::new();
     let settled = loop {
-        let mut settled = settle(role, party, &parties.documents, &found.files, rules);
+        let (own, whose) = (role.clone(), party.clone());
+        let (documents, files) = (parties.documents.clone(), found.files.clone());
+        let mut settled = compute(move || settle(&own, &whose, &documents, &files, rules)).await;
         refusals.append(&mut settled.refusals);
         let missing = missing_bytes(ports, &settled, &found.files).await?;
         if missing.is_empty() {
@@ -178,16 +195,23 @@ async fn files(ports: &Ports, parties: &Parties, role: &RoleName, asked: Vec<Rol
         let (delivered, included) =
             futures::try_join!(delivered(ports, &role), included_bytes(&*ports.store, parties, &role))?;
         if let Some((upload, delivered)) = delivered {
-            todo.extend(named_below(&delivered.bytes).into_iter().filter(|below| delegator(below) == role));
+            todo.extend(below(&role, &delivered.bytes).await);
             found.files.delivered.insert(role.clone(), delivered);
             found.uploads.insert(role.clone(), upload);
         }
         if let Some(included) = included {
-            todo.extend(named_below(&included).into_iter().filter(|below| delegator(below) == role));
+            todo.extend(below(&role, &included).await);
             found.files.included.insert(role, included);
         }
     }
     Ok(found)
+}
+
+/// The roles below `role` that a file of it names.
+async fn below(role: &RoleName, file: &bytes::Bytes) -> Vec<RoleName> {
+    let file = file.clone();
+    let named = compute(move || named_below(&file)).await;
+    named.into_iter().filter(|below| delegator(below) == *role).collect()
 }
 
 /// So many roles of a party are looked at.
@@ -227,7 +251,8 @@ async fn missing_bytes(ports: &Ports, settled: &Settled, files: &Files) -> Resul
     let mut missing = BTreeMap::new();
     let new = settled.documents.iter().flatten().filter(|(_, taken)| taken.is_new);
     for (role, taken) in new {
-        let before = files.included.get(role).and_then(|bytes| parse(bytes));
+        let before = OptionFuture::from(files.included.get(role).cloned().map(|bytes| compute(move || parse(&bytes))));
+        let before = before.await.flatten();
         let added = taken.signed.document().targets.iter().filter(|(name, target)| {
             before.as_ref().is_none_or(|before: &Targets| before.targets.get(*name) != Some(*target))
         });
@@ -271,7 +296,8 @@ pub(crate) async fn document(store: &dyn Store, parties: &Parties, role: &RoleNa
     };
     let bytes = required(store, parties, role).await?;
     let version = parties.documents.get(role).map_or(0, |document| document.version);
-    Ok(verify_published::<Targets>(bytes, &RoleKeys::in_delegations(&delegations, role)?)?.expect_version(version)?)
+    let keys = RoleKeys::in_delegations(&delegations, role)?;
+    Ok(compute(move || verify_published::<Targets>(bytes, &keys)).await?.expect_version(version)?)
 }
 
 async fn required(store: &dyn Store, parties: &Parties, role: &RoleName) -> Result<bytes::Bytes> {

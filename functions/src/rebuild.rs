@@ -3,6 +3,9 @@
 //! One order in every attempt: read the newest manifest (the base), then HEAD every name, then create `base + 1`. Whoever
 //! creates it first wins; the others begin again on the new base. A HEAD made before the base was read proves nothing,
 //! since a newer attempt may have looked and won in between.
+//!
+//! *Invariant*: what can't be looked at or read makes those changes come again that need it, and no others: of a message that
+//! has both the former go on as a message of their own.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -16,12 +19,14 @@ use tufline_tuf::generation::{Edit, Folding, GenerationError, Next, Policy, Targ
 use tufline_tuf::index::Place;
 use tufline_tuf::parties::PartyState;
 use tufline_tuf::replay::LARGEST_JUMP;
-use tufline_tuf::{AddressedDraft, BinsKeys, Content, Draft, Index, Manifest, Outcome, RoleName, Sha256, TargetName};
+use tufline_tuf::{
+    AddressedDraft, BinsKeys, Content, Draft, Index, Manifest, Outcome, RoleName, Sha256, TargetName, trie,
+};
 
 use crate::current::{Accepted, Current, RefusedUpload, current_and_receipt, digest};
 use crate::delivery::reject_delivery;
 use crate::hash::reject;
-use crate::index::{draft, index, index_below};
+use crate::index::{Unread, all, draft, extend, readable_below};
 use crate::ledger::{self, HeldRemovals, RECORD_FORMAT, RecordedFault, RemovalsAccepted};
 use crate::measure;
 use crate::parties::{Judged, judge, parties};
@@ -47,6 +52,8 @@ pub struct Rebuilt {
     pub generation: Option<u64>,
     /// The messages, by their place in the batch, that must come again, and why.
     pub failed: BTreeMap<usize, StageError>,
+    /// Why roles could not be renewed: refresh asks for that again as long as it is due.
+    pub unrenewed: Vec<String>,
 }
 
 /// Folds the changes of a batch of messages into one generation.
@@ -68,31 +75,50 @@ pub async fn rebuild(ports: &Ports, messages: &[Vec<Change>]) -> Result<Rebuilt>
             }
         }
         let places = batch.places(again.as_ref());
-        let (looked, known) =
-            futures::join!(batch.look(ports, &tip, again.as_ref()), Known::read(&*ports.store, &base, &places));
+        let (looked, mut known) = futures::join!(
+            batch.look(ports, &tip, again.as_ref()),
+            Known::read_what_can_be(&*ports.store, &base, &places)
+        );
         looked?;
+        // What was made since what is published can be made again.
+        let is_made = |unread: &Unread| !is_broken && is_of_pending(&tip, &base, unread);
+        let unread = std::mem::take(&mut known.unread);
+        let mut is_lost = is_made(&unread);
+        batch.fail_roles(&known.index, &unread);
         // A crash up to the creation leaves drafts and pages that nothing refers to.
-        let made = match known {
-            Ok(known) => Box::pin(next(ports, &mut batch, known, &base, again.as_ref(), next_generation)).await,
-            Err(error) => Err(error),
-        };
-        let made = match made {
-            Err(StageError::Missing(..) | StageError::Record(..) | StageError::Document(_))
-                if !is_broken && base.generation != tip.published.generation =>
-            {
-                tracing::error!(
-                    generation = base.generation,
-                    "what it says is made is not in the ledger: going on without it"
-                );
-                is_broken = true;
-                continue;
+        let mut made = None;
+        while !is_lost {
+            match Box::pin(next(ports, &mut batch, &mut known, &base, again.as_ref(), next_generation)).await {
+                Ok(next) => {
+                    made = next;
+                    break;
+                }
+                Err(Unfolded::Unread(unread)) if is_made(&unread) => is_lost = true,
+                // Each turn fails at least one change more, so this ends.
+                Err(Unfolded::Unread(unread)) => {
+                    if !batch.fail_roles(&known.index, &unread) {
+                        all(unread)?;
+                    }
+                }
+                Err(Unfolded::Failed(StageError::Missing(..) | StageError::Record(..) | StageError::Document(_)))
+                    if !is_broken && base.generation != tip.published.generation =>
+                {
+                    is_lost = true;
+                }
+                Err(Unfolded::Failed(error)) => return Err(error),
             }
-            made => made?,
-        };
+        }
+        if is_lost {
+            let generation = base.generation;
+            tracing::error!(generation, "what it says is made is not in the ledger: going on without it");
+            is_broken = true;
+            batch.failed.clear();
+            continue;
+        }
         let Some(next) = made else {
             // Nothing of the batch is current any more: whatever made it so has a message of its own.
-            finish(ports, &batch, again.as_ref(), &tip, &base).await?;
-            return Ok(Rebuilt { generation: None, failed: batch.failed });
+            let failed = finish(ports, &batch, again.as_ref(), &tip, &base).await?;
+            return Ok(Rebuilt { generation: None, failed, unrenewed: batch.unrenewed() });
         };
         let generation = next.generation;
         if ledger::create_manifest(&*ports.store, &next).await? == Written::Done {
@@ -102,11 +128,23 @@ pub async fn rebuild(ports: &Ports, messages: &[Vec<Change>]) -> Result<Rebuilt>
                 tracing::info!(upload, %name, generation, "upload in generation");
             }
             // A crash here: the messages come again and make a fence; refresh nudges sign.
-            finish(ports, &batch, again.as_ref(), &tip, &next).await?;
-            return Ok(Rebuilt { generation: Some(generation), failed: batch.failed });
+            let failed = finish(ports, &batch, again.as_ref(), &tip, &next).await?;
+            return Ok(Rebuilt { generation: Some(generation), failed, unrenewed: batch.unrenewed() });
         }
     }
     Err(StageError::Contended("rebuild", ATTEMPTS))
+}
+
+/// Whether anything of this was made after what is published, on the way to `base`: then that may be gone on from instead. Else it
+/// would be missed there as well.
+fn is_of_pending(tip: &Tip, base: &Manifest, unread: &Unread) -> bool {
+    let made = tip.pending.readable().filter(|manifest| manifest.generation <= base.generation);
+    let made: BTreeSet<&RoleName> = made.flat_map(|manifest| manifest.changed.keys()).collect();
+    // A page changes with each role below it.
+    let is_below = |role: &RoleName, above: &RoleName| {
+        trie::prefix(role).zip(trie::prefix(above)).is_some_and(|(role, above)| role.starts_with(above))
+    };
+    unread.keys().any(|lost| made.iter().any(|role| is_below(role, lost)))
 }
 
 /// What must be looked at again where the newest generation is void: all that was to be changed since what is published. The next one is
@@ -200,10 +238,17 @@ async fn pass_taken_snapshots(
 /// A batch of messages and what is known of the names in it.
 struct Incoming<'a> {
     messages: &'a [Vec<Change>],
-    failed: BTreeMap<usize, StageError>,
+    /// The changes that must come again, by the places of their message and of theirs in it, and why.
+    failed: BTreeMap<(usize, usize), String>,
+    /// Files of other parties that must be looked at again, though nothing in the batch asks for it.
+    unseen: BTreeSet<RoleName>,
+    /// The same with targets that void generations changed.
+    unlooked: BTreeSet<TargetName>,
     /// The generations up to this one were there before the names were first looked at.
     looked_since: Option<u64>,
     seen: BTreeMap<TargetName, Seen>,
+    /// Uploads for which other parties' files are looked at.
+    owned: BTreeSet<TargetName>,
     superseded: BTreeMap<TargetName, BTreeSet<VersionId>>,
     unhashed: BTreeSet<TargetName>,
     /// Files of other parties that were refused.
@@ -222,18 +267,26 @@ impl<'a> Incoming<'a> {
         Self {
             messages,
             failed: BTreeMap::new(),
+            unseen: BTreeSet::new(),
+            unlooked: BTreeSet::new(),
             looked_since: None,
             seen: BTreeMap::new(),
+            owned: BTreeSet::new(),
             superseded: BTreeMap::new(),
             unhashed: BTreeSet::new(),
             refused: Vec::new(),
         }
     }
 
-    /// The changes of the messages that haven't failed.
+    /// The changes, by the places of their message and of theirs in it.
+    fn all(&self) -> impl Iterator<Item = ((usize, usize), &'a Change)> + use<'a> {
+        let messages = self.messages.iter().enumerate();
+        messages.flat_map(|(message, all)| all.iter().enumerate().map(move |(place, it)| ((message, place), it)))
+    }
+
+    /// The changes that haven't failed.
     fn changes(&self) -> impl Iterator<Item = &'a Change> + use<'a, '_> {
-        let messages = self.messages.iter().enumerate().filter(|(index, _)| !self.failed.contains_key(index));
-        messages.flat_map(|(_, changes)| changes)
+        self.all().filter(|(place, _)| !self.failed.contains_key(place)).map(|(_, change)| change)
     }
 
     /// HEADs the names of the batch, after the base was read: all of them at first, later only those that generations since
@@ -279,15 +332,73 @@ impl<'a> Incoming<'a> {
         self.changes().filter_map(place).chain(again).collect()
     }
 
-    /// A look that failed never drops a change: the messages that have it come again, the others go on.
+    /// A look that failed never drops a change: it comes again, the others go on.
     fn fail(&mut self, name: &TargetName, error: &StageError) {
         tracing::warn!(%name, %error, "look failed");
         self.seen.remove(name);
-        for (index, changes) in self.messages.iter().enumerate() {
-            if changes.iter().filter_map(name_of).any(|(changed, _)| changed == name) {
-                self.failed.entry(index).or_insert_with(|| StageError::Refused(error.to_string()));
+        self.fail_where(&error.to_string(), |change| name_of(change).is_some_and(|(changed, _)| changed == name));
+    }
+
+    /// Lets the changes come again that need what can't be read; answers whether there are any that did not fail before.
+    fn fail_roles(&mut self, index: &Index, unread: &Unread) -> bool {
+        let mut any = false;
+        for (role, error) in unread {
+            tracing::warn!(%role, %error, "role not readable, its changes come again");
+            let owned = std::mem::take(&mut self.owned);
+            let is_top = *role == RoleName::targets();
+            let needs = |name: &TargetName| index.nearest(&Place::Name(name)) == *role;
+            any |= self.fail_where(&format!("{role}: {error}"), |change| match change {
+                Change::Set { name, .. } | Change::Remove { name, .. } | Change::Look { name } => {
+                    needs(name) || (is_top && owned.contains(name))
+                }
+                Change::Renew { role: renewed, .. } => index.nearest(&Place::Role(renewed)) == *role,
+                Change::ReplaceBinsKey => true,
+                Change::Delivery { .. } | Change::Decision => is_top,
+                Change::Void { .. } => false,
+            });
+            self.owned = owned;
+            let again: Vec<TargetName> = self.seen.keys().filter(|name| needs(name)).cloned().collect();
+            for name in again {
+                any |= self.seen.remove(&name).is_some();
             }
         }
+        any
+    }
+
+    /// Lets those changes come again that `needs` picks; answers whether there are any that did not fail before.
+    fn fail_where(&mut self, why: &str, needs: impl Fn(&Change) -> bool) -> bool {
+        let before = self.failed.len();
+        for (place, _) in self.all().filter(|(_, change)| needs(change)) {
+            self.failed.entry(place).or_insert_with(|| why.to_owned());
+        }
+        self.failed.len() > before
+    }
+
+    /// The messages of which nothing could be done, and the changes of the others that must come again.
+    fn leftovers(&self) -> (BTreeMap<usize, StageError>, Vec<Change>) {
+        let (mut failed, mut again) = (BTreeMap::new(), Vec::new());
+        for (index, changes) in self.messages.iter().enumerate() {
+            let failures = changes.iter().enumerate().filter_map(|(place, change)| {
+                let why = self.failed.get(&(index, place)).filter(|_| !is_renewal(change))?;
+                Some((change, why))
+            });
+            let failures: Vec<(&Change, &String)> = failures.collect();
+            match failures.first() {
+                Some((_, why)) if failures.len() == changes.len() => {
+                    failed.insert(index, StageError::Refused((*why).clone()));
+                }
+                _ => again.extend(failures.into_iter().map(|(change, _)| change.clone())),
+            }
+        }
+        again.extend(self.unseen.iter().map(|role| Change::Delivery { role: role.clone() }));
+        again.extend(self.unlooked.iter().map(|name| Change::Look { name: name.clone() }));
+        (failed, again)
+    }
+
+    /// Why renewals failed. They don't come again: whoever asked does so as long as it is due, and each time would leave one more.
+    fn unrenewed(&self) -> Vec<String> {
+        let failures = self.all().filter(|(_, change)| is_renewal(change));
+        failures.filter_map(|(place, _)| self.failed.get(&place).cloned()).collect()
     }
 
     /// Whether the batch asks to go on with replacing the key of the bins.
@@ -304,6 +415,7 @@ impl<'a> Incoming<'a> {
     ) -> (Vec<TargetEdit>, BTreeSet<RoleName>) {
         let (mut edits, mut renew) = (Vec::new(), BTreeSet::new());
         let mut looked: BTreeSet<&TargetName> = again.into_iter().flat_map(|again| &again.names).collect();
+        let mut unlooked = BTreeSet::new();
         let (mut superseded, mut unhashed) = (BTreeMap::<TargetName, BTreeSet<VersionId>>::new(), BTreeSet::new());
         for change in self.changes() {
             match change {
@@ -351,7 +463,8 @@ impl<'a> Incoming<'a> {
                     edits.push(TargetEdit { name: name.clone(), version, uploaded: None, edit: Edit::Remove });
                 }
                 // What is published stays.
-                Some(Seen { current: Current::Unknown, .. }) | None => {}
+                Some(Seen { current: Current::Unknown, .. }) => {}
+                None => _ = unlooked.insert(name.clone()),
             }
         }
         // The same change twice in a batch is one change.
@@ -360,9 +473,14 @@ impl<'a> Incoming<'a> {
         if let Some(again) = again {
             edits.retain(|edit| !again.unstored.contains(&edit.name));
         }
-        (self.superseded, self.unhashed) = (superseded, unhashed);
+        (self.superseded, self.unhashed, self.unlooked) = (superseded, unhashed, unlooked);
         (edits, renew)
     }
+}
+
+/// Whether a change is only to make something anew that there is.
+fn is_renewal(change: &Change) -> bool {
+    matches!(change, Change::Renew { .. } | Change::ReplaceBinsKey)
 }
 
 /// The target that a change is about, and the version that was uploaded.
@@ -398,13 +516,24 @@ async fn see(ports: &Ports, name: &TargetName, expected: Option<&VersionId>) -> 
 pub(crate) struct Known {
     /// With the pages on the way to the batch's places.
     index: Index,
+    /// The pages that could not be read.
+    unread: Unread,
     /// The first of the documents there.
     documents: BTreeMap<Sha256, Draft<Targets>>,
 }
 
 impl Known {
+    /// # Errors
+    /// The first page that can't be read.
     pub async fn read(store: &dyn Store, base: &Manifest, places: &[Place<'_>]) -> Result<Self> {
-        let index = index(store, base, places).await?;
+        let mut known = Self::read_what_can_be(store, base, places).await;
+        all(std::mem::take(&mut known.unread))?;
+        Ok(known)
+    }
+
+    async fn read_what_can_be(store: &dyn Store, base: &Manifest, places: &[Place<'_>]) -> Self {
+        let mut index = Index::new(base.top.clone());
+        let unread = extend(store, &mut index, places).await;
         let roles = places.iter().filter_map(|place| match place {
             Place::Name(name) => index.leaf(name).ok(),
             Place::Role(role) => Some((*role).clone()),
@@ -415,7 +544,36 @@ impl Known {
             reads.map(|(role, entry)| async move { Some((entry.draft, draft(store, role, entry).await.ok()?)) });
         // One that can't be read is asked for again if it is needed.
         let documents = at_once(reads).await.into_iter().flatten().collect();
-        Ok(Self { index, documents })
+        Self { index, unread, documents }
+    }
+}
+
+/// Why a batch was not folded in.
+pub(crate) enum Unfolded {
+    /// These can't be read: without the changes that need them it may be.
+    Unread(Unread),
+    /// Anything else.
+    Failed(StageError),
+}
+
+impl From<StageError> for Unfolded {
+    fn from(error: StageError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<GenerationError> for Unfolded {
+    fn from(error: GenerationError) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+impl From<Unfolded> for StageError {
+    fn from(unfolded: Unfolded) -> Self {
+        match unfolded {
+            Unfolded::Unread(unread) => all(unread).err().unwrap_or(Self::Contended("rebuild", 0)),
+            Unfolded::Failed(error) => error,
+        }
     }
 }
 
@@ -423,11 +581,11 @@ impl Known {
 async fn next(
     ports: &Ports,
     batch: &mut Incoming<'_>,
-    mut known: Known,
+    known: &mut Known,
     base: &Manifest,
     again: Option<&Again>,
     generation: u64,
-) -> Result<Option<Manifest>> {
+) -> std::result::Result<Option<Manifest>, Unfolded> {
     let (mut edits, mut renew) = batch.survivors(base, &known.index, again);
     let mut bins = base.bins_keys();
     let offline = ports.config.offline_targets;
@@ -435,24 +593,29 @@ async fn next(
         tracing::error!("targets is due, and people sign it: run `tufline targets next`");
     }
     if offline && base.top.bins.is_none() {
-        return Err(StageError::Refused(
+        return Err(Unfolded::Failed(StageError::Refused(
             "offline_targets is set, and targets lists targets itself, so nothing can be published: unset it, or begin the repository with bins".into(),
-        ));
+        )));
     }
     // The keys of the bins stand in `targets`: where people sign that, `offline_targets` replaces them.
     if batch.replaces_bins_key() && !offline {
-        known.index = index_below(&*ports.store, base, |_| true).await?;
-        let newest = ports.signer.newest_key(OnlineRole::Bins).await?;
-        if let Some(next) = BinsKeys::next(base, &known.index, &newest) {
-            renew.extend(known.index.entries().filter(|(_, entry)| entry.bins.is_some()).map(|(role, _)| role));
-            bins = next;
+        match next_bins_key(ports, base, known).await {
+            Ok(Some((next, delegating))) => {
+                renew.extend(delegating);
+                bins = next;
+            }
+            Ok(None) => {}
+            Err(error) => {
+                tracing::warn!(%error, "the bins' key can't be replaced now");
+                batch.fail_where(&error.to_string(), |change| *change == Change::ReplaceBinsKey);
+            }
         }
     }
     let judged = others(ports, batch, base, &edits, again).await?;
     if judged.changes_targets && offline {
-        return Err(StageError::Refused(
+        return Err(Unfolded::Failed(StageError::Refused(
             "a delegation changes targets, and people sign it: unset offline_targets, or remove the delegation".into(),
-        ));
+        )));
     }
     if judged.changes_targets {
         renew.insert(RoleName::targets());
@@ -465,17 +628,29 @@ async fn next(
     }
     let policy = |removals| Policy { removals, now: judged.now, ..ports.policy(None) };
     let limit = Some(ports.config.removals);
-    match fold(store, base, &known, &edits, batch, policy(limit)).await {
-        Err(StageError::Generation(GenerationError::TooManyRemovals { removals, targets })) => {
+    match fold(store, base, known, &edits, batch, policy(limit)).await {
+        Err(Unfolded::Failed(StageError::Generation(GenerationError::TooManyRemovals { removals, targets }))) => {
             if removals_accepted(ports).await? {
-                return fold(store, base, &known, &edits, batch, policy(None)).await;
+                return fold(store, base, known, &edits, batch, policy(None)).await;
             }
             hold(ports, &edits, removals, targets).await?;
             edits.retain(|edit| edit.edit != Edit::Remove);
-            fold(store, base, &known, &edits, batch, policy(limit)).await
+            fold(store, base, known, &edits, batch, policy(limit)).await
         }
         folded => folded,
     }
+}
+
+/// The keys of the bins after `base` where one is to be replaced, and the roles that list them.
+async fn next_bins_key(ports: &Ports, base: &Manifest, known: &mut Known) -> Result<Option<(BinsKeys, Vec<RoleName>)>> {
+    let (index, unread) = readable_below(&*ports.store, base, |_| true).await;
+    all(unread)?;
+    let newest = ports.signer.newest_key(OnlineRole::Bins).await?;
+    let next = BinsKeys::next(base, &index, &newest);
+    let delegating = index.entries().filter(|(_, entry)| entry.bins.is_some()).map(|(role, _)| role);
+    let next = next.map(|next| (next, delegating.collect()));
+    known.index = index;
+    Ok(next)
 }
 
 /// What the batch makes of other parties: their files that it tells of are looked at, and those of a party of which something was
@@ -494,11 +669,25 @@ async fn others(
         .filter_map(|change| if let Change::Delivery { role } = change { Some(role.clone()) } else { None })
         .collect();
     let uploaded = edits.iter().filter(|edit| matches!(edit.edit, Edit::Set(_)));
-    let owners = uploaded.filter_map(|edit| parties.owner(&edit.name));
-    asked.extend(owners.filter(|(_, party)| party.state != PartyState::Removed).map(|(role, _)| role.clone()));
+    let owners = uploaded.filter_map(|edit| Some((&edit.name, parties.owner(&edit.name)?)));
+    for (name, (role, _)) in owners.filter(|(_, (_, party))| party.state != PartyState::Removed) {
+        asked.insert(role.clone());
+        batch.owned.insert(name.clone());
+    }
     asked.extend(again.into_iter().flat_map(|again| again.roles.iter().cloned()));
-    let mut judged = judge(ports, base, parties, carries_out, &asked).await?;
+    let mut judged = judge(ports, base, parties, carries_out, &asked).await;
     batch.refused = std::mem::take(&mut judged.refused);
+    if let Some(error) = judged.undecided.take() {
+        tracing::warn!(%error, "decisions not carried out now");
+        batch.fail_where(&error.to_string(), |change| *change == Change::Decision);
+    }
+    for (role, error) in std::mem::take(&mut judged.unread) {
+        tracing::warn!(%role, %error, "files not readable, they are looked at again");
+        let asks = |change: &Change| matches!(change, Change::Delivery { role: asked } if *asked == role);
+        if !batch.fail_where(&format!("{role}: {error}"), asks) {
+            batch.unseen.insert(role);
+        }
+    }
     Ok(judged)
 }
 
@@ -538,7 +727,7 @@ pub(crate) async fn fold(
     edits: &[TargetEdit],
     batch: Batch<'_>,
     policy: Policy,
-) -> Result<Option<Manifest>> {
+) -> std::result::Result<Option<Manifest>, Unfolded> {
     let Batch { renew, bins, judged, adopted, numbers } = batch;
     let changes = *bins != base.bins_keys() || judged.changes(base) || adopted.is_some() || numbers.is_some();
     if edits.is_empty() && renew.is_empty() && !changes {
@@ -552,10 +741,11 @@ pub(crate) async fn fold(
         folding.adopt(targets);
     }
     let reads = folding.wanted()?.into_iter().map(|(role, entry)| async move {
-        match known.documents.get(&entry.draft) {
+        let document = match known.documents.get(&entry.draft) {
             Some(document) => Ok(document.clone()),
             None => draft(store, &role, &entry).await,
-        }
+        };
+        (role, document)
     });
     let mut reads = stream::iter(reads.collect::<Vec<_>>()).buffered(REQUESTS_AT_ONCE);
     let (mut documents, to_write) = mpsc::channel::<Document>(0);
@@ -565,18 +755,30 @@ pub(crate) async fn fold(
         for document in taken.chain(judged.record.iter().map(Document::parties)) {
             let _ = documents.send(document).await;
         }
-        while let Some(document) = reads.next().await {
-            for draft in folding.fold(&document?)? {
-                let _ = documents.send(Document::draft(&draft)).await;
+        // All that can't be read is found in one turn.
+        let mut unread = Unread::new();
+        while let Some((role, document)) = reads.next().await {
+            match document.and_then(|document| Ok(folding.fold(&document)?)) {
+                Ok(drafts) if unread.is_empty() => {
+                    for draft in drafts {
+                        let _ = documents.send(Document::draft(&draft)).await;
+                    }
+                }
+                Ok(_) => {}
+                Err(error) => _ = unread.insert(role, error),
             }
+        }
+        if !unread.is_empty() {
+            return Err(Unfolded::Unread(unread));
         }
         let Next { manifest, pages } = folding.finish()?;
         for page in &pages {
             let _ = documents.send(Document::page(page)).await;
         }
-        Ok::<_, StageError>(manifest)
+        Ok(manifest)
     };
-    let writes = to_write.map(|document| async move { ledger::create_or_find(store, &document).await });
+    let writes = to_write
+        .map(|document| async move { ledger::create_or_find(store, &document).await.map_err(Unfolded::Failed) });
     let written = writes.buffer_unordered(REQUESTS_AT_ONCE).try_collect::<()>();
     let (manifest, ()) = futures::try_join!(folded, written)?;
     Ok(Some(manifest))
@@ -606,13 +808,19 @@ async fn hold(ports: &Ports, edits: &[TargetEdit], removals: u64, targets: u64) 
 }
 
 /// Tells of what was dropped or refused, has hash look at what lacks its bytes or its receipt, and nudges sign if anything waits there.
+/// Answers the messages that must come again.
 async fn finish(
     ports: &Ports,
     batch: &Incoming<'_>,
     again: Option<&Again>,
     tip: &Tip,
     newest: &Manifest,
-) -> Result<()> {
+) -> Result<BTreeMap<usize, StageError>> {
+    // A crash after this: the messages come again, and their parts as well.
+    let (failed, unhandled) = batch.leftovers();
+    for message in Message::changes(unhandled) {
+        ports.queues.send(&message, Duration::ZERO).await?;
+    }
     let answered: BTreeSet<(&str, &str)> = newest
         .changes
         .iter()
@@ -659,5 +867,5 @@ async fn finish(
     if newest.generation > tip.published.generation {
         ports.queues.send(&Message::Sign, Duration::ZERO).await?;
     }
-    Ok(())
+    Ok(failed)
 }

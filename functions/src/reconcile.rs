@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tufline_store::{Change, Hint, Message};
 
-use crate::index::{draft, index_below};
+use crate::index::{draft, readable_below};
 use crate::parties::parties;
 use crate::pending::Tip;
 use crate::ports::{Ports, Result, at_once};
@@ -53,15 +53,25 @@ async fn send(ports: &Ports, hints: Vec<Hint>) -> Result<usize> {
     Ok(count)
 }
 
-/// The names of all targets in the newest generation.
+/// The names of all targets in the newest generation. Those of a role that can't be read are not known: whether they are gone is not
+/// looked at then, and all else is.
 async fn published_names(ports: &Ports) -> Result<BTreeSet<String>> {
     let store = &*ports.store;
     let tip = Tip::read(store).await?;
-    let index = index_below(store, tip.newest(), |_| true).await?;
+    let (index, mut unread) = readable_below(store, tip.newest(), |_| true).await;
     let reads = index.entries().map(|(role, entry)| async move {
-        let document = draft(store, &role, &entry.document).await?;
-        Ok(document.document().targets.keys().map(|name| name.raw().to_owned()).collect())
+        let document = draft(store, &role, &entry.document).await;
+        (role, document)
     });
-    let names: Vec<Vec<String>> = at_once(reads).await.into_iter().collect::<Result<_>>()?;
-    Ok(names.into_iter().flatten().collect())
+    let mut names = BTreeSet::new();
+    for (role, document) in at_once(reads).await {
+        match document {
+            Ok(document) => names.extend(document.document().targets.keys().map(|name| name.raw().to_owned())),
+            Err(error) => _ = unread.insert(role, error),
+        }
+    }
+    for (role, error) in unread {
+        tracing::error!(%role, %error, "removals of this role's targets are not looked for");
+    }
+    Ok(names)
 }

@@ -9,7 +9,7 @@ use tufline_tuf::gate::OtherParties;
 use tufline_tuf::{Manifest, RoleKeys, RoleName, Time, time, verify_published};
 
 use crate::announce::{announce, announce_ignored};
-use crate::index::index_below;
+use crate::index::{all, readable_below};
 use crate::ledger::{self, Published};
 use crate::measure;
 use crate::parties::parties;
@@ -139,24 +139,30 @@ async fn renew_roles(ports: &Ports, seen: &Seen) -> Result<()> {
     let newest = pending.chain().pop().unwrap_or(&seen.manifest);
     let (now, expiry) = (ports.clock.now(), &ports.config.expiry);
     let due = |expires: Time| is_due(expires, now, expiry.targets.seconds() / 3);
-    let index = index_below(&*ports.store, newest, |bins| due(bins.first_to_expire.expires)).await?;
+    // A page that can't be read keeps no other role from being renewed.
+    let (index, unread) = readable_below(&*ports.store, newest, |bins| due(bins.first_to_expire.expires)).await;
+    let mut outcome = all(unread);
     let mut changes: Vec<Change> = index
         .entries()
         .filter(|(role, entry)| due(entry.document.expires) && !is_offline(ports, role))
         .take(RENEWALS_AT_ONCE)
         .map(|(role, entry)| Change::Renew { role, version: entry.document.version })
         .collect();
-    // Rebuild lists none of them any longer whose document expires soon.
-    let expiring = parties(&*ports.store, newest).await?;
-    let expiring = expiring.in_use().filter(|(_, document)| time::seconds_between(now, document.expires) < LEAST_LIFE);
-    changes.extend(expiring.map(|(role, _)| Change::Delivery { role: role.clone() }));
     let waits = newest.generation > seen.published.generation && !newest.is_fence();
     if changes.is_empty() && !waits && is_due(seen.manifest.snapshot_expires, now, expiry.snapshot.seconds() / 3) {
         changes.push(Change::Renew { role: RoleName::snapshot(), version: newest.generation });
     }
     let root = seen.roots.first().ok_or(StageError::NotInitialised)?;
-    changes.extend(rotation::renewals(ports, root, &seen.manifest, newest).await?);
-    changes.extend(rotation::bins_renewals(ports, newest, RENEWALS_AT_ONCE).await?);
+    for further in [
+        expiring_deliveries(ports, newest).await,
+        rotation::renewals(ports, root, &seen.manifest, newest).await,
+        rotation::bins_renewals(ports, newest, RENEWALS_AT_ONCE).await,
+    ] {
+        match further {
+            Ok(further) => changes.extend(further),
+            Err(error) => outcome = outcome.and(Err(error)),
+        }
+    }
     // A refusal may have come to nobody's notice, and so may a decision.
     changes.extend((!pending.is_sound()).then(|| Change::Void { generation: pending.next() - 1 }));
     if ports.store.exists(&Key::Decision(newest.decisions + 1)).await? {
@@ -165,7 +171,14 @@ async fn renew_roles(ports: &Ports, seen: &Seen) -> Result<()> {
     for message in Message::changes(changes) {
         ports.queues.send(&message, Duration::ZERO).await?;
     }
-    Ok(())
+    outcome
+}
+
+/// Asks for a look at the parties whose documents expire soon: rebuild lists none of them any longer.
+async fn expiring_deliveries(ports: &Ports, newest: &Manifest) -> Result<Vec<Change>> {
+    let (parties, now) = (parties(&*ports.store, newest).await?, ports.clock.now());
+    let expiring = parties.in_use().filter(|(_, document)| time::seconds_between(now, document.expires) < LEAST_LIFE);
+    Ok(expiring.map(|(role, _)| Change::Delivery { role: role.clone() }).collect())
 }
 
 /// Whether people sign the documents of `role`.

@@ -18,7 +18,7 @@ use tufline_tuf::bins_keys::outdated;
 use tufline_tuf::root::same_key;
 use tufline_tuf::{Config, Index, Manifest, RoleKeys, RoleName, VerifyError, trie, verify_published};
 
-use crate::index::index_below;
+use crate::index::{all, index_below, readable_below};
 use crate::ledger::{self, Published};
 use crate::online::{signing_key, unsettled_seconds};
 use crate::pending::{Pending, Tip};
@@ -252,9 +252,12 @@ pub(crate) async fn bins_renewals(ports: &Ports, newest: &Manifest, most: usize)
         let is_due = !offline && !same_key(&newest.bins_key, &ports.signer.newest_key(OnlineRole::Bins).await?);
         return Ok(is_due.then_some(Change::ReplaceBinsKey).into_iter().collect());
     }
-    let index = index_below(&*ports.store, newest, |_| true).await?;
+    let (index, unread) = readable_below(&*ports.store, newest, |_| true).await;
     let renew = |(role, version)| Change::Renew { role, version };
     let left: Vec<Change> = outdated(newest, &index).take(most).map(renew).collect();
+    if left.is_empty() {
+        all(unread)?;
+    }
     Ok(if left.is_empty() && !offline { vec![Change::ReplaceBinsKey] } else { left })
 }
 

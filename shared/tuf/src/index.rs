@@ -161,6 +161,13 @@ impl Index {
         self.walk(&Place::Name(name)).map(|(role, _)| role)
     }
 
+    /// The role whose document or page is needed next for `place`: the deepest on the way to it, or the one below which a page
+    /// was not read.
+    #[must_use]
+    pub fn nearest(&self, place: &Place<'_>) -> RoleName {
+        self.walk(place).map_or_else(|(role, _)| role, |(role, _)| role)
+    }
+
     /// The entry of `role`; `None` where there is no such role, or its page was not read.
     #[must_use]
     pub fn entry(&self, role: &RoleName) -> Option<&IndexEntry> {
