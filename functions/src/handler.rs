@@ -84,6 +84,9 @@ async fn handle_changes(ports: &Ports, bodies: &[&str]) -> Vec<Option<String>> {
     }
     match rebuild(ports, &batches).await {
         Ok(rebuilt) => {
+            for error in rebuilt.unrenewed {
+                tracing::error!(error, "role not renewed");
+            }
             for (index, error) in rebuilt.failed {
                 if let Some(slot) = owners.get(index).and_then(|owner| failures.get_mut(*owner)) {
                     *slot = Some(error.to_string());

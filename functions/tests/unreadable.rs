@@ -220,6 +220,21 @@ fn a_lost_page_holds_up_what_is_below_it_only() {
 }
 
 #[test]
+fn a_renewal_that_fails_is_told_and_asked_for_again_by_refresh_only() {
+    let world = World::new();
+    let (role, other) = (bin(NAME, 2), bin(OTHER, 2));
+    let path = world.lose_document(&role)[0].0.clone();
+    let index = finish(index_below(&*world.ports.store, &world.newest(), |_| true)).unwrap();
+    let version = |role: &RoleName| index.entry(role).unwrap().document.version;
+    let renew = |role: &RoleName| Change::Renew { role: role.clone(), version: version(role) };
+    let rebuilt = finish(rebuild(&world.ports, &[vec![renew(&role)], vec![renew(&role), renew(&other)]])).unwrap();
+    assert!(rebuilt.generation.is_some() && rebuilt.failed.is_empty());
+    assert!(rebuilt.unrenewed.len() == 2 && rebuilt.unrenewed[0].contains(&path), "{:?}", rebuilt.unrenewed);
+    assert_eq!(world.newest().changed.into_keys().collect::<Vec<_>>(), [other]);
+    assert_eq!(world.memory.queued(Queue::Changes), 0);
+}
+
+#[test]
 fn a_draft_that_nobody_needs_is_not_missed() {
     let world = World::new();
     world.lose_document(&bin(NAME, 2));

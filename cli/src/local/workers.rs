@@ -149,6 +149,9 @@ impl Worker {
             let begin = Instant::now();
             match rebuild(&self.ports, &messages).await {
                 Ok(mut rebuilt) => {
+                    if let Some(error) = rebuilt.unrenewed.first() {
+                        self.fails("renewal", error);
+                    }
                     let results = deliveries.into_iter().enumerate();
                     self.settle("rebuild", results.map(|(index, delivery)| (delivery, rebuilt.failed.remove(&index))));
                     let items = messages.iter().map(Vec::len).sum();
