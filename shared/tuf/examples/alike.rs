@@ -50,7 +50,7 @@ fn root(text: &str, trusted: &Root) -> Value {
         let verifies = [trusted, &file.signed].iter().all(|judge| judge.verify_role(&file).is_ok());
         Some(json!({"form": hex::encode(file.signed.canonical_form().ok()?), "verifies": verifies, "says": {"keys": roles}}))
     });
-    answer(ours, tough)
+    answer(ours, tough.as_ref())
 }
 
 fn targets(text: &str, trusted: &Root) -> Value {
@@ -72,14 +72,14 @@ fn targets(text: &str, trusted: &Root) -> Value {
         let verifies = trusted.verify_role(&file).is_ok();
         Some(json!({"form": hex::encode(file.signed.canonical_form().ok()?), "verifies": verifies, "says": says}))
     });
-    answer(ours, tough)
+    answer(ours, tough.as_ref())
 }
 
 fn verifies<T: tufline_tuf::SignedDocument>(text: &str, judge: &Root, role: &RoleName) -> bool {
     RoleKeys::in_root(judge, role).is_ok_and(|keys| verify::<T>(Bytes::copy_from_slice(text.as_bytes()), &keys).is_ok())
 }
 
-fn answer(ours: Result<(Vec<u8>, Vec<u8>, bool), String>, tough: Option<Value>) -> Value {
+fn answer(ours: Result<(Vec<u8>, Vec<u8>, bool), String>, tough: Option<&Value>) -> Value {
     match ours {
         Ok((form, written, verifies)) => {
             json!({"form": hex::encode(form), "written": String::from_utf8_lossy(&written), "verifies": verifies, "tough": tough})
