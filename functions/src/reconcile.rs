@@ -13,10 +13,8 @@ use crate::ports::{Ports, Result, at_once};
 
 /// Sends the hints; answers how many.
 ///
-/// A name that is gone counts as removed, unless uploads expire by a lifecycle: then its delete marker may be the expiry's,
-/// which removes nothing.
+/// A name that is gone counts as removed, if hash finds that somebody removed it: a lifecycle's delete marker removes nothing.
 pub async fn reconcile(ports: &Ports) -> Result<usize> {
-    let counts_removals = ports.config.uploads_expire_days.is_none();
     let (mut sent, mut after) = (0, None::<String>);
     let mut gone = published_names(ports).await?;
     loop {
@@ -26,14 +24,12 @@ pub async fn reconcile(ports: &Ports) -> Result<usize> {
         let mut hints = Vec::with_capacity(page.len());
         for name in page {
             gone.remove(&name);
-            hints.push(Hint { name, removed: counts_removals, version: None });
+            hints.push(Hint { name, removed: true, version: None });
         }
         sent += send(ports, hints).await?;
     }
-    if counts_removals {
-        let hints = gone.into_iter().map(|name| Hint { name, removed: true, version: None });
-        sent += send(ports, hints.collect()).await?;
-    }
+    let hints = gone.into_iter().map(|name| Hint { name, removed: true, version: None });
+    sent += send(ports, hints.collect()).await?;
     let tip = Tip::read(&*ports.store).await?;
     let parties = parties(&*ports.store, tip.newest()).await?;
     let changes = parties.parties.into_keys().map(|role| Change::Delivery { role }).chain([Change::Decision]);

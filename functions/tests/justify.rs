@@ -26,6 +26,7 @@ use tufline_functions::justify::{Justified, WINDOW_SECONDS, justify};
 use tufline_functions::ledger::{self, Hashed, RECORD_FORMAT};
 use tufline_functions::publish::{Shown, publish};
 use tufline_functions::rebuild::rebuild;
+use tufline_functions::reconcile::reconcile;
 use tufline_functions::sign::sign;
 use tufline_functions::{Ports, current};
 use tufline_store::memory::{Control, Fate, Memory, MemoryKeys, Request};
@@ -554,6 +555,9 @@ fn a_receipt_that_lies_justifies_nothing() {
     let version = world.put("aa", false);
     world.receipt(&version, "bb");
     assert_eq!(world.judge(Some(&version), Some("bb")), Justified::Yes);
+    let version = world.put("cc", true);
+    world.receipt(&version, "dd");
+    assert_eq!(world.judge(Some(&version), Some("dd")), Justified::Otherwise, "but what came with a checksum");
 }
 
 #[test]
@@ -627,6 +631,19 @@ fn what_is_shown_as_it_was_lately_is_looked_at_again() {
 }
 
 #[test]
+fn a_refused_version_hides_nothing_even_with_a_receipt() {
+    let world = simple("{}");
+    let version = world.put("aa", true);
+    world.receipt(&version, "aa");
+    let refused = world.memory.put_upload(NAME, Bytes::from_static(b"bb"), Some("not json"), true);
+    world.receipt(&refused, "bb");
+    world.memory.pass(700);
+    world.put("cc", true);
+    assert_eq!(world.judge(Some(&version), Some("aa")), Justified::Lately, "until cc has its receipt");
+    assert_eq!(world.judge(Some(&refused), Some("bb")), Justified::NotNow);
+}
+
+#[test]
 fn nobody_looks_for_ever() {
     let world = simple("{}");
     let old = world.put("aa", true);
@@ -653,6 +670,13 @@ fn a_lifecycle_removes_nothing_and_people_do() {
         world.hash(hint.clone());
         let told = take_changes(&world.memory);
         assert_eq!(!told.is_empty(), is_gone, "hash says so too: {told:?}");
+        finish(reconcile(&world.ports)).unwrap();
+        while let Some(hints) = world.memory.take(Queue::Uploads, 0) {
+            assert_eq!(finish(handle(&world.ports, Queue::Uploads, "", Time::MAX, &[&hints.body])), [None]);
+        }
+        let removals = take_changes(&world.memory).concat();
+        let removals = removals.iter().any(|change| matches!(change, Change::Remove { .. }));
+        assert_eq!(removals, is_gone, "whoever asked");
         let marker = match world.current() {
             current::Current::Gone { marker } => marker,
             _ => None,
