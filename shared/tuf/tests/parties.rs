@@ -209,13 +209,14 @@ fn refusal(parties: &Parties, bytes: Bytes) -> String {
     deliver(parties, bytes).unwrap_err()
 }
 
+type Spoil = fn(&mut Targets);
+
 #[test]
 fn what_not_all_clients_read_alike_is_refused() {
     let mut vendor = Vendor::new();
     vendor.list("vendor/a", "a");
     let parties = vendor.parties();
     assert!(deliver(&parties, vendor.signed(&vendor.key)).is_ok());
-    type Spoil = fn(&mut Targets);
     let spoiled: [(&str, Spoil); 5] = [
         ("x-ticket 2", |document| {
             document._extra.insert("x-ticket".into(), 1.into());
