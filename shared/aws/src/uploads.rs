@@ -399,9 +399,12 @@ mod tests {
     }
 
     fn entry(kind: &str, key: &str, version: &str, is_latest: bool) -> String {
-        let modified = "<LastModified>2026-01-01T00:00:00.000Z</LastModified>";
+        entry_with(kind, key, version, is_latest, "<LastModified>2026-01-01T00:00:00.000Z</LastModified>")
+    }
+
+    fn entry_with(kind: &str, key: &str, version: &str, is_latest: bool, more: &str) -> String {
         format!(
-            "<{kind}><Key>{key}</Key><VersionId>{version}</VersionId><IsLatest>{is_latest}</IsLatest>{modified}</{kind}>"
+            "<{kind}><Key>{key}</Key><VersionId>{version}</VersionId><IsLatest>{is_latest}</IsLatest>{more}</{kind}>"
         )
     }
 
@@ -426,10 +429,9 @@ mod tests {
     #[tokio::test]
     async fn history_keeps_the_order_of_the_answer() {
         let dated = |kind: &str, version: &str, tag: &str, second: u64| {
-            let dated = format!(
-                "<ETag>&quot;{tag}&quot;</ETag><LastModified>2026-01-01T00:00:0{second}.000Z</LastModified></{kind}>"
-            );
-            entry(kind, "targets/a", version, false).replace(&format!("</{kind}>"), &dated)
+            let modified = format!("2026-01-01T00:00:0{second}.000Z");
+            let more = format!("<ETag>&quot;{tag}&quot;</ETag><LastModified>{modified}</LastModified>");
+            entry_with(kind, "targets/a", version, false, &more)
         };
         let md5 = "0123456789abcdef0123456789ABCDEF";
         let entries = dated("Version", "v3", "0123456789abcdef0123456789abcdef-2", 1)
@@ -458,7 +460,8 @@ mod tests {
         assert_eq!(uploads(&canned).versions("a").await.unwrap(), expected);
         canned.requests();
         // Without its date an entry says nothing.
-        let canned = Canned::default().answer(200, &[], listing("", &entry("Version", "targets/a", "v1", true), ""));
+        let canned =
+            Canned::default().answer(200, &[], listing("", &entry_with("Version", "targets/a", "v1", true, ""), ""));
         assert!(uploads(&canned).versions("a").await.is_err());
     }
 }
