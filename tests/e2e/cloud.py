@@ -54,6 +54,16 @@ class CloudForm(Form):
             config=Config(max_pool_connections=32),
         )
 
+    def new_user(self, what: str, *statements: dict) -> dict[str, str]:
+        """The keys of a new IAM user, who may do what these statements of a policy allow."""
+        iam, name = self.connect("iam"), self.unique(what)
+        iam.create_user(UserName=name)
+        if statements:
+            policy = json.dumps({"Version": "2012-10-17", "Statement": statements})
+            iam.put_user_policy(UserName=name, PolicyName=name, PolicyDocument=policy)
+        key = iam.create_access_key(UserName=name)["AccessKey"]
+        return {"user": name, "access_key_id": key["AccessKeyId"], "secret_access_key": key["SecretAccessKey"]}
+
     def key(self, name: str) -> str:
         """The key of an upload."""
         return f"{self.endpoints['uploads_prefix']}{name}"

@@ -118,15 +118,9 @@ def publishes(variant: Variant) -> None:
 
 def user(cloud: CloudForm, name: str, resources: list[str]) -> Credentials:
     """A new IAM user who may invoke these."""
-    iam = cloud.connect("iam")
-    name = cloud.unique(name)
-    iam.create_user(UserName=name)
-    if resources:
-        statement = {"Effect": "Allow", "Action": "execute-api:Invoke", "Resource": resources}
-        policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
-        iam.put_user_policy(UserName=name, PolicyName="device", PolicyDocument=policy)
-    key = iam.create_access_key(UserName=name)["AccessKey"]
-    return Credentials(key["AccessKeyId"], key["SecretAccessKey"])
+    statement = {"Effect": "Allow", "Action": "execute-api:Invoke", "Resource": resources}
+    keys = cloud.new_user(name, *([statement] if resources else []))
+    return Credentials(keys["access_key_id"], keys["secret_access_key"])
 
 
 def table(mode: str, rows: dict[str, tuple[int, int]]) -> None:

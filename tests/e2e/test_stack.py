@@ -39,5 +39,6 @@ def test_a_name_that_is_not_deployed_is_told(cloud: CloudForm):
 
 
 def test_who_may_not_read_the_name_is_told(cloud: CloudForm):
-    error = one_line_error(run("status", "--stack", "Tufline", variables=variables(cloud, cloud.endpoints)))
+    nobody = cloud.new_user("nobody")
+    error = one_line_error(run("status", "--stack", "Tufline", variables=variables(cloud, nobody)))
     assert "/tufline/Tufline" in error and "AccessDenied" in error

@@ -124,12 +124,10 @@ def robbed(deploy: Callable[..., Variant]) -> Iterator[Robbed]:
 
 def operator(own: Variant) -> Identity:
     """A new user with the policy that the deployment made for operators."""
-    iam, name = own.connect("iam"), own.unique(f"{own.stack}-thief")
-    iam.create_user(UserName=name)
+    keys = own.new_user("thief")
     policy = f"arn:aws:iam::{emulator.ACCOUNT}:policy/{own.stack}-operator-{emulator.REGION}"
-    iam.attach_user_policy(UserName=name, PolicyArn=policy)
-    key = iam.create_access_key(UserName=name)["AccessKey"]
-    return Identity(own, {"access_key_id": key["AccessKeyId"], "secret_access_key": key["SecretAccessKey"]})
+    own.connect("iam").attach_user_policy(UserName=keys["user"], PolicyArn=policy)
+    return Identity(own, keys)
 
 
 class paused:
@@ -447,13 +445,7 @@ def test_a_partys_thief_keeps_to_its_names(robbed: Robbed, tmp_path: Path):
     # As `grantDelivery` grants it; cdk/test has it word by word.
     paths = [f"{robbed.folder}-vendor/*"]
     resources = [f"arn:aws:s3:::{own.bucket}/{key}" for key in (f"delegations/{role}.json", *(own.key(path) for path in paths))]
-    iam, user = own.connect("iam"), own.unique(f"{own.stack}-party")
-    iam.create_user(UserName=user)
-    statement = {"Effect": "Allow", "Action": "s3:PutObject", "Resource": resources}
-    policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
-    iam.put_user_policy(UserName=user, PolicyName=user, PolicyDocument=policy)
-    made = iam.create_access_key(UserName=user)["AccessKey"]
-    keys = {"access_key_id": made["AccessKeyId"], "secret_access_key": made["SecretAccessKey"]}
+    keys = own.new_user("party", {"Effect": "Allow", "Action": "s3:PutObject", "Resource": resources})
     s3 = Identity(own, keys).client("s3")
     refused(s3, own, own.key(robbed.name("fw")))
     refused(s3, own, "delegations/other.json")
