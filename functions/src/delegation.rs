@@ -115,8 +115,14 @@ pub(crate) async fn carry_out(store: &dyn Store, base: &Manifest, judged: &mut J
 async fn carried_out(store: &dyn Store, newest: &Manifest, role: &RoleName, edit: &PartyEdit) -> Result<u64> {
     let found = parties(store, newest).await?;
     let is_there = found.parties.get(role).is_some_and(|party| party.state != PartyState::Removed);
-    if matches!(edit, PartyEdit::Create { .. }) && !is_there {
-        expect_possible(store, newest, role, edit).await?;
+    match edit {
+        PartyEdit::Create { .. } if !is_there => expect_possible(store, newest, role, edit).await?,
+        PartyEdit::Remove { .. } if is_there => {
+            return Err(StageError::Refused(format!(
+                "{role} was decided to be removed, and is there: look at who else decides, and remove it again"
+            )));
+        }
+        _ => {}
     }
     Ok(newest.generation)
 }

@@ -15,7 +15,7 @@ use tufline_tuf::delivery::{Delivered, Files, Rules as DeliveryRules, follow};
 use tufline_tuf::gate::{Fault, Refused};
 use tufline_tuf::generation::Versions;
 use tufline_tuf::index::Page;
-use tufline_tuf::parties::Decision;
+use tufline_tuf::parties::{Decision, PartyEdit};
 use tufline_tuf::replay::{Chain, Replay, Replayed, Rules, places};
 use tufline_tuf::{
     Addressed, Content, Draft, Manifest, Outcome, Parties, RoleEntry, RoleKeys, RoleName, TargetName, verify,
@@ -99,8 +99,9 @@ async fn follows(ports: &Ports, before: &Manifest, before_parties: &Parties, man
     for number in before.decisions + 1..=manifest.decisions {
         match ledger::read(store, &Key::Decision(number)).await {
             Ok(None) => return void(format!("it carries out decision {number}, which nobody made")),
-            // Whoever makes a generation may leave things out, and only that.
-            Ok(Some(_)) | Err(StageError::Record(..)) if manifest.waived.contains(&number) => {}
+            // A delegation may have come to hide targets. Nobody may leave out that a party is removed.
+            Ok(Some(Decision { edit: PartyEdit::Create { .. }, .. })) | Err(StageError::Record(..))
+                if manifest.waived.contains(&number) => {}
             Ok(Some(decision)) => decided.push(decision),
             Err(StageError::Record(..)) => {
                 return void(format!("it carries out decision {number}, which nobody can read"));
@@ -213,10 +214,14 @@ impl<'a> Trial<'a> {
     /// Ends: numbers, counts and the candidate's index, which must be in the ledger for the generations to come.
     pub async fn finish(self, ports: &Ports, candidate: u64) -> Judged<()> {
         let pages: Vec<Addressed<Page>> = pass!(self.replay.finish());
-        let looks = pages.iter().map(|page| async move { ports.store.exists(&Key::Page(page.digest())).await });
+        // Read, not only asked for: whoever made the generation may have stored anything there, for good.
+        let looks = pages.iter().map(|page| async move {
+            let stored = ports.store.bytes(&Key::Page(page.digest())).await?;
+            Ok::<_, StageError>(stored.as_ref() == Some(page.bytes()))
+        });
         for is_there in at_once(looks).await {
             if !is_there? {
-                let reason = "a page of its index is not in the ledger".into();
+                let reason = "a page of its index is not in the ledger, or other bytes are in its place".into();
                 return Ok(Err(Refused { generation: candidate, fault: Fault::Void, reason }.into()));
             }
         }

@@ -225,10 +225,19 @@ pub async fn create_manifest(store: &dyn Store, manifest: &Manifest) -> Result<W
     create_same(store, &record(Key::Manifest(manifest.generation), manifest)?).await
 }
 
-/// Creates an object whose key says what its bytes are: one that is there already is the same.
+/// Creates an object whose key says what its bytes are: one that is there already should be the same.
+///
+/// # Errors
+/// [`StageError::Refused`] where it isn't, since a thief may have known what would be stored there. Most of what is stored says when it was made:
+/// a later try stores something else.
 pub async fn create_or_find(store: &dyn Store, document: &Document) -> Result<()> {
-    let (Written::Done | Written::Lost) = store.create(document).await?;
-    Ok(())
+    match create_same(store, document).await? {
+        Written::Done => Ok(()),
+        Written::Lost => Err(StageError::Refused(format!(
+            "{} has other bytes than those that it is named by; look at who wrote it: it is tried again under another name",
+            document.key()
+        ))),
+    }
 }
 
 /// The same with many.
@@ -337,6 +346,8 @@ impl Progress {
 pub struct RefusedGeneration {
     /// [`RECORD_FORMAT`].
     pub format: u32,
+    /// Of the manifest: a record of another, such as one that was still to come, says nothing.
+    pub manifest: Sha256,
     /// One line.
     pub reason: String,
     /// What was at fault.

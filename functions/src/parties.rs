@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures::future::OptionFuture;
 use tough::schema::{self, Targets};
-use tufline_store::{Head, Key, Store, Upload, VersionId};
+use tufline_store::{Document, Head, Key, Store, Upload, VersionId};
 use tufline_tuf::delivery::{Delivered, Files, LARGEST_DELIVERY, Rules, Settled, named_below, refuse, settle};
 use tufline_tuf::generation::Others;
 use tufline_tuf::parties::{Decision, PartyChange, PartyState, delegator};
@@ -80,11 +80,12 @@ impl Judged {
     }
 
     /// Takes `next` and what it changes.
-    pub fn change(&mut self, next: Parties, changes: BTreeMap<RoleName, PartyChange>) -> Result<()> {
+    pub fn change(&mut self, mut next: Parties, changes: BTreeMap<RoleName, PartyChange>) -> Result<()> {
         let top = RoleName::targets();
         let delegations = |parties: &Parties| parties.delegations(&top, false, &[]);
         self.changes_targets |= delegations(&self.others.parties)? != delegations(&next)?;
         if next != self.others.parties {
+            next.made = Some(self.now);
             let record = Addressed::try_from(next.clone())?;
             self.others.digest = Some(record.digest());
             self.record = Some(record);
@@ -158,7 +159,8 @@ async fn settle_party(
         let (documents, files) = (parties.documents.clone(), found.files.clone());
         let mut settled = compute(move || settle(&own, &whose, &documents, &files, rules)).await;
         refusals.append(&mut settled.refusals);
-        let missing = missing_bytes(ports, &settled, &found.files).await?;
+        let mut missing = missing_bytes(ports, &settled, &found.files).await?;
+        missing.extend(not_storable(ports, &settled).await?);
         if missing.is_empty() {
             break settled;
         }
@@ -275,6 +277,23 @@ async fn missing_bytes(ports: &Ports, settled: &Settled, files: &Files) -> Resul
         }
     }
     Ok(missing)
+}
+
+/// The new documents in whose places in the ledger other bytes lie, and why they are refused: the digest decides the place, and a thief of
+/// rebuild's role may have seen the file first.
+async fn not_storable(ports: &Ports, settled: &Settled) -> Result<BTreeMap<RoleName, Refusal>> {
+    let mut refused = BTreeMap::new();
+    let new = settled.documents.iter().flatten().filter(|(_, taken)| taken.is_new);
+    for (role, taken) in new {
+        let document = Document::delivered(&taken.signed);
+        let stored = ports.store.bytes(document.key()).await?;
+        if stored.is_some_and(|stored| stored != *document.bytes()) {
+            let why =
+                "it can't be stored, since something else lies in its place; sign it again, with the next version";
+            refused.insert(role.clone(), refuse(role, why));
+        }
+    }
+    Ok(refused)
 }
 
 fn parse(bytes: &[u8]) -> Option<Targets> {

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use tufline_store::{Key, Store};
-use tufline_tuf::Manifest;
+use tufline_tuf::{Manifest, Sha256};
 
 use crate::ledger::{self, Published, RecordedFault, RefusedGeneration};
 use crate::ports::{Result, StageError, at_once};
@@ -38,7 +38,9 @@ impl Pending {
             if let Err(error) = &manifest {
                 tracing::error!(generation = number, %error, "a generation can't be read");
             }
-            let refused = refused.and_then(|bytes| ledger::parse(&Key::Refused(number), &bytes).ok());
+            let record: Option<RefusedGeneration> =
+                refused.and_then(|bytes| ledger::parse(&Key::Refused(number), &bytes).ok());
+            let refused = record.filter(|record| record.manifest == Sha256::of(&bytes));
             Ok::<_, StageError>((number, manifest.ok(), refused))
         });
         let mut pending = Self { published, ..Self::default() };

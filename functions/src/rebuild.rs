@@ -20,7 +20,7 @@ use tufline_tuf::index::Place;
 use tufline_tuf::parties::PartyState;
 use tufline_tuf::replay::LARGEST_JUMP;
 use tufline_tuf::{
-    AddressedDraft, BinsKeys, Content, Draft, Index, Manifest, Outcome, RoleName, Sha256, TargetName, trie,
+    AddressedDraft, BinsKeys, Content, Draft, Index, Manifest, Outcome, RoleName, Sha256, TargetName, Time, trie,
 };
 
 use crate::current::{Accepted, Current, RefusedUpload, current_and_receipt, digest};
@@ -39,8 +39,9 @@ const ATTEMPTS: usize = 8;
 /// How long a hint waits about a target whose bytes were missing, or whose receipt is: this bounds the rate.
 const HINT_DELAY: Duration = Duration::from_secs(5);
 
-/// Where somebody takes numbers ahead again and again, the numbers that are left out grow four times with each, up to this power of four.
-const MOST_JUMPS: u32 = 9;
+/// Where somebody takes numbers ahead again and again, the numbers that are left out grow four times with each, up to this power of four: by
+/// then there are more than anybody can take.
+const MOST_JUMPS: u32 = 13;
 
 /// The same with the numbers of snapshots: so many doublings of the fences that use them up.
 const MOST_FENCES: u32 = 5;
@@ -80,6 +81,11 @@ pub async fn rebuild(ports: &Ports, messages: &[Vec<Change>]) -> Result<Rebuilt>
             Known::read_what_can_be(&*ports.store, &base, &places)
         );
         looked?;
+        if again.is_none() && batch.is_stuck(&tip) {
+            tracing::warn!("what uploads no longer tell of is left as it is published");
+            is_broken = true;
+            continue;
+        }
         // What was made since what is published can be made again.
         let is_made = |unread: &Unread| !is_broken && is_of_pending(&tip, &base, unread);
         let unread = std::mem::take(&mut known.unread);
@@ -195,10 +201,14 @@ impl Again {
     }
 
     /// The documents of the next generation take the versions above this one: far enough above those that others took, so that they can't be
-    /// met again and again.
-    fn first(&self) -> u64 {
-        let jump = if self.taken == 0 { 0 } else { 4_u64.pow(self.taken.min(MOST_JUMPS)) };
-        self.serial + jump
+    /// met again and again, and by how many nobody knows beforehand, since the clock's nanoseconds decide.
+    fn first(&self, now: Time) -> u64 {
+        if self.taken == 0 {
+            return self.serial;
+        }
+        let jump = 4_u64.pow(self.taken.min(MOST_JUMPS));
+        let more = u64::from(now.subsec_nanosecond().unsigned_abs()) % jump;
+        self.serial + jump + more
     }
 }
 
@@ -316,6 +326,20 @@ impl<'a> Incoming<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Whether a generation that waits changes a target of which nobody can tell now what it should be, and that is to be looked at: so nothing
+    /// that is based on that generation can put it right, and only what is published can be gone on from.
+    fn is_stuck(&self, tip: &Tip) -> bool {
+        let looked =
+            self.changes().filter_map(|change| if let Change::Look { name } = change { Some(name) } else { None });
+        let untold = looked.filter(|name| {
+            let seen = self.seen.get(*name).map(|seen| (&seen.current, seen.sha256));
+            matches!(seen, Some((Current::Unknown, _) | (Current::Object(_), None)))
+        });
+        let untold: BTreeSet<&TargetName> = untold.collect();
+        let mut changes = tip.pending.chain().into_iter().flat_map(|manifest| &manifest.changes);
+        changes.any(|change| untold.contains(&change.name))
     }
 
     /// Where the batch's targets stand, and the roles that it asks to renew.
@@ -624,7 +648,7 @@ async fn next(
     let mut batch = Batch::new(&renew, &bins, &judged);
     if let Some(again) = again {
         // Whatever becomes of the changes, there must be a generation to go on from.
-        batch = batch.numbered(generation, again.first().max(base.serial));
+        batch = batch.numbered(generation, again.first(judged.now).max(base.serial));
     }
     let policy = |removals| Policy { removals, now: judged.now, ..ports.policy(None) };
     let limit = Some(ports.config.removals);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tufline_store::{Change, Event, Hint, Key, Message, Written};
 use tufline_tuf::gate::{Fault, Refused};
-use tufline_tuf::{TargetName, time, trie};
+use tufline_tuf::{Sha256, TargetName, time, trie};
 
 use crate::ledger::{self, RECORD_FORMAT, RecordedFault, RefusedGeneration};
 use crate::measure;
@@ -35,12 +35,15 @@ pub(crate) async fn refuse(ports: &Ports, refused: &Refused) -> Result<()> {
     };
     let is_root = fault == RecordedFault::Root;
     let key = Key::Refused(generation);
-    let record = RefusedGeneration { format: RECORD_FORMAT, reason: refused.reason.clone(), fault };
+    let manifest = Sha256::of(&ledger::manifest_bytes(&*ports.store, generation).await?);
+    let record = RefusedGeneration { format: RECORD_FORMAT, manifest, reason: refused.reason.clone(), fault };
     let record = ledger::record(key.clone(), &record)?;
     let written = match ports.store.get(&key).await? {
         None => ports.store.create(&record).await?,
         Some(told) => {
-            if time::seconds_between(told.modified, ports.clock.now()) < REFUSAL_REPEAT_SECONDS {
+            let stored = ledger::parse::<RefusedGeneration>(&key, &told.bytes);
+            let is_told = stored.is_ok_and(|stored| stored.manifest == manifest);
+            if is_told && time::seconds_between(told.modified, ports.clock.now()) < REFUSAL_REPEAT_SECONDS {
                 return Ok(());
             }
             ports.store.replace(&record, &told.tag).await?

@@ -530,8 +530,10 @@ class Bench:
     def publish_after_another(self) -> None:
         """What that one would have answered hash must look at again."""
         self._rebuild_a_target("passed-over")
-        refused = {"format": 1, "reason": "a probe", "fault": "void"}
         generation = self.cloud.generation()
+        key = f"generations/{generation:020}.json"
+        made = self.cloud.admin_s3.get_object(Bucket=self.cloud.endpoints["ledger_bucket"], Key=key)["Body"].read()
+        refused = {"format": 1, "manifest": sha256(made), "reason": "a probe", "fault": "void"}
         self._write("ledger_bucket", f"refused/{generation:020}.json", json.dumps(refused).encode())
         self.change({"void": {"generation": generation}})
         self.run("sign", message("sign"))

@@ -80,13 +80,10 @@ impl World {
             while let Some(index) = self.memory.first_due(Queue::Uploads) {
                 let message = self.memory.take(Queue::Uploads, index).unwrap();
                 any = true;
-                match Message::from_body(&message.body) {
-                    Ok(Message::Uploads(hints)) => {
-                        for failure in finish(hash(&self.ports, Turn::All, &hints)).into_iter().flatten() {
-                            self.failures.lock().unwrap().insert(format!("hash: {failure}"));
-                        }
+                if let Ok(Message::Uploads(hints)) = Message::from_body(&message.body) {
+                    for failure in finish(hash(&self.ports, Turn::All, &hints)).into_iter().flatten() {
+                        self.failures.lock().unwrap().insert(format!("hash: {failure}"));
                     }
-                    _ => {}
                 }
             }
             let mut changes = vec![];

@@ -389,7 +389,7 @@ pub fn follow(
     changes: &BTreeMap<RoleName, PartyChange>,
     rules: Rules,
 ) -> Result<(), String> {
-    let mut next = before.decided(decisions);
+    let mut next = Parties { made: after.made, ..before.decided(decisions) };
     let touched: BTreeSet<RoleName> =
         changes.keys().filter_map(|role| after.party_of(role).map(|(own, _)| own.clone())).collect();
     for own in touched {

@@ -42,11 +42,14 @@ pub struct Parties {
     pub parties: BTreeMap<RoleName, Party>,
     /// The documents of all roles that other parties ever had: a role once listed in a snapshot stays listed.
     pub documents: BTreeMap<RoleName, PartyDocument>,
+    /// When the record was made, as exactly as the clock says: so nobody knows its digest beforehand, and can store something else there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made: Option<Time>,
 }
 
 impl Default for Parties {
     fn default() -> Self {
-        Self { format: PARTIES_FORMAT, parties: BTreeMap::new(), documents: BTreeMap::new() }
+        Self { format: PARTIES_FORMAT, parties: BTreeMap::new(), documents: BTreeMap::new(), made: None }
     }
 }
 

@@ -35,9 +35,9 @@ pub const CLOCK_TOLERANCE_SECONDS: i64 = 60;
 /// So much earlier than its base a generation may say that it was made: its maker's clock may be behind another's. In seconds.
 const LARGEST_STEP_BACK_SECONDS: i64 = 600;
 
-/// A generation may leave out so many numbers: enough for whoever must get above numbers that somebody else took, and too few to use
-/// up all that clients read alike (2^53) in the lifetime of a repository.
-pub const LARGEST_JUMP: u64 = 1 << 20;
+/// A generation may leave out so many numbers: more than anybody can take beforehand, for whoever must get above them, and few enough that it
+/// takes more than 30 million generations to use up all that clients read alike (2^53).
+pub const LARGEST_JUMP: u64 = 1 << 28;
 
 /// What a generation is held against, beside its base.
 #[derive(Debug, Clone, Copy)]
@@ -152,6 +152,10 @@ impl<'a> Replay<'a> {
                 }
                 replay.adopted = Some(number);
             } else if manifest.changed.contains_key(&RoleName::targets()) {
+                if rules.offline_targets {
+                    // While a new configuration is deployed an honest one may.
+                    return Err(refused(manifest, Fault::Policy, "it drafts targets, which people sign"));
+                }
                 replay.adopted = None;
             }
             let edits = replay.sort(manifest, parties, adopted).map_err(void)?;
