@@ -1,7 +1,14 @@
 /** The functions, one for each stage, and their roles. */
 import { Duration, Names, RemovalPolicy } from "aws-cdk-lib";
 import { PolicyDocument, PolicyStatement, Role, ServicePrincipal } from "aws-cdk-lib/aws-iam";
-import { Architecture, Code, EventSourceMappingOptions, Function as LambdaFunction, Runtime } from "aws-cdk-lib/aws-lambda";
+import {
+  Architecture,
+  Code,
+  EventSourceMappingOptions,
+  Function as LambdaFunction,
+  RecursiveLoop,
+  Runtime,
+} from "aws-cdk-lib/aws-lambda";
 import { LogGroup, RetentionDays } from "aws-cdk-lib/aws-logs";
 import { IQueue } from "aws-cdk-lib/aws-sqs";
 import { Construct } from "constructs";
@@ -35,6 +42,16 @@ const CONSUMERS: Record<QueueName, Stage> = {
   changes: "rebuild",
   sign: "sign",
   publish: "publish",
+};
+
+/**
+ * Whatever works off a queue sends to another, and all of them come back: a large upload takes a message for each run, and sign, publish
+ * and rebuild call each other for as long as there is something to do. Lambda would end such a chain after some 16 invocations
+ * (<https://docs.aws.amazon.com/lambda/latest/dg/invocation-recursion.html>; the SDK for Rust hands on the chain's id too), and what
+ * was to be done with it. That no chain goes on for nothing is the stages' own affair: `functions/src/hash.rs`, `publish.rs`.
+ */
+const recursiveLoop = (stage: Stage) => {
+  return Object.values(CONSUMERS).includes(stage) ? { recursiveLoop: RecursiveLoop.ALLOW } : {};
 };
 
 /** In what batches a queue's messages come. */
@@ -142,5 +159,6 @@ export function stageFunction(
     logGroup: log,
     timeout: Duration.seconds(timeout),
     memorySize: memory,
+    ...recursiveLoop(stage),
   });
 }
