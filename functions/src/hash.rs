@@ -5,6 +5,10 @@
 //!
 //! Large uploads take longer than the others may wait. They are passed on to a queue of their own, where the same is done
 //! with them in as many runs as it takes ([`Turn`]).
+//!
+//! *Invariant*: a run sends a message for the next one only if more is read and stored, or copied, than before it. What gains nothing
+//! has failed: its own message comes again, a few times at most, and is a dead letter then. So however many runs there are, none is for
+//! nothing.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -207,7 +211,17 @@ async fn store_blob(ports: &Ports, turn: Turn, accepted: &Accepted, receipt: Opt
     };
     // Of a large one each call copies some. A crash in between: the next run reads the progress, whose hash is complete,
     // and goes on with the parts that are missing.
-    while ports.blobs.keep(upload, source, &sha256).await? == Kept::Partly {
+    let mut contended = false;
+    loop {
+        match ports.blobs.keep(upload, source, &sha256).await? {
+            Kept::Whole => break,
+            Kept::Partly => contended = false,
+            Kept::Contended if contended => return Err(StageError::Contended("the copy of a large upload", 2)),
+            Kept::Contended => {
+                contended = true;
+                continue;
+            }
+        }
         if let Turn::Large { until } = turn
             && ports.clock.now() >= until
         {

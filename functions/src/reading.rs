@@ -126,8 +126,12 @@ pub(crate) async fn read_on(ports: &Ports, accepted: &Accepted, until: Time) -> 
     // sent: this run's own message comes again.
     if begin < offset && (begin > 0 || !to_its_end) {
         let progress = Progress::new(upload.length, offset, hasher.pause());
-        if is_further(ports, key, stored, &progress).await? && !to_its_end {
-            return Ok(Read::ByAnother);
+        match store(ports, key, stored, &progress).await? {
+            Progressed::Stored => {}
+            _ if to_its_end => {}
+            Progressed::ByAnother => return Ok(Read::ByAnother),
+            // Nothing is gained.
+            Progressed::Lost => return Err(StageError::Contended("the progress of a large upload", 1)),
         }
     }
     Ok(if to_its_end { Read::ToItsEnd(hasher.finish()) } else { Read::Partly })
@@ -142,23 +146,36 @@ fn progress(key: &Key, stored: &Stored, length: u64) -> Option<(Hasher, u64)> {
     progress
 }
 
-/// Stores progress in place of `before`, unless somebody has stored some meanwhile; answers whether that is further. Whoever
-/// stored that has a message to go on with.
+/// What became of progress that was to be stored.
+enum Progressed {
+    /// It is stored.
+    Stored,
+    /// Somebody has stored some that is further. Whoever did so has a message to go on with.
+    ByAnother,
+    /// What is there now is damaged, or gone, or behind: nobody may go on with it.
+    Lost,
+}
+
+/// Stores progress in place of `before`, unless somebody has stored some meanwhile.
 ///
 /// The very same as ours isn't further: a repeated write may have met its own success. Or another run that began at the same
-/// place stored it: then both go on, and one of them for nothing. What is damaged, or gone, or behind, nobody may go on with.
-async fn is_further(ports: &Ports, key: Key, before: Option<Stored>, progress: &Progress) -> Result<bool> {
+/// place stored it: then both go on, and one of them for nothing.
+async fn store(ports: &Ports, key: Key, before: Option<Stored>, progress: &Progress) -> Result<Progressed> {
     let document = ledger::record(key, progress)?;
     let written = match before {
         Some(before) => ports.store.replace(&document, &before.tag).await?,
         None => ports.store.create(&document).await?,
     };
     match written {
-        Written::Done => Ok(false),
+        Written::Done => Ok(Progressed::Stored),
         Written::Lost => {
-            let Some(stored) = ports.store.get(document.key()).await? else { return Ok(false) };
+            let Some(stored) = ports.store.get(document.key()).await? else { return Ok(Progressed::Lost) };
+            if stored.bytes == *document.bytes() {
+                return Ok(Progressed::Stored);
+            }
             let other = self::progress(document.key(), &stored, progress.length);
-            Ok(stored.bytes != *document.bytes() && other.is_some_and(|(_, offset)| offset >= progress.offset))
+            let further = other.is_some_and(|(_, offset)| offset >= progress.offset);
+            Ok(if further { Progressed::ByAnother } else { Progressed::Lost })
         }
     }
 }

@@ -182,7 +182,7 @@ async fn expiring_deliveries(ports: &Ports, newest: &Manifest) -> Result<Vec<Cha
 }
 
 /// Whether people sign the documents of `role`.
-fn is_offline(ports: &Ports, role: &RoleName) -> bool {
+pub(crate) fn is_offline(ports: &Ports, role: &RoleName) -> bool {
     ports.config.offline_targets && *role == RoleName::targets()
 }
 

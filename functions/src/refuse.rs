@@ -9,11 +9,13 @@ use tufline_tuf::{Sha256, TargetName, time, trie};
 use crate::ledger::{self, RECORD_FORMAT, RecordedFault, RefusedGeneration};
 use crate::measure;
 use crate::ports::{Ports, Result};
+use crate::refresh::is_offline;
 
 /// A refusal is told again, and mended again, at most once in this time.
 const REFUSAL_REPEAT_SECONDS: i64 = 60;
 
-/// How long a look at a name waits that could not be justified: whoever looks again at once may see the same.
+/// How long a look at a name waits that could not be justified, and the renewal of what expired: whoever looks again at once may see
+/// the same. Where that never changes, this bounds the rate at which the stages call each other.
 const LOOK_DELAY: Duration = Duration::from_secs(5);
 
 /// Records a refusal, tells of it, and asks for what mends it. Repeated while it lasts, but at a bounded rate.
@@ -22,11 +24,17 @@ pub(crate) async fn refuse(ports: &Ports, refused: &Refused) -> Result<()> {
     tracing::error!(generation, reason = refused.reason, "generation refused");
     let fault = match &refused.fault {
         // Nothing is wrong with it but its age.
+        Fault::Expired(role, _) if is_offline(ports, role) => {
+            // The alarm tells, and refresh has it looked at every minute: what is to be done people must do.
+            tracing::error!(%role, "expired: `tufline targets` makes the next one, see docs/keys.md");
+            measure::gate_refusal();
+            return Ok(());
+        }
         Fault::Expired(role, version) => {
             let is_ours = trie::prefix(role).is_some() || *role == tufline_tuf::RoleName::snapshot();
             let renew = Change::Renew { role: role.clone(), version: *version };
             let change = if is_ours { renew } else { Change::Delivery { role: role.clone() } };
-            return send(ports, vec![change], Duration::ZERO).await;
+            return send(ports, vec![change], LOOK_DELAY).await;
         }
         Fault::Root => RecordedFault::Root,
         Fault::Role(role, version) => RecordedFault::Taken(role.clone(), *version),

@@ -1,4 +1,6 @@
 //! Large uploads: passed on, read in runs, gone on with after whatever ended a run.
+//!
+//! *Property*: whatever fails, a run that sends the message for the next one has read and stored, or copied, more than there was.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -92,6 +94,13 @@ impl World {
         async move { handle(&ports, Queue::Large, "", until, &[&body]).await }
     }
 
+    /// How much of it is read and copied, in bytes.
+    fn gained(&self) -> (u64, usize) {
+        let stored = self.memory.object(&self.progress_key().path());
+        let progress = stored.and_then(|stored| serde_json::from_slice::<Progress>(&stored).ok()?.resume(1005));
+        (progress.map_or(0, |(_, offset)| offset), self.memory.copied(&Sha256::of(&self.bytes)))
+    }
+
     /// Handles the messages of the queue, one after another; answers how many runs that took.
     fn drain(&self) -> usize {
         self.drain_with(Time::MAX)
@@ -102,7 +111,11 @@ impl World {
         while let Some(message) = self.memory.take(Queue::Large, 0) {
             runs += 1;
             assert!(runs < 1000, "it never ends");
-            if finish(handle(&self.ports, Queue::Large, "", until, &[&message.body]))[0].is_some() {
+            let (gained, waiting) = (self.gained(), self.memory.queued(Queue::Large));
+            let failed = finish(handle(&self.ports, Queue::Large, "", until, &[&message.body]))[0].is_some();
+            let sent = self.memory.queued(Queue::Large) > waiting;
+            assert!(!sent || self.gained() > gained, "a run for nothing: {gained:?}");
+            if failed {
                 self.memory.put_back(Queue::Large, message, u32::MAX);
             }
         }
@@ -300,7 +313,30 @@ fn damaged_progress_is_never_believed() {
 }
 
 #[test]
-fn progress_that_is_damaged_or_gone_before_it_is_replaced_stops_nobody() {
+fn a_run_that_copies_nothing_fails_and_calls_no_other() {
+    let world = World::new();
+    // Read to its end, and no more copied than one part.
+    world.memory.send_raw(Queue::Large, &world.hint());
+    while world.gained() < (1005, 0) {
+        let message = world.memory.take(Queue::Large, 0).unwrap();
+        assert_eq!(finish(handle(&world.ports, Queue::Large, "", Time::MIN, &[&message.body])), [None]);
+    }
+    while world.memory.take(Queue::Large, 0).is_some() {}
+    // Others are about to finish it, and never do.
+    world.memory.copy_at_once(0);
+    for until in [Time::MIN, Time::MAX] {
+        let failures = finish(world.run(until));
+        assert!(failures[0].as_ref().is_some_and(|why| why.contains("the copy of a large upload")), "{failures:?}");
+        assert_eq!(world.memory.queued(Queue::Large), 0, "its own message comes again, so often and no more");
+    }
+    world.memory.copy_at_once(30);
+    world.memory.send_raw(Queue::Large, &world.hint());
+    world.drain();
+    world.check();
+}
+
+#[test]
+fn progress_that_is_damaged_or_gone_before_it_is_replaced_fails_the_run_and_stops_no_other() {
     let sound = World::new();
     assert_eq!(finish(sound.run(Time::MAX)), [None]);
     let path = sound.progress_key().path();
@@ -312,10 +348,15 @@ fn progress_that_is_damaged_or_gone_before_it_is_replaced_stops_nobody() {
         }
         while world.memory.take(Queue::Large, 0).is_some() {}
         let mut run = pin!(world.run(Time::MAX));
-        assert!((0..8).all(|_| run.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending()));
+        // It has read the progress, and some pieces more.
+        while world.plan.reads.load(Ordering::Relaxed) < 23 {
+            assert!(run.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        }
         world.memory.tamper(&path, now);
-        assert_eq!(finish(run), [None]);
-        assert_eq!(world.memory.queued(Queue::Large), 1, "it goes on");
+        let failures = finish(run);
+        assert!(failures[0].as_ref().is_some_and(|why| why.contains("the progress of a large upload")), "{failures:?}");
+        assert_eq!(world.memory.queued(Queue::Large), 0, "its own message comes again, so often and no more");
+        world.memory.send_raw(Queue::Large, &world.hint());
         world.drain();
         world.check();
     }

@@ -25,7 +25,7 @@ use tufline_tuf::generation::{FirstBins, SPEC_VERSION};
 use tufline_tuf::parties::PartyEdit;
 use tufline_tuf::{Config, RoleName, time};
 
-use common::{finish, key, ports, take_changes};
+use common::{finish, key, ports, settle, take_changes};
 
 /// More calls than this are a loop.
 const MOST_CALLS: usize = 6;
@@ -180,4 +180,29 @@ fn where_the_newest_that_is_signed_expired_the_two_come_to_an_end() {
     finish(sign::sign(&world.ports)).unwrap();
     world.memory.pass(8 * 86_400);
     world.pump();
+}
+
+/// Lambda would end a chain of some 16 invocations, and is told not to: so each must come to its end by itself.
+#[test]
+fn whatever_is_missing_damaged_or_expired_all_stages_come_to_rest() {
+    let keys = Arc::new(MemoryKeys::generate().unwrap());
+    let mut most = 0;
+    for (signed, days, damaged) in [(true, 0, None), (false, 0, Some("{}")), (false, 31, None), (true, 91, None)] {
+        let paths = World::new(&keys, signed).memory.history().into_keys().enumerate();
+        // There are many drafts, all alike.
+        for (_, path) in paths.filter(|(number, path)| !path.starts_with("drafts/") || number % 6 == 0) {
+            let world = World::new(&keys, signed);
+            if world.memory.object(&path).is_none() {
+                continue;
+            }
+            world.memory.tamper(&path, damaged.map(Into::into));
+            world.memory.pass(days * 86_400);
+            for _ in 0..3 {
+                let _ = finish(refresh::refresh(&world.ports));
+                most = settle(&world.memory, &world.ports).max(most);
+                world.memory.pass(60);
+            }
+        }
+    }
+    assert!(most > 6, "{most}");
 }

@@ -9,16 +9,17 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use tough::schema::Targets;
+use tufline_functions::handler::handle;
 use tufline_functions::offline_targets::{self, ToSign};
 use tufline_functions::pending::Tip;
 use tufline_functions::rotation::{Step, look};
 use tufline_functions::{Ports, StageError, init, publish, rebuild, refresh, roots, sign};
 use tufline_store::memory::{Memory, MemoryKeys};
-use tufline_store::{Key, OnlineRole};
+use tufline_store::{Hint, Key, Message, OnlineRole, Queue};
 use tufline_tuf::generation::FirstBins;
-use tufline_tuf::{Config, Draft, time};
+use tufline_tuf::{Config, Draft, Time, time};
 
-use common::{Faults, Holding, finish, key, ports, take_changes};
+use common::{Faults, Holding, finish, key, ports, settle, take_changes};
 
 const YEAR: u64 = 365 * 86_400;
 
@@ -32,12 +33,16 @@ struct World {
 
 impl World {
     fn new() -> Self {
+        Self::with(FirstBins::TwoHundredFiftySix)
+    }
+
+    fn with(bins: FirstBins) -> Self {
         let (faults, keys) = (Faults::new(7, 20), Arc::new(MemoryKeys::generate().unwrap()));
         let memory = Arc::new(Memory::new("2026-01-01T00:00:00Z".parse().unwrap(), keys, faults.control()));
         let holding = Holding::new();
         let config = Config { offline_targets: true, ..Config::default() };
         let ports = Ports { signer: Arc::clone(&holding) as _, ..ports(&memory, config) };
-        finish(init::init(&ports, &*key(), FirstBins::TwoHundredFiftySix)).unwrap();
+        finish(init::init(&ports, &*key(), bins)).unwrap();
         let world = Self { memory, holding, ports, faults };
         world.stages();
         world
@@ -152,4 +157,23 @@ fn requests_that_fail_leave_a_publication_that_goes_on() {
     let version = newest.top.document.version;
     assert!(newest.old_bins_key.is_none() && published.generation == newest.generation);
     assert!(world.memory.object(&Key::Metadata { role: "targets".parse().unwrap(), version }.path()).is_some());
+}
+
+#[test]
+fn where_the_document_that_people_sign_expired_the_stages_come_to_rest() {
+    for days in [1, 8, 91] {
+        let world = World::with(FirstBins::Sixteen);
+        world.memory.put_upload("a", Bytes::from_static(b"a"), None, true);
+        let hints = Message::Uploads(vec![Hint { name: "a".into(), removed: false, version: None }]);
+        world.memory.send_raw(Queue::Uploads, &hints.to_body().unwrap());
+        finish(handle(&world.ports, Queue::Uploads, "", Time::MAX, &[&hints.to_body().unwrap()]));
+        world.memory.pass(days * 86_400);
+        for _ in 0..3 {
+            let _ = finish(refresh::refresh(&world.ports));
+            settle(&world.memory, &world.ports);
+            // Refresh asks every minute, and nobody else does.
+            assert_eq!(world.memory.queued(Queue::Changes), 0, "{days} days");
+            world.memory.pass(60);
+        }
+    }
 }

@@ -348,7 +348,7 @@ mod tests {
             "<ListMultipartUploadsResult><Upload><Key>blobs/{digest}</Key><UploadId>1</UploadId></Upload></ListMultipartUploadsResult>"
         );
         let parts = "<ListPartsResult><Part><PartNumber>1</PartNumber><Size>5</Size><ETag>\"1\"</ETag></Part></ListPartsResult>";
-        for (status, expected) in [(200, Kept::Whole), (412, Kept::Partly), (409, Kept::Partly)] {
+        for (status, expected) in [(200, Kept::Whole), (412, Kept::Contended), (409, Kept::Contended)] {
             let canned =
                 Canned::default().answer(404, &[], "").answer(200, &[], uploads.clone()).answer(200, &[], parts);
             let canned = match status {

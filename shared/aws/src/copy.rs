@@ -100,7 +100,7 @@ impl Copy {
             Some(upload) => upload,
             None => self.begin(client).await?,
         };
-        let Some(there) = self.parts_there(client, &upload).await? else { return Ok(Kept::Partly) };
+        let Some(there) = self.parts_there(client, &upload).await? else { return Ok(Kept::Contended) };
         let (mut whole, mut missing) = (Vec::new(), Vec::new());
         for (number, range) in (1..).zip(split(length, part)) {
             match there.get(&number) {
@@ -170,7 +170,7 @@ impl Copy {
             Ok(_) => Ok(Kept::Whole),
             // Another was first, or is about to be: the next call finds the blob.
             Err(error) if code(&error) == Some("NoSuchUpload") || matches!(status(&error), Some(409 | 412)) => {
-                Ok(Kept::Partly)
+                Ok(Kept::Contended)
             }
             Err(error) => Err(failed("copy", self.place(), &error)),
         }

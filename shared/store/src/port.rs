@@ -196,8 +196,10 @@ pub enum Source {
 pub enum Kept {
     /// The blob is there.
     Whole,
-    /// Some more of a large one is copied, or another finished it: the next call goes on.
+    /// Some more of a large one is copied: the next call goes on.
     Partly,
+    /// Nothing is gained: another finished it, which the next call finds, or is about to.
+    Contended,
 }
 
 /// The bytes of targets.

@@ -241,7 +241,7 @@ async fn check_blob(uploader: &dyn Uploader, bytes: &[u8]) {
 
 /// Keeps `upload` until it is whole.
 async fn keep(uploader: &dyn Uploader, upload: &Upload, source: Source, bytes: &[u8]) {
-    while uploader.blobs().keep(upload, source, &Sha256::of(bytes)).await.unwrap() == Kept::Partly {}
+    while uploader.blobs().keep(upload, source, &Sha256::of(bytes)).await.unwrap() != Kept::Whole {}
 }
 
 /// Copies `upload` in and keeps it, or keeps it at once where no copy with a digest is to be had.

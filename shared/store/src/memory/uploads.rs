@@ -102,9 +102,15 @@ impl Memory {
         self.state().computes_checksums = computes;
     }
 
-    /// How many bytes of a blob are copied in one call.
+    /// How many bytes of a blob are copied in one call; with 0 another is always about to finish it.
     pub fn copy_at_once(&self, bytes: usize) {
         self.state().copied_at_once = bytes;
+    }
+
+    /// How many bytes of an unfinished blob are copied.
+    #[must_use]
+    pub fn copied(&self, sha256: &Sha256) -> usize {
+        self.state().partly.get(sha256).copied().unwrap_or(0)
     }
 
     /// Loses a blob, as no store should.
@@ -241,10 +247,11 @@ impl Blobs for Memory {
                     }
                 };
                 let bytes = bytes.filter(|bytes| Sha256::of(bytes) == *sha256)?;
-                let copied = state.partly.get(sha256).copied().unwrap_or(0).saturating_add(state.copied_at_once);
+                let before = state.partly.get(sha256).copied().unwrap_or(0);
+                let copied = before.saturating_add(state.copied_at_once);
                 if copied < bytes.len() {
                     state.partly.insert(*sha256, copied);
-                    return Some(Kept::Partly);
+                    return Some(if copied > before { Kept::Partly } else { Kept::Contended });
                 }
                 state.partly.remove(sha256);
                 state.blobs.insert(*sha256, bytes);
