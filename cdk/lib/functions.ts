@@ -4,6 +4,7 @@ import { PolicyDocument, PolicyStatement, Role, ServicePrincipal } from "aws-cdk
 import {
   Architecture,
   Code,
+  EventInvokeConfigOptions,
   EventSourceMappingOptions,
   Function as LambdaFunction,
   RecursiveLoop,
@@ -53,6 +54,13 @@ const CONSUMERS: Record<QueueName, Stage> = {
 const recursiveLoop = (stage: Stage) => {
   return Object.values(CONSUMERS).includes(stage) ? { recursiveLoop: RecursiveLoop.ALLOW } : {};
 };
+
+/**
+ * The schedule only hands refresh's event to Lambda, which would try a run that failed twice more, and one for which there was no
+ * concurrency for six hours (<https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html>): after an outage all of
+ * them at once. The next minute comes anyway.
+ */
+const WOKEN_BY_SCHEDULE: EventInvokeConfigOptions = { retryAttempts: 0, maxEventAge: Duration.minutes(1) };
 
 /** In what batches a queue's messages come. */
 function batches(queue: QueueName, changesWindow: Duration): EventSourceMappingOptions {
@@ -160,5 +168,6 @@ export function stageFunction(
     timeout: Duration.seconds(timeout),
     memorySize: memory,
     ...recursiveLoop(stage),
+    ...(stage === "refresh" && WOKEN_BY_SCHEDULE),
   });
 }

@@ -23,7 +23,7 @@ export function everyMinute(scope: Construct, repository: string, refresh: IFunc
     description: "Keeps the timestamp fresh and picks up work that lost its hint",
     schedule: ScheduleExpression.rate(Duration.minutes(1)),
     target: new LambdaInvoke(refresh, {
-      // Not tried again: the next minute comes anyway.
+      // Not tried again: the next minute comes anyway. What becomes of the event at Lambda is the function's own affair.
       retryAttempts: 0,
       maxEventAge: Duration.minutes(1),
       // As it is: the construct would allow all versions of the function too.

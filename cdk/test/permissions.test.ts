@@ -303,6 +303,18 @@ test("the schedule may wake refresh and nothing else", () => {
   assert.deepEqual(others, []);
 });
 
+/** https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html */
+test("a run of refresh that fails or comes late is not tried again, neither by the scheduler nor by Lambda", () => {
+  const [, { Properties: schedule }] = only(full, "AWS::Scheduler::Schedule");
+  const [refresh] = functionOf(full, "refresh");
+  assert.deepEqual(schedule.Target.Arn, { "Fn::GetAtt": [refresh, "Arn"] });
+  const [, { Properties }] = only(full, "AWS::Lambda::EventInvokeConfig");
+  assert.deepEqual([Properties.FunctionName, Properties.Qualifier], [{ Ref: refresh }, "$LATEST"]);
+  for (const policy of [schedule.Target.RetryPolicy, Properties]) {
+    assert.deepEqual([policy.MaximumRetryAttempts, policy.MaximumEventAgeInSeconds], [0, 60]);
+  }
+});
+
 function granted(grant: (to: ReturnType<typeof repository>, grantee: Role) => void, props = VARIANTS.open!): string[] {
   const made = repository(props);
   grant(made, new Role(Stack.of(made), "Grantee", { assumedBy: new ServicePrincipal("ec2.amazonaws.com") }));
