@@ -16,6 +16,7 @@ import { LogGroup, RetentionDays } from "aws-cdk-lib/aws-logs";
 import { Construct } from "constructs";
 
 import { Access, authorizer, MtlsAccess } from "./access.ts";
+import { Throttle } from "./props.ts";
 
 const TREES = ["metadata", "targets"] as const;
 const METHODS = [HttpMethod.GET, HttpMethod.HEAD];
@@ -52,6 +53,7 @@ export function deviceApi(
   access: Access,
   serve: IFunction,
   retention: RetentionDays,
+  limit: Throttle | undefined,
 ): DeviceApi {
   const api = new HttpApi(scope, "Api", {
     apiName: name,
@@ -83,6 +85,7 @@ export function deviceApi(
     stageName: "$default",
     autoDeploy: true,
     accessLogSettings: { destination: accessLog(scope, name, retention), format: AccessLogFormat.custom(LOG_LINE) },
+    ...(limit && { throttle: { rateLimit: limit.rate, burstLimit: limit.burst } }),
     ...(domain && { domainMapping: { domainName: domain } }),
   });
   const endpoint = domain ? `https://${domain.name}` : api.apiEndpoint;

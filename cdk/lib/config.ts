@@ -2,7 +2,7 @@
 import { Duration } from "aws-cdk-lib";
 
 import { ONLINE_KEYS, OnlineKey } from "./permissions.ts";
-import { LargeUploads, Removals, TuflineRepositoryProps } from "./props.ts";
+import { LargeUploads, Removals, ReservedConcurrency, Throttle, TuflineRepositoryProps } from "./props.ts";
 import { refuse } from "./refusal.ts";
 
 /** The roles whose documents expire by the operator's choice. */
@@ -127,6 +127,29 @@ export function keyNumbers({ onlineKeys = {} }: TuflineRepositoryProps): Record<
 export function batchWindow({ batchWindow = Duration.seconds(1) }: TuflineRepositoryProps): Duration {
   wholeNumber("batchWindow in seconds", batchWindow.toMilliseconds() / 1000, 1, 300);
   return batchWindow;
+}
+
+/** The stages that concurrency may be reserved for. */
+const RESERVABLE = ["sign", "publish", "refresh"] as const;
+/** Lambda's default quota of an account. */
+const MOST_CONCURRENCY = 1000;
+/** Far above any quota of API Gateway: the account's own holds too. */
+const MOST_REQUESTS = 1_000_000;
+
+/** The concurrency that is kept for stages, or an error where it would stop one. */
+export function reservedConcurrency({ reservedConcurrency = {} }: TuflineRepositoryProps): ReservedConcurrency {
+  for (const stage of RESERVABLE) {
+    wholeNumber(`reservedConcurrency.${stage}`, reservedConcurrency[stage], 1, MOST_CONCURRENCY);
+  }
+  return reservedConcurrency;
+}
+
+/** How many requests devices may make, or an error where hardly any would be answered. */
+export function throttle({ throttle }: TuflineRepositoryProps): Throttle | undefined {
+  if (throttle === undefined) return undefined;
+  wholeNumber("throttle.rate", throttle.rate, 1, MOST_REQUESTS);
+  wholeNumber("throttle.burst", throttle.burst, throttle.rate, MOST_REQUESTS);
+  return throttle;
 }
 
 function wholeNumber<N extends number | undefined>(prop: string, value: N, least: number, most: number): N {

@@ -148,6 +148,12 @@ export interface FunctionOptions {
   readonly environment: Record<string, string>;
 }
 
+/** What is kept for a stage alone. */
+function reserved(stage: Stage, concurrency: Partial<Record<Stage, number>>): { reservedConcurrentExecutions?: number } {
+  const reserved = concurrency[stage];
+  return reserved === undefined ? {} : { reservedConcurrentExecutions: reserved };
+}
+
 /** A stage's function. */
 export function stageFunction(
   scope: Construct,
@@ -155,6 +161,7 @@ export function stageFunction(
   stage: Stage,
   log: LogGroup,
   role: Role,
+  concurrency: Partial<Record<Stage, number>>,
   options: FunctionOptions,
 ): LambdaFunction {
   const { timeout, memory } = SIZES[stage];
@@ -167,6 +174,7 @@ export function stageFunction(
     logGroup: log,
     timeout: Duration.seconds(timeout),
     memorySize: memory,
+    ...reserved(stage, concurrency),
     ...recursiveLoop(stage),
     ...(stage === "refresh" && WOKEN_BY_SCHEDULE),
   });

@@ -138,6 +138,23 @@ export interface TuflineRepositoryProps {
   readonly replaceRoots?: boolean;
 
   /**
+   * Concurrency that is kept for stages, out of what the account's functions share in the region: so that no flood of devices, of uploads,
+   * or of another function's events keeps the timestamp from being renewed. New accounts have little to share, and may reserve none
+   * (`docs/deploy.md`).
+   *
+   * @default none: all functions share what there is
+   */
+  readonly reservedConcurrency?: ReservedConcurrency;
+
+  /**
+   * How many requests the devices' API answers; what is above gets a 429, with which most clients fail and ask again when they would
+   * have anyway.
+   *
+   * @default the account's quota, which all its APIs in the region share
+   */
+  readonly throttle?: Throttle;
+
+  /**
    * Is told when an alarm is raised and when it is over. A topic that is encrypted with a key of its own must let
    * CloudWatch use that key.
    *
@@ -175,6 +192,48 @@ export interface TuflineRepositoryProps {
    * @default false
    */
   readonly emulator?: boolean;
+}
+
+/**
+ * How many runs of a stage there may be at once, and always may be: 1 to 1000. Sign and publish never run twice at once, since their queues have
+ * one message group; a run of refresh may last into the next minute, so give it 2.
+ *
+ * <https://docs.aws.amazon.com/lambda/latest/dg/configuration-concurrency.html>
+ */
+export interface ReservedConcurrency {
+  /**
+   * Of `sign`.
+   *
+   * @default nothing is reserved
+   */
+  readonly sign?: number;
+
+  /**
+   * Of `publish`.
+   *
+   * @default nothing is reserved
+   */
+  readonly publish?: number;
+
+  /**
+   * Of `refresh`.
+   *
+   * @default nothing is reserved
+   */
+  readonly refresh?: number;
+}
+
+/**
+ * A token bucket over all devices, which API Gateway keeps as well as it can
+ * (<https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-throttling.html>). A device's check is two requests, a first
+ * update six.
+ */
+export interface Throttle {
+  /** Requests a second, in the long run. */
+  readonly rate: number;
+
+  /** Requests at once, beyond that; as many as {@link rate} at least. */
+  readonly burst: number;
 }
 
 /** How long signed documents are valid. Each at least as long as the one before. */

@@ -14,7 +14,7 @@ import { checkAccess } from "./access.ts";
 import { alarms } from "./alarms.ts";
 import { deviceApi, deviceArns } from "./api.ts";
 import { ledgerBucket, repositoryBucket } from "./buckets.ts";
-import { batchWindow, config, keyNumbers, lifetimes } from "./config.ts";
+import { batchWindow, config, keyNumbers, lifetimes, reservedConcurrency, throttle } from "./config.ts";
 import { dashboard } from "./dashboard.ts";
 import { consume, logGroup, role, stageFunction, visibilityTimeout } from "./functions.ts";
 import { delivering, grant, operating, uploading, UploadOptions } from "./grants.ts";
@@ -77,6 +77,8 @@ export class TuflineRepository extends Construct {
     const window = batchWindow(props);
     const configuration = config(props);
     const numbers = keyNumbers(props);
+    const concurrency = { ...reservedConcurrency(props) };
+    const limit = throttle(props);
     checkAccess(props.access, emulator);
     const name = (this.name = repositoryName(this, props.name));
     for (const other of Stack.of(this).node.findAll()) {
@@ -131,13 +133,13 @@ export class TuflineRepository extends Construct {
       environment: this.environment,
     };
     const functions = record(STAGES, (stage) => {
-      return stageFunction(this, name, stage, logs[stage], roles[stage], functionOptions);
+      return stageFunction(this, name, stage, logs[stage], roles[stage], concurrency, functionOptions);
     });
     this.functions = functions;
     for (const each of QUEUES) consume(functions, each, queues[each], window);
     everyMinute(this, name, functions.refresh);
 
-    const { api, domain, metadataUrl, targetsUrl } = deviceApi(this, name, props.access, functions.serve, retention);
+    const { api, domain, metadataUrl, targetsUrl } = deviceApi(this, name, props.access, functions.serve, retention, limit);
     this.api = api;
     if (domain) this.domain = domain;
     this.variables = {

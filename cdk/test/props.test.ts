@@ -127,6 +127,10 @@ const REFUSED: [string, Props, RegExp][] = [
   ["no key at all", { onlineKeys: { bins: [] } }, /onlineKeys\.bins is \[\]: .*rising numbers, such as \[1\] or \[1, 2\]$/],
   ["the newest key first", { onlineKeys: { bins: [2, 1] } }, /onlineKeys\.bins is \[2,1\]: /],
   ["half a key", { onlineKeys: { bins: [1.5] } }, /onlineKeys\.bins is 1\.5: .*from 1 to 1000$/],
+  ["a stage that never runs", { reservedConcurrency: { publish: 0 } }, /reservedConcurrency\.publish is 0: .*from 1 to 1000$/],
+  ["half a run", { reservedConcurrency: { refresh: 1.5 } }, /reservedConcurrency\.refresh is 1\.5: /],
+  ["no device", { throttle: { rate: 0, burst: 1 } }, /throttle\.rate is 0: .*from 1 to 1000000$/],
+  ["fewer at once than a second", { throttle: { rate: 10, burst: 9 } }, /throttle\.burst is 9: .*from 10 to 1000000$/],
   ["an empty name", { name: "" }, /name is '': .*letters, digits and hyphens/],
   ["a name with a slash", { name: "a/b" }, /name is 'a\/b': /],
   ["a name too long", { name: "a".repeat(57) }, /name is 'a{57}': /],
@@ -154,7 +158,32 @@ test("what is just allowed is allowed", () => {
     signaturesAtOnce: 256,
     inlineTargets: 4 * 1024 * 1024,
     name: "a".repeat(56),
+    reservedConcurrency: { sign: 1000 },
+    throttle: { rate: 1, burst: 1 },
   }));
+});
+
+test("concurrency is kept for the stages that were named, and for no others", () => {
+  const reserved = (props: Props) => {
+    const of = template(repository(() => props));
+    return STAGES.map((stage) => functionOf(of, stage)[1].Properties.ReservedConcurrentExecutions);
+  };
+  assert.deepEqual(reserved({}), STAGES.map(() => undefined));
+  const kept: Record<string, number> = { publish: 1, refresh: 2 };
+  assert.deepEqual(
+    reserved({ reservedConcurrency: kept }),
+    STAGES.map((stage) => kept[stage]),
+  );
+});
+
+test("devices' requests are limited where that was chosen", () => {
+  const limits = (props: Props) => {
+    const [, { Properties }] = only(template(repository(() => props)), "AWS::ApiGatewayV2::Stage");
+    return Properties.DefaultRouteSettings;
+  };
+  assert.equal(limits({}), undefined);
+  const throttled = limits({ throttle: { rate: 100, burst: 500 } });
+  assert.deepEqual(throttled, { ThrottlingRateLimit: 100, ThrottlingBurstLimit: 500 });
 });
 
 test("names of queues, functions, logs and the parameter begin with the repository's", () => {

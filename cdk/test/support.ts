@@ -77,6 +77,8 @@ export const VARIANTS: Record<string, (stack: Stack) => Props> = {
         version: "v1",
       },
     },
+    reservedConcurrency: { sign: 1, publish: 1, refresh: 2 },
+    throttle: { rate: 100, burst: 500 },
     largestTarget: 1_000_000,
     inlineTargets: 0,
     removals: { percent: 10, atLeast: 5 },
