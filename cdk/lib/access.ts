@@ -20,7 +20,11 @@ export interface IamAccess {
   readonly mode: "iam";
 }
 
-/** Whoever has a JSON Web Token, sent as `Authorization: Bearer …`. */
+/**
+ * Whoever has a JSON Web Token, sent as `Authorization: Bearer …`. API Gateway takes tokens with an RSA signature only (`RS256`, not `ES256`),
+ * with a `kid` in their header, and keeps the issuer's keys for two hours
+ * (<https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-jwt-authorizer.html>). Nobody can check that at synthesis.
+ */
 export interface JwtAccess {
   readonly mode: "jwt";
   /** The token's `iss`: an HTTPS URL, with `/.well-known/openid-configuration` below it. */
@@ -37,8 +41,16 @@ export interface MtlsAccess {
   readonly mode: "mtls";
   /** The domain that devices ask, for example `tuf.example.org`. */
   readonly domainName: string;
-  /** The domain's certificate, issued by ACM in the API's region. */
+  /** The domain's certificate, in ACM in the API's region. */
   readonly certificate: ICertificate;
+  /**
+   * Where {@link certificate} was imported into ACM, or comes from a private authority: one for the same domain that ACM itself issued, which shows
+   * whose the domain is and does nothing else. API Gateway refuses the domain without it
+   * (<https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-mutual-tls.html>).
+   *
+   * @default none: ACM issued the certificate
+   */
+  readonly ownershipCertificate?: ICertificate;
   /** Certificates of the authorities that devices' certificates come from. */
   readonly truststore: Truststore;
 }

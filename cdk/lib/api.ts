@@ -6,6 +6,7 @@ import {
   HttpApi,
   HttpMethod,
   HttpStage,
+  IpAddressType,
   LogGroupLogDestination,
   PayloadFormatVersion,
   SecurityPolicy,
@@ -59,6 +60,8 @@ export function deviceApi(
     apiName: name,
     description: `For the devices of ${name}`,
     createDefaultStage: false,
+    // Devices may have an IPv6 address only (<https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-ip-address-type.html>).
+    ipAddressType: IpAddressType.DUAL_STACK,
     // Else a device without a certificate would go round the domain.
     disableExecuteApiEndpoint: access.mode === "mtls",
   });
@@ -102,11 +105,14 @@ function accessLog(scope: Construct, name: string, retention: RetentionDays): Lo
   return new LogGroupLogDestination(logGroup);
 }
 
-function customDomain(scope: Construct, { domainName, certificate, truststore }: MtlsAccess): DomainName {
+function customDomain(scope: Construct, access: MtlsAccess): DomainName {
+  const { domainName, certificate, ownershipCertificate, truststore } = access;
   const { bucket, key, version } = truststore;
   return new DomainName(scope, "Domain", {
     domainName,
     certificate,
+    ...(ownershipCertificate && { ownershipCertificate }),
+    ipAddressType: IpAddressType.DUAL_STACK,
     securityPolicy: SecurityPolicy.TLS_1_2,
     mtls: { bucket, key, ...(version !== undefined && { version }) },
   });

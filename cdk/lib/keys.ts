@@ -44,7 +44,7 @@ export interface KeyUsers {
   readonly readers: IRole[];
 }
 
-/** Key `number` of the TUF role `name`. It stays when the stack is deleted, and when its number is taken away. */
+/** Key `number` of the TUF role `name`. It stays when the stack is deleted, and when its number is taken away, but not when the very deployment that makes it fails. */
 export function onlineKey(
   scope: Construct,
   repository: string,
@@ -58,7 +58,7 @@ export function onlineKey(
     description: `TUF ${name} key ${which && `${which} `}of ${repository}`,
     keySpec: KeySpec.ECC_NIST_P256,
     keyUsage: KeyUsage.SIGN_VERIFY,
-    removalPolicy: RemovalPolicy.RETAIN,
+    removalPolicy: RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE,
     policy: new PolicyDocument({ statements: keptStatements(policy(users), emulator) }),
   });
 }

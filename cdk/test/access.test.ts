@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { Access } from "../lib/access.ts";
-import { functionOf, only, readable, repository, resources, roleOf, template, VARIANTS } from "./support.ts";
+import { functionOf, only, OWNERSHIP_ARN, readable, repository, resources, roleOf, template, VARIANTS } from "./support.ts";
 
 const variants = Object.fromEntries(
   Object.entries(VARIANTS).map(([mode, props]) => [mode, template(repository(props))]),
@@ -68,10 +68,20 @@ test("mtls: the only way in is the domain, which asks for a certificate", () => 
   });
   const [configuration] = Properties.DomainNameConfigurations;
   assert.deepEqual([configuration.SecurityPolicy, configuration.EndpointType], ["TLS_1_2", "REGIONAL"]);
+  assert.equal(configuration.OwnershipVerificationCertificateArn, OWNERSHIP_ARN);
   const [, mapping] = only(variants.mtls, "AWS::ApiGatewayV2::ApiMapping");
   assert.deepEqual([mapping.Properties.DomainName, mapping.Properties.Stage], [{ Ref: domain }, "$default"]);
   const made = repository(VARIANTS.mtls);
   assert.equal(made.domain?.name !== undefined, true);
+});
+
+test("devices may come over IPv6 too", () => {
+  for (const variant of Object.values(variants)) {
+    assert.equal(only(variant, "AWS::ApiGatewayV2::Api")[1].Properties.IpAddressType, "dualstack");
+    for (const [, { Properties }] of resources(variant, "AWS::ApiGatewayV2::DomainName")) {
+      for (const { IpAddressType } of Properties.DomainNameConfigurations) assert.equal(IpAddressType, "dualstack");
+    }
+  }
 });
 
 test("devices' URLs are the API's own, or the domain's", () => {

@@ -26,6 +26,7 @@ after(() => rmSync(bundle, { recursive: true }));
 
 export const ACCOUNT = "111122223333";
 export const KEY_ARN = `arn:aws:kms:eu-central-1:${ACCOUNT}:key/00000000-0000-0000-0000-000000000000`;
+export const OWNERSHIP_ARN = `arn:aws:acm:eu-central-1:${ACCOUNT}:certificate/00000000-0000-0000-0000-000000000002`;
 export const OPEN = { bundle, access: { mode: "open" } } as const;
 
 export type Props = Omit<TuflineRepositoryProps, "bundle" | "access"> & Partial<TuflineRepositoryProps>;
@@ -69,8 +70,9 @@ export const VARIANTS: Record<string, (stack: Stack) => Props> = {
       certificate: Certificate.fromCertificateArn(
         stack,
         "Certificate",
-        `arn:aws:acm:eu-central-1:${ACCOUNT}:certificate/1`,
+        `arn:aws:acm:eu-central-1:${ACCOUNT}:certificate/00000000-0000-0000-0000-000000000001`,
       ),
+      ownershipCertificate: Certificate.fromCertificateArn(stack, "Ownership", OWNERSHIP_ARN),
       truststore: {
         bucket: Bucket.fromBucketName(stack, "Truststore", "truststore"),
         key: "devices.pem",
