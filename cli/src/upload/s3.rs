@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 use aws_sdk_s3::Client;
-use aws_sdk_s3::config::Builder;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
+use aws_sdk_s3::config::{Builder, StalledStreamProtectionConfig};
 use aws_sdk_s3::error::DisplayErrorContext;
 use aws_sdk_s3::primitives::{ByteStream, Length};
 use aws_sdk_s3::types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart};
@@ -131,7 +131,10 @@ impl UploadsBucket {
         let done: Vec<CompletedPart> = stream::iter(sending).buffered(AT_ONCE).try_collect().await?;
         let done = CompletedMultipartUpload::builder().set_parts(Some(done)).build();
         let request = self.client.complete_multipart_upload().bucket(&self.bucket).key(self.key(planned)).upload_id(id);
-        let request = request.multipart_upload(done).customize().config_override(patience());
+        // S3 answers at once, and then nothing for as long as it puts the parts together: that is no stalled stream
+        // (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_CompleteMultipartUpload.html>).
+        let patience = patience().stalled_stream_protection(StalledStreamProtectionConfig::disabled());
+        let request = request.multipart_upload(done).customize().config_override(patience);
         request.send().await.map(drop).map_err(plain)
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region};
-use aws_sdk_s3::config::Credentials;
+use aws_sdk_s3::config::{Credentials, StalledStreamProtectionConfig};
 
 /// AWS's endpoints and the emulator are near: one that takes a second to accept is not going to.
 const CONNECT: Duration = Duration::from_secs(1);
@@ -143,25 +143,137 @@ impl Clients {
     }
 }
 
-/// What a request for a server-side copy needs in place of the usual time-outs.
+impl Clients {
+    /// S3 as devices reach it: over IPv6 too, as the API that sends them there
+    /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/dual-stack-endpoints.html>). An endpoint that was given has one name only.
+    pub(crate) fn s3_of_devices(&self) -> aws_sdk_s3::Client {
+        if self.config.endpoint_url().is_some() {
+            return self.s3.clone();
+        }
+        aws_sdk_s3::Client::from_conf(self.s3.config().to_builder().use_dual_stack(true).build())
+    }
+}
+
+/// What a request for a server-side copy, or for putting one together, needs in place of the usual time-outs.
+///
+/// S3 may answer 200 at once and then nothing but a space now and then, until it is done
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html>,
+/// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_CompleteMultipartUpload.html>). The SDK would take that for a stalled stream after 20
+/// seconds (<https://docs.aws.amazon.com/sdk-for-rust/latest/dg/timeouts.html>). The time-outs hold for it too.
 pub(crate) fn copy_patience() -> aws_sdk_s3::config::Builder {
-    aws_sdk_s3::Config::builder().timeout_config(
-        TimeoutConfig::builder().operation_attempt_timeout(COPY_ATTEMPT).operation_timeout(2 * COPY_ATTEMPT).build(),
-    )
+    let timeouts =
+        TimeoutConfig::builder().operation_attempt_timeout(COPY_ATTEMPT).operation_timeout(2 * COPY_ATTEMPT).build();
+    aws_sdk_s3::Config::builder()
+        .timeout_config(timeouts)
+        .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tufline_store::{Key, Store};
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+    use tufline_store::{Blobs, Kept, Key, Links, Source, Store, Upload, VersionId};
+    use tufline_tuf::Sha256;
+
+    use crate::{CopyLimits, S3Blobs, S3Links};
+
+    async fn clients(endpoint: Option<String>) -> Clients {
+        let key = AccessKey { id: "id".into(), secret: "hidden".into(), session_token: None };
+        assert!(!format!("{key:?}").contains("hidden"));
+        let region = Some("eu-central-1".into());
+        Clients::new(Access { region, endpoint, key: Some(key), patience: Patience::DEVICE }).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn devices_are_sent_where_they_come_over_ipv6_too_but_to_no_other_endpoint() {
+        let link = async |endpoint| {
+            let links = S3Links::new(clients(endpoint).await.s3_of_devices(), "bucket".into());
+            links.link(&Key::Blob(Sha256::of(b"a"))).await.unwrap()
+        };
+        let aws = link(None).await;
+        assert!(aws.starts_with("https://bucket.s3.dualstack.eu-central-1.amazonaws.com/blobs/"), "{aws}");
+        let other = link(Some("http://127.0.0.1:1".into())).await;
+        assert!(other.starts_with("http://127.0.0.1:1/bucket/blobs/"), "{other}");
+    }
+
+    /// Answers as S3 does while it copies: the head at once, then nothing for a while, then the rest.
+    fn slow_s3() -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                std::thread::spawn(move || {
+                    let mut stream = stream.unwrap();
+                    let mut request = Vec::new();
+                    let mut buffer = [0; 4096];
+                    while !request.windows(4).any(|window| window == b"\r\n\r\n") {
+                        let read = stream.read(&mut buffer).unwrap();
+                        if read == 0 {
+                            return;
+                        }
+                        request.extend_from_slice(&buffer[..read]);
+                    }
+                    let request = String::from_utf8_lossy(&request).into_owned();
+                    let key = format!("blobs/{}", Sha256::of(b"bytes"));
+                    let (method, path) = request.split_once(' ').unwrap();
+                    let (slow, result, body) = match method {
+                        "HEAD" => (false, "", String::new()),
+                        "GET" if path.contains("uploads") => {
+                            let upload = format!("<Upload><Key>{key}</Key><UploadId>1</UploadId></Upload>");
+                            (false, "ListMultipartUploadsResult", upload)
+                        }
+                        "GET" if path.contains("uploadId") => (false, "ListPartsResult", String::new()),
+                        "POST" => (true, "CompleteMultipartUploadResult", "<ETag>e</ETag>".into()),
+                        "PUT" if path.contains("partNumber") => (true, "CopyPartResult", "<ETag>e</ETag>".into()),
+                        "PUT" => (true, "CopyObjectResult", "<ETag>e</ETag>".into()),
+                        _ => (true, "", String::new()),
+                    };
+                    let status = if method == "HEAD" { "404 Not Found" } else { "200 OK" };
+                    let body = if result.is_empty() { "bytes".into() } else { format!("<{result}>{body}</{result}>") };
+                    let length = if method == "HEAD" { 0 } else { body.len() };
+                    let head = format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
+                    stream.write_all(head.as_bytes()).unwrap();
+                    if slow {
+                        std::thread::sleep(Duration::from_secs(2));
+                    }
+                    // Whoever gave up isn't there any more.
+                    let _ = stream.write_all(body.as_bytes());
+                });
+            }
+        });
+        endpoint
+    }
+
+    #[tokio::test]
+    async fn a_copy_that_takes_long_is_waited_for() {
+        let s3 = clients(Some(slow_s3())).await.s3;
+        let impatient = StalledStreamProtectionConfig::enabled().grace_period(Duration::from_millis(100)).build();
+        let s3 = aws_sdk_s3::Client::from_conf(s3.config().to_builder().stalled_stream_protection(impatient).build());
+        let version = Some(VersionId("v1".into()));
+        let upload = Upload { name: "a".into(), version, length: 5, custom: None, sha256: None, uploaded: None };
+        let blobs = |whole| {
+            let limits = CopyLimits { whole, part: 5 };
+            S3Blobs::new(s3.clone(), "uploads".into(), "targets/".into(), "repository".into(), limits)
+        };
+        // In one request, and in parts that are put together.
+        let digest = Sha256::of(b"bytes");
+        let (whole, parts) = (blobs(5), blobs(4));
+        let (one, kept, put_together, read) = futures::join!(
+            whole.copy_in(&upload),
+            whole.keep(&upload, Source::Upload, &digest),
+            parts.keep(&upload, Source::Upload, &digest),
+            whole.read(&digest, 0, 5)
+        );
+        assert_eq!(one.unwrap(), None);
+        assert_eq!((kept.unwrap(), put_together.unwrap()), (Kept::Whole, Kept::Whole));
+        let stalled = read.unwrap_err().to_string();
+        assert!(stalled.contains("throughput"), "what is no copy is not waited for: {stalled}");
+    }
 
     #[tokio::test]
     async fn an_endpoint_that_is_not_there_is_told_in_one_line() {
-        let key = AccessKey { id: "id".into(), secret: "hidden".into(), session_token: None };
-        assert!(!format!("{key:?}").contains("hidden"));
-        let (region, endpoint) = (Some("eu-central-1".into()), Some("http://127.0.0.1:1".into()));
-        let access = Access { region, endpoint, key: Some(key), patience: Patience::DEVICE };
-        let clients = Clients::new(access).await.unwrap();
+        let clients = clients(Some("http://127.0.0.1:1".into())).await;
         let store = crate::S3Store::new(clients.s3, "repository".into(), "ledger".into());
         let failure = store.get(&Key::Announced).await.unwrap_err().to_string();
         assert!(failure.starts_with("read s3://ledger/announced.json: "), "{failure}");

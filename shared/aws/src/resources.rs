@@ -86,7 +86,7 @@ impl Resources {
 
     /// Links to what devices may read.
     pub fn links(&self, clients: &Clients) -> Result<S3Links, MissingResource> {
-        Ok(S3Links::new(clients.s3.clone(), self.repository_bucket()?))
+        Ok(S3Links::new(clients.s3_of_devices(), self.repository_bucket()?))
     }
 
     /// The queues, all of them with their dead letters.
