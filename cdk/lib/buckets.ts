@@ -81,6 +81,33 @@ const WRITTEN_ONCE = {
   ],
 };
 
+/**
+ * What is replaced again and again (`Key::is_pointer`), by its keys or what they begin with. The timestamp alone would leave some 18,000 versions a
+ * year where a generation is made each half hour.
+ */
+const POINTERS = {
+  repository: ["metadata/timestamp.json"],
+  ledger: ["announced.json", "hashing/", "refused/", "removals-accepted.json", "root-intent.json"],
+};
+
+/** So many older versions of a pointer are kept, however old, to restore it from; others for so many days. */
+const [OLDER_POINTERS, POINTER_DAYS] = [10, 30];
+
+/**
+ * Has old versions of pointers expire, and nothing else: what is current never does, and what is created once has no older versions
+ * (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/intro-lifecycle-rules.html>).
+ */
+function expireOldPointers(bucket: Bucket, keys: readonly string[]): void {
+  for (const prefix of keys) {
+    bucket.addLifecycleRule({
+      id: `old-${prefix.replace(/[^a-z]+/g, "-").replace(/-$/, "")}`,
+      prefix,
+      noncurrentVersionExpiration: Duration.days(POINTER_DAYS),
+      noncurrentVersionsToRetain: OLDER_POINTERS,
+    });
+  }
+}
+
 /** What devices read: metadata and blobs. */
 export function repositoryBucket(scope: Construct, options: BucketOptions, replaceRoots = false): Bucket {
   const repository = bucket(scope, "Repository", options, (bucket) => [
@@ -96,14 +123,17 @@ export function repositoryBucket(scope: Construct, options: BucketOptions, repla
     repository.addLifecycleRule({ id, prefix, expiration, noncurrentVersionExpiration });
     repository.addLifecycleRule({ id: `${id}-delete-markers`, prefix, expiredObjectDeleteMarker: true });
   }
+  expireOldPointers(repository, POINTERS.repository);
   return repository;
 }
 
 /** What the stages know: drafts, the index, manifests, receipts, and what operators decided. */
 export function ledgerBucket(scope: Construct, options: BucketOptions): Bucket {
-  return bucket(scope, "Ledger", options, (bucket) => [
+  const ledger = bucket(scope, "Ledger", options, (bucket) => [
     keepForever(bucket),
     writeOnce(bucket, WRITTEN_ONCE.ledger),
     writeConditionally(bucket, ["*"]),
   ]);
+  expireOldPointers(ledger, POINTERS.ledger);
+  return ledger;
 }

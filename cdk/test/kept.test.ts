@@ -132,6 +132,22 @@ test("uploads expire where the operator wants it, and in no other bucket", () =>
   }
 });
 
+test("old versions of pointers expire but for the newest ten, and of nothing else that is stored", () => {
+  const full = stackTemplate();
+  const buckets: Record<string, string> = { Repository: "Repository71B74A19", Ledger: "RepositoryLedger8E0972A3" };
+  for (const { kind, bucket, path, isPointer } of storedKinds()) {
+    const rules: any[] = full.Resources[buckets[bucket]!].Properties.LifecycleConfiguration.Rules;
+    // A rule without a prefix is for all.
+    const about = rules.filter((rule) => path.startsWith(rule.Prefix ?? "") && !rule.AbortIncompleteMultipartUpload);
+    const copies = ["Incoming", "Checked"].includes(kind);
+    assert.equal(about.length, copies ? 2 : isPointer ? 1 : 0, `${kind} at ${path}`);
+    if (!isPointer) continue;
+    const { Id, Prefix, Status, ...does } = about[0];
+    assert.equal(Status, "Enabled", Id);
+    assert.deepEqual(does, { NoncurrentVersionExpiration: { NoncurrentDays: 30, NewerNoncurrentVersions: 10 } }, Id);
+  }
+});
+
 test("the uploads bucket tells the queue of objects below its prefixes, made or removed", () => {
   const full = stackTemplate();
   const { NotificationConfiguration } = full.Resources.RepositoryUploadsDE29DA57.Properties;
