@@ -1,0 +1,15 @@
+/**
+ * Writes the templates of all variants, and of the app's own stack, into a folder: for cfn-lint, which `tests/run cdk` has read them.
+ *
+ *     node --import tsx test/templates.ts DIR
+ */
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+
+import { repository, stackTemplate, template, VARIANTS } from "./support.ts";
+
+const folder = process.argv[2]!;
+const all = Object.entries(VARIANTS).map(([mode, props]) => [mode, template(repository(props))] as const);
+for (const [name, of] of [["app", stackTemplate()], ...all] as const) {
+  writeFileSync(join(folder, `${name}.template.json`), JSON.stringify(of));
+}
