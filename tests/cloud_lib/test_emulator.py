@@ -172,3 +172,13 @@ def test_22_events_to_nowhere_are_accepted(connect):
 def put_event(connect, bus: str, detail: str) -> dict:
     entry = {"Source": "emulator", "DetailType": "test", "Detail": detail, "EventBusName": bus}
     return connect("events").put_events(Entries=[entry])
+
+
+def test_39_recursion_isn_t_what_the_template_says(connect):
+    answer = connect("lambda").get_function_recursion_config(FunctionName="Tufline-large")
+    assert answer["RecursiveLoop"] == "Terminate"
+
+
+def test_40_an_api_has_no_kind_of_address(connect):
+    [api] = [api for api in connect("apigatewayv2").get_apis()["Items"] if api["Name"] == "Tufline"]
+    assert "IpAddressType" not in api
