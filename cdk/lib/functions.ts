@@ -18,7 +18,13 @@ import { capitalized } from "./names.ts";
 import { allow, QueueName, Stage } from "./permissions.ts";
 import { acknowledgeWildcards } from "./wildcards.ts";
 
-/** How long each stage may run, in seconds, and its memory, in MiB. */
+/**
+ * How long each stage may run, in seconds, and its memory, in MiB: the one place to change them.
+ *
+ * The memory decides on the processor too: 1,769 MB are one vCPU
+ * (<https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html>), so 256 are a seventh of one, 512 three tenths, 1,024 six tenths. What
+ * takes a processor, parsing, verifying and hashing, takes that many times longer than on a whole one; what waits for S3 or KMS does not.
+ */
 const SIZES: Record<Stage, { timeout: number; memory: number }> = {
   hash: { timeout: 60, memory: 512 },
   // The longest that there is: S3 may take minutes to copy 5 GB, and reading goes on in the next run. It holds 64 MB at
