@@ -15,7 +15,7 @@ use tufline_functions::ledger::{RECORD_FORMAT, RecordedFault, RefusedGeneration}
 use tufline_functions::parties::parties;
 use tufline_functions::{Ports, delegation, delivery, init, rebuild};
 use tufline_store::memory::{Calm, Memory, MemoryKeys};
-use tufline_store::{Hint, Key, Message, OnlineRole, Queue};
+use tufline_store::{Hint, Key, Message, OnlineRole, Queue, VersionId};
 use tufline_tuf::generation::{FirstBins, SPEC_VERSION};
 use tufline_tuf::parties::{Decision, PARTIES_FORMAT, PartyEdit, PartyState};
 use tufline_tuf::{Addressed, Config, Parties, RoleName, Sha256, json, time};
@@ -29,6 +29,19 @@ fn document(party: &EcdsaKeyPair, expires: tufline_tuf::Time) -> Bytes {
     let sig = EcdsaKeyPair::sign(party, &SystemRandom::new(), &message).unwrap().as_ref().to_vec();
     let signatures = vec![Signature { keyid: party.tuf_key().key_id().unwrap(), sig: sig.into() }];
     json::to_vec(&schema::Signed { signed, signatures }).unwrap().into()
+}
+
+/// Delegates to a new party; answers its role, and the document that it then delivers with its version.
+fn delivery_of_a_vendor(world: &World) -> (RoleName, Bytes, VersionId) {
+    let (party, vendor) = (key(), "vendor".parse::<RoleName>().unwrap());
+    let edit =
+        PartyEdit::Create { paths: vec!["vendor/*".parse().unwrap()], keys: vec![party.tuf_key()], threshold: 1 };
+    finish(delegation::change(&*world.ports.store, &world.ports.config, world.ports.clock.now(), &vendor, &edit))
+        .unwrap();
+    world.minutes(2);
+    let file = document(&party, time::after(world.ports.clock.now(), 30 * 86_400));
+    let version = world.deliveries.put_upload("vendor.json", file.clone(), None, false);
+    (vendor, file, version)
 }
 
 /// rebuild / operator: a valid generation whose page of the index is other bytes under the right name.
@@ -72,14 +85,7 @@ fn a_delivered_file_whose_place_is_taken_is_refused() {
     let world = World::new();
     world.put("a", "one");
     world.minutes(2);
-    let (party, vendor) = (key(), "vendor".parse::<RoleName>().unwrap());
-    let edit =
-        PartyEdit::Create { paths: vec!["vendor/*".parse().unwrap()], keys: vec![party.tuf_key()], threshold: 1 };
-    finish(delegation::change(&*world.ports.store, &world.ports.config, world.ports.clock.now(), &vendor, &edit))
-        .unwrap();
-    world.minutes(2);
-    let file = document(&party, time::after(world.ports.clock.now(), 30 * 86_400));
-    let version = world.deliveries.put_upload("vendor.json", file.clone(), None, false);
+    let (_, file, version) = delivery_of_a_vendor(&world);
     world.create(&Key::Delivered(Sha256::of(&file)), Bytes::from_static(b"junk"));
     // Silent from here on.
     let hint = Hint { name: "vendor.json".into(), removed: false, version: Some(version) };
@@ -198,14 +204,7 @@ fn no_removal_of_a_party_is_waived() {
     let world = World::new();
     world.put("a", "one");
     world.minutes(2);
-    let (party, vendor) = (key(), "vendor".parse::<RoleName>().unwrap());
-    let edit =
-        PartyEdit::Create { paths: vec!["vendor/*".parse().unwrap()], keys: vec![party.tuf_key()], threshold: 1 };
-    finish(delegation::change(&*world.ports.store, &world.ports.config, world.ports.clock.now(), &vendor, &edit))
-        .unwrap();
-    world.minutes(2);
-    let file = document(&party, time::after(world.ports.clock.now(), 30 * 86_400));
-    let version = world.deliveries.put_upload("vendor.json", file.clone(), None, false);
+    let (vendor, file, version) = delivery_of_a_vendor(&world);
     finish(delivery::deliver(
         &world.ports,
         &[Hint { name: "vendor.json".into(), removed: false, version: Some(version) }],
