@@ -196,7 +196,7 @@ mod tests {
         let reason = parse(r#"{"z":{"a":1,"a b":2}}"#).unwrap_err().reason;
         assert_eq!(
             reason,
-            "custom metadata refused: in z: some clients put the keys \"a b\" and \"a\" in another order than others; rename one of them"
+            "custom metadata refused: in z: some clients put the keys \"a\" and \"a b\" in another order than others; rename one of them"
         );
         let reason = parse(r#"{"z":[{"size":9007199254740993}]}"#).unwrap_err().reason;
         assert_eq!(

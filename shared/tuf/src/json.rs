@@ -22,9 +22,9 @@ pub fn to_vec<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, serde_json::E
 /// Writes each object where it belongs, and puts its members in order when it ends.
 ///
 /// *Invariant*: keys are compared as they are written, with their quotes.
-pub(crate) struct Sorted<'a> {
+struct Sorted<'a> {
     /// What is written, instead of to the serializer's own writer.
-    pub text: &'a mut Vec<u8>,
+    text: &'a mut Vec<u8>,
     /// The objects that have not ended.
     open: Vec<Open>,
     /// The members of an object in their order, before they replace those that were written.
@@ -38,9 +38,9 @@ struct Open {
 }
 
 /// From where to where in the text.
-pub(crate) struct Member {
+struct Member {
     /// With its quotes; empty until it is written.
-    pub key: Range<usize>,
+    key: Range<usize>,
     end: usize,
 }
 
@@ -111,20 +111,14 @@ impl Formatter for Sorted<'_> {
     }
 
     fn end_object<W: Write + ?Sized>(&mut self, _: &mut W) -> io::Result<()> {
-        self.close(|_, _| {});
+        self.close();
         CompactFormatter.end_object(self.text)
     }
 }
 
 impl<'a> Sorted<'a> {
-    pub fn new(text: &'a mut Vec<u8>) -> Self {
+    fn new(text: &'a mut Vec<u8>) -> Self {
         Self { text, open: Vec::new(), ordered: Vec::new() }
-    }
-
-    /// The keys that lead to what is being written, as they are written.
-    pub fn place(&self) -> impl Iterator<Item = &[u8]> {
-        let keys = self.open.iter().filter_map(|object| object.members.last());
-        keys.filter_map(|member| self.text.get(member.key.clone())).filter(|key| !key.is_empty())
     }
 
     /// The member that is being written.
@@ -132,17 +126,15 @@ impl<'a> Sorted<'a> {
         self.open.last_mut()?.members.last_mut()
     }
 
-    /// Puts the members of the object in order that ends here, after showing them in that order, where they stand. Of two with the same key
-    /// the last counts.
-    pub fn close(&mut self, look: impl FnOnce(&[u8], &[Member])) {
+    /// Puts the members of the object in order that ends here. Of two with the same key the last counts.
+    fn close(&mut self) {
         let Some(Open { begin, mut members }) = self.open.pop() else { return };
         let text = &mut *self.text;
         let key = |member: &Member| text.get(member.key.clone()).unwrap_or_default();
         if members.is_sorted_by(|one, next| key(one) < key(next)) {
-            return look(text, &members);
+            return;
         }
         members.sort_by(|one, other| key(one).cmp(key(other)));
-        look(text, &members);
         self.ordered.clear();
         for member in members.chunk_by(|one, other| key(one) == key(other)).filter_map(<[Member]>::last) {
             if !self.ordered.is_empty() {

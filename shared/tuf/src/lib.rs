@@ -6,7 +6,6 @@
 
 mod addressed;
 pub mod bins_keys;
-pub mod canonical;
 pub mod config;
 pub mod custom;
 pub mod delivery;
@@ -30,6 +29,9 @@ mod signature;
 mod signed;
 pub mod time;
 pub mod trie;
+
+/// The one canonical form, which the crate for reading others' metadata has too.
+pub use tufline_metadata::canonical;
 
 pub use addressed::{Addressed, AddressedDraft};
 pub use bins_keys::BinsKeys;

@@ -21,24 +21,26 @@
 //! mark come before the quote, and `"\""` after `"A"`.
 //!
 //! *Invariant*: what [`form`] writes, all of these write.
+//!
+//! What others have signed is read by its own clients, which may be of one kind. So it is verified over [`form_of_others`], which takes the
+//! specification at its word where clients differ: as python-tuf does it.
 
-use std::fmt;
-use std::io::{self, Write};
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt::{self, Display};
 
 use serde::Serialize;
-use serde_json::Serializer;
-use serde_json::ser::{CharEscape, CompactFormatter, Formatter};
 
-use crate::json::{Member, Sorted};
+use crate::writer::Writer;
 
 /// So deep may objects and lists be nested in a file: `serde_json`, with which clients in Rust read, takes no more.
 pub const DEEPEST_FILE: usize = 127;
 
 /// A signed document is a field of its file.
-const DEEPEST: usize = DEEPEST_FILE - 1;
+pub(crate) const DEEPEST: usize = DEEPEST_FILE - 1;
 
 /// Doubles are exact up to this (RFC 8259, section 6).
-const EXACT: u64 = 1 << 53;
+pub(crate) const EXACT: u64 = 1 << 53;
 
 /// Why clients don't write one canonical form of a value: where the first difference is, what it is, and what to do. One line.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -81,7 +83,7 @@ pub enum Why {
 /// Before what is said of it: nothing for the value itself.
 struct Place<'a>(&'a [String]);
 
-impl fmt::Display for Place<'_> {
+impl Display for Place<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.0.is_empty() {
             return Ok(());
@@ -96,200 +98,30 @@ impl fmt::Display for Place<'_> {
 /// # Errors
 /// [`Unalike`], the first difference.
 pub fn form<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, Unalike> {
-    let (mut text, mut found) = (Vec::new(), None);
-    let formatter = Canonical { sorted: Sorted::new(&mut text), depth: 0, found: &mut found };
-    let done = value.serialize(&mut Serializer::with_formatter(io::sink(), formatter));
-    match (found, done) {
-        (Some(unalike), _) => Err(unalike),
-        (None, Err(error)) => Err(Unalike { place: Vec::new(), why: Why::Json(error.to_string()) }),
-        (None, Ok(())) => Ok(text),
-    }
+    Writer::write(value, true)
 }
 
-/// Writes the form, and stops at the first difference.
-struct Canonical<'a> {
-    sorted: Sorted<'a>,
-    /// The objects and lists that have not ended.
-    depth: usize,
-    found: &'a mut Option<Unalike>,
-}
-
-impl Canonical<'_> {
-    fn refuse(&mut self, why: Why) -> io::Error {
-        let place = self.sorted.place().map(unescaped).collect();
-        self.found.get_or_insert(Unalike { place, why });
-        io::Error::other("not canonical")
-    }
-
-    fn deeper(&mut self) -> io::Result<()> {
-        self.depth += 1;
-        if self.depth > DEEPEST { Err(self.refuse(Why::Depth)) } else { Ok(()) }
-    }
-
-    /// An integer, by its size and its sign.
-    fn integer(&mut self, size: u128, text: impl fmt::Display) -> io::Result<()> {
-        if size > u128::from(EXACT) {
-            let text = text.to_string();
-            if text.parse::<i64>().is_err() {
-                return Err(self.refuse(Why::Large(text)));
-            }
-            // The fewest digits that mean the double, and then zeros: as JavaScript writes it below 10^21 (ECMA-262, Number::toString).
-            let double = text.parse::<f64>().map(|double| double.to_string()).unwrap_or_default();
-            if double != text {
-                return Err(self.refuse(Why::Integer(text, double)));
-            }
-        }
-        write!(self.sorted.text, "{text}")
-    }
-}
-
-/// As the compact writer does it.
-macro_rules! same {
-    ($($function:ident($($argument:ident: $type:ty)?);)*) => {
-        $(fn $function<W: Write + ?Sized>(&mut self, writer: &mut W $(, $argument: $type)?) -> io::Result<()> {
-            self.sorted.$function(writer $(, $argument)?)
-        })*
-    };
-}
-
-macro_rules! integers {
-    ($($function:ident($type:ty);)*) => {
-        $(fn $function<W: Write + ?Sized>(&mut self, writer: &mut W, value: $type) -> io::Result<()> {
-            if i128::from(value).unsigned_abs() <= u128::from(EXACT) {
-                return self.sorted.$function(writer, value);
-            }
-            self.integer(i128::from(value).unsigned_abs(), value)
-        })*
-    };
-}
-
-impl Formatter for Canonical<'_> {
-    same! {
-        write_null();
-        write_bool(value: bool);
-        write_i8(value: i8);
-        write_i16(value: i16);
-        write_i32(value: i32);
-        write_u8(value: u8);
-        write_u16(value: u16);
-        write_u32(value: u32);
-        begin_string();
-        end_string();
-        begin_array_value(first: bool);
-        begin_object_key(first: bool);
-        end_object_key();
-        begin_object_value();
-        end_object_value();
-    }
-
-    integers! {
-        write_i64(i64);
-        write_u64(u64);
-        write_i128(i128);
-    }
-
-    fn write_u128<W: Write + ?Sized>(&mut self, _: &mut W, value: u128) -> io::Result<()> {
-        self.integer(value, value)
-    }
-
-    fn write_f32<W: Write + ?Sized>(&mut self, _: &mut W, value: f32) -> io::Result<()> {
-        Err(self.refuse(Why::Fraction(value.to_string())))
-    }
-
-    fn write_f64<W: Write + ?Sized>(&mut self, _: &mut W, value: f64) -> io::Result<()> {
-        Err(self.refuse(Why::Fraction(value.to_string())))
-    }
-
-    fn write_string_fragment<W: Write + ?Sized>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
-        // Between two escapes, which is what is made normal by those who do it.
-        if !fragment.is_ascii() && !unicode_normalization::is_nfc(fragment) {
-            return Err(self.refuse(Why::Text(fragment.to_owned())));
-        }
-        self.sorted.write_string_fragment(writer, fragment)
-    }
-
-    fn write_char_escape<W: Write + ?Sized>(&mut self, writer: &mut W, escape: CharEscape) -> io::Result<()> {
-        let character = match escape {
-            CharEscape::Quote | CharEscape::ReverseSolidus => {
-                return self.sorted.write_char_escape(writer, escape);
-            }
-            CharEscape::Solidus => b'/',
-            CharEscape::Backspace => 8,
-            CharEscape::FormFeed => 12,
-            CharEscape::LineFeed => b'\n',
-            CharEscape::CarriageReturn => b'\r',
-            CharEscape::Tab => b'\t',
-            CharEscape::AsciiControl(byte) => byte,
-        };
-        self.sorted.text.push(character);
-        Ok(())
-    }
-
-    fn begin_array<W: Write + ?Sized>(&mut self, writer: &mut W) -> io::Result<()> {
-        self.deeper()?;
-        self.sorted.begin_array(writer)
-    }
-
-    fn end_array<W: Write + ?Sized>(&mut self, writer: &mut W) -> io::Result<()> {
-        self.depth -= 1;
-        self.sorted.end_array(writer)
-    }
-
-    fn begin_object<W: Write + ?Sized>(&mut self, writer: &mut W) -> io::Result<()> {
-        self.deeper()?;
-        self.sorted.begin_object(writer)
-    }
-
-    fn end_object<W: Write + ?Sized>(&mut self, _: &mut W) -> io::Result<()> {
-        self.depth -= 1;
-        let mut reordered = None;
-        self.sorted.close(|text, members| reordered = first_reordered(text, members));
-        if let Some((one, next)) = reordered {
-            return Err(self.refuse(Why::Order(one, next)));
-        }
-        CompactFormatter.end_object(&mut *self.sorted.text)
-    }
-}
-
-/// The first two of an object's keys that not all clients leave in the order in which they are: that of their bytes as they are written.
-fn first_reordered(text: &[u8], members: &[Member]) -> Option<(String, String)> {
-    let written = |member: &Member| text.get(member.key.clone()).unwrap_or_default();
-    if members.len() < 2 || members.iter().all(|member| is_plain(written(member))) {
-        return None;
-    }
-    let keys: Vec<String> = members.iter().map(|member| unescaped(written(member))).collect();
-    let stays = |pair: &[String]| match pair {
-        [one, next] => one <= next && one.encode_utf16().le(next.encode_utf16()),
-        _ => true,
-    };
-    keys.windows(2).find(|pair| !stays(pair)).and_then(|pair| Some((pair.first()?.clone(), pair.get(1)?.clone())))
-}
-
-/// Whether a key comes in the same place in every order: none of its bytes comes before the quote that ends it or is escaped otherwise than all
-/// the same, and none belongs to a character from U+E000 on, which UTF-16 puts before those beyond U+FFFF.
-fn is_plain(written: &[u8]) -> bool {
-    let inner = written.get(1..written.len().saturating_sub(1)).unwrap_or_default();
-    inner.iter().all(|byte| matches!(byte, b'#'..=0xed))
-}
-
-/// A key without its quotes and escapes.
-fn unescaped(written: &[u8]) -> String {
-    let inner = written.get(1..written.len().saturating_sub(1)).unwrap_or_default();
-    let mut key = Vec::with_capacity(inner.len());
-    let mut bytes = inner.iter();
-    while let Some(byte) = bytes.next() {
-        key.push(if *byte == b'\\' { bytes.next().copied().unwrap_or(b'\\') } else { *byte });
-    }
-    String::from_utf8_lossy(&key).into_owned()
+/// The canonical form of what others have signed, as the specification describes it: keys in the order of their code points, strings and integers
+/// as they are.
+///
+/// *Invariant*: where [`form`] writes one, it is this.
+///
+/// # Errors
+/// [`Unalike`] for numbers with a fraction, of which there is no canonical form, and for too deep a nesting.
+pub fn form_of_others<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, Unalike> {
+    Writer::write(value, false)
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::{BTreeMap, HashMap};
+    use std::format;
+    use std::string::ToString;
 
     use olpc_cjson::CanonicalFormatter;
     use proptest::collection::{hash_map, vec};
     use proptest::prelude::*;
+    use serde_json::Serializer;
 
     use super::*;
 
@@ -404,6 +236,7 @@ mod tests {
             let forms = all_forms(&tree);
             match form(&tree) {
                 Ok(form) => {
+                    prop_assert_eq!(&form_of_others(&tree).unwrap(), &form);
                     let form = Some(String::from_utf8(form).unwrap());
                     prop_assert!(forms.iter().all(|other| *other == form), "{form:?}: {forms:?}");
                 }
@@ -411,6 +244,8 @@ mod tests {
                     let first = &forms[0];
                     prop_assert!(first.is_none() || forms.iter().any(|other| other != first), "{unalike}: {forms:?}");
                     prop_assert!(!unalike.to_string().contains(char::is_control), "one line: {unalike:?}");
+                    let others = form_of_others(&tree).ok().map(|form| String::from_utf8(form).unwrap());
+                    prop_assert_eq!(&others, first, "as python-tuf");
                 }
             }
         }

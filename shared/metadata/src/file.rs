@@ -1,0 +1,242 @@
+//! A metadata file: a document and its signatures (TUF specification 4.2).
+
+use alloc::borrow::ToOwned;
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use serde_json::Value;
+
+use crate::canonical::{self, Unalike};
+use crate::error::{Error, Result};
+use crate::fields::Field;
+use crate::key::Key;
+use crate::time::Time;
+
+/// A document that can stand in a file.
+pub trait Document: Sized {
+    /// What stands in its `_type`.
+    const TYPE: &'static str;
+
+    /// Reads its own fields.
+    #[doc(hidden)]
+    fn read(signed: &SignedFields<'_>) -> Result<Self>;
+}
+
+/// What is signed, as it stands in the file.
+#[doc(hidden)]
+pub struct SignedFields<'a>(pub(crate) Field<'a>);
+
+/// What every document has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Common {
+    /// The version of the TUF specification: 1.x.
+    pub spec_version: String,
+    /// From 1.
+    pub version: u64,
+    /// With any fraction of a second.
+    pub expires: Time,
+}
+
+/// A file that was read, before anybody asks whose signatures are good.
+#[derive(Debug, Clone)]
+pub struct File<T> {
+    document: T,
+    common: Common,
+    signatures: BTreeMap<String, Vec<u8>>,
+    message: Vec<u8>,
+    unalike: Option<Unalike>,
+}
+
+impl<T: Document> File<T> {
+    /// Reads a file. Unknown fields are passed over, wherever they stand (TUF specification 4.1): they are signed like all others.
+    ///
+    /// # Errors
+    /// [`Error::Json`], [`Error::Field`], [`Error::Form`].
+    pub fn read(bytes: &[u8]) -> Result<Self> {
+        let file: Value = serde_json::from_slice(bytes).map_err(|error| Error::Json(error.to_string()))?;
+        let top = Field::new(&file, "");
+        let signed = top.get("signed");
+        signed.object()?;
+        let kind = signed.get("_type");
+        if kind.text()? != T::TYPE {
+            return Err(kind.refuse(format!("is {:?}, where \"{}\" must be", kind.text()?, T::TYPE)));
+        }
+        let common = Common {
+            spec_version: spec_version(&signed.get("spec_version"))?,
+            version: signed.get("version").positive()?,
+            expires: signed.get("expires").time()?,
+        };
+        let signatures = signatures(&top.get("signatures"))?;
+        let (message, unalike) = match canonical::form(signed.value().unwrap_or(&Value::Null)) {
+            Ok(message) => (message, None),
+            Err(unalike) => {
+                let form = canonical::form_of_others(signed.value().unwrap_or(&Value::Null));
+                (form.map_err(Error::Form)?, Some(unalike))
+            }
+        };
+        Ok(Self { document: T::read(&SignedFields(signed))?, common, signatures, message, unalike })
+    }
+
+    /// What is signed, not verified.
+    #[must_use]
+    pub fn unverified(&self) -> &T {
+        &self.document
+    }
+
+    /// What every document has.
+    #[must_use]
+    pub fn common(&self) -> &Common {
+        &self.common
+    }
+
+    /// Its signatures by the ids of their keys. Those that aren't hexadecimal are empty, since nobody made them.
+    #[must_use]
+    pub fn signatures(&self) -> &BTreeMap<String, Vec<u8>> {
+        &self.signatures
+    }
+
+    /// What signatures go over: the canonical form.
+    #[must_use]
+    pub fn message(&self) -> &[u8] {
+        &self.message
+    }
+
+    /// What not all clients write alike of it, so that some of them see no good signature.
+    #[must_use]
+    pub fn unalike(&self) -> Option<&Unalike> {
+        self.unalike.as_ref()
+    }
+
+    /// The ids of those keys of `keys` whose signatures are good: of one public key under two ids, the first.
+    #[must_use]
+    pub fn signers<'a>(&self, keys: &RoleKeys<'a>) -> Vec<&'a str> {
+        let mut signers: Vec<(&str, &Key)> = Vec::new();
+        for (id, key) in keys.keys() {
+            let is_good = || self.signatures.get(id).is_some_and(|signature| key.verifies(&self.message, signature));
+            if !signers.iter().any(|(_, met)| met.is_same(key)) && is_good() {
+                signers.push((id, key));
+            }
+        }
+        signers.into_iter().map(|(id, _)| id).collect()
+    }
+
+    /// Checks that enough of `keys` signed (TUF specification 5.3.4 and its likes for the other roles).
+    ///
+    /// # Errors
+    /// [`Error::Signatures`].
+    pub fn verify(&self, keys: &RoleKeys<'_>) -> Result<()> {
+        let good = self.signers(keys).len();
+        if good as u64 >= keys.threshold {
+            return Ok(());
+        }
+        Err(Error::Signatures { role: keys.role.clone(), judge: keys.judge.clone(), good, needed: keys.threshold })
+    }
+
+    /// Checks the version.
+    ///
+    /// # Errors
+    /// [`Error::Version`].
+    pub fn expect_version(&self, expected: u64) -> Result<()> {
+        match self.common.version {
+            found if found == expected => Ok(()),
+            found => Err(Error::Version { found, expected }),
+        }
+    }
+
+    /// Checks that it hasn't expired at `now`.
+    ///
+    /// # Errors
+    /// [`Error::Expired`].
+    pub fn expect_fresh(&self, now: Time) -> Result<()> {
+        if self.common.expires > now { Ok(()) } else { Err(Error::Expired(self.common.expires)) }
+    }
+
+    pub(crate) fn into_document(self) -> T {
+        self.document
+    }
+}
+
+/// Version 1 of the specification, whatever follows (4.3: clients read what has their major version).
+fn spec_version(field: &Field<'_>) -> Result<String> {
+    let text = field.text()?;
+    if text.split('.').next() == Some("1") {
+        return Ok(text.to_owned());
+    }
+    Err(field.refuse(format!("is {text:?}, which is not 1.x: clients of version 1 don't read it")))
+}
+
+/// No key twice, which no client reads.
+fn signatures(field: &Field<'_>) -> Result<BTreeMap<String, Vec<u8>>> {
+    let mut signatures = BTreeMap::new();
+    for signature in field.items()? {
+        let id = signature.get("keyid");
+        // An empty one stands for a key that didn't sign yet (python-tuf's signing tools leave it so).
+        let bytes = signature.get("sig").text().map(|text| hex::decode(text).unwrap_or_default())?;
+        if signatures.insert(id.text()?.to_owned(), bytes).is_some() {
+            return Err(id.refuse(format!("is {:?} a second time: a key signs once", id.text()?)));
+        }
+    }
+    Ok(signatures)
+}
+
+/// The keys that may sign for a role, and how many of them must.
+#[derive(Debug, Clone)]
+pub struct RoleKeys<'a> {
+    pub(crate) role: String,
+    /// Whose words these are, for people.
+    pub(crate) judge: String,
+    pub(crate) keys: Vec<(&'a str, &'a Key)>,
+    /// Ids without a key.
+    pub(crate) unknown: Vec<&'a str>,
+    pub(crate) threshold: u64,
+}
+
+impl<'a> RoleKeys<'a> {
+    /// An id without a key counts for nobody. An id is what the document says, and not computed: how it was made has changed over the years, and
+    /// no more is asked of it than to find the key.
+    pub(crate) fn new(role: &str, judge: String, listed: &'a Listed, known: &'a BTreeMap<String, Key>) -> Self {
+        let (mut met, mut keys, mut unknown) = (BTreeSet::new(), Vec::new(), Vec::new());
+        for id in listed.keyids.iter().filter(|id| met.insert(id.as_str())) {
+            match known.get(id) {
+                Some(key) => keys.push((id.as_str(), key)),
+                None => unknown.push(id.as_str()),
+            }
+        }
+        Self { role: role.to_owned(), judge, keys, unknown, threshold: listed.threshold }
+    }
+
+    /// The keys with their ids.
+    pub fn keys(&self) -> impl Iterator<Item = (&'a str, &'a Key)> {
+        self.keys.iter().copied()
+    }
+
+    /// Ids of which the document has no key.
+    pub fn unknown(&self) -> impl Iterator<Item = &'a str> {
+        self.unknown.iter().copied()
+    }
+
+    /// How many keys must sign.
+    #[must_use]
+    pub fn threshold(&self) -> u64 {
+        self.threshold
+    }
+}
+
+/// The ids of a role's keys, and how many must sign.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Listed {
+    pub keyids: Vec<String>,
+    pub threshold: u64,
+}
+
+impl Listed {
+    pub fn read(field: &Field<'_>) -> Result<Self> {
+        Ok(Self { keyids: field.get("keyids").texts()?, threshold: field.get("threshold").positive()? })
+    }
+}
+
+pub(crate) fn keys(field: &Field<'_>) -> Result<BTreeMap<String, Key>> {
+    field.members()?.map(|(id, key)| Ok((id.to_owned(), Key::read(&key)?))).collect()
+}

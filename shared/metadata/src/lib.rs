@@ -1,0 +1,31 @@
+//! Reading and verifying TUF metadata that anybody made, as the TUF specification 1.0.34 lets a client do it: no more strictly, and no less.
+//!
+//! *Invariants*: no I/O, no clock, no async, and no standard library: bytes and a time come in, verified values or an error go out. Nothing here
+//! writes metadata: what Tufline itself writes is stricter (`tufline-tuf`).
+
+#![no_std]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+pub mod canonical;
+mod error;
+mod fields;
+mod file;
+mod key;
+mod pattern;
+mod root;
+mod snapshot;
+mod targets;
+mod time;
+mod writer;
+
+pub use error::Error;
+pub use file::{Common, Document, File, RoleKeys};
+pub use key::Key;
+pub use root::{Root, TrustedRoot};
+pub use snapshot::{Meta, Snapshot, Timestamp};
+pub use targets::{Delegated, Target, Targets, find};
+pub use time::Time;

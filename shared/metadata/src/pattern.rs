@@ -1,0 +1,106 @@
+//! Patterns of names (TUF specification 4.5, PATHPATTERN).
+
+/// Whether `name` matches: as a shell does it, so that nothing but a slash matches a slash.
+pub(crate) fn matches(pattern: &str, name: &str) -> bool {
+    if pattern.split('/').count() != name.split('/').count() {
+        return false;
+    }
+    pattern.split('/').zip(name.split('/')).all(|(pattern, part)| part_matches(pattern, part))
+}
+
+/// With one place to come back to: what the last `*` matches grows by one character each time.
+fn part_matches(pattern: &str, part: &str) -> bool {
+    let (mut pattern, mut part) = (pattern, part);
+    let mut back: Option<(&str, &str)> = None;
+    loop {
+        if let Some(rest) = pattern.strip_prefix('*') {
+            back = Some((rest, part));
+            pattern = rest;
+            continue;
+        }
+        let mut rest_of_part = part.chars();
+        if let Some(character) = rest_of_part.next() {
+            if let Some(rest) = one(pattern, character) {
+                (pattern, part) = (rest, rest_of_part.as_str());
+                continue;
+            }
+        } else if pattern.is_empty() {
+            return true;
+        }
+        let Some((after, from)) = back else { return false };
+        let mut rest = from.chars();
+        if rest.next().is_none() {
+            return false;
+        }
+        (pattern, part) = (after, rest.as_str());
+        back = Some((after, rest.as_str()));
+    }
+}
+
+/// What is left of the pattern behind the part that matches this character, if it does.
+fn one(pattern: &str, character: char) -> Option<&str> {
+    let mut rest = pattern.chars();
+    match rest.next()? {
+        '?' => Some(rest.as_str()),
+        '[' => match set(rest.as_str(), character) {
+            Some((true, rest)) => Some(rest),
+            Some((false, _)) => None,
+            // Nothing ends it: a bracket like any other character.
+            None => (character == '[').then_some(rest.as_str()),
+        },
+        literal => (literal == character).then_some(rest.as_str()),
+    }
+}
+
+/// Whether a set, of which the bracket is read, has this character, and what follows it.
+fn set(text: &str, character: char) -> Option<(bool, &str)> {
+    let inner = text.strip_prefix(['!', '^']).unwrap_or(text);
+    let negated = inner.len() < text.len();
+    let mut characters = inner.char_indices().peekable();
+    let (mut found, mut first) = (false, true);
+    while let Some((at, low)) = characters.next() {
+        if low == ']' && !first {
+            return Some((found != negated, inner.get(at + 1..)?));
+        }
+        first = false;
+        let mut ahead = characters.clone();
+        let range = ahead.next().filter(|(_, dash)| *dash == '-').and_then(|_| ahead.next());
+        match range {
+            Some((_, high)) if high != ']' => {
+                found |= (low..=high).contains(&character);
+                characters = ahead;
+            }
+            _ => found |= low == character,
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_a_shell_does_it() {
+        for (pattern, name, expected) in [
+            ("*", "a", true),
+            ("*", "a/b", false),
+            ("*/*", "a/b", true),
+            ("a*c", "abbc", true),
+            ("a*c", "abcd", false),
+            ("a*b*c", "aXbYbZc", true),
+            ("?", "é", true),
+            ("?", "", false),
+            ("[a-c]x", "bx", true),
+            ("[!a-c]x", "bx", false),
+            ("[]x]", "]", true),
+            ("[", "[", true),
+            ("*.tgz", ".tgz", true),
+            ("", "", true),
+            ("dir/*.json", "dir/file.json", true),
+            ("dir/*.json", "dir/sub/file.json", false),
+        ] {
+            assert_eq!(matches(pattern, name), expected, "{pattern} {name}");
+        }
+    }
+}

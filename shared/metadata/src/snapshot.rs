@@ -1,0 +1,130 @@
+//! The timestamp and the snapshot: which versions of what are current (TUF specification 4.4 and 4.6).
+
+use alloc::borrow::ToOwned;
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use sha2::{Digest, Sha224, Sha256, Sha384, Sha512};
+
+use crate::error::{Error, Result};
+use crate::fields::Field;
+use crate::file::{Document, SignedFields};
+
+/// What is listed of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Meta {
+    /// Its version.
+    pub version: u64,
+    /// Its length in bytes, where that is listed.
+    pub length: Option<u64>,
+    /// Its digests by the names of their functions, which may be none.
+    pub hashes: BTreeMap<String, Vec<u8>>,
+}
+
+impl Meta {
+    fn read(field: &Field<'_>) -> Result<Self> {
+        let (length, hashes) = (field.get("length"), field.get("hashes"));
+        Ok(Self {
+            version: field.get("version").positive()?,
+            length: (!length.is_missing()).then(|| length.number()).transpose()?,
+            hashes: if hashes.is_missing() { BTreeMap::new() } else { hashes.hashes()? },
+        })
+    }
+
+    /// Checks that these bytes are what is listed, as far as that is said.
+    ///
+    /// # Errors
+    /// [`Error::Content`].
+    pub fn check(&self, bytes: &[u8]) -> Result<()> {
+        if let Some(length) = self.length.filter(|length| *length != bytes.len() as u64) {
+            return Err(Error::Content(format!("it has {} bytes, where {length} are listed", bytes.len())));
+        }
+        check_hashes(&self.hashes, bytes)
+    }
+}
+
+/// Every digest that can be checked must be right, and one of them can be.
+fn check_hashes(hashes: &BTreeMap<String, Vec<u8>>, bytes: &[u8]) -> Result<()> {
+    let mut checked = hashes.is_empty();
+    for (function, expected) in hashes {
+        let found = match function.as_str() {
+            "sha224" => Sha224::digest(bytes).to_vec(),
+            "sha256" => Sha256::digest(bytes).to_vec(),
+            "sha384" => Sha384::digest(bytes).to_vec(),
+            "sha512" => Sha512::digest(bytes).to_vec(),
+            _ => continue,
+        };
+        if found != *expected {
+            return Err(Error::Content(format!("its {function} is not the one that is listed")));
+        }
+        checked = true;
+    }
+    if checked {
+        return Ok(());
+    }
+    let names: Vec<&str> = hashes.keys().map(String::as_str).collect();
+    Err(Error::Content(format!("no hash function that is listed of it is known here: {}", names.join(", "))))
+}
+
+/// Which snapshot is current.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Timestamp {
+    /// Its version.
+    pub version: u64,
+    snapshot: Meta,
+}
+
+impl Document for Timestamp {
+    const TYPE: &'static str = "timestamp";
+
+    fn read(SignedFields(signed): &SignedFields<'_>) -> Result<Self> {
+        let snapshot = Meta::read(&signed.get("meta").get("snapshot.json"))?;
+        Ok(Self { version: signed.get("version").positive()?, snapshot })
+    }
+}
+
+impl Timestamp {
+    /// What is listed of the snapshot.
+    #[must_use]
+    pub fn snapshot(&self) -> &Meta {
+        &self.snapshot
+    }
+}
+
+/// Which versions of the targets roles are current.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Its version.
+    pub version: u64,
+    roles: BTreeMap<String, Meta>,
+}
+
+impl Document for Snapshot {
+    const TYPE: &'static str = "snapshot";
+
+    fn read(SignedFields(signed): &SignedFields<'_>) -> Result<Self> {
+        let mut roles = BTreeMap::new();
+        for (file, meta) in signed.get("meta").members()? {
+            // Old repositories list their root too.
+            if let Some(role) = file.strip_suffix(".json").filter(|role| *role != "root") {
+                roles.insert(role.to_owned(), Meta::read(&meta)?);
+            }
+        }
+        Ok(Self { version: signed.get("version").positive()?, roles })
+    }
+}
+
+impl Snapshot {
+    /// What is listed of a role.
+    #[must_use]
+    pub fn role(&self, role: &str) -> Option<&Meta> {
+        self.roles.get(role)
+    }
+
+    /// All roles that it lists.
+    pub fn roles(&self) -> impl Iterator<Item = (&str, &Meta)> {
+        self.roles.iter().map(|(role, meta)| (role.as_str(), meta))
+    }
+}

@@ -1,0 +1,269 @@
+//! Targets, and whom they are delegated to (TUF specification 4.5).
+
+use alloc::borrow::ToOwned;
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use crate::error::{Error, Result};
+use crate::fields::Field;
+use crate::file::{Document, File, Listed, RoleKeys, SignedFields, keys};
+use crate::key::Key;
+use crate::pattern;
+use crate::snapshot::Snapshot;
+use crate::time::Time;
+
+/// A document of the targets role, or of one that it delegates to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Targets {
+    /// What it lists itself.
+    own: BTreeMap<String, Target>,
+    delegations: Vec<Delegation>,
+    keys: BTreeMap<String, Key>,
+}
+
+/// What is listed of a target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// In bytes.
+    pub length: u64,
+    /// Its digests by the names of their functions.
+    pub hashes: BTreeMap<String, Vec<u8>>,
+    /// Its custom metadata, if there is any.
+    pub custom: Option<Value>,
+}
+
+/// Who may sign for some names.
+#[derive(Debug, Clone, PartialEq)]
+struct Delegation {
+    to: Names,
+    terminating: bool,
+    listed: Listed,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum Names {
+    /// One role, for names that match one of these patterns.
+    Paths { role: String, patterns: Vec<String> },
+    /// One role, for names whose SHA-256 begins so.
+    HashPrefixes { role: String, prefixes: Vec<String> },
+    /// Many roles of one kind (TAP 15): for each name the one that the first bits of its SHA-256 count to.
+    Succinct { prefix: String, bits: u32 },
+}
+
+/// A role that is delegated to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delegated {
+    /// Its name.
+    pub role: String,
+    /// Whether no role after it is asked.
+    pub terminating: bool,
+}
+
+impl Document for Targets {
+    const TYPE: &'static str = "targets";
+
+    fn read(SignedFields(signed): &SignedFields<'_>) -> Result<Self> {
+        let target = |(name, field): (&str, Field<'_>)| {
+            let custom = field.get("custom");
+            let custom = if custom.is_missing() { None } else { custom.value().cloned() };
+            let target =
+                Target { length: field.get("length").number()?, hashes: field.get("hashes").hashes()?, custom };
+            Ok((name.to_owned(), target))
+        };
+        let own = signed.get("targets").members()?.map(target).collect::<Result<_>>()?;
+        let field = signed.get("delegations");
+        if field.is_missing() {
+            return Ok(Self { own, delegations: Vec::new(), keys: BTreeMap::new() });
+        }
+        let (roles, succinct) = (field.get("roles"), field.get("succinct_roles"));
+        let mut delegations = Vec::new();
+        if !roles.is_missing() {
+            delegations = roles.items()?.map(|role| Delegation::read(&role)).collect::<Result<_>>()?;
+        }
+        if !succinct.is_missing() {
+            delegations.push(Delegation::read_succinct(&succinct)?);
+        }
+        Ok(Self { own, delegations, keys: keys(&field.get("keys"))? })
+    }
+}
+
+impl Delegation {
+    fn read(field: &Field<'_>) -> Result<Self> {
+        let name = field.get("name");
+        let role = name.text()?.to_owned();
+        if ["", "root", "timestamp", "snapshot", "targets"].contains(&role.as_str()) {
+            return Err(name.refuse(format!("is {role:?}, which no delegated role may be called")));
+        }
+        let (paths, prefixes, terminating) =
+            (field.get("paths"), field.get("path_hash_prefixes"), field.get("terminating"));
+        let to = if prefixes.is_missing() {
+            let patterns = if paths.is_missing() { Vec::new() } else { paths.texts()? };
+            Names::Paths { role, patterns }
+        } else {
+            Names::HashPrefixes { role, prefixes: prefixes.texts()? }
+        };
+        let terminating = !terminating.is_missing() && terminating.boolean()?;
+        Ok(Self { to, terminating, listed: Listed::read(field)? })
+    }
+
+    fn read_succinct(field: &Field<'_>) -> Result<Self> {
+        let length = field.get("bit_length");
+        let bits = u32::try_from(length.positive()?).ok().filter(|bits| *bits <= 32);
+        let bits = bits.ok_or_else(|| length.refuse("is above 32, which TAP 15 doesn't allow".to_owned()))?;
+        let prefix = field.get("name_prefix").text()?.to_owned();
+        Ok(Self { to: Names::Succinct { prefix, bits }, terminating: true, listed: Listed::read(field)? })
+    }
+
+    /// The role that is asked for a name.
+    fn role_of(&self, name: &str, sha256: &[u8; 32]) -> Option<String> {
+        match &self.to {
+            Names::Paths { role, patterns } => {
+                patterns.iter().any(|pattern| pattern::matches(pattern, name)).then(|| role.clone())
+            }
+            Names::HashPrefixes { role, prefixes } => {
+                prefixes.iter().any(|prefix| begins(sha256, prefix)).then(|| role.clone())
+            }
+            Names::Succinct { prefix, bits } => {
+                let [one, two, three, four, ..] = sha256;
+                let bin = u64::from(u32::from_be_bytes([*one, *two, *three, *four])) >> (32 - bits);
+                Some(succinct_role(prefix, *bits, bin))
+            }
+        }
+    }
+
+    /// Whether it delegates to a role of this name.
+    fn delegates_to(&self, name: &str) -> bool {
+        match &self.to {
+            Names::Paths { role, .. } | Names::HashPrefixes { role, .. } => role == name,
+            Names::Succinct { prefix, bits } => {
+                let bin = name.strip_prefix(prefix.as_str()).and_then(|rest| rest.strip_prefix('-'));
+                let bin = bin.and_then(|digits| u64::from_str_radix(digits, 16).ok());
+                bin.is_some_and(|bin| bin >> bits == 0 && succinct_role(prefix, *bits, bin) == name)
+            }
+        }
+    }
+}
+
+/// `PREFIX-NUMBER`, where all numbers have as many hexadecimal digits as the largest (TAP 15).
+fn succinct_role(prefix: &str, bits: u32, bin: u64) -> String {
+    let digits = bits.div_ceil(4) as usize;
+    format!("{prefix}-{bin:0digits$x}")
+}
+
+/// Whether the hexadecimal digits of `sha256` begin with `prefix`.
+fn begins(sha256: &[u8; 32], prefix: &str) -> bool {
+    let digit = |index: usize| {
+        let byte = sha256.get(index / 2)?;
+        char::from_digit(u32::from(if index.is_multiple_of(2) { byte >> 4 } else { byte & 15 }), 16)
+    };
+    prefix.chars().enumerate().all(|(index, wanted)| digit(index) == Some(wanted))
+}
+
+impl Targets {
+    pub(crate) fn listed(
+        bytes: &[u8],
+        role: &str,
+        keys: &RoleKeys<'_>,
+        snapshot: &Snapshot,
+        now: Time,
+    ) -> Result<Self> {
+        let not_listed = || Error::NoRole { role: role.to_owned(), judge: "the snapshot".to_owned() };
+        let meta = snapshot.role(role).ok_or_else(not_listed)?;
+        meta.check(bytes)?;
+        let file = File::<Self>::read(bytes)?;
+        file.verify(keys)?;
+        file.expect_version(meta.version)?;
+        file.expect_fresh(now)?;
+        Ok(file.into_document())
+    }
+
+    /// A role that this one, called `name`, delegates to (TUF specification 5.6).
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn delegated(&self, name: &str, role: &str, bytes: &[u8], snapshot: &Snapshot, now: Time) -> Result<Self> {
+        Self::listed(bytes, role, &self.role(name, role)?, snapshot, now)
+    }
+
+    /// The keys of a role that this one, called `name`, delegates to.
+    ///
+    /// # Errors
+    /// [`Error::NoRole`].
+    pub fn role(&self, name: &str, role: &str) -> Result<RoleKeys<'_>> {
+        let found = self.delegations.iter().find(|delegation| delegation.delegates_to(role));
+        match found {
+            Some(found) => Ok(RoleKeys::new(role, name.to_owned(), &found.listed, &self.keys)),
+            None => Err(Error::NoRole { role: role.to_owned(), judge: name.to_owned() }),
+        }
+    }
+
+    /// What it lists itself.
+    #[must_use]
+    pub fn targets(&self) -> &BTreeMap<String, Target> {
+        &self.own
+    }
+
+    /// Those of the roles in `snapshot` that it delegates to, in its order. One that the snapshot doesn't list is none yet: no client can read it.
+    #[must_use]
+    pub fn delegated_roles(&self, snapshot: &Snapshot) -> Vec<String> {
+        let mut roles = Vec::new();
+        for delegation in &self.delegations {
+            match &delegation.to {
+                Names::Paths { role, .. } | Names::HashPrefixes { role, .. } => {
+                    roles.extend(snapshot.role(role).map(|_| role.clone()));
+                }
+                Names::Succinct { .. } => {
+                    let ours = snapshot.roles().filter(|(role, _)| delegation.delegates_to(role));
+                    roles.extend(ours.map(|(role, _)| role.to_string()));
+                }
+            }
+        }
+        roles
+    }
+
+    /// The roles that are asked for a name, in their order (TUF specification 5.6.7.2).
+    #[must_use]
+    pub fn roles_for(&self, name: &str) -> Vec<Delegated> {
+        if self.delegations.is_empty() {
+            return Vec::new();
+        }
+        let sha256 = Sha256::digest(name.as_bytes()).into();
+        let role = |delegation: &Delegation| {
+            Some(Delegated { role: delegation.role_of(name, &sha256)?, terminating: delegation.terminating })
+        };
+        self.delegations.iter().filter_map(role).collect()
+    }
+}
+
+/// What a client finds under a name: what the first role lists that is asked for it and has it (TUF specification 5.6.7). `roles` are all that were
+/// verified; the first of them is `targets`. With it the role that lists it.
+#[must_use]
+pub fn find<'a>(roles: &'a BTreeMap<String, Targets>, name: &str) -> Option<(&'a str, &'a Target)> {
+    let mut next = Vec::from([Targets::TYPE.to_owned()]);
+    let mut visited = BTreeSet::new();
+    while let Some(role) = next.pop() {
+        if !visited.insert(role.clone()) {
+            continue;
+        }
+        // A role that nobody can read: clients give up here.
+        let (role, targets) = roles.get_key_value(&role)?;
+        if let Some(target) = targets.own.get(name) {
+            return Some((role, target));
+        }
+        let mut asked = Vec::new();
+        for delegated in targets.roles_for(name) {
+            asked.push(delegated.role);
+            if delegated.terminating {
+                next.clear();
+                break;
+            }
+        }
+        next.extend(asked.into_iter().rev());
+    }
+    None
+}

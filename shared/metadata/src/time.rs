@@ -1,0 +1,36 @@
+//! Times as they stand in metadata.
+
+/// A point in time.
+pub type Time = jiff::Timestamp;
+
+/// The time in `expires`: RFC 3339 with any offset and any fraction. The specification's own form has neither (4.2.1), go-tuf reads and writes both.
+#[must_use]
+pub(crate) fn read(text: &str) -> Option<Time> {
+    // More than RFC 3339 knows, such as the name of a zone, is read by no client.
+    let plain = |byte: u8| byte.is_ascii_digit() || b"-+:.TtZz".contains(&byte);
+    text.bytes().all(plain).then(|| text.parse().ok()).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::string::ToString;
+
+    use super::*;
+
+    #[test]
+    fn what_clients_write_is_read() {
+        for (text, time) in [
+            ("2030-01-02T03:04:05Z", Some("2030-01-02T03:04:05Z")),
+            ("2030-01-02T03:04:05.5Z", Some("2030-01-02T03:04:05.5Z")),
+            ("2030-01-02T03:04:05.123456789+01:00", Some("2030-01-02T02:04:05.123456789Z")),
+            ("2030-01-02T03:04:05-08:00", Some("2030-01-02T11:04:05Z")),
+            ("2030-01-02T03:04:05", None),
+            ("2030-01-02", None),
+            ("2030-13-02T03:04:05Z", None),
+            ("2030-01-02T03:04:05Z[UTC]", None),
+            ("", None),
+        ] {
+            assert_eq!(read(text).map(|time| time.to_string()).as_deref(), time, "{text}");
+        }
+    }
+}

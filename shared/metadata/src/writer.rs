@@ -1,0 +1,584 @@
+//! Writes the canonical form, in one pass.
+
+use alloc::borrow::ToOwned;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::fmt::{self, Display};
+use core::ops::Range;
+
+use serde::ser::{
+    Error, Impossible, Serialize, SerializeMap, SerializeSeq, SerializeStruct, SerializeStructVariant, SerializeTuple,
+    SerializeTupleStruct, SerializeTupleVariant, Serializer,
+};
+
+use crate::canonical::{DEEPEST, EXACT, Unalike, Why};
+
+/// Writes objects where they belong, and puts their members in order when they end.
+pub(crate) struct Writer {
+    text: Vec<u8>,
+    /// Whether what not all clients write alike is refused.
+    strict: bool,
+    /// The objects and lists that have not ended.
+    depth: usize,
+    /// The objects that have not ended.
+    open: Vec<Open>,
+}
+
+/// An object that has not ended: where its members begin, and where each stands.
+struct Open {
+    begin: usize,
+    members: Vec<Member>,
+}
+
+/// From where to where in the text.
+struct Member {
+    /// With its quotes.
+    key: Range<usize>,
+    end: usize,
+}
+
+/// What ends the writing.
+#[derive(Debug)]
+pub(crate) struct Stop(Unalike);
+
+impl Display for Stop {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(formatter)
+    }
+}
+
+impl core::error::Error for Stop {}
+
+impl Error for Stop {
+    fn custom<T: Display>(message: T) -> Self {
+        Self(Unalike { place: Vec::new(), why: Why::Json(message.to_string()) })
+    }
+}
+
+type Done = Result<(), Stop>;
+
+impl Writer {
+    /// The canonical form of `value`; `strict` refuses what not all clients write alike.
+    pub fn write<T: Serialize + ?Sized>(value: &T, strict: bool) -> Result<Vec<u8>, Unalike> {
+        let mut writer = Self { text: Vec::new(), strict, depth: 0, open: Vec::new() };
+        value.serialize(&mut writer).map_err(|Stop(unalike)| unalike)?;
+        Ok(writer.text)
+    }
+
+    fn refuse(&self, why: Why) -> Stop {
+        let keys = self.open.iter().filter_map(|object| object.members.last());
+        let place = keys.map(|member| unescaped(written(&self.text, member))).collect();
+        Stop(Unalike { place, why })
+    }
+
+    fn begin(&mut self, bracket: u8) -> Done {
+        self.depth += 1;
+        if self.depth > DEEPEST {
+            return Err(self.refuse(Why::Depth));
+        }
+        self.text.push(bracket);
+        Ok(())
+    }
+
+    fn end(&mut self, bracket: u8) {
+        self.depth -= 1;
+        self.text.push(bracket);
+    }
+
+    fn begin_object(&mut self) -> Done {
+        self.begin(b'{')?;
+        self.open.push(Open { begin: self.text.len(), members: Vec::new() });
+        Ok(())
+    }
+
+    /// A key, of a member that follows.
+    fn key(&mut self, key: &str) -> Done {
+        if self.open.last().is_some_and(|object| !object.members.is_empty()) {
+            self.text.push(b',');
+        }
+        let begin = self.text.len();
+        self.string(key)?;
+        let end = self.text.len();
+        if let Some(object) = self.open.last_mut() {
+            object.members.push(Member { key: begin..end, end });
+        }
+        self.text.push(b':');
+        Ok(())
+    }
+
+    fn end_member(&mut self) {
+        let end = self.text.len();
+        if let Some(member) = self.open.last_mut().and_then(|object| object.members.last_mut()) {
+            member.end = end;
+        }
+    }
+
+    /// Puts the members in order: of two with the same key the last counts.
+    fn end_object(&mut self) -> Done {
+        if let Some(Open { begin, mut members }) = self.open.pop() {
+            let is_plain = members.len() < 2 || members.iter().all(|member| is_plain(written(&self.text, member)));
+            let is_sorted = |text: &[u8], members: &[Member]| {
+                members.is_sorted_by(|one, next| written(text, one) < written(text, next))
+            };
+            if is_plain {
+                if !is_sorted(&self.text, &members) {
+                    members.sort_by(|one, other| written(&self.text, one).cmp(written(&self.text, other)));
+                    self.reorder(begin, &members);
+                }
+            } else {
+                members.sort_by_cached_key(|member| unescaped(written(&self.text, member)));
+                if self.strict
+                    && let Some((one, next)) = first_reordered(&self.text, &members)
+                {
+                    return Err(self.refuse(Why::Order(one, next)));
+                }
+                self.reorder(begin, &members);
+            }
+        }
+        self.end(b'}');
+        Ok(())
+    }
+
+    fn reorder(&mut self, begin: usize, members: &[Member]) {
+        let mut ordered = Vec::with_capacity(self.text.len() - begin);
+        let alike = |one: &Member, other: &Member| written(&self.text, one) == written(&self.text, other);
+        for member in members.chunk_by(alike).filter_map(<[Member]>::last) {
+            if !ordered.is_empty() {
+                ordered.push(b',');
+            }
+            ordered.extend_from_slice(self.text.get(member.key.start..member.end).unwrap_or_default());
+        }
+        self.text.truncate(begin);
+        self.text.append(&mut ordered);
+    }
+
+    /// Nothing is escaped but what would end the string, or not.
+    fn string(&mut self, string: &str) -> Done {
+        if self.strict && !string.is_ascii() {
+            // Between two characters that JSON escapes, which is what is made normal by those who do it.
+            let is_escaped = |character: char| matches!(character, '\0'..='\x1f' | '"' | '\\');
+            let mut pieces = string.split(is_escaped);
+            if let Some(piece) = pieces.find(|piece| !unicode_normalization::is_nfc(piece)) {
+                return Err(self.refuse(Why::Text(piece.to_owned())));
+            }
+        }
+        self.text.push(b'"');
+        for byte in string.bytes() {
+            if matches!(byte, b'"' | b'\\') {
+                self.text.push(b'\\');
+            }
+            self.text.push(byte);
+        }
+        self.text.push(b'"');
+        Ok(())
+    }
+
+    /// An integer, by its size and its sign.
+    fn integer(&mut self, size: u128, value: impl Display) -> Done {
+        let text = value.to_string();
+        if self.strict && size > u128::from(EXACT) {
+            if text.parse::<i64>().is_err() {
+                return Err(self.refuse(Why::Large(text)));
+            }
+            // The fewest digits that mean the double, and then zeros: as JavaScript writes it below 10^21 (ECMA-262, Number::toString).
+            let double = text.parse::<f64>().map(|double| double.to_string()).unwrap_or_default();
+            if double != text {
+                return Err(self.refuse(Why::Integer(text, double)));
+            }
+        }
+        self.text.extend_from_slice(text.as_bytes());
+        Ok(())
+    }
+
+    /// `{"variant":`, to be followed by a value and [`Writer::end_variant`].
+    fn begin_variant(&mut self, variant: &str) -> Done {
+        self.begin_object()?;
+        self.key(variant)
+    }
+
+    fn end_variant(&mut self) -> Done {
+        self.end_member();
+        self.end_object()
+    }
+}
+
+fn written<'a>(text: &'a [u8], member: &Member) -> &'a [u8] {
+    text.get(member.key.clone()).unwrap_or_default()
+}
+
+/// The first two of an object's keys, in the order of their code points, that not all clients leave in it.
+fn first_reordered(text: &[u8], members: &[Member]) -> Option<(String, String)> {
+    members.windows(2).find_map(|pair| {
+        let [one, next] = pair else { return None };
+        let (one, next) = (written(text, one), written(text, next));
+        let (one_key, next_key) = (unescaped(one), unescaped(next));
+        let stays = one <= next && one_key.encode_utf16().le(next_key.encode_utf16());
+        (!stays).then_some((one_key, next_key))
+    })
+}
+
+/// Whether a key comes in the same place in every order: none of its bytes comes before the quote that ends it or is escaped otherwise than all
+/// the same, and none belongs to a character from U+E000 on, which UTF-16 puts before those beyond U+FFFF.
+fn is_plain(written: &[u8]) -> bool {
+    let inner = written.get(1..written.len().saturating_sub(1)).unwrap_or_default();
+    inner.iter().all(|byte| matches!(byte, b'#'..=0xed))
+}
+
+/// A key without its quotes and escapes.
+fn unescaped(written: &[u8]) -> String {
+    let inner = written.get(1..written.len().saturating_sub(1)).unwrap_or_default();
+    let mut key = Vec::with_capacity(inner.len());
+    let mut bytes = inner.iter();
+    while let Some(byte) = bytes.next() {
+        key.push(if *byte == b'\\' { bytes.next().copied().unwrap_or(b'\\') } else { *byte });
+    }
+    String::from_utf8_lossy(&key).into_owned()
+}
+
+macro_rules! integers {
+    ($($function:ident($type:ty);)*) => {
+        $(fn $function(self, value: $type) -> Done {
+            self.integer(i128::from(value).unsigned_abs(), value)
+        })*
+    };
+}
+
+impl<'a> Serializer for &'a mut Writer {
+    type Ok = ();
+    type Error = Stop;
+    type SerializeSeq = List<'a>;
+    type SerializeTuple = List<'a>;
+    type SerializeTupleStruct = List<'a>;
+    type SerializeTupleVariant = List<'a>;
+    type SerializeMap = Object<'a>;
+    type SerializeStruct = Object<'a>;
+    type SerializeStructVariant = Object<'a>;
+
+    integers! {
+        serialize_i8(i8);
+        serialize_i16(i16);
+        serialize_i32(i32);
+        serialize_i64(i64);
+        serialize_i128(i128);
+        serialize_u8(u8);
+        serialize_u16(u16);
+        serialize_u32(u32);
+        serialize_u64(u64);
+    }
+
+    fn serialize_u128(self, value: u128) -> Done {
+        self.integer(value, value)
+    }
+
+    fn serialize_bool(self, value: bool) -> Done {
+        self.text.extend_from_slice(if value { b"true" } else { b"false" });
+        Ok(())
+    }
+
+    fn serialize_f32(self, value: f32) -> Done {
+        Err(self.refuse(Why::Fraction(value.to_string())))
+    }
+
+    fn serialize_f64(self, value: f64) -> Done {
+        Err(self.refuse(Why::Fraction(value.to_string())))
+    }
+
+    fn serialize_char(self, value: char) -> Done {
+        self.string(value.encode_utf8(&mut [0; 4]))
+    }
+
+    fn serialize_str(self, value: &str) -> Done {
+        self.string(value)
+    }
+
+    fn serialize_bytes(self, value: &[u8]) -> Done {
+        self.collect_seq(value)
+    }
+
+    fn serialize_none(self) -> Done {
+        self.serialize_unit()
+    }
+
+    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Done {
+        value.serialize(self)
+    }
+
+    fn serialize_unit(self) -> Done {
+        self.text.extend_from_slice(b"null");
+        Ok(())
+    }
+
+    fn serialize_unit_struct(self, _: &'static str) -> Done {
+        self.serialize_unit()
+    }
+
+    fn serialize_unit_variant(self, _: &'static str, _: u32, variant: &'static str) -> Done {
+        self.string(variant)
+    }
+
+    fn serialize_newtype_struct<T: Serialize + ?Sized>(self, _: &'static str, value: &T) -> Done {
+        value.serialize(self)
+    }
+
+    fn serialize_newtype_variant<T: Serialize + ?Sized>(
+        self,
+        _: &'static str,
+        _: u32,
+        variant: &'static str,
+        value: &T,
+    ) -> Done {
+        self.begin_variant(variant)?;
+        value.serialize(&mut *self)?;
+        self.end_variant()
+    }
+
+    fn serialize_seq(self, _: Option<usize>) -> Result<List<'a>, Stop> {
+        self.begin(b'[')?;
+        Ok(List { writer: self, first: true, in_variant: false })
+    }
+
+    fn serialize_tuple(self, length: usize) -> Result<List<'a>, Stop> {
+        self.serialize_seq(Some(length))
+    }
+
+    fn serialize_tuple_struct(self, _: &'static str, length: usize) -> Result<List<'a>, Stop> {
+        self.serialize_seq(Some(length))
+    }
+
+    fn serialize_tuple_variant(
+        self,
+        _: &'static str,
+        _: u32,
+        variant: &'static str,
+        length: usize,
+    ) -> Result<List<'a>, Stop> {
+        self.begin_variant(variant)?;
+        Ok(List { in_variant: true, ..self.serialize_seq(Some(length))? })
+    }
+
+    fn serialize_map(self, _: Option<usize>) -> Result<Object<'a>, Stop> {
+        self.begin_object()?;
+        Ok(Object { writer: self, in_variant: false })
+    }
+
+    fn serialize_struct(self, _: &'static str, length: usize) -> Result<Object<'a>, Stop> {
+        self.serialize_map(Some(length))
+    }
+
+    fn serialize_struct_variant(
+        self,
+        _: &'static str,
+        _: u32,
+        variant: &'static str,
+        length: usize,
+    ) -> Result<Object<'a>, Stop> {
+        self.begin_variant(variant)?;
+        Ok(Object { in_variant: true, ..self.serialize_map(Some(length))? })
+    }
+
+    fn collect_str<T: Display + ?Sized>(self, value: &T) -> Done {
+        self.string(&value.to_string())
+    }
+}
+
+/// A list that has not ended.
+pub(crate) struct List<'a> {
+    writer: &'a mut Writer,
+    first: bool,
+    in_variant: bool,
+}
+
+impl List<'_> {
+    fn item<T: Serialize + ?Sized>(&mut self, value: &T) -> Done {
+        if !self.first {
+            self.writer.text.push(b',');
+        }
+        self.first = false;
+        value.serialize(&mut *self.writer)
+    }
+
+    fn finish(self) -> Done {
+        self.writer.end(b']');
+        if self.in_variant { self.writer.end_variant() } else { Ok(()) }
+    }
+}
+
+macro_rules! lists {
+    ($($trait:ident::$function:ident;)*) => {
+        $(impl $trait for List<'_> {
+            type Ok = ();
+            type Error = Stop;
+
+            fn $function<T: Serialize + ?Sized>(&mut self, value: &T) -> Done {
+                self.item(value)
+            }
+
+            fn end(self) -> Done {
+                self.finish()
+            }
+        })*
+    };
+}
+
+lists! {
+    SerializeSeq::serialize_element;
+    SerializeTuple::serialize_element;
+    SerializeTupleStruct::serialize_field;
+    SerializeTupleVariant::serialize_field;
+}
+
+/// An object that has not ended.
+pub(crate) struct Object<'a> {
+    writer: &'a mut Writer,
+    in_variant: bool,
+}
+
+impl Object<'_> {
+    fn member<T: Serialize + ?Sized>(&mut self, key: &str, value: &T) -> Done {
+        self.writer.key(key)?;
+        value.serialize(&mut *self.writer)?;
+        self.writer.end_member();
+        Ok(())
+    }
+
+    fn finish(self) -> Done {
+        self.writer.end_object()?;
+        if self.in_variant { self.writer.end_variant() } else { Ok(()) }
+    }
+}
+
+impl SerializeMap for Object<'_> {
+    type Ok = ();
+    type Error = Stop;
+
+    fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Done {
+        let key = key.serialize(AsKey)?;
+        self.writer.key(&key)
+    }
+
+    fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Done {
+        value.serialize(&mut *self.writer)?;
+        self.writer.end_member();
+        Ok(())
+    }
+
+    fn end(self) -> Done {
+        self.finish()
+    }
+}
+
+impl SerializeStruct for Object<'_> {
+    type Ok = ();
+    type Error = Stop;
+
+    fn serialize_field<T: Serialize + ?Sized>(&mut self, key: &'static str, value: &T) -> Done {
+        self.member(key, value)
+    }
+
+    fn end(self) -> Done {
+        self.finish()
+    }
+}
+
+impl SerializeStructVariant for Object<'_> {
+    type Ok = ();
+    type Error = Stop;
+
+    fn serialize_field<T: Serialize + ?Sized>(&mut self, key: &'static str, value: &T) -> Done {
+        self.member(key, value)
+    }
+
+    fn end(self) -> Done {
+        self.finish()
+    }
+}
+
+/// The key of a member: a string, or what JSON writes as one.
+struct AsKey;
+
+macro_rules! keys {
+    ($($function:ident($type:ty);)*) => {
+        $(fn $function(self, value: $type) -> Result<String, Stop> {
+            Ok(value.to_string())
+        })*
+    };
+}
+
+macro_rules! no_keys {
+    ($($function:ident($($type:ty),*) -> $answer:ty;)*) => {
+        $(fn $function(self, $(_: $type),*) -> Result<$answer, Stop> {
+            Err(Stop::custom("a key is not a string"))
+        })*
+    };
+}
+
+impl Serializer for AsKey {
+    type Ok = String;
+    type Error = Stop;
+    type SerializeSeq = Impossible<String, Stop>;
+    type SerializeTuple = Impossible<String, Stop>;
+    type SerializeTupleStruct = Impossible<String, Stop>;
+    type SerializeTupleVariant = Impossible<String, Stop>;
+    type SerializeMap = Impossible<String, Stop>;
+    type SerializeStruct = Impossible<String, Stop>;
+    type SerializeStructVariant = Impossible<String, Stop>;
+
+    keys! {
+        serialize_bool(bool);
+        serialize_i8(i8);
+        serialize_i16(i16);
+        serialize_i32(i32);
+        serialize_i64(i64);
+        serialize_i128(i128);
+        serialize_u8(u8);
+        serialize_u16(u16);
+        serialize_u32(u32);
+        serialize_u64(u64);
+        serialize_u128(u128);
+        serialize_char(char);
+        serialize_str(&str);
+    }
+
+    no_keys! {
+        serialize_f32(f32) -> String;
+        serialize_f64(f64) -> String;
+        serialize_bytes(&[u8]) -> String;
+        serialize_none() -> String;
+        serialize_unit() -> String;
+        serialize_unit_struct(&'static str) -> String;
+        serialize_seq(Option<usize>) -> Self::SerializeSeq;
+        serialize_tuple(usize) -> Self::SerializeTuple;
+        serialize_tuple_struct(&'static str, usize) -> Self::SerializeTupleStruct;
+        serialize_tuple_variant(&'static str, u32, &'static str, usize) -> Self::SerializeTupleVariant;
+        serialize_map(Option<usize>) -> Self::SerializeMap;
+        serialize_struct(&'static str, usize) -> Self::SerializeStruct;
+        serialize_struct_variant(&'static str, u32, &'static str, usize) -> Self::SerializeStructVariant;
+    }
+
+    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<String, Stop> {
+        value.serialize(self)
+    }
+
+    fn serialize_unit_variant(self, _: &'static str, _: u32, variant: &'static str) -> Result<String, Stop> {
+        Ok(variant.to_owned())
+    }
+
+    fn serialize_newtype_struct<T: Serialize + ?Sized>(self, _: &'static str, value: &T) -> Result<String, Stop> {
+        value.serialize(self)
+    }
+
+    fn serialize_newtype_variant<T: Serialize + ?Sized>(
+        self,
+        _: &'static str,
+        _: u32,
+        variant: &'static str,
+        _: &T,
+    ) -> Result<String, Stop> {
+        Err(Stop::custom(format!("the variant {variant} is no key")))
+    }
+
+    fn collect_str<T: Display + ?Sized>(self, value: &T) -> Result<String, Stop> {
+        Ok(value.to_string())
+    }
+}
