@@ -22,8 +22,8 @@
 //!
 //! *Invariant*: what [`form`] writes, all of these write.
 //!
-//! What others have signed is read by its own clients, which may be of one kind. So it is verified over [`form_of_others`], which takes the
-//! specification at its word where clients differ: as python-tuf does it.
+//! What others have signed is read by its own clients, which may be of one kind. So where there is no such form it is verified over both that
+//! there may be: [`plain_form`], the specification's and python-tuf's, and [`normal_form`], that of clients in Rust.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -31,7 +31,7 @@ use core::fmt::{self, Display};
 
 use serde::Serialize;
 
-use crate::writer::Writer;
+use crate::writer::{Form, Writer};
 
 /// So deep may objects and lists be nested in a file: `serde_json`, with which clients in Rust read, takes no more.
 pub const DEEPEST_FILE: usize = 127;
@@ -98,7 +98,7 @@ impl Display for Place<'_> {
 /// # Errors
 /// [`Unalike`], the first difference.
 pub fn form<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, Unalike> {
-    Writer::write(value, true)
+    Writer::write(value, Form::Alike)
 }
 
 /// The canonical form of what others have signed, as the specification describes it: keys in the order of their code points, strings and integers
@@ -108,8 +108,19 @@ pub fn form<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, Unalike> {
 ///
 /// # Errors
 /// [`Unalike`] for numbers with a fraction, of which there is no canonical form, and for too deep a nesting.
-pub fn form_of_others<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, Unalike> {
-    Writer::write(value, false)
+pub fn plain_form<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, Unalike> {
+    Writer::write(value, Form::Plain)
+}
+
+/// The canonical form of what others have signed, as clients in Rust write it: strings in Unicode's form C, and keys in the order of their bytes as
+/// they are written, with the quotes.
+///
+/// *Invariant*: where [`form`] writes one, it is this.
+///
+/// # Errors
+/// As [`plain_form`].
+pub fn normal_form<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, Unalike> {
+    Writer::write(value, Form::Normal)
 }
 
 #[cfg(test)]
@@ -236,7 +247,8 @@ mod tests {
             let forms = all_forms(&tree);
             match form(&tree) {
                 Ok(form) => {
-                    prop_assert_eq!(&form_of_others(&tree).unwrap(), &form);
+                    prop_assert_eq!(&plain_form(&tree).unwrap(), &form);
+                    prop_assert_eq!(&normal_form(&tree).unwrap(), &form);
                     let form = Some(String::from_utf8(form).unwrap());
                     prop_assert!(forms.iter().all(|other| *other == form), "{form:?}: {forms:?}");
                 }
@@ -244,8 +256,10 @@ mod tests {
                     let first = &forms[0];
                     prop_assert!(first.is_none() || forms.iter().any(|other| other != first), "{unalike}: {forms:?}");
                     prop_assert!(!unalike.to_string().contains(char::is_control), "one line: {unalike:?}");
-                    let others = form_of_others(&tree).ok().map(|form| String::from_utf8(form).unwrap());
+                    let others = plain_form(&tree).ok().map(|form| String::from_utf8(form).unwrap());
                     prop_assert_eq!(&others, first, "as python-tuf");
+                    let normal = normal_form(&tree).ok().map(|form| String::from_utf8(form).unwrap());
+                    prop_assert_eq!(&normal, &forms[4], "as tough");
                 }
             }
         }

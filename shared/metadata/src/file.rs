@@ -46,7 +46,14 @@ pub struct File<T> {
     common: Common,
     signatures: BTreeMap<String, Vec<u8>>,
     message: Vec<u8>,
-    unalike: Option<Unalike>,
+    unalike: Option<Other>,
+}
+
+/// What not all clients write alike, and what clients in Rust write.
+#[derive(Debug, Clone)]
+struct Other {
+    unalike: Unalike,
+    message: Vec<u8>,
 }
 
 impl<T: Document> File<T> {
@@ -69,11 +76,12 @@ impl<T: Document> File<T> {
             expires: signed.get("expires").time()?,
         };
         let signatures = signatures(&top.get("signatures"))?;
-        let (message, unalike) = match canonical::form(signed.value().unwrap_or(&Value::Null)) {
+        let value = signed.value().unwrap_or(&Value::Null);
+        let (message, unalike) = match canonical::form(value) {
             Ok(message) => (message, None),
             Err(unalike) => {
-                let form = canonical::form_of_others(signed.value().unwrap_or(&Value::Null));
-                (form.map_err(Error::Form)?, Some(unalike))
+                let message = canonical::normal_form(value).map_err(Error::Form)?;
+                (canonical::plain_form(value).map_err(Error::Form)?, Some(Other { unalike, message }))
             }
         };
         Ok(Self { document: T::read(&SignedFields(signed))?, common, signatures, message, unalike })
@@ -97,7 +105,7 @@ impl<T: Document> File<T> {
         &self.signatures
     }
 
-    /// What signatures go over: the canonical form.
+    /// What signatures go over: the canonical form, as the specification has it.
     #[must_use]
     pub fn message(&self) -> &[u8] {
         &self.message
@@ -106,7 +114,7 @@ impl<T: Document> File<T> {
     /// What not all clients write alike of it, so that some of them see no good signature.
     #[must_use]
     pub fn unalike(&self) -> Option<&Unalike> {
-        self.unalike.as_ref()
+        self.unalike.as_ref().map(|other| &other.unalike)
     }
 
     /// The ids of those keys of `keys` whose signatures are good: of one public key under two ids, the first.
@@ -114,12 +122,18 @@ impl<T: Document> File<T> {
     pub fn signers<'a>(&self, keys: &RoleKeys<'a>) -> Vec<&'a str> {
         let mut signers: Vec<(&str, &Key)> = Vec::new();
         for (id, key) in keys.keys() {
-            let is_good = || self.signatures.get(id).is_some_and(|signature| key.verifies(&self.message, signature));
+            let is_good = || self.signatures.get(id).is_some_and(|signature| self.is_good(key, signature));
             if !signers.iter().any(|(_, met)| met.is_same(key)) && is_good() {
                 signers.push((id, key));
             }
         }
         signers.into_iter().map(|(id, _)| id).collect()
+    }
+
+    fn is_good(&self, key: &Key, signature: &[u8]) -> bool {
+        let mut messages =
+            [Some(&self.message), self.unalike.as_ref().map(|other| &other.message)].into_iter().flatten();
+        messages.any(|message| key.verifies(message, signature))
     }
 
     /// Checks that enough of `keys` signed (TUF specification 5.3.4 and its likes for the other roles).

@@ -12,13 +12,25 @@ use serde::ser::{
     SerializeTupleStruct, SerializeTupleVariant, Serializer,
 };
 
+use unicode_normalization::UnicodeNormalization;
+
 use crate::canonical::{DEEPEST, EXACT, Unalike, Why};
+
+/// Which form is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// The one that all clients write: what is not alike is refused.
+    Alike,
+    /// The specification's: keys in the order of their code points, and strings as they are.
+    Plain,
+    /// That of clients in Rust: keys in the order of their bytes as they are written, and strings in Unicode's form C.
+    Normal,
+}
 
 /// Writes objects where they belong, and puts their members in order when they end.
 pub(crate) struct Writer {
     text: Vec<u8>,
-    /// Whether what not all clients write alike is refused.
-    strict: bool,
+    form: Form,
     /// The objects and lists that have not ended.
     depth: usize,
     /// The objects that have not ended.
@@ -59,9 +71,9 @@ impl Error for Stop {
 type Done = Result<(), Stop>;
 
 impl Writer {
-    /// The canonical form of `value`; `strict` refuses what not all clients write alike.
-    pub fn write<T: Serialize + ?Sized>(value: &T, strict: bool) -> Result<Vec<u8>, Unalike> {
-        let mut writer = Self { text: Vec::new(), strict, depth: 0, open: Vec::new() };
+    /// The canonical form of `value`.
+    pub fn write<T: Serialize + ?Sized>(value: &T, form: Form) -> Result<Vec<u8>, Unalike> {
+        let mut writer = Self { text: Vec::new(), form, depth: 0, open: Vec::new() };
         value.serialize(&mut writer).map_err(|Stop(unalike)| unalike)?;
         Ok(writer.text)
     }
@@ -121,14 +133,14 @@ impl Writer {
             let is_sorted = |text: &[u8], members: &[Member]| {
                 members.is_sorted_by(|one, next| written(text, one) < written(text, next))
             };
-            if is_plain {
+            if is_plain || self.form == Form::Normal {
                 if !is_sorted(&self.text, &members) {
                     members.sort_by(|one, other| written(&self.text, one).cmp(written(&self.text, other)));
                     self.reorder(begin, &members);
                 }
             } else {
                 members.sort_by_cached_key(|member| unescaped(written(&self.text, member)));
-                if self.strict
+                if self.form == Form::Alike
                     && let Some((one, next)) = first_reordered(&self.text, &members)
                 {
                     return Err(self.refuse(Why::Order(one, next)));
@@ -155,14 +167,32 @@ impl Writer {
 
     /// Nothing is escaped but what would end the string, or not.
     fn string(&mut self, string: &str) -> Done {
-        if self.strict && !string.is_ascii() {
-            // Between two characters that JSON escapes, which is what is made normal by those who do it.
-            let is_escaped = |character: char| matches!(character, '\0'..='\x1f' | '"' | '\\');
-            let mut pieces = string.split(is_escaped);
-            if let Some(piece) = pieces.find(|piece| !unicode_normalization::is_nfc(piece)) {
-                return Err(self.refuse(Why::Text(piece.to_owned())));
-            }
+        // Between two characters that JSON escapes, which is what is made normal by those who do it.
+        let is_escaped = |character: char| matches!(character, '\0'..='\x1f' | '"' | '\\');
+        let is_normal = string.is_ascii() || string.split(is_escaped).all(unicode_normalization::is_nfc);
+        if is_normal || self.form == Form::Plain {
+            self.quote(string);
+            return Ok(());
         }
+        if self.form == Form::Alike {
+            let piece = string.split(is_escaped).find(|piece| !unicode_normalization::is_nfc(piece));
+            return Err(self.refuse(Why::Text(piece.unwrap_or_default().to_owned())));
+        }
+        let normal: String = string
+            .split_inclusive(is_escaped)
+            .flat_map(|piece| {
+                let (text, end) = match piece.char_indices().last() {
+                    Some((at, last)) if is_escaped(last) => piece.split_at(at),
+                    _ => (piece, ""),
+                };
+                text.nfc().chain(end.chars())
+            })
+            .collect();
+        self.quote(&normal);
+        Ok(())
+    }
+
+    fn quote(&mut self, string: &str) {
         self.text.push(b'"');
         for byte in string.bytes() {
             if matches!(byte, b'"' | b'\\') {
@@ -171,13 +201,12 @@ impl Writer {
             self.text.push(byte);
         }
         self.text.push(b'"');
-        Ok(())
     }
 
     /// An integer, by its size and its sign.
     fn integer(&mut self, size: u128, value: impl Display) -> Done {
         let text = value.to_string();
-        if self.strict && size > u128::from(EXACT) {
+        if self.form == Form::Alike && size > u128::from(EXACT) {
             if text.parse::<i64>().is_err() {
                 return Err(self.refuse(Why::Large(text)));
             }

@@ -124,7 +124,7 @@ impl Foreign for Targets {
 /// # Errors
 /// One line that says which field some client reads otherwise, and what to do.
 pub fn read<T: Foreign>(bytes: &[u8]) -> Result<schema::Signed<T>, String> {
-    let file: schema::Signed<T> = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+    let file = T::read_file(bytes)?;
     let text: Value = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
     let (text, signatures) = (&text["signed"], &text["signatures"]);
     if *text != serde_json::to_value(&file.signed).map_err(|error| error.to_string())? {

@@ -14,6 +14,7 @@ use tough::schema::{self, Delegations, Role, RoleType, Root, Signature, Snapshot
 use crate::canonical::{self, Unalike};
 use crate::json;
 use crate::name::RoleName;
+use crate::root::published;
 use crate::sha256::Sha256;
 use crate::signature;
 use crate::time::Time;
@@ -22,10 +23,23 @@ use crate::time::Time;
 pub trait Document: Role + DeserializeOwned + Clone + PartialEq + Send + Sync {
     /// The top-level role of this type; `None` for targets, whose documents belong to `targets` or to a delegated role.
     const FIXED_NAME: Option<&'static str>;
+
+    /// Reads a file of it.
+    ///
+    /// # Errors
+    /// The parser's words.
+    fn read_file(bytes: &[u8]) -> Result<schema::Signed<Self>, String> {
+        serde_json::from_slice(bytes).map_err(|error| error.to_string())
+    }
 }
 
 impl Document for Root {
     const FIXED_NAME: Option<&'static str> = Some("root");
+
+    /// A key has the id that the root gives it: a root that goes on with one of others keeps theirs.
+    fn read_file(bytes: &[u8]) -> Result<schema::Signed<Self>, String> {
+        Ok(schema::Signed { signed: published::in_own_types(bytes)?, signatures: published::signatures(bytes)? })
+    }
 }
 impl Document for Timestamp {
     const FIXED_NAME: Option<&'static str> = Some("timestamp");
@@ -320,13 +334,20 @@ impl<T: Document> Prepared<T> {
 
 /// A role document with its bytes, whose signatures reach the threshold of the keys it was verified with.
 ///
-/// *Invariant*: only [`verify`], [`verify_published`] and [`Prepared::sign`] make one, so what is not verified cannot be published.
+/// *Invariant*: only [`verify`], [`verify_published`], [`Prepared::sign`] and, for roots, [`crate::root::Chain`] make one, so what is not verified cannot be published.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Signed<T> {
     role: RoleName,
     document: T,
     bytes: Bytes,
     unalike: Option<Unalike>,
+}
+
+impl Signed<Root> {
+    /// A root that was verified as clients do it.
+    pub(crate) fn of_trusted(document: Root, bytes: Bytes, unalike: Option<Unalike>) -> Self {
+        Self { role: RoleName::root(), document, bytes, unalike }
+    }
 }
 
 impl<T: Document> Signed<T> {
@@ -407,7 +428,7 @@ pub fn verify<T: Document>(bytes: Bytes, keys: &RoleKeys) -> Result<Signed<T>, V
 /// # Errors
 /// [`VerifyError::Unreadable`] or [`VerifyError::Signatures`].
 pub fn verify_published<T: Document>(bytes: Bytes, keys: &RoleKeys) -> Result<Signed<T>, VerifyError> {
-    let envelope: schema::Signed<T> = parse(&keys.role, &bytes)?;
+    let envelope = T::read_file(&bytes).map_err(|error| unreadable(&keys.role, &error))?;
     let (message, unalike) = canonical(&keys.role, &envelope.signed)?;
     keys.expect_enough(&message, &envelope.signatures)?;
     Ok(Signed { role: keys.role.clone(), document: envelope.signed, bytes, unalike })

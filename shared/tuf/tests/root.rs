@@ -7,8 +7,10 @@ mod common;
 use std::collections::BTreeSet;
 use std::sync::OnceLock;
 
+use aws_lc_rs::encoding::AsDer;
 use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::signature::{EcdsaKeyPair, Ed25519KeyPair};
+use aws_lc_rs::rsa::{KeyPair as RsaKeyPair, KeySize};
+use aws_lc_rs::signature::{EcdsaKeyPair, Ed25519KeyPair, KeyPair};
 use bytes::Bytes;
 use proptest::prelude::*;
 use serde_json::Value;
@@ -16,11 +18,11 @@ use tough::schema::key::Key;
 use tough::schema::{self, RoleType, Root, Signature};
 use tough::sign::{Sign, SignKeyPair};
 use tufline_tuf::root::{
-    Chain, Change, FirstRoot, KeyName, OnlineKeys, ROLES, RootError, RootFile, RootKey, add_key, adopt, begin, changes,
-    expect_plain, extra_fields, holder, key_id, next, only_adds, read_public_key, remove_key, set_expiry,
-    set_threshold, succeed, tallies,
+    Chain, Change, FirstRoot, KeyName, OnlineKeys, PublishedRoot, ROLES, RootError, RootFile, RootKey, add_key, adopt,
+    begin, changes, expect_plain, extra_fields, holder, key_id, needed, next, only_adds, read_public_key, remove_key,
+    set_expiry, set_threshold, succeed, tallies,
 };
-use tufline_tuf::{Time, time};
+use tufline_tuf::{Time, canonical, time};
 
 use common::{key, now};
 
@@ -36,19 +38,20 @@ impl Holder {
     }
 
     fn signature(&self, file: &RootFile) -> Vec<u8> {
-        let message = file.message().unwrap();
-        match &self.key {
-            SignKeyPair::ED25519(key) => key.sign(&message).as_ref().to_vec(),
-            SignKeyPair::ECDSA(key) => {
-                EcdsaKeyPair::sign(key, &SystemRandom::new(), &message).unwrap().as_ref().to_vec()
-            }
-            SignKeyPair::RSA(_) => unreachable!("no holder here has an RSA key"),
-        }
+        sign(&self.key, &file.message().unwrap())
     }
 
     fn sign(&self, file: &mut RootFile, previous: Option<&Root>) -> Result<(), RootError> {
         let signature = self.signature(file);
         file.add_signature(&self.key.tuf_key(), &signature, previous)
+    }
+}
+
+fn sign(key: &SignKeyPair, message: &[u8]) -> Vec<u8> {
+    match key {
+        SignKeyPair::ED25519(key) => key.sign(message).as_ref().to_vec(),
+        SignKeyPair::ECDSA(key) => EcdsaKeyPair::sign(key, &SystemRandom::new(), message).unwrap().as_ref().to_vec(),
+        SignKeyPair::RSA(_) => unreachable!("no holder here has an RSA key"),
     }
 }
 
@@ -321,16 +324,57 @@ fn a_root_key_stays_offline() {
     add_key(&file, RoleType::Snapshot, timestamp).unwrap();
 }
 
+/// A root that others made out of one of ours, signed by these people under the ids that it gives them.
+fn of_others(edit: impl FnOnce(&mut Value), signers: &[&Holder]) -> (Bytes, Chain) {
+    let mut signed = serde_json::to_value(two_of_three()).unwrap();
+    edit(&mut signed);
+    let message = canonical::form(&signed).unwrap();
+    let signature = |signer: &&Holder| {
+        let public = key_public(&signer.key.tuf_key());
+        let keys = signed["keys"].as_object().unwrap();
+        let (id, _) = keys.iter().find(|(_, entry)| entry["keyval"]["public"] == public).unwrap();
+        serde_json::json!({"keyid": id, "sig": hex::encode(sign(&signer.key, &message))})
+    };
+    let signatures: Vec<Value> = signers.iter().map(signature).collect();
+    let bytes: Bytes = serde_json::json!({"signed": signed, "signatures": signatures}).to_string().into();
+    let chain = Chain::trusting(&bytes).unwrap();
+    (bytes, chain)
+}
+
+fn key_public(key: &Key) -> Value {
+    serde_json::to_value(key).unwrap()["keyval"]["public"].clone()
+}
+
+/// Gives a root key another id, and answers that.
+fn rename(signed: &mut Value, old: &str, new: &str, edit: impl FnOnce(&mut Value)) {
+    let mut entry = signed["keys"].as_object_mut().unwrap().remove(old).unwrap();
+    edit(&mut entry);
+    signed["keys"][new] = entry;
+    for id in signed["roles"]["root"]["keyids"].as_array_mut().unwrap() {
+        if *id == old {
+            *id = new.into();
+        }
+    }
+}
+
+fn new_online() -> OnlineKeys {
+    OnlineKeys { targets: key().tuf_key(), snapshot: key().tuf_key(), timestamp: key().tuf_key() }
+}
+
 #[test]
 fn the_root_of_others_goes_on_under_the_same_people() {
-    let old = two_of_three();
-    let mut foreign = old.clone();
-    foreign.consistent_snapshot = false;
-    foreign.spec_version = "1.0.0".into();
-    let new = OnlineKeys { targets: key().tuf_key(), snapshot: key().tuf_key(), timestamp: key().tuf_key() };
-    let file = adopt(&foreign, new.clone(), expires()).unwrap();
+    let [alice, bob, ..] = people() else { panic!() };
+    let edit = |signed: &mut Value| {
+        signed["consistent_snapshot"] = false.into();
+        signed["spec_version"] = "1.0".into();
+        signed["expires"] = "2035-01-02T03:04:05.678+01:00".into();
+        signed["version"] = 15.into();
+    };
+    let (_, chain) = of_others(edit, &[alice, bob]);
+    let (new, foreign) = (new_online(), chain.newest());
+    let file = adopt(&chain, new.clone(), expires()).unwrap();
     let root = file.root();
-    assert_eq!((root.version.get(), root.consistent_snapshot), (foreign.version.get() + 1, true));
+    assert_eq!((root.version.get(), root.consistent_snapshot), (16, true));
     assert_eq!(root.roles[&RoleType::Root], foreign.roles[&RoleType::Root]);
     assert_eq!(root.keys.len(), foreign.roles[&RoleType::Root].keyids.len() + 3, "the old online keys are gone");
     for (role, key) in
@@ -339,12 +383,82 @@ fn the_root_of_others_goes_on_under_the_same_people() {
         assert_eq!(root.roles[&role].keyids, [key_id(key).unwrap()]);
         assert_eq!(root.roles[&role].threshold.get(), 1);
     }
-    let [alice, bob, ..] = people() else { panic!() };
-    assert!(succeed(&foreign, &signed_by(&file, Some(&foreign), &[alice]), now()).is_err(), "two must sign");
-    succeed(&foreign, &signed_by(&file, Some(&foreign), &[alice, bob]), now()).unwrap();
+    assert!(succeed(foreign, &signed_by(&file, Some(foreign), &[alice]), now()).is_err(), "two must sign");
+    let fit = succeed(foreign, &signed_by(&file, Some(foreign), &[alice, bob]), now()).unwrap();
+    chain.clone().extend(fit.signed().bytes()).unwrap();
     // A root key never becomes an online one.
     let careless = OnlineKeys { snapshot: alice.key.tuf_key(), ..new };
-    assert!(matches!(adopt(&foreign, careless, expires()), Err(RootError::RootKeyOnline(_))));
+    assert!(matches!(adopt(&chain, careless, expires()), Err(RootError::RootKeyOnline(_))));
+}
+
+#[test]
+fn a_key_keeps_the_id_that_others_gave_it() {
+    let [alice, bob, ..] = people() else { panic!() };
+    let id = |holder: &Holder| hex::encode(key_id(&holder.key.tuf_key()).unwrap());
+    let edit = |signed: &mut Value| {
+        // tuf-on-ci, and old python-tuf.
+        rename(signed, &id(alice), &id(alice), |entry| entry["x-tuf-on-ci-keyowner"] = "@alice".into());
+        rename(signed, &id(bob), "0b0b", |entry| entry["keyid_hash_algorithms"] = serde_json::json!(["sha256"]));
+        let p384 = serde_json::json!({"keytype": "ecdsa", "scheme": "ecdsa-sha2-nistp384", "keyval": {"public": "?"}});
+        signed["keys"]["38"] = p384;
+        signed["roles"]["timestamp"]["keyids"] = serde_json::json!(["38"]);
+        signed["roles"]["mirrors"] = serde_json::json!({"keyids": ["38"], "threshold": 1});
+    };
+    let (bytes, chain) = of_others(edit, &[alice, bob]);
+    let foreign = chain.newest();
+    let file = adopt(&chain, new_online(), expires()).unwrap();
+    assert_eq!(file.root().roles[&RoleType::Root], foreign.roles[&RoleType::Root]);
+    // It travels, and clients that read it so follow.
+    let file = RootFile::read(&file.to_bytes().unwrap()).unwrap();
+    let signed = signed_by(&file, Some(foreign), &[alice, bob]);
+    assert_eq!(needed(&signed, Some(foreign)), 0);
+    let fit = succeed(foreign, &signed, now()).unwrap();
+    let mut chain = chain.clone();
+    chain.extend(fit.signed().bytes()).unwrap();
+    let after = next(chain.newest(), expires()).unwrap();
+    succeed(chain.newest(), &signed_by(&after, Some(chain.newest()), &[alice, bob]), now()).unwrap();
+    // The version before is read as it is.
+    let before = PublishedRoot::read(&bytes).unwrap();
+    assert_eq!((before.version(), before.missing()), (1, 0));
+    assert_eq!(before.file().unverified().keys()["38"].kind(), None);
+
+    // Nobody else's comes in under an id that is not its own.
+    let edit = |text: &str| text.replace(&hex::encode(&file.root().roles[&RoleType::Timestamp].keyids[0]), "0c0c");
+    let renamed = RootFile::read(edit(&String::from_utf8(file.to_bytes().unwrap()).unwrap()).as_bytes()).unwrap();
+    let error = succeed(foreign, &signed_by(&renamed, Some(foreign), &[alice, bob]), now()).unwrap_err();
+    assert!(error.to_string().contains("its id is not the SHA-256"), "{error}");
+}
+
+#[test]
+fn holders_with_whose_keys_it_cannot_go_on_are_named() {
+    let [alice, bob, carol, ..] = people() else { panic!() };
+    let id = |holder: &Holder| hex::encode(key_id(&holder.key.tuf_key()).unwrap());
+    let p384 = |entry: &mut Value| entry["scheme"] = "ecdsa-sha2-nistp384".into();
+    let (_, chain) = of_others(|signed| rename(signed, &id(carol), "cc", p384), &[alice, bob]);
+    let error = adopt(&chain, new_online(), expires()).unwrap_err().to_string();
+    assert!(error.contains("version 1 of the root lists the key cc (ecdsa ecdsa-sha2-nistp384)"), "{error}");
+    // What nobody has is left out, and so is the second id of a key.
+    let edit = |signed: &mut Value| {
+        signed["keys"]["aa"] = signed["keys"][id(carol)].clone();
+        let ids = signed["roles"]["root"]["keyids"].as_array_mut().unwrap();
+        ids.extend(["aa".into(), "dd".into()]);
+    };
+    let (_, chain) = of_others(edit, &[alice, bob]);
+    let file = adopt(&chain, new_online(), expires()).unwrap();
+    assert_eq!(file.root().roles[&RoleType::Root].keyids.len(), 3);
+    // A small RSA key stays, and doesn't come in anew.
+    let rsa = RsaKeyPair::generate(KeySize::Rsa2048).unwrap();
+    let rsa = pem::encode(&pem::Pem::new("PUBLIC KEY", rsa.public_key().as_der().unwrap().as_ref()));
+    let small = serde_json::json!({"keytype": "rsa", "scheme": "rsassa-pss-sha256", "keyval": {"public": rsa}});
+    let with = |signed: &mut Value| rename(signed, &id(carol), "cc", |entry| *entry = small);
+    let (_, chain) = of_others(with, &[alice, bob]);
+    let file = adopt(&chain, new_online(), expires()).unwrap();
+    let signed = signed_by(&file, Some(chain.newest()), &[alice, bob]);
+    succeed(chain.newest(), &signed, now()).unwrap();
+    let mut other = chain.newest().clone();
+    other.keys.retain(|id, _| *id != hex::decode("cc").unwrap());
+    let signed = signed_by(&file, Some(&other), &[alice, bob]);
+    assert!(succeed(&other, &signed, now()).unwrap_err().to_string().contains("RSA key of 2048 bits"));
 }
 
 #[test]

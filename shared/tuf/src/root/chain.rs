@@ -2,14 +2,19 @@
 
 use bytes::Bytes;
 use tough::schema::{RoleType, Root};
+use tufline_metadata::TrustedRoot;
 
+use super::published::{refused, signed};
+use super::rules::check_new_keys;
 use super::{KeyId, RootError, RootFile, own_keys, read, tallies};
-use crate::signed::{Signed, verify, verify_published};
+use crate::sha256::Sha256;
+use crate::signed::{Signed, verify};
 use crate::time::Time;
 
-/// The published roots, from the first to the newest, each verified under itself and under the one before.
+/// The published roots, from the first to the newest, each verified under itself and under the one before, as clients do it: others may have made them.
 #[derive(Debug, Clone)]
 pub struct Chain {
+    trusted: TrustedRoot,
     newest: Signed<Root>,
 }
 
@@ -19,17 +24,19 @@ impl Chain {
     /// # Errors
     /// [`RootError::Document`].
     pub fn begin(first: &Bytes) -> Result<Self, RootError> {
-        Ok(Self { newest: read(first, 1)? })
+        let chain = Self::trusting(first)?;
+        chain.trusted.file().expect_version(1).map_err(refused)?;
+        Ok(chain)
     }
 
     /// Begins with a root of any version that is trusted already, as a client does (TUF specification 5.3.2).
     ///
     /// # Errors
-    /// [`RootError::Unreadable`], [`RootError::Document`].
+    /// [`RootError::Document`].
     pub fn trusting(root: &Bytes) -> Result<Self, RootError> {
-        let unreadable = |error: serde_json::Error| RootError::Unreadable(error.to_string());
-        let parsed: tough::schema::Signed<Root> = serde_json::from_slice(root).map_err(unreadable)?;
-        Ok(Self { newest: read(root, parsed.signed.version.get())? })
+        let trusted = TrustedRoot::begin(root).map_err(refused)?;
+        let newest = signed(&trusted, root)?;
+        Ok(Self { trusted, newest })
     }
 
     /// Goes on with the next version. Where it doesn't verify the chain stays as it is.
@@ -37,15 +44,34 @@ impl Chain {
     /// # Errors
     /// [`RootError::Document`].
     pub fn extend(&mut self, next: &Bytes) -> Result<(), RootError> {
-        verify_published::<Root>(next.clone(), &own_keys(self.newest.document())?)?;
-        self.newest = read(next, self.newest.version() + 1)?;
+        let trusted = self.trusted.follow(next).map_err(refused)?;
+        let newest = signed(&trusted, next)?;
+        *self = Self { trusted, newest };
         Ok(())
     }
 
-    /// The newest root.
+    /// The newest root, without keys that nobody here can use.
     #[must_use]
     pub fn newest(&self) -> &Root {
         self.newest.document()
+    }
+
+    /// The newest root, as a client has it.
+    #[must_use]
+    pub fn trusted(&self) -> &TrustedRoot {
+        &self.trusted
+    }
+
+    /// The newest root with its bytes.
+    #[must_use]
+    pub fn signed(&self) -> &Signed<Root> {
+        &self.newest
+    }
+
+    /// What is signed of the newest root, as [`super::contents`] has it.
+    #[must_use]
+    pub fn contents(&self) -> Sha256 {
+        Sha256::of(self.trusted.file().message())
     }
 
     /// The newest root's file.
@@ -114,6 +140,7 @@ fn fit(file: &RootFile, previous: Option<&Root>, now: Time) -> Result<FitRoot, R
     if file.root().expires <= now {
         return Err(RootError::Expired(file.root().expires));
     }
+    check_new_keys(file.root(), previous)?;
     for tally in tallies(file, previous) {
         tally.expect_enough()?;
     }

@@ -7,10 +7,11 @@ use tough::schema::key::Key;
 use tough::schema::{RoleKeys, RoleType, Root};
 
 use super::holders::set_holder;
-use super::keys::short_id;
-use super::{KeyId, RootError, RootFile, bare, holder, key_id, name, same_key};
+use super::keys::{check, short_id};
+use super::published::refused;
+use super::{Chain, KeyId, RootError, RootFile, bare, holder, key_id, name, same_key};
 use crate::canonical::{self, Unalike, Why};
-use crate::generation::at_least_one;
+use crate::generation::{SPEC_VERSION, at_least_one};
 use crate::time::{Time, whole_seconds};
 
 /// A root key and, where that is said, who holds it.
@@ -95,14 +96,37 @@ fn alike(mut root: Root) -> Root {
 /// stay, the other roles get the keys `online`, one each with threshold 1, and files keep every version under a name of its own.
 ///
 /// # Errors
-/// [`RootError`] where a root key of `newest` is none that every client can use.
-pub fn adopt(newest: &Root, online: OnlineKeys, expires: Time) -> Result<RootFile, RootError> {
+/// [`RootError::Holder`] where a root key of the newest is none that every client can use; other [`RootError`]s.
+pub fn adopt(chain: &Chain, online: OnlineKeys, expires: Time) -> Result<RootFile, RootError> {
+    let newest = chain.newest();
+    for (id, key) in chain.trusted().root().role(name(RoleType::Root)).map_err(refused)?.keys() {
+        let ours = newest.keys.iter().find(|(known, _)| hex::encode(known) == id.to_lowercase());
+        let why = match ours {
+            Some((_, key)) => check(key).err(),
+            None => Some("clients in Rust know no such keys".to_owned()),
+        };
+        if let Some(why) = why {
+            let (id, kind) = (id.to_owned(), format!("{} {}", key.keytype(), key.scheme()));
+            return Err(RootError::Holder { version: chain.trusted().version(), id, kind, why });
+        }
+    }
     let mut root = newest.clone();
     root.version = at_least_one(newest.version.get() + 1);
+    root.spec_version = SPEC_VERSION.into();
     root.expires = whole_seconds(expires);
     root.consistent_snapshot = true;
     root.roles.retain(|role, _| *role == RoleType::Root);
-    let holders: Vec<KeyId> = root.roles.values().flat_map(|entry| entry.keyids.clone()).collect();
+    // An id without a key counts for nobody, and a key under two ids once.
+    let mut holders: Vec<KeyId> = Vec::new();
+    for id in root.roles.values().flat_map(|entry| &entry.keyids) {
+        let Some(key) = root.keys.get(id) else { continue };
+        if !holders.iter().any(|met| root.keys.get(met).is_some_and(|met| same_key(met, key))) {
+            holders.push(id.clone());
+        }
+    }
+    for entry in root.roles.values_mut() {
+        entry.keyids.clone_from(&holders);
+    }
     root.keys.retain(|id, _| holders.contains(id));
     insert_online(&mut root, online)?;
     RootFile::unsigned(alike(root))

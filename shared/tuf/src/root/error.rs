@@ -82,6 +82,21 @@ pub enum RootError {
         /// Why.
         why: String,
     },
+    /// A root key of a repository that others made, with which this one can't go on.
+    #[error(
+        "version {version} of the root lists the key {id} ({kind}) for its root role, which not all clients can use: {why}; replace it in the old \
+         repository by an Ed25519 key, one of P-256 in PEM, or RSA-PSS with SHA-256, and import what is published then"
+    )]
+    Holder {
+        /// The root's version.
+        version: u64,
+        /// The key's id.
+        id: String,
+        /// Its type and scheme.
+        kind: String,
+        /// Why.
+        why: String,
+    },
     /// A name for a key's holder that can't be kept.
     #[error("a keyholder's name {0}")]
     BadHolder(String),

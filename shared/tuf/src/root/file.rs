@@ -17,7 +17,7 @@ pub const LARGEST_ROOT: usize = 512_000;
 
 /// A root that may be unsigned, or signed by too few. It cannot be published: see [`super::begin`] and [`super::succeed`].
 ///
-/// *Invariant*: it keeps the rules for roots, and unless it is published already is what every client reads in its file.
+/// *Invariant*: it keeps the rules for roots, and is what every client reads in its file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RootFile {
     root: Root,
@@ -44,19 +44,6 @@ impl RootFile {
     pub fn read(bytes: &[u8]) -> Result<Self, RootError> {
         expect_length(bytes)?;
         let schema::Signed { signed, signatures } = foreign::read(bytes).map_err(RootError::Unreadable)?;
-        check_rules(&signed)?;
-        Ok(Self { root: signed, signatures })
-    }
-
-    /// Reads a root that is published. If that was before there was the rule for what clients read alike, the next one must all the same
-    /// be made from it.
-    ///
-    /// # Errors
-    /// [`RootError`].
-    pub fn read_published(bytes: &[u8]) -> Result<Self, RootError> {
-        expect_length(bytes)?;
-        let schema::Signed { signed, signatures }: schema::Signed<Root> =
-            serde_json::from_slice(bytes).map_err(|error| RootError::Unreadable(error.to_string()))?;
         check_rules(&signed)?;
         Ok(Self { root: signed, signatures })
     }

@@ -60,7 +60,7 @@ pub fn read_public_key(text: &str, what: &str) -> Result<Key, RootError> {
         from_pem(text).map_err(bad)?
     };
     let key = plain(&key);
-    check(&key).map_err(bad)?;
+    check(&key).and_then(|()| check_new(&key)).map_err(bad)?;
     Ok(key)
 }
 
@@ -121,13 +121,20 @@ pub(super) fn check(key: &Key) -> Result<(), String> {
         Key::Rsa { .. } => {
             let text = pem_text(key)?;
             let der = pem::parse(text).map_err(|error| error.to_string())?;
-            let parsed = PublicEncryptingKey::from_der(der.contents())
-                .map_err(|_| "it is not an RSA key of 2048 bits or more")?;
-            match parsed.key_size_bits() {
-                LEAST_RSA_BITS.. => Ok(()),
-                bits => Err(format!("it is an RSA key of {bits} bits; {LEAST_RSA_BITS} are the least")),
-            }
+            PublicEncryptingKey::from_der(der.contents()).map_err(|_| "it is not an RSA key of 2048 bits or more")?;
+            Ok(())
         }
+    }
+}
+
+/// Whether a key may come in now, in which all clients can use it: of those that a repository of others has, smaller ones stay.
+pub(super) fn check_new(key: &Key) -> Result<(), String> {
+    let Key::Rsa { .. } = key else { return Ok(()) };
+    let der = pem::parse(pem_text(key)?).map_err(|error| error.to_string())?;
+    match PublicEncryptingKey::from_der(der.contents()).map(|key| key.key_size_bits()) {
+        Ok(LEAST_RSA_BITS..) => Ok(()),
+        Ok(bits) => Err(format!("it is an RSA key of {bits} bits; {LEAST_RSA_BITS} are the least")),
+        Err(_) => Err("it is not an RSA key of 2048 bits or more".into()),
     }
 }
 

@@ -11,6 +11,7 @@ mod error;
 mod file;
 mod holders;
 mod keys;
+pub(crate) mod published;
 mod rules;
 mod seen;
 mod tally;
@@ -19,11 +20,12 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 use tough::schema::key::Key;
-use tough::schema::{self, RoleType, Root};
+use tough::schema::{RoleType, Root};
+use tufline_metadata::TrustedRoot;
 
 use crate::name::RoleName;
 use crate::sha256::Sha256;
-use crate::signed::{Draft, RoleKeys, Signed, VerifyError, canonical, verify_published};
+use crate::signed::{Draft, RoleKeys, Signed, VerifyError, canonical};
 use crate::time::Time;
 
 pub use chain::{Chain, FitRoot, begin, only_adds, succeed};
@@ -33,6 +35,7 @@ pub use error::RootError;
 pub use file::{LARGEST_ROOT, RootFile};
 pub use holders::{HOLDERS_FIELD, holder};
 pub use keys::{KeyId, LEAST_RSA_BITS, key_id, kind, read_public_key, same_key, to_pem};
+pub use published::PublishedRoot;
 pub use rules::ROLES;
 pub use seen::{expect_plain, extra_fields, unused_keys};
 pub use tally::{Tally, needed, tallies};
@@ -70,9 +73,8 @@ pub fn contents(root: &Root) -> Result<Sha256, VerifyError> {
 /// # Errors
 /// [`VerifyError`].
 pub fn read(bytes: &Bytes, version: u64) -> Result<Signed<Root>, VerifyError> {
-    let unverified: schema::Signed<Root> = serde_json::from_slice(bytes)
-        .map_err(|error| VerifyError::Unreadable { role: RoleName::root(), why: error.to_string() })?;
-    verify_published(bytes.clone(), &own_keys(&unverified.signed)?)?.expect_version(version)
+    let trusted = TrustedRoot::begin(bytes).map_err(published::refused)?;
+    published::signed(&trusted, bytes)?.expect_version(version)
 }
 
 /// A root without keys.

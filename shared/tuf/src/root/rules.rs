@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use tough::schema::{RoleType, Root};
 
-use super::keys::{check, short_id};
+use super::keys::{check, check_new, key_id, same_key, short_id};
 use super::{RootError, holders, name};
 use crate::signed::public_part;
 use crate::time::whole_seconds;
@@ -42,6 +42,26 @@ pub(super) fn check_rules(root: &Root) -> Result<(), RootError> {
         check_role(root, role)?;
     }
     holders::check_field(root)
+}
+
+/// Checks the keys that the root before doesn't have. One that it has keeps its id for as long as it stands in a root, whoever made that and how, and its size.
+///
+/// *Invariant*: after it, no key came in under an id that some client computes otherwise.
+///
+/// # Errors
+/// [`RootError::BadKey`].
+pub(super) fn check_new_keys(root: &Root, previous: Option<&Root>) -> Result<(), RootError> {
+    for (id, key) in &root.keys {
+        if previous.and_then(|previous| previous.keys.get(id)).is_some_and(|known| same_key(known, key)) {
+            continue;
+        }
+        let bad = |why: String| RootError::BadKey { what: short_id(id), why };
+        check_new(key).map_err(bad)?;
+        if key_id(key)? != *id {
+            return Err(bad("its id is not the SHA-256 of its entry, as some clients compute it: add it with `tufline root add-key`".into()));
+        }
+    }
+    Ok(())
 }
 
 fn check_role(root: &Root, role: RoleType) -> Result<(), RootError> {
