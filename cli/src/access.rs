@@ -19,6 +19,9 @@ use crate::edge;
 /// A request that failed is tried so often, with these pauses between.
 const PAUSES: [Duration; 2] = [Duration::from_millis(20), Duration::from_millis(200)];
 
+/// Where nothing comes for so long, nothing more will.
+const LONGEST_SILENCE: Duration = Duration::from_mins(1);
+
 /// Whom the API lets in.
 #[derive(Debug, Clone)]
 pub enum DeviceAccess {
@@ -61,6 +64,17 @@ impl DeviceAccess {
         })
     }
 
+    /// How a client fetches many short files: over connections that it uses again.
+    pub fn pooled(&self) -> anyhow::Result<DeviceTransport> {
+        _ = aws_lc_rs::default_provider().install_default();
+        // A request that is signed follows redirects without that.
+        let redirects = if let Self::Open = self { Policy::limited(10) } else { Policy::none() };
+        Ok(DeviceTransport::Authorized {
+            client: Client::builder().redirect(redirects).read_timeout(LONGEST_SILENCE).build()?,
+            access: self.clone(),
+        })
+    }
+
     /// The header fields that let a GET of `url` in.
     async fn fields(&self, url: &Url) -> anyhow::Result<HeaderMap> {
         Ok(match self {
@@ -95,7 +109,7 @@ pub fn open() -> HttpTransport {
 pub enum DeviceTransport {
     /// As tough does by itself.
     Open(Box<HttpTransport>),
-    /// With what lets the device in.
+    /// With what lets the device in, over connections that are used again.
     Authorized {
         /// The HTTP client, which follows no redirects by itself.
         client: Client,
@@ -139,7 +153,10 @@ async fn get(client: &Client, access: &DeviceAccess, url: &Url) -> Result<Transp
         // The link is signed itself, and S3 refuses a request that is signed twice.
         answer = client.get(link).send().await.map_err(|error| failed(error.into()))?;
     }
-    if answer.status() == StatusCode::NOT_FOUND {
+    // Where everybody is let in, it is how some say that there is no such file: S3, to whom may not list it.
+    let is_absent =
+        matches!(access, DeviceAccess::Open) && matches!(answer.status(), StatusCode::FORBIDDEN | StatusCode::GONE);
+    if is_absent || answer.status() == StatusCode::NOT_FOUND {
         return Err(TransportError::new(TransportErrorKind::FileNotFound, url));
     }
     let answer = answer.error_for_status().map_err(|error| failed(error.into()))?;

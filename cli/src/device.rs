@@ -2,7 +2,7 @@
 
 use anyhow::Context;
 use tempfile::TempDir;
-use tough::{IntoVec, Repository, RepositoryLoader, Transport};
+use tough::{Repository, RepositoryLoader, Transport};
 use tufline_tuf::{Sha256, TargetName};
 
 use crate::connection::PublicEndpoints;
@@ -39,13 +39,6 @@ impl<T: Transport + Clone + 'static> Device<T> {
         let loader = RepositoryLoader::new(&self.root, metadata_url, targets_url);
         let loader = loader.transport(self.transport.clone()).datastore(self.state.path());
         loader.load().await.context("a device cannot update")
-    }
-
-    /// The bytes of `timestamp.json`, unverified: only to see whether anything changed.
-    pub async fn peek(&self) -> anyhow::Result<Vec<u8>> {
-        let url = self.endpoints.metadata_url.join("timestamp.json")?;
-        let stream = self.transport.fetch(url.clone()).await.with_context(|| format!("cannot get {url}"))?;
-        stream.into_vec().await.with_context(|| format!("cannot get {url}"))
     }
 }
 

@@ -59,8 +59,9 @@ impl Old {
     /// Refuses what can't be taken over. Writes nothing.
     ///
     /// # Errors
-    /// [`StageError::Refused`].
+    /// [`StageError::Refused`], [`StageError::Root`].
     pub fn check(&self, largest_target: u64) -> Result<()> {
+        root::check_holders(&self.newest_root()?)?;
         let UsedUp { timestamp, snapshot, targets } = self.used_up;
         for (role, version) in [("timestamp", timestamp), ("snapshot", snapshot), ("targets", targets)] {
             if version > HIGHEST_VERSION {
@@ -91,7 +92,7 @@ impl Old {
     /// # Errors
     /// [`StageError::Root`] where a root key is none that every client can use.
     pub fn next_root(&self, online: OnlineKeys, now: Time, lifetime: &Lifetime) -> Result<RootFile> {
-        Ok(adopt(self.newest_root()?.newest(), online, time::after(now, lifetime.seconds()))?)
+        Ok(adopt(&self.newest_root()?, online, time::after(now, lifetime.seconds()))?)
     }
 }
 

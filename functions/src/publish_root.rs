@@ -11,7 +11,7 @@
 use bytes::Bytes;
 use tough::schema::{Root, Targets, Timestamp};
 use tufline_store::{Clock, Document, Key, OnlineRole, Signer, Store, Written};
-use tufline_tuf::root::{FitRoot, RootError, RootFile, begin, only_adds, succeed};
+use tufline_tuf::root::{FitRoot, PublishedRoot, RootError, RootFile, begin, only_adds, succeed};
 use tufline_tuf::{RoleKeys, RoleName, VerifyError, verify_published};
 
 use crate::ledger;
@@ -180,7 +180,7 @@ async fn create(store: &dyn Store, fit: &FitRoot) -> Result<()> {
 
 /// Whether `stored` is this root, by whomever it was signed.
 fn is_same(file: &RootFile, stored: &Bytes) -> bool {
-    RootFile::read_published(stored).is_ok_and(|stored| stored.root() == file.root())
+    PublishedRoot::read(stored).is_ok_and(|stored| stored.root() == file.root())
 }
 
 async fn timestamp_version(store: &dyn Store) -> Result<u64> {

@@ -25,7 +25,7 @@ pub async fn first(store: &dyn Store) -> Result<Option<Stored>> {
         None => Ok(None),
         Some(other) => {
             let found = match Chain::begin(&other.bytes) {
-                Ok(other) => format!("its contents are {}", root::contents(other.newest())?),
+                Ok(other) => format!("its contents are {}", other.contents()),
                 Err(error) => error.to_string(),
             };
             Err(StageError::Refused(format!(

@@ -110,6 +110,11 @@ class ForeignRepository:
             delegations, listed = Delegations({key.keyid: key}, roles), {}
         top = Targets(self.versions[Targets.type], SPEC, expires, listed, delegations)
         meta["targets.json"] = self._write(Targets.type, top, self.keys[Targets.type])
+        self.finish(meta, expires)
+
+    def finish(self, meta: dict[str, MetaFile], expires: datetime | None = None) -> None:
+        """Publishes a snapshot of these, and the timestamp of that."""
+        expires = expires or in_days(30)
         snapshot = Snapshot(self.versions[Snapshot.type], SPEC, expires, meta)
         written = self._write(Snapshot.type, snapshot, self.keys[Snapshot.type])
         timestamp = Timestamp(self.versions[Timestamp.type], SPEC, expires, written)

@@ -217,12 +217,6 @@ def test_refused_before_the_ceremony(take, tmp_path: Path):
     assert not list(moved.folder.glob("2.root.json"))
 
 
-def test_sha512_only_is_refused(take):
-    moved: Import = take(hashes=("sha512",))
-    moved.refused("no sha256 for the target")
-    assert not moved.form.data.exists()
-
-
 def test_refused_roots(take, tmp_path: Path):
     moved: Import = take()
     nobody = moved.folder / "unsigned.root.json"

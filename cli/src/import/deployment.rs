@@ -101,7 +101,7 @@ impl Deployment {
         let _turn = self.copies.acquire().await?;
         let listed = found.targets.get(name).ok_or_else(|| missing(name))?;
         let mut file = NamedTempFile::new()?;
-        found.source.download(&found.seen.repository, name, listed, &mut file).await?;
+        found.source.download(&found.seen, name.as_str(), listed, &mut file).await?;
         let planned = Planned { file: file.path().to_owned(), name: name.clone(), length: listed.length };
         self.uploads.put(&planned, metadata(name, custom)?.as_deref(), &ProgressBar::hidden()).await?;
         Ok(())

@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
+use futures::{StreamExt, TryStreamExt, stream};
+use serde_json::Value;
+use tempfile::NamedTempFile;
 use tufline_functions::import::Old;
 use tufline_store::{Head, Uploads};
 use tufline_tuf::generation::UsedUp;
-use tufline_tuf::{Content, TargetName};
+use tufline_tuf::{Content, Custom, TargetName};
 use url::Url;
 
 use crate::source::{self, Listed, Seen, Source, UrlArguments, listed};
@@ -16,6 +19,9 @@ use crate::source::{self, Listed, Seen, Source, UrlArguments, listed};
 /// beside the folder of targets, as go-tuf leaves it; and the folder of metadata itself.
 const LAYOUTS: [(&str, &[&str]); 3] =
     [("metadata", &["targets"]), ("repository", &["repository/targets"]), ("", &["targets", "../targets"])];
+
+/// So many targets are read at once.
+const AT_ONCE: usize = 16;
 
 /// A repository that a client verified.
 pub struct Found {
@@ -31,8 +37,32 @@ impl Found {
     /// Reads and verifies all of it.
     pub async fn at(source: Source) -> anyhow::Result<Self> {
         let seen = source.observe(None).await?;
-        let targets = listed(&seen.repository)?;
-        Ok(Self { source, seen, targets })
+        let mut targets = BTreeMap::new();
+        for (name, target) in listed(&seen)? {
+            let name: TargetName =
+                name.parse().map_err(|refusal| anyhow!("a target cannot be kept under its name: {refusal}"))?;
+            targets.insert(name, target);
+        }
+        let mut found = Self { source, seen, targets };
+        found.complete().await?;
+        Ok(found)
+    }
+
+    /// Here targets go by their SHA-256: of those that have none (old go-tuf wrote SHA-512 only) it is made of their bytes.
+    async fn complete(&mut self) -> anyhow::Result<()> {
+        let lacks = |(_, target): &(&TargetName, &Listed)| target.sha256.is_none();
+        let digests = self.targets.iter().filter(lacks).map(async |(name, target)| {
+            let mut file = NamedTempFile::new()?;
+            let sha256 = self.source.download(&self.seen, name.as_str(), target, &mut file).await?;
+            anyhow::Ok((name.clone(), sha256))
+        });
+        let digests: Vec<_> = stream::iter(digests.collect::<Vec<_>>()).buffer_unordered(AT_ONCE).try_collect().await?;
+        for (name, sha256) in digests {
+            if let Some(target) = self.targets.get_mut(&name) {
+                target.sha256 = Some(sha256);
+            }
+        }
+        Ok(())
     }
 
     /// Refuses uploads that are none of its targets: they would be published without anybody having asked for it.
@@ -57,25 +87,41 @@ impl Found {
 
     /// What of it goes on here.
     pub fn old(&self) -> anyhow::Result<Old> {
-        let repository = &self.seen.repository;
-        let root = |version: u64| {
-            let bytes = self.seen.roots.get(&version).cloned();
-            bytes.map(Into::into).with_context(|| format!("version {version} of the root was not read"))
-        };
-        let newest = repository.root().signed.version.get();
-        let snapshot = &repository.snapshot().signed;
-        let highest = snapshot.meta.values().map(|meta| meta.version.get()).max().unwrap_or(0);
-        let content =
-            |target: &Listed| Content { sha256: target.sha256, length: target.length, custom: target.custom.clone() };
+        let Seen { timestamp, snapshot, roots, .. } = &self.seen;
+        let oldest = roots.first_key_value().map_or(0, |(version, _)| *version);
+        if oldest != 1 {
+            bail!(
+                "{}.root.json there is no root from which version {oldest} follows, and a repository here begins with version 1: put the root of that \
+                 version there, as it was published",
+                oldest.saturating_sub(1)
+            );
+        }
+        let targets = self.targets.iter().map(|(name, target)| Ok((name.clone(), content(name, target)?)));
         Ok(Old {
-            roots: (1..=newest).map(root).collect::<anyhow::Result<_>>()?,
+            roots: roots.values().map(|bytes| bytes.clone().into()).collect(),
             used_up: UsedUp {
-                timestamp: repository.timestamp().signed.version.get(),
-                snapshot: snapshot.version.get(),
-                targets: highest,
+                timestamp: timestamp.version,
+                snapshot: snapshot.version,
+                targets: snapshot.roles().map(|(_, meta)| meta.version).max().unwrap_or(0),
             },
-            targets: self.targets.iter().map(|(name, target)| (name.clone(), content(target))).collect(),
+            targets: targets.collect::<anyhow::Result<_>>()?,
         })
+    }
+}
+
+fn content(name: &TargetName, target: &Listed) -> anyhow::Result<Content> {
+    let sha256 = target.sha256.with_context(|| format!("the target {name} has no sha256"))?;
+    Ok(Content { sha256, length: target.length, custom: custom(name, target)? })
+}
+
+/// Custom metadata, which is an object here; clients take anything.
+pub fn custom(name: &TargetName, target: &Listed) -> anyhow::Result<Custom> {
+    match &target.custom {
+        None => Ok(Custom::new()),
+        Some(Value::Object(custom)) => Ok(custom.clone().into_iter().collect()),
+        Some(_) => bail!(
+            "the target {name} can't be kept: its custom metadata is no JSON object; publish it there again with {{\"key\": value, …}}"
+        ),
     }
 }
 

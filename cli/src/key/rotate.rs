@@ -13,11 +13,11 @@ use tufline_folder::{DataFolder, FileSigner, SystemClock};
 use tufline_functions::roots;
 use tufline_functions::rotation::{Rotation, Step, look};
 use tufline_store::{Key, OnlineRole, Signer, Store};
-use tufline_tuf::root::{RootFile, key_id};
+use tufline_tuf::root::{Chain, key_id};
 
 use super::roots::{NewKey, Prepared};
 use crate::outcome::{Outcome, Result, misused};
-use crate::root::document::{create, expiry};
+use crate::root::document::expiry;
 use crate::root::place::{Place, PlaceArguments};
 use crate::show::say;
 use crate::{files, show};
@@ -224,7 +224,7 @@ async fn prepare(
             names.join(" and ")
         )));
     }
-    leave(&RootFile::read_published(chain.newest_bytes())?, &folder)?;
+    leave(&chain, &folder)?;
     let roots = if untrusted.is_empty() {
         vec![Prepared::after(chain.newest(), &folder, &signed, true, expires)?]
     } else {
@@ -260,9 +260,9 @@ fn targets_to_sign((role, rotation): &(RoleName, Rotation)) -> Option<String> {
 }
 
 /// Leaves a published root where signers find it.
-fn leave(root: &RootFile, folder: &Path) -> anyhow::Result<()> {
-    let path = folder.join(format!("{}.root.json", root.version()));
-    if path.exists() { Ok(()) } else { create(&path, root) }
+fn leave(chain: &Chain, folder: &Path) -> anyhow::Result<()> {
+    let path = folder.join(format!("{}.root.json", chain.newest().version));
+    if path.exists() { Ok(()) } else { files::write(&path, chain.newest_bytes()) }
 }
 
 /// How far it is, in one line for people or for programs.

@@ -13,7 +13,7 @@ use tufline_functions::{Ports, ReadingMemory, StageError, init, ledger, roots};
 use tufline_store::{CachedStore, DELIVERIES, Key, Store, VerifiedRoots};
 use tufline_tuf::Config;
 use tufline_tuf::generation::FirstBins;
-use tufline_tuf::root::contents;
+use tufline_tuf::root::Chain;
 
 use super::config;
 use super::news::News;
@@ -134,10 +134,10 @@ pub fn store(data: &DataFolder, config: &Config) -> Arc<dyn Store> {
     let stored = Arc::new(FolderStore::new(data));
     let left = || {
         let copy = std::fs::read(data.path().join(TRUSTED_ROOT)).ok()?;
-        let first = tufline_tuf::root::read(&copy.into(), 1).ok()?;
+        let first = Chain::begin(&copy.into()).ok()?;
         // Whoever begins anew left the copy there.
         let begun = data.path().join("repository").join(Key::root(1).path()).exists();
-        contents(first.document()).ok().filter(|_| begun)
+        begun.then(|| first.contents())
     };
     Arc::new(VerifiedRoots::new(stored, config.trusted_root.or_else(left)))
 }

@@ -1,17 +1,18 @@
 //! The folder of a mirror.
 
 use std::collections::BTreeMap;
-use std::fs::{File, TryLockError};
+use std::fs::{DirEntry, File, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use tempfile::{Builder, NamedTempFile};
-use tufline_tuf::root;
+use tufline_metadata::TrustedRoot;
 
 use super::order::turning_point;
 use super::shown::Shown;
 use crate::files;
+use crate::source::Seen;
 
 /// A folder that one `tufline mirror` writes at a time.
 pub struct MirrorFolder {
@@ -104,26 +105,25 @@ impl MirrorFolder {
 
     /// What clients of the mirror see now; `None` before the first run has ended.
     pub fn shown(&self) -> Option<Shown> {
-        Shown::read(&|name: &str| std::fs::read(self.metadata().join(name)))
+        let version = |entry: io::Result<DirEntry>| -> Option<u64> {
+            entry.ok()?.file_name().to_str()?.strip_suffix(".root.json")?.parse().ok()
+        };
+        let newest = std::fs::read_dir(self.metadata()).ok()?.filter_map(version).max()?;
+        Shown::read(newest, &|name: &str| std::fs::read(self.metadata().join(name)))
     }
 
     /// Writes metadata: what never changes first, `timestamp.json` last. A crash before that leaves what clients saw. Roots stand
     /// in such an order that what clients see verifies all the time, wherever there is one: see [`turning_point`].
-    pub fn show(&self, files: &BTreeMap<String, Vec<u8>>, old: Option<&Shown>, new: &Shown) -> anyhow::Result<()> {
+    pub fn show(&self, seen: &Seen, old: Option<&Shown>, new: &Shown) -> anyhow::Result<()> {
+        for (name, bytes) in seen.files.iter().filter(|(name, _)| *name != "timestamp.json") {
+            self.write(name, bytes)?;
+        }
         let mut roots = BTreeMap::new();
-        for (name, bytes) in files.iter().filter(|(name, _)| *name != "timestamp.json") {
-            let version = name.strip_suffix(".root.json").and_then(|version| version.parse::<u64>().ok());
-            match version {
-                Some(version) => _ = roots.insert(version, bytes),
-                None => self.write(name, bytes)?,
-            }
+        for (version, bytes) in &seen.roots {
+            roots.insert(*version, TrustedRoot::begin(bytes)?);
         }
-        let mut documents = BTreeMap::new();
-        for (version, bytes) in &roots {
-            documents.insert(*version, root::read(&(*bytes).clone().into(), *version)?.document().clone());
-        }
-        let turn = turning_point(&documents, old, new);
-        let (before, after): (Vec<_>, Vec<_>) = roots.into_iter().partition(|(version, _)| *version <= turn);
+        let turn = turning_point(&roots, old, new);
+        let (before, after): (Vec<_>, Vec<_>) = seen.roots.iter().partition(|(version, _)| **version <= turn);
         for (version, bytes) in before {
             self.write(&format!("{version}.root.json"), bytes)?;
         }

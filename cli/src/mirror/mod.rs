@@ -19,7 +19,7 @@ use url::Url;
 use crate::connection::ConnectionArguments;
 use crate::outcome::{Outcome, Result, misused};
 use crate::show;
-use crate::show::say;
+use crate::show::{complain, say};
 use crate::source::{self, Source, UrlArguments, listed};
 use folder::MirrorFolder;
 use shown::Shown;
@@ -57,7 +57,7 @@ pub async fn run(arguments: Arguments) -> Result {
     };
     let folder = MirrorFolder::open(&arguments.folder)?;
     let seen = source.observe(Some(&folder.metadata())).await?;
-    if !seen.repository.root().signed.consistent_snapshot {
+    if !seen.root.root().consistent_snapshot {
         bail!(
             "its root doesn't ask for consistent snapshots: its files change in place, so a copy would not be whole while it is written"
         );
@@ -65,14 +65,22 @@ pub async fn run(arguments: Arguments) -> Result {
     if let Some(name) = seen.files.keys().find(|name| name.contains('%')) {
         bail!("its file {name} cannot be copied: web servers read a name with a '%' in different ways");
     }
+    if let Some(oldest) = seen.roots.keys().next().filter(|version| **version > 1) {
+        complain!("tufline: no root there leads to version {oldest}: devices that trust an older one can't follow");
+    }
     let new = Shown::of(&seen)?;
     let old = folder.shown();
     if let Some(old) = &old {
         old.expect_not_newer(&new)?;
     }
-    let listed = listed(&seen.repository)?;
-    let copied = targets::copy(&folder, &source, &seen.repository, &listed, arguments.check).await?;
-    folder.show(&seen.files, old.as_ref(), &new)?;
+    let listed = listed(&seen)?;
+    if let Some(name) = listed.keys().find(|name| !is_path(name)) {
+        bail!(
+            "its target {name:?} cannot be copied: web servers read such a name in different ways, or it leads elsewhere"
+        );
+    }
+    let copied = targets::copy(&folder, &source, &seen, &listed, arguments.check).await?;
+    folder.show(&seen, old.as_ref(), &new)?;
     let removed = if arguments.prune { prune::prune(&folder, &new, &listed)? } else { 0 };
     let version = new.snapshot_version();
     if arguments.json {
@@ -89,6 +97,12 @@ pub async fn run(arguments: Arguments) -> Result {
         );
     }
     Ok(Outcome::Done)
+}
+
+/// Whether a name is a path below a folder, and the same for all web servers.
+fn is_path(name: &str) -> bool {
+    let is_part = |part: &str| !matches!(part, "" | "." | "..");
+    name.split('/').all(is_part) && !name.contains(['%', '\\', '?', '#']) && !name.contains(char::is_control)
 }
 
 /// `None` where the arguments don't go together.

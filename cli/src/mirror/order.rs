@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use tough::schema::Root;
+use tufline_metadata::TrustedRoot;
 
 use super::shown::Shown;
 
@@ -11,8 +11,8 @@ use super::shown::Shown;
 /// root that adds the new key, and a root that drops the old one.
 ///
 /// Where there is none (keys were replaced at once, or the mirror is new) all roots come first.
-pub fn turning_point(roots: &BTreeMap<u64, Root>, old: Option<&Shown>, new: &Shown) -> u64 {
-    let under_both = |root: &Root| old.is_some_and(|old| old.verifies_under(root)) && new.verifies_under(root);
+pub fn turning_point(roots: &BTreeMap<u64, TrustedRoot>, old: Option<&Shown>, new: &Shown) -> u64 {
+    let under_both = |root: &TrustedRoot| old.is_some_and(|old| old.verifies_under(root)) && new.verifies_under(root);
     let known = old.map_or(0, Shown::root);
     let turn = roots.iter().rev().find(|(version, root)| **version >= known && under_both(root));
     turn.map_or(u64::MAX, |(version, _)| *version)

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use tufline_tuf::{Sha256, TargetName};
+use tufline_tuf::Sha256;
 
 use super::folder::MirrorFolder;
 use super::shown::Shown;
@@ -15,7 +15,7 @@ use crate::source::Listed;
 
 /// Removes older versions of roles and targets that are not listed any more; answers how many files. Roots stay for good, and what
 /// isn't a mirror's stays too.
-pub fn prune(folder: &MirrorFolder, shown: &Shown, listed: &BTreeMap<TargetName, Listed>) -> anyhow::Result<u64> {
+pub fn prune(folder: &MirrorFolder, shown: &Shown, listed: &BTreeMap<String, Listed>) -> anyhow::Result<u64> {
     let (metadata, targets) = (folder.metadata(), folder.targets());
     let mut keep: BTreeSet<PathBuf> = shown.files().map(|file| metadata.join(file)).collect();
     keep.extend(listed.iter().flat_map(|(name, target)| places(&targets, name, target)));
@@ -37,7 +37,12 @@ fn is_ours(path: &Path, metadata: &Path, targets: &Path) -> bool {
         return role.is_some_and(|(version, role)| version.parse::<u64>().is_ok() && role != "root");
     }
     let whole = path.strip_prefix(targets).ok().and_then(text).unwrap_or_default();
-    [file, whole].iter().any(|name| name.split_once('.').is_some_and(|(digest, _)| digest.parse::<Sha256>().is_ok()))
+    [file, whole].iter().any(|name| name.split_once('.').is_some_and(|(digest, _)| is_digest(digest)))
+}
+
+/// A SHA-256 or a SHA-512.
+fn is_digest(text: &str) -> bool {
+    text.parse::<Sha256>().is_ok() || (text.len() == 128 && text.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
 fn walk(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {

@@ -3,17 +3,15 @@
 use std::io;
 
 use anyhow::{Context, bail};
-use serde::de::DeserializeOwned;
-use tough::schema::{Root, Signed, Snapshot, Targets, Timestamp};
-use tufline_tuf::{RoleKeys, RoleName, SignedDocument, verify_published};
+use tufline_metadata::{File, Snapshot, Targets, Timestamp, TrustedRoot};
 
-use crate::source::Seen;
+use crate::source::{Seen, file_name};
 
 /// The documents whose keys stand in the root, and the newest root's version.
 pub struct Shown {
     root: u64,
-    timestamp: (Signed<Timestamp>, Vec<u8>),
-    snapshot: (Signed<Snapshot>, Vec<u8>),
+    timestamp: (Timestamp, Vec<u8>),
+    snapshot: (Snapshot, Vec<u8>),
     targets: Vec<u8>,
 }
 
@@ -21,20 +19,18 @@ impl Shown {
     /// What was verified.
     pub fn of(seen: &Seen) -> anyhow::Result<Self> {
         let read = |name: &str| seen.files.get(name).cloned().ok_or_else(|| io::ErrorKind::NotFound.into());
-        Self::read(&read).context("the timestamp, the snapshot or the targets of the repository were not read")
+        let shown = Self::read(seen.root.version(), &read);
+        shown.context("the timestamp, the snapshot or the targets of the repository were not read")
     }
 
-    /// What `read` has; `None` where something is missing or damaged.
-    pub fn read(read: &dyn Fn(&str) -> io::Result<Vec<u8>>) -> Option<Self> {
-        let timestamp: (Signed<Timestamp>, _) = document(read("timestamp.json").ok()?)?;
-        let version = timestamp.0.signed.meta.get("snapshot.json")?.version;
-        let snapshot: (Signed<Snapshot>, _) = document(read(&format!("{version}.snapshot.json")).ok()?)?;
-        let version = snapshot.0.signed.meta.get("targets.json")?.version;
-        let targets = read(&format!("{version}.targets.json")).ok()?;
-        let mut root = 0;
-        while read(&format!("{}.root.json", root + 1)).is_ok() {
-            root += 1;
-        }
+    /// What `read` has, with the newest root of this version; `None` where something is missing or damaged.
+    pub fn read(root: u64, read: &dyn Fn(&str) -> io::Result<Vec<u8>>) -> Option<Self> {
+        let bytes = read("timestamp.json").ok()?;
+        let timestamp = File::<Timestamp>::read(&bytes).ok()?.unverified().clone();
+        let timestamp = (timestamp, bytes);
+        let bytes = read(&file_name("snapshot", Some(timestamp.0.snapshot().version))).ok()?;
+        let snapshot = (File::<Snapshot>::read(&bytes).ok()?.unverified().clone(), bytes);
+        let targets = read(&file_name("targets", Some(snapshot.0.role("targets")?.version))).ok()?;
         Some(Self { root, timestamp, snapshot, targets })
     }
 
@@ -45,7 +41,7 @@ impl Shown {
 
     /// The snapshot's version.
     pub fn snapshot_version(&self) -> u64 {
-        self.snapshot.0.signed.version.get()
+        self.snapshot.0.version
     }
 
     /// The timestamp's file.
@@ -55,8 +51,8 @@ impl Shown {
 
     /// The names of all files but roots and the timestamp: what is not among them is of older versions.
     pub fn files(&self) -> impl Iterator<Item = String> {
-        let roles = self.snapshot.0.signed.meta.iter().map(|(file, meta)| format!("{}.{file}", meta.version));
-        roles.chain([format!("{}.snapshot.json", self.snapshot_version())])
+        let roles = self.snapshot.0.roles().map(|(role, meta)| file_name(role, Some(meta.version)));
+        roles.chain([file_name("snapshot", Some(self.snapshot_version()))])
     }
 
     /// Refuses to go back (TUF specification 5.4.3, 5.5.5), unless a newer root makes that possible: after keys were stolen and
@@ -72,22 +68,14 @@ impl Shown {
             Ok(())
         };
         older("root", old_root, new_root)?;
-        older("timestamp", self.timestamp.0.signed.version.get(), new.timestamp.0.signed.version.get())?;
+        older("timestamp", self.timestamp.0.version, new.timestamp.0.version)?;
         older("snapshot", self.snapshot_version(), new.snapshot_version())
     }
 
     /// Whether a client accepts all of it that trusts `root`, as far as a root decides.
-    pub fn verifies_under(&self, root: &Root) -> bool {
-        accepts::<Timestamp>(root, &RoleName::timestamp(), &self.timestamp.1)
-            && accepts::<Snapshot>(root, &RoleName::snapshot(), &self.snapshot.1)
-            && accepts::<Targets>(root, &RoleName::targets(), &self.targets)
+    pub fn verifies_under(&self, root: &TrustedRoot) -> bool {
+        root.verify::<Timestamp>(&self.timestamp.1).is_ok()
+            && root.verify::<Snapshot>(&self.snapshot.1).is_ok()
+            && root.verify::<Targets>(&self.targets).is_ok()
     }
-}
-
-fn document<T: DeserializeOwned>(bytes: Vec<u8>) -> Option<(Signed<T>, Vec<u8>)> {
-    Some((serde_json::from_slice(&bytes).ok()?, bytes))
-}
-
-fn accepts<T: SignedDocument>(root: &Root, role: &RoleName, bytes: &[u8]) -> bool {
-    RoleKeys::in_root(root, role).is_ok_and(|keys| verify_published::<T>(bytes.to_vec().into(), &keys).is_ok())
 }

@@ -5,12 +5,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use futures::{StreamExt, TryStreamExt, stream};
-use tough::Repository;
-use tufline_tuf::TargetName;
 
 use super::folder::MirrorFolder;
 use crate::files;
-use crate::source::{Listed, Source, consistent_paths};
+use crate::source::{Listed, Seen, Source, consistent_paths};
 
 /// So many are downloaded at once.
 const AT_ONCE: usize = 16;
@@ -25,19 +23,19 @@ pub struct Copied {
 }
 
 /// Where a target is, below the folder of targets.
-pub fn places(folder: &Path, name: &TargetName, target: &Listed) -> Vec<PathBuf> {
-    consistent_paths(name, &target.sha256).into_iter().map(|path| folder.join(path)).collect()
+pub fn places(folder: &Path, name: &str, target: &Listed) -> Vec<PathBuf> {
+    consistent_paths(name, target).into_iter().map(|path| folder.join(path)).collect()
 }
 
 /// Copies the targets that are missing. `check` reads those that are there.
 pub async fn copy(
     folder: &MirrorFolder,
     source: &Source,
-    repository: &Repository,
-    listed: &BTreeMap<TargetName, Listed>,
+    seen: &Seen,
+    listed: &BTreeMap<String, Listed>,
     check: bool,
 ) -> anyhow::Result<Copied> {
-    let downloads = listed.iter().map(|(name, target)| one(folder, source, repository, name, target, check));
+    let downloads = listed.iter().map(|(name, target)| one(folder, source, seen, name, target, check));
     stream::iter(downloads.collect::<Vec<_>>())
         .buffer_unordered(AT_ONCE)
         .try_fold(Copied::default(), |mut copied, bytes| async move {
@@ -52,8 +50,8 @@ pub async fn copy(
 async fn one(
     folder: &MirrorFolder,
     source: &Source,
-    repository: &Repository,
-    name: &TargetName,
+    seen: &Seen,
+    name: &str,
     target: &Listed,
     check: bool,
 ) -> anyhow::Result<Option<u64>> {
@@ -65,15 +63,15 @@ async fn one(
         return Ok(None);
     }
     let mut file = folder.new_file().context("cannot write to the copy")?;
-    source.download(repository, name, target, &mut file).await?;
+    source.download(seen, name, target, &mut file).await?;
     MirrorFolder::put(file, first)?;
     others.iter().try_for_each(|path| folder.link(first, path))?;
     Ok(Some(target.length))
 }
 
 /// Whether the file can be what is listed. Files get their names when they are whole, so that the length alone tells, unless
-/// somebody damaged them.
+/// somebody damaged them; one that has no SHA-256 to check is downloaded again.
 fn is_there(path: &Path, target: &Listed, check: bool) -> bool {
     path.metadata().is_ok_and(|found| found.is_file() && found.len() == target.length)
-        && (!check || files::sha256(path).is_ok_and(|found| found == target.sha256))
+        && (!check || files::sha256(path).is_ok_and(|found| target.sha256 == Some(found)))
 }

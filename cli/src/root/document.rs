@@ -7,7 +7,7 @@ use clap::Args;
 use tough::schema::Root;
 use tufline_folder::SystemClock;
 use tufline_store::{Clock, Key};
-use tufline_tuf::root::{RootFile, contents, needed};
+use tufline_tuf::root::{PublishedRoot, RootFile};
 use tufline_tuf::{Sha256, Time, time};
 
 use super::place::PlaceArguments;
@@ -35,11 +35,11 @@ pub struct Document {
     pub previous: Option<Previous>,
 }
 
-/// The version before.
+/// The version before: others may have made it.
 pub struct Previous {
     /// Where it is.
     pub path: PathBuf,
-    /// The root.
+    /// The root, without keys of kinds that no root of Tufline has.
     pub root: Root,
     /// What is signed of it, as `tufline root show` tells it of any root.
     pub contents: Sha256,
@@ -64,7 +64,7 @@ impl Document {
         let Some(previous) = &self.previous else { return Ok(None) };
         let (store, version) = (place.find().await?.store()?, previous.root.version.get());
         let Some(published) = store.get(&Key::root(version)).await? else { return Ok(Some(false)) };
-        if RootFile::read_published(&published.bytes)?.root() != &previous.root {
+        if PublishedRoot::read(&published.bytes)?.contents() != previous.contents {
             bail!(
                 "{} is another root than the published version {version}: get that one, and look again at what changes",
                 previous.path.display()
@@ -75,6 +75,15 @@ impl Document {
 }
 
 impl DocumentArguments {
+    /// Reads a root that others published, with the version before it where that is there.
+    pub fn open_published(&self) -> anyhow::Result<(PublishedRoot, Option<Previous>)> {
+        let root = open_published(&self.file)?;
+        let before = root.version() - 1;
+        let path = self.previous.clone().unwrap_or_else(|| beside(&self.file, before));
+        let wanted = before > 0 && (self.previous.is_some() || path.exists());
+        Ok((root, wanted.then(|| open_previous(&path, before)).transpose()?))
+    }
+
     /// Reads both.
     pub fn open(&self) -> anyhow::Result<Document> {
         let file = open(&self.file)?;
@@ -104,24 +113,24 @@ pub fn open(path: &Path) -> anyhow::Result<RootFile> {
     RootFile::read(&bytes).with_context(|| format!("{} cannot be used", path.display()))
 }
 
-/// Reads a root that was published, whatever has become a rule since.
-pub fn open_published(path: &Path) -> anyhow::Result<RootFile> {
+/// Reads a root that was published, whoever made it and whatever has become a rule since.
+pub fn open_published(path: &Path) -> anyhow::Result<PublishedRoot> {
     let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    RootFile::read_published(&bytes).with_context(|| format!("{} cannot be used", path.display()))
+    PublishedRoot::read(&bytes).with_context(|| format!("{} cannot be used", path.display()))
 }
 
 /// Reads the version before. It may lack signatures, where both are signed in one ceremony: whoever signs must know that.
 fn open_previous(path: &Path, version: u64) -> anyhow::Result<Previous> {
     let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let file = RootFile::read_published(&bytes);
+    let file = PublishedRoot::read(&bytes);
     let file = file.with_context(|| format!("{} cannot be the version before", path.display()))?;
     if file.version() != version {
         bail!("{} cannot be the version before: it is version {}", path.display(), file.version());
     }
-    if needed(&file, None) > 0 {
+    if file.missing() > 0 {
         complain!("tufline: {} is not signed by enough of its own keys yet: look at it too", path.display());
     }
-    let (contents, sha256) = (contents(file.root())?, Sha256::of(&bytes));
+    let (contents, sha256) = (file.contents(), Sha256::of(&bytes));
     Ok(Previous { path: path.to_owned(), root: file.root().clone(), contents, sha256 })
 }
 

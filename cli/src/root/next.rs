@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use anyhow::{Context, bail};
 use clap::Args;
 use tufline_functions::roots;
-use tufline_tuf::root::{self, RootFile, needed};
+use tufline_tuf::root::{self, Chain};
 
-use super::document::{beside, create, expiry, open, open_published};
+use super::document::{beside, create, expiry, open_published};
 use super::place::PlaceArguments;
+use crate::files;
 use crate::outcome::{Outcome, Result};
 use crate::show::say;
 
@@ -32,34 +33,27 @@ pub struct Arguments {
 pub async fn run(arguments: Arguments) -> Result {
     let Arguments { expires, out, previous, place } = arguments;
     let newest = if let Some(path) = &previous {
-        let file = open(path)?;
-        if needed(&file, None) > 0 {
-            bail!("{} is not signed by enough of its own keys: nothing can follow it", path.display());
-        }
-        file
+        let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        Chain::trusting(&bytes.into()).with_context(|| {
+            format!("{} is not signed by enough of its own keys, or no root: nothing can follow it", path.display())
+        })?
     } else {
         let chain = roots::chain(&*place.find().await?.store()?).await?;
-        let chain = chain.context("this repository has no root yet: make the first with `tufline root init`")?;
-        RootFile::read_published(chain.newest_bytes())?
+        chain.context("this repository has no root yet: make the first with `tufline root init`")?
     };
-    let file = root::next(newest.root(), expiry(&expires)?)?;
+    let version = newest.newest().version.get();
+    let file = root::next(newest.newest(), expiry(&expires)?)?;
     let out = out.unwrap_or_else(|| format!("{}.root.json", file.version()).into());
-    let before = previous.unwrap_or_else(|| beside(&out, newest.version()));
+    let before = previous.unwrap_or_else(|| beside(&out, version));
     if out == before {
         bail!("{} would be the version before and the next at once: choose another name", out.display());
     }
     if !before.exists() {
-        create(&before, &newest)?;
-    } else if open_published(&before)?.root() != newest.root() {
+        files::write(&std::path::absolute(&before)?, newest.newest_bytes())?;
+    } else if open_published(&before)?.contents() != newest.contents() {
         bail!("{} is another root than the published one: put it away first", before.display());
     }
     create(&out, &file)?;
-    say!(
-        "version {} in {}, unsigned; version {} in {}",
-        file.version(),
-        out.display(),
-        newest.version(),
-        before.display()
-    );
+    say!("version {} in {}, unsigned; version {} in {}", file.version(), out.display(), version, before.display());
     Ok(Outcome::Done)
 }

@@ -5,9 +5,11 @@ use std::fmt::Write;
 use clap::Args;
 use serde_json::{Map, Value, json};
 use tough::schema::{RoleType, Root};
+use tufline_metadata::Key;
 use tufline_tuf::plain::escaped;
 use tufline_tuf::root::{
-    Change, KeyId, ROLES, RootFile, Tally, changes, contents, extra_fields, holder, kind, tallies, unused_keys,
+    Change, KeyId, PublishedRoot, ROLES, RootFile, Tally, changes, contents, extra_fields, holder, kind, tallies,
+    unused_keys,
 };
 
 use super::document::{Document, DocumentArguments, Previous, now};
@@ -29,7 +31,14 @@ pub struct Arguments {
 
 /// Shows it.
 pub async fn run(arguments: Arguments) -> Result {
-    let document = arguments.document.open()?;
+    let document = match arguments.document.open() {
+        Ok(document) => document,
+        // One that others published is theirs, and has no version beside it that it must be compared with.
+        Err(why) => match arguments.document.open_published() {
+            Ok((root, before)) if root.missing() == 0 => return of_others(&arguments, &root, before.as_ref(), &why),
+            _ => return Err(why),
+        },
+    };
     let published = document.compare_with(&arguments.place).await?;
     if arguments.json {
         show::json(&json(&document, published)?);
@@ -122,6 +131,85 @@ fn json(document: &Document, published: Option<bool>) -> anyhow::Result<Value> {
         "changes": changes.map(|changes| changes.iter().map(Change::to_string).collect::<Vec<_>>()),
         "signatures": tallies(file, previous).into_iter().map(tally).collect::<Vec<_>>(),
     }))
+}
+
+/// A root as others publish it.
+fn of_others(arguments: &Arguments, root: &PublishedRoot, before: Option<&Previous>, why: &anyhow::Error) -> Result {
+    if arguments.json {
+        show::json(&json_of_others(root, before)?);
+    } else {
+        show::lines(&text_of_others(root, before, why)?);
+    }
+    Ok(Outcome::Done)
+}
+
+/// A root that Tufline would not publish itself, for people.
+fn text_of_others(root: &PublishedRoot, before: Option<&Previous>, why: &anyhow::Error) -> anyhow::Result<String> {
+    let (file, end, now, mut text) = (root.file(), root.file().common().expires, now(), String::new());
+    let expired = if end <= now { "EXPIRED" } else { "expires" };
+    writeln!(text, "root version {}, {expired} {} ({end})", root.version(), show::until(now, end))?;
+    writeln!(text, "contents {}", root.contents())?;
+    writeln!(text, "published by others; Tufline signs and publishes no such root: {}", escaped(&format!("{why:#}")))?;
+    for role in file.unverified().roles() {
+        let keys = file.unverified().role(role)?;
+        let count = show::count((keys.keys().count() + keys.unknown().count()) as u64, "key");
+        writeln!(text, "{:<10} {} of {count}", escaped(role), keys.threshold())?;
+        for (id, key) in keys.keys().filter(|_| role != "root") {
+            writeln!(text, "           {}", key_of_others(id, key))?;
+        }
+    }
+    for (field, value) in extra_fields(root.root()) {
+        writeln!(text, "field      {}: {}", escaped(&field), show::plain_json(&value))?;
+    }
+    if let Some(before) = before {
+        writeln!(
+            text,
+            "\nchanges against version {}, in {}",
+            before.root.version,
+            escaped(&before.path.display().to_string())
+        )?;
+        for change in changes(&before.root, root.root()) {
+            writeln!(text, "  {}", escaped(&change.to_string()))?;
+        }
+    }
+    let keys = file.unverified().role("root")?;
+    let (signers, count) = (file.signers(&keys), show::count(keys.keys().count() as u64, "root key"));
+    writeln!(text, "\nversion {} asks for {} of {count}: enough", root.version(), keys.threshold())?;
+    for (id, key) in keys.keys() {
+        let word = if signers.contains(&id) { "signed" } else { "missing" };
+        writeln!(text, "  {word:<8} {}", key_of_others(id, key))?;
+    }
+    Ok(text)
+}
+
+/// The same for programs.
+fn json_of_others(root: &PublishedRoot, before: Option<&Previous>) -> anyhow::Result<Value> {
+    let (file, keys) = (root.file(), root.file().unverified().role("root")?);
+    let signers = file.signers(&keys);
+    let key = |(id, _): (&str, &Key)| json!({"keyid": id, "holder": null});
+    let (signed, missing): (Vec<_>, Vec<_>) = keys.keys().partition(|(id, _)| signers.contains(id));
+    Ok(json!({
+        "version": root.version(),
+        "expires": file.common().expires,
+        "contents": root.contents(),
+        "previous": before.map(|before| json!({
+            "version": before.root.version, "contents": before.contents, "sha256": before.sha256, "published": null,
+        })),
+        "fields": extra_fields(root.root()).into_iter().collect::<Map<String, Value>>(),
+        "changes": before.map(|before| changes(&before.root, root.root()).iter().map(Change::to_string).collect::<Vec<_>>()),
+        "signatures": [{
+            "version": root.version(),
+            "threshold": keys.threshold(),
+            "needed": root.missing(),
+            "signed": signed.into_iter().map(key).collect::<Vec<_>>(),
+            "missing": missing.into_iter().map(key).collect::<Vec<_>>(),
+        }],
+    }))
+}
+
+fn key_of_others(id: &str, key: &Key) -> String {
+    let kind = key.kind().map_or_else(|| format!("{} {}", key.keytype(), key.scheme()), str::to_owned);
+    format!("{} ({})", escaped(&show::short(id)), escaped(&kind))
 }
 
 /// What is known of the version before.

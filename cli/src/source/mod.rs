@@ -1,32 +1,26 @@
-//! A repository as a client reads it, with the very bytes that it verified: what is copied elsewhere is what a device trusts.
+//! A repository as a client reads it, with the very bytes that it verified: what is copied elsewhere is what a device trusts. Others may have made
+//! it: `tufline-metadata` reads all that clients read.
 
-mod recorder;
+mod client;
 mod target;
 mod transport;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::Args;
-use tough::schema::{Root, Signed};
-use tough::{Limits, Repository, RepositoryLoader, Transport};
-use tufline_tuf::root::Chain;
+use tufline_metadata::{Snapshot, Targets, Timestamp, TrustedRoot};
 use url::Url;
 
-use crate::access::{DeviceAccess, DeviceTransport};
+use crate::access::DeviceAccess;
 use crate::connection::Connection;
-use crate::show::complain;
-use recorder::Recorder;
-use transport::AnyTransport;
+use transport::{Base, Reader};
 
+use client::Look;
+
+pub use client::file_name;
 pub use target::{Listed, consistent_paths, listed};
-
-/// What is read of a root at most, in bytes, as python-tuf and go-tuf do it.
-const LARGEST_ROOT: u64 = 512_000;
-
-/// What is read of a targets document at most, in bytes: others keep all targets in one.
-const LARGEST_TARGETS: u64 = 256 * 1024 * 1024;
 
 /// A repository by its URLs.
 #[derive(Debug, Args)]
@@ -48,19 +42,27 @@ impl UrlArguments {
 
 /// Where a client finds a repository, and what it trusts.
 pub struct Source {
-    metadata: Url,
-    targets: Url,
+    metadata: Base,
+    targets: Base,
+    /// Where the metadata is, for people.
+    place: String,
     root: Vec<u8>,
-    transport: AnyTransport,
+    reader: Reader,
 }
 
 /// A repository that a client verified.
 pub struct Seen {
-    /// As the client has it.
-    pub repository: Repository,
-    /// All metadata files by their names, with every root from the first on.
+    /// The newest root.
+    pub root: TrustedRoot,
+    /// The timestamp.
+    pub timestamp: Timestamp,
+    /// The snapshot.
+    pub snapshot: Snapshot,
+    /// The targets roles by their names.
+    pub roles: BTreeMap<String, Targets>,
+    /// All metadata files by their names, but for roots.
     pub files: BTreeMap<String, Vec<u8>>,
-    /// The roots by their versions.
+    /// The roots by their versions, without a gap: from the oldest that leads to the trusted one to the newest.
     pub roots: BTreeMap<u64, Vec<u8>>,
 }
 
@@ -69,93 +71,42 @@ impl Source {
     pub fn of(connection: &Connection) -> anyhow::Result<Self> {
         let public = connection.public()?;
         let root = read(&public.trusted_root)?;
-        let transport = connection.device_access()?.transport()?;
-        Ok(Self::new(public.metadata_url.clone(), public.targets_url.clone(), root, transport))
+        Self::new(public.metadata_url.clone(), public.targets_url.clone(), root, &connection.device_access()?)
     }
 
     /// Any other that is open to all.
     pub fn at(metadata: Url, targets: Url, root: Vec<u8>) -> anyhow::Result<Self> {
-        Ok(Self::new(metadata, targets, root, DeviceAccess::Open.transport()?))
+        Self::new(metadata, targets, root, &DeviceAccess::Open)
     }
 
-    fn new(metadata: Url, targets: Url, root: Vec<u8>, transport: DeviceTransport) -> Self {
-        Self { metadata: folder(metadata), targets: folder(targets), root, transport: AnyTransport(transport) }
+    fn new(metadata: Url, targets: Url, root: Vec<u8>, access: &DeviceAccess) -> anyhow::Result<Self> {
+        let place = metadata.to_string();
+        let (metadata, targets) = (Base::of(metadata)?, Base::of(targets)?);
+        Ok(Self { metadata, targets, place, root, reader: Reader::new(access)? })
     }
 
     /// Updates a client that trusts nothing but the root, and verifies all there is: every role and, unlike a device, every root
     /// (TUF specification 5.3 to 5.6). What the folder `kept` has of files that never change is not asked for again, unless that
     /// is damaged.
     pub async fn observe(&self, kept: Option<&Path>) -> anyhow::Result<Seen> {
-        match (self.look(kept).await, kept) {
-            (Err(_), Some(_)) => self.look(None).await,
+        let look = async |kept| client::look(self, Look::All(kept)).await;
+        let seen = match (look(kept).await, kept) {
+            (Err(_), Some(_)) => look(None).await,
             (seen, _) => seen,
-        }
-    }
-
-    async fn look(&self, kept: Option<&Path>) -> anyhow::Result<Seen> {
-        let recorder = Recorder::new(self.transport.clone(), &self.metadata, kept, &self.root);
-        let limits = Limits { max_targets_size: LARGEST_TARGETS, max_root_size: LARGEST_ROOT, ..Limits::default() };
-        let loader = RepositoryLoader::new(&self.root, self.metadata.clone(), self.targets.clone());
-        let repository = loader.transport(recorder.clone()).limits(limits).load().await;
-        let repository = match repository {
-            Ok(repository) => repository,
-            Err(error) => return Err(self.explain(error, &recorder.files())),
         };
-        if let Some(ignored) = recorder.ignored() {
-            complain!("tufline: {ignored}");
-        }
-        let roots = self.roots(&recorder, &repository.root().signed).await?;
-        Ok(Seen { repository, files: recorder.files(), roots })
+        seen.with_context(|| format!("a client cannot update from {}", self.place))
     }
 
-    /// All roots, with those that a device with this trusted root doesn't need: the first must lead to it.
-    async fn roots(&self, recorder: &Recorder, newest: &Root) -> anyhow::Result<BTreeMap<u64, Vec<u8>>> {
-        let trusted: Signed<Root> = serde_json::from_slice(&self.root).context("the trusted root cannot be read")?;
-        let (mut chain, mut roots) = (None::<Chain>, BTreeMap::new());
-        for version in 1..=newest.version.get() {
-            let name = format!("{version}.root.json");
-            let bytes = match recorder.file(&name) {
-                Some(bytes) => bytes,
-                None => transport::read(recorder, self.metadata.join(&name)?, LARGEST_ROOT)
-                    .await
-                    .with_context(|| format!("{name} cannot be had, without which no older device can follow"))?,
-            };
-            roots.insert(version, bytes.clone());
-            let bytes = bytes.into();
-            match &mut chain {
-                None => chain = Some(Chain::begin(&bytes).with_context(|| format!("{name} is not valid"))?),
-                Some(chain) => {
-                    chain.extend(&bytes).with_context(|| format!("{name} does not follow the one before"))?;
-                }
-            }
-            if version == trusted.signed.version.get()
-                && chain.as_ref().is_none_or(|chain| chain.newest() != &trusted.signed)
-            {
-                bail!("{name} is another root than the trusted one");
-            }
-        }
-        Ok(roots)
+    /// The same as a device that asks for `names`: what these don't need is not read.
+    pub async fn update(&self, names: &BTreeSet<String>) -> anyhow::Result<Seen> {
+        let seen = client::look(self, Look::Names(names)).await;
+        seen.with_context(|| format!("a device cannot update from {}", self.place))
     }
 
-    /// Why a client can't read the repository.
-    fn explain(&self, error: tough::error::Error, files: &BTreeMap<String, Vec<u8>>) -> anyhow::Error {
-        let unlisted = files.iter().find_map(|(name, bytes)| Some((name, target::without_sha256(bytes)?)));
-        match unlisted {
-            Some((file, target)) => anyhow::anyhow!(
-                "{file} has no sha256 for the target {target}, which is what clients and this repository find targets by: sign it again \
-                 there with sha256 first"
-            ),
-            None => anyhow::Error::new(error).context(format!("a client cannot update from {}", self.metadata)),
-        }
-    }
-
-    /// Where the targets are.
-    fn target(&self, path: &str) -> anyhow::Result<Url> {
-        Ok(self.targets.join(path)?)
-    }
-
-    fn transport(&self) -> &dyn Transport {
-        &self.transport
+    /// The bytes of `timestamp.json`, unverified: only to see whether anything changed.
+    pub async fn peek(&self) -> anyhow::Result<Vec<u8>> {
+        let bytes = self.reader.read(&self.metadata, "timestamp.json", client::LARGEST_TIMESTAMP).await?;
+        bytes.with_context(|| format!("there is no timestamp.json at {}", self.place))
     }
 }
 

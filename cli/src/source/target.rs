@@ -3,108 +3,133 @@
 use std::collections::BTreeMap;
 use std::io::{Seek, Write};
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, bail};
+use aws_lc_rs::digest::{self, SHA512};
 use futures::StreamExt;
 use serde_json::Value;
 use tempfile::NamedTempFile;
-use tough::{Repository, TransportErrorKind};
-use tufline_tuf::{Custom, Hasher, Sha256, TargetName};
+use tufline_metadata::{Target, find};
+use tufline_tuf::{Hasher, Sha256};
 
-use super::Source;
+use super::transport::{TRIES, escaped};
+use super::{Seen, Source};
 
 /// What is listed under a name.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Listed {
-    /// The digest of its bytes.
-    pub sha256: Sha256,
+    /// Its digests as they stand in the names of files (TUF specification 6.2).
+    pub digests: Vec<String>,
+    /// The SHA-256 of its bytes, where that is listed.
+    pub sha256: Option<Sha256>,
+    sha512: Option<Vec<u8>>,
     /// In bytes.
     pub length: u64,
     /// Custom metadata, as it is listed.
-    pub custom: Custom,
+    pub custom: Option<Value>,
+}
+
+impl Listed {
+    fn of(name: &str, target: &Target) -> anyhow::Result<Self> {
+        let sha256 = match target.hashes.get("sha256") {
+            Some(digest) => {
+                let digest: [u8; 32] = digest
+                    .as_slice()
+                    .try_into()
+                    .ok()
+                    .with_context(|| format!("what the target {name:?} has as sha256 is not one"))?;
+                Some(Sha256::from_bytes(digest))
+            }
+            None => None,
+        };
+        let sha512 = target.hashes.get("sha512").cloned();
+        if sha256.is_none() && sha512.is_none() {
+            let names: Vec<&str> = target.hashes.keys().map(String::as_str).collect();
+            bail!(
+                "the target {name:?} has neither sha256 nor sha512 ({}): publish it there again with one of them",
+                names.join(", ")
+            );
+        }
+        let digests = target.hashes.values().map(hex::encode).collect();
+        Ok(Self { digests, sha256, sha512, length: target.length, custom: target.custom.clone() })
+    }
 }
 
 /// All targets that a client finds, each as the first role lists it that is trusted for it (TUF specification 5.6.7).
-pub fn listed(repository: &Repository) -> anyhow::Result<BTreeMap<TargetName, Listed>> {
+pub fn listed(seen: &Seen) -> anyhow::Result<BTreeMap<String, Listed>> {
     let mut found = BTreeMap::new();
-    for (name, _) in repository.all_targets() {
-        let Ok(target) = repository.targets().signed.find_target(name, false) else { continue };
-        let name: TargetName =
-            name.raw().parse().map_err(|refusal| anyhow!("a target cannot be kept under its name: {refusal}"))?;
-        let digest: [u8; 32] = target
-            .hashes
-            .sha256
-            .as_ref()
-            .try_into()
-            .with_context(|| format!("what {name} has as sha256 is not one"))?;
-        let custom = target.custom.clone().into_iter().collect();
-        found.insert(name, Listed { sha256: Sha256::from_bytes(digest), length: target.length, custom });
+    for name in seen.roles.values().flat_map(|targets| targets.targets().keys()) {
+        if found.contains_key(name) {
+            continue;
+        }
+        if let Some((_, target)) = find(&seen.roles, name) {
+            found.insert(name.clone(), Listed::of(name, target)?);
+        }
     }
     Ok(found)
 }
 
-/// The first target in a metadata file that has hashes, and no SHA-256 among them.
-pub fn without_sha256(bytes: &[u8]) -> Option<String> {
-    let document: Value = serde_json::from_slice(bytes).ok()?;
-    let targets = document.get("signed")?.get("targets")?.as_object()?;
-    let lacks = |target: &Value| target.get("hashes").is_some_and(|hashes| hashes.get("sha256").is_none());
-    targets.iter().find_map(|(name, target)| lacks(target).then(|| name.clone()))
-}
-
 /// With consistent snapshots the digest stands before the last part of a target's name for python-tuf, tuf-js and go-tuf, and
 /// before the whole name for tough (TUF specification 6.2).
-pub fn consistent_paths(name: &TargetName, sha256: &Sha256) -> Vec<String> {
-    match name.as_str().rsplit_once('/') {
-        Some((folder, file)) => vec![format!("{folder}/{sha256}.{file}"), format!("{sha256}.{name}")],
-        None => vec![format!("{sha256}.{name}")],
-    }
+pub fn consistent_paths(name: &str, target: &Listed) -> Vec<String> {
+    let paths = |digest: &String| match name.rsplit_once('/') {
+        Some((folder, file)) => vec![format!("{folder}/{digest}.{file}"), format!("{digest}.{name}")],
+        None => vec![format!("{digest}.{name}")],
+    };
+    target.digests.iter().flat_map(paths).collect()
 }
 
 impl Source {
-    /// Writes a target's bytes to `file`, verified.
+    /// Writes a target's bytes to `file`, verified; answers their SHA-256.
     pub async fn download(
         &self,
-        repository: &Repository,
-        name: &TargetName,
+        seen: &Seen,
+        name: &str,
         target: &Listed,
         file: &mut NamedTempFile,
-    ) -> anyhow::Result<()> {
-        let paths = if repository.root().signed.consistent_snapshot {
-            consistent_paths(name, &target.sha256)
-        } else {
-            vec![name.as_str().to_owned()]
-        };
+    ) -> anyhow::Result<Sha256> {
+        let paths =
+            if seen.root.root().consistent_snapshot { consistent_paths(name, target) } else { vec![name.to_owned()] };
         for path in paths {
-            if self.fetch(&path, target, file).await.with_context(|| format!("the target {name} cannot be copied"))? {
-                return Ok(());
+            let path = path.split('/').map(escaped).collect::<Vec<_>>().join("/");
+            let mut tries = 1..TRIES;
+            let fetched = loop {
+                match self.fetch(&path, target, file).await {
+                    Err(_) if tries.next().is_some() => {}
+                    fetched => break fetched,
+                }
+            };
+            if let Some(sha256) = fetched.with_context(|| format!("the target {name} cannot be copied"))? {
+                return Ok(sha256);
             }
         }
         bail!("the target {name} is missing there: it is listed, and its file can't be had")
     }
 
-    /// Answers whether it was there.
-    async fn fetch(&self, path: &str, target: &Listed, file: &mut NamedTempFile) -> anyhow::Result<bool> {
+    /// `None` where it isn't.
+    async fn fetch(&self, path: &str, target: &Listed, file: &mut NamedTempFile) -> anyhow::Result<Option<Sha256>> {
         file.as_file().set_len(0)?;
         file.rewind()?;
-        let mut stream = match self.transport().fetch(self.target(path)?).await {
-            Err(error) if error.kind() == TransportErrorKind::FileNotFound => return Ok(false),
-            stream => stream?,
-        };
-        let (mut hasher, mut left) = (Hasher::new(), target.length);
-        while let Some(piece) = stream.next().await {
-            let piece = match piece {
-                Err(error) if error.kind() == TransportErrorKind::FileNotFound => return Ok(false),
-                piece => piece?,
-            };
+        let Some(mut pieces) = self.reader.open(&self.targets, path, target.length).await? else { return Ok(None) };
+        let (mut sha256, mut sha512, mut left) = (Hasher::new(), digest::Context::new(&SHA512), target.length);
+        while let Some(piece) = pieces.next().await {
+            let piece = piece?;
             left = left.checked_sub(piece.len() as u64).context("it has more bytes than are listed")?;
-            hasher.update(&piece);
+            sha256.update(&piece);
+            if target.sha512.is_some() {
+                sha512.update(&piece);
+            }
             file.write_all(&piece)?;
         }
         if left > 0 {
             bail!("it ends {left} bytes before its length");
         }
-        if hasher.finish() != target.sha256 {
+        let sha256 = sha256.finish();
+        if target.sha256.is_some_and(|listed| listed != sha256) {
             bail!("its bytes are not those that are listed: their sha256 differs");
         }
-        Ok(true)
+        if target.sha512.as_ref().is_some_and(|listed| sha512.finish().as_ref() != listed) {
+            bail!("its bytes are not those that are listed: their sha512 differs");
+        }
+        Ok(Some(sha256))
     }
 }

@@ -1,34 +1,144 @@
-//! Fetching from URLs and from folders.
+//! Fetching from the web and from folders.
 
-use anyhow::bail;
-use futures::StreamExt;
-use tough::{FilesystemTransport, Transport, TransportError, TransportStream, async_trait};
+use std::io::ErrorKind;
+use std::path::{Component, Path, PathBuf};
+
+use anyhow::{Context, anyhow, bail};
+use bytes::Bytes;
+use futures::stream::{self, BoxStream};
+use futures::{StreamExt, TryStreamExt};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use tokio::fs::File;
+use tokio::io::AsyncReadExt;
+use tough::{Transport, TransportErrorKind};
 use url::Url;
 
-use crate::access::DeviceTransport;
+use crate::access::{DeviceAccess, DeviceTransport};
 
-/// As a device fetches, and from `file:` URLs too.
+/// What python-tuf leaves of a name in a file's: everything else is percent-encoded (RFC 3986, section 2.3: unreserved characters).
+const ESCAPED: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// What is shorter is fetched over connections that are used again, and from its beginning if that fails; what is longer goes on where it ended.
+const SHORT: u64 = 1 << 20;
+
+/// What ends before its end is fetched so often.
+pub const TRIES: u32 = 3;
+
+/// A file's bytes as they come.
+pub type Pieces = BoxStream<'static, anyhow::Result<Bytes>>;
+
+/// Where files are.
 #[derive(Debug, Clone)]
-pub struct AnyTransport(pub DeviceTransport);
+pub enum Base {
+    /// Below a URL.
+    Web(Url),
+    /// In a folder.
+    Folder(PathBuf),
+}
 
-#[async_trait]
-impl Transport for AnyTransport {
-    async fn fetch(&self, url: Url) -> Result<TransportStream, TransportError> {
+impl Base {
+    /// What `url` means, a folder.
+    pub fn of(url: Url) -> anyhow::Result<Self> {
         match url.scheme() {
-            "file" => FilesystemTransport.fetch(url).await,
-            _ => self.0.fetch(url).await,
+            "file" => Ok(Self::Folder(url.to_file_path().map_err(|()| anyhow!("{url} is no folder"))?)),
+            _ => Ok(Self::Web(super::folder(url))),
         }
     }
 }
 
-/// The bytes at `url`, of which there may be `most`.
-pub async fn read(transport: &dyn Transport, url: Url, most: u64) -> anyhow::Result<Vec<u8>> {
-    let (mut stream, mut bytes) = (transport.fetch(url.clone()).await?, Vec::new());
-    while let Some(piece) = stream.next().await {
-        bytes.extend_from_slice(&piece?);
-        if bytes.len() as u64 > most {
-            bail!("{url} has more than {most} bytes");
+/// A part of a path, as a URL has it.
+pub fn escaped(part: &str) -> String {
+    utf8_percent_encode(part, &ESCAPED).to_string()
+}
+
+/// As a device fetches.
+#[derive(Debug, Clone)]
+pub struct Reader {
+    /// Goes on where an answer ended.
+    resuming: DeviceTransport,
+    /// Uses its connections again.
+    pooled: DeviceTransport,
+}
+
+impl Reader {
+    pub fn new(access: &DeviceAccess) -> anyhow::Result<Self> {
+        Ok(Self { resuming: access.transport()?, pooled: access.pooled()? })
+    }
+
+    /// The bytes of a short file of which there may be `most`; `None` where it isn't.
+    pub async fn read(&self, base: &Base, path: &str, most: u64) -> anyhow::Result<Option<Vec<u8>>> {
+        let mut tries = 1..TRIES;
+        loop {
+            match self.read_once(base, path, most).await {
+                Err(_) if tries.next().is_some() => {}
+                read => return read,
+            }
         }
     }
-    Ok(bytes)
+
+    async fn read_once(&self, base: &Base, path: &str, most: u64) -> anyhow::Result<Option<Vec<u8>>> {
+        let Some(mut pieces) = self.open(base, path, 0).await? else { return Ok(None) };
+        let mut bytes = Vec::new();
+        while let Some(piece) = pieces.next().await {
+            bytes.extend_from_slice(&piece?);
+            if bytes.len() as u64 > most {
+                bail!("{path} has more than {most} bytes");
+            }
+        }
+        Ok(Some(bytes))
+    }
+
+    /// The file at `path`, which is percent-encoded, of about this length; `None` where it isn't.
+    pub async fn open(&self, base: &Base, path: &str, length: u64) -> anyhow::Result<Option<Pieces>> {
+        match base {
+            Base::Folder(folder) => from_folder(folder, path).await,
+            Base::Web(base) => {
+                let transport = if length > SHORT { &self.resuming } else { &self.pooled };
+                from_web(transport, base.join(path)?).await
+            }
+        }
+    }
+}
+
+async fn from_web(transport: &DeviceTransport, url: Url) -> anyhow::Result<Option<Pieces>> {
+    let absent = |kind: TransportErrorKind| kind == TransportErrorKind::FileNotFound;
+    let mut pieces = match transport.fetch(url.clone()).await {
+        Err(error) if absent(error.kind()) => return Ok(None),
+        pieces => pieces.with_context(|| format!("cannot get {url}"))?,
+    };
+    // Some say so with the first piece only.
+    let first = match pieces.next().await {
+        Some(Err(error)) if absent(error.kind()) => return Ok(None),
+        first => first,
+    };
+    let pieces = stream::iter(first).chain(pieces);
+    Ok(Some(pieces.map_err(move |error| anyhow::Error::new(error).context(format!("cannot get {url}"))).boxed()))
+}
+
+/// Tools leave files under the names that they have in URLs, or under those that these mean.
+async fn from_folder(folder: &Path, path: &str) -> anyhow::Result<Option<Pieces>> {
+    let decoded = percent_decode_str(path).decode_utf8_lossy().into_owned();
+    for name in [path, &decoded] {
+        let inside = Path::new(name).components().all(|part| matches!(part, Component::Normal(_)));
+        if !inside {
+            continue;
+        }
+        let file = folder.join(name);
+        let cannot = format!("cannot read {}", file.display());
+        match File::open(&file).await {
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
+            opened => {
+                let pieces = stream::try_unfold(opened.context(cannot.clone())?, move |mut file| {
+                    let cannot = cannot.clone();
+                    async move {
+                        let mut piece = Vec::with_capacity(1 << 16);
+                        let read = file.read_buf(&mut piece).await.context(cannot)?;
+                        Ok((read > 0).then(|| (Bytes::from(piece), file)))
+                    }
+                });
+                return Ok(Some(pieces.boxed()));
+            }
+        }
+    }
+    Ok(None)
 }

@@ -1,21 +1,21 @@
 //! Waiting for several names at once: one look at the repository serves all of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
-use tough::Repository;
 use tufline_functions::ledger::{self, Hashed};
+use tufline_metadata::find;
 use tufline_store::{Head, Key, RejectedUpload, Upload, UploadKey, Uploads, VersionId};
 use tufline_tuf::{Hasher, Sha256, TargetName};
 
 use super::decide::{Current, Ending, Goal, Seen, decide, why_not};
-use crate::access::DeviceTransport;
 use crate::connection::Connection;
-use crate::device::{self, Device};
+use crate::device::SeenTarget;
 use crate::inside::Inside;
 use crate::outcome::one_line;
+use crate::source::{self, Source};
 
 /// The first pause between two looks. Each is half as long again as the one before.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
@@ -37,7 +37,7 @@ pub struct Awaited {
 
 /// Looks until all are decided or the time is up; answers in the order of `awaited`.
 pub async fn wait_for(connection: &Connection, awaited: &[Awaited], timeout: Duration) -> anyhow::Result<Vec<Ending>> {
-    let mut watch = Watch::new(connection)?;
+    let mut watch = Watch::new(connection, awaited)?;
     let until = Instant::now() + timeout;
     let mut pause = FIRST_PAUSE;
     let mut endings: Vec<Option<Ending>> = awaited.iter().map(|_| None).collect();
@@ -55,44 +55,68 @@ pub async fn wait_for(connection: &Connection, awaited: &[Awaited], timeout: Dur
     }
 }
 
+/// A target as the device found it.
+fn target(seen: &source::Seen, name: &TargetName) -> Option<SeenTarget> {
+    let (_, target) = find(&seen.roles, name.as_str())?;
+    let sha256: [u8; 32] = target.hashes.get("sha256")?.as_slice().try_into().ok()?;
+    Some(SeenTarget { sha256: Sha256::from_bytes(sha256), length: target.length })
+}
+
 struct Watch {
     inside: Inside,
     uploads: Arc<dyn Uploads>,
     /// Whether an upload may be read to learn its digest: on AWS an uploader may not read what hash found.
     reads: bool,
-    device: Device<DeviceTransport>,
-    /// What the device verified last, and the timestamp that it saw before.
-    repository: Option<(Repository, Vec<u8>)>,
+    /// A device.
+    source: Source,
+    /// What it asks for.
+    names: BTreeSet<String>,
+    /// What it verified last, and the timestamp that it saw before.
+    repository: Option<(source::Seen, Vec<u8>)>,
     /// Digests of versions that had to be read.
     read: BTreeMap<(String, VersionId), Sha256>,
 }
 
 impl Watch {
-    fn new(connection: &Connection) -> anyhow::Result<Self> {
+    fn new(connection: &Connection, awaited: &[Awaited]) -> anyhow::Result<Self> {
         let inside = Inside::for_uploader(connection)?;
         Ok(Self {
             uploads: inside.uploads()?,
             inside,
             reads: matches!(connection, Connection::Aws(_)),
-            device: Device::new(connection.public()?, connection.device_access()?.transport()?)?,
+            source: Source::of(connection)?,
+            names: awaited.iter().map(|awaited| awaited.name.as_str().to_owned()).collect(),
             repository: None,
             read: BTreeMap::new(),
         })
     }
 
-    /// Updates the device, if there is anything new.
+    /// Updates the device, if there is anything new. It doesn't go back (TUF specification 5.4.3 and 5.5.5).
     async fn look(&mut self) -> anyhow::Result<()> {
-        let timestamp = self.device.peek().await?;
-        if self.repository.as_ref().is_none_or(|(_, seen)| *seen != timestamp) {
-            self.repository = Some((self.device.update().await?, timestamp));
+        let timestamp = self.source.peek().await?;
+        if self.repository.as_ref().is_some_and(|(_, seen)| *seen == timestamp) {
+            return Ok(());
         }
+        let new = self.source.update(&self.names).await?;
+        if let Some((old, _)) = &self.repository {
+            let versions = |seen: &source::Seen| (seen.timestamp.version, seen.snapshot.version);
+            let (before, after) = (versions(old), versions(&new));
+            let goes_back = after.0 < before.0 || after.1 < before.1;
+            anyhow::ensure!(
+                !goes_back || new.root.version() > old.root.version(),
+                "a device saw version {} of the timestamp, and is shown version {}: somebody shows an old state",
+                before.0,
+                after.0
+            );
+        }
+        self.repository = Some((new, timestamp));
         Ok(())
     }
 
     async fn decide(&mut self, awaited: &Awaited, last: bool, trouble: Option<&anyhow::Error>) -> Option<Ending> {
         let seen = self.repository.as_ref().map(|(repository, _)| Seen {
-            generation: repository.snapshot().signed.version.get(),
-            target: device::find(repository, &awaited.name),
+            generation: repository.snapshot.version,
+            target: target(repository, &awaited.name),
         });
         let current = self.current(awaited.name.as_str()).await;
         let found = current.as_ref().ok().and_then(|current| decide(awaited.goal, seen, current));

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::future::join_all;
 use tufline_tuf::Sha256;
-use tufline_tuf::root::{Chain, contents};
+use tufline_tuf::root::Chain;
 
 use crate::document::Document;
 use crate::key::{Folder, Key};
@@ -46,7 +46,7 @@ impl Known {
     /// The chain with `next` behind it; `None` where that doesn't verify.
     fn with(&self, next: &Bytes, first: Option<Sha256>) -> Option<Chain> {
         let Some(chain) = &self.chain else {
-            let is_named = |chain: &Chain| first.is_none_or(|first| contents(chain.newest()) == Ok(first));
+            let is_named = |chain: &Chain| first.is_none_or(|first| chain.contents() == first);
             return Chain::begin(next).ok().filter(is_named);
         };
         let mut chain = chain.clone();
@@ -55,7 +55,7 @@ impl Known {
 }
 
 impl VerifiedRoots {
-    /// What `store` has. `first` says which first root is to be trusted, by its [`contents`]; else the one that lies there is believed.
+    /// What `store` has. `first` says which first root is to be trusted, by its [contents](Chain::contents); else the one that lies there is believed.
     #[must_use]
     pub fn new(store: Arc<dyn Store>, first: Option<Sha256>) -> Self {
         Self { store, first, known: Mutex::default() }

@@ -25,7 +25,7 @@ impl Chain {
     /// [`RootError::Document`].
     pub fn begin(first: &Bytes) -> Result<Self, RootError> {
         let chain = Self::trusting(first)?;
-        chain.trusted.file().expect_version(1).map_err(refused)?;
+        chain.trusted.file().expect_version(1).map_err(|error| refused(&error))?;
         Ok(chain)
     }
 
@@ -34,7 +34,7 @@ impl Chain {
     /// # Errors
     /// [`RootError::Document`].
     pub fn trusting(root: &Bytes) -> Result<Self, RootError> {
-        let trusted = TrustedRoot::begin(root).map_err(refused)?;
+        let trusted = TrustedRoot::begin(root).map_err(|error| refused(&error))?;
         let newest = signed(&trusted, root)?;
         Ok(Self { trusted, newest })
     }
@@ -44,7 +44,7 @@ impl Chain {
     /// # Errors
     /// [`RootError::Document`].
     pub fn extend(&mut self, next: &Bytes) -> Result<(), RootError> {
-        let trusted = self.trusted.follow(next).map_err(refused)?;
+        let trusted = self.trusted.follow(next).map_err(|error| refused(&error))?;
         let newest = signed(&trusted, next)?;
         *self = Self { trusted, newest };
         Ok(())

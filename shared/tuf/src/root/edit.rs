@@ -92,14 +92,13 @@ fn alike(mut root: Root) -> Root {
     root
 }
 
-/// The next version after `newest`, unsigned, by which a repository that others made becomes this one: its root keys and their threshold
-/// stay, the other roles get the keys `online`, one each with threshold 1, and files keep every version under a name of its own.
+/// Whether a repository here can go on under the people who hold the newest root.
 ///
 /// # Errors
-/// [`RootError::Holder`] where a root key of the newest is none that every client can use; other [`RootError`]s.
-pub fn adopt(chain: &Chain, online: OnlineKeys, expires: Time) -> Result<RootFile, RootError> {
+/// [`RootError::Holder`].
+pub fn check_holders(chain: &Chain) -> Result<(), RootError> {
     let newest = chain.newest();
-    for (id, key) in chain.trusted().root().role(name(RoleType::Root)).map_err(refused)?.keys() {
+    for (id, key) in chain.trusted().root().role(name(RoleType::Root)).map_err(|error| refused(&error))?.keys() {
         let ours = newest.keys.iter().find(|(known, _)| hex::encode(known) == id.to_lowercase());
         let why = match ours {
             Some((_, key)) => check(key).err(),
@@ -110,6 +109,17 @@ pub fn adopt(chain: &Chain, online: OnlineKeys, expires: Time) -> Result<RootFil
             return Err(RootError::Holder { version: chain.trusted().version(), id, kind, why });
         }
     }
+    Ok(())
+}
+
+/// The next version after the newest, unsigned, by which a repository that others made becomes this one: its root keys and their threshold
+/// stay, the other roles get the keys `online`, one each with threshold 1, and files keep every version under a name of its own.
+///
+/// # Errors
+/// [`RootError::Holder`] where a root key of the newest is none that every client can use; other [`RootError`]s.
+pub fn adopt(chain: &Chain, online: OnlineKeys, expires: Time) -> Result<RootFile, RootError> {
+    let newest = chain.newest();
+    check_holders(chain)?;
     let mut root = newest.clone();
     root.version = at_least_one(newest.version.get() + 1);
     root.spec_version = SPEC_VERSION.into();

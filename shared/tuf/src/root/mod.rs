@@ -30,7 +30,9 @@ use crate::time::Time;
 
 pub use chain::{Chain, FitRoot, begin, only_adds, succeed};
 pub use diff::{Change, changes};
-pub use edit::{FirstRoot, KeyName, OnlineKeys, RootKey, add_key, adopt, next, remove_key, set_expiry, set_threshold};
+pub use edit::{
+    FirstRoot, KeyName, OnlineKeys, RootKey, add_key, adopt, check_holders, next, remove_key, set_expiry, set_threshold,
+};
 pub use error::RootError;
 pub use file::{LARGEST_ROOT, RootFile};
 pub use holders::{HOLDERS_FIELD, holder};
@@ -73,7 +75,7 @@ pub fn contents(root: &Root) -> Result<Sha256, VerifyError> {
 /// # Errors
 /// [`VerifyError`].
 pub fn read(bytes: &Bytes, version: u64) -> Result<Signed<Root>, VerifyError> {
-    let trusted = TrustedRoot::begin(bytes).map_err(published::refused)?;
+    let trusted = TrustedRoot::begin(bytes).map_err(|error| published::refused(&error))?;
     published::signed(&trusted, bytes)?.expect_version(version)
 }
 

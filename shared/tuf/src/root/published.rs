@@ -100,13 +100,13 @@ pub(crate) fn signatures(bytes: &[u8]) -> Result<Vec<Signature>, String> {
 }
 
 /// Why a root isn't one to follow, as a document of this repository.
-pub(super) fn refused(error: Error) -> VerifyError {
+pub(super) fn refused(error: &Error) -> VerifyError {
     let role = RoleName::root();
     match error {
         Error::Signatures { good, needed, .. } => {
             VerifyError::Signatures { role, why: format!("{good} of its signatures are good where {needed} must be") }
         }
-        Error::Version { found, expected } => VerifyError::Version { role, found, expected },
+        Error::Version { found, expected } => VerifyError::Version { role, found: *found, expected: *expected },
         Error::NoRole { .. } => VerifyError::NoKeys { role },
         Error::Expired(_) | Error::Json(_) | Error::Field { .. } | Error::Form(_) | Error::Content(_) => {
             VerifyError::Unreadable { role, why: error.to_string() }

@@ -1,0 +1,194 @@
+//! A client that reads everything.
+//!
+//! A next root that doesn't verify counts as absent: whoever may write files there, and holds no keys, must not stop the copy. (A plain client
+//! would stop, TUF specification 5.3.4; this repository doesn't answer such a root, others may.)
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use futures::{StreamExt, TryStreamExt, stream};
+use tokio::task::spawn_blocking;
+use tufline_metadata::{Meta, Snapshot, Targets, Time, TrustedRoot};
+
+use super::transport::escaped;
+use super::{Seen, Source};
+use crate::root::document::now;
+use crate::show::complain;
+
+/// What is read of a root at most, in bytes, as python-tuf and go-tuf do it.
+const LARGEST_ROOT: u64 = 512_000;
+
+/// The same of a timestamp: clients read 16,384 bytes, and more than that is some fault, but not one to end at.
+pub const LARGEST_TIMESTAMP: u64 = 1 << 20;
+
+/// The same of any other document: others keep all targets in one.
+const LARGEST_DOCUMENT: u64 = 256 << 20;
+
+/// So many steps a client goes from its root (TUF specification 5.3.3 leaves that open; python-tuf and tuf-js go 256).
+const LONGEST_WALK: u64 = 1024;
+
+/// So many files are read at once.
+const AT_ONCE: usize = 32;
+
+/// A document's file.
+pub fn file_name(role: &str, version: Option<u64>) -> String {
+    match version {
+        Some(version) => format!("{version}.{}.json", escaped(role)),
+        None => format!("{}.json", escaped(role)),
+    }
+}
+
+/// What is looked at.
+#[derive(Clone, Copy)]
+pub enum Look<'a> {
+    /// Everything, and every root that leads to the trusted one. What this folder has of files that never change is not asked for again.
+    All(Option<&'a Path>),
+    /// What a device reads that asks for these names.
+    Names(&'a BTreeSet<String>),
+}
+
+impl Look<'_> {
+    /// Whether a role is looked at to which `targets` delegates.
+    fn has(self, targets: &Targets, role: &str) -> bool {
+        match self {
+            Self::All(_) => true,
+            Self::Names(names) => {
+                names.iter().any(|name| targets.roles_for(name).iter().any(|delegated| delegated.role == role))
+            }
+        }
+    }
+}
+
+/// Reads and verifies it.
+pub async fn look(source: &Source, look: Look<'_>) -> anyhow::Result<Seen> {
+    let kept = if let Look::All(kept) = look { kept } else { None };
+    let files = Files { source, kept };
+    let now = now();
+    let (root, roots) = files.roots(matches!(look, Look::All(_))).await?;
+    root.expect_fresh(now).with_context(|| format!("{}.root.json", root.version()))?;
+    let consistent = root.root().consistent_snapshot;
+    let name = |role: &str, meta: &Meta| file_name(role, consistent.then_some(meta.version));
+    let mut read = BTreeMap::new();
+
+    let bytes = files.listed("timestamp.json", LARGEST_TIMESTAMP).await?;
+    let timestamp = root.timestamp(&bytes, now).context("timestamp.json")?;
+    read.insert("timestamp.json".to_owned(), bytes);
+
+    let file = name("snapshot", timestamp.snapshot());
+    let bytes = files.listed(&file, largest(timestamp.snapshot())).await?;
+    let snapshot = Arc::new(root.snapshot(&bytes, &timestamp, now).with_context(|| file.clone())?);
+    read.insert(file, bytes);
+
+    let meta = snapshot.role("targets").context("the snapshot lists no targets.json")?;
+    let file = name("targets", meta);
+    let bytes = files.listed(&file, largest(meta)).await?;
+    let targets = root.targets(&bytes, &snapshot, now).with_context(|| file.clone())?;
+    read.insert(file, bytes);
+
+    let mut roles = BTreeMap::from([("targets".to_owned(), Arc::new(targets))]);
+    let mut asked = vec!["targets".to_owned()];
+    while !asked.is_empty() {
+        let mut next: BTreeMap<String, String> = BTreeMap::new();
+        for from in &asked {
+            let Some(targets) = roles.get(from) else { continue };
+            for role in targets.delegated_roles(&snapshot) {
+                if !roles.contains_key(&role) && look.has(targets, &role) {
+                    next.entry(role).or_insert_with(|| from.clone());
+                }
+            }
+        }
+        let reads = next.iter().filter_map(|(role, from)| {
+            let (meta, delegating) = (snapshot.role(role)?, roles.get(from)?.clone());
+            Some(files.delegated(role.clone(), from.clone(), name(role, meta), delegating, snapshot.clone(), now))
+        });
+        let found: Vec<(String, String, Vec<u8>, Targets)> =
+            stream::iter(reads.collect::<Vec<_>>()).buffer_unordered(AT_ONCE).try_collect().await?;
+        asked.clear();
+        for (role, file, bytes, targets) in found {
+            read.insert(file, bytes);
+            roles.insert(role.clone(), Arc::new(targets));
+            asked.push(role);
+        }
+    }
+    let roles = roles.into_iter().map(|(role, targets)| (role, Arc::unwrap_or_clone(targets))).collect();
+    Ok(Seen { root, timestamp, snapshot: Arc::unwrap_or_clone(snapshot), roles, files: read, roots })
+}
+
+fn largest(meta: &Meta) -> u64 {
+    meta.length.unwrap_or(LARGEST_DOCUMENT).min(LARGEST_DOCUMENT)
+}
+
+struct Files<'a> {
+    source: &'a Source,
+    kept: Option<&'a Path>,
+}
+
+impl Files<'_> {
+    async fn read(&self, name: &str, most: u64) -> anyhow::Result<Option<Vec<u8>>> {
+        let never_changes = name.split_once('.').is_some_and(|(version, _)| version.parse::<u64>().is_ok());
+        if let Some(kept) = self.kept.filter(|_| never_changes)
+            && let Ok(bytes) = std::fs::read(kept.join(name))
+        {
+            return Ok(Some(bytes));
+        }
+        self.source.reader.read(&self.source.metadata, name, most).await
+    }
+
+    /// A file that must be there.
+    async fn listed(&self, name: &str, most: u64) -> anyhow::Result<Vec<u8>> {
+        self.read(name, most).await?.with_context(|| format!("{name} is missing there"))
+    }
+
+    /// Verifying takes the processor, so others may read meanwhile.
+    async fn delegated(
+        &self,
+        role: String,
+        from: String,
+        file: String,
+        delegating: Arc<Targets>,
+        snapshot: Arc<Snapshot>,
+        now: Time,
+    ) -> anyhow::Result<(String, String, Vec<u8>, Targets)> {
+        let most = snapshot.role(&role).map_or(0, largest);
+        let bytes = self.listed(&file, most).await?;
+        let verified = spawn_blocking(move || {
+            let targets = delegating.delegated(&from, &role, &bytes, &snapshot, now);
+            (role, bytes, targets)
+        });
+        let (role, bytes, targets) = verified.await?;
+        let targets = targets.with_context(|| file.clone())?;
+        Ok((role, file, bytes, targets))
+    }
+
+    /// From the trusted root on, whose bytes are what is trusted: nothing before it is needed, and what leads to it serves older devices only.
+    async fn roots(&self, older: bool) -> anyhow::Result<(TrustedRoot, BTreeMap<u64, Vec<u8>>)> {
+        let bytes = &self.source.root;
+        let trusted = TrustedRoot::begin(bytes).context("the trusted root")?;
+        let mut roots = BTreeMap::from([(trusted.version(), bytes.clone())]);
+        for version in (1..trusted.version()).rev().filter(|_| older) {
+            let Ok(Some(bytes)) = self.read(&format!("{version}.root.json"), LARGEST_ROOT).await else { break };
+            let Ok(before) = TrustedRoot::begin(&bytes) else { break };
+            let follows = roots.first_key_value().is_some_and(|(_, after)| before.follow(after).is_ok());
+            if before.version() != version || !follows {
+                break;
+            }
+            roots.insert(version, bytes);
+        }
+        let mut newest = trusted;
+        for _ in 0..LONGEST_WALK {
+            let version = newest.version() + 1;
+            let name = format!("{version}.root.json");
+            let Some(bytes) = self.read(&name, LARGEST_ROOT).await? else { return Ok((newest, roots)) };
+            match newest.follow(&bytes) {
+                Ok(next) => (_, newest) = (roots.insert(version, bytes), next),
+                Err(error) => {
+                    complain!("tufline: {name} there is no root that follows, and counts as absent: {error}");
+                    return Ok((newest, roots));
+                }
+            }
+        }
+        bail!("it has more than {LONGEST_WALK} roots after version {}", newest.version() - LONGEST_WALK)
+    }
+}
