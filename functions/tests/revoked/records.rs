@@ -204,7 +204,7 @@ fn no_removal_of_a_party_is_waived() {
     let world = World::new();
     world.put("a", "one");
     world.minutes(2);
-    let (vendor, file, version) = delivery_of_a_vendor(&world);
+    let (vendor, _, version) = delivery_of_a_vendor(&world);
     finish(delivery::deliver(
         &world.ports,
         &[Hint { name: "vendor.json".into(), removed: false, version: Some(version) }],
