@@ -199,7 +199,15 @@ pub async fn read<T: DeserializeOwned>(store: &dyn Store, key: &Key) -> Result<O
 }
 
 /// Reads JSON that is stored at `key`.
+///
+/// # Errors
+/// [`StageError::Record`].
 pub fn parse<T: DeserializeOwned>(key: &Key, bytes: &[u8]) -> Result<T> {
+    if bytes.is_empty() {
+        // As what is too long reads.
+        let why = format!("it is empty, or has more than {} bytes, which no such record has", key.most_bytes());
+        return Err(StageError::Record(key.path(), why));
+    }
     serde_json::from_slice(bytes).map_err(|error| StageError::Record(key.path(), error.to_string()))
 }
 

@@ -118,6 +118,9 @@ impl Repository {
         let Some(stored) = self.persist(|| self.store.get(key)).await? else {
             return Ok(not_found(if is_root { FOR_SECONDS } else { NEVER }));
         };
+        if stored.bytes.is_empty() {
+            return Err(StoreError::new("serve", key, "it is empty, or longer than any that devices take"));
+        }
         let age = if *key == Key::Timestamp { ASK_AGAIN } else { FOREVER };
         let packs = gzip::is_worthwhile(stored.bytes.len()) && gzip::is_accepted(fields);
         // Packed bytes are another representation, so they have a tag of their own (RFC 9110, section 8.8.3.3).

@@ -36,8 +36,8 @@ pub struct PlantedStore {
 
 #[async_trait]
 impl Store for PlantedStore {
-    async fn get(&self, key: &Key) -> Result<Option<Stored>> {
-        self.world.get(key).await
+    async fn get_within(&self, key: &Key, most: usize) -> Result<Option<Stored>> {
+        self.world.get_within(key, most).await
     }
 
     async fn exists(&self, key: &Key) -> Result<bool> {

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use tufline_store::{Document, Folder, Key, Result, Store, StoreError, Stored, Tag, Written};
-use tufline_tuf::{Sha256, Time};
+use tufline_store::{Document, Folder, Key, Result, Store, StoreError, Stored, Tag, Written, expect_readable};
+use tufline_tuf::{Hasher, Sha256, Time};
 
 use crate::data::{DataFolder, failed};
 use crate::{DATA, blocking, in_turn};
@@ -26,21 +26,38 @@ impl FolderStore {
     }
 }
 
+/// What is too long is read in pieces of so many bytes.
+const PIECE: usize = 65_536;
+
 fn tag(bytes: &[u8]) -> Tag {
     Tag(Sha256::of(bytes).to_string())
 }
 
 fn get(data: &DataFolder, path: &Path, most: u64) -> io::Result<Option<Stored>> {
-    let file = match File::open(path) {
+    let mut file = match File::open(path) {
         Err(error) if is_absence(&error) => return Ok(None),
         result => result?,
     };
     let metadata = file.metadata()?;
     let modified = Time::try_from(metadata.modified()?).map_err(io::Error::other)?;
-    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len().min(most)).unwrap_or_default());
-    file.take(most).read_to_end(&mut bytes)?;
+    let (mut bytes, mut digest) = (Vec::new(), None);
+    if metadata.len() <= most {
+        bytes.reserve_exact(usize::try_from(metadata.len()).unwrap_or_default());
+        file.read_to_end(&mut bytes)?;
+    } else {
+        // It may be replaced, and for that it has a tag.
+        let mut hasher = Hasher::new();
+        let mut piece = vec![0; PIECE];
+        loop {
+            match file.read(&mut piece)? {
+                0 => break,
+                length => hasher.update(piece.get(..length).unwrap_or_default()),
+            }
+        }
+        digest = Some(Tag(hasher.finish().to_string()));
+    }
     data.disk().settle(path)?;
-    Ok(Some(Stored { tag: tag(&bytes), bytes: Bytes::from(bytes), modified }))
+    Ok(Some(Stored { tag: digest.unwrap_or_else(|| tag(&bytes)), bytes: Bytes::from(bytes), modified }))
 }
 
 /// Whether what is at `key` may be lost in a power cut.
@@ -127,8 +144,8 @@ impl FolderStore {
 
 #[async_trait]
 impl Store for FolderStore {
-    async fn get(&self, key: &Key) -> Result<Option<Stored>> {
-        let (is_light, most) = (is_light(key), key.most_bytes() as u64);
+    async fn get_within(&self, key: &Key, most: usize) -> Result<Option<Stored>> {
+        let (is_light, most) = (is_light(key), most.min(key.most_bytes()) as u64);
         let work = self.work("read", key, move |data, path| {
             if is_light && remove_torn(path)? {
                 return Ok(None);
@@ -153,6 +170,7 @@ impl Store for FolderStore {
     }
 
     async fn create(&self, document: &Document) -> Result<Written> {
+        expect_readable("create", document)?;
         let (bytes, is_light) = (document.bytes().clone(), is_light(document.key()));
         let work = self.work("create", document.key(), move |data, path| {
             if !is_light {
@@ -165,6 +183,7 @@ impl Store for FolderStore {
     }
 
     async fn replace(&self, document: &Document, expected: &Tag) -> Result<Written> {
+        expect_readable("replace", document)?;
         let (bytes, expected) = (document.bytes().clone(), expected.clone());
         let work = self.work("replace", document.key(), move |data, path| replace(data, path, &bytes, &expected))?;
         in_turn(&DATA, work).await
@@ -193,19 +212,23 @@ impl Store for FolderStore {
 mod tests {
     use super::*;
     use tufline_store::{UploadKey, VersionId};
-    use tufline_tuf::root::LARGEST_ROOT;
 
     #[tokio::test]
-    async fn no_more_is_read_of_a_root_than_it_can_have() {
+    async fn what_is_too_long_is_not_read_and_can_be_replaced() {
         let folder = tempfile::tempdir().unwrap();
         let data = DataFolder::lock(folder.path()).unwrap();
         let store = FolderStore::new(&data);
-        for (key, read) in [(Key::root(2), LARGEST_ROOT + 1), (Key::snapshot(2), 2 * LARGEST_ROOT)] {
+        for key in [Key::root(2), Key::Announced] {
             let path = data.object(&key).unwrap();
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(&path, vec![b' '; 2 * LARGEST_ROOT]).unwrap();
-            assert_eq!(store.get(&key).await.unwrap().unwrap().bytes.len(), read);
+            for (length, read) in [(key.most_bytes(), key.most_bytes()), (key.most_bytes() + 1, 0)] {
+                std::fs::write(&path, vec![b' '; length]).unwrap();
+                assert_eq!(store.get(&key).await.unwrap().unwrap().bytes.len(), read);
+            }
         }
+        let tag = store.get(&Key::Announced).await.unwrap().unwrap().tag;
+        let record = Document::record(Key::Announced, &7).unwrap();
+        assert_eq!(store.replace(&record, &tag).await.unwrap(), Written::Done);
     }
 
     #[tokio::test]

@@ -49,20 +49,21 @@ impl CachedStore {
 
 #[async_trait]
 impl Store for CachedStore {
-    async fn get(&self, key: &Key) -> Result<Option<Stored>> {
-        self.store.get(key).await
+    async fn get_within(&self, key: &Key, most: usize) -> Result<Option<Stored>> {
+        self.store.get_within(key, most).await
     }
 
     async fn unverified(&self, key: &Key) -> Result<Option<Stored>> {
         self.store.unverified(key).await
     }
 
-    async fn bytes(&self, key: &Key) -> Result<Option<Bytes>> {
+    async fn bytes_within(&self, key: &Key, most: usize) -> Result<Option<Bytes>> {
         if let Some(kept) = self.kept.get(key) {
-            return Ok(Some(kept));
+            return Ok(Some(if kept.len() <= most { kept } else { Bytes::new() }));
         }
-        let bytes = self.store.bytes(key).await?;
-        if let Some(bytes) = &bytes {
+        let bytes = self.store.bytes_within(key, most).await?;
+        // What is too long has none.
+        if let Some(bytes) = bytes.as_ref().filter(|bytes| !bytes.is_empty()) {
             self.keep(key, bytes);
         }
         Ok(bytes)

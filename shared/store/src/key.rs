@@ -3,6 +3,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use tufline_tuf::delivery::LARGEST_DELIVERY;
 use tufline_tuf::root::LARGEST_ROOT;
 use tufline_tuf::{RoleName, Sha256};
 
@@ -14,6 +15,13 @@ pub enum Bucket {
     /// What the stages know: drafts, manifests, receipts.
     Ledger,
 }
+
+/// A manifest has at most so many bytes.
+const MOST_MANIFEST: usize = 16_000_000;
+
+/// The changes of a generation, in JSON, have at most so many bytes: half of what a manifest may have, which leaves as much for the documents
+/// that they change.
+pub const MOST_CHANGES: usize = MOST_MANIFEST / 2;
 
 /// What the keys of other parties' files begin with in the uploads bucket, and the folder of them in the embedded form.
 pub const DELIVERIES: &str = "delegations/";
@@ -160,10 +168,35 @@ impl Key {
         }
     }
 
-    /// So many bytes of the object are read at most: a root has no more, and whoever may write one must not fill the memory of all who read it.
+    /// So many bytes an object has at most. What is longer is never stored, and reads as if it were empty, which nothing here takes for
+    /// what belongs there: whoever may write must not fill the memory of all who read.
+    ///
+    /// Each is some times what can honestly be made, and what a function of 256 MB can take in, parsed, beside all else.
     #[must_use]
     pub fn most_bytes(&self) -> usize {
-        if self.root_version().is_some() { LARGEST_ROOT + 1 } else { usize::MAX }
+        match self {
+            Self::Metadata { role, .. } if *role == RoleName::root() => LARGEST_ROOT,
+            // 33 bytes a role: for more than 100,000 of them, which is more than 10 million targets make.
+            Self::Metadata { role, .. } if *role == RoleName::snapshot() => 4_000_000,
+            // A role is split beyond 1 MB; `targets` delegates to parties in as much again (below), and there are signatures.
+            Self::Metadata { .. } | Self::Draft(_) => 2_500_000,
+            // 8 MB of changes, and 150 bytes for each document that they change: 50,000 of them.
+            Self::Manifest(_) | Self::Held(_) => MOST_MANIFEST,
+            // At most 20 parties are listed, and those that were removed are kept.
+            Self::Parties(_) => 1_000_000,
+            Self::Delivered(_) => usize::try_from(LARGEST_DELIVERY).unwrap_or(usize::MAX),
+            // The names are limited where it is written.
+            Self::Refused(_) => 1_500_000,
+            // Some roots, each as text in JSON.
+            Self::RootIntent => 4_000_000,
+            // The keys of a party and its paths; a name of 1,024 bytes, each written as six, and a reason.
+            Self::Decision(_) | Self::Rejected(_) | Self::Announced => 64_000,
+            // 16 entries of some 400 bytes. Of a timestamp clients take no more either.
+            Self::Page(_) | Self::Timestamp => 16_384,
+            Self::Hashed(_) | Self::Hashing(_) | Self::RemovalsAccepted => 4_000,
+            // These are not read as a whole.
+            Self::Blob(_) | Self::Incoming(_) | Self::Checked(_) => 0,
+        }
     }
 
     /// The snapshot of a generation.

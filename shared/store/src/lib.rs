@@ -19,10 +19,10 @@ mod verified;
 pub use cached::CachedStore;
 pub use document::Document;
 pub use event::{EVENT_SOURCE, Event, LARGEST_DETAIL, PublishedTarget, RejectedUpload};
-pub use key::{Bucket, DELIVERIES, Folder, Key, UploadKey, VersionId};
+pub use key::{Bucket, DELIVERIES, Folder, Key, MOST_CHANGES, UploadKey, VersionId};
 pub use message::{Change, Hint, LARGEST_MESSAGE, Letter, MESSAGE_FORMAT, Message, NotMessage, Queue};
 pub use port::{
     Blob, Blobs, Clock, Events, Head, Kept, LONGEST_HISTORY, Links, OnlineRole, PastVersion, Queues, Result, Signer,
-    Source, Store, StoreError, Stored, Tag, Upload, Uploads, Waiting, Written,
+    Source, Store, StoreError, Stored, Tag, Upload, Uploads, Waiting, Written, expect_readable,
 };
 pub use verified::VerifiedRoots;

@@ -60,14 +60,35 @@ pub struct Stored {
     pub modified: Time,
 }
 
+/// Whether `document` may be stored: for every [`Store`].
+///
+/// # Errors
+/// [`StoreError`] where it is longer than what is read.
+pub fn expect_readable(action: &'static str, document: &Document) -> Result<()> {
+    let (length, most) = (document.bytes().len(), document.key().most_bytes());
+    if length <= most {
+        return Ok(());
+    }
+    Err(StoreError::new(action, document.key(), format!("it has {length} bytes, and at most {most} would be read")))
+}
+
 /// The repository and the ledger: small objects, strongly consistent (S3 user guide, "Amazon S3 data consistency model").
 #[async_trait]
 pub trait Store: Send + Sync {
-    /// `None` where nothing is stored at `key`. Of what is longer than [`Key::most_bytes`] the rest is not read.
-    async fn get(&self, key: &Key) -> Result<Option<Stored>>;
-    /// The bytes at `key`, where their state doesn't matter: of what never changes, a store may have them in memory.
+    /// `None` where nothing is stored at `key`. What is longer than `most` or than [`Key::most_bytes`] is not read: it has no bytes then.
+    async fn get_within(&self, key: &Key, most: usize) -> Result<Option<Stored>>;
+    /// The same with [`Key::most_bytes`].
+    async fn get(&self, key: &Key) -> Result<Option<Stored>> {
+        self.get_within(key, key.most_bytes()).await
+    }
+    /// The bytes at `key`, where their state doesn't matter: of what never changes, a store may have them in memory. As
+    /// [`Store::get_within`].
+    async fn bytes_within(&self, key: &Key, most: usize) -> Result<Option<Bytes>> {
+        Ok(self.get_within(key, most).await?.map(|stored| stored.bytes))
+    }
+    /// The same with [`Key::most_bytes`].
     async fn bytes(&self, key: &Key) -> Result<Option<Bytes>> {
-        Ok(self.get(key).await?.map(|stored| stored.bytes))
+        self.bytes_within(key, key.most_bytes()).await
     }
     /// The same, where [`Store::get`] tells only of what verifies: whatever lies there. For telling people of it, and for nothing else.
     async fn unverified(&self, key: &Key) -> Result<Option<Stored>> {
@@ -75,11 +96,12 @@ pub trait Store: Send + Sync {
     }
     /// Whether something is stored at `key`, without reading it.
     async fn exists(&self, key: &Key) -> Result<bool>;
-    /// Stores `document` unless something is there already (S3: `If-None-Match: *`).
+    /// Stores `document` unless something is there already (S3: `If-None-Match: *`). What is longer than [`Key::most_bytes`] is an error, since
+    /// nobody would read it ([`expect_readable`]).
     ///
     /// [`Written::Lost`] may also mean that an earlier try of this very call was applied and its reply lost.
     async fn create(&self, document: &Document) -> Result<Written>;
-    /// Stores `document` in place of the object whose state is `expected` (S3: `If-Match`).
+    /// Stores `document` in place of the object whose state is `expected` (S3: `If-Match`). The same holds.
     async fn replace(&self, document: &Document, expected: &Tag) -> Result<Written>;
     /// Up to `limit` keys of `folder` in the order of their paths, beginning after `after`.
     async fn list(&self, folder: Folder, after: Option<&Key>, limit: usize) -> Result<Vec<Key>>;

@@ -130,10 +130,10 @@ impl VerifiedRoots {
 
 #[async_trait]
 impl Store for VerifiedRoots {
-    async fn get(&self, key: &Key) -> Result<Option<Stored>> {
+    async fn get_within(&self, key: &Key, most: usize) -> Result<Option<Stored>> {
         match key.root_version() {
             Some(version) => self.root(version).await,
-            None => self.store.get(key).await,
+            None => self.store.get_within(key, most).await,
         }
     }
 
@@ -141,10 +141,10 @@ impl Store for VerifiedRoots {
         self.store.unverified(key).await
     }
 
-    async fn bytes(&self, key: &Key) -> Result<Option<Bytes>> {
+    async fn bytes_within(&self, key: &Key, most: usize) -> Result<Option<Bytes>> {
         match key.root_version() {
             Some(version) => Ok(self.root(version).await?.map(|stored| stored.bytes)),
-            None => self.store.bytes(key).await,
+            None => self.store.bytes_within(key, most).await,
         }
     }
 

@@ -95,7 +95,7 @@ impl Page {
     /// Reads the page below `role`, which is named `digest`.
     ///
     /// # Errors
-    /// [`VerifyError::Unreadable`] where these are not the bytes that are meant.
+    /// [`VerifyError::Unreadable`] where these are not the bytes that are meant, or list anything but bins of `role`.
     pub fn from_bytes(role: &RoleName, digest: &Sha256, bytes: &[u8]) -> Result<Self, VerifyError> {
         if Sha256::of(bytes) != *digest {
             return Err(unreadable(role, "the page of its bins has other bytes than those that it is named by"));
@@ -103,6 +103,10 @@ impl Page {
         let page: Self = serde_json::from_slice(bytes).map_err(|error| unreadable(role, &error.to_string()))?;
         if page.format > PAGE_FORMAT {
             return Err(unreadable(role, "the page of its bins was written by a newer version; use that one"));
+        }
+        // So no more is ever read below a role than its bins.
+        if page.bins.keys().any(|bin| trie::parent(bin).as_ref() != Some(role)) {
+            return Err(unreadable(role, "the page of its bins lists others"));
         }
         Ok(page)
     }
@@ -258,4 +262,33 @@ impl Place<'_> {
 
 fn unreadable(role: &RoleName, why: &str) -> VerifyError {
     VerifyError::Unreadable { role: role.clone(), why: why.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_lists_bins_of_its_role_only() {
+        let expires = "2026-01-01T00:00:00Z".parse().unwrap();
+        let entry = IndexEntry { document: RoleEntry { version: 1, draft: Sha256::of(b""), expires }, bins: None };
+        let read = |role: &str, bins: &[&str]| {
+            let bins = bins.iter().map(|bin| (bin.parse().unwrap(), entry.clone())).collect();
+            let bytes = Page { format: PAGE_FORMAT, bins }.to_bytes().unwrap();
+            Page::from_bytes(&role.parse().unwrap(), &Sha256::of(&bytes), &bytes)
+        };
+        let children: Vec<String> = trie::children(&RoleName::targets()).iter().map(ToString::to_string).collect();
+        let children: Vec<&str> = children.iter().map(String::as_str).collect();
+        assert!(read("targets", &children).is_ok());
+        assert!(read("bin-a", &["bin-a0", "bin-af"]).is_ok());
+        for (role, other) in [
+            ("targets", "bin-00"),
+            ("targets", "targets"),
+            ("targets", "vendor"),
+            ("bin-a", "bin-b0"),
+            ("bin-a", "bin-b"),
+        ] {
+            assert!(read(role, &[other]).is_err(), "{other} below {role}");
+        }
+    }
 }

@@ -21,6 +21,7 @@ pub async fn store(store: &dyn Store, signer: &dyn Signer) {
     what_is_missing_is_none(store).await;
     creation_has_one_winner(store).await;
     what_is_stored_comes_back(store).await;
+    what_nobody_would_read_is_not_stored(store).await;
     replacement_needs_the_current_tag(store).await;
     replacement_has_one_winner(store).await;
     readers_see_whole_documents(store).await;
@@ -96,13 +97,34 @@ async fn what_is_stored_comes_back(store: &dyn Store) {
         "096fKKXTRTtl3on89fVO.nfljtsv6qko",
     ];
     for (number, version) in versions.into_iter().enumerate() {
-        let key = Key::Hashed(upload("kept", version));
-        let document = record(key.clone(), if number == 0 { &large } else { &Value::Null });
+        let large_key = Key::Held(Sha256::of(b"large"));
+        let (key, value) =
+            if number == 0 { (large_key, &large) } else { (Key::Hashed(upload("kept", version)), &Value::Null) };
+        let document = record(key.clone(), value);
         assert_eq!(store.create(&document).await.unwrap(), Written::Done, "{key}");
         let stored = store.get(&key).await.unwrap().unwrap();
         assert_eq!(&stored.bytes, document.bytes(), "{key}");
         assert_eq!(store.get(&key).await.unwrap().unwrap(), stored, "{key}: reading changes nothing");
     }
+}
+
+async fn what_nobody_would_read_is_not_stored(store: &dyn Store) {
+    // A text of so many characters is written with two quotes.
+    let text = |length: usize| json!("x".repeat(length - 2));
+    let key = Key::Hashed(upload("long", "1"));
+    assert!(store.create(&record(key.clone(), &text(key.most_bytes() + 1))).await.is_err());
+    assert!(!store.exists(&key).await.unwrap());
+    let longest = record(key.clone(), &text(key.most_bytes()));
+    assert_eq!(store.create(&longest).await.unwrap(), Written::Done);
+    let (bytes, tag) = read(store, &key).await;
+    assert_eq!(&bytes, longest.bytes());
+    for (most, read) in [(key.most_bytes() - 1, 0), (key.most_bytes(), bytes.len()), (usize::MAX, bytes.len())] {
+        let stored = store.get_within(&key, most).await.unwrap().unwrap();
+        assert_eq!((stored.bytes.len(), &stored.tag), (read, &tag), "whatever is not read has the same state");
+        assert_eq!(store.bytes_within(&key, most).await.unwrap().unwrap().len(), read);
+    }
+    assert!(store.replace(&record(key.clone(), &text(key.most_bytes() + 1)), &tag).await.is_err());
+    assert_eq!(read(store, &key).await.0, bytes);
 }
 
 async fn replacement_needs_the_current_tag(store: &dyn Store) {

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::{Memory, State};
 use crate::document::Document;
 use crate::key::{Folder, Key};
-use crate::port::{Result, Store, Stored, Tag, Written};
+use crate::port::{Result, Store, Stored, Tag, Written, expect_readable};
 
 impl State {
     pub(super) fn stored(&mut self, bytes: Bytes) -> Stored {
@@ -26,9 +26,16 @@ impl State {
 
 #[async_trait]
 impl Store for Memory {
-    async fn get(&self, key: &Key) -> Result<Option<Stored>> {
+    async fn get_within(&self, key: &Key, most: usize) -> Result<Option<Stored>> {
         let path = key.path();
-        self.request("read", &path, false, |state| state.objects.get(&path).cloned()).await
+        self.request("read", &path, false, |state| {
+            let mut stored = state.objects.get(&path).cloned()?;
+            if stored.bytes.len() > most.min(key.most_bytes()) {
+                stored.bytes = Bytes::new();
+            }
+            Some(stored)
+        })
+        .await
     }
 
     async fn exists(&self, key: &Key) -> Result<bool> {
@@ -37,6 +44,7 @@ impl Store for Memory {
     }
 
     async fn create(&self, document: &Document) -> Result<Written> {
+        expect_readable("create", document)?;
         let path = document.key().path();
         self.request("create", &path, true, |state| {
             if state.objects.contains_key(&path) {
@@ -49,6 +57,7 @@ impl Store for Memory {
     }
 
     async fn replace(&self, document: &Document, expected: &Tag) -> Result<Written> {
+        expect_readable("replace", document)?;
         let path = document.key().path();
         self.request("replace", &path, true, |state| {
             if state.objects.get(&path).is_none_or(|stored| stored.tag != *expected) {

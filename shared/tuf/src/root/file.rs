@@ -175,8 +175,9 @@ impl RootFile {
 }
 
 fn expect_length(bytes: &[u8]) -> Result<(), RootError> {
-    if bytes.len() > LARGEST_ROOT {
-        return Err(RootError::Unreadable(format!("it has more than {LARGEST_ROOT} bytes")));
+    // A store reads nothing of what is longer.
+    if bytes.is_empty() || bytes.len() > LARGEST_ROOT {
+        return Err(RootError::Unreadable(format!("it is empty, or has more than {LARGEST_ROOT} bytes")));
     }
     Ok(())
 }
