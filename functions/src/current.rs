@@ -12,7 +12,7 @@ use tufline_tuf::time::seconds_between;
 use tufline_tuf::{Config, Custom, Refusal, RefusalCode, Sha256, TargetName, Time, custom};
 
 use crate::ledger::{self, Hashed};
-use crate::ports::{Ports, Result};
+use crate::ports::{Ports, Result, look_in_order};
 
 /// What is current under a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,26 +87,49 @@ pub async fn current(ports: &Ports, name: &TargetName) -> Result<(Current, Vec<R
         }
     };
     let history = uploads.versions(name.as_str()).await?;
-    let mut left = history.as_slice();
-    while let Some((past, beneath)) = left.split_first() {
-        left = beneath;
-        match past {
-            PastVersion::Forgotten | PastVersion::Unknown => return Ok((Current::Unknown, refused)),
-            PastVersion::Marker { version, modified } => {
+    let is_last = |met: &Met| match met {
+        Met::Nothing => false,
+        Met::Upload(upload) => judge(config, upload).is_ok(),
+        Met::End => true,
+    };
+    let met = look_in_order(&history, |past| meet(ports, name, newest.as_ref(), past), is_last).await?;
+    for (place, met) in met.into_iter().enumerate() {
+        if let Met::Upload(upload) = met
+            && let Some(accepted) = accept(config, upload, &mut refused)
+        {
+            return Ok((Current::Object(accepted), refused));
+        }
+        match history.get(place..).and_then(<[_]>::split_first) {
+            Some((PastVersion::Marker { version, modified }, beneath)) => {
                 let explicit = is_explicit(ports, name, *modified, beneath).await?;
                 let gone = Current::Gone { marker: Some(version.clone()) };
                 return Ok((if explicit { gone } else { Current::Unknown }, refused));
             }
-            PastVersion::Object { version, .. } if Some(version) == newest.as_ref() => {}
-            PastVersion::Object { version, .. } => {
-                let Some(upload) = uploads.head_version(name.as_str(), version).await? else { continue };
-                if let Some(accepted) = accept(config, upload, &mut refused) {
-                    return Ok((Current::Object(accepted), refused));
-                }
-            }
+            Some((PastVersion::Forgotten | PastVersion::Unknown, _)) => return Ok((Current::Unknown, refused)),
+            Some((PastVersion::Object { .. }, _)) | None => {}
         }
     }
     Ok((if expires { Current::Unknown } else { Current::Gone { marker: None } }, refused))
+}
+
+async fn meet(ports: &Ports, name: &TargetName, newest: Option<&VersionId>, past: &PastVersion) -> Result<Met> {
+    Ok(match past {
+        PastVersion::Object { version, .. } if Some(version) == newest => Met::Nothing,
+        PastVersion::Object { version, .. } => {
+            ports.uploads.head_version(name.as_str(), version).await?.map_or(Met::Nothing, Met::Upload)
+        }
+        PastVersion::Marker { .. } | PastVersion::Forgotten | PastVersion::Unknown => Met::End,
+    })
+}
+
+/// What is met on the way through a history.
+enum Met {
+    /// Nothing that counts.
+    Nothing,
+    /// A version.
+    Upload(Upload),
+    /// What is beneath doesn't count.
+    End,
 }
 
 /// Whether somebody made the delete marker that was `made` then and stands on `beneath`; else a lifecycle did, perhaps, and it says
@@ -118,18 +141,17 @@ pub(crate) async fn is_explicit(ports: &Ports, name: &TargetName, made: Time, be
     if seconds_between(made, ports.clock.now()) >= limit.seconds() {
         return Ok(false);
     }
-    for past in beneath {
+    let look = |past| async move {
         let hashed = match past {
-            PastVersion::Object { version, in_parts: true, .. } => {
+            &PastVersion::Object { ref version, in_parts: true, .. } => {
                 ledger::dated_receipt(&*ports.store, name.as_str(), version).await?.map(|(_, stored)| stored)
             }
             _ => None,
         };
-        if let Some(explicit) = tells(limit, made, past, hashed) {
-            return Ok(explicit);
-        }
-    }
-    Ok(false)
+        Ok(tells(limit, made, past, hashed))
+    };
+    let told = look_in_order(beneath, look, Option::is_some).await?;
+    Ok(told.last().copied().flatten().unwrap_or(false))
 }
 
 /// For clocks that differ, in seconds.

@@ -17,7 +17,7 @@ use tufline_tuf::{Content, TargetName, Time};
 
 use crate::current::{Accepted, Current, current_and_receipt, is_explicit, judge};
 use crate::ledger::{self, Hashed};
-use crate::ports::{Ports, Result, at_once};
+use crate::ports::{Ports, Result, at_once, look_in_order};
 
 /// For so long something may still be shown that is no longer in effect, in seconds. It takes a while from the look at an upload to
 /// the signatures, and a name that is overwritten all the time must be published all the same.
@@ -42,7 +42,7 @@ pub enum Justified {
 ///
 /// Requests: one look at what is current and one at its receipt, and for bytes of which S3 told no SHA-256 a copy; if that is it, no
 /// more. Else one listing; a look at each version that came within the window, with its receipt and copy where all else is right; and
-/// two at each that is older, down to the first whose receipt is older too.
+/// two at each that is older, down to the first whose receipt is older too, and at a few beneath that, since they are looked at together.
 ///
 /// # Errors
 /// Requests that failed. Nothing is known then.
@@ -111,18 +111,23 @@ impl Past<'_> {
     /// look again.
     async fn was_gone(&self) -> Result<Justified> {
         let mut left = self.history.as_slice();
-        while let Some((past, beneath)) = left.split_first() {
-            left = beneath;
-            if let PastVersion::Marker { modified, .. } = past
-                && is_explicit(self.ports, self.name, *modified, beneath).await?
-            {
+        loop {
+            let marker = left.iter().position(|past| matches!(past, PastVersion::Marker { .. }));
+            let (above, rest) = left.split_at(marker.unwrap_or(left.len()));
+            if self.first_old(above).await?.is_some() {
+                return Ok(Justified::NotNow);
+            }
+            let Some((PastVersion::Marker { modified, .. }, beneath)) = rest.split_first() else {
+                return Ok(Justified::NotNow);
+            };
+            if is_explicit(self.ports, self.name, *modified, beneath).await? {
                 return Ok(Justified::Yes);
             }
-            if self.is_old(past).await? {
-                break;
+            if self.is_before(*modified) {
+                return Ok(Justified::NotNow);
             }
+            left = beneath;
         }
-        Ok(Justified::NotNow)
     }
 
     /// Whether the name was `content` within the window, perhaps as `version`. `compared` is known not to be it.
@@ -132,28 +137,31 @@ impl Past<'_> {
         version: Option<&VersionId>,
         compared: Option<&VersionId>,
     ) -> Result<Justified> {
-        let (mut found, mut others, mut is_forgotten) = (Justified::NotNow, Vec::new(), false);
+        let mut found = Justified::NotNow;
         let mut unmet = version.filter(|version| Some(*version) != compared);
-        for past in &self.history {
-            match past {
-                PastVersion::Object { version: met, .. } if Some(met) == compared => {}
-                PastVersion::Object { version: met, .. } if Some(met) == unmet => {
-                    unmet = None;
-                    found = self.look(met, content).await?;
-                    if found == Justified::Yes {
-                        return Ok(found);
-                    }
+        let is_version = |past: &PastVersion, wanted: Option<&VersionId>| matches!(past, PastVersion::Object { version, .. } if Some(version) == wanted);
+        let hinted = unmet.and_then(|_| self.history.iter().position(|past| is_version(past, unmet)));
+        let (above, beneath) = self.history.split_at(hinted.unwrap_or_default());
+        let mut old = self.first_old(above).await?;
+        if old.is_none() {
+            if let Some(met) = unmet.take_if(|_| hinted.is_some()) {
+                found = self.look(met, content).await?;
+                if found == Justified::Yes {
+                    return Ok(found);
                 }
-                PastVersion::Object { version: met, .. } => others.push(met),
-                PastVersion::Forgotten => is_forgotten = true,
-                PastVersion::Marker { .. } | PastVersion::Unknown => {}
             }
-            if self.is_old(past).await? {
-                break;
-            }
+            old = self.first_old(beneath).await?.map(|place| above.len() + place);
         }
+        let recent = self.history.get(..=old.unwrap_or(usize::MAX - 1)).unwrap_or(&self.history);
+        let is_forgotten = recent.contains(&PastVersion::Forgotten);
+        let others =
+            recent.iter().enumerate().filter(|(place, past)| Some(*place) != hinted && !is_version(past, compared));
+        let others = others.filter_map(|(_, past)| match past {
+            PastVersion::Object { version, .. } => Some(version),
+            PastVersion::Marker { .. } | PastVersion::Forgotten | PastVersion::Unknown => None,
+        });
         let mut failure = None;
-        for looked in at_once(others.into_iter().map(|met| self.look(met, content))).await {
+        for looked in at_once(others.map(|met| self.look(met, content))).await {
             match looked {
                 Ok(Justified::Yes | Justified::Lately) => return Ok(Justified::Yes),
                 Ok(Justified::Otherwise) => found = Justified::Otherwise,
@@ -169,18 +177,27 @@ impl Past<'_> {
         failure.map_or(Ok(found), Err)
     }
 
+    /// Where the first of these entries is that is old.
+    async fn first_old(&self, entries: &[PastVersion]) -> Result<Option<usize>> {
+        let looked = look_in_order(entries, |past| self.is_old(past), |is_old| *is_old).await?;
+        Ok(looked.iter().position(|is_old| *is_old))
+    }
+
+    fn is_before(&self, time: Time) -> bool {
+        seconds_between(time, self.now) > WINDOW_SECONDS
+    }
+
     /// Whether nothing beneath `past` was in effect within the window: it has itself counted for longer.
     ///
     /// An upload in parts is dated by when it began, long before it came, perhaps; but its receipt came after it. And what has
     /// no receipt counts for nobody yet: what is beneath is still shown.
     async fn is_old(&self, past: &PastVersion) -> Result<bool> {
-        let is_before = |time: Time| seconds_between(time, self.now) > WINDOW_SECONDS;
         match past {
-            PastVersion::Marker { modified, .. } => Ok(is_before(*modified)),
-            PastVersion::Object { version, modified, .. } if is_before(*modified) => {
+            PastVersion::Marker { modified, .. } => Ok(self.is_before(*modified)),
+            PastVersion::Object { version, modified, .. } if self.is_before(*modified) => {
                 let (ports, name) = (self.ports, self.name.as_str());
                 let receipt = ledger::dated_receipt(&*ports.store, name, version).await?;
-                if receipt.is_none_or(|(_, stored)| !is_before(stored)) {
+                if receipt.is_none_or(|(_, stored)| !self.is_before(stored)) {
                     return Ok(false);
                 }
                 let upload = ports.uploads.head_version(name, version).await?;

@@ -75,6 +75,30 @@ pub(crate) async fn some_at_once<F: Future>(most: usize, requests: impl Iterator
     stream::iter(requests).buffer_unordered(most).collect().await
 }
 
+/// Looks at `entries` in order, some together, twice as many each time, so that no more are looked at for nothing than there was reason to;
+/// `is_last` says with which answer it ends. Answers what was looked at, in order.
+pub(crate) async fn look_in_order<'a, E, F: Future<Output = Result<A>>, A>(
+    entries: &'a [E],
+    look: impl Fn(&'a E) -> F,
+    is_last: impl Fn(&A) -> bool,
+) -> Result<Vec<A>> {
+    let (mut answers, mut left, mut count) = (Vec::new(), entries, 1);
+    while !left.is_empty() {
+        let (some, rest) = left.split_at(count.min(left.len()));
+        let looks: Vec<F> = some.iter().map(&look).collect();
+        for answer in stream::iter(looks).buffered(REQUESTS_AT_ONCE).collect::<Vec<_>>().await {
+            let answer = answer?;
+            let ends = is_last(&answer);
+            answers.push(answer);
+            if ends {
+                return Ok(answers);
+            }
+        }
+        (left, count) = (rest, (2 * count).min(REQUESTS_AT_ONCE));
+    }
+    Ok(answers)
+}
+
 /// Why a stage could not finish. Its message comes again later, and so does refresh.
 #[derive(Debug, thiserror::Error)]
 pub enum StageError {
