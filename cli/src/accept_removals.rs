@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use clap::Args;
 use serde_json::json;
-use tufline_functions::ledger::{self, RECORD_FORMAT, RemovalsAccepted};
+use tufline_functions::ledger::{self, LONGEST_ACCEPTANCE, RECORD_FORMAT, RemovalsAccepted};
 use tufline_store::{Hint, Key, Message, Queues, Written};
 use tufline_tuf::config::Lifetime;
 use tufline_tuf::{Time, time};
@@ -23,7 +23,7 @@ const ATTEMPTS: usize = 8;
 /// Lets removals of any number through for a while, and makes those that are held now. On AWS it needs an operator's keys.
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// For how long, such as "15m" or "2 hours"
+    /// For how long, such as "15m" or "2 hours"; a day at most
     #[arg(long = "for", default_value = "15m", value_name = "TIME")]
     period: Lifetime,
     /// Print a line of JSON
@@ -35,6 +35,10 @@ pub struct Arguments {
 
 /// Accepts them.
 pub async fn run(arguments: Arguments) -> Result {
+    ensure!(
+        arguments.period.seconds() <= LONGEST_ACCEPTANCE,
+        "--for refused: it is longer than a day, for which no stage accepts removals; choose less, and run it again then"
+    );
     let connection = arguments.connection.connect().await?;
     let inside = Inside::for_operator(&connection)?;
     let published = ledger::published(&*inside.store).await?.context("nothing is published yet")?;

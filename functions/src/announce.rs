@@ -6,24 +6,41 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use tufline_store::{Change, Event, Hint, Key, Message, PublishedTarget, Stored, VersionId, Written};
+use tufline_store::{Change, Event, Hint, Key, Message, PublishedTarget, Store, Stored, VersionId, Written};
 use tufline_tuf::{Manifest, Outcome, Sha256, TargetName};
 
-use crate::ledger::{self, Announced, RECORD_FORMAT};
+use crate::ledger::{self, Announced, PassedOver, RECORD_FORMAT};
 use crate::measure;
-use crate::pending::Pending;
-use crate::ports::{Ports, Result, StageError, at_once};
+use crate::pending::{Pending, read_short};
+use crate::ports::{Ports, REQUESTS_AT_ONCE, Result, StageError};
 use crate::roots::IgnoredRoot;
 
-/// Up to which generation events were sent.
-async fn announced(ports: &Ports) -> Result<(Announced, Option<Stored>)> {
+/// So many generations are told of at once; those before are looked at again instead.
+const MOST_TOLD: u64 = 1000;
+
+/// The same, in changes that are held in memory.
+const MOST_CHANGES_TOLD: usize = 200_000;
+
+/// So many generations that were passed over are read in a run, and so many names are looked at, about: the next run goes on.
+const PASSED_OVER_AT_ONCE: usize = 1000;
+const LOOKS_AT_ONCE: usize = 50_000;
+
+/// Where nobody can tell up to which generation events were sent, those of so many are sent again.
+const TOLD_AGAIN: u64 = 16;
+
+/// Up to which generation events were sent. One that can't be read says nothing: only the last ones are told of again, before what is `published`.
+async fn announced(ports: &Ports, published: u64) -> Result<(Announced, Option<Stored>)> {
     let pointer = ports.store.get(&Key::Announced).await?;
+    let up_to =
+        |generation| Announced { format: RECORD_FORMAT, generation, passed_over: None, ignored_roots: BTreeMap::new() };
     let told = if let Some(stored) = &pointer {
-        ledger::parse(&Key::Announced, &stored.bytes)?
+        ledger::parse(&Key::Announced, &stored.bytes).unwrap_or_else(|error| {
+            tracing::error!(%error, "it says nothing; look at who wrote it");
+            up_to(published.saturating_sub(TOLD_AGAIN))
+        })
     } else {
         let first = ledger::first_generation(&*ports.store).await?;
-        let generation = first.map_or(0, |first| first.saturating_sub(1));
-        Announced { format: RECORD_FORMAT, generation, ignored_roots: BTreeMap::new() }
+        up_to(first.map_or(0, |first| first.saturating_sub(1)))
     };
     Ok((told, pointer))
 }
@@ -39,8 +56,8 @@ async fn remember(ports: &Ports, announced: &Announced, pointer: Option<&Stored>
 }
 
 /// Sends an event for each of these that none was sent for yet.
-pub async fn announce_ignored(ports: &Ports, ignored: &[IgnoredRoot]) -> Result<()> {
-    let (mut announced, pointer) = announced(ports).await?;
+pub async fn announce_ignored(ports: &Ports, ignored: &[IgnoredRoot], published: u64) -> Result<()> {
+    let (mut announced, pointer) = announced(ports, published).await?;
     let lie: BTreeMap<u64, Sha256> = ignored.iter().map(|root| (root.version, root.sha256)).collect();
     if announced.ignored_roots == lie {
         return Ok(());
@@ -65,39 +82,39 @@ pub async fn announce_ignored(ports: &Ports, ignored: &[IgnoredRoot]) -> Result<
 /// make no difference to what is published.
 ///
 /// Answers up to which generation all is told.
+///
+/// *Invariant*: whatever `announced.json` says, what is published from now on is told of, in runs of a bounded length: a generation that is
+/// not there yet was not told of, and what is too far back is looked at again, over many runs.
 pub async fn announce(ports: &Ports) -> Result<u64> {
     let store = &*ports.store;
-    let (announced, pointer) = announced(ports).await?;
-    let told = announced.generation;
-    let Some(published) = ledger::published(store).await? else { return Ok(told) };
-    let since = (told + 1..=published.generation).map(|generation| async move {
-        match ledger::manifest(store, generation).await {
-            Ok(manifest) => Ok(Some(manifest)),
-            Err(error @ StageError::Store(_)) => Err(error),
-            // What can't be read was passed over.
-            Err(_) => Ok(None),
-        }
-    });
-    let since: Vec<Option<Manifest>> = at_once(since).await.into_iter().collect::<Result<_>>()?;
-    let mut since: BTreeMap<u64, Manifest> =
-        since.into_iter().flatten().map(|manifest| (manifest.generation, manifest)).collect();
-    // Those that what is published is based on; the others were passed over, and what they answered is looked at again.
-    let (mut manifests, mut next) = (Vec::new(), published.generation);
-    while let Some(manifest) = since.remove(&next) {
-        next = manifest.base;
-        manifests.push(manifest);
-    }
-    manifests.reverse();
-    let pending = Pending::read(store, published.generation).await?;
-    let fences = pending.chain().into_iter().take_while(|manifest| manifest.is_fence());
-    manifests.extend(fences.filter(|fence| fence.generation > told).cloned());
+    let Some(published) = ledger::published(store).await? else { return Ok(0) };
+    let published = published.generation;
+    let (announced, pointer) = announced(ports, published).await?;
+    let pending = Pending::read(store, published).await?;
+    let fences: Vec<&Manifest> = pending.chain().into_iter().take_while(|manifest| manifest.is_fence()).collect();
+    let settled = fences.last().map_or(published, |fence| fence.generation);
+    // Nothing was told of what isn't there.
+    let is_true = announced.generation <= settled;
+    let said = if is_true { announced.generation } else { published.saturating_sub(TOLD_AGAIN) };
+    let told = said.max(published.saturating_sub(MOST_TOLD));
+    let mut manifests = published_since(store, published, told).await?;
+    manifests.extend(fences.into_iter().filter(|fence| fence.generation > told).cloned());
     let newest = manifests.last().map_or(told, |manifest| manifest.generation);
-    let among = |generation: u64| manifests.iter().any(|manifest| manifest.generation == generation);
-    let void = pending.readable().filter(|void| void.generation > told && void.generation < newest);
-    let void = void.filter(|void| !among(void.generation)).cloned();
-    look_at(ports, since.into_values().chain(void)).await?;
-    let Some(newest) = manifests.last().map(|manifest| manifest.generation) else { return Ok(told) };
-    let events = events(published.generation, &manifests);
+    // Those that what is published is based on are told of; the others were passed over, and what they answered is looked at again.
+    let seen: BTreeSet<u64> = manifests.iter().map(|manifest| manifest.generation).collect();
+    let mut passed_over = announced.passed_over.filter(|passed| passed.after < passed.up_to && passed.up_to <= settled);
+    if newest - said > seen.len() as u64 {
+        passed_over =
+            Some(PassedOver { after: passed_over.map_or(said, |passed| passed.after.min(said)), up_to: newest });
+    }
+    let left = match passed_over {
+        Some(passed) => look_at(ports, passed, &seen).await?,
+        None => None,
+    };
+    if manifests.is_empty() && left == announced.passed_over && newest == announced.generation {
+        return Ok(newest);
+    }
+    let events = events(published, &manifests);
     if !events.is_empty() {
         ports.events.send(&events).await?;
     }
@@ -108,23 +125,66 @@ pub async fn announce(ports: &Ports) -> Result<u64> {
         }
     }
     // A crash here sends the events twice.
-    remember(ports, &Announced { generation: newest, ..announced }, pointer.as_ref()).await?;
+    let announced = Announced { generation: newest, passed_over: left, ..announced };
+    remember(ports, &announced, pointer.as_ref()).await?;
     Ok(newest)
 }
 
-/// Has hash look at all that these generations would have answered.
-async fn look_at(ports: &Ports, passed_over: impl Iterator<Item = Manifest>) -> Result<()> {
-    let (mut hints, mut roles) = (Vec::new(), BTreeSet::new());
-    for manifest in passed_over {
-        roles.extend(manifest.deliveries().map(|(role, _)| role.clone()));
-        hints.extend(manifest.changes.into_iter().map(|change| Hint {
-            name: change.name.as_str().into(),
-            removed: change.outcome == Outcome::Removed,
-            version: change.version.map(VersionId),
-        }));
+/// The generations from that after `told` on that what is published is based on, and that one, oldest first.
+async fn published_since(store: &dyn Store, published: u64, told: u64) -> Result<Vec<Manifest>> {
+    let (mut manifests, mut next, mut changes) = (Vec::new(), published, 0);
+    while next > told && changes < MOST_CHANGES_TOLD {
+        match ledger::manifest(store, next).await {
+            // Only older ones: no circle.
+            Ok(manifest) if manifest.base < next => {
+                next = manifest.base;
+                changes += manifest.changes.len();
+                manifests.push(manifest);
+            }
+            Err(error @ StageError::Store(_)) => return Err(error),
+            Ok(_) | Err(_) => break,
+        }
     }
-    let deliveries = roles.into_iter().map(|role| Change::Delivery { role }).collect();
-    for message in Message::uploads(hints).into_iter().chain(Message::changes(deliveries)) {
+    manifests.reverse();
+    Ok(manifests)
+}
+
+/// Has hash look at what generations would have answered that were passed over, which are none of those `seen`; answers which are left.
+async fn look_at(ports: &Ports, passed: PassedOver, seen: &BTreeSet<u64>) -> Result<Option<PassedOver>> {
+    let (store, mut after, mut looks) = (&*ports.store, passed.after, 0);
+    let numbers: Vec<u64> = (passed.after + 1..=passed.up_to).take(PASSED_OVER_AT_ONCE).collect();
+    for some in numbers.chunks(REQUESTS_AT_ONCE) {
+        let unseen = some.iter().filter(|number| !seen.contains(number));
+        let short = read_short(store, unseen.map(|number| (*number, Key::Manifest(*number)))).await?;
+        for (number, bytes) in short {
+            let bytes = match bytes {
+                Some(bytes) if bytes.is_empty() => store.bytes(&Key::Manifest(number)).await?,
+                bytes => bytes,
+            };
+            // What can't be read answered nothing.
+            if let Some(manifest) = bytes.and_then(|bytes| ledger::parse_manifest(number, &bytes).ok()) {
+                looks += manifest.changes.len();
+                send_looks(ports, manifest).await?;
+            }
+            after = number;
+            if looks > LOOKS_AT_ONCE {
+                return Ok(Some(PassedOver { after, ..passed }).filter(|left| left.after < left.up_to));
+            }
+        }
+        after = some.last().copied().unwrap_or(after);
+    }
+    // A crash here has them looked at twice.
+    Ok(Some(PassedOver { after, ..passed }).filter(|left| left.after < left.up_to))
+}
+
+async fn send_looks(ports: &Ports, manifest: Manifest) -> Result<()> {
+    let deliveries = manifest.deliveries().map(|(role, _)| Change::Delivery { role: role.clone() }).collect();
+    let hints = manifest.changes.into_iter().map(|change| Hint {
+        name: change.name.as_str().into(),
+        removed: change.outcome == Outcome::Removed,
+        version: change.version.map(VersionId),
+    });
+    for message in Message::uploads(hints.collect()).into_iter().chain(Message::changes(deliveries)) {
         ports.queues.send(&message, Duration::ZERO).await?;
     }
     Ok(())

@@ -4,7 +4,8 @@
 //! ([`tufline_tuf::replay`])? Do the uploads say so, of each name that devices would see changed ([`crate::justify`])? Have operators decided,
 //! or other parties signed, what it delegates to these ([`tufline_tuf::delivery::follow`])?
 //!
-//! *Invariant*: what a judgement costs is that of the change: as many documents as it changes, and as many looks at uploads as names.
+//! *Invariant*: what a judgement costs is that of the change: as many documents as it changes, and as many looks at uploads as names that devices
+//! would see changed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,9 +22,9 @@ use tufline_tuf::{
     Addressed, Content, Draft, Manifest, Outcome, Parties, RoleEntry, RoleKeys, RoleName, TargetName, verify,
 };
 
+use crate::delegation::{MOST_DECISIONS, decisions};
 use crate::index::{draft, index};
 use crate::justify::{Justified, justify};
-use crate::ledger;
 use crate::parties::parties;
 use crate::ports::{HEADS_AT_ONCE, Ports, REQUESTS_AT_ONCE, Result, StageError, at_once, some_at_once};
 
@@ -95,18 +96,22 @@ async fn follows(ports: &Ports, before: &Manifest, before_parties: &Parties, man
         Err(StageError::Store(error)) => return Err(error.into()),
         Err(error) => return void(format!("what it delegates to other parties can't be read: {error}")),
     };
+    let count = manifest.decisions.saturating_sub(before.decisions);
+    if count > MOST_DECISIONS {
+        return void(format!("it carries out {count} decisions, and at most {MOST_DECISIONS} are carried out at once"));
+    }
+    let found = decisions(store, before.decisions, manifest.decisions).await?;
+    if (found.len() as u64) < count {
+        let number = before.decisions + found.len() as u64 + 1;
+        return void(format!("it carries out decision {number}, which nobody made"));
+    }
     let mut decided: Vec<Decision> = Vec::new();
-    for number in before.decisions + 1..=manifest.decisions {
-        match ledger::read(store, &Key::Decision(number)).await {
-            Ok(None) => return void(format!("it carries out decision {number}, which nobody made")),
+    for (number, decision) in found {
+        match decision {
             // A delegation may have come to hide targets. Nobody may leave out that a party is removed.
-            Ok(Some(Decision { edit: PartyEdit::Create { .. }, .. })) | Err(StageError::Record(..))
-                if manifest.waived.contains(&number) => {}
-            Ok(Some(decision)) => decided.push(decision),
-            Err(StageError::Record(..)) => {
-                return void(format!("it carries out decision {number}, which nobody can read"));
-            }
-            Err(error) => return Err(error),
+            Ok(Decision { edit: PartyEdit::Create { .. }, .. }) | Err(_) if manifest.waived.contains(&number) => {}
+            Ok(decision) => decided.push(decision),
+            Err(_) => return void(format!("it carries out decision {number}, which nobody can read")),
         }
     }
     let mut files = Files::default();
@@ -134,20 +139,16 @@ async fn follows(ports: &Ports, before: &Manifest, before_parties: &Parties, man
 /// Generations on trial: those that wait up to a candidate, each based on the one before.
 pub(crate) struct Trial<'a> {
     replay: Replay<'a>,
-    suspects: Suspects,
+    /// What the uploads say of some names, asked early, for what they should have.
+    early: BTreeMap<&'a TargetName, (Option<&'a Content>, Justified)>,
+    /// The names that the uploads were asked of, for what devices would see.
+    asked: BTreeSet<TargetName>,
+    lately: Vec<TargetName>,
     adopted: bool,
 }
 
-/// The names that the uploads say something else of than a generation does.
-#[derive(Debug, Default)]
-struct Suspects {
-    lately: BTreeSet<TargetName>,
-    not_now: BTreeSet<TargetName>,
-    otherwise: BTreeSet<TargetName>,
-}
-
 impl<'a> Trial<'a> {
-    /// Begins: `waiting` are the generations with their parties, the last one is the candidate. Asks the uploads of every name.
+    /// Begins: `waiting` are the generations with their parties, the last one is the candidate.
     pub async fn open(ports: &Ports, shown: &Shown<'a>, waiting: &'a [(&'a Manifest, &'a Parties)]) -> Judged<Self> {
         let chain = Chain { published: shown.manifest, parties: shown.parties, versions: shown.versions, waiting };
         let keys = shown.manifest.bins_keys();
@@ -160,10 +161,10 @@ impl<'a> Trial<'a> {
             offline_targets: ports.config.offline_targets,
         };
         let places = places(waiting);
-        let (index, suspects) =
-            futures::try_join!(index(&*ports.store, shown.manifest, &places), suspects(ports, waiting))?;
-        let replay = pass!(Replay::open(chain, index, rules));
-        Ok(Ok(Self { adopted: replay.wanted_adopted().is_some(), replay, suspects }))
+        let (index, early) = futures::join!(index(&*ports.store, shown.manifest, &places), early(ports, waiting));
+        let replay = pass!(Replay::open(chain, index?, rules));
+        let (asked, lately) = (BTreeSet::new(), Vec::new());
+        Ok(Ok(Self { adopted: replay.wanted_adopted().is_some(), replay, early, asked, lately }))
     }
 
     /// The published documents to give to [`Trial::fold`]: their roles, and their entries.
@@ -171,26 +172,46 @@ impl<'a> Trial<'a> {
         self.replay.wanted()
     }
 
-    /// What devices would see in the place of a published document; every name in it is justified.
-    pub fn fold(&mut self, document: &Draft<Targets>) -> std::result::Result<Vec<Replayed>, Objection> {
-        let replayed = self.replay.fold(document)?;
-        let net = self.replay.net();
-        let among = |suspects: &BTreeSet<TargetName>| {
-            suspects.iter().filter(|name| net.contains_key(*name)).cloned().collect::<Vec<_>>()
-        };
-        let (otherwise, not_now) = (among(&self.suspects.otherwise), among(&self.suspects.not_now));
-        if !otherwise.is_empty() {
-            return Err(Objection::PassedOver { names: otherwise, otherwise: true });
-        }
-        if !not_now.is_empty() {
-            return Err(Objection::PassedOver { names: not_now, otherwise: false });
-        }
-        Ok(replayed)
+    /// What devices would see in the place of a published document. No key signs it before [`Trial::justify`] passes.
+    pub fn fold(&mut self, document: &Draft<Targets>) -> std::result::Result<Vec<Replayed>, Refused> {
+        self.replay.fold(document)
     }
 
-    /// The names that would be shown as they were lately, and are not any more.
-    pub fn lately(&self) -> Vec<TargetName> {
-        self.suspects.lately.iter().cloned().collect()
+    /// How many names devices would see changed by what was folded, of which the uploads were not asked yet.
+    pub fn unjustified(&self) -> usize {
+        self.replay.net().len() - self.asked.len()
+    }
+
+    /// Asks the uploads of these names, and of no others: whatever else a generation says of names changes nothing.
+    pub async fn justify(&mut self, ports: &Ports) -> Judged<()> {
+        let unasked = self.replay.net().iter().filter(|(name, _)| !self.asked.contains(*name));
+        let early = &self.early;
+        let looks = unasked.map(|(name, net)| async move {
+            if let Some((content, justified)) = early.get(name)
+                && *content == net.content.as_ref()
+            {
+                return Ok((name.clone(), *justified));
+            }
+            let version = net.version.clone().map(VersionId);
+            let justified = justify(ports, name, version.as_ref(), net.content.as_ref()).await?;
+            Ok::<_, StageError>((name.clone(), justified))
+        });
+        let (mut otherwise, mut not_now) = (BTreeSet::new(), BTreeSet::new());
+        for looked in some_at_once(HEADS_AT_ONCE, looks).await {
+            let (name, justified) = looked?;
+            match justified {
+                Justified::Yes => {}
+                Justified::Lately => self.lately.push(name.clone()),
+                Justified::NotNow => _ = not_now.insert(name.clone()),
+                Justified::Otherwise => _ = otherwise.insert(name.clone()),
+            }
+            self.asked.insert(name);
+        }
+        let (names, otherwise) = if otherwise.is_empty() { (not_now, false) } else { (otherwise, true) };
+        if names.is_empty() {
+            return Ok(Ok(()));
+        }
+        Ok(Err(Objection::PassedOver { names: names.into_iter().collect(), otherwise }))
     }
 
     /// Whether people signed the candidate's document of `targets`.
@@ -211,9 +232,11 @@ impl<'a> Trial<'a> {
         Ok(Ok(()))
     }
 
-    /// Ends: numbers, counts and the candidate's index, which must be in the ledger for the generations to come.
-    pub async fn finish(self, ports: &Ports, candidate: u64) -> Judged<()> {
-        let pages: Vec<Addressed<Page>> = pass!(self.replay.finish());
+    /// Ends: what is not justified yet, numbers, counts and the candidate's index, which must be in the ledger for the generations to come.
+    /// Answers the names that would be shown as they were lately, and are not any more.
+    pub async fn finish(mut self, ports: &Ports, candidate: u64) -> Judged<Vec<TargetName>> {
+        pass!(self.justify(ports).await?);
+        let (pages, lately): (Vec<Addressed<Page>>, _) = (pass!(self.replay.finish()), self.lately);
         // Read, not only asked for: whoever made the generation may have stored anything there, for good.
         let looks = pages.iter().map(|page| async move {
             let stored = ports.store.bytes(&Key::Page(page.digest())).await?;
@@ -225,35 +248,34 @@ impl<'a> Trial<'a> {
                 return Ok(Err(Refused { generation: candidate, fault: Fault::Void, reason }.into()));
             }
         }
-        Ok(Ok(()))
+        Ok(Ok(lately))
     }
 }
 
-/// Asks the uploads of every name that these generations change, as the last of them leaves it.
-async fn suspects(ports: &Ports, waiting: &[(&Manifest, &Parties)]) -> Result<Suspects> {
+/// Asks the uploads of the newest names that these generations change, while their documents are not read yet: of as many as are asked at once.
+/// Mostly these are all. A failed look is tried again where it matters.
+async fn early<'a>(
+    ports: &Ports,
+    waiting: &[(&'a Manifest, &'a Parties)],
+) -> BTreeMap<&'a TargetName, (Option<&'a Content>, Justified)> {
     let mut claims: BTreeMap<&TargetName, (Option<VersionId>, Option<&Content>)> = BTreeMap::new();
-    for change in waiting.iter().flat_map(|(manifest, _)| &manifest.changes) {
+    // A fence changes nothing.
+    let newest = waiting.iter().rev().map(|(manifest, _)| *manifest).filter(|manifest| !manifest.is_fence());
+    for change in newest.flat_map(|manifest| &manifest.changes) {
         let content = match &change.outcome {
             Outcome::Set(content) => Some(content),
             Outcome::Removed => None,
             Outcome::Refused(_) | Outcome::Delegated(_) => continue,
         };
-        claims.insert(&change.name, (change.version.clone().map(VersionId), content));
-    }
-    let looks = claims.into_iter().map(|(name, (version, content))| async move {
-        Ok::<_, StageError>((name, justify(ports, name, version.as_ref(), content).await?))
-    });
-    let mut suspects = Suspects::default();
-    for looked in some_at_once(HEADS_AT_ONCE, looks).await {
-        let (name, justified) = looked?;
-        match justified {
-            Justified::Yes => {}
-            Justified::Lately => _ = suspects.lately.insert(name.clone()),
-            Justified::NotNow => _ = suspects.not_now.insert(name.clone()),
-            Justified::Otherwise => _ = suspects.otherwise.insert(name.clone()),
+        claims.entry(&change.name).or_insert_with(|| (change.version.clone().map(VersionId), content));
+        if claims.len() == HEADS_AT_ONCE {
+            break;
         }
     }
-    Ok(suspects)
+    let looks = claims.into_iter().map(|(name, (version, content))| async move {
+        Some((name, (content, justify(ports, name, version.as_ref(), content).await.ok()?)))
+    });
+    some_at_once(HEADS_AT_ONCE, looks).await.into_iter().flatten().collect()
 }
 
 /// Reads the published documents that a trial wants, some at a time, in the order in which they are wanted.

@@ -14,6 +14,10 @@ use tufline_tuf::{
 
 use crate::ports::{Result, StageError, at_once};
 
+/// The version of an upload has at most so many bytes: S3's version ids have
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/versioning-workflows.html>).
+const LONGEST_VERSION: usize = 1024;
+
 /// Clocks of different machines differ by a little.
 const CLOCK_TOLERANCE_SECONDS: i64 = 5;
 
@@ -113,14 +117,15 @@ pub async fn manifest(store: &dyn Store, generation: u64) -> Result<Manifest> {
 }
 
 pub(crate) async fn manifest_bytes(store: &dyn Store, generation: u64) -> Result<Bytes> {
-    let key = Key::Manifest(generation);
-    let missing = || {
-        StageError::Missing(
-            key.path(),
-            "restore the ledger from a backup, or from its older object versions: its numbers must not begin again",
-        )
-    };
-    store.bytes(&key).await?.ok_or_else(missing)
+    store.bytes(&Key::Manifest(generation)).await?.ok_or_else(|| lost_manifest(generation))
+}
+
+/// What is said of a manifest that isn't there.
+pub(crate) fn lost_manifest(generation: u64) -> StageError {
+    StageError::Missing(
+        Key::Manifest(generation).path(),
+        "restore the ledger from a backup, or from its older object versions: its numbers must not begin again",
+    )
 }
 
 pub(crate) fn parse_manifest(generation: u64, bytes: &[u8]) -> Result<Manifest> {
@@ -143,6 +148,12 @@ pub(crate) fn parse_manifest(generation: u64, bytes: &[u8]) -> Result<Manifest> 
     let manifest = parsed?;
     if manifest.generation != generation {
         return refused("it is of another generation");
+    }
+    // They end in messages and events, which have limits of their own.
+    let versions = manifest.changes.iter().filter_map(|change| change.version.as_ref());
+    let uploads = manifest.party_changes.values().filter_map(|change| change.upload.as_ref());
+    if versions.chain(uploads).any(|version| version.len() > LONGEST_VERSION) {
+        return refused("it tells of an upload whose version is longer than any");
     }
     Ok(manifest)
 }
@@ -273,9 +284,21 @@ pub struct Announced {
     pub format: u32,
     /// The generation.
     pub generation: u64,
+    /// Generations among which some were passed over, and must still be looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub passed_over: Option<PassedOver>,
     /// What lies where roots belong, and was told of, by the versions in its names.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub ignored_roots: BTreeMap<u64, Sha256>,
+}
+
+/// Generations of which some will be seen by nobody: what they change is to be looked at again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PassedOver {
+    /// Up to this one it was.
+    pub after: u64,
+    /// The last.
+    pub up_to: u64,
 }
 
 /// `hashed/…`: what hash found in a version of an upload.
@@ -385,7 +408,10 @@ pub struct HeldRemovals {
     pub names: Vec<tufline_tuf::TargetName>,
 }
 
-/// `removals-accepted.json`: an operator accepts removals of any number until then.
+/// For so long after it was written an operator's acceptance of removals holds at most, in seconds.
+pub const LONGEST_ACCEPTANCE: u64 = 86_400;
+
+/// `removals-accepted.json`: an operator accepts removals of any number until then, [`LONGEST_ACCEPTANCE`] at most.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RemovalsAccepted {
     /// [`RECORD_FORMAT`].

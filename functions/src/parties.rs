@@ -48,6 +48,8 @@ pub(crate) struct Judged {
     pub unread: Unread,
     /// Why decisions could not be carried out.
     pub undecided: Option<StageError>,
+    /// Whether there are more decisions than one generation carries out.
+    pub has_rest: bool,
 }
 
 impl Judged {
@@ -55,7 +57,17 @@ impl Judged {
     pub fn unchanged(base: &Manifest, parties: Parties, now: Time) -> Self {
         let others = Others { parties, digest: base.parties, decisions: base.decisions, ..Others::default() };
         let (taken, refused, unread) = (Vec::new(), Vec::new(), Unread::new());
-        Self { now, others, record: None, taken, changes_targets: false, refused, unread, undecided: None }
+        Self {
+            now,
+            others,
+            record: None,
+            taken,
+            changes_targets: false,
+            refused,
+            unread,
+            undecided: None,
+            has_rest: false,
+        }
     }
 
     /// Whether a generation that is based on `base` says anything new of other parties.

@@ -3,14 +3,35 @@
 //! Each manifest says which generation it changes, its base. *Invariant*: whatever lies in the ledger above the published generation, it is a
 //! verdict and never an error: what can't be read, what leads past what is published, and what was refused is void, and rebuild goes on
 //! from what is published, under numbers above all of it.
+//!
+//! *Invariant*: however many lie there, and however long they are, a run reads some and holds some. The newest are read first, so that what is
+//! made above all of them can be gone on from; what is not read is void, and looked at again once something above it is told of
+//! ([`crate::announce`]).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use tufline_store::{Key, Store};
-use tufline_tuf::{Manifest, Sha256};
+use bytes::Bytes;
+use tufline_store::{Folder, Key, Store};
+use tufline_tuf::time::seconds_between;
+use tufline_tuf::{Manifest, Sha256, Time};
 
 use crate::ledger::{self, Published, RecordedFault, RefusedGeneration};
-use crate::ports::{Result, StageError, at_once};
+use crate::ports::{REQUESTS_AT_ONCE, Result, StageError, at_once};
+
+/// So many generations are read, the newest.
+const MOST_GENERATIONS: usize = 1000;
+
+/// What is read of them may take so much memory, in bytes as [`memory`] reckons: a third of what sign and publish have.
+const MOST_MEMORY: usize = 80_000_000;
+
+/// Records of up to so many bytes are read together; the few that are longer, one after another.
+const SHORT: usize = 256 * 1024;
+
+/// For so long sign and publish are waited for where much waits, in seconds.
+const PATIENCE_SECONDS: i64 = 600;
+
+/// A listing of refusals costs as much as so many reads of single ones (<https://aws.amazon.com/s3/pricing/>).
+const FEW: usize = 12;
 
 /// The generations above what is published.
 #[derive(Debug, Default)]
@@ -21,33 +42,62 @@ pub struct Pending {
     found: BTreeMap<u64, Option<Manifest>>,
     /// Why some of them were refused.
     refused: BTreeMap<u64, RefusedGeneration>,
+    /// Whether they take more than half of what there is room for.
+    is_half_full: bool,
+    /// Whether some were not read for want of room.
+    is_cut: bool,
+}
+
+/// How much memory a manifest takes, at most about: its text, and what each member of it becomes.
+fn memory(bytes: &[u8]) -> usize {
+    bytes.len() + 48 * bytes.split(|byte| *byte == b',').count()
 }
 
 impl Pending {
-    /// Reads all of them.
+    /// Reads them.
     ///
     /// # Errors
     /// Requests that failed.
     pub async fn read(store: &dyn Store, published: u64) -> Result<Self> {
         let numbers = ledger::generations_after(store, published).await?;
-        let reads = numbers.into_iter().map(|number| async move {
-            let refused = Key::Refused(number);
-            let (bytes, refused) =
-                futures::try_join!(ledger::manifest_bytes(store, number), async { Ok(store.bytes(&refused).await?) })?;
-            let manifest = ledger::parse_manifest(number, &bytes);
-            if let Err(error) = &manifest {
-                tracing::error!(generation = number, %error, "a generation can't be read");
-            }
-            let record: Option<RefusedGeneration> =
-                refused.and_then(|bytes| ledger::parse(&Key::Refused(number), &bytes).ok());
-            let refused = record.filter(|record| record.manifest == Sha256::of(&bytes));
-            Ok::<_, StageError>((number, manifest.ok(), refused))
-        });
+        let refused = refusals(store, &numbers).await?;
         let mut pending = Self { published, ..Self::default() };
-        for read in at_once(reads).await {
-            let (number, manifest, refused) = read?;
-            pending.found.insert(number, manifest);
-            pending.refused.extend(refused.map(|refused| (number, refused)));
+        // Before the first publication it is the first that counts.
+        let first = numbers.iter().copied().take(usize::from(published == 0));
+        let newest = numbers.len().saturating_sub(MOST_GENERATIONS);
+        let wanted: BTreeSet<u64> = numbers.iter().copied().skip(newest).chain(first).collect();
+        pending.is_cut = wanted.len() < numbers.len();
+        pending.found.extend(numbers.into_iter().map(|number| (number, None)));
+        let (wanted, mut left) = (wanted.into_iter().collect::<Vec<_>>(), MOST_MEMORY);
+        for some in wanted.rchunks(REQUESTS_AT_ONCE) {
+            let short = read_short(store, some.iter().map(|number| (*number, Key::Manifest(*number)))).await?;
+            for (number, bytes) in short.into_iter().rev() {
+                let bytes = match bytes {
+                    Some(bytes) if bytes.is_empty() => ledger::manifest_bytes(store, number).await?,
+                    Some(bytes) => bytes,
+                    None => return Err(ledger::lost_manifest(number)),
+                };
+                let needed = memory(&bytes);
+                pending.is_cut |= needed > left;
+                let manifest = if needed <= left {
+                    ledger::parse_manifest(number, &bytes)
+                } else {
+                    let why = "with the newer ones that wait it takes more memory than there is".into();
+                    Err(StageError::Record(Key::Manifest(number).path(), why))
+                };
+                match &manifest {
+                    Ok(_) => left -= needed,
+                    Err(error) => tracing::error!(generation = number, %error, "a generation can't be read"),
+                }
+                if let Some(record) = refused.get(&number).filter(|record| record.manifest == Sha256::of(&bytes)) {
+                    pending.refused.insert(number, record.clone());
+                }
+                pending.found.insert(number, manifest.ok());
+            }
+        }
+        pending.is_half_full = left < MOST_MEMORY / 2 || pending.found.len() > MOST_GENERATIONS / 2;
+        if pending.is_cut {
+            tracing::warn!(generations = pending.found.len(), "more generations wait than there is room for");
         }
         Ok(pending)
     }
@@ -60,27 +110,35 @@ impl Pending {
             // Before anything is published there is one to begin with, wherever its numbers begin.
             return self.found.values().next().and_then(Option::as_ref).into_iter().collect();
         }
-        let mut heads = self.found.values().rev().flatten();
-        let mut chain = heads.find_map(|head| self.back_from(head)).unwrap_or_default();
+        let (mut chain, mut next) = (Vec::new(), self.leading().pop_last());
+        while let Some(manifest) = next.and_then(|number| self.found.get(&number)?.as_ref()) {
+            next = Some(manifest.base).filter(|base| *base != self.published);
+            chain.push(manifest);
+        }
+        chain.reverse();
         if let Some(first) = chain.iter().position(|manifest| self.is_refused(manifest.generation)) {
             chain.truncate(first);
         }
         chain
     }
 
-    /// The generations from what is published to `head`, if that is where it comes from.
-    fn back_from<'a>(&'a self, head: &'a Manifest) -> Option<Vec<&'a Manifest>> {
-        let mut chain = vec![head];
-        while let Some(newest) = chain.last().filter(|newest| newest.base != self.published) {
-            let base = self.found.get(&newest.base)?.as_ref()?;
-            // Only older ones: no circle.
-            if base.generation >= newest.generation {
-                return None;
+    /// The same, without the others.
+    #[must_use]
+    pub fn into_chain(mut self) -> Vec<Manifest> {
+        let numbers: Vec<u64> = self.chain().into_iter().map(|manifest| manifest.generation).collect();
+        numbers.iter().filter_map(|number| self.found.remove(number).flatten()).collect()
+    }
+
+    /// Those that come from what is published: each is based on it, or on an older one that does.
+    fn leading(&self) -> BTreeSet<u64> {
+        let mut leading = BTreeSet::new();
+        for manifest in self.readable() {
+            let (number, base) = (manifest.generation, manifest.base);
+            if base == self.published || (base < number && leading.contains(&base)) {
+                leading.insert(number);
             }
-            chain.push(base);
         }
-        chain.reverse();
-        Some(chain)
+        leading
     }
 
     fn is_refused(&self, generation: u64) -> bool {
@@ -94,13 +152,23 @@ impl Pending {
         newest.is_none() || newest == self.chain().last().map(|manifest| &manifest.generation)
     }
 
+    /// Whether no more should be made now: there would soon be no room for them, and sign and publish can be expected to show what waits.
+    /// That is no longer so once they had [`PATIENCE_SECONDS`], in which nothing was made.
+    #[must_use]
+    pub fn is_full(&self, now: Time) -> bool {
+        let chain = self.chain();
+        let waited = chain.last().map(|newest| seconds_between(newest.created, now));
+        self.is_half_full
+            && self.is_sound()
+            && chain.iter().any(|manifest| !manifest.is_fence())
+            && waited.is_some_and(|waited| waited.abs() < PATIENCE_SECONDS)
+    }
+
     /// Those that can't be read, or lead elsewhere: nobody who counts made them.
     #[must_use]
     pub fn strange(&self) -> Option<u64> {
-        let newest = self.found.iter().next_back();
-        let (number, manifest) = newest?;
-        let leads = manifest.as_ref().is_some_and(|manifest| self.back_from(manifest).is_some());
-        (!leads && !self.refused.contains_key(number)).then_some(*number)
+        let number = self.found.keys().next_back()?;
+        (!self.is_cut && !self.leading().contains(number) && !self.refused.contains_key(number)).then_some(*number)
     }
 
     /// All that can be read.
@@ -118,6 +186,48 @@ impl Pending {
     pub fn next(&self) -> u64 {
         self.found.keys().next_back().copied().unwrap_or(self.published) + 1
     }
+}
+
+/// Why some of these generations were refused, by the records of that.
+async fn refusals(store: &dyn Store, numbers: &[u64]) -> Result<BTreeMap<u64, RefusedGeneration>> {
+    let (Some(first), Some(last)) = (numbers.first(), numbers.last()) else { return Ok(BTreeMap::new()) };
+    let mut refused = numbers.to_vec();
+    if numbers.len() > FEW {
+        let newest = numbers.len().saturating_sub(MOST_GENERATIONS);
+        let first = numbers.get(newest).unwrap_or(first);
+        let after = Key::Refused(first.saturating_sub(1));
+        let listed = store.list(Folder::Refused, Some(&after), MOST_GENERATIONS).await?;
+        let listed =
+            listed.into_iter().filter_map(|key| if let Key::Refused(number) = key { Some(number) } else { None });
+        refused = listed.filter(|number| number <= last).collect();
+    }
+    let (mut found, mut left) = (BTreeMap::new(), MOST_MEMORY / 4);
+    for some in refused.rchunks(REQUESTS_AT_ONCE) {
+        let short = read_short(store, some.iter().map(|number| (*number, Key::Refused(*number)))).await?;
+        for (number, bytes) in short.into_iter().rev() {
+            let key = Key::Refused(number);
+            let Some(mut bytes) = bytes else { continue };
+            if bytes.is_empty() {
+                bytes = store.bytes_within(&key, left).await?.unwrap_or_default();
+            }
+            // One that can't be read says nothing.
+            let Some(rest) = left.checked_sub(memory(&bytes)) else { continue };
+            if let Ok(record) = ledger::parse(&key, &bytes) {
+                left = rest;
+                found.insert(number, record);
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Reads records together; those that are too long for that have no bytes.
+pub(crate) async fn read_short(
+    store: &dyn Store,
+    keys: impl Iterator<Item = (u64, Key)>,
+) -> Result<BTreeMap<u64, Option<Bytes>>> {
+    let reads = keys.map(|(number, key)| async move { Ok((number, store.bytes_within(&key, SHORT).await?)) });
+    at_once(reads).await.into_iter().collect()
 }
 
 /// What is published, and what was made since.

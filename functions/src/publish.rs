@@ -106,7 +106,7 @@ impl Waiting {
     async fn read(store: &dyn Store, published: Option<&Published>) -> Result<Self> {
         let after = published.map_or(0, |published| published.generation);
         let pending = Pending::read(store, after).await?;
-        let chain: Vec<Manifest> = pending.chain().into_iter().cloned().collect();
+        let chain = pending.into_chain();
         let Some(newest) = chain.iter().rfind(|manifest| !manifest.is_fence()) else { return Ok(Self::default()) };
         let newest = Key::snapshot(newest.generation);
         let published = OptionFuture::from(published.map(|published| ledger::published_snapshot(store, published)));
@@ -170,7 +170,7 @@ async fn newest_showable(
             Err(error) => return Err(error),
         };
         match verdict {
-            Verdict::Passed(checked) => {
+            Verdict::Passed { checked, .. } => {
                 found.passed = Some(checked);
                 break;
             }
@@ -228,11 +228,11 @@ async fn judge(
     if let Err(objection) = trial.adopt(ports, &keys, candidate.generation).await? {
         return Ok(objection.into());
     }
-    let (lately, others) = (trial.lately(), OtherParties { published: shown.parties, candidate: own });
+    let others = OtherParties { published: shown.parties, candidate: own };
     let verdict = check(ports, roots, shown.versions, since, candidate, others, snapshot, Some(trial)).await?;
-    if matches!(verdict, Verdict::Passed(_)) {
+    if let Verdict::Passed { lately, .. } = &verdict {
         // Before it is shown: a crash in between would leave it so.
-        look_at(ports, &lately).await?;
+        look_at(ports, lately).await?;
     }
     Ok(verdict)
 }

@@ -14,13 +14,14 @@ use futures::SinkExt;
 use futures::channel::mpsc;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use tough::schema::Targets;
-use tufline_store::{Change, Document, Event, Hint, Key, Message, OnlineRole, Store, VersionId, Written};
+use tufline_store::{Change, Document, Event, Hint, Key, MOST_CHANGES, Message, OnlineRole, Store, VersionId, Written};
 use tufline_tuf::generation::{Edit, Folding, GenerationError, Next, Policy, TargetEdit};
 use tufline_tuf::index::Place;
 use tufline_tuf::parties::PartyState;
 use tufline_tuf::replay::LARGEST_JUMP;
 use tufline_tuf::{
-    AddressedDraft, BinsKeys, Content, Draft, Index, Manifest, Outcome, RoleName, Sha256, TargetName, Time, trie,
+    AddressedDraft, BinsKeys, Content, Draft, Index, Manifest, Outcome, RoleName, Sha256, TargetName, Time, json, time,
+    trie,
 };
 
 use crate::current::{Accepted, Current, RefusedUpload, current_and_receipt, digest};
@@ -46,6 +47,13 @@ const MOST_JUMPS: u32 = 13;
 /// The same with the numbers of snapshots: so many doublings of the fences that use them up.
 const MOST_FENCES: u32 = 5;
 
+/// How long changes wait while so many generations wait to be shown that no more should be made.
+const FULL_DELAY: Duration = Duration::from_secs(30);
+
+/// Where generations are void, so many names at most are looked at again in the one that follows what is published: else it would take longer
+/// than a run may.
+const MOST_LOOKS: usize = 4000;
+
 /// What became of a batch.
 #[derive(Debug, Default)]
 pub struct Rebuilt {
@@ -65,6 +73,13 @@ pub async fn rebuild(ports: &Ports, messages: &[Vec<Change>]) -> Result<Rebuilt>
     let (mut batch, mut is_broken) = (Incoming::new(messages), false);
     for _ in 0..ATTEMPTS {
         let tip = Tip::read(&*ports.store).await?;
+        if tip.pending.is_full(ports.clock.now()) {
+            tracing::warn!("changes wait until sign and publish have caught up");
+            for message in Message::changes(batch.all().map(|(_, change)| change.clone()).collect()) {
+                ports.queues.send(&message, FULL_DELAY).await?;
+            }
+            return Ok(Rebuilt::default());
+        }
         let again = (is_broken || !tip.pending.is_sound()).then(|| Again::of(&tip));
         let mut base = if again.is_some() { tip.shown.clone() } else { tip.newest().clone() };
         let mut next_generation = tip.pending.next();
@@ -159,6 +174,8 @@ fn is_of_pending(tip: &Tip, base: &Manifest, unread: &Unread) -> bool {
 struct Again {
     /// The targets.
     names: BTreeSet<TargetName>,
+    /// The same, where they are too many for one generation.
+    later: BTreeSet<TargetName>,
     /// Targets whose bytes were missing: hash must look at them first.
     unstored: BTreeSet<TargetName>,
     /// Other parties' roles.
@@ -196,6 +213,9 @@ impl Again {
             let deliveries = manifest.deliveries().map(|(role, document)| (role.clone(), document.version));
             let deliveries = deliveries.filter(|delivery| !taken_deliveries.contains(delivery));
             again.roles.extend(deliveries.map(|(role, _)| role));
+        }
+        if again.names.len() > MOST_LOOKS {
+            again.later = std::mem::take(&mut again.names);
         }
         again
     }
@@ -263,6 +283,8 @@ struct Incoming<'a> {
     unhashed: BTreeSet<TargetName>,
     /// Files of other parties that were refused.
     refused: Vec<RefusedUpload>,
+    /// Whether there are more decisions than one generation carries out.
+    undecided: bool,
 }
 
 /// What is current under a name, and the digest of its bytes where it is known.
@@ -285,6 +307,7 @@ impl<'a> Incoming<'a> {
             superseded: BTreeMap::new(),
             unhashed: BTreeSet::new(),
             refused: Vec::new(),
+            undecided: false,
         }
     }
 
@@ -416,6 +439,7 @@ impl<'a> Incoming<'a> {
         }
         again.extend(self.unseen.iter().map(|role| Change::Delivery { role: role.clone() }));
         again.extend(self.unlooked.iter().map(|name| Change::Look { name: name.clone() }));
+        again.extend(self.undecided.then_some(Change::Decision));
         (failed, again)
     }
 
@@ -497,9 +521,27 @@ impl<'a> Incoming<'a> {
         if let Some(again) = again {
             edits.retain(|edit| !again.unstored.contains(&edit.name));
         }
+        // What is too much for one generation is for the next.
+        let mut room = MOST_CHANGES;
+        edits.retain(|edit| {
+            let fits = room.checked_sub(bytes_of(edit));
+            room = fits.unwrap_or_default();
+            if fits.is_none() {
+                unlooked.insert(edit.name.clone());
+            }
+            fits.is_some()
+        });
         (self.superseded, self.unhashed, self.unlooked) = (superseded, unhashed, unlooked);
         (edits, renew)
     }
+}
+
+/// So many bytes an edit has in a manifest, at most.
+fn bytes_of(edit: &TargetEdit) -> usize {
+    /// All but the name, the version and the custom metadata, which are text.
+    const REST: usize = 250;
+    let custom = edit.edit.content().map_or(0, |content| json::to_vec(&content.custom).map_or(0, |json| json.len()));
+    edit.name.as_str().len() + edit.version.as_ref().map_or(0, String::len) + custom + REST
 }
 
 /// Whether a change is only to make something anew that there is.
@@ -701,6 +743,7 @@ async fn others(
     asked.extend(again.into_iter().flat_map(|again| again.roles.iter().cloned()));
     let mut judged = judge(ports, base, parties, carries_out, &asked).await;
     batch.refused = std::mem::take(&mut judged.refused);
+    batch.undecided = judged.has_rest;
     if let Some(error) = judged.undecided.take() {
         tracing::warn!(%error, "decisions not carried out now");
         batch.fail_where(&error.to_string(), |change| *change == Change::Decision);
@@ -808,9 +851,19 @@ pub(crate) async fn fold(
     Ok(Some(manifest))
 }
 
+/// Whether an operator accepts removals of any number now. What can't be read accepts none, and nobody accepts them for longer than
+/// [`ledger::LONGEST_ACCEPTANCE`] after it was written: so nobody has to take a mistake back.
 async fn removals_accepted(ports: &Ports) -> Result<bool> {
-    let accepted: Option<RemovalsAccepted> = ledger::read(&*ports.store, &Key::RemovalsAccepted).await?;
-    Ok(accepted.is_some_and(|accepted| accepted.until > ports.clock.now()))
+    let Some(stored) = ports.store.get(&Key::RemovalsAccepted).await? else { return Ok(false) };
+    let accepted: RemovalsAccepted = match ledger::parse(&Key::RemovalsAccepted, &stored.bytes) {
+        Ok(accepted) => accepted,
+        Err(error) => {
+            tracing::error!(%error, "no removals are accepted by it; `tufline accept-removals` replaces it");
+            return Ok(false);
+        }
+    };
+    let longest = time::after(stored.modified, ledger::LONGEST_ACCEPTANCE);
+    Ok(accepted.until.min(longest) > ports.clock.now())
 }
 
 /// Puts the batch's removals aside for an operator: a record in the ledger, and an alarm.
@@ -818,8 +871,7 @@ async fn hold(ports: &Ports, edits: &[TargetEdit], removals: u64, targets: u64) 
     let names = edits.iter().filter(|edit| edit.edit == Edit::Remove).map(|edit| edit.name.clone()).collect();
     let held = HeldRemovals { format: RECORD_FORMAT, names };
     let key = |bytes: &[u8]| Key::Held(Sha256::of(bytes));
-    let bytes =
-        tufline_tuf::json::to_vec(&held).map_err(|error| StageError::Record("held".into(), error.to_string()))?;
+    let bytes = json::to_vec(&held).map_err(|error| StageError::Record("held".into(), error.to_string()))?;
     let reason = format!(
         "{removals} of {targets} targets were removed at once; if that is meant, run `tufline accept-removals`, else upload \
          them again"
@@ -841,7 +893,10 @@ async fn finish(
     newest: &Manifest,
 ) -> Result<BTreeMap<usize, StageError>> {
     // A crash after this: the messages come again, and their parts as well.
-    let (failed, unhandled) = batch.leftovers();
+    let (failed, mut unhandled) = batch.leftovers();
+    // A crash before these are sent: they are looked at once the generation is told of ([`crate::announce`]).
+    let later = again.into_iter().flat_map(|again| &again.later);
+    unhandled.extend(later.map(|name| Change::Look { name: name.clone() }));
     for message in Message::changes(unhandled) {
         ports.queues.send(&message, Duration::ZERO).await?;
     }

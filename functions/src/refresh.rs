@@ -6,6 +6,7 @@ use std::time::Duration;
 use tufline_store::{Change, Key, Message, Queue, Written};
 use tufline_tuf::delivery::LEAST_LIFE;
 use tufline_tuf::gate::OtherParties;
+use tufline_tuf::replay::CLOCK_TOLERANCE_SECONDS;
 use tufline_tuf::{Manifest, RoleKeys, RoleName, Time, time, verify_published};
 
 use crate::announce::{announce, announce_ignored};
@@ -29,6 +30,9 @@ const RENEWALS_AT_ONCE: usize = 100;
 /// that still fails must not be flooded.
 const LETTERS_AT_ONCE: usize = 100;
 
+/// So many times letters are asked for where all of them were unreadable: those that were looked at are hidden meanwhile.
+const UNREADABLE_ROUNDS: usize = 10;
+
 /// A queue longer than this isn't healthy.
 const LONG_QUEUE: u64 = 10_000;
 
@@ -41,10 +45,8 @@ pub async fn refresh(ports: &Ports) -> Result<()> {
         Ok(seen) => (seen, Ok(())),
         Err(error) => (None, Err(error)),
     };
-    if seen.is_some() {
-        outcome = outcome.and(look_for_ignored_roots(ports).await);
-    }
     if let Some(seen) = &seen {
+        outcome = outcome.and(look_for_ignored_roots(ports, seen.published.generation).await);
         measure::expiries(&seen.roots, &seen.published, &seen.manifest, ports.clock.now());
         outcome = outcome.and(renew_timestamp(ports, seen).await);
         outcome = outcome.and(renew_roles(ports, seen).await);
@@ -52,7 +54,7 @@ pub async fn refresh(ports: &Ports) -> Result<()> {
     let told = announce(ports).await;
     // What was told is settled: published, or a fence.
     let published = seen.map_or(0, |seen| seen.published.generation);
-    outcome = outcome.and(nudge(ports, *told.as_ref().unwrap_or(&published)).await);
+    outcome = outcome.and(nudge(ports, told.as_ref().map_or(published, |told| published.max(*told))).await);
     outcome = outcome.and(told.map(|_| ()));
     for queue in Queue::ALL {
         outcome = outcome.and(redrive(ports, queue).await);
@@ -79,14 +81,14 @@ async fn look(ports: &Ports) -> Result<Option<Seen>> {
 }
 
 /// Tells of what lies where roots belong and is none.
-async fn look_for_ignored_roots(ports: &Ports) -> Result<()> {
+async fn look_for_ignored_roots(ports: &Ports, published: u64) -> Result<()> {
     let ignored = roots::ignored(&*ports.store).await?;
     for root in &ignored {
         let IgnoredRoot { version, sha256, reason } = root;
         tracing::error!(version, %sha256, reason, "not a root, and counts as absent; see docs/keys.md");
     }
     measure::ignored_roots(ignored.len());
-    announce_ignored(ports, &ignored).await
+    announce_ignored(ports, &ignored, published).await
 }
 
 /// Re-signs the timestamp when under half of its life is left, when a root no longer lists the key that signed it, when
@@ -105,7 +107,7 @@ async fn renew_timestamp(ports: &Ports, seen: &Seen) -> Result<()> {
     let own = parties(&*ports.store, manifest).await?;
     let others = OtherParties { published: &own, candidate: &own };
     match check(ports, roots, &versions, &[], manifest, others, &snapshot, None).await? {
-        Verdict::Passed(checked) => {
+        Verdict::Passed { checked, .. } => {
             let (Written::Done | Written::Lost) = show(ports, roots, Some(published), &checked).await?;
             Ok(())
         }
@@ -165,7 +167,7 @@ async fn renew_roles(ports: &Ports, seen: &Seen) -> Result<()> {
     }
     // A refusal may have come to nobody's notice, and so may a decision.
     changes.extend((!pending.is_sound()).then(|| Change::Void { generation: pending.next() - 1 }));
-    if ports.store.exists(&Key::Decision(newest.decisions + 1)).await? {
+    if ports.store.exists(&Key::Decision(newest.decisions.saturating_add(1))).await? {
         changes.push(Change::Decision);
     }
     for message in Message::changes(changes) {
@@ -192,12 +194,13 @@ async fn nudge(ports: &Ports, settled: u64) -> Result<()> {
         measure::publication_lag(0);
         return Ok(());
     };
-    // One that can't be read is old enough: it is no reason to wait.
+    // One that can't be read, or says that it was made in the future, is old enough: it is no reason to wait.
     let waits = match ledger::manifest(&*ports.store, oldest).await {
         Ok(manifest) => time::seconds_between(manifest.created, ports.clock.now()),
         Err(error @ StageError::Store(_)) => return Err(error),
         Err(_) => PATIENCE_SECONDS,
     };
+    let waits = if waits < -CLOCK_TOLERANCE_SECONDS { PATIENCE_SECONDS } else { waits };
     measure::publication_lag(waits);
     if waits >= PATIENCE_SECONDS {
         ports.queues.send(&Message::Sign, Duration::ZERO).await?;
@@ -206,16 +209,23 @@ async fn nudge(ports: &Ports, settled: u64) -> Result<()> {
     Ok(())
 }
 
-/// Brings a queue's dead letters back while the queue is short. What cannot be parsed stays where it is.
+/// Brings a queue's dead letters back while the queue is short. What cannot be parsed stays where it is, and those behind it are asked for.
 async fn redrive(ports: &Ports, queue: Queue) -> Result<()> {
-    // Mostly there are none, and to count them first would cost more than to ask for them.
-    let letters = ports.queues.dead_letters(queue, LETTERS_AT_ONCE).await?;
-    if letters.is_empty() || ports.queues.waiting(queue).await?.messages > LONG_QUEUE {
-        return Ok(());
-    }
-    for letter in letters {
-        if crate::message::is_readable(queue, &letter.body) {
-            ports.queues.redrive(queue, &letter).await?;
+    for _ in 0..UNREADABLE_ROUNDS {
+        // Mostly there are none, and to count them first would cost more than to ask for them.
+        let letters = ports.queues.dead_letters(queue, LETTERS_AT_ONCE).await?;
+        if letters.is_empty() || ports.queues.waiting(queue).await?.messages > LONG_QUEUE {
+            return Ok(());
+        }
+        let mut any = false;
+        for letter in letters {
+            if crate::message::is_readable(queue, &letter.body) {
+                ports.queues.redrive(queue, &letter).await?;
+                any = true;
+            }
+        }
+        if any {
+            return Ok(());
         }
     }
     Ok(())

@@ -14,6 +14,16 @@ use crate::refresh::is_offline;
 /// A refusal is told again, and mended again, at most once in this time.
 const REFUSAL_REPEAT_SECONDS: i64 = 60;
 
+/// So many names at most stand in the record of a refusal, which is then far from too long to be read.
+const MOST_NAMES: usize = 4000;
+
+/// A reason has at most so many characters, in records and events: it may repeat what somebody else wrote.
+const LONGEST_REASON: usize = 2000;
+
+fn shortened(reason: &str) -> String {
+    reason.chars().take(LONGEST_REASON).collect()
+}
+
 /// How long a look at a name waits that could not be justified, and the renewal of what expired: whoever looks again at once may see
 /// the same. Where that never changes, this bounds the rate at which the stages call each other.
 const LOOK_DELAY: Duration = Duration::from_secs(5);
@@ -38,13 +48,14 @@ pub(crate) async fn refuse(ports: &Ports, refused: &Refused) -> Result<()> {
         }
         Fault::Root => RecordedFault::Root,
         Fault::Role(role, version) => RecordedFault::Taken(role.clone(), *version),
-        Fault::Targets(names) => RecordedFault::Bytes(names.clone()),
+        // The others are found when these are mended.
+        Fault::Targets(names) => RecordedFault::Bytes(names.iter().take(MOST_NAMES).cloned().collect()),
         Fault::Void | Fault::Policy => RecordedFault::Void,
     };
     let is_root = fault == RecordedFault::Root;
     let key = Key::Refused(generation);
     let manifest = Sha256::of(&ledger::manifest_bytes(&*ports.store, generation).await?);
-    let record = RefusedGeneration { format: RECORD_FORMAT, manifest, reason: refused.reason.clone(), fault };
+    let record = RefusedGeneration { format: RECORD_FORMAT, manifest, reason: shortened(&refused.reason), fault };
     let record = ledger::record(key.clone(), &record)?;
     let written = match ports.store.get(&key).await? {
         None => ports.store.create(&record).await?,
@@ -64,7 +75,7 @@ pub(crate) async fn refuse(ports: &Ports, refused: &Refused) -> Result<()> {
     // While a new configuration is deployed, stages may know of it at different times: that is nobody's fault.
     if refused.fault != Fault::Policy {
         measure::gate_refusal();
-        let reason = refused.reason.clone();
+        let reason = shortened(&refused.reason);
         ports.events.send(&[Event::GenerationRefused { generation, reason }]).await?;
     }
     if is_root { Ok(()) } else { send(ports, vec![Change::Void { generation }], Duration::ZERO).await }

@@ -31,7 +31,12 @@ const VERIFIED_AT_ONCE: usize = 4;
 /// What is said of a generation.
 pub enum Verdict {
     /// It is justified, and a client would trust it.
-    Passed(Box<Checked>),
+    Passed {
+        /// What may be shown.
+        checked: Box<Checked>,
+        /// The names that it shows as they were lately, and are not any more.
+        lately: Vec<TargetName>,
+    },
     /// This file is not there.
     NotReady(Key),
     /// It must never be shown.
@@ -80,17 +85,19 @@ pub async fn check(
         let drafted = since.iter().flat_map(|manifest| manifest.changed.keys());
         gate.demand(drafted.filter(|role| !(adopted && **role == RoleName::targets())).cloned());
     }
-    // The documents will ask for the blobs of what was uploaded, and mostly for no others.
+    // The documents will ask for the blobs of what was uploaded last, and mostly for no others.
     let (roles, uploaded) =
         futures::join!(check_roles(&*ports.store, published, &mut gate, trial.as_mut()), blobs(ports, uploaded(since)));
     if let Some(verdict) = roles? {
         return Ok(verdict);
     }
-    if let Some(trial) = trial
-        && let Err(objection) = trial.finish(ports, candidate.generation).await?
-    {
-        return Ok(objection.into());
-    }
+    let lately = match trial {
+        Some(trial) => match trial.finish(ports, candidate.generation).await? {
+            Ok(lately) => lately,
+            Err(objection) => return Ok(objection.into()),
+        },
+        None => Vec::new(),
+    };
     if let Some(verdict) = check_deliveries(&*ports.store, &mut gate).await? {
         return Ok(verdict);
     }
@@ -101,7 +108,7 @@ pub async fn check(
         gate.blob(&sha256, blob);
     }
     Ok(match gate.pass() {
-        Ok(checked) => Verdict::Passed(Box::new(checked)),
+        Ok(checked) => Verdict::Passed { checked: Box::new(checked), lately },
         Err(refused) => Verdict::Refused(refused),
     })
 }
@@ -134,7 +141,7 @@ async fn check_roles(
                 let (Some(trial), Some(Before::Drafted(draft))) = (&mut trial, &compared.seen) else { continue };
                 match trial.fold(draft) {
                     Ok(replayed) => replayed.into_iter().for_each(|replayed| gate.expect(replayed.draft)),
-                    Err(objection) => return Ok(Some(objection.into())),
+                    Err(refused) => return Ok(Some(Verdict::Refused(refused))),
                 }
             }
             let files = read.iter().flat_map(|Compared { seen, files }| {
@@ -191,12 +198,13 @@ async fn check_deliveries(store: &dyn Store, gate: &mut Gate<'_>) -> Result<Opti
     Ok(None)
 }
 
-/// The digests of what was uploaded in these generations.
+/// The digests of what was uploaded last in these generations: as many as are looked at together. What changes nothing is looked at by nobody.
 fn uploaded(since: &[Manifest]) -> Vec<Sha256> {
-    let outcomes = since.iter().flat_map(|manifest| &manifest.changes).map(|change| &change.outcome);
+    let newest = since.iter().rev().filter(|manifest| !manifest.is_fence());
+    let outcomes = newest.flat_map(|manifest| &manifest.changes).map(|change| &change.outcome);
     let digests =
         outcomes.filter_map(|outcome| if let Outcome::Set(content) = outcome { Some(content.sha256) } else { None });
-    digests.collect::<BTreeSet<_>>().into_iter().collect()
+    digests.take(HEADS_AT_ONCE).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 /// What is stored for a digest: the length and, where the store keeps one, the SHA-256 of the whole.

@@ -24,7 +24,7 @@ use crate::ledger::{self, Published};
 use crate::online::signing_key;
 use crate::parties::{self, parties};
 use crate::pending::Pending;
-use crate::ports::{Ports, Result, StageError, at_once, some_at_once};
+use crate::ports::{HEADS_AT_ONCE, Ports, REQUESTS_AT_ONCE, Result, StageError, at_once, some_at_once};
 use crate::refuse::{look_again, refuse};
 use crate::roots;
 
@@ -171,20 +171,28 @@ impl Signing<'_> {
         let (mut to_sign, replayed) = mpsc::channel(0);
         let mut published = documents(store, trial.wanted());
         let replaying = async move {
-            let mut last = Ok(());
-            while let Some(document) = published.next().await {
-                match trial.fold(&document?) {
-                    Ok(replayed) => {
-                        for document in replayed {
-                            let _ = to_sign.send(document).await;
-                        }
-                    }
-                    Err(objection) => {
-                        last = Err(objection);
-                        break;
-                    }
+            let mut folded = Vec::new();
+            let last = loop {
+                let document = published.next().await.transpose()?;
+                let is_last = document.is_none();
+                match document.map(|document| trial.fold(&document)).transpose() {
+                    Ok(replayed) => folded.extend(replayed.into_iter().flatten()),
+                    Err(refused) => break Err(refused.into()),
                 }
-            }
+                // Together, so that many looks are under way, and few documents wait for them.
+                if !is_last && trial.unjustified() < HEADS_AT_ONCE && folded.len() < REQUESTS_AT_ONCE {
+                    continue;
+                }
+                if let Err(objection) = trial.justify(ports).await? {
+                    break Err(objection);
+                }
+                for document in folded.drain(..) {
+                    let _ = to_sign.send(document).await;
+                }
+                if is_last {
+                    break Ok(());
+                }
+            };
             Ok::<_, StageError>(last.map(|()| trial))
         };
         let signs = replayed.map(|replayed: Replayed| {

@@ -33,6 +33,13 @@ const BELOW: &str = "--";
 /// Clients visit 32 delegations at most in a search, and bins come after the parties (python-tuf, `max_delegations`).
 pub const MOST_PARTIES: usize = 20;
 
+/// A party may have so many paths: each is compared with every target before it is delegated.
+const MOST_PATHS: usize = 100;
+
+/// The record of all parties, those that were removed with them, may grow to so many bytes by decisions. A store reads somewhat more
+/// (`Key::most_bytes`), for the documents that are delivered.
+const LARGEST_RECORD: usize = 800_000;
+
 /// Who may sign for what beside the repository itself, as of one generation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Parties {
@@ -288,6 +295,9 @@ impl Parties {
                 if found.is_some() {
                     return Err(bad("there is such a delegation; remove it first, or choose another name".into()));
                 }
+                if paths.len() > MOST_PATHS {
+                    return Err(bad(format!("it has {} paths, and at most {MOST_PATHS} are allowed", paths.len())));
+                }
                 self.check_name(role)?;
                 self.check_paths(role, &paths)?;
                 let mut distinct: Vec<Key> = Vec::new();
@@ -333,6 +343,10 @@ impl Parties {
         if !(1..=party.keys.len() as u64).contains(&party.threshold) {
             let (threshold, keys) = (party.threshold, party.keys.len());
             return Err(bad(format!("{threshold} of {keys} keys can't sign; choose a threshold from 1 to {keys}")));
+        }
+        if next.to_bytes().map_or(0, |bytes| bytes.len()) > LARGEST_RECORD {
+            let why = "the record of all delegations would be too long; give it fewer keys or paths, or release one that was removed";
+            return Err(bad(why.into()));
         }
         Ok(next)
     }

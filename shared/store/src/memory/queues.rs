@@ -10,6 +10,9 @@ use super::Memory;
 use crate::message::{Letter, Message, Queue};
 use crate::port::{Queues, Result, StoreError, Waiting};
 
+/// A dead letter that was looked at stays hidden for so long.
+const HIDDEN_SECONDS: u64 = 60;
+
 /// A message in a queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueuedMessage {
@@ -90,8 +93,15 @@ impl Queues for Memory {
 
     async fn dead_letters(&self, queue: Queue, limit: usize) -> Result<Vec<Letter>> {
         self.request("receive from", queue.name(), false, |state| {
-            let letters = state.dead_letters.get(&queue).into_iter().flatten().take(limit);
-            letters.map(|message| Letter { body: message.body.clone(), receipt: message.id.to_string() }).collect()
+            let (now, hidden) = (state.now, time::after(state.now, HIDDEN_SECONDS));
+            let letters = state.dead_letters.get_mut(&queue).into_iter().flatten();
+            let letters = letters.filter(|message| message.due <= now).take(limit);
+            letters
+                .map(|message| {
+                    message.due = hidden;
+                    Letter { body: message.body.clone(), receipt: message.id.to_string() }
+                })
+                .collect()
         })
         .await
     }
