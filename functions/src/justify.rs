@@ -15,7 +15,7 @@ use tufline_store::{PastVersion, VersionId};
 use tufline_tuf::time::seconds_between;
 use tufline_tuf::{Content, TargetName, Time};
 
-use crate::current::{Accepted, Current, current_and_receipt, is_explicit, judge};
+use crate::current::{Accepted, Current, current, is_explicit, judge};
 use crate::ledger::{self, Hashed};
 use crate::ports::{Ports, Result, at_once, look_in_order};
 
@@ -40,7 +40,7 @@ pub enum Justified {
 /// Whether `name` may have `content` now; `None` where the target is to be gone. `version` is the upload's version that a manifest
 /// names: only a hint where to look first, since a manifest may say anything, and the same bytes may have been uploaded again.
 ///
-/// Requests: one look at what is current and one at its receipt, and for bytes of which S3 told no SHA-256 a copy; if that is it, no
+/// Requests: one look at what is current, and for bytes of which S3 told no SHA-256 one at its receipt, and a copy; if that is it, no
 /// more. Else one listing; a look at each version that came within the window, with its receipt and copy where all else is right; and
 /// two at each that is older, down to the first whose receipt is older too, and at a few beneath that, since they are looked at together.
 ///
@@ -52,11 +52,11 @@ pub async fn justify(
     version: Option<&VersionId>,
     content: Option<&Content>,
 ) -> Result<Justified> {
-    let (current, _, receipt) = current_and_receipt(ports, name, version).await?;
+    let (current, _) = current(ports, name).await?;
     let (found, compared) = match (content, current) {
         (None, Current::Gone { .. }) => (Justified::Yes, None),
         (Some(content), Current::Object(accepted)) => {
-            (compare(ports, &accepted, receipt.as_ref(), content).await?, Some(accepted.version))
+            (compare(ports, &accepted, content).await?, Some(accepted.version))
         }
         _ => (Justified::NotNow, None),
     };
@@ -76,24 +76,25 @@ pub async fn justify(
     })
 }
 
-/// Whether an upload is `content`.
-async fn compare(ports: &Ports, accepted: &Accepted, receipt: Option<&Hashed>, content: &Content) -> Result<Justified> {
-    let Accepted { upload, custom, .. } = accepted;
+/// Whether an upload is `content`. Its receipt is only asked for where S3's own SHA-256 doesn't say so.
+async fn compare(ports: &Ports, accepted: &Accepted, content: &Content) -> Result<Justified> {
+    let Accepted { upload, version, custom } = accepted;
     if upload.length != content.length || *custom != content.custom {
         return Ok(Justified::NotNow);
     }
-    let is_told = receipt.is_some_and(|receipt| (receipt.sha256, receipt.length) == (content.sha256, content.length));
+    if upload.sha256 == Some(content.sha256) {
+        return Ok(Justified::Yes);
+    }
+    let receipt = ledger::receipt(&*ports.store, &upload.name, version).await?;
+    if receipt.is_none_or(|receipt| (receipt.sha256, receipt.length) != (content.sha256, content.length)) {
+        return Ok(Justified::NotNow);
+    }
+    // A receipt alone decides only where the store computes no digest: hash's role could have written anything.
     let stored = match upload.sha256 {
-        None if !is_told => return Ok(Justified::NotNow),
-        // A receipt alone decides only where the store computes no digest: hash's role could have written anything.
         None => ports.blobs.check(upload).await?.unwrap_or(content.sha256),
         Some(sha256) => sha256,
     };
-    Ok(match stored == content.sha256 {
-        true => Justified::Yes,
-        false if is_told => Justified::Otherwise,
-        false => Justified::NotNow,
-    })
+    Ok(if stored == content.sha256 { Justified::Yes } else { Justified::Otherwise })
 }
 
 /// The history of a name.
@@ -216,8 +217,7 @@ impl Past<'_> {
         if upload.length != content.length || custom != content.custom {
             return Ok(Justified::NotNow);
         }
-        let receipt = ledger::receipt(&*ports.store, name, &version).await?;
-        compare(ports, &Accepted { upload, version, custom }, receipt.as_ref(), content).await
+        compare(ports, &Accepted { upload, version, custom }, content).await
     }
 
     /// Whether hash found `content` in `version` within the window.
