@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use futures::{StreamExt, TryStreamExt, stream};
+use tokio::task::spawn_blocking;
 use tufline_tuf::TargetName;
 
 use super::from::{Found, custom};
@@ -80,7 +81,9 @@ async fn put(uploads: &Path, found: &Found, name: &TargetName, target: &Listed) 
     if !custom.is_empty() {
         files::write(&files::side_file(&place), &serde_json::to_vec(&custom)?)?;
     }
-    files::put(file, &place).with_context(cannot)
+    // Others go on while the disk is waited for.
+    let at = place.clone();
+    spawn_blocking(move || files::put(file, &at)).await?.with_context(cannot)
 }
 
 fn is_there(place: &Path, target: &Listed) -> io::Result<bool> {

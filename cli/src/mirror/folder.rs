@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::fs::{DirEntry, File, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::thread;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use tempfile::{Builder, NamedTempFile};
 use tufline_metadata::TrustedRoot;
 
@@ -13,6 +14,9 @@ use super::order::turning_point;
 use super::shown::Shown;
 use crate::files;
 use crate::source::Seen;
+
+/// So many files are written at once.
+const WRITERS: usize = 16;
 
 /// A folder that one `tufline mirror` writes at a time.
 pub struct MirrorFolder {
@@ -103,6 +107,17 @@ impl MirrorFolder {
         Self::put(file, &path)
     }
 
+    /// Writes many files in any order, and waits for the disk for several at once.
+    fn write_all(&self, files: Vec<(&String, &Vec<u8>)>) -> anyhow::Result<()> {
+        let each = files.len().div_ceil(WRITERS).max(1);
+        thread::scope(|scope| {
+            let write =
+                |part: &[(&String, &Vec<u8>)]| part.iter().try_for_each(|(name, bytes)| self.write(name, bytes));
+            let writers: Vec<_> = files.chunks(each).map(|part| scope.spawn(move || write(part))).collect();
+            writers.into_iter().try_for_each(|writer| writer.join().map_err(|_| anyhow!("a writer ended"))?)
+        })
+    }
+
     /// What clients of the mirror see now; `None` before the first run has ended.
     pub fn shown(&self) -> Option<Shown> {
         let version = |entry: io::Result<DirEntry>| -> Option<u64> {
@@ -115,9 +130,7 @@ impl MirrorFolder {
     /// Writes metadata: what never changes first, `timestamp.json` last. A crash before that leaves what clients saw. Roots stand
     /// in such an order that what clients see verifies all the time, wherever there is one: see [`turning_point`].
     pub fn show(&self, seen: &Seen, old: Option<&Shown>, new: &Shown) -> anyhow::Result<()> {
-        for (name, bytes) in seen.files.iter().filter(|(name, _)| *name != "timestamp.json") {
-            self.write(name, bytes)?;
-        }
+        self.write_all(seen.files.iter().filter(|(name, _)| *name != "timestamp.json").collect())?;
         let mut roots = BTreeMap::new();
         for (version, bytes) in &seen.roots {
             roots.insert(*version, TrustedRoot::begin(bytes)?);

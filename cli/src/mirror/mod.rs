@@ -10,6 +10,7 @@ mod shown;
 mod targets;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use clap::Args;
@@ -55,7 +56,7 @@ pub async fn run(arguments: Arguments) -> Result {
     let Some(source) = source_of(&arguments).await? else {
         return Ok(misused("--targets and --root go with --metadata"));
     };
-    let folder = MirrorFolder::open(&arguments.folder)?;
+    let folder = Arc::new(MirrorFolder::open(&arguments.folder)?);
     let seen = source.observe(Some(&folder.metadata())).await?;
     if !seen.root.root().consistent_snapshot {
         bail!(

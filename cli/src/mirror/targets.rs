@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::Context;
 use futures::{StreamExt, TryStreamExt, stream};
+use tokio::task::spawn_blocking;
 
 use super::folder::MirrorFolder;
 use crate::files;
@@ -29,7 +31,7 @@ pub fn places(folder: &Path, name: &str, target: &Listed) -> Vec<PathBuf> {
 
 /// Copies the targets that are missing. `check` reads those that are there.
 pub async fn copy(
-    folder: &MirrorFolder,
+    folder: &Arc<MirrorFolder>,
     source: &Source,
     seen: &Seen,
     listed: &BTreeMap<String, Listed>,
@@ -48,7 +50,7 @@ pub async fn copy(
 
 /// Answers how many bytes were downloaded, if the target wasn't there.
 async fn one(
-    folder: &MirrorFolder,
+    folder: &Arc<MirrorFolder>,
     source: &Source,
     seen: &Seen,
     name: &str,
@@ -59,13 +61,18 @@ async fn one(
     let (sound, missing): (Vec<_>, Vec<_>) = places.into_iter().partition(|path| is_there(path, target, check));
     let Some((first, others)) = missing.split_first() else { return Ok(None) };
     if let Some(sound) = sound.first() {
-        folder.link(sound, first)?;
+        missing.iter().try_for_each(|path| folder.link(sound, path))?;
         return Ok(None);
     }
     let mut file = folder.new_file().context("cannot write to the copy")?;
     source.download(seen, name, target, &mut file).await?;
-    MirrorFolder::put(file, first)?;
-    others.iter().try_for_each(|path| folder.link(first, path))?;
+    // Others go on while the disk is waited for.
+    let (folder, first, others) = (folder.clone(), first.clone(), others.to_vec());
+    spawn_blocking(move || {
+        MirrorFolder::put(file, &first)?;
+        others.iter().try_for_each(|path| folder.link(&first, path))
+    })
+    .await??;
     Ok(Some(target.length))
 }
 

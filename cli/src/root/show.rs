@@ -143,13 +143,13 @@ fn of_others(arguments: &Arguments, root: &PublishedRoot, before: Option<&Previo
     Ok(Outcome::Done)
 }
 
-/// A root that Tufline would not publish itself, for people.
+/// A root that its holders published, for people. `why` says what keeps it from being signed here.
 fn text_of_others(root: &PublishedRoot, before: Option<&Previous>, why: &anyhow::Error) -> anyhow::Result<String> {
     let (file, end, now, mut text) = (root.file(), root.file().common().expires, now(), String::new());
     let expired = if end <= now { "EXPIRED" } else { "expires" };
     writeln!(text, "root version {}, {expired} {} ({end})", root.version(), show::until(now, end))?;
     writeln!(text, "contents {}", root.contents())?;
-    writeln!(text, "published by others; Tufline signs and publishes no such root: {}", escaped(&format!("{why:#}")))?;
+    writeln!(text, "published by its holders, and not to be signed here: {}", escaped(&format!("{why:#}")))?;
     for role in file.unverified().roles() {
         let keys = file.unverified().role(role)?;
         let count = show::count((keys.keys().count() + keys.unknown().count()) as u64, "key");

@@ -437,6 +437,12 @@ fn holders_with_whose_keys_it_cannot_go_on_are_named() {
     let (_, chain) = of_others(|signed| rename(signed, &id(carol), "cc", p384), &[alice, bob]);
     let error = adopt(&chain, new_online(), expires()).unwrap_err().to_string();
     assert!(error.contains("version 1 of the root lists the key cc (ecdsa ecdsa-sha2-nistp384)"), "{error}");
+    // A bare point, as old go-tuf wrote it.
+    let Key::Ecdsa { keyval, .. } = carol.key.tuf_key() else { panic!() };
+    let bare = |entry: &mut Value| entry["keyval"]["public"] = hex::encode(&keyval.public).into();
+    let (_, chain) = of_others(|signed| rename(signed, &id(carol), "cc", bare), &[alice, bob]);
+    let error = adopt(&chain, new_online(), expires()).unwrap_err().to_string();
+    assert!(error.contains("the key cc (ecdsa ecdsa-sha2-nistp256)") && error.contains("not PEM"), "{error}");
     // What nobody has is left out, and so is the second id of a key.
     let edit = |signed: &mut Value| {
         signed["keys"]["aa"] = signed["keys"][id(carol)].clone();
