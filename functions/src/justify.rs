@@ -16,7 +16,7 @@ use tufline_tuf::time::seconds_between;
 use tufline_tuf::{Content, TargetName, Time};
 
 use crate::current::{Accepted, Current, current, is_explicit, judge};
-use crate::ledger::{self, Hashed};
+use crate::ledger;
 use crate::ports::{Ports, Result, at_once, look_in_order};
 
 /// For so long something may still be shown that is no longer in effect, in seconds. It takes a while from the look at an upload to
