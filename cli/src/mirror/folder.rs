@@ -108,7 +108,7 @@ impl MirrorFolder {
     }
 
     /// Writes many files in any order, and waits for the disk for several at once.
-    fn write_all(&self, files: Vec<(&String, &Vec<u8>)>) -> anyhow::Result<()> {
+    fn write_all(&self, files: &[(&String, &Vec<u8>)]) -> anyhow::Result<()> {
         let each = files.len().div_ceil(WRITERS).max(1);
         thread::scope(|scope| {
             let write =
@@ -130,7 +130,8 @@ impl MirrorFolder {
     /// Writes metadata: what never changes first, `timestamp.json` last. A crash before that leaves what clients saw. Roots stand
     /// in such an order that what clients see verifies all the time, wherever there is one: see [`turning_point`].
     pub fn show(&self, seen: &Seen, old: Option<&Shown>, new: &Shown) -> anyhow::Result<()> {
-        self.write_all(seen.files.iter().filter(|(name, _)| *name != "timestamp.json").collect())?;
+        let final_ones: Vec<_> = seen.files.iter().filter(|(name, _)| *name != "timestamp.json").collect();
+        self.write_all(&final_ones)?;
         let mut roots = BTreeMap::new();
         for (version, bytes) in &seen.roots {
             roots.insert(*version, TrustedRoot::begin(bytes)?);
