@@ -164,11 +164,25 @@ impl Pending {
             && waited.is_some_and(|waited| waited.abs() < PATIENCE_SECONDS)
     }
 
-    /// Those that can't be read, or lead elsewhere: nobody who counts made them.
+    /// The newest, if it can't be read or leads nowhere: nobody who counts made it. One that is based on what was published before was only
+    /// overtaken: whoever made it went past a generation that was shown all the same.
     #[must_use]
     pub fn strange(&self) -> Option<u64> {
         let number = self.found.keys().next_back()?;
-        (!self.is_cut && !self.leading().contains(number) && !self.refused.contains_key(number)).then_some(*number)
+        let counts = self.is_cut || self.leading().contains(number) || self.refused.contains_key(number);
+        (!counts && !self.is_overtaken(*number)).then_some(*number)
+    }
+
+    fn is_overtaken(&self, newest: u64) -> bool {
+        let mut number = newest;
+        while let Some(manifest) = self.found.get(&number).and_then(Option::as_ref) {
+            if manifest.base >= number {
+                return false;
+            }
+            number = manifest.base;
+        }
+        // Generations begin with 1.
+        (1..self.published).contains(&number)
     }
 
     /// All that can be read.

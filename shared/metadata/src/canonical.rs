@@ -276,6 +276,13 @@ mod tests {
         assert_eq!(form(&Twice).unwrap(), br#"{"a":4,"b":3}"#);
     }
 
+    /// Go reads an integer into 64 bits with a sign, though this one is written alike by all others.
+    #[test]
+    fn what_has_no_sign_to_spare_is_refused() {
+        assert!(form(&10_u64.pow(18)).is_ok());
+        assert_eq!(form(&10_u64.pow(19)).unwrap_err().why, Why::Large("10000000000000000000".into()));
+    }
+
     #[test]
     fn what_a_client_in_rust_does_not_read_is_refused() {
         let nested = |depth: usize| (1..depth).fold(serde_json::json!([]), |inner, _| serde_json::json!([inner]));
