@@ -162,6 +162,21 @@ impl World {
         }
     }
 
+    /// The whole index of a generation; `None` where a page of it can't be read.
+    fn index(&self, manifest: &Manifest) -> Option<Index> {
+        let mut index = Index::new(manifest.top.clone());
+        loop {
+            let wanted = index.wanted_below(|_| true);
+            if wanted.is_empty() {
+                return Some(index);
+            }
+            for (role, digest) in wanted {
+                let bytes = self.memory.object(&Key::Page(digest).path()).unwrap();
+                index.give(role.clone(), Page::from_bytes(&role, &digest, &bytes).ok()?);
+            }
+        }
+    }
+
     /// Makes a generation as rebuild does, with its role's rights.
     pub fn forge(
         &self,
@@ -171,18 +186,7 @@ impl World {
         twist: impl Fn(&mut Manifest),
     ) -> Manifest {
         let base = self.manifest(self.newest());
-        let mut index = Index::new(base.top.clone());
-        loop {
-            let wanted = index.wanted_below(|_| true);
-            if wanted.is_empty() {
-                break;
-            }
-            for (role, digest) in wanted {
-                let page =
-                    Page::from_bytes(&role, &digest, &self.memory.object(&Key::Page(digest).path()).unwrap()).unwrap();
-                index.give(role, page);
-            }
-        }
+        let index = self.index(&base).unwrap();
         let config = &self.ports.config;
         let recorded = RecordedPolicy::new(&config.expiry, config.max_targets_per_bin.get());
         let policy = Policy {
@@ -216,21 +220,7 @@ impl World {
     /// Whether devices see `name` with these bytes, by the newest manifests' changes.
     pub fn shows(&self, name: &str, bytes: &str) -> bool {
         let manifest = self.manifest(self.published());
-        let mut index = Index::new(manifest.top.clone());
-        loop {
-            let wanted = index.wanted_below(|_| true);
-            if wanted.is_empty() {
-                break;
-            }
-            for (role, digest) in wanted {
-                let Ok(page) =
-                    Page::from_bytes(&role, &digest, &self.memory.object(&Key::Page(digest).path()).unwrap())
-                else {
-                    return false;
-                };
-                index.give(role, page);
-            }
-        }
+        let Some(index) = self.index(&manifest) else { return false };
         let wanted = Sha256::of(bytes.as_bytes());
         index.entries().any(|(role, entry)| {
             let key = Key::Metadata { role, version: entry.document.version };
