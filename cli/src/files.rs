@@ -2,19 +2,29 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use tempfile::{Builder, NamedTempFile};
+use tufline_folder::TEMPORARY_PREFIX;
 use tufline_tuf::{Hasher, SIDE_FILE_SUFFIX, Sha256};
 
-/// A new file beside `path`, with a name that begins with a dot. It goes when it is dropped, unless it is [`put`] there.
+/// A new file beside `path`, with a name that begins with a dot, locked. It goes when it is dropped, unless it is [`put`] there; what a killed process
+/// leaves among the uploads `tufline local` removes, since nobody has it locked any more.
 pub fn beside(path: &Path) -> io::Result<NamedTempFile> {
     let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
     // Others may have to read it: the process's umask decides.
     let permissions = std::fs::Permissions::from_mode(0o666);
-    Builder::new().prefix(".tufline-").permissions(permissions).tempfile_in(folder)
+    loop {
+        let file = Builder::new().prefix(TEMPORARY_PREFIX).permissions(permissions.clone()).tempfile_in(folder)?;
+        // Where the file system knows no locks nobody can take one either, and what is left stays.
+        let locked = file.as_file().lock();
+        // Before it was locked it may have been taken for one that was left.
+        if locked.is_err() || file.as_file().metadata()?.nlink() > 0 {
+            return Ok(file);
+        }
+    }
 }
 
 /// Gives `file` the name `path`, in place of what is there; when this returns a power cut undoes nothing of it.

@@ -199,6 +199,9 @@ fn accept(config: &Config, upload: Upload, refused: &mut Vec<RefusedUpload>) -> 
 /// The [`Refusal`].
 pub fn judge(config: &Config, upload: &Upload) -> std::result::Result<(VersionId, Custom), Refusal> {
     upload.name.parse::<TargetName>()?;
+    if let Some(why) = &upload.unusable {
+        return Err(Refusal::new(RefusalCode::NotAFile, why.clone()));
+    }
     let Some(version) = upload.version.clone() else {
         let reason = "the uploads bucket keeps no versions; enable versioning on it and upload again";
         return Err(Refusal::new(RefusalCode::Unversioned, reason));

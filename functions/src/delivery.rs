@@ -62,6 +62,9 @@ async fn check(ports: &Ports, name: &str, upload: &Upload) -> Result<std::result
         let why = format!("{DELIVERIES}{name} refused: it is not called ROLE.json after a role; rename it");
         return Ok(Err(Refusal::new(RefusalCode::Delegation, why)));
     };
+    if let Some(why) = &upload.unusable {
+        return Ok(Err(Refusal::new(RefusalCode::NotAFile, format!("{DELIVERIES}{name}: {why}"))));
+    }
     let bytes = ports.deliveries.read(upload, 0, LARGEST_DELIVERY + 1).await?;
     Ok(compute(move || check_form(&role, &bytes).map(|()| role)).await)
 }

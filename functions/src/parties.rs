@@ -250,6 +250,10 @@ async fn included_bytes(store: &dyn Store, parties: &Parties, role: &RoleName) -
 /// The file that was delivered for `role`.
 async fn delivered(ports: &Ports, role: &RoleName) -> Result<Option<(Upload, Delivered)>> {
     let Head::Object(upload) = ports.deliveries.head(&file_name(role)).await? else { return Ok(None) };
+    // No document can be in it: as if there were none.
+    if upload.unusable.is_some() {
+        return Ok(None);
+    }
     let bytes = ports.deliveries.read(&upload, 0, LARGEST_DELIVERY + 1).await?;
     let version = upload.version.clone().map(|VersionId(version)| version);
     Ok(Some((upload, Delivered { bytes, upload: version })))

@@ -853,7 +853,7 @@ pub(crate) async fn fold(
 
 /// Whether an operator accepts removals of any number now. What can't be read accepts none, and nobody accepts them for longer than
 /// [`ledger::LONGEST_ACCEPTANCE`] after it was written: so nobody has to take a mistake back.
-async fn removals_accepted(ports: &Ports) -> Result<bool> {
+pub(crate) async fn removals_accepted(ports: &Ports) -> Result<bool> {
     let Some(stored) = ports.store.get(&Key::RemovalsAccepted).await? else { return Ok(false) };
     let accepted: RemovalsAccepted = match ledger::parse(&Key::RemovalsAccepted, &stored.bytes) {
         Ok(accepted) => accepted,

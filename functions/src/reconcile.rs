@@ -10,6 +10,7 @@ use crate::index::{draft, readable_below};
 use crate::parties::parties;
 use crate::pending::Tip;
 use crate::ports::{Ports, Result, at_once};
+use crate::rebuild;
 
 /// Sends the hints; answers how many.
 ///
@@ -49,9 +50,45 @@ async fn send(ports: &Ports, hints: Vec<Hint>) -> Result<usize> {
     Ok(count)
 }
 
+/// What the folder of uploads that is there now lacks of what is published, where another was there before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lacking {
+    /// So many of the published targets have no upload in it.
+    pub names: usize,
+    /// Of so many.
+    pub targets: usize,
+}
+
+impl Lacking {
+    /// Compares what is `published` with what is `there`.
+    #[must_use]
+    pub fn of(published: &BTreeSet<String>, there: impl Fn(&str) -> bool) -> Self {
+        Self { names: published.iter().filter(|name| !there(name)).count(), targets: published.len() }
+    }
+
+    /// Whether that looks like an unmounted disk or a wrong folder: it lacks more than half of what is published.
+    ///
+    /// *Invariant*: one that has nothing of what is published is never taken for the uploads, however little that is, and whatever number of removals
+    /// is configured to be held.
+    #[must_use]
+    pub fn is_loss(self) -> bool {
+        self.names * 2 > self.targets
+    }
+}
+
+/// Whether an operator accepts removals of any number now.
+///
+/// # Errors
+/// The ledger can't be read.
+pub async fn removals_accepted(ports: &Ports) -> Result<bool> {
+    rebuild::removals_accepted(ports).await
+}
+
 /// The names of all targets in the newest generation. Those of a role that can't be read are not known: whether they are gone is not
 /// looked at then, and all else is.
-async fn published_names(ports: &Ports) -> Result<BTreeSet<String>> {
+/// # Errors
+/// The ledger can't be read.
+pub async fn published_names(ports: &Ports) -> Result<BTreeSet<String>> {
     let store = &*ports.store;
     let tip = Tip::read(store).await?;
     let (index, mut unread) = readable_below(store, tip.newest(), |_| true).await;
@@ -70,4 +107,24 @@ async fn published_names(ports: &Ports) -> Result<BTreeSet<String>> {
         tracing::error!(%role, %error, "removals of this role's targets are not looked for");
     }
     Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// A folder with at least half of what is published is the uploads'; one with nothing of it never is.
+        #[test]
+        fn a_folder_is_known_by_what_is_in_it(targets in 0_usize..40, lacks in 0_usize..40) {
+            let lacks = lacks.min(targets);
+            let published: BTreeSet<String> = (0..targets).map(|number| number.to_string()).collect();
+            let lacking = Lacking::of(&published, |name| name.parse::<usize>().is_ok_and(|number| number >= lacks));
+            prop_assert_eq!(lacking, Lacking { names: lacks, targets });
+            prop_assert_eq!(lacking.is_loss(), targets - lacks < lacks);
+            prop_assert!(targets == 0 || lacks < targets || lacking.is_loss());
+        }
+    }
 }

@@ -23,7 +23,7 @@ PYTHON = VENV / "bin" / "python"
 REQUIREMENTS = ROOT / "tests" / "requirements.txt"
 CDK = ROOT / "cdk"
 # Debian's packages, each with a program that it brings.
-PROGRAMS = {"softhsm2": "softhsm2-util", "opensc": "pkcs11-tool"}
+PROGRAMS = {"softhsm2": "softhsm2-util", "opensc": "pkcs11-tool", "rsync": "rsync", "rclone": "rclone"}
 TUF_JS = ROOT / "tests" / "e2e" / "tuf-js"
 
 
@@ -35,7 +35,7 @@ def setup() -> None:
 
 
 def install_programs() -> None:
-    """Installs what makes PKCS#11 tokens for the tests, with apt-get."""
+    """Installs what makes PKCS#11 tokens for the tests, and what copies folders, with apt-get."""
     missing = [package for package, program in PROGRAMS.items() if shutil.which(program) is None]
     if not missing:
         return
@@ -44,7 +44,7 @@ def install_programs() -> None:
     may = not become or (shutil.which("sudo") and subprocess.run([*become, "true"], capture_output=True).returncode == 0)
     if not may or shutil.which("apt-get") is None:
         names = " ".join(missing)
-        raise Refusal(f"the tests of PKCS#11 tokens need {names}: run `apt-get install {names}` as root, or what your system has in its place")
+        raise Refusal(f"the tests need {names}: run `apt-get install {names}` as root, or what your system has in its place")
     print(f"installing {' '.join(missing)} …", flush=True)
     apt_get = [*become, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "--quiet"]
     with _alone(REQUIREMENTS):

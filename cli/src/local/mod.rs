@@ -5,6 +5,7 @@ mod news;
 mod repository;
 pub mod request;
 mod running;
+mod standing;
 pub mod troubles;
 mod workers;
 

@@ -60,7 +60,13 @@ impl LocalRepository {
         let data = DataFolder::lock(data)?;
         let config = Arc::new(config::read(&data.path().join("config.toml"))?);
         let uploads = uploads.map_or_else(|| data.path().join("uploads"), Path::to_owned);
-        check_apart(data.path(), &uploads)?;
+        if !FolderUploads::is_recorded(&data) {
+            std::fs::create_dir_all(&uploads).with_context(|| format!("cannot make {}", uploads.display()))?;
+        }
+        // What is missing now, since it is not mounted, is looked at when it is there.
+        if uploads.exists() {
+            check_apart(data.path(), &uploads)?;
+        }
         let clock = Arc::new(SystemClock);
         let uploads = FolderUploads::open(&data, uploads, clock.clone())?;
         let deliveries = FolderUploads::beside(&data, DELIVERIES.trim_end_matches('/'), clock.clone())?;
@@ -149,8 +155,7 @@ pub fn configured(data: &Path) -> anyhow::Result<Config> {
 }
 
 /// Refuses an uploads folder that would publish the data folder, private keys and all, or be mixed up with its parts.
-fn check_apart(data: &Path, uploads: &Path) -> anyhow::Result<()> {
-    std::fs::create_dir_all(uploads).with_context(|| format!("cannot make {}", uploads.display()))?;
+pub fn check_apart(data: &Path, uploads: &Path) -> anyhow::Result<()> {
     let real = |path: &Path| path.canonicalize().with_context(|| format!("cannot find {}", path.display()));
     let (data, uploads) = (real(data)?, real(uploads)?);
     // Names with a segment that begins with a dot are no uploads.
@@ -174,7 +179,7 @@ mod tests {
     fn the_private_keys_are_never_among_the_uploads() {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
-        for name in ["data/keys", "a/.data", ".tufline"] {
+        for name in ["data/keys", "data/uploads", "data/repository/metadata", "a/.data", ".tufline", "elsewhere"] {
             std::fs::create_dir_all(path(name)).unwrap();
         }
         for (data, uploads, apart) in [

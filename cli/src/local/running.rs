@@ -66,6 +66,7 @@ impl Running {
         let troubles = Troubles::new(&data, repository.ports.clock.clone())?;
         let worker = Worker {
             ports: repository.ports.clone(),
+            uploads: repository.uploads.clone(),
             queues: repository.queues.clone(),
             stop: stopped.clone(),
             reports: options.reports,

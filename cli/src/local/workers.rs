@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
-use tufline_folder::{Delivery, LocalQueues};
+use tufline_folder::{Delivery, FolderUploads, LocalQueues};
 use tufline_functions::delivery::deliver;
 use tufline_functions::hash::{Turn, hash};
 use tufline_functions::publish::{Shown, publish};
@@ -21,6 +21,7 @@ use tufline_store::{Change, Hint, Message, Queue, Queues};
 use tufline_tuf::Time;
 
 use super::request;
+use super::standing::Guard;
 use super::troubles::Troubles;
 use crate::outcome::one_line;
 use crate::show;
@@ -86,6 +87,8 @@ pub struct Report {
 pub struct Worker {
     /// For the stages.
     pub ports: Ports,
+    /// Where build systems drop files.
+    pub uploads: FolderUploads,
     /// From where the work comes.
     pub queues: LocalQueues,
     /// True once the workers shall stop.
@@ -210,8 +213,9 @@ impl Worker {
         }
     }
 
-    /// Refresh every few seconds, and reconcile whenever somebody asks for it.
+    /// Refresh every few seconds, a look at which folder the uploads lie in, and reconcile whenever somebody asks for it.
     async fn refresh(mut self) {
+        let mut guard = Guard::default();
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         for tick in 0_u32.. {
@@ -219,6 +223,8 @@ impl Worker {
                 _ = self.stop.wait_for(|stop| *stop) => return,
                 _ = ticks.tick() => {}
             }
+            let standing = guard.look(&self.ports, &self.uploads, &self.data).await;
+            self.note("uploads folder", standing.map_or_else(Some, |why| why.map(anyhow::Error::msg)));
             if request::is_there(&self.data) {
                 let reconciled = reconcile(&self.ports).await.map_err(Into::into);
                 let answered = reconciled.and_then(|hints| request::answer(&self.data, hints));

@@ -46,6 +46,7 @@ impl World {
             custom: None,
             sha256: Some(sha256),
             uploaded: None,
+            unusable: None,
         };
         assert_eq!(self.memory.keep(&upload, Source::Upload, &sha256).await.unwrap(), Kept::Whole);
         sha256

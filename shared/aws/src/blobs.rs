@@ -209,7 +209,7 @@ mod tests {
 
     fn upload() -> Upload {
         let version = Some(VersionId("v1".into()));
-        Upload { name: "a b".into(), version, length: 5, custom: None, sha256: None, uploaded: None }
+        Upload { name: "a b".into(), version, length: 5, custom: None, sha256: None, uploaded: None, unusable: None }
     }
 
     /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html#API_CopyObject_ResponseSyntax>

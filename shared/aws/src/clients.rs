@@ -251,7 +251,8 @@ mod tests {
         let impatient = StalledStreamProtectionConfig::enabled().grace_period(Duration::from_millis(100)).build();
         let s3 = aws_sdk_s3::Client::from_conf(s3.config().to_builder().stalled_stream_protection(impatient).build());
         let version = Some(VersionId("v1".into()));
-        let upload = Upload { name: "a".into(), version, length: 5, custom: None, sha256: None, uploaded: None };
+        let upload =
+            Upload { name: "a".into(), version, length: 5, custom: None, sha256: None, uploaded: None, unusable: None };
         let blobs = |whole| {
             let limits = CopyLimits { whole, part: 5 };
             S3Blobs::new(s3.clone(), "uploads".into(), "targets/".into(), "repository".into(), limits)

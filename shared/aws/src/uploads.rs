@@ -143,6 +143,7 @@ impl S3Uploads {
             custom: head.metadata().and_then(|metadata| metadata.get(CUSTOM)).map(|custom| mail_words::decode(custom)),
             sha256: whole_sha256(head.checksum_sha256(), head.checksum_type()),
             uploaded: head.last_modified().and_then(to_time),
+            unusable: None,
         })
     }
 }
@@ -386,6 +387,7 @@ mod tests {
             custom: Some("é".into()),
             sha256: None,
             uploaded: None,
+            unusable: None,
         };
         assert_eq!(upload, expected);
         assert_eq!(canned.requests()[0].header("x-amz-checksum-mode"), Some("ENABLED"));

@@ -12,7 +12,7 @@
 //!
 //! *Invariant*: a file below `repository` or `ledger` is complete from the moment it can be seen, and what a port has
 //! answered, or let anyone read, survives a power cut; but for hash's receipts, which are made again. The uploads are only
-//! read.
+//! read; of them nothing is removed but what a killed `tufline upload` left.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
@@ -32,6 +32,7 @@ mod store;
 mod tree;
 mod uploads;
 mod watch;
+mod writers;
 
 pub use blobs::FolderBlobs;
 pub use clock::SystemClock;
@@ -39,10 +40,11 @@ pub use data::DataFolder;
 pub use events::FileEvents;
 pub use holder_key::{HolderKey, KeyKind, Passphrase};
 pub use keys::KeyFile;
+pub use names::TEMPORARY_PREFIX;
 pub use queues::{Delivery, LocalQueues};
 pub use signer::FileSigner;
 pub use store::FolderStore;
-pub use uploads::FolderUploads;
+pub use uploads::{FolderUploads, Standing};
 pub use watch::Watcher;
 
 use std::io;

@@ -11,9 +11,9 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, fstat, openat, statat};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, fstat, fstatfs, openat, statat, unlinkat};
 #[cfg(target_os = "linux")]
-use rustix::fs::{ResolveFlags, openat2};
+use rustix::fs::{ResolveFlags, StatxFlags, openat2, statx};
 use rustix::io::Errno;
 
 const OPEN_FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
@@ -26,7 +26,7 @@ const LONGEST_PATH: usize = 4095;
 #[derive(Debug)]
 pub struct OpenFolder(OwnedFd);
 
-/// What is known of a regular file without reading it.
+/// What is known of a file without reading it.
 #[derive(Debug, Clone, Copy)]
 pub struct FileState(Stat);
 
@@ -35,8 +35,19 @@ pub struct FileState(Stat);
 pub struct Entry {
     /// The name; what isn't UTF-8 in it stands as U+FFFD.
     pub name: String,
-    /// Whether it is a folder. Else it is a regular file.
+    /// Whether it is a folder. Else it is a file of any kind.
     pub is_folder: bool,
+}
+
+/// What is at a name in a folder.
+#[derive(Debug, Clone, Copy)]
+pub enum Look {
+    /// A regular file.
+    File(FileState),
+    /// A folder.
+    Folder,
+    /// Something else, and what it is called.
+    Other(FileState, &'static str),
 }
 
 /// Whether `error` says that there is no such file, for whatever reason a name can have to lead nowhere.
@@ -103,10 +114,34 @@ impl OpenFolder {
         Ok(Self(self.0.try_clone()?))
     }
 
-    /// The regular file `segment` in this folder; `None` where there is none.
-    pub fn state(&self, segment: &CStr) -> io::Result<Option<FileState>> {
+    /// What is at `segment` in this folder; `None` where there is nothing. Of a link it is the link itself.
+    pub fn look(&self, segment: &CStr) -> io::Result<Option<Look>> {
         let stat = found(statat(&self.0, segment, AtFlags::SYMLINK_NOFOLLOW))?;
-        Ok(stat.filter(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile).map(FileState))
+        Ok(stat.map(|stat| match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => Look::File(FileState(stat)),
+            FileType::Directory => Look::Folder,
+            FileType::Symlink => Look::Other(FileState(stat), "a symbolic link"),
+            FileType::Fifo => Look::Other(FileState(stat), "a named pipe"),
+            FileType::Socket => Look::Other(FileState(stat), "a socket"),
+            FileType::CharacterDevice | FileType::BlockDevice => Look::Other(FileState(stat), "a device"),
+            FileType::Unknown => Look::Other(FileState(stat), "no regular file"),
+        }))
+    }
+
+    /// The symbolic link that stands where one of the folders `segments` belongs, if one does.
+    pub fn link_on_the_way(&self, segments: &[&str]) -> io::Result<Option<FileState>> {
+        let mut folder = self.try_clone()?;
+        for segment in segments {
+            let Some(raw) = folder.raw_name(segment)? else { return Ok(None) };
+            match folder.look(&raw)? {
+                Some(Look::Folder) => {}
+                Some(Look::Other(state, _)) if state.is_link() => return Ok(Some(state)),
+                _ => return Ok(None),
+            }
+            let Some(below) = folder.folder(&raw)? else { return Ok(None) };
+            folder = below;
+        }
+        Ok(None)
     }
 
     /// Opens the regular file `segment` in this folder for reading; `None` where there is none.
@@ -116,6 +151,16 @@ impl OpenFolder {
         let Some(descriptor) = found(openat(&self.0, segment, flags, Mode::empty()))? else { return Ok(None) };
         let file = File::from(descriptor);
         Ok(FileState::of(&file)?.map(|_| file))
+    }
+
+    /// Removes the regular file `segment` from this folder if it can be locked: nobody holds it.
+    pub fn remove_abandoned(&self, segment: &CStr) -> io::Result<bool> {
+        let Some(file) = self.file(segment)? else { return Ok(false) };
+        if file.try_lock().is_err() {
+            return Ok(false);
+        }
+        unlinkat(&self.0, segment, AtFlags::empty())?;
+        Ok(true)
     }
 
     /// At most `limit` bytes of the regular file `segment`, with its length; `None` where there is none.
@@ -146,7 +191,7 @@ impl OpenFolder {
         Ok(names.into_iter().min())
     }
 
-    /// The folders and regular files in this folder, in the order in which their paths sort (a folder's ends in `/`).
+    /// The folders and files of all kinds in this folder, in the order in which their paths sort (a folder's ends in `/`).
     pub fn entries(&self) -> io::Result<Vec<Entry>> {
         let mut entries = Vec::new();
         for entry in Dir::read_from(&self.0)? {
@@ -159,18 +204,35 @@ impl OpenFolder {
                     .map_or(FileType::Unknown, |stat| FileType::from_raw_mode(stat.st_mode)),
                 kind => kind,
             };
-            if matches!(kind, FileType::Directory | FileType::RegularFile) {
-                entries.push(Entry { name: lossy(entry.file_name()), is_folder: kind == FileType::Directory });
-            }
+            entries.push(Entry { name: lossy(entry.file_name()), is_folder: kind == FileType::Directory });
         }
         entries.sort_unstable_by(|one, other| one.key().cmp(other.key()));
         Ok(entries)
     }
 
-    /// What tells this folder from another that takes its place.
+    /// What tells this folder from another that takes its place: its disk, its number there, which another may get once this is gone, and so
+    /// when it was made, where the file system says. The same folder may have another after a restart of the machine.
     pub fn identity(&self) -> io::Result<String> {
         let stat = fstat(&self.0)?;
-        Ok(format!("{} {}", stat.st_dev, stat.st_ino))
+        Ok(format!("{} {} {}", stat.st_dev, stat.st_ino, self.made().unwrap_or_default()))
+    }
+
+    /// <https://man7.org/linux/man-pages/man2/statx.2.html>
+    #[cfg(target_os = "linux")]
+    fn made(&self) -> Option<String> {
+        let stat = statx(&self.0, c"", AtFlags::EMPTY_PATH, StatxFlags::BTIME).ok()?;
+        let told = stat.stx_mask & StatxFlags::BTIME.bits() != 0;
+        told.then(|| format!("{}.{:0>9}", stat.stx_btime.tv_sec, stat.stx_btime.tv_nsec))
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn made(&self) -> Option<String> {
+        None
+    }
+
+    /// The file system on which this folder lies.
+    pub fn system(&self) -> io::Result<rustix::fs::StatFs> {
+        Ok(fstatfs(&self.0)?)
     }
 }
 
@@ -192,6 +254,20 @@ impl FileState {
         Ok((FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile).then_some(Self(stat)))
     }
 
+    /// The disk and the number by which the system knows the file.
+    pub fn place(&self) -> (u64, u64) {
+        (self.0.st_dev, self.0.st_ino)
+    }
+
+    /// Who owns it.
+    pub fn owner(&self) -> u32 {
+        self.0.st_uid
+    }
+
+    fn is_link(&self) -> bool {
+        FileType::from_raw_mode(self.0.st_mode) == FileType::Symlink
+    }
+
     /// In bytes.
     pub fn length(&self) -> u64 {
         u64::try_from(self.0.st_size).unwrap_or_default()
@@ -203,15 +279,6 @@ impl FileState {
     pub fn fingerprint(&self) -> String {
         let Stat { st_size, st_ino, st_mtime, st_mtime_nsec, st_ctime, st_ctime_nsec, .. } = self.0;
         format!("{st_size} {st_ino} {st_mtime}.{st_mtime_nsec:0>9} {st_ctime}.{st_ctime_nsec:0>9}")
-    }
-
-    /// Whether this is the very same file as `other`, and was not written to between the two looks.
-    pub fn is_same(&self, other: &Self) -> bool {
-        let parts = |stat: &Stat| {
-            let times = (stat.st_mtime, stat.st_mtime_nsec, stat.st_ctime, stat.st_ctime_nsec);
-            (stat.st_dev, stat.st_ino, stat.st_size, times)
-        };
-        parts(&self.0) == parts(&other.0)
     }
 
     /// A short form of [`FileState::fingerprint`], to compare within this process only.
@@ -243,7 +310,7 @@ mod tests {
         std::os::unix::fs::symlink("a0", folder.path().join("link")).unwrap();
         let entries = OpenFolder::open(folder.path()).unwrap().entries().unwrap();
         let names: Vec<_> = entries.iter().map(|entry| entry.name.as_str()).collect();
-        assert_eq!(names, ["B", "a-b", "a.b", "a", "a0"], "as a-b, a.b, a/…, a0 sort");
+        assert_eq!(names, ["B", "a-b", "a.b", "a", "a0", "link"], "as a-b, a.b, a/…, a0 sort");
     }
 
     #[test]
@@ -272,7 +339,9 @@ mod tests {
         let open = OpenFolder::open(folder.path()).unwrap();
         assert!(open.file(c"file").unwrap().is_some());
         assert!(open.file(c"link").unwrap().is_none());
-        assert!(open.state(c"link").unwrap().is_none());
+        assert!(matches!(open.look(c"link").unwrap(), Some(Look::Other(_, "a symbolic link"))));
+        assert!(open.link_on_the_way(&["root", "etc"]).unwrap().is_some());
+        assert!(open.link_on_the_way(&["file", "x"]).unwrap().is_none());
         assert!(open.folder(c"root").unwrap().is_none());
         assert!(open.folder(c"file").unwrap().is_none());
         assert!(open.file(c".").unwrap().is_none(), "a folder is no file");

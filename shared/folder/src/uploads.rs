@@ -1,9 +1,8 @@
 //! The uploads as files in a folder.
 
-use std::ffi::{CStr, OsStr};
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::ffi::OsStrExt;
+use std::collections::HashSet;
+use std::fs::File;
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -11,16 +10,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
-use tufline_store::{Clock, Head, PastVersion, Result, StoreError, Upload, Uploads, VersionId};
+use tufline_store::{Clock, Head, PastVersion, Result, StoreError, Upload, Uploads, VersionId, Written};
 use tufline_tuf::Time;
 
 use crate::data::{DataFolder, failed};
 use crate::names::{Found, find, walk};
 use crate::tree::{FileState, OpenFolder};
 use crate::{UPLOADS, in_turn, lock};
-
-/// The file by which the uploads folder is recognised. Its first line is the folder's id.
-const MARKER: &CStr = c".tufline-uploads";
 
 /// The most names that [`Uploads::list`] answers at once.
 const PAGE: usize = 1000;
@@ -34,63 +30,146 @@ const TICK: Duration = Duration::from_millis(12);
 /// The version of an upload is a fingerprint of the file's length, times and inode and of the contents of the side file
 /// `NAME.tuf.json`, whose text is the custom metadata. Files have no history, so what was there before isn't known.
 ///
-/// Not uploads: names with a segment that begins with `.`; names that end in `.part` or `.tmp`; whatever isn't a regular
-/// file, symbolic links with it; side files beside their target. A `*.tuf.json` with nothing beside it counts as an
+/// Not uploads: names with a segment that begins with `.`; names of incomplete files (`names.rs`); side files beside their target. What isn't a
+/// regular file, symbolic links with it, is an upload of which no target can be made. A `*.tuf.json` with nothing beside it counts as an
 /// upload, so that it is refused under its own name instead of being ignored without a word; the [`crate::Watcher`]
 /// leaves time for its target to arrive first.
 ///
-/// *Invariant*: nothing counts as gone unless the folder is there that was marked when it was first used: while a disk
-/// is not mounted, every request fails.
+/// *Invariant*: nothing counts as gone unless the folder is there that was used before, or one that somebody took in its place
+/// ([`FolderUploads::take`]): while a disk is not mounted, every request fails. Nothing in the folder says which one it is, since tools that make
+/// it like another (`rsync --delete`) would remove that.
 #[derive(Clone)]
 pub struct FolderUploads(Arc<Inner>);
 
 struct Inner {
     root: PathBuf,
-    /// By what the folder is known; `None` where nothing is ever taken for gone.
-    id: Option<String>,
-    /// The mark as it was when it was last read and was the right one.
-    mark: Mutex<Option<FileState>>,
+    /// Which folder it is; `None` where nothing is ever taken for gone.
+    known: Option<Known>,
+    /// The names of files that may be incomplete.
+    held_back: Mutex<HashSet<String>>,
     clock: Arc<dyn Clock>,
 }
+
+/// Which folder the uploads lie in.
+struct Known {
+    data: DataFolder,
+    /// [`OpenFolder::identity`].
+    identity: Mutex<String>,
+}
+
+impl Known {
+    fn record(&self) -> PathBuf {
+        self.data.path().join(RECORD)
+    }
+
+    fn is(&self, identity: &str) -> bool {
+        *lock(&self.identity) == identity
+    }
+}
+
+/// Which folder is at the uploads' place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing {
+    /// The one of before.
+    Known,
+    /// Another one: this.
+    Other(String),
+    /// None.
+    Missing,
+}
+
+/// In the data folder: which folder the uploads lie in.
+const RECORD: &str = "uploads.id";
 
 impl FolderUploads {
     /// The uploads in the folder at `root`.
     ///
-    /// On first use with this data folder, `root` is made if missing, marked with the file `.tufline-uploads`, and the mark is
-    /// remembered; from then on it must be there.
+    /// On first use with this data folder, `root` is made if missing, and remembered; from then on no other counts ([`FolderUploads::standing`]).
     ///
     /// # Errors
-    /// The marked folder is not there; the folder cannot be made, written or read.
+    /// The folder cannot be made or read, on first use.
     pub fn open(data: &DataFolder, root: impl AsRef<Path>, clock: Arc<dyn Clock>) -> Result<Self> {
         let root = std::path::absolute(root.as_ref()).map_err(|error| failed("find", root.as_ref(), &error))?;
-        let record = data.path().join("uploads.id");
-        let id = match std::fs::read_to_string(&record) {
-            Ok(id) => id.trim().to_owned(),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                std::fs::create_dir_all(&root).map_err(|error| failed("make", &root, &error))?;
-                let id = mark(&root).map_err(|error| failed("mark", &root, &error))?;
-                // A crash before this: the next start finds the mark and takes it.
-                let _ = data
-                    .disk()
-                    .create(&record, format!("{id}\n").as_bytes())
-                    .map_err(|error| failed("create", &record, &error))?;
-                id
-            }
+        let record = data.path().join(RECORD);
+        let identity = match std::fs::read_to_string(&record) {
+            Ok(identity) => Some(identity.trim().to_owned()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(failed("read", &record, &error)),
         };
-        let uploads = Self(Arc::new(Inner { root, id: Some(id), mark: Mutex::default(), clock }));
-        uploads.folder()?;
+        let known = Known { data: data.clone(), identity: Mutex::new(identity.clone().unwrap_or_default()) };
+        let uploads = Self(Arc::new(Inner { root, known: Some(known), held_back: Mutex::default(), clock }));
+        if identity.is_none() {
+            let root = uploads.path();
+            std::fs::create_dir_all(root).map_err(|error| failed("make", root, &error))?;
+            let identity = OpenFolder::open(root).and_then(|folder| folder.identity());
+            // A crash before this: the next start does it.
+            uploads.take(&identity.map_err(|error| failed("look at", root, &error))?)?;
+        }
         Ok(uploads)
     }
 
-    /// The files in `DATA/<name>`, made where it is missing. It needs no mark: what is gone from it changes nothing.
+    /// Whether there is a record in `data` of which folder the uploads lie in.
+    #[must_use]
+    pub fn is_recorded(data: &DataFolder) -> bool {
+        data.path().join(RECORD).exists()
+    }
+
+    /// Which folder is at the uploads' place now.
+    ///
+    /// # Errors
+    /// It can't be looked at.
+    pub fn standing(&self) -> Result<Standing> {
+        let Some((_, identity)) = self.look()? else { return Ok(Standing::Missing) };
+        let known = self.0.known.as_ref().is_none_or(|known| known.is(&identity));
+        Ok(if known { Standing::Known } else { Standing::Other(identity) })
+    }
+
+    /// From now on the folder that has this identity is the one of the uploads, and what isn't in it is gone: whoever calls this has looked into it.
+    ///
+    /// # Errors
+    /// The data folder can't be written.
+    pub fn take(&self, identity: &str) -> Result<()> {
+        let Some(known) = &self.0.known else { return Ok(()) };
+        let (record, bytes) = (known.record(), format!("{identity}\n"));
+        let disk = known.data.disk();
+        let written = disk.create(&record, bytes.as_bytes()).and_then(|written| match written {
+            Written::Done => Ok(Written::Done),
+            Written::Lost => disk.replace(&record, bytes.as_bytes(), |_| true),
+        });
+        // Lost: somebody removed it meanwhile, and the next start takes what is there.
+        let (Written::Done | Written::Lost) = written.map_err(|error| failed("write", &record, &error))?;
+        identity.clone_into(&mut lock(&known.identity));
+        Ok(())
+    }
+
+    /// The names of all that is in the folder which has this identity, whether it is the known one or not.
+    ///
+    /// # Errors
+    /// It is not there any more, or can't be read.
+    pub async fn names_in(&self, identity: &str) -> Result<HashSet<String>> {
+        let identity = identity.to_owned();
+        self.run(move |uploads| {
+            let folder = uploads.look()?.filter(|(_, found)| *found == identity);
+            let (folder, _) = folder.ok_or_else(|| uploads.not_there("it has just changed"))?;
+            let mut names = HashSet::new();
+            walk(&folder, "", "", &mut |_, _, name| {
+                names.insert(name);
+                Ok(true)
+            })
+            .map_err(|error| failed("list", uploads.path(), &error))?;
+            Ok(names)
+        })
+        .await
+    }
+
+    /// The files in `DATA/<name>`, made where it is missing. It may be any folder: what is gone from it changes nothing.
     ///
     /// # Errors
     /// The folder cannot be made.
     pub fn beside(data: &DataFolder, name: &str, clock: Arc<dyn Clock>) -> Result<Self> {
         let root = data.path().join(name);
         std::fs::create_dir_all(&root).map_err(|error| failed("make", &root, &error))?;
-        Ok(Self(Arc::new(Inner { root, id: None, mark: Mutex::default(), clock })))
+        Ok(Self(Arc::new(Inner { root, known: None, held_back: Mutex::default(), clock })))
     }
 
     /// Where the folder is: an absolute path.
@@ -99,41 +178,33 @@ impl FolderUploads {
         &self.0.root
     }
 
-    /// The folder itself, if it is the marked one.
-    pub(crate) fn folder(&self) -> Result<OpenFolder> {
+    /// The folder at the uploads' place, whichever it is, and its identity; `None` where there is none.
+    fn look(&self) -> Result<Option<(OpenFolder, String)>> {
         let root = self.path();
-        let not_mounted = |why: &str| {
-            StoreError::new(
-                "open",
-                root.display(),
-                format!(
-                    "the uploads folder {} is not mounted: {why}; bring it back, or delete `uploads.id` in the data folder to take \
-                     what is there now for all uploads",
-                    root.display()
-                ),
-            )
-        };
         let folder = match OpenFolder::open(root) {
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-                return Err(not_mounted("there is no folder"));
+                return Ok(None);
             }
             result => result.map_err(|error| failed("open", root, &error))?,
         };
-        let Some(id) = &self.0.id else { return Ok(folder) };
-        let unread = |error: io::Error| failed("read the mark in", root, &error);
-        let state = folder.state(MARKER).map_err(unread)?;
-        if let Some(state) = &state
-            && lock(&self.0.mark).is_some_and(|known| known.is_same(state))
-        {
-            return Ok(folder);
-        }
-        match folder.read(MARKER, 1024).map_err(unread)? {
-            None => Err(not_mounted("it lacks the file `.tufline-uploads` by which it is known")),
-            Some((mark, _)) if id_in(&mark) != *id => Err(not_mounted("another folder is in its place")),
-            Some(_) => {
-                *lock(&self.0.mark) = state;
-                Ok(folder)
-            }
+        let identity = folder.identity().map_err(|error| failed("look at", root, &error))?;
+        Ok(Some((folder, identity)))
+    }
+
+    fn not_there(&self, why: &str) -> StoreError {
+        let root = self.path().display();
+        let why = format!("the uploads folder {root} is not mounted, or was replaced: {why}");
+        StoreError::new("open", root, why)
+    }
+
+    /// The folder itself, if it is the known one.
+    pub(crate) fn folder(&self) -> Result<OpenFolder> {
+        match self.look()? {
+            None => Err(self.not_there("there is no folder; bring it back, it goes on by itself")),
+            Some((folder, identity)) if self.0.known.as_ref().is_none_or(|known| known.is(&identity)) => Ok(folder),
+            Some(_) => Err(self.not_there(
+                "another folder is in its place; it is taken once it has the published files, or after `tufline accept-removals`",
+            )),
         }
     }
 
@@ -146,6 +217,10 @@ impl FolderUploads {
     /// Opens the file of `upload`, which must still be that version. `action` is what it is opened for. What is read from it counts
     /// only after [`Opened::check`].
     pub(crate) fn open_version<'a>(&'a self, upload: &'a Upload, action: &'static str) -> Result<Opened<'a>> {
+        if lock(&self.0.held_back).contains(&upload.name) {
+            let why = "it is being written, or has just changed; it comes again";
+            return Err(StoreError::new(action, self.place(&upload.name), why));
+        }
         let changed = || StoreError::new(action, self.place(&upload.name), "it changed meanwhile; it comes again");
         let found = self.find(self.folder()?, &upload.name)?.ok_or_else(changed)?;
         if upload.version.as_ref() != Some(&found.version()) {
@@ -155,6 +230,22 @@ impl FolderUploads {
         let file =
             found.folder.file(&found.raw).map_err(|error| failed(action, &self.path().join(&upload.name), &error))?;
         Ok(Opened { uploads: self, upload, action, file: file.ok_or_else(changed)?, found })
+    }
+
+    /// From now on the bytes at `name` are given to nobody, since they may be incomplete; what was read before stays.
+    pub(crate) fn hold_back(&self, name: &str) {
+        lock(&self.0.held_back).insert(name.to_owned());
+    }
+
+    /// Ends [`FolderUploads::hold_back`].
+    pub(crate) fn let_go(&self, name: &str) {
+        lock(&self.0.held_back).remove(name);
+    }
+
+    /// How long the file has been unchanged, by the file system's clock; zero where that is ahead.
+    pub(crate) fn unchanged_for(&self, state: &FileState) -> Duration {
+        let age = self.0.clock.now().as_nanosecond() - state.changed();
+        Duration::from_nanos(u64::try_from(age.max(0)).unwrap_or(u64::MAX))
     }
 
     /// Blocks until a change to the file would show in its times.
@@ -198,32 +289,6 @@ impl Opened<'_> {
         }
         Err(StoreError::new(self.action, place(), "it changed while it was read; it comes again"))
     }
-}
-
-fn id_in(mark: &[u8]) -> String {
-    String::from_utf8_lossy(mark).lines().next().unwrap_or_default().trim().to_owned()
-}
-
-/// Marks the folder at `root`, unless it is marked already; answers its id.
-fn mark(root: &Path) -> io::Result<String> {
-    let path = root.join(OsStr::from_bytes(MARKER.to_bytes()));
-    match std::fs::read(&path) {
-        Ok(mark) if !id_in(&mark).is_empty() => return Ok(id_in(&mark)),
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        // Missing, or empty after a crash.
-        _ => {}
-    }
-    let mut random = [0; 16];
-    aws_lc_rs::rand::fill(&mut random).map_err(|_| io::Error::other("no randomness to be had"))?;
-    let id = hex::encode(random);
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(&path)?;
-    writeln!(
-        file,
-        "{id}\nBy this file tufline knows that its uploads folder is mounted. Without it nothing is published or removed."
-    )?;
-    file.sync_all()?;
-    File::open(root)?.sync_all()?;
-    Ok(id)
 }
 
 #[async_trait]

@@ -3,14 +3,18 @@
 //! The operating system's notices are a hint only: they get lost in new folders and when too many come at once. So the
 //! folder is also looked through every few seconds, and what counts is the difference between what is there and what was
 //! told before.
+//!
+//! *Invariant*: a moment is not an intent. A file counts when it is complete: renamed into place, or closed by its writer and quiet for a moment.
+//! Where nothing tells of the writer, it counts once nobody has it open, or after it has been unchanged for some seconds. A file whose side file
+//! changes, or the other way round, waits for the pair. Until it counts its bytes are given to nobody ([`FolderUploads::hold_back`]).
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind, RenameMode};
+use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind};
 use notify::{Config, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
@@ -19,12 +23,29 @@ use tufline_store::{Hint, Result, StoreError};
 use tufline_tuf::SIDE_FILE_SUFFIX;
 
 use crate::data::failed;
-use crate::names::{Seen, see, stamps};
+use crate::names::{Seen, Stamp, see, stamps};
+use crate::tree::FileState;
 use crate::uploads::FolderUploads;
+use crate::writers::{OpenFiles, Writers};
 use crate::{blocking, lock};
 
-/// How long a file must stay unchanged before it counts, unless it was renamed into place.
+/// How long a file must stay unchanged after its writer closed it, unless it was renamed into place.
 const QUIET: Duration = Duration::from_millis(250);
+
+/// How long a file must stay unchanged where nobody can tell whether it is being written.
+const STILL: Duration = Duration::from_secs(3);
+
+/// How long after its writer was seen a file is looked at again, if nothing is noticed before.
+const WRITTEN_AGAIN: Duration = Duration::from_secs(1);
+
+/// How long a changed file waits for its side file to change too, and a changed side file for its file.
+const PAIR: Duration = Duration::from_secs(1);
+
+/// How long the custom metadata stays of a file whose side file is gone.
+const SIDE_FILE_GONE: Duration = Duration::from_secs(3);
+
+/// After so long it is said that a file is still being written.
+const LONG_WRITTEN: Duration = Duration::from_mins(1);
 
 /// The longest that a removal waits for others: an emptied folder should be told at once, so that it can be held as a whole.
 const LONGEST_REMOVAL: Duration = Duration::from_secs(2);
@@ -44,9 +65,6 @@ const RESCAN: Duration = Duration::from_secs(3);
 /// Looking through the whole folder takes at most one part in so many of the time.
 const RESCAN_SHARE: u32 = 50;
 
-/// The stamp of a name that lay there at the start and was not told yet.
-const NOT_TOLD: u64 = u64::MAX;
-
 /// The most hints that are told at once.
 const HINTS_AT_ONCE: usize = 1000;
 
@@ -65,7 +83,7 @@ impl Drop for Watcher {
 impl Watcher {
     /// Begins to watch `uploads`; the receiver gives the hints, without versions since a file has no others to ask for.
     ///
-    /// Every file that is there already is told too, once it has been quiet: so this is the half of reconciling that is
+    /// Every file that is there already is told too, once it counts: so this is the half of reconciling that is
     /// about files. A file that goes is told as removed if it was told before, or lay there when this was called: an earlier
     /// process may have published it. So whoever compares the folder with what is published after this call, and listens,
     /// misses no removal. While the folder is not mounted nothing is told.
@@ -78,12 +96,16 @@ impl Watcher {
         let there = uploads
             .folder()
             .and_then(|root| stamps(root, "").map_err(|error| failed("look through", uploads.path(), &error)));
-        let there = there.unwrap_or_default().into_iter().map(|(name, _)| (name, NOT_TOLD));
+        let there: Vec<String> = there.unwrap_or_default().into_iter().map(|(name, _)| name).collect();
+        for name in &there {
+            uploads.hold_back(name);
+        }
         let state = State {
             uploads: uploads.clone(),
             notices: Arc::default(),
             watch: None,
-            known: there.collect(),
+            known: there.into_iter().map(|name| (name, None)).collect(),
+            writing: HashSet::new(),
             unquiet: HashMap::new(),
             leaving: None,
             folders: HashMap::new(),
@@ -95,11 +117,17 @@ impl Watcher {
     }
 }
 
-/// How a path changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Change {
-    /// It, or its contents, may be in the middle of being written.
+/// What was noticed of a path last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Notice {
+    /// Nothing that says whether it is complete.
+    Looked,
+    /// It is a new one: what was noticed before was of another.
+    Created,
+    /// It was written to, and nobody closed it since.
     Written,
+    /// A writer closed it.
+    Closed,
     /// It came or went by a rename, so it is complete.
     Renamed,
 }
@@ -107,7 +135,7 @@ enum Change {
 /// What the operating system said since the last look. Bounded by the number of names, however fast they change.
 #[derive(Debug, Default)]
 struct Notices {
-    paths: Mutex<HashMap<PathBuf, Change>>,
+    paths: Mutex<HashMap<PathBuf, Notice>>,
     /// Some were lost: look at everything.
     lost: Mutex<bool>,
     arrived: Notify,
@@ -123,20 +151,24 @@ impl Notices {
         if event.need_rescan() {
             *lock(&self.lost) = true;
         }
-        let change = match event.kind {
-            EventKind::Modify(ModifyKind::Name(RenameMode::From | RenameMode::To | RenameMode::Both)) => {
-                Change::Renamed
-            }
-            EventKind::Access(AccessKind::Close(AccessMode::Write)) => Change::Written,
+        let notice = match event.kind {
+            EventKind::Modify(ModifyKind::Name(_)) => Notice::Renamed,
+            // Other systems tell of no closing.
+            EventKind::Modify(ModifyKind::Data(_)) if cfg!(target_os = "linux") => Notice::Written,
+            EventKind::Create(_) => Notice::Created,
+            EventKind::Access(AccessKind::Close(AccessMode::Write)) => Notice::Closed,
             // Reading is nobody's business, and the pipeline itself reads.
             EventKind::Access(_) => return,
-            _ => Change::Written,
+            _ => Notice::Looked,
         };
         {
             let mut paths = lock(&self.paths);
             for path in event.paths {
-                let noted = paths.entry(path).or_insert(change);
-                *noted = change.max(*noted);
+                let noted = paths.entry(path).or_insert(notice);
+                // Attributes say nothing of who writes.
+                if notice != Notice::Looked {
+                    *noted = notice;
+                }
             }
         }
         self.arrived.notify_one();
@@ -146,8 +178,14 @@ impl Notices {
 /// A name that changed and must be quiet for a while before it is told.
 #[derive(Debug, Clone, Copy)]
 struct Unquiet {
-    stamp: u64,
+    stamp: Stamp,
+    /// When it had that first.
+    since: Instant,
     due: Instant,
+    /// Whether it is known to be complete: else it is asked who has it open.
+    complete: bool,
+    /// Whether it was said that it waits.
+    said: bool,
 }
 
 /// Names that are gone. They are told together, when no other has gone for [`QUIET`], or after [`LONGEST_REMOVAL`].
@@ -163,8 +201,10 @@ struct State {
     notices: Arc<Notices>,
     /// The operating system's watch, and the identity of the folder that it is on.
     watch: Option<(RecommendedWatcher, String)>,
-    /// What was told, with its stamp then, and what lay there at the start.
-    known: BTreeMap<String, u64>,
+    /// What was told, with its stamp then, and what lay there at the start, without one.
+    known: BTreeMap<String, Option<Stamp>>,
+    /// Files that were written to and not closed since, side files among them.
+    writing: HashSet<String>,
     unquiet: HashMap<String, Unquiet>,
     /// What is gone and was not told yet.
     leaving: Option<Leaving>,
@@ -212,6 +252,7 @@ impl State {
         self.trouble = Some(error);
         // What was noticed is seen again by looking at everything, and another folder may be there then.
         self.watch = None;
+        self.writing.clear();
         self.rescan = None;
     }
 
@@ -233,34 +274,50 @@ impl State {
         if lost || self.rescan.is_none_or(|at| at <= Instant::now()) {
             self.look_at_everything(told).await?;
         }
-        let names = changed.iter().flat_map(|(path, change)| self.names(path).map(|name| (name, *change)));
-        self.look_at(names.collect(), told).await?;
+        if lost {
+            self.writing.clear();
+        }
+        let mut names = HashMap::new();
+        for (path, notice) in changed {
+            let Some((name, target)) = self.names(&path) else { continue };
+            match notice {
+                Notice::Written => _ = self.writing.insert(name.clone()),
+                Notice::Created | Notice::Closed | Notice::Renamed => _ = self.writing.remove(&name),
+                Notice::Looked => {}
+            }
+            if let Some(target) = target {
+                // Of a new file it says nothing that its side file is complete, and of both, what was noticed of the file counts.
+                let is_known = self.known.get(&target).is_some_and(Option::is_some);
+                names.entry(target).or_insert(if is_known { notice } else { Notice::Looked });
+            }
+            names.insert(name, notice);
+        }
+        self.look_at(names, told).await?;
         let now = Instant::now();
         let folders: Vec<String> =
             self.folders.iter().filter(|(_, at)| **at <= now).map(|(name, _)| name.clone()).collect();
         for folder in folders {
             self.folders.remove(&folder);
-            self.look_below(&folder, Change::Written, told).await?;
+            self.look_below(&folder, Notice::Looked, told).await?;
         }
         self.look_at_quiet(told).await?;
         self.tell_gone(told);
         Ok(())
     }
 
-    /// The names that a change of `path` may concern.
-    fn names(&self, path: &Path) -> impl Iterator<Item = String> + use<> {
+    /// The name of `path`, and that of its target if it may be a side file.
+    fn names(&self, path: &Path) -> Option<(String, Option<String>)> {
         // The same text as the names in a listing: what isn't UTF-8 stands as U+FFFD.
-        let name = path.strip_prefix(self.uploads.path()).map(|below| below.to_string_lossy().into_owned());
-        let name = name.ok().filter(|name| !name.is_empty());
-        let target = name.as_ref().and_then(|name| name.strip_suffix(SIDE_FILE_SUFFIX)).map(str::to_owned);
-        name.into_iter().chain(target)
+        let name = path.strip_prefix(self.uploads.path()).ok()?.to_string_lossy().into_owned();
+        let target = name.strip_suffix(SIDE_FILE_SUFFIX).map(str::to_owned);
+        (!name.is_empty()).then_some((name, target))
     }
 
     async fn look_at_everything(&mut self, told: &mut Vec<Hint>) -> Result<()> {
         // Before looking, so that whatever comes later is noticed.
         self.watch_folder()?;
         let begin = Instant::now();
-        self.look_below("", Change::Written, told).await?;
+        self.look_below("", Notice::Looked, told).await?;
         self.rescan = Some(Instant::now() + RESCAN.max(begin.elapsed() * RESCAN_SHARE));
         Ok(())
     }
@@ -280,6 +337,8 @@ impl State {
         match watch {
             Ok(watcher) => {
                 self.watch = Some((watcher, identity));
+                // What was noticed by another watch may have changed between the two.
+                self.writing.clear();
                 self.unwatched = None;
             }
             Err(error) => {
@@ -294,20 +353,20 @@ impl State {
     }
 
     /// Looks at what is below `folder` (a name that ends in `/`, or empty for all), and at what was told of it.
-    async fn look_below(&mut self, folder: &str, change: Change, told: &mut Vec<Hint>) -> Result<()> {
+    async fn look_below(&mut self, folder: &str, notice: Notice, told: &mut Vec<Hint>) -> Result<()> {
         let (uploads, name) = (self.uploads.clone(), folder.to_owned());
         let found = blocking(move || {
             let root = uploads.folder()?;
             stamps(root, &name).map_err(|error: io::Error| failed("look through", &uploads.path().join(&name), &error))
         })
         .await?;
-        let found: BTreeMap<String, u64> = found.into_iter().collect();
+        let found: BTreeMap<String, Stamp> = found.into_iter().collect();
         // What isn't listed is looked at once more by its name: a folder that may not be read hides its files.
         let missing: Vec<String> = self.told_below(folder).filter(|name| !found.contains_key(*name)).cloned().collect();
         for (name, stamp) in found {
-            self.found(name, stamp, change, told);
+            self.found(name, stamp, notice, told);
         }
-        let missing = missing.into_iter().map(|name| (name, change)).collect();
+        let missing = missing.into_iter().map(|name| (name, notice)).collect();
         Box::pin(self.look_at(missing, told)).await
     }
 
@@ -329,25 +388,28 @@ impl State {
         .await
     }
 
-    async fn look_at(&mut self, names: HashMap<String, Change>, told: &mut Vec<Hint>) -> Result<()> {
-        let mut names: Vec<(String, Change)> = names.into_iter().collect();
+    async fn look_at(&mut self, names: HashMap<String, Notice>, told: &mut Vec<Hint>) -> Result<()> {
+        let mut names: Vec<(String, Notice)> = names.into_iter().collect();
         while !names.is_empty() {
             let mut below = Vec::new();
-            for (name, change, seen) in self.see(std::mem::take(&mut names)).await? {
+            for (name, notice, seen) in self.see(std::mem::take(&mut names)).await? {
                 match seen {
-                    Ok(Seen::Upload(stamp)) => self.found(name, stamp, change, told),
-                    Ok(Seen::Folder) => below.push((name + "/", change)),
+                    Ok(Seen::Upload(stamp, _)) => self.found(name, stamp, notice, told),
+                    Ok(Seen::Folder) => {
+                        self.gone(name.clone());
+                        below.push((name + "/", notice));
+                    }
                     Ok(Seen::Nothing) => {
                         // A folder that is gone takes with it what was in it.
-                        names.extend(self.told_below(&format!("{name}/")).map(|name| (name.clone(), change)));
+                        names.extend(self.told_below(&format!("{name}/")).map(|name| (name.clone(), notice)));
                         self.gone(name);
                     }
                     // One file that can't be looked at doesn't keep the others back: hash says what is wrong with it.
                     Err(error) => self.unreadable(name, &error, told),
                 }
             }
-            for (folder, change) in below {
-                self.look_below(&folder, change, told).await?;
+            for (folder, notice) in below {
+                self.look_below(&folder, notice, told).await?;
                 self.folders.insert(folder, Instant::now() + NEW_FOLDER_AGAIN);
             }
         }
@@ -357,15 +419,16 @@ impl State {
     /// Tells of a name that can't be looked at though the folder can.
     fn unreadable(&mut self, name: String, error: &StoreError, told: &mut Vec<Hint>) {
         self.is_there(&name);
-        if self.known.get(&name) != Some(&0) {
+        if self.known.get(&name) != Some(&Some(Stamp::default())) {
             tracing::warn!(%error, "an upload can't be looked at");
-            self.tell(name, 0, told);
+            self.tell(name, Stamp::default(), told);
         }
     }
 
     /// Notes that nothing is at `name` any more, if something was told before.
     fn gone(&mut self, name: String) {
-        self.unquiet.remove(&name);
+        self.settled(&name);
+        self.writing.remove(&name);
         if name.ends_with(SIDE_FILE_SUFFIX) {
             // One that has got its target isn't a name any more, and one that is gone never was one.
             self.known.remove(&name);
@@ -399,48 +462,144 @@ impl State {
     }
 
     /// Compares what is at `name` now with what was told of it.
-    fn found(&mut self, name: String, stamp: u64, change: Change, told: &mut Vec<Hint>) {
+    fn found(&mut self, name: String, stamp: Stamp, notice: Notice, told: &mut Vec<Hint>) {
         self.is_there(&name);
-        if self.known.get(&name) == Some(&stamp) {
-            self.unquiet.remove(&name);
+        if self.known.get(&name) == Some(&Some(stamp)) {
+            self.settled(&name);
             return;
         }
+        let now = Instant::now();
+        let is_written = self.is_written(&name);
+        let complete = matches!(notice, Notice::Closed | Notice::Renamed) && !is_written;
         let quiet = if name.ends_with(SIDE_FILE_SUFFIX) {
             SIDE_FILE_ALONE
-        } else if change == Change::Renamed {
-            Duration::ZERO
         } else {
-            QUIET
+            let own = match notice {
+                Notice::Renamed => Duration::ZERO,
+                // At the start: it is asked at once who has it open.
+                Notice::Looked if self.known.get(&name) == Some(&None) => Duration::ZERO,
+                _ => QUIET,
+            };
+            own.max(self.known.get(&name).copied().flatten().map_or(Duration::ZERO, |before| for_pair(before, stamp)))
         };
-        if quiet.is_zero() {
+        if quiet.is_zero() && complete {
             self.tell(name, stamp, told);
-        } else if self.unquiet.get(&name).is_none_or(|unquiet| unquiet.stamp != stamp) {
-            self.unquiet.insert(name, Unquiet { stamp, due: Instant::now() + quiet });
+            return;
+        }
+        match self.unquiet.get_mut(&name) {
+            Some(unquiet) if unquiet.stamp == stamp => {
+                if complete && !unquiet.complete {
+                    unquiet.complete = true;
+                    unquiet.due = unquiet.due.min(now + quiet);
+                }
+            }
+            before => {
+                let said = before.is_some_and(|before| before.said);
+                self.uploads.hold_back(&name);
+                self.unquiet.insert(name, Unquiet { stamp, since: now, due: now + quiet, complete, said });
+            }
         }
     }
 
-    /// Tells of those names that have not changed since they were put off and were put off long enough.
+    /// Whether the file at `name`, or its side file, was written to and not closed since.
+    fn is_written(&self, name: &str) -> bool {
+        self.writing.contains(name) || self.writing.contains(&format!("{name}{SIDE_FILE_SUFFIX}"))
+    }
+
+    /// Tells of those names that have not changed since they were put off, were put off long enough, and are complete.
     async fn look_at_quiet(&mut self, told: &mut Vec<Hint>) -> Result<()> {
         let now = Instant::now();
         let due = self.unquiet.iter().filter(|(_, unquiet)| unquiet.due <= now);
-        let due: Vec<(String, u64)> = due.map(|(name, unquiet)| (name.clone(), unquiet.stamp)).collect();
+        let due: Vec<(String, Unquiet)> = due.map(|(name, unquiet)| (name.clone(), *unquiet)).collect();
         if due.is_empty() {
             return Ok(());
         }
+        let mut unsure = Vec::new();
         for (name, before, seen) in self.see(due).await? {
             match seen {
-                Ok(Seen::Upload(stamp)) if stamp == before => self.tell(name, stamp, told),
-                Ok(Seen::Upload(stamp)) => self.found(name, stamp, Change::Written, told),
+                Ok(Seen::Upload(stamp, _)) if stamp != before.stamp => self.found(name, stamp, Notice::Looked, told),
+                Ok(Seen::Upload(stamp, _)) if before.complete && !self.is_written(&name) => {
+                    self.tell(name, stamp, told);
+                }
+                Ok(Seen::Upload(_, pair)) => unsure.push((name, before, pair)),
                 Ok(Seen::Folder | Seen::Nothing) => self.gone(name),
                 Err(error) => self.unreadable(name, &error, told),
+            }
+        }
+        if unsure.is_empty() {
+            return Ok(());
+        }
+        let pairs = unsure.iter().map(|(_, _, pair)| pair);
+        let files: Vec<FileState> = pairs.flat_map(|pair| [pair.file].into_iter().chain(pair.side)).collect();
+        let uploads = self.uploads.clone();
+        let open = blocking(move || Ok(OpenFiles::among(&uploads.folder()?, &files))).await?;
+        for (name, before, pair) in unsure {
+            let files = [pair.file].into_iter().chain(pair.side);
+            let unchanged = files.clone().map(|file| self.uploads.unchanged_for(&file)).min().unwrap_or_default();
+            let unchanged = unchanged.max(before.since.elapsed());
+            let writers = files.map(|file| open.writers(&file)).max().unwrap_or(Writers::Unknown);
+            let again = match (self.is_written(&name), writers) {
+                (_, Writers::Some) | (true, Writers::Unknown) => WRITTEN_AGAIN,
+                // The notice of its closing was lost, or is about to come.
+                (_, Writers::None) => Duration::ZERO,
+                (false, Writers::Unknown) => STILL.saturating_sub(unchanged),
+            };
+            if again.is_zero() {
+                self.writing.remove(&format!("{name}{SIDE_FILE_SUFFIX}"));
+                self.writing.remove(&name);
+                self.tell(name, before.stamp, told);
+            } else if let Some(unquiet) = self.unquiet.get_mut(&name) {
+                unquiet.due = Instant::now() + again;
+                if !unquiet.said && unquiet.since.elapsed() >= LONG_WRITTEN {
+                    unquiet.said = true;
+                    tracing::info!(name, "it is open for writing: it counts once its writer closes it");
+                }
             }
         }
         Ok(())
     }
 
-    fn tell(&mut self, name: String, stamp: u64, told: &mut Vec<Hint>) {
-        self.unquiet.remove(&name);
-        self.known.insert(name.clone(), stamp);
+    fn settled(&mut self, name: &str) {
+        self.unquiet.remove(name);
+        self.uploads.let_go(name);
+    }
+
+    fn tell(&mut self, name: String, stamp: Stamp, told: &mut Vec<Hint>) {
+        self.settled(&name);
+        self.known.insert(name.clone(), Some(stamp));
         told.push(Hint { name, removed: false, version: None });
+    }
+}
+
+/// How long an upload that was told as `before` waits for the other of file and side file, now that it is `now`.
+fn for_pair(before: Stamp, now: Stamp) -> Duration {
+    let (file, side) = (before.file != now.file, before.side != now.side);
+    match now.side {
+        // Nothing was beside it, or both are meant to be other ones.
+        _ if file == side || (before.side, now.side) == (None, None) => Duration::ZERO,
+        None if side => SIDE_FILE_GONE,
+        _ => PAIR,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pair_is_waited_for_where_one_of_two_changed() {
+        let stamp = |file, side| Stamp { file, side };
+        for (before, now, wait) in [
+            (stamp(1, None), stamp(2, None), Duration::ZERO),
+            (stamp(1, Some(1)), stamp(2, Some(2)), Duration::ZERO),
+            (stamp(1, Some(1)), stamp(2, None), Duration::ZERO),
+            (stamp(1, None), stamp(2, Some(1)), Duration::ZERO),
+            (stamp(1, Some(1)), stamp(2, Some(1)), PAIR),
+            (stamp(1, Some(1)), stamp(1, Some(2)), PAIR),
+            (stamp(1, None), stamp(1, Some(2)), PAIR),
+            (stamp(1, Some(1)), stamp(1, None), SIDE_FILE_GONE),
+        ] {
+            assert_eq!(for_pair(before, now), wait, "{before:?} {now:?}");
+        }
     }
 }

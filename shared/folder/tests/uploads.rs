@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use tempfile::TempDir;
-use tufline_folder::{DataFolder, FolderBlobs, FolderUploads, SystemClock};
+use tufline_folder::{DataFolder, FolderBlobs, FolderUploads, Standing, SystemClock};
 use tufline_store::{Blobs, Head, Kept, Source, Upload, Uploads};
 use tufline_tuf::{Sha256, TargetName, custom};
 
@@ -29,7 +29,7 @@ fn write(uploads: &FolderUploads, name: impl AsRef<Path>, text: &str) {
 
 async fn found(uploads: &FolderUploads, name: &str) -> Option<Upload> {
     match uploads.head(name).await.unwrap() {
-        Head::Object(upload) => Some(upload),
+        Head::Object(upload) => upload.unusable.is_none().then_some(upload),
         Head::Gone { marker } => {
             assert_eq!(marker, None);
             None
@@ -56,10 +56,14 @@ async fn nothing_is_gone_while_the_folder_is_not_mounted() {
             uploads.list(None).await.unwrap_err(),
             uploads.read(&upload, 0, 1).await.unwrap_err(),
             blobs.copy_in(&upload).await.unwrap_err(),
-            FolderUploads::open(&data, uploads.path(), Arc::new(SystemClock)).err().unwrap(),
         ] {
             let error = error.to_string();
             assert!(error.contains("is not mounted") && !error.contains('\n'), "{error}");
+        }
+        let again = FolderUploads::open(&data, uploads.path(), Arc::new(SystemClock)).unwrap();
+        for uploads in [&uploads, &again] {
+            assert_eq!(matches!(uploads.standing().unwrap(), Standing::Other(_)), mounted_instead);
+            assert_eq!(uploads.standing().unwrap() == Standing::Missing, !mounted_instead);
         }
         if mounted_instead {
             std::fs::remove_dir(uploads.path()).unwrap();
@@ -67,15 +71,19 @@ async fn nothing_is_gone_while_the_folder_is_not_mounted() {
         std::fs::rename(&aside, uploads.path()).unwrap();
         assert_eq!(found(&uploads, "a").await.as_ref(), Some(&upload));
     }
-    // A folder that another repository marked, in its place.
+    // Another is taken, and no third one.
     std::fs::rename(uploads.path(), &aside).unwrap();
-    let other = DataFolder::lock(folder.path().join("other data")).unwrap();
-    FolderUploads::open(&other, uploads.path(), Arc::new(SystemClock)).unwrap();
-    assert!(uploads.head("a").await.unwrap_err().to_string().contains("another folder is in its place"));
-    // As the message says.
-    std::fs::remove_file(data.path().join("uploads.id")).unwrap();
-    let accepted = FolderUploads::open(&data, uploads.path(), Arc::new(SystemClock)).unwrap();
-    assert_eq!(found(&accepted, "a").await, None);
+    std::fs::create_dir(uploads.path()).unwrap();
+    let Standing::Other(identity) = uploads.standing().unwrap() else { panic!("it is another") };
+    assert!(uploads.names_in("1 2 3").await.is_err());
+    assert!(uploads.names_in(&identity).await.unwrap().is_empty());
+    uploads.take(&identity).unwrap();
+    assert_eq!(found(&uploads, "a").await, None);
+    let again = FolderUploads::open(&data, uploads.path(), Arc::new(SystemClock)).unwrap();
+    assert_eq!(again.standing().unwrap(), Standing::Known);
+    std::fs::remove_dir(uploads.path()).unwrap();
+    std::fs::create_dir(uploads.path()).unwrap();
+    assert_ne!(again.standing().unwrap(), Standing::Known, "it may have the same number on the disk");
 }
 
 #[tokio::test]
@@ -85,18 +93,14 @@ async fn a_folder_that_was_there_before_is_taken_as_it_is() {
     let data = DataFolder::lock(folder.path().join(".data")).unwrap();
     let uploads = FolderUploads::open(&data, folder.path(), Arc::new(SystemClock)).unwrap();
     assert_eq!(uploads.list(None).await.unwrap(), ["a"]);
-    // A crash while it was marked: the mark is empty and not remembered.
-    std::fs::write(folder.path().join(".tufline-uploads"), "").unwrap();
-    std::fs::remove_file(data.path().join("uploads.id")).unwrap();
-    FolderUploads::open(&data, folder.path(), Arc::new(SystemClock)).unwrap();
-    FolderUploads::open(&data, folder.path(), Arc::new(SystemClock)).unwrap();
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2, "nothing of ours is put there");
 }
 
 #[tokio::test]
 async fn what_is_no_upload_is_not_seen() {
     let (folder, _data, uploads) = folder();
     write(&uploads, "seen/a", "x");
-    for name in [".hidden", ".folder/a", "a/.hidden", "x.part", "a/x.tmp", "a/.part"] {
+    for name in [".hidden", ".folder/a", "a/.hidden", "x.part", "a/x.tmp", "a/.part", "x~", "x.0a1b2c3d.partial"] {
         write(&uploads, name, "x");
         assert_eq!(found(&uploads, name).await, None, "{name}");
     }
@@ -135,7 +139,20 @@ async fn what_is_no_upload_is_not_seen() {
     let status = std::process::Command::new("mkfifo").arg(uploads.path().join("pipe")).status().unwrap();
     assert!(status.success());
     assert_eq!(found(&uploads, "pipe").await, None, "and does not block");
-    assert_eq!(uploads.list(None).await.unwrap(), ["seen/a"]);
+    assert_eq!(uploads.list(None).await.unwrap(), ["above", "link", "pipe", "root", "seen/a"], "to be told of");
+    // What isn't nothing removes nothing.
+    for (name, why) in [
+        ("link", "symbolic link"),
+        ("above/secret", "symbolic link"),
+        ("root/uploads/seen/a", "symbolic link"),
+        ("pipe", "named pipe"),
+        ("x.part", "incomplete"),
+    ] {
+        let Head::Object(upload) = uploads.head(name).await.unwrap() else { panic!("{name} is something") };
+        let said = upload.unusable.clone().unwrap();
+        assert!(said.contains(why) && said.contains(name), "{said}");
+        assert!(uploads.read(&upload, 0, 1).await.is_err(), "it is never read");
+    }
 }
 
 #[tokio::test]

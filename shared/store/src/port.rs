@@ -124,6 +124,9 @@ pub struct Upload {
     /// When it was uploaded, where the store says (S3: `Last-Modified`, for a multipart upload when that began). For
     /// measuring only.
     pub uploaded: Option<Time>,
+    /// Why no target can be made of what is there, whatever its name and its length, and what to do: one line. In a folder only, of what
+    /// isn't a regular file.
+    pub unusable: Option<String>,
 }
 
 /// What is current under a name.

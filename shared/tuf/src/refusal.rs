@@ -16,6 +16,8 @@ pub enum RefusalCode {
     Unversioned,
     /// The bin in which the target would stand is full and can't be split: others were named so as to share it.
     BinFull,
+    /// It is no regular file, but a link, a pipe or the like, or one that is still being written by its name. In a folder only.
+    NotAFile,
     /// It belongs to a delegation that doesn't allow it.
     Delegation,
 }

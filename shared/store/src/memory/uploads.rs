@@ -37,6 +37,7 @@ impl StoredVersion {
             custom: object.custom.clone(),
             sha256: object.with_checksum.then(|| Sha256::of(&object.bytes)),
             uploaded: Some(self.modified),
+            unusable: None,
         })
     }
 }

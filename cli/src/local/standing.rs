@@ -1,0 +1,148 @@
+//! Whether the folder at the uploads' place is the one that was there before, and what is done if it isn't.
+//!
+//! An unmounted disk leaves an empty folder, which looks as if everything had been removed. A folder that was made anew or swapped is no loss: it has
+//! the files. So what is in it decides.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tufline_folder::{FolderUploads, Standing};
+use tufline_functions::Ports;
+use tufline_functions::reconcile::{Lacking, published_names, reconcile, removals_accepted};
+use tufline_store::Event;
+
+use super::repository::check_apart;
+
+/// A folder that lacks some of what is published may still be being filled: it is taken when so long nothing more of it has come.
+const FILLED: Duration = Duration::from_secs(10);
+
+/// What is over within this time is told to nobody: a folder may be swapped in two steps.
+const MOMENT: Duration = Duration::from_secs(2);
+
+/// Watches over the folder.
+#[derive(Debug, Default)]
+pub struct Guard {
+    since: Option<Since>,
+}
+
+/// Another folder, or none, is in its place.
+#[derive(Debug)]
+struct Since {
+    published: BTreeSet<String>,
+    begin: Instant,
+    lacking: Lacking,
+    /// Since when it lacks that.
+    unchanged: Instant,
+    told: bool,
+}
+
+impl Guard {
+    /// Looks at the folder; answers why nothing in it counts, if nothing does.
+    ///
+    /// *Invariant*: another folder is taken only if it lacks nothing of what is published; or no more than half, and nothing more of it comes; or an operator
+    /// accepted its removals.
+    pub async fn look(
+        &mut self,
+        ports: &Ports,
+        uploads: &FolderUploads,
+        data: &Path,
+    ) -> anyhow::Result<Option<String>> {
+        let identity = match uploads.standing()? {
+            Standing::Known => {
+                self.since = None;
+                return Ok(None);
+            }
+            Standing::Other(identity) => Some(identity),
+            Standing::Missing => None,
+        };
+        let since = match &mut self.since {
+            Some(since) => since,
+            none => none.insert(Since::now(published_names(ports).await?)),
+        };
+        let there = match &identity {
+            Some(identity) => uploads.names_in(identity).await?,
+            None => std::collections::HashSet::new(),
+        };
+        since.compare(Lacking::of(&since.published, |name| there.contains(name)));
+        let lacking = since.lacking;
+        if let Some(identity) = &identity
+            && (since.is_filled() || removals_accepted(ports).await?)
+        {
+            // Whatever has come there since the start: private keys are never among the uploads.
+            check_apart(data, uploads.path())?;
+            uploads.take(identity)?;
+            self.since = None;
+            let Lacking { names, targets } = lacking;
+            tracing::info!(
+                "another folder is in the place of {}: it is taken, and lacks {names} of {targets} targets",
+                uploads.path().display()
+            );
+            reconcile(ports).await?;
+            return Ok(None);
+        }
+        let place = uploads.path().display();
+        let what = if identity.is_some() { "another folder is in the place of" } else { "there is no folder" };
+        let accept = match &identity {
+            Some(_) => ", or run `tufline accept-removals` if what it lacks is to be removed",
+            None => "",
+        };
+        let Lacking { names, targets } = lacking;
+        let reason = format!(
+            "{what} {place}, and {names} of {targets} targets are not in it: nothing is removed and nothing new is published; mount it or put the files \
+             there, it goes on by itself{accept}"
+        );
+        if !since.told && since.begin.elapsed() >= MOMENT {
+            since.told = true;
+            if names > 0 {
+                let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
+                let event =
+                    Event::RemovalsHeld { removals: count(names), targets: count(targets), reason: reason.clone() };
+                ports.events.send(&[event]).await?;
+            }
+        }
+        Ok(since.told.then_some(reason))
+    }
+}
+
+impl Since {
+    fn now(published: BTreeSet<String>) -> Self {
+        let now = Instant::now();
+        let lacking = Lacking { names: published.len(), targets: published.len() };
+        Self { published, begin: now, lacking, unchanged: now, told: false }
+    }
+
+    fn compare(&mut self, lacking: Lacking) {
+        if lacking != self.lacking {
+            self.lacking = lacking;
+            self.unchanged = Instant::now();
+        }
+    }
+
+    fn is_filled(&self) -> bool {
+        self.lacking.names == 0 || (!self.lacking.is_loss() && self.unchanged.elapsed() >= FILLED)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_folder_that_is_being_filled_is_not_taken_in_the_middle() {
+        let mut since = Since::now((0..10).map(|number| number.to_string()).collect());
+        for names in (1..10).rev() {
+            since.compare(Lacking { names, targets: 10 });
+            tokio::time::advance(FILLED / 2).await;
+            assert!(!since.is_filled(), "{names} are still missing");
+        }
+        tokio::time::advance(FILLED).await;
+        assert!(since.is_filled(), "nothing more comes");
+        since.compare(Lacking { names: 6, targets: 10 });
+        tokio::time::advance(FILLED * 100).await;
+        assert!(!since.is_filled(), "that is a loss, however long it lasts");
+        since.compare(Lacking { names: 0, targets: 10 });
+        assert!(since.is_filled());
+    }
+}
