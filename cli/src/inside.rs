@@ -8,7 +8,7 @@ use anyhow::anyhow;
 use tough::schema::{Signed, Targets};
 use tufline_folder::{DataFolder, FolderUploads};
 use tufline_functions::index::index;
-use tufline_functions::{Ports, ReadingMemory, ledger};
+use tufline_functions::{Deadline, Ports, ReadingMemory, ledger};
 use tufline_store::{Clock, Folder, Key, Signer, Store, Uploads};
 use tufline_tuf::index::Place;
 use tufline_tuf::{Manifest, RoleName, TargetName, generation};
@@ -140,5 +140,6 @@ pub fn ports(aws: &AwsConnection, signer: Arc<dyn Signer>) -> anyhow::Result<Por
         clock: Arc::new(tufline_aws::SystemClock),
         config: Arc::new(config),
         reading: ReadingMemory::default(),
+        deadline: Deadline::never(),
     })
 }

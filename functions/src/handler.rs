@@ -1,6 +1,8 @@
 //! A batch of a queue's messages: bodies in, failures out. What Lambda's handlers, the embedded form's workers and the
 //! fault simulation share.
 
+use std::time::Duration;
+
 use futures::future::join_all;
 use tufline_store::{Change, Hint, Message, Queue};
 use tufline_tuf::Time;
@@ -8,7 +10,7 @@ use tufline_tuf::Time;
 use crate::delivery::deliver;
 use crate::hash::{Turn, hash};
 use crate::message::{Hints, hints, large, own};
-use crate::ports::Ports;
+use crate::ports::{Ports, StageError};
 use crate::publish::publish;
 use crate::rebuild::rebuild;
 use crate::sign::sign;
@@ -27,7 +29,10 @@ pub async fn handle(ports: &Ports, queue: Queue, prefix: &str, until: Time, bodi
             handle_hints(ports, Turn::Large { until }, hints.collect()).await
         }
         Queue::Changes => handle_changes(ports, bodies).await,
-        Queue::Sign | Queue::Publish => handle_nudges(ports, queue, bodies).await,
+        Queue::Sign | Queue::Publish => {
+            let ports = Ports { deadline: ports.deadline.at(until), ..ports.clone() };
+            handle_nudges(&ports, queue, bodies).await
+        }
     }
 }
 
@@ -113,9 +118,17 @@ async fn handle_nudges(ports: &Ports, queue: Queue, bodies: &[&str]) -> Vec<Opti
             tracing::warn!(queue = queue.name(), %error, "message dropped");
         }
     }
-    let outcome = match queue {
-        Queue::Sign => sign(ports).await,
-        _ => publish(ports).await.map(|_| ()),
+    let (outcome, again) = match queue {
+        Queue::Sign => (sign(ports).await, Message::Sign),
+        _ => (publish(ports).await.map(|_| ()), Message::Publish),
+    };
+    let outcome = match outcome {
+        // It went on, so that these calls come to an end; a run that didn't is one that failed.
+        Err(error @ StageError::OutOfTime { looked: 1.., .. }) => {
+            tracing::info!(queue = queue.name(), "{error}");
+            ports.queues.send(&again, Duration::ZERO).await.map_err(StageError::from)
+        }
+        outcome => outcome,
     };
     let failure = outcome.err().map(|error| {
         tracing::error!(queue = queue.name(), %error, "stage failed");

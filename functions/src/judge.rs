@@ -22,6 +22,7 @@ use tufline_tuf::{
     Addressed, Content, Draft, Manifest, Outcome, Parties, RoleEntry, RoleKeys, RoleName, TargetName, verify,
 };
 
+use crate::deadline::{Judging, Said};
 use crate::delegation::{MOST_DECISIONS, decisions};
 use crate::index::{draft, index};
 use crate::justify::{Justified, justify};
@@ -141,6 +142,10 @@ pub(crate) struct Trial<'a> {
     replay: Replay<'a>,
     /// What the uploads say of some names, asked early, for what they should have.
     early: BTreeMap<&'a TargetName, (Option<&'a Content>, Justified)>,
+    /// What they said in the runs before.
+    judging: Judging,
+    /// Of so many names they were asked in this run.
+    looked: usize,
     /// The names that the uploads were asked of, for what devices would see.
     asked: BTreeSet<TargetName>,
     lately: Vec<TargetName>,
@@ -160,11 +165,22 @@ impl<'a> Trial<'a> {
             bins_keys: &held,
             offline_targets: ports.config.offline_targets,
         };
+        let candidate = waiting.last().map_or(0, |(manifest, _)| manifest.generation);
+        let judging = ports.deadline.take(shown.manifest.generation, candidate, rules.now);
         let places = places(waiting);
-        let (index, early) = futures::join!(index(&*ports.store, shown.manifest, &places), early(ports, waiting));
+        let (index, early) =
+            futures::join!(index(&*ports.store, shown.manifest, &places), early(ports, waiting, &judging.said));
         let replay = pass!(Replay::open(chain, index?, rules));
         let (asked, lately) = (BTreeSet::new(), Vec::new());
-        Ok(Ok(Self { adopted: replay.wanted_adopted().is_some(), replay, early, asked, lately }))
+        Ok(Ok(Self {
+            adopted: replay.wanted_adopted().is_some(),
+            replay,
+            looked: early.len(),
+            early,
+            judging,
+            asked,
+            lately,
+        }))
     }
 
     /// The published documents to give to [`Trial::fold`]: their roles, and their entries.
@@ -182,23 +198,34 @@ impl<'a> Trial<'a> {
         self.replay.net().len() - self.asked.len()
     }
 
-    /// Asks the uploads of these names, and of no others: whatever else a generation says of names changes nothing.
+    /// Asks the uploads of these names, and of no others: whatever else a generation says of names changes nothing. What they said is kept for the
+    /// next run if the time is over before all were asked.
     pub async fn justify(&mut self, ports: &Ports) -> Judged<()> {
         let unasked = self.replay.net().iter().filter(|(name, _)| !self.asked.contains(*name));
-        let early = &self.early;
+        let (early, said) = (&self.early, &self.judging.said);
         let looks = unasked.map(|(name, net)| async move {
-            if let Some((content, justified)) = early.get(name)
-                && *content == net.content.as_ref()
-            {
-                return Ok((name.clone(), *justified));
+            let content = net.content.as_ref();
+            if let Some((_, justified)) = said.get(name).filter(|(said_of, _)| said_of.as_ref() == content) {
+                return Ok((name.clone(), Some((*justified, false))));
+            }
+            if let Some((_, justified)) = early.get(name).filter(|(asked_for, _)| *asked_for == content) {
+                return Ok((name.clone(), Some((*justified, false))));
+            }
+            if ports.deadline.is_over(ports.clock.now()) {
+                return Ok((name.clone(), None));
             }
             let version = net.version.clone().map(VersionId);
-            let justified = justify(ports, name, version.as_ref(), net.content.as_ref()).await?;
-            Ok::<_, StageError>((name.clone(), justified))
+            let justified = justify(ports, name, version.as_ref(), content).await?;
+            Ok::<_, StageError>((name.clone(), Some((justified, true))))
         });
-        let (mut otherwise, mut not_now) = (BTreeSet::new(), BTreeSet::new());
+        let (mut otherwise, mut not_now, mut left) = (BTreeSet::new(), BTreeSet::new(), 0);
         for looked in some_at_once(HEADS_AT_ONCE, looks).await {
-            let (name, justified) = looked?;
+            let (name, answer) = looked?;
+            let Some((justified, is_new)) = answer else {
+                left += 1;
+                continue;
+            };
+            self.looked += usize::from(is_new);
             match justified {
                 Justified::Yes => {}
                 Justified::Lately => self.lately.push(name.clone()),
@@ -208,10 +235,29 @@ impl<'a> Trial<'a> {
             self.asked.insert(name);
         }
         let (names, otherwise) = if otherwise.is_empty() { (not_now, false) } else { (otherwise, true) };
-        if names.is_empty() {
-            return Ok(Ok(()));
+        if !names.is_empty() {
+            return Ok(Err(Objection::PassedOver { names: names.into_iter().collect(), otherwise }));
         }
-        Ok(Err(Objection::PassedOver { names: names.into_iter().collect(), otherwise }))
+        if left > 0 {
+            return Err(self.out_of_time(ports, left));
+        }
+        Ok(Ok(()))
+    }
+
+    /// Keeps what the uploads said for the next run.
+    fn out_of_time(&self, ports: &Ports, left: usize) -> StageError {
+        let Judging { published, generation, since, said } = &self.judging;
+        let lately: BTreeSet<&TargetName> = self.lately.iter().collect();
+        let asked = self.replay.net().iter().filter(|(name, _)| self.asked.contains(*name));
+        let asked = asked.map(|(name, net)| {
+            let justified = if lately.contains(name) { Justified::Lately } else { Justified::Yes };
+            (name.clone(), (net.content.clone(), justified))
+        });
+        let early =
+            self.early.iter().map(|(name, (content, justified))| ((*name).clone(), (content.cloned(), *justified)));
+        let said = said.clone().into_iter().chain(early).chain(asked).collect();
+        ports.deadline.keep(Judging { published: *published, generation: *generation, since: *since, said });
+        StageError::OutOfTime { generation: *generation, looked: self.looked, left }
     }
 
     /// Whether people signed the candidate's document of `targets`.
@@ -252,16 +298,18 @@ impl<'a> Trial<'a> {
     }
 }
 
-/// Asks the uploads of the newest names that these generations change, while their documents are not read yet: of as many as are asked at once.
+/// Asks the uploads of the newest names that these generations change, and that were `said` nothing of yet, while their documents are not read: of as many as are
+/// asked at once.
 /// Mostly these are all. A failed look is tried again where it matters.
 async fn early<'a>(
     ports: &Ports,
     waiting: &[(&'a Manifest, &'a Parties)],
+    said: &Said,
 ) -> BTreeMap<&'a TargetName, (Option<&'a Content>, Justified)> {
     let mut claims: BTreeMap<&TargetName, (Option<VersionId>, Option<&Content>)> = BTreeMap::new();
     // A fence changes nothing.
     let newest = waiting.iter().rev().map(|(manifest, _)| *manifest).filter(|manifest| !manifest.is_fence());
-    for change in newest.flat_map(|manifest| &manifest.changes) {
+    for change in newest.flat_map(|manifest| &manifest.changes).filter(|change| !said.contains_key(&change.name)) {
         let content = match &change.outcome {
             Outcome::Set(content) => Some(content),
             Outcome::Removed => None,

@@ -7,6 +7,7 @@
 mod announce;
 mod compute;
 pub mod current;
+mod deadline;
 pub mod delegation;
 pub mod delivery;
 pub mod handler;
@@ -37,6 +38,7 @@ pub mod serve;
 mod show;
 pub mod sign;
 
+pub use deadline::Deadline;
 pub use online::SETTLING_SECONDS;
 pub use ports::{Ports, StageError};
 pub use reading::ReadingMemory;

@@ -9,6 +9,7 @@ use tufline_tuf::generation::{DEEPEST_BIN, GenerationError, Policy};
 use tufline_tuf::root::RootError;
 use tufline_tuf::{Config, RecordedPolicy, Time, VerifyError};
 
+use crate::deadline::Deadline;
 use crate::reading::ReadingMemory;
 
 /// The world as a stage sees it. On AWS each function's role permits only what its stage uses of this.
@@ -34,6 +35,8 @@ pub struct Ports {
     pub config: Arc<Config>,
     /// How much of the uploads may be held at once.
     pub reading: ReadingMemory,
+    /// When a run of sign or publish ends, and where the next goes on.
+    pub deadline: Deadline,
 }
 
 impl Ports {
@@ -140,6 +143,18 @@ pub enum StageError {
     /// Others won every race.
     #[error("{0} lost {1} races in a row: trying again later")]
     Contended(&'static str, usize),
+    /// The uploads could not all be asked in the time that a run has.
+    #[error(
+        "there was no time for {left} of the names that generation {generation} changes, after {looked}: the next run goes on there"
+    )]
+    OutOfTime {
+        /// The generation that is judged.
+        generation: u64,
+        /// Of so many names the uploads were asked in this run.
+        looked: usize,
+        /// Of so many they must still be.
+        left: usize,
+    },
     /// The root cannot be used, or a record fails its check.
     #[error("{0}")]
     Refused(String),

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::future::OptionFuture;
 use tough::schema::Root;
-use tufline_store::{Key, Message, Store, Written};
+use tufline_store::{Key, Message, Written};
 use tufline_tuf::gate::{Fault, OtherParties};
 use tufline_tuf::generation::Versions;
 use tufline_tuf::{Manifest, Parties, RoleKeys, RoleName};
@@ -48,7 +48,7 @@ pub async fn publish(ports: &Ports) -> Result<Shown> {
         // The timestamp first and only then the roots: a root published after this read has touched the timestamp, so the
         // write below loses.
         let published = ledger::published(&*ports.store).await?;
-        let (roots, waiting) = futures::join!(roots::trusted(ports), Waiting::read(&*ports.store, published.as_ref()));
+        let (roots, waiting) = futures::join!(roots::trusted(ports), Waiting::read(ports, published.as_ref()));
         let roots = roots?.roots;
         if published.is_none() && ports.store.exists(&Key::Announced).await? {
             return Err(StageError::Missing(
@@ -56,7 +56,13 @@ pub async fn publish(ports: &Ports) -> Result<Shown> {
                 "it was published before: restore it from a backup, or from its older object versions; its version must not begin again",
             ));
         }
-        let found = newest_showable(ports, &roots, published.as_ref(), waiting?).await?;
+        let waiting = waiting?;
+        let is_shortened = waiting.is_shortened;
+        let found = newest_showable(ports, &roots, published.as_ref(), waiting).await?;
+        if is_shortened {
+            // Their messages may be gone.
+            ports.queues.send(&Message::Publish, Duration::ZERO).await?;
+        }
         if found.not_ready {
             ports.queues.send(&Message::Sign, Duration::ZERO).await?;
         }
@@ -100,18 +106,22 @@ struct Waiting {
     chain: Vec<Manifest>,
     /// The snapshot of the newest, if it is signed.
     newest: Option<Bytes>,
+    /// Whether newer ones wait until these are judged.
+    is_shortened: bool,
 }
 
 impl Waiting {
-    async fn read(store: &dyn Store, published: Option<&Published>) -> Result<Self> {
+    async fn read(ports: &Ports, published: Option<&Published>) -> Result<Self> {
+        let store = &*ports.store;
         let after = published.map_or(0, |published| published.generation);
         let pending = Pending::read(store, after).await?;
-        let chain = pending.into_chain();
+        let mut chain = pending.into_chain();
+        let is_shortened = ports.deadline.shorten(after, &mut chain, ports.clock.now());
         let Some(newest) = chain.iter().rfind(|manifest| !manifest.is_fence()) else { return Ok(Self::default()) };
         let newest = Key::snapshot(newest.generation);
         let published = OptionFuture::from(published.map(|published| ledger::published_snapshot(store, published)));
         let (published, newest) = futures::join!(published, store.bytes(&newest));
-        Ok(Self { published: published.transpose()?, newest: newest?, chain })
+        Ok(Self { published: published.transpose()?, newest: newest?, chain, is_shortened })
     }
 }
 

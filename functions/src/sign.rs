@@ -52,11 +52,13 @@ pub async fn sign(ports: &Ports) -> Result<()> {
     };
     let seen = Seen::read(ports, &root, &published).await?;
     let (shown, mut newest) = (seen.shown(), None);
+    let is_shortened = ports.deadline.shorten(published.generation, &mut chain, ports.clock.now());
     // Fences need no signature, but publish tells what they answer.
     while let Some(candidate) = chain.iter().rposition(|manifest| !manifest.is_fence()) {
         chain.truncate(candidate + 1);
         let judged = match Box::pin(signing.generation(&shown, &chain)).await {
             Ok(judged) => judged,
+            Err(error @ StageError::OutOfTime { .. }) => return Err(error),
             Err(error) => {
                 tracing::error!(generation = candidate_number(&chain), %error, "generation not signed");
                 signing.failure.get_or_insert(error);
@@ -82,6 +84,10 @@ pub async fn sign(ports: &Ports) -> Result<()> {
                 chain.pop();
             }
         }
+    }
+    if is_shortened {
+        // Their messages may be gone.
+        ports.queues.send(&Message::Sign, Duration::ZERO).await?;
     }
     signing.end(newest).await
 }

@@ -9,7 +9,7 @@ use tufline_folder::{
 };
 use tufline_functions::publish::{Shown, publish};
 use tufline_functions::sign::sign;
-use tufline_functions::{Ports, ReadingMemory, StageError, init, ledger, roots};
+use tufline_functions::{Deadline, Ports, ReadingMemory, StageError, init, ledger, roots};
 use tufline_store::{CachedStore, DELIVERIES, Key, Store, VerifiedRoots};
 use tufline_tuf::Config;
 use tufline_tuf::generation::FirstBins;
@@ -94,6 +94,7 @@ impl LocalRepository {
             clock,
             config,
             reading: ReadingMemory::default(),
+            deadline: Deadline::never(),
         };
         Ok(Self { data, uploads, deliveries, queues, ports, events: events_path, is_new })
     }

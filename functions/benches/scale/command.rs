@@ -48,6 +48,17 @@ enum Command {
         #[command(flatten)]
         network: Network,
     },
+    /// The processor's time of each stage's invocations, one after another, for many new targets at once or a new key of the bins
+    Stages {
+        #[command(flatten)]
+        repository: Repository,
+        /// How many new targets
+        #[arg(long, default_value_t = 10_000)]
+        new: usize,
+        /// A new key of the bins instead
+        #[arg(long)]
+        bins_key: bool,
+    },
     /// Fills an empty repository, in such batches as AWS hands out
     Fill {
         #[command(flatten)]
@@ -118,6 +129,7 @@ pub async fn run() {
     let mut line = match Arguments::parse().command {
         Command::One { repository, samples, delayed } => one(&repository, samples, delayed).await,
         Command::Burst { repository, new, network } => burst(&repository, new, &network).await,
+        Command::Stages { repository, new, bins_key } => stages(&repository, new, bins_key).await,
         Command::Fill { repository, batch } => fill(&repository, batch).await,
         Command::Write { repository, write } => {
             let world = repository.filled().await;
@@ -161,6 +173,25 @@ async fn burst(repository: &Repository, new: usize, network: &Network) -> Value 
     world.check_published(&names);
     let line = json!({"what": "burst", "new": new, "burst": taken.described()});
     merged([repository.described(), network.described(), line, world.sizes()])
+}
+
+async fn stages(repository: &Repository, new: usize, bins_key: bool) -> Value {
+    let world = repository.filled().await;
+    let pump = Pump::new(&world, Delays::none(), Duration::ZERO).one_by_one();
+    let names: Vec<String> =
+        if bins_key { Vec::new() } else { (repository.targets..repository.targets + new).map(name).collect() };
+    let taken = measured(&pump, async {
+        if bins_key {
+            pump.change_bins_key().await;
+        }
+        for name in &names {
+            world.upload(name, name.as_bytes());
+        }
+    })
+    .await;
+    world.check_published(&names);
+    let line = json!({"what": "stages", "new": names.len(), "bins_key": bins_key, "stages": taken.described()});
+    merged([repository.described(), line, world.sizes()])
 }
 
 async fn fill(repository: &Repository, batch: usize) -> Value {

@@ -63,7 +63,7 @@ pub async fn measured(pump: &Pump<'_>, uploads: impl Future<Output = ()>) -> Mea
 }
 
 /// The processor time of all threads.
-fn cpu_seconds() -> f64 {
+pub fn cpu_seconds() -> f64 {
     let time = clock_gettime(ClockId::ProcessCPUTime);
     float(time.tv_sec.unsigned_abs()) + float(time.tv_nsec.unsigned_abs()) / 1e9
 }
@@ -80,6 +80,14 @@ impl Measured {
             "sent": self.counted.sent,
             "generations": self.course.generations,
             "batches": self.course.batches,
+            "invocations": self.course.invocations.as_ref().map(|invocations| {
+                let described = invocations.iter().map(|(queue, taken)| {
+                    let longest = taken.iter().copied().fold(0.0, f64::max);
+                    let sum: f64 = taken.iter().sum();
+                    (*queue, json!({"count": taken.len(), "cpu_seconds": sum, "longest_cpu_seconds": longest}))
+                });
+                described.collect::<BTreeMap<_, _>>()
+            }),
             "came_again": self.course.came_again,
         })
     }
@@ -110,6 +118,7 @@ pub fn median(taken: &[Measured]) -> Measured {
             generations: count(&|measured| measured.course.generations),
             batches: each(|measured| &measured.course.batches),
             came_again: count(&|measured| measured.course.came_again),
+            invocations: None,
         },
     }
 }

@@ -1,20 +1,24 @@
 //! Every port, counted, and slowed down to what AWS takes.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::EcdsaKeyPair;
 use bytes::{Bytes, BytesMut};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 use tough::schema::key::Key as PublicKey;
+use tough::sign::Sign;
 use tufline_store::memory::Memory;
 use tufline_store::{
     Blob, Blobs, Document, Event, Events, Folder, Head, Kept, Key, Letter, Message, OnlineRole, PastVersion, Queue,
     Queues, Result, Signer, Source, Store, Stored, Tag, Upload, Uploads, VersionId, Waiting, Written,
 };
 use tufline_tuf::Sha256;
+use tufline_tuf::root::same_key;
 
 /// How long requests take.
 #[derive(Clone, Copy)]
@@ -63,6 +67,8 @@ pub struct Meter {
     state: Mutex<State>,
     /// Told when a message arrives in any queue.
     pub arrived: Notify,
+    /// A newer key of the bins, once there is one.
+    pub bins_key: OnceLock<EcdsaKeyPair>,
 }
 
 #[derive(Default)]
@@ -73,7 +79,7 @@ struct State {
 
 impl Meter {
     pub fn new(delays: Delays) -> Self {
-        Self { delays, state: Mutex::default(), arrived: Notify::new() }
+        Self { delays, state: Mutex::default(), arrived: Notify::new(), bins_key: OnceLock::new() }
     }
 
     /// Counts so many requests that are made one after another by nobody who waits, then waits for one.
@@ -272,12 +278,22 @@ impl Queues for Metered {
 impl Signer for Metered {
     /// Read once a process on AWS, so not counted.
     async fn public_keys(&self, role: OnlineRole) -> Result<Vec<PublicKey>> {
-        self.world.public_keys(role).await
+        let mut keys = self.world.public_keys(role).await?;
+        if let Some(new) = self.meter.bins_key.get().filter(|_| role == OnlineRole::Bins) {
+            keys.push(new.tuf_key());
+        }
+        Ok(keys)
     }
 
     async fn sign(&self, role: OnlineRole, key: &PublicKey, message: &[u8]) -> Result<Vec<u8>> {
         self.meter.request("KMS sign", 1).await;
-        self.world.sign(role, key, message).await
+        match self.meter.bins_key.get() {
+            Some(new) if role == OnlineRole::Bins && same_key(key, &new.tuf_key()) => {
+                let signature = EcdsaKeyPair::sign(new, &SystemRandom::new(), message).unwrap();
+                Ok(signature.as_ref().to_vec())
+            }
+            _ => self.world.sign(role, key, message).await,
+        }
     }
 }
 

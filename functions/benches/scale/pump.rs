@@ -4,14 +4,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use tufline_functions::Ports;
 use tufline_functions::handler::handle;
+use tufline_functions::refresh::refresh;
 use tufline_store::memory::QueuedMessage;
 use tufline_store::{CachedStore, Queue};
 use tufline_tuf::Time;
 
+use crate::measure::cpu_seconds;
 use crate::metered::{Delays, Meter, Metered};
 use crate::world::{PREFIX, World};
 
@@ -38,6 +41,8 @@ pub struct Course {
     pub batches: BTreeMap<&'static str, u64>,
     /// Messages that a stage gave back.
     pub came_again: u64,
+    /// The processor seconds of each invocation, by queue, where one is run after another.
+    pub invocations: Option<BTreeMap<&'static str, Vec<f64>>>,
 }
 
 /// The event source mappings of one deployment.
@@ -47,11 +52,17 @@ pub struct Pump<'a> {
     ports: BTreeMap<Queue, Ports>,
     meter: Arc<Meter>,
     window: Duration,
+    one_by_one: bool,
 }
 
 type Done = (Queue, Vec<QueuedMessage>, Vec<Option<String>>);
 
 impl<'a> Pump<'a> {
+    /// So that the processor's time can be told apart by stages.
+    pub fn one_by_one(self) -> Self {
+        Self { one_by_one: true, ..self }
+    }
+
     pub fn new(world: &'a World, delays: Delays, window: Duration) -> Self {
         let meter = Arc::new(Meter::new(delays));
         let metered = Arc::new(Metered::new(world.memory(), Arc::clone(&meter)));
@@ -68,7 +79,18 @@ impl<'a> Pump<'a> {
             (queue, ports)
         });
         let ports = BTreeMap::from(ports);
-        Self { world, ports, meter, window }
+        Self { world, ports, meter, window, one_by_one: false }
+    }
+
+    /// Holds another key for the bins, and has refresh ask for what it must sign.
+    pub async fn change_bins_key(&self) {
+        self.meter.bins_key.set(EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).unwrap()).unwrap();
+        self.refresh().await;
+    }
+
+    /// Refresh, as every minute on AWS.
+    pub async fn refresh(&self) {
+        refresh(&self.ports[&Queue::Publish]).await.unwrap();
     }
 
     pub fn meter(&self) -> &Meter {
@@ -79,7 +101,8 @@ impl<'a> Pump<'a> {
     pub async fn run(&self) -> Course {
         let began = Instant::now();
         let generation = self.world.generation();
-        let mut course = Course { generations: 0, batches: BTreeMap::new(), came_again: 0 };
+        let invocations = self.one_by_one.then(BTreeMap::new);
+        let mut course = Course { generations: 0, batches: BTreeMap::new(), came_again: 0, invocations };
         let mut at_work: BTreeMap<Queue, usize> = BTreeMap::new();
         let mut since: BTreeMap<Queue, Instant> = BTreeMap::new();
         let mut tasks: JoinSet<Done> = JoinSet::new();
@@ -99,7 +122,15 @@ impl<'a> Pump<'a> {
                     let messages = self.take(queue);
                     *busy += 1;
                     *course.batches.entry(queue.name()).or_default() += 1;
-                    tasks.spawn(invoke(self.ports[&queue].clone(), Arc::clone(&self.meter), queue, messages));
+                    let invoked = invoke(self.ports[&queue].clone(), Arc::clone(&self.meter), queue, messages);
+                    if let Some(taken) = &mut course.invocations {
+                        let before = cpu_seconds();
+                        let done = invoked.await;
+                        taken.entry(queue.name()).or_default().push(cpu_seconds() - before);
+                        course.came_again += self.end(done, &mut at_work);
+                        continue;
+                    }
+                    tasks.spawn(invoked);
                 }
             }
             if tasks.is_empty() && look_again.is_none() {
@@ -108,19 +139,25 @@ impl<'a> Pump<'a> {
             }
             tokio::select! {
                 Some(done) = tasks.join_next() => {
-                    let (queue, messages, failures) = done.expect("a stage panicked");
-                    at_work.entry(queue).and_modify(|busy| *busy -= 1);
-                    for (message, failure) in messages.into_iter().zip(failures) {
-                        let Some(failure) = failure else { continue };
-                        assert!(message.receives < MOST_RECEIVES, "{}: {failure}", queue.name());
-                        course.came_again += 1;
-                        self.world.memory().put_back(queue, message, u32::MAX);
-                    }
+                    course.came_again += self.end(done.expect("a stage panicked"), &mut at_work);
                 }
                 () = self.meter.arrived.notified() => {}
                 () = sleep_until(look_again.unwrap_or(began)), if look_again.is_some() => {}
             }
         }
+    }
+
+    /// Gives back what failed; answers how much.
+    fn end(&self, (queue, messages, failures): Done, at_work: &mut BTreeMap<Queue, usize>) -> u64 {
+        at_work.entry(queue).and_modify(|busy| *busy -= 1);
+        let mut came_again = 0;
+        for (message, failure) in messages.into_iter().zip(failures) {
+            let Some(failure) = failure else { continue };
+            assert!(message.receives < MOST_RECEIVES, "{}: {failure}", queue.name());
+            came_again += 1;
+            self.world.memory().put_back(queue, message, u32::MAX);
+        }
+        came_again
     }
 
     /// Until when the messages of a queue wait for others; `None` where they go at once.

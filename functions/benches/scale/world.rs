@@ -10,7 +10,7 @@ use tufline_functions::init::init;
 use tufline_functions::publish::publish;
 use tufline_functions::rebuild::rebuild;
 use tufline_functions::sign::sign;
-use tufline_functions::{Ports, ReadingMemory};
+use tufline_functions::{Deadline, Ports, ReadingMemory};
 use tufline_store::memory::{Calm, Memory, MemoryKeys};
 use tufline_store::{Change, Hint, Message, Queue};
 use tufline_tuf::config::TargetsPerBin;
@@ -69,6 +69,7 @@ impl World {
             clock: self.memory() as _,
             config: Arc::clone(&self.config),
             reading: ReadingMemory::default(),
+            deadline: Deadline::never(),
         }
     }
 

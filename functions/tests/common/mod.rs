@@ -19,7 +19,7 @@ use tough::schema::key::Key as PublicKey;
 use tough::schema::{Root, Signature, Targets};
 use tough::sign::Sign;
 use tufline_functions::handler::handle;
-use tufline_functions::{Ports, ReadingMemory};
+use tufline_functions::{Deadline, Ports, ReadingMemory};
 use tufline_store::memory::{Control, Fate, Memory, Request};
 use tufline_store::{Change, Message, OnlineRole, Queue, Signer, StoreError, VerifiedRoots};
 use tufline_tuf::root::same_key;
@@ -38,6 +38,7 @@ pub fn ports(memory: &Arc<Memory>, config: Config) -> Ports {
         clock: Arc::clone(memory) as _,
         config: Arc::new(config),
         reading: ReadingMemory::default(),
+        deadline: Deadline::never(),
     }
 }
 

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use metrics_cloudwatch_embedded::Collector;
 use tracing_subscriber::EnvFilter;
 use tufline_aws::{Access, Clients, Resources, SqsQueues, SystemClock};
-use tufline_functions::{Ports, ReadingMemory, measure};
+use tufline_functions::{Deadline, Ports, ReadingMemory, measure};
 use tufline_store::{CachedStore, Queue, VerifiedRoots};
 use tufline_tuf::{Config, Time};
 
@@ -84,14 +84,18 @@ pub fn stage() -> Result<Stage> {
     })
 }
 
-/// What a run needs at its end: the piece that is under way (20 seconds if S3 is slow), to store how far it came, and to
+/// What a run of large needs at its end: the piece that is under way (20 seconds if S3 is slow), to store how far it came, and to
 /// send a message.
-const LAST_STEPS: Duration = Duration::from_secs(90);
+const LAST_PIECE: Duration = Duration::from_secs(90);
+
+/// What a run of the other stages needs: to sign and check what the uploads were asked of, to write it, and to send a message.
+const LAST_STEPS: Duration = Duration::from_secs(25);
 
 /// When a run that Lambda stops at `deadline` (milliseconds since 1970) may begin something for the last time.
-pub fn last_beginning(deadline: u64) -> Time {
+pub fn last_beginning(queue: Queue, deadline: u64) -> Time {
+    let last_steps = if queue == Queue::Large { LAST_PIECE } else { LAST_STEPS };
     let deadline = i64::try_from(deadline).ok().and_then(|deadline| Time::from_millisecond(deadline).ok());
-    deadline.and_then(|deadline| deadline.checked_sub(LAST_STEPS).ok()).unwrap_or(Time::MIN)
+    deadline.and_then(|deadline| deadline.checked_sub(last_steps).ok()).unwrap_or(Time::MIN)
 }
 
 /// What the operator chose.
@@ -118,6 +122,7 @@ pub async fn world() -> Result<World> {
         clock: Arc::new(SystemClock),
         config: Arc::new(config),
         reading: ReadingMemory::default(),
+        deadline: Deadline::never(),
     };
     Ok(World { ports, queues, prefix: resources.uploads_prefix.unwrap_or_default() })
 }

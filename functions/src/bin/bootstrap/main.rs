@@ -26,7 +26,7 @@ async fn main() -> Result<(), Error> {
             let world = &edge::world().await?;
             let metrics = edge::start_metrics()?;
             let batch = |event: LambdaEvent<SqsEvent>| async move {
-                let until = edge::last_beginning(event.context.deadline);
+                let until = edge::last_beginning(queue, event.context.deadline);
                 let response = batch(world, queue, until, event.payload).await;
                 metrics.flush(std::io::stdout())?;
                 response
