@@ -10,6 +10,7 @@ use tufline_tuf::config::TargetsPerBin;
 use crate::measure::{self, Measured, measured, median};
 use crate::metered::Delays;
 use crate::pump::Pump;
+use crate::requests;
 use crate::states;
 use crate::world::{World, name};
 
@@ -58,6 +59,12 @@ enum Command {
         /// A new key of the bins instead
         #[arg(long)]
         bins_key: bool,
+    },
+    /// The processor's time of a request to S3
+    Requests {
+        /// How many
+        #[arg(long, default_value_t = 20_000)]
+        count: usize,
     },
     /// Fills an empty repository, in such batches as AWS hands out
     Fill {
@@ -130,6 +137,9 @@ pub async fn run() {
         Command::One { repository, samples, delayed } => one(&repository, samples, delayed).await,
         Command::Burst { repository, new, network } => burst(&repository, new, &network).await,
         Command::Stages { repository, new, bins_key } => stages(&repository, new, bins_key).await,
+        Command::Requests { count } => {
+            json!({"what": "requests", "count": count, "cpu_seconds": requests::seconds_of_a_head(count).await})
+        }
         Command::Fill { repository, batch } => fill(&repository, batch).await,
         Command::Write { repository, write } => {
             let world = repository.filled().await;

@@ -15,6 +15,7 @@ mod command;
 mod measure;
 mod metered;
 mod pump;
+mod requests;
 mod states;
 mod world;
 

@@ -1,0 +1,64 @@
+//! What a request takes of the processor on our side: the SDK's client as the functions make it, over plain HTTP to a server that always says the same.
+//!
+//! TLS comes on top: a connection is kept for many requests, and encrypting a kilobyte takes microseconds.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::time::Duration;
+
+use futures::stream::{self, StreamExt};
+use rustix::time::{ClockId, clock_gettime};
+use tufline_aws::{Access, AccessKey, Clients};
+
+/// As many as a stage has under way at once.
+const AT_ONCE: usize = 110;
+
+const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nETag: \"5\"\r\nLast-Modified: Thu, 01 Jan 2026 00:00:00 GMT\r\n\
+    x-amz-version-id: v\r\nx-amz-checksum-type: FULL_OBJECT\r\nx-amz-checksum-sha256: LPJNul+wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ=\r\n\r\n";
+
+/// The processor seconds of a HEAD request, measured over `count`.
+pub async fn seconds_of_a_head(count: usize) -> f64 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let stream = stream.unwrap();
+            std::thread::spawn(move || answer(&stream));
+        }
+    });
+    let client = std::thread::spawn(move || {
+        // As in the functions: all on one thread, whose time is measured.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let key = AccessKey { id: "id".into(), secret: "secret".into(), session_token: None };
+            let (region, endpoint) = (Some("eu-central-1".into()), Some(endpoint));
+            let clients = Clients::new(Access { region, endpoint, key: Some(key), ..Access::default() }).await.unwrap();
+            let head = async |number: usize| {
+                let key = format!("gateway/releases/2026-11/firmware-{number:08}.bin");
+                clients.s3.head_object().bucket("uploads").key(key).send().await.unwrap();
+            };
+            let heads = |count: usize| stream::iter((0..count).map(head)).buffer_unordered(AT_ONCE).count();
+            heads(AT_ONCE).await;
+            let before = thread_seconds();
+            heads(count).await;
+            thread_seconds() - before
+        })
+    });
+    let taken = tokio::task::spawn_blocking(|| client.join().unwrap()).await.unwrap();
+    taken / f64::from(u32::try_from(count).unwrap())
+}
+
+fn thread_seconds() -> f64 {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap()).as_secs_f64()
+}
+
+/// Answers whatever comes on a connection.
+fn answer(stream: &TcpStream) {
+    let mut lines = BufReader::new(stream).lines();
+    while let Some(Ok(line)) = lines.next() {
+        if line.is_empty() && { stream }.write_all(ANSWER).is_err() {
+            return;
+        }
+    }
+}
