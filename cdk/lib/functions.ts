@@ -23,18 +23,20 @@ import { acknowledgeWildcards } from "./wildcards.ts";
  *
  * The memory decides on the processor too: 1,769 MB are one vCPU
  * (<https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html>), so 256 are a seventh of one, 512 three tenths, 1,024 six tenths. What
- * takes a processor, parsing, verifying and hashing, takes that many times longer than on a whole one; what waits for S3 or KMS does not.
+ * takes a processor, parsing, verifying, hashing and the requests themselves, takes that many times longer than on a whole one; what waits for
+ * S3 or KMS does not. What each stage needs is measured: docs/scale.md, "What the functions need".
  */
 const SIZES: Record<Stage, { timeout: number; memory: number }> = {
   hash: { timeout: 60, memory: 512 },
   // The longest that there is: S3 may take minutes to copy 5 GB, and reading goes on in the next run. It holds 64 MB at
   // most, whatever it reads; the rest is for the share of a processor that comes with it.
   large: { timeout: 900, memory: 1024 },
-  rebuild: { timeout: 60, memory: 1024 },
-  // One message group each: a crash there holds all that follows, so they must time out soon.
-  sign: { timeout: 30, memory: 256 },
-  publish: { timeout: 30, memory: 256 },
-  refresh: { timeout: 60, memory: 256 },
+  // Three times what the largest generation takes on a whole processor. A crash in one of these holds what follows until the message is visible
+  // again, so they must time out soon; sign and publish end by themselves before that, and go on in the next run.
+  rebuild: { timeout: 60, memory: 1769 },
+  sign: { timeout: 60, memory: 1769 },
+  publish: { timeout: 60, memory: 1769 },
+  refresh: { timeout: 60, memory: 512 },
   // A device waits. Its own tries towards S3 end before that.
   serve: { timeout: 10, memory: 512 },
 };

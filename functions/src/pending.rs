@@ -21,7 +21,7 @@ use crate::ports::{REQUESTS_AT_ONCE, Result, StageError, at_once};
 /// So many generations are read, the newest.
 const MOST_GENERATIONS: usize = 1000;
 
-/// What is read of them may take so much memory, in bytes as [`memory`] reckons: a third of what sign and publish have.
+/// What is read of them may take so much memory, in bytes as [`memory`] reckons: a small part of what sign and publish have.
 const MOST_MEMORY: usize = 80_000_000;
 
 /// Records of up to so many bytes are read together; the few that are longer, one after another.

@@ -127,6 +127,11 @@ impl World {
         }
     }
 
+    /// How many messages wait.
+    pub fn calls(&self) -> usize {
+        Queue::ALL.into_iter().map(|queue| self.memory.queued(queue)).sum()
+    }
+
     /// A build system uploads with the SHA-256, and S3 tells of it.
     pub fn upload(&self, name: &str, bytes: &[u8]) {
         let version = self.memory.put_upload(name, bytes.to_vec().into(), None, true);

@@ -25,8 +25,8 @@ impl Patience {
 }
 
 /// Every request but a copy moves a few kilobytes, or some megabytes from S3, and is answered within milliseconds: after
-/// five seconds another try is likelier to succeed than more patience. Sign and publish are killed after 30 s: they shall
-/// report the failure before that.
+/// five seconds another try is likelier to succeed than more patience. Sign and publish shall report a failure before Lambda
+/// ends them.
 impl Default for Patience {
     fn default() -> Self {
         Self { attempt: Duration::from_secs(5), operation: Duration::from_secs(20) }

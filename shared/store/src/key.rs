@@ -171,7 +171,7 @@ impl Key {
     /// So many bytes an object has at most. What is longer is never stored, and reads as if it were empty, which nothing here takes for
     /// what belongs there: whoever may write must not fill the memory of all who read.
     ///
-    /// Each is some times what can honestly be made, and what a function of 256 MB can take in, parsed, beside all else.
+    /// Each is some times what can honestly be made, and what a small function can take in, parsed, beside all else.
     #[must_use]
     pub fn most_bytes(&self) -> usize {
         match self {

@@ -11,7 +11,7 @@ use tufline_functions::{Deadline, Ports, ReadingMemory, measure};
 use tufline_store::{CachedStore, Queue, VerifiedRoots};
 use tufline_tuf::{Config, Time};
 
-/// So much of what never changes is kept between invocations, in bytes. The functions have 256 MB at least
+/// So much of what never changes is kept between invocations, in bytes. The functions have 512 MB at least
 /// (`cdk/lib/functions.ts`).
 const MOST_KEPT: u64 = 32 * 1024 * 1024;
 
