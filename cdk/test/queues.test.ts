@@ -17,7 +17,7 @@ test("messages stay hidden for six times the function's timeout, and end in a de
     assert.ok(queue.RedrivePolicy, queue.QueueName);
     assert.deepEqual(mapping.FunctionResponseTypes, ["ReportBatchItemFailures"]);
     // One message group: a crash there holds all that follows.
-    if (queue.FifoQueue) assert.ok(Timeout <= 30, queue.QueueName);
+    if (queue.FifoQueue) assert.ok(Timeout <= 60, queue.QueueName);
     // AWS refuses larger batches without a window.
     if (mapping.BatchSize > 10) assert.ok(mapping.MaximumBatchingWindowInSeconds >= 1, queue.QueueName);
   }
