@@ -1,4 +1,6 @@
-"""What `cdk/bundle` is made of. Only the standard library is needed: it runs with any system's Python."""
+"""What `cdk/bundle` is made of. It runs with the Python that a system has, 3.9 or newer, and nothing else: macOS brings 3.9."""
+
+from __future__ import annotations
 
 from dataclasses import dataclass
 

@@ -5,6 +5,8 @@ say something else. Formats: <https://gabi.xinuos.com/elf/>, and for versions
 <https://refspecs.linuxfoundation.org/LSB_5.0.0/LSB-Core-generic/LSB-Core-generic/symversion.html>.
 """
 
+from __future__ import annotations
+
 import re
 import struct
 from dataclasses import dataclass

@@ -1,5 +1,7 @@
 """Which compiler builds for which architecture on which system. Pure: what is decided follows from what is given."""
 
+from __future__ import annotations
+
 import enum
 from dataclasses import dataclass
 

@@ -1,5 +1,7 @@
 """zig as the compiler: <https://github.com/rust-cross/cargo-zigbuild>, from PyPI, in a virtual environment of its own below `target`."""
 
+from __future__ import annotations
+
 import hashlib
 import shutil
 import subprocess
