@@ -20,7 +20,9 @@ _ET_EXEC, _ET_DYN = 2, 3
 _MACH_O = (b"\xcf\xfa\xed\xfe", b"\xce\xfa\xed\xfe", b"\xca\xfe\xba\xbe")
 _MACHINES = {architecture.machine: name for name, architecture in ARCHITECTURES.items()}
 
-# Amazon Linux 2023 has these in every image, since its own programs need them: those of glibc 2.34, and GCC's.
+# What the packages `glibc` and `libgcc` bring. `provided.al2023` stands on Amazon Linux's minimal container image
+# (<https://docs.aws.amazon.com/linux/al2023/ug/minimal-container.html>), which has these two
+# (<https://docs.aws.amazon.com/linux/al2023/ug/al2023-container-image-types.html>). Others that it has are its own affair.
 _LIBRARIES = {
     "libc.so.6",
     "libdl.so.2",
