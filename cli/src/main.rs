@@ -38,6 +38,7 @@ use std::process::ExitCode;
 
 use crate::show::complain;
 use clap::{Parser, Subcommand};
+use outcome::Outcome;
 
 /// A TUF repository that publishes what build systems drop.
 #[derive(Debug, Parser)]
@@ -67,7 +68,11 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let Arguments { command } = Arguments::parse();
+    let Arguments { command } = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return usage(&error),
+    };
+    let is_done = what_is_done(&command);
     let _log = edge::log(match command {
         Command::Local(_) | Command::Serve(_) => "warn,tufline=info,tufline_functions=error",
         Command::Demo(_) => "off",
@@ -93,7 +98,14 @@ fn main() -> ExitCode {
         }
     });
     match result {
-        Ok(outcome) => outcome.into(),
+        Ok(outcome) => match (show::lost(), is_done) {
+            (Some(why), Some(is_done)) => {
+                complain!("tufline: the answer could not be written: {why}; {is_done}");
+                // What it came to says more.
+                if outcome == Outcome::Done { ExitCode::FAILURE } else { outcome.into() }
+            }
+            _ => outcome.into(),
+        },
         Err(error) => {
             let error = outcome::one_line(&error);
             // What an uploader may not do an operator may.
@@ -102,4 +114,25 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Help, or what is wrong with the arguments.
+fn usage(error: &clap::Error) -> ExitCode {
+    match show::usage(error) {
+        Ok(()) => ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2)),
+        Err(why) => {
+            complain!("tufline: the answer could not be written: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What to know of a command whose answer is lost: that its work isn't. `None` for one that stays up: what it does is not to answer.
+fn what_is_done(command: &Command) -> Option<&'static str> {
+    Some(match command {
+        Command::Local(_) | Command::Serve(_) => return None,
+        Command::Upload(_) => "the upload is done: `tufline wait NAME` tells what becomes of it",
+        Command::Status(_) | Command::Wait(_) | Command::Demo(_) => "nothing else went wrong: run it again",
+        _ => "what was asked is done all the same: look at what it was to change before it is run again",
+    })
 }

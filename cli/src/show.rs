@@ -2,9 +2,13 @@
 //!
 //! *Invariant*: a terminal gets plain text and nothing else ([`plain`]), whatever a file, a name or an error held that is told of.
 
-use std::io::Write;
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::OnceLock;
 use std::time::Duration;
 
+use anyhow::anyhow;
 use serde_json::Value;
 use tufline_tuf::{Sha256, Time, plain, time};
 
@@ -32,15 +36,68 @@ pub fn lines(text: &str) {
     }
 }
 
-/// A process that stays up must not end because nobody listens, or because a disk is full.
+/// Why standard output didn't take everything, the first time.
+static LOST: OnceLock<io::Error> = OnceLock::new();
+
+/// A command does what it was asked to do to its end, and a process that stays up stays up, though nobody listens or a disk is full: what
+/// is half done because of its answer is worse than an answer that is lost. How it ends then, [`lost`] decides.
 fn print(line: &str) {
-    let mut output = std::io::stdout().lock();
-    let _ = writeln!(output, "{line}").and_then(|()| output.flush());
+    let mut output = io::stdout().lock();
+    if let Err(error) = writeln!(output, "{line}").and_then(|()| output.flush()) {
+        // What comes later is lost for the same reason.
+        _ = LOST.set(error);
+    }
+}
+
+/// Why some of the answer was lost. Not where its reader is gone, as `head` is when it has what it wants: that is how pipes end.
+pub fn lost() -> Option<&'static io::Error> {
+    LOST.get().filter(|error| error.kind() != ErrorKind::BrokenPipe)
+}
+
+/// Fails where something that was printed can't have been read, whoever is to blame: before a signature that says that it was.
+pub fn expect_shown() -> anyhow::Result<()> {
+    match LOST.get() {
+        None => Ok(()),
+        Some(error) => {
+            Err(anyhow!("what is to be signed could not be shown, so nothing was signed: standard output: {error}"))
+        }
+    }
+}
+
+/// Prints what clap has to say, help or a mistake; answers whether it was written, or nobody wanted it.
+pub fn usage(error: &clap::Error) -> io::Result<()> {
+    match error.print() {
+        // Help that nobody gets is a failure, a mistake is one anyway.
+        Err(cause) if !error.use_stderr() && cause.kind() != ErrorKind::BrokenPipe => Err(cause),
+        _ => Ok(()),
+    }
+}
+
+/// A path as a shell reads it: quoted where it must be, so that it can be pasted. What no terminal shows, and what isn't UTF-8, in the way of
+/// `$'\xff'` (bash, zsh and POSIX 2024, XCU 2.2.4).
+pub fn path(path: &Path) -> String {
+    let is_safe = |byte: &u8| byte.is_ascii_alphanumeric() || b"/._-+@%:,=".contains(byte);
+    let bytes = path.as_os_str().as_bytes();
+    // It would be an option.
+    let here = if bytes.first() == Some(&b'-') { "./" } else { "" };
+    match path.to_str() {
+        Some(text) if !bytes.is_empty() && bytes.iter().all(is_safe) => format!("{here}{text}"),
+        Some(text) if text.chars().all(plain::is_plain) => format!("{here}'{}'", text.replace('\'', r"'\''")),
+        _ => {
+            let escaped = bytes.iter().map(|byte| match byte {
+                b'\'' | b'\\' => format!("\\{}", char::from(*byte)),
+                b' '..=b'~' => char::from(*byte).to_string(),
+                // With all three digits: what follows may be one too.
+                _ => format!("\\{byte:03o}"),
+            });
+            format!("{here}$'{}'", escaped.collect::<String>())
+        }
+    }
 }
 
 /// Prints one line on standard error.
 pub fn complaint(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{}", escaped_once(text));
+    let _ = writeln!(io::stderr(), "{}", escaped_once(text));
 }
 
 /// Prints a line of JSON. In it too what is not plain is escaped, as JSON does it (RFC 8259, section 7).
@@ -132,6 +189,7 @@ pub fn digest(sha256: &Sha256) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn json_keeps_its_meaning_and_is_plain() {
@@ -144,6 +202,25 @@ mod tests {
     #[test]
     fn what_was_escaped_is_not_escaped_again() {
         assert_eq!(escaped_once(&format!("a {} b\u{1b}", plain::escaped("\u{1b}\\"))), "a \\u{1b}\\\\ b\\u{1b}");
+    }
+
+    proptest! {
+        /// A shell reads of a path what it was; and a terminal, or a log, sees plain text.
+        #[test]
+        fn a_path_can_be_pasted(bytes in prop::collection::vec(prop_oneof![Just(b'\\'), Just(b'\''), Just(b'-'), Just(b'$'), 1..=255_u8], 0..12)) {
+            let given = Path::new(std::ffi::OsStr::from_bytes(&bytes));
+            let line = escaped_once(&path(given));
+            prop_assert!(line.chars().all(plain::is_plain), "{line}");
+            let read = std::process::Command::new("bash").args(["-c", &format!("printf %s {line}")]).output().unwrap().stdout;
+            let read = read.strip_prefix(b"./").filter(|_| bytes.first() == Some(&b'-')).unwrap_or(&read);
+            prop_assert_eq!(read, &bytes[..], "{}", line);
+        }
+    }
+
+    #[test]
+    fn a_path_is_quoted_where_it_must_be() {
+        let shown = ["a/b.json", "My Repo", "a'b", "-x", "", "é", "a\n"].map(|given| path(Path::new(given)));
+        assert_eq!(shown, ["a/b.json", "'My Repo'", r"'a'\''b'", "./-x", "''", "'é'", r"$'a\012'"]);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use super::place::PlaceArguments;
 use super::show;
 use super::signing_key::SigningKeyArguments;
 use crate::outcome::{Outcome, Result};
-use crate::show::{lines, say};
+use crate::show::{expect_shown, lines, say};
 
 /// Adds a signature to a root, in its file, after showing what it changes.
 #[derive(Debug, Args)]
@@ -40,6 +40,7 @@ pub async fn run(arguments: Arguments) -> Result {
     // Before the passphrase is asked for: whoever signs shall know what.
     lines(&shown);
     say!("");
+    expect_shown()?;
     let key = arguments.key.open().await?;
     let public = key.tuf_key();
     file.expect_signer(&public, previous)?;

@@ -16,7 +16,7 @@ use tufline_tuf::root::{key_id, kind, read_public_key};
 use tufline_tuf::{RoleName, Sha256, Time, canonical};
 
 use crate::root::signing_key::SigningKeyArguments;
-use crate::show::{lines, say};
+use crate::show::{expect_shown, lines, say};
 use crate::{files, show};
 
 /// So many targets are shown to who signs them.
@@ -82,6 +82,7 @@ impl RoleFile {
             );
         }
         lines(&self.text(role)?);
+        expect_shown()?;
         let key = key.open().await?;
         let signature = key.sign(&self.message()?, &SystemRandom::new()).await;
         let signature = signature.map_err(|error| anyhow!("{error}")).context("the key does not sign")?;
