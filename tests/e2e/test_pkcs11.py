@@ -130,9 +130,12 @@ def test_what_is_refused(ceremony: Ceremony):
     refused(uri(token, object="root") + f"&pin-value={PIN}", "the PIN does not belong in it")
 
     # A kind of key that not all clients verify.
-    for number, (kind, why) in enumerate([("EC:secp384r1", "another curve than P-256"), ("rsa:2048", "2048 bits")], start=2):
-        new_key(token, kind, kind, number)
-        refused(uri(token, object=kind), why)
+    new_key(token, "EC:secp384r1", "secp384r1", 2)
+    refused(uri(token, object="secp384r1"), "another curve than P-256")
+    # It may have a holder's place in a root of others, and gets none in a new one.
+    new_key(token, "rsa:2048", "rsa", 3)
+    ceremony.refused("add-key", "1.root.json", "--pkcs11-key", uri(token, object="rsa"), why="2048 bits; 3072 are the least")
+    ceremony.refused("sign", "1.root.json", "--pkcs11-key", uri(token, object="rsa"), *pin, why="its signature would not count")
 
     # Two keys with that label; either by its id.
     new_key(token, "EC:secp256r1", "root", 9)

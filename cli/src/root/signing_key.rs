@@ -16,7 +16,7 @@ use crate::show::complain;
 /// The key that signs.
 #[derive(Debug, Args)]
 pub struct SigningKeyArguments {
-    /// The private key: PKCS#8 in PEM, with a passphrase or without (Ed25519, P-256, RSA of 3072 bits or more)
+    /// The private key in PEM: PKCS#8, with a passphrase or without, or as openssl writes it (Ed25519, P-256, RSA)
     #[arg(long, value_name = "PEM", required_unless_present_any = ["kms_key", "pkcs11_key"])]
     key: Option<PathBuf>,
     /// A key in KMS: an ARN, or an id in `AWS_REGION`

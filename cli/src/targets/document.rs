@@ -87,7 +87,7 @@ impl RoleFile {
         let signature = key.sign(&self.message()?, &SystemRandom::new()).await;
         let signature = signature.map_err(|error| anyhow!("{error}")).context("the key does not sign")?;
         // As those who trust it read it: so both know it by one id.
-        let public = read_public_key(&serde_json::to_string(&key.tuf_key())?, "that signs")?;
+        let public = read_public_key(&serde_json::to_vec(&key.tuf_key())?, "that signs")?;
         self.add_signature(&public, signature)?;
         self.write(path)?;
         say!("signed in {}, by {} now", path.display(), show::count(self.0.signatures.len() as u64, "key"));

@@ -58,7 +58,7 @@ pub(crate) async fn schedule_deletion(client: &Client, id: &str, days: i32) -> R
 pub(crate) fn to_tuf(answer: &GetPublicKeyOutput) -> std::result::Result<PublicKey, String> {
     let der = answer.public_key().ok_or("the answer has no public key")?.as_ref();
     let pem = pem::encode(&pem::Pem::new("PUBLIC KEY", der));
-    root::read_public_key(&pem, "in KMS").map_err(|error| error.to_string())
+    root::read_known_key(pem.as_bytes(), "in KMS").map_err(|error| error.to_string())
 }
 
 /// <https://docs.aws.amazon.com/kms/latest/APIReference/API_Sign.html>: over a digest, since KMS takes messages of up to

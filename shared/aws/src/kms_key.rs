@@ -11,7 +11,7 @@ use tufline_store::Result;
 
 use crate::{Clients, kms};
 
-/// A KMS key of spec `ECC_NIST_P256`, `RSA_3072` or `RSA_4096`.
+/// A KMS key of spec `ECC_NIST_P256`, `RSA_3072` or `RSA_4096`; or `RSA_2048`, with which others' roots were made (tuftool's keys in KMS are RSA).
 #[derive(Debug)]
 pub struct KmsKey {
     client: Client,
@@ -39,7 +39,7 @@ fn usable(answer: &GetPublicKeyOutput) -> std::result::Result<(PublicKey, Signin
         Some(KeySpec::EccNistP256) => Some(SigningAlgorithmSpec::EcdsaSha256),
         // "The length of the salt is the length of the digest": the 32 bytes that all clients verify
         // (https://docs.aws.amazon.com/kms/latest/developerguide/symm-asymm-choose-key-spec.html).
-        Some(KeySpec::Rsa3072 | KeySpec::Rsa4096) => Some(SigningAlgorithmSpec::RsassaPssSha256),
+        Some(KeySpec::Rsa2048 | KeySpec::Rsa3072 | KeySpec::Rsa4096) => Some(SigningAlgorithmSpec::RsassaPssSha256),
         _ => None,
     };
     let algorithm = algorithm.ok_or_else(|| {
@@ -81,15 +81,16 @@ mod tests {
         let der = pair.public_key().as_der().unwrap().as_ref().to_vec();
         let (key, algorithm) = usable(&answer(KeySpec::EccNistP256, KeyUsageType::SignVerify, &der)).unwrap();
         assert_eq!((key, algorithm), (pair.tuf_key(), SigningAlgorithmSpec::EcdsaSha256));
-        let rsa = RsaKeyPair::generate(KeySize::Rsa3072).unwrap();
-        let der = rsa.public_key().as_der().unwrap().as_ref().to_vec();
-        let (key, algorithm) = usable(&answer(KeySpec::Rsa3072, KeyUsageType::SignVerify, &der)).unwrap();
-        assert_eq!((key, algorithm), (rsa.tuf_key(), SigningAlgorithmSpec::RsassaPssSha256));
-        for (spec, usage) in [
-            (KeySpec::Rsa2048, KeyUsageType::SignVerify),
-            (KeySpec::Rsa3072, KeyUsageType::EncryptDecrypt),
-            (KeySpec::EccNistP384, KeyUsageType::SignVerify),
-        ] {
+        let mut der = Vec::new();
+        for (size, spec) in [(KeySize::Rsa2048, KeySpec::Rsa2048), (KeySize::Rsa3072, KeySpec::Rsa3072)] {
+            let rsa = RsaKeyPair::generate(size).unwrap();
+            der = rsa.public_key().as_der().unwrap().as_ref().to_vec();
+            let (key, algorithm) = usable(&answer(spec, KeyUsageType::SignVerify, &der)).unwrap();
+            assert_eq!((key, algorithm), (rsa.tuf_key(), SigningAlgorithmSpec::RsassaPssSha256));
+        }
+        for (spec, usage) in
+            [(KeySpec::Rsa3072, KeyUsageType::EncryptDecrypt), (KeySpec::EccNistP384, KeyUsageType::SignVerify)]
+        {
             let refused = usable(&answer(spec, usage, &der)).unwrap_err();
             assert!(refused.contains("make a key of usage SIGN_VERIFY"), "{refused}");
         }

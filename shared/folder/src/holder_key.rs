@@ -10,7 +10,8 @@ use pkcs8::{EncryptedPrivateKeyInfoRef, PrivateKeyInfoRef, SecretDocument};
 use tough::schema::key::Key as PublicKey;
 use tough::sign::{Sign, SignKeyPair};
 use tufline_store::{Result, StoreError};
-use tufline_tuf::root::LEAST_RSA_BITS;
+use tufline_tuf::key_file::{self, Block};
+use tufline_tuf::root::{from_spki, same_key};
 use zeroize::Zeroizing;
 
 use crate::data::failed;
@@ -18,6 +19,18 @@ use crate::keys::{PEM_TAG, create_secret, read_secret};
 
 /// How PEM calls an encrypted private key in PKCS#8 (RFC 7468, section 11).
 const ENCRYPTED: &str = "ENCRYPTED PRIVATE KEY";
+
+/// How openssl calls a private key of ECDSA by itself (RFC 5915, section 4).
+const SEC1: &str = "EC PRIVATE KEY";
+
+/// How openssl calls a private key of RSA by itself (RFC 8017, appendix A.1.2).
+const PKCS1: &str = "RSA PRIVATE KEY";
+
+/// How ssh calls Ed25519 (RFC 8709, section 4).
+const SSH_ED25519: &[u8] = b"ssh-ed25519";
+
+/// DES, RC2 and MD5 are in openssl 3's legacy provider only (<https://docs.openssl.org/3.0/man7/OSSL_PROVIDER-legacy/>).
+const CONVERT: &str = "convert it with `openssl pkcs8 -topk8 -in KEY -out NEW`, with `-provider default -provider legacy` too where that could not read it";
 
 /// What scrypt costs: as much as N = 2^17, p = 1, but within the memory that OpenSSL grants it, which then reads the file too
 /// (<https://cheatsheetseries.owasp.org/cheatsheets/Password_Storage_Cheat_Sheet.html#scrypt>).
@@ -58,7 +71,7 @@ impl std::fmt::Debug for Passphrase {
     }
 }
 
-/// The kinds of keys that are made. Existing RSA keys are read too.
+/// The kinds of keys that are made. Existing RSA keys are read too, from 2048 bits on: a root that others made may have such holders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyKind {
     /// Ed25519.
@@ -95,35 +108,49 @@ impl HolderKey {
         Ok(Self(pair))
     }
 
-    /// Reads a key: PKCS#8 in PEM, encrypted or not. `ask` is only called for an encrypted one.
+    /// Reads a key in PEM: PKCS#8, encrypted or not; SEC1 and PKCS#1, as openssl writes them, not encrypted. `ask` is only called for an
+    /// encrypted one. The public key may stand beside it; nothing else may, since nobody could tell which one is meant.
     ///
     /// # Errors
     /// A file that can't be read or holds no such key; a wrong passphrase; whatever `ask` fails with.
     pub fn open(path: &Path, ask: impl FnOnce() -> Result<Passphrase>) -> Result<Self> {
         let not_key = |why: &str| StoreError::new("read", path.display(), format!("it holds no private key: {why}"));
-        let (tag, held) = read_secret(path, not_key)?;
-        let key = match tag.as_str() {
-            PEM_TAG => parse(held.as_bytes()),
+        let blocks = read_secret(path, not_key)?;
+        let (key, public) = only_key(&blocks).map_err(|why| not_key(&why))?;
+        let pair = match &*key.label {
+            _ if key.is_encrypted => {
+                return Err(not_key(&format!("it is encrypted as old openssl did it (Proc-Type); {CONVERT}")));
+            }
             ENCRYPTED => {
-                let encrypted = EncryptedPrivateKeyInfoRef::try_from(held.as_bytes())
+                let encrypted = EncryptedPrivateKeyInfoRef::try_from(&key.contents[..])
                     .map_err(|error| not_key(&format!("it is not PKCS#8: {error}")))?;
                 // A wrong passphrase mostly shows in the padding, and else in what comes out.
                 let wrong = || StoreError::new("read", path.display(), "wrong passphrase");
                 let document = encrypted.decrypt(ask()?.0.as_bytes()).map_err(|error| match error {
                     pkcs8::Error::EncryptedPrivateKey(pkcs8::pkcs5::Error::UnsupportedAlgorithm { .. }) => {
-                        not_key("its encryption is too old; convert it with `openssl pkcs8 -topk8 -in KEY -out NEW`")
+                        not_key(&format!("its encryption is too old, or rare; {CONVERT}"))
                     }
                     _ => wrong(),
                 })?;
-                parse(document.as_bytes())
+                from_pkcs8(document.as_bytes())
             }
-            tag => {
-                return Err(not_key(&format!(
-                    "it holds a {tag}; a private key can be converted with `openssl pkcs8 -topk8 -in KEY -out NEW`"
-                )));
-            }
+            SEC1 => EcdsaKeyPair::from_private_key_der(&ECDSA_P256_SHA256_ASN1_SIGNING, &key.contents)
+                .map(SignKeyPair::ECDSA)
+                .map_err(|_| "it is on another curve than P-256"),
+            PKCS1 => RsaKeyPair::from_der(&key.contents)
+                .map(SignKeyPair::RSA)
+                .map_err(|_| "it is no RSA key of 2048 bits or more"),
+            _ => from_pkcs8(&key.contents),
         };
-        key.map(Self).map_err(not_key)
+        let key = Self(pair.map_err(not_key)?);
+        let is_other =
+            |public: &Block| !from_spki(&public.contents).is_ok_and(|public| same_key(&public, &key.public_key()));
+        if public.is_some_and(is_other) {
+            return Err(not_key(
+                "the PUBLIC KEY beside it is that of another one: put the key that is meant in a file of its own",
+            ));
+        }
+        Ok(key)
     }
 
     /// The public key as TUF metadata lists it.
@@ -146,18 +173,50 @@ fn encrypt(document: &[u8], passphrase: &Passphrase) -> std::result::Result<Secr
     key.encrypt_with_params(parameters, passphrase.0.as_bytes()).map_err(|error| error.to_string())
 }
 
-fn parse(document: &[u8]) -> std::result::Result<SignKeyPair, &'static str> {
+/// The only private key among the blocks of a file, and the public key beside it.
+fn only_key(blocks: &[Block]) -> std::result::Result<(&Block, Option<&Block>), String> {
+    let is = |label: &'static str| move |block: &&Block| block.label == label;
+    let (mut keys, mut others): (Vec<&Block>, Vec<&Block>) =
+        blocks.iter().partition(|block| [PEM_TAG, ENCRYPTED, SEC1, PKCS1].contains(&&*block.label));
+    if keys.iter().any(is(SEC1)) {
+        // `openssl ecparam -genkey` writes the curve before the key, which names it as well.
+        others.retain(|block| block.label != "EC PARAMETERS");
+    }
+    match (keys.pop(), keys.is_empty(), &others[..]) {
+        (Some(key), true, []) => Ok((key, None)),
+        (Some(key), true, [public]) if public.label == "PUBLIC KEY" => Ok((key, Some(public))),
+        (None, _, [ssh]) if ssh.label == "OPENSSH PRIVATE KEY" => Err(convert_ssh(ssh)),
+        (None, _, [public]) if public.label.ends_with("PUBLIC KEY") || public.label.ends_with("CERTIFICATE") => {
+            Err(format!("it holds a {}; give the private key", public.label))
+        }
+        (None, _, [other]) => {
+            Err(format!("it holds a {}, which is none of Ed25519, ECDSA P-256 and RSA in PEM", other.label))
+        }
+        _ => Err(format!("it holds {}: put the key that is meant in a file of its own", key_file::labels(blocks))),
+    }
+}
+
+/// What its owner can do with a key of ssh. Its kind stands in its public part, which is never encrypted
+/// (<https://github.com/openssh/openssh-portable/blob/master/PROTOCOL.key>).
+fn convert_ssh(key: &Block) -> String {
+    let is_ed25519 = key.contents.windows(SSH_ED25519.len()).any(|bytes| bytes == SSH_ED25519);
+    let how = if is_ed25519 {
+        "most versions of ssh-keygen don't convert one of Ed25519: make a new key with `tufline root keygen`, or see docs/keys.md"
+    } else {
+        "convert a copy of it with `ssh-keygen -p -m PKCS8 -f COPY`"
+    };
+    format!("it holds a key of ssh (OPENSSH PRIVATE KEY); {how}")
+}
+
+fn from_pkcs8(document: &[u8]) -> std::result::Result<SignKeyPair, &'static str> {
     if let Ok(pair) = Ed25519KeyPair::from_pkcs8(document) {
         return Ok(SignKeyPair::ED25519(pair));
     }
     if let Ok(pair) = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, document) {
         return Ok(SignKeyPair::ECDSA(pair));
     }
-    match RsaKeyPair::from_pkcs8(document) {
-        Ok(pair) if pair.public_modulus_len() * 8 >= LEAST_RSA_BITS => Ok(SignKeyPair::RSA(pair)),
-        Ok(_) => Err("it is an RSA key of less than 3072 bits"),
-        Err(_) => Err("it is none of Ed25519, ECDSA P-256 and RSA"),
-    }
+    let pair = RsaKeyPair::from_pkcs8(document).map(SignKeyPair::RSA);
+    pair.map_err(|_| "it is none of Ed25519, ECDSA P-256 and RSA of 2048 bits or more")
 }
 
 /// RSA signs with PSS, SHA-256 and a salt of 32 bytes: not all clients verify another length.
@@ -204,7 +263,7 @@ mod tests {
             let error = HolderKey::generate(&path, kind, &passphrase("x")).unwrap_err().to_string();
             assert!(error.contains("exists"), "{error}");
             assert_eq!(std::fs::read_to_string(&path).unwrap(), text, "a key is never written over");
-            let public = root::read_public_key(&root::to_pem(&made.public_key()), "a").unwrap();
+            let public = root::read_public_key(root::to_pem(&made.public_key()).as_bytes(), "a").unwrap();
             assert_eq!(public, made.public_key());
         }
         assert_eq!(format!("{:?}", passphrase("hidden")), "Passphrase(…)");

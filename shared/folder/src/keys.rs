@@ -12,6 +12,7 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair
 use pkcs8::{LineEnding, SecretDocument};
 use tough::schema::key::{EcdsaKey, EcdsaScheme, Key as PublicKey};
 use tufline_store::{Result, StoreError};
+use tufline_tuf::key_file::{self, Block, labels};
 use zeroize::Zeroizing;
 
 use crate::data::failed;
@@ -34,16 +35,17 @@ impl KeyFile {
         let not_key = |why: &str| {
             StoreError::new("read", path.display(), format!("it holds no P-256 private key in PEM (PKCS#8): {why}"))
         };
-        let (tag, key) = read_secret(path, not_key)?;
+        let blocks = read_secret(path, not_key)?;
         if let Ok(metadata) = std::fs::metadata(path)
             && metadata.permissions().mode() & 0o077 != 0
         {
             tracing::warn!(key = %path.display(), "others may read this private key; `chmod 600` it");
         }
-        if tag != PEM_TAG {
-            return Err(not_key(&format!("it holds a {tag}")));
-        }
-        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, key.as_bytes())
+        let key = match &blocks[..] {
+            [key] if key.label == PEM_TAG => key,
+            blocks => return Err(not_key(&format!("it holds {}", labels(blocks)))),
+        };
+        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &key.contents)
             .map_err(|error| not_key(&error.to_string()))?;
         Ok(Self { pair })
     }
@@ -126,14 +128,10 @@ fn make(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Reads a private key in PEM: what it is called there, and the key. No copy of it stays in memory.
-pub(crate) fn read_secret(path: &Path, not_key: impl Fn(&str) -> StoreError) -> Result<(String, SecretDocument)> {
-    let text = Zeroizing::new(std::fs::read(path).map_err(|error| failed("read", path, &error))?);
-    let text = std::str::from_utf8(&text).map_err(|_| not_key("it is no text"))?;
-    let (tag, key) = SecretDocument::from_pem(text).map_err(|error| {
-        not_key(&format!("{error}; another form can be converted with `openssl pkcs8 -topk8 -in KEY -out NEW`"))
-    })?;
-    Ok((tag.to_owned(), key))
+/// Reads a file with private keys: the blocks of PEM in it. No copy of it stays in memory.
+pub(crate) fn read_secret(path: &Path, not_key: impl Fn(&str) -> StoreError) -> Result<Vec<Block>> {
+    let file = Zeroizing::new(std::fs::read(path).map_err(|error| failed("read", path, &error))?);
+    key_file::text(&file).and_then(key_file::blocks).map_err(|why| not_key(&why))
 }
 
 /// Writes a private key in PEM to a new file, durably, for its owner only. No copy of it stays in memory.

@@ -8,7 +8,7 @@ use cryptoki::object::{Attribute, KeyType};
 use pkcs8::der::asn1::{OctetStringRef, UintRef};
 use pkcs8::der::{Decode, Encode};
 use tough::schema::key::Key;
-use tufline_tuf::root::read_public_key;
+use tufline_tuf::root::read_known_key;
 
 /// The object identifier of P-256 in DER (RFC 5480, section 2.1.1.1).
 const P256: &[u8] = &[0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
@@ -41,7 +41,7 @@ pub(crate) fn to_tuf(attributes: &[Attribute]) -> Result<Key, String> {
     };
     let der = der.map_err(|_| "it is neither Ed25519, ECDSA P-256 nor RSA of a usual size")?;
     let pem = pem::encode(&pem::Pem::new("PUBLIC KEY", der.as_ref()));
-    read_public_key(&pem, "in the token").map_err(|error| error.to_string())
+    read_known_key(pem.as_bytes(), "in the token").map_err(|error| error.to_string())
 }
 
 /// `CKA_EC_POINT` is an OCTET STRING in DER with the point in it (PKCS#11 v3.1, section 6.3.3); some tokens give the bare

@@ -15,6 +15,7 @@ pub mod gate;
 pub mod generation;
 pub mod index;
 pub mod json;
+pub mod key_file;
 mod listed;
 mod manifest;
 mod name;

@@ -528,16 +528,16 @@ fn a_public_key_has_one_id_however_it_is_written() {
     let mut other = json.clone();
     other["keyval"]["public"] = format!("{pem}\n").into();
     for text in [pem.to_owned(), format!("{pem}\n"), pem.replace('\n', "\r\n"), json.to_string(), other.to_string()] {
-        assert_eq!(key_id(&read_public_key(&text, "a").unwrap()).unwrap(), id, "{text}");
+        assert_eq!(key_id(&read_public_key(text.as_bytes(), "a").unwrap()).unwrap(), id, "{text}");
     }
     for (text, why) in [
-        ("", "neither PEM nor JSON"),
+        ("", "it is empty"),
         ("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", "private key"),
-        ("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "give a PUBLIC KEY"),
+        ("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "openssl x509"),
         ("-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n", "neither Ed25519"),
         (r#"{"keytype": "dsa"}"#, "dsa"),
     ] {
-        let error = read_public_key(text, "a.pub").unwrap_err().to_string();
+        let error = read_public_key(text.as_bytes(), "a.pub").unwrap_err().to_string();
         assert!(error.starts_with("the key a.pub cannot be used: ") && error.contains(why), "{error}");
     }
 }

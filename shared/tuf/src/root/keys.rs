@@ -5,10 +5,12 @@ use std::collections::HashMap;
 use aws_lc_rs::rsa::PublicEncryptingKey;
 use aws_lc_rs::signature::ED25519_PUBLIC_KEY_LEN;
 use pem::{EncodeConfig, LineEnding, Pem};
+use serde_json::Value;
 use tough::schema::decoded::{Decoded, Hex};
 use tough::schema::key::{EcdsaKey, EcdsaScheme, Ed25519Key, Ed25519Scheme, Key, RsaKey, RsaScheme};
 
 use super::RootError;
+use crate::key_file;
 use crate::signed::public_part;
 
 /// The id of a key: the SHA-256 of its canonical form (TUF specification 4.2).
@@ -47,40 +49,85 @@ pub fn same_key(one: &Key, other: &Key) -> bool {
     public_part(one) == public_part(other)
 }
 
-/// Reads a public key: PEM (`SubjectPublicKeyInfo`) or a key of a root in JSON. Whatever wrote the file, one public key
+/// Reads a public key from a file: PEM (`SubjectPublicKeyInfo`) or a key of a root in JSON. Whatever wrote the file, one public key
 /// becomes one text and so has one id.
 ///
 /// # Errors
 /// [`RootError::BadKey`]: `what` says which one in the message.
-pub fn read_public_key(text: &str, what: &str) -> Result<Key, RootError> {
-    let bad = |why: String| RootError::BadKey { what: what.into(), why };
-    let key = if text.trim_start().starts_with('{') {
-        serde_json::from_str(text).map_err(|error| bad(error.to_string()))?
-    } else {
-        from_pem(text).map_err(bad)?
-    };
-    let key = plain(&key);
-    check(&key).and_then(|()| check_new(&key)).map_err(bad)?;
+pub fn read_public_key(file: &[u8], what: &str) -> Result<Key, RootError> {
+    let key = read_known_key(file, what)?;
+    expect_new_key(&key, what)?;
     Ok(key)
 }
 
-fn from_pem(text: &str) -> Result<Key, String> {
-    let pem = pem::parse(text).map_err(|_| "it is neither PEM nor JSON; give a public key".to_owned())?;
-    match pem.tag() {
-        "PUBLIC KEY" => {}
-        tag if tag.contains("PRIVATE") => {
-            return Err("it is a private key, which belongs nowhere but with its holder; give the public key".into());
-        }
-        tag => return Err(format!("it is a {tag}; give a PUBLIC KEY")),
+/// Refuses a key that may not come in now, though it may stand in a root already.
+///
+/// # Errors
+/// [`RootError::BadKey`].
+pub fn expect_new_key(key: &Key, what: &str) -> Result<(), RootError> {
+    check_new(key).map_err(|why| RootError::BadKey { what: what.into(), why })
+}
+
+/// The same of a key that may stand in a root already, made by others: those may be RSA keys of 2048 bits, which no new key is.
+///
+/// # Errors
+/// [`RootError::BadKey`].
+pub fn read_known_key(file: &[u8], what: &str) -> Result<Key, RootError> {
+    let bad = |why: String| RootError::BadKey { what: what.into(), why };
+    let text = key_file::text(file).map_err(bad)?;
+    let key = if text.trim_start().starts_with('{') { from_json(text) } else { from_pem(text) };
+    let key = plain(&key.map_err(bad)?);
+    check(&key).map_err(bad)?;
+    Ok(key)
+}
+
+/// Why a private key is none of ours to read.
+const PRIVATE: &str = "it is a private key, which belongs nowhere but with its holder; give the public key";
+
+fn from_json(text: &str) -> Result<Key, String> {
+    let value: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    // As securesystemslib wrote private keys.
+    if value["keyval"]["private"].as_str().is_some_and(|private| !private.is_empty()) {
+        return Err(PRIVATE.into());
     }
-    if let Some(bytes) = pem.contents().strip_prefix(&ED25519_SPKI) {
+    serde_json::from_value(value).map_err(|error| error.to_string())
+}
+
+fn from_pem(text: &str) -> Result<Key, String> {
+    let blocks = key_file::blocks(text)?;
+    if blocks.iter().any(|block| block.label.contains("PRIVATE")) {
+        return Err(PRIVATE.into());
+    }
+    let [block] = &blocks[..] else {
+        return Err(format!("it holds {}: put the one that is meant in a file of its own", key_file::labels(&blocks)));
+    };
+    match &*block.label {
+        "PUBLIC KEY" => from_spki(&block.contents),
+        "RSA PUBLIC KEY" => Err(
+            "it is an RSA PUBLIC KEY (PKCS#1): convert it with `openssl rsa -RSAPublicKey_in -in KEY -pubout -out NEW`"
+                .into(),
+        ),
+        label if label.ends_with("CERTIFICATE") => {
+            Err(format!("it is a {label}: `openssl x509 -in KEY -pubkey -noout > NEW` takes the public key out of it"))
+        }
+        label => Err(format!("it is a {label}; give a PUBLIC KEY")),
+    }
+}
+
+/// The key in a `SubjectPublicKeyInfo` (RFC 5280, section 4.1.2.7), in DER.
+///
+/// # Errors
+/// What it is not.
+pub fn from_spki(der: &[u8]) -> Result<Key, String> {
+    if let Some(bytes) = der.strip_prefix(&ED25519_SPKI) {
         return Ok(Key::Ed25519 {
             keyval: Ed25519Key { public: bytes.to_vec().into(), _extra: HashMap::new() },
             scheme: Ed25519Scheme::Ed25519,
             _extra: HashMap::new(),
         });
     }
-    text.trim().parse().map_err(|_| "it is neither Ed25519, ECDSA P-256 nor RSA".into())
+    let pem = pem::encode_config(&Pem::new("PUBLIC KEY", der), EncodeConfig::new().set_line_ending(LineEnding::LF));
+    pem.trim().parse().map_err(|_| "it is neither Ed25519, ECDSA P-256 nor RSA".into())
 }
 
 /// The key as this code writes it: from bare bytes `tough` makes the text that it makes for any other.
@@ -114,7 +161,7 @@ pub(super) fn check(key: &Key) -> Result<(), String> {
         Key::Ed25519 { .. } => Ok(()),
         Key::Ecdsa { keyval, .. } | Key::EcdsaOld { keyval, .. } => {
             if (keyval.public.first().copied(), keyval.public.len()) != (Some(UNCOMPRESSED.0), UNCOMPRESSED.1) {
-                return Err("it is not an uncompressed point of P-256".into());
+                return Err("it is not an uncompressed point of P-256: convert it with `openssl ec -pubin -in KEY -pubout -conv_form uncompressed -out NEW`".into());
             }
             pem_text(key).map(drop)
         }

@@ -36,7 +36,7 @@ pub use edit::{
 pub use error::RootError;
 pub use file::{LARGEST_ROOT, RootFile};
 pub use holders::{HOLDERS_FIELD, holder};
-pub use keys::{KeyId, LEAST_RSA_BITS, key_id, kind, read_public_key, same_key, to_pem};
+pub use keys::{KeyId, expect_new_key, from_spki, key_id, kind, read_known_key, read_public_key, same_key, to_pem};
 pub use published::PublishedRoot;
 pub use rules::ROLES;
 pub use seen::{expect_plain, extra_fields, unused_keys};

@@ -1,0 +1,219 @@
+//! Files with keys as people have them: PEM with lines of any length and ending, and whatever text stands around it; or something else, which
+//! is told by what it is.
+
+use std::fmt::Write;
+
+use base64ct::{Base64, Encoding};
+use zeroize::Zeroizing;
+
+/// A block of PEM (RFC 7468, section 2). Its memory is wiped when it is dropped.
+pub struct Block {
+    /// What it is called there: `"PRIVATE KEY"`.
+    pub label: String,
+    /// Whether old openssl encrypted it (`Proc-Type: 4,ENCRYPTED`, RFC 1421, section 4.6.1.1), so that its contents can't be told.
+    pub is_encrypted: bool,
+    /// In DER.
+    pub contents: Zeroizing<Vec<u8>>,
+}
+
+/// Shows nothing of what may be secret.
+impl std::fmt::Debug for Block {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "Block({})", self.label)
+    }
+}
+
+/// The text of a key's file, without the mark with which editors on Windows begin it.
+///
+/// # Errors
+/// What is no text in UTF-8, told by what it is, and how to convert it.
+pub fn text(bytes: &[u8]) -> Result<&str, String> {
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    let utf16 = match bytes {
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => Some("UTF-16"),
+        [0, low, ..] if *low > 0 => Some("UTF-16BE"),
+        [low, 0, ..] if *low > 0 => Some("UTF-16LE"),
+        _ => None,
+    };
+    if let Some(encoding) = utf16 {
+        return Err(format!("it is {encoding} text: make UTF-8 of it with `iconv -f {encoding} -t UTF-8 KEY > NEW`"));
+    }
+    if is_der(bytes) {
+        return Err("it is DER: convert a private key with `openssl pkcs8 -topk8 -inform DER -in KEY -out NEW`, a public one with `openssl pkey \
+                    -pubin -inform DER -in KEY -out NEW`, and take it out of PKCS#12 with `openssl pkcs12 -nocerts -in KEY -out NEW`"
+            .into());
+    }
+    std::str::from_utf8(bytes).map_err(|_| "it is no text: a key is PEM".into())
+}
+
+/// Whether this is one SEQUENCE and nothing else, as all keys and certificates are (ITU-T X.690, sections 8.1.3 and 8.9).
+fn is_der(bytes: &[u8]) -> bool {
+    let [0x30, first, rest @ ..] = bytes else { return false };
+    let (length, rest) = match usize::from(*first) {
+        short @ ..0x80 => (short, rest),
+        long => match rest.split_at_checked(long & 0x7f) {
+            Some((digits, rest)) if digits.len() <= 4 => {
+                (digits.iter().fold(0, |length, digit| length << 8 | usize::from(*digit)), rest)
+            }
+            _ => return false,
+        },
+    };
+    length == rest.len()
+}
+
+/// The blocks of PEM in a text. What stands around them says nothing.
+///
+/// # Errors
+/// What is no PEM, told by what it is; PEM that is damaged.
+pub fn blocks(text: &str) -> Result<Vec<Block>, String> {
+    let (mut blocks, mut rest) = (Vec::new(), text);
+    while let Some((_, after)) = rest.split_once("-----BEGIN ") {
+        let (label, after) = after.split_once("-----").ok_or("its BEGIN line has no end")?;
+        let end = format!("-----END {label}-----");
+        let (body, after) =
+            after.split_once(&end).ok_or_else(|| format!("its {label} has no END line: the file is cut off"))?;
+        blocks.push(block(label, body)?);
+        rest = after;
+    }
+    if blocks.is_empty() {
+        return Err(not_pem(text));
+    }
+    Ok(blocks)
+}
+
+fn block(label: &str, body: &str) -> Result<Block, String> {
+    // As long as it can get, so that it never moves and leaves a copy where it was.
+    let mut digits = Zeroizing::new(String::with_capacity(body.len()));
+    let mut is_encrypted = false;
+    for line in body.split(['\n', '\r']) {
+        // No digit of Base64 is a colon, but the fields of a header have one.
+        if line.contains(':') {
+            is_encrypted |= line.starts_with("Proc-Type:") && line.contains("ENCRYPTED");
+        } else {
+            digits.extend(line.split_whitespace());
+        }
+    }
+    let contents = Base64::decode_vec(&digits);
+    let contents = contents.map_err(|_| format!("what stands in its {label} is no Base64: the file is damaged"))?;
+    Ok(Block { label: label.to_owned(), is_encrypted, contents: Zeroizing::new(contents) })
+}
+
+/// What a text is that has no PEM in it.
+fn not_pem(text: &str) -> String {
+    let text = text.trim_start();
+    let begins = |with: &[&str]| with.iter().any(|with| text.starts_with(with));
+    if begins(&["ssh-ed25519 ", "sk-ssh-ed25519"]) {
+        return "it is an ssh public key of Ed25519, which ssh-keygen does not convert: docs/keys.md has how".into();
+    }
+    if begins(&["ssh-rsa ", "ecdsa-sha2-"]) {
+        return "it is an ssh public key: convert it with `ssh-keygen -e -m PKCS8 -f KEY > NEW`".into();
+    }
+    if begins(&["---- BEGIN SSH2 PUBLIC KEY"]) {
+        return "it is an ssh public key: convert it with `ssh-keygen -i -f KEY > KEY.pub` and `ssh-keygen -e -m PKCS8 -f KEY.pub > NEW`".into();
+    }
+    if begins(&["PuTTY-User-Key-File"]) {
+        return "it is a key of PuTTY: export it there in the format of OpenSSH, and convert that".into();
+    }
+    if text.is_empty() {
+        return "it is empty".into();
+    }
+    "it has no PEM, which begins with a line such as -----BEGIN PRIVATE KEY-----".into()
+}
+
+/// The labels of some blocks, for people: `"PRIVATE KEY and CERTIFICATE"`.
+#[must_use]
+pub fn labels<'a>(blocks: impl IntoIterator<Item = &'a Block>) -> String {
+    let mut text = String::new();
+    for block in blocks {
+        let and = if text.is_empty() { "" } else { " and " };
+        // Writing to a text never fails.
+        _ = write!(text, "{and}{}", block.label);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn pem(label: &str, contents: &[u8], width: usize, line: &str) -> String {
+        let digits = Base64::encode_string(contents);
+        let lines: Vec<&str> = digits.as_bytes().chunks(width).map(|line| std::str::from_utf8(line).unwrap()).collect();
+        format!("-----BEGIN {label}-----{line}{}{line}-----END {label}-----{line}", lines.join(line))
+    }
+
+    proptest! {
+        /// Whatever stands around a block and however its lines end, its contents are found; and of several all.
+        #[test]
+        fn what_a_tool_wrote_is_found(
+            contents in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..200), 1..3),
+            width in 1..100_usize,
+            line in prop::sample::select(vec!["\n", "\r\n", "\r", "\n\n", " \n\t", "\r\n\r\n", " "]),
+            around in "[^-\\0]{0,40}",
+            mark in any::<bool>(),
+        ) {
+            let mark = if mark { "\u{feff}" } else { "" };
+            let blocks_in: String =
+                contents.iter().map(|contents| format!("{around}{line}{}", pem("PRIVATE KEY", contents, width, line))).collect();
+            let file = format!("{mark}#{blocks_in}{around}");
+            let found = blocks(text(file.as_bytes()).unwrap()).unwrap();
+            prop_assert!(found.iter().all(|block| block.label == "PRIVATE KEY" && !block.is_encrypted));
+            let found: Vec<&Vec<u8>> = found.iter().map(|block| &*block.contents).collect();
+            prop_assert_eq!(found, contents.iter().collect::<Vec<_>>());
+        }
+
+        /// No file ends the process.
+        #[test]
+        fn nothing_panics(bytes in prop::collection::vec(any::<u8>(), 0..200), text_of in ".{0,100}(-----(BEGIN|END) A-----.{0,20}){0,4}") {
+            for bytes in [&bytes[..], text_of.as_bytes()] {
+                if let Ok(text) = text(bytes) {
+                    _ = blocks(text);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_something_else_is_told_by_what_it_is() {
+        let key = pem("PRIVATE KEY", b"contents", 64, "\n");
+        let utf16 = |mark: &[u16], big: bool| -> Vec<u8> {
+            let units = mark.iter().copied().chain(key.encode_utf16());
+            units.flat_map(|unit| if big { unit.to_be_bytes() } else { unit.to_le_bytes() }).collect()
+        };
+        for (bytes, what) in [
+            (utf16(&[0xfeff], false), "iconv -f UTF-16 "),
+            (utf16(&[0xfeff], true), "iconv -f UTF-16 "),
+            (utf16(&[], false), "iconv -f UTF-16LE "),
+            (utf16(&[], true), "iconv -f UTF-16BE "),
+            ([&[0x30, 3][..], b"\x02\x01\x00"].concat(), "it is DER"),
+            ([&[0x30, 0x81, 200][..], &[0; 200]].concat(), "it is DER"),
+            ([&[0x30, 0x82, 1, 0][..], &[7; 256]].concat(), "it is DER"),
+            (vec![0x30, 0xff], "no text"),
+        ] {
+            let error = text(&bytes).unwrap_err();
+            assert!(error.contains(what) && !error.contains('\n'), "{error}");
+        }
+        for (text, what) in [
+            ("ssh-ed25519 AAAA a@b", "docs/keys.md"),
+            ("ssh-rsa AAAA a@b", "ssh-keygen -e -m PKCS8"),
+            ("ecdsa-sha2-nistp256 AAAA", "ssh-keygen -e -m PKCS8"),
+            ("---- BEGIN SSH2 PUBLIC KEY ----\nAAAA", "ssh-keygen -i"),
+            ("PuTTY-User-Key-File-3: ssh-rsa", "PuTTY"),
+            ("", "empty"),
+            ("0\n", "no PEM"),
+            (&key[..key.len() - 10], "cut off"),
+            ("-----BEGIN PRIVATE KEY-----\nAA*A\n-----END PRIVATE KEY-----", "no Base64"),
+        ] {
+            let error = blocks(text).unwrap_err();
+            assert!(error.contains(what) && !error.contains('\n'), "{error}");
+        }
+    }
+
+    #[test]
+    fn old_encryption_is_seen() {
+        let text = "-----BEGIN RSA PRIVATE KEY-----\r\nProc-Type: 4,ENCRYPTED\r\nDEK-Info: AES-256-CBC,00\r\n\r\nAAAA\r\n-----END RSA PRIVATE KEY-----";
+        let [block] = &blocks(text).unwrap()[..] else { panic!() };
+        assert!(block.is_encrypted && **block.contents == [0, 0, 0], "{block:?}");
+    }
+}

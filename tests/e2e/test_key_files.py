@@ -1,0 +1,284 @@
+"""Keys as people have them: what openssl and ssh-keygen made is read, or refused with a command that makes of it what is read."""
+
+import json
+import re
+import shlex
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
+from tuf.api.metadata import Key, Metadata, Root
+
+from .device import sha256
+from .form import DONE, one_line_error, run
+
+PASSPHRASE = "correct horse"
+# How a key is made that a root lists, by its kind.
+KINDS = {
+    "ed25519": "openssl genpkey -algorithm ed25519 -out KEY",
+    "p256": "openssl ecparam -name prime256v1 -genkey -noout | openssl pkcs8 -topk8 -nocrypt -out KEY",
+    "rsa": "openssl genpkey -algorithm rsa -pkeyopt rsa_keygen_bits:3072 -out KEY",
+}
+LEGACY = "-provider legacy -provider default"
+BOM = b"\xef\xbb\xbf"
+
+
+def shell(folder: Path, command: str) -> None:
+    done = subprocess.run(["bash", "-c", command], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, (command, done.stderr)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> Path:
+    """A key of each kind, with its public key beside it."""
+    folder = tmp_path_factory.mktemp("keys")
+    for kind, command in KINDS.items():
+        shell(folder, command.replace("KEY", f"{kind}.pem"))
+        shell(folder, f"openssl pkey -in {kind}.pem -pubout -out {kind}.pub")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def root(made: Path) -> bytes:
+    """A root, unsigned, whose holders have these keys."""
+    keys = [part for kind in KINDS for part in ("--key", f"{kind}={made / kind}.pub")]
+    done = run("root", "init", *keys, "--threshold", 1, "--data", made / "data", "--out", made / "1.root.json")
+    assert done.returncode == DONE, done.stderr
+    return (made / "1.root.json").read_bytes()
+
+
+class Signer:
+    """Somebody with a root and a key's file."""
+
+    def __init__(self, folder: Path, root: bytes, public: Path) -> None:
+        self.folder, self.root, self.public = folder, root, public
+        self.file = folder / "1.root.json"
+        (folder / "passphrase").write_text(PASSPHRASE)
+
+    def sign(self, key: Path) -> subprocess.CompletedProcess:
+        self.file.write_bytes(self.root)
+        return run("root", "sign", self.file, "--key", key, "--passphrase-file", self.folder / "passphrase", cwd=self.folder)
+
+    def signs(self, key: Path) -> None:
+        """It signs with this key, and python-tuf says so."""
+        done = self.sign(key)
+        assert done.returncode == DONE, (key.read_bytes()[:80], done.stderr)
+        metadata = Metadata[Root].from_file(str(self.file))
+        result = metadata.signed.get_verification_result(Root.type, metadata.signed_bytes, metadata.signatures)
+        [signer] = result.signed.values()
+        assert is_key(signer, self.public)
+
+    def refused(self, key: Path) -> str:
+        return one_line_error(self.sign(key))
+
+
+def is_key(key: Key, public: Path) -> bool:
+    """Whether a root's key is the one in this file."""
+    wanted = load_pem_public_key(public.read_bytes())
+    if key.keytype == "ed25519":
+        return key.keyval["public"] == wanted.public_bytes_raw().hex()
+    return load_pem_public_key(key.keyval["public"].encode()) == wanted
+
+
+@pytest.fixture
+def signer(made: Path, root: bytes, tmp_path: Path) -> Callable[[str], Signer]:
+    return lambda kind: Signer(tmp_path, root, made / f"{kind}.pub")
+
+
+def lines_end(text: bytes, end: bytes) -> bytes:
+    return text.replace(b"\n", end)
+
+
+# What an editor, a mail or a ticket makes of a key's file.
+SPELLINGS: dict[str, Callable[[bytes], bytes]] = {
+    "mark": lambda text: BOM + text,
+    "crlf": lambda text: lines_end(text, b"\r\n"),
+    "mark-and-crlf": lambda text: BOM + lines_end(text, b"\r\n"),
+    "cr": lambda text: lines_end(text, b"\r"),
+    "no-last-line-end": lambda text: text.rstrip(),
+    "blank-lines": lambda text: b"\n\n" + lines_end(text, b"\n \n"),
+    "comments": lambda text: b"# of Alice: the root\nSubject=CN = Alice\n\n" + text + b"\n# that was it \xc3\xa9\n",
+    "indented": lambda text: lines_end(b"  " + text, b"\n  "),
+    "one-line": lambda text: lines_end(text, b" "),
+}
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_any_spelling_is_read(signer, made: Path, tmp_path: Path, kind: str, spelling: str):
+    private, public = tmp_path / "key", tmp_path / "key.pub"
+    private.write_bytes(SPELLINGS[spelling]((made / f"{kind}.pem").read_bytes()))
+    public.write_bytes(SPELLINGS[spelling]((made / f"{kind}.pub").read_bytes()))
+    signer(kind).signs(private)
+    assert listed(tmp_path, public) == listed(tmp_path, made / f"{kind}.pub")
+
+
+def listed(folder: Path, public: Path) -> dict:
+    """The keys of a root with this holder."""
+    out = folder / "listed.json"
+    out.unlink(missing_ok=True)
+    done = run("root", "init", "--key", public, "--threshold", 1, "--data", folder / "listed-data", "--out", out)
+    assert done.returncode == DONE, done.stderr
+    return json.loads(out.read_text())["signed"]["keys"]
+
+
+# What openssl writes of a key, by a command.
+WRITTEN = {
+    "sec1": ("p256", "openssl ec -in p256.pem -out KEY"),
+    "sec1-after-its-curve": ("p256", "(openssl ecparam -name prime256v1; openssl ec -in p256.pem) > KEY"),
+    "pkcs1": ("rsa", "openssl rsa -in rsa.pem -traditional -out KEY"),
+    "pbkdf2": ("ed25519", "openssl pkcs8 -topk8 -in ed25519.pem -passout pass:PASS -out KEY"),
+    "scrypt": ("p256", "openssl pkcs8 -topk8 -scrypt -in p256.pem -passout pass:PASS -out KEY"),
+    "with-its-public-key": ("p256", "cat p256.pub p256.pem > KEY"),
+    "with-text": ("rsa", "openssl pkey -in rsa.pem -text -out KEY"),
+    "out-of-pkcs12": ("p256", "openssl req -x509 -new -key p256.pem -subj /CN=a -out p256.crt && openssl pkcs12 -export -inkey p256.pem -in p256.crt "
+                              "-passout pass:PASS | openssl pkcs12 -nocerts -passin pass:PASS -passout pass:PASS -out KEY"),
+}
+
+
+@pytest.mark.parametrize("form", WRITTEN)
+def test_what_openssl_writes_is_read(signer, made: Path, tmp_path: Path, form: str):
+    kind, command = WRITTEN[form]
+    key = tmp_path / "key"
+    shell(made, command.replace("KEY", str(key)).replace("PASS", shlex.quote(PASSPHRASE)))
+    signer(kind).signs(key)
+
+
+# What is refused, with a command that makes of it what is read; and what the command asks for.
+ASKED = {"openssl": "-passin pass:PASS -passout pass:PASS", "ssh-keygen": "-P '' -N ''", "iconv": ""}
+CONVERTED = {
+    "utf-16": ("ed25519", "iconv -f UTF-8 -t UTF-16 ed25519.pem > KEY"),
+    "utf-16-le": ("ed25519", "iconv -f UTF-8 -t UTF-16LE ed25519.pem > KEY"),
+    "utf-16-be": ("ed25519", "iconv -f UTF-8 -t UTF-16BE ed25519.pem > KEY"),
+    "der": ("ed25519", "openssl pkey -in ed25519.pem -outform DER -out KEY"),
+    "der-sec1": ("p256", "openssl ec -in p256.pem -outform DER -out KEY"),
+    "der-pkcs1": ("rsa", "openssl rsa -in rsa.pem -traditional -outform DER -out KEY"),
+    "der-encrypted": ("p256", "openssl pkcs8 -topk8 -in p256.pem -outform DER -passout pass:PASS -out KEY"),
+    "proc-type": ("p256", "openssl ec -in p256.pem -aes256 -passout pass:PASS -out KEY"),
+    "proc-type-rsa": ("rsa", "openssl rsa -in rsa.pem -traditional -des3 -passout pass:PASS -out KEY"),
+    "pbes1-sha1-3des": ("ed25519", "openssl pkcs8 -topk8 -v1 PBE-SHA1-3DES -in ed25519.pem -passout pass:PASS -out KEY"),
+    "pbes1-md5-des": ("ed25519", f"openssl pkcs8 -topk8 -v1 PBE-MD5-DES {LEGACY} -in ed25519.pem -passout pass:PASS -out KEY"),
+    "pbes2-camellia": ("p256", "openssl pkcs8 -topk8 -v2 camellia256 -in p256.pem -passout pass:PASS -out KEY"),
+}
+
+
+def advice(error: str, tool: str) -> list[str]:
+    """The commands of that tool which a message names."""
+    commands = [command for command in re.findall("`([^`]*)`", error) if command.startswith(tool)]
+    assert commands, error
+    return commands
+
+
+@pytest.mark.parametrize("form", CONVERTED)
+def test_what_is_refused_comes_with_what_works(signer, made: Path, tmp_path: Path, form: str):
+    kind, command = CONVERTED[form]
+    key, new = tmp_path / "key", tmp_path / "new"
+    shell(made, command.replace("KEY", str(key)).replace("PASS", shlex.quote(PASSPHRASE)))
+    error = signer(kind).refused(key)
+    tool = "iconv" if form.startswith("utf") else "openssl"
+    [convert, *_] = advice(error, tool)
+    more = ASKED[tool].replace("PASS", shlex.quote(PASSPHRASE))
+    if form == "pbes1-md5-des":
+        [extra] = advice(error, "-provider")
+        more += f" {extra}"
+    # The options go where the command itself has some, as a person would type them, or be asked.
+    first, _, rest = convert.replace("KEY", str(key)).replace("NEW", str(new)).partition(" -in ")
+    shell(tmp_path, f"{first} {more} -in {rest}" if rest else first)
+    signer(kind).signs(new)
+
+
+@pytest.mark.parametrize("kind", ["rsa", "ecdsa"])
+@pytest.mark.parametrize("passphrase", ["", PASSPHRASE])
+def test_keys_of_ssh(made: Path, tmp_path: Path, kind: str, passphrase: str):
+    bits = "-b 3072" if kind == "rsa" else "-b 256"
+    shell(tmp_path, f"ssh-keygen -q -t {kind} {bits} -N {shlex.quote(passphrase)} -C 'a b' -f key")
+    public = one_line_error(run("root", "init", "--key", tmp_path / "key.pub", "--threshold", 1, "--data", tmp_path / "data", "--out", tmp_path / "1.root.json"))
+    [convert] = advice(public, "ssh-keygen")
+    shell(tmp_path, convert.replace("KEY", "key.pub").replace("NEW", "new.pub"))
+    done = run("root", "init", "--key", tmp_path / "new.pub", "--threshold", 1, "--data", tmp_path / "data", "--out", tmp_path / "1.root.json")
+    assert done.returncode == DONE, done.stderr
+    holder = Signer(tmp_path, (tmp_path / "1.root.json").read_bytes(), tmp_path / "new.pub")
+    [convert] = advice(holder.refused(tmp_path / "key"), "ssh-keygen")
+    shell(tmp_path, f"cp key copy && {convert.replace('COPY', 'copy')} -P {shlex.quote(passphrase)} -N {shlex.quote(passphrase)}")
+    holder.signs(tmp_path / "copy")
+    # The other spelling of such a public key.
+    shell(tmp_path, "ssh-keygen -e -f key.pub > rfc4716.pub")
+    public = one_line_error(run("root", "init", "--key", tmp_path / "rfc4716.pub", "--threshold", 1, "--data", tmp_path / "data", "--out", tmp_path / "2"))
+    for convert in advice(public, "ssh-keygen"):
+        shell(tmp_path, convert.replace("KEY", "rfc4716.pub").replace("NEW", "again.pub"))
+    assert (tmp_path / "again.pub").read_text() == (tmp_path / "new.pub").read_text()
+
+
+def test_ssh_converts_no_ed25519_and_that_is_said(signer, tmp_path: Path):
+    shell(tmp_path, "ssh-keygen -q -t ed25519 -N '' -f key")
+    for error in (
+        signer("p256").refused(tmp_path / "key"),
+        one_line_error(run("root", "init", "--key", tmp_path / "key.pub", "--threshold", 1, "--data", tmp_path / "data", "--out", tmp_path / "1")),
+    ):
+        assert "Ed25519" in error and "docs/keys.md" in error, error
+
+
+REFUSED = {
+    "two-keys": ("cat p256.pem ed25519.pem > KEY", "PRIVATE KEY and PRIVATE KEY"),
+    "another-public-key": ("cat p256.pem ed25519.pub > KEY", "of another one"),
+    "a-certificate-too": ("openssl req -x509 -new -key p256.pem -subj /CN=a > KEY; cat p256.pem >> KEY", "CERTIFICATE and PRIVATE KEY"),
+    "public": ("cp p256.pub KEY", "give the private key"),
+    "certificate": ("openssl req -x509 -new -key p256.pem -subj /CN=a > KEY", "give the private key"),
+    "p384": ("openssl ecparam -name secp384r1 -genkey > KEY", "another curve than P-256"),
+    "p384-pkcs8": ("openssl genpkey -algorithm ec -pkeyopt ec_paramgen_curve:P-384 -out KEY", "none of Ed25519, ECDSA P-256 and RSA"),
+    "rsa-1024": ("openssl genrsa -traditional -out KEY 1024", "2048 bits or more"),
+    "cut-off": ("head -c 100 p256.pem > KEY", "cut off"),
+    "damaged": ("sed '2s/./*/' p256.pem > KEY", "no Base64"),
+    "dsa": ("openssl dsaparam -genkey 1024 | openssl dsa -traditional > KEY; grep -q 'DSA PRIVATE' KEY || sed -i 's/PRIVATE/DSA PRIVATE/' KEY", "DSA"),
+    "empty": (": > KEY", "it is empty"),
+    "putty": ("echo 'PuTTY-User-Key-File-3: ssh-ed25519' > KEY", "PuTTY"),
+    "binary": ("head -c 1000 /dev/zero > KEY", "no PEM"),
+}
+
+
+@pytest.mark.parametrize("form", REFUSED)
+def test_what_signs_nothing_is_told_by_what_it_is(signer, made: Path, tmp_path: Path, form: str):
+    command, why = REFUSED[form]
+    shell(made, command.replace("KEY", str(tmp_path / "key")))
+    assert why in signer("p256").refused(tmp_path / "key")
+
+
+PUBLIC_REFUSED = {
+    "two-keys": ("cat p256.pub ed25519.pub > KEY", "PUBLIC KEY and PUBLIC KEY", None),
+    "with-its-private-key": ("cat p256.pub p256.pem > KEY", "private key", None),
+    "private": ("cp p256.pem KEY", "private key", None),
+    "private-ssh": ("ssh-keygen -q -t rsa -N '' -f KEY", "private key", None),
+    "private-json": ("""echo '{"keytype": "ed25519", "scheme": "ed25519", "keyval": {"public": "00", "private": "11"}}' > KEY""", "private key", None),
+    "certificate": ("openssl req -x509 -new -key p256.pem -subj /CN=a > KEY", "CERTIFICATE", "p256"),
+    "pkcs1": ("openssl rsa -in rsa.pem -RSAPublicKey_out > KEY", "PKCS#1", "rsa"),
+    "der": ("openssl pkey -pubin -in ed25519.pub -pubout -outform DER -out KEY", "DER", "ed25519"),
+    "compressed": ("openssl ec -in p256.pem -pubout -conv_form compressed -out KEY", "uncompressed", "p256"),
+    "utf-16": ("iconv -f UTF-8 -t UTF-16 p256.pub > KEY", "UTF-16", "p256"),
+    "rsa-2048": ("openssl genrsa 2048 | openssl rsa -pubout > KEY", "2048 bits; 3072 are the least", None),
+    "p384": ("openssl ecparam -name secp384r1 -genkey | openssl ec -pubout > KEY", "neither Ed25519, ECDSA P-256 nor RSA", None),
+}
+
+
+@pytest.mark.parametrize("form", PUBLIC_REFUSED)
+def test_public_keys_that_are_refused(made: Path, tmp_path: Path, form: str):
+    command, why, kind = PUBLIC_REFUSED[form]
+    key, new = tmp_path / "key", tmp_path / "new"
+    shell(made, command.replace("KEY", str(key)))
+    error = one_line_error(run("root", "init", "--key", key, "--threshold", 1, "--data", tmp_path / "data", "--out", tmp_path / "1.root.json"))
+    assert why in error, error
+    if kind is not None:
+        convert = advice(error, "iconv" if form == "utf-16" else "openssl")
+        convert = next((command for command in convert if "-pubin" in command), convert[0])
+        shell(tmp_path, convert.replace("KEY", str(key)).replace("NEW", str(new)))
+        assert listed(tmp_path, new) == listed(tmp_path, made / f"{kind}.pub")
+
+
+def test_who_delegates_gets_no_private_key(made: Path, root: bytes, tmp_path: Path):
+    """`root add-key` reads keys as `root init` does."""
+    file = tmp_path / "1.root.json"
+    file.write_bytes(root)
+    before = sha256(root)
+    assert "private key" in one_line_error(run("root", "add-key", file, "--key", made / "p256.pem"))
+    assert sha256(file.read_bytes()) == before
