@@ -11,9 +11,9 @@ use tufline_functions::import::Old;
 use tufline_store::{Head, Uploads};
 use tufline_tuf::generation::UsedUp;
 use tufline_tuf::{Content, Custom, TargetName};
-use url::Url;
 
-use crate::source::{self, Listed, Seen, Source, UrlArguments, listed};
+use crate::show;
+use crate::source::{self, Base, Listed, Seen, Source, UrlArguments, listed};
 
 /// Where a repository's metadata and targets may be, below the folder that is named: as tuftool and python-tuf leave them; metadata
 /// beside the folder of targets, as go-tuf leaves it; and the folder of metadata itself.
@@ -126,14 +126,13 @@ pub fn custom(name: &TargetName, target: &Listed) -> anyhow::Result<Custom> {
 }
 
 /// The repository that `from` names.
-pub fn source(from: &str, urls: &UrlArguments) -> anyhow::Result<Source> {
-    match from.parse::<Url>() {
-        Ok(url) if ["http", "https", "file"].contains(&url.scheme()) => {
-            let targets = urls.targets_of(&url);
+pub fn source(from: &Base, urls: &UrlArguments) -> anyhow::Result<Source> {
+    match from {
+        Base::Web(_) => {
             let root = urls.root.as_ref().context("a URL proves nothing: name a root that is trusted with --root")?;
-            Source::at(url, targets.context("its targets need --targets")?, source::read(root)?)
+            Source::at(from.clone(), urls.targets_of(from), source::read(root)?)
         }
-        _ => in_folder(&std::path::absolute(from)?, urls),
+        Base::Folder(folder) => in_folder(folder, urls),
     }
 }
 
@@ -141,8 +140,8 @@ fn in_folder(folder: &Path, urls: &UrlArguments) -> anyhow::Result<Source> {
     let found = LAYOUTS.iter().find(|(metadata, _)| folder.join(metadata).join("timestamp.json").is_file());
     let Some((metadata, targets)) = found else {
         bail!(
-            "no timestamp.json in {0}, {0}/metadata or {0}/repository: name the folder of a TUF repository",
-            folder.display()
+            "no timestamp.json in {}, or in metadata or repository in it: name the folder of a TUF repository",
+            show::path(folder)
         );
     };
     let metadata = folder.join(metadata);
@@ -150,17 +149,9 @@ fn in_folder(folder: &Path, urls: &UrlArguments) -> anyhow::Result<Source> {
         targets.clone()
     } else {
         let found = targets.iter().map(|targets| folder.join(targets)).find(|targets| targets.is_dir());
-        url(&found.context("its folder of targets is not beside the metadata: name it with --targets")?)?
+        Base::Folder(found.context("its folder of targets is not beside the metadata: name it with --targets")?)
     };
     let first = metadata.join("1.root.json");
     let root = source::read(urls.root.as_deref().unwrap_or(&first))?;
-    Source::at(url(&metadata)?, targets, root)
-}
-
-fn url(folder: &Path) -> anyhow::Result<Url> {
-    let folder = folder.canonicalize().with_context(|| format!("cannot find {}", folder.display()))?;
-    match Url::from_directory_path(&folder) {
-        Ok(url) => Ok(url),
-        Err(()) => bail!("{} has no URL", folder.display()),
-    }
+    Source::at(Base::Folder(metadata), targets, root)
 }

@@ -23,7 +23,7 @@ use crate::outcome::{Outcome, Result};
 use crate::root::document;
 use crate::root::place::{Place, PlaceArguments};
 use crate::show::say;
-use crate::source::UrlArguments;
+use crate::source::{Base, UrlArguments};
 use crate::{files, show};
 use deployment::Deployment;
 use folder::NewFolder;
@@ -37,8 +37,8 @@ use from::Found;
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// The other repository: the URL of its metadata, or its folder
-    #[arg(value_name = "METADATA_URL|DIR")]
-    from: String,
+    #[arg(value_name = "METADATA_URL|DIR", value_parser = Base::parser())]
+    from: Base,
     #[command(flatten)]
     urls: UrlArguments,
     #[command(flatten)]

@@ -12,16 +12,15 @@ mod targets;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use clap::Args;
 use serde_json::json;
-use url::Url;
 
 use crate::connection::ConnectionArguments;
 use crate::outcome::{Outcome, Result, misused};
 use crate::show;
 use crate::show::{complain, say};
-use crate::source::{self, Source, UrlArguments, listed};
+use crate::source::{self, Base, Source, UrlArguments, listed};
 use folder::MirrorFolder;
 use shown::Shown;
 
@@ -34,8 +33,8 @@ pub struct Arguments {
     #[arg(value_name = "DIR")]
     folder: PathBuf,
     /// The metadata of any TUF repository with consistent snapshots, in place of one of Tufline; needs --root
-    #[arg(long, value_name = "URL", requires = "root", conflicts_with_all = ["endpoints", "stack", "admin"])]
-    metadata: Option<Url>,
+    #[arg(long, value_name = "URL|DIR", value_parser = Base::parser(), requires = "root", conflicts_with_all = ["endpoints", "stack", "admin"])]
+    metadata: Option<Base>,
     #[command(flatten)]
     urls: UrlArguments,
     #[command(flatten)]
@@ -111,8 +110,7 @@ async fn source_of(arguments: &Arguments) -> anyhow::Result<Option<Source>> {
     let Arguments { metadata, urls, connection, .. } = arguments;
     match (metadata, &urls.root) {
         (Some(metadata), Some(root)) => {
-            let targets = urls.targets_of(metadata).context("--metadata is no URL of a folder")?;
-            Ok(Some(Source::at(metadata.clone(), targets, source::read(root)?)?))
+            Ok(Some(Source::at(metadata.clone(), urls.targets_of(metadata), source::read(root)?)?))
         }
         (None, None) if urls.targets.is_none() => Ok(Some(Source::of(&connection.connect().await?)?)),
         _ => Ok(None),

@@ -1,6 +1,7 @@
 //! A repository as a client reads it, with the very bytes that it verified: what is copied elsewhere is what a device trusts. Others may have made
 //! it: `tufline-metadata` reads all that clients read.
 
+mod base;
 mod client;
 mod target;
 mod transport;
@@ -11,14 +12,14 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::Args;
 use tufline_metadata::{Snapshot, Targets, Timestamp, TrustedRoot};
-use url::Url;
 
 use crate::access::DeviceAccess;
 use crate::connection::Connection;
-use transport::{Base, Reader};
+use transport::Reader;
 
 use client::Look;
 
+pub use base::Base;
 pub use client::file_name;
 pub use target::{Listed, consistent_paths, listed};
 
@@ -26,17 +27,17 @@ pub use target::{Listed, consistent_paths, listed};
 #[derive(Debug, Args)]
 pub struct UrlArguments {
     /// Where the targets are, if not in `targets/` beside the metadata
-    #[arg(long, value_name = "URL")]
-    pub targets: Option<Url>,
+    #[arg(long, value_name = "URL|DIR", value_parser = Base::parser())]
+    pub targets: Option<Base>,
     /// The root that is trusted, as a device ships with it: of any version
     #[arg(long, value_name = "FILE")]
     pub root: Option<PathBuf>,
 }
 
 impl UrlArguments {
-    /// Where the targets are, if the metadata is at this URL.
-    pub fn targets_of(&self, metadata: &Url) -> Result<Url, url::ParseError> {
-        self.targets.clone().map_or_else(|| folder(metadata.clone()).join("../targets/"), Ok)
+    /// Where the targets are, if the metadata is there.
+    pub fn targets_of(&self, metadata: &Base) -> Base {
+        self.targets.clone().unwrap_or_else(|| metadata.beside("targets"))
     }
 }
 
@@ -71,17 +72,17 @@ impl Source {
     pub fn of(connection: &Connection) -> anyhow::Result<Self> {
         let public = connection.public()?;
         let root = read(&public.trusted_root)?;
-        Self::new(public.metadata_url.clone(), public.targets_url.clone(), root, &connection.device_access()?)
+        let (metadata, targets) = (Base::of(public.metadata_url.clone())?, Base::of(public.targets_url.clone())?);
+        Self::new(metadata, targets, root, &connection.device_access()?)
     }
 
     /// Any other that is open to all.
-    pub fn at(metadata: Url, targets: Url, root: Vec<u8>) -> anyhow::Result<Self> {
+    pub fn at(metadata: Base, targets: Base, root: Vec<u8>) -> anyhow::Result<Self> {
         Self::new(metadata, targets, root, &DeviceAccess::Open)
     }
 
-    fn new(metadata: Url, targets: Url, root: Vec<u8>, access: &DeviceAccess) -> anyhow::Result<Self> {
+    fn new(metadata: Base, targets: Base, root: Vec<u8>, access: &DeviceAccess) -> anyhow::Result<Self> {
         let place = metadata.to_string();
-        let (metadata, targets) = (Base::of(metadata)?, Base::of(targets)?);
         Ok(Self { metadata, targets, place, root, reader: Reader::new(access)? })
     }
 
@@ -113,12 +114,4 @@ impl Source {
 /// Reads a file that somebody named.
 pub fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     std::fs::read(path).with_context(|| format!("cannot read the trusted root {}", path.display()))
-}
-
-/// Without the slash at its end the last part of a URL would be a file.
-pub fn folder(mut url: Url) -> Url {
-    if !url.path().ends_with('/') {
-        url.set_path(&format!("{}/", url.path()));
-    }
-    url
 }

@@ -1,7 +1,7 @@
 //! Fetching from the web and from folders.
 
 use std::io::ErrorKind;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Component, Path};
 
 use anyhow::{Context, anyhow, bail};
 use bytes::Bytes;
@@ -10,9 +10,11 @@ use futures::{StreamExt, TryStreamExt};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use tokio::fs::File;
 use tokio::io::AsyncReadExt;
-use tough::{Transport, TransportErrorKind};
+use tough::{Transport, TransportError, TransportErrorKind};
 use url::Url;
 
+use super::Base;
+use super::base;
 use crate::access::{DeviceAccess, DeviceTransport};
 
 /// What python-tuf leaves of a name in a file's: everything else is percent-encoded (RFC 3986, section 2.3: unreserved characters).
@@ -26,25 +28,6 @@ pub const TRIES: u32 = 3;
 
 /// A file's bytes as they come.
 pub type Pieces = BoxStream<'static, anyhow::Result<Bytes>>;
-
-/// Where files are.
-#[derive(Debug, Clone)]
-pub enum Base {
-    /// Below a URL.
-    Web(Url),
-    /// In a folder.
-    Folder(PathBuf),
-}
-
-impl Base {
-    /// What `url` means, a folder.
-    pub fn of(url: Url) -> anyhow::Result<Self> {
-        match url.scheme() {
-            "file" => Ok(Self::Folder(url.to_file_path().map_err(|()| anyhow!("{url} is no folder"))?)),
-            _ => Ok(Self::Web(super::folder(url))),
-        }
-    }
-}
 
 /// A part of a path, as a URL has it.
 pub fn escaped(part: &str) -> String {
@@ -94,7 +77,7 @@ impl Reader {
             Base::Folder(folder) => from_folder(folder, path).await,
             Base::Web(base) => {
                 let transport = if length > SHORT { &self.resuming } else { &self.pooled };
-                from_web(transport, base.join(path)?).await
+                from_web(transport, base::below(base, path)?).await
             }
         }
     }
@@ -102,9 +85,14 @@ impl Reader {
 
 async fn from_web(transport: &DeviceTransport, url: Url) -> anyhow::Result<Option<Pieces>> {
     let absent = |kind: TransportErrorKind| kind == TransportErrorKind::FileNotFound;
-    let mut pieces = match transport.fetch(url.clone()).await {
+    // What lets somebody in may stand in the URL, which the library's errors quote.
+    let cannot = {
+        let url = url.clone();
+        move |error: TransportError| anyhow!("{}", base::without_secrets(&format!("cannot get {url}: {error}"), &url))
+    };
+    let mut pieces = match transport.fetch(url).await {
         Err(error) if absent(error.kind()) => return Ok(None),
-        pieces => pieces.with_context(|| format!("cannot get {url}"))?,
+        pieces => pieces.map_err(&cannot)?,
     };
     // Some say so with the first piece only.
     let first = match pieces.next().await {
@@ -112,7 +100,7 @@ async fn from_web(transport: &DeviceTransport, url: Url) -> anyhow::Result<Optio
         first => first,
     };
     let pieces = stream::iter(first).chain(pieces);
-    Ok(Some(pieces.map_err(move |error| anyhow::Error::new(error).context(format!("cannot get {url}"))).boxed()))
+    Ok(Some(pieces.map_err(cannot).boxed()))
 }
 
 /// Tools leave files under the names that they have in URLs, or under those that these mean.

@@ -1,0 +1,188 @@
+//! Where a repository's files are, as somebody names it.
+
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{anyhow, bail};
+use clap::builder::{OsStringValueParser, TypedValueParser};
+use url::Url;
+
+use crate::show;
+
+/// What begins like this is a URL. All else is a path, whatever is in it: it means what it says, and no `%20` in it means another.
+const SCHEMES: [&str; 3] = ["http://", "https://", "file://"];
+
+/// Where files are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Base {
+    /// Below a URL, which ends in a slash. What follows a `?` in it goes with every request: whoever stores files for others lets them in by that
+    /// (<https://learn.microsoft.com/rest/api/storageservices/create-service-sas>).
+    Web(Url),
+    /// In a folder.
+    Folder(PathBuf),
+}
+
+impl Base {
+    /// How an argument is read.
+    pub fn parser() -> impl TypedValueParser<Value = Self> {
+        OsStringValueParser::new().try_map(|given: OsString| Self::parse(&given).map_err(|error| format!("{error:#}")))
+    }
+
+    /// What somebody means by this.
+    pub fn parse(given: &OsStr) -> anyhow::Result<Self> {
+        let begins = |text: &&str, scheme: &str| {
+            text.get(..scheme.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(scheme))
+        };
+        let is_url = |text: &&str| SCHEMES.iter().any(|scheme| begins(text, scheme));
+        if let Some(text) = given.to_str().filter(is_url) {
+            return Self::of(text.parse().map_err(|error| anyhow!("it is no URL: {error}"))?);
+        }
+        if let Some((scheme, _)) = given.to_str().and_then(|text| text.split_once("://"))
+            && !Path::new(given).exists()
+        {
+            bail!(
+                "{scheme} is a scheme that is not known here: give a URL of http, https or file, or the path of a folder"
+            );
+        }
+        Ok(Self::Folder(std::path::absolute(given).map_err(|error| anyhow!("it is no path: {error}"))?))
+    }
+
+    /// What a URL means: a folder, with a slash at its end or without.
+    pub fn of(mut url: Url) -> anyhow::Result<Self> {
+        if url.fragment().is_some() {
+            bail!("a URL of a repository has no '#': no server gets what follows it; in a name it is %23");
+        }
+        if url.scheme() == "file" {
+            if url.query().is_some() {
+                bail!("a file URL has no '?': in a name it is %3F");
+            }
+            return match url.to_file_path() {
+                Ok(folder) => Ok(Self::Folder(folder)),
+                Err(()) => bail!("{url} names no folder of this machine"),
+            };
+        }
+        if !url.path().ends_with('/') {
+            url.set_path(&format!("{}/", url.path()));
+        }
+        Ok(Self::Web(url))
+    }
+
+    /// The folder `name` beside this one.
+    pub fn beside(&self, name: &str) -> Self {
+        match self {
+            Self::Folder(folder) => Self::Folder(folder.parent().unwrap_or(folder).join(name)),
+            Self::Web(url) => Self::Web(below(url, &format!("../{name}/")).unwrap_or_else(|_| url.clone())),
+        }
+    }
+}
+
+/// For people, so without what lets somebody in.
+impl fmt::Display for Base {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Folder(folder) => formatter.write_str(&show::path(folder)),
+            Self::Web(url) => formatter.write_str(&without_secrets(url.as_str(), url)),
+        }
+    }
+}
+
+/// What is at `path`, which is percent-encoded, below a URL: with its query.
+pub fn below(base: &Url, path: &str) -> Result<Url, url::ParseError> {
+    let mut url = base.join(path)?;
+    url.set_query(base.query());
+    Ok(url)
+}
+
+/// A text about `url` without what may be secret in that: who asks, and the query.
+pub fn without_secrets(text: &str, url: &Url) -> String {
+    let mut text = text.to_owned();
+    if let Some(query) = url.query().filter(|query| !query.is_empty()) {
+        text = text.replace(query, "…");
+    }
+    if let Some((user, _)) = url.authority().rsplit_once('@') {
+        text = text.replace(&format!("{user}@"), "");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::os::unix::ffi::OsStrExt;
+
+    proptest! {
+        /// A path is found as it is, whatever is in it; and so it is as a URL.
+        #[test]
+        fn a_path_means_itself(
+            parts in prop::collection::vec(
+                prop::collection::vec(prop_oneof![1..=255_u8, prop::sample::select(b"% ?#25/:-".to_vec())], 1..8), 1..4)
+        ) {
+            let bytes = [b"/", &parts.join(&b'/')[..]].concat();
+            let path = Path::new(OsStr::from_bytes(&bytes));
+            let absolute = std::path::absolute(path).unwrap();
+            prop_assert_eq!(Base::parse(path.as_os_str()).unwrap(), Base::Folder(absolute.clone()));
+            // URLs have their own mind about these.
+            prop_assume!(!path.components().any(|part| matches!(part, std::path::Component::ParentDir)));
+            let url = Url::from_directory_path(&absolute).unwrap();
+            let Base::Folder(read) = Base::parse(url.as_str().as_ref()).unwrap() else { panic!("{url}") };
+            prop_assert_eq!(read.components().collect::<Vec<_>>(), absolute.components().collect::<Vec<_>>(), "{}", url);
+        }
+
+        /// Whatever a part of a target's name is, a server gets that part, below the base, with the base's query and nothing else.
+        #[test]
+        fn a_name_stays_below_its_base(name in "[^/]{1,12}", query in prop::option::of("[a-z]{1,3}=[a-zA-Z0-9%]{0,8}")) {
+            prop_assume!(name != "." && name != "..");
+            let given = format!("http://u:p@[::1]:8080/a%20b{}", query.as_ref().map(|query| format!("?{query}")).unwrap_or_default());
+            let Base::Web(base) = Base::parse(given.as_ref()).unwrap() else { panic!() };
+            let url = below(&base, &crate::source::transport::escaped(&name)).unwrap();
+            prop_assert_eq!(url.query(), base.query());
+            prop_assert_eq!((url.host_str(), url.port(), url.fragment()), (Some("[::1]"), Some(8080), None));
+            let last = url.path().strip_prefix("/a%20b/").unwrap();
+            prop_assert_eq!(percent_encoding::percent_decode_str(last).decode_utf8().unwrap(), name);
+        }
+
+        /// Nothing that is given ends the process.
+        #[test]
+        fn nothing_panics(given in prop_oneof![".{0,40}", "(http|https|file|s3)://.{0,40}"]) {
+            _ = Base::parse(given.as_ref()).map(|base| (base.to_string(), base.beside("targets")));
+        }
+    }
+
+    #[test]
+    fn what_is_a_url_and_what_is_a_path() {
+        let here = std::env::current_dir().unwrap();
+        let folder = |given: &str| Base::Folder(here.join(given));
+        for given in ["My Repo", "My%20Repo", "a?b#c", "http:", "http:/x", "C:/repo", "file:x"] {
+            assert_eq!(Base::parse(given.as_ref()).unwrap(), folder(given), "{given}");
+        }
+        assert_eq!(Base::parse("file:///My%20Repo".as_ref()).unwrap(), Base::Folder("/My Repo".into()));
+        assert_eq!(Base::parse("file:///My%2520Repo/".as_ref()).unwrap(), Base::Folder("/My%20Repo/".into()));
+        for (given, url, targets) in [
+            ("http://h", "http://h/", "http://h/targets/"),
+            ("HTTPS://h/metadata", "https://h/metadata/", "https://h/targets/"),
+            ("https://h/m/?sv=1&sig=a%2Fb", "https://h/m/?sv=1&sig=a%2Fb", "https://h/targets/?sv=1&sig=a%2Fb"),
+            ("http://[::1]:80/m", "http://[::1]/m/", "http://[::1]/targets/"),
+        ] {
+            let base = Base::parse(given.as_ref()).unwrap();
+            assert_eq!(base, Base::Web(url.parse().unwrap()));
+            assert_eq!(base.beside("targets"), Base::Web(targets.parse().unwrap()));
+        }
+        for (given, why) in [
+            ("http://h/#a", "'#'"),
+            ("file:///a?b", "%3F"),
+            ("file:///a#b", "%23"),
+            ("file://other/a", "no folder of this machine"),
+            ("http://", "no URL"),
+            ("http://[::1/", "no URL"),
+            ("s3://bucket/a", "s3 is a scheme"),
+            ("", "no path"),
+        ] {
+            let error = Base::parse(given.as_ref()).unwrap_err().to_string();
+            assert!(error.contains(why), "{given}: {error}");
+        }
+        let secret = Base::parse("https://token:word@h/m?sv=1&sig=abc".as_ref()).unwrap();
+        assert_eq!(secret.to_string(), "https://h/m/?…");
+    }
+}
