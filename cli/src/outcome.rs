@@ -8,6 +8,8 @@ use std::process::ExitCode;
 pub enum Outcome {
     /// It did what was asked: 0.
     Done,
+    /// A repository needs somebody: 5.
+    Attention,
     /// The time was up: 4.
     TimedOut,
     /// Arguments that don't go together: 2, as for those that clap refuses.
@@ -32,6 +34,7 @@ impl From<Outcome> for ExitCode {
             Outcome::Misused => Self::from(2),
             Outcome::Rejected => Self::from(3),
             Outcome::TimedOut => Self::from(4),
+            Outcome::Attention => Self::from(5),
         }
     }
 }

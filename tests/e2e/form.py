@@ -23,7 +23,7 @@ RELEASE = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")).resolve() / 
 TUFLINE = Path(os.environ.get("TUFLINE_BIN", RELEASE / "tufline")).resolve()
 
 # What the exit codes of `tufline` mean.
-DONE, FAILED, MISUSED, REJECTED, TIMED_OUT = 0, 1, 2, 3, 4
+DONE, FAILED, MISUSED, REJECTED, TIMED_OUT, ATTENTION = 0, 1, 2, 3, 4, 5
 
 # The names that a test expects, each with the SHA-256 of its bytes, or `None` where there must be no such target.
 Expected = Mapping[str, str | None]

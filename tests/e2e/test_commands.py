@@ -5,7 +5,7 @@ from pathlib import Path
 
 from .device import sha256
 from .folder import FolderForm
-from .form import DONE, MISUSED, TIMED_OUT, Form, json_lines, one_line_error, run
+from .form import ATTENTION, DONE, MISUSED, TIMED_OUT, Form, json_lines, one_line_error, run
 from .polling import until
 
 
@@ -52,14 +52,47 @@ def test_status(form: Form):
     form.put(name, b"x")
     form.wait_published({name: sha256(b"x")})
     done = form.tufline("status", "--json", operator=True)
-    assert done.returncode == DONE, done.stderr
     status = json.loads(done.stdout)
+    # Other tests may have left something that an operator should look at.
+    assert done.returncode == (ATTENTION if status["attention"] else DONE), done.stderr
     assert status["generation"] > 0 and status["targets"] > 0
     assert [role["role"] for role in status["roles"][:4]] == ["root", "timestamp", "snapshot", "targets"]
     if form.kind == "cloud":
         assert set(status["queues"]) == {"uploads", "large", "changes", "sign", "publish"}
     done = form.tufline("status", operator=True)
-    assert done.returncode == DONE and done.stdout.startswith("published   generation ")
+    assert done.returncode in (DONE, ATTENTION) and done.stdout.startswith("published   generation ")
+    assert done.stdout.splitlines()[-1].startswith("attention   ") == (done.returncode == ATTENTION)
+
+
+def test_status_says_when_somebody_should_look(make_folder):
+    folder: FolderForm = make_folder(config='[expiry]\ntimestamp = "3 seconds"\n').start()
+    names = [f"name-{number}" for number in range(25)]
+    for name in names:
+        folder.put(name, b"x")
+    folder.wait_published(dict.fromkeys(names, sha256(b"x")))
+    attention = lambda: attention_of(folder)
+    until("nothing", lambda: attention() == [])
+    # All at once: they are held.
+    for name in names:
+        folder.remove(name)
+    until("held", lambda: attention() == ["25 removals held"], 30)
+    done = folder.tufline("accept-removals")
+    assert done.returncode == DONE, done.stderr
+    until("nothing", lambda: attention() == [], 30)
+    # Nobody renews anything: not the process, nor, soon, what it signed.
+    folder.kill()
+    assert "no `tufline local` runs, so nothing is published or renewed" in attention()
+    until("expired", lambda: any(reason.startswith("timestamp expired ") for reason in attention()), 10)
+    folder.start()
+    until("nothing", lambda: attention() == [], 30)
+
+
+def attention_of(folder: FolderForm) -> list[str]:
+    """Why somebody should look, by both spellings of the answer; the code says whether."""
+    done = folder.tufline("status", "--json")
+    reasons = json.loads(done.stdout)["attention"]
+    assert done.returncode == (ATTENTION if reasons else DONE) and not done.stderr, done.stderr
+    return reasons
 
 
 def test_reconcile(form: Form):

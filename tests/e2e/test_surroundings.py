@@ -14,6 +14,7 @@ import pytest
 
 from .device import sha256
 from .folder import FolderForm
+from .form import ATTENTION, DONE
 from .http_client import ask
 from .polling import throughout, until
 from .test_bad_input import small_disk
@@ -27,8 +28,9 @@ def publishes(folder: FolderForm, name: str) -> None:
 
 def status(folder: FolderForm) -> dict:
     done = folder.tufline("status", "--json")
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    status = json.loads(done.stdout)
+    assert done.returncode == (ATTENTION if status["attention"] else DONE), done.stderr
+    return status
 
 
 def troubles(folder: FolderForm) -> dict[str, str]:
@@ -133,7 +135,8 @@ def test_the_clock_is_behind(folder: FolderForm):
     until("told", lambda: "the clock says" in folder.log.read_text())
     until("shown", lambda: "the clock says" in troubles(folder).get("publish", ""))
     done = folder.tufline("status")
-    assert done.returncode == 0 and re.search("^clock +BEHIND", done.stdout, re.MULTILINE), done.stdout
+    assert done.returncode == ATTENTION and re.search("^clock +BEHIND", done.stdout, re.MULTILINE), done.stdout
+    assert "the clock is behind" in done.stdout.splitlines()[-1]
     assert "1 to be published, the first made" in done.stdout
     throughout("as it was", lambda: timestamp.read_bytes() == before, 2)
     assert folder.log.read_text().count("the clock says") <= 2, "once by publish, once by refresh"

@@ -5,14 +5,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::Context;
 use futures::{StreamExt, TryStreamExt, stream};
 use serde::Serialize;
+use tufline_folder::DataFolder;
 use tufline_functions::ledger::{self, HeldRemovals, Published, RefusedGeneration};
 use tufline_functions::parties::parties;
 use tufline_functions::pending::Pending;
 use tufline_functions::roots::{self, IgnoredRoot};
 use tufline_store::{Folder, Head, Key, Queue, Queues, RejectedUpload};
+use tufline_tuf::config::Expiry;
 use tufline_tuf::index::Expiring;
 use tufline_tuf::{Manifest, RoleName, TargetName, Time};
 
+use super::attention::attention;
 use crate::inside::Inside;
 use crate::local::troubles::{self, Record};
 use crate::outcome::one_line;
@@ -63,8 +66,13 @@ pub struct Status {
     /// In the embedded form: what its process fails at.
     #[serde(flatten)]
     pub troubles: Record,
+    /// In the embedded form: whether a process runs it. Nothing is published or renewed meanwhile, if none does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub runs: Option<bool>,
     /// What of all this could not be read, one line each.
     pub unreadable: Vec<String>,
+    /// Why somebody should look at it now, one line each.
+    pub attention: Vec<String>,
 }
 
 /// A role's document.
@@ -118,8 +126,12 @@ pub struct RefusedNewer {
     pub reason: String,
 }
 
-/// Collects it all. `queues` where they can be asked.
-pub async fn collect(inside: &Inside, queues: Option<&dyn Queues>) -> anyhow::Result<Status> {
+/// Collects it all. `queues` where they can be asked, and `lifetimes` of documents where they are known.
+pub async fn collect(
+    inside: &Inside,
+    queues: Option<&dyn Queues>,
+    lifetimes: Option<&Expiry>,
+) -> anyhow::Result<Status> {
     let store = &*inside.store;
     let published = ledger::published(store).await?.context("nothing is published yet: run `tufline init` first")?;
     let manifest = ledger::manifest(store, published.generation).await?;
@@ -130,7 +142,7 @@ pub async fn collect(inside: &Inside, queues: Option<&dyn Queues>) -> anyhow::Re
     let mut unreadable = Vec::new();
     let (rejected, unread) = rejected(inside).await.or_default(&mut unreadable);
     unreadable.extend(unread);
-    Ok(Status {
+    let mut status = Status {
         now,
         generation: published.generation,
         made: manifest.created,
@@ -147,8 +159,12 @@ pub async fn collect(inside: &Inside, queues: Option<&dyn Queues>) -> anyhow::Re
         held_removals: held(inside, &manifest).await.or_default(&mut unreadable),
         clock_behind,
         troubles: data.map(troubles::read).unwrap_or_default(),
+        runs: data.map(DataFolder::is_running),
         unreadable,
-    })
+        attention: Vec::new(),
+    };
+    status.attention = attention(&status, lifetimes);
+    Ok(status)
 }
 
 /// A part that can't be read keeps nobody from seeing the others.

@@ -1,5 +1,6 @@
 //! `tufline status`: what is published, what waits where, what expires when, and what was refused.
 
+mod attention;
 mod collect;
 
 use std::fmt::Write;
@@ -11,6 +12,7 @@ use tufline_store::Queues;
 
 use crate::connection::{Connection, ConnectionArguments};
 use crate::inside::Inside;
+use crate::local::configured;
 use crate::local::troubles::Trouble;
 use crate::outcome::{Outcome, Result};
 use crate::show;
@@ -21,6 +23,8 @@ pub use collect::held;
 use tufline_functions::roots::IgnoredRoot;
 
 /// Shows what is published, what waits, what expires when, and what was refused. On AWS it needs an operator's keys.
+///
+/// Exits with 5 where somebody should look at it now, and says why in its last line; with 1 where it can't be told.
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// Print JSON
@@ -38,7 +42,14 @@ pub async fn run(arguments: Arguments) -> Result {
         Connection::Folder(_) => None,
         Connection::Aws(aws) => Some(Arc::new(aws.resources.queues(&aws.clients)?)),
     };
-    let status = collect::collect(&Inside::for_operator(&connection)?, queues.as_deref()).await?;
+    let config = match &connection {
+        Connection::Folder(endpoints) => Some(configured(endpoints.data()?)?),
+        // What a deployment has isn't known by its endpoints alone.
+        Connection::Aws(aws) if aws.config.is_none() => None,
+        Connection::Aws(aws) => Some(aws.config()?),
+    };
+    let lifetimes = config.as_ref().map(|config| &config.expiry);
+    let status = collect::collect(&Inside::for_operator(&connection)?, queues.as_deref(), lifetimes).await?;
     if arguments.json {
         show::json(&serde_json::to_value(&status)?);
     } else {
@@ -50,7 +61,7 @@ pub async fn run(arguments: Arguments) -> Result {
             show::count(status.unreadable.len() as u64, "part")
         );
     }
-    Ok(Outcome::Done)
+    Ok(if status.attention.is_empty() { Outcome::Done } else { Outcome::Attention })
 }
 
 fn text(status: &Status) -> std::result::Result<String, std::fmt::Error> {
@@ -116,6 +127,9 @@ fn text(status: &Status) -> std::result::Result<String, std::fmt::Error> {
     for why in &status.unreadable {
         writeln!(text, "unreadable  {}", why.escape_debug())?;
     }
+    if !status.attention.is_empty() {
+        writeln!(text, "attention   {}", status.attention.join("; ").escape_debug())?;
+    }
     Ok(text)
 }
 
@@ -160,7 +174,9 @@ mod tests {
                 troubles: vec![Trouble { what: "upload a\nb".into(), why: "no room".into(), since: now }],
                 more: 2,
             },
+            runs: Some(true),
             unreadable: vec!["rejected/a.json: not readable".into()],
+            attention: vec!["targets expired 0 s ago".into(), "sign fails".into()],
         };
         assert_eq!(
             text(&status).unwrap(),
@@ -177,7 +193,8 @@ mod tests {
              clock       BEHIND: it says 2026-11-25T00:00:00Z, and the timestamp was stored at 2026-11-25T00:01:00Z; nothing is published or renewed until it is right\n\
              fails       upload a\\nb, first 0 s ago: no room\n\
              fails       and 2 more\n\
-             unreadable  rejected/a.json: not readable\n"
+             unreadable  rejected/a.json: not readable\n\
+             attention   targets expired 0 s ago; sign fails\n"
         );
     }
 }

@@ -57,6 +57,13 @@ impl DataFolder {
         Self::prepare(root, None)
     }
 
+    /// Whether a process runs the stages on the folder at `root`. It takes nothing from it, but a process that starts in this very moment.
+    #[must_use]
+    pub fn is_running(root: impl AsRef<Path>) -> bool {
+        File::open(root.as_ref().join("lock"))
+            .is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)))
+    }
+
     fn prepare(root: PathBuf, lock: Option<File>) -> Result<Self> {
         let disk = Disk::new(root.join("tmp"));
         let format = root.join("format");
