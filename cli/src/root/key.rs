@@ -103,11 +103,6 @@ mod tests {
         assert_eq!(named("a.pub"), (None, "a.pub"));
         assert_eq!(named("/x=y/a.pub"), (None, "/x=y/a.pub"));
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
 
     #[test]
     fn a_holder_stands_before_the_file() {
