@@ -150,7 +150,7 @@ mod tests {
             contents in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..200), 1..3),
             width in 1..100_usize,
             line in prop::sample::select(vec!["\n", "\r\n", "\r", "\n\n", " \n\t", "\r\n\r\n", " "]),
-            around in "[^-\\0]{0,40}",
+            around in "[^\\-\\x00]{0,40}",
             mark in any::<bool>(),
         ) {
             let mark = if mark { "\u{feff}" } else { "" };
