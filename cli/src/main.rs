@@ -108,9 +108,8 @@ fn main() -> ExitCode {
         },
         Err(error) => {
             let error = outcome::one_line(&error);
-            // What an uploader may not do an operator may.
-            let hint = if error.contains("AccessDenied") { "; --admin FILE names an operator's keys" } else { "" };
-            complain!("tufline: {error}{hint}");
+            let advice = outcome::advice(&error).map(|advice| format!("; {advice}")).unwrap_or_default();
+            complain!("tufline: {error}{advice}");
             ExitCode::FAILURE
         }
     }

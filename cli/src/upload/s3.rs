@@ -180,7 +180,11 @@ fn patience() -> Builder {
 }
 
 /// An SDK error with all its causes, in one line.
-fn plain(error: impl std::error::Error) -> anyhow::Error {
+fn plain(error: impl std::error::Error + 'static) -> anyhow::Error {
+    let told = tufline_aws::chain(&error);
+    if told.starts_with(tufline_aws::NO_SIGN_IN) {
+        return anyhow::anyhow!(told);
+    }
     anyhow::anyhow!("{}", DisplayErrorContext(error))
 }
 

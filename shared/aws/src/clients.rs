@@ -129,7 +129,8 @@ impl Clients {
             loader = loader.credentials_provider(Credentials::new(id, secret, session_token, None, "given"));
         }
         let config = loader.load().await;
-        if config.region().is_none() {
+        // A variable that is empty says nothing.
+        if config.region().is_none_or(|region| region.as_ref().is_empty()) {
             return Err(NoRegion);
         }
         let s3 = aws_sdk_s3::config::Builder::from(&config).force_path_style(config.endpoint_url().is_some()).build();

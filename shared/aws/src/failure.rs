@@ -2,6 +2,7 @@
 
 use std::error::Error;
 
+use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use tufline_store::StoreError;
@@ -33,12 +34,22 @@ pub(crate) fn code<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -
 }
 
 /// An error and what it came from, as one line: the SDK's outer errors say little alone ("dispatch failure").
-pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut line = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        line = format!("{line}: {error}");
-        source = error.source();
+#[must_use]
+pub fn chain(error: &(dyn Error + 'static)) -> String {
+    let causes: Vec<&(dyn Error + 'static)> = std::iter::successors(Some(error), |error| (*error).source()).collect();
+    // Where nobody could sign in, only AWS's own reason for that matters: what is around it is the same each time.
+    let sign_in = causes.iter().position(|cause| cause.is::<CredentialsError>());
+    // The SDK lists what it tried in lines of their own.
+    let line = |causes: &[&(dyn Error + 'static)]| {
+        let causes: Vec<String> = causes.iter().map(ToString::to_string).collect();
+        causes.join(": ").split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    match sign_in {
+        Some(at) => format!("{NO_SIGN_IN}: {}", line(&causes[at..])),
+        None => line(&causes),
     }
-    line
 }
+
+/// What a failure says first if no credentials were to be had
+/// (<https://docs.aws.amazon.com/sdkref/latest/guide/standardized-credentials.html>).
+pub const NO_SIGN_IN: &str = "no AWS sign-in works";
