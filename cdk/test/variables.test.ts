@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { test } from "node:test";
 
 import { functionOf, only, readable, stackTemplate } from "./support.ts";
@@ -23,6 +24,9 @@ const VARIABLES = [
   "TUFLINE_REPOSITORY",
 ];
 
+/** What only those outside need. */
+const OUTSIDE = ["TUFLINE_METADATA_URL", "TUFLINE_TARGETS_URL", "TUFLINE_ACCESS", "TUFLINE_STACK_NAME", "TUFLINE_VERSION"];
+
 test("functions are told the names of all resources, and the configuration", () => {
   for (const stage of STAGES) {
     const { Variables } = functionOf(template, stage)[1].Properties.Environment;
@@ -35,10 +39,13 @@ test("a parameter tells them all to operators' tools, with what only those need"
   assert.deepEqual([Properties.Name, Properties.Type], ["/tufline/Tufline", "String"]);
   const value: string = Properties.Value["Fn::Join"][1].map(readable).join("");
   const told = JSON.parse(value);
-  const expected = [...VARIABLES, "TUFLINE_METADATA_URL", "TUFLINE_TARGETS_URL", "TUFLINE_ACCESS", "AWS_REGION"];
+  const expected = [...VARIABLES, ...OUTSIDE, "AWS_REGION"];
   assert.deepEqual(Object.keys(told).sort(), expected.sort());
   assert.deepEqual([told.TUFLINE_QUEUE_UPLOADS, told.AWS_REGION], ["UploadsQueue", "<AWS::Region>"]);
   assert.match(told.TUFLINE_METADATA_URL, /\/metadata\/$/);
+  assert.equal(told.TUFLINE_STACK_NAME, "<AWS::StackName>");
+  const workspace = readFileSync(new URL("../../Cargo.toml", import.meta.url), "utf8");
+  assert.ok(workspace.includes(`[workspace.package]\nversion = "${told.TUFLINE_VERSION}"\n`), told.TUFLINE_VERSION);
 });
 
 test("the stack's outputs are the variables, and the API's id", () => {
@@ -48,6 +55,6 @@ test("the stack's outputs are the variables, and the API's id", () => {
     if (name !== "ApiId") assert.equal(Description, variable);
     return variable;
   });
-  const expected = [...VARIABLES, "TUFLINE_METADATA_URL", "TUFLINE_TARGETS_URL", "TUFLINE_ACCESS", "TUFLINE_API_ID"];
+  const expected = [...VARIABLES, ...OUTSIDE, "TUFLINE_API_ID"];
   assert.deepEqual(variables.sort(), expected.sort());
 });
