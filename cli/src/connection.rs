@@ -72,6 +72,39 @@ pub struct AwsConnection {
     pub access: Option<String>,
     /// The functions' configuration, in JSON, where it is known.
     pub config: Option<String>,
+    /// What the names of its functions begin with, where it is known.
+    pub name: Option<String>,
+    /// Which `CloudFormation` stack it is in, and the version of Tufline that was deployed, where the parameter tells.
+    pub deployed: Deployed,
+}
+
+/// What a deployment's parameter tells of the deployment itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Deployed {
+    /// `TUFLINE_STACK_NAME`.
+    pub stack: Option<String>,
+    /// `TUFLINE_VERSION`.
+    pub version: Option<String>,
+}
+
+/// Where a repository is, before anybody is asked.
+#[derive(Debug)]
+pub enum Place {
+    /// In a folder.
+    Folder(Box<FolderEndpoints>),
+    /// On AWS.
+    Aws(AwsPlace),
+}
+
+/// Where a repository on AWS is described.
+#[derive(Debug)]
+pub enum AwsPlace {
+    /// In the parameter of a deployment of this name.
+    Stack(String),
+    /// In the environment.
+    Environment,
+    /// In an endpoints file.
+    File(Box<AwsEndpoints>),
 }
 
 /// A repository.
@@ -85,7 +118,7 @@ pub enum Connection {
 
 /// `endpoints.json` of the form on AWS. The keys are an uploader's.
 #[derive(Debug, Deserialize)]
-struct AwsEndpoints {
+pub struct AwsEndpoints {
     aws: Option<String>,
     region: Option<String>,
     #[serde(flatten)]
@@ -101,7 +134,7 @@ struct AwsEndpoints {
     event_bus: Option<String>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 struct KeyFile {
     access_key_id: String,
     secret_access_key: String,
@@ -115,14 +148,24 @@ impl From<KeyFile> for AccessKey {
 }
 
 impl ConnectionArguments {
-    /// Connects. On AWS nothing is sent yet: wrong credentials show at the first request.
+    /// Connects. On AWS nothing is sent yet, but for the parameter: wrong credentials show at the first request.
     pub async fn connect(&self) -> anyhow::Result<Connection> {
+        match self.place()? {
+            Place::Folder(endpoints) => Ok(Connection::Folder(endpoints)),
+            Place::Aws(place) => {
+                let clients = self.clients(&place).await?;
+                Ok(Connection::Aws(Box::new(place.connect(clients).await?)))
+            }
+        }
+    }
+
+    /// Where the repository is. Reads no more than the endpoints file.
+    pub fn place(&self) -> anyhow::Result<Place> {
         if let Some(stack) = &self.stack {
-            return self.connect_to_stack(stack).await;
+            return Ok(Place::Aws(AwsPlace::Stack(stack.clone())));
         }
         if self.endpoints.is_none() && edge::variable("TUFLINE_UPLOADS_BUCKET").is_some() {
-            let clients = self.clients(Access::default()).await?;
-            return aws_in(edge::variable, clients);
+            return Ok(Place::Aws(AwsPlace::Environment));
         }
         let file = self.endpoints.clone().unwrap_or_else(|| DEFAULT_FILE.into());
         let text = std::fs::read_to_string(&file).with_context(|| {
@@ -132,34 +175,31 @@ impl ConnectionArguments {
             )
         })?;
         match read(&text, &file)? {
-            Form::Folder(_) if self.admin.is_some() => {
+            Place::Folder(_) if self.admin.is_some() => {
                 bail!("{} is of a repository in a folder, which needs no --admin", file.display())
             }
-            Form::Folder(endpoints) => Ok(Connection::Folder(endpoints)),
-            Form::Aws(endpoints) => {
-                let resources = resources(&endpoints);
-                let AwsEndpoints { aws, region, key, public, .. } = *endpoints;
-                let access = Access { region, endpoint: aws, key: key.map(AccessKey::from), ..Access::default() };
-                let clients = self.clients(access).await?;
-                let (access, config) = (edge::variable("TUFLINE_ACCESS"), edge::variable("TUFLINE_CONFIG"));
-                Ok(Connection::Aws(Box::new(AwsConnection { clients, resources, public, access, config })))
-            }
+            place => Ok(place),
         }
     }
 
-    /// The deployment's variables, as its functions get them, are in one parameter. What the environment says wins.
-    async fn connect_to_stack(&self, stack: &str) -> anyhow::Result<Connection> {
-        let clients = self.clients(Access::default()).await?;
-        let name = format!("/tufline/{stack}");
-        let text = clients.parameter(&name).await?;
-        let text = text
-            .with_context(|| format!("no parameter {name} here: is '{stack}' deployed in this account and region?"))?;
-        let variables: BTreeMap<String, String> = serde_json::from_str(&text)
-            .with_context(|| format!("the parameter {name} is not what a deployment writes"))?;
-        aws_in(|name| edge::variable(name).or_else(|| variables.get(name).cloned()), clients)
+    /// Whether nothing says which repository is meant: no argument, no variable, and no file where `tufline local` leaves it.
+    pub fn is_silent(&self) -> bool {
+        let said =
+            self.endpoints.is_some() || self.stack.is_some() || edge::variable("TUFLINE_UPLOADS_BUCKET").is_some();
+        !said && !Path::new(DEFAULT_FILE).exists()
     }
 
-    async fn clients(&self, mut access: Access) -> anyhow::Result<Clients> {
+    /// A client for each service. Sends nothing.
+    pub async fn clients(&self, place: &AwsPlace) -> anyhow::Result<Clients> {
+        let mut access = match place {
+            AwsPlace::Stack(_) | AwsPlace::Environment => Access::default(),
+            AwsPlace::File(file) => Access {
+                region: file.region.clone(),
+                endpoint: file.aws.clone(),
+                key: file.key.clone().map(AccessKey::from),
+                ..Access::default()
+            },
+        };
         if let Some(file) = &self.admin {
             let text = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
             let key: KeyFile = serde_json::from_slice(&text).with_context(|| {
@@ -171,15 +211,53 @@ impl ConnectionArguments {
     }
 }
 
+impl AwsPlace {
+    /// Finds the names of everything. Only a deployment's parameter is asked for.
+    pub async fn connect(self, clients: Clients) -> anyhow::Result<AwsConnection> {
+        match self {
+            Self::Environment => aws_in(edge::variable, clients),
+            Self::File(endpoints) => {
+                let resources = resources(&endpoints);
+                Ok(aws_with(edge::variable, clients, resources, endpoints.public))
+            }
+            Self::Stack(stack) => connect_to_stack(&stack, clients).await,
+        }
+    }
+}
+
+/// The deployment's variables, as its functions get them, are in one parameter. What the environment says wins.
+async fn connect_to_stack(stack: &str, clients: Clients) -> anyhow::Result<AwsConnection> {
+    let name = format!("/tufline/{stack}");
+    let text = clients.parameter(&name).await?;
+    let text =
+        text.with_context(|| format!("no parameter {name} here: is '{stack}' deployed in this account and region?"))?;
+    let variables: BTreeMap<String, String> =
+        serde_json::from_str(&text).with_context(|| format!("the parameter {name} is not what a deployment writes"))?;
+    aws_in(|name| edge::variable(name).or_else(|| variables.get(name).cloned()), clients)
+}
+
 /// The repository on AWS that `variable` tells of.
-fn aws_in(variable: impl Fn(&str) -> Option<String>, clients: Clients) -> anyhow::Result<Connection> {
-    Ok(Connection::Aws(Box::new(AwsConnection {
-        resources: Resources::from_variables(&variable),
-        public: public_in(&variable)?,
+fn aws_in(variable: impl Fn(&str) -> Option<String>, clients: Clients) -> anyhow::Result<AwsConnection> {
+    let (resources, public) = (Resources::from_variables(&variable), public_in(&variable)?);
+    Ok(aws_with(variable, clients, resources, public))
+}
+
+/// The same, where its resources and URLs are known from elsewhere.
+fn aws_with(
+    variable: impl Fn(&str) -> Option<String>,
+    clients: Clients,
+    resources: Resources,
+    public: Option<PublicEndpoints>,
+) -> AwsConnection {
+    AwsConnection {
+        clients,
+        resources,
+        public,
         access: variable("TUFLINE_ACCESS"),
         config: variable("TUFLINE_CONFIG"),
-        clients,
-    })))
+        name: variable("TUFLINE_REPOSITORY"),
+        deployed: Deployed { stack: variable("TUFLINE_STACK_NAME"), version: variable("TUFLINE_VERSION") },
+    }
 }
 
 impl AwsConnection {
@@ -224,12 +302,7 @@ impl Connection {
     }
 }
 
-enum Form {
-    Folder(Box<FolderEndpoints>),
-    Aws(Box<AwsEndpoints>),
-}
-
-fn read(text: &str, file: &Path) -> anyhow::Result<Form> {
+fn read(text: &str, file: &Path) -> anyhow::Result<Place> {
     let not_endpoints = || format!("{} is not an endpoints file", file.display());
     let value: Value = serde_json::from_str(text).with_context(not_endpoints)?;
     // Relative paths in a file that was moved about are meant from where it lies.
@@ -237,13 +310,13 @@ fn read(text: &str, file: &Path) -> anyhow::Result<Form> {
     if value.get("uploads_bucket").is_none() {
         let mut endpoints: FolderEndpoints = serde_json::from_value(value).with_context(not_endpoints)?;
         endpoints.public.trusted_root = folder.join(&endpoints.public.trusted_root);
-        return Ok(Form::Folder(Box::new(endpoints)));
+        return Ok(Place::Folder(Box::new(endpoints)));
     }
     let mut endpoints: AwsEndpoints = serde_json::from_value(value).with_context(not_endpoints)?;
     if let Some(public) = &mut endpoints.public {
         public.trusted_root = folder.join(&public.trusted_root);
     }
-    Ok(Form::Aws(Box::new(endpoints)))
+    Ok(Place::Aws(AwsPlace::File(Box::new(endpoints))))
 }
 
 /// What the file says; the names that it never has (the KMS keys') come from the environment.
@@ -297,7 +370,7 @@ mod tests {
         let json = serde_json::to_value(&endpoints).unwrap();
         let fields: Vec<_> = json.as_object().unwrap().keys().map(String::as_str).collect();
         assert_eq!(fields, ["events", "metadata_url", "targets_url", "trusted_root", "uploads"]);
-        let Form::Folder(read) = read(&json.to_string(), Path::new("/d/endpoints.json")).unwrap() else { panic!() };
+        let Place::Folder(read) = read(&json.to_string(), Path::new("/d/endpoints.json")).unwrap() else { panic!() };
         assert_eq!(*read, endpoints);
         assert_eq!(read.data().unwrap(), Path::new("/d"));
     }
@@ -310,7 +383,10 @@ mod tests {
             "metadata_url": "http://h/metadata/", "targets_url": "http://h/targets/", "trusted_root": "root.json",
             "queues": {"uploads": "q", "uploads-dlq": "d", "sign.fifo": "s", "sign-dlq.fifo": "sd"}, "event_bus": "b",
         });
-        let Form::Aws(endpoints) = read(&json.to_string(), Path::new("/x/endpoints.json")).unwrap() else { panic!() };
+        let Place::Aws(AwsPlace::File(endpoints)) = read(&json.to_string(), Path::new("/x/endpoints.json")).unwrap()
+        else {
+            panic!()
+        };
         let found = resources(&endpoints);
         assert_eq!(found.queues, BTreeMap::from([(Queue::Uploads, "q".into()), (Queue::Sign, "s".into())]));
         assert_eq!(found.dead_letter_queues[&Queue::Sign], "sd");

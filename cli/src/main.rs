@@ -16,6 +16,7 @@ mod connection;
 mod delegation;
 mod demo;
 mod device;
+mod doctor;
 mod files;
 mod import;
 mod init;
@@ -55,6 +56,7 @@ enum Command {
     Upload(upload::Arguments),
     Wait(wait::Arguments),
     Status(status::Arguments),
+    Doctor(doctor::Arguments),
     Reconcile(reconcile::Arguments),
     AcceptRemovals(accept_removals::Arguments),
     Mirror(mirror::Arguments),
@@ -85,6 +87,7 @@ fn main() -> ExitCode {
             Command::Upload(arguments) => upload::run(arguments).await,
             Command::Wait(arguments) => wait::run(arguments).await,
             Command::Status(arguments) => status::run(arguments).await,
+            Command::Doctor(arguments) => doctor::run(arguments).await,
             Command::Reconcile(arguments) => reconcile::run(arguments).await,
             Command::AcceptRemovals(arguments) => accept_removals::run(arguments).await,
             Command::Mirror(arguments) => mirror::run(arguments).await,
@@ -131,7 +134,9 @@ fn what_is_done(command: &Command) -> Option<&'static str> {
     Some(match command {
         Command::Local(_) | Command::Serve(_) => return None,
         Command::Upload(_) => "the upload is done: `tufline wait NAME` tells what becomes of it",
-        Command::Status(_) | Command::Wait(_) | Command::Demo(_) => "nothing else went wrong: run it again",
+        Command::Status(_) | Command::Doctor(_) | Command::Wait(_) | Command::Demo(_) => {
+            "nothing else went wrong: run it again"
+        }
         _ => "what was asked is done all the same: look at what it was to change before it is run again",
     })
 }

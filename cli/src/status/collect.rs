@@ -182,7 +182,13 @@ impl<T: Default> OrDefault<T> for anyhow::Result<T> {
     }
 }
 
-async fn roles(inside: &Inside, published: &Published, manifest: &Manifest, unreadable: &mut Vec<String>) -> Vec<Role> {
+/// Root, timestamp, snapshot, targets, other parties' roles, and of the bins the one that expires first; and what of them can't be read.
+pub async fn roles(
+    inside: &Inside,
+    published: &Published,
+    manifest: &Manifest,
+    unreadable: &mut Vec<String>,
+) -> Vec<Role> {
     let mut roles: Vec<Role> = newest_root(inside).await.map(Some).or_default(unreadable).into_iter().collect();
     roles.push(Role { name: RoleName::timestamp(), version: published.version, expires: published.expires });
     let (role, version) = (RoleName::snapshot(), manifest.generation);

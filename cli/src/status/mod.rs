@@ -19,7 +19,7 @@ use crate::show;
 use tufline_tuf::plain::escaped;
 
 use collect::Status;
-pub use collect::held;
+pub use collect::{held, roles};
 use tufline_functions::roots::IgnoredRoot;
 
 /// Shows what is published, what waits, what expires when, and what was refused. On AWS it needs an operator's keys.

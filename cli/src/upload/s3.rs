@@ -14,7 +14,7 @@ use aws_sdk_s3::types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPa
 use aws_smithy_types::base64;
 use futures::{StreamExt, TryStreamExt, stream};
 use indicatif::ProgressBar;
-use tufline_tuf::{Hasher, Sha256};
+use tufline_tuf::{Hasher, Sha256, TargetName};
 
 use super::plan::Planned;
 use crate::connection::AwsConnection;
@@ -74,6 +74,13 @@ impl UploadsBucket {
         };
         sent.with_context(|| format!("cannot upload to s3://{}/{}", self.bucket, self.key(planned)))?;
         Ok(sha256)
+    }
+
+    /// Takes an upload away: what it was stays as an older version
+    /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/DeletingObjectVersions.html>).
+    pub async fn remove(&self, name: &TargetName) -> anyhow::Result<()> {
+        let key = format!("{}{name}", self.prefix);
+        self.client.delete_object().bucket(&self.bucket).key(key).send().await.map(drop).map_err(plain)
     }
 
     fn key(&self, planned: &Planned) -> String {

@@ -145,6 +145,12 @@ impl Clients {
 }
 
 impl Clients {
+    /// What a client of another service is made of, for the same region, credentials, endpoint and patience.
+    #[must_use]
+    pub fn config(&self) -> &aws_config::SdkConfig {
+        &self.config
+    }
+
     /// S3 as devices reach it: over IPv6 too, as the API that sends them there
     /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/dual-stack-endpoints.html>). An endpoint that was given has one name only.
     pub(crate) fn s3_of_devices(&self) -> aws_sdk_s3::Client {

@@ -1,0 +1,75 @@
+//! The embedded form: its folders, its disk, and what its process says.
+
+use std::path::Path;
+
+use rustix::fs::statvfs;
+
+use super::report::{Code, Finding, together};
+use super::{checks, devices};
+use crate::connection::{Connection, FolderEndpoints};
+use crate::inside::Inside;
+use crate::local::{configured, troubles};
+use crate::outcome::one_line;
+
+/// What to do where nobody answers.
+const START: &str = "start `tufline local`, or see why it doesn't answer (docs/embedded.md)";
+
+/// All checks of a repository in a folder.
+pub async fn check(endpoints: &FolderEndpoints, connection: &Connection) -> Vec<Finding> {
+    let data = match endpoints.data() {
+        Ok(data) => data,
+        Err(error) => return vec![Finding::problem(Code::Data, "the data folder", one_line(&error), START)],
+    };
+    let what = data.display().to_string();
+    let inside = match Inside::for_operator(connection) {
+        Ok(inside) => inside,
+        Err(error) => {
+            let advice = "name the right folder, and let this user read it (docs/embedded.md)";
+            return vec![Finding::problem(Code::Data, what, one_line(&error), advice)];
+        }
+    };
+    let mut findings = vec![Finding::ok(Code::Data, what, "it can be opened"), space(data)];
+    findings.push(match inside.uploads() {
+        Ok(_) => Finding::ok(Code::Uploads, endpoints.uploads.display().to_string(), "it can be opened"),
+        Err(error) => {
+            let advice = "mount it, or let this user read it (docs/embedded.md)";
+            Finding::problem(Code::Uploads, endpoints.uploads.display().to_string(), one_line(&error), advice)
+        }
+    });
+    findings.extend(told(data));
+    match configured(data) {
+        Ok(config) => findings.extend(devices::check(connection, &config, START).await),
+        Err(error) => {
+            let advice = "correct it (docs/embedded.md)";
+            findings.push(Finding::problem(Code::Data, "the configuration", one_line(&error), advice));
+        }
+    }
+    findings
+}
+
+fn space(data: &Path) -> Finding {
+    let what = format!("the disk of {}", data.display());
+    match statvfs(data) {
+        Ok(disk) => checks::space(&what, disk.f_bavail.saturating_mul(disk.f_frsize)),
+        Err(error) => Finding::unchecked(Code::Space, what, &error.to_string(), "let this user read the folder"),
+    }
+}
+
+/// What the process fails at, as it says itself.
+fn told(data: &Path) -> Vec<Finding> {
+    let record = troubles::read(data);
+    let mut wrong: Vec<Finding> = record
+        .troubles
+        .into_iter()
+        .map(|trouble| {
+            let why = format!("fails since {}: {}", trouble.since, trouble.why);
+            let advice = "the reason says it (docs/embedded.md#when-something-around-it-fails)";
+            Finding::problem(Code::Troubles, trouble.what, why, advice)
+        })
+        .collect();
+    if record.more > 0 {
+        let why = format!("{} more fail", record.more);
+        wrong.push(Finding::problem(Code::Troubles, "others", why, "look into the log of `tufline local`"));
+    }
+    together(Code::Troubles, "its process", "it fails at nothing", wrong)
+}
