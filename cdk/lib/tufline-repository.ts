@@ -54,7 +54,7 @@ export class TuflineRepository extends Construct {
    * tools read them from. They are names only: what a function may do with them is its role's affair.
    */
   readonly environment: Readonly<Record<string, string>>;
-  /** {@link environment}, and what only those outside need: where and how devices ask, the region, and which stack and version this is. */
+  /** {@link environment}, and what only those outside need: where and how devices ask, the region, and which version this is. */
   readonly variables: Readonly<Record<string, string>>;
   readonly functions: Readonly<Record<Stage, LambdaFunction>>;
   readonly uploads: IBucket;
@@ -148,7 +148,6 @@ export class TuflineRepository extends Construct {
       TUFLINE_METADATA_URL: metadataUrl,
       TUFLINE_TARGETS_URL: targetsUrl,
       TUFLINE_ACCESS: props.access.mode,
-      TUFLINE_STACK_NAME: Aws.STACK_NAME,
       TUFLINE_VERSION: VERSION,
       AWS_REGION: Aws.REGION,
     };

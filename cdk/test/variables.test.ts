@@ -25,7 +25,7 @@ const VARIABLES = [
 ];
 
 /** What only those outside need. */
-const OUTSIDE = ["TUFLINE_METADATA_URL", "TUFLINE_TARGETS_URL", "TUFLINE_ACCESS", "TUFLINE_STACK_NAME", "TUFLINE_VERSION"];
+const OUTSIDE = ["TUFLINE_METADATA_URL", "TUFLINE_TARGETS_URL", "TUFLINE_ACCESS", "TUFLINE_VERSION"];
 
 test("functions are told the names of all resources, and the configuration", () => {
   for (const stage of STAGES) {
@@ -43,7 +43,6 @@ test("a parameter tells them all to operators' tools, with what only those need"
   assert.deepEqual(Object.keys(told).sort(), expected.sort());
   assert.deepEqual([told.TUFLINE_QUEUE_UPLOADS, told.AWS_REGION], ["UploadsQueue", "<AWS::Region>"]);
   assert.match(told.TUFLINE_METADATA_URL, /\/metadata\/$/);
-  assert.equal(told.TUFLINE_STACK_NAME, "<AWS::StackName>");
   const workspace = readFileSync(new URL("../../Cargo.toml", import.meta.url), "utf8");
   assert.ok(workspace.includes(`[workspace.package]\nversion = "${told.TUFLINE_VERSION}"\n`), told.TUFLINE_VERSION);
 });

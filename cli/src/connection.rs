@@ -74,16 +74,7 @@ pub struct AwsConnection {
     pub config: Option<String>,
     /// What the names of its functions begin with, where it is known.
     pub name: Option<String>,
-    /// Which `CloudFormation` stack it is in, and the version of Tufline that was deployed, where the parameter tells.
-    pub deployed: Deployed,
-}
-
-/// What a deployment's parameter tells of the deployment itself.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Deployed {
-    /// `TUFLINE_STACK_NAME`.
-    pub stack: Option<String>,
-    /// `TUFLINE_VERSION`.
+    /// The version of Tufline that was deployed, where the parameter tells.
     pub version: Option<String>,
 }
 
@@ -256,7 +247,7 @@ fn aws_with(
         access: variable("TUFLINE_ACCESS"),
         config: variable("TUFLINE_CONFIG"),
         name: variable("TUFLINE_REPOSITORY"),
-        deployed: Deployed { stack: variable("TUFLINE_STACK_NAME"), version: variable("TUFLINE_VERSION") },
+        version: variable("TUFLINE_VERSION"),
     }
 }
 

@@ -43,14 +43,12 @@ where
 impl Unanswered {
     /// What a service's error means. Each has codes of its own, and some answer 403 without one.
     fn of(code: &str, message: &str, status: Option<u16>) -> Self {
-        const MISSING: [&str; 6] = [
+        const MISSING: [&str; 5] = [
             "NoSuchBucket",
             "NotFoundException",
             "ResourceNotFoundException",
             "QueueDoesNotExist",
             "AWS.SimpleQueueService.NonExistentQueue",
-            // CloudFormation has one code for all: https://docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/CommonErrors.html
-            "ValidationError",
         ];
         if code.contains("AccessDenied") || (code.is_empty() && status == Some(403)) {
             return Self::Denied;
@@ -59,7 +57,7 @@ impl Unanswered {
         if code == "NoSuchPublicAccessBlockConfiguration" {
             return Self::Unset;
         }
-        if MISSING.contains(&code) && (code != "ValidationError" || message.contains("does not exist")) {
+        if MISSING.contains(&code) {
             return Self::Missing;
         }
         let code = if code.is_empty() { "no error code" } else { code };
@@ -122,7 +120,6 @@ mod tests {
             ("", "", 403, Unanswered::Denied),
             ("NoSuchPublicAccessBlockConfiguration", "", 404, Unanswered::Unset),
             ("ResourceNotFoundException", "Function not found", 404, Unanswered::Missing),
-            ("ValidationError", "Stack with id x does not exist", 400, Unanswered::Missing),
             (
                 "ValidationError",
                 "1 error detected",

@@ -83,34 +83,6 @@ pub fn version(deployed: Option<&str>, ours: &str) -> Finding {
     }
 }
 
-/// The state of the `CloudFormation` stack
-/// (<https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/view-stack-events.html>).
-pub fn stack(name: &str, status: &str, reason: Option<&str>) -> Finding {
-    let what = format!("the stack {name}");
-    let reason = reason.filter(|reason| !reason.is_empty()).map(|reason| format!(": {reason}")).unwrap_or_default();
-    let why = format!("{status}{reason}");
-    let events = format!("aws cloudformation describe-stack-events --stack-name {name}");
-    match status {
-        "CREATE_COMPLETE" | "UPDATE_COMPLETE" | "IMPORT_COMPLETE" => Finding::ok(Code::Stack, what, why),
-        status if status.starts_with("DELETE_") => {
-            let advice = "deploy it again (docs/deploy.md#remove tells what a deletion leaves)";
-            Finding::problem(Code::Stack, what, why, advice)
-        }
-        status if status.ends_with("_FAILED") => {
-            let advice =
-                format!("look at the reasons (`{events}`), mend them, and continue the rollback or deploy again");
-            Finding::problem(Code::Stack, what, why, advice)
-        }
-        status if status.ends_with("ROLLBACK_COMPLETE") => {
-            let advice = format!(
-                "the last deployment failed, and what was before is there: look at the reasons (`{events}`) and deploy again"
-            );
-            Finding::warning(Code::Stack, what, why, advice)
-        }
-        _ => Finding::warning(Code::Stack, what, why, "wait until the deployment is done, and look again"),
-    }
-}
-
 /// How many functions may run at once in the account's region, and how many of them no function has for itself.
 pub fn concurrency(limit: i32, unreserved: Option<i32>) -> Finding {
     let what = "this account's Lambda functions";
@@ -499,24 +471,6 @@ mod tests {
             [state(Some("1.2.0")), state(Some("1.1.0")), state(None)],
             [State::Ok, State::Warning, State::Unchecked]
         );
-    }
-
-    #[test]
-    fn a_stack_is_as_its_last_deployment_left_it() {
-        for (status, state) in [
-            ("CREATE_COMPLETE", State::Ok),
-            ("UPDATE_COMPLETE", State::Ok),
-            ("UPDATE_IN_PROGRESS", State::Warning),
-            ("UPDATE_ROLLBACK_COMPLETE", State::Warning),
-            ("UPDATE_ROLLBACK_IN_PROGRESS", State::Warning),
-            ("UPDATE_ROLLBACK_FAILED", State::Problem),
-            ("CREATE_FAILED", State::Problem),
-            ("DELETE_COMPLETE", State::Problem),
-            ("DELETE_IN_PROGRESS", State::Problem),
-        ] {
-            assert_eq!(stack("T", status, Some("why")).state, state, "{status}");
-        }
-        assert_eq!(stack("T", "UPDATE_COMPLETE", Some("")).why, "UPDATE_COMPLETE");
     }
 
     #[test]

@@ -65,9 +65,8 @@ pub async fn check(aws: &AwsConnection) -> Vec<Finding> {
     let functions = functions(aws, &lambda).await;
     let roles =
         functions.iter().filter_map(|(stage, seen)| Some((*stage, seen.as_ref().ok()?.role.clone()?))).collect();
-    let (version, stack, concurrency, recursion, triggers, schedule, buckets, keys, letters, alarms) = futures::join!(
+    let (version, concurrency, recursion, triggers, schedule, buckets, keys, letters, alarms) = futures::join!(
         async { vec![version(aws)] },
-        async { vec![stack(aws).await] },
         async { vec![concurrency(&lambda).await] },
         recursion(aws, &lambda),
         triggers(aws, &lambda),
@@ -88,7 +87,7 @@ pub async fn check(aws: &AwsConnection) -> Vec<Finding> {
         Some(_) => together(Code::Functions, "all functions", "active", functions.collect()),
         None => vec![nameless(Code::Functions, "the functions")],
     };
-    [version, stack, concurrency, functions, recursion, triggers, schedule, buckets, keys, letters, alarms].concat()
+    [version, concurrency, functions, recursion, triggers, schedule, buckets, keys, letters, alarms].concat()
 }
 
 /// What can't be asked for without a name.
@@ -107,28 +106,7 @@ fn version(aws: &AwsConnection) -> Finding {
         let what = "this command line";
         return Finding::problem(Code::Version, what, outcome::one_line(&error), advice);
     }
-    checks::version(aws.deployed.version.as_deref(), env!("CARGO_PKG_VERSION"))
-}
-
-async fn stack(aws: &AwsConnection) -> Finding {
-    let Some(name) = &aws.deployed.stack else {
-        let (why, advice) =
-            ("the deployment doesn't say which it is", "a deployment by this version will: docs/deploy.md#update");
-        return Finding::unchecked(Code::Stack, "the stack", why, advice);
-    };
-    let client = aws_sdk_cloudformation::Client::new(aws.clients.config());
-    match client.describe_stacks().stack_name(name).send().await {
-        Ok(answer) => match answer.stacks().first() {
-            Some(stack) => {
-                let status = stack.stack_status().map_or("unknown", |status| status.as_str());
-                checks::stack(name, status, stack.stack_status_reason())
-            }
-            None => Unanswered::Missing.finding(Code::Stack, format!("the stack {name}"), ""),
-        },
-        Err(error) => {
-            Unanswered::from(error).finding(Code::Stack, format!("the stack {name}"), "cloudformation:DescribeStacks")
-        }
-    }
+    checks::version(aws.version.as_deref(), env!("CARGO_PKG_VERSION"))
 }
 
 async fn concurrency(lambda: &aws_sdk_lambda::Client) -> Finding {

@@ -19,8 +19,6 @@ pub enum Code {
     Deployment,
     /// Whether this command line is made for what is deployed.
     Version,
-    /// The state of the `CloudFormation` stack.
-    Stack,
     /// How many functions may run at once.
     Concurrency,
     /// The functions.
