@@ -156,7 +156,7 @@ mod tests {
             reasons(&|status| status.troubles = Record { troubles: vec![trouble()], more: 1 }),
             "sign fails; 1 failure more"
         );
-        assert_eq!(reasons(&|status| status.now = time::after(now, 899)).contains("is not published"), false);
+        assert!(!reasons(&|status| status.now = time::after(now, 899)).contains("is not published"));
         assert!(
             reasons(&|status| status.now = time::after(now, 900)).contains("what was made 15 min ago is not published")
         );

@@ -154,8 +154,8 @@ mod tests {
             mark in any::<bool>(),
         ) {
             let mark = if mark { "\u{feff}" } else { "" };
-            let blocks_in: String =
-                contents.iter().map(|contents| format!("{around}{line}{}", pem("PRIVATE KEY", contents, width, line))).collect();
+            let each = contents.iter().map(|contents| format!("{around}{line}{}", pem("PRIVATE KEY", contents, width, line)));
+            let blocks_in = each.collect::<Vec<_>>().concat();
             let file = format!("{mark}#{blocks_in}{around}");
             let found = blocks(text(file.as_bytes()).unwrap()).unwrap();
             prop_assert!(found.iter().all(|block| block.label == "PRIVATE KEY" && !block.is_encrypted));
