@@ -66,7 +66,6 @@ export function uploadsBucket(
 const WRITTEN_ONCE = {
   // All of `metadata/` but `timestamp.json`: what has a version in its name has two dots.
   metadata: ["metadata/*.*.json"],
-  firstRoot: ["metadata/1.root.json"],
   blobs: ["blobs/*"],
   ledger: [
     "decisions/*",
@@ -80,6 +79,21 @@ const WRITTEN_ONCE = {
     "rejected/*",
   ],
 };
+
+/**
+ * The roots up to this version, by their keys: `?` is any character
+ * (<https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_resource.html>).
+ */
+function rootsUpTo(version: number): string[] {
+  const digits = String(version);
+  const shorter = [...digits.slice(1)].map((_, index) => "?".repeat(index + 1));
+  const below = [...digits].flatMap((digit, index) =>
+    [..."0123456789"]
+      .filter((other) => other < digit && (index > 0 || other !== "0"))
+      .map((other) => digits.slice(0, index) + other + "?".repeat(digits.length - index - 1)),
+  );
+  return [...shorter, ...below, digits].map((versions) => `metadata/${versions}.root.json`);
+}
 
 /**
  * What is replaced again and again (`Key::is_pointer`), by its keys or what they begin with. The timestamp alone would leave some 18,000 versions a
@@ -109,10 +123,10 @@ function expireOldPointers(bucket: Bucket, keys: readonly string[]): void {
 }
 
 /** What devices read: metadata and blobs. */
-export function repositoryBucket(scope: Construct, options: BucketOptions, replaceRoots = false): Bucket {
+export function repositoryBucket(scope: Construct, options: BucketOptions, firstRoot: number, replaceRoots = false): Bucket {
   const repository = bucket(scope, "Repository", options, (bucket) => [
     keepForever(bucket),
-    writeOnce(bucket, replaceRoots ? WRITTEN_ONCE.firstRoot : WRITTEN_ONCE.metadata),
+    writeOnce(bucket, replaceRoots ? rootsUpTo(firstRoot) : WRITTEN_ONCE.metadata),
     writeOnceInParts(bucket, WRITTEN_ONCE.blobs),
     writeConditionally(bucket, ["metadata/*"]),
   ]);

@@ -87,8 +87,20 @@ export function config(props: TuflineRepositoryProps): string {
 }
 
 function trustedRoot({ trustedRoot }: TuflineRepositoryProps): string | undefined {
-  if (trustedRoot === undefined || /^[0-9a-f]{64}$/.test(trustedRoot)) return trustedRoot;
-  return refuse("trustedRoot", `'${trustedRoot}'`, "it is no SHA-256 in 64 small hex digits", "give it what `tufline root show 1.root.json` calls contents");
+  if (trustedRoot === undefined || Number.isSafeInteger(firstRootIn(trustedRoot))) return trustedRoot;
+  const how = "give it what `tufline root show` calls contents, behind the root's version and a colon where that is not 1 (15:CONTENTS)";
+  return refuse("trustedRoot", `'${trustedRoot}'`, "it is no SHA-256 in 64 small hex digits", how);
+}
+
+/** The version in a `trustedRoot`, as `PinnedRoot` in `shared/tuf/src/root/pinned.rs` reads it. */
+function firstRootIn(trustedRoot: string): number {
+  const [, version = "1"] = /^(?:([1-9][0-9]*):)?[0-9a-f]{64}$/.exec(trustedRoot) ?? [undefined, "NaN"];
+  return Number(version);
+}
+
+/** The version of the root with which the repository's chain of roots begins. */
+export function firstRoot(props: TuflineRepositoryProps): number {
+  return firstRootIn(trustedRoot(props) ?? "0".repeat(64));
 }
 
 function removals({ percent, atLeast }: Removals): object {

@@ -123,14 +123,15 @@ export interface TuflineRepositoryProps {
   readonly offlineTargets?: boolean;
 
   /**
-   * The contents of the first root, which devices ship with, as `tufline root show` tells them: no other is believed in its place then.
+   * The contents of the first root, which devices ship with, as `tufline root show` tells them: no other is believed in its place then. Behind its version
+   * and a colon where that is not 1 (`15:CONTENTS`), as for `tufline import` of a repository whose older roots can't be verified.
    *
-   * @default the first root that lies in the bucket, where nobody can replace it
+   * @default version 1 that lies in the bucket, where nobody can replace it
    */
   readonly trustedRoot?: string;
 
   /**
-   * Whether what lies in `metadata/` may be replaced, by compare-and-swap, all but the first root: so that `tufline root publish` takes the place of
+   * Whether what lies in `metadata/` may be replaced, by compare-and-swap, all but the first root and those before: so that `tufline root publish` takes the place of
    * what somebody stored there in a root's name. Only until that is done.
    *
    * @default false: what is there stays

@@ -14,7 +14,7 @@ import { checkAccess } from "./access.ts";
 import { alarms } from "./alarms.ts";
 import { deviceApi, deviceArns } from "./api.ts";
 import { ledgerBucket, repositoryBucket } from "./buckets.ts";
-import { batchWindow, config, keyNumbers, lifetimes, reservedConcurrency, throttle } from "./config.ts";
+import { batchWindow, config, firstRoot, keyNumbers, lifetimes, reservedConcurrency, throttle } from "./config.ts";
 import { dashboard } from "./dashboard.ts";
 import { consume, logGroup, role, stageFunction, visibilityTimeout } from "./functions.ts";
 import { delivering, grant, operating, uploading, UploadOptions } from "./grants.ts";
@@ -107,7 +107,7 @@ export class TuflineRepository extends Construct {
     this.resources = {
       uploads: this.uploads,
       uploadsPrefix: UPLOADS_PREFIX,
-      repository: repositoryBucket(this, options, props.replaceRoots),
+      repository: repositoryBucket(this, options, firstRoot(props), props.replaceRoots),
       ledger: ledgerBucket(this, options),
       queues,
       deadLetters,

@@ -96,10 +96,21 @@ test("while roots may be replaced, the first may not, and no write is blind", ()
     );
   };
   assert.deepEqual(writes({}), { WriteOnce: ["metadata/*.*.json"], WriteConditionally: ["metadata/*"] });
-  assert.deepEqual(writes({ replaceRoots: true }), {
-    WriteOnce: ["metadata/1.root.json"],
-    WriteConditionally: ["metadata/*"],
-  });
+  const kept = (trustedRoot?: string) => {
+    const { WriteOnce, WriteConditionally } = writes({ replaceRoots: true, trustedRoot });
+    assert.deepEqual(WriteConditionally, ["metadata/*"]);
+    return WriteOnce!;
+  };
+  assert.deepEqual(kept(), ["metadata/1.root.json"]);
+  assert.deepEqual(kept("0f".repeat(32)), ["metadata/1.root.json"]);
+  // And none before it: by patterns, of which a `?` is any digit in the name of a root.
+  for (const first of [9, 10, 15, 237, 2026]) {
+    const patterns = kept(`${first}:${"0f".repeat(32)}`).map((key) => new RegExp(`^${key.replaceAll(".", "\\.").replaceAll("?", ".")}$`));
+    for (let version = 1; version < 3000; version++) {
+      const isKept = patterns.some((pattern) => pattern.test(`metadata/${version}.root.json`));
+      assert.equal(isKept, version <= first, `${version}, where ${first} is the first`);
+    }
+  }
 });
 
 test("with a key the buckets encrypt with it, and with bucket keys", () => {

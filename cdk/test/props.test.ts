@@ -58,6 +58,8 @@ test("only what was chosen is handed on, as the functions' configuration has it"
     large_uploads: { above: 1_000_000, run: 10_000_000, copy_above: 2_000_000, copy_part: 5_242_880 },
   });
   assert.deepEqual(configuration({ removals: { atLeast: 0 } }), { removals: { at_least: 0 } });
+  const later = `15:${"0f".repeat(32)}`;
+  assert.deepEqual(configuration({ trustedRoot: later }), { trusted_root: later });
 });
 
 test("the functions know every field of the configuration: they refuse others", () => {
@@ -71,7 +73,13 @@ test("the functions know every field of the configuration: they refuse others", 
 });
 
 const REFUSED: [string, Props, RegExp][] = [
-  ["a digest that is none", { trustedRoot: "0F".repeat(32) }, /trustedRoot is '0F.*: .*give it what `tufline root show 1\.root\.json` calls contents$/],
+  ...["0F".repeat(32), `0:${"0f".repeat(32)}`, `015:${"0f".repeat(32)}`, `:${"0f".repeat(32)}`, "15", `9007199254740992:${"0f".repeat(32)}`].map(
+    (trustedRoot): [string, Props, RegExp] => [
+      `a root that is none, ${trustedRoot}`,
+      { trustedRoot },
+      new RegExp(`trustedRoot is '${trustedRoot}': .*give it what \`tufline root show\` calls contents, .*15:CONTENTS\\)$`),
+    ],
+  ),
   [
     "a timestamp too short",
     { expiries: { timestamp: Duration.minutes(59) } },

@@ -9,7 +9,7 @@ use clap::Args;
 use tokio::time::{Instant, sleep};
 use tufline_folder::KeyFile;
 use tufline_functions::{init, ledger, roots};
-use tufline_store::Store;
+use tufline_store::{Key, Store};
 use tufline_tuf::generation::FirstBins;
 
 use crate::connection::{Connection, ConnectionArguments};
@@ -54,7 +54,8 @@ pub async fn run(arguments: Arguments) -> Result {
     let ports = inside::ports(&aws, signer)?;
     init::init(&ports, &root_key, arguments.bins).await?;
     wait(&*ports.store).await?;
-    let root = roots::first(&*ports.store).await?.context("metadata/1.root.json is missing: restore it")?;
+    let missing = || format!("{} is missing: restore it", Key::root(ports.store.first_root()));
+    let root = roots::first(&*ports.store).await?.with_context(missing)?;
     let file = data.join("root.json");
     files::write(&file, &root.bytes)?;
     say!("initialized; devices ship with {}", file.display());

@@ -6,7 +6,7 @@ use aws_lc_rs::rand::SystemRandom;
 use tough::schema::decoded::{Decoded, Hex};
 use tough::schema::{Root, Signature};
 use tough::sign::Sign;
-use tufline_store::{Document, Key, Message, OnlineRole, Signer, Written};
+use tufline_store::{Document, Message, OnlineRole, Signer, Written};
 use tufline_tuf::generation::FirstBins;
 use tufline_tuf::root::{OnlineKeys, own_keys};
 use tufline_tuf::{Draft, generation, root, time};
@@ -19,11 +19,12 @@ use crate::roots;
 /// split into `bins`, unless they are there; then nudges sign. Safe to run again after a crash anywhere.
 ///
 /// # Errors
-/// [`StageError::Refused`] where a root of other keys is there.
+/// [`StageError::Refused`] where a root of other keys is there, or another is pinned.
 pub async fn init(ports: &Ports, root_key: &dyn Sign, bins: FirstBins) -> Result<()> {
     let store = &*ports.store;
     if roots::first(store).await?.is_none() {
         let draft = development_root(ports, root_key).await?;
+        roots::expect_free(store, Some(root::contents(draft.document())?))?;
         let keys = own_keys(draft.document())?;
         let id = key_id(&root_key.tuf_key())?;
         let prepared = draft.prepare()?;
@@ -46,7 +47,8 @@ pub async fn init(ports: &Ports, root_key: &dyn Sign, bins: FirstBins) -> Result
 /// Requests that failed.
 pub async fn first_generation(ports: &Ports, bins: FirstBins) -> Result<()> {
     let store = &*ports.store;
-    if !store.exists(&Key::Manifest(1)).await? {
+    // An import's has a higher number than 1.
+    if ledger::first_generation(store).await?.is_none() {
         let bins_key = ports.signer.newest_key(OnlineRole::Bins).await?;
         let (first, drafts) = generation::first(ports.policy(None), bins_key, bins)?;
         ledger::begin(store, &first, &drafts).await?;

@@ -11,7 +11,7 @@
 use bytes::Bytes;
 use tough::schema::{Root, Targets, Timestamp};
 use tufline_store::{Clock, Document, Key, OnlineRole, Signer, Store, Written};
-use tufline_tuf::root::{FitRoot, PublishedRoot, RootError, RootFile, begin, only_adds, succeed};
+use tufline_tuf::root::{FitRoot, PublishedRoot, RootError, RootFile, begin, contents, only_adds, succeed};
 use tufline_tuf::{RoleKeys, RoleName, VerifyError, verify_published};
 
 use crate::ledger;
@@ -51,7 +51,7 @@ pub enum Concluded {
     Waiting,
 }
 
-/// Creates version 1, which must trust the online keys of `signer`. Harmless where that very root is there.
+/// Creates version 1, which must trust the online keys of `signer`, and be the pinned root where one is pinned. Harmless where that very root is there.
 ///
 /// # Errors
 /// [`StageError::Root`] and [`StageError::Refused`]: nothing was written.
@@ -63,6 +63,7 @@ pub async fn publish_first(store: &dyn Store, signer: &dyn Signer, clock: &dyn C
         return Err(roots::begun(&chain));
     }
     let fit = begin(file, clock.now())?;
+    roots::expect_free(store, Some(contents(fit.root())?))?;
     for (role, online) in [
         (RoleName::targets(), OnlineRole::Targets),
         (RoleName::snapshot(), OnlineRole::Snapshot),

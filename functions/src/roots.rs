@@ -12,19 +12,19 @@ use crate::ports::{Ports, Result, StageError};
 /// After so many lost races somebody else is writing all the time.
 const ATTEMPTS: usize = 8;
 
-/// The first root, on which trust in all others stands; `None` where there is none yet.
+/// The [first root](Store::first_root), on which trust in all others stands; `None` where there is none yet.
 ///
 /// # Errors
 /// [`StageError::Refused`] where something else lies in its place: nothing may begin or go on then.
 pub async fn first(store: &dyn Store) -> Result<Option<Stored>> {
-    let key = Key::root(1);
+    let key = Key::root(store.first_root());
     if let Some(first) = store.get(&key).await? {
         return Ok(Some(first));
     }
     match store.unverified(&key).await? {
         None => Ok(None),
         Some(other) => {
-            let found = match Chain::begin(&other.bytes) {
+            let found = match Chain::trusting(&other.bytes) {
                 Ok(other) => format!("its contents are {}", other.contents()),
                 Err(error) => error.to_string(),
             };
@@ -45,24 +45,28 @@ pub async fn first(store: &dyn Store) -> Result<Option<Stored>> {
 /// [`StageError::NotInitialised`] where there is none, [`StageError::Missing`] where there must be one.
 pub async fn newest(store: &dyn Store) -> Result<Root> {
     first(store).await?;
-    let (mut version, mut newest) = (1, None);
+    let (mut version, mut newest) = (store.first_root(), None);
     while let Some(bytes) = store.bytes(&Key::root(version)).await? {
         (version, newest) = (version + 1, Some(bytes));
     }
     let Some(bytes) = newest else {
         let is_published = store.exists(&Key::Timestamp).await?;
-        return Err(if is_published { ledger::lost(&Key::root(1)) } else { StageError::NotInitialised });
+        return Err(if is_published {
+            ledger::lost(&Key::root(store.first_root()))
+        } else {
+            StageError::NotInitialised
+        });
     };
     Ok(root::read(&bytes, version - 1)?.document().clone())
 }
 
-/// All published roots, each verified as a client does that walks them; `None` where there is none.
+/// All published roots, from the first on, each verified as a client does that walks them; `None` where there is none.
 ///
 /// # Errors
 /// As [`first`].
 pub async fn chain(store: &dyn Store) -> Result<Option<Chain>> {
     let Some(first) = first(store).await? else { return Ok(None) };
-    let mut chain = Chain::begin(&first.bytes)?;
+    let mut chain = Chain::trusting(&first.bytes)?;
     while let Some(next) = store.get(&Key::root(chain.newest().version.get() + 1)).await? {
         chain.extend(&next.bytes)?;
     }
@@ -80,14 +84,15 @@ pub struct IgnoredRoot {
     pub reason: String,
 }
 
-/// What lies in the place of the next root, or in that of an older one, and doesn't verify. Devices and stages don't see it.
+/// What lies in the place of the next root, or in that of one that was published, and doesn't verify. Devices and stages don't see it. (What lies before
+/// the first is nothing to them either way.)
 ///
 /// # Errors
 /// As [`first`].
 pub async fn ignored(store: &dyn Store) -> Result<Vec<IgnoredRoot>> {
     let Some(first) = first(store).await? else { return Ok(Vec::new()) };
-    let (mut chain, mut ignored, mut known) = (Chain::begin(&first.bytes)?, Vec::new(), Some(first));
-    for version in 1.. {
+    let (mut chain, mut ignored, mut known) = (Chain::trusting(&first.bytes)?, Vec::new(), Some(first));
+    for version in store.first_root().. {
         let lies = store.unverified(&Key::root(version)).await?;
         let is_known = known.as_ref().map(|known| &known.bytes) == lies.as_ref().map(|lies| &lies.bytes);
         if let Some(lies) = lies.filter(|_| !is_known) {
@@ -118,12 +123,30 @@ pub(crate) fn begun(chain: &Chain) -> StageError {
     ))
 }
 
-/// Refuses a repository that has a root.
+/// Refuses a repository that has a root, or that shall begin with another than a new version 1.
 ///
 /// # Errors
 /// [`StageError::Refused`].
 pub async fn expect_none(store: &dyn Store) -> Result<()> {
-    chain(store).await?.map_or(Ok(()), |chain| Err(begun(&chain)))
+    match chain(store).await? {
+        Some(chain) => Err(begun(&chain)),
+        None => expect_free(store, None),
+    }
+}
+
+/// Refuses a first root, of contents that are known or not made yet, where the operator said that the repository begins with another: once it is there
+/// nothing could go on.
+pub(crate) fn expect_free(store: &dyn Store, contents: Option<Sha256>) -> Result<()> {
+    match store.pinned_root() {
+        Some(pinned) if pinned.version != 1 || contents.is_some_and(|contents| contents != pinned.contents) => {
+            Err(StageError::Refused(format!(
+                "this repository begins with version {} of the root whose contents are {} (trustedRoot, or trusted_root in config.toml): bring that \
+                 one, with `tufline import` where it is of another repository, or take the setting away",
+                pinned.version, pinned.contents
+            )))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// What anything that is shown must verify under.

@@ -36,8 +36,8 @@ use tufline_store::memory::{Memory, MemoryKeys};
 use tufline_store::{Change, Event, Key, OnlineRole, Signer, Store, StoreError, VerifiedRoots, Written};
 use tufline_tuf::generation::FirstBins;
 use tufline_tuf::root::{
-    Chain, FirstRoot, KeyName, OnlineKeys, RootFile, RootKey, add_key, key_id, next, remove_key, set_expiry,
-    set_threshold,
+    Chain, FirstRoot, KeyName, OnlineKeys, PinnedRoot, RootFile, RootKey, add_key, key_id, next, remove_key,
+    set_expiry, set_threshold,
 };
 use tufline_tuf::{Config, RoleKeys, RoleName, Sha256, Time, time, verify};
 
@@ -828,7 +828,11 @@ fn publish_next(world: &World) -> u64 {
 
 /// What serve answers a device for a root.
 fn served(world: &World, version: u64) -> (u16, Option<bytes::Bytes>) {
-    let (store, blobs) = (cold(&world.memory), Arc::clone(&world.memory));
+    served_by(&cold(&world.memory), &world.memory, version)
+}
+
+fn served_by(store: &Arc<dyn Store>, memory: &Arc<Memory>, version: u64) -> (u16, Option<bytes::Bytes>) {
+    let (store, blobs) = (Arc::clone(store), Arc::clone(memory));
     let repository = Repository { store, blobs, detour: None, pauses: Vec::new() };
     let path = format!("/metadata/{version}.root.json");
     let answer = finish(repository.answer(&http::Method::GET, &path, &http::HeaderMap::new()));
@@ -938,9 +942,7 @@ fn a_root_that_was_published_is_not_replaced_nor_forgotten() {
 fn the_first_root_is_the_one_that_was_named() {
     let world = calm();
     let first = world.memory.object("metadata/1.root.json").unwrap();
-    let named = |bytes: &[u8]| -> Arc<dyn Store> {
-        Arc::new(VerifiedRoots::new(Arc::clone(&world.memory) as _, Some(contents_of(bytes))))
-    };
+    let named = |bytes: &[u8]| pinned(&world.memory, 1, bytes);
     assert_eq!(finish(roots::newest(&*named(&first))).unwrap().version.get(), 1);
     // Anybody's, which verifies by itself.
     let other = calm_first_root();
@@ -961,6 +963,143 @@ fn the_first_root_is_the_one_that_was_named() {
                 assert_eq!(world.memory.object("metadata/1.root.json"), Some(other.clone()), "it is never replaced");
             }
         }
+    }
+}
+
+/// The store of a process that has just begun, for which the chain begins with version `version`, this one.
+fn pinned(memory: &Arc<Memory>, version: u64, file: &[u8]) -> Arc<dyn Store> {
+    let first = PinnedRoot { version, contents: contents_of(file) };
+    Arc::new(VerifiedRoots::new(Arc::clone(memory) as _, Some(first)))
+}
+
+/// What a device gets that trusts `version`, and walks on as clients do; the newest root that it knows then.
+fn walked(store: &Arc<dyn Store>, memory: &Arc<Memory>, trusted: &bytes::Bytes) -> Chain {
+    let mut chain = Chain::trusting(trusted).unwrap();
+    loop {
+        match served_by(store, memory, chain.newest().version.get() + 1) {
+            (200, Some(next)) => chain.extend(&next).expect("a device would stop"),
+            (404, None) => return chain,
+            (status, _) => panic!("a device would stop at {status}"),
+        }
+    }
+}
+
+/// *Property*: where the chain begins with version B, stages and devices that trust B or a later root are the same, whatever lies before B; and where
+/// B is another, everything stops before it believes it.
+#[test]
+fn what_lies_before_the_pinned_root_is_nothing_to_anybody_who_trusts_it() {
+    const NEWEST: u64 = 6;
+    let mut random = StdRng::seed_from_u64(7);
+    for first in 1..=NEWEST {
+        for _ in 0..6 {
+            let mut world = calm();
+            while publish_next(&world) < NEWEST {}
+            let lies = |version| world.memory.object(&Key::root(version).path());
+            let published: Vec<bytes::Bytes> = (1..=NEWEST).map(|version| lies(version).unwrap()).collect();
+            let of = |version: u64| &published[usize::try_from(version).unwrap() - 1];
+            let oldest: tough::schema::Signed<Root> = serde_json::from_slice(of(1)).unwrap();
+            for version in 1..first {
+                let path = Key::root(version).path();
+                match random.random_range(0..=FORGERIES + 2) {
+                    which @ 0..FORGERIES => {
+                        world.memory.tamper(&path, Some(forged(&oldest.signed, &world.keys, which)));
+                    }
+                    FORGERIES => world.memory.tamper(&path, None),
+                    // Of another version, good as it is.
+                    which if which > FORGERIES + 1 => world.memory.tamper(&path, Some(of(first).clone())),
+                    _ => {}
+                }
+            }
+            let store = pinned(&world.memory, first, of(first));
+            world.ports.store = Arc::clone(&store);
+            let chain = finish(roots::chain(&*store)).unwrap().unwrap();
+            assert_eq!(chain.newest_bytes(), of(NEWEST));
+            assert_eq!(finish(roots::newest(&*store)).unwrap(), *chain.newest());
+            assert_eq!(finish(roots::first(&*store)).unwrap().unwrap().bytes, of(first));
+            assert!(finish(roots::ignored(&*store)).unwrap().is_empty());
+            for version in 0..=NEWEST {
+                let is_there = finish(store.exists(&Key::root(version))).unwrap();
+                assert_eq!(is_there, version >= first, "version {version} where {first} is the first");
+            }
+            // Devices that are older get what lies there, as they always did.
+            for version in 1..first {
+                match served_by(&store, &world.memory, version) {
+                    (200, bytes) => assert_eq!(bytes, lies(version)),
+                    // What is too long is not read.
+                    (503, _) => assert!(lies(version).unwrap().len() > 512_000),
+                    (status, _) => assert_eq!((status, lies(version)), (404, None)),
+                }
+            }
+            // All stages go on, and so do the holders of the root, past what somebody laid there too.
+            let next = Key::root(NEWEST + 1).path();
+            world.memory.tamper(&next, Some(forged(chain.newest(), &world.keys, random.random_range(0..FORGERIES))));
+            let ports = &world.ports;
+            finish(renew(ports)).unwrap();
+            finish(sign::sign(ports)).unwrap();
+            finish(publish::publish(ports)).unwrap();
+            assert_eq!(finish(roots::ignored(&*store)).unwrap()[0].version, NEWEST + 1);
+            assert_eq!(publish_next(&world), NEWEST + 1);
+            let timestamp = world.memory.object("metadata/timestamp.json").unwrap();
+            for trusted in first..=NEWEST {
+                let device = walked(&pinned(&world.memory, first, of(first)), &world.memory, of(trusted));
+                assert_eq!(device.newest().version.get(), NEWEST + 1);
+                let keys = RoleKeys::in_root(device.newest(), &RoleName::timestamp()).unwrap();
+                verify::<Timestamp>(timestamp.clone(), &keys).unwrap();
+            }
+
+            // Somebody replaces the first by one that is as good, but for that it is another. Who knew it goes on; who begins stops.
+            let mut other: tough::schema::Signed<Root> = serde_json::from_slice(of(first)).unwrap();
+            other.signed.expires = time::after(start(), 5 * DAY);
+            let other = signed(RootFile::unsigned(other.signed.clone()).unwrap(), &world.keys, &other.signed);
+            let other = other.to_bytes().unwrap();
+            Chain::trusting(&other.clone().into()).unwrap();
+            world.memory.tamper(&Key::root(first).path(), Some(other.into()));
+            assert_eq!(finish(roots::newest(&*store)).unwrap().version.get(), NEWEST + 1);
+            let cold = pinned(&world.memory, first, of(first));
+            let error = finish(roots::newest(&*cold)).unwrap_err().to_string();
+            let why = format!("metadata/{first}.root.json is not the root that this repository trusts");
+            assert!(error.contains(&why) && !error.contains('\n'), "{error}");
+            assert_eq!(served_by(&cold, &world.memory, NEWEST + 1).0, 404);
+        }
+    }
+}
+
+#[test]
+fn the_first_root_of_any_version_is_never_replaced() {
+    let world = calm();
+    while publish_next(&world) < 3 {}
+    let third = world.memory.object("metadata/3.root.json").unwrap();
+    let document = tufline_store::Document::signed(&tufline_tuf::root::read(&third, 3).unwrap());
+    world.memory.tamper("metadata/3.root.json", Some(bytes::Bytes::from_static(b"{}")));
+    // Not by itself either: nothing before it says that it is the one that follows.
+    let store = pinned(&world.memory, 3, &third);
+    assert_eq!(finish(store.create(&document)).unwrap(), Written::Lost);
+    assert_eq!(world.memory.object("metadata/3.root.json"), Some(bytes::Bytes::from_static(b"{}")));
+}
+
+#[test]
+fn a_repository_that_begins_with_anothers_root_gets_no_other() {
+    let good = calm_first_root();
+    for (version, file) in [(15, &good), (1, &good)] {
+        let world = World::new(0, &Arc::new(Keys::new()), &Arc::new(MemoryKeys::generate().unwrap()));
+        let store = pinned(&world.memory, version, file);
+        let ports = Ports { store, ..world.ports.clone() };
+        let why = format!("begins with version {version} of the root whose contents are {}", contents_of(file));
+        let refused = |result: Result<(), StageError>| {
+            let error = result.unwrap_err().to_string();
+            assert!(error.contains(&why) && error.contains("tufline import") && !error.contains('\n'), "{error}");
+            assert!(world.memory.object("metadata/1.root.json").is_none(), "something was written");
+        };
+        refused(finish(init::init(&ports, &world.keys.root, FirstBins::One)));
+        let online = finish(init::online_keys(&*ports.signer)).unwrap();
+        let keys = vec![RootKey { holder: None, key: world.keys.root.tuf_key() }];
+        let file = FirstRoot { keys, threshold: 1, online, expires: time::after(start(), DAY) }.make().unwrap();
+        let file = signed(file.clone(), &world.keys, file.root());
+        refused(finish(publish_first(&*ports.store, &*ports.signer, &*ports.clock, &file)));
+        if version > 1 {
+            refused(finish(roots::expect_none(&*ports.store)));
+        }
+        assert!(matches!(finish(roots::newest(&*ports.store)), Err(StageError::NotInitialised)));
     }
 }
 

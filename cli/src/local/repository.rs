@@ -58,7 +58,7 @@ impl LocalRepository {
     /// The same, while something is imported into it.
     pub async fn open_for_import(data: &Path, uploads: Option<&Path>) -> anyhow::Result<Self> {
         let data = DataFolder::lock(data)?;
-        let config = Arc::new(config::read(&data.path().join("config.toml"))?);
+        let config = Arc::new(config::read(&config_file(data.path()))?);
         let uploads = uploads.map_or_else(|| data.path().join("uploads"), Path::to_owned);
         if !FolderUploads::is_recorded(&data) {
             std::fs::create_dir_all(&uploads).with_context(|| format!("cannot make {}", uploads.display()))?;
@@ -121,7 +121,8 @@ impl LocalRepository {
                 bail!("the first generation cannot be published; the log says why");
             }
         }
-        let first = roots::first(&*ports.store).await?.context("metadata/1.root.json is missing: restore it")?;
+        let missing = || format!("{} is missing: restore it", Key::root(ports.store.first_root()));
+        let first = roots::first(&*ports.store).await?.with_context(missing)?;
         let path = self.data.path().join(TRUSTED_ROOT);
         if std::fs::read(&path).ok().as_deref() != Some(&*first.bytes) {
             files::write(&path, &first.bytes)?;
@@ -135,23 +136,28 @@ pub fn import_marker(data: &Path) -> PathBuf {
     data.join("import")
 }
 
-/// The repository and the ledger in `data`. As its first root none is believed but the one that `config` names, or else the one of which an earlier
-/// start left a copy in `root.json`.
+/// The repository and the ledger in `data`. Its chain of roots begins with the one that `config` names, or else with the one of which an earlier start left
+/// a copy in `root.json`.
 pub fn store(data: &DataFolder, config: &Config) -> Arc<dyn Store> {
     let stored = Arc::new(FolderStore::new(data));
     let left = || {
         let copy = std::fs::read(data.path().join(TRUSTED_ROOT)).ok()?;
-        let first = Chain::begin(&copy.into()).ok()?;
+        let first = Chain::trusting(&copy.into()).ok()?.pinned();
         // Whoever begins anew left the copy there.
-        let begun = data.path().join("repository").join(Key::root(1).path()).exists();
-        begun.then(|| first.contents())
+        let lies = |key: Key| data.path().join("repository").join(key.path()).exists();
+        (lies(Key::root(first.version)) || lies(Key::Timestamp)).then_some(first)
     };
     Arc::new(VerifiedRoots::new(stored, config.trusted_root.or_else(left)))
 }
 
+/// Where the configuration lies in `data`.
+pub fn config_file(data: &Path) -> PathBuf {
+    data.join("config.toml")
+}
+
 /// The configuration of the repository in `data`, or that of a new one. Writes nothing.
 pub fn configured(data: &Path) -> anyhow::Result<Config> {
-    let path = data.join("config.toml");
+    let path = config_file(data);
     if path.exists() { config::read(&path) } else { Ok(Config::default()) }
 }
 

@@ -18,7 +18,7 @@ use tufline_store::{
     Queues, Result, Signer, Source, Store, Stored, Tag, Upload, Uploads, VersionId, Waiting, Written,
 };
 use tufline_tuf::Sha256;
-use tufline_tuf::root::same_key;
+use tufline_tuf::root::{PinnedRoot, same_key};
 
 /// How long requests take.
 #[derive(Clone, Copy)]
@@ -157,6 +157,10 @@ impl Store for Metered {
         // A function has a copy of its own of what it reads.
         let stored = self.world.get_within(key, most).await?;
         Ok(stored.map(|stored| Stored { bytes: Bytes::copy_from_slice(&stored.bytes), ..stored }))
+    }
+
+    fn pinned_root(&self) -> Option<PinnedRoot> {
+        self.world.pinned_root()
     }
 
     async fn exists(&self, key: &Key) -> Result<bool> {

@@ -12,6 +12,7 @@ use tufline_store::{
     Written,
 };
 use tufline_tuf::Manifest;
+use tufline_tuf::root::PinnedRoot;
 
 /// A planted error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +39,10 @@ pub struct PlantedStore {
 impl Store for PlantedStore {
     async fn get_within(&self, key: &Key, most: usize) -> Result<Option<Stored>> {
         self.world.get_within(key, most).await
+    }
+
+    fn pinned_root(&self) -> Option<PinnedRoot> {
+        self.world.pinned_root()
     }
 
     async fn exists(&self, key: &Key) -> Result<bool> {

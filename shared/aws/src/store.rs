@@ -9,6 +9,7 @@ use aws_smithy_types::DateTime;
 use aws_smithy_types::byte_stream::ByteStream;
 use bytes::Bytes;
 use tufline_store::{Bucket, Document, Folder, Key, Result, Store, StoreError, Stored, Tag, Written, expect_readable};
+use tufline_tuf::root::PinnedRoot;
 use tufline_tuf::{Sha256, Time};
 
 use crate::checksum;
@@ -148,6 +149,10 @@ impl Store for S3Store {
     }
 
     /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html>
+    fn pinned_root(&self) -> Option<PinnedRoot> {
+        None
+    }
+
     async fn exists(&self, key: &Key) -> Result<bool> {
         let request = self.client.head_object().bucket(self.bucket(key.bucket())).key(key.path());
         match request.send().await {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use async_trait::async_trait;
 use bytes::Bytes;
 use tufline_store::{Document, Folder, Key, Result, Store, StoreError, Stored, Tag, Written, expect_readable};
+use tufline_tuf::root::PinnedRoot;
 use tufline_tuf::{Hasher, Sha256, Time};
 
 use crate::data::{DataFolder, failed};
@@ -154,6 +155,10 @@ impl Store for FolderStore {
         })?;
         // Devices read too.
         blocking(work).await
+    }
+
+    fn pinned_root(&self) -> Option<PinnedRoot> {
+        None
     }
 
     async fn exists(&self, key: &Key) -> Result<bool> {

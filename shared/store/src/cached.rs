@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
+use tufline_tuf::root::PinnedRoot;
 
 use crate::document::Document;
 use crate::key::{Folder, Key};
@@ -51,6 +52,10 @@ impl CachedStore {
 impl Store for CachedStore {
     async fn get_within(&self, key: &Key, most: usize) -> Result<Option<Stored>> {
         self.store.get_within(key, most).await
+    }
+
+    fn pinned_root(&self) -> Option<PinnedRoot> {
+        self.store.pinned_root()
     }
 
     async fn unverified(&self, key: &Key) -> Result<Option<Stored>> {

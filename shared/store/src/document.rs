@@ -4,6 +4,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use tough::schema::Targets;
 use tufline_tuf::index::Page;
+use tufline_tuf::root::PinnedRoot;
 use tufline_tuf::{Addressed, AddressedDraft, Parties, RoleName, Signed, SignedDocument, json};
 
 use crate::key::Key;
@@ -11,7 +12,8 @@ use crate::key::Key;
 /// Bytes with the key under which they may be stored.
 ///
 /// *Invariant*: what devices read is made from a [`Signed`] document only, under the key of its own role and version; a
-/// draft or a page lies under its own digest. So nothing unsigned or unverified, and nothing under another's name, can be stored.
+/// draft or a page lies under its own digest. So nothing unsigned or unverified, and nothing under another's name, can be stored; but for the roots
+/// [before](Document::before) the one with which the repository begins, which no stage looks at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Document {
     key: Key,
@@ -28,6 +30,13 @@ impl Document {
             Key::Metadata { role: signed.role().clone(), version: signed.version() }
         };
         Self { key, bytes: signed.bytes().clone() }
+    }
+
+    /// Version `version` of a root that others published before `first`, with which the repository's chain begins: as they had it, for devices that are
+    /// older. Nobody here verifies it. `None` where it doesn't come before.
+    #[must_use]
+    pub fn before(first: PinnedRoot, version: u64, bytes: Bytes) -> Option<Self> {
+        (version < first.version).then(|| Self { key: Key::root(version), bytes })
     }
 
     /// An unsigned role document, for the ledger.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use tough::schema::key::Key as PublicKey;
+use tufline_tuf::root::PinnedRoot;
 use tufline_tuf::{Sha256, Time};
 
 use crate::document::Document;
@@ -90,9 +91,16 @@ pub trait Store: Send + Sync {
     async fn bytes(&self, key: &Key) -> Result<Option<Bytes>> {
         self.bytes_within(key, key.most_bytes()).await
     }
-    /// The same, where [`Store::get`] tells only of what verifies: whatever lies there. For telling people of it, and for nothing else.
+    /// The same, where [`Store::get`] tells only of what verifies: whatever lies there. For telling people of it, for older devices that ask for a
+    /// root before the [first](Store::first_root), and for nothing else.
     async fn unverified(&self, key: &Key) -> Result<Option<Stored>> {
         self.get(key).await
+    }
+    /// Which root the repository's chain begins with, where that is said; `None` for version 1, as it lies there.
+    fn pinned_root(&self) -> Option<PinnedRoot>;
+    /// The version of the root with which the chain begins. What lies in the place of an older one is nothing to any stage.
+    fn first_root(&self) -> u64 {
+        self.pinned_root().map_or(1, |root| root.version)
     }
     /// Whether something is stored at `key`, without reading it.
     async fn exists(&self, key: &Key) -> Result<bool>;

@@ -5,8 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::future::join_all;
-use tufline_tuf::Sha256;
-use tufline_tuf::root::Chain;
+use tufline_tuf::root::{Chain, PinnedRoot};
 
 use crate::document::Document;
 use crate::key::{Folder, Key};
@@ -20,12 +19,16 @@ const LONGEST_STRIDE: usize = 32;
 /// itself, as clients walk them (TUF specification 5.3.3 to 5.3.5). So whoever may write `metadata/2.root.json`, and holds no keys
 /// of the root, stops nobody: what he stores there is missing, for every stage and for every device.
 ///
+/// The first is version 1, or the one that is [pinned](Store::pinned_root): it may have any version, since a client needs nothing before the root that it
+/// trusts (5.3.2). Those before it are not there. What lies in their places only devices are answered that are older than the first, as
+/// [`Store::unverified`]: nobody who trusts the first or a later one ever asks for it, and so it can hurt nobody else.
+///
 /// *Invariants*: a root that was found to verify stays, whatever is stored in its place later. Nothing else is remembered: what is missing or doesn't
 /// verify is asked for each time. And a stored root is replaced only by one that verifies where it doesn't, by compare-and-swap; the
 /// first never.
 pub struct VerifiedRoots {
     store: Arc<dyn Store>,
-    first: Option<Sha256>,
+    pinned: Option<PinnedRoot>,
     known: Mutex<Known>,
 }
 
@@ -38,16 +41,19 @@ struct Known {
 }
 
 impl Known {
-    fn get(&self, version: u64) -> Option<Stored> {
-        let index = usize::try_from(version.checked_sub(1)?).ok()?;
+    /// Version `version`, in a chain that begins with `first`.
+    fn get(&self, version: u64, first: u64) -> Option<Stored> {
+        let index = usize::try_from(version.checked_sub(first)?).ok()?;
         self.stored.get(index).cloned()
     }
 
     /// The chain with `next` behind it; `None` where that doesn't verify.
-    fn with(&self, next: &Bytes, first: Option<Sha256>) -> Option<Chain> {
+    fn with(&self, next: &Bytes, pinned: Option<PinnedRoot>) -> Option<Chain> {
         let Some(chain) = &self.chain else {
-            let is_named = |chain: &Chain| first.is_none_or(|first| chain.contents() == first);
-            return Chain::begin(next).ok().filter(is_named);
+            return match pinned {
+                Some(pinned) => Chain::trusting(next).ok().filter(|chain| chain.pinned() == pinned),
+                None => Chain::begin(next).ok(),
+            };
         };
         let mut chain = chain.clone();
         chain.extend(next).ok().map(|()| chain)
@@ -55,10 +61,10 @@ impl Known {
 }
 
 impl VerifiedRoots {
-    /// What `store` has. `first` says which first root is to be trusted, by its [contents](Chain::contents); else the one that lies there is believed.
+    /// What `store` has. `pinned` says with which root it begins; else version 1 is believed that lies there.
     #[must_use]
-    pub fn new(store: Arc<dyn Store>, first: Option<Sha256>) -> Self {
-        Self { store, first, known: Mutex::default() }
+    pub fn new(store: Arc<dyn Store>, pinned: Option<PinnedRoot>) -> Self {
+        Self { store, pinned, known: Mutex::default() }
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -66,19 +72,20 @@ impl VerifiedRoots {
     }
 
     async fn root(&self, version: u64) -> Result<Option<Stored>> {
+        let first = self.first_root();
+        if version < first {
+            return Ok(None);
+        }
         let mut stride = if self.known().stored.is_empty() { FIRST_STRIDE } else { 1 };
         loop {
             let count = {
                 let known = self.known();
-                if let Some(stored) = known.get(version) {
+                if let Some(stored) = known.get(version, first) {
                     return Ok(Some(stored));
                 }
                 known.stored.len()
             };
-            if version == 0 {
-                return Ok(None);
-            }
-            let next = count as u64 + 1;
+            let next = first + count as u64;
             let keys: Vec<Key> = (next..).take(stride).map(Key::root).collect();
             let read = join_all(keys.iter().map(|key| self.store.get(key))).await;
             let mut found = Vec::with_capacity(stride);
@@ -99,7 +106,7 @@ impl VerifiedRoots {
         // Else another was faster.
         if known.stored.len() == count {
             for stored in found {
-                let Some(chain) = known.with(&stored.bytes, self.first) else { break };
+                let Some(chain) = known.with(&stored.bytes, self.pinned) else { break };
                 known.chain = Some(chain);
                 known.stored.push(stored);
             }
@@ -115,7 +122,8 @@ impl VerifiedRoots {
         }
         let verifies = |bytes: &Bytes| {
             let known = self.known();
-            known.stored.len() as u64 + 1 == version && version > 1 && known.with(bytes, self.first).is_some()
+            let first = self.first_root();
+            first + known.stored.len() as u64 == version && version > first && known.with(bytes, self.pinned).is_some()
         };
         if !verifies(document.bytes()) {
             return Ok(Written::Lost);
@@ -135,6 +143,10 @@ impl Store for VerifiedRoots {
             Some(version) => self.root(version).await,
             None => self.store.get_within(key, most).await,
         }
+    }
+
+    fn pinned_root(&self) -> Option<PinnedRoot> {
+        self.pinned
     }
 
     async fn unverified(&self, key: &Key) -> Result<Option<Stored>> {

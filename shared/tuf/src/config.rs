@@ -7,7 +7,7 @@ use std::str::FromStr;
 use jiff::{Span, SpanRelativeTo};
 use serde::{Deserialize, Serialize};
 
-use crate::sha256::Sha256;
+use crate::root::PinnedRoot;
 
 /// What an operator can choose. Every field has a default.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,9 +38,9 @@ pub struct Config {
     /// Whether people sign the top-level targets role, which delegates to bins then: the repository never drafts it by itself.
     /// Default no.
     pub offline_targets: bool,
-    /// The contents of the first root, which devices ship with ([`crate::root::contents`]): no other first root is believed then, whoever may
-    /// write where it lies. Default: the one that lies there.
-    pub trusted_root: Option<Sha256>,
+    /// The root with which the chain of roots begins, which devices ship with: no other is believed in its place then, whoever may write where it
+    /// lies, and none before it counts. Default: version 1, as it lies there.
+    pub trusted_root: Option<PinnedRoot>,
 }
 
 /// How long documents are valid from the moment they are made.
@@ -438,6 +438,7 @@ mod tests {
             r#"{"signatures_at_once":0}"#,
             r#"{"signatures_at_once":257}"#,
             r#"{"max_targets_per_bin":10001}"#,
+            r#"{"trusted_root":"15"}"#,
             r#"{"unknown":1}"#,
         ] {
             assert!(serde_json::from_str::<Config>(text).is_err(), "{text}");

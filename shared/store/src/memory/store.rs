@@ -4,6 +4,7 @@ use std::ops::Bound;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use tufline_tuf::root::PinnedRoot;
 
 use super::{Memory, State};
 use crate::document::Document;
@@ -36,6 +37,10 @@ impl Store for Memory {
             Some(stored)
         })
         .await
+    }
+
+    fn pinned_root(&self) -> Option<PinnedRoot> {
+        None
     }
 
     async fn exists(&self, key: &Key) -> Result<bool> {

@@ -6,12 +6,12 @@ use tufline_metadata::TrustedRoot;
 
 use super::published::{refused, signed};
 use super::rules::check_new_keys;
-use super::{KeyId, RootError, RootFile, own_keys, read, tallies};
+use super::{KeyId, PinnedRoot, RootError, RootFile, own_keys, read, tallies};
 use crate::sha256::Sha256;
 use crate::signed::{Signed, verify};
 use crate::time::Time;
 
-/// The published roots, from the first to the newest, each verified under itself and under the one before, as clients do it: others may have made them.
+/// The published roots, from the one that is trusted to the newest, each verified under itself and under the one before, as clients do it: others may have made them.
 #[derive(Debug, Clone)]
 pub struct Chain {
     trusted: TrustedRoot,
@@ -72,6 +72,12 @@ impl Chain {
     #[must_use]
     pub fn contents(&self) -> Sha256 {
         Sha256::of(self.trusted.file().message())
+    }
+
+    /// Which root the newest is.
+    #[must_use]
+    pub fn pinned(&self) -> PinnedRoot {
+        PinnedRoot { version: self.newest.version(), contents: self.contents() }
     }
 
     /// The newest root's file.
