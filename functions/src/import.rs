@@ -14,7 +14,7 @@ use bytes::Bytes;
 use tufline_store::{Document, Hint, Key, OnlineRole, Store, Written};
 use tufline_tuf::config::Lifetime;
 use tufline_tuf::generation::{self, UsedUp};
-use tufline_tuf::root::{self, Chain, FitRoot, OnlineKeys, RootFile, adopt, same_key, succeed};
+use tufline_tuf::root::{self, Chain, FitRoot, OnlineKeys, PinnedRoot, RootFile, adopt, same_key, succeed};
 use tufline_tuf::{Content, RoleKeys, RoleName, TargetName, Time, time};
 
 use crate::current::{Current, current_and_receipt, digest};
@@ -34,8 +34,10 @@ const HIGHEST_VERSION: u64 = 1 << 52;
 
 /// A repository as a client verified it.
 pub struct Old {
-    /// All roots from the first to the newest, in their order.
+    /// All roots from the one that is trusted, with which the new repository begins, to the newest, in their order.
     pub roots: Vec<Bytes>,
+    /// What it has of the roots before, by their versions. Only devices that are older still ask for them: nobody verified them, and nothing needs them.
+    pub before: BTreeMap<u64, Bytes>,
     /// The highest versions that there are.
     pub used_up: UsedUp,
     /// All targets.
@@ -48,12 +50,44 @@ impl Old {
     /// # Errors
     /// [`StageError::Root`] where the roots are no chain.
     pub fn newest_root(&self) -> Result<Chain> {
-        let Some((first, others)) = self.roots.split_first() else { return Err(StageError::NotInitialised) };
-        let mut chain = Chain::begin(first)?;
-        for root in others {
+        let mut chain = self.first_root()?;
+        for root in self.roots.iter().skip(1) {
             chain.extend(root)?;
         }
         Ok(chain)
+    }
+
+    fn first_root(&self) -> Result<Chain> {
+        Ok(Chain::trusting(self.roots.first().ok_or(StageError::NotInitialised)?)?)
+    }
+
+    /// With which root the new repository begins.
+    ///
+    /// # Errors
+    /// [`StageError::Root`] where it is none.
+    pub fn first(&self) -> Result<PinnedRoot> {
+        Ok(self.first_root()?.pinned())
+    }
+
+    /// Refuses a place whose chain would begin with another root, of which `pinned` is what its configuration says. `remedy` says what to do, of the root
+    /// that is named behind it.
+    ///
+    /// # Errors
+    /// [`StageError::Refused`].
+    pub fn expect_first(&self, pinned: Option<PinnedRoot>, remedy: impl FnOnce(PinnedRoot) -> String) -> Result<()> {
+        let first = self.first()?;
+        if pinned.map_or(first.version == 1, |pinned| pinned == first) {
+            return Ok(());
+        }
+        let begins = match pinned {
+            Some(pinned) => format!("version {}, {}", pinned.version, pinned.contents),
+            None => "version 1".into(),
+        };
+        Err(StageError::Refused(format!(
+            "the root that is trusted is version {}, and the new repository's chain of roots would begin with {begins}: {}",
+            first.version,
+            remedy(first)
+        )))
     }
 
     /// Refuses what can't be taken over. Writes nothing.
@@ -61,9 +95,11 @@ impl Old {
     /// # Errors
     /// [`StageError::Refused`], [`StageError::Root`].
     pub fn check(&self, largest_target: u64) -> Result<()> {
-        root::check_holders(&self.newest_root()?)?;
-        let UsedUp { timestamp, snapshot, targets } = self.used_up;
-        for (role, version) in [("timestamp", timestamp), ("snapshot", snapshot), ("targets", targets)] {
+        let newest = self.newest_root()?;
+        root::check_holders(&newest)?;
+        let (root, UsedUp { timestamp, snapshot, targets }) = (newest.newest().version.get(), self.used_up);
+        for (role, version) in [("root", root), ("timestamp", timestamp), ("snapshot", snapshot), ("targets", targets)]
+        {
             if version > HIGHEST_VERSION {
                 return Err(StageError::Refused(format!(
                     "version {version} of its {role} role leaves no numbers above it that all clients read"
@@ -161,14 +197,20 @@ pub async fn taken_over(store: &dyn Store, old: &Old, next: Option<&FitRoot>) ->
     Ok(Some(published.generation))
 }
 
-/// Copies the roots of `old`, with `next` behind them, and makes the first generation, which is still to be signed and published. All
+/// Copies the roots of `old`, older ones too, with `next` behind them, and makes the first generation, which is still to be signed and published. All
 /// targets are hashed by then.
 ///
 /// # Errors
 /// [`StageError::Refused`] where something else is there; other errors leave what the next run goes on from.
 pub async fn take_over(ports: &Ports, old: &Old, next: &FitRoot) -> Result<()> {
     let store = &*ports.store;
-    for (number, bytes) in (1..).zip(&old.roots) {
+    let first = old.first()?;
+    let before = old.before.iter().filter_map(|(version, bytes)| Document::before(first, *version, bytes.clone()));
+    for document in before {
+        // What lies there already may be of an earlier run, or anybody's, which hurts nobody who could follow.
+        let (Written::Done | Written::Lost) = store.create(&document).await?;
+    }
+    for (number, bytes) in (first.version..).zip(&old.roots) {
         create_root(ports, &Document::signed(&root::read(bytes, number)?)).await?;
     }
     create_root(ports, &Document::signed(next.signed())).await?;

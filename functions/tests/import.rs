@@ -21,10 +21,10 @@ use tufline_functions::import::{Old, fit, import};
 use tufline_functions::init::online_keys;
 use tufline_functions::{Ports, StageError, ledger, rebuild, reconcile};
 use tufline_store::memory::{Control, Fate, Memory, MemoryKeys, Request};
-use tufline_store::{Change, Key};
+use tufline_store::{Change, Document, Key, VerifiedRoots};
 use tufline_tuf::generation::UsedUp;
-use tufline_tuf::root::{self, OnlineKeys, RootFile, own_keys};
-use tufline_tuf::{Config, Content, Custom, Sha256, TargetName, Time};
+use tufline_tuf::root::{self, OnlineKeys, PinnedRoot, RootFile, own_keys};
+use tufline_tuf::{Config, Content, Custom, Draft, RoleName, Sha256, TargetName, Time};
 
 use common::{finish, ports};
 
@@ -63,7 +63,7 @@ fn bytes(number: usize) -> Bytes {
     format!("content {number}").into()
 }
 
-/// A repository of others, with one root.
+/// A repository of others, of whose roots one can be verified, version `first`.
 struct Others {
     holder: EcdsaKeyPair,
     old: Old,
@@ -71,11 +71,12 @@ struct Others {
 }
 
 impl Others {
-    fn new() -> Self {
+    fn new(first: u64) -> Self {
         let holder = key();
         let online = OnlineKeys { targets: key().tuf_key(), snapshot: key().tuf_key(), timestamp: key().tuf_key() };
         let draft = root::first(holder.tuf_key(), online, start() + jiff::SignedDuration::from_hours(2400)).unwrap();
-        let root = draft.document().clone();
+        let root = Root { version: first.try_into().unwrap(), ..draft.document().clone() };
+        let draft = Draft::new(RoleName::root(), root.clone());
         let keyid = holder.tuf_key().key_id().unwrap();
         let signature = Signature { keyid, sig: sign(&holder, &draft.message().unwrap()).into() };
         let signed = draft.sign(vec![signature], &own_keys(&root).unwrap()).unwrap();
@@ -89,7 +90,12 @@ impl Others {
         let targets: BTreeMap<TargetName, Content> =
             (0..6).map(|number| (format!("a/{number}").parse().unwrap(), content(number))).collect();
         let used_up = UsedUp { timestamp: 40, snapshot: 30, targets: 20 };
-        Self { holder, old: Old { roots: vec![signed.bytes().clone()], used_up, targets }, root }
+        let before = (1..first).map(|version| (version, format!("version {version}, of old").into())).collect();
+        Self { holder, old: Old { roots: vec![signed.bytes().clone()], before, used_up, targets }, root }
+    }
+
+    fn first(&self) -> PinnedRoot {
+        self.old.first().unwrap()
     }
 
     /// The next root, signed.
@@ -117,7 +123,11 @@ impl World {
             memory.put_upload(name.as_str(), bytes(number), custom.as_deref(), false);
         }
         let config = Config { max_targets_per_bin: 4.try_into().unwrap(), ..Config::default() };
-        let ports = ports(&memory, config);
+        let mut ports = ports(&memory, config);
+        let first = others.first();
+        if first.version > 1 {
+            ports.store = Arc::new(VerifiedRoots::new(Arc::clone(&memory) as _, Some(first)));
+        }
         Self { memory, ports, planned }
     }
 
@@ -133,7 +143,15 @@ impl World {
         let Some(published) = finish(ledger::published(&*self.ports.store)).unwrap() else { return false };
         assert_eq!((published.generation, published.version), (31, 41));
         let newest = finish(tufline_functions::roots::newest(&*self.ports.store)).unwrap();
-        assert_eq!(newest.version.get(), 2);
+        let first = others.first().version;
+        assert_eq!(newest.version.get(), first + 1);
+        for (version, bytes) in (1..).zip(others.old.before.values().chain(&others.old.roots)) {
+            assert_eq!(
+                self.memory.object(&Key::root(version).path()).as_ref(),
+                Some(bytes),
+                "version {version} of the root"
+            );
+        }
         let versions = finish(ledger::published_versions(&*self.ports.store, &newest, Some(&published))).unwrap();
         assert_eq!(versions.len(), 17, "there are bins");
         let mut listed = 0;
@@ -166,8 +184,9 @@ impl World {
 
 #[test]
 fn a_fault_at_any_request_leaves_what_the_next_run_goes_on_from() {
-    let (keys, others) = (Arc::new(MemoryKeys::generate().unwrap()), Others::new());
-    for fate in [Fate::Failed, Fate::ReplyLost, Fate::Retried] {
+    let keys = Arc::new(MemoryKeys::generate().unwrap());
+    for (fate, first) in [(Fate::Failed, 1), (Fate::Failed, 4), (Fate::ReplyLost, 4), (Fate::Retried, 1)] {
+        let others = Others::new(first);
         let (mut failed, mut shown) = (0, 0);
         for fault in 0.. {
             let world = World::new(&keys, &others, fate);
@@ -201,7 +220,7 @@ fn a_fault_at_any_request_leaves_what_the_next_run_goes_on_from() {
 
 #[test]
 fn what_is_not_what_is_listed_is_not_taken() {
-    let (keys, others) = (Arc::new(MemoryKeys::generate().unwrap()), Others::new());
+    let (keys, others) = (Arc::new(MemoryKeys::generate().unwrap()), Others::new(1));
     let refused = |world: &World, why: &str| {
         let error = world.import(&others, &others.next(&world.ports)).unwrap_err().to_string();
         assert!(error.contains(why), "{error}");
@@ -222,4 +241,51 @@ fn what_is_not_what_is_listed_is_not_taken() {
     world.memory.tamper(&Key::root(1).path(), Some("{}".into()));
     let error = world.import(&others, &others.next(&world.ports)).unwrap_err().to_string();
     assert!(error.contains("metadata/1.root.json is there already"), "{error}");
+}
+
+#[test]
+fn nobody_stops_an_import_by_what_lies_before_its_first_root() {
+    let (keys, others) = (Arc::new(MemoryKeys::generate().unwrap()), Others::new(4));
+    let world = World::new(&keys, &others, Fate::Done);
+    world.memory.tamper(&Key::root(3).path(), Some("{}".into()));
+    let next = others.next(&world.ports);
+    assert_eq!(world.import(&others, &next).unwrap(), 31);
+    assert_eq!(world.memory.object(&Key::root(3).path()), Some("{}".into()), "what lies there stays");
+    let newest = finish(tufline_functions::roots::newest(&*world.ports.store)).unwrap();
+    assert_eq!(newest.version.get(), 5);
+    // In the place of the first itself it is another matter.
+    let world = World::new(&keys, &others, Fate::Done);
+    world.memory.tamper(&Key::root(4).path(), Some("{}".into()));
+    let error = world.import(&others, &next).unwrap_err().to_string();
+    assert!(error.contains("metadata/4.root.json is there already"), "{error}");
+    assert!(!world.look(&others));
+}
+
+#[test]
+fn a_place_that_would_begin_with_another_root_is_refused() {
+    let (one, four) = (Others::new(1), Others::new(4));
+    let (first, fourth) = (one.first(), four.first());
+    for (others, pinned, good) in [
+        (&one, None, true),
+        (&one, Some(first), true),
+        (&one, Some(fourth), false),
+        (&four, None, false),
+        (&four, Some(fourth), true),
+        (&four, Some(PinnedRoot { version: 3, ..fourth }), false),
+        (&four, Some(PinnedRoot { version: 4, ..first }), false),
+    ] {
+        let refused = others.old.expect_first(pinned, |first| format!("deploy with -c trustedRoot={first}"));
+        assert_eq!(refused.is_ok(), good, "{pinned:?}");
+        if let Err(error) = refused {
+            let (error, first) = (error.to_string(), others.first());
+            assert!(
+                error.ends_with(&format!("deploy with -c trustedRoot={first}")) && !error.contains('\n'),
+                "{error}"
+            );
+        }
+    }
+    // And no root comes before the one with which it begins, or is the one itself.
+    for (version, is_before) in [(3, true), (4, false), (5, false)] {
+        assert_eq!(Document::before(fourth, version, "x".into()).is_some(), is_before);
+    }
 }

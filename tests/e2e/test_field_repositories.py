@@ -219,8 +219,13 @@ def test_a_root_that_is_trusted_needs_none_before_it(take, tmp_path: Path):
     assert "devices that trust an older one can't follow" in done.stderr
     roots = sorted(path.name for path in (copy / "metadata").glob("*.root.json"))
     assert roots == ["2.root.json", "3.root.json"]
-    # A repository here begins with the first.
-    moved.refused("1.root.json there is no root from which version 2 follows", "--root", trusted)
+    # An import begins with it, and keeps what leads to it.
+    moved.next = moved.folder / "4.root.json"
+    moved.ceremony("--root", trusted)
+    form = moved.form.start()
+    for root in (trusted, foreign.metadata / "2.root.json"):
+        device = Device({**form.endpoints, "trusted_root": str(root)}, tmp_path / root.stem)
+        assert device.find(FILES) == {name: sha256(data) for name, data in FILES.items()}
 
 
 def test_names_of_any_kind_are_copied(tmp_path: Path):

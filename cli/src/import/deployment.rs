@@ -9,8 +9,8 @@ use indicatif::ProgressBar;
 use tempfile::NamedTempFile;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep};
-use tufline_functions::Ports;
 use tufline_functions::import::{Old, Standing, missing, standing, take_over, taken_over};
+use tufline_functions::{Ports, ledger};
 use tufline_store::Message;
 use tufline_tuf::root::FitRoot;
 use tufline_tuf::{Content, Custom, TargetName};
@@ -59,13 +59,25 @@ impl Deployment {
 
     /// Refuses where a repository is.
     pub async fn expect_new(&self, old: &Old) -> anyhow::Result<()> {
+        self.expect_first(old).await?;
         taken_over(&*self.ports.store, old, None).await?;
+        Ok(())
+    }
+
+    /// Refuses where nothing is published yet and the functions would begin with another root: their configuration says with which.
+    async fn expect_first(&self, old: &Old) -> anyhow::Result<()> {
+        let store = &*self.ports.store;
+        if ledger::published(store).await?.is_none() {
+            let remedy = |first| format!("deploy with -c trustedRoot={first}, and run this again");
+            old.expect_first(store.pinned_root(), remedy)?;
+        }
         Ok(())
     }
 
     /// The second step; answers the generation that is published then. It may be killed at any time: the next run finds what is there.
     pub async fn take(&self, found: &Found, old: &Old, next: &FitRoot) -> anyhow::Result<u64> {
         let store = &*self.ports.store;
+        self.expect_first(old).await?;
         if let Some(generation) = taken_over(store, old, Some(next)).await? {
             return Ok(generation);
         }

@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use futures::{StreamExt, TryStreamExt, stream};
 use tokio::task::spawn_blocking;
+use tufline_functions::import::Old;
 use tufline_tuf::TargetName;
 
 use super::from::{Found, custom};
 use crate::files;
-use crate::local::{LocalRepository, import_marker};
+use crate::local::{LocalRepository, config_file, configured, import_marker, write_config};
 use crate::source::Listed;
 
 /// So many targets are copied at once.
@@ -34,6 +35,19 @@ impl NewFolder {
         Ok(Self(data))
     }
 
+    /// Refuses what can't be taken over, by the configuration that is there after a first step, or else the one that is made.
+    pub fn check(&self, old: &Old) -> anyhow::Result<()> {
+        let config = configured(&self.0)?;
+        old.check(config.largest_target.0)?;
+        if config_file(&self.0).exists() {
+            let data = self.0.display();
+            old.expect_first(config.trusted_root, |first| {
+                format!("give the root that {data} was begun with, set trusted_root = \"{first}\" in {data}/config.toml, or remove {data} and begin again")
+            })?;
+        }
+        Ok(())
+    }
+
     /// Refuses where the first step wasn't done.
     pub fn expect_begun(&self) -> anyhow::Result<()> {
         if !import_marker(&self.0).exists() {
@@ -45,11 +59,14 @@ impl NewFolder {
         Ok(())
     }
 
-    /// Opens it, made where it is missing.
-    pub async fn open(&self, uploads: Option<&Path>) -> anyhow::Result<LocalRepository> {
+    /// Opens it, made where it is missing: its chain of roots begins with the first of `old`, now and at every later start.
+    pub async fn open(&self, old: &Old, uploads: Option<&Path>) -> anyhow::Result<LocalRepository> {
         if !import_marker(&self.0).exists() {
             std::fs::create_dir_all(&self.0).with_context(|| format!("cannot make {}", self.0.display()))?;
             files::write(&import_marker(&self.0), b"")?;
+        }
+        if !config_file(&self.0).exists() {
+            write_config(&self.0, old.first()?)?;
         }
         LocalRepository::open_for_import(&self.0, uploads).await
     }

@@ -8,12 +8,13 @@ use futures::{StreamExt, TryStreamExt, stream};
 use serde_json::Value;
 use tempfile::NamedTempFile;
 use tufline_functions::import::Old;
+use tufline_metadata::TrustedRoot;
 use tufline_store::{Head, Uploads};
 use tufline_tuf::generation::UsedUp;
 use tufline_tuf::{Content, Custom, TargetName};
 
-use crate::show;
-use crate::source::{self, Base, Listed, Seen, Source, UrlArguments, listed};
+use crate::show::{self, complain};
+use crate::source::{self, Base, LONGEST_WALK, Listed, Seen, Source, UrlArguments, listed};
 
 /// Where a repository's metadata and targets may be, below the folder that is named: as tuftool and python-tuf leave them; metadata
 /// beside the folder of targets, as go-tuf leaves it; and the folder of metadata itself.
@@ -31,19 +32,27 @@ pub struct Found {
     pub seen: Seen,
     /// All targets that the client finds.
     pub targets: BTreeMap<TargetName, Listed>,
+    /// The version of the root that is trusted, with which the new repository begins.
+    first: u64,
+    /// What lies there in the places of the roots before.
+    before: BTreeMap<u64, Vec<u8>>,
+    /// What to tell of these.
+    notes: Vec<String>,
 }
 
 impl Found {
     /// Reads and verifies all of it.
     pub async fn at(source: Source) -> anyhow::Result<Self> {
         let seen = source.observe(None).await?;
+        let first = source.trusted_version()?;
+        let (before, notes) = before(&source, &seen, first).await;
         let mut targets = BTreeMap::new();
         for (name, target) in listed(&seen)? {
             let name: TargetName =
                 name.parse().map_err(|refusal| anyhow!("a target cannot be kept under its name: {refusal}"))?;
             targets.insert(name, target);
         }
-        let mut found = Self { source, seen, targets };
+        let mut found = Self { source, seen, targets, first, before, notes };
         found.complete().await?;
         Ok(found)
     }
@@ -85,20 +94,20 @@ impl Found {
         }
     }
 
+    /// Tells of the roots before that are missing, or lead nowhere.
+    pub fn tell_before(&self) {
+        for note in &self.notes {
+            complain!("tufline: {note}");
+        }
+    }
+
     /// What of it goes on here.
     pub fn old(&self) -> anyhow::Result<Old> {
         let Seen { timestamp, snapshot, roots, .. } = &self.seen;
-        let oldest = roots.first_key_value().map_or(0, |(version, _)| *version);
-        if oldest != 1 {
-            bail!(
-                "{}.root.json there is no root from which version {oldest} follows, and a repository here begins with version 1: put the root of that \
-                 version there, as it was published",
-                oldest.saturating_sub(1)
-            );
-        }
         let targets = self.targets.iter().map(|(name, target)| Ok((name.clone(), content(name, target)?)));
         Ok(Old {
-            roots: roots.values().map(|bytes| bytes.clone().into()).collect(),
+            roots: roots.range(self.first..).map(|(_, bytes)| bytes.clone().into()).collect(),
+            before: self.before.iter().map(|(version, bytes)| (*version, bytes.clone().into())).collect(),
             used_up: UsedUp {
                 timestamp: timestamp.version,
                 snapshot: snapshot.version,
@@ -107,6 +116,41 @@ impl Found {
             targets: targets.collect::<anyhow::Result<_>>()?,
         })
     }
+}
+
+/// The roots before the one that is trusted, as they are there: the client verified the last of them, and nobody the others. With what is to be told of
+/// those that are missing or lead nowhere, which keeps nothing from being taken over.
+async fn before(source: &Source, seen: &Seen, first: u64) -> (BTreeMap<u64, Vec<u8>>, Vec<String>) {
+    let mut notes = Vec::new();
+    let reads =
+        (first.saturating_sub(LONGEST_WALK).max(1)..first).map(async |version| match seen.roots.get(&version) {
+            Some(bytes) => (version, Ok(Some(bytes.clone()))),
+            None => (version, source.root_there(version).await),
+        });
+    let read: BTreeMap<u64, _> = stream::iter(reads.collect::<Vec<_>>()).buffer_unordered(AT_ONCE).collect().await;
+    let leads = seen.roots.first_key_value().map_or(first, |(version, _)| *version);
+    if let Some(last) = leads.checked_sub(1).filter(|last| *last > 0) {
+        let why = match read.get(&last) {
+            Some(Ok(Some(bytes))) => match TrustedRoot::begin(bytes) {
+                Ok(_) => format!("version {leads} does not follow from it"),
+                Err(error) => error.to_string(),
+            },
+            Some(Err(error)) => format!("{error:#}"),
+            Some(Ok(None)) | None => "it is missing".into(),
+        };
+        notes.push(format!(
+            "{last}.root.json there leads no device on: {why}; devices that know no newer root need version {first} by another way"
+        ));
+    }
+    let others: Vec<String> = read
+        .iter()
+        .filter(|(version, bytes)| **version + 1 < leads && !matches!(bytes, Ok(Some(_))))
+        .map(|(version, _)| version.to_string())
+        .collect();
+    if !others.is_empty() {
+        notes.push(format!("missing there too, of the roots before: {}", others.join(", ")));
+    }
+    (read.into_iter().filter_map(|(version, bytes)| Some((version, bytes.ok()??))).collect(), notes)
 }
 
 fn content(name: &TargetName, target: &Listed) -> anyhow::Result<Content> {
@@ -151,7 +195,23 @@ fn in_folder(folder: &Path, urls: &UrlArguments) -> anyhow::Result<Source> {
         let found = targets.iter().map(|targets| folder.join(targets)).find(|targets| targets.is_dir());
         Base::Folder(found.context("its folder of targets is not beside the metadata: name it with --targets")?)
     };
-    let first = metadata.join("1.root.json");
-    let root = source::read(urls.root.as_deref().unwrap_or(&first))?;
+    let root = match &urls.root {
+        Some(root) => source::read(root)?,
+        None => first_there(&metadata)?,
+    };
     Source::at(Base::Folder(metadata), targets, root)
+}
+
+/// What is trusted in a folder where nobody says what: its first root.
+fn first_there(metadata: &Path) -> anyhow::Result<Vec<u8>> {
+    let first = metadata.join("1.root.json");
+    let why = |why: String| {
+        anyhow!(
+            "{} is not a root to begin with ({why}): name one that your devices trust with --root, of any version",
+            show::path(&first)
+        )
+    };
+    let root = std::fs::read(&first).map_err(|error| why(error.to_string()))?;
+    TrustedRoot::begin(&root).map_err(|error| why(error.to_string()))?;
+    Ok(root)
 }

@@ -18,7 +18,6 @@ use tufline_functions::init::online_keys;
 use tufline_tuf::config::Lifetime;
 
 use crate::connection::AwsConnection;
-use crate::local::configured;
 use crate::outcome::{Outcome, Result};
 use crate::root::document;
 use crate::root::place::{Place, PlaceArguments};
@@ -64,22 +63,24 @@ pub struct Arguments {
 pub async fn run(arguments: Arguments) -> Result {
     let found = Found::at(from::source(&arguments.from, &arguments.urls)?).await?;
     let old = found.old()?;
-    match arguments.place.find().await? {
-        Place::Folder(data) => into_folder(&arguments, &found, &old, &data).await,
-        Place::Aws(aws) => into_deployment(&arguments, &found, &old, &aws).await,
-    }
+    let outcome = match arguments.place.find().await? {
+        Place::Folder(data) => into_folder(&arguments, &found, &old, &data).await?,
+        Place::Aws(aws) => into_deployment(&arguments, &found, &old, &aws).await?,
+    };
+    found.tell_before();
+    Ok(outcome)
 }
 
 async fn into_folder(arguments: &Arguments, found: &Found, old: &Old, data: &Path) -> Result {
     let (folder, uploads) = (NewFolder::find(data)?, arguments.uploads.as_deref());
-    old.check(configured(data)?.largest_target.0)?;
+    folder.check(old)?;
     let Some(next) = &arguments.next_root else {
         let proposal = Proposal::of(arguments, old)?;
-        return proposal.write(old, &folder.open(uploads).await?.ports, arguments).await;
+        return proposal.write(old, &folder.open(old, uploads).await?.ports, arguments).await;
     };
     let next = document::open(next)?;
     folder.expect_begun()?;
-    let repository = folder.open(uploads).await?;
+    let repository = folder.open(old, uploads).await?;
     let fit = fit(&repository.ports, old, &next).await?;
     found.expect_no_others(&*repository.ports.uploads).await?;
     folder::put_all(repository.uploads.path(), found).await?;

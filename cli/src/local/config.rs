@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use tufline_tuf::Config;
+use tufline_tuf::root::PinnedRoot;
 
 use crate::files;
 
@@ -27,8 +28,8 @@ const DEFAULT: &str = r#"# The policy of this repository. What is not set has th
 # Whether people sign the top-level targets role (`tufline targets`, docs/keys.md); needs bins.
 # offline_targets = false
 
-# `trusted_root`, with the contents of the first root as `tufline root show` tells them: no other is believed in its place. Unless it is
-# set, that of root.json beside this file counts, once that is there.
+# `trusted_root`, with the contents of the first root as `tufline root show` tells them, behind its version and a colon unless that is 1: no other
+# is believed in its place. Unless it is set, that of root.json beside this file counts, once that is there.
 
 # Uploads of more than `above` bytes are worked on beside all others. Those that must be read are read in pieces of `piece`
 # bytes; after `run` bytes the next of them has its turn. The sizes of copies count on AWS only.
@@ -53,6 +54,16 @@ const DEFAULT: &str = r#"# The policy of this repository. What is not set has th
 # percent = 50
 # at_least = 20
 "#;
+
+/// Writes the file of a repository in the folder `data` whose chain of roots begins with `first`.
+pub fn write(data: &Path, first: PinnedRoot) -> anyhow::Result<()> {
+    files::write(&super::config_file(data), of(first).as_bytes())
+}
+
+/// What is set stands before the tables.
+fn of(first: PinnedRoot) -> String {
+    format!("# The root with which the chain of roots begins.\ntrusted_root = \"{first}\"\n\n{DEFAULT}")
+}
 
 /// Reads the file at `path`; writes it first where there is none.
 pub fn read(path: &Path) -> anyhow::Result<Config> {
@@ -88,6 +99,15 @@ mod tests {
         let settings = settings.collect::<Vec<_>>().join("\n") + "\n";
         assert_ne!(settings, DEFAULT);
         assert_eq!(parse(&settings).unwrap(), Config::default());
+    }
+
+    #[test]
+    fn the_root_of_an_import_is_set() {
+        for version in [1, 15] {
+            let first = PinnedRoot { version, contents: tufline_tuf::Sha256::of(b"x") };
+            let expected = Config { trusted_root: Some(first), ..Config::default() };
+            assert_eq!(parse(&of(first)).unwrap(), expected);
+        }
     }
 
     #[test]

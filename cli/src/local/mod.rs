@@ -20,7 +20,8 @@ use crate::edge::StopSignal;
 use crate::outcome::{Outcome, Result};
 use crate::show::{self, say};
 
-pub use repository::{LocalRepository, configured, import_marker, store};
+pub use config::write as write_config;
+pub use repository::{LocalRepository, config_file, configured, import_marker, store};
 pub use running::{Options, Running};
 pub use workers::{Report, Stage};
 

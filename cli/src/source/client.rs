@@ -18,7 +18,7 @@ use crate::root::document::now;
 use crate::show::complain;
 
 /// What is read of a root at most, in bytes, as python-tuf and go-tuf do it.
-const LARGEST_ROOT: u64 = 512_000;
+pub const LARGEST_ROOT: u64 = 512_000;
 
 /// The same of a timestamp: clients read 16,384 bytes, and more than that is some fault, but not one to end at.
 pub const LARGEST_TIMESTAMP: u64 = 1 << 20;
@@ -27,7 +27,7 @@ pub const LARGEST_TIMESTAMP: u64 = 1 << 20;
 const LARGEST_DOCUMENT: u64 = 256 << 20;
 
 /// So many steps a client goes from its root (TUF specification 5.3.3 leaves that open; python-tuf and tuf-js go 256).
-const LONGEST_WALK: u64 = 1024;
+pub const LONGEST_WALK: u64 = 1024;
 
 /// So many files are read at once.
 const AT_ONCE: usize = 32;

@@ -20,7 +20,7 @@ use transport::Reader;
 use client::Look;
 
 pub use base::Base;
-pub use client::file_name;
+pub use client::{LONGEST_WALK, file_name};
 pub use target::{Listed, consistent_paths, listed};
 
 /// A repository by its URLs.
@@ -102,6 +102,17 @@ impl Source {
     pub async fn update(&self, names: &BTreeSet<String>) -> anyhow::Result<Seen> {
         let seen = client::look(self, Look::Names(names)).await;
         seen.with_context(|| format!("a device cannot update from {}", self.place))
+    }
+
+    /// The version of the root that is trusted.
+    pub fn trusted_version(&self) -> anyhow::Result<u64> {
+        Ok(TrustedRoot::begin(&self.root).context("the trusted root")?.version())
+    }
+
+    /// The bytes of version `version` of the root, unverified; `None` where there are none.
+    pub async fn root_there(&self, version: u64) -> anyhow::Result<Option<Vec<u8>>> {
+        let bytes = self.reader.read(&self.metadata, &format!("{version}.root.json"), client::LARGEST_ROOT).await?;
+        Ok(bytes.filter(|bytes| !bytes.is_empty()))
     }
 
     /// The bytes of `timestamp.json`, unverified: only to see whether anything changed.
