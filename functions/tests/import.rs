@@ -18,11 +18,11 @@ use bytes::Bytes;
 use tough::schema::{Root, Signature, Targets};
 use tough::sign::Sign;
 use tufline_functions::import::{Old, fit, import};
-use tufline_functions::init::online_keys;
+use tufline_functions::init::{self, online_keys};
 use tufline_functions::{Ports, StageError, ledger, rebuild, reconcile};
 use tufline_store::memory::{Control, Fate, Memory, MemoryKeys, Request};
 use tufline_store::{Change, Document, Key, VerifiedRoots};
-use tufline_tuf::generation::UsedUp;
+use tufline_tuf::generation::{FirstBins, UsedUp};
 use tufline_tuf::root::{self, OnlineKeys, PinnedRoot, RootFile, own_keys};
 use tufline_tuf::{Config, Content, Custom, Draft, RoleName, Sha256, TargetName, Time};
 
@@ -253,6 +253,9 @@ fn nobody_stops_an_import_by_what_lies_before_its_first_root() {
     assert_eq!(world.memory.object(&Key::root(3).path()), Some("{}".into()), "what lies there stays");
     let newest = finish(tufline_functions::roots::newest(&*world.ports.store)).unwrap();
     assert_eq!(newest.version.get(), 5);
+    // Whoever takes it for a new one makes no second first generation.
+    finish(init::first_generation(&world.ports, FirstBins::One)).unwrap();
+    assert_eq!(finish(ledger::first_generation(&*world.ports.store)).unwrap(), Some(31));
     // In the place of the first itself it is another matter.
     let world = World::new(&keys, &others, Fate::Done);
     world.memory.tamper(&Key::root(4).path(), Some("{}".into()));
