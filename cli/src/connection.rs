@@ -15,6 +15,7 @@ use url::Url;
 
 use crate::access::DeviceAccess;
 use crate::edge;
+use crate::show::Quoted;
 
 /// Where `tufline local` leaves its endpoints file unless told otherwise.
 const DEFAULT_FILE: &str = ".tufline/endpoints.json";
@@ -160,14 +161,11 @@ impl ConnectionArguments {
         }
         let file = self.endpoints.clone().unwrap_or_else(|| DEFAULT_FILE.into());
         let text = std::fs::read_to_string(&file).with_context(|| {
-            format!(
-                "no endpoints in {}: start `tufline local`, or name the right file with --endpoints",
-                file.display()
-            )
+            format!("no endpoints in {}: start `tufline local`, or name the right file with --endpoints", file.quoted())
         })?;
         match read(&text, &file)? {
             Place::Folder(_) if self.admin.is_some() => {
-                bail!("{} is of a repository in a folder, which needs no --admin", file.display())
+                bail!("{} is of a repository in a folder, which needs no --admin", file.quoted())
             }
             place => Ok(place),
         }
@@ -192,9 +190,9 @@ impl ConnectionArguments {
             },
         };
         if let Some(file) = &self.admin {
-            let text = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+            let text = std::fs::read(file).with_context(|| format!("cannot read {}", file.quoted()))?;
             let key: KeyFile = serde_json::from_slice(&text).with_context(|| {
-                format!("{} is not a JSON file with access_key_id and secret_access_key", file.display())
+                format!("{} is not a JSON file with access_key_id and secret_access_key", file.quoted())
             })?;
             access.key = Some(key.into());
         }
@@ -294,7 +292,7 @@ impl Connection {
 }
 
 fn read(text: &str, file: &Path) -> anyhow::Result<Place> {
-    let not_endpoints = || format!("{} is not an endpoints file", file.display());
+    let not_endpoints = || format!("{} is not an endpoints file", file.quoted());
     let value: Value = serde_json::from_str(text).with_context(not_endpoints)?;
     // Relative paths in a file that was moved about are meant from where it lies.
     let folder = file.parent().unwrap_or(Path::new(""));

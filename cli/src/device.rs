@@ -6,6 +6,7 @@ use tough::{Repository, RepositoryLoader, Transport};
 use tufline_tuf::{Sha256, TargetName};
 
 use crate::connection::PublicEndpoints;
+use crate::show::Quoted;
 
 /// A device with its own state, which is gone when it is dropped.
 pub struct Device<T> {
@@ -28,7 +29,7 @@ impl<T: Transport + Clone + 'static> Device<T> {
     /// A device that was shipped with the trusted root.
     pub fn new(endpoints: &PublicEndpoints, transport: T) -> anyhow::Result<Self> {
         let file = &endpoints.trusted_root;
-        let root = std::fs::read(file).with_context(|| format!("cannot read the trusted root {}", file.display()))?;
+        let root = std::fs::read(file).with_context(|| format!("cannot read the trusted root {}", file.quoted()))?;
         let state = tempfile::tempdir().context("cannot make a folder for the client's state")?;
         Ok(Self { endpoints: endpoints.clone(), root, transport, state })
     }

@@ -10,6 +10,8 @@ use tempfile::{Builder, NamedTempFile};
 use tufline_folder::TEMPORARY_PREFIX;
 use tufline_tuf::{Hasher, SIDE_FILE_SUFFIX, Sha256};
 
+use crate::show::Quoted;
+
 /// A new file beside `path`, with a name that begins with a dot, locked. It goes when it is dropped, unless it is [`put`] there; what a killed process
 /// leaves among the uploads `tufline local` removes, since nobody has it locked any more.
 pub fn beside(path: &Path) -> io::Result<NamedTempFile> {
@@ -41,7 +43,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
         file.write_all(bytes)?;
         put(file, path)
     });
-    written.with_context(|| format!("cannot write {}", path.display()))
+    written.with_context(|| format!("cannot write {}", path.quoted()))
 }
 
 /// The digest of a file's bytes.
@@ -63,7 +65,7 @@ pub fn remove(path: &Path) -> anyhow::Result<bool> {
     match std::fs::remove_file(path) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error).with_context(|| format!("cannot remove {}", path.display())),
+        Err(error) => Err(error).with_context(|| format!("cannot remove {}", path.quoted())),
     }
 }
 

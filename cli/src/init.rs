@@ -14,6 +14,7 @@ use tufline_tuf::generation::FirstBins;
 
 use crate::connection::{Connection, ConnectionArguments};
 use crate::outcome::{Outcome, Result};
+use crate::show::Quoted;
 use crate::show::say;
 use crate::{files, inside};
 
@@ -47,7 +48,7 @@ pub async fn run(arguments: Arguments) -> Result {
         bail!("a repository in a folder is initialized when `tufline local` first starts");
     };
     let data = &arguments.data;
-    std::fs::create_dir_all(data).with_context(|| format!("cannot make {}", data.display()))?;
+    std::fs::create_dir_all(data).with_context(|| format!("cannot make {}", data.quoted()))?;
     let data = std::path::absolute(data)?;
     let root_key = KeyFile::generate(&data.join("root.pem"))?;
     let signer = Arc::new(aws.resources.signer(&aws.clients)?);
@@ -58,7 +59,7 @@ pub async fn run(arguments: Arguments) -> Result {
     let root = roots::first(&*ports.store).await?.with_context(missing)?;
     let file = data.join("root.json");
     files::write(&file, &root.bytes)?;
-    say!("initialized; devices ship with {}", file.display());
+    say!("initialized; devices ship with {}", file.quoted());
     Ok(Outcome::Done)
 }
 

@@ -15,6 +15,7 @@ use tufline_functions::reconcile::reconcile;
 use crate::connection::{Connection, ConnectionArguments};
 use crate::local::request;
 use crate::outcome::{Outcome, Result};
+use crate::show::Quoted;
 use crate::show::say;
 use crate::{inside, show};
 
@@ -62,7 +63,7 @@ pub async fn ask(data: &Path) -> anyhow::Result<usize> {
         }
         if Instant::now() >= until {
             request::withdraw(data)?;
-            bail!("no `tufline local` answers in {}: start it, which reconciles as well", data.display());
+            bail!("no `tufline local` answers in {}: start it, which reconciles as well", data.quoted());
         }
         sleep(PAUSE).await;
     }

@@ -73,6 +73,18 @@ pub fn usage(error: &clap::Error) -> io::Result<()> {
     }
 }
 
+/// Paths for people: what a message names can be pasted.
+pub trait Quoted {
+    /// [`path`].
+    fn quoted(&self) -> String;
+}
+
+impl Quoted for Path {
+    fn quoted(&self) -> String {
+        path(self)
+    }
+}
+
 /// A path as a shell reads it: quoted where it must be, so that it can be pasted. What no terminal shows, and what isn't UTF-8, in the way of
 /// `$'\xff'` (bash, zsh and POSIX 2024, XCU 2.2.4).
 pub fn path(path: &Path) -> String {

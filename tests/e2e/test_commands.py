@@ -65,7 +65,7 @@ def test_status(form: Form):
 
 
 def test_status_says_when_somebody_should_look(make_folder):
-    folder: FolderForm = make_folder(config='[expiry]\ntimestamp = "3 seconds"\n').start()
+    folder: FolderForm = make_folder(config='[expiry]\ntimestamp = "10 seconds"\n').start()
     names = [f"name-{number}" for number in range(25)]
     for name in names:
         folder.put(name, b"x")
@@ -82,7 +82,7 @@ def test_status_says_when_somebody_should_look(make_folder):
     # Nobody renews anything: not the process, nor, soon, what it signed.
     folder.kill()
     assert "no `tufline local` runs, so nothing is published or renewed" in attention()
-    until("expired", lambda: any(reason.startswith("timestamp expired ") for reason in attention()), 10)
+    until("expired", lambda: any(reason.startswith("timestamp expired ") for reason in attention()), 20)
     folder.start()
     until("nothing", lambda: attention() == [], 30)
 

@@ -70,6 +70,9 @@ class Guarded(Quiet):
     query = "sv=2024-01-01&sig=a%2Fb%3D"
     credentials = "Basic " + base64.b64encode(b"me:pass@word").decode()
 
+    def log_message(self, *arguments: object) -> None:
+        pass
+
     def do_GET(self) -> None:
         path, _, query = self.path.partition("?")
         self.server.asked.append(self.path)

@@ -13,6 +13,7 @@ use crate::files;
 use crate::outcome::{Outcome, Result};
 use crate::root::document::expiry;
 use crate::root::signing_key::SigningKeyArguments;
+use crate::show::Quoted;
 use crate::targets::document::{self, RoleFile};
 
 /// Signs a party's document in its file, `ROLE.json`; with --targets or --expires makes the next version of it first.
@@ -40,7 +41,7 @@ pub async fn run(arguments: Arguments) -> Result {
     let role = document::role(&path)?;
     let before = RoleFile::read(&role, &path)?;
     let file = match (before, targets.is_some() || expires.is_some()) {
-        (None, _) if targets.is_none() => bail!("{} is not there: list its targets with --targets DIR", path.display()),
+        (None, _) if targets.is_none() => bail!("{} is not there: list its targets with --targets DIR", path.quoted()),
         (Some(before), false) => before,
         (before, _) => {
             let targets = targets.as_deref().map(list).transpose()?;
@@ -55,14 +56,14 @@ pub async fn run(arguments: Arguments) -> Result {
 fn list(root: &Path) -> anyhow::Result<HashMap<tough::TargetName, Target>> {
     let (mut targets, mut folders) = (HashMap::new(), vec![root.to_owned()]);
     while let Some(folder) = folders.pop() {
-        let entries = std::fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))?;
+        let entries = std::fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.quoted()))?;
         for entry in entries {
             let path = entry?.path();
             if path.is_dir() {
                 folders.push(path);
             } else if !is_side_file(&path) {
                 let name =
-                    path.strip_prefix(root)?.to_str().with_context(|| format!("{} is not UTF-8", path.display()))?;
+                    path.strip_prefix(root)?.to_str().with_context(|| format!("{} is not UTF-8", path.quoted()))?;
                 let name: TargetName = name.parse()?;
                 targets.insert(tough::TargetName::new(name.as_str())?, target(&path)?);
             }
@@ -77,7 +78,7 @@ fn is_side_file(path: &Path) -> bool {
 }
 
 fn target(path: &Path) -> anyhow::Result<Target> {
-    let cannot = || format!("cannot read {}", path.display());
+    let cannot = || format!("cannot read {}", path.quoted());
     let (length, sha256) = (path.metadata().with_context(cannot)?.len(), files::sha256(path).with_context(cannot)?);
     let side = files::side_file(path);
     let custom = if side.exists() { custom::parse(&std::fs::read_to_string(&side)?)? } else { custom::Custom::new() };

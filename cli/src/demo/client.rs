@@ -16,6 +16,7 @@ use crate::access;
 use crate::device::{self, Device};
 use crate::local::Running;
 use crate::show;
+use crate::show::Quoted;
 use crate::show::say;
 
 /// Updates a new device, downloads `name`, compares it with the file `own`, and shows what was verified on the way.
@@ -68,7 +69,7 @@ async fn compare(repository: &Repository, name: &TargetName, own: &Path) -> anyh
     let target = tough::TargetName::new(name.as_str())?;
     let stream = repository.read_target(&target).await?.with_context(|| format!("{name} is no target"))?;
     let mut stream = stream.boxed();
-    let mut file = std::fs::File::open(own).with_context(|| format!("cannot read {}", own.display()))?;
+    let mut file = std::fs::File::open(own).with_context(|| format!("cannot read {}", own.quoted()))?;
     let mut expected = Vec::new();
     while let Some(piece) = stream.try_next().await? {
         expected.resize(piece.len(), 0);

@@ -21,6 +21,7 @@ use crate::edge::StopSignal;
 use crate::local::{Options, Report, Running, Stage};
 use crate::outcome::{Outcome, Result};
 use crate::show;
+use crate::show::Quoted;
 use crate::show::say;
 use crate::upload::{Planned, put_in_folder};
 
@@ -51,7 +52,7 @@ pub async fn run(arguments: Arguments) -> Result {
     let begin = Instant::now();
     let running =
         Running::start(Options { data, uploads: None, listen, bins: FirstBins::One, reports: Some(sender) }).await?;
-    say!("A TUF repository in {}", running.data.display());
+    say!("A TUF repository in {}", running.data.quoted());
     if running.is_new {
         step("start", "new keys, a root, the first generation", begin.elapsed());
     }
@@ -83,7 +84,7 @@ async fn publish(
     own: &Path,
     name: &TargetName,
 ) -> anyhow::Result<()> {
-    let length = std::fs::metadata(own).with_context(|| format!("cannot read {}", own.display()))?.len();
+    let length = std::fs::metadata(own).with_context(|| format!("cannot read {}", own.quoted()))?.len();
     say!("");
     say!("An artifact arrives, and the stages publish it:");
     say!("");
@@ -154,8 +155,8 @@ It stays up until Ctrl-C. Try, in another terminal:
   cp FILE {uploads}/
   tufline wait FILE --endpoints {data}/endpoints.json
   curl {metadata}timestamp.json",
-        uploads = endpoints.uploads.display(),
-        data = running.data.display(),
+        uploads = endpoints.uploads.quoted(),
+        data = running.data.quoted(),
         metadata = endpoints.public.metadata_url,
     )
 }

@@ -10,6 +10,7 @@ use crate::connection::{Connection, FolderEndpoints};
 use crate::inside::Inside;
 use crate::local::{configured, troubles};
 use crate::outcome::one_line;
+use crate::show::Quoted;
 
 /// What to do where nobody answers.
 const START: &str = "start `tufline local`, or see why it doesn't answer (docs/embedded.md)";
@@ -20,7 +21,7 @@ pub async fn check(endpoints: &FolderEndpoints, connection: &Connection) -> Vec<
         Ok(data) => data,
         Err(error) => return vec![Finding::problem(Code::Data, "the data folder", one_line(&error), START)],
     };
-    let what = data.display().to_string();
+    let what = data.quoted();
     let inside = match Inside::for_operator(connection) {
         Ok(inside) => inside,
         Err(error) => {
@@ -30,10 +31,10 @@ pub async fn check(endpoints: &FolderEndpoints, connection: &Connection) -> Vec<
     };
     let mut findings = vec![Finding::ok(Code::Data, what, "it can be opened"), space(data)];
     findings.push(match inside.uploads() {
-        Ok(_) => Finding::ok(Code::Uploads, endpoints.uploads.display().to_string(), "it can be opened"),
+        Ok(_) => Finding::ok(Code::Uploads, endpoints.uploads.quoted(), "it can be opened"),
         Err(error) => {
             let advice = "mount it, or let this user read it (docs/embedded.md)";
-            Finding::problem(Code::Uploads, endpoints.uploads.display().to_string(), one_line(&error), advice)
+            Finding::problem(Code::Uploads, endpoints.uploads.quoted(), one_line(&error), advice)
         }
     });
     findings.extend(told(data));
@@ -48,7 +49,7 @@ pub async fn check(endpoints: &FolderEndpoints, connection: &Connection) -> Vec<
 }
 
 fn space(data: &Path) -> Finding {
-    let what = format!("the disk of {}", data.display());
+    let what = format!("the disk of {}", data.quoted());
     match statvfs(data) {
         Ok(disk) => checks::space(&what, disk.f_bavail.saturating_mul(disk.f_frsize)),
         Err(error) => Finding::unchecked(Code::Space, what, &error.to_string(), "let this user read the folder"),

@@ -12,6 +12,7 @@ use tufline_tuf::TargetName;
 use super::from::{Found, custom};
 use crate::files;
 use crate::local::{LocalRepository, config_file, configured, import_marker, write_config};
+use crate::show::Quoted;
 use crate::source::Listed;
 
 /// So many targets are copied at once.
@@ -27,10 +28,10 @@ impl NewFolder {
         let empty = match std::fs::read_dir(&data) {
             Ok(mut entries) => entries.next().is_none(),
             Err(error) if error.kind() == ErrorKind::NotFound => true,
-            Err(error) => return Err(error).with_context(|| format!("cannot use {}", data.display())),
+            Err(error) => return Err(error).with_context(|| format!("cannot use {}", data.quoted())),
         };
         if !empty && !import_marker(&data).exists() {
-            bail!("{} is there already: import into a new folder", data.display());
+            bail!("{} is there already: import into a new folder", data.quoted());
         }
         Ok(Self(data))
     }
@@ -53,7 +54,7 @@ impl NewFolder {
         if !import_marker(&self.0).exists() {
             bail!(
                 "{} is not begun: its keys must stand in the next root, which this command makes without --next-root",
-                self.0.display()
+                self.0.quoted()
             );
         }
         Ok(())
@@ -62,7 +63,7 @@ impl NewFolder {
     /// Opens it, made where it is missing: its chain of roots begins with the first of `old`, now and at every later start.
     pub async fn open(&self, old: &Old, uploads: Option<&Path>) -> anyhow::Result<LocalRepository> {
         if !import_marker(&self.0).exists() {
-            std::fs::create_dir_all(&self.0).with_context(|| format!("cannot make {}", self.0.display()))?;
+            std::fs::create_dir_all(&self.0).with_context(|| format!("cannot make {}", self.0.quoted()))?;
             files::write(&import_marker(&self.0), b"")?;
         }
         if !config_file(&self.0).exists() {
@@ -86,7 +87,7 @@ pub async fn put_all(uploads: &Path, found: &Found) -> anyhow::Result<()> {
 
 async fn put(uploads: &Path, found: &Found, name: &TargetName, target: &Listed) -> anyhow::Result<()> {
     let place = uploads.join(name.as_str());
-    let cannot = || format!("cannot write {}", place.display());
+    let cannot = || format!("cannot write {}", place.quoted());
     if is_there(&place, target).with_context(cannot)? {
         return Ok(());
     }

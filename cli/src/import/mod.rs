@@ -21,6 +21,7 @@ use crate::connection::AwsConnection;
 use crate::outcome::{Outcome, Result};
 use crate::root::document;
 use crate::root::place::{Place, PlaceArguments};
+use crate::show::Quoted;
 use crate::show::say;
 use crate::source::{Base, UrlArguments};
 use crate::{files, show};
@@ -86,7 +87,7 @@ async fn into_folder(arguments: &Arguments, found: &Found, old: &Old, data: &Pat
     folder::put_all(repository.uploads.path(), found).await?;
     let generation = import(&repository.ports, old, &fit).await?;
     folder.done()?;
-    tell(old, generation, &format!("; `tufline local --data {}` goes on with it", data.display()), arguments.json);
+    tell(old, generation, &format!("; `tufline local --data {}` goes on with it", data.quoted()), arguments.json);
     Ok(Outcome::Done)
 }
 
@@ -118,11 +119,11 @@ impl Proposal {
         let out = arguments.out.clone().unwrap_or_else(|| format!("{version}.root.json").into());
         let before = document::beside(&out, version - 1);
         if out == before {
-            bail!("{} would be the version before and the next at once: choose another name", out.display());
+            bail!("{} would be the version before and the next at once: choose another name", out.quoted());
         }
         document::expect_absent(&out)?;
         if before.exists() && std::fs::read(&before)? != *chain.newest_bytes() {
-            bail!("{} is another root than the newest there: put it away first", before.display());
+            bail!("{} is another root than the newest there: put it away first", before.quoted());
         }
         Ok(Self { version, out, before })
     }
@@ -132,7 +133,7 @@ impl Proposal {
         let next = old.next_root(online_keys(&*ports.signer).await?, ports.clock.now(), &arguments.expires)?;
         files::write(&std::path::absolute(&self.before)?, old.newest_root()?.newest_bytes())?;
         document::create(&self.out, &next)?;
-        let (version, out, before) = (self.version, self.out.display(), self.before.display());
+        let (version, out, before) = (self.version, self.out.quoted(), self.before.quoted());
         if arguments.json {
             show::json(&json!({"outcome": "proposed", "version": version}));
         } else {

@@ -10,6 +10,7 @@ use tufline_tuf::root::{self, KeyName, RootFile, RootKey, needed};
 
 use crate::root::document::{create, open};
 use crate::show;
+use crate::show::Quoted;
 
 /// A role, and the key that shall be its only one.
 pub type NewKey = (RoleType, Key);
@@ -29,7 +30,7 @@ impl Prepared {
         let file = if path.exists() {
             let file = open(&path)?;
             if file.version() != before.version.get() + 1 || !keys.iter().all(|key| lists(file.root(), key, alone)) {
-                bail!("{} is there, but is not the root that is needed now: put it away first", path.display());
+                bail!("{} is there, but is not the root that is needed now: put it away first", path.quoted());
             }
             file
         } else {
@@ -54,7 +55,7 @@ impl Prepared {
     /// What is missing, if anything is.
     pub fn to_sign(&self) -> Option<String> {
         let missing = show::count(self.missing, "signature");
-        (self.missing > 0).then(|| format!("{} ({missing} missing)", self.path.display()))
+        (self.missing > 0).then(|| format!("{} ({missing} missing)", self.path.quoted()))
     }
 }
 

@@ -19,6 +19,7 @@ use super::roots::{NewKey, Prepared};
 use crate::outcome::{Outcome, Result, misused};
 use crate::root::document::expiry;
 use crate::root::place::{Place, PlaceArguments};
+use crate::show::Quoted;
 use crate::show::say;
 use crate::{files, show};
 
@@ -186,7 +187,7 @@ impl Keys {
                 Self::Files(signer) => {
                     let path = signer.file(role.online(), key)?;
                     files::remove(&path)?;
-                    path.display().to_string()
+                    path.quoted()
                 }
                 Self::Kms(signer) => {
                     let id = signer.schedule_deletion(role.online(), key, days).await?;
@@ -235,7 +236,7 @@ async fn prepare(
     };
     let unsigned: Vec<String> = roots.iter().filter_map(Prepared::to_sign).collect();
     Ok(roots.first().map(|first| {
-        let publish = format!("`tufline root publish {}`", first.path().display());
+        let publish = format!("`tufline root publish {}`", first.path().quoted());
         if unsigned.is_empty() {
             format!("{publish}, and then this command again")
         } else {

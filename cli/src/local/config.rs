@@ -7,6 +7,7 @@ use tufline_tuf::Config;
 use tufline_tuf::root::PinnedRoot;
 
 use crate::files;
+use crate::show::Quoted;
 
 /// What is written on the first start: every choice, with its default.
 const DEFAULT: &str = r#"# The policy of this repository. What is not set has the default that is shown.
@@ -72,9 +73,9 @@ pub fn read(path: &Path) -> anyhow::Result<Config> {
             files::write(path, DEFAULT.as_bytes())?;
             DEFAULT.to_owned()
         }
-        result => result.with_context(|| format!("cannot read {}", path.display()))?,
+        result => result.with_context(|| format!("cannot read {}", path.quoted()))?,
     };
-    parse(&text).with_context(|| format!("{} cannot be used", path.display()))
+    parse(&text).with_context(|| format!("{} cannot be used", path.quoted()))
 }
 
 fn parse(text: &str) -> anyhow::Result<Config> {

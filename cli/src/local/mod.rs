@@ -18,6 +18,7 @@ use tufline_tuf::generation::FirstBins;
 use crate::connection::FolderEndpoints;
 use crate::edge::StopSignal;
 use crate::outcome::{Outcome, Result};
+use crate::show::Quoted;
 use crate::show::{self, say};
 
 pub use config::write as write_config;
@@ -52,7 +53,7 @@ pub async fn run(arguments: Arguments) -> Result {
         say!(
             "note: the root key and all online keys were made just now and are plain files in {}. Whoever reads them can \
              sign for your devices: good for development and tests, not for devices in the field.\n",
-            keys.display()
+            keys.quoted()
         );
     }
     show::lines(&usage(&running.endpoints, &running.data.join("endpoints.json")));
@@ -74,15 +75,17 @@ Devices ship with {root}. With python-tuf:
 
   from tuf.ngclient import Updater
   updater = Updater(\"metadata\", \"{metadata}\", \"downloads\", \"{targets}\",
-                    bootstrap=open(\"{root}\", \"rb\").read())   # the folders must exist
+                    bootstrap=open({quoted}, \"rb\").read())   # the folders must exist
   print(updater.download_target(updater.get_targetinfo(\"FILE\")))
 
 Events are lines in {events}. Ctrl-C stops it.",
-        uploads = uploads.display(),
-        file = file.display(),
-        root = public.trusted_root.display(),
+        uploads = uploads.quoted(),
+        file = file.quoted(),
+        root = public.trusted_root.quoted(),
+        // A string of JSON is one of Python.
+        quoted = show::plain_json(&public.trusted_root.to_string_lossy().into()),
         metadata = public.metadata_url,
         targets = public.targets_url,
-        events = events.display(),
+        events = events.quoted(),
     )
 }

@@ -17,6 +17,7 @@ use tufline_tuf::root::Chain;
 
 use super::config;
 use super::news::News;
+use crate::show::Quoted;
 use crate::{files, root};
 
 /// What devices ship with, in the data folder.
@@ -49,7 +50,7 @@ impl LocalRepository {
         if import_marker(data).exists() {
             bail!(
                 "an import into {0} is not finished: run `tufline import` again, or remove {0} and begin anew",
-                data.display()
+                data.quoted()
             );
         }
         Self::open_for_import(data, uploads).await
@@ -61,7 +62,7 @@ impl LocalRepository {
         let config = Arc::new(config::read(&config_file(data.path()))?);
         let uploads = uploads.map_or_else(|| data.path().join("uploads"), Path::to_owned);
         if !FolderUploads::is_recorded(&data) {
-            std::fs::create_dir_all(&uploads).with_context(|| format!("cannot make {}", uploads.display()))?;
+            std::fs::create_dir_all(&uploads).with_context(|| format!("cannot make {}", uploads.quoted()))?;
         }
         // What is missing now, since it is not mounted, is looked at when it is there.
         if uploads.exists() {
@@ -76,7 +77,7 @@ impl LocalRepository {
             bail!(
                 "{0} waits for its first root: publish it with `tufline root publish FILE --data {0}`, or remove {0}/root-ceremony for a \
                  development root",
-                data.path().display()
+                data.path().quoted()
             );
         }
         // New keys only before there is a root: devices don't trust a new key in place of a lost one.
@@ -163,7 +164,7 @@ pub fn configured(data: &Path) -> anyhow::Result<Config> {
 
 /// Refuses an uploads folder that would publish the data folder, private keys and all, or be mixed up with its parts.
 pub fn check_apart(data: &Path, uploads: &Path) -> anyhow::Result<()> {
-    let real = |path: &Path| path.canonicalize().with_context(|| format!("cannot find {}", path.display()));
+    let real = |path: &Path| path.canonicalize().with_context(|| format!("cannot find {}", path.quoted()));
     let (data, uploads) = (real(data)?, real(uploads)?);
     // Names with a segment that begins with a dot are no uploads.
     let hidden = |path: &Path| path.iter().any(|segment| segment.as_encoded_bytes().starts_with(b"."));
@@ -172,7 +173,7 @@ pub fn check_apart(data: &Path, uploads: &Path) -> anyhow::Result<()> {
     if publishes_data || own.iter().any(|own| uploads.starts_with(own)) {
         bail!(
             "the data folder {} would lie among the uploads, or they in it: choose another folder with --uploads",
-            data.display()
+            data.quoted()
         );
     }
     Ok(())

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tufline_folder::Watcher;
@@ -17,6 +17,7 @@ use super::workers::{Report, Worker};
 use crate::connection::{FolderEndpoints, PublicEndpoints};
 use crate::files;
 use crate::serve::Server;
+use crate::show::Quoted;
 
 /// How long a clean stop may take. What isn't finished then is continued by the next start.
 const LONGEST_STOP: Duration = Duration::from_secs(5);
@@ -53,6 +54,14 @@ pub struct Running {
 impl Running {
     /// Opens or makes the repository and starts everything; `DATA/endpoints.json` is there when this returns.
     pub async fn start(options: Options) -> anyhow::Result<Self> {
+        for path in [Some(&options.data), options.uploads.as_ref()].into_iter().flatten() {
+            // Before anything is made there.
+            ensure!(
+                std::path::absolute(path)?.to_str().is_some(),
+                "{} is not UTF-8, which the endpoints file must be: give another folder",
+                path.quoted()
+            );
+        }
         let repository = LocalRepository::open(&options.data, options.uploads.as_deref()).await?;
         let server = Server::bind(options.listen).await?;
         let data = repository.data.path().to_owned();

@@ -15,6 +15,8 @@ use tufline_store::Event;
 
 use super::repository::check_apart;
 
+use crate::show::Quoted;
+
 /// A folder that lacks some of what is published may still be being filled: it is taken when so long nothing more of it has come.
 const FILLED: Duration = Duration::from_secs(10);
 
@@ -77,12 +79,12 @@ impl Guard {
             let Lacking { names, targets } = lacking;
             tracing::info!(
                 "another folder is in the place of {}: it is taken, and lacks {names} of {targets} targets",
-                uploads.path().display()
+                uploads.path().quoted()
             );
             reconcile(ports).await?;
             return Ok(None);
         }
-        let place = uploads.path().display();
+        let place = uploads.path().quoted();
         let what = if identity.is_some() { "another folder is in the place of" } else { "there is no folder" };
         let accept = match &identity {
             Some(_) => ", or run `tufline accept-removals` if what it lacks is to be removed",

@@ -13,6 +13,7 @@ use tufline_metadata::TrustedRoot;
 use super::order::turning_point;
 use super::shown::Shown;
 use crate::files;
+use crate::show::Quoted;
 use crate::source::Seen;
 
 /// So many files are written at once.
@@ -30,16 +31,16 @@ impl MirrorFolder {
     pub fn open(path: &Path) -> anyhow::Result<Self> {
         let path = std::path::absolute(path)?;
         if path.join("format").exists() {
-            bail!("{} is a data folder of tufline: name another folder for the copy", path.display());
+            bail!("{} is a data folder of tufline: name another folder for the copy", path.quoted());
         }
-        let shown = path.display().to_string();
+        let shown = path.quoted();
         let cannot = || format!("cannot make the copy in {shown}");
         std::fs::create_dir_all(&path).with_context(cannot)?;
         let lock = File::open(&path).with_context(cannot)?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                bail!("another `tufline mirror` is writing to {}: run this again when it has ended", path.display())
+                bail!("another `tufline mirror` is writing to {}: run this again when it has ended", path.quoted())
             }
             Err(TryLockError::Error(error)) => return Err(error).with_context(cannot),
         }
@@ -88,13 +89,13 @@ impl MirrorFolder {
             to.parent().map_or(Ok(()), std::fs::create_dir_all)?;
             std::fs::rename(file, to)
         });
-        renamed.with_context(|| format!("cannot write {}", to.display()))
+        renamed.with_context(|| format!("cannot write {}", to.quoted()))
     }
 
     /// Gives a file its name, in place of what is there.
     pub fn put(file: NamedTempFile, path: &Path) -> anyhow::Result<()> {
         let put = path.parent().map_or(Ok(()), std::fs::create_dir_all).and_then(|()| files::put(file, path));
-        put.with_context(|| format!("cannot write {}", path.display()))
+        put.with_context(|| format!("cannot write {}", path.quoted()))
     }
 
     fn write(&self, name: &str, bytes: &[u8]) -> anyhow::Result<()> {

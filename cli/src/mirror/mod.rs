@@ -19,6 +19,7 @@ use serde_json::json;
 use crate::connection::ConnectionArguments;
 use crate::outcome::{Outcome, Result, misused};
 use crate::show;
+use crate::show::Quoted;
 use crate::show::{complain, say};
 use crate::source::{self, Base, Source, UrlArguments, listed};
 use folder::MirrorFolder;
@@ -89,7 +90,7 @@ pub async fn run(arguments: Arguments) -> Result {
     } else {
         say!(
             "version {version} of the snapshot is in {}: {}, {} of them new ({}); removed {}",
-            arguments.folder.display(),
+            arguments.folder.quoted(),
             show::count(listed.len() as u64, "target"),
             copied.files,
             show::bytes(copied.bytes),

@@ -11,6 +11,7 @@ use super::folder::MirrorFolder;
 use super::shown::Shown;
 use super::targets::places;
 use crate::files;
+use crate::show::Quoted;
 use crate::source::Listed;
 
 /// Removes older versions of roles and targets that are not listed any more; answers how many files. Roots stay for good, and what
@@ -47,7 +48,7 @@ fn is_digest(text: &str) -> bool {
 
 fn walk(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder).with_context(|| format!("cannot list {}", folder.display()))? {
+    for entry in std::fs::read_dir(folder).with_context(|| format!("cannot list {}", folder.quoted()))? {
         let entry = entry?;
         if entry.file_type()?.is_dir() {
             found.extend(walk(&entry.path())?);

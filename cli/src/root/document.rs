@@ -12,6 +12,7 @@ use tufline_tuf::{Sha256, Time, time};
 
 use super::place::PlaceArguments;
 use crate::files;
+use crate::show::Quoted;
 use crate::show::complain;
 
 /// A root file, and where the one before is.
@@ -67,7 +68,7 @@ impl Document {
         if PublishedRoot::read(&published.bytes)?.contents() != previous.contents {
             bail!(
                 "{} is another root than the published version {version}: get that one, and look again at what changes",
-                previous.path.display()
+                previous.path.quoted()
             );
         }
         Ok(Some(true))
@@ -89,15 +90,15 @@ impl DocumentArguments {
         let file = open(&self.file)?;
         let previous = match (file.version(), &self.previous) {
             (1, None) => None,
-            (1, Some(_)) => bail!("{} is the first version: nothing comes before it", self.file.display()),
+            (1, Some(_)) => bail!("{} is the first version: nothing comes before it", self.file.quoted()),
             (version, Some(path)) => Some(open_previous(path, version - 1)?),
             (version, None) => {
                 let path = beside(&self.file, version - 1);
                 if !path.exists() {
                     bail!(
                         "{} is version {version}, and the one before is not there as {}: put it there, or name it with --previous",
-                        self.file.display(),
-                        path.display()
+                        self.file.quoted(),
+                        path.quoted()
                     );
                 }
                 Some(open_previous(&path, version - 1)?)
@@ -109,26 +110,26 @@ impl DocumentArguments {
 
 /// Reads a root that may lack signatures.
 pub fn open(path: &Path) -> anyhow::Result<RootFile> {
-    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    RootFile::read(&bytes).with_context(|| format!("{} cannot be used", path.display()))
+    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.quoted()))?;
+    RootFile::read(&bytes).with_context(|| format!("{} cannot be used", path.quoted()))
 }
 
 /// Reads a root that was published, whoever made it and whatever has become a rule since.
 pub fn open_published(path: &Path) -> anyhow::Result<PublishedRoot> {
-    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    PublishedRoot::read(&bytes).with_context(|| format!("{} cannot be used", path.display()))
+    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.quoted()))?;
+    PublishedRoot::read(&bytes).with_context(|| format!("{} cannot be used", path.quoted()))
 }
 
 /// Reads the version before. It may lack signatures, where both are signed in one ceremony: whoever signs must know that.
 fn open_previous(path: &Path, version: u64) -> anyhow::Result<Previous> {
-    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.quoted()))?;
     let file = PublishedRoot::read(&bytes);
-    let file = file.with_context(|| format!("{} cannot be the version before", path.display()))?;
+    let file = file.with_context(|| format!("{} cannot be the version before", path.quoted()))?;
     if file.version() != version {
-        bail!("{} cannot be the version before: it is version {}", path.display(), file.version());
+        bail!("{} cannot be the version before: it is version {}", path.quoted(), file.version());
     }
     if file.missing() > 0 {
-        complain!("tufline: {} is not signed by enough of its own keys yet: look at it too", path.display());
+        complain!("tufline: {} is not signed by enough of its own keys yet: look at it too", path.quoted());
     }
     let (contents, sha256) = (file.contents(), Sha256::of(&bytes));
     Ok(Previous { path: path.to_owned(), root: file.root().clone(), contents, sha256 })
@@ -148,7 +149,7 @@ pub fn create(path: &Path, file: &RootFile) -> anyhow::Result<()> {
 /// Refuses a place where something is.
 pub fn expect_absent(path: &Path) -> anyhow::Result<()> {
     if path.exists() {
-        bail!("{} is there already: nothing was written", path.display());
+        bail!("{} is there already: nothing was written", path.quoted());
     }
     Ok(())
 }

@@ -12,6 +12,7 @@ use super::key::KeyArguments;
 use super::place::{IdleFolder, Place, PlaceArguments};
 use super::show;
 use crate::outcome::{Outcome, Result};
+use crate::show::Quoted;
 use crate::show::{lines, say};
 
 /// Makes the first root of a repository, unsigned, from the public keys of its holders and of the repository itself.
@@ -57,6 +58,6 @@ pub async fn run(arguments: Arguments) -> Result {
     create(&out, &file)?;
     lines(&show::text(&file, None, None)?);
     say!("");
-    say!("unsigned, in {}; whoever holds a key signs it with `tufline root sign`", out.display());
+    say!("unsigned, in {}; whoever holds a key signs it with `tufline root sign`", out.quoted());
     Ok(Outcome::Done)
 }

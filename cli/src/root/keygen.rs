@@ -9,6 +9,7 @@ use tufline_tuf::root::{key_id, to_pem};
 
 use super::passphrase::PassphraseArguments;
 use crate::outcome::{Outcome, Result};
+use crate::show::Quoted;
 use crate::show::say;
 use crate::{files, show};
 
@@ -34,14 +35,14 @@ pub fn run(arguments: &Arguments) -> Result {
     let public = std::path::absolute(public)?;
     for path in [&private, &public] {
         if path.exists() {
-            bail!("{} is there already: no key was made", path.display());
+            bail!("{} is there already: no key was made", path.quoted());
         }
     }
     let passphrase = arguments.passphrase.choose()?;
     let kind = if arguments.ed25519 { KeyKind::Ed25519 } else { KeyKind::P256 };
     let key = HolderKey::generate(&private, kind, &passphrase)?.public_key();
     files::write(&public, to_pem(&key).as_bytes())?;
-    say!("key {} in {}", show::short(&hex::encode(key_id(&key)?)), private.display());
-    say!("hand out {}; the private key stays with its holder, with a copy in another place", public.display());
+    say!("key {} in {}", show::short(&hex::encode(key_id(&key)?)), private.quoted());
+    say!("hand out {}; the private key stays with its holder, with a copy in another place", public.quoted());
     Ok(Outcome::Done)
 }

@@ -9,6 +9,7 @@ use tufline_tuf::root::needed;
 use super::document::{Document, DocumentArguments, open, write};
 use crate::outcome::{Outcome, Result};
 use crate::show;
+use crate::show::Quoted;
 use crate::show::say;
 
 /// Takes the signatures of copies of a root over into its file.
@@ -28,7 +29,7 @@ pub fn run(arguments: &Arguments) -> Result {
     let mut new = 0;
     for copy in &arguments.copies {
         let other = open(copy)?;
-        new += file.merge(&other, previous.as_ref()).with_context(|| format!("{} cannot be merged", copy.display()))?;
+        new += file.merge(&other, previous.as_ref()).with_context(|| format!("{} cannot be merged", copy.quoted()))?;
     }
     write(&path, &file)?;
     let added = show::count(new as u64, "signature");

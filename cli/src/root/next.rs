@@ -11,6 +11,7 @@ use super::document::{beside, create, expiry, open_published};
 use super::place::PlaceArguments;
 use crate::files;
 use crate::outcome::{Outcome, Result};
+use crate::show::Quoted;
 use crate::show::say;
 
 /// Makes the version after the newest root, with the same keys, unsigned, and leaves the newest beside it: signers need both.
@@ -33,9 +34,9 @@ pub struct Arguments {
 pub async fn run(arguments: Arguments) -> Result {
     let Arguments { expires, out, previous, place } = arguments;
     let newest = if let Some(path) = &previous {
-        let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.quoted()))?;
         Chain::trusting(&bytes.into()).with_context(|| {
-            format!("{} is not signed by enough of its own keys, or no root: nothing can follow it", path.display())
+            format!("{} is not signed by enough of its own keys, or no root: nothing can follow it", path.quoted())
         })?
     } else {
         let chain = roots::chain(&*place.find().await?.store()?).await?;
@@ -46,14 +47,14 @@ pub async fn run(arguments: Arguments) -> Result {
     let out = out.unwrap_or_else(|| format!("{}.root.json", file.version()).into());
     let before = previous.unwrap_or_else(|| beside(&out, version));
     if out == before {
-        bail!("{} would be the version before and the next at once: choose another name", out.display());
+        bail!("{} would be the version before and the next at once: choose another name", out.quoted());
     }
     if !before.exists() {
         files::write(&std::path::absolute(&before)?, newest.newest_bytes())?;
     } else if open_published(&before)?.contents() != newest.contents() {
-        bail!("{} is another root than the published one: put it away first", before.display());
+        bail!("{} is another root than the published one: put it away first", before.quoted());
     }
     create(&out, &file)?;
-    say!("version {} in {}, unsigned; version {} in {}", file.version(), out.display(), version, before.display());
+    say!("version {} in {}, unsigned; version {} in {}", file.version(), out.quoted(), version, before.quoted());
     Ok(Outcome::Done)
 }

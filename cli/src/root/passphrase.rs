@@ -10,6 +10,7 @@ use tufline_folder::Passphrase;
 use zeroize::Zeroizing;
 
 use crate::edge;
+use crate::show::Quoted;
 
 /// The environment variable with a passphrase.
 const VARIABLE: &str = "TUFLINE_PASSPHRASE";
@@ -63,7 +64,7 @@ impl PassphraseArguments {
     fn given(&self) -> anyhow::Result<Option<Passphrase>> {
         let Some(file) = &self.passphrase_file else { return Ok(edge::variable(VARIABLE).map(Passphrase::new)) };
         let text = first_line(file);
-        let text = text.with_context(|| format!("cannot read the passphrase from {}", file.display()))?;
+        let text = text.with_context(|| format!("cannot read the passphrase from {}", file.quoted()))?;
         Ok(Some(Passphrase::new(text)))
     }
 }

@@ -21,6 +21,7 @@ use super::place::{IdleFolder, Place, PlaceArguments};
 use crate::connection::AwsConnection;
 use crate::edge::StopSignal;
 use crate::outcome::{Outcome, Result};
+use crate::show::Quoted;
 use crate::show::{complain, say};
 use crate::{init, inside};
 
@@ -73,10 +74,10 @@ pub async fn run(arguments: Arguments) -> Result {
 }
 
 fn told(place: &Place, file: &Path, version: u64) -> String {
-    let file = file.display();
+    let file = file.quoted();
     match place {
         Place::Folder(data) if version == 1 => {
-            let data = data.display();
+            let data = data.quoted();
             format!("version 1 is there; `tufline local --data {data}` begins with it. Devices ship with {file}")
         }
         Place::Aws(_) if version == 1 => format!("version 1 is published; devices ship with {file}"),
@@ -111,7 +112,7 @@ async fn follow(place: &Place, file: &RootFile, arguments: &Arguments) -> Result
         && DataFolder::lock(data).is_ok()
     {
         withdraw(&*store, &proposal).await?;
-        bail!("nothing runs in {}: start `tufline local` there first, which signs what must be signed", data.display());
+        bail!("nothing runs in {}: start `tufline local` there first, which signs what must be signed", data.quoted());
     }
     if !arguments.json && proposal.waits() {
         say!("it can be published; waiting for a new timestamp, which takes up to a minute");

@@ -16,6 +16,7 @@ use super::document::{Document, DocumentArguments, Previous, now};
 use super::place::PlaceArguments;
 use crate::outcome::{Outcome, Result};
 use crate::show;
+use crate::show::Quoted;
 
 /// Shows what a root says, what it changes against the version before, and whose signatures are there and missing.
 #[derive(Debug, Args)]
@@ -78,7 +79,7 @@ pub fn text(file: &RootFile, before: Option<&Previous>, published: Option<bool>)
     }
     if let Some(before) = before {
         let version = before.root.version;
-        writeln!(text, "\nchanges against version {version}, in {}", escaped(&before.path.display().to_string()))?;
+        writeln!(text, "\nchanges against version {version}, in {}", before.path.quoted())?;
         writeln!(text, "  its contents {}, its file {}", before.contents, before.sha256)?;
         writeln!(text, "  {}", whether_published(version.get(), published))?;
         for change in changes(&before.root, root) {
@@ -162,12 +163,7 @@ fn text_of_others(root: &PublishedRoot, before: Option<&Previous>, why: &anyhow:
         writeln!(text, "field      {}: {}", escaped(&field), show::plain_json(&value))?;
     }
     if let Some(before) = before {
-        writeln!(
-            text,
-            "\nchanges against version {}, in {}",
-            before.root.version,
-            escaped(&before.path.display().to_string())
-        )?;
+        writeln!(text, "\nchanges against version {}, in {}", before.root.version, before.path.quoted())?;
         for change in changes(&before.root, root.root()) {
             writeln!(text, "  {}", escaped(&change.to_string()))?;
         }

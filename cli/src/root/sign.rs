@@ -13,6 +13,7 @@ use super::place::PlaceArguments;
 use super::show;
 use super::signing_key::SigningKeyArguments;
 use crate::outcome::{Outcome, Result};
+use crate::show::Quoted;
 use crate::show::{expect_shown, lines, say};
 
 /// Adds a signature to a root, in its file, after showing what it changes.
@@ -56,7 +57,7 @@ pub async fn run(arguments: Arguments) -> Result {
         0 => "enough to be published with `tufline root publish`".to_owned(),
         needed => format!("at least {} still missing", crate::show::count(needed, "signature")),
     };
-    say!("signed in {}: {missing}", path.display());
+    say!("signed in {}: {missing}", path.quoted());
     Ok(Outcome::Done)
 }
 

@@ -11,6 +11,7 @@ use tufline_token::{Token, TokenKey};
 
 use super::key::open_kms;
 use super::passphrase::PassphraseArguments;
+use crate::show::Quoted;
 use crate::show::complain;
 
 /// The key that signs.
@@ -37,8 +38,8 @@ impl SigningKeyArguments {
             (None, Some(uri), _) => Box::new(unlock(uri, &self.passphrase)?),
             (None, None, Some(path)) => {
                 let ask = || {
-                    let asked = self.passphrase.ask(&path.display().to_string());
-                    asked.map_err(|error| StoreError::new("read", path.display(), format!("{error:#}")))
+                    let asked = self.passphrase.ask(&path.quoted());
+                    asked.map_err(|error| StoreError::new("read", path.quoted(), format!("{error:#}")))
                 };
                 Box::new(HolderKey::open(path, ask)?)
             }

@@ -38,7 +38,10 @@ impl Base {
         if let Some(text) = given.to_str().filter(is_url) {
             return Self::of(text.parse().map_err(|error| anyhow!("it is no URL: {error}"))?);
         }
+        let is_scheme =
+            |text: &str| text.chars().all(|letter| letter.is_ascii_alphanumeric() || "+-.".contains(letter));
         if let Some((scheme, _)) = given.to_str().and_then(|text| text.split_once("://"))
+            && is_scheme(scheme)
             && !Path::new(given).exists()
         {
             bail!(

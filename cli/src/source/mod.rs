@@ -15,6 +15,7 @@ use tufline_metadata::{Snapshot, Targets, Timestamp, TrustedRoot};
 
 use crate::access::DeviceAccess;
 use crate::connection::Connection;
+use crate::show::Quoted;
 use transport::Reader;
 
 use client::Look;
@@ -124,5 +125,5 @@ impl Source {
 
 /// Reads a file that somebody named.
 pub fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
-    std::fs::read(path).with_context(|| format!("cannot read the trusted root {}", path.display()))
+    std::fs::read(path).with_context(|| format!("cannot read the trusted root {}", path.quoted()))
 }

@@ -16,6 +16,7 @@ use url::Url;
 use super::Base;
 use super::base;
 use crate::access::{DeviceAccess, DeviceTransport};
+use crate::show::Quoted;
 
 /// What python-tuf leaves of a name in a file's: everything else is percent-encoded (RFC 3986, section 2.3: unreserved characters).
 const ESCAPED: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -112,7 +113,7 @@ async fn from_folder(folder: &Path, path: &str) -> anyhow::Result<Option<Pieces>
             continue;
         }
         let file = folder.join(name);
-        let cannot = format!("cannot read {}", file.display());
+        let cannot = format!("cannot read {}", file.quoted());
         match File::open(&file).await {
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
             opened => {

@@ -178,6 +178,15 @@ mod tests {
         assert_eq!(attention(&status, None), ["root expires in 1 s, and its holders must sign the next one"]);
     }
 
+    #[test]
+    fn the_alarms_say_the_same() {
+        let alarms = include_str!("../../../cdk/lib/alarms.ts");
+        assert_eq!((ROOT_LEFT, LEFT, LONGEST_LAG), (28 * 86_400, 4, 15 * 60));
+        for line in ["ROOT_LEFT = Duration.days(28);", "LEFT = 1 / 4;", "LONGEST_LAG = Duration.minutes(15);"] {
+            assert!(alarms.contains(&format!("const {line}")), "{line}");
+        }
+    }
+
     fn seconds(status: &Status, index: usize) -> u64 {
         u64::try_from(time::seconds_between(status.now, status.roles[index].expires)).unwrap()
     }

@@ -16,6 +16,7 @@ use tufline_tuf::root::{key_id, kind, read_public_key};
 use tufline_tuf::{RoleName, Sha256, Time, canonical};
 
 use crate::root::signing_key::SigningKeyArguments;
+use crate::show::Quoted;
 use crate::show::{expect_shown, lines, say};
 use crate::{files, show};
 
@@ -29,7 +30,7 @@ pub struct RoleFile(Signed<Targets>);
 pub fn role(path: &Path) -> anyhow::Result<RoleName> {
     let name = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_suffix(".json"));
     let role = name.and_then(|name| name.parse().ok());
-    role.with_context(|| format!("{} is not called ROLE.json after a role", path.display()))
+    role.with_context(|| format!("{} is not called ROLE.json after a role", path.quoted()))
 }
 
 impl RoleFile {
@@ -38,9 +39,9 @@ impl RoleFile {
         if !path.exists() {
             return Ok(None);
         }
-        let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.quoted()))?;
         check_form(role, &bytes)?;
-        let file = serde_json::from_slice(&bytes).with_context(|| format!("cannot read {}", path.display()))?;
+        let file = serde_json::from_slice(&bytes).with_context(|| format!("cannot read {}", path.quoted()))?;
         Ok(Some(Self(file)))
     }
 
@@ -90,7 +91,7 @@ impl RoleFile {
         let public = read_public_key(&serde_json::to_vec(&key.tuf_key())?, "that signs")?;
         self.add_signature(&public, signature)?;
         self.write(path)?;
-        say!("signed in {}, by {} now", path.display(), show::count(self.0.signatures.len() as u64, "key"));
+        say!("signed in {}, by {} now", path.quoted(), show::count(self.0.signatures.len() as u64, "key"));
         Ok(())
     }
 

@@ -15,6 +15,7 @@ use crate::outcome::{Outcome, Result};
 use crate::root::document::{expect_absent, expiry, now};
 use crate::root::place::PlaceArguments;
 use crate::root::signing_key::SigningKeyArguments;
+use crate::show::Quoted;
 use crate::show::{self, say};
 
 /// Makes, signs and publishes the top-level targets document, where the configuration says `offline_targets`.
@@ -78,7 +79,7 @@ pub async fn run(arguments: Arguments) -> Result {
         Command::Next(arguments) => next(arguments).await,
         Command::Sign(Sign { file, key }) => {
             let role = RoleName::targets();
-            let document = RoleFile::read(&role, &file)?.with_context(|| format!("{} is not there", file.display()))?;
+            let document = RoleFile::read(&role, &file)?.with_context(|| format!("{} is not there", file.quoted()))?;
             document.sign(&role, &file, &key).await?;
             Ok(Outcome::Done)
         }
@@ -98,11 +99,11 @@ async fn next(arguments: Next) -> Result {
     for (draft, path) in [(Some(next), &out), (last.clone(), &second)] {
         let Some(draft) = draft else { continue };
         RoleFile::unsigned(draft.document().clone()).write(path)?;
-        say!("targets version {}, unsigned, in {}", draft.document().version, path.display());
+        say!("targets version {}, unsigned, in {}", draft.document().version, path.quoted());
     }
     say!("who holds a key of the targets role signs it with `tufline targets sign`");
     if last.is_some() {
-        let (first, second) = (out.display(), second.display());
+        let (first, second) = (out.quoted(), second.quoted());
         say!(
             "the key of the bins is being replaced: sign both, publish {first}, and {second} when `tufline key rotate bins` says \
              signed"
@@ -112,7 +113,7 @@ async fn next(arguments: Next) -> Result {
 }
 
 async fn publish(arguments: Publish) -> Result {
-    let bytes = std::fs::read(&arguments.file).with_context(|| format!("cannot read {}", arguments.file.display()))?;
+    let bytes = std::fs::read(&arguments.file).with_context(|| format!("cannot read {}", arguments.file.quoted()))?;
     let place = arguments.place.find().await?;
     let (store, signer) = (place.store()?, place.signer()?);
     let generation = offline_targets::publish(&*store, &*signer, &place.config()?, now(), bytes.into()).await?;

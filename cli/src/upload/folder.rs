@@ -10,6 +10,7 @@ use tufline_tuf::{Hasher, Sha256};
 
 use super::plan::Planned;
 use crate::files;
+use crate::show::Quoted;
 
 /// How much is copied at once, in bytes.
 const AT_ONCE: usize = 256 * 1024;
@@ -21,15 +22,15 @@ const AT_ONCE: usize = 256 * 1024;
 pub fn put(planned: &Planned, uploads: &Path, custom: Option<&str>, bar: &ProgressBar) -> anyhow::Result<Sha256> {
     let place = uploads.join(planned.name.as_str());
     let folder = place.parent().unwrap_or(uploads);
-    std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.quoted()))?;
     let (copy, sha256) = copy(&planned.file, &place, bar)
-        .with_context(|| format!("cannot copy {} to {}", planned.file.display(), place.display()))?;
+        .with_context(|| format!("cannot copy {} to {}", planned.file.quoted(), place.quoted()))?;
     let side = files::side_file(&place);
     match custom {
         Some(custom) => files::write(&side, custom.as_bytes())?,
         None => _ = files::remove(&side)?,
     }
-    files::put(copy, &place).with_context(|| format!("cannot write {}", place.display()))?;
+    files::put(copy, &place).with_context(|| format!("cannot write {}", place.quoted()))?;
     Ok(sha256)
 }
 

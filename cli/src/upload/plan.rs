@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use tufline_tuf::{Refusal, RefusalCode, TargetName, custom};
 
+use crate::show::Quoted;
+
 /// A file to upload.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Planned {
@@ -68,7 +70,7 @@ pub fn ascii_custom(text: &str) -> Result<String, Refusal> {
 }
 
 fn file_name(file: &Path) -> anyhow::Result<String> {
-    let name = file.file_name().with_context(|| format!("{} names no file", file.display()))?;
+    let name = file.file_name().with_context(|| format!("{} names no file", file.quoted()))?;
     // What isn't UTF-8 can't be a target's name; it shows what is wrong when it is refused.
     Ok(name.to_string_lossy().into_owned())
 }
@@ -83,9 +85,9 @@ fn joined(prefix: Option<&str>, name: &str) -> String {
 
 fn length(file: &Path) -> anyhow::Result<u64> {
     let metadata = File::open(file).and_then(|open| open.metadata());
-    let metadata = metadata.with_context(|| format!("cannot read {}", file.display()))?;
+    let metadata = metadata.with_context(|| format!("cannot read {}", file.quoted()))?;
     if metadata.is_dir() {
-        bail!("{} is a folder: name the files in it", file.display());
+        bail!("{} is a folder: name the files in it", file.quoted());
     }
     Ok(metadata.len())
 }

@@ -18,6 +18,7 @@ use tufline_tuf::{Hasher, Sha256, TargetName};
 
 use super::plan::Planned;
 use crate::connection::AwsConnection;
+use crate::show::Quoted;
 
 /// Up to this length in one request, in bytes: S3 then keeps the SHA-256 of the whole, and hash need not compute it.
 const LARGEST_WHOLE: u64 = 64 << 20;
@@ -158,13 +159,13 @@ fn parts(length: u64) -> Vec<Part> {
 
 async fn body(file: &Path, part: Part) -> anyhow::Result<ByteStream> {
     let body = ByteStream::read_from().path(file).offset(part.offset).length(Length::Exact(part.length));
-    body.build().await.with_context(|| format!("cannot read {}", file.display()))
+    body.build().await.with_context(|| format!("cannot read {}", file.quoted()))
 }
 
 async fn digest(file: &Path, part: Part) -> anyhow::Result<Sha256> {
     let path = file.to_owned();
     let digest = tokio::task::spawn_blocking(move || hash(&path, part)).await?;
-    digest.with_context(|| format!("cannot read {}", file.display()))
+    digest.with_context(|| format!("cannot read {}", file.quoted()))
 }
 
 fn hash(file: &Path, part: Part) -> std::io::Result<Sha256> {

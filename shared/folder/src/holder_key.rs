@@ -123,13 +123,13 @@ impl HolderKey {
             }
             ENCRYPTED => {
                 let encrypted = EncryptedPrivateKeyInfoRef::try_from(&key.contents[..])
-                    .map_err(|error| not_key(&format!("it is not PKCS#8: {error}")))?;
+                    .map_err(|error| not_key(&format!("its encryption is not known here ({error}); {CONVERT}")))?;
                 // A wrong passphrase mostly shows in the padding, and else in what comes out.
                 let wrong = || StoreError::new("read", path.display(), "wrong passphrase");
                 let document = encrypted.decrypt(ask()?.0.as_bytes()).map_err(|error| match error {
-                    pkcs8::Error::EncryptedPrivateKey(pkcs8::pkcs5::Error::UnsupportedAlgorithm { .. }) => {
-                        not_key(&format!("its encryption is too old, or rare; {CONVERT}"))
-                    }
+                    pkcs8::Error::EncryptedPrivateKey(
+                        pkcs8::pkcs5::Error::UnsupportedAlgorithm { .. } | pkcs8::pkcs5::Error::NoPbes1CryptSupport,
+                    ) => not_key(&format!("its encryption is too old, or rare; {CONVERT}")),
                     _ => wrong(),
                 })?;
                 from_pkcs8(document.as_bytes())
