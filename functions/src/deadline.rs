@@ -75,6 +75,11 @@ impl Deadline {
         kept.filter(|kept| is_fresh(kept, now)).unwrap_or_else(new)
     }
 
+    /// Whatever is kept was gone on with, or is of no use: so a run that others wait for calls the next only once for it.
+    pub(crate) fn forget(&self) {
+        *self.lock() = None;
+    }
+
     pub(crate) fn keep(&self, judging: Judging) {
         *self.lock() = Some(judging);
     }

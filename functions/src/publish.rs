@@ -60,7 +60,8 @@ pub async fn publish(ports: &Ports) -> Result<Shown> {
         let is_shortened = waiting.is_shortened;
         let found = newest_showable(ports, &roots, published.as_ref(), waiting).await?;
         if is_shortened {
-            // Their messages may be gone.
+            ports.deadline.forget();
+            // The messages of those that wait may be gone.
             ports.queues.send(&Message::Publish, Duration::ZERO).await?;
         }
         if found.not_ready {

@@ -86,7 +86,8 @@ pub async fn sign(ports: &Ports) -> Result<()> {
         }
     }
     if is_shortened {
-        // Their messages may be gone.
+        ports.deadline.forget();
+        // The messages of those that wait may be gone.
         ports.queues.send(&Message::Sign, Duration::ZERO).await?;
     }
     signing.end(newest).await

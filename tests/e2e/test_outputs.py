@@ -82,6 +82,7 @@ COMMANDS: dict[str, Arguments] = {
     "root merge": lambda bench: [bench.copy(), bench.copy()],
     "root withdraw": lambda bench: ["--data", bench.folder.data],
     "key rotate": lambda bench: ["timestamp", "--data", bench.folder.data],
+    "doctor": lambda bench: bench.place,
     "delegation show": lambda bench: bench.place,
     "delegation create": lambda bench: [bench.new().name, "--paths", f"{bench.new().name}/*", *bench.holder.key, *bench.place],
 }

@@ -14,7 +14,7 @@ use tufline_functions::handler::handle;
 use tufline_functions::init::init;
 use tufline_functions::reconcile::reconcile;
 use tufline_functions::refresh::refresh;
-use tufline_functions::{Ports, StageError};
+use tufline_functions::{Deadline, Ports, StageError};
 use tufline_store::memory::{Control, Fate, Memory, MemoryKeys, QueuedMessage, Request};
 use tufline_store::{Clock, Event, Queue, Store, Uploads};
 use tufline_tuf::config::{Config, Hashing, LargeUploads, RemovalLimit, SizesOfLargeUploads};
@@ -116,6 +116,8 @@ pub struct Simulation {
     faults: Arc<Faults>,
     world: Arc<Memory>,
     ports: Ports,
+    /// Of each stage its own, as on AWS.
+    deadlines: BTreeMap<Queue, Deadline>,
     plant: Plant,
     trace: bool,
     tasks: Vec<Task>,
@@ -191,6 +193,7 @@ impl Simulation {
             faults,
             world,
             ports,
+            deadlines: BTreeMap::from(Queue::ALL.map(|queue| (queue, Deadline::never()))),
             plant,
             trace,
             tasks: Vec::new(),
@@ -406,7 +409,7 @@ impl Simulation {
                 self.world.send_raw(queue, &message.body);
             }
         }
-        let mut ports = self.ports.clone();
+        let mut ports = Ports { deadline: self.deadlines[&queue].clone(), ..self.ports.clone() };
         if self.plant == Plant::HeadBeforeBase && queue == Queue::Changes {
             ports.uploads = Arc::new(EarlyLook::new(Arc::clone(&self.world)));
         }
