@@ -141,3 +141,15 @@ fn a_run_goes_on_where_the_one_before_had_no_time_left() {
 fn a_run_without_any_time_goes_on_too() {
     all_is_shown_by_runs_of(-1);
 }
+
+#[test]
+fn what_another_instance_signed_meanwhile_calls_nobody_without_end() {
+    let mut world = World::new();
+    world.generation(NAMES);
+    let [slow, fast] = [(); 2].map(|()| Ports { deadline: Deadline::never(), ..world.ports.clone() });
+    assert!(world.run(Queue::Sign, &slow, -1).is_some());
+    assert!(world.run(Queue::Sign, &fast, 1000).is_some());
+    world.generation(1);
+    let runs = std::iter::from_fn(|| world.run(Queue::Sign, &slow, 1000)).take(5).count();
+    assert!(runs < 5, "each run calls the next");
+}
