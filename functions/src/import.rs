@@ -144,9 +144,9 @@ pub async fn fit(ports: &Ports, old: &Old, next: &RootFile) -> Result<FitRoot> {
         [(RoleName::targets(), targets), (RoleName::snapshot(), snapshot), (RoleName::timestamp(), timestamp)]
     {
         let keys = RoleKeys::in_root(fit.root(), &role)?;
-        if keys.id_of(&key).is_none() || keys.threshold() != 1 {
+        if keys.only(&key).is_none() || keys.keys().count() != 1 || keys.threshold() != 1 {
             return Err(StageError::Refused(format!(
-                "version {} of the root does not trust this repository's {role} key by itself: sign the file that `tufline import` made",
+                "version {} of the root does not trust this repository's {role} key, and no other, for {role}: sign the file that `tufline import` made",
                 fit.signed().version()
             )));
         }

@@ -854,7 +854,15 @@ pub(crate) async fn fold(
 /// Whether an operator accepts removals of any number now. What can't be read accepts none, and nobody accepts them for longer than
 /// [`ledger::LONGEST_ACCEPTANCE`] after it was written: so nobody has to take a mistake back.
 pub(crate) async fn removals_accepted(ports: &Ports) -> Result<bool> {
+    removals_accepted_since(ports, Time::MIN).await
+}
+
+/// The same, if he said so at `since` or later.
+pub(crate) async fn removals_accepted_since(ports: &Ports, since: Time) -> Result<bool> {
     let Some(stored) = ports.store.get(&Key::RemovalsAccepted).await? else { return Ok(false) };
+    if stored.modified < since {
+        return Ok(false);
+    }
     let accepted: RemovalsAccepted = match ledger::parse(&Key::RemovalsAccepted, &stored.bytes) {
         Ok(accepted) => accepted,
         Err(error) => {

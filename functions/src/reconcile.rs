@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tufline_store::{Change, Hint, Message};
+use tufline_tuf::Time;
 
 use crate::index::{draft, readable_below};
 use crate::parties::parties;
@@ -76,12 +77,12 @@ impl Lacking {
     }
 }
 
-/// Whether an operator accepts removals of any number now.
+/// Whether an operator accepts removals of any number now, and said so at `since` or later: who did before meant others.
 ///
 /// # Errors
 /// The ledger can't be read.
-pub async fn removals_accepted(ports: &Ports) -> Result<bool> {
-    rebuild::removals_accepted(ports).await
+pub async fn removals_accepted(ports: &Ports, since: Time) -> Result<bool> {
+    rebuild::removals_accepted_since(ports, since).await
 }
 
 /// The names of all targets in the newest generation. Those of a role that can't be read are not known: whether they are gone is not

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair};
 use bytes::Bytes;
-use tough::schema::{Root, Signature, Targets};
+use tough::schema::{RoleType, Root, Signature, Targets};
 use tough::sign::Sign;
 use tufline_functions::import::{Old, fit, import};
 use tufline_functions::init::{self, online_keys};
@@ -23,7 +23,7 @@ use tufline_functions::{Ports, StageError, ledger, rebuild, reconcile};
 use tufline_store::memory::{Control, Fate, Memory, MemoryKeys, Request};
 use tufline_store::{Change, Document, Key, VerifiedRoots};
 use tufline_tuf::generation::{FirstBins, UsedUp};
-use tufline_tuf::root::{self, OnlineKeys, PinnedRoot, RootFile, own_keys};
+use tufline_tuf::root::{self, OnlineKeys, PinnedRoot, RootFile, RootKey, add_key, own_keys};
 use tufline_tuf::{Config, Content, Custom, Draft, RoleName, Sha256, TargetName, Time};
 
 use common::{finish, ports};
@@ -101,7 +101,10 @@ impl Others {
     /// The next root, signed.
     fn next(&self, ports: &Ports) -> RootFile {
         let online = finish(online_keys(&*ports.signer)).unwrap();
-        let mut file = self.old.next_root(online, ports.clock.now(), &ports.config.expiry.root).unwrap();
+        self.signed(self.old.next_root(online, ports.clock.now(), &ports.config.expiry.root).unwrap())
+    }
+
+    fn signed(&self, mut file: RootFile) -> RootFile {
         let signature = sign(&self.holder, &file.message().unwrap());
         file.add_signature(&self.holder.tuf_key(), &signature, Some(&self.root)).unwrap();
         file
@@ -241,6 +244,21 @@ fn what_is_not_what_is_listed_is_not_taken() {
     world.memory.tamper(&Key::root(1).path(), Some("{}".into()));
     let error = world.import(&others, &others.next(&world.ports)).unwrap_err().to_string();
     assert!(error.contains("metadata/1.root.json is there already"), "{error}");
+}
+
+/// Whatever an old key signed for a role that is handed over devices would still believe, and miss the roles that they saw in it.
+#[test]
+fn the_next_root_trusts_no_other_online_key() {
+    let (keys, others) = (Arc::new(MemoryKeys::generate().unwrap()), Others::new(1));
+    let world = World::new(&keys, &others, Fate::Done);
+    for role in [RoleType::Targets, RoleType::Snapshot, RoleType::Timestamp] {
+        let old = others.root.roles[&role].keyids[0].clone();
+        let key = RootKey { key: others.root.keys[&old].clone(), holder: None };
+        let next = others.signed(add_key(&others.next(&world.ports), role, key).unwrap());
+        let error = world.import(&others, &next).unwrap_err().to_string();
+        assert!(error.contains(&format!("{role} key, and no other")), "{error}");
+        assert!(!world.look(&others));
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 """`tufline import` of a repository whose first root is gone, or can't be verified: the new one begins with the root that the operator trusts."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -142,6 +143,19 @@ def test_its_devices_follow(take, tmp_path: Path, breaks: Callable[[Path], None]
     form.start()
     form.put("new.bin", b"after")
     form.wait_published({"new.bin": sha256(b"after")}, device=devices[Device, oldest].at(*urls))
+
+
+def test_what_is_no_root_before_it_is_nobodys_to_publish(take):
+    moved: Later = take()
+    secret = moved.folder / "secret"
+    secret.write_text("root:x:0:0\n")
+    metadata = moved.foreign.metadata
+    for version, replace in [(3, lambda path: path.symlink_to(secret)), (4, os.mkfifo), (5, lambda path: path.write_text('{"signed": {"_type": "targets"}}'))]:
+        (metadata / f"{version}.root.json").unlink()
+        replace(metadata / f"{version}.root.json")
+    moved_over(moved)
+    there = {path.name for path in (moved.form.data / "repository" / "metadata").glob("*.root.json")}
+    assert there == {f"{version}.root.json" for version in range(1, TRUSTED + 2) if version not in (3, 4, 5)}
 
 
 def test_whoever_writes_before_it_hurts_nobody_and_another_in_its_place_is_refused(take, tmp_path: Path):

@@ -52,9 +52,10 @@ pub async fn run(arguments: Arguments) -> Result {
         let keys = running.data.join("keys");
         say!(
             "note: the root key and all online keys were made just now and are plain files in {}. Whoever reads them can \
-             sign for your devices: good for development and tests, not for devices in the field.\n",
+             sign for your devices: good for development and tests, not for devices in the field.",
             keys.quoted()
         );
+        say!("");
     }
     show::lines(&usage(&running.endpoints, &running.data.join("endpoints.json")));
     stop.wait().await;

@@ -12,6 +12,7 @@ use tufline_folder::{FolderUploads, Standing};
 use tufline_functions::Ports;
 use tufline_functions::reconcile::{Lacking, published_names, reconcile, removals_accepted};
 use tufline_store::Event;
+use tufline_tuf::Time;
 
 use super::repository::check_apart;
 
@@ -34,6 +35,8 @@ pub struct Guard {
 struct Since {
     published: BTreeSet<String>,
     begin: Instant,
+    /// The same by the clock on the wall.
+    at: Time,
     lacking: Lacking,
     /// Since when it lacks that.
     unchanged: Instant,
@@ -44,7 +47,7 @@ impl Guard {
     /// Looks at the folder; answers why nothing in it counts, if nothing does.
     ///
     /// *Invariant*: another folder is taken only if it lacks nothing of what is published; or no more than half, and nothing more of it comes; or an operator
-    /// accepted its removals.
+    /// accepted its removals since it is there.
     pub async fn look(
         &mut self,
         ports: &Ports,
@@ -61,7 +64,7 @@ impl Guard {
         };
         let since = match &mut self.since {
             Some(since) => since,
-            none => none.insert(Since::now(published_names(ports).await?)),
+            none => none.insert(Since::now(published_names(ports).await?, ports.clock.now())),
         };
         let there = match &identity {
             Some(identity) => uploads.names_in(identity).await?,
@@ -70,7 +73,7 @@ impl Guard {
         since.compare(Lacking::of(&since.published, |name| there.contains(name)));
         let lacking = since.lacking;
         if let Some(identity) = &identity
-            && (since.is_filled() || removals_accepted(ports).await?)
+            && (since.is_filled() || removals_accepted(ports, since.at).await?)
         {
             // Whatever has come there since the start: private keys are never among the uploads.
             check_apart(data, uploads.path())?;
@@ -109,10 +112,10 @@ impl Guard {
 }
 
 impl Since {
-    fn now(published: BTreeSet<String>) -> Self {
+    fn now(published: BTreeSet<String>, at: Time) -> Self {
         let now = Instant::now();
         let lacking = Lacking { names: published.len(), targets: published.len() };
-        Self { published, begin: now, lacking, unchanged: now, told: false }
+        Self { published, begin: now, at, lacking, unchanged: now, told: false }
     }
 
     fn compare(&mut self, lacking: Lacking) {
@@ -133,7 +136,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_folder_that_is_being_filled_is_not_taken_in_the_middle() {
-        let mut since = Since::now((0..10).map(|number| number.to_string()).collect());
+        let mut since = Since::now((0..10).map(|number| number.to_string()).collect(), Time::MIN);
         for names in (1..10).rev() {
             since.compare(Lacking { names, targets: 10 });
             tokio::time::advance(FILLED / 2).await;

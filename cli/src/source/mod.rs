@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Args;
+use serde_json::Value;
 use tufline_metadata::{Snapshot, Targets, Timestamp, TrustedRoot};
 
 use crate::access::DeviceAccess;
@@ -113,7 +114,7 @@ impl Source {
     /// The bytes of version `version` of the root, unverified; `None` where there are none.
     pub async fn root_there(&self, version: u64) -> anyhow::Result<Option<Vec<u8>>> {
         let bytes = self.reader.read(&self.metadata, &format!("{version}.root.json"), client::LARGEST_ROOT).await?;
-        Ok(bytes.filter(|bytes| !bytes.is_empty()))
+        Ok(bytes.filter(|bytes| says_root(bytes, version)))
     }
 
     /// The bytes of `timestamp.json`, unverified: only to see whether anything changed.
@@ -121,6 +122,13 @@ impl Source {
         let bytes = self.reader.read(&self.metadata, "timestamp.json", client::LARGEST_TIMESTAMP).await?;
         bytes.with_context(|| format!("there is no timestamp.json at {}", self.place))
     }
+}
+
+/// Whether a file says that it is this root. A link in its place may lead to anything, which is nobody's to publish.
+fn says_root(bytes: &[u8], version: u64) -> bool {
+    let file: Value = serde_json::from_slice(bytes).unwrap_or_default();
+    let signed = &file["signed"];
+    signed["_type"].as_str().is_some_and(|kind| kind.eq_ignore_ascii_case("root")) && signed["version"] == version
 }
 
 /// Reads a file that somebody named.
