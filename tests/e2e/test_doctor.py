@@ -12,6 +12,7 @@ from cloud_lib import ROOT
 
 from .folder import FolderForm
 from .form import DONE, FAILED, json_lines, run
+from .polling import until
 from .variant import Variant
 
 # A check that needs what only operators may read.
@@ -294,6 +295,7 @@ def test_what_is_broken_in_a_folder_is_named(folder: FolderForm, tmp_path: Path)
     codes = {code for code, _ in in_folder(folder).problems}
     hidden.rename(folder.uploads)
     assert "uploads" in codes and "devices" not in codes, codes
+    until("mended", lambda: not in_folder(folder).problems)
     folder.kill()
     said = in_folder(folder)
     ((code, told),) = said.problems
