@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from cloud_lib import ROOT
 
+from .device import sha256
 from .folder import FolderForm
 from .form import DONE, FAILED, json_lines, run
 from .polling import until
@@ -290,7 +291,21 @@ def test_nothing_is_wrong_with_a_folder_that_is_served(folder: FolderForm):
 
 
 def test_what_is_broken_in_a_folder_is_named(folder: FolderForm, tmp_path: Path):
+    stranger = folder.data / "repository" / "metadata" / "2.root.json"
+    stranger.write_bytes((folder.data / "root.json").read_bytes())
+    assert [told for code, told in in_folder(folder).problems if code == "waiting" and "metadata/2.root.json" in told]
+    stranger.unlink()
+    names = [f"{number}.bin" for number in range(30)]
+    for name in names:
+        folder.put(name, name.encode())
+    folder.wait_published({name: sha256(name.encode()) for name in names})
+    for name in names:
+        (folder.uploads / name).unlink()
+    until("held", lambda: [told for code, told in in_folder(folder).problems if code == "waiting" and "30 removals held" in told])
+    for name in names:
+        folder.put(name, name.encode())
     hidden = tmp_path / "hidden"
+    until("back", lambda: not in_folder(folder).problems)
     folder.uploads.rename(hidden)
     codes = {code for code, _ in in_folder(folder).problems}
     hidden.rename(folder.uploads)

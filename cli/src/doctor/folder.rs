@@ -3,6 +3,8 @@
 use std::path::Path;
 
 use rustix::fs::statvfs;
+use tufline_functions::ledger;
+use tufline_functions::roots::{self, IgnoredRoot};
 
 use super::report::{Code, Finding, together};
 use super::{checks, devices};
@@ -10,7 +12,8 @@ use crate::connection::{Connection, FolderEndpoints};
 use crate::inside::Inside;
 use crate::local::{configured, troubles};
 use crate::outcome::one_line;
-use crate::show::Quoted;
+use crate::show::{self, Quoted};
+use crate::status;
 
 /// What to do where nobody answers.
 const START: &str = "start `tufline local`, or see why it doesn't answer (docs/embedded.md)";
@@ -40,6 +43,10 @@ pub async fn check(endpoints: &FolderEndpoints, connection: &Connection) -> Vec<
         }
     });
     findings.extend(told(data));
+    findings.extend(waiting(&inside).await.unwrap_or_else(|error| {
+        let advice = "see `tufline status` (docs/operations.md)";
+        vec![Finding::problem(Code::Waiting, "the ledger", one_line(&error), advice)]
+    }));
     match configured(data) {
         Ok(config) => findings.extend(devices::check(connection, &config, START).await),
         Err(error) => {
@@ -56,6 +63,25 @@ fn space(data: &Path) -> Finding {
         Ok(disk) => checks::space(&what, disk.f_bavail.saturating_mul(disk.f_frsize)),
         Err(error) => Finding::unchecked(Code::Space, what, &error.to_string(), "let this user read the folder"),
     }
+}
+
+/// What waits for an operator; nothing where nothing does.
+async fn waiting(inside: &Inside) -> anyhow::Result<Vec<Finding>> {
+    let store = &*inside.store;
+    let mut findings = Vec::new();
+    for IgnoredRoot { version, reason, .. } in roots::ignored(store).await? {
+        let advice = "somebody may write there who shouldn't: `tufline status` says more (docs/keys.md)";
+        findings.push(Finding::problem(Code::Waiting, format!("metadata/{version}.root.json"), reason, advice));
+    }
+    if let Some(published) = ledger::published(store).await? {
+        let held = status::held(inside, &ledger::manifest(store, published.generation).await?).await?;
+        if !held.is_empty() {
+            let why = format!("{} held", show::count(held.len() as u64, "removal"));
+            let advice = "bring the files back, or run `tufline accept-removals` (docs/uploads.md)";
+            findings.push(Finding::problem(Code::Waiting, "removals", why, advice));
+        }
+    }
+    Ok(findings)
 }
 
 /// What the process fails at, as it says itself.

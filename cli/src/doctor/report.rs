@@ -53,6 +53,8 @@ pub enum Code {
     Uploads,
     /// What the embedded form's process fails at.
     Troubles,
+    /// What waits for an operator.
+    Waiting,
     /// One artifact's way through everything, under `--try`.
     Trial,
 }

@@ -40,7 +40,7 @@ pub fn text(bytes: &[u8]) -> Result<&str, String> {
     }
     if is_der(bytes) {
         return Err("it is DER: convert a private key with `openssl pkcs8 -topk8 -inform DER -in KEY -out NEW`, a public one with `openssl pkey \
-                    -pubin -inform DER -in KEY -out NEW`, and take it out of PKCS#12 with `openssl pkcs12 -nocerts -in KEY -out NEW`"
+                    -pubin -inform DER -in KEY -out NEW`, take it out of a certificate with `openssl x509 -inform DER -in KEY -pubkey -noout -out NEW`, and out of PKCS#12 with `openssl pkcs12 -nocerts -in KEY -out NEW`"
             .into());
     }
     std::str::from_utf8(bytes).map_err(|_| "it is no text: a key is PEM".into())
