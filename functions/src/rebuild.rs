@@ -696,7 +696,7 @@ async fn next(
     let limit = Some(ports.config.removals);
     match fold(store, base, known, &edits, batch, policy(limit)).await {
         Err(Unfolded::Failed(StageError::Generation(GenerationError::TooManyRemovals { removals, targets }))) => {
-            if removals_accepted(ports).await? {
+            if removals_accepted(ports, Time::MIN).await? {
                 return fold(store, base, known, &edits, batch, policy(None)).await;
             }
             hold(ports, &edits, removals, targets).await?;
@@ -853,12 +853,12 @@ pub(crate) async fn fold(
 
 /// Whether an operator accepts removals of any number now. What can't be read accepts none, and nobody accepts them for longer than
 /// [`ledger::LONGEST_ACCEPTANCE`] after it was written: so nobody has to take a mistake back.
-pub(crate) async fn removals_accepted(ports: &Ports) -> Result<bool> {
-    removals_accepted_since(ports, Time::MIN).await
-}
-
-/// The same, if he said so at `since` or later.
-pub(crate) async fn removals_accepted_since(ports: &Ports, since: Time) -> Result<bool> {
+///
+/// Only what he said at `since` or later counts: who said it before meant other removals.
+///
+/// # Errors
+/// The ledger can't be read.
+pub async fn removals_accepted(ports: &Ports, since: Time) -> Result<bool> {
     let Some(stored) = ports.store.get(&Key::RemovalsAccepted).await? else { return Ok(false) };
     if stored.modified < since {
         return Ok(false);

@@ -5,13 +5,11 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tufline_store::{Change, Hint, Message};
-use tufline_tuf::Time;
 
 use crate::index::{draft, readable_below};
 use crate::parties::parties;
 use crate::pending::Tip;
 use crate::ports::{Ports, Result, at_once};
-use crate::rebuild;
 
 /// Sends the hints; answers how many.
 ///
@@ -75,14 +73,6 @@ impl Lacking {
     pub fn is_loss(self) -> bool {
         self.names * 2 > self.targets
     }
-}
-
-/// Whether an operator accepts removals of any number now, and said so at `since` or later: who did before meant others.
-///
-/// # Errors
-/// The ledger can't be read.
-pub async fn removals_accepted(ports: &Ports, since: Time) -> Result<bool> {
-    rebuild::removals_accepted_since(ports, since).await
 }
 
 /// The names of all targets in the newest generation. Those of a role that can't be read are not known: whether they are gone is not

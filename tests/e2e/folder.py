@@ -13,7 +13,7 @@ from typing import IO
 
 from cloud_lib.emulator import free_port
 
-from .form import TUFLINE, Form
+from .form import ATTENTION, DONE, TUFLINE, Form
 from .polling import until
 
 
@@ -140,6 +140,17 @@ class FolderForm(Form):
 
     def metadata_contents(self) -> dict[str, int]:
         raise NotImplementedError("a folder keeps no history: it is watched instead")
+
+    def status(self) -> dict:
+        """What `tufline status --json` says."""
+        done = self.tufline("status", "--json")
+        status = json.loads(done.stdout)
+        assert done.returncode == (ATTENTION if status["attention"] else DONE), done.stderr
+        return status
+
+    def troubles(self) -> dict[str, str]:
+        """What fails, and why."""
+        return {trouble["what"]: trouble["why"] for trouble in self.status()["troubles"]}
 
     def connection(self, operator: bool) -> list[object]:
         return ["--endpoints", self.data / "endpoints.json"]

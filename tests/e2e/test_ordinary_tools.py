@@ -18,7 +18,7 @@ import pytest
 
 from .device import sha256
 from .folder import FolderForm
-from .form import ATTENTION, DONE, TUFLINE
+from .form import DONE, TUFLINE
 from .polling import throughout, until
 
 MIB = 1 << 20
@@ -31,13 +31,6 @@ def fill(folder: FolderForm, *names: str) -> dict[str, str]:
     expected = {name: sha256(name.encode()) for name in names}
     folder.wait_published(expected)
     return expected
-
-
-def troubles(folder: FolderForm) -> dict[str, str]:
-    """What `tufline status` says that fails, and why."""
-    done = folder.tufline("status", "--json")
-    assert done.returncode in (DONE, ATTENTION), done.stderr
-    return {trouble["what"]: trouble["why"] for trouble in json.loads(done.stdout)["troubles"]}
 
 
 def of_kind(folder: FolderForm, kind: str) -> list[dict]:
@@ -91,7 +84,7 @@ def test_a_sync_that_deletes_goes_on_over_a_restart(folder: FolderForm, tmp_path
     (source / "b").unlink()
     sync(source, folder.uploads)
     folder.wait_published({"b": None, "sub/c": expected["sub/c"]})
-    assert not troubles(folder) and not of_kind(folder, "Removals Held")
+    assert not folder.troubles() and not of_kind(folder, "Removals Held")
     assert not [path for path in folder.uploads.iterdir() if path.name.startswith(".")], "nothing of ours for a sync to remove"
 
 
@@ -128,7 +121,7 @@ def test_a_swapped_folder_goes_on_by_itself(folder: FolderForm):
             folder.start()
         folder.wait_published({**expected, f"new-{number}": sha256(b"new")})
         fill(folder, f"after-{number}")
-    until("over", lambda: not troubles(folder))
+    until("over", lambda: not folder.troubles())
     assert not of_kind(folder, "Removals Held")
 
 
@@ -152,9 +145,9 @@ def test_what_looks_like_an_unmounted_folder_is_held_and_told(folder: FolderForm
     expected = fill(folder, *targets)
     away = folder.scratch / "away"
     folder.uploads.rename(away)
-    until("shown", lambda: "there is no folder" in troubles(folder).get("uploads folder", ""))
+    until("shown", lambda: "there is no folder" in folder.troubles().get("uploads folder", ""))
     folder.uploads.mkdir()
-    until("shown", lambda: "accept-removals" in troubles(folder).get("uploads folder", ""))
+    until("shown", lambda: "accept-removals" in folder.troubles().get("uploads folder", ""))
     (event,) = of_kind(folder, "Removals Held")
     assert event["removals"] == event["targets"] == len(targets)
     assert "is in the place of" in folder.log.read_text()
@@ -162,13 +155,13 @@ def test_what_looks_like_an_unmounted_folder_is_held_and_told(folder: FolderForm
     assert folder.stop() == 0
     folder.start()
     device = folder.device()
-    until("shown", lambda: "accept-removals" in troubles(folder).get("uploads folder", ""))
+    until("shown", lambda: "accept-removals" in folder.troubles().get("uploads folder", ""))
     throughout("published", lambda: device.find(expected) == expected, 1)
     # It comes back.
     folder.uploads.rmdir()
     away.rename(folder.uploads)
     fill(folder, "after")
-    until("over", lambda: not troubles(folder))
+    until("over", lambda: not folder.troubles())
     assert device.find(expected) == expected
 
 
@@ -179,12 +172,12 @@ def test_an_operator_takes_another_folder_as_it_is(folder: FolderForm):
     shutil.rmtree(folder.uploads)
     folder.uploads.mkdir()
     (folder.uploads / "new").write_bytes(b"new")
-    until("shown", lambda: "accept-removals" in troubles(folder).get("uploads folder", ""))
-    throughout("held", lambda: "uploads folder" in troubles(folder), 2)
+    until("shown", lambda: "accept-removals" in folder.troubles().get("uploads folder", ""))
+    throughout("held", lambda: "uploads folder" in folder.troubles(), 2)
     accepted = folder.tufline("accept-removals")
     assert accepted.returncode == DONE, accepted.stderr
     folder.wait_published({**dict.fromkeys(expected), "new": sha256(b"new")})
-    until("over", lambda: not troubles(folder))
+    until("over", lambda: not folder.troubles())
 
 
 # Writers

@@ -14,7 +14,7 @@ import pytest
 
 from .device import sha256
 from .folder import FolderForm
-from .form import ATTENTION, DONE
+from .form import ATTENTION
 from .http_client import ask
 from .polling import throughout, until
 from .test_bad_input import small_disk
@@ -24,18 +24,6 @@ def publishes(folder: FolderForm, name: str) -> None:
     """Publishes a target of that name."""
     folder.put(name, name.encode())
     folder.wait_published({name: sha256(name.encode())})
-
-
-def status(folder: FolderForm) -> dict:
-    done = folder.tufline("status", "--json")
-    status = json.loads(done.stdout)
-    assert done.returncode == (ATTENTION if status["attention"] else DONE), done.stderr
-    return status
-
-
-def troubles(folder: FolderForm) -> dict[str, str]:
-    """What fails, and why."""
-    return {trouble["what"]: trouble["why"] for trouble in status(folder)["troubles"]}
 
 
 # Its log
@@ -133,7 +121,7 @@ def test_the_clock_is_behind(folder: FolderForm):
     before = timestamp.read_bytes()
     folder.put("b", b"b")
     until("told", lambda: "the clock says" in folder.log.read_text())
-    until("shown", lambda: "the clock says" in troubles(folder).get("publish", ""))
+    until("shown", lambda: "the clock says" in folder.troubles().get("publish", ""))
     done = folder.tufline("status")
     assert done.returncode == ATTENTION and re.search("^clock +BEHIND", done.stdout, re.MULTILINE), done.stdout
     assert "the clock is behind" in done.stdout.splitlines()[-1]
@@ -143,7 +131,7 @@ def test_the_clock_is_behind(folder: FolderForm):
     # The clock is right again.
     os.utime(timestamp)
     folder.wait_published({"b": sha256(b"b")}, seconds=60)
-    until("over", lambda: not troubles(folder))
+    until("over", lambda: not folder.troubles())
     assert "clock" not in folder.tufline("status").stdout
 
 
@@ -161,7 +149,7 @@ def test_an_upload_of_holes_leaves_room_for_metadata(make_folder, tmp_path: Path
         with folder.path("holes").open("wb") as file:
             file.truncate(length)
         until("told", lambda: "stay free for metadata" in folder.log.read_text())
-        why = until("shown", lambda: troubles(folder).get("upload holes"))
+        why = until("shown", lambda: folder.troubles().get("upload holes"))
         assert f"its {length} bytes don't fit" in why and "make room" in why
         publishes(folder, "after")
         assert not list((folder.data / "tmp").iterdir())
@@ -170,7 +158,7 @@ def test_an_upload_of_holes_leaves_room_for_metadata(make_folder, tmp_path: Path
         # When there is room it is taken in, and not told any more.
         folder.path("holes").open("wb").truncate(8 * megabyte)
         folder.wait_published({"holes": sha256(bytes(8 * megabyte))}, seconds=60)
-        until("over", lambda: not troubles(folder))
+        until("over", lambda: not folder.troubles())
         folder.close()
 
 
@@ -198,7 +186,7 @@ def test_a_lost_document_holds_up_its_own_targets_only(make_folder):
     names = [f"name-{number}" for number in range(64)]
     for name in names:
         folder.put(name, name.encode())
-    until("shown", lambda: draft.name in troubles(folder).get("rebuild", ""))
+    until("shown", lambda: draft.name in folder.troubles().get("rebuild", ""))
     published = lambda: {name for manifest in folder.manifests() for name in (change["name"] for change in manifest["changes"])}
     until("all others", lambda: len(published()) > 40)
     assert not published() >= set(names)
@@ -219,7 +207,7 @@ def test_a_lost_file_of_what_is_published_is_named_once_a_minute(make_folder, ro
     folder.start()
     folder.put("b", b"b")
     until("told", lambda: f"{lost.name} is missing" in folder.log.read_text())
-    until("shown", lambda: any(lost.name in why for why in troubles(folder).values()))
+    until("shown", lambda: any(lost.name in why for why in folder.troubles().values()))
     throughout("quiet", lambda: folder.log.read_text().count(lost.name) <= 3, 2)
     aside.rename(lost)
     folder.wait_published({"b": sha256(b"b")}, seconds=60)
@@ -238,4 +226,4 @@ def test_what_is_no_file_is_no_upload(folder: FolderForm):
     assert folder.tufline("status").returncode == 0
     assert folder.tufline("reconcile").returncode == 0
     publishes(folder, "c")
-    assert not troubles(folder)
+    assert not folder.troubles()

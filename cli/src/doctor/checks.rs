@@ -6,6 +6,7 @@ use aws_sdk_cloudwatch::types::{MetricAlarm, StateValue};
 use aws_sdk_kms::types::{GrantListEntry, GrantOperation, KeyMetadata, KeySpec, KeyState, KeyUsageType};
 use aws_sdk_s3::types::{BucketVersioningStatus, PublicAccessBlockConfiguration};
 use aws_sdk_scheduler::types::ScheduleState;
+use tufline_folder::KEPT_FREE;
 use tufline_store::Queue;
 use tufline_tuf::config::Expiry;
 use tufline_tuf::{Time, time};
@@ -13,6 +14,7 @@ use tufline_tuf::{Time, time};
 use super::policy;
 use super::report::{Code, Finding};
 use crate::show;
+use crate::status::least_left;
 
 /// AWS refuses a request that was signed more than five minutes before or after it is there
 /// (<https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv.html>).
@@ -27,14 +29,8 @@ const USUAL_CONCURRENCY: i32 = 1000;
 /// What all functions but serve may take at once (`cdk/lib/functions.ts`: 50, 10, 2, 1, 1, and 2 runs of refresh), with as much again for devices.
 const ENOUGH_CONCURRENCY: i32 = 2 * 66;
 
-/// A root is renewed by people, who have to be called together: as the alarm has it (`cdk/lib/alarms.ts`).
-const ROOT_LEFT_SECONDS: u64 = 28 * 24 * 60 * 60;
-
-/// At a quarter of its lifetime a document should have been renewed for long: as the alarms have it (`cdk/lib/alarms.ts`).
-const LEFT: u64 = 4;
-
-/// Room on the disk, in bytes: with less than the first nothing is taken in any more (`shared/folder/src/room.rs`), with less than the second not for long.
-const ROOM: (u64, u64) = (64 << 20, 1 << 30);
+/// With less room on the disk uploads are not taken in for long, in bytes.
+const ROOM_FOR_UPLOADS: u64 = 1 << 30;
 
 /// The functions, each with the queue that it works off.
 pub const STAGES: [(&str, Option<Queue>); 7] = [
@@ -393,21 +389,15 @@ pub fn alarms(repository: &str, alarms: &[MetricAlarm]) -> Vec<Finding> {
 pub fn expiry(role: &str, expires: Time, now: Time, lifetimes: &Expiry) -> Option<Finding> {
     let what = format!("the role {role}");
     let left = time::seconds_between(now, expires);
-    let (least, advice) = match role {
-        "root" => (ROOT_LEFT_SECONDS, "call the root's holders together and publish the next one: docs/keys.md"),
-        "timestamp" => (
-            lifetimes.timestamp.seconds() / LEFT,
-            "look why refresh doesn't renew it: docs/operations.md#alarm-timestamp-expires",
-        ),
-        "snapshot" => {
-            (lifetimes.snapshot.seconds() / LEFT, "look why it isn't renewed: docs/operations.md#alarm-role-expires")
-        }
-        _ => (lifetimes.targets.seconds() / LEFT, "look why it isn't renewed: docs/operations.md#alarm-role-expires"),
+    let advice = match role {
+        "root" => "call the root's holders together and publish the next one: docs/keys.md",
+        "timestamp" => "look why refresh doesn't renew it: docs/operations.md#alarm-timestamp-expires",
+        _ => "look why it isn't renewed: docs/operations.md#alarm-role-expires",
     };
     if left <= 0 {
         return Some(Finding::problem(Code::Expiry, what, format!("expired {}", show::until(now, expires)), advice));
     }
-    if left.unsigned_abs() >= least {
+    if least_left(role, Some(lifetimes)).is_none_or(|least| left >= least) {
         return None;
     }
     let why = format!("expires {}", show::until(now, expires));
@@ -423,11 +413,11 @@ pub fn space(folder: &str, free: u64) -> Finding {
     let why = format!("{} free", show::bytes(free));
     let advice = "make room, then all goes on by itself";
     match free {
-        free if free < ROOM.0 => {
+        free if free < KEPT_FREE => {
             let why = format!("{why}: no upload is taken in, and soon nothing can be renewed");
             Finding::problem(Code::Space, folder, why, advice)
         }
-        free if free < ROOM.1 => Finding::warning(Code::Space, folder, why, advice),
+        free if free < ROOM_FOR_UPLOADS => Finding::warning(Code::Space, folder, why, advice),
         _ => Finding::ok(Code::Space, folder, why),
     }
 }

@@ -10,7 +10,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tufline_folder::{FolderUploads, Standing};
 use tufline_functions::Ports;
-use tufline_functions::reconcile::{Lacking, published_names, reconcile, removals_accepted};
+use tufline_functions::rebuild::removals_accepted;
+use tufline_functions::reconcile::{Lacking, published_names, reconcile};
 use tufline_store::Event;
 use tufline_tuf::Time;
 

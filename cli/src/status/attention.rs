@@ -59,6 +59,20 @@ pub fn attention(status: &Status, lifetimes: Option<&Expiry>) -> Vec<String> {
     reasons
 }
 
+/// So long before its end a role's document should have been replaced by the next, in seconds. Of the root that is known whatever the lifetimes are.
+pub fn least_left(role: &str, lifetimes: Option<&Expiry>) -> Option<i64> {
+    if role == "root" {
+        return Some(ROOT_LEFT);
+    }
+    let lifetimes = lifetimes?;
+    let lifetime = match role {
+        "timestamp" => &lifetimes.timestamp,
+        "snapshot" => &lifetimes.snapshot,
+        _ => &lifetimes.targets,
+    };
+    Some(i64::try_from(lifetime.seconds()).unwrap_or(i64::MAX) / LEFT)
+}
+
 /// Whether a document is expired, or is renewed too late.
 fn expiry(status: &Status, role: &Role, lifetimes: Option<&Expiry>) -> Option<String> {
     let (name, when) = (role.name.as_str(), show::until(status.now, role.expires));
@@ -66,17 +80,14 @@ fn expiry(status: &Status, role: &Role, lifetimes: Option<&Expiry>) -> Option<St
     if left <= 0 {
         return Some(format!("{name} expired {when}"));
     }
-    let of = |lifetime: tufline_tuf::config::Lifetime| i64::try_from(lifetime.seconds()).unwrap_or(i64::MAX) / LEFT;
-    let (least, whose) = match (name, lifetimes) {
-        ("root", _) => (ROOT_LEFT, "its holders must sign the next one"),
-        ("timestamp", Some(lifetimes)) => (of(lifetimes.timestamp), "it is not renewed"),
-        ("snapshot", Some(lifetimes)) => (of(lifetimes.snapshot), "it is not renewed"),
-        ("targets", Some(lifetimes)) => (of(lifetimes.targets), "it is not renewed"),
-        (bin, Some(lifetimes)) if bin.starts_with("bin-") => (of(lifetimes.targets), "it is not renewed"),
+    let whose = match name {
+        "root" => "its holders must sign the next one",
+        "timestamp" | "snapshot" | "targets" => "it is not renewed",
+        bin if bin.starts_with("bin-") => "it is not renewed",
         // Another party's, for as long as that decides.
         _ => return None,
     };
-    (left < least).then(|| format!("{name} expires {when}, and {whose}"))
+    (left < least_left(name, lifetimes)?).then(|| format!("{name} expires {when}, and {whose}"))
 }
 
 #[cfg(test)]

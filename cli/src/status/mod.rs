@@ -18,6 +18,7 @@ use crate::outcome::{Outcome, Result};
 use crate::show;
 use tufline_tuf::plain::escaped;
 
+pub use attention::least_left;
 use collect::Status;
 pub use collect::{held, roles};
 use tufline_functions::roots::IgnoredRoot;

@@ -64,7 +64,12 @@ pub async fn measured(pump: &Pump<'_>, uploads: impl Future<Output = ()>) -> Mea
 
 /// The processor time of all threads.
 pub fn cpu_seconds() -> f64 {
-    let time = clock_gettime(ClockId::ProcessCPUTime);
+    seconds_of(ClockId::ProcessCPUTime)
+}
+
+/// What a clock of the system says.
+pub fn seconds_of(clock: ClockId) -> f64 {
+    let time = clock_gettime(clock);
     float(time.tv_sec.unsigned_abs()) + float(time.tv_nsec.unsigned_abs()) / 1e9
 }
 

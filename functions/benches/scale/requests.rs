@@ -4,11 +4,12 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
-use std::time::Duration;
 
 use futures::stream::{self, StreamExt};
-use rustix::time::{ClockId, clock_gettime};
+use rustix::time::ClockId;
 use tufline_aws::{Access, AccessKey, Clients};
+
+use crate::measure::seconds_of;
 
 /// As many as a stage has under way at once.
 const AT_ONCE: usize = 110;
@@ -39,18 +40,13 @@ pub async fn seconds_of_a_head(count: usize) -> f64 {
             };
             let heads = |count: usize| stream::iter((0..count).map(head)).buffer_unordered(AT_ONCE).count();
             heads(AT_ONCE).await;
-            let before = thread_seconds();
+            let before = seconds_of(ClockId::ThreadCPUTime);
             heads(count).await;
-            thread_seconds() - before
+            seconds_of(ClockId::ThreadCPUTime) - before
         })
     });
     let taken = tokio::task::spawn_blocking(|| client.join().unwrap()).await.unwrap();
     taken / f64::from(u32::try_from(count).unwrap())
-}
-
-fn thread_seconds() -> f64 {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap()).as_secs_f64()
 }
 
 /// Answers whatever comes on a connection.

@@ -21,9 +21,10 @@ use tough::sign::Sign;
 use tufline_functions::handler::handle;
 use tufline_functions::{Deadline, Ports, ReadingMemory};
 use tufline_store::memory::{Control, Fate, Memory, Request};
-use tufline_store::{Change, Message, OnlineRole, Queue, Signer, StoreError, VerifiedRoots};
+use tufline_store::{Change, Key, Message, OnlineRole, Queue, Signer, StoreError, VerifiedRoots};
+use tufline_tuf::index::Page;
 use tufline_tuf::root::same_key;
-use tufline_tuf::{Config, Draft, RoleKeys, RoleName, Time};
+use tufline_tuf::{Config, Draft, Index, Manifest, RoleKeys, RoleName, Time};
 
 /// All ports in memory.
 pub fn ports(memory: &Arc<Memory>, config: Config) -> Ports {
@@ -89,6 +90,21 @@ impl Signer for Holding {
         let pair = held[&role].iter().find(|pair| same_key(&pair.tuf_key(), key));
         let pair = pair.ok_or_else(|| StoreError::new("sign with", "a key", "it is gone"))?;
         Ok(EcdsaKeyPair::sign(pair, &SystemRandom::new(), message).unwrap().as_ref().to_vec())
+    }
+}
+
+/// The whole index of a generation, whose pages `read` gives; `None` where one isn't given or can't be read.
+pub fn index(manifest: &Manifest, read: impl Fn(&Key) -> Option<Bytes>) -> Option<Index> {
+    let mut index = Index::new(manifest.top.clone());
+    loop {
+        let wanted = index.wanted_below(|_| true);
+        if wanted.is_empty() {
+            return Some(index);
+        }
+        for (role, digest) in wanted {
+            let page = Page::from_bytes(&role, &digest, &read(&Key::Page(digest))?).ok()?;
+            index.give(role, page);
+        }
     }
 }
 

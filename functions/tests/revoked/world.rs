@@ -13,10 +13,9 @@ use tufline_functions::{Ports, StageError, init, ledger, rebuild, refresh, sign}
 use tufline_store::memory::{Calm, Control, Fate, Memory, MemoryKeys, Request};
 use tufline_store::{Hint, Key, Message, Queue, VersionId};
 use tufline_tuf::generation::{DEEPEST_BIN, Edit, FirstBins, Folding, Next, Others, Policy, TargetEdit};
-use tufline_tuf::index::Page;
 use tufline_tuf::{Config, Content, Custom, Draft, Index, Manifest, RecordedPolicy, RoleName, Sha256, json, time};
 
-use crate::common::{finish, ports};
+use crate::common::{finish, index, ports};
 
 /// Counts the requests, and keeps what each was.
 struct Count(Arc<AtomicUsize>, Arc<Mutex<Vec<String>>>);
@@ -164,17 +163,7 @@ impl World {
 
     /// The whole index of a generation; `None` where a page of it can't be read.
     fn index(&self, manifest: &Manifest) -> Option<Index> {
-        let mut index = Index::new(manifest.top.clone());
-        loop {
-            let wanted = index.wanted_below(|_| true);
-            if wanted.is_empty() {
-                return Some(index);
-            }
-            for (role, digest) in wanted {
-                let bytes = self.memory.object(&Key::Page(digest).path()).unwrap();
-                index.give(role.clone(), Page::from_bytes(&role, &digest, &bytes).ok()?);
-            }
-        }
+        index(manifest, |key| Some(self.memory.object(&key.path()).unwrap()))
     }
 
     /// Makes a generation as rebuild does, with its role's rights.

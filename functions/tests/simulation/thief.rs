@@ -16,14 +16,14 @@ use tufline_functions::ledger::{Hashed, RECORD_FORMAT};
 use tufline_store::memory::Memory;
 use tufline_store::{Change, Clock, Key, Message, OnlineRole, Signer, UploadKey, VersionId};
 use tufline_tuf::generation::{self, DEEPEST_BIN, Edit, Folding, Next, Others, Policy, TargetEdit, Versions};
-use tufline_tuf::index::{IndexEntry, Page};
+use tufline_tuf::index::IndexEntry;
 use tufline_tuf::parties::PartyEdit;
 use tufline_tuf::{
     Addressed, BinsKeys, Config, Content, Custom, Draft, Index, Manifest, Parties, RecordedPolicy, RoleKeys, RoleName,
     Sha256, SignedDocument, TargetName, json, root, time, trie,
 };
 
-use crate::common::finish;
+use crate::common::{self, finish};
 
 /// Whose credentials were taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -348,17 +348,7 @@ fn published(world: &Memory) -> Option<u64> {
 }
 
 fn index(world: &Memory, manifest: &Manifest) -> Option<Index> {
-    let mut index = Index::new(manifest.top.clone());
-    loop {
-        let wanted = index.wanted_below(|_| true);
-        if wanted.is_empty() {
-            return Some(index);
-        }
-        for (role, digest) in wanted {
-            let page = Page::from_bytes(&role, &digest, &world.object(&Key::Page(digest).path())?).ok()?;
-            index.give(role, page);
-        }
-    }
+    common::index(manifest, |key| world.object(&key.path()))
 }
 
 fn document(world: &Memory, role: &RoleName, digest: &Sha256) -> Option<Draft<Targets>> {

@@ -42,6 +42,7 @@ pub use holder_key::{HolderKey, KeyKind, Passphrase};
 pub use keys::KeyFile;
 pub use names::TEMPORARY_PREFIX;
 pub use queues::{Delivery, LocalQueues};
+pub use room::KEPT_FREE;
 pub use signer::FileSigner;
 pub use store::FolderStore;
 pub use uploads::{FolderUploads, Standing};

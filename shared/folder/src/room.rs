@@ -12,8 +12,8 @@ use rustix::io::Errno;
 
 use crate::lock;
 
-/// So much stays free for metadata, in bytes: a generation takes some kilobytes to a few megabytes, and a timestamp one.
-const KEPT_FREE: u64 = 64 * 1024 * 1024;
+/// So much stays free for metadata, in bytes, and uploads are not taken in where it doesn't: a generation takes some kilobytes to a few megabytes, and a timestamp one.
+pub const KEPT_FREE: u64 = 64 * 1024 * 1024;
 
 /// On a small disk, at most this part of it.
 const LARGEST_SHARE: u64 = 10;
