@@ -16,7 +16,7 @@ import { App } from "aws-cdk-lib";
 import { Architecture } from "aws-cdk-lib/aws-lambda";
 
 import { Access } from "../lib/access.ts";
-import { ONLINE_KEYS, OnlineKey } from "../lib/permissions.ts";
+import { ONLINE_KEYS, OnlineKey, PROGRAMS } from "../lib/permissions.ts";
 import { OnlineKeys } from "../lib/props.ts";
 import { TuflineStack } from "../lib/tufline-stack.ts";
 
@@ -68,9 +68,11 @@ function access(): Access {
 
 const architecture = given("architecture") ?? "arm64";
 const bundle = resolve(given("bundle") ?? join("../target/lambda", architecture));
-if (!existsSync(join(bundle, "bootstrap"))) {
-  const build = `build it with \`cdk/bundle ${architecture}\``;
-  refuse(`no file 'bootstrap' in ${bundle}: ${build}, or name another folder with -c bundle=DIR`);
+for (const program of PROGRAMS) {
+  const file = join(program, "bootstrap");
+  if (!existsSync(join(bundle, file))) {
+    refuse(`no file '${file}' in ${bundle}: build it with \`cdk/bundle ${architecture}\`, or name another folder with -c bundle=DIR`);
+  }
 }
 
 try {

@@ -27,6 +27,9 @@ ARCHITECTURES = {
     "x86_64": Architecture("x86_64-unknown-linux-gnu", 62, "/lib64/ld-linux-x86-64.so.2"),
 }
 
+# What the functions run: each is packed by itself, and built as `tufline-lambda-PROGRAM`.
+PROGRAMS = ("pipeline", "devices")
+
 # What `provided.al2023` has: https://docs.aws.amazon.com/linux/al2023/ug/core-glibc.html
 NEWEST_GLIBC = (2, 34)
 

@@ -31,32 +31,32 @@ def bundle(tmp_path, monkeypatch):
 @linux
 def test_what_is_packed(bundle, tmp_path):
     program = compiled(tmp_path, "int main(void) { return 0; }")
-    bundle.pack(HERE, program, Way.HOST)
+    bundle.pack(HERE, "devices", program, Way.HOST)
     folder = tmp_path / "target" / "lambda"
-    assert (folder / HERE / "bootstrap").read_bytes() == program.read_bytes()
-    first = (folder / f"{HERE}.zip").read_bytes()
-    with zipfile.ZipFile(folder / f"{HERE}.zip") as archive:
+    assert (folder / HERE / "devices" / "bootstrap").read_bytes() == program.read_bytes()
+    first = (folder / f"{HERE}-devices.zip").read_bytes()
+    with zipfile.ZipFile(folder / f"{HERE}-devices.zip") as archive:
         (entry,) = archive.infolist()
         assert entry.filename == "bootstrap"
         assert entry.external_attr >> 16 == 0o755, "Lambda must be able to run it"
         assert archive.read(entry) == program.read_bytes()
-    bundle.pack(HERE, program, Way.HOST)
-    assert (folder / f"{HERE}.zip").read_bytes() == first
+    bundle.pack(HERE, "devices", program, Way.HOST)
+    assert (folder / f"{HERE}-devices.zip").read_bytes() == first
 
 
 @linux
 @pytest.mark.parametrize(("way", "advice"), [(Way.HOST, f"cdk/bundle --zig {HERE}"), (Way.ZIG, "RUSTFLAGS")])
 def test_a_refused_file_takes_no_other_ones_place(bundle, tmp_path, way, advice):
-    bundle.pack(HERE, compiled(tmp_path, "int main(void) { return 0; }"), Way.HOST)
+    bundle.pack(HERE, "devices", compiled(tmp_path, "int main(void) { return 0; }"), Way.HOST)
     before = contents(tmp_path / "target")
     text = tmp_path / "text"
     text.write_text("#!/bin/sh\n")
     with pytest.raises(Refusal, match=f"can't run on Lambda: it is no ELF file: .*{advice}") as refused:
-        bundle.pack(HERE, text, way)
+        bundle.pack(HERE, "devices", text, way)
     assert "\n" not in str(refused.value)
     bundle.LARGEST_ZIP = 100
     with pytest.raises(Refusal, match="more than 100"):
-        bundle.pack(HERE, compiled(tmp_path, "int main(void) { return 1; }"), way)
+        bundle.pack(HERE, "devices", compiled(tmp_path, "int main(void) { return 1; }"), way)
     assert contents(tmp_path / "target") == before
 
 

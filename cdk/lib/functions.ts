@@ -57,7 +57,7 @@ const CONSUMERS: Record<QueueName, Stage> = {
  * Whatever works off a queue sends to another, and all of them come back: a large upload takes a message for each run, and sign, publish
  * and rebuild call each other for as long as there is something to do. Lambda would end such a chain after some 16 invocations
  * (<https://docs.aws.amazon.com/lambda/latest/dg/invocation-recursion.html>; the SDK for Rust hands on the chain's id too), and what
- * was to be done with it. That no chain goes on for nothing is the stages' own affair: `functions/src/hash.rs`, `publish.rs`.
+ * was to be done with it. That no chain goes on for nothing is the stages' own affair: `functions/pipeline/src/stages/`.
  */
 const recursiveLoop = (stage: Stage) => {
   return Object.values(CONSUMERS).includes(stage) ? { recursiveLoop: RecursiveLoop.ALLOW } : {};

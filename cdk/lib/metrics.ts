@@ -1,4 +1,4 @@
-/** The metrics that the functions print in CloudWatch's embedded format, by the names of `functions/src/measure.rs`. */
+/** The metrics that the functions print in CloudWatch's embedded format, by the names of `functions/pipeline/src/measure.rs`. */
 import { Duration } from "aws-cdk-lib";
 import { HttpApi } from "aws-cdk-lib/aws-apigatewayv2";
 import { Metric, Stats } from "aws-cdk-lib/aws-cloudwatch";

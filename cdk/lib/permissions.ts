@@ -16,6 +16,15 @@ import { IQueue } from "aws-cdk-lib/aws-sqs";
 export const STAGES = ["hash", "large", "rebuild", "sign", "publish", "refresh", "serve"] as const;
 export type Stage = (typeof STAGES)[number];
 
+/** What the functions run: `cdk/bundle` makes a folder of each. */
+export const PROGRAMS = ["pipeline", "devices"] as const;
+export type Program = (typeof PROGRAMS)[number];
+
+/** The program of a function. */
+export function programOf(stage: Stage): Program {
+  return stage === "serve" ? "devices" : "pipeline";
+}
+
 /** The queues of the pipeline, each named as its messages. */
 export const QUEUES = ["uploads", "large", "changes", "sign", "publish"] as const;
 export type QueueName = (typeof QUEUES)[number];

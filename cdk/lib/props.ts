@@ -9,11 +9,11 @@ import { ITopic } from "aws-cdk-lib/aws-sns";
 import { Access } from "./access.ts";
 
 export interface TuflineRepositoryProps {
-  /** Folder with the functions' binary, named `bootstrap`, built for {@link architecture}. */
+  /** Folder with the functions' binaries, `pipeline/bootstrap` and `devices/bootstrap`, built for {@link architecture}: what `cdk/bundle` makes. */
   readonly bundle: string;
 
   /**
-   * Processor that the binary is built for.
+   * Processor that the binaries are built for.
    *
    * @default Architecture.ARM_64, which costs a fifth less than x86_64
    */

@@ -1,4 +1,6 @@
 /** The construct: everything of one repository, put together. */
+import { join } from "node:path";
+
 import { Aws, Stack } from "aws-cdk-lib";
 import { HttpApi, IDomainName } from "aws-cdk-lib/aws-apigatewayv2";
 import { EventBus } from "aws-cdk-lib/aws-events";
@@ -31,6 +33,8 @@ import {
   Resources,
   SIGNERS,
   Stage,
+  PROGRAMS,
+  programOf,
   STAGES,
 } from "./permissions.ts";
 import { TuflineRepositoryProps } from "./props.ts";
@@ -129,12 +133,13 @@ export class TuflineRepository extends Construct {
       TUFLINE_REPOSITORY: name,
     };
     const functionOptions = {
-      code: Code.fromAsset(props.bundle),
       architecture: props.architecture ?? Architecture.ARM_64,
       environment: this.environment,
     };
+    const code = record(PROGRAMS, (program) => Code.fromAsset(join(props.bundle, program)));
     const functions = record(STAGES, (stage) => {
-      return stageFunction(this, name, stage, logs[stage], roles[stage], concurrency, functionOptions);
+      const options = { ...functionOptions, code: code[programOf(stage)] };
+      return stageFunction(this, name, stage, logs[stage], roles[stage], concurrency, options);
     });
     this.functions = functions;
     for (const each of QUEUES) consume(functions, each, queues[each], window);

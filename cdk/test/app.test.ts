@@ -36,7 +36,7 @@ const REFUSED: [Record<string, string>, RegExp][] = [
   [{ access: "all" }, /-c access=all: expected open or iam or jwt/],
   [{ access: "jwt" }, /-c jwtIssuer=… is missing: /],
   [{ access: "jwt", jwtIssuer: "http://x", jwtAudience: "a" }, /access\.issuer is 'http:\/\/x': /],
-  [{ access: "open", bundle: "/nowhere" }, /no file 'bootstrap' in \/nowhere: /],
+  [{ access: "open", bundle: "/nowhere" }, /no file 'pipeline\/bootstrap' in \/nowhere: /],
   [{ access: "open", architecture: "mips" }, /-c architecture=mips: expected arm64 or x86_64/],
 ];
 

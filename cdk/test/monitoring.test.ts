@@ -123,7 +123,7 @@ test("the dashboard has few enough metrics to be free, and those of ours that th
     "SecondsToExpiry",
     "UploadToPublished",
   ]);
-  const measure = readFileSync(new URL("../../functions/src/measure.rs", import.meta.url), "utf8");
+  const measure = readFileSync(new URL("../../functions/pipeline/src/measure.rs", import.meta.url), "utf8");
   for (const name of names) assert.ok(measure.includes(`"${name}"`), name);
   for (const role of ["root", "timestamp", "snapshot", "targets", "bins"]) {
     assert.ok(

@@ -1,6 +1,6 @@
 /** What the tests have in common: synthesizing an app, and reading the template. */
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after } from "node:test";
@@ -13,6 +13,7 @@ import { RetentionDays } from "aws-cdk-lib/aws-logs";
 import { Bucket } from "aws-cdk-lib/aws-s3";
 import { Topic } from "aws-cdk-lib/aws-sns";
 
+import { PROGRAMS } from "../lib/permissions.ts";
 import { TuflineRepositoryProps } from "../lib/props.ts";
 import { TuflineRepository } from "../lib/tufline-repository.ts";
 import { TuflineStack } from "../lib/tufline-stack.ts";
@@ -21,7 +22,10 @@ import { TuflineStack } from "../lib/tufline-stack.ts";
 process.env["CDK_VALIDATION"] = "false";
 
 export const bundle = mkdtempSync(join(tmpdir(), "tufline-cdk-test-"));
-writeFileSync(join(bundle, "bootstrap"), "not run by these tests");
+for (const program of PROGRAMS) {
+  mkdirSync(join(bundle, program));
+  writeFileSync(join(bundle, program, "bootstrap"), `${program}: not run by these tests`);
+}
 after(() => rmSync(bundle, { recursive: true }));
 
 export const ACCOUNT = "111122223333";

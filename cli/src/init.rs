@@ -8,7 +8,9 @@ use anyhow::{Context, bail};
 use clap::Args;
 use tokio::time::{Instant, sleep};
 use tufline_folder::KeyFile;
-use tufline_functions::{init, ledger, roots};
+use tufline_pipeline::operations::init;
+use tufline_pipeline::state::ledger;
+use tufline_pipeline::state::roots;
 use tufline_store::{Key, Store};
 use tufline_tuf::generation::FirstBins;
 

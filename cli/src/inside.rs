@@ -7,8 +7,11 @@ use std::sync::Arc;
 use anyhow::anyhow;
 use tough::schema::{Signed, Targets};
 use tufline_folder::{DataFolder, FolderUploads};
-use tufline_functions::index::index;
-use tufline_functions::{Deadline, Ports, ReadingMemory, ledger};
+use tufline_pipeline::Deadline;
+use tufline_pipeline::Ports;
+use tufline_pipeline::ReadingMemory;
+use tufline_pipeline::state::index::read_index;
+use tufline_pipeline::state::ledger;
 use tufline_store::{Clock, Folder, Key, Signer, Store, Uploads};
 use tufline_tuf::index::Place;
 use tufline_tuf::{Manifest, RoleName, TargetName, generation};
@@ -104,7 +107,7 @@ impl Inside {
         names: &BTreeSet<TargetName>,
     ) -> anyhow::Result<BTreeSet<TargetName>> {
         let places: Vec<Place<'_>> = names.iter().map(Place::Name).collect();
-        let index = index(&*self.store, manifest, &places).await?;
+        let index = read_index(&*self.store, manifest, &places).await?;
         let mut by_role: BTreeMap<RoleName, Vec<&TargetName>> = BTreeMap::new();
         for name in names {
             by_role

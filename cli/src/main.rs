@@ -1,7 +1,7 @@
 //! `tufline`: for build systems, operators and devices, and the repository that needs nothing else.
 //!
 //! Each command is a module of its own. *Invariant*: nothing here decides what is published: that is the stages' affair
-//! (`tufline-functions`); what a command says about published targets it has verified as a device would.
+//! (`tufline-pipeline`); what a command says about published targets it has verified as a device would.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 // Through `show` only, which lets nothing out that a terminal doesn't show as it is.
@@ -76,7 +76,7 @@ fn main() -> ExitCode {
     };
     let is_done = what_is_done(&command);
     let _log = edge::log(match command {
-        Command::Local(_) | Command::Serve(_) => "warn,tufline=info,tufline_functions=error",
+        Command::Local(_) | Command::Serve(_) => "warn,tufline=info,tufline_pipeline=error",
         Command::Demo(_) => "off",
         _ => "error",
     });

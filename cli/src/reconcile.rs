@@ -10,7 +10,7 @@ use clap::Args;
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 use tufline_aws::KmsSigner;
-use tufline_functions::reconcile::reconcile;
+use tufline_pipeline::stages::reconcile;
 
 use crate::connection::{Connection, ConnectionArguments};
 use crate::local::request;

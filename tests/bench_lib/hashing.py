@@ -21,7 +21,7 @@ READ = re.compile(r"upload read.*length=(\d+).* took=([\d.e-]+)")
 
 def hashing(scratch: Path) -> list[tuple[str, str, str]]:
     """The rows about reading: the best round of each, since others at work on this machine only ever take time away."""
-    os.environ["RUST_LOG"] = "tufline_functions=info"
+    os.environ["RUST_LOG"] = "tufline_pipeline=info"
     folder = FolderForm(scratch / "hashing", config=CONFIG)
     folder.scratch.mkdir(exist_ok=True)
     folder.start()

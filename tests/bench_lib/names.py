@@ -4,7 +4,7 @@ import hashlib
 
 
 def name(number: int) -> str:
-    """As `functions/benches/scale/world.rs` makes them."""
+    """As `functions/pipeline/benches/scale/world.rs` makes them."""
     return f"gateway/releases/2026-11/product-{number % 1000:04}/board-b/firmware-{number:08}.bin"
 
 

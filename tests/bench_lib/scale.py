@@ -1,4 +1,4 @@
-"""Publishing into few and into many targets: the stages over ports in memory, by `functions/benches/scale`, with peers beside."""
+"""Publishing into few and into many targets: the stages over ports in memory, by `functions/pipeline/benches/scale`, with peers beside."""
 
 import json
 import subprocess

@@ -5,6 +5,9 @@ from pathlib import Path
 
 from . import emulator, processes, users
 
+# What the functions run: `cdk/bundle` makes a folder of each.
+PROGRAMS = ("pipeline", "devices")
+
 
 def make(
     data: Path,

@@ -4,6 +4,7 @@ What it does differently from AWS is in `tests/emulator.md`.
 """
 
 import json
+import platform
 import re
 import socket
 import subprocess
@@ -23,6 +24,9 @@ ACCOUNT = "000000000000"
 ROOT_KEY = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
 
 STACK = "Tufline"
+
+# The processor of the machine, on which the emulator runs the functions: as `cdk/bundle` calls it.
+ARCHITECTURE = "arm64" if platform.machine() in ("aarch64", "arm64") else "x86_64"
 
 
 def free_port() -> int:
@@ -81,12 +85,12 @@ def bootstrap(data: Path, endpoint: str) -> None:
 
 
 def deploy(data: Path, endpoint: str, stack: str, context: dict[str, str]) -> dict[str, str]:
-    """Deploys the CDK app with the CDK CLI and the binary in `data/bundle`, and returns its outputs as the TUFLINE_…
+    """Deploys the CDK app with the CDK CLI and the binaries in `data/bundle`, and returns its outputs as the TUFLINE_…
     variables."""
     log = data / f"deploy-{stack}.log"
     variables = cdk_variables(data, endpoint)
     outputs, synthesized = data / f"outputs-{stack}.json", data / f"cdk.out-{stack}"
-    context = {"emulator": "true", "architecture": "x86_64", "name": stack, "bundle": data / "bundle", **context}
+    context = {"emulator": "true", "architecture": ARCHITECTURE, "name": stack, "bundle": data / "bundle", **context}
     options = [part for name, value in context.items() for part in ("-c", f"{name}={value}")]
     processes.run([*CDK_CLI, "synth", "--quiet", "--output", synthesized, *options], data, log, variables, cwd=CDK)
     processes.run(

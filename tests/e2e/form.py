@@ -18,9 +18,9 @@ from .http_client import ask
 from .polling import until
 from .tuf_js import TufJsDevice
 
-# Where the release build is, as `tests/cloud` finds it.
-RELEASE = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")).resolve() / "release"
-TUFLINE = Path(os.environ.get("TUFLINE_BIN", RELEASE / "tufline")).resolve()
+# Where the command line is, as `tests/cloud` finds it.
+TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")).resolve()
+TUFLINE = Path(os.environ.get("TUFLINE_BIN", TARGET / "release" / "tufline")).resolve()
 
 # What the exit codes of `tufline` mean.
 DONE, FAILED, MISUSED, REJECTED, TIMED_OUT, ATTENTION = 0, 1, 2, 3, 4, 5

@@ -46,7 +46,7 @@ class Watched:
 def watched(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Watched:
     """Each form in turn."""
     if request.param == "folder":
-        monkeypatch.setenv("RUST_LOG", "tufline_functions=info")
+        monkeypatch.setenv("RUST_LOG", "tufline_pipeline=info")
         folder = request.getfixturevalue("make_folder")(config=STREAM).start()
         return Watched(folder, 64 * MIB, folder.log.read_text)
     variant = request.getfixturevalue("deploy")("Large", {"access": "open"})
@@ -84,7 +84,7 @@ def test_a_large_upload_is_read_in_many_runs_and_small_ones_overtake_it(watched:
 
 
 def test_a_large_upload_goes_on_after_a_kill(make_folder, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("RUST_LOG", "tufline_functions=info")
+    monkeypatch.setenv("RUST_LOG", "tufline_pipeline=info")
     folder = make_folder(config=STREAM).start()
     watched, data = Watched(folder, 64 * MIB, folder.log.read_text), os.urandom(64 * MIB)
     folder.put("big", data)

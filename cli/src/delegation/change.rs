@@ -2,7 +2,7 @@
 
 use clap::Args;
 use serde_json::json;
-use tufline_functions::delegation;
+use tufline_pipeline::operations::delegation;
 use tufline_store::Change;
 use tufline_tuf::parties::PartyEdit;
 use tufline_tuf::root::RootKey;

@@ -2,8 +2,8 @@
 
 use clap::Args;
 use serde_json::json;
-use tufline_functions::parties::parties;
-use tufline_functions::pending::Tip;
+use tufline_pipeline::state::parties::read_parties;
+use tufline_pipeline::state::pending::Tip;
 use tufline_tuf::parties::Party;
 use tufline_tuf::root::{key_id, kind};
 use tufline_tuf::{Parties, RoleName};
@@ -32,7 +32,7 @@ pub async fn run(arguments: Arguments) -> Result {
     let store = arguments.place.find().await?.store()?;
     let tip = Tip::read(&*store).await?;
     let newest = tip.newest();
-    let all = parties(&*store, newest).await?;
+    let all = read_parties(&*store, newest).await?;
     let shown = all.parties.iter().filter(|(role, _)| arguments.role.as_ref().is_none_or(|wanted| wanted == *role));
     let shown: Vec<_> = shown.collect();
     if let (Some(role), true) = (&arguments.role, shown.is_empty()) {

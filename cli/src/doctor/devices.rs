@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Context;
 use serde_json::Value;
-use tufline_functions::ledger;
+use tufline_pipeline::state::ledger;
 use tufline_tuf::{Config, Time};
 
 use super::checks;

@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use rustix::fs::statvfs;
-use tufline_functions::ledger;
-use tufline_functions::roots::{self, IgnoredRoot};
+use tufline_pipeline::state::ledger;
+use tufline_pipeline::state::roots;
+use tufline_pipeline::state::roots::IgnoredRoot;
 
 use super::report::{Code, Finding, together};
 use super::{checks, devices};

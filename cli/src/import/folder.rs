@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use futures::{StreamExt, TryStreamExt, stream};
 use tokio::task::spawn_blocking;
-use tufline_functions::import::Old;
+use tufline_pipeline::operations::import::Old;
 use tufline_tuf::TargetName;
 
 use super::from::{Found, custom};

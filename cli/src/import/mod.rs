@@ -12,9 +12,11 @@ use std::path::{Path, PathBuf};
 use anyhow::bail;
 use clap::Args;
 use serde_json::json;
-use tufline_functions::Ports;
-use tufline_functions::import::{Old, fit, import};
-use tufline_functions::init::online_keys;
+use tufline_pipeline::Ports;
+use tufline_pipeline::operations::import::Old;
+use tufline_pipeline::operations::import::fit;
+use tufline_pipeline::operations::import::import;
+use tufline_pipeline::operations::init::online_keys;
 use tufline_tuf::config::Lifetime;
 
 use crate::connection::AwsConnection;

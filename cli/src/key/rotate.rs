@@ -10,8 +10,10 @@ use tough::schema::RoleType;
 use tough::schema::key::Key as PublicKey;
 use tufline_aws::KmsSigner;
 use tufline_folder::{DataFolder, FileSigner, SystemClock};
-use tufline_functions::roots;
-use tufline_functions::rotation::{Rotation, Step, look};
+use tufline_pipeline::operations::rotation::Rotation;
+use tufline_pipeline::operations::rotation::Step;
+use tufline_pipeline::operations::rotation::look;
+use tufline_pipeline::state::roots;
 use tufline_store::{Key, OnlineRole, Signer, Store};
 use tufline_tuf::root::{Chain, key_id};
 

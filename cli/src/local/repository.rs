@@ -7,9 +7,16 @@ use anyhow::{Context, bail};
 use tufline_folder::{
     DataFolder, FileEvents, FileSigner, FolderBlobs, FolderStore, FolderUploads, KeyFile, LocalQueues, SystemClock,
 };
-use tufline_functions::publish::{Shown, publish};
-use tufline_functions::sign::sign;
-use tufline_functions::{Deadline, Ports, ReadingMemory, StageError, init, ledger, roots};
+use tufline_pipeline::Deadline;
+use tufline_pipeline::Ports;
+use tufline_pipeline::ReadingMemory;
+use tufline_pipeline::StageError;
+use tufline_pipeline::operations::init;
+use tufline_pipeline::stages::Shown;
+use tufline_pipeline::stages::publish;
+use tufline_pipeline::stages::sign;
+use tufline_pipeline::state::ledger;
+use tufline_pipeline::state::roots;
 use tufline_store::{CachedStore, DELIVERIES, Key, Store, VerifiedRoots};
 use tufline_tuf::Config;
 use tufline_tuf::generation::FirstBins;

@@ -9,9 +9,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use tufline_folder::{FolderUploads, Standing};
-use tufline_functions::Ports;
-use tufline_functions::rebuild::removals_accepted;
-use tufline_functions::reconcile::{Lacking, published_names, reconcile};
+use tufline_pipeline::Ports;
+use tufline_pipeline::removals_accepted;
+use tufline_pipeline::stages::Lacking;
+use tufline_pipeline::stages::published_names;
+use tufline_pipeline::stages::reconcile;
 use tufline_store::Event;
 use tufline_tuf::Time;
 

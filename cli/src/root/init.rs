@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use tufline_functions::init::online_keys;
-use tufline_functions::roots::expect_none;
+use tufline_pipeline::operations::init::online_keys;
+use tufline_pipeline::state::roots::expect_none;
 use tufline_tuf::root::FirstRoot;
 
 use super::document::{create, expect_absent, expiry};

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 use clap::Args;
-use tufline_functions::roots;
+use tufline_pipeline::state::roots;
 use tufline_tuf::root::{self, Chain};
 
 use super::document::{beside, create, expiry, open_published};

@@ -1,7 +1,7 @@
 //! `tufline root withdraw`: tidies up after runs of `publish` that were killed.
 
 use clap::Args;
-use tufline_functions::publish_root::withdraw_all;
+use tufline_pipeline::operations::publish_root::withdraw_all;
 
 use super::place::PlaceArguments;
 use crate::outcome::{Outcome, Result};

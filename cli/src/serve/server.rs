@@ -23,7 +23,9 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::net::{TcpListener, TcpStream};
-use tufline_functions::serve::{self, Answer, Body, Repository};
+use tufline_serve::Answer;
+use tufline_serve::Body;
+use tufline_serve::Repository;
 use tufline_store::{Blobs, Store, StoreError};
 
 use super::connections::{Answering, Connection, Connections};
@@ -131,9 +133,9 @@ async fn serve_device(repository: Repository, stream: TcpStream, connection: Arc
 }
 
 async fn answer(repository: &Repository, request: &Request<Incoming>, answering: Answering) -> Response<Sent> {
-    let Answer { status, headers, body } = match serve::decode(request.uri().path()) {
+    let Answer { status, headers, body } = match tufline_serve::decode(request.uri().path()) {
         Some(path) => repository.answer(request.method(), &path, request.headers()).await,
-        None => serve::bad_path(),
+        None => tufline_serve::bad_path(),
     };
     let body = match body {
         Body::Whole(bytes) => Full::new(bytes).map_err(|never| match never {}).boxed_unsync(),

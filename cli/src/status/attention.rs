@@ -3,7 +3,7 @@
 //! Refused uploads are no reason: whoever uploaded was told, the records stay for ever, and nothing waits for an operator. A refused generation
 //! is one until something newer is published: what was accepted isn't shown.
 
-use tufline_functions::roots::IgnoredRoot;
+use tufline_pipeline::state::roots::IgnoredRoot;
 use tufline_tuf::config::Expiry;
 use tufline_tuf::time;
 

@@ -6,10 +6,14 @@ use anyhow::Context;
 use futures::{StreamExt, TryStreamExt, stream};
 use serde::Serialize;
 use tufline_folder::DataFolder;
-use tufline_functions::ledger::{self, HeldRemovals, Published, RefusedGeneration};
-use tufline_functions::parties::parties;
-use tufline_functions::pending::Pending;
-use tufline_functions::roots::{self, IgnoredRoot};
+use tufline_pipeline::state::ledger;
+use tufline_pipeline::state::ledger::Published;
+use tufline_pipeline::state::parties::read_parties;
+use tufline_pipeline::state::pending::Pending;
+use tufline_pipeline::state::records::HeldRemovals;
+use tufline_pipeline::state::records::RefusedGeneration;
+use tufline_pipeline::state::roots;
+use tufline_pipeline::state::roots::IgnoredRoot;
 use tufline_store::{Folder, Head, Key, Queue, Queues, RejectedUpload};
 use tufline_tuf::config::Expiry;
 use tufline_tuf::index::Expiring;
@@ -199,7 +203,7 @@ pub async fn roles(
         let Expiring { role, version, expires } = bins.first_to_expire.clone();
         Role { name: role, version, expires }
     }));
-    let parties = parties(&*inside.store, manifest).await.map_err(Into::into).or_default(unreadable);
+    let parties = read_parties(&*inside.store, manifest).await.map_err(Into::into).or_default(unreadable);
     let of_parties = parties.in_use();
     roles.extend(of_parties.map(|(role, document)| Role {
         name: role.clone(),

@@ -21,7 +21,7 @@ use tufline_tuf::plain::escaped;
 pub use attention::least_left;
 use collect::Status;
 pub use collect::{held, roles};
-use tufline_functions::roots::IgnoredRoot;
+use tufline_pipeline::state::roots::IgnoredRoot;
 
 /// Shows what is published, what waits, what expires when, and what was refused. On AWS it needs an operator's keys.
 ///

@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::{Args, Subcommand};
 use serde_json::json;
-use tufline_functions::offline_targets::{self, ToSign};
+use tufline_pipeline::operations::offline_targets;
+use tufline_pipeline::operations::offline_targets::ToSign;
 use tufline_tuf::RoleName;
 
 use self::document::RoleFile;

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
-use tufline_functions::ledger::{self, Hashed};
 use tufline_metadata::find;
+use tufline_pipeline::state::ledger;
+use tufline_pipeline::state::records::Hashed;
 use tufline_store::{Head, Key, RejectedUpload, Upload, UploadKey, Uploads, VersionId};
 use tufline_tuf::{Hasher, Sha256, TargetName};
 

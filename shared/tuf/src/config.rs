@@ -7,6 +7,7 @@ use std::str::FromStr;
 use jiff::{Span, SpanRelativeTo};
 use serde::{Deserialize, Serialize};
 
+use crate::RoleName;
 use crate::root::PinnedRoot;
 
 /// What an operator can choose. Every field has a default.
@@ -41,6 +42,14 @@ pub struct Config {
     /// The root with which the chain of roots begins, which devices ship with: no other is believed in its place then, whoever may write where it
     /// lies, and none before it counts. Default: version 1, as it lies there.
     pub trusted_root: Option<PinnedRoot>,
+}
+
+impl Config {
+    /// Whether people sign the documents of `role`, and no key that a server has.
+    #[must_use]
+    pub fn is_signed_by_people(&self, role: &RoleName) -> bool {
+        self.offline_targets && *role == RoleName::targets()
+    }
 }
 
 /// How long documents are valid from the moment they are made.

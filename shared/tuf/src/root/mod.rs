@@ -44,6 +44,10 @@ pub use rules::ROLES;
 pub use seen::{expect_plain, extra_fields, unused_keys};
 pub use tally::{Tally, needed, tallies};
 
+/// For so long, in seconds, a cache between devices and the repository may hide a root that was published: what devices are answered says so, and an
+/// online key that a root adds signs nothing before.
+pub const LONGEST_HIDDEN_SECONDS: i64 = 5;
+
 /// Version 1 of the root, unsigned: one key a role, threshold 1. For development: a repository that devices depend on
 /// wants a root of several people.
 ///

@@ -1,0 +1,83 @@
+//! What follows once a batch is in a generation, or dropped: each of its changes is answered.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+use tufline_store::{Change, Event, Hint, Message};
+use tufline_tuf::{Manifest, Outcome};
+
+use crate::actions::change_batch::{ChangeBatch, Looked};
+use crate::actions::redo::Redo;
+use crate::actions::reject::{reject, reject_delivery};
+use crate::error::{Result, StageError};
+use crate::ports::Ports;
+use crate::state::current::{Current, RefusedUpload};
+use crate::state::pending::Tip;
+
+/// How long a hint waits about a target whose bytes were missing, or whose receipt is: this bounds the rate.
+const HINT_DELAY: Duration = Duration::from_secs(5);
+
+/// Tells of what was dropped or refused, has hash look at what lacks its bytes or its receipt, and nudges sign if anything waits there.
+/// Answers the messages that must come again.
+pub(crate) async fn answer(
+    ports: &Ports,
+    batch: &ChangeBatch<'_>,
+    again: Option<&Redo>,
+    tip: &Tip,
+    newest: &Manifest,
+) -> Result<BTreeMap<usize, StageError>> {
+    // A crash after this: the messages come again, and their parts as well.
+    let (failed, mut unhandled) = batch.leftovers();
+    // A crash before these are sent: they are looked at once the generation is told of ([`crate::announce`]).
+    let later = again.into_iter().flat_map(|again| &again.later);
+    unhandled.extend(later.map(|name| Change::Look { name: name.clone() }));
+    for message in Message::changes(unhandled) {
+        ports.queues.send(&message, Duration::ZERO).await?;
+    }
+    let answered: BTreeSet<(&str, &str)> = newest
+        .changes
+        .iter()
+        .filter(|change| matches!(change.outcome, Outcome::Set(_)))
+        .filter_map(|change| Some((change.name.as_str(), change.version.as_deref()?)))
+        .collect();
+    let superseded: Vec<Event> = batch
+        .superseded
+        .iter()
+        .flat_map(|(name, versions)| versions.iter().map(move |version| (name, version)))
+        .filter(|(name, version)| !answered.contains(&(name.as_str(), version.0.as_str())))
+        .map(|(name, version)| Event::UploadSuperseded { name: name.as_str().into(), version: version.clone() })
+        .collect();
+    if !superseded.is_empty() {
+        ports.events.send(&superseded).await?;
+    }
+    for change in &newest.changes {
+        if let (Outcome::Refused(refusal), Some(version)) = (&change.outcome, &change.version)
+            && let Some(Looked { current: Current::Object(accepted), .. }) = batch.seen.get(&change.name)
+            && accepted.version.0 == *version
+        {
+            let (upload, refusal) = (accepted.upload.clone(), refusal.clone());
+            reject(ports, &RefusedUpload { upload, refusal }).await?;
+        }
+    }
+    for refused in &batch.refused {
+        reject_delivery(ports, refused).await?;
+    }
+    let unstored = again.into_iter().flat_map(|again| &again.unstored);
+    let hints = unstored.chain(&batch.unhashed);
+    let hints = hints.map(|name| Hint { name: name.as_str().into(), removed: true, version: None });
+    // What a document lost because clients don't read it alike: hash tells why, and looks for an upload beneath.
+    let dropped = newest.changes.iter().filter_map(|change| match (&change.outcome, &change.version) {
+        (Outcome::Refused(refusal), None) => Some((&change.name, refusal)),
+        _ => None,
+    });
+    let dropped = dropped.map(|(name, refusal)| {
+        tracing::error!(%name, %refusal, "target left out");
+        Hint { name: name.as_str().into(), removed: false, version: None }
+    });
+    for message in Message::uploads(hints.chain(dropped).collect()) {
+        ports.queues.send(&message, HINT_DELAY).await?;
+    }
+    if newest.generation > tip.published.generation {
+        ports.queues.send(&Message::Sign, Duration::ZERO).await?;
+    }
+    Ok(failed)
+}

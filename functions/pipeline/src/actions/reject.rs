@@ -1,0 +1,45 @@
+//! Rejections: an upload, or a delivery, that can never become a target.
+
+use tufline_store::{DELIVERIES, Event, Key, RejectedUpload, UploadKey, Uploads, VersionId, Written};
+use tufline_tuf::Refusal;
+
+use crate::error::Result;
+use crate::measure;
+use crate::ports::Ports;
+use crate::state::current::RefusedUpload;
+use crate::state::ledger;
+
+/// Tells of a refusal: the event, then the receipt, which keeps the event from being sent at each later look.
+pub(crate) async fn reject(ports: &Ports, refused: &RefusedUpload) -> Result<()> {
+    reject_at(ports, &*ports.uploads, &refused.upload.name, refused).await
+}
+
+/// The same for what lies in `uploads`, under the name by which people know it.
+pub(crate) async fn reject_at(ports: &Ports, uploads: &dyn Uploads, name: &str, refused: &RefusedUpload) -> Result<()> {
+    let RefusedUpload { upload, refusal } = refused;
+    let version = upload.version.clone().unwrap_or(VersionId("null".into()));
+    let key = Key::Rejected(UploadKey::new(name, &version));
+    if ports.store.exists(&key).await? {
+        return Ok(());
+    }
+    let Refusal { code, reason } = refusal.clone();
+    let place = uploads.place(&upload.name);
+    tracing::warn!(upload = %version, name, ?code, reason, "upload rejected");
+    measure::rejected();
+    let rejected = RejectedUpload { place, name: name.to_owned(), version: upload.version.clone(), code, reason };
+    ports.events.send(&[Event::UploadRejected(rejected.clone())]).await?;
+    // A crash here sends the event twice. Losing the creation means that another instance told it too.
+    match ports.store.create(&ledger::record(key, &rejected)?).await? {
+        Written::Done | Written::Lost => Ok(()),
+    }
+}
+
+/// Tells of a refused delivery.
+pub(crate) async fn reject_delivery(ports: &Ports, refused: &RefusedUpload) -> Result<()> {
+    reject_at(ports, &*ports.deliveries, &told(&refused.upload.name), refused).await
+}
+
+/// How people know it.
+pub(crate) fn told(name: &str) -> String {
+    format!("{DELIVERIES}{name}")
+}

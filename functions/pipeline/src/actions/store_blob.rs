@@ -1,0 +1,136 @@
+//! An upload's way to being a blob with a receipt.
+
+use tufline_store::{Kept, Key, Source, UploadKey, Written};
+use tufline_tuf::config::Hashing;
+use tufline_tuf::{Sha256, Time};
+
+use crate::actions::read_upload::{Read, read, read_on};
+use crate::error::{Result, StageError};
+use crate::ports::Ports;
+use crate::state::blobs::is_stored;
+use crate::state::current::{Accepted, judge_upload};
+use crate::state::records::{Hashed, RECORD_FORMAT};
+use crate::state::{current, ledger};
+
+/// Whose turn it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// All uploads': large ones are passed on.
+    All,
+    /// Large ones', until then. What isn't done by then goes to the end of their queue.
+    Large {
+        /// When nothing new may be begun any more.
+        until: Time,
+    },
+}
+
+/// How far an upload is on its way to being a blob with a receipt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BlobStep {
+    /// It is one.
+    Done,
+    /// Another run must begin or go on with it.
+    GoOn,
+    /// Another run, which has a message of its own, is further.
+    LeftToAnother,
+}
+
+/// Makes sure that the upload's bytes are stored as a blob and that its receipt is there, or comes nearer to that.
+pub(crate) async fn store_blob(
+    ports: &Ports,
+    turn: Turn,
+    accepted: &Accepted,
+    receipt: Option<Hashed>,
+) -> Result<BlobStep> {
+    let upload = &accepted.upload;
+    debug_assert!(judge_upload(&ports.config, upload).is_ok());
+    if let Some(receipt) = receipt
+        && let Some(sha256) = current::known_digest(upload, Some(&receipt))
+        && is_stored(ports, &sha256, upload.length).await?
+    {
+        if receipt.sha256 != sha256 {
+            tell_of_contradiction(accepted, &sha256);
+        }
+        return Ok(BlobStep::Done);
+    }
+    if turn == Turn::All && upload.length > ports.config.large_uploads.sizes().above {
+        return Ok(BlobStep::GoOn);
+    }
+    let (sha256, source) = match digest(ports, turn, accepted).await? {
+        Digest::Known(sha256, source) => (sha256, source),
+        Digest::NotYet(step) => return Ok(step),
+    };
+    // Of a large one each call copies some. A crash in between: the next run reads the progress, whose hash is complete,
+    // and goes on with the parts that are missing.
+    let mut contended = false;
+    loop {
+        match ports.blobs.keep(upload, source, &sha256).await? {
+            Kept::Whole => break,
+            Kept::Partly => contended = false,
+            Kept::Contended if contended => return Err(StageError::Contended("the copy of a large upload", 2)),
+            Kept::Contended => {
+                contended = true;
+                continue;
+            }
+        }
+        if let Turn::Large { until } = turn
+            && ports.clock.now() >= until
+        {
+            return Ok(BlobStep::GoOn);
+        }
+    }
+    // A crash here leaves a blob that nothing refers to; the hint comes again and finds it.
+    let hashed = Hashed { format: RECORD_FORMAT, sha256, length: upload.length };
+    let key = Key::Hashed(UploadKey::new(&upload.name, &accepted.version));
+    match ledger::create_same(&*ports.store, &ledger::record(key.clone(), &hashed)?).await? {
+        Written::Done => Ok(BlobStep::Done),
+        Written::Lost if upload.sha256 == Some(sha256) => {
+            tell_of_contradiction(accepted, &sha256);
+            Ok(BlobStep::Done)
+        }
+        Written::Lost => Err(StageError::Record(
+            key.path(),
+            format!(
+                "it says something else than the {sha256} found now; a version's bytes can't change: look at who wrote it"
+            ),
+        )),
+    }
+}
+
+/// A receipt that contradicts S3's own checksum stays, since receipts are written once, and holds up nothing: whoever reads it
+/// believes S3 first ([`current::known_digest`]).
+fn tell_of_contradiction(accepted: &Accepted, sha256: &Sha256) {
+    let Accepted { upload, version, .. } = accepted;
+    let key = Key::Hashed(UploadKey::new(&upload.name, version)).path();
+    tracing::error!(upload = %version, name = upload.name, receipt = key, %sha256, "receipt ignored: it contradicts S3's own checksum; look at who wrote it");
+}
+
+/// What is known of an upload's SHA-256.
+enum Digest {
+    /// It, and where the hashed bytes are.
+    Known(Sha256, Source),
+    /// Nothing yet.
+    NotYet(BlobStep),
+}
+
+/// The upload's SHA-256, in order of preference: its own full-object checksum, which S3 checked on arrival; the one that a
+/// server-side copy computes; else by reading it.
+async fn digest(ports: &Ports, turn: Turn, accepted: &Accepted) -> Result<Digest> {
+    let upload = &accepted.upload;
+    if ports.config.hashing == Hashing::Auto {
+        if let Some(sha256) = upload.sha256 {
+            return Ok(Digest::Known(sha256, Source::Upload));
+        }
+        if let Some(sha256) = ports.blobs.copy_in(upload).await? {
+            return Ok(Digest::Known(sha256, Source::Incoming));
+        }
+    }
+    let Turn::Large { until } = turn else {
+        return Ok(Digest::Known(read(ports, upload).await?, Source::Upload));
+    };
+    Ok(match read_on(ports, accepted, until).await? {
+        Read::ToItsEnd(sha256) => Digest::Known(sha256, Source::Upload),
+        Read::Partly => Digest::NotYet(BlobStep::GoOn),
+        Read::ByAnother => Digest::NotYet(BlobStep::LeftToAnother),
+    })
+}

@@ -1,0 +1,199 @@
+//! Other parties' roles in a generation: what was delivered is read, judged and taken in, or refused.
+//!
+//! Like an upload a delivered file is only believed as it is found after the base was read, and a message about it says nothing but
+//! where to look.
+
+use futures::future::OptionFuture;
+use std::collections::{BTreeMap, BTreeSet};
+use tough::schema::Targets;
+use tufline_store::{Document, Head, Upload, VersionId};
+use tufline_tuf::delivery::{Delivered, Files, LARGEST_DELIVERY, Rules, Settled, named_below, refuse, settle};
+use tufline_tuf::parties::{PartyState, delegator};
+use tufline_tuf::{Manifest, Parties, Refusal, RoleName, Sha256};
+
+use crate::actions::decisions::carry_out;
+use crate::actions::intake::Intake;
+use crate::compute::compute;
+use crate::concurrency::{HEADS_AT_ONCE, some_at_once};
+use crate::error::{Result, StageError};
+use crate::ports::Ports;
+use crate::state::blobs::is_stored;
+use crate::state::current::RefusedUpload;
+use crate::state::parties::{PartyFiles, file_name, included_bytes, parse_targets};
+
+/// Carries out what operators decided, and looks at the files of these roles. What can't be read of one party changes nothing of it, and
+/// holds up no other.
+pub(crate) async fn take_deliveries(
+    ports: &Ports,
+    base: &Manifest,
+    parties_so_far: Parties,
+    carries_out: bool,
+    asked: &BTreeSet<RoleName>,
+) -> Intake {
+    let mut judged = Intake::unchanged(base, parties_so_far, ports.clock.now());
+    if carries_out {
+        judged.undecided = carry_out(&*ports.store, base, &mut judged).await.err();
+    }
+    let mut asked_parties: BTreeMap<RoleName, Vec<RoleName>> = BTreeMap::new();
+    for role in asked {
+        match judged.others.parties.party_of(role) {
+            Some((party, found)) if found.state != PartyState::Removed => {
+                asked_parties.entry(party.clone()).or_default().push(role.clone());
+            }
+            _ => match ports.deliveries.head(&file_name(role)).await {
+                Ok(Head::Object(upload)) => {
+                    let why = format!(
+                        "nothing is delegated to {role}; an operator does that with `tufline delegation create`"
+                    );
+                    judged.refused.push(RefusedUpload { upload, refusal: refuse(role, &why) });
+                }
+                Ok(Head::Gone { .. }) => {}
+                Err(error) => _ = judged.unread.insert(role.clone(), error.into()),
+            },
+        }
+    }
+    for (party, asked) in asked_parties {
+        if let Err(error) = take_files(ports, &party, asked.clone(), &mut judged).await {
+            let error = error.to_string();
+            judged.unread.extend(asked.into_iter().map(|role| (role, StageError::Refused(error.clone()))));
+        }
+    }
+    judged
+}
+
+/// Looks at the files of a party, of which those `asked` for are new.
+async fn take_files(ports: &Ports, party: &RoleName, asked: Vec<RoleName>, judged: &mut Intake) -> Result<()> {
+    let parties = judged.others.parties.clone();
+    let mut files = files(ports, &parties, party, asked).await?;
+    settle_party(ports, parties, party, &mut files, judged).await
+}
+
+/// Settles the files of `role`, a party's own, and takes what comes of it.
+async fn settle_party(
+    ports: &Ports,
+    parties: Parties,
+    role: &RoleName,
+    found: &mut PartyFiles,
+    judged: &mut Intake,
+) -> Result<()> {
+    let Some(party) = parties.parties.get(role) else { return Ok(()) };
+    let rules = Rules { nested: ports.config.nested_delegations, now: judged.now };
+    let mut refusals: BTreeMap<RoleName, Refusal> = BTreeMap::new();
+    let settled = loop {
+        let (own, whose) = (role.clone(), party.clone());
+        let (documents, files) = (parties.documents.clone(), found.files.clone());
+        let mut settled = compute(move || settle(&own, &whose, &documents, &files, rules)).await;
+        refusals.append(&mut settled.refusals);
+        let mut missing = missing_bytes(ports, &settled, &found.files).await?;
+        missing.extend(not_storable(ports, &settled).await?);
+        if missing.is_empty() {
+            break settled;
+        }
+        // Without these.
+        for (role, refusal) in missing {
+            found.files.delivered.remove(&role);
+            refusals.insert(role, refusal);
+        }
+    };
+    let (next, changes) = parties.take(role, &settled);
+    let new = settled.documents.into_iter().flatten().filter(|(_, taken)| taken.is_new);
+    judged.taken.extend(new.map(|(_, taken)| taken.signed));
+    judged.change(next, changes)?;
+    let uploads = refusals.into_iter().filter_map(|(role, refusal)| Some((found.uploads.remove(&role)?, refusal)));
+    judged.refused.extend(uploads.map(|(upload, refusal)| RefusedUpload { upload, refusal }));
+    Ok(())
+}
+
+/// The files of the party `role`: of its own role, of those that are named in them, and of those `asked` for.
+async fn files(ports: &Ports, parties: &Parties, role: &RoleName, asked: Vec<RoleName>) -> Result<PartyFiles> {
+    let (mut found, mut todo, mut seen) = (PartyFiles::default(), asked, BTreeSet::new());
+    todo.push(role.clone());
+    while let Some(role) = todo.pop() {
+        if !seen.insert(role.clone()) || seen.len() > MOST_FILES {
+            continue;
+        }
+        let (delivered, included) =
+            futures::try_join!(delivered(ports, &role), included_bytes(&*ports.store, parties, &role))?;
+        if let Some((upload, delivered)) = delivered {
+            todo.extend(below(&role, &delivered.bytes).await);
+            found.files.delivered.insert(role.clone(), delivered);
+            found.uploads.insert(role.clone(), upload);
+        }
+        if let Some(included) = included {
+            todo.extend(below(&role, &included).await);
+            found.files.included.insert(role, included);
+        }
+    }
+    Ok(found)
+}
+
+/// The roles below `role` that a file of it names.
+async fn below(role: &RoleName, file: &bytes::Bytes) -> Vec<RoleName> {
+    let file = file.clone();
+    let named = compute(move || named_below(&file)).await;
+    named.into_iter().filter(|below| delegator(below) == *role).collect()
+}
+
+/// So many roles of a party are looked at.
+const MOST_FILES: usize = 32;
+
+/// The file that was delivered for `role`.
+async fn delivered(ports: &Ports, role: &RoleName) -> Result<Option<(Upload, Delivered)>> {
+    let Head::Object(upload) = ports.deliveries.head(&file_name(role)).await? else { return Ok(None) };
+    // No document can be in it: as if there were none.
+    if upload.unusable.is_some() {
+        return Ok(None);
+    }
+    let bytes = ports.deliveries.read(&upload, 0, LARGEST_DELIVERY + 1).await?;
+    let version = upload.version.clone().map(|VersionId(version)| version);
+    Ok(Some((upload, Delivered { bytes, upload: version })))
+}
+
+/// The new documents that list targets whose bytes aren't there, and why they are refused.
+async fn missing_bytes(ports: &Ports, settled: &Settled, files: &Files) -> Result<BTreeMap<RoleName, Refusal>> {
+    let mut missing = BTreeMap::new();
+    let new = settled.documents.iter().flatten().filter(|(_, taken)| taken.is_new);
+    for (role, taken) in new {
+        let before =
+            OptionFuture::from(files.included.get(role).cloned().map(|bytes| compute(move || parse_targets(&bytes))));
+        let before = before.await.flatten();
+        let added = taken.signed.document().targets.iter().filter(|(name, target)| {
+            before.as_ref().is_none_or(|before: &Targets| before.targets.get(*name) != Some(*target))
+        });
+        let looks = added.map(|(name, target)| async move {
+            let sha256: Option<[u8; 32]> = target.hashes.sha256.to_vec().try_into().ok();
+            let is_there = match sha256 {
+                Some(sha256) => is_stored(ports, &Sha256::from_bytes(sha256), target.length).await?,
+                None => false,
+            };
+            Ok::<_, StageError>((!is_there).then(|| name.raw().to_owned()))
+        });
+        let looked = some_at_once(HEADS_AT_ONCE, looks).await.into_iter().collect::<Result<Vec<_>>>()?;
+        let names: BTreeSet<String> = looked.into_iter().flatten().collect();
+        if let Some(first) = names.first() {
+            let others = names.len() - 1;
+            let why = format!(
+                "the bytes of {first} and of {others} other targets aren't here; upload them, and this file is looked at again"
+            );
+            missing.insert(role.clone(), refuse(role, &why));
+        }
+    }
+    Ok(missing)
+}
+
+/// The new documents in whose places in the ledger other bytes lie, and why they are refused: the digest decides the place, and a thief of
+/// rebuild's role may have seen the file first.
+async fn not_storable(ports: &Ports, settled: &Settled) -> Result<BTreeMap<RoleName, Refusal>> {
+    let mut refused = BTreeMap::new();
+    let new = settled.documents.iter().flatten().filter(|(_, taken)| taken.is_new);
+    for (role, taken) in new {
+        let document = Document::delivered(&taken.signed);
+        let stored = ports.store.bytes(document.key()).await?;
+        if stored.is_some_and(|stored| stored != *document.bytes()) {
+            let why =
+                "it can't be stored, since something else lies in its place; sign it again, with the next version";
+            refused.insert(role.clone(), refuse(role, why));
+        }
+    }
+    Ok(refused)
+}

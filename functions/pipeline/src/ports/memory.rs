@@ -1,0 +1,98 @@
+//! The memory that reading uploads may take in this process.
+
+use bytes::BytesMut;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::error::{Result, StageError};
+
+/// How many KiB of uploads a process holds at once, of all that it reads: what is under way, waits, or is being hashed.
+const MOST_KIB: u32 = 16 * 1024;
+
+/// Buffers from this size on are kept and used again, up to so many: made anew each time, on whatever thread, they leave holes
+/// in the memory that the process then keeps.
+const KEPT_FROM: usize = 1 << 20;
+
+const MOST_KEPT: usize = 4;
+
+/// The memory that reading may take in this process. Clones share it.
+#[derive(Clone)]
+pub struct ReadingMemory(Arc<Memory>);
+
+struct Memory {
+    /// A permit for each KiB that may still be taken.
+    kib: Arc<Semaphore>,
+    /// Buffers that are free to be used again.
+    free: Mutex<Vec<BytesMut>>,
+}
+
+impl Default for ReadingMemory {
+    fn default() -> Self {
+        Self(Arc::new(Memory { kib: Arc::new(Semaphore::new(MOST_KIB as usize)), free: Mutex::default() }))
+    }
+}
+
+impl ReadingMemory {
+    /// Waits until `bytes` may be held; they may while the answer lives.
+    ///
+    /// Nobody waits for ever: what an upload holds are the pieces that it needs next, so it gives them back without getting
+    /// more.
+    pub(crate) async fn take(&self, bytes: u64) -> Result<Room> {
+        let kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(MOST_KIB).min(MOST_KIB);
+        let permit = Arc::clone(&self.0.kib).acquire_many_owned(kib).await;
+        let permit = permit.map_err(|error| StageError::Refused(error.to_string()))?;
+        let kept = if bytes >= KEPT_FROM as u64 { self.0.free().pop() } else { None };
+        let buffer = kept.unwrap_or_default();
+        Ok(Room { memory: self.clone(), buffer, _permit: permit })
+    }
+}
+
+impl Memory {
+    fn free(&self) -> MutexGuard<'_, Vec<BytesMut>> {
+        self.free.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Room for a piece, with a buffer for it.
+pub(crate) struct Room {
+    pub memory: ReadingMemory,
+    pub buffer: BytesMut,
+    pub _permit: OwnedSemaphorePermit,
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        let mut free = self.memory.0.free();
+        if self.buffer.capacity() >= KEPT_FROM && free.len() < MOST_KEPT {
+            free.push(std::mem::take(&mut self.buffer));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::FutureExt;
+
+    #[test]
+    fn no_more_is_held_than_may_be_and_large_buffers_are_used_again() {
+        let memory = ReadingMemory::default();
+        let take = |bytes: u64| memory.take(bytes).now_or_never().map(Result::unwrap);
+        let piece = 4 << 20;
+        let mut held: Vec<Room> = (0..4).map(|_| take(piece).unwrap()).collect();
+        assert!(take(1).is_none(), "16 MiB are held");
+        held[0].buffer.resize(4 << 20, 0);
+        held.remove(0);
+        let small = take(1 << 10).unwrap();
+        assert_eq!(small.buffer.capacity(), 0, "a small piece takes no large buffer");
+        drop(small);
+        assert!(take(piece).unwrap().buffer.capacity() >= 4 << 20, "the same buffer");
+        for room in &mut held {
+            room.buffer.resize(10, 0);
+        }
+        drop(held);
+        assert_eq!(memory.0.free().len(), 1, "small ones are not kept");
+        // Whatever is longer than all of it may be held alone.
+        assert!(take(u64::MAX).is_some());
+    }
+}

@@ -1,0 +1,70 @@
+//! Files of other parties as they arrive: `delegations/ROLE.json`.
+//!
+//! Only their form is looked at here. Whether they may become what devices see is rebuild's affair, which looks again.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+use tufline_store::{Change, DELIVERIES, Event, Head, Hint, Message, Upload};
+use tufline_tuf::delivery::{LARGEST_DELIVERY, check_form};
+use tufline_tuf::{Refusal, RefusalCode, RoleName};
+
+use crate::actions::reject::{reject_delivery, told};
+use crate::compute::compute;
+use crate::error::Result;
+use crate::ports::Ports;
+use crate::state::current::RefusedUpload;
+use crate::state::parties::file_name;
+
+/// Looks at every hint and sends the changes that follow to rebuild.
+///
+/// # Errors
+/// The first failure, after all were looked at: the message must come again.
+pub async fn deliver(ports: &Ports, hints: &[Hint]) -> Result<()> {
+    let mut by_name: BTreeMap<&str, Vec<&Hint>> = BTreeMap::new();
+    for hint in hints {
+        by_name.entry(&hint.name).or_default().push(hint);
+    }
+    let mut outcome = Ok(());
+    for (name, hints) in by_name {
+        let looked = look(ports, name, &hints).await;
+        if let Err(error) = &looked {
+            tracing::debug!(name, %error, "delivery failed");
+        }
+        outcome = outcome.and(looked);
+    }
+    outcome
+}
+
+async fn look(ports: &Ports, name: &str, hints: &[&Hint]) -> Result<()> {
+    // What is gone changes nothing: only an operator takes a delegation away.
+    let Head::Object(upload) = ports.deliveries.head(name).await? else { return Ok(()) };
+    let superseded = hints.iter().filter(|hint| !hint.removed).filter_map(|hint| hint.version.as_ref());
+    let superseded = superseded.filter(|version| Some(*version) != upload.version.as_ref());
+    let events: Vec<Event> =
+        superseded.map(|version| Event::UploadSuperseded { name: told(name), version: version.clone() }).collect();
+    match check(ports, name, &upload).await? {
+        Ok(role) => {
+            let message = Message::Changes(vec![Change::Delivery { role }]);
+            ports.queues.send(&message, Duration::ZERO).await?;
+        }
+        Err(refusal) => reject_delivery(ports, &RefusedUpload { upload, refusal }).await?,
+    }
+    if !events.is_empty() {
+        ports.events.send(&events).await?;
+    }
+    Ok(())
+}
+
+/// The role whose document this could be.
+async fn check(ports: &Ports, name: &str, upload: &Upload) -> Result<std::result::Result<RoleName, Refusal>> {
+    let role = name.strip_suffix(".json").and_then(|role| role.parse::<RoleName>().ok());
+    let Some(role) = role.filter(|role| file_name(role) == name) else {
+        let why = format!("{DELIVERIES}{name} refused: it is not called ROLE.json after a role; rename it");
+        return Ok(Err(Refusal::new(RefusalCode::Delegation, why)));
+    };
+    if let Some(why) = &upload.unusable {
+        return Ok(Err(Refusal::new(RefusalCode::NotAFile, format!("{DELIVERIES}{name}: {why}"))));
+    }
+    let bytes = ports.deliveries.read(upload, 0, LARGEST_DELIVERY + 1).await?;
+    Ok(compute(move || check_form(&role, &bytes).map(|()| role)).await)
+}

@@ -1,0 +1,140 @@
+//! Hash: names, hashes and copies uploads.
+//!
+//! A message is a hint to look at a name. What hash does depends only on what is current there now, so that doubled, late
+//! and reordered messages are harmless.
+//!
+//! Large uploads take longer than the others may wait. They are passed on to a queue of their own, where the same is done
+//! with them in as many runs as it takes ([`Turn`]).
+//!
+//! *Invariant*: a run sends a message for the next one only if more is read and stored, or copied, than before it. What gains nothing
+//! has failed: its own message comes again, a few times at most, and is a dead letter then. So however many runs there are, none is for
+//! nothing.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+use tufline_store::{Change, Event, Head, Hint, Message, VersionId};
+use tufline_tuf::TargetName;
+
+use crate::actions::reject::reject;
+pub use crate::actions::store_blob::Turn;
+use crate::actions::store_blob::{BlobStep, store_blob};
+use crate::concurrency::at_once;
+use crate::error::{Result, StageError};
+use crate::ports::Ports;
+use crate::state::current::{Current, RefusedUpload, current_and_receipt};
+
+/// Looks at every hint and sends the changes that follow to rebuild.
+///
+/// Answers, for each hint, why it failed, if it did: its message must come again. Others are done with.
+pub async fn hash(ports: &Ports, turn: Turn, hints: &[Hint]) -> Vec<Option<StageError>> {
+    // Several hints about one name need one look only.
+    let mut by_name: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for (index, hint) in hints.iter().enumerate() {
+        by_name.entry(&hint.name).or_default().push(index);
+    }
+    let looks = by_name.into_iter().map(|(name, indices)| async move {
+        let about: Vec<&Hint> = indices.iter().filter_map(|index| hints.get(*index)).collect();
+        (name, look(ports, turn, name, &about).await, indices)
+    });
+    let looked = at_once(looks).await;
+
+    let mut failures: Vec<Option<StageError>> = hints.iter().map(|_| None).collect();
+    let (mut messages, mut changes, mut events, mut done) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for (name, look, indices) in looked {
+        match look {
+            Ok(found) => {
+                messages.extend(found.go_on.map(Message::Large));
+                changes.extend(found.change);
+                events.extend(found.events);
+                done.extend(indices);
+            }
+            Err(error) => {
+                tracing::debug!(name, %error, "hint failed");
+                fail(&mut failures, &indices, &error);
+            }
+        }
+    }
+    messages.extend(Message::changes(changes));
+    // A crash before the changes are sent: the hints come again and find the receipts. After: they send them twice.
+    if let Err(error) = send(ports, &messages, &events).await {
+        tracing::warn!(%error, "changes not sent");
+        fail(&mut failures, &done, &error);
+    }
+    failures
+}
+
+fn fail(failures: &mut [Option<StageError>], indices: &[usize], error: &StageError) {
+    for index in indices {
+        if let Some(slot) = failures.get_mut(*index) {
+            *slot = Some(StageError::Refused(error.to_string()));
+        }
+    }
+}
+
+async fn send(ports: &Ports, messages: &[Message], events: &[Event]) -> Result<()> {
+    for message in messages {
+        ports.queues.send(message, Duration::ZERO).await?;
+    }
+    if !events.is_empty() {
+        ports.events.send(events).await?;
+    }
+    Ok(())
+}
+
+/// What a look at a name leads to.
+#[derive(Default)]
+struct Findings {
+    change: Option<Change>,
+    /// The large upload that another run must begin or go on with.
+    go_on: Option<Hint>,
+    events: Vec<Event>,
+}
+
+async fn look(ports: &Ports, turn: Turn, raw: &str, hints: &[&Hint]) -> Result<Findings> {
+    let mut found = Findings::default();
+    let name = match raw.parse::<TargetName>() {
+        Ok(name) => name,
+        Err(refusal) => {
+            if let Head::Object(upload) = ports.uploads.head(raw).await? {
+                reject(ports, &RefusedUpload { upload, refusal }).await?;
+            }
+            return Ok(found);
+        }
+    };
+    let expected = hints.iter().rev().find_map(|hint| hint.version.as_ref());
+    let (current, refused, receipt) = current_and_receipt(ports, &name, expected).await?;
+    for upload in &refused {
+        reject(ports, upload).await?;
+    }
+    let removed = hints.iter().any(|hint| hint.removed);
+    let mut current_version = None;
+    match current {
+        Current::Object(accepted) => {
+            current_version = Some(accepted.version.clone());
+            match store_blob(ports, turn, &accepted, receipt).await? {
+                BlobStep::Done => {
+                    tracing::info!(upload = %accepted.version, %name, "upload hashed");
+                    found.change = Some(Change::Set { name, version: accepted.version });
+                }
+                BlobStep::GoOn => {
+                    // Of a creation, whatever led here: a removal that is still to come has a message of its own.
+                    found.go_on = Some(Hint { name: raw.to_owned(), removed: false, version: Some(accepted.version) });
+                }
+                BlobStep::LeftToAnother => {}
+            }
+        }
+        Current::Gone { marker } if removed => found.change = Some(Change::Remove { name, marker }),
+        // Gone after a creation: the removal has a message of its own. Unknown: what is published stays.
+        Current::Gone { .. } | Current::Unknown => {}
+    }
+    let refused: Vec<&VersionId> = refused.iter().filter_map(|refused| refused.upload.version.as_ref()).collect();
+    for hint in hints.iter().filter(|hint| !hint.removed) {
+        if let Some(version) = &hint.version
+            && Some(version) != current_version.as_ref()
+            && !refused.contains(&version)
+        {
+            found.events.push(Event::UploadSuperseded { name: raw.to_owned(), version: version.clone() });
+        }
+    }
+    Ok(found)
+}

@@ -1,0 +1,246 @@
+//! Publish: shows the newest generation that is signed. The last stage, and the only one that devices notice.
+//!
+//! Runs any number of times, at once with itself and with refresh: whoever loses the write reads again. A crash at any
+//! point leaves what was published untouched.
+//!
+//! *Invariant*: it calls sign only for a file that sign makes, or fails to make, so that the two never call each other without end.
+
+use bytes::Bytes;
+use futures::future::{OptionFuture, ready};
+use std::time::Duration;
+use tough::schema::Root;
+use tufline_store::{Key, Message, Written};
+use tufline_tuf::gate::{Fault, OtherParties};
+use tufline_tuf::generation::Versions;
+use tufline_tuf::{Manifest, Parties, RoleKeys, RoleName};
+
+use crate::actions::announce::announce;
+use crate::actions::check::{Verdict, check_candidate};
+use crate::actions::judge::{ShownState, Trial, parties_of};
+use crate::actions::refuse::{look_again, look_at, refuse};
+use crate::actions::show::show_generation;
+use crate::error::{Result, StageError};
+use crate::measure;
+use crate::ports::Ports;
+use crate::state::ledger::Published;
+use crate::state::parties::read_parties;
+use crate::state::pending::Pending;
+use crate::state::{ledger, roots};
+
+/// After so many lost races the message goes back to its queue.
+const ATTEMPTS: usize = 8;
+
+/// What publish came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shown {
+    /// This generation is new.
+    Now(u64),
+    /// Nothing newer could be shown; this one is published.
+    AlreadyNewest(Option<u64>),
+}
+
+/// Shows the newest signed generation that passes the gate, and tells of it.
+///
+/// # Errors
+/// Only requests that failed, and a file that devices see and that is gone: a refusal is a recorded result, since as an error it
+/// would block the queue.
+pub async fn publish(ports: &Ports) -> Result<Shown> {
+    for _ in 0..ATTEMPTS {
+        // The timestamp first and only then the roots: a root published after this read has touched the timestamp, so the
+        // write below loses.
+        let published = ledger::published(&*ports.store).await?;
+        let (roots, waiting) = futures::join!(roots::trusted(ports), Waiting::read(ports, published.as_ref()));
+        let roots = roots?.roots;
+        if published.is_none() && ports.store.exists(&Key::Announced).await? {
+            return Err(StageError::Missing(
+                Key::Timestamp.path(),
+                "it was published before: restore it from a backup, or from its older object versions; its version must not begin again",
+            ));
+        }
+        let waiting = waiting?;
+        let is_shortened = waiting.is_shortened;
+        let found = newest_showable(ports, &roots, published.as_ref(), waiting).await?;
+        if is_shortened {
+            ports.deadline.forget();
+            // The messages of those that wait may be gone.
+            ports.queues.send(&Message::Publish, Duration::ZERO).await?;
+        }
+        if found.not_ready {
+            ports.queues.send(&Message::Sign, Duration::ZERO).await?;
+        }
+        let Some(checked) = found.passed else {
+            announce(ports).await?;
+            if let Some(lost) = found.lost {
+                return Err(lost);
+            }
+            return Ok(Shown::AlreadyNewest(published.map(|published| published.generation)));
+        };
+        // A crash up to here changed nothing that devices see.
+        match show_generation(ports, &roots, published.as_ref(), &checked).await? {
+            Written::Done => {
+                measure::generation_shown();
+                // A crash here: the next run of publish, or refresh, finds it published and sends the events.
+                announce(ports).await?;
+                return Ok(Shown::Now(checked.generation()));
+            }
+            Written::Lost => {}
+        }
+    }
+    Err(StageError::Contended("publish", ATTEMPTS))
+}
+
+#[derive(Default)]
+struct Candidates {
+    passed: Option<Box<tufline_tuf::gate::Checked>>,
+    /// Sign has something to do.
+    not_ready: bool,
+    /// Something that devices see, that the newest signed candidate needs, and that is gone: only people can bring it back.
+    lost: Option<StageError>,
+}
+
+/// The generations that may be shown. All of this is read before anything is believed, so that it can be read together with
+/// the roots.
+#[derive(Default)]
+struct Waiting {
+    /// The snapshot that devices see; `None` also where nothing waits.
+    published: Option<Bytes>,
+    /// Oldest first, each based on the one before.
+    chain: Vec<Manifest>,
+    /// The snapshot of the newest, if it is signed.
+    newest: Option<Bytes>,
+    /// Whether newer ones wait until these are judged.
+    is_shortened: bool,
+}
+
+impl Waiting {
+    async fn read(ports: &Ports, published: Option<&Published>) -> Result<Self> {
+        let store = &*ports.store;
+        let after = published.map_or(0, |published| published.generation);
+        let pending = Pending::read(store, after).await?;
+        let mut chain = pending.into_chain();
+        let is_shortened = ports.deadline.shorten(after, &mut chain, ports.clock.now());
+        let Some(newest) = chain.iter().rfind(|manifest| !manifest.is_fence()) else { return Ok(Self::default()) };
+        let newest = Key::snapshot(newest.generation);
+        let published = OptionFuture::from(published.map(|published| ledger::published_snapshot(store, published)));
+        let (published, newest) = futures::join!(published, store.bytes(&newest));
+        Ok(Self { published: published.transpose()?, newest: newest?, chain, is_shortened })
+    }
+}
+
+/// Goes from the newest generation down to the first that passes; has what is against the newer ones recorded and mended.
+async fn newest_showable(
+    ports: &Ports,
+    roots: &[Root],
+    published: Option<&Published>,
+    mut waiting: Waiting,
+) -> Result<Candidates> {
+    let store = &*ports.store;
+    let mut found = Candidates::default();
+    let newest_root = roots.first().ok_or(StageError::NotInitialised)?;
+    let Some(newest) = waiting.chain.last().map(|manifest| manifest.generation) else { return Ok(found) };
+    let shown = match published.zip(waiting.published.take()) {
+        Some((published, snapshot)) => Some(ShownState::of(store, published, ready(Ok(snapshot)), newest_root).await?),
+        None => None,
+    };
+    let mut snapshot = Some(waiting.newest.take());
+    let mut left = waiting.chain.len();
+    // Sign goes to none before one that is signed, unless that was refused for good.
+    let mut asks_sign = true;
+    while let Some(place) = waiting.chain.iter().take(left).rposition(|manifest| !manifest.is_fence()) {
+        let Some((candidate, since)) = waiting.chain.get(..=place).and_then(|since| Some((since.last()?, since)))
+        else {
+            break;
+        };
+        let bytes = match snapshot.take() {
+            Some(snapshot) => snapshot,
+            None => store.bytes(&Key::snapshot(candidate.generation)).await?,
+        };
+        left = place;
+        let Some(bytes) = bytes else {
+            found.not_ready |= asks_sign;
+            continue;
+        };
+        let judged = if let Some(shown) = &shown {
+            Box::pin(judge_candidate(ports, roots, shown, since, candidate, &bytes)).await
+        } else {
+            // The first generation, or that of an import: nothing is there that it could follow from.
+            let (own, nothing) = (read_parties(store, candidate).await?, Versions::new());
+            let others = OtherParties { published: &Parties::default(), candidate: &own };
+            check_candidate(ports, roots, &nothing, since, candidate, others, &bytes, None).await
+        };
+        let verdict = match judged {
+            Ok(verdict) => verdict,
+            Err(error @ (StageError::Missing(..) | StageError::Record(..) | StageError::Document(_))) => {
+                found.lost = Some(error);
+                break;
+            }
+            Err(error) => return Err(error),
+        };
+        match verdict {
+            Verdict::Passed { checked, .. } => {
+                found.passed = Some(checked);
+                break;
+            }
+            // Sign would say that it is signed, and go to none before it.
+            Verdict::NotReady(key) if is_published(&key, shown.as_ref()) => {
+                found.lost = Some(ledger::lost(&key));
+                break;
+            }
+            Verdict::NotReady(_) => found.not_ready |= asks_sign,
+            Verdict::Refused(refused) => {
+                // None that is based on it either.
+                left = waiting.chain.iter().take(place).filter(|older| older.generation < refused.generation).count();
+                // Before sign is called: it then signs the generation before.
+                refuse(ports, &refused).await?;
+                asks_sign &= !matches!(refused.fault, Fault::Root | Fault::Expired(..));
+            }
+            Verdict::PassedOver { names, otherwise } => {
+                look_again(ports, newest, &names, otherwise).await?;
+                asks_sign = false;
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Whether devices see this very file: sign makes what is new only.
+fn is_published(key: &Key, shown: Option<&ShownState>) -> bool {
+    let (Key::Metadata { role, version }, Some(shown)) = (key, shown) else { return false };
+    let of_a_party = || Some(shown.parties.documents.get(role)?.version);
+    shown.versions.get(role).copied().or_else(of_a_party) == Some(*version)
+}
+
+/// Judges `candidate` by what is published and by the uploads, and checks it as a client would. `since` has the generations up to it.
+async fn judge_candidate(
+    ports: &Ports,
+    roots: &[Root],
+    shown: &ShownState,
+    since: &[Manifest],
+    candidate: &Manifest,
+    snapshot: &Bytes,
+) -> Result<Verdict> {
+    let chain: Vec<&Manifest> = since.iter().collect();
+    let parties = match parties_of(ports, shown, &chain).await? {
+        Ok(parties) => parties,
+        Err(objection) => return Ok(objection.into()),
+    };
+    let Some(own) = parties.last() else { return Ok(Verdict::NotReady(Key::snapshot(candidate.generation))) };
+    let waiting: Vec<(&Manifest, &Parties)> = chain.into_iter().zip(&parties).collect();
+    let mut trial = match Trial::open(ports, shown, &waiting).await? {
+        Ok(trial) => trial,
+        Err(objection) => return Ok(objection.into()),
+    };
+    let root = roots.first().ok_or(StageError::NotInitialised)?;
+    let keys = RoleKeys::in_root(root, &RoleName::targets())?;
+    if let Err(objection) = trial.adopt(ports, &keys, candidate.generation).await? {
+        return Ok(objection.into());
+    }
+    let others = OtherParties { published: &shown.parties, candidate: own };
+    let verdict =
+        check_candidate(ports, roots, &shown.versions, since, candidate, others, snapshot, Some(trial)).await?;
+    if let Verdict::Passed { lately, .. } = &verdict {
+        // Before it is shown: a crash in between would leave it so.
+        look_at(ports, lately).await?;
+    }
+    Ok(verdict)
+}

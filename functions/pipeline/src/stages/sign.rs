@@ -1,0 +1,241 @@
+//! Sign: signs the newest generation that waits and that it finds right. The only stage that may use the targets, bins and snapshot keys.
+//!
+//! *Invariant*: a key signs only what this stage itself made of what is published, by changes that the uploads justify ([`crate::judge`]); what
+//! rebuild drafted is compared with that, and not read. Only the first generation, before which nothing is published, is signed as it is.
+
+use futures::channel::mpsc;
+use futures::stream::StreamExt;
+use futures::{SinkExt, future};
+use std::collections::BTreeMap;
+use std::time::Duration;
+use tough::schema::Root;
+use tufline_store::{Message, OnlineRole};
+use tufline_tuf::generation::Versions;
+use tufline_tuf::parties::PartyDocument;
+use tufline_tuf::replay::Replayed;
+use tufline_tuf::{Manifest, Parties, RoleKeys, RoleName, generation};
+
+use crate::actions::judge::{Judgement, Objection, ShownState, Trial, documents, parties_of, pass};
+use crate::actions::refuse::{look_again, refuse};
+use crate::actions::sign::{copy_delivery, create_signed, is_signed, sign_document, sign_role};
+use crate::concurrency::{HEADS_AT_ONCE, REQUESTS_AT_ONCE, at_once, some_at_once};
+use crate::error::{Result, StageError};
+use crate::ports::Ports;
+use crate::state::index::read_draft;
+use crate::state::online_keys::signing_key;
+use crate::state::pending::Pending;
+use crate::state::{ledger, roots};
+
+/// Signs what waits: the newest generation, with all that changed since what devices see. The generations before it are passed over, with
+/// their documents that have newer ones: nobody would see them. They are signed, newest first, where there is something against that one, or
+/// it can't be signed.
+///
+/// Every created file is final, so any number of instances may run at once, and a crash between any two files is continued
+/// by the next run.
+///
+/// # Errors
+/// The first failure, after all that could be signed was signed.
+pub async fn sign(ports: &Ports) -> Result<()> {
+    let store = &*ports.store;
+    let (published, root) = futures::try_join!(ledger::published(store), roots::newest(store))?;
+    let pending = Pending::read(store, published.as_ref().map_or(0, |published| published.generation)).await?;
+    let mut chain = pending.chain();
+    if chain.is_empty() {
+        return Ok(());
+    }
+    let mut signing = Signing { ports, root: &root, failure: None };
+    let Some(published) = published else {
+        let outcome = signing.first(&chain).await?;
+        return signing.end(Some(outcome)).await;
+    };
+    let shown = ShownState::read(store, &root, &published).await?;
+    let mut newest = None;
+    let is_shortened = ports.deadline.shorten(published.generation, &mut chain, ports.clock.now());
+    // Fences need no signature, but publish tells what they answer.
+    while let Some(candidate) = chain.iter().rposition(|manifest| !manifest.is_fence()) {
+        chain.truncate(candidate + 1);
+        let judged = match Box::pin(signing.generation(&shown, &chain)).await {
+            Ok(judged) => judged,
+            Err(error @ StageError::OutOfTime { .. }) => return Err(error),
+            Err(error) => {
+                tracing::error!(generation = candidate_number(&chain), %error, "generation not signed");
+                signing.failure.get_or_insert(error);
+                Ok(SignatureState::NotYet)
+            }
+        };
+        match judged {
+            Ok(outcome) => {
+                newest.get_or_insert(outcome);
+                if outcome != SignatureState::NotYet {
+                    break;
+                }
+                chain.pop();
+            }
+            Err(Objection::Refused(refused)) => {
+                refuse(ports, &refused).await?;
+                newest.get_or_insert(SignatureState::NotYet);
+                chain.retain(|manifest| manifest.generation < refused.generation);
+            }
+            Err(Objection::PassedOver { names, otherwise }) => {
+                look_again(ports, pending.next() - 1, &names, otherwise).await?;
+                newest.get_or_insert(SignatureState::NotYet);
+                chain.pop();
+            }
+        }
+    }
+    if is_shortened {
+        ports.deadline.forget();
+        // The messages of those that wait may be gone.
+        ports.queues.send(&Message::Sign, Duration::ZERO).await?;
+    }
+    signing.end(newest).await
+}
+
+fn candidate_number(chain: &[&Manifest]) -> u64 {
+    chain.last().map_or(0, |candidate| candidate.generation)
+}
+
+/// What became of a generation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum SignatureState {
+    /// It is signed now.
+    New,
+    /// It was signed before.
+    Stored,
+    /// Something that its snapshot lists could not be signed.
+    NotYet,
+}
+
+/// One run of sign.
+struct Signing<'a> {
+    ports: &'a Ports,
+    root: &'a Root,
+    /// The first.
+    failure: Option<StageError>,
+}
+
+impl Signing<'_> {
+    /// Calls publish where there is something for it: the call before may have been lost. A call for nothing would be answered by one from
+    /// publish, without end.
+    async fn end(self, newest: Option<SignatureState>) -> Result<()> {
+        let stored = newest == Some(SignatureState::Stored) && self.failure.is_none();
+        if newest == Some(SignatureState::New) || stored || newest.is_none() {
+            self.ports.queues.send(&Message::Publish, Duration::ZERO).await?;
+        }
+        self.failure.map_or(Ok(()), Err)
+    }
+
+    /// Makes sure that the last generation of `chain` is signed: of each role that changed in it the newest document, and then the snapshot.
+    async fn generation(&mut self, shown: &ShownState, chain: &[&Manifest]) -> Judgement<SignatureState> {
+        let (ports, root, store) = (self.ports, self.root, &*self.ports.store);
+        let Some(candidate) = chain.last() else { return Ok(Ok(SignatureState::NotYet)) };
+        let parties = pass!(parties_of(ports, shown, chain).await?);
+        let Some(own) = parties.last() else { return Ok(Ok(SignatureState::NotYet)) };
+        let mut versions = shown.versions.clone();
+        for manifest in chain {
+            generation::advance(&mut versions, manifest);
+        }
+        let deliveries: BTreeMap<&RoleName, (&Parties, &PartyDocument)> = (chain.iter().zip(&parties))
+            .flat_map(|(manifest, parties)| {
+                manifest.deliveries().map(move |(role, document)| (role, (parties, document)))
+            })
+            .filter(|(role, (_, document))| own.documents.get(role) == Some(document))
+            .collect();
+        let ours = chain.iter().flat_map(|manifest| manifest.changed.keys());
+        let ours = ours.filter_map(|role| Some((role.clone(), *versions.get(role)?)));
+        let theirs = deliveries.iter().map(|(role, (_, document))| ((*role).clone(), document.version));
+        if is_signed(store, candidate.generation, ours.chain(theirs).collect()).await? {
+            return Ok(Ok(SignatureState::Stored));
+        }
+        let waiting: Vec<(&Manifest, &Parties)> = chain.iter().copied().zip(&parties).collect();
+        let mut trial = pass!(Trial::open(ports, shown, &waiting).await?);
+        pass!(trial.adopt(ports, &RoleKeys::in_root(root, &RoleName::targets())?, candidate.generation).await?);
+        let (mut to_sign, replayed) = mpsc::channel(0);
+        let mut published = documents(store, trial.wanted());
+        let replaying = async move {
+            let mut folded = Vec::new();
+            let last = loop {
+                let document = published.next().await.transpose()?;
+                let is_last = document.is_none();
+                match document.map(|document| trial.fold(&document)).transpose() {
+                    Ok(replayed) => folded.extend(replayed.into_iter().flatten()),
+                    Err(refused) => break Err(refused.into()),
+                }
+                // Together, so that many looks are under way, and few documents wait for them.
+                if !is_last && trial.unjustified() < HEADS_AT_ONCE && folded.len() < REQUESTS_AT_ONCE {
+                    continue;
+                }
+                if let Err(objection) = trial.justify(ports).await? {
+                    break Err(objection);
+                }
+                for document in folded.drain(..) {
+                    let _ = to_sign.send(document).await;
+                }
+                if is_last {
+                    break Ok(());
+                }
+            };
+            Ok::<_, StageError>(last.map(|()| trial))
+        };
+        let signs = replayed.map(|replayed: Replayed| {
+            let by = chain.get(replayed.by).copied();
+            async move {
+                let manifest = by.ok_or(StageError::NotInitialised)?;
+                sign_role(ports, root, manifest, replayed.draft.into_record()).await
+            }
+        });
+        let signs = signs.buffer_unordered(ports.config.signatures_at_once.get()).collect::<Vec<Result<()>>>();
+        let copies = deliveries.iter().map(|(role, (parties, document))| copy_delivery(ports, parties, role, document));
+        let (trial, signs, copies) = future::join3(replaying, signs, at_once(copies)).await;
+        let trial = pass!(trial?);
+        pass!(trial.finish(ports, candidate.generation).await?);
+        let mut failed = false;
+        for outcome in signs.into_iter().chain(copies) {
+            if let Err(error) = outcome {
+                tracing::error!(generation = candidate.generation, %error, "role not signed");
+                self.failure.get_or_insert(error);
+                failed = true;
+            }
+        }
+        if failed {
+            return Ok(Ok(SignatureState::NotYet));
+        }
+        self.snapshot(candidate, &versions, own).await?;
+        for (upload, name) in chain.iter().flat_map(|manifest| manifest.uploads()) {
+            tracing::info!(upload, %name, generation = candidate.generation, "upload signed");
+        }
+        Ok(Ok(SignatureState::New))
+    }
+
+    /// The first generation, or that of an import: nothing is there that it could follow from, and no device to be deceived.
+    async fn first(&mut self, chain: &[&Manifest]) -> Result<SignatureState> {
+        let (ports, root, store) = (self.ports, self.root, &*self.ports.store);
+        let Some(manifest) = chain.last() else { return Ok(SignatureState::NotYet) };
+        let mut versions = Versions::new();
+        generation::advance(&mut versions, manifest);
+        let signs = manifest.changed.iter().map(|(role, entry)| async move {
+            sign_role(ports, root, manifest, read_draft(store, role, entry).await?).await
+        });
+        for outcome in some_at_once(ports.config.signatures_at_once.get(), signs).await {
+            if let Err(error) = outcome {
+                self.failure.get_or_insert(error);
+            }
+        }
+        if self.failure.is_some() {
+            return Ok(SignatureState::NotYet);
+        }
+        self.snapshot(manifest, &versions, &Parties::default()).await?;
+        Ok(SignatureState::New)
+    }
+
+    /// Signs the snapshot of a generation all of whose documents are there.
+    async fn snapshot(&self, manifest: &Manifest, versions: &Versions, parties: &Parties) -> Result<()> {
+        let draft = generation::snapshot(manifest, versions, parties);
+        let keys = RoleKeys::in_root(self.root, &RoleName::snapshot())?;
+        let key = signing_key(self.ports, &keys, OnlineRole::Snapshot).await?;
+        let signed = sign_document(self.ports, draft, &keys, OnlineRole::Snapshot, &key).await?;
+        create_signed(self.ports, &keys, &signed).await?;
+        tracing::info!(generation = manifest.generation, "generation signed");
+        Ok(())
+    }
+}

@@ -1,0 +1,220 @@
+//! What is current under a target name: the newest version that is not refused.
+//!
+//! *Invariant*: whether a version is refused is a pure function of what HEAD returns ([`judge_upload`]), the same in hash and in
+//! rebuild; a refused version counts as never uploaded.
+//!
+//! *Invariant*: where uploads expire, only a delete marker that no lifecycle can have made removes anything ([`is_explicit`]).
+
+use futures::future::OptionFuture;
+use tufline_store::{Head, PastVersion, Upload, VersionId};
+use tufline_tuf::config::ExpireDays;
+use tufline_tuf::time::seconds_between;
+use tufline_tuf::{Config, Custom, Refusal, RefusalCode, Sha256, TargetName, Time, custom};
+
+use crate::concurrency::look_in_order;
+use crate::error::Result;
+use crate::ports::Ports;
+use crate::state::receipts;
+use crate::state::records::Hashed;
+
+/// What is current under a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Current {
+    /// This version.
+    Object(Accepted),
+    /// Nothing: a delete marker, or no version at all.
+    Gone {
+        /// The delete marker's version.
+        marker: Option<VersionId>,
+    },
+    /// Nobody can tell: all known versions are refused and what was there before isn't known, or a lifecycle took away what was
+    /// there, perhaps. What is published stays.
+    Unknown,
+}
+
+/// A version that is not refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Accepted {
+    /// As HEAD returned it.
+    pub upload: Upload,
+    /// Its version.
+    pub version: VersionId,
+    /// Its custom metadata.
+    pub custom: Custom,
+}
+
+/// A version that is refused, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefusedUpload {
+    /// As HEAD returned it.
+    pub upload: Upload,
+    /// Why.
+    pub refusal: Refusal,
+}
+
+/// [`current_upload`], and hash's receipt for what is current. If `expected` is what is current, both take one request's time.
+pub async fn current_and_receipt(
+    ports: &Ports,
+    name: &TargetName,
+    expected: Option<&VersionId>,
+) -> Result<(Current, Vec<RefusedUpload>, Option<Hashed>)> {
+    let receipt = |version| receipts::receipt(&*ports.store, name.as_str(), version);
+    let early = OptionFuture::from(expected.map(receipt));
+    let (current, early) = futures::join!(current_upload(ports, name), early);
+    let (current, refused) = current?;
+    let receipt = match &current {
+        Current::Object(accepted) if Some(&accepted.version) == expected => early.transpose()?.flatten(),
+        Current::Object(accepted) => receipt(&accepted.version).await?,
+        Current::Gone { .. } | Current::Unknown => None,
+    };
+    Ok((current, refused, receipt))
+}
+
+/// Looks at `name`. The history is only listed where the newest version is refused, and where a delete marker may be a
+/// lifecycle's.
+pub async fn current_upload(ports: &Ports, name: &TargetName) -> Result<(Current, Vec<RefusedUpload>)> {
+    let (uploads, config) = (&*ports.uploads, &*ports.config);
+    let expires = config.uploads_expire_days.is_some();
+    let mut refused = Vec::new();
+    let newest = match uploads.head(name.as_str()).await? {
+        Head::Gone { marker } if !expires => return Ok((Current::Gone { marker }, refused)),
+        // Nothing is left, and nobody can tell who took it away.
+        Head::Gone { marker: None } => return Ok((Current::Unknown, refused)),
+        Head::Gone { marker } => marker,
+        Head::Object(upload) => {
+            let version = upload.version.clone();
+            if let Some(accepted) = accept(config, upload, &mut refused) {
+                return Ok((Current::Object(accepted), refused));
+            }
+            version
+        }
+    };
+    let history = uploads.versions(name.as_str()).await?;
+    let is_last = |met: &Met| match met {
+        Met::Nothing => false,
+        Met::Upload(upload) => judge_upload(config, upload).is_ok(),
+        Met::End => true,
+    };
+    let met = look_in_order(&history, |past| meet(ports, name, newest.as_ref(), past), is_last).await?;
+    for (place, met) in met.into_iter().enumerate() {
+        if let Met::Upload(upload) = met
+            && let Some(accepted) = accept(config, upload, &mut refused)
+        {
+            return Ok((Current::Object(accepted), refused));
+        }
+        match history.get(place..).and_then(<[_]>::split_first) {
+            Some((PastVersion::Marker { version, modified }, beneath)) => {
+                let explicit = is_explicit(ports, name, *modified, beneath).await?;
+                let gone = Current::Gone { marker: Some(version.clone()) };
+                return Ok((if explicit { gone } else { Current::Unknown }, refused));
+            }
+            Some((PastVersion::Forgotten | PastVersion::Unknown, _)) => return Ok((Current::Unknown, refused)),
+            Some((PastVersion::Object { .. }, _)) | None => {}
+        }
+    }
+    Ok((if expires { Current::Unknown } else { Current::Gone { marker: None } }, refused))
+}
+
+async fn meet(ports: &Ports, name: &TargetName, newest: Option<&VersionId>, past: &PastVersion) -> Result<Met> {
+    Ok(match past {
+        PastVersion::Object { version, .. } if Some(version) == newest => Met::Nothing,
+        PastVersion::Object { version, .. } => {
+            ports.uploads.head_version(name.as_str(), version).await?.map_or(Met::Nothing, Met::Upload)
+        }
+        PastVersion::Marker { .. } | PastVersion::Forgotten | PastVersion::Unknown => Met::End,
+    })
+}
+
+/// What is met on the way through a history.
+enum Met {
+    /// Nothing that counts.
+    Nothing,
+    /// A version.
+    Upload(Upload),
+    /// What is beneath doesn't count.
+    End,
+}
+
+/// Whether somebody made the delete marker that was `made` then and stands on `beneath`; else a lifecycle did, perhaps, and it says
+/// nothing: what is published stays.
+///
+/// One request for each version uploaded in parts that it stands on, up to the first entry that tells.
+pub(crate) async fn is_explicit(ports: &Ports, name: &TargetName, made: Time, beneath: &[PastVersion]) -> Result<bool> {
+    let Some(limit) = ports.config.uploads_expire_days else { return Ok(true) };
+    if seconds_between(made, ports.clock.now()) >= limit.seconds() {
+        return Ok(false);
+    }
+    let look = |past| async move {
+        let hashed = match past {
+            &PastVersion::Object { ref version, in_parts: true, .. } => {
+                receipts::dated_receipt(&*ports.store, name.as_str(), version).await?.map(|(_, stored)| stored)
+            }
+            _ => None,
+        };
+        Ok(tells(limit, made, past, hashed))
+    };
+    let told = look_in_order(beneath, look, Option::is_some).await?;
+    Ok(told.last().copied().flatten().unwrap_or(false))
+}
+
+/// For clocks that differ, in seconds.
+const CLOCKS: i64 = 3600;
+
+/// Whether the entry beneath a delete marker tells that no lifecycle made that; `None` where it tells nothing either way. `hashed`: when
+/// its receipt was stored.
+///
+/// A lifecycle puts a delete marker on a current object that is `limit` old or older, never on another marker, and leaves what
+/// it made noncurrent for as long
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/lifecycle-expire-general-considerations.html>; days are counted up to the next
+/// midnight, <https://docs.aws.amazon.com/AmazonS3/latest/userguide/intro-lifecycle-rules.html>). So what a marker younger than that stands
+/// on is what it was made on, or older. But an upload in parts may have come later, under the marker, with the time when it was begun: it
+/// tells something only if its receipt was there before the marker.
+fn tells(limit: ExpireDays, made: Time, beneath: &PastVersion, hashed: Option<Time>) -> Option<bool> {
+    match beneath {
+        PastVersion::Marker { .. } => Some(true),
+        PastVersion::Object { in_parts: true, .. } if hashed.is_none_or(|hashed| hashed > made) => None,
+        PastVersion::Object { modified, .. } => Some(seconds_between(*modified, made) < limit.seconds() - CLOCKS),
+        PastVersion::Forgotten | PastVersion::Unknown => Some(false),
+    }
+}
+
+/// The SHA-256 of an upload's bytes, as far as it is known: S3's own checksum of the whole object, else hash's receipt. Nobody can
+/// forge the former; the latter whoever has hash's role can.
+#[must_use]
+pub fn known_digest(upload: &Upload, receipt: Option<&Hashed>) -> Option<Sha256> {
+    let receipt = receipt.filter(|receipt| receipt.length == upload.length);
+    upload.sha256.or(receipt.map(|receipt| receipt.sha256))
+}
+
+fn accept(config: &Config, upload: Upload, refused: &mut Vec<RefusedUpload>) -> Option<Accepted> {
+    match judge_upload(config, &upload) {
+        Ok((version, custom)) => Some(Accepted { upload, version, custom }),
+        Err(refusal) => {
+            refused.push(RefusedUpload { upload, refusal });
+            None
+        }
+    }
+}
+
+/// Whether an upload may become a target, by what HEAD returned and the policy alone.
+///
+/// # Errors
+/// The [`Refusal`].
+pub fn judge_upload(config: &Config, upload: &Upload) -> std::result::Result<(VersionId, Custom), Refusal> {
+    upload.name.parse::<TargetName>()?;
+    if let Some(why) = &upload.unusable {
+        return Err(Refusal::new(RefusalCode::NotAFile, why.clone()));
+    }
+    let Some(version) = upload.version.clone() else {
+        let reason = "the uploads bucket keeps no versions; enable versioning on it and upload again";
+        return Err(Refusal::new(RefusalCode::Unversioned, reason));
+    };
+    let largest = config.largest_target.0;
+    if upload.length > largest {
+        let reason =
+            format!("it has {} bytes and the configured limit is {largest}; raise largest_target", upload.length);
+        return Err(Refusal::new(RefusalCode::Size, reason));
+    }
+    let custom = upload.custom.as_deref().map(custom::parse).transpose()?.unwrap_or_default();
+    Ok((version, custom))
+}

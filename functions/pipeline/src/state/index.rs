@@ -1,0 +1,138 @@
+//! Reading the index of roles and the documents that it names, from the ledger.
+
+use std::collections::{BTreeMap, BTreeSet};
+use tough::schema::{self, Targets};
+use tufline_store::{Key, Store};
+use tufline_tuf::index::{Bins, Page, Place, WantedPage};
+use tufline_tuf::{Addressed, AddressedDraft, Draft, Index, Manifest, RoleEntry, RoleName, Sha256};
+
+use crate::compute::compute;
+use crate::concurrency::at_once;
+use crate::error::{Result, StageError};
+
+/// What could not be read, by the role whose page or document it is, and why.
+pub type Unread = BTreeMap<RoleName, StageError>;
+
+/// The index of a generation, with the pages on the way to `places`: as many requests one after another as the trie is
+/// deep.
+///
+/// # Errors
+/// [`StageError::Missing`] where a page is gone.
+pub async fn read_index(store: &dyn Store, manifest: &Manifest, places: &[Place<'_>]) -> Result<Index> {
+    let mut index = Index::new(manifest.top.clone());
+    expect_read(extend_index(store, &mut index, places).await)?;
+    Ok(index)
+}
+
+/// Reads the pages on the way to `places` that are still missing. What can't be read keeps nobody from the rest.
+pub async fn extend_index(store: &dyn Store, index: &mut Index, places: &[Place<'_>]) -> Unread {
+    complete(store, index, |index| index.wanted(places.iter().copied())).await
+}
+
+/// The index of a generation, with the pages below those bins that `interesting` picks.
+///
+/// # Errors
+/// As [`read_index`].
+pub async fn read_index_below(
+    store: &dyn Store,
+    manifest: &Manifest,
+    interesting: impl Fn(&Bins) -> bool,
+) -> Result<Index> {
+    let (index, unread) = readable_below(store, manifest, interesting).await;
+    expect_read(unread)?;
+    Ok(index)
+}
+
+/// The same, as far as it can be read.
+pub async fn readable_below(
+    store: &dyn Store,
+    manifest: &Manifest,
+    interesting: impl Fn(&Bins) -> bool,
+) -> (Index, Unread) {
+    let mut index = Index::new(manifest.top.clone());
+    let unread = complete(store, &mut index, |index| index.wanted_below(&interesting)).await;
+    (index, unread)
+}
+
+/// # Errors
+/// The first of what could not be read.
+pub fn expect_read(unread: Unread) -> Result<()> {
+    unread.into_values().next().map_or(Ok(()), Err)
+}
+
+/// Reads pages until none is wanted but those that can't be read.
+async fn complete(store: &dyn Store, index: &mut Index, wanted: impl Fn(&Index) -> BTreeSet<WantedPage>) -> Unread {
+    let mut unread = Unread::new();
+    loop {
+        let mut wanted = wanted(index);
+        wanted.retain(|(role, _)| !unread.contains_key(role));
+        if wanted.is_empty() {
+            return unread;
+        }
+        let reads = wanted.into_iter().map(|(role, digest)| async move {
+            let page = page(store, &role, digest).await;
+            (role, page)
+        });
+        for (role, page) in at_once(reads).await {
+            match page {
+                Ok(page) => index.give(role, page),
+                Err(error) => _ = unread.insert(role, error),
+            }
+        }
+    }
+}
+
+async fn page(store: &dyn Store, role: &RoleName, digest: Sha256) -> Result<Page> {
+    Ok(Page::from_bytes(role, &digest, &read_record(store, &Key::Page(digest)).await?)?)
+}
+
+/// A role's unsigned document; where the ledger lacks it, the same out of the signed one.
+///
+/// *Invariant*: it is the document whose digest the entry has, wherever it was found.
+///
+/// # Errors
+/// [`StageError::Missing`] where both are gone, [`StageError::Record`] where neither is what its name says.
+pub async fn read_draft(store: &dyn Store, role: &RoleName, entry: &RoleEntry) -> Result<Draft<Targets>> {
+    let key = Key::Draft(entry.draft);
+    let drafted = match read_record(store, &key).await {
+        Ok(bytes) => parse_draft(role, entry.draft, bytes).await,
+        Err(error) => Err(error),
+    };
+    match drafted {
+        Ok(draft) => Ok(draft),
+        Err(error @ StageError::Store(_)) => Err(error),
+        Err(error) => {
+            let signed = Key::Metadata { role: role.clone(), version: entry.version };
+            let Some(bytes) = store.bytes(&signed).await? else { return Err(error) };
+            let (role, digest) = (role.clone(), entry.draft);
+            compute(move || {
+                let parsed = serde_json::from_slice::<schema::Signed<Targets>>(&bytes).ok();
+                let draft = parsed.and_then(|parsed| AddressedDraft::try_from(Draft::new(role, parsed.signed)).ok());
+                draft.filter(|draft| draft.digest() == digest).map(Addressed::into_record).ok_or(error)
+            })
+            .await
+        }
+    }
+}
+
+async fn parse_draft(role: &RoleName, digest: Sha256, bytes: bytes::Bytes) -> Result<Draft<Targets>> {
+    let role = role.clone();
+    compute(move || {
+        if Sha256::of(&bytes) != digest {
+            let path = Key::Draft(digest).path();
+            return Err(StageError::Record(path, "its bytes are not those that it is named by".into()));
+        }
+        Ok(Draft::from_bytes(role, &bytes)?)
+    })
+    .await
+}
+
+/// The bytes of a record of the ledger.
+///
+/// # Errors
+/// [`StageError::Missing`] where it is gone.
+pub(crate) async fn read_record(store: &dyn Store, key: &Key) -> Result<bytes::Bytes> {
+    let missing =
+        || StageError::Missing(key.path(), "restore it from a backup, or from the ledger's older object versions");
+    store.bytes(key).await?.ok_or_else(missing)
+}

@@ -1,0 +1,107 @@
+//! `root-intent.json`: the roots that operators are about to publish.
+
+use serde::{Deserialize, Serialize};
+use tufline_store::{Key, Store, Tag, Written};
+use tufline_tuf::root::FitRoot;
+
+use crate::error::{Result, StageError};
+use crate::state::ledger;
+use crate::state::records::RECORD_FORMAT;
+
+/// After so many lost races somebody else is writing all the time.
+const ATTEMPTS: usize = 8;
+
+/// A root that somebody is about to publish.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Intent {
+    /// Which run of the command it belongs to.
+    pub attempt: String,
+    /// The root's version.
+    pub version: u64,
+    /// The root's file.
+    pub root: String,
+    /// The timestamp's version when this was written. Whoever shows something reads the timestamp first and the intents then,
+    /// and replaces the timestamp that was read: so once this one is replaced, nobody who missed the intent can win.
+    pub replaces: u64,
+}
+
+impl Intent {
+    pub(crate) fn new(attempt: &str, root: &FitRoot, replaces: u64) -> Self {
+        Self {
+            attempt: attempt.into(),
+            version: root.signed().version(),
+            root: String::from_utf8_lossy(root.signed().bytes()).into_owned(),
+            replaces,
+        }
+    }
+}
+
+/// `root-intent.json`: there may be several, each of a run of its own, since nobody can tell whether another run is dead or
+/// slow. All of them hold until a root of their version is published.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Intents {
+    /// [`RECORD_FORMAT`].
+    pub format: u32,
+    pub roots: Vec<Intent>,
+}
+
+impl Intents {
+    pub async fn read(store: &dyn Store) -> Result<(Option<Tag>, Self)> {
+        match store.get(&Key::RootIntent).await? {
+            Some(stored) => {
+                // Whoever may write it stops nobody; a run whose intent it was notices, and gives up.
+                let intents = ledger::parse(&Key::RootIntent, &stored.bytes).unwrap_or_else(|error| {
+                    tracing::error!(%error, "it counts as empty");
+                    Self::none()
+                });
+                Ok((Some(stored.tag), intents))
+            }
+            None => Ok((None, Self::none())),
+        }
+    }
+
+    pub fn none() -> Self {
+        Self { format: RECORD_FORMAT, roots: Vec::new() }
+    }
+
+    /// Whether there is one of this run.
+    pub(crate) async fn has(store: &dyn Store, attempt: &str) -> Result<bool> {
+        Ok(Self::read(store).await?.1.roots.iter().any(|intent| intent.attempt == attempt))
+    }
+
+    /// Writes `intent` in place of what `attempt` wrote before, or takes that away, and forgets those of versions up to
+    /// `published`.
+    pub(crate) async fn write(store: &dyn Store, attempt: &str, intent: Option<&Intent>, published: u64) -> Result<()> {
+        let edit = |intents: &mut Vec<Intent>| {
+            intents.retain(|other| other.attempt != attempt && other.version > published);
+            intents.extend(intent.cloned());
+        };
+        Self::edit(store, edit).await.map(drop)
+    }
+
+    /// Forgets all; answers how many there were.
+    pub(crate) async fn clear(store: &dyn Store) -> Result<usize> {
+        Self::edit(store, Vec::clear).await
+    }
+
+    /// Answers how many there were.
+    pub async fn edit(store: &dyn Store, edit: impl Fn(&mut Vec<Intent>)) -> Result<usize> {
+        for _ in 0..ATTEMPTS {
+            let (tag, mut intents) = Self::read(store).await?;
+            let count = intents.roots.len();
+            edit(&mut intents.roots);
+            if tag.is_none() && intents.roots.is_empty() {
+                return Ok(0);
+            }
+            let record = ledger::record(Key::RootIntent, &intents)?;
+            let written = match tag {
+                Some(tag) => store.replace(&record, &tag).await?,
+                None => store.create(&record).await?,
+            };
+            if written == Written::Done {
+                return Ok(count);
+            }
+        }
+        Err(StageError::Contended("root publish", ATTEMPTS))
+    }
+}

@@ -1,0 +1,84 @@
+//! What is delegated to other parties, and the documents that they signed, as the ledger has them.
+
+use std::collections::BTreeMap;
+use tough::schema::{self, Targets};
+use tufline_store::{Key, Store, Upload};
+use tufline_tuf::delivery::Files;
+use tufline_tuf::parties::delegator;
+use tufline_tuf::{Manifest, Parties, RoleKeys, RoleName, Signed, verify_published};
+
+use crate::compute::compute;
+use crate::error::{Result, StageError};
+use crate::state::index::read_record;
+
+/// What a generation delegates to other parties.
+///
+/// # Errors
+/// [`StageError::Missing`] where the ledger lost it.
+pub async fn read_parties(store: &dyn Store, manifest: &Manifest) -> Result<Parties> {
+    let Some(digest) = manifest.parties else { return Ok(Parties::default()) };
+    Ok(Parties::from_bytes(&digest, &read_record(store, &Key::Parties(digest)).await?)?)
+}
+
+/// The files of a party, and the uploads that they were.
+#[derive(Default)]
+pub(crate) struct PartyFiles {
+    pub files: Files,
+    pub uploads: BTreeMap<RoleName, Upload>,
+}
+
+/// What was taken in of the party `role` so far.
+pub(crate) async fn included(store: &dyn Store, parties: &Parties, role: &RoleName) -> Result<PartyFiles> {
+    let mut found = PartyFiles::default();
+    for role in parties.roles_of(role) {
+        if let Some(bytes) = included_bytes(store, parties, role).await? {
+            found.files.included.insert(role.clone(), bytes);
+        }
+    }
+    Ok(found)
+}
+
+pub(crate) async fn included_bytes(
+    store: &dyn Store,
+    parties: &Parties,
+    role: &RoleName,
+) -> Result<Option<bytes::Bytes>> {
+    let Some(document) = parties.documents.get(role) else { return Ok(None) };
+    Ok(store.bytes(&Key::Delivered(document.sha256)).await?)
+}
+
+/// Where the file of `role` is among the deliveries.
+pub(crate) fn file_name(role: &RoleName) -> String {
+    format!("{role}.json")
+}
+
+pub(crate) fn parse_targets(bytes: &[u8]) -> Option<Targets> {
+    serde_json::from_slice::<schema::Signed<Targets>>(bytes).ok().map(|document| document.signed)
+}
+
+/// A document that was taken in, verified once more under what delegates to it.
+///
+/// # Errors
+/// [`StageError::Missing`], [`StageError::Document`].
+pub(crate) async fn read_document(store: &dyn Store, parties: &Parties, role: &RoleName) -> Result<Signed<Targets>> {
+    let no_keys = || tufline_tuf::VerifyError::NoKeys { role: role.clone() };
+    let above = delegator(role);
+    let delegations = if above == RoleName::targets() {
+        parties.parties.get(role).ok_or_else(no_keys)?.delegation(role)?
+    } else {
+        let bytes = required(store, parties, &above).await?;
+        parse_targets(&bytes).and_then(|document| document.delegations).ok_or_else(no_keys)?
+    };
+    let bytes = required(store, parties, role).await?;
+    let version = parties.documents.get(role).map_or(0, |document| document.version);
+    let keys = RoleKeys::in_delegations(&delegations, role)?;
+    Ok(compute(move || verify_published::<Targets>(bytes, &keys)).await?.expect_version(version)?)
+}
+
+async fn required(store: &dyn Store, parties: &Parties, role: &RoleName) -> Result<bytes::Bytes> {
+    let missing = || {
+        let place = format!("the delivered document of {role}");
+        StageError::Missing(place, "restore it from the ledger's older object versions")
+    };
+    included_bytes(store, parties, role).await?.ok_or_else(missing)
+}

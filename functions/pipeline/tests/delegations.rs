@@ -1,0 +1,372 @@
+//! Other parties deliver good and bad documents while operators change what is delegated to whom, and everything else goes on: under
+//! one seeded scheduler, with requests that fail, replies that get lost, and runs that are killed.
+//!
+//! *Property*: after every step all that is published verifies as a client does it, nothing of it is expired, no role disappears or goes
+//! back, a party lists its own names only, with bytes that are there, and nobody else has a name that any client looks for there.
+//! In the end whoever delivers a good document sees it published.
+//!
+//! `TUFLINE_SEEDS=10000` tries more schedules; `TUFLINE_SEED=7` replays one.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::num::NonZeroU64;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Waker};
+
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::EcdsaKeyPair;
+use bytes::Bytes;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use tough::schema::decoded::Decoded;
+use tough::schema::{
+    self, DelegatedRole, Hashes, PathSet, Role, Root, Signature, Snapshot, Target, Targets, Timestamp,
+};
+use tough::sign::Sign;
+use tufline_pipeline::Ports;
+use tufline_pipeline::operations::delegation;
+use tufline_pipeline::operations::init;
+use tufline_pipeline::stages;
+use tufline_pipeline::stages::Turn;
+use tufline_pipeline::stages::hash;
+use tufline_pipeline::state::parties::read_parties;
+use tufline_pipeline::state::pending::Tip;
+use tufline_store::memory::{Memory, MemoryKeys};
+use tufline_store::{Change, Hint, Key, Message};
+use tufline_tuf::generation::{FirstBins, SPEC_VERSION};
+use tufline_tuf::parties::{PartyEdit, PartyState};
+use tufline_tuf::root::{self, key_id};
+use tufline_tuf::{Config, Pattern, RoleKeys, RoleName, Sha256, Time, time, verify};
+
+use common::{Faults, finish, key, ports, seeds, take_changes};
+
+const SEEDS: u64 = 20;
+const STEPS: usize = 1500;
+const PARTIES: [&str; 2] = ["vendor", "maker"];
+
+type Task = Pin<Box<dyn Future<Output = ()>>>;
+
+struct World {
+    random: StdRng,
+    memory: Arc<Memory>,
+    deliveries: Arc<Memory>,
+    ports: Ports,
+    faults: Arc<Faults>,
+    tasks: Vec<Task>,
+    /// Of each party.
+    keys: BTreeMap<&'static str, [Arc<EcdsaKeyPair>; 2]>,
+    versions: BTreeMap<&'static str, u64>,
+    seen: Option<Bytes>,
+    /// The repository's own targets, as devices see them.
+    own: Vec<String>,
+    /// Of each role that a snapshot ever listed.
+    listed: BTreeMap<String, u64>,
+}
+
+/// What a party makes.
+struct Document {
+    version: u64,
+    expires: Time,
+    names: Vec<String>,
+}
+
+impl World {
+    fn new(seed: u64, memory_keys: &Arc<MemoryKeys>) -> Self {
+        let faults = Faults::new(!seed, 5);
+        let start: Time = "2026-01-01T00:00:00Z".parse().unwrap();
+        let memory = Arc::new(Memory::new(start, Arc::clone(memory_keys), faults.control()));
+        let deliveries = Arc::new(Memory::new(start, Arc::clone(memory_keys), Faults::new(0, 5).control()));
+        let config = Config { nested_delegations: true, ..Config::default() };
+        let ports = Ports { deliveries: Arc::clone(&deliveries) as _, ..ports(&memory, config) };
+        let root_key = key();
+        finish(init::init(&ports, &*root_key, FirstBins::One)).unwrap();
+        finish(stages::sign(&ports)).unwrap();
+        finish(stages::publish(&ports)).unwrap();
+        let keys = PARTIES.into_iter().map(|party| (party, [key(), key()])).collect();
+        let versions = PARTIES.into_iter().map(|party| (party, 0)).collect();
+        let random = StdRng::seed_from_u64(seed);
+        let (tasks, own, listed) = (Vec::new(), Vec::new(), BTreeMap::new());
+        Self { random, memory, deliveries, ports, faults, tasks, keys, versions, seen: None, own, listed }
+    }
+
+    /// A client (TUF specification 5.3 to 5.6) that looks at everything.
+    fn look(&mut self) {
+        let bytes = self.memory.object(&Key::Timestamp.path()).unwrap();
+        if self.seen.as_ref() == Some(&bytes) {
+            return;
+        }
+        self.seen = Some(bytes.clone());
+        let get = |key: &Key| self.memory.object(&key.path()).unwrap_or_else(|| panic!("{key} is missing"));
+        let root: Root = root::read(&get(&Key::root(1)), 1).unwrap().document().clone();
+        let keys = |role: RoleName| RoleKeys::in_root(&root, &role).unwrap();
+        let timestamp = verify::<Timestamp>(bytes, &keys(RoleName::timestamp())).unwrap();
+        let generation = timestamp.document().meta["snapshot.json"].version.get();
+        let snapshot = verify::<Snapshot>(get(&Key::snapshot(generation)), &keys(RoleName::snapshot())).unwrap();
+        let meta = &snapshot.document().meta;
+        for (role, version) in &mut self.listed {
+            let now = meta.get(role).unwrap_or_else(|| panic!("{role} disappeared")).version.get();
+            assert!(now >= *version, "{role} went back");
+        }
+        self.listed = meta.iter().map(|(role, meta)| (role.clone(), meta.version.get())).collect();
+
+        let file = |role: &RoleName| {
+            let meta = &meta[&format!("{role}.json")];
+            let bytes = get(&Key::Metadata { role: role.clone(), version: meta.version.get() });
+            if let Some(hashes) = &meta.hashes {
+                assert_eq!(hashes.sha256.to_vec(), Sha256::of(&bytes).as_bytes().to_vec(), "{role}");
+                assert_eq!(meta.length, Some(bytes.len() as u64), "{role}");
+            }
+            bytes
+        };
+        let now = self.ports.clock.now();
+        let top = verify::<Targets>(file(&RoleName::targets()), &keys(RoleName::targets())).unwrap();
+        let mut own: Vec<String> = names(top.document());
+        let mut theirs: Vec<Pattern> = Vec::new();
+        let mut todo: Vec<(DelegatedRole, schema::Delegations)> = entries(top.document());
+        while let Some((entry, delegations)) = todo.pop() {
+            assert!(entry.terminating);
+            let role: RoleName = entry.name.parse().unwrap();
+            let keys = RoleKeys::in_delegations(&delegations, &role).unwrap();
+            let signed = verify::<Targets>(file(&role), &keys).unwrap().expect_fresh(now).unwrap();
+            todo.extend(entries(signed.document()));
+            let PathSet::Paths(paths) = &entry.paths else {
+                own.extend(names(signed.document()));
+                continue;
+            };
+            let paths: Vec<Pattern> = paths.iter().map(|path| path.value().parse().unwrap()).collect();
+            for (name, target) in &signed.document().targets {
+                assert!(paths.iter().any(|path| path.allows(name.raw())), "{role} lists {}", name.raw());
+                let sha256 = Sha256::from_bytes(target.hashes.sha256.to_vec().try_into().unwrap());
+                assert_eq!(self.memory.blob(&sha256).map(|blob| blob.len() as u64), Some(target.length));
+            }
+            theirs.extend(paths);
+        }
+        if let Some(name) = own.iter().find(|name| theirs.iter().any(|path| path.reserves(name))) {
+            panic!("{name} is another party's");
+        }
+        self.own = own;
+    }
+
+    fn step(&mut self) {
+        match self.random.random_range(0..100) {
+            _ if self.tasks.is_empty() => self.start_something(),
+            0..20 if self.tasks.len() < 8 => self.start_something(),
+            // A run is killed.
+            20 => drop(self.tasks.swap_remove(self.random.random_range(0..self.tasks.len()))),
+            21..27 => self.pass(),
+            _ => {
+                let index = self.random.random_range(0..self.tasks.len());
+                for _ in 0..self.random.random_range(1..12) {
+                    if self.tasks[index].as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready() {
+                        drop(self.tasks.swap_remove(index));
+                        break;
+                    }
+                    self.look();
+                }
+            }
+        }
+        self.look();
+    }
+
+    fn pass(&mut self) {
+        self.memory.pass(self.random.random_range(1..600));
+    }
+
+    fn start_something(&mut self) {
+        let ports = self.ports.clone();
+        let task: Task = match self.random.random_range(0..14) {
+            0..3 => Box::pin(async move { _ = stages::refresh(&ports).await }),
+            3 | 4 => Box::pin(async move { _ = stages::publish(&ports).await }),
+            5 | 6 => Box::pin(async move { _ = stages::sign(&ports).await }),
+            7..9 => self.rebuild(),
+            9 => self.operate(),
+            10 | 11 => self.deliver(),
+            _ => self.upload(),
+        };
+        self.tasks.push(task);
+    }
+
+    /// Rebuild with what waits for it.
+    fn rebuild(&mut self) -> Task {
+        let messages = take_changes(&self.memory);
+        let ports = self.ports.clone();
+        Box::pin(async move { _ = stages::rebuild(&ports, &messages).await })
+    }
+
+    fn party(&mut self) -> &'static str {
+        PARTIES[self.random.random_range(0..PARTIES.len())]
+    }
+
+    /// An operator does anything.
+    fn operate(&mut self) -> Task {
+        let party = self.party();
+        let keys = self.keys[party].each_ref().map(|key| key.tuf_key());
+        let threshold = self.random.random_bool(0.3).then_some(2);
+        let edit = match self.random.random_range(0..8) {
+            0..4 => create(party, keys[..self.random.random_range(1..=2)].to_vec()),
+            4 => PartyEdit::AddKey { key: keys[1].clone(), threshold },
+            5 => PartyEdit::RemoveKey { id: hex::encode(key_id(&keys[1]).unwrap()), threshold: Some(1) },
+            6 => PartyEdit::RemoveKey { id: hex::encode(key_id(&keys[0]).unwrap()), threshold: Some(1) },
+            _ => PartyEdit::Remove { release: self.random.random_bool(0.5) },
+        };
+        let ports = self.ports.clone();
+        Box::pin(async move { _ = change(&ports, party, &edit).await })
+    }
+
+    /// A party delivers something, which may be no good.
+    fn deliver(&mut self) -> Task {
+        let party = self.party();
+        let bad = self.random.random_bool(0.3);
+        let newest = self.versions[party];
+        let version = if bad { self.random.random_range(1..newest + 3) } else { newest + 1 };
+        let minutes = if bad { self.random.random_range(30..240) } else { 60 * self.random.random_range(2..200) };
+        let count = self.random.random_range(0..4);
+        let mut names: Vec<String> =
+            (0..count).map(|_| format!("{party}/{}", self.random.random_range(0..5))).collect();
+        if bad && self.random.random_bool(0.3) {
+            names.push(["own/1", "vendor/a/b", "maker/9"][self.random.random_range(0..3)].into());
+        }
+        let document = Document { version, expires: time::after(self.ports.clock.now(), minutes * 60), names };
+        let signers = if bad { self.random.random_range(0..3) } else { 2 };
+        let bytes = self.sign(party, document, signers);
+        self.put(party, bytes)
+    }
+
+    fn sign(&mut self, party: &'static str, document: Document, signers: usize) -> Bytes {
+        let mut targets =
+            Targets::new(SPEC_VERSION.into(), NonZeroU64::new(document.version).unwrap(), document.expires);
+        for name in document.names {
+            let bytes = content(&name);
+            let hashes = Hashes { sha256: Decoded::from(Sha256::of(&bytes).as_bytes().to_vec()), _extra: [].into() };
+            let target = Target { length: bytes.len() as u64, hashes, custom: [].into(), _extra: [].into() };
+            targets.targets.insert(tough::TargetName::new(name).unwrap(), target);
+        }
+        let message = targets.canonical_form().unwrap();
+        let sign = |key: &Arc<EcdsaKeyPair>| {
+            let sig = EcdsaKeyPair::sign(key, &SystemRandom::new(), &message).unwrap().as_ref().to_vec();
+            Signature { keyid: key.tuf_key().key_id().unwrap(), sig: sig.into() }
+        };
+        let signatures = self.keys[party].iter().take(signers).map(sign).collect();
+        let newest = self.versions.get_mut(party).unwrap();
+        *newest = document.version.max(*newest);
+        tufline_tuf::json::to_vec(&schema::Signed { signed: targets, signatures }).unwrap().into()
+    }
+
+    fn put(&mut self, party: &'static str, bytes: Bytes) -> Task {
+        let name = format!("{party}.json");
+        let version = self.deliveries.put_upload(&name, bytes, None, false);
+        let ports = self.ports.clone();
+        let hint = Hint { name, removed: false, version: Some(version) };
+        Box::pin(async move { _ = stages::deliver(&ports, &[hint]).await })
+    }
+
+    fn upload(&mut self) -> Task {
+        let folder = ["vendor", "maker", "own"][self.random.random_range(0..3)];
+        let name = format!("{folder}/{}", self.random.random_range(0..5));
+        self.upload_named(name)
+    }
+
+    fn upload_named(&mut self, name: String) -> Task {
+        let version = self.memory.put_upload(&name, content(&name), None, true);
+        let ports = self.ports.clone();
+        let hint = Hint { name, removed: false, version: Some(version) };
+        Box::pin(async move { _ = hash(&ports, Turn::All, &[hint]).await })
+    }
+
+    fn run_all(&mut self) {
+        for _ in 0..3 {
+            finish(self.rebuild());
+            finish(stages::sign(&self.ports)).unwrap();
+            finish(stages::publish(&self.ports)).unwrap();
+            // It tells of what is published and expired, and mends it.
+            _ = finish(stages::refresh(&self.ports));
+            self.look();
+        }
+    }
+
+    /// Everything else stands still, and both parties deliver what is good.
+    fn settle(&mut self) {
+        self.faults.on.store(false, Ordering::Relaxed);
+        self.tasks.clear();
+        // What a removed party's names were free for in between.
+        for name in PARTIES.into_iter().flat_map(|party| (0..5).map(move |number| format!("{party}/{number}"))) {
+            self.memory.remove_upload(&name);
+            let hint = Hint { name, removed: true, version: None };
+            finish(hash(&self.ports, Turn::All, &[hint]));
+        }
+        self.run_all();
+        for party in PARTIES {
+            let tip = finish(Tip::read(&*self.ports.store)).unwrap();
+            let newest = tip.newest();
+            let now = finish(read_parties(&*self.ports.store, newest)).unwrap();
+            let found = now.parties.get(&role(party)).filter(|found| found.state != PartyState::Removed);
+            if found.is_none() {
+                let keys = self.keys[party].each_ref().map(|key| key.tuf_key()).to_vec();
+                finish(change(&self.ports, party, &create(party, keys))).unwrap();
+            }
+            self.run_all();
+            let name = format!("{party}/0");
+            finish(self.upload_named(name.clone()));
+            let version = self.versions[party] + 1;
+            let expires = time::after(self.ports.clock.now(), 86_400);
+            let bytes = self.sign(party, Document { version, expires, names: vec![name] }, 2);
+            finish(self.put(party, bytes));
+            self.run_all();
+            assert_eq!(self.listed.get(&format!("{party}.json")), Some(&version), "{party} got through");
+        }
+        // Nobody delivers any more. That holds up nobody else.
+        self.memory.pass(2 * 86_400);
+        finish(self.upload_named("own/new".into()));
+        self.run_all();
+        assert!(self.own.contains(&"own/new".to_owned()), "{:?}", self.own);
+    }
+}
+
+async fn change(ports: &Ports, party: &str, edit: &PartyEdit) -> Result<(), tufline_pipeline::StageError> {
+    delegation::change(&*ports.store, &ports.config, ports.clock.now(), &role(party), edit).await?;
+    for message in Message::changes(vec![Change::Delivery { role: role(party) }]) {
+        ports.queues.send(&message, std::time::Duration::ZERO).await?;
+    }
+    Ok(())
+}
+
+fn create(party: &str, keys: Vec<schema::key::Key>) -> PartyEdit {
+    PartyEdit::Create { paths: vec![format!("{party}/*").parse().unwrap()], keys, threshold: 1 }
+}
+
+fn role(party: &str) -> RoleName {
+    party.parse().unwrap()
+}
+
+fn content(name: &str) -> Bytes {
+    format!("bytes of {name}").into()
+}
+
+fn names(document: &Targets) -> Vec<String> {
+    document.targets.keys().map(|name| name.raw().to_owned()).collect()
+}
+
+fn entries(document: &Targets) -> Vec<(DelegatedRole, schema::Delegations)> {
+    let delegations = document.delegations.clone();
+    delegations.into_iter().flat_map(|all| all.roles.clone().into_iter().map(move |role| (role, all.clone()))).collect()
+}
+
+#[test]
+fn what_is_published_of_others_always_verifies() {
+    let keys = Arc::new(MemoryKeys::generate().unwrap());
+    for seed in seeds(SEEDS) {
+        println!("seed {seed}");
+        let mut world = World::new(seed, &keys);
+        world.faults.on.store(true, Ordering::Relaxed);
+        for _ in 0..STEPS {
+            world.step();
+        }
+        world.settle();
+    }
+}
