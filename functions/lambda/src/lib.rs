@@ -3,7 +3,10 @@
 #![allow(clippy::multiple_crate_versions)]
 
 use anyhow::{Context, Result};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::fmt;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 use tufline_tuf::Config;
 
 /// A variable of the environment; one that is empty isn't set.
@@ -12,16 +15,12 @@ pub fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-/// Structured logs, a JSON object a line, as CloudWatch reads them; `RUST_LOG` says how many.
+/// Structured logs, a JSON object a line, as CloudWatch reads them; `RUST_LOG` says how many: a level, or some like `warn,tufline_pipeline=debug`.
 pub fn start_logs() {
-    let filter = EnvFilter::try_new(variable("RUST_LOG").unwrap_or_else(|| "info".into())).unwrap_or_default();
-    tracing_subscriber::fmt()
-        .json()
-        .flatten_event(true)
-        .with_span_list(false)
-        .with_env_filter(filter)
-        .with_ansi(false)
-        .init();
+    let info = Targets::new().with_default(LevelFilter::INFO);
+    let filter = variable("RUST_LOG").and_then(|filter| filter.parse().ok()).unwrap_or(info);
+    let lines = fmt::layer().json().flatten_event(true).with_span_list(false).with_ansi(false);
+    tracing_subscriber::registry().with(lines).with(filter).init();
 }
 
 /// What the operator chose.

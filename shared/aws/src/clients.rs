@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
-use aws_config::{BehaviorVersion, Region};
-use aws_sdk_s3::config::{Credentials, StalledStreamProtectionConfig};
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_sdk_s3::config::{Credentials, SharedCredentialsProvider, StalledStreamProtectionConfig};
 
 /// AWS's endpoints and the emulator are near: one that takes a second to accept is not going to.
 const CONNECT: Duration = Duration::from_secs(1);
@@ -22,6 +22,14 @@ pub struct Patience {
 impl Patience {
     /// For a device that waits itself: at most nine seconds, so that serve still answers before it is stopped after ten.
     pub const DEVICE: Self = Self { attempt: Duration::from_secs(2), operation: Duration::from_secs(9) };
+
+    fn timeouts(self) -> TimeoutConfig {
+        TimeoutConfig::builder()
+            .connect_timeout(CONNECT)
+            .operation_attempt_timeout(self.attempt)
+            .operation_timeout(self.operation)
+            .build()
+    }
 }
 
 /// Every request but a copy moves a few kilobytes, or some megabytes from S3, and is answered within milliseconds: after
@@ -38,6 +46,10 @@ impl Default for Patience {
 /// conditional write may meet its own earlier success: that reads as `Written::Lost`, which every caller handles.
 const ATTEMPTS: u32 = 4;
 
+fn retries() -> RetryConfig {
+    RetryConfig::standard().with_max_attempts(ATTEMPTS)
+}
+
 /// KMS has a quota of signatures a second, which a whole account shares: a request that is throttled is tried more often than
 /// others, with pauses that double. Not by the client's adaptive mode, which after a few of them would let through one
 /// request in two seconds (<https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html>).
@@ -47,7 +59,7 @@ const SIGNING_ATTEMPTS: u32 = 8;
 const SIGNING_PAUSE: Duration = Duration::from_millis(100);
 
 /// A client of KMS that keeps to the quota.
-pub(crate) fn kms(config: &aws_config::SdkConfig) -> aws_sdk_kms::Client {
+pub(crate) fn kms(config: &SdkConfig) -> aws_sdk_kms::Client {
     let retries = RetryConfig::standard().with_max_attempts(SIGNING_ATTEMPTS).with_initial_backoff(SIGNING_PAUSE);
     aws_sdk_kms::Client::from_conf(aws_sdk_kms::config::Builder::from(config).retry_config(retries).build())
 }
@@ -104,21 +116,15 @@ pub struct Clients {
     /// EventBridge.
     pub eventbridge: aws_sdk_eventbridge::Client,
     /// What they were made of.
-    pub(crate) config: aws_config::SdkConfig,
+    pub(crate) config: SdkConfig,
 }
 
 impl Clients {
     /// The clients for `access`. Sends nothing to the services; wrong credentials show at the first request.
     pub async fn new(access: Access) -> Result<Self, NoRegion> {
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
-            .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
-            .timeout_config(
-                TimeoutConfig::builder()
-                    .connect_timeout(CONNECT)
-                    .operation_attempt_timeout(access.patience.attempt)
-                    .operation_timeout(access.patience.operation)
-                    .build(),
-            );
+            .retry_config(retries())
+            .timeout_config(access.patience.timeouts());
         if let Some(region) = access.region {
             loader = loader.region(Region::new(region));
         }
@@ -133,21 +139,41 @@ impl Clients {
         if config.region().is_none_or(|region| region.as_ref().is_empty()) {
             return Err(NoRegion);
         }
+        Ok(Self::of(config))
+    }
+
+    /// The clients of a Lambda function. It has its region and its role's credentials in its environment
+    /// (<https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html#configuration-envvars-runtime>), which `variable` reads, and looks in
+    /// none of the other places where people have theirs.
+    ///
+    /// # Errors
+    /// [`NoRegion`].
+    pub fn of_function(variable: impl Fn(&str) -> Option<String>, patience: Patience) -> Result<Self, NoRegion> {
+        let credentials = aws_config::environment::EnvironmentVariableCredentialsProvider::new();
+        let mut config = SdkConfig::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new(variable("AWS_REGION").ok_or(NoRegion)?))
+            .credentials_provider(SharedCredentialsProvider::new(credentials))
+            .retry_config(retries())
+            .timeout_config(patience.timeouts());
+        config.set_endpoint_url(variable("AWS_ENDPOINT_URL"));
+        Ok(Self::of(config.build()))
+    }
+
+    fn of(config: SdkConfig) -> Self {
         let s3 = aws_sdk_s3::config::Builder::from(&config).force_path_style(config.endpoint_url().is_some()).build();
-        Ok(Self {
+        Self {
             s3: aws_sdk_s3::Client::from_conf(s3),
             sqs: aws_sdk_sqs::Client::new(&config),
             kms: kms(&config),
             eventbridge: aws_sdk_eventbridge::Client::new(&config),
             config,
-        })
+        }
     }
-}
 
-impl Clients {
     /// What a client of another service is made of, for the same region, credentials, endpoint and patience.
     #[must_use]
-    pub fn config(&self) -> &aws_config::SdkConfig {
+    pub fn config(&self) -> &SdkConfig {
         &self.config
     }
 

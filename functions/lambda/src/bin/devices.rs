@@ -13,7 +13,7 @@ use bytes::Bytes;
 use futures::TryStreamExt;
 use http::header::CONTENT_TYPE;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
-use tufline_aws::{Access, Clients, CopyLimits, Patience, Resources};
+use tufline_aws::{Clients, CopyLimits, Patience, Resources};
 use tufline_lambda::{config, start_logs, variable};
 use tufline_serve::{Answer, Body, Detour, Repository};
 use tufline_store::{StoreError, VerifiedRoots};
@@ -25,14 +25,14 @@ const PAUSES: [Duration; 1] = [Duration::from_millis(100)];
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     start_logs();
-    let repository = &repository().await?;
+    let repository = &repository()?;
     lambda_runtime::run(service_fn(|event| answer(repository, event))).await
 }
 
 /// The repository as devices may read it. Sends nothing: that keeps a cold start short.
-async fn repository() -> Result<Repository> {
+fn repository() -> Result<Repository> {
     let resources = Resources::from_variables(variable);
-    let clients = Clients::new(Access { patience: Patience::DEVICE, ..Access::default() }).await?;
+    let clients = Clients::of_function(variable, Patience::DEVICE)?;
     let config = config()?;
     let detour = Detour {
         links: Arc::new(resources.links(&clients)?),

@@ -9,7 +9,7 @@ use anyhow::{Context, anyhow, bail};
 use aws_lambda_events::event::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use metrics_cloudwatch_embedded::Collector;
-use tufline_aws::{Access, Clients, Resources, SqsQueues, SystemClock};
+use tufline_aws::{Clients, Patience, Resources, SqsQueues, SystemClock};
 use tufline_lambda::{config, start_logs, variable};
 use tufline_pipeline::dispatch::handle;
 use tufline_pipeline::stages::refresh;
@@ -22,7 +22,7 @@ async fn main() -> Result<(), Error> {
     start_logs();
     match stage()? {
         Stage::Queue(queue) => {
-            let world = &world().await?;
+            let world = &World::build()?;
             let metrics = start_metrics()?;
             let batch = |event: LambdaEvent<SqsEvent>| async move {
                 let until = last_beginning(queue, event.context.deadline);
@@ -33,7 +33,7 @@ async fn main() -> Result<(), Error> {
             lambda_runtime::run(service_fn(batch)).await
         }
         Stage::Refresh => {
-            let ports = &world().await?.ports;
+            let ports = &World::build()?.ports;
             let metrics = start_metrics()?;
             let run = |_: LambdaEvent<serde_json::Value>| async move {
                 let outcome = refresh(ports).await;
@@ -95,32 +95,34 @@ struct World {
     prefix: String,
 }
 
+impl World {
+    /// Builds the ports. Sends nothing: that keeps a cold start short.
+    fn build() -> anyhow::Result<Self> {
+        let resources = Resources::from_variables(variable);
+        let clients = Clients::of_function(variable, Patience::default())?;
+        let queues = Arc::new(resources.queues(&clients)?);
+        let config = config()?;
+        let verified = VerifiedRoots::new(Arc::new(resources.store(&clients)?), config.trusted_root);
+        let ports = Ports {
+            store: Arc::new(CachedStore::new(Arc::new(verified), MOST_KEPT)),
+            uploads: Arc::new(resources.uploads(&clients)?),
+            deliveries: Arc::new(resources.deliveries(&clients)?),
+            blobs: Arc::new(resources.blobs(&clients, config.large_uploads.into())?),
+            queues: Arc::clone(&queues) as _,
+            signer: Arc::new(resources.signer(&clients)?),
+            events: Arc::new(resources.events(&clients)?),
+            clock: Arc::new(SystemClock),
+            config: Arc::new(config),
+            reading: ReadingMemory::default(),
+            deadline: Deadline::never(),
+        };
+        Ok(Self { ports, queues, prefix: resources.uploads_prefix.unwrap_or_default() })
+    }
+}
+
 /// So much of what never changes is kept between invocations, in bytes. The functions have 512 MB at least
 /// (`cdk/lib/functions.ts`).
 const MOST_KEPT: u64 = 32 * 1024 * 1024;
-
-/// Builds the ports. Sends nothing: that keeps a cold start short.
-async fn world() -> anyhow::Result<World> {
-    let resources = Resources::from_variables(variable);
-    let clients = Clients::new(Access::default()).await?;
-    let queues = Arc::new(resources.queues(&clients)?);
-    let config = config()?;
-    let verified = VerifiedRoots::new(Arc::new(resources.store(&clients)?), config.trusted_root);
-    let ports = Ports {
-        store: Arc::new(CachedStore::new(Arc::new(verified), MOST_KEPT)),
-        uploads: Arc::new(resources.uploads(&clients)?),
-        deliveries: Arc::new(resources.deliveries(&clients)?),
-        blobs: Arc::new(resources.blobs(&clients, config.large_uploads.into())?),
-        queues: Arc::clone(&queues) as _,
-        signer: Arc::new(resources.signer(&clients)?),
-        events: Arc::new(resources.events(&clients)?),
-        clock: Arc::new(SystemClock),
-        config: Arc::new(config),
-        reading: ReadingMemory::default(),
-        deadline: Deadline::never(),
-    };
-    Ok(World { ports, queues, prefix: resources.uploads_prefix.unwrap_or_default() })
-}
 
 /// Begins to collect what the stages measure. It is flushed to the log after each invocation, in the embedded format that
 /// CloudWatch reads metrics from.
