@@ -206,8 +206,6 @@ def test_half_a_file_is_never_published(make_folder, place: str):
         if subprocess.run([*folder.command()[:5], "echo 0 > /proc/sys/user/max_inotify_instances"], check=False).returncode != 0:
             pytest.skip("no namespaces of users here")
     folder.start()
-    # The look at everything that a start brings is over then.
-    fill(folder, "before")
     path = folder.path("d/a" if place == "in a new folder" else "a")
     name = str(path.relative_to(folder.uploads))
     if place == "over another":

@@ -46,6 +46,14 @@ impl Found {
         Ok(Some(version(&state, side.as_ref(), None)))
     }
 
+    /// What a watcher compares of it.
+    pub fn stamp(&self) -> io::Result<Stamp> {
+        Ok(Stamp {
+            file: self.state.stamp(),
+            side: state(&self.folder, &side_file(&self.raw)?)?.map(|side| side.stamp()),
+        })
+    }
+
     /// The upload, which was found at `name`.
     pub fn upload(&self, name: &str) -> Upload {
         Upload {
@@ -236,15 +244,16 @@ pub fn see(root: &OpenFolder, name: &str) -> io::Result<Seen> {
     Ok(folder.folder(&raw)?.map_or(Seen::Nothing, |_| Seen::Folder))
 }
 
+fn state(folder: &OpenFolder, raw: &CStr) -> io::Result<Option<FileState>> {
+    Ok(match folder.look(raw)? {
+        Some(Look::File(state) | Look::Other(state, _)) => Some(state),
+        None | Some(Look::Folder) => None,
+    })
+}
+
 fn stamp_of(folder: &OpenFolder, raw: &CStr) -> io::Result<Option<(Stamp, Pair)>> {
-    let state = |raw: &CStr| {
-        folder.look(raw).map(|look| match look {
-            Some(Look::File(state) | Look::Other(state, _)) => Some(state),
-            None | Some(Look::Folder) => None,
-        })
-    };
-    let Some(file) = state(raw)? else { return Ok(None) };
-    let side = state(&side_file(raw)?)?;
+    let Some(file) = state(folder, raw)? else { return Ok(None) };
+    let side = state(folder, &side_file(raw)?)?;
     Ok(Some((Stamp { file: file.stamp(), side: side.map(|side| side.stamp()) }, Pair { file, side })))
 }
 

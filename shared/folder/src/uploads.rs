@@ -1,6 +1,6 @@
 //! The uploads as files in a folder.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -14,7 +14,7 @@ use tufline_store::{Clock, Head, PastVersion, Result, StoreError, Upload, Upload
 use tufline_tuf::Time;
 
 use crate::data::{DataFolder, failed};
-use crate::names::{Found, find, walk};
+use crate::names::{Found, Stamp, find, walk};
 use crate::tree::{FileState, OpenFolder};
 use crate::{UPLOADS, in_turn, lock};
 
@@ -38,6 +38,10 @@ const TICK: Duration = Duration::from_millis(12);
 /// *Invariant*: nothing counts as gone unless the folder is there that was used before, or one that somebody took in its place
 /// ([`FolderUploads::take`]): while a disk is not mounted, every request fails. Nothing in the folder says which one it is, since tools that make
 /// it like another (`rsync --delete`) would remove that.
+///
+/// *Invariant*: once a [`crate::Watcher`] watches the folder, the bytes of a file are given to nobody but in the very state in which the watcher told of it:
+/// whoever else lists the names (a start does) may come upon a file before the watcher does, in the middle of its being written. Where none watches, as while
+/// something is imported, whoever asks for a file has written it.
 #[derive(Clone)]
 pub struct FolderUploads(Arc<Inner>);
 
@@ -45,10 +49,13 @@ struct Inner {
     root: PathBuf,
     /// Which folder it is; `None` where nothing is ever taken for gone.
     known: Option<Known>,
-    /// The names of files that may be incomplete.
-    held_back: Mutex<HashSet<String>>,
+    /// What a watcher told; `None` where none watches.
+    told: Mutex<Option<Told>>,
     clock: Arc<dyn Clock>,
 }
+
+/// What was told of each name, by its stamp then; and what lay there when the watcher began, without one.
+pub(crate) type Told = Arc<Mutex<BTreeMap<String, Option<Stamp>>>>;
 
 /// Which folder the uploads lie in.
 struct Known {
@@ -97,7 +104,7 @@ impl FolderUploads {
             Err(error) => return Err(failed("read", &record, &error)),
         };
         let known = Known { data: data.clone(), identity: Mutex::new(identity.clone().unwrap_or_default()) };
-        let uploads = Self(Arc::new(Inner { root, known: Some(known), held_back: Mutex::default(), clock }));
+        let uploads = Self(Arc::new(Inner { root, known: Some(known), told: Mutex::default(), clock }));
         if identity.is_none() {
             let root = uploads.path();
             std::fs::create_dir_all(root).map_err(|error| failed("make", root, &error))?;
@@ -169,7 +176,7 @@ impl FolderUploads {
     pub fn beside(data: &DataFolder, name: &str, clock: Arc<dyn Clock>) -> Result<Self> {
         let root = data.path().join(name);
         std::fs::create_dir_all(&root).map_err(|error| failed("make", &root, &error))?;
-        Ok(Self(Arc::new(Inner { root, known: None, held_back: Mutex::default(), clock })))
+        Ok(Self(Arc::new(Inner { root, known: None, told: Mutex::default(), clock })))
     }
 
     /// Where the folder is: an absolute path.
@@ -203,7 +210,8 @@ impl FolderUploads {
             None => Err(self.not_there("there is no folder; bring it back, it goes on by itself")),
             Some((folder, identity)) if self.0.known.as_ref().is_none_or(|known| known.is(&identity)) => Ok(folder),
             Some(_) => Err(self.not_there(
-                "another folder is in its place; it is taken once it has the published files, or after `tufline accept-removals`",
+                "another folder is in its place, as where the data folder was copied; it is taken once it has the published files, or after `tufline \
+                 accept-removals`",
             )),
         }
     }
@@ -217,14 +225,14 @@ impl FolderUploads {
     /// Opens the file of `upload`, which must still be that version. `action` is what it is opened for. What is read from it counts
     /// only after [`Opened::check`].
     pub(crate) fn open_version<'a>(&'a self, upload: &'a Upload, action: &'static str) -> Result<Opened<'a>> {
-        if lock(&self.0.held_back).contains(&upload.name) {
-            let why = "it is being written, or has just changed; it comes again";
-            return Err(StoreError::new(action, self.place(&upload.name), why));
-        }
-        let changed = || StoreError::new(action, self.place(&upload.name), "it changed meanwhile; it comes again");
+        let unfinished = |why: &str| StoreError::unfinished(action, self.place(&upload.name), why);
+        let changed = || unfinished("it changed meanwhile; it comes again");
         let found = self.find(self.folder()?, &upload.name)?.ok_or_else(changed)?;
         if upload.version.as_ref() != Some(&found.version()) {
             return Err(changed());
+        }
+        if !self.counts(&upload.name, &found)? {
+            return Err(unfinished("it is being written, or has just changed; it comes again"));
         }
         self.wait_for_tick(&found.state);
         let file =
@@ -232,14 +240,17 @@ impl FolderUploads {
         Ok(Opened { uploads: self, upload, action, file: file.ok_or_else(changed)?, found })
     }
 
-    /// From now on the bytes at `name` are given to nobody, since they may be incomplete; what was read before stays.
-    pub(crate) fn hold_back(&self, name: &str) {
-        lock(&self.0.held_back).insert(name.to_owned());
+    /// Whether the bytes that were found at `name` may be given away.
+    fn counts(&self, name: &str, found: &Found) -> Result<bool> {
+        let Some(told) = lock(&self.0.told).clone() else { return Ok(true) };
+        let told = lock(&told).get(name).copied().flatten();
+        let stamp = found.stamp().map_err(|error| failed("look at", &self.path().join(name), &error))?;
+        Ok(told == Some(stamp))
     }
 
-    /// Ends [`FolderUploads::hold_back`].
-    pub(crate) fn let_go(&self, name: &str) {
-        lock(&self.0.held_back).remove(name);
+    /// From now on only what is told counts.
+    pub(crate) fn only(&self, told: &Told) {
+        *lock(&self.0.told) = Some(Arc::clone(told));
     }
 
     /// How long the file has been unchanged, by the file system's clock; zero where that is ahead.
@@ -263,7 +274,7 @@ impl FolderUploads {
         in_turn(&UPLOADS, move || work(&uploads)).await
     }
 
-    fn current(&self, name: &str) -> Result<Option<Upload>> {
+    pub(crate) fn current(&self, name: &str) -> Result<Option<Upload>> {
         Ok(self.find(self.folder()?, name)?.map(|found| found.upload(name)))
     }
 }
@@ -287,7 +298,7 @@ impl Opened<'_> {
         if now.is_some() && now == self.upload.version {
             return Ok(());
         }
-        Err(StoreError::new(self.action, place(), "it changed while it was read; it comes again"))
+        Err(StoreError::unfinished(self.action, place(), "it changed while it was read; it comes again"))
     }
 }
 

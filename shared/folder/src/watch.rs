@@ -6,7 +6,8 @@
 //!
 //! *Invariant*: a moment is not an intent. A file counts when it is complete: renamed into place, or closed by its writer and quiet for a moment.
 //! Where nothing tells of the writer, it counts once nobody has it open, or after it has been unchanged for some seconds. A file whose side file
-//! changes, or the other way round, waits for the pair. Until it counts its bytes are given to nobody ([`FolderUploads::hold_back`]).
+//! changes, or the other way round, waits for the pair. Until it counts its bytes are given to nobody ([`FolderUploads`]), whoever
+//! learns of it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io;
@@ -25,7 +26,7 @@ use tufline_tuf::SIDE_FILE_SUFFIX;
 use crate::data::failed;
 use crate::names::{Seen, Stamp, see, stamps};
 use crate::tree::FileState;
-use crate::uploads::FolderUploads;
+use crate::uploads::{FolderUploads, Told};
 use crate::writers::{OpenFiles, Writers};
 use crate::{blocking, lock};
 
@@ -96,15 +97,14 @@ impl Watcher {
         let there = uploads
             .folder()
             .and_then(|root| stamps(root, "").map_err(|error| failed("look through", uploads.path(), &error)));
-        let there: Vec<String> = there.unwrap_or_default().into_iter().map(|(name, _)| name).collect();
-        for name in &there {
-            uploads.hold_back(name);
-        }
+        let there = there.unwrap_or_default().into_iter().map(|(name, _)| (name, None));
+        let known = Told::new(Mutex::new(there.collect()));
+        uploads.only(&known);
         let state = State {
             uploads: uploads.clone(),
             notices: Arc::default(),
             watch: None,
-            known: there.into_iter().map(|name| (name, None)).collect(),
+            known,
             writing: HashSet::new(),
             unquiet: HashMap::new(),
             leaving: None,
@@ -201,8 +201,8 @@ struct State {
     notices: Arc<Notices>,
     /// The operating system's watch, and the identity of the folder that it is on.
     watch: Option<(RecommendedWatcher, String)>,
-    /// What was told, with its stamp then, and what lay there at the start, without one.
-    known: BTreeMap<String, Option<Stamp>>,
+    /// What was told.
+    known: Told,
     /// Files that were written to and not closed since, side files among them.
     writing: HashSet<String>,
     unquiet: HashMap<String, Unquiet>,
@@ -287,7 +287,7 @@ impl State {
             }
             if let Some(target) = target {
                 // Of a new file it says nothing that its side file is complete, and of both, what was noticed of the file counts.
-                let is_known = self.known.get(&target).is_some_and(Option::is_some);
+                let is_known = self.known(&target).flatten().is_some();
                 names.entry(target).or_insert(if is_known { notice } else { Notice::Looked });
             }
             names.insert(name, notice);
@@ -362,7 +362,8 @@ impl State {
         .await?;
         let found: BTreeMap<String, Stamp> = found.into_iter().collect();
         // What isn't listed is looked at once more by its name: a folder that may not be read hides its files.
-        let missing: Vec<String> = self.told_below(folder).filter(|name| !found.contains_key(*name)).cloned().collect();
+        let missing: Vec<String> =
+            self.told_below(folder).into_iter().filter(|name| !found.contains_key(name)).collect();
         for (name, stamp) in found {
             self.found(name, stamp, notice, told);
         }
@@ -370,9 +371,16 @@ impl State {
         Box::pin(self.look_at(missing, told)).await
     }
 
+    /// What was told of `name`; `Some(None)` of what lay there at the start.
+    fn known(&self, name: &str) -> Option<Option<Stamp>> {
+        lock(&self.known).get(name).copied()
+    }
+
     /// The names below `folder` that were told.
-    fn told_below(&self, folder: &str) -> impl Iterator<Item = &String> {
-        self.known.range(folder.to_owned()..).map(|(name, _)| name).take_while(move |name| name.starts_with(folder))
+    fn told_below(&self, folder: &str) -> Vec<String> {
+        let known = lock(&self.known);
+        let names = known.range(folder.to_owned()..).map(|(name, _)| name);
+        names.take_while(|name| name.starts_with(folder)).cloned().collect()
     }
 
     async fn see<K: Send + 'static>(&self, names: Vec<(String, K)>) -> Result<Vec<(String, K, Result<Seen>)>> {
@@ -401,7 +409,7 @@ impl State {
                     }
                     Ok(Seen::Nothing) => {
                         // A folder that is gone takes with it what was in it.
-                        names.extend(self.told_below(&format!("{name}/")).map(|name| (name.clone(), notice)));
+                        names.extend(self.told_below(&format!("{name}/")).into_iter().map(|name| (name, notice)));
                         self.gone(name);
                     }
                     // One file that can't be looked at doesn't keep the others back: hash says what is wrong with it.
@@ -419,7 +427,7 @@ impl State {
     /// Tells of a name that can't be looked at though the folder can.
     fn unreadable(&mut self, name: String, error: &StoreError, told: &mut Vec<Hint>) {
         self.is_there(&name);
-        if self.known.get(&name) != Some(&Some(Stamp::default())) {
+        if self.known(&name) != Some(Some(Stamp::default())) {
             tracing::warn!(%error, "an upload can't be looked at");
             self.tell(name, Stamp::default(), told);
         }
@@ -427,12 +435,12 @@ impl State {
 
     /// Notes that nothing is at `name` any more, if something was told before.
     fn gone(&mut self, name: String) {
-        self.settled(&name);
+        self.unquiet.remove(&name);
         self.writing.remove(&name);
         if name.ends_with(SIDE_FILE_SUFFIX) {
             // One that has got its target isn't a name any more, and one that is gone never was one.
-            self.known.remove(&name);
-        } else if self.known.contains_key(&name) {
+            lock(&self.known).remove(&name);
+        } else if self.known(&name).is_some() {
             let now = Instant::now();
             let leaving = self.leaving.get_or_insert_with(|| Leaving {
                 names: BTreeSet::new(),
@@ -449,7 +457,7 @@ impl State {
     fn tell_gone(&mut self, told: &mut Vec<Hint>) {
         let Some(leaving) = self.leaving.take_if(|leaving| leaving.due <= Instant::now()) else { return };
         for name in leaving.names {
-            self.known.remove(&name);
+            lock(&self.known).remove(&name);
             told.push(Hint { name, removed: true, version: None });
         }
     }
@@ -464,8 +472,9 @@ impl State {
     /// Compares what is at `name` now with what was told of it.
     fn found(&mut self, name: String, stamp: Stamp, notice: Notice, told: &mut Vec<Hint>) {
         self.is_there(&name);
-        if self.known.get(&name) == Some(&Some(stamp)) {
-            self.settled(&name);
+        let known = self.known(&name);
+        if known == Some(Some(stamp)) {
+            self.unquiet.remove(&name);
             return;
         }
         let now = Instant::now();
@@ -477,10 +486,10 @@ impl State {
             let own = match notice {
                 Notice::Renamed => Duration::ZERO,
                 // At the start: it is asked at once who has it open.
-                Notice::Looked if self.known.get(&name) == Some(&None) => Duration::ZERO,
+                Notice::Looked if known == Some(None) => Duration::ZERO,
                 _ => QUIET,
             };
-            own.max(self.known.get(&name).copied().flatten().map_or(Duration::ZERO, |before| for_pair(before, stamp)))
+            own.max(known.flatten().map_or(Duration::ZERO, |before| for_pair(before, stamp)))
         };
         if quiet.is_zero() && complete {
             self.tell(name, stamp, told);
@@ -495,7 +504,6 @@ impl State {
             }
             before => {
                 let said = before.is_some_and(|before| before.said);
-                self.uploads.hold_back(&name);
                 self.unquiet.insert(name, Unquiet { stamp, since: now, due: now + quiet, complete, said });
             }
         }
@@ -559,14 +567,9 @@ impl State {
         Ok(())
     }
 
-    fn settled(&mut self, name: &str) {
-        self.unquiet.remove(name);
-        self.uploads.let_go(name);
-    }
-
     fn tell(&mut self, name: String, stamp: Stamp, told: &mut Vec<Hint>) {
-        self.settled(&name);
-        self.known.insert(name.clone(), Some(stamp));
+        self.unquiet.remove(&name);
+        lock(&self.known).insert(name.clone(), Some(stamp));
         told.push(Hint { name, removed: false, version: None });
     }
 }
@@ -584,7 +587,58 @@ fn for_pair(before: Stamp, now: Stamp) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+    use std::io::Write;
+
     use super::*;
+    use crate::{DataFolder, SystemClock};
+
+    /// Nothing here lets the watcher look in between: whatever asks for a file is faster than it.
+    #[tokio::test]
+    async fn nobody_reads_a_file_before_the_watcher_told_of_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = DataFolder::lock(folder.path().join("data")).unwrap();
+        let uploads = FolderUploads::open(&data, folder.path().join("uploads"), Arc::new(SystemClock)).unwrap();
+        let path = |name: &str| uploads.path().join(name);
+        let is_given = |name: &str| {
+            let upload = uploads.current(name).unwrap().unwrap();
+            match uploads.open_version(&upload, "read") {
+                Ok(opened) => {
+                    opened.check().unwrap();
+                    true
+                }
+                Err(error) => {
+                    assert!(error.is_unfinished, "{error}");
+                    false
+                }
+            }
+        };
+        for name in ["lay there", "replaced"] {
+            std::fs::write(path(name), "x").unwrap();
+            assert!(is_given(name), "nobody watches");
+        }
+        let (_watcher, mut hints) = Watcher::start(&uploads);
+        let mut begun = File::create(path("begun")).unwrap();
+        begun.write_all(b"half").unwrap();
+        assert!(!is_given("begun") && !is_given("lay there"));
+
+        let mut told = HashSet::new();
+        let mut until_told = async |names: &[&str]| {
+            while !names.iter().all(|name| told.contains(*name)) {
+                told.extend(hints.recv().await.unwrap().into_iter().map(|hint| hint.name));
+            }
+            told.clear();
+        };
+        until_told(&["lay there", "replaced"]).await;
+        assert!(is_given("lay there") && is_given("replaced") && !is_given("begun"));
+        let mut over = File::create(path("replaced")).unwrap();
+        over.write_all(b"half").unwrap();
+        std::fs::write(path("lay there.tuf.json"), "{").unwrap();
+        assert!(!is_given("replaced") && !is_given("lay there"));
+        drop((begun, over));
+        until_told(&["begun", "replaced", "lay there"]).await;
+        assert!(is_given("begun") && is_given("replaced") && is_given("lay there"));
+    }
 
     #[test]
     fn a_pair_is_waited_for_where_one_of_two_changed() {

@@ -23,13 +23,20 @@ pub struct StoreError {
     pub place: String,
     /// What the other side said, in one line.
     pub why: String,
+    /// Whether nothing failed: what was asked for is still being written, and whoever writes it decides how long.
+    pub is_unfinished: bool,
 }
 
 impl StoreError {
     /// An error with what was tried, on what, and why it failed.
     #[expect(clippy::needless_pass_by_value, reason = "callers pass what they have: a path, an error, a string")]
     pub fn new(action: &'static str, place: impl ToString, why: impl ToString) -> Self {
-        Self { action, place: place.to_string(), why: why.to_string().replace('\n', " ") }
+        Self { action, place: place.to_string(), why: why.to_string().replace('\n', " "), is_unfinished: false }
+    }
+
+    /// The same of what is still being written.
+    pub fn unfinished(action: &'static str, place: impl ToString, why: impl ToString) -> Self {
+        Self { is_unfinished: true, ..Self::new(action, place, why) }
     }
 }
 
