@@ -19,6 +19,8 @@ import pytest
 from .device import sha256
 from .folder import FolderForm
 from .form import DONE, TUFLINE
+from .holders import Holder
+from .party import Party
 from .polling import throughout, until
 
 MIB = 1 << 20
@@ -228,6 +230,38 @@ def test_half_a_file_is_never_published(make_folder, place: str):
     assert {digest for digest, _ in shown(folder, name)} <= {sha256(data), sha256(name.encode())}
     if place == "without notices":
         assert "can't be watched" in folder.log.read_text()
+
+
+@pytest.mark.parametrize("what", ["upload", "document"])
+def test_what_is_being_written_over_a_start_is_no_trouble(folder: FolderForm, tmp_path: Path, what: str):
+    if what == "upload":
+        path = folder.path("a")
+    else:
+        vendor = Party(folder, tmp_path, "vendor", Holder("vera", tmp_path))
+        create = ["--paths", "vendor/*", *vendor.holders[0].key]
+        assert folder.tufline("delegation", "create", "vendor", *create).returncode == DONE
+        vendor.put("vendor/a", b"x")
+        vendor.sign()
+        path = folder.data / "delegations" / "vendor.json"
+
+    def pause() -> None:
+        folder.kill()
+        folder.start()
+        fill(folder, "other")
+        assert folder.tufline("reconcile").returncode == DONE
+        throughout("no trouble", lambda: not folder.status()["attention"], 3)
+
+    if what == "upload":
+        data = writes_with_a_pause(path, pause)
+        folder.wait_published({"a": sha256(data)})
+        return
+    data = vendor.file.read_bytes()
+    with path.open("wb") as file:
+        file.write(data[:100])
+        file.flush()
+        pause()
+        file.write(data[100:])
+    folder.wait_published({"vendor/a": sha256(b"x")})
 
 
 TEMPORARY = [

@@ -13,12 +13,12 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 use tufline_pipeline::state::ledger;
 use tufline_pipeline::state::pending::Tip;
-use tufline_store::Store;
+use tufline_store::{Queue, Store};
 use tufline_tuf::TargetName;
 use tufline_tuf::generation::FirstBins;
 
 use crate::edge::StopSignal;
-use crate::local::{Options, Report, Running, Stage};
+use crate::local::{Options, Report, Running};
 use crate::outcome::{Outcome, Result};
 use crate::show;
 use crate::show::Quoted;
@@ -101,13 +101,13 @@ async fn publish(
     loop {
         let report = timeout(PATIENCE, reports.recv()).await.ok().flatten();
         let Some(report) = report else { bail!("the stages did not publish it in time; RUST_LOG=info shows why") };
-        hashed |= report.stage == Stage::Hash && report.items > 0;
+        hashed |= report.queue == Queue::Uploads && report.items > 0;
         if !hashed {
             continue;
         }
-        match report.stage {
-            Stage::Hash | Stage::Large => step("hash", &format!("sha256 {}", show::digest(&sha256)), report.took),
-            Stage::Rebuild => {
+        match report.queue {
+            Queue::Uploads | Queue::Large => step("hash", &format!("sha256 {}", show::digest(&sha256)), report.took),
+            Queue::Changes => {
                 let Some(generation) = report.generation else { continue };
                 step("rebuild", &format!("generation {generation}"), report.took);
                 if ledger::manifest(store, generation).await?.is_fence() {
@@ -115,8 +115,8 @@ async fn publish(
                     return Ok(());
                 }
             }
-            Stage::Sign => step("sign", &signed(store).await?, report.took),
-            Stage::Publish => {
+            Queue::Sign => step("sign", &signed(store).await?, report.took),
+            Queue::Publish => {
                 let Some(generation) = report.generation.filter(|generation| *generation > 1) else { continue };
                 let published = ledger::published(store).await?.map_or(0, |published| published.version);
                 step("publish", &format!("timestamp {published} shows generation {generation}"), report.took);

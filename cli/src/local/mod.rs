@@ -24,7 +24,7 @@ use crate::show::{self, say};
 pub use config::write as write_config;
 pub use repository::{LocalRepository, config_file, configured, import_marker, store};
 pub use running::{Options, Running};
-pub use workers::{Report, Stage};
+pub use workers::Report;
 
 /// Runs a repository in a folder: what is dropped in its uploads is published, and served to devices.
 #[derive(Debug, Args)]

@@ -3,6 +3,7 @@
 //! A stage's error is logged in one line, once a minute at most, and its messages come again, later each time; nothing stops the others.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
@@ -10,17 +11,9 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 use tufline_folder::{Delivery, FolderUploads, LocalQueues};
 use tufline_pipeline::Ports;
-use tufline_pipeline::StageError;
-use tufline_pipeline::stages::Shown;
-use tufline_pipeline::stages::Turn;
-use tufline_pipeline::stages::deliver;
-use tufline_pipeline::stages::hash;
-use tufline_pipeline::stages::publish;
-use tufline_pipeline::stages::rebuild;
-use tufline_pipeline::stages::reconcile;
-use tufline_pipeline::stages::refresh;
-use tufline_pipeline::stages::sign;
-use tufline_store::{Change, Hint, Message, Queue, Queues};
+use tufline_pipeline::dispatch::{Dispatched, Failure, dispatch};
+use tufline_pipeline::stages::{reconcile, refresh};
+use tufline_store::{Hint, Message, Queue, Queues};
 use tufline_tuf::Time;
 
 use super::request;
@@ -57,26 +50,11 @@ const TICK: Duration = Duration::from_secs(1);
 /// Every so many ticks refresh runs.
 const REFRESH_TICKS: u32 = 3;
 
-/// A stage.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stage {
-    /// Names, hashes and copies uploads.
-    Hash,
-    /// The same for large ones, in runs.
-    Large,
-    /// Makes the next generation.
-    Rebuild,
-    /// Signs it.
-    Sign,
-    /// Shows it.
-    Publish,
-}
-
 /// What a stage did in one run.
 #[derive(Debug, Clone)]
 pub struct Report {
-    /// The stage.
-    pub stage: Stage,
+    /// The stage's queue.
+    pub queue: Queue,
     /// How many uploads or changes it handled.
     pub items: usize,
     /// The generation that it made or showed.
@@ -108,15 +86,17 @@ impl Worker {
     /// Starts all stages, and passes the hints of the watched folder on to them.
     pub fn start(&self, hints: mpsc::Receiver<Vec<Hint>>, deliveries: mpsc::Receiver<Vec<Hint>>) -> JoinSet<()> {
         let mut workers = JoinSet::new();
-        for _ in 0..HASH_WORKERS {
-            workers.spawn(self.clone().hash(Stage::Hash));
+        for (queue, count) in [
+            (Queue::Uploads, HASH_WORKERS),
+            (Queue::Large, LARGE_WORKERS),
+            (Queue::Changes, 1),
+            (Queue::Sign, 1),
+            (Queue::Publish, 1),
+        ] {
+            for _ in 0..count {
+                workers.spawn(self.clone().work(queue));
+            }
         }
-        for _ in 0..LARGE_WORKERS {
-            workers.spawn(self.clone().hash(Stage::Large));
-        }
-        workers.spawn(self.clone().rebuild());
-        workers.spawn(self.clone().sign());
-        workers.spawn(self.clone().publish());
         workers.spawn(self.clone().refresh());
         workers.spawn(self.clone().pass_on(hints, Message::uploads));
         workers.spawn(self.clone().pass_on(deliveries, |hints| vec![Message::Deliveries(hints)]));
@@ -124,47 +104,24 @@ impl Worker {
         workers
     }
 
-    async fn hash(mut self, stage: Stage) {
-        let (queue, most, turn) = match stage {
-            // Nobody stops a run here: it ends after the bytes that the configuration gives it.
-            Stage::Large => (Queue::Large, 1, Turn::Large { until: Time::MAX }),
-            _ => (Queue::Uploads, HASH_BATCH, Turn::All),
-        };
-        while let Some(deliveries) = self.next(queue, most).await {
-            let hints: Vec<Hint> = deliveries.iter().filter_map(|delivery| hint(delivery.message())).collect();
-            let begin = Instant::now();
-            let (of_parties, deliveries): (Vec<Delivery>, Vec<Delivery>) =
-                deliveries.into_iter().partition(|delivery| matches!(delivery.message(), Message::Deliveries(_)));
-            let failures = hash(&self.ports, turn, &hints).await;
-            let failed = self.settle(queue.name(), deliveries.into_iter().zip(failures));
-            self.report(stage, hints.len() - failed, None, begin);
-            for delivery in of_parties {
-                let hints =
-                    if let Message::Deliveries(hints) = delivery.message() { hints.clone() } else { Vec::new() };
-                let failure = deliver(&self.ports, &hints).await.err();
-                self.settle("deliveries", std::iter::once((delivery, failure)));
+    /// The stage of `queue`, until it is time to stop. Nobody ends its runs, which end by themselves.
+    async fn work(mut self, queue: Queue) {
+        let most = if queue == Queue::Uploads { HASH_BATCH } else { 1 };
+        while let Some(mut deliveries) = self.next(queue, most).await {
+            if queue == Queue::Changes {
+                self.gather().await;
+                deliveries.extend(self.queues.receive(queue, REBUILD_BATCH - 1, Duration::ZERO).await);
             }
-        }
-    }
-
-    async fn rebuild(mut self) {
-        while let Some(mut deliveries) = self.next(Queue::Changes, 1).await {
-            self.gather().await;
-            deliveries.extend(self.queues.receive(Queue::Changes, REBUILD_BATCH - 1, Duration::ZERO).await);
-            let messages: Vec<Vec<Change>> = deliveries.iter().map(|delivery| changes(delivery.message())).collect();
             let begin = Instant::now();
-            match rebuild(&self.ports, &messages).await {
-                Ok(mut rebuilt) => {
-                    if let Some(error) = rebuilt.unrenewed.first() {
-                        self.fails("renewal", error);
-                    }
-                    let results = deliveries.into_iter().enumerate();
-                    self.settle("rebuild", results.map(|(index, delivery)| (delivery, rebuilt.failed.remove(&index))));
-                    let items = messages.iter().map(Vec::len).sum();
-                    self.report(Stage::Rebuild, items, rebuilt.generation, begin);
-                }
-                Err(error) => self.again("rebuild", deliveries, &error),
+            let messages: Vec<Message> = deliveries.iter().map(|delivery| delivery.message().clone()).collect();
+            let Dispatched { failures, generation, unrenewed } =
+                dispatch(&self.ports, queue, Time::MAX, &messages).await;
+            if let Some(error) = unrenewed.first() {
+                self.fails("renewal", &error.to_string());
             }
+            let failed = self.settle(queue, deliveries.into_iter().zip(failures).collect());
+            let items = messages.iter().map(items).sum::<usize>();
+            self.report(Report { queue, items: items.saturating_sub(failed), generation, took: begin.elapsed() });
         }
     }
 
@@ -182,38 +139,6 @@ impl Worker {
     fn is_busy(&self) -> bool {
         let idle = [(Queue::Sign, 0), (Queue::Publish, 0), (Queue::Uploads, HASH_BATCH as u64)];
         idle.into_iter().any(|(queue, idle)| self.queues.due(queue) > idle)
-    }
-
-    async fn sign(mut self) {
-        while let Some(deliveries) = self.next(Queue::Sign, 1).await {
-            let begin = Instant::now();
-            match sign(&self.ports).await {
-                Ok(()) => {
-                    self.troubles.over("sign");
-                    deliveries.into_iter().for_each(Delivery::done);
-                    self.report(Stage::Sign, 1, None, begin);
-                }
-                Err(error) => self.again("sign", deliveries, &error),
-            }
-        }
-    }
-
-    async fn publish(mut self) {
-        while let Some(deliveries) = self.next(Queue::Publish, 1).await {
-            let begin = Instant::now();
-            match publish(&self.ports).await {
-                Ok(shown) => {
-                    self.troubles.over("publish");
-                    deliveries.into_iter().for_each(Delivery::done);
-                    let generation = match shown {
-                        Shown::Now(generation) => Some(generation),
-                        Shown::AlreadyNewest(_) => None,
-                    };
-                    self.report(Stage::Publish, 1, generation, begin);
-                }
-                Err(error) => self.again("publish", deliveries, &error),
-            }
-        }
     }
 
     /// Refresh every few seconds, a look at which folder the uploads lie in, and reconcile whenever somebody asks for it.
@@ -287,16 +212,28 @@ impl Worker {
         }
     }
 
-    /// Gives back what failed; answers how many. One line tells of all that failed before already: an upload that changes
-    /// while it is read fails once, and that is no trouble.
-    fn settle(&self, stage: &'static str, results: impl Iterator<Item = (Delivery, Option<StageError>)>) -> usize {
+    /// Gives back what failed; answers how many. One line tells of all that failed before already. What is still being written only waits, however long
+    /// that takes. Where all of a batch failed for one reason, it is the stage that failed.
+    fn settle(&self, queue: Queue, results: Vec<(Delivery, Option<Failure>)>) -> usize {
+        let stage = stage(queue);
+        if let Some(error) = failure_of_all(queue, &results) {
+            self.fails(stage, &error.to_string());
+            let failed = results.len();
+            results.into_iter().for_each(|(delivery, _)| delivery.return_later());
+            return failed;
+        }
         let (mut failed, mut again, mut any_new, mut last) = (0, 0, false, None);
         for (delivery, failure) in results {
-            let what = hint(delivery.message()).map_or(stage.to_owned(), |hint| format!("upload {}", hint.name));
+            let what = what(stage, delivery.message());
             match failure {
                 None => {
                     self.troubles.over(&what);
                     delivery.done();
+                }
+                Some(error) if error.is_unfinished() => {
+                    failed += 1;
+                    self.troubles.over(&what);
+                    delivery.return_later();
                 }
                 Some(error) => {
                     failed += 1;
@@ -313,11 +250,6 @@ impl Worker {
             tracing::error!("{stage} failed again for {}, and tries once more: {error}", show::count(again, "upload"));
         }
         failed
-    }
-
-    fn again(&self, stage: &'static str, deliveries: Vec<Delivery>, error: &StageError) {
-        self.fails(stage, &error.to_string());
-        deliveries.into_iter().for_each(Delivery::return_later);
     }
 
     fn fails(&self, what: &'static str, error: &str) {
@@ -338,27 +270,50 @@ impl Worker {
         self.fails(what, &error);
     }
 
-    fn report(&self, stage: Stage, items: usize, generation: Option<u64>, begin: Instant) {
-        let took = begin.elapsed();
-        tracing::debug!(?stage, items, generation, ?took, "stage");
+    fn report(&self, report: Report) {
+        let Report { queue, items, generation, took } = &report;
+        tracing::debug!(stage = stage(*queue), items, generation, ?took, "stage");
         if let Some(reports) = &self.reports {
             // Nobody may be listening any more.
-            let _ = reports.send(Report { stage, items, generation, took });
+            let _ = reports.send(report);
         }
     }
 }
 
-fn hint(message: &Message) -> Option<Hint> {
-    match message {
-        Message::Uploads(hints) => hints.first().cloned(),
-        Message::Large(hint) => Some(hint.clone()),
-        _ => None,
+/// The stage of a queue, as people know it.
+fn stage(queue: Queue) -> &'static str {
+    match queue {
+        Queue::Uploads => "hash",
+        Queue::Large => "large",
+        Queue::Changes => "rebuild",
+        Queue::Sign => "sign",
+        Queue::Publish => "publish",
     }
 }
 
-fn changes(message: &Message) -> Vec<Change> {
+/// What works or doesn't, of a message.
+fn what(stage: &'static str, message: &Message) -> String {
     match message {
-        Message::Changes(changes) => changes.clone(),
-        _ => Vec::new(),
+        Message::Uploads(hints) => hints.first().map_or(stage.to_owned(), |hint| format!("upload {}", hint.name)),
+        Message::Large(hint) => format!("upload {}", hint.name),
+        Message::Deliveries(_) => "deliveries".to_owned(),
+        Message::Changes(_) | Message::Sign | Message::Publish => stage.to_owned(),
     }
+}
+
+/// Why none of the messages was handled, where that has one reason. Of uploads it is each one's own.
+fn failure_of_all<'a>(queue: Queue, results: &'a [(Delivery, Option<Failure>)]) -> Option<&'a Failure> {
+    if matches!(queue, Queue::Uploads | Queue::Large) {
+        return None;
+    }
+    let (_, first) = results.first()?;
+    let first = first.as_ref().filter(|error| !error.is_unfinished())?;
+    let is_first =
+        |(_, failure): &(Delivery, Option<Failure>)| failure.as_ref().is_some_and(|error| Arc::ptr_eq(error, first));
+    results.iter().all(is_first).then_some(first)
+}
+
+/// How many uploads or changes a message is about.
+fn items(message: &Message) -> usize {
+    if let Message::Changes(changes) = message { changes.len() } else { 1 }
 }

@@ -1,15 +1,29 @@
-//! A batch of a queue's messages: bodies in, failures out. What Lambda's handlers, the embedded form's workers and the
-//! fault simulation share.
+//! A batch of a queue's messages on its way to the queue's stage: the one place for Lambda, the embedded form and the fault simulation.
 
-use futures::future::join_all;
+use std::sync::Arc;
 use std::time::Duration;
+
 use tufline_store::{Change, Hint, Message, Queue};
 use tufline_tuf::Time;
 
-use crate::error::StageError;
-use crate::messages::{Hints, hints, large, own};
+use crate::error::{Result, StageError};
+use crate::messages::read;
 use crate::ports::Ports;
-use crate::stages::{Turn, deliver, hash, publish, rebuild, sign};
+use crate::stages::{Shown, Turn, deliver, hash, publish, rebuild, sign};
+
+/// Why a message must come again, which others may share.
+pub type Failure = Arc<StageError>;
+
+/// What became of a batch.
+#[derive(Debug, Default)]
+pub struct Dispatched {
+    /// For each message, why it must come again, if it must.
+    pub failures: Vec<Option<Failure>>,
+    /// The generation that was made, or shown.
+    pub generation: Option<u64>,
+    /// Why roles could not be renewed: refresh asks for that again as long as it is due.
+    pub unrenewed: Vec<Failure>,
+}
 
 /// Runs the stage of `queue` over a batch of bodies. `prefix` is what the keys of uploads begin with in S3's events; from
 /// `until` on nothing new may be begun that takes long.
@@ -18,117 +32,126 @@ use crate::stages::{Turn, deliver, hash, publish, rebuild, sign};
 /// and all after it, as SQS demands
 /// (<https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html>).
 pub async fn handle(ports: &Ports, queue: Queue, prefix: &str, until: Time, bodies: &[&str]) -> Vec<Option<String>> {
-    match queue {
-        Queue::Uploads => handle_uploads(ports, prefix, bodies).await,
-        Queue::Large => {
-            let hints = bodies.iter().map(|body| large(body).map_err(|error| error.to_string()));
-            handle_hints(ports, Turn::Large { until }, hints.collect()).await
-        }
-        Queue::Changes => handle_changes(ports, bodies).await,
-        Queue::Sign | Queue::Publish => {
-            let ports = Ports { deadline: ports.deadline.at(until), ..ports.clone() };
-            handle_nudges(&ports, queue, bodies).await
-        }
+    let (mut messages, mut owners, mut failures) = (Vec::new(), Vec::new(), vec![None; bodies.len()]);
+    for (owner, (body, failure)) in bodies.iter().zip(&mut failures).enumerate() {
+        let read = match read(queue, prefix, body) {
+            Ok(read) => read,
+            Err(error) => match nudge(queue) {
+                // What is unreadable must not hold a FIFO queue. Any number of these ask for one run.
+                Some(nudge) => {
+                    tracing::warn!(queue = queue.name(), %error, "message not readable");
+                    vec![nudge]
+                }
+                None => {
+                    *failure = Some(error.to_string());
+                    continue;
+                }
+            },
+        };
+        owners.extend(std::iter::repeat_n(owner, read.len()));
+        messages.extend(read);
     }
-}
-
-async fn handle_uploads(ports: &Ports, prefix: &str, bodies: &[&str]) -> Vec<Option<String>> {
-    let parsed = bodies.iter().map(|body| match hints(body, prefix) {
-        Ok(Hints { uploads, deliveries }) => (Ok(uploads), deliveries),
-        Err(error) => (Err(error.to_string()), Vec::new()),
-    });
-    let (uploads, deliveries): (Vec<_>, Vec<_>) = parsed.unzip();
-    let hashed = handle_hints(ports, Turn::All, uploads).await;
-    let delivered = join_all(deliveries.iter().map(|hints| deliver(ports, hints))).await;
-    let failures = delivered.into_iter().map(|delivered| delivered.err().map(|error| error.to_string()));
-    hashed.into_iter().zip(failures).map(|(hashed, delivered)| hashed.or(delivered)).collect()
-}
-
-/// The hints of each body, or why it can't be read.
-async fn handle_hints(ports: &Ports, turn: Turn, hints: Vec<Result<Vec<Hint>, String>>) -> Vec<Option<String>> {
-    let mut failures: Vec<Option<String>> = Vec::with_capacity(hints.len());
-    let (mut all, mut owners) = (Vec::new(), Vec::new());
-    for (index, hints) in hints.into_iter().enumerate() {
-        match hints {
-            Ok(hints) => {
-                owners.extend(std::iter::repeat_n(index, hints.len()));
-                all.extend(hints);
-                failures.push(None);
-            }
-            Err(error) => failures.push(Some(error)),
-        }
-    }
-    for (owner, failure) in owners.into_iter().zip(hash(ports, turn, &all).await) {
-        if let (Some(slot), Some(error)) = (failures.get_mut(owner), failure) {
-            *slot = Some(error.to_string());
-        }
-    }
-    failures
-}
-
-async fn handle_changes(ports: &Ports, bodies: &[&str]) -> Vec<Option<String>> {
-    let mut failures: Vec<Option<String>> = Vec::with_capacity(bodies.len());
-    let (mut batches, mut owners): (Vec<Vec<Change>>, Vec<usize>) = (Vec::new(), Vec::new());
-    for (index, body) in bodies.iter().enumerate() {
-        match own(Queue::Changes, body) {
-            Ok(Message::Changes(changes)) => {
-                batches.push(changes);
-                owners.push(index);
-                failures.push(None);
-            }
-            Ok(_) => failures.push(Some("not a message of changes".into())),
-            Err(error) => failures.push(Some(error.to_string())),
-        }
-    }
-    if batches.is_empty() {
+    if messages.is_empty() {
         return failures;
     }
-    match rebuild(ports, &batches).await {
-        Ok(rebuilt) => {
-            for error in rebuilt.unrenewed {
-                tracing::error!(error, "role not renewed");
+    let dispatched = dispatch(ports, queue, until, &messages).await;
+    for error in dispatched.unrenewed {
+        tracing::error!(%error, "role not renewed");
+    }
+    let mut told: Option<Failure> = None;
+    for (owner, failure) in owners.into_iter().zip(dispatched.failures) {
+        if let (Some(slot), Some(error)) = (failures.get_mut(owner), failure) {
+            let is_of_one = matches!(queue, Queue::Uploads | Queue::Large);
+            if !is_of_one && told.as_ref().is_none_or(|told| !Arc::ptr_eq(told, &error)) {
+                tracing::error!(queue = queue.name(), %error, "stage failed");
             }
-            for (index, error) in rebuilt.failed {
-                if let Some(slot) = owners.get(index).and_then(|owner| failures.get_mut(*owner)) {
-                    *slot = Some(error.to_string());
-                }
-            }
-        }
-        Err(error) => {
-            tracing::error!(%error, "rebuild failed");
-            for owner in owners {
-                if let Some(slot) = failures.get_mut(owner) {
-                    *slot = Some(error.to_string());
-                }
-            }
+            slot.get_or_insert_with(|| error.to_string());
+            told = Some(error);
         }
     }
     failures
 }
 
-/// Any number of nudges ask for one run. One that cannot be read asks for nothing and is told from the others: what is
-/// unreadable must not hold a FIFO queue, so it is dropped with a warning and never reported.
-async fn handle_nudges(ports: &Ports, queue: Queue, bodies: &[&str]) -> Vec<Option<String>> {
-    for body in bodies {
-        if let Err(error) = own(queue, body) {
-            tracing::warn!(queue = queue.name(), %error, "message dropped");
+/// The message that asks for nothing but a run of the queue's stage.
+fn nudge(queue: Queue) -> Option<Message> {
+    match queue {
+        Queue::Sign => Some(Message::Sign),
+        Queue::Publish => Some(Message::Publish),
+        Queue::Uploads | Queue::Large | Queue::Changes => None,
+    }
+}
+
+/// Runs the stage of `queue` over a batch of messages. A run ends by itself, or begins nothing new that takes long from `until` on.
+pub async fn dispatch(ports: &Ports, queue: Queue, until: Time, messages: &[Message]) -> Dispatched {
+    match queue {
+        Queue::Uploads => look(ports, Turn::All, messages).await,
+        Queue::Large => look(ports, Turn::Large { until }, messages).await,
+        Queue::Changes => make(ports, messages).await,
+        Queue::Sign => {
+            let ran = sign(&until_then(ports, until)).await.map(|()| None);
+            ended(ports, queue, ran, messages.len()).await
+        }
+        Queue::Publish => {
+            let ran = publish(&until_then(ports, until)).await;
+            let ran = ran.map(|shown| if let Shown::Now(generation) = shown { Some(generation) } else { None });
+            ended(ports, queue, ran, messages.len()).await
         }
     }
-    let (outcome, again) = match queue {
-        Queue::Sign => (sign(ports).await, Message::Sign),
-        _ => (publish(ports).await.map(|_| ()), Message::Publish),
-    };
-    let outcome = match outcome {
-        // It went on, so that these calls come to an end; a run that didn't is one that failed.
+}
+
+/// Hash, and what arrives beside uploads.
+async fn look(ports: &Ports, turn: Turn, messages: &[Message]) -> Dispatched {
+    let hints = messages.iter().map(|message| match message {
+        Message::Uploads(hints) => hints.as_slice(),
+        Message::Large(hint) => std::slice::from_ref(hint),
+        _ => &[],
+    });
+    let all: Vec<Hint> = hints.clone().flatten().cloned().collect();
+    let mut looked = hash(ports, turn, &all).await.into_iter();
+    let mut failures: Vec<Option<Failure>> =
+        hints.map(|hints| looked.by_ref().take(hints.len()).collect::<Vec<_>>().into_iter().flatten().next()).collect();
+    for (message, failure) in messages.iter().zip(&mut failures) {
+        if let Message::Deliveries(hints) = message {
+            *failure = deliver(ports, hints).await.err().map(Arc::new);
+        }
+    }
+    Dispatched { failures, ..Dispatched::default() }
+}
+
+/// Rebuild.
+async fn make(ports: &Ports, messages: &[Message]) -> Dispatched {
+    let batches = messages
+        .iter()
+        .map(|message| if let Message::Changes(changes) = message { changes.clone() } else { Vec::new() });
+    let batches: Vec<Vec<Change>> = batches.collect();
+    match rebuild(ports, &batches).await {
+        Ok(mut rebuilt) => Dispatched {
+            failures: (0..messages.len()).map(|place| rebuilt.failed.remove(&place)).collect(),
+            generation: rebuilt.generation,
+            unrenewed: rebuilt.unrenewed,
+        },
+        Err(error) => Dispatched { failures: vec![Some(Arc::new(error)); messages.len()], ..Dispatched::default() },
+    }
+}
+
+fn until_then(ports: &Ports, until: Time) -> Ports {
+    Ports { deadline: ports.deadline.at(until), ..ports.clone() }
+}
+
+/// How a run of sign or publish ended. One that had no time left, but went on, calls the next: so these calls come to an end.
+async fn ended(ports: &Ports, queue: Queue, ran: Result<Option<u64>>, messages: usize) -> Dispatched {
+    let ran = match ran {
         Err(error @ StageError::OutOfTime { looked: 1.., .. }) => {
             tracing::info!(queue = queue.name(), "{error}");
-            ports.queues.send(&again, Duration::ZERO).await.map_err(StageError::from)
+            match nudge(queue) {
+                Some(again) => ports.queues.send(&again, Duration::ZERO).await.map(|()| None).map_err(StageError::from),
+                None => Ok(None),
+            }
         }
-        outcome => outcome,
+        ran => ran,
     };
-    let failure = outcome.err().map(|error| {
-        tracing::error!(queue = queue.name(), %error, "stage failed");
-        error.to_string()
-    });
-    vec![failure; bodies.len()]
+    match ran {
+        Ok(generation) => Dispatched { failures: vec![None; messages], generation, unrenewed: Vec::new() },
+        Err(error) => Dispatched { failures: vec![Some(Arc::new(error)); messages], ..Dispatched::default() },
+    }
 }

@@ -1,5 +1,7 @@
 //! Why a stage could not finish.
 
+use std::sync::Arc;
+
 use tufline_store::StoreError;
 use tufline_tuf::VerifyError;
 use tufline_tuf::generation::GenerationError;
@@ -61,6 +63,45 @@ pub enum StageError {
     /// The root cannot be used, or a record fails its check.
     #[error("{0}")]
     Refused(String),
+    /// One failure that several messages, or several documents, share.
+    #[error(transparent)]
+    Shared(Arc<StageError>),
+    /// The same, and of what.
+    #[error("{0}: {1}")]
+    Of(String, #[source] Arc<StageError>),
+}
+
+impl StageError {
+    /// What failed in the end.
+    #[must_use]
+    pub fn cause(&self) -> &Self {
+        match self {
+            Self::Shared(error) | Self::Of(_, error) => error.cause(),
+            error => error,
+        }
+    }
+
+    /// Whether nothing failed: what it is about is still being written ([`StoreError::is_unfinished`]).
+    #[must_use]
+    pub fn is_unfinished(&self) -> bool {
+        matches!(self.cause(), Self::Store(error) if error.is_unfinished)
+    }
+
+    /// Whether something that is stored is gone or damaged, and no request failed.
+    pub(crate) fn is_damage(&self) -> bool {
+        matches!(self.cause(), Self::Missing(..) | Self::Record(..) | Self::Document(_))
+    }
+
+    /// Whether a request failed: nothing is known then.
+    pub(crate) fn is_request(&self) -> bool {
+        matches!(self.cause(), Self::Store(_))
+    }
+}
+
+impl From<Arc<Self>> for StageError {
+    fn from(error: Arc<Self>) -> Self {
+        Self::Shared(error)
+    }
 }
 
 /// What a stage answers.

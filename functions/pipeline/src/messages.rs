@@ -5,10 +5,16 @@ use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 use tufline_store::{DELIVERIES, Hint, Message, NotMessage, Queue, VersionId};
 
-/// A body of the uploads queue that means nothing to hash.
+/// A body that means nothing to the stage of its queue.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("neither an S3 event nor a Tufline message: {0}")]
-pub struct NotHints(String);
+pub enum Unreadable {
+    /// In the uploads queue.
+    #[error("neither an S3 event nor a Tufline message: {0}")]
+    Event(String),
+    /// In another.
+    #[error(transparent)]
+    Message(#[from] NotMessage),
+}
 
 /// What S3 sends when notifications are set up.
 #[derive(Deserialize)]
@@ -17,38 +23,34 @@ struct TestEvent {
     event: String,
 }
 
-/// What a body of the uploads queue tells of.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Hints {
-    /// Uploads.
-    pub uploads: Vec<Hint>,
-    /// Files of other parties.
-    pub deliveries: Vec<Hint>,
-}
-
-/// The hints in a body of the uploads queue.
+/// The messages in a body of `queue`: one, but for S3's events, which may tell of uploads and of other parties' files.
 ///
-/// Events of other kinds than creation and removal (a lifecycle's, for example) carry none, and neither does the
+/// Events of other kinds than creation and removal (a lifecycle's, for example) say nothing, and neither does the
 /// `s3:TestEvent` that S3 sends when notifications are set up
-/// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html>). Keys outside `prefix` and
-/// [`DELIVERIES`] carry none.
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html>). The keys of uploads begin with `prefix`,
+/// those of other parties' files with [`DELIVERIES`], and others say nothing.
 ///
 /// # Errors
-/// [`NotHints`].
-pub fn hints(body: &str, prefix: &str) -> Result<Hints, NotHints> {
+/// [`Unreadable`].
+pub fn read(queue: Queue, prefix: &str, body: &str) -> Result<Vec<Message>, Unreadable> {
+    if queue != Queue::Uploads {
+        return Ok(vec![Message::from_body(body).and_then(|message| message.of(queue))?]);
+    }
     if let Ok(message) = Message::from_body(body) {
-        return match message {
-            Message::Uploads(uploads) => Ok(Hints { uploads, ..Hints::default() }),
-            Message::Deliveries(deliveries) => Ok(Hints { deliveries, ..Hints::default() }),
-            _ => Err(NotHints("it belongs to another queue".into())),
-        };
+        let message = message.of(queue).map_err(|_| Unreadable::Event("it belongs to another queue".into()))?;
+        return Ok(vec![message]);
     }
     if serde_json::from_str::<TestEvent>(body).is_ok_and(|test| test.event == "s3:TestEvent") {
-        return Ok(Hints::default());
+        return Ok(Vec::new());
     }
-    let event: S3Event = serde_json::from_str(body).map_err(|error| NotHints(error.to_string()))?;
-    let below = |prefix: &str| event.records.iter().filter_map(|record| hint(record, prefix)).collect();
-    Ok(Hints { uploads: below(prefix), deliveries: below(DELIVERIES) })
+    let event: S3Event = serde_json::from_str(body).map_err(|error| Unreadable::Event(error.to_string()))?;
+    let below = |prefix: &str| event.records.iter().filter_map(|record| hint(record, prefix)).collect::<Vec<_>>();
+    let (uploads, deliveries) = (below(prefix), below(DELIVERIES));
+    let mut messages = Message::uploads(uploads);
+    if !deliveries.is_empty() {
+        messages.push(Message::Deliveries(deliveries));
+    }
+    Ok(messages)
 }
 
 fn hint(record: &S3EventRecord, prefix: &str) -> Option<Hint> {
@@ -65,29 +67,10 @@ fn hint(record: &S3EventRecord, prefix: &str) -> Option<Hint> {
     Some(Hint { name: name.to_owned(), removed, version: version.map(VersionId) })
 }
 
-/// The hint in a body of the queue of large uploads.
-///
-/// # Errors
-/// [`NotMessage`].
-pub fn large(body: &str) -> Result<Vec<Hint>, NotMessage> {
-    Ok(if let Message::Large(hint) = own(Queue::Large, body)? { vec![hint] } else { Vec::new() })
-}
-
 /// Whether `body` is a message that the stage of `queue` understands.
 #[must_use]
 pub fn is_readable(queue: Queue, body: &str) -> bool {
-    match queue {
-        Queue::Uploads => hints(body, "").is_ok(),
-        other => own(other, body).is_ok(),
-    }
-}
-
-/// A message of Tufline's own, if it belongs to `queue`.
-///
-/// # Errors
-/// [`NotMessage`].
-pub fn own(queue: Queue, body: &str) -> Result<Message, NotMessage> {
-    Message::from_body(body).and_then(|message| message.of(queue))
+    read(queue, "", body).is_ok()
 }
 
 #[cfg(test)]
@@ -106,42 +89,46 @@ mod tests {
         .to_string()
     }
 
+    fn found(body: &str) -> Vec<Message> {
+        read(Queue::Uploads, "targets/", body).unwrap()
+    }
+
     #[test]
-    fn s3_events_become_hints() {
+    fn s3_events_become_messages() {
         let version = Some(VersionId("v1".into()));
-        let uploads = |body: &str| hints(body, "targets/").unwrap().uploads;
-        let found = uploads(&event("ObjectCreated:Put", "targets/a+b%2Bc/%C3%A9"));
-        assert_eq!(found, [Hint { name: "a b+c/é".into(), removed: false, version: version.clone() }]);
-        let found = uploads(&event("ObjectRemoved:DeleteMarkerCreated", "targets/a"));
-        assert_eq!(found, [Hint { name: "a".into(), removed: true, version }]);
+        let uploads = |hint| vec![Message::Uploads(vec![hint])];
+        let message = found(&event("ObjectCreated:Put", "targets/a+b%2Bc/%C3%A9"));
+        assert_eq!(message, uploads(Hint { name: "a b+c/é".into(), removed: false, version: version.clone() }));
+        let message = found(&event("ObjectRemoved:DeleteMarkerCreated", "targets/a"));
+        assert_eq!(message, uploads(Hint { name: "a".into(), removed: true, version }));
     }
 
     #[test]
     fn files_of_other_parties_are_told_from_uploads() {
-        let found = |body: &str| hints(body, "targets/").unwrap();
         let hint = Hint { name: "vendor.json".into(), removed: false, version: Some(VersionId("v1".into())) };
-        let expected = Hints { uploads: vec![], deliveries: vec![hint.clone()] };
+        let expected = vec![Message::Deliveries(vec![hint.clone()])];
         assert_eq!(found(&event("ObjectCreated:Put", "delegations/vendor.json")), expected);
-        assert!(found(&event("ObjectCreated:Put", "targets/delegations/vendor.json")).deliveries.is_empty());
-        assert_eq!(found(&Message::Deliveries(vec![hint]).to_body().unwrap()), expected);
+        let upload = Hint { name: "delegations/vendor.json".into(), ..hint };
+        assert_eq!(
+            found(&event("ObjectCreated:Put", "targets/delegations/vendor.json")),
+            [Message::Uploads(vec![upload])]
+        );
+        assert_eq!(found(&expected[0].to_body().unwrap()), expected);
     }
 
     #[test]
     fn what_is_not_about_uploads_is_acknowledged() {
-        assert_eq!(
-            hints(&event("LifecycleExpiration:DeleteMarkerCreated", "targets/a"), "targets/"),
-            Ok(Hints::default())
-        );
-        assert_eq!(hints(&event("ObjectCreated:Put", "other/a"), "targets/"), Ok(Hints::default()));
+        assert_eq!(found(&event("LifecycleExpiration:DeleteMarkerCreated", "targets/a")), []);
+        assert_eq!(found(&event("ObjectCreated:Put", "other/a")), []);
         let test =
             r#"{"Service":"Amazon S3","Event":"s3:TestEvent","Time":"2026","Bucket":"b","RequestId":"r","HostId":"h"}"#;
-        assert_eq!(hints(test, "targets/"), Ok(Hints::default()));
+        assert_eq!(found(test), []);
     }
 
     #[test]
     fn what_cannot_be_read_is_refused() {
         for body in ["", "{}", "x", "[]", r#"{"format":1,"message":"sign"}"#, r#"{"Records":1}"#] {
-            assert!(hints(body, "targets/").is_err(), "{body}");
+            assert!(read(Queue::Uploads, "targets/", body).is_err(), "{body}");
         }
         assert!(is_readable(Queue::Sign, r#"{"format":1,"message":"sign"}"#));
         assert!(!is_readable(Queue::Publish, r#"{"format":1,"message":"sign"}"#));

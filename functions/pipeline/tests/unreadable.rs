@@ -236,7 +236,11 @@ fn a_renewal_that_fails_is_told_and_asked_for_again_by_refresh_only() {
     let renew = |role: &RoleName| Change::Renew { role: role.clone(), version: version(role) };
     let rebuilt = finish(rebuild(&world.ports, &[vec![renew(&role)], vec![renew(&role), renew(&other)]])).unwrap();
     assert!(rebuilt.generation.is_some() && rebuilt.failed.is_empty());
-    assert!(rebuilt.unrenewed.len() == 2 && rebuilt.unrenewed[0].contains(&path), "{:?}", rebuilt.unrenewed);
+    assert!(
+        rebuilt.unrenewed.len() == 2 && rebuilt.unrenewed[0].to_string().contains(&path),
+        "{:?}",
+        rebuilt.unrenewed
+    );
     assert_eq!(world.newest().changed.into_keys().collect::<Vec<_>>(), [other]);
     assert_eq!(world.memory.queued(Queue::Changes), 0);
 }

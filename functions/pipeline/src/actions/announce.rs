@@ -9,7 +9,7 @@ use tufline_store::{Change, Event, Hint, Key, Message, PublishedTarget, Store, S
 use tufline_tuf::{Manifest, Outcome, Sha256, TargetName};
 
 use crate::concurrency::REQUESTS_AT_ONCE;
-use crate::error::{Result, StageError};
+use crate::error::Result;
 use crate::measure;
 use crate::ports::Ports;
 use crate::state::ledger;
@@ -144,7 +144,7 @@ async fn published_since(store: &dyn Store, published: u64, told: u64) -> Result
                 changes += manifest.changes.len();
                 manifests.push(manifest);
             }
-            Err(error @ StageError::Store(_)) => return Err(error),
+            Err(error) if error.is_request() => return Err(error),
             Ok(_) | Err(_) => break,
         }
     }

@@ -1,6 +1,7 @@
 //! What follows once a batch is in a generation, or dropped: each of its changes is answered.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 use tufline_store::{Change, Event, Hint, Message};
 use tufline_tuf::{Manifest, Outcome};
@@ -24,7 +25,7 @@ pub(crate) async fn answer(
     again: Option<&Redo>,
     tip: &Tip,
     newest: &Manifest,
-) -> Result<BTreeMap<usize, StageError>> {
+) -> Result<BTreeMap<usize, Arc<StageError>>> {
     // A crash after this: the messages come again, and their parts as well.
     let (failed, mut unhandled) = batch.leftovers();
     // A crash before these are sent: they are looked at once the generation is told of ([`crate::announce`]).

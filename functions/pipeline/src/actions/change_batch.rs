@@ -1,6 +1,7 @@
 //! A batch of messages, and what the uploads say of the names in it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use tufline_store::{Change, MOST_CHANGES, VersionId};
 use tufline_tuf::generation::{Edit, TargetEdit};
 use tufline_tuf::index::Place;
@@ -19,7 +20,7 @@ use crate::state::pending::Tip;
 pub(crate) struct ChangeBatch<'a> {
     pub messages: &'a [Vec<Change>],
     /// The changes that must come again, by the places of their message and of theirs in it, and why.
-    pub failed: BTreeMap<(usize, usize), String>,
+    pub failed: BTreeMap<(usize, usize), Arc<StageError>>,
     /// Files of other parties that must be looked at again, though nothing in the batch asks for it.
     pub unseen: BTreeSet<RoleName>,
     /// The same with targets that void generations changed.
@@ -96,7 +97,7 @@ impl<'a> ChangeBatch<'a> {
         for (name, seen) in looked {
             match seen {
                 Ok(seen) => _ = self.seen.insert(name.clone(), seen),
-                Err(error) => self.fail(name, &error),
+                Err(error) => self.fail(name, error),
             }
         }
         Ok(())
@@ -131,10 +132,10 @@ impl<'a> ChangeBatch<'a> {
     }
 
     /// A look that failed never drops a change: it comes again, the others go on.
-    pub fn fail(&mut self, name: &TargetName, error: &StageError) {
+    pub fn fail(&mut self, name: &TargetName, error: StageError) {
         tracing::warn!(%name, %error, "look failed");
         self.seen.remove(name);
-        self.fail_where(&error.to_string(), |change| name_of(change).is_some_and(|(changed, _)| changed == name));
+        self.fail_where(&Arc::new(error), |change| name_of(change).is_some_and(|(changed, _)| changed == name));
     }
 
     /// Lets the changes come again that need what can't be read; answers whether there are any that did not fail before.
@@ -145,15 +146,18 @@ impl<'a> ChangeBatch<'a> {
             let owned = std::mem::take(&mut self.owned);
             let is_top = *role == RoleName::targets();
             let needs = |name: &TargetName| index.nearest(&Place::Name(name)) == *role;
-            any |= self.fail_where(&format!("{role}: {error}"), |change| match change {
-                Change::Set { name, .. } | Change::Remove { name, .. } | Change::Look { name } => {
-                    needs(name) || (is_top && owned.contains(name))
-                }
-                Change::Renew { role: renewed, .. } => index.nearest(&Place::Role(renewed)) == *role,
-                Change::ReplaceBinsKey => true,
-                Change::Delivery { .. } | Change::Decision => is_top,
-                Change::Void { .. } => false,
-            });
+            any |= self.fail_where(
+                &Arc::new(StageError::Of(role.to_string(), Arc::clone(error))),
+                |change| match change {
+                    Change::Set { name, .. } | Change::Remove { name, .. } | Change::Look { name } => {
+                        needs(name) || (is_top && owned.contains(name))
+                    }
+                    Change::Renew { role: renewed, .. } => index.nearest(&Place::Role(renewed)) == *role,
+                    Change::ReplaceBinsKey => true,
+                    Change::Delivery { .. } | Change::Decision => is_top,
+                    Change::Void { .. } => false,
+                },
+            );
             self.owned = owned;
             let again: Vec<TargetName> = self.seen.keys().filter(|name| needs(name)).cloned().collect();
             for name in again {
@@ -164,26 +168,26 @@ impl<'a> ChangeBatch<'a> {
     }
 
     /// Lets those changes come again that `needs` picks; answers whether there are any that did not fail before.
-    pub fn fail_where(&mut self, why: &str, needs: impl Fn(&Change) -> bool) -> bool {
+    pub fn fail_where(&mut self, why: &Arc<StageError>, needs: impl Fn(&Change) -> bool) -> bool {
         let before = self.failed.len();
         for (place, _) in self.all().filter(|(_, change)| needs(change)) {
-            self.failed.entry(place).or_insert_with(|| why.to_owned());
+            self.failed.entry(place).or_insert_with(|| Arc::clone(why));
         }
         self.failed.len() > before
     }
 
     /// The messages of which nothing could be done, and the changes of the others that must come again.
-    pub fn leftovers(&self) -> (BTreeMap<usize, StageError>, Vec<Change>) {
+    pub fn leftovers(&self) -> (BTreeMap<usize, Arc<StageError>>, Vec<Change>) {
         let (mut failed, mut again) = (BTreeMap::new(), Vec::new());
         for (index, changes) in self.messages.iter().enumerate() {
             let failures = changes.iter().enumerate().filter_map(|(place, change)| {
                 let why = self.failed.get(&(index, place)).filter(|_| !is_renewal(change))?;
                 Some((change, why))
             });
-            let failures: Vec<(&Change, &String)> = failures.collect();
+            let failures: Vec<(&Change, &Arc<StageError>)> = failures.collect();
             match failures.first() {
                 Some((_, why)) if failures.len() == changes.len() => {
-                    failed.insert(index, StageError::Refused((*why).clone()));
+                    failed.insert(index, Arc::clone(why));
                 }
                 _ => again.extend(failures.into_iter().map(|(change, _)| change.clone())),
             }
@@ -195,7 +199,7 @@ impl<'a> ChangeBatch<'a> {
     }
 
     /// Why renewals failed. They don't come again: whoever asked does so as long as it is due, and each time would leave one more.
-    pub fn unrenewed(&self) -> Vec<String> {
+    pub fn unrenewed(&self) -> Vec<Arc<StageError>> {
         let failures = self.all().filter(|(_, change)| is_renewal(change));
         failures.filter_map(|(place, _)| self.failed.get(&place).cloned()).collect()
     }

@@ -1,6 +1,7 @@
 //! What a batch of changes makes of its base: the next generation, with all that its manifest names.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use tufline_store::{Change, OnlineRole};
 use tufline_tuf::generation::{Edit, GenerationError, Policy, TargetEdit};
 use tufline_tuf::parties::PartyState;
@@ -47,7 +48,7 @@ pub(crate) async fn compose(
             Ok(None) => {}
             Err(error) => {
                 tracing::warn!(%error, "the bins' key can't be replaced now");
-                batch.fail_where(&error.to_string(), |change| *change == Change::ReplaceBinsKey);
+                batch.fail_where(&Arc::new(error), |change| *change == Change::ReplaceBinsKey);
             }
         }
     }
@@ -124,12 +125,14 @@ pub(crate) async fn take_in_parties(
     batch.undecided = judged.has_rest;
     if let Some(error) = judged.undecided.take() {
         tracing::warn!(%error, "decisions not carried out now");
-        batch.fail_where(&error.to_string(), |change| *change == Change::Decision);
+        batch.fail_where(&error, |change| *change == Change::Decision);
     }
     for (role, error) in std::mem::take(&mut judged.unread) {
-        tracing::warn!(%role, %error, "files not readable, they are looked at again");
+        if !error.is_unfinished() {
+            tracing::warn!(%role, %error, "files not readable, they are looked at again");
+        }
         let asks = |change: &Change| matches!(change, Change::Delivery { role: asked } if *asked == role);
-        if !batch.fail_where(&format!("{role}: {error}"), asks) {
+        if !batch.fail_where(&Arc::new(StageError::Of(role.to_string(), error)), asks) {
             batch.unseen.insert(role);
         }
     }

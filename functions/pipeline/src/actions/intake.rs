@@ -1,6 +1,7 @@
 //! What a generation takes in of other parties: what operators decided, and what was delivered.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use tough::schema::Targets;
 use tufline_tuf::generation::Others;
 use tufline_tuf::parties::{Decision, PartyChange, PartyState};
@@ -28,7 +29,7 @@ pub(crate) struct Intake {
     /// Roles that were asked for, and whose files could not be read.
     pub unread: Unread,
     /// Why decisions could not be carried out.
-    pub undecided: Option<StageError>,
+    pub undecided: Option<Arc<StageError>>,
     /// Whether there are more decisions than one generation carries out.
     pub has_rest: bool,
 }

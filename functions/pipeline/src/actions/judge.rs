@@ -121,7 +121,7 @@ async fn follows(
     let void = |reason: String| Ok(Err(Refused { generation: manifest.generation, fault: Fault::Void, reason }.into()));
     let after = match read_parties(store, manifest).await {
         Ok(after) => after,
-        Err(StageError::Store(error)) => return Err(error.into()),
+        Err(error) if error.is_request() => return Err(error),
         Err(error) => return void(format!("what it delegates to other parties can't be read: {error}")),
     };
     let count = manifest.decisions.saturating_sub(before.decisions);

@@ -4,6 +4,7 @@ use futures::SinkExt;
 use futures::channel::mpsc;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use tough::schema::Targets;
 use tufline_store::{Document, Store};
 use tufline_tuf::generation::{Folding, GenerationError, Next, Policy, TargetEdit};
@@ -155,7 +156,7 @@ pub(crate) async fn make_generation(
                     }
                 }
                 Ok(_) => {}
-                Err(error) => _ = unread.insert(role, error),
+                Err(error) => _ = unread.insert(role, Arc::new(error)),
             }
         }
         if !unread.is_empty() {

@@ -5,6 +5,7 @@
 
 use futures::future::OptionFuture;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use tough::schema::Targets;
 use tufline_store::{Document, Head, Upload, VersionId};
 use tufline_tuf::delivery::{Delivered, Files, LARGEST_DELIVERY, Rules, Settled, named_below, refuse, settle};
@@ -32,7 +33,7 @@ pub(crate) async fn take_deliveries(
 ) -> Intake {
     let mut judged = Intake::unchanged(base, parties_so_far, ports.clock.now());
     if carries_out {
-        judged.undecided = carry_out(&*ports.store, base, &mut judged).await.err();
+        judged.undecided = carry_out(&*ports.store, base, &mut judged).await.err().map(Arc::new);
     }
     let mut asked_parties: BTreeMap<RoleName, Vec<RoleName>> = BTreeMap::new();
     for role in asked {
@@ -48,14 +49,14 @@ pub(crate) async fn take_deliveries(
                     judged.refused.push(RefusedUpload { upload, refusal: refuse(role, &why) });
                 }
                 Ok(Head::Gone { .. }) => {}
-                Err(error) => _ = judged.unread.insert(role.clone(), error.into()),
+                Err(error) => _ = judged.unread.insert(role.clone(), Arc::new(error.into())),
             },
         }
     }
     for (party, asked) in asked_parties {
         if let Err(error) = take_files(ports, &party, asked.clone(), &mut judged).await {
-            let error = error.to_string();
-            judged.unread.extend(asked.into_iter().map(|role| (role, StageError::Refused(error.clone()))));
+            let error = Arc::new(error);
+            judged.unread.extend(asked.into_iter().map(|role| (role, Arc::clone(&error))));
         }
     }
     judged

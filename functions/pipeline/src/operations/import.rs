@@ -261,7 +261,7 @@ async fn hash_all(ports: &Ports, old: &Old) -> Result<()> {
             // Of what is large each call does a part.
             let failures = hash(ports, Turn::Large { until: Time::MAX }, &hints).await;
             if let Some(error) = failures.into_iter().flatten().next() {
-                return Err(error);
+                return Err(error.into());
             }
             let mut next = Vec::new();
             for (name, content) in left {

@@ -18,19 +18,22 @@ use crate::state::parties::file_name;
 /// Looks at every hint and sends the changes that follow to rebuild.
 ///
 /// # Errors
-/// The first failure, after all were looked at: the message must come again.
+/// A failure, after all were looked at: the message must come again. Of a file that is still being written it is only if nothing else failed.
 pub async fn deliver(ports: &Ports, hints: &[Hint]) -> Result<()> {
     let mut by_name: BTreeMap<&str, Vec<&Hint>> = BTreeMap::new();
     for hint in hints {
         by_name.entry(&hint.name).or_default().push(hint);
     }
-    let mut outcome = Ok(());
+    let mut outcome: Result<()> = Ok(());
     for (name, hints) in by_name {
         let looked = look(ports, name, &hints).await;
         if let Err(error) = &looked {
             tracing::debug!(name, %error, "delivery failed");
         }
-        outcome = outcome.and(looked);
+        outcome = match (outcome, looked) {
+            (Err(unfinished), Err(error)) if unfinished.is_unfinished() => Err(error),
+            (outcome, looked) => outcome.and(looked),
+        };
     }
     outcome
 }

@@ -11,7 +11,9 @@
 //! nothing.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
+
 use tufline_store::{Change, Event, Head, Hint, Message, VersionId};
 use tufline_tuf::TargetName;
 
@@ -26,7 +28,7 @@ use crate::state::current::{Current, RefusedUpload, current_and_receipt};
 /// Looks at every hint and sends the changes that follow to rebuild.
 ///
 /// Answers, for each hint, why it failed, if it did: its message must come again. Others are done with.
-pub async fn hash(ports: &Ports, turn: Turn, hints: &[Hint]) -> Vec<Option<StageError>> {
+pub async fn hash(ports: &Ports, turn: Turn, hints: &[Hint]) -> Vec<Option<Arc<StageError>>> {
     // Several hints about one name need one look only.
     let mut by_name: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for (index, hint) in hints.iter().enumerate() {
@@ -38,7 +40,7 @@ pub async fn hash(ports: &Ports, turn: Turn, hints: &[Hint]) -> Vec<Option<Stage
     });
     let looked = at_once(looks).await;
 
-    let mut failures: Vec<Option<StageError>> = hints.iter().map(|_| None).collect();
+    let mut failures: Vec<Option<Arc<StageError>>> = vec![None; hints.len()];
     let (mut messages, mut changes, mut events, mut done) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for (name, look, indices) in looked {
         match look {
@@ -50,7 +52,7 @@ pub async fn hash(ports: &Ports, turn: Turn, hints: &[Hint]) -> Vec<Option<Stage
             }
             Err(error) => {
                 tracing::debug!(name, %error, "hint failed");
-                fail(&mut failures, &indices, &error);
+                fail(&mut failures, &indices, error);
             }
         }
     }
@@ -58,15 +60,16 @@ pub async fn hash(ports: &Ports, turn: Turn, hints: &[Hint]) -> Vec<Option<Stage
     // A crash before the changes are sent: the hints come again and find the receipts. After: they send them twice.
     if let Err(error) = send(ports, &messages, &events).await {
         tracing::warn!(%error, "changes not sent");
-        fail(&mut failures, &done, &error);
+        fail(&mut failures, &done, error);
     }
     failures
 }
 
-fn fail(failures: &mut [Option<StageError>], indices: &[usize], error: &StageError) {
+fn fail(failures: &mut [Option<Arc<StageError>>], indices: &[usize], error: StageError) {
+    let error = Arc::new(error);
     for index in indices {
         if let Some(slot) = failures.get_mut(*index) {
-            *slot = Some(StageError::Refused(error.to_string()));
+            *slot = Some(Arc::clone(&error));
         }
     }
 }

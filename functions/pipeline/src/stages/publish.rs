@@ -170,7 +170,7 @@ async fn newest_showable(
         };
         let verdict = match judged {
             Ok(verdict) => verdict,
-            Err(error @ (StageError::Missing(..) | StageError::Record(..) | StageError::Document(_))) => {
+            Err(error) if error.is_damage() => {
                 found.lost = Some(error);
                 break;
             }

@@ -8,6 +8,7 @@
 //! has both the former go on as a message of their own.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 use tufline_store::{Change, Event, Message, Written};
 use tufline_tuf::{Manifest, RoleName, trie};
@@ -41,9 +42,9 @@ pub struct Rebuilt {
     /// The generation that was created, if any change was still current.
     pub generation: Option<u64>,
     /// The messages, by their place in the batch, that must come again, and why.
-    pub failed: BTreeMap<usize, StageError>,
+    pub failed: BTreeMap<usize, Arc<StageError>>,
     /// Why roles could not be renewed: refresh asks for that again as long as it is due.
-    pub unrenewed: Vec<String>,
+    pub unrenewed: Vec<Arc<StageError>>,
 }
 
 /// Folds the changes of a batch of messages into one generation.
@@ -102,8 +103,8 @@ pub async fn rebuild(ports: &Ports, messages: &[Vec<Change>]) -> Result<Rebuilt>
                         expect_read(unread)?;
                     }
                 }
-                Err(Unfolded::Failed(StageError::Missing(..) | StageError::Record(..) | StageError::Document(_)))
-                    if !is_broken && base.generation != tip.published.generation =>
+                Err(Unfolded::Failed(error))
+                    if error.is_damage() && !is_broken && base.generation != tip.published.generation =>
                 {
                     is_lost = true;
                 }

@@ -92,7 +92,7 @@ pub async fn published_names(ports: &Ports) -> Result<BTreeSet<String>> {
     for (role, document) in at_once(reads).await {
         match document {
             Ok(document) => names.extend(document.document().targets.keys().map(|name| name.raw().to_owned())),
-            Err(error) => _ = unread.insert(role, error),
+            Err(error) => _ = unread.insert(role, error.into()),
         }
     }
     for (role, error) in unread {

@@ -195,7 +195,7 @@ async fn nudge(ports: &Ports, settled: u64) -> Result<()> {
     // One that can't be read, or says that it was made in the future, is old enough: it is no reason to wait.
     let waits = match ledger::manifest(&*ports.store, oldest).await {
         Ok(manifest) => time::seconds_between(manifest.created, ports.clock.now()),
-        Err(error @ StageError::Store(_)) => return Err(error),
+        Err(error) if error.is_request() => return Err(error),
         Err(_) => PATIENCE_SECONDS,
     };
     let waits = if waits < -CLOCK_TOLERANCE_SECONDS { PATIENCE_SECONDS } else { waits };

@@ -1,6 +1,7 @@
 //! Reading the index of roles and the documents that it names, from the ledger.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use tough::schema::{self, Targets};
 use tufline_store::{Key, Store};
 use tufline_tuf::index::{Bins, Page, Place, WantedPage};
@@ -11,7 +12,7 @@ use crate::concurrency::at_once;
 use crate::error::{Result, StageError};
 
 /// What could not be read, by the role whose page or document it is, and why.
-pub type Unread = BTreeMap<RoleName, StageError>;
+pub type Unread = BTreeMap<RoleName, Arc<StageError>>;
 
 /// The index of a generation, with the pages on the way to `places`: as many requests one after another as the trie is
 /// deep.
@@ -57,7 +58,7 @@ pub async fn readable_below(
 /// # Errors
 /// The first of what could not be read.
 pub fn expect_read(unread: Unread) -> Result<()> {
-    unread.into_values().next().map_or(Ok(()), Err)
+    unread.into_values().next().map_or(Ok(()), |error| Err(error.into()))
 }
 
 /// Reads pages until none is wanted but those that can't be read.
@@ -76,7 +77,7 @@ async fn complete(store: &dyn Store, index: &mut Index, wanted: impl Fn(&Index) 
         for (role, page) in at_once(reads).await {
             match page {
                 Ok(page) => index.give(role, page),
-                Err(error) => _ = unread.insert(role, error),
+                Err(error) => _ = unread.insert(role, Arc::new(error)),
             }
         }
     }
@@ -100,7 +101,7 @@ pub async fn read_draft(store: &dyn Store, role: &RoleName, entry: &RoleEntry) -
     };
     match drafted {
         Ok(draft) => Ok(draft),
-        Err(error @ StageError::Store(_)) => Err(error),
+        Err(error) if error.is_request() => Err(error),
         Err(error) => {
             let signed = Key::Metadata { role: role.clone(), version: entry.version };
             let Some(bytes) = store.bytes(&signed).await? else { return Err(error) };
