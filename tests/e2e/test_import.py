@@ -99,6 +99,25 @@ def test_devices_in_the_field_follow(take, tmp_path: Path, options: dict):
     form.wait_published({name: sha256(data) for name, data in new.items() if name != "empty.bin"} | {"empty.bin": None})
 
 
+@pytest.mark.parametrize("between", ["copied", "uploads removed"])
+def test_a_folder_that_is_begun_may_be_copied_between_the_steps(take, between: str):
+    moved: Import = take()
+    moved.done()
+    moved.sign()
+    data = moved.form.data
+    if between == "copied":
+        subprocess.run(["cp", "-r", data, data.with_name("copy")], check=True)
+        shutil.rmtree(data)
+        data.with_name("copy").rename(data)
+    else:
+        (data / "uploads").rmdir()
+    moved.done("--next-root", moved.next)
+    moved.form.start()
+    moved.form.wait_published({name: sha256(content) for name, content in FILES.items()})
+    assert not moved.form.troubles()
+
+
+
 def test_custom_metadata_and_numbers_are_kept(take):
     moved: Import = take()
     said = json.loads(moved.done("--json"))

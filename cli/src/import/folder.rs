@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use futures::{StreamExt, TryStreamExt, stream};
 use tokio::task::spawn_blocking;
+use tufline_folder::Standing;
 use tufline_pipeline::operations::import::Old;
 use tufline_tuf::TargetName;
 
@@ -61,6 +62,9 @@ impl NewFolder {
     }
 
     /// Opens it, made where it is missing: its chain of roots begins with the first of `old`, now and at every later start.
+    ///
+    /// Whichever folder is at the uploads' place is taken for them: between the steps the data folder may have been moved or copied, or `--uploads` may name
+    /// another one now. *Invariant*: that removes nothing, since all targets are put there ([`put_all`]) before anything is published or may start.
     pub async fn open(&self, old: &Old, uploads: Option<&Path>) -> anyhow::Result<LocalRepository> {
         if !import_marker(&self.0).exists() {
             std::fs::create_dir_all(&self.0).with_context(|| format!("cannot make {}", self.0.quoted()))?;
@@ -69,7 +73,13 @@ impl NewFolder {
         if !config_file(&self.0).exists() {
             write_config(&self.0, old.first()?)?;
         }
-        LocalRepository::open_for_import(&self.0, uploads).await
+        let place = uploads.map_or_else(|| self.0.join("uploads"), Path::to_owned);
+        std::fs::create_dir_all(&place).with_context(|| format!("cannot make {}", place.quoted()))?;
+        let repository = LocalRepository::open_for_import(&self.0, uploads).await?;
+        if let Standing::Other(identity) = repository.uploads.standing()? {
+            repository.uploads.take(&identity)?;
+        }
+        Ok(repository)
     }
 
     /// From now on it is a repository like any other.
