@@ -9,6 +9,7 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tufline_aws::{Access, AccessKey, Clients, Resources};
+use tufline_folder::given;
 use tufline_store::{Queue, Store, VerifiedRoots};
 use tufline_tuf::Config;
 use url::Url;
@@ -160,7 +161,10 @@ impl ConnectionArguments {
             return Ok(Place::Aws(AwsPlace::Environment));
         }
         let file = self.endpoints.clone().unwrap_or_else(|| DEFAULT_FILE.into());
-        let text = std::fs::read_to_string(&file).with_context(|| {
+        let text = given::read(&file).with_context(|| {
+            if file.exists() {
+                return format!("cannot read {}", file.quoted());
+            }
             format!("no endpoints in {}: start `tufline local`, or name the right file with --endpoints", file.quoted())
         })?;
         match read(&text, &file)? {
@@ -190,7 +194,7 @@ impl ConnectionArguments {
             },
         };
         if let Some(file) = &self.admin {
-            let text = std::fs::read(file).with_context(|| format!("cannot read {}", file.quoted()))?;
+            let text = given::read(file).with_context(|| format!("cannot read {}", file.quoted()))?;
             let key: KeyFile = serde_json::from_slice(&text).with_context(|| {
                 format!("{} is not a JSON file with access_key_id and secret_access_key", file.quoted())
             })?;
@@ -291,9 +295,9 @@ impl Connection {
     }
 }
 
-fn read(text: &str, file: &Path) -> anyhow::Result<Place> {
+fn read(text: &[u8], file: &Path) -> anyhow::Result<Place> {
     let not_endpoints = || format!("{} is not an endpoints file", file.quoted());
-    let value: Value = serde_json::from_str(text).with_context(not_endpoints)?;
+    let value: Value = serde_json::from_slice(text).with_context(not_endpoints)?;
     // Relative paths in a file that was moved about are meant from where it lies.
     let folder = file.parent().unwrap_or(Path::new(""));
     if value.get("uploads_bucket").is_none() {
@@ -359,7 +363,9 @@ mod tests {
         let json = serde_json::to_value(&endpoints).unwrap();
         let fields: Vec<_> = json.as_object().unwrap().keys().map(String::as_str).collect();
         assert_eq!(fields, ["events", "metadata_url", "targets_url", "trusted_root", "uploads"]);
-        let Place::Folder(read) = read(&json.to_string(), Path::new("/d/endpoints.json")).unwrap() else { panic!() };
+        let Place::Folder(read) = read(json.to_string().as_bytes(), Path::new("/d/endpoints.json")).unwrap() else {
+            panic!()
+        };
         assert_eq!(*read, endpoints);
         assert_eq!(read.data().unwrap(), Path::new("/d"));
     }
@@ -372,7 +378,8 @@ mod tests {
             "metadata_url": "http://h/metadata/", "targets_url": "http://h/targets/", "trusted_root": "root.json",
             "queues": {"uploads": "q", "uploads-dlq": "d", "sign.fifo": "s", "sign-dlq.fifo": "sd"}, "event_bus": "b",
         });
-        let Place::Aws(AwsPlace::File(endpoints)) = read(&json.to_string(), Path::new("/x/endpoints.json")).unwrap()
+        let Place::Aws(AwsPlace::File(endpoints)) =
+            read(json.to_string().as_bytes(), Path::new("/x/endpoints.json")).unwrap()
         else {
             panic!()
         };
@@ -387,7 +394,7 @@ mod tests {
     #[test]
     fn what_is_no_endpoints_file_is_refused() {
         for text in ["", "[]", "{}", r#"{"uploads": "x"}"#, r#"{"uploads_bucket": 1}"#] {
-            assert!(read(text, Path::new("e.json")).is_err(), "{text}");
+            assert!(read(text.as_bytes(), Path::new("e.json")).is_err(), "{text}");
         }
     }
 }

@@ -3,6 +3,7 @@
 use anyhow::Context;
 use tempfile::TempDir;
 use tough::{Repository, RepositoryLoader, Transport};
+use tufline_folder::given;
 use tufline_tuf::{Sha256, TargetName};
 
 use crate::connection::PublicEndpoints;
@@ -29,7 +30,7 @@ impl<T: Transport + Clone + 'static> Device<T> {
     /// A device that was shipped with the trusted root.
     pub fn new(endpoints: &PublicEndpoints, transport: T) -> anyhow::Result<Self> {
         let file = &endpoints.trusted_root;
-        let root = std::fs::read(file).with_context(|| format!("cannot read the trusted root {}", file.quoted()))?;
+        let root = given::read(file).with_context(|| format!("cannot read the trusted root {}", file.quoted()))?;
         let state = tempfile::tempdir().context("cannot make a folder for the client's state")?;
         Ok(Self { endpoints: endpoints.clone(), root, transport, state })
     }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use tempfile::{Builder, NamedTempFile};
-use tufline_folder::TEMPORARY_PREFIX;
+use tufline_folder::{TEMPORARY_PREFIX, given};
 use tufline_tuf::{Hasher, SIDE_FILE_SUFFIX, Sha256};
 
 use crate::show::Quoted;
@@ -49,7 +49,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
 /// The digest of a file's bytes.
 pub fn sha256(path: &Path) -> io::Result<Sha256> {
     let mut hasher = Hasher::new();
-    io::copy(&mut File::open(path)?, &mut hasher)?;
+    io::copy(&mut given::open(path)?, &mut hasher)?;
     Ok(hasher.finish())
 }
 

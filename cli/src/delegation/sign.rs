@@ -7,6 +7,7 @@ use anyhow::{Context, bail};
 use clap::Args;
 use tough::schema::decoded::Decoded;
 use tough::schema::{Hashes, Target};
+use tufline_folder::given;
 use tufline_tuf::{SIDE_FILE_SUFFIX, TargetName, custom};
 
 use crate::files;
@@ -81,7 +82,11 @@ fn target(path: &Path) -> anyhow::Result<Target> {
     let cannot = || format!("cannot read {}", path.quoted());
     let (length, sha256) = (path.metadata().with_context(cannot)?.len(), files::sha256(path).with_context(cannot)?);
     let side = files::side_file(path);
-    let custom = if side.exists() { custom::parse(&std::fs::read_to_string(&side)?)? } else { custom::Custom::new() };
+    let custom = if side.exists() {
+        custom::parse(&given::read_to_string(&side).with_context(|| format!("cannot read {}", side.quoted()))?)?
+    } else {
+        custom::Custom::new()
+    };
     let hashes = Hashes { sha256: Decoded::from(sha256.as_bytes().to_vec()), _extra: HashMap::new() };
     Ok(Target { length, hashes, custom: custom.into_iter().collect(), _extra: HashMap::new() })
 }

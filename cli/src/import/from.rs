@@ -7,6 +7,7 @@ use anyhow::{Context, anyhow, bail};
 use futures::{StreamExt, TryStreamExt, stream};
 use serde_json::Value;
 use tempfile::NamedTempFile;
+use tufline_folder::given;
 use tufline_metadata::TrustedRoot;
 use tufline_pipeline::operations::import::Old;
 use tufline_store::{Head, Uploads};
@@ -211,7 +212,7 @@ fn first_there(metadata: &Path) -> anyhow::Result<Vec<u8>> {
             show::path(&first)
         )
     };
-    let root = std::fs::read(&first).map_err(|error| why(error.to_string()))?;
+    let root = given::read(&first).map_err(|error| why(error.to_string()))?;
     TrustedRoot::begin(&root).map_err(|error| why(error.to_string()))?;
     Ok(root)
 }

@@ -9,7 +9,7 @@ mod from;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use clap::Args;
 use serde_json::json;
 use tufline_pipeline::Ports;
@@ -30,6 +30,7 @@ use crate::{files, show};
 use deployment::Deployment;
 use folder::NewFolder;
 use from::Found;
+use tufline_folder::given;
 
 /// Takes over a TUF repository that others made, into a new repository: its devices follow without change.
 ///
@@ -124,7 +125,10 @@ impl Proposal {
             bail!("{} would be the version before and the next at once: choose another name", out.quoted());
         }
         document::expect_absent(&out)?;
-        if before.exists() && std::fs::read(&before)? != *chain.newest_bytes() {
+        if before.exists()
+            && given::read(&before).with_context(|| format!("cannot read {}", before.quoted()))?
+                != *chain.newest_bytes()
+        {
             bail!("{} is another root than the newest there: put it away first", before.quoted());
         }
         Ok(Self { version, out, before })

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::Context;
+use tufline_folder::given;
 use tufline_tuf::Config;
 use tufline_tuf::root::PinnedRoot;
 
@@ -68,7 +69,7 @@ fn of(first: PinnedRoot) -> String {
 
 /// Reads the file at `path`; writes it first where there is none.
 pub fn read(path: &Path) -> anyhow::Result<Config> {
-    let text = match std::fs::read_to_string(path) {
+    let text = match given::read_to_string(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             files::write(path, DEFAULT.as_bytes())?;
             DEFAULT.to_owned()

@@ -8,6 +8,7 @@ use std::thread;
 
 use anyhow::{Context, anyhow, bail};
 use tempfile::{Builder, NamedTempFile};
+use tufline_folder::given;
 use tufline_metadata::TrustedRoot;
 
 use super::order::turning_point;
@@ -100,7 +101,7 @@ impl MirrorFolder {
 
     fn write(&self, name: &str, bytes: &[u8]) -> anyhow::Result<()> {
         let path = self.metadata().join(name);
-        if std::fs::read(&path).is_ok_and(|found| found == bytes) {
+        if given::read(&path).is_ok_and(|found| found == bytes) {
             return Ok(());
         }
         let mut file = self.new_file()?;
@@ -125,7 +126,7 @@ impl MirrorFolder {
             entry.ok()?.file_name().to_str()?.strip_suffix(".root.json")?.parse().ok()
         };
         let newest = std::fs::read_dir(self.metadata()).ok()?.filter_map(version).max()?;
-        Shown::read(newest, &|name: &str| std::fs::read(self.metadata().join(name)))
+        Shown::read(newest, &|name: &str| given::read(&self.metadata().join(name)))
     }
 
     /// Writes metadata: what never changes first, `timestamp.json` last. A crash before that leaves what clients saw. Roots stand

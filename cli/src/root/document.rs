@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use clap::Args;
 use tough::schema::Root;
-use tufline_folder::SystemClock;
+use tufline_folder::{SystemClock, given};
 use tufline_store::{Clock, Key};
 use tufline_tuf::root::{PublishedRoot, RootFile};
 use tufline_tuf::{Sha256, Time, time};
@@ -110,19 +110,19 @@ impl DocumentArguments {
 
 /// Reads a root that may lack signatures.
 pub fn open(path: &Path) -> anyhow::Result<RootFile> {
-    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.quoted()))?;
+    let bytes = given::read(path).with_context(|| format!("cannot read {}", path.quoted()))?;
     RootFile::read(&bytes).with_context(|| format!("{} cannot be used", path.quoted()))
 }
 
 /// Reads a root that was published, whoever made it and whatever has become a rule since.
 pub fn open_published(path: &Path) -> anyhow::Result<PublishedRoot> {
-    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.quoted()))?;
+    let bytes = given::read(path).with_context(|| format!("cannot read {}", path.quoted()))?;
     PublishedRoot::read(&bytes).with_context(|| format!("{} cannot be used", path.quoted()))
 }
 
 /// Reads the version before. It may lack signatures, where both are signed in one ceremony: whoever signs must know that.
 fn open_previous(path: &Path, version: u64) -> anyhow::Result<Previous> {
-    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.quoted()))?;
+    let bytes = given::read(path).with_context(|| format!("cannot read {}", path.quoted()))?;
     let file = PublishedRoot::read(&bytes);
     let file = file.with_context(|| format!("{} cannot be the version before", path.quoted()))?;
     if file.version() != version {

@@ -7,6 +7,7 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use clap::Args;
 use tufline_aws::{Access, Clients, KmsKey};
+use tufline_folder::given;
 use tufline_token::Token;
 use tufline_tuf::root::{RootKey, expect_new_key, read_public_key};
 
@@ -34,7 +35,7 @@ impl KeyArguments {
         for given in &self.files {
             let (holder, file) = named_file(given);
             let shown = show::path(file);
-            let bytes = std::fs::read(file).with_context(|| format!("cannot read {shown}"))?;
+            let bytes = given::read(file).with_context(|| format!("cannot read {shown}"))?;
             keys.push(RootKey { holder, key: read_public_key(&bytes, &shown)? });
         }
         for given in &self.kms {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 use clap::Args;
+use tufline_folder::given;
 use tufline_pipeline::state::roots;
 use tufline_tuf::root::{self, Chain};
 
@@ -34,7 +35,7 @@ pub struct Arguments {
 pub async fn run(arguments: Arguments) -> Result {
     let Arguments { expires, out, previous, place } = arguments;
     let newest = if let Some(path) = &previous {
-        let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.quoted()))?;
+        let bytes = given::read(path).with_context(|| format!("cannot read {}", path.quoted()))?;
         Chain::trusting(&bytes.into()).with_context(|| {
             format!("{} is not signed by enough of its own keys, or no root: nothing can follow it", path.quoted())
         })?

@@ -1,12 +1,11 @@
 //! Where a passphrase comes from: a file, the environment, or the person at the terminal.
 
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use clap::Args;
-use tufline_folder::Passphrase;
+use tufline_folder::{Passphrase, given};
 use zeroize::Zeroizing;
 
 use crate::edge;
@@ -72,7 +71,7 @@ impl PassphraseArguments {
 /// The first line of a file. What is read for it is wiped; and in a buffer that never moves, so that no copy is left where it was before.
 fn first_line(file: &Path) -> io::Result<String> {
     let mut text = Zeroizing::new(Vec::with_capacity(MOST_BYTES));
-    let mut file = File::open(file)?;
+    let (mut file, _) = given::open_document(file)?;
     while text.len() < MOST_BYTES && !text.contains(&b'\n') {
         let begin = text.len();
         text.resize(MOST_BYTES, 0);

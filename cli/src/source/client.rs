@@ -10,6 +10,7 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use futures::{StreamExt, TryStreamExt, stream};
 use tokio::task::spawn_blocking;
+use tufline_folder::given;
 use tufline_metadata::{Meta, Snapshot, Targets, Time, TrustedRoot};
 
 use super::transport::escaped;
@@ -129,7 +130,7 @@ impl Files<'_> {
     async fn read(&self, name: &str, most: u64) -> anyhow::Result<Option<Vec<u8>>> {
         let never_changes = name.split_once('.').is_some_and(|(version, _)| version.parse::<u64>().is_ok());
         if let Some(kept) = self.kept.filter(|_| never_changes)
-            && let Ok(bytes) = std::fs::read(kept.join(name))
+            && let Ok(bytes) = given::read(&kept.join(name))
         {
             return Ok(Some(bytes));
         }

@@ -20,6 +20,7 @@ use crate::show::Quoted;
 use transport::Reader;
 
 use client::Look;
+use tufline_folder::given;
 
 pub use base::Base;
 pub use client::{LONGEST_WALK, file_name};
@@ -133,5 +134,5 @@ fn says_root(bytes: &[u8], version: u64) -> bool {
 
 /// Reads a file that somebody named.
 pub fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
-    std::fs::read(path).with_context(|| format!("cannot read the trusted root {}", path.quoted()))
+    given::read(path).with_context(|| format!("cannot read the trusted root {}", path.quoted()))
 }

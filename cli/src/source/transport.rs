@@ -10,7 +10,9 @@ use futures::{StreamExt, TryStreamExt};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use tokio::fs::File;
 use tokio::io::AsyncReadExt;
+use tokio::task::spawn_blocking;
 use tough::{Transport, TransportError, TransportErrorKind};
+use tufline_folder::given;
 use url::Url;
 
 use super::Base;
@@ -20,9 +22,6 @@ use crate::show::Quoted;
 
 /// What python-tuf leaves of a name in a file's: everything else is percent-encoded (RFC 3986, section 2.3: unreserved characters).
 const ESCAPED: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-
-/// Doesn't wait for whoever may write (<https://man7.org/linux/man-pages/man2/open.2.html>).
-const NONBLOCK: i32 = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
 
 /// What is shorter is fetched over connections that are used again, and from its beginning if that fails; what is longer goes on where it ended.
 const SHORT: u64 = 1 << 20;
@@ -117,14 +116,11 @@ async fn from_folder(folder: &Path, path: &str) -> anyhow::Result<Option<Pieces>
         }
         let file = folder.join(name);
         let cannot = format!("cannot read {}", file.quoted());
-        // A pipe without a writer would be waited for.
-        match File::options().read(true).custom_flags(NONBLOCK).open(&file).await {
+        let place = file.clone();
+        match spawn_blocking(move || given::open(&place)).await? {
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
             opened => {
-                let opened = opened.context(cannot.clone())?;
-                if !opened.metadata().await.context(cannot.clone())?.is_file() {
-                    bail!("{cannot}: it is not a file");
-                }
+                let opened = File::from_std(opened.context(cannot.clone())?);
                 let pieces = stream::try_unfold(opened, move |mut file| {
                     let cannot = cannot.clone();
                     async move {

@@ -9,6 +9,7 @@ use anyhow::{Context, anyhow, bail};
 use aws_lc_rs::rand::SystemRandom;
 use tough::schema::key::Key;
 use tough::schema::{Signature, Signed, Target, Targets};
+use tufline_folder::given;
 use tufline_tuf::delivery::check_form;
 use tufline_tuf::generation::SPEC_VERSION;
 use tufline_tuf::plain::{escaped, find_hidden};
@@ -39,7 +40,7 @@ impl RoleFile {
         if !path.exists() {
             return Ok(None);
         }
-        let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.quoted()))?;
+        let bytes = given::read(path).with_context(|| format!("cannot read {}", path.quoted()))?;
         check_form(role, &bytes)?;
         let file = serde_json::from_slice(&bytes).with_context(|| format!("cannot read {}", path.quoted()))?;
         Ok(Some(Self(file)))

@@ -18,6 +18,7 @@ use crate::root::place::PlaceArguments;
 use crate::root::signing_key::SigningKeyArguments;
 use crate::show::Quoted;
 use crate::show::{self, say};
+use tufline_folder::given;
 
 /// Makes, signs and publishes the top-level targets document, where the configuration says `offline_targets`.
 ///
@@ -114,7 +115,7 @@ async fn next(arguments: Next) -> Result {
 }
 
 async fn publish(arguments: Publish) -> Result {
-    let bytes = std::fs::read(&arguments.file).with_context(|| format!("cannot read {}", arguments.file.quoted()))?;
+    let bytes = given::read(&arguments.file).with_context(|| format!("cannot read {}", arguments.file.quoted()))?;
     let place = arguments.place.find().await?;
     let (store, signer) = (place.store()?, place.signer()?);
     let generation = offline_targets::publish(&*store, &*signer, &place.config()?, now(), bytes.into()).await?;

@@ -1,11 +1,11 @@
 //! Uploading to a folder: written beside its place under a hidden name, then renamed, so that it counts at once and whole.
 
-use std::fs::File;
 use std::io::{Read, Write};
 use std::path::Path;
 
 use anyhow::Context;
 use indicatif::ProgressBar;
+use tufline_folder::given;
 use tufline_tuf::{Hasher, Sha256};
 
 use super::plan::Planned;
@@ -35,7 +35,7 @@ pub fn put(planned: &Planned, uploads: &Path, custom: Option<&str>, bar: &Progre
 }
 
 fn copy(from: &Path, place: &Path, bar: &ProgressBar) -> std::io::Result<(tempfile::NamedTempFile, Sha256)> {
-    let mut from = File::open(from)?;
+    let mut from = given::open(from)?;
     let mut to = files::beside(place)?;
     let mut hasher = Hasher::new();
     let mut buffer = vec![0; AT_ONCE];

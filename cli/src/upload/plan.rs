@@ -1,10 +1,10 @@
 //! What an upload command will do: every file with its name, checked before anything is sent.
 
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use tufline_folder::given;
 use tufline_tuf::{Refusal, RefusalCode, TargetName, custom};
 
 use crate::show::Quoted;
@@ -84,12 +84,11 @@ fn joined(prefix: Option<&str>, name: &str) -> String {
 }
 
 fn length(file: &Path) -> anyhow::Result<u64> {
-    let metadata = File::open(file).and_then(|open| open.metadata());
-    let metadata = metadata.with_context(|| format!("cannot read {}", file.quoted()))?;
-    if metadata.is_dir() {
+    if file.is_dir() {
         bail!("{} is a folder: name the files in it", file.quoted());
     }
-    Ok(metadata.len())
+    let metadata = given::open(file).and_then(|open| open.metadata());
+    Ok(metadata.with_context(|| format!("cannot read {}", file.quoted()))?.len())
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use aws_sdk_s3::types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPa
 use aws_smithy_types::base64;
 use futures::{StreamExt, TryStreamExt, stream};
 use indicatif::ProgressBar;
+use tufline_folder::given;
 use tufline_tuf::{Hasher, Sha256, TargetName};
 
 use super::plan::Planned;
@@ -170,7 +171,7 @@ async fn digest(file: &Path, part: Part) -> anyhow::Result<Sha256> {
 
 fn hash(file: &Path, part: Part) -> std::io::Result<Sha256> {
     use std::io::{Seek, SeekFrom};
-    let mut file = std::fs::File::open(file)?;
+    let mut file = given::open(file)?;
     file.seek(SeekFrom::Start(part.offset))?;
     let mut file = file.take(part.length);
     let (mut hasher, mut buffer) = (Hasher::new(), vec![0; 256 * 1024]);

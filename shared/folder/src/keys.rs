@@ -16,6 +16,7 @@ use tufline_tuf::key_file::{self, Block, labels};
 use zeroize::Zeroizing;
 
 use crate::data::failed;
+use crate::given;
 
 /// How PEM calls a private key in PKCS#8 (RFC 7468, section 10).
 pub(crate) const PEM_TAG: &str = "PRIVATE KEY";
@@ -130,7 +131,7 @@ fn make(path: &Path) -> io::Result<()> {
 
 /// Reads a file with private keys: the blocks of PEM in it. No copy of it stays in memory.
 pub(crate) fn read_secret(path: &Path, not_key: impl Fn(&str) -> StoreError) -> Result<Vec<Block>> {
-    let file = Zeroizing::new(std::fs::read(path).map_err(|error| failed("read", path, &error))?);
+    let file = Zeroizing::new(given::read(path).map_err(|error| failed("read", path, &error))?);
     key_file::text(&file).and_then(key_file::blocks).map_err(|why| not_key(&why))
 }
 

@@ -22,6 +22,7 @@ mod data;
 mod directories;
 mod disk;
 mod events;
+pub mod given;
 mod holder_key;
 mod keys;
 mod names;

@@ -36,7 +36,12 @@ impl Token {
     /// # Errors
     /// No such module or token; several such tokens.
     pub fn open(uri: &KeyUri) -> Result<Self, TokenError> {
-        let no_module = |error: &Error| TokenError::NoModule { module: uri.module.clone(), why: said(error) };
+        let not = |why: String| TokenError::NoModule { module: uri.module.clone(), why };
+        let no_module = |error: &Error| not(said(error));
+        // The loader would wait for whoever writes to a pipe.
+        if std::fs::metadata(&uri.module).is_ok_and(|found| !found.is_file()) {
+            return Err(not("it is no regular file".into()));
+        }
         let module = Pkcs11::new(&uri.module).map_err(|error| no_module(&error))?;
         match module.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)) {
             // For another key in the same token.
