@@ -1,10 +1,10 @@
 /** What people and machines outside the pipeline may do, as statements for their own policies. */
-import { Token } from "aws-cdk-lib";
+import { Aws, Token } from "aws-cdk-lib";
 import { IGrantable, PolicyStatement } from "aws-cdk-lib/aws-iam";
 import { IKey } from "aws-cdk-lib/aws-kms";
 import { IStringParameter } from "aws-cdk-lib/aws-ssm";
 
-import { allow, decrypt, encrypt, list, OnlineKey, read, readUploads, Resources, send, write } from "./permissions.ts";
+import { allow, decrypt, encrypt, list, OnlineKey, read, readUploads, Resources, send, STAGES, write } from "./permissions.ts";
 import { refuse } from "./refusal.ts";
 
 /** `tufline --stack NAME` finds a repository by this. */
@@ -109,11 +109,12 @@ export function delivering(resources: Resources, role: string, paths: string[], 
 }
 
 /**
- * For an operator: reading everything, making the first generation, roots, delegations, accepting removals, and having any
- * upload looked at again. Only this may write a root, `root-intent.json` and `removals-accepted.json`; it signs with no online
+ * For an operator: reading everything, and how the deployment is set up (`tufline doctor`), making the first generation, roots,
+ * delegations, accepting removals, and having any upload looked at again. Only this may write a root, `root-intent.json` and `removals-accepted.json`; it signs with no online
  * key and publishes nothing.
  */
 export function operating(
+  name: string,
   resources: Resources,
   keys: Record<OnlineKey, IKey[]>,
   variables: IStringParameter,
@@ -133,12 +134,46 @@ export function operating(
     write(ledger, "decisions/*"),
     ...decrypt(uploads, repository, ledger),
     ...encrypt(repository, ledger),
-    allow(["kms:GetPublicKey"], ...Object.values(keys).flatMap((all) => all.map((key) => key.keyArn))),
+    allow(
+      ["kms:GetPublicKey", "kms:DescribeKey", "kms:GetKeyPolicy", "kms:ListGrants"],
+      ...Object.values(keys).flatMap((all) => all.map((key) => key.keyArn)),
+    ),
+    ...lookingAtDeployment(name, resources),
     send(queues.uploads, queues.changes, queues.sign),
     allow(["sqs:GetQueueAttributes"], ...arns(queues)),
     // Looking at dead letters, and deleting one that nothing can read.
     allow(["sqs:GetQueueAttributes", "sqs:ReceiveMessage", "sqs:DeleteMessage"], ...arns(deadLetters)),
     findRepository(variables),
+  ];
+}
+
+/**
+ * What `tufline doctor` asks of AWS beside what an operator needs anyway: reading only. The last four can be let for no resource in particular, or
+ * for none that is known by its name
+ * (<https://docs.aws.amazon.com/service-authorization/latest/reference/list_lambda.html>,
+ * <https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazoneventbridgescheduler.html>); they tell of others in the
+ * account what they are called, and how they are set up.
+ */
+function lookingAtDeployment(name: string, { uploads, repository, ledger }: Resources): PolicyStatement[] {
+  const functions = `arn:${Aws.PARTITION}:lambda:${Aws.REGION}:${Aws.ACCOUNT_ID}:function`;
+  return [
+    allow(
+      ["s3:GetBucketVersioning", "s3:GetBucketPublicAccessBlock"],
+      ...[uploads, repository, ledger].map((bucket) => bucket.bucketArn),
+    ),
+    allow(
+      ["lambda:GetFunction", "lambda:GetFunctionRecursionConfig"],
+      ...STAGES.map((stage) => `${functions}:${name}-${stage}`),
+    ),
+    allow(
+      [
+        "lambda:GetAccountSettings",
+        "lambda:ListEventSourceMappings",
+        "scheduler:ListSchedules",
+        "cloudwatch:DescribeAlarms",
+      ],
+      "*",
+    ),
   ];
 }
 

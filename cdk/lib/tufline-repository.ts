@@ -196,11 +196,11 @@ export class TuflineRepository extends Construct {
 
   /** Lets an operator operate, as {@link operatorPolicy} does. */
   grantOperate(grantee: IGrantable): void {
-    grant("grantOperate", grantee, operating(this.resources, this.keys, this.parameter));
+    grant("grantOperate", grantee, operating(this.name, this.resources, this.keys, this.parameter));
   }
 
   private policyOfOperators(): ManagedPolicy {
-    const statements = operating(this.resources, this.keys, this.parameter);
+    const statements = operating(this.name, this.resources, this.keys, this.parameter);
     // IAM's names are the same in all regions.
     const policy = new ManagedPolicy(this, "Operator", {
       managedPolicyName: `${this.name}-operator-${Aws.REGION}`,

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { test } from "node:test";
 
 import { Aws, Lazy, Stack } from "aws-cdk-lib";
@@ -261,7 +262,9 @@ test("only an operator's policy writes roots, the root's intent and decisions, a
   assert.deepEqual(
     operator.filter((right) => /^(kms|sqs:SendMessage|ssm|events)/.test(right)),
     [
-      ...["Bins", "Snapshot", "Targets", "Timestamp"].map((key) => `kms:GetPublicKey ${key}Key`),
+      ...["kms:DescribeKey", "kms:GetKeyPolicy", "kms:GetPublicKey", "kms:ListGrants"].flatMap((action) =>
+        ["Bins", "Snapshot", "Targets", "Timestamp"].map((key) => `${action} ${key}Key`),
+      ),
       "sqs:SendMessage ChangesQueue",
       "sqs:SendMessage SignQueue",
       "sqs:SendMessage UploadsQueue",
@@ -276,6 +279,9 @@ test("only an operator's policy writes roots, the root's intent and decisions, a
   }
 });
 
+/** What an operator may ask about the whole account, since AWS lets nobody ask it about less: it only tells what there is. */
+const OF_ACCOUNT = ["cloudwatch:DescribeAlarms", "lambda:GetAccountSettings", "lambda:ListEventSourceMappings", "scheduler:ListSchedules"];
+
 test("no policy has a wildcard for an action or for all resources, or deletes an object", () => {
   const documents = [
     ...resources(full, "AWS::IAM::Role")
@@ -287,7 +293,8 @@ test("no policy has a wildcard for an action or for all resources, or deletes an
   ];
   for (const right of documents.flatMap((document) => rights(document.Statement))) {
     const [action, resource] = right.replace(/^not /, "").split(" ") as [string, string];
-    assert.ok(!action.includes("*") && !/^s3:Delete/.test(action) && resource !== "*", right);
+    assert.ok(!action.includes("*") && !/^s3:Delete/.test(action), right);
+    assert.ok(resource !== "*" || OF_ACCOUNT.includes(action), right);
   }
 });
 
@@ -425,6 +432,29 @@ test("an operator's grant is the operators' policy", () => {
     granted((to, grantee) => to.grantOperate(grantee)),
     rights(Properties.PolicyDocument.Statement),
   );
+});
+
+test("an operator may all that doctor asks, and the documentation lists that", () => {
+  const read = (path: string) => readFileSync(new URL(`../../${path}`, import.meta.url), "utf8");
+  const [, block] = read("docs/operations.md").match(/```json\n(\{\n  "Version"[^]*?)```/)!;
+  const documented: string[] = JSON.parse(block!).Statement.flatMap(({ Action }: any) => Action);
+  // As it names the permission that a check lacks.
+  const names = /\b(?:cloudwatch|kms|lambda|s3|scheduler|sqs|ssm):[A-Z]\w+/g;
+  const asked = ["deployment.rs", "mod.rs"].flatMap((file) => [...read(`cli/src/doctor/${file}`).matchAll(names)].map(([it]) => it));
+  assert.deepEqual([...new Set(asked)].sort(), documented.sort());
+  const [, { Properties }] = only(full, "AWS::IAM::ManagedPolicy");
+  const operator = rights(Properties.PolicyDocument.Statement);
+  for (const action of documented) assert.ok(operator.some((right) => right.startsWith(`${action} `)), action);
+  // For no more than it asks about, wherever AWS can tell that apart.
+  const everywhere = operator.filter((right) => right.endsWith(" *")).map((right) => right.split(" ")[0]);
+  assert.deepEqual(everywhere, OF_ACCOUNT);
+  // "IAM and AWS STS quotas" (<https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html>): a managed policy has no more characters, and
+  // an ARN here seldom more than 100.
+  const written = JSON.stringify(Properties.PolicyDocument, (_, value) => {
+    const token = value !== null && typeof value === "object" && Object.keys(value).length === 1 && Object.keys(value)[0]!;
+    return token && /^(Fn::|Ref$)/.test(token) ? "x".repeat(100) : value;
+  });
+  assert.ok(written.length < 6144, `${written.length}`);
 });
 
 test("what can't hold a policy is refused, not passed over", () => {
