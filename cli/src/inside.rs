@@ -6,13 +6,14 @@ use std::sync::Arc;
 
 use anyhow::anyhow;
 use tough::schema::{Signed, Targets};
-use tufline_folder::{DataFolder, FolderUploads};
+use tufline_aws::CopyLimits;
+use tufline_folder::{DataFolder, FolderBlobs, FolderUploads};
 use tufline_pipeline::Deadline;
 use tufline_pipeline::Ports;
 use tufline_pipeline::ReadingMemory;
 use tufline_pipeline::state::index::read_index;
 use tufline_pipeline::state::ledger;
-use tufline_store::{Clock, Folder, Key, Signer, Store, Uploads};
+use tufline_store::{Blobs, Clock, Folder, Key, Signer, Store, Uploads};
 use tufline_tuf::index::Place;
 use tufline_tuf::{Manifest, RoleName, TargetName, generation};
 
@@ -83,6 +84,19 @@ impl Inside {
                 let uploads = aws.resources.uploads(&aws.clients)?;
                 Arc::new(if self.for_uploader { uploads.listing_tells() } else { uploads })
             }
+        })
+    }
+
+    /// The bytes of targets. Fails while the uploads folder is not mounted.
+    pub fn blobs(&self) -> anyhow::Result<Arc<dyn Blobs>> {
+        Ok(match &self.connection {
+            Connection::Folder(endpoints) => {
+                let data = DataFolder::open(endpoints.data()?)?;
+                let uploads = FolderUploads::open(&data, &endpoints.uploads, self.clock.clone())?;
+                Arc::new(FolderBlobs::new(&data, &uploads))
+            }
+            // Nothing is copied.
+            Connection::Aws(aws) => Arc::new(aws.resources.blobs(&aws.clients, CopyLimits::default())?),
         })
     }
 

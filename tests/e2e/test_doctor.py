@@ -16,8 +16,8 @@ from .form import DONE, FAILED, json_lines, run
 from .polling import until
 from .variant import Variant
 
-# A check that needs what only operators may read.
-OF_OPERATORS = {"expiry"}
+# Checks that need what only operators may read.
+OF_OPERATORS = {"expiry", "waiting"}
 # What the emulator doesn't check (tests/emulator.md, 41).
 NOT_DENIED = {"lambda:GetAccountSettings", "cloudwatch:DescribeAlarms"}
 
@@ -99,8 +99,8 @@ def test_nothing_is_wrong_with_a_healthy_deployment_and_nothing_is_changed(varia
     assert (said.problems, said.of("unchecked")) == ([], [])
     warnings = said.of("warning")
     assert [code for code, _ in warnings] == ["alarms", "expiry"], warnings
-    assert "nobody is told" in warnings[0][1] and "the role root: expires in 20 d" in warnings[1][1], warnings
-    assert {check["code"] for check in said.checks} == documented() - {"data", "uploads", "space", "troubles", "waiting", "trial"}
+    assert "nobody is told" in warnings[0][1] and "root expires in 20 d" in warnings[1][1], warnings
+    assert {check["code"] for check in said.checks} == documented() - {"data", "uploads", "space", "troubles", "trial"}
     assert (variant.generation(), uploaded(variant)) == before
 
 
@@ -276,6 +276,41 @@ def test_each_check_says_which_permission_it_lacks_and_the_documented_ones_are_e
     assert said.problems == [] and "ssm:GetParameter" in said.of("unchecked")[0][1], said.checks
 
 
+@contextlib.contextmanager
+def stranger_root(variant: Variant) -> Iterator[str]:
+    """What is no root, where the next one belongs: the bucket's policy lets nobody take it away but an administrator."""
+    bucket, key = variant.endpoints["repository_bucket"], "metadata/2.root.json"
+    policy = variant.admin_s3.get_bucket_policy(Bucket=bucket)["Policy"]
+    variant.admin_s3.put_object(Bucket=bucket, Key=key, Body=b"{}", IfNoneMatch="*")
+    yield f"{key} is no root"
+    variant.admin_s3.delete_bucket_policy(Bucket=bucket)
+    variant.admin_s3.delete_object(Bucket=bucket, Key=key)
+    variant.admin_s3.put_bucket_policy(Bucket=bucket, Policy=policy)
+
+
+def test_a_deployment_tells_strangers_roots_and_held_removals_as_status_does(variant: Variant):
+    with stranger_root(variant) as named:
+        assert [told for code, told in doctor(variant).problems if code == "waiting" and named in told]
+    names = [f"doctor/{number}.bin" for number in range(30)]
+    for name in names:
+        variant.put(name, name.encode())
+    variant.wait_published({name: sha256(name.encode()) for name in names})
+    for name in names:
+        variant.remove(name)
+    until("held", lambda: [told for code, told in doctor(variant).problems if code == "waiting" and "30 removals held" in told], 60)
+    for name in names:
+        variant.put(name, name.encode())
+    until("back", lambda: doctor(variant).problems == [], 60)
+
+
+def test_an_operator_needs_nothing_else(variant: Variant):
+    operator = variant.new_user("operator")
+    policy = f"arn:aws:iam::000000000000:policy/{variant.stack}-operator-{variant.endpoints['region']}"
+    variant.connect("iam").attach_user_policy(UserName=operator["user"], PolicyArn=policy)
+    said = doctor(variant, keys=operator)
+    assert (said.problems, said.of("unchecked")) == ([], [])
+
+
 def test_one_artifact_goes_through_everything_and_is_gone_then(variant: Variant):
     before = variant.listed()
     said = doctor(variant, "--try")
@@ -297,7 +332,8 @@ def in_folder(folder: FolderForm, *arguments: str) -> Said:
 def test_nothing_is_wrong_with_a_folder_that_is_served(folder: FolderForm):
     said = in_folder(folder)
     assert (said.problems, said.of("unchecked")) == ([], [])
-    assert [check["code"] for check in said.checks] == ["data", "space", "uploads", "troubles", "devices", "clock", "expiry"]
+    codes = [check["code"] for check in said.checks]
+    assert codes == ["data", "space", "uploads", "devices", "clock", "troubles", "waiting", "expiry"]
     assert folder.listed() == set()
     before = sorted(folder.uploads.iterdir())
     said = in_folder(folder, "--try")
@@ -328,7 +364,7 @@ def test_what_is_broken_in_a_folder_is_named(folder: FolderForm, tmp_path: Path)
     until("mended", lambda: not in_folder(folder).problems)
     folder.kill()
     said = in_folder(folder)
-    ((code, told),) = said.problems
-    assert code == "devices" and "tufline local" in told, told
+    assert [code for code, _ in said.problems] == ["devices", "waiting"], said.problems
+    assert all("start `tufline local`" in told for _, told in said.problems), said.problems
     done = run("doctor", cwd=folder.data.parent, variables={"TUFLINE_ENDPOINTS": "nowhere.json"})
     assert done.returncode == FAILED and "nowhere.json" in done.stdout and done.stderr == "tufline: 1 problem, 0 warnings, 0 not checked\n", done

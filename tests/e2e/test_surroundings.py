@@ -12,10 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from .ceremony import Ceremony
 from .device import sha256
 from .folder import FolderForm
-from .form import ATTENTION
+from .form import ATTENTION, DONE, json_lines, run
+from .holders import Holder
 from .http_client import ask
+from .party import Party
 from .polling import throughout, until
 from .test_bad_input import small_disk
 
@@ -211,6 +214,94 @@ def test_a_lost_file_of_what_is_published_is_named_once_a_minute(make_folder, ro
     throughout("quiet", lambda: folder.log.read_text().count(lost.name) <= 3, 2)
     aside.rename(lost)
     folder.wait_published({"b": sha256(b"b")}, seconds=60)
+
+
+def missing(path: Path) -> None:
+    path.unlink()
+
+
+def truncated(path: Path) -> None:
+    data = path.read_bytes()
+    path.unlink()
+    path.write_bytes(data[:-1])
+
+
+def with_other_bytes(path: Path) -> None:
+    data = path.read_bytes()
+    path.unlink()
+    path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+
+
+@pytest.mark.parametrize("damage", [missing, truncated, with_other_bytes])
+def test_status_and_doctor_tell_what_devices_need_and_lack(folder_ceremony: Ceremony, tmp_path: Path, damage):
+    ceremony, folder = folder_ceremony, folder_ceremony.form
+    folder.bins = 16
+    ceremony.first()
+    ceremony.done("next", *ceremony.place)
+    ceremony.sign("2.root.json", ceremony.alice, ceremony.bob)
+    ceremony.publish("2.root.json")
+    vendor = Party(folder, tmp_path, "vendor-x", Holder("vera", tmp_path))
+    done = folder.tufline("delegation", "create", vendor.role, "--paths", f"{vendor.role}/*", *vendor.holders[0].key)
+    assert done.returncode == DONE, done.stderr
+    name = f"{vendor.role}/fw.bin"
+    vendor.put(name, b"theirs")
+    vendor.sign().deliver()
+    folder.put("a", b"ours")
+    folder.wait_published({"a": sha256(b"ours"), name: sha256(b"theirs")})
+    assert said_of(folder) == (DONE, {}, set())
+
+    roles, blobs = folder.published_roles(), folder.data / "repository" / "blobs"
+    leaf = next(file for file in roles.values() if "a" in folder.signed(file)["targets"])
+    names = [f"{folder.published_generation()}.snapshot.json", roles["targets"], leaf, roles[vendor.role]]
+    files = [folder.data / "repository" / "metadata" / file for file in names]
+    files += [next(blobs.rglob(sha256(data))) for data in (b"ours", b"theirs")]
+    for path in files:
+        kept = path.read_bytes()
+        damage(path)
+        file = str(path.relative_to(folder.data / "repository"))
+        code, damaged, told = said_of(folder)
+        assert code == ATTENTION and set(damaged) == {file} and len(told) == 1 and file in told.pop(), (file, damaged, told)
+        path.unlink(missing_ok=True)
+        path.write_bytes(kept)
+    # The process may have noticed too, and tells that for a while.
+    assert said_of(folder)[1:] == ({}, set())
+
+    # Without a newer one the root before is the newest, and nobody misses what has the same keys.
+    newest, first = (folder.data / "repository" / "metadata" / f"{version}.root.json" for version in (2, 1))
+    if damage is not missing:
+        kept = newest.read_bytes()
+        damage(newest)
+        code, _, told = said_of(folder)
+        assert code == ATTENTION and len(told) == 1 and "2.root.json is no root" in told.pop(), told
+        newest.unlink()
+        newest.write_bytes(kept)
+    damage(first)
+    code, damaged, told = said_of(folder)
+    assert code == ATTENTION and set(damaged) == {"metadata/1.root.json"}, (damaged, told)
+    text = folder.tufline("status").stdout
+    reasons = text.splitlines()[-1]
+    assert text.count("metadata/1.root.json") == 2 and reasons.count("metadata/1.root.json") == 1, text
+
+
+def said_of(folder: FolderForm) -> tuple[int, dict[str, str], set[str]]:
+    """The code of `tufline status`, which files it says are damaged and why, and the problems of what is stored that doctor tells."""
+    done = folder.tufline("status", "--json")
+    damaged = {damage["file"]: damage["why"] for damage in json.loads(done.stdout)["damaged"]}
+    (report,) = json_lines(run("doctor", "--json", *folder.connection(operator=True)))
+    told = {check["why"] for check in report["checks"] if check["code"] == "waiting" and check["state"] == "problem"}
+    advised = {check["advice"] for check in report["checks"] if check["code"] == "devices" and check["state"] == "problem"}
+    assert not any("start `tufline local`" in advice for advice in advised), advised
+    return done.returncode, damaged, told
+
+
+def test_all_refused_uploads_can_be_listed(folder: FolderForm):
+    names = [f"a b {number}" for number in range(7)]
+    for name in names:
+        folder.put(name, b"x")
+    until("refused", lambda: folder.status()["rejected"]["count"] == len(names))
+    listed = lambda *arguments: [name for name in names if f"            {name}: " in folder.tufline("status", *arguments).stdout]
+    assert len(listed()) == 5 and "7 uploads, 5 of them listed here; `tufline status --all`" in folder.tufline("status").stdout
+    assert listed("--all") == names and "7 uploads\n" in folder.tufline("status", "--all").stdout
 
 
 def test_what_is_no_file_is_no_upload(folder: FolderForm):

@@ -8,13 +8,11 @@ use aws_sdk_s3::types::{BucketVersioningStatus, PublicAccessBlockConfiguration};
 use aws_sdk_scheduler::types::ScheduleState;
 use tufline_folder::KEPT_FREE;
 use tufline_store::Queue;
-use tufline_tuf::config::Expiry;
 use tufline_tuf::{Time, time};
 
 use super::policy;
 use super::report::{Code, Finding};
 use crate::show;
-use crate::status::least_left;
 
 /// AWS refuses a request that was signed more than five minutes before or after it is there
 /// (<https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv.html>).
@@ -385,29 +383,6 @@ pub fn alarms(repository: &str, alarms: &[MetricAlarm]) -> Vec<Finding> {
     found
 }
 
-/// How long a role's document is still valid.
-pub fn expiry(role: &str, expires: Time, now: Time, lifetimes: &Expiry) -> Option<Finding> {
-    let what = format!("the role {role}");
-    let left = time::seconds_between(now, expires);
-    let advice = match role {
-        "root" => "call the root's holders together and publish the next one: docs/keys.md",
-        "timestamp" => "look why refresh doesn't renew it: docs/operations.md#alarm-timestamp-expires",
-        _ => "look why it isn't renewed: docs/operations.md#alarm-role-expires",
-    };
-    if left <= 0 {
-        return Some(Finding::problem(Code::Expiry, what, format!("expired {}", show::until(now, expires)), advice));
-    }
-    if least_left(role, Some(lifetimes)).is_none_or(|least| left >= least) {
-        return None;
-    }
-    let why = format!("expires {}", show::until(now, expires));
-    Some(match role {
-        // There is time left, and nothing is broken.
-        "root" => Finding::warning(Code::Expiry, what, why, advice),
-        _ => Finding::problem(Code::Expiry, what, format!("{why}: it should have been renewed"), advice),
-    })
-}
-
 /// The room on the disk of the data folder, in bytes.
 pub fn space(folder: &str, free: u64) -> Finding {
     let why = format!("{} free", show::bytes(free));
@@ -604,26 +579,6 @@ mod tests {
         let unheard: Vec<MetricAlarm> =
             names.iter().map(|name| MetricAlarm::builder().alarm_name(name).build()).collect();
         assert_eq!(alarms("T", &unheard).len(), 1, "nobody is told");
-    }
-
-    #[test]
-    fn what_expires_soon_is_told_in_time() {
-        let (now, lifetimes, day) = (at(0), Expiry::default(), 24 * 60 * 60);
-        let of = |role, seconds| expiry(role, at(seconds), now, &lifetimes);
-        let found = [
-            of("root", 28 * day),
-            of("root", 27 * day),
-            of("root", 0),
-            of("timestamp", day / 4),
-            of("timestamp", day / 4 - 1),
-            of("snapshot", 2 * day),
-            of("snapshot", day),
-            of("targets", 23 * day),
-            of("bin-0", 22 * day),
-            of("vendor", 0),
-        ];
-        let expected = [None, WARNING, PROBLEM, None, PROBLEM, None, PROBLEM, None, PROBLEM, PROBLEM];
-        assert_eq!(states(&found), expected);
     }
 
     #[test]

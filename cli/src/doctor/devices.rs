@@ -1,27 +1,25 @@
-//! The repository as devices see it, and what of it expires.
+//! The repository as devices see it, what of it expires, and what `tufline status` says.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use anyhow::Context;
 use serde_json::Value;
-use tufline_pipeline::state::ledger;
-use tufline_tuf::{Config, Time};
+use tufline_tuf::Time;
 
-use super::checks;
 use super::report::{Code, Finding, together};
+use super::waiting;
 use crate::connection::Connection;
-use crate::inside::Inside;
 use crate::outcome::one_line;
 use crate::root::document::now;
 use crate::source::{Seen, Source};
 use crate::status;
 
-/// Updates a device that trusts nothing but the root, and looks at the expiries: of what it verified, and of the bins and other parties' roles, which only
-/// operators can list without reading all of them.
-pub async fn check(connection: &Connection, config: &Config, unanswered: &str) -> Vec<Finding> {
-    let seen = see(connection).await;
+/// Updates a device that trusts nothing but the root, and takes what `tufline status` would have somebody look at; looks at the expiries of what both know. Where
+/// devices fail, and nothing tells why, `unanswered` says what to do.
+pub async fn check(connection: &Connection, unanswered: &str) -> Vec<Finding> {
+    let in_folder = matches!(connection, Connection::Folder(_));
+    let known = status::of(connection).await;
     let mut roles: BTreeMap<String, Time> = BTreeMap::new();
-    let mut findings = vec![match seen {
+    let mut findings = vec![match see(connection).await {
         Ok((place, seen)) => {
             roles.extend(expiries(&seen));
             let generation = seen.snapshot.version;
@@ -31,25 +29,50 @@ pub async fn check(connection: &Connection, config: &Config, unanswered: &str) -
             let advice = "give what a device has, by these variables (docs/devices.md)";
             Finding::unchecked(Code::Devices, "a device", &one_line(&why), advice)
         }
-        Err(SeenNothing::Failed(why)) => Finding::problem(Code::Devices, "a device", one_line(&why), unanswered),
+        Err(SeenNothing::Failed(why)) => {
+            let advice = match &known {
+                Ok(status) if status.runs == Some(false) => "start `tufline local`",
+                Ok(status) if !status.damaged.is_empty() => "bring back the file that is told below",
+                _ => unanswered,
+            };
+            Finding::problem(Code::Devices, "a device", one_line(&why), advice)
+        }
     }];
-    let inside = inside(connection).await;
-    let mut wrong = Vec::new();
-    match inside {
-        Ok((inside, clock)) => {
-            findings.extend(clock);
+    let mut late = Vec::new();
+    match known {
+        Ok(status) => {
+            findings.extend(waiting::findings(&status.attention, in_folder));
+            findings.extend(status.unreadable.iter().map(|why| unread(Code::Waiting, why, in_folder)));
+            let known = status.roles.into_iter().map(|role| (role.name.to_string(), role.expires));
             // What devices verified counts more.
-            roles = inside.into_iter().chain(roles).collect();
+            roles = known.chain(roles).collect();
         }
         Err(error) => {
-            let (what, why) = ("what only operators can list", one_line(&error));
-            let advice = "ask an operator to run this, or give an operator's keys with --admin FILE";
-            wrong.push(Finding::unchecked(Code::Expiry, what, &why, advice));
+            let why = one_line(&error);
+            findings.push(unread(Code::Waiting, &why, in_folder));
+            late.push(unread(Code::Expiry, &why, in_folder));
         }
     }
-    wrong.extend(roles.iter().filter_map(|(role, expires)| checks::expiry(role, *expires, now(), &config.expiry)));
-    findings.extend(together(Code::Expiry, "all roles", "none expires soon", wrong));
+    // If the configuration can't be read another check says so.
+    let lifetimes = status::lifetimes(connection).ok().flatten();
+    let expiry = |(role, expires): (&String, &Time)| status::expiry(role, *expires, now(), lifetimes.as_ref());
+    late.extend(roles.iter().filter_map(expiry).map(|reason| waiting::finding(&reason)));
+    findings.extend(together(Code::Expiry, "all roles", "none expires soon", late));
     findings
+}
+
+/// What can't be told of the repository. In a folder nobody is kept from it, so something is wrong with what lies there.
+fn unread(code: Code, why: &str, in_folder: bool) -> Finding {
+    if in_folder {
+        return Finding::problem(
+            code,
+            "the repository",
+            why,
+            "see `tufline status` (docs/operations.md#when-something-was-lost)",
+        );
+    }
+    let advice = "ask an operator to run this, or give an operator's keys with --admin FILE";
+    Finding::unchecked(code, "what only operators may read", why, advice)
 }
 
 enum SeenNothing {
@@ -76,28 +99,4 @@ fn expiries(seen: &Seen) -> Vec<(String, Time)> {
     };
     let root = ("root".to_owned(), seen.root.file().common().expires);
     seen.files.iter().filter_map(of_file).chain([root]).collect()
-}
-
-/// All roles' expiries as the ledger has them, and whether the clock is behind what is published.
-async fn inside(connection: &Connection) -> anyhow::Result<(BTreeMap<String, Time>, Option<Finding>)> {
-    let inside = Inside::for_operator(connection)?;
-    let store = &*inside.store;
-    let published = ledger::published(store).await?.context("nothing is published yet: run `tufline init` first")?;
-    let manifest = ledger::manifest(store, published.generation).await?;
-    let mut unreadable = Vec::new();
-    let roles = status::roles(&inside, &published, &manifest, &mut unreadable).await;
-    if let Some(first) = unreadable.first() {
-        anyhow::bail!("{first}");
-    }
-    // On AWS the store's clock is another than that of whoever looks.
-    let behind = inside.data()?.and_then(|_| published.clock_behind(inside.clock.now()));
-    let clock = inside.data()?.map(|_| match behind {
-        Some(stored) => {
-            let why =
-                format!("behind: the timestamp was stored at {stored}, and nothing is published or renewed until then");
-            Finding::problem(Code::Clock, "this machine's clock", why, "set it right (docs/operations.md#the-clock)")
-        }
-        None => Finding::ok(Code::Clock, "this machine's clock", "not behind what it signed last"),
-    });
-    Ok((roles.into_iter().map(|role| (role.name.as_str().to_owned(), role.expires)).collect(), clock))
 }

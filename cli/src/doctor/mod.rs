@@ -11,6 +11,7 @@ mod folder;
 mod policy;
 mod report;
 mod trial;
+mod waiting;
 
 use std::path::Path;
 
@@ -58,9 +59,7 @@ pub async fn run(arguments: Arguments) -> Result {
         Some(connection @ Connection::Aws(aws)) => {
             // On the heap: what waits for so many answers is large.
             report.add(Box::pin(deployment::check(aws)).await);
-            // If it can't be read the check of the version says so.
-            let config = aws.config().unwrap_or_default();
-            report.add(devices::check(connection, &config, UNANSWERED).await);
+            report.add(devices::check(connection, UNANSWERED).await);
         }
         None => {}
     }

@@ -3,11 +3,13 @@
 //! Refused uploads are no reason: whoever uploaded was told, the records stay for ever, and nothing waits for an operator. A refused generation
 //! is one until something newer is published: what was accepted isn't shown.
 
+use serde::Serialize;
 use tufline_pipeline::state::roots::IgnoredRoot;
 use tufline_tuf::config::Expiry;
-use tufline_tuf::time;
+use tufline_tuf::{Time, time};
 
-use super::collect::{Role, Status};
+use super::collect::Status;
+use crate::local::troubles::Trouble;
 use crate::show;
 
 /// The next root needs people with keys, at one table: four weeks, in seconds (`cdk/lib/alarms.ts`).
@@ -19,48 +21,114 @@ const LEFT: i64 = 4;
 /// A generation takes seconds from its making to its publication, and the largest burst a few minutes (`cdk/lib/alarms.ts`).
 const LONGEST_LAG: i64 = 15 * 60;
 
+/// What a reason is about: what to do depends on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum About {
+    /// A published file that devices need.
+    Damage,
+    /// A document that is expired, or is not renewed.
+    Expiry,
+    /// The same of the timestamp.
+    TimestampExpiry,
+    /// Another party's document that is expired.
+    PartyExpiry,
+    /// A root that is expired.
+    RootExpiry,
+    /// A root that expires in some weeks: there is time left, and nothing is broken.
+    RootIsDue,
+    /// No process runs the embedded form.
+    NotRunning,
+    /// The clock.
+    Clock,
+    /// What the embedded form's process fails at.
+    Trouble,
+    /// A generation that waits.
+    Lag,
+    /// A generation that the gate refused.
+    RefusedGeneration,
+    /// Removals that wait for an operator.
+    HeldRemovals,
+    /// Messages that failed too often.
+    DeadLetters,
+    /// What lies where a root belongs, and is none.
+    IgnoredRoot,
+}
+
+/// Why somebody should look. It is written as its text.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Reason {
+    /// What it is about.
+    #[serde(skip)]
+    pub about: About,
+    /// One line.
+    pub text: String,
+    /// What else is known of it.
+    #[serde(skip)]
+    pub detail: Option<String>,
+}
+
+impl Reason {
+    fn new(about: About, text: impl Into<String>) -> Self {
+        Self { about, text: text.into(), detail: None }
+    }
+
+    fn because(self, detail: impl Into<String>) -> Self {
+        Self { detail: Some(detail.into()), ..self }
+    }
+}
+
 /// All reasons, the worst first. `lifetimes` of documents where they are known.
-pub fn attention(status: &Status, lifetimes: Option<&Expiry>) -> Vec<String> {
+pub fn attention(status: &Status, lifetimes: Option<&Expiry>) -> Vec<Reason> {
     let now = status.now;
     let mut reasons = Vec::new();
-    reasons.extend(status.roles.iter().filter_map(|role| expiry(status, role, lifetimes)));
+    let damaged = status.damaged.iter();
+    reasons.extend(damaged.map(|damage| {
+        Reason::new(About::Damage, format!("{} is missing or damaged", damage.file)).because(&*damage.why)
+    }));
+    let roles = status.roles.iter();
+    reasons.extend(roles.filter_map(|role| expiry(role.name.as_str(), role.expires, now, lifetimes)));
     if status.runs == Some(false) {
-        reasons.push("no `tufline local` runs, so nothing is published or renewed".into());
+        reasons.push(Reason::new(About::NotRunning, "no `tufline local` runs, so nothing is published or renewed"));
     }
-    if status.clock_behind.is_some() {
-        reasons.push("the clock is behind".into());
+    if let Some(stored) = status.clock_behind {
+        let why = format!("the timestamp was stored at {stored}, and nothing is published or renewed until then");
+        reasons.push(Reason::new(About::Clock, "the clock is behind").because(why));
     }
-    reasons.extend(status.troubles.troubles.iter().map(|trouble| format!("{} fails", trouble.what)));
+    reasons.extend(status.troubles.troubles.iter().map(|Trouble { what, why, since }| {
+        Reason::new(About::Trouble, format!("{what} fails")).because(format!("since {since}: {why}"))
+    }));
     if status.troubles.more > 0 {
-        reasons.push(format!("{} more", show::count(status.troubles.more as u64, "failure")));
+        let text = format!("{} more", show::count(status.troubles.more as u64, "failure"));
+        reasons.push(Reason::new(About::Trouble, text));
     }
     let waits = status.waiting.since.filter(|since| time::seconds_between(*since, now) >= LONGEST_LAG);
-    reasons.extend(waits.map(|since| format!("what was made {} is not published", show::until(now, since))));
     reasons.extend(
-        status.refused_generations.iter().map(|refused| format!("generation {} was refused", refused.generation)),
+        waits.map(|since| {
+            Reason::new(About::Lag, format!("what was made {} is not published", show::until(now, since)))
+        }),
     );
+    reasons.extend(status.refused_generations.iter().map(|refused| {
+        let text = format!("generation {} was refused", refused.generation);
+        Reason::new(About::RefusedGeneration, text).because(&*refused.reason)
+    }));
     if !status.held_removals.is_empty() {
-        reasons.push(format!("{} held", show::count(status.held_removals.len() as u64, "removal")));
+        let text = format!("{} held", show::count(status.held_removals.len() as u64, "removal"));
+        reasons.push(Reason::new(About::HeldRemovals, text));
     }
-    reasons.extend(
-        status
-            .queues
-            .iter()
-            .flatten()
-            .filter(|(_, depth)| depth.dead_letters > 0)
-            .map(|(queue, depth)| format!("{} of {}", show::count(depth.dead_letters, "dead letter"), queue.name())),
-    );
-    reasons.extend(
-        status
-            .ignored_roots
-            .iter()
-            .map(|IgnoredRoot { version, .. }| format!("metadata/{version}.root.json is no root")),
-    );
+    let letters = status.queues.iter().flatten().filter(|(_, depth)| depth.dead_letters > 0);
+    reasons.extend(letters.map(|(queue, depth)| {
+        let text = format!("{} of {}", show::count(depth.dead_letters, "dead letter"), queue.name());
+        Reason::new(About::DeadLetters, text)
+    }));
+    reasons.extend(status.ignored_roots.iter().map(|IgnoredRoot { version, reason, .. }| {
+        Reason::new(About::IgnoredRoot, format!("metadata/{version}.root.json is no root")).because(reason)
+    }));
     reasons
 }
 
 /// So long before its end a role's document should have been replaced by the next, in seconds. Of the root that is known whatever the lifetimes are.
-pub fn least_left(role: &str, lifetimes: Option<&Expiry>) -> Option<i64> {
+fn least_left(role: &str, lifetimes: Option<&Expiry>) -> Option<i64> {
     if role == "root" {
         return Some(ROOT_LEFT);
     }
@@ -73,21 +141,28 @@ pub fn least_left(role: &str, lifetimes: Option<&Expiry>) -> Option<i64> {
     Some(i64::try_from(lifetime.seconds()).unwrap_or(i64::MAX) / LEFT)
 }
 
-/// Whether a document is expired, or is renewed too late.
-fn expiry(status: &Status, role: &Role, lifetimes: Option<&Expiry>) -> Option<String> {
-    let (name, when) = (role.name.as_str(), show::until(status.now, role.expires));
-    let left = time::seconds_between(status.now, role.expires);
-    if left <= 0 {
-        return Some(format!("{name} expired {when}"));
-    }
-    let whose = match name {
-        "root" => "its holders must sign the next one",
-        "timestamp" | "snapshot" | "targets" => "it is not renewed",
-        bin if bin.starts_with("bin-") => "it is not renewed",
-        // Another party's, for as long as that decides.
-        _ => return None,
+/// Whether the document of the role `name` is expired, or is renewed too late: the one rule of `tufline status` and `tufline doctor`. Another party's is valid
+/// for as long as that party decides, so it counts once it is expired.
+pub fn expiry(name: &str, expires: Time, now: Time, lifetimes: Option<&Expiry>) -> Option<Reason> {
+    let (when, left) = (show::until(now, expires), time::seconds_between(now, expires));
+    let about = match name {
+        "root" if left > 0 => About::RootIsDue,
+        "root" => About::RootExpiry,
+        "timestamp" => About::TimestampExpiry,
+        "snapshot" | "targets" => About::Expiry,
+        bin if bin.starts_with("bin-") => About::Expiry,
+        _ => About::PartyExpiry,
     };
-    (left < least_left(name, lifetimes)?).then(|| format!("{name} expires {when}, and {whose}"))
+    if left <= 0 {
+        return Some(Reason::new(about, format!("{name} expired {when}")));
+    }
+    let whose = match about {
+        About::PartyExpiry => return None,
+        About::RootIsDue => "its holders must sign the next one",
+        _ => "it is not renewed",
+    };
+    let is_late = left < least_left(name, lifetimes)?;
+    is_late.then(|| Reason::new(about, format!("{name} expires {when}, and {whose}")))
 }
 
 #[cfg(test)]
@@ -99,7 +174,8 @@ mod tests {
 
     use super::*;
     use crate::local::troubles::{Record, Trouble};
-    use crate::status::collect::{Depth, Newer, RefusedNewer, Rejected};
+    use crate::status::collect::{Depth, Newer, RefusedNewer, Rejected, Role};
+    use crate::status::documents::Damage;
 
     fn good() -> Status {
         let now: Time = "2026-11-25T00:00:00Z".parse().unwrap();
@@ -118,10 +194,11 @@ mod tests {
                 role("bin-0".parse().unwrap(), 90 * day / 4),
                 role("vendor".parse().unwrap(), 1),
             ],
+            damaged: Vec::new(),
             ignored_roots: Vec::new(),
             waiting: Newer { unsigned: 1, signed: 0, since: Some(now) },
             queues: Some(BTreeMap::from([(Queue::Uploads, Depth { messages: 2, dead_letters: 0 })])),
-            rejected: Rejected { count: 3, last: Vec::new() },
+            rejected: Rejected { count: 3, last: Vec::new(), unlisted: 3 },
             refused_generations: Vec::new(),
             held_removals: BTreeSet::new(),
             clock_behind: None,
@@ -135,12 +212,12 @@ mod tests {
     #[test]
     fn each_reason_is_told_and_nothing_else_is_one() {
         let lifetimes = Expiry::default();
-        assert_eq!(attention(&good(), Some(&lifetimes)), [""; 0]);
+        assert_eq!(attention(&good(), Some(&lifetimes)), []);
         let now = good().now;
         let reasons = |change: &dyn Fn(&mut Status)| {
             let mut status = good();
             change(&mut status);
-            attention(&status, Some(&lifetimes)).join("; ")
+            texts(&attention(&status, Some(&lifetimes))).join("; ")
         };
         for (index, what) in [
             (0, "root expires in 27 d 23 h, and its holders must sign the next one"),
@@ -178,6 +255,8 @@ mod tests {
         assert_eq!(reasons(&|status| status.queues = letters()), "2 dead letters of changes");
         let ignored = || vec![IgnoredRoot { version: 2, sha256: Sha256::of(b""), reason: "why".into() }];
         assert_eq!(reasons(&|status| status.ignored_roots = ignored()), "metadata/2.root.json is no root");
+        let damaged = || vec![Damage { file: "metadata/7.snapshot.json".into(), why: "why".into() }];
+        assert_eq!(reasons(&|status| status.damaged = damaged()), "metadata/7.snapshot.json is missing or damaged");
     }
 
     #[test]
@@ -186,7 +265,12 @@ mod tests {
         for role in &mut status.roles {
             role.expires = time::after(status.now, 1);
         }
-        assert_eq!(attention(&status, None), ["root expires in 1 s, and its holders must sign the next one"]);
+        let told = attention(&status, None);
+        assert_eq!(texts(&told), ["root expires in 1 s, and its holders must sign the next one"]);
+    }
+
+    fn texts(reasons: &[Reason]) -> Vec<&str> {
+        reasons.iter().map(|reason| &*reason.text).collect()
     }
 
     #[test]

@@ -19,7 +19,8 @@ use tufline_tuf::config::Expiry;
 use tufline_tuf::index::Expiring;
 use tufline_tuf::{Manifest, RoleName, TargetName, Time};
 
-use super::attention::attention;
+use super::attention::{Reason, attention};
+use super::documents::{Damage, damaged};
 use crate::inside::Inside;
 use crate::local::troubles::{self, Record};
 use crate::outcome::one_line;
@@ -30,8 +31,17 @@ const AT_ONCE: usize = 32;
 /// Of more refusals than this only so many are looked at to find the last ones.
 const REFUSALS_READ: usize = 1000;
 
-/// So many refusals are shown.
-const REFUSALS_SHOWN: usize = 5;
+/// How many refusals are looked at, and how many of these are listed.
+#[derive(Debug, Clone, Copy)]
+pub enum Refusals {
+    /// Some of the last ones.
+    Last,
+    /// All of them.
+    All,
+}
+
+/// So many refusals are listed unless all are asked for.
+const REFUSALS_LISTED: usize = 5;
 
 /// Of more waiting generations than this only the oldest are looked at.
 const GENERATIONS_READ: usize = 1000;
@@ -52,6 +62,8 @@ pub struct Status {
     pub targets: u64,
     /// Root, timestamp, snapshot, targets, and of the bins the one that expires first.
     pub roles: Vec<Role>,
+    /// Published files that are missing or damaged; of a large repository a part is looked at, each time another.
+    pub damaged: Vec<Damage>,
     /// What lies where roots belong and is none: it counts as absent.
     pub ignored_roots: Vec<IgnoredRoot>,
     /// Newer generations.
@@ -76,7 +88,7 @@ pub struct Status {
     /// What of all this could not be read, one line each.
     pub unreadable: Vec<String>,
     /// Why somebody should look at it now, one line each.
-    pub attention: Vec<String>,
+    pub attention: Vec<Reason>,
 }
 
 /// A role's document.
@@ -117,8 +129,10 @@ pub struct Depth {
 pub struct Rejected {
     /// How many versions of uploads were ever refused.
     pub count: usize,
-    /// The last ones, newest first.
+    /// The last ones, newest first: five, unless all were asked for.
     pub last: Vec<RejectedUpload>,
+    /// How many more there are, which are not listed.
+    pub unlisted: usize,
 }
 
 /// A generation that the gate refused.
@@ -131,10 +145,14 @@ pub struct RefusedNewer {
 }
 
 /// Collects it all. `queues` where they can be asked, and `lifetimes` of documents where they are known.
+///
+/// # Errors
+/// Where not even what is published can be read.
 pub async fn collect(
     inside: &Inside,
     queues: Option<&dyn Queues>,
     lifetimes: Option<&Expiry>,
+    refusals: Refusals,
 ) -> anyhow::Result<Status> {
     let store = &*inside.store;
     let published = ledger::published(store).await?.context("nothing is published yet: run `tufline init` first")?;
@@ -144,15 +162,33 @@ pub async fn collect(
     // On AWS the store's clock is another than that of whoever looks.
     let clock_behind = data.and_then(|_| published.clock_behind(now));
     let mut unreadable = Vec::new();
-    let (rejected, unread) = rejected(inside).await.or_default(&mut unreadable);
+    let (rejected, unread) = rejected(inside, refusals).await.or_default(&mut unreadable);
     unreadable.extend(unread);
+    let root = roots::newest(store).await.map(|newest| Role {
+        name: RoleName::root(),
+        version: newest.version.get(),
+        expires: newest.expires,
+    });
+    // What is wrong with the first root is wrong with all that needs a root, and is told once.
+    let (root, damaged, ignored_roots) = match root {
+        Ok(root) => {
+            let damaged = damaged(inside, &published, root.version, now).await.or_default(&mut unreadable);
+            let ignored = roots::ignored(store).await.map_err(anyhow::Error::from).or_default(&mut unreadable);
+            (Some(root), damaged, ignored)
+        }
+        Err(error) => {
+            let damage = Damage::of_root(store, error).map(Some).map_err(anyhow::Error::from);
+            (None, damage.or_default(&mut unreadable).into_iter().collect(), Vec::new())
+        }
+    };
     let mut status = Status {
         now,
         generation: published.generation,
         made: manifest.created,
         targets: manifest.targets,
-        roles: roles(inside, &published, &manifest, &mut unreadable).await,
-        ignored_roots: roots::ignored(store).await.map_err(anyhow::Error::from).or_default(&mut unreadable),
+        roles: roles(inside, root, &published, &manifest, &mut unreadable).await,
+        damaged,
+        ignored_roots,
         waiting: newer(inside, published.generation).await.or_default(&mut unreadable),
         queues: match queues {
             Some(queues) => depths(queues).await.map(Some).or_default(&mut unreadable),
@@ -180,20 +216,25 @@ trait OrDefault<T> {
 impl<T: Default> OrDefault<T> for anyhow::Result<T> {
     fn or_default(self, unreadable: &mut Vec<String>) -> T {
         self.unwrap_or_else(|error| {
-            unreadable.push(one_line(&error));
+            let why = one_line(&error);
+            // Several parts may need the same.
+            if !unreadable.contains(&why) {
+                unreadable.push(why);
+            }
             T::default()
         })
     }
 }
 
 /// Root, timestamp, snapshot, targets, other parties' roles, and of the bins the one that expires first; and what of them can't be read.
-pub async fn roles(
+async fn roles(
     inside: &Inside,
+    root: Option<Role>,
     published: &Published,
     manifest: &Manifest,
     unreadable: &mut Vec<String>,
 ) -> Vec<Role> {
-    let mut roles: Vec<Role> = newest_root(inside).await.map(Some).or_default(unreadable).into_iter().collect();
+    let mut roles: Vec<Role> = root.into_iter().collect();
     roles.push(Role { name: RoleName::timestamp(), version: published.version, expires: published.expires });
     let (role, version) = (RoleName::snapshot(), manifest.generation);
     roles.push(Role { name: role, version, expires: manifest.snapshot_expires });
@@ -211,11 +252,6 @@ pub async fn roles(
         expires: document.expires,
     }));
     roles
-}
-
-async fn newest_root(inside: &Inside) -> anyhow::Result<Role> {
-    let newest = roots::newest(&*inside.store).await?;
-    Ok(Role { name: RoleName::root(), version: newest.version.get(), expires: newest.expires })
 }
 
 async fn newer(inside: &Inside, published: u64) -> anyhow::Result<Newer> {
@@ -251,10 +287,14 @@ async fn depths(queues: &dyn Queues) -> anyhow::Result<BTreeMap<Queue, Depth>> {
 }
 
 /// Refused uploads, and which of their records can't be read.
-async fn rejected(inside: &Inside) -> anyhow::Result<(Rejected, Vec<String>)> {
+async fn rejected(inside: &Inside, refusals: Refusals) -> anyhow::Result<(Rejected, Vec<String>)> {
     let keys = inside.list(Folder::Rejected).await?;
     let count = keys.len();
-    let reads = keys.into_iter().take(REFUSALS_READ).map(|key| async move {
+    let (read_at_most, listed) = match refusals {
+        Refusals::Last => (REFUSALS_READ, REFUSALS_LISTED),
+        Refusals::All => (count, count),
+    };
+    let reads = keys.into_iter().take(read_at_most).map(|key| async move {
         let Some(stored) = inside.store.get(&key).await? else { return Ok(None) };
         let rejected: RejectedUpload = ledger::parse(&key, &stored.bytes)?;
         anyhow::Ok(Some((stored.modified, rejected)))
@@ -264,8 +304,10 @@ async fn rejected(inside: &Inside) -> anyhow::Result<(Rejected, Vec<String>)> {
         read.extend(outcome.or_default(&mut unreadable));
     }
     read.sort_by_key(|(when, _)| std::cmp::Reverse(*when));
-    let last = read.into_iter().take(REFUSALS_SHOWN).map(|(_, rejected)| rejected).collect();
-    Ok((Rejected { count, last }, unreadable))
+    let can_be_listed = count - unreadable.len();
+    let last: Vec<_> = read.into_iter().take(listed).map(|(_, rejected)| rejected).collect();
+    let unlisted = can_be_listed.saturating_sub(last.len());
+    Ok((Rejected { count, last, unlisted }, unreadable))
 }
 
 async fn refused(inside: &Inside, published: u64) -> anyhow::Result<Vec<RefusedNewer>> {

@@ -2,6 +2,7 @@
 
 mod attention;
 mod collect;
+mod documents;
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use std::sync::Arc;
 use anyhow::bail;
 use clap::Args;
 use tufline_store::Queues;
+use tufline_tuf::config::Expiry;
 
 use crate::connection::{Connection, ConnectionArguments};
 use crate::inside::Inside;
@@ -18,9 +20,10 @@ use crate::outcome::{Outcome, Result};
 use crate::show;
 use tufline_tuf::plain::escaped;
 
-pub use attention::least_left;
-use collect::Status;
-pub use collect::{held, roles};
+pub use attention::{About, Reason, expiry};
+pub use collect::held;
+use collect::{Refusals, Rejected, Status};
+use documents::Damage;
 use tufline_pipeline::state::roots::IgnoredRoot;
 
 /// Shows what is published, what waits, what expires when, and what was refused. On AWS it needs an operator's keys.
@@ -31,6 +34,9 @@ pub struct Arguments {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    /// List all refused uploads, not only the last five
+    #[arg(long)]
+    all: bool,
     #[command(flatten)]
     connection: ConnectionArguments,
 }
@@ -43,14 +49,10 @@ pub async fn run(arguments: Arguments) -> Result {
         Connection::Folder(_) => None,
         Connection::Aws(aws) => Some(Arc::new(aws.resources.queues(&aws.clients)?)),
     };
-    let config = match &connection {
-        Connection::Folder(endpoints) => Some(configured(endpoints.data()?)?),
-        // What a deployment has isn't known by its endpoints alone.
-        Connection::Aws(aws) if aws.config.is_none() => None,
-        Connection::Aws(aws) => Some(aws.config()?),
-    };
-    let lifetimes = config.as_ref().map(|config| &config.expiry);
-    let status = collect::collect(&Inside::for_operator(&connection)?, queues.as_deref(), lifetimes).await?;
+    let lifetimes = lifetimes(&connection)?;
+    let refusals = if arguments.all { Refusals::All } else { Refusals::Last };
+    let inside = Inside::for_operator(&connection)?;
+    let status = collect::collect(&inside, queues.as_deref(), lifetimes.as_ref(), refusals).await?;
     if arguments.json {
         show::json(&serde_json::to_value(&status)?);
     } else {
@@ -63,6 +65,25 @@ pub async fn run(arguments: Arguments) -> Result {
         );
     }
     Ok(if status.attention.is_empty() { Outcome::Done } else { Outcome::Attention })
+}
+
+/// How long documents are valid from their signing, where that is known.
+pub fn lifetimes(connection: &Connection) -> anyhow::Result<Option<Expiry>> {
+    Ok(match connection {
+        Connection::Folder(endpoints) => Some(configured(endpoints.data()?)?.expiry),
+        // What a deployment has isn't known by its endpoints alone.
+        Connection::Aws(aws) if aws.config.is_none() => None,
+        Connection::Aws(aws) => Some(aws.config()?.expiry),
+    })
+}
+
+/// What an operator may know of the repository but the queues.
+///
+/// # Errors
+/// Where not even what is published can be read.
+pub async fn of(connection: &Connection) -> anyhow::Result<Status> {
+    let lifetimes = lifetimes(connection)?;
+    collect::collect(&Inside::for_operator(connection)?, None, lifetimes.as_ref(), Refusals::Last).await
 }
 
 fn text(status: &Status) -> std::result::Result<String, std::fmt::Error> {
@@ -78,6 +99,13 @@ fn text(status: &Status) -> std::result::Result<String, std::fmt::Error> {
             role.name.as_str(),
             role.version,
             show::until(*now, role.expires)
+        )?;
+    }
+    for Damage { file, why } in &status.damaged {
+        writeln!(
+            text,
+            "damaged     {file}: {}; devices need it, so bring it back from a backup or from its older object versions",
+            escaped(why)
         )?;
     }
     for IgnoredRoot { version, reason, .. } in &status.ignored_roots {
@@ -96,8 +124,13 @@ fn text(status: &Status) -> std::result::Result<String, std::fmt::Error> {
             (show::count(depth.messages, "message"), show::count(depth.dead_letters, "dead letter"));
         writeln!(text, "queue       {:<8} {messages}, {letters}", queue.name())?;
     }
-    writeln!(text, "rejected    {}", show::count(status.rejected.count as u64, "upload"))?;
-    for rejected in &status.rejected.last {
+    let Rejected { count, last, unlisted } = &status.rejected;
+    let rest = match unlisted {
+        0 => String::new(),
+        _ => format!(", {} of them listed here; `tufline status --all` lists all", last.len()),
+    };
+    writeln!(text, "rejected    {}{rest}", show::count(*count as u64, "upload"))?;
+    for rejected in last {
         writeln!(text, "            {}: {}", escaped(&rejected.name), escaped(&rejected.reason))?;
     }
     for refused in &status.refused_generations {
@@ -129,7 +162,8 @@ fn text(status: &Status) -> std::result::Result<String, std::fmt::Error> {
         writeln!(text, "unreadable  {}", why.escape_debug())?;
     }
     if !status.attention.is_empty() {
-        writeln!(text, "attention   {}", status.attention.join("; ").escape_debug())?;
+        let reasons: Vec<&str> = status.attention.iter().map(|reason| &*reason.text).collect();
+        writeln!(text, "attention   {}", reasons.join("; ").escape_debug())?;
     }
     Ok(text)
 }
@@ -141,7 +175,7 @@ mod tests {
     use tufline_store::{Queue, RejectedUpload};
     use tufline_tuf::{RefusalCode, RoleName, Sha256, Time, time};
 
-    use super::collect::{Depth, Newer, RefusedNewer, Rejected, Role};
+    use super::collect::{Depth, Newer, RefusedNewer, Role};
     use super::*;
     use crate::local::troubles::Record;
 
@@ -164,10 +198,11 @@ mod tests {
                 Role { name: RoleName::timestamp(), version: 12, expires: time::after(now, 86_000) },
                 Role { name: RoleName::targets(), version: 3, expires: now },
             ],
+            damaged: vec![Damage { file: "metadata/7.snapshot.json".into(), why: "it is\nmissing".into() }],
             ignored_roots: vec![IgnoredRoot { version: 2, sha256: Sha256::of(b""), reason: "why".into() }],
             waiting: Newer { unsigned: 1, signed: 0, since: Some(now) },
             queues: Some(BTreeMap::from([(Queue::Uploads, Depth { messages: 2, dead_letters: 0 })])),
-            rejected: Rejected { count: 1, last: vec![rejected] },
+            rejected: Rejected { count: 20, last: vec![rejected], unlisted: 19 },
             refused_generations: vec![RefusedNewer { generation: 8, reason: "why".into() }],
             held_removals: BTreeSet::from(["a".into(), "b".into()]),
             clock_behind: Some(time::after(now, 60)),
@@ -177,17 +212,20 @@ mod tests {
             },
             runs: Some(true),
             unreadable: vec!["rejected/a.json: not readable".into()],
-            attention: vec!["targets expired 0 s ago".into(), "sign fails".into()],
+            attention: ["targets expired 0 s ago", "sign fails"]
+                .map(|text| Reason { about: About::Trouble, text: text.into(), detail: None })
+                .into(),
         };
         assert_eq!(
             text(&status).unwrap(),
             "published   generation 7 with 1 target, made 0 s ago\n\
              timestamp   version 12       expires in 23 h 53 min\n\
              targets     version 3        EXPIRED 0 s ago\n\
+             damaged     metadata/7.snapshot.json: it is\\nmissing; devices need it, so bring it back from a backup or from its older object versions\n\
              not a root  metadata/2.root.json: why; nobody follows it, and `tufline root publish` of the real one replaces it\n\
              waiting     1 to be signed, 0 to be published, the first made 0 s ago\n\
              queue       uploads  2 messages, 0 dead letters\n\
-             rejected    1 upload\n            \
+             rejected    20 uploads, 1 of them listed here; `tufline status --all` lists all\n            \
              a\\nb: it has a space\n\
              refused     generation 8: why\n\
              held        2 removals; if they are meant, run `tufline accept-removals`\n\
