@@ -15,7 +15,7 @@ import pytest
 from .ceremony import Ceremony
 from .device import sha256
 from .folder import FolderForm
-from .form import ATTENTION, DONE, json_lines, run
+from .form import ATTENTION, DONE, json_lines, one_line_error, run
 from .holders import Holder
 from .http_client import ask
 from .party import Party
@@ -281,6 +281,18 @@ def test_status_and_doctor_tell_what_devices_need_and_lack(folder_ceremony: Cere
     text = folder.tufline("status").stdout
     reasons = text.splitlines()[-1]
     assert text.count("metadata/1.root.json") == 2 and reasons.count("metadata/1.root.json") == 1, text
+
+
+@pytest.mark.parametrize("damage", [missing, truncated])
+def test_a_timestamp_that_is_lost_is_named(folder: FolderForm, damage):
+    publishes(folder, "a")
+    until("announced", lambda: (folder.data / "ledger" / "announced.json").exists())
+    folder.kill()
+    damage(folder.data / "repository" / "metadata" / "timestamp.json")
+    assert "metadata/timestamp.json" in one_line_error(folder.tufline("status"))
+    (report,) = json_lines(run("doctor", "--json", *folder.connection(operator=True)))
+    told = [check["why"] for check in report["checks"] if check["code"] == "waiting"]
+    assert len(told) == 1 and "metadata/timestamp.json" in told[0] and "init" not in told[0], told
 
 
 def said_of(folder: FolderForm) -> tuple[int, dict[str, str], set[str]]:

@@ -41,16 +41,21 @@ pub async fn check(connection: &Connection, unanswered: &str) -> Vec<Finding> {
     let mut late = Vec::new();
     match known {
         Ok(status) => {
-            findings.extend(waiting::findings(&status.attention, in_folder));
-            findings.extend(status.unreadable.iter().map(|why| unread(Code::Waiting, why, in_folder)));
+            let unread = status.unreadable.iter().map(|why| unread(why, in_folder)).collect();
+            findings.extend(waiting::findings(&status.attention, unread, in_folder));
             let known = status.roles.into_iter().map(|role| (role.name.to_string(), role.expires));
             // What devices verified counts more.
             roles = known.chain(roles).collect();
         }
         Err(error) => {
-            let why = one_line(&error);
-            findings.push(unread(Code::Waiting, &why, in_folder));
-            late.push(unread(Code::Expiry, &why, in_folder));
+            findings.push(unread(&one_line(&error), in_folder));
+            let what = "what devices don't read";
+            late.push(Finding::unchecked(
+                Code::Expiry,
+                what,
+                "the repository's records can't be read, as is told above",
+                "mend that first",
+            ));
         }
     }
     // If the configuration can't be read another check says so.
@@ -62,17 +67,13 @@ pub async fn check(connection: &Connection, unanswered: &str) -> Vec<Finding> {
 }
 
 /// What can't be told of the repository. In a folder nobody is kept from it, so something is wrong with what lies there.
-fn unread(code: Code, why: &str, in_folder: bool) -> Finding {
+fn unread(why: &str, in_folder: bool) -> Finding {
     if in_folder {
-        return Finding::problem(
-            code,
-            "the repository",
-            why,
-            "see `tufline status` (docs/operations.md#when-something-was-lost)",
-        );
+        let advice = "see `tufline status` (docs/operations.md#when-something-was-lost)";
+        return Finding::problem(Code::Waiting, "the repository", why, advice);
     }
     let advice = "ask an operator to run this, or give an operator's keys with --admin FILE";
-    Finding::unchecked(code, "what only operators may read", why, advice)
+    Finding::unchecked(Code::Waiting, "what only operators may read", why, advice)
 }
 
 enum SeenNothing {

@@ -3,9 +3,10 @@
 use super::report::{Code, Finding, together};
 use crate::status::{About, Reason};
 
-/// All of them, in the order of the checks; `in_folder` in the embedded form, which has checks of its own.
-pub fn findings(reasons: &[Reason], in_folder: bool) -> Vec<Finding> {
-    let of = |code| reasons.iter().filter(move |reason| code_of(reason.about) == code).map(finding).collect();
+/// All of them, in the order of the checks, and what was `unread`; `in_folder` in the embedded form, which has checks of its own.
+pub fn findings(reasons: &[Reason], unread: Vec<Finding>, in_folder: bool) -> Vec<Finding> {
+    let of =
+        |code| -> Vec<Finding> { reasons.iter().filter(|reason| code_of(reason.about) == code).map(finding).collect() };
     let mut findings = Vec::new();
     if in_folder {
         findings.extend(together(
@@ -16,7 +17,8 @@ pub fn findings(reasons: &[Reason], in_folder: bool) -> Vec<Finding> {
         ));
         findings.extend(together(Code::Troubles, "its process", "it fails at nothing", of(Code::Troubles)));
     }
-    findings.extend(together(Code::Waiting, "the repository", "nothing waits for an operator", of(Code::Waiting)));
+    let waiting = [of(Code::Waiting), unread].concat();
+    findings.extend(together(Code::Waiting, "the repository", "nothing waits for an operator", waiting));
     findings
 }
 
@@ -84,14 +86,14 @@ mod tests {
             reason(About::Expiry, "expiry"),
         ];
         let told = |in_folder| {
-            let told = findings(&reasons, in_folder).into_iter();
+            let told = findings(&reasons, Vec::new(), in_folder).into_iter();
             told.map(|found| (found.code, found.why)).collect::<Vec<_>>()
         };
         let waiting = [(Code::Waiting, "damage: why".to_owned()), (Code::Waiting, "held: why".to_owned())];
         assert_eq!(told(false), waiting);
         let process = [(Code::Clock, "clock: why".to_owned()), (Code::Troubles, "trouble: why".to_owned())];
         assert_eq!(told(true), [process, waiting].concat());
-        assert!(findings(&[], true).iter().all(|found| found.state == State::Ok));
+        assert!(findings(&[], Vec::new(), true).iter().all(|found| found.state == State::Ok));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use anyhow::Context;
+use anyhow::{bail, ensure};
 use futures::{StreamExt, TryStreamExt, stream};
 use serde::Serialize;
 use tufline_folder::DataFolder;
@@ -155,7 +155,14 @@ pub async fn collect(
     refusals: Refusals,
 ) -> anyhow::Result<Status> {
     let store = &*inside.store;
-    let published = ledger::published(store).await?.context("nothing is published yet: run `tufline init` first")?;
+    let Some(published) = ledger::published(store).await? else {
+        ensure!(
+            !store.exists(&Key::Announced).await?,
+            "{} is missing, and was published: bring it back from a backup or from its older object versions",
+            Key::Timestamp
+        );
+        bail!("nothing is published yet: run `tufline init` first");
+    };
     let manifest = ledger::manifest(store, published.generation).await?;
     let data = inside.data()?;
     let now = inside.clock.now();
