@@ -281,6 +281,102 @@ def test_refused_roots(take, tmp_path: Path):
     moved.refused("is there already: import into a new folder", "--next-root", moved.next)
 
 
+def at(*path: object, value: object = ...) -> Callable[[dict], None]:
+    """Sets a field, or takes it away. `KEY` stands for the timestamp's key."""
+
+    def edit(document: dict) -> None:
+        *way, last = [document["signed"]["roles"]["timestamp"]["keyids"][0] if part == "KEY" else part for part in path]
+        for part in way:
+            document = document[part]
+        if value is ...:
+            del document[last]
+        else:
+            document[last] = value
+
+    return edit
+
+
+def renamed(new: str) -> Callable[[dict], None]:
+    """The timestamp's key under another id."""
+
+    def edit(document: dict) -> None:
+        signed = document["signed"]
+        [old] = signed["roles"]["timestamp"]["keyids"]
+        signed["keys"][new] = signed["keys"].pop(old)
+        signed["roles"]["timestamp"]["keyids"] = [new]
+
+    return edit
+
+
+OTHER = {"keyids": [], "threshold": 1}
+# What is wrong with a root, and how the field is named that is to blame.
+UNFIT = {
+    "extra-role": (at("signed", "roles", "mirrors", value=OTHER), "its signed.roles.mirrors is a role beside root"),
+    "type": (at("signed", "_type", value="targets"), 'its signed._type is "targets", where "root" must be'),
+    "type-in-capitals": (at("signed", "_type", value="Root"), "its signed._type is"),
+    "no-type": (at("signed", "_type"), "its signed._type is missing"),
+    "unknown-key-type": (at("signed", "keys", "KEY", "keytype", value="dilithium"), 'signed.keys.{key} is a key with keytype "dilithium"'),
+    "unknown-scheme": (at("signed", "keys", "KEY", "scheme", value="dilithium2"), 'scheme "dilithium2"'),
+    "no-public-part": (at("signed", "keys", "KEY", "keyval"), "signed.keys.{key} is a key with"),
+    "public-part-of-junk": (at("signed", "keys", "KEY", "keyval", "public", value="junk"), 'public part "junk"'),
+    "no-key-type": (at("signed", "keys", "KEY", "keytype"), "its signed.keys.{key}.keytype is missing"),
+    "year-10000": (at("signed", "expires", value="10000-01-01T00:00:00Z"), 'its signed.expires is "10000-01-01T00:00:00Z", where a time such as 2030-01-02T03:04:05Z, of the year 9999 at most, must be'),
+    "fraction": (at("signed", "expires", value="2040-01-01T00:00:00.5Z"), 'its signed.expires is "2040-01-01T00:00:00.5Z"'),
+    "offset": (at("signed", "expires", value="2040-01-01T00:00:00+01:00"), "write \"2039-12-31T23:00:00Z\""),
+    "expires-a-number": (at("signed", "expires", value=5), "its signed.expires is 5"),
+    "past": (at("signed", "expires", value="2020-01-01T00:00:00Z"), "its signed.expires"),
+    "bad-keyid": (renamed("zz"), "its signed.keys.zz stands under a key id that is not"),
+    "keyid-in-capitals": (renamed("AB" * 32), f"keys.{'AB' * 32} has"),
+    "wrong-keyid": (renamed("ab" * 32), "the key abababababab… cannot be used: its id is not the SHA-256"),
+    "keyid-a-number": (at("signed", "roles", "timestamp", "keyids", value=[5]), "its signed.roles.timestamp.keyids.0 is 5"),
+    "keyid-of-no-key": (at("signed", "roles", "timestamp", "keyids", value=["ab" * 32]), "signed.roles.timestamp.keyids"),
+    "no-keyids": (at("signed", "roles", "timestamp", "keyids", value=[]), "signed.roles.timestamp.keyids"),
+    "no-role": (at("signed", "roles", "timestamp"), "signed.roles.timestamp.keyids"),
+    "threshold-0": (at("signed", "roles", "timestamp", "threshold", value=0), "its signed.roles.timestamp.threshold is 0"),
+    "threshold-half": (at("signed", "roles", "timestamp", "threshold", value=1.5), "roles.timestamp.threshold: 1.5 is a number with a fraction"),
+    "threshold-2": (at("signed", "roles", "timestamp", "threshold", value=2), "its signed.roles.timestamp.threshold is at least"),
+    "no-threshold": (at("signed", "roles", "timestamp", "threshold"), "its signed.roles.timestamp.threshold is missing"),
+    "consistent-null": (at("signed", "consistent_snapshot", value=None), "its signed.consistent_snapshot is null"),
+    "consistent-missing": (at("signed", "consistent_snapshot"), "its signed.consistent_snapshot is missing"),
+    "consistent-text": (at("signed", "consistent_snapshot", value="true"), "its signed.consistent_snapshot is"),
+    "version-0": (at("signed", "version", value=0), "its signed.version is 0"),
+    "version-a-text": (at("signed", "version", value="2"), 'its signed.version is "2"'),
+    "no-spec-version": (at("signed", "spec_version"), "its signed.spec_version is missing"),
+    "spec-version-2": (at("signed", "spec_version", value="2.0.0"), "spec_version is"),
+    "keys-a-list": (at("signed", "keys", value=[]), "its signed.keys is a list"),
+    "roles-a-list": (at("signed", "roles", value=[]), "its signed.roles is a list"),
+    "signature-of-junk": (at("signatures", value=[{"keyid": "ab", "sig": "zz"}]), "its signatures.0.sig is not as it must be"),
+    "signature-of-nobody": (at("signatures", value=[{"keyid": "zz", "sig": "00"}]), "its signatures.0.keyid is not as it must be"),
+    "signature-in-capitals": (at("signatures", value=[{"keyid": "AB", "sig": "00"}]), "signatures.0.keyid has"),
+    "no-signature": (at("signatures", value=[{"keyid": "ab"}]), "its signatures.0.sig is missing"),
+    "no-signatures": (at("signatures"), "its signatures is missing"),
+    "nothing-signed": (at("signed"), "its signed is missing"),
+}
+
+
+def test_each_refusal_of_a_root_names_the_field(take):
+    moved: Import = take()
+    moved.done()
+    path = moved.folder / "edited.json"
+    shutil.copy(moved.foreign.metadata / "1.root.json", moved.folder / "1.root.json")
+    for what, (edit, why) in UNFIT.items():
+        document = json.loads(moved.next.read_text())
+        [key] = document["signed"]["roles"]["timestamp"]["keyids"]
+        edit(document)
+        path.write_text(json.dumps(document))
+        commands = [moved.run("--next-root", path)]
+        # Of an unsigned one these say no more than that it is unsigned.
+        if what not in ("past", "wrong-keyid"):
+            commands += [run("root", "show", path), run("root", "publish", path, *moved.place)]
+        for done in commands:
+            error = one_line_error(done)
+            assert why.replace("{key}", key) in error and "edited.json" in error, (what, error)
+    # Escapes are read by all clients but one.
+    path.write_text(moved.next.read_text().replace('"expires": "20', '"expires": "\\u00320'))
+    error = one_line_error(moved.run("--next-root", path))
+    assert "its signed.expires is written with escapes" in error, error
+
+
 def test_a_repository_that_is_there_is_left_alone(take):
     moved: Import = take()
     moved.form.start()

@@ -82,16 +82,21 @@ async fn into_folder(arguments: &Arguments, found: &Found, old: &Old, data: &Pat
         let proposal = Proposal::of(arguments, old)?;
         return proposal.write(old, &folder.open(old, uploads).await?.ports, arguments).await;
     };
-    let next = document::open(next)?;
+    let root = document::open(next)?;
     folder.expect_begun()?;
     let repository = folder.open(old, uploads).await?;
-    let fit = fit(&repository.ports, old, &next).await?;
+    let fit = fit(&repository.ports, old, &root).await.with_context(|| as_next(next))?;
     found.expect_no_others(&*repository.ports.uploads).await?;
     folder::put_all(repository.uploads.path(), found).await?;
     let generation = import(&repository.ports, old, &fit).await?;
     folder.done()?;
     tell(old, generation, &format!("; `tufline local --data {}` goes on with it", data.quoted()), arguments.json);
     Ok(Outcome::Done)
+}
+
+/// What a file can't be, for people.
+fn as_next(next: &Path) -> String {
+    format!("{} as the next root", next.quoted())
 }
 
 async fn into_deployment(arguments: &Arguments, found: &Found, old: &Old, aws: &AwsConnection) -> Result {
@@ -101,7 +106,7 @@ async fn into_deployment(arguments: &Arguments, found: &Found, old: &Old, aws: &
         deployment.expect_new(old).await?;
         return Proposal::of(arguments, old)?.write(old, &deployment.ports, arguments).await;
     };
-    let fit = fit(&deployment.ports, old, &document::open(next)?).await?;
+    let fit = fit(&deployment.ports, old, &document::open(next)?).await.with_context(|| as_next(next))?;
     let generation = deployment.take(found, old, &fit).await?;
     tell(old, generation, "", arguments.json);
     Ok(Outcome::Done)

@@ -95,7 +95,10 @@ impl<'a> Field<'a> {
     }
 
     pub fn time(&self) -> Result<Time> {
-        self.text().ok().and_then(time::read).ok_or_else(|| self.wrong("a time such as 2030-01-02T03:04:05Z"))
+        self.text()
+            .ok()
+            .and_then(time::read)
+            .ok_or_else(|| self.wrong("a time such as 2030-01-02T03:04:05Z, of the year 9999 at most,"))
     }
 
     /// What a hash function gave, by its name: hexadecimal digits in any case.

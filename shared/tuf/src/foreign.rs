@@ -5,8 +5,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
+use serde_path_to_error::{Path, Segment};
 use tough::schema::{self, RoleType, Root, Targets};
 
 use crate::canonical;
@@ -105,17 +106,35 @@ pub trait Foreign: Document {
     /// # Errors
     /// One line that says which they don't, and what to do.
     fn check_fields(fields: &Value) -> Result<(), String>;
+
+    /// Whether a client can read the file at all, before anybody asks whether all do.
+    ///
+    /// # Errors
+    /// One line that names the field which none reads.
+    fn expect_readable(bytes: &[u8]) -> Result<(), String>;
+}
+
+fn readable<T: tufline_metadata::Document>(bytes: &[u8]) -> Result<(), String> {
+    tufline_metadata::File::<T>::read(bytes).map(drop).map_err(|error| error.to_string())
 }
 
 impl Foreign for Root {
     fn check_fields(fields: &Value) -> Result<(), String> {
         check(fields, &ROOT, "")
     }
+
+    fn expect_readable(bytes: &[u8]) -> Result<(), String> {
+        readable::<tufline_metadata::Root>(bytes)
+    }
 }
 
 impl Foreign for Targets {
     fn check_fields(fields: &Value) -> Result<(), String> {
         check(fields, &TARGETS, "")
+    }
+
+    fn expect_readable(bytes: &[u8]) -> Result<(), String> {
+        readable::<tufline_metadata::Targets>(bytes)
     }
 }
 
@@ -124,20 +143,106 @@ impl Foreign for Targets {
 /// # Errors
 /// One line that says which field some client reads otherwise, and what to do.
 pub fn read<T: Foreign>(bytes: &[u8]) -> Result<schema::Signed<T>, String> {
-    let file = T::read_file(bytes)?;
+    // Whoever can't read it says which field, if clients can't either.
+    let told = |why: String| T::expect_readable(bytes).err().unwrap_or(why);
+    let file = T::read_file(bytes).map_err(told)?;
     let text: Value = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
     let (text, signatures) = (&text["signed"], &text["signatures"]);
-    if *text != serde_json::to_value(&file.signed).map_err(|error| error.to_string())? {
-        return Err("a time is not in whole seconds that end in Z, or a field is not as it should be".into());
+    let read = serde_json::to_value(&file.signed).map_err(|error| error.to_string())?;
+    if let Some(difference) = difference(text, &read, "signed") {
+        return Err(told(difference));
     }
-    for signature in signatures.as_array().into_iter().flatten() {
-        check(&signature["keyid"], &Shape::Hex, "signatures.keyid")?;
+    for (index, signature) in signatures.as_array().into_iter().flatten().enumerate() {
+        check(&signature["keyid"], &Shape::Hex, &format!("signatures.{index}.keyid"))?;
     }
     check_document(&file.signed)?;
-    let escaped =
-        "a time, a digest or a signature is written with escapes, which go-tuf doesn't read; write it plainly";
-    serde_json::from_slice::<Plain<'_>>(bytes).map_err(|_| escaped)?;
+    let plain = serde_path_to_error::deserialize::<_, Plain<'_>>(&mut serde_json::Deserializer::from_slice(bytes));
+    plain.map_err(|error| {
+        let place = place("", error.path());
+        format!("its {place} is written with escapes, or twice, which go-tuf doesn't read; write it plainly, once")
+    })?;
     Ok(file)
+}
+
+/// Reads JSON that is the value at `at`, so that what is wrong is told with its field.
+///
+/// # Errors
+/// One line that begins with the field.
+pub(crate) fn named<'a, T: Deserialize<'a>>(
+    json: impl Deserializer<'a, Error = serde_json::Error>,
+    at: &str,
+) -> Result<T, String> {
+    serde_path_to_error::deserialize(json)
+        .map_err(|error| format!("its {} is not as it must be: {}", place(at, error.path()), error.inner()))
+}
+
+/// Where a field stands, as all other messages have it.
+fn place(at: &str, path: &Path) -> String {
+    path.iter().fold(at.to_owned(), |place, segment| match segment {
+        Segment::Map { key } => join(&place, key),
+        Segment::Seq { index } => join(&place, &index.to_string()),
+        Segment::Enum { .. } | Segment::Unknown => place,
+    })
+}
+
+/// The first field that stands otherwise in a text than in what was read of it: some clients read it otherwise, or not at all.
+fn difference(text: &Value, read: &Value, place: &str) -> Option<String> {
+    match (text, read) {
+        (Value::Object(text), Value::Object(read)) => {
+            let inner = |(name, member): (&String, &Value)| match read.get(name) {
+                Some(read) => difference(member, read, &join(place, name)),
+                None => Some(format!("its {} {}", join(place, name), unread(place, name, member))),
+            };
+            let missing = || {
+                let (name, value) = read.iter().find(|(name, _)| !text.contains_key(*name))?;
+                Some(format!(
+                    "its {} is missing, which some clients don't read; write {}",
+                    join(place, name),
+                    as_read(value)
+                ))
+            };
+            text.iter().find_map(inner).or_else(missing)
+        }
+        (Value::Array(text), Value::Array(read)) => {
+            let is_shorter = read.len() < text.len();
+            let inner = |(index, item): (usize, &Value)| match read.get(index) {
+                Some(read) if !is_shorter => difference(item, read, &format!("{place}.{index}")),
+                Some(read) if read == item => None,
+                _ => Some(format!("its {place}.{index} is {}, which clients don't read; take it out", short(item))),
+            };
+            text.iter().enumerate().find_map(inner)
+        }
+        _ if text == read => None,
+        _ => Some(format!("its {place} is {}, which not all clients read; write {}", short(text), as_read(read))),
+    }
+}
+
+/// What to write in the place of what isn't read by all. What was left out isn't known.
+fn as_read(read: &Value) -> String {
+    if read.is_boolean() { "true or false".into() } else { short(read) }
+}
+
+/// Why nothing was read of the member `name` of the object at `place`, and what to do.
+fn unread(place: &str, name: &str, member: &Value) -> String {
+    match place {
+        "signed.roles" => "is a role beside root, timestamp, snapshot and targets, which some clients refuse; take it out".into(),
+        "signed.keys" if !is_lower_hex(name) => {
+            "stands under a key id that is not pairs of hexadecimal digits in lower case; give it the id that `tufline root add-key` gives it".into()
+        }
+        "signed.keys" => format!(
+            "is a key with keytype {}, scheme {} and public part {}, which not all clients can use; put one in its place that is Ed25519, P-256 in PEM, \
+             or RSA-PSS with SHA-256",
+            short(&member["keytype"]),
+            short(&member["scheme"]),
+            short(&member["keyval"]["public"])
+        ),
+        _ => format!("is {}, which not all clients read; take it out", short(member)),
+    }
+}
+
+fn short(value: &Value) -> String {
+    let text = value.to_string();
+    if text.chars().count() <= 60 { text } else { text.chars().take(60).chain(['…']).collect() }
 }
 
 /// Texts that go-tuf decodes as they are in the file: here they can be borrowed from it, which they can't where anything is escaped.

@@ -226,7 +226,10 @@ fn what_must_not_be_published_is_refused_with_its_reason() {
 
     // Expired, to the second.
     let expired = signed_by(&set_expiry(&second, now()).unwrap(), Some(&root), &[alice, bob]);
-    assert_eq!(refused(&expired), format!("it expired at {}: set a new expiry, and have it signed again", now()));
+    assert_eq!(
+        refused(&expired),
+        format!("it expired at {}, its signed.expires: set a new expiry, and have it signed again", now())
+    );
     let second_left = set_expiry(&second, time::after(now(), 1)).unwrap();
     succeed(&root, &signed_by(&second_left, Some(&root), &[alice, bob]), now()).unwrap();
 

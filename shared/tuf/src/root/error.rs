@@ -23,7 +23,7 @@ pub enum RootError {
         expected: u64,
     },
     /// It expired.
-    #[error("it expired at {0}: set a new expiry, and have it signed again")]
+    #[error("it expired at {0}, its signed.expires: set a new expiry, and have it signed again")]
     Expired(Time),
     /// Fewer signatures than a threshold asks for.
     #[error(
@@ -40,11 +40,11 @@ pub enum RootError {
         missing: u64,
     },
     /// A role that isn't there or has no key.
-    #[error("no key would be left for the role {0}: add the new key first")]
+    #[error("no key would be left for the role {0}, in its signed.roles.{0}.keyids: add the new key first")]
     NoKeys(&'static str),
     /// More signatures asked for than keys there are.
     #[error(
-        "{role} would ask for {threshold} signatures with {keys} keys: a threshold is at least 1 and at most the number of keys"
+        "{role} would ask for {threshold} signatures with {keys} keys: its signed.roles.{role}.threshold is at least 1 and at most the number of keys"
     )]
     Threshold {
         /// The role.
@@ -56,7 +56,7 @@ pub enum RootError {
     },
     /// One public key under two key ids, or a key id that is listed twice.
     #[error(
-        "{role} lists one public key twice, as {first} and {second}: a threshold must be reached by different keys"
+        "{role} lists one public key twice, as {first} and {second}: its signed.roles.{role}.keyids must be of different keys; leave one of them out"
     )]
     KeyTwice {
         /// The role.
@@ -67,7 +67,10 @@ pub enum RootError {
         second: String,
     },
     /// A role names a key that the root doesn't have.
-    #[error("{role} lists the key {id}, which the root does not have")]
+    #[error(
+        "{role} lists the key {id}, which the root does not have: take that out of its signed.roles.{role}.keyids, or add the key with \
+         `tufline root add-key`"
+    )]
     UnknownKey {
         /// The role.
         role: &'static str,

@@ -7,6 +7,7 @@ use tough::schema::{RoleType, Root, Signature};
 use tufline_metadata::{Error, File, TrustedRoot};
 
 use super::{KeyId, RootError};
+use crate::foreign::named;
 use crate::name::RoleName;
 use crate::sha256::Sha256;
 use crate::signed::VerifyError;
@@ -67,9 +68,12 @@ impl PublishedRoot {
 pub(crate) fn in_own_types(bytes: &[u8]) -> Result<Root, String> {
     let mut file: Value = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
     let mut signed = file.get_mut("signed").map(Value::take).unwrap_or_default();
-    let Some(fields) = signed.as_object_mut() else { return Err("it signs nothing".into()) };
+    let Some(fields) = signed.as_object_mut() else { return Err("its signed is no object".into()) };
     let entries = fields.insert("keys".into(), Map::new().into());
-    fields.entry("consistent_snapshot").or_insert(false.into());
+    // Clients take null for what is left out.
+    if fields.get("consistent_snapshot").is_none_or(Value::is_null) {
+        fields.insert("consistent_snapshot".into(), false.into());
+    }
     if let Some(Value::Object(roles)) = fields.get_mut("roles") {
         roles.retain(|name, _| name.parse::<RoleType>().is_ok());
         for role in roles.values_mut() {
@@ -78,8 +82,8 @@ pub(crate) fn in_own_types(bytes: &[u8]) -> Result<Root, String> {
             }
         }
     }
-    let mut root: Root = serde_json::from_value(signed).map_err(|error| error.to_string())?;
-    let Some(Value::Object(entries)) = entries else { return Err("its keys are no object".into()) };
+    let mut root: Root = named(signed, "signed")?;
+    let Some(Value::Object(entries)) = entries else { return Err("its signed.keys is no object".into()) };
     let key = |(id, entry): (String, Value)| Some((key_id(&id.into())?, serde_json::from_value::<Key>(entry).ok()?));
     root.keys = entries.into_iter().filter_map(key).collect();
     Ok(root)
@@ -95,7 +99,7 @@ pub(crate) fn signatures(bytes: &[u8]) -> Result<Vec<Signature>, String> {
     struct Signatures {
         signatures: Vec<Signature>,
     }
-    let file: Signatures = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+    let file: Signatures = named(&mut serde_json::Deserializer::from_slice(bytes), "")?;
     Ok(file.signatures)
 }
 
