@@ -1,5 +1,6 @@
 """Keys as people have them: what openssl and ssh-keygen made is read, or refused with a command that makes of it what is read."""
 
+import base64
 import json
 import re
 import shlex
@@ -210,10 +211,80 @@ def test_keys_of_ssh(made: Path, tmp_path: Path, kind: str, passphrase: str):
     assert (tmp_path / "again.pub").read_text() == (tmp_path / "new.pub").read_text()
 
 
+# Kinds that no conversion makes useful: how ssh makes one, and what it is called.
+SSH_REFUSED = {
+    "p384": ("-t ecdsa -b 384", "ECDSA P-384"),
+    "p521": ("-t ecdsa -b 521", "ECDSA P-521"),
+    "dsa": ("-t dsa", "DSA"),
+    "rsa-1024": ("-t rsa -b 1024", "RSA of 1024 bits"),
+}
+ACCEPTED = "accepted are Ed25519, ECDSA P-256 and RSA of {} bits or more"
+
+
+def init(folder: Path, key: Path) -> subprocess.CompletedProcess:
+    return run("root", "init", "--key", key, "--threshold", 1, "--data", folder / "data", "--out", folder / "refused.json")
+
+
+def is_refused_for_its_kind(error: str, kind: str, bits: int) -> None:
+    """At once, and with no way that would end at the same refusal."""
+    assert f"a key of {kind}, " in error and ACCEPTED.format(bits) in error, error
+    assert not re.search("ssh-keygen|openssl|convert", error), error
+
+
+@pytest.mark.parametrize("form", SSH_REFUSED)
+def test_keys_of_ssh_are_refused_for_their_kind_at_once(signer, tmp_path: Path, form: str):
+    how, kind = SSH_REFUSED[form]
+    for passphrase in ("", PASSPHRASE):
+        name = f"key{len(passphrase)}"
+        shell(tmp_path, f"ssh-keygen -q {how} -N {shlex.quote(passphrase)} -f {name} && ssh-keygen -e -f {name}.pub > {name}.rfc4716")
+        for file in (f"{name}.pub", f"{name}.rfc4716"):
+            is_refused_for_its_kind(one_line_error(init(tmp_path, tmp_path / file)), kind, 3072)
+        for file in (name, f"{name}.pub", f"{name}.rfc4716"):
+            is_refused_for_its_kind(signer("p256").refused(tmp_path / file), kind, 2048)
+
+
+def test_a_small_rsa_key_of_ssh_signs_where_others_listed_it(signer, tmp_path: Path):
+    shell(tmp_path, "ssh-keygen -q -t rsa -b 2048 -N '' -f key")
+    is_refused_for_its_kind(one_line_error(init(tmp_path, tmp_path / "key.pub")), "RSA of 2048 bits", 3072)
+    assert advice(signer("rsa").refused(tmp_path / "key"), "ssh-keygen")
+
+
+@pytest.mark.parametrize("kind", ["rsa -b 3072", "ecdsa -b 256", "ed25519"])
+def test_the_public_half_of_an_ssh_key_signs_nothing(signer, tmp_path: Path, kind: str):
+    """A conversion would make a public key of it again."""
+    shell(tmp_path, f"ssh-keygen -q -t {kind} -N '' -f key && ssh-keygen -e -f key.pub > key.rfc4716")
+    shell(tmp_path, "ssh-keygen -q -t ed25519 -N '' -f ca && ssh-keygen -q -s ca -I a -n b key.pub")
+    for file in ("key.pub", "key.rfc4716"):
+        error = signer("p256").refused(tmp_path / file)
+        assert "it is the public half of an ssh key: give the private one, in the file of the same name without .pub" in error, error
+        assert "ssh-keygen" not in error, error
+    error = signer("p256").refused(tmp_path / "key-cert.pub")
+    assert "it is an ssh certificate: give the private key that it certifies, in the file of the same name without -cert.pub" in error, error
+    error = one_line_error(init(tmp_path, tmp_path / "key-cert.pub"))
+    assert "it is an ssh certificate: give the public key that it certifies, in the file of the same name without -cert," in error, error
+
+
+@pytest.mark.parametrize("name", ["sk-ssh-ed25519@openssh.com", "sk-ecdsa-sha2-nistp256@openssh.com"])
+def test_security_keys_are_for_ssh_only(signer, tmp_path: Path, name: str):
+    """As PROTOCOL.u2f of OpenSSH has them; ssh-keygen makes one only with such a key at hand, and reads these."""
+    parts = [name.encode(), b"\4" * 65, b"ssh:"] if "ecdsa" in name else [name.encode(), b"\1" * 32, b"ssh:"]
+    if "ecdsa" in name:
+        point = load_pem_public_key(subprocess.run(["bash", "-c", "openssl ecparam -name prime256v1 -genkey -noout | openssl ec -pubout"], capture_output=True).stdout)
+        numbers = point.public_numbers()
+        parts[1:2] = [b"nistp256", b"\4" + numbers.x.to_bytes(32) + numbers.y.to_bytes(32)]
+    blob = b"".join(len(part).to_bytes(4) + part for part in parts)
+    (tmp_path / "key.pub").write_text(f"{name} {base64.b64encode(blob).decode()} a@b\n")
+    shell(tmp_path, "ssh-keygen -l -f key.pub")
+    kind = "a security key (FIDO), which signs for ssh only"
+    is_refused_for_its_kind(one_line_error(init(tmp_path, tmp_path / "key.pub")), kind, 3072)
+    is_refused_for_its_kind(signer("p256").refused(tmp_path / "key.pub"), kind, 2048)
+
+
 def test_ssh_converts_no_ed25519_and_that_is_said(signer, tmp_path: Path):
-    shell(tmp_path, "ssh-keygen -q -t ed25519 -N '' -f key")
+    shell(tmp_path, "ssh-keygen -q -t ed25519 -N '' -f key && ssh-keygen -e -f key.pub > key.rfc4716")
     for error in (
         signer("p256").refused(tmp_path / "key"),
+        one_line_error(init(tmp_path, tmp_path / "key.rfc4716")),
         one_line_error(run("root", "init", "--key", tmp_path / "key.pub", "--threshold", 1, "--data", tmp_path / "data", "--out", tmp_path / "1")),
     ):
         assert "Ed25519" in error and "docs/keys.md" in error, error
@@ -281,3 +352,23 @@ def test_who_delegates_gets_no_private_key(made: Path, root: bytes, tmp_path: Pa
     before = sha256(root)
     assert "private key" in one_line_error(run("root", "add-key", file, "--key", made / "p256.pem"))
     assert sha256(file.read_bytes()) == before
+
+
+# What holds a key of a kind that is refused, in a form that is refused as well.
+HIDDEN = {
+    "certificate-p384": ("openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-384 -nodes -keyout x -subj /CN=a > KEY", "ECDSA P-384"),
+    "certificate-rsa-1024": ("openssl req -x509 -newkey rsa:1024 -nodes -keyout x -subj /CN=a > KEY", "RSA of 1024 bits"),
+    "der-p521": ("openssl genpkey -algorithm ec -pkeyopt ec_paramgen_curve:P-521 | openssl pkey -pubout -outform DER -out KEY", "ECDSA P-521"),
+    "der-ed448": ("openssl genpkey -algorithm ed448 | openssl pkey -pubout -outform DER -out KEY", "Ed448"),
+    "der-secp256k1": ("openssl ecparam -name secp256k1 -genkey | openssl ec -pubout -outform DER -out KEY", "ECDSA secp256k1"),
+    "der-rsa-1024": ("openssl genrsa 1024 | openssl rsa -pubout -outform DER -out KEY", "RSA of 1024 bits"),
+    "pkcs1-1024": ("openssl genrsa 1024 | openssl rsa -RSAPublicKey_out > KEY", "RSA of 1024 bits"),
+}
+
+
+@pytest.mark.parametrize("form", HIDDEN)
+def test_a_refused_kind_is_told_whatever_its_form(signer, tmp_path: Path, form: str):
+    command, kind = HIDDEN[form]
+    shell(tmp_path, command.replace("KEY", "key"))
+    is_refused_for_its_kind(one_line_error(init(tmp_path, tmp_path / "key")), kind, 3072)
+    is_refused_for_its_kind(signer("p256").refused(tmp_path / "key"), kind, 2048)

@@ -10,7 +10,7 @@ use pkcs8::{EncryptedPrivateKeyInfoRef, PrivateKeyInfoRef, SecretDocument};
 use tough::schema::key::Key as PublicKey;
 use tough::sign::{Sign, SignKeyPair};
 use tufline_store::{Result, StoreError};
-use tufline_tuf::key_file::{self, Block};
+use tufline_tuf::key_file::{self, Block, Wanted, public_of_ssh};
 use tufline_tuf::root::{from_spki, same_key};
 use zeroize::Zeroizing;
 
@@ -25,9 +25,6 @@ const SEC1: &str = "EC PRIVATE KEY";
 
 /// How openssl calls a private key of RSA by itself (RFC 8017, appendix A.1.2).
 const PKCS1: &str = "RSA PRIVATE KEY";
-
-/// How ssh calls Ed25519 (RFC 8709, section 4).
-const SSH_ED25519: &[u8] = b"ssh-ed25519";
 
 /// DES, RC2 and MD5 are in openssl 3's legacy provider only (<https://docs.openssl.org/3.0/man7/OSSL_PROVIDER-legacy/>).
 const CONVERT: &str = "convert it with `openssl pkcs8 -topk8 -in KEY -out NEW`, with `-provider default -provider legacy` too where that could not read it";
@@ -187,6 +184,9 @@ fn only_key(blocks: &[Block]) -> std::result::Result<(&Block, Option<&Block>), S
         (Some(key), true, [public]) if public.label == "PUBLIC KEY" => Ok((key, Some(public))),
         (None, _, [ssh]) if ssh.label == "OPENSSH PRIVATE KEY" => Err(convert_ssh(ssh)),
         (None, _, [public]) if public.label.ends_with("PUBLIC KEY") || public.label.ends_with("CERTIFICATE") => {
+            let pkcs1 = public.label == "RSA PUBLIC KEY";
+            let wanted = Wanted::Private;
+            if pkcs1 { wanted.expect_usable_rsa(&public.contents) } else { wanted.expect_usable(&public.contents) }?;
             Err(format!("it holds a {}; give the private key", public.label))
         }
         (None, _, [other]) => {
@@ -196,14 +196,15 @@ fn only_key(blocks: &[Block]) -> std::result::Result<(&Block, Option<&Block>), S
     }
 }
 
-/// What its owner can do with a key of ssh. Its kind stands in its public part, which is never encrypted
-/// (<https://github.com/openssh/openssh-portable/blob/master/PROTOCOL.key>).
+/// What its owner can do with a key of ssh.
 fn convert_ssh(key: &Block) -> String {
-    let is_ed25519 = key.contents.windows(SSH_ED25519.len()).any(|bytes| bytes == SSH_ED25519);
-    let how = if is_ed25519 {
-        "most versions of ssh-keygen don't convert one of Ed25519: make a new key with `tufline root keygen`, or see docs/keys.md"
-    } else {
-        "convert a copy of it with `ssh-keygen -p -m PKCS8 -f COPY`"
+    let public = public_of_ssh(&key.contents).unwrap_or_default();
+    let how = match Wanted::Private.expect_usable_ssh(public) {
+        Ok(ssh) if ssh.is_ed25519 => {
+            "most versions of ssh-keygen don't convert one of Ed25519: make a new key with `tufline root keygen`, or see docs/keys.md".into()
+        }
+        Ok(_) => "convert a copy of it with `ssh-keygen -p -m PKCS8 -f COPY`".into(),
+        Err(why) => why,
     };
     format!("it holds a key of ssh (OPENSSH PRIVATE KEY); {how}")
 }

@@ -12,7 +12,7 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair
 use pkcs8::{LineEnding, SecretDocument};
 use tough::schema::key::{EcdsaKey, EcdsaScheme, Key as PublicKey};
 use tufline_store::{Result, StoreError};
-use tufline_tuf::key_file::{self, Block, labels};
+use tufline_tuf::key_file::{self, Block, Wanted, labels};
 use zeroize::Zeroizing;
 
 use crate::data::failed;
@@ -132,7 +132,8 @@ fn make(path: &Path) -> io::Result<()> {
 /// Reads a file with private keys: the blocks of PEM in it. No copy of it stays in memory.
 pub(crate) fn read_secret(path: &Path, not_key: impl Fn(&str) -> StoreError) -> Result<Vec<Block>> {
     let file = Zeroizing::new(given::read(path).map_err(|error| failed("read", path, &error))?);
-    key_file::text(&file).and_then(key_file::blocks).map_err(|why| not_key(&why))
+    let text = key_file::text(&file, Wanted::Private);
+    text.and_then(|text| key_file::blocks(text, Wanted::Private)).map_err(|why| not_key(&why))
 }
 
 /// Writes a private key in PEM to a new file, durably, for its owner only. No copy of it stays in memory.

@@ -6,6 +6,10 @@ use std::fmt::Write;
 use base64ct::{Base64, Encoding};
 use zeroize::Zeroizing;
 
+use crate::key_kind::ssh_in_text;
+
+pub use crate::key_kind::{Ssh, Wanted, public_of_ssh};
+
 /// A block of PEM (RFC 7468, section 2). Its memory is wiped when it is dropped.
 pub struct Block {
     /// What it is called there: `"PRIVATE KEY"`.
@@ -27,7 +31,7 @@ impl std::fmt::Debug for Block {
 ///
 /// # Errors
 /// What is no text in UTF-8, told by what it is, and how to convert it.
-pub fn text(bytes: &[u8]) -> Result<&str, String> {
+pub fn text(bytes: &[u8], wanted: Wanted) -> Result<&str, String> {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let utf16 = match bytes {
         [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => Some("UTF-16"),
@@ -39,6 +43,7 @@ pub fn text(bytes: &[u8]) -> Result<&str, String> {
         return Err(format!("it is {encoding} text: make UTF-8 of it with `iconv -f {encoding} -t UTF-8 KEY > NEW`"));
     }
     if is_der(bytes) {
+        wanted.expect_usable(bytes)?;
         return Err("it is DER: convert a private key with `openssl pkcs8 -topk8 -inform DER -in KEY -out NEW`, a public one with `openssl pkey \
                     -pubin -inform DER -in KEY -out NEW`, take it out of a certificate with `openssl x509 -inform DER -in KEY -pubkey -noout -out NEW`, and out of PKCS#12 with `openssl pkcs12 -nocerts -in KEY -out NEW`"
             .into());
@@ -65,7 +70,7 @@ fn is_der(bytes: &[u8]) -> bool {
 ///
 /// # Errors
 /// What is no PEM, told by what it is; PEM that is damaged.
-pub fn blocks(text: &str) -> Result<Vec<Block>, String> {
+pub fn blocks(text: &str, wanted: Wanted) -> Result<Vec<Block>, String> {
     let (mut blocks, mut rest) = (Vec::new(), text);
     while let Some((_, after)) = rest.split_once("-----BEGIN ") {
         let (label, after) = after.split_once("-----").ok_or("its BEGIN line has no end")?;
@@ -76,7 +81,7 @@ pub fn blocks(text: &str) -> Result<Vec<Block>, String> {
         rest = after;
     }
     if blocks.is_empty() {
-        return Err(not_pem(text));
+        return Err(not_pem(text, wanted));
     }
     Ok(blocks)
 }
@@ -99,25 +104,49 @@ fn block(label: &str, body: &str) -> Result<Block, String> {
 }
 
 /// What a text is that has no PEM in it.
-fn not_pem(text: &str) -> String {
+fn not_pem(text: &str, wanted: Wanted) -> String {
     let text = text.trim_start();
     let begins = |with: &[&str]| with.iter().any(|with| text.starts_with(with));
-    if begins(&["ssh-ed25519 ", "sk-ssh-ed25519"]) {
-        return "it is an ssh public key of Ed25519, which ssh-keygen does not convert: docs/keys.md has how".into();
-    }
-    if begins(&["ssh-rsa ", "ecdsa-sha2-"]) {
-        return "it is an ssh public key: convert it with `ssh-keygen -e -m PKCS8 -f KEY > NEW`".into();
-    }
-    if begins(&["---- BEGIN SSH2 PUBLIC KEY"]) {
-        return "it is an ssh public key: convert it with `ssh-keygen -i -f KEY > KEY.pub` and `ssh-keygen -e -m PKCS8 -f KEY.pub > NEW`".into();
+    let lines = begins(&["---- BEGIN SSH2 PUBLIC KEY"]);
+    if lines || begins(&["ssh-", "sk-", "ecdsa-sha2-"]) {
+        let public = ssh_in_text(text).unwrap_or_default();
+        return wanted.expect_usable_ssh(&public).map_or_else(|why| why, |ssh| public_ssh(ssh, lines, wanted));
     }
     if begins(&["PuTTY-User-Key-File"]) {
-        return "it is a key of PuTTY: export it there in the format of OpenSSH, and convert that".into();
+        let refused = ssh_in_text(text).and_then(|public| wanted.expect_usable_ssh(&public).err());
+        return refused.unwrap_or_else(|| {
+            "it is a key of PuTTY: export it there in the format of OpenSSH, and convert that".into()
+        });
     }
     if text.is_empty() {
         return "it is empty".into();
     }
     "it has no PEM, which begins with a line such as -----BEGIN PRIVATE KEY-----".into()
+}
+
+/// What to do with a public key of ssh, which may stand there in the lines of RFC 4716.
+fn public_ssh(Ssh { is_ed25519, is_certificate }: Ssh, lines: bool, wanted: Wanted) -> String {
+    match (wanted, is_certificate) {
+        (Wanted::Private, true) => {
+            "it is an ssh certificate: give the private key that it certifies, in the file of the same name without -cert.pub, converted as docs/keys.md has it"
+        }
+        (Wanted::Private, false) => {
+            "it is the public half of an ssh key: give the private one, in the file of the same name without .pub, converted as docs/keys.md has it"
+        }
+        (Wanted::Public { .. }, true) => {
+            "it is an ssh certificate: give the public key that it certifies, in the file of the same name without -cert, converted as docs/keys.md has it"
+        }
+        (Wanted::Public { .. }, false) if is_ed25519 => {
+            "it is an ssh public key of Ed25519, which ssh-keygen does not convert: docs/keys.md has how"
+        }
+        (Wanted::Public { .. }, false) if lines => {
+            "it is an ssh public key: convert it with `ssh-keygen -i -f KEY > KEY.pub` and `ssh-keygen -e -m PKCS8 -f KEY.pub > NEW`"
+        }
+        (Wanted::Public { .. }, false) => {
+            "it is an ssh public key: convert it with `ssh-keygen -e -m PKCS8 -f KEY > NEW`"
+        }
+    }
+    .into()
 }
 
 /// The labels of some blocks, for people: `"PRIVATE KEY and CERTIFICATE"`.
@@ -157,7 +186,7 @@ mod tests {
             let each = contents.iter().map(|contents| format!("{around}{line}{}", pem("PRIVATE KEY", contents, width, line)));
             let blocks_in = each.collect::<Vec<_>>().concat();
             let file = format!("{mark}#{blocks_in}{around}");
-            let found = blocks(text(file.as_bytes()).unwrap()).unwrap();
+            let found = blocks(text(file.as_bytes(), Wanted::Private).unwrap(), Wanted::Private).unwrap();
             prop_assert!(found.iter().all(|block| block.label == "PRIVATE KEY" && !block.is_encrypted));
             let found: Vec<&Vec<u8>> = found.iter().map(|block| &*block.contents).collect();
             prop_assert_eq!(found, contents.iter().collect::<Vec<_>>());
@@ -167,8 +196,8 @@ mod tests {
         #[test]
         fn nothing_panics(bytes in prop::collection::vec(any::<u8>(), 0..200), text_of in ".{0,100}(-----(BEGIN|END) A-----.{0,20}){0,4}") {
             for bytes in [&bytes[..], text_of.as_bytes()] {
-                if let Ok(text) = text(bytes) {
-                    _ = blocks(text);
+                if let Ok(text) = text(bytes, Wanted::Private) {
+                    _ = blocks(text, Wanted::Private);
                 }
             }
         }
@@ -191,21 +220,19 @@ mod tests {
             ([&[0x30, 0x82, 1, 0][..], &[7; 256]].concat(), "it is DER"),
             (vec![0x30, 0xff], "no text"),
         ] {
-            let error = text(&bytes).unwrap_err();
+            let error = text(&bytes, Wanted::Private).unwrap_err();
             assert!(error.contains(what) && !error.contains('\n'), "{error}");
         }
         for (text, what) in [
-            ("ssh-ed25519 AAAA a@b", "docs/keys.md"),
-            ("ssh-rsa AAAA a@b", "ssh-keygen -e -m PKCS8"),
-            ("ecdsa-sha2-nistp256 AAAA", "ssh-keygen -e -m PKCS8"),
-            ("---- BEGIN SSH2 PUBLIC KEY ----\nAAAA", "ssh-keygen -i"),
+            ("ssh-rsa AAAA a@b", "damaged"),
+            ("---- BEGIN SSH2 PUBLIC KEY ----\nAAAA", "damaged"),
             ("PuTTY-User-Key-File-3: ssh-rsa", "PuTTY"),
             ("", "empty"),
             ("0\n", "no PEM"),
             (&key[..key.len() - 10], "cut off"),
             ("-----BEGIN PRIVATE KEY-----\nAA*A\n-----END PRIVATE KEY-----", "no Base64"),
         ] {
-            let error = blocks(text).unwrap_err();
+            let error = blocks(text, Wanted::Private).unwrap_err();
             assert!(error.contains(what) && !error.contains('\n'), "{error}");
         }
     }
@@ -213,7 +240,7 @@ mod tests {
     #[test]
     fn old_encryption_is_seen() {
         let text = "-----BEGIN RSA PRIVATE KEY-----\r\nProc-Type: 4,ENCRYPTED\r\nDEK-Info: AES-256-CBC,00\r\n\r\nAAAA\r\n-----END RSA PRIVATE KEY-----";
-        let [block] = &blocks(text).unwrap()[..] else { panic!() };
+        let [block] = &blocks(text, Wanted::Private).unwrap()[..] else { panic!() };
         assert!(block.is_encrypted && **block.contents == [0, 0, 0], "{block:?}");
     }
 }

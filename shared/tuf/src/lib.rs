@@ -16,6 +16,7 @@ pub mod generation;
 pub mod index;
 pub mod json;
 pub mod key_file;
+mod key_kind;
 mod listed;
 mod manifest;
 mod name;

@@ -10,7 +10,7 @@ use tough::schema::decoded::{Decoded, Hex};
 use tough::schema::key::{EcdsaKey, EcdsaScheme, Ed25519Key, Ed25519Scheme, Key, RsaKey, RsaScheme};
 
 use super::RootError;
-use crate::key_file;
+use crate::key_file::{self, Wanted};
 use crate::signed::public_part;
 
 /// The id of a key: the SHA-256 of its canonical form (TUF specification 4.2).
@@ -21,6 +21,9 @@ const ED25519_SPKI: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 
 
 /// RSA keys below this are no longer for new signatures (NIST SP 800-57, part 1, table 2: 128 bits of security).
 pub const LEAST_RSA_BITS: usize = 3072;
+
+/// RSA keys below this verify nothing any more (NIST SP 800-131A revision 2, table 2).
+const LEAST_KNOWN_RSA_BITS: usize = 2048;
 
 /// How an uncompressed point begins (SEC 1, section 2.3.3), and how long one of P-256 is.
 const UNCOMPRESSED: (u8, usize) = (4, 65);
@@ -55,7 +58,7 @@ pub fn same_key(one: &Key, other: &Key) -> bool {
 /// # Errors
 /// [`RootError::BadKey`]: `what` says which one in the message.
 pub fn read_public_key(file: &[u8], what: &str) -> Result<Key, RootError> {
-    let key = read_known_key(file, what)?;
+    let key = read(file, what, LEAST_RSA_BITS)?;
     expect_new_key(&key, what)?;
     Ok(key)
 }
@@ -73,9 +76,14 @@ pub fn expect_new_key(key: &Key, what: &str) -> Result<(), RootError> {
 /// # Errors
 /// [`RootError::BadKey`].
 pub fn read_known_key(file: &[u8], what: &str) -> Result<Key, RootError> {
+    read(file, what, LEAST_KNOWN_RSA_BITS)
+}
+
+fn read(file: &[u8], what: &str, least_rsa: usize) -> Result<Key, RootError> {
     let bad = |why: String| RootError::BadKey { what: what.into(), why };
-    let text = key_file::text(file).map_err(bad)?;
-    let key = if text.trim_start().starts_with('{') { from_json(text) } else { from_pem(text) };
+    let wanted = Wanted::Public { least_rsa };
+    let text = key_file::text(file, wanted).map_err(bad)?;
+    let key = if text.trim_start().starts_with('{') { from_json(text) } else { from_pem(text, wanted) };
     let key = plain(&key.map_err(bad)?);
     check(&key).map_err(bad)?;
     Ok(key)
@@ -93,8 +101,8 @@ fn from_json(text: &str) -> Result<Key, String> {
     serde_json::from_value(value).map_err(|error| error.to_string())
 }
 
-fn from_pem(text: &str) -> Result<Key, String> {
-    let blocks = key_file::blocks(text)?;
+fn from_pem(text: &str, wanted: Wanted) -> Result<Key, String> {
+    let blocks = key_file::blocks(text, wanted)?;
     if blocks.iter().any(|block| block.label.contains("PRIVATE")) {
         return Err(PRIVATE.into());
     }
@@ -103,11 +111,13 @@ fn from_pem(text: &str) -> Result<Key, String> {
     };
     match &*block.label {
         "PUBLIC KEY" => from_spki(&block.contents),
-        "RSA PUBLIC KEY" => Err(
-            "it is an RSA PUBLIC KEY (PKCS#1): convert it with `openssl rsa -RSAPublicKey_in -in KEY -pubout -out NEW`"
-                .into(),
-        ),
+        "RSA PUBLIC KEY" => {
+            wanted.expect_usable_rsa(&block.contents)?;
+            Err("it is an RSA PUBLIC KEY (PKCS#1): convert it with `openssl rsa -RSAPublicKey_in -in KEY -pubout -out NEW`"
+                .into())
+        }
         label if label.ends_with("CERTIFICATE") => {
+            wanted.expect_usable(&block.contents)?;
             Err(format!("it is a {label}: `openssl x509 -in KEY -pubkey -noout > NEW` takes the public key out of it"))
         }
         label => Err(format!("it is a {label}; give a PUBLIC KEY")),
