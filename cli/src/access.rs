@@ -1,5 +1,6 @@
 //! How a device proves to the API that it may read, where that isn't open to all.
 
+use std::fmt;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -126,7 +127,12 @@ impl Transport for DeviceTransport {
             Self::Authorized { client, access } => {
                 for pause in PAUSES {
                     match get(client, access, &url).await {
-                        Err(error) if error.kind() == TransportErrorKind::Other => tokio::time::sleep(pause).await,
+                        Err(error)
+                            if error.kind() == TransportErrorKind::Other
+                                && Refused::of(&error).is_none_or(Refused::may_pass) =>
+                        {
+                            tokio::time::sleep(pause).await;
+                        }
                         ended => return ended,
                     }
                 }
@@ -135,6 +141,55 @@ impl Transport for DeviceTransport {
         }
     }
 }
+
+/// What a server answers in place of a file, and what to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refused(pub StatusCode);
+
+impl Refused {
+    /// That of a failed fetch, if a server answered at all.
+    pub fn of(error: &TransportError) -> Option<Self> {
+        let mut cause = std::error::Error::source(error);
+        while let Some(error) = cause {
+            let status = error.downcast_ref::<reqwest::Error>().and_then(reqwest::Error::status).map(Self);
+            if let Some(refused) = error.downcast_ref().copied().or(status) {
+                return Some(refused);
+            }
+            cause = error.source();
+        }
+        None
+    }
+
+    /// Whether it says who may have the file, and not whether there is one.
+    pub fn is_denied(self) -> bool {
+        matches!(self.0, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::PROXY_AUTHENTICATION_REQUIRED)
+    }
+
+    /// Whether asking again may help.
+    fn may_pass(self) -> bool {
+        self.0.is_server_error() || matches!(self.0, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT)
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "HTTP {}", self.0)?;
+        formatter.write_str(match self.0 {
+            _ if self.is_denied() => {
+                ": look whether the URL is right, and give what lets you in there: in the URL (https://USER:PASSWORD@HOST/… or ?…), or for a \
+                 repository of Tufline as docs/devices.md has it"
+            }
+            StatusCode::TOO_MANY_REQUESTS => ": it is asked too often; run this again later",
+            status if status.is_redirection() => {
+                ", without a place to go on to: name the URL where the files are"
+            }
+            _ if self.may_pass() => ": the server fails; run this again later, and ask whoever runs it if that goes on",
+            _ => ": look whether the URL is right",
+        })
+    }
+}
+
+impl std::error::Error for Refused {}
 
 /// Where a redirect leads.
 fn link(answer: &Response, url: &Url) -> Option<Url> {
@@ -153,13 +208,18 @@ async fn get(client: &Client, access: &DeviceAccess, url: &Url) -> Result<Transp
         // The link is signed itself, and S3 refuses a request that is signed twice.
         answer = client.get(link).send().await.map_err(|error| failed(error.into()))?;
     }
-    // Where everybody is let in, it is how some say that there is no such file: S3, to whom may not list it.
-    let is_absent =
-        matches!(access, DeviceAccess::Open) && matches!(answer.status(), StatusCode::FORBIDDEN | StatusCode::GONE);
-    if is_absent || answer.status() == StatusCode::NOT_FOUND {
-        return Err(TransportError::new(TransportErrorKind::FileNotFound, url));
+    let status = answer.status();
+    if !status.is_success() {
+        // Where everybody is let in, it is how some say that there is no such file: S3, to whom may not list it.
+        let is_absent =
+            matches!(access, DeviceAccess::Open) && matches!(status, StatusCode::FORBIDDEN | StatusCode::GONE);
+        let kind = if is_absent || status == StatusCode::NOT_FOUND {
+            TransportErrorKind::FileNotFound
+        } else {
+            TransportErrorKind::Other
+        };
+        return Err(TransportError::new_with_cause(kind, url, Refused(status)));
     }
-    let answer = answer.error_for_status().map_err(|error| failed(error.into()))?;
     let url = url.clone();
     let bytes = answer.bytes_stream();
     Ok(Box::pin(bytes.map_err(move |error| TransportError::new_with_cause(TransportErrorKind::Other, &url, error))))

@@ -204,6 +204,7 @@ def test_what_does_not_verify_is_not_shown(mirror: Mirror, tmp_path: Path):
             error = one_line_error(run("mirror", place, *there))
             assert why in error, error
             assert not (place / "metadata" / "timestamp.json").exists()
+            assert all(path.is_file() or any(path.iterdir()) for path in place.rglob("*")), "an empty folder was left"
 
         # A target whose bytes are others, too few, too many, or missing.
         target = away / mirror.target("fw.bin", FILES["fw.bin"]).relative_to(mirror.folder)
@@ -212,7 +213,7 @@ def test_what_does_not_verify_is_not_shown(mirror: Mirror, tmp_path: Path):
             target.write_bytes(data)
             refused(why)
         target.unlink()
-        refused("fw.bin is missing there")
+        refused("fw.bin, which is listed, is missing there")
         target.write_bytes(FILES["fw.bin"])
         # A snapshot that is damaged.
         snapshot = max((away / "metadata").glob("*.snapshot.json"))
@@ -278,6 +279,20 @@ def test_a_copy_of_somebody_elses_repository(tmp_path: Path, tuftool_names: bool
         metadata = ["--metadata", endpoints["metadata_url"], "--root", trusted]
         assert run("mirror", again, *metadata).returncode == DONE
         assert (again / "targets" / f"{sha256(b'new')}.new.bin").read_bytes() == b"new"
+
+
+def test_a_run_that_fails_leaves_what_was_there(tmp_path: Path):
+    foreign = ForeignRepository(tmp_path / "foreign", consistent=False)
+    foreign.publish(FILES)
+    command = ["--metadata", foreign.metadata.as_uri(), "--root", foreign.metadata / "1.root.json"]
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "half" / "metadata").mkdir(parents=True)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine").write_bytes(b"x")
+    before = sorted(tmp_path.rglob("*"))
+    for place in ("new", "a/b/c", "empty", "half", "full"):
+        one_line_error(run("mirror", tmp_path / place, *command))
+        assert sorted(tmp_path.rglob("*")) == before, place
 
 
 def test_files_that_change_in_place_are_not_copied(tmp_path: Path):

@@ -46,7 +46,8 @@ impl Found {
     pub async fn at(source: Source) -> anyhow::Result<Self> {
         let seen = source.observe(None).await?;
         let first = source.trusted_version()?;
-        let (before, notes) = before(&source, &seen, first).await;
+        let (before, mut notes) = before(&source, &seen, first).await;
+        notes.extend(seen.passed_over.clone());
         let mut targets = BTreeMap::new();
         for (name, target) in listed(&seen)? {
             let name: TargetName =

@@ -1,9 +1,11 @@
 //! The folder of a mirror.
 
 use std::collections::BTreeMap;
-use std::fs::{DirEntry, File, TryLockError};
+use std::fs::{DirEntry, File, Metadata, TryLockError};
 use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use anyhow::{Context, anyhow, bail};
@@ -20,9 +22,34 @@ use crate::source::Seen;
 /// So many files are written at once.
 const WRITERS: usize = 16;
 
+/// The folders that this run made, from the outermost: of a run that fails those go again that nothing came into.
+#[derive(Default)]
+struct Made {
+    folders: Vec<PathBuf>,
+    is_kept: AtomicBool,
+}
+
+impl Made {
+    fn make(&mut self, path: &Path) -> io::Result<()> {
+        let missing: Vec<&Path> = path.ancestors().take_while(|folder| !folder.exists()).collect();
+        self.folders.extend(missing.into_iter().rev().map(Path::to_owned));
+        std::fs::create_dir_all(path)
+    }
+}
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        if !self.is_kept.load(Ordering::Relaxed) {
+            // One with something in it stays.
+            self.folders.iter().rev().for_each(|folder| _ = std::fs::remove_dir(folder));
+        }
+    }
+}
+
 /// A folder that one `tufline mirror` writes at a time.
 pub struct MirrorFolder {
     path: PathBuf,
+    made: Made,
     /// The lock is the operating system's, and ends with the process.
     _lock: File,
 }
@@ -36,7 +63,8 @@ impl MirrorFolder {
         }
         let shown = path.quoted();
         let cannot = || format!("cannot make the copy in {shown}");
-        std::fs::create_dir_all(&path).with_context(cannot)?;
+        let mut made = Made::default();
+        made.make(&path).with_context(cannot)?;
         let lock = File::open(&path).with_context(cannot)?;
         match lock.try_lock() {
             Ok(()) => {}
@@ -45,13 +73,19 @@ impl MirrorFolder {
             }
             Err(TryLockError::Error(error)) => return Err(error).with_context(cannot),
         }
-        let folder = Self { path, _lock: lock };
-        for made in [folder.metadata(), folder.targets()] {
-            std::fs::create_dir_all(&made).with_context(cannot)?;
+        // A run that failed meanwhile took away what it had made.
+        let inode = |found: io::Result<Metadata>| found.map(|found| (found.dev(), found.ino())).with_context(cannot);
+        if inode(lock.metadata())? != inode(std::fs::metadata(&path))? {
+            bail!("another `tufline mirror` has just removed {}: run this again", path.quoted());
         }
-        match std::fs::remove_dir_all(folder.unfinished()) {
+        let mut folder = Self { path, made, _lock: lock };
+        for path in [folder.metadata(), folder.targets()] {
+            folder.made.make(&path).with_context(cannot)?;
+        }
+        let unfinished = folder.unfinished();
+        match std::fs::remove_dir_all(&unfinished) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error).with_context(cannot),
-            _ => std::fs::create_dir(folder.unfinished()).with_context(cannot)?,
+            _ => folder.made.make(&unfinished).with_context(cannot)?,
         }
         Ok(folder)
     }
@@ -132,6 +166,7 @@ impl MirrorFolder {
     /// Writes metadata: what never changes first, `timestamp.json` last. A crash before that leaves what clients saw. Roots stand
     /// in such an order that what clients see verifies all the time, wherever there is one: see [`turning_point`].
     pub fn show(&self, seen: &Seen, old: Option<&Shown>, new: &Shown) -> anyhow::Result<()> {
+        self.made.is_kept.store(true, Ordering::Relaxed);
         let final_ones: Vec<_> = seen.files.iter().filter(|(name, _)| *name != "timestamp.json").collect();
         self.write_all(&final_ones)?;
         let mut roots = BTreeMap::new();

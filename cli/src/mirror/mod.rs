@@ -66,9 +66,6 @@ pub async fn run(arguments: Arguments) -> Result {
     if let Some(name) = seen.files.keys().find(|name| name.contains('%')) {
         bail!("its file {name} cannot be copied: web servers read a name with a '%' in different ways");
     }
-    if let Some(oldest) = seen.roots.keys().next().filter(|version| **version > 1) {
-        complain!("tufline: no root there leads to version {oldest}: devices that trust an older one can't follow");
-    }
     let new = Shown::of(&seen)?;
     let old = folder.shown();
     if let Some(old) = &old {
@@ -83,6 +80,11 @@ pub async fn run(arguments: Arguments) -> Result {
     let copied = targets::copy(&folder, &source, &seen, &listed, arguments.check).await?;
     folder.show(&seen, old.as_ref(), &new)?;
     let removed = if arguments.prune { prune::prune(&folder, &new, &listed)? } else { 0 };
+    // Now that nothing else is to be told of it.
+    seen.tell();
+    if let Some(oldest) = seen.roots.keys().next().filter(|version| **version > 1) {
+        complain!("tufline: no root there leads to version {oldest}: devices that trust an older one can't follow");
+    }
     let version = new.snapshot_version();
     if arguments.json {
         let counts = json!({"targets": listed.len(), "new": copied.files, "bytes": copied.bytes, "removed": removed});

@@ -7,16 +7,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use futures::{StreamExt, TryStreamExt, stream};
 use tokio::task::spawn_blocking;
 use tufline_folder::given;
 use tufline_metadata::{Meta, Snapshot, Targets, Time, TrustedRoot};
 
-use super::transport::escaped;
+use super::transport::{Fetched, escaped};
 use super::{Seen, Source};
+use crate::outcome::one_line;
 use crate::root::document::now;
-use crate::show::complain;
 
 /// What is read of a root at most, in bytes, as python-tuf and go-tuf do it.
 pub const LARGEST_ROOT: u64 = 512_000;
@@ -66,8 +66,23 @@ impl Look<'_> {
 pub async fn look(source: &Source, look: Look<'_>) -> anyhow::Result<Seen> {
     let kept = if let Look::All(kept) = look { kept } else { None };
     let files = Files { source, kept };
+    let Roots { newest, all, passed_over } = files.roots(matches!(look, Look::All(_))).await?;
+    match (documents(&files, look, newest, all).await, &passed_over) {
+        (Ok(seen), _) => Ok(Seen { passed_over, ..seen }),
+        // It may be why.
+        (Err(error), Some(why)) => Err(anyhow!("{}; {why}", one_line(&error))),
+        (Err(error), None) => Err(error),
+    }
+}
+
+/// All but the roots, under the newest of these.
+async fn documents(
+    files: &Files<'_>,
+    look: Look<'_>,
+    root: TrustedRoot,
+    roots: BTreeMap<u64, Vec<u8>>,
+) -> anyhow::Result<Seen> {
     let now = now();
-    let (root, roots) = files.roots(matches!(look, Look::All(_))).await?;
     root.expect_fresh(now).with_context(|| format!("{}.root.json", root.version()))?;
     let consistent = root.root().consistent_snapshot;
     let name = |role: &str, meta: &Meta| file_name(role, consistent.then_some(meta.version));
@@ -114,11 +129,21 @@ pub async fn look(source: &Source, look: Look<'_>) -> anyhow::Result<Seen> {
         }
     }
     let roles = roles.into_iter().map(|(role, targets)| (role, Arc::unwrap_or_clone(targets))).collect();
-    Ok(Seen { root, timestamp, snapshot: Arc::unwrap_or_clone(snapshot), roles, files: read, roots })
+    let snapshot = Arc::unwrap_or_clone(snapshot);
+    Ok(Seen { root, timestamp, snapshot, roles, files: read, roots, passed_over: None })
 }
 
 fn largest(meta: &Meta) -> u64 {
     meta.length.unwrap_or(LARGEST_DOCUMENT).min(LARGEST_DOCUMENT)
+}
+
+/// Roots that were verified.
+struct Roots {
+    newest: TrustedRoot,
+    /// From the oldest that leads to the trusted one to the newest.
+    all: BTreeMap<u64, Vec<u8>>,
+    /// Why what lies in the next one's place counts as absent.
+    passed_over: Option<String>,
 }
 
 struct Files<'a> {
@@ -127,19 +152,19 @@ struct Files<'a> {
 }
 
 impl Files<'_> {
-    async fn read(&self, name: &str, most: u64) -> anyhow::Result<Option<Vec<u8>>> {
+    async fn read(&self, name: &str, most: u64) -> anyhow::Result<Fetched<Vec<u8>>> {
         let never_changes = name.split_once('.').is_some_and(|(version, _)| version.parse::<u64>().is_ok());
         if let Some(kept) = self.kept.filter(|_| never_changes)
             && let Ok(bytes) = given::read(&kept.join(name))
         {
-            return Ok(Some(bytes));
+            return Ok(Ok(bytes));
         }
         self.source.reader.read(&self.source.metadata, name, most).await
     }
 
     /// A file that must be there.
     async fn listed(&self, name: &str, most: u64) -> anyhow::Result<Vec<u8>> {
-        self.read(name, most).await?.with_context(|| format!("{name} is missing there"))
+        self.read(name, most).await?.map_err(|absent| anyhow!("{name} {absent}"))
     }
 
     /// Verifying takes the processor, so others may read meanwhile.
@@ -164,12 +189,12 @@ impl Files<'_> {
     }
 
     /// From the trusted root on, whose bytes are what is trusted: nothing before it is needed, and what leads to it serves older devices only.
-    async fn roots(&self, older: bool) -> anyhow::Result<(TrustedRoot, BTreeMap<u64, Vec<u8>>)> {
+    async fn roots(&self, older: bool) -> anyhow::Result<Roots> {
         let bytes = &self.source.root;
         let trusted = TrustedRoot::begin(bytes).context("the trusted root")?;
         let mut roots = BTreeMap::from([(trusted.version(), bytes.clone())]);
         for version in (1..trusted.version()).rev().filter(|_| older) {
-            let Ok(Some(bytes)) = self.read(&format!("{version}.root.json"), LARGEST_ROOT).await else { break };
+            let Ok(Ok(bytes)) = self.read(&format!("{version}.root.json"), LARGEST_ROOT).await else { break };
             let Ok(before) = TrustedRoot::begin(&bytes) else { break };
             let follows = roots.first_key_value().is_some_and(|(_, after)| before.follow(after).is_ok());
             if before.version() != version || !follows {
@@ -181,12 +206,19 @@ impl Files<'_> {
         for _ in 0..LONGEST_WALK {
             let version = newest.version() + 1;
             let name = format!("{version}.root.json");
-            let Some(bytes) = self.read(&name, LARGEST_ROOT).await? else { return Ok((newest, roots)) };
+            let ends = |newest, all, passed_over| Ok(Roots { newest, all, passed_over });
+            let bytes = match self.read(&name, LARGEST_ROOT).await? {
+                Ok(bytes) => bytes,
+                Err(absent) => {
+                    absent.expect_missing(&name)?;
+                    return ends(newest, roots, None);
+                }
+            };
             match newest.follow(&bytes) {
                 Ok(next) => (_, newest) = (roots.insert(version, bytes), next),
                 Err(error) => {
-                    complain!("tufline: {name} there is no root that follows, and counts as absent: {error}");
-                    return Ok((newest, roots));
+                    let why = format!("{name} there is no root that follows, and counts as absent: {error}");
+                    return ends(newest, roots, Some(why));
                 }
             }
         }

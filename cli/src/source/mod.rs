@@ -9,14 +9,14 @@ mod transport;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use clap::Args;
 use serde_json::Value;
 use tufline_metadata::{Snapshot, Targets, Timestamp, TrustedRoot};
 
 use crate::access::DeviceAccess;
 use crate::connection::Connection;
-use crate::show::Quoted;
+use crate::show::{Quoted, complain};
 use transport::Reader;
 
 use client::Look;
@@ -68,6 +68,17 @@ pub struct Seen {
     pub files: BTreeMap<String, Vec<u8>>,
     /// The roots by their versions, without a gap: from the oldest that leads to the trusted one to the newest.
     pub roots: BTreeMap<u64, Vec<u8>>,
+    /// What to tell of a next root that counts as absent.
+    pub passed_over: Option<String>,
+}
+
+impl Seen {
+    /// Tells of what counts as absent, once nothing else is to be told of it.
+    pub fn tell(&self) {
+        if let Some(passed_over) = &self.passed_over {
+            complain!("tufline: {passed_over}");
+        }
+    }
 }
 
 impl Source {
@@ -104,7 +115,9 @@ impl Source {
     /// The same as a device that asks for `names`: what these don't need is not read.
     pub async fn update(&self, names: &BTreeSet<String>) -> anyhow::Result<Seen> {
         let seen = client::look(self, Look::Names(names)).await;
-        seen.with_context(|| format!("a device cannot update from {}", self.place))
+        let seen = seen.with_context(|| format!("a device cannot update from {}", self.place))?;
+        seen.tell();
+        Ok(seen)
     }
 
     /// The version of the root that is trusted.
@@ -115,13 +128,13 @@ impl Source {
     /// The bytes of version `version` of the root, unverified; `None` where there are none.
     pub async fn root_there(&self, version: u64) -> anyhow::Result<Option<Vec<u8>>> {
         let bytes = self.reader.read(&self.metadata, &format!("{version}.root.json"), client::LARGEST_ROOT).await?;
-        Ok(bytes.filter(|bytes| says_root(bytes, version)))
+        Ok(bytes.ok().filter(|bytes| says_root(bytes, version)))
     }
 
     /// The bytes of `timestamp.json`, unverified: only to see whether anything changed.
     pub async fn peek(&self) -> anyhow::Result<Vec<u8>> {
         let bytes = self.reader.read(&self.metadata, "timestamp.json", client::LARGEST_TIMESTAMP).await?;
-        bytes.with_context(|| format!("there is no timestamp.json at {}", self.place))
+        bytes.map_err(|absent| anyhow!("timestamp.json {absent}")).with_context(|| format!("at {}", self.place))
     }
 }
 

@@ -11,7 +11,7 @@ use tempfile::NamedTempFile;
 use tufline_metadata::{Target, find};
 use tufline_tuf::{Hasher, Sha256};
 
-use super::transport::{TRIES, escaped};
+use super::transport::{Fetched, TRIES, escaped};
 use super::{Seen, Source};
 
 /// What is listed under a name.
@@ -89,6 +89,7 @@ impl Source {
     ) -> anyhow::Result<Sha256> {
         let paths =
             if seen.root.root().consistent_snapshot { consistent_paths(name, target) } else { vec![name.to_owned()] };
+        let mut absent = None;
         for path in paths {
             let path = path.split('/').map(escaped).collect::<Vec<_>>().join("/");
             let mut tries = 1..TRIES;
@@ -98,18 +99,22 @@ impl Source {
                     fetched => break fetched,
                 }
             };
-            if let Some(sha256) = fetched.with_context(|| format!("the target {name} cannot be copied"))? {
-                return Ok(sha256);
+            match fetched.with_context(|| format!("the target {name} cannot be copied"))? {
+                Ok(sha256) => return Ok(sha256),
+                Err(why) => absent = Some(why),
             }
         }
-        bail!("the target {name} is missing there: it is listed, and its file can't be had")
+        let why = absent.map(|why| why.to_string()).unwrap_or_default();
+        bail!("the target {name}, which is listed, {why}")
     }
 
-    /// `None` where it isn't.
-    async fn fetch(&self, path: &str, target: &Listed, file: &mut NamedTempFile) -> anyhow::Result<Option<Sha256>> {
+    async fn fetch(&self, path: &str, target: &Listed, file: &mut NamedTempFile) -> anyhow::Result<Fetched<Sha256>> {
         file.as_file().set_len(0)?;
         file.rewind()?;
-        let Some(mut pieces) = self.reader.open(&self.targets, path, target.length).await? else { return Ok(None) };
+        let mut pieces = match self.reader.open(&self.targets, path, target.length).await? {
+            Ok(pieces) => pieces,
+            Err(absent) => return Ok(Err(absent)),
+        };
         let (mut sha256, mut sha512, mut left) = (Hasher::new(), digest::Context::new(&SHA512), target.length);
         while let Some(piece) = pieces.next().await {
             let piece = piece?;
@@ -130,6 +135,6 @@ impl Source {
         if target.sha512.as_ref().is_some_and(|listed| sha512.finish().as_ref() != listed) {
             bail!("its bytes are not those that are listed: their sha512 differs");
         }
-        Ok(Some(sha256))
+        Ok(Ok(sha256))
     }
 }

@@ -1,5 +1,6 @@
 //! Fetching from the web and from folders.
 
+use std::fmt;
 use std::io::ErrorKind;
 use std::path::{Component, Path};
 
@@ -17,7 +18,7 @@ use url::Url;
 
 use super::Base;
 use super::base;
-use crate::access::{DeviceAccess, DeviceTransport};
+use crate::access::{DeviceAccess, DeviceTransport, Refused};
 use crate::show::Quoted;
 
 /// What python-tuf leaves of a name in a file's: everything else is percent-encoded (RFC 3986, section 2.3: unreserved characters).
@@ -31,6 +32,43 @@ pub const TRIES: u32 = 3;
 
 /// A file's bytes as they come.
 pub type Pieces = BoxStream<'static, anyhow::Result<Bytes>>;
+
+/// What is had of a file where nothing failed.
+pub type Fetched<T> = std::result::Result<T, Absent>;
+
+/// Why a file isn't had, for people: it goes on behind the file's name.
+#[derive(Debug)]
+pub enum Absent {
+    /// It isn't there, and who says so.
+    Missing(Option<String>),
+    /// Nobody says whether it is there.
+    Denied {
+        /// Who answers what.
+        answer: String,
+        /// Whether that is also how some say that there is no such file.
+        may_be_missing: bool,
+    },
+}
+
+impl fmt::Display for Absent {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing(None) => formatter.write_str("is missing there"),
+            Self::Missing(Some(answer)) => write!(formatter, "is missing there: {answer}"),
+            Self::Denied { answer, .. } => write!(formatter, "is denied: {answer}"),
+        }
+    }
+}
+
+impl Absent {
+    /// Of what may be missing: fails where it isn't known to be.
+    pub fn expect_missing(self, name: &str) -> anyhow::Result<()> {
+        match self {
+            Self::Denied { may_be_missing: false, .. } => Err(anyhow!("{name} {self}")),
+            Self::Missing(_) | Self::Denied { .. } => Ok(()),
+        }
+    }
+}
 
 /// A part of a path, as a URL has it.
 pub fn escaped(part: &str) -> String {
@@ -51,8 +89,8 @@ impl Reader {
         Ok(Self { resuming: access.transport()?, pooled: access.pooled()? })
     }
 
-    /// The bytes of a short file of which there may be `most`; `None` where it isn't.
-    pub async fn read(&self, base: &Base, path: &str, most: u64) -> anyhow::Result<Option<Vec<u8>>> {
+    /// The bytes of a short file of which there may be `most`.
+    pub async fn read(&self, base: &Base, path: &str, most: u64) -> anyhow::Result<Fetched<Vec<u8>>> {
         let mut tries = 1..TRIES;
         loop {
             match self.read_once(base, path, most).await {
@@ -62,8 +100,11 @@ impl Reader {
         }
     }
 
-    async fn read_once(&self, base: &Base, path: &str, most: u64) -> anyhow::Result<Option<Vec<u8>>> {
-        let Some(mut pieces) = self.open(base, path, 0).await? else { return Ok(None) };
+    async fn read_once(&self, base: &Base, path: &str, most: u64) -> anyhow::Result<Fetched<Vec<u8>>> {
+        let mut pieces = match self.open(base, path, 0).await? {
+            Ok(pieces) => pieces,
+            Err(absent) => return Ok(Err(absent)),
+        };
         let mut bytes = Vec::new();
         while let Some(piece) = pieces.next().await {
             bytes.extend_from_slice(&piece?);
@@ -71,11 +112,11 @@ impl Reader {
                 bail!("{path} has more than {most} bytes");
             }
         }
-        Ok(Some(bytes))
+        Ok(Ok(bytes))
     }
 
-    /// The file at `path`, which is percent-encoded, of about this length; `None` where it isn't.
-    pub async fn open(&self, base: &Base, path: &str, length: u64) -> anyhow::Result<Option<Pieces>> {
+    /// The file at `path`, which is percent-encoded, of about this length.
+    pub async fn open(&self, base: &Base, path: &str, length: u64) -> anyhow::Result<Fetched<Pieces>> {
         match base {
             Base::Folder(folder) => from_folder(folder, path).await,
             Base::Web(base) => {
@@ -86,28 +127,44 @@ impl Reader {
     }
 }
 
-async fn from_web(transport: &DeviceTransport, url: Url) -> anyhow::Result<Option<Pieces>> {
-    let absent = |kind: TransportErrorKind| kind == TransportErrorKind::FileNotFound;
+async fn from_web(transport: &DeviceTransport, url: Url) -> anyhow::Result<Fetched<Pieces>> {
     // What lets somebody in may stand in the URL, which the library's errors quote.
-    let cannot = {
+    let plain = {
         let url = url.clone();
-        move |error: TransportError| anyhow!("{}", base::without_secrets(&format!("cannot get {url}: {error}"), &url))
+        move |text: &str| base::without_secrets(text, &url)
+    };
+    let shown = plain(url.as_str());
+    let absent = |error: &TransportError| {
+        let (refused, is_missing) = (Refused::of(error), error.kind() == TransportErrorKind::FileNotFound);
+        let answer = refused.map(|refused| format!("{shown} answers {refused}"));
+        match (answer, refused.is_some_and(Refused::is_denied)) {
+            (Some(answer), true) => Some(Absent::Denied { answer, may_be_missing: is_missing }),
+            (answer, _) if is_missing => Some(Absent::Missing(answer)),
+            _ => None,
+        }
+    };
+    let cannot = {
+        let shown = shown.clone();
+        move |error: TransportError| match Refused::of(&error) {
+            Some(refused) => anyhow!("cannot get {shown}: {refused}"),
+            None => anyhow!("cannot get {shown}: {}", plain(&error.to_string())),
+        }
     };
     let mut pieces = match transport.fetch(url).await {
-        Err(error) if absent(error.kind()) => return Ok(None),
-        pieces => pieces.map_err(&cannot)?,
+        Err(error) => return absent(&error).map_or_else(|| Err(cannot(error)), |absent| Ok(Err(absent))),
+        Ok(pieces) => pieces,
     };
     // Some say so with the first piece only.
-    let first = match pieces.next().await {
-        Some(Err(error)) if absent(error.kind()) => return Ok(None),
-        first => first,
-    };
+    let first = pieces.next().await;
+    if let Some(absent) = first.as_ref().and_then(|first| absent(first.as_ref().err()?)) {
+        return Ok(Err(absent));
+    }
     let pieces = stream::iter(first).chain(pieces);
-    Ok(Some(pieces.map_err(cannot).boxed()))
+    Ok(Ok(pieces.map_err(cannot).boxed()))
 }
 
 /// Tools leave files under the names that they have in URLs, or under those that these mean.
-async fn from_folder(folder: &Path, path: &str) -> anyhow::Result<Option<Pieces>> {
+async fn from_folder(folder: &Path, path: &str) -> anyhow::Result<Fetched<Pieces>> {
     let decoded = percent_decode_str(path).decode_utf8_lossy().into_owned();
     for name in [path, &decoded] {
         let inside = Path::new(name).components().all(|part| matches!(part, Component::Normal(_)));
@@ -129,9 +186,9 @@ async fn from_folder(folder: &Path, path: &str) -> anyhow::Result<Option<Pieces>
                         Ok((read > 0).then(|| (Bytes::from(piece), file)))
                     }
                 });
-                return Ok(Some(pieces.boxed()));
+                return Ok(Ok(pieces.boxed()));
             }
         }
     }
-    Ok(None)
+    Ok(Err(Absent::Missing(None)))
 }
