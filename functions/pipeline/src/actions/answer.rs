@@ -22,14 +22,14 @@ const HINT_DELAY: Duration = Duration::from_secs(5);
 pub(crate) async fn answer(
     ports: &Ports,
     batch: &ChangeBatch<'_>,
-    again: Option<&Redo>,
+    redo: Option<&Redo>,
     tip: &Tip,
     newest: &Manifest,
 ) -> Result<BTreeMap<usize, Arc<StageError>>> {
     // A crash after this: the messages come again, and their parts as well.
     let (failed, mut unhandled) = batch.leftovers();
     // A crash before these are sent: they are looked at once the generation is told of ([`crate::announce`]).
-    let later = again.into_iter().flat_map(|again| &again.later);
+    let later = redo.into_iter().flat_map(|redo| &redo.later);
     unhandled.extend(later.map(|name| Change::Look { name: name.clone() }));
     for message in Message::changes(unhandled) {
         ports.queues.send(&message, Duration::ZERO).await?;
@@ -62,7 +62,7 @@ pub(crate) async fn answer(
     for refused in &batch.refused {
         reject_delivery(ports, refused).await?;
     }
-    let unstored = again.into_iter().flat_map(|again| &again.unstored);
+    let unstored = redo.into_iter().flat_map(|redo| &redo.unstored);
     let hints = unstored.chain(&batch.unhashed);
     let hints = hints.map(|name| Hint { name: name.as_str().into(), removed: true, version: None });
     // What a document lost because clients don't read it alike: hash tells why, and looks for an upload beneath.

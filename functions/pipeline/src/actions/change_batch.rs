@@ -75,7 +75,7 @@ impl<'a> ChangeBatch<'a> {
 
     /// HEADs the names of the batch, after the base was read: all of them at first, later only those that generations since
     /// then touched (else a large batch would never win).
-    pub async fn look(&mut self, ports: &Ports, tip: &Tip, again: Option<&Redo>) -> Result<()> {
+    pub async fn look(&mut self, ports: &Ports, tip: &Tip, redo: Option<&Redo>) -> Result<()> {
         let newest = tip.pending.next() - 1;
         let looked_since = *self.looked_since.get_or_insert(newest);
         let mut touched = BTreeSet::new();
@@ -85,10 +85,9 @@ impl<'a> ChangeBatch<'a> {
                 touched.extend(manifest.changes.into_iter().map(|change| change.name));
             }
         }
-        let again = again.into_iter().flat_map(|again| &again.names).map(|name| (name, None));
+        let redo = redo.into_iter().flat_map(|redo| &redo.names).map(|name| (name, None));
         // By name, the version that is expected there, which is the last one told of.
-        let names: BTreeMap<&TargetName, Option<&VersionId>> =
-            again.chain(self.changes().filter_map(name_of)).collect();
+        let names: BTreeMap<&TargetName, Option<&VersionId>> = redo.chain(self.changes().filter_map(name_of)).collect();
         let wanted: Vec<_> =
             names.into_iter().filter(|(name, _)| touched.contains(*name) || !self.seen.contains_key(*name)).collect();
         let looks =
@@ -118,7 +117,7 @@ impl<'a> ChangeBatch<'a> {
     }
 
     /// Where the batch's targets stand, and the roles that it asks to renew.
-    pub fn places<'b>(&self, again: Option<&'b Redo>) -> Vec<Place<'b>>
+    pub fn places<'b>(&self, redo: Option<&'b Redo>) -> Vec<Place<'b>>
     where
         'a: 'b,
     {
@@ -127,8 +126,8 @@ impl<'a> ChangeBatch<'a> {
             Change::Renew { role, .. } => Some(Place::Role(role)),
             Change::Void { .. } | Change::Decision | Change::ReplaceBinsKey | Change::Delivery { .. } => None,
         };
-        let again = again.into_iter().flat_map(|again| &again.names).map(Place::Name);
-        self.changes().filter_map(place).chain(again).collect()
+        let redo = redo.into_iter().flat_map(|redo| &redo.names).map(Place::Name);
+        self.changes().filter_map(place).chain(redo).collect()
     }
 
     /// A look that failed never drops a change: it comes again, the others go on.
@@ -214,10 +213,10 @@ impl<'a> ChangeBatch<'a> {
         &mut self,
         base: &Manifest,
         index: &Index,
-        again: Option<&Redo>,
+        redo: Option<&Redo>,
     ) -> (Vec<TargetEdit>, BTreeSet<RoleName>) {
         let (mut edits, mut renew) = (Vec::new(), BTreeSet::new());
-        let mut looked: BTreeSet<&TargetName> = again.into_iter().flat_map(|again| &again.names).collect();
+        let mut looked: BTreeSet<&TargetName> = redo.into_iter().flat_map(|redo| &redo.names).collect();
         let mut unlooked = BTreeSet::new();
         let (mut superseded, mut unhashed) = (BTreeMap::<TargetName, BTreeSet<VersionId>>::new(), BTreeSet::new());
         for change in self.changes() {
@@ -273,8 +272,8 @@ impl<'a> ChangeBatch<'a> {
         // The same change twice in a batch is one change.
         let mut met = BTreeSet::new();
         edits.retain(|edit| met.insert(edit.name.clone()));
-        if let Some(again) = again {
-            edits.retain(|edit| !again.unstored.contains(&edit.name));
+        if let Some(redo) = redo {
+            edits.retain(|edit| !redo.unstored.contains(&edit.name));
         }
         // What is too much for one generation is for the next.
         let mut room = MOST_CHANGES;

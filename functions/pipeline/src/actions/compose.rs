@@ -5,29 +5,78 @@ use std::sync::Arc;
 use tufline_store::{Change, OnlineRole};
 use tufline_tuf::generation::{Edit, GenerationError, Policy, TargetEdit};
 use tufline_tuf::parties::PartyState;
-use tufline_tuf::{BinsKeys, Manifest, RoleName, Time};
+use tufline_tuf::{BinsKeys, Manifest, RoleName, Time, trie};
 
 use crate::actions::change_batch::ChangeBatch;
 use crate::actions::intake::Intake;
 use crate::actions::make_generation::{Additions, KnownBase, Unfolded, make_generation};
-use crate::actions::redo::Redo;
+use crate::actions::redo::{Redo, Start};
 use crate::actions::removals::{hold_removals, removals_accepted};
 use crate::actions::take_deliveries::take_deliveries;
 use crate::error::{Result, StageError};
 use crate::ports::Ports;
-use crate::state::index::{expect_read, readable_below};
+use crate::state::index::{Unread, expect_read, readable_below};
 use crate::state::parties::read_parties;
+use crate::state::pending::Tip;
 
-/// The next generation, with all that its manifest names stored; `None` where nothing of the batch survives the check.
-pub(crate) async fn compose(
+/// What became of a batch.
+pub(crate) enum Composed {
+    /// The next generation, or nothing: none of the changes is current any more.
+    Next(Option<Box<Manifest>>),
+    /// What was made since what is published can't be read: it can be made again, from what is published.
+    Lost,
+}
+
+/// The next generation, without the changes that need what can't be read: these come again.
+///
+/// `is_first_try`: what is based on generations that are not published yet may be given up for what is published.
+pub(crate) async fn compose_what_can_be(
     ports: &Ports,
     batch: &mut ChangeBatch<'_>,
     known: &mut KnownBase,
-    base: &Manifest,
-    again: Option<&Redo>,
-    generation: u64,
+    start: &Start,
+    tip: &Tip,
+    is_first_try: bool,
+) -> Result<Composed> {
+    let base = &start.base;
+    let can_be_made_again = |unread: &Unread| is_first_try && is_of_pending(tip, base, unread);
+    let unread = std::mem::take(&mut known.unread);
+    if can_be_made_again(&unread) {
+        return Ok(Composed::Lost);
+    }
+    batch.fail_roles(&known.index, &unread);
+    loop {
+        match Box::pin(compose(ports, batch, known, start)).await {
+            Ok(next) => return Ok(Composed::Next(next.map(Box::new))),
+            Err(Unfolded::Unread(unread)) if can_be_made_again(&unread) => return Ok(Composed::Lost),
+            // Each turn fails at least one change more, so this ends.
+            Err(Unfolded::Unread(unread)) => {
+                if !batch.fail_roles(&known.index, &unread) {
+                    expect_read(unread)?;
+                }
+            }
+            Err(Unfolded::Failed(error)) => {
+                let is_published = base.generation == tip.published.generation;
+                return if error.is_damage() && is_first_try && !is_published {
+                    Ok(Composed::Lost)
+                } else {
+                    Err(error)
+                };
+            }
+        }
+    }
+}
+
+/// The next generation, with all that its manifest names stored; `None` where nothing of the batch survives the check.
+async fn compose(
+    ports: &Ports,
+    batch: &mut ChangeBatch<'_>,
+    known: &mut KnownBase,
+    start: &Start,
 ) -> std::result::Result<Option<Manifest>, Unfolded> {
-    let (mut edits, mut renew) = batch.survivors(base, &known.index, again);
+    let Start { base, generation, redo } = start;
+    let redo = redo.as_ref();
+    let (mut edits, mut renew) = batch.survivors(base, &known.index, redo);
     let mut bins = base.bins_keys();
     let offline = ports.config.offline_targets;
     if offline && renew.remove(&RoleName::targets()) {
@@ -52,7 +101,7 @@ pub(crate) async fn compose(
             }
         }
     }
-    let judged = take_in_parties(ports, batch, base, &edits, again).await?;
+    let judged = take_in_parties(ports, batch, base, &edits, redo).await?;
     if judged.changes_targets && offline {
         return Err(Unfolded::Failed(StageError::Refused(
             "a delegation changes targets, and people sign it: unset offline_targets, or remove the delegation".into(),
@@ -63,9 +112,9 @@ pub(crate) async fn compose(
     }
     let store = &*ports.store;
     let mut batch = Additions::new(&renew, &bins, &judged);
-    if let Some(again) = again {
+    if let Some(redo) = redo {
         // Whatever becomes of the changes, there must be a generation to go on from.
-        batch = batch.numbered(generation, again.first(judged.now).max(base.serial));
+        batch = batch.numbered(*generation, redo.first(judged.now).max(base.serial));
     }
     let policy = |removals| Policy { removals, now: judged.now, ..ports.policy(None) };
     let limit = Some(ports.config.removals);
@@ -100,15 +149,15 @@ async fn next_bins_key(
 
 /// What the batch makes of other parties: their files that it tells of are looked at, and those of a party of which something was
 /// uploaded, since they may have waited for it.
-pub(crate) async fn take_in_parties(
+async fn take_in_parties(
     ports: &Ports,
     batch: &mut ChangeBatch<'_>,
     base: &Manifest,
     edits: &[TargetEdit],
-    again: Option<&Redo>,
+    redo: Option<&Redo>,
 ) -> Result<Intake> {
     let parties = read_parties(&*ports.store, base).await?;
-    let carries_out = again.is_some() || batch.changes().any(|change| *change == Change::Decision);
+    let carries_out = redo.is_some() || batch.changes().any(|change| *change == Change::Decision);
     let mut asked: BTreeSet<RoleName> = batch
         .changes()
         .filter_map(|change| if let Change::Delivery { role } = change { Some(role.clone()) } else { None })
@@ -119,7 +168,7 @@ pub(crate) async fn take_in_parties(
         asked.insert(role.clone());
         batch.owned.insert(name.clone());
     }
-    asked.extend(again.into_iter().flat_map(|again| again.roles.iter().cloned()));
+    asked.extend(redo.into_iter().flat_map(|redo| redo.roles.iter().cloned()));
     let mut judged = take_deliveries(ports, base, parties, carries_out, &asked).await;
     batch.refused = std::mem::take(&mut judged.refused);
     batch.undecided = judged.has_rest;
@@ -137,4 +186,16 @@ pub(crate) async fn take_in_parties(
         }
     }
     Ok(judged)
+}
+
+/// Whether anything of this was made after what is published, on the way to `base`: then that may be gone on from instead. Else it
+/// would be missed there as well.
+fn is_of_pending(tip: &Tip, base: &Manifest, unread: &Unread) -> bool {
+    let made = tip.pending.readable().filter(|manifest| manifest.generation <= base.generation);
+    let made: BTreeSet<&RoleName> = made.flat_map(|manifest| manifest.changed.keys()).collect();
+    // A page changes with each role below it.
+    let is_below = |role: &RoleName, above: &RoleName| {
+        trie::prefix(role).zip(trie::prefix(above)).is_some_and(|(role, above)| role.starts_with(above))
+    };
+    unread.keys().any(|lost| made.iter().any(|role| is_below(role, lost)))
 }
