@@ -56,7 +56,7 @@ pub enum RootError {
     },
     /// One public key under two key ids, or a key id that is listed twice.
     #[error(
-        "{role} lists one public key twice, as {first} and {second}: its signed.roles.{role}.keyids must be of different keys; leave one of them out"
+        "{role} lists one public key twice, as {first} and {second}: a threshold must be reached by different keys, so leave one out of its signed.roles.{role}.keyids"
     )]
     KeyTwice {
         /// The role.
