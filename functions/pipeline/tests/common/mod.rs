@@ -190,12 +190,12 @@ impl Control for Shared {
     }
 }
 
-/// The seeds to try: `TUFLINE_SEED` names one, `TUFLINE_SEEDS` says how many instead of `usual`.
+/// The seeds to try: `TUFLINE_SEED` names one, `TUFLINE_SEEDS` says how many instead of `usual`, and `TUFLINE_MOST_SEEDS` how many at most.
 #[expect(clippy::disallowed_methods, reason = "the flags of these tests")]
 pub fn seeds(usual: u64) -> std::ops::Range<u64> {
     let flag = |name: &str| std::env::var(name).ok().map(|value| value.parse::<u64>().expect("a number"));
     match flag("TUFLINE_SEED") {
         Some(seed) => seed..seed + 1,
-        None => 0..flag("TUFLINE_SEEDS").unwrap_or(usual),
+        None => 0..flag("TUFLINE_SEEDS").unwrap_or(usual.min(flag("TUFLINE_MOST_SEEDS").unwrap_or(usual))),
     }
 }
