@@ -2,6 +2,7 @@
 
 use std::future::pending;
 use std::panic::resume_unwind;
+
 use tokio::runtime::Handle;
 
 /// Does work that takes a processor for a while, on a thread of its own, so that others go on meanwhile.

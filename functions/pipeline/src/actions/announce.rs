@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
+
 use tufline_store::{Change, Event, Hint, Key, Message, PublishedTarget, Store, Stored, VersionId, Written};
 use tufline_tuf::{Manifest, Outcome, Sha256, TargetName};
 

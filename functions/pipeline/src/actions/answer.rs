@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
+
 use tufline_store::{Change, Event, Hint, Message};
 use tufline_tuf::{Manifest, Outcome};
 
@@ -28,7 +29,7 @@ pub(crate) async fn answer(
 ) -> Result<BTreeMap<usize, Arc<StageError>>> {
     // A crash after this: the messages come again, and their parts as well.
     let (failed, mut unhandled) = batch.leftovers();
-    // A crash before these are sent: they are looked at once the generation is told of ([`crate::announce`]).
+    // A crash before these are sent: they are looked at once the generation is told of (`announce.rs`).
     let later = redo.into_iter().flat_map(|redo| &redo.later);
     unhandled.extend(later.map(|name| Change::Look { name: name.clone() }));
     for message in Message::changes(unhandled) {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+
 use tufline_store::{Change, MOST_CHANGES, VersionId};
 use tufline_tuf::generation::{Edit, TargetEdit};
 use tufline_tuf::index::Place;

@@ -1,10 +1,11 @@
 //! The check that a client would make of a generation before it is shown. Publish and refresh share it.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::{OptionFuture, join_all};
 use futures::stream::{self, StreamExt};
-use std::collections::{BTreeMap, BTreeSet};
 use tough::schema::{self, Root, Targets};
 use tufline_store::{Key, Store};
 use tufline_tuf::gate::{Checked, Gate, OtherParties, Refused, VerifiedRole, WantedDelivery};

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+
 use tufline_store::{Change, OnlineRole};
 use tufline_tuf::generation::{Edit, GenerationError, Policy, TargetEdit};
 use tufline_tuf::parties::PartyState;

@@ -1,6 +1,7 @@
 //! What operators decided about delegations to other parties, and its way into a generation.
 
 use std::collections::{BTreeMap, BTreeSet};
+
 use tufline_store::{Key, Store};
 use tufline_tuf::parties::{Decision, PartyEdit};
 use tufline_tuf::{Manifest, Pattern, RoleName};

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+
 use tough::schema::Targets;
 use tufline_tuf::generation::Others;
 use tufline_tuf::parties::{Decision, PartyChange, PartyState};

@@ -1,15 +1,16 @@
 //! The judgement that sign and publish each make for themselves, before a key signs or a timestamp shows what a stage before made.
 //!
 //! Three questions, and none of them is put to whoever made the generation. Does it follow from what is published and from its own changes
-//! ([`tufline_tuf::replay`])? Do the uploads say so, of each name that devices would see changed ([`crate::justify`])? Have operators decided,
+//! ([`tufline_tuf::replay`])? Do the uploads say so, of each name that devices would see changed (`justify.rs`)? Have operators decided,
 //! or other parties signed, what it delegates to these ([`tufline_tuf::delivery::follow`])?
 //!
 //! *Invariant*: what a judgement costs is that of the change: as many documents as it changes, and as many looks at uploads as names that devices
 //! would see changed.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use bytes::Bytes;
 use futures::stream::{self, StreamExt};
-use std::collections::{BTreeMap, BTreeSet};
 use tough::schema::{Root, Targets};
 use tufline_store::{Key, OnlineRole, Store, VersionId};
 use tufline_tuf::delivery::{Delivered, Files, Rules as DeliveryRules, follow};

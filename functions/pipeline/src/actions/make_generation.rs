@@ -1,10 +1,11 @@
 //! The next generation: edits and what else it has, folded into the documents of its base.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
 use futures::SinkExt;
 use futures::channel::mpsc;
 use futures::stream::{self, StreamExt, TryStreamExt};
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use tough::schema::Targets;
 use tufline_store::{Document, Store};
 use tufline_tuf::generation::{Folding, GenerationError, Next, Policy, TargetEdit};

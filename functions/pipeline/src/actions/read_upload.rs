@@ -1,15 +1,15 @@
 //! The SHA-256 of an upload by reading it: in pieces, several of them under way at once, while another is hashed; and a large
 //! upload in several runs, whose progress is kept in the ledger.
 
-use futures::stream::{self, StreamExt};
 use std::sync::Arc;
+
+use futures::stream::{self, StreamExt};
 use tufline_store::{Key, Stored, Upload, UploadKey, Written};
 use tufline_tuf::{Hasher, Sha256, Time};
 
 use crate::compute::compute;
 use crate::error::{Result, StageError};
 use crate::ports::{Ports, Room};
-
 use crate::state::current::Accepted;
 use crate::state::ledger;
 use crate::state::records::Progress;

@@ -1,6 +1,7 @@
 //! What follows where a generation is neither signed nor shown: a record, an event, and what mends it.
 
 use std::time::Duration;
+
 use tufline_store::{Change, Event, Hint, Key, Message, Written};
 use tufline_tuf::gate::{Fault, Refused};
 use tufline_tuf::{Sha256, TargetName, time, trie};

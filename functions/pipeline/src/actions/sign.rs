@@ -1,6 +1,7 @@
 //! Signing one document with an online key, and storing it.
 
 use std::collections::BTreeSet;
+
 use tough::schema::key::Key as PublicKey;
 use tough::schema::{Root, Signature, Targets};
 use tufline_store::{Document, Key, OnlineRole, Store, Written};

@@ -3,9 +3,10 @@
 //! Like an upload a delivered file is only believed as it is found after the base was read, and a message about it says nothing but
 //! where to look.
 
-use futures::future::OptionFuture;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+
+use futures::future::OptionFuture;
 use tough::schema::Targets;
 use tufline_store::{Document, Head, Upload, VersionId};
 use tufline_tuf::delivery::{Delivered, Files, LARGEST_DELIVERY, Rules, Settled, named_below, refuse, settle};

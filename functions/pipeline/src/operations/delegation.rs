@@ -2,6 +2,7 @@
 //! carries it out, made like any other.
 
 use std::collections::BTreeSet;
+
 use tufline_store::{Key, Store, Written};
 use tufline_tuf::delivery::{Rules, settle};
 use tufline_tuf::generation::Others;

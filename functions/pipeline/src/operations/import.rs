@@ -8,8 +8,9 @@
 //! In a folder one process does all of it ([`import`]). On AWS nobody but the functions can sign: they hash the uploads as they come, and
 //! sign and publish what [`take_over`] made.
 
-use bytes::Bytes;
 use std::collections::BTreeMap;
+
+use bytes::Bytes;
 use tufline_store::{Document, Hint, Key, OnlineRole, Store, Written};
 use tufline_tuf::config::Lifetime;
 use tufline_tuf::generation::{self, UsedUp};

@@ -1,7 +1,8 @@
 //! The first root and the first generation.
 
-use aws_lc_rs::rand::SystemRandom;
 use std::time::Duration;
+
+use aws_lc_rs::rand::SystemRandom;
 use tough::schema::decoded::{Decoded, Hex};
 use tough::schema::{Root, Signature};
 use tough::sign::Sign;

@@ -8,8 +8,9 @@
 //! new one, and one for when every bin is signed by the new key. The generation that takes in the first also has all deeper delegating
 //! roles list both keys, and refresh asks for the bins; the second is refused before they are all done.
 
-use bytes::Bytes;
 use std::collections::BTreeSet;
+
+use bytes::Bytes;
 use tough::schema::Targets;
 use tufline_store::{Document, OnlineRole, Signer, Store, Written};
 use tufline_tuf::bins_keys::outdated;

@@ -7,7 +7,7 @@
 //!
 //! The key of the bins stands in no root. Refresh finds that a newer one is held, and rebuild replaces it
 //! ([`tufline_tuf::bins_keys`]). Where people sign `targets`, the documents that they sign begin and end that
-//! ([`crate::offline_targets`]).
+//! (`offline_targets.rs`).
 
 use tough::schema::key::Key as PublicKey;
 use tufline_store::{Clock, Key, OnlineRole, Signer, Store};

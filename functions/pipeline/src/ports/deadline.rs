@@ -9,6 +9,7 @@
 use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
 use tufline_tuf::time::seconds_between;
 use tufline_tuf::{Content, Manifest, TargetName, Time};
 

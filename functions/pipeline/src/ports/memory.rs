@@ -1,7 +1,8 @@
 //! The memory that reading uploads may take in this process.
 
-use bytes::BytesMut;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::BytesMut;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::error::{Result, StageError};

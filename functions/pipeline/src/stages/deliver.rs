@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::time::Duration;
+
 use tufline_store::{Change, DELIVERIES, Event, Head, Hint, Message, Upload};
 use tufline_tuf::delivery::{LARGEST_DELIVERY, check_form};
 use tufline_tuf::{Refusal, RefusalCode, RoleName};

@@ -5,9 +5,10 @@
 //!
 //! *Invariant*: it calls sign only for a file that sign makes, or fails to make, so that the two never call each other without end.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use futures::future::{OptionFuture, ready};
-use std::time::Duration;
 use tough::schema::Root;
 use tufline_store::{Key, Message, Written};
 use tufline_tuf::gate::{Fault, OtherParties};

@@ -7,6 +7,13 @@
 //! *Invariant*: what can't be looked at or read makes those changes come again that need it, and no others: of a message that
 //! has both the former go on as a message of their own.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tufline_store::{Change, Message, Written};
+use tufline_tuf::Manifest;
+
 use crate::actions::answer::answer;
 use crate::actions::change_batch::ChangeBatch;
 use crate::actions::compose::{Composed, compose_what_can_be};
@@ -17,11 +24,6 @@ use crate::measure;
 use crate::ports::Ports;
 use crate::state::ledger;
 use crate::state::pending::Tip;
-use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::time::Duration;
-use tufline_store::{Change, Message, Written};
-use tufline_tuf::Manifest;
 
 /// After so many lost races the batch goes back to its queue.
 const ATTEMPTS: usize = 8;

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::time::Duration;
+
 use tufline_store::{Change, Hint, Message};
 
 use crate::concurrency::at_once;

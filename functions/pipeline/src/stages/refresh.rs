@@ -2,6 +2,7 @@
 //! every minute.
 
 use std::time::Duration;
+
 use tufline_store::{Change, Key, Message, Queue, Written};
 use tufline_tuf::delivery::LEAST_LIFE;
 use tufline_tuf::gate::OtherParties;

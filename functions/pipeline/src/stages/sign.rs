@@ -1,13 +1,14 @@
 //! Sign: signs the newest generation that waits and that it finds right. The only stage that may use the targets, bins and snapshot keys.
 //!
-//! *Invariant*: a key signs only what this stage itself made of what is published, by changes that the uploads justify ([`crate::judge`]); what
+//! *Invariant*: a key signs only what this stage itself made of what is published, by changes that the uploads justify (`actions/judge.rs`); what
 //! rebuild drafted is compared with that, and not read. Only the first generation, before which nothing is published, is signed as it is.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use futures::channel::mpsc;
 use futures::stream::StreamExt;
 use futures::{SinkExt, future};
-use std::collections::BTreeMap;
-use std::time::Duration;
 use tough::schema::Root;
 use tufline_store::{Message, OnlineRole};
 use tufline_tuf::generation::Versions;
@@ -127,82 +128,41 @@ impl Signing<'_> {
 
     /// Makes sure that the last generation of `chain` is signed: of each role that changed in it the newest document, and then the snapshot.
     async fn generation(&mut self, shown: &ShownState, chain: &[&Manifest]) -> Judgement<SignatureState> {
-        let (ports, root, store) = (self.ports, self.root, &*self.ports.store);
-        let Some(candidate) = chain.last() else { return Ok(Ok(SignatureState::NotYet)) };
+        let (ports, root) = (self.ports, self.root);
+        let Some(manifest) = chain.last() else { return Ok(Ok(SignatureState::NotYet)) };
         let parties = pass!(parties_of(ports, shown, chain).await?);
-        let Some(own) = parties.last() else { return Ok(Ok(SignatureState::NotYet)) };
-        let mut versions = shown.versions.clone();
-        for manifest in chain {
-            generation::advance(&mut versions, manifest);
-        }
-        let deliveries: BTreeMap<&RoleName, (&Parties, &PartyDocument)> = (chain.iter().zip(&parties))
-            .flat_map(|(manifest, parties)| {
-                manifest.deliveries().map(move |(role, document)| (role, (parties, document)))
-            })
-            .filter(|(role, (_, document))| own.documents.get(role) == Some(document))
-            .collect();
-        let ours = chain.iter().flat_map(|manifest| manifest.changed.keys());
-        let ours = ours.filter_map(|role| Some((role.clone(), *versions.get(role)?)));
-        let theirs = deliveries.iter().map(|(role, (_, document))| ((*role).clone(), document.version));
-        if is_signed(store, candidate.generation, ours.chain(theirs).collect()).await? {
+        let candidate = Candidate::new(shown, chain, &parties);
+        if is_signed(&*ports.store, manifest.generation, candidate.documents()).await? {
             return Ok(Ok(SignatureState::Stored));
         }
+
+        // The judgement. What it replays is signed meanwhile, as soon as the uploads justify it.
         let waiting: Vec<(&Manifest, &Parties)> = chain.iter().copied().zip(&parties).collect();
         let mut trial = pass!(Trial::open(ports, shown, &waiting).await?);
-        pass!(trial.adopt(ports, &RoleKeys::in_root(root, &RoleName::targets())?, candidate.generation).await?);
-        let (mut to_sign, replayed) = mpsc::channel(0);
-        let mut published = documents(store, trial.wanted());
-        let replaying = async move {
-            let mut folded = Vec::new();
-            let last = loop {
-                let document = published.next().await.transpose()?;
-                let is_last = document.is_none();
-                match document.map(|document| trial.fold(&document)).transpose() {
-                    Ok(replayed) => folded.extend(replayed.into_iter().flatten()),
-                    Err(refused) => break Err(refused.into()),
-                }
-                // Together, so that many looks are under way, and few documents wait for them.
-                if !is_last && trial.unjustified() < HEADS_AT_ONCE && folded.len() < REQUESTS_AT_ONCE {
-                    continue;
-                }
-                if let Err(objection) = trial.justify(ports).await? {
-                    break Err(objection);
-                }
-                for document in folded.drain(..) {
-                    let _ = to_sign.send(document).await;
-                }
-                if is_last {
-                    break Ok(());
-                }
-            };
-            Ok::<_, StageError>(last.map(|()| trial))
-        };
-        let signs = replayed.map(|replayed: Replayed| {
-            let by = chain.get(replayed.by).copied();
-            async move {
-                let manifest = by.ok_or(StageError::NotInitialised)?;
-                sign_role(ports, root, manifest, replayed.draft.into_record()).await
-            }
+        pass!(trial.adopt(ports, &RoleKeys::in_root(root, &RoleName::targets())?, manifest.generation).await?);
+        let (to_sign, replayed) = mpsc::channel(0);
+        let signs = replayed.map(|Replayed { draft, by }| {
+            let by = chain.get(by).copied();
+            async move { sign_role(ports, root, by.ok_or(StageError::NotInitialised)?, draft.into_record()).await }
         });
         let signs = signs.buffer_unordered(ports.config.signatures_at_once.get()).collect::<Vec<Result<()>>>();
-        let copies = deliveries.iter().map(|(role, (parties, document))| copy_delivery(ports, parties, role, document));
-        let (trial, signs, copies) = future::join3(replaying, signs, at_once(copies)).await;
-        let trial = pass!(trial?);
-        pass!(trial.finish(ports, candidate.generation).await?);
-        let mut failed = false;
-        for outcome in signs.into_iter().chain(copies) {
-            if let Err(error) = outcome {
-                tracing::error!(generation = candidate.generation, %error, "role not signed");
+        let copies = candidate.deliveries.iter();
+        let copies = copies.map(|(role, (parties, document))| copy_delivery(ports, parties, role, document));
+        let (trial, signs, copies) = future::join3(replay(ports, trial, to_sign), signs, at_once(copies)).await;
+        pass!(pass!(trial?).finish(ports, manifest.generation).await?);
+
+        // The snapshot last, once all is there that it lists. A crash up to here leaves files that the next run finds.
+        let failures: Vec<StageError> = signs.into_iter().chain(copies).filter_map(Result::err).collect();
+        if !failures.is_empty() {
+            for error in failures {
+                tracing::error!(generation = manifest.generation, %error, "role not signed");
                 self.failure.get_or_insert(error);
-                failed = true;
             }
-        }
-        if failed {
             return Ok(Ok(SignatureState::NotYet));
         }
-        self.snapshot(candidate, &versions, own).await?;
+        self.snapshot(manifest, &candidate.versions, candidate.parties).await?;
         for (upload, name) in chain.iter().flat_map(|manifest| manifest.uploads()) {
-            tracing::info!(upload, %name, generation = candidate.generation, "upload signed");
+            tracing::info!(upload, %name, generation = manifest.generation, "upload signed");
         }
         Ok(Ok(SignatureState::New))
     }
@@ -237,5 +197,64 @@ impl Signing<'_> {
         create_signed(self.ports, &keys, &signed).await?;
         tracing::info!(generation = manifest.generation, "generation signed");
         Ok(())
+    }
+}
+
+/// What the newest generation of a chain has that devices don't see yet.
+struct Candidate<'a> {
+    chain: &'a [&'a Manifest],
+    /// All versions that its snapshot lists, but for other parties'.
+    versions: Versions,
+    parties: &'a Parties,
+    /// What other parties delivered that it still has, with the parties of the generation that took it in.
+    deliveries: BTreeMap<&'a RoleName, (&'a Parties, &'a PartyDocument)>,
+}
+
+impl<'a> Candidate<'a> {
+    /// `parties` are those of each generation of `chain`.
+    fn new(shown: &'a ShownState, chain: &'a [&'a Manifest], parties: &'a [Parties]) -> Self {
+        let own = parties.last().unwrap_or(&shown.parties);
+        let mut versions = shown.versions.clone();
+        for manifest in chain {
+            generation::advance(&mut versions, manifest);
+        }
+        let delivered = chain.iter().zip(parties).flat_map(|(manifest, parties)| {
+            manifest.deliveries().map(move |(role, document)| (role, (parties, document)))
+        });
+        let deliveries = delivered.filter(|(role, (_, document))| own.documents.get(role) == Some(document)).collect();
+        Self { chain, versions, parties: own, deliveries }
+    }
+
+    /// The documents that are new, and their versions.
+    fn documents(&self) -> BTreeSet<(RoleName, u64)> {
+        let ours = self.chain.iter().flat_map(|manifest| manifest.changed.keys());
+        let ours = ours.filter_map(|role| Some((role.clone(), *self.versions.get(role)?)));
+        let theirs = self.deliveries.iter().map(|(role, (_, document))| ((*role).clone(), document.version));
+        ours.chain(theirs).collect()
+    }
+}
+
+/// Replays what waits, document by document, and hands those on that the uploads justify.
+async fn replay<'a>(ports: &Ports, mut trial: Trial<'a>, mut to_sign: mpsc::Sender<Replayed>) -> Judgement<Trial<'a>> {
+    let mut published = documents(&*ports.store, trial.wanted());
+    let mut folded = Vec::new();
+    loop {
+        let document = published.next().await.transpose()?;
+        let is_last = document.is_none();
+        if let Some(document) = document {
+            folded.extend(pass!(trial.fold(&document)));
+        }
+        // Together, so that many looks are under way, and few documents wait for them.
+        if !is_last && trial.unjustified() < HEADS_AT_ONCE && folded.len() < REQUESTS_AT_ONCE {
+            continue;
+        }
+        pass!(trial.justify(ports).await?);
+        for document in folded.drain(..) {
+            // This fails only where nobody signs any more.
+            let _ = to_sign.send(document).await;
+        }
+        if is_last {
+            return Ok(Ok(trial));
+        }
     }
 }

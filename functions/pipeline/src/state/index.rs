@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+
 use tough::schema::{self, Targets};
 use tufline_store::{Key, Store};
 use tufline_tuf::index::{Bins, Page, Place, WantedPage};

@@ -1,6 +1,7 @@
 //! What is delegated to other parties, and the documents that they signed, as the ledger has them.
 
 use std::collections::BTreeMap;
+
 use tough::schema::{self, Targets};
 use tufline_store::{Key, Store, Upload};
 use tufline_tuf::delivery::Files;

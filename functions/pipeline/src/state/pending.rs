@@ -6,10 +6,11 @@
 //!
 //! *Invariant*: however many lie there, and however long they are, a run reads some and holds some. The newest are read first, so that what is
 //! made above all of them can be gone on from; what is not read is void, and looked at again once something above it is told of
-//! ([`crate::announce`]).
+//! (`announce.rs`).
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use std::collections::{BTreeMap, BTreeSet};
 use tufline_store::{Folder, Key, Store};
 use tufline_tuf::time::seconds_between;
 use tufline_tuf::{Manifest, Sha256, Time};

@@ -1,7 +1,8 @@
 //! What the small records of the ledger say.
 
-use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
 use tufline_tuf::{RoleName, Sha256, TargetName, Time};
 
 /// The format of the small records that this code writes.
