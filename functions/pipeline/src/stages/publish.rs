@@ -52,12 +52,11 @@ pub async fn publish(ports: &Ports) -> Result<Shown> {
         let published = ledger::published(&*ports.store).await?;
         let (roots, waiting) = futures::join!(roots::trusted(ports), Waiting::read(ports, published.as_ref()));
         let roots = roots?.roots;
-        if published.is_none() && ports.store.exists(&Key::Announced).await? {
-            return Err(StageError::Missing(
-                Key::Timestamp.path(),
-                "it was published before: restore it from a backup, or from its older object versions; its version must not begin again",
-            ));
+        if published.is_none() {
+            expect_first(ports).await?;
         }
+
+        // The newest generation that may be shown. What is against newer ones is recorded, and mended by others.
         let waiting = waiting?;
         let is_shortened = waiting.is_shortened;
         let found = newest_showable(ports, &roots, published.as_ref(), waiting).await?;
@@ -76,22 +75,33 @@ pub async fn publish(ports: &Ports) -> Result<Shown> {
             }
             return Ok(Shown::AlreadyNewest(published.map(|published| published.generation)));
         };
-        // A crash up to here changed nothing that devices see.
-        match show_generation(ports, &roots, published.as_ref(), &checked).await? {
-            Written::Done => {
-                measure::generation_shown();
-                // A crash here: the next run of publish, or refresh, finds it published and sends the events.
-                announce(ports).await?;
-                return Ok(Shown::Now(checked.generation()));
-            }
-            Written::Lost => {}
+
+        // The publication. A crash up to here changed nothing that devices see.
+        if show_generation(ports, &roots, published.as_ref(), &checked).await? == Written::Done {
+            measure::generation_shown();
+            // A crash here: the next run of publish, or refresh, finds it published and sends the events.
+            announce(ports).await?;
+            return Ok(Shown::Now(checked.generation()));
         }
     }
     Err(StageError::Contended("publish", ATTEMPTS))
 }
 
+/// Refuses to begin where something was published before, and the timestamp is gone.
+async fn expect_first(ports: &Ports) -> Result<()> {
+    if !ports.store.exists(&Key::Announced).await? {
+        return Ok(());
+    }
+    Err(StageError::Missing(
+        Key::Timestamp.path(),
+        "it was published before: restore it from a backup, or from its older object versions; its version must not begin again",
+    ))
+}
+
+/// What was found among the generations that wait.
 #[derive(Default)]
 struct Candidates {
+    /// The one that may be shown.
     passed: Option<Box<tufline_tuf::gate::Checked>>,
     /// Sign has something to do.
     not_ready: bool,
@@ -161,41 +171,34 @@ async fn newest_showable(
             found.not_ready |= asks_sign;
             continue;
         };
-        let judged = if let Some(shown) = &shown {
-            Box::pin(judge_candidate(ports, roots, shown, since, candidate, &bytes)).await
-        } else {
-            // The first generation, or that of an import: nothing is there that it could follow from.
-            let (own, nothing) = (read_parties(store, candidate).await?, Versions::new());
-            let others = OtherParties { published: &Parties::default(), candidate: &own };
-            check_candidate(ports, roots, &nothing, since, candidate, others, &bytes, None).await
+        let verdict = match &shown {
+            Some(shown) => Box::pin(judge_candidate(ports, roots, shown, since, candidate, &bytes)).await,
+            None => check_first(ports, roots, since, candidate, &bytes).await,
         };
-        let verdict = match judged {
-            Ok(verdict) => verdict,
+        match verdict {
             Err(error) if error.is_damage() => {
                 found.lost = Some(error);
                 break;
             }
             Err(error) => return Err(error),
-        };
-        match verdict {
-            Verdict::Passed { checked, .. } => {
+            Ok(Verdict::Passed { checked, .. }) => {
                 found.passed = Some(checked);
                 break;
             }
             // Sign would say that it is signed, and go to none before it.
-            Verdict::NotReady(key) if is_published(&key, shown.as_ref()) => {
+            Ok(Verdict::NotReady(key)) if is_published(&key, shown.as_ref()) => {
                 found.lost = Some(ledger::lost(&key));
                 break;
             }
-            Verdict::NotReady(_) => found.not_ready |= asks_sign,
-            Verdict::Refused(refused) => {
+            Ok(Verdict::NotReady(_)) => found.not_ready |= asks_sign,
+            Ok(Verdict::Refused(refused)) => {
                 // None that is based on it either.
                 left = waiting.chain.iter().take(place).filter(|older| older.generation < refused.generation).count();
                 // Before sign is called: it then signs the generation before.
                 refuse(ports, &refused).await?;
                 asks_sign &= !matches!(refused.fault, Fault::Root | Fault::Expired(..));
             }
-            Verdict::PassedOver { names, otherwise } => {
+            Ok(Verdict::PassedOver { names, otherwise }) => {
                 look_again(ports, newest, &names, otherwise).await?;
                 asks_sign = false;
             }
@@ -209,6 +212,19 @@ fn is_published(key: &Key, shown: Option<&ShownState>) -> bool {
     let (Key::Metadata { role, version }, Some(shown)) = (key, shown) else { return false };
     let of_a_party = || Some(shown.parties.documents.get(role)?.version);
     shown.versions.get(role).copied().or_else(of_a_party) == Some(*version)
+}
+
+/// Checks the first generation, or that of an import, as a client would: nothing is there that it could follow from.
+async fn check_first(
+    ports: &Ports,
+    roots: &[Root],
+    since: &[Manifest],
+    candidate: &Manifest,
+    snapshot: &Bytes,
+) -> Result<Verdict> {
+    let (own, nothing) = (read_parties(&*ports.store, candidate).await?, Versions::new());
+    let others = OtherParties { published: &Parties::default(), candidate: &own };
+    check_candidate(ports, roots, &nothing, since, candidate, others, snapshot, None).await
 }
 
 /// Judges `candidate` by what is published and by the uploads, and checks it as a client would. `since` has the generations up to it.
