@@ -268,7 +268,7 @@ def test_rebuilds_thief_makes_itself_a_party(robbed: Robbed, decided: bool):
 def test_rebuilds_thief_writes_garbage_where_the_next_generation_belongs(robbed: Robbed):
     forger = Forger(robbed.own, robbed.stolen("rebuild"))
     generation = robbed.own.generation() + 1
-    forger.create("ledger_bucket", f"generations/{generation:020}.json", b'{"format":5,"garbage":true}')
+    forger.create("ledger_bucket", f"generations/{generation:020}.json", b'{"format":1,"garbage":true}')
     robbed.unharmed(generation)
     TABLE.append(("rebuild", "writes garbage in the place of a generation", "left out"))
 

@@ -15,8 +15,8 @@ use crate::refusal::Refusal;
 use crate::sha256::Sha256;
 use crate::time::Time;
 
-/// The format of manifests that this code writes, and the only one that it reads: those before were never released.
-pub const MANIFEST_FORMAT: u32 = 5;
+/// The format of manifests that this code writes, and the only one that it reads.
+pub const MANIFEST_FORMAT: u32 = 1;
 
 /// The record of generation G in the ledger: which role documents it changes, and why.
 ///

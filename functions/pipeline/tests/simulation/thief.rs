@@ -89,7 +89,7 @@ impl Thieving {
         let pending = known(world, published);
         let next = pending.last().unwrap() + 1 + u64::from(self.draw(10));
         if self.draw(10) {
-            create(world, &Key::Manifest(next), Bytes::from_static(b"{\"format\":5,\"garbage\":true}"));
+            create(world, &Key::Manifest(next), Bytes::from_static(b"{\"format\":1,\"garbage\":true}"));
             return format!("garbage in the place of generation {next}");
         }
         let base = if self.draw(75) { *pending.last().unwrap() } else { *pending.choose(&mut self.random).unwrap() };
