@@ -41,7 +41,7 @@ pub async fn run(arguments: Arguments) -> Result {
         Connection::Folder(endpoints) => ask(endpoints.data()?).await?,
         Connection::Aws(aws) => {
             // It signs nothing.
-            let signer = KmsSigner::new(aws.clients.kms.clone(), BTreeMap::new());
+            let signer = KmsSigner::new(aws.clients.kms(), BTreeMap::new());
             reconcile(&inside::ports(&aws, Arc::new(signer))?).await?
         }
     };

@@ -283,7 +283,7 @@ async fn keys_of(
     ids: &str,
     roles: &BTreeMap<&'static str, String>,
 ) -> (Vec<Finding>, Vec<Finding>) {
-    let (kms, name) = (&aws.clients.kms, format!("{role:?}").to_lowercase());
+    let (kms, name) = (&aws.clients.kms(), format!("{role:?}").to_lowercase());
     let ids: Vec<&str> = ids.split(',').map(str::trim).collect();
     let asking = ids.iter().map(|id| async move { kms.describe_key().key_id(*id).send().await });
     let answers = join_all(asking.collect::<Vec<_>>()).await;
@@ -346,7 +346,7 @@ async fn dead_letters(aws: &AwsConnection) -> Vec<Finding> {
     let asking = aws.resources.dead_letter_queues.iter().map(|(queue, url)| async move {
         let counted = QueueAttributeName::ApproximateNumberOfMessages;
         let answer =
-            aws.clients.sqs.get_queue_attributes().queue_url(url).attribute_names(counted.clone()).send().await;
+            aws.clients.sqs().get_queue_attributes().queue_url(url).attribute_names(counted.clone()).send().await;
         match answer {
             Ok(answer) => {
                 let count = answer.attributes().and_then(|counts| counts.get(&counted)?.parse().ok());

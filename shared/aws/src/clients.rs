@@ -104,17 +104,11 @@ impl std::fmt::Debug for AccessKey {
 #[error("AWS region unknown: set AWS_REGION")]
 pub struct NoRegion;
 
-/// A client for each service. Cheap to clone: clones share their connections.
+/// A client for each service that Tufline uses. Cheap to clone: clones share their connections.
 #[derive(Debug, Clone)]
 pub struct Clients {
     /// S3, with bucket names in the path where the endpoint isn't AWS's own: an emulator has one host name.
     pub s3: aws_sdk_s3::Client,
-    /// SQS.
-    pub sqs: aws_sdk_sqs::Client,
-    /// KMS.
-    pub kms: aws_sdk_kms::Client,
-    /// EventBridge.
-    pub eventbridge: aws_sdk_eventbridge::Client,
     /// What they were made of.
     pub(crate) config: SdkConfig,
 }
@@ -162,13 +156,25 @@ impl Clients {
 
     fn of(config: SdkConfig) -> Self {
         let s3 = aws_sdk_s3::config::Builder::from(&config).force_path_style(config.endpoint_url().is_some()).build();
-        Self {
-            s3: aws_sdk_s3::Client::from_conf(s3),
-            sqs: aws_sdk_sqs::Client::new(&config),
-            kms: kms(&config),
-            eventbridge: aws_sdk_eventbridge::Client::new(&config),
-            config,
-        }
+        Self { s3: aws_sdk_s3::Client::from_conf(s3), config }
+    }
+
+    /// A client of SQS, made anew. A program that needs none has no code of it.
+    #[must_use]
+    pub fn sqs(&self) -> aws_sdk_sqs::Client {
+        aws_sdk_sqs::Client::new(&self.config)
+    }
+
+    /// A client of KMS, made anew.
+    #[must_use]
+    pub fn kms(&self) -> aws_sdk_kms::Client {
+        kms(&self.config)
+    }
+
+    /// A client of EventBridge, made anew.
+    #[must_use]
+    pub fn eventbridge(&self) -> aws_sdk_eventbridge::Client {
+        aws_sdk_eventbridge::Client::new(&self.config)
     }
 
     /// What a client of another service is made of, for the same region, credentials, endpoint and patience.

@@ -26,7 +26,7 @@ impl KmsKey {
     /// # Errors
     /// A key that is not there, may not be used, or is of another spec.
     pub async fn open(clients: &Clients, id: &str) -> Result<Self> {
-        let client = clients.kms.clone();
+        let client = clients.kms();
         let (public, algorithm) = kms::public_key(&client, id, usable).await?;
         Ok(Self { client, id: id.into(), public, algorithm })
     }

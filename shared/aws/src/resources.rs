@@ -98,7 +98,7 @@ impl Resources {
                 known(self.dead_letter_queues.get(&queue), dead_letter_variable(queue), "the dead-letter queue's URL")?;
             urls.insert(queue, QueueUrls { messages, dead_letters });
         }
-        Ok(SqsQueues::new(clients.sqs.clone(), urls))
+        Ok(SqsQueues::new(clients.sqs(), urls))
     }
 
     /// The online keys, all of them. Whether the caller may use one shows when it does.
@@ -106,13 +106,13 @@ impl Resources {
         let key = |role| known(self.keys.get(&role), key_variable(role), "the KMS key's id or ARN");
         let ids = |keys: String| keys.split(',').map(|id| id.trim().to_owned()).collect();
         let keys = OnlineRole::ALL.into_iter().map(|role| Ok((role, ids(key(role)?)))).collect::<Result<_, _>>()?;
-        Ok(KmsSigner::new(clients.kms.clone(), keys))
+        Ok(KmsSigner::new(clients.kms(), keys))
     }
 
     /// The event bus.
     pub fn events(&self, clients: &Clients) -> Result<EventBridgeEvents, MissingResource> {
         let bus = known(self.event_bus.as_ref(), "TUFLINE_EVENT_BUS".into(), "the event bus's name or ARN")?;
-        Ok(EventBridgeEvents::new(clients.eventbridge.clone(), bus))
+        Ok(EventBridgeEvents::new(clients.eventbridge(), bus))
     }
 
     fn uploads_bucket(&self) -> Result<String, MissingResource> {

@@ -322,7 +322,7 @@ async fn messages_are_sent_given_up_and_sent_again() {
     let dead = &urls[&queue].dead_letters;
     for number in 0..25 {
         let body = format!("poison {number}");
-        world.clients.sqs.send_message().queue_url(dead).message_body(body).send().await.unwrap();
+        world.clients.sqs().send_message().queue_url(dead).message_body(body).send().await.unwrap();
     }
     let letters = queues.dead_letters(queue, 12).await.unwrap();
     assert_eq!(letters.len(), 12);

@@ -84,7 +84,7 @@ struct SqsReader {
 impl SqsReader {
     async fn receive_from(&self, url: &str, wait: Duration) -> Vec<SqsMessage> {
         let seconds = i32::try_from(wait.as_secs()).unwrap();
-        let request = self.world.clients.sqs.receive_message().queue_url(url).wait_time_seconds(seconds);
+        let request = self.world.clients.sqs().receive_message().queue_url(url).wait_time_seconds(seconds);
         // A long poll takes longer to answer than any other request may.
         let patience = aws_sdk_sqs::config::timeout::TimeoutConfig::builder();
         let patience = patience.operation_attempt_timeout(wait + Duration::from_secs(5)).build();
@@ -92,7 +92,7 @@ impl SqsReader {
         let request = request.max_number_of_messages(10).customize().config_override(patience);
         let messages = request.send().await.unwrap().messages.unwrap_or_default();
         for message in &messages {
-            let delete = self.world.clients.sqs.delete_message().queue_url(url);
+            let delete = self.world.clients.sqs().delete_message().queue_url(url);
             delete.receipt_handle(message.receipt_handle().unwrap()).send().await.unwrap();
         }
         messages
@@ -112,7 +112,7 @@ impl QueuesReader for SqsReader {
 
     async fn bury(&self, queue: Queue, body: &str) -> bool {
         let url = &self.urls[&queue].dead_letters;
-        self.world.clients.sqs.send_message().queue_url(url).message_body(body).send().await.unwrap();
+        self.world.clients.sqs().send_message().queue_url(url).message_body(body).send().await.unwrap();
         true
     }
 }

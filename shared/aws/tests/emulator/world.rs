@@ -98,7 +98,7 @@ impl World {
     }
 
     async fn create_queue(&self, name: &str, is_fifo: bool) -> String {
-        let request = self.clients.sqs.create_queue().queue_name(name);
+        let request = self.clients.sqs().create_queue().queue_name(name);
         let request = if is_fifo { request.attributes(QueueAttributeName::FifoQueue, "true") } else { request };
         request.send().await.unwrap().queue_url.unwrap()
     }
@@ -115,7 +115,7 @@ impl World {
             let dead_letters = self.create_queue(&self.queue_name(queue, "-dlq"), queue.is_fifo()).await;
             urls.insert(queue, QueueUrls { messages, dead_letters });
         }
-        (SqsQueues::new(self.clients.sqs.clone(), urls.clone()), urls)
+        (SqsQueues::new(self.clients.sqs(), urls.clone()), urls)
     }
 
     /// A key for each role, but one of another curve for `wrong`.
@@ -123,19 +123,20 @@ impl World {
         let mut keys = BTreeMap::new();
         for role in OnlineRole::ALL {
             let spec = if wrong.contains(&role) { KeySpec::EccNistP384 } else { KeySpec::EccNistP256 };
-            let request = self.clients.kms.create_key().key_spec(spec).key_usage(KeyUsageType::SignVerify);
+            let request = self.clients.kms().create_key().key_spec(spec).key_usage(KeyUsageType::SignVerify);
             keys.insert(role, vec![request.send().await.unwrap().key_metadata.unwrap().arn.unwrap()]);
         }
-        KmsSigner::new(self.clients.kms.clone(), keys)
+        KmsSigner::new(self.clients.kms(), keys)
     }
 
     /// A bus, and a queue that gets what it carries.
     pub async fn events(&self) -> (EventBridgeEvents, String) {
         let bus = format!("bus-{}", self.suffix);
-        let events = &self.clients.eventbridge;
+        let events = self.clients.eventbridge();
         events.create_event_bus().name(&bus).send().await.unwrap();
         let url = self.create_queue(&format!("events-{}", self.suffix), false).await;
-        let arn = self.clients.sqs.get_queue_attributes().queue_url(&url).attribute_names(QueueAttributeName::QueueArn);
+        let arn =
+            self.clients.sqs().get_queue_attributes().queue_url(&url).attribute_names(QueueAttributeName::QueueArn);
         let arn = arn.send().await.unwrap().attributes.unwrap().remove(&QueueAttributeName::QueueArn).unwrap();
         let pattern = r#"{"source":["tufline"]}"#;
         events.put_rule().name("all").event_bus_name(&bus).event_pattern(pattern).send().await.unwrap();
@@ -148,14 +149,14 @@ impl World {
     pub async fn receive_all(&self, url: &str) -> Vec<serde_json::Value> {
         let mut found = Vec::new();
         loop {
-            let request = self.clients.sqs.receive_message().queue_url(url).max_number_of_messages(10);
+            let request = self.clients.sqs().receive_message().queue_url(url).max_number_of_messages(10);
             let messages = request.wait_time_seconds(1).send().await.unwrap().messages.unwrap_or_default();
             if messages.is_empty() {
                 return found;
             }
             for message in messages {
                 found.push(serde_json::from_str(message.body().unwrap()).unwrap());
-                let delete = self.clients.sqs.delete_message().queue_url(url);
+                let delete = self.clients.sqs().delete_message().queue_url(url);
                 delete.receipt_handle(message.receipt_handle().unwrap()).send().await.unwrap();
             }
         }
