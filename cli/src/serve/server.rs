@@ -79,7 +79,7 @@ impl Server {
 
     /// Answers devices from `store` and `blobs` until `stop` is ready; downloads under way then get a moment more.
     pub async fn run(self, store: Arc<dyn Store>, blobs: Arc<dyn Blobs>, stop: impl Future<Output = ()> + Send) {
-        let repository = Repository { store, blobs, detour: None, pauses: PAUSES.to_vec() };
+        let repository = Repository { store, blobs, redirects: None, pauses: PAUSES.to_vec() };
         let connections = Connections::new(places(edge::most_open_files()));
         let graceful = GracefulShutdown::new();
         tokio::select! {

@@ -45,7 +45,7 @@ pub struct Repository {
     /// The targets' bytes.
     pub blobs: Arc<dyn Blobs>,
     /// How to answer what is too large for one answer; `None` where any length can be sent.
-    pub detour: Option<Detour>,
+    pub redirects: Option<Redirects>,
     /// How long to wait before each further try of a failed read. One 503 on a metadata file is fatal for some clients.
     pub pauses: Vec<Duration>,
 }
@@ -53,7 +53,7 @@ pub struct Repository {
 /// Large objects don't pass through a Lambda function, which answers 6 MB at most
 /// (<https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>): devices are sent to the bucket itself.
 #[derive(Clone)]
-pub struct Detour {
+pub struct Redirects {
     /// Makes the links.
     pub links: Arc<dyn Links>,
     /// Targets longer than this are redirected, in bytes.
@@ -132,8 +132,10 @@ impl Repository {
         } else {
             let packing = |error| StoreError::new("pack", key, error);
             let bytes = if packs { gzip::pack(&stored.bytes).map_err(packing)? } else { stored.bytes };
-            if let Some(detour) = self.detour.as_ref().filter(|detour| bytes.len() as u64 > detour.inline_metadata) {
-                return self.redirect(detour, key).await;
+            if let Some(redirects) =
+                self.redirects.as_ref().filter(|redirects| bytes.len() as u64 > redirects.inline_metadata)
+            {
+                return self.redirect(redirects, key).await;
             }
             let mut answer = Answer::new(StatusCode::OK, age, "application/json", Body::Whole(bytes));
             answer.set(header::ETAG, &tag);
@@ -150,10 +152,10 @@ impl Repository {
         for sha256 in digests {
             if let Some(blob) = self.persist(|| self.blobs.head(sha256)).await? {
                 let answer = self.blob(method, *sha256, blob.length, fields);
-                return match &self.detour {
+                return match &self.redirects {
                     // A link is for GET only: HEAD is answered here.
-                    Some(detour) if method == Method::GET && answer.body.length() > detour.inline_targets => {
-                        self.redirect(detour, &Key::Blob(*sha256)).await
+                    Some(redirects) if method == Method::GET && answer.body.length() > redirects.inline_targets => {
+                        self.redirect(redirects, &Key::Blob(*sha256)).await
                     }
                     _ => Ok(answer),
                 };
@@ -190,8 +192,8 @@ impl Repository {
     }
 
     /// Sends the device to the object itself. 307 keeps the method, and clients keep `Range` on the way.
-    async fn redirect(&self, detour: &Detour, key: &Key) -> Result<Answer, StoreError> {
-        let link = self.persist(|| detour.links.link(key)).await?;
+    async fn redirect(&self, redirects: &Redirects, key: &Key) -> Result<Answer, StoreError> {
+        let link = self.persist(|| redirects.links.link(key)).await?;
         let mut answer = plain(StatusCode::TEMPORARY_REDIRECT, NEVER, "");
         answer.set(header::LOCATION, &link);
         Ok(answer)

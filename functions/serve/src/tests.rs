@@ -29,7 +29,7 @@ fn world() -> World {
     let now = "2026-11-25T00:00:00Z".parse().unwrap();
     let memory = Arc::new(Memory::new(now, keys, Box::new(Fails(Arc::clone(&failures)))));
     let pauses = vec![Duration::from_millis(1); 2];
-    let repository = Repository { store: memory.clone(), blobs: memory.clone(), detour: None, pauses };
+    let repository = Repository { store: memory.clone(), blobs: memory.clone(), redirects: None, pauses };
     memory.tamper("metadata/timestamp.json", Some(Bytes::from_static(b"{\"t\":1}")));
     memory.tamper("metadata/1.root.json", Some(Bytes::from_static(b"{}")));
     World { memory, repository, failures }
@@ -232,7 +232,7 @@ async fn what_is_too_large_for_one_answer_is_redirected() {
     let (small, large) = (world.blob(b"0123").await, world.blob(b"01234").await);
     world.memory.tamper("metadata/2.targets.json", Some(Bytes::from_static(b"0123456789")));
     let links = Arc::new(NamedLinks);
-    world.repository.detour = Some(Detour { links, inline_targets: 4, inline_metadata: 9 });
+    world.repository.redirects = Some(Redirects { links, inline_targets: 4, inline_metadata: 9 });
     for (path, location) in [
         (format!("/targets/{small}.a"), String::new()),
         (format!("/targets/{large}.a"), format!("https://bucket/blobs/{large}?signed")),

@@ -15,7 +15,7 @@ use http::header::CONTENT_TYPE;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use tufline_aws::{Clients, CopyLimits, Patience, Resources};
 use tufline_lambda::{config, start_logs, variable};
-use tufline_serve::{Answer, Body, Detour, Repository};
+use tufline_serve::{Answer, Body, Redirects, Repository};
 use tufline_store::{StoreError, VerifiedRoots};
 use tufline_tuf::config::InlineTargets;
 
@@ -34,7 +34,7 @@ fn repository() -> Result<Repository> {
     let resources = Resources::from_variables(variable);
     let clients = Clients::of_function(variable, Patience::DEVICE)?;
     let config = config()?;
-    let detour = Detour {
+    let redirects = Redirects {
         links: Arc::new(resources.links(&clients)?),
         inline_targets: config.inline_targets.bytes(),
         inline_metadata: InlineTargets::MOST,
@@ -42,7 +42,7 @@ fn repository() -> Result<Repository> {
     Ok(Repository {
         store: Arc::new(VerifiedRoots::new(Arc::new(resources.store(&clients)?), config.trusted_root)),
         blobs: Arc::new(resources.blobs(&clients, CopyLimits::default())?),
-        detour: Some(detour),
+        redirects: Some(redirects),
         pauses: PAUSES.to_vec(),
     })
 }
