@@ -219,7 +219,9 @@ impl Worker {
         if let Some(error) = failure_of_all(queue, &results) {
             self.fails(stage, &error.to_string());
             let failed = results.len();
-            results.into_iter().for_each(|(delivery, _)| delivery.return_later());
+            for (delivery, _) in results {
+                delivery.return_later();
+            }
             return failed;
         }
         let (mut failed, mut again, mut any_new, mut last) = (0, 0, false, None);
@@ -302,7 +304,7 @@ fn what(stage: &'static str, message: &Message) -> String {
 }
 
 /// Why none of the messages was handled, where that has one reason. Of uploads it is each one's own.
-fn failure_of_all<'a>(queue: Queue, results: &'a [(Delivery, Option<Failure>)]) -> Option<&'a Failure> {
+fn failure_of_all(queue: Queue, results: &[(Delivery, Option<Failure>)]) -> Option<&Failure> {
     if matches!(queue, Queue::Uploads | Queue::Large) {
         return None;
     }

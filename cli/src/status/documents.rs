@@ -39,8 +39,8 @@ pub struct Damage {
 }
 
 impl Damage {
-    fn of(key: &Key, why: impl ToString) -> Self {
-        Self { file: key.path(), why: why.to_string() }
+    fn of(key: &Key, why: impl Into<String>) -> Self {
+        Self { file: key.path(), why: why.into() }
     }
 
     /// The root that can't be read, by the stage's error; else what keeps anybody from telling.
@@ -89,7 +89,7 @@ async fn look(inside: &Inside, published: &Published, newest: u64, now: Time) ->
 
 /// The value, or nothing and why.
 fn good<T>(key: &Key, read: Result<T, tufline_metadata::Error>, damaged: &mut Vec<Damage>) -> Option<T> {
-    read.map_err(|error| damaged.push(Damage::of(key, error))).ok()
+    read.map_err(|error| damaged.push(Damage::of(key, error.to_string()))).ok()
 }
 
 /// The bytes; `None` where they are missing.

@@ -10,6 +10,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tufline_tuf::Config;
 
 /// A variable of the environment; one that is empty isn't set.
+#[must_use]
 #[expect(clippy::disallowed_methods, reason = "this is where the environment is read")]
 pub fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())

@@ -36,17 +36,15 @@ pub async fn handle(ports: &Ports, queue: Queue, prefix: &str, until: Time, bodi
     for (owner, (body, failure)) in bodies.iter().zip(&mut failures).enumerate() {
         let read = match read(queue, prefix, body) {
             Ok(read) => read,
-            Err(error) => match nudge(queue) {
-                // What is unreadable must not hold a FIFO queue. Any number of these ask for one run.
-                Some(nudge) => {
-                    tracing::warn!(queue = queue.name(), %error, "message not readable");
-                    vec![nudge]
-                }
-                None => {
+            Err(error) => {
+                let Some(nudge) = nudge(queue) else {
                     *failure = Some(error.to_string());
                     continue;
-                }
-            },
+                };
+                // What is unreadable must not hold a FIFO queue. Any number of these ask for one run.
+                tracing::warn!(queue = queue.name(), %error, "message not readable");
+                vec![nudge]
+            }
         };
         owners.extend(std::iter::repeat_n(owner, read.len()));
         messages.extend(read);

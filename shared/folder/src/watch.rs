@@ -372,6 +372,7 @@ impl State {
     }
 
     /// What was told of `name`; `Some(None)` of what lay there at the start.
+    #[expect(clippy::option_option, reason = "nothing was told, or of nothing that has a stamp, or of this")]
     fn known(&self, name: &str) -> Option<Option<Stamp>> {
         lock(&self.known).get(name).copied()
     }

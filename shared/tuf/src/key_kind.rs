@@ -131,7 +131,7 @@ pub fn public_of_ssh(private: &[u8]) -> Option<&[u8]> {
     string(&mut rest)
 }
 
-/// The public key of ssh in a text: as OpenSSH has it in a line, in the lines of RFC 4716, or in a file of PuTTY.
+/// The public key of ssh in a text: as OpenSSH has it in a line, in the lines of RFC 4716, or in a file of `PuTTY`.
 pub(crate) fn ssh_in_text(text: &str) -> Option<Vec<u8>> {
     let text = text.trim_start();
     let digits: String = if text.starts_with("---- BEGIN SSH2 PUBLIC KEY") {
