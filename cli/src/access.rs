@@ -15,7 +15,7 @@ use tough::{
 use tufline_aws::{Clients, DeviceSigner};
 use url::Url;
 
-use crate::edge;
+use crate::process;
 
 /// A request that failed is tried so often, with these pauses between.
 const PAUSES: [Duration; 2] = [Duration::from_millis(20), Duration::from_millis(200)];
@@ -43,7 +43,7 @@ impl DeviceAccess {
                 Some(signer) => Ok(Self::Iam(signer)),
                 None => bail!("devices sign their requests here: give AWS credentials that may invoke the API"),
             },
-            Some("jwt") => match edge::variable("TUFLINE_DEVICE_TOKEN") {
+            Some("jwt") => match process::variable("TUFLINE_DEVICE_TOKEN") {
                 Some(token) => Ok(Self::Token(token)),
                 None => bail!("devices show a token here: give one in TUFLINE_DEVICE_TOKEN"),
             },
@@ -81,7 +81,7 @@ impl DeviceAccess {
         Ok(match self {
             Self::Open => HeaderMap::new(),
             Self::Iam(signer) => {
-                let headers = signer.sign(url.as_str(), edge::now()).await?;
+                let headers = signer.sign(url.as_str(), process::system_time()).await?;
                 let field = |(name, value): (String, String)| {
                     Ok::<_, anyhow::Error>((HeaderName::try_from(name)?, HeaderValue::try_from(value)?))
                 };
@@ -129,7 +129,7 @@ impl Transport for DeviceTransport {
                     match get(client, access, &url).await {
                         Err(error)
                             if error.kind() == TransportErrorKind::Other
-                                && Refused::of(&error).is_none_or(Refused::may_pass) =>
+                                && ErrorAnswer::of(&error).is_none_or(ErrorAnswer::may_pass) =>
                         {
                             tokio::time::sleep(pause).await;
                         }
@@ -144,9 +144,9 @@ impl Transport for DeviceTransport {
 
 /// What a server answers in place of a file, and what to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Refused(pub StatusCode);
+pub struct ErrorAnswer(pub StatusCode);
 
-impl Refused {
+impl ErrorAnswer {
     /// That of a failed fetch, if a server answered at all.
     pub fn of(error: &TransportError) -> Option<Self> {
         let mut cause = std::error::Error::source(error);
@@ -171,7 +171,7 @@ impl Refused {
     }
 }
 
-impl fmt::Display for Refused {
+impl fmt::Display for ErrorAnswer {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "HTTP {}", self.0)?;
         formatter.write_str(match self.0 {
@@ -189,7 +189,7 @@ impl fmt::Display for Refused {
     }
 }
 
-impl std::error::Error for Refused {}
+impl std::error::Error for ErrorAnswer {}
 
 /// Where a redirect leads.
 fn link(answer: &Response, url: &Url) -> Option<Url> {
@@ -218,7 +218,7 @@ async fn get(client: &Client, access: &DeviceAccess, url: &Url) -> Result<Transp
         } else {
             TransportErrorKind::Other
         };
-        return Err(TransportError::new_with_cause(kind, url, Refused(status)));
+        return Err(TransportError::new_with_cause(kind, url, ErrorAnswer(status)));
     }
     let url = url.clone();
     let bytes = answer.bytes_stream();

@@ -10,7 +10,7 @@ use tempfile::{Builder, NamedTempFile};
 use tufline_folder::{TEMPORARY_PREFIX, given};
 use tufline_tuf::{Hasher, SIDE_FILE_SUFFIX, Sha256};
 
-use crate::show::Quoted;
+use crate::text::Quoted;
 
 /// A new file beside `path`, with a name that begins with a dot, locked. It goes when it is dropped, unless it is [`put`] there; what a killed process
 /// leaves among the uploads `tufline local` removes, since nobody has it locked any more.

@@ -4,42 +4,37 @@
 //! (`tufline-pipeline`); what a command says about published targets it has verified as a device would.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
-// Through `show` only, which lets nothing out that a terminal doesn't show as it is.
+// Through `terminal` only, which lets nothing out that a terminal doesn't show as it is.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
-#[macro_use]
-mod edge;
-
-mod accept_removals;
 mod access;
-mod connection;
-mod delegation;
-mod demo;
-mod device;
-mod doctor;
+mod ceremony;
+mod commands;
+mod embedded;
+mod exit;
+mod failure;
 mod files;
-mod import;
-mod init;
-mod inside;
-mod key;
-mod local;
-mod mirror;
-mod outcome;
-mod reconcile;
-mod root;
-mod serve;
-mod show;
+mod health;
+mod process;
+mod repository;
+mod server;
 mod source;
-mod status;
-mod targets;
-mod upload;
-mod wait;
+mod terminal;
+mod text;
+mod uploading;
+mod waiting;
 
 use std::process::ExitCode;
 
-use crate::show::complain;
 use clap::{Parser, Subcommand};
-use outcome::Outcome;
+
+use crate::commands::{
+    accept_removals, delegation, demo, doctor, import, init, key, local, mirror, reconcile, root, serve, status,
+    targets, upload, wait,
+};
+use crate::exit::Exit;
+use crate::failure::{advice, one_line};
+use crate::terminal::complain;
 
 /// A TUF repository that publishes what build systems drop.
 #[derive(Debug, Parser)]
@@ -72,15 +67,15 @@ enum Command {
 fn main() -> ExitCode {
     let Arguments { command } = match Arguments::try_parse() {
         Ok(arguments) => arguments,
-        Err(error) => return usage(&error),
+        Err(error) => return print_usage(&error),
     };
-    let is_done = what_is_done(&command);
-    let _log = edge::log(match command {
+    let is_done = tell_done(&command);
+    let _log = process::log(match command {
         Command::Local(_) | Command::Serve(_) => "warn,tufline=info,tufline_pipeline=error",
         Command::Demo(_) => "off",
         _ => "error",
     });
-    let result = edge::run(async {
+    let result = process::run(async {
         match command {
             Command::Local(arguments) => local::run(arguments).await,
             Command::Demo(arguments) => demo::run(arguments).await,
@@ -101,17 +96,17 @@ fn main() -> ExitCode {
         }
     });
     match result {
-        Ok(outcome) => match (show::lost(), is_done) {
+        Ok(exit) => match (terminal::lost(), is_done) {
             (Some(why), Some(is_done)) => {
                 complain!("tufline: the answer could not be written: {why}; {is_done}");
                 // What it came to says more.
-                if outcome == Outcome::Done { ExitCode::FAILURE } else { outcome.into() }
+                if exit == Exit::Done { ExitCode::FAILURE } else { exit.into() }
             }
-            _ => outcome.into(),
+            _ => exit.into(),
         },
         Err(error) => {
-            let error = outcome::one_line(&error);
-            let advice = outcome::advice(&error).map(|advice| format!("; {advice}")).unwrap_or_default();
+            let error = one_line(&error);
+            let advice = advice(&error).map(|advice| format!("; {advice}")).unwrap_or_default();
             complain!("tufline: {error}{advice}");
             ExitCode::FAILURE
         }
@@ -119,8 +114,8 @@ fn main() -> ExitCode {
 }
 
 /// Help, or what is wrong with the arguments.
-fn usage(error: &clap::Error) -> ExitCode {
-    match show::usage(error) {
+fn print_usage(error: &clap::Error) -> ExitCode {
+    match terminal::print_usage(error) {
         Ok(()) => ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2)),
         Err(why) => {
             complain!("tufline: the answer could not be written: {why}");
@@ -130,7 +125,7 @@ fn usage(error: &clap::Error) -> ExitCode {
 }
 
 /// What to know of a command whose answer is lost: that its work isn't. `None` for one that stays up: what it does is not to answer.
-fn what_is_done(command: &Command) -> Option<&'static str> {
+fn tell_done(command: &Command) -> Option<&'static str> {
     Some(match command {
         Command::Local(_) | Command::Serve(_) => return None,
         Command::Upload(_) => "the upload is done: `tufline wait NAME` tells what becomes of it",

@@ -8,7 +8,7 @@ use anyhow::{anyhow, bail};
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use url::Url;
 
-use crate::show;
+use crate::text;
 
 /// What begins like this is a URL. All else is a path, whatever is in it: it means what it says, and no `%20` in it means another.
 const SCHEMES: [&str; 3] = ["http://", "https://", "file://"];
@@ -84,7 +84,7 @@ impl Base {
 impl fmt::Display for Base {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Folder(folder) => formatter.write_str(&show::path(folder)),
+            Self::Folder(folder) => formatter.write_str(&text::path(folder)),
             Self::Web(url) => formatter.write_str(&without_secrets(url.as_str(), url)),
         }
     }

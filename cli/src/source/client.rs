@@ -13,10 +13,11 @@ use tokio::task::spawn_blocking;
 use tufline_folder::given;
 use tufline_metadata::{Meta, Snapshot, Targets, Time, TrustedRoot};
 
-use super::transport::{Fetched, escaped};
-use super::{Seen, Source};
-use crate::outcome::one_line;
-use crate::root::document::now;
+use super::base::Base;
+use super::transport::{Fetched, Reader, escaped};
+use super::verified::VerifiedRepository;
+use crate::failure::one_line;
+use crate::process::now;
 
 /// What is read of a root at most, in bytes, as python-tuf and go-tuf do it.
 pub const LARGEST_ROOT: u64 = 512_000;
@@ -43,14 +44,14 @@ pub fn file_name(role: &str, version: Option<u64>) -> String {
 
 /// What is looked at.
 #[derive(Clone, Copy)]
-pub enum Look<'a> {
+pub enum Scope<'a> {
     /// Everything, and every root that leads to the trusted one. What this folder has of files that never change is not asked for again.
     All(Option<&'a Path>),
     /// What a device reads that asks for these names.
     Names(&'a BTreeSet<String>),
 }
 
-impl Look<'_> {
+impl Scope<'_> {
     /// Whether a role is looked at to which `targets` delegates.
     fn has(self, targets: &Targets, role: &str) -> bool {
         match self {
@@ -63,12 +64,17 @@ impl Look<'_> {
 }
 
 /// Reads and verifies it.
-pub async fn look(source: &Source, look: Look<'_>) -> anyhow::Result<Seen> {
-    let kept = if let Look::All(kept) = look { kept } else { None };
-    let files = Files { source, kept };
-    let Roots { newest, all, passed_over } = files.roots(matches!(look, Look::All(_))).await?;
-    match (documents(&files, look, newest, all).await, &passed_over) {
-        (Ok(seen), _) => Ok(Seen { passed_over, ..seen }),
+pub async fn look(
+    reader: &Reader,
+    metadata: &Base,
+    root: &[u8],
+    scope: Scope<'_>,
+) -> anyhow::Result<VerifiedRepository> {
+    let kept = if let Scope::All(kept) = scope { kept } else { None };
+    let files = ClientFiles { reader, metadata, kept };
+    let Roots { newest, all, passed_over } = files.roots(root, matches!(scope, Scope::All(_))).await?;
+    match (documents(&files, scope, newest, all).await, &passed_over) {
+        (Ok(seen), _) => Ok(VerifiedRepository { passed_over, ..seen }),
         // It may be why.
         (Err(error), Some(why)) => Err(anyhow!("{}; {why}", one_line(&error))),
         (Err(error), None) => Err(error),
@@ -77,11 +83,11 @@ pub async fn look(source: &Source, look: Look<'_>) -> anyhow::Result<Seen> {
 
 /// All but the roots, under the newest of these.
 async fn documents(
-    files: &Files<'_>,
-    look: Look<'_>,
+    files: &ClientFiles<'_>,
+    scope: Scope<'_>,
     root: TrustedRoot,
     roots: BTreeMap<u64, Vec<u8>>,
-) -> anyhow::Result<Seen> {
+) -> anyhow::Result<VerifiedRepository> {
     let now = now();
     root.expect_fresh(now).with_context(|| format!("{}.root.json", root.version()))?;
     let consistent = root.root().consistent_snapshot;
@@ -110,7 +116,7 @@ async fn documents(
         for from in &asked {
             let Some(targets) = roles.get(from) else { continue };
             for role in targets.delegated_roles(&snapshot) {
-                if !roles.contains_key(&role) && look.has(targets, &role) {
+                if !roles.contains_key(&role) && scope.has(targets, &role) {
                     next.entry(role).or_insert_with(|| from.clone());
                 }
             }
@@ -130,7 +136,7 @@ async fn documents(
     }
     let roles = roles.into_iter().map(|(role, targets)| (role, Arc::unwrap_or_clone(targets))).collect();
     let snapshot = Arc::unwrap_or_clone(snapshot);
-    Ok(Seen { root, timestamp, snapshot, roles, files: read, roots, passed_over: None })
+    Ok(VerifiedRepository { root, timestamp, snapshot, roles, files: read, roots, passed_over: None })
 }
 
 fn largest(meta: &Meta) -> u64 {
@@ -146,12 +152,13 @@ struct Roots {
     passed_over: Option<String>,
 }
 
-struct Files<'a> {
-    source: &'a Source,
+struct ClientFiles<'a> {
+    reader: &'a Reader,
+    metadata: &'a Base,
     kept: Option<&'a Path>,
 }
 
-impl Files<'_> {
+impl ClientFiles<'_> {
     async fn read(&self, name: &str, most: u64) -> anyhow::Result<Fetched<Vec<u8>>> {
         let never_changes = name.split_once('.').is_some_and(|(version, _)| version.parse::<u64>().is_ok());
         if let Some(kept) = self.kept.filter(|_| never_changes)
@@ -159,7 +166,7 @@ impl Files<'_> {
         {
             return Ok(Ok(bytes));
         }
-        self.source.reader.read(&self.source.metadata, name, most).await
+        self.reader.read(self.metadata, name, most).await
     }
 
     /// A file that must be there.
@@ -189,10 +196,9 @@ impl Files<'_> {
     }
 
     /// From the trusted root on, whose bytes are what is trusted: nothing before it is needed, and what leads to it serves older devices only.
-    async fn roots(&self, older: bool) -> anyhow::Result<Roots> {
-        let bytes = &self.source.root;
+    async fn roots(&self, bytes: &[u8], older: bool) -> anyhow::Result<Roots> {
         let trusted = TrustedRoot::begin(bytes).context("the trusted root")?;
-        let mut roots = BTreeMap::from([(trusted.version(), bytes.clone())]);
+        let mut roots = BTreeMap::from([(trusted.version(), bytes.to_vec())]);
         for version in (1..trusted.version()).rev().filter(|_| older) {
             let Ok(Ok(bytes)) = self.read(&format!("{version}.root.json"), LARGEST_ROOT).await else { break };
             let Ok(before) = TrustedRoot::begin(&bytes) else { break };

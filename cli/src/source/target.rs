@@ -11,12 +11,13 @@ use tempfile::NamedTempFile;
 use tufline_metadata::{Target, find};
 use tufline_tuf::{Hasher, Sha256};
 
+use super::client_source::Source;
 use super::transport::{Fetched, TRIES, escaped};
-use super::{Seen, Source};
+use super::verified::VerifiedRepository;
 
 /// What is listed under a name.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Listed {
+pub struct ListedTarget {
     /// Its digests as they stand in the names of files (TUF specification 6.2).
     pub digests: Vec<String>,
     /// The SHA-256 of its bytes, where that is listed.
@@ -28,7 +29,7 @@ pub struct Listed {
     pub custom: Option<Value>,
 }
 
-impl Listed {
+impl ListedTarget {
     fn of(name: &str, target: &Target) -> anyhow::Result<Self> {
         let sha256 = match target.hashes.get("sha256") {
             Some(digest) => {
@@ -55,14 +56,14 @@ impl Listed {
 }
 
 /// All targets that a client finds, each as the first role lists it that is trusted for it (TUF specification 5.6.7).
-pub fn listed(seen: &Seen) -> anyhow::Result<BTreeMap<String, Listed>> {
+pub fn list_targets(seen: &VerifiedRepository) -> anyhow::Result<BTreeMap<String, ListedTarget>> {
     let mut found = BTreeMap::new();
     for name in seen.roles.values().flat_map(|targets| targets.targets().keys()) {
         if found.contains_key(name) {
             continue;
         }
         if let Some((_, target)) = find(&seen.roles, name) {
-            found.insert(name.clone(), Listed::of(name, target)?);
+            found.insert(name.clone(), ListedTarget::of(name, target)?);
         }
     }
     Ok(found)
@@ -70,7 +71,7 @@ pub fn listed(seen: &Seen) -> anyhow::Result<BTreeMap<String, Listed>> {
 
 /// With consistent snapshots the digest stands before the last part of a target's name for python-tuf, tuf-js and go-tuf, and
 /// before the whole name for tough (TUF specification 6.2).
-pub fn consistent_paths(name: &str, target: &Listed) -> Vec<String> {
+pub fn consistent_paths(name: &str, target: &ListedTarget) -> Vec<String> {
     let paths = |digest: &String| match name.rsplit_once('/') {
         Some((folder, file)) => vec![format!("{folder}/{digest}.{file}"), format!("{digest}.{name}")],
         None => vec![format!("{digest}.{name}")],
@@ -82,9 +83,9 @@ impl Source {
     /// Writes a target's bytes to `file`, verified; answers their SHA-256.
     pub async fn download(
         &self,
-        seen: &Seen,
+        seen: &VerifiedRepository,
         name: &str,
-        target: &Listed,
+        target: &ListedTarget,
         file: &mut NamedTempFile,
     ) -> anyhow::Result<Sha256> {
         let paths =
@@ -108,7 +109,12 @@ impl Source {
         bail!("the target {name}, which is listed, {why}")
     }
 
-    async fn fetch(&self, path: &str, target: &Listed, file: &mut NamedTempFile) -> anyhow::Result<Fetched<Sha256>> {
+    async fn fetch(
+        &self,
+        path: &str,
+        target: &ListedTarget,
+        file: &mut NamedTempFile,
+    ) -> anyhow::Result<Fetched<Sha256>> {
         file.as_file().set_len(0)?;
         file.rewind()?;
         let mut pieces = match self.reader.open(&self.targets, path, target.length).await? {

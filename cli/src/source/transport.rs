@@ -16,10 +16,9 @@ use tough::{Transport, TransportError, TransportErrorKind};
 use tufline_folder::given;
 use url::Url;
 
-use super::Base;
-use super::base;
-use crate::access::{DeviceAccess, DeviceTransport, Refused};
-use crate::show::Quoted;
+use super::base::{self, Base};
+use crate::access::{DeviceAccess, DeviceTransport, ErrorAnswer};
+use crate::text::Quoted;
 
 /// What python-tuf leaves of a name in a file's: everything else is percent-encoded (RFC 3986, section 2.3: unreserved characters).
 const ESCAPED: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -135,9 +134,9 @@ async fn from_web(transport: &DeviceTransport, url: Url) -> anyhow::Result<Fetch
     };
     let shown = plain(url.as_str());
     let absent = |error: &TransportError| {
-        let (refused, is_missing) = (Refused::of(error), error.kind() == TransportErrorKind::FileNotFound);
+        let (refused, is_missing) = (ErrorAnswer::of(error), error.kind() == TransportErrorKind::FileNotFound);
         let answer = refused.map(|refused| format!("{shown} answers {refused}"));
-        match (answer, refused.is_some_and(Refused::is_denied)) {
+        match (answer, refused.is_some_and(ErrorAnswer::is_denied)) {
             (Some(answer), true) => Some(Absent::Denied { answer, may_be_missing: is_missing }),
             (answer, _) if is_missing => Some(Absent::Missing(answer)),
             _ => None,
@@ -145,7 +144,7 @@ async fn from_web(transport: &DeviceTransport, url: Url) -> anyhow::Result<Fetch
     };
     let cannot = {
         let shown = shown.clone();
-        move |error: TransportError| match Refused::of(&error) {
+        move |error: TransportError| match ErrorAnswer::of(&error) {
             Some(refused) => anyhow!("cannot get {shown}: {refused}"),
             None => anyhow!("cannot get {shown}: {}", plain(&error.to_string())),
         }

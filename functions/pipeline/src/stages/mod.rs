@@ -15,6 +15,6 @@ pub use deliver::deliver;
 pub use hash::{Turn, hash};
 pub use publish::{Shown, publish};
 pub use rebuild::{Rebuilt, rebuild};
-pub use reconcile::{Lacking, published_names, reconcile};
+pub use reconcile::{published_names, reconcile};
 pub use refresh::refresh;
 pub use sign::sign;

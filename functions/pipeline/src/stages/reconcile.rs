@@ -51,32 +51,6 @@ async fn send(ports: &Ports, hints: Vec<Hint>) -> Result<usize> {
     Ok(count)
 }
 
-/// What the folder of uploads that is there now lacks of what is published, where another was there before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Lacking {
-    /// So many of the published targets have no upload in it.
-    pub names: usize,
-    /// Of so many.
-    pub targets: usize,
-}
-
-impl Lacking {
-    /// Compares what is `published` with what is `there`.
-    #[must_use]
-    pub fn of(published: &BTreeSet<String>, there: impl Fn(&str) -> bool) -> Self {
-        Self { names: published.iter().filter(|name| !there(name)).count(), targets: published.len() }
-    }
-
-    /// Whether that looks like an unmounted disk or a wrong folder: it lacks more than half of what is published.
-    ///
-    /// *Invariant*: one that has nothing of what is published is never taken for the uploads, however little that is, and whatever number of removals
-    /// is configured to be held.
-    #[must_use]
-    pub fn is_loss(self) -> bool {
-        self.names * 2 > self.targets
-    }
-}
-
 /// The names of all targets in the newest generation. Those of a role that can't be read are not known: whether they are gone is not
 /// looked at then, and all else is.
 /// # Errors
@@ -100,21 +74,4 @@ pub async fn published_names(ports: &Ports) -> Result<BTreeSet<String>> {
         tracing::error!(%role, %error, "removals of this role's targets are not looked for");
     }
     Ok(names)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A folder with at least half of what is published is the uploads'; one with nothing of it never is.
-    #[test]
-    fn a_folder_is_known_by_what_is_in_it() {
-        for (targets, lacks) in (0..40).flat_map(|targets| (0..=targets).map(move |lacks| (targets, lacks))) {
-            let published: BTreeSet<String> = (0..targets).map(|number| number.to_string()).collect();
-            let lacking = Lacking::of(&published, |name| name.parse::<usize>().is_ok_and(|number| number >= lacks));
-            assert_eq!(lacking, Lacking { names: lacks, targets });
-            assert_eq!(lacking.is_loss(), targets - lacks < lacks);
-            assert!(targets == 0 || lacks < targets || lacking.is_loss());
-        }
-    }
 }

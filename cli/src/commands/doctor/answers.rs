@@ -1,0 +1,143 @@
+//! What AWS answers, and what it means that it doesn't.
+
+use std::error::Error;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use aws_sdk_s3::config::http::HttpResponse;
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_sts::config::interceptors::BeforeDeserializationInterceptorContextRef;
+use aws_sdk_sts::config::{ConfigBag, Intercept, RuntimeComponents};
+use aws_sdk_sts::error::BoxError;
+use tufline_aws::chain;
+
+use super::report::{Code, Finding};
+
+/// Where the permissions are listed that all checks need.
+pub const PERMISSIONS: &str =
+    "let your sign-in do that (docs/operations.md#check-a-deployment), or ask somebody who may";
+
+/// Why there is no answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unanswered {
+    /// Whoever asked may not.
+    Denied,
+    /// There is no such thing.
+    Missing,
+    /// A bucket has no such setting.
+    Unset,
+    /// Anything else, in one line.
+    Failed(String),
+}
+
+impl<E> From<SdkError<E, HttpResponse>> for Unanswered
+where
+    E: ProvideErrorMetadata + Error + 'static,
+{
+    fn from(error: SdkError<E, HttpResponse>) -> Self {
+        let Some(answer) = error.as_service_error() else { return Self::Failed(chain(&error)) };
+        let status = error.raw_response().map(|response| response.status().as_u16());
+        Self::of(answer.code().unwrap_or_default(), answer.message().unwrap_or_default(), status)
+    }
+}
+
+impl Unanswered {
+    /// What a service's error means. Each has codes of its own, and some answer 403 without one.
+    fn of(code: &str, message: &str, status: Option<u16>) -> Self {
+        const MISSING: [&str; 5] = [
+            "NoSuchBucket",
+            "NotFoundException",
+            "ResourceNotFoundException",
+            "QueueDoesNotExist",
+            "AWS.SimpleQueueService.NonExistentQueue",
+        ];
+        if code.contains("AccessDenied") || (code.is_empty() && status == Some(403)) {
+            return Self::Denied;
+        }
+        // https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetPublicAccessBlock.html
+        if code == "NoSuchPublicAccessBlockConfiguration" {
+            return Self::Unset;
+        }
+        if MISSING.contains(&code) {
+            return Self::Missing;
+        }
+        let code = if code.is_empty() { "no error code" } else { code };
+        let message = if message.is_empty() { String::new() } else { format!(": {message}") };
+        Self::Failed(format!("{code} (HTTP {}){message}", status.unwrap_or_default()))
+    }
+
+    /// What to say of a check that had no answer. It needs `permission`.
+    pub fn finding(self, code: Code, what: impl Into<String>, permission: &str) -> Finding {
+        match self {
+            Self::Denied => {
+                Finding::unchecked(code, what, &format!("it needs the permission {permission}"), PERMISSIONS)
+            }
+            Self::Missing | Self::Unset => {
+                Finding::problem(code, what, "it doesn't exist", "deploy again (docs/deploy.md#update)")
+            }
+            Self::Failed(why) => Finding::unchecked(code, what, &why, "run this again"),
+        }
+    }
+}
+
+/// Keeps the field `Date` of an answer, whatever else it says.
+#[derive(Debug, Clone, Default)]
+pub struct DateKeeper(Arc<Mutex<Option<String>>>);
+
+impl DateKeeper {
+    /// What it was, in the form of RFC 9110, section 5.6.7.
+    pub fn date(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Intercept for DateKeeper {
+    fn name(&self) -> &'static str {
+        "DateKeeper"
+    }
+
+    fn read_before_deserialization(
+        &self,
+        context: &BeforeDeserializationInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let date = context.response().headers().get("date").map(str::to_owned);
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = date;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_service_says_in_its_own_words_what_may_not_be_asked_and_what_isn_t_there() {
+        // As each service's page of errors has them.
+        for (code, message, status, meant) in [
+            ("AccessDenied", "no", 403, Unanswered::Denied),
+            ("AccessDeniedException", "", 400, Unanswered::Denied),
+            ("", "", 403, Unanswered::Denied),
+            ("NoSuchPublicAccessBlockConfiguration", "", 404, Unanswered::Unset),
+            ("ResourceNotFoundException", "Function not found", 404, Unanswered::Missing),
+            (
+                "ValidationError",
+                "1 error detected",
+                400,
+                Unanswered::Failed("ValidationError (HTTP 400): 1 error detected".into()),
+            ),
+            ("Throttling", "", 400, Unanswered::Failed("Throttling (HTTP 400)".into())),
+            ("", "", 500, Unanswered::Failed("no error code (HTTP 500)".into())),
+        ] {
+            assert_eq!(Unanswered::of(code, message, Some(status)), meant, "{code} {message}");
+        }
+    }
+
+    #[test]
+    fn what_isn_t_there_is_a_problem_and_what_nobody_may_ask_is_none() {
+        let finding = |why: Unanswered| why.finding(Code::Keys, "the key", "kms:DescribeKey");
+        assert_eq!(finding(Unanswered::Denied).why, "could not be checked: it needs the permission kms:DescribeKey");
+        assert_eq!(finding(Unanswered::Missing).state, super::super::report::Severity::Problem);
+        assert_eq!(finding(Unanswered::Failed("x".into())).state, super::super::report::Severity::Unchecked);
+    }
+}

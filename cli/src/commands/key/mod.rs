@@ -1,0 +1,27 @@
+//! `tufline key`: the online keys.
+
+mod roots;
+mod rotate;
+
+use clap::{Args, Subcommand};
+
+use crate::exit::Result;
+
+/// Replaces the keys with which the repository signs by itself.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Rotate(rotate::Arguments),
+}
+
+/// Runs the one that was asked for.
+pub async fn run(arguments: Arguments) -> Result {
+    match arguments.command {
+        Command::Rotate(arguments) => rotate::run(arguments).await,
+    }
+}

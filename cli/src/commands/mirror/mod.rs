@@ -1,0 +1,120 @@
+//! `tufline mirror`: a plain static copy of a repository, from which any client updates without the repository.
+//!
+//! Files that never change come first, and `timestamp.json` last and by a rename: before that a client sees what it saw before. What
+//! is written was verified as a client does it. A crash anywhere leaves files that nothing refers to, and the next run goes on.
+
+mod folder;
+mod order;
+mod prune;
+mod state;
+mod targets;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::bail;
+use clap::Args;
+use serde_json::json;
+
+use crate::exit::{Exit, Result, misused};
+use crate::repository::EndpointsArguments;
+use crate::source::{Base, Source, UrlArguments, list_targets, read_root};
+use crate::terminal::{self, complain, say};
+use crate::text::{self, Quoted};
+use folder::MirrorFolder;
+use state::MirrorState;
+
+/// Writes a plain static copy of a repository: DIR/metadata and DIR/targets, for any web server and any TUF client.
+///
+/// Run it again to bring the copy up to date: only what is missing is downloaded. docs/mirror.md tells more.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// The folder of the copy; made where it is missing
+    #[arg(value_name = "DIR")]
+    folder: PathBuf,
+    /// The metadata of any TUF repository with consistent snapshots, in place of one of Tufline; needs --root
+    #[arg(long, value_name = "URL|DIR", value_parser = Base::parser(), requires = "root", conflicts_with_all = ["endpoints", "stack", "admin"])]
+    metadata: Option<Base>,
+    #[command(flatten)]
+    urls: UrlArguments,
+    #[command(flatten)]
+    repository: EndpointsArguments,
+    /// Read all targets in DIR again, and replace those that were damaged there
+    #[arg(long)]
+    check: bool,
+    /// Remove what the repository doesn't list any more. Clients that are just updating may still ask for it
+    #[arg(long)]
+    prune: bool,
+    /// Print a line of JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Copies what is missing.
+pub async fn run(arguments: Arguments) -> Result {
+    let Some(source) = find_source(&arguments).await? else {
+        return Ok(misused("--targets and --root go with --metadata"));
+    };
+    let folder = Arc::new(MirrorFolder::open(&arguments.folder)?);
+    let seen = source.observe(Some(&folder.metadata())).await?;
+    if !seen.root.root().consistent_snapshot {
+        bail!(
+            "its root doesn't ask for consistent snapshots: its files change in place, so a copy would not be whole while it is written"
+        );
+    }
+    if let Some(name) = seen.files.keys().find(|name| name.contains('%')) {
+        bail!("its file {name} cannot be copied: web servers read a name with a '%' in different ways");
+    }
+    let new = MirrorState::of(&seen)?;
+    let old = folder.shown();
+    if let Some(old) = &old {
+        old.expect_not_newer(&new)?;
+    }
+    let listed = list_targets(&seen)?;
+    if let Some(name) = listed.keys().find(|name| !is_path(name)) {
+        bail!(
+            "its target {name:?} cannot be copied: web servers read such a name in different ways, or it leads elsewhere"
+        );
+    }
+    let copied = targets::copy(&folder, &source, &seen, &listed, arguments.check).await?;
+    folder.show(&seen, old.as_ref(), &new)?;
+    let removed = if arguments.prune { prune::prune(&folder, &new, &listed)? } else { 0 };
+    // Now that nothing else is to be told of it.
+    seen.tell();
+    if let Some(oldest) = seen.roots.keys().next().filter(|version| **version > 1) {
+        complain!("tufline: no root there leads to version {oldest}: devices that trust an older one can't follow");
+    }
+    let version = new.snapshot_version();
+    if arguments.json {
+        let counts = json!({"targets": listed.len(), "new": copied.files, "bytes": copied.bytes, "removed": removed});
+        terminal::json(&json!({"outcome": "mirrored", "version": version, "counts": counts}));
+    } else {
+        say!(
+            "version {version} of the snapshot is in {}: {}, {} of them new ({}); removed {}",
+            arguments.folder.quoted(),
+            text::count(listed.len() as u64, "target"),
+            copied.files,
+            text::bytes(copied.bytes),
+            text::count(removed, "file")
+        );
+    }
+    Ok(Exit::Done)
+}
+
+/// Whether a name is a path below a folder, and the same for all web servers.
+fn is_path(name: &str) -> bool {
+    let is_part = |part: &str| !matches!(part, "" | "." | "..");
+    name.split('/').all(is_part) && !name.contains(['%', '\\', '?', '#']) && !name.contains(char::is_control)
+}
+
+/// `None` where the arguments don't go together.
+async fn find_source(arguments: &Arguments) -> anyhow::Result<Option<Source>> {
+    let Arguments { metadata, urls, repository, .. } = arguments;
+    match (metadata, &urls.root) {
+        (Some(metadata), Some(root)) => {
+            Ok(Some(Source::at(metadata.clone(), urls.targets_of(metadata), read_root(root)?)?))
+        }
+        (None, None) if urls.targets.is_none() => Ok(Some(Source::of(&repository.open().await?)?)),
+        _ => Ok(None),
+    }
+}

@@ -1,0 +1,18 @@
+//! The commands, each a module of its own: what two of them share lies in a room beside this one.
+
+pub mod accept_removals;
+pub mod delegation;
+pub mod demo;
+pub mod doctor;
+pub mod import;
+pub mod init;
+pub mod key;
+pub mod local;
+pub mod mirror;
+pub mod reconcile;
+pub mod root;
+pub mod serve;
+pub mod status;
+pub mod targets;
+pub mod upload;
+pub mod wait;

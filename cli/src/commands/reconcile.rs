@@ -1,0 +1,42 @@
+//! `tufline reconcile`: every upload is looked at again, so that whatever got lost comes back.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use clap::Args;
+use serde_json::json;
+use tufline_aws::KmsSigner;
+use tufline_pipeline::stages::reconcile;
+
+use crate::exit::{Exit, Result};
+use crate::repository::{EndpointsArguments, Repository, request};
+use crate::terminal::{self, say};
+use crate::text;
+
+/// Has every upload looked at again, and every published target whose upload is gone. On AWS it needs an operator's keys.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// Print a line of JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    repository: EndpointsArguments,
+}
+
+/// Asks for it.
+pub async fn run(arguments: Arguments) -> Result {
+    let hints = match arguments.repository.open().await? {
+        Repository::Folder(folder) => request::ask_and_wait(folder.data()).await?,
+        Repository::Aws(aws) => {
+            // It signs nothing.
+            let signer = KmsSigner::new(aws.clients.kms(), BTreeMap::new());
+            reconcile(&aws.ports(Arc::new(signer))?).await?
+        }
+    };
+    if arguments.json {
+        terminal::json(&json!({"outcome": "reconciled", "hints": hints}));
+    } else {
+        say!("{} will be looked at again", text::count(hints as u64, "upload"));
+    }
+    Ok(Exit::Done)
+}

@@ -1,0 +1,59 @@
+//! `tufline root`: the root that people hold. It travels as a file; whoever holds a root key signs it where they are.
+
+use clap::{Args, Subcommand};
+
+use crate::exit::Result;
+
+mod change;
+mod init;
+mod keygen;
+mod merge;
+mod next;
+mod publish;
+mod role_name;
+mod show;
+mod sign;
+mod withdraw;
+
+/// Makes, shows, signs and publishes the root, on which all that devices trust is built.
+///
+/// docs/keys.md has a whole ceremony, step by step.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Keygen(keygen::Arguments),
+    Init(init::Arguments),
+    Next(next::Arguments),
+    AddKey(change::AddKey),
+    RemoveKey(change::RemoveKey),
+    SetThreshold(change::SetThreshold),
+    SetExpiry(change::SetExpiry),
+    Show(show::Arguments),
+    Sign(sign::Arguments),
+    Merge(merge::Arguments),
+    Publish(publish::Arguments),
+    Withdraw(withdraw::Arguments),
+}
+
+/// Runs the one that was asked for.
+pub async fn run(arguments: Arguments) -> Result {
+    match arguments.command {
+        Command::Keygen(arguments) => keygen::run(&arguments),
+        Command::Init(arguments) => init::run(arguments).await,
+        Command::Next(arguments) => next::run(arguments).await,
+        Command::AddKey(arguments) => change::add_key(arguments).await,
+        Command::RemoveKey(arguments) => change::remove_key(&arguments),
+        Command::SetThreshold(arguments) => change::set_threshold(&arguments),
+        Command::SetExpiry(arguments) => change::set_expiry(&arguments),
+        Command::Show(arguments) => show::run(arguments).await,
+        Command::Sign(arguments) => sign::run(arguments).await,
+        Command::Merge(arguments) => merge::run(&arguments),
+        Command::Publish(arguments) => publish::run(arguments).await,
+        Command::Withdraw(arguments) => withdraw::run(arguments).await,
+    }
+}

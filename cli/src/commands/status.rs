@@ -1,0 +1,201 @@
+//! `tufline status`: what is published, what waits where, what expires when, and what was refused.
+
+use std::fmt::Write;
+
+use anyhow::bail;
+use clap::Args;
+use tufline_pipeline::state::roots::IgnoredRoot;
+use tufline_tuf::plain::escaped;
+
+use crate::embedded::Trouble;
+use crate::exit::{Exit, Result};
+use crate::health::{Damage, RejectedUploads, Rejections, Status, collect};
+use crate::repository::EndpointsArguments;
+use crate::{terminal, text};
+
+/// Shows what is published, what waits, what expires when, and what was refused. On AWS it needs an operator's keys.
+///
+/// Exits with 5 where somebody should look at it now, and says why in its last line; with 1 where it can't be told.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// List all refused uploads, not only the last five
+    #[arg(long)]
+    all: bool,
+    #[command(flatten)]
+    repository: EndpointsArguments,
+}
+
+/// Prints the status.
+pub async fn run(arguments: Arguments) -> Result {
+    let repository = arguments.repository.open().await?;
+    let queues = repository.queues()?;
+    let rejections = if arguments.all { Rejections::All } else { Rejections::Last };
+    let status = collect(&repository, queues.as_deref(), rejections).await?;
+    if arguments.json {
+        terminal::json(&serde_json::to_value(&status)?);
+    } else {
+        terminal::lines(&describe(&status)?);
+    }
+    if let Some(first) = status.unreadable.first() {
+        bail!(
+            "{} of the status can't be read, the first: {first}",
+            text::count(status.unreadable.len() as u64, "part")
+        );
+    }
+    Ok(if status.attention.is_empty() { Exit::Done } else { Exit::Attention })
+}
+
+fn describe(status: &Status) -> std::result::Result<String, std::fmt::Error> {
+    let mut text = String::new();
+    let Status { now, generation, made, targets, .. } = status;
+    let targets = text::count(*targets, "target");
+    writeln!(text, "published   generation {generation} with {targets}, made {}", text::until(*now, *made))?;
+    for role in &status.roles {
+        let expired = if role.expires <= *now { "EXPIRED" } else { "expires" };
+        writeln!(
+            text,
+            "{:<11} version {:<8} {expired} {}",
+            role.name.as_str(),
+            role.version,
+            text::until(*now, role.expires)
+        )?;
+    }
+    for Damage { file, why } in &status.damaged {
+        writeln!(
+            text,
+            "damaged     {file}: {}; devices need it, so bring it back from a backup or from its older object versions",
+            escaped(why)
+        )?;
+    }
+    for IgnoredRoot { version, reason, .. } in &status.ignored_roots {
+        writeln!(
+            text,
+            "not a root  metadata/{version}.root.json: {}; nobody follows it, and `tufline root publish` of the real one replaces it",
+            escaped(reason)
+        )?;
+    }
+    let waiting = &status.waiting;
+    let since = waiting.since.map(|since| format!(", the first made {}", text::until(*now, since)));
+    let since = since.unwrap_or_default();
+    writeln!(text, "waiting     {} to be signed, {} to be published{since}", waiting.unsigned, waiting.signed)?;
+    for (queue, depth) in status.queues.iter().flatten() {
+        let (messages, letters) =
+            (text::count(depth.messages, "message"), text::count(depth.dead_letters, "dead letter"));
+        writeln!(text, "queue       {:<8} {messages}, {letters}", queue.name())?;
+    }
+    let RejectedUploads { count, last, unlisted } = &status.rejected;
+    let rest = match unlisted {
+        0 => String::new(),
+        _ => format!(", {} of them listed here; `tufline status --all` lists all", last.len()),
+    };
+    writeln!(text, "rejected    {}{rest}", text::count(*count as u64, "upload"))?;
+    for rejected in last {
+        writeln!(text, "            {}: {}", escaped(&rejected.name), escaped(&rejected.reason))?;
+    }
+    for refused in &status.refused_generations {
+        writeln!(text, "refused     generation {}: {}", refused.generation, escaped(&refused.reason))?;
+    }
+    if !status.held_removals.is_empty() {
+        let held = text::count(status.held_removals.len() as u64, "removal");
+        writeln!(text, "held        {held}; if they are meant, run `tufline accept-removals`")?;
+    }
+    if let Some(stored) = status.clock_behind {
+        writeln!(
+            text,
+            "clock       BEHIND: it says {now}, and the timestamp was stored at {stored}; nothing is published or renewed until it is right"
+        )?;
+    }
+    for Trouble { what, why, since } in &status.troubles.troubles {
+        writeln!(
+            text,
+            "fails       {}, first {}: {}",
+            what.escape_debug(),
+            text::until(*now, *since),
+            why.escape_debug()
+        )?;
+    }
+    if status.troubles.more > 0 {
+        writeln!(text, "fails       and {} more", status.troubles.more)?;
+    }
+    for why in &status.unreadable {
+        writeln!(text, "unreadable  {}", why.escape_debug())?;
+    }
+    if !status.attention.is_empty() {
+        let reasons: Vec<&str> = status.attention.iter().map(|reason| &*reason.text).collect();
+        writeln!(text, "attention   {}", reasons.join("; ").escape_debug())?;
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use tufline_store::{Queue, RejectedUpload};
+    use tufline_tuf::{RefusalCode, RoleName, Sha256, Time, time};
+
+    use super::*;
+    use crate::embedded::TroublesRecord;
+    use crate::health::{About, Depth, Newer, Reason, RefusedNewer, RoleStatus};
+
+    #[test]
+    fn a_status_reads_in_columns() {
+        let now: Time = "2026-11-25T00:00:00Z".parse().unwrap();
+        let rejected = RejectedUpload {
+            place: "/u/a b".into(),
+            name: "a\nb".into(),
+            version: None,
+            code: RefusalCode::Name,
+            reason: "it has a space".into(),
+        };
+        let status = Status {
+            now,
+            generation: 7,
+            made: now,
+            targets: 1,
+            roles: vec![
+                RoleStatus { name: RoleName::timestamp(), version: 12, expires: time::after(now, 86_000) },
+                RoleStatus { name: RoleName::targets(), version: 3, expires: now },
+            ],
+            damaged: vec![Damage { file: "metadata/7.snapshot.json".into(), why: "it is\nmissing".into() }],
+            ignored_roots: vec![IgnoredRoot { version: 2, sha256: Sha256::of(b""), reason: "why".into() }],
+            waiting: Newer { unsigned: 1, signed: 0, since: Some(now) },
+            queues: Some(BTreeMap::from([(Queue::Uploads, Depth { messages: 2, dead_letters: 0 })])),
+            rejected: RejectedUploads { count: 20, last: vec![rejected], unlisted: 19 },
+            refused_generations: vec![RefusedNewer { generation: 8, reason: "why".into() }],
+            held_removals: BTreeSet::from(["a".into(), "b".into()]),
+            clock_behind: Some(time::after(now, 60)),
+            troubles: TroublesRecord {
+                troubles: vec![Trouble { what: "upload a\nb".into(), why: "no room".into(), since: now }],
+                more: 2,
+            },
+            runs: Some(true),
+            unreadable: vec!["rejected/a.json: not readable".into()],
+            attention: ["targets expired 0 s ago", "sign fails"]
+                .map(|text| Reason { about: About::Trouble, text: text.into(), detail: None })
+                .into(),
+        };
+        assert_eq!(
+            describe(&status).unwrap(),
+            "published   generation 7 with 1 target, made 0 s ago\n\
+             timestamp   version 12       expires in 23 h 53 min\n\
+             targets     version 3        EXPIRED 0 s ago\n\
+             damaged     metadata/7.snapshot.json: it is\\nmissing; devices need it, so bring it back from a backup or from its older object versions\n\
+             not a root  metadata/2.root.json: why; nobody follows it, and `tufline root publish` of the real one replaces it\n\
+             waiting     1 to be signed, 0 to be published, the first made 0 s ago\n\
+             queue       uploads  2 messages, 0 dead letters\n\
+             rejected    20 uploads, 1 of them listed here; `tufline status --all` lists all\n            \
+             a\\nb: it has a space\n\
+             refused     generation 8: why\n\
+             held        2 removals; if they are meant, run `tufline accept-removals`\n\
+             clock       BEHIND: it says 2026-11-25T00:00:00Z, and the timestamp was stored at 2026-11-25T00:01:00Z; nothing is published or renewed until it is right\n\
+             fails       upload a\\nb, first 0 s ago: no room\n\
+             fails       and 2 more\n\
+             unreadable  rejected/a.json: not readable\n\
+             attention   targets expired 0 s ago; sign fails\n"
+        );
+    }
+}

@@ -1,0 +1,13 @@
+//! The embedded form: one process that watches a folder of uploads, runs the stages, and answers devices.
+
+mod news;
+mod opened;
+mod running;
+pub mod troubles;
+mod uploads_guard;
+mod workers;
+
+pub use opened::LocalRepository;
+pub use running::{Options, Running};
+pub use troubles::{Trouble, TroublesRecord};
+pub use workers::StageRun;

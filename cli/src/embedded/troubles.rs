@@ -1,0 +1,199 @@
+//! What doesn't work now: told in the log once a minute at most, however often it is tried, and left in a file for `tufline status`.
+//!
+//! `DATA/troubles.json` is there only while something doesn't work. Like the queues it knows nothing of what was before this process.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+use tufline_store::Clock;
+use tufline_tuf::Time;
+
+use crate::files;
+
+/// The same is told in the log once in this time.
+const TOLD_AGAIN: Duration = Duration::from_mins(1);
+
+/// What was not noted for so long is over: whatever fails is tried again within half a minute.
+const OVER: Duration = Duration::from_mins(2);
+
+/// Of more uploads than this the others are not remembered.
+const MOST: usize = 1000;
+
+/// So many are left in the file.
+const SHOWN: usize = 10;
+
+/// Something that doesn't work.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trouble {
+    /// What: a stage, or an upload.
+    pub what: String,
+    /// One line.
+    pub why: String,
+    /// Since when.
+    pub since: Time,
+}
+
+/// What the file says.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct TroublesRecord {
+    /// The first of them, by what they are about.
+    pub troubles: Vec<Trouble>,
+    /// How many more there are.
+    #[serde(default)]
+    pub more: usize,
+}
+
+/// What doesn't work now. Clones are the same.
+#[derive(Clone)]
+pub struct Troubles(Arc<SharedTroubles>);
+
+struct SharedTroubles {
+    path: PathBuf,
+    clock: Arc<dyn Clock>,
+    state: Mutex<TroublesState>,
+}
+
+#[derive(Default)]
+struct TroublesState {
+    troubles: BTreeMap<String, (Trouble, Instant)>,
+    /// When each stage told something last, and what.
+    told: BTreeMap<&'static str, (Instant, String)>,
+    written: TroublesRecord,
+}
+
+impl Troubles {
+    /// None yet; a file that a killed process left is removed.
+    pub fn new(data: &Path, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
+        let path = path(data);
+        files::remove(&path)?;
+        Ok(Self(Arc::new(SharedTroubles { path, clock, state: Mutex::default() })))
+    }
+
+    /// `what` failed: a stage, or an upload. Answers whether that is new.
+    pub fn note(&self, what: &str, why: &str) -> bool {
+        let (now, mut state) = (self.0.clock.now(), self.0.state());
+        if let Some((trouble, last)) = state.troubles.get_mut(what) {
+            why.clone_into(&mut trouble.why);
+            *last = Instant::now();
+            return false;
+        }
+        let has_room = state.troubles.len() < MOST;
+        if has_room {
+            let trouble = Trouble { what: what.to_owned(), why: why.to_owned(), since: now };
+            state.troubles.insert(what.to_owned(), (trouble, Instant::now()));
+        }
+        has_room
+    }
+
+    /// `what` works; answers whether it did not before.
+    pub fn over(&self, what: &str) -> bool {
+        self.0.state().troubles.remove(what).is_some()
+    }
+
+    /// Whether `teller` is to tell this in the log now: not what it told within a minute, but for numbers in it.
+    pub fn is_news(&self, teller: &'static str, why: &str) -> bool {
+        let (now, mut state) = (Instant::now(), self.0.state());
+        if let Some((last, told)) = state.told.get(teller)
+            && now - *last < TOLD_AGAIN
+            && without_numbers(told).eq(without_numbers(why))
+        {
+            return false;
+        }
+        state.told.insert(teller, (now, why.to_owned()));
+        true
+    }
+
+    /// Whether `teller` told nothing of many failures within a minute, each of which may have a reason of its own.
+    pub fn is_time(&self, teller: &'static str) -> bool {
+        self.is_news(teller, "")
+    }
+
+    /// Brings the file up to date.
+    pub fn write(&self) -> anyhow::Result<()> {
+        let mut state = self.0.state();
+        state.troubles.retain(|_, (_, last)| last.elapsed() < OVER);
+        let troubles: Vec<Trouble> = state.troubles.values().take(SHOWN).map(|(trouble, _)| trouble.clone()).collect();
+        let record = TroublesRecord { more: state.troubles.len() - troubles.len(), troubles };
+        if record == state.written {
+            return Ok(());
+        }
+        if record.troubles.is_empty() {
+            files::remove(&self.0.path)?;
+        } else {
+            files::write(&self.0.path, &serde_json::to_vec(&record)?)?;
+        }
+        state.written = record;
+        Ok(())
+    }
+}
+
+/// The time, or how often, is no news.
+fn without_numbers(text: &str) -> impl Iterator<Item = char> + '_ {
+    text.chars().filter(|letter| !letter.is_ascii_digit())
+}
+
+impl SharedTroubles {
+    fn state(&self) -> std::sync::MutexGuard<'_, TroublesState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn path(data: &Path) -> PathBuf {
+    data.join("troubles.json")
+}
+
+/// What the process says that runs in `data`.
+pub fn read(data: &Path) -> TroublesRecord {
+    let read = std::fs::read(path(data)).ok();
+    read.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Still;
+
+    impl Clock for Still {
+        fn now(&self) -> Time {
+            "2026-01-01T00:00:00Z".parse().unwrap()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_fails_is_told_once_a_minute_and_shown_until_it_works() {
+        let folder = tempfile::tempdir().unwrap();
+        let troubles = Troubles::new(folder.path(), Arc::new(Still)).unwrap();
+        assert!(troubles.is_news("sign", "why"));
+        assert!(!troubles.is_news("sign", "why"));
+        assert!(troubles.is_news("publish", "at 12:30 it is late"));
+        assert!(!troubles.is_news("publish", "at 12:31 it is late"));
+        assert!(troubles.is_news("sign", "another"));
+        assert!(troubles.is_time("uploads") && !troubles.is_time("uploads"));
+        tokio::time::advance(TOLD_AGAIN).await;
+        assert!(troubles.is_news("sign", "another"));
+        assert!(troubles.is_time("uploads"));
+
+        for number in 0..SHOWN + 2 {
+            assert!(troubles.note(&format!("upload {number:>2}"), "no room"));
+        }
+        assert!(!troubles.note("upload  3", "no room"), "that is known");
+        assert!(troubles.over("upload  0") && !troubles.over("upload  0"));
+        troubles.write().unwrap();
+        let record = read(folder.path());
+        assert_eq!((record.troubles.len(), record.more), (SHOWN, 1));
+        assert_eq!((&*record.troubles[0].what, &*record.troubles[0].why), ("upload  1", "no room"));
+        tokio::time::advance(OVER / 2).await;
+        troubles.note("sign", "why");
+        tokio::time::advance(OVER / 2).await;
+        troubles.write().unwrap();
+        assert_eq!(read(folder.path()).troubles.len(), 1);
+        troubles.over("sign");
+        troubles.write().unwrap();
+        assert!(!path(folder.path()).exists());
+    }
+}

@@ -1,0 +1,235 @@
+//! What `tufline status` says, collected.
+
+use std::collections::BTreeMap;
+
+use anyhow::{bail, ensure};
+use futures::{StreamExt, TryStreamExt, stream};
+use tufline_folder::DataFolder;
+use tufline_pipeline::state::ledger;
+use tufline_pipeline::state::ledger::Published;
+use tufline_pipeline::state::parties::read_parties;
+use tufline_pipeline::state::pending::Pending;
+use tufline_pipeline::state::records::RefusedGeneration;
+use tufline_pipeline::state::roots;
+use tufline_store::Store;
+use tufline_store::{Folder, Key, Queue, Queues, RejectedUpload};
+use tufline_tuf::index::Expiring;
+use tufline_tuf::{Manifest, RoleName, Time};
+
+use super::attention::reasons;
+use super::damage::{Damage, find_damage};
+use super::held::held_removals;
+use super::listing::list_all;
+use super::status::{Depth, Newer, RefusedNewer, RejectedUploads, RoleStatus, Status};
+use crate::embedded::troubles;
+use crate::failure::one_line;
+use crate::repository::Repository;
+
+/// So many requests are under way at once.
+const AT_ONCE: usize = 32;
+
+/// Of more rejections than this only so many are looked at to find the last ones.
+const REJECTIONS_READ: usize = 1000;
+
+/// How many rejections are looked at, and how many of these are listed.
+#[derive(Debug, Clone, Copy)]
+pub enum Rejections {
+    /// Some of the last ones.
+    Last,
+    /// All of them.
+    All,
+}
+
+/// So many rejections are listed unless all are asked for.
+const REJECTIONS_LISTED: usize = 5;
+
+/// Of more waiting generations than this only the oldest are looked at.
+const GENERATIONS_READ: usize = 1000;
+
+/// Collects it all; of the queues where they can be asked.
+///
+/// # Errors
+/// Where not even what is published can be read.
+pub async fn collect(
+    repository: &Repository,
+    queues: Option<&dyn Queues>,
+    rejections: Rejections,
+) -> anyhow::Result<Status> {
+    let lifetimes = repository.lifetimes()?;
+    let store = repository.store()?;
+    let store = &*store;
+    let Some(published) = ledger::published(store).await? else {
+        ensure!(
+            !store.exists(&Key::Announced).await?,
+            "{} is missing, and was published: bring it back from a backup or from its older object versions",
+            Key::Timestamp
+        );
+        bail!("nothing is published yet: run `tufline init` first");
+    };
+    let manifest = ledger::manifest(store, published.generation).await?;
+    let data = repository.data();
+    let now = repository.clock().now();
+    // On AWS the store's clock is another than that of whoever looks.
+    let clock_behind = data.and_then(|_| published.clock_behind(now));
+    let mut unreadable = Vec::new();
+    let (rejected, unread) = read_rejections(store, rejections).await.or_default(&mut unreadable);
+    unreadable.extend(unread);
+    let root = roots::newest(store).await.map(|newest| RoleStatus {
+        name: RoleName::root(),
+        version: newest.version.get(),
+        expires: newest.expires,
+    });
+    // What is wrong with the first root is wrong with all that needs a root, and is told once.
+    let (root, damaged, ignored_roots) = match root {
+        Ok(root) => {
+            let damaged =
+                find_damage(repository, store, &published, root.version, now).await.or_default(&mut unreadable);
+            let ignored = roots::ignored(store).await.map_err(anyhow::Error::from).or_default(&mut unreadable);
+            (Some(root), damaged, ignored)
+        }
+        Err(error) => {
+            let damage = Damage::of_root(store, error).map(Some).map_err(anyhow::Error::from);
+            (None, damage.or_default(&mut unreadable).into_iter().collect(), Vec::new())
+        }
+    };
+    let mut status = Status {
+        now,
+        generation: published.generation,
+        made: manifest.created,
+        targets: manifest.targets,
+        roles: read_roles(store, root, &published, &manifest, &mut unreadable).await,
+        damaged,
+        ignored_roots,
+        waiting: count_newer(store, published.generation).await.or_default(&mut unreadable),
+        queues: match queues {
+            Some(queues) => read_depths(queues).await.map(Some).or_default(&mut unreadable),
+            None => None,
+        },
+        rejected,
+        refused_generations: read_refused(store, published.generation).await.or_default(&mut unreadable),
+        held_removals: held_removals(repository, store, &manifest).await.or_default(&mut unreadable),
+        clock_behind,
+        troubles: data.map(troubles::read).unwrap_or_default(),
+        runs: data.map(DataFolder::is_running),
+        unreadable,
+        attention: Vec::new(),
+    };
+    status.attention = reasons(&status, lifetimes.as_ref());
+    Ok(status)
+}
+
+/// A part that can't be read keeps nobody from seeing the others.
+trait OrDefault<T> {
+    /// The part, or nothing and why.
+    fn or_default(self, unreadable: &mut Vec<String>) -> T;
+}
+
+impl<T: Default> OrDefault<T> for anyhow::Result<T> {
+    fn or_default(self, unreadable: &mut Vec<String>) -> T {
+        self.unwrap_or_else(|error| {
+            let why = one_line(&error);
+            // Several parts may need the same.
+            if !unreadable.contains(&why) {
+                unreadable.push(why);
+            }
+            T::default()
+        })
+    }
+}
+
+/// Root, timestamp, snapshot, targets, other parties' roles, and of the bins the one that expires first; and what of them can't be read.
+async fn read_roles(
+    store: &dyn Store,
+    root: Option<RoleStatus>,
+    published: &Published,
+    manifest: &Manifest,
+    unreadable: &mut Vec<String>,
+) -> Vec<RoleStatus> {
+    let mut roles: Vec<RoleStatus> = root.into_iter().collect();
+    roles.push(RoleStatus { name: RoleName::timestamp(), version: published.version, expires: published.expires });
+    let (role, version) = (RoleName::snapshot(), manifest.generation);
+    roles.push(RoleStatus { name: role, version, expires: manifest.snapshot_expires });
+    let top = &manifest.top;
+    roles.push(RoleStatus { name: RoleName::targets(), version: top.document.version, expires: top.document.expires });
+    roles.extend(top.bins.iter().map(|bins| {
+        let Expiring { role, version, expires } = bins.first_to_expire.clone();
+        RoleStatus { name: role, version, expires }
+    }));
+    let parties = read_parties(store, manifest).await.map_err(Into::into).or_default(unreadable);
+    let of_parties = parties.in_use();
+    roles.extend(of_parties.map(|(role, document)| RoleStatus {
+        name: role.clone(),
+        version: document.version,
+        expires: document.expires,
+    }));
+    roles
+}
+
+async fn count_newer(store: &dyn Store, published: u64) -> anyhow::Result<Newer> {
+    let pending = Pending::read(store, published).await?;
+    let chain = pending.chain().into_iter().filter(|manifest| !manifest.is_fence()).take(GENERATIONS_READ);
+    let looks = chain.map(|manifest| async move {
+        let signed = store.exists(&Key::snapshot(manifest.generation)).await?;
+        anyhow::Ok((manifest.created, signed))
+    });
+    let looks: Vec<_> = looks.collect();
+    let looked: Vec<(Time, bool)> = stream::iter(looks).buffered(AT_ONCE).try_collect().await?;
+    let mut newer = Newer::default();
+    for (created, signed) in looked {
+        newer.since = newer.since.into_iter().chain([created]).min();
+        if signed {
+            newer.signed += 1;
+            // What comes before isn't signed any more.
+            newer.unsigned = 0;
+        } else {
+            newer.unsigned += 1;
+        }
+    }
+    Ok(newer)
+}
+
+async fn read_depths(queues: &dyn Queues) -> anyhow::Result<BTreeMap<Queue, Depth>> {
+    let mut depths = BTreeMap::new();
+    for queue in Queue::ALL {
+        let waiting = queues.waiting(queue).await?;
+        depths.insert(queue, Depth { messages: waiting.messages, dead_letters: waiting.dead_letters });
+    }
+    Ok(depths)
+}
+
+/// Rejected uploads, and which of their records can't be read.
+async fn read_rejections(store: &dyn Store, rejections: Rejections) -> anyhow::Result<(RejectedUploads, Vec<String>)> {
+    let keys = list_all(store, Folder::Rejected).await?;
+    let count = keys.len();
+    let (read_at_most, listed) = match rejections {
+        Rejections::Last => (REJECTIONS_READ, REJECTIONS_LISTED),
+        Rejections::All => (count, count),
+    };
+    let reads = keys.into_iter().take(read_at_most).map(|key| async move {
+        let Some(stored) = store.get(&key).await? else { return Ok(None) };
+        let rejected: RejectedUpload = ledger::parse(&key, &stored.bytes)?;
+        anyhow::Ok(Some((stored.modified, rejected)))
+    });
+    let (mut read, mut unreadable): (Vec<(Time, RejectedUpload)>, _) = (Vec::new(), Vec::new());
+    for outcome in stream::iter(reads).buffer_unordered(AT_ONCE).collect::<Vec<_>>().await {
+        read.extend(outcome.or_default(&mut unreadable));
+    }
+    read.sort_by_key(|(when, _)| std::cmp::Reverse(*when));
+    let can_be_listed = count - unreadable.len();
+    let last: Vec<_> = read.into_iter().take(listed).map(|(_, rejected)| rejected).collect();
+    let unlisted = can_be_listed.saturating_sub(last.len());
+    Ok((RejectedUploads { count, last, unlisted }, unreadable))
+}
+
+async fn read_refused(store: &dyn Store, published: u64) -> anyhow::Result<Vec<RefusedNewer>> {
+    let mut refused = Vec::new();
+    for key in list_all(store, Folder::Refused).await? {
+        if let Key::Refused(generation) = key
+            && generation > published
+            && let Some(record) = ledger::read::<RefusedGeneration>(store, &key).await?
+        {
+            refused.push(RefusedNewer { generation, reason: record.reason });
+        }
+    }
+    Ok(refused)
+}

@@ -1,0 +1,16 @@
+//! How a repository does: what `tufline status` tells, and why somebody should look at it, which `tufline doctor` says too.
+
+mod attention;
+mod collect;
+mod damage;
+mod held;
+mod listing;
+mod reason;
+mod status;
+
+pub use attention::expiry_reason;
+pub use collect::{Rejections, collect};
+pub use damage::Damage;
+pub use held::held_removals;
+pub use reason::{About, Reason};
+pub use status::{Depth, Newer, RefusedNewer, RejectedUploads, RoleStatus, Status};

@@ -1,0 +1,138 @@
+//! `DATA/config.toml`: the repository's policy.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use tufline_folder::given;
+use tufline_tuf::Config;
+use tufline_tuf::root::PinnedRoot;
+
+use crate::files;
+use crate::text::Quoted;
+
+/// What is written on the first start: every choice, with its default.
+const DEFAULT: &str = r#"# The policy of this repository. What is not set has the default that is shown.
+# `tufline local` reads this file when it starts.
+
+# How hash finds the SHA-256 of an upload: "auto" takes the copy's, "stream" always reads the upload itself.
+# hashing = "auto"
+
+# Uploads of more bytes than this are refused.
+# largest_target = 50000000000000
+
+# A role that lists more targets than this is split into 16 bins. Smaller ones make what devices download for a change
+# smaller, and the snapshot larger.
+# max_targets_per_bin = 1000
+
+# Whether parties to whom names are delegated (`tufline delegation`) may delegate further.
+# nested_delegations = false
+
+# Whether people sign the top-level targets role (`tufline targets`, docs/keys.md); needs bins.
+# offline_targets = false
+
+# `trusted_root`, with the contents of the first root as `tufline root show` tells them, behind its version and a colon unless that is 1: no other
+# is believed in its place. Unless it is set, that of root.json beside this file counts, once that is there.
+
+# Uploads of more than `above` bytes are worked on beside all others. Those that must be read are read in pieces of `piece`
+# bytes; after `run` bytes the next of them has its turn. The sizes of copies count on AWS only.
+[large_uploads]
+# above = 268435456
+# piece = 4194304
+# run = 4294967296
+# copy_above = 5000000000
+# copy_part = 134217728
+
+# How long documents are valid from the moment they are signed. The timestamp is signed again when less than half of its
+# time is left, the others when less than a third is left.
+[expiry]
+# timestamp = "1 day"
+# snapshot = "7 days"
+# targets = "90 days"
+# root = "365 days"
+
+# Removals of more than this share of all targets at once, in percent, wait for `tufline accept-removals`; never up to
+# `at_least` of them. 100 percent holds none.
+[removals]
+# percent = 50
+# at_least = 20
+"#;
+
+/// Where it lies in `data`.
+pub fn path(data: &Path) -> PathBuf {
+    data.join("config.toml")
+}
+
+/// Writes the file of a repository in the folder `data` whose chain of roots begins with `first`.
+pub fn write(data: &Path, first: PinnedRoot) -> anyhow::Result<()> {
+    files::write(&path(data), with_first(first).as_bytes())
+}
+
+/// What is set stands before the tables.
+fn with_first(first: PinnedRoot) -> String {
+    format!("# The root with which the chain of roots begins.\ntrusted_root = \"{first}\"\n\n{DEFAULT}")
+}
+
+/// Reads the file at `path`; writes it first where there is none.
+pub fn read(path: &Path) -> anyhow::Result<Config> {
+    let text = match given::read_to_string(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            files::write(path, DEFAULT.as_bytes())?;
+            DEFAULT.to_owned()
+        }
+        result => result.with_context(|| format!("cannot read {}", path.quoted()))?,
+    };
+    parse(&text).with_context(|| format!("{} cannot be used", path.quoted()))
+}
+
+fn parse(text: &str) -> anyhow::Result<Config> {
+    toml::from_str(text).map_err(|error| {
+        let line = error.span().and_then(|span| text.get(..span.start)).map(|before| before.matches('\n').count() + 1);
+        let line = line.map(|line| format!("line {line}: ")).unwrap_or_default();
+        anyhow::anyhow!("{line}{}", error.message())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_of_the_first_start_says_the_defaults() {
+        assert_eq!(parse(DEFAULT).unwrap(), Config::default());
+        let settings = DEFAULT.lines().map(|line| match line.strip_prefix("# ") {
+            Some(setting) if setting.contains(" = ") => setting,
+            _ => line,
+        });
+        let settings = settings.collect::<Vec<_>>().join("\n") + "\n";
+        assert_ne!(settings, DEFAULT);
+        assert_eq!(parse(&settings).unwrap(), Config::default());
+    }
+
+    #[test]
+    fn the_root_of_an_import_is_set() {
+        for version in [1, 15] {
+            let first = PinnedRoot { version, contents: tufline_tuf::Sha256::of(b"x") };
+            let expected = Config { trusted_root: Some(first), ..Config::default() };
+            assert_eq!(parse(&with_first(first)).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_refused_with_its_line() {
+        let error = parse("\n[expiry]\ntimestamp = \"soon\"\n").unwrap_err().to_string();
+        assert!(error.starts_with("line 3: 'soon' is not a length of time"), "{error}");
+        assert!(parse("hashing = \"md5\"").is_err());
+        assert!(parse("unknown = 1").is_err());
+    }
+
+    #[test]
+    fn a_choice_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.toml");
+        assert_eq!(read(&path).unwrap(), Config::default());
+        std::fs::write(&path, "[expiry]\ntimestamp = \"36h\"\n").unwrap();
+        assert_eq!(read(&path).unwrap().expiry.timestamp.seconds(), 129_600);
+        std::fs::write(&path, [0xff]).unwrap();
+        assert!(read(&path).is_err());
+    }
+}

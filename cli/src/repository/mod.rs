@@ -1,0 +1,23 @@
+//! Which repository a command is about, and what it has of it: one in a folder, or one on AWS.
+//!
+//! Commands flatten [`EndpointsArguments`], or [`RepositoryArguments`] where a folder may be named too, and open a [`Repository`].
+
+mod arguments;
+mod aws;
+pub mod config_file;
+mod endpoints;
+mod first_generation;
+mod folder;
+mod location;
+mod opened;
+pub mod request;
+mod uploader;
+
+pub use arguments::{EndpointsArguments, RepositoryArguments};
+pub use aws::AwsRepository;
+pub use endpoints::{FolderEndpoints, PublicEndpoints};
+pub use first_generation::wait_for_first_generation;
+pub use folder::{FolderRepository, IdleFolder, TRUSTED_ROOT, configured, folder_store, import_marker, waits_for_root};
+pub use location::{AwsLocation, Location};
+pub use opened::Repository;
+pub use uploader::UploaderView;

@@ -1,0 +1,214 @@
+//! The HTTP server around [`Repository::answer`].
+//!
+//! *Invariants*: it leaves the stages as many descriptors as they need, whatever devices do ([`places`]); a device holds a place only while it
+//! sends a request, is answered, and takes the answer.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use bytes::Bytes;
+use futures::TryStreamExt;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::{Frame, Incoming, SizeHint};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use tokio::net::{TcpListener, TcpStream};
+use tufline_serve::Answer;
+use tufline_serve::Body;
+use tufline_serve::Repository;
+use tufline_store::{Blobs, Store, StoreError};
+
+use super::connections::{Answering, Connection, Connections};
+use super::paced::Paced;
+use crate::process;
+
+/// How long to wait before the second and the third try of a failed read: a device waits as well.
+const PAUSES: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(200)];
+
+/// How long downloads may go on once the server is told to stop.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// How long to wait where the system gives no connection: what it lacks is there again soon, or not for long.
+const AFTER_TROUBLE: Duration = Duration::from_millis(200);
+
+/// More connections than this are of no use to a small fleet, and each may have a mebibyte under way.
+const MOST_CONNECTIONS: u64 = 512;
+
+/// So few there are at least.
+const LEAST_CONNECTIONS: u64 = 16;
+
+/// So many descriptors are for the stages: some 60 threads with a few files each, the watcher, and the log.
+const RESERVED: u64 = 384;
+
+/// A server that has its port and doesn't answer yet.
+pub struct Server {
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+impl Server {
+    /// Takes the port.
+    ///
+    /// # Errors
+    /// Where the port is taken or the address isn't this machine's.
+    pub async fn bind(listen: SocketAddr) -> anyhow::Result<Self> {
+        let listener = match TcpListener::bind(listen).await {
+            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
+                bail!("{listen} is taken by another program: stop it, or choose another address with --listen")
+            }
+            result => result.with_context(|| format!("cannot listen on {listen}"))?,
+        };
+        let address = listener.local_addr().context("cannot listen")?;
+        Ok(Self { listener, address })
+    }
+
+    /// Where it listens; the port is the real one where port 0 was asked for.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Answers devices from `store` and `blobs` until `stop` is ready; downloads under way then get a moment more.
+    pub async fn run(self, store: Arc<dyn Store>, blobs: Arc<dyn Blobs>, stop: impl Future<Output = ()> + Send) {
+        let repository = Repository { store, blobs, redirects: None, pauses: PAUSES.to_vec() };
+        let connections = Connections::new(places(process::most_open_files()));
+        let graceful = GracefulShutdown::new();
+        tokio::select! {
+            () = self.accept(&repository, &connections, &graceful) => {}
+            () = connections.keep_short() => {}
+            () = stop => {}
+        }
+        let _ = tokio::time::timeout(GRACE, graceful.shutdown()).await;
+    }
+
+    async fn accept(&self, repository: &Repository, connections: &Arc<Connections>, graceful: &GracefulShutdown) {
+        let mut trouble = None;
+        loop {
+            match self.listener.accept().await {
+                Ok((stream, _)) => {
+                    trouble = None;
+                    let connection = Arc::new(connections.enter().await);
+                    let serving = serve_device(repository.clone(), stream, Arc::clone(&connection), graceful.watcher());
+                    connection.ends_by(tokio::spawn(serving).abort_handle());
+                }
+                Err(error) => {
+                    let error = error.to_string();
+                    if trouble.as_ref() != Some(&error) {
+                        tracing::error!("devices can't connect for now: {error}");
+                    }
+                    trouble = Some(error);
+                    tokio::time::sleep(AFTER_TROUBLE).await;
+                }
+            }
+        }
+    }
+}
+
+/// How many connections there may be where the process may open so many files.
+fn places(most_open_files: u64) -> usize {
+    let most = most_open_files.saturating_sub(RESERVED).clamp(LEAST_CONNECTIONS, MOST_CONNECTIONS);
+    usize::try_from(most).unwrap_or(usize::MAX)
+}
+
+/// Answers what one device asks.
+async fn serve_device(repository: Repository, stream: TcpStream, connection: Arc<Connection>, watcher: Watcher) {
+    // Answers are small, and a device waits for each before it asks for the next.
+    let _ = stream.set_nodelay(true);
+    let stream = TokioIo::new(Paced::new(stream, Arc::clone(&connection)));
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (repository, answering) = (repository.clone(), connection.answering());
+        async move { Ok::<_, Infallible>(answer(&repository, &request, answering).await) }
+    });
+    // How it ends is the device's affair.
+    let _ = watcher.watch(http1::Builder::new().serve_connection(stream, service)).await;
+}
+
+async fn answer(repository: &Repository, request: &Request<Incoming>, answering: Answering) -> Response<Sent> {
+    let Answer { status, headers, body } = match tufline_serve::decode(request.uri().path()) {
+        Some(path) => repository.answer(request.method(), &path, request.headers()).await,
+        None => tufline_serve::bad_path(),
+    };
+    let body = match body {
+        Body::Whole(bytes) => Full::new(bytes).map_err(|never| match never {}).boxed_unsync(),
+        Body::Blob(part) => StreamBody::new(part.pieces().map_ok(Frame::data)).boxed_unsync(),
+    };
+    let mut response = Response::new(Sent { body, _answering: answering });
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    response
+}
+
+/// What is sent to a device. Until it is all under way, or nobody wants it any more, the request is being answered.
+struct Sent {
+    body: UnsyncBoxBody<Bytes, StoreError>,
+    _answering: Answering,
+}
+
+impl hyper::body::Body for Sent {
+    type Data = Bytes;
+    type Error = StoreError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, StoreError>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::time::timeout;
+    use tufline_folder::{DataFolder, FolderBlobs, FolderStore, FolderUploads, SystemClock};
+
+    use super::*;
+
+    #[test]
+    fn the_stages_keep_their_descriptors() {
+        for (limit, expected) in [(0, 16), (256, 16), (420, 36), (1024, 512), (u64::MAX, 512)] {
+            assert_eq!(places(limit), expected, "{limit}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_sends_too_slowly_is_closed() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = DataFolder::lock(folder.path()).unwrap();
+        let uploads = FolderUploads::open(&data, folder.path().join("uploads"), Arc::new(SystemClock)).unwrap();
+        let (store, blobs) = (Arc::new(FolderStore::new(&data)), Arc::new(FolderBlobs::new(&data, &uploads)));
+        let server = Server::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let address = server.address();
+        let serving = tokio::spawn(server.run(store, blobs, std::future::pending()));
+        for sent in [
+            "",
+            "GET /metadata/timestamp.json HTTP/1.1\r\nHost: x\r\n",
+            "POST /metadata/timestamp.json HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nx",
+            "GET /metadata/timestamp.json HTTP/1.1\r\nHost: x\r\n\r\n",
+        ] {
+            let mut device = TcpStream::connect(address).await.unwrap();
+            device.write_all(sent.as_bytes()).await.unwrap();
+            // The time passes when nothing else happens.
+            let ended = timeout(Duration::from_hours(1), device.read_to_end(&mut Vec::new())).await;
+            assert!(ended.is_ok(), "{sent:?} keeps its place");
+        }
+        serving.abort();
+    }
+}

@@ -1,0 +1,187 @@
+//! What became of an upload: a decision from what devices see and what is known of the upload.
+
+use serde::Serialize;
+use tufline_tuf::Sha256;
+
+/// A target as a device sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct VisibleTarget {
+    /// The digest of its bytes.
+    pub sha256: Sha256,
+    /// In bytes.
+    pub length: u64,
+}
+
+/// What somebody waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Goal {
+    /// That devices see what is uploaded now.
+    Current,
+    /// That devices see these bytes.
+    Bytes(Sha256),
+    /// That devices no longer see the target.
+    Gone,
+}
+
+/// What is uploaded under a name now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CurrentUpload {
+    /// Nothing.
+    Nothing,
+    /// An upload.
+    Upload {
+        /// Its digest; `None` while nobody knows it.
+        sha256: Option<Sha256>,
+        /// Why it was rejected, if it was.
+        rejection: Option<String>,
+    },
+}
+
+/// What became of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "outcome", rename_all = "kebab-case")]
+pub enum UploadEnding {
+    /// Devices see it.
+    Published {
+        /// The digest.
+        sha256: Sha256,
+        /// In bytes.
+        length: u64,
+        /// In which generation they saw it first, or later.
+        generation: u64,
+    },
+    /// Devices don't see the target any more.
+    Gone {
+        /// In which generation they didn't see it first, or later.
+        generation: u64,
+    },
+    /// The upload was refused.
+    Rejected {
+        /// Why.
+        reason: String,
+    },
+    /// None of these in time.
+    TimedOut {
+        /// What is known.
+        reason: String,
+    },
+}
+
+/// What devices see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeviceView {
+    /// The generation.
+    pub generation: u64,
+    /// The target, if it is there.
+    pub target: Option<VisibleTarget>,
+}
+
+/// Decides, if it can be decided yet. `seen` is `None` until a device has verified anything.
+pub fn decide(goal: Goal, seen: Option<DeviceView>, current: &CurrentUpload) -> Option<UploadEnding> {
+    let target = seen.and_then(|seen| seen.target);
+    let wanted = match (goal, current) {
+        (Goal::Bytes(sha256), _) => Some(sha256),
+        (Goal::Current, CurrentUpload::Upload { sha256, .. }) => *sha256,
+        // Uploads may expire: what is published stays.
+        (Goal::Current, CurrentUpload::Nothing) => target.map(|target| target.sha256),
+        (Goal::Gone, _) => None,
+    };
+    match seen {
+        Some(DeviceView { generation, target: None }) if goal == Goal::Gone => {
+            return Some(UploadEnding::Gone { generation });
+        }
+        Some(DeviceView { generation, target: Some(VisibleTarget { sha256, length }) }) if wanted == Some(sha256) => {
+            return Some(UploadEnding::Published { sha256, length, generation });
+        }
+        _ => {}
+    }
+    match current {
+        CurrentUpload::Upload { rejection: Some(reason), .. } if goal != Goal::Gone => {
+            Some(UploadEnding::Rejected { reason: reason.clone() })
+        }
+        _ => None,
+    }
+}
+
+/// What to say when the time is up.
+pub fn why_not(goal: Goal, seen: Option<DeviceView>, current: &CurrentUpload) -> String {
+    let target = seen.and_then(|seen| seen.target);
+    match (goal, current, seen) {
+        (_, _, None) => "devices could not be asked".into(),
+        (Goal::Gone, CurrentUpload::Nothing, _) => {
+            "devices still see it though its upload is gone; if many went at once, `tufline status` says whether they are held"
+                .into()
+        }
+        (Goal::Gone, CurrentUpload::Upload { .. }, _) => "devices still see it, and its upload is still there".into(),
+        (_, CurrentUpload::Nothing, _) if target.is_none() => "no such upload exists, and devices see no such target".into(),
+        (Goal::Bytes(wanted), CurrentUpload::Upload { sha256: Some(found), .. }, _) if wanted != *found => {
+            format!("another upload has taken its place, with sha256 {found}")
+        }
+        (_, _, Some(DeviceView { target: Some(VisibleTarget { sha256, .. }), .. })) => {
+            format!("devices still see other bytes, with sha256 {sha256}")
+        }
+        _ => "it is uploaded, and devices don't see it yet".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[expect(clippy::unnecessary_wraps, reason = "as `decide` takes it")]
+    fn seen(bytes: Option<&[u8]>) -> Option<DeviceView> {
+        let target = bytes.map(|bytes| VisibleTarget { sha256: Sha256::of(bytes), length: bytes.len() as u64 });
+        Some(DeviceView { generation: 7, target })
+    }
+
+    fn upload(bytes: Option<&[u8]>, rejection: Option<&str>) -> CurrentUpload {
+        CurrentUpload::Upload { sha256: bytes.map(Sha256::of), rejection: rejection.map(str::to_owned) }
+    }
+
+    #[expect(clippy::unnecessary_wraps, reason = "as `decide` answers it")]
+    fn published(bytes: &[u8]) -> Option<UploadEnding> {
+        Some(UploadEnding::Published { sha256: Sha256::of(bytes), length: bytes.len() as u64, generation: 7 })
+    }
+
+    #[test]
+    fn what_devices_see_of_the_current_upload_counts() {
+        let goal = Goal::Current;
+        assert_eq!(decide(goal, seen(Some(b"a")), &upload(Some(b"a"), None)), published(b"a"));
+        assert_eq!(decide(goal, seen(Some(b"old")), &upload(Some(b"a"), None)), None);
+        assert_eq!(decide(goal, seen(Some(b"old")), &upload(None, None)), None, "not hashed yet");
+        assert_eq!(decide(goal, seen(None), &upload(Some(b"a"), None)), None);
+        assert_eq!(decide(goal, None, &upload(Some(b"a"), None)), None);
+        assert_eq!(decide(goal, seen(Some(b"a")), &CurrentUpload::Nothing), published(b"a"));
+        assert_eq!(decide(goal, seen(None), &CurrentUpload::Nothing), None);
+        let rejected = Some(UploadEnding::Rejected { reason: "no".into() });
+        assert_eq!(decide(goal, seen(Some(b"old")), &upload(None, Some("no"))), rejected);
+        assert_eq!(decide(goal, None, &upload(None, Some("no"))), rejected);
+    }
+
+    #[test]
+    fn bytes_that_were_named_count_whatever_is_uploaded() {
+        let goal = Goal::Bytes(Sha256::of(b"a"));
+        assert_eq!(decide(goal, seen(Some(b"a")), &upload(Some(b"b"), None)), published(b"a"));
+        assert_eq!(decide(goal, seen(Some(b"b")), &upload(Some(b"b"), None)), None);
+        assert!(why_not(goal, seen(None), &upload(Some(b"b"), None)).starts_with("another upload"));
+    }
+
+    #[test]
+    fn a_removal_counts_when_devices_were_asked() {
+        assert_eq!(
+            decide(Goal::Gone, seen(None), &upload(None, Some("no"))),
+            Some(UploadEnding::Gone { generation: 7 })
+        );
+        assert_eq!(decide(Goal::Gone, None, &CurrentUpload::Nothing), None);
+        assert_eq!(decide(Goal::Gone, seen(Some(b"a")), &CurrentUpload::Nothing), None);
+        assert!(why_not(Goal::Gone, seen(Some(b"a")), &CurrentUpload::Nothing).contains("still see it"));
+    }
+
+    #[test]
+    fn an_unknown_name_is_told_from_a_slow_one() {
+        assert!(why_not(Goal::Current, seen(None), &CurrentUpload::Nothing).starts_with("no such upload exists"));
+        assert!(why_not(Goal::Current, seen(None), &upload(None, None)).starts_with("it is uploaded"));
+        assert!(why_not(Goal::Current, seen(Some(b"a")), &upload(None, None)).starts_with("devices still see other"));
+        assert_eq!(why_not(Goal::Current, None, &CurrentUpload::Nothing), "devices could not be asked");
+    }
+}

@@ -1,0 +1,32 @@
+//! What became of an upload, told.
+
+use serde_json::json;
+
+use super::decide::UploadEnding;
+use crate::exit::Exit;
+use crate::terminal::{self, complain, say};
+use crate::text;
+
+/// Prints what became of `name`.
+pub fn tell_ending(name: &str, ending: &UploadEnding, as_json: bool) -> Exit {
+    let exit = match ending {
+        UploadEnding::Published { .. } | UploadEnding::Gone { .. } => Exit::Done,
+        UploadEnding::Rejected { .. } => Exit::Rejected,
+        UploadEnding::TimedOut { .. } => Exit::TimedOut,
+    };
+    if as_json {
+        let mut line = json!(ending);
+        line["name"] = name.into();
+        terminal::json(&line);
+        return exit;
+    }
+    match ending {
+        UploadEnding::Published { sha256, length, generation } => {
+            say!("published {name}: generation {generation}, {}, sha256 {sha256}", text::bytes(*length));
+        }
+        UploadEnding::Gone { generation } => say!("gone {name}: generation {generation}"),
+        UploadEnding::Rejected { reason } => complain!("rejected {name}: {reason}"),
+        UploadEnding::TimedOut { reason } => complain!("timed out {name}: {reason}"),
+    }
+    exit
+}
