@@ -440,7 +440,7 @@ test("an operator may all that doctor asks, and the documentation lists that", (
   const documented: string[] = JSON.parse(block!).Statement.flatMap(({ Action }: any) => Action);
   // As it names the permission that a check lacks.
   const names = /\b(?:cloudwatch|kms|lambda|s3|scheduler|sqs|ssm):[A-Z]\w+/g;
-  const asked = ["deployment.rs", "mod.rs"].flatMap((file) => [...read(`cli/src/doctor/${file}`).matchAll(names)].map(([it]) => it));
+  const asked = ["deployment.rs", "mod.rs"].flatMap((file) => [...read(`cli/src/commands/doctor/${file}`).matchAll(names)].map(([it]) => it));
   assert.deepEqual([...new Set(asked)].sort(), documented.sort());
   const [, { Properties }] = only(full, "AWS::IAM::ManagedPolicy");
   const operator = rights(Properties.PolicyDocument.Statement);
