@@ -1,6 +1,6 @@
 //! `tufline status`: what is published, what waits where, what expires when, and what was refused.
 
-use std::fmt::Write;
+use std::fmt::{self, Write};
 
 use anyhow::bail;
 use clap::Args;
@@ -48,19 +48,32 @@ pub async fn run(arguments: Arguments) -> Result {
     Ok(if status.attention.is_empty() { Exit::Done } else { Exit::Attention })
 }
 
-fn describe(status: &Status) -> std::result::Result<String, std::fmt::Error> {
+fn describe(status: &Status) -> std::result::Result<String, fmt::Error> {
     let mut text = String::new();
-    let Status { now, generation, made, targets, .. } = status;
-    let targets = text::count(*targets, "target");
-    writeln!(text, "published   generation {generation} with {targets}, made {}", text::until(*now, *made))?;
+    write_published(&mut text, status)?;
+    write_waiting(&mut text, status)?;
+    write_refused(&mut text, status)?;
+    write_failing(&mut text, status)?;
+    Ok(text)
+}
+
+/// What devices see, and what of it is damaged.
+fn write_published(text: &mut String, status: &Status) -> fmt::Result {
+    let targets = text::count(status.targets, "target");
+    writeln!(
+        text,
+        "published   generation {} with {targets}, made {}",
+        status.generation,
+        text::until(status.now, status.made)
+    )?;
     for role in &status.roles {
-        let expired = if role.expires <= *now { "EXPIRED" } else { "expires" };
+        let expired = if role.expires <= status.now { "EXPIRED" } else { "expires" };
         writeln!(
             text,
             "{:<11} version {:<8} {expired} {}",
             role.name.as_str(),
             role.version,
-            text::until(*now, role.expires)
+            text::until(status.now, role.expires)
         )?;
     }
     for Damage { file, why } in &status.damaged {
@@ -77,8 +90,13 @@ fn describe(status: &Status) -> std::result::Result<String, std::fmt::Error> {
             escaped(reason)
         )?;
     }
+    Ok(())
+}
+
+/// What is on its way.
+fn write_waiting(text: &mut String, status: &Status) -> fmt::Result {
     let waiting = &status.waiting;
-    let since = waiting.since.map(|since| format!(", the first made {}", text::until(*now, since)));
+    let since = waiting.since.map(|since| format!(", the first made {}", text::until(status.now, since)));
     let since = since.unwrap_or_default();
     writeln!(text, "waiting     {} to be signed, {} to be published{since}", waiting.unsigned, waiting.signed)?;
     for (queue, depth) in status.queues.iter().flatten() {
@@ -86,6 +104,11 @@ fn describe(status: &Status) -> std::result::Result<String, std::fmt::Error> {
             (text::count(depth.messages, "message"), text::count(depth.dead_letters, "dead letter"));
         writeln!(text, "queue       {:<8} {messages}, {letters}", queue.name())?;
     }
+    Ok(())
+}
+
+/// What was refused or is held.
+fn write_refused(text: &mut String, status: &Status) -> fmt::Result {
     let RejectedUploads { count, last, unlisted } = &status.rejected;
     let rest = match unlisted {
         0 => String::new(),
@@ -102,10 +125,16 @@ fn describe(status: &Status) -> std::result::Result<String, std::fmt::Error> {
         let held = text::count(status.held_removals.len() as u64, "removal");
         writeln!(text, "held        {held}; if they are meant, run `tufline accept-removals`")?;
     }
+    Ok(())
+}
+
+/// What doesn't work, and why somebody should look.
+fn write_failing(text: &mut String, status: &Status) -> fmt::Result {
     if let Some(stored) = status.clock_behind {
         writeln!(
             text,
-            "clock       BEHIND: it says {now}, and the timestamp was stored at {stored}; nothing is published or renewed until it is right"
+            "clock       BEHIND: it says {}, and the timestamp was stored at {stored}; nothing is published or renewed until it is right",
+            status.now
         )?;
     }
     for Trouble { what, why, since } in &status.troubles.troubles {
@@ -113,7 +142,7 @@ fn describe(status: &Status) -> std::result::Result<String, std::fmt::Error> {
             text,
             "fails       {}, first {}: {}",
             what.escape_debug(),
-            text::until(*now, *since),
+            text::until(status.now, *since),
             why.escape_debug()
         )?;
     }
@@ -127,7 +156,7 @@ fn describe(status: &Status) -> std::result::Result<String, std::fmt::Error> {
         let reasons: Vec<&str> = status.attention.iter().map(|reason| &*reason.text).collect();
         writeln!(text, "attention   {}", reasons.join("; ").escape_debug())?;
     }
-    Ok(text)
+    Ok(())
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use tufline_pipeline::state::parties::read_parties;
 use tufline_pipeline::state::pending::Pending;
 use tufline_pipeline::state::records::RefusedGeneration;
 use tufline_pipeline::state::roots;
+use tufline_pipeline::state::roots::IgnoredRoot;
 use tufline_store::Store;
 use tufline_store::{Folder, Key, Queue, Queues, RejectedUpload};
 use tufline_tuf::index::Expiring;
@@ -74,24 +75,7 @@ pub async fn collect(
     let mut unreadable = Vec::new();
     let (rejected, unread) = read_rejections(store, rejections).await.or_default(&mut unreadable);
     unreadable.extend(unread);
-    let root = roots::newest(store).await.map(|newest| RoleStatus {
-        name: RoleName::root(),
-        version: newest.version.get(),
-        expires: newest.expires,
-    });
-    // What is wrong with the first root is wrong with all that needs a root, and is told once.
-    let (root, damaged, ignored_roots) = match root {
-        Ok(root) => {
-            let damaged =
-                find_damage(repository, store, &published, root.version, now).await.or_default(&mut unreadable);
-            let ignored = roots::ignored(store).await.map_err(anyhow::Error::from).or_default(&mut unreadable);
-            (Some(root), damaged, ignored)
-        }
-        Err(error) => {
-            let damage = Damage::of_root(store, error).map(Some).map_err(anyhow::Error::from);
-            (None, damage.or_default(&mut unreadable).into_iter().collect(), Vec::new())
-        }
-    };
+    let (root, damaged, ignored_roots) = read_root(repository, store, &published, now, &mut unreadable).await;
     let mut status = Status {
         now,
         generation: published.generation,
@@ -116,6 +100,33 @@ pub async fn collect(
     };
     status.attention = reasons(&status, lifetimes.as_ref());
     Ok(status)
+}
+
+/// The newest root, what of what devices read is damaged, and what lies where roots belong and is none.
+async fn read_root(
+    repository: &Repository,
+    store: &dyn Store,
+    published: &Published,
+    now: Time,
+    unreadable: &mut Vec<String>,
+) -> (Option<RoleStatus>, Vec<Damage>, Vec<IgnoredRoot>) {
+    let root = roots::newest(store).await.map(|newest| RoleStatus {
+        name: RoleName::root(),
+        version: newest.version.get(),
+        expires: newest.expires,
+    });
+    // What is wrong with the first root is wrong with all that needs a root, and is told once.
+    match root {
+        Ok(root) => {
+            let damaged = find_damage(repository, store, published, root.version, now).await.or_default(unreadable);
+            let ignored = roots::ignored(store).await.map_err(anyhow::Error::from).or_default(unreadable);
+            (Some(root), damaged, ignored)
+        }
+        Err(error) => {
+            let damage = Damage::of_root(store, error).map(Some).map_err(anyhow::Error::from);
+            (None, damage.or_default(unreadable).into_iter().collect(), Vec::new())
+        }
+    }
 }
 
 /// A part that can't be read keeps nobody from seeing the others.

@@ -20,14 +20,14 @@ pub const LONGEST_WAIT: Duration = Duration::from_secs(15);
 pub struct Connections {
     most: usize,
     next: AtomicU64,
-    open: Mutex<BTreeMap<u64, Place>>,
+    open: Mutex<BTreeMap<u64, OpenConnection>>,
     /// One has closed, or begun to wait.
     changed: Notify,
 }
 
 /// What is known of a connection.
 #[derive(Debug)]
-struct Place {
+struct OpenConnection {
     /// Ends it.
     abort: Option<AbortHandle>,
     /// Requests that are being answered: one, or none.
@@ -38,7 +38,7 @@ struct Place {
     since: Instant,
 }
 
-impl Place {
+impl OpenConnection {
     fn waits(&self) -> bool {
         self.requests == 0 && !self.blocked
     }
@@ -70,7 +70,7 @@ impl Connections {
             close(open.remove(&id));
         }
         let id = self.next.fetch_add(1, Ordering::Relaxed);
-        open.insert(id, Place { abort: None, requests: 0, blocked: false, since: Instant::now() });
+        open.insert(id, OpenConnection { abort: None, requests: 0, blocked: false, since: Instant::now() });
         Some(Connection { id, all: Arc::clone(self) })
     }
 
@@ -85,11 +85,11 @@ impl Connections {
         }
     }
 
-    fn open(&self) -> MutexGuard<'_, BTreeMap<u64, Place>> {
+    fn open(&self) -> MutexGuard<'_, BTreeMap<u64, OpenConnection>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn change(&self, id: u64, change: impl FnOnce(&mut Place)) {
+    fn change(&self, id: u64, change: impl FnOnce(&mut OpenConnection)) {
         // There is none where it is about to be closed.
         if let Some(place) = self.open().get_mut(&id) {
             change(place);
@@ -97,7 +97,7 @@ impl Connections {
     }
 }
 
-fn close(place: Option<Place>) {
+fn close(place: Option<OpenConnection>) {
     if let Some(abort) = place.and_then(|place| place.abort) {
         abort.abort();
     }

@@ -1,0 +1,109 @@
+//! What is in alarm, and what failed too often.
+
+use std::collections::BTreeMap;
+
+use aws_sdk_cloudwatch::types::{MetricAlarm, StateValue};
+use tufline_store::Queue;
+
+use super::functions::STAGES;
+use crate::commands::doctor::report::{Code, Finding};
+use crate::text;
+
+/// Messages that failed too often.
+pub fn dead_letters(queue: &str, count: u64) -> Option<Finding> {
+    (count > 0).then(|| {
+        let why = text::count(count, "dead letter");
+        let advice = "look at the log of its function; what can be read comes back by itself (docs/operations.md#alarm-dead-letters)";
+        Finding::problem(Code::DeadLetters, format!("the queue {queue}"), why, advice)
+    })
+}
+
+/// The names of a repository's alarms (`cdk/lib/alarms.ts`).
+pub fn alarm_names(repository: &str) -> Vec<String> {
+    let single = [
+        "root-expires",
+        "timestamp-expires",
+        "snapshot-expires",
+        "targets-expires",
+        "bins-expires",
+        "gate-refusal",
+        "ignored-root",
+        "publication-lag",
+        "serve-errors",
+    ];
+    let queues = Queue::ALL
+        .into_iter()
+        .flat_map(|queue| ["dead-letters", "old-message"].map(|suffix| format!("{}-{suffix}", queue.name())));
+    let stages = STAGES.iter().filter(|(stage, _)| *stage != "serve").map(|(stage, _)| format!("{stage}-errors"));
+    let suffixes = single.map(str::to_owned).into_iter().chain(queues).chain(stages);
+    suffixes.map(|suffix| format!("{repository}-{suffix}")).collect()
+}
+
+/// What is in alarm, what isn't there, and whether anybody would be told.
+pub fn alarms(repository: &str, alarms: &[MetricAlarm]) -> Vec<Finding> {
+    let mut found = Vec::new();
+    let by_name: BTreeMap<&str, &MetricAlarm> =
+        alarms.iter().filter_map(|alarm| Some((alarm.alarm_name.as_deref()?, alarm))).collect();
+    let names = alarm_names(repository);
+    for name in &names {
+        let what = format!("the alarm {name}");
+        match by_name.get(name.as_str()) {
+            None => {
+                let advice = "deploy again (docs/deploy.md#update)";
+                found.push(Finding::warning(Code::Alarms, what, "it doesn't exist: nobody would be told", advice));
+            }
+            Some(alarm) if alarm.state_value == Some(StateValue::Alarm) => {
+                let described = alarm.alarm_description.as_deref().unwrap_or_default();
+                let (why, runbook) = described.rsplit_once(": ").unwrap_or((described, "docs/operations.md#alarms"));
+                found.push(Finding::problem(Code::Alarms, what, why, format!("its runbook is {runbook}")));
+            }
+            Some(_) => {}
+        }
+    }
+    let is_told = |alarm: &&MetricAlarm| {
+        alarm.actions_enabled != Some(false) && alarm.alarm_actions.as_ref().is_some_and(|actions| !actions.is_empty())
+    };
+    if !alarms.is_empty() && !alarms.iter().any(|alarm| is_told(&alarm)) {
+        let advice = "name an SNS topic: -c alarmTopic=ARN (docs/deploy.md#be-told)";
+        found.push(Finding::warning(Code::Alarms, "the alarms", "nobody is told when one is raised", advice));
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::doctor::report::Severity;
+
+    fn states(findings: &[Option<Finding>]) -> Vec<Option<Severity>> {
+        findings.iter().map(|finding| finding.as_ref().map(|finding| finding.state)).collect()
+    }
+
+    const PROBLEM: Option<Severity> = Some(Severity::Problem);
+
+    #[test]
+    fn alarms_are_all_there_and_quiet_and_heard() {
+        let alarm = |name: &String| {
+            let alarm = MetricAlarm::builder().alarm_name(name).alarm_actions("arn:topic");
+            alarm.alarm_description("It lags: docs/operations.md#alarm-lag")
+        };
+        let names = alarm_names("T");
+        assert!(names.len() == 25 && names.contains(&"T-sign-errors".to_owned()), "{names:?}");
+        let all: Vec<MetricAlarm> = names.iter().map(|name| alarm(name).build()).collect();
+        assert_eq!(alarms("T", &all), []);
+        let mut raised = all.clone();
+        raised[0] = alarm(&names[0]).state_value(StateValue::Alarm).build();
+        let found = alarms("T", &raised);
+        assert_eq!((found.len(), found[0].state, &*found[0].why), (1, Severity::Problem, "It lags"));
+        assert_eq!(found[0].advice.as_deref(), Some("its runbook is docs/operations.md#alarm-lag"));
+        assert_eq!(alarms("T", &all[1..])[0].state, Severity::Warning, "one is missing");
+        let unheard: Vec<MetricAlarm> =
+            names.iter().map(|name| MetricAlarm::builder().alarm_name(name).build()).collect();
+        assert_eq!(alarms("T", &unheard).len(), 1, "nobody is told");
+    }
+
+    #[test]
+    fn letters_are_counted() {
+        assert_eq!(states(&[dead_letters("q", 0), dead_letters("q", 1)]), [None, PROBLEM]);
+    }
+}

@@ -1,0 +1,76 @@
+//! The buckets.
+
+use aws_sdk_s3::types::{BucketVersioningStatus, PublicAccessBlockConfiguration};
+
+use crate::commands::doctor::report::{Code, Finding};
+
+/// Whether a bucket keeps older versions (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/Versioning.html>).
+pub fn versioning(bucket: &str, status: Option<&BucketVersioningStatus>) -> Option<Finding> {
+    if status == Some(&BucketVersioningStatus::Enabled) {
+        return None;
+    }
+    let status = status.map_or("off", BucketVersioningStatus::as_str);
+    let why = format!(
+        "its versioning is {status}: what is replaced or deleted there is gone, and uploads can't be told apart"
+    );
+    let advice =
+        format!("`aws s3api put-bucket-versioning --bucket {bucket} --versioning-configuration Status=Enabled`");
+    Some(Finding::problem(Code::Versioning, format!("the bucket {bucket}"), why, advice))
+}
+
+/// Whether a bucket refuses to be opened to the public
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/access-control-block-public-access.html>).
+pub fn public_access(bucket: &str, block: Option<&PublicAccessBlockConfiguration>) -> Option<Finding> {
+    let settings = |block: &PublicAccessBlockConfiguration| {
+        [
+            ("BlockPublicAcls", block.block_public_acls),
+            ("IgnorePublicAcls", block.ignore_public_acls),
+            ("BlockPublicPolicy", block.block_public_policy),
+            ("RestrictPublicBuckets", block.restrict_public_buckets),
+        ]
+    };
+    let off = match block {
+        Some(block) => settings(block).into_iter().filter(|(_, on)| *on != Some(true)).map(|(name, _)| name).collect(),
+        None => vec!["all of it"],
+    };
+    if off.is_empty() {
+        return None;
+    }
+    let why = format!("its public access block is off ({}): a policy could open it to everybody", off.join(", "));
+    let advice = format!(
+        "`aws s3api put-public-access-block --bucket {bucket} --public-access-block-configuration \
+         BlockPublicAcls=true,IgnorePublicAcls=true,BlockPublicPolicy=true,RestrictPublicBuckets=true`"
+    );
+    Some(Finding::problem(Code::PublicAccess, format!("the bucket {bucket}"), why, advice))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::doctor::report::Severity;
+
+    fn states(findings: &[Option<Finding>]) -> Vec<Option<Severity>> {
+        findings.iter().map(|finding| finding.as_ref().map(|finding| finding.state)).collect()
+    }
+
+    const PROBLEM: Option<Severity> = Some(Severity::Problem);
+
+    #[test]
+    fn a_bucket_keeps_versions_and_is_closed() {
+        let found = [
+            versioning("b", Some(&BucketVersioningStatus::Enabled)),
+            versioning("b", Some(&BucketVersioningStatus::Suspended)),
+            versioning("b", None),
+        ];
+        assert_eq!(states(&found), [None, PROBLEM, PROBLEM]);
+        let block = || {
+            let block = PublicAccessBlockConfiguration::builder().block_public_acls(true).ignore_public_acls(true);
+            block.block_public_policy(true)
+        };
+        let closed = block().restrict_public_buckets(true).build();
+        let found =
+            [public_access("b", Some(&closed)), public_access("b", Some(&block().build())), public_access("b", None)];
+        assert_eq!(states(&found), [None, PROBLEM, PROBLEM]);
+        assert!(found[1].as_ref().unwrap().why.contains("(RestrictPublicBuckets)"));
+    }
+}
