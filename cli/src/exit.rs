@@ -29,8 +29,8 @@ pub fn misused(what: &str) -> Exit {
 }
 
 impl From<Exit> for ExitCode {
-    fn from(outcome: Exit) -> Self {
-        match outcome {
+    fn from(exit: Exit) -> Self {
+        match exit {
             Exit::Done => Self::SUCCESS,
             Exit::Misused => Self::from(2),
             Exit::Rejected => Self::from(3),

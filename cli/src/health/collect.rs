@@ -222,8 +222,8 @@ async fn read_rejections(store: &dyn Store, rejections: Rejections) -> anyhow::R
         anyhow::Ok(Some((stored.modified, rejected)))
     });
     let (mut read, mut unreadable): (Vec<(Time, RejectedUpload)>, _) = (Vec::new(), Vec::new());
-    for outcome in stream::iter(reads).buffer_unordered(AT_ONCE).collect::<Vec<_>>().await {
-        read.extend(outcome.or_default(&mut unreadable));
+    for read_one in stream::iter(reads).buffer_unordered(AT_ONCE).collect::<Vec<_>>().await {
+        read.extend(read_one.or_default(&mut unreadable));
     }
     read.sort_by_key(|(when, _)| std::cmp::Reverse(*when));
     let can_be_listed = count - unreadable.len();

@@ -17,7 +17,7 @@ use crate::repository::Repository;
 use crate::text::Quoted;
 
 /// Where a client finds a repository, and what it trusts.
-pub struct Source {
+pub struct ClientSource {
     metadata: Base,
     pub(super) targets: Base,
     /// Where the metadata is, for people.
@@ -26,7 +26,7 @@ pub struct Source {
     pub(super) reader: Reader,
 }
 
-impl Source {
+impl ClientSource {
     /// A repository of Tufline.
     pub fn of(repository: &Repository) -> anyhow::Result<Self> {
         let public = repository.public()?;

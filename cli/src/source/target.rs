@@ -11,7 +11,7 @@ use tempfile::NamedTempFile;
 use tufline_metadata::{Target, find};
 use tufline_tuf::{Hasher, Sha256};
 
-use super::client_source::Source;
+use super::client_source::ClientSource;
 use super::transport::{Fetched, TRIES, escaped};
 use super::verified::VerifiedRepository;
 
@@ -79,7 +79,7 @@ pub fn consistent_paths(name: &str, target: &ListedTarget) -> Vec<String> {
     target.digests.iter().flat_map(paths).collect()
 }
 
-impl Source {
+impl ClientSource {
     /// Writes a target's bytes to `file`, verified; answers their SHA-256.
     pub async fn download(
         &self,

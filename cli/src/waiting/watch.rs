@@ -13,7 +13,7 @@ use tufline_tuf::{Hasher, Sha256, TargetName};
 use super::decide::{CurrentUpload, DeviceView, Goal, UploadEnding, VisibleTarget, decide, why_not};
 use crate::failure::one_line;
 use crate::repository::{Repository, UploaderView};
-use crate::source::{Source, VerifiedRepository};
+use crate::source::{ClientSource, VerifiedRepository};
 
 /// The first pause between two looks. Each is half as long again as the one before.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
@@ -69,7 +69,7 @@ struct Watch {
     /// Whether an upload may be read to learn its digest: on AWS an uploader may not read what hash found.
     reads: bool,
     /// A device.
-    source: Source,
+    source: ClientSource,
     /// What it asks for.
     names: BTreeSet<String>,
     /// What it verified last, and the timestamp that it saw before.
@@ -83,7 +83,7 @@ impl Watch {
         Ok(Self {
             uploader: UploaderView::of(repository)?,
             reads: matches!(repository, Repository::Aws(_)),
-            source: Source::of(repository)?,
+            source: ClientSource::of(repository)?,
             names: awaited.iter().map(|awaited| awaited.name.as_str().to_owned()).collect(),
             verified: None,
             read: BTreeMap::new(),

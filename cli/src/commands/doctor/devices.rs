@@ -11,7 +11,7 @@ use crate::failure::one_line;
 use crate::health::{Rejections, collect, expiry_reason};
 use crate::process::now;
 use crate::repository::Repository;
-use crate::source::{Source, VerifiedRepository};
+use crate::source::{ClientSource, VerifiedRepository};
 
 /// Updates a device that trusts nothing but the root, and takes what `tufline status` would have somebody look at; looks at the expiries of what both know. Where
 /// devices fail, and nothing tells why, `unanswered` says what to do.
@@ -84,7 +84,7 @@ enum NoView {
 }
 
 async fn see(repository: &Repository) -> Result<(String, VerifiedRepository), NoView> {
-    let source = Source::of(repository).map_err(NoView::NotAsked)?;
+    let source = ClientSource::of(repository).map_err(NoView::NotAsked)?;
     let place = repository.public().map_err(NoView::NotAsked)?.metadata_url.to_string();
     let seen = source.update(&BTreeSet::new()).await.map_err(NoView::Failed)?;
     Ok((place, seen))

@@ -12,7 +12,7 @@ use tufline_tuf::{Sha256, TargetName};
 use super::report::{Code, Finding};
 use crate::failure::one_line;
 use crate::repository::Repository;
-use crate::source::{Source, list_targets};
+use crate::source::{ClientSource, list_targets};
 use crate::text;
 use crate::uploading::{PlannedUpload, UploadsBucket, put_upload};
 use crate::waiting::{Awaited, Goal, UploadEnding, wait_for};
@@ -28,7 +28,7 @@ const PATIENCE: Duration = Duration::from_mins(2);
 /// Whatever fails on the way, the upload is removed.
 pub async fn run(repository: &Repository) -> Finding {
     // Before anything is changed: whoever can't look as a device does can't tell how it ends.
-    let source = match Source::of(repository) {
+    let source = match ClientSource::of(repository) {
         Ok(source) => source,
         Err(error) => {
             let advice = "give what a device has, by these variables (docs/devices.md)";
@@ -57,7 +57,7 @@ pub async fn run(repository: &Repository) -> Finding {
 
 async fn try_artifact(
     repository: &Repository,
-    source: &Source,
+    source: &ClientSource,
     name: &TargetName,
     bytes: &[u8],
 ) -> anyhow::Result<String> {
@@ -118,7 +118,7 @@ async fn wait(repository: &Repository, name: &TargetName, goal: Goal) -> anyhow:
     }
 }
 
-async fn fetch(source: &Source, name: &TargetName, bytes: &[u8]) -> anyhow::Result<()> {
+async fn fetch(source: &ClientSource, name: &TargetName, bytes: &[u8]) -> anyhow::Result<()> {
     let seen = source.update(&BTreeSet::from([name.to_string()])).await?;
     let targets = list_targets(&seen)?;
     let target = targets.get(name.as_str()).with_context(|| format!("devices don't see {name}"))?;

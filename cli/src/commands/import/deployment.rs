@@ -47,7 +47,7 @@ pub struct Deployment {
 }
 
 impl Deployment {
-    /// That of a connection. Nothing is sent yet.
+    /// That of a repository. Nothing is sent yet.
     pub fn of(aws: &AwsRepository) -> anyhow::Result<Self> {
         let ports = aws.ports(Arc::new(aws.kms_signer()?))?;
         Ok(Self { ports, uploads: UploadsBucket::of(aws)?, copies: Semaphore::new(COPIES_AT_ONCE) })

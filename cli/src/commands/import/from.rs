@@ -15,7 +15,7 @@ use tufline_tuf::generation::UsedUp;
 use tufline_tuf::{Content, Custom, TargetName};
 
 use crate::source::{
-    Base, LONGEST_WALK, ListedTarget, Source, UrlArguments, VerifiedRepository, list_targets, read_root,
+    Base, ClientSource, LONGEST_WALK, ListedTarget, UrlArguments, VerifiedRepository, list_targets, read_root,
 };
 use crate::terminal::complain;
 use crate::text;
@@ -31,7 +31,7 @@ const AT_ONCE: usize = 16;
 /// A repository that a client verified.
 pub struct OtherRepository {
     /// Where it is.
-    pub source: Source,
+    pub source: ClientSource,
     /// As the client has it.
     pub seen: VerifiedRepository,
     /// All targets that the client finds.
@@ -46,7 +46,7 @@ pub struct OtherRepository {
 
 impl OtherRepository {
     /// Reads and verifies all of it.
-    pub async fn at(source: Source) -> anyhow::Result<Self> {
+    pub async fn at(source: ClientSource) -> anyhow::Result<Self> {
         let seen = source.observe(None).await?;
         let first = source.trusted_version()?;
         let (before, mut notes) = read_before(&source, &seen, first).await;
@@ -125,7 +125,11 @@ impl OtherRepository {
 
 /// The roots before the one that is trusted, as they are there: the client verified the last of them, and nobody the others. With what is to be told of
 /// those that are missing or lead nowhere, which keeps nothing from being taken over.
-async fn read_before(source: &Source, seen: &VerifiedRepository, first: u64) -> (BTreeMap<u64, Vec<u8>>, Vec<String>) {
+async fn read_before(
+    source: &ClientSource,
+    seen: &VerifiedRepository,
+    first: u64,
+) -> (BTreeMap<u64, Vec<u8>>, Vec<String>) {
     let mut notes = Vec::new();
     let reads =
         (first.saturating_sub(LONGEST_WALK).max(1)..first).map(async |version| match seen.roots.get(&version) {
@@ -175,17 +179,17 @@ pub fn custom_of(name: &TargetName, target: &ListedTarget) -> anyhow::Result<Cus
 }
 
 /// The repository that `from` names.
-pub fn find_source(from: &Base, urls: &UrlArguments) -> anyhow::Result<Source> {
+pub fn find_source(from: &Base, urls: &UrlArguments) -> anyhow::Result<ClientSource> {
     match from {
         Base::Web(_) => {
             let root = urls.root.as_ref().context("a URL proves nothing: name a root that is trusted with --root")?;
-            Source::at(from.clone(), urls.targets_of(from), read_root(root)?)
+            ClientSource::at(from.clone(), urls.targets_of(from), read_root(root)?)
         }
         Base::Folder(folder) => in_folder(folder, urls),
     }
 }
 
-fn in_folder(folder: &Path, urls: &UrlArguments) -> anyhow::Result<Source> {
+fn in_folder(folder: &Path, urls: &UrlArguments) -> anyhow::Result<ClientSource> {
     let found = LAYOUTS.iter().find(|(metadata, _)| folder.join(metadata).join("timestamp.json").is_file());
     let Some((metadata, targets)) = found else {
         bail!(
@@ -204,7 +208,7 @@ fn in_folder(folder: &Path, urls: &UrlArguments) -> anyhow::Result<Source> {
         Some(root) => read_root(root)?,
         None => first_there(&metadata)?,
     };
-    Source::at(Base::Folder(metadata), targets, root)
+    ClientSource::at(Base::Folder(metadata), targets, root)
 }
 
 /// What is trusted in a folder where nobody says what: its first root.

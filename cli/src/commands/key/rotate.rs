@@ -92,7 +92,7 @@ impl OnlineRoleName {
 /// Goes on with it.
 pub async fn run(arguments: Arguments) -> Result {
     let repository = arguments.repository.open().await?;
-    let (store, keys, config) = (repository.store()?, OnlineKeys::open(&repository)?, repository.config()?);
+    let (store, keys, config) = (repository.store()?, RotatedKeys::open(&repository)?, repository.config()?);
     if let Some(error) = keys.find_misuse(&arguments) {
         return Ok(misused(&error));
     }
@@ -128,12 +128,12 @@ pub async fn run(arguments: Arguments) -> Result {
 }
 
 /// The online keys, where they can be made and deleted.
-enum OnlineKeys {
+enum RotatedKeys {
     Files(Arc<FileSigner>),
     Kms(Arc<KmsSigner>),
 }
 
-impl OnlineKeys {
+impl RotatedKeys {
     fn open(repository: &Repository) -> anyhow::Result<Self> {
         Ok(match repository {
             Repository::Folder(folder) => Self::Files(Arc::new(folder.signer()?)),

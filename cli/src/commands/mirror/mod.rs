@@ -18,7 +18,7 @@ use serde_json::json;
 
 use crate::exit::{Exit, Result, misused};
 use crate::repository::EndpointsArguments;
-use crate::source::{Base, Source, UrlArguments, list_targets, read_root};
+use crate::source::{Base, ClientSource, UrlArguments, list_targets, read_root};
 use crate::terminal::{self, complain, say};
 use crate::text::{self, Quoted};
 use folder::MirrorFolder;
@@ -108,13 +108,13 @@ fn is_path(name: &str) -> bool {
 }
 
 /// `None` where the arguments don't go together.
-async fn find_source(arguments: &Arguments) -> anyhow::Result<Option<Source>> {
+async fn find_source(arguments: &Arguments) -> anyhow::Result<Option<ClientSource>> {
     let Arguments { metadata, urls, repository, .. } = arguments;
     match (metadata, &urls.root) {
         (Some(metadata), Some(root)) => {
-            Ok(Some(Source::at(metadata.clone(), urls.targets_of(metadata), read_root(root)?)?))
+            Ok(Some(ClientSource::at(metadata.clone(), urls.targets_of(metadata), read_root(root)?)?))
         }
-        (None, None) if urls.targets.is_none() => Ok(Some(Source::of(&repository.open().await?)?)),
+        (None, None) if urls.targets.is_none() => Ok(Some(ClientSource::of(&repository.open().await?)?)),
         _ => Ok(None),
     }
 }

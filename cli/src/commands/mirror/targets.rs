@@ -10,7 +10,7 @@ use tokio::task::spawn_blocking;
 
 use super::folder::MirrorFolder;
 use crate::files;
-use crate::source::{ListedTarget, Source, VerifiedRepository, consistent_paths};
+use crate::source::{ClientSource, ListedTarget, VerifiedRepository, consistent_paths};
 
 /// So many are downloaded at once.
 const AT_ONCE: usize = 16;
@@ -32,7 +32,7 @@ pub fn places(folder: &Path, name: &str, target: &ListedTarget) -> Vec<PathBuf> 
 /// Copies the targets that are missing. `check` reads those that are there.
 pub async fn copy(
     folder: &Arc<MirrorFolder>,
-    source: &Source,
+    source: &ClientSource,
     seen: &VerifiedRepository,
     listed: &BTreeMap<String, ListedTarget>,
     check: bool,
@@ -51,7 +51,7 @@ pub async fn copy(
 /// Answers how many bytes were downloaded, if the target wasn't there.
 async fn one(
     folder: &Arc<MirrorFolder>,
-    source: &Source,
+    source: &ClientSource,
     seen: &VerifiedRepository,
     name: &str,
     target: &ListedTarget,
