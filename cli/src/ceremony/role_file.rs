@@ -83,7 +83,7 @@ impl RoleFile {
                 u32::from(character)
             );
         }
-        lines(&self.text(role)?);
+        lines(&self.describe(role)?);
         expect_shown()?;
         let key = key.open().await?;
         let signature = key.sign(&self.message()?, &SystemRandom::new()).await;
@@ -97,7 +97,7 @@ impl RoleFile {
     }
 
     /// What it says, for people.
-    fn text(&self, role: &RoleName) -> anyhow::Result<String> {
+    fn describe(&self, role: &RoleName) -> anyhow::Result<String> {
         let (document, mut text) = (self.document(), String::new());
         let count = text::count(document.targets.len() as u64, "target");
         writeln!(text, "{role} version {}, {count}, expires {}", document.version, document.expires)?;

@@ -44,14 +44,14 @@ pub async fn run(arguments: Arguments) -> Result {
         );
         say!("");
     }
-    terminal::lines(&usage(&running.endpoints, &running.data.join("endpoints.json")));
+    terminal::lines(&describe_usage(&running.endpoints, &running.data.join("endpoints.json")));
     stop.wait().await;
     tracing::info!("stopping");
     running.stop().await?;
     Ok(Exit::Done)
 }
 
-fn usage(endpoints: &FolderEndpoints, file: &std::path::Path) -> String {
+fn describe_usage(endpoints: &FolderEndpoints, file: &std::path::Path) -> String {
     let FolderEndpoints { uploads, public, events } = endpoints;
     format!(
         "\

@@ -119,9 +119,14 @@ impl Worker {
             if let Some(error) = unrenewed.first() {
                 self.fails("renewal", &error.to_string());
             }
-            let failed = self.settle(queue, deliveries.into_iter().zip(failures).collect());
-            let items = messages.iter().map(items).sum::<usize>();
-            self.report(StageRun { queue, items: items.saturating_sub(failed), generation, took: begin.elapsed() });
+            let failed = self.give_back(queue, deliveries.into_iter().zip(failures).collect());
+            let items = messages.iter().map(count_items).sum::<usize>();
+            self.send_report(StageRun {
+                queue,
+                items: items.saturating_sub(failed),
+                generation,
+                took: begin.elapsed(),
+            });
         }
     }
 
@@ -214,8 +219,8 @@ impl Worker {
 
     /// Gives back what failed; answers how many. One line tells of all that failed before already. What is still being written only waits, however long
     /// that takes. Where all of a batch failed for one reason, it is the stage that failed.
-    fn settle(&self, queue: Queue, results: Vec<(Delivery, Option<Failure>)>) -> usize {
-        let stage = stage(queue);
+    fn give_back(&self, queue: Queue, results: Vec<(Delivery, Option<Failure>)>) -> usize {
+        let stage = stage_name(queue);
         if let Some(error) = failure_of_all(queue, &results) {
             self.fails(stage, &error.to_string());
             let failed = results.len();
@@ -226,7 +231,7 @@ impl Worker {
         }
         let (mut failed, mut again, mut any_new, mut last) = (0, 0, false, None);
         for (delivery, failure) in results {
-            let what = what(stage, delivery.message());
+            let what = name_work(stage, delivery.message());
             match failure {
                 None => {
                     self.troubles.over(&what);
@@ -272,9 +277,9 @@ impl Worker {
         self.fails(what, &error);
     }
 
-    fn report(&self, report: StageRun) {
+    fn send_report(&self, report: StageRun) {
         let StageRun { queue, items, generation, took } = &report;
-        tracing::debug!(stage = stage(*queue), items, generation, ?took, "stage");
+        tracing::debug!(stage = stage_name(*queue), items, generation, ?took, "stage");
         if let Some(reports) = &self.reports {
             // Nobody may be listening any more.
             let _ = reports.send(report);
@@ -283,7 +288,7 @@ impl Worker {
 }
 
 /// The stage of a queue, as people know it.
-fn stage(queue: Queue) -> &'static str {
+fn stage_name(queue: Queue) -> &'static str {
     match queue {
         Queue::Uploads => "hash",
         Queue::Large => "large",
@@ -294,7 +299,7 @@ fn stage(queue: Queue) -> &'static str {
 }
 
 /// What works or doesn't, of a message.
-fn what(stage: &'static str, message: &Message) -> String {
+fn name_work(stage: &'static str, message: &Message) -> String {
     match message {
         Message::Uploads(hints) => hints.first().map_or(stage.to_owned(), |hint| format!("upload {}", hint.name)),
         Message::Large(hint) => format!("upload {}", hint.name),
@@ -316,6 +321,6 @@ fn failure_of_all(queue: Queue, results: &[(Delivery, Option<Failure>)]) -> Opti
 }
 
 /// How many uploads or changes a message is about.
-fn items(message: &Message) -> usize {
+fn count_items(message: &Message) -> usize {
     if let Message::Changes(changes) = message { changes.len() } else { 1 }
 }

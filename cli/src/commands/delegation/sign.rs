@@ -43,7 +43,7 @@ pub async fn run(arguments: Arguments) -> Result {
         (None, _) if targets.is_none() => bail!("{} is not there: list its targets with --targets DIR", path.quoted()),
         (Some(before), false) => before,
         (before, _) => {
-            let targets = targets.as_deref().map(list).transpose()?;
+            let targets = targets.as_deref().map(list_targets).transpose()?;
             RoleFile::next(before, targets, parse_expiry(expires.as_deref().unwrap_or("90 days"))?)?
         }
     };
@@ -52,7 +52,7 @@ pub async fn run(arguments: Arguments) -> Result {
 }
 
 /// The files below `root` as targets.
-fn list(root: &Path) -> anyhow::Result<HashMap<tough::TargetName, Target>> {
+fn list_targets(root: &Path) -> anyhow::Result<HashMap<tough::TargetName, Target>> {
     let (mut targets, mut folders) = (HashMap::new(), vec![root.to_owned()]);
     while let Some(folder) = folders.pop() {
         let entries = std::fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.quoted()))?;
@@ -64,7 +64,7 @@ fn list(root: &Path) -> anyhow::Result<HashMap<tough::TargetName, Target>> {
                 let name =
                     path.strip_prefix(root)?.to_str().with_context(|| format!("{} is not UTF-8", path.quoted()))?;
                 let name: TargetName = name.parse()?;
-                targets.insert(tough::TargetName::new(name.as_str())?, target(&path)?);
+                targets.insert(tough::TargetName::new(name.as_str())?, read_target(&path)?);
             }
         }
     }
@@ -76,7 +76,7 @@ fn is_side_file(path: &Path) -> bool {
     target.is_some_and(|target| Path::new(target).is_file())
 }
 
-fn target(path: &Path) -> anyhow::Result<Target> {
+fn read_target(path: &Path) -> anyhow::Result<Target> {
     let cannot = || format!("cannot read {}", path.quoted());
     let (length, sha256) = (path.metadata().with_context(cannot)?.len(), files::sha256(path).with_context(cannot)?);
     let side = files::side_file(path);

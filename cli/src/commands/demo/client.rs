@@ -29,7 +29,7 @@ pub async fn download(running: &Running, own: &Path, name: &TargetName) -> anyho
     let roles = transport.roles(Instant::now());
     let now = running.repository.ports.clock.now();
     for (role, took) in roles {
-        tell_step(&role, &verified(&repository, &role, now), took);
+        tell_step(&role, &describe_role(&repository, &role, now), took);
     }
 
     let target = find_target(&repository, name).with_context(|| format!("devices don't see {name}"))?;
@@ -43,20 +43,20 @@ pub async fn download(running: &Running, own: &Path, name: &TargetName) -> anyho
 }
 
 /// What the device verified of a role.
-fn verified(repository: &Repository, role: &str, now: Time) -> String {
+fn describe_role(repository: &Repository, role: &str, now: Time) -> String {
     match role {
-        "root" => describe(repository.root(), now),
-        "timestamp" => describe(repository.timestamp(), now),
-        "snapshot" => describe(repository.snapshot(), now),
-        "targets" => describe(repository.targets(), now),
+        "root" => describe_document(repository.root(), now),
+        "timestamp" => describe_document(repository.timestamp(), now),
+        "snapshot" => describe_document(repository.snapshot(), now),
+        "targets" => describe_document(repository.targets(), now),
         other => repository
             .delegated_role(other)
             .and_then(|role| role.targets.as_ref())
-            .map_or_else(String::new, |targets| describe(targets, now)),
+            .map_or_else(String::new, |targets| describe_document(targets, now)),
     }
 }
 
-fn describe<T: Role>(document: &Signed<T>, now: Time) -> String {
+fn describe_document<T: Role>(document: &Signed<T>, now: Time) -> String {
     let keys: Vec<String> =
         document.signatures.iter().map(|signature| text::short(&hex::encode(&signature.keyid))).collect();
     let (version, expires) = (document.signed.version(), text::until(now, document.signed.expires()));

@@ -64,7 +64,7 @@ pub async fn run(arguments: Arguments) -> Result {
         () = stop.wait() => return running.stop().await.map(|()| Exit::Done),
     };
     if shown.is_ok() && !arguments.exit {
-        terminal::lines(&usage(&running));
+        terminal::lines(&describe_usage(&running));
         stop.wait().await;
         say!("");
     }
@@ -119,7 +119,7 @@ async fn publish(
                     return Ok(());
                 }
             }
-            Queue::Sign => tell_step("sign", &signed(store).await?, report.took),
+            Queue::Sign => tell_step("sign", &list_signed(store).await?, report.took),
             Queue::Publish => {
                 let Some(generation) = report.generation.filter(|generation| *generation > 1) else { continue };
                 let published = ledger::published(store).await?.map_or(0, |published| published.version);
@@ -132,7 +132,7 @@ async fn publish(
 }
 
 /// The documents that the newest generation brought.
-async fn signed(store: &dyn Store) -> anyhow::Result<String> {
+async fn list_signed(store: &dyn Store) -> anyhow::Result<String> {
     let tip = Tip::read(store).await?;
     let manifest = tip.newest();
     let mut documents: Vec<String> =
@@ -141,7 +141,7 @@ async fn signed(store: &dyn Store) -> anyhow::Result<String> {
     Ok(documents.join(", "))
 }
 
-fn usage(running: &Running) -> String {
+fn describe_usage(running: &Running) -> String {
     let endpoints = &running.endpoints;
     format!(
         "

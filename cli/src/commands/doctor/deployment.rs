@@ -24,11 +24,11 @@ const MOST_ALARMS: i32 = 100;
 /// Who asks, and how far the clock is from AWS's, which it tells whatever else it answers; and whether AWS knows who asks.
 ///
 /// Nobody needs a permission for that (<https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html>).
-pub async fn sign_in(clients: &Clients) -> (Vec<Finding>, bool) {
+pub async fn check_sign_in(clients: &Clients) -> (Vec<Finding>, bool) {
     let keeper = DateKeeper::default();
     let client = aws_sdk_sts::Client::new(clients.config());
     let answer = client.get_caller_identity().customize().interceptor(keeper.clone()).send().await;
-    let theirs = keeper.date().and_then(|date| date_of(&date));
+    let theirs = keeper.date().and_then(|date| parse_date(&date));
     let is_known = answer.is_ok();
     let mut findings = vec![match answer {
         Ok(answer) => {
@@ -50,11 +50,11 @@ pub async fn sign_in(clients: &Clients) -> (Vec<Finding>, bool) {
             Finding::problem(Code::SignIn, "your AWS sign-in", why, what_to_do)
         }
     }];
-    findings.extend(theirs.map(|theirs| checks::clock(now(), theirs)));
+    findings.extend(theirs.map(|theirs| checks::judge_clock(now(), theirs)));
     (findings, is_known)
 }
 
-fn date_of(text: &str) -> Option<Time> {
+fn parse_date(text: &str) -> Option<Time> {
     let date = aws_smithy_types::DateTime::from_str(text, aws_smithy_types::date_time::Format::HttpDate).ok()?;
     Time::from_second(date.secs()).ok()
 }
@@ -62,24 +62,24 @@ fn date_of(text: &str) -> Option<Time> {
 /// Everything that is asked of AWS itself about a deployment.
 pub async fn check(aws: &AwsRepository) -> Vec<Finding> {
     let lambda = aws_sdk_lambda::Client::new(aws.clients.config());
-    let functions = functions(aws, &lambda).await;
+    let functions = ask_functions(aws, &lambda).await;
     let roles =
         functions.iter().filter_map(|(stage, seen)| Some((*stage, seen.as_ref().ok()?.role.clone()?))).collect();
     let (version, concurrency, recursion, triggers, schedule, buckets, keys, letters, alarms) = futures::join!(
-        async { vec![version(aws)] },
-        async { vec![concurrency(&lambda).await] },
-        recursion(aws, &lambda),
-        triggers(aws, &lambda),
-        async { vec![schedule(aws).await] },
-        buckets(aws),
-        keys(aws, &roles),
-        dead_letters(aws),
-        alarms(aws),
+        async { vec![check_version(aws)] },
+        async { vec![check_concurrency(&lambda).await] },
+        check_recursion(aws, &lambda),
+        check_triggers(aws, &lambda),
+        async { vec![check_schedule(aws).await] },
+        check_buckets(aws),
+        check_keys(aws, &roles),
+        check_dead_letters(aws),
+        check_alarms(aws),
     );
     let functions = functions.into_iter().filter_map(|(stage, seen)| {
         let name = function_name(aws, stage)?;
         match seen {
-            Ok(seen) => checks::function(&name, &seen),
+            Ok(seen) => checks::judge_function(&name, &seen),
             Err(why) => Some(why.finding(Code::Functions, format!("the function {name}"), "lambda:GetFunction")),
         }
     });
@@ -100,22 +100,22 @@ fn function_name(aws: &AwsRepository, stage: &str) -> Option<String> {
     aws.name.as_ref().map(|name| format!("{name}-{stage}"))
 }
 
-fn version(aws: &AwsRepository) -> Finding {
+fn check_version(aws: &AwsRepository) -> Finding {
     if let Err(error) = aws.config() {
         let advice = "use a command line of the version that is deployed, or deploy again (docs/deploy.md#update)";
         let what = "this command line";
         return Finding::problem(Code::Version, what, one_line(&error), advice);
     }
-    checks::version(aws.version.as_deref(), env!("CARGO_PKG_VERSION"))
+    checks::judge_version(aws.version.as_deref(), env!("CARGO_PKG_VERSION"))
 }
 
-async fn concurrency(lambda: &aws_sdk_lambda::Client) -> Finding {
+async fn check_concurrency(lambda: &aws_sdk_lambda::Client) -> Finding {
     match lambda.get_account_settings().send().await {
         Ok(answer) => {
             let limit = answer.account_limit();
             let limits = limit.map(|limit| (limit.concurrent_executions(), limit.unreserved_concurrent_executions()));
             let (all, unreserved) = limits.unwrap_or_default();
-            checks::concurrency(all, unreserved)
+            checks::judge_concurrency(all, unreserved)
         }
         Err(error) => {
             let what = "this account's Lambda functions";
@@ -126,7 +126,7 @@ async fn concurrency(lambda: &aws_sdk_lambda::Client) -> Finding {
 
 type Functions = Vec<(&'static str, Result<FunctionStatus, Unanswered>)>;
 
-async fn functions(aws: &AwsRepository, lambda: &aws_sdk_lambda::Client) -> Functions {
+async fn ask_functions(aws: &AwsRepository, lambda: &aws_sdk_lambda::Client) -> Functions {
     let asking = STAGES.iter().filter_map(|(stage, _)| {
         let name = function_name(aws, stage)?;
         Some(async move {
@@ -149,17 +149,17 @@ async fn functions(aws: &AwsRepository, lambda: &aws_sdk_lambda::Client) -> Func
 }
 
 /// Each stage that works off a queue, with its function's name.
-fn consumers(aws: &AwsRepository) -> Vec<(Queue, String)> {
+fn list_consumers(aws: &AwsRepository) -> Vec<(Queue, String)> {
     STAGES.iter().filter_map(|(stage, queue)| Some(((*queue)?, function_name(aws, stage)?))).collect()
 }
 
-async fn recursion(aws: &AwsRepository, lambda: &aws_sdk_lambda::Client) -> Vec<Finding> {
+async fn check_recursion(aws: &AwsRepository, lambda: &aws_sdk_lambda::Client) -> Vec<Finding> {
     if aws.name.is_none() {
         return vec![nameless(Code::Recursion, "the functions")];
     }
-    let asking = consumers(aws).into_iter().map(|(_, name)| async move {
+    let asking = list_consumers(aws).into_iter().map(|(_, name)| async move {
         match lambda.get_function_recursion_config().function_name(&name).send().await {
-            Ok(answer) => checks::recursion(&name, answer.recursive_loop == Some(RecursiveLoop::Allow)),
+            Ok(answer) => checks::judge_recursion(&name, answer.recursive_loop == Some(RecursiveLoop::Allow)),
             Err(error) => {
                 let (what, needs) = (format!("the function {name}"), "lambda:GetFunctionRecursionConfig");
                 Some(Unanswered::from(error).finding(Code::Recursion, what, needs))
@@ -170,11 +170,11 @@ async fn recursion(aws: &AwsRepository, lambda: &aws_sdk_lambda::Client) -> Vec<
     together(Code::Recursion, "all functions of queues", "Lambda lets them call each other as often as it takes", wrong)
 }
 
-async fn triggers(aws: &AwsRepository, lambda: &aws_sdk_lambda::Client) -> Vec<Finding> {
+async fn check_triggers(aws: &AwsRepository, lambda: &aws_sdk_lambda::Client) -> Vec<Finding> {
     if aws.name.is_none() {
         return vec![nameless(Code::Triggers, "what calls the functions")];
     }
-    let asking = consumers(aws).into_iter().map(|(queue, name)| async move {
+    let asking = list_consumers(aws).into_iter().map(|(queue, name)| async move {
         // Of an ARN and of a URL the last part is the queue's name.
         let url = aws.resources.queues.get(&queue).map_or("", String::as_str);
         let queue = url.rsplit('/').next().unwrap_or_default();
@@ -195,13 +195,13 @@ async fn triggers(aws: &AwsRepository, lambda: &aws_sdk_lambda::Client) -> Vec<F
                 }
             }
         }
-        checks::trigger(queue, &name, &triggers)
+        checks::judge_trigger(queue, &name, &triggers)
     });
     let wrong = join_all(asking.collect::<Vec<_>>()).await.into_iter().flatten().collect();
     together(Code::Triggers, "all queues", "their messages are handed to the functions", wrong)
 }
 
-async fn schedule(aws: &AwsRepository) -> Finding {
+async fn check_schedule(aws: &AwsRepository) -> Finding {
     let Some(name) = function_name(aws, "refresh") else { return nameless(Code::Schedule, "what wakes refresh") };
     let client = aws_sdk_scheduler::Client::new(aws.clients.config());
     // Its name is CloudFormation's, so it is found by what it calls.
@@ -220,10 +220,10 @@ async fn schedule(aws: &AwsRepository) -> Finding {
             }
         }
     }
-    checks::schedule(&name, &found)
+    checks::judge_schedule(&name, &found)
 }
 
-async fn buckets(aws: &AwsRepository) -> Vec<Finding> {
+async fn check_buckets(aws: &AwsRepository) -> Vec<Finding> {
     let resources = &aws.resources;
     let names = [&resources.uploads_bucket, &resources.repository_bucket, &resources.ledger_bucket];
     let asking = names.into_iter().flatten().map(|bucket| async move {
@@ -231,15 +231,15 @@ async fn buckets(aws: &AwsRepository) -> Vec<Finding> {
         let s3 = &aws.clients.s3;
         let versioning = async {
             match s3.get_bucket_versioning().bucket(bucket).send().await {
-                Ok(answer) => checks::versioning(bucket, answer.status()),
+                Ok(answer) => checks::judge_versioning(bucket, answer.status()),
                 Err(error) => Some(Unanswered::from(error).finding(Code::Versioning, what(), "s3:GetBucketVersioning")),
             }
         };
         let access = async {
             let answer = s3.get_public_access_block().bucket(bucket).send().await.map_err(Unanswered::from);
             match answer {
-                Ok(answer) => checks::public_access(bucket, answer.public_access_block_configuration()),
-                Err(Unanswered::Unset) => checks::public_access(bucket, None),
+                Ok(answer) => checks::judge_public_access(bucket, answer.public_access_block_configuration()),
+                Err(Unanswered::Unset) => checks::judge_public_access(bucket, None),
                 Err(why) => Some(why.finding(Code::PublicAccess, what(), "s3:GetBucketPublicAccessBlock")),
             }
         };
@@ -256,18 +256,18 @@ async fn buckets(aws: &AwsRepository) -> Vec<Finding> {
 }
 
 /// The functions that sign for a role (`SIGNERS` in `cdk/lib/permissions.ts`).
-fn signers(role: OnlineRole) -> &'static [&'static str] {
+fn signers_of(role: OnlineRole) -> &'static [&'static str] {
     match role {
         OnlineRole::Targets | OnlineRole::Bins | OnlineRole::Snapshot => &["sign"],
         OnlineRole::Timestamp => &["publish", "refresh"],
     }
 }
 
-async fn keys(aws: &AwsRepository, roles: &BTreeMap<&'static str, String>) -> Vec<Finding> {
+async fn check_keys(aws: &AwsRepository, roles: &BTreeMap<&'static str, String>) -> Vec<Finding> {
     if aws.resources.keys.is_empty() {
         return vec![nameless(Code::Keys, "the online keys")];
     }
-    let asking = aws.resources.keys.iter().map(|(role, ids)| keys_of(aws, *role, ids, roles));
+    let asking = aws.resources.keys.iter().map(|(role, ids)| check_keys_of(aws, *role, ids, roles));
     let (states, policies): (Vec<_>, Vec<_>) = join_all(asking.collect::<Vec<_>>()).await.into_iter().unzip();
     [
         together(Code::Keys, "all online keys", "enabled", states.concat()),
@@ -277,7 +277,7 @@ async fn keys(aws: &AwsRepository, roles: &BTreeMap<&'static str, String>) -> Ve
 }
 
 /// Of the keys of one role: their states, and who may use them.
-async fn keys_of(
+async fn check_keys_of(
     aws: &AwsRepository,
     role: OnlineRole,
     ids: &str,
@@ -298,16 +298,16 @@ async fn keys_of(
     let mut states = Vec::new();
     for (id, answer) in ids.iter().zip(answers) {
         states.extend(match answer {
-            Ok(key) => checks::key(&name, id, &key, enabled > usize::from(key.enabled)),
+            Ok(key) => checks::judge_key(&name, id, &key, enabled > usize::from(key.enabled)),
             Err(why) => Some(why.finding(Code::Keys, format!("the {name} key {id}"), "kms:DescribeKey")),
         });
     }
-    let expected: Option<BTreeSet<String>> = signers(role).iter().map(|stage| roles.get(stage).cloned()).collect();
+    let expected: Option<BTreeSet<String>> = signers_of(role).iter().map(|stage| roles.get(stage).cloned()).collect();
     let mut policies = Vec::new();
     for id in &ids {
         let what = format!("the {name} key {id}");
         policies.extend(match &expected {
-            Some(expected) => policy_of(kms, &name, id, expected).await,
+            Some(expected) => check_policy_of(kms, &name, id, expected).await,
             None => {
                 vec![Unanswered::Denied.finding(
                     Code::KeyPolicies,
@@ -320,7 +320,7 @@ async fn keys_of(
     (states, policies)
 }
 
-async fn policy_of(kms: &aws_sdk_kms::Client, role: &str, id: &str, expected: &BTreeSet<String>) -> Vec<Finding> {
+async fn check_policy_of(kms: &aws_sdk_kms::Client, role: &str, id: &str, expected: &BTreeSet<String>) -> Vec<Finding> {
     let what = || format!("the {role} key {id}");
     let policy = match kms.get_key_policy().key_id(id).send().await {
         Ok(answer) => answer.policy.unwrap_or_default(),
@@ -337,12 +337,12 @@ async fn policy_of(kms: &aws_sdk_kms::Client, role: &str, id: &str, expected: &B
             }
         }
     }
-    let mut findings = checks::key_policy(role, id, &policy, &grants, expected);
+    let mut findings = checks::judge_key_policy(role, id, &policy, &grants, expected);
     findings.extend(unread);
     findings
 }
 
-async fn dead_letters(aws: &AwsRepository) -> Vec<Finding> {
+async fn check_dead_letters(aws: &AwsRepository) -> Vec<Finding> {
     let asking = aws.resources.dead_letter_queues.iter().map(|(queue, url)| async move {
         let counted = QueueAttributeName::ApproximateNumberOfMessages;
         let answer =
@@ -350,7 +350,7 @@ async fn dead_letters(aws: &AwsRepository) -> Vec<Finding> {
         match answer {
             Ok(answer) => {
                 let count = answer.attributes().and_then(|counts| counts.get(&counted)?.parse().ok());
-                checks::dead_letters(queue.name(), count.unwrap_or_default())
+                checks::judge_dead_letters(queue.name(), count.unwrap_or_default())
             }
             Err(error) => {
                 let what = format!("the dead letters of {}", queue.name());
@@ -362,13 +362,13 @@ async fn dead_letters(aws: &AwsRepository) -> Vec<Finding> {
     together(Code::DeadLetters, "all queues", "no dead letters", wrong)
 }
 
-async fn alarms(aws: &AwsRepository) -> Vec<Finding> {
+async fn check_alarms(aws: &AwsRepository) -> Vec<Finding> {
     let Some(name) = &aws.name else { return vec![nameless(Code::Alarms, "the alarms")] };
     let client = aws_sdk_cloudwatch::Client::new(aws.clients.config());
     let request = client.describe_alarms().max_records(MOST_ALARMS).set_alarm_names(Some(checks::alarm_names(name)));
     match request.send().await {
         Ok(answer) => {
-            let found = checks::alarms(name, answer.metric_alarms());
+            let found = checks::judge_alarms(name, answer.metric_alarms());
             together(Code::Alarms, "all alarms", "none is raised", found)
         }
         Err(error) => {

@@ -50,7 +50,7 @@ pub async fn check(folder: &FolderRepository, repository: &Repository) -> Vec<Fi
 fn space(data: &Path) -> Finding {
     let what = format!("the disk of {}", data.quoted());
     match statvfs(data) {
-        Ok(disk) => checks::space(&what, disk.f_bavail.saturating_mul(disk.f_frsize)),
+        Ok(disk) => checks::judge_space(&what, disk.f_bavail.saturating_mul(disk.f_frsize)),
         Err(error) => Finding::unchecked(Code::Space, what, &error.to_string(), "let this user read the folder"),
     }
 }

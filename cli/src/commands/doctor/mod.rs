@@ -106,7 +106,7 @@ async fn find_repository(arguments: &EndpointsArguments, report: &mut Report) ->
     };
     let region = clients.config().region().map(ToString::to_string).unwrap_or_default();
     report.add([Finding::ok(Code::Region, region.clone(), "AWS is asked there")]);
-    let (findings, is_known) = deployment::sign_in(&clients).await;
+    let (findings, is_known) = deployment::check_sign_in(&clients).await;
     report.add(findings);
     if !is_known {
         let what = "everything else";

@@ -55,7 +55,7 @@ pub async fn run(arguments: Arguments) -> Result {
         }
     };
     create(&out, &file)?;
-    lines(&show::text(&file, None, None)?);
+    lines(&show::describe(&file, None, None)?);
     say!("");
     say!("unsigned, in {}; whoever holds a key signs it with `tufline root sign`", out.quoted());
     Ok(Exit::Done)

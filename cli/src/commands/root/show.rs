@@ -37,21 +37,21 @@ pub async fn run(arguments: Arguments) -> Result {
         Ok(document) => document,
         // One that others published is theirs, and has no version beside it that it must be compared with.
         Err(why) => match arguments.document.open_published() {
-            Ok((root, before)) if root.missing() == 0 => return of_others(&arguments, &root, before.as_ref(), &why),
+            Ok((root, before)) if root.missing() == 0 => return show_others(&arguments, &root, before.as_ref(), &why),
             _ => return Err(why),
         },
     };
     let published = document.compare_with(&arguments.repository).await?;
     if arguments.json {
-        terminal::json(&json(&document, published)?);
+        terminal::json(&describe_as_json(&document, published)?);
     } else {
-        terminal::lines(&text(&document.file, document.previous.as_ref(), published)?);
+        terminal::lines(&describe(&document.file, document.previous.as_ref(), published)?);
     }
     Ok(Exit::Done)
 }
 
 /// The root for people. `published` says whether the version before is, where that is known.
-pub fn text(file: &RootFile, before: Option<&PreviousRoot>, published: Option<bool>) -> anyhow::Result<String> {
+pub fn describe(file: &RootFile, before: Option<&PreviousRoot>, published: Option<bool>) -> anyhow::Result<String> {
     let previous = before.map(|before| &before.root);
     let (root, now, mut text) = (file.root(), now(), String::new());
     let expired = if root.expires <= now { "EXPIRED" } else { "expires" };
@@ -69,11 +69,11 @@ pub fn text(file: &RootFile, before: Option<&PreviousRoot>, published: Option<bo
         )?;
         // The holders of root keys are listed below.
         for id in entry.keyids.iter().filter(|_| role != RoleType::Root) {
-            writeln!(text, "           {}", name(root, previous, id))?;
+            writeln!(text, "           {}", name_key(root, previous, id))?;
         }
     }
     for id in unused_keys(root) {
-        writeln!(text, "no role    {}", name(root, previous, id))?;
+        writeln!(text, "no role    {}", name_key(root, previous, id))?;
     }
     for (field, value) in extra_fields(root) {
         writeln!(text, "field      {}: {}", escaped(&field), text::plain_json(&value))?;
@@ -96,7 +96,7 @@ pub fn text(file: &RootFile, before: Option<&PreviousRoot>, published: Option<bo
         }
         for (word, ids) in [("signed", &tally.signed), ("missing", &tally.missing)] {
             for id in ids {
-                writeln!(text, "  {word:<8} {}", name(root, previous, id))?;
+                writeln!(text, "  {word:<8} {}", name_key(root, previous, id))?;
             }
         }
     }
@@ -104,7 +104,7 @@ pub fn text(file: &RootFile, before: Option<&PreviousRoot>, published: Option<bo
 }
 
 /// The same for programs.
-fn json(document: &RootDocument, published: Option<bool>) -> anyhow::Result<Value> {
+fn describe_as_json(document: &RootDocument, published: Option<bool>) -> anyhow::Result<Value> {
     let (file, previous) = (&document.file, document.previous_root());
     let key = |id: &KeyId| {
         let root = known(file.root(), previous, id);
@@ -136,22 +136,22 @@ fn json(document: &RootDocument, published: Option<bool>) -> anyhow::Result<Valu
 }
 
 /// A root as others publish it.
-fn of_others(
+fn show_others(
     arguments: &Arguments,
     root: &PublishedRoot,
     before: Option<&PreviousRoot>,
     why: &anyhow::Error,
 ) -> Result {
     if arguments.json {
-        terminal::json(&json_of_others(root, before)?);
+        terminal::json(&describe_others_as_json(root, before)?);
     } else {
-        terminal::lines(&text_of_others(root, before, why)?);
+        terminal::lines(&describe_others(root, before, why)?);
     }
     Ok(Exit::Done)
 }
 
 /// A root that its holders published, for people. `why` says what keeps it from being signed here.
-fn text_of_others(root: &PublishedRoot, before: Option<&PreviousRoot>, why: &anyhow::Error) -> anyhow::Result<String> {
+fn describe_others(root: &PublishedRoot, before: Option<&PreviousRoot>, why: &anyhow::Error) -> anyhow::Result<String> {
     let (file, end, now, mut text) = (root.file(), root.file().common().expires, now(), String::new());
     let expired = if end <= now { "EXPIRED" } else { "expires" };
     writeln!(text, "root version {}, {expired} {} ({end})", root.version(), text::until(now, end))?;
@@ -185,7 +185,7 @@ fn text_of_others(root: &PublishedRoot, before: Option<&PreviousRoot>, why: &any
 }
 
 /// The same for programs.
-fn json_of_others(root: &PublishedRoot, before: Option<&PreviousRoot>) -> anyhow::Result<Value> {
+fn describe_others_as_json(root: &PublishedRoot, before: Option<&PreviousRoot>) -> anyhow::Result<Value> {
     let (file, keys) = (root.file(), root.file().unverified().role("root")?);
     let signers = file.signers(&keys);
     let key = |(id, _): (&str, &Key)| json!({"keyid": id, "holder": null});
@@ -224,7 +224,7 @@ fn whether_published(version: u64, published: Option<bool>) -> String {
 }
 
 /// A key as people know it.
-fn name(root: &Root, previous: Option<&Root>, id: &KeyId) -> String {
+fn name_key(root: &Root, previous: Option<&Root>, id: &KeyId) -> String {
     let short = text::short(&hex::encode(id));
     let root = known(root, previous, id);
     let kind = root.and_then(|root| root.keys.get(id)).map_or("unknown", kind);

@@ -31,7 +31,7 @@ pub struct Arguments {
 pub async fn run(arguments: Arguments) -> Result {
     let document = arguments.document.open()?;
     let published = document.compare_with(&arguments.repository).await?;
-    let shown = show::text(&document.file, document.previous.as_ref(), published)?;
+    let shown = show::describe(&document.file, document.previous.as_ref(), published)?;
     let RootDocument { path, mut file, previous } = document;
     let previous = previous.as_ref().map(|previous| &previous.root);
     expect_plain(file.root())?;

@@ -10,7 +10,7 @@ use crate::commands::doctor::report::{Code, Finding};
 use crate::text;
 
 /// Messages that failed too often.
-pub fn dead_letters(queue: &str, count: u64) -> Option<Finding> {
+pub fn judge_dead_letters(queue: &str, count: u64) -> Option<Finding> {
     (count > 0).then(|| {
         let why = text::count(count, "dead letter");
         let advice = "look at the log of its function; what can be read comes back by itself (docs/operations.md#alarm-dead-letters)";
@@ -40,7 +40,7 @@ pub fn alarm_names(repository: &str) -> Vec<String> {
 }
 
 /// What is in alarm, what isn't there, and whether anybody would be told.
-pub fn alarms(repository: &str, alarms: &[MetricAlarm]) -> Vec<Finding> {
+pub fn judge_alarms(repository: &str, alarms: &[MetricAlarm]) -> Vec<Finding> {
     let mut found = Vec::new();
     let by_name: BTreeMap<&str, &MetricAlarm> =
         alarms.iter().filter_map(|alarm| Some((alarm.alarm_name.as_deref()?, alarm))).collect();
@@ -90,20 +90,20 @@ mod tests {
         let names = alarm_names("T");
         assert!(names.len() == 25 && names.contains(&"T-sign-errors".to_owned()), "{names:?}");
         let all: Vec<MetricAlarm> = names.iter().map(|name| alarm(name).build()).collect();
-        assert_eq!(alarms("T", &all), []);
+        assert_eq!(judge_alarms("T", &all), []);
         let mut raised = all.clone();
         raised[0] = alarm(&names[0]).state_value(StateValue::Alarm).build();
-        let found = alarms("T", &raised);
+        let found = judge_alarms("T", &raised);
         assert_eq!((found.len(), found[0].state, &*found[0].why), (1, Severity::Problem, "It lags"));
         assert_eq!(found[0].advice.as_deref(), Some("its runbook is docs/operations.md#alarm-lag"));
-        assert_eq!(alarms("T", &all[1..])[0].state, Severity::Warning, "one is missing");
+        assert_eq!(judge_alarms("T", &all[1..])[0].state, Severity::Warning, "one is missing");
         let unheard: Vec<MetricAlarm> =
             names.iter().map(|name| MetricAlarm::builder().alarm_name(name).build()).collect();
-        assert_eq!(alarms("T", &unheard).len(), 1, "nobody is told");
+        assert_eq!(judge_alarms("T", &unheard).len(), 1, "nobody is told");
     }
 
     #[test]
     fn letters_are_counted() {
-        assert_eq!(states(&[dead_letters("q", 0), dead_letters("q", 1)]), [None, PROBLEM]);
+        assert_eq!(states(&[judge_dead_letters("q", 0), judge_dead_letters("q", 1)]), [None, PROBLEM]);
     }
 }

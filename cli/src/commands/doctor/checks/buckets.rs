@@ -5,7 +5,7 @@ use aws_sdk_s3::types::{BucketVersioningStatus, PublicAccessBlockConfiguration};
 use crate::commands::doctor::report::{Code, Finding};
 
 /// Whether a bucket keeps older versions (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/Versioning.html>).
-pub fn versioning(bucket: &str, status: Option<&BucketVersioningStatus>) -> Option<Finding> {
+pub fn judge_versioning(bucket: &str, status: Option<&BucketVersioningStatus>) -> Option<Finding> {
     if status == Some(&BucketVersioningStatus::Enabled) {
         return None;
     }
@@ -20,7 +20,7 @@ pub fn versioning(bucket: &str, status: Option<&BucketVersioningStatus>) -> Opti
 
 /// Whether a bucket refuses to be opened to the public
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/access-control-block-public-access.html>).
-pub fn public_access(bucket: &str, block: Option<&PublicAccessBlockConfiguration>) -> Option<Finding> {
+pub fn judge_public_access(bucket: &str, block: Option<&PublicAccessBlockConfiguration>) -> Option<Finding> {
     let settings = |block: &PublicAccessBlockConfiguration| {
         [
             ("BlockPublicAcls", block.block_public_acls),
@@ -58,9 +58,9 @@ mod tests {
     #[test]
     fn a_bucket_keeps_versions_and_is_closed() {
         let found = [
-            versioning("b", Some(&BucketVersioningStatus::Enabled)),
-            versioning("b", Some(&BucketVersioningStatus::Suspended)),
-            versioning("b", None),
+            judge_versioning("b", Some(&BucketVersioningStatus::Enabled)),
+            judge_versioning("b", Some(&BucketVersioningStatus::Suspended)),
+            judge_versioning("b", None),
         ];
         assert_eq!(states(&found), [None, PROBLEM, PROBLEM]);
         let block = || {
@@ -68,8 +68,11 @@ mod tests {
             block.block_public_policy(true)
         };
         let closed = block().restrict_public_buckets(true).build();
-        let found =
-            [public_access("b", Some(&closed)), public_access("b", Some(&block().build())), public_access("b", None)];
+        let found = [
+            judge_public_access("b", Some(&closed)),
+            judge_public_access("b", Some(&block().build())),
+            judge_public_access("b", None),
+        ];
         assert_eq!(states(&found), [None, PROBLEM, PROBLEM]);
         assert!(found[1].as_ref().unwrap().why.contains("(RestrictPublicBuckets)"));
     }

@@ -23,7 +23,7 @@ pub const STAGES: [(&str, Option<Queue>); 7] = [
 ];
 
 /// How many functions may run at once in the account's region, and how many of them no function has for itself.
-pub fn concurrency(limit: i32, unreserved: Option<i32>) -> Finding {
+pub fn judge_concurrency(limit: i32, unreserved: Option<i32>) -> Finding {
     let what = "this account's Lambda functions";
     let left = unreserved.filter(|left| *left != limit).map(|left| format!(", {left} of them for whichever comes"));
     let why = format!("{limit} at once in this region{}", left.unwrap_or_default());
@@ -56,7 +56,7 @@ pub struct FunctionStatus {
 }
 
 /// Whether a function can run (<https://docs.aws.amazon.com/lambda/latest/dg/functions-states.html>).
-pub fn function(name: &str, seen: &FunctionStatus) -> Option<Finding> {
+pub fn judge_function(name: &str, seen: &FunctionStatus) -> Option<Finding> {
     let what = format!("the function {name}");
     let reason = seen.reason.as_deref().map(|reason| format!(": {reason}")).unwrap_or_default();
     if seen.reserved == Some(0) {
@@ -86,7 +86,7 @@ pub fn function(name: &str, seen: &FunctionStatus) -> Option<Finding> {
 
 /// Whether Lambda lets a function that works off a queue be called by what it sends
 /// (<https://docs.aws.amazon.com/lambda/latest/dg/invocation-recursion.html>).
-pub fn recursion(name: &str, is_allowed: bool) -> Option<Finding> {
+pub fn judge_recursion(name: &str, is_allowed: bool) -> Option<Finding> {
     if is_allowed {
         return None;
     }
@@ -108,7 +108,7 @@ pub struct Trigger {
 
 /// Whether what waits in a queue is handed to its function
 /// (<https://docs.aws.amazon.com/lambda/latest/api/API_EventSourceMappingConfiguration.html>).
-pub fn trigger(queue: &str, function: &str, triggers: &[Trigger]) -> Option<Finding> {
+pub fn judge_trigger(queue: &str, function: &str, triggers: &[Trigger]) -> Option<Finding> {
     let what = format!("the queue {queue}");
     let Some(trigger) = triggers.iter().find(|trigger| trigger.state == "Enabled").or(triggers.first()) else {
         let why = format!("nothing hands its messages to {function}");
@@ -134,7 +134,7 @@ pub fn trigger(queue: &str, function: &str, triggers: &[Trigger]) -> Option<Find
 }
 
 /// What wakes refresh: the schedules that call it, with their states.
-pub fn schedule(function: &str, schedules: &[(String, Option<ScheduleState>)]) -> Finding {
+pub fn judge_schedule(function: &str, schedules: &[(String, Option<ScheduleState>)]) -> Finding {
     let what = format!("the schedule of {function}");
     let stops = "the timestamp is not renewed, and devices will refuse it when it expires";
     if schedules.iter().any(|(_, state)| *state == Some(ScheduleState::Enabled)) {
@@ -162,9 +162,12 @@ mod tests {
 
     #[test]
     fn a_new_accounts_concurrency_is_too_little() {
-        assert_eq!(concurrency(1000, Some(1000)).why, "1000 at once in this region");
-        assert_eq!(concurrency(1000, Some(996)).why, "1000 at once in this region, 996 of them for whichever comes");
-        let new = concurrency(10, Some(10));
+        assert_eq!(judge_concurrency(1000, Some(1000)).why, "1000 at once in this region");
+        assert_eq!(
+            judge_concurrency(1000, Some(996)).why,
+            "1000 at once in this region, 996 of them for whichever comes"
+        );
+        let new = judge_concurrency(10, Some(10));
         assert!(new.state == Severity::Warning && new.advice.unwrap().contains("L-B99A9384"));
     }
 
@@ -172,10 +175,10 @@ mod tests {
     fn a_function_runs_unless_it_is_stopped_or_broken() {
         let seen = |state: &str, update: &str, reserved| {
             let (state, update) = (Some(state.into()), Some(update.into()));
-            function("f", &FunctionStatus { state, update, reserved, ..FunctionStatus::default() })
+            judge_function("f", &FunctionStatus { state, update, reserved, ..FunctionStatus::default() })
         };
         let found = [
-            function("f", &FunctionStatus::default()),
+            judge_function("f", &FunctionStatus::default()),
             seen("Active", "Successful", Some(1)),
             seen("Inactive", "Successful", None),
             seen("Pending", "Successful", None),
@@ -185,7 +188,7 @@ mod tests {
             seen("Active", "Successful", Some(0)),
         ];
         assert_eq!(states(&found), [None, None, None, WARNING, PROBLEM, WARNING, PROBLEM, PROBLEM]);
-        assert_eq!(states(&[recursion("f", true), recursion("f", false)]), [None, PROBLEM]);
+        assert_eq!(states(&[judge_recursion("f", true), judge_recursion("f", false)]), [None, PROBLEM]);
     }
 
     #[test]
@@ -195,16 +198,16 @@ mod tests {
             state: state.into(),
             result: result.map(str::to_owned),
         };
-        let one = |state, result| trigger("q", "f", &[of(state, result)]);
+        let one = |state, result| judge_trigger("q", "f", &[of(state, result)]);
         let found = [
             one("Enabled", None),
             one("Enabled", Some("No records processed")),
-            trigger("q", "f", &[of("Disabled", None), of("Enabled", None)]),
+            judge_trigger("q", "f", &[of("Disabled", None), of("Enabled", None)]),
             one("Updating", None),
             one("Enabled", Some("PROBLEM: Function call failed")),
             one("Disabled", None),
             one("Disabling", None),
-            trigger("q", "f", &[]),
+            judge_trigger("q", "f", &[]),
         ];
         assert_eq!(states(&found), [None, None, None, WARNING, PROBLEM, PROBLEM, PROBLEM, PROBLEM]);
         assert!(one("Disabled", None).unwrap().advice.unwrap().contains("--uuid u --enabled"));
@@ -213,9 +216,9 @@ mod tests {
     #[test]
     fn refresh_needs_one_schedule_that_is_enabled() {
         let of = |state| ("s".to_owned(), Some(state));
-        assert_eq!(schedule("f", &[of(ScheduleState::Disabled), of(ScheduleState::Enabled)]).state, Severity::Ok);
-        assert_eq!(schedule("f", &[of(ScheduleState::Disabled)]).state, Severity::Problem);
-        assert_eq!(schedule("f", &[("s".into(), None)]).state, Severity::Problem);
-        assert_eq!(schedule("f", &[]).state, Severity::Problem);
+        assert_eq!(judge_schedule("f", &[of(ScheduleState::Disabled), of(ScheduleState::Enabled)]).state, Severity::Ok);
+        assert_eq!(judge_schedule("f", &[of(ScheduleState::Disabled)]).state, Severity::Problem);
+        assert_eq!(judge_schedule("f", &[("s".into(), None)]).state, Severity::Problem);
+        assert_eq!(judge_schedule("f", &[]).state, Severity::Problem);
     }
 }

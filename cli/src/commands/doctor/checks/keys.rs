@@ -10,7 +10,7 @@ use crate::commands::doctor::report::{Code, Finding};
 
 /// Whether an online key can sign (<https://docs.aws.amazon.com/kms/latest/developerguide/key-state.html>). Beside another one that can
 /// it may be one that was replaced.
-pub fn key(role: &str, id: &str, key: &KeyMetadata, has_another: bool) -> Option<Finding> {
+pub fn judge_key(role: &str, id: &str, key: &KeyMetadata, has_another: bool) -> Option<Finding> {
     let what = format!("the {role} key {id}");
     if key.key_usage != Some(KeyUsageType::SignVerify) || key.key_spec != Some(KeySpec::EccNistP256) {
         let usage = key.key_usage.as_ref().map_or("unknown", KeyUsageType::as_str);
@@ -48,7 +48,7 @@ fn day(seconds: i64) -> String {
 }
 
 /// Whether nobody may sign with a key but the roles `expected`, and they may.
-pub fn key_policy(
+pub fn judge_key_policy(
     role: &str,
     id: &str,
     policy: &str,
@@ -109,12 +109,12 @@ mod tests {
         };
         let p256 = |state| of(state, KeySpec::EccNistP256);
         let found = [
-            key("bins", "k", &p256(KeyState::Enabled), false),
-            key("bins", "k", &p256(KeyState::Disabled), true),
-            key("bins", "k", &p256(KeyState::Disabled), false),
-            key("bins", "k", &p256(KeyState::PendingDeletion), false),
-            key("bins", "k", &p256(KeyState::Unavailable), false),
-            key("bins", "k", &of(KeyState::Enabled, KeySpec::Rsa2048), true),
+            judge_key("bins", "k", &p256(KeyState::Enabled), false),
+            judge_key("bins", "k", &p256(KeyState::Disabled), true),
+            judge_key("bins", "k", &p256(KeyState::Disabled), false),
+            judge_key("bins", "k", &p256(KeyState::PendingDeletion), false),
+            judge_key("bins", "k", &p256(KeyState::Unavailable), false),
+            judge_key("bins", "k", &of(KeyState::Enabled, KeySpec::Rsa2048), true),
         ];
         assert_eq!(states(&found), [None, WARNING, PROBLEM, PROBLEM, PROBLEM, PROBLEM]);
         assert_eq!(day(1_796_083_200), "2026-12-01");
@@ -128,7 +128,7 @@ mod tests {
         };
         let expected = BTreeSet::from(["arn:sign".to_owned()]);
         let found = |policy: &str, grants: &[GrantListEntry]| {
-            let found = key_policy("bins", "k", policy, grants, &expected);
+            let found = judge_key_policy("bins", "k", policy, grants, &expected);
             found.into_iter().map(|finding| finding.why).collect::<Vec<String>>()
         };
         let grant = |operation| {

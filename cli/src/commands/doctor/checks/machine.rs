@@ -17,7 +17,7 @@ const USUAL_SKEW_SECONDS: u64 = 30;
 const ROOM_FOR_UPLOADS: u64 = 1 << 30;
 
 /// This machine's clock against the one that AWS's answer gives (RFC 9110, section 6.6.1: in whole seconds).
-pub fn clock(ours: Time, theirs: Time) -> Finding {
+pub fn judge_clock(ours: Time, theirs: Time) -> Finding {
     let (what, skew) = ("this machine's clock", time::seconds_between(theirs, ours));
     let seconds = skew.unsigned_abs();
     let side = if skew < 0 { "behind" } else { "ahead of" };
@@ -34,7 +34,7 @@ pub fn clock(ours: Time, theirs: Time) -> Finding {
 }
 
 /// The version that is deployed, and this command line's.
-pub fn version(deployed: Option<&str>, ours: &str) -> Finding {
+pub fn judge_version(deployed: Option<&str>, ours: &str) -> Finding {
     let what = format!("this command line, {ours}");
     match deployed {
         Some(deployed) if deployed == ours => Finding::ok(Code::Version, what, "the version that is deployed"),
@@ -53,7 +53,7 @@ pub fn version(deployed: Option<&str>, ours: &str) -> Finding {
 }
 
 /// The room on the disk of the data folder, in bytes.
-pub fn space(folder: &str, free: u64) -> Finding {
+pub fn judge_space(folder: &str, free: u64) -> Finding {
     let why = format!("{} free", text::bytes(free));
     let advice = "make room, then all goes on by itself";
     match free {
@@ -85,14 +85,14 @@ mod tests {
             (1000, 1300, Severity::Problem, "300 s behind"),
             (9000, 1000, Severity::Problem, "8000 s ahead of"),
         ] {
-            let found = clock(at(ours), at(theirs));
+            let found = judge_clock(at(ours), at(theirs));
             assert!(found.state == state && found.why.contains(side), "{ours} {theirs}: {found:?}");
         }
     }
 
     #[test]
     fn a_version_is_the_same_or_another_or_unknown() {
-        let state = |deployed| version(deployed, "1.2.0").state;
+        let state = |deployed| judge_version(deployed, "1.2.0").state;
         assert_eq!(
             [state(Some("1.2.0")), state(Some("1.1.0")), state(None)],
             [Severity::Ok, Severity::Warning, Severity::Unchecked]
@@ -101,7 +101,7 @@ mod tests {
 
     #[test]
     fn room_is_counted() {
-        let state = |free| space("d", free).state;
+        let state = |free| judge_space("d", free).state;
         assert_eq!(
             [state(1 << 31), state(1 << 29), state(1 << 20)],
             [Severity::Ok, Severity::Warning, Severity::Problem]

@@ -6,8 +6,10 @@ mod functions;
 mod keys;
 mod machine;
 
-pub use alarms::{alarm_names, alarms, dead_letters};
-pub use buckets::{public_access, versioning};
-pub use functions::{FunctionStatus, STAGES, Trigger, concurrency, function, recursion, schedule, trigger};
-pub use keys::{key, key_policy};
-pub use machine::{clock, space, version};
+pub use alarms::{alarm_names, judge_alarms, judge_dead_letters};
+pub use buckets::{judge_public_access, judge_versioning};
+pub use functions::{
+    FunctionStatus, STAGES, Trigger, judge_concurrency, judge_function, judge_recursion, judge_schedule, judge_trigger,
+};
+pub use keys::{judge_key, judge_key_policy};
+pub use machine::{judge_clock, judge_space, judge_version};
