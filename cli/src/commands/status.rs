@@ -168,7 +168,8 @@ mod tests {
 
     use super::*;
     use crate::embedded::TroublesRecord;
-    use crate::health::{About, Depth, Newer, Reason, RefusedNewer, RoleStatus};
+    use crate::health::status::{Depth, Newer, RefusedNewer, RoleStatus};
+    use crate::health::{About, Reason};
 
     #[test]
     fn a_status_reads_in_columns() {

@@ -6,11 +6,11 @@ mod damage;
 mod held;
 mod listing;
 mod reason;
-mod status;
+pub mod status;
 
 pub use attention::expiry_reason;
 pub use collect::{Rejections, collect};
 pub use damage::Damage;
 pub use held::held_removals;
 pub use reason::{About, Reason};
-pub use status::{Depth, Newer, RefusedNewer, RejectedUploads, RoleStatus, Status};
+pub use status::{RejectedUploads, Status};

@@ -109,7 +109,7 @@ async fn publish(
         }
         match report.queue {
             Queue::Uploads | Queue::Large => {
-                tell_step("hash", &format!("sha256 {}", text::digest(&sha256)), report.took)
+                tell_step("hash", &format!("sha256 {}", text::digest(&sha256)), report.took);
             }
             Queue::Changes => {
                 let Some(generation) = report.generation else { continue };
