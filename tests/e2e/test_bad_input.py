@@ -45,10 +45,10 @@ def test_the_ledger_is_of_another_version(folder: FolderForm):
     folder.stop()
     [manifest] = (folder.data / "ledger" / "generations").glob("*.json")
     good = json.loads(manifest.read_text())
-    for number, why in ((3, "`tufline import`"), (99, "a newer version")):
+    for number in (0, 99):
         manifest.chmod(0o600)
         manifest.write_text(json.dumps({**good, "format": number}))
-        assert why in one_line_error(run(*folder.command()[1:]))
+        assert "use the version that wrote it" in one_line_error(run(*folder.command()[1:]))
 
 
 def test_the_data_folder_cannot_be_made(make_folder, tmp_path: Path):

@@ -11,6 +11,7 @@ use serde_path_to_error::{Path, Segment};
 use tough::schema::{self, RoleType, Root, Targets};
 
 use crate::canonical;
+use crate::plain::escaped;
 use crate::signed::Document;
 
 /// What stands in a field, and what clients make of it.
@@ -241,7 +242,7 @@ fn unread(place: &str, name: &str, member: &Value) -> String {
 }
 
 fn short(value: &Value) -> String {
-    let text = value.to_string();
+    let text = escaped(&value.to_string());
     if text.chars().count() <= 60 { text } else { text.chars().take(60).chain(['…']).collect() }
 }
 
