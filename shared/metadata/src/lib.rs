@@ -20,7 +20,6 @@ mod root;
 mod snapshot;
 mod targets;
 mod time;
-mod writer;
 
 pub use error::Error;
 pub use file::{Common, Document, File, RoleKeys};

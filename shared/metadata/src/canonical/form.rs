@@ -1,97 +1,11 @@
-//! The canonical form, over which signatures go (TUF specification 4.2), where all clients write the same.
-//!
-//! The specification names a form (<https://wiki.laptop.org/go/Canonical_JSON>) that leaves open what these clients do differently. Each reads a
-//! document into its own types and writes the form of those, so a document that one of them writes in another way has no good
-//! signature there, and all that it says is lost to those devices: a root that is one leaves them at the root before for ever.
-//!
-//! | what | `securesystemslib` 1 (python-tuf) | `@tufjs/canonical-json` 2 (tuf-js) | `go-securesystemslib` 0.11 (go-tuf) | `olpc-cjson` 0.1 (tough) | here |
-//! |---|---|---|---|---|---|
-//! | order of keys | code points | UTF-16 code units | bytes of UTF-8, which are in the order of code points | bytes as they are written: with escapes and the closing quote | refused where one differs |
-//! | strings that aren't in Unicode's form C | as they are | as they are | as they are | made so, between escapes | refused |
-//! | numbers with a fraction or an exponent, `-0` | refused, but for `-0`, which is `0` | as integers, where they are | refused in `custom`, elsewhere as integers; `-0` stays | refused | refused |
-//! | integers | all | read as doubles | up to 64 bits with sign; outside `custom` read as doubles | up to 64 bits | refused where one differs |
-//! | nesting | some 900 levels | thousands | 10,000 | 127, when it reads the file | refused above |
-//! | control characters, U+2028, `<`, U+007F | as they are | as they are | as they are: what its JSON writer escapes is read back before | as they are | as they are |
-//! | `"` and `\` | with a backslash | with a backslash | with a backslash | with a backslash | with a backslash |
-//! | keys that are empty, numbers, or `__proto__` | keys | keys: its objects are copied member by member, and sorted when written | keys | keys | keys |
-//! | a key twice | the last counts | the last counts | the last counts | the last counts | the last counts |
-//! | a lone surrogate | can't be encoded | replaced | replaced | not read | not read |
-//!
-//! The quotes are what makes the order of `olpc-cjson` another: `"a"` comes after `"a b"` and `"a!"` there, since a space and an exclamation
-//! mark come before the quote, and `"\""` after `"A"`.
-//!
-//! *Invariant*: what [`form`] writes, all of these write.
-//!
-//! What others have signed is read by its own clients, which may be of one kind. So where there is no such form it is verified over both that
-//! there may be: [`plain_form`], the specification's and python-tuf's, and [`normal_form`], that of clients in Rust.
+//! The forms.
 
-use alloc::string::String;
 use alloc::vec::Vec;
-use core::fmt::{self, Display};
 
 use serde::Serialize;
 
-use crate::writer::{Form, Writer};
-
-/// So deep may objects and lists be nested in a file: `serde_json`, with which clients in Rust read, takes no more.
-pub const DEEPEST_FILE: usize = 127;
-
-/// A signed document is a field of its file.
-pub(crate) const DEEPEST: usize = DEEPEST_FILE - 1;
-
-/// Doubles are exact up to this (RFC 8259, section 6).
-pub(crate) const EXACT: u64 = 1 << 53;
-
-/// Why clients don't write one canonical form of a value: where the first difference is, what it is, and what to do. One line.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{}{why}", Place(.place))]
-pub struct Unalike {
-    /// The keys on the way to it.
-    pub place: Vec<String>,
-    /// What it is.
-    pub why: Why,
-}
-
-/// What clients write in different ways.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Why {
-    /// The order of these two keys.
-    #[error("some clients put the keys {0:?} and {1:?} in another order than others; rename one of them")]
-    Order(String, String),
-    /// A string, or a key.
-    #[error("{0:?} is not in Unicode normal form C, which some clients make of it; normalise it")]
-    Text(String),
-    /// A number that is not an integer.
-    #[error(
-        "{0} is a number with a fraction or an exponent, or too large, which some clients refuse; write it as a string"
-    )]
-    Fraction(String),
-    /// An integer.
-    #[error("some clients read the number {0} as {1}; write it as a string")]
-    Integer(String, String),
-    /// An integer of more than 64 bits with its sign.
-    #[error("the number {0} is larger than some clients read; write it as a string")]
-    Large(String),
-    /// The nesting.
-    #[error("it is nested more than {} levels deep, which some clients don't read; make it flatter", DEEPEST)]
-    Depth,
-    /// A value that JSON can't hold.
-    #[error("it cannot be written: {0}")]
-    Json(String),
-}
-
-/// Before what is said of it: nothing for the value itself.
-struct Place<'a>(&'a [String]);
-
-impl Display for Place<'_> {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.is_empty() {
-            return Ok(());
-        }
-        let place = self.0.join(".");
-        write!(formatter, "in {}: ", place.escape_debug())
-    }
-}
+use super::unalike::Unalike;
+use super::writer::{Form, Writer};
 
 /// The canonical form of `value`, if all clients write the same.
 ///
@@ -127,13 +41,14 @@ pub fn normal_form<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, Unalike>
 mod tests {
     use std::collections::{BTreeMap, HashMap};
     use std::format;
-    use std::string::ToString;
+    use std::string::{String, ToString};
 
     use olpc_cjson::CanonicalFormatter;
     use proptest::collection::{hash_map, vec};
     use proptest::prelude::*;
     use serde_json::Serializer;
 
+    use super::super::unalike::{DEEPEST, Why};
     use super::*;
 
     /// As a map of a random order, unlike `Value`.
