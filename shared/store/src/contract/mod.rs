@@ -11,6 +11,7 @@
     reason = "a suite of tests, compiled for tests only"
 )]
 
+mod at_once;
 mod events;
 mod queues;
 mod signer;
@@ -22,6 +23,3 @@ pub use queues::{QueuesReader, queues};
 pub use signer::signer;
 pub use store::store;
 pub use uploads::{Uploader, uploads};
-
-/// How many requests the suite makes at once to see whether one of them wins.
-const AT_ONCE: usize = 32;

@@ -1,13 +1,12 @@
 //! What [`Store`] promises.
 
 use bytes::Bytes;
-use futures::StreamExt;
 use futures::future::join_all;
-use futures::stream;
+use futures::{StreamExt, stream};
 use serde_json::{Value, json};
 use tufline_tuf::Sha256;
 
-use super::AT_ONCE;
+use super::at_once::AT_ONCE;
 use super::signer::{sign_root, sign_timestamp};
 use crate::document::Document;
 use crate::key::{Folder, Key, UploadKey, VersionId};

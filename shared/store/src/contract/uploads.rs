@@ -2,12 +2,11 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::StreamExt;
 use futures::future::join_all;
-use futures::stream;
+use futures::{StreamExt, stream};
 use tufline_tuf::{Sha256, Time};
 
-use super::AT_ONCE;
+use super::at_once::AT_ONCE;
 use crate::key::VersionId;
 use crate::port::{Blobs, Head, Kept, PastVersion, Source, Upload, Uploads};
 

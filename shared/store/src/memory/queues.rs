@@ -4,26 +4,14 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tufline_tuf::{Time, time};
+use tufline_tuf::time;
 
-use super::Memory;
+use super::world::{Memory, QueuedMessage};
 use crate::message::{Letter, Message, Queue};
 use crate::port::{Queues, Result, StoreError, Waiting};
 
 /// A dead letter that was looked at stays hidden for so long.
 const HIDDEN_SECONDS: u64 = 60;
-
-/// A message in a queue.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct QueuedMessage {
-    /// The body.
-    pub body: String,
-    /// How often it was handed out.
-    pub receives: u32,
-    /// From when on it may be seen. Who drives the stages may hand it out earlier: a delay is no promise.
-    pub due: Time,
-    id: u64,
-}
 
 impl Memory {
     /// Puts a body into a queue as anybody with access to it might.

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tufline_tuf::root::PinnedRoot;
 
-use super::{Memory, State};
+use super::world::{Memory, State};
 use crate::document::Document;
 use crate::key::{Folder, Key};
 use crate::port::{Result, Store, Stored, Tag, Written, expect_readable};

@@ -5,27 +5,9 @@ use bytes::{Bytes, BytesMut};
 use tufline_tuf::time::whole_seconds;
 use tufline_tuf::{Sha256, Time};
 
-use super::{Memory, State};
+use super::world::{Memory, State, StoredUpload, StoredVersion};
 use crate::key::VersionId;
 use crate::port::{Blob, Blobs, Head, Kept, LONGEST_HISTORY, PastVersion, Result, Source, StoreError, Upload, Uploads};
-
-/// A version in the history of a name, oldest first.
-#[derive(Debug, Clone)]
-pub(super) struct StoredVersion {
-    id: VersionId,
-    /// When it was stored; of one that was uploaded in parts, when that began.
-    modified: Time,
-    /// `None` for a delete marker.
-    object: Option<StoredUpload>,
-}
-
-#[derive(Debug, Clone)]
-struct StoredUpload {
-    bytes: Bytes,
-    custom: Option<String>,
-    with_checksum: bool,
-    in_parts: bool,
-}
 
 impl StoredVersion {
     fn upload(&self, name: &str) -> Option<Upload> {

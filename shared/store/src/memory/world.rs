@@ -1,113 +1,73 @@
-//! All ports in memory, for tests: one world that can fail a request, lose its reply, repeat it, or delay it.
-
-mod queues;
-mod signer;
-mod store;
-mod uploads;
+//! The one world of all ports.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use jiff::SignedDuration;
 use tufline_tuf::{Sha256, Time};
 
+use super::control::{Control, Fate, Request};
+use super::keys::MemoryKeys;
 use crate::event::Event;
 use crate::key::VersionId;
 use crate::message::Queue;
 use crate::port::{Clock, Events, Result, StoreError, Stored};
 
-pub use queues::QueuedMessage;
-pub use signer::MemoryKeys;
-
-/// A request that a port is about to make.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Request<'a> {
-    /// As in [`StoreError::action`].
-    pub action: &'static str,
-    /// As in [`StoreError::place`].
-    pub place: &'a str,
-    /// Whether it changes anything.
-    pub writes: bool,
+/// A version in the history of a name, oldest first.
+#[derive(Debug, Clone)]
+pub(super) struct StoredVersion {
+    pub(super) id: VersionId,
+    /// When it was stored; of one that was uploaded in parts, when that began.
+    pub(super) modified: Time,
+    /// `None` for a delete marker.
+    pub(super) object: Option<StoredUpload>,
 }
 
-/// What becomes of a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fate {
-    /// It is done and answered.
-    Done,
-    /// It fails and changes nothing.
-    Failed,
-    /// It is done and its reply is lost.
-    ReplyLost,
-    /// It is done, its reply is lost, and the SDK tries again: the answer is the second try's.
-    Retried,
+#[derive(Debug, Clone)]
+pub(super) struct StoredUpload {
+    pub(super) bytes: Bytes,
+    pub(super) custom: Option<String>,
+    pub(super) with_checksum: bool,
+    pub(super) in_parts: bool,
 }
 
-/// Decides when and how requests are carried out.
-pub trait Control: Send + Sync {
-    /// Waits for the request's turn. By default every request lets others go first, once.
-    fn turn(&self) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-        Box::pin(Turn(false))
-    }
-
-    /// Decides the request's fate when its turn has come.
-    fn fate(&self, request: &Request<'_>) -> Fate;
-}
-
-/// Nothing ever fails.
-#[derive(Debug, Clone, Copy)]
-pub struct Calm;
-
-impl Control for Calm {
-    fn fate(&self, _request: &Request<'_>) -> Fate {
-        Fate::Done
-    }
-}
-
-/// A future that is ready when it is polled for the second time.
-struct Turn(bool);
-
-impl Future for Turn {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        if self.0 {
-            return Poll::Ready(());
-        }
-        self.0 = true;
-        context.waker().wake_by_ref();
-        Poll::Pending
-    }
+/// A message in a queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueuedMessage {
+    /// The body.
+    pub body: String,
+    /// How often it was handed out.
+    pub receives: u32,
+    /// From when on it may be seen. Who drives the stages may hand it out earlier: a delay is no promise.
+    pub due: Time,
+    pub(super) id: u64,
 }
 
 /// A whole repository in memory: store, uploads, blobs, queues, keys, events and the time.
 pub struct Memory {
     state: Mutex<State>,
     control: Box<dyn Control>,
-    keys: Arc<MemoryKeys>,
+    pub(super) keys: Arc<MemoryKeys>,
 }
 
-struct State {
-    now: Time,
-    counter: u64,
-    objects: BTreeMap<String, Stored>,
+pub(super) struct State {
+    pub(super) now: Time,
+    pub(super) counter: u64,
+    pub(super) objects: BTreeMap<String, Stored>,
     /// Every content that each path ever had.
-    history: BTreeMap<String, Vec<Bytes>>,
-    uploads: BTreeMap<String, Vec<uploads::StoredVersion>>,
-    blobs: BTreeMap<Sha256, Bytes>,
-    incoming: BTreeMap<(String, VersionId), Bytes>,
-    computes_checksums: bool,
+    pub(super) history: BTreeMap<String, Vec<Bytes>>,
+    pub(super) uploads: BTreeMap<String, Vec<StoredVersion>>,
+    pub(super) blobs: BTreeMap<Sha256, Bytes>,
+    pub(super) incoming: BTreeMap<(String, VersionId), Bytes>,
+    pub(super) computes_checksums: bool,
     /// So many bytes [`crate::Blobs::keep`] copies in a call, and how many there are of each blob that isn't whole.
-    copied_at_once: usize,
-    partly: BTreeMap<Sha256, usize>,
-    queues: BTreeMap<Queue, VecDeque<QueuedMessage>>,
-    dead_letters: BTreeMap<Queue, VecDeque<QueuedMessage>>,
-    events: Vec<Event>,
+    pub(super) copied_at_once: usize,
+    pub(super) partly: BTreeMap<Sha256, usize>,
+    pub(super) queues: BTreeMap<Queue, VecDeque<QueuedMessage>>,
+    pub(super) dead_letters: BTreeMap<Queue, VecDeque<QueuedMessage>>,
+    pub(super) events: Vec<Event>,
 }
 
 impl Memory {
@@ -178,12 +138,12 @@ impl Memory {
         &self.keys
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Carries out a request as [`Control`] decides.
-    async fn request<R>(
+    pub(super) async fn request<R>(
         &self,
         action: &'static str,
         place: &str,
@@ -208,7 +168,7 @@ impl Memory {
 }
 
 impl State {
-    fn next(&mut self) -> u64 {
+    pub(super) fn next(&mut self) -> u64 {
         self.counter += 1;
         self.counter
     }

@@ -1,0 +1,66 @@
+//! Faults, as a test plans them.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+/// A request that a port is about to make.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Request<'a> {
+    /// As in [`StoreError::action`].
+    pub action: &'static str,
+    /// As in [`StoreError::place`].
+    pub place: &'a str,
+    /// Whether it changes anything.
+    pub writes: bool,
+}
+
+/// What becomes of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// It is done and answered.
+    Done,
+    /// It fails and changes nothing.
+    Failed,
+    /// It is done and its reply is lost.
+    ReplyLost,
+    /// It is done, its reply is lost, and the SDK tries again: the answer is the second try's.
+    Retried,
+}
+
+/// Decides when and how requests are carried out.
+pub trait Control: Send + Sync {
+    /// Waits for the request's turn. By default every request lets others go first, once.
+    fn turn(&self) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(Turn(false))
+    }
+
+    /// Decides the request's fate when its turn has come.
+    fn fate(&self, request: &Request<'_>) -> Fate;
+}
+
+/// Nothing ever fails.
+#[derive(Debug, Clone, Copy)]
+pub struct Calm;
+
+impl Control for Calm {
+    fn fate(&self, _request: &Request<'_>) -> Fate {
+        Fate::Done
+    }
+}
+
+/// A future that is ready when it is polled for the second time.
+struct Turn(bool);
+
+impl Future for Turn {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        if self.0 {
+            return Poll::Ready(());
+        }
+        self.0 = true;
+        context.waker().wake_by_ref();
+        Poll::Pending
+    }
+}

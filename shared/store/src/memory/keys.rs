@@ -1,0 +1,41 @@
+//! Private keys in memory.
+
+use std::collections::BTreeMap;
+
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair};
+
+use crate::port::{OnlineRole, Result, StoreError};
+
+/// A root key and the four online keys: P-256, as everywhere.
+pub struct MemoryKeys {
+    root: EcdsaKeyPair,
+    online: BTreeMap<OnlineRole, EcdsaKeyPair>,
+}
+
+impl MemoryKeys {
+    /// New keys.
+    ///
+    /// # Errors
+    /// Where the system gives no randomness.
+    pub fn generate() -> Result<Self> {
+        let generate = || {
+            EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING)
+                .map_err(|error| StoreError::new("generate", "a key", error))
+        };
+        let mut online = BTreeMap::new();
+        for role in OnlineRole::ALL {
+            online.insert(role, generate()?);
+        }
+        Ok(Self { root: generate()?, online })
+    }
+
+    /// The root key.
+    #[must_use]
+    pub fn root(&self) -> &EcdsaKeyPair {
+        &self.root
+    }
+
+    pub(super) fn online(&self, role: OnlineRole) -> Result<&EcdsaKeyPair> {
+        self.online.get(&role).ok_or_else(|| StoreError::new("use", format!("{role:?}"), "there is no such key"))
+    }
+}

@@ -1,0 +1,13 @@
+//! All ports in memory, for tests: one world that can fail a request, lose its reply, repeat it, or delay it.
+
+mod control;
+mod keys;
+mod queues;
+mod signer;
+mod store;
+mod uploads;
+mod world;
+
+pub use control::{Calm, Control, Fate, Request};
+pub use keys::MemoryKeys;
+pub use world::{Memory, QueuedMessage};
