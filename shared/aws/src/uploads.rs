@@ -16,7 +16,7 @@ use crate::failure::{code, failed, status};
 use crate::history::{ListingOrder, mix};
 use crate::object_key::{LONGEST_KEY, from_listing};
 use crate::store::to_time;
-use crate::{mail_words, range};
+use crate::{range, rfc2047};
 
 /// The user metadata `x-amz-meta-tuf-custom`.
 const CUSTOM: &str = "tuf-custom";
@@ -140,7 +140,7 @@ impl S3Uploads {
             version: to_version(head.version_id()),
             length: length
                 .ok_or_else(|| StoreError::new("look at", self.place(name), "the answer has no Content-Length"))?,
-            custom: head.metadata().and_then(|metadata| metadata.get(CUSTOM)).map(|custom| mail_words::decode(custom)),
+            custom: head.metadata().and_then(|metadata| metadata.get(CUSTOM)).map(|custom| rfc2047::decode(custom)),
             sha256: whole_sha256(head.checksum_sha256(), head.checksum_type()),
             uploaded: head.last_modified().and_then(to_time),
             unusable: None,

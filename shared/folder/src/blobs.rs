@@ -9,11 +9,11 @@ use bytes::Bytes;
 use tufline_store::{Blob, Blobs, Kept, Key, Result, Source, StoreError, Upload, UploadKey, Uploads};
 use tufline_tuf::{Hasher, Sha256};
 
+use crate::atomic_files::Temporary;
 use crate::data::{DataFolder, failed};
-use crate::disk::Temporary;
-use crate::room::reserve;
+use crate::free_space::reserve;
+use crate::threads::{COPIES, DATA, Threads, blocking, in_turn};
 use crate::uploads::{FolderUploads, read_range};
-use crate::{COPIES, DATA, Threads, blocking, in_turn};
 
 /// From this length on, trying a copy that shares the blocks is worth the request, in bytes.
 const WORTH_SHARING: u64 = 256 * 1024;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use tufline_store::{Bucket, Key, Result, StoreError};
 
-use crate::disk::Disk;
+use crate::atomic_files::Disk;
 
 /// The layout that this code reads and writes, in `DATA/format`.
 const FORMAT: &str = "1";

@@ -10,7 +10,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
-use crate::lock;
+use crate::lock::lock;
 
 /// The directories that are being written to.
 #[derive(Debug, Default)]

@@ -12,7 +12,8 @@ use tufline_store::{Clock, EVENT_SOURCE, Event, Events, Result, StoreError};
 use tufline_tuf::{json, time};
 
 use crate::data::{DataFolder, failed};
-use crate::{blocking, lock};
+use crate::lock::lock;
+use crate::threads::blocking;
 
 /// How far back a torn line is looked for at once, in bytes.
 const STEP: usize = 64 * 1024;

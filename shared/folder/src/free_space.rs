@@ -10,7 +10,7 @@ use std::sync::Mutex;
 use rustix::fs::{FallocateFlags, fallocate, fstatvfs};
 use rustix::io::Errno;
 
-use crate::lock;
+use crate::lock::lock;
 
 /// So much stays free for metadata, in bytes, and uploads are not taken in where it doesn't: a generation takes some kilobytes to a few megabytes, and a timestamp one.
 pub const KEPT_FREE: u64 = 64 * 1024 * 1024;

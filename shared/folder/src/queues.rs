@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 use tufline_store::{Hint, Letter, Message, Queue, Queues, Result, StoreError, VersionId, Waiting};
 
-use crate::lock;
+use crate::lock::lock;
 
 /// How long a message waits after it has failed for the first time. It doubles with each failure.
 const FIRST_RETRY: Duration = Duration::from_millis(200);

@@ -12,7 +12,7 @@ use tufline_tuf::root::same_key;
 
 use crate::data::failed;
 use crate::keys::KeyFile;
-use crate::lock;
+use crate::lock::lock;
 
 /// [`Signer`] with a key file for each online role: `targets.pem`, `bins.pem`, `snapshot.pem`, `timestamp.pem`; and, while a
 /// role's key is replaced or after that, `timestamp.2.pem` and so on. The highest number is the newest.

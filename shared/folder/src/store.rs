@@ -11,7 +11,7 @@ use tufline_tuf::root::PinnedRoot;
 use tufline_tuf::{Hasher, Sha256, Time};
 
 use crate::data::{DataFolder, failed};
-use crate::{DATA, blocking, in_turn};
+use crate::threads::{DATA, blocking, in_turn};
 
 /// [`Store`] on a data folder: each object is a file at its key's path. A tag is the SHA-256 of the file's bytes.
 #[derive(Debug, Clone)]

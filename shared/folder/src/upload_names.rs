@@ -10,8 +10,8 @@ use rustix::io::Errno;
 use tufline_store::{Upload, VersionId};
 use tufline_tuf::{SIDE_FILE_SUFFIX, Sha256};
 
-use crate::lock;
-use crate::tree::{FileState, Look, OpenFolder};
+use crate::lock::lock;
+use crate::open_folder::{FileState, Look, OpenFolder};
 
 /// How much of a side file is read: more than the policy allows, so that it is refused for its length.
 const LARGEST_SIDE_FILE: u64 = 16 * 1024;
@@ -122,7 +122,7 @@ fn unfinished(name: &str) -> Option<String> {
 }
 
 /// How the names begin of files that `tufline upload` writes until they are complete. It holds a lock on each while it writes
-/// ([`crate::tree::OpenFolder::remove_abandoned`]).
+/// ([`crate::open_folder::OpenFolder::remove_abandoned`]).
 pub const TEMPORARY_PREFIX: &str = ".tufline-new-";
 
 /// Where a name leads.

@@ -14,9 +14,10 @@ use tufline_store::{Clock, Head, PastVersion, Result, StoreError, Upload, Upload
 use tufline_tuf::Time;
 
 use crate::data::{DataFolder, failed};
-use crate::names::{Found, Stamp, find, walk};
-use crate::tree::{FileState, OpenFolder};
-use crate::{UPLOADS, in_turn, lock};
+use crate::lock::lock;
+use crate::open_folder::{FileState, OpenFolder};
+use crate::threads::{UPLOADS, in_turn};
+use crate::upload_names::{Found, Stamp, find, walk};
 
 /// The most names that [`Uploads::list`] answers at once.
 const PAGE: usize = 1000;

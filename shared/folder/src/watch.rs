@@ -24,11 +24,12 @@ use tufline_store::{Hint, Result, StoreError};
 use tufline_tuf::SIDE_FILE_SUFFIX;
 
 use crate::data::failed;
-use crate::names::{Seen, Stamp, see, stamps};
-use crate::tree::FileState;
+use crate::lock::lock;
+use crate::open_folder::FileState;
+use crate::threads::blocking;
+use crate::upload_names::{Seen, Stamp, see, stamps};
 use crate::uploads::{FolderUploads, Told};
 use crate::writers::{OpenFiles, Writers};
-use crate::{blocking, lock};
 
 /// How long a file must stay unchanged after its writer closed it, unless it was renamed into place.
 const QUIET: Duration = Duration::from_millis(250);

@@ -11,7 +11,7 @@ use std::collections::HashSet;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use crate::tree::{FileState, OpenFolder};
+use crate::open_folder::{FileState, OpenFolder};
 
 /// The file systems that no other machine writes to, by their numbers (<https://man7.org/linux/man-pages/man2/statfs.2.html>): ext2 to ext4, XFS,
 /// Btrfs, F2FS, tmpfs, ZFS, bcachefs, overlayfs.
