@@ -1,4 +1,4 @@
-/** The operator's choices, checked, and as the functions read them in `TUFLINE_CONFIG` (`shared/tuf/src/config.rs`). */
+/** The operator's choices, checked, and as the functions read them in `TUFLINE_CONFIG` (`shared/tuf/src/config/`). */
 import { Duration } from "aws-cdk-lib";
 
 import { ONLINE_KEYS, OnlineKey } from "./permissions.ts";
@@ -9,7 +9,7 @@ import { refuse } from "./refusal.ts";
 export const EXPIRING = ["timestamp", "snapshot", "targets"] as const;
 export type Expiring = (typeof EXPIRING)[number];
 
-/** The defaults of `shared/tuf/src/config.rs`, which the alarms and the order of expiries are about too. */
+/** The defaults of `shared/tuf/src/config/`, which the alarms and the order of expiries are about too. */
 const EXPIRIES: Record<Expiring, Duration> = {
   timestamp: Duration.days(1),
   snapshot: Duration.days(7),
@@ -19,7 +19,7 @@ const EXPIRIES: Record<Expiring, Duration> = {
 const SHORTEST_TIMESTAMP = Duration.hours(1);
 const LARGEST_OBJECT = 50_000_000_000_000;
 const LARGEST_INLINE = 4 * 1024 * 1024;
-/** The defaults and limits of `shared/tuf/src/config.rs`. */
+/** The defaults and limits of `shared/tuf/src/config/`. */
 const LARGE_UPLOADS = { above: 256 * 2 ** 20, piece: 4 * 2 ** 20, copyAbove: 5_000_000_000 };
 const MOST_ABOVE = 2 ** 30;
 const MOST_PIECE = 4 * 2 ** 20;

@@ -63,16 +63,16 @@ export function uploading(
 }
 
 /**
- * Segments of a target's name, as `shared/tuf/src/name.rs` has them, and a `/` after each. Nothing in it is more to a policy than
+ * Segments of a target's name, as `shared/tuf/src/primitives/name.rs` has them, and a `/` after each. Nothing in it is more to a policy than
  * itself, as `*`, `?` and `${` would be
  * (<https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_resource.html>).
  */
 const PREFIX = /^([A-Za-z0-9_][A-Za-z0-9._~+@=,-]*\/)+$/;
 
-/** As `shared/tuf/src/name.rs` has the name of a role. */
+/** As `shared/tuf/src/primitives/name.rs` has the name of a role. */
 const ROLE = /^[a-z0-9][a-z0-9_-]{0,63}$/;
 
-/** As `shared/tuf/src/pattern.rs` reads a pattern. */
+/** As `shared/tuf/src/primitives/pattern.rs` reads a pattern. */
 const PATTERN = /^[A-Za-z0-9_][A-Za-z0-9._~+@=,*?-]*(\/[A-Za-z0-9_*?][A-Za-z0-9._~+@=,*?-]*)*$/;
 
 /** A part of a key in a policy, where it is what it must be. */

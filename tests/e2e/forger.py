@@ -30,7 +30,7 @@ def content(data: bytes) -> dict:
 
 
 def compact(value: object) -> bytes:
-    """As `shared/tuf/src/json.rs` writes it."""
+    """As `shared/tuf/src/primitives/json.rs` writes it."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 

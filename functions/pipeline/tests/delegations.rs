@@ -39,8 +39,8 @@ use tufline_pipeline::state::parties::read_parties;
 use tufline_pipeline::state::pending::Tip;
 use tufline_store::memory::{Memory, MemoryKeys};
 use tufline_store::{Change, Hint, Key, Message};
+use tufline_tuf::delegations::{PartyEdit, PartyState};
 use tufline_tuf::generation::{FirstBins, SPEC_VERSION};
-use tufline_tuf::parties::{PartyEdit, PartyState};
 use tufline_tuf::root::{self, key_id};
 use tufline_tuf::{Config, Pattern, RoleKeys, RoleName, Sha256, Time, time, verify};
 

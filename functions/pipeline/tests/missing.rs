@@ -27,8 +27,8 @@ use tufline_pipeline::state::ledger;
 use tufline_pipeline::state::pending::Tip;
 use tufline_store::memory::{Calm, Memory, MemoryKeys};
 use tufline_store::{Hint, Key, Queue};
+use tufline_tuf::delegations::PartyEdit;
 use tufline_tuf::generation::{FirstBins, SPEC_VERSION};
-use tufline_tuf::parties::PartyEdit;
 use tufline_tuf::{Config, RoleName, time};
 
 use common::{finish, key, ports, settle, take_changes};

@@ -24,8 +24,8 @@ use tufline_pipeline::state::ledger;
 use tufline_pipeline::state::pending::Tip;
 use tufline_store::memory::{Calm, Control, Fate, Memory, MemoryKeys, Request};
 use tufline_store::{Change, Hint, Key, Message, Queue};
+use tufline_tuf::delegations::PartyEdit;
 use tufline_tuf::generation::FirstBins;
-use tufline_tuf::parties::PartyEdit;
 use tufline_tuf::{Config, Manifest, RoleName, trie};
 
 use common::{finish, key, ports, take_changes};

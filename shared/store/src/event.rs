@@ -1,7 +1,7 @@
 //! Events for the world outside: what became of uploads, and what needs an operator.
 
 use serde::{Deserialize, Serialize};
-use tufline_tuf::parties::PartyState;
+use tufline_tuf::delegations::PartyState;
 use tufline_tuf::{RefusalCode, RoleName, Sha256, TargetName};
 
 use crate::key::VersionId;

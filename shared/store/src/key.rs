@@ -71,7 +71,7 @@ pub enum Key {
     Page(Sha256),
     /// `parties/<sha256>.json`: what is delegated to other parties, a [`tufline_tuf::Parties`].
     Parties(Sha256),
-    /// `decisions/<number, 20 digits>.json`: what an operator decided about another party, a [`tufline_tuf::parties::Decision`]. Numbered from 1,
+    /// `decisions/<number, 20 digits>.json`: what an operator decided about another party, a [`tufline_tuf::delegations::Decision`]. Numbered from 1,
     /// without gaps.
     Decision(u64),
     /// `delivered/<sha256>.json`: a document that another party signed.

@@ -1,50 +1,44 @@
 //! The pure heart of Tufline: names, role documents, generations, root rules, verification.
 //!
 //! *Invariant*: no I/O, no clock, no async. Everything takes bytes and a time, and returns verified values or an error.
+//!
+//! Its rooms, each of which imports from those before it only (`tests/structure`):
+//!
+//! 1. `primitives`: names, times, digests, JSON, custom metadata: what everything is made of.
+//! 2. `signing`: a role's document before and after it is signed. [`Signed`] is what was verified, and nothing else can be published.
+//! 3. [`root`]: root documents, which people make and sign, and what may follow what.
+//! 4. [`config`]: what an operator can choose.
+//! 5. `layout`: where a target stands: the [`trie`] of bins, and the [`index`] by which the ledger finds their documents.
+//! 6. [`delegations`]: other parties, and the documents that they deliver.
+//! 7. [`generation`]: what a batch of changes makes of the newest generation. Its record is the [`Manifest`].
+//! 8. [`replay`]: the same once more, by those who don't believe whoever made it.
+//! 9. [`gate`]: what a client would check before it trusts what is signed. A timestamp comes of what passed, and of nothing else.
+//!
+//! Begin with [`Manifest`], then [`generation::Folding`], which makes one, then [`gate::Gate`], which lets it out.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
-mod addressed;
-pub mod bins_keys;
 pub mod config;
-pub mod custom;
-pub mod delivery;
-mod fold;
-pub mod foreign;
+pub mod delegations;
 pub mod gate;
 pub mod generation;
-pub mod index;
-pub mod json;
-pub mod key_file;
-mod key_kind;
-mod listed;
-mod manifest;
-mod name;
-pub mod parties;
-mod pattern;
-pub mod plain;
-mod refusal;
+mod layout;
+mod primitives;
 pub mod replay;
 pub mod root;
-mod sha256;
-mod signature;
-mod signed;
-pub mod time;
-pub mod trie;
+mod signing;
 
 /// The one canonical form, which the crate for reading others' metadata has too.
 pub use tufline_metadata::canonical;
 
-pub use addressed::{Addressed, AddressedDraft};
-pub use bins_keys::BinsKeys;
 pub use config::Config;
-pub use custom::Custom;
-pub use index::{Index, RoleEntry};
-pub use manifest::{Applied, Content, MANIFEST_FORMAT, Manifest, Outcome, RecordedPolicy, RemovalWindow};
-pub use name::{NotRoleName, RoleName, SIDE_FILE_SUFFIX, TargetName};
-pub use parties::Parties;
-pub use pattern::{BadPattern, Pattern};
-pub use refusal::{Refusal, RefusalCode};
-pub use sha256::{Hasher, NotSha256, PausedHasher, Sha256};
-pub use signed::{Document as SignedDocument, Draft, RoleKeys, Signed, VerifyError, verify, verify_published};
-pub use time::Time;
+pub use delegations::{Parties, delivery};
+pub use generation::{Applied, BinsKeys, MANIFEST_FORMAT, Manifest, Outcome, RecordedPolicy, RemovalWindow};
+pub use layout::{Addressed, AddressedDraft, Content, Index, RoleEntry, index, trie};
+pub use primitives::{
+    BadPattern, Custom, Hasher, NotRoleName, NotSha256, Pattern, PausedHasher, Refusal, RefusalCode, RoleName,
+    SIDE_FILE_SUFFIX, Sha256, TargetName, Time, custom, json, plain, time,
+};
+pub use signing::{
+    Document as SignedDocument, Draft, RoleKeys, Signed, VerifyError, foreign, key_file, verify, verify_published,
+};

@@ -9,8 +9,8 @@ use std::collections::BTreeSet;
 use common::{Generation, key, now, policy, set};
 use tough::schema::key::Key;
 use tough::sign::Sign;
-use tufline_tuf::bins_keys::{OldKey, outdated};
 use tufline_tuf::generation::FirstBins;
+use tufline_tuf::generation::{OldKey, outdated_bins};
 use tufline_tuf::{BinsKeys, RoleName, trie};
 
 /// The generation after `before` under other keys of the bins: all delegating roles are drafted anew.
@@ -51,13 +51,13 @@ fn both_keys_are_listed_until_every_bin_is_signed_by_the_new_one() {
     generation = with_keys(&generation, keys);
     assert_eq!(listed(&generation), BTreeSet::from([vec![id(&new_key), id(&old_key)]]));
     // The 16 that delegate were drafted anew, the 256 below were not.
-    assert_eq!(outdated(&generation.manifest, &generation.whole_index()).count(), 256);
+    assert_eq!(outdated_bins(&generation.manifest, &generation.whole_index()).count(), 256);
 
     // Uploads go on; whatever they touch is signed by the new key.
     generation = generation.fold(&[set("a", "1")], policy(None, now())).unwrap();
     let leaf = generation.role_of("a");
     let left: BTreeSet<RoleName> =
-        outdated(&generation.manifest, &generation.whole_index()).map(|(role, _)| role).collect();
+        outdated_bins(&generation.manifest, &generation.whole_index()).map(|(role, _)| role).collect();
     assert!(left.len() == 255 && !left.contains(&leaf));
     assert_eq!(next(&generation, &new_key), None, "some are left");
     assert_eq!(next(&generation, &key().tuf_key()), None, "one replacement after the other");

@@ -12,10 +12,10 @@ use bytes::Bytes;
 use common::{Generation, Keys, key, now, policy, set, sign, signature};
 use tough::schema::{self, DelegatedRole, Delegations, PathPattern, PathSet, Role, Root, Targets};
 use tough::sign::Sign;
+use tufline_tuf::delegations::{PartyEdit, PartyState};
 use tufline_tuf::delivery::{Delivered, Files, Rules, Settled, settle};
 use tufline_tuf::gate::{Checked, Fault, Gate, OtherParties, Refused};
 use tufline_tuf::generation::{FirstBins, Others, SPEC_VERSION, snapshot};
-use tufline_tuf::parties::{PartyEdit, PartyState};
 use tufline_tuf::time::after;
 use tufline_tuf::{Addressed, Parties, RefusalCode, RoleName, Sha256, Time};
 

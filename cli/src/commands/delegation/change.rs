@@ -4,7 +4,7 @@ use clap::Args;
 use serde_json::json;
 use tufline_pipeline::operations::delegation;
 use tufline_store::Change;
-use tufline_tuf::parties::PartyEdit;
+use tufline_tuf::delegations::PartyEdit;
 use tufline_tuf::root::RootKey;
 use tufline_tuf::{Pattern, RoleName};
 

@@ -4,7 +4,7 @@ use clap::Args;
 use serde_json::json;
 use tufline_pipeline::state::parties::read_parties;
 use tufline_pipeline::state::pending::Tip;
-use tufline_tuf::parties::Party;
+use tufline_tuf::delegations::Party;
 use tufline_tuf::root::{key_id, kind};
 use tufline_tuf::{Parties, RoleName};
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tufline_store::{Key, Store};
-use tufline_tuf::parties::{Decision, PartyEdit};
+use tufline_tuf::delegations::{Decision, PartyEdit};
 use tufline_tuf::{Manifest, Pattern, RoleName};
 
 use crate::actions::intake::Intake;

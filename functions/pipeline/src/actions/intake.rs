@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tough::schema::Targets;
+use tufline_tuf::delegations::{Decision, PartyChange, PartyState};
 use tufline_tuf::generation::Others;
-use tufline_tuf::parties::{Decision, PartyChange, PartyState};
 use tufline_tuf::{Addressed, Manifest, Parties, RoleName, Signed, Time};
 
 use crate::error::{Result, StageError};

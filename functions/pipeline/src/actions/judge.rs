@@ -13,11 +13,11 @@ use bytes::Bytes;
 use futures::stream::{self, StreamExt};
 use tough::schema::{Root, Targets};
 use tufline_store::{Key, OnlineRole, Store, VersionId};
+use tufline_tuf::delegations::{Decision, PartyEdit};
 use tufline_tuf::delivery::{Delivered, Files, Rules as DeliveryRules, follow};
 use tufline_tuf::gate::{Fault, Refused};
 use tufline_tuf::generation::Versions;
 use tufline_tuf::index::Page;
-use tufline_tuf::parties::{Decision, PartyEdit};
 use tufline_tuf::replay::{Chain, Replay, Replayed, Rules, places};
 use tufline_tuf::{
     Addressed, Content, Draft, Manifest, Outcome, Parties, RoleEntry, RoleKeys, RoleName, TargetName, verify,

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use tough::schema::{Root, Snapshot, Targets, Timestamp};
 use tufline_store::{Change, Key, OnlineRole, Store};
-use tufline_tuf::bins_keys::outdated;
+use tufline_tuf::generation::outdated_bins;
 use tufline_tuf::root::same_key;
 use tufline_tuf::{Manifest, RoleKeys, RoleName, VerifyError, verify_published};
 
@@ -108,7 +108,7 @@ pub(crate) async fn bins_renewals(ports: &Ports, newest: &Manifest, most: usize)
     }
     let (index, unread) = readable_below(&*ports.store, newest, |_| true).await;
     let renew = |(role, version)| Change::Renew { role, version };
-    let left: Vec<Change> = outdated(newest, &index).take(most).map(renew).collect();
+    let left: Vec<Change> = outdated_bins(newest, &index).take(most).map(renew).collect();
     if left.is_empty() {
         expect_read(unread)?;
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use tough::schema::key::Key as PublicKey;
 use tough::schema::{Root, Signature, Targets};
 use tufline_store::{Document, Key, OnlineRole, Store, Written};
-use tufline_tuf::parties::PartyDocument;
+use tufline_tuf::delegations::PartyDocument;
 use tufline_tuf::{Draft, Manifest, Parties, RoleKeys, RoleName, Signed, SignedDocument, trie, verify};
 
 use crate::compute::compute;

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use futures::future::OptionFuture;
 use tough::schema::Targets;
 use tufline_store::{Document, Head, Upload, VersionId};
+use tufline_tuf::delegations::{PartyState, delegator};
 use tufline_tuf::delivery::{Delivered, Files, LARGEST_DELIVERY, Rules, Settled, named_below, refuse, settle};
-use tufline_tuf::parties::{PartyState, delegator};
 use tufline_tuf::{Manifest, Parties, Refusal, RoleName, Sha256};
 
 use crate::actions::decisions::carry_out;

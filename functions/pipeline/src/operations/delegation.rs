@@ -4,10 +4,10 @@
 use std::collections::BTreeSet;
 
 use tufline_store::{Key, Store, Written};
+use tufline_tuf::delegations::{Decision, PARTIES_FORMAT, PartyEdit, PartyState};
 use tufline_tuf::delivery::{Rules, settle};
 use tufline_tuf::generation::Others;
 use tufline_tuf::index::Place;
-use tufline_tuf::parties::{Decision, PARTIES_FORMAT, PartyEdit, PartyState};
 use tufline_tuf::{Config, Manifest, Parties, RoleName, Time};
 
 use crate::actions::decisions::{MOST_DECISIONS, carry_out, expect_possible};
@@ -76,7 +76,7 @@ async fn decide(store: &dyn Store, now: Time, role: &RoleName, edit: &PartyEdit)
             return Err(StageError::Refused(why));
         }
         let Others { parties: before, decisions, .. } = judged.others;
-        let refused = |error: tufline_tuf::parties::BadDelegation| StageError::Refused(error.to_string());
+        let refused = |error: tufline_tuf::delegations::BadDelegation| StageError::Refused(error.to_string());
         let next = before.edit(role, edit.clone()).map_err(refused)?;
         match edit {
             PartyEdit::Create { .. } | PartyEdit::Remove { .. } => expect_possible(store, base, role, edit).await?,

@@ -13,10 +13,10 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use tough::schema::Targets;
 use tufline_store::{Document, OnlineRole, Signer, Store, Written};
-use tufline_tuf::bins_keys::outdated;
+use tufline_tuf::delegations::PartyState;
+use tufline_tuf::generation::outdated_bins;
 use tufline_tuf::generation::{Folding, targets_document};
 use tufline_tuf::index::Place;
-use tufline_tuf::parties::PartyState;
 use tufline_tuf::{
     AddressedDraft, BinsKeys, Config, Draft, Manifest, Parties, RoleKeys, RoleName, Signed, Time, foreign, verify,
 };
@@ -148,7 +148,7 @@ async fn due(store: &dyn Store, signer: &dyn Signer, base: &Manifest, document: 
             "it drops the key that signed the bins; publish the document that lists it beside the new one first",
         ));
     }
-    let left = outdated(base, &index).count();
+    let left = outdated_bins(base, &index).count();
     Err(refused(&format!(
         "it drops a key of which {left} bins still need the signature; wait until `tufline key rotate bins` says signed"
     )))

@@ -11,7 +11,7 @@
 
 use tough::schema::key::Key as PublicKey;
 use tufline_store::{Clock, Key, OnlineRole, Signer, Store};
-use tufline_tuf::bins_keys::outdated;
+use tufline_tuf::generation::outdated_bins;
 use tufline_tuf::root::same_key;
 use tufline_tuf::{Config, Index, Manifest, RoleKeys, RoleName, trie};
 
@@ -87,7 +87,7 @@ async fn bins_step(store: &dyn Store, config: &Config, newest_key: &PublicKey, o
     let index = read_index_below(store, newest, |_| true).await?;
     let key = |(role, version)| Key::Metadata { role, version };
     let left: Vec<Key> = match newest.old_bins_key {
-        Some(_) => outdated(newest, &index).map(key).collect(),
+        Some(_) => outdated_bins(newest, &index).map(key).collect(),
         None if same_key(&newest.bins_key, newest_key) => Vec::new(),
         None => bins(&index).map(key).collect(),
     };

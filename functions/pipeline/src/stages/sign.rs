@@ -11,8 +11,8 @@ use futures::stream::StreamExt;
 use futures::{SinkExt, future};
 use tough::schema::Root;
 use tufline_store::{Message, OnlineRole};
+use tufline_tuf::delegations::PartyDocument;
 use tufline_tuf::generation::Versions;
-use tufline_tuf::parties::PartyDocument;
 use tufline_tuf::replay::Replayed;
 use tufline_tuf::{Manifest, Parties, RoleKeys, RoleName, generation};
 

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use tough::schema::{self, Targets};
 use tufline_store::{Key, Store, Upload};
+use tufline_tuf::delegations::delegator;
 use tufline_tuf::delivery::Files;
-use tufline_tuf::parties::delegator;
 use tufline_tuf::{Manifest, Parties, RoleKeys, RoleName, Signed, verify_published};
 
 use crate::compute::compute;

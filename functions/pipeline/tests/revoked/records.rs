@@ -22,8 +22,8 @@ use tufline_pipeline::state::records::RecordedFault;
 use tufline_pipeline::state::records::RefusedGeneration;
 use tufline_store::memory::{Calm, Memory, MemoryKeys};
 use tufline_store::{Hint, Key, Message, OnlineRole, Queue, VersionId};
+use tufline_tuf::delegations::{Decision, PARTIES_FORMAT, PartyEdit, PartyState};
 use tufline_tuf::generation::{FirstBins, SPEC_VERSION};
-use tufline_tuf::parties::{Decision, PARTIES_FORMAT, PartyEdit, PartyState};
 use tufline_tuf::{Addressed, Config, Parties, RoleName, Sha256, json, time};
 
 use crate::common::{Holding, finish, key, ports, take_changes};

@@ -16,9 +16,9 @@ use tufline_pipeline::state::records::Hashed;
 use tufline_pipeline::state::records::RECORD_FORMAT;
 use tufline_store::memory::Memory;
 use tufline_store::{Change, Clock, Key, Message, OnlineRole, Signer, UploadKey, VersionId};
+use tufline_tuf::delegations::PartyEdit;
 use tufline_tuf::generation::{self, DEEPEST_BIN, Edit, Folding, Next, Others, Policy, TargetEdit, Versions};
 use tufline_tuf::index::IndexEntry;
-use tufline_tuf::parties::PartyEdit;
 use tufline_tuf::{
     Addressed, BinsKeys, Config, Content, Custom, Draft, Index, Manifest, Parties, RecordedPolicy, RoleKeys, RoleName,
     Sha256, SignedDocument, TargetName, json, root, time, trie,

@@ -1,56 +1,17 @@
-//! The gate: what a client would check before it trusts a generation (TUF specification 5.3 to 5.6), and a repository's
-//! own promise that every target's bytes are there.
-//!
-//! Bytes go in, a [`Checked`] generation or a [`Refused`] comes out. The object enforces the order and that nothing is
-//! left out: a timestamp can only be drafted from [`Checked`].
+//! The gate itself.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-
+use super::verified::{VerifiedRole, verify_under_all};
+use super::wanted::{OtherParties, WantedBlob, WantedDelivery, changed_deliveries, own_paths};
+use crate::delegations::{PartyDocument, delegator};
+use crate::generation::{Fault, Manifest, Refused, Versions, advance, snapshot as snapshot_of};
+use crate::layout::read_content;
+use crate::layout::{AddressedDraft, Content, trie};
+use crate::primitives::{RoleName, SPEC_VERSION, Sha256, TargetName, Time, at_least_one};
+use crate::signing::{Draft, RoleKeys, Signed, VerifyError, verify_published};
 use bytes::Bytes;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use tough::schema::decoded::Decoded;
-use tough::schema::{Delegations, Hashes, Metafile, PathSet, Root, Snapshot, Targets, Timestamp};
-
-use crate::addressed::AddressedDraft;
-use crate::generation::{self, SPEC_VERSION, Versions, advance, at_least_one};
-use crate::listed::content;
-use crate::manifest::{Content, Manifest};
-use crate::name::{RoleName, TargetName};
-use crate::parties::{Parties, Party, PartyDocument, delegator};
-use crate::pattern::{BadPattern, Pattern};
-use crate::sha256::Sha256;
-use crate::signed::{Draft, RoleKeys, Signed, VerifyError, verify_published};
-use crate::time::Time;
-use crate::trie;
-
-/// Why a generation is not shown, and what is at fault.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("generation {generation} refused: {reason}")]
-pub struct Refused {
-    /// The generation.
-    pub generation: u64,
-    /// What must be made anew.
-    pub fault: Fault,
-    /// One line.
-    pub reason: String,
-}
-
-/// What is at fault in a refused generation.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Fault {
-    /// The root: only an operator can mend it.
-    Root,
-    /// This version of this role (for the snapshot: its generation) expired: another must be drafted.
-    Expired(RoleName, u64),
-    /// What is stored as this version of this role (for the snapshot: its generation) is not what the generation says: somebody else took the
-    /// number.
-    Role(RoleName, u64),
-    /// These targets' bytes are missing or wrong.
-    Targets(Vec<TargetName>),
-    /// It doesn't follow from the generation that it is based on: none of it is to be used ([`crate::replay`]).
-    Void,
-    /// It was made under a policy that isn't known here, as while a new configuration is deployed: it is made anew.
-    Policy,
-}
+use tough::schema::{Delegations, Hashes, Metafile, Root, Snapshot, Targets, Timestamp};
 
 /// A generation that passed the gate.
 ///
@@ -112,52 +73,6 @@ pub struct Gate<'a> {
     drafts: BTreeMap<RoleName, AddressedDraft>,
 }
 
-/// What is delegated to other parties.
-#[derive(Debug, Clone, Copy)]
-pub struct OtherParties<'a> {
-    /// In the generation that devices see.
-    pub published: &'a Parties,
-    /// In the candidate.
-    pub candidate: &'a Parties,
-}
-
-/// A document of another party to give to [`Gate::delivery`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WantedDelivery {
-    /// Its role.
-    pub role: RoleName,
-    /// Its version.
-    pub version: u64,
-    /// The version that devices see now.
-    pub published: Option<u64>,
-}
-
-/// A blob that an added target needs.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WantedBlob {
-    /// The length that each target states for it.
-    pub lengths: BTreeSet<u64>,
-    /// The targets that need it.
-    pub names: Vec<TargetName>,
-}
-
-/// A role document whose signatures were checked before the gate has its turn with it, on another processor perhaps.
-///
-/// *Invariant*: what it says was found under these very keys.
-#[derive(Debug)]
-pub struct VerifiedRole {
-    keys: RoleKeys,
-    document: Result<Signed<Targets>, VerifyError>,
-}
-
-impl VerifiedRole {
-    /// Checks the signatures of `bytes` under `keys`, which are what [`Gate::keys`] says.
-    #[must_use]
-    pub fn new(bytes: Bytes, keys: RoleKeys) -> Self {
-        Self { document: verify_published(bytes, &keys), keys }
-    }
-}
-
 impl<'a> Gate<'a> {
     /// Checks the candidate's snapshot: signed under every root of `roots` (the newest, and the one about to be
     /// published), in force, listing exactly what is published with the changes of the generations since, the candidate's
@@ -196,7 +111,7 @@ impl<'a> Gate<'a> {
             advance(&mut expected, manifest);
             changed.extend(manifest.changed.keys().cloned());
         }
-        if snapshot.document() != generation::snapshot(candidate, &expected, others.candidate).document() {
+        if snapshot.document() != snapshot_of(candidate, &expected, others.candidate).document() {
             return Err(refuse("the snapshot is not the one that its manifest says".into()));
         }
         for (role, seen) in &others.published.documents {
@@ -327,7 +242,7 @@ impl<'a> Gate<'a> {
                 let reason = format!("{role}: {checked} is a name of {party}");
                 return Err(Refused { generation, fault: Fault::Targets(vec![checked]), reason });
             }
-            self.want_blob(checked, &content(target));
+            self.want_blob(checked, &read_content(target));
         }
         self.check_delegations(role, signed.document(), published).map_err(refuse)?;
         self.roles.remove(role);
@@ -375,7 +290,7 @@ impl<'a> Gate<'a> {
                 return Err(refuse(format!("{role}: {checked} is not among its names")));
             }
             if published.is_none_or(|document| document.targets.get(name) != Some(target)) {
-                self.want_blob(checked, &content(target));
+                self.want_blob(checked, &read_content(target));
             }
         }
         if let Some(below) = &signed.document().delegations {
@@ -502,35 +417,4 @@ fn faulty(generation: u64, role: &RoleName, version: u64, error: &VerifyError) -
         _ => Fault::Role(role.clone(), version),
     };
     Refused { generation, fault, reason: error.to_string() }
-}
-
-/// The names that `delegations` give to `role`.
-fn own_paths(delegations: &Delegations, role: &RoleName) -> Result<Vec<Pattern>, BadPattern> {
-    let entry = delegations.roles.iter().find(|entry| entry.name == role.as_str());
-    let Some(PathSet::Paths(paths)) = entry.map(|entry| &entry.paths) else { return Ok(Vec::new()) };
-    paths.iter().map(|path| path.value().parse()).collect()
-}
-
-/// The roles in use whose document is another than devices see, or whose party devices see otherwise: with all roles of that party, since each
-/// says whose signature counts below it.
-fn changed_deliveries(others: OtherParties<'_>) -> BTreeSet<RoleName> {
-    let OtherParties { published, candidate } = others;
-    let is_same = |role: &RoleName| published.documents.get(role) == candidate.documents.get(role);
-    let unchanged = |(own, party): &(&RoleName, &Party)| {
-        published.parties.get(*own) == Some(*party) && party.roles(own).all(is_same)
-    };
-    let changed = candidate.listed().filter(|party| !unchanged(party));
-    changed.flat_map(|(own, party)| party.roles(own)).cloned().collect()
-}
-
-fn verify_under_all<T: crate::signed::Document>(
-    roots: &[Root],
-    role: &RoleName,
-    bytes: &Bytes,
-) -> Result<Signed<T>, VerifyError> {
-    let mut signed = Err(VerifyError::NoKeys { role: role.clone() });
-    for root in roots {
-        signed = Ok(verify_published(bytes.clone(), &RoleKeys::in_root(root, role)?)?);
-    }
-    signed
 }

@@ -1,60 +1,30 @@
 //! Folding a batch of changes into the next generation, one document at a time: what is in memory at once is the caller's
 //! choice, not the size of the batch or of the repository.
 
+use super::bins_keys::BinsKeys;
+use super::drafting::Drafting;
+use super::edit::{Edit, TargetEdit};
+use super::error::GenerationError;
+use super::listed;
+use super::listed::Listed;
+use super::manifest::{Applied, MANIFEST_FORMAT, Manifest, Outcome};
+use super::policy::Policy;
+use super::removals::count_removals;
+use crate::delegations::{Parties, Party, PartyChange, PartyState};
+use crate::layout::read_content;
+use crate::layout::{Addressed, AddressedDraft, Index, Page, RoleEntry, trie};
+use crate::primitives::{Refusal, RefusalCode, RoleName, Sha256, TargetName, after};
+use crate::signing::Draft;
 use std::collections::{BTreeMap, BTreeSet};
-
-use tough::schema::key::Key;
 use tough::schema::{Target, Targets};
 
-use crate::addressed::AddressedDraft;
-use crate::bins_keys::BinsKeys;
-use crate::config::RemovalLimit;
-use crate::generation::{Edit, GenerationError, Next, Policy, TargetEdit, targets_draft};
-use crate::index::{Index, IndexEntry, RoleEntry};
-use crate::listed::{self, Listed};
-use crate::manifest::{Applied, MANIFEST_FORMAT, Manifest, Outcome, RemovalWindow};
-use crate::name::{RoleName, TargetName};
-use crate::parties::{Parties, Party, PartyChange, PartyState};
-use crate::refusal::{Refusal, RefusalCode};
-use crate::sha256::Sha256;
-use crate::signed::Draft;
-use crate::time::{Time, after, seconds_between};
-use crate::trie;
-
-/// New documents of the targets family: each takes the next number of the serial, and its place in the index.
-#[derive(Debug)]
-pub(crate) struct Drafting<'a> {
-    /// The versions begin above this one.
-    pub first: u64,
-    pub serial: u64,
-    pub index: Index,
-    pub changed: BTreeMap<RoleName, RoleEntry>,
-    pub expires: Time,
-    /// The keys that delegating roles list for bins.
-    pub bins_keys: Vec<Key>,
-    pub parties: &'a Parties,
-}
-
-impl Drafting<'_> {
-    /// Drafts what is listed in these roles, a delegating one before those that it delegates to.
-    pub fn add(&mut self, documents: Vec<(RoleName, Listed)>) -> Result<Vec<AddressedDraft>, GenerationError> {
-        documents.into_iter().map(|(role, listed)| self.draft(role, listed)).collect()
-    }
-
-    fn draft(&mut self, role: RoleName, listed: Listed) -> Result<AddressedDraft, GenerationError> {
-        self.serial += 1;
-        let splits = listed.is_split && self.index.entry(&role).is_none_or(|entry: &IndexEntry| entry.bins.is_none());
-        let delegations = self.parties.delegations(&role, listed.is_split, &self.bins_keys)?;
-        let draft = targets_draft(role.clone(), self.serial, self.expires, listed.targets, delegations);
-        let draft = AddressedDraft::try_from(draft)?;
-        let entry = RoleEntry { version: self.serial, draft: draft.digest(), expires: self.expires };
-        self.index.set(&role, entry.clone());
-        if splits {
-            self.index.split(&role);
-        }
-        self.changed.insert(role, entry);
-        Ok(draft)
-    }
+/// A generation that is not stored yet.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Next {
+    /// Its record.
+    pub manifest: Manifest,
+    /// The pages of the index that it changes: to be stored before the manifest.
+    pub pages: Vec<Addressed<Page>>,
 }
 
 /// What became of an edit.
@@ -206,7 +176,7 @@ impl<'a> Folding<'a> {
                 *outcome = Became::Refused(full(&edit.name));
                 continue;
             }
-            let (before, content) = (before.as_ref().map(listed::content), edit.edit.content());
+            let (before, content) = (before.as_ref().map(read_content), edit.edit.content());
             match (before.is_some(), content.is_some()) {
                 (false, true) => self.targets += 1,
                 (true, false) => {
@@ -339,35 +309,4 @@ fn full(name: &TargetName) -> Refusal {
          name, or remove some of those"
     );
     Refusal::new(RefusalCode::BinFull, reason)
-}
-
-/// Counts `removed` removals into the window, unless they are too many: more than the limit's share of what there was and
-/// more than its number, or all that is left of several targets (an emptied folder).
-pub(crate) fn count_removals(
-    base: &Manifest,
-    policy: &Policy,
-    removed: u64,
-    left: u64,
-) -> Result<RemovalWindow, GenerationError> {
-    if removed == 0 {
-        return Ok(base.removals.clone());
-    }
-    let open = base
-        .removals
-        .since
-        .is_some_and(|since| seconds_between(since, policy.now).unsigned_abs() <= RemovalLimit::WINDOW_SECONDS);
-    let mut window = if open {
-        base.removals.clone()
-    } else {
-        RemovalWindow { since: Some(policy.now), targets: base.targets, removed: 0 }
-    };
-    window.removed += removed;
-    if let Some(limit) = policy.removals.filter(|limit| limit.percent < 100) {
-        let share = window.removed * 100 > window.targets * u64::from(limit.percent);
-        let emptied = window.removed > 1 && left == 0;
-        if (share && window.removed > limit.at_least) || emptied {
-            return Err(GenerationError::TooManyRemovals { removals: window.removed, targets: window.targets });
-        }
-    }
-    Ok(window)
 }

@@ -1,16 +1,12 @@
 //! What a role's document lists, and when that is too much.
 
+use super::error::GenerationError;
+use super::policy::Policy;
+use crate::layout::write_target;
+use crate::layout::{Content, trie};
+use crate::primitives::{Refusal, RoleName, TargetName, custom, json};
 use std::collections::{BTreeMap, HashMap};
-
-use tough::schema::decoded::Decoded;
-use tough::schema::{Hashes, Target, Targets};
-
-use crate::generation::{GenerationError, Policy};
-use crate::manifest::Content;
-use crate::name::{RoleName, TargetName};
-use crate::refusal::Refusal;
-use crate::sha256::Sha256;
-use crate::{custom, json, trie};
+use tough::schema::{Target, Targets};
 
 /// Clients take 5 MB of a targets file at most by default, and less is better on a bad network: a role that would be larger
 /// is split, however few its targets are. In bytes.
@@ -52,7 +48,7 @@ impl Listed {
     pub fn put(&mut self, name: &TargetName, content: Option<&Content>) -> Option<Target> {
         // Tufline's names are a subset of those that tough resolves to themselves.
         let key = tough::TargetName::new(name.as_str()).ok()?;
-        match content.map(target) {
+        match content.map(write_target) {
             Some(target) => self.targets.insert(key, target),
             None => self.targets.remove(&key),
         }
@@ -168,26 +164,4 @@ fn length(name: &tough::TargetName, target: &Target) -> usize {
 fn digits(role: &RoleName, name: &tough::TargetName) -> Result<String, GenerationError> {
     let name: TargetName = name.raw().parse().map_err(|_| GenerationError::Missing(role.clone()))?;
     Ok(trie::digits(&name))
-}
-
-fn target(content: &Content) -> Target {
-    Target {
-        length: content.length,
-        hashes: Hashes { sha256: Decoded::from(content.sha256.as_bytes().to_vec()), _extra: HashMap::new() },
-        custom: content.custom.clone().into_iter().collect(),
-        _extra: HashMap::new(),
-    }
-}
-
-/// A target as a change gives it.
-pub(crate) fn content(target: &Target) -> Content {
-    let mut sha256 = [0; 32];
-    if target.hashes.sha256.len() == sha256.len() {
-        sha256.copy_from_slice(&target.hashes.sha256);
-    }
-    Content {
-        sha256: Sha256::from_bytes(sha256),
-        length: target.length,
-        custom: target.custom.clone().into_iter().collect(),
-    }
 }

@@ -5,15 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use tough::schema::key::Key;
 
-use crate::bins_keys::{BinsKeys, OldKey};
-use crate::config::Expiry;
-use crate::custom::Custom;
-use crate::index::{Expiring, IndexEntry, RoleEntry};
-use crate::name::{RoleName, TargetName};
-use crate::parties::{PartyChange, PartyDocument};
-use crate::refusal::Refusal;
-use crate::sha256::Sha256;
-use crate::time::Time;
+use super::bins_keys::{BinsKeys, OldKey};
+use super::policy::RecordedPolicy;
+use crate::delegations::{PartyChange, PartyDocument};
+use crate::layout::{Content, Expiring, IndexEntry, RoleEntry};
+use crate::primitives::{Refusal, RoleName, Sha256, TargetName, Time};
 
 /// The format of manifests that this code writes, and the only one that it reads.
 pub const MANIFEST_FORMAT: u32 = 1;
@@ -77,30 +73,6 @@ pub struct Manifest {
     pub removals: RemovalWindow,
 }
 
-/// What of the operator's policy decides about the documents of a generation. It stands in the manifest, since the configuration may change
-/// before the generation is signed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RecordedPolicy {
-    /// How long a document of the targets family is in force, in seconds.
-    pub targets_seconds: u64,
-    /// How long the snapshot is, in seconds.
-    pub snapshot_seconds: u64,
-    /// A role that lists more targets than this is split.
-    pub max_targets_per_bin: usize,
-}
-
-impl RecordedPolicy {
-    /// What is recorded of this policy.
-    #[must_use]
-    pub fn new(expiry: &Expiry, max_targets_per_bin: usize) -> Self {
-        Self {
-            targets_seconds: expiry.targets.seconds(),
-            snapshot_seconds: expiry.snapshot.seconds(),
-            max_targets_per_bin,
-        }
-    }
-}
-
 /// One change as a generation applied it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Applied {
@@ -129,18 +101,6 @@ pub enum Outcome {
     Refused(Refusal),
     /// The name is another party's: the upload's bytes are kept, and that role's document says whether devices see them.
     Delegated(RoleName),
-}
-
-/// A target's content.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Content {
-    /// The digest, which also names the blob.
-    pub sha256: Sha256,
-    /// In bytes.
-    pub length: u64,
-    /// Custom metadata; empty means none.
-    #[serde(default, skip_serializing_if = "Custom::is_empty")]
-    pub custom: Custom,
 }
 
 /// How many targets were removed since `since`, when there were `targets`.

@@ -3,11 +3,8 @@
 use bytes::Bytes;
 use tough::schema::Targets;
 
-use crate::index::Page;
-use crate::parties::Parties;
-use crate::sha256::Sha256;
-use crate::signed::{Draft, VerifyError};
-
+use crate::primitives::Sha256;
+use crate::signing::{Draft, VerifyError};
 /// A draft or a page of the index with its bytes, written once, and their digest, which names it in the ledger.
 ///
 /// *Invariant*: the digest is that of the bytes, and the bytes are the record's.
@@ -22,7 +19,7 @@ pub struct Addressed<T> {
 pub type AddressedDraft = Addressed<Draft<Targets>>;
 
 impl<T> Addressed<T> {
-    fn new(record: T, bytes: Bytes) -> Self {
+    pub(crate) fn new(record: T, bytes: Bytes) -> Self {
         let digest = Sha256::of(&bytes);
         Self { record, bytes, digest }
     }
@@ -58,23 +55,5 @@ impl TryFrom<Draft<Targets>> for AddressedDraft {
     fn try_from(draft: Draft<Targets>) -> Result<Self, VerifyError> {
         let bytes = draft.to_bytes()?;
         Ok(Self::new(draft, bytes))
-    }
-}
-
-impl TryFrom<Page> for Addressed<Page> {
-    type Error = VerifyError;
-
-    fn try_from(page: Page) -> Result<Self, VerifyError> {
-        let bytes = page.to_bytes()?.into();
-        Ok(Self::new(page, bytes))
-    }
-}
-
-impl TryFrom<Parties> for Addressed<Parties> {
-    type Error = VerifyError;
-
-    fn try_from(parties: Parties) -> Result<Self, VerifyError> {
-        let bytes = parties.to_bytes()?.into();
-        Ok(Self::new(parties, bytes))
     }
 }

@@ -12,12 +12,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::addressed::Addressed;
-use crate::name::{RoleName, TargetName};
-use crate::sha256::Sha256;
-use crate::signed::VerifyError;
-use crate::time::Time;
-use crate::{json, trie};
+use super::addressed::Addressed;
+use super::trie;
+use crate::primitives::{RoleName, Sha256, TargetName, Time, json};
+use crate::signing::VerifyError;
 
 /// The format of pages that this code writes.
 pub const PAGE_FORMAT: u32 = 1;
@@ -109,6 +107,15 @@ impl Page {
             return Err(unreadable(role, "the page of its bins lists others"));
         }
         Ok(page)
+    }
+}
+
+impl TryFrom<Page> for Addressed<Page> {
+    type Error = VerifyError;
+
+    fn try_from(page: Page) -> Result<Self, VerifyError> {
+        let bytes = page.to_bytes()?.into();
+        Ok(Self::new(page, bytes))
     }
 }
 

@@ -10,10 +10,8 @@
 use tough::schema::key::Key;
 use tough::schema::{DelegatedRole, Delegations, PathHashPrefix, PathSet, Targets};
 
-use crate::generation::at_least_one;
-use crate::name::{RoleName, TargetName};
-use crate::sha256::Sha256;
-use crate::signed::VerifyError;
+use crate::primitives::{RoleName, Sha256, TargetName, at_least_one};
+use crate::signing::VerifyError;
 
 const DIGITS: &str = "0123456789abcdef";
 

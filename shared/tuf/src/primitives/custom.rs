@@ -7,9 +7,9 @@ use std::fmt;
 use serde::Serialize;
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
+use tufline_metadata::canonical;
 
-use crate::canonical;
-use crate::refusal::{Refusal, RefusalCode};
+use super::refusal::{Refusal, RefusalCode};
 
 /// The most bytes that an upload's custom metadata may take: S3 allows 2 KB of user metadata in all
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingMetadata.html>).

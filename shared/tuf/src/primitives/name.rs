@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::refusal::{Refusal, RefusalCode};
+use super::refusal::{Refusal, RefusalCode};
 
 /// The longest target name, in bytes as python-tuf stores it: percent-encoded, 255 bytes at most, less its own additions.
 const LONGEST_ENCODED_NAME: usize = 240;

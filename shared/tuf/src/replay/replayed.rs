@@ -1,69 +1,18 @@
-//! Replay: folds the changes of the generations that wait into what is published once more, so that whoever signs or shows them need not
-//! believe whoever made them.
-//!
-//! *Invariant*: a generation that passes is what [`Folding`](crate::generation::Folding) makes of its base and its `changes`, to the letter: its
-//! documents, their versions and expiries, its index, and its counts. What its maker is free to choose is bounded here: the time, the numbers
-//! that it leaves out, the roles that are drafted anew without a change, and the policy, which is that of now or of its base. What devices would
-//! see changed by it is listed in [`Replay::net`]: whether the uploads justify that is for others to say, and so is what it says of other
-//! parties.
-//!
-//! Documents are folded one after another, each through all generations, so that no more of them are in memory than the caller reads at once.
+//! The replay itself.
 
+use super::chain::{Chain, is_adopted, is_adopted_at};
+use super::facts::{Rules, check_bins_keys, check_delegating, check_facts, refused};
+use crate::delegations::Parties;
+use crate::generation::{
+    Applied, DEEPEST_BIN, Fault, Listed, Manifest, Outcome, Policy, Refused, advance, count_removals, targets_document,
+    targets_draft,
+};
+use crate::layout::read_content;
+use crate::layout::{Addressed, AddressedDraft, Content, Index, Page, RoleEntry, trie};
+use crate::primitives::{RoleName, TargetName, after};
+use crate::signing::{Draft, Signed};
 use std::collections::{BTreeMap, BTreeSet};
-
-use tough::schema::key::Key;
 use tough::schema::{Target, Targets};
-
-use crate::addressed::{Addressed, AddressedDraft};
-use crate::bins_keys::{BinsKeys, OldKey};
-use crate::fold::count_removals;
-use crate::gate::{Fault, Refused};
-use crate::generation::{DEEPEST_BIN, Policy, Versions, advance, targets_document, targets_draft};
-use crate::index::{Index, Page, Place, RoleEntry};
-use crate::listed::{self, Listed};
-use crate::manifest::{Applied, Content, Manifest, Outcome, RecordedPolicy};
-use crate::name::{RoleName, TargetName};
-use crate::parties::Parties;
-use crate::root::same_key;
-use crate::signed::{Draft, Signed};
-use crate::time::{Time, after, seconds_between};
-use crate::trie;
-
-/// The clocks of those who make generations and of those who judge them differ by less than this. In seconds.
-pub const CLOCK_TOLERANCE_SECONDS: i64 = 60;
-
-/// So much earlier than its base a generation may say that it was made: its maker's clock may be behind another's. In seconds.
-const LARGEST_STEP_BACK_SECONDS: i64 = 600;
-
-/// A generation may leave out so many numbers: more than anybody can take beforehand, for whoever must get above them, and few enough that it
-/// takes more than 30 million generations to use up all that clients read alike (2^53).
-pub const LARGEST_JUMP: u64 = 1 << 28;
-
-/// What a generation is held against, beside its base.
-#[derive(Debug, Clone, Copy)]
-pub struct Rules<'a> {
-    /// The time.
-    pub now: Time,
-    /// The policy of now.
-    pub policy: RecordedPolicy,
-    /// The keys for bins that are held.
-    pub bins_keys: &'a [Key],
-    /// Whether people sign `targets`.
-    pub offline_targets: bool,
-}
-
-/// Generations that wait, each based on the one before and the first on what is published; and of each what it delegates to other parties.
-#[derive(Debug, Clone, Copy)]
-pub struct Chain<'a> {
-    /// What devices see.
-    pub published: &'a Manifest,
-    /// What that delegates to other parties.
-    pub parties: &'a Parties,
-    /// The versions that devices see.
-    pub versions: &'a Versions,
-    /// The generations, the oldest first, with their parties; the last one is the candidate.
-    pub waiting: &'a [(&'a Manifest, &'a Parties)],
-}
 
 /// What devices would see changed under a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,13 +61,6 @@ struct Counts {
     removed: u64,
     /// Those that leave because clients don't read them alike: nobody removed them.
     dropped: u64,
-}
-
-/// The places of the published index that must be known to replay these generations.
-pub fn places<'a>(waiting: &'a [(&'a Manifest, &'a Parties)]) -> Vec<Place<'a>> {
-    let names = waiting.iter().flat_map(|(manifest, _)| &manifest.changes).map(|change| Place::Name(&change.name));
-    let roles = waiting.iter().flat_map(|(manifest, _)| manifest.changed.keys()).map(Place::Role);
-    names.chain(roles).collect()
 }
 
 impl<'a> Replay<'a> {
@@ -272,7 +214,7 @@ impl<'a> Replay<'a> {
             for edit in edits {
                 let content = if let Outcome::Set(content) = &edit.outcome { Some(content) } else { None };
                 let before = listed.put(&edit.name, content);
-                differs |= before.as_ref().map(listed::content).as_ref() != content;
+                differs |= before.as_ref().map(read_content).as_ref() != content;
                 counts.added += u64::from(before.is_none() && content.is_some());
                 counts.removed += u64::from(before.is_some() && content.is_none());
                 befores.entry(&edit.name).or_insert((before, None)).1 = edit.version.as_deref();
@@ -312,7 +254,7 @@ impl<'a> Replay<'a> {
             let Ok(key) = tough::TargetName::new(name.as_str()) else { continue };
             let after = documents.get(&leaf_below(home, name, documents)).and_then(|listed| listed.targets.get(&key));
             if before.as_ref() != after {
-                let (version, content) = (version.map(str::to_owned), after.map(listed::content));
+                let (version, content) = (version.map(str::to_owned), after.map(read_content));
                 self.net.insert(name.clone(), Net { version, content });
             }
         }
@@ -428,96 +370,6 @@ impl<'a> Replay<'a> {
         let manifest = self.chain.waiting.get(number).map_or(self.chain.published, |(manifest, _)| *manifest);
         refused(manifest, Fault::Void, why)
     }
-}
-
-fn refused(manifest: &Manifest, fault: Fault, why: &str) -> Refused {
-    let generation = manifest.generation;
-    Refused { generation, fault, reason: format!("it doesn't follow from generation {}: {why}", manifest.base) }
-}
-
-/// What a generation says without any document.
-fn check_facts(before: &Manifest, manifest: &Manifest, rules: Rules<'_>) -> Result<(), Refused> {
-    let void = |why: &str| Err(refused(manifest, Fault::Void, why));
-    if manifest.base != before.generation || manifest.generation <= before.generation {
-        return void("it is based on another");
-    }
-    if seconds_between(rules.now, manifest.created) > CLOCK_TOLERANCE_SECONDS {
-        return void("it was made in the future");
-    }
-    if seconds_between(manifest.created, before.created) > LARGEST_STEP_BACK_SECONDS {
-        return void("it was made before that one");
-    }
-    if manifest.first < before.serial || manifest.first - before.serial > LARGEST_JUMP {
-        return void("it takes numbers that are not the next ones");
-    }
-    if manifest.snapshot_expires != after(manifest.created, manifest.policy.snapshot_seconds) {
-        return void("its snapshot expires at another time than the policy says");
-    }
-    if manifest.decisions < before.decisions {
-        return void("it forgets a decision about other parties");
-    }
-    if manifest.timestamp_above != before.timestamp_above {
-        return void("it says otherwise where the timestamp's versions begin");
-    }
-    if manifest.policy != rules.policy && manifest.policy != before.policy {
-        return Err(refused(manifest, Fault::Policy, "its policy is neither that one's nor the configured one"));
-    }
-    Ok(())
-}
-
-/// Which keys of the bins may follow: the same, or the next step of a replacement by a key that is held ([`BinsKeys::next`]).
-fn check_bins_keys(before: &Manifest, manifest: &Manifest, versions: &Versions, held: &[Key]) -> Result<(), String> {
-    let (old, new) = (before.bins_keys(), manifest.bins_keys());
-    if old == new {
-        return Ok(());
-    }
-    let split: Vec<&RoleName> = versions.keys().filter(|role| is_split(role, versions)).collect();
-    let expected = match &old.old {
-        Some(OldKey { up_to, .. }) => {
-            let mut bins = versions.iter().filter(|(role, _)| trie::parent(role).is_some());
-            bins.all(|(_, version)| version > up_to).then(|| old.alone())
-        }
-        None if held.iter().any(|key| same_key(key, &new.signing)) && !same_key(&old.signing, &new.signing) => {
-            let next = BinsKeys::with(before, &new.signing);
-            Some(if split.is_empty() { next.alone() } else { next })
-        }
-        None => None,
-    };
-    if expected.as_ref() != Some(&new) {
-        return Err("its keys of the bins are no next step of a replacement".into());
-    }
-    match split.into_iter().find(|role| !manifest.changed.contains_key(*role)) {
-        Some(role) => Err(format!("it changes the keys of the bins, and doesn't draft {role}")),
-        None => Ok(()),
-    }
-}
-
-fn is_split(role: &RoleName, versions: &Versions) -> bool {
-    trie::children(role).first().is_some_and(|child| versions.contains_key(child))
-}
-
-/// Where `targets` must delegate otherwise to other parties, it must be drafted.
-fn check_delegating(before: &Manifest, old: &Parties, manifest: &Manifest, new: &Parties) -> Result<(), String> {
-    if before.parties == manifest.parties || manifest.changed.contains_key(&RoleName::targets()) {
-        return Ok(());
-    }
-    let says = |parties: &Parties| parties.delegations(&RoleName::targets(), false, &[]);
-    let same = says(old).and_then(|old| Ok(old == says(new)?)).map_err(|error| error.to_string())?;
-    if same { Ok(()) } else { Err("it changes what targets delegates, and doesn't draft it".into()) }
-}
-
-/// Whether the document of `targets` in a generation is one that people signed under a number that was given out before: whatever a
-/// generation drafts itself has a higher one.
-fn is_adopted(before: &Manifest, manifest: &Manifest) -> bool {
-    manifest.changed.get(&RoleName::targets()).is_some_and(|entry| entry.version <= before.serial)
-}
-
-fn is_adopted_at(chain: &Chain<'_>, number: usize) -> bool {
-    let before = match number.checked_sub(1) {
-        Some(before) => chain.waiting.get(before).map(|(manifest, _)| *manifest),
-        None => Some(chain.published),
-    };
-    before.zip(chain.waiting.get(number)).is_some_and(|(before, (manifest, _))| is_adopted(before, manifest))
 }
 
 /// The role in which `name` stands among `documents`, which are `home` and what it was split into.

@@ -4,12 +4,14 @@ use bytes::Bytes;
 use tough::schema::{RoleType, Root};
 use tufline_metadata::TrustedRoot;
 
-use super::published::{refused, signed};
+use super::error::RootError;
+use super::file::RootFile;
+use super::pinned::PinnedRoot;
+use super::published::{own_keys, read, refused, signed};
 use super::rules::check_new_keys;
-use super::{KeyId, PinnedRoot, RootError, RootFile, own_keys, read, tallies};
-use crate::sha256::Sha256;
-use crate::signed::{Signed, verify};
-use crate::time::Time;
+use super::tally::tallies;
+use crate::primitives::{Sha256, Time};
+use crate::signing::{KeyId, Signed, verify};
 
 /// The published roots, from the one that is trusted to the newest, each verified under itself and under the one before, as clients do it: others may have made them.
 #[derive(Debug, Clone)]

@@ -5,10 +5,11 @@ use std::fmt;
 
 use tough::schema::{RoleType, Root};
 
-use super::holders::names;
-use super::keys::short_id;
-use super::{HOLDERS_FIELD, KeyId, ROLES, holder, kind, name};
-use crate::time::Time;
+use super::holders::{HOLDERS_FIELD, holder, names};
+use super::keys::{kind, short_id};
+use super::roles::{ROLES, name};
+use crate::primitives::Time;
+use crate::signing::KeyId;
 
 /// One difference.
 #[derive(Debug, Clone, PartialEq, Eq)]

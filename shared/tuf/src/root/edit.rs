@@ -3,16 +3,21 @@
 //! Every operation answers a root that keeps the rules, or refuses and changes nothing. Whatever changes drops the signatures:
 //! they were over something else.
 
+use std::collections::HashMap;
+
 use tough::schema::key::Key;
 use tough::schema::{RoleKeys, RoleType, Root};
+use tufline_metadata::canonical::{self, Unalike, Why};
 
-use super::holders::set_holder;
-use super::keys::{check, short_id};
+use super::chain::Chain;
+use super::error::RootError;
+use super::file::RootFile;
+use super::holders::{holder, set_holder};
+use super::keys::{check, key_id, short_id};
 use super::published::refused;
-use super::{Chain, KeyId, RootError, RootFile, bare, holder, key_id, name, same_key};
-use crate::canonical::{self, Unalike, Why};
-use crate::generation::{SPEC_VERSION, at_least_one};
-use crate::time::{Time, whole_seconds};
+use super::roles::name;
+use crate::primitives::{RoleName, SPEC_VERSION, Time, at_least_one, whole_seconds};
+use crate::signing::{Draft, KeyId, same_key};
 
 /// A root key and, where that is said, who holds it.
 #[derive(Debug, Clone)]
@@ -61,6 +66,17 @@ impl FirstRoot {
         threshold(&mut root, RoleType::Root, self.threshold)?;
         RootFile::unsigned(root)
     }
+}
+
+/// Version 1 of the root, unsigned: one key a role, threshold 1. For development: a repository that devices depend on
+/// wants a root of several people.
+///
+/// # Errors
+/// [`RootError`] for keys that no client can use.
+pub fn first(root: Key, online: OnlineKeys, expires: Time) -> Result<Draft<Root>, RootError> {
+    let keys = vec![RootKey { holder: None, key: root }];
+    let file = FirstRoot { keys, threshold: 1, online, expires }.make()?;
+    Ok(Draft::new(RoleName::root(), file.root().clone()))
 }
 
 /// The next version after `newest`, unsigned, with the same keys.
@@ -252,4 +268,17 @@ fn find(root: &Root, role: RoleType, wanted: &KeyName) -> Result<KeyId, RootErro
     };
     let keys = ids.iter().map(describe).collect::<Vec<_>>().join(", ");
     Err(RootError::WhichKey { role: name(role), wanted: wanted.into(), found: found.len(), keys })
+}
+
+/// A root without keys.
+fn bare(version: u64, expires: Time) -> Root {
+    Root {
+        spec_version: SPEC_VERSION.into(),
+        consistent_snapshot: true,
+        version: at_least_one(version),
+        expires,
+        keys: HashMap::new(),
+        roles: HashMap::new(),
+        _extra: HashMap::new(),
+    }
 }

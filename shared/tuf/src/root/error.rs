@@ -1,7 +1,7 @@
 //! Why a root, or an operation on one, is refused.
 
-use crate::signed::VerifyError;
-use crate::time::Time;
+use crate::primitives::Time;
+use crate::signing::VerifyError;
 
 /// Why a root, or an operation on one, is refused: one line each, with what to do where that isn't plain.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -4,13 +4,12 @@ use bytes::Bytes;
 use tough::schema::key::Key;
 use tough::schema::{self, Root, Signature};
 
+use super::error::RootError;
 use super::keys::short_id;
 use super::rules::check_rules;
-use super::tally::{is_good, root_keys};
-use super::{RootError, same_key};
-use crate::name::RoleName;
-use crate::signed::canonical;
-use crate::{foreign, json};
+use super::signers::{is_good, root_keys};
+use crate::primitives::{RoleName, json};
+use crate::signing::{canonical_message, foreign, same_key};
 
 /// What clients read of a root at most, in bytes (python-tuf and go-tuf: 512,000).
 pub const LARGEST_ROOT: usize = 512_000;
@@ -96,7 +95,7 @@ impl RootFile {
     /// # Errors
     /// [`RootError::Unreadable`], never in practice.
     pub fn message(&self) -> Result<Vec<u8>, RootError> {
-        let (message, _) = canonical(&RoleName::root(), &self.root)?;
+        let (message, _) = canonical_message(&RoleName::root(), &self.root)?;
         Ok(message)
     }
 

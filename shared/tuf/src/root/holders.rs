@@ -7,8 +7,9 @@
 use serde_json::{Map, Value};
 use tough::schema::Root;
 
-use super::{KeyId, RootError};
-use crate::plain::is_plain;
+use super::error::RootError;
+use crate::primitives::plain::is_plain;
+use crate::signing::KeyId;
 
 /// The field of the root: an object from key ids to names. Clients keep what they don't know (TUF specification 4.1).
 pub const HOLDERS_FIELD: &str = "x-tufline-keyholders";

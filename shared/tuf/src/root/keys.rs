@@ -6,15 +6,11 @@ use aws_lc_rs::rsa::PublicEncryptingKey;
 use aws_lc_rs::signature::ED25519_PUBLIC_KEY_LEN;
 use pem::{EncodeConfig, LineEnding, Pem};
 use serde_json::Value;
-use tough::schema::decoded::{Decoded, Hex};
 use tough::schema::key::{EcdsaKey, EcdsaScheme, Ed25519Key, Ed25519Scheme, Key, RsaKey, RsaScheme};
 
-use super::RootError;
-use crate::key_file::{self, Wanted};
-use crate::signed::public_part;
-
-/// The id of a key: the SHA-256 of its canonical form (TUF specification 4.2).
-pub type KeyId = Decoded<Hex>;
+use super::error::RootError;
+use crate::signing::key_file::Wanted;
+use crate::signing::{KeyId, key_file, public_part};
 
 /// Before the 32 bytes of an Ed25519 key in a `SubjectPublicKeyInfo` (RFC 8410, section 4).
 const ED25519_SPKI: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
@@ -44,12 +40,6 @@ pub fn kind(key: &Key) -> &'static str {
         Key::Ed25519 { .. } => "Ed25519",
         Key::Ecdsa { .. } | Key::EcdsaOld { .. } => "ECDSA P-256",
     }
-}
-
-/// Whether both are one public key, whatever surrounds it.
-#[must_use]
-pub fn same_key(one: &Key, other: &Key) -> bool {
-    public_part(one) == public_part(other)
 }
 
 /// Reads a public key from a file: PEM (`SubjectPublicKeyInfo`) or a key of a root in JSON. Whatever wrote the file, one public key

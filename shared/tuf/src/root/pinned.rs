@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::sha256::Sha256;
+use crate::primitives::Sha256;
 
 /// JavaScript's largest whole number: clients read none above it alike (RFC 8259, section 6).
 const LARGEST_VERSION: u64 = (1 << 53) - 1;

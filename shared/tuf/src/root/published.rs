@@ -1,16 +1,13 @@
 //! Roots that are published, by whomever: read as clients read them, and not judged.
 
 use bytes::Bytes;
-use serde_json::{Map, Value};
-use tough::schema::key::Key;
-use tough::schema::{RoleType, Root, Signature};
+use tough::schema::Root;
 use tufline_metadata::{Error, File, TrustedRoot};
 
-use super::{KeyId, RootError};
-use crate::foreign::named;
-use crate::name::RoleName;
-use crate::sha256::Sha256;
-use crate::signed::VerifyError;
+use super::error::RootError;
+use crate::primitives::{RoleName, Sha256};
+use crate::signing::own_types::in_own_types;
+use crate::signing::{RoleKeys, Signed, VerifyError, canonical_message};
 
 /// A root that is published already, or that others will publish. What Tufline asks of its own is not asked of it.
 #[derive(Debug, Clone)]
@@ -63,46 +60,6 @@ impl PublishedRoot {
     }
 }
 
-/// Reads a root into tough's types. Its own reading is not used, since that computes the ids of keys, and knows no others than the kinds of keys
-/// that it has.
-pub(crate) fn in_own_types(bytes: &[u8]) -> Result<Root, String> {
-    let mut file: Value = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
-    let mut signed = file.get_mut("signed").map(Value::take).unwrap_or_default();
-    let Some(fields) = signed.as_object_mut() else { return Err("its signed is no object".into()) };
-    let entries = fields.insert("keys".into(), Map::new().into());
-    // Clients take null for what is left out.
-    if fields.get("consistent_snapshot").is_none_or(Value::is_null) {
-        fields.insert("consistent_snapshot".into(), false.into());
-    }
-    if let Some(Value::Object(roles)) = fields.get_mut("roles") {
-        roles.retain(|name, _| name.parse::<RoleType>().is_ok());
-        for role in roles.values_mut() {
-            if let Some(Value::Array(ids)) = role.get_mut("keyids") {
-                ids.retain(|id| key_id(id).is_some());
-            }
-        }
-    }
-    let mut root: Root = named(signed, "signed")?;
-    let Some(Value::Object(entries)) = entries else { return Err("its signed.keys is no object".into()) };
-    let key = |(id, entry): (String, Value)| Some((key_id(&id.into())?, serde_json::from_value::<Key>(entry).ok()?));
-    root.keys = entries.into_iter().filter_map(key).collect();
-    Ok(root)
-}
-
-fn key_id(id: &Value) -> Option<KeyId> {
-    serde_json::from_value(id.clone()).ok()
-}
-
-/// The signatures in a file.
-pub(crate) fn signatures(bytes: &[u8]) -> Result<Vec<Signature>, String> {
-    #[derive(serde::Deserialize)]
-    struct Signatures {
-        signatures: Vec<Signature>,
-    }
-    let file: Signatures = named(&mut serde_json::Deserializer::from_slice(bytes), "")?;
-    Ok(file.signatures)
-}
-
 /// Why a root isn't one to follow, as a document of this repository.
 pub(super) fn refused(error: &Error) -> VerifyError {
     let role = RoleName::root();
@@ -119,7 +76,37 @@ pub(super) fn refused(error: &Error) -> VerifyError {
 }
 
 /// The bytes of a trusted root in tough's types.
-pub(super) fn signed(trusted: &TrustedRoot, bytes: &Bytes) -> Result<crate::signed::Signed<Root>, VerifyError> {
+pub(super) fn signed(trusted: &TrustedRoot, bytes: &Bytes) -> Result<Signed<Root>, VerifyError> {
     let root = in_own_types(bytes).map_err(|why| VerifyError::Unreadable { role: RoleName::root(), why })?;
-    Ok(crate::signed::Signed::of_trusted(root, bytes.clone(), trusted.file().unalike().cloned()))
+    Ok(Signed::of_trusted(root, bytes.clone(), trusted.file().unalike().cloned()))
+}
+
+/// For so long, in seconds, a cache between devices and the repository may hide a root that was published: what devices are answered says so, and an
+/// online key that a root adds signs nothing before.
+pub const LONGEST_HIDDEN_SECONDS: i64 = 5;
+
+/// The keys with which a root that signs itself is verified.
+///
+/// # Errors
+/// [`VerifyError`].
+pub fn own_keys(root: &Root) -> Result<RoleKeys, VerifyError> {
+    RoleKeys::in_root(root, &RoleName::root())
+}
+
+/// The SHA-256 of what is signed of a root, its canonical form (TUF specification 4.2): the same in every file of it, however that is written and by
+/// whomever it is signed. What `tufline root show` calls its contents.
+///
+/// # Errors
+/// [`VerifyError::Unreadable`], never in practice.
+pub fn contents(root: &Root) -> Result<Sha256, VerifyError> {
+    canonical_message(&RoleName::root(), root).map(|(message, _)| Sha256::of(&message))
+}
+
+/// Reads version `version` of a root that is published and verifies it under its own keys (TUF specification 5.3.4, the new root's half).
+///
+/// # Errors
+/// [`VerifyError`].
+pub fn read(bytes: &Bytes, version: u64) -> Result<Signed<Root>, VerifyError> {
+    let trusted = TrustedRoot::begin(bytes).map_err(|error| refused(&error))?;
+    signed(&trusted, bytes)?.expect_version(version)
 }

@@ -4,13 +4,12 @@ use std::collections::BTreeMap;
 
 use tough::schema::{RoleType, Root};
 
-use super::keys::{check, check_new, key_id, same_key, short_id};
-use super::{RootError, holders, name};
-use crate::signed::public_part;
-use crate::time::whole_seconds;
-
-/// The roles of a root: these and no others, since some clients don't read a root with another.
-pub const ROLES: [RoleType; 4] = [RoleType::Root, RoleType::Timestamp, RoleType::Snapshot, RoleType::Targets];
+use super::error::RootError;
+use super::holders;
+use super::keys::{check, check_new, key_id, short_id};
+use super::roles::{ROLES, name};
+use crate::primitives::whole_seconds;
+use crate::signing::{public_part, same_key};
 
 /// Checks the rules.
 ///

@@ -3,8 +3,11 @@
 use serde_json::Value;
 use tough::schema::Root;
 
-use super::{HOLDERS_FIELD, KeyId, ROLES, RootError};
-use crate::plain::find_hidden;
+use super::error::RootError;
+use super::holders::HOLDERS_FIELD;
+use super::roles::ROLES;
+use crate::primitives::plain::find_hidden;
+use crate::signing::KeyId;
 
 /// Refuses a root in which a text holds what a terminal doesn't show as it is: nobody can see what they sign then.
 ///

@@ -2,13 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use tough::schema::key::Key;
-use tough::schema::{RoleType, Root, Signature};
+use tough::schema::{RoleType, Root};
 
-use super::{KeyId, RootError, RootFile};
-use crate::name::RoleName;
-use crate::signature;
-use crate::signed::{canonical, public_part};
+use super::error::RootError;
+use super::file::RootFile;
+use super::signers::{is_good, root_keys};
+use crate::signing::{KeyId, public_part};
 
 /// Which root keys of one version of the root signed a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,15 +67,4 @@ fn tally(file: &RootFile, judge: &Root) -> Tally {
     }
     let threshold = judge.roles.get(&RoleType::Root).map_or(u64::MAX, |entry| entry.threshold.get());
     Tally { judge: judge.version.get(), threshold, signed, missing }
-}
-
-/// The root keys of a root, with their ids.
-pub(super) fn root_keys(root: &Root) -> impl Iterator<Item = (&KeyId, &Key)> {
-    let ids = root.roles.get(&RoleType::Root).map(|entry| entry.keyids.as_slice()).unwrap_or_default();
-    ids.iter().filter_map(|id| Some((id, root.keys.get(id)?)))
-}
-
-/// Whether the signature over `root` is the key's.
-pub(super) fn is_good(root: &Root, key: &Key, signature: &Signature) -> bool {
-    canonical(&RoleName::root(), root).is_ok_and(|(message, _)| signature::is_good(key, &message, &signature.sig))
 }

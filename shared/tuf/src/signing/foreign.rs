@@ -5,14 +5,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use serde_json::Value;
-use serde_path_to_error::{Path, Segment};
 use tough::schema::{self, RoleType, Root, Targets};
+use tufline_metadata::canonical;
 
-use crate::canonical;
-use crate::plain::escaped;
-use crate::signed::Document;
+use super::document::Document;
+use crate::primitives::field::{join, place};
+use crate::primitives::plain::escaped;
 
 /// What stands in a field, and what clients make of it.
 enum Shape {
@@ -163,27 +163,6 @@ pub fn read<T: Foreign>(bytes: &[u8]) -> Result<schema::Signed<T>, String> {
         format!("its {place} is written with escapes, or twice, which go-tuf doesn't read; write it plainly, once")
     })?;
     Ok(file)
-}
-
-/// Reads JSON that is the value at `at`, so that what is wrong is told with its field.
-///
-/// # Errors
-/// One line that begins with the field.
-pub(crate) fn named<'a, T: Deserialize<'a>>(
-    json: impl Deserializer<'a, Error = serde_json::Error>,
-    at: &str,
-) -> Result<T, String> {
-    serde_path_to_error::deserialize(json)
-        .map_err(|error| format!("its {} is not as it must be: {}", place(at, error.path()), error.inner()))
-}
-
-/// Where a field stands, as all other messages have it.
-fn place(at: &str, path: &Path) -> String {
-    path.iter().fold(at.to_owned(), |place, segment| match segment {
-        Segment::Map { key } => join(&place, key),
-        Segment::Seq { index } => join(&place, &index.to_string()),
-        Segment::Enum { .. } | Segment::Unknown => place,
-    })
 }
 
 /// The first field that stands otherwise in a text than in what was read of it: some clients read it otherwise, or not at all.
@@ -354,11 +333,6 @@ fn expect_distinct<'a>(texts: impl Iterator<Item = &'a str>, place: &str) -> Res
 /// Where JavaScript has a member of this name: those whose names are indices of arrays come first.
 fn index(name: &str) -> u32 {
     name.parse().ok().filter(|index: &u32| index.to_string() == name).unwrap_or(u32::MAX)
-}
-
-fn join(place: &str, name: &str) -> String {
-    let name = name.escape_debug();
-    if place.is_empty() { name.to_string() } else { format!("{place}.{name}") }
 }
 
 fn is_lower_hex(text: &str) -> bool {

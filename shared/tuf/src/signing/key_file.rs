@@ -6,9 +6,11 @@ use std::fmt::Write;
 use base64ct::{Base64, Encoding};
 use zeroize::Zeroizing;
 
-use crate::key_kind::ssh_in_text;
+use super::key_kind::ssh_in_text;
 
-pub use crate::key_kind::{Ssh, Wanted, public_of_ssh};
+pub use super::key_kind::Ssh;
+pub use super::key_kind::Wanted;
+pub use super::key_kind::public_of_ssh;
 
 /// A block of PEM (RFC 7468, section 2). Its memory is wiped when it is dropped.
 pub struct Block {

@@ -1,236 +1,16 @@
 //! Role documents before and after signing. The types carry the safety: a [`Draft`] has no bytes to publish, and only
 //! verification makes a [`Signed`].
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::num::NonZeroU64;
-
 use bytes::Bytes;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tough::schema::decoded::{Decoded, Hex};
-use tough::schema::key::Key;
-use tough::schema::{self, Delegations, Role, RoleType, Root, Signature, Snapshot, Targets, Timestamp};
+use tough::schema::{self, Root, Signature};
+use tufline_metadata::canonical::{self, Unalike};
 
-use crate::canonical::{self, Unalike};
-use crate::json;
-use crate::name::RoleName;
-use crate::root::published;
-use crate::sha256::Sha256;
-use crate::signature;
-use crate::time::Time;
-
-/// A role document that can be signed: root, targets (and delegated ones), snapshot, timestamp.
-pub trait Document: Role + DeserializeOwned + Clone + PartialEq + Send + Sync {
-    /// The top-level role of this type; `None` for targets, whose documents belong to `targets` or to a delegated role.
-    const FIXED_NAME: Option<&'static str>;
-
-    /// Reads a file of it.
-    ///
-    /// # Errors
-    /// The parser's words.
-    fn read_file(bytes: &[u8]) -> Result<schema::Signed<Self>, String> {
-        serde_json::from_slice(bytes).map_err(|error| error.to_string())
-    }
-}
-
-impl Document for Root {
-    const FIXED_NAME: Option<&'static str> = Some("root");
-
-    /// A key has the id that the root gives it: a root that goes on with one of others keeps theirs.
-    fn read_file(bytes: &[u8]) -> Result<schema::Signed<Self>, String> {
-        Ok(schema::Signed { signed: published::in_own_types(bytes)?, signatures: published::signatures(bytes)? })
-    }
-}
-impl Document for Timestamp {
-    const FIXED_NAME: Option<&'static str> = Some("timestamp");
-}
-impl Document for Snapshot {
-    const FIXED_NAME: Option<&'static str> = Some("snapshot");
-}
-impl Document for Targets {
-    const FIXED_NAME: Option<&'static str> = None;
-}
-
-/// Why a document is not what it should be.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum VerifyError {
-    /// Not a document of the expected type.
-    #[error("{role} is not a readable role document: {why}")]
-    Unreadable {
-        /// The role that was expected.
-        role: RoleName,
-        /// The parser's words.
-        why: String,
-    },
-    /// Clients don't all write its canonical form alike, so the signatures are good for some of them only ([`crate::canonical`]).
-    #[error("{role} would not be read alike by all clients: {why}")]
-    Unalike {
-        /// The role.
-        role: RoleName,
-        /// The first difference.
-        why: Unalike,
-    },
-    /// Too few good signatures (TUF specification 5.3.4, 5.4.2, 5.5.3, 5.6.3).
-    #[error("{role} is not signed as it must be: {why}")]
-    Signatures {
-        /// The role.
-        role: RoleName,
-        /// What is missing.
-        why: String,
-    },
-    /// Another version than the one that was referred to.
-    #[error("{role} has version {found} where {expected} is expected")]
-    Version {
-        /// The role.
-        role: RoleName,
-        /// The version in the document.
-        found: u64,
-        /// The version by which it was asked for.
-        expected: u64,
-    },
-    /// Past its expiry (TUF specification 5.3.10, 5.4.4, 5.5.6, 5.6.5).
-    #[error("{role} version {version} expired at {expires}")]
-    Expired {
-        /// The role.
-        role: RoleName,
-        /// Its version.
-        version: u64,
-        /// When it expired.
-        expires: Time,
-    },
-    /// The delegating role names no keys for this role.
-    #[error("{role} has no keys in the role that delegates to it")]
-    NoKeys {
-        /// The role.
-        role: RoleName,
-    },
-}
-
-impl VerifyError {
-    /// The role whose document it is about.
-    #[must_use]
-    pub fn role(&self) -> &RoleName {
-        match self {
-            Self::Unreadable { role, .. }
-            | Self::Unalike { role, .. }
-            | Self::Signatures { role, .. }
-            | Self::Version { role, .. }
-            | Self::Expired { role, .. }
-            | Self::NoKeys { role } => role,
-        }
-    }
-}
-
-/// The keys that may sign for a role, and how many of them must (TUF specification 4.3, ROLES).
-///
-/// *Invariant*: no public key stands in it twice, so a threshold counts distinct keys and not key ids.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RoleKeys {
-    role: RoleName,
-    keys: BTreeMap<Decoded<Hex>, Key>,
-    threshold: NonZeroU64,
-}
-
-impl RoleKeys {
-    /// The keys that `root` names for a top-level role.
-    ///
-    /// # Errors
-    /// [`VerifyError::NoKeys`] where `root` doesn't know the role.
-    pub fn in_root(root: &Root, role: &RoleName) -> Result<Self, VerifyError> {
-        let no_keys = || VerifyError::NoKeys { role: role.clone() };
-        let role_type: RoleType = role.as_str().parse().map_err(|_| no_keys())?;
-        let entry = root.roles.get(&role_type).ok_or_else(no_keys)?;
-        Ok(Self::listed(role, &entry.keyids, &root.keys, entry.threshold))
-    }
-
-    /// The keys that a targets role names for a role that it delegates to (TUF specification 4.5, DELEGATIONS).
-    ///
-    /// # Errors
-    /// [`VerifyError::NoKeys`] where `delegations` don't name the role.
-    pub fn in_delegations(delegations: &Delegations, role: &RoleName) -> Result<Self, VerifyError> {
-        let no_keys = || VerifyError::NoKeys { role: role.clone() };
-        let entry = delegations.roles.iter().find(|entry| entry.name == role.as_str()).ok_or_else(no_keys)?;
-        Ok(Self::listed(role, &entry.keyids, &delegations.keys, entry.threshold))
-    }
-
-    /// An id without a key counts for nobody.
-    fn listed(
-        role: &RoleName,
-        ids: &[Decoded<Hex>],
-        known: &HashMap<Decoded<Hex>, Key>,
-        threshold: NonZeroU64,
-    ) -> Self {
-        let (mut public_keys, mut keys) = (BTreeSet::new(), BTreeMap::new());
-        for id in ids {
-            if let Some(key) = known.get(id)
-                && public_keys.insert(public_part(key))
-            {
-                keys.insert(id.clone(), key.clone());
-            }
-        }
-        Self { role: role.clone(), keys, threshold }
-    }
-
-    /// The role that these keys sign for.
-    #[must_use]
-    pub fn role(&self) -> &RoleName {
-        &self.role
-    }
-
-    /// How many of the keys must sign.
-    #[must_use]
-    pub fn threshold(&self) -> u64 {
-        self.threshold.get()
-    }
-
-    /// Of these keys only `key`: what verifies under that was signed by it. `None` where it isn't among them.
-    #[must_use]
-    pub fn only(&self, key: &Key) -> Option<Self> {
-        let id = self.id_of(key)?;
-        let keys = self.keys.get(id).map(|key| (id.clone(), key.clone())).into_iter().collect();
-        Some(Self { role: self.role.clone(), keys, threshold: NonZeroU64::MIN })
-    }
-
-    /// The keys.
-    pub fn keys(&self) -> impl Iterator<Item = &Key> {
-        self.keys.values()
-    }
-
-    /// The id under which `key` may sign for this role, if it may.
-    #[must_use]
-    pub fn id_of(&self, key: &Key) -> Option<&Decoded<Hex>> {
-        let wanted = public_part(key);
-        self.keys.iter().find(|(_, candidate)| public_part(candidate) == wanted).map(|(id, _)| id)
-    }
-
-    /// Whether enough of the keys signed `message`, as `tough` counts them: an id that signs twice is refused, a signature by anybody
-    /// else is passed over (TUF specification 4.2, SIGNATURES).
-    fn expect_enough(&self, message: &[u8], signatures: &[Signature]) -> Result<(), VerifyError> {
-        let refuse = |why: String| VerifyError::Signatures { role: self.role.clone(), why };
-        let mut ids = BTreeSet::new();
-        if let Some(twice) = signatures.iter().find(|signature| !ids.insert(&signature.keyid)) {
-            return Err(refuse(format!("key {} signs twice", hex::encode(&twice.keyid))));
-        }
-        let is_good = |signature: &&Signature| {
-            self.keys.get(&signature.keyid).is_some_and(|key| signature::is_good(key, message, &signature.sig))
-        };
-        let (good, needed) = (signatures.iter().filter(is_good).count(), self.threshold());
-        if (good as u64) < needed {
-            return Err(refuse(format!("{good} of its signatures are good where {needed} must be")));
-        }
-        Ok(())
-    }
-}
-
-/// The public key without what surrounds it: two entries that differ only in other fields are one key.
-pub(crate) fn public_part(key: &Key) -> Vec<u8> {
-    match key {
-        Key::Rsa { keyval, .. } => keyval.public.to_vec(),
-        Key::Ed25519 { keyval, .. } => keyval.public.to_vec(),
-        Key::Ecdsa { keyval, .. } | Key::EcdsaOld { keyval, .. } => keyval.public.to_vec(),
-    }
-}
-
+use super::document::Document;
+use super::error::{VerifyError, unreadable};
+use super::message::canonical_message;
+use super::role_keys::RoleKeys;
+use crate::primitives::{RoleName, Sha256, Time, json};
 /// A role document that nobody has signed. It has no bytes to publish, only bytes to keep as a draft.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Draft<T> {
@@ -328,7 +108,7 @@ impl<T: Document> Prepared<T> {
         keys.expect_enough(&self.message, &signatures)?;
         let envelope = schema::Signed { signed: self.draft.document, signatures };
         let bytes = json::to_vec(&envelope).map(Bytes::from).map_err(|error| unreadable(&self.draft.role, &error))?;
-        Ok(Signed { role: keys.role.clone(), document: envelope.signed, bytes, unalike: None })
+        Ok(Signed { role: keys.role().clone(), document: envelope.signed, bytes, unalike: None })
     }
 }
 
@@ -428,34 +208,16 @@ pub fn verify<T: Document>(bytes: Bytes, keys: &RoleKeys) -> Result<Signed<T>, V
 /// # Errors
 /// [`VerifyError::Unreadable`] or [`VerifyError::Signatures`].
 pub fn verify_published<T: Document>(bytes: Bytes, keys: &RoleKeys) -> Result<Signed<T>, VerifyError> {
-    let envelope = T::read_file(&bytes).map_err(|error| unreadable(&keys.role, &error))?;
-    let (message, unalike) = canonical(&keys.role, &envelope.signed)?;
+    let envelope = T::read_file(&bytes).map_err(|error| unreadable(keys.role(), &error))?;
+    let (message, unalike) = canonical_message(keys.role(), &envelope.signed)?;
     keys.expect_enough(&message, &envelope.signatures)?;
-    Ok(Signed { role: keys.role.clone(), document: envelope.signed, bytes, unalike })
+    Ok(Signed { role: keys.role().clone(), document: envelope.signed, bytes, unalike })
 }
 
 fn parse<D: DeserializeOwned>(role: &RoleName, bytes: &[u8]) -> Result<D, VerifyError> {
     serde_json::from_slice(bytes).map_err(|error| unreadable(role, &error))
 }
 
-/// What a key signs: the canonical form (TUF specification 4.2). Where clients don't all write the same, why, and that of clients in Rust.
-pub(crate) fn canonical<T: Role + Serialize>(
-    role: &RoleName,
-    document: &T,
-) -> Result<(Vec<u8>, Option<Unalike>), VerifyError> {
-    match canonical::form(document) {
-        Ok(form) => Ok((form, None)),
-        Err(unalike) => {
-            let form = document.canonical_form().map_err(|error| unreadable(role, &error))?;
-            Ok((form, Some(unalike)))
-        }
-    }
-}
-
 fn expect_alike(role: &RoleName, unalike: Option<&Unalike>) -> Result<(), VerifyError> {
     unalike.map_or(Ok(()), |why| Err(VerifyError::Unalike { role: role.clone(), why: why.clone() }))
-}
-
-fn unreadable(role: &RoleName, why: &dyn std::fmt::Display) -> VerifyError {
-    VerifyError::Unreadable { role: role.clone(), why: why.to_string() }
 }

@@ -6,113 +6,20 @@
 //! *Invariant*: what it costs to judge a party's files grows with their number, not with the number of ways to combine new ones with those so
 //! far, which doubles with each level: a signature is checked once under each document that delegates to the role.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use tough::schema::{DelegatedRole, Delegations, PathSet, Targets};
 
-use crate::name::{RoleName, TargetName};
-use crate::parties::{Decision, Parties, Party, PartyChange, PartyDocument, PartyState, is_below, root_of};
-use crate::pattern::Pattern;
-use crate::refusal::{Refusal, RefusalCode};
-use crate::sha256::Sha256;
-use crate::signed::{RoleKeys, Signed, verify_published};
-use crate::time::{Time, seconds_between};
-use crate::{custom, foreign};
-
-/// Clients take 5 MB of a targets file at most by default. In bytes.
-pub const LARGEST_DELIVERY: u64 = 1_000_000;
-
-/// A party may have so many roles: for some clients one that is missing breaks the whole repository, and they read all of them.
-const MOST_ROLES: usize = 10;
+use super::super::names::is_below;
+use super::super::parties::{Party, PartyDocument};
+use super::files::{Delivered, Effort, Files, LEAST_LIFE, MOST_ROLES, Rules, Settled, Taken, check_form, refuse};
+use crate::primitives::{Pattern, Refusal, RoleName, Sha256, TargetName, custom, seconds_between};
+use crate::signing::{RoleKeys, Signed, verify_published};
 
 /// The new file of a role is tried below so many different documents above it, below further ones what there is: enough for two levels
 /// above it of which each has a new file, and each falls back.
 const MOST_TRIES: usize = 4;
-
-/// While less than this is left of a document's life, `targets` doesn't delegate to its party: time enough for a device that begins
-/// now, and for a generation without it. In seconds.
-pub const LEAST_LIFE: i64 = 3600;
-
-/// What of other parties' files is allowed here.
-#[derive(Debug, Clone, Copy)]
-pub struct Rules {
-    /// Whether they may delegate further.
-    pub nested: bool,
-    /// The time.
-    pub now: Time,
-}
-
-/// A file in the uploads.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Delivered {
-    /// Its bytes; of one that is longer than [`LARGEST_DELIVERY`] more than that.
-    pub bytes: Bytes,
-    /// The version of the upload.
-    pub upload: Option<String>,
-}
-
-/// The files of a party.
-#[derive(Debug, Clone, Default)]
-pub struct Files {
-    /// The newest that it delivered.
-    pub delivered: BTreeMap<RoleName, Delivered>,
-    /// Its documents so far.
-    pub included: BTreeMap<RoleName, Bytes>,
-}
-
-/// What the files of a party come to.
-#[derive(Debug, Default)]
-pub struct Settled {
-    /// The documents from now on; `None` where nothing can be used.
-    pub documents: Option<BTreeMap<RoleName, Taken>>,
-    /// Which deliveries were refused, and why.
-    pub refusals: BTreeMap<RoleName, Refusal>,
-    /// What it took.
-    pub effort: Effort,
-}
-
-/// What it took to judge the files of a party.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Effort {
-    /// How often a document was looked at as one below another.
-    pub looks: usize,
-    /// How often the signatures of a document were checked.
-    pub checks: usize,
-}
-
-/// A document that may be used.
-#[derive(Debug, Clone)]
-pub struct Taken {
-    /// It.
-    pub signed: Signed<Targets>,
-    /// The upload's version, if it is new.
-    pub upload: Option<String>,
-    /// Whether it is new.
-    pub is_new: bool,
-}
-
-/// The roles that a file says it delegates to, whoever signed it: their files are needed to judge it.
-#[must_use]
-pub fn named_below(bytes: &[u8]) -> Vec<RoleName> {
-    let document = serde_json::from_slice::<tough::schema::Signed<Targets>>(bytes);
-    let delegations = document.ok().and_then(|document| document.signed.delegations);
-    let roles = delegations.map(|delegations| delegations.roles).unwrap_or_default();
-    roles.iter().take(MOST_ROLES).filter_map(|role| role.name.parse().ok()).collect()
-}
-
-/// Whether this could be a role's document at all.
-///
-/// # Errors
-/// The [`Refusal`].
-pub fn check_form(role: &RoleName, bytes: &[u8]) -> Result<(), Refusal> {
-    if bytes.len() as u64 > LARGEST_DELIVERY {
-        return Err(refuse(role, &format!("it has more than {LARGEST_DELIVERY} bytes; list fewer targets")));
-    }
-    foreign::read::<Targets>(bytes)
-        .map(drop)
-        .map_err(|why| refuse(role, &format!("it is not a signed targets document that all clients read alike: {why}")))
-}
 
 /// Judges the files of `party`, whose role is `role`.
 #[must_use]
@@ -376,48 +283,6 @@ fn check_targets(document: &Targets, paths: &[Vec<Pattern>]) -> Result<(), Strin
     Ok(())
 }
 
-/// Whether the parties `after` follow from `before` by `decisions` of operators and by the documents of `files`: those that `changes` says were
-/// taken in, and those that there were. Whoever signs or shows a generation asks that, so as not to believe whoever made it.
-///
-/// # Errors
-/// Why not, in one line.
-pub fn follow(
-    before: &Parties,
-    decisions: &[Decision],
-    files: &Files,
-    after: &Parties,
-    changes: &BTreeMap<RoleName, PartyChange>,
-    rules: Rules,
-) -> Result<(), String> {
-    let mut next = Parties { made: after.made, ..before.decided(decisions) };
-    let touched: BTreeSet<RoleName> =
-        changes.keys().filter_map(|role| after.party_of(role).map(|(own, _)| own.clone())).collect();
-    for own in touched {
-        let documents = |parties: &Parties| {
-            let documents = parties.roles_of(&own).map(|role| (role.clone(), parties.documents.get(role).cloned()));
-            documents.collect::<BTreeMap<_, _>>()
-        };
-        let Some(party) = next.parties.get(&own) else { continue };
-        if Some(party) == after.parties.get(&own) && documents(&next) == documents(after) {
-            continue;
-        }
-        let mine = |role: &RoleName| root_of(role) == own.as_str();
-        let delivered = files.delivered.iter().filter(|(role, _)| mine(role));
-        let included = files.included.iter().filter(|(role, _)| mine(role));
-        let files = Files {
-            delivered: delivered.map(|(role, file)| (role.clone(), file.clone())).collect(),
-            included: included.map(|(role, bytes)| (role.clone(), bytes.clone())).collect(),
-        };
-        let settled = settle(&own, party, &next.documents, &files, rules);
-        next = next.take(&own, &settled).0;
-    }
-    if next == *after {
-        return Ok(());
-    }
-    Err("what it delegates to other parties follows from no decision of an operator and from no document of theirs"
-        .into())
-}
-
 /// Whether its custom metadata keep the policy for ours.
 fn check_customs(document: &Targets) -> Result<(), String> {
     let customs = document.targets.iter().filter(|(_, target)| !target.custom.is_empty());
@@ -432,60 +297,4 @@ fn check_customs(document: &Targets) -> Result<(), String> {
 fn signed(role: &RoleName, bytes: &Bytes, delegations: &Delegations) -> Result<Signed<Targets>, String> {
     let keys = RoleKeys::in_delegations(delegations, role);
     keys.and_then(|keys| verify_published(bytes.clone(), &keys)).map_err(|error| error.to_string())
-}
-
-impl Parties {
-    /// The parties with what [`settle`] made of the files of `role`, and what that changes.
-    #[must_use]
-    pub fn take(&self, role: &RoleName, settled: &Settled) -> (Self, BTreeMap<RoleName, PartyChange>) {
-        let (mut next, mut changes) = (self.clone(), BTreeMap::new());
-        let Some(party) = next.parties.get_mut(role).filter(|party| party.state != PartyState::Removed) else {
-            return (next, changes);
-        };
-        let before = party.state;
-        match &settled.documents {
-            Some(taken) => {
-                party.state = PartyState::Listed;
-                let below: BTreeSet<RoleName> = taken.keys().filter(|below| *below != role).cloned().collect();
-                party.below = below;
-                for (role, taken) in taken.iter().filter(|(_, taken)| taken.is_new) {
-                    let document = PartyDocument::of(&taken.signed);
-                    next.documents.insert(role.clone(), document.clone());
-                    let change = PartyChange {
-                        state: PartyState::Listed,
-                        document: Some(document),
-                        upload: taken.upload.clone(),
-                    };
-                    changes.insert(role.clone(), change);
-                }
-            }
-            None if before == PartyState::Listed => {
-                let delivered = next.documents.contains_key(role);
-                party.state = if delivered { PartyState::Suspended } else { PartyState::Waiting };
-            }
-            None => {}
-        }
-        let state = party.state;
-        if state != before {
-            changes.entry(role.clone()).or_insert(PartyChange { state, document: None, upload: None });
-        }
-        (next, changes)
-    }
-}
-
-impl PartyDocument {
-    fn of(signed: &Signed<Targets>) -> Self {
-        Self {
-            version: signed.version(),
-            length: signed.bytes().len() as u64,
-            sha256: signed.sha256(),
-            expires: signed.document().expires,
-        }
-    }
-}
-
-/// What is said of a file that is refused.
-#[must_use]
-pub fn refuse(role: &RoleName, why: &str) -> Refusal {
-    Refusal::new(RefusalCode::Delegation, format!("delegations/{role}.json refused: {why}"))
 }

@@ -1,0 +1,14 @@
+//! The policy of one repository, parsed once: CDK props through the environment on AWS, `DATA/config.toml` in the
+//! embedded form.
+
+mod bounds;
+mod error;
+mod large_uploads;
+mod lifetime;
+mod policy;
+
+pub use bounds::{ExpireDays, InlineTargets, LargestTarget, SignaturesAtOnce, TargetsPerBin};
+pub use error::BadConfig;
+pub use large_uploads::{LargeUploads, SizesOfLargeUploads};
+pub use lifetime::Lifetime;
+pub use policy::{Config, Expiry, Hashing, RemovalLimit};

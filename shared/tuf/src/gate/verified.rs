@@ -1,0 +1,36 @@
+//! Signatures that the gate looks at.
+
+use bytes::Bytes;
+use tough::schema::{Root, Targets};
+
+use crate::primitives::RoleName;
+use crate::signing::{Document, RoleKeys, Signed, VerifyError, verify_published};
+
+/// A role document whose signatures were checked before the gate has its turn with it, on another processor perhaps.
+///
+/// *Invariant*: what it says was found under these very keys.
+#[derive(Debug)]
+pub struct VerifiedRole {
+    pub(super) keys: RoleKeys,
+    pub(super) document: Result<Signed<Targets>, VerifyError>,
+}
+
+impl VerifiedRole {
+    /// Checks the signatures of `bytes` under `keys`, which are what [`Gate::keys`] says.
+    #[must_use]
+    pub fn new(bytes: Bytes, keys: RoleKeys) -> Self {
+        Self { document: verify_published(bytes, &keys), keys }
+    }
+}
+
+pub(super) fn verify_under_all<T: Document>(
+    roots: &[Root],
+    role: &RoleName,
+    bytes: &Bytes,
+) -> Result<Signed<T>, VerifyError> {
+    let mut signed = Err(VerifyError::NoKeys { role: role.clone() });
+    for root in roots {
+        signed = Ok(verify_published(bytes.clone(), &RoleKeys::in_root(root, role)?)?);
+    }
+    signed
+}

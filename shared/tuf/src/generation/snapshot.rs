@@ -1,0 +1,45 @@
+//! What a snapshot says of a generation.
+
+use std::collections::{BTreeMap, HashMap};
+use tough::schema::{Metafile, Snapshot};
+
+use super::manifest::Manifest;
+use crate::delegations::Parties;
+use crate::layout::trie;
+use crate::primitives::{RoleName, SPEC_VERSION, at_least_one};
+use crate::signing::{Draft, VerifyError};
+/// The version of every document of the targets family: `targets` and the bins.
+pub type Versions = BTreeMap<RoleName, u64>;
+
+/// What `snapshot` says of the targets family. Other parties' roles are none of it ([`Parties::in_snapshot`]).
+///
+/// # Errors
+/// [`VerifyError::Unreadable`] where it lists something that is no role.
+pub fn versions(snapshot: &Snapshot) -> Result<Versions, VerifyError> {
+    let version = |(file, meta): (&String, &Metafile)| {
+        let role = file.strip_suffix(".json").and_then(|role| role.parse().ok());
+        let why = || format!("it lists {file:?}, which is no role");
+        let role: RoleName = role.ok_or_else(|| VerifyError::Unreadable { role: RoleName::snapshot(), why: why() })?;
+        Ok(trie::prefix(&role).is_some().then_some((role, meta.version.get())))
+    };
+    snapshot.meta.iter().filter_map(|entry| version(entry).transpose()).collect()
+}
+
+/// The versions with a further generation, which comes directly after.
+pub fn advance(versions: &mut Versions, manifest: &Manifest) {
+    versions.extend(manifest.changed.iter().map(|(role, entry)| (role.clone(), entry.version)));
+}
+
+/// The snapshot of a generation, in which the roles have these versions. It carries versions only: no two documents of the
+/// targets family share a number, so the number alone says which document is meant (TUF specification 4.4, METAFILES). Of other
+/// `parties` it has more.
+#[must_use]
+pub fn snapshot(manifest: &Manifest, versions: &Versions, parties: &Parties) -> Draft<Snapshot> {
+    let mut snapshot = Snapshot::new(SPEC_VERSION.into(), at_least_one(manifest.generation), manifest.snapshot_expires);
+    for (role, version) in versions {
+        let metafile = Metafile { length: None, hashes: None, version: at_least_one(*version), _extra: HashMap::new() };
+        snapshot.meta.insert(format!("{role}.json"), metafile);
+    }
+    snapshot.meta.extend(parties.in_snapshot());
+    Draft::new(RoleName::snapshot(), snapshot)
+}

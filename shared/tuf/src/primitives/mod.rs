@@ -1,0 +1,23 @@
+//! What everything is made of: names and their policy, times, digests, patterns, JSON, custom metadata, and why an upload is refused.
+//! Nothing here knows of roles that are signed.
+
+pub mod custom;
+pub(crate) mod field;
+pub mod json;
+mod name;
+mod pattern;
+pub mod plain;
+mod refusal;
+mod sha256;
+mod spec;
+pub mod time;
+
+pub use custom::Custom;
+pub use name::{NotRoleName, RoleName, SIDE_FILE_SUFFIX, TargetName};
+pub use pattern::{BadPattern, Pattern};
+pub use refusal::{Refusal, RefusalCode};
+pub use sha256::{Hasher, NotSha256, PausedHasher, Sha256};
+pub use spec::SPEC_VERSION;
+pub(crate) use spec::at_least_one;
+pub use time::Time;
+pub(crate) use time::{after, seconds_between, whole_seconds};

@@ -1,0 +1,22 @@
+//! Role documents before and after signing: a [`Draft`] has no bytes to publish, and only verification makes a [`Signed`]. Also files that
+//! others signed, and keys in the files that people have.
+
+mod document;
+mod error;
+pub mod foreign;
+pub mod key_file;
+mod key_kind;
+mod keys;
+mod message;
+pub(crate) mod own_types;
+mod role_keys;
+pub(crate) mod signature;
+mod signed;
+
+pub use document::Document;
+pub use error::VerifyError;
+pub(crate) use keys::public_part;
+pub use keys::{KeyId, same_key};
+pub(crate) use message::canonical_message;
+pub use role_keys::RoleKeys;
+pub use signed::{Draft, Signed, verify, verify_published};
