@@ -9,8 +9,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_appender::non_blocking::WorkerGuard;
 use tracing_subscriber::EnvFilter;
-use tufline_folder::SystemClock;
 use tufline_store::Clock;
+use tufline_store::SystemClock;
 use tufline_tuf::Time;
 
 /// The environment variable `name`; `None` where it is not set, empty, or not UTF-8.

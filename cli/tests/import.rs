@@ -16,8 +16,7 @@ use tough::editor::signed::{PathExists, SignedRole};
 use tough::key_source::{KeySource, LocalKeySource};
 use tough::schema::{KeyHolder, RoleKeys, RoleType, Root, Signed};
 use tough::{IntoVec, Repository, RepositoryLoader, TargetName};
-use tufline_folder::SystemClock;
-use tufline_store::Clock;
+use tufline_store::{Clock, SystemClock};
 use tufline_tuf::time;
 use url::Url;
 

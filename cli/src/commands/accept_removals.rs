@@ -77,7 +77,7 @@ pub async fn run(arguments: Arguments) -> Result {
 }
 
 async fn accept(store: &dyn Store, until: Time) -> anyhow::Result<()> {
-    let record = ledger::record(Key::RemovalsAccepted, &RemovalsAccepted { format: RECORD_FORMAT, until })?;
+    let record = ledger::pointer(Key::RemovalsAccepted, &RemovalsAccepted { format: RECORD_FORMAT, until })?;
     for _ in 0..ATTEMPTS {
         let written = match store.get(&Key::RemovalsAccepted).await? {
             Some(stored) => store.replace(&record, &stored.tag).await?,

@@ -164,7 +164,7 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
     use tufline_store::{Queue, RejectedUpload};
-    use tufline_tuf::{RefusalCode, RoleName, Sha256, Time, time};
+    use tufline_tuf::{RejectionCode, RoleName, Sha256, Time, time};
 
     use super::*;
     use crate::embedded::TroublesRecord;
@@ -178,7 +178,7 @@ mod tests {
             place: "/u/a b".into(),
             name: "a\nb".into(),
             version: None,
-            code: RefusalCode::Name,
+            code: RejectionCode::Name,
             reason: "it has a space".into(),
         };
         let status = Status {

@@ -8,7 +8,7 @@ use clap::Args;
 use futures::{StreamExt, TryStreamExt, stream};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde_json::json;
-use tufline_tuf::{Refusal, Sha256};
+use tufline_tuf::{Rejection, Sha256};
 
 use crate::exit::{Exit, Result, misused};
 use crate::repository::{EndpointsArguments, Repository};
@@ -110,7 +110,7 @@ fn tell_uploaded(planned: &PlannedUpload, sha256: &Sha256, as_json: bool) {
     }
 }
 
-fn tell_rejected(refusal: &Refusal, as_json: bool) -> Exit {
+fn tell_rejected(refusal: &Rejection, as_json: bool) -> Exit {
     if as_json {
         terminal::json(&json!({"outcome": "rejected", "reason": refusal.reason}));
     } else {

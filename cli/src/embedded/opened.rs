@@ -4,9 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
-use tufline_folder::{
-    DataFolder, FileEvents, FileSigner, FolderBlobs, FolderUploads, KeyFile, LocalQueues, SystemClock,
-};
+use tufline_folder::{DataFolder, FileEvents, FileSigner, FolderBlobs, FolderUploads, KeyFile, LocalQueues};
 use tufline_pipeline::Deadline;
 use tufline_pipeline::Ports;
 use tufline_pipeline::ReadingMemory;
@@ -17,7 +15,7 @@ use tufline_pipeline::stages::publish;
 use tufline_pipeline::stages::sign;
 use tufline_pipeline::state::ledger;
 use tufline_pipeline::state::roots;
-use tufline_store::{CachedStore, DELIVERIES, Key};
+use tufline_store::{CachedStore, DELIVERIES, Key, SystemClock};
 use tufline_tuf::generation::FirstBins;
 
 use super::news::News;

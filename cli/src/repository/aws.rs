@@ -84,7 +84,7 @@ impl AwsRepository {
             queues: Arc::new(resources.queues(clients)?),
             signer,
             events: Arc::new(resources.events(clients)?),
-            clock: Arc::new(tufline_aws::SystemClock),
+            clock: Arc::new(tufline_store::SystemClock),
             config: Arc::new(config),
             reading: ReadingMemory::default(),
             deadline: Deadline::never(),

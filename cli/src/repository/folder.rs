@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
-use tufline_folder::{DataFolder, FileSigner, FolderBlobs, FolderStore, FolderUploads, SystemClock};
-use tufline_store::{Key, Store, VerifiedRoots};
+use tufline_folder::{DataFolder, FileSigner, FolderBlobs, FolderStore, FolderUploads};
+use tufline_store::{Key, Store, SystemClock, VerifiedRoots};
 use tufline_tuf::Config;
 use tufline_tuf::root::Chain;
 

@@ -55,8 +55,7 @@ impl Repository {
     /// The time.
     pub fn clock(&self) -> Arc<dyn Clock> {
         match self {
-            Self::Folder(_) => Arc::new(tufline_folder::SystemClock),
-            Self::Aws(_) => Arc::new(tufline_aws::SystemClock),
+            Self::Folder(_) | Self::Aws(_) => Arc::new(tufline_store::SystemClock),
         }
     }
 

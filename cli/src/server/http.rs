@@ -177,7 +177,8 @@ impl hyper::body::Body for Sent {
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::time::timeout;
-    use tufline_folder::{DataFolder, FolderBlobs, FolderStore, FolderUploads, SystemClock};
+    use tufline_folder::{DataFolder, FolderBlobs, FolderStore, FolderUploads};
+    use tufline_store::SystemClock;
 
     use super::*;
 

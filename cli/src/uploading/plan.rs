@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use tufline_folder::given;
-use tufline_tuf::{Refusal, RefusalCode, TargetName, custom};
+use tufline_tuf::{Rejection, RejectionCode, TargetName, custom};
 
 use crate::text::Quoted;
 
@@ -25,7 +25,7 @@ pub fn plan_uploads(
     files: &[PathBuf],
     name: Option<&str>,
     prefix: Option<&str>,
-) -> anyhow::Result<Result<Vec<PlannedUpload>, Refusal>> {
+) -> anyhow::Result<Result<Vec<PlannedUpload>, Rejection>> {
     let (mut planned, mut names) = (Vec::with_capacity(files.len()), BTreeSet::new());
     for file in files {
         let length = length(file)?;
@@ -46,7 +46,7 @@ pub fn plan_uploads(
 }
 
 /// Checks custom metadata, and writes it in plain ASCII: user metadata travels in a header.
-pub fn ascii_custom(text: &str) -> Result<String, Refusal> {
+pub fn ascii_custom(text: &str) -> Result<String, Rejection> {
     custom::parse(text)?;
     let mut ascii = String::with_capacity(text.len());
     for character in text.chars() {
@@ -63,7 +63,7 @@ pub fn ascii_custom(text: &str) -> Result<String, Refusal> {
     if let Some(character) = ascii.chars().find(char::is_ascii_control) {
         let reason =
             format!("custom metadata refused: it has the control character {character:?}; write it in one line");
-        return Err(Refusal::new(RefusalCode::Custom, reason));
+        return Err(Rejection::new(RejectionCode::Custom, reason));
     }
     custom::parse(&ascii)?;
     Ok(ascii)

@@ -27,7 +27,7 @@ use tufline_tuf::generation::{
 };
 use tufline_tuf::time::after;
 use tufline_tuf::{
-    Config, Content, Draft, Index, Parties, RecordedPolicy, RoleKeys, RoleName, Sha256, SignedDocument, custom,
+    Config, Content, Draft, Index, Parties, RecordedPolicy, RoleDocument, RoleKeys, RoleName, Sha256, custom,
     verify_published,
 };
 
@@ -137,7 +137,7 @@ impl World {
     }
 
     /// Signs the form of clients in Rust, and stores it.
-    fn older_release_signs<T: SignedDocument>(
+    fn older_release_signs<T: RoleDocument>(
         &self,
         root: &Root,
         draft: &Draft<T>,

@@ -13,19 +13,19 @@ use aws_smithy_types::body::SdkBody;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Canned {
     answers: Arc<Mutex<VecDeque<HttpResponse>>>,
-    requests: Arc<Mutex<Vec<Request>>>,
+    requests: Arc<Mutex<Vec<CannedRequest>>>,
 }
 
 /// A request that was made.
 #[derive(Debug, Clone)]
-pub(crate) struct Request {
+pub(crate) struct CannedRequest {
     pub(crate) method: String,
     pub(crate) uri: String,
     headers: Vec<(String, String)>,
     pub(crate) body: String,
 }
 
-impl Request {
+impl CannedRequest {
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(header, _)| header == name).map(|(_, value)| value.as_str())
     }
@@ -67,7 +67,7 @@ impl Canned {
     }
 
     /// What was asked. All answers must have been used.
-    pub(crate) fn requests(&self) -> Vec<Request> {
+    pub(crate) fn requests(&self) -> Vec<CannedRequest> {
         assert!(self.answers.lock().unwrap().is_empty(), "fewer requests than expected");
         self.requests.lock().unwrap().clone()
     }
@@ -76,7 +76,7 @@ impl Canned {
 impl HttpConnector for Canned {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let headers = request.headers().iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-        self.requests.lock().unwrap().push(Request {
+        self.requests.lock().unwrap().push(CannedRequest {
             method: request.method().to_owned(),
             uri: request.uri().to_owned(),
             headers,

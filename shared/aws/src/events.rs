@@ -27,12 +27,12 @@ pub struct EventBridgeEvents {
 
 /// An event as EventBridge takes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Entry {
+struct EventEntry {
     detail_type: String,
     detail: String,
 }
 
-impl Entry {
+impl EventEntry {
     fn new(event: &Event) -> std::result::Result<Self, String> {
         let json = serde_json::to_value(event).map_err(|error| error.to_string())?;
         let detail_type = json["detail-type"].as_str().ok_or("the event has no type")?.to_owned();
@@ -55,7 +55,7 @@ impl EventBridgeEvents {
 
     /// <https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutEvents.html>: "the response includes an entry for
     /// each event in the request", in its order, with an error code where it failed. Answers the failed ones and why.
-    async fn put(&self, entries: Vec<Entry>) -> Result<(Vec<Entry>, String)> {
+    async fn put(&self, entries: Vec<EventEntry>) -> Result<(Vec<EventEntry>, String)> {
         let request = self.client.put_events();
         let request = entries.iter().fold(request, |request, entry| {
             request.entries(
@@ -91,7 +91,7 @@ impl EventBridgeEvents {
 #[async_trait]
 impl Events for EventBridgeEvents {
     async fn send(&self, events: &[Event]) -> Result<()> {
-        let entries = events.iter().map(Entry::new).collect::<std::result::Result<Vec<_>, _>>();
+        let entries = events.iter().map(EventEntry::new).collect::<std::result::Result<Vec<_>, _>>();
         let entries = entries.map_err(|why| StoreError::new("send to", &self.bus, why))?;
         for request in split(entries) {
             let (mut failed, mut why) = self.put(request).await?;
@@ -111,8 +111,8 @@ impl Events for EventBridgeEvents {
 }
 
 /// `entries` in as many requests as the limits demand, in their order.
-fn split(entries: Vec<Entry>) -> Vec<Vec<Entry>> {
-    let mut requests: Vec<Vec<Entry>> = Vec::new();
+fn split(entries: Vec<EventEntry>) -> Vec<Vec<EventEntry>> {
+    let mut requests: Vec<Vec<EventEntry>> = Vec::new();
     let mut room = 0;
     for entry in entries {
         let size = entry.size();
@@ -135,13 +135,13 @@ mod tests {
     use super::*;
     use crate::canned::Canned;
 
-    fn entry(bytes: usize) -> Entry {
-        Entry { detail_type: String::new(), detail: "x".repeat(bytes - EVENT_SOURCE.len()) }
+    fn entry(bytes: usize) -> EventEntry {
+        EventEntry { detail_type: String::new(), detail: "x".repeat(bytes - EVENT_SOURCE.len()) }
     }
 
     #[test]
     fn requests_stay_within_both_limits() {
-        let sizes = |entries: Vec<Entry>| split(entries).iter().map(Vec::len).collect::<Vec<_>>();
+        let sizes = |entries: Vec<EventEntry>| split(entries).iter().map(Vec::len).collect::<Vec<_>>();
         assert_eq!(sizes(vec![entry(10); 25]), [10, 10, 5]);
         assert_eq!(sizes(vec![entry(MOST_BYTES / 2); 3]), [2, 1]);
         assert_eq!(sizes(vec![entry(10), entry(MOST_BYTES), entry(10)]), [1, 1, 1]);
@@ -151,7 +151,7 @@ mod tests {
     #[test]
     fn type_and_detail_are_told_apart() {
         let event = Event::GenerationRefused { generation: 7, reason: "é".into() };
-        let entry = Entry::new(&event).unwrap();
+        let entry = EventEntry::new(&event).unwrap();
         assert_eq!(entry.detail_type, "Generation Refused");
         assert_eq!(entry.detail, r#"{"generation":7,"reason":"é"}"#);
         assert_eq!(entry.size(), "tufline".len() + "Generation Refused".len() + entry.detail.len());

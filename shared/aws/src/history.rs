@@ -8,7 +8,7 @@ use aws_sdk_s3::error::BoxError;
 
 /// What an entry of a listing is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Entry {
+pub(crate) enum HistoryEntry {
     /// `<Version>`
     Version,
     /// `<DeleteMarker>`
@@ -25,11 +25,11 @@ pub(crate) enum Entry {
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingMetadata.html>). So the sequence is read from the answer
 /// itself.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct ListingOrder(Arc<Mutex<Vec<Entry>>>);
+pub(crate) struct ListingOrder(Arc<Mutex<Vec<HistoryEntry>>>);
 
 impl ListingOrder {
     /// The sequence in the answer to the request that this intercepted.
-    pub(crate) fn entries(&self) -> Vec<Entry> {
+    pub(crate) fn entries(&self) -> Vec<HistoryEntry> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
@@ -52,13 +52,13 @@ impl Intercept for ListingOrder {
 }
 
 /// The entries of a listing, by their opening tags. In text XML always writes `<` as `&lt;`, so nothing else looks so.
-fn entries(xml: &[u8]) -> Vec<Entry> {
+fn entries(xml: &[u8]) -> Vec<HistoryEntry> {
     xml.split(|byte| *byte == b'<')
         .filter_map(|tag| {
             let name = tag.split(|byte| matches!(byte, b'>' | b' ')).next()?;
             match name {
-                b"Version" => Some(Entry::Version),
-                b"DeleteMarker" => Some(Entry::Marker),
+                b"Version" => Some(HistoryEntry::Version),
+                b"DeleteMarker" => Some(HistoryEntry::Marker),
                 _ => None,
             }
         })
@@ -67,7 +67,7 @@ fn entries(xml: &[u8]) -> Vec<Entry> {
 
 /// Mixes the SDK's two lists as `order` says; `None` where it doesn't fit them.
 pub(crate) fn mix<T>(
-    order: &[Entry],
+    order: &[HistoryEntry],
     versions: impl IntoIterator<Item = T>,
     markers: impl IntoIterator<Item = T>,
 ) -> Option<Vec<T>> {
@@ -75,8 +75,8 @@ pub(crate) fn mix<T>(
     let mixed = order
         .iter()
         .map(|entry| match entry {
-            Entry::Version => versions.next(),
-            Entry::Marker => markers.next(),
+            HistoryEntry::Version => versions.next(),
+            HistoryEntry::Marker => markers.next(),
         })
         .collect::<Option<Vec<T>>>()?;
     (versions.next().is_none() && markers.next().is_none()).then_some(mixed)
@@ -91,13 +91,13 @@ mod tests {
         let xml = br#"<?xml version="1.0"?><ListVersionsResult xmlns="x"><KeyMarker></KeyMarker><Version><Key>a&lt;DeleteMarker&gt;</Key>
             <VersionId>3</VersionId></Version><DeleteMarker><Key>a</Key><VersionId>2</VersionId></DeleteMarker>
             <Version ><VersionId>1</VersionId></Version><NextVersionIdMarker>1</NextVersionIdMarker></ListVersionsResult>"#;
-        assert_eq!(entries(xml), [Entry::Version, Entry::Marker, Entry::Version]);
+        assert_eq!(entries(xml), [HistoryEntry::Version, HistoryEntry::Marker, HistoryEntry::Version]);
         assert_eq!(entries(b""), []);
     }
 
     #[test]
     fn the_lists_are_mixed_or_refused() {
-        let order = [Entry::Version, Entry::Marker, Entry::Marker, Entry::Version];
+        let order = [HistoryEntry::Version, HistoryEntry::Marker, HistoryEntry::Marker, HistoryEntry::Version];
         assert_eq!(mix(&order, [4, 1], [3, 2]), Some(vec![4, 3, 2, 1]));
         assert_eq!(mix(&order, [4], [3, 2]), None);
         assert_eq!(mix(&order, [4, 1, 0], [3, 2]), None);

@@ -13,7 +13,6 @@ mod blobs;
 mod canned;
 mod checksum;
 mod clients;
-mod clock;
 mod copy;
 mod device_signer;
 mod events;
@@ -34,7 +33,6 @@ mod uploads;
 
 pub use blobs::{CopyLimits, S3Blobs};
 pub use clients::{Access, AccessKey, Clients, NoRegion, Patience};
-pub use clock::SystemClock;
 pub use device_signer::{DeviceSigner, NotSigned};
 pub use events::EventBridgeEvents;
 pub use failure::{NO_SIGN_IN, chain};

@@ -8,7 +8,9 @@ use aws_sdk_s3::operation::put_object::builders::PutObjectFluentBuilder;
 use aws_smithy_types::DateTime;
 use aws_smithy_types::byte_stream::ByteStream;
 use bytes::Bytes;
-use tufline_store::{Bucket, Document, Folder, Key, Result, Store, StoreError, Stored, Tag, Written, expect_readable};
+use tufline_store::{
+    Bucket, Document, Folder, Key, Pointer, Result, Store, StoreError, Stored, Tag, Written, expect_readable,
+};
 use tufline_tuf::root::PinnedRoot;
 use tufline_tuf::{Sha256, Time};
 
@@ -168,7 +170,7 @@ impl Store for S3Store {
         self.write("create", document, Condition::Absent).await
     }
 
-    async fn replace(&self, document: &Document, expected: &Tag) -> Result<Written> {
+    async fn replace(&self, document: &Pointer, expected: &Tag) -> Result<Written> {
         expect_readable("replace", document)?;
         // An empty header would be no condition at all.
         if expected.0.is_empty() {
@@ -214,8 +216,8 @@ mod tests {
         S3Store::new(canned.s3(), "repository".into(), "ledger".into())
     }
 
-    fn record() -> Document {
-        Document::record(Key::Announced, &7).unwrap()
+    fn record() -> Pointer {
+        Pointer::record(Key::Announced, &7).unwrap()
     }
 
     /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html#conditional-error-response>

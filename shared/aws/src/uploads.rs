@@ -38,7 +38,7 @@ struct Marker {
 }
 
 /// One entry of a listing of versions.
-struct Entry {
+struct ListedVersion {
     key: String,
     version: Option<VersionId>,
     is_latest: bool,
@@ -53,8 +53,8 @@ enum Kind {
 }
 
 /// A page of a listing of versions, in S3's order: by key, and the newest of a key first.
-struct Page {
-    entries: Vec<Entry>,
+struct VersionsPage {
+    entries: Vec<ListedVersion>,
     next: Option<Marker>,
 }
 
@@ -123,7 +123,7 @@ impl S3Uploads {
     }
 
     /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectVersions.html>
-    async fn list_versions(&self, prefix: &str, from: Marker) -> Result<Page> {
+    async fn list_versions(&self, prefix: &str, from: Marker) -> Result<VersionsPage> {
         let order = ListingOrder::default();
         let request = self.client.list_object_versions().bucket(&self.bucket).prefix(prefix);
         let request = request.set_key_marker(from.key).set_version_id_marker(from.version);
@@ -161,7 +161,7 @@ fn in_parts(tag: Option<&str>) -> bool {
     !(tag.len() == 32 && tag.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
-fn page(answer: &ListObjectVersionsOutput, order: &ListingOrder) -> std::result::Result<Page, String> {
+fn page(answer: &ListObjectVersionsOutput, order: &ListingOrder) -> std::result::Result<VersionsPage, String> {
     // An emulator may not know the encoding and then doesn't confirm it.
     let encoded = answer.encoding_type() == Some(&EncodingType::Url);
     let decode = |key: Option<&str>| {
@@ -173,7 +173,7 @@ fn page(answer: &ListObjectVersionsOutput, order: &ListingOrder) -> std::result:
         }
     };
     let versions = answer.versions().iter().map(|version| {
-        Ok::<_, String>(Entry {
+        Ok::<_, String>(ListedVersion {
             key: decode(version.key())?,
             version: to_version(version.version_id()),
             is_latest: version.is_latest() == Some(true),
@@ -182,7 +182,7 @@ fn page(answer: &ListObjectVersionsOutput, order: &ListingOrder) -> std::result:
         })
     });
     let markers = answer.delete_markers().iter().map(|marker| {
-        Ok(Entry {
+        Ok(ListedVersion {
             key: decode(marker.key())?,
             version: to_version(marker.version_id()),
             is_latest: marker.is_latest() == Some(true),
@@ -198,7 +198,7 @@ fn page(answer: &ListObjectVersionsOutput, order: &ListingOrder) -> std::result:
     } else {
         None
     };
-    Ok(Page { entries: mixed.into_iter().collect::<std::result::Result<_, _>>()?, next })
+    Ok(VersionsPage { entries: mixed.into_iter().collect::<std::result::Result<_, _>>()?, next })
 }
 
 #[async_trait]

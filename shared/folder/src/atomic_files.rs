@@ -77,7 +77,7 @@ impl Disk {
     /// Stores `bytes` at `path` unless something is there already.
     pub fn create(&self, path: &Path, bytes: &[u8]) -> io::Result<Written> {
         if path.try_exists()? {
-            self.directories.settle(path)?;
+            self.directories.sync_entry(path)?;
             return Ok(Written::Lost);
         }
         let temporary = self.written(bytes)?;
@@ -130,7 +130,7 @@ impl Disk {
             Err(error) => return Err(error),
         };
         if !may(&current) {
-            self.directories.settle(path)?;
+            self.directories.sync_entry(path)?;
             return Ok(Written::Lost);
         }
         let temporary = self.written(bytes)?;
@@ -142,8 +142,8 @@ impl Disk {
     }
 
     /// Returns once what leads to `path` is durable, if it is being made so.
-    pub fn settle(&self, path: &Path) -> io::Result<()> {
-        self.directories.settle(path)
+    pub fn sync_entry(&self, path: &Path) -> io::Result<()> {
+        self.directories.sync_entry(path)
     }
 
     /// Makes `folder` and those above it, durably.

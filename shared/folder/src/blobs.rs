@@ -129,7 +129,7 @@ impl FolderBlobs {
         // the next start.
         let _ = std::fs::remove_file(&incoming);
         kept?;
-        disk.settle(&blob).map_err(|error| failed("sync", &blob, &error))
+        disk.sync_entry(&blob).map_err(|error| failed("sync", &blob, &error))
     }
 
     async fn run<T: Send + 'static>(
@@ -209,7 +209,7 @@ impl Blobs for FolderBlobs {
         let path = self.blob(sha256)?;
         self.run(&DATA, move |blobs| {
             let blob = length(&path).map(|found| found.map(|length| Blob { length, sha256: None }));
-            blob.and_then(|blob| blobs.data.disk().settle(&path).map(|()| blob))
+            blob.and_then(|blob| blobs.data.disk().sync_entry(&path).map(|()| blob))
                 .map_err(|error| failed("look at", &path, &error))
         })
         .await

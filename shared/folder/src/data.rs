@@ -14,10 +14,10 @@ const FORMAT: &str = "1";
 
 /// An open data folder. Clones are the same folder; the lock, if taken, is held until the last of them is dropped.
 #[derive(Debug, Clone)]
-pub struct DataFolder(Arc<Inner>);
+pub struct DataFolder(Arc<OpenData>);
 
 #[derive(Debug)]
-struct Inner {
+struct OpenData {
     root: PathBuf,
     disk: Disk,
     _lock: Option<File>,
@@ -90,7 +90,7 @@ impl DataFolder {
         for folder in ["tmp", "repository/incoming", "ledger"].map(|folder| root.join(folder)) {
             disk.make(&folder).map_err(|error| failed("make", &folder, &error))?;
         }
-        Ok(Self(Arc::new(Inner { root, disk, _lock: lock })))
+        Ok(Self(Arc::new(OpenData { root, disk, _lock: lock })))
     }
 
     /// Removes half-written files and copies that no longer belong to anyone, and makes durable what a killed process had

@@ -80,7 +80,7 @@ impl Directories {
 
     /// Makes durable what leads to `path`, if somebody has just made it and not come round to that: whoever acts on what
     /// they read must find it again after a power cut.
-    pub fn settle(&self, path: &Path) -> io::Result<()> {
+    pub fn sync_entry(&self, path: &Path) -> io::Result<()> {
         for ancestor in path.ancestors().filter(|path| self.is_pending(path)) {
             if let Some(directory) = ancestor.parent() {
                 self.sync(directory)?;
@@ -170,7 +170,7 @@ mod tests {
                         let _pending = directories.enter(&path);
                         File::create(&path).unwrap();
                         directories.sync(folder).unwrap();
-                        directories.settle(&path).unwrap();
+                        directories.sync_entry(&path).unwrap();
                     }
                 });
             }

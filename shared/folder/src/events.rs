@@ -24,9 +24,9 @@ const STEP: usize = 64 * 1024;
 /// *Invariant*: whoever reads up to the last line feed reads whole events. The file may be moved away at any time; the
 /// next event begins a new one.
 #[derive(Clone)]
-pub struct FileEvents(Arc<Inner>);
+pub struct FileEvents(Arc<EventsLog>);
 
-struct Inner {
+struct EventsLog {
     path: PathBuf,
     clock: Arc<dyn Clock>,
     /// One batch at a time: a batch that fails takes back only its own bytes.
@@ -41,7 +41,7 @@ impl FileEvents {
     pub fn open(data: &DataFolder, clock: Arc<dyn Clock>) -> Result<Self> {
         let path = data.path().join("events.jsonl");
         open(&path).map_err(|error| failed("open", &path, &error))?;
-        Ok(Self(Arc::new(Inner { path, clock, writing: Mutex::new(()) })))
+        Ok(Self(Arc::new(EventsLog { path, clock, writing: Mutex::new(()) })))
     }
 
     /// The file: an absolute path.

@@ -18,7 +18,6 @@
 
 mod atomic_files;
 mod blobs;
-mod clock;
 mod data;
 mod directories;
 mod events;
@@ -38,7 +37,6 @@ mod watch;
 mod writers;
 
 pub use blobs::FolderBlobs;
-pub use clock::SystemClock;
 pub use data::DataFolder;
 pub use events::FileEvents;
 pub use free_space::KEPT_FREE;

@@ -32,7 +32,7 @@ pub struct FileState(Stat);
 
 /// An entry of a folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
+pub struct FolderEntry {
     /// The name; what isn't UTF-8 in it stands as U+FFFD.
     pub name: String,
     /// Whether it is a folder. Else it is a file of any kind.
@@ -172,7 +172,7 @@ impl OpenFolder {
         Ok(Some((bytes, length)))
     }
 
-    /// The name by which this folder holds what a [`Entry`] calls `segment`.
+    /// The name by which this folder holds what a [`FolderEntry`] calls `segment`.
     ///
     /// U+FFFD may stand for bytes that aren't UTF-8: then the first entry in order is meant that reads so.
     pub fn raw_name(&self, segment: &str) -> io::Result<Option<CString>> {
@@ -192,7 +192,7 @@ impl OpenFolder {
     }
 
     /// The folders and files of all kinds in this folder, in the order in which their paths sort (a folder's ends in `/`).
-    pub fn entries(&self) -> io::Result<Vec<Entry>> {
+    pub fn entries(&self) -> io::Result<Vec<FolderEntry>> {
         let mut entries = Vec::new();
         for entry in Dir::read_from(&self.0)? {
             let entry = entry?;
@@ -204,7 +204,7 @@ impl OpenFolder {
                     .map_or(FileType::Unknown, |stat| FileType::from_raw_mode(stat.st_mode)),
                 kind => kind,
             };
-            entries.push(Entry { name: lossy(entry.file_name()), is_folder: kind == FileType::Directory });
+            entries.push(FolderEntry { name: lossy(entry.file_name()), is_folder: kind == FileType::Directory });
         }
         entries.sort_unstable_by(|one, other| one.key().cmp(other.key()));
         Ok(entries)
@@ -240,7 +240,7 @@ fn lossy(name: &CStr) -> String {
     OsStr::from_bytes(name.to_bytes()).to_string_lossy().into_owned()
 }
 
-impl Entry {
+impl FolderEntry {
     /// What entries are ordered by.
     fn key(&self) -> impl Iterator<Item = u8> + '_ {
         self.name.bytes().chain(self.is_folder.then_some(b'/'))

@@ -33,23 +33,23 @@ pub struct LocalQueues(Arc<[OneQueue; 5]>);
 
 #[derive(Debug, Default)]
 struct OneQueue {
-    state: Mutex<State>,
+    state: Mutex<QueueState>,
     arrived: Notify,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct QueueState {
     /// What is not due yet, or wasn't when somebody last took messages.
-    later: BTreeMap<Due, Entry>,
+    later: BTreeMap<Due, QueueEntry>,
     /// What is due, in the order in which it is handed out.
-    ready: BTreeMap<Turn, Entry>,
+    ready: BTreeMap<Turn, QueueEntry>,
     /// Where the entry with this identity is. Entries without an identity aren't in it.
-    known: HashMap<Identity, Place>,
+    known: HashMap<Identity, QueuePlace>,
     /// The turn of what was handed out last, and each top folder's last turn, if that is still to come.
     turn: u64,
     turns: HashMap<String, u64>,
     /// The large uploads in hand, each with what came about it meanwhile: two runs at once would read the same.
-    at_work: HashMap<Identity, Option<Entry>>,
+    at_work: HashMap<Identity, Option<QueueEntry>>,
     in_hand: u64,
     sent: u64,
 }
@@ -61,13 +61,13 @@ type Due = (Instant, u64);
 type Turn = (u64, u64);
 
 #[derive(Debug, Clone, Copy)]
-enum Place {
+enum QueuePlace {
     Later(Due),
     Ready(Turn),
 }
 
 #[derive(Debug)]
-struct Entry {
+struct QueueEntry {
     message: Message,
     failures: u32,
 }
@@ -114,8 +114,8 @@ impl Delivery {
 
 impl Drop for Delivery {
     fn drop(&mut self) {
-        let again =
-            (!self.is_done).then(|| Entry { message: self.message.clone(), failures: self.failures.saturating_add(1) });
+        let again = (!self.is_done)
+            .then(|| QueueEntry { message: self.message.clone(), failures: self.failures.saturating_add(1) });
         self.queues.let_go(&self.message, again, retry_after(self.failures));
     }
 }
@@ -147,7 +147,7 @@ impl LocalQueues {
             if !taken.is_empty() || now >= until {
                 return taken
                     .into_iter()
-                    .map(|Entry { message, failures }| Delivery {
+                    .map(|QueueEntry { message, failures }| Delivery {
                         queues: self.clone(),
                         message,
                         failures,
@@ -187,16 +187,16 @@ impl LocalQueues {
             match message {
                 Message::Uploads(hints) => {
                     for hint in hints {
-                        state.put(Entry { message: Message::Uploads(vec![hint]), failures: 0 }, due);
+                        state.put(QueueEntry { message: Message::Uploads(vec![hint]), failures: 0 }, due);
                     }
                 }
-                message => state.put(Entry { message, failures: 0 }, due),
+                message => state.put(QueueEntry { message, failures: 0 }, due),
             }
         }
         one.arrived.notify_waiters();
     }
 
-    fn let_go(&self, message: &Message, again: Option<Entry>, delay: Duration) {
+    fn let_go(&self, message: &Message, again: Option<QueueEntry>, delay: Duration) {
         let (one, identity) = (self.one(message.queue()), identity(message));
         {
             let mut state = lock(&one.state);
@@ -213,9 +213,9 @@ impl LocalQueues {
     }
 }
 
-impl State {
+impl QueueState {
     /// Adds `entry`, or merges it into the one that waits for the same.
-    fn put(&mut self, entry: Entry, due: Instant) {
+    fn put(&mut self, entry: QueueEntry, due: Instant) {
         let identity = identity(&entry.message);
         if let Some(waits) = identity.as_ref().and_then(|identity| self.at_work.get_mut(identity)) {
             *waits = Some(match waits.take() {
@@ -227,17 +227,17 @@ impl State {
         let is_call = identity == Some(Identity::WakeUp);
         let waiting = identity.as_ref().and_then(|identity| self.known.get(identity).copied());
         let (entry, due) = match waiting {
-            Some(Place::Ready(turn)) => {
+            Some(QueuePlace::Ready(turn)) => {
                 // Its turn comes anyway.
                 if let Some(other) = self.ready.remove(&turn) {
                     self.ready.insert(turn, other.merge(entry));
                 }
                 return;
             }
-            Some(Place::Later(at)) => match self.later.remove(&at) {
+            Some(QueuePlace::Later(at)) => match self.later.remove(&at) {
                 // A call that failed is not hurried by another: sign and publish call each other while one can't go on.
                 Some(other) if is_call && (other.failures > 0 || entry.failures > 0) => {
-                    (Entry { failures: other.failures.max(entry.failures), ..entry }, due.max(at.0))
+                    (QueueEntry { failures: other.failures.max(entry.failures), ..entry }, due.max(at.0))
                 }
                 // Whichever is due first, and as fresh as the fresher: a new hint about a name that keeps failing is
                 // looked at at once.
@@ -249,7 +249,7 @@ impl State {
         self.sent += 1;
         let at = (due, self.sent);
         if let Some(identity) = identity {
-            self.known.insert(identity, Place::Later(at));
+            self.known.insert(identity, QueuePlace::Later(at));
         }
         self.later.insert(at, entry);
     }
@@ -267,14 +267,14 @@ impl State {
                 None => self.turn + 1,
             };
             if let Some(identity) = identity(&entry.message) {
-                self.known.insert(identity, Place::Ready((turn, number)));
+                self.known.insert(identity, QueuePlace::Ready((turn, number)));
             }
             self.ready.insert((turn, number), entry);
         }
     }
 
     /// Takes what is due at `now`; answers also when the next one is.
-    fn take(&mut self, queue: Queue, limit: usize, now: Instant) -> (Vec<Entry>, Option<Instant>) {
+    fn take(&mut self, queue: Queue, limit: usize, now: Instant) -> (Vec<QueueEntry>, Option<Instant>) {
         self.ripen(now);
         let mut taken = Vec::new();
         loop {
@@ -299,7 +299,7 @@ impl State {
     }
 }
 
-impl Entry {
+impl QueueEntry {
     /// The top folder of the name that a hint is about; the same for all names in none.
     fn folder(&self) -> Option<&str> {
         let hint = match &self.message {

@@ -21,12 +21,12 @@ use crate::lock::lock;
 #[derive(Debug)]
 pub struct FileSigner {
     folder: PathBuf,
-    opened: Mutex<BTreeMap<PathBuf, Opened>>,
+    opened: Mutex<BTreeMap<PathBuf, OpenedKey>>,
 }
 
 /// A key that was read, and of which file: another may have come in its place.
 #[derive(Debug, Clone)]
-struct Opened {
+struct OpenedKey {
     /// Its number, and when it was written: numbers are used again.
     which: (u64, i64, i64),
     file: Arc<KeyFile>,
@@ -115,7 +115,7 @@ impl FileSigner {
                 Some(known) if known.which == which => Arc::clone(&known.file),
                 _ => Arc::new(KeyFile::open(&path)?),
             };
-            opened.insert(path.clone(), Opened { which, file: Arc::clone(&file) });
+            opened.insert(path.clone(), OpenedKey { which, file: Arc::clone(&file) });
             keys.push((path, file));
         }
         Ok(keys)

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use tufline_store::{Document, Folder, Key, Result, Store, StoreError, Stored, Tag, Written, expect_readable};
+use tufline_store::{Document, Folder, Key, Pointer, Result, Store, StoreError, Stored, Tag, Written, expect_readable};
 use tufline_tuf::root::PinnedRoot;
 use tufline_tuf::{Hasher, Sha256, Time};
 
@@ -57,7 +57,7 @@ fn get(data: &DataFolder, path: &Path, most: u64) -> io::Result<Option<Stored>> 
         }
         digest = Some(Tag(hasher.finish().to_string()));
     }
-    data.disk().settle(path)?;
+    data.disk().sync_entry(path)?;
     Ok(Some(Stored { tag: digest.unwrap_or_else(|| tag(&bytes)), bytes: Bytes::from(bytes), modified }))
 }
 
@@ -168,7 +168,7 @@ impl Store for FolderStore {
                 return Ok(false);
             }
             let exists = path.try_exists()?;
-            data.disk().settle(path)?;
+            data.disk().sync_entry(path)?;
             Ok(exists)
         })?;
         in_turn(&DATA, work).await
@@ -187,7 +187,7 @@ impl Store for FolderStore {
         in_turn(&DATA, work).await
     }
 
-    async fn replace(&self, document: &Document, expected: &Tag) -> Result<Written> {
+    async fn replace(&self, document: &Pointer, expected: &Tag) -> Result<Written> {
         expect_readable("replace", document)?;
         let (bytes, expected) = (document.bytes().clone(), expected.clone());
         let work = self.work("replace", document.key(), move |data, path| replace(data, path, &bytes, &expected))?;
@@ -202,7 +202,7 @@ impl Store for FolderStore {
             let place = root.join(folder.prefix());
             let mut found = Vec::new();
             list(&root, folder.prefix(), &after, limit, &mut found)
-                .and_then(|()| found.iter().try_for_each(|path| data.disk().settle(&root.join(path))))
+                .and_then(|()| found.iter().try_for_each(|path| data.disk().sync_entry(&root.join(path))))
                 .map_err(|error: io::Error| failed("list", &place, &error))?;
             let keys = found.iter().map(|path| {
                 Key::parse(path).ok_or_else(|| StoreError::new("list", place.display(), format!("{path} is not a key")))
@@ -232,7 +232,7 @@ mod tests {
             }
         }
         let tag = store.get(&Key::Announced).await.unwrap().unwrap().tag;
-        let record = Document::record(Key::Announced, &7).unwrap();
+        let record = Pointer::record(Key::Announced, &7).unwrap();
         assert_eq!(store.replace(&record, &tag).await.unwrap(), Written::Done);
     }
 

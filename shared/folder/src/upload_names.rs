@@ -126,7 +126,7 @@ fn unfinished(name: &str) -> Option<String> {
 pub const TEMPORARY_PREFIX: &str = ".tufline-new-";
 
 /// Where a name leads.
-enum Place {
+enum UploadPlace {
     /// To this name in a folder.
     At(OpenFolder, CString),
     /// Through this symbolic link.
@@ -135,17 +135,17 @@ enum Place {
 }
 
 /// The folder and the raw name of the file `name`.
-fn locate(mut folder: OpenFolder, name: &str) -> io::Result<Place> {
-    let Some(segments) = segments(name) else { return Ok(Place::Nowhere) };
-    let Some((last, above)) = segments.split_last() else { return Ok(Place::Nowhere) };
+fn locate(mut folder: OpenFolder, name: &str) -> io::Result<UploadPlace> {
+    let Some(segments) = segments(name) else { return Ok(UploadPlace::Nowhere) };
+    let Some((last, above)) = segments.split_last() else { return Ok(UploadPlace::Nowhere) };
     if !above.is_empty() {
         match folder.descend(above)? {
             Some(below) => folder = below,
-            None => return Ok(folder.link_on_the_way(above)?.map_or(Place::Nowhere, Place::BehindLink)),
+            None => return Ok(folder.link_on_the_way(above)?.map_or(UploadPlace::Nowhere, UploadPlace::BehindLink)),
         }
     }
     let raw = folder.raw_name(last)?;
-    Ok(raw.map_or(Place::Nowhere, |raw| Place::At(folder, raw)))
+    Ok(raw.map_or(UploadPlace::Nowhere, |raw| UploadPlace::At(folder, raw)))
 }
 
 /// The name of the side file of `raw`.
@@ -170,15 +170,15 @@ pub fn find(folder: OpenFolder, name: &str) -> io::Result<Option<Found>> {
         Some(format!("{name} refused: {what}; {why}, and what is published of that name stays until it is deleted"))
     };
     let (folder, raw) = match locate(folder.try_clone()?, name)? {
-        Place::At(folder, raw) => (folder, raw),
-        Place::BehindLink(state) => {
+        UploadPlace::At(folder, raw) => (folder, raw),
+        UploadPlace::BehindLink(state) => {
             let why = unusable(
                 "a symbolic link stands where its folder belongs",
                 "links are not followed: put a folder there",
             );
             return Ok(Some(Found { folder, raw: CString::default(), state, side: None, unusable: why }));
         }
-        Place::Nowhere => return Ok(None),
+        UploadPlace::Nowhere => return Ok(None),
     };
     let look = folder.look(&raw)?;
     if matches!(look, None | Some(Look::Folder)) || is_side_file(&folder, &raw)? {
@@ -232,7 +232,7 @@ pub enum Seen {
 
 /// What is at `name` below `root`.
 pub fn see(root: &OpenFolder, name: &str) -> io::Result<Seen> {
-    let Place::At(folder, raw) = locate(root.try_clone()?, name)? else { return Ok(Seen::Nothing) };
+    let UploadPlace::At(folder, raw) = locate(root.try_clone()?, name)? else { return Ok(Seen::Nothing) };
     if is_side_file(&folder, &raw)? {
         return Ok(Seen::Nothing);
     }

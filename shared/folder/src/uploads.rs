@@ -44,9 +44,9 @@ const TICK: Duration = Duration::from_millis(12);
 /// whoever else lists the names (a start does) may come upon a file before the watcher does, in the middle of its being written. Where none watches, as while
 /// something is imported, whoever asks for a file has written it.
 #[derive(Clone)]
-pub struct FolderUploads(Arc<Inner>);
+pub struct FolderUploads(Arc<UploadsState>);
 
-struct Inner {
+struct UploadsState {
     root: PathBuf,
     /// Which folder it is; `None` where nothing is ever taken for gone.
     known: Option<Known>,
@@ -105,7 +105,7 @@ impl FolderUploads {
             Err(error) => return Err(failed("read", &record, &error)),
         };
         let known = Known { data: data.clone(), identity: Mutex::new(identity.clone().unwrap_or_default()) };
-        let uploads = Self(Arc::new(Inner { root, known: Some(known), told: Mutex::default(), clock }));
+        let uploads = Self(Arc::new(UploadsState { root, known: Some(known), told: Mutex::default(), clock }));
         if identity.is_none() {
             let root = uploads.path();
             std::fs::create_dir_all(root).map_err(|error| failed("make", root, &error))?;
@@ -177,7 +177,7 @@ impl FolderUploads {
     pub fn beside(data: &DataFolder, name: &str, clock: Arc<dyn Clock>) -> Result<Self> {
         let root = data.path().join(name);
         std::fs::create_dir_all(&root).map_err(|error| failed("make", &root, &error))?;
-        Ok(Self(Arc::new(Inner { root, known: None, told: Mutex::default(), clock })))
+        Ok(Self(Arc::new(UploadsState { root, known: None, told: Mutex::default(), clock })))
     }
 
     /// Where the folder is: an absolute path.
@@ -224,8 +224,8 @@ impl FolderUploads {
     }
 
     /// Opens the file of `upload`, which must still be that version. `action` is what it is opened for. What is read from it counts
-    /// only after [`Opened::check`].
-    pub(crate) fn open_version<'a>(&'a self, upload: &'a Upload, action: &'static str) -> Result<Opened<'a>> {
+    /// only after [`OpenedUpload::check`].
+    pub(crate) fn open_version<'a>(&'a self, upload: &'a Upload, action: &'static str) -> Result<OpenedUpload<'a>> {
         let unfinished = |why: &str| StoreError::unfinished(action, self.place(&upload.name), why);
         let changed = || unfinished("it changed meanwhile; it comes again");
         let found = self.find(self.folder()?, &upload.name)?.ok_or_else(changed)?;
@@ -238,7 +238,7 @@ impl FolderUploads {
         self.wait_for_tick(&found.state);
         let file =
             found.folder.file(&found.raw).map_err(|error| failed(action, &self.path().join(&upload.name), &error))?;
-        Ok(Opened { uploads: self, upload, action, file: file.ok_or_else(changed)?, found })
+        Ok(OpenedUpload { uploads: self, upload, action, file: file.ok_or_else(changed)?, found })
     }
 
     /// Whether the bytes that were found at `name` may be given away.
@@ -281,7 +281,7 @@ impl FolderUploads {
 }
 
 /// The file of a version of an upload, open.
-pub struct Opened<'a> {
+pub struct OpenedUpload<'a> {
     uploads: &'a FolderUploads,
     upload: &'a Upload,
     action: &'static str,
@@ -290,7 +290,7 @@ pub struct Opened<'a> {
     found: Found,
 }
 
-impl Opened<'_> {
+impl OpenedUpload<'_> {
     /// Whether what was read belongs to the version: fails if the file or its side file changed since.
     pub fn check(&self) -> Result<()> {
         let place = || self.uploads.place(&self.upload.name);

@@ -101,7 +101,7 @@ impl Watcher {
         let there = there.unwrap_or_default().into_iter().map(|(name, _)| (name, None));
         let known = Told::new(Mutex::new(there.collect()));
         uploads.only(&known);
-        let state = State {
+        let state = WatchState {
             uploads: uploads.clone(),
             notices: Arc::default(),
             watch: None,
@@ -197,7 +197,7 @@ struct Leaving {
     latest: Instant,
 }
 
-struct State {
+struct WatchState {
     uploads: FolderUploads,
     notices: Arc<Notices>,
     /// The operating system's watch, and the identity of the folder that it is on.
@@ -219,7 +219,7 @@ struct State {
     trouble: Option<String>,
 }
 
-impl State {
+impl WatchState {
     async fn run(mut self, hints: mpsc::Sender<Vec<Hint>>) {
         loop {
             let mut told = Vec::new();
@@ -593,7 +593,9 @@ mod tests {
     use std::io::Write;
 
     use super::*;
-    use crate::{DataFolder, SystemClock};
+    use tufline_store::SystemClock;
+
+    use crate::DataFolder;
 
     /// Nothing here lets the watcher look in between: whatever asks for a file is faster than it.
     #[tokio::test]

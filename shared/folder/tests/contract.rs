@@ -9,10 +9,10 @@ use async_trait::async_trait;
 use serde_json::Value;
 use tempfile::TempDir;
 use tufline_folder::{
-    DataFolder, Delivery, FileEvents, FileSigner, FolderBlobs, FolderStore, FolderUploads, LocalQueues, SystemClock,
+    DataFolder, Delivery, FileEvents, FileSigner, FolderBlobs, FolderStore, FolderUploads, LocalQueues,
 };
 use tufline_store::contract::{self, EventsReader, QueuesReader, Uploader};
-use tufline_store::{Blobs, Events, Message, Queue, Queues, Uploads};
+use tufline_store::{Blobs, Events, Message, Queue, Queues, SystemClock, Uploads};
 
 fn data() -> (TempDir, DataFolder) {
     let folder = tempfile::tempdir().unwrap();

@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use futures::StreamExt;
 use futures::stream;
-use tufline_folder::{DataFolder, FolderBlobs, FolderStore, FolderUploads, SystemClock};
-use tufline_store::{Blobs, Document, Head, Kept, Key, Source, Store, UploadKey, Uploads, Written};
+use tufline_folder::{DataFolder, FolderBlobs, FolderStore, FolderUploads};
+use tufline_store::{Blobs, Document, Head, Kept, Key, Source, Store, SystemClock, UploadKey, Uploads, Written};
 
 const ARTIFACTS: usize = 3000;
 

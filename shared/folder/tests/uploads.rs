@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use tempfile::TempDir;
-use tufline_folder::{DataFolder, FolderBlobs, FolderUploads, Standing, SystemClock};
-use tufline_store::{Blobs, Head, Kept, Source, Upload, Uploads};
+use tufline_folder::{DataFolder, FolderBlobs, FolderUploads, Standing};
+use tufline_store::{Blobs, Head, Kept, Source, SystemClock, Upload, Uploads};
 use tufline_tuf::{Sha256, TargetName, custom};
 
 fn folder() -> (TempDir, DataFolder, FolderUploads) {

@@ -9,8 +9,8 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio::sync::mpsc::Receiver;
 use tokio::time::{Instant, timeout};
-use tufline_folder::{DataFolder, FolderUploads, Standing, SystemClock, Watcher};
-use tufline_store::Hint;
+use tufline_folder::{DataFolder, FolderUploads, Standing, Watcher};
+use tufline_store::{Hint, SystemClock};
 
 struct Watched {
     folder: TempDir,

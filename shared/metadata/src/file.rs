@@ -210,7 +210,7 @@ pub struct RoleKeys<'a> {
 impl<'a> RoleKeys<'a> {
     /// An id without a key counts for nobody. An id is what the document says, and not computed: how it was made has changed over the years, and
     /// no more is asked of it than to find the key.
-    pub(crate) fn new(role: &str, judge: String, listed: &'a Listed, known: &'a BTreeMap<String, Key>) -> Self {
+    pub(crate) fn new(role: &str, judge: String, listed: &'a ListedKeys, known: &'a BTreeMap<String, Key>) -> Self {
         let (mut met, mut keys, mut unknown) = (BTreeSet::new(), Vec::new(), Vec::new());
         for id in listed.keyids.iter().filter(|id| met.insert(id.as_str())) {
             match known.get(id) {
@@ -240,12 +240,12 @@ impl<'a> RoleKeys<'a> {
 
 /// The ids of a role's keys, and how many must sign.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Listed {
+pub(crate) struct ListedKeys {
     pub keyids: Vec<String>,
     pub threshold: u64,
 }
 
-impl Listed {
+impl ListedKeys {
     pub fn read(field: &Field<'_>) -> Result<Self> {
         Ok(Self { keyids: field.get("keyids").texts()?, threshold: field.get("threshold").positive()? })
     }

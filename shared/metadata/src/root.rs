@@ -6,7 +6,7 @@ use alloc::format;
 use alloc::string::String;
 
 use crate::error::{Error, Result};
-use crate::file::{Document, File, Listed, RoleKeys, SignedFields, keys};
+use crate::file::{Document, File, ListedKeys, RoleKeys, SignedFields, keys};
 use crate::key::Key;
 use crate::snapshot::{Snapshot, Timestamp};
 use crate::targets::Targets;
@@ -19,7 +19,7 @@ pub struct Root {
     /// Whether files have their versions or digests in their names (TUF specification 6).
     pub consistent_snapshot: bool,
     keys: BTreeMap<String, Key>,
-    roles: BTreeMap<String, Listed>,
+    roles: BTreeMap<String, ListedKeys>,
 }
 
 impl Document for Root {
@@ -27,7 +27,7 @@ impl Document for Root {
 
     fn read(SignedFields(signed): &SignedFields<'_>) -> Result<Self> {
         let consistent = signed.get("consistent_snapshot");
-        let role = |(name, field): (&str, _)| Ok((name.to_owned(), Listed::read(&field)?));
+        let role = |(name, field): (&str, _)| Ok((name.to_owned(), ListedKeys::read(&field)?));
         Ok(Self {
             version: signed.get("version").positive()?,
             consistent_snapshot: !consistent.is_missing() && consistent.boolean()?,

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
 use crate::fields::Field;
-use crate::file::{Document, File, Listed, RoleKeys, SignedFields, keys};
+use crate::file::{Document, File, ListedKeys, RoleKeys, SignedFields, keys};
 use crate::key::Key;
 use crate::pattern;
 use crate::snapshot::Snapshot;
@@ -42,7 +42,7 @@ pub struct Target {
 struct Delegation {
     to: Names,
     terminating: bool,
-    listed: Listed,
+    listed: ListedKeys,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -108,7 +108,7 @@ impl Delegation {
             Names::HashPrefixes { role, prefixes: prefixes.texts()? }
         };
         let terminating = !terminating.is_missing() && terminating.boolean()?;
-        Ok(Self { to, terminating, listed: Listed::read(field)? })
+        Ok(Self { to, terminating, listed: ListedKeys::read(field)? })
     }
 
     fn read_succinct(field: &Field<'_>) -> Result<Self> {
@@ -116,7 +116,7 @@ impl Delegation {
         let bits = u32::try_from(length.positive()?).ok().filter(|bits| *bits <= 32);
         let bits = bits.ok_or_else(|| length.refuse("is above 32, which TAP 15 doesn't allow".to_owned()))?;
         let prefix = field.get("name_prefix").text()?.to_owned();
-        Ok(Self { to: Names::Succinct { prefix, bits }, terminating: true, listed: Listed::read(field)? })
+        Ok(Self { to: Names::Succinct { prefix, bits }, terminating: true, listed: ListedKeys::read(field)? })
     }
 
     /// The role that is asked for a name.

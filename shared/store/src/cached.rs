@@ -8,7 +8,7 @@ use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use tufline_tuf::root::PinnedRoot;
 
-use crate::document::Document;
+use crate::document::{Document, Pointer};
 use crate::key::{Folder, Key};
 use crate::port::{Result, Store, Stored, Tag, Written};
 
@@ -86,8 +86,8 @@ impl Store for CachedStore {
         Ok(written)
     }
 
-    async fn replace(&self, document: &Document, expected: &Tag) -> Result<Written> {
-        self.store.replace(document, expected).await
+    async fn replace(&self, pointer: &Pointer, expected: &Tag) -> Result<Written> {
+        self.store.replace(pointer, expected).await
     }
 
     async fn list(&self, folder: Folder, after: Option<&Key>, limit: usize) -> Result<Vec<Key>> {

@@ -1,11 +1,13 @@
 //! What may be written: bytes that belong to their key by construction.
 
+use std::ops::Deref;
+
 use bytes::Bytes;
 use serde::Serialize;
-use tough::schema::Targets;
+use tough::schema::{Targets, Timestamp};
 use tufline_tuf::index::Page;
 use tufline_tuf::root::PinnedRoot;
-use tufline_tuf::{Addressed, AddressedDraft, Parties, RoleName, Signed, SignedDocument, json};
+use tufline_tuf::{Addressed, AddressedDraft, Parties, RoleDocument, RoleName, Signed, json};
 
 use crate::key::Key;
 
@@ -23,7 +25,7 @@ pub struct Document {
 impl Document {
     /// A signed role document: `timestamp.json` for the timestamp, `<version>.<role>.json` for any other.
     #[must_use]
-    pub fn signed<T: SignedDocument>(signed: &Signed<T>) -> Self {
+    pub fn signed<T: RoleDocument>(signed: &Signed<T>) -> Self {
         let key = if *signed.role() == RoleName::timestamp() {
             Key::Timestamp
         } else {
@@ -86,5 +88,58 @@ impl Document {
     #[must_use]
     pub fn bytes(&self) -> &Bytes {
         &self.bytes
+    }
+}
+
+/// A document that may take the place of the one before, by compare-and-swap.
+///
+/// *Invariant*: its key is a pointer's ([`Key::is_pointer`]), so that nothing else is ever replaced; but for a root where what lies there is none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pointer(Document);
+
+impl Pointer {
+    /// The timestamp, which is the pointer that devices follow.
+    #[must_use]
+    pub fn timestamp(signed: &Signed<Timestamp>) -> Self {
+        Self(Document::signed(signed))
+    }
+
+    /// A record of the ledger that is replaced, as JSON.
+    ///
+    /// # Errors
+    /// Where `key` is not a pointer in the ledger, or `record` cannot be written as JSON.
+    pub fn record<T: Serialize>(key: Key, record: &T) -> Result<Self, serde_json::Error> {
+        if !key.is_pointer() {
+            return Err(serde::ser::Error::custom(format!("{key} is never replaced")));
+        }
+        Document::record(key, record).map(Self)
+    }
+
+    /// A root for a place in which something lies that is no root.
+    pub(crate) fn in_place_of_no_root(root: &Document) -> Self {
+        Self(root.clone())
+    }
+}
+
+impl Deref for Pointer {
+    type Target = Document;
+
+    fn deref(&self) -> &Document {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_pointers_are_made_to_be_replaced() {
+        assert!(Pointer::record(Key::Announced, &7).is_ok());
+        for key in [Key::Manifest(1), Key::Decision(1)] {
+            assert!(Document::record(key.clone(), &7).is_ok());
+            assert!(Pointer::record(key, &7).is_err(), "it is written once");
+        }
+        assert!(Pointer::record(Key::Timestamp, &7).is_err(), "devices read it: it is signed");
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use tufline_tuf::delegations::PartyState;
-use tufline_tuf::{RefusalCode, RoleName, Sha256, TargetName};
+use tufline_tuf::{RejectionCode, RoleName, Sha256, TargetName};
 
 use crate::key::VersionId;
 
@@ -120,7 +120,7 @@ pub struct RejectedUpload {
     /// The upload's version.
     pub version: Option<VersionId>,
     /// For machines.
-    pub code: RefusalCode,
+    pub code: RejectionCode,
     /// For people: one line.
     pub reason: String,
 }

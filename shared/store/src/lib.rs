@@ -5,6 +5,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod cached;
+mod clock;
 #[cfg(feature = "testing")]
 pub mod contract;
 mod document;
@@ -17,7 +18,8 @@ mod port;
 mod verified;
 
 pub use cached::CachedStore;
-pub use document::Document;
+pub use clock::SystemClock;
+pub use document::{Document, Pointer};
 pub use event::{EVENT_SOURCE, Event, LARGEST_DETAIL, PublishedTarget, RejectedUpload};
 pub use key::{Bucket, DELIVERIES, Folder, Key, MOST_CHANGES, UploadKey, VersionId};
 pub use message::{Change, Hint, LARGEST_MESSAGE, Letter, MESSAGE_FORMAT, Message, NotMessage, Queue};

@@ -8,7 +8,7 @@ use tough::schema::key::Key as PublicKey;
 use tufline_tuf::root::PinnedRoot;
 use tufline_tuf::{Sha256, Time};
 
-use crate::document::Document;
+use crate::document::{Document, Pointer};
 use crate::event::Event;
 use crate::key::{Folder, Key, VersionId};
 use crate::message::{Letter, Message, Queue};
@@ -116,8 +116,8 @@ pub trait Store: Send + Sync {
     ///
     /// [`Written::Lost`] may also mean that an earlier try of this very call was applied and its reply lost.
     async fn create(&self, document: &Document) -> Result<Written>;
-    /// Stores `document` in place of the object whose state is `expected` (S3: `If-Match`). The same holds.
-    async fn replace(&self, document: &Document, expected: &Tag) -> Result<Written>;
+    /// Stores `pointer` in place of the object whose state is `expected` (S3: `If-Match`). The same holds.
+    async fn replace(&self, pointer: &Pointer, expected: &Tag) -> Result<Written>;
     /// Up to `limit` keys of `folder` in the order of their paths, beginning after `after`.
     async fn list(&self, folder: Folder, after: Option<&Key>, limit: usize) -> Result<Vec<Key>>;
 }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures::future::join_all;
 use tufline_tuf::root::{Chain, PinnedRoot};
 
-use crate::document::Document;
+use crate::document::{Document, Pointer};
 use crate::key::{Folder, Key};
 use crate::port::{Result, Store, Stored, Tag, Written};
 
@@ -29,18 +29,18 @@ const LONGEST_STRIDE: usize = 32;
 pub struct VerifiedRoots {
     store: Arc<dyn Store>,
     pinned: Option<PinnedRoot>,
-    known: Mutex<Known>,
+    known: Mutex<KnownRoots>,
 }
 
 /// The roots that verified, from the first on.
 #[derive(Default)]
-struct Known {
+struct KnownRoots {
     /// Of all in `stored`.
     chain: Option<Chain>,
     stored: Vec<Stored>,
 }
 
-impl Known {
+impl KnownRoots {
     /// Version `version`, in a chain that begins with `first`.
     fn get(&self, version: u64, first: u64) -> Option<Stored> {
         let index = usize::try_from(version.checked_sub(first)?).ok()?;
@@ -67,7 +67,7 @@ impl VerifiedRoots {
         Self { store, pinned, known: Mutex::default() }
     }
 
-    fn known(&self) -> MutexGuard<'_, Known> {
+    fn known(&self) -> MutexGuard<'_, KnownRoots> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -130,7 +130,7 @@ impl VerifiedRoots {
         }
         match self.store.get(document.key()).await? {
             Some(stored) if verifies(&stored.bytes) => Ok(Written::Lost),
-            Some(stored) => self.store.replace(document, &stored.tag).await,
+            Some(stored) => self.store.replace(&Pointer::in_place_of_no_root(document), &stored.tag).await,
             None => self.store.create(document).await,
         }
     }
@@ -175,8 +175,8 @@ impl Store for VerifiedRoots {
         }
     }
 
-    async fn replace(&self, document: &Document, expected: &Tag) -> Result<Written> {
-        self.store.replace(document, expected).await
+    async fn replace(&self, pointer: &Pointer, expected: &Tag) -> Result<Written> {
+        self.store.replace(pointer, expected).await
     }
 
     async fn list(&self, folder: Folder, after: Option<&Key>, limit: usize) -> Result<Vec<Key>> {

@@ -75,7 +75,7 @@ fn targets(text: &str, trusted: &Root) -> Value {
     answer(ours, tough.as_ref())
 }
 
-fn verifies<T: tufline_tuf::SignedDocument>(text: &str, judge: &Root, role: &RoleName) -> bool {
+fn verifies<T: tufline_tuf::RoleDocument>(text: &str, judge: &Root, role: &RoleName) -> bool {
     RoleKeys::in_root(judge, role).is_ok_and(|keys| verify::<T>(Bytes::copy_from_slice(text.as_bytes()), &keys).is_ok())
 }
 

@@ -36,9 +36,7 @@ pub use delegations::{Parties, delivery};
 pub use generation::{Applied, BinsKeys, MANIFEST_FORMAT, Manifest, Outcome, RecordedPolicy, RemovalWindow};
 pub use layout::{Addressed, AddressedDraft, Content, Index, RoleEntry, index, trie};
 pub use primitives::{
-    BadPattern, Custom, Hasher, NotRoleName, NotSha256, Pattern, PausedHasher, Refusal, RefusalCode, RoleName,
+    BadPattern, Custom, Hasher, NotRoleName, NotSha256, Pattern, PausedHasher, Rejection, RejectionCode, RoleName,
     SIDE_FILE_SUFFIX, Sha256, TargetName, Time, custom, json, plain, time,
 };
-pub use signing::{
-    Document as SignedDocument, Draft, RoleKeys, Signed, VerifyError, foreign, key_file, verify, verify_published,
-};
+pub use signing::{Draft, RoleDocument, RoleKeys, Signed, VerifyError, foreign, key_file, verify, verify_published};

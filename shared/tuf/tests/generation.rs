@@ -267,12 +267,12 @@ fn what_overflows_the_deepest_bin_is_refused_and_nothing_else() {
     edits.push(set(&names[0], "other"));
     let next = two.fold(&edits, shallow).unwrap();
     let outcomes: Vec<bool> =
-        next.manifest.changes.iter().map(|change| matches!(change.outcome, Outcome::Refused(_))).collect();
+        next.manifest.changes.iter().map(|change| matches!(change.outcome, Outcome::Rejected(_))).collect();
     assert_eq!(outcomes, [false, true, false, true, true, true]);
     assert_eq!(next.manifest.targets, 3);
     let bin = next.documents[&next.role_of(&names[0])].document();
     assert_eq!(content_of(bin, &names[0].parse().unwrap()), Some(content("x")));
-    let Outcome::Refused(refusal) = &next.manifest.changes[1].outcome else { unreachable!() };
+    let Outcome::Rejected(refusal) = &next.manifest.changes[1].outcome else { unreachable!() };
     assert!(refusal.reason.contains(&names[2]) && !refusal.reason.contains('\n'), "{}", refusal.reason);
     // A change that fits is taken, and there is room again once something is removed.
     let changed = next.fold(&[set(&names[0], "other")], shallow).unwrap();
@@ -299,7 +299,7 @@ fn a_role_of_few_but_long_targets_is_split_too() {
     }
     let deepest = Policy { deepest_bin: 0, ..policy(None, now()) };
     let refused = start().fold(&edits, deepest).unwrap().manifest;
-    assert!(refused.changes.iter().any(|change| matches!(change.outcome, Outcome::Refused(_))));
+    assert!(refused.changes.iter().any(|change| matches!(change.outcome, Outcome::Rejected(_))));
     assert!((450..600).contains(&refused.targets), "{}", refused.targets);
 }
 
@@ -365,7 +365,7 @@ fn what_clients_read_differently_leaves_its_document_when_that_is_drafted_next()
     assert_eq!(next.manifest.changes.len(), 4, "what no edit tells of has a record of its own");
     let told = next.manifest.changes.last().unwrap();
     assert_eq!((told.name.as_str(), &told.version), ("old", &None));
-    let Outcome::Refused(refusal) = &told.outcome else { unreachable!("{told:?}") };
+    let Outcome::Rejected(refusal) = &told.outcome else { unreachable!("{told:?}") };
     assert!(refusal.reason.contains("\"a b\""), "{}", refusal.reason);
     assert_eq!(next.manifest.removals.removed, 0, "nobody removed it");
 }

@@ -13,11 +13,11 @@ use common::{Generation, Keys, key, now, policy, set, sign, signature};
 use tough::schema::{self, DelegatedRole, Delegations, PathPattern, PathSet, Role, Root, Targets};
 use tough::sign::Sign;
 use tufline_tuf::delegations::{PartyEdit, PartyState};
-use tufline_tuf::delivery::{Delivered, Files, Rules, Settled, settle};
+use tufline_tuf::delivery::{Delivered, DeliveryRules, Files, Judged, judge_files};
 use tufline_tuf::gate::{Checked, Fault, Gate, OtherParties, Refused};
 use tufline_tuf::generation::{FirstBins, Others, SPEC_VERSION, snapshot};
 use tufline_tuf::time::after;
-use tufline_tuf::{Addressed, Parties, RefusalCode, RoleName, Sha256, Time};
+use tufline_tuf::{Addressed, Parties, RejectionCode, RoleName, Sha256, Time};
 
 const DAY: u64 = 86_400;
 
@@ -25,8 +25,8 @@ fn vendor() -> RoleName {
     "vendor".parse().unwrap()
 }
 
-fn rules() -> Rules {
-    Rules { nested: false, now: now() }
+fn rules() -> DeliveryRules {
+    DeliveryRules { nested: false, now: now() }
 }
 
 /// A vendor with one key, and a document in the making.
@@ -63,10 +63,10 @@ impl Vendor {
 fn deliver(parties: &Parties, bytes: Bytes) -> Result<Parties, String> {
     let delivered = Delivered { bytes, upload: Some("v1".into()) };
     let files = Files { delivered: BTreeMap::from([(vendor(), delivered)]), included: BTreeMap::new() };
-    let mut settled = settle(&vendor(), &parties.parties[&vendor()], &parties.documents, &files, rules());
-    match settled.refusals.remove(&vendor()) {
+    let mut settled = judge_files(&vendor(), &parties.parties[&vendor()], &parties.documents, &files, rules());
+    match settled.rejections.remove(&vendor()) {
         Some(refusal) => {
-            assert_eq!(refusal.code, RefusalCode::Delegation);
+            assert_eq!(refusal.code, RejectionCode::Delegation);
             assert_eq!(settled.documents.map(|_| ()), None);
             Err(refusal.reason)
         }
@@ -253,7 +253,8 @@ fn what_was_taken_in_stays() {
     let delivered = BTreeMap::from([(self::vendor(), Delivered { bytes: bytes.clone(), upload: None })]);
     for delivered in [BTreeMap::new(), delivered] {
         let files = Files { delivered, included: BTreeMap::from([(self::vendor(), bytes.clone())]) };
-        let settled = settle(&self::vendor(), &parties.parties[&self::vendor()], &parties.documents, &files, rules());
+        let settled =
+            judge_files(&self::vendor(), &parties.parties[&self::vendor()], &parties.documents, &files, rules());
         assert_eq!(settled.documents.unwrap().len(), 1);
     }
 }
@@ -282,14 +283,14 @@ impl Chain {
     }
 
     /// What the new documents come to so many hours later.
-    fn settle(&self, hours: u64) -> Settled {
+    fn judge_files(&self, hours: u64) -> Judged {
         let mut parties = self.vendor.parties();
         let judge = |parties: &Parties, files: &Files, hours: u64| {
-            let rules = Rules { nested: true, now: after(now(), hours * 3600) };
-            settle(&vendor(), &parties.parties[&vendor()], &parties.documents, files, rules)
+            let rules = DeliveryRules { nested: true, now: after(now(), hours * 3600) };
+            judge_files(&vendor(), &parties.parties[&vendor()], &parties.documents, files, rules)
         };
         let first = judge(&parties, &Files { delivered: self.files(&self.included), ..Files::default() }, 0);
-        assert!(first.refusals.is_empty() && first.documents.is_some(), "{:?}", first.refusals);
+        assert!(first.rejections.is_empty() && first.documents.is_some(), "{:?}", first.rejections);
         parties = parties.take(&vendor(), &first).0;
         let included = self.roles.iter().cloned().zip(self.included.iter().cloned()).collect();
         judge(&parties, &Files { delivered: self.files(&self.delivered), included }, hours)
@@ -323,7 +324,7 @@ impl Vendor {
 }
 
 /// The roles whose documents are new.
-fn taken(settled: &Settled) -> usize {
+fn taken(settled: &Judged) -> usize {
     settled.documents.iter().flatten().filter(|(_, taken)| taken.is_new).count()
 }
 
@@ -331,15 +332,15 @@ fn taken(settled: &Settled) -> usize {
 fn deep_delegations_take_as_many_looks_as_there_are_documents() {
     for length in 1..=10 {
         let mut chain = Chain::new(length);
-        let settled = chain.settle(0);
+        let settled = chain.judge_files(0);
         assert_eq!((taken(&settled), settled.effort.looks), (length, length));
         // Of the lowest nothing new can be used, but what there is.
         *chain.delivered.last_mut().unwrap() = chain.vendor.signed(&key());
-        let settled = chain.settle(0);
-        assert_eq!((taken(&settled), settled.refusals.len()), (length - 1, 1));
+        let settled = chain.judge_files(0);
+        assert_eq!((taken(&settled), settled.rejections.len()), (length - 1, 1));
         assert!(settled.effort.looks <= length + 1);
         // Nor that: each way to combine the others ends there.
-        let settled = chain.settle(3);
+        let settled = chain.judge_files(3);
         assert!(settled.documents.is_none());
         assert!(settled.effort.checks <= 4 * length, "{length} roles: {:?}", settled.effort);
         assert!(settled.effort.looks <= 8 * length + 2 * length * length, "{length} roles: {:?}", settled.effort);
@@ -353,8 +354,8 @@ fn too_deep_and_double_delegations_are_refused() {
     deeper.push("vendor--b--b--b--b--b--b--b--b--b--b".parse().unwrap());
     let mut documents = chain.delivered.clone();
     *documents.last_mut().unwrap() = chain.vendor.delegating(2, 24, deeper.last());
-    let refused = Chain { delivered: documents, ..chain }.settle(0);
-    let why = refused.refusals[&deeper[9]].to_string();
+    let refused = Chain { delivered: documents, ..chain }.judge_files(0);
+    let why = refused.rejections[&deeper[9]].to_string();
     assert!(why.contains("10 levels below the party's own role") && why.contains("9 levels at most"), "{why}");
     assert_eq!(taken(&refused), 9, "the others are taken");
 
@@ -364,6 +365,6 @@ fn too_deep_and_double_delegations_are_refused() {
     roles.push(roles[0].clone());
     let own = Vendor { key: chain.vendor.key, document: document.signed };
     let doubled = Chain { delivered: vec![own.signed(&own.key), chain.delivered[1].clone()], vendor: own, ..chain };
-    let why = doubled.settle(0).refusals[&vendor()].to_string();
+    let why = doubled.judge_files(0).rejections[&vendor()].to_string();
     assert!(why.contains("twice"), "{why}");
 }

@@ -12,7 +12,7 @@ use tough::sign::Sign;
 use tufline_tuf::config::Expiry;
 use tufline_tuf::gate::{Fault, Refused};
 use tufline_tuf::generation::{Edit, FirstBins, Policy, TargetEdit, content_of};
-use tufline_tuf::replay::{Chain, LARGEST_JUMP, Net, Replay, Rules, places};
+use tufline_tuf::replay::{LARGEST_JUMP, Net, Replay, ReplayRules, Succession, places};
 use tufline_tuf::time::after;
 use tufline_tuf::{Applied, BinsKeys, Content, Manifest, Outcome, Parties, RecordedPolicy, RoleName, TargetName, trie};
 
@@ -48,13 +48,17 @@ fn next(base: &Generation, edits: &[TargetEdit], renew: usize, seconds: u64) -> 
 fn replay(
     published: &Generation,
     waiting: &[Manifest],
-    rules: Rules<'_>,
+    rules: ReplayRules<'_>,
 ) -> Result<(Documents, BTreeMap<TargetName, Net>), Refused> {
     let nobody = Parties::default();
     let waiting: Vec<(&Manifest, &Parties)> = waiting.iter().map(|manifest| (manifest, &nobody)).collect();
     let (index, _) = published.index(&places(&waiting));
-    let chain =
-        Chain { published: &published.manifest, parties: &nobody, versions: &published.versions, waiting: &waiting };
+    let chain = Succession {
+        published: &published.manifest,
+        parties: &nobody,
+        versions: &published.versions,
+        waiting: &waiting,
+    };
     let mut replay = Replay::open(chain, index, rules)?;
     let mut documents = Documents::new();
     for (role, entry) in replay.wanted() {
@@ -70,8 +74,8 @@ fn replay(
     Ok((documents, net))
 }
 
-fn rules(now: tufline_tuf::Time) -> Rules<'static> {
-    Rules { now, policy: small(MOST, now).recorded, bins_keys: &[], offline_targets: false }
+fn rules(now: tufline_tuf::Time) -> ReplayRules<'static> {
+    ReplayRules { now, policy: small(MOST, now).recorded, bins_keys: &[], offline_targets: false }
 }
 
 fn targets_of(generation: &Generation) -> BTreeMap<TargetName, Content> {
@@ -254,7 +258,7 @@ fn a_policy_is_that_of_now_or_of_the_base() {
     let old = first.fold(&[set("a", "1")], small(5, now())).unwrap();
     let new = old.fold(&[set("b", "1")], small(5, now())).unwrap();
     let (old_now, new_now) = (small(5, now()).recorded, small(7, now()).recorded);
-    let base = |policy| Rules { policy, ..rules(now()) };
+    let base = |policy| ReplayRules { policy, ..rules(now()) };
     // The first of both came with a policy that was then the configured one.
     assert!(replay(&first, std::slice::from_ref(&old.manifest), base(old_now)).is_ok());
     let refused = replay(&first, std::slice::from_ref(&old.manifest), base(new_now)).unwrap_err();
@@ -290,7 +294,7 @@ fn the_keys_of_the_bins_are_replaced_step_by_step_and_by_held_keys_only() {
     };
     let second = with(&first, BinsKeys::with(&first.manifest, &new), &top);
     let held = [first.manifest.bins_key.clone(), new.clone()];
-    let knows = Rules { bins_keys: &held, ..rules(now()) };
+    let knows = ReplayRules { bins_keys: &held, ..rules(now()) };
     assert!(replay(&first, std::slice::from_ref(&second.manifest), knows).is_ok());
     assert!(replay(&first, std::slice::from_ref(&second.manifest), rules(now())).is_err(), "a key that nobody holds");
 

@@ -18,9 +18,9 @@ use tough::schema::key::Key;
 use tough::schema::{self, RoleType, Root, Signature};
 use tough::sign::{Sign, SignKeyPair};
 use tufline_tuf::root::{
-    Chain, Change, FirstRoot, KeyName, OnlineKeys, PublishedRoot, ROLES, RootError, RootFile, RootKey, add_key, adopt,
-    begin, changes, expect_plain, extra_fields, holder, key_id, needed, next, only_adds, read_public_key, remove_key,
-    set_expiry, set_threshold, succeed, tallies,
+    Chain, FirstRoot, KeyName, OnlineKeys, PublishedRoot, ROLES, RootChange, RootError, RootFile, RootKey, add_key,
+    adopt, begin, changes, expect_plain, extra_fields, holder, key_id, needed, next, only_adds, read_public_key,
+    remove_key, set_expiry, set_threshold, succeed, tallies,
 };
 use tufline_tuf::{Time, canonical, time};
 
@@ -130,7 +130,7 @@ fn a_ceremony_of_two_of_three() {
     let file = add_key(&file, RoleType::Root, people[3].root_key()).unwrap();
     let file = remove_key(&file, RoleType::Root, &KeyName("carol".into())).unwrap();
     let file = set_threshold(&file, RoleType::Root, 3).unwrap();
-    let told: Vec<String> = changes(root, file.root()).iter().map(Change::to_string).collect();
+    let told: Vec<String> = changes(root, file.root()).iter().map(RootChange::to_string).collect();
     assert_eq!(told.len(), 3, "{told:?}");
     assert!(told[0].starts_with("root: + dave ") && told[0].ends_with("… (Ed25519)"), "{told:?}");
     assert!(told[1].starts_with("root: - carol ") && told[1].ends_with("… (ECDSA P-256)"), "{told:?}");
@@ -518,7 +518,7 @@ fn a_file_that_clients_may_read_differently_is_refused() {
     extra["signed"]["x-other"] = serde_json::json!({"a": [1, "b"]});
     let read = RootFile::read(&serde_json::to_vec(&extra).unwrap()).unwrap();
     assert!(String::from_utf8(read.message().unwrap()).unwrap().contains(r#""x-other":{"a":[1,"b"]}"#));
-    assert_eq!(changes(file.root(), read.root()), [Change::Other("x-other".into())]);
+    assert_eq!(changes(file.root(), read.root()), [RootChange::Other("x-other".into())]);
 }
 
 #[test]

@@ -95,7 +95,7 @@ fn make_artifact() -> anyhow::Result<(TargetName, Vec<u8>)> {
     let id = hex::encode(random);
     let name = format!("{FOLDER}/{id}.txt")
         .parse()
-        .map_err(|refusal: tufline_tuf::Refusal| anyhow::anyhow!(refusal.reason))?;
+        .map_err(|refusal: tufline_tuf::Rejection| anyhow::anyhow!(refusal.reason))?;
     Ok((name, format!("`tufline doctor --try` made this: {id}\n").into_bytes()))
 }
 

@@ -9,12 +9,12 @@ use serde_json::json;
 use tough::schema::RoleType;
 use tough::schema::key::Key as PublicKey;
 use tufline_aws::KmsSigner;
-use tufline_folder::{FileSigner, SystemClock};
+use tufline_folder::FileSigner;
 use tufline_pipeline::operations::rotation::Rotation;
 use tufline_pipeline::operations::rotation::Step;
 use tufline_pipeline::operations::rotation::look;
 use tufline_pipeline::state::roots;
-use tufline_store::{Key, OnlineRole, Signer, Store};
+use tufline_store::{Key, OnlineRole, Signer, Store, SystemClock};
 use tufline_tuf::root::{Chain, key_id};
 
 use super::roots::{NewKey, PreparedRoot};

@@ -9,7 +9,7 @@ use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 use clap::Args;
 use serde_json::json;
 use tokio::time::{Instant, sleep};
-use tufline_folder::{DataFolder, SystemClock};
+use tufline_folder::DataFolder;
 use tufline_pipeline::StageError;
 use tufline_pipeline::operations::init::first_generation;
 use tufline_pipeline::operations::publish_root::Concluded;
@@ -20,7 +20,7 @@ use tufline_pipeline::operations::publish_root::propose;
 use tufline_pipeline::operations::publish_root::publish_first;
 use tufline_pipeline::operations::publish_root::withdraw;
 use tufline_pipeline::state::roots;
-use tufline_store::{Key, Store};
+use tufline_store::{Key, Store, SystemClock};
 use tufline_tuf::generation::FirstBins;
 use tufline_tuf::root::RootFile;
 

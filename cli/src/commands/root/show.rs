@@ -8,7 +8,7 @@ use tough::schema::{RoleType, Root};
 use tufline_metadata::Key;
 use tufline_tuf::plain::escaped;
 use tufline_tuf::root::{
-    Change, KeyId, PublishedRoot, ROLES, RootFile, Tally, changes, contents, extra_fields, holder, kind, tallies,
+    KeyId, PublishedRoot, ROLES, RootChange, RootFile, Tally, changes, contents, extra_fields, holder, kind, tallies,
     unused_keys,
 };
 
@@ -130,7 +130,7 @@ fn describe_as_json(document: &RootDocument, published: Option<bool>) -> anyhow:
             })
         }),
         "fields": extra_fields(file.root()).into_iter().collect::<Map<String, Value>>(),
-        "changes": changes.map(|changes| changes.iter().map(Change::to_string).collect::<Vec<_>>()),
+        "changes": changes.map(|changes| changes.iter().map(RootChange::to_string).collect::<Vec<_>>()),
         "signatures": tallies(file, previous).into_iter().map(tally).collect::<Vec<_>>(),
     }))
 }
@@ -198,7 +198,7 @@ fn describe_others_as_json(root: &PublishedRoot, before: Option<&PreviousRoot>) 
             "version": before.root.version, "contents": before.contents, "sha256": before.sha256, "published": null,
         })),
         "fields": extra_fields(root.root()).into_iter().collect::<Map<String, Value>>(),
-        "changes": before.map(|before| changes(&before.root, root.root()).iter().map(Change::to_string).collect::<Vec<_>>()),
+        "changes": before.map(|before| changes(&before.root, root.root()).iter().map(RootChange::to_string).collect::<Vec<_>>()),
         "signatures": [{
             "version": root.version(),
             "threshold": keys.threshold(),

@@ -9,12 +9,12 @@ use anyhow::{Context, anyhow, bail};
 use aws_lambda_events::event::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use metrics_cloudwatch_embedded::Collector;
-use tufline_aws::{Clients, Patience, Resources, SqsQueues, SystemClock};
+use tufline_aws::{Clients, Patience, Resources, SqsQueues};
 use tufline_lambda::{config, start_logs, variable};
 use tufline_pipeline::dispatch::handle;
 use tufline_pipeline::stages::refresh;
 use tufline_pipeline::{Deadline, Ports, ReadingMemory, measure};
-use tufline_store::{CachedStore, Queue, VerifiedRoots};
+use tufline_store::{CachedStore, Queue, SystemClock, VerifiedRoots};
 use tufline_tuf::Time;
 
 #[tokio::main(flavor = "current_thread")]

@@ -14,8 +14,8 @@ use tough::schema::key::Key as PublicKey;
 use tough::sign::Sign;
 use tufline_store::memory::Memory;
 use tufline_store::{
-    Blob, Blobs, Document, Event, Events, Folder, Head, Kept, Key, Letter, Message, OnlineRole, PastVersion, Queue,
-    Queues, Result, Signer, Source, Store, Stored, Tag, Upload, Uploads, VersionId, Waiting, Written,
+    Blob, Blobs, Document, Event, Events, Folder, Head, Kept, Key, Letter, Message, OnlineRole, PastVersion, Pointer,
+    Queue, Queues, Result, Signer, Source, Store, Stored, Tag, Upload, Uploads, VersionId, Waiting, Written,
 };
 use tufline_tuf::Sha256;
 use tufline_tuf::root::{PinnedRoot, same_key};
@@ -176,7 +176,7 @@ impl Store for Metered {
         Ok(written)
     }
 
-    async fn replace(&self, document: &Document, expected: &Tag) -> Result<Written> {
+    async fn replace(&self, document: &Pointer, expected: &Tag) -> Result<Written> {
         self.meter.request("S3 PUT", 1).await;
         self.meter.written(document);
         let written = self.world.replace(document, expected).await?;

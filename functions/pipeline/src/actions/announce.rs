@@ -51,7 +51,7 @@ async fn announced(ports: &Ports, published: u64) -> Result<(Announced, Option<S
 
 /// Moves the pointer. Losing means that another instance told the same too.
 async fn remember(ports: &Ports, announced: &Announced, pointer: Option<&Stored>) -> Result<()> {
-    let record = ledger::record(Key::Announced, announced)?;
+    let record = ledger::pointer(Key::Announced, announced)?;
     let (Written::Done | Written::Lost) = match pointer {
         Some(stored) => ports.store.replace(&record, &stored.tag).await?,
         None => ports.store.create(&record).await?,
@@ -200,7 +200,7 @@ fn events(generation: u64, manifests: &[Manifest]) -> Vec<Event> {
     let mut events = Vec::new();
     // Rebuild told of the uploads that it refused; their targets stay what they were.
     let changes = manifests.iter().flat_map(|manifest| &manifest.changes);
-    for change in changes.filter(|change| !matches!(change.outcome, Outcome::Refused(_)) || change.version.is_none()) {
+    for change in changes.filter(|change| !matches!(change.outcome, Outcome::Rejected(_)) || change.version.is_none()) {
         let before = last.insert(&change.name, (change.version.as_ref(), &change.outcome));
         if let Some((Some(version), Outcome::Set(_))) = before
             && change.version.as_ref() != Some(version)
@@ -218,7 +218,7 @@ fn events(generation: u64, manifests: &[Manifest]) -> Vec<Event> {
                 sha256: content.sha256,
                 length: content.length,
             }),
-            Outcome::Removed | Outcome::Refused(_) => removed.push(name.clone()),
+            Outcome::Removed | Outcome::Rejected(_) => removed.push(name.clone()),
             Outcome::Delegated(role) => events.extend(version.map(|version| Event::UploadDelegated {
                 name: name.as_str().to_owned(),
                 version: VersionId(version.clone()),

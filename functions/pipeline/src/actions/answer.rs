@@ -52,7 +52,7 @@ pub(crate) async fn answer(
         ports.events.send(&superseded).await?;
     }
     for change in &newest.changes {
-        if let (Outcome::Refused(refusal), Some(version)) = (&change.outcome, &change.version)
+        if let (Outcome::Rejected(refusal), Some(version)) = (&change.outcome, &change.version)
             && let Some(Looked { current: Current::Object(accepted), .. }) = batch.seen.get(&change.name)
             && accepted.version.0 == *version
         {
@@ -68,7 +68,7 @@ pub(crate) async fn answer(
     let hints = hints.map(|name| Hint { name: name.as_str().into(), removed: true, version: None });
     // What a document lost because clients don't read it alike: hash tells why, and looks for an upload beneath.
     let dropped = newest.changes.iter().filter_map(|change| match (&change.outcome, &change.version) {
-        (Outcome::Refused(refusal), None) => Some((&change.name, refusal)),
+        (Outcome::Rejected(refusal), None) => Some((&change.name, refusal)),
         _ => None,
     });
     let dropped = dropped.map(|(name, refusal)| {

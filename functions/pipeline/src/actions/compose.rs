@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tufline_store::{Change, OnlineRole};
-use tufline_tuf::generation::{Edit, GenerationError, Policy, TargetEdit};
 use tufline_tuf::delegations::PartyState;
+use tufline_tuf::generation::{Edit, GenerationError, Policy, TargetEdit};
 use tufline_tuf::{BinsKeys, Manifest, RoleName, Time, trie};
 
 use crate::actions::change_batch::ChangeBatch;

@@ -14,11 +14,11 @@ use futures::stream::{self, StreamExt};
 use tough::schema::{Root, Targets};
 use tufline_store::{Key, OnlineRole, Store, VersionId};
 use tufline_tuf::delegations::{Decision, PartyEdit};
-use tufline_tuf::delivery::{Delivered, Files, Rules as DeliveryRules, follow};
+use tufline_tuf::delivery::{Delivered, DeliveryRules, Files, follow};
 use tufline_tuf::gate::{Fault, Refused};
 use tufline_tuf::generation::Versions;
 use tufline_tuf::index::Page;
-use tufline_tuf::replay::{Chain, Replay, Replayed, Rules, places};
+use tufline_tuf::replay::{Replay, ReplayRules, Replayed, Succession, places};
 use tufline_tuf::{
     Addressed, Content, Draft, Manifest, Outcome, Parties, RoleEntry, RoleKeys, RoleName, TargetName, verify,
 };
@@ -187,11 +187,12 @@ impl<'a> Trial<'a> {
         shown: &'a ShownState,
         waiting: &'a [(&'a Manifest, &'a Parties)],
     ) -> Judgement<Self> {
-        let chain = Chain { published: &shown.manifest, parties: &shown.parties, versions: &shown.versions, waiting };
+        let chain =
+            Succession { published: &shown.manifest, parties: &shown.parties, versions: &shown.versions, waiting };
         let keys = shown.manifest.bins_keys();
         let replaces_key = waiting.iter().any(|(manifest, _)| manifest.bins_keys() != keys);
         let held = if replaces_key { ports.signer.public_keys(OnlineRole::Bins).await? } else { Vec::new() };
-        let rules = Rules {
+        let rules = ReplayRules {
             now: ports.clock.now(),
             policy: ports.policy(None).recorded,
             bins_keys: &held,
@@ -345,7 +346,7 @@ async fn early<'a>(
         let content = match &change.outcome {
             Outcome::Set(content) => Some(content),
             Outcome::Removed => None,
-            Outcome::Refused(_) | Outcome::Delegated(_) => continue,
+            Outcome::Rejected(_) | Outcome::Delegated(_) => continue,
         };
         claims.entry(&change.name).or_insert_with(|| (change.version.clone().map(VersionId), content));
         if claims.len() == HEADS_AT_ONCE {

@@ -99,7 +99,7 @@ enum Progressed {
 /// The very same as ours isn't further: a repeated write may have met its own success. Or another run that began at the same
 /// place stored it: then both go on, and one of them for nothing.
 async fn store(ports: &Ports, key: Key, before: Option<Stored>, progress: &Progress) -> Result<Progressed> {
-    let document = ledger::record(key, progress)?;
+    let document = ledger::pointer(key, progress)?;
     let written = match before {
         Some(before) => ports.store.replace(&document, &before.tag).await?,
         None => ports.store.create(&document).await?,

@@ -57,7 +57,7 @@ pub(crate) async fn refuse(ports: &Ports, refused: &Refused) -> Result<()> {
     let key = Key::Refused(generation);
     let manifest = Sha256::of(&ledger::manifest_bytes(&*ports.store, generation).await?);
     let record = RefusedGeneration { format: RECORD_FORMAT, manifest, reason: shortened(&refused.reason), fault };
-    let record = ledger::record(key.clone(), &record)?;
+    let record = ledger::pointer(key.clone(), &record)?;
     let written = match ports.store.get(&key).await? {
         None => ports.store.create(&record).await?,
         Some(told) => {

@@ -1,7 +1,7 @@
 //! Rejections: an upload, or a delivery, that can never become a target.
 
 use tufline_store::{DELIVERIES, Event, Key, RejectedUpload, UploadKey, Uploads, VersionId, Written};
-use tufline_tuf::Refusal;
+use tufline_tuf::Rejection;
 
 use crate::error::Result;
 use crate::measure;
@@ -22,7 +22,7 @@ pub(crate) async fn reject_at(ports: &Ports, uploads: &dyn Uploads, name: &str, 
     if ports.store.exists(&key).await? {
         return Ok(());
     }
-    let Refusal { code, reason } = refusal.clone();
+    let Rejection { code, reason } = refusal.clone();
     let place = uploads.place(&upload.name);
     tracing::warn!(upload = %version, name, ?code, reason, "upload rejected");
     measure::rejected();

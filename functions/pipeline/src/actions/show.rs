@@ -1,7 +1,7 @@
 //! Showing a generation: the write that is the publication. Publish and refresh share it.
 
 use tough::schema::{self, Root};
-use tufline_store::{Document, OnlineRole, Written};
+use tufline_store::{OnlineRole, Pointer, Written};
 use tufline_tuf::gate::Checked;
 use tufline_tuf::{RoleKeys, RoleName, time, verify};
 
@@ -43,7 +43,7 @@ pub async fn show_generation(
         let keys = RoleKeys::in_root(root, &RoleName::timestamp())?;
         verify::<schema::Timestamp>(signed.bytes().clone(), &keys).map_err(|error| roots::not_under(root, &error))?;
     }
-    let document = Document::signed(&signed);
+    let document = Pointer::timestamp(&signed);
     let written = match published {
         Some(published) => ports.store.replace(&document, published.tag()).await?,
         None => ports.store.create(&document).await?,

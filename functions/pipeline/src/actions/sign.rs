@@ -6,7 +6,7 @@ use tough::schema::key::Key as PublicKey;
 use tough::schema::{Root, Signature, Targets};
 use tufline_store::{Document, Key, OnlineRole, Store, Written};
 use tufline_tuf::delegations::PartyDocument;
-use tufline_tuf::{Draft, Manifest, Parties, RoleKeys, RoleName, Signed, SignedDocument, trie, verify};
+use tufline_tuf::{Draft, Manifest, Parties, RoleDocument, RoleKeys, RoleName, Signed, trie, verify};
 
 use crate::compute::compute;
 use crate::concurrency::at_once;
@@ -76,7 +76,7 @@ pub(crate) async fn copy_delivery(
 }
 
 /// Stores a document that was signed, unless its file is there already.
-pub(crate) async fn create_signed<T: SignedDocument>(ports: &Ports, keys: &RoleKeys, signed: &Signed<T>) -> Result<()> {
+pub(crate) async fn create_signed<T: RoleDocument>(ports: &Ports, keys: &RoleKeys, signed: &Signed<T>) -> Result<()> {
     let document = Document::signed(signed);
     if ports.store.create(&document).await? == Written::Done {
         return Ok(());
@@ -98,7 +98,7 @@ pub(crate) async fn create_signed<T: SignedDocument>(ports: &Ports, keys: &RoleK
 ///
 /// # Errors
 /// [`StageError::UntrustedKey`] where `keys` doesn't list it.
-pub(crate) async fn sign_document<T: SignedDocument + 'static>(
+pub(crate) async fn sign_document<T: RoleDocument + 'static>(
     ports: &Ports,
     draft: Draft<T>,
     keys: &RoleKeys,

@@ -10,8 +10,10 @@ use futures::future::OptionFuture;
 use tough::schema::Targets;
 use tufline_store::{Document, Head, Upload, VersionId};
 use tufline_tuf::delegations::{PartyState, delegator};
-use tufline_tuf::delivery::{Delivered, Files, LARGEST_DELIVERY, Rules, Settled, named_below, refuse, settle};
-use tufline_tuf::{Manifest, Parties, Refusal, RoleName, Sha256};
+use tufline_tuf::delivery::{
+    Delivered, DeliveryRules, Files, Judged, LARGEST_DELIVERY, judge_files, named_below, refuse,
+};
+use tufline_tuf::{Manifest, Parties, Rejection, RoleName, Sha256};
 
 use crate::actions::decisions::carry_out;
 use crate::actions::intake::Intake;
@@ -79,13 +81,13 @@ async fn settle_party(
     judged: &mut Intake,
 ) -> Result<()> {
     let Some(party) = parties.parties.get(role) else { return Ok(()) };
-    let rules = Rules { nested: ports.config.nested_delegations, now: judged.now };
-    let mut refusals: BTreeMap<RoleName, Refusal> = BTreeMap::new();
+    let rules = DeliveryRules { nested: ports.config.nested_delegations, now: judged.now };
+    let mut refusals: BTreeMap<RoleName, Rejection> = BTreeMap::new();
     let settled = loop {
         let (own, whose) = (role.clone(), party.clone());
         let (documents, files) = (parties.documents.clone(), found.files.clone());
-        let mut settled = compute(move || settle(&own, &whose, &documents, &files, rules)).await;
-        refusals.append(&mut settled.refusals);
+        let mut settled = compute(move || judge_files(&own, &whose, &documents, &files, rules)).await;
+        refusals.append(&mut settled.rejections);
         let mut missing = missing_bytes(ports, &settled, &found.files).await?;
         missing.extend(not_storable(ports, &settled).await?);
         if missing.is_empty() {
@@ -152,7 +154,7 @@ async fn delivered(ports: &Ports, role: &RoleName) -> Result<Option<(Upload, Del
 }
 
 /// The new documents that list targets whose bytes aren't there, and why they are refused.
-async fn missing_bytes(ports: &Ports, settled: &Settled, files: &Files) -> Result<BTreeMap<RoleName, Refusal>> {
+async fn missing_bytes(ports: &Ports, settled: &Judged, files: &Files) -> Result<BTreeMap<RoleName, Rejection>> {
     let mut missing = BTreeMap::new();
     let new = settled.documents.iter().flatten().filter(|(_, taken)| taken.is_new);
     for (role, taken) in new {
@@ -185,7 +187,7 @@ async fn missing_bytes(ports: &Ports, settled: &Settled, files: &Files) -> Resul
 
 /// The new documents in whose places in the ledger other bytes lie, and why they are refused: the digest decides the place, and a thief of
 /// rebuild's role may have seen the file first.
-async fn not_storable(ports: &Ports, settled: &Settled) -> Result<BTreeMap<RoleName, Refusal>> {
+async fn not_storable(ports: &Ports, settled: &Judged) -> Result<BTreeMap<RoleName, Rejection>> {
     let mut refused = BTreeMap::new();
     let new = settled.documents.iter().flatten().filter(|(_, taken)| taken.is_new);
     for (role, taken) in new {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use tufline_store::{Key, Store, Written};
 use tufline_tuf::delegations::{Decision, PARTIES_FORMAT, PartyEdit, PartyState};
-use tufline_tuf::delivery::{Rules, settle};
+use tufline_tuf::delivery::{DeliveryRules, judge_files};
 use tufline_tuf::generation::Others;
 use tufline_tuf::index::Place;
 use tufline_tuf::{Config, Manifest, Parties, RoleName, Time};
@@ -113,8 +113,8 @@ async fn carried_out(store: &dyn Store, newest: &Manifest, role: &RoleName, edit
 async fn expect_verified(store: &dyn Store, next: &Parties, role: &RoleName, now: Time) -> Result<()> {
     let Some(party) = next.parties.get(role).filter(|party| party.state == PartyState::Listed) else { return Ok(()) };
     let found = included(store, next, role).await?;
-    let rules = Rules { nested: true, now };
-    if settle(role, party, &next.documents, &found.files, rules).documents.is_some() {
+    let rules = DeliveryRules { nested: true, now };
+    if judge_files(role, party, &next.documents, &found.files, rules).documents.is_some() {
         return Ok(());
     }
     Err(StageError::Refused(format!(

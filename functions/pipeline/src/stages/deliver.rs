@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tufline_store::{Change, DELIVERIES, Event, Head, Hint, Message, Upload};
 use tufline_tuf::delivery::{LARGEST_DELIVERY, check_form};
-use tufline_tuf::{Refusal, RefusalCode, RoleName};
+use tufline_tuf::{Rejection, RejectionCode, RoleName};
 
 use crate::actions::reject::{reject_delivery, told};
 use crate::compute::compute;
@@ -60,14 +60,14 @@ async fn look(ports: &Ports, name: &str, hints: &[&Hint]) -> Result<()> {
 }
 
 /// The role whose document this could be.
-async fn check(ports: &Ports, name: &str, upload: &Upload) -> Result<std::result::Result<RoleName, Refusal>> {
+async fn check(ports: &Ports, name: &str, upload: &Upload) -> Result<std::result::Result<RoleName, Rejection>> {
     let role = name.strip_suffix(".json").and_then(|role| role.parse::<RoleName>().ok());
     let Some(role) = role.filter(|role| file_name(role) == name) else {
         let why = format!("{DELIVERIES}{name} refused: it is not called ROLE.json after a role; rename it");
-        return Ok(Err(Refusal::new(RefusalCode::Delegation, why)));
+        return Ok(Err(Rejection::new(RejectionCode::Delegation, why)));
     };
     if let Some(why) = &upload.unusable {
-        return Ok(Err(Refusal::new(RefusalCode::NotAFile, format!("{DELIVERIES}{name}: {why}"))));
+        return Ok(Err(Rejection::new(RejectionCode::NotAFile, format!("{DELIVERIES}{name}: {why}"))));
     }
     let bytes = ports.deliveries.read(upload, 0, LARGEST_DELIVERY + 1).await?;
     Ok(compute(move || check_form(&role, &bytes).map(|()| role)).await)

@@ -9,7 +9,7 @@ use futures::future::OptionFuture;
 use tufline_store::{Head, PastVersion, Upload, VersionId};
 use tufline_tuf::config::ExpireDays;
 use tufline_tuf::time::seconds_between;
-use tufline_tuf::{Config, Custom, Refusal, RefusalCode, Sha256, TargetName, Time, custom};
+use tufline_tuf::{Config, Custom, Rejection, RejectionCode, Sha256, TargetName, Time, custom};
 
 use crate::concurrency::look_in_order;
 use crate::error::Result;
@@ -49,7 +49,7 @@ pub struct RefusedUpload {
     /// As HEAD returned it.
     pub upload: Upload,
     /// Why.
-    pub refusal: Refusal,
+    pub refusal: Rejection,
 }
 
 /// [`current_upload`], and hash's receipt for what is current. If `expected` is what is current, both take one request's time.
@@ -199,21 +199,21 @@ fn accept(config: &Config, upload: Upload, refused: &mut Vec<RefusedUpload>) -> 
 /// Whether an upload may become a target, by what HEAD returned and the policy alone.
 ///
 /// # Errors
-/// The [`Refusal`].
-pub fn judge_upload(config: &Config, upload: &Upload) -> std::result::Result<(VersionId, Custom), Refusal> {
+/// The [`Rejection`].
+pub fn judge_upload(config: &Config, upload: &Upload) -> std::result::Result<(VersionId, Custom), Rejection> {
     upload.name.parse::<TargetName>()?;
     if let Some(why) = &upload.unusable {
-        return Err(Refusal::new(RefusalCode::NotAFile, why.clone()));
+        return Err(Rejection::new(RejectionCode::NotAFile, why.clone()));
     }
     let Some(version) = upload.version.clone() else {
         let reason = "the uploads bucket keeps no versions; enable versioning on it and upload again";
-        return Err(Refusal::new(RefusalCode::Unversioned, reason));
+        return Err(Rejection::new(RejectionCode::Unversioned, reason));
     };
     let largest = config.largest_target.0;
     if upload.length > largest {
         let reason =
             format!("it has {} bytes and the configured limit is {largest}; raise largest_target", upload.length);
-        return Err(Refusal::new(RefusalCode::Size, reason));
+        return Err(Rejection::new(RejectionCode::Size, reason));
     }
     let custom = upload.custom.as_deref().map(custom::parse).transpose()?.unwrap_or_default();
     Ok((version, custom))

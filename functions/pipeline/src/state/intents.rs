@@ -93,7 +93,7 @@ impl Intents {
             if tag.is_none() && intents.roots.is_empty() {
                 return Ok(0);
             }
-            let record = ledger::record(Key::RootIntent, &intents)?;
+            let record = ledger::pointer(Key::RootIntent, &intents)?;
             let written = match tag {
                 Some(tag) => store.replace(&record, &tag).await?,
                 None => store.create(&record).await?,

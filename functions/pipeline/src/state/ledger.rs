@@ -4,7 +4,7 @@ use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tough::schema::{self, Root, Snapshot, Timestamp};
-use tufline_store::{Document, Folder, Key, Store, Stored, Tag, Written};
+use tufline_store::{Document, Folder, Key, Pointer, Store, Stored, Tag, Written};
 use tufline_tuf::generation::{self, Next, Versions};
 use tufline_tuf::{AddressedDraft, MANIFEST_FORMAT, Manifest, RoleKeys, RoleName, Time, time, verify_published};
 
@@ -220,6 +220,12 @@ pub fn parse<T: DeserializeOwned>(key: &Key, bytes: &[u8]) -> Result<T> {
 pub fn record<T: Serialize>(key: Key, value: &T) -> Result<Document> {
     let path = key.path();
     Document::record(key, value).map_err(|error| StageError::Record(path, error.to_string()))
+}
+
+/// A record to be stored at `key` in place of the one before.
+pub fn pointer<T: Serialize>(key: Key, value: &T) -> Result<Pointer> {
+    let path = key.path();
+    Pointer::record(key, value).map_err(|error| StageError::Record(path, error.to_string()))
 }
 
 /// Creates an object that only one content can have. Finding it there, with the same bytes, is as good as having created

@@ -194,7 +194,7 @@ fn read(world: &Memory, timestamp: &Bytes, now: Option<Time>) -> Result<(Shown, 
     Ok((shown, client))
 }
 
-fn fresh<T: tufline_tuf::SignedDocument>(
+fn fresh<T: tufline_tuf::RoleDocument>(
     signed: Signed<T>,
     now: Option<Time>,
 ) -> Result<Signed<T>, tufline_tuf::VerifyError> {

@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use bytes::BytesMut;
 use tufline_store::memory::Memory;
 use tufline_store::{
-    Document, Folder, Head, Key, PastVersion, Result, Store, StoreError, Stored, Tag, Upload, Uploads, VersionId,
-    Written,
+    Document, Folder, Head, Key, PastVersion, Pointer, Result, Store, StoreError, Stored, Tag, Upload, Uploads,
+    VersionId, Written,
 };
 use tufline_tuf::Manifest;
 use tufline_tuf::root::PinnedRoot;
@@ -60,7 +60,7 @@ impl Store for PlantedStore {
         }
     }
 
-    async fn replace(&self, document: &Document, expected: &Tag) -> Result<Written> {
+    async fn replace(&self, document: &Pointer, expected: &Tag) -> Result<Written> {
         if self.plant == Plant::PlainPut && *document.key() == Key::Timestamp {
             let stored = self.world.get(&Key::Timestamp).await?.map(|stored| stored.tag);
             return self.world.replace(document, stored.as_ref().unwrap_or(expected)).await;

@@ -20,8 +20,8 @@ use tufline_tuf::delegations::PartyEdit;
 use tufline_tuf::generation::{self, DEEPEST_BIN, Edit, Folding, Next, Others, Policy, TargetEdit, Versions};
 use tufline_tuf::index::IndexEntry;
 use tufline_tuf::{
-    Addressed, BinsKeys, Config, Content, Custom, Draft, Index, Manifest, Parties, RecordedPolicy, RoleKeys, RoleName,
-    Sha256, SignedDocument, TargetName, json, root, time, trie,
+    Addressed, BinsKeys, Config, Content, Custom, Draft, Index, Manifest, Parties, RecordedPolicy, RoleDocument,
+    RoleKeys, RoleName, Sha256, TargetName, json, root, time, trie,
 };
 
 use crate::common::{self, finish};
@@ -269,7 +269,7 @@ impl Thieving {
         format!("signs snapshot {} ahead", ahead.generation)
     }
 
-    fn store_signed<T: SignedDocument>(world: &Memory, draft: Draft<T>, keys: &RoleKeys, online: OnlineRole) {
+    fn store_signed<T: RoleDocument>(world: &Memory, draft: Draft<T>, keys: &RoleKeys, online: OnlineRole) {
         let Ok(key) = finish(world.newest_key(online)) else { return };
         let Some(id) = keys.id_of(&key).cloned() else { return };
         let prepared = draft.prepare().unwrap();

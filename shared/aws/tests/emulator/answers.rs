@@ -6,14 +6,14 @@ use crate::world::World;
 use aws_sdk_s3::types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart};
 use tufline_aws::CopyLimits;
 use tufline_store::{
-    Blobs, Document, Folder, Head, Hint, Kept, Key, LONGEST_HISTORY, Message, OnlineRole, PastVersion, Queue, Queues,
+    Blobs, Folder, Head, Hint, Kept, Key, LONGEST_HISTORY, Message, OnlineRole, PastVersion, Pointer, Queue, Queues,
     Signer, Source, Store, Tag, Upload, Uploads, VersionId, Written,
 };
 use tufline_tuf::{Sha256, Time};
 
 /// A record in the ledger, told from others of its key by `text`.
-fn record(key: Key, text: &str) -> Document {
-    Document::record(key, &text).unwrap()
+fn record(key: Key, text: &str) -> Pointer {
+    Pointer::record(key, &text).unwrap()
 }
 
 async fn current(world: &World, name: &str) -> Upload {

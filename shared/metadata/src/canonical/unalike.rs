@@ -15,7 +15,7 @@ pub(crate) const EXACT: u64 = 1 << 53;
 
 /// Why clients don't write one canonical form of a value: where the first difference is, what it is, and what to do. One line.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{}{why}", Place(.place))]
+#[error("{}{why}", PlacePrefix(.place))]
 pub struct Unalike {
     /// The keys on the way to it.
     pub place: Vec<String>,
@@ -52,9 +52,9 @@ pub enum Why {
 }
 
 /// Before what is said of it: nothing for the value itself.
-struct Place<'a>(&'a [String]);
+struct PlacePrefix<'a>(&'a [String]);
 
-impl Display for Place<'_> {
+impl Display for PlacePrefix<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.0.is_empty() {
             return Ok(());

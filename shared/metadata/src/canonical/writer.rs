@@ -34,17 +34,17 @@ pub(crate) struct Writer {
     /// The objects and lists that have not ended.
     depth: usize,
     /// The objects that have not ended.
-    open: Vec<Open>,
+    open: Vec<OpenObject>,
 }
 
 /// An object that has not ended: where its members begin, and where each stands.
-struct Open {
+struct OpenObject {
     begin: usize,
-    members: Vec<Member>,
+    members: Vec<ObjectMember>,
 }
 
 /// From where to where in the text.
-struct Member {
+struct ObjectMember {
     /// With its quotes.
     key: Range<usize>,
     end: usize,
@@ -82,7 +82,7 @@ impl Writer {
 
     fn begin_object(&mut self) -> Done {
         self.begin(b'{')?;
-        self.open.push(Open { begin: self.text.len(), members: Vec::new() });
+        self.open.push(OpenObject { begin: self.text.len(), members: Vec::new() });
         Ok(())
     }
 
@@ -95,7 +95,7 @@ impl Writer {
         self.string(key)?;
         let end = self.text.len();
         if let Some(object) = self.open.last_mut() {
-            object.members.push(Member { key: begin..end, end });
+            object.members.push(ObjectMember { key: begin..end, end });
         }
         self.text.push(b':');
         Ok(())
@@ -110,9 +110,9 @@ impl Writer {
 
     /// Puts the members in order: of two with the same key the last counts.
     fn end_object(&mut self) -> Done {
-        if let Some(Open { begin, mut members }) = self.open.pop() {
+        if let Some(OpenObject { begin, mut members }) = self.open.pop() {
             let is_plain = members.len() < 2 || members.iter().all(|member| is_plain(written(&self.text, member)));
-            let is_sorted = |text: &[u8], members: &[Member]| {
+            let is_sorted = |text: &[u8], members: &[ObjectMember]| {
                 members.is_sorted_by(|one, next| written(text, one) < written(text, next))
             };
             if is_plain || self.form == Form::Normal {
@@ -134,10 +134,10 @@ impl Writer {
         Ok(())
     }
 
-    fn reorder(&mut self, begin: usize, members: &[Member]) {
+    fn reorder(&mut self, begin: usize, members: &[ObjectMember]) {
         let mut ordered = Vec::with_capacity(self.text.len() - begin);
-        let alike = |one: &Member, other: &Member| written(&self.text, one) == written(&self.text, other);
-        for member in members.chunk_by(alike).filter_map(<[Member]>::last) {
+        let alike = |one: &ObjectMember, other: &ObjectMember| written(&self.text, one) == written(&self.text, other);
+        for member in members.chunk_by(alike).filter_map(<[ObjectMember]>::last) {
             if !ordered.is_empty() {
                 ordered.push(b',');
             }
@@ -214,12 +214,12 @@ impl Writer {
     }
 }
 
-fn written<'a>(text: &'a [u8], member: &Member) -> &'a [u8] {
+fn written<'a>(text: &'a [u8], member: &ObjectMember) -> &'a [u8] {
     text.get(member.key.clone()).unwrap_or_default()
 }
 
 /// The first two of an object's keys, in the order of their code points, that not all clients leave in it.
-fn first_reordered(text: &[u8], members: &[Member]) -> Option<(String, String)> {
+fn first_reordered(text: &[u8], members: &[ObjectMember]) -> Option<(String, String)> {
     members.windows(2).find_map(|pair| {
         let [one, next] = pair else { return None };
         let (one, next) = (written(text, one), written(text, next));

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use serde_json::{Value, json};
-use tufline_tuf::{RefusalCode, Sha256, TargetName};
+use tufline_tuf::{RejectionCode, Sha256, TargetName};
 
 use crate::event::{Event, PublishedTarget, RejectedUpload};
 use crate::key::VersionId;
@@ -29,7 +29,7 @@ pub async fn events(reader: &dyn EventsReader) {
         place: "uploads/bad \"name\"\n".into(),
         name: "bad \"name\"\n".into(),
         version: Some(VersionId("1".into())),
-        code: RefusalCode::Name,
+        code: RejectionCode::Name,
         reason: "it has a line feed".into(),
     });
     let held = Event::RemovalsHeld { removals: 30, targets: 40, reason: "accept them".into() };

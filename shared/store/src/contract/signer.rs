@@ -5,7 +5,7 @@ use std::num::NonZeroU64;
 
 use tough::schema::{self, RoleType, Root, Signature};
 use tufline_tuf::root;
-use tufline_tuf::{Draft, RoleKeys, RoleName, Signed, SignedDocument, Time, verify};
+use tufline_tuf::{Draft, RoleDocument, RoleKeys, RoleName, Signed, Time, verify};
 
 use crate::port::{OnlineRole, Signer};
 
@@ -81,7 +81,7 @@ pub async fn sign_root(signer: &dyn Signer, role: OnlineRole) -> Signed<tough::s
 }
 
 /// `draft`, signed with `role`'s key for a role whose keys are `keys`.
-pub async fn sign<T: SignedDocument>(
+pub async fn sign<T: RoleDocument>(
     signer: &dyn Signer,
     role: OnlineRole,
     draft: Draft<T>,

@@ -8,7 +8,7 @@ use tufline_tuf::Sha256;
 
 use super::at_once::AT_ONCE;
 use super::signer::{sign_root, sign_timestamp};
-use crate::document::Document;
+use crate::document::{Document, Pointer};
 use crate::key::{Folder, Key, UploadKey, VersionId};
 use crate::port::{OnlineRole, Signer, Store, Tag, Written};
 
@@ -33,6 +33,10 @@ fn record(key: Key, value: &Value) -> Document {
     Document::record(key, value).unwrap()
 }
 
+fn pointer(key: Key, value: &Value) -> Pointer {
+    Pointer::record(key, value).unwrap()
+}
+
 fn upload(name: &str, version: &str) -> UploadKey {
     UploadKey::new(name, &VersionId(version.into()))
 }
@@ -55,7 +59,7 @@ async fn what_is_missing_is_none(store: &dyn Store) {
         assert_eq!(store.get(&key).await.unwrap(), None, "{key}");
         assert!(!store.exists(&key).await.unwrap(), "{key}");
     }
-    let nothing = store.replace(&record(Key::Announced, &json!({})), &Tag("none".into())).await.unwrap();
+    let nothing = store.replace(&pointer(Key::Announced, &json!({})), &Tag("none".into())).await.unwrap();
     assert_eq!(nothing, Written::Lost, "what isn't there can't be replaced");
     assert!(!store.exists(&Key::Announced).await.unwrap(), "and isn't made by trying");
     for folder in [Folder::Manifests, Folder::Rejected, Folder::Refused, Folder::Held] {
@@ -67,10 +71,10 @@ async fn creation_has_one_winner(store: &dyn Store) {
     let keys =
         ["1", "2", "3"].map(|round| [Key::Hashed(upload("raced for", round)), Key::Held(Sha256::of(round.as_bytes()))]);
     for key in keys.into_iter().flatten() {
-        let documents: Vec<Document> =
-            (0..AT_ONCE).map(|number| record(key.clone(), &json!({ "number": number }))).collect();
+        let documents: Vec<Pointer> =
+            (0..AT_ONCE).map(|number| pointer(key.clone(), &json!({ "number": number }))).collect();
         let written = join_all(documents.iter().map(|document| store.create(document))).await;
-        let winners: Vec<&Document> = documents
+        let winners: Vec<&Pointer> = documents
             .iter()
             .zip(written)
             .filter(|(_, written)| *written.as_ref().unwrap() == Written::Done)
@@ -110,7 +114,7 @@ async fn what_is_stored_comes_back(store: &dyn Store) {
 async fn what_nobody_would_read_is_not_stored(store: &dyn Store) {
     // A text of so many characters is written with two quotes.
     let text = |length: usize| json!("x".repeat(length - 2));
-    let key = Key::Hashed(upload("long", "1"));
+    let key = Key::Hashing(upload("long", "1"));
     assert!(store.create(&record(key.clone(), &text(key.most_bytes() + 1))).await.is_err());
     assert!(!store.exists(&key).await.unwrap());
     let longest = record(key.clone(), &text(key.most_bytes()));
@@ -122,7 +126,7 @@ async fn what_nobody_would_read_is_not_stored(store: &dyn Store) {
         assert_eq!((stored.bytes.len(), &stored.tag), (read, &tag), "whatever is not read has the same state");
         assert_eq!(store.bytes_within(&key, most).await.unwrap().unwrap().len(), read);
     }
-    assert!(store.replace(&record(key.clone(), &text(key.most_bytes() + 1)), &tag).await.is_err());
+    assert!(store.replace(&pointer(key.clone(), &text(key.most_bytes() + 1)), &tag).await.is_err());
     assert_eq!(read(store, &key).await.0, bytes);
 }
 
@@ -131,16 +135,16 @@ async fn replacement_needs_the_current_tag(store: &dyn Store) {
     let key = Key::Announced;
     assert_eq!(store.create(&record(key.clone(), &one)).await.unwrap(), Written::Done);
     let first = store.get(&key).await.unwrap().unwrap();
-    assert_eq!(store.replace(&record(key.clone(), &two), &first.tag).await.unwrap(), Written::Done);
+    assert_eq!(store.replace(&pointer(key.clone(), &two), &first.tag).await.unwrap(), Written::Done);
     let second = store.get(&key).await.unwrap().unwrap();
     assert_eq!(second.bytes, br#"{"n":2}"#[..]);
     assert_ne!(second.tag, first.tag, "another content has another tag");
     assert!(second.modified >= first.modified, "time goes on");
     for stale in [&first.tag, &Tag(String::new()), &Tag("0".repeat(32))] {
-        assert_eq!(store.replace(&record(key.clone(), &three), stale).await.unwrap(), Written::Lost, "{stale:?}");
+        assert_eq!(store.replace(&pointer(key.clone(), &three), stale).await.unwrap(), Written::Lost, "{stale:?}");
     }
     assert_eq!(store.get(&key).await.unwrap().unwrap(), second, "a lost replacement changes nothing");
-    assert_eq!(store.replace(&record(key.clone(), &three), &second.tag).await.unwrap(), Written::Done);
+    assert_eq!(store.replace(&pointer(key.clone(), &three), &second.tag).await.unwrap(), Written::Done);
 }
 
 async fn replacement_has_one_winner(store: &dyn Store) {
@@ -148,10 +152,10 @@ async fn replacement_has_one_winner(store: &dyn Store) {
     assert_eq!(store.create(&record(key.clone(), &json!("first"))).await.unwrap(), Written::Done);
     for round in 0..3 {
         let (_, tag) = read(store, &key).await;
-        let documents: Vec<Document> =
-            (0..AT_ONCE).map(|number| record(key.clone(), &json!([round, number]))).collect();
+        let documents: Vec<Pointer> =
+            (0..AT_ONCE).map(|number| pointer(key.clone(), &json!([round, number]))).collect();
         let written = join_all(documents.iter().map(|document| store.replace(document, &tag))).await;
-        let winners: Vec<&Document> = documents
+        let winners: Vec<&Pointer> = documents
             .iter()
             .zip(written)
             .filter(|(_, written)| *written.as_ref().unwrap() == Written::Done)
@@ -164,7 +168,7 @@ async fn replacement_has_one_winner(store: &dyn Store) {
 
 async fn readers_see_whole_documents(store: &dyn Store) {
     let key = Key::RootIntent;
-    let document = |number: u64| record(key.clone(), &json!({ "text": number.to_string().repeat(5000) }));
+    let document = |number: u64| pointer(key.clone(), &json!({ "text": number.to_string().repeat(5000) }));
     assert_eq!(store.create(&document(0)).await.unwrap(), Written::Done);
     let writer = async {
         for number in 1..10 {
@@ -194,11 +198,11 @@ async fn devices_documents_are_stored(store: &dyn Store, signer: &dyn Signer) {
     let again = Document::signed(&sign_root(signer, OnlineRole::Timestamp).await);
     assert_eq!(store.create(&again).await.unwrap(), Written::Lost, "another signature, the same name");
 
-    let first = Document::signed(&sign_timestamp(signer, &root, 1).await);
+    let first = Pointer::timestamp(&sign_timestamp(signer, &root, 1).await);
     assert_eq!(store.create(&first).await.unwrap(), Written::Done);
     let (bytes, tag) = read(store, &Key::Timestamp).await;
     assert_eq!(&bytes, first.bytes());
-    let second = Document::signed(&sign_timestamp(signer, &root, 2).await);
+    let second = Pointer::timestamp(&sign_timestamp(signer, &root, 2).await);
     assert_eq!(store.create(&second).await.unwrap(), Written::Lost);
     assert_eq!(store.replace(&second, &tag).await.unwrap(), Written::Done);
     assert_eq!(store.replace(&first, &tag).await.unwrap(), Written::Lost, "devices are never sent back");

@@ -32,7 +32,7 @@ pub enum Fate {
 pub trait Control: Send + Sync {
     /// Waits for the request's turn. By default every request lets others go first, once.
     fn turn(&self) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-        Box::pin(Turn(false))
+        Box::pin(YieldOnce(false))
     }
 
     /// Decides the request's fate when its turn has come.
@@ -50,9 +50,9 @@ impl Control for Calm {
 }
 
 /// A future that is ready when it is polled for the second time.
-struct Turn(bool);
+struct YieldOnce(bool);
 
-impl Future for Turn {
+impl Future for YieldOnce {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {

@@ -6,12 +6,12 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tufline_tuf::root::PinnedRoot;
 
-use super::world::{Memory, State};
-use crate::document::Document;
+use super::world::{Memory, WorldState};
+use crate::document::{Document, Pointer};
 use crate::key::{Folder, Key};
 use crate::port::{Result, Store, Stored, Tag, Written, expect_readable};
 
-impl State {
+impl WorldState {
     pub(super) fn stored(&mut self, bytes: Bytes) -> Stored {
         let tag = Tag(self.next().to_string());
         Stored { bytes, tag, modified: tufline_tuf::time::whole_seconds(self.now) }
@@ -61,7 +61,7 @@ impl Store for Memory {
         .await
     }
 
-    async fn replace(&self, document: &Document, expected: &Tag) -> Result<Written> {
+    async fn replace(&self, document: &Pointer, expected: &Tag) -> Result<Written> {
         expect_readable("replace", document)?;
         let path = document.key().path();
         self.request("replace", &path, true, |state| {

@@ -5,7 +5,7 @@ use bytes::{Bytes, BytesMut};
 use tufline_tuf::time::whole_seconds;
 use tufline_tuf::{Sha256, Time};
 
-use super::world::{Memory, State, StoredUpload, StoredVersion};
+use super::world::{Memory, StoredUpload, StoredVersion, WorldState};
 use crate::key::VersionId;
 use crate::port::{Blob, Blobs, Head, Kept, LONGEST_HISTORY, PastVersion, Result, Source, StoreError, Upload, Uploads};
 
@@ -108,7 +108,7 @@ impl Memory {
     }
 }
 
-impl State {
+impl WorldState {
     fn add_version(&mut self, name: &str, object: Option<StoredUpload>) -> VersionId {
         let id = VersionId(format!("v{}", self.next()));
         let version = StoredVersion { id: id.clone(), modified: whole_seconds(self.now), object };

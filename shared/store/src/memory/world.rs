@@ -47,12 +47,12 @@ pub struct QueuedMessage {
 
 /// A whole repository in memory: store, uploads, blobs, queues, keys, events and the time.
 pub struct Memory {
-    state: Mutex<State>,
+    state: Mutex<WorldState>,
     control: Box<dyn Control>,
     pub(super) keys: Arc<MemoryKeys>,
 }
 
-pub(super) struct State {
+pub(super) struct WorldState {
     pub(super) now: Time,
     pub(super) counter: u64,
     pub(super) objects: BTreeMap<String, Stored>,
@@ -74,7 +74,7 @@ impl Memory {
     /// An empty world at `now` in which `control` decides what fails.
     #[must_use]
     pub fn new(now: Time, keys: Arc<MemoryKeys>, control: Box<dyn Control>) -> Self {
-        let state = State {
+        let state = WorldState {
             now,
             counter: 0,
             objects: BTreeMap::new(),
@@ -138,7 +138,7 @@ impl Memory {
         &self.keys
     }
 
-    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+    pub(super) fn state(&self) -> MutexGuard<'_, WorldState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -148,7 +148,7 @@ impl Memory {
         action: &'static str,
         place: &str,
         writes: bool,
-        mut effect: impl FnMut(&mut State) -> R + Send,
+        mut effect: impl FnMut(&mut WorldState) -> R + Send,
     ) -> Result<R> {
         self.control.turn().await;
         let failed = || StoreError::new(action, place, "the request failed (a planned fault)");
@@ -167,7 +167,7 @@ impl Memory {
     }
 }
 
-impl State {
+impl WorldState {
     pub(super) fn next(&mut self) -> u64 {
         self.counter += 1;
         self.counter

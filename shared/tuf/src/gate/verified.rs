@@ -4,7 +4,7 @@ use bytes::Bytes;
 use tough::schema::{Root, Targets};
 
 use crate::primitives::RoleName;
-use crate::signing::{Document, RoleKeys, Signed, VerifyError, verify_published};
+use crate::signing::{RoleDocument, RoleKeys, Signed, VerifyError, verify_published};
 
 /// A role document whose signatures were checked before the gate has its turn with it, on another processor perhaps.
 ///
@@ -23,7 +23,7 @@ impl VerifiedRole {
     }
 }
 
-pub(super) fn verify_under_all<T: Document>(
+pub(super) fn verify_under_all<T: RoleDocument>(
     roots: &[Root],
     role: &RoleName,
     bytes: &Bytes,

@@ -1,6 +1,6 @@
 //! Why there is no next generation.
 
-use crate::primitives::{Refusal, RoleName};
+use crate::primitives::{Rejection, RoleName};
 use crate::signing::VerifyError;
 /// Why a batch cannot be folded in.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -16,7 +16,7 @@ pub enum GenerationError {
     Document(#[from] VerifyError),
     /// A target that can't be taken in.
     #[error(transparent)]
-    Target(Refusal),
+    Target(Rejection),
     /// More targets would go at once than the configured limit allows.
     #[error("{removals} of {targets} targets would be removed at once")]
     TooManyRemovals {

@@ -105,8 +105,8 @@ pub fn imported(
     }
     let Next { mut manifest, pages } = folding.finish()?;
     for change in manifest.changes.drain(..) {
-        if let Outcome::Refused(refusal) = change.outcome {
-            return Err(GenerationError::Target(refusal));
+        if let Outcome::Rejected(rejection) = change.outcome {
+            return Err(GenerationError::Target(rejection));
         }
     }
     Ok((Next { manifest, pages }, documents))

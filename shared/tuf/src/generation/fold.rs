@@ -13,7 +13,7 @@ use super::removals::count_removals;
 use crate::delegations::{Parties, Party, PartyChange, PartyState};
 use crate::layout::read_content;
 use crate::layout::{Addressed, AddressedDraft, Index, Page, RoleEntry, trie};
-use crate::primitives::{Refusal, RefusalCode, RoleName, Sha256, TargetName, after};
+use crate::primitives::{Rejection, RejectionCode, RoleName, Sha256, TargetName, after};
 use crate::signing::Draft;
 use std::collections::{BTreeMap, BTreeSet};
 use tough::schema::{Target, Targets};
@@ -35,8 +35,8 @@ enum Became {
         /// Whether it was not before.
         changed: bool,
     },
-    /// It was refused.
-    Refused(Refusal),
+    /// It was rejected.
+    Rejected(Rejection),
     /// The name is of this party's.
     Delegated(RoleName),
 }
@@ -74,7 +74,7 @@ pub struct Folding<'a> {
     /// What became of each edit.
     outcomes: Vec<Became>,
     /// The targets that leave the documents though no edit says so, and why.
-    dropped: BTreeMap<TargetName, Refusal>,
+    dropped: BTreeMap<TargetName, Rejection>,
     drafting: Drafting<'a>,
     targets: u64,
     removed: u64,
@@ -173,7 +173,7 @@ impl<'a> Folding<'a> {
         for (number, before) in numbers.into_iter().zip(befores) {
             let (Some(edit), Some(outcome)) = (self.edits.get(number), self.outcomes.get_mut(number)) else { continue };
             if refused.contains(&number) {
-                *outcome = Became::Refused(full(&edit.name));
+                *outcome = Became::Rejected(full(&edit.name));
                 continue;
             }
             let (before, content) = (before.as_ref().map(read_content), edit.edit.content());
@@ -193,7 +193,7 @@ impl<'a> Folding<'a> {
         if !changed {
             return Ok(Vec::new());
         }
-        self.drafting.add(listed.settle(role.clone(), &self.policy)?)
+        self.drafting.add(listed.split_if_large(role.clone(), &self.policy)?)
     }
 
     /// Takes back the last uploads to bins that would be too large and can't be split: somebody named them so that their
@@ -247,7 +247,7 @@ impl<'a> Folding<'a> {
         let removals = count_removals(base, &self.policy, self.removed, self.targets)?;
         let changes = self.edits.iter().zip(self.outcomes).map(|(edit, outcome)| {
             let (changed, outcome) = match (outcome, &edit.edit) {
-                (Became::Refused(refusal), _) => (false, Outcome::Refused(refusal)),
+                (Became::Rejected(rejection), _) => (false, Outcome::Rejected(rejection)),
                 (Became::Delegated(role), _) => (false, Outcome::Delegated(role)),
                 (Became::Done { changed }, Edit::Set(content)) => (changed, Outcome::Set(content.clone())),
                 (Became::Done { changed }, Edit::Remove) => (changed, Outcome::Removed),
@@ -255,8 +255,8 @@ impl<'a> Folding<'a> {
             let uploaded = edit.uploaded.filter(|_| changed);
             Applied { name: edit.name.clone(), version: edit.version.clone(), uploaded, outcome }
         });
-        let dropped = self.dropped.into_iter().map(|(name, refusal)| {
-            let outcome = Outcome::Refused(refusal);
+        let dropped = self.dropped.into_iter().map(|(name, rejection)| {
+            let outcome = Outcome::Rejected(rejection);
             Applied { name, version: None, uploaded: None, outcome }
         });
         let changes = changes.chain(dropped).collect();
@@ -300,13 +300,13 @@ fn anothers(edit: &TargetEdit, role: &RoleName, party: &Party) -> Became {
          such names yourself",
         edit.name
     );
-    Became::Refused(Refusal::new(RefusalCode::Delegation, reason))
+    Became::Rejected(Rejection::new(RejectionCode::Delegation, reason))
 }
 
-fn full(name: &TargetName) -> Refusal {
+fn full(name: &TargetName) -> Rejection {
     let reason = format!(
         "{name} refused: SHA-256 of its name begins like that of as many other targets as one bin may list; choose another \
          name, or remove some of those"
     );
-    Refusal::new(RefusalCode::BinFull, reason)
+    Rejection::new(RejectionCode::BinFull, reason)
 }

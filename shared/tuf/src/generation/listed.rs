@@ -4,7 +4,7 @@ use super::error::GenerationError;
 use super::policy::Policy;
 use crate::layout::write_target;
 use crate::layout::{Content, trie};
-use crate::primitives::{Refusal, RoleName, TargetName, custom, json};
+use crate::primitives::{Rejection, RoleName, TargetName, custom, json};
 use std::collections::{BTreeMap, HashMap};
 use tough::schema::{Target, Targets};
 
@@ -29,17 +29,17 @@ impl Listed {
 
     /// Takes out what was listed before there was the rule for custom metadata, and what all else in the document is hidden by for some
     /// clients; answers why.
-    pub fn drop_unalike(&mut self) -> BTreeMap<TargetName, Refusal> {
-        let refusal = |(name, target): (&tough::TargetName, &Target)| {
-            let refusal = custom::check(&target.custom).err()?;
-            Some((name.clone(), name.raw().parse().ok()?, refusal))
+    pub fn drop_unalike(&mut self) -> BTreeMap<TargetName, Rejection> {
+        let rejection = |(name, target): (&tough::TargetName, &Target)| {
+            let rejection = custom::check(&target.custom).err()?;
+            Some((name.clone(), name.raw().parse().ok()?, rejection))
         };
         let dropped: Vec<_> =
-            self.targets.iter().filter(|(_, target)| !target.custom.is_empty()).filter_map(refusal).collect();
+            self.targets.iter().filter(|(_, target)| !target.custom.is_empty()).filter_map(rejection).collect();
         let mut why = BTreeMap::new();
-        for (key, name, refusal) in dropped {
+        for (key, name, rejection) in dropped {
             self.targets.remove(&key);
-            why.insert(name, refusal);
+            why.insert(name, rejection);
         }
         why
     }
@@ -68,7 +68,7 @@ impl Listed {
 
     /// The documents that come of this one, that of `role`: itself or, where it lists too much, itself delegating and the
     /// bins below it. Only such as need it are split, so that the cost of a generation is that of its change.
-    pub fn settle(self, role: RoleName, policy: &Policy) -> Result<Vec<(RoleName, Self)>, GenerationError> {
+    pub fn split_if_large(self, role: RoleName, policy: &Policy) -> Result<Vec<(RoleName, Self)>, GenerationError> {
         let depth = trie::depth(&role);
         if self.is_split || depth >= policy.deepest_bin || Size::of(self.targets.iter()).fits(policy) {
             return Ok(vec![(role, self)]);
@@ -83,7 +83,7 @@ impl Listed {
         }
         let mut documents = vec![(role.clone(), Self::split())];
         for (child, listed) in below {
-            documents.extend(listed.settle(child, policy)?);
+            documents.extend(listed.split_if_large(child, policy)?);
         }
         Ok(documents)
     }

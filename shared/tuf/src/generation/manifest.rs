@@ -9,7 +9,7 @@ use super::bins_keys::{BinsKeys, OldKey};
 use super::policy::RecordedPolicy;
 use crate::delegations::{PartyChange, PartyDocument};
 use crate::layout::{Content, Expiring, IndexEntry, RoleEntry};
-use crate::primitives::{Refusal, RoleName, Sha256, TargetName, Time};
+use crate::primitives::{Rejection, RoleName, Sha256, TargetName, Time};
 
 /// The format of manifests that this code writes, and the only one that it reads.
 pub const MANIFEST_FORMAT: u32 = 1;
@@ -98,7 +98,8 @@ pub enum Outcome {
     /// The target is gone.
     Removed,
     /// The upload is refused, the target stays what it was; where no upload is named the target is gone.
-    Refused(Refusal),
+    #[serde(rename = "refused")]
+    Rejected(Rejection),
     /// The name is another party's: the upload's bytes are kept, and that role's document says whether devices see them.
     Delegated(RoleName),
 }

@@ -9,7 +9,7 @@ use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 use tufline_metadata::canonical;
 
-use super::refusal::{Refusal, RefusalCode};
+use super::rejection::{Rejection, RejectionCode};
 
 /// The most bytes that an upload's custom metadata may take: S3 allows 2 KB of user metadata in all
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingMetadata.html>).
@@ -26,7 +26,7 @@ pub type Custom = BTreeMap<String, Value>;
 ///
 /// # Errors
 /// Refuses what is not a JSON object, is longer than 2 KB, has a key twice, or would not be read alike by all clients ([`check`]).
-pub fn parse(text: &str) -> Result<Custom, Refusal> {
+pub fn parse(text: &str) -> Result<Custom, Rejection> {
     if text.len() > LONGEST_CUSTOM {
         return Err(refuse(&format!(
             "it has {} bytes and at most {LONGEST_CUSTOM} are allowed; shorten it",
@@ -47,8 +47,8 @@ pub fn parse(text: &str) -> Result<Custom, Refusal> {
 /// signature for some of them.
 ///
 /// # Errors
-/// The [`Refusal`] that says which key or value it is, and what to do.
-pub fn check<C: Serialize>(custom: &C) -> Result<(), Refusal>
+/// The [`Rejection`] that says which key or value it is, and what to do.
+pub fn check<C: Serialize>(custom: &C) -> Result<(), Rejection>
 where
     for<'a> &'a C: IntoIterator<Item = (&'a String, &'a Value)>,
 {
@@ -68,8 +68,8 @@ fn depth(value: &Value) -> usize {
     }
 }
 
-fn refuse(why: &str) -> Refusal {
-    Refusal::new(RefusalCode::Custom, format!("custom metadata refused: {why}"))
+fn refuse(why: &str) -> Rejection {
+    Rejection::new(RejectionCode::Custom, format!("custom metadata refused: {why}"))
 }
 
 /// A JSON value in which no object has a key twice: whoever wrote it meant one of them, and nobody can say which.
@@ -185,9 +185,9 @@ mod tests {
             r#"{"a":NaN}"#,
             &long,
         ] {
-            let refusal = parse(text).unwrap_err();
-            assert_eq!(refusal.code, RefusalCode::Custom, "{text:?}");
-            assert!(!refusal.reason.contains('\n'), "one line: {:?}", refusal.reason);
+            let rejection = parse(text).unwrap_err();
+            assert_eq!(rejection.code, RejectionCode::Custom, "{text:?}");
+            assert!(!rejection.reason.contains('\n'), "one line: {:?}", rejection.reason);
         }
     }
 
@@ -215,7 +215,7 @@ mod tests {
         for value in [manifest, file] {
             serde_json::from_str::<Value>(&value.to_string()).unwrap();
         }
-        assert_eq!(parse(&nested(DEEPEST_CUSTOM + 1)).unwrap_err().code, RefusalCode::Custom);
+        assert_eq!(parse(&nested(DEEPEST_CUSTOM + 1)).unwrap_err().code, RejectionCode::Custom);
     }
 
     proptest! {

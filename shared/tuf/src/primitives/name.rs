@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::refusal::{Refusal, RefusalCode};
+use super::rejection::{Rejection, RejectionCode};
 
 /// The longest target name, in bytes as python-tuf stores it: percent-encoded, 255 bytes at most, less its own additions.
 const LONGEST_ENCODED_NAME: usize = 240;
@@ -89,23 +89,23 @@ fn encoded_length(byte: u8) -> usize {
 }
 
 impl FromStr for TargetName {
-    type Err = Refusal;
+    type Err = Rejection;
 
-    fn from_str(name: &str) -> Result<Self, Refusal> {
+    fn from_str(name: &str) -> Result<Self, Rejection> {
         match Self::check(name) {
             Ok(()) => Ok(Self(name.to_owned())),
             Err(why) => {
                 let shown: String = name.chars().take(120).collect();
-                Err(Refusal::new(RefusalCode::Name, format!("target name {shown:?} refused: {why}")))
+                Err(Rejection::new(RejectionCode::Name, format!("target name {shown:?} refused: {why}")))
             }
         }
     }
 }
 
 impl TryFrom<String> for TargetName {
-    type Error = Refusal;
+    type Error = Rejection;
 
-    fn try_from(name: String) -> Result<Self, Refusal> {
+    fn try_from(name: String) -> Result<Self, Rejection> {
         name.parse()
     }
 }
@@ -257,9 +257,9 @@ mod tests {
             &long,
             &slashes,
         ] {
-            let refusal = name.parse::<TargetName>().unwrap_err();
-            assert_eq!(refusal.code, RefusalCode::Name, "{name:?}");
-            assert!(!refusal.reason.contains('\n'), "one line: {}", refusal.reason);
+            let rejection = name.parse::<TargetName>().unwrap_err();
+            assert_eq!(rejection.code, RejectionCode::Name, "{name:?}");
+            assert!(!rejection.reason.contains('\n'), "one line: {}", rejection.reason);
         }
     }
 

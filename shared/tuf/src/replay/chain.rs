@@ -6,7 +6,7 @@ use crate::layout::Place;
 use crate::primitives::RoleName;
 /// Generations that wait, each based on the one before and the first on what is published; and of each what it delegates to other parties.
 #[derive(Debug, Clone, Copy)]
-pub struct Chain<'a> {
+pub struct Succession<'a> {
     /// What devices see.
     pub published: &'a Manifest,
     /// What that delegates to other parties.
@@ -30,7 +30,7 @@ pub(super) fn is_adopted(before: &Manifest, manifest: &Manifest) -> bool {
     manifest.changed.get(&RoleName::targets()).is_some_and(|entry| entry.version <= before.serial)
 }
 
-pub(super) fn is_adopted_at(chain: &Chain<'_>, number: usize) -> bool {
+pub(super) fn is_adopted_at(chain: &Succession<'_>, number: usize) -> bool {
     let before = match number.checked_sub(1) {
         Some(before) => chain.waiting.get(before).map(|(manifest, _)| *manifest),
         None => Some(chain.published),

@@ -19,7 +19,7 @@ pub const LARGEST_JUMP: u64 = 1 << 28;
 
 /// What a generation is held against, beside its base.
 #[derive(Debug, Clone, Copy)]
-pub struct Rules<'a> {
+pub struct ReplayRules<'a> {
     /// The time.
     pub now: Time,
     /// The policy of now.
@@ -36,7 +36,7 @@ pub(super) fn refused(manifest: &Manifest, fault: Fault, why: &str) -> Refused {
 }
 
 /// What a generation says without any document.
-pub(super) fn check_facts(before: &Manifest, manifest: &Manifest, rules: Rules<'_>) -> Result<(), Refused> {
+pub(super) fn check_facts(before: &Manifest, manifest: &Manifest, rules: ReplayRules<'_>) -> Result<(), Refused> {
     let void = |why: &str| Err(refused(manifest, Fault::Void, why));
     if manifest.base != before.generation || manifest.generation <= before.generation {
         return void("it is based on another");

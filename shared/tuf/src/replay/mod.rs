@@ -13,6 +13,6 @@ mod chain;
 mod facts;
 mod replayed;
 
-pub use chain::{Chain, places};
-pub use facts::{CLOCK_TOLERANCE_SECONDS, LARGEST_JUMP, Rules};
+pub use chain::{Succession, places};
+pub use facts::{CLOCK_TOLERANCE_SECONDS, LARGEST_JUMP, ReplayRules};
 pub use replayed::{Net, Replay, Replayed};

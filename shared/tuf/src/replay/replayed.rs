@@ -1,7 +1,7 @@
 //! The replay itself.
 
-use super::chain::{Chain, is_adopted, is_adopted_at};
-use super::facts::{Rules, check_bins_keys, check_delegating, check_facts, refused};
+use super::chain::{Succession, is_adopted, is_adopted_at};
+use super::facts::{ReplayRules, check_bins_keys, check_delegating, check_facts, refused};
 use crate::delegations::Parties;
 use crate::generation::{
     Applied, DEEPEST_BIN, Fault, Listed, Manifest, Outcome, Policy, Refused, advance, count_removals, targets_document,
@@ -35,7 +35,7 @@ pub struct Replayed {
 /// A replay on its way.
 #[derive(Debug)]
 pub struct Replay<'a> {
-    chain: Chain<'a>,
+    chain: Succession<'a>,
     index: Index,
     /// The published documents that must still be given.
     due: BTreeSet<RoleName>,
@@ -69,7 +69,7 @@ impl<'a> Replay<'a> {
     ///
     /// # Errors
     /// [`Refused`], for the first generation that doesn't follow.
-    pub fn open(chain: Chain<'a>, index: Index, rules: Rules<'_>) -> Result<Self, Refused> {
+    pub fn open(chain: Succession<'a>, index: Index, rules: ReplayRules<'_>) -> Result<Self, Refused> {
         let mut replay = Self {
             chain,
             index,
@@ -126,7 +126,7 @@ impl<'a> Replay<'a> {
             }
             match (&change.outcome, parties.owner(&change.name)) {
                 // These change nothing.
-                (Outcome::Refused(_) | Outcome::Delegated(_), _) => continue,
+                (Outcome::Rejected(_) | Outcome::Delegated(_), _) => continue,
                 (_, Some((party, _))) => return Err(format!("it changes {}, which is a name of {party}", change.name)),
                 (Outcome::Set(_) | Outcome::Removed, None) => {}
             }
@@ -229,12 +229,12 @@ impl<'a> Replay<'a> {
                 return Err(format!("{role} would list more than one bin may"));
             }
             let listed = documents.remove(&role).unwrap_or_default();
-            let settled = listed.settle(role.clone(), &policy).map_err(|error| error.to_string())?;
-            let drafted: Vec<RoleName> = settled.iter().map(|(role, _)| role.clone()).collect();
+            let split = listed.split_if_large(role.clone(), &policy).map_err(|error| error.to_string())?;
+            let drafted: Vec<RoleName> = split.iter().map(|(role, _)| role.clone()).collect();
             if let Some(missing) = drafted.iter().find(|role| !manifest.changed.contains_key(*role)) {
                 return Err(format!("it splits {role}, and doesn't draft {missing}"));
             }
-            documents.extend(settled);
+            documents.extend(split);
             all.extend(drafted.iter().cloned());
             if let Some(order) = self.drafted.get_mut(number) {
                 order.insert(role, drafted);

@@ -13,7 +13,7 @@ use crate::signing::KeyId;
 
 /// One difference.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Change {
+pub enum RootChange {
     /// A key may sign for a role from now on.
     KeyAdded {
         /// The role.
@@ -48,7 +48,7 @@ pub enum Change {
     Other(String),
 }
 
-impl fmt::Display for Change {
+impl fmt::Display for RootChange {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::KeyAdded { role, key } => write!(formatter, "{role}: + {key}"),
@@ -62,26 +62,26 @@ impl fmt::Display for Change {
 
 /// All that differs in `new`, but for its version and the order of key ids. Empty only where nothing else differs.
 #[must_use]
-pub fn changes(old: &Root, new: &Root) -> Vec<Change> {
+pub fn changes(old: &Root, new: &Root) -> Vec<RootChange> {
     let mut changes = Vec::new();
     for role in ROLES {
         let (before, after) = (keys(old, role), keys(new, role));
         let role_name = name(role);
         for id in after.difference(&before) {
-            changes.push(Change::KeyAdded { role: role_name, key: describe(new, id) });
+            changes.push(RootChange::KeyAdded { role: role_name, key: describe(new, id) });
         }
         for id in before.difference(&after) {
-            changes.push(Change::KeyRemoved { role: role_name, key: describe(old, id) });
+            changes.push(RootChange::KeyRemoved { role: role_name, key: describe(old, id) });
         }
         let threshold = |root: &Root| root.roles.get(&role).map_or(0, |entry| entry.threshold.get());
         if threshold(old) != threshold(new) {
-            changes.push(Change::Threshold { role: role_name, from: threshold(old), to: threshold(new) });
+            changes.push(RootChange::Threshold { role: role_name, from: threshold(old), to: threshold(new) });
         }
     }
     if old.expires != new.expires {
-        changes.push(Change::Expiry { from: old.expires, to: new.expires });
+        changes.push(RootChange::Expiry { from: old.expires, to: new.expires });
     }
-    changes.extend(others(old, new).into_iter().map(Change::Other));
+    changes.extend(others(old, new).into_iter().map(RootChange::Other));
     changes
 }
 

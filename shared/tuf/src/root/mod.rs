@@ -20,7 +20,7 @@ mod signers;
 mod tally;
 
 pub use chain::{Chain, FitRoot, begin, only_adds, succeed};
-pub use diff::{Change, changes};
+pub use diff::{RootChange, changes};
 pub use edit::{
     FirstRoot, KeyName, OnlineKeys, RootKey, add_key, adopt, check_holders, first, next, remove_key, set_expiry,
     set_threshold,

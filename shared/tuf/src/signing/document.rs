@@ -5,7 +5,7 @@ use serde::de::DeserializeOwned;
 use tough::schema::{self, Role, Root, Snapshot, Targets, Timestamp};
 
 /// A role document that can be signed: root, targets (and delegated ones), snapshot, timestamp.
-pub trait Document: Role + DeserializeOwned + Clone + PartialEq + Send + Sync {
+pub trait RoleDocument: Role + DeserializeOwned + Clone + PartialEq + Send + Sync {
     /// The top-level role of this type; `None` for targets, whose documents belong to `targets` or to a delegated role.
     const FIXED_NAME: Option<&'static str>;
 
@@ -18,7 +18,7 @@ pub trait Document: Role + DeserializeOwned + Clone + PartialEq + Send + Sync {
     }
 }
 
-impl Document for Root {
+impl RoleDocument for Root {
     const FIXED_NAME: Option<&'static str> = Some("root");
 
     /// A key has the id that the root gives it: a root that goes on with one of others keeps theirs.
@@ -27,14 +27,14 @@ impl Document for Root {
     }
 }
 
-impl Document for Timestamp {
+impl RoleDocument for Timestamp {
     const FIXED_NAME: Option<&'static str> = Some("timestamp");
 }
 
-impl Document for Snapshot {
+impl RoleDocument for Snapshot {
     const FIXED_NAME: Option<&'static str> = Some("snapshot");
 }
 
-impl Document for Targets {
+impl RoleDocument for Targets {
     const FIXED_NAME: Option<&'static str> = None;
 }

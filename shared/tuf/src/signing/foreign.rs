@@ -10,7 +10,7 @@ use serde_json::Value;
 use tough::schema::{self, RoleType, Root, Targets};
 use tufline_metadata::canonical;
 
-use super::document::Document;
+use super::document::RoleDocument;
 use crate::primitives::field::{join, place};
 use crate::primitives::plain::escaped;
 
@@ -101,7 +101,7 @@ const DELEGATED_ROLE: Shape = Shape::Object {
 };
 
 /// A kind of document that comes from others.
-pub trait Foreign: Document {
+pub trait Foreign: RoleDocument {
     /// Whether all clients read these fields alike.
     ///
     /// # Errors

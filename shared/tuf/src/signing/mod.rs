@@ -13,7 +13,7 @@ mod role_keys;
 pub(crate) mod signature;
 mod signed;
 
-pub use document::Document;
+pub use document::RoleDocument;
 pub use error::VerifyError;
 pub(crate) use keys::public_part;
 pub use keys::{KeyId, same_key};

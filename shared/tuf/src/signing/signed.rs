@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use tough::schema::{self, Root, Signature};
 use tufline_metadata::canonical::{self, Unalike};
 
-use super::document::Document;
+use super::document::RoleDocument;
 use super::error::{VerifyError, unreadable};
 use super::message::canonical_message;
 use super::role_keys::RoleKeys;
@@ -18,7 +18,7 @@ pub struct Draft<T> {
     document: T,
 }
 
-impl<T: Document> Draft<T> {
+impl<T: RoleDocument> Draft<T> {
     /// A draft of a top-level role's document.
     ///
     /// The role's name is the type's own; a targets document belongs to `targets` or to the delegated role `role`.
@@ -93,7 +93,7 @@ pub struct Prepared<T> {
     message: Vec<u8>,
 }
 
-impl<T: Document> Prepared<T> {
+impl<T: RoleDocument> Prepared<T> {
     /// What a key signs: the canonical form (TUF specification 4.2).
     #[must_use]
     pub fn message(&self) -> &[u8] {
@@ -130,7 +130,7 @@ impl Signed<Root> {
     }
 }
 
-impl<T: Document> Signed<T> {
+impl<T: RoleDocument> Signed<T> {
     /// The role whose keys signed.
     #[must_use]
     pub fn role(&self) -> &RoleName {
@@ -198,7 +198,7 @@ impl<T: Document> Signed<T> {
 ///
 /// # Errors
 /// [`VerifyError::Unreadable`], [`VerifyError::Signatures`] or [`VerifyError::Unalike`].
-pub fn verify<T: Document>(bytes: Bytes, keys: &RoleKeys) -> Result<Signed<T>, VerifyError> {
+pub fn verify<T: RoleDocument>(bytes: Bytes, keys: &RoleKeys) -> Result<Signed<T>, VerifyError> {
     verify_published(bytes, keys)?.expect_alike()
 }
 
@@ -207,7 +207,7 @@ pub fn verify<T: Document>(bytes: Bytes, keys: &RoleKeys) -> Result<Signed<T>, V
 ///
 /// # Errors
 /// [`VerifyError::Unreadable`] or [`VerifyError::Signatures`].
-pub fn verify_published<T: Document>(bytes: Bytes, keys: &RoleKeys) -> Result<Signed<T>, VerifyError> {
+pub fn verify_published<T: RoleDocument>(bytes: Bytes, keys: &RoleKeys) -> Result<Signed<T>, VerifyError> {
     let envelope = T::read_file(&bytes).map_err(|error| unreadable(keys.role(), &error))?;
     let (message, unalike) = canonical_message(keys.role(), &envelope.signed)?;
     keys.expect_enough(&message, &envelope.signatures)?;

@@ -18,8 +18,8 @@ use tufline_tuf::generation::{
 use tufline_tuf::index::{IndexEntry, Page, Place};
 use tufline_tuf::root::OnlineKeys;
 use tufline_tuf::{
-    Addressed, AddressedDraft, BinsKeys, Content, Custom, Draft, Index, Manifest, Parties, RecordedPolicy, RoleKeys,
-    RoleName, Sha256, Signed, SignedDocument, TargetName, Time, root,
+    Addressed, AddressedDraft, BinsKeys, Content, Custom, Draft, Index, Manifest, Parties, RecordedPolicy,
+    RoleDocument, RoleKeys, RoleName, Sha256, Signed, TargetName, Time, root,
 };
 
 pub fn now() -> Time {
@@ -61,7 +61,7 @@ pub fn signature(key: &EcdsaKeyPair, message: &[u8]) -> Signature {
 }
 
 /// `draft`, signed by `key` for the role that `root` lists it for.
-pub fn sign<T: SignedDocument>(draft: Draft<T>, key: &EcdsaKeyPair, root: &Root) -> Signed<T> {
+pub fn sign<T: RoleDocument>(draft: Draft<T>, key: &EcdsaKeyPair, root: &Root) -> Signed<T> {
     let keys = RoleKeys::in_root(root, draft.role()).unwrap();
     let signature = signature(key, &draft.message().unwrap());
     draft.sign(vec![signature], &keys).unwrap()

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use tough::schema::Targets;
 
-use crate::primitives::{Refusal, RefusalCode, RoleName, Time};
+use crate::primitives::{Rejection, RejectionCode, RoleName, Time};
 use crate::signing::{Signed, foreign};
 /// Clients take 5 MB of a targets file at most by default. In bytes.
 pub const LARGEST_DELIVERY: u64 = 1_000_000;
@@ -19,7 +19,7 @@ pub const LEAST_LIFE: i64 = 3600;
 
 /// What of other parties' files is allowed here.
 #[derive(Debug, Clone, Copy)]
-pub struct Rules {
+pub struct DeliveryRules {
     /// Whether they may delegate further.
     pub nested: bool,
     /// The time.
@@ -46,11 +46,11 @@ pub struct Files {
 
 /// What the files of a party come to.
 #[derive(Debug, Default)]
-pub struct Settled {
+pub struct Judged {
     /// The documents from now on; `None` where nothing can be used.
     pub documents: Option<BTreeMap<RoleName, Taken>>,
     /// Which deliveries were refused, and why.
-    pub refusals: BTreeMap<RoleName, Refusal>,
+    pub rejections: BTreeMap<RoleName, Rejection>,
     /// What it took.
     pub effort: Effort,
 }
@@ -87,8 +87,8 @@ pub fn named_below(bytes: &[u8]) -> Vec<RoleName> {
 /// Whether this could be a role's document at all.
 ///
 /// # Errors
-/// The [`Refusal`].
-pub fn check_form(role: &RoleName, bytes: &[u8]) -> Result<(), Refusal> {
+/// The [`Rejection`].
+pub fn check_form(role: &RoleName, bytes: &[u8]) -> Result<(), Rejection> {
     if bytes.len() as u64 > LARGEST_DELIVERY {
         return Err(refuse(role, &format!("it has more than {LARGEST_DELIVERY} bytes; list fewer targets")));
     }
@@ -99,6 +99,6 @@ pub fn check_form(role: &RoleName, bytes: &[u8]) -> Result<(), Refusal> {
 
 /// What is said of a file that is refused.
 #[must_use]
-pub fn refuse(role: &RoleName, why: &str) -> Refusal {
-    Refusal::new(RefusalCode::Delegation, format!("delegations/{role}.json refused: {why}"))
+pub fn refuse(role: &RoleName, why: &str) -> Rejection {
+    Rejection::new(RejectionCode::Delegation, format!("delegations/{role}.json refused: {why}"))
 }

@@ -7,8 +7,8 @@ use tough::schema::Targets;
 use super::super::decisions::Decision;
 use super::super::names::root_of;
 use super::super::parties::{Parties, PartyChange, PartyDocument, PartyState};
-use super::files::{Files, Rules, Settled};
-use super::judge::settle;
+use super::files::{DeliveryRules, Files, Judged};
+use super::judge::judge_files;
 use crate::primitives::RoleName;
 use crate::signing::Signed;
 
@@ -23,7 +23,7 @@ pub fn follow(
     files: &Files,
     after: &Parties,
     changes: &BTreeMap<RoleName, PartyChange>,
-    rules: Rules,
+    rules: DeliveryRules,
 ) -> Result<(), String> {
     let mut next = Parties { made: after.made, ..before.decided(decisions) };
     let touched: BTreeSet<RoleName> =
@@ -44,8 +44,8 @@ pub fn follow(
             delivered: delivered.map(|(role, file)| (role.clone(), file.clone())).collect(),
             included: included.map(|(role, bytes)| (role.clone(), bytes.clone())).collect(),
         };
-        let settled = settle(&own, party, &next.documents, &files, rules);
-        next = next.take(&own, &settled).0;
+        let judged = judge_files(&own, party, &next.documents, &files, rules);
+        next = next.take(&own, &judged).0;
     }
     if next == *after {
         return Ok(());
@@ -55,15 +55,15 @@ pub fn follow(
 }
 
 impl Parties {
-    /// The parties with what [`settle`] made of the files of `role`, and what that changes.
+    /// The parties with what [`judge_files`] made of the files of `role`, and what that changes.
     #[must_use]
-    pub fn take(&self, role: &RoleName, settled: &Settled) -> (Self, BTreeMap<RoleName, PartyChange>) {
+    pub fn take(&self, role: &RoleName, judged: &Judged) -> (Self, BTreeMap<RoleName, PartyChange>) {
         let (mut next, mut changes) = (self.clone(), BTreeMap::new());
         let Some(party) = next.parties.get_mut(role).filter(|party| party.state != PartyState::Removed) else {
             return (next, changes);
         };
         let before = party.state;
-        match &settled.documents {
+        match &judged.documents {
             Some(taken) => {
                 party.state = PartyState::Listed;
                 let below: BTreeSet<RoleName> = taken.keys().filter(|below| *below != role).cloned().collect();

@@ -13,8 +13,10 @@ use tough::schema::{DelegatedRole, Delegations, PathSet, Targets};
 
 use super::super::names::is_below;
 use super::super::parties::{Party, PartyDocument};
-use super::files::{Delivered, Effort, Files, LEAST_LIFE, MOST_ROLES, Rules, Settled, Taken, check_form, refuse};
-use crate::primitives::{Pattern, Refusal, RoleName, Sha256, TargetName, custom, seconds_between};
+use super::files::{
+    Delivered, DeliveryRules, Effort, Files, Judged, LEAST_LIFE, MOST_ROLES, Taken, check_form, refuse,
+};
+use crate::primitives::{Pattern, Rejection, RoleName, Sha256, TargetName, custom, seconds_between};
 use crate::signing::{RoleKeys, Signed, verify_published};
 
 /// The new file of a role is tried below so many different documents above it, below further ones what there is: enough for two levels
@@ -23,15 +25,15 @@ const MOST_TRIES: usize = 4;
 
 /// Judges the files of `party`, whose role is `role`.
 #[must_use]
-pub fn settle(
+pub fn judge_files(
     role: &RoleName,
     party: &Party,
     documents: &BTreeMap<RoleName, PartyDocument>,
     files: &Files,
-    rules: Rules,
-) -> Settled {
-    let (refusals, tries, verified) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-    let mut judge = Judge { documents, files, rules, refusals, tries, verified, effort: Effort::default() };
+    rules: DeliveryRules,
+) -> Judged {
+    let (rejections, tries, verified) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+    let mut judge = Judge { documents, files, rules, rejections, tries, verified, effort: Effort::default() };
     let taken = match party.delegation(role) {
         Ok(delegations) => {
             let paths = vec![party.paths.clone()];
@@ -39,39 +41,39 @@ pub fn settle(
         }
         Err(error) => Err(error.to_string()),
     };
-    let Judge { mut refusals, effort, .. } = judge;
+    let Judge { mut rejections, effort, .. } = judge;
     let documents = taken.ok();
     for (other, Delivered { bytes, .. }) in &files.delivered {
         match documents.as_ref().map(|documents| documents.get(other)) {
             // It was refused below another document only.
-            Some(Some(taken)) if taken.signed.bytes() == bytes => _ = refusals.remove(other),
+            Some(Some(taken)) if taken.signed.bytes() == bytes => _ = rejections.remove(other),
             Some(Some(_)) => {}
             _ => {
                 let why = format!("no document of {role} delegates to it; that must be delivered first");
-                refusals.entry(other.clone()).or_insert_with(|| refuse(other, &why));
+                rejections.entry(other.clone()).or_insert_with(|| refuse(other, &why));
             }
         }
     }
-    Settled { documents, refusals, effort }
+    Judged { documents, rejections, effort }
 }
 
 struct Judge<'a> {
     documents: &'a BTreeMap<RoleName, PartyDocument>,
     files: &'a Files,
-    rules: Rules,
-    refusals: BTreeMap<RoleName, Refusal>,
+    rules: DeliveryRules,
+    rejections: BTreeMap<RoleName, Rejection>,
     /// How often the new file of a role was tried.
     tries: BTreeMap<RoleName, usize>,
-    verified: BTreeMap<Delegated, Result<Signed<Targets>, String>>,
+    verified: BTreeMap<DelegatedDocument, Result<Signed<Targets>, String>>,
     effort: Effort,
 }
 
 /// A role, its document, whether that was delivered just now, and the document that delegates to it.
-type Delegated = (RoleName, Sha256, bool, Option<Sha256>);
+type DelegatedDocument = (RoleName, Sha256, bool, Option<Sha256>);
 
 /// Where a document was found.
 #[derive(Debug, Clone, Copy)]
-struct Found {
+struct Origin {
     /// It was delivered just now; one that was taken in stays, whatever a later rule says of its form.
     is_delivered: bool,
     /// Whether new files are tried below it.
@@ -102,14 +104,14 @@ impl Judge<'_> {
         if let Some(Delivered { bytes, upload }) = delivered.filter(|_| takes_new) {
             let is_new = self.documents.get(role).is_none_or(|document| document.sha256 != Sha256::of(bytes));
             let newest = self.documents.get(role).filter(|_| is_new).map_or(0, |document| document.version);
-            match self.document(role, bytes, newest, above, Found { is_delivered: true, takes_new: true }) {
+            match self.document(role, bytes, newest, above, Origin { is_delivered: true, takes_new: true }) {
                 Ok((signed, mut tree)) => {
                     let upload = upload.clone().filter(|_| is_new);
                     tree.insert(role.clone(), Taken { signed, upload, is_new });
                     return Ok(tree);
                 }
                 Err(reason) => {
-                    self.refusals.insert(role.clone(), refuse(role, &reason));
+                    self.rejections.insert(role.clone(), refuse(role, &reason));
                     why = reason;
                     // It would not become better; but of one that was taken in less is asked.
                     if included == Some(bytes) && self.verified_alike(role, bytes, above) {
@@ -120,7 +122,7 @@ impl Judge<'_> {
         }
         if let Some(bytes) = included
             && let Ok((signed, mut tree)) =
-                self.document(role, bytes, 0, above, Found { is_delivered: false, takes_new })
+                self.document(role, bytes, 0, above, Origin { is_delivered: false, takes_new })
         {
             tree.insert(role.clone(), Taken { signed, upload: None, is_new: false });
             return Ok(tree);
@@ -148,7 +150,7 @@ impl Judge<'_> {
         bytes: &Bytes,
         newest: u64,
         above: &Above<'_>,
-        found: Found,
+        found: Origin,
     ) -> Result<(Signed<Targets>, Tree), String> {
         self.effort.looks += 1;
         let digest = Sha256::of(bytes);
@@ -202,7 +204,7 @@ impl Judge<'_> {
             if !is_delivered {
                 return signed(role, bytes, above.delegations);
             }
-            check_form(role, bytes).map_err(|refusal| refusal.reason)?;
+            check_form(role, bytes).map_err(|rejection| rejection.reason)?;
             let signed = signed(role, bytes, above.delegations)?.expect_alike().map_err(|error| error.to_string())?;
             check_customs(signed.document())?;
             Ok(signed)
@@ -271,7 +273,7 @@ fn too_many() -> String {
 /// Whether a role whose names match a pattern of each of `paths` may list these targets.
 fn check_targets(document: &Targets, paths: &[Vec<Pattern>]) -> Result<(), String> {
     for (name, target) in &document.targets {
-        let name: TargetName = name.raw().parse().map_err(|refusal: Refusal| refusal.reason)?;
+        let name: TargetName = name.raw().parse().map_err(|rejection: Rejection| rejection.reason)?;
         if let Some(allowed) = paths.iter().find(|paths| !paths.iter().any(|path| path.allows(name.as_str()))) {
             let allowed: Vec<&str> = allowed.iter().map(Pattern::as_str).collect();
             return Err(format!("it lists {name}, and may list {} only, where '*' stops at '/'", allowed.join(" ")));
@@ -288,7 +290,7 @@ fn check_customs(document: &Targets) -> Result<(), String> {
     let customs = document.targets.iter().filter(|(_, target)| !target.custom.is_empty());
     for (name, target) in customs {
         let custom = serde_json::to_string(&target.custom).map_err(|error| error.to_string())?;
-        custom::parse(&custom).map_err(|refusal| format!("{}: {refusal}", name.raw()))?;
+        custom::parse(&custom).map_err(|rejection| format!("{}: {rejection}", name.raw()))?;
     }
     Ok(())
 }

@@ -11,7 +11,8 @@ mod follow;
 mod judge;
 
 pub use files::{
-    Delivered, Effort, Files, LARGEST_DELIVERY, LEAST_LIFE, Rules, Settled, Taken, check_form, named_below, refuse,
+    Delivered, DeliveryRules, Effort, Files, Judged, LARGEST_DELIVERY, LEAST_LIFE, Taken, check_form, named_below,
+    refuse,
 };
 pub use follow::follow;
-pub use judge::settle;
+pub use judge::judge_files;

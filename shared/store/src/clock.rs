@@ -1,9 +1,10 @@
 //! The system clock.
 
-use tufline_store::Clock;
 use tufline_tuf::Time;
 
-/// The machine's own clock; AWS keeps that of a function right.
+use crate::port::Clock;
+
+/// The operating system's clock; AWS keeps that of a function right.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;
 

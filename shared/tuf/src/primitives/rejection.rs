@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 /// What kind of rule an upload broke. The codes are part of the `Upload Rejected` event: they are never renamed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum RefusalCode {
+pub enum RejectionCode {
     /// The target name breaks [`crate::TargetName`]'s policy.
     Name,
     /// The object is larger than the configured limit.
@@ -22,19 +22,19 @@ pub enum RefusalCode {
     Delegation,
 }
 
-/// A refusal: final for this version of this upload, never retried.
+/// A rejection: final for this version of this upload, never retried.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{reason}")]
-pub struct Refusal {
+pub struct Rejection {
     /// The kind of rule that was broken.
-    pub code: RefusalCode,
+    pub code: RejectionCode,
     /// One line: what was refused, why, and what to do.
     pub reason: String,
 }
 
-impl Refusal {
-    /// A refusal with its one-line reason.
-    pub fn new(code: RefusalCode, reason: impl Into<String>) -> Self {
+impl Rejection {
+    /// A rejection with its one-line reason.
+    pub fn new(code: RejectionCode, reason: impl Into<String>) -> Self {
         Self { code, reason: reason.into() }
     }
 }
