@@ -71,10 +71,10 @@ async fn creation_has_one_winner(store: &dyn Store) {
     let keys =
         ["1", "2", "3"].map(|round| [Key::Hashed(upload("raced for", round)), Key::Held(Sha256::of(round.as_bytes()))]);
     for key in keys.into_iter().flatten() {
-        let documents: Vec<Pointer> =
-            (0..AT_ONCE).map(|number| pointer(key.clone(), &json!({ "number": number }))).collect();
+        let documents: Vec<Document> =
+            (0..AT_ONCE).map(|number| record(key.clone(), &json!({ "number": number }))).collect();
         let written = join_all(documents.iter().map(|document| store.create(document))).await;
-        let winners: Vec<&Pointer> = documents
+        let winners: Vec<&Document> = documents
             .iter()
             .zip(written)
             .filter(|(_, written)| *written.as_ref().unwrap() == Written::Done)
