@@ -269,7 +269,7 @@ fn a_key_counts_once_whatever_its_ids() {
     let text = serde_json::to_vec(&serde_json::json!({"signed": value, "signatures": []})).unwrap();
     let error = RootFile::read(&text).unwrap_err();
     assert!(matches!(error, RootError::KeyTwice { role: "root", .. }), "{error}");
-    assert!(error.to_string().contains("must be of different keys"), "{error}");
+    assert!(error.to_string().contains("a threshold must be reached by different keys"), "{error}");
     let again = RootKey { holder: None, key: other };
     assert!(matches!(add_key(&file, RoleType::Root, again), Err(RootError::KeyTwice { .. })));
 }
