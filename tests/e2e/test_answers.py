@@ -45,6 +45,8 @@ class Handler(SimpleHTTPRequestHandler):
         page = b"<html>no</html>"
         self.send_response(status)
         self.send_header("Content-Type", "text/html")
+        if self.server.location:
+            self.send_header("Location", self.server.location)
         self.send_header("Content-Length", str(len(page)))
         self.end_headers()
         self.wfile.write(page)
@@ -67,7 +69,7 @@ class Place:
         self.root = scratch / "root.json"
         shutil.copy(self.foreign.metadata / "1.root.json", self.root)
         server.folder = self.foreign.folder
-        server.answer = lambda _: None
+        server.answer, server.location = lambda _: None, None
         self.url = f"http://127.0.0.1:{server.server_port}/metadata/"
         self.copy = scratch / "made" / "copy"
 
@@ -129,6 +131,23 @@ def test_what_is_missing_may_be_answered_so_and_what_is_denied_is_not_missing(pl
         place.answers(status, "/2.root.json")
         error = one_line_error(place.mirror())
         assert "2.root.json" in error and f"HTTP {status}" in error, error
+
+
+def test_a_page_in_the_place_of_a_file_is_told_as_one(place: Place):
+    """As from where people must sign in first."""
+    place.answers(200, "/timestamp.json")
+    for command in (place.mirror, place.import_):
+        error = one_line_error(command())
+        assert "timestamp.json" in error and "it is a web page; look whether the URL is right" in error, error
+        place.leaves_nothing()
+
+
+def test_a_circle_of_redirects_is_told_as_one(place: Place):
+    place.server.answer = lambda request: 307 if request.path.endswith("/timestamp.json") else None
+    place.server.location = f"{place.url}timestamp.json"
+    error = one_line_error(place.mirror())
+    assert f"cannot get {place.url}timestamp.json: it leads elsewhere again and again" in error, error
+    place.leaves_nothing()
 
 
 def test_who_is_let_in_by_the_url_is_and_nobody_sees_how(place: Place):

@@ -14,7 +14,7 @@ import pytest
 from .cloud import CloudForm
 from .device import SteadyDevice, sha256
 from .folder import FolderForm
-from .form import TUFLINE, one_line_error, run
+from .form import DONE, TUFLINE, one_line_error, run
 from .polling import until
 
 
@@ -49,6 +49,18 @@ def test_the_ledger_is_of_another_version(folder: FolderForm):
         manifest.chmod(0o600)
         manifest.write_text(json.dumps({**good, "format": number}))
         assert "use the version that wrote it" in one_line_error(run(*folder.command()[1:]))
+
+
+@pytest.mark.parametrize("place", ["format", "repository/metadata/1.root.json", "repository/metadata/timestamp.json"])
+def test_a_pipe_lies_in_the_data_folder(folder: FolderForm, place: str):
+    """Nobody writes to it: whoever read it as a file would wait without end."""
+    folder.stop()
+    (folder.data / place).unlink()
+    os.mkfifo(folder.data / place)
+    status = run("status", "--endpoints", folder.data / "endpoints.json")
+    assert status.returncode != DONE and "it is a pipe" in status.stdout + status.stderr, (status.stdout, status.stderr)
+    if not place.endswith("timestamp.json"):
+        assert "it is a pipe" in one_line_error(run(*folder.command()[1:]))
 
 
 def test_the_data_folder_cannot_be_made(make_folder, tmp_path: Path):

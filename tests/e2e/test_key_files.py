@@ -296,12 +296,12 @@ REFUSED = {
     "a-certificate-too": ("openssl req -x509 -new -key p256.pem -subj /CN=a > KEY; cat p256.pem >> KEY", "CERTIFICATE and PRIVATE KEY"),
     "public": ("cp p256.pub KEY", "give the private key"),
     "certificate": ("openssl req -x509 -new -key p256.pem -subj /CN=a > KEY", "give the private key"),
-    "p384": ("openssl ecparam -name secp384r1 -genkey > KEY", "another curve than P-256"),
-    "p384-pkcs8": ("openssl genpkey -algorithm ec -pkeyopt ec_paramgen_curve:P-384 -out KEY", "none of Ed25519, ECDSA P-256 and RSA"),
+    "p384": ("openssl ecparam -name secp384r1 -genkey > KEY", "a key of ECDSA P-384"),
+    "p384-pkcs8": ("openssl genpkey -algorithm ec -pkeyopt ec_paramgen_curve:P-384 -out KEY", "a key of ECDSA P-384"),
     "rsa-1024": ("openssl genrsa -traditional -out KEY 1024", "2048 bits or more"),
     "cut-off": ("head -c 100 p256.pem > KEY", "cut off"),
     "damaged": ("sed '2s/./*/' p256.pem > KEY", "no Base64"),
-    "dsa": ("openssl dsaparam -genkey -noout 1024 | openssl pkcs8 -topk8 -nocrypt > KEY", "none of Ed25519, ECDSA P-256 and RSA"),
+    "dsa": ("openssl dsaparam -genkey -noout 1024 | openssl pkcs8 -topk8 -nocrypt > KEY", "a key of DSA"),
     "empty": (": > KEY", "it is empty"),
     "putty": ("echo 'PuTTY-User-Key-File-3: ssh-ed25519' > KEY", "PuTTY"),
     "binary": ("head -c 1000 /dev/zero > KEY", "no PEM"),
@@ -326,8 +326,12 @@ PUBLIC_REFUSED = {
     "der": ("openssl pkey -pubin -in ed25519.pub -pubout -outform DER -out KEY", "DER", "ed25519"),
     "compressed": ("openssl ec -in p256.pem -pubout -conv_form compressed -out KEY", "uncompressed", "p256"),
     "utf-16": ("iconv -f UTF-8 -t UTF-16 p256.pub > KEY", "UTF-16", "p256"),
-    "rsa-2048": ("openssl genrsa 2048 | openssl rsa -pubout > KEY", "2048 bits; 3072 are the least", None),
-    "p384": ("openssl ecparam -name secp384r1 -genkey | openssl ec -pubout > KEY", "neither Ed25519, ECDSA P-256 nor RSA", None),
+    "rsa-2048": ("openssl genrsa 2048 | openssl rsa -pubout > KEY", "a key of RSA of 2048 bits", None),
+    "p384": ("openssl ecparam -name secp384r1 -genkey | openssl ec -pubout > KEY", "a key of ECDSA P-384", None),
+    # Nobody is told to bring the public half first.
+    "private-p384": ("openssl ecparam -name secp384r1 -genkey > KEY", "a key of ECDSA P-384", None),
+    "private-rsa-2048": ("openssl genrsa -traditional -out KEY 2048", "a key of RSA of 2048 bits", None),
+    "private-ed448": ("openssl genpkey -algorithm ed448 -out KEY", "a key of Ed448", None),
 }
 
 

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
+use tufline_folder::given;
 use tufline_folder::{DataFolder, FileEvents, FileSigner, FolderBlobs, FolderUploads, KeyFile, LocalQueues};
 use tufline_pipeline::Deadline;
 use tufline_pipeline::Ports;
@@ -125,7 +126,7 @@ impl LocalRepository {
         let missing = || format!("{} is missing: restore it", Key::root(ports.store.first_root()));
         let first = roots::first(&*ports.store).await?.with_context(missing)?;
         let path = self.data.path().join(TRUSTED_ROOT);
-        if std::fs::read(&path).ok().as_deref() != Some(&*first.bytes) {
+        if given::read(&path).ok().as_deref() != Some(&*first.bytes) {
             files::write(&path, &first.bytes)?;
         }
         Ok(path)

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
+use tufline_folder::given;
 use tufline_store::Clock;
 use tufline_tuf::Time;
 
@@ -148,7 +149,7 @@ fn path(data: &Path) -> PathBuf {
 
 /// What the process says that runs in `data`.
 pub fn read(data: &Path) -> TroublesRecord {
-    let read = std::fs::read(path(data)).ok();
+    let read = given::read(&path(data)).ok();
     read.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
 }
 

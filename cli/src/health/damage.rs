@@ -122,8 +122,18 @@ async fn documents(
 ) -> anyhow::Result<Vec<Targets>> {
     // Nothing has expired by then.
     let ever = Time::UNIX_EPOCH;
-    let timestamp = root.timestamp(&published.stored.bytes, ever);
-    let Some(timestamp) = good(&Key::Timestamp, timestamp, damaged) else { return Ok(Vec::new()) };
+    let timestamp = match root.timestamp(&published.stored.bytes, ever) {
+        Ok(timestamp) => timestamp,
+        Err(error) => {
+            let next = Key::root(root.version() + 1);
+            let or = match error {
+                tufline_metadata::Error::Signatures { .. } => format!("; or {next} is gone, whose keys signed it"),
+                _ => String::new(),
+            };
+            damaged.push(Damage::of(&Key::Timestamp, format!("{error}{or}")));
+            return Ok(Vec::new());
+        }
+    };
     let key = Key::snapshot(timestamp.snapshot().version);
     let Some(bytes) = read(store, &key, damaged).await? else { return Ok(Vec::new()) };
     let Some(snapshot) = good(&key, root.snapshot(&bytes, &timestamp, ever), damaged) else { return Ok(Vec::new()) };

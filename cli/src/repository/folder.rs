@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
+use tufline_folder::given;
 use tufline_folder::{DataFolder, FileSigner, FolderBlobs, FolderStore, FolderUploads};
 use tufline_store::{Key, Store, SystemClock, VerifiedRoots};
 use tufline_tuf::Config;
@@ -140,7 +141,7 @@ pub fn import_marker(data: &Path) -> PathBuf {
 pub fn folder_store(data: &DataFolder, config: &Config) -> Arc<dyn Store> {
     let stored = Arc::new(FolderStore::new(data));
     let left = || {
-        let copy = std::fs::read(data.path().join(TRUSTED_ROOT)).ok()?;
+        let copy = given::read(&data.path().join(TRUSTED_ROOT)).ok()?;
         let first = Chain::trusting(&copy.into()).ok()?.pinned();
         // Whoever begins anew left the copy there.
         let lies = |key: Key| data.path().join("repository").join(key.path()).exists();

@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::bail;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
+use tufline_folder::given;
 
 use crate::files;
 use crate::text::Quoted;
@@ -65,7 +66,7 @@ fn withdraw(data: &Path) -> anyhow::Result<()> {
 }
 
 fn read(data: &Path) -> Option<ReconcileRequest> {
-    serde_json::from_slice(&std::fs::read(path(data)).ok()?).ok()
+    serde_json::from_slice(&given::read(&path(data)).ok()?).ok()
 }
 
 /// Whether somebody asks.

@@ -5,7 +5,7 @@
 //! removes; a crash after it leaves a complete file that nobody was told of, which is the same as a lost reply.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -14,6 +14,7 @@ use rustix::io::Errno;
 use tufline_store::Written;
 
 use crate::directories::Directories;
+use crate::given;
 
 /// A folder in which files are written, and its folder for temporary ones, in the same file system.
 #[derive(Debug)]
@@ -124,8 +125,9 @@ impl Disk {
     ///
     /// The caller holds the lock that keeps other writers of `path` away.
     pub fn replace(&self, path: &Path, bytes: &[u8], may: impl FnOnce(&[u8]) -> bool) -> io::Result<Written> {
-        let current = match std::fs::read(path) {
-            Ok(current) => current,
+        let mut current = Vec::new();
+        match given::open(path) {
+            Ok(mut file) => file.read_to_end(&mut current)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Written::Lost),
             Err(error) => return Err(error),
         };

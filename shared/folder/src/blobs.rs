@@ -12,6 +12,7 @@ use tufline_tuf::{Hasher, Sha256};
 use crate::atomic_files::Temporary;
 use crate::data::{DataFolder, failed};
 use crate::free_space::reserve;
+use crate::given;
 use crate::threads::{COPIES, DATA, Threads, blocking, in_turn};
 use crate::uploads::{FolderUploads, read_range};
 
@@ -175,7 +176,7 @@ fn length(path: &Path) -> io::Result<Option<u64>> {
 
 /// Opens the blob at `path`, with its length; `None` where it is missing.
 fn open(path: &Path) -> io::Result<Option<(File, u64)>> {
-    match File::open(path) {
+    match given::open(path) {
         Ok(file) => {
             let length = file.metadata()?.len();
             Ok(Some((file, length)))

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use tufline_store::{Bucket, Key, Result, StoreError};
 
 use crate::atomic_files::Disk;
+use crate::given;
 
 /// The layout that this code reads and writes, in `DATA/format`.
 const FORMAT: &str = "1";
@@ -60,14 +61,14 @@ impl DataFolder {
     /// Whether a process runs the stages on the folder at `root`. It takes nothing from it, but a process that starts in this very moment.
     #[must_use]
     pub fn is_running(root: impl AsRef<Path>) -> bool {
-        File::open(root.as_ref().join("lock"))
+        given::open(&root.as_ref().join("lock"))
             .is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)))
     }
 
     fn prepare(root: PathBuf, lock: Option<File>) -> Result<Self> {
         let disk = Disk::new(root.join("tmp"));
         let format = root.join("format");
-        match std::fs::read_to_string(&format) {
+        match given::read_to_string(&format) {
             Ok(found) if found.trim() == FORMAT => {}
             Ok(found) => {
                 let found: String = found.trim().chars().take(40).collect();

@@ -114,6 +114,14 @@ impl HolderKey {
         let not_key = |why: &str| StoreError::new("read", path.display(), format!("it holds no private key: {why}"));
         let blocks = read_secret(path, not_key)?;
         let (key, public) = only_key(&blocks).map_err(|why| not_key(&why))?;
+        let refused = |why: String| StoreError::new("read", path.display(), why);
+        if !key.is_encrypted && key.label != ENCRYPTED {
+            let usable = match &*key.label {
+                PKCS1 => Wanted::Private.expect_usable_rsa(&key.contents),
+                _ => Wanted::Private.expect_usable(&key.contents),
+            };
+            usable.map_err(refused)?;
+        }
         let pair = match &*key.label {
             _ if key.is_encrypted => {
                 return Err(not_key(&format!("it is encrypted as old openssl did it (Proc-Type); {CONVERT}")));
@@ -129,6 +137,7 @@ impl HolderKey {
                     ) => not_key(&format!("its encryption is too old, or rare; {CONVERT}")),
                     _ => wrong(),
                 })?;
+                Wanted::Private.expect_usable(document.as_bytes()).map_err(refused)?;
                 from_pkcs8(document.as_bytes())
             }
             SEC1 => EcdsaKeyPair::from_private_key_der(&ECDSA_P256_SHA256_ASN1_SIGNING, &key.contents)

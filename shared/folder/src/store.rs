@@ -1,6 +1,6 @@
 //! The repository and the ledger as files.
 
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -11,6 +11,7 @@ use tufline_tuf::root::PinnedRoot;
 use tufline_tuf::{Hasher, Sha256, Time};
 
 use crate::data::{DataFolder, failed};
+use crate::given;
 use crate::threads::{DATA, blocking, in_turn};
 
 /// [`Store`] on a data folder: each object is a file at its key's path. A tag is the SHA-256 of the file's bytes.
@@ -35,7 +36,7 @@ fn tag(bytes: &[u8]) -> Tag {
 }
 
 fn get(data: &DataFolder, path: &Path, most: u64) -> io::Result<Option<Stored>> {
-    let mut file = match File::open(path) {
+    let mut file = match given::open(path) {
         Err(error) if is_absence(&error) => return Ok(None),
         result => result?,
     };
@@ -72,9 +73,10 @@ fn is_light(key: &Key) -> bool {
 /// Removes what a power cut left of a record that is not durable; answers whether it did. Records are JSON, of which
 /// neither the beginning nor a stretch of zeros is readable.
 fn remove_torn(path: &Path) -> io::Result<bool> {
-    let bytes = match std::fs::read(path) {
+    let mut bytes = Vec::new();
+    match given::open(path) {
         Err(error) if is_absence(&error) => return Ok(false),
-        result => result?,
+        opened => opened?.read_to_end(&mut bytes)?,
     };
     if serde_json::from_slice::<serde::de::IgnoredAny>(&bytes).is_ok() {
         return Ok(false);
@@ -93,7 +95,12 @@ fn is_absence(error: &io::Error) -> bool {
 fn replace(data: &DataFolder, path: &Path, bytes: &[u8], expected: &Tag) -> io::Result<Written> {
     // The lock is the operating system's: it keeps away other processes as well as other threads, since each open file
     // has its own. It ends when the file is closed, however that comes.
-    let lock = OpenOptions::new().write(true).create(true).truncate(false).open(data.path().join("replace.lock"))?;
+    let lock = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(data.path().join("replace.lock"))?;
     lock.lock()?;
     data.disk().replace(path, bytes, |current| tag(current) == *expected)
 }

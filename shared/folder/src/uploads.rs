@@ -14,6 +14,7 @@ use tufline_store::{Clock, Head, PastVersion, Result, StoreError, Upload, Upload
 use tufline_tuf::Time;
 
 use crate::data::{DataFolder, failed};
+use crate::given;
 use crate::lock::lock;
 use crate::open_folder::{FileState, OpenFolder};
 use crate::threads::{UPLOADS, in_turn};
@@ -99,7 +100,7 @@ impl FolderUploads {
     pub fn open(data: &DataFolder, root: impl AsRef<Path>, clock: Arc<dyn Clock>) -> Result<Self> {
         let root = std::path::absolute(root.as_ref()).map_err(|error| failed("find", root.as_ref(), &error))?;
         let record = data.path().join(RECORD);
-        let identity = match std::fs::read_to_string(&record) {
+        let identity = match given::read_to_string(&record) {
             Ok(identity) => Some(identity.trim().to_owned()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(failed("read", &record, &error)),

@@ -62,7 +62,7 @@ impl<T: Document> File<T> {
     /// # Errors
     /// [`Error::Json`], [`Error::Field`], [`Error::Form`].
     pub fn read(bytes: &[u8]) -> Result<Self> {
-        let file: Value = serde_json::from_slice(bytes).map_err(|error| Error::Json(error.to_string()))?;
+        let file: Value = serde_json::from_slice(bytes).map_err(|error| not_json(bytes, &error))?;
         let top = Field::new(&file, "");
         let signed = top.get("signed");
         signed.object()?;
@@ -253,4 +253,18 @@ impl ListedKeys {
 
 pub(crate) fn keys(field: &Field<'_>) -> Result<BTreeMap<String, Key>> {
     field.members()?.map(|(id, key)| Ok((id.to_owned(), Key::read(&key)?))).collect()
+}
+
+/// Why these bytes are no file of a repository. What answers in the place of a server mostly answers with a page.
+fn not_json(bytes: &[u8], error: &serde_json::Error) -> Error {
+    Error::Json(match bytes.trim_ascii_start() {
+        [b'<', ..] => {
+            "it is a web page; look whether the URL is right, and whether something on the way asks for a sign-in"
+                .into()
+        }
+        [b'\xef', b'\xbb', b'\xbf', ..] => {
+            "a byte order mark stands before it, which no client reads; take it out".into()
+        }
+        _ => error.to_string(),
+    })
 }

@@ -93,14 +93,22 @@ fn from_json(text: &str) -> Result<Key, String> {
 
 fn from_pem(text: &str, wanted: Wanted) -> Result<Key, String> {
     let blocks = key_file::blocks(text, wanted)?;
-    if blocks.iter().any(|block| block.label.contains("PRIVATE")) {
+    if let Some(private) = blocks.iter().find(|block| block.label.contains("PRIVATE")) {
+        // Nobody is told to bring the public half of what is refused for its kind.
+        match &*private.label {
+            "RSA PRIVATE KEY" => wanted.expect_usable_rsa(&private.contents)?,
+            _ => wanted.expect_usable(&private.contents)?,
+        }
         return Err(PRIVATE.into());
     }
     let [block] = &blocks[..] else {
         return Err(format!("it holds {}: put the one that is meant in a file of its own", key_file::labels(&blocks)));
     };
     match &*block.label {
-        "PUBLIC KEY" => from_spki(&block.contents),
+        "PUBLIC KEY" => {
+            wanted.expect_usable(&block.contents)?;
+            from_spki(&block.contents)
+        }
         "RSA PUBLIC KEY" => {
             wanted.expect_usable_rsa(&block.contents)?;
             Err("it is an RSA PUBLIC KEY (PKCS#1): convert it with `openssl rsa -RSAPublicKey_in -in KEY -pubout -out NEW`"
