@@ -160,12 +160,6 @@ impl ErrorAnswer {
         None
     }
 
-    /// Whether a fetch failed since the server only leads elsewhere, without end.
-    pub fn is_redirect_without_end(error: &TransportError) -> bool {
-        let mut causes = std::iter::successors(std::error::Error::source(error), |error| error.source());
-        causes.any(|error| error.downcast_ref::<reqwest::Error>().is_some_and(reqwest::Error::is_redirect))
-    }
-
     /// Whether it says who may have the file, and not whether there is one.
     pub fn is_denied(self) -> bool {
         matches!(self.0, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::PROXY_AUTHENTICATION_REQUIRED)

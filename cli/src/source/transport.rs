@@ -146,9 +146,6 @@ async fn from_web(transport: &DeviceTransport, url: Url) -> anyhow::Result<Fetch
         let shown = shown.clone();
         move |error: TransportError| match ErrorAnswer::of(&error) {
             Some(refused) => anyhow!("cannot get {shown}: {refused}"),
-            None if ErrorAnswer::is_redirect_without_end(&error) => {
-                anyhow!("cannot get {shown}: it leads elsewhere again and again; name the URL where the files are")
-            }
             None => anyhow!("cannot get {shown}: {}", plain(&error.to_string())),
         }
     };
