@@ -6,8 +6,8 @@ use crate::world::World;
 use aws_sdk_s3::types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart};
 use tufline_aws::CopyLimits;
 use tufline_store::{
-    Blobs, Folder, Head, Hint, Kept, Key, LONGEST_HISTORY, Message, OnlineRole, PastVersion, Pointer, Queue, Queues,
-    Signer, Source, Store, Tag, Upload, Uploads, VersionId, Written,
+    Blobs, Document, Folder, Head, Hint, Kept, Key, LONGEST_HISTORY, Message, OnlineRole, PastVersion, Pointer, Queue,
+    Queues, Signer, Source, Store, Tag, Upload, Uploads, VersionId, Written,
 };
 use tufline_tuf::{Sha256, Time};
 
@@ -72,7 +72,10 @@ async fn folders_are_listed_in_pages() {
     let world = World::new().await;
     let store = world.store();
     for generation in 1..=12 {
-        assert_eq!(store.create(&record(Key::Manifest(generation), "m")).await.unwrap(), Written::Done);
+        assert_eq!(
+            store.create(&Document::record(Key::Manifest(generation), &"m").unwrap()).await.unwrap(),
+            Written::Done
+        );
     }
     world.put_raw(&world.ledger, "generations/other", b"").await;
     let all: Vec<_> = (1..=12).map(Key::Manifest).collect();
