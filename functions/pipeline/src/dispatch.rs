@@ -87,12 +87,12 @@ pub async fn dispatch(ports: &Ports, queue: Queue, until: Time, messages: &[Mess
         Queue::Changes => make(ports, messages).await,
         Queue::Sign => {
             let ran = sign(&until_then(ports, until)).await.map(|()| None);
-            ended(ports, queue, ran, messages.len()).await
+            ended(ports, Message::Sign, ran, messages.len()).await
         }
         Queue::Publish => {
             let ran = publish(&until_then(ports, until)).await;
             let ran = ran.map(|shown| if let Shown::Now(generation) = shown { Some(generation) } else { None });
-            ended(ports, queue, ran, messages.len()).await
+            ended(ports, Message::Publish, ran, messages.len()).await
         }
     }
 }
@@ -136,15 +136,12 @@ fn until_then(ports: &Ports, until: Time) -> Ports {
     Ports { deadline: ports.deadline.at(until), ..ports.clone() }
 }
 
-/// How a run of sign or publish ended. One that had no time left, but went on, calls the next: so these calls come to an end.
-async fn ended(ports: &Ports, queue: Queue, ran: Result<Option<u64>>, messages: usize) -> Dispatched {
+/// How a run of sign or publish ended. One that had no time left, but went on, calls the next by `again`: so these calls come to an end.
+async fn ended(ports: &Ports, again: Message, ran: Result<Option<u64>>, messages: usize) -> Dispatched {
     let ran = match ran {
         Err(error @ StageError::OutOfTime { looked: 1.., .. }) => {
-            tracing::info!(queue = queue.name(), "{error}");
-            match nudge(queue) {
-                Some(again) => ports.queues.send(&again, Duration::ZERO).await.map(|()| None).map_err(StageError::from),
-                None => Ok(None),
-            }
+            tracing::info!(queue = again.queue().name(), "{error}");
+            ports.queues.send(&again, Duration::ZERO).await.map(|()| None).map_err(StageError::from)
         }
         ran => ran,
     };

@@ -116,11 +116,7 @@ impl HolderKey {
         let (key, public) = only_key(&blocks).map_err(|why| not_key(&why))?;
         let refused = |why: String| StoreError::new("read", path.display(), why);
         if !key.is_encrypted && key.label != ENCRYPTED {
-            let usable = match &*key.label {
-                PKCS1 => Wanted::Private.expect_usable_rsa(&key.contents),
-                _ => Wanted::Private.expect_usable(&key.contents),
-            };
-            usable.map_err(refused)?;
+            key.expect_usable(Wanted::Private).map_err(refused)?;
         }
         let pair = match &*key.label {
             _ if key.is_encrypted => {
@@ -193,9 +189,7 @@ fn only_key(blocks: &[Block]) -> std::result::Result<(&Block, Option<&Block>), S
         (Some(key), true, [public]) if public.label == "PUBLIC KEY" => Ok((key, Some(public))),
         (None, _, [ssh]) if ssh.label == "OPENSSH PRIVATE KEY" => Err(convert_ssh(ssh)),
         (None, _, [public]) if public.label.ends_with("PUBLIC KEY") || public.label.ends_with("CERTIFICATE") => {
-            let pkcs1 = public.label == "RSA PUBLIC KEY";
-            let wanted = Wanted::Private;
-            if pkcs1 { wanted.expect_usable_rsa(&public.contents) } else { wanted.expect_usable(&public.contents) }?;
+            public.expect_usable(Wanted::Private)?;
             Err(format!("it holds a {}; give the private key", public.label))
         }
         (None, _, [other]) => {

@@ -40,15 +40,15 @@ pub(crate) struct Redo {
     /// Other parties' roles.
     pub roles: BTreeSet<RoleName>,
     /// The highest number that a document of the targets family may have got since.
-    pub serial: u64,
+    serial: u64,
     /// So many numbers of documents were taken by others.
-    pub taken: u32,
+    taken: u32,
     /// So many numbers of snapshots were.
-    pub taken_snapshots: u32,
+    taken_snapshots: u32,
 }
 
 impl Redo {
-    pub fn of(tip: &Tip) -> Self {
+    fn of(tip: &Tip) -> Self {
         let mut redo = Self { serial: tip.shown.serial, ..Self::default() };
         let mut taken_deliveries = BTreeSet::new();
         for fault in tip.pending.refusals() {

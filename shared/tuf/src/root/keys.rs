@@ -95,10 +95,7 @@ fn from_pem(text: &str, wanted: Wanted) -> Result<Key, String> {
     let blocks = key_file::blocks(text, wanted)?;
     if let Some(private) = blocks.iter().find(|block| block.label.contains("PRIVATE")) {
         // Nobody is told to bring the public half of what is refused for its kind.
-        match &*private.label {
-            "RSA PRIVATE KEY" => wanted.expect_usable_rsa(&private.contents)?,
-            _ => wanted.expect_usable(&private.contents)?,
-        }
+        private.expect_usable(wanted)?;
         return Err(PRIVATE.into());
     }
     let [block] = &blocks[..] else {
@@ -106,16 +103,16 @@ fn from_pem(text: &str, wanted: Wanted) -> Result<Key, String> {
     };
     match &*block.label {
         "PUBLIC KEY" => {
-            wanted.expect_usable(&block.contents)?;
+            block.expect_usable(wanted)?;
             from_spki(&block.contents)
         }
         "RSA PUBLIC KEY" => {
-            wanted.expect_usable_rsa(&block.contents)?;
+            block.expect_usable(wanted)?;
             Err("it is an RSA PUBLIC KEY (PKCS#1): convert it with `openssl rsa -RSAPublicKey_in -in KEY -pubout -out NEW`"
                 .into())
         }
         label if label.ends_with("CERTIFICATE") => {
-            wanted.expect_usable(&block.contents)?;
+            block.expect_usable(wanted)?;
             Err(format!("it is a {label}: `openssl x509 -in KEY -pubkey -noout > NEW` takes the public key out of it"))
         }
         label => Err(format!("it is a {label}; give a PUBLIC KEY")),

@@ -22,6 +22,19 @@ pub struct Block {
     pub contents: Zeroizing<Vec<u8>>,
 }
 
+impl Block {
+    /// Refuses a key of a kind that is refused in any form, as far as that can be seen in what isn't encrypted.
+    ///
+    /// # Errors
+    /// One line that says of which kind it is.
+    pub fn expect_usable(&self, wanted: Wanted) -> Result<(), String> {
+        match &*self.label {
+            "RSA PRIVATE KEY" | "RSA PUBLIC KEY" => wanted.expect_usable_rsa(&self.contents),
+            _ => wanted.expect_usable(&self.contents),
+        }
+    }
+}
+
 /// Shows nothing of what may be secret.
 impl std::fmt::Debug for Block {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -73,13 +73,8 @@ pub fn judge_alarms(repository: &str, alarms: &[MetricAlarm]) -> Vec<Finding> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::commands::doctor::checks::findings::{PROBLEM, states};
     use crate::commands::doctor::report::Severity;
-
-    fn states(findings: &[Option<Finding>]) -> Vec<Option<Severity>> {
-        findings.iter().map(|finding| finding.as_ref().map(|finding| finding.state)).collect()
-    }
-
-    const PROBLEM: Option<Severity> = Some(Severity::Problem);
 
     #[test]
     fn alarms_are_all_there_and_quiet_and_heard() {

@@ -47,13 +47,7 @@ pub fn judge_public_access(bucket: &str, block: Option<&PublicAccessBlockConfigu
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::commands::doctor::report::Severity;
-
-    fn states(findings: &[Option<Finding>]) -> Vec<Option<Severity>> {
-        findings.iter().map(|finding| finding.as_ref().map(|finding| finding.state)).collect()
-    }
-
-    const PROBLEM: Option<Severity> = Some(Severity::Problem);
+    use crate::commands::doctor::checks::findings::{PROBLEM, states};
 
     #[test]
     fn a_bucket_keeps_versions_and_is_closed() {

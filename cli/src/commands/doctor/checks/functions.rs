@@ -151,14 +151,8 @@ pub fn judge_schedule(function: &str, schedules: &[(String, Option<ScheduleState
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::commands::doctor::checks::findings::{PROBLEM, WARNING, states};
     use crate::commands::doctor::report::Severity;
-
-    fn states(findings: &[Option<Finding>]) -> Vec<Option<Severity>> {
-        findings.iter().map(|finding| finding.as_ref().map(|finding| finding.state)).collect()
-    }
-
-    const PROBLEM: Option<Severity> = Some(Severity::Problem);
-    const WARNING: Option<Severity> = Some(Severity::Warning);
 
     #[test]
     fn a_new_accounts_concurrency_is_too_little() {

@@ -92,14 +92,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::commands::doctor::report::Severity;
-
-    fn states(findings: &[Option<Finding>]) -> Vec<Option<Severity>> {
-        findings.iter().map(|finding| finding.as_ref().map(|finding| finding.state)).collect()
-    }
-
-    const PROBLEM: Option<Severity> = Some(Severity::Problem);
-    const WARNING: Option<Severity> = Some(Severity::Warning);
+    use crate::commands::doctor::checks::findings::{PROBLEM, WARNING, states};
 
     #[test]
     fn a_key_signs_while_it_is_enabled_and_of_the_right_kind() {

@@ -2,6 +2,8 @@
 
 mod alarms;
 mod buckets;
+#[cfg(test)]
+mod findings;
 mod functions;
 mod keys;
 mod machine;
