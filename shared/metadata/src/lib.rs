@@ -14,6 +14,7 @@ pub mod canonical;
 mod error;
 mod fields;
 mod file;
+mod hashes;
 mod key;
 mod pattern;
 mod root;
@@ -23,6 +24,7 @@ mod time;
 
 pub use error::Error;
 pub use file::{Common, Document, File, RoleKeys};
+pub use hashes::Hasher;
 pub use key::Key;
 pub use root::{Root, TrustedRoot};
 pub use snapshot::{Meta, Snapshot, Timestamp};

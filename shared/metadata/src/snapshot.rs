@@ -6,11 +6,10 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use sha2::{Digest, Sha224, Sha256, Sha384, Sha512};
-
 use crate::error::{Error, Result};
 use crate::fields::Field;
 use crate::file::{Document, SignedFields};
+use crate::hashes::Hasher;
 
 /// What is listed of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,31 +40,10 @@ impl Meta {
         if let Some(length) = self.length.filter(|length| *length != bytes.len() as u64) {
             return Err(Error::Content(format!("it has {} bytes, where {length} are listed", bytes.len())));
         }
-        check_hashes(&self.hashes, bytes)
+        let mut hasher = Hasher::optional(&self.hashes);
+        hasher.update(bytes);
+        hasher.check()
     }
-}
-
-/// Every digest that can be checked must be right, and one of them can be.
-fn check_hashes(hashes: &BTreeMap<String, Vec<u8>>, bytes: &[u8]) -> Result<()> {
-    let mut checked = hashes.is_empty();
-    for (function, expected) in hashes {
-        let found = match function.as_str() {
-            "sha224" => Sha224::digest(bytes).to_vec(),
-            "sha256" => Sha256::digest(bytes).to_vec(),
-            "sha384" => Sha384::digest(bytes).to_vec(),
-            "sha512" => Sha512::digest(bytes).to_vec(),
-            _ => continue,
-        };
-        if found != *expected {
-            return Err(Error::Content(format!("its {function} is not the one that is listed")));
-        }
-        checked = true;
-    }
-    if checked {
-        return Ok(());
-    }
-    let names: Vec<&str> = hashes.keys().map(String::as_str).collect();
-    Err(Error::Content(format!("no hash function that is listed of it is known here: {}", names.join(", "))))
 }
 
 /// Which snapshot is current.

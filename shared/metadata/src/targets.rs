@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 use crate::error::{Error, Result};
 use crate::fields::Field;
 use crate::file::{Document, File, ListedKeys, RoleKeys, SignedFields, keys};
+use crate::hashes::Hasher;
 use crate::key::Key;
 use crate::pattern;
 use crate::snapshot::Snapshot;
@@ -35,6 +36,22 @@ pub struct Target {
     pub hashes: BTreeMap<String, Vec<u8>>,
     /// Its custom metadata, if there is any.
     pub custom: Option<Value>,
+}
+
+impl Target {
+    /// The digest that stands in its file's name where the repository has consistent snapshots (TUF specification 5.7.3), in hexadecimal: of those
+    /// that are listed, the first of SHA-256 and the others by name.
+    #[must_use]
+    pub fn digest(&self) -> Option<String> {
+        let digest = self.hashes.get("sha256").or_else(|| self.hashes.values().next())?;
+        Some(hex::encode(digest))
+    }
+
+    /// Checks bytes as they come: begins with none of them.
+    #[must_use]
+    pub fn hasher(&self) -> Hasher<'_> {
+        Hasher::new(&self.hashes)
+    }
 }
 
 /// Who may sign for some names.

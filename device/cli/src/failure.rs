@@ -1,0 +1,94 @@
+//! Why something did not work, for people and for programs.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use tufline_client::Error;
+
+/// Why something did not work.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The repository's metadata did not verify, or could not be stored.
+    #[error(transparent)]
+    Update(#[from] Error<io::Error>),
+    /// A server could not be reached, or did not answer as it should, however often it was asked.
+    #[error("{url}: {failure}")]
+    Network {
+        /// What was asked for.
+        url: String,
+        /// What came last.
+        failure: NetworkFailure,
+    },
+    /// The repository has no such target.
+    #[error("{0} is no target of this repository: look for a mistake in its name, or ask whoever publishes it")]
+    NoSuchTarget(String),
+    /// What the server has in a target's place is not what was signed.
+    #[error("{name} is refused: {why}; nothing of it was kept")]
+    Target {
+        /// The target.
+        name: String,
+        /// Why.
+        why: String,
+    },
+    /// A file of this device.
+    #[error("{path} could not be {action}: {error}", path = path.display())]
+    File {
+        /// `"read"`, `"written"`.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// The settings can't be used.
+    #[error("{0}")]
+    Settings(String),
+}
+
+impl Failure {
+    pub(crate) fn file(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |error| Self::File { action, path, error }
+    }
+
+    /// What kind of failure it is, for programs: `"refused"`, `"missing"`, `"network"`, `"no-such-target"`, `"file"`, `"settings"`.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Update(Error::Storage { .. }) | Self::File { .. } => "file",
+            Self::Update(Error::NotInitialised | Error::InitialisedOtherwise(_)) | Self::Settings(_) => "settings",
+            Self::Update(Error::Missing(_)) => "missing",
+            Self::Update(_) | Self::Target { .. } => "refused",
+            Self::Network { .. } => "network",
+            Self::NoSuchTarget(_) => "no-such-target",
+        }
+    }
+}
+
+/// Why a request failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NetworkFailure {
+    /// The server answered with a status that is no answer.
+    #[error("the server answers HTTP {0}")]
+    Status(u16),
+    /// No whole answer came.
+    #[error("{0}")]
+    Broken(String),
+    /// The answer comes too slowly.
+    #[error("it comes more slowly than {0} bytes a second")]
+    TooSlow(u64),
+    /// What came is no document: a page in its place, or half of one.
+    #[error("{0}")]
+    NotADocument(String),
+}
+
+impl NetworkFailure {
+    /// Whether the same request may well be answered later.
+    pub(crate) fn is_passing(&self) -> bool {
+        match self {
+            // RFC 9110, section 15; 425: RFC 8470; 429: RFC 6585.
+            Self::Status(status) => matches!(status, 408 | 425 | 429 | 500..=599),
+            Self::Broken(_) | Self::TooSlow(_) | Self::NotADocument(_) => true,
+        }
+    }
+}

@@ -1,0 +1,32 @@
+//! A TUF client for devices, which blocks: the core of `tufline-client` over HTTP and a folder.
+//!
+//! ```no_run
+//! # fn main() -> Result<(), tufline_device::Failure> {
+//! use tufline_device::{Device, Settings};
+//!
+//! let settings = Settings::read("/etc/tufline-device.toml".as_ref())?;
+//! let mut device = Device::open(settings)?;
+//! device.refresh()?;
+//! if let Some(found) = device.find("gateway/v2/firmware.bin")? {
+//!     device.fetch(&found, "/data/firmware.bin".as_ref())?;
+//! }
+//! # Ok(()) }
+//! ```
+//!
+//! *Invariants*: what a file has under its own name was verified, and is on disk for good. Whatever moment the process is killed at or the power goes
+//! at, the next one goes on.
+
+mod device;
+mod durable;
+mod failure;
+mod folder;
+mod http;
+mod part;
+mod patience;
+mod settings;
+
+pub use device::{Device, FetchedTarget};
+pub use failure::{Failure, NetworkFailure};
+pub use folder::Folder;
+pub use settings::{Identity, Settings};
+pub use tufline_client::{FoundTarget, file_name};

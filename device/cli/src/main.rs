@@ -1,0 +1,146 @@
+//! The program that a device, or somebody at one, runs.
+
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use serde::Serialize;
+use serde_json::{Value, json};
+use tufline_device::{Device, Failure, FetchedTarget, FoundTarget, Settings};
+
+mod arguments;
+
+use arguments::{Asked, Command, HELP, Misunderstood};
+
+/// What is told at the end.
+#[derive(Debug, Default, Serialize)]
+struct Told {
+    /// For programs.
+    #[serde(flatten)]
+    fields: serde_json::Map<String, Value>,
+    /// For people.
+    #[serde(skip)]
+    lines: Vec<String>,
+}
+
+fn main() -> ExitCode {
+    let asked = match arguments::read(lexopt::Parser::from_env()) {
+        Ok(asked) => asked,
+        Err(Misunderstood::Usage(why)) => {
+            say(io::stderr(), &format!("tufline-device: {why}; see tufline-device --help"));
+            return ExitCode::from(2);
+        }
+        Err(Misunderstood::Settings(failure)) => {
+            say(io::stderr(), &format!("tufline-device: {failure}"));
+            return ExitCode::from(2);
+        }
+    };
+    let Asked { command, json } = asked;
+    match run(command) {
+        Ok(told) if json => say(io::stdout(), &text(&told)),
+        Ok(told) => told.lines.iter().for_each(|line| say(io::stdout(), line)),
+        Err(failure) => {
+            if json {
+                say(io::stdout(), &json!({ "error": failure.to_string(), "kind": failure.kind() }).to_string());
+            }
+            say(io::stderr(), &format!("tufline-device: {failure}"));
+            return ExitCode::from(1);
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+fn run(command: Command) -> Result<Told, Failure> {
+    let mut told = Told::default();
+    match command {
+        Command::Help => told.lines.push(HELP.to_owned()),
+        Command::Version => told.lines.push(concat!("tufline-device ", env!("CARGO_PKG_VERSION")).to_owned()),
+        Command::Init { metadata_dir, root } => {
+            let version = Device::init(&metadata_dir, &root)?;
+            told.root(version);
+        }
+        Command::Refresh(settings) => {
+            let mut device = Device::open(settings)?;
+            device.refresh()?;
+            told.root(device.root_version());
+        }
+        Command::Check(settings, names) => {
+            let mut device = Device::open(settings)?;
+            let mut targets = Vec::new();
+            for name in names {
+                let found = device.find(&name)?.ok_or(Failure::NoSuchTarget(name))?;
+                told.lines.push(line(&found));
+                targets.push(fields(&found));
+            }
+            told.fields.insert("targets".to_owned(), targets.into());
+        }
+        Command::Fetch(settings, name, out) => {
+            let mut device = Device::open(settings)?;
+            told.fetched(&device.find_and_fetch(&name, &out)?, &name, &out);
+        }
+        Command::Download(settings, names, folder) => download(settings, &names, &folder, &mut told)?,
+    }
+    Ok(told)
+}
+
+fn download(settings: Settings, names: &[String], folder: &Path, told: &mut Told) -> Result<(), Failure> {
+    let mut device = Device::open(settings)?;
+    for name in names {
+        let to = folder.join(tufline_device::file_name(name));
+        told.fetched(&device.find_and_fetch(name, &to)?, name, &to);
+    }
+    Ok(())
+}
+
+impl Told {
+    fn root(&mut self, version: u64) {
+        self.lines.push(format!("version {version} of the root is trusted"));
+        self.fields.insert("root".to_owned(), version.into());
+    }
+
+    fn fetched(&mut self, fetched: &FetchedTarget, name: &str, to: &Path) {
+        let how = match fetched.received {
+            0 => "was there".to_owned(),
+            received => format!("{received} bytes came"),
+        };
+        self.lines.push(format!("{name} is in {}: {} bytes, verified; {how}", to.display(), fetched.length));
+        let fetched = json!({ "name": name, "path": to.to_string_lossy(), "length": fetched.length, "received": fetched.received });
+        match self.fields.get_mut("fetched").and_then(Value::as_array_mut) {
+            Some(all) => all.push(fetched),
+            None => _ = self.fields.insert("fetched".to_owned(), json!([fetched])),
+        }
+    }
+}
+
+fn fields(found: &FoundTarget) -> Value {
+    let FoundTarget { name, role, target, .. } = found;
+    json!({ "name": name, "role": role, "length": target.length, "digest": target.digest(), "custom": target.custom })
+}
+
+fn line(found: &FoundTarget) -> String {
+    let digest = found.target.digest().unwrap_or_default();
+    let custom = found.target.custom.as_ref().map(|custom| format!(", {custom}")).unwrap_or_default();
+    format!("{}: {} bytes, {digest}, from {}{custom}", found.name, found.target.length, found.role)
+}
+
+fn text(told: &Told) -> String {
+    serde_json::to_string(told).unwrap_or_default()
+}
+
+/// What a server says may stand in it, and must do nothing to a terminal. Who doesn't listen any more misses it.
+fn say(mut to: impl Write, line: &str) {
+    // Those that turn the writing round (Unicode TR 9) make a line say something else.
+    let is_hidden = |letter: char| {
+        letter.is_control()
+            || matches!(letter, '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    let mut shown = String::with_capacity(line.len());
+    for letter in line.chars() {
+        if is_hidden(letter) && letter != '\n' {
+            shown.extend(letter.escape_unicode());
+        } else {
+            shown.push(letter);
+        }
+    }
+    _ = writeln!(to, "{shown}");
+}

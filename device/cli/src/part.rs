@@ -1,0 +1,171 @@
+//! A target's bytes on their way: what came is kept over cuts, kills and reboots.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use tufline_client::FoundTarget;
+use tufline_metadata::Hasher;
+
+use crate::durable;
+use crate::patience::now;
+
+/// What came is put on disk after so many bytes…
+const SYNC_AFTER_BYTES: u64 = 4 << 20;
+
+/// …or so much time, so that a cut of the power costs no more than this.
+const SYNC_AFTER: Duration = Duration::from_secs(10);
+
+/// What came so far of a target, beside the place where it will be.
+///
+/// *Invariant*: what the note calls safe is on disk, byte for byte as it came: the note is written after it. It is hashed again before anything is added,
+/// and the whole is moved into its place only if it is what was signed.
+pub struct Part<'t> {
+    found: &'t FoundTarget,
+    path: PathBuf,
+    file: File,
+    hasher: Hasher<'t>,
+    length: u64,
+    note: Note,
+    synced_at: Instant,
+}
+
+/// What is known of a part, in a file beside it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Note {
+    /// Of the target whose part it is, as listed.
+    digest: String,
+    /// So many of its bytes are on disk.
+    safe: u64,
+    /// By which the server tells these bytes from others.
+    etag: Option<String>,
+}
+
+impl<'t> Part<'t> {
+    /// What is kept of this target for `to`: another version's is forgotten.
+    pub fn open(found: &'t FoundTarget, to: &Path) -> io::Result<Self> {
+        let path = Self::path(found, to);
+        let digest = found.target.digest().unwrap_or_default();
+        let note = fs::read(note_path(&path)).ok().and_then(|note| serde_json::from_slice::<Note>(&note).ok());
+        let note = note.filter(|note| note.digest == digest).unwrap_or(Note { digest, ..Note::default() });
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path)?;
+        let mut part = Self { found, path, file, hasher: found.target.hasher(), length: 0, note, synced_at: now() };
+        part.hash_kept()?;
+        Ok(part)
+    }
+
+    /// A hidden file, by the target's name: there is one part of each target at most.
+    fn path(found: &FoundTarget, to: &Path) -> PathBuf {
+        let name = hex::encode(Sha256::digest(&found.name).get(..16).unwrap_or_default());
+        to.with_file_name(format!(".{name}.part"))
+    }
+
+    fn hash_kept(&mut self) -> io::Result<()> {
+        let kept = self.note.safe.min(self.file.metadata()?.len()).min(self.found.target.length);
+        self.file.set_len(kept)?;
+        self.file.seek(SeekFrom::Start(0))?;
+        let mut buffer = vec![0; 1 << 16];
+        loop {
+            let read = self.file.read(&mut buffer)?;
+            let Some(bytes @ [_, ..]) = buffer.get(..read) else { break };
+            self.hasher.update(bytes);
+            self.length += read as u64;
+        }
+        Ok(())
+    }
+
+    /// So many bytes came.
+    pub fn length(&self) -> u64 {
+        self.length
+    }
+
+    pub fn is_whole(&self) -> bool {
+        self.length == self.found.target.length
+    }
+
+    pub fn etag(&self) -> Option<&str> {
+        self.note.etag.as_deref()
+    }
+
+    /// What follows comes from a file with this `ETag`, or none.
+    pub fn set_etag(&mut self, etag: Option<String>) {
+        self.note.etag = etag;
+    }
+
+    /// Forgets what came.
+    pub fn begin_anew(&mut self) -> io::Result<()> {
+        self.note = Note { digest: self.note.digest.clone(), ..Note::default() };
+        durable::remove(&note_path(&self.path))?;
+        self.file.set_len(0)?;
+        self.file.seek(SeekFrom::Start(0))?;
+        self.hasher = self.found.target.hasher();
+        self.length = 0;
+        Ok(())
+    }
+
+    /// Adds what came next. At most what the target has is taken.
+    pub fn add(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all(bytes)?;
+        self.hasher.update(bytes);
+        self.length += bytes.len() as u64;
+        if self.length - self.note.safe >= SYNC_AFTER_BYTES || now().duration_since(self.synced_at) >= SYNC_AFTER {
+            self.sync()?;
+        }
+        Ok(())
+    }
+
+    /// Puts what came on disk, and then says so.
+    pub fn sync(&mut self) -> io::Result<()> {
+        if self.length == self.note.safe {
+            return Ok(());
+        }
+        self.file.sync_data()?;
+        self.note.safe = self.length;
+        self.synced_at = now();
+        durable::write(&note_path(&self.path), &serde_json::to_vec(&self.note)?)
+    }
+
+    /// Moves the whole into its place, if it is what was signed.
+    pub fn finish(self, to: &Path) -> io::Result<Result<(), String>> {
+        if let Err(error) = self.hasher.check() {
+            Self::remove(&self.path)?;
+            return Ok(Err(error.to_string()));
+        }
+        self.file.sync_all()?;
+        durable::rename(&self.path, to)?;
+        durable::remove(&note_path(&self.path))?;
+        Ok(Ok(()))
+    }
+
+    fn remove(path: &Path) -> io::Result<()> {
+        durable::remove(&note_path(path))?;
+        durable::remove(path)
+    }
+}
+
+/// Whether `path` has this target's bytes already.
+pub fn is_there(found: &FoundTarget, path: &Path) -> io::Result<bool> {
+    let mut file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    let about = file.metadata()?;
+    if !about.is_file() || about.len() != found.target.length {
+        return Ok(false);
+    }
+    let (mut hasher, mut buffer) = (found.target.hasher(), vec![0; 1 << 16]);
+    loop {
+        let read = file.read(&mut buffer)?;
+        let Some(bytes @ [_, ..]) = buffer.get(..read) else { break };
+        hasher.update(bytes);
+    }
+    Ok(hasher.check().is_ok())
+}
+
+fn note_path(part: &Path) -> PathBuf {
+    durable::with_suffix(part, ".note")
+}

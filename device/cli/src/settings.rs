@@ -1,0 +1,204 @@
+//! What a device is told.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+use tufline_client::Limits;
+
+use crate::failure::Failure;
+
+/// What a device is told: where its repository is, and how to ask.
+///
+/// In a file (TOML) the names have dashes: `metadata-url = "https://…"`. Paths are as they are given, from the folder of the process.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Settings {
+    /// The folder in which it keeps metadata from one update to the next. Losing it loses the protection against rollbacks.
+    pub metadata_dir: PathBuf,
+    /// The folder below which the repository's metadata is.
+    #[serde(default)]
+    pub metadata_url: String,
+    /// The folder below which its targets are. By default the folder `targets` beside that of the metadata.
+    #[serde(default)]
+    pub targets_url: Option<String>,
+    /// The root that came with the device's image, which is trusted from then on (`init` does the same once).
+    #[serde(default)]
+    pub root: Option<PathBuf>,
+    /// How the device shows who it is.
+    #[serde(default)]
+    pub identity: Identity,
+    /// Certificates (PEM) of whom to trust with TLS, in place of the system's.
+    #[serde(default)]
+    pub ca: Option<PathBuf>,
+    /// It tries so often in a row without getting anywhere.
+    #[serde(default = "default_tries")]
+    pub tries: u32,
+    /// It gives up after so many seconds, for all that is asked of it at once.
+    #[serde(default = "default_deadline")]
+    pub deadline: u64,
+    /// What comes more slowly than so many bytes a second, over half a minute, is broken off and asked for again.
+    #[serde(default = "default_slowest")]
+    pub slowest: u64,
+    /// So many days a timestamp of this repository is valid at most, from which follows when it was signed at the latest: a clock that is behind that is put
+    /// forward.
+    #[serde(default = "default_longest_timestamp")]
+    pub longest_timestamp_days: u32,
+    /// Believes the clock, even where it is behind what was built and signed.
+    #[serde(default)]
+    pub believe_clock: bool,
+    /// How much it takes.
+    #[serde(skip)]
+    pub limits: Limits,
+}
+
+/// How a device shows who it is. Nothing of this is sent to a server that the first one points to.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Identity {
+    /// It doesn't.
+    #[default]
+    None,
+    /// A bearer token in this file (RFC 6750).
+    Token(PathBuf),
+    /// A client certificate (mutual TLS), and its key, both as PEM.
+    Certificate {
+        /// The certificate, with those between it and the server's trust, if any.
+        certificate: PathBuf,
+        /// Its private key.
+        key: PathBuf,
+    },
+}
+
+impl Settings {
+    /// With this folder, and all else as by default.
+    #[must_use]
+    pub fn new(metadata_dir: PathBuf) -> Self {
+        Self {
+            metadata_dir,
+            metadata_url: String::new(),
+            targets_url: None,
+            root: None,
+            identity: Identity::None,
+            ca: None,
+            tries: default_tries(),
+            deadline: default_deadline(),
+            slowest: default_slowest(),
+            longest_timestamp_days: default_longest_timestamp(),
+            believe_clock: false,
+            limits: Limits::default(),
+        }
+    }
+
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// [`Failure::File`]; [`Failure::Settings`] with the line that isn't one.
+    pub fn read(path: &Path) -> Result<Self, Failure> {
+        let text = std::fs::read_to_string(path).map_err(Failure::file("read", path))?;
+        toml::from_str(&text).map_err(|error| {
+            let line = error.span().map(|span| text.get(..span.start).unwrap_or_default().lines().count().max(1));
+            let line = line.map(|line| format!(" line {line}")).unwrap_or_default();
+            Failure::Settings(format!("{}{line}: {}", path.display(), error.message()))
+        })
+    }
+
+    /// The URL of a document.
+    pub(crate) fn metadata(&self, path: &str) -> Result<String, Failure> {
+        if self.metadata_url.is_empty() {
+            return Err(Failure::Settings("no metadata URL is given: set metadata-url".to_owned()));
+        }
+        Ok(below(&self.metadata_url, path))
+    }
+
+    /// The URL of a target.
+    pub(crate) fn target(&self, path: &str) -> Result<String, Failure> {
+        match &self.targets_url {
+            Some(url) => Ok(below(url, path)),
+            None => self.metadata("").map(|url| {
+                let (folder, query) = url.split_once('?').map_or((&*url, ""), |(folder, query)| (folder, query));
+                let beside = folder.trim_end_matches('/').rsplit_once('/').map_or(folder, |(beside, _)| beside);
+                let query = if query.is_empty() { String::new() } else { format!("?{query}") };
+                below(&format!("{beside}/targets{query}"), path)
+            }),
+        }
+    }
+
+    pub(crate) fn longest_timestamp(&self) -> Duration {
+        Duration::from_hours(24 * u64::from(self.longest_timestamp_days))
+    }
+}
+
+/// A URL for people: without its query, which may let somebody in.
+pub(crate) fn shown(url: &str) -> String {
+    url.split_once('?').map_or(url, |(url, _)| url).to_owned()
+}
+
+/// A percent-encoded path below a URL. What follows a `?` in that goes with every request: whoever stores files for others lets them in by that.
+fn below(url: &str, path: &str) -> String {
+    let (folder, query) = url.split_once('?').map_or((url, None), |(folder, query)| (folder, Some(query)));
+    let query = query.map(|query| format!("?{query}")).unwrap_or_default();
+    format!("{}/{path}{query}", folder.trim_end_matches('/'))
+}
+
+fn default_tries() -> u32 {
+    10
+}
+
+fn default_deadline() -> u64 {
+    24 * 3600
+}
+
+fn default_slowest() -> u64 {
+    500
+}
+
+fn default_longest_timestamp() -> u32 {
+    30
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls() {
+        let mut settings = Settings::new("m".into());
+        for (metadata, targets, document, target) in [
+            ("https://h/metadata", None, "https://h/metadata/1.root.json", "https://h/targets/a/b"),
+            ("https://h/x/metadata/", None, "https://h/x/metadata/1.root.json", "https://h/x/targets/a/b"),
+            (
+                "http://[::1]:80/m?sig=1",
+                None,
+                "http://[::1]:80/m/1.root.json?sig=1",
+                "http://[::1]:80/targets/a/b?sig=1",
+            ),
+            ("https://h/m", Some("https://t?s"), "https://h/m/1.root.json", "https://t/a/b?s"),
+        ] {
+            settings.metadata_url = metadata.to_owned();
+            settings.targets_url = targets.map(str::to_owned);
+            assert_eq!(settings.metadata("1.root.json").unwrap(), document);
+            assert_eq!(settings.target("a/b").unwrap(), target);
+        }
+    }
+
+    #[test]
+    fn a_mistake_is_told_with_its_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("device.toml");
+        for (text, why) in [
+            ("metadata-dir = \"m\"\nmetadata-ur = \"x\"", "line 2: unknown field `metadata-ur`"),
+            ("metadata-dir = 3", "line 1: invalid type"),
+            ("", "missing field `metadata-dir`"),
+            ("metadata-dir = \"m\"\nidentity = \"face\"", "line 2: unknown variant `face`"),
+        ] {
+            std::fs::write(&path, text).unwrap();
+            let error = Settings::read(&path).unwrap_err().to_string();
+            assert!(error.contains(why) && error.contains("device.toml"), "{error}");
+        }
+        std::fs::write(&path, "metadata-dir = \"m\"\nidentity.certificate = { certificate = \"c\", key = \"k\" }")
+            .unwrap();
+        let Identity::Certificate { key, .. } = Settings::read(&path).unwrap().identity else { panic!() };
+        assert_eq!(key, Path::new("k"));
+    }
+}
