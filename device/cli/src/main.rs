@@ -53,7 +53,7 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<Told, Failure> {
     let mut told = Told::default();
     match command {
-        Command::Help => told.lines.push(HELP.to_owned()),
+        Command::Help => told.lines.extend(HELP.lines().map(str::to_owned)),
         Command::Version => told.lines.push(concat!("tufline-device ", env!("CARGO_PKG_VERSION")).to_owned()),
         Command::Init { metadata_dir, root } => {
             let version = Device::init(&metadata_dir, &root)?;
@@ -136,7 +136,7 @@ fn say(mut to: impl Write, line: &str) {
     };
     let mut shown = String::with_capacity(line.len());
     for letter in line.chars() {
-        if is_hidden(letter) && letter != '\n' {
+        if is_hidden(letter) {
             shown.extend(letter.escape_unicode());
         } else {
             shown.push(letter);
