@@ -95,15 +95,15 @@ impl Device {
         if part::is_there(found, to).map_err(Failure::file("read", to))? {
             return Ok(FetchedTarget { length, received: 0 });
         }
-        let mut received = 0;
+        let (mut received, mut anew) = (0, false);
         loop {
             let mut part = Part::open(found, to).map_err(Failure::file("written", to))?;
             let kept = part.length();
-            self.fill(&mut part, found, &mut received)?;
+            let answers = self.fill(&mut part, found, &mut received)?;
             match part.finish(to).map_err(Failure::file("written", to))? {
                 Ok(()) => return Ok(FetchedTarget { length, received }),
-                // It may be what was kept that is damaged.
-                Err(_) if kept > 0 => {}
+                // It may be what was kept that is damaged, or one of several answers that was another's: once more, from the beginning.
+                Err(_) if !anew && (kept > 0 || answers > 1) => anew = true,
                 Err(why) => return Err(Failure::Target { name: found.name.clone(), why }),
             }
         }
@@ -124,13 +124,15 @@ impl Device {
         self.updater.root().version()
     }
 
-    fn fill(&self, part: &mut Part<'_>, found: &FoundTarget, received: &mut u64) -> Result<(), Failure> {
+    /// Asks until the target is whole, and says how often.
+    fn fill(&self, part: &mut Part<'_>, found: &FoundTarget, received: &mut u64) -> Result<u32, Failure> {
         let url = self.settings.target(&found.path)?;
-        let mut patience = Patience::new(self.settings.tries, self.deadline);
+        let (mut patience, mut answers) = (Patience::new(self.settings.tries, self.deadline), 0);
         loop {
             let before = *received;
+            answers += 1;
             let failure = match self.pour(&url, part, found, received)? {
-                Ok(()) => return Ok(()),
+                Ok(()) => return Ok(answers),
                 Err(failure) => failure,
             };
             part.sync().map_err(Failure::file("written", self.settings.metadata_dir.as_path()))?;
@@ -166,6 +168,10 @@ impl Device {
             }
             Err(failure) => return Ok(Err(failure)),
         };
+        if file.length.is_some_and(|length| Some(length) != found.target.length.checked_sub(file.from)) {
+            let why = "another file came, in place of the target: look whether something on the way asks for a sign-in";
+            return Ok(Err(NetworkFailure::NotADocument(why.to_owned())));
+        }
         if file.from != part.length() {
             part.begin_anew().map_err(written())?;
             if file.from != 0 {

@@ -20,6 +20,20 @@ pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
     sync_folder_of(to)
 }
 
+/// Makes a folder, and those in which it is, for good.
+pub fn create_folder(path: &Path) -> io::Result<()> {
+    match fs::create_dir(path) {
+        Ok(()) => sync_folder_of(path),
+        Err(_) if path.is_dir() => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            create_folder(folder_of(path))?;
+            fs::create_dir(path)?;
+            sync_folder_of(path)
+        }
+        Err(error) => Err(error),
+    }
+}
+
 /// Removes a file, for good; one that isn't there is removed.
 pub fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
@@ -38,6 +52,9 @@ pub fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 
 /// What a rename did is on disk when its folder is (fsync(2), "NOTES").
 fn sync_folder_of(path: &Path) -> io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(folder)?.sync_all()
+    File::open(folder_of(path))?.sync_all()
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }

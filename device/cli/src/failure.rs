@@ -87,7 +87,8 @@ impl NetworkFailure {
     pub(crate) fn is_passing(&self) -> bool {
         match self {
             // RFC 9110, section 15; 425: RFC 8470; 429: RFC 6585.
-            Self::Status(status) => matches!(status, 408 | 425 | 429 | 500..=599),
+            // What is neither a file nor an error is somebody on the way, for a while (a captive portal).
+            Self::Status(status) => matches!(status, 200..=399 | 408 | 425 | 429 | 500..=599),
             Self::Broken(_) | Self::TooSlow(_) | Self::NotADocument(_) => true,
         }
     }

@@ -1,6 +1,6 @@
 //! What a device keeps, in a folder.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -18,7 +18,7 @@ impl Folder {
     /// # Errors
     /// Those of the file system.
     pub fn open(path: &Path) -> io::Result<Self> {
-        fs::create_dir_all(path)?;
+        durable::create_folder(path)?;
         Ok(Self(path.to_owned()))
     }
 

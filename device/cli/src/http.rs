@@ -42,6 +42,8 @@ pub enum Answer {
 pub struct FileAnswer {
     /// From which on.
     pub from: u64,
+    /// So many come, if the server says so.
+    pub length: Option<u64>,
     /// What tells these bytes from others at this place, if the server says so.
     pub etag: Option<String>,
     body: BodyReader<'static>,
@@ -138,7 +140,9 @@ impl Connection {
             status => return Err(NetworkFailure::Status(status.as_u16())),
         };
         let etag = parts.headers.get(ETAG).and_then(|etag| etag.to_str().ok()).map(str::to_owned);
-        Ok(Answer::File(FileAnswer { from, etag, body: reader(body), slowest: self.slowest, window: (now(), 0) }))
+        let length = body.content_length();
+        let window = (now(), 0);
+        Ok(Answer::File(FileAnswer { from, length, etag, body: reader(body), slowest: self.slowest, window }))
     }
 }
 

@@ -74,6 +74,8 @@ impl<'t> Part<'t> {
             self.hasher.update(bytes);
             self.length += read as u64;
         }
+        // Less than was noted is there where a cut of the power tore the file.
+        self.note.safe = self.length;
         Ok(())
     }
 

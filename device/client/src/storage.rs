@@ -70,6 +70,22 @@ pub fn begin_with<S: Storage>(storage: &mut S, root: &[u8]) -> Result<TrustedRoo
     Ok(given)
 }
 
+impl<S: Storage> Storage for &mut S {
+    type Error = S::Error;
+
+    fn read(&self, name: &str, most: usize) -> core::result::Result<Option<Vec<u8>>, Self::Error> {
+        (**self).read(name, most)
+    }
+
+    fn write(&mut self, name: &str, bytes: &[u8]) -> core::result::Result<(), Self::Error> {
+        (**self).write(name, bytes)
+    }
+
+    fn remove(&mut self, name: &str) -> core::result::Result<(), Self::Error> {
+        (**self).remove(name)
+    }
+}
+
 /// A storage whose errors say what was to be done, and with what.
 pub(crate) struct Stored<'s, S>(pub &'s mut S);
 

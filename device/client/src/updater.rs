@@ -137,10 +137,10 @@ impl<S: Storage> Updater<S> {
         &self.root
     }
 
-    /// What is stored, to be used again.
+    /// What is stored.
     #[must_use]
-    pub fn into_storage(self) -> S {
-        self.storage
+    pub fn storage(&self) -> &S {
+        &self.storage
     }
 
     const TARGETS: &str = "targets";

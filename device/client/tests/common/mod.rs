@@ -1,0 +1,137 @@
+//! A small repository, signed by keys of its own, and a device that reads it.
+
+use std::collections::BTreeMap;
+
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
+use serde_json::{Value, json};
+use tufline_client::{Answer, Clock, Error, Limits, MemoryStorage, Need, Storage, Updater};
+use tufline_metadata::canonical;
+
+pub const TOP: [&str; 4] = ["root", "timestamp", "snapshot", "targets"];
+
+/// A key by its number: the same one each time.
+pub fn key(number: u8) -> Ed25519KeyPair {
+    Ed25519KeyPair::from_seed_unchecked(&[number; 32]).unwrap()
+}
+
+fn public(number: u8) -> Value {
+    json!({"keytype": "ed25519", "scheme": "ed25519", "keyval": {"public": hex::encode(key(number).public_key().as_ref())}})
+}
+
+fn id(number: u8) -> String {
+    format!("key-{number}")
+}
+
+/// A file: what is signed, and the signatures of these keys.
+pub fn file(signed: &Value, signers: &[u8]) -> Vec<u8> {
+    let message = canonical::form(signed).unwrap();
+    let signature =
+        |number: &u8| json!({"keyid": id(*number), "sig": hex::encode(key(*number).sign(&message).as_ref())});
+    serde_json::to_vec(&json!({"signed": signed, "signatures": signers.iter().map(signature).collect::<Vec<_>>()}))
+        .unwrap()
+}
+
+/// A repository: its files by their paths, and who signs for what.
+#[derive(Debug, Clone)]
+pub struct Repository {
+    pub files: BTreeMap<String, Vec<u8>>,
+    /// The keys of each top-level role.
+    pub keys: BTreeMap<&'static str, Vec<u8>>,
+    pub versions: BTreeMap<&'static str, u64>,
+    pub expires: &'static str,
+}
+
+impl Repository {
+    pub fn new() -> Self {
+        let keys = TOP.into_iter().zip(1..).map(|(role, number)| (role, vec![number])).collect();
+        let versions = TOP.into_iter().map(|role| (role, 0)).collect();
+        let mut new = Self { files: BTreeMap::new(), keys, versions, expires: "2030-01-01T00:00:00Z" };
+        new.next_root(&[1]);
+        new.publish();
+        new
+    }
+
+    /// Publishes a next root with the keys as they are, signed by these.
+    pub fn next_root(&mut self, signers: &[u8]) {
+        let version = self.next("root");
+        let keys: BTreeMap<String, Value> =
+            self.keys.values().flatten().map(|number| (id(*number), public(*number))).collect();
+        let roles: BTreeMap<&str, Value> = self
+            .keys
+            .iter()
+            .map(|(role, keys)| {
+                (*role, json!({"keyids": keys.iter().map(|key| id(*key)).collect::<Vec<_>>(), "threshold": 1}))
+            })
+            .collect();
+        let signed = self.document("root", version, json!({"consistent_snapshot": true, "keys": keys, "roles": roles}));
+        self.files.insert(format!("{version}.root.json"), file(&signed, signers));
+    }
+
+    /// Publishes new targets, a snapshot and a timestamp. `targets` delegates all of `bin/` to `bins`.
+    pub fn publish(&mut self) {
+        let version = self.next("targets");
+        let delegated = json!({"keys": {id(9): public(9)}, "roles": [{
+            "name": "bins", "keyids": [id(9)], "threshold": 1, "paths": ["bin/*"], "terminating": false
+        }]});
+        let target = |name: &str| json!({name: {"length": 1, "hashes": {"sha256": "00"}}});
+        let signed = self.document("targets", version, json!({"targets": target("own"), "delegations": delegated}));
+        self.sign("targets", &format!("{version}.targets.json"), &signed);
+        let bins = self.document("targets", version, json!({"targets": target("bin/one")}));
+        self.files.insert(format!("{version}.bins.json"), file(&bins, &[9]));
+        let meta = json!({"targets.json": {"version": version}, "bins.json": {"version": version}});
+        let snapshot = self.next("snapshot");
+        let signed = self.document("snapshot", snapshot, json!({"meta": meta}));
+        self.sign("snapshot", &format!("{snapshot}.snapshot.json"), &signed);
+        self.refresh();
+    }
+
+    /// Publishes a timestamp.
+    pub fn refresh(&mut self) {
+        let version = self.next("timestamp");
+        let meta = json!({"snapshot.json": {"version": self.versions["snapshot"]}});
+        let signed = self.document("timestamp", version, json!({"meta": meta}));
+        self.sign("timestamp", "timestamp.json", &signed);
+    }
+
+    pub fn document(&self, kind: &str, version: u64, fields: Value) -> Value {
+        let mut signed = json!({"_type": kind, "spec_version": "1.0.34", "version": version, "expires": self.expires});
+        signed.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        signed
+    }
+
+    fn sign(&mut self, role: &str, path: &str, signed: &Value) {
+        let file = file(signed, &self.keys[role]);
+        self.files.insert(path.to_owned(), file);
+    }
+
+    fn next(&mut self, role: &'static str) -> u64 {
+        let version = self.versions.get_mut(role).unwrap();
+        *version += 1;
+        *version
+    }
+}
+
+pub fn clock() -> Clock {
+    Clock { now: "2029-01-01T00:00:00Z".parse().unwrap(), floor: None }
+}
+
+/// A device that trusts the first root.
+pub fn new_device(repository: &Repository) -> MemoryStorage {
+    let mut storage = MemoryStorage::default();
+    tufline_client::begin_with(&mut storage, &repository.files["1.root.json"]).unwrap();
+    storage
+}
+
+/// Updates, and looks for a target: its role.
+pub fn update<S: Storage>(storage: S, repository: &Repository, name: &str) -> Result<Option<String>, Error<S::Error>> {
+    let mut updater = Updater::open(storage, clock(), Limits::default())?;
+    let answer = |path: &str| repository.files.get(path).map_or(Answer::Missing, |bytes| Answer::Bytes(bytes));
+    while let Need::File(needed) = updater.need()? {
+        updater.give(answer(&needed.path))?;
+    }
+    let mut search = updater.search(name).unwrap();
+    while let Need::File(needed) = search.need()? {
+        search.give(answer(&needed.path))?;
+    }
+    Ok(search.found().map(|found| found.role))
+}

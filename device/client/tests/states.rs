@@ -1,0 +1,268 @@
+//! What is stored: after a refused file, after a cut of the power at any write, and after keys were rotated.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use proptest::prelude::*;
+use tufline_client::{Answer, Clock, Error, Floor, Limits, MemoryStorage, Need, Storage, Updater, Why};
+
+use common::{Repository, clock, new_device, update};
+
+/// A storage whose power goes at one of its writes or removals: before it, or just after it.
+struct Cut<'m> {
+    inner: &'m mut MemoryStorage,
+    left: Rc<Cell<usize>>,
+    after: bool,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the power went")]
+struct PowerWent;
+
+impl Cut<'_> {
+    fn step(&mut self, act: impl FnOnce(&mut MemoryStorage)) -> Result<(), PowerWent> {
+        match self.left.get().checked_sub(1) {
+            None => return Err(PowerWent),
+            Some(0) => {
+                self.left.set(0);
+                if self.after {
+                    act(self.inner);
+                }
+                return Err(PowerWent);
+            }
+            Some(left) => self.left.set(left),
+        }
+        act(self.inner);
+        Ok(())
+    }
+}
+
+impl Storage for Cut<'_> {
+    type Error = PowerWent;
+
+    fn read(&self, name: &str, most: usize) -> Result<Option<Vec<u8>>, PowerWent> {
+        Ok(self.inner.read(name, most).unwrap())
+    }
+
+    fn write(&mut self, name: &str, bytes: &[u8]) -> Result<(), PowerWent> {
+        self.step(|inner| inner.write(name, bytes).unwrap())
+    }
+
+    fn remove(&mut self, name: &str) -> Result<(), PowerWent> {
+        self.step(|inner| inner.remove(name).unwrap())
+    }
+}
+
+/// Histories of a repository, step by step.
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    Publish,
+    Refresh,
+    /// A next root that changes no key.
+    Root,
+    /// One that takes the key of a role away.
+    Rotate(&'static str),
+    /// One that adds a key to a role.
+    Add(&'static str),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let online = prop::sample::select(vec!["timestamp", "snapshot", "targets"]);
+    prop::collection::vec(
+        prop_oneof![
+            Just(Step::Publish),
+            Just(Step::Refresh),
+            Just(Step::Root),
+            online.clone().prop_map(Step::Rotate),
+            online.prop_map(Step::Add)
+        ],
+        1..5,
+    )
+}
+
+fn carry_out(repository: &mut Repository, step: Step, number: u8) {
+    match step {
+        Step::Publish => repository.publish(),
+        Step::Refresh => repository.refresh(),
+        Step::Root => repository.next_root(&[1]),
+        Step::Rotate(role) => {
+            repository.keys.insert(role, vec![number]);
+            repository.next_root(&[1]);
+            repository.publish();
+        }
+        Step::Add(role) => {
+            repository.keys.get_mut(role).unwrap().push(number);
+            repository.next_root(&[1]);
+            repository.publish();
+        }
+    }
+}
+
+proptest! {
+    /// Wherever the power goes, the next update ends where an update without a cut ends.
+    #[test]
+    fn a_cut_of_the_power_changes_nothing_in_the_end(before in steps(), after in steps(), at in 1..24_usize, late in any::<bool>()) {
+        let mut repository = Repository::new();
+        for (step, number) in before.into_iter().zip(20..) {
+            carry_out(&mut repository, step, number);
+        }
+        let mut device = new_device(&repository);
+        update(&mut device, &repository, "bin/one").unwrap();
+        for (step, number) in after.into_iter().zip(40..) {
+            carry_out(&mut repository, step, number);
+        }
+        let mut whole = device.clone();
+        update(&mut whole, &repository, "bin/one").unwrap();
+        let cut = Cut { inner: &mut device, left: Rc::new(Cell::new(at)), after: late };
+        _ = update(cut, &repository, "bin/one");
+        update(&mut device, &repository, "bin/one").unwrap();
+        prop_assert_eq!(device, whole);
+    }
+
+    /// Whatever stands in a file's place: it is refused and nothing changes, and then the right one is taken; or it says the same.
+    #[test]
+    fn a_refused_file_changes_nothing(which in 0..6_usize, at in any::<prop::sample::Index>(), damage in 0..5_u8, byte in any::<u8>()) {
+        let mut repository = Repository::new();
+        let mut device = new_device(&repository);
+        update(&mut device, &repository, "bin/one").unwrap();
+        repository.next_root(&[1]);
+        repository.publish();
+        let mut updater = Updater::open(device, clock(), Limits::default()).unwrap();
+        let mut asked = 0;
+        while let Need::File(needed) = updater.need().unwrap() {
+            let good = repository.files.get(&needed.path).cloned();
+            if asked == which && let Some(good) = &good {
+                let bad = damaged(good, at.index(good.len()), damage, byte);
+                let before = stored(&updater);
+                match updater.give(Answer::Bytes(&bad)) {
+                    Err(error) => {
+                        prop_assert!(!error.to_string().contains('\n') && error.to_string().contains(&needed.path), "{error}");
+                        prop_assert_eq!(stored(&updater), before);
+                        prop_assert_eq!(updater.need().unwrap(), Need::File(needed.clone()), "it is asked for again");
+                    }
+                    // White space and the order of members are nobody's signature.
+                    Ok(()) => {
+                        let value = |bytes: &[u8]| serde_json::from_slice::<serde_json::Value>(bytes).unwrap()["signed"].clone();
+                        prop_assert_eq!(value(&bad), value(good));
+                        asked += 1;
+                        continue;
+                    }
+                }
+            }
+            updater.give(good.as_deref().map_or(Answer::Missing, Answer::Bytes)).unwrap();
+            asked += 1;
+        }
+    }
+
+    /// No bytes end the process, and none are taken.
+    #[test]
+    fn any_bytes_are_refused(bytes in prop::collection::vec(any::<u8>(), 0..300), good in 0..3_usize) {
+        let repository = Repository::new();
+        let mut updater = Updater::open(new_device(&repository), clock(), Limits::default()).unwrap();
+        for _ in 0..good {
+            let Need::File(needed) = updater.need().unwrap() else { panic!() };
+            updater.give(repository.files.get(&needed.path).map_or(Answer::Missing, |bytes| Answer::Bytes(bytes))).unwrap();
+        }
+        prop_assert!(updater.give(Answer::Bytes(&bytes)).is_err());
+    }
+}
+
+fn damaged(good: &[u8], at: usize, damage: u8, byte: u8) -> Vec<u8> {
+    let mut bad = good.to_vec();
+    match damage {
+        0 => bad.truncate(at),
+        1 => bad[at] ^= byte.max(1),
+        2 => bad.insert(at, byte),
+        3 => _ = bad.remove(at),
+        _ => bad.extend_from_slice(good),
+    }
+    bad
+}
+
+fn stored(updater: &Updater<MemoryStorage>) -> BTreeMap<String, Vec<u8>> {
+    updater.storage().0.clone()
+}
+
+/// Reads the top-level metadata only.
+fn refresh(
+    device: &mut MemoryStorage,
+    repository: &Repository,
+    clock: Clock,
+) -> Result<(), Error<std::convert::Infallible>> {
+    let mut updater = Updater::open(device, clock, Limits::default())?;
+    while let Need::File(needed) = updater.need()? {
+        let answer = repository.files.get(&needed.path).map_or(Answer::Missing, |bytes| Answer::Bytes(bytes));
+        updater.give(answer)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn versions_go_back_only_where_a_key_is_taken_away() {
+    for (role, keep_old_key, recovers) in
+        [("timestamp", false, true), ("snapshot", false, true), ("targets", false, false), ("timestamp", true, false)]
+    {
+        let mut repository = Repository::new();
+        let mut device = new_device(&repository);
+        // Whoever has the online keys gives the highest numbers there are.
+        let honest = repository.versions.clone();
+        for role in ["timestamp", "snapshot", "targets"] {
+            repository.versions.insert(role, (1 << 53) - 2);
+        }
+        repository.publish();
+        refresh(&mut device, &repository, clock()).unwrap();
+        repository.versions = honest;
+        let keys = repository.keys.get_mut(role).unwrap();
+        if keep_old_key {
+            keys.push(30)
+        } else {
+            *keys = vec![30]
+        }
+        repository.versions.insert("root", 1);
+        repository.next_root(&[1]);
+        repository.publish();
+        let told = refresh(&mut device, &repository, clock());
+        assert_eq!(told.is_ok(), recovers, "{role} {keep_old_key}: {told:?}");
+        if !recovers {
+            let Err(Error::Refused { why: Why::Rollback { .. }, .. }) = told else { panic!("{told:?}") };
+        }
+    }
+}
+
+#[test]
+fn a_note_without_its_root_forgets_nothing() {
+    let mut repository = Repository::new();
+    let mut device = new_device(&repository);
+    repository.publish();
+    refresh(&mut device, &repository, clock()).unwrap();
+    let whole = device.clone();
+    device.0.insert("rotated".to_owned(), b"2".to_vec());
+    Updater::open(&mut device, clock(), Limits::default()).unwrap();
+    assert_eq!(device, whole);
+}
+
+#[test]
+fn a_clock_of_1970_sees_what_expired() {
+    let mut repository = Repository::new();
+    repository.expires = "2028-01-01T00:00:00Z";
+    repository.next_root(&[1]);
+    repository.publish();
+    let floor =
+        |built: &str| Floor { built: built.parse().unwrap(), longest_timestamp: std::time::Duration::from_hours(24) };
+    let at = |built: &str| Clock { now: "1970-01-01T00:00:09Z".parse().unwrap(), floor: Some(floor(built)) };
+    let mut device = new_device(&repository);
+    refresh(&mut device, &repository, at("2026-01-01T00:00:00Z")).unwrap();
+    let told = refresh(&mut new_device(&repository), &repository, at("2029-01-01T00:00:00Z")).unwrap_err();
+    let Error::Refused { why: Why::Expired { now, .. }, .. } = &told else { panic!("{told}") };
+    assert_eq!(now.to_string(), "2029-01-01T00:00:00Z");
+    // What was signed on the last day of 2027 tells that it is at least that day; what expired before is seen by that alone.
+    repository.expires = "2027-12-01T00:00:00Z";
+    repository.refresh();
+    let told = refresh(&mut device, &repository, at("2026-01-01T00:00:00Z")).unwrap_err();
+    let Error::Refused { why: Why::Expired { now, .. }, .. } = &told else { panic!("{told}") };
+    assert_eq!(now.to_string(), "2027-12-31T00:00:00Z");
+}
