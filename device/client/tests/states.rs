@@ -66,6 +66,8 @@ enum Step {
     Root,
     /// One that takes the key of a role away.
     Rotate(&'static str),
+    /// The same after the online keys were stolen and used: all numbers begin anew (TUF specification 5.3.11).
+    Recover(&'static str),
     /// One that adds a key to a role.
     Add(&'static str),
 }
@@ -78,6 +80,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
             Just(Step::Refresh),
             Just(Step::Root),
             online.clone().prop_map(Step::Rotate),
+            prop::sample::select(vec!["timestamp", "snapshot"]).prop_map(Step::Recover),
             online.prop_map(Step::Add)
         ],
         1..5,
@@ -92,6 +95,12 @@ fn carry_out(repository: &mut Repository, step: Step, number: u8) {
         Step::Rotate(role) => {
             repository.keys.insert(role, vec![number]);
             repository.next_root(&[1]);
+            repository.publish();
+        }
+        Step::Recover(role) => {
+            repository.keys.insert(role, vec![number]);
+            repository.next_root(&[1]);
+            repository.versions.extend([("timestamp", 0), ("snapshot", 0), ("targets", 0)]);
             repository.publish();
         }
         Step::Add(role) => {
@@ -231,6 +240,92 @@ fn versions_go_back_only_where_a_key_is_taken_away() {
             let Err(Error::Refused { why: Why::Rollback { .. }, .. }) = told else { panic!("{told:?}") };
         }
     }
+}
+
+/// What a device says to a repository after it saw version 3 of everything, and what it keeps then.
+fn told_after_three(change: impl FnOnce(&mut Repository)) -> Result<(), String> {
+    let mut repository = Repository::new();
+    repository.publish();
+    repository.publish();
+    let mut device = new_device(&repository);
+    update(&mut device, &repository, "bin/one").unwrap();
+    let kept = device.clone();
+    change(&mut repository);
+    let told = refresh(&mut device, &repository, clock());
+    // A timestamp is taken before its snapshot is seen.
+    let but_timestamp = |device: &MemoryStorage| {
+        device
+            .0
+            .iter()
+            .filter(|(name, _)| *name != "timestamp.json")
+            .map(|(name, bytes)| (name.clone(), bytes.clone()))
+            .collect::<Vec<_>>()
+    };
+    if told.is_err() {
+        assert_eq!(but_timestamp(&device), but_timestamp(&kept));
+    }
+    told.map_err(|error| error.to_string())
+}
+
+#[test]
+fn what_goes_back_or_expired_is_refused() {
+    let versions = |role, version| move |repository: &mut Repository| _ = repository.versions.insert(role, version);
+    assert_eq!(told_after_three(Repository::publish), Ok(()), "the control");
+    for (why, change) in [
+        (
+            "timestamp.json is refused: it goes back from version 3 of timestamp to version 2",
+            Box::new(|repository: &mut Repository| {
+                versions("timestamp", 1)(repository);
+                repository.refresh();
+            }) as Box<dyn Fn(&mut Repository)>,
+        ),
+        (
+            "timestamp.json is refused: it goes back from version 3 of snapshot to version 2",
+            Box::new(|repository| {
+                versions("snapshot", 1)(repository);
+                repository.publish();
+            }),
+        ),
+        (
+            "4.snapshot.json is refused: it goes back from version 3 of bins to version 2",
+            Box::new(|repository| {
+                versions("targets", 1)(repository);
+                repository.publish();
+            }),
+        ),
+        (
+            "timestamp.json is refused: it expired at 2028-01-01T00:00:00Z, and it is 2029-01-01T00:00:00Z; if that isn't so, set this device's clock right",
+            Box::new(|repository| {
+                repository.expires = "2028-01-01T00:00:00Z";
+                repository.refresh();
+            }),
+        ),
+        (
+            "4.snapshot.json is refused: it doesn't list bins any more, which was listed before",
+            Box::new(|repository| {
+                repository.publish();
+                let signed =
+                    repository.document("snapshot", 4, serde_json::json!({"meta": {"targets.json": {"version": 4}}}));
+                repository
+                    .files
+                    .insert("4.snapshot.json".to_owned(), common::file(&signed, &repository.keys["snapshot"]));
+            }),
+        ),
+    ] {
+        assert_eq!(told_after_three(change), Err(why.to_owned()));
+    }
+}
+
+#[test]
+fn an_expired_timestamp_is_not_kept() {
+    let mut repository = Repository::new();
+    let mut device = new_device(&repository);
+    refresh(&mut device, &repository, clock()).unwrap();
+    let kept = device.clone();
+    repository.expires = "2028-01-01T00:00:00Z";
+    repository.refresh();
+    refresh(&mut device, &repository, clock()).unwrap_err();
+    assert_eq!(device, kept);
 }
 
 #[test]
