@@ -168,13 +168,16 @@ impl Device {
             }
             Err(failure) => return Ok(Err(failure)),
         };
-        if file.length.is_some_and(|length| Some(length) != found.target.length.checked_sub(file.from)) {
+        // A part's place is in its fields. Of a whole file only its length tells it from a page in its place, which must not cost what was kept.
+        let is_part = file.from > 0;
+        let fits = file.length.map(|length| Some(length) == found.target.length.checked_sub(file.from));
+        if fits == Some(false) || (fits.is_none() && !is_part && part.length() > 0) {
             let why = "another file came, in place of the target: look whether something on the way asks for a sign-in";
             return Ok(Err(NetworkFailure::NotADocument(why.to_owned())));
         }
         if file.from != part.length() {
             part.begin_anew().map_err(written())?;
-            if file.from != 0 {
+            if is_part {
                 return Ok(Err(NetworkFailure::Broken(
                     "the server answers another part than was asked for".to_owned(),
                 )));
@@ -183,11 +186,19 @@ impl Device {
         part.set_etag(file.etag.take());
         let mut piece = vec![0; 1 << 16];
         loop {
-            let bytes = match file.read(&mut piece) {
+            let read = match file.read(&mut piece) {
                 Ok([]) if part.is_whole() => return Ok(Ok(())),
-                Ok([]) => return Ok(Err(NetworkFailure::Broken("the answer ended too early".to_owned()))),
+                Ok([]) => Err(NetworkFailure::Broken("the answer ended too early".to_owned())),
+                read => read,
+            };
+            let bytes = match read {
                 Ok(bytes) => bytes,
-                Err(failure) => return Ok(Err(failure)),
+                Err(failure) => {
+                    if fits.is_none() && !is_part {
+                        part.begin_anew().map_err(written())?;
+                    }
+                    return Ok(Err(failure));
+                }
             };
             *received += bytes.len() as u64;
             if part.length() + bytes.len() as u64 > found.target.length {

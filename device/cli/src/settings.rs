@@ -97,7 +97,7 @@ impl Settings {
     pub fn read(path: &Path) -> Result<Self, Failure> {
         let text = std::fs::read_to_string(path).map_err(Failure::file("read", path))?;
         toml::from_str(&text).map_err(|error| {
-            let line = error.span().map(|span| text.get(..span.start).unwrap_or_default().lines().count().max(1));
+            let line = error.span().map(|span| text.get(..span.start).unwrap_or_default().matches('\n').count() + 1);
             let line = line.map(|line| format!(" line {line}")).unwrap_or_default();
             Failure::Settings(format!("{}{line}: {}", path.display(), error.message()))
         })

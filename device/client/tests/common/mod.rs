@@ -1,10 +1,9 @@
-//! A small repository, signed by keys of its own, and a device that reads it.
+//! A small repository, signed by keys of its own.
 
 use std::collections::BTreeMap;
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use serde_json::{Value, json};
-use tufline_client::{Answer, Clock, Error, Limits, MemoryStorage, Need, Storage, Updater};
 use tufline_metadata::canonical;
 
 pub const TOP: [&str; 4] = ["root", "timestamp", "snapshot", "targets"];
@@ -63,7 +62,8 @@ impl Repository {
                 (*role, json!({"keyids": keys.iter().map(|key| id(*key)).collect::<Vec<_>>(), "threshold": 1}))
             })
             .collect();
-        let signed = self.document("root", version, json!({"consistent_snapshot": true, "keys": keys, "roles": roles}));
+        let signed =
+            self.document("root", version, &json!({"consistent_snapshot": true, "keys": keys, "roles": roles}));
         self.files.insert(format!("{version}.root.json"), file(&signed, signers));
     }
 
@@ -74,13 +74,13 @@ impl Repository {
             "name": "bins", "keyids": [id(9)], "threshold": 1, "paths": ["bin/*"], "terminating": false
         }]});
         let target = |name: &str| json!({name: {"length": 1, "hashes": {"sha256": "00"}}});
-        let signed = self.document("targets", version, json!({"targets": target("own"), "delegations": delegated}));
+        let signed = self.document("targets", version, &json!({"targets": target("own"), "delegations": delegated}));
         self.sign("targets", &format!("{version}.targets.json"), &signed);
-        let bins = self.document("targets", version, json!({"targets": target("bin/one")}));
+        let bins = self.document("targets", version, &json!({"targets": target("bin/one")}));
         self.files.insert(format!("{version}.bins.json"), file(&bins, &[9]));
         let meta = json!({"targets.json": {"version": version}, "bins.json": {"version": version}});
         let snapshot = self.next("snapshot");
-        let signed = self.document("snapshot", snapshot, json!({"meta": meta}));
+        let signed = self.document("snapshot", snapshot, &json!({"meta": meta}));
         self.sign("snapshot", &format!("{snapshot}.snapshot.json"), &signed);
         self.refresh();
     }
@@ -89,11 +89,11 @@ impl Repository {
     pub fn refresh(&mut self) {
         let version = self.next("timestamp");
         let meta = json!({"snapshot.json": {"version": self.versions["snapshot"]}});
-        let signed = self.document("timestamp", version, json!({"meta": meta}));
+        let signed = self.document("timestamp", version, &json!({"meta": meta}));
         self.sign("timestamp", "timestamp.json", &signed);
     }
 
-    pub fn document(&self, kind: &str, version: u64, fields: Value) -> Value {
+    pub fn document(&self, kind: &str, version: u64, fields: &Value) -> Value {
         let mut signed = json!({"_type": kind, "spec_version": "1.0.34", "version": version, "expires": self.expires});
         signed.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
         signed
@@ -109,29 +109,4 @@ impl Repository {
         *version += 1;
         *version
     }
-}
-
-pub fn clock() -> Clock {
-    Clock { now: "2029-01-01T00:00:00Z".parse().unwrap(), floor: None }
-}
-
-/// A device that trusts the first root.
-pub fn new_device(repository: &Repository) -> MemoryStorage {
-    let mut storage = MemoryStorage::default();
-    tufline_client::begin_with(&mut storage, &repository.files["1.root.json"]).unwrap();
-    storage
-}
-
-/// Updates, and looks for a target: its role.
-pub fn update<S: Storage>(storage: S, repository: &Repository, name: &str) -> Result<Option<String>, Error<S::Error>> {
-    let mut updater = Updater::open(storage, clock(), Limits::default())?;
-    let answer = |path: &str| repository.files.get(path).map_or(Answer::Missing, |bytes| Answer::Bytes(bytes));
-    while let Need::File(needed) = updater.need()? {
-        updater.give(answer(&needed.path))?;
-    }
-    let mut search = updater.search(name).unwrap();
-    while let Need::File(needed) = search.need()? {
-        search.give(answer(&needed.path))?;
-    }
-    Ok(search.found().map(|found| found.role))
 }

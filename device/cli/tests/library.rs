@@ -1,0 +1,240 @@
+//! The library over real connections: what goes over them, and what is left on disk.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[path = "../../client/tests/common/mod.rs"]
+mod common;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use common::Repository;
+use serde_json::json;
+use sha2::{Digest, Sha256};
+use tufline_device::{Device, Failure, Identity, NetworkFailure, Settings};
+
+/// What a server does with a request: its path, and its header fields in lower case.
+type Answers = dyn Fn(&str, &BTreeMap<String, String>) -> Vec<u8> + Send + Sync;
+
+/// A server at a port of its own, and the requests that it got.
+struct Server {
+    url: String,
+    asked: Arc<Mutex<Vec<(String, BTreeMap<String, String>)>>>,
+}
+
+impl Server {
+    fn start(answers: Box<Answers>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let noted = asked.clone();
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                let (path, fields) = request(&stream);
+                let answer = answers(&path, &fields);
+                noted.lock().unwrap().push((path, fields));
+                _ = stream.write_all(&answer);
+            }
+        });
+        Self { url, asked }
+    }
+
+    fn asked(&self) -> Vec<(String, BTreeMap<String, String>)> {
+        std::mem::take(&mut self.asked.lock().unwrap())
+    }
+}
+
+fn request(stream: &TcpStream) -> (String, BTreeMap<String, String>) {
+    let mut lines = BufReader::new(stream).lines().map(Result::unwrap);
+    let path = lines.next().unwrap_or_default().split(' ').nth(1).unwrap_or_default().to_owned();
+    let fields = lines.take_while(|line| !line.is_empty()).map(|line| {
+        let (name, value) = line.split_once(": ").unwrap();
+        (name.to_ascii_lowercase(), value.to_owned())
+    });
+    (path, fields.collect())
+}
+
+fn answer(status: &str, fields: &str, body: &[u8]) -> Vec<u8> {
+    [
+        format!("HTTP/1.1 {status}\r\nconnection: close\r\n{fields}content-length: {}\r\n\r\n", body.len()).as_bytes(),
+        body,
+    ]
+    .concat()
+}
+
+/// A repository with one target, and its bytes.
+fn repository() -> (Repository, Vec<u8>) {
+    let data: Vec<u8> = (0..200_000_u32).flat_map(u32::to_le_bytes).collect();
+    let mut repository = Repository::new();
+    let listed = json!({"length": data.len(), "hashes": {"sha256": hex::encode(Sha256::digest(&data))}});
+    let signed = repository.document("targets", 1, &json!({"targets": {"firmware": listed}}));
+    repository.files.insert("1.targets.json".to_owned(), common::file(&signed, &repository.keys["targets"]));
+    (repository, data)
+}
+
+/// A device that asks this server.
+fn device(folder: &Path, repository: &Repository, url: &str) -> Settings {
+    let root = folder.join("trusted.json");
+    fs::write(&root, &repository.files["1.root.json"]).unwrap();
+    let mut settings = Settings::new(folder.join("metadata"));
+    settings.metadata_url = format!("{url}/metadata");
+    settings.root = Some(root);
+    settings.tries = 3;
+    // The repository of these tests is of 2029.
+    settings.believe_clock = true;
+    settings
+}
+
+/// Answers documents; and the target by `target`.
+fn answers(
+    repository: &Repository,
+    target: impl Fn(&BTreeMap<String, String>) -> Vec<u8> + Send + Sync + 'static,
+) -> Box<Answers> {
+    let files = repository.files.clone();
+    Box::new(move |path, fields| match path.strip_prefix("/metadata/") {
+        Some(name) => {
+            files.get(name).map_or_else(|| answer("404 Not Found", "", b""), |file| answer("200 OK", "", file))
+        }
+        None => target(fields),
+    })
+}
+
+/// The part that is asked for, and of it so many bytes at most.
+fn part(data: &[u8], fields: &BTreeMap<String, String>, most: usize) -> Vec<u8> {
+    let from = fields.get("range").map_or(0, |range| range["bytes=".len()..range.len() - 1].parse().unwrap());
+    let (status, range) = match from {
+        0 => ("200 OK", String::new()),
+        from => ("206 Partial Content", format!("content-range: bytes {from}-{}/{}\r\n", data.len() - 1, data.len())),
+    };
+    let whole = answer(status, &format!("etag: \"one\"\r\n{range}"), &data[from..]);
+    let head = whole.len() - (data.len() - from);
+    whole[..whole.len().min(head.saturating_add(most))].to_vec()
+}
+
+#[test]
+fn a_cut_costs_nothing_that_came() {
+    let (repository, data) = repository();
+    let server = {
+        let data = data.clone();
+        Server::start(answers(&repository, move |fields| part(&data, fields, 150_000)))
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("firmware");
+    let mut device = Device::open(device(folder.path(), &repository, &server.url)).unwrap();
+    let fetched = device.find_and_fetch("firmware", &out).unwrap();
+    assert_eq!(fs::read(&out).unwrap(), data);
+    assert_eq!(fetched.received, fetched.length, "each byte came once");
+    let asked = server.asked();
+    let ranges: Vec<_> =
+        asked.iter().filter_map(|(_, fields)| Some((fields.get("range")?, fields.get("if-range")?))).collect();
+    assert_eq!(ranges.len(), 5, "{ranges:?}");
+    assert_eq!(ranges[0], (&"bytes=150000-".to_owned(), &"\"one\"".to_owned()));
+    let encodings = asked
+        .iter()
+        .filter(|(path, _)| path.starts_with("/targets/"))
+        .map(|(_, fields)| fields["accept-encoding"].as_str());
+    assert!(encodings.into_iter().all(|encoding| encoding == "identity"));
+}
+
+#[test]
+fn a_kill_costs_nothing_that_is_on_disk() {
+    let (repository, data) = repository();
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("firmware");
+    // The first server cuts, and is gone then.
+    let first = {
+        let data = data.clone();
+        Server::start(answers(&repository, move |fields| {
+            if fields.contains_key("range") {
+                answer("503 Service Unavailable", "", b"")
+            } else {
+                part(&data, fields, 300_000)
+            }
+        }))
+    };
+    let settings = device(folder.path(), &repository, &first.url);
+    let told = Device::open(settings).unwrap().find_and_fetch("firmware", &out).unwrap_err();
+    assert!(matches!(told, Failure::Network { failure: NetworkFailure::Status(503), .. }), "{told}");
+    assert!(!out.exists());
+    let second = {
+        let data = data.clone();
+        Server::start(answers(&repository, move |fields| part(&data, fields, usize::MAX)))
+    };
+    let settings = device(folder.path(), &repository, &second.url);
+    let fetched = Device::open(settings).unwrap().find_and_fetch("firmware", &out).unwrap();
+    assert_eq!((fs::read(&out).unwrap(), fetched.received), (data.clone(), data.len() as u64 - 300_000));
+}
+
+#[test]
+fn damage_of_what_was_kept_is_found_and_begun_anew() {
+    let (repository, data) = repository();
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("firmware");
+    let first = {
+        let data = data.clone();
+        Server::start(answers(&repository, move |fields| {
+            if fields.contains_key("range") {
+                answer("503 Service Unavailable", "", b"")
+            } else {
+                part(&data, fields, 300_000)
+            }
+        }))
+    };
+    Device::open(device(folder.path(), &repository, &first.url)).unwrap().find_and_fetch("firmware", &out).unwrap_err();
+    let kept = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path());
+    let kept = kept.into_iter().find(|path| path.extension().is_some_and(|extension| extension == "part")).unwrap();
+    let mut bytes = fs::read(&kept).unwrap();
+    bytes[1000] ^= 1;
+    fs::write(&kept, bytes).unwrap();
+    let second = {
+        let data = data.clone();
+        Server::start(answers(&repository, move |fields| part(&data, fields, usize::MAX)))
+    };
+    Device::open(device(folder.path(), &repository, &second.url)).unwrap().find_and_fetch("firmware", &out).unwrap();
+    assert_eq!(fs::read(&out).unwrap(), data);
+}
+
+#[test]
+fn who_the_device_is_stays_with_the_first_server() {
+    let (repository, data) = repository();
+    let store = {
+        let data = data.clone();
+        Server::start(Box::new(move |_, fields| part(&data, fields, usize::MAX)))
+    };
+    let elsewhere = format!("location: {}/blob?signature=1\r\n", store.url);
+    let api = Server::start(answers(&repository, move |_| answer("307 Temporary Redirect", &elsewhere, b"")));
+    let folder = tempfile::tempdir().unwrap();
+    let token = folder.path().join("token");
+    fs::write(&token, "secret\n").unwrap();
+    let mut settings = device(folder.path(), &repository, &api.url);
+    settings.identity = Identity::Token(token);
+    let out = folder.path().join("firmware");
+    Device::open(settings).unwrap().find_and_fetch("firmware", &out).unwrap();
+    assert_eq!(fs::read(out).unwrap(), data);
+    assert!(api.asked().iter().all(|(_, fields)| fields["authorization"] == "Bearer secret"));
+    let asked = store.asked();
+    assert_eq!(asked.len(), 1);
+    assert!(!asked[0].1.contains_key("authorization"), "{asked:?}");
+}
+
+#[test]
+fn a_page_in_a_documents_place_is_waited_out() {
+    let (repository, data) = repository();
+    let portal = Mutex::new(2);
+    let documents = answers(&repository, move |fields| part(&data, fields, usize::MAX));
+    let server = Server::start(Box::new(move |path, fields| {
+        let mut left = portal.lock().unwrap();
+        if *left > 0 {
+            *left -= 1;
+            return answer("200 OK", "content-type: text/html\r\n", b"<html>Welcome to our hotel</html>");
+        }
+        documents(path, fields)
+    }));
+    let folder = tempfile::tempdir().unwrap();
+    Device::open(device(folder.path(), &repository, &server.url)).unwrap().refresh().unwrap();
+}
