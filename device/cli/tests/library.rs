@@ -20,10 +20,13 @@ use tufline_device::{Device, Failure, Identity, NetworkFailure, Settings};
 /// What a server does with a request: its path, and its header fields in lower case.
 type Answers = dyn Fn(&str, &BTreeMap<String, String>) -> Vec<u8> + Send + Sync;
 
+/// Requests: their paths and header fields.
+type Requests = Vec<(String, BTreeMap<String, String>)>;
+
 /// A server at a port of its own, and the requests that it got.
 struct Server {
     url: String,
-    asked: Arc<Mutex<Vec<(String, BTreeMap<String, String>)>>>,
+    asked: Arc<Mutex<Requests>>,
 }
 
 impl Server {
@@ -44,7 +47,7 @@ impl Server {
         Self { url, asked }
     }
 
-    fn asked(&self) -> Vec<(String, BTreeMap<String, String>)> {
+    fn asked(&self) -> Requests {
         std::mem::take(&mut self.asked.lock().unwrap())
     }
 }

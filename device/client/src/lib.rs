@@ -29,6 +29,7 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+mod begin;
 mod clock;
 mod error;
 mod limits;
@@ -38,13 +39,15 @@ mod rotation;
 mod search;
 mod storage;
 mod updater;
+mod verified;
 
+pub use begin::begin_with;
 pub use clock::{Clock, Floor};
 pub use error::{Error, Why};
 pub use limits::Limits;
 pub use names::{file_name, stored_name, target_path};
 pub use need::{Answer, Need, NeededFile};
 pub use search::{FoundTarget, Search};
-pub use storage::{MemoryStorage, Storage, begin_with};
+pub use storage::{MemoryStorage, Storage};
 pub use tufline_metadata::{Error as Invalid, Target, Time};
 pub use updater::Updater;

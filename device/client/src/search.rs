@@ -13,7 +13,7 @@ use crate::limits::Limits;
 use crate::names::{metadata_path, stored_name, target_path};
 use crate::need::{Answer, Need, NeededFile};
 use crate::storage::{SNAPSHOT, Storage, Stored};
-use crate::updater::{Current, most, refused};
+use crate::verified::{Current, most, refused};
 
 /// A target that a repository has.
 #[derive(Debug, Clone, PartialEq, Eq)]

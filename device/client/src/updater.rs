@@ -4,7 +4,7 @@ use alloc::borrow::ToOwned;
 use alloc::string::String;
 use alloc::sync::Arc;
 
-use tufline_metadata::{Meta, Snapshot, Targets, Time, Timestamp, TrustedRoot};
+use tufline_metadata::{Meta, Snapshot, Time, Timestamp, TrustedRoot};
 
 use crate::clock::Clock;
 use crate::error::{Error, Result, Why};
@@ -14,6 +14,7 @@ use crate::need::{Answer, Need, NeededFile};
 use crate::rotation;
 use crate::search::Search;
 use crate::storage::{ROOT, SNAPSHOT, Storage, Stored, TIMESTAMP};
+use crate::verified::{Current, most, refused};
 
 /// One update: from what is stored to the newest metadata of a repository.
 ///
@@ -41,14 +42,6 @@ enum State {
     Snapshot { now: Time, snapshot: Arc<Snapshot> },
     /// All.
     Current(Current),
-}
-
-/// All top-level metadata, verified at one time.
-#[derive(Debug, Clone)]
-pub(crate) struct Current {
-    pub now: Time,
-    pub snapshot: Arc<Snapshot>,
-    pub targets: Arc<Targets>,
 }
 
 impl<S: Storage> Updater<S> {
@@ -250,15 +243,6 @@ impl<S: Storage> Updater<S> {
 
 fn needed(path: String, most: usize) -> Need {
     Need::File(NeededFile { path, most, may_be_missing: false })
-}
-
-/// How long a file may be of which this is listed.
-pub(crate) fn most(listed: &Meta, limit: usize) -> usize {
-    listed.length.and_then(|length| usize::try_from(length).ok()).map_or(limit, |length| length.min(limit))
-}
-
-pub(crate) fn refused<E>(file: &str, why: Why) -> Error<E> {
-    Error::Refused { file: file.to_owned(), why }
 }
 
 fn expect_no_rollback(of: &str, trusted: u64, found: u64) -> core::result::Result<(), Why> {
