@@ -6,7 +6,7 @@ use anyhow::anyhow;
 use clap::Args;
 use tough::sign::Sign;
 use tufline_folder::HolderKey;
-use tufline_store::StoreError;
+use tufline_store::{ErrorKind, StoreError};
 use tufline_token::{Token, TokenKey};
 
 use super::passphrase::PassphraseArguments;
@@ -39,7 +39,7 @@ impl SigningKeyArguments {
             (None, None, Some(path)) => {
                 let ask = || {
                     let asked = self.passphrase.ask(&path.quoted());
-                    asked.map_err(|error| StoreError::new("read", path.quoted(), format!("{error:#}")))
+                    asked.map_err(|error| StoreError::from_source(ErrorKind::Invalid, "read", path.quoted(), error))
                 };
                 Box::new(HolderKey::open(path, ask)?)
             }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tufline_store::StoreError;
+use tufline_store::{ErrorKind, StoreError};
 use tufline_tuf::VerifyError;
 use tufline_tuf::generation::GenerationError;
 use tufline_tuf::root::RootError;
@@ -81,10 +81,10 @@ impl StageError {
         }
     }
 
-    /// Whether nothing failed: what it is about is still being written ([`StoreError::is_unfinished`]).
+    /// Whether nothing failed: what it is about is still being written ([`ErrorKind::Unfinished`]).
     #[must_use]
     pub fn is_unfinished(&self) -> bool {
-        matches!(self.cause(), Self::Store(error) if error.is_unfinished)
+        matches!(self.cause(), Self::Store(error) if error.kind == ErrorKind::Unfinished)
     }
 
     /// Whether something that is stored is gone or damaged, and no request failed.

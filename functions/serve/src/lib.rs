@@ -15,7 +15,7 @@ use bytes::Bytes;
 use futures::stream::{self, Stream};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
-use tufline_store::{Blobs, Key, Links, Store, StoreError};
+use tufline_store::{Blobs, ErrorKind, Key, Links, Store, StoreError};
 use tufline_tuf::Sha256;
 #[cfg(doc)]
 use tufline_tuf::root::LONGEST_HIDDEN_SECONDS;
@@ -121,7 +121,8 @@ impl Repository {
             return Ok(not_found(if root.is_some() { FOR_SECONDS } else { NEVER }));
         };
         if stored.bytes.is_empty() {
-            return Err(StoreError::new("serve", key, "it is empty, or longer than any that devices take"));
+            let why = "it is empty, or longer than any that devices take";
+            return Err(StoreError::new(ErrorKind::Corrupt, "serve", key, why));
         }
         let age = if *key == Key::Timestamp { ASK_AGAIN } else { FOREVER };
         let packs = gzip::is_worthwhile(stored.bytes.len()) && gzip::is_accepted(fields);
@@ -130,7 +131,7 @@ impl Repository {
         let mut answer = if is_known(fields, &tag) {
             not_modified(age, &tag)
         } else {
-            let packing = |error| StoreError::new("pack", key, error);
+            let packing = |error: std::io::Error| StoreError::from_source(ErrorKind::Retry, "pack", key, error);
             let bytes = if packs { gzip::pack(&stored.bytes).map_err(packing)? } else { stored.bytes };
             if let Some(redirects) =
                 self.redirects.as_ref().filter(|redirects| bytes.len() as u64 > redirects.inline_metadata)
@@ -227,8 +228,9 @@ impl BlobPart {
             let piece =
                 part.repository.persist(|| part.repository.blobs.read(&part.sha256, part.offset, length)).await?;
             let piece = piece.filter(|piece| !piece.is_empty());
-            let piece =
-                piece.ok_or_else(|| StoreError::new("read", Key::Blob(part.sha256), "it ends before its length"))?;
+            let why = "it ends before its length";
+            let ends = || StoreError::new(ErrorKind::Corrupt, "read", Key::Blob(part.sha256), why);
+            let piece = piece.ok_or_else(ends)?;
             part.offset += piece.len() as u64;
             Ok(Some((piece, part)))
         })

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::types::ChecksumMode;
 use bytes::{Bytes, BytesMut};
-use tufline_store::{Blob, Blobs, Kept, Key, Result, Source, StoreError, Upload, UploadKey};
+use tufline_store::{Blob, Blobs, ErrorKind, Kept, Key, Result, Source, StoreError, Upload, UploadKey};
 use tufline_tuf::Sha256;
 use tufline_tuf::config::LargeUploads;
 
@@ -79,7 +79,8 @@ impl S3Blobs {
             Source::Upload => Ok(self.copy_of(upload, &blob)),
             Source::Incoming => {
                 let why = "the upload has no version and so no copy to take it from";
-                let incoming = incoming(upload).ok_or_else(|| StoreError::new("keep", self.place(sha256), why))?;
+                let unversioned = || StoreError::new(ErrorKind::Invalid, "keep", self.place(sha256), why);
+                let incoming = incoming(upload).ok_or_else(unversioned)?;
                 let source = copy_source(&self.repository, &incoming.path(), None);
                 Ok(Copy { source, bucket: self.repository.clone(), key: blob.path() })
             }
@@ -98,7 +99,7 @@ impl S3Blobs {
             return Ok(true);
         };
         let why = format!("{why}; see 'A blob with other bytes' in docs/operations.md, it is then stored anew");
-        Err(StoreError::new("keep", self.place(sha256), why))
+        Err(StoreError::new(ErrorKind::Corrupt, "keep", self.place(sha256), why))
     }
 }
 
@@ -143,7 +144,7 @@ impl Blobs for S3Blobs {
             let (pause, why) = match copy.whole_if_absent(&self.client).await? {
                 Created::Done(Some(copied)) if copied != *sha256 => {
                     let why = format!("S3 says that the copy's SHA-256 is {copied}; look at who else writes there");
-                    return Err(StoreError::new("keep", self.place(sha256), why));
+                    return Err(StoreError::new(ErrorKind::Corrupt, "keep", self.place(sha256), why));
                 }
                 Created::Done(_) => return Ok(Kept::Whole),
                 Created::Taken => (None, "S3 says that something is there, and then that nothing is"),
@@ -157,7 +158,8 @@ impl Blobs for S3Blobs {
                 return Ok(Kept::Whole);
             }
             if pause.is_none() {
-                return Err(StoreError::new("keep", self.place(sha256), format!("{why}; it is tried again")));
+                let why = format!("{why}; it is tried again");
+                return Err(StoreError::new(ErrorKind::Conflict, "keep", self.place(sha256), why));
             }
         }
     }
@@ -168,12 +170,13 @@ impl Blobs for S3Blobs {
         match request.checksum_mode(ChecksumMode::Enabled).send().await {
             Ok(head) => {
                 let length = head.content_length().and_then(|length| u64::try_from(length).ok());
-                let no_length = || StoreError::new("look at", self.place(sha256), "the answer has no Content-Length");
+                let why = "the answer has no Content-Length";
+                let no_length = || StoreError::new(ErrorKind::Corrupt, "look at", self.place(sha256), why);
                 let sha256 = whole_sha256(head.checksum_sha256(), head.checksum_type());
                 Ok(Some(Blob { length: length.ok_or_else(no_length)?, sha256 }))
             }
             Err(error) if status(&error) == Some(404) => Ok(None),
-            Err(error) => Err(failed("look at", self.place(sha256), &error)),
+            Err(error) => Err(failed("look at", self.place(sha256), error)),
         }
     }
 
@@ -186,11 +189,11 @@ impl Blobs for S3Blobs {
         match request.send().await {
             Ok(answer) => match range::cut(answer, offset, length, BytesMut::new()).await {
                 Ok(bytes) => Ok(Some(bytes.freeze())),
-                Err(why) => Err(StoreError::new("read", self.place(sha256), why)),
+                Err(error) => Err(error.of("read", self.place(sha256))),
             },
             Err(error) if status(&error) == Some(416) => Ok(Some(Bytes::new())),
             Err(error) if code(&error) == Some("NoSuchKey") => Ok(None),
-            Err(error) => Err(failed("read", self.place(sha256), &error)),
+            Err(error) => Err(failed("read", self.place(sha256), error)),
         }
     }
 }

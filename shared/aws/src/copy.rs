@@ -10,7 +10,7 @@ use aws_sdk_s3::types::{
     ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart, MetadataDirective, TaggingDirective,
 };
 use futures::{StreamExt, TryStreamExt, stream};
-use tufline_store::{Kept, Result, StoreError};
+use tufline_store::{ErrorKind, Kept, Result, StoreError};
 use tufline_tuf::Sha256;
 
 use crate::checksum::whole_sha256;
@@ -57,7 +57,7 @@ impl Copy {
     /// Copies in one request, over whatever is there, and answers the SHA-256 of the whole copy where S3 computed one.
     pub(crate) async fn whole(&self, client: &Client) -> Result<Option<Sha256>> {
         let answer = self.request(client).customize().config_override(copy_patience()).send().await;
-        answer.map(|copied| sha256_of(&copied)).map_err(|error| failed("copy", self.place(), &error))
+        answer.map(|copied| sha256_of(&copied)).map_err(|error| failed("copy", self.place(), error))
     }
 
     /// Copies in one request, unless something is there
@@ -69,7 +69,7 @@ impl Copy {
             Ok(copied) => Ok(Created::Done(sha256_of(&copied))),
             Err(error) if status(&error) == Some(412) => Ok(Created::Taken),
             Err(error) if status(&error) == Some(409) => Ok(Created::Conflict),
-            Err(error) => Err(failed("copy", self.place(), &error)),
+            Err(error) => Err(failed("copy", self.place(), error)),
         }
     }
 
@@ -125,15 +125,15 @@ impl Copy {
     /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListMultipartUploads.html>: by key, and by time within a key.
     async fn unfinished(&self, client: &Client) -> Result<Option<String>> {
         let request = client.list_multipart_uploads().bucket(&self.bucket).prefix(&self.key);
-        let answer = request.send().await.map_err(|error| failed("copy", self.place(), &error))?;
+        let answer = request.send().await.map_err(|error| failed("copy", self.place(), error))?;
         let uploads = answer.uploads.unwrap_or_default().into_iter();
         Ok(uploads.filter(|upload| upload.key() == Some(&self.key)).find_map(|upload| upload.upload_id))
     }
 
     async fn begin(&self, client: &Client) -> Result<String> {
         let create = client.create_multipart_upload().bucket(&self.bucket).key(&self.key).content_type(CONTENT_TYPE);
-        let upload = create.send().await.map_err(|error| failed("copy", self.place(), &error))?.upload_id;
-        upload.ok_or_else(|| StoreError::new("copy", self.place(), "the answer has no UploadId"))
+        let upload = create.send().await.map_err(|error| failed("copy", self.place(), error))?.upload_id;
+        upload.ok_or_else(|| StoreError::new(ErrorKind::Corrupt, "copy", self.place(), "the answer has no UploadId"))
     }
 
     /// The size and the `ETag` of each part that is there, by its number; `None` where another has just finished the copy.
@@ -145,7 +145,7 @@ impl Copy {
             let answer = match request.set_part_number_marker(after.take()).send().await {
                 Ok(answer) => answer,
                 Err(error) if code(&error) == Some("NoSuchUpload") => return Ok(None),
-                Err(error) => return Err(failed("copy", self.place(), &error)),
+                Err(error) => return Err(failed("copy", self.place(), error)),
             };
             after = answer.next_part_number_marker.filter(|_| answer.is_truncated == Some(true));
             parts.extend(
@@ -172,7 +172,7 @@ impl Copy {
             Err(error) if code(&error) == Some("NoSuchUpload") || matches!(status(&error), Some(409 | 412)) => {
                 Ok(Kept::Contended)
             }
-            Err(error) => Err(failed("copy", self.place(), &error)),
+            Err(error) => Err(failed("copy", self.place(), error)),
         }
     }
 
@@ -190,9 +190,10 @@ impl Copy {
             .config_override(copy_patience())
             .send()
             .await
-            .map_err(|error| failed("copy", self.place(), &error))?;
+            .map_err(|error| failed("copy", self.place(), error))?;
         let tag = answer.copy_part_result.and_then(|result| result.e_tag);
-        let tag = tag.ok_or_else(|| StoreError::new("copy", self.place(), "a part's answer has no ETag"))?;
+        let no_tag = || StoreError::new(ErrorKind::Corrupt, "copy", self.place(), "a part's answer has no ETag");
+        let tag = tag.ok_or_else(no_tag)?;
         Ok(completed(number, tag))
     }
 }

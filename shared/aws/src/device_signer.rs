@@ -6,9 +6,10 @@ use aws_config::Region;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
 use aws_sigv4::sign::v4;
+use tufline_store::BoxedError;
 
 use crate::Clients;
-use crate::failure::chain;
+use crate::failure::RequestError;
 
 /// The name of API Gateway's data plane in signatures.
 const SERVICE: &str = "execute-api";
@@ -22,9 +23,9 @@ pub struct DeviceSigner {
 }
 
 /// Why a request could not be signed.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 #[error("the request can't be signed: {0}")]
-pub struct NotSigned(String);
+pub struct NotSigned(#[source] pub RequestError);
 
 impl Clients {
     /// Signs with the credentials of these clients; `None` where they have none.
@@ -38,8 +39,8 @@ impl DeviceSigner {
     /// The header fields that a GET of `url` needs, if it is sent at about `now`
     /// (<https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv.html>).
     pub async fn sign(&self, url: &str, now: SystemTime) -> Result<Vec<(String, String)>, NotSigned> {
-        let not_signed = |error: &(dyn std::error::Error + 'static)| NotSigned(chain(error));
-        let credentials = self.credentials.provide_credentials().await.map_err(|error| not_signed(&error))?;
+        let not_signed = |error: BoxedError| NotSigned(RequestError::unanswered(error));
+        let credentials = self.credentials.provide_credentials().await.map_err(|error| not_signed(error.into()))?;
         let identity = credentials.into();
         let parameters = v4::SigningParams::builder()
             .identity(&identity)
@@ -48,10 +49,10 @@ impl DeviceSigner {
             .time(now)
             .settings(SigningSettings::default())
             .build()
-            .map_err(|error| not_signed(&error))?;
+            .map_err(|error| not_signed(error.into()))?;
         let request = SignableRequest::new("GET", url, std::iter::empty(), SignableBody::Bytes(&[]));
-        let request = request.map_err(|error| not_signed(&error))?;
-        let (signed, _) = sign(request, &parameters.into()).map_err(|error| not_signed(&error))?.into_parts();
+        let request = request.map_err(|error| not_signed(error.into()))?;
+        let (signed, _) = sign(request, &parameters.into()).map_err(|error| not_signed(error.into()))?.into_parts();
         let (headers, _) = signed.into_parts();
         Ok(headers.into_iter().map(|header| (header.name().to_owned(), header.value().to_owned())).collect())
     }

@@ -5,9 +5,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use aws_sdk_eventbridge::Client;
 use aws_sdk_eventbridge::types::PutEventsRequestEntry;
-use tufline_store::{EVENT_SOURCE, Event, Events, Result, StoreError};
+use tufline_store::{BoxedError, EVENT_SOURCE, ErrorKind, Event, Events, Result, StoreError};
 
-use crate::failure::failed;
+use crate::failure::{RequestError, failed};
 
 /// The most entries and bytes of one request
 /// (<https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-putevents.html>).
@@ -15,7 +15,8 @@ const MOST_ENTRIES: usize = 10;
 const MOST_BYTES: usize = 256_000;
 
 /// EventBridge accepts some entries of a request and refuses others, mostly for its own load. Those are sent again after
-/// these pauses.
+/// these pauses; what it refuses for another reason isn't, since the same would be answered
+/// (<https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutEventsResultEntry.html>, "Non-retryable errors").
 const PAUSES: [Duration; 3] = [Duration::from_millis(100), Duration::from_millis(400), Duration::from_millis(1600)];
 
 /// [`Events`] on EventBridge.
@@ -33,8 +34,8 @@ struct EventEntry {
 }
 
 impl EventEntry {
-    fn new(event: &Event) -> std::result::Result<Self, String> {
-        let json = serde_json::to_value(event).map_err(|error| error.to_string())?;
+    fn new(event: &Event) -> std::result::Result<Self, BoxedError> {
+        let json = serde_json::to_value(event)?;
         let detail_type = json["detail-type"].as_str().ok_or("the event has no type")?.to_owned();
         Ok(Self { detail_type, detail: json["detail"].to_string() })
     }
@@ -54,8 +55,9 @@ impl EventBridgeEvents {
     }
 
     /// <https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutEvents.html>: "the response includes an entry for
-    /// each event in the request", in its order, with an error code where it failed. Answers the failed ones and why.
-    async fn put(&self, entries: Vec<EventEntry>) -> Result<(Vec<EventEntry>, String)> {
+    /// each event in the request", in its order, with an error code where it failed. Answers the failed ones and why: what no other try mends,
+    /// if that is among the reasons.
+    async fn put(&self, entries: Vec<EventEntry>) -> Result<std::result::Result<(), (Vec<EventEntry>, RequestError)>> {
         let request = self.client.put_events();
         let request = entries.iter().fold(request, |request, entry| {
             request.entries(
@@ -67,24 +69,24 @@ impl EventBridgeEvents {
                     .build(),
             )
         });
-        let answer = request.send().await.map_err(|error| failed("send to", &self.bus, &error))?;
+        let answer = request.send().await.map_err(|error| failed("send to", &self.bus, error))?;
         if answer.failed_entry_count() == 0 {
-            return Ok((Vec::new(), String::new()));
+            return Ok(Ok(()));
         }
-        let mut why = String::from("EventBridge refused entries without a reason");
+        let mut why = RequestError::told(ErrorKind::Retry, "EventBridge refused entries without a reason".into());
         let results = answer.entries.unwrap_or_default();
         let failed = entries.into_iter().enumerate().filter_map(|(index, entry)| {
             let result = results.get(index);
             if result.is_some_and(|result| result.error_code().is_none()) {
                 return None;
             }
-            if let Some(code) = result.and_then(|result| result.error_code()) {
-                why = format!("{code}: {}", result.and_then(|result| result.error_message()).unwrap_or_default());
+            if let Some(result) = result.filter(|_| why.kind == ErrorKind::Retry) {
+                why = RequestError::answered(result.error_code(), result.error_message(), None);
             }
             Some(entry)
         });
         let failed = failed.collect();
-        Ok((failed, why))
+        Ok(Err((failed, why)))
     }
 }
 
@@ -92,18 +94,16 @@ impl EventBridgeEvents {
 impl Events for EventBridgeEvents {
     async fn send(&self, events: &[Event]) -> Result<()> {
         let entries = events.iter().map(EventEntry::new).collect::<std::result::Result<Vec<_>, _>>();
-        let entries = entries.map_err(|why| StoreError::new("send to", &self.bus, why))?;
+        let unwritten = |error| StoreError::from_source(ErrorKind::Invalid, "send to", &self.bus, error);
+        let entries = entries.map_err(unwritten)?;
         for request in split(entries) {
-            let (mut failed, mut why) = self.put(request).await?;
-            for pause in PAUSES {
-                if failed.is_empty() {
-                    break;
-                }
+            let (mut pauses, mut sent) = (PAUSES.into_iter(), self.put(request).await?);
+            while let Err((failed, why)) = sent {
+                let Some(pause) = pauses.next().filter(|_| why.kind == ErrorKind::Retry) else {
+                    return Err(why.of("send to", &self.bus));
+                };
                 tokio::time::sleep(pause).await;
-                (failed, why) = self.put(failed).await?;
-            }
-            if !failed.is_empty() {
-                return Err(StoreError::new("send to", &self.bus, why));
+                sent = self.put(failed).await?;
             }
         }
         Ok(())
@@ -181,6 +181,25 @@ mod tests {
         let canned = (0..4).fold(Canned::default(), |canned, _| canned.answer(200, &[], refused.clone()));
         let failure = send(&canned).await.unwrap_err();
         assert_eq!(failure.to_string(), "send to bus: ThrottlingException: slow down");
+        assert_eq!(failure.kind, ErrorKind::Retry);
         canned.requests();
+
+        // As API_PutEventsResultEntry lists what no other try mends.
+        for (code, kind) in [
+            ("AccessDeniedException", ErrorKind::Denied),
+            ("NotAuthorizedForSourceException", ErrorKind::Denied),
+            ("NotAuthorizedForDetailTypeException", ErrorKind::Denied),
+            ("MalformedDetail", ErrorKind::Invalid),
+            ("InvalidArgument", ErrorKind::Invalid),
+            ("InvalidAccountIdException", ErrorKind::Invalid),
+        ] {
+            let no = format!(r#"{{"ErrorCode":"{code}","ErrorMessage":"no"}}"#);
+            let refused = format!(r#"{{"FailedEntryCount":3,"Entries":[{bad},{no},{bad}]}}"#);
+            let canned = Canned::default().answer(200, &[], refused);
+            let failure = send(&canned).await.unwrap_err();
+            assert_eq!((failure.kind, failure.code.as_deref()), (kind, Some(code)));
+            assert_eq!(failure.to_string(), format!("send to bus: {code}: no"));
+            canned.requests();
+        }
     }
 }

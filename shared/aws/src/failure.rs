@@ -1,26 +1,101 @@
-//! From the SDK's errors to one line.
+//! From the SDK's errors to a kind and one line.
 
 use std::error::Error;
+use std::fmt;
+use std::iter::successors;
 
 use aws_credential_types::provider::error::CredentialsError;
+use aws_runtime::retries::classifiers::{THROTTLING_ERRORS, TRANSIENT_ERRORS};
 use aws_sdk_s3::config::http::HttpResponse;
-use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
-use tufline_store::StoreError;
+use aws_sdk_s3::error::{ConnectorError, ProvideErrorMetadata, SdkError};
+use tufline_store::{BoxedError, ErrorKind, StoreError};
 
-/// `error` as a [`StoreError`]: the service's code and message where it answered, else what kept it from doing so.
-pub(crate) fn failed<E>(action: &'static str, place: impl ToString, error: &SdkError<E, HttpResponse>) -> StoreError
-where
-    E: ProvideErrorMetadata + Error + 'static,
-{
-    let why = match (error.as_service_error(), status(error)) {
-        (Some(answer), status) => {
-            let code = answer.code().unwrap_or("no error code");
-            let message = answer.message().map(|message| format!(": {message}")).unwrap_or_default();
-            format!("{code} (HTTP {}){message}", status.unwrap_or_default())
+/// Why a request to AWS failed: the service's code and message where it answered, else what kept it from doing so.
+///
+/// Its text is all of it, as that of [`StoreError`]; its sources are those that the text is made of.
+#[derive(Debug)]
+pub struct RequestError {
+    /// What may be done about it.
+    pub kind: ErrorKind,
+    /// The service's own code for it (`AccessDenied`). An answer to HEAD has no body and so none.
+    pub code: Option<String>,
+    /// The HTTP status of the service's answer.
+    pub status: Option<u16>,
+    why: String,
+    /// What the SDK said, unless the service answered: there is nothing more in it then.
+    cause: Option<BoxedError>,
+}
+
+impl RequestError {
+    /// An answer of a service, with its code and message.
+    pub fn answered(code: Option<&str>, message: Option<&str>, status: Option<u16>) -> Self {
+        let told = code.unwrap_or("no error code");
+        let message = message.map(|message| message.replace('\n', " ")).filter(|message| !message.is_empty());
+        let message = message.map(|message| format!(": {message}")).unwrap_or_default();
+        let status_told = status.map(|status| format!(" (HTTP {status})")).unwrap_or_default();
+        Self {
+            kind: kind_of_answer(code, status),
+            code: code.map(str::to_owned),
+            status,
+            why: format!("{told}{status_told}{message}"),
+            cause: None,
         }
-        (None, _) => chain(error),
-    };
-    StoreError::new(action, place, why)
+    }
+
+    /// An answer that can't be used, in words.
+    pub(crate) fn told(kind: ErrorKind, why: String) -> Self {
+        Self { kind, code: None, status: None, why, cause: None }
+    }
+
+    /// A request that no service answered, or whose answer broke off.
+    pub fn unanswered(cause: impl Into<BoxedError>) -> Self {
+        let cause = cause.into();
+        Self { kind: kind_of_cause(&*cause), code: None, status: None, why: chain(&*cause), cause: Some(cause) }
+    }
+
+    /// As a port reports it.
+    #[must_use]
+    pub fn of(self, action: &'static str, place: impl ToString) -> StoreError {
+        let code = self.code.clone();
+        StoreError { code, ..StoreError::from_source(self.kind, action, place, self) }
+    }
+}
+
+impl<E> From<SdkError<E, HttpResponse>> for RequestError
+where
+    E: ProvideErrorMetadata + Error + Send + Sync + 'static,
+{
+    fn from(error: SdkError<E, HttpResponse>) -> Self {
+        match error.as_service_error() {
+            Some(answer) => Self::answered(answer.code(), answer.message(), status(&error)),
+            // Its parameters are wrong, unless nobody could sign it.
+            None if matches!(error, SdkError::ConstructionFailure(_)) && sign_in(&error).is_none() => {
+                Self { kind: ErrorKind::Invalid, ..Self::unanswered(error) }
+            }
+            None => Self::unanswered(error),
+        }
+    }
+}
+
+impl fmt::Display for RequestError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.why)
+    }
+}
+
+impl Error for RequestError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        let cause: &(dyn Error + 'static) = &**self.cause.as_ref()?;
+        Some(sign_in(cause).unwrap_or(cause))
+    }
+}
+
+/// `error` as a [`StoreError`].
+pub(crate) fn failed<E>(action: &'static str, place: impl ToString, error: SdkError<E, HttpResponse>) -> StoreError
+where
+    E: ProvideErrorMetadata + Error + Send + Sync + 'static,
+{
+    RequestError::from(error).of(action, place)
 }
 
 /// The HTTP status of the service's answer; `None` where there was none.
@@ -33,23 +108,312 @@ pub(crate) fn code<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -
     error.as_service_error().and_then(ProvideErrorMetadata::code)
 }
 
+/// Who asks may not, or isn't known, or the key that is needed may not be used. By the tables of codes in
+/// <https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>, <https://docs.aws.amazon.com/kms/latest/APIReference/CommonErrors.html>,
+/// <https://docs.aws.amazon.com/kms/latest/APIReference/API_Sign.html>,
+/// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html>,
+/// <https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutEventsResultEntry.html> and
+/// <https://docs.aws.amazon.com/STS/latest/APIReference/CommonErrors.html>. What answers 401 or 403 under any other code is of this kind too.
+const DENIED: [&str; 32] = [
+    "AccessDenied",
+    "AccessDeniedException",
+    "AuthFailure",
+    "DisabledException",
+    "ExpiredToken",
+    "ExpiredTokenException",
+    "IncompleteSignature",
+    "IncompleteSignatureException",
+    "InvalidAccessKeyId",
+    "InvalidClientTokenId",
+    "InvalidSecurity",
+    "InvalidSignatureException",
+    "InvalidToken",
+    "KMS.AccessDeniedException",
+    "KMS.DisabledException",
+    "KMS.InvalidStateException",
+    "KMS.OptInRequired",
+    "KMSInvalidStateException",
+    "KmsAccessDenied",
+    "KmsDisabled",
+    "KmsInvalidState",
+    "KmsOptInRequired",
+    "MissingAuthenticationToken",
+    "NotAuthorized",
+    "NotAuthorizedForDetailTypeException",
+    "NotAuthorizedForSourceException",
+    "OptInRequired",
+    "RequestExpired",
+    "RequestTimeTooSkewed",
+    "SignatureDoesNotMatch",
+    "TokenRefreshRequired",
+    "UnrecognizedClientException",
+];
+
+/// What was asked for isn't there, by the same tables.
+const MISSING: [&str; 10] = [
+    "AWS.SimpleQueueService.NonExistentQueue",
+    "KMS.NotFoundException",
+    "KmsNotFound",
+    "NoSuchBucket",
+    "NoSuchKey",
+    "NoSuchUpload",
+    "NotFoundException",
+    "ParameterNotFound",
+    "QueueDoesNotExist",
+    "ResourceNotFoundException",
+];
+
+/// What may work later, by the same tables: beside what the SDK itself takes for that.
+const RETRY: [&str; 4] = ["InternalFailure", "KMS.ThrottlingException", "KmsThrottled", "OverLimit"];
+
+/// What kind of failure a service's answer is: its code says more than the status, which KMS and SQS mostly set to 400.
+fn kind_of_answer(code: Option<&str>, status: Option<u16>) -> ErrorKind {
+    let is = |codes: &[&str]| code.is_some_and(|code| codes.contains(&code));
+    // SQS throttles with 403, and S3 asks for another request with 400.
+    if is(THROTTLING_ERRORS) || is(TRANSIENT_ERRORS) || is(&RETRY) {
+        return ErrorKind::Retry;
+    }
+    if is(&DENIED) {
+        return ErrorKind::Denied;
+    }
+    if is(&MISSING) {
+        return ErrorKind::Missing;
+    }
+    match status {
+        Some(401 | 403) => ErrorKind::Denied,
+        Some(404 | 410) => ErrorKind::Missing,
+        Some(409 | 412) => ErrorKind::Conflict,
+        // S3 answers some requests before it has done them, and then says 200 of what failed.
+        Some(..300 | 408 | 429 | 500..) => ErrorKind::Retry,
+        // Without a status an answer is one of several in one, whose codes are all known that another try mends.
+        None | Some(_) => ErrorKind::Invalid,
+    }
+}
+
+/// What kind of failure it is that no service answered: nobody could sign in, or the way there is broken.
+fn kind_of_cause(cause: &(dyn Error + 'static)) -> ErrorKind {
+    let Some(at) = sign_in(cause) else { return ErrorKind::Retry };
+    let sign_in_may_work = match at.downcast_ref() {
+        Some(CredentialsError::ProviderTimedOut(_)) => true,
+        // Whoever hands credentials out may be out of reach itself.
+        Some(CredentialsError::ProviderError(_) | CredentialsError::Unhandled(_)) => {
+            causes(at).any(|cause| cause.is::<ConnectorError>())
+        }
+        _ => false,
+    };
+    if sign_in_may_work { ErrorKind::Retry } else { ErrorKind::Denied }
+}
+
+/// Why nobody could sign in, where that is what an error comes from.
+fn sign_in<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
+    causes(error).find(|cause| cause.is::<CredentialsError>())
+}
+
+/// An error and what it came from.
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    successors(Some(error), |error| (*error).source())
+}
+
 /// An error and what it came from, as one line: the SDK's outer errors say little alone ("dispatch failure").
 #[must_use]
 pub fn chain(error: &(dyn Error + 'static)) -> String {
-    let causes: Vec<&(dyn Error + 'static)> = std::iter::successors(Some(error), |error| (*error).source()).collect();
-    // Where nobody could sign in, only AWS's own reason for that matters: what is around it is the same each time.
-    let sign_in = causes.iter().position(|cause| cause.is::<CredentialsError>());
     // The SDK lists what it tried in lines of their own.
-    let line = |causes: &[&(dyn Error + 'static)]| {
-        let causes: Vec<String> = causes.iter().map(ToString::to_string).collect();
+    let line = |error| {
+        let causes: Vec<String> = causes(error).map(ToString::to_string).collect();
         causes.join(": ").split_whitespace().collect::<Vec<_>>().join(" ")
     };
-    match sign_in {
-        Some(at) => format!("{NO_SIGN_IN}: {}", line(&causes[at..])),
-        None => line(&causes),
+    // Where nobody could sign in, only AWS's own reason for that matters: what is around it is the same each time.
+    match sign_in(error) {
+        Some(at) => format!("{NO_SIGN_IN}: {}", line(at)),
+        None => line(error),
     }
 }
 
 /// What a failure says first if no credentials were to be had
 /// (<https://docs.aws.amazon.com/sdkref/latest/guide/standardized-credentials.html>).
 pub const NO_SIGN_IN: &str = "no AWS sign-in works";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use aws_credential_types::Credentials;
+    use aws_credential_types::provider::{ProvideCredentials, future};
+    use aws_smithy_runtime_api::client::result::ConnectorError as Connector;
+
+    use crate::canned::Canned;
+
+    /// What S3 is told to have answered to a GET.
+    async fn s3(canned: Canned) -> StoreError {
+        let request = canned.s3().get_object().bucket("bucket").key("key");
+        let error = request.send().await.unwrap_err();
+        failed("read", "s3://bucket/key", error)
+    }
+
+    /// The codes and statuses of the pages that are named.
+    #[test]
+    fn each_documented_code_has_its_kind() {
+        use ErrorKind::{Conflict, Denied, Invalid, Missing, Retry};
+        for (code, status, kind) in [
+            // https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
+            ("AccessDenied", 403, Denied),
+            ("AccountProblem", 403, Denied),
+            ("AllAccessDisabled", 403, Denied),
+            ("BadDigest", 400, Invalid),
+            ("ConditionalRequestConflict", 409, Conflict),
+            ("EntityTooLarge", 400, Invalid),
+            ("ExpiredToken", 400, Denied),
+            ("InternalError", 500, Retry),
+            ("InvalidAccessKeyId", 403, Denied),
+            ("InvalidArgument", 400, Invalid),
+            ("InvalidObjectState", 403, Denied),
+            ("InvalidToken", 400, Denied),
+            ("MethodNotAllowed", 405, Invalid),
+            ("NoSuchBucket", 404, Missing),
+            ("NoSuchKey", 404, Missing),
+            ("NoSuchUpload", 404, Missing),
+            ("NoSuchVersion", 404, Missing),
+            ("OperationAborted", 409, Conflict),
+            ("PermanentRedirect", 301, Invalid),
+            ("PreconditionFailed", 412, Conflict),
+            ("RequestTimeTooSkewed", 403, Denied),
+            ("RequestTimeout", 400, Retry),
+            ("ServiceUnavailable", 503, Retry),
+            ("SignatureDoesNotMatch", 403, Denied),
+            ("SlowDown", 503, Retry),
+            ("TokenRefreshRequired", 400, Denied),
+            // https://docs.aws.amazon.com/kms/latest/APIReference/API_Sign.html
+            ("DependencyTimeoutException", 503, Retry),
+            ("DisabledException", 409, Denied),
+            ("DisabledException", 400, Denied),
+            ("InvalidKeyUsageException", 400, Invalid),
+            ("KeyUnavailableException", 500, Retry),
+            ("KMSInternalException", 500, Retry),
+            ("KMSInvalidStateException", 409, Denied),
+            ("KMSInvalidStateException", 400, Denied),
+            ("NotFoundException", 404, Missing),
+            ("NotFoundException", 400, Missing),
+            // https://docs.aws.amazon.com/kms/latest/APIReference/CommonErrors.html, and the same of SQS, EventBridge and STS
+            ("AccessDeniedException", 400, Denied),
+            ("AccessDeniedException", 403, Denied),
+            ("ExpiredTokenException", 400, Denied),
+            ("ExpiredTokenException", 403, Denied),
+            ("IncompleteSignature", 400, Denied),
+            ("InternalFailure", 500, Retry),
+            ("InvalidClientTokenId", 403, Denied),
+            ("NotAuthorized", 400, Denied),
+            ("OptInRequired", 403, Denied),
+            ("RequestExpired", 400, Denied),
+            ("RequestTimeoutException", 408, Retry),
+            ("ThrottlingException", 400, Retry),
+            ("UnrecognizedClientException", 403, Denied),
+            ("UnknownOperationException", 404, Missing),
+            ("ValidationError", 400, Invalid),
+            // https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html, in the codes of both protocols
+            ("AWS.SimpleQueueService.NonExistentQueue", 400, Missing),
+            ("AWS.SimpleQueueService.UnsupportedOperation", 400, Invalid),
+            ("InvalidAddress", 404, Missing),
+            ("InvalidMessageContents", 400, Invalid),
+            ("InvalidSecurity", 403, Denied),
+            ("KMS.AccessDeniedException", 400, Denied),
+            ("KMS.DisabledException", 400, Denied),
+            ("KMS.InvalidKeyUsageException", 400, Invalid),
+            ("KMS.InvalidStateException", 400, Denied),
+            ("KMS.NotFoundException", 400, Missing),
+            ("KMS.ThrottlingException", 400, Retry),
+            ("KmsAccessDenied", 400, Denied),
+            ("KmsThrottled", 400, Retry),
+            ("OverLimit", 403, Retry),
+            ("QueueDoesNotExist", 400, Missing),
+            ("RequestThrottled", 403, Retry),
+            // https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_GetParameter.html
+            ("ParameterNotFound", 400, Missing),
+        ] {
+            let error = RequestError::answered(Some(code), Some("why"), Some(status)).of("ask", "it");
+            assert_eq!(error.kind, kind, "{code} {status}");
+            assert_eq!(error.code.as_deref(), Some(code));
+            assert_eq!(error.to_string(), format!("ask it: {code} (HTTP {status}): why"));
+        }
+        // An answer to HEAD has its status only.
+        for (status, kind) in [
+            (400, Invalid),
+            (401, Denied),
+            (403, Denied),
+            (404, Missing),
+            (409, Conflict),
+            (412, Conflict),
+            (503, Retry),
+        ] {
+            let error = RequestError::answered(None, None, Some(status)).of("ask", "it");
+            assert_eq!((error.kind, error.code.as_deref()), (kind, None), "{status}");
+            assert_eq!(error.to_string(), format!("ask it: no error code (HTTP {status})"));
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_service_answers_is_one_line_with_its_code_and_its_kind() {
+        let body = "<Error><Code>AccessDenied</Code><Message>you\nmay not</Message></Error>";
+        let error = s3(Canned::default().answer(403, &[], body)).await;
+        assert_eq!(error.to_string(), "read s3://bucket/key: AccessDenied (HTTP 403): you may not");
+        assert_eq!((error.kind, error.code.as_deref()), (ErrorKind::Denied, Some("AccessDenied")));
+        let cause = error.source().unwrap().downcast_ref::<RequestError>().unwrap();
+        assert_eq!((cause.status, cause.code.as_deref()), (Some(403), Some("AccessDenied")));
+        // S3 says 200 and then an error of a copy that failed on the way.
+        let body = "<Error><Code>InternalError</Code><Message>why</Message></Error>";
+        for (code, kind) in [("InternalError", ErrorKind::Retry), ("AccessDenied", ErrorKind::Denied)] {
+            let canned = (0..3)
+                .fold(Canned::default(), |canned, _| canned.answer(200, &[], body.replace("InternalError", code)));
+            let copy = canned.s3().copy_object().bucket("bucket").key("key").copy_source("bucket/other");
+            let error = failed("copy", "it", copy.send().await.unwrap_err());
+            assert_eq!((error.kind, error.code.as_deref()), (kind, Some(code)));
+        }
+    }
+
+    #[derive(Debug)]
+    struct Nobody(fn() -> CredentialsError);
+
+    impl ProvideCredentials for Nobody {
+        fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+        where
+            Self: 'a,
+        {
+            future::ProvideCredentials::ready(Err::<Credentials, _>((self.0)()))
+        }
+    }
+
+    /// All that is kept of a failure: its text has each part once, and the sources end at the root cause.
+    #[tokio::test]
+    async fn who_cannot_sign_in_is_denied_unless_whoever_hands_out_credentials_is_out_of_reach() {
+        let unreachable = || {
+            let refused = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
+            CredentialsError::provider_error(Connector::io(refused.into()))
+        };
+        for (why, kind, root) in [
+            (
+                (|| CredentialsError::not_loaded("nobody is signed in")) as fn() -> _,
+                ErrorKind::Denied,
+                "nobody is signed in",
+            ),
+            (|| CredentialsError::invalid_configuration("a circle"), ErrorKind::Denied, "a circle"),
+            (
+                || CredentialsError::provider_error("the session\nhas expired"),
+                ErrorKind::Denied,
+                "the session has expired",
+            ),
+            (|| CredentialsError::provider_timed_out(std::time::Duration::from_secs(5)), ErrorKind::Retry, "5 seconds"),
+            (unreachable, ErrorKind::Retry, "connection refused"),
+        ] {
+            let config = Canned::default().config();
+            let config = aws_sdk_s3::config::Builder::from(&config).credentials_provider(Nobody(why)).build();
+            let request = aws_sdk_s3::Client::from_conf(config).get_object().bucket("bucket").key("key");
+            let error = failed("read", "it", request.send().await.unwrap_err());
+            let text = error.to_string();
+            assert!(text.starts_with("read it: no AWS sign-in works: ") && text.contains(root), "{text}");
+            assert!(!text.contains('\n') && text.matches(root).count() == 1, "{text}");
+            assert_eq!(error.kind, kind, "{text}");
+            let told: Vec<String> = causes(&error).map(|cause| cause.to_string().replace('\n', " ")).collect();
+            assert!(told.iter().all(|cause| text.contains(cause)), "{text}: {told:?}");
+            assert!(causes(&error).any(|cause| cause.is::<CredentialsError>()));
+            assert_eq!(causes(&error).any(|cause| cause.is::<std::io::Error>()), text.contains("refused"), "{text}");
+        }
+    }
+}

@@ -7,7 +7,7 @@ use aws_sdk_kms::operation::get_public_key::GetPublicKeyOutput;
 use aws_sdk_kms::types::{KeySpec, KeyUsageType, SigningAlgorithmSpec};
 use tough::schema::key::Key as PublicKey;
 use tough::sign::Sign;
-use tufline_store::Result;
+use tufline_store::{BoxedError, Result};
 
 use crate::{Clients, kms};
 
@@ -32,7 +32,7 @@ impl KmsKey {
     }
 }
 
-fn usable(answer: &GetPublicKeyOutput) -> std::result::Result<(PublicKey, SigningAlgorithmSpec), String> {
+fn usable(answer: &GetPublicKeyOutput) -> std::result::Result<(PublicKey, SigningAlgorithmSpec), BoxedError> {
     let spec = answer.key_spec().map_or("unknown", KeySpec::as_str);
     let algorithm = match answer.key_spec() {
         _ if answer.key_usage() != Some(&KeyUsageType::SignVerify) => None,
@@ -91,7 +91,7 @@ mod tests {
         for (spec, usage) in
             [(KeySpec::Rsa3072, KeyUsageType::EncryptDecrypt), (KeySpec::EccNistP384, KeyUsageType::SignVerify)]
         {
-            let refused = usable(&answer(spec, usage, &der)).unwrap_err();
+            let refused = usable(&answer(spec, usage, &der)).unwrap_err().to_string();
             assert!(refused.contains("make a key of usage SIGN_VERIFY"), "{refused}");
         }
     }

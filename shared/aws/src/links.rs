@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::presigning::PresigningConfig;
-use tufline_store::{Bucket, Key, Links, Result, StoreError};
+use tufline_store::{Bucket, ErrorKind, Key, Links, Result, StoreError};
 
 use crate::failure::failed;
 
@@ -34,12 +34,13 @@ impl Links for S3Links {
     async fn link(&self, key: &Key) -> Result<String> {
         let place = || format!("s3://{}/{key}", self.repository);
         if key.bucket() != Bucket::Repository {
-            return Err(StoreError::new("link to", place(), "only the repository is for devices"));
+            return Err(StoreError::new(ErrorKind::Invalid, "link to", place(), "only the repository is for devices"));
         }
-        let valid = PresigningConfig::expires_in(VALID).map_err(|error| StoreError::new("link to", place(), error))?;
+        let valid = PresigningConfig::expires_in(VALID);
+        let valid = valid.map_err(|error| StoreError::from_source(ErrorKind::Invalid, "link to", place(), error))?;
         let request = self.client.get_object().bucket(&self.repository).key(key.path());
         let link = request.presigned(valid).await;
-        Ok(link.map_err(|error| failed("link to", place(), &error))?.uri().to_owned())
+        Ok(link.map_err(|error| failed("link to", place(), error))?.uri().to_owned())
     }
 }
 

@@ -1,7 +1,7 @@
 //! Parameters of a deployment, in Systems Manager.
 
 use aws_sdk_ssm::operation::get_parameter::GetParameterError;
-use tufline_store::{Result, StoreError};
+use tufline_store::{ErrorKind, Result, StoreError};
 
 use crate::Clients;
 use crate::failure::failed;
@@ -16,10 +16,10 @@ impl Clients {
         match client.get_parameter().name(name).send().await {
             Ok(answer) => {
                 let value = answer.parameter.and_then(|parameter| parameter.value);
-                value.map(Some).ok_or_else(|| StoreError::new("read", place(), "it has no value"))
+                value.map(Some).ok_or_else(|| StoreError::new(ErrorKind::Corrupt, "read", place(), "it has no value"))
             }
             Err(error) if error.as_service_error().is_some_and(GetParameterError::is_parameter_not_found) => Ok(None),
-            Err(error) => Err(failed("read", place(), &error)),
+            Err(error) => Err(failed("read", place(), error)),
         }
     }
 }

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::operation::get_queue_attributes::builders::GetQueueAttributesFluentBuilder;
 use aws_sdk_sqs::types::QueueAttributeName;
-use tufline_store::{Letter, Message, Queue, Queues, Result, StoreError, Waiting};
+use tufline_store::{ErrorKind, Letter, Message, Queue, Queues, Result, StoreError, Waiting};
 
 use crate::failure::failed;
 
@@ -63,11 +63,12 @@ impl SqsQueues {
         let seconds = i32::try_from(delay.as_secs()).unwrap_or(i32::MAX);
         let request = self.client.change_message_visibility().queue_url(url).receipt_handle(receipt);
         let answer = request.visibility_timeout(seconds).send().await;
-        answer.map(drop).map_err(|error| failed("return a message to", url, &error))
+        answer.map(drop).map_err(|error| failed("return a message to", url, error))
     }
 
     fn urls(&self, queue: Queue) -> Result<&QueueUrls> {
-        self.urls.get(&queue).ok_or_else(|| StoreError::new("find", queue.name(), "the queue's URL isn't configured"))
+        let why = "the queue's URL isn't configured";
+        self.urls.get(&queue).ok_or_else(|| StoreError::new(ErrorKind::Invalid, "find", queue.name(), why))
     }
 
     /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html>
@@ -81,14 +82,14 @@ impl SqsQueues {
         } else {
             request.delay_seconds(i32::try_from(delay.as_secs().min(LONGEST_DELAY)).unwrap_or_default())
         };
-        request.send().await.map(drop).map_err(|error| failed("send to", url, &error))
+        request.send().await.map(drop).map_err(|error| failed("send to", url, error))
     }
 
     /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_GetQueueAttributes.html>
     async fn count(&self, url: &str) -> Result<u64> {
         let request = self.client.get_queue_attributes().queue_url(url);
         let request = WAITING.into_iter().fold(request, GetQueueAttributesFluentBuilder::attribute_names);
-        let answer = request.send().await.map_err(|error| failed("count the messages of", url, &error))?;
+        let answer = request.send().await.map_err(|error| failed("count the messages of", url, error))?;
         let counts = answer.attributes.unwrap_or_default();
         Ok(WAITING.iter().filter_map(|name| counts.get(name)?.parse::<u64>().ok()).sum())
     }
@@ -98,7 +99,7 @@ impl SqsQueues {
 fn fresh_id(queue: Queue) -> Result<String> {
     let mut bits = [0; 16];
     aws_lc_rs::rand::fill(&mut bits)
-        .map_err(|_| StoreError::new("send to", queue.name(), "the system has no randomness"))?;
+        .map_err(|_| StoreError::new(ErrorKind::Retry, "send to", queue.name(), "the system has no randomness"))?;
     Ok(hex::encode(bits))
 }
 
@@ -106,7 +107,8 @@ fn fresh_id(queue: Queue) -> Result<String> {
 impl Queues for SqsQueues {
     async fn send(&self, message: &Message, delay: Duration) -> Result<()> {
         let queue = message.queue();
-        let body = message.to_body().map_err(|error| StoreError::new("send to", queue.name(), error))?;
+        let body = message.to_body();
+        let body = body.map_err(|error| StoreError::from_source(ErrorKind::Invalid, "send to", queue.name(), error))?;
         self.send_body(queue, body, delay).await
     }
 
@@ -119,7 +121,7 @@ impl Queues for SqsQueues {
             let batch = i32::try_from(BATCH.min(limit - letters.len())).unwrap_or_default();
             let request = self.client.receive_message().queue_url(url).max_number_of_messages(batch);
             let request = request.visibility_timeout(HIDDEN).wait_time_seconds(0);
-            let answer = request.send().await.map_err(|error| failed("receive from", url, &error))?;
+            let answer = request.send().await.map_err(|error| failed("receive from", url, error))?;
             let before = letters.len();
             letters.extend(answer.messages.unwrap_or_default().into_iter().filter_map(|message| {
                 Some(Letter { body: message.body.unwrap_or_default(), receipt: message.receipt_handle? })
@@ -136,7 +138,7 @@ impl Queues for SqsQueues {
         self.send_body(queue, letter.body.clone(), Duration::ZERO).await?;
         let url = &self.urls(queue)?.dead_letters;
         let request = self.client.delete_message().queue_url(url).receipt_handle(&letter.receipt);
-        request.send().await.map(drop).map_err(|error| failed("remove from", url, &error))
+        request.send().await.map(drop).map_err(|error| failed("remove from", url, error))
     }
 
     async fn waiting(&self, queue: Queue) -> Result<Waiting> {

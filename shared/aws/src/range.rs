@@ -2,6 +2,9 @@
 
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use bytes::BytesMut;
+use tufline_store::ErrorKind;
+
+use crate::failure::RequestError;
 
 /// The header `Range` for `length` bytes from `offset`; `None` for an empty range, which HTTP cannot say
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html>).
@@ -19,13 +22,18 @@ pub(crate) async fn cut(
     offset: u64,
     length: u64,
     mut taken: BytesMut,
-) -> Result<BytesMut, String> {
+) -> Result<BytesMut, RequestError> {
     let mut skip = match answer.content_range() {
         None => offset,
         Some(range) if first_byte(range) == Some(offset) => 0,
-        Some(range) => return Err(format!("asked for the bytes from {offset} and got '{range}'; try again")),
+        Some(range) => {
+            let why = format!("asked for the bytes from {offset} and got '{range}'; try again");
+            return Err(RequestError::told(ErrorKind::Corrupt, why));
+        }
     };
-    let length = usize::try_from(length).map_err(|_| format!("{length} bytes are too many to hold; read fewer"))?;
+    let too_many =
+        |_| RequestError::told(ErrorKind::Invalid, format!("{length} bytes are too many to hold; read fewer"));
+    let length = usize::try_from(length).map_err(too_many)?;
     let announced = answer.content_length().and_then(|length| usize::try_from(length).ok()).unwrap_or_default();
     let mut body = answer.body;
     taken.clear();
@@ -33,7 +41,7 @@ pub(crate) async fn cut(
     taken.reserve(announced.min(length));
     while taken.len() < length {
         let Some(chunk) = body.next().await else { break };
-        let mut chunk = chunk.map_err(|error| crate::failure::chain(&error))?;
+        let mut chunk = chunk.map_err(RequestError::unanswered)?;
         let skipped = usize::try_from(skip).unwrap_or(usize::MAX).min(chunk.len());
         skip -= skipped as u64;
         let chunk = chunk.split_off(skipped);

@@ -9,7 +9,7 @@ use aws_sdk_kms::types::{KeySpec, KeyUsageType, SigningAlgorithmSpec};
 use futures::future::join_all;
 use tokio::sync::OnceCell;
 use tough::schema::key::Key as PublicKey;
-use tufline_store::{OnlineRole, Result, Signer, StoreError};
+use tufline_store::{BoxedError, ErrorKind, OnlineRole, Result, Signer, StoreError};
 use tufline_tuf::root::same_key;
 
 use crate::kms::{self, Unread};
@@ -38,7 +38,8 @@ impl KmsSigner {
 
     fn keys(&self, role: OnlineRole) -> Result<&[OnlineKey]> {
         let keys = self.keys.get(&role).filter(|keys| !keys.is_empty());
-        let missing = || StoreError::new("find", format!("{role:?}'s key"), "its KMS key isn't configured");
+        let missing =
+            || StoreError::new(ErrorKind::Invalid, "find", format!("{role:?}'s key"), "its KMS key isn't configured");
         keys.map(Vec::as_slice).ok_or_else(missing)
     }
 
@@ -74,7 +75,8 @@ impl KmsSigner {
             return Ok(known);
         }
         let found = self.usable(role).await?.into_iter().find(|(_, public)| same_key(public, key));
-        let missing = || StoreError::new("find", format!("{role:?}'s key"), "this key is not configured");
+        let missing =
+            || StoreError::new(ErrorKind::Missing, "find", format!("{role:?}'s key"), "this key is not configured");
         found.map(|(found, _)| found).ok_or_else(missing)
     }
 
@@ -91,14 +93,15 @@ impl KmsSigner {
 
 /// A KMS key as root or a delegating role lists it: keytype `ecdsa`, scheme `ecdsa-sha2-nistp256`, the public part as
 /// `SubjectPublicKeyInfo` in PEM (TUF specification 4.2).
-fn to_public_key(answer: &GetPublicKeyOutput) -> std::result::Result<PublicKey, String> {
+fn to_public_key(answer: &GetPublicKeyOutput) -> std::result::Result<PublicKey, BoxedError> {
     let (spec, usage) = (answer.key_spec(), answer.key_usage());
     if spec != Some(&KeySpec::EccNistP256) || usage != Some(&KeyUsageType::SignVerify) {
         let spec = spec.map_or("unknown", KeySpec::as_str);
         let usage = usage.map_or("unknown", KeyUsageType::as_str);
         return Err(format!(
             "its spec is {spec} and its usage {usage}; make a key of spec ECC_NIST_P256 and usage SIGN_VERIFY"
-        ));
+        )
+        .into());
     }
     match kms::to_tuf(answer)? {
         key @ PublicKey::Ecdsa { .. } => Ok(key),
@@ -201,7 +204,8 @@ mod tests {
         assert_eq!(pem::parse(text).unwrap().contents(), der);
         assert_eq!(text.parse::<PublicKey>().unwrap().key_id().unwrap(), key.key_id().unwrap());
 
-        let refused = to_public_key(&answer(KeySpec::EccNistP384, KeyUsageType::SignVerify, &der)).unwrap_err();
+        let refused =
+            to_public_key(&answer(KeySpec::EccNistP384, KeyUsageType::SignVerify, &der)).unwrap_err().to_string();
         assert!(refused.contains("ECC_NIST_P384") && refused.contains("make a key"), "{refused}");
         assert!(to_public_key(&answer(KeySpec::EccNistP256, KeyUsageType::KeyAgreement, &der)).is_err());
         assert!(to_public_key(&answer(KeySpec::EccNistP256, KeyUsageType::SignVerify, &der[1..])).is_err());

@@ -9,13 +9,13 @@ use aws_smithy_types::DateTime;
 use aws_smithy_types::byte_stream::ByteStream;
 use bytes::Bytes;
 use tufline_store::{
-    Bucket, Document, Folder, Key, Pointer, Result, Store, StoreError, Stored, Tag, Written, expect_readable,
+    Bucket, Document, ErrorKind, Folder, Key, Pointer, Result, Store, StoreError, Stored, Tag, Written, expect_readable,
 };
 use tufline_tuf::root::PinnedRoot;
 use tufline_tuf::{Sha256, Time};
 
 use crate::checksum;
-use crate::failure::{chain, code, failed, status};
+use crate::failure::{RequestError, code, failed, status};
 
 /// S3 answers 409 while another conditional write to the key is under way: neither won nor lost. It is asked again after
 /// these pauses, in which any write of a small object ends.
@@ -72,7 +72,7 @@ impl S3Store {
             return Ok(Bytes::new());
         }
         while let Some(piece) = body.next().await {
-            let piece = piece.map_err(|error| StoreError::new("read", self.place(key), chain(&error)))?;
+            let piece = piece.map_err(|error| RequestError::unanswered(error).of("read", self.place(key)))?;
             read += piece.len();
             if read > most {
                 return Ok(Bytes::new());
@@ -113,9 +113,9 @@ impl S3Store {
                 (Some(412), _) | (Some(404), Some("NoSuchKey")) => return Ok(Written::Lost),
                 (Some(409), _) => match pauses.next() {
                     Some(pause) => tokio::time::sleep(pause).await,
-                    None => return Err(failed(action, self.place(document.key()), &error)),
+                    None => return Err(failed(action, self.place(document.key()), error)),
                 },
-                _ => return Err(failed(action, self.place(document.key()), &error)),
+                _ => return Err(failed(action, self.place(document.key()), error)),
             }
         }
     }
@@ -140,9 +140,11 @@ impl Store for S3Store {
             // By its code: a missing bucket is a 404 too, and must not look like an empty one.
             Err(error) if code(&error) == Some("NoSuchKey") => return Ok(None),
             Err(error) if self.forbidden_is_missing && status(&error) == Some(403) => return Ok(None),
-            Err(error) => return Err(failed("read", self.place(key), &error)),
+            Err(error) => return Err(failed("read", self.place(key), error)),
         };
-        let incomplete = |what: &str| StoreError::new("read", self.place(key), format!("the answer has no {what}"));
+        let incomplete = |what: &str| {
+            StoreError::new(ErrorKind::Corrupt, "read", self.place(key), format!("the answer has no {what}"))
+        };
         let tag = Tag(answer.e_tag.ok_or_else(|| incomplete("ETag"))?);
         let modified = answer.last_modified.as_ref().and_then(to_time).ok_or_else(|| incomplete("Last-Modified"))?;
         let most = most.min(key.most_bytes());
@@ -161,7 +163,7 @@ impl Store for S3Store {
             Ok(_) => Ok(true),
             Err(error) if status(&error) == Some(404) => Ok(false),
             Err(error) if self.forbidden_is_missing && status(&error) == Some(403) => Ok(false),
-            Err(error) => Err(failed("look for", self.place(key), &error)),
+            Err(error) => Err(failed("look for", self.place(key), error)),
         }
     }
 
@@ -189,8 +191,7 @@ impl Store for S3Store {
             let request = self.client.list_objects_v2().bucket(bucket).prefix(folder.prefix());
             let request = request.set_start_after(after.clone()).max_keys(i32::try_from(page).unwrap_or(i32::MAX));
             let answer = request.send().await;
-            let answer =
-                answer.map_err(|error| failed("list", format!("s3://{bucket}/{}", folder.prefix()), &error))?;
+            let answer = answer.map_err(|error| failed("list", format!("s3://{bucket}/{}", folder.prefix()), error))?;
             let paths = || answer.contents().iter().filter_map(|object| object.key());
             keys.extend(paths().filter_map(Key::parse));
             let Some(last) = paths().next_back() else { break };

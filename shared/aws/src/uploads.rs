@@ -8,7 +8,7 @@ use aws_sdk_s3::operation::head_object::{HeadObjectError, HeadObjectOutput};
 use aws_sdk_s3::operation::list_object_versions::ListObjectVersionsOutput;
 use aws_sdk_s3::types::{ChecksumMode, EncodingType};
 use bytes::BytesMut;
-use tufline_store::{Head, PastVersion, Result, StoreError, Upload, Uploads, VersionId};
+use tufline_store::{BoxedError, ErrorKind, Head, PastVersion, Result, StoreError, Upload, Uploads, VersionId};
 use tufline_tuf::Time;
 
 use crate::checksum::whole_sha256;
@@ -97,7 +97,7 @@ impl S3Uploads {
     /// in the configuration must not look as if every upload had been removed.
     async fn bucket_exists(&self) -> Result<()> {
         let answer = self.client.head_bucket().bucket(&self.bucket).send().await;
-        answer.map(drop).map_err(|error| failed("look at", format!("s3://{}", self.bucket), &error))
+        answer.map(drop).map_err(|error| failed("look at", format!("s3://{}", self.bucket), error))
     }
 
     /// What to say of `name` after `error`: gone, if its versions may be listed and none is current; else the error.
@@ -117,7 +117,7 @@ impl S3Uploads {
         let request = self.client.get_object().bucket(&self.bucket).key(self.key(name)).version_id(&version.0);
         match request.range("bytes=0-0").send().await {
             Err(error) if code(&error) == Some("InvalidArgument") => Ok(true),
-            Err(error) => Err(failed("look at", self.place(name), &error)),
+            Err(error) => Err(failed("look at", self.place(name), error)),
             Ok(_) => Ok(false),
         }
     }
@@ -129,17 +129,19 @@ impl S3Uploads {
         let request = request.set_key_marker(from.key).set_version_id_marker(from.version);
         let answer = request.encoding_type(EncodingType::Url).customize().interceptor(order.clone()).send().await;
         let place = || format!("s3://{}/{prefix}*", self.bucket);
-        let answer = answer.map_err(|error| failed("list the versions of", place(), &error))?;
-        page(&answer, &order).map_err(|why| StoreError::new("list the versions of", place(), why))
+        let answer = answer.map_err(|error| failed("list the versions of", place(), error))?;
+        page(&answer, &order)
+            .map_err(|error| StoreError::from_source(ErrorKind::Corrupt, "list the versions of", place(), error))
     }
 
     fn to_upload(&self, name: &str, head: &HeadObjectOutput) -> Result<Upload> {
         let length = head.content_length().and_then(|length| u64::try_from(length).ok());
+        let why = "the answer has no Content-Length";
+        let no_length = || StoreError::new(ErrorKind::Corrupt, "look at", self.place(name), why);
         Ok(Upload {
             name: name.to_owned(),
             version: to_version(head.version_id()),
-            length: length
-                .ok_or_else(|| StoreError::new("look at", self.place(name), "the answer has no Content-Length"))?,
+            length: length.ok_or_else(no_length)?,
             custom: head.metadata().and_then(|metadata| metadata.get(CUSTOM)).map(|custom| rfc2047::decode(custom)),
             sha256: whole_sha256(head.checksum_sha256(), head.checksum_type()),
             uploaded: head.last_modified().and_then(to_time),
@@ -161,19 +163,19 @@ fn in_parts(tag: Option<&str>) -> bool {
     !(tag.len() == 32 && tag.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
-fn page(answer: &ListObjectVersionsOutput, order: &ListingOrder) -> std::result::Result<VersionsPage, String> {
+fn page(answer: &ListObjectVersionsOutput, order: &ListingOrder) -> std::result::Result<VersionsPage, BoxedError> {
     // An emulator may not know the encoding and then doesn't confirm it.
     let encoded = answer.encoding_type() == Some(&EncodingType::Url);
     let decode = |key: Option<&str>| {
         let key = key.ok_or("an entry has no key")?;
         if encoded {
-            from_listing(key).ok_or_else(|| format!("the key '{key}' is not UTF-8"))
+            Ok::<_, BoxedError>(from_listing(key).ok_or_else(|| format!("the key '{key}' is not UTF-8"))?)
         } else {
             Ok(key.to_owned())
         }
     };
     let versions = answer.versions().iter().map(|version| {
-        Ok::<_, String>(ListedVersion {
+        Ok::<_, BoxedError>(ListedVersion {
             key: decode(version.key())?,
             version: to_version(version.version_id()),
             is_latest: version.is_latest() == Some(true),
@@ -214,9 +216,9 @@ impl Uploads for S3Uploads {
             Ok(head) => return Ok(Head::Object(self.to_upload(name, &head)?)),
             Err(error) if status(&error) == Some(404) => error,
             Err(error) if status(&error) == Some(403) => {
-                return self.gone_by_its_listing(name, failed("look at", self.place(name), &error)).await;
+                return self.gone_by_its_listing(name, failed("look at", self.place(name), error)).await;
             }
-            Err(error) => return Err(failed("look at", self.place(name), &error)),
+            Err(error) => return Err(failed("look at", self.place(name), error)),
         };
         let header = |name| error.raw_response().and_then(|response| response.headers().get(name));
         if header("x-amz-delete-marker") == Some("true") {
@@ -239,7 +241,7 @@ impl Uploads for S3Uploads {
                 Some(404) => self.bucket_exists().await.map(|()| None),
                 Some(405) => Ok(None),
                 Some(400) if self.is_malformed(name, version).await? => Ok(None),
-                _ => Err(failed("look at", self.place(name), &error)),
+                _ => Err(failed("look at", self.place(name), error)),
             },
         }
     }
@@ -252,7 +254,8 @@ impl Uploads for S3Uploads {
         let entries = page.entries.into_iter().filter(|entry| entry.key == key);
         let history = entries.map(|entry| {
             let Some(version) = entry.version else { return Ok(PastVersion::Unknown) };
-            let undated = || StoreError::new("list the versions of", self.place(name), "an entry has no LastModified");
+            let why = "an entry has no LastModified";
+            let undated = || StoreError::new(ErrorKind::Corrupt, "list the versions of", self.place(name), why);
             let modified = entry.modified.ok_or_else(undated)?;
             Ok(match entry.kind {
                 Kind::Object { in_parts } => PastVersion::Object { version, modified, in_parts },
@@ -286,9 +289,9 @@ impl Uploads for S3Uploads {
         match request.send().await {
             Ok(answer) => range::cut(answer, offset, length, buffer)
                 .await
-                .map_err(|why| StoreError::new("read", self.place(&upload.name), why)),
+                .map_err(|error| error.of("read", self.place(&upload.name))),
             Err(error) if status(&error) == Some(416) => Ok(BytesMut::new()),
-            Err(error) => Err(failed("read", self.place(&upload.name), &error)),
+            Err(error) => Err(failed("read", self.place(&upload.name), error)),
         }
     }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use tufline_store::{Blob, Blobs, Kept, Key, Result, Source, StoreError, Upload, UploadKey, Uploads};
+use tufline_store::{Blob, Blobs, ErrorKind, Kept, Key, Result, Source, StoreError, Upload, UploadKey, Uploads};
 use tufline_tuf::{Hasher, Sha256};
 
 use crate::atomic_files::Temporary;
@@ -49,7 +49,8 @@ impl FolderBlobs {
     /// removing one for each would take longer than the copying.
     fn incoming(&self, upload: &Upload, sha256: &Sha256) -> Result<PathBuf> {
         let version = upload.version.as_ref().ok_or_else(|| {
-            StoreError::new("copy", self.uploads.place(&upload.name), "it has no version; look at it anew")
+            let why = "it has no version; look at it anew";
+            StoreError::new(ErrorKind::Invalid, "copy", self.uploads.place(&upload.name), why)
         })?;
         let path = self.data.object(&Key::Incoming(UploadKey::new(&upload.name, version)))?;
         let (name, version) = (path.parent().unwrap_or(&path).display(), version);
@@ -60,7 +61,7 @@ impl FolderBlobs {
         let opened = self.uploads.open_version(upload, "copy")?;
         let place = || PathBuf::from(self.uploads.place(&upload.name));
         let (temporary, sha256) =
-            self.copy(&opened.file, upload.length).map_err(|error| failed("copy", &place(), &error))?;
+            self.copy(&opened.file, upload.length).map_err(|error| failed("copy", &place(), error))?;
         opened.check()?;
         // The same bytes under many names are copied in each time, but only the first copy has to stay.
         let blob = self.blob(&sha256)?;
@@ -69,7 +70,7 @@ impl FolderBlobs {
         }
         // The copy needs no durability of its own: after a crash it is made again.
         let incoming = self.incoming(upload, &sha256)?;
-        temporary.put_aside(&incoming).map_err(|error| failed("copy to", &incoming, &error))?;
+        temporary.put_aside(&incoming).map_err(|error| failed("copy to", &incoming, error))?;
         Ok(sha256)
     }
 
@@ -107,12 +108,13 @@ impl FolderBlobs {
                 metadata.len(),
                 upload.length
             );
-            return Err(StoreError::new("keep", blob.display(), why));
+            return Err(StoreError::new(ErrorKind::Corrupt, "keep", blob.display(), why));
         }
         if source == Source::Upload && !blob.exists() {
             let found = self.copy_in_now(upload)?;
             if found != *sha256 {
                 return Err(StoreError::new(
+                    ErrorKind::Conflict,
                     "keep",
                     self.uploads.place(&upload.name),
                     format!("its SHA-256 is {found} and not {sha256}; it comes again"),
@@ -124,13 +126,13 @@ impl FolderBlobs {
         let kept = match placed {
             // Another kept the same copy a moment ago.
             Err(error) if error.kind() == io::ErrorKind::NotFound && blob.exists() => Ok(()),
-            result => result.map_err(|error| failed("keep", &incoming, &error)),
+            result => result.map_err(|error| failed("keep", &incoming, error)),
         };
         // Left over where another's copy became the blob, or where none did: then it is made again. If it can't be removed now, it is at
         // the next start.
         let _ = std::fs::remove_file(&incoming);
         kept?;
-        disk.sync_entry(&blob).map_err(|error| failed("sync", &blob, &error))
+        disk.sync_entry(&blob).map_err(|error| failed("sync", &blob, error))
     }
 
     async fn run<T: Send + 'static>(
@@ -211,7 +213,7 @@ impl Blobs for FolderBlobs {
         self.run(&DATA, move |blobs| {
             let blob = length(&path).map(|found| found.map(|length| Blob { length, sha256: None }));
             blob.and_then(|blob| blobs.data.disk().sync_entry(&path).map(|()| blob))
-                .map_err(|error| failed("look at", &path, &error))
+                .map_err(|error| failed("look at", &path, error))
         })
         .await
     }
@@ -222,7 +224,7 @@ impl Blobs for FolderBlobs {
         blocking(move || {
             let bytes = open(&path)
                 .and_then(|found| found.map(|(file, whole)| read_range(&file, whole, offset, length)).transpose());
-            bytes.map_err(|error| failed("read", &path, &error))
+            bytes.map_err(|error| failed("read", &path, error))
         })
         .await
     }

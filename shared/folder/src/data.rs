@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tufline_store::{Bucket, Key, Result, StoreError};
+use tufline_store::{Bucket, ErrorKind, Key, Result, StoreError};
 
 use crate::atomic_files::Disk;
 use crate::given;
@@ -32,7 +32,7 @@ impl DataFolder {
     /// `already in use by another tufline (pid …)`; a folder of another version; a folder that cannot be made or written.
     pub fn lock(root: impl AsRef<Path>) -> Result<Self> {
         let root = absolute(root.as_ref())?;
-        std::fs::create_dir_all(&root).map_err(|error| failed("make", &root, &error))?;
+        std::fs::create_dir_all(&root).map_err(|error| failed("make", &root, error))?;
         let lock = take_lock(&root.join("lock"))?;
         let is_new = !root.join("format").exists();
         let folder = Self::prepare(root, Some(lock))?;
@@ -50,6 +50,7 @@ impl DataFolder {
         let root = absolute(root.as_ref())?;
         if !root.join("format").exists() {
             return Err(StoreError::new(
+                ErrorKind::Missing,
                 "open",
                 root.display(),
                 "it is not a data folder of tufline; name the right one, or start `tufline local` to make it",
@@ -73,6 +74,7 @@ impl DataFolder {
             Ok(found) => {
                 let found: String = found.trim().chars().take(40).collect();
                 return Err(StoreError::new(
+                    ErrorKind::Invalid,
                     "open",
                     root.display(),
                     format!(
@@ -81,15 +83,15 @@ impl DataFolder {
                 ));
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                disk.make(&root.join("tmp")).map_err(|error| failed("make", &root.join("tmp"), &error))?;
+                disk.make(&root.join("tmp")).map_err(|error| failed("make", &root.join("tmp"), error))?;
                 let _ = disk
                     .create(&format, format!("{FORMAT}\n").as_bytes())
-                    .map_err(|error| failed("create", &format, &error))?;
+                    .map_err(|error| failed("create", &format, error))?;
             }
-            Err(error) => return Err(failed("read", &format, &error)),
+            Err(error) => return Err(failed("read", &format, error)),
         }
         for folder in ["tmp", "repository/incoming", "ledger"].map(|folder| root.join(folder)) {
-            disk.make(&folder).map_err(|error| failed("make", &folder, &error))?;
+            disk.make(&folder).map_err(|error| failed("make", &folder, error))?;
         }
         Ok(Self(Arc::new(OpenData { root, disk, _lock: lock })))
     }
@@ -102,14 +104,14 @@ impl DataFolder {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
                 result => result,
             };
-            emptied.and_then(|()| std::fs::create_dir(&folder)).map_err(|error| failed("clear", &folder, &error))?;
+            emptied.and_then(|()| std::fs::create_dir(&folder)).map_err(|error| failed("clear", &folder, error))?;
         }
-        let root = File::open(self.path()).map_err(|error| failed("open", self.path(), &error))?;
+        let root = File::open(self.path()).map_err(|error| failed("open", self.path(), error))?;
         #[cfg(target_os = "linux")]
-        rustix::fs::syncfs(&root).map_err(|error| failed("sync", self.path(), &error.into()))?;
+        rustix::fs::syncfs(&root).map_err(|error| failed("sync", self.path(), error.into()))?;
         #[cfg(not(target_os = "linux"))]
         rustix::fs::sync();
-        root.sync_all().map_err(|error| failed("sync", self.path(), &error))
+        root.sync_all().map_err(|error| failed("sync", self.path(), error))
     }
 
     /// Where the folder is: an absolute path.
@@ -141,29 +143,45 @@ impl DataFolder {
         // A key may hold an upload's version, which is any string: it must not lead out of the folder.
         let plain = |segment: &str| !matches!(segment, "" | "." | "..") && !segment.contains('\0');
         if !path.split('/').all(plain) {
-            return Err(StoreError::new("use", format!("{path:?}"), "it is not a path within the data folder"));
+            let why = "it is not a path within the data folder";
+            return Err(StoreError::new(ErrorKind::Invalid, "use", format!("{path:?}"), why));
         }
         Ok(self.bucket(key.bucket()).join(path))
     }
 }
 
 fn absolute(path: &Path) -> Result<PathBuf> {
-    std::path::absolute(path).map_err(|error| failed("find", path, &error))
+    std::path::absolute(path).map_err(|error| failed("find", path, error))
 }
 
 /// `error` of an action on `path`, as a port reports it.
-pub fn failed(action: &'static str, path: &Path, error: &io::Error) -> StoreError {
+pub fn failed(action: &'static str, path: &Path, error: io::Error) -> StoreError {
+    let is_full = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+    let failed = StoreError::from_source(kind_of(&error), action, path.display(), error);
+    let why = if is_full { failed.why + "; make room, then it goes on by itself" } else { failed.why };
+    StoreError { why, ..failed }
+}
+
+/// What kind of failure it is that the operating system tells (<https://man7.org/linux/man-pages/man3/errno.3.html>).
+fn kind_of(error: &io::Error) -> ErrorKind {
     match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            StoreError::new(action, path.display(), format!("{error}; make room, then it goes on by itself"))
-        }
-        _ => StoreError::new(action, path.display(), error),
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => ErrorKind::Denied,
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => ErrorKind::Missing,
+        io::ErrorKind::AlreadyExists => ErrorKind::Conflict,
+        io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => ErrorKind::Corrupt,
+        io::ErrorKind::InvalidInput
+        | io::ErrorKind::InvalidFilename
+        | io::ErrorKind::IsADirectory
+        | io::ErrorKind::FileTooLarge
+        | io::ErrorKind::Unsupported => ErrorKind::Invalid,
+        // A full disk, a disk that fails or hangs, too many open files.
+        _ => ErrorKind::Retry,
     }
 }
 
 fn take_lock(path: &Path) -> Result<File> {
     let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
-    let mut file = file.map_err(|error| failed("open", path, &error))?;
+    let mut file = file.map_err(|error| failed("open", path, error))?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
@@ -171,23 +189,53 @@ fn take_lock(path: &Path) -> Result<File> {
             let pid = if pid.trim().is_empty() { "unknown" } else { pid.trim() };
             let folder = path.parent().unwrap_or(path);
             return Err(StoreError::new(
+                ErrorKind::Conflict,
                 "open",
                 folder.display(),
                 format!("already in use by another tufline (pid {pid}); stop it, or use another data folder"),
             ));
         }
-        Err(TryLockError::Error(error)) => return Err(failed("lock", path, &error)),
+        Err(TryLockError::Error(error)) => return Err(failed("lock", path, error)),
     }
     // Only for the message above; the lock itself is the operating system's and ends with the process.
     file.set_len(0)
         .and_then(|()| file.write_all(std::process::id().to_string().as_bytes()))
-        .map_err(|error| failed("write", path, &error))?;
+        .map_err(|error| failed("write", path, error))?;
     Ok(file)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// By the numbers of <https://man7.org/linux/man-pages/man3/errno.3.html>, as the operating system gives them.
+    #[test]
+    fn each_error_of_the_operating_system_has_its_kind_and_stays_within() {
+        use rustix::io::Errno;
+        for (errno, kind) in [
+            (Errno::ACCESS, ErrorKind::Denied),
+            (Errno::PERM, ErrorKind::Denied),
+            (Errno::ROFS, ErrorKind::Denied),
+            (Errno::NOENT, ErrorKind::Missing),
+            (Errno::NOTDIR, ErrorKind::Missing),
+            (Errno::EXIST, ErrorKind::Conflict),
+            (Errno::ISDIR, ErrorKind::Invalid),
+            (Errno::NAMETOOLONG, ErrorKind::Invalid),
+            (Errno::NOSPC, ErrorKind::Retry),
+            (Errno::DQUOT, ErrorKind::Retry),
+            (Errno::IO, ErrorKind::Retry),
+            (Errno::MFILE, ErrorKind::Retry),
+            (Errno::STALE, ErrorKind::Retry),
+        ] {
+            let error = failed("read", Path::new("/a"), errno.into());
+            assert_eq!(error.kind, kind, "{error}");
+            let source = std::error::Error::source(&error).unwrap().downcast_ref::<io::Error>().unwrap();
+            assert_eq!(source.raw_os_error(), Some(errno.raw_os_error()));
+            let is_full = matches!(errno, Errno::NOSPC | Errno::DQUOT);
+            let then = if is_full { "; make room, then it goes on by itself" } else { "" };
+            assert_eq!(error.to_string(), format!("read /a: {source}{then}"));
+        }
+    }
 
     #[test]
     fn one_process_at_a_time() {

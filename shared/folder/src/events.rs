@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use serde_json::Value;
-use tufline_store::{Clock, EVENT_SOURCE, Event, Events, Result, StoreError};
+use tufline_store::{Clock, EVENT_SOURCE, ErrorKind, Event, Events, Result, StoreError};
 use tufline_tuf::{json, time};
 
 use crate::data::{DataFolder, failed};
@@ -40,7 +40,7 @@ impl FileEvents {
     /// A file that can't be made, read or written.
     pub fn open(data: &DataFolder, clock: Arc<dyn Clock>) -> Result<Self> {
         let path = data.path().join("events.jsonl");
-        open(&path).map_err(|error| failed("open", &path, &error))?;
+        open(&path).map_err(|error| failed("open", &path, error))?;
         Ok(Self(Arc::new(EventsLog { path, clock, writing: Mutex::new(()) })))
     }
 
@@ -124,11 +124,12 @@ impl Events for FileEvents {
         if events.is_empty() {
             return Ok(());
         }
-        let lines = self.lines(events).map_err(|error| StoreError::new("write", self.path().display(), error))?;
+        let unwritten = |error| StoreError::from_source(ErrorKind::Invalid, "write", self.path().display(), error);
+        let lines = self.lines(events).map_err(unwritten)?;
         let inner = Arc::clone(&self.0);
         blocking(move || {
             let _writing = lock(&inner.writing);
-            append(&inner.path, &lines).map_err(|error| failed("append to", &inner.path, &error))
+            append(&inner.path, &lines).map_err(|error| failed("append to", &inner.path, error))
         })
         .await
     }

@@ -9,7 +9,7 @@ use pkcs8::pkcs5::{pbes2, scrypt};
 use pkcs8::{EncryptedPrivateKeyInfoRef, PrivateKeyInfoRef, SecretDocument};
 use tough::schema::key::Key as PublicKey;
 use tough::sign::{Sign, SignKeyPair};
-use tufline_store::{Result, StoreError};
+use tufline_store::{BoxedError, ErrorKind, Result, StoreError};
 use tufline_tuf::key_file::{self, Block, Wanted, public_of_ssh};
 use tufline_tuf::root::{from_spki, same_key};
 use zeroize::Zeroizing;
@@ -87,7 +87,8 @@ impl HolderKey {
     /// # Errors
     /// A file that is there already or can't be written; no randomness.
     pub fn generate(path: &Path, kind: KeyKind, passphrase: &Passphrase) -> Result<Self> {
-        let cannot = |why: String| StoreError::new("make a key in", path.display(), why);
+        let cannot =
+            |error: BoxedError| StoreError::from_source(ErrorKind::Retry, "make a key in", path.display(), error);
         let unspecified = |_| cannot("no randomness to be had".into());
         let (document, pair) = match kind {
             KeyKind::Ed25519 => {
@@ -101,7 +102,7 @@ impl HolderKey {
         };
         let encrypted = encrypt(document.as_ref(), passphrase).map_err(cannot)?;
         let written = create_secret(path, ENCRYPTED, encrypted.as_bytes());
-        written.map_err(|error| failed("make a key in", path, &error))?;
+        written.map_err(|error| failed("make a key in", path, error))?;
         Ok(Self(pair))
     }
 
@@ -111,10 +112,13 @@ impl HolderKey {
     /// # Errors
     /// A file that can't be read or holds no such key; a wrong passphrase; whatever `ask` fails with.
     pub fn open(path: &Path, ask: impl FnOnce() -> Result<Passphrase>) -> Result<Self> {
-        let not_key = |why: &str| StoreError::new("read", path.display(), format!("it holds no private key: {why}"));
+        let not_key = |why: &str| {
+            let why = format!("it holds no private key: {why}");
+            StoreError::new(ErrorKind::Invalid, "read", path.display(), why)
+        };
         let blocks = read_secret(path, not_key)?;
         let (key, public) = only_key(&blocks).map_err(|why| not_key(&why))?;
-        let refused = |why: String| StoreError::new("read", path.display(), why);
+        let refused = |why: String| StoreError::new(ErrorKind::Invalid, "read", path.display(), why);
         if !key.is_encrypted && key.label != ENCRYPTED {
             key.expect_usable(Wanted::Private).map_err(refused)?;
         }
@@ -126,7 +130,7 @@ impl HolderKey {
                 let encrypted = EncryptedPrivateKeyInfoRef::try_from(&key.contents[..])
                     .map_err(|error| not_key(&format!("its encryption is not known here ({error}); {CONVERT}")))?;
                 // A wrong passphrase mostly shows in the padding, and else in what comes out.
-                let wrong = || StoreError::new("read", path.display(), "wrong passphrase");
+                let wrong = || StoreError::new(ErrorKind::Denied, "read", path.display(), "wrong passphrase");
                 let document = encrypted.decrypt(ask()?.0.as_bytes()).map_err(|error| match error {
                     pkcs8::Error::EncryptedPrivateKey(
                         pkcs8::pkcs5::Error::UnsupportedAlgorithm { .. } | pkcs8::pkcs5::Error::NoPbes1CryptSupport,
@@ -162,17 +166,16 @@ impl HolderKey {
     }
 }
 
-fn encrypt(document: &[u8], passphrase: &Passphrase) -> std::result::Result<SecretDocument, String> {
+fn encrypt(document: &[u8], passphrase: &Passphrase) -> std::result::Result<SecretDocument, BoxedError> {
     let (mut salt, mut iv) = ([0; 16], [0; 16]);
     for bytes in [&mut salt, &mut iv] {
         SystemRandom::new().fill(bytes).map_err(|_| "no randomness to be had")?;
     }
     let (log_n, r, p) = SCRYPT;
-    let scrypt = scrypt::Params::new(log_n, r, p).map_err(|error| error.to_string())?;
-    let parameters =
-        pbes2::Parameters::generate_scrypt_aes256cbc(scrypt, &salt, iv).map_err(|error| error.to_string())?;
-    let key = PrivateKeyInfoRef::try_from(document).map_err(|error| error.to_string())?;
-    key.encrypt_with_params(parameters, passphrase.0.as_bytes()).map_err(|error| error.to_string())
+    let scrypt = scrypt::Params::new(log_n, r, p)?;
+    let parameters = pbes2::Parameters::generate_scrypt_aes256cbc(scrypt, &salt, iv)?;
+    let key = PrivateKeyInfoRef::try_from(document)?;
+    Ok(key.encrypt_with_params(parameters, passphrase.0.as_bytes())?)
 }
 
 /// The only private key among the blocks of a file, and the public key beside it.

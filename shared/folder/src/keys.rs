@@ -11,7 +11,7 @@ use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair};
 use pkcs8::{LineEnding, SecretDocument};
 use tough::schema::key::{EcdsaKey, EcdsaScheme, Key as PublicKey};
-use tufline_store::{Result, StoreError};
+use tufline_store::{ErrorKind, Result, StoreError};
 use tufline_tuf::key_file::{self, Block, Wanted, labels};
 use zeroize::Zeroizing;
 
@@ -34,7 +34,8 @@ impl KeyFile {
     /// A file that is missing, can't be read, or holds no P-256 key.
     pub fn open(path: &Path) -> Result<Self> {
         let not_key = |why: &str| {
-            StoreError::new("read", path.display(), format!("it holds no P-256 private key in PEM (PKCS#8): {why}"))
+            let why = format!("it holds no P-256 private key in PEM (PKCS#8): {why}");
+            StoreError::new(ErrorKind::Corrupt, "read", path.display(), why)
         };
         let blocks = read_secret(path, not_key)?;
         if let Ok(metadata) = std::fs::metadata(path)
@@ -57,7 +58,7 @@ impl KeyFile {
     /// As [`KeyFile::open`]; a key that cannot be written.
     pub fn generate(path: &Path) -> Result<Self> {
         if !path.exists() {
-            make(path).map_err(|error| failed("create", path, &error))?;
+            make(path).map_err(|error| failed("create", path, error))?;
         }
         Self::open(path)
     }
@@ -85,7 +86,7 @@ impl KeyFile {
         let signature = self.pair.sign(random, message);
         signature
             .map(|signature| signature.as_ref().to_vec())
-            .map_err(|error| StoreError::new("sign with", "a key file", error))
+            .map_err(|error| StoreError::from_source(ErrorKind::Retry, "sign with", "a key file", error))
     }
 }
 
@@ -131,7 +132,7 @@ fn make(path: &Path) -> io::Result<()> {
 
 /// Reads a file with private keys: the blocks of PEM in it. No copy of it stays in memory.
 pub(crate) fn read_secret(path: &Path, not_key: impl Fn(&str) -> StoreError) -> Result<Vec<Block>> {
-    let file = Zeroizing::new(given::read(path).map_err(|error| failed("read", path, &error))?);
+    let file = Zeroizing::new(given::read(path).map_err(|error| failed("read", path, error))?);
     let text = key_file::text(&file, Wanted::Private);
     text.and_then(|text| key_file::blocks(text, Wanted::Private)).map_err(|why| not_key(&why))
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
-use tufline_store::{Hint, Letter, Message, Queue, Queues, Result, StoreError, VersionId, Waiting};
+use tufline_store::{ErrorKind, Hint, Letter, Message, Queue, Queues, Result, StoreError, VersionId, Waiting};
 
 use crate::lock::lock;
 
@@ -351,7 +351,8 @@ impl Queues for LocalQueues {
 
     async fn redrive(&self, queue: Queue, letter: &Letter) -> Result<()> {
         let message = Message::from_body(&letter.body).and_then(|message| message.of(queue));
-        let message = message.map_err(|error| StoreError::new("send to", queue.name(), error))?;
+        let unreadable = |error| StoreError::from_source(ErrorKind::Invalid, "send to", queue.name(), error);
+        let message = message.map_err(unreadable)?;
         self.send(&message, Duration::ZERO).await
     }
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use tough::schema::key::Key as PublicKey;
-use tufline_store::{OnlineRole, Result, Signer, StoreError};
+use tufline_store::{ErrorKind, OnlineRole, Result, Signer, StoreError};
 use tufline_tuf::root::same_key;
 
 use crate::data::failed;
@@ -94,7 +94,14 @@ impl FileSigner {
 
     fn find(&self, role: OnlineRole, key: &PublicKey) -> Result<(PathBuf, Arc<KeyFile>)> {
         let found = self.keys(role)?.into_iter().find(|(_, file)| same_key(&file.public_key(), key));
-        let missing = || StoreError::new("find", format!("{}'s key", name(role)), "its file is not there any more");
+        let missing = || {
+            StoreError::new(
+                ErrorKind::Missing,
+                "find",
+                format!("{}'s key", name(role)),
+                "its file is not there any more",
+            )
+        };
         found.ok_or_else(missing)
     }
 
@@ -109,7 +116,7 @@ impl FileSigner {
         let mut keys = Vec::with_capacity(numbers.len());
         for number in numbers {
             let path = path(&self.folder, role, number);
-            let metadata = std::fs::metadata(&path).map_err(|error| failed("read", &path, &error))?;
+            let metadata = std::fs::metadata(&path).map_err(|error| failed("read", &path, error))?;
             let which = (metadata.ino(), metadata.mtime(), metadata.mtime_nsec());
             let file = match opened.get(&path) {
                 Some(known) if known.which == which => Arc::clone(&known.file),
@@ -126,11 +133,11 @@ impl FileSigner {
 fn numbers(folder: &Path, role: OnlineRole) -> Result<Vec<u32>> {
     let entries = match std::fs::read_dir(folder) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.map_err(|error| failed("list", folder, &error))?,
+        entries => entries.map_err(|error| failed("list", folder, error))?,
     };
     let mut numbers = Vec::new();
     for entry in entries {
-        let entry = entry.map_err(|error| failed("list", folder, &error))?;
+        let entry = entry.map_err(|error| failed("list", folder, error))?;
         numbers.extend(entry.file_name().to_str().and_then(|file| number(file, role)));
     }
     numbers.sort_unstable();

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use tufline_store::{Document, Folder, Key, Pointer, Result, Store, StoreError, Stored, Tag, Written, expect_readable};
+use tufline_store::{
+    Document, ErrorKind, Folder, Key, Pointer, Result, Store, StoreError, Stored, Tag, Written, expect_readable,
+};
 use tufline_tuf::root::PinnedRoot;
 use tufline_tuf::{Hasher, Sha256, Time};
 
@@ -146,7 +148,7 @@ impl FolderStore {
     ) -> Result<impl FnOnce() -> Result<T> + Send + 'static> {
         let path = self.data.object(key)?;
         let data = self.data.clone();
-        Ok(move || work(&data, &path).map_err(|error| failed(action, &path, &error)))
+        Ok(move || work(&data, &path).map_err(|error| failed(action, &path, error)))
     }
 }
 
@@ -210,9 +212,11 @@ impl Store for FolderStore {
             let mut found = Vec::new();
             list(&root, folder.prefix(), &after, limit, &mut found)
                 .and_then(|()| found.iter().try_for_each(|path| data.disk().sync_entry(&root.join(path))))
-                .map_err(|error: io::Error| failed("list", &place, &error))?;
+                .map_err(|error: io::Error| failed("list", &place, error))?;
             let keys = found.iter().map(|path| {
-                Key::parse(path).ok_or_else(|| StoreError::new("list", place.display(), format!("{path} is not a key")))
+                let not_key =
+                    || StoreError::new(ErrorKind::Corrupt, "list", place.display(), format!("{path} is not a key"));
+                Key::parse(path).ok_or_else(not_key)
             });
             keys.collect()
         })

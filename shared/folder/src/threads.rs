@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
-use tufline_store::{Result, StoreError};
+use tufline_store::{ErrorKind, Result, StoreError};
 
 /// Threads for file operations. Those that wait for a thread lie in one queue, so few threads that are always busy take less time than
 /// many that are woken for each.
@@ -36,7 +36,7 @@ pub(crate) async fn in_turn<T: Send + 'static>(
 ) -> Result<T> {
     match &**threads {
         Ok(threads) => outcome(threads.spawn_blocking(work)).await,
-        Err(error) => Err(StoreError::new("begin", "a file operation", error)),
+        Err(error) => Err(StoreError::new(ErrorKind::Retry, "begin", "a file operation", error)),
     }
 }
 
@@ -48,7 +48,7 @@ pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T>
 async fn outcome<T>(work: JoinHandle<Result<T>>) -> Result<T> {
     match work.await {
         Ok(result) => result,
-        Err(error) => Err(StoreError::new("finish", "a file operation", error)),
+        Err(error) => Err(StoreError::from_source(ErrorKind::Retry, "finish", "a file operation", error)),
     }
 }
 

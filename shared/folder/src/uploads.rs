@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
-use tufline_store::{Clock, Head, PastVersion, Result, StoreError, Upload, Uploads, VersionId, Written};
+use tufline_store::{Clock, ErrorKind, Head, PastVersion, Result, StoreError, Upload, Uploads, VersionId, Written};
 use tufline_tuf::Time;
 
 use crate::data::{DataFolder, failed};
@@ -98,21 +98,21 @@ impl FolderUploads {
     /// # Errors
     /// The folder cannot be made or read, on first use.
     pub fn open(data: &DataFolder, root: impl AsRef<Path>, clock: Arc<dyn Clock>) -> Result<Self> {
-        let root = std::path::absolute(root.as_ref()).map_err(|error| failed("find", root.as_ref(), &error))?;
+        let root = std::path::absolute(root.as_ref()).map_err(|error| failed("find", root.as_ref(), error))?;
         let record = data.path().join(RECORD);
         let identity = match given::read_to_string(&record) {
             Ok(identity) => Some(identity.trim().to_owned()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => return Err(failed("read", &record, &error)),
+            Err(error) => return Err(failed("read", &record, error)),
         };
         let known = Known { data: data.clone(), identity: Mutex::new(identity.clone().unwrap_or_default()) };
         let uploads = Self(Arc::new(UploadsState { root, known: Some(known), told: Mutex::default(), clock }));
         if identity.is_none() {
             let root = uploads.path();
-            std::fs::create_dir_all(root).map_err(|error| failed("make", root, &error))?;
+            std::fs::create_dir_all(root).map_err(|error| failed("make", root, error))?;
             let identity = OpenFolder::open(root).and_then(|folder| folder.identity());
             // A crash before this: the next start does it.
-            uploads.take(&identity.map_err(|error| failed("look at", root, &error))?)?;
+            uploads.take(&identity.map_err(|error| failed("look at", root, error))?)?;
         }
         Ok(uploads)
     }
@@ -146,7 +146,7 @@ impl FolderUploads {
             Written::Lost => disk.replace(&record, bytes.as_bytes(), |_| true),
         });
         // Lost: somebody removed it meanwhile, and the next start takes what is there.
-        let (Written::Done | Written::Lost) = written.map_err(|error| failed("write", &record, &error))?;
+        let (Written::Done | Written::Lost) = written.map_err(|error| failed("write", &record, error))?;
         identity.clone_into(&mut lock(&known.identity));
         Ok(())
     }
@@ -165,7 +165,7 @@ impl FolderUploads {
                 names.insert(name);
                 Ok(true)
             })
-            .map_err(|error| failed("list", uploads.path(), &error))?;
+            .map_err(|error| failed("list", uploads.path(), error))?;
             Ok(names)
         })
         .await
@@ -177,7 +177,7 @@ impl FolderUploads {
     /// The folder cannot be made.
     pub fn beside(data: &DataFolder, name: &str, clock: Arc<dyn Clock>) -> Result<Self> {
         let root = data.path().join(name);
-        std::fs::create_dir_all(&root).map_err(|error| failed("make", &root, &error))?;
+        std::fs::create_dir_all(&root).map_err(|error| failed("make", &root, error))?;
         Ok(Self(Arc::new(UploadsState { root, known: None, told: Mutex::default(), clock })))
     }
 
@@ -194,16 +194,16 @@ impl FolderUploads {
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
                 return Ok(None);
             }
-            result => result.map_err(|error| failed("open", root, &error))?,
+            result => result.map_err(|error| failed("open", root, error))?,
         };
-        let identity = folder.identity().map_err(|error| failed("look at", root, &error))?;
+        let identity = folder.identity().map_err(|error| failed("look at", root, error))?;
         Ok(Some((folder, identity)))
     }
 
     fn not_there(&self, why: &str) -> StoreError {
         let root = self.path().display();
         let why = format!("the uploads folder {root} is not mounted, or was replaced: {why}");
-        StoreError::new("open", root, why)
+        StoreError::new(ErrorKind::Missing, "open", root, why)
     }
 
     /// The folder itself, if it is the known one.
@@ -221,13 +221,13 @@ impl FolderUploads {
     /// What is at `name` now; `None` where there is no upload.
     pub(crate) fn find(&self, folder: OpenFolder, name: &str) -> Result<Option<Found>> {
         let place = || self.path().join(name.replace('\0', "\u{FFFD}"));
-        find(folder, name).map_err(|error| failed("look at", &place(), &error))
+        find(folder, name).map_err(|error| failed("look at", &place(), error))
     }
 
     /// Opens the file of `upload`, which must still be that version. `action` is what it is opened for. What is read from it counts
     /// only after [`OpenedUpload::check`].
     pub(crate) fn open_version<'a>(&'a self, upload: &'a Upload, action: &'static str) -> Result<OpenedUpload<'a>> {
-        let unfinished = |why: &str| StoreError::unfinished(action, self.place(&upload.name), why);
+        let unfinished = |why: &str| StoreError::new(ErrorKind::Unfinished, action, self.place(&upload.name), why);
         let changed = || unfinished("it changed meanwhile; it comes again");
         let found = self.find(self.folder()?, &upload.name)?.ok_or_else(changed)?;
         if upload.version.as_ref() != Some(&found.version()) {
@@ -238,7 +238,7 @@ impl FolderUploads {
         }
         self.wait_for_tick(&found.state);
         let file =
-            found.folder.file(&found.raw).map_err(|error| failed(action, &self.path().join(&upload.name), &error))?;
+            found.folder.file(&found.raw).map_err(|error| failed(action, &self.path().join(&upload.name), error))?;
         Ok(OpenedUpload { uploads: self, upload, action, file: file.ok_or_else(changed)?, found })
     }
 
@@ -246,7 +246,7 @@ impl FolderUploads {
     fn counts(&self, name: &str, found: &Found) -> Result<bool> {
         let Some(told) = lock(&self.0.told).clone() else { return Ok(true) };
         let told = lock(&told).get(name).copied().flatten();
-        let stamp = found.stamp().map_err(|error| failed("look at", &self.path().join(name), &error))?;
+        let stamp = found.stamp().map_err(|error| failed("look at", &self.path().join(name), error))?;
         Ok(told == Some(stamp))
     }
 
@@ -296,11 +296,13 @@ impl OpenedUpload<'_> {
     pub fn check(&self) -> Result<()> {
         let place = || self.uploads.place(&self.upload.name);
         // Of the file that is open, not of one that has taken its place.
-        let now = self.found.version_now(&self.file).map_err(|error| StoreError::new(self.action, place(), error))?;
+        let now = self.found.version_now(&self.file);
+        let now = now.map_err(|error| failed(self.action, Path::new(&place()), error))?;
         if now.is_some() && now == self.upload.version {
             return Ok(());
         }
-        Err(StoreError::unfinished(self.action, place(), "it changed while it was read; it comes again"))
+        let why = "it changed while it was read; it comes again";
+        Err(StoreError::new(ErrorKind::Unfinished, self.action, place(), why))
     }
 }
 
@@ -340,7 +342,7 @@ impl Uploads for FolderUploads {
                 }
                 Ok(listed.len() < PAGE)
             })
-            .map_err(|error| failed("list", uploads.path(), &error))?;
+            .map_err(|error| failed("list", uploads.path(), error))?;
             Ok(listed)
         })
         .await
@@ -351,7 +353,7 @@ impl Uploads for FolderUploads {
         self.run(move |uploads| {
             let opened = uploads.open_version(&upload, "read")?;
             let bytes = fill(buffer, &opened.file, upload.length, offset, length)
-                .map_err(|error| failed("read", &uploads.path().join(&upload.name), &error))?;
+                .map_err(|error| failed("read", &uploads.path().join(&upload.name), error))?;
             opened.check()?;
             Ok(bytes)
         })

@@ -97,7 +97,7 @@ impl Watcher {
         // While it is not mounted nothing is known to lie there.
         let there = uploads
             .folder()
-            .and_then(|root| stamps(root, "").map_err(|error| failed("look through", uploads.path(), &error)));
+            .and_then(|root| stamps(root, "").map_err(|error| failed("look through", uploads.path(), error)));
         let there = there.unwrap_or_default().into_iter().map(|(name, _)| (name, None));
         let known = Told::new(Mutex::new(there.collect()));
         uploads.only(&known);
@@ -327,7 +327,7 @@ impl WatchState {
     fn watch_folder(&mut self) -> Result<()> {
         let path = self.uploads.path().to_owned();
         let folder = self.uploads.folder()?;
-        let identity = folder.identity().map_err(|error| failed("look at", &path, &error))?;
+        let identity = folder.identity().map_err(|error| failed("look at", &path, error))?;
         if self.watch.as_ref().is_some_and(|(_, watched)| *watched == identity) {
             return Ok(());
         }
@@ -358,7 +358,7 @@ impl WatchState {
         let (uploads, name) = (self.uploads.clone(), folder.to_owned());
         let found = blocking(move || {
             let root = uploads.folder()?;
-            stamps(root, &name).map_err(|error: io::Error| failed("look through", &uploads.path().join(&name), &error))
+            stamps(root, &name).map_err(|error: io::Error| failed("look through", &uploads.path().join(&name), error))
         })
         .await?;
         let found: BTreeMap<String, Stamp> = found.into_iter().collect();
@@ -390,7 +390,7 @@ impl WatchState {
         blocking(move || {
             let root = uploads.folder()?;
             let see = |(name, with): (String, K)| {
-                let seen = see(&root, &name).map_err(|error| failed("look at", &uploads.path().join(&name), &error));
+                let seen = see(&root, &name).map_err(|error| failed("look at", &uploads.path().join(&name), error));
                 (name, with, seen)
             };
             Ok(names.into_iter().map(see).collect())
@@ -593,7 +593,7 @@ mod tests {
     use std::io::Write;
 
     use super::*;
-    use tufline_store::SystemClock;
+    use tufline_store::{ErrorKind, SystemClock};
 
     use crate::DataFolder;
 
@@ -612,7 +612,7 @@ mod tests {
                     true
                 }
                 Err(error) => {
-                    assert!(error.is_unfinished, "{error}");
+                    assert_eq!(error.kind, ErrorKind::Unfinished, "{error}");
                     false
                 }
             }

@@ -9,6 +9,7 @@ mod clock;
 #[cfg(feature = "testing")]
 pub mod contract;
 mod document;
+mod error;
 mod event;
 mod key;
 #[cfg(feature = "testing")]
@@ -20,11 +21,12 @@ mod verified;
 pub use cached::CachedStore;
 pub use clock::SystemClock;
 pub use document::{Document, Pointer};
+pub use error::{BoxedError, ErrorKind, StoreError};
 pub use event::{EVENT_SOURCE, Event, LARGEST_DETAIL, PublishedTarget, RejectedUpload};
 pub use key::{Bucket, DELIVERIES, Folder, Key, MOST_CHANGES, UploadKey, VersionId};
 pub use message::{Change, Hint, LARGEST_MESSAGE, Letter, MESSAGE_FORMAT, Message, NotMessage, Queue};
 pub use port::{
     Blob, Blobs, Clock, Events, Head, Kept, LONGEST_HISTORY, Links, OnlineRole, PastVersion, Queues, Result, Signer,
-    Source, Store, StoreError, Stored, Tag, Upload, Uploads, Waiting, Written, expect_readable,
+    Source, Store, Stored, Tag, Upload, Uploads, Waiting, Written, expect_readable,
 };
 pub use verified::VerifiedRoots;

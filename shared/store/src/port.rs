@@ -9,36 +9,10 @@ use tufline_tuf::root::PinnedRoot;
 use tufline_tuf::{Sha256, Time};
 
 use crate::document::{Document, Pointer};
+use crate::error::{ErrorKind, StoreError};
 use crate::event::Event;
 use crate::key::{Folder, Key, VersionId};
 use crate::message::{Letter, Message, Queue};
-
-/// Why a request to the world failed. All of these are worth another try later; none says anything about the data.
-#[derive(Debug, thiserror::Error)]
-#[error("{action} {place}: {why}")]
-pub struct StoreError {
-    /// What was tried, as a verb: `read`, `create`, `copy`, `send to`.
-    pub action: &'static str,
-    /// On what: a path, a queue, a key.
-    pub place: String,
-    /// What the other side said, in one line.
-    pub why: String,
-    /// Whether nothing failed: what was asked for is still being written, and whoever writes it decides how long.
-    pub is_unfinished: bool,
-}
-
-impl StoreError {
-    /// An error with what was tried, on what, and why it failed.
-    #[expect(clippy::needless_pass_by_value, reason = "callers pass what they have: a path, an error, a string")]
-    pub fn new(action: &'static str, place: impl ToString, why: impl ToString) -> Self {
-        Self { action, place: place.to_string(), why: why.to_string().replace('\n', " "), is_unfinished: false }
-    }
-
-    /// The same of what is still being written.
-    pub fn unfinished(action: &'static str, place: impl ToString, why: impl ToString) -> Self {
-        Self { is_unfinished: true, ..Self::new(action, place, why) }
-    }
-}
 
 /// What a port answers.
 pub type Result<T> = std::result::Result<T, StoreError>;
@@ -77,7 +51,8 @@ pub fn expect_readable(action: &'static str, document: &Document) -> Result<()> 
     if length <= most {
         return Ok(());
     }
-    Err(StoreError::new(action, document.key(), format!("it has {length} bytes, and at most {most} would be read")))
+    let why = format!("it has {length} bytes, and at most {most} would be read");
+    Err(StoreError::new(ErrorKind::Invalid, action, document.key(), why))
 }
 
 /// The repository and the ledger: small objects, strongly consistent (S3 user guide, "Amazon S3 data consistency model").
@@ -319,7 +294,7 @@ pub trait Signer: Send + Sync {
 
     /// The newest public key of `role`.
     async fn newest_key(&self, role: OnlineRole) -> Result<PublicKey> {
-        let none = || StoreError::new("find", format!("{role:?}'s key"), "there is none");
+        let none = || StoreError::new(ErrorKind::Missing, "find", format!("{role:?}'s key"), "there is none");
         self.public_keys(role).await?.pop().ok_or_else(none)
     }
 }

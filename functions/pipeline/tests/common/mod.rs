@@ -23,7 +23,7 @@ use tufline_pipeline::Ports;
 use tufline_pipeline::ReadingMemory;
 use tufline_pipeline::dispatch::handle;
 use tufline_store::memory::{Control, Fate, Memory, Request};
-use tufline_store::{Change, Key, Message, OnlineRole, Queue, Signer, StoreError, VerifiedRoots};
+use tufline_store::{Change, ErrorKind, Key, Message, OnlineRole, Queue, Signer, StoreError, VerifiedRoots};
 use tufline_tuf::index::Page;
 use tufline_tuf::root::same_key;
 use tufline_tuf::{Config, Draft, Index, Manifest, RoleKeys, RoleName, Time};
@@ -90,7 +90,7 @@ impl Signer for Holding {
     async fn sign(&self, role: OnlineRole, key: &PublicKey, message: &[u8]) -> Result<Vec<u8>, StoreError> {
         let held = self.0.lock().unwrap();
         let pair = held[&role].iter().find(|pair| same_key(&pair.tuf_key(), key));
-        let pair = pair.ok_or_else(|| StoreError::new("sign with", "a key", "it is gone"))?;
+        let pair = pair.ok_or_else(|| StoreError::new(ErrorKind::Missing, "sign with", "a key", "it is gone"))?;
         Ok(EcdsaKeyPair::sign(pair, &SystemRandom::new(), message).unwrap().as_ref().to_vec())
     }
 }

@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use bytes::BytesMut;
 use tufline_store::memory::Memory;
 use tufline_store::{
-    Document, Folder, Head, Key, PastVersion, Pointer, Result, Store, StoreError, Stored, Tag, Upload, Uploads,
-    VersionId, Written,
+    Document, ErrorKind, Folder, Head, Key, PastVersion, Pointer, Result, Store, StoreError, Stored, Tag, Upload,
+    Uploads, VersionId, Written,
 };
 use tufline_tuf::Manifest;
 use tufline_tuf::root::PinnedRoot;
@@ -55,7 +55,9 @@ impl Store for PlantedStore {
                 let manifest: Manifest = serde_json::from_slice(document.bytes()).unwrap();
                 if manifest.is_fence() { Ok(Written::Done) } else { self.world.create(document).await }
             }
-            (Plant::RefusalAsError, Key::Refused(_)) => Err(StoreError::new("show", document.key(), "refused")),
+            (Plant::RefusalAsError, Key::Refused(_)) => {
+                Err(StoreError::new(ErrorKind::Retry, "show", document.key(), "refused"))
+            }
             _ => self.world.create(document).await,
         }
     }

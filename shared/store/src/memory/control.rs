@@ -7,9 +7,9 @@ use std::task::{Context, Poll};
 /// A request that a port is about to make.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Request<'a> {
-    /// As in [`StoreError::action`].
+    /// As in [`StoreError::action`](crate::StoreError::action).
     pub action: &'static str,
-    /// As in [`StoreError::place`].
+    /// As in [`StoreError::place`](crate::StoreError::place).
     pub place: &'a str,
     /// Whether it changes anything.
     pub writes: bool,

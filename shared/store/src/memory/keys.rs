@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair};
 
-use crate::port::{OnlineRole, Result, StoreError};
+use crate::error::{ErrorKind, StoreError};
+use crate::port::{OnlineRole, Result};
 
 /// A root key and the four online keys: P-256, as everywhere.
 pub struct MemoryKeys {
@@ -20,7 +21,7 @@ impl MemoryKeys {
     pub fn generate() -> Result<Self> {
         let generate = || {
             EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING)
-                .map_err(|error| StoreError::new("generate", "a key", error))
+                .map_err(|error| StoreError::from_source(ErrorKind::Retry, "generate", "a key", error))
         };
         let mut online = BTreeMap::new();
         for role in OnlineRole::ALL {
@@ -36,6 +37,7 @@ impl MemoryKeys {
     }
 
     pub(super) fn online(&self, role: OnlineRole) -> Result<&EcdsaKeyPair> {
-        self.online.get(&role).ok_or_else(|| StoreError::new("use", format!("{role:?}"), "there is no such key"))
+        let missing = || StoreError::new(ErrorKind::Missing, "use", format!("{role:?}"), "there is no such key");
+        self.online.get(&role).ok_or_else(missing)
     }
 }

@@ -7,8 +7,9 @@ use async_trait::async_trait;
 use tufline_tuf::time;
 
 use super::world::{Memory, QueuedMessage};
+use crate::error::{ErrorKind, StoreError};
 use crate::message::{Letter, Message, Queue};
-use crate::port::{Queues, Result, StoreError, Waiting};
+use crate::port::{Queues, Result, Waiting};
 
 /// A dead letter that was looked at stays hidden for so long.
 const HIDDEN_SECONDS: u64 = 60;
@@ -69,7 +70,8 @@ impl Queues for Memory {
     async fn send(&self, message: &Message, delay: Duration) -> Result<()> {
         let queue = message.queue();
         let delay = if queue.is_fifo() { 0 } else { delay.as_secs() };
-        let body = message.to_body().map_err(|error| StoreError::new("send to", queue.name(), error))?;
+        let body = message.to_body();
+        let body = body.map_err(|error| StoreError::from_source(ErrorKind::Invalid, "send to", queue.name(), error))?;
         self.request("send to", queue.name(), true, |state| {
             let id = state.next();
             let due = time::after(state.now, delay);

@@ -6,7 +6,8 @@ use tough::schema::key::Key as PublicKey;
 use tough::sign::Sign;
 
 use super::world::Memory;
-use crate::port::{OnlineRole, Result, Signer, StoreError};
+use crate::error::{ErrorKind, StoreError};
+use crate::port::{OnlineRole, Result, Signer};
 
 #[async_trait]
 impl Signer for Memory {
@@ -19,7 +20,8 @@ impl Signer for Memory {
         let signature = self
             .request("sign with", &name, false, |_| {
                 self.keys.online(role).and_then(|key| {
-                    key.sign(&SystemRandom::new(), message).map_err(|error| StoreError::new("sign with", &name, error))
+                    let signature = key.sign(&SystemRandom::new(), message);
+                    signature.map_err(|error| StoreError::from_source(ErrorKind::Retry, "sign with", &name, error))
                 })
             })
             .await??;

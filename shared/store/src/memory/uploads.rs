@@ -6,8 +6,9 @@ use tufline_tuf::time::whole_seconds;
 use tufline_tuf::{Sha256, Time};
 
 use super::world::{Memory, StoredUpload, StoredVersion, WorldState};
+use crate::error::{ErrorKind, StoreError};
 use crate::key::VersionId;
-use crate::port::{Blob, Blobs, Head, Kept, LONGEST_HISTORY, PastVersion, Result, Source, StoreError, Upload, Uploads};
+use crate::port::{Blob, Blobs, Head, Kept, LONGEST_HISTORY, PastVersion, Result, Source, Upload, Uploads};
 
 impl StoredVersion {
     fn upload(&self, name: &str) -> Option<Upload> {
@@ -128,7 +129,7 @@ impl WorldState {
 }
 
 fn gone(action: &'static str, upload: &Upload) -> StoreError {
-    StoreError::new(action, &upload.name, "this version is gone")
+    StoreError::new(ErrorKind::Missing, action, &upload.name, "this version is gone")
 }
 
 #[async_trait]
@@ -241,7 +242,8 @@ impl Blobs for Memory {
                 Some(Kept::Whole)
             })
             .await?;
-        kept.ok_or_else(|| StoreError::new("copy", &upload.name, "the bytes are gone, or have another digest"))
+        let why = "the bytes are gone, or have another digest";
+        kept.ok_or_else(|| StoreError::new(ErrorKind::Missing, "copy", &upload.name, why))
     }
 
     async fn head(&self, sha256: &Sha256) -> Result<Option<Blob>> {

@@ -10,10 +10,11 @@ use tufline_tuf::{Sha256, Time};
 
 use super::control::{Control, Fate, Request};
 use super::keys::MemoryKeys;
+use crate::error::{ErrorKind, StoreError};
 use crate::event::Event;
 use crate::key::VersionId;
 use crate::message::Queue;
-use crate::port::{Clock, Events, Result, StoreError, Stored};
+use crate::port::{Clock, Events, Result, Stored};
 
 /// A version in the history of a name, oldest first.
 #[derive(Debug, Clone)]
@@ -151,7 +152,7 @@ impl Memory {
         mut effect: impl FnMut(&mut WorldState) -> R + Send,
     ) -> Result<R> {
         self.control.turn().await;
-        let failed = || StoreError::new(action, place, "the request failed (a planned fault)");
+        let failed = || StoreError::new(ErrorKind::Retry, action, place, "the request failed (a planned fault)");
         match self.control.fate(&Request { action, place, writes }) {
             Fate::Done => Ok(effect(&mut self.state())),
             Fate::Failed => Err(failed()),
