@@ -1,15 +1,19 @@
 """Each function may do what it must, and nothing else. Prints a table of each.
 
-The lists below are what the functions may do, all of it: the first table fails where a role has more or less, the second
-where a function can do more. What the emulator's flag leaves out of the policies is tested in `cdk/test`.
+`permissions.json` says by hand what the functions may do, all of it, and by which situation that is shown: the first table fails
+where a role has more or less, the second where a function can do more. It is the one list beside `cdk/lib/permissions.ts`, which
+makes the policies, and is not made from that: a judge that repeats what it judges says nothing. `cdk/test/permissions.test.ts` holds
+the template against the same list, also what the emulator's flag leaves out of the policies.
 """
 
 import contextlib
+import json
 import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from pathlib import Path
 
 import pytest
 
@@ -22,191 +26,10 @@ from .probes import LARGE, LONG_TIMESTAMP, PASSED_ON, STRICT, Bench, StageFailed
 
 pytestmark = pytest.mark.emulator
 
-# Which permissions fail each probe when they are taken away.
-PROVEN: dict[str, dict[str, list[str]]] = {
-    "hash": {
-        "an upload": [
-            "s3:GetObject uploads/targets/*",
-            "s3:GetObjectVersion uploads/targets/*",
-            "s3:PutObject repository/incoming/*",
-            "s3:GetObject repository/blobs/*",
-            "s3:PutObject repository/blobs/*",
-            "s3:GetObject ledger/hashed/*",
-            "s3:PutObject ledger/hashed/*",
-            "sqs:SendMessage queue changes",
-        ],
-        "an upload with a bad name": [
-            "s3:GetObject ledger/rejected/*",
-            "s3:PutObject ledger/rejected/*",
-            "events:PutEvents bus",
-        ],
-        "a bad overwrite": ["s3:ListBucketVersions uploads"],
-        "a name without an upload": ["s3:ListBucket uploads"],
-        "a large upload": ["sqs:SendMessage queue large"],
-        "a document of another party": [
-            "s3:GetObject uploads/delegations/*",
-            "s3:GetObjectVersion uploads/delegations/*",
-        ],
-        "a message that fails": ["sqs:ChangeMessageVisibility queue uploads"],
-    },
-    "large": {
-        "an upload": [
-            "s3:GetObject uploads/targets/*",
-            "s3:GetObjectVersion uploads/targets/*",
-            "s3:PutObject repository/incoming/*",
-            "s3:GetObject repository/blobs/*",
-            "s3:PutObject repository/blobs/*",
-            "s3:GetObject ledger/hashed/*",
-            "s3:PutObject ledger/hashed/*",
-            "s3:GetObject ledger/hashing/*",
-            "sqs:SendMessage queue changes",
-        ],
-        "an upload that takes several runs": ["s3:PutObject ledger/hashing/*", "sqs:SendMessage queue large"],
-        "an upload that is copied in parts": [
-            "s3:ListBucketMultipartUploads repository",
-            "s3:ListMultipartUploadParts repository/blobs/*",
-        ],
-        "an upload with a bad name": [
-            "s3:GetObject ledger/rejected/*",
-            "s3:PutObject ledger/rejected/*",
-            "events:PutEvents bus",
-        ],
-        "a bad overwrite": ["s3:ListBucketVersions uploads"],
-        "a name without an upload": ["s3:ListBucket uploads"],
-        "a message that fails": ["sqs:ChangeMessageVisibility queue large"],
-    },
-    "rebuild": {
-        "a renewal": [
-            "s3:GetObject repository/metadata/*",
-            "s3:GetObject ledger/generations/*",
-            "s3:GetObject ledger/drafts/*",
-            "s3:PutObject ledger/generations/*",
-            "s3:PutObject ledger/drafts/*",
-            "sqs:SendMessage queue sign",
-        ],
-        "a renewal of a bin": ["s3:GetObject ledger/index/*", "s3:PutObject ledger/index/*"],
-        "a generation that waits": ["s3:GetObject ledger/refused/*", "s3:ListBucket ledger"],
-        "a decision of an operator": ["s3:GetObject ledger/decisions/*"],
-        "a key of the bins to replace": ["kms:GetPublicKey key bins"],
-        "an upload without a receipt": [
-            "s3:GetObject uploads/targets/*",
-            "s3:GetObject ledger/hashed/*",
-            "sqs:SendMessage queue uploads",
-        ],
-        "a bad overwrite": ["s3:GetObjectVersion uploads/targets/*", "s3:ListBucketVersions uploads"],
-        "a name without an upload": ["s3:ListBucket uploads", "events:PutEvents bus"],
-        "a removal that is held": ["s3:GetObject ledger/removals-accepted.json", "s3:PutObject ledger/held/*"],
-        "a document of another party": [
-            "s3:GetObject uploads/delegations/*",
-            "s3:GetObjectVersion uploads/delegations/*",
-            "s3:GetObject repository/blobs/*",
-            "s3:GetObject ledger/parties/*",
-            "s3:GetObject ledger/delivered/*",
-            "s3:PutObject ledger/parties/*",
-            "s3:PutObject ledger/delivered/*",
-        ],
-        "a message that fails": ["sqs:ChangeMessageVisibility queue changes"],
-    },
-    "sign": {
-        "a generation that waits": [
-            "s3:GetObject repository/metadata/*",
-            "s3:PutObject repository/metadata/*.*.json",
-            "s3:GetObject ledger/generations/*",
-            "s3:GetObject ledger/drafts/*",
-            "s3:ListBucket ledger",
-            "sqs:SendMessage queue publish",
-            "kms:Sign key targets",
-            "kms:GetPublicKey key targets",
-            "kms:Sign key snapshot",
-            "kms:GetPublicKey key snapshot",
-        ],
-        "several generations that wait": ["s3:GetObject ledger/refused/*"],
-        "a bin that waits": ["s3:GetObject ledger/index/*", "kms:Sign key bins", "kms:GetPublicKey key bins"],
-        "a new target": [
-            "s3:GetObject uploads/targets/*",
-            "s3:GetObject ledger/hashed/*",
-            "s3:PutObject repository/checked/*",
-        ],
-        "a target that was overwritten": ["s3:GetObjectVersion uploads/targets/*", "s3:ListBucketVersions uploads"],
-        "a target that is gone for good": ["s3:ListBucket uploads"],
-        "a decision of an operator": ["s3:GetObject ledger/decisions/*"],
-        "a generation that is made up": [
-            "s3:PutObject ledger/refused/*",
-            "sqs:SendMessage queue changes",
-            "events:PutEvents bus",
-        ],
-        "a document of another party": ["s3:GetObject ledger/parties/*", "s3:GetObject ledger/delivered/*"],
-        "a message that fails": ["sqs:ChangeMessageVisibility queue sign"],
-    },
-    "publish": {
-        "a signed generation": [
-            "s3:GetObject repository/metadata/*",
-            "s3:PutObject repository/metadata/timestamp.json",
-            "s3:GetObject ledger/generations/*",
-            "s3:GetObject ledger/drafts/*",
-            "s3:GetObject ledger/root-intent.json",
-            "s3:ListBucket ledger",
-            "kms:Sign key timestamp",
-            "kms:GetPublicKey key timestamp",
-        ],
-        "a bin": ["s3:GetObject ledger/index/*"],
-        "a new target": [
-            "s3:GetObject repository/blobs/*",
-            "s3:GetObject uploads/targets/*",
-            "s3:GetObject ledger/hashed/*",
-            "s3:PutObject repository/checked/*",
-        ],
-        "a target that was overwritten": ["s3:GetObjectVersion uploads/targets/*", "s3:ListBucketVersions uploads"],
-        "a target that is gone for good": ["s3:ListBucket uploads"],
-        "a document of another party": ["s3:GetObject ledger/parties/*", "s3:GetObject ledger/delivered/*"],
-        "a decision of an operator": ["s3:GetObject ledger/decisions/*"],
-        "a generation that was passed over": ["sqs:SendMessage queue uploads"],
-        "events not sent yet": [
-            "s3:GetObject ledger/announced.json",
-            "s3:PutObject ledger/announced.json",
-            "events:PutEvents bus",
-        ],
-        "a generation that the gate refuses": [
-            "s3:GetObject ledger/refused/*",
-            "s3:PutObject ledger/refused/*",
-            "sqs:SendMessage queue changes",
-        ],
-        "a generation that is not signed": ["sqs:SendMessage queue sign"],
-        "a message that fails": ["sqs:ChangeMessageVisibility queue publish"],
-    },
-    "refresh": {
-        "nothing to do": [
-            "s3:GetObject repository/metadata/*",
-            "s3:GetObject ledger/generations/*",
-            "s3:GetObject ledger/announced.json",
-            "s3:GetObject ledger/decisions/*",
-            "s3:GetObject ledger/root-intent.json",
-            "kms:GetPublicKey key bins",
-        ],
-        "several generations that wait": ["s3:ListBucket ledger", "s3:GetObject ledger/refused/*"],
-        "a document of another party": ["s3:GetObject ledger/parties/*"],
-        "a timestamp that is due": [
-            "s3:PutObject repository/metadata/timestamp.json",
-            "kms:Sign key timestamp",
-            "kms:GetPublicKey key timestamp",
-        ],
-        "events not sent yet": ["s3:PutObject ledger/announced.json", "events:PutEvents bus"],
-        **{
-            f"a dead letter of {queue}": [
-                f"sqs:SendMessage queue {queue}",
-                f"sqs:GetQueueAttributes queue {queue}",
-                f"sqs:GetQueueAttributes queue {queue}-dlq",
-                f"sqs:ReceiveMessage queue {queue}-dlq",
-                f"sqs:DeleteMessage queue {queue}-dlq",
-            ]
-            for queue in CONSUMES.values()
-        },
-    },
-    "serve": {
-        "a metadata file": ["s3:GetObject repository/metadata/*"],
-        "a target": ["s3:GetObject repository/blobs/*"],
-    },
-}
+LISTS = json.loads(Path(__file__).with_name("permissions.json").read_text())
+
+# Which permissions fail each probe when they are taken away: by the function, and by the probe.
+PROVEN: dict[str, dict[str, list[str]]] = LISTS["proven"]
 
 
 @dataclass(frozen=True)
@@ -220,62 +43,10 @@ class Unproven:
     page: str
 
 
-WORKERS = list(CONSUMES)
-
-UNPROVEN = [
-    Unproven(
-        {"logs:CreateLogStream log {stage}": STAGES, "logs:PutLogEvents log {stage}": STAGES},
-        "the emulator writes a function's log without its role",
-        "https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs.html",
-    ),
-    Unproven(
-        {
-            "sqs:ReceiveMessage queue {queue}": WORKERS,
-            "sqs:DeleteMessage queue {queue}": WORKERS,
-            "sqs:GetQueueAttributes queue {queue}": WORKERS,
-        },
-        "the emulator's mapping works off the queue without the role",
-        "https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html",
-    ),
-    Unproven(
-        {"s3:ListBucket repository": STAGES, "s3:ListBucket ledger": ["hash", "large"]},
-        "only for keys that aren't there: without it S3 says 403, but the emulator 404",
-        "https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html",
-    ),
-    Unproven(
-        {"s3:GetObject repository/incoming/*": ["hash", "large"]},
-        "the emulator's copies get no SHA-256, so no blob is made of one",
-        "https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html",
-    ),
-    Unproven(
-        {"s3:GetObject ledger/index/*": ["refresh"]},
-        "only where bins expire within a month, or their key is replaced",
-        "https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html",
-    ),
-    Unproven(
-        {"kms:GetPublicKey key targets": ["refresh"], "kms:GetPublicKey key snapshot": ["refresh"]},
-        "only while the root lists several keys of the role, one of which is replaced",
-        "https://docs.aws.amazon.com/kms/latest/APIReference/API_GetPublicKey.html",
-    ),
-    Unproven(
-        {"s3:GetObject ledger/rejected/*": ["rebuild"], "s3:PutObject ledger/rejected/*": ["rebuild"]},
-        "only where as many names as a bin may list have SHA-256 with the same first 12 digits",
-        "https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutObject.html",
-    ),
-    Unproven(
-        {"sqs:SendMessage queue uploads": ["sign"]},
-        "only where a receipt says otherwise than S3 of bytes that a generation has: none of rebuild's does",
-        "https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html",
-    ),
-    Unproven(
-        {"kms:GetPublicKey key bins": ["publish"]},
-        "only while the key of the bins is replaced",
-        "https://docs.aws.amazon.com/kms/latest/APIReference/API_GetPublicKey.html",
-    ),
-]
+UNPROVEN = [Unproven(**entry) for entry in LISTS["unproven"]]
 
 # What a role may never do, whatever else it may.
-NEVER = "s3:PutObject repository/metadata/*.root.json"
+NEVER: dict[str, list[str]] = LISTS["never"]
 
 # What is denied to administrators too, by the policy of the bucket, the key or the role.
 NOT_FOR_ADMINS = ["s3:DeleteObject* repository/*", "s3:DeleteObject* ledger/*", "kms:Sign *", "sts:AssumeRole *"]
@@ -481,4 +252,7 @@ def is_due(who: str, tried: str) -> bool:
     if who == "admin":
         return not any(fnmatchcase(tried, denied) for denied in NOT_FOR_ADMINS)
     permitted = proven(who).keys() | unproven(who).keys()
-    return any(fnmatchcase(tried, permission) for permission in permitted) and not fnmatchcase(tried, NEVER)
+    never = [denied for denials in NEVER.values() for denied in denials]
+    return any(fnmatchcase(tried, permission) for permission in permitted) and not any(
+        fnmatchcase(tried, denied) for denied in never
+    )
