@@ -45,7 +45,7 @@ pub async fn published_among(
         let key = Key::Metadata { role, version: entry.document.version };
         let document: Option<Signed<Targets>> = ledger::read(store, &key).await?;
         let Some(document) = document else { continue };
-        let is_listed = |name: &TargetName| generation::content_of(&document.signed, name).is_some();
+        let is_listed = |name: &TargetName| generation::target_of(&document.signed, name).is_some();
         published.extend(names.into_iter().filter(|name| is_listed(name)).cloned());
     }
     Ok(published)

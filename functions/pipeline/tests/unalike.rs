@@ -23,7 +23,7 @@ use tufline_pipeline::state::roots;
 use tufline_store::memory::{Calm, Memory, MemoryKeys};
 use tufline_store::{Document, Event, Hint, Key, Message, OnlineRole, Queue, Written};
 use tufline_tuf::generation::{
-    DEEPEST_BIN, Edit, FirstBins, Folding, Others, Policy, SPEC_VERSION, TargetEdit, content_of, snapshot,
+    DEEPEST_BIN, Edit, FirstBins, Folding, Others, Policy, SPEC_VERSION, TargetEdit, snapshot, target_of,
 };
 use tufline_tuf::time::after;
 use tufline_tuf::{
@@ -117,7 +117,7 @@ impl World {
             OnlineRole::Targets,
             &Key::Metadata { role: role.clone(), version: entry.version },
         );
-        let snapshot = snapshot(&manifest, &[(role, entry.version)].into(), &Parties::default());
+        let snapshot = snapshot(&manifest, &[(role, entry.version)].into(), &Parties::default()).unwrap();
         let bytes = self.older_release_signs(&root, &snapshot, OnlineRole::Snapshot, &Key::snapshot(generation));
         let published = finish(ledger::published(store)).unwrap().unwrap();
         let version = (published.version + 1).try_into().unwrap();
@@ -194,7 +194,7 @@ impl World {
         let manifest = finish(ledger::manifest(store, published.generation)).unwrap();
         let draft = self.memory.object(&Key::Draft(manifest.top.document.draft).path()).unwrap();
         let draft = Draft::from_bytes(RoleName::targets(), &draft).unwrap();
-        content_of(draft.document(), &name.parse().unwrap()).is_some()
+        target_of(draft.document(), &name.parse().unwrap()).is_some()
     }
 
     fn told(&self, wanted: impl Fn(&Event) -> bool) -> bool {

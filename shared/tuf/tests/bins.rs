@@ -46,7 +46,7 @@ impl World {
     }
 
     fn sign(&mut self) {
-        let snapshot = snapshot(&self.candidate.manifest, &self.candidate.versions, others().candidate);
+        let snapshot = snapshot(&self.candidate.manifest, &self.candidate.versions, others().candidate).unwrap();
         self.snapshot = common::sign(snapshot, &self.keys.snapshot, &self.root).bytes().clone();
         for role in self.candidate.documents.keys().cloned().collect::<Vec<_>>() {
             self.sign_role(&role);

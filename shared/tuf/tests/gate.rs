@@ -39,7 +39,7 @@ impl World {
     }
 
     fn sign_snapshot(&mut self, versions: &Versions) {
-        let snapshot = snapshot(&self.candidate.manifest, versions, &Parties::default());
+        let snapshot = snapshot(&self.candidate.manifest, versions, &Parties::default()).unwrap();
         self.snapshot = sign(snapshot, &self.keys.snapshot, &self.root).bytes().clone();
     }
 
@@ -82,7 +82,7 @@ fn a_sound_generation_passes_and_its_timestamp_states_the_snapshot() {
     let world = World::new();
     let checked = world.check(now(), GOOD).unwrap();
     assert_eq!(checked.generation(), 2);
-    let timestamp = checked.timestamp(7, after(now(), 60));
+    let timestamp = checked.timestamp(7, after(now(), 60)).unwrap();
     let meta = &timestamp.document().meta["snapshot.json"];
     assert_eq!((timestamp.document().version.get(), meta.version.get()), (7, 2));
     assert_eq!(meta.length, Some(world.snapshot.len() as u64));
@@ -199,6 +199,18 @@ fn what_is_published_passes_again_without_anything_since() {
     };
     assert_eq!(again(&candidate.versions).unwrap(), [(RoleName::targets(), 2)], "its keys stand in the root");
     assert!(again(&world.published.versions).is_err());
+}
+
+#[test]
+fn a_bin_without_those_above_it_is_void() {
+    // Nothing would say whose signature counts for it, nor which document that is.
+    let mut world = World::new();
+    let bin: RoleName = "bin-0".parse().unwrap();
+    let entry = world.candidate.manifest.changed[&RoleName::targets()].clone();
+    world.candidate.manifest.changed = [(bin.clone(), entry)].into();
+    world.published.versions = Versions::new();
+    world.sign_snapshot(&[(bin, 2)].into());
+    assert_eq!(world.fault(now(), GOOD), Fault::Void);
 }
 
 #[test]

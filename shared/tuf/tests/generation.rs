@@ -6,15 +6,17 @@ mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use common::{Generation, content, now, policy, remove, set, start};
+use common::{Generation, content, content_of, now, policy, remove, set, start};
 use proptest::prelude::*;
+use tough::schema::Targets;
 use tufline_tuf::config::RemovalLimit;
 use tufline_tuf::generation::{
-    Edit, FirstBins, Folding, GenerationError, Others, Policy, TargetEdit, UsedUp, content_of, snapshot,
+    Edit, FirstBins, Folding, GenerationError, Others, Policy, TargetEdit, UsedUp, digest_of, snapshot, target_of,
+    targets_document,
 };
 use tufline_tuf::index::{Expiring, Page, Place, RoleEntry};
 use tufline_tuf::time::after;
-use tufline_tuf::{Content, Index, Outcome, Parties, RoleName, Sha256, TargetName, trie};
+use tufline_tuf::{Content, Draft, Index, Outcome, Parties, RoleName, Sha256, TargetName, trie};
 
 fn edit() -> impl Strategy<Value = TargetEdit> {
     let edit = prop_oneof![
@@ -113,7 +115,7 @@ proptest! {
                 let name: TargetName = name.parse().unwrap();
                 prop_assert_eq!(content_of(document, &name), model.get(&name).cloned());
             }
-            let listed = snapshot(manifest, &newest.versions, &Parties::default());
+            let listed = snapshot(manifest, &newest.versions, &Parties::default()).unwrap();
             prop_assert_eq!(listed.document().version.get(), manifest.generation);
             prop_assert_eq!(tufline_tuf::generation::versions(listed.document()).unwrap(), newest.versions.clone());
         }
@@ -235,6 +237,80 @@ fn what_was_not_read_is_asked_for() {
         Folding::new(&grown.manifest, index, &edits, &renew, grown.manifest.bins_keys(), &others, policy(None, now()))
             .unwrap();
     assert_eq!(folding.finish().unwrap_err(), GenerationError::Missing(grown.role_of("t0")));
+}
+
+#[test]
+fn what_was_not_asked_for_is_refused() {
+    let grown = grown(20, 4);
+    let (edits, renew, others) = ([set("t0", "other")], BTreeSet::new(), Others::default());
+    let name = "t0".parse().unwrap();
+    let (index, _) = grown.index(&[Place::Name(&name)]);
+    let mut folding =
+        Folding::new(&grown.manifest, index, &edits, &renew, grown.manifest.bins_keys(), &others, policy(None, now()))
+            .unwrap();
+    let (asked, other) = (grown.role_of("t0"), RoleName::targets());
+    let mut give = |role: &RoleName| folding.fold(&grown.documents[role]).map(|drafts| drafts.len());
+    assert_eq!(give(&other), Err(GenerationError::Unasked(other.clone())));
+    assert_eq!(give(&asked), Ok(1));
+    assert_eq!(give(&asked), Err(GenerationError::Unasked(asked.clone())), "twice");
+}
+
+/// `draft` with a target that it lists under `name` with this digest, whatever that is.
+fn listing(name: &str, digest: &str, custom: serde_json::Value) -> Draft<Targets> {
+    let draft = &filled(2).documents[&RoleName::targets()];
+    let mut document = serde_json::to_value(draft.document()).unwrap();
+    document["targets"][name] = serde_json::json!({"length": 1, "hashes": {"sha256": digest}, "custom": custom});
+    Draft::from_bytes(RoleName::targets(), &serde_json::to_vec(&document).unwrap()).unwrap()
+}
+
+fn fold_into(document: &Draft<Targets>, edits: &[TargetEdit]) -> Result<Vec<Outcome>, GenerationError> {
+    let (base, renew, others) = (filled(2).manifest, BTreeSet::new(), Others::default());
+    let index = Index::new(base.top.clone());
+    let mut folding =
+        Folding::new(&base, index, edits, &renew, base.bins_keys(), &others, policy(None, now())).unwrap();
+    let drafts = folding.fold(document)?;
+    assert_eq!(drafts.len(), 1, "it is drafted anew");
+    Ok(folding.finish()?.manifest.changes.into_iter().map(|change| change.outcome).collect())
+}
+
+#[test]
+fn a_digest_that_is_none_is_no_digest() {
+    // An upload whose bytes have a digest of zeros would be believed to be there already.
+    let zeros = Content { sha256: Sha256::from_bytes([0; 32]), length: 1, custom: [].into() };
+    let mut edit = set("odd", "x");
+    edit.edit = Edit::Set(zeros.clone());
+    for digest in ["", "00", &"00".repeat(31), &"00".repeat(33)] {
+        let damaged = listing("odd", digest, serde_json::json!({}));
+        let listed = target_of(damaged.document(), &edit.name).unwrap();
+        assert_eq!(digest_of(listed), None, "{digest}");
+        assert_eq!(fold_into(&damaged, &[edit.clone()]).unwrap(), [Outcome::Set(zeros.clone())]);
+    }
+}
+
+#[test]
+fn a_name_that_no_target_has_is_not_passed_over_unsaid() {
+    // Were it left out of what is dropped, the document would go on with what clients don't read alike.
+    let unalike = serde_json::json!({"a": 1, "a b": 2});
+    let good = listing("odd", &"00".repeat(32), unalike.clone());
+    let outcomes = fold_into(&good, &[set("t0", "other")]).unwrap();
+    assert!(matches!(&outcomes[..], [Outcome::Set(_), Outcome::Rejected(_)]), "{outcomes:?}");
+    let damaged = listing("../odd", &"00".repeat(32), unalike);
+    let refused = fold_into(&damaged, &[set("t0", "other")]).unwrap_err();
+    assert!(refused.to_string().contains("../odd"), "{refused}");
+}
+
+#[test]
+fn a_version_of_zero_is_written_nowhere() {
+    let mut generation = filled(1);
+    let parties = Parties::default();
+    assert!(snapshot(&generation.manifest, &generation.versions, &parties).is_ok());
+    generation.versions.insert(RoleName::targets(), 0);
+    assert!(snapshot(&generation.manifest, &generation.versions, &parties).is_err());
+    let mut generation = filled(1);
+    generation.manifest.generation = 0;
+    assert!(snapshot(&generation.manifest, &generation.versions, &parties).is_err());
+    assert!(targets_document(0, now(), &[]).is_err());
+    assert!(targets_document(1, now(), &[]).is_ok());
 }
 
 /// Names whose SHA-256 begin with the same three digits.

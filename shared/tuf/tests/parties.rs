@@ -119,7 +119,7 @@ impl World {
 
     fn check(&self, seen: &Parties, blob: Option<u64>) -> Result<Checked, Refused> {
         let manifest = &self.candidate.manifest;
-        let snapshot = snapshot(manifest, &self.candidate.versions, &self.parties);
+        let snapshot = snapshot(manifest, &self.candidate.versions, &self.parties).unwrap();
         let snapshot = sign(snapshot, &self.keys.snapshot, &self.root).bytes().clone();
         let (roots, since) = (std::slice::from_ref(&self.root), std::slice::from_ref(manifest));
         let others = OtherParties { published: seen, candidate: &self.parties };

@@ -6,12 +6,12 @@ mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use common::{Documents, Generation, content, now, remove, set, small};
+use common::{Documents, Generation, content, content_of, now, remove, set, small};
 use proptest::prelude::*;
 use tough::sign::Sign;
 use tufline_tuf::config::Expiry;
 use tufline_tuf::gate::{Fault, Refused};
-use tufline_tuf::generation::{Edit, FirstBins, Policy, TargetEdit, content_of};
+use tufline_tuf::generation::{Edit, FirstBins, Policy, TargetEdit};
 use tufline_tuf::replay::{LARGEST_JUMP, Net, Replay, ReplayRules, Succession, places};
 use tufline_tuf::time::after;
 use tufline_tuf::{Applied, BinsKeys, Content, Manifest, Outcome, Parties, RecordedPolicy, RoleName, TargetName, trie};
@@ -94,6 +94,7 @@ enum Lie {
     AnotherName,
     Removal,
     Version,
+    NoVersion,
     Expiry,
     SnapshotExpiry,
     Serial,
@@ -113,11 +114,12 @@ enum Lie {
     Twice,
 }
 
-const LIES: [Lie; 21] = [
+const LIES: [Lie; 22] = [
     Lie::Content,
     Lie::AnotherName,
     Lie::Removal,
     Lie::Version,
+    Lie::NoVersion,
     Lie::Expiry,
     Lie::SnapshotExpiry,
     Lie::Serial,
@@ -155,6 +157,11 @@ fn tell(lie: Lie, manifest: &mut Manifest) -> bool {
         },
         Lie::Version => match manifest.changed.values_mut().next() {
             Some(entry) => entry.version += 7,
+            None => return false,
+        },
+        // What no document can have.
+        Lie::NoVersion => match manifest.changed.values_mut().next() {
+            Some(entry) => entry.version = 0,
             None => return false,
         },
         Lie::Expiry => match manifest.changed.values_mut().next() {

@@ -164,7 +164,10 @@ async fn check_files(gate: &mut Gate<'_>, files: &[(&RoleName, Option<&Bytes>, O
     let verified = join_all(verified).await;
     for ((role, bytes, seen), verified) in files.iter().zip(verified) {
         let Some(bytes) = bytes else {
-            return Some(Verdict::NotReady(Key::Metadata { role: (*role).clone(), version: gate.version(role) }));
+            return Some(match gate.version(role) {
+                Ok(version) => Verdict::NotReady(Key::Metadata { role: (*role).clone(), version }),
+                Err(refused) => Verdict::Refused(refused),
+            });
         };
         let checked = match verified {
             Some(verified) => gate.verified_role(role, verified, *seen),

@@ -130,7 +130,7 @@ pub(crate) async fn make_generation(
         folding = folding.numbered(generation, first);
     }
     if let Some(targets) = adopted {
-        folding.adopt(targets);
+        folding.adopt(targets)?;
     }
     let reads = folding.wanted()?.into_iter().map(|(role, entry)| async move {
         let document = match known.documents.get(&entry.draft) {

@@ -34,7 +34,7 @@ pub async fn show_generation(
         None => ledger::manifest(&*ports.store, checked.generation()).await?.timestamp_above,
     };
     let version = before + 1;
-    let draft = checked.timestamp(version, time::after(now, ports.config.expiry.timestamp.seconds()));
+    let draft = checked.timestamp(version, time::after(now, ports.config.expiry.timestamp.seconds()))?;
     let newest = roots.first().ok_or(StageError::NotInitialised)?;
     let keys = RoleKeys::in_root(newest, &RoleName::timestamp())?;
     let key = signing_key(ports, &keys, OnlineRole::Timestamp).await?;

@@ -13,7 +13,8 @@ use tufline_tuf::delegations::{PartyState, delegator};
 use tufline_tuf::delivery::{
     Delivered, DeliveryRules, Files, Judged, LARGEST_DELIVERY, judge_files, named_below, refuse,
 };
-use tufline_tuf::{Manifest, Parties, Rejection, RoleName, Sha256};
+use tufline_tuf::generation::digest_of;
+use tufline_tuf::{Manifest, Parties, Rejection, RoleName};
 
 use crate::actions::decisions::carry_out;
 use crate::actions::intake::Intake;
@@ -165,9 +166,9 @@ async fn missing_bytes(ports: &Ports, settled: &Judged, files: &Files) -> Result
             before.as_ref().is_none_or(|before: &Targets| before.targets.get(*name) != Some(*target))
         });
         let looks = added.map(|(name, target)| async move {
-            let sha256: Option<[u8; 32]> = target.hashes.sha256.to_vec().try_into().ok();
-            let is_there = match sha256 {
-                Some(sha256) => is_stored(ports, &Sha256::from_bytes(sha256), target.length).await?,
+            let is_there = match digest_of(target) {
+                Some(sha256) => is_stored(ports, &sha256, target.length).await?,
+                // There can't be such bytes.
                 None => false,
             };
             Ok::<_, StageError>((!is_there).then(|| name.raw().to_owned()))

@@ -190,7 +190,7 @@ impl Signing<'_> {
 
     /// Signs the snapshot of a generation all of whose documents are there.
     async fn snapshot(&self, manifest: &Manifest, versions: &Versions, parties: &Parties) -> Result<()> {
-        let draft = generation::snapshot(manifest, versions, parties);
+        let draft = generation::snapshot(manifest, versions, parties)?;
         let keys = RoleKeys::in_root(self.root, &RoleName::snapshot())?;
         let key = signing_key(self.ports, &keys, OnlineRole::Snapshot).await?;
         let signed = sign_document(self.ports, draft, &keys, OnlineRole::Snapshot, &key).await?;

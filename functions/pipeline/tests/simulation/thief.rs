@@ -262,7 +262,7 @@ impl Thieving {
             snapshot_expires: expires,
             ..newest
         };
-        let draft = generation::snapshot(&ahead, &versions, &Parties::default());
+        let draft = generation::snapshot(&ahead, &versions, &Parties::default()).unwrap();
         let keys = RoleKeys::in_root(&trusted, &RoleName::snapshot()).unwrap();
         Self::store_signed(world, draft, &keys, OnlineRole::Snapshot);
         world.send_raw(tufline_store::Queue::Publish, &Message::Publish.to_body().unwrap());

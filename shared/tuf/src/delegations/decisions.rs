@@ -155,7 +155,7 @@ impl Parties {
             let (threshold, keys) = (party.threshold, party.keys.len());
             return Err(bad(format!("{threshold} of {keys} keys can't sign; choose a threshold from 1 to {keys}")));
         }
-        if next.to_bytes().map_or(0, |bytes| bytes.len()) > LARGEST_RECORD {
+        if next.to_bytes().map_err(|error| bad(error.to_string()))?.len() > LARGEST_RECORD {
             let why = "the record of all delegations would be too long; give it fewer keys or paths, or release one that was removed";
             return Err(bad(why.into()));
         }

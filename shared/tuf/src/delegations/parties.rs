@@ -16,8 +16,8 @@ use tough::schema::{DelegatedRole, Delegations, Hashes, Metafile, PathPattern, P
 
 use super::names::root_of;
 use crate::layout::{Addressed, Expiring, trie};
-use crate::primitives::{Pattern, RoleName, Sha256, TargetName, Time, at_least_one, json};
-use crate::signing::VerifyError;
+use crate::primitives::{Pattern, RoleName, Sha256, TargetName, Time, json};
+use crate::signing::{VerifyError, from_one};
 
 /// The format of the record that this code writes.
 pub const PARTIES_FORMAT: u32 = 1;
@@ -161,15 +161,21 @@ impl Parties {
     }
 
     /// What a snapshot says of the parties' roles: length and digest too, since whoever signs them chooses their versions.
-    #[must_use]
-    pub fn in_snapshot(&self) -> HashMap<String, Metafile> {
-        let metafile = |document: &PartyDocument| Metafile {
-            length: Some(document.length),
-            hashes: Some(Hashes { sha256: Decoded::from(document.sha256.as_bytes().to_vec()), _extra: HashMap::new() }),
-            version: at_least_one(document.version),
-            _extra: HashMap::new(),
+    ///
+    /// # Errors
+    /// [`VerifyError::Unreadable`] where a version is 0.
+    pub fn in_snapshot(&self) -> Result<HashMap<String, Metafile>, VerifyError> {
+        let metafile = |(role, document): (&RoleName, &PartyDocument)| {
+            let sha256 = Decoded::from(document.sha256.as_bytes().to_vec());
+            let metafile = Metafile {
+                length: Some(document.length),
+                hashes: Some(Hashes { sha256, _extra: HashMap::new() }),
+                version: from_one(role, "version", document.version)?,
+                _extra: HashMap::new(),
+            };
+            Ok((format!("{role}.json"), metafile))
         };
-        self.documents.iter().map(|(role, document)| (format!("{role}.json"), metafile(document))).collect()
+        self.documents.iter().map(metafile).collect()
     }
 
     /// The roles in which devices look now, and their documents: a role after the one that delegates to it.
@@ -237,7 +243,7 @@ impl Party {
     /// What `targets` says of it.
     ///
     /// # Errors
-    /// [`VerifyError::Unreadable`] for a key that has no canonical form, never in practice.
+    /// [`VerifyError::Unreadable`] for a threshold of 0; for a key that has no canonical form, never in practice.
     pub fn delegation(&self, role: &RoleName) -> Result<Delegations, VerifyError> {
         let unreadable = |why: String| VerifyError::Unreadable { role: role.clone(), why };
         let mut all = empty();
@@ -252,7 +258,7 @@ impl Party {
         all.roles.push(DelegatedRole {
             name: role.to_string(),
             keyids,
-            threshold: at_least_one(self.threshold),
+            threshold: from_one(role, "threshold", self.threshold)?,
             paths: PathSet::Paths(paths),
             terminating: true,
             targets: None,

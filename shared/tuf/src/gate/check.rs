@@ -4,10 +4,9 @@ use super::verified::{VerifiedRole, verify_under_all};
 use super::wanted::{OtherParties, WantedBlob, WantedDelivery, changed_deliveries, own_paths};
 use crate::delegations::{PartyDocument, delegator};
 use crate::generation::{Fault, Manifest, Refused, Versions, advance, snapshot as snapshot_of};
-use crate::layout::read_content;
-use crate::layout::{AddressedDraft, Content, trie};
-use crate::primitives::{RoleName, SPEC_VERSION, Sha256, TargetName, Time, at_least_one};
-use crate::signing::{Draft, RoleKeys, Signed, VerifyError, verify_published};
+use crate::layout::{AddressedDraft, digest_of, trie};
+use crate::primitives::{RoleName, SPEC_VERSION, Sha256, TargetName, Time};
+use crate::signing::{Draft, RoleKeys, Signed, VerifyError, from_one, verify_published};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use tough::schema::decoded::Decoded;
@@ -30,20 +29,23 @@ impl Checked {
 
     /// The timestamp that shows this generation (TUF specification 4.6). It states the snapshot's length and digest:
     /// clients then take the length as their limit instead of their default.
-    #[must_use]
-    pub fn timestamp(&self, version: u64, expires: Time) -> Draft<Timestamp> {
-        let mut timestamp = Timestamp::new(SPEC_VERSION.into(), at_least_one(version), expires);
+    ///
+    /// # Errors
+    /// [`VerifyError::Unreadable`] for version 0.
+    pub fn timestamp(&self, version: u64, expires: Time) -> Result<Draft<Timestamp>, VerifyError> {
+        let version = from_one(&RoleName::timestamp(), "version", version)?;
+        let mut timestamp = Timestamp::new(SPEC_VERSION.into(), version, expires);
         let digest = self.snapshot.sha256();
         timestamp.meta.insert(
             "snapshot.json".into(),
             Metafile {
                 length: Some(self.snapshot.bytes().len() as u64),
                 hashes: Some(Hashes { sha256: Decoded::from(digest.as_bytes().to_vec()), _extra: HashMap::new() }),
-                version: at_least_one(self.snapshot.version()),
+                version: self.snapshot.document().version,
                 _extra: HashMap::new(),
             },
         );
-        Draft::new(RoleName::timestamp(), timestamp)
+        Ok(Draft::new(RoleName::timestamp(), timestamp))
     }
 }
 
@@ -58,8 +60,8 @@ pub struct Gate<'a> {
     published: &'a Versions,
     /// What the snapshot lists.
     versions: Versions,
-    /// What must still be given.
-    roles: BTreeSet<RoleName>,
+    /// What must still be given, and the versions that the snapshot lists.
+    roles: BTreeMap<RoleName, u64>,
     others: OtherParties<'a>,
     /// The documents of other parties that must still be given.
     deliveries: BTreeSet<RoleName>,
@@ -111,7 +113,9 @@ impl<'a> Gate<'a> {
             advance(&mut expected, manifest);
             changed.extend(manifest.changed.keys().cloned());
         }
-        if snapshot.document() != snapshot_of(candidate, &expected, others.candidate).document() {
+        let void = |reason: String| Refused { generation, fault: Fault::Void, reason };
+        let due = snapshot_of(candidate, &expected, others.candidate).map_err(|error| void(error.to_string()))?;
+        if snapshot.document() != due.document() {
             return Err(refuse("the snapshot is not the one that its manifest says".into()));
         }
         for (role, seen) in &others.published.documents {
@@ -130,12 +134,14 @@ impl<'a> Gate<'a> {
         }
         // With all above them, since they say whose signature counts; `targets` each time, since its keys stand in the root,
         // which may have changed meanwhile.
-        let mut roles = BTreeSet::new();
+        let mut roles = BTreeMap::new();
         for role in changed {
             let mut above = Some(role);
             while let Some(role) = above {
                 above = trie::parent(&role);
-                roles.insert(role);
+                let version = expected.get(&role).copied();
+                let version = version.ok_or_else(|| void(format!("there is no version of {role}, which it needs")))?;
+                roles.insert(role, version);
             }
         }
         Ok(Self {
@@ -170,7 +176,7 @@ impl<'a> Gate<'a> {
     /// after the one above it, which says whose signature counts. These may ask for more.
     #[must_use]
     pub fn wanted_roles(&self) -> Vec<(RoleName, u64)> {
-        let mut wanted: Vec<_> = self.roles.iter().map(|role| (role.clone(), self.version(role))).collect();
+        let mut wanted: Vec<_> = self.roles.iter().map(|(role, version)| (role.clone(), *version)).collect();
         wanted.sort_by_key(|(role, _)| trie::depth(role));
         wanted
     }
@@ -213,7 +219,7 @@ impl<'a> Gate<'a> {
         document: Result<Signed<Targets>, VerifyError>,
         published: Option<&Targets>,
     ) -> Result<(), Refused> {
-        let (version, generation) = (self.version(role), self.candidate.generation);
+        let (version, generation) = (self.version(role)?, self.candidate.generation);
         let refuse = |reason: String| Refused { generation, fault: Fault::Role(role.clone(), version), reason };
         let signed = document
             .and_then(|signed| signed.expect_version(version))
@@ -231,9 +237,8 @@ impl<'a> Gate<'a> {
             if !trie::digits(&checked).starts_with(prefix) {
                 return Err(refuse(format!("{role}: {checked} belongs in another bin")));
             }
-            if target.hashes.sha256.len() != 32 {
-                return Err(refuse(format!("{role}: the digest of {checked} is not a SHA-256")));
-            }
+            let sha256 = digest_of(target);
+            let sha256 = sha256.ok_or_else(|| refuse(format!("{role}: the digest of {checked} is not a SHA-256")))?;
             // What is published stays.
             if published.is_some_and(|document| document.targets.get(name) == Some(target)) {
                 continue;
@@ -242,7 +247,7 @@ impl<'a> Gate<'a> {
                 let reason = format!("{role}: {checked} is a name of {party}");
                 return Err(Refused { generation, fault: Fault::Targets(vec![checked]), reason });
             }
-            self.want_blob(checked, &read_content(target));
+            self.want_blob(checked, sha256, target.length);
         }
         self.check_delegations(role, signed.document(), published).map_err(refuse)?;
         self.roles.remove(role);
@@ -267,7 +272,7 @@ impl<'a> Gate<'a> {
     /// # Errors
     /// [`Refused`].
     pub fn delivery(&mut self, role: &RoleName, bytes: &Bytes, published: Option<&Targets>) -> Result<(), Refused> {
-        let (version, generation) = (self.version(role), self.candidate.generation);
+        let (version, generation) = (self.version(role)?, self.candidate.generation);
         let document = self.others.candidate.documents.get(role);
         let refuse = |reason: String| Refused { generation, fault: Fault::Role(role.clone(), version), reason };
         if document.is_none_or(|document| document.sha256 != Sha256::of(bytes)) {
@@ -290,7 +295,11 @@ impl<'a> Gate<'a> {
                 return Err(refuse(format!("{role}: {checked} is not among its names")));
             }
             if published.is_none_or(|document| document.targets.get(name) != Some(target)) {
-                self.want_blob(checked, &read_content(target));
+                match digest_of(target) {
+                    Some(sha256) => self.want_blob(checked, sha256, target.length),
+                    // There can't be such bytes.
+                    None => _ = self.bad_targets.insert(checked),
+                }
             }
         }
         if let Some(below) = &signed.document().delegations {
@@ -305,12 +314,10 @@ impl<'a> Gate<'a> {
         Ok(())
     }
 
-    fn want_blob(&mut self, name: TargetName, content: &Content) {
-        let wanted = self
-            .blobs
-            .entry(content.sha256)
-            .or_insert_with(|| WantedBlob { lengths: BTreeSet::new(), names: Vec::new() });
-        wanted.lengths.insert(content.length);
+    fn want_blob(&mut self, name: TargetName, sha256: Sha256, length: u64) {
+        let wanted =
+            self.blobs.entry(sha256).or_insert_with(|| WantedBlob { lengths: BTreeSet::new(), names: Vec::new() });
+        wanted.lengths.insert(length);
         wanted.names.push(name);
     }
 
@@ -320,10 +327,16 @@ impl<'a> Gate<'a> {
     }
 
     /// The version of a role's document that the snapshot lists.
-    #[must_use]
-    pub fn version(&self, role: &RoleName) -> u64 {
+    ///
+    /// # Errors
+    /// [`Refused`] where it lists none: nothing then says which document is meant.
+    pub fn version(&self, role: &RoleName) -> Result<u64, Refused> {
         let of_a_party = || Some(self.others.candidate.documents.get(role)?.version);
-        self.versions.get(role).copied().or_else(of_a_party).unwrap_or(0)
+        self.versions.get(role).copied().or_else(of_a_party).ok_or_else(|| Refused {
+            generation: self.candidate.generation,
+            fault: Fault::Void,
+            reason: format!("the snapshot lists no version of {role}"),
+        })
     }
 
     /// Whose signature counts for `role` is said by the roots, or by the role above.
@@ -361,12 +374,16 @@ impl<'a> Gate<'a> {
         if !document.targets.is_empty() {
             return Err(format!("{role} is split into bins, and lists targets all the same"));
         }
-        if let Some(missing) = children.iter().find(|child| !self.versions.contains_key(child)) {
-            return Err(format!("{role} delegates to {missing}, which the snapshot does not list"));
+        let mut below = BTreeMap::new();
+        for child in children {
+            let version = self.versions.get(&child).copied();
+            let missing = || format!("{role} delegates to {child}, which the snapshot does not list");
+            let version = version.ok_or_else(missing)?;
+            below.insert(child, version);
         }
         let to_bins = |document: &Targets| trie::is_split(document).then(|| document.delegations.clone());
         if published.and_then(to_bins).flatten() != document.delegations {
-            self.roles.extend(children);
+            self.roles.extend(below);
         }
         Ok(())
     }
@@ -394,8 +411,8 @@ impl<'a> Gate<'a> {
     /// [`Refused`], naming every target whose bytes are missing or wrong.
     pub fn pass(self) -> Result<Checked, Refused> {
         let generation = self.candidate.generation;
-        if let Some(role) = self.roles.iter().chain(&self.deliveries).next() {
-            let version = self.version(role);
+        if let Some(role) = self.roles.keys().chain(&self.deliveries).next() {
+            let version = self.version(role)?;
             let reason = format!("role {role} was not checked");
             return Err(Refused { generation, fault: Fault::Role(role.clone(), version), reason });
         }

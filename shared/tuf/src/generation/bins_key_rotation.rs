@@ -45,7 +45,7 @@ impl BinsKeys {
 
 /// The bins that the old key signed, and their versions, as far as `index` was read.
 pub fn outdated_bins<'a>(manifest: &'a Manifest, index: &'a Index) -> impl Iterator<Item = (RoleName, u64)> + 'a {
-    let up_to = manifest.old_bins_key.as_ref().map_or(0, |old| old.up_to);
     let entries = index.entries().map(|(role, entry)| (role, entry.document.version));
-    entries.filter(move |(role, version)| trie::parent(role).is_some() && *version <= up_to)
+    let old = manifest.old_bins_key.as_ref();
+    entries.filter(move |(role, version)| trie::parent(role).is_some() && old.is_some_and(|old| *version <= old.up_to))
 }

@@ -8,8 +8,8 @@ use super::error::GenerationError;
 use super::listed::Listed;
 use crate::delegations::Parties;
 use crate::layout::{AddressedDraft, Index, IndexEntry, RoleEntry};
-use crate::primitives::{RoleName, SPEC_VERSION, Time, at_least_one};
-use crate::signing::{Draft, VerifyError};
+use crate::primitives::{RoleName, SPEC_VERSION, Time};
+use crate::signing::{Draft, VerifyError, from_one};
 /// New documents of the targets family: each takes the next number of the serial, and its place in the index.
 #[derive(Debug)]
 pub(crate) struct Drafting<'a> {
@@ -24,7 +24,26 @@ pub(crate) struct Drafting<'a> {
     pub parties: &'a Parties,
 }
 
-impl Drafting<'_> {
+impl<'a> Drafting<'a> {
+    /// Begins an index with the document of `targets`, whose version is the one above `first`; answers that too. Where it is split, those
+    /// below it are to be added next.
+    pub fn begin(
+        targets: Listed,
+        first: u64,
+        expires: Time,
+        bins_keys: Vec<Key>,
+        parties: &'a Parties,
+    ) -> Result<(Self, AddressedDraft), GenerationError> {
+        let (role, serial, is_split) = (RoleName::targets(), first + 1, targets.is_split);
+        let (draft, entry) = make(&role, targets, serial, expires, &bins_keys, parties)?;
+        let mut index = Index::new(IndexEntry { document: entry.clone(), bins: None });
+        if is_split {
+            index.split(&role);
+        }
+        let changed = BTreeMap::from([(role, entry)]);
+        Ok((Self { first, serial, index, changed, expires, bins_keys, parties }, draft))
+    }
+
     /// Drafts what is listed in these roles, a delegating one before those that it delegates to.
     pub fn add(&mut self, documents: Vec<(RoleName, Listed)>) -> Result<Vec<AddressedDraft>, GenerationError> {
         documents.into_iter().map(|(role, listed)| self.draft(role, listed)).collect()
@@ -33,11 +52,8 @@ impl Drafting<'_> {
     fn draft(&mut self, role: RoleName, listed: Listed) -> Result<AddressedDraft, GenerationError> {
         self.serial += 1;
         let splits = listed.is_split && self.index.entry(&role).is_none_or(|entry: &IndexEntry| entry.bins.is_none());
-        let delegations = self.parties.delegations(&role, listed.is_split, &self.bins_keys)?;
-        let draft = targets_draft(role.clone(), self.serial, self.expires, listed.targets, delegations);
-        let draft = AddressedDraft::try_from(draft)?;
-        let entry = RoleEntry { version: self.serial, draft: draft.digest(), expires: self.expires };
-        self.index.set(&role, entry.clone());
+        let (draft, entry) = make(&role, listed, self.serial, self.expires, &self.bins_keys, self.parties)?;
+        self.index.set(&role, entry.clone())?;
         if splits {
             self.index.split(&role);
         }
@@ -46,14 +62,29 @@ impl Drafting<'_> {
     }
 }
 
+fn make(
+    role: &RoleName,
+    listed: Listed,
+    version: u64,
+    expires: Time,
+    bins_keys: &[Key],
+    parties: &Parties,
+) -> Result<(AddressedDraft, RoleEntry), VerifyError> {
+    let delegations = parties.delegations(role, listed.is_split, bins_keys)?;
+    let draft = targets_draft(role.clone(), version, expires, listed.targets, delegations)?;
+    let draft = AddressedDraft::try_from(draft)?;
+    let entry = RoleEntry { version, draft: draft.digest(), expires };
+    Ok((draft, entry))
+}
+
 /// The document of `targets` that delegates to bins signed by any of `bins_keys`, and to nobody else.
 ///
 /// # Errors
-/// [`VerifyError::Unreadable`] for a key that has no canonical form, never in practice.
+/// [`VerifyError::Unreadable`] for version 0; for a key that has no canonical form, never in practice.
 pub fn targets_document(version: u64, expires: Time, bins_keys: &[Key]) -> Result<Draft<Targets>, VerifyError> {
     let role = RoleName::targets();
     let delegations = Parties::default().delegations(&role, true, bins_keys)?;
-    Ok(targets_draft(role, version, expires, HashMap::new(), delegations))
+    targets_draft(role, version, expires, HashMap::new(), delegations)
 }
 
 pub(crate) fn targets_draft(
@@ -62,10 +93,10 @@ pub(crate) fn targets_draft(
     expires: Time,
     targets: HashMap<tough::TargetName, Target>,
     delegations: Option<Delegations>,
-) -> Draft<Targets> {
-    let mut document = Targets::new(SPEC_VERSION.into(), at_least_one(version), expires);
+) -> Result<Draft<Targets>, VerifyError> {
+    let mut document = Targets::new(SPEC_VERSION.into(), from_one(&role, "version", version)?, expires);
     // tough writes an empty `delegations` unless there is none, which other clients refuse.
     document.delegations = delegations;
     document.targets = targets;
-    Draft::new(role, document)
+    Ok(Draft::new(role, document))
 }

@@ -11,6 +11,12 @@ pub enum GenerationError {
     /// A page of the index that the batch needs was not read.
     #[error("the page of the bins below {0} was not read")]
     Unread(RoleName),
+    /// A document was given that was not asked for, or twice.
+    #[error("the document of role {0} was given, and was not asked for")]
+    Unasked(RoleName),
+    /// What no sound record and no caller that keeps the rules can bring about.
+    #[error("{0}, which can't be; report this with the function's log")]
+    Impossible(String),
     /// A document cannot be written or read.
     #[error(transparent)]
     Document(#[from] VerifyError),

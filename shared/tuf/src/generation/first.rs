@@ -9,8 +9,8 @@ use super::listed::Listed;
 use super::manifest::{MANIFEST_FORMAT, Manifest, Outcome, RemovalWindow};
 use super::policy::Policy;
 use crate::delegations::Parties;
-use crate::layout::{AddressedDraft, Content, Index, IndexEntry, RoleEntry};
-use crate::primitives::{RoleName, Sha256, TargetName, after};
+use crate::layout::{AddressedDraft, Content, Index};
+use crate::primitives::{RoleName, TargetName, after};
 use std::collections::{BTreeMap, BTreeSet};
 use tough::schema::key::Key;
 
@@ -32,13 +32,11 @@ fn begin(
 ) -> Result<(Next, Vec<AddressedDraft>), GenerationError> {
     let Policy { recorded, now, .. } = policy;
     let expires = after(now, recorded.targets_seconds);
-    // Replaced by the first document that is drafted.
-    let nothing = RoleEntry { version: 0, draft: Sha256::of(&[]), expires };
-    let index = Index::new(IndexEntry { document: nothing, bins: None });
+    let (targets, below) = Listed::grown(&RoleName::targets(), bins.digits());
     let (bins_keys, parties) = (vec![bins_key.clone()], &Parties::default());
-    let (first, changed) = (used_up.targets, BTreeMap::new());
-    let mut drafting = Drafting { first, serial: first, index, changed, expires, bins_keys, parties };
-    let drafts = drafting.add(Listed::grown(RoleName::targets(), bins.digits()))?;
+    let (mut drafting, draft) = Drafting::begin(targets, used_up.targets, expires, bins_keys, parties)?;
+    let mut drafts = vec![draft];
+    drafts.extend(drafting.add(below)?);
     let Drafting { serial, index, changed, .. } = drafting;
     let (top, pages) = index.finish()?;
     let manifest = Manifest {

@@ -11,7 +11,7 @@ use super::manifest::{Applied, MANIFEST_FORMAT, Manifest, Outcome};
 use super::policy::Policy;
 use super::removals::count_removals;
 use crate::delegations::{Parties, Party, PartyChange, PartyState};
-use crate::layout::read_content;
+use crate::layout::same_content;
 use crate::layout::{Addressed, AddressedDraft, Index, Page, RoleEntry, trie};
 use crate::primitives::{Rejection, RejectionCode, RoleName, Sha256, TargetName, after};
 use crate::signing::Draft;
@@ -39,6 +39,15 @@ enum Became {
     Rejected(Rejection),
     /// The name is of this party's.
     Delegated(RoleName),
+}
+
+/// An edit that was made in a document.
+struct AppliedEdit<'a> {
+    /// Its place among all edits.
+    number: usize,
+    edit: &'a TargetEdit,
+    /// What its target was before.
+    before: Option<Target>,
 }
 
 /// What a generation says of other parties.
@@ -69,10 +78,10 @@ pub struct Folding<'a> {
     renew: &'a BTreeSet<RoleName>,
     bins: BinsKeys,
     others: &'a Others,
-    /// The roles that must still be given, with the edits to each.
-    due: BTreeMap<RoleName, Vec<usize>>,
-    /// What became of each edit.
-    outcomes: Vec<Became>,
+    /// The roles that must still be given, with the edits to each, and their places among all.
+    due: BTreeMap<RoleName, Vec<(usize, &'a TargetEdit)>>,
+    /// What became of the edits, by their places, as far as that is known.
+    outcomes: BTreeMap<usize, Became>,
     /// The targets that leave the documents though no edit says so, and why.
     dropped: BTreeMap<TargetName, Rejection>,
     drafting: Drafting<'a>,
@@ -97,15 +106,15 @@ impl<'a> Folding<'a> {
         others: &'a Others,
         policy: Policy,
     ) -> Result<Self, GenerationError> {
-        let mut due: BTreeMap<RoleName, Vec<usize>> = BTreeMap::new();
-        let mut outcomes = vec![Became::Done { changed: false }; edits.len()];
-        for ((number, edit), outcome) in edits.iter().enumerate().zip(&mut outcomes) {
+        let mut due: BTreeMap<RoleName, Vec<(usize, &TargetEdit)>> = BTreeMap::new();
+        let mut outcomes = BTreeMap::new();
+        for (number, edit) in edits.iter().enumerate() {
             if let Some((role, party)) = others.parties.owner(&edit.name) {
-                *outcome = anothers(edit, role, party);
+                outcomes.insert(number, anothers(edit, role, party));
                 continue;
             }
             let leaf = index.leaf(&edit.name).map_err(|(role, _)| GenerationError::Unread(role))?;
-            due.entry(leaf).or_default().push(number);
+            due.entry(leaf).or_default().push((number, edit));
         }
         for role in renew.iter().filter(|role| **role != RoleName::snapshot()) {
             due.entry(role.clone()).or_default();
@@ -157,26 +166,27 @@ impl<'a> Folding<'a> {
     /// [`GenerationError`].
     pub fn fold(&mut self, document: &Draft<Targets>) -> Result<Vec<AddressedDraft>, GenerationError> {
         let role = document.role();
-        let Some(numbers) = self.due.remove(role) else { return Ok(Vec::new()) };
+        let edits = self.due.remove(role).ok_or_else(|| GenerationError::Unasked(role.clone()))?;
         let mut listed = Listed::of(document.document());
-        let mut dropped = listed.drop_unalike();
+        let mut dropped = listed.drop_unalike(role)?;
+        // A count may only be too small where a generation before counted wrongly, and that must hold up no other.
         self.targets = self.targets.saturating_sub(dropped.len() as u64);
         let any_dropped = !dropped.is_empty();
-        let mut befores: Vec<Option<Target>> = Vec::with_capacity(numbers.len());
-        for edit in numbers.iter().filter_map(|number| self.edits.get(*number)) {
-            befores.push(listed.put(&edit.name, edit.edit.content()));
+        let mut applied: Vec<AppliedEdit<'_>> = Vec::with_capacity(edits.len());
+        for (number, edit) in edits {
+            let before = listed.put(&edit.name, edit.edit.content())?;
+            applied.push(AppliedEdit { number, edit, before });
             dropped.remove(&edit.name);
         }
-        let refused = self.refuse_what_overflows(role, &mut listed, &numbers, &befores)?;
+        let refused = self.refuse_what_overflows(role, &mut listed, &applied)?;
 
         let mut changed = self.renew.contains(role) || any_dropped;
-        for (number, before) in numbers.into_iter().zip(befores) {
-            let (Some(edit), Some(outcome)) = (self.edits.get(number), self.outcomes.get_mut(number)) else { continue };
+        for AppliedEdit { number, edit, before } in applied {
             if refused.contains(&number) {
-                *outcome = Became::Rejected(full(&edit.name));
+                self.outcomes.insert(number, Became::Rejected(full(&edit.name)));
                 continue;
             }
-            let (before, content) = (before.as_ref().map(read_content), edit.edit.content());
+            let (before, content) = (before.as_ref(), edit.edit.content());
             match (before.is_some(), content.is_some()) {
                 (false, true) => self.targets += 1,
                 (true, false) => {
@@ -185,9 +195,9 @@ impl<'a> Folding<'a> {
                 }
                 _ => {}
             }
-            let differs = before.as_ref() != content;
+            let differs = !same_content(before, content);
             changed |= differs;
-            *outcome = Became::Done { changed: differs };
+            self.outcomes.insert(number, Became::Done { changed: differs });
         }
         self.dropped.extend(dropped);
         if !changed {
@@ -202,20 +212,21 @@ impl<'a> Folding<'a> {
         &self,
         role: &RoleName,
         listed: &mut Listed,
-        numbers: &[usize],
-        befores: &[Option<Target>],
+        applied: &[AppliedEdit<'_>],
     ) -> Result<BTreeSet<usize>, GenerationError> {
         let mut overfull = listed.overfull(role, &self.policy)?;
         let mut refused = BTreeSet::new();
         if overfull.is_empty() {
             return Ok(refused);
         }
-        for (number, before) in numbers.iter().zip(befores).rev() {
-            let Some(TargetEdit { name, edit: Edit::Set(_), .. }) = self.edits.get(*number) else { continue };
+        for AppliedEdit { number, edit: TargetEdit { name, edit, .. }, before } in applied.iter().rev() {
             let prefix = listed::deepest(role, &trie::digits(name), &self.policy);
-            let Some(size) = overfull.get_mut(&prefix).filter(|size| !size.fits(&self.policy)) else { continue };
-            listed.restore(name, before.clone(), size);
-            refused.insert(*number);
+            let size = overfull.get_mut(&prefix).filter(|size| !size.fits(&self.policy));
+            // A removal makes no bin larger, and what is in a bin with room stays.
+            if let (Edit::Set(_), Some(size)) = (edit, size) {
+                listed.restore(name, before.clone(), size)?;
+                refused.insert(*number);
+            }
         }
         Ok(refused)
     }
@@ -228,11 +239,15 @@ impl<'a> Folding<'a> {
     }
 
     /// Takes in a document of `targets` that was signed elsewhere, under a number that was reserved.
-    pub fn adopt(&mut self, draft: &AddressedDraft) {
+    ///
+    /// # Errors
+    /// [`GenerationError::Document`], never in practice.
+    pub fn adopt(&mut self, draft: &AddressedDraft) -> Result<(), GenerationError> {
         let (role, document) = (RoleName::targets(), draft.record().document());
         let entry = RoleEntry { version: document.version.get(), draft: draft.digest(), expires: document.expires };
-        self.drafting.index.set(&role, entry.clone());
+        self.drafting.index.set(&role, entry.clone())?;
         self.drafting.changed.insert(role, entry);
+        Ok(())
     }
 
     /// The generation, once every document was given.
@@ -245,21 +260,24 @@ impl<'a> Folding<'a> {
         }
         let (base, now) = (self.base, self.policy.now);
         let removals = count_removals(base, &self.policy, self.removed, self.targets)?;
-        let changes = self.edits.iter().zip(self.outcomes).map(|(edit, outcome)| {
-            let (changed, outcome) = match (outcome, &edit.edit) {
+        let mut outcomes = self.outcomes;
+        let changes = self.edits.iter().enumerate().map(|(number, edit)| {
+            let became = outcomes.remove(&number);
+            let became = became.ok_or_else(|| GenerationError::Impossible(format!("{} has no outcome", edit.name)))?;
+            let (changed, outcome) = match (became, &edit.edit) {
                 (Became::Rejected(rejection), _) => (false, Outcome::Rejected(rejection)),
                 (Became::Delegated(role), _) => (false, Outcome::Delegated(role)),
                 (Became::Done { changed }, Edit::Set(content)) => (changed, Outcome::Set(content.clone())),
                 (Became::Done { changed }, Edit::Remove) => (changed, Outcome::Removed),
             };
             let uploaded = edit.uploaded.filter(|_| changed);
-            Applied { name: edit.name.clone(), version: edit.version.clone(), uploaded, outcome }
+            Ok(Applied { name: edit.name.clone(), version: edit.version.clone(), uploaded, outcome })
         });
         let dropped = self.dropped.into_iter().map(|(name, rejection)| {
             let outcome = Outcome::Rejected(rejection);
-            Applied { name, version: None, uploaded: None, outcome }
+            Ok(Applied { name, version: None, uploaded: None, outcome })
         });
-        let changes = changes.chain(dropped).collect();
+        let changes = changes.chain(dropped).collect::<Result<_, GenerationError>>()?;
         let Drafting { first, serial, index, changed, .. } = self.drafting;
         let (top, pages) = index.finish()?;
         let recorded = self.policy.recorded;

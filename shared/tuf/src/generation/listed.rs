@@ -5,6 +5,7 @@ use super::policy::Policy;
 use crate::layout::write_target;
 use crate::layout::{Content, trie};
 use crate::primitives::{Rejection, RoleName, TargetName, custom, json};
+use crate::signing::VerifyError;
 use std::collections::{BTreeMap, HashMap};
 use tough::schema::{Target, Targets};
 
@@ -27,50 +28,58 @@ impl Listed {
         Self { targets: document.targets.clone(), is_split: trie::is_split(document) }
     }
 
-    /// Takes out what was listed before there was the rule for custom metadata, and what all else in the document is hidden by for some
-    /// clients; answers why.
-    pub fn drop_unalike(&mut self) -> BTreeMap<TargetName, Rejection> {
-        let rejection = |(name, target): (&tough::TargetName, &Target)| {
-            let rejection = custom::check(&target.custom).err()?;
-            Some((name.clone(), name.raw().parse().ok()?, rejection))
-        };
-        let dropped: Vec<_> =
-            self.targets.iter().filter(|(_, target)| !target.custom.is_empty()).filter_map(rejection).collect();
+    /// Takes out what was listed before there was the rule for custom metadata, and what all else in the document of `role` is hidden by for
+    /// some clients; answers why.
+    pub fn drop_unalike(&mut self, role: &RoleName) -> Result<BTreeMap<TargetName, Rejection>, GenerationError> {
         let mut why = BTreeMap::new();
-        for (key, name, rejection) in dropped {
-            self.targets.remove(&key);
-            why.insert(name, rejection);
+        for (name, target) in self.targets.iter().filter(|(_, target)| !target.custom.is_empty()) {
+            if let Err(rejection) = custom::check(&target.custom) {
+                why.insert(listed_name(role, name)?, rejection);
+            }
         }
-        why
+        for name in why.keys() {
+            self.targets.remove(&key(name)?);
+        }
+        Ok(why)
     }
 
     /// Gives `name` this content, or removes it; answers what was there before.
-    pub fn put(&mut self, name: &TargetName, content: Option<&Content>) -> Option<Target> {
-        // Tufline's names are a subset of those that tough resolves to themselves.
-        let key = tough::TargetName::new(name.as_str()).ok()?;
-        match content.map(write_target) {
+    pub fn put(&mut self, name: &TargetName, content: Option<&Content>) -> Result<Option<Target>, GenerationError> {
+        let key = key(name)?;
+        Ok(match content.map(write_target) {
             Some(target) => self.targets.insert(key, target),
             None => self.targets.remove(&key),
-        }
+        })
+    }
+
+    /// What `name` has.
+    pub fn get(&self, name: &TargetName) -> Result<Option<&Target>, GenerationError> {
+        Ok(self.targets.get(&key(name)?))
     }
 
     /// Takes back a change of `name`: there was `before`. `size` is that of its bin.
-    pub fn restore(&mut self, name: &TargetName, before: Option<Target>, size: &mut Size) {
-        let Ok(name) = tough::TargetName::new(name.as_str()) else { return };
+    pub fn restore(
+        &mut self,
+        name: &TargetName,
+        before: Option<Target>,
+        size: &mut Size,
+    ) -> Result<(), GenerationError> {
+        let name = key(name)?;
         if let Some(target) = self.targets.remove(&name) {
-            size.remove(&name, &target);
+            size.remove(&name, &target)?;
         }
         if let Some(target) = before {
-            size.add(&name, &target);
+            size.add(&name, &target)?;
             self.targets.insert(name, target);
         }
+        Ok(())
     }
 
     /// The documents that come of this one, that of `role`: itself or, where it lists too much, itself delegating and the
     /// bins below it. Only such as need it are split, so that the cost of a generation is that of its change.
     pub fn split_if_large(self, role: RoleName, policy: &Policy) -> Result<Vec<(RoleName, Self)>, GenerationError> {
         let depth = trie::depth(&role);
-        if self.is_split || depth >= policy.deepest_bin || Size::of(self.targets.iter()).fits(policy) {
+        if self.is_split || depth >= policy.deepest_bin || Size::of(self.targets.iter())?.fits(policy) {
             return Ok(vec![(role, self)]);
         }
         let mut below: BTreeMap<RoleName, Self> =
@@ -88,16 +97,19 @@ impl Listed {
         Ok(documents)
     }
 
-    /// A split role, and the bins below it down to `depth` digits, all of them empty.
-    pub fn grown(role: RoleName, digits: usize) -> Vec<(RoleName, Self)> {
-        if trie::depth(&role) >= digits {
-            return vec![(role, Self::default())];
+    /// What `role` lists, and the bins below it down to so many digits, a delegating one before those that it delegates to, where all
+    /// are empty.
+    pub fn grown(role: &RoleName, digits: usize) -> (Self, Vec<(RoleName, Self)>) {
+        let mut below = Vec::new();
+        if trie::depth(role) >= digits {
+            return (Self::default(), below);
         }
-        let mut documents = vec![(role.clone(), Self::split())];
-        for child in trie::children(&role) {
-            documents.extend(Self::grown(child, digits));
+        for child in trie::children(role) {
+            let (own, deeper) = Self::grown(&child, digits);
+            below.push((child, own));
+            below.extend(deeper);
         }
-        documents
+        (Self::split(), below)
     }
 
     fn split() -> Self {
@@ -107,9 +119,9 @@ impl Listed {
     /// The prefixes of bins that would list too much and are as deep as bins may be, with how much it is.
     pub fn overfull(&self, role: &RoleName, policy: &Policy) -> Result<HashMap<String, Size>, GenerationError> {
         let mut sizes: HashMap<String, Size> = HashMap::new();
-        if !self.is_split && !Size::of(self.targets.iter()).fits(policy) {
+        if !self.is_split && !Size::of(self.targets.iter())?.fits(policy) {
             for (name, target) in &self.targets {
-                sizes.entry(deepest(role, &digits(role, name)?, policy)).or_default().add(name, target);
+                sizes.entry(deepest(role, &digits(role, name)?, policy)).or_default().add(name, target)?;
             }
         }
         sizes.retain(|_, size| !size.fits(policy));
@@ -130,22 +142,26 @@ pub(crate) struct Size {
 }
 
 impl Size {
-    fn of<'a>(targets: impl Iterator<Item = (&'a tough::TargetName, &'a Target)>) -> Self {
-        targets.fold(Self::default(), |mut size, (name, target)| {
-            size.add(name, target);
-            size
+    fn of<'a>(mut targets: impl Iterator<Item = (&'a tough::TargetName, &'a Target)>) -> Result<Self, GenerationError> {
+        targets.try_fold(Self::default(), |mut size, (name, target)| {
+            size.add(name, target)?;
+            Ok(size)
         })
     }
 
-    fn add(&mut self, name: &tough::TargetName, target: &Target) {
+    fn add(&mut self, name: &tough::TargetName, target: &Target) -> Result<(), GenerationError> {
         self.targets += 1;
-        self.bytes += length(name, target);
+        self.bytes += length(name, target)?;
+        Ok(())
     }
 
-    /// Takes one out.
-    pub fn remove(&mut self, name: &tough::TargetName, target: &Target) {
-        self.targets = self.targets.saturating_sub(1);
-        self.bytes = self.bytes.saturating_sub(length(name, target));
+    /// Takes one out that was counted.
+    fn remove(&mut self, name: &tough::TargetName, target: &Target) -> Result<(), GenerationError> {
+        let left = self.targets.checked_sub(1).zip(self.bytes.checked_sub(length(name, target)?));
+        (self.targets, self.bytes) = left.ok_or_else(|| {
+            GenerationError::Impossible(format!("{} is taken out of a bin that never had it", name.raw()))
+        })?;
+        Ok(())
     }
 
     /// Whether so much may stand in one document: few targets, in few bytes. One alone can't be split further.
@@ -155,13 +171,34 @@ impl Size {
 }
 
 /// The JSON of a target, in bytes, at most.
-fn length(name: &tough::TargetName, target: &Target) -> usize {
-    let custom =
-        if target.custom.is_empty() { 0 } else { json::to_vec(&target.custom).map_or(0, |custom| custom.len()) };
-    name.raw().len() + BYTES_OF_A_TARGET + custom
+fn length(name: &tough::TargetName, target: &Target) -> Result<usize, GenerationError> {
+    let custom = if target.custom.is_empty() {
+        0
+    } else {
+        json::to_vec(&target.custom).map_err(|error| impossible(name.raw(), &error))?.len()
+    };
+    Ok(name.raw().len() + BYTES_OF_A_TARGET + custom)
 }
 
 fn digits(role: &RoleName, name: &tough::TargetName) -> Result<String, GenerationError> {
-    let name: TargetName = name.raw().parse().map_err(|_| GenerationError::Missing(role.clone()))?;
-    Ok(trie::digits(&name))
+    Ok(trie::digits(&listed_name(role, name)?))
+}
+
+/// A name that the document of `role` lists.
+fn listed_name(role: &RoleName, name: &tough::TargetName) -> Result<TargetName, GenerationError> {
+    let unreadable = |rejection: Rejection| {
+        let why = format!("it lists a name that no target of this repository has: {rejection}");
+        VerifyError::Unreadable { role: role.clone(), why }
+    };
+    Ok(name.raw().parse().map_err(unreadable)?)
+}
+
+/// The key under which a document has `name`: Tufline's names are a subset of those that tough resolves to themselves.
+fn key(name: &TargetName) -> Result<tough::TargetName, GenerationError> {
+    tough::TargetName::new(name.as_str()).map_err(|error| impossible(name.as_str(), &error))
+}
+
+/// What no target that was taken in can be.
+fn impossible(name: &str, why: &dyn std::fmt::Display) -> GenerationError {
+    GenerationError::Impossible(format!("the target {name} can't be listed ({why})"))
 }

@@ -31,5 +31,5 @@ pub use refused::{Fault, Refused};
 pub(crate) use removals::count_removals;
 pub use snapshot::{Versions, advance, snapshot, versions};
 
-pub use crate::layout::content_of;
+pub use crate::layout::{digest_of, target_of};
 pub use crate::primitives::SPEC_VERSION;

@@ -6,8 +6,8 @@ use tough::schema::{Metafile, Snapshot};
 use super::manifest::Manifest;
 use crate::delegations::Parties;
 use crate::layout::trie;
-use crate::primitives::{RoleName, SPEC_VERSION, at_least_one};
-use crate::signing::{Draft, VerifyError};
+use crate::primitives::{RoleName, SPEC_VERSION};
+use crate::signing::{Draft, VerifyError, from_one};
 /// The version of every document of the targets family: `targets` and the bins.
 pub type Versions = BTreeMap<RoleName, u64>;
 
@@ -33,13 +33,17 @@ pub fn advance(versions: &mut Versions, manifest: &Manifest) {
 /// The snapshot of a generation, in which the roles have these versions. It carries versions only: no two documents of the
 /// targets family share a number, so the number alone says which document is meant (TUF specification 4.4, METAFILES). Of other
 /// `parties` it has more.
-#[must_use]
-pub fn snapshot(manifest: &Manifest, versions: &Versions, parties: &Parties) -> Draft<Snapshot> {
-    let mut snapshot = Snapshot::new(SPEC_VERSION.into(), at_least_one(manifest.generation), manifest.snapshot_expires);
+///
+/// # Errors
+/// [`VerifyError::Unreadable`] where a version is 0.
+pub fn snapshot(manifest: &Manifest, versions: &Versions, parties: &Parties) -> Result<Draft<Snapshot>, VerifyError> {
+    let generation = from_one(&RoleName::snapshot(), "version", manifest.generation)?;
+    let mut snapshot = Snapshot::new(SPEC_VERSION.into(), generation, manifest.snapshot_expires);
     for (role, version) in versions {
-        let metafile = Metafile { length: None, hashes: None, version: at_least_one(*version), _extra: HashMap::new() };
+        let version = from_one(role, "version", *version)?;
+        let metafile = Metafile { length: None, hashes: None, version, _extra: HashMap::new() };
         snapshot.meta.insert(format!("{role}.json"), metafile);
     }
-    snapshot.meta.extend(parties.in_snapshot());
-    Draft::new(RoleName::snapshot(), snapshot)
+    snapshot.meta.extend(parties.in_snapshot()?);
+    Ok(Draft::new(RoleName::snapshot(), snapshot))
 }

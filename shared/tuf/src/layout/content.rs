@@ -28,23 +28,34 @@ pub(crate) fn write_target(content: &Content) -> Target {
     }
 }
 
-/// A target as a change gives it.
-pub(crate) fn read_content(target: &Target) -> Content {
-    let mut sha256 = [0; 32];
-    if target.hashes.sha256.len() == sha256.len() {
-        sha256.copy_from_slice(&target.hashes.sha256);
-    }
-    Content {
-        sha256: Sha256::from_bytes(sha256),
-        length: target.length,
-        custom: target.custom.clone().into_iter().collect(),
+/// Whether `target` is what a change says, or neither there is.
+pub(crate) fn same_content(target: Option<&Target>, content: Option<&Content>) -> bool {
+    match (target, content) {
+        (Some(target), Some(Content { sha256, length, custom })) => {
+            digest_of(target) == Some(*sha256)
+                && target.length == *length
+                && target.custom.len() == custom.len()
+                && custom.iter().all(|(field, value)| target.custom.get(field) == Some(value))
+        }
+        (None, None) => true,
+        _ => false,
     }
 }
 
-/// What `documents` say about `name`.
+/// A target as a change gives it; `None` where its digest is no SHA-256.
+pub(crate) fn read_content(target: &Target) -> Option<Content> {
+    let custom = target.custom.clone().into_iter().collect();
+    Some(Content { sha256: digest_of(target)?, length: target.length, custom })
+}
+
+/// The digest of a target; `None` where that is no SHA-256.
 #[must_use]
-pub fn content_of(document: &Targets, name: &TargetName) -> Option<Content> {
-    let target =
-        document.targets.iter().find_map(|(found, target)| (found.raw() == name.as_str()).then_some(target))?;
-    Some(read_content(target))
+pub fn digest_of(target: &Target) -> Option<Sha256> {
+    <[u8; 32]>::try_from(&target.hashes.sha256[..]).ok().map(Sha256::from_bytes)
+}
+
+/// What `document` lists as `name`.
+#[must_use]
+pub fn target_of<'a>(document: &'a Targets, name: &TargetName) -> Option<&'a Target> {
+    document.targets.iter().find_map(|(found, target)| (found.raw() == name.as_str()).then_some(target))
 }

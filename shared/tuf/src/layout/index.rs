@@ -102,9 +102,10 @@ impl Page {
         if page.format > PAGE_FORMAT {
             return Err(unreadable(role, "the page of its bins was written by a newer version; use that one"));
         }
-        // So no more is ever read below a role than its bins.
-        if page.bins.keys().any(|bin| trie::parent(bin).as_ref() != Some(role)) {
-            return Err(unreadable(role, "the page of its bins lists others"));
+        // So no more is ever read below a role than its bins, and no name is looked for in a role that is split.
+        let children = trie::children(role);
+        if children.is_empty() || !page.bins.keys().eq(&children) {
+            return Err(unreadable(role, "the page of its bins lists others, or not all of them"));
         }
         Ok(page)
     }
@@ -196,25 +197,33 @@ impl Index {
             let Some(bins) = &entry.bins else { break };
             let page = self.pages.get(&role).ok_or_else(|| (role.clone(), bins.page))?;
             let below = digits.get(..length).and_then(trie::bin);
+            // A page that was given has all bins, so this is a place deeper than bins can be.
             let Some(found) = below.and_then(|below| page.bins.get_key_value(&below)) else { break };
             (role, entry) = (found.0.clone(), found.1);
         }
         Ok((role, entry))
     }
 
-    /// Gives `role` a new document. What is below it stays. Its page must have been read, or made by [`Index::split`].
-    pub(crate) fn set(&mut self, role: &RoleName, document: RoleEntry) {
+    /// Gives `role` a new document. What is below it stays.
+    ///
+    /// # Errors
+    /// [`VerifyError::Unreadable`] where its page was neither read nor made by [`Index::split`], or it is not of the trie: the document
+    /// would be lost.
+    pub(crate) fn set(&mut self, role: &RoleName, document: RoleEntry) -> Result<(), VerifyError> {
         let Some(parent) = trie::parent(role) else {
+            if *role != RoleName::targets() {
+                return Err(unreadable(role, "it is no role of the index"));
+            }
             self.top.document = document;
-            return;
+            return Ok(());
         };
-        if let Some(page) = self.pages.get_mut(&parent) {
-            page.bins
-                .entry(role.clone())
-                .and_modify(|entry| entry.document = document.clone())
-                .or_insert(IndexEntry { document, bins: None });
-            self.changed.insert(parent);
-        }
+        let page = self.pages.get_mut(&parent).ok_or_else(|| unread(&parent))?;
+        page.bins
+            .entry(role.clone())
+            .and_modify(|entry| entry.document = document.clone())
+            .or_insert(IndexEntry { document, bins: None });
+        self.changed.insert(parent);
+        Ok(())
     }
 
     /// Makes an empty page below `role`, to be filled by [`Index::set`].
@@ -229,7 +238,7 @@ impl Index {
         // The deepest first: each page changes the entry on the one above.
         while let Some(role) = self.changed.iter().max_by_key(|role| trie::depth(role)).cloned() {
             self.changed.remove(&role);
-            let Some(page) = self.pages.get(&role) else { continue };
+            let page = self.pages.get(&role).ok_or_else(|| unread(&role))?;
             let first = page.bins.iter().map(|(bin, entry)| entry.first_to_expire(bin)).min();
             let first_to_expire = first.ok_or_else(|| unreadable(&role, "it is split into no bins"))?;
             let page = Addressed::try_from(page.clone())?;
@@ -238,9 +247,9 @@ impl Index {
             match trie::parent(&role) {
                 None => self.top.bins = bins,
                 Some(parent) => {
-                    if let Some(entry) = self.pages.get_mut(&parent).and_then(|page| page.bins.get_mut(&role)) {
-                        entry.bins = bins;
-                    }
+                    let page = self.pages.get_mut(&parent).ok_or_else(|| unread(&parent))?;
+                    let entry = page.bins.get_mut(&role);
+                    entry.ok_or_else(|| unreadable(&role, "it is split, and has no document"))?.bins = bins;
                     self.changed.insert(parent);
                 }
             }
@@ -259,12 +268,17 @@ pub enum Place<'a> {
 }
 
 impl Place<'_> {
+    /// On the way to a role that is not of the trie no page is needed: none for it, as for `targets`.
     fn digits(&self) -> String {
         match self {
             Self::Name(name) => trie::digits(name),
             Self::Role(role) => trie::prefix(role).unwrap_or_default().to_owned(),
         }
     }
+}
+
+fn unread(role: &RoleName) -> VerifyError {
+    unreadable(role, "the page of its bins was not read")
 }
 
 fn unreadable(role: &RoleName, why: &str) -> VerifyError {
@@ -287,7 +301,11 @@ mod tests {
         let children: Vec<String> = trie::children(&RoleName::targets()).iter().map(ToString::to_string).collect();
         let children: Vec<&str> = children.iter().map(String::as_str).collect();
         assert!(read("targets", &children).is_ok());
-        assert!(read("bin-a", &["bin-a0", "bin-af"]).is_ok());
+        for missing in 0..16 {
+            let mut some = children.clone();
+            some.remove(missing);
+            assert!(read("targets", &some).is_err(), "without bin {missing}");
+        }
         for (role, other) in [
             ("targets", "bin-00"),
             ("targets", "targets"),
@@ -295,7 +313,34 @@ mod tests {
             ("bin-a", "bin-b0"),
             ("bin-a", "bin-b"),
         ] {
-            assert!(read(role, &[other]).is_err(), "{other} below {role}");
+            let below: Vec<String> = trie::children(&role.parse().unwrap()).iter().map(ToString::to_string).collect();
+            let mut below: Vec<&str> = below.iter().map(String::as_str).collect();
+            assert!(read(role, &below).is_ok(), "all below {role}");
+            below.push(other);
+            assert!(read(role, &below).is_err(), "{other} below {role}");
         }
+        assert!(read("vendor", &[]).is_err(), "a role that is not of the trie has no page");
+    }
+
+    #[test]
+    fn a_document_is_never_left_out_of_the_index_unsaid() {
+        let expires = "2026-01-01T00:00:00Z".parse().unwrap();
+        let document = RoleEntry { version: 1, draft: Sha256::of(b""), expires };
+        let entry = IndexEntry { document: document.clone(), bins: None };
+        let mut index = Index::new(entry.clone());
+        for role in ["bin-0", "bin-00", "vendor", "snapshot"] {
+            assert!(index.set(&role.parse().unwrap(), document.clone()).is_err(), "{role}");
+        }
+        // What is split must have a document itself, and bins.
+        for role in ["bin-0", "targets"] {
+            let mut index = index.clone();
+            index.split(&role.parse().unwrap());
+            assert!(index.finish().is_err(), "{role}");
+        }
+        index.split(&RoleName::targets());
+        for role in trie::children(&RoleName::targets()) {
+            index.set(&role, document.clone()).unwrap();
+        }
+        assert_eq!(index.finish().unwrap().1.len(), 1);
     }
 }

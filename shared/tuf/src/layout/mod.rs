@@ -6,7 +6,7 @@ pub mod index;
 pub mod trie;
 
 pub use addressed::{Addressed, AddressedDraft};
-pub use content::{Content, content_of};
-pub(crate) use content::{read_content, write_target};
+pub use content::{Content, digest_of, target_of};
+pub(crate) use content::{read_content, same_content, write_target};
 pub(crate) use index::{Expiring, IndexEntry, Page, Place};
 pub use index::{Index, RoleEntry};

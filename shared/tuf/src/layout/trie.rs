@@ -7,10 +7,12 @@
 //! *Invariants*: a name stands in exactly one role, its leaf; a delegating role lists no targets; children come and stay
 //! together, since a role once listed in a snapshot must stay listed; a bin is never merged back.
 
+use std::num::NonZeroU64;
+
 use tough::schema::key::Key;
 use tough::schema::{DelegatedRole, Delegations, PathHashPrefix, PathSet, Targets};
 
-use crate::primitives::{RoleName, Sha256, TargetName, at_least_one};
+use crate::primitives::{RoleName, Sha256, TargetName};
 use crate::signing::VerifyError;
 
 const DIGITS: &str = "0123456789abcdef";
@@ -52,10 +54,11 @@ pub fn parent(role: &RoleName) -> Option<RoleName> {
 }
 
 /// The 16 roles that `role` delegates to once it is split, in the order of their digits; none below 60 digits, which is as
-/// many as a role's name has room for (splitting ends long before: [`DEEPEST_BIN`](crate::generation::DEEPEST_BIN)).
+/// many as a role's name has room for (splitting ends long before: [`DEEPEST_BIN`](crate::generation::DEEPEST_BIN)), and none
+/// below a role that is not of the trie.
 #[must_use]
 pub fn children(role: &RoleName) -> Vec<RoleName> {
-    let prefix = prefix(role).unwrap_or_default();
+    let Some(prefix) = prefix(role) else { return Vec::new() };
     DIGITS.chars().filter_map(|digit| bin(&format!("{prefix}{digit}"))).collect()
 }
 
@@ -94,12 +97,12 @@ pub fn delegations(role: &RoleName, keys: &[Key]) -> Result<Delegations, VerifyE
     let keys = keys.iter().map(with_id).collect::<Result<Vec<_>, VerifyError>>()?;
     let ids: Vec<_> = keys.iter().map(|(id, _)| id.clone()).collect();
     let delegated = |child: RoleName| {
-        let digits = prefix(&child).unwrap_or_default();
+        let digits = prefix(&child).ok_or_else(|| unreadable(format!("{child} is no bin")))?;
         let prefix = PathHashPrefix::new(digits).map_err(|error| unreadable(error.to_string()))?;
         Ok(DelegatedRole {
             name: child.to_string(),
             keyids: ids.clone(),
-            threshold: at_least_one(1),
+            threshold: NonZeroU64::MIN,
             paths: PathSet::PathHashPrefixes(vec![prefix]),
             terminating: true,
             targets: None,
@@ -162,6 +165,7 @@ mod tests {
         assert!(children.iter().all(|child| parent(child) == Some(role("bin-0"))));
         assert_eq!(super::children(&of(&"0".repeat(59))).len(), 16);
         assert!(super::children(&of(&"0".repeat(60))).is_empty(), "a role's name has no room for a 61st digit");
+        assert!(super::children(&role("vendor")).is_empty(), "the bins are nobody's but the trie's");
         assert_eq!(nearest(&role("bin-0f3"), |role| role.as_str() == "bin-0"), Some(role("bin-0")));
         assert_eq!(nearest(&role("bin-0f3"), |_| false), None);
     }

@@ -18,6 +18,5 @@ pub use pattern::{BadPattern, Pattern};
 pub use rejection::{Rejection, RejectionCode};
 pub use sha256::{Hasher, NotSha256, PausedHasher, Sha256};
 pub use spec::SPEC_VERSION;
-pub(crate) use spec::at_least_one;
 pub use time::Time;
 pub(crate) use time::{after, seconds_between, whole_seconds};

@@ -29,11 +29,3 @@ pub fn places<'a>(waiting: &'a [(&'a Manifest, &'a Parties)]) -> Vec<Place<'a>> 
 pub(super) fn is_adopted(before: &Manifest, manifest: &Manifest) -> bool {
     manifest.changed.get(&RoleName::targets()).is_some_and(|entry| entry.version <= before.serial)
 }
-
-pub(super) fn is_adopted_at(chain: &Succession<'_>, number: usize) -> bool {
-    let before = match number.checked_sub(1) {
-        Some(before) => chain.waiting.get(before).map(|(manifest, _)| *manifest),
-        None => Some(chain.published),
-    };
-    before.zip(chain.waiting.get(number)).is_some_and(|(before, (manifest, _))| is_adopted(before, manifest))
-}

@@ -1,14 +1,13 @@
 //! The replay itself.
 
-use super::chain::{Succession, is_adopted, is_adopted_at};
+use super::chain::{Succession, is_adopted};
 use super::facts::{ReplayRules, check_bins_keys, check_delegating, check_facts, refused};
 use crate::delegations::Parties;
 use crate::generation::{
     Applied, DEEPEST_BIN, Fault, Listed, Manifest, Outcome, Policy, Refused, advance, count_removals, targets_document,
     targets_draft,
 };
-use crate::layout::read_content;
-use crate::layout::{Addressed, AddressedDraft, Content, Index, Page, RoleEntry, trie};
+use crate::layout::{Addressed, AddressedDraft, Content, Index, Page, RoleEntry, read_content, same_content, trie};
 use crate::primitives::{RoleName, TargetName, after};
 use crate::signing::{Draft, Signed};
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,20 +34,31 @@ pub struct Replayed {
 /// A replay on its way.
 #[derive(Debug)]
 pub struct Replay<'a> {
-    chain: Succession<'a>,
+    published: &'a Manifest,
     index: Index,
     /// The published documents that must still be given.
-    due: BTreeSet<RoleName>,
-    /// The changes of each generation, by the published documents in which their names stand.
-    edits: Vec<BTreeMap<RoleName, Vec<&'a Applied>>>,
-    /// What each generation drafts, by the role that is changed or split: in this order they take their numbers.
-    drafted: Vec<BTreeMap<RoleName, Vec<RoleName>>>,
-    counts: Vec<Counts>,
+    due: BTreeMap<RoleName, RoleEntry>,
+    /// The generations that wait, the oldest first.
+    steps: Vec<ReplayStep<'a>>,
     /// The newest entry of each role that changes, and whether it is split here.
     entries: BTreeMap<RoleName, (RoleEntry, bool)>,
-    /// The document of `targets` that people signed, if the candidate's is one.
-    adopted: Option<usize>,
+    /// The generation that takes in the document of `targets` that people signed, and its entry, if the candidate's is one.
+    adopted: Option<(&'a Manifest, &'a RoleEntry)>,
     net: BTreeMap<TargetName, Net>,
+}
+
+/// One of the generations.
+#[derive(Debug)]
+struct ReplayStep<'a> {
+    manifest: &'a Manifest,
+    parties: &'a Parties,
+    /// Whether it takes in a document of `targets` that people signed.
+    adopted: bool,
+    /// Its changes, by the published documents in which their names stand.
+    edits: BTreeMap<RoleName, Vec<&'a Applied>>,
+    /// What it drafts, by the role that is changed or split: in this order they take their numbers.
+    drafted: BTreeMap<RoleName, Vec<RoleName>>,
+    counts: Counts,
 }
 
 /// What devices see under the names that are changed, and the version of the upload that changed each last.
@@ -71,39 +81,34 @@ impl<'a> Replay<'a> {
     /// [`Refused`], for the first generation that doesn't follow.
     pub fn open(chain: Succession<'a>, index: Index, rules: ReplayRules<'_>) -> Result<Self, Refused> {
         let mut replay = Self {
-            chain,
+            published: chain.published,
             index,
-            due: BTreeSet::new(),
-            edits: Vec::new(),
-            drafted: Vec::new(),
-            counts: Vec::new(),
+            due: BTreeMap::new(),
+            steps: Vec::with_capacity(chain.waiting.len()),
             entries: BTreeMap::new(),
             adopted: None,
             net: BTreeMap::new(),
         };
         let (mut before, mut before_parties, mut versions) = (chain.published, chain.parties, chain.versions.clone());
-        for (number, (manifest, parties)) in chain.waiting.iter().enumerate() {
+        for &(manifest, parties) in chain.waiting {
             let void = |why: String| refused(manifest, Fault::Void, &why);
             check_facts(before, manifest, rules)?;
             check_bins_keys(before, manifest, &versions, rules.bins_keys).map_err(void)?;
             check_delegating(before, before_parties, manifest, parties).map_err(void)?;
             let adopted = is_adopted(before, manifest);
-            if adopted {
-                if !rules.offline_targets {
+            if let Some(targets) = manifest.changed.get(&RoleName::targets()) {
+                if adopted && !rules.offline_targets {
                     return Err(void("it takes in a targets document that it didn't draft".into()));
                 }
-                replay.adopted = Some(number);
-            } else if manifest.changed.contains_key(&RoleName::targets()) {
-                if rules.offline_targets {
+                if !adopted && rules.offline_targets {
                     // While a new configuration is deployed an honest one may.
                     return Err(refused(manifest, Fault::Policy, "it drafts targets, which people sign"));
                 }
-                replay.adopted = None;
+                replay.adopted = adopted.then_some((manifest, targets));
             }
             let edits = replay.sort(manifest, parties, adopted).map_err(void)?;
-            replay.edits.push(edits);
-            replay.drafted.push(BTreeMap::new());
-            replay.counts.push(Counts::default());
+            let (drafted, counts) = (BTreeMap::new(), Counts::default());
+            replay.steps.push(ReplayStep { manifest, parties, adopted, edits, drafted, counts });
             advance(&mut versions, manifest);
             (before, before_parties) = (manifest, parties);
         }
@@ -141,7 +146,9 @@ impl<'a> Replay<'a> {
                 continue;
             }
             let known = trie::nearest(role, |role| self.index.entry(role).is_some());
-            self.due.insert(known.ok_or_else(|| format!("it drafts {role}, and there is nothing above it"))?);
+            let known = known.and_then(|role| self.index.entry(&role).map(|entry| (role.clone(), &entry.document)));
+            let (known, entry) = known.ok_or_else(|| format!("it drafts {role}, and there is nothing above it"))?;
+            self.due.insert(known, entry.clone());
         }
         Ok(edits)
     }
@@ -149,11 +156,11 @@ impl<'a> Replay<'a> {
     /// The published documents to give to [`Replay::fold`], in any order: their roles, and their entries.
     #[must_use]
     pub fn wanted(&self) -> Vec<(RoleName, RoleEntry)> {
-        let wanted = |role: &RoleName| Some((role.clone(), self.index.entry(role)?.document.clone()));
-        self.due.iter().filter_map(wanted).collect()
+        self.due.iter().map(|(role, entry)| (role.clone(), entry.clone())).collect()
     }
 
     /// Folds the changes of all generations into a published document; answers what devices would see in its place, in any order.
+    /// A document that isn't wanted, or not any more, changes nothing: the gate reads some that no generation drafts.
     ///
     /// *Invariant* for the caller: the document is the one whose digest is in the entry of [`Replay::wanted`].
     ///
@@ -161,143 +168,89 @@ impl<'a> Replay<'a> {
     /// [`Refused`], for the first generation that drafted something else.
     pub fn fold(&mut self, document: &Draft<Targets>) -> Result<Vec<Replayed>, Refused> {
         let home = document.role();
-        if !self.due.remove(home) {
+        if self.due.remove(home).is_none() {
             return Ok(Vec::new());
         }
         let mut documents = BTreeMap::from([(home.clone(), Listed::of(document.document()))]);
-        let mut drafted: BTreeMap<RoleName, usize> = BTreeMap::new();
+        let mut drafted: BTreeMap<RoleName, (usize, &Manifest, &Parties)> = BTreeMap::new();
         let mut befores = Befores::new();
-        for number in 0..self.chain.waiting.len() {
-            let step = self.step(number, home, &mut documents, &mut befores);
-            for role in step.map_err(|why| self.void(number, &why))? {
-                drafted.insert(role, number);
-            }
+        for (number, step) in self.steps.iter_mut().enumerate() {
+            let roles = step.apply(home, &mut documents, &mut befores);
+            let roles = roles.map_err(|why| refused(step.manifest, Fault::Void, &why))?;
+            drafted.extend(roles.into_iter().map(|role| (role, (number, step.manifest, step.parties))));
         }
-        self.note_net(home, &documents, befores);
+        let candidate = self.candidate();
+        self.note_net(home, &documents, befores).map_err(|why| refused(candidate, Fault::Void, &why))?;
         let mut found = Vec::with_capacity(drafted.len());
-        for (role, by) in drafted {
-            let Some(listed) = documents.remove(&role) else { continue };
-            found.push(self.document(role, listed, by)?);
+        for (role, (by, manifest, parties)) in drafted {
+            let void = |why: String| refused(manifest, Fault::Void, &why);
+            let listed =
+                documents.remove(&role).ok_or_else(|| void(format!("it drafts {role}, and doesn't list it")))?;
+            found.push(Replayed { draft: self.document(role, listed, manifest, parties).map_err(void)?, by });
         }
         Ok(found)
     }
 
-    /// One generation's part in the documents of one published role; answers what it drafts there.
-    fn step(
-        &mut self,
-        number: usize,
-        home: &RoleName,
-        documents: &mut BTreeMap<RoleName, Listed>,
-        befores: &mut Befores<'a>,
-    ) -> Result<Vec<RoleName>, String> {
-        let Some((manifest, _)) = self.chain.waiting.get(number) else { return Ok(Vec::new()) };
-        let policy =
-            Policy { recorded: manifest.policy, deepest_bin: DEEPEST_BIN, removals: None, now: manifest.created };
-        let mut due: BTreeMap<RoleName, Vec<&Applied>> = BTreeMap::new();
-        let edits = self.edits.get_mut(number).and_then(|edits| edits.remove(home)).unwrap_or_default();
-        for edit in edits {
-            due.entry(leaf_below(home, &edit.name, documents)).or_default().push(edit);
-        }
-        let adopted = is_adopted_at(&self.chain, number);
-        for role in documents.keys().filter(|role| manifest.changed.contains_key(*role)) {
-            if !(adopted && *role == RoleName::targets()) {
-                due.entry(role.clone()).or_default();
-            }
-        }
-        let (mut all, mut counts) = (Vec::new(), Counts::default());
-        for (role, edits) in due {
-            let Some(listed) = documents.get_mut(&role) else { continue };
-            let mut differs = false;
-            if manifest.changed.contains_key(&role) {
-                counts.dropped += listed.drop_unalike().len() as u64;
-            }
-            for edit in edits {
-                let content = if let Outcome::Set(content) = &edit.outcome { Some(content) } else { None };
-                let before = listed.put(&edit.name, content);
-                differs |= before.as_ref().map(read_content).as_ref() != content;
-                counts.added += u64::from(before.is_none() && content.is_some());
-                counts.removed += u64::from(before.is_some() && content.is_none());
-                befores.entry(&edit.name).or_insert((before, None)).1 = edit.version.as_deref();
-            }
-            if !manifest.changed.contains_key(&role) {
-                if differs {
-                    return Err(format!("it changes targets of {role}, and doesn't draft it"));
-                }
-                continue;
-            }
-            if !listed.overfull(&role, &policy).map_err(|error| error.to_string())?.is_empty() {
-                return Err(format!("{role} would list more than one bin may"));
-            }
-            let listed = documents.remove(&role).unwrap_or_default();
-            let split = listed.split_if_large(role.clone(), &policy).map_err(|error| error.to_string())?;
-            let drafted: Vec<RoleName> = split.iter().map(|(role, _)| role.clone()).collect();
-            if let Some(missing) = drafted.iter().find(|role| !manifest.changed.contains_key(*role)) {
-                return Err(format!("it splits {role}, and doesn't draft {missing}"));
-            }
-            documents.extend(split);
-            all.extend(drafted.iter().cloned());
-            if let Some(order) = self.drafted.get_mut(number) {
-                order.insert(role, drafted);
-            }
-        }
-        if let Some(sum) = self.counts.get_mut(number) {
-            sum.added += counts.added;
-            sum.removed += counts.removed;
-            sum.dropped += counts.dropped;
-        }
-        Ok(all)
-    }
-
     /// Takes note of what devices would see changed.
-    fn note_net(&mut self, home: &RoleName, documents: &BTreeMap<RoleName, Listed>, befores: Befores<'a>) {
+    fn note_net(
+        &mut self,
+        home: &RoleName,
+        documents: &BTreeMap<RoleName, Listed>,
+        befores: Befores<'a>,
+    ) -> Result<(), String> {
         for (name, (before, version)) in befores {
-            let Ok(key) = tough::TargetName::new(name.as_str()) else { continue };
-            let after = documents.get(&leaf_below(home, name, documents)).and_then(|listed| listed.targets.get(&key));
+            let leaf = leaf_below(home, name, documents);
+            let listed = documents.get(&leaf).ok_or_else(|| format!("{name} has no place below {home}"))?;
+            let after = listed.get(name).map_err(|error| error.to_string())?;
             if before.as_ref() != after {
-                let (version, content) = (version.map(str::to_owned), after.map(read_content));
-                self.net.insert(name.clone(), Net { version, content });
+                let content = after.map(|after| read_content(after).ok_or_else(|| format!("{name} has no SHA-256")));
+                let net = Net { version: version.map(str::to_owned), content: content.transpose()? };
+                self.net.insert(name.clone(), net);
             }
         }
+        Ok(())
     }
 
-    /// The document of `role`, which the generation `by` drafted.
-    fn document(&mut self, role: RoleName, listed: Listed, by: usize) -> Result<Replayed, Refused> {
-        let Some((manifest, parties)) = self.chain.waiting.get(by) else { return Err(self.void(by, "there is none")) };
-        let void = |why: &str| refused(manifest, Fault::Void, why);
-        let Some(entry) = manifest.changed.get(&role) else { return Err(void("a document is missing")) };
+    /// The document of `role`, which the generation of `manifest` drafted.
+    fn document(
+        &mut self,
+        role: RoleName,
+        listed: Listed,
+        manifest: &Manifest,
+        parties: &Parties,
+    ) -> Result<AddressedDraft, String> {
+        let entry = manifest.changed.get(&role).ok_or_else(|| format!("its document of {role} is missing"))?;
         let delegations = parties.delegations(&role, listed.is_split, &manifest.bins_keys().listed());
-        let delegations = delegations.map_err(|error| void(&error.to_string()))?;
+        let delegations = delegations.map_err(|error| error.to_string())?;
         let expires = after(manifest.created, manifest.policy.targets_seconds);
         let splits = listed.is_split && self.index.entry(&role).is_none_or(|entry| entry.bins.is_none());
         let draft = targets_draft(role.clone(), entry.version, expires, listed.targets, delegations);
-        let draft = AddressedDraft::try_from(draft).map_err(|error| void(&error.to_string()))?;
+        let draft = draft.and_then(AddressedDraft::try_from).map_err(|error| error.to_string())?;
         if draft.digest() != entry.draft {
-            return Err(void(&format!("its document of {role} is not what its changes make")));
+            return Err(format!("its document of {role} is not what its changes make"));
         }
         self.entries.insert(role, (entry.clone(), splits));
-        Ok(Replayed { draft, by })
+        Ok(draft)
     }
 
     /// The version of the document of `targets` that people signed, if the candidate has one that is new: to give to [`Replay::adopt`].
     #[must_use]
     pub fn wanted_adopted(&self) -> Option<u64> {
-        let (manifest, _) = self.chain.waiting.get(self.adopted?)?;
-        manifest.changed.get(&RoleName::targets()).map(|entry| entry.version)
+        self.adopted.map(|(_, entry)| entry.version)
     }
 
-    /// Takes the document of `targets` that people signed.
+    /// Takes the document of `targets` that people signed; where none is wanted, that changes nothing.
     ///
     /// # Errors
     /// [`Refused`] where it isn't the one that the generation means, or says more than that there are bins.
     pub fn adopt(&mut self, signed: &Signed<Targets>) -> Result<(), Refused> {
-        let Some(by) = self.adopted.take() else { return Ok(()) };
-        let Some((manifest, _)) = self.chain.waiting.get(by) else { return Err(self.void(by, "there is none")) };
+        let Some((manifest, entry)) = self.adopted.take() else { return Ok(()) };
         let void = |why: &str| refused(manifest, Fault::Void, why);
         let (role, found) = (RoleName::targets(), signed.document());
         let due = targets_document(signed.version(), found.expires, &manifest.bins_keys().listed());
         let due = due.and_then(AddressedDraft::try_from).map_err(|error| void(&error.to_string()))?;
         let expected = RoleEntry { version: signed.version(), draft: due.digest(), expires: found.expires };
-        if due.record().document() != found || manifest.changed.get(&role) != Some(&expected) {
+        if due.record().document() != found || *entry != expected {
             return Err(void("the targets document that people signed is not the one that it takes in"));
         }
         let is_split = self.index.entry(&role).is_some_and(|entry| entry.bins.is_some());
@@ -319,13 +272,14 @@ impl<'a> Replay<'a> {
     /// # Errors
     /// [`Refused`], for the first generation that doesn't follow.
     pub fn finish(mut self) -> Result<Vec<Addressed<Page>>, Refused> {
-        if let Some(role) = self.due.first() {
-            return Err(self.void(0, &format!("the document of {role} was not given")));
+        let candidate = self.candidate();
+        if let Some(role) = self.due.keys().next() {
+            return Err(refused(candidate, Fault::Void, &format!("the document of {role} was not given")));
         }
-        let mut before = self.chain.published;
-        for (number, (manifest, _)) in self.chain.waiting.iter().enumerate() {
+        let mut before = self.published;
+        for ReplayStep { manifest, adopted, drafted, counts, .. } in &self.steps {
             let void = |why: &str| refused(manifest, Fault::Void, why);
-            let order = self.drafted.get(number).into_iter().flat_map(BTreeMap::values).flatten();
+            let order = drafted.values().flatten();
             let (mut version, expires) = (manifest.first, after(manifest.created, manifest.policy.targets_seconds));
             for role in order {
                 version += 1;
@@ -336,11 +290,12 @@ impl<'a> Replay<'a> {
                     )));
                 }
             }
-            let drafted = manifest.changed.len() - usize::from(is_adopted(before, manifest));
+            let drafted = manifest.changed.len() - usize::from(*adopted);
             if version != manifest.serial || version - manifest.first != drafted as u64 {
                 return Err(void("it drafts what its changes don't ask for"));
             }
-            let Counts { added, removed, dropped } = self.counts.get(number).copied().unwrap_or_default();
+            let Counts { added, removed, dropped } = *counts;
+            // As in `Folding::fold`.
             let left = (before.targets + added).saturating_sub(removed + dropped);
             let policy =
                 Policy { recorded: manifest.policy, deepest_bin: DEEPEST_BIN, removals: None, now: manifest.created };
@@ -353,12 +308,11 @@ impl<'a> Replay<'a> {
         let mut entries: Vec<_> = std::mem::take(&mut self.entries).into_iter().collect();
         entries.sort_by_key(|(role, _)| trie::depth(role));
         for (role, (entry, splits)) in entries {
-            self.index.set(&role, entry);
+            self.index.set(&role, entry).map_err(|error| refused(candidate, Fault::Void, &error.to_string()))?;
             if splits {
                 self.index.split(&role);
             }
         }
-        let candidate = self.chain.waiting.last().map_or(self.chain.published, |(manifest, _)| *manifest);
         let (top, pages) = self.index.finish().map_err(|error| refused(candidate, Fault::Void, &error.to_string()))?;
         if top != candidate.top {
             return Err(refused(candidate, Fault::Void, "its index says something else than its documents"));
@@ -366,9 +320,69 @@ impl<'a> Replay<'a> {
         Ok(pages)
     }
 
-    fn void(&self, number: usize, why: &str) -> Refused {
-        let manifest = self.chain.waiting.get(number).map_or(self.chain.published, |(manifest, _)| *manifest);
-        refused(manifest, Fault::Void, why)
+    /// The generation that devices would see: without any that waits, what they see.
+    fn candidate(&self) -> &'a Manifest {
+        self.steps.last().map_or(self.published, |step| step.manifest)
+    }
+}
+
+impl<'a> ReplayStep<'a> {
+    /// Its part in the documents of one published role; answers what it drafts there.
+    fn apply(
+        &mut self,
+        home: &RoleName,
+        documents: &mut BTreeMap<RoleName, Listed>,
+        befores: &mut Befores<'a>,
+    ) -> Result<Vec<RoleName>, String> {
+        let manifest = self.manifest;
+        let policy =
+            Policy { recorded: manifest.policy, deepest_bin: DEEPEST_BIN, removals: None, now: manifest.created };
+        let mut due: BTreeMap<RoleName, Vec<&Applied>> = BTreeMap::new();
+        for edit in self.edits.remove(home).into_iter().flatten() {
+            due.entry(leaf_below(home, &edit.name, documents)).or_default().push(edit);
+        }
+        for role in documents.keys().filter(|role| manifest.changed.contains_key(*role)) {
+            if !(self.adopted && *role == RoleName::targets()) {
+                due.entry(role.clone()).or_default();
+            }
+        }
+        let mut all = Vec::new();
+        for (role, edits) in due {
+            let mut listed = documents.remove(&role).ok_or_else(|| format!("there is no {role} below {home}"))?;
+            let is_drafted = manifest.changed.contains_key(&role);
+            let mut differs = false;
+            if is_drafted {
+                let dropped = listed.drop_unalike(&role).map_err(|error| error.to_string())?;
+                self.counts.dropped += dropped.len() as u64;
+            }
+            for edit in edits {
+                let content = if let Outcome::Set(content) = &edit.outcome { Some(content) } else { None };
+                let before = listed.put(&edit.name, content).map_err(|error| error.to_string())?;
+                differs |= !same_content(before.as_ref(), content);
+                self.counts.added += u64::from(before.is_none() && content.is_some());
+                self.counts.removed += u64::from(before.is_some() && content.is_none());
+                befores.entry(&edit.name).or_insert((before, None)).1 = edit.version.as_deref();
+            }
+            if !is_drafted {
+                if differs {
+                    return Err(format!("it changes targets of {role}, and doesn't draft it"));
+                }
+                documents.insert(role, listed);
+                continue;
+            }
+            if !listed.overfull(&role, &policy).map_err(|error| error.to_string())?.is_empty() {
+                return Err(format!("{role} would list more than one bin may"));
+            }
+            let split = listed.split_if_large(role.clone(), &policy).map_err(|error| error.to_string())?;
+            let drafted: Vec<RoleName> = split.iter().map(|(role, _)| role.clone()).collect();
+            if let Some(missing) = drafted.iter().find(|role| !manifest.changed.contains_key(*role)) {
+                return Err(format!("it splits {role}, and doesn't draft {missing}"));
+            }
+            documents.extend(split);
+            all.extend(drafted.iter().cloned());
+            self.drafted.insert(role, drafted);
+        }
+        Ok(all)
     }
 }
 

@@ -4,6 +4,7 @@
 //! they were over something else.
 
 use std::collections::HashMap;
+use std::num::NonZeroU64;
 
 use tough::schema::key::Key;
 use tough::schema::{RoleKeys, RoleType, Root};
@@ -16,7 +17,7 @@ use super::holders::{holder, set_holder};
 use super::keys::{check, key_id, short_id};
 use super::published::refused;
 use super::roles::name;
-use crate::primitives::{RoleName, SPEC_VERSION, Time, at_least_one, whole_seconds};
+use crate::primitives::{RoleName, SPEC_VERSION, Time, whole_seconds};
 use crate::signing::{Draft, KeyId, same_key};
 
 /// A root key and, where that is said, who holds it.
@@ -58,7 +59,7 @@ impl FirstRoot {
     /// # Errors
     /// [`RootError`]: no key, a threshold that cannot be reached, a key twice.
     pub fn make(self) -> Result<RootFile, RootError> {
-        let mut root = bare(1, whole_seconds(self.expires));
+        let mut root = bare(whole_seconds(self.expires));
         for RootKey { holder, key } in self.keys {
             insert(&mut root, RoleType::Root, key, holder.as_deref())?;
         }
@@ -84,8 +85,14 @@ pub fn first(root: Key, online: OnlineKeys, expires: Time) -> Result<Draft<Root>
 /// # Errors
 /// [`RootError`] where `newest` itself doesn't keep the rules.
 pub fn next(newest: &Root, expires: Time) -> Result<RootFile, RootError> {
-    let version = at_least_one(newest.version.get() + 1);
+    let version = after(newest)?;
     RootFile::unsigned(alike(Root { version, expires: whole_seconds(expires), ..newest.clone() }))
+}
+
+/// The version of the root after `newest`.
+fn after(newest: &Root) -> Result<NonZeroU64, RootError> {
+    let last = || RootError::Unreadable(format!("after version {} there is no next one", newest.version));
+    newest.version.checked_add(1).ok_or_else(last)
 }
 
 /// The root without those fields of no meaning here which clients don't read alike: one that was published with them may keep some
@@ -137,7 +144,7 @@ pub fn adopt(chain: &Chain, online: OnlineKeys, expires: Time) -> Result<RootFil
     let newest = chain.newest();
     check_holders(chain)?;
     let mut root = newest.clone();
-    root.version = at_least_one(newest.version.get() + 1);
+    root.version = after(newest)?;
     root.spec_version = SPEC_VERSION.into();
     root.expires = whole_seconds(expires);
     root.consistent_snapshot = true;
@@ -209,10 +216,8 @@ pub fn set_expiry(file: &RootFile, expires: Time) -> Result<RootFile, RootError>
 
 fn threshold(root: &mut Root, role: RoleType, count: u64) -> Result<(), RootError> {
     let entry = root.roles.get_mut(&role).ok_or(RootError::NoKeys(name(role)))?;
-    if count == 0 {
-        return Err(RootError::Threshold { role: name(role), threshold: 0, keys: entry.keyids.len() });
-    }
-    entry.threshold = at_least_one(count);
+    let too_few = RootError::Threshold { role: name(role), threshold: count, keys: entry.keyids.len() };
+    entry.threshold = NonZeroU64::new(count).ok_or(too_few)?;
     Ok(())
 }
 
@@ -234,7 +239,7 @@ fn insert(root: &mut Root, role: RoleType, key: Key, holder: Option<&str>) -> Re
     root.keys.entry(id.clone()).or_insert(key);
     let entry = root.roles.entry(role).or_insert_with(|| RoleKeys {
         keyids: Vec::new(),
-        threshold: at_least_one(1),
+        threshold: NonZeroU64::MIN,
         _extra: std::collections::HashMap::new(),
     });
     entry.keyids.push(id.clone());
@@ -270,12 +275,12 @@ fn find(root: &Root, role: RoleType, wanted: &KeyName) -> Result<KeyId, RootErro
     Err(RootError::WhichKey { role: name(role), wanted: wanted.into(), found: found.len(), keys })
 }
 
-/// A root without keys.
-fn bare(version: u64, expires: Time) -> Root {
+/// Version 1, without keys.
+fn bare(expires: Time) -> Root {
     Root {
         spec_version: SPEC_VERSION.into(),
         consistent_snapshot: true,
-        version: at_least_one(version),
+        version: NonZeroU64::MIN,
         expires,
         keys: HashMap::new(),
         roles: HashMap::new(),

@@ -1,5 +1,7 @@
 //! Why a document is not what it should be.
 
+use std::num::NonZeroU64;
+
 use tufline_metadata::canonical::Unalike;
 
 use crate::primitives::{RoleName, Time};
@@ -71,6 +73,11 @@ impl VerifyError {
             | Self::NoKeys { role } => role,
         }
     }
+}
+
+/// Versions and thresholds count from 1 (TUF specification 4.3 and 4.4): a record that says 0 was damaged, or made up.
+pub(crate) fn from_one(role: &RoleName, what: &str, number: u64) -> Result<NonZeroU64, VerifyError> {
+    NonZeroU64::new(number).ok_or_else(|| unreadable(role, &format!("its {what} is 0, and the first is 1")))
 }
 
 pub(super) fn unreadable(role: &RoleName, why: &dyn std::fmt::Display) -> VerifyError {

@@ -15,6 +15,7 @@ mod signed;
 
 pub use document::RoleDocument;
 pub use error::VerifyError;
+pub(crate) use error::from_one;
 pub(crate) use keys::public_part;
 pub use keys::{KeyId, same_key};
 pub(crate) use message::canonical_message;

@@ -13,7 +13,7 @@ use tufline_tuf::config::{Expiry, RemovalLimit};
 use tufline_tuf::gate::OtherParties;
 use tufline_tuf::generation::{
     DEEPEST_BIN, Edit, FirstBins, Folding, GenerationError, Next, Others, Policy, TargetEdit, UsedUp, Versions,
-    advance, first, imported,
+    advance, digest_of, first, imported, target_of,
 };
 use tufline_tuf::index::{IndexEntry, Page, Place};
 use tufline_tuf::root::OnlineKeys;
@@ -69,6 +69,13 @@ pub fn sign<T: RoleDocument>(draft: Draft<T>, key: &EcdsaKeyPair, root: &Root) -
 
 pub fn content(bytes: &str) -> Content {
     Content { sha256: Sha256::of(bytes.as_bytes()), length: bytes.len() as u64, custom: Custom::new() }
+}
+
+/// What `document` says of `name`.
+pub fn content_of(document: &Targets, name: &TargetName) -> Option<Content> {
+    let target = target_of(document, name)?;
+    let custom = target.custom.clone().into_iter().collect();
+    Some(Content { sha256: digest_of(target).unwrap(), length: target.length, custom })
 }
 
 pub fn set(name: &str, bytes: &str) -> TargetEdit {
