@@ -49,11 +49,11 @@ pub(crate) async fn compose_what_can_be(
     loop {
         match Box::pin(compose(ports, batch, known, start)).await {
             Ok(next) => return Ok(Composed::Next(next.map(Box::new))),
-            Err(Unfolded::Unread(unread)) if can_be_made_again(&unread) => return Ok(Composed::Lost),
+            Err(Unfolded::Unread { all: unread, .. }) if can_be_made_again(&unread) => return Ok(Composed::Lost),
             // Each turn fails at least one change more, so this ends.
-            Err(Unfolded::Unread(unread)) => {
+            Err(Unfolded::Unread { first, all: unread }) => {
                 if !batch.fail_roles(&known.index, &unread) {
-                    expect_read(unread)?;
+                    return Err(first.into());
                 }
             }
             Err(Unfolded::Failed(error)) => {

@@ -198,7 +198,8 @@ impl<'a> Trial<'a> {
             bins_keys: &held,
             offline_targets: ports.config.offline_targets,
         };
-        let candidate = waiting.last().map_or(0, |(manifest, _)| manifest.generation);
+        // Without any that waits it is what devices see, as in the replay.
+        let candidate = waiting.last().map_or(&shown.manifest, |(manifest, _)| manifest).generation;
         let judging = ports.deadline.take(shown.manifest.generation, candidate, rules.now);
         let places = places(waiting);
         let (index, early) =

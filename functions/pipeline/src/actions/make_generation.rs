@@ -57,7 +57,12 @@ impl KnownBase {
 /// Why a batch was not folded in.
 pub(crate) enum Unfolded {
     /// These can't be read: without the changes that need them it may be.
-    Unread(Unread),
+    Unread {
+        /// Why the first of them can't.
+        first: Arc<StageError>,
+        /// All of them.
+        all: Unread,
+    },
     /// Anything else.
     Failed(StageError),
 }
@@ -77,7 +82,7 @@ impl From<GenerationError> for Unfolded {
 impl From<Unfolded> for StageError {
     fn from(unfolded: Unfolded) -> Self {
         match unfolded {
-            Unfolded::Unread(unread) => expect_read(unread).err().unwrap_or(Self::Contended("rebuild", 0)),
+            Unfolded::Unread { first, .. } => first.into(),
             Unfolded::Failed(error) => error,
         }
     }
@@ -160,8 +165,8 @@ pub(crate) async fn make_generation(
                 Err(error) => _ = unread.insert(role, Arc::new(error)),
             }
         }
-        if !unread.is_empty() {
-            return Err(Unfolded::Unread(unread));
+        if let Some(first) = unread.values().next() {
+            return Err(Unfolded::Unread { first: Arc::clone(first), all: unread });
         }
         let Next { manifest, pages } = folding.finish()?;
         for page in &pages {

@@ -71,15 +71,16 @@ pub(crate) async fn read_document(store: &dyn Store, parties: &Parties, role: &R
         parse_targets(&bytes).and_then(|document| document.delegations).ok_or_else(no_keys)?
     };
     let bytes = required(store, parties, role).await?;
-    let version = parties.documents.get(role).map_or(0, |document| document.version);
+    let version = parties.documents.get(role).ok_or_else(|| missing(role))?.version;
     let keys = RoleKeys::in_delegations(&delegations, role)?;
     Ok(compute(move || verify_published::<Targets>(bytes, &keys)).await?.expect_version(version)?)
 }
 
 async fn required(store: &dyn Store, parties: &Parties, role: &RoleName) -> Result<bytes::Bytes> {
-    let missing = || {
-        let place = format!("the delivered document of {role}");
-        StageError::Missing(place, "restore it from the ledger's older object versions")
-    };
-    included_bytes(store, parties, role).await?.ok_or_else(missing)
+    included_bytes(store, parties, role).await?.ok_or_else(|| missing(role))
+}
+
+fn missing(role: &RoleName) -> StageError {
+    let place = format!("the delivered document of {role}");
+    StageError::Missing(place, "restore it from the ledger's older object versions")
 }
