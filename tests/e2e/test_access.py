@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from .authorized import signed, with_token
 from .cloud import CloudForm
 from .device import sha256
+from .device_program import DeviceProgram
 from .form import DONE
 from .http_client import ask
 from .tokens import Issuer
@@ -97,6 +98,14 @@ def test_with_jwt_access_who_has_a_token_is_let_in(deploy):
         headers = variant.fields("")
         with_tuf_js = TufJsDevice(variant.endpoints, Path(tempfile.mkdtemp(dir=variant.scratch)), headers)
         assert with_tuf_js.download_bytes("large.bin") == LARGE
+        token = variant.scratch / "token"
+        token.write_text(issuer.token(AUDIENCE))
+        points = variant.endpoints
+        program = DeviceProgram(
+            variant.scratch / "program", Path(points["trusted_root"]), points["metadata_url"], points["targets_url"], f"identity.token = '{token}'"
+        )
+        program.fetch("large.bin", variant.scratch / "large.bin")
+        assert (variant.scratch / "large.bin").read_bytes() == LARGE
         variables = {"TUFLINE_ACCESS": "jwt", "TUFLINE_DEVICE_TOKEN": issuer.token(AUDIENCE)}
         assert variant.tufline("wait", "first.bin", variables=variables).returncode == DONE
         refused = variant.tufline("wait", "first.bin", variables={"TUFLINE_ACCESS": "jwt"})

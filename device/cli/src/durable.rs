@@ -1,7 +1,7 @@
 //! Files that are there for good when a call returns, and whole at any moment.
 
 use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -12,6 +12,20 @@ pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.write_all(bytes)?;
     file.sync_all()?;
     rename(&unfinished, path)
+}
+
+/// Opens a file for reading and writing; where there is none, it is there for good then, and empty.
+pub fn create_or_open(path: &Path) -> io::Result<File> {
+    let mut open = OpenOptions::new();
+    open.read(true).write(true);
+    match open.open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let file = open.create(true).truncate(false).open(path)?;
+            sync_folder_of(path)?;
+            Ok(file)
+        }
+        opened => opened,
+    }
 }
 
 /// Moves a file that is on disk already into its place, for good.

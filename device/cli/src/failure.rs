@@ -56,7 +56,8 @@ impl Failure {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Update(Error::Storage { .. }) | Self::File { .. } => "file",
-            Self::Update(Error::NotInitialised | Error::InitialisedOtherwise(_)) | Self::Settings(_) => "settings",
+            Self::Update(Error::NotInitialised | Error::DamagedRoot(_) | Error::InitialisedOtherwise(_))
+            | Self::Settings(_) => "settings",
             Self::Update(Error::Missing(_)) => "missing",
             Self::Update(_) | Self::Target { .. } => "refused",
             Self::Network { .. } => "network",

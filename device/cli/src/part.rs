@@ -1,6 +1,6 @@
 //! A target's bytes on their way: what came is kept over cuts, kills and reboots.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -51,7 +51,7 @@ impl<'t> Part<'t> {
         let digest = found.target.digest().unwrap_or_default();
         let note = fs::read(note_path(&path)).ok().and_then(|note| serde_json::from_slice::<Note>(&note).ok());
         let note = note.filter(|note| note.digest == digest).unwrap_or(Note { digest, ..Note::default() });
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path)?;
+        let file = durable::create_or_open(&path)?;
         let mut part = Self { found, path, file, hasher: found.target.hasher(), length: 0, note, synced_at: now() };
         part.hash_kept()?;
         Ok(part)

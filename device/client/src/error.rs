@@ -36,6 +36,9 @@ pub enum Error<E> {
     /// Nothing is trusted yet.
     #[error("no root is stored: begin with a trusted one")]
     NotInitialised,
+    /// What is stored as the trusted root is damaged.
+    #[error("the root that is stored here is damaged ({0}): begin anew with the trusted one that came with the device")]
+    DamagedRoot(Why),
     /// Another root was the first that this device trusted.
     #[error(
         "another root is trusted here already (version {0}): remove what is stored, and begin anew, if that is what you want"

@@ -48,10 +48,10 @@ impl<S: Storage> Updater<S> {
     /// Begins an update with what is stored.
     ///
     /// # Errors
-    /// [`Error::NotInitialised`], [`Error::Refused`] if the stored root is damaged, [`Error::Storage`].
+    /// [`Error::NotInitialised`], [`Error::DamagedRoot`], [`Error::Storage`].
     pub fn open(mut storage: S, clock: Clock, limits: Limits) -> Result<Self, S::Error> {
         let bytes = Stored(&mut storage).read(ROOT, usize::MAX)?.ok_or(Error::NotInitialised)?;
-        let root = TrustedRoot::begin(&bytes).map_err(|error| refused(ROOT, Why::Invalid(error)))?;
+        let root = TrustedRoot::begin(&bytes).map_err(|error| Error::DamagedRoot(Why::Invalid(error)))?;
         rotation::forget(&mut storage, root.version())?;
         Ok(Self { storage, limits, clock, root, state: State::Root { followed: 0 } })
     }
