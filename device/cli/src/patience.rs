@@ -26,11 +26,12 @@ impl Patience {
         Self { tries, deadline, failed: 0 }
     }
 
-    /// Whether to try again, after a wait; of which a random part is waited (jitter), so that devices that failed together don't come back together.
+    /// Whether to try again, after a wait. Half of it is by chance (jitter), so that devices that failed together don't come back together; the other half
+    /// isn't, so that ten tries last longer than a restart or a sign-in somewhere on the way.
     pub fn again(&mut self) -> bool {
         self.failed += 1;
         let most = FIRST_WAIT.saturating_mul(1 << self.failed.min(16)).min(LONGEST_WAIT) / 2;
-        let wait = most.mul_f64(random_part());
+        let wait = (most + most.mul_f64(random_part())) / 2;
         if self.failed >= self.tries || now() + wait >= self.deadline {
             return false;
         }

@@ -1,8 +1,8 @@
 //! The library over real connections: what goes over them, and what is left on disk.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-#[path = "../../client/tests/common/mod.rs"]
-mod common;
+#[path = "../../client/tests/common/repository.rs"]
+mod repository;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,7 +12,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use common::Repository;
+use repository::Repository;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use tufline_device::{Device, Failure, Identity, NetworkFailure, Settings};
@@ -76,7 +76,7 @@ fn repository() -> (Repository, Vec<u8>) {
     let mut repository = Repository::new();
     let listed = json!({"length": data.len(), "hashes": {"sha256": hex::encode(Sha256::digest(&data))}});
     let signed = repository.document("targets", 1, &json!({"targets": {"firmware": listed}}));
-    repository.files.insert("1.targets.json".to_owned(), common::file(&signed, &repository.keys["targets"]));
+    repository.files.insert("1.targets.json".to_owned(), repository::file(&signed, &repository.keys["targets"]));
     (repository, data)
 }
 

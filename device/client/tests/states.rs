@@ -1,7 +1,8 @@
 //! What is stored: after a refused file, after a cut of the power at any write, and after keys were rotated.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-mod common;
+#[path = "common/repository.rs"]
+mod repository;
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -10,7 +11,7 @@ use std::rc::Rc;
 use proptest::prelude::*;
 use tufline_client::{Answer, Clock, Error, Floor, Limits, MemoryStorage, Need, Storage, Updater, Why};
 
-use common::Repository;
+use repository::Repository;
 
 fn clock() -> Clock {
     Clock { now: "2029-01-01T00:00:00Z".parse().unwrap(), floor: None }
@@ -329,7 +330,7 @@ fn what_goes_back_or_expired_is_refused() {
                     repository.document("snapshot", 4, &serde_json::json!({"meta": {"targets.json": {"version": 4}}}));
                 repository
                     .files
-                    .insert("4.snapshot.json".to_owned(), common::file(&signed, &repository.keys["snapshot"]));
+                    .insert("4.snapshot.json".to_owned(), repository::file(&signed, &repository.keys["snapshot"]));
             }),
         ),
     ] {

@@ -23,11 +23,15 @@ fn id(number: u8) -> String {
 
 /// A file: what is signed, and the signatures of these keys.
 pub fn file(signed: &Value, signers: &[u8]) -> Vec<u8> {
-    let message = canonical::form(signed).unwrap();
+    try_file(signed, signers).unwrap()
+}
+
+/// The same of what may have no canonical form.
+pub fn try_file(signed: &Value, signers: &[u8]) -> Option<Vec<u8>> {
+    let message = canonical::form(signed).ok()?;
     let signature =
         |number: &u8| json!({"keyid": id(*number), "sig": hex::encode(key(*number).sign(&message).as_ref())});
-    serde_json::to_vec(&json!({"signed": signed, "signatures": signers.iter().map(signature).collect::<Vec<_>>()}))
-        .unwrap()
+    serde_json::to_vec(&json!({"signed": signed, "signatures": signers.iter().map(signature).collect::<Vec<_>>()})).ok()
 }
 
 /// A repository: its files by their paths, and who signs for what.

@@ -1,0 +1,79 @@
+//! What a fuzzer does with a device: whatever comes, nothing panics, and what is refused changes nothing. `device/client/fuzz` has the fuzzers.
+
+use serde_json::Value;
+use tufline_client::{Answer, Clock, Limits, MemoryStorage, Need, Updater};
+
+use crate::repository::{Repository, try_file};
+
+/// A device that knows one state of a repository, of which a newer one is there.
+pub struct Harness {
+    pub repository: Repository,
+    device: MemoryStorage,
+}
+
+impl Harness {
+    pub fn new() -> Self {
+        let mut repository = Repository::new();
+        let mut device = MemoryStorage::default();
+        tufline_client::begin_with(&mut device, &repository.files["1.root.json"]).unwrap();
+        update(&mut device, &repository, usize::MAX, &[]);
+        repository.next_root(&[1]);
+        repository.publish();
+        Self { repository, device }
+    }
+
+    /// Any bytes, in place of any file.
+    pub fn served(&self, input: &[u8]) {
+        if let Some((place, bytes)) = input.split_first() {
+            update(&mut self.device.clone(), &self.repository, usize::from(*place % 6), bytes);
+        }
+    }
+
+    /// Any document, signed by whoever has the key of its role: all that comes after the signature.
+    pub fn signed(&self, input: &[u8]) {
+        // The keys of a next root, its timestamp, snapshot, targets and delegated role.
+        let keys = [1, 2, 3, 4, 9];
+        let Some((place, bytes)) = input.split_first() else { return };
+        let place = usize::from(*place) % keys.len();
+        let Ok(signed) = serde_json::from_slice::<Value>(bytes) else { return };
+        let Some(file) = try_file(&signed, &[keys[place]]) else { return };
+        // After the next root comes the question for one more, which is missing.
+        let asked = if place == 0 { 0 } else { place + 1 };
+        update(&mut self.device.clone(), &self.repository, asked, &file);
+    }
+
+    /// What is kept of a device, whatever it is.
+    pub fn kept(&self, input: &[u8]) {
+        let names: Vec<&String> = self.device.0.keys().filter(|name| *name != "root.json").collect();
+        let Some((which, bytes)) = input.split_first() else { return };
+        let mut device = self.device.clone();
+        let name = names.get(usize::from(*which)).map_or("rotated", |name| name.as_str());
+        device.0.insert(name.to_owned(), bytes.to_vec());
+        update(&mut device, &self.repository, usize::MAX, &[]);
+    }
+}
+
+/// Updates with the repository's files, but for that which is asked for at this place: in its stead comes `bytes`.
+fn update(device: &mut MemoryStorage, repository: &Repository, place: usize, bytes: &[u8]) {
+    let clock = Clock { now: "2029-01-01T00:00:00Z".parse().unwrap(), floor: None };
+    let mut updater = Updater::open(device, clock, Limits::default()).unwrap();
+    let mut asked = 0;
+    let mut answer = |path: &str| {
+        asked += 1;
+        if asked - 1 == place { Some(bytes.to_vec()) } else { repository.files.get(path).cloned() }
+    };
+    while let Need::File(needed) = updater.need().unwrap_or(Need::Nothing) {
+        let before = (**updater.storage()).clone();
+        let given = answer(&needed.path);
+        if updater.give(given.as_deref().map_or(Answer::Missing, Answer::Bytes)).is_err() {
+            assert_eq!(**updater.storage(), before);
+            return;
+        }
+    }
+    let Some(mut search) = updater.search("bin/one") else { return };
+    while let Ok(Need::File(needed)) = search.need() {
+        if search.give(answer(&needed.path).as_deref().map_or(Answer::Missing, Answer::Bytes)).is_err() {
+            return;
+        }
+    }
+}
