@@ -1,13 +1,17 @@
 //! Why a stage could not finish.
 
+use std::error::Error;
+use std::iter::successors;
 use std::sync::Arc;
 
-use tufline_store::{ErrorKind, StoreError};
+use tufline_store::{BoxedError, ErrorKind, StoreError};
 use tufline_tuf::VerifyError;
 use tufline_tuf::generation::GenerationError;
 use tufline_tuf::root::RootError;
 
 /// Why a stage could not finish. Its message comes again later, and so does refresh.
+///
+/// Its text has that of its source in it, as that of [`StoreError`].
 #[derive(Debug, thiserror::Error)]
 pub enum StageError {
     /// A request failed.
@@ -22,9 +26,9 @@ pub enum StageError {
     /// A batch cannot be folded in.
     #[error(transparent)]
     Generation(#[from] GenerationError),
-    /// A record cannot be written or read as JSON.
+    /// A record cannot be written or read as JSON, or isn't what it must be: which one, and why.
     #[error("{0}: not readable: {1}")]
-    Record(String, String),
+    Record(String, #[source] BoxedError),
     /// Something that must be stored is not.
     #[error("{0} is missing: {1}")]
     Missing(String, &'static str),
@@ -60,9 +64,9 @@ pub enum StageError {
         /// Of so many they must still be.
         left: usize,
     },
-    /// The root cannot be used, or a record fails its check.
-    #[error("{0}")]
-    Refused(String),
+    /// What was asked for is refused, for reasons that are told.
+    #[error(transparent)]
+    Refused(Refusal),
     /// One failure that several messages, or several documents, share.
     #[error(transparent)]
     Shared(Arc<StageError>),
@@ -71,12 +75,57 @@ pub enum StageError {
     Of(String, #[source] Arc<StageError>),
 }
 
+/// What is refused, why, and what to do, in one line; and what that comes from, if it is an error.
+#[derive(Debug, thiserror::Error)]
+#[error("{told}")]
+pub struct Refusal {
+    told: String,
+    source: Option<BoxedError>,
+}
+
+impl From<&str> for Refusal {
+    fn from(told: &str) -> Self {
+        Self { told: told.to_owned(), source: None }
+    }
+}
+
 impl StageError {
+    /// Refuses what was asked for.
+    pub(crate) fn refused(told: impl Into<String>) -> Self {
+        Self::Refused(Refusal { told: told.into(), source: None })
+    }
+
+    /// The same for `source`, of which `told` says all.
+    pub(crate) fn refused_for(told: impl Into<String>, source: impl Into<BoxedError>) -> Self {
+        Self::Refused(Refusal { told: told.into(), source: Some(source.into()) })
+    }
+
+    /// What may be done about it.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self.cause() {
+            Self::Store(error) => error.kind,
+            Self::Document(_) | Self::Record(..) => ErrorKind::Corrupt,
+            Self::Missing(..) | Self::NotInitialised => ErrorKind::Missing,
+            Self::Contended(..) => ErrorKind::Conflict,
+            Self::OutOfTime { .. } => ErrorKind::Retry,
+            // A request may have failed on the way to it.
+            Self::Refused(refusal) => kind_of_request(refusal).unwrap_or(ErrorKind::Invalid),
+            Self::Generation(GenerationError::Missing(_) | GenerationError::Unread(_)) => ErrorKind::Missing,
+            Self::Generation(GenerationError::Document(_)) => ErrorKind::Corrupt,
+            // Somebody must see to the clock, the keys, or what was asked for.
+            Self::Root(_) | Self::Generation(_) | Self::UntrustedKey(_) | Self::ClockBehind { .. } => {
+                ErrorKind::Invalid
+            }
+            Self::Shared(error) | Self::Of(_, error) => error.kind(),
+        }
+    }
+
     /// What failed in the end.
     #[must_use]
     pub fn cause(&self) -> &Self {
         match self {
-            Self::Shared(error) | Self::Of(_, error) => error.cause(),
+            Self::Shared(error) | Self::Of(_, error) => Self::cause(error),
             error => error,
         }
     }
@@ -84,10 +133,11 @@ impl StageError {
     /// Whether nothing failed: what it is about is still being written ([`ErrorKind::Unfinished`]).
     #[must_use]
     pub fn is_unfinished(&self) -> bool {
-        matches!(self.cause(), Self::Store(error) if error.kind == ErrorKind::Unfinished)
+        self.kind() == ErrorKind::Unfinished
     }
 
-    /// Whether something that is stored is gone or damaged, and no request failed.
+    /// Whether something that is stored is gone or damaged, and no request failed: a request that did is of any kind, but says nothing about what
+    /// is stored.
     pub(crate) fn is_damage(&self) -> bool {
         matches!(self.cause(), Self::Missing(..) | Self::Record(..) | Self::Document(_))
     }
@@ -98,6 +148,11 @@ impl StageError {
     }
 }
 
+/// The kind of the request that failed, where an error comes from one.
+fn kind_of_request(error: &(dyn Error + 'static)) -> Option<ErrorKind> {
+    successors(Some(error), |error| (*error).source()).find_map(|cause| Some(cause.downcast_ref::<StoreError>()?.kind))
+}
+
 impl From<Arc<Self>> for StageError {
     fn from(error: Arc<Self>) -> Self {
         Self::Shared(error)
@@ -106,3 +161,73 @@ impl From<Arc<Self>> for StageError {
 
 /// What a stage answers.
 pub type Result<T> = std::result::Result<T, StageError>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn denied() -> StoreError {
+        let refused = std::io::Error::from(std::io::ErrorKind::PermissionDenied);
+        StoreError::from_source(ErrorKind::Denied, "read", "/a", refused)
+    }
+
+    fn chain(error: &StageError) -> Vec<String> {
+        successors(Some(error as &dyn Error), |error| (*error).source()).map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn an_error_has_the_kind_of_what_failed_in_the_end_and_keeps_it() {
+        let role = || "bin-0".to_owned();
+        let of = |error: StageError| StageError::Of(role(), Arc::new(StageError::Shared(Arc::new(error))));
+        let unreadable = || StageError::Record("r".into(), serde_json::from_str::<u8>("x").unwrap_err().into());
+        for (error, kind, text, root) in [
+            (denied().into(), ErrorKind::Denied, "read /a: permission denied", "permission denied"),
+            (of(denied().into()), ErrorKind::Denied, "bin-0: read /a: permission denied", "permission denied"),
+            (
+                StageError::refused_for("the root key does not sign", denied()),
+                ErrorKind::Denied,
+                "the root key does not sign",
+                "permission denied",
+            ),
+            (StageError::refused("no"), ErrorKind::Invalid, "no", "no"),
+            (
+                unreadable(),
+                ErrorKind::Corrupt,
+                "r: not readable: expected value at line 1 column 1",
+                "expected value at line 1 column 1",
+            ),
+            (
+                of(unreadable()),
+                ErrorKind::Corrupt,
+                "bin-0: r: not readable: expected value at line 1 column 1",
+                "expected value at line 1 column 1",
+            ),
+            (
+                StageError::Missing("m".into(), "bring it back"),
+                ErrorKind::Missing,
+                "m is missing: bring it back",
+                "m is missing: bring it back",
+            ),
+            (
+                StageError::Contended("rebuild", 5),
+                ErrorKind::Conflict,
+                "rebuild lost 5 races in a row: trying again later",
+                "rebuild lost 5 races in a row: trying again later",
+            ),
+        ] {
+            assert_eq!((error.kind(), &*error.to_string()), (kind, text));
+            assert_eq!(chain(&error).last().unwrap(), root, "{text}");
+        }
+    }
+
+    /// What some kinds have in common with damage must not hide that a request failed: nothing is known then.
+    #[test]
+    fn no_failed_request_is_damage() {
+        for kind in [ErrorKind::Missing, ErrorKind::Corrupt, ErrorKind::Denied, ErrorKind::Retry] {
+            let error = StageError::from(StoreError::new(kind, "read", "/a", "why"));
+            assert!(error.is_request() && !error.is_damage(), "{kind}");
+        }
+        let missing = StageError::Missing("m".into(), "bring it back");
+        assert!(missing.is_damage() && !missing.is_request());
+    }
+}

@@ -300,6 +300,6 @@ async fn compare(
 /// Reads a file only to see what differs from it; whatever is to be shown is verified by the gate.
 fn parse_targets(role: &RoleName, bytes: &[u8]) -> Result<Targets> {
     let parsed: schema::Signed<Targets> =
-        serde_json::from_slice(bytes).map_err(|error| StageError::Record(role.to_string(), error.to_string()))?;
+        serde_json::from_slice(bytes).map_err(|error| StageError::Record(role.to_string(), error.into()))?;
     Ok(parsed.signed)
 }

@@ -84,8 +84,8 @@ async fn compose(
         tracing::error!("targets is due, and people sign it: run `tufline targets next`");
     }
     if offline && base.top.bins.is_none() {
-        return Err(Unfolded::Failed(StageError::Refused(
-            "offline_targets is set, and targets lists targets itself, so nothing can be published: unset it, or begin the repository with bins".into(),
+        return Err(Unfolded::Failed(StageError::refused(
+            "offline_targets is set, and targets lists targets itself, so nothing can be published: unset it, or begin the repository with bins",
         )));
     }
     // The keys of the bins stand in `targets`: where people sign that, `offline_targets` replaces them.
@@ -104,8 +104,8 @@ async fn compose(
     }
     let judged = take_in_parties(ports, batch, base, &edits, redo).await?;
     if judged.changes_targets && offline {
-        return Err(Unfolded::Failed(StageError::Refused(
-            "a delegation changes targets, and people sign it: unset offline_targets, or remove the delegation".into(),
+        return Err(Unfolded::Failed(StageError::refused(
+            "a delegation changes targets, and people sign it: unset offline_targets, or remove the delegation",
         )));
     }
     if judged.changes_targets {

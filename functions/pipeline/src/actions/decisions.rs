@@ -119,7 +119,7 @@ async fn hiding(
     let why = created.iter().filter_map(|(number, role, _)| {
         let (first, count) = hidden.get(number)?;
         let others = count - 1;
-        let why = StageError::Refused(format!(
+        let why = StageError::refused(format!(
             "{role} refused: {first} and {others} other published targets are among its names, and devices would no longer find them: remove them first"
         ));
         Some((*number, why))

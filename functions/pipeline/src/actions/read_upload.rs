@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use futures::stream::{self, StreamExt};
-use tufline_store::{Key, Stored, Upload, UploadKey, Written};
+use tufline_store::{ErrorKind, Key, StoreError, Stored, Upload, UploadKey, Written};
 use tufline_tuf::{Hasher, Sha256, Time};
 
 use crate::compute::compute;
@@ -158,7 +158,8 @@ async fn piece(ports: &Ports, upload: &Upload, offset: u64, length: u64) -> Resu
     room.buffer = ports.uploads.read_into(std::mem::take(&mut room.buffer), upload, offset, length).await?;
     if room.buffer.len() as u64 != length {
         let place = ports.uploads.place(&upload.name);
-        return Err(StageError::Missing(place, "it ends before its length; it comes again"));
+        let why = "it ends before its length; it comes again";
+        return Err(StoreError::new(ErrorKind::Corrupt, "read", place, why).into());
     }
     Ok(room)
 }

@@ -37,7 +37,7 @@ pub(crate) async fn hold_removals(ports: &Ports, edits: &[TargetEdit], removals:
     let names = edits.iter().filter(|edit| edit.edit == Edit::Remove).map(|edit| edit.name.clone()).collect();
     let held = HeldRemovals { format: RECORD_FORMAT, names };
     let key = |bytes: &[u8]| Key::Held(Sha256::of(bytes));
-    let bytes = json::to_vec(&held).map_err(|error| StageError::Record("held".into(), error.to_string()))?;
+    let bytes = json::to_vec(&held).map_err(|error| StageError::Record("held".into(), error.into()))?;
     let reason = format!(
         "{removals} of {targets} targets were removed at once; if that is meant, run `tufline accept-removals`, else upload \
          them again"

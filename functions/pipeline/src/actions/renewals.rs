@@ -24,7 +24,7 @@ pub fn root_role(role: OnlineRole) -> Result<RoleName> {
         OnlineRole::Targets => Ok(RoleName::targets()),
         OnlineRole::Snapshot => Ok(RoleName::snapshot()),
         OnlineRole::Timestamp => Ok(RoleName::timestamp()),
-        OnlineRole::Bins => Err(StageError::Refused("the key of the bins stands in no root".into())),
+        OnlineRole::Bins => Err(StageError::refused("the key of the bins stands in no root")),
     }
 }
 

@@ -41,7 +41,7 @@ pub async fn show_generation(
     let signed = sign_document(ports, draft, &keys, OnlineRole::Timestamp, &key).await?;
     for root in roots {
         let keys = RoleKeys::in_root(root, &RoleName::timestamp())?;
-        verify::<schema::Timestamp>(signed.bytes().clone(), &keys).map_err(|error| roots::not_under(root, &error))?;
+        verify::<schema::Timestamp>(signed.bytes().clone(), &keys).map_err(|error| roots::not_under(root, error))?;
     }
     let document = Pointer::timestamp(&signed);
     let written = match published {

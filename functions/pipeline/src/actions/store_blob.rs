@@ -92,7 +92,8 @@ pub(crate) async fn store_blob(
             key.path(),
             format!(
                 "it says something else than the {sha256} found now; a version's bytes can't change: look at who wrote it"
-            ),
+            )
+            .into(),
         )),
     }
 }

@@ -28,7 +28,7 @@ const ATTEMPTS: usize = 100;
 /// [`StageError::Refused`]: nothing was written.
 pub async fn change(store: &dyn Store, config: &Config, now: Time, role: &RoleName, edit: &PartyEdit) -> Result<u64> {
     if config.offline_targets && !matches!(edit, PartyEdit::Remove { .. }) {
-        return Err(StageError::Refused(format!(
+        return Err(StageError::refused(format!(
             "{role} refused: people sign the targets role here (offline_targets), and what a party delivers may change it at any time"
         )));
     }
@@ -73,10 +73,11 @@ async fn decide(store: &dyn Store, now: Time, role: &RoleName, edit: &PartyEdit)
         if judged.has_rest {
             let why =
                 format!("{role}: more than {MOST_DECISIONS} decisions wait to be carried out; try again in a minute");
-            return Err(StageError::Refused(why));
+            return Err(StageError::refused(why));
         }
         let Others { parties: before, decisions, .. } = judged.others;
-        let refused = |error: tufline_tuf::delegations::BadDelegation| StageError::Refused(error.to_string());
+        let refused =
+            |error: tufline_tuf::delegations::BadDelegation| StageError::refused_for(error.to_string(), error);
         let next = before.edit(role, edit.clone()).map_err(refused)?;
         match edit {
             PartyEdit::Create { .. } | PartyEdit::Remove { .. } => expect_possible(store, base, role, edit).await?,
@@ -100,7 +101,7 @@ async fn carried_out(store: &dyn Store, newest: &Manifest, role: &RoleName, edit
     match edit {
         PartyEdit::Create { .. } if !is_there => expect_possible(store, newest, role, edit).await?,
         PartyEdit::Remove { .. } if is_there => {
-            return Err(StageError::Refused(format!(
+            return Err(StageError::refused(format!(
                 "{role} was decided to be removed, and is there: look at who else decides, and remove it again"
             )));
         }
@@ -117,7 +118,7 @@ async fn expect_verified(store: &dyn Store, next: &Parties, role: &RoleName, now
     if judge_files(role, party, &next.documents, &found.files, rules).documents.is_some() {
         return Ok(());
     }
-    Err(StageError::Refused(format!(
+    Err(StageError::refused(format!(
         "{role} refused: its published document isn't signed by enough of the keys that would be left; have it signed by them first, as a \
          new version"
     )))

@@ -11,7 +11,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use tufline_store::{Document, Hint, Key, OnlineRole, Store, Written};
+use tufline_store::{BoxedError, Document, Hint, Key, OnlineRole, Store, Written};
 use tufline_tuf::config::Lifetime;
 use tufline_tuf::generation::{self, UsedUp};
 use tufline_tuf::root::{self, Chain, FitRoot, OnlineKeys, PinnedRoot, RootFile, adopt, same_key, succeed};
@@ -81,7 +81,7 @@ impl Old {
             Some(pinned) => format!("version {}, {}", pinned.version, pinned.contents),
             None => "version 1".into(),
         };
-        Err(StageError::Refused(format!(
+        Err(StageError::refused(format!(
             "the root that is trusted is version {}, and the new repository's chain of roots would begin with {begins}: {}",
             first.version,
             remedy(first)
@@ -99,23 +99,23 @@ impl Old {
         for (role, version) in [("root", root), ("timestamp", timestamp), ("snapshot", snapshot), ("targets", targets)]
         {
             if version > HIGHEST_VERSION {
-                return Err(StageError::Refused(format!(
+                return Err(StageError::refused(format!(
                     "version {version} of its {role} role leaves no numbers above it that all clients read"
                 )));
             }
         }
         for (name, content) in &self.targets {
             let custom = serde_json::to_string(&content.custom)
-                .map_err(|error| StageError::Record("custom metadata".into(), error.to_string()))?;
+                .map_err(|error| StageError::Record("custom metadata".into(), error.into()))?;
             let refuse =
-                |why: &dyn std::fmt::Display| StageError::Refused(format!("the target {name} can't be kept: {why}"));
-            tufline_tuf::custom::parse(&custom).map_err(|refusal| refuse(&refusal))?;
+                |why: BoxedError| StageError::refused_for(format!("the target {name} can't be kept: {why}"), why);
+            tufline_tuf::custom::parse(&custom).map_err(|refusal| refuse(refusal.into()))?;
             if content.length > largest_target {
                 let why = format!(
                     "it has {} bytes and the configured limit is {largest_target}; raise largest_target",
                     content.length
                 );
-                return Err(refuse(&why));
+                return Err(refuse(why.into()));
             }
         }
         Ok(())
@@ -143,7 +143,7 @@ pub async fn fit(ports: &Ports, old: &Old, next: &RootFile) -> Result<FitRoot> {
     {
         let keys = RoleKeys::in_root(fit.root(), &role)?;
         if keys.only(&key).is_none() || keys.keys().count() != 1 || keys.threshold() != 1 {
-            return Err(StageError::Refused(format!(
+            return Err(StageError::refused(format!(
                 "version {} of the root does not trust this repository's {role} key, and no other, for {role}: sign the file that `tufline import` made",
                 fit.signed().version()
             )));
@@ -151,7 +151,7 @@ pub async fn fit(ports: &Ports, old: &Old, next: &RootFile) -> Result<FitRoot> {
         // What clients keep of the timestamp and the snapshot is only forgotten with its key (TUF specification 5.3.11), and they miss every
         // role that they saw in it.
         if role != RoleName::targets() && chain.newest().keys.values().any(|known| same_key(known, &key)) {
-            return Err(StageError::Refused(format!(
+            return Err(StageError::refused(format!(
                 "the old root knows this repository's {role} key: import with keys of its own"
             )));
         }
@@ -169,9 +169,9 @@ pub async fn import(ports: &Ports, old: &Old, next: &FitRoot) -> Result<u64> {
     sign(ports).await?;
     match publish(ports).await? {
         Shown::Now(generation) | Shown::AlreadyNewest(Some(generation)) => Ok(generation),
-        Shown::AlreadyNewest(None) => Err(StageError::Refused(
-            "what was imported cannot be shown; run the command again with RUST_LOG=error".into(),
-        )),
+        Shown::AlreadyNewest(None) => {
+            Err(StageError::refused("what was imported cannot be shown; run the command again with RUST_LOG=error"))
+        }
     }
 }
 
@@ -180,7 +180,7 @@ pub async fn import(ports: &Ports, old: &Old, next: &FitRoot) -> Result<u64> {
 /// # Errors
 /// [`StageError::Refused`] where something else is there.
 pub async fn taken_over(store: &dyn Store, old: &Old, next: Option<&FitRoot>) -> Result<Option<u64>> {
-    let other = || StageError::Refused("there is a repository already: import into a new one".into());
+    let other = || StageError::refused("there is a repository already: import into a new one");
     if let Some(first) = roots::first(store).await?
         && old.roots.first() != Some(&first.bytes)
     {
@@ -224,9 +224,8 @@ pub async fn take_over(ports: &Ports, old: &Old, next: &FitRoot) -> Result<()> {
                 || first_serial <= old.used_up.targets
                 || manifest.targets != old.targets.len() as u64
             {
-                return Err(StageError::Refused(
-                    "the other repository has changed since the last run: begin again in a new one, when nobody publishes there any more"
-                        .into(),
+                return Err(StageError::refused(
+                    "the other repository has changed since the last run: begin again in a new one, when nobody publishes there any more",
                 ));
             }
             Ok(())
@@ -244,7 +243,7 @@ async fn begin(ports: &Ports, old: &Old) -> Result<()> {
 async fn create_root(ports: &Ports, document: &Document) -> Result<()> {
     match ledger::create_same(&*ports.store, document).await? {
         Written::Done => Ok(()),
-        Written::Lost => Err(StageError::Refused(format!(
+        Written::Lost => Err(StageError::refused(format!(
             "another {} is there already: import into a new repository",
             document.key()
         ))),
@@ -311,7 +310,7 @@ pub async fn standing(ports: &Ports, name: &TargetName, content: &Content) -> Re
 /// What is said of an upload that is another than it was.
 #[must_use]
 pub fn missing(name: &TargetName) -> StageError {
-    StageError::Refused(format!(
+    StageError::refused(format!(
         "the upload {name} is not the target of that name: take it away, and run the command again"
     ))
 }

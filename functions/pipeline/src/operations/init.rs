@@ -31,10 +31,10 @@ pub async fn init(ports: &Ports, root_key: &dyn Sign, bins: FirstBins) -> Result
         let sig = root_key
             .sign(prepared.message(), &SystemRandom::new())
             .await
-            .map_err(|error| StageError::Refused(format!("the root key does not sign: {error}")))?;
+            .map_err(|error| StageError::refused_for(format!("the root key does not sign: {error}"), error))?;
         let signed = prepared.sign(vec![Signature { keyid: id, sig: sig.into() }], &keys)?;
         if store.create(&Document::signed(&signed)).await? == Written::Lost {
-            return Err(StageError::Refused("a root was created by someone else at the same time".into()));
+            return Err(StageError::refused("a root was created by someone else at the same time"));
         }
     }
     first_generation(ports, bins).await
@@ -75,5 +75,5 @@ pub async fn online_keys(signer: &dyn Signer) -> Result<OnlineKeys> {
 }
 
 fn key_id(key: &tough::schema::key::Key) -> Result<Decoded<Hex>> {
-    key.key_id().map_err(|error| StageError::Record("root key".into(), error.to_string()))
+    key.key_id().map_err(|error| StageError::Record("root key".into(), error.into()))
 }

@@ -194,5 +194,5 @@ fn expect_given_out(base: &Manifest, signed: &Signed<Targets>) -> Result<()> {
 }
 
 fn refused(why: &str) -> StageError {
-    StageError::Refused(format!("targets refused: {why}"))
+    StageError::refused(format!("targets refused: {why}"))
 }

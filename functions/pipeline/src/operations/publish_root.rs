@@ -72,7 +72,7 @@ pub async fn publish_first(store: &dyn Store, signer: &dyn Signer, clock: &dyn C
         let keys = RoleKeys::in_root(fit.root(), &role)?;
         let held = signer.public_keys(online).await?;
         if !held.iter().any(|key| keys.id_of(key).is_some()) || keys.threshold() != 1 {
-            return Err(StageError::Refused(format!(
+            return Err(StageError::refused(format!(
                 "the root does not trust this repository's {role} key by itself: begin with `tufline root init` on this repository"
             )));
         }
@@ -91,7 +91,7 @@ pub async fn propose(store: &dyn Store, clock: &dyn Clock, file: &RootFile, atte
         return Ok(Proposed::Already);
     }
     let root = succeed(newest, file, clock.now())?;
-    check_published(store, root.root()).await?.map_err(|error| refusal(&root, &error))?;
+    check_published(store, root.root()).await?.map_err(|error| refusal(&root, error))?;
     if only_adds(newest, root.root()) {
         return Ok(Proposed::Now(Box::new(Proposal { root, attempt, replaces: None })));
     }
@@ -127,7 +127,7 @@ pub async fn conclude(store: &dyn Store, clock: &dyn Clock, proposal: &Proposal)
         Ok(()) => {}
         // Whoever wrote it didn't know the intent yet. Refresh signs it again.
         Err(error) if error.role() == &RoleName::timestamp() => return Ok(Concluded::Waiting),
-        Err(error) => return Err(refusal(&proposal.root, &error)),
+        Err(error) => return Err(refusal(&proposal.root, error)),
     }
     if root.expires <= clock.now() {
         return Err(RootError::Expired(root.expires).into());
@@ -138,7 +138,7 @@ pub async fn conclude(store: &dyn Store, clock: &dyn Clock, proposal: &Proposal)
         && !Intents::has(store, &proposal.attempt).await?
         && store.get(&Key::root(root.version.get())).await?.is_none()
     {
-        return Err(StageError::Refused(format!(
+        return Err(StageError::refused(format!(
             "{} does not have this root any more: somebody withdrew it, or wrote over it; run the same command again",
             Key::RootIntent
         )));
@@ -174,7 +174,7 @@ async fn create(store: &dyn Store, fit: &FitRoot) -> Result<()> {
         Written::Done => Ok(()),
         Written::Lost => {
             let version = fit.signed().version();
-            Err(StageError::Refused(format!("another root of version {version} was published meanwhile")))
+            Err(StageError::refused(format!("another root of version {version} was published meanwhile")))
         }
     }
 }
@@ -188,9 +188,10 @@ async fn timestamp_version(store: &dyn Store) -> Result<u64> {
     Ok(ledger::published(store).await?.map_or(0, |published| published.version))
 }
 
-fn refusal(root: &FitRoot, error: &VerifyError) -> StageError {
+fn refusal(root: &FitRoot, error: VerifyError) -> StageError {
     let version = root.signed().version();
-    StageError::Refused(format!("what is published would not verify under version {version} of the root: {error}"))
+    let told = format!("what is published would not verify under version {version} of the root: {error}");
+    StageError::refused_for(told, error)
 }
 
 /// Verifies what is published as a client that trusts `root`: all that a root decides, which is whose signatures count for the

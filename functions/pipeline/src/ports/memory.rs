@@ -41,7 +41,7 @@ impl ReadingMemory {
     pub(crate) async fn take(&self, bytes: u64) -> Result<Room> {
         let kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(MOST_KIB).min(MOST_KIB);
         let permit = Arc::clone(&self.0.kib).acquire_many_owned(kib).await;
-        let permit = permit.map_err(|error| StageError::Refused(error.to_string()))?;
+        let permit = permit.map_err(|error| StageError::refused_for(error.to_string(), error))?;
         let kept = if bytes >= KEPT_FROM as u64 { self.0.free().pop() } else { None };
         let buffer = kept.unwrap_or_default();
         Ok(Room { memory: self.clone(), buffer, _permit: permit })

@@ -118,7 +118,7 @@ async fn renew_timestamp(ports: &Ports, seen: &Live) -> Result<()> {
         Verdict::NotReady(key) => Err(ledger::lost(&key)),
         Verdict::Refused(refused) => {
             tracing::error!(reason = refused.reason, "published generation refused");
-            Err(StageError::Refused(refused.to_string()))
+            Err(StageError::refused(refused.to_string()))
         }
         // Only what is on trial is.
         Verdict::PassedOver { .. } => Ok(()),

@@ -211,21 +211,21 @@ pub fn parse<T: DeserializeOwned>(key: &Key, bytes: &[u8]) -> Result<T> {
     if bytes.is_empty() {
         // As what is too long reads.
         let why = format!("it is empty, or has more than {} bytes, which no such record has", key.most_bytes());
-        return Err(StageError::Record(key.path(), why));
+        return Err(StageError::Record(key.path(), why.into()));
     }
-    serde_json::from_slice(bytes).map_err(|error| StageError::Record(key.path(), error.to_string()))
+    serde_json::from_slice(bytes).map_err(|error| StageError::Record(key.path(), error.into()))
 }
 
 /// A record to be stored at `key`.
 pub fn record<T: Serialize>(key: Key, value: &T) -> Result<Document> {
     let path = key.path();
-    Document::record(key, value).map_err(|error| StageError::Record(path, error.to_string()))
+    Document::record(key, value).map_err(|error| StageError::Record(path, error.into()))
 }
 
 /// A record to be stored at `key` in place of the one before.
 pub fn pointer<T: Serialize>(key: Key, value: &T) -> Result<Pointer> {
     let path = key.path();
-    Pointer::record(key, value).map_err(|error| StageError::Record(path, error.to_string()))
+    Pointer::record(key, value).map_err(|error| StageError::Record(path, error.into()))
 }
 
 /// Creates an object that only one content can have. Finding it there, with the same bytes, is as good as having created
@@ -252,7 +252,7 @@ pub async fn create_manifest(store: &dyn Store, manifest: &Manifest) -> Result<W
 pub async fn create_or_find(store: &dyn Store, document: &Document) -> Result<()> {
     match create_same(store, document).await? {
         Written::Done => Ok(()),
-        Written::Lost => Err(StageError::Refused(format!(
+        Written::Lost => Err(StageError::refused(format!(
             "{} has other bytes than those that it is named by; look at who wrote it: it is tried again under another name",
             document.key()
         ))),

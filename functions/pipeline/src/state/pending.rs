@@ -287,8 +287,8 @@ impl Tip {
         if self.pending.is_sound() {
             return Ok(self.newest());
         }
-        Err(StageError::Refused(
-            "a generation was refused, and the pipeline is about to replace it: try again in a minute".into(),
+        Err(StageError::refused(
+            "a generation was refused, and the pipeline is about to replace it: try again in a minute",
         ))
     }
 }

@@ -27,7 +27,7 @@ pub async fn first(store: &dyn Store) -> Result<Option<Stored>> {
                 Ok(other) => format!("its contents are {}", other.contents()),
                 Err(error) => error.to_string(),
             };
-            Err(StageError::Refused(format!(
+            Err(StageError::refused(format!(
                 "{key} is not the root that this repository trusts ({found}): restore it from its older object versions, or from the root that \
                  devices ship with"
             )))
@@ -116,7 +116,7 @@ pub async fn ignored(store: &dyn Store) -> Result<Vec<IgnoredRoot>> {
 
 /// Says that a first root can't be made where `chain` is.
 pub(crate) fn begun(chain: &Chain) -> StageError {
-    StageError::Refused(format!(
+    StageError::refused(format!(
         "this repository has a root already, version {}: make the next one of it, with `tufline root next`",
         chain.newest().version
     ))
@@ -138,7 +138,7 @@ pub async fn expect_none(store: &dyn Store) -> Result<()> {
 pub(crate) fn expect_free(store: &dyn Store, contents: Option<Sha256>) -> Result<()> {
     match store.pinned_root() {
         Some(pinned) if pinned.version != 1 || contents.is_some_and(|contents| contents != pinned.contents) => {
-            Err(StageError::Refused(format!(
+            Err(StageError::refused(format!(
                 "this repository begins with version {} of the root whose contents are {} (trustedRoot, or trusted_root in config.toml): bring that \
                  one, with `tufline import` where it is of another repository, or take the setting away",
                 pinned.version, pinned.contents
@@ -184,10 +184,11 @@ pub async fn trusted(ports: &Ports) -> Result<Trusted> {
 }
 
 /// Says that a timestamp isn't one under `root`, which is not published yet.
-pub(crate) fn not_under(root: &Root, error: &VerifyError) -> StageError {
-    StageError::Refused(format!(
+pub(crate) fn not_under(root: &Root, error: VerifyError) -> StageError {
+    let told = format!(
         "it would not verify under version {} of the root, which somebody is about to publish: {error}; if nobody is any more, run \
          `tufline root withdraw`",
         root.version
-    ))
+    );
+    StageError::refused_for(told, error)
 }
