@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tufline_store::{Change, Hint, Message, Queue};
+use tufline_store::{Change, ErrorKind, Hint, Message, Queue};
 use tufline_tuf::Time;
 
 use crate::error::{Result, StageError};
@@ -31,6 +31,9 @@ pub struct Dispatched {
 /// Answers, for each body, why its message must come again, if it must. Of a FIFO queue that is the first failed message
 /// and all after it, as SQS demands
 /// (<https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html>).
+///
+/// A message comes again whatever failed it. But what is [denied](ErrorKind::Denied) is an error in the log from the first time on, by the field
+/// `kind`: nothing but somebody's doing ends it.
 pub async fn handle(ports: &Ports, queue: Queue, prefix: &str, until: Time, bodies: &[&str]) -> Vec<Option<String>> {
     let (mut messages, mut owners, mut failures) = (Vec::new(), Vec::new(), vec![None; bodies.len()]);
     for (owner, (body, failure)) in bodies.iter().zip(&mut failures).enumerate() {
@@ -54,14 +57,15 @@ pub async fn handle(ports: &Ports, queue: Queue, prefix: &str, until: Time, bodi
     }
     let dispatched = dispatch(ports, queue, until, &messages).await;
     for error in dispatched.unrenewed {
-        tracing::error!(%error, "role not renewed");
+        tracing::error!(kind = %error.kind(), %error, "role not renewed");
     }
     let mut told: Option<Failure> = None;
     for (owner, failure) in owners.into_iter().zip(dispatched.failures) {
         if let (Some(slot), Some(error)) = (failures.get_mut(owner), failure) {
-            let is_of_one = matches!(queue, Queue::Uploads | Queue::Large);
-            if !is_of_one && told.as_ref().is_none_or(|told| !Arc::ptr_eq(told, &error)) {
-                tracing::error!(queue = queue.name(), %error, "stage failed");
+            let (kind, is_of_one) = (error.kind(), matches!(queue, Queue::Uploads | Queue::Large));
+            if (!is_of_one || kind == ErrorKind::Denied) && told.as_ref().is_none_or(|told| !Arc::ptr_eq(told, &error))
+            {
+                tracing::error!(queue = queue.name(), %kind, %error, "stage failed");
             }
             slot.get_or_insert_with(|| error.to_string());
             told = Some(error);

@@ -103,7 +103,10 @@ impl Repository {
             None => Ok(not_found(NEVER)),
         };
         let mut answer = answer.unwrap_or_else(|error| {
-            tracing::warn!(path, %error, "not answered");
+            match error.kind {
+                ErrorKind::Denied => tracing::error!(path, kind = %error.kind, %error, "not answered"),
+                kind => tracing::warn!(path, %kind, %error, "not answered"),
+            }
             plain(StatusCode::SERVICE_UNAVAILABLE, NEVER, "try again later\n")
         });
         if method == Method::HEAD {
@@ -200,7 +203,7 @@ impl Repository {
         Ok(answer)
     }
 
-    /// Reads until it succeeds, or has failed after the last pause.
+    /// Reads until it succeeds, or has failed after the last pause; or at once where waiting helps nobody.
     async fn persist<T, R: Future<Output = Result<T, StoreError>>>(
         &self,
         read: impl Fn() -> R,
@@ -208,6 +211,7 @@ impl Repository {
         for pause in &self.pauses {
             match read().await {
                 Ok(found) => return Ok(found),
+                Err(error) if !error.kind.may_pass() => return Err(error),
                 Err(error) => tracing::info!(%error, "read failed, trying again"),
             }
             tokio::time::sleep(*pause).await;

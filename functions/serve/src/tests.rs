@@ -1,4 +1,4 @@
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use futures::TryStreamExt;
 use tufline_store::memory::{Control, Fate, Memory, MemoryKeys, Request};
@@ -7,32 +7,42 @@ use tufline_tuf::root::LONGEST_HIDDEN_SECONDS;
 
 use super::*;
 
-/// Fails the next so many requests.
-struct Fails(Arc<AtomicUsize>);
+/// Fails the next so many requests, or refuses them.
+#[derive(Default)]
+struct Fails {
+    left: AtomicUsize,
+    refuses: AtomicBool,
+}
 
-impl Control for Fails {
+struct Plan(Arc<Fails>);
+
+impl Control for Plan {
     fn fate(&self, _request: &Request<'_>) -> Fate {
-        let fails = self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok();
-        if fails { Fate::Failed } else { Fate::Done }
+        let fails = self.0.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok();
+        match fails {
+            true if self.0.refuses.load(Ordering::SeqCst) => Fate::Denied,
+            true => Fate::Failed,
+            false => Fate::Done,
+        }
     }
 }
 
 struct World {
     memory: Arc<Memory>,
     repository: Repository,
-    failures: Arc<AtomicUsize>,
+    fails: Arc<Fails>,
 }
 
 fn world() -> World {
-    let failures = Arc::new(AtomicUsize::new(0));
+    let fails = Arc::<Fails>::default();
     let keys = Arc::new(MemoryKeys::generate().unwrap());
     let now = "2026-11-25T00:00:00Z".parse().unwrap();
-    let memory = Arc::new(Memory::new(now, keys, Box::new(Fails(Arc::clone(&failures)))));
+    let memory = Arc::new(Memory::new(now, keys, Box::new(Plan(Arc::clone(&fails)))));
     let pauses = vec![Duration::from_millis(1); 2];
     let repository = Repository { store: memory.clone(), blobs: memory.clone(), redirects: None, pauses };
     memory.tamper("metadata/timestamp.json", Some(Bytes::from_static(b"{\"t\":1}")));
     memory.tamper("metadata/1.root.json", Some(Bytes::from_static(b"{}")));
-    World { memory, repository, failures }
+    World { memory, repository, fails }
 }
 
 impl World {
@@ -189,22 +199,37 @@ async fn failures_of_the_store_are_hidden_while_they_are_short() {
     let world = world();
     let sha256 = world.blob(b"0123456789").await;
     for path in ["/metadata/timestamp.json".to_owned(), format!("/targets/{sha256}.a")] {
-        world.failures.store(2, Ordering::SeqCst);
+        world.fails.left.store(2, Ordering::SeqCst);
         assert_eq!(world.get(&path, &[]).await.status, StatusCode::OK, "{path}");
 
-        world.failures.store(3, Ordering::SeqCst);
+        world.fails.left.store(3, Ordering::SeqCst);
         let answer = world.get(&path, &[]).await;
         let found = (answer.status, field(&answer, "cache-control"));
         assert_eq!(found, (StatusCode::SERVICE_UNAVAILABLE, NEVER), "{path}");
         assert_eq!(bytes(answer).await.unwrap().concat(), b"try again later\n", "nothing of the inside shows");
-        assert_eq!(world.failures.load(Ordering::SeqCst), 0);
+        assert_eq!(world.fails.left.load(Ordering::SeqCst), 0);
     }
     let answer = world.get(&format!("/targets/{sha256}.a"), &[]).await;
-    world.failures.store(2, Ordering::SeqCst);
+    world.fails.left.store(2, Ordering::SeqCst);
     assert_eq!(bytes(answer).await.unwrap().concat(), b"0123456789");
     let answer = world.get(&format!("/targets/{sha256}.a"), &[]).await;
-    world.failures.store(3, Ordering::SeqCst);
+    world.fails.left.store(3, Ordering::SeqCst);
     assert!(bytes(answer).await.is_err());
+}
+
+/// What fails may work a moment later; what is refused won't, and the device is told at once.
+#[tokio::test]
+async fn what_is_refused_is_asked_for_once() {
+    let world = world();
+    let sha256 = world.blob(b"0123456789").await;
+    world.fails.refuses.store(true, Ordering::SeqCst);
+    for path in ["/metadata/timestamp.json".to_owned(), format!("/targets/{sha256}.a")] {
+        world.fails.left.store(1, Ordering::SeqCst);
+        let answer = world.get(&path, &[]).await;
+        assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{path}");
+        assert_eq!(bytes(answer).await.unwrap().concat(), b"try again later\n", "nothing of the inside shows");
+        assert_eq!(world.get(&path, &[]).await.status, StatusCode::OK, "{path}");
+    }
 }
 
 #[tokio::test]

@@ -27,6 +27,12 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
+    /// Whether the same may work a moment later, with nobody doing anything about it.
+    #[must_use]
+    pub fn may_pass(self) -> bool {
+        matches!(self, Self::Retry | Self::Unfinished | Self::Conflict)
+    }
+
     /// Its plain name, in logs and in JSON.
     #[must_use]
     pub fn name(self) -> &'static str {

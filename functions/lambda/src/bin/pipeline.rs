@@ -37,6 +37,9 @@ async fn main() -> Result<(), Error> {
             let metrics = start_metrics()?;
             let run = |_: LambdaEvent<serde_json::Value>| async move {
                 let outcome = refresh(ports).await;
+                if let Err(error) = &outcome {
+                    tracing::error!(kind = %error.kind(), %error, "refresh failed");
+                }
                 metrics.flush(std::io::stdout())?;
                 outcome.map_err(Error::from)
             };

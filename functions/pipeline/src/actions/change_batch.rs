@@ -81,9 +81,12 @@ impl<'a> ChangeBatch<'a> {
         let looked_since = *self.looked_since.get_or_insert(newest);
         let mut touched = BTreeSet::new();
         for generation in looked_since + 1..=newest {
-            // One that can't be read changes nothing.
-            if let Ok(manifest) = ledger::manifest(&*ports.store, generation).await {
-                touched.extend(manifest.changes.into_iter().map(|change| change.name));
+            match ledger::manifest(&*ports.store, generation).await {
+                Ok(manifest) => touched.extend(manifest.changes.into_iter().map(|change| change.name)),
+                // What it touched isn't known: fewer names may not be looked at.
+                Err(error) if error.is_request() => return Err(error),
+                // One that can't be read changes nothing.
+                Err(_) => {}
             }
         }
         let redo = redo.into_iter().flat_map(|redo| &redo.names).map(|name| (name, None));

@@ -10,7 +10,7 @@ use futures::channel::mpsc;
 use futures::stream::StreamExt;
 use futures::{SinkExt, future};
 use tough::schema::Root;
-use tufline_store::{Message, OnlineRole};
+use tufline_store::{ErrorKind, Message, OnlineRole};
 use tufline_tuf::delegations::PartyDocument;
 use tufline_tuf::generation::Versions;
 use tufline_tuf::replay::Replayed;
@@ -59,7 +59,7 @@ pub async fn sign(ports: &Ports) -> Result<()> {
             Ok(judged) => judged,
             Err(error @ StageError::OutOfTime { .. }) => return Err(error),
             Err(error) => {
-                tracing::error!(generation = candidate_number(&chain), %error, "generation not signed");
+                tracing::error!(generation = candidate_number(&chain), kind = %error.kind(), %error, "generation not signed");
                 signing.failure.get_or_insert(error);
                 Ok(SignatureState::NotYet)
             }
@@ -103,8 +103,11 @@ enum SignatureState {
     New,
     /// It was signed before.
     Stored,
-    /// Something that its snapshot lists could not be signed.
+    /// Something that its snapshot lists could not be signed. An older generation may need nothing of that: not even where the reason is that
+    /// somebody may not look at an upload, which is its uploader's doing and holds up no other.
     NotYet,
+    /// Its snapshot may not be signed, or not stored: so none may, and no older generation is tried.
+    Denied,
 }
 
 /// One run of sign.
@@ -155,12 +158,19 @@ impl Signing<'_> {
         let failures: Vec<StageError> = signs.into_iter().chain(copies).filter_map(Result::err).collect();
         if !failures.is_empty() {
             for error in failures {
-                tracing::error!(generation = manifest.generation, %error, "role not signed");
+                tracing::error!(generation = manifest.generation, kind = %error.kind(), %error, "role not signed");
                 self.failure.get_or_insert(error);
             }
             return Ok(Ok(SignatureState::NotYet));
         }
-        self.snapshot(manifest, &candidate.versions, candidate.parties).await?;
+        match self.snapshot(manifest, &candidate.versions, candidate.parties).await {
+            Err(error) if error.kind() == ErrorKind::Denied => {
+                tracing::error!(generation = manifest.generation, kind = %error.kind(), %error, "snapshot not signed");
+                self.failure.get_or_insert(error);
+                return Ok(Ok(SignatureState::Denied));
+            }
+            signed => signed?,
+        }
         for (upload, name) in chain.iter().flat_map(|manifest| manifest.uploads()) {
             tracing::info!(upload, %name, generation = manifest.generation, "upload signed");
         }

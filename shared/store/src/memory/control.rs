@@ -22,6 +22,8 @@ pub enum Fate {
     Done,
     /// It fails and changes nothing.
     Failed,
+    /// It is refused, and changes nothing: whoever asks may not.
+    Denied,
     /// It is done and its reply is lost.
     ReplyLost,
     /// It is done, its reply is lost, and the SDK tries again: the answer is the second try's.

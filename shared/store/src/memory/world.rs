@@ -156,6 +156,7 @@ impl Memory {
         match self.control.fate(&Request { action, place, writes }) {
             Fate::Done => Ok(effect(&mut self.state())),
             Fate::Failed => Err(failed()),
+            Fate::Denied => Err(StoreError::new(ErrorKind::Denied, action, place, "you may not (a planned refusal)")),
             Fate::ReplyLost => {
                 effect(&mut self.state());
                 Err(failed())
