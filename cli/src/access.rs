@@ -1,6 +1,8 @@
 //! How a device proves to the API that it may read, where that isn't open to all.
 
+use std::error::Error;
 use std::fmt;
+use std::iter::successors;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -12,9 +14,11 @@ use rustls::crypto::aws_lc_rs;
 use tough::{
     HttpTransport, HttpTransportBuilder, Transport, TransportError, TransportErrorKind, TransportStream, async_trait,
 };
-use tufline_aws::{Clients, DeviceSigner};
+use tufline_aws::{Clients, DeviceSigner, NotSigned};
+use tufline_store::{BoxedError, ErrorKind};
 use url::Url;
 
+use crate::failure::kind;
 use crate::process;
 
 /// A request that failed is tried so often, with these pauses between.
@@ -127,10 +131,7 @@ impl Transport for DeviceTransport {
             Self::Authorized { client, access } => {
                 for pause in PAUSES {
                     match get(client, access, &url).await {
-                        Err(error)
-                            if error.kind() == TransportErrorKind::Other
-                                && ErrorAnswer::of(&error).is_none_or(ErrorAnswer::may_pass) =>
-                        {
+                        Err(error) if error.kind() == TransportErrorKind::Other && may_pass(&error) => {
                             tokio::time::sleep(pause).await;
                         }
                         ended => return ended,
@@ -149,20 +150,25 @@ pub struct ErrorAnswer(pub StatusCode);
 impl ErrorAnswer {
     /// That of a failed fetch, if a server answered at all.
     pub fn of(error: &TransportError) -> Option<Self> {
-        let mut cause = std::error::Error::source(error);
-        while let Some(error) = cause {
-            let status = error.downcast_ref::<reqwest::Error>().and_then(reqwest::Error::status).map(Self);
-            if let Some(refused) = error.downcast_ref().copied().or(status) {
-                return Some(refused);
-            }
-            cause = error.source();
-        }
-        None
+        causes(error).find_map(|cause| {
+            let status = cause.downcast_ref::<reqwest::Error>().and_then(reqwest::Error::status).map(Self);
+            cause.downcast_ref().copied().or(status)
+        })
     }
 
     /// Whether it says who may have the file, and not whether there is one.
     pub fn is_denied(self) -> bool {
         matches!(self.0, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::PROXY_AUTHENTICATION_REQUIRED)
+    }
+
+    /// What may be done about it.
+    pub fn kind(self) -> ErrorKind {
+        match self.0 {
+            _ if self.is_denied() => ErrorKind::Denied,
+            _ if self.may_pass() => ErrorKind::Retry,
+            StatusCode::NOT_FOUND | StatusCode::GONE => ErrorKind::Missing,
+            _ => ErrorKind::Invalid,
+        }
     }
 
     /// Whether asking again may help.
@@ -189,7 +195,30 @@ impl fmt::Display for ErrorAnswer {
     }
 }
 
-impl std::error::Error for ErrorAnswer {}
+impl Error for ErrorAnswer {}
+
+/// What a fetch comes from that failed.
+fn causes(error: &TransportError) -> impl Iterator<Item = &(dyn Error + 'static)> {
+    successors(error.source(), |error| (*error).source())
+}
+
+/// Why nobody could sign the request of a fetch that failed, if that is the reason.
+pub fn not_signed(error: &TransportError) -> Option<&NotSigned> {
+    causes(error).find_map(|cause| cause.downcast_ref())
+}
+
+/// Whether a fetch failed since the server only leads elsewhere, without end.
+pub fn is_led_on(error: &TransportError) -> bool {
+    causes(error).any(|cause| cause.downcast_ref().is_some_and(reqwest::Error::is_redirect))
+}
+
+/// Whether the same fetch may work a moment later.
+fn may_pass(error: &TransportError) -> bool {
+    match ErrorAnswer::of(error) {
+        Some(answer) => answer.may_pass(),
+        None => !is_led_on(error) && kind(error).is_none_or(ErrorKind::may_pass),
+    }
+}
 
 /// Where a redirect leads.
 fn link(answer: &Response, url: &Url) -> Option<Url> {
@@ -198,11 +227,10 @@ fn link(answer: &Response, url: &Url) -> Option<Url> {
 }
 
 async fn get(client: &Client, access: &DeviceAccess, url: &Url) -> Result<TransportStream, TransportError> {
-    let failed = |error: anyhow::Error| {
-        let error: Box<dyn std::error::Error + Send + Sync> = error.into();
-        TransportError::new_with_cause(TransportErrorKind::Other, url, error)
-    };
-    let fields = access.fields(url).await.map_err(failed)?;
+    // Each as it is: whoever asks for its kind finds it.
+    let failed = |error: BoxedError| TransportError::new_with_cause(TransportErrorKind::Other, url, error);
+    let fields = access.fields(url).await;
+    let fields = fields.map_err(|error| failed(error.reallocate_into_boxed_dyn_error_without_backtrace()))?;
     let mut answer = client.get(url.clone()).headers(fields).send().await.map_err(|error| failed(error.into()))?;
     if let Some(link) = link(&answer, url) {
         // The link is signed itself, and S3 refuses a request that is signed twice.

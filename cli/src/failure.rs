@@ -1,8 +1,42 @@
-//! What to say of a failure.
+//! What to say of a failure, and what to do about it.
+//!
+//! *Invariant*: what is done about a failure follows from its kind and from the codes of services, never from its words.
 
-use tufline_aws::NO_SIGN_IN;
+use std::error::Error;
+use std::iter::successors;
+use std::sync::Arc;
 
-/// An error with its causes, in one line; a cause that its error quotes already isn't repeated.
+use aws_config::profile::{ProfileSet, load};
+use aws_credential_types::provider::error::CredentialsError;
+use aws_runtime::env_config::file::EnvConfigFiles;
+use tufline_aws::RequestError;
+use tufline_pipeline::StageError;
+use tufline_store::{BoxedError, ErrorKind, StoreError};
+
+/// What failed, in words, where no library says of what kind it is.
+#[derive(Debug, thiserror::Error)]
+#[error("{told}")]
+pub struct Failure {
+    /// What may be done about it.
+    pub kind: ErrorKind,
+    told: String,
+    source: Option<BoxedError>,
+}
+
+impl Failure {
+    /// A failure of this kind, which `told` tells in one line.
+    pub fn new(kind: ErrorKind, told: String) -> Self {
+        Self { kind, told, source: None }
+    }
+
+    /// The same of `source`, of which `told` says all.
+    pub fn of(kind: ErrorKind, told: String, source: impl Into<BoxedError>) -> Self {
+        Self { source: Some(source.into()), ..Self::new(kind, told) }
+    }
+}
+
+/// An error with its causes, in one line; a cause that its error quotes already isn't repeated. The one way to print an error with what it came from:
+/// those of the libraries say all of it themselves.
 pub fn one_line(error: &anyhow::Error) -> String {
     let mut line = String::new();
     for cause in error.chain().map(ToString::to_string) {
@@ -14,46 +48,113 @@ pub fn one_line(error: &anyhow::Error) -> String {
     line
 }
 
-/// What can be done about a failure that reads so.
-pub fn advice(error: &str) -> Option<&'static str> {
-    // AWS's codes for a sign-in that was good once, one for each protocol
-    // (https://docs.aws.amazon.com/STS/latest/APIReference/CommonErrors.html).
-    const EXPIRED: [&str; 2] = ["ExpiredToken", "RequestExpired"];
-    const UNKNOWN: [&str; 4] =
-        ["InvalidClientTokenId", "UnrecognizedClientException", "InvalidAccessKeyId", "SignatureDoesNotMatch"];
-    let has = |what: &str| error.contains(what);
-    if has(NO_SIGN_IN) {
-        return Some(match error.to_lowercase() {
-            told if told.contains("sso") => "run `aws sso login` for this profile",
-            told if told.contains("login") => "run `aws login` for this profile",
-            told if told.contains("external process") || told.contains("credential_process") => {
-                "run the profile's credential_process by hand to see what is wrong with it"
-            }
-            _ => {
-                "sign in with `aws sso login`, `aws login` or `aws configure` and name the profile in AWS_PROFILE, or set \
-                 AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-            }
-        });
+/// What may be done about a failure, where anything that it came from says so.
+pub fn kind(error: &(dyn Error + 'static)) -> Option<ErrorKind> {
+    causes(error).find_map(|cause| {
+        let stage = cause.downcast_ref::<Arc<StageError>>().map(|error| &**error).or(cause.downcast_ref());
+        let store = || Some(cause.downcast_ref::<StoreError>()?.kind);
+        let request = || Some(cause.downcast_ref::<RequestError>()?.kind);
+        let told = || Some(cause.downcast_ref::<Failure>()?.kind);
+        stage.map(StageError::kind).or_else(store).or_else(request).or_else(told)
+    })
+}
+
+/// Whether waiting, or asking again, helps nobody: whoever asks may not.
+pub fn is_denied(error: &anyhow::Error) -> bool {
+    kind(&**error) == Some(ErrorKind::Denied)
+}
+
+/// Why AWS refused a request, or wasn't asked, if that is what an error comes from.
+pub fn request<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a RequestError> {
+    causes(error).find_map(|cause| cause.downcast_ref())
+}
+
+/// What can be done about a failure.
+pub async fn advice(error: &(dyn Error + 'static)) -> Option<&'static str> {
+    if causes(error).any(|cause| cause.is::<CredentialsError>()) {
+        return Some(sign_in().await);
     }
-    // https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html; other services say it in the message of SignatureDoesNotMatch.
-    if ["RequestTimeTooSkewed", "Signature expired", "Signature not yet current"].into_iter().any(has) {
-        return Some("set this machine's clock right");
-    }
+    let request = request(error)?;
     // What an uploader may not do an operator may.
-    if has("AccessDenied") {
+    if request.is_refusal() {
         return Some("--admin FILE names an operator's keys");
     }
-    if EXPIRED.into_iter().any(has) {
-        return Some("the sign-in has expired: sign in again");
+    // AWS's codes, one for each protocol (https://docs.aws.amazon.com/STS/latest/APIReference/CommonErrors.html,
+    // https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html).
+    Some(match request.code.as_deref()? {
+        "RequestTimeTooSkewed" => "set this machine's clock right",
+        "ExpiredToken" | "ExpiredTokenException" | "RequestExpired" => "the sign-in has expired: sign in again",
+        "InvalidClientTokenId" | "UnrecognizedClientException" | "InvalidAccessKeyId" => {
+            "AWS doesn't know this access key or its secret: sign in again, or correct them"
+        }
+        // Most services say only in words that the clock is the reason.
+        "SignatureDoesNotMatch" | "InvalidSignatureException" => {
+            "set this machine's clock right if it is wrong; else the secret is not that of the access key: sign in again, or correct it"
+        }
+        _ => return None,
+    })
+}
+
+/// What to do where no sign-in works, by what the profile has one from
+/// (<https://docs.aws.amazon.com/sdkref/latest/guide/settings-reference.html>).
+async fn sign_in() -> &'static str {
+    let profiles = read(&EnvConfigFiles::default()).await;
+    match profiles.as_ref().and_then(|profiles| way(profiles, profiles.selected_profile())) {
+        Some(Way::SingleSignOn) => "run `aws sso login` for this profile",
+        Some(Way::Login) => "run `aws login` for this profile",
+        Some(Way::Program) => "run the profile's credential_process by hand to see what is wrong with it",
+        None => {
+            "sign in with `aws sso login`, `aws login` or `aws configure` and name the profile in AWS_PROFILE, or set \
+             AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        }
     }
-    UNKNOWN
-        .into_iter()
-        .any(has)
-        .then_some("AWS doesn't know this access key or its secret: sign in again, or correct them")
+}
+
+/// The profiles that there are, as the SDK finds them.
+#[expect(
+    clippy::default_trait_access,
+    reason = "the environment and the files of this process: their types have no public name"
+)]
+async fn read(files: &EnvConfigFiles) -> Option<ProfileSet> {
+    load(&Default::default(), &Default::default(), files, None).await.ok()
+}
+
+/// How a profile signs in, where somebody can renew that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    SingleSignOn,
+    Login,
+    Program,
+}
+
+/// That of the profile `name`, or of the one from which it takes its role. A circle of them ends somewhere.
+fn way(profiles: &ProfileSet, name: &str) -> Option<Way> {
+    let sources =
+        successors(profiles.get_profile(name), |profile| profiles.get_profile(profile.get("source_profile")?));
+    sources.take(profiles.profiles().count()).find_map(|profile| {
+        let has = |property: &str| profile.get(property).is_some();
+        if has("sso_session") || has("sso_start_url") {
+            return Some(Way::SingleSignOn);
+        }
+        if has("login_session") {
+            return Some(Way::Login);
+        }
+        has("credential_process").then_some(Way::Program)
+    })
+}
+
+/// An error and what it came from.
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    successors(Some(error), |error| (*error).source())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+
+    use anyhow::Context;
+    use aws_runtime::env_config::file::EnvConfigFileKind;
+
     use super::*;
 
     #[test]
@@ -62,20 +163,101 @@ mod tests {
         assert_eq!(one_line(&error), "reading: open x: no such file");
     }
 
+    /// Each part once, though each error says what it came from, and keeps it.
     #[test]
-    fn each_failure_to_sign_in_has_its_advice() {
-        for (error, expected) in [
-            ("no AWS sign-in works: an SSO token is missing", "aws sso login"),
-            ("no AWS sign-in works: the login session has expired", "`aws login`"),
-            ("no AWS sign-in works: no providers in chain provided credentials", "AWS_PROFILE"),
-            ("AccessDenied (HTTP 403): no", "--admin FILE"),
-            ("ExpiredTokenException (HTTP 400): no", "sign in again"),
-            ("InvalidClientTokenId (HTTP 403): no", "correct them"),
-            ("SignatureDoesNotMatch (HTTP 403): Signature expired: 20260101T000000Z is now earlier", "clock"),
+    fn what_errors_keep_of_their_causes_is_told_once() {
+        let request = || RequestError::answered(Some("AccessDenied"), Some("no"), Some(403)).of("read", "s3://b/k");
+        let told = "a device cannot update: read s3://b/k: AccessDenied (HTTP 403): no";
+        let context = "a device cannot update";
+        let stage = || StageError::from(request());
+        for error in [
+            Err::<(), _>(request()).context(context).unwrap_err(),
+            Err::<(), _>(stage()).context(context).unwrap_err(),
+            Err::<(), _>(StageError::from(Arc::new(stage()))).context(context).unwrap_err(),
+            Err::<(), _>(Failure::of(ErrorKind::Denied, request().to_string(), request()))
+                .context(context)
+                .unwrap_err(),
         ] {
-            let found = advice(error).unwrap_or_default();
-            assert!(found.contains(expected), "{error}: {found}");
+            assert_eq!(one_line(&error), told);
+            assert_eq!((kind(&*error), is_denied(&error)), (Some(ErrorKind::Denied), true));
+            assert_eq!(self::request(&*error).unwrap().status, Some(403));
         }
-        assert_eq!(advice("no such file"), None);
+        let full = io::Error::from(io::ErrorKind::StorageFull);
+        let full = StoreError::from_source(ErrorKind::Retry, "write", "/a", full);
+        let error = anyhow::Error::from(StageError::Of("bin-0".into(), Arc::new(full.into())));
+        assert_eq!(
+            (one_line(&error), kind(&*error)),
+            ("bin-0: write /a: no storage space".into(), Some(ErrorKind::Retry))
+        );
+        assert_eq!(kind(&*anyhow::anyhow!("AccessDenied")), None, "words count for nothing");
+    }
+
+    #[tokio::test]
+    async fn each_answer_of_aws_has_its_advice_whatever_its_words() {
+        for (code, status, expected) in [
+            (Some("AccessDenied"), 403, "--admin FILE"),
+            (Some("AccessDeniedException"), 400, "--admin FILE"),
+            (None, 403, "--admin FILE"),
+            (Some("ExpiredToken"), 400, "has expired: sign in again"),
+            (Some("ExpiredTokenException"), 400, "has expired: sign in again"),
+            (Some("InvalidClientTokenId"), 403, "correct them"),
+            (Some("UnrecognizedClientException"), 400, "correct them"),
+            (Some("SignatureDoesNotMatch"), 403, "clock"),
+            (Some("RequestTimeTooSkewed"), 403, "clock"),
+        ] {
+            let message = "AccessDenied ExpiredToken InvalidClientTokenId no AWS sign-in works";
+            let error = RequestError::answered(code, Some(message), Some(status)).of("read", "it");
+            let error = anyhow::Error::from(StageError::from(error)).context("reading");
+            let found = advice(&*error).await.unwrap_or_default();
+            assert!(found.contains(expected), "{code:?}: {found}");
+        }
+        for error in [
+            anyhow::anyhow!("AccessDenied: ExpiredToken"),
+            RequestError::answered(Some("SlowDown"), Some("AccessDenied"), Some(503)).of("read", "it").into(),
+        ] {
+            assert_eq!(advice(&*error).await, None, "{error}");
+        }
+        let nobody = RequestError::unanswered(CredentialsError::not_loaded("nobody")).of("read", "it");
+        assert!(advice(&*anyhow::Error::from(nobody).context("reading")).await.is_some());
+    }
+
+    #[tokio::test]
+    async fn a_profile_signs_in_as_the_one_does_from_which_it_takes_its_role() {
+        let text = "
+            [default]
+            region = eu-central-1
+            [profile sso]
+            sso_session = company
+            [profile old]
+            sso_start_url = https://company.awsapps.com/start
+            [profile login]
+            login_session = arn:aws:iam::111122223333:user/operator
+            [profile robot]
+            credential_process = /bin/false
+            [profile role]
+            source_profile = between
+            role_arn = arn:aws:iam::111122223333:role/a
+            [profile between]
+            source_profile = sso
+            role_arn = arn:aws:iam::111122223333:role/b
+            [profile circle]
+            source_profile = circle
+            role_arn = arn:aws:iam::111122223333:role/c
+        ";
+        let text: String = text.lines().map(|line| line.trim_start().to_owned() + "\n").collect();
+        let files = EnvConfigFiles::builder().with_contents(EnvConfigFileKind::Config, text).build();
+        let profiles = read(&files).await.unwrap();
+        for (name, expected) in [
+            ("default", None),
+            ("sso", Some(Way::SingleSignOn)),
+            ("old", Some(Way::SingleSignOn)),
+            ("login", Some(Way::Login)),
+            ("robot", Some(Way::Program)),
+            ("role", Some(Way::SingleSignOn)),
+            ("circle", None),
+            ("none", None),
+        ] {
+            assert_eq!(way(&profiles, name), expected, "{name}");
+        }
     }
 }

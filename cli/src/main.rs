@@ -76,7 +76,7 @@ fn main() -> ExitCode {
         _ => "error",
     });
     let result = process::run(async {
-        match command {
+        let ended = match command {
             Command::Local(arguments) => local::run(arguments).await,
             Command::Demo(arguments) => demo::run(arguments).await,
             Command::Upload(arguments) => upload::run(arguments).await,
@@ -93,9 +93,14 @@ fn main() -> ExitCode {
             Command::Key(arguments) => key::run(arguments).await,
             Command::Delegation(arguments) => delegation::run(arguments).await,
             Command::Targets(arguments) => targets::run(arguments).await,
-        }
+        };
+        let advice = match &ended {
+            Ok(_) => None,
+            Err(error) => advice(&**error).await,
+        };
+        Ok(ended.map_err(|error| (advice, error)))
     });
-    match result {
+    match result.unwrap_or_else(|error| Err((None, error))) {
         Ok(exit) => match (terminal::lost(), is_done) {
             (Some(why), Some(is_done)) => {
                 complain!("tufline: the answer could not be written: {why}; {is_done}");
@@ -104,10 +109,9 @@ fn main() -> ExitCode {
             }
             _ => exit.into(),
         },
-        Err(error) => {
-            let error = one_line(&error);
-            let advice = advice(&error).map(|advice| format!("; {advice}")).unwrap_or_default();
-            complain!("tufline: {error}{advice}");
+        Err((advice, error)) => {
+            let advice = advice.map(|advice| format!("; {advice}")).unwrap_or_default();
+            complain!("tufline: {}{advice}", one_line(&error));
             ExitCode::FAILURE
         }
     }

@@ -14,7 +14,7 @@ from tuf.api.metadata import Root, Timestamp
 from .device import sha256
 from .folder import FolderForm
 from .foreign import ForeignRepository
-from .form import DONE, TIMED_OUT, one_line_error, run
+from .form import DONE, FAILED, TIMED_OUT, json_lines, one_line_error, run
 
 # What is longer than 1 MB is fetched in another way.
 FILES = {"fw.bin": b"one" * 1000, "large.bin": b"large" * 400_000}
@@ -45,6 +45,8 @@ class Handler(SimpleHTTPRequestHandler):
         page = b"<html>no</html>"
         self.send_response(status)
         self.send_header("Content-Type", "text/html")
+        if self.server.location:
+            self.send_header("Location", self.server.location)
         self.send_header("Content-Length", str(len(page)))
         self.end_headers()
         self.wfile.write(page)
@@ -67,7 +69,7 @@ class Place:
         self.root = scratch / "root.json"
         shutil.copy(self.foreign.metadata / "1.root.json", self.root)
         server.folder = self.foreign.folder
-        server.answer = lambda _: None
+        server.answer, server.location = lambda _: None, None
         self.url = f"http://127.0.0.1:{server.server_port}/metadata/"
         self.copy = scratch / "made" / "copy"
 
@@ -105,10 +107,17 @@ def test_an_answer_is_told_by_what_it_is(place: Place, folder: FolderForm, statu
         place.leaves_nothing()
     endpoints = folder.scratch / "others.json"
     endpoints.write_text(json.dumps({**folder.endpoints, "metadata_url": place.url}))
-    done = run("wait", "fw.bin", "--timeout", 1, "--endpoints", endpoints)
-    assert done.returncode == TIMED_OUT, (done.stdout, done.stderr)
+    # Who may not look is told at once; whatever else is wrong may be over before the time is up.
+    is_denied = status in (401, 403)
+    wait = ("wait", "fw.bin", "--timeout", 60 if is_denied else 1, "--endpoints", endpoints)
+    done = run(*wait)
+    assert done.returncode == (FAILED if is_denied else TIMED_OUT), (done.stdout, done.stderr)
     [line] = done.stderr.splitlines()
+    assert line.startswith(f"{'denied' if is_denied else 'timed out'} fw.bin: "), line
     assert all(part in line for part in (*ANSWERS[status], where)), line
+    if is_denied:
+        [line] = json_lines(run(*wait, "--json"))
+        assert (line["name"], line["outcome"]) == ("fw.bin", "denied") and where in line["reason"], line
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 503])
@@ -138,6 +147,14 @@ def test_a_page_in_the_place_of_a_file_is_told_as_one(place: Place):
         error = one_line_error(command())
         assert "timestamp.json" in error and "it is a web page; look whether the URL is right" in error, error
         place.leaves_nothing()
+
+
+def test_a_circle_of_redirects_is_told_as_one(place: Place):
+    place.server.answer = lambda request: 307 if request.path.endswith("/timestamp.json") else None
+    place.server.location = f"{place.url}timestamp.json"
+    error = one_line_error(place.mirror())
+    assert f"cannot get {place.url}timestamp.json: it leads elsewhere again and again" in error, error
+    place.leaves_nothing()
 
 
 def test_who_is_let_in_by_the_url_is_and_nobody_sees_how(place: Place):

@@ -5,6 +5,7 @@ use std::fmt::{self, Write};
 use anyhow::bail;
 use clap::Args;
 use tufline_pipeline::state::roots::IgnoredRoot;
+use tufline_store::ErrorKind;
 use tufline_tuf::plain::escaped;
 
 use crate::embedded::Trouble;
@@ -137,10 +138,12 @@ fn write_failing(text: &mut String, status: &Status) -> fmt::Result {
             status.now
         )?;
     }
-    for Trouble { what, why, since } in &status.troubles.troubles {
+    for Trouble { what, why, since, kind } in &status.troubles.troubles {
         writeln!(
             text,
-            "fails       {}, first {}: {}",
+            "{:<12}{}, first {}: {}",
+            // It goes on by itself, or not before somebody lets it.
+            if *kind == Some(ErrorKind::Denied) { "denied" } else { "fails" },
             what.escape_debug(),
             text::until(status.now, *since),
             why.escape_debug()
@@ -199,7 +202,10 @@ mod tests {
             held_removals: BTreeSet::from(["a".into(), "b".into()]),
             clock_behind: Some(time::after(now, 60)),
             troubles: TroublesRecord {
-                troubles: vec![Trouble { what: "upload a\nb".into(), why: "no room".into(), since: now }],
+                troubles: vec![
+                    Trouble { what: "sign".into(), why: "no".into(), kind: Some(ErrorKind::Denied), since: now },
+                    Trouble { what: "upload a\nb".into(), why: "no room".into(), kind: None, since: now },
+                ],
                 more: 2,
             },
             runs: Some(true),
@@ -222,6 +228,7 @@ mod tests {
              refused     generation 8: why\n\
              held        2 removals; if they are meant, run `tufline accept-removals`\n\
              clock       BEHIND: it says 2026-11-25T00:00:00Z, and the timestamp was stored at 2026-11-25T00:01:00Z; nothing is published or renewed until it is right\n\
+             denied      sign, first 0 s ago: no\n\
              fails       upload a\\nb, first 0 s ago: no room\n\
              fails       and 2 more\n\
              unreadable  rejected/a.json: not readable\n\

@@ -11,7 +11,7 @@ use crate::waiting::{Awaited, Goal, UploadEnding, tell_ending, wait_for};
 
 /// Waits until devices see what is uploaded: verified as they would, through the public URL.
 ///
-/// Exits with 0 when they do, 3 when the upload was refused, 4 when the time is up.
+/// Exits with 0 when they do, 3 when the upload was refused, 4 when the time is up, and at once with 1 when whoever waits may not look.
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// The target

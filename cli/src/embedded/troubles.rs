@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use tufline_folder::given;
-use tufline_store::Clock;
+use tufline_store::{Clock, ErrorKind};
 use tufline_tuf::Time;
 
 use crate::files;
@@ -34,6 +34,9 @@ pub struct Trouble {
     pub what: String,
     /// One line.
     pub why: String,
+    /// What may be done about it, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<ErrorKind>,
     /// Since when.
     pub since: Time,
 }
@@ -75,16 +78,17 @@ impl Troubles {
     }
 
     /// `what` failed: a stage, or an upload. Answers whether that is new.
-    pub fn note(&self, what: &str, why: &str) -> bool {
+    pub fn note(&self, what: &str, why: &str, kind: Option<ErrorKind>) -> bool {
         let (now, mut state) = (self.0.clock.now(), self.0.state());
         if let Some((trouble, last)) = state.troubles.get_mut(what) {
             why.clone_into(&mut trouble.why);
+            trouble.kind = kind;
             *last = Instant::now();
             return false;
         }
         let has_room = state.troubles.len() < MOST;
         if has_room {
-            let trouble = Trouble { what: what.to_owned(), why: why.to_owned(), since: now };
+            let trouble = Trouble { what: what.to_owned(), why: why.to_owned(), kind, since: now };
             state.troubles.insert(what.to_owned(), (trouble, Instant::now()));
         }
         has_room
@@ -180,16 +184,17 @@ mod tests {
         assert!(troubles.is_time("uploads"));
 
         for number in 0..SHOWN + 2 {
-            assert!(troubles.note(&format!("upload {number:>2}"), "no room"));
+            assert!(troubles.note(&format!("upload {number:>2}"), "no room", Some(ErrorKind::Retry)));
         }
-        assert!(!troubles.note("upload  3", "no room"), "that is known");
+        assert!(!troubles.note("upload  3", "no room", Some(ErrorKind::Retry)), "that is known");
         assert!(troubles.over("upload  0") && !troubles.over("upload  0"));
         troubles.write().unwrap();
         let record = read(folder.path());
         assert_eq!((record.troubles.len(), record.more), (SHOWN, 1));
         assert_eq!((&*record.troubles[0].what, &*record.troubles[0].why), ("upload  1", "no room"));
+        assert_eq!(record.troubles[0].kind, Some(ErrorKind::Retry));
         tokio::time::advance(OVER / 2).await;
-        troubles.note("sign", "why");
+        troubles.note("sign", "why", None);
         tokio::time::advance(OVER / 2).await;
         troubles.write().unwrap();
         assert_eq!(read(folder.path()).troubles.len(), 1);

@@ -13,12 +13,12 @@ use tufline_folder::{Delivery, FolderUploads, LocalQueues};
 use tufline_pipeline::Ports;
 use tufline_pipeline::dispatch::{Dispatched, Failure, dispatch};
 use tufline_pipeline::stages::{reconcile, refresh};
-use tufline_store::{Hint, Message, Queue, Queues};
+use tufline_store::{ErrorKind, Hint, Message, Queue, Queues};
 use tufline_tuf::Time;
 
 use super::troubles::Troubles;
 use super::uploads_guard::UploadsGuard;
-use crate::failure::one_line;
+use crate::failure::{kind, one_line};
 use crate::repository::request;
 use crate::text;
 
@@ -117,7 +117,7 @@ impl Worker {
             let Dispatched { failures, generation, unrenewed } =
                 dispatch(&self.ports, queue, Time::MAX, &messages).await;
             if let Some(error) = unrenewed.first() {
-                self.fails("renewal", &error.to_string());
+                self.fails("renewal", &error.to_string(), Some(error.kind()));
             }
             let failed = self.give_back(queue, deliveries.into_iter().zip(failures).collect());
             let items = messages.iter().map(count_items).sum::<usize>();
@@ -217,19 +217,19 @@ impl Worker {
         }
     }
 
-    /// Gives back what failed; answers how many. One line tells of all that failed before already. What is still being written only waits, however long
-    /// that takes. Where all of a batch failed for one reason, it is the stage that failed.
+    /// Gives back what failed; answers how many. One line tells of all that failed before already, or is denied. What is still being written only waits,
+    /// however long that takes. Where all of a batch failed for one reason, it is the stage that failed.
     fn give_back(&self, queue: Queue, results: Vec<(Delivery, Option<Failure>)>) -> usize {
         let stage = stage_name(queue);
         if let Some(error) = failure_of_all(queue, &results) {
-            self.fails(stage, &error.to_string());
+            self.fails(stage, &error.to_string(), Some(error.kind()));
             let failed = results.len();
             for (delivery, _) in results {
                 delivery.return_later();
             }
             return failed;
         }
-        let (mut failed, mut again, mut any_new, mut last) = (0, 0, false, None);
+        let (mut failed, mut told, mut any_new, mut last) = (0, 0, false, None);
         for (delivery, failure) in results {
             let what = name_work(stage, delivery.message());
             match failure {
@@ -244,9 +244,9 @@ impl Worker {
                 }
                 Some(error) => {
                     failed += 1;
-                    if delivery.failures() > 0 {
-                        again += 1;
-                        any_new |= self.troubles.note(&what, &error.to_string());
+                    if is_told(error.kind(), delivery.failures()) {
+                        told += 1;
+                        any_new |= self.troubles.note(&what, &error.to_string(), Some(error.kind()));
                         last = Some(error.to_string());
                     }
                     delivery.return_later();
@@ -254,13 +254,13 @@ impl Worker {
             }
         }
         if let Some(error) = last.filter(|_| self.troubles.is_time(stage) || any_new) {
-            tracing::error!("{stage} failed again for {}, and tries once more: {error}", text::count(again, "upload"));
+            tracing::error!("{stage} failed for {}, and tries once more: {error}", text::count(told, "upload"));
         }
         failed
     }
 
-    fn fails(&self, what: &'static str, error: &str) {
-        self.troubles.note(what, error);
+    fn fails(&self, what: &'static str, error: &str, kind: Option<ErrorKind>) {
+        self.troubles.note(what, error, kind);
         if self.troubles.is_news(what, error) {
             tracing::error!("{what} failed and tries again: {error}");
         }
@@ -268,13 +268,13 @@ impl Worker {
 
     /// What became of something that is tried every few seconds.
     fn note(&self, what: &'static str, error: Option<anyhow::Error>) {
-        let Some(error) = error.map(|error| one_line(&error)) else {
+        let Some(error) = error else {
             if self.troubles.over(what) {
                 tracing::info!("{what} works again");
             }
             return;
         };
-        self.fails(what, &error);
+        self.fails(what, &one_line(&error), kind(&*error));
     }
 
     fn send_report(&self, report: StageRun) {
@@ -285,6 +285,11 @@ impl Worker {
             let _ = reports.send(report);
         }
     }
+}
+
+/// Whether it is told that a message failed, which failed so often before: mostly it works a moment later, but not if it is denied.
+fn is_told(kind: ErrorKind, before: u32) -> bool {
+    before > 0 || kind == ErrorKind::Denied
 }
 
 /// The stage of a queue, as people know it.
@@ -323,4 +328,22 @@ fn failure_of_all(queue: Queue, results: &[(Delivery, Option<Failure>)]) -> Opti
 /// How many uploads or changes a message is about.
 fn count_items(message: &Message) -> usize {
     if let Message::Changes(changes) = message { changes.len() } else { 1 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_denied_is_told_at_once_and_what_may_pass_the_second_time() {
+        for (kind, before, told) in [
+            (ErrorKind::Retry, 0, false),
+            (ErrorKind::Retry, 1, true),
+            (ErrorKind::Conflict, 0, false),
+            (ErrorKind::Denied, 0, true),
+            (ErrorKind::Denied, 1, true),
+        ] {
+            assert_eq!(is_told(kind, before), told, "{kind} after {before}");
+        }
+    }
 }

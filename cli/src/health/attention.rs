@@ -38,7 +38,7 @@ pub fn reasons(status: &Status, lifetimes: Option<&Expiry>) -> Vec<Reason> {
         let why = format!("the timestamp was stored at {stored}, and nothing is published or renewed until then");
         found.push(Reason::new(About::Clock, "the clock is behind").because(why));
     }
-    found.extend(status.troubles.troubles.iter().map(|Trouble { what, why, since }| {
+    found.extend(status.troubles.troubles.iter().map(|Trouble { what, why, since, .. }| {
         Reason::new(About::Trouble, format!("{what} fails")).because(format!("since {since}: {why}"))
     }));
     if status.troubles.more > 0 {
@@ -182,7 +182,7 @@ mod tests {
             "no `tufline local` runs, so nothing is published or renewed"
         );
         assert_eq!(told(&|status| status.clock_behind = Some(now)), "the clock is behind");
-        let trouble = || Trouble { what: "sign".into(), why: "why".into(), since: now };
+        let trouble = || Trouble { what: "sign".into(), why: "why".into(), kind: None, since: now };
         assert_eq!(
             told(&|status| status.troubles = TroublesRecord { troubles: vec![trouble()], more: 1 }),
             "sign fails; 1 failure more"

@@ -8,6 +8,7 @@ use anyhow::{anyhow, bail};
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use url::Url;
 
+use crate::failure::one_line;
 use crate::text;
 
 /// What begins like this is a URL. All else is a path, whatever is in it: it means what it says, and no `%20` in it means another.
@@ -26,7 +27,7 @@ pub enum Base {
 impl Base {
     /// How an argument is read.
     pub fn parser() -> impl TypedValueParser<Value = Self> {
-        OsStringValueParser::new().try_map(|given: OsString| Self::parse(&given).map_err(|error| format!("{error:#}")))
+        OsStringValueParser::new().try_map(|given: OsString| Self::parse(&given).map_err(|error| one_line(&error)))
     }
 
     /// What somebody means by this.

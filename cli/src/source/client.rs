@@ -7,16 +7,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, bail};
 use futures::{StreamExt, TryStreamExt, stream};
 use tokio::task::spawn_blocking;
 use tufline_folder::given;
 use tufline_metadata::{Meta, Snapshot, Targets, Time, TrustedRoot};
+use tufline_store::ErrorKind;
 
 use super::base::Base;
 use super::transport::{Fetched, Reader, escaped};
 use super::verified::VerifiedRepository;
-use crate::failure::one_line;
+use crate::failure::{Failure, kind, one_line};
 use crate::process::now;
 
 /// What is read of a root at most, in bytes, as python-tuf and go-tuf do it.
@@ -76,7 +77,11 @@ pub async fn look(
     match (documents(&files, scope, newest, all).await, &passed_over) {
         (Ok(seen), _) => Ok(VerifiedRepository { passed_over, ..seen }),
         // It may be why.
-        (Err(error), Some(why)) => Err(anyhow!("{}; {why}", one_line(&error))),
+        (Err(error), Some(why)) => {
+            let told = format!("{}; {why}", one_line(&error));
+            let error = error.reallocate_into_boxed_dyn_error_without_backtrace();
+            Err(Failure::of(kind(&*error).unwrap_or(ErrorKind::Corrupt), told, error).into())
+        }
         (Err(error), None) => Err(error),
     }
 }
@@ -171,7 +176,7 @@ impl ClientFiles<'_> {
 
     /// A file that must be there.
     async fn listed(&self, name: &str, most: u64) -> anyhow::Result<Vec<u8>> {
-        self.read(name, most).await?.map_err(|absent| anyhow!("{name} {absent}"))
+        Ok(self.read(name, most).await?.map_err(|absent| absent.of(name))?)
     }
 
     /// Verifying takes the processor, so others may read meanwhile.

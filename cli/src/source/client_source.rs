@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use anyhow::{Context, anyhow};
+use anyhow::Context;
 use serde_json::Value;
 use tufline_folder::given;
 use tufline_metadata::TrustedRoot;
@@ -83,7 +83,7 @@ impl ClientSource {
     /// The bytes of `timestamp.json`, unverified: only to see whether anything changed.
     pub async fn peek(&self) -> anyhow::Result<Vec<u8>> {
         let bytes = self.reader.read(&self.metadata, "timestamp.json", client::LARGEST_TIMESTAMP).await?;
-        bytes.map_err(|absent| anyhow!("timestamp.json {absent}")).with_context(|| format!("at {}", self.place))
+        bytes.map_err(|absent| absent.of("timestamp.json")).with_context(|| format!("at {}", self.place))
     }
 }
 

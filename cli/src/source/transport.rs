@@ -1,10 +1,10 @@
 //! Fetching from the web and from folders.
 
 use std::fmt;
-use std::io::ErrorKind;
+use std::io;
 use std::path::{Component, Path};
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, bail};
 use bytes::Bytes;
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
@@ -14,10 +14,12 @@ use tokio::io::AsyncReadExt;
 use tokio::task::spawn_blocking;
 use tough::{Transport, TransportError, TransportErrorKind};
 use tufline_folder::given;
+use tufline_store::ErrorKind;
 use url::Url;
 
 use super::base::{self, Base};
-use crate::access::{DeviceAccess, DeviceTransport, ErrorAnswer};
+use crate::access::{DeviceAccess, DeviceTransport, ErrorAnswer, is_led_on, not_signed};
+use crate::failure::{Failure, kind};
 use crate::text::Quoted;
 
 /// What python-tuf leaves of a name in a file's: everything else is percent-encoded (RFC 3986, section 2.3: unreserved characters).
@@ -60,10 +62,19 @@ impl fmt::Display for Absent {
 }
 
 impl Absent {
+    /// Of what must be there.
+    pub fn of(self, name: &str) -> Failure {
+        let kind = match self {
+            Self::Missing(_) => ErrorKind::Missing,
+            Self::Denied { .. } => ErrorKind::Denied,
+        };
+        Failure::new(kind, format!("{name} {self}"))
+    }
+
     /// Of what may be missing: fails where it isn't known to be.
     pub fn expect_missing(self, name: &str) -> anyhow::Result<()> {
         match self {
-            Self::Denied { may_be_missing: false, .. } => Err(anyhow!("{name} {self}")),
+            Self::Denied { may_be_missing: false, .. } => Err(self.of(name).into()),
             Self::Missing(_) | Self::Denied { .. } => Ok(()),
         }
     }
@@ -93,7 +104,7 @@ impl Reader {
         let mut tries = 1..TRIES;
         loop {
             match self.read_once(base, path, most).await {
-                Err(_) if tries.next().is_some() => {}
+                Err(error) if kind(&*error).is_none_or(ErrorKind::may_pass) && tries.next().is_some() => {}
                 read => return read,
             }
         }
@@ -144,9 +155,21 @@ async fn from_web(transport: &DeviceTransport, url: Url) -> anyhow::Result<Fetch
     };
     let cannot = {
         let shown = shown.clone();
-        move |error: TransportError| match ErrorAnswer::of(&error) {
-            Some(refused) => anyhow!("cannot get {shown}: {refused}"),
-            None => anyhow!("cannot get {shown}: {}", plain(&error.to_string())),
+        // Nothing of the library's errors is kept but what has no URL in it.
+        move |error: TransportError| {
+            let told = |why: String| format!("cannot get {shown}: {why}");
+            anyhow::Error::from(match (ErrorAnswer::of(&error), not_signed(&error)) {
+                (Some(refused), _) => Failure::new(refused.kind(), told(refused.to_string())),
+                (None, Some(not_signed)) => {
+                    let kind = kind(not_signed).unwrap_or(ErrorKind::Denied);
+                    Failure::of(kind, told(not_signed.to_string()), not_signed.clone())
+                }
+                (None, None) if is_led_on(&error) => {
+                    let why = "it leads elsewhere again and again; name the URL where the files are";
+                    Failure::new(ErrorKind::Invalid, told(why.into()))
+                }
+                (None, None) => Failure::new(ErrorKind::Retry, told(plain(&error.to_string()))),
+            })
         }
     };
     let mut pieces = match transport.fetch(url).await {
@@ -174,7 +197,7 @@ async fn from_folder(folder: &Path, path: &str) -> anyhow::Result<Fetched<Pieces
         let cannot = format!("cannot read {}", file.quoted());
         let place = file.clone();
         match spawn_blocking(move || given::open(&place)).await? {
-            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {}
             opened => {
                 let opened = File::from_std(opened.context(cannot.clone())?);
                 let pieces = stream::try_unfold(opened, move |mut file| {

@@ -8,12 +8,12 @@ use anyhow::Context;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{Builder, StalledStreamProtectionConfig};
-use aws_sdk_s3::error::DisplayErrorContext;
 use aws_sdk_s3::primitives::{ByteStream, Length};
 use aws_sdk_s3::types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart};
 use aws_smithy_types::base64;
 use futures::{StreamExt, TryStreamExt, stream};
 use indicatif::ProgressBar;
+use tufline_aws::RequestError;
 use tufline_folder::given;
 use tufline_tuf::{Hasher, Sha256, TargetName};
 
@@ -87,7 +87,8 @@ impl UploadsBucket {
     /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/DeletingObjectVersions.html>).
     pub async fn remove(&self, name: &TargetName) -> anyhow::Result<()> {
         let key = format!("{}{name}", self.prefix);
-        self.client.delete_object().bucket(&self.bucket).key(key).send().await.map(drop).map_err(plain)
+        self.client.delete_object().bucket(&self.bucket).key(key).send().await.map_err(RequestError::from)?;
+        Ok(())
     }
 
     fn key(&self, planned: &PlannedUpload) -> String {
@@ -109,7 +110,8 @@ impl UploadsBucket {
             Some(custom) => request.metadata("tuf-custom", custom),
             None => request,
         };
-        request.customize().config_override(patience()).send().await.map(drop).map_err(plain)
+        request.customize().config_override(patience()).send().await.map_err(RequestError::from)?;
+        Ok(())
     }
 
     /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/mpuoverview.html>
@@ -120,7 +122,7 @@ impl UploadsBucket {
             Some(custom) => request.metadata("tuf-custom", custom),
             None => request,
         };
-        let begun = request.send().await.map_err(plain)?;
+        let begun = request.send().await.map_err(RequestError::from)?;
         let id = begun.upload_id.context("the answer has no upload id")?;
         let sent = self.send_parts(planned, &id, bar).await;
         if sent.is_err() {
@@ -137,7 +139,7 @@ impl UploadsBucket {
             let request = self.client.upload_part().bucket(&self.bucket).key(self.key(planned)).upload_id(id);
             let request = request.part_number(part.number).checksum_sha256(&sha256);
             let request = request.body(body(&planned.file, part).await?).customize().config_override(patience());
-            let answer = request.send().await.map_err(plain)?;
+            let answer = request.send().await.map_err(RequestError::from)?;
             bar.inc(part.length);
             let done = CompletedPart::builder().part_number(part.number).checksum_sha256(sha256);
             anyhow::Ok(done.set_e_tag(answer.e_tag).build())
@@ -149,7 +151,8 @@ impl UploadsBucket {
         // (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_CompleteMultipartUpload.html>).
         let patience = patience().stalled_stream_protection(StalledStreamProtectionConfig::disabled());
         let request = request.multipart_upload(done).customize().config_override(patience);
-        request.send().await.map(drop).map_err(plain)
+        request.send().await.map_err(RequestError::from)?;
+        Ok(())
     }
 }
 
@@ -191,15 +194,6 @@ fn hash(file: &Path, part: Part) -> std::io::Result<Sha256> {
 fn patience() -> Builder {
     let timeouts = TimeoutConfig::builder().operation_attempt_timeout(ATTEMPT).operation_timeout(4 * ATTEMPT).build();
     Builder::new().timeout_config(timeouts)
-}
-
-/// An SDK error with all its causes, in one line.
-fn plain(error: impl std::error::Error + 'static) -> anyhow::Error {
-    let told = tufline_aws::chain(&error);
-    if told.starts_with(tufline_aws::NO_SIGN_IN) {
-        return anyhow::anyhow!(told);
-    }
-    anyhow::anyhow!("{}", DisplayErrorContext(error))
 }
 
 #[cfg(test)]

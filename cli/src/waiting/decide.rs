@@ -60,6 +60,11 @@ pub enum UploadEnding {
         /// Why.
         reason: String,
     },
+    /// Whoever waits may not see what became of it: waiting longer tells no more.
+    Denied {
+        /// What was denied.
+        reason: String,
+    },
     /// None of these in time.
     TimedOut {
         /// What is known.

@@ -13,6 +13,7 @@ pub fn tell_ending(name: &str, ending: &UploadEnding, as_json: bool) -> Exit {
         UploadEnding::Published { .. } | UploadEnding::Gone { .. } => Exit::Done,
         UploadEnding::Rejected { .. } => Exit::Rejected,
         UploadEnding::TimedOut { .. } => Exit::TimedOut,
+        UploadEnding::Denied { .. } => Exit::Failed,
     };
     if as_json {
         let mut line = json!(ending);
@@ -27,6 +28,7 @@ pub fn tell_ending(name: &str, ending: &UploadEnding, as_json: bool) -> Exit {
         UploadEnding::Gone { generation } => say!("gone {name}: generation {generation}"),
         UploadEnding::Rejected { reason } => complain!("rejected {name}: {reason}"),
         UploadEnding::TimedOut { reason } => complain!("timed out {name}: {reason}"),
+        UploadEnding::Denied { reason } => complain!("denied {name}: {reason}"),
     }
     exit
 }

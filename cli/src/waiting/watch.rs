@@ -11,7 +11,7 @@ use tufline_store::{Head, Key, RejectedUpload, Upload, UploadKey, VersionId};
 use tufline_tuf::{Hasher, Sha256, TargetName};
 
 use super::decide::{CurrentUpload, DeviceView, Goal, UploadEnding, VisibleTarget, decide, why_not};
-use crate::failure::one_line;
+use crate::failure::{advice, is_denied, one_line};
 use crate::repository::{Repository, UploaderView};
 use crate::source::{ClientSource, VerifiedRepository};
 
@@ -33,7 +33,7 @@ pub struct Awaited {
     pub goal: Goal,
 }
 
-/// Looks until all are decided or the time is up; answers in the order of `awaited`.
+/// Looks until all are decided or the time is up; answers in the order of `awaited`. What may not be looked at is decided by that: others go on.
 pub async fn wait_for(
     repository: &Repository,
     awaited: &[Awaited],
@@ -119,8 +119,16 @@ impl Watch {
         });
         let current = self.find_current(awaited.name.as_str()).await;
         let found = current.as_ref().ok().and_then(|current| decide(awaited.goal, seen, current));
-        if found.is_some() || !last {
+        if found.is_some() {
             return found;
+        }
+        // Whoever may not look won't see more by waiting.
+        if let Some(denied) = [current.as_ref().err(), trouble].into_iter().flatten().find(|error| is_denied(error)) {
+            let advice = advice(&**denied).await.map(|advice| format!("; {advice}")).unwrap_or_default();
+            return Some(UploadEnding::Denied { reason: one_line(denied) + &advice });
+        }
+        if !last {
+            return None;
         }
         let reason = match &current {
             Ok(current) => why_not(awaited.goal, seen, current),

@@ -1,5 +1,8 @@
 //! Requests of a device that an HTTP API lets in by its IAM identity.
 
+use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use aws_config::Region;
@@ -22,10 +25,21 @@ pub struct DeviceSigner {
     region: Region,
 }
 
-/// Why a request could not be signed.
-#[derive(Debug, thiserror::Error)]
-#[error("the request can't be signed: {0}")]
-pub struct NotSigned(#[source] pub RequestError);
+/// Why a request could not be signed. Clones are the same.
+#[derive(Debug, Clone)]
+pub struct NotSigned(Arc<RequestError>);
+
+impl fmt::Display for NotSigned {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "the request can't be signed: {}", self.0)
+    }
+}
+
+impl Error for NotSigned {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&*self.0)
+    }
+}
 
 impl Clients {
     /// Signs with the credentials of these clients; `None` where they have none.
@@ -39,7 +53,7 @@ impl DeviceSigner {
     /// The header fields that a GET of `url` needs, if it is sent at about `now`
     /// (<https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv.html>).
     pub async fn sign(&self, url: &str, now: SystemTime) -> Result<Vec<(String, String)>, NotSigned> {
-        let not_signed = |error: BoxedError| NotSigned(RequestError::unanswered(error));
+        let not_signed = |error: BoxedError| NotSigned(Arc::new(RequestError::unanswered(error)));
         let credentials = self.credentials.provide_credentials().await.map_err(|error| not_signed(error.into()))?;
         let identity = credentials.into();
         let parameters = v4::SigningParams::builder()

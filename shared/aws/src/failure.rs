@@ -53,6 +53,15 @@ impl RequestError {
         Self { kind: kind_of_cause(&*cause), code: None, status: None, why: chain(&*cause), cause: Some(cause) }
     }
 
+    /// Whether a service knows who asks, and that they may not.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        match self.code.as_deref() {
+            Some(code) => ACCESS_DENIED.contains(&code),
+            None => self.status == Some(403),
+        }
+    }
+
     /// As a port reports it.
     #[must_use]
     pub fn of(self, action: &'static str, place: impl ToString) -> StoreError {
@@ -149,6 +158,10 @@ const DENIED: [&str; 32] = [
     "UnrecognizedClientException",
 ];
 
+/// What of it says that whoever asks is known, and may not.
+const ACCESS_DENIED: [&str; 4] =
+    ["AccessDenied", "AccessDeniedException", "KMS.AccessDeniedException", "KmsAccessDenied"];
+
 /// What was asked for isn't there, by the same tables.
 const MISSING: [&str; 10] = [
     "AWS.SimpleQueueService.NonExistentQueue",
@@ -215,8 +228,7 @@ fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn
 }
 
 /// An error and what it came from, as one line: the SDK's outer errors say little alone ("dispatch failure").
-#[must_use]
-pub fn chain(error: &(dyn Error + 'static)) -> String {
+fn chain(error: &(dyn Error + 'static)) -> String {
     // The SDK lists what it tried in lines of their own.
     let line = |error| {
         let causes: Vec<String> = causes(error).map(ToString::to_string).collect();
@@ -231,7 +243,7 @@ pub fn chain(error: &(dyn Error + 'static)) -> String {
 
 /// What a failure says first if no credentials were to be had
 /// (<https://docs.aws.amazon.com/sdkref/latest/guide/standardized-credentials.html>).
-pub const NO_SIGN_IN: &str = "no AWS sign-in works";
+const NO_SIGN_IN: &str = "no AWS sign-in works";
 
 #[cfg(test)]
 mod tests {

@@ -35,7 +35,7 @@ pub use blobs::{CopyLimits, S3Blobs};
 pub use clients::{Access, AccessKey, Clients, NoRegion, Patience};
 pub use device_signer::{DeviceSigner, NotSigned};
 pub use events::EventBridgeEvents;
-pub use failure::{NO_SIGN_IN, RequestError, chain};
+pub use failure::RequestError;
 pub use kms_key::KmsKey;
 pub use links::S3Links;
 pub use queues::{QueueUrls, SqsQueues};

@@ -8,7 +8,8 @@ use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_sts::config::interceptors::BeforeDeserializationInterceptorContextRef;
 use aws_sdk_sts::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_sts::error::BoxError;
-use tufline_aws::chain;
+use tufline_aws::RequestError;
+use tufline_store::ErrorKind;
 
 use super::report::{Code, Finding};
 
@@ -31,40 +32,26 @@ pub enum Unanswered {
 
 impl<E> From<SdkError<E, HttpResponse>> for Unanswered
 where
-    E: ProvideErrorMetadata + Error + 'static,
+    E: ProvideErrorMetadata + Error + Send + Sync + 'static,
 {
     fn from(error: SdkError<E, HttpResponse>) -> Self {
-        let Some(answer) = error.as_service_error() else { return Self::Failed(chain(&error)) };
-        let status = error.raw_response().map(|response| response.status().as_u16());
-        Self::of(answer.code().unwrap_or_default(), answer.message().unwrap_or_default(), status)
+        Self::from(&RequestError::from(error))
+    }
+}
+
+impl From<&RequestError> for Unanswered {
+    fn from(error: &RequestError) -> Self {
+        match (error.code.as_deref(), error.kind) {
+            _ if error.is_refusal() => Self::Denied,
+            // https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetPublicAccessBlock.html
+            (Some("NoSuchPublicAccessBlockConfiguration"), _) => Self::Unset,
+            (_, ErrorKind::Missing) => Self::Missing,
+            _ => Self::Failed(error.to_string()),
+        }
     }
 }
 
 impl Unanswered {
-    /// What a service's error means. Each has codes of its own, and some answer 403 without one.
-    fn of(code: &str, message: &str, status: Option<u16>) -> Self {
-        const MISSING: [&str; 5] = [
-            "NoSuchBucket",
-            "NotFoundException",
-            "ResourceNotFoundException",
-            "QueueDoesNotExist",
-            "AWS.SimpleQueueService.NonExistentQueue",
-        ];
-        if code.contains("AccessDenied") || (code.is_empty() && status == Some(403)) {
-            return Self::Denied;
-        }
-        // https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetPublicAccessBlock.html
-        if code == "NoSuchPublicAccessBlockConfiguration" {
-            return Self::Unset;
-        }
-        if MISSING.contains(&code) {
-            return Self::Missing;
-        }
-        let code = if code.is_empty() { "no error code" } else { code };
-        let message = if message.is_empty() { String::new() } else { format!(": {message}") };
-        Self::Failed(format!("{code} (HTTP {}){message}", status.unwrap_or_default()))
-    }
-
     /// What to say of a check that had no answer. It needs `permission`.
     pub fn finding(self, code: Code, what: impl Into<String>, permission: &str) -> Finding {
         match self {
@@ -115,21 +102,26 @@ mod tests {
     fn each_service_says_in_its_own_words_what_may_not_be_asked_and_what_isn_t_there() {
         // As each service's page of errors has them.
         for (code, message, status, meant) in [
-            ("AccessDenied", "no", 403, Unanswered::Denied),
-            ("AccessDeniedException", "", 400, Unanswered::Denied),
-            ("", "", 403, Unanswered::Denied),
-            ("NoSuchPublicAccessBlockConfiguration", "", 404, Unanswered::Unset),
-            ("ResourceNotFoundException", "Function not found", 404, Unanswered::Missing),
+            (Some("AccessDenied"), "no", 403, Unanswered::Denied),
+            (Some("AccessDeniedException"), "", 400, Unanswered::Denied),
+            (None, "", 403, Unanswered::Denied),
+            (Some("NoSuchPublicAccessBlockConfiguration"), "", 404, Unanswered::Unset),
+            (Some("ResourceNotFoundException"), "Function not found", 404, Unanswered::Missing),
+            (Some("NoSuchBucket"), "", 404, Unanswered::Missing),
+            (Some("NotFoundException"), "no such key", 400, Unanswered::Missing),
+            (Some("QueueDoesNotExist"), "", 400, Unanswered::Missing),
+            (Some("AWS.SimpleQueueService.NonExistentQueue"), "", 400, Unanswered::Missing),
             (
-                "ValidationError",
+                Some("ValidationError"),
                 "1 error detected",
                 400,
                 Unanswered::Failed("ValidationError (HTTP 400): 1 error detected".into()),
             ),
-            ("Throttling", "", 400, Unanswered::Failed("Throttling (HTTP 400)".into())),
-            ("", "", 500, Unanswered::Failed("no error code (HTTP 500)".into())),
+            (Some("Throttling"), "", 400, Unanswered::Failed("Throttling (HTTP 400)".into())),
+            (None, "", 500, Unanswered::Failed("no error code (HTTP 500)".into())),
         ] {
-            assert_eq!(Unanswered::of(code, message, Some(status)), meant, "{code} {message}");
+            let error = RequestError::answered(code, Some(message), Some(status));
+            assert_eq!(Unanswered::from(&error), meant, "{code:?} {message}");
         }
     }
 

@@ -3,10 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_lambda::types::RecursiveLoop;
-use aws_sdk_s3::error::SdkError;
 use aws_sdk_sqs::types::QueueAttributeName;
 use futures::future::join_all;
-use tufline_aws::Clients;
+use tufline_aws::{Clients, RequestError};
 use tufline_store::{OnlineRole, Queue};
 use tufline_tuf::Time;
 
@@ -36,18 +35,14 @@ pub async fn check_sign_in(clients: &Clients) -> (Vec<Finding>, bool) {
             Finding::ok(Code::SignIn, who, "AWS knows this sign-in")
         }
         Err(error) => {
-            let reached = matches!(error, SdkError::ServiceError(_));
-            let why = match Unanswered::from(error) {
-                Unanswered::Failed(why) => why,
-                _ => "AccessDenied".into(),
-            };
-            let otherwise = if reached {
+            let error = RequestError::from(error);
+            let otherwise = if error.status.is_some() {
                 "sign in again"
             } else {
                 "see that this machine reaches AWS: the region, network, proxy, AWS_ENDPOINT_URL"
             };
-            let what_to_do = advice(&why).unwrap_or(otherwise);
-            Finding::problem(Code::SignIn, "your AWS sign-in", why, what_to_do)
+            let what_to_do = advice(&error).await.unwrap_or(otherwise);
+            Finding::problem(Code::SignIn, "your AWS sign-in", error.to_string(), what_to_do)
         }
     }];
     findings.extend(theirs.map(|theirs| checks::judge_clock(now(), theirs)));

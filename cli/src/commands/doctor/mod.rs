@@ -17,9 +17,10 @@ use std::path::Path;
 
 use anyhow::bail;
 use clap::Args;
+use tufline_aws::RequestError;
 
 use crate::exit::{Exit, Result};
-use crate::failure::{advice, one_line};
+use crate::failure::{advice, one_line, request};
 use crate::repository::{AwsLocation, EndpointsArguments, FolderRepository, Location, Repository};
 use crate::terminal::say;
 use report::{Code, Finding, Report, Severity};
@@ -124,19 +125,20 @@ async fn find_repository(arguments: &EndpointsArguments, report: &mut Report) ->
             Some(Repository::Aws(Box::new(aws)))
         }
         Err(error) => {
-            report.add([not_found(what, &one_line(&error), &region)]);
+            report.add([not_found(what, &error, &region).await]);
             None
         }
     }
 }
 
-fn not_found(what: String, error: &str, region: &str) -> Finding {
-    if error.contains("AccessDenied") {
+async fn not_found(what: String, error: &anyhow::Error, region: &str) -> Finding {
+    if request(&**error).is_some_and(RequestError::is_refusal) {
         let why = "it needs the permission ssm:GetParameter of the deployment's parameter";
         return Finding::unchecked(Code::Deployment, what, why, answers::PERMISSIONS);
     }
     let otherwise = format!(
         "deploy it (docs/deploy.md), or set AWS_REGION to where it is, which is {region} now, and --stack to its name"
     );
-    Finding::problem(Code::Deployment, what, error, advice(error).map_or(otherwise, str::to_owned))
+    let advice = advice(&**error).await.map_or(otherwise, str::to_owned);
+    Finding::problem(Code::Deployment, what, one_line(error), advice)
 }

@@ -114,6 +114,7 @@ async fn wait(repository: &Repository, name: &TargetName, goal: Goal) -> anyhow:
         Some(UploadEnding::Published { .. } | UploadEnding::Gone { .. }) => Ok(()),
         Some(UploadEnding::Rejected { reason }) => bail!("it was refused: {reason}"),
         Some(UploadEnding::TimedOut { reason }) => bail!("after {}: {reason}", text::took(PATIENCE)),
+        Some(UploadEnding::Denied { reason }) => bail!("nobody can tell what became of it: {reason}"),
         None => bail!("nobody waited for it"),
     }
 }

@@ -14,6 +14,7 @@ use tufline_store::{Head, Uploads};
 use tufline_tuf::generation::UsedUp;
 use tufline_tuf::{Content, Custom, TargetName};
 
+use crate::failure::one_line;
 use crate::source::{
     Base, ClientSource, LONGEST_WALK, ListedTarget, UrlArguments, VerifiedRepository, list_targets, read_root,
 };
@@ -144,7 +145,7 @@ async fn read_before(
                 Ok(_) => format!("version {leads} does not follow from it"),
                 Err(error) => error.to_string(),
             },
-            Some(Err(error)) => format!("{error:#}"),
+            Some(Err(error)) => one_line(error),
             Some(Ok(None)) | None => "it is missing".into(),
         };
         notes.push(format!(

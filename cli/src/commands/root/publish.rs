@@ -20,7 +20,7 @@ use tufline_pipeline::operations::publish_root::propose;
 use tufline_pipeline::operations::publish_root::publish_first;
 use tufline_pipeline::operations::publish_root::withdraw;
 use tufline_pipeline::state::roots;
-use tufline_store::{Key, Store, SystemClock};
+use tufline_store::{ErrorKind, Key, Store, SystemClock};
 use tufline_tuf::generation::FirstBins;
 use tufline_tuf::root::RootFile;
 
@@ -163,7 +163,7 @@ async fn follow(repository: &Repository, file: &RootFile, arguments: &Arguments)
 /// Whether the bucket's policy keeps what lies in the root's place: the write was refused, and so not applied.
 async fn is_kept(store: &dyn Store, error: &StageError, version: u64) -> bool {
     let lies = || async { roots::ignored(store).await.is_ok_and(|lie| lie.iter().any(|root| root.version == version)) };
-    error.to_string().contains("AccessDenied") && lies().await
+    error.kind() == ErrorKind::Denied && lies().await
 }
 
 enum Waited {

@@ -14,6 +14,7 @@ use tufline_tuf::root::{
 
 use crate::ceremony::{PreviousRoot, RootDocument, RootDocumentArguments};
 use crate::exit::{Exit, Result};
+use crate::failure::one_line;
 use crate::process::now;
 use crate::repository::RepositoryArguments;
 use crate::terminal;
@@ -156,7 +157,7 @@ fn describe_others(root: &PublishedRoot, before: Option<&PreviousRoot>, why: &an
     let expired = if end <= now { "EXPIRED" } else { "expires" };
     writeln!(text, "root version {}, {expired} {} ({end})", root.version(), text::until(now, end))?;
     writeln!(text, "contents {}", root.contents())?;
-    writeln!(text, "published by its holders, and not to be signed here: {}", escaped(&format!("{why:#}")))?;
+    writeln!(text, "published by its holders, and not to be signed here: {}", escaped(&one_line(why)))?;
     for role in file.unverified().roles() {
         let keys = file.unverified().role(role)?;
         let count = text::count((keys.keys().count() + keys.unknown().count()) as u64, "key");
