@@ -12,12 +12,9 @@
 mod common;
 
 use std::collections::BTreeMap;
-use std::future::Future;
 use std::num::NonZeroU64;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Waker};
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::EcdsaKeyPair;
@@ -44,13 +41,14 @@ use tufline_tuf::generation::{FirstBins, SPEC_VERSION};
 use tufline_tuf::root::{self, key_id};
 use tufline_tuf::{Config, Pattern, RoleKeys, RoleName, Sha256, Time, time, verify};
 
-use common::{Faults, finish, key, ports, seeds, take_changes};
+use common::schedule::{
+    Schedule, Task, publishing, rebuild_to_publish, rebuilding, refreshing, sign_and_publish, signing,
+};
+use common::{Faults, finish, key, ports, seeds};
 
 const SEEDS: u64 = 20;
 const STEPS: usize = 1500;
 const PARTIES: [&str; 2] = ["vendor", "maker"];
-
-type Task = Pin<Box<dyn Future<Output = ()>>>;
 
 struct World {
     random: StdRng,
@@ -76,23 +74,31 @@ struct Document {
     names: Vec<String>,
 }
 
-impl World {
-    fn new(seed: u64, memory_keys: &Arc<MemoryKeys>) -> Self {
-        let faults = Faults::new(!seed, 5);
-        let start: Time = "2026-01-01T00:00:00Z".parse().unwrap();
-        let memory = Arc::new(Memory::new(start, Arc::clone(memory_keys), faults.control()));
-        let deliveries = Arc::new(Memory::new(start, Arc::clone(memory_keys), Faults::new(0, 5).control()));
-        let config = Config { nested_delegations: true, ..Config::default() };
-        let ports = Ports { deliveries: Arc::clone(&deliveries) as _, ..ports(&memory, config) };
-        let root_key = key();
-        finish(init::init(&ports, &*root_key, FirstBins::One)).unwrap();
-        finish(stages::sign(&ports)).unwrap();
-        finish(stages::publish(&ports)).unwrap();
-        let keys = PARTIES.into_iter().map(|party| (party, [key(), key()])).collect();
-        let versions = PARTIES.into_iter().map(|party| (party, 0)).collect();
-        let random = StdRng::seed_from_u64(seed);
-        let (tasks, own, listed) = (Vec::new(), Vec::new(), BTreeMap::new());
-        Self { random, memory, deliveries, ports, faults, tasks, keys, versions, seen: None, own, listed }
+impl Schedule for World {
+    const BEGINNINGS: u32 = 20;
+    const MOST_REQUESTS: usize = 12;
+
+    fn parts(&mut self) -> (&mut StdRng, &mut Vec<Task>) {
+        (&mut self.random, &mut self.tasks)
+    }
+
+    fn any_run(&mut self) -> Task {
+        match self.random.random_range(0..14) {
+            0..3 => refreshing(&self.ports),
+            3 | 4 => publishing(&self.ports),
+            5 | 6 => signing(&self.ports),
+            7..9 => rebuilding(&self.ports, &self.memory),
+            9 => self.operate(),
+            10 | 11 => self.deliver(),
+            _ => self.upload(),
+        }
+    }
+
+    fn happens(&mut self, step: u32) -> bool {
+        if step < 6 {
+            self.memory.pass(self.random.random_range(1..600));
+        }
+        step < 6
     }
 
     /// A client (TUF specification 5.3 to 5.6) that looks at everything.
@@ -152,51 +158,24 @@ impl World {
         }
         self.own = own;
     }
+}
 
-    fn step(&mut self) {
-        match self.random.random_range(0..100) {
-            _ if self.tasks.is_empty() => self.start_something(),
-            0..20 if self.tasks.len() < 8 => self.start_something(),
-            // A run is killed.
-            20 => drop(self.tasks.swap_remove(self.random.random_range(0..self.tasks.len()))),
-            21..27 => self.pass(),
-            _ => {
-                let index = self.random.random_range(0..self.tasks.len());
-                for _ in 0..self.random.random_range(1..12) {
-                    if self.tasks[index].as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready() {
-                        drop(self.tasks.swap_remove(index));
-                        break;
-                    }
-                    self.look();
-                }
-            }
-        }
-        self.look();
-    }
-
-    fn pass(&mut self) {
-        self.memory.pass(self.random.random_range(1..600));
-    }
-
-    fn start_something(&mut self) {
-        let ports = self.ports.clone();
-        let task: Task = match self.random.random_range(0..14) {
-            0..3 => Box::pin(async move { _ = stages::refresh(&ports).await }),
-            3 | 4 => Box::pin(async move { _ = stages::publish(&ports).await }),
-            5 | 6 => Box::pin(async move { _ = stages::sign(&ports).await }),
-            7..9 => self.rebuild(),
-            9 => self.operate(),
-            10 | 11 => self.deliver(),
-            _ => self.upload(),
-        };
-        self.tasks.push(task);
-    }
-
-    /// Rebuild with what waits for it.
-    fn rebuild(&mut self) -> Task {
-        let messages = take_changes(&self.memory);
-        let ports = self.ports.clone();
-        Box::pin(async move { _ = stages::rebuild(&ports, &messages).await })
+impl World {
+    fn new(seed: u64, memory_keys: &Arc<MemoryKeys>) -> Self {
+        let faults = Faults::new(!seed, 5);
+        let start: Time = "2026-01-01T00:00:00Z".parse().unwrap();
+        let memory = Arc::new(Memory::new(start, Arc::clone(memory_keys), faults.control()));
+        let deliveries = Arc::new(Memory::new(start, Arc::clone(memory_keys), Faults::new(0, 5).control()));
+        let config = Config { nested_delegations: true, ..Config::default() };
+        let ports = Ports { deliveries: Arc::clone(&deliveries) as _, ..ports(&memory, config) };
+        let root_key = key();
+        finish(init::init(&ports, &*root_key, FirstBins::One)).unwrap();
+        sign_and_publish(&ports);
+        let keys = PARTIES.into_iter().map(|party| (party, [key(), key()])).collect();
+        let versions = PARTIES.into_iter().map(|party| (party, 0)).collect();
+        let random = StdRng::seed_from_u64(seed);
+        let (tasks, own, listed) = (Vec::new(), Vec::new(), BTreeMap::new());
+        Self { random, memory, deliveries, ports, faults, tasks, keys, versions, seen: None, own, listed }
     }
 
     fn party(&mut self) -> &'static str {
@@ -281,9 +260,7 @@ impl World {
 
     fn run_all(&mut self) {
         for _ in 0..3 {
-            finish(self.rebuild());
-            finish(stages::sign(&self.ports)).unwrap();
-            finish(stages::publish(&self.ports)).unwrap();
+            rebuild_to_publish(&self.ports, &self.memory);
             // It tells of what is published and expired, and mends it.
             _ = finish(stages::refresh(&self.ports));
             self.look();

@@ -25,6 +25,7 @@ use tufline_store::{Hint, Key, Message, OnlineRole, Queue};
 use tufline_tuf::generation::FirstBins;
 use tufline_tuf::{Config, Draft, Time, time};
 
+use common::schedule::sign_and_publish;
 use common::{Faults, Holding, finish, key, ports, settle, take_changes};
 
 const YEAR: u64 = 365 * 86_400;
@@ -55,8 +56,7 @@ impl World {
     }
 
     fn stages(&self) {
-        finish(stages::sign(&self.ports)).unwrap();
-        finish(stages::publish(&self.ports)).unwrap();
+        sign_and_publish(&self.ports);
         finish(stages::refresh(&self.ports)).unwrap();
         finish(stages::rebuild(&self.ports, &take_changes(&self.memory))).unwrap();
     }

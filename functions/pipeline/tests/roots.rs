@@ -11,8 +11,6 @@
 mod common;
 
 use std::collections::BTreeMap;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Waker};
@@ -51,6 +49,7 @@ use tufline_tuf::root::{
 };
 use tufline_tuf::{Config, RoleKeys, RoleName, Sha256, Time, time, verify};
 
+use common::schedule::{Schedule, Task, poll, publishing, refreshing, sign_and_publish, signing};
 use common::{Faults, finish, ports, seeds};
 
 const SEEDS: u64 = 100;
@@ -111,8 +110,6 @@ impl Signer for Switching {
     }
 }
 
-type Task = Pin<Box<dyn Future<Output = ()>>>;
-
 struct World {
     random: StdRng,
     memory: Arc<Memory>,
@@ -131,6 +128,72 @@ struct World {
     /// What operators were told.
     published: Arc<AtomicUsize>,
     refused: Arc<AtomicUsize>,
+}
+
+impl Schedule for World {
+    const BEGINNINGS: u32 = 6;
+    const MOST_REQUESTS: usize = 6;
+
+    fn parts(&mut self) -> (&mut StdRng, &mut Vec<Task>) {
+        (&mut self.random, &mut self.tasks)
+    }
+
+    fn any_run(&mut self) -> Task {
+        // Some processes have run before, others begin now and know no root yet.
+        let mut ports = self.ports.clone();
+        if self.random.random_range(0..2) == 0 {
+            ports.store = cold(&self.memory);
+        }
+        match self.random.random_range(0..10) {
+            0..3 => refreshing(&ports),
+            3 | 4 => publishing(&ports),
+            5 => signing(&ports),
+            6 => Box::pin(async move { _ = renew(&ports).await }),
+            _ => self.operator(ports),
+        }
+    }
+
+    fn happens(&mut self, step: u32) -> bool {
+        match step {
+            0 => {
+                // Somebody configures another key.
+                let role =
+                    [OnlineRole::Targets, OnlineRole::Snapshot, OnlineRole::Timestamp][self.random.random_range(0..3)];
+                self.signer.used[&role].store(self.random.random_range(0..2), Ordering::Relaxed);
+            }
+            1 => self.memory.pass(self.random.random_range(1..DAY / 2)),
+            2 if self.random.random_range(0..3) == 0 => self.steal(),
+            _ => return false,
+        }
+        true
+    }
+
+    /// The client: walks all roots from the first, as serve answers them, and verifies what the newest is asked for (TUF specification 5.3
+    /// to 5.6).
+    fn look(&mut self) {
+        let timestamp = self.memory.object("metadata/timestamp.json");
+        let chain = self.walk();
+        let get = |key: Key| self.memory.object(&key.path()).unwrap_or_else(|| panic!("{key} is missing"));
+        let count = chain.newest().version.get();
+        assert!(count >= self.seen.0, "a root that was published is gone");
+        if self.seen == (count, timestamp.clone()) {
+            return;
+        }
+        let newest = chain.newest();
+        let keys = |role: RoleName| RoleKeys::in_root(newest, &role).unwrap();
+        let verified = (|| {
+            let timestamp = verify::<Timestamp>(timestamp.clone().unwrap(), &keys(RoleName::timestamp()))?;
+            let generation = timestamp.document().meta["snapshot.json"].version.get();
+            let snapshot = verify::<Snapshot>(get(Key::snapshot(generation)), &keys(RoleName::snapshot()))?;
+            let version = snapshot.document().meta["targets.json"].version.get();
+            let role = RoleName::targets();
+            verify::<Targets>(get(Key::Metadata { role: role.clone(), version }), &keys(role))
+        })();
+        if let Err(error) = verified {
+            panic!("under version {} of the root: {error}", newest.version);
+        }
+        self.seen = (count, timestamp);
+    }
 }
 
 impl World {
@@ -161,36 +224,8 @@ impl World {
     fn begin(&mut self) {
         let ports = self.ports.clone();
         finish(init::init(&ports, &self.keys.root, FirstBins::One)).unwrap();
-        finish(stages::sign(&ports)).unwrap();
-        finish(stages::publish(&ports)).unwrap();
+        sign_and_publish(&ports);
         self.look();
-    }
-
-    /// The client: walks all roots from the first, as serve answers them, and verifies what the newest is asked for (TUF specification 5.3
-    /// to 5.6).
-    fn look(&mut self) {
-        let timestamp = self.memory.object("metadata/timestamp.json");
-        let chain = self.walk();
-        let get = |key: Key| self.memory.object(&key.path()).unwrap_or_else(|| panic!("{key} is missing"));
-        let count = chain.newest().version.get();
-        assert!(count >= self.seen.0, "a root that was published is gone");
-        if self.seen == (count, timestamp.clone()) {
-            return;
-        }
-        let newest = chain.newest();
-        let keys = |role: RoleName| RoleKeys::in_root(newest, &role).unwrap();
-        let verified = (|| {
-            let timestamp = verify::<Timestamp>(timestamp.clone().unwrap(), &keys(RoleName::timestamp()))?;
-            let generation = timestamp.document().meta["snapshot.json"].version.get();
-            let snapshot = verify::<Snapshot>(get(Key::snapshot(generation)), &keys(RoleName::snapshot()))?;
-            let version = snapshot.document().meta["targets.json"].version.get();
-            let role = RoleName::targets();
-            verify::<Targets>(get(Key::Metadata { role: role.clone(), version }), &keys(role))
-        })();
-        if let Err(error) = verified {
-            panic!("under version {} of the root: {error}", newest.version);
-        }
-        self.seen = (count, timestamp);
     }
 
     /// The roots from the first to the last that verifies.
@@ -226,51 +261,6 @@ impl World {
             self.stolen.insert(path.clone(), stolen.clone());
             self.memory.tamper(&path, Some(stolen));
         }
-    }
-
-    fn step(&mut self) {
-        match self.random.random_range(0..100) {
-            _ if self.tasks.is_empty() => self.start_something(),
-            0..6 if self.tasks.len() < 8 => self.start_something(),
-            // A run is killed.
-            6 => drop(self.tasks.swap_remove(self.random.random_range(0..self.tasks.len()))),
-            7 => {
-                // Somebody configures another key.
-                let role =
-                    [OnlineRole::Targets, OnlineRole::Snapshot, OnlineRole::Timestamp][self.random.random_range(0..3)];
-                self.signer.used[&role].store(self.random.random_range(0..2), Ordering::Relaxed);
-            }
-            8 => self.memory.pass(self.random.random_range(1..DAY / 2)),
-            9 if self.random.random_range(0..3) == 0 => self.steal(),
-            _ => {
-                let index = self.random.random_range(0..self.tasks.len());
-                // Some run on for a while, others pause.
-                for _ in 0..self.random.random_range(1..6) {
-                    if self.tasks[index].as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready() {
-                        drop(self.tasks.swap_remove(index));
-                        break;
-                    }
-                    self.look();
-                }
-            }
-        }
-        self.look();
-    }
-
-    fn start_something(&mut self) {
-        // Some processes have run before, others begin now and know no root yet.
-        let mut ports = self.ports.clone();
-        if self.random.random_range(0..2) == 0 {
-            ports.store = cold(&self.memory);
-        }
-        let task: Task = match self.random.random_range(0..10) {
-            0..3 => Box::pin(async move { _ = stages::refresh(&ports).await }),
-            3 | 4 => Box::pin(async move { _ = stages::publish(&ports).await }),
-            5 => Box::pin(async move { _ = stages::sign(&ports).await }),
-            6 => Box::pin(async move { _ = renew(&ports).await }),
-            _ => self.operator(ports),
-        };
-        self.tasks.push(task);
     }
 
     /// Somebody publishes a root that lists any of the keys.
@@ -564,15 +554,9 @@ impl Story {
     }
 }
 
-/// A stage at work.
-fn publishing(ports: &Ports) -> Task {
-    let ports = ports.clone();
-    Box::pin(async move { _ = stages::publish(&ports).await })
-}
-
 /// Runs a task so far; answers whether it ended.
-fn poll(task: &mut Task, times: usize) -> bool {
-    (0..times).any(|_| task.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready())
+fn poll_times(task: &mut Task, times: usize) -> bool {
+    (0..times).any(|_| poll(task))
 }
 
 /// Publish begins at whatever moment while two roots are published, pauses after any of its requests, and goes on at any later
@@ -587,12 +571,12 @@ fn no_stage_that_pauses_shows_what_a_root_forbids() {
                 let mut story = Story::begin(&keys, &memory_keys);
                 (0..begin).for_each(|action| story.act(action));
                 let mut stage = publishing(&story.world.ports);
-                if poll(&mut stage, polls) {
+                if poll_times(&mut stage, polls) {
                     break;
                 }
                 story.world.look();
                 (begin..resume).for_each(|action| story.act(action));
-                while !poll(&mut stage, 1) {}
+                while !poll(&mut stage) {}
                 story.world.look();
                 (resume..Story::ACTIONS).for_each(|action| story.act(action));
                 published += story.world.seen.0 - 2;
@@ -628,14 +612,14 @@ fn a_timestamp_from_before_the_intent_proves_nothing() {
             finish(renew(&ports)).unwrap();
             finish(stages::sign(&ports)).unwrap();
             let mut second = publishing(&ports);
-            if poll(&mut second, polls) {
+            if poll_times(&mut second, polls) {
                 break;
             }
             let Proposed::Now(proposal) = finish(proposing).unwrap() else { panic!("it is new") };
             story.proposal = Some(proposal);
             story.conclude();
             story.uses(0);
-            while !poll(&mut second, 1) {}
+            while !poll(&mut second) {}
             story.world.look();
             story.uses(1);
             story.refresh();

@@ -13,11 +13,8 @@
 mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Waker};
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::EcdsaKeyPair;
@@ -49,15 +46,16 @@ use tufline_tuf::generation::FirstBins;
 use tufline_tuf::root::{Chain, KeyName, RootFile, RootKey, add_key, key_id, next, remove_key};
 use tufline_tuf::{Config, RoleKeys, RoleName, Time, VerifyError, time, trie, verify};
 
-use common::{Faults, Holding, finish, key, ports, seeds, take_changes};
+use common::schedule::{
+    Schedule, Task, poll, publishing, rebuild_to_publish, rebuilding, refreshing, sign_and_publish, signing,
+};
+use common::{Faults, Holding, finish, key, ports, seeds};
 
 const SEEDS: u64 = 12;
 const STEPS: usize = 2000;
 const YEAR: u64 = 365 * 86_400;
 /// For so long a cache may say that there is no newer root, as `serve.rs` lets it.
 const HIDDEN_SECONDS: i64 = 5;
-
-type Task = Pin<Box<dyn Future<Output = ()>>>;
 
 /// What operators have and did.
 struct Operators {
@@ -83,6 +81,56 @@ struct World {
     /// What the files of roles delegate.
     delegations: BTreeMap<String, Option<Delegations>>,
     seen: Option<(bytes::Bytes, usize)>,
+}
+
+impl Schedule for World {
+    const BEGINNINGS: u32 = 20;
+    const MOST_REQUESTS: usize = 12;
+
+    fn parts(&mut self) -> (&mut StdRng, &mut Vec<Task>) {
+        (&mut self.random, &mut self.tasks)
+    }
+
+    fn any_run(&mut self) -> Task {
+        match self.random.random_range(0..14) {
+            0..3 => refreshing(&self.ports),
+            3 | 4 => publishing(&self.ports),
+            5 | 6 => signing(&self.ports),
+            7 => self.load(),
+            8 | 9 => rebuilding(&self.ports, &self.memory),
+            _ => {
+                let role = OnlineRole::ALL[self.random.random_range(0..OnlineRole::ALL.len())];
+                let (holding, operators) = (Arc::clone(&self.holding), Arc::clone(&self.operators));
+                let (ports, patience) = (self.ports.clone(), self.random.random_range(1..300));
+                Box::pin(async move { _ = operate(&ports, &holding, &operators, role, patience).await })
+            }
+        }
+    }
+
+    fn happens(&mut self, step: u32) -> bool {
+        if step < 6 {
+            self.memory.pass(self.random.random_range(1..8));
+        }
+        step < 6
+    }
+
+    fn look(&mut self) {
+        let now = self.ports.clock.now();
+        while self.memory.object(&Key::root(self.roots.len() as u64 + 1).path()).is_some() {
+            self.roots.push(now);
+        }
+        let timestamp = self.memory.object(&Key::Timestamp.path()).unwrap();
+        if self.seen.as_ref() == Some(&(timestamp.clone(), self.roots.len())) {
+            return;
+        }
+        self.seen = Some((timestamp, self.roots.len()));
+        let hides = |version: usize| {
+            self.roots.get(version).is_none_or(|came| time::seconds_between(*came, now) <= HIDDEN_SECONDS)
+        };
+        for newest in (1..=self.roots.len()).filter(|version| hides(*version)).collect::<Vec<_>>() {
+            self.update(newest);
+        }
+    }
 }
 
 impl World {
@@ -116,29 +164,9 @@ impl World {
         let ports = world.ports.clone();
         let root_key: &EcdsaKeyPair = &world.operators.root_key;
         finish(init::init(&ports, root_key, bins)).unwrap();
-        finish(stages::sign(&ports)).unwrap();
-        finish(stages::publish(&ports)).unwrap();
+        sign_and_publish(&ports);
         world.look();
         world
-    }
-
-    /// All clients.
-    fn look(&mut self) {
-        let now = self.ports.clock.now();
-        while self.memory.object(&Key::root(self.roots.len() as u64 + 1).path()).is_some() {
-            self.roots.push(now);
-        }
-        let timestamp = self.memory.object(&Key::Timestamp.path()).unwrap();
-        if self.seen.as_ref() == Some(&(timestamp.clone(), self.roots.len())) {
-            return;
-        }
-        self.seen = Some((timestamp, self.roots.len()));
-        let hides = |version: usize| {
-            self.roots.get(version).is_none_or(|came| time::seconds_between(*came, now) <= HIDDEN_SECONDS)
-        };
-        for newest in (1..=self.roots.len()).filter(|version| hides(*version)).collect::<Vec<_>>() {
-            self.update(newest);
-        }
     }
 
     /// A client that finds `newest` roots (TUF specification 5.3 to 5.6).
@@ -183,45 +211,6 @@ impl World {
         }
     }
 
-    fn step(&mut self) {
-        match self.random.random_range(0..100) {
-            _ if self.tasks.is_empty() => self.start_something(),
-            0..20 if self.tasks.len() < 8 => self.start_something(),
-            // A run is killed.
-            20 => drop(self.tasks.swap_remove(self.random.random_range(0..self.tasks.len()))),
-            21..27 => self.memory.pass(self.random.random_range(1..8)),
-            _ => {
-                let index = self.random.random_range(0..self.tasks.len());
-                for _ in 0..self.random.random_range(1..12) {
-                    if self.tasks[index].as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready() {
-                        drop(self.tasks.swap_remove(index));
-                        break;
-                    }
-                    self.look();
-                }
-            }
-        }
-        self.look();
-    }
-
-    fn start_something(&mut self) {
-        let ports = self.ports.clone();
-        let task: Task = match self.random.random_range(0..14) {
-            0..3 => Box::pin(async move { _ = stages::refresh(&ports).await }),
-            3 | 4 => Box::pin(async move { _ = stages::publish(&ports).await }),
-            5 | 6 => Box::pin(async move { _ = stages::sign(&ports).await }),
-            7 => self.load(),
-            8 | 9 => self.rebuild(),
-            _ => {
-                let role = OnlineRole::ALL[self.random.random_range(0..OnlineRole::ALL.len())];
-                let (holding, operators) = (Arc::clone(&self.holding), Arc::clone(&self.operators));
-                let patience = self.random.random_range(1..300);
-                Box::pin(async move { _ = operate(&ports, &holding, &operators, role, patience).await })
-            }
-        };
-        self.tasks.push(task);
-    }
-
     /// A new version of a bin, as an upload makes it.
     fn load(&mut self) -> Task {
         let ports = self.ports.clone();
@@ -236,13 +225,6 @@ impl World {
             let version = index.entry(&role).unwrap().document.version;
             _ = stages::rebuild(&ports, &[vec![Change::Renew { role, version }]]).await;
         })
-    }
-
-    /// Rebuild with what waits for it. If it fails or is killed, refresh asks again.
-    fn rebuild(&mut self) -> Task {
-        let messages = take_changes(&self.memory);
-        let ports = self.ports.clone();
-        Box::pin(async move { _ = stages::rebuild(&ports, &messages).await })
     }
 
     /// The roles whose keys are replaced. Where people sign `targets`, its key isn't.
@@ -261,18 +243,15 @@ impl World {
         for _ in 0..200 {
             for role in self.replaceable() {
                 let (holding, operators) = (Arc::clone(&self.holding), Arc::clone(&self.operators));
-                let mut operator = std::pin::pin!(operate(&ports, &holding, &operators, role, 1000));
+                let mut operator = Box::pin(operate(&ports, &holding, &operators, role, 1000));
                 let mut over = false;
                 while !over {
-                    let mut poll = || operator.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready();
-                    over = (0..50).any(|_| poll());
+                    over = (0..50).any(|_| poll(&mut operator));
                     finish(stages::refresh(&ports)).unwrap();
                     self.look();
                 }
                 finish(stages::refresh(&ports)).unwrap();
-                finish(self.rebuild());
-                finish(stages::sign(&ports)).unwrap();
-                finish(stages::publish(&ports)).unwrap();
+                rebuild_to_publish(&ports, &self.memory);
                 self.look();
                 self.memory.pass(3);
             }

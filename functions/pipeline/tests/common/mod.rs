@@ -2,6 +2,8 @@
 
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+pub mod schedule;
+
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::pin;
