@@ -1,12 +1,19 @@
 //! User metadata outside ASCII, which S3 returns in the manner of mail headers.
+//!
+//! When: "When using non-US-ASCII characters in your metadata values, the provided Unicode string is examined for non-US-ASCII characters. Values of such
+//! headers are character decoded as per RFC 2047 before storing and encoded as per RFC 2047 to make them mail-safe before returning"
+//! (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingMetadata.html#UserMetadata>). So a build system that writes `{"name": "Zürich"}` as
+//! custom metadata gets this form, on S3 only: without this file its upload would be refused as no JSON.
+//!
+//! Why not a library: `rfc2047-decoder` 1.1 (MIT), the one that is for this alone, decodes each word for itself, so a character that S3 cut between two
+//! words is lost; it decodes words within other text too, which S3 never makes, and so changes what was uploaded; it brings a parser's and
+//! a character set's crates, with a C compiler for one of them; and what is read as Latin-1 would still be to undo here.
 
 use aws_smithy_types::base64;
 
 /// The text that was meant by a value of user metadata.
 ///
-/// "Values of such headers are character decoded as per RFC 2047 before storing and encoded as per RFC 2047 to make them
-/// mail-safe before returning" (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingMetadata.html>). S3 encodes
-/// the whole value, as one or more words `=?UTF-8?B?…?=` or `=?UTF-8?Q?…?=`; anything else comes back as it is, and no JSON
+/// S3 encodes the whole value, as one or more words `=?UTF-8?B?…?=` or `=?UTF-8?Q?…?=`; anything else comes back as it is, and no JSON
 /// object begins like that, so nothing is decoded that wasn't encoded.
 ///
 /// AWS's own example shows a second layer: bytes in UTF-8 on the wire were read as Latin-1. That is undone where it can
