@@ -27,9 +27,11 @@
 
 mod form;
 mod keys;
+mod objects;
 mod stop;
 mod unalike;
 mod writer;
 
 pub use form::{form, normal_form, plain_form};
+pub use objects::{ObjectMember, OpenObject, OpenObjects};
 pub use unalike::{DEEPEST_FILE, Unalike, Why};

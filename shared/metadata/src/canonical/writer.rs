@@ -4,7 +4,6 @@ use alloc::borrow::ToOwned;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt::Display;
-use core::ops::Range;
 
 use serde::ser::{
     Serialize, SerializeMap, SerializeSeq, SerializeStruct, SerializeStructVariant, SerializeTuple,
@@ -13,6 +12,7 @@ use serde::ser::{
 use unicode_normalization::UnicodeNormalization;
 
 use super::keys::AsKey;
+use super::objects::{ObjectMember, OpenObjects};
 use super::stop::Stop;
 use super::unalike::{DEEPEST, EXACT, Unalike, Why};
 
@@ -33,21 +33,7 @@ pub(crate) struct Writer {
     form: Form,
     /// The objects and lists that have not ended.
     depth: usize,
-    /// The objects that have not ended.
-    open: Vec<OpenObject>,
-}
-
-/// An object that has not ended: where its members begin, and where each stands.
-struct OpenObject {
-    begin: usize,
-    members: Vec<ObjectMember>,
-}
-
-/// From where to where in the text.
-struct ObjectMember {
-    /// With its quotes.
-    key: Range<usize>,
-    end: usize,
+    objects: OpenObjects,
 }
 
 type Done = Result<(), Stop>;
@@ -55,14 +41,13 @@ type Done = Result<(), Stop>;
 impl Writer {
     /// The canonical form of `value`.
     pub fn write<T: Serialize + ?Sized>(value: &T, form: Form) -> Result<Vec<u8>, Unalike> {
-        let mut writer = Self { text: Vec::new(), form, depth: 0, open: Vec::new() };
+        let mut writer = Self { text: Vec::new(), form, depth: 0, objects: OpenObjects::default() };
         value.serialize(&mut writer).map_err(|Stop(unalike)| unalike)?;
         Ok(writer.text)
     }
 
     fn refuse(&self, why: Why) -> Stop {
-        let keys = self.open.iter().filter_map(|object| object.members.last());
-        let place = keys.map(|member| unescaped(written(&self.text, member))).collect();
+        let place = self.objects.path().map(|member| unescaped(member.key(&self.text))).collect();
         Stop(Unalike { place, why })
     }
 
@@ -82,69 +67,48 @@ impl Writer {
 
     fn begin_object(&mut self) -> Done {
         self.begin(b'{')?;
-        self.open.push(OpenObject { begin: self.text.len(), members: Vec::new() });
+        self.objects.begin(self.text.len());
         Ok(())
     }
 
     /// A key, of a member that follows.
     fn key(&mut self, key: &str) -> Done {
-        if self.open.last().is_some_and(|object| !object.members.is_empty()) {
+        if !self.objects.is_first() {
             self.text.push(b',');
         }
         let begin = self.text.len();
         self.string(key)?;
-        let end = self.text.len();
-        if let Some(object) = self.open.last_mut() {
-            object.members.push(ObjectMember { key: begin..end, end });
-        }
+        self.objects.begin_key(begin);
+        self.objects.end_key(self.text.len());
         self.text.push(b':');
         Ok(())
     }
 
     fn end_member(&mut self) {
-        let end = self.text.len();
-        if let Some(member) = self.open.last_mut().and_then(|object| object.members.last_mut()) {
-            member.end = end;
-        }
+        self.objects.end_value(self.text.len());
     }
 
     /// Puts the members in order: of two with the same key the last counts.
     fn end_object(&mut self) -> Done {
-        if let Some(OpenObject { begin, mut members }) = self.open.pop() {
-            let is_plain = members.len() < 2 || members.iter().all(|member| is_plain(written(&self.text, member)));
-            let is_sorted = |text: &[u8], members: &[ObjectMember]| {
-                members.is_sorted_by(|one, next| written(text, one) < written(text, next))
-            };
+        if let Some(mut object) = self.objects.end() {
+            let text = &mut self.text;
+            let is_plain = object.members.len() < 2 || object.members.iter().all(|member| is_plain(member.key(text)));
             if is_plain || self.form == Form::Normal {
-                if !is_sorted(&self.text, &members) {
-                    members.sort_by(|one, other| written(&self.text, one).cmp(written(&self.text, other)));
-                    self.reorder(begin, &members);
+                if object.sort_as_written(text) {
+                    self.objects.reorder(&object, text);
                 }
             } else {
-                members.sort_by_cached_key(|member| unescaped(written(&self.text, member)));
+                object.members.sort_by_cached_key(|member| unescaped(member.key(text)));
                 if self.form == Form::Alike
-                    && let Some((one, next)) = first_reordered(&self.text, &members)
+                    && let Some((one, next)) = first_reordered(text, &object.members)
                 {
                     return Err(self.refuse(Why::Order(one, next)));
                 }
-                self.reorder(begin, &members);
+                self.objects.reorder(&object, text);
             }
         }
         self.end(b'}');
         Ok(())
-    }
-
-    fn reorder(&mut self, begin: usize, members: &[ObjectMember]) {
-        let mut ordered = Vec::with_capacity(self.text.len() - begin);
-        let alike = |one: &ObjectMember, other: &ObjectMember| written(&self.text, one) == written(&self.text, other);
-        for member in members.chunk_by(alike).filter_map(<[ObjectMember]>::last) {
-            if !ordered.is_empty() {
-                ordered.push(b',');
-            }
-            ordered.extend_from_slice(self.text.get(member.key.start..member.end).unwrap_or_default());
-        }
-        self.text.truncate(begin);
-        self.text.append(&mut ordered);
     }
 
     /// Nothing is escaped but what would end the string, or not.
@@ -214,15 +178,11 @@ impl Writer {
     }
 }
 
-fn written<'a>(text: &'a [u8], member: &ObjectMember) -> &'a [u8] {
-    text.get(member.key.clone()).unwrap_or_default()
-}
-
 /// The first two of an object's keys, in the order of their code points, that not all clients leave in it.
 fn first_reordered(text: &[u8], members: &[ObjectMember]) -> Option<(String, String)> {
     members.windows(2).find_map(|pair| {
         let [one, next] = pair else { return None };
-        let (one, next) = (written(text, one), written(text, next));
+        let (one, next) = (one.key(text), next.key(text));
         let (one_key, next_key) = (unescaped(one), unescaped(next));
         let stays = one <= next && one_key.encode_utf16().le(next_key.encode_utf16());
         (!stays).then_some((one_key, next_key))

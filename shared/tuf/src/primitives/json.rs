@@ -1,11 +1,11 @@
 //! The one writer of JSON: compact, keys sorted, so that equal documents have equal bytes.
 
 use std::io::{self, Write};
-use std::ops::Range;
 
 use serde::Serialize;
 use serde_json::Serializer;
 use serde_json::ser::{CharEscape, CompactFormatter, Formatter};
+use tufline_metadata::canonical::OpenObjects;
 
 /// `value` as compact JSON with sorted keys.
 ///
@@ -15,7 +15,10 @@ use serde_json::ser::{CharEscape, CompactFormatter, Formatter};
 /// Only for values that JSON cannot hold (a map whose keys aren't strings); none of Tufline's types is one.
 pub fn to_vec<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, serde_json::Error> {
     let mut text = Vec::new();
-    value.serialize(&mut Serializer::with_formatter(io::sink(), Sorted::new(&mut text)))?;
+    value.serialize(&mut Serializer::with_formatter(
+        io::sink(),
+        Sorted { text: &mut text, objects: OpenObjects::default() },
+    ))?;
     Ok(text)
 }
 
@@ -25,23 +28,7 @@ pub fn to_vec<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, serde_json::E
 struct Sorted<'a> {
     /// What is written, instead of to the serializer's own writer.
     text: &'a mut Vec<u8>,
-    /// The objects that have not ended.
-    open: Vec<Open>,
-    /// The members of an object in their order, before they replace those that were written.
-    ordered: Vec<u8>,
-}
-
-/// An object that has not ended: where its members begin, and where each stands.
-struct Open {
-    begin: usize,
-    members: Vec<Member>,
-}
-
-/// From where to where in the text.
-struct Member {
-    /// With its quotes; empty until it is written.
-    key: Range<usize>,
-    end: usize,
+    objects: OpenObjects,
 }
 
 /// As `serde_json` writes it.
@@ -81,69 +68,33 @@ impl Formatter for Sorted<'_> {
 
     fn begin_object<W: Write + ?Sized>(&mut self, _: &mut W) -> io::Result<()> {
         CompactFormatter.begin_object(self.text)?;
-        self.open.push(Open { begin: self.text.len(), members: Vec::new() });
+        self.objects.begin(self.text.len());
         Ok(())
     }
 
     fn begin_object_key<W: Write + ?Sized>(&mut self, _: &mut W, first: bool) -> io::Result<()> {
         CompactFormatter.begin_object_key(self.text, first)?;
-        let begin = self.text.len();
-        if let Some(object) = self.open.last_mut() {
-            object.members.push(Member { key: begin..begin, end: begin });
-        }
+        self.objects.begin_key(self.text.len());
         Ok(())
     }
 
     fn end_object_key<W: Write + ?Sized>(&mut self, _: &mut W) -> io::Result<()> {
-        let end = self.text.len();
-        if let Some(member) = self.member() {
-            member.key.end = end;
-        }
+        self.objects.end_key(self.text.len());
         Ok(())
     }
 
     fn end_object_value<W: Write + ?Sized>(&mut self, _: &mut W) -> io::Result<()> {
-        let end = self.text.len();
-        if let Some(member) = self.member() {
-            member.end = end;
-        }
+        self.objects.end_value(self.text.len());
         Ok(())
     }
 
     fn end_object<W: Write + ?Sized>(&mut self, _: &mut W) -> io::Result<()> {
-        self.close();
+        if let Some(mut object) = self.objects.end()
+            && object.sort_as_written(self.text)
+        {
+            self.objects.reorder(&object, self.text);
+        }
         CompactFormatter.end_object(self.text)
-    }
-}
-
-impl<'a> Sorted<'a> {
-    fn new(text: &'a mut Vec<u8>) -> Self {
-        Self { text, open: Vec::new(), ordered: Vec::new() }
-    }
-
-    /// The member that is being written.
-    fn member(&mut self) -> Option<&mut Member> {
-        self.open.last_mut()?.members.last_mut()
-    }
-
-    /// Puts the members of the object in order that ends here. Of two with the same key the last counts.
-    fn close(&mut self) {
-        let Some(Open { begin, mut members }) = self.open.pop() else { return };
-        let text = &mut *self.text;
-        let key = |member: &Member| text.get(member.key.clone()).unwrap_or_default();
-        if members.is_sorted_by(|one, next| key(one) < key(next)) {
-            return;
-        }
-        members.sort_by(|one, other| key(one).cmp(key(other)));
-        self.ordered.clear();
-        for member in members.chunk_by(|one, other| key(one) == key(other)).filter_map(<[Member]>::last) {
-            if !self.ordered.is_empty() {
-                self.ordered.push(b',');
-            }
-            self.ordered.extend_from_slice(text.get(member.key.start..member.end).unwrap_or_default());
-        }
-        text.truncate(begin);
-        text.append(&mut self.ordered);
     }
 }
 
