@@ -256,7 +256,7 @@ fn what_was_not_asked_for_is_refused() {
 }
 
 /// `draft` with a target that it lists under `name` with this digest, whatever that is.
-fn listing(name: &str, digest: &str, custom: serde_json::Value) -> Draft<Targets> {
+fn listing(name: &str, digest: &str, custom: &serde_json::Value) -> Draft<Targets> {
     let draft = &filled(2).documents[&RoleName::targets()];
     let mut document = serde_json::to_value(draft.document()).unwrap();
     document["targets"][name] = serde_json::json!({"length": 1, "hashes": {"sha256": digest}, "custom": custom});
@@ -280,7 +280,7 @@ fn a_digest_that_is_none_is_no_digest() {
     let mut edit = set("odd", "x");
     edit.edit = Edit::Set(zeros.clone());
     for digest in ["", "00", &"00".repeat(31), &"00".repeat(33)] {
-        let damaged = listing("odd", digest, serde_json::json!({}));
+        let damaged = listing("odd", digest, &serde_json::json!({}));
         let listed = target_of(damaged.document(), &edit.name).unwrap();
         assert_eq!(digest_of(listed), None, "{digest}");
         assert_eq!(fold_into(&damaged, &[edit.clone()]).unwrap(), [Outcome::Set(zeros.clone())]);
@@ -291,10 +291,10 @@ fn a_digest_that_is_none_is_no_digest() {
 fn a_name_that_no_target_has_is_not_passed_over_unsaid() {
     // Were it left out of what is dropped, the document would go on with what clients don't read alike.
     let unalike = serde_json::json!({"a": 1, "a b": 2});
-    let good = listing("odd", &"00".repeat(32), unalike.clone());
+    let good = listing("odd", &"00".repeat(32), &unalike);
     let outcomes = fold_into(&good, &[set("t0", "other")]).unwrap();
     assert!(matches!(&outcomes[..], [Outcome::Set(_), Outcome::Rejected(_)]), "{outcomes:?}");
-    let damaged = listing("../odd", &"00".repeat(32), unalike);
+    let damaged = listing("../odd", &"00".repeat(32), &unalike);
     let refused = fold_into(&damaged, &[set("t0", "other")]).unwrap_err();
     assert!(refused.to_string().contains("../odd"), "{refused}");
 }
