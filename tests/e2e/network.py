@@ -1,0 +1,244 @@
+"""A bad network, by a seed: a web server for the files of a folder, and the way to it, which cuts, delays and lies.
+
+The way is one of TCP: it knows nothing of HTTP but its bytes. What answers in the server's place (a 503 of a load balancer, the page of a captive portal) is
+played by the server, since it is an answer.
+"""
+
+import contextlib
+import hashlib
+import math
+import random
+import re
+import socket
+import struct
+import threading
+import time
+import urllib.parse
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+# At most so many bytes are on their way at once.
+PIECE = 16 * 1024
+# What came is read in this time, before a reset takes away what wasn't.
+READ_WITHIN = 0.05
+PORTAL = b"<!DOCTYPE html><title>Welcome</title><p>Log in to use this network.</p>" + b"<!-- -->" * 200
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """How bad it is."""
+
+    # This share of the connections is cut, at a random byte of what comes: each power of ten is as likely, from the first byte to that many.
+    cut: float = 0.0
+    cut_within: int = 5_000_000
+    # Or each of them, at this byte.
+    cut_at: int | None = None
+    # A round trip takes so long, in seconds; a new connection takes one more.
+    latency: float = 0.0
+    # So many bytes come in a second.
+    rate: float = 10e6
+    # This share of the requests is answered by HTTP 503.
+    unavailable: float = 0.0
+    # For so many seconds each request is answered by a page of a captive portal, from the request with this number on.
+    portal: float = 0.0
+    portal_from: int = 1
+
+
+@dataclass
+class Request:
+    """A request that was answered by a file."""
+
+    path: str
+    # From which byte on.
+    begin: int
+    # How many of the body's bytes the server gave away.
+    sent: int = 0
+
+
+class Network:
+    """The files of `folder`, over a network as it is under these conditions, while the `with` block lasts.
+
+    The same seed gives the same faults, in the order of connections and requests, whoever asks.
+    """
+
+    def __init__(self, folder: Path, conditions: Conditions = Conditions(), seed: object = 0) -> None:
+        self.folder = folder
+        self.conditions = conditions
+        self.seed = seed
+        # The answers by a file, in their order.
+        self.requests: list[Request] = []
+        # All requests.
+        self.asked = 0
+        # Bytes on the wire, to the client and from it, without those of TCP.
+        self.down = self.up = 0
+        self._portal_until = 0.0
+        self._count = threading.Lock()
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (_Handler,), {"network": self}))
+        self._server.daemon_threads = True
+        self._way = socket.create_server(("127.0.0.1", 0), backlog=64)
+        self._connections = 0
+        self.url = f"http://127.0.0.1:{self._way.getsockname()[1]}/"
+
+    def endpoints(self, root: Path) -> dict[str, str]:
+        """Of the repository in the folder."""
+        urls = {"metadata_url": f"{self.url}metadata/", "targets_url": f"{self.url}targets/"}
+        return {**urls, "trusted_root": str(root)}
+
+    def __enter__(self) -> "Network":
+        # It looks so often whether it shall end.
+        threading.Thread(target=self._server.serve_forever, args=[0.01], daemon=True).start()
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        with contextlib.suppress(OSError):
+            self._way.shutdown(socket.SHUT_RDWR)
+        self._way.close()
+        self._server.shutdown()
+        self._server.server_close()
+
+    def chance(self, of: str, number: int) -> random.Random:
+        """What happens to this connection or request."""
+        return random.Random(f"{self.seed} {of} {number}")
+
+    def instead(self) -> str | None:
+        """What answers this request in the server's place, if anything does: "503" or "portal"."""
+        with self._count:
+            self.asked += 1
+            number = self.asked
+            if number == self.conditions.portal_from:
+                self._portal_until = time.monotonic() + self.conditions.portal
+        if time.monotonic() < self._portal_until:
+            return "portal"
+        return "503" if self.chance("request", number).random() < self.conditions.unavailable else None
+
+    # The way
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._way.accept()
+                self._connections += 1
+                _Connection(self, client, self._connections, self._server.server_address).start()
+
+    def came(self, down: int = 0, up: int = 0) -> None:
+        with self._count:
+            self.down += down
+            self.up += up
+
+
+class _Connection(threading.Thread):
+    """From a client to the server and back."""
+
+    def __init__(self, network: Network, client: socket.socket, number: int, server: tuple[str, int]) -> None:
+        super().__init__(daemon=True)
+        self.network, self.client, self.server = network, client, socket.create_connection(server)
+        for end in (self.client, self.server):
+            end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        conditions, chance = network.conditions, network.chance("connection", number)
+        self.rest = conditions.cut_at
+        if chance.random() < conditions.cut:
+            self.rest = round(math.exp(chance.uniform(0, math.log(conditions.cut_within))))
+        self.reset = chance.random() < 0.5
+
+    def run(self) -> None:
+        up = threading.Thread(target=self._up, daemon=True)
+        up.start()
+        with contextlib.suppress(OSError):
+            self._down()
+        # This alone wakes whoever reads from it, and a socket that somebody reads from isn't closed.
+        for end, how in ((self.server, socket.SHUT_RDWR), (self.client, socket.SHUT_RD)):
+            with contextlib.suppress(OSError):
+                end.shutdown(how)
+        up.join()
+        self.server.close()
+        self.client.close()
+
+    def _up(self) -> None:
+        wait = 2 * self.network.conditions.latency
+        with contextlib.suppress(OSError):
+            while piece := self.client.recv(PIECE):
+                self.network.came(up=len(piece))
+                time.sleep(wait)
+                wait = self.network.conditions.latency
+                self.server.sendall(piece)
+        with contextlib.suppress(OSError):
+            self.server.shutdown(socket.SHUT_WR)
+
+    def _down(self) -> None:
+        conditions, due = self.network.conditions, 0.0
+        # A tenth of a second at a time.
+        size = max(min(PIECE, round(conditions.rate / 10)), 1)
+        while piece := self.server.recv(size):
+            if self.rest is not None:
+                piece = piece[: self.rest]
+                self.rest -= len(piece)
+            due = max(due, time.monotonic()) + len(piece) / conditions.rate
+            self.client.sendall(piece)
+            self.network.came(down=len(piece))
+            if self.rest == 0:
+                return self._cut()
+            if (ahead := due - time.monotonic()) > 0:
+                time.sleep(ahead)
+
+    def _cut(self) -> None:
+        """As a network does it (a reset, and what wasn't read is lost), or a server (an end)."""
+        if self.reset:
+            time.sleep(READ_WITHIN)
+            self.client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """A static server as RFC 9110 has it: `ETag`, `Range` from a byte on, `If-Range`."""
+
+    network: Network
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+    def handle(self) -> None:
+        with contextlib.suppress(OSError):
+            super().handle()
+
+    def do_GET(self) -> None:
+        match self.network.instead():
+            case "503":
+                return self._answer(503, {"Content-Length": "0"}, b"")
+            case "portal":
+                # Some say how long their page is, others end the connection.
+                fields = {"Content-Type": "text/html"}
+                if self.network.chance("portal", self.network.asked).random() < 0.5:
+                    return self._answer(200, {**fields, "Content-Length": str(len(PORTAL))}, PORTAL)
+                self.close_connection = True
+                return self._answer(200, {**fields, "Connection": "close"}, PORTAL)
+        path = urllib.parse.unquote(urllib.parse.urlsplit(self.path).path)
+        file = self.network.folder / path.lstrip("/")
+        try:
+            body = file.read_bytes()
+        except OSError:
+            return self._answer(404, {"Content-Length": "0"}, b"")
+        etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
+        fields = {"ETag": etag, "Accept-Ranges": "bytes"}
+        status, begin = 200, 0
+        wanted = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        if wanted and self.headers.get("If-Range", etag) == etag:
+            status, begin = 206, int(wanted[1])
+            if begin >= len(body):
+                return self._answer(416, {"Content-Range": f"bytes */{len(body)}", "Content-Length": "0"}, b"")
+            fields["Content-Range"] = f"bytes {begin}-{len(body) - 1}/{len(body)}"
+        request = Request(path, begin)
+        self.network.requests.append(request)
+        self._answer(status, {**fields, "Content-Length": str(len(body) - begin)}, body[begin:], request)
+
+    def _answer(self, status: int, fields: dict[str, str], body: bytes, request: Request | None = None) -> None:
+        self.send_response(status)
+        for name, value in fields.items():
+            self.send_header(name, value)
+        self.end_headers()
+        for at in range(0, len(body), PIECE):
+            piece = body[at : at + PIECE]
+            self.wfile.write(piece)
+            if request is not None:
+                request.sent += len(piece)
