@@ -1,5 +1,5 @@
 """The tests' Python packages, and the npm packages of the CDK app and of a device with tuf-js: installed once, and again when what is pinned changes.
-And the programs that make PKCS#11 tokens, where they are missing.
+And the programs that make PKCS#11 tokens, copy folders and mount disks for tests, where they are missing.
 
 Only the standard library is needed here, since this makes the environment that everything else runs in.
 """
@@ -23,7 +23,7 @@ PYTHON = VENV / "bin" / "python"
 REQUIREMENTS = ROOT / "tests" / "requirements.txt"
 CDK = ROOT / "cdk"
 # Debian's packages, each with a program that it brings.
-PROGRAMS = {"softhsm2": "softhsm2-util", "opensc": "pkcs11-tool", "rsync": "rsync", "rclone": "rclone"}
+PROGRAMS = {"softhsm2": "softhsm2-util", "opensc": "pkcs11-tool", "rsync": "rsync", "rclone": "rclone", "fuse3": "fusermount3"}
 TUF_JS = ROOT / "tests" / "e2e" / "tuf-js"
 
 
@@ -35,7 +35,7 @@ def setup() -> None:
 
 
 def install_programs() -> None:
-    """Installs what makes PKCS#11 tokens for the tests, and what copies folders, with apt-get."""
+    """Installs what makes PKCS#11 tokens for the tests, what copies folders, and what mounts disks, with apt-get."""
     missing = [package for package, program in PROGRAMS.items() if shutil.which(program) is None]
     if not missing:
         return
