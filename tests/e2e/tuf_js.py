@@ -11,10 +11,12 @@ PROGRAM = Path(__file__).resolve().parent / "tuf-js" / "device.mjs"
 class TufJsDevice:
     """As `Device`, with another client."""
 
-    def __init__(self, endpoints: dict, folder: Path, headers: dict[str, str] | None = None) -> None:
+    def __init__(self, endpoints: dict, folder: Path, headers: dict[str, str] | None = None, limit: float = 120) -> None:
         self.endpoints = endpoints
         self.folder = folder
         self.headers = headers
+        # A run that takes longer is ended, in seconds.
+        self.limit = limit
 
     def find(self, names: Iterable[str]) -> dict[str, str | None]:
         """What this device sees under each name after an update: a SHA-256, or `None` where there is no such target."""
@@ -40,7 +42,7 @@ class TufJsDevice:
             "download": download,
             "headers": self.headers,
         }
-        done = subprocess.run(["node", str(PROGRAM), json.dumps(request)], capture_output=True, text=True, timeout=120)
+        done = subprocess.run(["node", str(PROGRAM), json.dumps(request)], capture_output=True, text=True, timeout=self.limit)
         if done.returncode != 0:
             raise TufJsError(done.stderr)
         return json.loads(done.stdout)
