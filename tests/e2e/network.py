@@ -239,6 +239,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         for at in range(0, len(body), PIECE):
             piece = body[at : at + PIECE]
-            self.wfile.write(piece)
+            # Counted first: who has read it all may look at once.
             if request is not None:
                 request.sent += len(piece)
+            self.wfile.write(piece)

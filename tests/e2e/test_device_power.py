@@ -61,11 +61,17 @@ class Update:
         return subprocess.run(self.command(network, folder, settings), capture_output=True, text=True)
 
     def documents(self, folder: Path) -> dict[str, set[bytes]]:
-        """What may stand under each name: what stands there, or what is published."""
+        """What may stand under each name: what stands there, or what is published now; of the root each version on the way."""
         allowed = {path.name: {path.read_bytes()} for path in (folder / "metadata").glob("*.json")}
-        for path in self.repository.metadata.iterdir():
-            name = path.name if path.name == "timestamp.json" else path.name.partition(".")[2]
-            allowed.setdefault(name, set()).add(path.read_bytes())
+        newest: dict[str, int] = {}
+        for path in self.repository.metadata.glob("*.*.json"):
+            version, _, name = path.name.partition(".")
+            newest[name] = max(newest.get(name, 0), int(version))
+        files = {name: [f"{version}.{name}"] for name, version in newest.items()}
+        files["root.json"] = [f"{version}.root.json" for version in range(1, newest["root.json"] + 1)]
+        files["timestamp.json"] = ["timestamp.json"]
+        for name, versions in files.items():
+            allowed.setdefault(name, set()).update((self.repository.metadata / file).read_bytes() for file in versions)
         return allowed
 
 
