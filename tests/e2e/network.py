@@ -40,6 +40,8 @@ class Conditions:
     rate: float = 10e6
     # This share of the requests is answered by HTTP 503.
     unavailable: float = 0.0
+    # Whether the server knows parts of files.
+    ranges: bool = True
     # For so many seconds each request is answered by a page of a captive portal, from the request with this number on.
     portal: float = 0.0
     portal_from: int = 1
@@ -220,10 +222,10 @@ class _Handler(BaseHTTPRequestHandler):
         except OSError:
             return self._answer(404, {"Content-Length": "0"}, b"")
         etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
-        fields = {"ETag": etag, "Accept-Ranges": "bytes"}
+        fields = {"ETag": etag, "Accept-Ranges": "bytes" if self.network.conditions.ranges else "none"}
         status, begin = 200, 0
         wanted = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
-        if wanted and self.headers.get("If-Range", etag) == etag:
+        if wanted and self.network.conditions.ranges and self.headers.get("If-Range", etag) == etag:
             status, begin = 206, int(wanted[1])
             if begin >= len(body):
                 return self._answer(416, {"Content-Range": f"bytes */{len(body)}", "Content-Length": "0"}, b"")

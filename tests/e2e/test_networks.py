@@ -4,13 +4,15 @@ How often, how long and beside which other clients is measured by `tests/bench -
 """
 
 import random
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from .device_program import DeviceProgram
+from .device_program import DONE, DeviceProgram
 from .foreign import ForeignRepository
 from .network import PORTAL, Conditions, Network
+from .polling import until
 
 NAME, LENGTH = "gateway/firmware.bin", 300_000
 # A request and the head of its answer, at most.
@@ -52,3 +54,62 @@ def test_an_update_goes_through_and_costs_little(how: str, tmp_path: Path):
             assert network.down + network.up <= 1.05 * LENGTH + others, network.requests
         # The other seed begins where this one began.
         out.write_bytes(old)
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> ForeignRepository:
+    return ForeignRepository(tmp_path / "repository")
+
+
+def device_over(network: Network, repository: ForeignRepository, folder: Path, settings: str = "") -> DeviceProgram:
+    return DeviceProgram(folder, repository.metadata / "1.root.json", f"{network.url}metadata", settings=settings)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_a_page_that_is_longer_than_the_target(seed: int, repository: ForeignRepository, tmp_path: Path):
+    """Some say how long they are, others end with the connection."""
+    repository.publish({"small.bin": b"small"})
+    # The root, which has no next one, three documents; and the target.
+    with Network(repository.folder, Conditions(portal=0.4, portal_from=5), seed) as network:
+        device_over(network, repository, tmp_path).fetch("small.bin", tmp_path / "small.bin")
+        assert network.asked > len(network.requests) + 1, "no page was answered"
+    assert (tmp_path / "small.bin").read_bytes() == b"small"
+
+
+def test_a_server_without_ranges_is_not_asked_forever(repository: ForeignRepository, tmp_path: Path):
+    """What comes again and again is no progress."""
+    repository.publish({NAME: random.Random(1).randbytes(LENGTH)})
+    with Network(repository.folder, Conditions(cut_at=200_000, ranges=False)) as network:
+        told = device_over(network, repository, tmp_path, "tries = 3\ndeadline = 15").failure("fetch", NAME, "--out", tmp_path / "out")
+        assert told["kind"] == "network"
+        assert network.down < 5 * 200_000
+
+
+def test_the_deadline_counts_while_bytes_come(repository: ForeignRepository, tmp_path: Path):
+    """And what came is kept."""
+    data = random.Random(2).randbytes(LENGTH)
+    repository.publish({NAME: data})
+    with Network(repository.folder, Conditions(rate=30e3)) as network:
+        told = device_over(network, repository, tmp_path, "deadline = 3").failure("fetch", NAME, "--out", tmp_path / "out")
+        assert told["kind"] == "network"
+    with Network(repository.folder) as network:
+        fetched = device_over(network, repository, tmp_path).fetch(NAME, tmp_path / "out")
+        assert 0 < fetched["received"] < LENGTH
+    assert (tmp_path / "out").read_bytes() == data
+
+
+def test_two_devices_in_one_place(repository: ForeignRepository, tmp_path: Path):
+    """Each with metadata of its own, and one place for the target: what is there is what was signed, whoever put it there."""
+    data, out = random.Random(3).randbytes(LENGTH), tmp_path / "out"
+    repository.publish({NAME: data})
+    with Network(repository.folder, Conditions(rate=200e3)) as network, Network(repository.folder, Conditions(rate=100e3)) as slower:
+        devices = [device_over(way, repository, tmp_path / name) for way, name in ((network, "one"), (slower, "other"))]
+        started = []
+        for device in devices:
+            started.append(subprocess.Popen(device.command("fetch", NAME, "--out", out), stdout=subprocess.PIPE, stderr=subprocess.PIPE))
+            # The second comes in the middle of the first.
+            until("on its way", lambda: sum(part.stat().st_size for part in tmp_path.glob(".*.part")) > LENGTH / 3)
+        for process in started:
+            _, errors = process.communicate()
+            assert process.returncode == DONE, errors
+            assert out.read_bytes() == data, "another file is in the place"
