@@ -209,12 +209,7 @@ class _Handler(BaseHTTPRequestHandler):
             case "503":
                 return self._answer(503, {"Content-Length": "0"}, b"")
             case "portal":
-                # Some say how long their page is, others end the connection.
-                fields = {"Content-Type": "text/html"}
-                if self.network.chance("portal", self.network.asked).random() < 0.5:
-                    return self._answer(200, {**fields, "Content-Length": str(len(PORTAL))}, PORTAL)
-                self.close_connection = True
-                return self._answer(200, {**fields, "Connection": "close"}, PORTAL)
+                return self._portal(self.network.chance("portal", self.network.asked))
         path = urllib.parse.unquote(urllib.parse.urlsplit(self.path).path)
         file = self.network.folder / path.lstrip("/")
         try:
@@ -233,6 +228,15 @@ class _Handler(BaseHTTPRequestHandler):
         request = Request(path, begin)
         self.network.requests.append(request)
         self._answer(status, {**fields, "Content-Length": str(len(body) - begin)}, body[begin:], request)
+
+    def _portal(self, chance: random.Random) -> None:
+        """Some say how long their page is, others end the connection; and some have it elsewhere."""
+        kind = chance.choice(["length", "end"] if self.path == "/portal" else ["length", "end", "elsewhere"])
+        if kind == "elsewhere":
+            return self._answer(302, {"Location": f"{self.network.url}portal", "Content-Length": "0"}, b"")
+        self.close_connection = kind == "end"
+        length = {"Connection": "close"} if kind == "end" else {"Content-Length": str(len(PORTAL))}
+        return self._answer(200, {"Content-Type": "text/html", **length}, PORTAL)
 
     def _answer(self, status: int, fields: dict[str, str], body: bytes, request: Request | None = None) -> None:
         self.send_response(status)
