@@ -46,7 +46,7 @@ pub enum Failure {
 }
 
 impl Failure {
-    pub(crate) fn file(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+    pub(crate) fn file(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self + use<> {
         let path = path.to_owned();
         move |error| Self::File { action, path, error }
     }
@@ -78,6 +78,9 @@ pub enum NetworkFailure {
     /// The answer comes too slowly.
     #[error("it comes more slowly than {0} bytes a second")]
     TooSlow(u64),
+    /// Not all came before the deadline.
+    #[error("not all came before the deadline; what came of a target is kept")]
+    TooLate,
     /// What came is no document: a page in its place, or half of one.
     #[error("{0}")]
     NotADocument(String),
@@ -90,6 +93,7 @@ impl NetworkFailure {
             // RFC 9110, section 15; 425: RFC 8470; 429: RFC 6585.
             // What is neither a file nor an error is somebody on the way, for a while (a captive portal).
             Self::Status(status) => matches!(status, 200..=399 | 408 | 425 | 429 | 500..=599),
+            Self::TooLate => false,
             Self::Broken(_) | Self::TooSlow(_) | Self::NotADocument(_) => true,
         }
     }

@@ -4,12 +4,16 @@ use std::io::{self, Read};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ureq::http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_RANGE, ETAG, IF_RANGE, RANGE};
+use ureq::http::header::{
+    ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_RANGE, ETAG, IF_RANGE, LOCATION, RANGE,
+};
+use ureq::http::response::Parts;
 use ureq::http::{HeaderMap, StatusCode};
-use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig};
+use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig, TlsConfigBuilder};
 use ureq::{Agent, Body, BodyReader};
 
 use crate::failure::{Failure, NetworkFailure};
+use crate::location;
 use crate::patience::now;
 use crate::settings::{Identity, Settings};
 
@@ -19,12 +23,22 @@ const LONGEST_SILENCE: Duration = Duration::from_secs(30);
 /// The rate is looked at over so long.
 const RATE_OVER: Duration = Duration::from_secs(30);
 
+/// So often a server may point elsewhere.
+const MOST_REDIRECTS: usize = 5;
+
+/// Longer tags are no tags: whoever sends one back sends a head that servers refuse.
+const LONGEST_ETAG: usize = 256;
+
 /// How a device asks.
 #[derive(Debug, Clone)]
 pub struct Connection {
+    /// With what the device shows of itself.
     agent: Agent,
+    /// Without: for servers that another one pointed to.
+    stranger: Agent,
     authorization: Option<String>,
     slowest: u64,
+    deadline: Instant,
 }
 
 /// An answer.
@@ -46,20 +60,24 @@ pub struct FileAnswer {
     pub length: Option<u64>,
     /// What tells these bytes from others at this place, if the server says so.
     pub etag: Option<String>,
-    body: BodyReader<'static>,
+    is_encoded: bool,
+    body: Box<BodyReader<'static>>,
     slowest: u64,
+    deadline: Instant,
     window: (Instant, u64),
 }
 
 impl Connection {
     pub fn new(settings: &Settings) -> Result<Self, Failure> {
-        let mut tls = TlsConfig::builder()
-            .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
-        tls = tls.root_certs(match &settings.ca {
+        let trusted = match &settings.ca {
             Some(path) => RootCerts::new_with_certs(&certificates(path)?),
             None => RootCerts::PlatformVerifier,
-        });
-        let mut authorization = None;
+        };
+        let tls = || {
+            let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+            TlsConfig::builder().unversioned_rustls_crypto_provider(provider).root_certs(trusted.clone())
+        };
+        let (mut with_identity, mut authorization) = (tls(), None);
         match &settings.identity {
             Identity::None => {}
             Identity::Token(path) => {
@@ -70,26 +88,43 @@ impl Connection {
                 let pem = std::fs::read(key).map_err(Failure::file("read", key))?;
                 let key = PrivateKey::from_pem(&pem)
                     .map_err(|error| Failure::Settings(format!("{}: {error}", key.display())))?;
-                tls = tls.client_cert(Some(ClientCert::new_with_certs(&certificates(certificate)?, key)));
+                let certificates = certificates(certificate)?;
+                with_identity = with_identity.client_cert(Some(ClientCert::new_with_certs(&certificates, key)));
             }
         }
-        let agent = Agent::config_builder()
-            .tls_config(tls.build())
-            .user_agent(concat!("tufline-device/", env!("CARGO_PKG_VERSION")))
-            .http_status_as_error(false)
-            .timeout_connect(Some(LONGEST_SILENCE))
-            .timeout_resolve(Some(LONGEST_SILENCE))
-            .timeout_send_request(Some(LONGEST_SILENCE))
-            .timeout_recv_response(Some(LONGEST_SILENCE))
-            .timeout_per_read(Some(LONGEST_SILENCE))
-            .build()
-            .new_agent();
-        Ok(Self { agent, authorization, slowest: settings.slowest })
+        let agent = |tls: TlsConfigBuilder| {
+            Agent::config_builder()
+                .tls_config(tls.build())
+                .user_agent(concat!("tufline-device/", env!("CARGO_PKG_VERSION")))
+                .http_status_as_error(false)
+                .timeout_connect(Some(LONGEST_SILENCE))
+                .timeout_resolve(Some(LONGEST_SILENCE))
+                .timeout_send_request(Some(LONGEST_SILENCE))
+                .timeout_recv_response(Some(LONGEST_SILENCE))
+                .timeout_per_read(Some(LONGEST_SILENCE))
+                .max_redirects(0)
+                .max_redirects_will_error(false)
+                .build()
+                .new_agent()
+        };
+        let deadline = now() + Duration::from_secs(settings.deadline.min(u64::from(u32::MAX)));
+        Ok(Self {
+            agent: agent(with_identity),
+            stranger: agent(tls()),
+            authorization,
+            slowest: settings.slowest,
+            deadline,
+        })
+    }
+
+    /// Nothing is asked for after this.
+    pub fn deadline(&self) -> Instant {
+        self.deadline
     }
 
     /// A whole document, of which `most` bytes are read, and one more to show that there are more.
     pub fn document(&self, url: &str, most: usize) -> Result<Option<Vec<u8>>, NetworkFailure> {
-        let mut file = match self.get(url, &HeaderMap::new())? {
+        let mut file = match self.get(url, &HeaderMap::new(), most as u64)? {
             Answer::File(file) => file,
             Answer::Missing => return Ok(None),
             Answer::Forbidden => return Err(NetworkFailure::Status(403)),
@@ -105,9 +140,9 @@ impl Connection {
         Ok(Some(bytes))
     }
 
-    /// A file from its byte `from` on, if it still has this `ETag` (RFC 9110, section 13.1.5); else from its beginning. Not compressed: a part of a
-    /// compressed file is nothing.
-    pub fn file(&self, url: &str, from: u64, etag: Option<&str>) -> Result<Answer, NetworkFailure> {
+    /// A file of this length from its byte `from` on, if it still has this `ETag` (RFC 9110, section 13.1.5); else from its beginning. Not compressed: a
+    /// part of a compressed file is nothing.
+    pub fn file(&self, url: &str, length: u64, from: u64, etag: Option<&str>) -> Result<Answer, NetworkFailure> {
         let mut fields = HeaderMap::new();
         fields.insert(ACCEPT_ENCODING, ureq::http::HeaderValue::from_static("identity"));
         if from > 0 {
@@ -117,20 +152,51 @@ impl Connection {
                 insert(&mut fields, IF_RANGE, etag);
             }
         }
-        self.get(url, &fields)
+        let answer = self.get(url, &fields, length)?;
+        if let Answer::File(FileAnswer { is_encoded: true, .. }) = &answer {
+            return Err(NetworkFailure::Broken("the answer is compressed, which was not asked for".to_owned()));
+        }
+        Ok(answer)
     }
 
-    fn get(&self, url: &str, fields: &HeaderMap) -> Result<Answer, NetworkFailure> {
-        let mut request = self.agent.get(url);
+    /// Asks, also elsewhere if the server points there: as a stranger then, since who the device is, is for this server only.
+    fn get(&self, url: &str, fields: &HeaderMap, length: u64) -> Result<Answer, NetworkFailure> {
+        let (parts, body) = self.ask(&self.agent, self.authorization.as_deref(), url, fields, length)?;
+        let (mut url, mut parts, mut body) = (url.to_owned(), parts, body);
+        for _ in 0..MOST_REDIRECTS {
+            if !matches!(parts.status.as_u16(), 301 | 302 | 303 | 307 | 308) {
+                return self.answer(&parts, body);
+            }
+            let to = parts.headers.get(LOCATION).and_then(|to| to.to_str().ok()).unwrap_or_default();
+            url = location::resolve(&url, to).map_err(NetworkFailure::Broken)?;
+            (parts, body) = self.ask(&self.stranger, None, &url, fields, length)?;
+        }
+        Err(NetworkFailure::Broken(format!("the servers point to each other more than {MOST_REDIRECTS} times")))
+    }
+
+    /// One request. However its answer comes, it ends when that many bytes would have come at the slowest rate.
+    fn ask(
+        &self,
+        agent: &Agent,
+        authorization: Option<&str>,
+        url: &str,
+        fields: &HeaderMap,
+        length: u64,
+    ) -> Result<(Parts, Body), NetworkFailure> {
+        let left = self.deadline.saturating_duration_since(now());
+        let longest = LONGEST_SILENCE * 2 + Duration::from_secs(length / self.slowest.max(1));
+        let mut request = agent.get(url).config().timeout_global(Some(longest.min(left))).build();
         for (name, value) in fields {
             request = request.header(name, value);
         }
-        // ureq sends it to the first server only, and to none that this one points to (`RedirectAuthHeaders::Never`).
-        if let Some(authorization) = &self.authorization {
+        if let Some(authorization) = authorization {
             request = request.header(AUTHORIZATION, authorization);
         }
-        let answer = request.call().map_err(|error| broken(&error))?;
-        let (parts, body) = answer.into_parts();
+        let answer = request.call().map_err(|error| self.failure(&error.to_string()))?;
+        Ok(answer.into_parts())
+    }
+
+    fn answer(&self, parts: &Parts, body: Body) -> Result<Answer, NetworkFailure> {
         let from = match parts.status {
             StatusCode::OK => 0,
             StatusCode::PARTIAL_CONTENT => begin(&parts.headers)
@@ -139,10 +205,21 @@ impl Connection {
             StatusCode::FORBIDDEN => return Ok(Answer::Forbidden),
             status => return Err(NetworkFailure::Status(status.as_u16())),
         };
-        let etag = parts.headers.get(ETAG).and_then(|etag| etag.to_str().ok()).map(str::to_owned);
-        let length = body.content_length();
-        let window = (now(), 0);
-        Ok(Answer::File(FileAnswer { from, length, etag, body: reader(body), slowest: self.slowest, window }))
+        let etag = parts.headers.get(ETAG).and_then(|etag| etag.to_str().ok());
+        Ok(Answer::File(FileAnswer {
+            from,
+            length: body.content_length(),
+            etag: etag.filter(|etag| etag.len() <= LONGEST_ETAG).map(str::to_owned),
+            is_encoded: parts.headers.contains_key(CONTENT_ENCODING),
+            body: Box::new(reader(body)),
+            slowest: self.slowest,
+            deadline: self.deadline,
+            window: (now(), 0),
+        }))
+    }
+
+    fn failure(&self, why: &str) -> NetworkFailure {
+        if now() >= self.deadline { NetworkFailure::TooLate } else { NetworkFailure::Broken(why.to_owned()) }
     }
 }
 
@@ -153,6 +230,7 @@ impl FileAnswer {
             match self.body.read(buffer) {
                 Ok(read) => break read,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) if now() >= self.deadline => return Err(NetworkFailure::TooLate),
                 Err(error) => return Err(NetworkFailure::Broken(format!("the connection broke: {error}"))),
             }
         };
@@ -190,10 +268,6 @@ fn insert(fields: &mut HeaderMap, name: ureq::http::HeaderName, value: &str) {
     if let Ok(value) = value.parse() {
         fields.insert(name, value);
     }
-}
-
-fn broken(error: &ureq::Error) -> NetworkFailure {
-    NetworkFailure::Broken(error.to_string())
 }
 
 fn certificates(path: &std::path::Path) -> Result<Vec<Certificate<'static>>, Failure> {

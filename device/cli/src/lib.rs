@@ -17,16 +17,20 @@
 //! at, the next one goes on.
 
 mod device;
+mod documents;
 mod durable;
 mod failure;
+mod fetch;
 mod folder;
 mod http;
+mod location;
 mod part;
 mod patience;
 mod settings;
 
-pub use device::{Device, FetchedTarget};
+pub use device::Device;
 pub use failure::{Failure, NetworkFailure};
+pub use fetch::FetchedTarget;
 pub use folder::Folder;
 pub use settings::{Identity, Settings};
 pub use tufline_client::{FoundTarget, file_name};

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -45,13 +46,11 @@ struct Note {
 }
 
 impl<'t> Part<'t> {
-    /// What is kept of this target for `to`: another version's is forgotten.
-    pub fn open(found: &'t FoundTarget, to: &Path) -> io::Result<Self> {
-        let path = Self::path(found, to);
+    /// What is kept of this target, of which nobody else has `file`: another version's is forgotten.
+    fn read(found: &'t FoundTarget, path: PathBuf, file: File) -> io::Result<Self> {
         let digest = found.target.digest().unwrap_or_default();
         let note = fs::read(note_path(&path)).ok().and_then(|note| serde_json::from_slice::<Note>(&note).ok());
         let note = note.filter(|note| note.digest == digest).unwrap_or(Note { digest, ..Note::default() });
-        let file = durable::create_or_open(&path)?;
         let mut part = Self { found, path, file, hasher: found.target.hasher(), length: 0, note, synced_at: now() };
         part.hash_kept()?;
         Ok(part)
@@ -148,8 +147,41 @@ impl<'t> Part<'t> {
     }
 }
 
+/// What is kept of this target on its way to `to`, which nobody else goes on with then; `None` if the target is there already.
+///
+/// *Invariant*: a part is one process's at a time. Who comes later waits, and finds the part as it was left, or the target in its place.
+pub fn open_unless_there<'t>(found: &'t FoundTarget, to: &Path) -> io::Result<Option<Part<'t>>> {
+    let path = Part::path(found, to);
+    loop {
+        let before = identity(to)?;
+        if before.is_some() && is_there(found, to)? {
+            return Ok(None);
+        }
+        let file = durable::create_or_open(&path)?;
+        file.lock()?;
+        // Whoever had it may have moved it into its place meanwhile, or have begun anew.
+        let is_still_there = identity(&path)? == Some(identity_of(&file.metadata()?));
+        if is_still_there && identity(to)? == before {
+            return Part::read(found, path, file).map(Some);
+        }
+    }
+}
+
+/// What tells a file from another, and from itself when it was written to.
+fn identity(path: &Path) -> io::Result<Option<(u64, u64, i64, i64)>> {
+    match fs::metadata(path) {
+        Ok(about) => Ok(Some(identity_of(&about))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn identity_of(about: &fs::Metadata) -> (u64, u64, i64, i64) {
+    (about.dev(), about.ino(), about.mtime(), about.mtime_nsec())
+}
+
 /// Whether `path` has this target's bytes already.
-pub fn is_there(found: &FoundTarget, path: &Path) -> io::Result<bool> {
+fn is_there(found: &FoundTarget, path: &Path) -> io::Result<bool> {
     let mut file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),

@@ -47,9 +47,9 @@ pub struct Settings {
     /// Believes the clock, even where it is behind what was built and signed.
     #[serde(default)]
     pub believe_clock: bool,
-    /// How much it takes.
-    #[serde(skip)]
-    pub limits: Limits,
+    /// A document of the repository has so many bytes at most. Reading one takes up to 18 times its length of memory.
+    #[serde(default = "default_largest_document")]
+    pub largest_document: usize,
 }
 
 /// How a device shows who it is. Nothing of this is sent to a server that the first one points to.
@@ -86,7 +86,7 @@ impl Settings {
             slowest: default_slowest(),
             longest_timestamp_days: default_longest_timestamp(),
             believe_clock: false,
-            limits: Limits::default(),
+            largest_document: default_largest_document(),
         }
     }
 
@@ -124,14 +124,22 @@ impl Settings {
         }
     }
 
+    pub(crate) fn limits(&self) -> Limits {
+        Limits { snapshot: self.largest_document, targets: self.largest_document, ..Limits::default() }
+    }
+
     pub(crate) fn longest_timestamp(&self) -> Duration {
         Duration::from_hours(24 * u64::from(self.longest_timestamp_days))
     }
 }
 
-/// A URL for people: without its query, which may let somebody in.
+/// A URL for people: without its query and whoever stands before its host, which may let somebody in.
 pub(crate) fn shown(url: &str) -> String {
-    url.split_once('?').map_or(url, |(url, _)| url).to_owned()
+    let url = url.split_once('?').map_or(url, |(url, _)| url);
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let authority = rest.split('/').next().unwrap_or_default();
+    let rest = authority.rfind('@').and_then(|at| rest.get(at + 1..)).unwrap_or(rest);
+    format!("{scheme}://{rest}")
 }
 
 /// A percent-encoded path below a URL. What follows a `?` in that goes with every request: whoever stores files for others lets them in by that.
@@ -139,6 +147,10 @@ fn below(url: &str, path: &str) -> String {
     let (folder, query) = url.split_once('?').map_or((url, None), |(folder, query)| (folder, Some(query)));
     let query = query.map(|query| format!("?{query}")).unwrap_or_default();
     format!("{}/{path}{query}", folder.trim_end_matches('/'))
+}
+
+fn default_largest_document() -> usize {
+    Limits::default().targets
 }
 
 fn default_tries() -> u32 {
@@ -179,6 +191,17 @@ mod tests {
             settings.targets_url = targets.map(str::to_owned);
             assert_eq!(settings.metadata("1.root.json").unwrap(), document);
             assert_eq!(settings.target("a/b").unwrap(), target);
+        }
+    }
+
+    #[test]
+    fn what_lets_somebody_in_is_not_shown() {
+        for (url, told) in [
+            ("https://user:p@ss@h:1/a@b?sig=1", "https://h:1/a@b"),
+            ("http://[::1]/a", "http://[::1]/a"),
+            ("nonsense", "nonsense"),
+        ] {
+            assert_eq!(shown(url), told);
         }
     }
 

@@ -13,10 +13,11 @@ pub struct Clock {
     pub floor: Option<Floor>,
 }
 
-/// What the time can't be before, whatever the device's clock says.
+/// What the time can't be before, where the device's clock is plainly wrong: before the device's program was built.
 ///
 /// It comes from what was built and signed, and never from a clock, so that no clock that ran ahead once can make everything expire from then on. A clock
-/// that is behind can still hide an expiry, by as long as it is behind the newest timestamp that the device saw.
+/// that is behind can still hide an expiry, by as long as it is behind the newest timestamp that the device saw. A clock that isn't plainly wrong is believed, so that
+/// one timestamp that expires too late, by mistake or by a thief of its key, doesn't stop devices with a good clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Floor {
     /// When the device's program was built.
@@ -28,9 +29,9 @@ pub struct Floor {
 impl Clock {
     /// The time that counts, where the newest verified timestamp expires then.
     pub(crate) fn time(&self, timestamp_expires: Option<Time>) -> Time {
-        let Some(floor) = self.floor else { return self.now };
+        let Some(floor) = self.floor.filter(|floor| self.now < floor.built) else { return self.now };
         let signed = timestamp_expires.and_then(|expires| expires.checked_sub(floor.longest_timestamp).ok());
-        [Some(self.now), Some(floor.built), signed].into_iter().flatten().max().unwrap_or(self.now)
+        signed.map_or(floor.built, |signed| signed.max(floor.built))
     }
 }
 
@@ -43,13 +44,14 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_is_behind_is_put_forward_and_one_that_is_ahead_is_left() {
+    fn a_clock_that_is_plainly_wrong_is_put_forward_and_others_are_left() {
         let floor = Floor { built: time("2026-01-01T00:00:00Z"), longest_timestamp: Duration::from_hours(24) };
         let clock = |now: &str, floor| Clock { now: time(now), floor };
         let expires = Some(time("2026-06-02T00:00:00Z"));
         for (now, floor, expires, counts) in [
             ("1970-01-01T00:00:00Z", Some(floor), None, "2026-01-01T00:00:00Z"),
             ("1970-01-01T00:00:00Z", Some(floor), expires, "2026-06-01T00:00:00Z"),
+            ("2026-02-01T00:00:00Z", Some(floor), expires, "2026-02-01T00:00:00Z"),
             ("2026-07-01T00:00:00Z", Some(floor), expires, "2026-07-01T00:00:00Z"),
             ("2126-07-01T00:00:00Z", Some(floor), expires, "2126-07-01T00:00:00Z"),
             ("1970-01-01T00:00:00Z", None, expires, "1970-01-01T00:00:00Z"),

@@ -1,7 +1,7 @@
 //! How much a client takes.
 
-/// How much a client takes at most, so that no server can fill its memory or keep it busy. The defaults are those of python-tuf, except where it
-/// says so: what one reads the other reads.
+/// How much a client takes at most, so that no server can fill its memory or keep it busy: reading a document takes up to 18 times its length, and it is
+/// read before anybody knows whose it is. The defaults are those of python-tuf, but for the documents of targets, of which that takes 5,000,000 bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// A root, in bytes.
@@ -20,6 +20,6 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { root: 512_000, timestamp: 16_384, snapshot: 2_000_000, targets: 5_000_000, roots: 256, roles: 32 }
+        Self { root: 512_000, timestamp: 16_384, snapshot: 2_000_000, targets: 2_000_000, roots: 256, roles: 32 }
     }
 }

@@ -10,6 +10,9 @@ use tufline_metadata::Target;
 /// All but the unreserved characters (RFC 3986, section 2.3), as python-tuf does it: no name of a role leaves its folder.
 const ESCAPED: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
+/// The roles that every repository has.
+const TOP: [&str; 4] = ["root", "timestamp", "snapshot", "targets"];
+
 /// Longer names than this are no names of files on most file systems, with `.json` and what a storage adds.
 const LONGEST: usize = 200;
 
@@ -22,17 +25,24 @@ pub(crate) fn metadata_path(role: &str, version: Option<u64>) -> String {
     }
 }
 
-/// The name under which a role's document is stored: its own, percent-encoded, or the digest of one that is too long for a file.
+/// The name under which a role's document is stored: its own, percent-encoded, or its digest where that is too long for a file, or is a top-level
+/// role's on a file system that doesn't tell capitals apart.
 #[must_use]
 pub fn stored_name(role: &str) -> String {
-    format!("{}.json", file_name(role))
+    let is_alike = |top: &&str| top.eq_ignore_ascii_case(role) && *top != role;
+    let name = if TOP.iter().any(is_alike) { digest(role) } else { file_name(role) };
+    format!("{name}.json")
+}
+
+fn digest(name: &str) -> String {
+    hex::encode(Sha256::digest(name))
 }
 
 /// `name`, of a role or a target, as the name of a file: percent-encoded, or its digest where that is too long.
 #[must_use]
 pub fn file_name(name: &str) -> String {
     let escaped = utf8_percent_encode(name, &ESCAPED).to_string();
-    if escaped.len() <= LONGEST { escaped } else { hex::encode(Sha256::digest(name)) }
+    if escaped.len() <= LONGEST { escaped } else { digest(name) }
 }
 
 /// Where a target's bytes are below the targets URL, percent-encoded: with consistent snapshots its digest stands before the last part of its name
@@ -52,5 +62,32 @@ pub fn target_path(name: &str, target: &Target, consistent: bool) -> String {
             path
         }
         None => last,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::collections::BTreeMap;
+
+    use super::*;
+
+    #[test]
+    fn no_role_is_stored_in_place_of_another_that_all_have() {
+        assert_eq!(stored_name("root"), "root.json");
+        for role in ["ROOT", "Timestamp", "../root", "root.json", "a/b", ".", "..", "", &"é".repeat(99)] {
+            let name = stored_name(role);
+            assert!(!TOP.iter().any(|top| name.eq_ignore_ascii_case(&format!("{top}.json"))), "{role}: {name}");
+            assert!(name.len() <= 205 && !name.contains('/') && name != "." && name != "..", "{role}: {name}");
+        }
+    }
+
+    #[test]
+    fn where_targets_are() {
+        let target = Target { length: 1, hashes: BTreeMap::from([("sha256".into(), [0xab].into())]), custom: None };
+        for (name, consistent, path) in
+            [("a", true, "ab.a"), ("a/b c/d?", true, "a/b%20c/ab.d%3F"), ("a/b", false, "a/b"), ("é", false, "%C3%A9")]
+        {
+            assert_eq!(target_path(name, &target, consistent), path);
+        }
     }
 }

@@ -145,10 +145,11 @@ impl<S: Storage> Updater<S> {
         Stored(&mut self.storage).write(ROOT, bytes)?;
         self.root = next;
         rotation::forget(&mut self.storage, self.root.version())?;
-        if followed >= self.limits.roots {
+        let followed = followed.saturating_add(1);
+        if followed > self.limits.roots {
             return Err(Error::TooManyRoots(self.limits.roots));
         }
-        Ok(State::Root { followed: followed + 1 })
+        Ok(State::Root { followed })
     }
 
     /// No root follows: this one must not have expired (5.3.10).

@@ -49,11 +49,12 @@ pub struct File<T> {
     unalike: Option<Other>,
 }
 
-/// What not all clients write alike, and what clients in Rust write.
+/// What not all clients write alike, and what clients in Rust write, where they don't make other texts of those that stand there: what such a
+/// signature vouches for isn't what is read.
 #[derive(Debug, Clone)]
 struct Other {
     unalike: Unalike,
-    message: Vec<u8>,
+    message: Option<Vec<u8>>,
 }
 
 impl<T: Document> File<T> {
@@ -80,7 +81,8 @@ impl<T: Document> File<T> {
         let (message, unalike) = match canonical::form(value) {
             Ok(message) => (message, None),
             Err(unalike) => {
-                let message = canonical::normal_form(value).map_err(Error::Form)?;
+                let message = canonical::is_normal(value).then(|| canonical::normal_form(value)).transpose();
+                let message = message.map_err(Error::Form)?;
                 (canonical::plain_form(value).map_err(Error::Form)?, Some(Other { unalike, message }))
             }
         };
@@ -132,7 +134,7 @@ impl<T: Document> File<T> {
 
     fn is_good(&self, key: &Key, signature: &[u8]) -> bool {
         let mut messages =
-            [Some(&self.message), self.unalike.as_ref().map(|other| &other.message)].into_iter().flatten();
+            [Some(&self.message), self.unalike.as_ref().and_then(|other| other.message.as_ref())].into_iter().flatten();
         messages.any(|message| key.verifies(message, signature))
     }
 

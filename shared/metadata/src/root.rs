@@ -87,7 +87,8 @@ impl TrustedRoot {
         let file = File::<Root>::read(bytes)?;
         file.verify(&self.root().role(Root::TYPE)?)?;
         file.verify(&file.unverified().role(Root::TYPE)?)?;
-        file.expect_version(self.version() + 1)?;
+        let last = || Error::Content("no version follows the last number there is".to_owned());
+        file.expect_version(self.version().checked_add(1).ok_or_else(last)?)?;
         Ok(Self(file))
     }
 

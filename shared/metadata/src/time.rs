@@ -1,5 +1,7 @@
 //! Times as they stand in metadata.
 
+use alloc::format;
+
 /// A point in time.
 pub type Time = jiff::Timestamp;
 
@@ -8,7 +10,15 @@ pub type Time = jiff::Timestamp;
 pub(crate) fn read(text: &str) -> Option<Time> {
     // More than RFC 3339 knows, such as the name of a zone, is read by no client.
     let plain = |byte: u8| byte.is_ascii_digit() || b"-+:.TtZz".contains(&byte);
-    text.bytes().all(plain).then(|| text.parse().ok()).flatten()
+    if !text.bytes().all(plain) {
+        return None;
+    }
+    let last_days = || {
+        // The last day of the year 9999, which says "never", is a little after the last time there is here.
+        let year_before = text.strip_prefix("9999-12-3").map(|rest| format!("9998-12-3{rest}"))?;
+        year_before.parse::<Time>().ok().map(|_| Time::MAX)
+    };
+    text.parse().ok().or_else(last_days)
 }
 
 #[cfg(test)]
@@ -24,6 +34,8 @@ mod tests {
             ("2030-01-02T03:04:05.5Z", Some("2030-01-02T03:04:05.5Z")),
             ("2030-01-02T03:04:05.123456789+01:00", Some("2030-01-02T02:04:05.123456789Z")),
             ("2030-01-02T03:04:05-08:00", Some("2030-01-02T11:04:05Z")),
+            ("9999-12-31T23:59:59Z", Some("9999-12-30T22:00:00.999999999Z")),
+            ("9999-12-32T23:59:59Z", None),
             ("2030-01-02T03:04:05", None),
             ("2030-01-02", None),
             ("2030-13-02T03:04:05Z", None),

@@ -191,6 +191,25 @@ fn what_has_no_form_that_all_write_is_told() {
     assert!(matches!(TrustedRoot::begin(file.to_string().as_bytes()), Err(Error::Form(_))));
 }
 
+/// Form C makes an ordinary `K` of the Kelvin sign, and of others other ASCII letters: whoever may change a file on its way could so change what a
+/// signature vouches for.
+#[test]
+fn no_text_stands_for_another_that_was_signed() {
+    let signer = Signer::ed25519(1);
+    for (signed_text, changed) in [("K", "\u{212a}"), (";", "\u{37e}"), ("`", "\u{1fef}"), ("é", "e\u{301}")] {
+        let mut document = root_of(1, "a", &signer.entry());
+        document["x"] = json!({signed_text: signed_text});
+        let file = signed(&document, &[("a", &signer)]);
+        assert!(TrustedRoot::begin(&file).is_ok());
+        for x in [json!({signed_text: changed}), json!({changed: signed_text})] {
+            let mut file: serde_json::Value = serde_json::from_slice(&file).unwrap();
+            file["signed"]["x"] = x;
+            let refused = TrustedRoot::begin(file.to_string().as_bytes()).unwrap_err();
+            assert!(matches!(refused, Error::Signatures { .. }), "{changed:?}: {refused}");
+        }
+    }
+}
+
 /// A root and all below it, signed by one key.
 struct Repository {
     signer: Signer,

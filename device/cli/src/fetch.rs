@@ -1,0 +1,175 @@
+//! A target, from the server to its place.
+
+use std::path::Path;
+
+use tufline_client::{Error, FoundTarget};
+
+use crate::failure::{Failure, NetworkFailure};
+use crate::http::{Answer, Connection, FileAnswer};
+use crate::part::{self, Part};
+use crate::patience::Patience;
+use crate::settings;
+
+/// A target that is in its place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FetchedTarget {
+    /// Its length in bytes.
+    pub length: u64,
+    /// So many of them came over the network now.
+    pub received: u64,
+}
+
+/// One target on its way.
+pub struct Fetch<'f> {
+    connection: &'f Connection,
+    url: String,
+    found: &'f FoundTarget,
+    to: &'f Path,
+    tries: u32,
+    /// So many bytes came.
+    received: u64,
+}
+
+/// To have come so many bytes further is to get somewhere: a byte with each connection is not.
+const SOME_WAY: u64 = 16 << 10;
+
+/// What an answer says of itself.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fit {
+    /// It is as long as it must be: it is the target, as far as that can be known now.
+    Right,
+    /// It says nothing of its length. It may be a page in the target's place.
+    Unknown,
+    /// It is another file.
+    Wrong,
+}
+
+impl<'f> Fetch<'f> {
+    pub fn new(connection: &'f Connection, url: String, found: &'f FoundTarget, to: &'f Path, tries: u32) -> Self {
+        Self { connection, url, found, to, tries, received: 0 }
+    }
+
+    /// Until the target is in its place.
+    pub fn run(mut self) -> Result<FetchedTarget, Failure> {
+        let mut anew = false;
+        loop {
+            // Whoever else fetches it to this place is waited for, and may have left it there.
+            let Some(mut part) = part::open_unless_there(self.found, self.to).map_err(self.written())? else {
+                return Ok(FetchedTarget { length: self.found.target.length, received: self.received });
+            };
+            let kept = part.length();
+            let answers = self.fill(&mut part)?;
+            match part.finish(self.to).map_err(self.written())? {
+                Ok(()) => return Ok(FetchedTarget { length: self.found.target.length, received: self.received }),
+                // It may be what was kept that is damaged, or one of several answers that was another's: once more, from the beginning.
+                Err(_) if !anew && (kept > 0 || answers > 1) => anew = true,
+                Err(why) => return Err(Failure::Target { name: self.found.name.clone(), why }),
+            }
+        }
+    }
+
+    /// Asks until the target is whole, and says how often. What counts as getting somewhere is to get further than ever before.
+    fn fill(&mut self, part: &mut Part<'_>) -> Result<u32, Failure> {
+        let mut patience = Patience::new(self.tries, self.connection.deadline());
+        let (mut answers, mut furthest) = (0, part.length());
+        while !part.is_whole() {
+            answers += 1;
+            let Err(failure) = self.ask(part)? else { continue };
+            part.sync().map_err(self.written())?;
+            if part.length() >= furthest + SOME_WAY {
+                furthest = part.length();
+                patience.progressed();
+            }
+            if !failure.is_passing() || !patience.again() {
+                return Err(Failure::Network { url: settings::shown(&self.url), failure });
+            }
+        }
+        Ok(answers)
+    }
+
+    /// One request for what is missing.
+    fn ask(&mut self, part: &mut Part<'_>) -> Result<Result<(), NetworkFailure>, Failure> {
+        let file = match self.connection.file(&self.url, self.found.target.length, part.length(), part.etag()) {
+            Ok(Answer::File(file)) => file,
+            Ok(Answer::Missing) => return Err(Error::Missing(format!("target {}", self.found.name)).into()),
+            Ok(Answer::Forbidden) => return Ok(Err(NetworkFailure::Status(403))),
+            // It may be the question for a part: another file is there, or the server takes no such question.
+            Err(NetworkFailure::Status(400 | 412 | 416 | 431)) if part.length() > 0 => {
+                part.begin_anew().map_err(self.written())?;
+                return Ok(Err(NetworkFailure::Broken("the server has no such part of the file".to_owned())));
+            }
+            Err(failure) => return Ok(Err(failure)),
+        };
+        match self.fit(&file) {
+            Fit::Wrong => Ok(Err(another_file())),
+            // It must not cost what was kept.
+            Fit::Unknown if part.length() > 0 => Ok(Err(another_file())),
+            Fit::Unknown => {
+                let read = self.read(file, part, 0)?;
+                if read.is_err() {
+                    part.begin_anew().map_err(self.written())?;
+                }
+                Ok(read)
+            }
+            Fit::Right => {
+                if file.etag.is_some() && part.etag().is_some() && file.etag.as_deref() != part.etag() {
+                    part.begin_anew().map_err(self.written())?;
+                }
+                // A server that knows no parts answers the whole: what was kept of it is passed over.
+                let Some(known) = part.length().checked_sub(file.from) else {
+                    return Ok(Err(NetworkFailure::Broken(
+                        "the server answers another part than was asked for".to_owned(),
+                    )));
+                };
+                self.read(file, part, known)
+            }
+        }
+    }
+
+    /// A part's place is in its fields. Of a whole file only its length tells it from a page in its place.
+    fn fit(&self, file: &FileAnswer) -> Fit {
+        let left = self.found.target.length.checked_sub(file.from);
+        match file.length {
+            Some(length) if Some(length) == left => Fit::Right,
+            Some(_) => Fit::Wrong,
+            None if file.from > 0 => Fit::Right,
+            None => Fit::Unknown,
+        }
+    }
+
+    /// Adds what comes to the part, but for its first bytes, which are known.
+    fn read(
+        &mut self,
+        mut file: FileAnswer,
+        part: &mut Part<'_>,
+        mut known: u64,
+    ) -> Result<Result<(), NetworkFailure>, Failure> {
+        part.set_etag(file.etag.take());
+        let mut piece = vec![0; 1 << 16];
+        loop {
+            let bytes = match file.read(&mut piece) {
+                Ok([]) if part.is_whole() => return Ok(Ok(())),
+                Ok([]) => return Ok(Err(NetworkFailure::Broken("the answer ended too early".to_owned()))),
+                Ok(bytes) => bytes,
+                Err(failure) => return Ok(Err(failure)),
+            };
+            self.received += bytes.len() as u64;
+            let passed_over = usize::try_from(known).unwrap_or(usize::MAX).min(bytes.len());
+            known -= passed_over as u64;
+            let new = bytes.get(passed_over..).unwrap_or_default();
+            if part.length() + new.len() as u64 > self.found.target.length {
+                return Ok(Err(another_file()));
+            }
+            part.add(new).map_err(self.written())?;
+        }
+    }
+
+    fn written(&self) -> impl FnOnce(std::io::Error) -> Failure + use<> {
+        Failure::file("written", self.to)
+    }
+}
+
+fn another_file() -> NetworkFailure {
+    let why = "another file came, in place of the target: look whether something on the way asks for a sign-in";
+    NetworkFailure::NotADocument(why.to_owned())
+}
