@@ -112,7 +112,8 @@ impl<'f> Fetch<'f> {
                 Ok(read)
             }
             Fit::Right => {
-                if file.etag.is_some() && part.etag().is_some() && file.etag.as_deref() != part.etag() {
+                // The server says by the whole that it isn't the file of which a part was asked for.
+                if file.from == 0 && file.etag.is_some() && file.etag.as_deref() != part.etag() {
                     part.begin_anew().map_err(self.written())?;
                 }
                 // A server that knows no parts answers the whole: what was kept of it is passed over.
