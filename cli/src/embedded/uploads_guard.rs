@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use tufline_folder::{FolderUploads, Standing};
+use tufline_folder::{FolderUploads, FoundFolder};
 use tufline_pipeline::Ports;
 use tufline_pipeline::removals_accepted;
 use tufline_pipeline::stages::published_names;
@@ -80,12 +80,12 @@ impl UploadsGuard {
         data: &Path,
     ) -> anyhow::Result<Option<String>> {
         let identity = match uploads.standing()? {
-            Standing::Known => {
+            FoundFolder::Known => {
                 self.since = None;
                 return Ok(None);
             }
-            Standing::Other(identity) => Some(identity),
-            Standing::Missing => None,
+            FoundFolder::Other(identity) => Some(identity),
+            FoundFolder::Missing => None,
         };
         let since = match &mut self.since {
             Some(since) => since,

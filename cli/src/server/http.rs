@@ -1,4 +1,4 @@
-//! The HTTP server around [`Repository::answer`].
+//! The HTTP server around [`ServedRepository::answer`].
 //!
 //! *Invariants*: it leaves the stages as many descriptors as they need, whatever devices do ([`places`]); a device holds a place only while it
 //! sends a request, is answered, and takes the answer.
@@ -25,7 +25,7 @@ use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::net::{TcpListener, TcpStream};
 use tufline_serve::Answer;
 use tufline_serve::Body;
-use tufline_serve::Repository;
+use tufline_serve::ServedRepository;
 use tufline_store::{Blobs, Store, StoreError};
 
 use super::connections::{Answering, Connection, Connections};
@@ -79,7 +79,7 @@ impl Server {
 
     /// Answers devices from `store` and `blobs` until `stop` is ready; downloads under way then get a moment more.
     pub async fn run(self, store: Arc<dyn Store>, blobs: Arc<dyn Blobs>, stop: impl Future<Output = ()> + Send) {
-        let repository = Repository { store, blobs, redirects: None, pauses: PAUSES.to_vec() };
+        let repository = ServedRepository { store, blobs, redirects: None, pauses: PAUSES.to_vec() };
         let connections = Connections::new(places(process::most_open_files()));
         let graceful = GracefulShutdown::new();
         tokio::select! {
@@ -90,7 +90,7 @@ impl Server {
         let _ = tokio::time::timeout(GRACE, graceful.shutdown()).await;
     }
 
-    async fn accept(&self, repository: &Repository, connections: &Arc<Connections>, graceful: &GracefulShutdown) {
+    async fn accept(&self, repository: &ServedRepository, connections: &Arc<Connections>, graceful: &GracefulShutdown) {
         let mut trouble = None;
         loop {
             match self.listener.accept().await {
@@ -120,7 +120,7 @@ fn places(most_open_files: u64) -> usize {
 }
 
 /// Answers what one device asks.
-async fn serve_device(repository: Repository, stream: TcpStream, connection: Arc<Connection>, watcher: Watcher) {
+async fn serve_device(repository: ServedRepository, stream: TcpStream, connection: Arc<Connection>, watcher: Watcher) {
     // Answers are small, and a device waits for each before it asks for the next.
     let _ = stream.set_nodelay(true);
     let stream = TokioIo::new(Paced::new(stream, Arc::clone(&connection)));
@@ -132,7 +132,7 @@ async fn serve_device(repository: Repository, stream: TcpStream, connection: Arc
     let _ = watcher.watch(http1::Builder::new().serve_connection(stream, service)).await;
 }
 
-async fn answer(repository: &Repository, request: &Request<Incoming>, answering: Answering) -> Response<Sent> {
+async fn answer(repository: &ServedRepository, request: &Request<Incoming>, answering: Answering) -> Response<Sent> {
     let Answer { status, headers, body } = match tufline_serve::decode(request.uri().path()) {
         Some(path) => repository.answer(request.method(), &path, request.headers()).await,
         None => tufline_serve::bad_path(),

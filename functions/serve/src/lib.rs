@@ -21,7 +21,7 @@ use tufline_tuf::Sha256;
 use tufline_tuf::root::LONGEST_HIDDEN_SECONDS;
 
 pub use path::{Resource, decode};
-use range::Wanted;
+use range::RequestedRange;
 
 /// The largest piece of a blob that is held in memory for one answer, in bytes.
 const PIECE: u64 = 1024 * 1024;
@@ -39,7 +39,7 @@ const NEVER: &str = "no-store";
 
 /// The repository, as devices may read it.
 #[derive(Clone)]
-pub struct Repository {
+pub struct ServedRepository {
     /// The metadata.
     pub store: Arc<dyn Store>,
     /// The targets' bytes.
@@ -83,13 +83,13 @@ pub enum Body {
 /// Bytes of a blob that are still to be sent.
 #[derive(Clone)]
 pub struct BlobPart {
-    repository: Repository,
+    repository: ServedRepository,
     sha256: Sha256,
     offset: u64,
     end: u64,
 }
 
-impl Repository {
+impl ServedRepository {
     /// Answers a request for the decoded `path`, see [`decode`].
     pub async fn answer(&self, method: &Method, path: &str, fields: &HeaderMap) -> Answer {
         if method != Method::GET && method != Method::HEAD {
@@ -176,10 +176,10 @@ impl Repository {
         let field = |name: HeaderName| fields.get(name).and_then(|value| value.to_str().ok());
         // Ranges are for GET only, and with If-Range only of these very bytes (RFC 9110, sections 14.2 and 13.1.5).
         let counts = method == Method::GET && field(header::IF_RANGE).is_none_or(|expected| expected == tag);
-        let (status, part) = match Wanted::of(field(header::RANGE).filter(|_| counts), length) {
-            Wanted::Whole => (StatusCode::OK, 0..length),
-            Wanted::Part(part) => (StatusCode::PARTIAL_CONTENT, part),
-            Wanted::Unsatisfiable => {
+        let (status, part) = match RequestedRange::of(field(header::RANGE).filter(|_| counts), length) {
+            RequestedRange::Whole => (StatusCode::OK, 0..length),
+            RequestedRange::Part(part) => (StatusCode::PARTIAL_CONTENT, part),
+            RequestedRange::Unsatisfiable => {
                 let mut answer = plain(StatusCode::RANGE_NOT_SATISFIABLE, NEVER, "no such range\n");
                 answer.set(header::CONTENT_RANGE, &format!("bytes */{length}"));
                 return answer;

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 /// What a `Range` field asks of `length` bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Wanted {
+pub enum RequestedRange {
     /// All: there is no field, or one that may be ignored since it isn't a single range of bytes (section 14.2).
     Whole,
     /// These bytes, at least one.
@@ -13,7 +13,7 @@ pub enum Wanted {
     Unsatisfiable,
 }
 
-impl Wanted {
+impl RequestedRange {
     /// Reads the field.
     #[must_use]
     pub fn of(field: Option<&str>, length: u64) -> Self {
@@ -45,26 +45,26 @@ mod tests {
     #[test]
     fn single_ranges_are_read() {
         for (field, wanted) in [
-            ("bytes=0-0", Wanted::Part(0..1)),
-            ("bytes=2-", Wanted::Part(2..10)),
-            ("bytes=2-4", Wanted::Part(2..5)),
-            ("bytes=2-99", Wanted::Part(2..10)),
-            ("bytes=-3", Wanted::Part(7..10)),
-            ("bytes=-99", Wanted::Part(0..10)),
-            ("bytes=0-99999999999999999999999", Wanted::Part(0..10)),
-            ("bytes=10-", Wanted::Unsatisfiable),
-            ("bytes=99999999999999999999999-", Wanted::Unsatisfiable),
-            ("bytes=-0", Wanted::Unsatisfiable),
-            ("bytes=4-2", Wanted::Whole),
-            ("bytes=0-1,3-4", Wanted::Whole),
-            ("bytes=-", Wanted::Whole),
-            ("bytes=+1-2", Wanted::Whole),
-            ("lines=0-1", Wanted::Whole),
-            ("", Wanted::Whole),
+            ("bytes=0-0", RequestedRange::Part(0..1)),
+            ("bytes=2-", RequestedRange::Part(2..10)),
+            ("bytes=2-4", RequestedRange::Part(2..5)),
+            ("bytes=2-99", RequestedRange::Part(2..10)),
+            ("bytes=-3", RequestedRange::Part(7..10)),
+            ("bytes=-99", RequestedRange::Part(0..10)),
+            ("bytes=0-99999999999999999999999", RequestedRange::Part(0..10)),
+            ("bytes=10-", RequestedRange::Unsatisfiable),
+            ("bytes=99999999999999999999999-", RequestedRange::Unsatisfiable),
+            ("bytes=-0", RequestedRange::Unsatisfiable),
+            ("bytes=4-2", RequestedRange::Whole),
+            ("bytes=0-1,3-4", RequestedRange::Whole),
+            ("bytes=-", RequestedRange::Whole),
+            ("bytes=+1-2", RequestedRange::Whole),
+            ("lines=0-1", RequestedRange::Whole),
+            ("", RequestedRange::Whole),
         ] {
-            assert_eq!(Wanted::of(Some(field), 10), wanted, "{field}");
+            assert_eq!(RequestedRange::of(Some(field), 10), wanted, "{field}");
         }
-        assert_eq!(Wanted::of(None, 10), Wanted::Whole);
-        assert_eq!(Wanted::of(Some("bytes=0-"), 0), Wanted::Unsatisfiable);
+        assert_eq!(RequestedRange::of(None, 10), RequestedRange::Whole);
+        assert_eq!(RequestedRange::of(Some("bytes=0-"), 0), RequestedRange::Unsatisfiable);
     }
 }

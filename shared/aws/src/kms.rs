@@ -19,12 +19,12 @@ pub(crate) async fn public_key<T>(
 ) -> Result<T> {
     match usable_public_key(client, id, read).await {
         Ok(key) => Ok(key),
-        Err(Unread::Gone(error) | Unread::Failed(error)) => Err(error),
+        Err(UnreadKey::Gone(error) | UnreadKey::Failed(error)) => Err(error),
     }
 }
 
 /// Why a public key wasn't read.
-pub(crate) enum Unread {
+pub(crate) enum UnreadKey {
     /// The key is disabled, deleted, or about to be.
     Gone(StoreError),
     /// Anything else.
@@ -37,16 +37,16 @@ pub(crate) async fn usable_public_key<T>(
     client: &Client,
     id: &str,
     read: impl Fn(&GetPublicKeyOutput) -> std::result::Result<T, BoxedError>,
-) -> std::result::Result<T, Unread> {
+) -> std::result::Result<T, UnreadKey> {
     let answer = client.get_public_key().key_id(id).send().await.map_err(|error| {
         let is_gone = error.as_service_error().is_some_and(|answer| {
             answer.is_kms_invalid_state_exception() || answer.is_disabled_exception() || answer.is_not_found_exception()
         });
         let failure = failed("read the public key of", id, error);
-        if is_gone { Unread::Gone(failure) } else { Unread::Failed(failure) }
+        if is_gone { UnreadKey::Gone(failure) } else { UnreadKey::Failed(failure) }
     })?;
     let unusable = |error| StoreError::from_source(ErrorKind::Invalid, "read the public key of", id, error);
-    read(&answer).map_err(|error| Unread::Failed(unusable(error)))
+    read(&answer).map_err(|error| UnreadKey::Failed(unusable(error)))
 }
 
 /// Has KMS delete a key after so many days

@@ -12,7 +12,7 @@ use tough::schema::key::Key as PublicKey;
 use tufline_store::{BoxedError, ErrorKind, OnlineRole, Result, Signer, StoreError};
 use tufline_tuf::root::same_key;
 
-use crate::kms::{self, Unread};
+use crate::kms::{self, UnreadKey};
 
 /// [`Signer`] on KMS. Share one in a process: it asks for each public key once.
 #[derive(Debug)]
@@ -56,8 +56,8 @@ impl KmsSigner {
         for (key, read) in keys.iter().zip(reads) {
             match read {
                 Ok(public) => usable.push((key, public.clone())),
-                Err(Unread::Failed(error)) => return Err(error),
-                Err(Unread::Gone(error)) => {
+                Err(UnreadKey::Failed(error)) => return Err(error),
+                Err(UnreadKey::Gone(error)) => {
                     tracing::warn!(key = key.id, %error, "an online key can't be used");
                     gone = Some(error);
                 }

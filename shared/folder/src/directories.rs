@@ -42,12 +42,12 @@ struct GroupState {
 
 /// A path that may be seen and isn't durable yet. Readers wait for it, so it is made before the path is.
 #[derive(Debug)]
-pub struct Pending<'a> {
+pub struct PendingPath<'a> {
     directories: &'a Directories,
     path: PathBuf,
 }
 
-impl Drop for Pending<'_> {
+impl Drop for PendingPath<'_> {
     fn drop(&mut self) {
         let mut pending = lock(&self.directories.pending);
         if let Some(count) = pending.get_mut(&self.path) {
@@ -61,9 +61,9 @@ impl Drop for Pending<'_> {
 
 impl Directories {
     /// Marks `path` as not yet durable, until the answer is dropped.
-    pub fn enter(&self, path: &Path) -> Pending<'_> {
+    pub fn enter(&self, path: &Path) -> PendingPath<'_> {
         *lock(&self.pending).entry(path.to_owned()).or_default() += 1;
-        Pending { directories: self, path: path.to_owned() }
+        PendingPath { directories: self, path: path.to_owned() }
     }
 
     /// Makes the entries of `directory` durable that exist now: returns after an fsync that began after the call.
@@ -94,7 +94,7 @@ impl Directories {
     }
 
     /// Makes `folder` and those above it, where missing; adds to `made` what is to be synced before they count as durable.
-    pub fn make<'a>(&'a self, folder: &Path, made: &mut Vec<Pending<'a>>) -> io::Result<()> {
+    pub fn make<'a>(&'a self, folder: &Path, made: &mut Vec<PendingPath<'a>>) -> io::Result<()> {
         if folder.is_dir() {
             // Another has just made it: who puts something in it waits for that too.
             made.extend(folder.ancestors().filter(|path| self.is_pending(path)).map(|path| self.enter(path)));
@@ -111,7 +111,7 @@ impl Directories {
     }
 
     /// Makes the entries of `made` durable.
-    pub fn sync_made(&self, made: &[Pending<'_>]) -> io::Result<()> {
+    pub fn sync_made(&self, made: &[PendingPath<'_>]) -> io::Result<()> {
         made.iter().filter_map(|folder| folder.path.parent()).try_for_each(|parent| self.sync(parent))
     }
 }

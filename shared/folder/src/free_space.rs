@@ -31,7 +31,7 @@ static RESERVING: Mutex<()> = Mutex::new(());
 /// [`io::ErrorKind::StorageFull`] where they, and what is kept free, don't fit.
 pub fn reserve(file: &File, length: u64) -> io::Result<()> {
     let _one = lock(&RESERVING);
-    let before = Room::of(file)?;
+    let before = FreeRoom::of(file)?;
     if before.free < length.saturating_add(before.kept()) {
         return Err(before.too_little(length));
     }
@@ -41,19 +41,19 @@ pub fn reserve(file: &File, length: u64) -> io::Result<()> {
     match fallocate(file, FallocateFlags::KEEP_SIZE, 0, length) {
         // Not every file system can: then what is free was looked at, and no more.
         Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => Ok(()),
-        Err(Errno::NOSPC | Errno::DQUOT) => Err(Room::of(file)?.too_little(length)),
+        Err(Errno::NOSPC | Errno::DQUOT) => Err(FreeRoom::of(file)?.too_little(length)),
         Err(error) => Err(error.into()),
     }
 }
 
 /// A disk's room, in bytes.
 #[derive(Debug, Clone, Copy)]
-struct Room {
+struct FreeRoom {
     free: u64,
     whole: u64,
 }
 
-impl Room {
+impl FreeRoom {
     fn of(file: &File) -> io::Result<Self> {
         let disk = fstatvfs(file)?;
         let bytes = |blocks: u64| blocks.saturating_mul(disk.f_frsize);
@@ -93,7 +93,7 @@ mod tests {
     #[test]
     fn what_does_not_fit_takes_nothing() {
         let file = tempfile::tempfile().unwrap();
-        for length in [Room::of(&file).unwrap().free, u64::MAX] {
+        for length in [FreeRoom::of(&file).unwrap().free, u64::MAX] {
             let error = reserve(&file, length).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::StorageFull);
             assert!(error.to_string().contains("stay free for metadata"), "{error}");
@@ -103,7 +103,7 @@ mod tests {
 
     #[test]
     fn a_small_disk_keeps_less_free() {
-        assert_eq!(Room { free: 0, whole: 100_000 }.kept(), 10_000);
-        assert_eq!(Room { free: 0, whole: u64::MAX }.kept(), KEPT_FREE);
+        assert_eq!(FreeRoom { free: 0, whole: 100_000 }.kept(), 10_000);
+        assert_eq!(FreeRoom { free: 0, whole: u64::MAX }.kept(), KEPT_FREE);
     }
 }

@@ -46,5 +46,5 @@ pub use queues::{Delivery, LocalQueues};
 pub use signer::FileSigner;
 pub use store::FolderStore;
 pub use upload_names::TEMPORARY_PREFIX;
-pub use uploads::{FolderUploads, Standing};
+pub use uploads::{FolderUploads, FoundFolder};
 pub use watch::Watcher;

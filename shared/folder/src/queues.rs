@@ -40,9 +40,9 @@ struct OneQueue {
 #[derive(Debug, Default)]
 struct QueueState {
     /// What is not due yet, or wasn't when somebody last took messages.
-    later: BTreeMap<Due, QueueEntry>,
+    later: BTreeMap<DueAt, QueueEntry>,
     /// What is due, in the order in which it is handed out.
-    ready: BTreeMap<Turn, QueueEntry>,
+    ready: BTreeMap<QueueTurn, QueueEntry>,
     /// Where the entry with this identity is. Entries without an identity aren't in it.
     known: HashMap<Identity, QueuePlace>,
     /// The turn of what was handed out last, and each top folder's last turn, if that is still to come.
@@ -55,15 +55,15 @@ struct QueueState {
 }
 
 /// When a message is due, and its number among all that were sent.
-type Due = (Instant, u64);
+type DueAt = (Instant, u64);
 
 /// The turn in which a message is handed out, and its number.
-type Turn = (u64, u64);
+type QueueTurn = (u64, u64);
 
 #[derive(Debug, Clone, Copy)]
 enum QueuePlace {
-    Later(Due),
-    Ready(Turn),
+    Later(DueAt),
+    Ready(QueueTurn),
 }
 
 #[derive(Debug)]

@@ -78,7 +78,7 @@ impl Known {
 
 /// Which folder is at the uploads' place.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Standing {
+pub enum FoundFolder {
     /// The one of before.
     Known,
     /// Another one: this.
@@ -127,10 +127,10 @@ impl FolderUploads {
     ///
     /// # Errors
     /// It can't be looked at.
-    pub fn standing(&self) -> Result<Standing> {
-        let Some((_, identity)) = self.look()? else { return Ok(Standing::Missing) };
+    pub fn standing(&self) -> Result<FoundFolder> {
+        let Some((_, identity)) = self.look()? else { return Ok(FoundFolder::Missing) };
         let known = self.0.known.as_ref().is_none_or(|known| known.is(&identity));
-        Ok(if known { Standing::Known } else { Standing::Other(identity) })
+        Ok(if known { FoundFolder::Known } else { FoundFolder::Other(identity) })
     }
 
     /// From now on the folder that has this identity is the one of the uploads, and what isn't in it is gone: whoever calls this has looked into it.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use tempfile::TempDir;
-use tufline_folder::{DataFolder, FolderBlobs, FolderUploads, Standing};
+use tufline_folder::{DataFolder, FolderBlobs, FolderUploads, FoundFolder};
 use tufline_store::{Blobs, Head, Kept, Source, SystemClock, Upload, Uploads};
 use tufline_tuf::{Sha256, TargetName, custom};
 
@@ -62,8 +62,8 @@ async fn nothing_is_gone_while_the_folder_is_not_mounted() {
         }
         let again = FolderUploads::open(&data, uploads.path(), Arc::new(SystemClock)).unwrap();
         for uploads in [&uploads, &again] {
-            assert_eq!(matches!(uploads.standing().unwrap(), Standing::Other(_)), mounted_instead);
-            assert_eq!(uploads.standing().unwrap() == Standing::Missing, !mounted_instead);
+            assert_eq!(matches!(uploads.standing().unwrap(), FoundFolder::Other(_)), mounted_instead);
+            assert_eq!(uploads.standing().unwrap() == FoundFolder::Missing, !mounted_instead);
         }
         if mounted_instead {
             std::fs::remove_dir(uploads.path()).unwrap();
@@ -74,16 +74,16 @@ async fn nothing_is_gone_while_the_folder_is_not_mounted() {
     // Another is taken, and no third one.
     std::fs::rename(uploads.path(), &aside).unwrap();
     std::fs::create_dir(uploads.path()).unwrap();
-    let Standing::Other(identity) = uploads.standing().unwrap() else { panic!("it is another") };
+    let FoundFolder::Other(identity) = uploads.standing().unwrap() else { panic!("it is another") };
     assert!(uploads.names_in("1 2 3").await.is_err());
     assert!(uploads.names_in(&identity).await.unwrap().is_empty());
     uploads.take(&identity).unwrap();
     assert_eq!(found(&uploads, "a").await, None);
     let again = FolderUploads::open(&data, uploads.path(), Arc::new(SystemClock)).unwrap();
-    assert_eq!(again.standing().unwrap(), Standing::Known);
+    assert_eq!(again.standing().unwrap(), FoundFolder::Known);
     std::fs::remove_dir(uploads.path()).unwrap();
     std::fs::create_dir(uploads.path()).unwrap();
-    assert_ne!(again.standing().unwrap(), Standing::Known, "it may have the same number on the disk");
+    assert_ne!(again.standing().unwrap(), FoundFolder::Known, "it may have the same number on the disk");
 }
 
 #[tokio::test]

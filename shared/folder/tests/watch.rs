@@ -9,7 +9,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio::sync::mpsc::Receiver;
 use tokio::time::{Instant, timeout};
-use tufline_folder::{DataFolder, FolderUploads, Standing, Watcher};
+use tufline_folder::{DataFolder, FolderUploads, FoundFolder, Watcher};
 use tufline_store::{Hint, SystemClock};
 
 struct Watched {
@@ -224,7 +224,7 @@ async fn an_unmounted_folder_removes_nothing() {
     watched.nothing(Duration::from_secs(5)).await;
     std::fs::create_dir(watched.path()).unwrap();
     std::fs::write(watched.path().join("in the mount point"), "x").unwrap();
-    assert!(matches!(watched.uploads.standing().unwrap(), Standing::Other(_)));
+    assert!(matches!(watched.uploads.standing().unwrap(), FoundFolder::Other(_)));
     watched.nothing(Duration::from_secs(5)).await;
     std::fs::remove_dir_all(watched.path()).unwrap();
     std::fs::write(aside.join("meanwhile"), "x").unwrap();

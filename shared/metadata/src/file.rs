@@ -11,11 +11,11 @@ use serde_json::Value;
 use crate::canonical::{self, Unalike};
 use crate::error::{Error, Result};
 use crate::fields::Field;
-use crate::key::Key;
+use crate::key::PublicKey;
 use crate::time::Time;
 
 /// A document that can stand in a file.
-pub trait Document: Sized {
+pub trait MetadataType: Sized {
     /// What stands in its `_type`.
     const TYPE: &'static str;
 
@@ -57,7 +57,7 @@ struct Other {
     message: Option<Vec<u8>>,
 }
 
-impl<T: Document> File<T> {
+impl<T: MetadataType> File<T> {
     /// Reads a file. Unknown fields are passed over, wherever they stand (TUF specification 4.1): they are signed like all others.
     ///
     /// # Errors
@@ -121,8 +121,8 @@ impl<T: Document> File<T> {
 
     /// The ids of those keys of `keys` whose signatures are good: of one public key under two ids, the first.
     #[must_use]
-    pub fn signers<'a>(&self, keys: &RoleKeys<'a>) -> Vec<&'a str> {
-        let mut signers: Vec<(&str, &Key)> = Vec::new();
+    pub fn signers<'a>(&self, keys: &TrustedKeys<'a>) -> Vec<&'a str> {
+        let mut signers: Vec<(&str, &PublicKey)> = Vec::new();
         for (id, key) in keys.keys() {
             let is_good = || self.signatures.get(id).is_some_and(|signature| self.is_good(key, signature));
             if !signers.iter().any(|(_, met)| met.is_same(key)) && is_good() {
@@ -132,7 +132,7 @@ impl<T: Document> File<T> {
         signers.into_iter().map(|(id, _)| id).collect()
     }
 
-    fn is_good(&self, key: &Key, signature: &[u8]) -> bool {
+    fn is_good(&self, key: &PublicKey, signature: &[u8]) -> bool {
         let mut messages =
             [Some(&self.message), self.unalike.as_ref().and_then(|other| other.message.as_ref())].into_iter().flatten();
         messages.any(|message| key.verifies(message, signature))
@@ -142,7 +142,7 @@ impl<T: Document> File<T> {
     ///
     /// # Errors
     /// [`Error::Signatures`].
-    pub fn verify(&self, keys: &RoleKeys<'_>) -> Result<()> {
+    pub fn verify(&self, keys: &TrustedKeys<'_>) -> Result<()> {
         let good = self.signers(keys).len();
         if good as u64 >= keys.threshold {
             return Ok(());
@@ -199,20 +199,25 @@ fn signatures(field: &Field<'_>) -> Result<BTreeMap<String, Vec<u8>>> {
 
 /// The keys that may sign for a role, and how many of them must.
 #[derive(Debug, Clone)]
-pub struct RoleKeys<'a> {
+pub struct TrustedKeys<'a> {
     pub(crate) role: String,
     /// Whose words these are, for people.
     pub(crate) judge: String,
-    pub(crate) keys: Vec<(&'a str, &'a Key)>,
+    pub(crate) keys: Vec<(&'a str, &'a PublicKey)>,
     /// Ids without a key.
     pub(crate) unknown: Vec<&'a str>,
     pub(crate) threshold: u64,
 }
 
-impl<'a> RoleKeys<'a> {
+impl<'a> TrustedKeys<'a> {
     /// An id without a key counts for nobody. An id is what the document says, and not computed: how it was made has changed over the years, and
     /// no more is asked of it than to find the key.
-    pub(crate) fn new(role: &str, judge: String, listed: &'a ListedKeys, known: &'a BTreeMap<String, Key>) -> Self {
+    pub(crate) fn new(
+        role: &str,
+        judge: String,
+        listed: &'a ListedKeys,
+        known: &'a BTreeMap<String, PublicKey>,
+    ) -> Self {
         let (mut met, mut keys, mut unknown) = (BTreeSet::new(), Vec::new(), Vec::new());
         for id in listed.keyids.iter().filter(|id| met.insert(id.as_str())) {
             match known.get(id) {
@@ -224,7 +229,7 @@ impl<'a> RoleKeys<'a> {
     }
 
     /// The keys with their ids.
-    pub fn keys(&self) -> impl Iterator<Item = (&'a str, &'a Key)> {
+    pub fn keys(&self) -> impl Iterator<Item = (&'a str, &'a PublicKey)> {
         self.keys.iter().copied()
     }
 
@@ -253,8 +258,8 @@ impl ListedKeys {
     }
 }
 
-pub(crate) fn keys(field: &Field<'_>) -> Result<BTreeMap<String, Key>> {
-    field.members()?.map(|(id, key)| Ok((id.to_owned(), Key::read(&key)?))).collect()
+pub(crate) fn keys(field: &Field<'_>) -> Result<BTreeMap<String, PublicKey>> {
+    field.members()?.map(|(id, key)| Ok((id.to_owned(), PublicKey::read(&key)?))).collect()
 }
 
 /// Why these bytes are no file of a repository. What answers in the place of a server mostly answers with a page.

@@ -20,7 +20,7 @@ use crate::fields::Field;
 ///
 /// One that no client here can use is kept: it stands in a root beside others, and never signs anything.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Key {
+pub struct PublicKey {
     keytype: String,
     scheme: String,
     public: String,
@@ -49,7 +49,7 @@ enum Digest {
     Sha512,
 }
 
-impl Key {
+impl PublicKey {
     pub(crate) fn read(field: &Field<'_>) -> Result<Self> {
         let keytype = field.get("keytype").text()?.to_owned();
         let scheme = field.get("scheme").text()?.to_owned();

@@ -23,9 +23,9 @@ mod targets;
 mod time;
 
 pub use error::Error;
-pub use file::{Common, Document, File, RoleKeys};
+pub use file::{Common, File, MetadataType, TrustedKeys};
 pub use hashes::Hasher;
-pub use key::Key;
+pub use key::PublicKey;
 pub use root::{Root, TrustedRoot};
 pub use snapshot::{Meta, Snapshot, Timestamp};
 pub use targets::{Delegated, Target, Targets, find};

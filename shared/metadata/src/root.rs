@@ -6,8 +6,8 @@ use alloc::format;
 use alloc::string::String;
 
 use crate::error::{Error, Result};
-use crate::file::{Document, File, ListedKeys, RoleKeys, SignedFields, keys};
-use crate::key::Key;
+use crate::file::{File, ListedKeys, MetadataType, SignedFields, TrustedKeys, keys};
+use crate::key::PublicKey;
 use crate::snapshot::{Snapshot, Timestamp};
 use crate::targets::Targets;
 use crate::time::Time;
@@ -18,11 +18,11 @@ pub struct Root {
     version: u64,
     /// Whether files have their versions or digests in their names (TUF specification 6).
     pub consistent_snapshot: bool,
-    keys: BTreeMap<String, Key>,
+    keys: BTreeMap<String, PublicKey>,
     roles: BTreeMap<String, ListedKeys>,
 }
 
-impl Document for Root {
+impl MetadataType for Root {
     const TYPE: &'static str = "root";
 
     fn read(SignedFields(signed): &SignedFields<'_>) -> Result<Self> {
@@ -42,10 +42,10 @@ impl Root {
     ///
     /// # Errors
     /// [`Error::NoRole`].
-    pub fn role(&self, role: &str) -> Result<RoleKeys<'_>> {
+    pub fn role(&self, role: &str) -> Result<TrustedKeys<'_>> {
         let judge = format!("version {} of the root", self.version);
         match self.roles.get(role) {
-            Some(listed) => Ok(RoleKeys::new(role, judge, listed, &self.keys)),
+            Some(listed) => Ok(TrustedKeys::new(role, judge, listed, &self.keys)),
             None => Err(Error::NoRole { role: role.to_owned(), judge }),
         }
     }
@@ -57,7 +57,7 @@ impl Root {
 
     /// All keys that stand in it, by their ids.
     #[must_use]
-    pub fn keys(&self) -> &BTreeMap<String, Key> {
+    pub fn keys(&self) -> &BTreeMap<String, PublicKey> {
         &self.keys
     }
 }
@@ -122,7 +122,7 @@ impl TrustedRoot {
     ///
     /// # Errors
     /// [`Error`].
-    pub fn verify<T: Document>(&self, bytes: &[u8]) -> Result<File<T>> {
+    pub fn verify<T: MetadataType>(&self, bytes: &[u8]) -> Result<File<T>> {
         let file = File::<T>::read(bytes)?;
         file.verify(&self.root().role(T::TYPE)?)?;
         Ok(file)

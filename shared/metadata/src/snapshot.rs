@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 
 use crate::error::{Error, Result};
 use crate::fields::Field;
-use crate::file::{Document, SignedFields};
+use crate::file::{MetadataType, SignedFields};
 use crate::hashes::Hasher;
 
 /// What is listed of a file.
@@ -54,7 +54,7 @@ pub struct Timestamp {
     snapshot: Meta,
 }
 
-impl Document for Timestamp {
+impl MetadataType for Timestamp {
     const TYPE: &'static str = "timestamp";
 
     fn read(SignedFields(signed): &SignedFields<'_>) -> Result<Self> {
@@ -79,7 +79,7 @@ pub struct Snapshot {
     roles: BTreeMap<String, Meta>,
 }
 
-impl Document for Snapshot {
+impl MetadataType for Snapshot {
     const TYPE: &'static str = "snapshot";
 
     fn read(SignedFields(signed): &SignedFields<'_>) -> Result<Self> {

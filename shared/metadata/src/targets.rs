@@ -11,9 +11,9 @@ use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
 use crate::fields::Field;
-use crate::file::{Document, File, ListedKeys, RoleKeys, SignedFields, keys};
+use crate::file::{File, ListedKeys, MetadataType, SignedFields, TrustedKeys, keys};
 use crate::hashes::Hasher;
-use crate::key::Key;
+use crate::key::PublicKey;
 use crate::pattern;
 use crate::snapshot::Snapshot;
 use crate::time::Time;
@@ -24,7 +24,7 @@ pub struct Targets {
     /// What it lists itself.
     own: BTreeMap<String, Target>,
     delegations: Vec<Delegation>,
-    keys: BTreeMap<String, Key>,
+    keys: BTreeMap<String, PublicKey>,
 }
 
 /// What is listed of a target.
@@ -81,7 +81,7 @@ pub struct Delegated {
     pub terminating: bool,
 }
 
-impl Document for Targets {
+impl MetadataType for Targets {
     const TYPE: &'static str = "targets";
 
     fn read(SignedFields(signed): &SignedFields<'_>) -> Result<Self> {
@@ -185,7 +185,7 @@ impl Targets {
     pub(crate) fn listed(
         bytes: &[u8],
         role: &str,
-        keys: &RoleKeys<'_>,
+        keys: &TrustedKeys<'_>,
         snapshot: &Snapshot,
         now: Time,
     ) -> Result<Self> {
@@ -211,10 +211,10 @@ impl Targets {
     ///
     /// # Errors
     /// [`Error::NoRole`].
-    pub fn role(&self, name: &str, role: &str) -> Result<RoleKeys<'_>> {
+    pub fn role(&self, name: &str, role: &str) -> Result<TrustedKeys<'_>> {
         let found = self.delegations.iter().find(|delegation| delegation.delegates_to(role));
         match found {
-            Some(found) => Ok(RoleKeys::new(role, name.to_owned(), &found.listed, &self.keys)),
+            Some(found) => Ok(TrustedKeys::new(role, name.to_owned(), &found.listed, &self.keys)),
             None => Err(Error::NoRole { role: role.to_owned(), judge: name.to_owned() }),
         }
     }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use futures::{StreamExt, TryStreamExt, stream};
 use tokio::task::spawn_blocking;
-use tufline_folder::Standing;
+use tufline_folder::FoundFolder;
 use tufline_pipeline::operations::import::Old;
 use tufline_tuf::TargetName;
 
@@ -77,7 +77,7 @@ impl NewFolder {
         let place = uploads.map_or_else(|| self.0.join("uploads"), Path::to_owned);
         std::fs::create_dir_all(&place).with_context(|| format!("cannot make {}", place.quoted()))?;
         let repository = LocalRepository::open_for_import(&self.0, uploads).await?;
-        if let Standing::Other(identity) = repository.uploads.standing()? {
+        if let FoundFolder::Other(identity) = repository.uploads.standing()? {
             repository.uploads.take(&identity)?;
         }
         Ok(repository)

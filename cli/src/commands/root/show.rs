@@ -5,7 +5,7 @@ use std::fmt::Write;
 use clap::Args;
 use serde_json::{Map, Value, json};
 use tough::schema::{RoleType, Root};
-use tufline_metadata::Key;
+use tufline_metadata::PublicKey;
 use tufline_tuf::plain::escaped;
 use tufline_tuf::root::{
     KeyId, PublishedRoot, ROLES, RootChange, RootFile, Tally, changes, contents, extra_fields, holder, kind, tallies,
@@ -189,7 +189,7 @@ fn describe_others(root: &PublishedRoot, before: Option<&PreviousRoot>, why: &an
 fn describe_others_as_json(root: &PublishedRoot, before: Option<&PreviousRoot>) -> anyhow::Result<Value> {
     let (file, keys) = (root.file(), root.file().unverified().role("root")?);
     let signers = file.signers(&keys);
-    let key = |(id, _): (&str, &Key)| json!({"keyid": id, "holder": null});
+    let key = |(id, _): (&str, &PublicKey)| json!({"keyid": id, "holder": null});
     let (signed, missing): (Vec<_>, Vec<_>) = keys.keys().partition(|(id, _)| signers.contains(id));
     Ok(json!({
         "version": root.version(),
@@ -210,7 +210,7 @@ fn describe_others_as_json(root: &PublishedRoot, before: Option<&PreviousRoot>) 
     }))
 }
 
-fn key_of_others(id: &str, key: &Key) -> String {
+fn key_of_others(id: &str, key: &PublicKey) -> String {
     let kind = key.kind().map_or_else(|| format!("{} {}", key.keytype(), key.scheme()), str::to_owned);
     format!("{} ({})", escaped(&text::short(id)), escaped(&kind))
 }

@@ -15,7 +15,7 @@ use http::header::CONTENT_TYPE;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use tufline_aws::{Clients, CopyLimits, Patience, Resources};
 use tufline_lambda::{config, start_logs, variable};
-use tufline_serve::{Answer, Body, Redirects, Repository};
+use tufline_serve::{Answer, Body, Redirects, ServedRepository};
 use tufline_store::{StoreError, VerifiedRoots};
 use tufline_tuf::config::InlineTargets;
 
@@ -30,7 +30,7 @@ async fn main() -> Result<(), Error> {
 }
 
 /// The repository as devices may read it. Sends nothing: that keeps a cold start short.
-fn repository() -> Result<Repository> {
+fn repository() -> Result<ServedRepository> {
     let resources = Resources::from_variables(variable);
     let clients = Clients::of_function(variable, Patience::DEVICE)?;
     let config = config()?;
@@ -39,7 +39,7 @@ fn repository() -> Result<Repository> {
         inline_targets: config.inline_targets.bytes(),
         inline_metadata: InlineTargets::MOST,
     };
-    Ok(Repository {
+    Ok(ServedRepository {
         store: Arc::new(VerifiedRoots::new(Arc::new(resources.store(&clients)?), config.trusted_root)),
         blobs: Arc::new(resources.blobs(&clients, CopyLimits::default())?),
         redirects: Some(redirects),
@@ -52,7 +52,7 @@ fn repository() -> Result<Repository> {
 /// # Errors
 /// Where the target's bytes stop coming: API Gateway makes that a 500, and no device takes the half for the whole.
 async fn answer(
-    repository: &Repository,
+    repository: &ServedRepository,
     event: LambdaEvent<ApiGatewayV2httpRequest>,
 ) -> Result<ApiGatewayV2httpResponse, Error> {
     let request = event.payload;

@@ -52,12 +52,12 @@ pub(crate) async fn answer(
         ports.events.send(&superseded).await?;
     }
     for change in &newest.changes {
-        if let (Outcome::Rejected(refusal), Some(version)) = (&change.outcome, &change.version)
+        if let (Outcome::Rejected(rejection), Some(version)) = (&change.outcome, &change.version)
             && let Some(Looked { current: Current::Object(accepted), .. }) = batch.seen.get(&change.name)
             && accepted.version.0 == *version
         {
-            let (upload, refusal) = (accepted.upload.clone(), refusal.clone());
-            reject(ports, &RefusedUpload { upload, refusal }).await?;
+            let (upload, rejection) = (accepted.upload.clone(), rejection.clone());
+            reject(ports, &RefusedUpload { upload, rejection }).await?;
         }
     }
     for refused in &batch.refused {
@@ -68,11 +68,11 @@ pub(crate) async fn answer(
     let hints = hints.map(|name| Hint { name: name.as_str().into(), removed: true, version: None });
     // What a document lost because clients don't read it alike: hash tells why, and looks for an upload beneath.
     let dropped = newest.changes.iter().filter_map(|change| match (&change.outcome, &change.version) {
-        (Outcome::Rejected(refusal), None) => Some((&change.name, refusal)),
+        (Outcome::Rejected(rejection), None) => Some((&change.name, rejection)),
         _ => None,
     });
-    let dropped = dropped.map(|(name, refusal)| {
-        tracing::error!(%name, %refusal, "target left out");
+    let dropped = dropped.map(|(name, rejection)| {
+        tracing::error!(%name, %rejection, "target left out");
         Hint { name: name.as_str().into(), removed: false, version: None }
     });
     for message in Message::uploads(hints.chain(dropped).collect()) {

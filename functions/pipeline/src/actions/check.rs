@@ -208,9 +208,9 @@ fn uploaded(since: &[Manifest]) -> Vec<Sha256> {
 }
 
 /// What is stored for a digest: the length and, where the store keeps one, the SHA-256 of the whole.
-type Stored = Option<(u64, Option<Sha256>)>;
+type StoredBlob = Option<(u64, Option<Sha256>)>;
 
-async fn blobs(ports: &Ports, wanted: Vec<Sha256>) -> Result<Vec<(Sha256, Stored)>> {
+async fn blobs(ports: &Ports, wanted: Vec<Sha256>) -> Result<Vec<(Sha256, StoredBlob)>> {
     let heads = wanted.into_iter().map(|sha256| async move {
         let blob = ports.blobs.head(&sha256).await?;
         Ok((sha256, blob.map(|blob| (blob.length, blob.sha256))))

@@ -9,20 +9,20 @@ use crate::ports::Ports;
 use crate::state::current::RefusedUpload;
 use crate::state::ledger;
 
-/// Tells of a refusal: the event, then the receipt, which keeps the event from being sent at each later look.
+/// Tells of a rejection: the event, then the receipt, which keeps the event from being sent at each later look.
 pub(crate) async fn reject(ports: &Ports, refused: &RefusedUpload) -> Result<()> {
     reject_at(ports, &*ports.uploads, &refused.upload.name, refused).await
 }
 
 /// The same for what lies in `uploads`, under the name by which people know it.
 pub(crate) async fn reject_at(ports: &Ports, uploads: &dyn Uploads, name: &str, refused: &RefusedUpload) -> Result<()> {
-    let RefusedUpload { upload, refusal } = refused;
+    let RefusedUpload { upload, rejection } = refused;
     let version = upload.version.clone().unwrap_or(VersionId("null".into()));
     let key = Key::Rejected(UploadKey::new(name, &version));
     if ports.store.exists(&key).await? {
         return Ok(());
     }
-    let Rejection { code, reason } = refusal.clone();
+    let Rejection { code, reason } = rejection.clone();
     let place = uploads.place(&upload.name);
     tracing::warn!(upload = %version, name, ?code, reason, "upload rejected");
     measure::rejected();

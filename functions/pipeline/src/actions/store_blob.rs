@@ -57,8 +57,8 @@ pub(crate) async fn store_blob(
         return Ok(BlobStep::GoOn);
     }
     let (sha256, source) = match digest(ports, turn, accepted).await? {
-        Digest::Known(sha256, source) => (sha256, source),
-        Digest::NotYet(step) => return Ok(step),
+        FoundDigest::Known(sha256, source) => (sha256, source),
+        FoundDigest::NotYet(step) => return Ok(step),
     };
     // Of a large one each call copies some. A crash in between: the next run reads the progress, whose hash is complete,
     // and goes on with the parts that are missing.
@@ -107,7 +107,7 @@ fn tell_of_contradiction(accepted: &Accepted, sha256: &Sha256) {
 }
 
 /// What is known of an upload's SHA-256.
-enum Digest {
+enum FoundDigest {
     /// It, and where the hashed bytes are.
     Known(Sha256, Source),
     /// Nothing yet.
@@ -116,22 +116,22 @@ enum Digest {
 
 /// The upload's SHA-256, in order of preference: its own full-object checksum, which S3 checked on arrival; the one that a
 /// server-side copy computes; else by reading it.
-async fn digest(ports: &Ports, turn: Turn, accepted: &Accepted) -> Result<Digest> {
+async fn digest(ports: &Ports, turn: Turn, accepted: &Accepted) -> Result<FoundDigest> {
     let upload = &accepted.upload;
     if ports.config.hashing == Hashing::Auto {
         if let Some(sha256) = upload.sha256 {
-            return Ok(Digest::Known(sha256, Source::Upload));
+            return Ok(FoundDigest::Known(sha256, Source::Upload));
         }
         if let Some(sha256) = ports.blobs.copy_in(upload).await? {
-            return Ok(Digest::Known(sha256, Source::Incoming));
+            return Ok(FoundDigest::Known(sha256, Source::Incoming));
         }
     }
     let Turn::Large { until } = turn else {
-        return Ok(Digest::Known(read(ports, upload).await?, Source::Upload));
+        return Ok(FoundDigest::Known(read(ports, upload).await?, Source::Upload));
     };
     Ok(match read_on(ports, accepted, until).await? {
-        Read::ToItsEnd(sha256) => Digest::Known(sha256, Source::Upload),
-        Read::Partly => Digest::NotYet(BlobStep::GoOn),
-        Read::ByAnother => Digest::NotYet(BlobStep::LeftToAnother),
+        Read::ToItsEnd(sha256) => FoundDigest::Known(sha256, Source::Upload),
+        Read::Partly => FoundDigest::NotYet(BlobStep::GoOn),
+        Read::ByAnother => FoundDigest::NotYet(BlobStep::LeftToAnother),
     })
 }

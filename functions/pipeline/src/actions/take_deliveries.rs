@@ -50,7 +50,7 @@ pub(crate) async fn take_deliveries(
                     let why = format!(
                         "nothing is delegated to {role}; an operator does that with `tufline delegation create`"
                     );
-                    judged.refused.push(RefusedUpload { upload, refusal: refuse(role, &why) });
+                    judged.refused.push(RefusedUpload { upload, rejection: refuse(role, &why) });
                 }
                 Ok(Head::Gone { .. }) => {}
                 Err(error) => _ = judged.unread.insert(role.clone(), Arc::new(error.into())),
@@ -83,29 +83,30 @@ async fn settle_party(
 ) -> Result<()> {
     let Some(party) = parties.parties.get(role) else { return Ok(()) };
     let rules = DeliveryRules { nested: ports.config.nested_delegations, now: judged.now };
-    let mut refusals: BTreeMap<RoleName, Rejection> = BTreeMap::new();
+    let mut rejections: BTreeMap<RoleName, Rejection> = BTreeMap::new();
     let settled = loop {
         let (own, whose) = (role.clone(), party.clone());
         let (documents, files) = (parties.documents.clone(), found.files.clone());
         let mut settled = compute(move || judge_files(&own, &whose, &documents, &files, rules)).await;
-        refusals.append(&mut settled.rejections);
+        rejections.append(&mut settled.rejections);
         let mut missing = missing_bytes(ports, &settled, &found.files).await?;
         missing.extend(not_storable(ports, &settled).await?);
         if missing.is_empty() {
             break settled;
         }
         // Without these.
-        for (role, refusal) in missing {
+        for (role, rejection) in missing {
             found.files.delivered.remove(&role);
-            refusals.insert(role, refusal);
+            rejections.insert(role, rejection);
         }
     };
     let (next, changes) = parties.take(role, &settled);
     let new = settled.documents.into_iter().flatten().filter(|(_, taken)| taken.is_new);
     judged.taken.extend(new.map(|(_, taken)| taken.signed));
     judged.change(next, changes)?;
-    let uploads = refusals.into_iter().filter_map(|(role, refusal)| Some((found.uploads.remove(&role)?, refusal)));
-    judged.refused.extend(uploads.map(|(upload, refusal)| RefusedUpload { upload, refusal }));
+    let uploads =
+        rejections.into_iter().filter_map(|(role, rejection)| Some((found.uploads.remove(&role)?, rejection)));
+    judged.refused.extend(uploads.map(|(upload, rejection)| RefusedUpload { upload, rejection }));
     Ok(())
 }
 

@@ -18,9 +18,9 @@ const MOST_KEPT: usize = 4;
 
 /// The memory that reading may take in this process. Clones share it.
 #[derive(Clone)]
-pub struct ReadingMemory(Arc<Memory>);
+pub struct ReadingMemory(Arc<Buffers>);
 
-struct Memory {
+struct Buffers {
     /// A permit for each KiB that may still be taken.
     kib: Arc<Semaphore>,
     /// Buffers that are free to be used again.
@@ -29,7 +29,7 @@ struct Memory {
 
 impl Default for ReadingMemory {
     fn default() -> Self {
-        Self(Arc::new(Memory { kib: Arc::new(Semaphore::new(MOST_KIB as usize)), free: Mutex::default() }))
+        Self(Arc::new(Buffers { kib: Arc::new(Semaphore::new(MOST_KIB as usize)), free: Mutex::default() }))
     }
 }
 
@@ -48,7 +48,7 @@ impl ReadingMemory {
     }
 }
 
-impl Memory {
+impl Buffers {
     fn free(&self) -> MutexGuard<'_, Vec<BytesMut>> {
         self.free.lock().unwrap_or_else(PoisonError::into_inner)
     }

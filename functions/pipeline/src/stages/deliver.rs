@@ -51,7 +51,7 @@ async fn look(ports: &Ports, name: &str, hints: &[&Hint]) -> Result<()> {
             let message = Message::Changes(vec![Change::Delivery { role }]);
             ports.queues.send(&message, Duration::ZERO).await?;
         }
-        Err(refusal) => reject_delivery(ports, &RefusedUpload { upload, refusal }).await?,
+        Err(rejection) => reject_delivery(ports, &RefusedUpload { upload, rejection }).await?,
     }
     if !events.is_empty() {
         ports.events.send(&events).await?;

@@ -97,9 +97,9 @@ async fn look(ports: &Ports, turn: Turn, raw: &str, hints: &[&Hint]) -> Result<F
     let mut found = Findings::default();
     let name = match raw.parse::<TargetName>() {
         Ok(name) => name,
-        Err(refusal) => {
+        Err(rejection) => {
             if let Head::Object(upload) = ports.uploads.head(raw).await? {
-                reject(ports, &RefusedUpload { upload, refusal }).await?;
+                reject(ports, &RefusedUpload { upload, rejection }).await?;
             }
             return Ok(found);
         }

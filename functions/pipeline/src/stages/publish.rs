@@ -50,7 +50,8 @@ pub async fn publish(ports: &Ports) -> Result<Shown> {
         // The timestamp first and only then the roots: a root published after this read has touched the timestamp, so the
         // write below loses.
         let published = ledger::published(&*ports.store).await?;
-        let (roots, waiting) = futures::join!(roots::trusted(ports), Waiting::read(ports, published.as_ref()));
+        let (roots, waiting) =
+            futures::join!(roots::trusted(ports), WaitingGenerations::read(ports, published.as_ref()));
         let roots = roots?.roots;
         if published.is_none() {
             expect_first(ports).await?;
@@ -112,7 +113,7 @@ struct Candidates {
 /// The generations that may be shown. All of this is read before anything is believed, so that it can be read together with
 /// the roots.
 #[derive(Default)]
-struct Waiting {
+struct WaitingGenerations {
     /// The snapshot that devices see; `None` also where nothing waits.
     published: Option<Bytes>,
     /// Oldest first, each based on the one before.
@@ -123,7 +124,7 @@ struct Waiting {
     is_shortened: bool,
 }
 
-impl Waiting {
+impl WaitingGenerations {
     async fn read(ports: &Ports, published: Option<&Published>) -> Result<Self> {
         let store = &*ports.store;
         let after = published.map_or(0, |published| published.generation);
@@ -143,7 +144,7 @@ async fn newest_showable(
     ports: &Ports,
     roots: &[Root],
     published: Option<&Published>,
-    mut waiting: Waiting,
+    mut waiting: WaitingGenerations,
 ) -> Result<Candidates> {
     let store = &*ports.store;
     let mut found = Candidates::default();

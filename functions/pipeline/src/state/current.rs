@@ -43,13 +43,13 @@ pub struct Accepted {
     pub custom: Custom,
 }
 
-/// A version that is refused, and why.
+/// A version that is rejected, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RefusedUpload {
     /// As HEAD returned it.
     pub upload: Upload,
     /// Why.
-    pub refusal: Rejection,
+    pub rejection: Rejection,
 }
 
 /// [`current_upload`], and hash's receipt for what is current. If `expected` is what is current, both take one request's time.
@@ -189,8 +189,8 @@ pub fn known_digest(upload: &Upload, receipt: Option<&Hashed>) -> Option<Sha256>
 fn accept(config: &Config, upload: Upload, refused: &mut Vec<RefusedUpload>) -> Option<Accepted> {
     match judge_upload(config, &upload) {
         Ok((version, custom)) => Some(Accepted { upload, version, custom }),
-        Err(refusal) => {
-            refused.push(RefusedUpload { upload, refusal });
+        Err(rejection) => {
+            refused.push(RefusedUpload { upload, rejection });
             None
         }
     }

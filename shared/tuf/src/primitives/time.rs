@@ -1,9 +1,7 @@
 //! Times as TUF writes them: whole seconds, ending in `Z` (TUF specification 4.2).
 
-use jiff::{Timestamp, Unit};
-
-/// A point in time. What is signed holds whole seconds: see [`whole_seconds`].
-pub type Time = Timestamp;
+use jiff::Unit;
+pub use tufline_metadata::Time;
 
 /// `time` without the part below a second: some clients refuse an `expires` with a fraction.
 #[must_use]

@@ -115,7 +115,7 @@ pub trait Foreign: RoleDocument {
     fn expect_readable(bytes: &[u8]) -> Result<(), String>;
 }
 
-fn readable<T: tufline_metadata::Document>(bytes: &[u8]) -> Result<(), String> {
+fn readable<T: tufline_metadata::MetadataType>(bytes: &[u8]) -> Result<(), String> {
     tufline_metadata::File::<T>::read(bytes).map(drop).map_err(|error| error.to_string())
 }
 
