@@ -1,10 +1,12 @@
-// A device: tuf-js's client, unmodified. Reads one request from its argument and answers in JSON on standard output.
+// A device: tuf-js's client, unmodified. Reads one request from its argument and answers in JSON on standard output. Without an argument it is one device
+// after the other: it reads a request a line from standard input, and answers each in a line, with `{"error"}` where it fails.
 //
 //     {"metadata_url", "targets_url", "folder", "root", "names": […], "download": true|false, "headers": {…}}
 //
 // answers {NAME: {"sha256", "length", "path"} or null}. `folder` is the device's state from one update to the next.
 import { copyFileSync, existsSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
+import { createInterface } from "node:readline";
 
 import { BaseFetcher, Updater } from "tuf-js";
 import { DownloadHTTPError } from "tuf-js/dist/error.js";
@@ -28,33 +30,43 @@ class FetcherWithHeaders extends BaseFetcher {
   }
 }
 
-const request = JSON.parse(process.argv[2]);
-const metadataDir = join(request.folder, "metadata");
-const targetDir = join(request.folder, "targets");
-for (const folder of [metadataDir, targetDir]) mkdirSync(folder, { recursive: true });
-const root = join(metadataDir, "root.json");
-if (!existsSync(root)) copyFileSync(request.root, root);
+async function ask(request) {
+  const metadataDir = join(request.folder, "metadata");
+  const targetDir = join(request.folder, "targets");
+  for (const folder of [metadataDir, targetDir]) mkdirSync(folder, { recursive: true });
+  const root = join(metadataDir, "root.json");
+  if (!existsSync(root)) copyFileSync(request.root, root);
 
-const updater = new Updater({
-  metadataDir,
-  metadataBaseUrl: request.metadata_url,
-  targetDir,
-  targetBaseUrl: request.targets_url,
-  ...(request.headers && { fetcher: new FetcherWithHeaders(request.headers) }),
-});
-await updater.refresh();
+  const updater = new Updater({
+    metadataDir,
+    metadataBaseUrl: request.metadata_url,
+    targetDir,
+    targetBaseUrl: request.targets_url,
+    ...(request.headers && { fetcher: new FetcherWithHeaders(request.headers) }),
+  });
+  await updater.refresh();
 
-const found = {};
-for (const [index, name] of request.names.entries()) {
-  const target = await updater.getTargetInfo(name);
-  // tuf-js keeps a target under its own name, so each gets a file of its own.
-  const file = join(targetDir, `${index}`);
-  found[name] = target
-    ? {
-        sha256: target.hashes.sha256,
-        length: target.length,
-        ...(request.download && { path: await updater.downloadTarget(target, file, request.targets_url) }),
-      }
-    : null;
+  const found = {};
+  for (const [index, name] of request.names.entries()) {
+    const target = await updater.getTargetInfo(name);
+    // tuf-js keeps a target under its own name, so each gets a file of its own.
+    const file = join(targetDir, `${index}`);
+    found[name] = target
+      ? {
+          sha256: target.hashes.sha256,
+          length: target.length,
+          ...(request.download && { path: await updater.downloadTarget(target, file, request.targets_url) }),
+        }
+      : null;
+  }
+  return found;
 }
-console.log(JSON.stringify(found));
+
+const given = process.argv[2];
+if (given) {
+  console.log(JSON.stringify(await ask(JSON.parse(given))));
+} else {
+  for await (const line of createInterface({ input: process.stdin })) {
+    console.log(JSON.stringify(await ask(JSON.parse(line)).catch((error) => ({ error: `${error}` }))));
+  }
+}

@@ -1,0 +1,206 @@
+"""The clients that are attacked: each updates, and fetches one target, in a process of its own whose time and memory are counted."""
+
+import itertools
+import json
+import select
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+
+from .device_program import PROGRAM as DEVICE
+from .tuf_js import PROGRAM as TUF_JS
+
+RUNNER = Path(__file__).with_name("attack_runner.py")
+
+MIB = 1024
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a client did."""
+
+    # `None` if it ended with an error or was ended, and an empty list where it says that there is no such target.
+    found: bytes | list | None
+    says: str
+    status: int
+    hangs: bool
+    seconds: float
+    kib: int
+
+
+class Program:
+    """A program that is given jobs, a line each, and answers them in any order."""
+
+    def __init__(self, *command: str) -> None:
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.numbers = itertools.count()
+        self.waiting: dict[int, Future[dict]] = {}
+        self.lock = threading.Lock()
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def ask(self, job: dict) -> dict:
+        answer: Future[dict] = Future()
+        with self.lock:
+            number = next(self.numbers)
+            self.waiting[number] = answer
+            self.process.stdin.write(json.dumps(job | {"id": number}) + "\n")
+            self.process.stdin.flush()
+        return answer.result()
+
+    def _listen(self) -> None:
+        for line in self.process.stdout:
+            answer = json.loads(line)
+            self.waiting.pop(answer.pop("id")).set_result(answer)
+
+    def close(self) -> None:
+        self.process.stdin.close()
+        self.process.wait()
+
+
+class Client:
+    """One kind of client. A folder is what one device keeps."""
+
+    name: str
+    # What a run may take: in seconds, and at its peak.
+    seconds: float = 10
+    kib: int = 512 * MIB
+    ready: tuple[str, ...] = ()
+
+    def __init__(self) -> None:
+        # Without what it need not have (`-S`, `-E`), so that it is small.
+        options = () if self.ready else ("-S", "-E")
+        self.runner = Program(sys.executable, *options, str(RUNNER), *self.ready)
+
+    def job(self, folder: Path, url: str, root: Path, name: str) -> dict:
+        raise NotImplementedError
+
+    def found(self, folder: Path, said: str) -> bytes | list:
+        raise NotImplementedError
+
+    def run(self, folder: Path, url: str, root: Path, name: str) -> Outcome:
+        out, err = folder / "stdout", folder / "stderr"
+        limits = {"out": str(out), "err": str(err), "seconds": self.seconds}
+        told = self.runner.ask(self.job(folder, url, root, name) | limits)
+        says = err.read_text(errors="backslashreplace")
+        found = self.found(folder, out.read_text()) if told["status"] == 0 else None
+        return Outcome(found, says, **told)
+
+    def copy(self, known: Path, folder: Path) -> None:
+        """Another device in the same state."""
+        shutil.copytree(known, folder, symlinks=True)
+
+    def close(self) -> None:
+        self.runner.close()
+
+
+class TuflineDevice(Client):
+    name = "tufline-device"
+    seconds = 60
+    kib = 64 * MIB
+    # More than that, so that what takes too much is told and not killed.
+    memory = 4 << 30
+
+    def job(self, folder: Path, url: str, root: Path, name: str) -> dict:
+        config = folder / "device.toml"
+        if not (token := folder / "token").exists():
+            token.write_text("secret")
+        config.write_text(
+            f"metadata-dir = '{folder / 'metadata'}'\nroot = '{root}'\n"
+            f"metadata-url = '{url}/metadata'\ntargets-url = '{url}/targets'\n"
+            f"identity.token = '{token}'\ntries = 2\ndeadline = 40\n"
+        )
+        argv = [str(DEVICE), "--config", str(config), "fetch", name, "--out", str(self.out(folder)), "--json"]
+        return {"argv": argv, "memory": self.memory}
+
+    def found(self, folder: Path, said: str) -> bytes | list:
+        return self.out(folder).read_bytes()
+
+    def run(self, folder: Path, url: str, root: Path, name: str) -> Outcome:
+        outcome = super().run(folder, url, root, name)
+        if outcome.status == 1 and json.loads((folder / "stdout").read_text()).get("kind") == "no-such-target":
+            return Outcome([], outcome.says, outcome.status, outcome.hangs, outcome.seconds, outcome.kib)
+        return outcome
+
+    @staticmethod
+    def out(folder: Path) -> Path:
+        return folder / "out" / "target"
+
+    @staticmethod
+    def state(folder: Path) -> dict[str, bytes]:
+        """What it keeps, but for the file that others wait for."""
+        return {path.name: path.read_bytes() for path in sorted((folder / "metadata").iterdir()) if path.name != "lock"}
+
+
+class PythonTuf(Client):
+    name = "python-tuf"
+    ready = ("tuf",)
+
+    def job(self, folder: Path, url: str, root: Path, name: str) -> dict:
+        tuf = {"metadata": str(folder / "metadata"), "downloads": str(folder / "downloads"), "url": url, "root": str(root), "name": name}
+        return {"tuf": tuf, "memory": 4 << 30}
+
+    def found(self, folder: Path, said: str) -> bytes | list:
+        path = json.loads(said)
+        return Path(path).read_bytes() if path else []
+
+
+class TufJs(Client):
+    """In processes that are one device after the other, since starting Node.js takes longer than all the rest. One that hung or grew is not used again."""
+
+    name = "tuf-js"
+
+    def __init__(self) -> None:
+        self.idle: list[subprocess.Popen] = []
+
+    def run(self, folder: Path, url: str, root: Path, name: str) -> Outcome:
+        request = {
+            "metadata_url": f"{url}/metadata",
+            "targets_url": f"{url}/targets",
+            "root": str(root),
+            "folder": str(folder),
+            "names": [name],
+            "download": True,
+        }
+        process = self._process()
+        # From here on its peak is counted (proc(5)).
+        Path(f"/proc/{process.pid}/clear_refs").write_text("5")
+        began = time.monotonic()
+        process.stdin.write(json.dumps(request) + "\n")
+        process.stdin.flush()
+        ended, _, _ = select.select([process.stdout], [], [], self.seconds)
+        seconds, kib = time.monotonic() - began, self._peak(process)
+        answer = json.loads(process.stdout.readline() or '{"error": "it died"}') if ended else {"error": "it hangs"}
+        if ended and kib < 200 * MIB and process.poll() is None:
+            self.idle.append(process)
+        else:
+            self._end(process)
+        if "error" in answer:
+            return Outcome(None, answer["error"], 1, not ended, seconds, kib)
+        (found,) = answer.values()
+        return Outcome(Path(found["path"]).read_bytes() if found else [], "", 0, False, seconds, kib)
+
+    def _process(self) -> subprocess.Popen:
+        try:
+            return self.idle.pop()
+        except IndexError:
+            command = ["node", "--max-old-space-size=512", str(TUF_JS)]
+            return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    @staticmethod
+    def _peak(process: subprocess.Popen) -> int:
+        lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+        return next((int(line.split()[1]) for line in lines if line.startswith("VmHWM:")), 0)
+
+    @staticmethod
+    def _end(process: subprocess.Popen) -> None:
+        process.kill()
+        process.communicate()
+
+    def close(self) -> None:
+        for process in self.idle:
+            self._end(process)

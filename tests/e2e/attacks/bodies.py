@@ -1,0 +1,89 @@
+"""Endless data, truncation, and what is no metadata."""
+
+import itertools
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from ..attack_clients import Outcome
+from ..attack_server import Answer, Scene, chunk, chunked, forever, head, raw
+from .forged import tampered
+from .row import BIN, STAGES, TAKEN, Play, World, add
+
+ENDLESS = b"x" * (1 << 16)
+STREAMS: dict[str, Answer] = {
+    "endless, in chunks": forever(head(Transfer_Encoding="chunked"), chunk(ENDLESS)),
+    "endless, of a length that is said": forever(head(Content_Length=1 << 62), ENDLESS),
+    "endless, until the connection ends": forever(head(), ENDLESS),
+    "endless white space": forever(head(), b" " * (1 << 16)),
+}
+for (title, reply), step in itertools.product(STREAMS.items(), STAGES):
+    if title == "endless, in chunks" or step in ("timestamp", BIN, "target"):
+        add("endless data", f"{step}: {title}", step, lambda w, a=reply, s=step: w.answered(s, a), world="bare")
+
+
+def cut(stage: str, part: float, answer: Callable[[bytes, int], Answer]) -> Play:
+    def play(world: World) -> Scene:
+        file = world.file(stage)
+        kept = max(1, min(len(file) - 1, int(len(file) * part)))
+        return world.answered(stage, answer(file[:kept], len(file)))
+
+    return play
+
+
+def is_modest(world: World, scene: Scene, folder: Path, outcome: Outcome) -> None:
+    """It gives up where it gets nowhere, as often as it was told (`tries`), with one more for what it had."""
+    times = sum(request.path == world.path("target") for request in scene.asked)
+    assert times <= 4, f"it asks {times} times for a target of which the same part comes each time"
+
+
+for step, part in itertools.product(STAGES, (0, 0.5, 1)):
+    where = {0: "its first byte", 0.5: "half", 1: "all but its last byte"}[part]
+    cut_short = cut(step, part, lambda kept, _: chunked(kept))
+    add("truncated", f"{step}: {where}, as if that were all", step, cut_short, world="bare", slow=step == "target", check=is_modest)
+for step in ("timestamp", "target"):
+    lost = cut(step, 0.5, lambda kept, length: raw(head(Content_Length=length), kept))
+    add("truncated", f"{step}: half, then the connection breaks", step, lost, slow=step == "target", check=is_modest)
+
+PAGE = b"<!DOCTYPE html><html><body><form action=/login>Welcome to the hotel's network</form></body></html>"
+DEEP = b'{"a":' * 100_000 + b"1" + b"}" * 100_000
+BODIES: dict[str, bytes] = {
+    "a page (captive portal)": PAGE,
+    "nothing": b"",
+    "`null`": b"null",
+    "a list": b"[]",
+    "too deep": b"[" * 15_000,
+    "not UTF-8": b'{"signed":"\xff\xfe"}',
+    "a lone surrogate": b'{"signed":{"_type":"\\ud800"},"signatures":[]}',
+    "a number of 10,000 digits": b'{"signed":{"version":' + b"9" * 10_000 + b'},"signatures":[]}',
+    "`NaN`": b'{"signed":{"version":NaN},"signatures":[]}',
+    "a number beyond all": b'{"signed":{"version":1e99999},"signatures":[]}',
+}
+for (title, wrong), step in itertools.product(BODIES.items(), ("root", "timestamp", BIN)):
+    if step == "timestamp" or title in ("a page (captive portal)", "too deep", "nothing"):
+        add("malformed", f"{step}: {title}", step, lambda w, b=wrong, s=step: w.changed(s, b), world="bare")
+add("malformed", "target: a page (captive portal)", "target", lambda w: w.changed("target", PAGE))
+add("malformed", f"{BIN}: deep, of 1 MB", BIN, lambda w: w.changed(BIN, DEEP), world="bare")
+for title, piece in {"numbers": b"0,", "lists": b"[],", "objects": b"{},", "strings": b'"",'}.items():
+    bomb = b"[" + piece * (4_900_000 // len(piece)) + b"0]"
+    add("malformed", f"{BIN}: a list of {title}, of 4.9 MB", BIN, lambda w, b=bomb: w.changed(BIN, b), world="bare")
+MEMBERS = b"{" + b",".join(b'"%x":0' % number for number in range(500_000)) + b"}"
+add("malformed", f"{BIN}: an object of 500,000 members, of 4.8 MB", BIN, lambda w: w.changed(BIN, MEMBERS), world="bare")
+SNAPSHOT_BOMB = b"[" + b"0," * 990_000 + b"0]"
+add("malformed", "snapshot: a list of numbers, of 2 MB", "snapshot", lambda w: w.changed("snapshot", SNAPSHOT_BOMB), world="bare")
+add("malformed", f"{BIN}: larger than any may be", BIN, lambda w: w.changed(BIN, w.file(BIN) + b" " * 5_000_000), world="bare")
+add("malformed", "timestamp: larger than any may be", "timestamp", lambda w: w.changed("timestamp", w.file("timestamp") + b" " * 16_384))
+add("malformed", "root: larger than any may be", "root", lambda w: w.changed("root", w.file("root") + b" " * 512_000))
+add("malformed", "timestamp: followed by another document", "timestamp", lambda w: w.changed("timestamp", w.file("timestamp") * 2))
+add("malformed", "timestamp: after a byte order mark", "timestamp", lambda w: w.changed("timestamp", b"\xef\xbb\xbf" + w.file("timestamp")))
+
+
+def twice(world: World, good_first: bool) -> Scene:
+    good, bad = (json.dumps(json.loads(file)["signed"]).encode() for file in (world.file("timestamp"), tampered(world, "timestamp")))
+    first, second = (good, bad) if good_first else (bad, good)
+    signatures = json.dumps(json.loads(world.file("timestamp"))["signatures"]).encode()
+    return world.changed("timestamp", b'{"signatures":%s,"signed":%s,"signed":%s}' % (signatures, first, second))
+
+
+add("malformed", "timestamp: `signed` twice, the second is not signed", "timestamp", lambda w: twice(w, True))
+add("control", "timestamp: `signed` twice, the second is what is signed, as all clients read it", "target", lambda w: twice(w, False), expected=TAKEN)

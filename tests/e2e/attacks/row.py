@@ -1,0 +1,143 @@
+"""What a row of the matrix is, and what rows are made with."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from securesystemslib.signer import CryptoSigner
+
+from ..attack_clients import Outcome
+from ..attack_repository import FIRMWARE, Edit, Repository, bin_of
+from ..attack_server import Answer, Scene
+
+REFUSED, TAKEN, NO_TARGET = "refuses", "takes it", "says: no such target"
+PAST = "2020-01-01T00:00:00Z"
+BIN = bin_of(FIRMWARE)
+# In the order of an update.
+STAGES = ("root", "timestamp", "snapshot", "targets", BIN, "target")
+
+
+@dataclass(frozen=True)
+class World:
+    """A repository as all clients know it, and what it published since."""
+
+    before: Repository
+    after: Repository
+
+    def path(self, stage: str) -> str:
+        return self.after.target_path(FIRMWARE) if stage == "target" else self.after.path(stage)
+
+    def file(self, stage: str) -> bytes:
+        return self.after.files[self.path(stage)]
+
+    def honest(self) -> Scene:
+        return show(self.after)
+
+    def changed(self, stage: str, body: bytes) -> Scene:
+        """The new repository with other bytes for one file."""
+        scene = self.honest()
+        scene.files[self.path(stage)] = body
+        return scene
+
+    def answered(self, stage: str, answer: Answer) -> Scene:
+        scene = self.honest()
+        scene.answers[self.path(stage)] = answer
+        return scene
+
+
+Play = Callable[[World], Scene]
+Check = Callable[[World, Scene, Path, Outcome], None]
+
+
+@dataclass(frozen=True)
+class Attack:
+    """A row."""
+
+    kind: str
+    name: str
+    play: Play
+    # Which file is attacked, where a client refuses it.
+    stage: str
+    # What a device of ours does.
+    expected: str = REFUSED
+    # Of which listing the repository is.
+    world: str = "full"
+    # Whose bytes are asked for.
+    target: str = FIRMWARE
+    # Whether the client knows the new repository already.
+    knows_new: bool = False
+    # What must stand in the one line that it says: a part of the file's name, unless given.
+    says: str = ""
+    # What is stored on the way beside what comes before the stage, by the paths of the scene.
+    stored: tuple[tuple[str, str], ...] = ()
+    # What ends the attack: the honest repository, unless more is needed.
+    recovery: Play = World.honest
+    check: Check | None = None
+    slow: bool = False
+
+
+ATTACKS: list[Attack] = []
+# Somebody whose key nobody trusts.
+STRANGER = CryptoSigner.generate_ed25519()
+
+
+def add(kind: str, name: str, stage: str, play: Play, **options: object) -> None:
+    ATTACKS.append(Attack(kind, name, play, stage, **options))
+
+
+def attack(kind: str, name: str, stage: str, **options: object) -> Callable[[Play], Play]:
+    def decorate(play: Play) -> Play:
+        add(kind, name, stage, play, **options)
+        return play
+
+    return decorate
+
+
+def show(repository: Repository, name: str = FIRMWARE) -> Scene:
+    return Scene(dict(repository.files), expected=repository.content(name))
+
+
+def hostile(world: World, *edits: tuple[str, Edit], keys: dict[str, list[CryptoSigner]] | None = None) -> Repository:
+    """The new repository as those make it who sign something else: documents that list it are made anew."""
+    other = world.after.fork()
+    other.keys |= keys or {}
+    other.edits = dict(edits)
+    other.put_roles()
+    return other
+
+
+def rotated(*roles: str) -> Play:
+    """The repository after the keys of these roles were replaced, and everything was signed again."""
+
+    def play(world: World) -> Scene:
+        other = world.after.fork()
+        for role in roles:
+            other.replace_key(role)
+        other.publish()
+        return show(other)
+
+    return play
+
+
+def went_on(world: World) -> Scene:
+    """The repository after one more publication."""
+    other = world.after.fork()
+    other.publish()
+    return show(other)
+
+
+def setting(**members: object) -> Edit:
+    return lambda signed: signed.update(members)
+
+
+def delegating(name: str, paths: list[str], members: dict | None = None) -> Edit:
+    """Delegates these paths to a stranger's role of this name, before all others."""
+
+    def edit(signed: dict) -> None:
+        delegations = signed.setdefault("delegations", {"keys": {}, "roles": []})
+        keyid = STRANGER.public_key.keyid
+        delegations["keys"][keyid] = STRANGER.public_key.to_dict()
+        made = {"name": name, "keyids": [keyid], "threshold": 1, "terminating": False, "paths": paths}
+        delegations["roles"].insert(0, made | (members or {}))
+
+    return edit

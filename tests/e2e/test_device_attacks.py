@@ -1,0 +1,244 @@
+"""Every attack, and every client: what each makes of it. What a device of ours makes of it is asserted, what the others make of it is told.
+
+    .venv/bin/pytest tests/e2e/test_device_attacks.py -k timestamp      only these rows
+    TUFLINE_DEVICE_BIN=FILE                                             a `tufline-device` to test instead of that beside `tufline`
+    TUFLINE_WRITE_MATRIX=FILE                                           writes the table, as Markdown
+
+Each client knows the old repository. It is shown the attack, and then what ends it, and must be as current then as if nothing had been.
+"""
+
+import os
+import re
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from .attack_clients import MIB, Client, Outcome, PythonTuf, TufJs, TuflineDevice
+from .attack_repository import PUBLISHED, Repository
+from .attack_server import Scene, Server
+from .attacks import ATTACKS, BIN, NO_TARGET, REFUSED, TAKEN, WEAKNESSES, Attack, World
+from .foreign import in_days
+
+# So long the repository lasts that is left to expire: as long as it takes to make all clients know it.
+SHORT = 12 / 86_400
+FOLDERS = {"full": "full", "lean": "lean", "bare": "bare", "short": "full"}
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one client did in one row."""
+
+    attacked: Outcome
+    recovered: Outcome | None
+    scene: Scene
+    ending: Scene | None
+    before: dict[str, bytes]
+    after: dict[str, bytes]
+    # What was at the target's place before and after the attack.
+    places: tuple[bytes, bytes]
+    folder: Path
+    world: World
+    complaint: str
+
+
+class Matrix:
+    """Runs rows."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.ours = TuflineDevice()
+        self.clients: list[Client] = [self.ours, PythonTuf(), TufJs()]
+        self.worlds: dict[str, World] = {}
+        self.server = Server()
+        self.results: dict[tuple[str, str], Future[Result]] = {}
+
+    def __enter__(self) -> "Matrix":
+        self.server.__enter__()
+        # Rows that only wait don't hold up the others, which have the processors.
+        self.pools = [ThreadPoolExecutor(6), ThreadPoolExecutor(200)]
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for pool in self.pools:
+            pool.shutdown(cancel_futures=True)
+        self.server.__exit__()
+        for client in self.clients:
+            client.close()
+
+    def run(self, attacks: list[Attack]) -> None:
+        known = {(row.world, row.knows_new) for row in attacks}
+        for world in sorted({world for world, _ in known}, reverse=True):
+            before = Repository(FOLDERS[world], in_days(SHORT) if world == "short" else None)
+            after = before.fork()
+            after.lasts = None
+            after.next_root()
+            after.publish()
+            self.worlds[world] = World(before, after)
+        learned = [self.pools[0].submit(self.learn, client, *state) for state in sorted(known, reverse=True) for client in self.clients]
+        for made in learned:
+            made.result()
+        for row in sorted(attacks, key=lambda row: not row.slow):
+            for client in self.clients:
+                self.results[row.name, client.name] = self.pools[row.slow].submit(self.play, client, row)
+
+    def known(self, client: Client, world: str, knows_new: bool) -> Path:
+        return self.folder / "known" / f"{client.name}-{world}-{'new' if knows_new else 'old'}"
+
+    def root(self, world: str) -> Path:
+        path = self.folder / f"{world}.root.json"
+        if not path.exists():
+            path.write_bytes(self.worlds[world].before.files["metadata/1.root.json"])
+        return path
+
+    def learn(self, client: Client, world: str, knows_new: bool) -> None:
+        """Makes a client know a repository, all of its roles."""
+        folder = self.known(client, world, knows_new)
+        (folder / "out").mkdir(parents=True)
+        versions = self.worlds[world]
+        for repository in (versions.before, versions.after)[: 1 + knows_new]:
+            url = self.server.show(Scene(repository.files))
+            for name in PUBLISHED:
+                outcome = client.run(folder, url, self.root(world), name)
+                assert outcome.found == repository.content(name), (client.name, world, name, outcome)
+
+    def play(self, client: Client, row: Attack) -> Result:
+        world = self.worlds[row.world]
+        folder = self.folder / client.name / re.sub(r"\W+", "-", row.name)
+        folder.parent.mkdir(exist_ok=True)
+        client.copy(self.known(client, row.world, row.knows_new), folder)
+        ours = client is self.ours
+        before = self.ours.state(folder) if ours else {}
+        place = self.ours.out(folder).read_bytes() if ours else b""
+        scene = row.play(world)
+        attacked = self._ask(client, row, scene, folder)
+        after = self.ours.state(folder) if ours else {}
+        places = (place, self.ours.out(folder).read_bytes() if ours else b"")
+        complaint = ""
+        if ours and row.check:
+            try:
+                row.check(world, scene, folder, attacked)
+            except AssertionError as error:
+                complaint = str(error)
+        recovered = ending = None
+        if ours or attacked.seconds < 2:
+            ending = row.recovery(world)
+            recovered = self._ask(client, row, ending, folder)
+        return Result(attacked, recovered, scene, ending, before, after, places, folder, world, complaint)
+
+    def _ask(self, client: Client, row: Attack, scene: Scene, folder: Path) -> Outcome:
+        url = self.server.show(scene)
+        try:
+            return client.run(folder, url, self.root(row.world), row.target)
+        finally:
+            scene.over.set()
+
+    def verdict(self, row: Attack, client: Client) -> str:
+        """What a client did, in a few words."""
+        result = self.results[row.name, client.name].result()
+        outcome = result.attacked
+        did = what(outcome, result.scene)
+        if outcome.found == result.world.before.content(row.target) != result.scene.expected:
+            did = "stays at the old"
+        if outcome.hangs:
+            did = f"**hangs** (more than {client.seconds:.0f} s)"
+        elif outcome.status < 0:
+            did = f"**dies** of signal {-outcome.status}"
+        if outcome.kib > client.kib:
+            did += f", takes **{outcome.kib // MIB} MiB**"
+        if result.recovered and not (result.recovered.found == result.ending.expected):
+            did += ", is **stuck** then"
+        return did
+
+
+def what(outcome: Outcome, scene: Scene) -> str:
+    match outcome.found:
+        case None:
+            return REFUSED
+        case []:
+            return NO_TARGET
+        case bytes() as data:
+            return TAKEN if data == scene.expected else "takes **other bytes**"
+
+
+@pytest.fixture(scope="module")
+def matrix(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Matrix]:
+    """The rows that are asked for, on their way."""
+    chosen = [item.callspec.params["row"] for item in request.session.items if "matrix" in item.fixturenames and hasattr(item, "callspec")]
+    with Matrix(tmp_path_factory.mktemp("attacks")) as matrix:
+        matrix.run(chosen)
+        yield matrix
+        tell(matrix, chosen, request.config.get_terminal_writer().line)
+
+
+def tell(matrix: Matrix, rows: list[Attack], line) -> None:
+    """Prints the table, and writes it where that is asked for."""
+    names = [client.name for client in matrix.clients]
+    table = [["kind", "attack", *names]]
+    for row in sorted(rows, key=lambda row: (row.kind == "control", row.kind)):
+        table.append([row.kind, row.name, *(matrix.verdict(row, client) for client in matrix.clients)])
+    if path := os.environ.get("TUFLINE_WRITE_MATRIX"):
+        cells = [[cell.replace("|", "\\|") for cell in cells] for cells in table]
+        cells.insert(1, ["---"] * len(table[0]))
+        Path(path).write_text("".join(f"| {' | '.join(row)} |\n" for row in cells))
+    widths = [max(len(row[column].replace("*", "")) for row in table) for column in range(len(table[0]))]
+    line()
+    for row in table:
+        line("  ".join(cell.replace("*", "").ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def stored_on_the_way(row: Attack, result: Result) -> dict[str, bytes]:
+    """The state that a device must have after a refusal: what it had, and what it verified before it came to the file that it refused."""
+    if row.stored:
+        files = {name: result.scene.files.get(path) for name, path in row.stored if path != "old"}
+        return {**result.before, **files}
+    repository, files = result.world.after, result.scene.files
+    state = dict(result.before)
+    before = ("root", "timestamp", "snapshot", "targets", BIN)
+    for stage in before[: before.index(row.stage)] if row.stage in before else before:
+        # A hostile repository may have another version of a file than the honest one.
+        if (path := repository.path(stage)) in files:
+            state[f"{stage}.json"] = files[path]
+    return state
+
+
+def expected_in_line(row: Attack, result: Result) -> str:
+    if row.says:
+        return row.says
+    if row.stage == "target":
+        return row.target
+    return "timestamp.json" if row.stage == "timestamp" else f"{row.stage}.json"
+
+
+@pytest.mark.parametrize("row", ATTACKS, ids=[row.name for row in ATTACKS])
+def test_tufline_device(matrix: Matrix, row: Attack) -> None:
+    result = matrix.results[row.name, matrix.ours.name].result()
+    weakness = WEAKNESSES.get(row.name)
+    try:
+        judge(row, result)
+    except AssertionError as error:
+        if weakness:
+            pytest.xfail(f"{weakness}: {error}")
+        raise
+    assert not weakness, f"it does what it must, so this is no weakness any more: {weakness}"
+
+
+def judge(row: Attack, result: Result) -> None:
+    outcome = result.attacked
+    assert not outcome.hangs, f"it takes more than {TuflineDevice.seconds} s"
+    assert outcome.status in (0, 1), f"it ends with {outcome.status}: {outcome.says}"
+    assert outcome.kib <= TuflineDevice.kib, f"it takes {outcome.kib // MIB} MiB"
+    assert what(outcome, result.scene) == row.expected, outcome.says
+    assert not result.complaint, result.complaint
+    if row.expected == REFUSED:
+        assert re.fullmatch(r"tufline-device: [^\n]+\n", outcome.says), outcome.says
+        assert outcome.says.strip().isprintable(), outcome.says
+        assert expected_in_line(row, result) in outcome.says, outcome.says
+        assert result.places[1] == result.places[0], "the target that was there is another"
+        state = stored_on_the_way(row, result)
+        differ = sorted(name for name in state.keys() | result.after.keys() if state.get(name) != result.after.get(name))
+        assert not differ, f"it stores other than it should: {differ}; it says {outcome.says}"
+    recovered = result.recovered
+    assert recovered.found == result.ending.expected, f"the attack is over, and it is stuck: {recovered.says}"
