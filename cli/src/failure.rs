@@ -71,7 +71,7 @@ pub fn request<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a RequestError>
 
 /// What can be done about a failure.
 pub async fn advice(error: &(dyn Error + 'static)) -> Option<&'static str> {
-    if causes(error).any(|cause| cause.is::<CredentialsError>()) {
+    if causes(error).any(<dyn Error>::is::<CredentialsError>) {
         return Some(sign_in().await);
     }
     let request = request(error)?;

@@ -13,6 +13,7 @@ use super::client::{self, Scope};
 use super::transport::Reader;
 use super::verified::VerifiedRepository;
 use crate::access::DeviceAccess;
+use crate::failure::is_denied;
 use crate::repository::Repository;
 use crate::text::Quoted;
 
@@ -51,7 +52,7 @@ impl ClientSource {
     pub async fn observe(&self, kept: Option<&Path>) -> anyhow::Result<VerifiedRepository> {
         let look = async |kept| self.look(Scope::All(kept)).await;
         let seen = match (look(kept).await, kept) {
-            (Err(_), Some(_)) => look(None).await,
+            (Err(error), Some(_)) if !is_denied(&error) => look(None).await,
             (seen, _) => seen,
         };
         seen.with_context(|| format!("a client cannot update from {}", self.place))

@@ -103,16 +103,15 @@ impl StageError {
     /// What may be done about it.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
+        use GenerationError::{Document, Missing, Unread};
         match self.cause() {
             Self::Store(error) => error.kind,
-            Self::Document(_) | Self::Record(..) => ErrorKind::Corrupt,
-            Self::Missing(..) | Self::NotInitialised => ErrorKind::Missing,
-            Self::Contended(..) => ErrorKind::Conflict,
-            Self::OutOfTime { .. } => ErrorKind::Retry,
             // A request may have failed on the way to it.
             Self::Refused(refusal) => kind_of_request(refusal).unwrap_or(ErrorKind::Invalid),
-            Self::Generation(GenerationError::Missing(_) | GenerationError::Unread(_)) => ErrorKind::Missing,
-            Self::Generation(GenerationError::Document(_)) => ErrorKind::Corrupt,
+            Self::Document(_) | Self::Record(..) | Self::Generation(Document(_)) => ErrorKind::Corrupt,
+            Self::Missing(..) | Self::NotInitialised | Self::Generation(Missing(_) | Unread(_)) => ErrorKind::Missing,
+            Self::Contended(..) => ErrorKind::Conflict,
+            Self::OutOfTime { .. } => ErrorKind::Retry,
             // Somebody must see to the clock, the keys, or what was asked for.
             Self::Root(_) | Self::Generation(_) | Self::UntrustedKey(_) | Self::ClockBehind { .. } => {
                 ErrorKind::Invalid

@@ -22,27 +22,34 @@ use tufline_tuf::{Config, Time};
 
 use common::{finish, ports, settle, take_changes};
 
-/// What becomes of requests of which this is the action and the place, and how many there were.
+/// What becomes of requests of which this is the action and the place.
+struct Planned {
+    action: &'static str,
+    place: &'static str,
+    fate: Fate,
+    /// How many there were.
+    count: usize,
+}
+
 #[derive(Clone, Default)]
-struct Plan(Arc<Mutex<(Option<(&'static str, &'static str, Fate)>, usize)>>);
+struct Plan(Arc<Mutex<Option<Planned>>>);
 
 impl Plan {
     fn set(&self, action: &'static str, place: &'static str, fate: Fate) {
-        *self.0.lock().unwrap() = (Some((action, place, fate)), 0);
+        *self.0.lock().unwrap() = Some(Planned { action, place, fate, count: 0 });
     }
 
     fn end(&self) -> usize {
-        std::mem::take(&mut *self.0.lock().unwrap()).1
+        self.0.lock().unwrap().take().unwrap().count
     }
 }
 
 impl Control for Plan {
     fn fate(&self, request: &Request<'_>) -> Fate {
-        let mut plan = self.0.lock().unwrap();
-        match plan.0 {
-            Some((action, place, fate)) if (request.action, request.place) == (action, place) => {
-                plan.1 += 1;
-                fate
+        match &mut *self.0.lock().unwrap() {
+            Some(planned) if (request.action, request.place) == (planned.action, planned.place) => {
+                planned.count += 1;
+                planned.fate
             }
             _ => Fate::Done,
         }
