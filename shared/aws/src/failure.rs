@@ -210,7 +210,7 @@ fn kind_of_cause(cause: &(dyn Error + 'static)) -> ErrorKind {
         Some(CredentialsError::ProviderTimedOut(_)) => true,
         // Whoever hands credentials out may be out of reach itself.
         Some(CredentialsError::ProviderError(_) | CredentialsError::Unhandled(_)) => {
-            causes(at).any(|cause| cause.is::<ConnectorError>())
+            causes(at).any(<dyn Error>::is::<ConnectorError>)
         }
         _ => false,
     };
@@ -424,8 +424,8 @@ mod tests {
             assert_eq!(error.kind, kind, "{text}");
             let told: Vec<String> = causes(&error).map(|cause| cause.to_string().replace('\n', " ")).collect();
             assert!(told.iter().all(|cause| text.contains(cause)), "{text}: {told:?}");
-            assert!(causes(&error).any(|cause| cause.is::<CredentialsError>()));
-            assert_eq!(causes(&error).any(|cause| cause.is::<std::io::Error>()), text.contains("refused"), "{text}");
+            assert!(causes(&error).any(<dyn Error>::is::<CredentialsError>));
+            assert_eq!(causes(&error).any(<dyn Error>::is::<std::io::Error>), text.contains("refused"), "{text}");
         }
     }
 }
