@@ -34,8 +34,8 @@ SHARED = tuple(SuccinctRoles([], 1, 2, "shared").get_roles())
 ROLES = ("targets", "party", "party.deep", "shared", *SHARED, *BINS)
 
 # What is published, and by which role.
-TARGETS = {"top.bin": "targets", "party/tool": "party", "party/deep-tool": "party.deep"}
-FIRMWARE, SHARED_TARGET = "firmware.bin", "shared/tool"
+FIRMWARE, DEEP, SHARED_TARGET = "firmware.bin", "party/deep-tool", "shared/tool"
+TARGETS = {"top.bin": "targets", "party/tool": "party", DEEP: "party.deep"}
 
 Edit = Callable[[dict], None]
 

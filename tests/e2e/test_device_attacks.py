@@ -13,13 +13,14 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 
 import pytest
 
 from .attack_clients import MIB, Client, Outcome, PythonTuf, TufJs, TuflineDevice
-from .attack_repository import PUBLISHED, Repository
+from .attack_repository import DEEP, FIRMWARE, SHARED_TARGET, Repository
 from .attack_server import Scene, Server
-from .attacks import ATTACKS, BIN, NO_TARGET, REFUSED, TAKEN, WEAKNESSES, Attack, World
+from .attacks import ATTACKS, BIN, NO_TARGET, REFUSED, TAKEN, WEAKNESSES, Attack, Play, World
 from .foreign import in_days
 
 # So long the repository lasts that is left to expire: as long as it takes to make all clients know it.
@@ -54,6 +55,8 @@ class Matrix:
         self.worlds: dict[str, World] = {}
         self.server = Server()
         self.results: dict[tuple[str, str], Future[Result]] = {}
+        self.scenes: dict[tuple[str, Play], Scene] = {}
+        self.locks = {row.name: Lock() for row in ATTACKS}
 
     def __enter__(self) -> "Matrix":
         self.server.__enter__()
@@ -94,13 +97,13 @@ class Matrix:
         return path
 
     def learn(self, client: Client, world: str, knows_new: bool) -> None:
-        """Makes a client know a repository, all of its roles."""
+        """Makes a client know a repository, and a role of each kind."""
         folder = self.known(client, world, knows_new)
         (folder / "out").mkdir(parents=True)
         versions = self.worlds[world]
         for repository in (versions.before, versions.after)[: 1 + knows_new]:
             url = self.server.show(Scene(repository.files))
-            for name in PUBLISHED:
+            for name in (FIRMWARE, DEEP, SHARED_TARGET):
                 outcome = client.run(folder, url, self.root(world), name)
                 assert outcome.found == repository.content(name), (client.name, world, name, outcome)
 
@@ -112,7 +115,7 @@ class Matrix:
         ours = client is self.ours
         before = self.ours.state(folder) if ours else {}
         place = self.ours.out(folder).read_bytes() if ours else b""
-        scene = row.play(world)
+        scene = self.scene(row, row.play)
         attacked = self._ask(client, row, scene, folder)
         after = self.ours.state(folder) if ours else {}
         places = (place, self.ours.out(folder).read_bytes() if ours else b"")
@@ -124,9 +127,17 @@ class Matrix:
                 complaint = str(error)
         recovered = ending = None
         if ours or attacked.seconds < 2:
-            ending = row.recovery(world)
+            ending = self.scene(row, row.recovery)
             recovered = self._ask(client, row, ending, folder)
         return Result(attacked, recovered, scene, ending, before, after, places, folder, world, complaint)
+
+    def scene(self, row: Attack, play: Play) -> Scene:
+        """A scene for one client: made once for all, since that takes longer than most updates."""
+        with self.locks[row.name]:
+            if (row.name, play) not in self.scenes:
+                self.scenes[row.name, play] = play(self.worlds[row.world])
+        made = self.scenes[row.name, play]
+        return Scene(made.files, made.answers, made.expected)
 
     def _ask(self, client: Client, row: Attack, scene: Scene, folder: Path) -> Outcome:
         url = self.server.show(scene)

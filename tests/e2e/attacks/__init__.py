@@ -31,7 +31,7 @@ Which rows show which defence of ours:
 """
 
 from . import bodies, forged, http, meaning, names, old, resumed, roots, signed, stolen
-from .row import ATTACKS, BIN, NO_TARGET, REFUSED, TAKEN, Attack, World
+from .row import ATTACKS, BIN, NO_TARGET, REFUSED, TAKEN, Attack, Play, World
 from .weaknesses import WEAKNESSES
 
-__all__ = ["ATTACKS", "BIN", "NO_TARGET", "REFUSED", "TAKEN", "WEAKNESSES", "Attack", "World"]
+__all__ = ["ATTACKS", "BIN", "NO_TARGET", "REFUSED", "TAKEN", "WEAKNESSES", "Attack", "Play", "World"]

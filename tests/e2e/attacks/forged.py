@@ -1,4 +1,4 @@
-"""Somebody without any key: arbitrary and wrong software, extraneous dependencies. Where the snapshot lists no digests, nothing but the signatures can tell."""
+"""Somebody without any key: arbitrary and wrong software, extraneous dependencies. In `bare` nothing but the signatures can tell."""
 
 import itertools
 import json

@@ -4,10 +4,9 @@ import hashlib
 from pathlib import Path
 
 from ..attack_clients import Outcome
-from ..attack_repository import FIRMWARE, Repository
+from ..attack_repository import FIRMWARE
 from ..attack_server import Scene
-from ..foreign import in_days
-from .row import STRANGER, TAKEN, Play, World, add, delegating, show
+from .row import TAKEN, Play, World, add, delegating, empty_role, show
 
 NAMES = {
     "a way out": "../../../escaped",
@@ -28,8 +27,7 @@ def named_role(name: str, delegated: bool = True) -> Play:
 
     def play(world: World) -> Scene:
         other = world.after.fork()
-        empty = {"_type": "targets", "spec_version": "1.0.31", "version": 7, "expires": in_days(9).strftime("%Y-%m-%dT%H:%M:%SZ"), "targets": {}}
-        other.files[f"metadata/7.{name}.json"] = Repository.seal(empty, [STRANGER])
+        other.files[f"metadata/7.{name}.json"] = empty_role()
         other.edits["snapshot"] = lambda signed: signed["meta"].setdefault(f"{name}.json", {"version": 7})
         if delegated:
             other.edits["targets"] = delegating(name, ["*"])

@@ -93,7 +93,7 @@ add(CHAIN, "root: the signature of one key under the ids of two", "root", under_
 
 
 def two_faces(edit: Callable[[dict], None]) -> Play:
-    """A root in which the timestamp has one key under two ids, both of which must sign; the second is written differently. The thief of that key signs as both."""
+    """A root in which the timestamp has one key under two ids, differently written, both of which must sign; its thief signs as both."""
 
     def play(world: World) -> Scene:
         other = world.before.fork()

@@ -9,6 +9,7 @@ from securesystemslib.signer import CryptoSigner
 from ..attack_clients import Outcome
 from ..attack_repository import FIRMWARE, Edit, Repository, bin_of
 from ..attack_server import Answer, Scene
+from ..foreign import SPEC, in_days
 
 REFUSED, TAKEN, NO_TARGET = "refuses", "takes it", "says: no such target"
 PAST = "2020-01-01T00:00:00Z"
@@ -141,3 +142,9 @@ def delegating(name: str, paths: list[str], members: dict | None = None) -> Edit
         delegations["roles"].insert(0, made | (members or {}))
 
     return edit
+
+
+def empty_role() -> bytes:
+    """The file of a role that the stranger signs, of version 7, and that lists nothing."""
+    expires = in_days(9).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return Repository.seal({"_type": "targets", "spec_version": SPEC, "version": 7, "expires": expires, "targets": {}}, [STRANGER])

@@ -1,8 +1,9 @@
 """Stolen keys: what one alone may do, and may not; fast-forward."""
 
-from ..attack_repository import FIRMWARE, OTHER, bin_of
+from ..attack_repository import DEEP, FIRMWARE, OTHER, bin_of
 from ..attack_server import Scene
-from .row import BIN, TAKEN, Play, World, add, attack, delegating, hostile, rotated, setting, show, went_on
+from .old import later
+from .row import BIN, TAKEN, Play, World, add, attack, delegating, empty_role, hostile, rotated, setting, show, went_on
 from .signed import listing
 
 STOLEN = "stolen key"
@@ -136,12 +137,65 @@ def party_delegates_all(world: World) -> Scene:
     "a party's key: delegates to itself, and to who delegates to it",
     "target",
     expected=TAKEN,
-    target="party/deep-tool",
-    recovery=lambda w: show(w.after, "party/deep-tool"),
+    target=DEEP,
+    recovery=lambda w: show(w.after, DEEP),
 )
 def circle(world: World) -> Scene:
     other = world.after.fork()
     other.edits["party"] = delegating("party", ["*/*"], {"keyids": []})
     other.put_roles()
-    scene = show(other, "party/deep-tool")
+    scene = show(other, DEEP)
     return scene
+
+
+@attack(
+    STOLEN,
+    "timestamp's and snapshot's keys: another timestamp of the version that is known",
+    "target",
+    expected=TAKEN,
+    knows_new=True,
+    recovery=later,
+)
+def same_version(world: World) -> Scene:
+    """Of one version there is one document: the one that came first (5.4.3.1)."""
+    other = world.after.fork()
+    other.edits["timestamp"] = setting(version=2)
+    other.publish()
+    scene = show(other)
+    scene.expected = world.after.content(FIRMWARE)
+    return scene
+
+
+MANY = 40
+# So many are asked at most, of which `targets` and the party are two; one more is asked to know that it is one too many.
+ASKED = 31
+
+
+@attack(
+    STOLEN,
+    "a party's key: delegates to more roles than are asked for one target",
+    "party",
+    target=DEEP,
+    says=DEEP,
+    stored=(
+        ("root.json", "metadata/2.root.json"),
+        ("timestamp.json", "metadata/timestamp.json"),
+        ("snapshot.json", "metadata/2.snapshot.json"),
+        ("targets.json", "metadata/200.targets.json"),
+        ("party.json", "metadata/201.party.json"),
+        *((f"x{number}.json", f"metadata/7.x{number}.json") for number in range(ASKED)),
+    ),
+    recovery=lambda world: many_roles(world, delegated=False),
+)
+def many_roles(world: World, delegated: bool = True) -> Scene:
+    other = world.after.fork()
+    names = [f"x{number}" for number in range(MANY)]
+    file = empty_role()
+    other.files |= {f"metadata/7.{name}.json": file for name in names}
+    other.edits["snapshot"] = lambda signed: signed["meta"].update({f"{name}.json": {"version": 7} for name in names})
+    if delegated:
+        other.edits["party"] = lambda signed: [delegating(name, ["party/*"])(signed) for name in reversed(names)]
+        other.put_roles()
+    else:
+        other.publish()
+    return show(other, DEEP)
