@@ -20,8 +20,8 @@ pub enum Error<E> {
         "{0} is missing: what refers to it was verified, so the server has lost it, or keeps it back; try again later"
     )]
     Missing(String),
-    /// The repository has more new roots than are read in one go. Those that were read are stored: the next update goes on from there.
-    #[error("there are more than {0} new roots; those are stored: update again, and it goes on from there")]
+    /// So many new roots were read in one go. They are stored: the next update goes on from there.
+    #[error("{0} new roots were read, and there may be more; they are stored: update again, and it goes on from there")]
     TooManyRoots(u32),
     /// So many roles were asked for the target, and none of them has it.
     #[error(

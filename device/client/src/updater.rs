@@ -63,6 +63,9 @@ impl<S: Storage> Updater<S> {
     pub fn need(&mut self) -> Result<Need, S::Error> {
         loop {
             match &self.state {
+                State::Root { followed } if *followed >= self.limits.roots => {
+                    return Err(Error::TooManyRoots(self.limits.roots));
+                }
                 State::Root { .. } => {
                     let path = metadata_path("root", Some(self.root.version().saturating_add(1)));
                     return Ok(Need::File(NeededFile { path, most: self.limits.root, may_be_missing: true }));
@@ -145,11 +148,7 @@ impl<S: Storage> Updater<S> {
         Stored(&mut self.storage).write(ROOT, bytes)?;
         self.root = next;
         rotation::forget(&mut self.storage, self.root.version())?;
-        let followed = followed.saturating_add(1);
-        if followed > self.limits.roots {
-            return Err(Error::TooManyRoots(self.limits.roots));
-        }
-        Ok(State::Root { followed })
+        Ok(State::Root { followed: followed.saturating_add(1) })
     }
 
     /// No root follows: this one must not have expired (5.3.10).

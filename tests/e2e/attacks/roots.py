@@ -209,5 +209,5 @@ add(
     many_roots,
     says="root",
     recovery=many_roots,
-    stored=(("root.json", "metadata/258.root.json"),),
+    stored=(("root.json", "metadata/257.root.json"),),
 )
