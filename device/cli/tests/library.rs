@@ -144,32 +144,33 @@ fn a_cut_costs_nothing_that_came() {
     assert!(encodings.into_iter().all(|encoding| encoding == "identity"));
 }
 
+/// A device that got the first 300,000 bytes, and whose server is gone then.
+fn interrupted(repository: &Repository, data: &[u8], folder: &Path) {
+    let server = {
+        let data = data.to_vec();
+        Server::start(answers(repository, move |fields| {
+            let goes_on = fields.contains_key("range");
+            if goes_on { answer("503 Service Unavailable", "", b"") } else { part(&data, fields, 300_000) }
+        }))
+    };
+    let mut device = Device::open(device(folder, repository, &server.url)).unwrap();
+    let told = device.find_and_fetch("firmware", &folder.join("firmware")).unwrap_err();
+    assert!(matches!(told, Failure::Network { failure: NetworkFailure::Status(503), .. }), "{told}");
+    assert!(!folder.join("firmware").exists());
+}
+
 #[test]
 fn a_kill_costs_nothing_that_is_on_disk() {
     let (repository, data) = repository();
     let folder = tempfile::tempdir().unwrap();
-    let out = folder.path().join("firmware");
-    // The first server cuts, and is gone then.
-    let first = {
-        let data = data.clone();
-        Server::start(answers(&repository, move |fields| {
-            if fields.contains_key("range") {
-                answer("503 Service Unavailable", "", b"")
-            } else {
-                part(&data, fields, 300_000)
-            }
-        }))
-    };
-    let settings = device(folder.path(), &repository, &first.url);
-    let told = Device::open(settings).unwrap().find_and_fetch("firmware", &out).unwrap_err();
-    assert!(matches!(told, Failure::Network { failure: NetworkFailure::Status(503), .. }), "{told}");
-    assert!(!out.exists());
-    let second = {
+    interrupted(&repository, &data, folder.path());
+    let server = {
         let data = data.clone();
         Server::start(answers(&repository, move |fields| part(&data, fields, usize::MAX)))
     };
-    let settings = device(folder.path(), &repository, &second.url);
-    let fetched = Device::open(settings).unwrap().find_and_fetch("firmware", &out).unwrap();
+    let out = folder.path().join("firmware");
+    let mut device = Device::open(device(folder.path(), &repository, &server.url)).unwrap();
+    let fetched = device.find_and_fetch("firmware", &out).unwrap();
     assert_eq!((fs::read(&out).unwrap(), fetched.received), (data.clone(), data.len() as u64 - 300_000));
 }
 
@@ -177,28 +178,19 @@ fn a_kill_costs_nothing_that_is_on_disk() {
 fn damage_of_what_was_kept_is_found_and_begun_anew() {
     let (repository, data) = repository();
     let folder = tempfile::tempdir().unwrap();
-    let out = folder.path().join("firmware");
-    let first = {
-        let data = data.clone();
-        Server::start(answers(&repository, move |fields| {
-            if fields.contains_key("range") {
-                answer("503 Service Unavailable", "", b"")
-            } else {
-                part(&data, fields, 300_000)
-            }
-        }))
-    };
-    Device::open(device(folder.path(), &repository, &first.url)).unwrap().find_and_fetch("firmware", &out).unwrap_err();
-    let kept = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path());
-    let kept = kept.into_iter().find(|path| path.extension().is_some_and(|extension| extension == "part")).unwrap();
+    interrupted(&repository, &data, folder.path());
+    let mut kept = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path());
+    let kept = kept.find(|path| path.extension().is_some_and(|extension| extension == "part")).unwrap();
     let mut bytes = fs::read(&kept).unwrap();
     bytes[1000] ^= 1;
     fs::write(&kept, bytes).unwrap();
-    let second = {
+    let server = {
         let data = data.clone();
         Server::start(answers(&repository, move |fields| part(&data, fields, usize::MAX)))
     };
-    Device::open(device(folder.path(), &repository, &second.url)).unwrap().find_and_fetch("firmware", &out).unwrap();
+    let out = folder.path().join("firmware");
+    let mut device = Device::open(device(folder.path(), &repository, &server.url)).unwrap();
+    device.find_and_fetch("firmware", &out).unwrap();
     assert_eq!(fs::read(&out).unwrap(), data);
 }
 
