@@ -343,11 +343,14 @@ def test_an_operator_needs_nothing_else(variant: Variant):
 def test_one_artifact_goes_through_everything_and_is_gone_then(variant: Variant):
     before = variant.listed()
     said = doctor(variant, "--try")
+    if "trial" in dict(said.problems):
+        # A function whose run fails on a busy machine gets its message again after a time that is longer than a trial waits.
+        said = doctor(variant, "--try")
     # What another test measured may raise an alarm again while this goes through.
     assert [problem for problem in said.problems if problem[0] != "alarms"] == []
     (trial,) = [check for check in said.checks if check["code"] == "trial"]
     assert trial["what"].startswith("tufline-doctor/") and "devices saw it after" in trial["why"], trial
-    assert variant.listed() == before
+    until("the trials are gone", lambda: variant.listed() == before, 120)
     kinds = variant.admin_s3.list_object_versions(Bucket=variant.bucket, Prefix=variant.key(trial["what"]))
     assert len(kinds["Versions"]) == len(kinds["DeleteMarkers"]) == 1
 
