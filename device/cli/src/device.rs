@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::path::Path;
 
 use tufline_client::{Clock, Floor, FoundTarget, Time, Updater};
+use tufline_metadata::TrustedRoot;
 
 use crate::documents::feed;
 use crate::failure::Failure;
@@ -32,8 +33,7 @@ impl Device {
     /// [`Failure::Update`], [`Failure::File`].
     pub fn init(metadata_dir: &Path, root: &Path) -> Result<u64, Failure> {
         let (mut folder, _lock) = open(metadata_dir)?;
-        let bytes = fs::read(root).map_err(Failure::file("read", root))?;
-        Ok(tufline_client::begin_with(&mut folder, &bytes)?.version())
+        Ok(begin_with(&mut folder, root)?.version())
     }
 
     /// Begins an update; another process that updates in the same folder is waited for.
@@ -43,8 +43,7 @@ impl Device {
     pub fn open(settings: Settings) -> Result<Self, Failure> {
         let (mut folder, lock) = open(&settings.metadata_dir)?;
         if let Some(root) = &settings.root {
-            let bytes = fs::read(root).map_err(Failure::file("read", root))?;
-            tufline_client::begin_with(&mut folder, &bytes)?;
+            begin_with(&mut folder, root)?;
         }
         let connection = Connection::new(&settings)?;
         let updater = Updater::open(folder, clock(&settings), settings.limits())?;
@@ -100,6 +99,11 @@ fn open(metadata_dir: &Path) -> Result<(Folder, File), Failure> {
     let folder = Folder::open(metadata_dir).map_err(Failure::file("written", metadata_dir))?;
     let lock = folder.lock().map_err(Failure::file("written", metadata_dir))?;
     Ok((folder, lock))
+}
+
+fn begin_with(folder: &mut Folder, root: &Path) -> Result<TrustedRoot, Failure> {
+    let bytes = fs::read(root).map_err(Failure::file("read", root))?;
+    Ok(tufline_client::begin_with(folder, &bytes)?)
 }
 
 #[expect(

@@ -66,13 +66,7 @@ impl<'t> Part<'t> {
         let kept = self.note.safe.min(self.file.metadata()?.len()).min(self.found.target.length);
         self.file.set_len(kept)?;
         self.file.seek(SeekFrom::Start(0))?;
-        let mut buffer = vec![0; 1 << 16];
-        loop {
-            let read = self.file.read(&mut buffer)?;
-            let Some(bytes @ [_, ..]) = buffer.get(..read) else { break };
-            self.hasher.update(bytes);
-            self.length += read as u64;
-        }
+        self.length = hash_rest(&mut self.file, &mut self.hasher)?;
         // Less than was noted is there where a cut of the power tore the file.
         self.note.safe = self.length;
         Ok(())
@@ -191,13 +185,20 @@ fn is_there(found: &FoundTarget, path: &Path) -> io::Result<bool> {
     if !about.is_file() || about.len() != found.target.length {
         return Ok(false);
     }
-    let (mut hasher, mut buffer) = (found.target.hasher(), vec![0; 1 << 16]);
+    let mut hasher = found.target.hasher();
+    hash_rest(&mut file, &mut hasher)?;
+    Ok(hasher.check().is_ok())
+}
+
+/// Hashes a file from where it is read to its end, and says how many bytes these are.
+fn hash_rest(file: &mut File, hasher: &mut Hasher<'_>) -> io::Result<u64> {
+    let (mut length, mut buffer) = (0, vec![0; 1 << 16]);
     loop {
         let read = file.read(&mut buffer)?;
-        let Some(bytes @ [_, ..]) = buffer.get(..read) else { break };
+        let Some(bytes @ [_, ..]) = buffer.get(..read) else { return Ok(length) };
         hasher.update(bytes);
+        length += read as u64;
     }
-    Ok(hasher.check().is_ok())
 }
 
 fn note_path(part: &Path) -> PathBuf {

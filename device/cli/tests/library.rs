@@ -119,13 +119,16 @@ fn part(data: &[u8], fields: &BTreeMap<String, String>, most: usize) -> Vec<u8> 
     whole[..whole.len().min(head.saturating_add(most))].to_vec()
 }
 
+/// Serves the repository, and of its target so many bytes with each answer at most.
+fn serve(repository: &Repository, data: &[u8], most: usize) -> Server {
+    let data = data.to_vec();
+    Server::start(answers(repository, move |fields| part(&data, fields, most)))
+}
+
 #[test]
 fn a_cut_costs_nothing_that_came() {
     let (repository, data) = repository();
-    let server = {
-        let data = data.clone();
-        Server::start(answers(&repository, move |fields| part(&data, fields, 150_000)))
-    };
+    let server = serve(&repository, &data, 150_000);
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("firmware");
     let mut device = Device::open(device(folder.path(), &repository, &server.url)).unwrap();
@@ -164,10 +167,7 @@ fn a_kill_costs_nothing_that_is_on_disk() {
     let (repository, data) = repository();
     let folder = tempfile::tempdir().unwrap();
     interrupted(&repository, &data, folder.path());
-    let server = {
-        let data = data.clone();
-        Server::start(answers(&repository, move |fields| part(&data, fields, usize::MAX)))
-    };
+    let server = serve(&repository, &data, usize::MAX);
     let out = folder.path().join("firmware");
     let mut device = Device::open(device(folder.path(), &repository, &server.url)).unwrap();
     let fetched = device.find_and_fetch("firmware", &out).unwrap();
@@ -184,10 +184,7 @@ fn damage_of_what_was_kept_is_found_and_begun_anew() {
     let mut bytes = fs::read(&kept).unwrap();
     bytes[1000] ^= 1;
     fs::write(&kept, bytes).unwrap();
-    let server = {
-        let data = data.clone();
-        Server::start(answers(&repository, move |fields| part(&data, fields, usize::MAX)))
-    };
+    let server = serve(&repository, &data, usize::MAX);
     let out = folder.path().join("firmware");
     let mut device = Device::open(device(folder.path(), &repository, &server.url)).unwrap();
     device.find_and_fetch("firmware", &out).unwrap();

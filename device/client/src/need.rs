@@ -23,6 +23,13 @@ pub struct NeededFile {
     pub may_be_missing: bool,
 }
 
+impl NeededFile {
+    /// One that must be there.
+    pub(crate) fn new(path: String, most: usize) -> Self {
+        Self { path, most, may_be_missing: false }
+    }
+}
+
 /// What the server answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer<'a> {

@@ -40,6 +40,8 @@ pub struct Search<'u, S> {
     next: Vec<Visit>,
     asked: BTreeSet<String>,
     found: Option<FoundTarget>,
+    /// What was found to be needed, until it is there: to find out reads and verifies what is stored.
+    needed: Option<NeededFile>,
 }
 
 /// A role, and who delegates to it.
@@ -59,7 +61,17 @@ impl<'u, S: Storage> Search<'u, S> {
     pub(crate) fn begin(storage: &'u mut S, limits: Limits, current: Current, consistent: bool, name: &str) -> Self {
         let targets = current.targets.clone();
         let (next, asked) = (Vec::new(), BTreeSet::from(["targets".to_owned()]));
-        let mut search = Self { storage, limits, current, consistent, name: name.to_owned(), next, asked, found: None };
+        let mut search = Self {
+            storage,
+            limits,
+            current,
+            consistent,
+            name: name.to_owned(),
+            next,
+            asked,
+            found: None,
+            needed: None,
+        };
         search.ask("targets".to_owned(), targets);
         search
     }
@@ -69,17 +81,24 @@ impl<'u, S: Storage> Search<'u, S> {
     /// # Errors
     /// [`Error`]: where what is verified leaves no way on, or the storage fails.
     pub fn need(&mut self) -> Result<Need, S::Error> {
+        if self.needed.is_none() {
+            self.needed = self.find_needed()?;
+        }
+        Ok(self.needed.clone().map_or(Need::Nothing, Need::File))
+    }
+
+    fn find_needed(&mut self) -> Result<Option<NeededFile>, S::Error> {
         while let Some(visit) = self.next.last().cloned() {
             let listed = self.listed(&visit.role)?.clone();
             let most = most(&listed, self.limits.targets);
             let stored = Stored(self.storage).read(&stored_name(&visit.role), most)?;
             let Some(targets) = stored.and_then(|bytes| self.verify(&visit, &bytes).ok()) else {
                 let path = metadata_path(&visit.role, self.consistent.then_some(listed.version));
-                return Ok(Need::File(NeededFile { path, most, may_be_missing: false }));
+                return Ok(Some(NeededFile::new(path, most)));
             };
             self.visited(visit.role, targets)?;
         }
-        Ok(Need::Nothing)
+        Ok(None)
     }
 
     /// Takes the file that is needed, verifies and stores it.
@@ -96,6 +115,7 @@ impl<'u, S: Storage> Search<'u, S> {
         };
         let targets = self.verify(&visit, bytes).map_err(|why| refused(&path, why))?;
         Stored(self.storage).write(&stored_name(&visit.role), bytes)?;
+        self.needed = None;
         self.visited(visit.role, targets)
     }
 

@@ -27,6 +27,8 @@ pub struct Updater<S> {
     clock: Clock,
     root: TrustedRoot,
     state: State,
+    /// What was found to be needed, until it is there: to find out reads and verifies what is stored.
+    needed: Option<NeededFile>,
 }
 
 /// What is verified so far; what comes next follows from it.
@@ -53,7 +55,7 @@ impl<S: Storage> Updater<S> {
         let bytes = Stored(&mut storage).read(ROOT, usize::MAX)?.ok_or(Error::NotInitialised)?;
         let root = TrustedRoot::begin(&bytes).map_err(|error| Error::DamagedRoot(Why::Invalid(error)))?;
         rotation::forget(&mut storage, root.version())?;
-        Ok(Self { storage, limits, clock, root, state: State::Root { followed: 0 } })
+        Ok(Self { storage, limits, clock, root, state: State::Root { followed: 0 }, needed: None })
     }
 
     /// Which file is needed next. What is stored and still current isn't.
@@ -61,6 +63,13 @@ impl<S: Storage> Updater<S> {
     /// # Errors
     /// [`Error`]: where what is verified leaves no way on, or the storage fails.
     pub fn need(&mut self) -> Result<Need, S::Error> {
+        if self.needed.is_none() {
+            self.needed = self.find_needed()?;
+        }
+        Ok(self.needed.clone().map_or(Need::Nothing, Need::File))
+    }
+
+    fn find_needed(&mut self) -> Result<Option<NeededFile>, S::Error> {
         loop {
             match &self.state {
                 State::Root { followed } if *followed >= self.limits.roots => {
@@ -68,16 +77,18 @@ impl<S: Storage> Updater<S> {
                 }
                 State::Root { .. } => {
                     let path = metadata_path("root", Some(self.root.version().saturating_add(1)));
-                    return Ok(Need::File(NeededFile { path, most: self.limits.root, may_be_missing: true }));
+                    return Ok(Some(NeededFile { path, most: self.limits.root, may_be_missing: true }));
                 }
-                State::NewestRoot { .. } => return Ok(needed(TIMESTAMP.to_owned(), self.limits.timestamp)),
+                State::NewestRoot { .. } => {
+                    return Ok(Some(NeededFile::new(TIMESTAMP.to_owned(), self.limits.timestamp)));
+                }
                 State::Timestamp { now, timestamp } => {
                     let (now, timestamp) = (*now, timestamp.clone());
                     let most = most(timestamp.snapshot(), self.limits.snapshot);
                     let stored = Stored(&mut self.storage).read(SNAPSHOT, most)?;
                     match stored.and_then(|bytes| self.snapshot(&bytes, &timestamp, now).ok()) {
                         Some(snapshot) => self.state = State::Snapshot { now, snapshot: Arc::new(snapshot) },
-                        None => return Ok(needed(self.path("snapshot", timestamp.snapshot()), most)),
+                        None => return Ok(Some(NeededFile::new(self.path("snapshot", timestamp.snapshot()), most))),
                     }
                 }
                 State::Snapshot { now, snapshot } => {
@@ -89,10 +100,10 @@ impl<S: Storage> Updater<S> {
                         Some(targets) => {
                             self.state = State::Current(Current { now, snapshot, targets: Arc::new(targets) });
                         }
-                        None => return Ok(needed(self.path(Self::TARGETS, listed), most)),
+                        None => return Ok(Some(NeededFile::new(self.path(Self::TARGETS, listed), most))),
                     }
                 }
-                State::Current(_) => return Ok(Need::Nothing),
+                State::Current(_) => return Ok(None),
             }
         }
     }
@@ -117,6 +128,7 @@ impl<S: Storage> Updater<S> {
             (State::Snapshot { now, snapshot }, Some(bytes)) => self.take_targets(bytes, snapshot, now, &path)?,
             (current @ State::Current(_), Some(_)) => current,
         };
+        self.needed = None;
         Ok(())
     }
 
@@ -147,6 +159,7 @@ impl<S: Storage> Updater<S> {
         rotation::note_if_due(&mut self.storage, &self.root, &next)?;
         Stored(&mut self.storage).write(ROOT, bytes)?;
         self.root = next;
+        self.needed = None;
         rotation::forget(&mut self.storage, self.root.version())?;
         Ok(State::Root { followed: followed.saturating_add(1) })
     }
@@ -165,14 +178,15 @@ impl<S: Storage> Updater<S> {
         let refuse = |why| refused(TIMESTAMP, why);
         let file = self.root.verify::<Timestamp>(bytes).map_err(|error| refuse(Why::Invalid(error)))?;
         let timestamp = file.unverified().clone();
-        if let Some((trusted, _)) = self.trusted_timestamp()? {
+        if let Some((trusted, expires)) = self.trusted_timestamp()? {
             expect_no_rollback("timestamp", trusted.version, timestamp.version).map_err(refuse)?;
             let (before, after) = (trusted.snapshot().version, timestamp.snapshot().version);
             expect_no_rollback("snapshot", before, after).map_err(refuse)?;
             if trusted.version == timestamp.version {
                 // Of one version there is one document: the one that came first (5.4.3.1).
-                let stored = Stored(&mut self.storage).read(TIMESTAMP, self.limits.timestamp)?.unwrap_or_default();
-                let trusted = self.root.timestamp(&stored, now).map_err(|error| refuse(Why::at(error, now)))?;
+                if expires <= now {
+                    return Err(refuse(Why::Expired { expires, now }));
+                }
                 return Ok(State::Timestamp { now, timestamp: trusted });
             }
         }
@@ -239,10 +253,6 @@ impl<S: Storage> Updater<S> {
     fn path(&self, role: &str, listed: &Meta) -> String {
         metadata_path(role, self.consistent().then_some(listed.version))
     }
-}
-
-fn needed(path: String, most: usize) -> Need {
-    Need::File(NeededFile { path, most, may_be_missing: false })
 }
 
 fn expect_no_rollback(of: &str, trusted: u64, found: u64) -> core::result::Result<(), Why> {
