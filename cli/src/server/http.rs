@@ -23,9 +23,7 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::net::{TcpListener, TcpStream};
-use tufline_serve::Answer;
-use tufline_serve::Body;
-use tufline_serve::ServedRepository;
+use tufline_serve::{Answer, Body, MOST_PACK_AGE, PACK_PATH, Packs, ServedRepository};
 use tufline_store::{Blobs, Store, StoreError};
 
 use super::connections::{Answering, Connection, Connections};
@@ -79,7 +77,8 @@ impl Server {
 
     /// Answers devices from `store` and `blobs` until `stop` is ready; downloads under way then get a moment more.
     pub async fn run(self, store: Arc<dyn Store>, blobs: Arc<dyn Blobs>, stop: impl Future<Output = ()> + Send) {
-        let repository = ServedRepository { store, blobs, redirects: None, pauses: PAUSES.to_vec() };
+        let packs = Some(Arc::new(Packs::new(MOST_PACK_AGE)));
+        let repository = ServedRepository { store, blobs, redirects: None, packs, pauses: PAUSES.to_vec() };
         let connections = Connections::new(places(process::most_open_files()));
         let graceful = GracefulShutdown::new();
         tokio::select! {
@@ -133,7 +132,9 @@ async fn serve_device(repository: ServedRepository, stream: TcpStream, connectio
 }
 
 async fn answer(repository: &ServedRepository, request: &Request<Incoming>, answering: Answering) -> Response<Sent> {
-    let Answer { status, headers, body } = match tufline_serve::decode(request.uri().path()) {
+    let uri = request.uri();
+    let Answer { status, headers, body } = match tufline_serve::decode(uri.path()) {
+        Some(path) if path == PACK_PATH => repository.pack(request.method(), uri.query().unwrap_or_default()).await,
         Some(path) => repository.answer(request.method(), &path, request.headers()).await,
         None => tufline_serve::bad_path(),
     };

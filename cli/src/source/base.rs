@@ -140,7 +140,7 @@ mod tests {
             prop_assume!(name != "." && name != "..");
             let given = format!("http://u:p@[::1]:8080/a%20b{}", query.as_ref().map(|query| format!("?{query}")).unwrap_or_default());
             let Base::Web(base) = Base::parse(given.as_ref()).unwrap() else { panic!() };
-            let url = below(&base, &crate::source::transport::escaped(&name)).unwrap();
+            let url = below(&base, &tufline_metadata::escaped(&name)).unwrap();
             prop_assert_eq!(url.query(), base.query());
             prop_assert_eq!((url.host_str(), url.port(), url.fragment()), (Some("[::1]"), Some(8080), None));
             let last = url.path().strip_prefix("/a%20b/").unwrap();

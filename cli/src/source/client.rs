@@ -11,11 +11,11 @@ use anyhow::{Context, bail};
 use futures::{StreamExt, TryStreamExt, stream};
 use tokio::task::spawn_blocking;
 use tufline_folder::given;
-use tufline_metadata::{Meta, Snapshot, Targets, Time, TrustedRoot};
+use tufline_metadata::{Meta, Snapshot, Targets, Time, TrustedRoot, metadata_path};
 use tufline_store::ErrorKind;
 
 use super::base::Base;
-use super::transport::{Fetched, Reader, escaped};
+use super::transport::{Fetched, Reader};
 use super::verified::VerifiedRepository;
 use crate::failure::{Failure, kind, one_line};
 use crate::process::now;
@@ -34,14 +34,6 @@ pub const LONGEST_WALK: u64 = 1024;
 
 /// So many files are read at once.
 const AT_ONCE: usize = 32;
-
-/// A document's file.
-pub fn file_name(role: &str, version: Option<u64>) -> String {
-    match version {
-        Some(version) => format!("{version}.{}.json", escaped(role)),
-        None => format!("{}.json", escaped(role)),
-    }
-}
 
 /// What is looked at.
 #[derive(Clone, Copy)]
@@ -96,7 +88,7 @@ async fn documents(
     let now = now();
     root.expect_fresh(now).with_context(|| format!("{}.root.json", root.version()))?;
     let consistent = root.root().consistent_snapshot;
-    let name = |role: &str, meta: &Meta| file_name(role, consistent.then_some(meta.version));
+    let name = |role: &str, meta: &Meta| metadata_path(role, consistent.then_some(meta.version));
     let mut read = BTreeMap::new();
 
     let bytes = files.listed("timestamp.json", LARGEST_TIMESTAMP).await?;

@@ -11,7 +11,7 @@ mod verified;
 
 pub use arguments::UrlArguments;
 pub use base::Base;
-pub use client::{LONGEST_WALK, file_name};
+pub use client::LONGEST_WALK;
 pub use client_source::{ClientSource, read_root};
 pub use target::{ListedTarget, consistent_paths, list_targets};
 pub use verified::VerifiedRepository;

@@ -8,11 +8,11 @@ use aws_lc_rs::digest::{self, SHA512};
 use futures::StreamExt;
 use serde_json::Value;
 use tempfile::NamedTempFile;
-use tufline_metadata::{Target, find};
+use tufline_metadata::{Target, escaped, find};
 use tufline_tuf::{Hasher, Sha256};
 
 use super::client_source::ClientSource;
-use super::transport::{Fetched, TRIES, escaped};
+use super::transport::{Fetched, TRIES};
 use super::verified::VerifiedRepository;
 
 /// What is listed under a name.

@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 use bytes::Bytes;
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use percent_encoding::percent_decode_str;
 use tokio::fs::File;
 use tokio::io::AsyncReadExt;
 use tokio::task::spawn_blocking;
@@ -21,9 +21,6 @@ use super::base::{self, Base};
 use crate::access::{DeviceAccess, DeviceTransport, ErrorAnswer, is_led_on, not_signed};
 use crate::failure::{Failure, kind};
 use crate::text::Quoted;
-
-/// What python-tuf leaves of a name in a file's: everything else is percent-encoded (RFC 3986, section 2.3: unreserved characters).
-const ESCAPED: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// What is shorter is fetched over connections that are used again, and from its beginning if that fails; what is longer goes on where it ended.
 const SHORT: u64 = 1 << 20;
@@ -78,11 +75,6 @@ impl Absent {
             Self::Missing(_) | Self::Denied { .. } => Ok(()),
         }
     }
-}
-
-/// A part of a path, as a URL has it.
-pub fn escaped(part: &str) -> String {
-    utf8_percent_encode(part, &ESCAPED).to_string()
 }
 
 /// As a device fetches.

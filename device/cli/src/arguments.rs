@@ -19,11 +19,12 @@ Commands:
   download                the same for each --target-name, into --target-dir
 
 Options:
-  --config FILE           settings (TOML): metadata-dir, metadata-url, targets-url, root, ca, identity, tries, deadline,
-                          slowest, longest-timestamp-days; what is given here counts more
+  --config FILE           settings (TOML): metadata-dir, metadata-url, targets-url, pack-url, root, ca, identity, tries,
+                          deadline, slowest, longest-timestamp-days; what is given here counts more
   --metadata-dir DIR      where metadata is kept from one update to the next
   --metadata-url URL      the folder below which the repository's metadata is
   --target-base-url URL   the folder below which its targets are [default: `targets` beside the metadata]
+  --pack-url URL          where packs are asked for, if the repository makes such: one answer in place of many
   --target-name NAME      a target (download)
   --target-dir DIR        where targets are put (download), under their percent-encoded names
   --out FILE              where a target is put (fetch)
@@ -73,6 +74,7 @@ struct Given {
     metadata_dir: Option<PathBuf>,
     metadata_url: Option<String>,
     targets_url: Option<String>,
+    pack_url: Option<String>,
     target_dir: Option<PathBuf>,
     target_names: Vec<String>,
     out: Option<PathBuf>,
@@ -89,6 +91,7 @@ pub fn read(mut parser: lexopt::Parser) -> Result<Asked, Misunderstood> {
             Long("metadata-dir") => given.metadata_dir = Some(parser.value()?.into()),
             Long("metadata-url") => given.metadata_url = Some(parser.value()?.string()?),
             Long("target-base-url") => given.targets_url = Some(parser.value()?.string()?),
+            Long("pack-url") => given.pack_url = Some(parser.value()?.string()?),
             Long("target-dir") => given.target_dir = Some(parser.value()?.into()),
             Long("target-name") => given.target_names.push(parser.value()?.string()?),
             Long("out") => given.out = Some(parser.value()?.into()),
@@ -153,6 +156,7 @@ impl Given {
         }
         settings.believe_clock |= self.believe_clock;
         settings.targets_url = self.targets_url.or(settings.targets_url);
+        settings.pack_url = self.pack_url.or(settings.pack_url);
         Ok(settings)
     }
 }

@@ -3,11 +3,11 @@
 use std::fs::{self, File};
 use std::path::Path;
 
-use tufline_client::{Clock, Floor, FoundTarget, Time, Updater};
+use tufline_client::{Clock, Error, Floor, FoundTarget, MOST_PACK_BYTES, Pack, Time, Updater};
 use tufline_metadata::TrustedRoot;
 
 use crate::documents::feed;
-use crate::failure::Failure;
+use crate::failure::{Failure, NetworkFailure};
 use crate::fetch::{Fetch, FetchedTarget};
 use crate::folder::Folder;
 use crate::http::Connection;
@@ -22,6 +22,9 @@ pub struct Device {
     settings: Settings,
     connection: Connection,
     updater: Updater<Folder>,
+    /// What came in a pack and wasn't used yet; `None` before one was asked for.
+    pack: Option<Pack>,
+    pack_failure: Option<String>,
     /// Others wait while it lives.
     _lock: File,
 }
@@ -47,7 +50,7 @@ impl Device {
         }
         let connection = Connection::new(&settings)?;
         let updater = Updater::open(folder, clock(&settings), settings.limits())?;
-        Ok(Self { settings, connection, updater, _lock: lock })
+        Ok(Self { settings, connection, updater, pack: None, pack_failure: None, _lock: lock })
     }
 
     /// Reads the newest metadata. It does that once: open another device for the next update.
@@ -55,7 +58,56 @@ impl Device {
     /// # Errors
     /// [`Failure`]: then what is kept is what it was, but for what was verified before that.
     pub fn refresh(&mut self) -> Result<(), Failure> {
-        feed(&mut self.updater, &self.settings, &self.connection)
+        self.refresh_for(&[], &[])
+    }
+
+    /// The same before these targets are looked for, and some fetched: where the repository makes packs, all that this needs comes with it. It asks for a pack
+    /// once; what comes too late, or not in it, comes by name.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub fn refresh_for(&mut self, to_find: &[&str], to_fetch: &[&str]) -> Result<(), Failure> {
+        if self.pack.is_none() {
+            self.pack = Some(self.ask_pack(&[to_fetch, to_find].concat(), to_fetch)?);
+        }
+        let came = self.pack.as_ref().is_some_and(|pack| *pack != Pack::default());
+        match self.feed() {
+            // By names there may be a way where a pack led nowhere: it may have kept a root back, for one.
+            Err(Failure::Update(error)) if came && !matches!(error, Error::Storage { .. }) => {
+                self.pack_failure.get_or_insert_with(|| error.to_string());
+                self.pack = Some(Pack::default());
+                let folder = self.updater.storage().clone();
+                self.updater = Updater::open(folder, clock(&self.settings), self.settings.limits())?;
+                self.feed()
+            }
+            fed => fed,
+        }
+    }
+
+    fn feed(&mut self) -> Result<(), Failure> {
+        feed(&mut self.updater, self.pack.get_or_insert_default(), &self.settings, &self.connection)
+    }
+
+    /// A pack that doesn't come, or is none, is an empty one.
+    fn ask_pack(&mut self, names: &[&str], small: &[&str]) -> Result<Pack, Failure> {
+        let question = self.updater.pack_question(names, small)?;
+        let Some(url) = self.settings.pack(&question.query()) else { return Ok(Pack::default()) };
+        let came = match self.connection.document(&url, MOST_PACK_BYTES) {
+            Ok(Some(bytes)) => question.unpack(&bytes).map_err(|error| error.to_string()),
+            Ok(None) => Err(NetworkFailure::Status(404).to_string()),
+            Err(NetworkFailure::Status(204)) => Ok(question.nothing_new()),
+            Err(failure) => Err(failure.to_string()),
+        };
+        Ok(came.unwrap_or_else(|why| {
+            self.pack_failure = Some(why);
+            Pack::default()
+        }))
+    }
+
+    /// Why the pack that was asked for could not be used, or not all of it. All came by names then.
+    #[must_use]
+    pub fn pack_failure(&self) -> Option<&str> {
+        self.pack_failure.as_deref()
     }
 
     /// What is listed of a target, by the newest metadata.
@@ -63,9 +115,9 @@ impl Device {
     /// # Errors
     /// [`Failure`].
     pub fn find(&mut self, name: &str) -> Result<Option<FoundTarget>, Failure> {
-        self.refresh()?;
+        self.refresh_for(&[name], &[])?;
         let Some(mut search) = self.updater.search(name) else { return Ok(None) };
-        feed(&mut search, &self.settings, &self.connection)?;
+        feed(&mut search, self.pack.get_or_insert_default(), &self.settings, &self.connection)?;
         Ok(search.found())
     }
 
@@ -76,7 +128,8 @@ impl Device {
     /// [`Failure`]: then what is at `to` is what was there.
     pub fn fetch(&self, found: &FoundTarget, to: &Path) -> Result<FetchedTarget, Failure> {
         let url = self.settings.target(&found.path)?;
-        Fetch::new(&self.connection, url, found, to, self.settings.tries).run()
+        let packed = self.pack.as_ref().and_then(|pack| pack.target(&found.path));
+        Fetch::new(&self.connection, url, found, to, self.settings.tries, packed).run()
     }
 
     /// Finds a target and puts its bytes at `to` ([`Self::find`], [`Self::fetch`]).
@@ -84,6 +137,7 @@ impl Device {
     /// # Errors
     /// [`Failure`].
     pub fn find_and_fetch(&mut self, name: &str, to: &Path) -> Result<FetchedTarget, Failure> {
+        self.refresh_for(&[], &[name])?;
         let found = self.find(name)?.ok_or_else(|| Failure::NoSuchTarget(name.to_owned()))?;
         self.fetch(&found, to)
     }

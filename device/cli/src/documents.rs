@@ -2,7 +2,7 @@
 
 use std::io;
 
-use tufline_client::{Answer, Error, Need, NeededFile, Search, Updater, Why};
+use tufline_client::{Answer, Error, Need, NeededFile, Pack, Search, Updater, Why};
 
 use crate::failure::{Failure, NetworkFailure};
 use crate::folder::Folder;
@@ -10,9 +10,21 @@ use crate::http::Connection;
 use crate::patience::Patience;
 use crate::settings::{self, Settings};
 
-/// Gives it what it needs until it needs nothing.
-pub fn feed(machine: &mut impl Machine, settings: &Settings, connection: &Connection) -> Result<(), Failure> {
+/// Gives it what it needs until it needs nothing: from the pack, and what isn't in it, or isn't right there, from the server.
+pub fn feed(
+    machine: &mut impl Machine,
+    pack: &mut Pack,
+    settings: &Settings,
+    connection: &Connection,
+) -> Result<(), Failure> {
     while let Need::File(file) = machine.need()? {
+        if let Some(packed) = pack.take(&file.path) {
+            match machine.give(packed.answer()) {
+                Ok(()) => continue,
+                Err(error @ Error::Storage { .. }) => return Err(error.into()),
+                Err(_) => {}
+            }
+        }
         let url = settings.metadata(&file.path)?;
         let mut patience = Patience::new(settings.tries, connection.deadline());
         while let Err(failure) = hand_over(machine, connection, &url, &file)? {

@@ -26,6 +26,8 @@ pub struct Fetch<'f> {
     found: &'f FoundTarget,
     to: &'f Path,
     tries: u32,
+    /// What came of it in a pack.
+    packed: Option<&'f [u8]>,
     /// So many bytes came.
     received: u64,
 }
@@ -45,8 +47,15 @@ enum Fit {
 }
 
 impl<'f> Fetch<'f> {
-    pub fn new(connection: &'f Connection, url: String, found: &'f FoundTarget, to: &'f Path, tries: u32) -> Self {
-        Self { connection, url, found, to, tries, received: 0 }
+    pub fn new(
+        connection: &'f Connection,
+        url: String,
+        found: &'f FoundTarget,
+        to: &'f Path,
+        tries: u32,
+        packed: Option<&'f [u8]>,
+    ) -> Self {
+        Self { connection, url, found, to, tries, packed, received: 0 }
     }
 
     /// Until the target is in its place.
@@ -57,6 +66,12 @@ impl<'f> Fetch<'f> {
             let Some(mut part) = part::open_unless_there(self.found, self.to).map_err(self.written())? else {
                 return Ok(FetchedTarget { length: self.found.target.length, received: self.received });
             };
+            if let Some(bytes) = self.packed.take() {
+                if self.take_packed(part, bytes)? {
+                    return Ok(FetchedTarget { length: self.found.target.length, received: self.received });
+                }
+                continue;
+            }
             let kept = part.length();
             let answers = self.fill(&mut part)?;
             match part.finish(self.to).map_err(self.written())? {
@@ -66,6 +81,19 @@ impl<'f> Fetch<'f> {
                 Err(why) => return Err(Failure::Target { name: self.found.name.clone(), why }),
             }
         }
+    }
+
+    /// Whether what came in a pack is the target, and in its place.
+    fn take_packed(&mut self, mut part: Part<'_>, bytes: &[u8]) -> Result<bool, Failure> {
+        let mut hasher = self.found.target.hasher();
+        hasher.update(bytes);
+        // What was kept of the target stays, where this is another file.
+        if bytes.len() as u64 != self.found.target.length || hasher.check().is_err() {
+            return Ok(false);
+        }
+        self.received += bytes.len() as u64;
+        part.begin_anew().and_then(|()| part.add(bytes)).map_err(self.written())?;
+        Ok(part.finish(self.to).map_err(self.written())?.is_ok())
     }
 
     /// Asks until the target is whole, and says how often. What counts as getting somewhere is to get further than ever before.

@@ -62,11 +62,14 @@ fn run(command: Command) -> Result<Told, Failure> {
         Command::Refresh(settings) => {
             let mut device = Device::open(settings)?;
             device.refresh()?;
+            say_pack_failure(&device);
             told.root(device.root_version());
         }
         Command::Check(settings, names) => {
             let mut device = Device::open(settings)?;
             let mut targets = Vec::new();
+            device.refresh_for(&names.iter().map(String::as_str).collect::<Vec<_>>(), &[])?;
+            say_pack_failure(&device);
             for name in names {
                 let found = device.find(&name)?.ok_or(Failure::NoSuchTarget(name))?;
                 told.lines.push(line(&found));
@@ -76,6 +79,8 @@ fn run(command: Command) -> Result<Told, Failure> {
         }
         Command::Fetch(settings, name, out) => {
             let mut device = Device::open(settings)?;
+            device.refresh_for(&[], &[&name])?;
+            say_pack_failure(&device);
             told.fetched(&device.find_and_fetch(&name, &out)?, &name, &out);
         }
         Command::Download(settings, names, folder) => download(settings, &names, &folder, &mut told)?,
@@ -85,11 +90,23 @@ fn run(command: Command) -> Result<Told, Failure> {
 
 fn download(settings: Settings, names: &[String], folder: &Path, told: &mut Told) -> Result<(), Failure> {
     let mut device = Device::open(settings)?;
+    device.refresh_for(&[], &names.iter().map(String::as_str).collect::<Vec<_>>())?;
+    say_pack_failure(&device);
     for name in names {
         let to = folder.join(tufline_device::file_name(name));
         told.fetched(&device.find_and_fetch(name, &to)?, name, &to);
     }
     Ok(())
+}
+
+/// It costs round trips and no update, so that nobody else would notice.
+fn say_pack_failure(device: &Device) {
+    if let Some(why) = device.pack_failure() {
+        say(
+            io::stderr(),
+            &format!("tufline-device: the pack could not be used ({why}): files were asked for one by one"),
+        );
+    }
 }
 
 impl Told {

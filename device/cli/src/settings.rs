@@ -22,6 +22,10 @@ pub struct Settings {
     /// The folder below which its targets are. By default the folder `targets` beside that of the metadata.
     #[serde(default)]
     pub targets_url: Option<String>,
+    /// Where packs are asked for, if the repository makes such (`/pack` beside the metadata): one answer with all that an update needs. What doesn't come
+    /// in it is asked for by name.
+    #[serde(default)]
+    pub pack_url: Option<String>,
     /// The root that came with the device's image, which is trusted from then on (`init` does the same once).
     #[serde(default)]
     pub root: Option<PathBuf>,
@@ -78,6 +82,7 @@ impl Settings {
             metadata_dir,
             metadata_url: String::new(),
             targets_url: None,
+            pack_url: None,
             root: None,
             identity: Identity::None,
             ca: None,
@@ -122,6 +127,12 @@ impl Settings {
                 below(&format!("{beside}/targets{query}"), path)
             }),
         }
+    }
+
+    /// The URL of a pack, if packs are asked for.
+    pub(crate) fn pack(&self, query: &str) -> Option<String> {
+        let url = self.pack_url.as_ref()?;
+        Some(format!("{url}{}{query}", if url.contains('?') { '&' } else { '?' }))
     }
 
     pub(crate) fn limits(&self) -> Limits {
@@ -191,6 +202,13 @@ mod tests {
             settings.targets_url = targets.map(str::to_owned);
             assert_eq!(settings.metadata("1.root.json").unwrap(), document);
             assert_eq!(settings.target("a/b").unwrap(), target);
+        }
+        assert_eq!(settings.pack("have="), None);
+        for (url, pack) in
+            [("https://h/pack", "https://h/pack?have="), ("https://h/pack?sig=1", "https://h/pack?sig=1&have=")]
+        {
+            settings.pack_url = Some(url.to_owned());
+            assert_eq!(settings.pack("have=").as_deref(), Some(pack));
         }
     }
 

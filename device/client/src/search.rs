@@ -6,11 +6,11 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use tufline_metadata::{Delegated, Meta, Target, Targets};
+use tufline_metadata::{Delegated, Meta, Target, Targets, metadata_path, target_path};
 
 use crate::error::{Error, Result, Why};
 use crate::limits::Limits;
-use crate::names::{metadata_path, stored_name, target_path};
+use crate::names::stored_name;
 use crate::need::{Answer, Need, NeededFile};
 use crate::storage::{SNAPSHOT, Storage, Stored};
 use crate::verified::{Current, most, refused};

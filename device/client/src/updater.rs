@@ -4,12 +4,12 @@ use alloc::borrow::ToOwned;
 use alloc::string::String;
 use alloc::sync::Arc;
 
-use tufline_metadata::{Meta, Snapshot, Time, Timestamp, TrustedRoot};
+use tufline_metadata::{Meta, Snapshot, Time, Timestamp, TrustedRoot, metadata_path};
 
 use crate::clock::Clock;
 use crate::error::{Error, Result, Why};
 use crate::limits::Limits;
-use crate::names::{metadata_path, stored_name};
+use crate::names::stored_name;
 use crate::need::{Answer, Need, NeededFile};
 use crate::rotation;
 use crate::search::Search;
@@ -229,7 +229,7 @@ impl<S: Storage> Updater<S> {
 
     /// The stored timestamp and when it expires, which it may have done: it is trusted for what it says of versions. One that this root doesn't vouch for is
     /// none.
-    fn trusted_timestamp(&mut self) -> Result<Option<(Timestamp, Time)>, S::Error> {
+    pub(crate) fn trusted_timestamp(&mut self) -> Result<Option<(Timestamp, Time)>, S::Error> {
         let stored = Stored(&mut self.storage).read(TIMESTAMP, self.limits.timestamp)?;
         let file = stored.and_then(|bytes| self.root.verify::<Timestamp>(&bytes).ok());
         Ok(file.map(|file| (file.unverified().clone(), file.common().expires)))

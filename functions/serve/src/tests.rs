@@ -39,7 +39,8 @@ fn world() -> World {
     let now = "2026-11-25T00:00:00Z".parse().unwrap();
     let memory = Arc::new(Memory::new(now, keys, Box::new(Plan(Arc::clone(&fails)))));
     let pauses = vec![Duration::from_millis(1); 2];
-    let repository = ServedRepository { store: memory.clone(), blobs: memory.clone(), redirects: None, pauses };
+    let repository =
+        ServedRepository { store: memory.clone(), blobs: memory.clone(), redirects: None, packs: None, pauses };
     memory.tamper("metadata/timestamp.json", Some(Bytes::from_static(b"{\"t\":1}")));
     memory.tamper("metadata/1.root.json", Some(Bytes::from_static(b"{}")));
     World { memory, repository, fails }

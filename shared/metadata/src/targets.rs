@@ -79,6 +79,8 @@ pub struct Delegated {
     pub role: String,
     /// Whether no role after it is asked.
     pub terminating: bool,
+    /// Whether it is a bin: it is asked for the digest of a name, and not for the name.
+    pub by_digest: bool,
 }
 
 impl MetadataType for Targets {
@@ -251,7 +253,8 @@ impl Targets {
         }
         let sha256 = Sha256::digest(name.as_bytes()).into();
         let role = |delegation: &Delegation| {
-            Some(Delegated { role: delegation.role_of(name, &sha256)?, terminating: delegation.terminating })
+            let by_digest = !matches!(delegation.to, Names::Paths { .. });
+            Some(Delegated { role: delegation.role_of(name, &sha256)?, terminating: delegation.terminating, by_digest })
         };
         self.delegations.iter().filter_map(role).collect()
     }

@@ -3,9 +3,9 @@
 use std::io;
 
 use anyhow::{Context, bail};
-use tufline_metadata::{File, Snapshot, Targets, Timestamp, TrustedRoot};
+use tufline_metadata::{File, Snapshot, Targets, Timestamp, TrustedRoot, metadata_path};
 
-use crate::source::{VerifiedRepository, file_name};
+use crate::source::VerifiedRepository;
 
 /// The documents whose keys stand in the root, and the newest root's version.
 pub struct MirrorState {
@@ -28,9 +28,9 @@ impl MirrorState {
         let bytes = read("timestamp.json").ok()?;
         let timestamp = File::<Timestamp>::read(&bytes).ok()?.unverified().clone();
         let timestamp = (timestamp, bytes);
-        let bytes = read(&file_name("snapshot", Some(timestamp.0.snapshot().version))).ok()?;
+        let bytes = read(&metadata_path("snapshot", Some(timestamp.0.snapshot().version))).ok()?;
         let snapshot = (File::<Snapshot>::read(&bytes).ok()?.unverified().clone(), bytes);
-        let targets = read(&file_name("targets", Some(snapshot.0.role("targets")?.version))).ok()?;
+        let targets = read(&metadata_path("targets", Some(snapshot.0.role("targets")?.version))).ok()?;
         Some(Self { root, timestamp, snapshot, targets })
     }
 
@@ -51,8 +51,8 @@ impl MirrorState {
 
     /// The names of all files but roots and the timestamp: what is not among them is of older versions.
     pub fn files(&self) -> impl Iterator<Item = String> {
-        let roles = self.snapshot.0.roles().map(|(role, meta)| file_name(role, Some(meta.version)));
-        roles.chain([file_name("snapshot", Some(self.snapshot_version()))])
+        let roles = self.snapshot.0.roles().map(|(role, meta)| metadata_path(role, Some(meta.version)));
+        roles.chain([metadata_path("snapshot", Some(self.snapshot_version()))])
     }
 
     /// Refuses to go back (TUF specification 5.4.3, 5.5.5), unless a newer root makes that possible: after keys were stolen and

@@ -1,4 +1,4 @@
-//! The function that answers devices: serve behind an API Gateway HTTP API, payload format 2.0
+//! The functions that answer devices: serve and pack, which `_HANDLER` tells apart, behind an API Gateway HTTP API, payload format 2.0
 //! (<https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html>).
 
 #![allow(clippy::multiple_crate_versions)]
@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
 use aws_lambda_events::encodings::Body as Payload;
 use bytes::Bytes;
@@ -15,7 +15,7 @@ use http::header::CONTENT_TYPE;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use tufline_aws::{Clients, CopyLimits, Patience, Resources};
 use tufline_lambda::{config, start_logs, variable};
-use tufline_serve::{Answer, Body, Redirects, ServedRepository};
+use tufline_serve::{Answer, Body, PACK_PATH, Packs, Redirects, ServedRepository};
 use tufline_store::{StoreError, VerifiedRoots};
 use tufline_tuf::config::InlineTargets;
 
@@ -43,8 +43,18 @@ fn repository() -> Result<ServedRepository> {
         store: Arc::new(VerifiedRoots::new(Arc::new(resources.store(&clients)?), config.trusted_root)),
         blobs: Arc::new(resources.blobs(&clients, CopyLimits::default())?),
         redirects: Some(redirects),
+        packs: packs()?,
         pauses: PAUSES.to_vec(),
     })
+}
+
+/// For the function that makes packs: what it remembers. How long caches may keep them follows from who may read.
+fn packs() -> Result<Option<Arc<Packs>>> {
+    if variable("_HANDLER").is_none_or(|handler| handler != "pack") {
+        return Ok(None);
+    }
+    let max_age = variable("TUFLINE_PACK_MAX_AGE").map(|seconds| seconds.parse()).transpose();
+    Ok(Some(Arc::new(Packs::new(max_age.context("TUFLINE_PACK_MAX_AGE")?.unwrap_or_default()))))
 }
 
 /// Answers one request.
@@ -58,7 +68,12 @@ async fn answer(
     let request = event.payload;
     // API Gateway has decoded it: once is enough.
     let path = request.raw_path.unwrap_or_default();
-    let answer = repository.answer(&request.request_context.http.method, &path, &request.headers).await;
+    let method = &request.request_context.http.method;
+    let answer = if path == PACK_PATH {
+        repository.pack(method, request.raw_query_string.as_deref().unwrap_or_default()).await
+    } else {
+        repository.answer(method, &path, &request.headers).await
+    };
     // API Gateway logs every request.
     tracing::debug!(path, status = answer.status.as_u16(), "answered");
     Ok(response(answer).await?)

@@ -1,0 +1,248 @@
+//! Packs: all that an update needs in one answer, if the server makes such.
+//!
+//! A pack only fills a cache of files in front of the ordinary workflow: an [`Updater`] and its searches ask for the same files as without it, and
+//! verify them alike. Whoever drives them looks into the [`Pack`] first, and asks by name for what isn't there or was refused.
+//!
+//! *Invariant*: nothing is believed for having come in a pack. What is stored is read for a question without being verified: it only says which files
+//! the server need not send, and makes the dictionary, whose digest the server compares.
+
+use alloc::borrow::ToOwned;
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use ruzstd::decoding::{BlockDecodingStrategy, Dictionary, FrameDecoder};
+use tufline_metadata::{File, MetadataType, Snapshot, Targets, metadata_path};
+use tufline_pack::{
+    Entry, Have, MOST_BYTES, MOST_DICTIONARY, MOST_FILES, MOST_HAVE, MOST_ROLES, NotAPack, Question, dictionary,
+    digest, read, role_prefix,
+};
+
+use crate::error::Result;
+use crate::names::stored_name;
+use crate::need::Answer;
+use crate::storage::{ROOT, SNAPSHOT, Storage, Stored, TIMESTAMP};
+use crate::updater::Updater;
+
+/// What a device asks one pack for.
+#[derive(Debug, Clone)]
+pub struct PackQuestion {
+    question: Question,
+    /// The files of the dictionary.
+    files: Vec<Vec<u8>>,
+    /// The timestamp that it has, and the root that would follow its own.
+    timestamp: Option<Vec<u8>>,
+    next_root: String,
+}
+
+/// Files that came together, by their paths.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Pack {
+    metadata: BTreeMap<String, Option<Vec<u8>>>,
+    targets: BTreeMap<String, Vec<u8>>,
+}
+
+/// What a pack says of a metadata file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Packed {
+    /// These are its bytes.
+    Bytes(Vec<u8>),
+    /// It isn't there.
+    Missing,
+}
+
+impl Packed {
+    /// As it is given to whatever needs the file.
+    #[must_use]
+    pub fn answer(&self) -> Answer<'_> {
+        match self {
+            Self::Bytes(bytes) => Answer::Bytes(bytes),
+            Self::Missing => Answer::Missing,
+        }
+    }
+}
+
+impl<S: Storage> Updater<S> {
+    /// What to ask a pack for before an update that looks for these targets, of which `small` are those whose bytes may come along. Whatever there are
+    /// too many of is asked for by name later.
+    ///
+    /// # Errors
+    /// [`Error::Storage`](crate::Error::Storage).
+    pub fn pack_question(&mut self, names: &[&str], small: &[&str]) -> Result<PackQuestion, S::Error> {
+        let limits = self.limits;
+        let root = Stored(&mut self.storage).read(ROOT, usize::MAX)?.unwrap_or_default();
+        let mut asked = PackQuestion {
+            question: Question::default(),
+            files: Vec::new(),
+            timestamp: None,
+            next_root: metadata_path("root", Some(self.root().version().saturating_add(1))),
+        };
+        asked.keep("root", self.root().version(), root);
+        if let Some((trusted, _)) = self.trusted_timestamp()? {
+            asked.question.have.push(Have { role: "timestamp".to_owned(), version: trusted.version });
+            asked.timestamp = Stored(&mut self.storage).read(TIMESTAMP, limits.timestamp)?;
+        }
+        if let Some(bytes) = Stored(&mut self.storage).read(SNAPSHOT, limits.snapshot)? {
+            asked.keep_readable::<Snapshot>("snapshot", bytes);
+        }
+        let mut roles = Roles { storage: Stored(&mut self.storage), most: limits.targets, read: BTreeMap::new() };
+        roles.read("targets", &mut asked)?;
+        for name in names {
+            asked.ask(role_prefix(name));
+            for role in roles.on_the_way(name, &mut asked)? {
+                asked.ask(role);
+            }
+        }
+        asked.question.files = small.iter().take(MOST_FILES).map(|name| (*name).to_owned()).collect();
+        asked.question.dict = Some(digest(&asked.files));
+        Ok(asked)
+    }
+}
+
+impl PackQuestion {
+    /// The query, to be set behind the pack's URL and a `?`.
+    #[must_use]
+    pub fn query(&self) -> String {
+        self.question.to_query()
+    }
+
+    /// The files of an answer, which has [`MOST_BYTES`] at most.
+    ///
+    /// # Errors
+    /// [`NotAPack`].
+    pub fn unpack(&self, answer: &[u8]) -> core::result::Result<Pack, NotAPack> {
+        let bytes = decompress(answer, &dictionary(&self.files))?;
+        let mut pack = Pack::default();
+        for entry in read(&bytes)? {
+            match entry {
+                Entry::Metadata { path, bytes } => _ = pack.metadata.insert(path.to_owned(), Some(bytes.to_owned())),
+                Entry::Absent { path } => _ = pack.metadata.insert(path.to_owned(), None),
+                Entry::Kept { path } => pack.keep(path, self.timestamp.as_ref()),
+                Entry::Target { path, bytes } => _ = pack.targets.insert(path.to_owned(), bytes.to_owned()),
+            }
+        }
+        Ok(pack)
+    }
+
+    /// What it means that there is nothing new (HTTP 204): no root follows, and the timestamp is the one that this device has.
+    #[must_use]
+    pub fn nothing_new(&self) -> Pack {
+        let mut pack = Pack::default();
+        pack.metadata.insert(self.next_root.clone(), None);
+        pack.keep(TIMESTAMP, self.timestamp.as_ref());
+        pack
+    }
+
+    fn keep_readable<T: MetadataType>(&mut self, role: &str, bytes: Vec<u8>) -> Option<File<T>> {
+        let file = File::read(&bytes).ok()?;
+        self.keep(role, file.common().version, bytes);
+        Some(file)
+    }
+
+    /// Has it in the dictionary, if there is room.
+    fn keep(&mut self, role: &str, version: u64, bytes: Vec<u8>) {
+        let length = self.files.iter().map(Vec::len).sum::<usize>().saturating_add(bytes.len());
+        if length <= MOST_DICTIONARY && self.question.have.len() < MOST_HAVE {
+            self.question.have.push(Have { role: role.to_owned(), version });
+            self.files.push(bytes);
+        }
+    }
+
+    fn ask(&mut self, role: String) {
+        let roles = &mut self.question.roles;
+        if roles.len() < MOST_ROLES && !roles.contains(&role) {
+            roles.push(role);
+        }
+    }
+}
+
+/// The roles that are stored, as far as searches were led to them.
+struct Roles<'s, S> {
+    storage: Stored<'s, S>,
+    most: usize,
+    read: BTreeMap<String, Option<File<Targets>>>,
+}
+
+impl<S: Storage> Roles<'_, S> {
+    fn read(&mut self, role: &str, asked: &mut PackQuestion) -> Result<Option<&Targets>, S::Error> {
+        if !self.read.contains_key(role) {
+            let bytes = self.storage.read(&stored_name(role), self.most)?;
+            let targets = bytes.and_then(|bytes| asked.keep_readable::<Targets>(role, bytes));
+            self.read.insert(role.to_owned(), targets);
+        }
+        Ok(self.read.get(role).and_then(Option::as_ref).map(File::unverified))
+    }
+
+    /// The names of other parties' roles that a search for `name` would ask, as far as what is stored leads to them. What it reads on the way is kept
+    /// for the dictionary.
+    fn on_the_way(&mut self, name: &str, asked: &mut PackQuestion) -> Result<Vec<String>, S::Error> {
+        let (mut found, mut visited) = (Vec::new(), BTreeSet::new());
+        let mut next = Vec::from(["targets".to_owned()]);
+        while let Some(role) = next.pop() {
+            if visited.len() >= MOST_ROLES || !visited.insert(role.clone()) {
+                continue;
+            }
+            let Some(targets) = self.read(&role, asked)? else { continue };
+            if targets.targets().contains_key(name) {
+                break;
+            }
+            let mut delegated = targets.roles_for(name);
+            if let Some(last) = delegated.iter().position(|delegated| delegated.terminating) {
+                delegated.truncate(last + 1);
+                next.clear();
+            }
+            found.extend(
+                delegated.iter().filter(|delegated| !delegated.by_digest).map(|delegated| delegated.role.clone()),
+            );
+            next.extend(delegated.into_iter().rev().map(|delegated| delegated.role));
+        }
+        Ok(found)
+    }
+}
+
+impl Pack {
+    /// What came of a metadata file. It is taken out: what is refused must be asked for by name.
+    pub fn take(&mut self, path: &str) -> Option<Packed> {
+        let (_, bytes) = self.metadata.remove_entry(path)?;
+        Some(bytes.map_or(Packed::Missing, Packed::Bytes))
+    }
+
+    /// The bytes that came of a target, by its path below the targets URL.
+    #[must_use]
+    pub fn target(&self, path: &str) -> Option<&[u8]> {
+        self.targets.get(path).map(Vec::as_slice)
+    }
+
+    fn keep(&mut self, path: &str, timestamp: Option<&Vec<u8>>) {
+        if let Some(timestamp) = timestamp.filter(|_| path == TIMESTAMP) {
+            self.metadata.insert(path.to_owned(), Some(timestamp.clone()));
+        }
+    }
+}
+
+/// One frame of Zstandard (RFC 8878) with its length and its checksum, and nothing behind it. It takes no more memory than the frame says that it needs,
+/// which is no more than a pack has.
+fn decompress(frame: &[u8], raw: &[u8]) -> core::result::Result<Vec<u8>, NotAPack> {
+    const DAMAGED: NotAPack = NotAPack("it is no frame of Zstandard that this device can read");
+    let mut rest = frame;
+    let mut decoder = FrameDecoder::new();
+    decoder.set_max_window_size(MOST_BYTES as u64);
+    decoder.add_dict(Dictionary::decode_dict(raw).map_err(|_| DAMAGED)?).map_err(|_| DAMAGED)?;
+    decoder.init(&mut rest).map_err(|_| DAMAGED)?;
+    while !decoder.is_finished() {
+        decoder.decode_blocks(&mut rest, BlockDecodingStrategy::UptoBlocks(1)).map_err(|_| DAMAGED)?;
+        // The window is as long as all of it.
+        if !decoder.is_finished() && decoder.can_collect() > 0 {
+            return Err(NotAPack("it is longer than it says"));
+        }
+    }
+    let bytes = decoder.collect().unwrap_or_default();
+    if bytes.len() as u64 != decoder.content_size() {
+        return Err(NotAPack("it doesn't have the length that it says"));
+    }
+    // It finds damage, and keeps nobody out.
+    if decoder.get_checksum_from_data() != decoder.get_calculated_checksum() {
+        return Err(NotAPack("its checksum is wrong, or missing"));
+    }
+    if rest.is_empty() { Ok(bytes) } else { Err(NotAPack("something stands behind it")) }
+}

@@ -1,0 +1,302 @@
+//! The repository as devices may read it, and what they are answered.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::stream::{self, Stream};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{Method, StatusCode};
+use tufline_store::{Blobs, ErrorKind, Key, Links, Store, StoreError};
+use tufline_tuf::Sha256;
+#[cfg(doc)]
+use tufline_tuf::root::LONGEST_HIDDEN_SECONDS;
+
+use crate::gzip;
+use crate::pack::memory::Packs;
+use crate::path::Resource;
+use crate::range::RequestedRange;
+
+/// The largest piece of a blob that is held in memory for one answer, in bytes.
+const PIECE: u64 = 1024 * 1024;
+
+/// Metadata with a version in its name, and blobs, never change.
+const FOREVER: &str = "public, max-age=31536000, immutable";
+
+/// The timestamp is asked for anew each time; an `ETag` keeps that cheap.
+const ASK_AGAIN: &str = "no-cache";
+
+/// A root that is not there yet: a cache may spare us the question, but must not hide a new root for longer than [`LONGEST_HIDDEN_SECONDS`].
+const FOR_SECONDS: &str = "max-age=5";
+
+pub(crate) const NEVER: &str = "no-store";
+
+/// The repository, as devices may read it.
+#[derive(Clone)]
+pub struct ServedRepository {
+    /// The metadata.
+    pub store: Arc<dyn Store>,
+    /// The targets' bytes.
+    pub blobs: Arc<dyn Blobs>,
+    /// How to answer what is too large for one answer; `None` where any length can be sent.
+    pub redirects: Option<Redirects>,
+    /// What packs need; `None` where this server makes none.
+    pub packs: Option<Arc<Packs>>,
+    /// How long to wait before each further try of a failed read. One 503 on a metadata file is fatal for some clients.
+    pub pauses: Vec<Duration>,
+}
+
+/// Large objects don't pass through a Lambda function, which answers 6 MB at most
+/// (<https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>): devices are sent to the bucket itself.
+#[derive(Clone)]
+pub struct Redirects {
+    /// Makes the links.
+    pub links: Arc<dyn Links>,
+    /// Targets longer than this are redirected, in bytes.
+    pub inline_targets: u64,
+    /// Metadata longer than this is redirected, in bytes.
+    pub inline_metadata: u64,
+}
+
+/// An answer to a device.
+pub struct Answer {
+    /// The status.
+    pub status: StatusCode,
+    /// All fields that the body needs, `Content-Length` with them.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: Body,
+}
+
+/// The body of an [`Answer`].
+pub enum Body {
+    /// Few bytes.
+    Whole(Bytes),
+    /// A part of a blob, read piece by piece.
+    Blob(BlobPart),
+}
+
+/// Bytes of a blob that are still to be sent.
+#[derive(Clone)]
+pub struct BlobPart {
+    pub(crate) repository: ServedRepository,
+    pub(crate) sha256: Sha256,
+    pub(crate) offset: u64,
+    pub(crate) end: u64,
+}
+
+impl ServedRepository {
+    /// Answers a request for the decoded `path`, see [`decode`].
+    pub async fn answer(&self, method: &Method, path: &str, fields: &HeaderMap) -> Answer {
+        if method != Method::GET && method != Method::HEAD {
+            let mut answer = plain(StatusCode::METHOD_NOT_ALLOWED, NEVER, "only GET and HEAD\n");
+            answer.set(header::ALLOW, "GET, HEAD");
+            return answer;
+        }
+        let answer = match Resource::of(path) {
+            Some(Resource::Metadata(key)) => self.metadata(&key, fields).await,
+            Some(Resource::Target(digests)) => self.target(method, &digests, fields).await,
+            None => Ok(not_found(NEVER)),
+        };
+        let mut answer = answer.unwrap_or_else(|error| unanswered(path, &error));
+        if method == Method::HEAD {
+            answer.body = Body::Whole(Bytes::new());
+        }
+        answer
+    }
+
+    async fn metadata(&self, key: &Key, fields: &HeaderMap) -> Result<Answer, StoreError> {
+        let root = key.root_version();
+        // Only a device that is older than the first root asks for what comes before it, and has it as its makers left it.
+        let is_before = root.is_some_and(|version| version < self.store.first_root());
+        let read = || if is_before { self.store.unverified(key) } else { self.store.get(key) };
+        let Some(stored) = self.persist(read).await? else {
+            return Ok(not_found(if root.is_some() { FOR_SECONDS } else { NEVER }));
+        };
+        if stored.bytes.is_empty() {
+            let why = "it is empty, or longer than any that devices take";
+            return Err(StoreError::new(ErrorKind::Corrupt, "serve", key, why));
+        }
+        let age = if *key == Key::Timestamp { ASK_AGAIN } else { FOREVER };
+        let packs = gzip::is_worthwhile(stored.bytes.len()) && gzip::is_accepted(fields);
+        // Packed bytes are another representation, so they have a tag of their own (RFC 9110, section 8.8.3.3).
+        let tag = format!("\"{}{}\"", Sha256::of(&stored.bytes), if packs { "-gzip" } else { "" });
+        let mut answer = if is_known(fields, &tag) {
+            not_modified(age, &tag)
+        } else {
+            let packing = |error: std::io::Error| StoreError::from_source(ErrorKind::Retry, "pack", key, error);
+            let bytes = if packs { gzip::pack(&stored.bytes).map_err(packing)? } else { stored.bytes };
+            if let Some(redirects) =
+                self.redirects.as_ref().filter(|redirects| bytes.len() as u64 > redirects.inline_metadata)
+            {
+                return self.redirect(redirects, key).await;
+            }
+            let mut answer = Answer::new(StatusCode::OK, age, "application/json", Body::Whole(bytes));
+            answer.set(header::ETAG, &tag);
+            if packs {
+                answer.set(header::CONTENT_ENCODING, "gzip");
+            }
+            answer
+        };
+        answer.set(header::VARY, "Accept-Encoding");
+        Ok(answer)
+    }
+
+    async fn target(&self, method: &Method, digests: &[Sha256], fields: &HeaderMap) -> Result<Answer, StoreError> {
+        for sha256 in digests {
+            if let Some(blob) = self.persist(|| self.blobs.head(sha256)).await? {
+                let answer = self.blob(method, *sha256, blob.length, fields);
+                return match &self.redirects {
+                    // A link is for GET only: HEAD is answered here.
+                    Some(redirects) if method == Method::GET && answer.body.length() > redirects.inline_targets => {
+                        self.redirect(redirects, &Key::Blob(*sha256)).await
+                    }
+                    _ => Ok(answer),
+                };
+            }
+        }
+        Ok(not_found(NEVER))
+    }
+
+    fn blob(&self, method: &Method, sha256: Sha256, length: u64, fields: &HeaderMap) -> Answer {
+        let tag = format!("\"{sha256}\"");
+        if is_known(fields, &tag) {
+            return not_modified(FOREVER, &tag);
+        }
+        let field = |name: HeaderName| fields.get(name).and_then(|value| value.to_str().ok());
+        // Ranges are for GET only, and with If-Range only of these very bytes (RFC 9110, sections 14.2 and 13.1.5).
+        let counts = method == Method::GET && field(header::IF_RANGE).is_none_or(|expected| expected == tag);
+        let (status, part) = match RequestedRange::of(field(header::RANGE).filter(|_| counts), length) {
+            RequestedRange::Whole => (StatusCode::OK, 0..length),
+            RequestedRange::Part(part) => (StatusCode::PARTIAL_CONTENT, part),
+            RequestedRange::Unsatisfiable => {
+                let mut answer = plain(StatusCode::RANGE_NOT_SATISFIABLE, NEVER, "no such range\n");
+                answer.set(header::CONTENT_RANGE, &format!("bytes */{length}"));
+                return answer;
+            }
+        };
+        let body = Body::Blob(BlobPart { repository: self.clone(), sha256, offset: part.start, end: part.end });
+        let mut answer = Answer::new(status, FOREVER, "application/octet-stream", body);
+        answer.set(header::ETAG, &tag);
+        answer.set(header::ACCEPT_RANGES, "bytes");
+        if status == StatusCode::PARTIAL_CONTENT {
+            answer.set(header::CONTENT_RANGE, &format!("bytes {}-{}/{length}", part.start, part.end - 1));
+        }
+        answer
+    }
+
+    /// Sends the device to the object itself. 307 keeps the method, and clients keep `Range` on the way.
+    async fn redirect(&self, redirects: &Redirects, key: &Key) -> Result<Answer, StoreError> {
+        let link = self.persist(|| redirects.links.link(key)).await?;
+        let mut answer = plain(StatusCode::TEMPORARY_REDIRECT, NEVER, "");
+        answer.set(header::LOCATION, &link);
+        Ok(answer)
+    }
+
+    /// Reads until it succeeds, or has failed after the last pause; or at once where waiting helps nobody.
+    pub(crate) async fn persist<T, R: Future<Output = Result<T, StoreError>>>(
+        &self,
+        read: impl Fn() -> R,
+    ) -> Result<T, StoreError> {
+        for pause in &self.pauses {
+            match read().await {
+                Ok(found) => return Ok(found),
+                Err(error) if !error.kind.may_pass() => return Err(error),
+                Err(error) => tracing::info!(%error, "read failed, trying again"),
+            }
+            tokio::time::sleep(*pause).await;
+        }
+        read().await
+    }
+}
+
+impl BlobPart {
+    /// The bytes, in pieces of 1 MiB at most: each is read when it is asked for. An error ends the stream; whoever sends it
+    /// must cut the connection, so that nobody takes what was sent for the whole.
+    pub fn pieces(self) -> impl Stream<Item = Result<Bytes, StoreError>> + Send + use<> {
+        stream::try_unfold(self, |mut part| async move {
+            if part.offset >= part.end {
+                return Ok(None);
+            }
+            let length = PIECE.min(part.end - part.offset);
+            let piece =
+                part.repository.persist(|| part.repository.blobs.read(&part.sha256, part.offset, length)).await?;
+            let piece = piece.filter(|piece| !piece.is_empty());
+            let why = "it ends before its length";
+            let ends = || StoreError::new(ErrorKind::Corrupt, "read", Key::Blob(part.sha256), why);
+            let piece = piece.ok_or_else(ends)?;
+            part.offset += piece.len() as u64;
+            Ok(Some((piece, part)))
+        })
+    }
+}
+
+impl Body {
+    /// In bytes.
+    fn length(&self) -> u64 {
+        match self {
+            Self::Whole(bytes) => bytes.len() as u64,
+            Self::Blob(part) => part.end - part.offset,
+        }
+    }
+}
+
+impl Answer {
+    pub(crate) fn new(status: StatusCode, age: &'static str, kind: &'static str, body: Body) -> Self {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_LENGTH, body.length().into());
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(age));
+        Self { status, headers, body }
+    }
+
+    /// Sets a field to `value`, which is printable ASCII.
+    pub(crate) fn set(&mut self, name: HeaderName, value: &str) {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            self.headers.insert(name, value);
+        }
+    }
+}
+
+/// What to answer where reading failed, which is logged.
+pub(crate) fn unanswered(path: &str, error: &StoreError) -> Answer {
+    match error.kind {
+        ErrorKind::Denied => tracing::error!(path, kind = %error.kind, %error, "not answered"),
+        kind => tracing::warn!(path, %kind, %error, "not answered"),
+    }
+    plain(StatusCode::SERVICE_UNAVAILABLE, NEVER, "try again later\n")
+}
+
+/// What to answer where the path of a request doesn't decode.
+#[must_use]
+pub fn bad_path() -> Answer {
+    plain(StatusCode::BAD_REQUEST, NEVER, "the path is not percent-encoded UTF-8\n")
+}
+
+pub(crate) fn not_found(age: &'static str) -> Answer {
+    plain(StatusCode::NOT_FOUND, age, "not found\n")
+}
+
+pub(crate) fn plain(status: StatusCode, age: &'static str, text: &'static str) -> Answer {
+    Answer::new(status, age, "text/plain; charset=utf-8", Body::Whole(Bytes::from_static(text.as_bytes())))
+}
+
+fn not_modified(age: &'static str, tag: &str) -> Answer {
+    let mut answer = Answer::new(StatusCode::NOT_MODIFIED, age, "", Body::Whole(Bytes::new()));
+    answer.headers.remove(header::CONTENT_LENGTH);
+    answer.headers.remove(header::CONTENT_TYPE);
+    answer.set(header::ETAG, tag);
+    answer
+}
+
+/// Whether `If-None-Match` names `tag` (RFC 9110, section 13.1.2: compared weakly).
+fn is_known(fields: &HeaderMap, tag: &str) -> bool {
+    let values = fields.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
+    let mut tags = values.flat_map(|value| value.split(',')).map(str::trim);
+    tags.any(|known| known == "*" || known.strip_prefix("W/").unwrap_or(known) == tag)
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

@@ -1,0 +1,25 @@
+//! Packs: all the files that a device would ask for next, in one answer.
+//!
+//! A device says which files it has ([`Question`]). The server answers with one Zstandard frame (RFC 8878) that holds the files which the device lacks
+//! ([`Entry`]), compressed with those that it has as the dictionary ([`dictionary`]). This crate is what both sides must agree on; neither compresses
+//! here.
+//!
+//! *Invariants*: no I/O, no clock, no standard library, no panic. A pack adds no trust: a device verifies each file in it as if it had been fetched by
+//! its name, and asks by name for what is missing or refused.
+
+#![no_std]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+mod dictionary;
+mod entry;
+mod limits;
+mod question;
+
+pub use dictionary::{TABLES_ID, dictionary, digest};
+pub use entry::{Entry, NotAPack, read, write};
+pub use limits::{CONTENT_TYPE, MOST_BYTES, MOST_DICTIONARY, MOST_FILES, MOST_HAVE, MOST_ROLES, MOST_TARGET};
+pub use question::{Have, Question, Refused, role_prefix};
