@@ -1,5 +1,6 @@
 //! The files that packs are made of.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -67,7 +68,8 @@ impl ServedRepository {
     ) -> Result<Vec<(String, Bytes)>, StoreError> {
         let mut targets = Vec::new();
         let mut readable = MOST_BYTES;
-        for text in &question.files {
+        let names: BTreeSet<&String> = question.files.iter().collect();
+        for text in names {
             let Ok(name) = text.parse::<TargetName>() else { continue };
             for role in listing(&name, question, snapshot) {
                 let new = |key: &&Key| matches!(key, Key::Metadata { role: planned, .. } if *planned == role);

@@ -95,7 +95,7 @@ impl ServedRepository {
         for (path, bytes) in self.small_targets(packs, &trusted, &snapshot, &plan).await? {
             pack.add_target(path, bytes);
         }
-        if pack.is_empty() {
+        if pack.says_nothing() {
             return Ok(Found::Nothing);
         }
         Ok(Found::Pack(compress::compress(&pack.write(!plan.timestamp), dictionary.as_deref())?))
@@ -183,8 +183,9 @@ impl Contents {
         self.is_full
     }
 
-    fn is_empty(&self) -> bool {
-        self.metadata.is_empty() && self.targets.is_empty()
+    /// Whether it is what a device takes a 204 for: no root follows, and all is as the device has it.
+    fn says_nothing(&self) -> bool {
+        self.absent.is_some() && self.metadata.is_empty() && self.targets.is_empty()
     }
 
     fn write(&self, has_timestamp: bool) -> Vec<u8> {
