@@ -88,6 +88,15 @@ export function checkAccess(access: Access, emulator: boolean): void {
   }
 }
 
+/**
+ * For how many seconds a cache may keep a pack. A pack may say that there is no next root, and that must not be said of one that is there for
+ * longer than serve's own 404 may be kept (`FOR_SECONDS` in `functions/serve/src/lib.rs`). Where not everybody may read, no cache may keep what it
+ * can't tell for whom it is.
+ */
+export function packMaxAge(access: Access): number {
+  return access.mode === "open" ? 5 : 0;
+}
+
 /** What every route asks for. A certificate is asked for before there is a route. */
 export function authorizer(access: Access): IHttpRouteAuthorizer {
   switch (access.mode) {

@@ -13,7 +13,7 @@ import { Construct } from "constructs";
 import { Lifetimes } from "./config.ts";
 import { Measured } from "./metrics.ts";
 import { capitalized } from "./names.ts";
-import { QueueName, QUEUES, STAGES } from "./permissions.ts";
+import { ASKED_BY_DEVICES, QueueName, QUEUES, STAGES } from "./permissions.ts";
 
 /** Weeks ahead: the next root needs people with keys, at one table. */
 const ROOT_LEFT = Duration.days(28);
@@ -145,8 +145,8 @@ export function alarms(scope: Construct, watched: Watched): Alarm[] {
     threshold: LONGEST_LAG.toSeconds(),
     missing: TreatMissingData.IGNORE,
   });
-  // Serve's errors reach devices, and so the API's own metric.
-  for (const stage of STAGES.filter((stage) => stage !== "serve")) {
+  // Other functions' errors reach devices, and so the API's own metric.
+  for (const stage of STAGES.filter((stage) => !ASKED_BY_DEVICES.includes(stage))) {
     raise(`${capitalized(stage)}Errors`, `${stage}-errors`, {
       metric: functions[stage].metricErrors({ statistic: Stats.SUM, period: PERIOD }),
       what: `The function ${stage} crashed, failed or timed out`,

@@ -1,10 +1,13 @@
-/** The HTTP API that devices ask: two trees of files, and nothing else. */
+/** The HTTP API that devices ask: two trees of files, packs of them, and nothing else. */
 import { RemovalPolicy, Validations } from "aws-cdk-lib";
 import { AccessLogFormat } from "aws-cdk-lib/aws-apigateway";
 import {
+  CfnRoute,
+  CfnStage,
   DomainName,
   HttpApi,
   HttpMethod,
+  HttpRoute,
   HttpStage,
   IpAddressType,
   LogGroupLogDestination,
@@ -17,12 +20,13 @@ import { LogGroup, RetentionDays } from "aws-cdk-lib/aws-logs";
 import { Construct } from "constructs";
 
 import { Access, authorizer, MtlsAccess } from "./access.ts";
-import { Throttle } from "./props.ts";
+import { Packs, Throttle } from "./props.ts";
 
 const TREES = ["metadata", "targets"] as const;
 const METHODS = [HttpMethod.GET, HttpMethod.HEAD];
+const PACK = "/pack";
 
-/** A line of JSON for each request. `error` is the integration's own, and empty where serve answered. */
+/** A line of JSON for each request. `error` is the integration's own, and empty where a function answered. */
 const LOG_LINE = JSON.stringify({
   time: "$context.requestTime",
   request: "$context.requestId",
@@ -45,17 +49,23 @@ export interface DeviceApi {
   readonly metadataUrl: string;
   /** Where targets are: a URL that ends in `/`. */
   readonly targetsUrl: string;
+  /** Where packs are, if devices may ask for them. */
+  readonly packUrl?: string;
 }
 
-/** Makes the API of the repository `name` in front of `serve`. */
-export function deviceApi(
-  scope: Construct,
-  name: string,
-  access: Access,
-  serve: IFunction,
-  retention: RetentionDays,
-  limit: Throttle | undefined,
-): DeviceApi {
+/** What is behind the API, and how much of it. */
+export interface DeviceApiOptions {
+  readonly access: Access;
+  readonly serve: IFunction;
+  readonly pack: IFunction;
+  readonly packs: Packs;
+  readonly retention: RetentionDays;
+  readonly limit: Throttle | undefined;
+}
+
+/** Makes the API of the repository `name` in front of the functions that answer devices. */
+export function deviceApi(scope: Construct, name: string, options: DeviceApiOptions): DeviceApi {
+  const { access, serve, pack, packs, retention, limit } = options;
   const api = new HttpApi(scope, "Api", {
     apiName: name,
     description: `For the devices of ${name}`,
@@ -65,15 +75,15 @@ export function deviceApi(
     // Else a device without a certificate would go round the domain.
     disableExecuteApiEndpoint: access.mode === "mtls",
   });
-  const integration = new HttpLambdaIntegration("Serve", serve, {
-    payloadFormatVersion: PayloadFormatVersion.VERSION_2_0,
-    // One permission for the API, not one for each route: there are no others.
-    scopePermissionToRoute: false,
-  });
+  const answeredBy = (id: string, handler: IFunction) =>
+    new HttpLambdaIntegration(id, handler, {
+      payloadFormatVersion: PayloadFormatVersion.VERSION_2_0,
+      // One permission for the API, not one for each route: there are no others.
+      scopePermissionToRoute: false,
+    });
   const routeAuthorizer = authorizer(access);
-  for (const tree of TREES) {
-    const path = `/${tree}/{proxy+}`;
-    const routes = api.addRoutes({ path, methods: METHODS, integration, authorizer: routeAuthorizer });
+  const addRoutes = (path: string, methods: HttpMethod[], integration: HttpLambdaIntegration) => {
+    const routes = api.addRoutes({ path, methods, integration, authorizer: routeAuthorizer });
     if (access.mode === "open" || access.mode === "mtls") {
       const reason =
         access.mode === "open"
@@ -81,9 +91,13 @@ export function deviceApi(
           : "Under mTLS the domain asks for a certificate before any route is looked at";
       for (const route of routes) Validations.of(route).acknowledge({ id: "AwsSolutions-APIG4", reason });
     }
-  }
+    return routes;
+  };
+  const files = answeredBy("Serve", serve);
+  for (const tree of TREES) addRoutes(`/${tree}/{proxy+}`, METHODS, files);
+  const packRoutes = packs.enabled ? addRoutes(PACK, [HttpMethod.GET], answeredBy("Pack", pack)) : [];
   const domain = access.mode === "mtls" ? customDomain(scope, access) : undefined;
-  new HttpStage(scope, "ApiStage", {
+  const stage = new HttpStage(scope, "ApiStage", {
     httpApi: api,
     stageName: "$default",
     autoDeploy: true,
@@ -91,8 +105,27 @@ export function deviceApi(
     ...(limit && { throttle: { rateLimit: limit.rate, burstLimit: limit.burst } }),
     ...(domain && { domainMapping: { domainName: domain } }),
   });
+  if (packs.enabled && packs.throttle) limitRoutes(stage, packRoutes, packs.throttle);
   const endpoint = domain ? `https://${domain.name}` : api.apiEndpoint;
-  return { api, ...(domain && { domain }), metadataUrl: `${endpoint}/metadata/`, targetsUrl: `${endpoint}/targets/` };
+  return {
+    api,
+    ...(domain && { domain }),
+    metadataUrl: `${endpoint}/metadata/`,
+    targetsUrl: `${endpoint}/targets/`,
+    ...(packs.enabled && { packUrl: `${endpoint}${PACK}` }),
+  };
+}
+
+/**
+ * A limit of these routes' own, in place of the stage's
+ * (<https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-throttling.html>).
+ */
+function limitRoutes(stage: HttpStage, routes: HttpRoute[], { rate, burst }: Throttle): void {
+  const settings = { ThrottlingRateLimit: rate, ThrottlingBurstLimit: burst };
+  const ofStage = stage.node.defaultChild as CfnStage;
+  ofStage.routeSettings = Object.fromEntries(routes.map((route) => [(route.node.defaultChild as CfnRoute).routeKey, settings]));
+  // API Gateway refuses the settings of a route that isn't there yet.
+  stage.node.addDependency(...routes);
 }
 
 /** API Gateway may write to groups with this prefix without a new entry in the account's resource policy for each. */
@@ -119,6 +152,7 @@ function customDomain(scope: Construct, access: MtlsAccess): DomainName {
 }
 
 /** What IAM access lets a device call, as ARNs. */
-export function deviceArns(api: HttpApi): string[] {
-  return TREES.flatMap((tree) => METHODS.map((method) => api.arnForExecuteApi(method, `/${tree}/*`, "$default")));
+export function deviceArns(api: HttpApi, packs: boolean): string[] {
+  const files = TREES.flatMap((tree) => METHODS.map((method) => api.arnForExecuteApi(method, `/${tree}/*`, "$default")));
+  return packs ? [...files, api.arnForExecuteApi(HttpMethod.GET, PACK, "$default")] : files;
 }

@@ -2,7 +2,7 @@
 import { Duration } from "aws-cdk-lib";
 
 import { ONLINE_KEYS, OnlineKey } from "./permissions.ts";
-import { LargeUploads, Removals, ReservedConcurrency, Throttle, TuflineRepositoryProps } from "./props.ts";
+import { LargeUploads, Packs, Removals, ReservedConcurrency, Throttle, TuflineRepositoryProps } from "./props.ts";
 import { refuse } from "./refusal.ts";
 
 /** The roles whose documents expire by the operator's choice. */
@@ -142,7 +142,7 @@ export function batchWindow({ batchWindow = Duration.seconds(1) }: TuflineReposi
 }
 
 /** The stages that concurrency may be reserved for. */
-const RESERVABLE = ["sign", "publish", "refresh"] as const;
+const RESERVABLE = ["sign", "publish", "refresh", "pack"] as const;
 /** Lambda's default quota of an account. */
 const MOST_CONCURRENCY = 1000;
 /** Far above any quota of API Gateway: the account's own holds too. */
@@ -158,9 +158,19 @@ export function reservedConcurrency({ reservedConcurrency = {} }: TuflineReposit
 
 /** How many requests devices may make, or an error where hardly any would be answered. */
 export function throttle({ throttle }: TuflineRepositoryProps): Throttle | undefined {
+  return checkedThrottle("throttle", throttle);
+}
+
+/** Whether devices may ask for packs, and for how many; or an error where hardly any would be answered. */
+export function packs({ packs = {} }: TuflineRepositoryProps): Packs & { readonly enabled: boolean } {
+  checkedThrottle("packs.throttle", packs.throttle);
+  return { ...packs, enabled: packs.enabled ?? true };
+}
+
+function checkedThrottle(prop: string, throttle: Throttle | undefined): Throttle | undefined {
   if (throttle === undefined) return undefined;
-  wholeNumber("throttle.rate", throttle.rate, 1, MOST_REQUESTS);
-  wholeNumber("throttle.burst", throttle.burst, throttle.rate, MOST_REQUESTS);
+  wholeNumber(`${prop}.rate`, throttle.rate, 1, MOST_REQUESTS);
+  wholeNumber(`${prop}.burst`, throttle.burst, throttle.rate, MOST_REQUESTS);
   return throttle;
 }
 

@@ -39,6 +39,8 @@ const SIZES: Record<Stage, { timeout: number; memory: number }> = {
   refresh: { timeout: 60, memory: 512 },
   // A device waits. Its own tries towards S3 end before that.
   serve: { timeout: 10, memory: 512 },
+  // The same, and what was read once is kept in memory.
+  pack: { timeout: 10, memory: 512 },
 };
 
 /** AWS asks for a visibility timeout of six times the function's timeout, so that throttled batches aren't lost. */

@@ -3,8 +3,8 @@
  * the online keys stands in the keys' policies (`keys.ts`, by {@link SIGNERS}).
  *
  * *Invariant*: only `sign` can sign with the keys of targets, bins and snapshot; only `publish` and `refresh` can sign with
- * the timestamp's key and write `timestamp.json`; no function can write a root, and none can delete an object; `serve` can
- * only read.
+ * the timestamp's key and write `timestamp.json`; no function can write a root, and none can delete an object; `serve` and
+ * `pack` can only read, and the same.
  */
 import { Aws } from "aws-cdk-lib";
 import { IEventBus } from "aws-cdk-lib/aws-events";
@@ -13,16 +13,19 @@ import { IBucket } from "aws-cdk-lib/aws-s3";
 import { IQueue } from "aws-cdk-lib/aws-sqs";
 
 /** The functions, each named as its stage. The name is also the function's handler. */
-export const STAGES = ["hash", "large", "rebuild", "sign", "publish", "refresh", "serve"] as const;
+export const STAGES = ["hash", "large", "rebuild", "sign", "publish", "refresh", "serve", "pack"] as const;
 export type Stage = (typeof STAGES)[number];
+
+/** Those that devices ask, by the API: what they fail at is seen there. */
+export const ASKED_BY_DEVICES: readonly Stage[] = ["serve", "pack"];
 
 /** What the functions run: `cdk/bundle` makes a folder of each. */
 export const PROGRAMS = ["pipeline", "devices"] as const;
 export type Program = (typeof PROGRAMS)[number];
 
-/** The program of a function. */
+/** The program of a function, which knows by its handler's name which function it is. */
 export function programOf(stage: Stage): Program {
-  return stage === "serve" ? "devices" : "pipeline";
+  return ASKED_BY_DEVICES.includes(stage) ? "devices" : "pipeline";
 }
 
 /** The queues of the pipeline, each named as its messages. */
@@ -234,6 +237,8 @@ export function permissions(stage: Stage, resources: Resources): PolicyStatement
         announce(bus),
       ];
     case "serve":
+    // A pack is made of what serve would answer, each file by itself.
+    case "pack":
       return [
         // Targets are answered by a link to their blob, signed with this right.
         read(repository, "metadata/*", "blobs/*"),

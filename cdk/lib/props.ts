@@ -156,6 +156,14 @@ export interface TuflineRepositoryProps {
   readonly throttle?: Throttle;
 
   /**
+   * Whether devices may ask for packs: all that they would request next in one answer, verified as if each file had been fetched by its name
+   * (`docs/devices.md`).
+   *
+   * @default see {@link Packs}: they may, which costs nothing until one asks
+   */
+  readonly packs?: Packs;
+
+  /**
    * Is told when an alarm is raised and when it is over. A topic that is encrypted with a key of its own must let
    * CloudWatch use that key.
    *
@@ -222,6 +230,14 @@ export interface ReservedConcurrency {
    * @default nothing is reserved
    */
   readonly refresh?: number;
+
+  /**
+   * Of `pack`: so that packs, which take more of a processor than files do, leave the other functions their share. A device that gets none
+   * asks for the files.
+   *
+   * @default nothing is reserved
+   */
+  readonly pack?: number;
 }
 
 /**
@@ -235,6 +251,23 @@ export interface Throttle {
 
   /** Requests at once, beyond that; as many as {@link rate} at least. */
   readonly burst: number;
+}
+
+/** What devices may ask for in one answer. */
+export interface Packs {
+  /**
+   * Whether there is the route `/pack`. Without it devices ask for the files, as they do where a pack is refused.
+   *
+   * @default true
+   */
+  readonly enabled?: boolean;
+
+  /**
+   * How many packs the API answers, whatever {@link TuflineRepositoryProps.throttle} says of the other requests.
+   *
+   * @default {@link TuflineRepositoryProps.throttle}
+   */
+  readonly throttle?: Throttle;
 }
 
 /** How long signed documents are valid. Each at least as long as the one before. */

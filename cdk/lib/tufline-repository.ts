@@ -12,11 +12,11 @@ import { IBucket } from "aws-cdk-lib/aws-s3";
 import { IStringParameter, StringParameter } from "aws-cdk-lib/aws-ssm";
 import { Construct } from "constructs";
 
-import { checkAccess } from "./access.ts";
+import { checkAccess, packMaxAge } from "./access.ts";
 import { alarms } from "./alarms.ts";
 import { deviceApi, deviceArns } from "./api.ts";
 import { ledgerBucket, repositoryBucket } from "./buckets.ts";
-import { batchWindow, config, firstRoot, keyNumbers, lifetimes, reservedConcurrency, throttle } from "./config.ts";
+import { batchWindow, config, firstRoot, keyNumbers, lifetimes, packs, reservedConcurrency, throttle } from "./config.ts";
 import { dashboard } from "./dashboard.ts";
 import { consume, logGroup, role, stageFunction, visibilityTimeout } from "./functions.ts";
 import { delivering, grant, operating, uploading, UploadOptions } from "./grants.ts";
@@ -84,6 +84,7 @@ export class TuflineRepository extends Construct {
     const numbers = keyNumbers(props);
     const concurrency = { ...reservedConcurrency(props) };
     const limit = throttle(props);
+    const packsChosen = packs(props);
     checkAccess(props.access, emulator);
     const name = (this.name = repositoryName(this, props.name));
     for (const other of Stack.of(this).node.findAll()) {
@@ -132,26 +133,32 @@ export class TuflineRepository extends Construct {
       TUFLINE_CONFIG: configuration,
       TUFLINE_REPOSITORY: name,
     };
-    const functionOptions = {
-      architecture: props.architecture ?? Architecture.ARM_64,
-      environment: this.environment,
-    };
+    const architecture = props.architecture ?? Architecture.ARM_64;
     const code = record(PROGRAMS, (program) => Code.fromAsset(join(props.bundle, program)));
     const functions = record(STAGES, (stage) => {
-      const options = { ...functionOptions, code: code[programOf(stage)] };
+      const own: Record<string, string> = stage === "pack" ? { TUFLINE_PACK_MAX_AGE: String(packMaxAge(props.access)) } : {};
+      const options = { architecture, environment: { ...this.environment, ...own }, code: code[programOf(stage)] };
       return stageFunction(this, name, stage, logs[stage], roles[stage], concurrency, options);
     });
     this.functions = functions;
     for (const each of QUEUES) consume(functions, each, queues[each], window);
     everyMinute(this, name, functions.refresh);
 
-    const { api, domain, metadataUrl, targetsUrl } = deviceApi(this, name, props.access, functions.serve, retention, limit);
+    const { api, domain, metadataUrl, targetsUrl, packUrl } = deviceApi(this, name, {
+      access: props.access,
+      serve: functions.serve,
+      pack: functions.pack,
+      packs: packsChosen,
+      retention,
+      limit,
+    });
     this.api = api;
     if (domain) this.domain = domain;
     this.variables = {
       ...this.environment,
       TUFLINE_METADATA_URL: metadataUrl,
       TUFLINE_TARGETS_URL: targetsUrl,
+      ...(packUrl && { TUFLINE_PACK_URL: packUrl }),
       TUFLINE_ACCESS: props.access.mode,
       TUFLINE_VERSION: VERSION,
       AWS_REGION: Aws.REGION,
@@ -191,7 +198,7 @@ export class TuflineRepository extends Construct {
       const why = "IAM lets devices in under access 'iam' only";
       refuse("access", `'${this.props.access.mode}'`, why, "leave grantRead out, or change the access");
     }
-    grant("grantRead", grantee, [allow(["execute-api:Invoke"], ...deviceArns(this.api))]);
+    grant("grantRead", grantee, [allow(["execute-api:Invoke"], ...deviceArns(this.api, packs(this.props).enabled))]);
   }
 
   /** Lets an operator operate, as {@link operatorPolicy} does. */

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { test } from "node:test";
 
 import { Access } from "../lib/access.ts";
@@ -13,22 +14,28 @@ function routes(mode: string): any[] {
 }
 
 for (const [mode, variant] of Object.entries(variants)) {
-  test(`${mode}: two trees can be read, and nothing else is there`, () => {
+  test(`${mode}: two trees and packs can be read, and nothing else is there`, () => {
+    const files = ["GET", "HEAD"].flatMap((method) => ["metadata", "targets"].map((tree) => `${method} /${tree}/{proxy+}`));
+    const answering = { serve: files, pack: ["GET /pack"] };
     assert.deepEqual(
       routes(mode)
         .map(({ RouteKey }) => RouteKey)
         .sort(),
-      ["GET", "HEAD"].flatMap((method) => ["metadata", "targets"].map((tree) => `${method} /${tree}/{proxy+}`)),
+      Object.values(answering).flat().sort(),
     );
-    const [integration, { Properties }] = only(variant, "AWS::ApiGatewayV2::Integration");
-    const [serve] = functionOf(variant, "serve");
-    assert.deepEqual([Properties.IntegrationType, Properties.PayloadFormatVersion], ["AWS_PROXY", "2.0"]);
-    assert.deepEqual(Properties.IntegrationUri, { "Fn::GetAtt": [serve, "Arn"] });
-    for (const { Target } of routes(mode)) assert.match(JSON.stringify(Target), new RegExp(`"${integration}"`));
-    const [, permission] = only(variant, "AWS::Lambda::Permission");
-    assert.equal(permission.Properties.Principal, "apigateway.amazonaws.com");
-    assert.match(readable(permission.Properties.SourceArn), /:execute-api:.*:Api\/\*\/\*\/\*$/);
-    assert.deepEqual(permission.Properties.FunctionName, { "Fn::GetAtt": [serve, "Arn"] });
+    for (const [stage, keys] of Object.entries(answering)) {
+      const arn = { "Fn::GetAtt": [functionOf(variant, stage)[0], "Arn"] };
+      const ofFunction = (it: any) => JSON.stringify(it) === JSON.stringify(arn);
+      const [integration, { Properties }] = only(variant, "AWS::ApiGatewayV2::Integration", (it) => ofFunction(it.IntegrationUri));
+      assert.deepEqual([Properties.IntegrationType, Properties.PayloadFormatVersion], ["AWS_PROXY", "2.0"]);
+      for (const { RouteKey, Target } of routes(mode)) {
+        assert.equal(JSON.stringify(Target).includes(`"${integration}"`), keys.includes(RouteKey), `${RouteKey} by ${stage}`);
+      }
+      const [, permission] = only(variant, "AWS::Lambda::Permission", (it) => ofFunction(it.FunctionName));
+      assert.equal(permission.Properties.Principal, "apigateway.amazonaws.com");
+      assert.match(readable(permission.Properties.SourceArn), /:execute-api:.*:Api\/\*\/\*\/\*$/);
+    }
+    assert.equal(resources(variant, "AWS::Lambda::Permission").length, 2);
   });
 
   test(`${mode}: requests are logged as JSON`, () => {
@@ -86,13 +93,14 @@ test("devices may come over IPv6 too", () => {
 
 test("devices' URLs are the API's own, or the domain's", () => {
   const urls = (mode: string) => {
-    const { TUFLINE_METADATA_URL, TUFLINE_TARGETS_URL } = repository(VARIANTS[mode]).variables;
-    return [TUFLINE_METADATA_URL, TUFLINE_TARGETS_URL];
+    const { TUFLINE_METADATA_URL, TUFLINE_TARGETS_URL, TUFLINE_PACK_URL } = repository(VARIANTS[mode]).variables;
+    return [TUFLINE_METADATA_URL, TUFLINE_TARGETS_URL, TUFLINE_PACK_URL];
   };
-  for (const url of urls("open")) assert.match(url!, /^\$\{Token\[.*\]\}\/(metadata|targets)\/$/);
+  for (const url of urls("open")) assert.match(url!, /^\$\{Token\[.*\]\}\/(metadata\/|targets\/|pack)$/);
   const [, parameter] = only(variants.mtls, "AWS::SSM::Parameter");
   const [domain] = only(variants.mtls, "AWS::ApiGatewayV2::DomainName");
   assert.match(readable(parameter.Properties.Value), /"TUFLINE_METADATA_URL":"https:\/\/Domain\/metadata\/"/);
+  assert.match(readable(parameter.Properties.Value), /"TUFLINE_PACK_URL":"https:\/\/Domain\/pack"/);
   assert.match(domain, /Domain/);
 });
 
@@ -129,12 +137,42 @@ test("refused: a domain that is none", () => {
   );
 });
 
-test("serve has the role that reads, a device's patience, and nothing that wakes it but the API", () => {
-  const [id, { Properties }] = functionOf(variants.open, "serve");
-  assert.equal(roleOf(variants.open, "serve").includes("Serve"), true);
-  assert.deepEqual([Properties.Timeout, Properties.MemorySize], [10, 512]);
-  const mappings = resources(variants.open, "AWS::Lambda::EventSourceMapping").map(
-    ([, it]) => it.Properties.FunctionName.Ref,
-  );
-  assert.ok(!mappings.includes(id));
+for (const [stage, role] of [["serve", "Serve"], ["pack", "Pack"]] as const) {
+  test(`${stage} has the role that reads, a device's patience, and nothing that wakes it but the API`, () => {
+    const [id, { Properties }] = functionOf(variants.open, stage);
+    assert.equal(roleOf(variants.open, stage).includes(role), true);
+    assert.deepEqual([Properties.Timeout, Properties.MemorySize], [10, 512]);
+    const mappings = resources(variants.open, "AWS::Lambda::EventSourceMapping").map(
+      ([, it]) => it.Properties.FunctionName.Ref,
+    );
+    assert.ok(!mappings.includes(id));
+  });
+}
+
+test("serve and pack are one program, and the pipeline's functions another", () => {
+  const code = (stage: string) => JSON.stringify(functionOf(variants.open, stage)[1].Properties.Code);
+  assert.equal(code("pack"), code("serve"));
+  assert.notEqual(code("pack"), code("sign"));
 });
+
+test("only where everybody may read a cache keeps packs, and no longer than the 404 of a root", () => {
+  const ages = Object.entries(variants).map(([mode, variant]) => {
+    return [mode, functionOf(variant, "pack")[1].Properties.Environment.Variables.TUFLINE_PACK_MAX_AGE];
+  });
+  assert.deepEqual(Object.fromEntries(ages), { open: "5", iam: "0", jwt: "0", mtls: "0" });
+  const serve = readFileSync(new URL("../../functions/serve/src/lib.rs", import.meta.url), "utf8");
+  assert.ok(serve.includes('const FOR_SECONDS: &str = "max-age=5";'));
+});
+
+for (const [mode, props] of Object.entries(VARIANTS)) {
+  test(`${mode}: without packs there is no way to the function pack, and all else is as it was`, () => {
+    const made = repository((stack) => ({ ...props(stack), packs: { enabled: false } }));
+    assert.equal(made.variables["TUFLINE_PACK_URL"], undefined);
+    const [without, pack] = [template(made), functionOf(variants[mode], "pack")[0]];
+    const routeKeys = resources(without, "AWS::ApiGatewayV2::Route").map(([, it]) => it.Properties.RouteKey);
+    assert.deepEqual(routeKeys.sort(), routes(mode).map(({ RouteKey }) => RouteKey).filter((key) => key !== "GET /pack").sort());
+    const others = resources(without, "AWS::Lambda::Permission").filter(([, it]) => JSON.stringify(it).includes(pack));
+    assert.deepEqual(others, []);
+    assert.deepEqual(Object.keys(without.Resources).filter((id) => !(id in variants[mode].Resources)), []);
+  });
+}

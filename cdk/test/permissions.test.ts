@@ -5,7 +5,7 @@ import { test } from "node:test";
 import { Aws, Lazy, Stack } from "aws-cdk-lib";
 import { AnyPrincipal, Role, ServicePrincipal } from "aws-cdk-lib/aws-iam";
 
-import { ONLINE_KEYS, STAGES } from "../lib/permissions.ts";
+import { ASKED_BY_DEVICES, ONLINE_KEYS, STAGES } from "../lib/permissions.ts";
 import {
   functionOf,
   KEY_ARN,
@@ -91,11 +91,16 @@ test("every function has a role of its own, with its rights and no others", () =
   }
 });
 
+test("pack may read what serve may, and nothing else", () => {
+  const besideLogs = (stage: string) => RIGHTS[stage]!.filter((right) => !right.startsWith("logs:"));
+  assert.deepEqual(besideLogs("pack"), besideLogs("serve"));
+});
+
 test("with SSE-KMS every role may use the key as it needs, through S3 only", () => {
   const encrypted = template(repository(VARIANTS.iam));
   for (const stage of STAGES) {
     const statements = statementsOfRole(encrypted, roleOf(encrypted, stage));
-    const both = [`kms:Decrypt ${KEY_ARN}`, ...(stage === "serve" ? [] : [`kms:GenerateDataKey ${KEY_ARN}`])];
+    const both = [`kms:Decrypt ${KEY_ARN}`, ...(ASKED_BY_DEVICES.includes(stage) ? [] : [`kms:GenerateDataKey ${KEY_ARN}`])];
     assert.deepEqual(rights(statements), [...RIGHTS[stage]!, ...both].sort(), stage);
     for (const { Action, Condition } of statements.filter(({ Action }) => [Action].flat()[0].startsWith("kms:"))) {
       const [, [, region]] = Condition.StringEquals["kms:ViaService"]["Fn::Join"];
@@ -308,10 +313,12 @@ test("a device may read, under IAM access", () => {
   const api = `arn:<AWS::Partition>:execute-api:<AWS::Region>:<AWS::AccountId>:Api/$default`;
   assert.deepEqual(
     granted((to, grantee) => to.grantRead(grantee), VARIANTS.iam),
-    ["GET/metadata/*", "GET/targets/*", "HEAD/metadata/*", "HEAD/targets/*"].map(
+    ["GET/metadata/*", "GET/pack", "GET/targets/*", "HEAD/metadata/*", "HEAD/targets/*"].map(
       (it) => `execute-api:Invoke ${api}/${it}`,
     ),
   );
+  const withoutPacks = (stack: Stack) => ({ ...VARIANTS.iam!(stack), packs: { enabled: false } });
+  assert.ok(!granted((to, grantee) => to.grantRead(grantee), withoutPacks).some((right) => right.includes("pack")));
   assert.throws(
     () => granted((to, grantee) => to.grantRead(grantee)),
     /access is 'open': IAM lets devices in under access 'iam' only; leave grantRead out, or change the access$/,

@@ -140,6 +140,9 @@ const REFUSED: [string, Props, RegExp][] = [
   ["half a run", { reservedConcurrency: { refresh: 1.5 } }, /reservedConcurrency\.refresh is 1\.5: /],
   ["no device", { throttle: { rate: 0, burst: 1 } }, /throttle\.rate is 0: .*from 1 to 1000000$/],
   ["fewer at once than a second", { throttle: { rate: 10, burst: 9 } }, /throttle\.burst is 9: .*from 10 to 1000000$/],
+  ["no packs but a route", { packs: { throttle: { rate: 0, burst: 1 } } }, /packs\.throttle\.rate is 0: .*from 1 to 1000000$/],
+  ["fewer packs at once than a second", { packs: { throttle: { rate: 10, burst: 9 } } }, /packs\.throttle\.burst is 9: /],
+  ["packs that never run", { reservedConcurrency: { pack: 0 } }, /reservedConcurrency\.pack is 0: .*from 1 to 1000$/],
   ["an empty name", { name: "" }, /name is '': .*letters, digits and hyphens/],
   ["a name with a slash", { name: "a/b" }, /name is 'a\/b': /],
   ["a name too long", { name: "a".repeat(57) }, /name is 'a{57}': /],
@@ -178,7 +181,7 @@ test("concurrency is kept for the stages that were named, and for no others", ()
     return STAGES.map((stage) => functionOf(of, stage)[1].Properties.ReservedConcurrentExecutions);
   };
   assert.deepEqual(reserved({}), STAGES.map(() => undefined));
-  const kept: Record<string, number> = { publish: 1, refresh: 2 };
+  const kept: Record<string, number> = { publish: 1, refresh: 2, pack: 20 };
   assert.deepEqual(
     reserved({ reservedConcurrency: kept }),
     STAGES.map((stage) => kept[stage]),
@@ -193,6 +196,25 @@ test("devices' requests are limited where that was chosen", () => {
   assert.equal(limits({}), undefined);
   const throttled = limits({ throttle: { rate: 100, burst: 500 } });
   assert.deepEqual(throttled, { ThrottlingRateLimit: 100, ThrottlingBurstLimit: 500 });
+});
+
+/** https://github.com/aws/serverless-application-model/issues/2479: a route must be there before its settings. */
+test("packs are limited by themselves where that was chosen, and as other requests are where it wasn't", () => {
+  const stage = (props: Props) => {
+    const of = template(repository(() => props));
+    const [route] = only(of, "AWS::ApiGatewayV2::Route", ({ RouteKey }) => RouteKey === "GET /pack");
+    return { route, ...only(of, "AWS::ApiGatewayV2::Stage")[1] };
+  };
+  assert.equal(stage({ throttle: { rate: 100, burst: 500 } }).Properties.RouteSettings, undefined);
+  const { route, Properties, DependsOn } = stage({
+    throttle: { rate: 100, burst: 500 },
+    packs: { throttle: { rate: 20, burst: 40 } },
+  });
+  assert.deepEqual(Properties.RouteSettings, { "GET /pack": { ThrottlingRateLimit: 20, ThrottlingBurstLimit: 40 } });
+  assert.deepEqual(Properties.DefaultRouteSettings, { ThrottlingRateLimit: 100, ThrottlingBurstLimit: 500 });
+  assert.ok(DependsOn.includes(route));
+  const without = template(repository(() => ({ packs: { enabled: false, throttle: { rate: 20, burst: 40 } } })));
+  assert.equal(only(without, "AWS::ApiGatewayV2::Stage")[1].Properties.RouteSettings, undefined);
 });
 
 test("names of queues, functions, logs and the parameter begin with the repository's", () => {

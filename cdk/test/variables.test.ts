@@ -25,12 +25,15 @@ const VARIABLES = [
 ];
 
 /** What only those outside need. */
-const OUTSIDE = ["TUFLINE_METADATA_URL", "TUFLINE_TARGETS_URL", "TUFLINE_ACCESS", "TUFLINE_VERSION"];
+const OUTSIDE = ["TUFLINE_METADATA_URL", "TUFLINE_TARGETS_URL", "TUFLINE_PACK_URL", "TUFLINE_ACCESS", "TUFLINE_VERSION"];
+
+/** What only one function needs. */
+const OWN: Record<string, string[]> = { pack: ["TUFLINE_PACK_MAX_AGE"] };
 
 test("functions are told the names of all resources, and the configuration", () => {
   for (const stage of STAGES) {
     const { Variables } = functionOf(template, stage)[1].Properties.Environment;
-    assert.deepEqual(Object.keys(Variables).sort(), [...VARIABLES].sort(), stage);
+    assert.deepEqual(Object.keys(Variables).sort(), [...VARIABLES, ...(OWN[stage] ?? [])].sort(), stage);
   }
 });
 
@@ -43,6 +46,7 @@ test("a parameter tells them all to operators' tools, with what only those need"
   assert.deepEqual(Object.keys(told).sort(), expected.sort());
   assert.deepEqual([told.TUFLINE_QUEUE_UPLOADS, told.AWS_REGION], ["UploadsQueue", "<AWS::Region>"]);
   assert.match(told.TUFLINE_METADATA_URL, /\/metadata\/$/);
+  assert.match(told.TUFLINE_PACK_URL, /\/pack$/);
   const workspace = readFileSync(new URL("../../Cargo.toml", import.meta.url), "utf8");
   assert.ok(workspace.includes(`[workspace.package]\nversion = "${told.TUFLINE_VERSION}"\n`), told.TUFLINE_VERSION);
 });

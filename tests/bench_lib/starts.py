@@ -12,7 +12,10 @@ from cloud_lib.deployment import PROGRAMS
 
 from .figures import megabytes, memory, percentiles
 
-STAGES = ("hash", "large", "rebuild", "sign", "publish", "refresh", "serve")
+STAGES = ("hash", "large", "rebuild", "sign", "publish", "refresh", "serve", "pack")
+
+# Those of the program `devices`, which knows by its handler's name which one it is.
+OF_DEVICES = ("serve", "pack")
 
 # Each stage is started this often.
 STARTS = 30
@@ -39,7 +42,7 @@ def functions(bundle: Path, scratch: Path) -> list[tuple[str, str, str]]:
     taken: dict[str, list[tuple[float, int]]] = {stage: [] for stage in STAGES}
     for _ in range(STARTS):
         for stage in STAGES:
-            taken[stage].append(start(bootstraps["devices" if stage == "serve" else "pipeline"], stage))
+            taken[stage].append(start(bootstraps["devices" if stage in OF_DEVICES else "pipeline"], stage))
     rows = []
     for stage, starts in taken.items():
         seconds, resident = zip(*starts, strict=True)

@@ -27,7 +27,7 @@ def make(
     resources = emulator.deploy(data, aws, stack, context)
     uploader, admin = users.make(aws, resources, stack)
     api = emulator.api_url(aws, resources)
-    urls = {"metadata_url": f"{api}/metadata/", "targets_url": f"{api}/targets/"}
+    urls = {"metadata_url": f"{api}/metadata/", "targets_url": f"{api}/targets/", "pack_url": f"{api}/pack"}
     variables = {
         **resources,
         **{f"TUFLINE_{name.upper()}": url for name, url in urls.items()},

@@ -17,6 +17,7 @@ GIGABYTE = 1e9
 # The stages that make generations. What hash does depends on the artifacts alone.
 GENERATING = ("rebuild", "sign", "publish")
 PIPELINE = ("hash", *GENERATING)
+ANSWERING = ("serve", "pack")
 
 # A line of API Gateway's log as `cdk/lib/api.ts` asks for it: the emulator writes none. CloudWatch adds 26 bytes.
 API_LOG_LINE = 26 + len(
@@ -101,7 +102,7 @@ def on_aws(burst: Usage, artifacts: int, single: Usage, singles: int, batches: B
 
 
 def of_artifacts(usage: Usage, artifacts: int, scale: float = 1.0) -> list[Item]:
-    """What so many artifacts cost, times `scale`. Devices, and the functions refresh and serve, are left out."""
+    """What so many artifacts cost, times `scale`. Devices, refresh and what answers devices are left out."""
     reads = {
         "sqs_standard": sum(2 * usage.batches[queue] for queue in ("uploads", "changes")),
         "sqs_fifo": sum(2 * usage.batches[queue] for queue in ("sign", "publish")),
@@ -133,10 +134,10 @@ def of_devices(usage: Usage, scale: float) -> list[Item]:
     requests = usage.of("api", DEVICES)
     counted = [
         ("api", requests, ""),
-        ("lambda_requests", usage.invocations["serve"], ""),
-        ("lambda_gb_s", usage.gb_seconds["serve"], "as long as here"),
-        ("s3_get", usage.of("s3_get", "serve"), ""),
-        ("logs", usage.log_bytes["serve"] / GIGABYTE, "serve"),
+        ("lambda_requests", usage.sum(usage.invocations, *ANSWERING), ""),
+        ("lambda_gb_s", usage.sum(usage.gb_seconds, *ANSWERING), "as long as here"),
+        ("s3_get", usage.of("s3_get", *ANSWERING), ""),
+        ("logs", usage.sum(usage.log_bytes, *ANSWERING) / GIGABYTE, "serve and pack"),
         ("logs", requests * API_LOG_LINE / GIGABYTE, f"requests, {API_LOG_LINE} bytes each"),
         ("transfer", (usage.answered + requests * ANSWER_HEAD) / GIGABYTE, f"with heads of {ANSWER_HEAD} bytes"),
     ]

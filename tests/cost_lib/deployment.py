@@ -188,6 +188,8 @@ def _kind(seen: Seen) -> str:
     path = urllib.parse.urlsplit(seen.target).path
     if "/targets/" in path:
         return "target"
+    if path.endswith("/pack"):
+        return "pack"
     return "timestamp.json" if path.endswith("timestamp.json") else f"N.{path.rpartition('/')[2].partition('.')[2]}"
 
 

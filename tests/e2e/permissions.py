@@ -9,7 +9,7 @@ from typing import NamedTuple
 from .cloud import CloudForm
 
 # In the order of the pipeline.
-STAGES = ["hash", "large", "rebuild", "sign", "publish", "refresh", "serve"]
+STAGES = ["hash", "large", "rebuild", "sign", "publish", "refresh", "serve", "pack"]
 # The queue that each stage works off.
 CONSUMES = {"hash": "uploads", "large": "large", "rebuild": "changes", "sign": "sign", "publish": "publish"}
 ONLINE_KEYS = ["targets", "bins", "snapshot", "timestamp"]

@@ -9,7 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from urllib.parse import quote_plus
+from urllib.parse import quote_plus, urlencode
 
 import pytest
 
@@ -178,6 +178,10 @@ class Bench:
                 "a metadata file": self.serve_metadata,
                 "a target": self.serve_a_target,
                 "a root that isn't there": self.serve_no_root,
+            },
+            "pack": {
+                "a pack": self.pack,
+                "a pack with a small target": self.pack_with_a_target,
             },
         }
         for stage in CONSUMES:
@@ -590,8 +594,8 @@ class Bench:
 
     # Serve
 
-    def serve(self, path: str, status: int) -> None:
-        """A request of a device, as an HTTP API passes it on.
+    def answer(self, stage: str, path: str, status: int, **query: str) -> tuple[dict, str]:
+        """What a function answers a device's request that an HTTP API passes on, and the end of its log.
 
         <https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html>
         """
@@ -599,14 +603,19 @@ class Bench:
         event = {
             "version": "2.0",
             "rawPath": path,
-            "rawQueryString": "",
+            "rawQueryString": urlencode(query),
+            **({"queryStringParameters": query} if query else {}),
             "headers": {},
             "requestContext": {"http": http, "stage": "$default", "requestId": "1", "timeEpoch": 0},
             "isBase64Encoded": False,
         }
-        answer, log = self.invoke("serve", event)
+        answer, log = self.invoke(stage, event)
         if answer["statusCode"] != status:
-            raise StageFailed("serve", f"{answer['statusCode']} {log}")
+            raise StageFailed(stage, f"{answer['statusCode']} {log}")
+        return answer, log
+
+    def serve(self, path: str, status: int) -> None:
+        self.answer("serve", path, status)
 
     def serve_metadata(self) -> None:
         self.serve("/metadata/timestamp.json", 200)
@@ -616,6 +625,20 @@ class Bench:
 
     def serve_no_root(self) -> None:
         self.serve("/metadata/999.root.json", 404)
+
+    # Pack
+
+    def pack(self, **files: str) -> tuple[int, str]:
+        """Asks as a device that has the first root only, with a dictionary that isn't the server's; answers how long the pack is, and the log."""
+        answer, log = self.answer("pack", "/pack", 200, have="1.root", dict="0" * 16, **files)
+        return len(base64.b64decode(answer["body"])), log
+
+    def pack_with_a_target(self) -> None:
+        """Its bytes are random, so nothing makes fewer of them."""
+        without, _ = self.pack()
+        length, log = self.pack(files=self.name("published"))
+        if length < without + len(self.data):
+            raise StageFailed("pack", f"{length - without} bytes more with a target of {len(self.data)}: {log}")
 
     # Queues
 

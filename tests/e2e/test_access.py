@@ -39,7 +39,8 @@ def test_a_variant_with_iam_access_stream_hashing_and_a_key_of_its_own(cloud: Cl
     variant: Variant = deploy("Fleet", context)
     api = variant.endpoints["metadata_url"].split("/execute-api/")[1].split("/")[0]
     may = f"arn:aws:execute-api:{emulator.REGION}:{emulator.ACCOUNT}:{api}/$default/"
-    device = user(cloud, "device", [f"{may}{method}/{tree}/*" for method in ("GET", "HEAD") for tree in ("metadata", "targets")])
+    files = [f"{may}{method}/{tree}/*" for method in ("GET", "HEAD") for tree in ("metadata", "targets")]
+    device = user(cloud, "device", [*files, f"{may}GET/pack"])
     stranger = user(cloud, "stranger", [])
     variant.fields = signed(device, emulator.REGION)
     url = f"{variant.endpoints['metadata_url']}timestamp.json"
