@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use aws_sdk_cloudwatch::types::{MetricAlarm, StateValue};
 use tufline_store::Queue;
 
-use super::functions::STAGES;
+use super::functions::{ASKED_BY_DEVICES, STAGES};
 use crate::commands::doctor::report::{Code, Finding};
 use crate::text;
 
@@ -34,7 +34,8 @@ pub fn alarm_names(repository: &str) -> Vec<String> {
     let queues = Queue::ALL
         .into_iter()
         .flat_map(|queue| ["dead-letters", "old-message"].map(|suffix| format!("{}-{suffix}", queue.name())));
-    let stages = STAGES.iter().filter(|(stage, _)| *stage != "serve").map(|(stage, _)| format!("{stage}-errors"));
+    let stages = STAGES.iter().filter(|(stage, _)| !ASKED_BY_DEVICES.contains(stage));
+    let stages = stages.map(|(stage, _)| format!("{stage}-errors"));
     let suffixes = single.map(str::to_owned).into_iter().chain(queues).chain(stages);
     suffixes.map(|suffix| format!("{repository}-{suffix}")).collect()
 }

@@ -8,11 +8,11 @@ use crate::commands::doctor::report::{Code, Finding};
 /// What AWS gives by default; new accounts have less, some ten (<https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>).
 const USUAL_CONCURRENCY: i32 = 1000;
 
-/// What all functions but serve may take at once (`cdk/lib/functions.ts`: 50, 10, 2, 1, 1, and 2 runs of refresh), with as much again for devices.
+/// What all functions but those that devices ask may take at once (`cdk/lib/functions.ts`: 50, 10, 2, 1, 1, and 2 runs of refresh), with as much again for devices.
 const ENOUGH_CONCURRENCY: i32 = 2 * 66;
 
 /// The functions, each with the queue that it works off.
-pub const STAGES: [(&str, Option<Queue>); 7] = [
+pub const STAGES: [(&str, Option<Queue>); 8] = [
     ("hash", Some(Queue::Uploads)),
     ("large", Some(Queue::Large)),
     ("rebuild", Some(Queue::Changes)),
@@ -20,7 +20,11 @@ pub const STAGES: [(&str, Option<Queue>); 7] = [
     ("publish", Some(Queue::Publish)),
     ("refresh", None),
     ("serve", None),
+    ("pack", None),
 ];
+
+/// Those that devices ask: what they fail at is the API's own alarm.
+pub const ASKED_BY_DEVICES: [&str; 2] = ["serve", "pack"];
 
 /// How many functions may run at once in the account's region, and how many of them no function has for itself.
 pub fn judge_concurrency(limit: i32, unreserved: Option<i32>) -> Finding {
