@@ -5,6 +5,7 @@ import { ICertificate } from "aws-cdk-lib/aws-certificatemanager";
 import { IBucket } from "aws-cdk-lib/aws-s3";
 
 import { issuerSchemes } from "./emulator.ts";
+import { TuflineRepositoryProps } from "./props.ts";
 import { refuse } from "./refusal.ts";
 
 /** Who may read as a device. */
@@ -41,7 +42,7 @@ export interface MtlsAccess {
   readonly mode: "mtls";
   /** The domain that devices ask, for example `tuf.example.org`. */
   readonly domainName: string;
-  /** The domain's certificate, in ACM in the API's region. */
+  /** The domain's certificate, in ACM in the API's region; with CloudFront in us-east-1. */
   readonly certificate: ICertificate;
   /**
    * Where {@link certificate} was imported into ACM, or comes from a private authority: one for the same domain that ACM itself issued, which shows
@@ -86,6 +87,29 @@ export function checkAccess(access: Access, emulator: boolean): void {
     const why = "devices' certificates are asked for under a domain only";
     refuse("access.domainName", `'${access.domainName}'`, why, "name it in lowercase letters, as tuf.example.org");
   }
+}
+
+/**
+ * Whom CloudFront lets in, or an error where it would let in others, or not do what was chosen: what it has in its cache it
+ * tells to all that it lets in.
+ */
+export function checkCloudFront({ access, cloudFront, throttle, packs }: TuflineRepositoryProps): OpenAccess | MtlsAccess {
+  if (access.mode !== "open" && access.mode !== "mtls") {
+    const why = "CloudFront would answer others from its cache";
+    return refuse("access", `'${access.mode}' with cloudFront`, why, "leave cloudFront out, or choose access 'open' or 'mtls'");
+  }
+  for (const [prop, chosen] of [["throttle", throttle], ["packs.throttle", packs?.throttle]] as const) {
+    const instead = "leave it out, and limit devices by cloudFront.webAclArn or packs by reservedConcurrency.pack";
+    if (chosen) refuse(prop, `chosen with cloudFront`, "CloudFront has no throttle", instead);
+  }
+  if (access.mode === "mtls" && access.ownershipCertificate) {
+    const why = "only API Gateway asks whose the domain is";
+    refuse("access.ownershipCertificate", "chosen with cloudFront", why, "leave it out");
+  }
+  if (access.mode === "mtls" && cloudFront?.domain) {
+    refuse("cloudFront.domain", `'${cloudFront.domain.name}'`, "devices ask access.domainName", "leave it out");
+  }
+  return access;
 }
 
 /**

@@ -55,7 +55,7 @@ interface Condition {
 
 /** Makes all alarms. */
 export function alarms(scope: Construct, watched: Watched): Alarm[] {
-  const { name, metrics, lifetimes, queues, deadLetters, functions, api, topic } = watched;
+  const { name, metrics, lifetimes, queues, deadLetters, functions, devices, topic } = watched;
   const made: Alarm[] = [];
   const raise = (id: string, suffix: string, condition: Condition) => {
     const { metric, what, runbook, threshold, below, periods = 1, missing } = condition;
@@ -145,7 +145,7 @@ export function alarms(scope: Construct, watched: Watched): Alarm[] {
     threshold: LONGEST_LAG.toSeconds(),
     missing: TreatMissingData.IGNORE,
   });
-  // Other functions' errors reach devices, and so the API's own metric.
+  // Other functions' errors reach devices, and so the metrics below.
   for (const stage of STAGES.filter((stage) => !ASKED_BY_DEVICES.includes(stage))) {
     raise(`${capitalized(stage)}Errors`, `${stage}-errors`, {
       metric: functions[stage].metricErrors({ statistic: Stats.SUM, period: PERIOD }),
@@ -154,11 +154,13 @@ export function alarms(scope: Construct, watched: Watched): Alarm[] {
       threshold: 1,
     });
   }
-  raise("ServeErrors", "serve-errors", {
-    metric: api.metricServerError({ statistic: Stats.SUM, period: PERIOD }),
-    what: `Devices got ${SERVE_ERRORS} server errors in five minutes`,
-    runbook: "alarm-serve-errors",
-    threshold: SERVE_ERRORS,
-  });
+  for (const [stage, metric] of Object.entries(devices.serverErrors)) {
+    raise(`${capitalized(stage)}Errors`, `${stage}-errors`, {
+      metric,
+      what: `Devices got ${SERVE_ERRORS} server errors in five minutes`,
+      runbook: "alarm-serve-errors",
+      threshold: SERVE_ERRORS,
+    });
+  }
   return made;
 }

@@ -1,5 +1,5 @@
 /** The HTTP API that devices ask: two trees of files, packs of them, and nothing else. */
-import { RemovalPolicy, Validations } from "aws-cdk-lib";
+import { Duration, RemovalPolicy, Validations } from "aws-cdk-lib";
 import { AccessLogFormat } from "aws-cdk-lib/aws-apigateway";
 import {
   CfnRoute,
@@ -15,16 +15,17 @@ import {
   SecurityPolicy,
 } from "aws-cdk-lib/aws-apigatewayv2";
 import { HttpLambdaIntegration } from "aws-cdk-lib/aws-apigatewayv2-integrations";
+import { Stats } from "aws-cdk-lib/aws-cloudwatch";
 import { IFunction } from "aws-cdk-lib/aws-lambda";
 import { LogGroup, RetentionDays } from "aws-cdk-lib/aws-logs";
 import { Construct } from "constructs";
 
 import { Access, authorizer, MtlsAccess } from "./access.ts";
+import { DeviceMetrics, DeviceUrls, deviceUrls, PACK } from "./devices.ts";
 import { Packs, Throttle } from "./props.ts";
 
 const TREES = ["metadata", "targets"] as const;
 const METHODS = [HttpMethod.GET, HttpMethod.HEAD];
-const PACK = "/pack";
 
 /** A line of JSON for each request. `error` is the integration's own, and empty where a function answered. */
 const LOG_LINE = JSON.stringify({
@@ -41,16 +42,11 @@ const LOG_LINE = JSON.stringify({
 });
 
 /** What devices reach a repository by. */
-export interface DeviceApi {
+export interface DeviceApi extends DeviceUrls {
   readonly api: HttpApi;
   /** The custom domain, under mTLS. */
   readonly domain?: DomainName;
-  /** Where metadata is: a URL that ends in `/`. */
-  readonly metadataUrl: string;
-  /** Where targets are: a URL that ends in `/`. */
-  readonly targetsUrl: string;
-  /** Where packs are, if devices may ask for them. */
-  readonly packUrl?: string;
+  readonly metrics: DeviceMetrics;
 }
 
 /** What is behind the API, and how much of it. */
@@ -58,7 +54,7 @@ export interface DeviceApiOptions {
   readonly access: Access;
   readonly serve: IFunction;
   readonly pack: IFunction;
-  readonly packs: Packs;
+  readonly packs: Packs & { readonly enabled: boolean };
   readonly retention: RetentionDays;
   readonly limit: Throttle | undefined;
 }
@@ -107,12 +103,21 @@ export function deviceApi(scope: Construct, name: string, options: DeviceApiOpti
   });
   if (packs.enabled && packs.throttle) limitRoutes(stage, packRoutes, packs.throttle);
   const endpoint = domain ? `https://${domain.name}` : api.apiEndpoint;
+  return { ...deviceUrls(endpoint, packs.enabled), api, ...(domain && { domain }), metrics: metrics(api) };
+}
+
+function metrics(api: HttpApi): DeviceMetrics {
+  const period = Duration.minutes(5);
+  const sum = { statistic: Stats.SUM, period };
   return {
-    api,
-    ...(domain && { domain }),
-    metadataUrl: `${endpoint}/metadata/`,
-    targetsUrl: `${endpoint}/targets/`,
-    ...(packs.enabled && { packUrl: `${endpoint}${PACK}` }),
+    requests: [
+      api.metricCount({ ...sum, label: "all" }),
+      api.metricClientError({ ...sum, label: "4xx" }),
+      api.metricServerError({ ...sum, label: "5xx" }),
+    ],
+    beside: [api.metricLatency({ statistic: Stats.p(99), period, label: "latency p99 (ms)" })],
+    // Of pack too: a metric for each route would cost.
+    serverErrors: { serve: api.metricServerError(sum) },
   };
 }
 

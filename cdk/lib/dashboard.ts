@@ -22,7 +22,7 @@ function graph(title: string, left: IMetric[], right: IMetric[] = []): GraphWidg
 
 /** Makes the dashboard. Its name has the region too: an account's dashboards are the same in all regions. */
 export function dashboard(scope: Construct, shown: Shown): Dashboard {
-  const { name, metrics, queues, deadLetters, functions, api, alarms } = shown;
+  const { name, metrics, queues, deadLetters, functions, devices, alarms } = shown;
   const ofQueues = (of: Record<QueueName, IQueue>, make: (queue: IQueue, label: string) => IMetric) =>
     QUEUES.map((queue) => make(of[queue], queue));
   const ofFunctions = (make: (stage: IFunction, label: string) => IMetric) =>
@@ -69,15 +69,7 @@ export function dashboard(scope: Construct, shown: Shown): Dashboard {
         "Duration (ms, longest)",
         ofFunctions((stage, label) => stage.metricDuration({ ...maximum, label })),
       ),
-      graph(
-        "Requests of devices",
-        [
-          api.metricCount({ ...sum, label: "all" }),
-          api.metricClientError({ ...sum, label: "4xx" }),
-          api.metricServerError({ ...sum, label: "5xx" }),
-        ],
-        [api.metricLatency({ statistic: Stats.p(99), period: PERIOD, label: "latency p99 (ms)" })],
-      ),
+      graph("Requests of devices", devices.requests, devices.beside),
     ),
   );
   return dashboard;

@@ -36,6 +36,11 @@ function withKnownConditions(statement: PolicyStatement): PolicyStatement {
   return statement.copy({ conditions: Object.fromEntries(known.filter(([, keys]) => Object.keys(keys).length > 0)) });
 }
 
+/** The emulator has no CloudFront: there devices ask the API. */
+export function inFrontOf<T>(chosen: T | undefined, emulator: boolean): T | undefined {
+  return emulator ? undefined : chosen;
+}
+
 /** What the URL of a JWT's issuer may begin with. API Gateway wants HTTPS; the emulator asks an issuer on loopback. */
 export function issuerSchemes(emulator: boolean): string[] {
   return emulator ? ["https://", "http://127.0.0.1"] : ["https://"];

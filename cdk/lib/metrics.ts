@@ -1,10 +1,10 @@
 /** The metrics that the functions print in CloudWatch's embedded format, by the names of `functions/pipeline/src/measure.rs`. */
 import { Duration } from "aws-cdk-lib";
-import { HttpApi } from "aws-cdk-lib/aws-apigatewayv2";
 import { Metric, Stats } from "aws-cdk-lib/aws-cloudwatch";
 import { IFunction } from "aws-cdk-lib/aws-lambda";
 import { IQueue } from "aws-cdk-lib/aws-sqs";
 
+import { DeviceMetrics } from "./devices.ts";
 import { QueueName, Stage } from "./permissions.ts";
 
 /** What has metrics: the alarms are about it, and the dashboard shows it. */
@@ -14,7 +14,7 @@ export interface Measured {
   readonly queues: Record<QueueName, IQueue>;
   readonly deadLetters: Record<QueueName, IQueue>;
   readonly functions: Record<Stage, IFunction>;
-  readonly api: HttpApi;
+  readonly devices: DeviceMetrics;
 }
 
 /** Metrics of the repository `name`. */

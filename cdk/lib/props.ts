@@ -1,12 +1,13 @@
 /** All that can be chosen of a repository. `config.ts`, `access.ts` and `names.ts` check it. */
 import { Duration } from "aws-cdk-lib";
+import { ICertificate } from "aws-cdk-lib/aws-certificatemanager";
 import { IKey } from "aws-cdk-lib/aws-kms";
 import { Architecture } from "aws-cdk-lib/aws-lambda";
 import { RetentionDays } from "aws-cdk-lib/aws-logs";
 import { IBucket } from "aws-cdk-lib/aws-s3";
 import { ITopic } from "aws-cdk-lib/aws-sns";
 
-import { Access } from "./access.ts";
+import { Access, MtlsAccess } from "./access.ts";
 
 export interface TuflineRepositoryProps {
   /** Folder with the functions' binaries, `pipeline/bootstrap` and `devices/bootstrap`, built for {@link architecture}: what `cdk/bundle` makes. */
@@ -164,6 +165,17 @@ export interface TuflineRepositoryProps {
   readonly packs?: Packs;
 
   /**
+   * Puts CloudFront in front of the repository, in the place of the API: many devices then get the same answer from a cache near to
+   * them. `{}` is enough. Under access `open` or `mtls` only: under the others each answer is for whom was let in.
+   *
+   * CloudFront keeps no file of more than 50 GB
+   * (<https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/cloudfront-limits.html>).
+   *
+   * @default none: devices ask the API
+   */
+  readonly cloudFront?: CloudFront;
+
+  /**
    * Is told when an alarm is raised and when it is over. A topic that is encrypted with a key of its own must let
    * CloudWatch use that key.
    *
@@ -268,6 +280,35 @@ export interface Packs {
    * @default {@link TuflineRepositoryProps.throttle}
    */
   readonly throttle?: Throttle;
+}
+
+/**
+ * How CloudFront is set up. It has no throttle: neither {@link TuflineRepositoryProps.throttle} nor {@link Packs.throttle} goes with
+ * it.
+ */
+export interface CloudFront {
+  /**
+   * The domain that devices ask, with its certificate in ACM **in us-east-1**; point a DNS record at
+   * `TuflineRepository.distribution`. Under access `mtls` it is that of {@link MtlsAccess}.
+   *
+   * @default one below cloudfront.net
+   */
+  readonly domain?: { readonly name: string; readonly certificate: ICertificate };
+
+  /**
+   * ARN of a web ACL of AWS WAF, of the scope CLOUDFRONT: with a rate-based rule it keeps one address from asking too much.
+   *
+   * @default none
+   */
+  readonly webAclArn?: string;
+
+  /**
+   * Where CloudFront writes a line for each request. The bucket must take ACLs
+   * (<https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/standard-logging-legacy-s3.html>).
+   *
+   * @default requests are not logged
+   */
+  readonly logBucket?: IBucket;
 }
 
 /** How long signed documents are valid. Each at least as long as the one before. */

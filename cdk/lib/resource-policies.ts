@@ -1,11 +1,13 @@
 /**
- * What buckets and queues refuse to everyone, whatever an identity's own policy allows.
+ * What buckets and queues refuse to everyone, whatever an identity's own policy allows; and what CloudFront may read, which has no
+ * identity's policy.
  *
  * That only an operator writes roots is not among it: who the operators are isn't known here, and a bucket that refused
  * all but listed principals would lock out those who are added later. So it is left to identities: no function's policy
  * allows it (`permissions.ts`), the operators' does (`grants.ts`).
  */
-import { AnyPrincipal, Effect, PolicyStatement } from "aws-cdk-lib/aws-iam";
+import { Aws } from "aws-cdk-lib";
+import { AnyPrincipal, Effect, PolicyStatement, ServicePrincipal } from "aws-cdk-lib/aws-iam";
 import { IBucket } from "aws-cdk-lib/aws-s3";
 import { IQueue } from "aws-cdk-lib/aws-sqs";
 
@@ -70,6 +72,49 @@ export function writeOnceInParts(bucket: IBucket, keys: readonly string[]): Poli
 /** Objects under these keys are written with `If-None-Match` or `If-Match` only: no write is blind. */
 export function writeConditionally(bucket: IBucket, keys: readonly string[]): PolicyStatement {
   return deny("WriteConditionally", ["s3:PutObject"], arns(bucket, keys), IS_BLIND);
+}
+
+const CLOUDFRONT = new ServicePrincipal("cloudfront.amazonaws.com");
+
+/**
+ * What one distribution reads for whoever asks it: versioned metadata and blobs
+ * (<https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/private-content-restricting-access-to-s3.html>). Roots are told
+ * by serve, which knows those that are none.
+ *
+ * It may list, since S3 says 403 else of what isn't there. Nobody can have it do so: a list is the answer to the bucket's own path, and
+ * CloudFront comes here for paths below `/metadata/` and `/targets/` only, and without any query.
+ */
+export function readByCloudFront(bucket: IBucket, distribution: string): PolicyStatement[] {
+  const allow = (sid: string, action: string, resources: string[]) => {
+    const conditions = { StringEquals: { "aws:SourceArn": distribution } };
+    return new PolicyStatement({ sid, principals: [CLOUDFRONT], actions: [action], resources, conditions });
+  };
+  return [
+    allow("ReadByCloudFront", "s3:GetObject", arns(bucket, ["metadata/*.*.json", "blobs/*"])),
+    allow("MissingForCloudFront", "s3:ListBucket", [bucket.bucketArn]),
+    new PolicyStatement({
+      sid: "RootsByServeOnly",
+      effect: Effect.DENY,
+      principals: [CLOUDFRONT],
+      actions: ["s3:GetObject"],
+      resources: arns(bucket, ["metadata/*.root.json"]),
+    }),
+  ];
+}
+
+/**
+ * The use of a bucket's key, for a key's own policy. For any distribution of the account: one by its name would need the bucket, which
+ * needs the key. What each may read is said by the bucket.
+ */
+export function decryptForCloudFront(): PolicyStatement {
+  return new PolicyStatement({
+    sid: "DecryptForCloudFront",
+    principals: [CLOUDFRONT],
+    actions: ["kms:Decrypt"],
+    // In a key's policy this is the key itself.
+    resources: ["*"],
+    conditions: { ArnLike: { "aws:SourceArn": `arn:${Aws.PARTITION}:cloudfront::${Aws.ACCOUNT_ID}:distribution/*` } },
+  });
 }
 
 function arns(bucket: IBucket, keys: readonly string[]): string[] {

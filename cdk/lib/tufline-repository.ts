@@ -3,6 +3,7 @@ import { join } from "node:path";
 
 import { Aws, Stack } from "aws-cdk-lib";
 import { HttpApi, IDomainName } from "aws-cdk-lib/aws-apigatewayv2";
+import { IDistribution } from "aws-cdk-lib/aws-cloudfront";
 import { EventBus } from "aws-cdk-lib/aws-events";
 import { IGrantable, ManagedPolicy, PolicyDocument } from "aws-cdk-lib/aws-iam";
 import { IKey } from "aws-cdk-lib/aws-kms";
@@ -12,12 +13,15 @@ import { IBucket } from "aws-cdk-lib/aws-s3";
 import { IStringParameter, StringParameter } from "aws-cdk-lib/aws-ssm";
 import { Construct } from "constructs";
 
-import { checkAccess, packMaxAge } from "./access.ts";
+import { checkAccess, checkCloudFront, packMaxAge } from "./access.ts";
 import { alarms } from "./alarms.ts";
 import { deviceApi, deviceArns } from "./api.ts";
 import { ledgerBucket, repositoryBucket } from "./buckets.ts";
+import { deviceDistribution } from "./cloudfront.ts";
 import { batchWindow, config, firstRoot, keyNumbers, lifetimes, packs, reservedConcurrency, throttle } from "./config.ts";
 import { dashboard } from "./dashboard.ts";
+import { DeviceMetrics, DeviceUrls } from "./devices.ts";
+import { inFrontOf } from "./emulator.ts";
 import { consume, logGroup, role, stageFunction, visibilityTimeout } from "./functions.ts";
 import { delivering, grant, operating, uploading, UploadOptions } from "./grants.ts";
 import { onlineKey } from "./keys.ts";
@@ -63,8 +67,11 @@ export class TuflineRepository extends Construct {
   readonly functions: Readonly<Record<Stage, LambdaFunction>>;
   readonly uploads: IBucket;
   readonly events: EventBus;
-  readonly api: HttpApi;
-  /** Under mTLS: what the DNS record of the domain must point at (`regionalDomainName`, `regionalHostedZoneId`). */
+  /** What devices ask, without CloudFront. */
+  readonly api?: HttpApi;
+  /** What devices ask, with CloudFront: what the DNS record of a domain must point at. */
+  readonly distribution?: IDistribution;
+  /** Under mTLS, without CloudFront: what the DNS record of the domain must point at (`regionalDomainName`, `regionalHostedZoneId`). */
   readonly domain?: IDomainName;
   /** For operators (see `grants.ts`): attach it to their roles, or to a permission set by its name. */
   readonly operatorPolicy: ManagedPolicy;
@@ -86,6 +93,7 @@ export class TuflineRepository extends Construct {
     const limit = throttle(props);
     const packsChosen = packs(props);
     checkAccess(props.access, emulator);
+    const cached = props.cloudFront && checkCloudFront(props);
     const name = (this.name = repositoryName(this, props.name));
     for (const other of Stack.of(this).node.findAll()) {
       if (other instanceof TuflineRepository && other !== this && other.name === name) {
@@ -109,10 +117,11 @@ export class TuflineRepository extends Construct {
     const options = { encryptionKey: props.encryptionKey, emulator };
     this.uploads = uploads(this, props, queues.uploads, options);
     this.events = new EventBus(this, "Events");
+    const repository = repositoryBucket(this, options, firstRoot(props), props.replaceRoots);
     this.resources = {
       uploads: this.uploads,
       uploadsPrefix: UPLOADS_PREFIX,
-      repository: repositoryBucket(this, options, firstRoot(props), props.replaceRoots),
+      repository,
       ledger: ledgerBucket(this, options),
       queues,
       deadLetters,
@@ -144,16 +153,21 @@ export class TuflineRepository extends Construct {
     for (const each of QUEUES) consume(functions, each, queues[each], window);
     everyMinute(this, name, functions.refresh);
 
-    const { api, domain, metadataUrl, targetsUrl, packUrl } = deviceApi(this, name, {
-      access: props.access,
-      serve: functions.serve,
-      pack: functions.pack,
-      packs: packsChosen,
-      retention,
-      limit,
-    });
-    this.api = api;
-    if (domain) this.domain = domain;
+    const { serve, pack } = functions;
+    const access = inFrontOf(cached, emulator);
+    let devices: DeviceUrls & { readonly metrics: DeviceMetrics };
+    if (access) {
+      const asked = packsChosen.enabled ? pack : undefined;
+      const made = deviceDistribution(this, name, { access, chosen: props.cloudFront!, serve, pack: asked, repository });
+      this.distribution = made.distribution;
+      devices = made;
+    } else {
+      const made = deviceApi(this, name, { access: props.access, serve, pack, packs: packsChosen, retention, limit });
+      this.api = made.api;
+      if (made.domain) this.domain = made.domain;
+      devices = made;
+    }
+    const { metadataUrl, targetsUrl, packUrl } = devices;
     this.variables = {
       ...this.environment,
       TUFLINE_METADATA_URL: metadataUrl,
@@ -171,7 +185,7 @@ export class TuflineRepository extends Construct {
     this.operatorPolicy = this.policyOfOperators();
 
     const metrics = new RepositoryMetrics(name);
-    const watched = { name, metrics, queues, deadLetters, functions, api };
+    const watched = { name, metrics, queues, deadLetters, functions, devices: devices.metrics };
     const raised = alarms(this, { ...watched, lifetimes: lifetimes(props), topic: props.alarmTopic });
     dashboard(this, { ...watched, alarms: raised });
   }
@@ -194,7 +208,7 @@ export class TuflineRepository extends Construct {
 
   /** Lets a device read, under IAM access. */
   grantRead(grantee: IGrantable): void {
-    if (this.props.access.mode !== "iam") {
+    if (this.props.access.mode !== "iam" || !this.api) {
       const why = "IAM lets devices in under access 'iam' only";
       refuse("access", `'${this.props.access.mode}'`, why, "leave grantRead out, or change the access");
     }

@@ -37,7 +37,9 @@ export class TuflineStack extends Stack {
     for (const [variable, value] of Object.entries(this.repository.variables)) {
       if (variable.startsWith("TUFLINE_")) output(outputName(variable), value, variable);
     }
-    output("ApiId", this.repository.api.apiId, "The HTTP API that devices ask");
+    const { api, distribution } = this.repository;
+    if (api) output("ApiId", api.apiId, "The HTTP API that devices ask");
+    if (distribution) output("DistributionId", distribution.distributionId, "CloudFront's distribution that devices ask");
   }
 }
 

@@ -37,6 +37,8 @@ const REFUSED: [Record<string, string>, RegExp][] = [
   [{ access: "jwt" }, /-c jwtIssuer=… is missing: /],
   [{ access: "jwt", jwtIssuer: "http://x", jwtAudience: "a" }, /access\.issuer is 'http:\/\/x': /],
   [{ access: "open", bundle: "/nowhere" }, /no file 'pipeline\/bootstrap' in \/nowhere: /],
+  [{ access: "iam", cloudFront: "true" }, /access is 'iam' with cloudFront: CloudFront would answer others/],
+  [{ access: "open", cloudFront: "yes" }, /-c cloudFront=yes: expected true or false/],
   [{ access: "open", architecture: "mips" }, /-c architecture=mips: expected arm64 or x86_64/],
 ];
 

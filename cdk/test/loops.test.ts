@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { STAGES } from "../lib/permissions.ts";
-import { functionOf, repository, resources, stackTemplate, statementsOfRole, template, VARIANTS } from "./support.ts";
+import { CLOUDFRONT, functionOf, repository, resources, stackTemplate, statementsOfRole, template, VARIANTS } from "./support.ts";
 
 /** What a reference is to: the logical id in it, whatever else it is joined with. */
 function idIn(value: any): string | undefined {
@@ -69,7 +69,7 @@ function loops(template: any): string[] {
 
 /** https://docs.aws.amazon.com/lambda/latest/dg/invocation-recursion.html */
 test("exactly those functions may run in loops that come back to themselves, by what the template lets them send", () => {
-  const variants = Object.values(VARIANTS).map((props) => template(repository(props)));
+  const variants = [...Object.values(VARIANTS), ...Object.values(CLOUDFRONT)].map((props) => template(repository(props)));
   for (const of of [stackTemplate(), ...variants]) {
     const allowed = STAGES.filter((stage) => functionOf(of, stage)[1].Properties.RecursiveLoop === "Allow");
     assert.deepEqual(loops(of).sort(), [...allowed].sort());

@@ -5,7 +5,7 @@ import { App, Stack } from "aws-cdk-lib";
 import { AwsSolutionsChecks } from "cdk-nag";
 
 import { TuflineStack } from "../lib/tufline-stack.ts";
-import { OPEN, repository, VARIANTS } from "./support.ts";
+import { CLOUDFRONT, OPEN, repository, VARIANTS } from "./support.ts";
 
 /** What cdk-nag's AWS Solutions pack finds and nobody has acknowledged. */
 function findings(stack: Stack): string[] {
@@ -17,6 +17,12 @@ function findings(stack: Stack): string[] {
 
 for (const [mode, props] of Object.entries(VARIANTS)) {
   test(`cdk-nag finds nothing under access '${mode}'`, () => {
+    assert.deepEqual(findings(Stack.of(repository(props))), []);
+  });
+}
+
+for (const [name, props] of Object.entries(CLOUDFRONT)) {
+  test(`cdk-nag finds nothing with CloudFront: ${name}`, () => {
     assert.deepEqual(findings(Stack.of(repository(props))), []);
   });
 }

@@ -92,6 +92,35 @@ export const VARIANTS: Record<string, (stack: Stack) => Props> = {
   }),
 };
 
+const certificate = (stack: Stack, id: string) => {
+  const arn = `arn:aws:acm:us-east-1:${ACCOUNT}:certificate/00000000-0000-0000-0000-000000000003`;
+  return Certificate.fromCertificateArn(stack, id, arn);
+};
+
+/** The same with CloudFront, with all that can be chosen of it. */
+export const CLOUDFRONT: Record<string, (stack: Stack) => Props> = {
+  plain: () => ({ cloudFront: {} }),
+  chosen: (stack) => ({
+    cloudFront: {
+      domain: { name: "tuf.example.org", certificate: certificate(stack, "Domain") },
+      webAclArn: `arn:aws:wafv2:us-east-1:${ACCOUNT}:global/webacl/devices/00000000-0000-0000-0000-000000000004`,
+      logBucket: Bucket.fromBucketName(stack, "Logs", "logs"),
+    },
+    encryptionKey: new Key(stack, "Key", { enableKeyRotation: true }),
+    packs: { enabled: false },
+  }),
+  mtls: (stack) => ({
+    cloudFront: {},
+    access: {
+      mode: "mtls",
+      domainName: "tuf.example.org",
+      certificate: certificate(stack, "Domain"),
+      truststore: { bucket: Bucket.fromBucketName(stack, "Truststore", "truststore"), key: "devices.pem", version: "v1" },
+    },
+    encryptionKey: Key.fromKeyArn(stack, "Key", KEY_ARN),
+  }),
+};
+
 /** All resources of a type, by logical id. */
 export function resources(template: any, type: string): [string, any][] {
   return Object.entries<any>(template.Resources).filter(([, resource]) => resource.Type === type);

@@ -6,10 +6,11 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 
-import { repository, stackTemplate, template, VARIANTS } from "./support.ts";
+import { CLOUDFRONT, repository, stackTemplate, template, VARIANTS } from "./support.ts";
 
 const folder = process.argv[2]!;
-const all = Object.entries(VARIANTS).map(([mode, props]) => [mode, template(repository(props))] as const);
+const cached = Object.entries(CLOUDFRONT).map(([name, props]) => [`cloudfront-${name}`, props] as const);
+const all = [...Object.entries(VARIANTS), ...cached].map(([name, props]) => [name, template(repository(props))] as const);
 for (const [name, of] of [["app", stackTemplate()], ...all] as const) {
   writeFileSync(join(folder, `${name}.template.json`), JSON.stringify(of));
 }

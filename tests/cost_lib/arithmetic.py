@@ -145,6 +145,59 @@ def of_devices(usage: Usage, scale: float) -> list[Item]:
 
 
 @dataclass(frozen=True)
+class Check:
+    """What a device asks to learn whether there is anything new, and is answered."""
+
+    what: str
+    # Bytes of all bodies.
+    body: float
+    # Requests for the timestamp, which no cache keeps; for the next root and packs, which one keeps for seconds; for files that never change.
+    timestamps: int = 0
+    roots: int = 0
+    packs: int = 0
+    unchanging: int = 0
+
+
+# At a million targets. By files: the timestamp of 480 bytes and a 404, a snapshot of 144 kB and a bin of 33 kB; by packs what is aimed at.
+BY_FILES = {"timestamps": 1, "roots": 1}
+CHECKS = (
+    Check("nothing changed, by files", 490, **BY_FILES),
+    Check("nothing changed, by packs", 0, packs=1),
+    Check("somebody else's target changed, by files", 144_490, **BY_FILES, unchanging=1),
+    Check("somebody else's target changed, by packs", 600, packs=1),
+    Check("its own target changed, by files", 177_490, **BY_FILES, unchanging=2),
+    Check("its own target changed, by packs", 1_000, packs=1),
+)
+
+# Of a function's run that answers a device, as measured here: a tenth of a second of 512 MB, and the lines of its log.
+ANSWER_GB_SECONDS, ANSWER_LOG = 0.05, 336
+# A pack is made of the timestamp and the next root, and of what never changes and the function has in its memory.
+PACK_READS = 2
+
+
+def of_checks(check: Check, number: float, kept: float | None) -> list[Item]:
+    """What so many checks cost: through the API, or through CloudFront, which answers the share `kept` of what it may keep."""
+    missed = 1 if kept is None else 1 - kept
+    answered = check.timestamps + missed * (check.roots + check.packs)
+    reads = check.timestamps + missed * (check.roots + PACK_READS * check.packs + check.unchanging)
+    requests = check.timestamps + check.roots + check.packs + check.unchanging
+    answered += check.unchanging if kept is None else 0
+    gigabytes = (check.body + requests * ANSWER_HEAD) / GIGABYTE
+    front = (
+        [("api", requests), ("logs", requests * API_LOG_LINE / GIGABYTE), ("transfer", gigabytes)]
+        if kept is None
+        else [("cloudfront", requests), ("cloudfront_function", check.unchanging), ("cloudfront_transfer", gigabytes)]
+    )
+    behind = [
+        ("lambda_requests", answered),
+        ("lambda_gb_s", answered * ANSWER_GB_SECONDS),
+        ("s3_get", reads),
+        ("logs", answered * ANSWER_LOG / GIGABYTE),
+    ]
+    return [Item(price, amount * number) for price, amount in (*front, *behind)]
+
+
+@dataclass(frozen=True)
 class Mapping:
     """An event source mapping of the template."""
 

@@ -2,10 +2,11 @@
 
 import json
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
-from .arithmetic import Batches, Mapping, on_aws, per_generation
+from .arithmetic import CHECKS, Batches, Check, Mapping, of_checks, on_aws, per_generation
 from .deployment import Usage
 from .forwarder import Seen
 from .prices import Item, Prices
@@ -68,3 +69,21 @@ def test_other_batches_change_what_generations_take():
 
 def test_connections_are_those_of_the_documentation():
     assert [Mapping(False, limited).connections(most) for limited in (False, True) for most in (False, True)] == [2, 5, 5, 5]
+
+
+def test_what_cloudfront_keeps_asks_no_function_and_no_bucket():
+    amounts = lambda check, kept: {item.price: item.amount for item in of_checks(check, 1, kept)}  # noqa: E731
+    check = Check("all", 0, timestamps=1, roots=1, packs=1, unchanging=1)
+    through_api, nothing_kept, all_kept = (amounts(check, kept) for kept in (None, 0, 1))
+    assert (through_api["api"], through_api["lambda_requests"], through_api["s3_get"]) == (4, 4, 5)
+    # The bucket itself answers for what never changes.
+    assert (nothing_kept["cloudfront"], nothing_kept["lambda_requests"], nothing_kept["s3_get"]) == (4, 3, 5)
+    assert (all_kept["cloudfront"], all_kept["lambda_requests"], all_kept["s3_get"]) == (4, 1, 1)
+
+
+def test_the_page_has_the_price_of_a_million_checks():
+    page = Path(__file__).parents[2].joinpath("docs/cost.md").read_text()
+    prices = Prices()
+    for check in CHECKS:
+        costs = [sum(prices.usd(of_checks(check, 1_000_000, kept))) for kept in (None, 0, 0.9)]
+        assert f"| {check.what} | {' | '.join(f'{usd:.2f}' for usd in costs)} |" in page

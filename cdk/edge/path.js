@@ -1,0 +1,72 @@
+import cf from 'cloudfront';
+
+// What a viewer's path asks for, as `functions/serve/src/path.rs` reads it, at CloudFront's edge: a CloudFront Function for
+// each request of a viewer (runtime cloudfront-js-2.0,
+// <https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/functions-javascript-runtime-20.html>). It leaves a key
+// of the bucket, or answers 404. `cdk/test/edge.test.ts` holds it against the cases of that file.
+//
+// It keeps nobody out: what CloudFront may read is said by the bucket's policy.
+
+// The id of the origin that asks the function serve (`cdk/lib/cloudfront.ts`;
+// <https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/helper-functions-origin-modification.html>).
+const SERVE = 'serve';
+
+// Longer than any path that can be asked for with each character percent-encoded.
+const LONGEST = 1024;
+
+const DIGEST = /^([0-9a-f]{64})\.(.+)$/;
+const NAME = /^[A-Za-z0-9_][A-Za-z0-9._~+@=,-]*(\/[A-Za-z0-9_][A-Za-z0-9._~+@=,-]*)*$/;
+const METADATA = /^\/metadata\/(timestamp|[1-9][0-9]{0,19}\.([a-z0-9][a-z0-9_-]{0,63}))\.json$/;
+
+function handler(event) {
+  const request = event.request;
+  const found = find(request.uri);
+  if (found === null) return notFound();
+  if (found.origin) cf.selectRequestOriginById(found.origin);
+  request.uri = found.uri;
+  return request;
+}
+
+function find(uri) {
+  const path = decode(uri);
+  if (path === null) return null;
+  if (path.startsWith('/targets/')) return findTarget(path);
+  const metadata = METADATA.exec(path);
+  if (metadata === null) return null;
+  // Who asks for these under another spelling doesn't come by their own behavior, and must be answered alike.
+  if (metadata[1] === 'timestamp' || metadata[2] === 'root') return { origin: SERVE, uri: path };
+  return { uri: path };
+}
+
+// With consistent snapshots a target's path has its digest in front: of the last segment, or of the whole path. Where both can
+// be meant, serve looks which of them is there.
+function findTarget(path) {
+  const rest = path.slice('/targets/'.length);
+  const end = rest.lastIndexOf('/') + 1;
+  const digests = [];
+  const ofFile = DIGEST.exec(rest.slice(end));
+  if (ofFile !== null && NAME.test(rest.slice(0, end) + ofFile[2])) digests.push(ofFile[1]);
+  const ofPath = DIGEST.exec(rest);
+  if (ofPath !== null && NAME.test(ofPath[2]) && digests.indexOf(ofPath[1]) < 0) digests.push(ofPath[1]);
+  if (digests.length === 0) return null;
+  return digests.length === 1 ? { uri: '/blobs/' + digests[0] } : { origin: SERVE, uri: path };
+}
+
+// Decoded once; `null` where a `%` isn't followed by two hex digits, or the result isn't UTF-8.
+function decode(uri) {
+  if (uri.length > LONGEST) return null;
+  try {
+    return decodeURIComponent(uri);
+  } catch (_) {
+    return null;
+  }
+}
+
+function notFound() {
+  return {
+    statusCode: 404,
+    statusDescription: 'Not Found',
+    headers: { 'cache-control': { value: 'no-store' }, 'content-type': { value: 'text/plain; charset=utf-8' } },
+    body: { encoding: 'text', data: 'not found\n' },
+  };
+}

@@ -1,0 +1,270 @@
+/**
+ * CloudFront in front of a repository, in the place of the API. What never changes it reads from the bucket; the
+ * timestamp, roots and packs it asks the functions for, so that no root is told that doesn't verify under the one
+ * before.
+ *
+ * *There is no way beside it.* With CloudFront there is no API at all: an HTTP API's own endpoint can only be closed
+ * where a custom domain takes its place
+ * (<https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-disable-default-endpoint.html>), and that is
+ * as open; a header with a secret, which an authorizer compares
+ * (<https://aws.amazon.com/blogs/networking-and-content-delivery/restricting-access-http-api-gateway-lambda-authorizer/>),
+ * is a secret to keep and to rotate, and a function more for each request; CloudFront's client certificate
+ * (<https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/origin-mtls-authentication.html>) needs an
+ * authority to come from. So CloudFront asks the functions by their URLs, which let in nobody but whom IAM does, and
+ * signs each request as this one distribution: an origin access control
+ * (<https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/private-content-restricting-access-to-lambda.html>).
+ * The bucket is asked in the same way.
+ */
+import { Annotations, Aws, Duration, Fn, Names, Validations } from "aws-cdk-lib";
+import {
+  AllowedMethods,
+  BehaviorOptions,
+  CachePolicy,
+  CacheQueryStringBehavior,
+  CfnDistribution,
+  CfnTrustStore,
+  Distribution,
+  Function as EdgeFunction,
+  FunctionCode,
+  FunctionEventType,
+  FunctionRuntime,
+  FunctionUrlOriginAccessControl,
+  HttpVersion,
+  S3OriginAccessControl,
+  ViewerProtocolPolicy,
+} from "aws-cdk-lib/aws-cloudfront";
+import { FunctionUrlOrigin, S3BucketOrigin } from "aws-cdk-lib/aws-cloudfront-origins";
+import { Metric, Stats } from "aws-cdk-lib/aws-cloudwatch";
+import { FunctionUrl, FunctionUrlAuthType, IFunction } from "aws-cdk-lib/aws-lambda";
+import { Bucket } from "aws-cdk-lib/aws-s3";
+import { Construct } from "constructs";
+
+import { MtlsAccess, OpenAccess } from "./access.ts";
+import { DeviceMetrics, DeviceUrls, deviceUrls } from "./devices.ts";
+import { capitalized } from "./names.ts";
+import { CloudFront } from "./props.ts";
+import { decryptForCloudFront, readByCloudFront } from "./resource-policies.ts";
+
+/** As `edge/path.js` calls the origin that asks serve. */
+const SERVE = "serve";
+
+/**
+ * How long CloudFront keeps what changes, at most, whatever the functions say. A device asks an edge, which asks the
+ * cache of its region (<https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/HowCloudFrontWorks.html>):
+ * one after the other they hide a new root for less than five seconds. The limit holds for a 404 too
+ * (<https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/custom-error-pages-expiration.html>).
+ */
+const CHANGING = Duration.seconds(2);
+
+/** After so long CloudFront asks S3 whether an object is still the same. It is, unless it was damaged and is restored. */
+const UNCHANGING = Duration.days(1);
+
+/**
+ * CloudFront would keep each of these for ten seconds, whatever the origin says
+ * (<https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/HTTPStatusCodes.html>): a 404 would hide a new
+ * root for that long, and S3's moment of weakness would be everybody's.
+ */
+const KEPT_ERRORS = [400, 403, 404, 405, 414, 500, 501, 502, 503, 504];
+
+/** CloudFront's metrics are in this region, wherever the stack is. */
+const REGION_OF_METRICS = "us-east-1";
+
+/** What is behind CloudFront, and who may ask it. */
+export interface CloudFrontOptions {
+  readonly access: OpenAccess | MtlsAccess;
+  readonly chosen: CloudFront;
+  readonly serve: IFunction;
+  /** Where devices may ask for packs. */
+  readonly pack: IFunction | undefined;
+  readonly repository: Bucket;
+}
+
+/** What devices reach a repository by. */
+export interface DeviceDistribution extends DeviceUrls {
+  readonly distribution: Distribution;
+  readonly metrics: DeviceMetrics;
+}
+
+/** Makes the distribution of the repository `name`. */
+export function deviceDistribution(scope: Construct, name: string, options: CloudFrontOptions): DeviceDistribution {
+  const { access, chosen, serve, pack, repository } = options;
+  const control = new FunctionUrlOriginAccessControl(scope, "FunctionAccess", {
+    originAccessControlName: inAllRegions(scope, "functions"),
+  });
+  const origin = (originId: string, handler: IFunction) => {
+    const authType = FunctionUrlAuthType.AWS_IAM;
+    const url = new FunctionUrl(scope, `${capitalized(originId)}Url`, { function: handler, authType });
+    return FunctionUrlOrigin.withOriginAccessControl(url, { originId, originAccessControl: control });
+  };
+  const common = {
+    viewerProtocolPolicy: ViewerProtocolPolicy.HTTPS_ONLY,
+    allowedMethods: AllowedMethods.ALLOW_GET_HEAD,
+  };
+  const byServe: BehaviorOptions = {
+    ...common,
+    origin: origin(SERVE, serve),
+    cachePolicy: changingFiles(scope),
+    compress: false,
+  };
+  const path = new EdgeFunction(scope, "Path", {
+    functionName: inAllRegions(scope, "path"),
+    comment: "Where in the bucket a path leads",
+    code: FunctionCode.fromFile({ filePath: new URL("../edge/path.js", import.meta.url).pathname }),
+    runtime: FunctionRuntime.JS_2_0,
+  });
+  const byPath = { functionAssociations: [{ function: path, eventType: FunctionEventType.VIEWER_REQUEST }] };
+  const { originAccessControlId } = new S3OriginAccessControl(scope, "ObjectAccess", {
+    originAccessControlName: inAllRegions(scope, "objects"),
+  });
+  const fromBucket: BehaviorOptions = {
+    ...common,
+    ...byPath,
+    // Not the origin that grants itself all of the bucket: what it may read is below.
+    origin: S3BucketOrigin.withBucketDefaults(repository, { originId: "bucket", originAccessControlId }),
+    cachePolicy: unchangingFiles(scope),
+  };
+  const domain = access.mode === "mtls" ? { name: access.domainName, certificate: access.certificate } : chosen.domain;
+  const distribution = new Distribution(scope, "Distribution", {
+    comment: `For the devices of ${name}`,
+    // What has no place below is not found: the function says so, and so would serve. Never the bucket, whose root is the list of
+    // its objects.
+    defaultBehavior: { ...byServe, ...byPath },
+    additionalBehaviors: {
+      "/metadata/timestamp.json": byServe,
+      "/metadata/*.root.json": byServe,
+      "/metadata/*": fromBucket,
+      "/targets/*": fromBucket,
+      ...(pack && {
+        "/pack": { ...common, origin: origin("pack", pack), cachePolicy: packsByQuery(scope), compress: false },
+      }),
+    },
+    errorResponses: KEPT_ERRORS.map((httpStatus) => ({ httpStatus, ttl: Duration.seconds(0) })),
+    // Viewers' certificates are asked for over this and HTTP/1.1 only
+    // (<https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/enable-mtls-distributions.html>).
+    httpVersion: HttpVersion.HTTP2,
+    ...(domain && { domainNames: [domain.name], certificate: domain.certificate }),
+    ...(chosen.webAclArn !== undefined && { webAclId: chosen.webAclArn }),
+    ...(chosen.logBucket && { logBucket: chosen.logBucket, logFilePrefix: `${name}/` }),
+  });
+  if (access.mode === "mtls") askForCertificates(scope, distribution, access);
+  acknowledge(distribution, chosen, domain !== undefined);
+
+  for (const statement of readByCloudFront(repository, distribution.distributionArn)) {
+    repository.addToResourcePolicy(statement);
+  }
+  const statement = decryptForCloudFront();
+  if (repository.encryptionKey && !repository.encryptionKey.addToResourcePolicy(statement).statementAdded) {
+    Annotations.of(scope).addWarningV2(
+      "tufline:keyOfCloudFront",
+      "CloudFront can't read the bucket before the policy of encryptionKey lets it: docs/deploy.md#cloudfront has the statement",
+    );
+  }
+  return {
+    ...deviceUrls(`https://${domain?.name ?? distribution.domainName}`, pack !== undefined),
+    distribution,
+    metrics: metrics(distribution, pack ? { serve, pack } : { serve }),
+  };
+}
+
+/** A name that no other repository of the account has: CloudFront's are the same in all regions, and have 64 characters. */
+function inAllRegions(scope: Construct, what: string): string {
+  const unique = Names.uniqueResourceName(scope, { maxLength: 36, allowedSpecialCharacters: "-" });
+  return Fn.join("-", [unique, what, Aws.REGION]);
+}
+
+/** The timestamp and roots. Serve packs them itself for whom it may, so it must know who that is. */
+function changingFiles(scope: Construct): CachePolicy {
+  return new CachePolicy(scope, "ChangingFiles", {
+    comment: "As long as serve says, and not for longer than a new root may be hidden",
+    ...lifetimes(0, CHANGING),
+    enableAcceptEncodingGzip: true,
+  });
+}
+
+/** A pack is the answer to the whole query. */
+function packsByQuery(scope: Construct): CachePolicy {
+  return new CachePolicy(scope, "Packs", {
+    comment: "As long as pack says, and not for longer than a new root may be hidden",
+    ...lifetimes(0, CHANGING),
+    queryStringBehavior: CacheQueryStringBehavior.all(),
+  });
+}
+
+/** Versioned metadata and blobs. CloudFront packs the metadata for whom it may; blobs are of no type that it packs. */
+function unchangingFiles(scope: Construct): CachePolicy {
+  return new CachePolicy(scope, "UnchangingFiles", {
+    comment: "What never changes",
+    ...lifetimes(UNCHANGING.toSeconds(), UNCHANGING),
+    enableAcceptEncodingGzip: true,
+    enableAcceptEncodingBrotli: true,
+  });
+}
+
+/** `unsaid` is for what the origin says nothing of, in seconds. */
+function lifetimes(unsaid: number, most: Duration) {
+  return { minTtl: Duration.seconds(0), defaultTtl: Duration.seconds(unsaid), maxTtl: most };
+}
+
+/**
+ * Nobody is answered without a certificate
+ * (<https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/aws-properties-cloudfront-distribution-viewermtlsconfig.html>).
+ * CDK's own construct has no property for it.
+ */
+function askForCertificates(scope: Construct, distribution: Distribution, { truststore }: MtlsAccess): void {
+  const { bucket, key, version } = truststore;
+  const store = new CfnTrustStore(scope, "Truststore", {
+    name: inAllRegions(scope, "devices"),
+    caCertificatesBundleSource: {
+      caCertificatesBundleS3Location: {
+        bucket: bucket.bucketName,
+        key,
+        region: Aws.REGION,
+        ...(version !== undefined && { version }),
+      },
+    },
+  });
+  (distribution.node.defaultChild as CfnDistribution).addPropertyOverride("DistributionConfig.ViewerMtlsConfig", {
+    Mode: "required",
+    TrustStoreConfig: { TrustStoreId: store.attrId },
+  });
+}
+
+function acknowledge(distribution: Distribution, { webAclArn, logBucket }: CloudFront, hasDomain: boolean): void {
+  const reasons = {
+    CFR1: "Who may read is the operator's choice, and isn't told by a country",
+    ...(webAclArn === undefined && { CFR2: "The operator may name a web ACL; nothing can be asked for but what devices may read" }),
+    ...(!logBucket && { CFR3: "The operator may name a bucket for the logs of requests" }),
+    ...(!hasDomain && { CFR4: "CloudFront's own domain has one setting only; what devices trust is signatures" }),
+  };
+  for (const [rule, reason] of Object.entries(reasons)) {
+    Validations.of(distribution).acknowledge({ id: `AwsSolutions-${rule}`, reason });
+  }
+}
+
+/**
+ * What CloudFront counts, and what of it comes to the functions
+ * (<https://docs.aws.amazon.com/lambda/latest/dg/urls-monitoring.html>).
+ */
+function metrics(distribution: Distribution, functions: { serve: IFunction; pack?: IFunction }): DeviceMetrics {
+  const period = Duration.minutes(5);
+  const ofCloudFront = (metricName: string, statistic: string, label: string) => {
+    const dimensionsMap = { DistributionId: distribution.distributionId, Region: "Global" };
+    const where = { namespace: "AWS/CloudFront", region: REGION_OF_METRICS };
+    return new Metric({ ...where, metricName, dimensionsMap, statistic, period, label });
+  };
+  return {
+    requests: [
+      ofCloudFront("Requests", Stats.SUM, "all"),
+      functions.serve.metric("UrlRequestCount", { statistic: Stats.SUM, period, label: "to serve" }),
+    ],
+    beside: [
+      ofCloudFront("4xxErrorRate", Stats.AVERAGE, "4xx (%)"),
+      ofCloudFront("5xxErrorRate", Stats.AVERAGE, "5xx (%)"),
+      functions.serve.metric("UrlRequestLatency", { statistic: Stats.p(99), period, label: "latency of serve p99 (ms)" }),
+    ],
+    // CloudFront's own would take an alarm in its region.
+    serverErrors: Object.fromEntries(
+      Object.entries(functions).map(([stage, it]) => [stage, it.metric("Url5xxCount", { statistic: Stats.SUM, period })]),
+    ),
+  };
+}
