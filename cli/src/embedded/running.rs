@@ -8,6 +8,7 @@ use anyhow::{Context, ensure};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tufline_folder::Watcher;
+use tufline_serve::PACK_PATH;
 use tufline_tuf::generation::FirstBins;
 use url::Url;
 
@@ -85,8 +86,9 @@ impl Running {
         let endpoints = FolderEndpoints {
             uploads: repository.uploads.path().to_owned(),
             public: PublicEndpoints {
-                metadata_url: url(server.address(), "metadata")?,
-                targets_url: url(server.address(), "targets")?,
+                metadata_url: url(server.address(), "metadata/")?,
+                targets_url: url(server.address(), "targets/")?,
+                pack_url: Some(url(server.address(), PACK_PATH.trim_start_matches('/'))?),
                 trusted_root,
             },
             events: repository.events.clone(),
@@ -134,14 +136,14 @@ fn serve(
 }
 
 /// The URL of `folder` for someone on this machine.
-fn url(address: SocketAddr, folder: &str) -> anyhow::Result<Url> {
+fn url(address: SocketAddr, path: &str) -> anyhow::Result<Url> {
     let host = match address.ip() {
         ip if !ip.is_unspecified() => ip,
         IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
     };
     let address = SocketAddr::new(host, address.port());
-    format!("http://{address}/{folder}/").parse().context("the address makes no URL")
+    format!("http://{address}/{path}").parse().context("the address makes no URL")
 }
 
 #[cfg(test)]
@@ -156,7 +158,7 @@ mod tests {
             ("[::]:1", "http://[::1]:1/metadata/"),
             ("10.0.0.1:80", "http://10.0.0.1/metadata/"),
         ] {
-            assert_eq!(url(address.parse().unwrap(), "metadata").unwrap().as_str(), expected);
+            assert_eq!(url(address.parse().unwrap(), "metadata/").unwrap().as_str(), expected);
         }
     }
 }

@@ -98,10 +98,11 @@ fn public_in(variable: impl Fn(&str) -> Option<String>) -> anyhow::Result<Option
         url.transpose()
     };
     let (metadata, targets) = (url("TUFLINE_METADATA_URL")?, url("TUFLINE_TARGETS_URL")?);
-    let root = variable("TUFLINE_TRUSTED_ROOT");
+    let (pack_url, root) = (url("TUFLINE_PACK_URL")?, variable("TUFLINE_TRUSTED_ROOT"));
     Ok(metadata.zip(targets).zip(root).map(|((metadata_url, targets_url), root)| PublicEndpoints {
         metadata_url,
         targets_url,
+        pack_url,
         trusted_root: root.into(),
     }))
 }

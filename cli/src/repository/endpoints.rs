@@ -20,6 +20,9 @@ pub struct PublicEndpoints {
     pub metadata_url: Url,
     /// Where targets are: a URL that ends in `/`.
     pub targets_url: Url,
+    /// Where packs are, if the repository makes such.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pack_url: Option<Url>,
     /// A file with the root that a device ships with.
     pub trusted_root: PathBuf,
 }
@@ -139,13 +142,14 @@ mod tests {
             public: PublicEndpoints {
                 metadata_url: "http://127.0.0.1:8080/metadata/".parse().unwrap(),
                 targets_url: "http://127.0.0.1:8080/targets/".parse().unwrap(),
+                pack_url: Some("http://127.0.0.1:8080/pack".parse().unwrap()),
                 trusted_root: "/d/root.json".into(),
             },
             events: "/d/events.jsonl".into(),
         };
         let json = serde_json::to_value(&endpoints).unwrap();
         let fields: Vec<_> = json.as_object().unwrap().keys().map(String::as_str).collect();
-        assert_eq!(fields, ["events", "metadata_url", "targets_url", "trusted_root", "uploads"]);
+        assert_eq!(fields, ["events", "metadata_url", "pack_url", "targets_url", "trusted_root", "uploads"]);
         let EndpointsFile::Folder(read) =
             EndpointsFile::parse(json.to_string().as_bytes(), Path::new("/d/endpoints.json")).unwrap()
         else {
