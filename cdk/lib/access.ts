@@ -113,9 +113,9 @@ export function checkCloudFront({ access, cloudFront, throttle, packs }: Tufline
 }
 
 /**
- * For how many seconds a cache may keep a pack. A pack may say that there is no next root, and that must not be said of one that is there for
- * longer than serve's own 404 may be kept (`FOR_SECONDS` in `functions/serve/src/lib.rs`). Where not everybody may read, no cache may keep what it
- * can't tell for whom it is.
+ * For how many seconds a cache may keep a pack. A pack may say that there is no next root, and nothing may hide one that is there for longer
+ * than that (`LONGEST_HIDDEN_SECONDS` in `shared/tuf/src/root/published.rs`). Where not everybody may read, no cache may keep what it can't tell
+ * for whom it is.
  */
 export function packMaxAge(access: Access): number {
   return access.mode === "open" ? 5 : 0;
