@@ -51,7 +51,8 @@ impl ListedTarget {
             );
         }
         let digests = target.hashes.values().map(hex::encode).collect();
-        Ok(Self { digests, sha256, sha512, length: target.length, custom: target.custom.clone() })
+        let custom = target.custom.as_deref().map(serde_json::from_str).transpose()?;
+        Ok(Self { digests, sha256, sha512, length: target.length, custom })
     }
 }
 

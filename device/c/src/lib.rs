@@ -197,7 +197,7 @@ impl TuflineTarget {
         Self {
             length: found.target.length,
             digest: c_text(&found.target.digest().unwrap_or_default()),
-            custom: found.target.custom.as_ref().map(|custom| c_text(&custom.to_string())),
+            custom: found.target.custom.as_deref().map(c_text),
         }
     }
 }

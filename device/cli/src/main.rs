@@ -131,7 +131,8 @@ impl Told {
 
 fn fields(found: &FoundTarget) -> Value {
     let FoundTarget { name, role, target, .. } = found;
-    json!({ "name": name, "role": role, "length": target.length, "digest": target.digest(), "custom": target.custom })
+    let custom = target.custom.as_deref().and_then(|custom| serde_json::from_str::<Value>(custom).ok());
+    json!({ "name": name, "role": role, "length": target.length, "digest": target.digest(), "custom": custom })
 }
 
 fn line(found: &FoundTarget) -> String {

@@ -51,7 +51,7 @@ pub struct Settings {
     /// Believes the clock, even where it is behind what was built and signed.
     #[serde(default)]
     pub believe_clock: bool,
-    /// A document of the repository has so many bytes at most. Reading one takes up to 18 times its length of memory.
+    /// A document of the repository has so many bytes at most. Reading one takes up to 30 times its length of memory.
     #[serde(default = "default_largest_document")]
     pub largest_document: usize,
 }

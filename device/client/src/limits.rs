@@ -1,6 +1,6 @@
 //! How much a client takes.
 
-/// How much a client takes at most, so that no server can fill its memory or keep it busy: reading a document takes up to 18 times its length, and it is
+/// How much a client takes at most, so that no server can fill its memory or keep it busy: reading a document takes up to 30 times its length, and it is
 /// read before anybody knows whose it is. The defaults are those of python-tuf, but for the documents of targets, of which that takes 5,000,000 bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {

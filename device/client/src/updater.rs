@@ -4,7 +4,7 @@ use alloc::borrow::ToOwned;
 use alloc::string::String;
 use alloc::sync::Arc;
 
-use tufline_metadata::{Meta, Snapshot, Time, Timestamp, TrustedRoot, metadata_path};
+use tufline_metadata::{File, Meta, Snapshot, Time, Timestamp, TrustedRoot, metadata_path};
 
 use crate::clock::Clock;
 use crate::error::{Error, Result, Why};
@@ -239,7 +239,7 @@ impl<S: Storage> Updater<S> {
     fn trusted_snapshot(&mut self) -> Result<Option<Snapshot>, S::Error> {
         let stored = Stored(&mut self.storage).read(SNAPSHOT, self.limits.snapshot)?;
         let file = stored.and_then(|bytes| self.root.verify::<Snapshot>(&bytes).ok());
-        Ok(file.map(|file| file.unverified().clone()))
+        Ok(file.map(File::into_unverified))
     }
 
     fn listed<'m>(snapshot: &'m Snapshot, role: &str) -> Result<&'m Meta, S::Error> {

@@ -6,30 +6,29 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use serde_json::{Map, Value};
-
 use crate::error::{Error, Result};
+use crate::json::{Json, Object};
 use crate::time::{self, Time};
 
 /// A value, and where it stands.
 #[derive(Clone)]
 pub(crate) struct Field<'a> {
-    value: Option<&'a Value>,
+    value: Option<&'a Json<'a>>,
     place: String,
 }
 
 impl<'a> Field<'a> {
-    pub fn new(value: &'a Value, place: &str) -> Self {
+    pub fn new(value: &'a Json<'a>, place: &str) -> Self {
         Self { value: Some(value), place: place.to_owned() }
     }
 
     fn wrong(&self, expected: &str) -> Error {
         let found = match self.value {
             None => "is missing".to_owned(),
-            Some(Value::Null) => "is null".to_owned(),
-            Some(Value::Object(_)) => "is an object".to_owned(),
-            Some(Value::Array(_)) => "is a list".to_owned(),
-            Some(other) => format!("is {}", shortened(&other.to_string())),
+            Some(Json::Null) => "is null".to_owned(),
+            Some(Json::Object(_)) => "is an object".to_owned(),
+            Some(Json::List(_)) => "is a list".to_owned(),
+            Some(other) => format!("is {}", shortened(&other.to_text())),
         };
         self.refuse(format!("{found}, where {expected} must be"))
     }
@@ -40,26 +39,28 @@ impl<'a> Field<'a> {
 
     /// A member of the object.
     pub fn get(&self, name: &str) -> Self {
-        let value = self.value.and_then(|value| value.get(name));
+        let value = self.object().ok().and_then(|object| object.get(name));
         let dot = if self.place.is_empty() { "" } else { "." };
         Self { value, place: format!("{}{dot}{name}", self.place) }
     }
 
     /// Whether nothing stands there; clients take `null` for that where a field may be left out.
     pub fn is_missing(&self) -> bool {
-        self.value.is_none_or(Value::is_null)
+        self.value.is_none_or(|value| *value == Json::Null)
     }
 
-    pub fn value(&self) -> Option<&'a Value> {
+    pub fn value(&self) -> Option<&'a Json<'a>> {
         self.value
     }
 
     pub fn text(&self) -> Result<&'a str> {
-        self.value.and_then(Value::as_str).ok_or_else(|| self.wrong("a string"))
+        let Some(Json::Text(text)) = self.value else { return Err(self.wrong("a string")) };
+        Ok(text)
     }
 
-    pub fn object(&self) -> Result<&'a Map<String, Value>> {
-        self.value.and_then(Value::as_object).ok_or_else(|| self.wrong("an object"))
+    pub fn object(&self) -> Result<&'a Object<'a>> {
+        let Some(Json::Object(object)) = self.value else { return Err(self.wrong("an object")) };
+        Ok(object)
     }
 
     pub fn members(&self) -> Result<impl Iterator<Item = (&'a str, Self)>> {
@@ -67,11 +68,11 @@ impl<'a> Field<'a> {
         let place = self.place.clone();
         Ok(object
             .iter()
-            .map(move |(name, value)| (name.as_str(), Self { value: Some(value), place: format!("{place}.{name}") })))
+            .map(move |(name, value)| (name, Self { value: Some(value), place: format!("{place}.{name}") })))
     }
 
     pub fn items(&self) -> Result<impl Iterator<Item = Self>> {
-        let items = self.value.and_then(Value::as_array).ok_or_else(|| self.wrong("a list"))?;
+        let Some(Json::List(items)) = self.value else { return Err(self.wrong("a list")) };
         let place = self.place.clone();
         Ok((0..).zip(items).map(move |(index, value)| Self { value: Some(value), place: format!("{place}.{index}") }))
     }
@@ -81,12 +82,14 @@ impl<'a> Field<'a> {
     }
 
     pub fn boolean(&self) -> Result<bool> {
-        self.value.and_then(Value::as_bool).ok_or_else(|| self.wrong("true or false"))
+        let Some(Json::Bool(value)) = self.value else { return Err(self.wrong("true or false")) };
+        Ok(*value)
     }
 
     /// A number from 0.
     pub fn number(&self) -> Result<u64> {
-        self.value.and_then(Value::as_u64).ok_or_else(|| self.wrong("a whole number from 0"))
+        let number = if let Some(Json::Number(number)) = self.value { number.as_u64() } else { None };
+        number.ok_or_else(|| self.wrong("a whole number from 0"))
     }
 
     /// A number from 1.

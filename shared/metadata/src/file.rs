@@ -6,11 +6,10 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use serde_json::Value;
-
 use crate::canonical::{self, Unalike};
 use crate::error::{Error, Result};
 use crate::fields::Field;
+use crate::json::Json;
 use crate::key::PublicKey;
 use crate::time::Time;
 
@@ -63,7 +62,7 @@ impl<T: MetadataType> File<T> {
     /// # Errors
     /// [`Error::Json`], [`Error::Field`], [`Error::Form`].
     pub fn read(bytes: &[u8]) -> Result<Self> {
-        let file: Value = serde_json::from_slice(bytes).map_err(|error| not_json(bytes, &error))?;
+        let file: Json<'_> = serde_json::from_slice(bytes).map_err(|error| not_json(bytes, &error))?;
         let top = Field::new(&file, "");
         let signed = top.get("signed");
         signed.object()?;
@@ -77,11 +76,11 @@ impl<T: MetadataType> File<T> {
             expires: signed.get("expires").time()?,
         };
         let signatures = signatures(&top.get("signatures"))?;
-        let value = signed.value().unwrap_or(&Value::Null);
+        let value = signed.value().unwrap_or(&Json::Null);
         let (message, unalike) = match canonical::form(value) {
             Ok(message) => (message, None),
             Err(unalike) => {
-                let message = canonical::is_normal(value).then(|| canonical::normal_form(value)).transpose();
+                let message = value.is_normal().then(|| canonical::normal_form(value)).transpose();
                 let message = message.map_err(Error::Form)?;
                 (canonical::plain_form(value).map_err(Error::Form)?, Some(Other { unalike, message }))
             }
@@ -93,6 +92,12 @@ impl<T: MetadataType> File<T> {
     #[must_use]
     pub fn unverified(&self) -> &T {
         &self.document
+    }
+
+    /// The same of a file that isn't needed any more.
+    #[must_use]
+    pub fn into_unverified(self) -> T {
+        self.document
     }
 
     /// What every document has.
@@ -167,10 +172,6 @@ impl<T: MetadataType> File<T> {
     /// [`Error::Expired`].
     pub fn expect_fresh(&self, now: Time) -> Result<()> {
         if self.common.expires > now { Ok(()) } else { Err(Error::Expired(self.common.expires)) }
-    }
-
-    pub(crate) fn into_document(self) -> T {
-        self.document
     }
 }
 

@@ -15,6 +15,7 @@ mod error;
 mod fields;
 mod file;
 mod hashes;
+mod json;
 mod key;
 mod path;
 mod pattern;

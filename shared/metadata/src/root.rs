@@ -135,7 +135,7 @@ impl TrustedRoot {
     pub fn timestamp(&self, bytes: &[u8], now: Time) -> Result<Timestamp> {
         let file = self.verify::<Timestamp>(bytes)?;
         file.expect_fresh(now)?;
-        Ok(file.into_document())
+        Ok(file.into_unverified())
     }
 
     /// The snapshot that `timestamp` lists (TUF specification 5.5).
@@ -148,7 +148,7 @@ impl TrustedRoot {
         let file = self.verify::<Snapshot>(bytes)?;
         file.expect_version(listed.version)?;
         file.expect_fresh(now)?;
-        Ok(file.into_document())
+        Ok(file.into_unverified())
     }
 
     /// The top-level targets that `snapshot` lists (TUF specification 5.6).

@@ -83,13 +83,12 @@ impl MetadataType for Snapshot {
     const TYPE: &'static str = "snapshot";
 
     fn read(SignedFields(signed): &SignedFields<'_>) -> Result<Self> {
-        let mut roles = BTreeMap::new();
-        for (file, meta) in signed.get("meta").members()? {
-            // Old repositories list their root too.
-            if let Some(role) = file.strip_suffix(".json").filter(|role| *role != "root") {
-                roles.insert(role.to_owned(), Meta::read(&meta)?);
-            }
-        }
+        // Old repositories list their root too.
+        let role = |(file, meta): (&str, Field<'_>)| {
+            let role = file.strip_suffix(".json").filter(|role| *role != "root")?;
+            Some(Meta::read(&meta).map(|meta| (role.to_owned(), meta)))
+        };
+        let roles = signed.get("meta").members()?.filter_map(role).collect::<Result<_>>()?;
         Ok(Self { version: signed.get("version").positive()?, roles })
     }
 }

@@ -6,13 +6,13 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
 use crate::fields::Field;
 use crate::file::{File, ListedKeys, MetadataType, SignedFields, TrustedKeys, keys};
 use crate::hashes::Hasher;
+use crate::json::Json;
 use crate::key::PublicKey;
 use crate::pattern;
 use crate::snapshot::Snapshot;
@@ -34,8 +34,8 @@ pub struct Target {
     pub length: u64,
     /// Its digests by the names of their functions.
     pub hashes: BTreeMap<String, Vec<u8>>,
-    /// Its custom metadata, if there is any.
-    pub custom: Option<Value>,
+    /// Its custom metadata as JSON, if there is any: the shortest text, with the members of objects in the order of their names.
+    pub custom: Option<String>,
 }
 
 impl Target {
@@ -89,7 +89,7 @@ impl MetadataType for Targets {
     fn read(SignedFields(signed): &SignedFields<'_>) -> Result<Self> {
         let target = |(name, field): (&str, Field<'_>)| {
             let custom = field.get("custom");
-            let custom = if custom.is_missing() { None } else { custom.value().cloned() };
+            let custom = if custom.is_missing() { None } else { custom.value().map(Json::to_text) };
             let target =
                 Target { length: field.get("length").number()?, hashes: field.get("hashes").hashes()?, custom };
             Ok((name.to_owned(), target))
@@ -198,7 +198,7 @@ impl Targets {
         file.verify(keys)?;
         file.expect_version(meta.version)?;
         file.expect_fresh(now)?;
-        Ok(file.into_document())
+        Ok(file.into_unverified())
     }
 
     /// A role that this one, called `name`, delegates to (TUF specification 5.6).

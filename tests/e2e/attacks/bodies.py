@@ -64,13 +64,46 @@ for (title, wrong), step in itertools.product(BODIES.items(), ("root", "timestam
         add("malformed", f"{step}: {title}", step, lambda w, b=wrong, s=step: w.changed(s, b), world="bare")
 add("malformed", "target: a page (captive portal)", "target", lambda w: w.changed("target", PAGE))
 add("malformed", f"{BIN}: deep, of 1 MB", BIN, lambda w: w.changed(BIN, DEEP), world="bare")
-for title, piece in {"numbers": b"0,", "lists": b"[],", "objects": b"{},", "strings": b'"",'}.items():
-    bomb = b"[" + piece * (4_900_000 // len(piece)) + b"0]"
-    add("malformed", f"{BIN}: a list of {title}, of 4.9 MB", BIN, lambda w, b=bomb: w.changed(BIN, b), world="bare")
-MEMBERS = b"{" + b",".join(b'"%x":0' % number for number in range(500_000)) + b"}"
-add("malformed", f"{BIN}: an object of 500,000 members, of 4.8 MB", BIN, lambda w: w.changed(BIN, MEMBERS), world="bare")
-SNAPSHOT_BOMB = b"[" + b"0," * 990_000 + b"0]"
-add("malformed", "snapshot: a list of numbers, of 2 MB", "snapshot", lambda w: w.changed("snapshot", SNAPSHOT_BOMB), world="bare")
+
+# What takes the most memory of what a document may be long: 2 MB for ours.
+MOST = 1_999_000
+
+
+def repeated(piece: bytes, first: bytes = b"[", last: bytes = b"0]") -> bytes:
+    return first + piece * ((MOST - len(first) - len(last)) // len(piece)) + last
+
+
+def numbered(piece: bytes, first: bytes, last: bytes) -> bytes:
+    count = (MOST - len(first) - len(last)) // (len(piece) + 5)
+    return first + b",".join(piece % number for number in range(count)) + last
+
+
+BEGIN = b'{"signatures":[],"signed":{"_type":"targets","spec_version":"1.0.31","version":1,"expires":"2999-01-01T00:00:00Z",'
+SIGNED = BEGIN + b'"targets":{'
+DELEGATED = SIGNED + b'},"delegations":{"roles":[],"keys":{'
+CUSTOM = SIGNED + b'"a":{"length":1,"hashes":{"sha256":"00"},"custom":['
+BOMBS = {
+    **{
+        f"a list of {title}": repeated(piece)
+        for title, piece in {
+            "numbers": b"0,",
+            "lists": b"[],",
+            "objects": b"{},",
+            "strings": b'"",',
+            "lists of a number": b"[0],",
+            "lists in lists": b"[" * 99 + b"]" * 99 + b",",
+            "objects of a member": b'{"":0},',
+        }.items()
+    },
+    "an object of 200,000 members": numbered(b'"%x":0', b"{", b"}"),
+    "targets without end": numbered(b'"%x":{"length":1,"hashes":{"":""}}', SIGNED, b"}}}"),
+    "keys without end": numbered(b'"%x":{"keytype":"","scheme":""}', DELEGATED, b"}}}}"),
+    "custom metadata without end": repeated(b'{"":0},', CUSTOM, b"0]}}}}"),
+}
+for title, bomb in BOMBS.items():
+    add("malformed", f"{BIN}: {title}, of 2 MB", BIN, lambda w, b=bomb: w.changed(BIN, b), world="bare")
+    if title.startswith(("a list of numbers", "a list of objects of")):
+        add("malformed", f"snapshot: {title}, of 2 MB", "snapshot", lambda w, b=bomb: w.changed("snapshot", b), world="bare")
 add("malformed", f"{BIN}: larger than any may be", BIN, lambda w: w.changed(BIN, w.file(BIN) + b" " * 5_000_000), world="bare")
 add("malformed", "timestamp: larger than any may be", "timestamp", lambda w: w.changed("timestamp", w.file("timestamp") + b" " * 16_384))
 add("malformed", "root: larger than any may be", "root", lambda w: w.changed("root", w.file("root") + b" " * 512_000))

@@ -3,8 +3,6 @@
 use alloc::vec::Vec;
 
 use serde::Serialize;
-use serde_json::Value;
-use unicode_normalization::is_nfc;
 
 use super::unalike::Unalike;
 use super::writer::{Form, Writer};
@@ -37,17 +35,6 @@ pub fn plain_form<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, Unalike> 
 /// As [`plain_form`].
 pub fn normal_form<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, Unalike> {
     Writer::write(value, Form::Normal)
-}
-
-/// Whether all texts in it, keys too, are in Unicode's form C, so that no form changes them.
-#[must_use]
-pub fn is_normal(value: &Value) -> bool {
-    match value {
-        Value::String(text) => is_nfc(text),
-        Value::Array(items) => items.iter().all(is_normal),
-        Value::Object(members) => members.iter().all(|(key, value)| is_nfc(key) && is_normal(value)),
-        Value::Null | Value::Bool(_) | Value::Number(_) => true,
-    }
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@
 //!
 //! What others have signed is read by its own clients, which may be of one kind. So where there is no such form it is verified over both that
 //! there may be: [`plain_form`], the specification's and python-tuf's, and [`normal_form`], that of clients in Rust; the latter only where it keeps the texts
-//! as they are ([`is_normal`]). Else somebody on the way could put another text in place of one, such as U+212A for the `K` of a key, and the signature
+//! as they are, in form C. Else somebody on the way could put another text in place of one, such as U+212A for the `K` of a key, and the signature
 //! would stay good.
 
 mod form;
@@ -34,6 +34,6 @@ mod stop;
 mod unalike;
 mod writer;
 
-pub use form::{form, is_normal, normal_form, plain_form};
+pub use form::{form, normal_form, plain_form};
 pub use objects::{ObjectMember, OpenObject, OpenObjects};
 pub use unalike::{DEEPEST_FILE, Unalike, Why};
