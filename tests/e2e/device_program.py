@@ -9,6 +9,9 @@ from .form import TUFLINE
 
 PROGRAM = Path(os.environ.get("TUFLINE_DEVICE_BIN", TUFLINE.with_name("tufline-device"))).resolve()
 
+# Nobody listens there: a device that gets along has all that it needs from elsewhere.
+NOWHERE = "http://127.0.0.1:9/"
+
 # What its exit codes mean.
 DONE, FAILED, MISUSED = 0, 1, 2
 

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from .authorized import signed, with_token
 from .cloud import CloudForm
 from .device import sha256
-from .device_program import DeviceProgram
+from .device_program import NOWHERE, DeviceProgram
 from .form import DONE
 from .http_client import ask
 from .tokens import Issuer
@@ -60,6 +60,10 @@ def test_a_variant_with_iam_access_stream_hashing_and_a_key_of_its_own(cloud: Cl
         },
     )
     publishes(variant)
+    pack = f"{variant.endpoints['pack_url']}?have=1.root"
+    answer = ask(pack, headers=variant.fields(pack))
+    assert (answer.status, answer.header("cache-control")) == (200, "no-store"), "nobody keeps for others what not all may read"
+    table("iam, packs", {"no signature": (ask(pack).status, 403), "a stranger": (ask(pack, headers=signed(stranger, emulator.REGION)(pack)).status, 403)})
 
     # Devices with tough: the command signs with the credentials that it is given.
     variables = {"TUFLINE_ACCESS": "iam"}
@@ -107,6 +111,13 @@ def test_with_jwt_access_who_has_a_token_is_let_in(deploy):
         )
         program.fetch("large.bin", variant.scratch / "large.bin")
         assert (variant.scratch / "large.bin").read_bytes() == LARGE
+        # And one that can ask for nothing by name.
+        lines = f"pack-url = '{points['pack_url']}'\ntries = 1\nidentity.token = '{token}'"
+        packs = DeviceProgram(variant.scratch / "packs", Path(points["trusted_root"]), NOWHERE, NOWHERE, lines)
+        assert packs.answer("check", "first.bin")["targets"][0]["digest"] == sha256(b"two")
+        answer = ask(f"{points['pack_url']}?have=1.root", headers=headers)
+        assert (answer.status, answer.header("cache-control")) == (200, "no-store")
+        assert ask(f"{points['pack_url']}?have=1.root").status == 401
         variables = {"TUFLINE_ACCESS": "jwt", "TUFLINE_DEVICE_TOKEN": issuer.token(AUDIENCE)}
         assert variant.tufline("wait", "first.bin", variables=variables).returncode == DONE
         refused = variant.tufline("wait", "first.bin", variables={"TUFLINE_ACCESS": "jwt"})

@@ -12,12 +12,9 @@ import zstandard
 from cloud_lib import ROOT
 
 from .device import sha256
-from .device_program import DeviceProgram
+from .device_program import NOWHERE, DeviceProgram
 from .form import DONE, Form
 from .http_client import Answer, ask
-
-# Nobody listens there: whoever gets along has it all from packs.
-NOWHERE = "http://127.0.0.1:9/"
 
 # What stands before the files in each dictionary.
 TABLES = (ROOT / "shared/pack/src/tables.bin").read_bytes()
