@@ -127,9 +127,16 @@ impl Device {
     /// # Errors
     /// [`Failure`]: then what is at `to` is what was there.
     pub fn fetch(&self, found: &FoundTarget, to: &Path) -> Result<FetchedTarget, Failure> {
-        let url = self.settings.target(&found.path)?;
-        let packed = self.pack.as_ref().and_then(|pack| pack.target(&found.path));
-        Fetch::new(&self.connection, url, found, to, self.settings.tries, packed).run()
+        let fetch = Fetch {
+            connection: &self.connection,
+            url: self.settings.target(&found.path)?,
+            found,
+            to,
+            tries: self.settings.tries,
+            packed: self.pack.as_ref().and_then(|pack| pack.target(&found.path)),
+            received: 0,
+        };
+        fetch.run()
     }
 
     /// Finds a target and puts its bytes at `to` ([`Self::find`], [`Self::fetch`]).

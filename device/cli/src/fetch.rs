@@ -21,15 +21,17 @@ pub struct FetchedTarget {
 
 /// One target on its way.
 pub struct Fetch<'f> {
-    connection: &'f Connection,
-    url: String,
-    found: &'f FoundTarget,
-    to: &'f Path,
-    tries: u32,
+    pub connection: &'f Connection,
+    pub url: String,
+    pub found: &'f FoundTarget,
+    /// Where it shall be.
+    pub to: &'f Path,
+    /// How often in a row it tries without getting anywhere.
+    pub tries: u32,
     /// What came of it in a pack.
-    packed: Option<&'f [u8]>,
+    pub packed: Option<&'f [u8]>,
     /// So many bytes came.
-    received: u64,
+    pub received: u64,
 }
 
 /// To have come so many bytes further is to get somewhere: a byte with each connection is not.
@@ -47,17 +49,6 @@ enum Fit {
 }
 
 impl<'f> Fetch<'f> {
-    pub fn new(
-        connection: &'f Connection,
-        url: String,
-        found: &'f FoundTarget,
-        to: &'f Path,
-        tries: u32,
-        packed: Option<&'f [u8]>,
-    ) -> Self {
-        Self { connection, url, found, to, tries, packed, received: 0 }
-    }
-
     /// Until the target is in its place.
     pub fn run(mut self) -> Result<FetchedTarget, Failure> {
         let mut anew = false;
