@@ -48,7 +48,7 @@ enum Fit {
     Wrong,
 }
 
-impl<'f> Fetch<'f> {
+impl Fetch<'_> {
     /// Until the target is in its place.
     pub fn run(mut self) -> Result<FetchedTarget, Failure> {
         let mut anew = false;
