@@ -88,6 +88,7 @@ def doctor(variant: Variant, *arguments: str, keys: dict | None = None, **variab
         # The emulator's names of hosts lead nowhere.
         "TUFLINE_METADATA_URL": endpoints["metadata_url"],
         "TUFLINE_TARGETS_URL": endpoints["targets_url"],
+        "TUFLINE_PACK_URL": endpoints["pack_url"],
     }
     stack = ["--stack", variant.stack]
     return Said(run("doctor", "--json", *stack, *arguments, variables=environment | variables))

@@ -17,6 +17,7 @@ def variables(cloud: CloudForm, keys: dict) -> dict[str, str]:
         "AWS_ENDPOINT_URL": endpoints["aws"],
         "TUFLINE_METADATA_URL": endpoints["metadata_url"],
         "TUFLINE_TARGETS_URL": endpoints["targets_url"],
+        "TUFLINE_PACK_URL": endpoints["pack_url"],
     }
 
 
