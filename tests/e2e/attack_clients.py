@@ -9,9 +9,10 @@ import sys
 import threading
 import time
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from . import tough_device
 from .device_program import PROGRAM as DEVICE
 from .tuf_js import PROGRAM as TUF_JS
 
@@ -70,6 +71,10 @@ class Client:
     seconds: float = 10
     kib: int = 512 * MIB
     ready: tuple[str, ...] = ()
+    # Whether it knows TAP 15.
+    succinct = True
+    # Where it has its turns, if not where the row has them.
+    pool = ""
 
     def __init__(self) -> None:
         # Without what it need not have (`-S`, `-E`), so that it is small.
@@ -123,7 +128,7 @@ class TuflineDevice(Client):
     def run(self, folder: Path, url: str, root: Path, name: str) -> Outcome:
         outcome = super().run(folder, url, root, name)
         if outcome.status == 1 and json.loads((folder / "stdout").read_text()).get("kind") == "no-such-target":
-            return Outcome([], outcome.says, outcome.status, outcome.hangs, outcome.seconds, outcome.kib)
+            return replace(outcome, found=[])
         return outcome
 
     @staticmethod
@@ -134,6 +139,24 @@ class TuflineDevice(Client):
     def state(folder: Path) -> dict[str, bytes]:
         """What it keeps, but for the file that others wait for."""
         return {path.name: path.read_bytes() for path in sorted((folder / "metadata").iterdir()) if path.name != "lock"}
+
+
+class Tough(Client):
+    name = "tough"
+    succinct = False
+    # It waits before each file, and reads all roles.
+    pool = "patient"
+
+    def job(self, folder: Path, url: str, root: Path, name: str) -> dict:
+        argv = tough_device.command(folder, root, f"{url}/metadata/", f"{url}/targets/", name, folder / "target")
+        return {"argv": argv, "memory": 4 << 30}
+
+    def found(self, folder: Path, said: str) -> bytes | list:
+        return (folder / "target").read_bytes()
+
+    def run(self, folder: Path, url: str, root: Path, name: str) -> Outcome:
+        outcome = super().run(folder, url, root, name)
+        return replace(outcome, found=[]) if outcome.status == tough_device.NO_SUCH_TARGET else outcome
 
 
 class PythonTuf(Client):

@@ -77,10 +77,12 @@ class Repository:
     - `full`: version, length and digest;
     - `lean`: the version only, but for the timestamp's entry; no two documents of the targets share a version;
     - `bare`: the version only, everywhere, and all documents share it.
+
+    Without `succinct` the roles below `shared` are listed one by one, for clients that don't know TAP 15.
     """
 
-    def __init__(self, listing: str = "full", lasts: datetime | None = None) -> None:
-        self.listing, self.lasts = listing, lasts
+    def __init__(self, listing: str = "full", lasts: datetime | None = None, succinct: bool = True) -> None:
+        self.listing, self.lasts, self.succinct = listing, lasts, succinct
         self.keys = {role: [CryptoSigner.generate_ed25519()] for role in ("targets", "party", "party.deep", "shared", "shared-bins")}
         self.keys |= {role: [ecdsa()] for role in ("timestamp", "snapshot", "bins")}
         self.keys["root"] = [CryptoSigner.generate_ed25519(), ecdsa(), CryptoSigner.generate_ed25519()]
@@ -123,6 +125,11 @@ class Repository:
             if change:
                 change(signed)
         return self.seal(signed, self.signers(role) if signers is None else signers)
+
+    def target_paths(self, name: str) -> list[str]:
+        """The path of a target, and the one by which tough asks for it: the digest stands before the whole name there."""
+        path, digest = self.target_path(name), hashlib.sha256(self.content(name)).hexdigest()
+        return sorted({path, f"targets/{digest}.{name}"})
 
     def content(self, name: str, version: int | None = None) -> bytes:
         """The bytes of a target; those of each version have the same length."""
@@ -169,7 +176,7 @@ class Repository:
         """Publishes the next version of everything but the root."""
         self.version += 1
         for name in PUBLISHED:
-            self.files[self.target_path(name)] = self.content(name)
+            self.files |= dict.fromkeys(self.target_paths(name), self.content(name))
         self.put_roles()
 
     def put_roles(self) -> None:
@@ -225,6 +232,9 @@ class Repository:
             case "party":
                 return Delegations(keys("party.deep"), {"party.deep": to("party.deep", terminating=False, paths=["party/deep-*"])})
             case "shared":
+                if not self.succinct:
+                    shared = [to(name, terminating=True, path_hash_prefixes=prefixes) for name, prefixes in zip(SHARED, BINS.values(), strict=True)]
+                    return Delegations(keys("shared-bins"), {made.name: made for made in shared})
                 succinct = SuccinctRoles([key.public_key.keyid for key in self.keys["shared-bins"]], 1, 2, "shared")
                 return Delegations(keys("shared-bins"), None, succinct)
         return None

@@ -7,6 +7,7 @@
 Each client knows the old repository. It is shown the attack, and then what ends it, and must be as current then as if nothing had been.
 """
 
+import itertools
 import os
 import re
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from threading import Lock
 
 import pytest
 
-from .attack_clients import MIB, Client, Outcome, PythonTuf, TufJs, TuflineDevice
+from .attack_clients import MIB, Client, Outcome, PythonTuf, Tough, TufJs, TuflineDevice
 from .attack_repository import DEEP, FIRMWARE, SHARED_TARGET, Repository
 from .attack_server import Scene, Server
 from .attacks import ATTACKS, BIN, NO_TARGET, REFUSED, TAKEN, WEAKNESSES, Attack, Play, World
@@ -51,21 +52,22 @@ class Matrix:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.ours = TuflineDevice()
-        self.clients: list[Client] = [self.ours, PythonTuf(), TufJs()]
-        self.worlds: dict[str, World] = {}
+        self.clients: list[Client] = [self.ours, PythonTuf(), TufJs(), Tough()]
+        # By their names, and whether they have roles as TAP 15 has it.
+        self.worlds: dict[tuple[str, bool], World] = {}
         self.server = Server()
         self.results: dict[tuple[str, str], Future[Result]] = {}
-        self.scenes: dict[tuple[str, Play], Scene] = {}
-        self.locks = {row.name: Lock() for row in ATTACKS}
+        self.scenes: dict[tuple[str, Play, bool], Scene] = {}
+        self.locks = {(row.name, succinct): Lock() for row in ATTACKS for succinct in (True, False)}
 
     def __enter__(self) -> "Matrix":
         self.server.__enter__()
         # Rows that only wait don't hold up the others, which have the processors.
-        self.pools = [ThreadPoolExecutor(6), ThreadPoolExecutor(200)]
+        self.pools = {"busy": ThreadPoolExecutor(6), "patient": ThreadPoolExecutor(24), "slow": ThreadPoolExecutor(200)}
         return self
 
     def __exit__(self, *error: object) -> None:
-        for pool in self.pools:
+        for pool in self.pools.values():
             pool.shutdown(cancel_futures=True)
         self.server.__exit__()
         for client in self.clients:
@@ -73,49 +75,50 @@ class Matrix:
 
     def run(self, attacks: list[Attack]) -> None:
         known = {(row.world, row.knows_new) for row in attacks}
-        for world in sorted({world for world, _ in known}, reverse=True):
-            before = Repository(FOLDERS[world], in_days(SHORT) if world == "short" else None)
+        shapes = {client.succinct for client in self.clients}
+        for world, succinct in sorted(itertools.product({world for world, _ in known}, shapes), reverse=True):
+            before = Repository(FOLDERS[world], in_days(SHORT) if world == "short" else None, succinct)
             after = before.fork()
             after.lasts = None
             after.next_root()
             after.publish()
-            self.worlds[world] = World(before, after)
-        learned = [self.pools[0].submit(self.learn, client, *state) for state in sorted(known, reverse=True) for client in self.clients]
+            self.worlds[world, succinct] = World(before, after)
+        learned = [self.pools["busy"].submit(self.learn, client, *state) for state in sorted(known, reverse=True) for client in self.clients]
         for made in learned:
             made.result()
         for row in sorted(attacks, key=lambda row: not row.slow):
             for client in self.clients:
-                self.results[row.name, client.name] = self.pools[row.slow].submit(self.play, client, row)
+                self.results[row.name, client.name] = self.pools[client.pool or ("slow" if row.slow else "busy")].submit(self.play, client, row)
 
     def known(self, client: Client, world: str, knows_new: bool) -> Path:
         return self.folder / "known" / f"{client.name}-{world}-{'new' if knows_new else 'old'}"
 
-    def root(self, world: str) -> Path:
-        path = self.folder / f"{world}.root.json"
+    def root(self, client: Client, world: str) -> Path:
+        path = self.folder / f"{world}-{client.succinct}.root.json"
         if not path.exists():
-            path.write_bytes(self.worlds[world].before.files["metadata/1.root.json"])
+            path.write_bytes(self.worlds[world, client.succinct].before.files["metadata/1.root.json"])
         return path
 
     def learn(self, client: Client, world: str, knows_new: bool) -> None:
         """Makes a client know a repository, and a role of each kind."""
         folder = self.known(client, world, knows_new)
         (folder / "out").mkdir(parents=True)
-        versions = self.worlds[world]
+        versions = self.worlds[world, client.succinct]
         for repository in (versions.before, versions.after)[: 1 + knows_new]:
             url = self.server.show(Scene(repository.files))
             for name in (FIRMWARE, DEEP, SHARED_TARGET):
-                outcome = client.run(folder, url, self.root(world), name)
+                outcome = client.run(folder, url, self.root(client, world), name)
                 assert outcome.found == repository.content(name), (client.name, world, name, outcome)
 
     def play(self, client: Client, row: Attack) -> Result:
-        world = self.worlds[row.world]
+        world = self.worlds[row.world, client.succinct]
         folder = self.folder / client.name / re.sub(r"\W+", "-", row.name)
         folder.parent.mkdir(exist_ok=True)
         client.copy(self.known(client, row.world, row.knows_new), folder)
         ours = client is self.ours
         before = self.ours.state(folder) if ours else {}
         place = self.ours.out(folder).read_bytes() if ours else b""
-        scene = self.scene(row, row.play)
+        scene = self.scene(row, row.play, client)
         attacked = self._ask(client, row, scene, folder)
         after = self.ours.state(folder) if ours else {}
         places = (place, self.ours.out(folder).read_bytes() if ours else b"")
@@ -127,22 +130,23 @@ class Matrix:
                 complaint = str(error)
         recovered = ending = None
         if ours or attacked.seconds < 2:
-            ending = self.scene(row, row.recovery)
+            ending = self.scene(row, row.recovery, client)
             recovered = self._ask(client, row, ending, folder)
         return Result(attacked, recovered, scene, ending, before, after, places, folder, world, complaint)
 
-    def scene(self, row: Attack, play: Play) -> Scene:
-        """A scene for one client: made once for all, since that takes longer than most updates."""
-        with self.locks[row.name]:
-            if (row.name, play) not in self.scenes:
-                self.scenes[row.name, play] = play(self.worlds[row.world])
-        made = self.scenes[row.name, play]
+    def scene(self, row: Attack, play: Play, client: Client) -> Scene:
+        """A scene for one client: made once for all of its kind, since that takes longer than most updates."""
+        key = row.name, play, client.succinct
+        with self.locks[row.name, client.succinct]:
+            if key not in self.scenes:
+                self.scenes[key] = play(self.worlds[row.world, client.succinct])
+        made = self.scenes[key]
         return Scene(made.files, made.answers, made.expected)
 
     def _ask(self, client: Client, row: Attack, scene: Scene, folder: Path) -> Outcome:
         url = self.server.show(scene)
         try:
-            return client.run(folder, url, self.root(row.world), row.target)
+            return client.run(folder, url, self.root(client, row.world), row.target)
         finally:
             scene.over.set()
 

@@ -1,0 +1,40 @@
+//! A device with `tough`, as its documentation has it, for tests that compare clients: updates, fetches one target and ends. It is no part of `tufline`.
+//!
+//! `tough_device ROOT METADATA_URL TARGETS_URL DATASTORE NAME OUT`; ends with 3 where the repository has no such target.
+
+use std::env;
+use std::error::Error;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use rustls::crypto::aws_lc_rs;
+use tough::{HttpTransportBuilder, IntoVec, RepositoryLoader, TargetName};
+
+const NO_SUCH_TARGET: u8 = 3;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    run().await.unwrap_or_else(|error| {
+        eprintln!("tough: {error}");
+        ExitCode::FAILURE
+    })
+}
+
+async fn run() -> Result<ExitCode, Box<dyn Error>> {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let [root, metadata, targets, datastore, name, out] = &arguments[..] else {
+        return Err("six arguments are expected: ROOT METADATA_URL TARGETS_URL DATASTORE NAME OUT".into());
+    };
+    tokio::fs::create_dir_all(datastore).await?;
+    let root = tokio::fs::read(root).await?;
+    // As docs/devices.md says: by its defaults each file takes 0.2 s.
+    let transport = HttpTransportBuilder::new().crypto_provider(aws_lc_rs::default_provider());
+    let transport = transport.initial_backoff(Duration::from_millis(20)).build();
+    let loader = RepositoryLoader::new(&root, metadata.parse()?, targets.parse()?);
+    let repository = loader.transport(transport).datastore(datastore).load().await?;
+    let Some(bytes) = repository.read_target(&TargetName::new(name)?).await? else {
+        return Ok(ExitCode::from(NO_SUCH_TARGET));
+    };
+    tokio::fs::write(out, bytes.into_vec().await?).await?;
+    Ok(ExitCode::SUCCESS)
+}
