@@ -231,6 +231,7 @@ def test_what_may_not_be_delivered_is_refused(form: Form, vendor: Party, tmp_pat
     form.wait_tough(name, sha256(b"b"))
 
 
+@pytest.mark.slow
 def test_a_party_may_delegate_further_where_that_is_allowed(make_folder, tmp_path: Path):
     for allowed in (False, True):
         form = make_folder(config=f"nested_delegations = {str(allowed).lower()}\n").start()

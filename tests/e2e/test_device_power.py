@@ -20,6 +20,8 @@ from .device_program import DONE, FAILED, PROGRAM, DeviceProgram
 from .foreign import ForeignRepository
 from .network import Conditions, Network
 
+pytestmark = pytest.mark.slow
+
 LONG = os.environ.get("TUFLINE_LONG") == "1"
 NAME = "gateway/firmware.bin"
 # What a run leaves beside documents.

@@ -15,6 +15,8 @@ from .rotation import Rotation, replace
 from .thief import Thief, accepts
 from .tuf_js import TufJsError
 
+pytestmark = pytest.mark.slow
+
 # As far forward as a thief may go: devices would wait for this version for ever.
 FAR = 2**31 - 1
 NAME = "drill"

@@ -158,6 +158,7 @@ def test_the_holders_go_on_with_tufline(take):
     assert device.download_bytes("fw.bin") == FILES["fw.bin"]
 
 
+@pytest.mark.slow
 def test_two_thousand_targets_and_kills(take):
     """As tuftool lays it out. Whenever it is killed, the next run goes on, and what was begun can't be started before it is whole."""
     contents = {f"line-{number % 7}/module-{number}.bin": f"{number}".encode() * 50 for number in range(2000)}

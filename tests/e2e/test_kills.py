@@ -35,6 +35,7 @@ class Uploader(threading.Thread):
             time.sleep(self.pause)
 
 
+@pytest.mark.slow
 def test_the_embedded_form_killed_thirty_times(folder: FolderForm):
     chance, data = random.Random(30), artifacts("burst")
     uploader = Uploader(folder, data, seconds=6)

@@ -100,6 +100,7 @@ def test_a_large_upload_goes_on_after_a_kill(make_folder, monkeypatch: pytest.Mo
     assert sum(end - begin for begin, end in runs) <= watched.length + 4 * RUN
 
 
+@pytest.mark.slow
 def test_a_flood_keeps_a_small_upload_waiting_for_few_generations(folder: FolderForm, tmp_path: Path):
     # A fast machine is through with a flood before the small ones come: then a larger one follows.
     for size in (FLOOD, 2 * FLOOD, 4 * FLOOD):

@@ -3,12 +3,16 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from .device import SteadyDevice, sha256
 from .fleet import Fleet
 from .form import one_line_error
 from .holders import Holder
 from .rotation import Rotation
 from .signers import FILES, FolderSigners
+
+pytestmark = pytest.mark.slow
 
 
 def test_people_sign_the_targets_role(make_folder, tmp_path: Path):

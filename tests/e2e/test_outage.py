@@ -4,6 +4,8 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
+
 from .cloud import CloudForm
 from .device import Device, sha256
 from .polling import until
@@ -52,6 +54,7 @@ def test_sign_may_not_use_its_keys_for_a_while(cloud: CloudForm):
     until("empty", lambda: not any(cloud.dead_letters().values()), 120, 0.5)
 
 
+@pytest.mark.slow
 def test_sign_cannot_write_for_a_while(make_folder):
     # As short as the policy allows with a margin: the timestamp must be renewed while sign fails.
     folder = make_folder(config='[expiry]\ntimestamp = "12s"\n').start()

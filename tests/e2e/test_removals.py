@@ -77,6 +77,7 @@ def test_what_goes_right_after_a_start_is_removed(folder: FolderForm, millisecon
     folder.wait_published({**expected, "1.bin": None}, seconds=15)
 
 
+@pytest.mark.slow
 def test_an_unmounted_folder_removes_nothing(folder: FolderForm):
     expected = fill(folder, 5)
     away = folder.scratch / "away"

@@ -8,6 +8,7 @@ import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
 from tuf.api.metadata import Metadata, Root
 
 from .ceremony import Ceremony
@@ -21,6 +22,7 @@ def root_version(device) -> int:
     return device.update()._trusted_set.root.version
 
 
+@pytest.mark.slow
 def test_from_the_first_root_to_the_third(ceremony: Ceremony):
     alice, bob, carol, dave, form = ceremony.alice, ceremony.bob, ceremony.carol, ceremony.dave, ceremony.form
     keys = [argument for person in (alice, bob, carol) for argument in person.key]

@@ -1,11 +1,15 @@
 """Keys are replaced while uploads come and devices update all the time: not one verification fails."""
 
+import pytest
+
 from .ceremony import Ceremony
 from .device import sha256
 from .fleet import Fleet
 from .holders import Holder
 from .polling import until
 from .rotation import Rotation
+
+pytestmark = pytest.mark.slow
 
 
 def keys(form, role: str, version: int) -> list[str]:

@@ -47,6 +47,7 @@ def make_strangers(ceremony: FolderCeremony) -> dict[str, bytes]:
     return {"no JSON": b"no root", "endless": b" " * 2_000_000, "by nobody": unsigned, "by too few": too_few, "by himself": own.read_bytes(), "the first": older}
 
 
+@pytest.mark.slow
 def test_a_strangers_root_stops_nobody(folder_ceremony: FolderCeremony, tmp_path: Path):
     ceremony = folder_ceremony
     ceremony.first()
