@@ -89,6 +89,10 @@ impl<'u, S: Storage> Search<'u, S> {
 
     fn find_needed(&mut self) -> Result<Option<NeededFile>, S::Error> {
         while let Some(visit) = self.next.last().cloned() {
+            // `targets` is one of those asked, and needs no visit.
+            if self.asked.len() > self.limits.roles {
+                return Err(Error::TooManyRoles { name: self.name.clone(), roles: self.limits.roles });
+            }
             let listed = self.listed(&visit.role)?.clone();
             let most = most(&listed, self.limits.targets);
             let stored = Stored(self.storage).read(&stored_name(&visit.role), most)?;
@@ -96,7 +100,7 @@ impl<'u, S: Storage> Search<'u, S> {
                 let path = metadata_path(&visit.role, self.consistent.then_some(listed.version));
                 return Ok(Some(NeededFile::new(path, most)));
             };
-            self.visited(visit.role, targets)?;
+            self.visited(visit.role, targets);
         }
         Ok(None)
     }
@@ -116,7 +120,8 @@ impl<'u, S: Storage> Search<'u, S> {
         let targets = self.verify(&visit, bytes).map_err(|why| refused(&path, why))?;
         Stored(self.storage).write(&stored_name(&visit.role), bytes)?;
         self.needed = None;
-        self.visited(visit.role, targets)
+        self.visited(visit.role, targets);
+        Ok(())
     }
 
     /// What was found, when nothing more is needed: `None` if the repository has no such target.
@@ -145,15 +150,10 @@ impl<'u, S: Storage> Search<'u, S> {
         self.skip_asked();
     }
 
-    fn visited(&mut self, role: String, targets: Targets) -> Result<(), S::Error> {
+    fn visited(&mut self, role: String, targets: Targets) {
         self.next.pop();
         self.asked.insert(role.clone());
         self.ask(role, Arc::new(targets));
-        // `targets` is one of those asked, and needs no visit.
-        if !self.next.is_empty() && self.asked.len() > self.limits.roles {
-            return Err(Error::TooManyRoles { name: self.name.clone(), roles: self.limits.roles });
-        }
-        Ok(())
     }
 
     /// A role that was asked once isn't asked again, whoever else delegates to it (5.6.7.1).
