@@ -14,8 +14,8 @@ use alloc::vec::Vec;
 use ruzstd::decoding::{BlockDecodingStrategy, Dictionary, FrameDecoder};
 use tufline_metadata::{File, MetadataType, Snapshot, Targets, metadata_path};
 use tufline_pack::{
-    Entry, Have, MOST_BYTES, MOST_DICTIONARY, MOST_FILES, MOST_HAVE, MOST_ROLES, NotAPack, Question, dictionary,
-    digest, read, role_prefix,
+    Entry, Have, MOST_BLOCKS, MOST_BYTES, MOST_DICTIONARY, MOST_FILES, MOST_HAVE, MOST_ROLES, NotAPack, Question,
+    dictionary, digest, read, role_prefix,
 };
 
 use crate::error::Result;
@@ -111,7 +111,7 @@ impl PackQuestion {
     /// # Errors
     /// [`NotAPack`].
     pub fn unpack(&self, answer: &[u8]) -> core::result::Result<Pack, NotAPack> {
-        let bytes = decompress(answer, &dictionary(&self.files))?;
+        let bytes = decompress(answer, &self.files)?;
         let mut pack = Pack::default();
         for entry in read(&bytes)? {
             match entry {
@@ -220,24 +220,34 @@ impl Pack {
     }
 }
 
-/// One frame of Zstandard (RFC 8878) with its length and its checksum, and nothing behind it. It takes no more memory than the frame says that it needs,
-/// which is no more than a pack has.
-fn decompress(frame: &[u8], raw: &[u8]) -> core::result::Result<Vec<u8>, NotAPack> {
+/// One frame of Zstandard (RFC 8878) with its length and its checksum, and nothing behind it. It takes no more memory than the window and the length that
+/// the frame says, which are no more than a pack has.
+fn decompress(frame: &[u8], files: &[Vec<u8>]) -> core::result::Result<Vec<u8>, NotAPack> {
     const DAMAGED: NotAPack = NotAPack("it is no frame of Zstandard that this device can read");
+    const TOO_LONG: NotAPack = NotAPack("it is longer than it says");
+    if frame.len() > MOST_BYTES {
+        return Err(NotAPack("it is longer than any pack"));
+    }
     let mut rest = frame;
     let mut decoder = FrameDecoder::new();
     decoder.set_max_window_size(MOST_BYTES as u64);
-    decoder.add_dict(Dictionary::decode_dict(raw).map_err(|_| DAMAGED)?).map_err(|_| DAMAGED)?;
+    let dictionary = Dictionary::decode_dict(&dictionary(files)).map_err(|_| DAMAGED)?;
+    decoder.add_dict(dictionary).map_err(|_| DAMAGED)?;
     decoder.init(&mut rest).map_err(|_| DAMAGED)?;
+    let says = usize::try_from(decoder.content_size()).ok().filter(|says| *says <= MOST_BYTES).ok_or(DAMAGED)?;
+    let mut bytes = Vec::new();
     while !decoder.is_finished() {
         decoder.decode_blocks(&mut rest, BlockDecodingStrategy::UptoBlocks(1)).map_err(|_| DAMAGED)?;
-        // The window is as long as all of it.
-        if !decoder.is_finished() && decoder.can_collect() > 0 {
-            return Err(NotAPack("it is longer than it says"));
+        // What lies before the window, and at the end all.
+        if decoder.can_collect() > says - bytes.len() {
+            return Err(TOO_LONG);
+        }
+        bytes.extend(decoder.collect().unwrap_or_default());
+        if decoder.blocks_decoded() > MOST_BLOCKS {
+            return Err(NotAPack("it has more blocks than any pack"));
         }
     }
-    let bytes = decoder.collect().unwrap_or_default();
-    if bytes.len() as u64 != decoder.content_size() {
+    if bytes.len() != says {
         return Err(NotAPack("it doesn't have the length that it says"));
     }
     // It finds damage, and keeps nobody out.

@@ -1,6 +1,8 @@
 //! What the fuzzers (`device/client/fuzz`) found worth keeping, and more by chance: in an ordinary run.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "common/device.rs"]
+mod device;
 #[path = "common/harness.rs"]
 mod harness;
 #[path = "common/repository.rs"]
@@ -27,6 +29,11 @@ fn signed() {
 #[test]
 fn kept() {
     run("kept", Harness::kept);
+}
+
+#[test]
+fn packed() {
+    run("packed", Harness::packed);
 }
 
 fn run(corpus: &str, act: fn(&Harness, &[u8])) {

@@ -8,7 +8,7 @@ use alloc::collections::BTreeSet;
 use alloc::string::ToString;
 use alloc::vec::Vec;
 
-use crate::limits::MOST_BYTES;
+use crate::limits::{MOST_BYTES, MOST_ENTRIES};
 
 /// Something in a pack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,7 +87,7 @@ pub fn write(entries: &[Entry<'_>]) -> Vec<u8> {
 /// Reads what [`write`] wrote.
 ///
 /// # Errors
-/// [`NotAPack`]: it is longer than [`MOST_BYTES`], cut off, has another kind of entry, or one path twice.
+/// [`NotAPack`]: it is longer than [`MOST_BYTES`], has more than [`MOST_ENTRIES`] entries, is cut off, has another kind of entry, or one path twice.
 pub fn read(pack: &[u8]) -> Result<Vec<Entry<'_>>, NotAPack> {
     if pack.len() > MOST_BYTES {
         return Err(NotAPack("it is longer than any pack"));
@@ -95,6 +95,9 @@ pub fn read(pack: &[u8]) -> Result<Vec<Entry<'_>>, NotAPack> {
     let (mut entries, mut rest) = (Vec::new(), pack);
     let mut paths = BTreeSet::new();
     while !rest.is_empty() {
+        if entries.len() == MOST_ENTRIES {
+            return Err(NotAPack("it has more entries than any pack"));
+        }
         let (entry, after) = entry(rest).ok_or(NotAPack("an entry is cut off, or none"))?;
         let (kind, path, _) = entry.parts();
         if !paths.insert((kind == 't', path.to_owned())) {
@@ -151,6 +154,10 @@ mod tests {
         let twice = write(&[Entry::Absent { path: "a" }, Entry::Metadata { path: "a", bytes: b"x" }]);
         assert_eq!(read(&twice), Err(NotAPack("a file stands there twice")));
         assert!(read(&vec![b'\n'; MOST_BYTES + 1]).is_err());
+        let paths: Vec<_> = (0..=MOST_ENTRIES).map(|number| number.to_string()).collect();
+        let many: Vec<_> = paths.iter().map(|path| Entry::Absent { path }).collect();
+        assert_eq!(read(&write(&many)), Err(NotAPack("it has more entries than any pack")));
+        assert!(read(&write(&many[1..])).is_ok());
     }
 
     proptest! {

@@ -1,6 +1,8 @@
 //! Feeds `Harness::signed`.
 #![no_main]
 
+#[path = "../../tests/common/device.rs"]
+mod device;
 #[path = "../../tests/common/harness.rs"]
 mod harness;
 #[path = "../../tests/common/repository.rs"]

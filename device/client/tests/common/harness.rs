@@ -1,14 +1,17 @@
 //! What a fuzzer does with a device: whatever comes, nothing panics, and what is refused changes nothing. `device/client/fuzz` has the fuzzers.
 
 use serde_json::Value;
-use tufline_client::{Answer, Clock, Limits, MemoryStorage, Need, Updater};
+use tufline_client::{Answer, Limits, MemoryStorage, Need, Pack, Updater};
 
-use crate::repository::{Repository, try_file};
+use crate::device::{Outcome, as_by_names, by_names, clock, signed, with_pack};
+use crate::repository::{Repository, TARGET, try_file};
 
 /// A device that knows one state of a repository, of which a newer one is there.
 pub struct Harness {
     pub repository: Repository,
     device: MemoryStorage,
+    /// Where it ends by names.
+    end: (Outcome, MemoryStorage),
 }
 
 impl Harness {
@@ -19,7 +22,9 @@ impl Harness {
         update(&mut device, &repository, usize::MAX, &[]);
         repository.next_root(&[1]);
         repository.publish();
-        Self { repository, device }
+        let mut updated = device.clone();
+        let outcome = by_names(&mut updated, &repository);
+        Self { repository, device, end: (outcome, updated) }
     }
 
     /// Any bytes, in place of any file.
@@ -42,6 +47,27 @@ impl Harness {
         update(&mut self.device.clone(), &self.repository, asked, &file);
     }
 
+    /// Any pack, as a frame or as what is in one: it does nothing that a server couldn't do by names, and the next update by names ends as ever.
+    pub fn packed(&self, input: &[u8]) {
+        let Some((kind, bytes)) = input.split_first() else { return };
+        let frame = if kind % 2 == 0 { bytes.to_vec() } else { frame(bytes) };
+        let (mut device, mut pack) = (self.device.clone(), Pack::default());
+        let outcome = with_pack(&mut device, &self.repository, |question| {
+            pack = question.unpack(&frame).unwrap_or_default();
+            pack.clone()
+        });
+        let (expected, state) = if pack == Pack::default() {
+            self.end.clone()
+        } else {
+            let known = self.device.0["timestamp.json"].clone();
+            as_by_names(&self.device, &self.repository, &pack, &[known])
+        };
+        assert_eq!(outcome, expected);
+        assert_eq!(signed(&device), signed(&state));
+        assert_eq!(by_names(&mut device, &self.repository), self.end.0, "the next update");
+        assert_eq!(signed(&device), signed(&self.end.1), "the next update");
+    }
+
     /// What is kept of a device, whatever it is.
     pub fn kept(&self, input: &[u8]) {
         let names: Vec<&String> = self.device.0.keys().filter(|name| *name != "root.json").collect();
@@ -55,8 +81,7 @@ impl Harness {
 
 /// Updates with the repository's files, but for that which is asked for at this place: in its stead comes `bytes`.
 fn update(device: &mut MemoryStorage, repository: &Repository, place: usize, bytes: &[u8]) {
-    let clock = Clock { now: "2029-01-01T00:00:00Z".parse().unwrap(), floor: None };
-    let mut updater = Updater::open(device, clock, Limits::default()).unwrap();
+    let mut updater = Updater::open(device, clock(), Limits::default()).unwrap();
     let mut asked = 0;
     let mut answer = |path: &str| {
         asked += 1;
@@ -70,10 +95,16 @@ fn update(device: &mut MemoryStorage, repository: &Repository, place: usize, byt
             return;
         }
     }
-    let Some(mut search) = updater.search("bin/one") else { return };
+    let Some(mut search) = updater.search(TARGET) else { return };
     while let Ok(Need::File(needed)) = search.need() {
         if search.give(answer(&needed.path).as_deref().map_or(Answer::Missing, Answer::Bytes)).is_err() {
             return;
         }
     }
+}
+
+fn frame(pack: &[u8]) -> Vec<u8> {
+    let mut compressor = zstd::bulk::Compressor::new(1).unwrap();
+    compressor.include_checksum(true).unwrap();
+    compressor.compress(pack).unwrap()
 }

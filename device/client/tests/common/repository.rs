@@ -2,11 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use serde_json::{Value, json};
 use tufline_metadata::canonical;
 
 pub const TOP: [&str; 4] = ["root", "timestamp", "snapshot", "targets"];
+
+/// The target that is looked for.
+pub const TARGET: &str = "bin/one";
 
 /// A key by its number: the same one each time.
 pub fn key(number: u8) -> Ed25519KeyPair {
@@ -34,7 +38,7 @@ pub fn try_file(signed: &Value, signers: &[u8]) -> Option<Vec<u8>> {
     serde_json::to_vec(&json!({"signed": signed, "signatures": signers.iter().map(signature).collect::<Vec<_>>()})).ok()
 }
 
-/// A repository: its files by their paths, and who signs for what.
+/// A repository: its files by their paths (targets below `targets/`), and who signs for what.
 #[derive(Debug, Clone)]
 pub struct Repository {
     pub files: BTreeMap<String, Vec<u8>>,
@@ -77,10 +81,14 @@ impl Repository {
         let delegated = json!({"keys": {id(9): public(9)}, "roles": [{
             "name": "bins", "keyids": [id(9)], "threshold": 1, "paths": ["bin/*"], "terminating": false
         }]});
-        let target = |name: &str| json!({name: {"length": 1, "hashes": {"sha256": "00"}}});
-        let signed = self.document("targets", version, &json!({"targets": target("own"), "delegations": delegated}));
+        let own = json!({"own": {"length": 1, "hashes": {"sha256": "00"}}});
+        let signed = self.document("targets", version, &json!({"targets": own, "delegations": delegated}));
         self.sign("targets", &format!("{version}.targets.json"), &signed);
-        let bins = self.document("targets", version, &json!({"targets": target("bin/one")}));
+        let bytes = format!("{TARGET} of version {version}").into_bytes();
+        let sha256 = hex::encode(digest(&SHA256, &bytes));
+        let listed = json!({TARGET: {"length": bytes.len(), "hashes": {"sha256": sha256}}});
+        let bins = self.document("targets", version, &json!({"targets": listed}));
+        self.files.insert(format!("targets/{}", TARGET.replace('/', &format!("/{sha256}."))), bytes);
         self.files.insert(format!("{version}.bins.json"), file(&bins, &[9]));
         let meta = json!({"targets.json": {"version": version}, "bins.json": {"version": version}});
         let snapshot = self.next("snapshot");

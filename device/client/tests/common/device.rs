@@ -1,0 +1,139 @@
+//! A device: it updates, finds one target and fetches it, as `tufline-device` does; from a pack first, or by names only.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use tufline_client::{
+    Answer, Clock, Error, FoundTarget, Limits, MemoryStorage, Need, Pack, PackQuestion, Packed, Updater,
+};
+
+use crate::repository::{Repository, TARGET};
+
+/// What an update came to: the target's bytes, `None` where there is none; or what it ended with.
+pub type Outcome = Result<Option<Vec<u8>>, String>;
+
+/// Updates by names.
+pub fn by_names(device: &mut MemoryStorage, repository: &Repository) -> Outcome {
+    with_pack(device, repository, |_| Pack::default())
+}
+
+/// Updates with what comes of this question first, and by names where that leads nowhere.
+pub fn with_pack(
+    device: &mut MemoryStorage,
+    repository: &Repository,
+    ask: impl FnOnce(&PackQuestion) -> Pack,
+) -> Outcome {
+    let mut updater = open(device)?;
+    let mut pack = ask(&updater.pack_question(&[TARGET], &[TARGET]).map_err(told)?);
+    let came = pack != Pack::default();
+    let refreshed = feed(&mut updater, &mut pack, repository);
+    if let Err(error) = refreshed {
+        if !came {
+            return Err(error);
+        }
+        pack = Pack::default();
+        drop(updater);
+        updater = open(device)?;
+        feed(&mut updater, &mut pack, repository)?;
+    }
+    let Some(mut search) = updater.search(TARGET) else { return Err("nothing to search".to_owned()) };
+    while let Need::File(needed) = search.need().map_err(told)? {
+        if let Some(packed) = pack.take(&needed.path) {
+            if search.give(packed.answer()).is_ok() {
+                continue;
+            }
+            assert_eq!(search.need().map_err(told)?, Need::File(needed.clone()), "it is asked for by name");
+        }
+        search.give(answer(repository, &needed.path)).map_err(told)?;
+    }
+    Ok(search.found().and_then(|found| fetch(&found, &pack, repository)))
+}
+
+/// What a server by names could have brought about with what this pack says: it may keep a root back, and answer with an older timestamp. `older` are those
+/// that there were.
+pub fn as_by_names(
+    device: &MemoryStorage,
+    repository: &Repository,
+    pack: &Pack,
+    older: &[Vec<u8>],
+) -> (Outcome, MemoryStorage) {
+    let mut pack = pack.clone();
+    let mut servers = vec![repository.clone()];
+    let roots = repository.files.keys().filter(|path| path.ends_with(".root.json"));
+    let missing: Vec<&String> = roots.filter(|path| pack.take(path) == Some(Packed::Missing)).collect();
+    if !missing.is_empty() {
+        let mut kept_back = repository.clone();
+        kept_back.files.retain(|path, _| !missing.contains(&path));
+        servers.push(kept_back);
+    }
+    if let Some(Packed::Bytes(bytes)) = pack.take("timestamp.json")
+        && older.iter().any(|timestamp| value(timestamp) == value(&bytes))
+        && let Some(mut outdated) = servers.last().cloned()
+    {
+        outdated.files.insert("timestamp.json".to_owned(), bytes);
+        servers.push(outdated);
+    }
+    let update = |server: Repository| {
+        let mut device = device.clone();
+        (by_names(&mut device, &server), device)
+    };
+    // Where it leads nowhere with what the pack says, it is asked for without that.
+    servers
+        .into_iter()
+        .rev()
+        .map(update)
+        .find(|(outcome, _)| outcome.is_ok())
+        .unwrap_or_else(|| update(repository.clone()))
+}
+
+/// What it stores, but for signatures and white space, which are nobody's promise.
+pub fn signed(device: &MemoryStorage) -> BTreeMap<String, Value> {
+    device.0.iter().map(|(name, bytes)| (name.clone(), value(bytes))).collect()
+}
+
+fn value(bytes: &[u8]) -> Value {
+    serde_json::from_slice::<Value>(bytes).map_or(Value::Null, |value| value["signed"].clone())
+}
+
+pub fn clock() -> Clock {
+    Clock { now: "2029-01-01T00:00:00Z".parse().unwrap(), floor: None }
+}
+
+fn open(device: &mut MemoryStorage) -> Result<Updater<&mut MemoryStorage>, String> {
+    Updater::open(device, clock(), Limits::default()).map_err(told)
+}
+
+/// What is refused changes nothing.
+fn feed(updater: &mut Updater<&mut MemoryStorage>, pack: &mut Pack, repository: &Repository) -> Result<(), String> {
+    while let Need::File(needed) = updater.need().map_err(told)? {
+        if let Some(packed) = pack.take(&needed.path) {
+            let before = (**updater.storage()).clone();
+            if updater.give(packed.answer()).is_ok() {
+                continue;
+            }
+            assert_eq!(**updater.storage(), before);
+            assert_eq!(updater.need().map_err(told)?, Need::File(needed.clone()), "it is asked for by name");
+        }
+        updater.give(answer(repository, &needed.path)).map_err(told)?;
+    }
+    Ok(())
+}
+
+fn fetch(found: &FoundTarget, pack: &Pack, repository: &Repository) -> Option<Vec<u8>> {
+    let right = |bytes: &&[u8]| {
+        let mut hasher = found.target.hasher();
+        hasher.update(bytes);
+        bytes.len() as u64 == found.target.length && hasher.check().is_ok()
+    };
+    let packed = pack.target(&found.path).filter(right);
+    packed.or_else(|| repository.files.get(&format!("targets/{}", found.path)).map(Vec::as_slice)).map(<[u8]>::to_vec)
+}
+
+fn answer<'r>(repository: &'r Repository, path: &str) -> Answer<'r> {
+    repository.files.get(path).map_or(Answer::Missing, |bytes| Answer::Bytes(bytes))
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` takes")]
+fn told(error: Error<std::convert::Infallible>) -> String {
+    error.to_string()
+}
