@@ -1,6 +1,7 @@
 //! What a device asks for: the query of `GET /pack`.
 
 use alloc::borrow::ToOwned;
+use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -73,9 +74,15 @@ impl Question {
     /// Reads a query. Fields that it doesn't know are passed over.
     ///
     /// # Errors
-    /// [`Refused`]: a field twice, too many names in it, one that isn't percent-encoded UTF-8, a version that isn't one.
+    /// [`Refused`]: a field or a role twice, too many names in it, one that isn't percent-encoded UTF-8, a version that isn't one.
     pub fn parse(query: &str) -> Result<Self, Refused> {
-        let have = names(query, "have", MOST_HAVE)?.iter().map(|text| Have::parse(text)).collect::<Result<_, _>>()?;
+        let have: Vec<_> =
+            names(query, "have", MOST_HAVE)?.iter().map(|text| Have::parse(text)).collect::<Result<_, _>>()?;
+        // A device has one document of a role. Whoever tells of a large one many times makes work.
+        let roles: BTreeSet<&str> = have.iter().map(|have: &Have| have.role.as_str()).collect();
+        if roles.len() < have.len() {
+            return Err(refused("have", "has a role twice"));
+        }
         let dict = names(query, "dict", 1)?.pop();
         if dict.as_ref().is_some_and(|dict| dict.len() != 16 || !dict.bytes().all(is_hex)) {
             return Err(refused("dict", "is no 16 small hexadecimal digits"));
@@ -153,8 +160,13 @@ mod tests {
         let name = "\\PC{1,20}";
         let have = (name, 1u64..).prop_map(|(role, version)| Have { role, version });
         let dict = proptest::option::of("[0-9a-f]{16}");
-        (some(have, 0..=MOST_HAVE), dict, some(name, 0..=MOST_ROLES), some(name, 0..=MOST_FILES))
-            .prop_map(|(have, dict, roles, files)| Question { have, dict, roles, files })
+        (some(have, 0..=MOST_HAVE), dict, some(name, 0..=MOST_ROLES), some(name, 0..=MOST_FILES)).prop_map(
+            |(have, dict, roles, files)| {
+                let mut met = BTreeSet::new();
+                let have = have.into_iter().filter(|have: &Have| met.insert(have.role.clone())).collect();
+                Question { have, dict, roles, files }
+            },
+        )
     }
 
     proptest! {
@@ -198,6 +210,7 @@ mod tests {
             ("have=18446744073709551616.root", "have"),
             ("have=1.root,", "have"),
             ("have=1.%FF", "have"),
+            ("have=1.a,2.%61", "have"),
             (&format!("have={}", ["1.a"; 33].join(",")), "have"),
             ("dict=0123456789ABCDEF", "dict"),
             ("dict=00", "dict"),

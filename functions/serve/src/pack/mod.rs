@@ -8,11 +8,13 @@ mod compress;
 mod files;
 pub mod memory;
 mod plan;
+#[cfg(test)]
+mod tests;
 
 use bytes::Bytes;
 use http::{Method, StatusCode, header};
 use tufline_metadata::Snapshot;
-use tufline_pack::{CONTENT_TYPE, Entry, MOST_BYTES, MOST_DICTIONARY, Question, dictionary, digest};
+use tufline_pack::{CONTENT_TYPE, Entry, MOST_BYTES, MOST_DICTIONARY, MOST_ROOTS, Question, dictionary, digest};
 use tufline_store::{Key, StoreError};
 
 use crate::repository::{Answer, Body, NEVER, ServedRepository, not_found, plain, unanswered};
@@ -125,7 +127,7 @@ impl ServedRepository {
     async fn add_roots(&self, question: &Question, pack: &mut Contents) -> Result<(), StoreError> {
         // Who trusts a root before the first gets there by names.
         let Some(own) = question.version("root").filter(|own| *own >= self.store.first_root()) else { return Ok(()) };
-        for version in own.saturating_add(1).. {
+        for version in (own..own.saturating_add(MOST_ROOTS)).map(|version| version.saturating_add(1)) {
             let key = Key::root(version);
             let stored = self.persist(|| self.store.get(&key)).await?;
             let Some(stored) = stored else {

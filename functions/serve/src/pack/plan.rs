@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use tufline_metadata::Snapshot;
-use tufline_pack::{Have, Question};
+use tufline_pack::{Have, MOST_DOCUMENTS, Question};
 use tufline_store::Key;
 use tufline_tuf::trie;
 use tufline_tuf::{RoleName, TargetName};
@@ -36,6 +36,7 @@ impl Plan {
             Key::Metadata { role, version } => question.version(role.as_str()) != Some(*version),
             _ => true,
         });
+        documents.truncate(MOST_DOCUMENTS);
         Self { timestamp: question.version("timestamp") != Some(timestamp), documents }
     }
 }
