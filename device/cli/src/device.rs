@@ -72,8 +72,8 @@ impl Device {
         }
         let came = self.pack.as_ref().is_some_and(|pack| *pack != Pack::default());
         match self.feed() {
-            // By names there may be a way where a pack led nowhere: it may have kept a root back, for one.
-            Err(Failure::Update(error)) if came && !matches!(error, Error::Storage { .. }) => {
+            // By names there may be a way where a pack led nowhere: it may have kept a root back, for one. Where roots were too many, it led somewhere.
+            Err(Failure::Update(error)) if came && !matches!(error, Error::Storage { .. } | Error::TooManyRoots(_)) => {
                 self.pack_failure.get_or_insert_with(|| error.to_string());
                 self.pack = Some(Pack::default());
                 let folder = self.updater.storage().clone();
@@ -88,11 +88,11 @@ impl Device {
         feed(&mut self.updater, self.pack.get_or_insert_default(), &self.settings, &self.connection)
     }
 
-    /// A pack that doesn't come, or is none, is an empty one.
+    /// A pack that doesn't come, or is none, is an empty one. It has half of the time that is left, so that there is some for names.
     fn ask_pack(&mut self, names: &[&str], small: &[&str]) -> Result<Pack, Failure> {
         let question = self.updater.pack_question(names, small)?;
         let Some(url) = self.settings.pack(&question.query()) else { return Ok(Pack::default()) };
-        let came = match self.connection.document(&url, MOST_PACK_BYTES) {
+        let came = match self.connection.in_half_the_time().document(&url, MOST_PACK_BYTES) {
             Ok(Some(bytes)) => question.unpack(&bytes).map_err(|error| error.to_string()),
             Ok(None) => Err(NetworkFailure::Status(404).to_string()),
             Err(NetworkFailure::Status(204)) => Ok(question.nothing_new()),

@@ -122,6 +122,12 @@ impl Connection {
         self.deadline
     }
 
+    /// The same with a deadline in the middle of now and then.
+    pub fn in_half_the_time(&self) -> Self {
+        let left = self.deadline.saturating_duration_since(now());
+        Self { deadline: self.deadline.checked_sub(left / 2).unwrap_or(self.deadline), ..self.clone() }
+    }
+
     /// A whole document, of which `most` bytes are read, and one more to show that there are more.
     pub fn document(&self, url: &str, most: usize) -> Result<Option<Vec<u8>>, NetworkFailure> {
         let mut file = match self.get(url, &HeaderMap::new(), most as u64)? {
