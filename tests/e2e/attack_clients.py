@@ -109,6 +109,8 @@ class TuflineDevice(Client):
     kib = 64 * MIB
     # More than that, so that what takes too much is told and not killed.
     memory = 4 << 30
+    # What else its configuration says.
+    more = ""
 
     def job(self, folder: Path, url: str, root: Path, name: str) -> dict:
         config = folder / "device.toml"
@@ -118,6 +120,7 @@ class TuflineDevice(Client):
             f"metadata-dir = '{folder / 'metadata'}'\nroot = '{root}'\n"
             f"metadata-url = '{url}/metadata'\ntargets-url = '{url}/targets'\n"
             f"identity.token = '{token}'\ntries = 2\ndeadline = 40\n"
+            + self.more.format(url=url)
         )
         argv = [str(DEVICE), "--config", str(config), "fetch", name, "--out", str(self.out(folder)), "--json"]
         return {"argv": argv, "memory": self.memory}
@@ -139,6 +142,13 @@ class TuflineDevice(Client):
     def state(folder: Path) -> dict[str, bytes]:
         """What it keeps, but for the file that others wait for."""
         return {path.name: path.read_bytes() for path in sorted((folder / "metadata").iterdir()) if path.name != "lock"}
+
+
+class PackedDevice(TuflineDevice):
+    """The same, which asks for a pack first."""
+
+    name = "tufline-device, packs"
+    more = "pack-url = '{url}/pack'\n"
 
 
 class Tough(Client):

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote
 
+from .attack_pack import packed
+
 # What many servers take of a request's head (nginx: `large_client_header_buffers`); more is answered with 431 (RFC 6585, section 5).
 LONGEST_HEAD = 8192
 
@@ -99,7 +101,7 @@ class Handler(BaseHTTPRequestHandler):
         scene.asked.append(request)
         if sum(len(name) + len(value) + 4 for name, value in self.headers.items()) > LONGEST_HEAD:
             return self.plain(431, b"")
-        answer = scene.answers.get(request.path)
+        answer = packed if path.startswith("pack?") else scene.answers.get(request.path)
         if answer is None:
             return self.file(request, scene.files.get(request.path))
         self.close_connection = True
@@ -142,7 +144,11 @@ def head(status: str = "200 OK", **fields: object) -> bytes:
 
 
 def raw(*pieces: bytes) -> Answer:
-    return lambda _: iter(pieces)
+    def answer(_: Request) -> Iterator[bytes]:
+        return iter(pieces)
+
+    answer.pieces = pieces
+    return answer
 
 
 def whole(body: bytes, status: str = "200 OK", **fields: object) -> Answer:

@@ -18,7 +18,7 @@ from threading import Lock
 
 import pytest
 
-from .attack_clients import MIB, Client, Outcome, PythonTuf, Tough, TufJs, TuflineDevice
+from .attack_clients import MIB, Client, Outcome, PackedDevice, PythonTuf, Tough, TufJs, TuflineDevice
 from .attack_repository import DEEP, FIRMWARE, SHARED_TARGET, Repository
 from .attack_server import Scene, Server
 from .attacks import ATTACKS, BIN, NO_TARGET, REFUSED, TAKEN, WEAKNESSES, Attack, Play, World
@@ -51,8 +51,8 @@ class Matrix:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.ours = TuflineDevice()
-        self.clients: list[Client] = [self.ours, PythonTuf(), TufJs(), Tough()]
+        self.ours = [TuflineDevice(), PackedDevice()]
+        self.clients: list[Client] = [*self.ours, PythonTuf(), TufJs(), Tough()]
         # By their names, and whether they have roles as TAP 15 has it.
         self.worlds: dict[tuple[str, bool], World] = {}
         self.server = Server()
@@ -105,23 +105,27 @@ class Matrix:
         (folder / "out").mkdir(parents=True)
         versions = self.worlds[world, client.succinct]
         for repository in (versions.before, versions.after)[: 1 + knows_new]:
-            url = self.server.show(Scene(repository.files))
+            scene = Scene(repository.files)
+            url = self.server.show(scene)
             for name in (FIRMWARE, DEEP, SHARED_TARGET):
                 outcome = client.run(folder, url, self.root(client, world), name)
                 assert outcome.found == repository.content(name), (client.name, world, name, outcome)
+            if isinstance(client, PackedDevice):
+                asked = [request.path.partition("?")[0] for request in scene.asked]
+                assert asked == ["pack"] * 3, f"a pack has all that is needed: {asked}"
 
     def play(self, client: Client, row: Attack) -> Result:
         world = self.worlds[row.world, client.succinct]
         folder = self.folder / client.name / re.sub(r"\W+", "-", row.name)
         folder.parent.mkdir(exist_ok=True)
         client.copy(self.known(client, row.world, row.knows_new), folder)
-        ours = client is self.ours
-        before = self.ours.state(folder) if ours else {}
-        place = self.ours.out(folder).read_bytes() if ours else b""
+        ours = client in self.ours
+        before = TuflineDevice.state(folder) if ours else {}
+        place = TuflineDevice.out(folder).read_bytes() if ours else b""
         scene = self.scene(row, row.play, client)
         attacked = self._ask(client, row, scene, folder)
-        after = self.ours.state(folder) if ours else {}
-        places = (place, self.ours.out(folder).read_bytes() if ours else b"")
+        after = TuflineDevice.state(folder) if ours else {}
+        places = (place, TuflineDevice.out(folder).read_bytes() if ours else b"")
         complaint = ""
         if ours and row.check:
             try:
@@ -181,7 +185,8 @@ def what(outcome: Outcome, scene: Scene) -> str:
 @pytest.fixture(scope="module")
 def matrix(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Matrix]:
     """The rows that are asked for, on their way."""
-    chosen = [item.callspec.params["row"] for item in request.session.items if "matrix" in item.fixturenames and hasattr(item, "callspec")]
+    items = [item for item in request.session.items if "matrix" in item.fixturenames and hasattr(item, "callspec")]
+    chosen = list({item.callspec.params["row"].name: item.callspec.params["row"] for item in items}.values())
     with Matrix(tmp_path_factory.mktemp("attacks")) as matrix:
         matrix.run(chosen)
         yield matrix
@@ -229,7 +234,19 @@ def expected_in_line(row: Attack, result: Result) -> str:
 
 @pytest.mark.parametrize("row", ATTACKS, ids=[row.name for row in ATTACKS])
 def test_tufline_device(matrix: Matrix, row: Attack) -> None:
-    result = matrix.results[row.name, matrix.ours.name].result()
+    expect(matrix, row, matrix.ours[0])
+
+
+@pytest.mark.parametrize("row", ATTACKS, ids=[row.name for row in ATTACKS])
+def test_packs(matrix: Matrix, row: Attack) -> None:
+    """A pack does nothing that the same server couldn't do by names."""
+    expect(matrix, row, matrix.ours[1])
+    scene = matrix.results[row.name, matrix.ours[1].name].result().scene
+    assert scene.asked[0].path.startswith("pack?have="), scene.asked
+
+
+def expect(matrix: Matrix, row: Attack, client: Client) -> None:
+    result = matrix.results[row.name, client.name].result()
     weakness = WEAKNESSES.get(row.name)
     try:
         judge(row, result)
@@ -248,8 +265,9 @@ def judge(row: Attack, result: Result) -> None:
     assert what(outcome, result.scene) == row.expected, outcome.says
     assert not result.complaint, result.complaint
     if row.expected == REFUSED:
-        assert re.fullmatch(r"tufline-device: [^\n]+\n", outcome.says), outcome.says
-        assert outcome.says.strip().isprintable(), outcome.says
+        # After one that says that there was no pack, where there was none.
+        assert re.fullmatch(r"(tufline-device: the pack could not be used [^\n]+\n)?tufline-device: [^\n]+\n", outcome.says), outcome.says
+        assert all(line.isprintable() for line in outcome.says.splitlines()), outcome.says
         assert expected_in_line(row, result) in outcome.says, outcome.says
         assert result.places[1] == result.places[0], "the target that was there is another"
         state = stored_on_the_way(row, result)

@@ -27,6 +27,7 @@ Which rows show which defence of ours:
 | silence, rate and deadline (`http.rs`, `patience.rs`) | `http`: slow retrieval |
 | no token for other servers | `http`: moved to another host |
 | what is kept of a target (`part.rs`) | `resumed` |
+| a pack fills a cache in front of all that, and no more (`pack.rs`, `device.rs`) | every row again, `test_packs`: what the server answers by name comes in a pack; where that is slow, endless or elsewhere, the pack is |
 | one line that does nothing to a terminal (`say` in `main.rs`) | every refusal; `http`: a status with escapes; `names` |
 """
 
