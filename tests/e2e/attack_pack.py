@@ -27,6 +27,7 @@ def packed(request: "Request") -> Iterator[bytes]:
             return
         else:
             files.pop(path, None)
+    files = {path: file for path, file in (files | scene.packed).items() if file is not None}
     pack = ZstdCompressor(write_checksum=True, write_content_size=True).compress(b"".join(entries(files, request.path)))
     yield b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % len(pack) + pack
 

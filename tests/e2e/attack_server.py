@@ -35,6 +35,8 @@ class Scene:
 
     files: dict[str, bytes]
     answers: dict[str, Answer] = field(default_factory=dict)
+    # What a pack has in the place of some of them; `None` where it says or has nothing.
+    packed: dict[str, bytes | None] = field(default_factory=dict)
     # What a client should find that takes it.
     expected: bytes | None = None
     asked: list[Request] = field(default_factory=list)
