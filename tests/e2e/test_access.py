@@ -65,6 +65,26 @@ def test_a_variant_with_iam_access_stream_hashing_and_a_key_of_its_own(cloud: Cl
     assert (answer.status, answer.header("cache-control")) == (200, "no-store"), "nobody keeps for others what not all may read"
     table("iam, packs", {"no signature": (ask(pack).status, 403), "a stranger": (ask(pack, headers=signed(stranger, emulator.REGION)(pack)).status, 403)})
 
+    # `tufline-device`, by names and by packs, with the keys in a file as AWS's tools write it.
+    points, out = variant.endpoints, variant.scratch / "large.bin"
+    files = {name: variant.scratch / f"{name}.json" for name in ("device", "stranger", "wrong")}
+    files["device"].write_text(process_credentials(device))
+    files["stranger"].write_text(process_credentials(stranger))
+    files["wrong"].write_text(process_credentials(Credentials(device.access_key, "wrong")))
+
+    def program(who: str, more: str = "", metadata_url: str = points["metadata_url"], targets_url: str = points["targets_url"]) -> DeviceProgram:
+        # The emulator's host names no region.
+        lines = f"identity.keys = '{files[who]}'\nregion = '{emulator.REGION}'\ntries = 1\n{more}"
+        return DeviceProgram(variant.scratch / f"program-{who}-{len(more)}", Path(points["trusted_root"]), metadata_url, targets_url, lines)
+
+    program("device").fetch("large.bin", out)
+    assert out.read_bytes() == LARGE
+    packed = program("device", f"pack-url = '{points['pack_url']}'", NOWHERE, NOWHERE)
+    assert packed.answer("check", "first.bin")["targets"][0]["digest"] == sha256(b"two")
+    for who in ("stranger", "wrong"):
+        told = program(who).failure("refresh")
+        assert told["kind"] == "network" and told["error"].endswith("HTTP 403"), told
+
     # Devices with tough: the command signs with the credentials that it is given.
     variables = {"TUFLINE_ACCESS": "iam"}
     assert variant.tufline("wait", "first.bin", operator=True, variables=variables).returncode == DONE
@@ -122,6 +142,11 @@ def test_with_jwt_access_who_has_a_token_is_let_in(deploy):
         assert variant.tufline("wait", "first.bin", variables=variables).returncode == DONE
         refused = variant.tufline("wait", "first.bin", variables={"TUFLINE_ACCESS": "jwt"})
         assert "TUFLINE_DEVICE_TOKEN" in refused.stderr
+
+
+def process_credentials(keys: Credentials) -> str:
+    """As a process that gives credentials writes them."""
+    return json.dumps({"Version": 1, "AccessKeyId": keys.access_key, "SecretAccessKey": keys.secret_key})
 
 
 def publishes(variant: Variant) -> None:

@@ -91,8 +91,10 @@ class Server(ThreadingHTTPServer):
     `moved` has the paths that it points elsewhere, and `asked` who asked for what; `strangers` counts those who were not let in.
     """
 
-    def __init__(self, folder: Path, host: str = "127.0.0.1", authority: Authority | None = None, strict: bool = False) -> None:
-        super().__init__(("127.0.0.1", 0), partial(Handler, directory=str(folder)))
+    def __init__(
+        self, folder: Path, host: str = "127.0.0.1", authority: Authority | None = None, strict: bool = False, handler: type[Handler] = Handler
+    ) -> None:
+        super().__init__(("127.0.0.1", 0), partial(handler, directory=str(folder)))
         self.moved: dict[str, str] = {}
         self.asked: list[Asked] = []
         self.strangers = 0
@@ -106,7 +108,8 @@ class Server(ThreadingHTTPServer):
             self.socket = context.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
 
     def __enter__(self) -> "Server":
-        threading.Thread(target=self.serve_forever, daemon=True).start()
+        # It looks so often whether it is to end.
+        threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -123,7 +123,7 @@ void tufline_target_free(struct TuflineTarget *target);
 const char *tufline_failure_message(const struct TuflineFailure *failure);
 
 /*
- What kind of failure it is: `refused`, `missing`, `network`, `no-such-target`, `file` or `settings`. It lives as long as the failure.
+ What kind of failure it is: `refused`, `missing`, `network`, `identity`, `no-such-target`, `file` or `settings`. It lives as long as the failure.
 
  # Safety
  As above.

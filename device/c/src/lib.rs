@@ -172,7 +172,7 @@ pub unsafe extern "C" fn tufline_failure_message(failure: *const TuflineFailure)
     unsafe { failure.as_ref() }.map_or(ptr::null(), |failure| failure.message.as_ptr())
 }
 
-/// What kind of failure it is: `refused`, `missing`, `network`, `no-such-target`, `file` or `settings`. It lives as long as the failure.
+/// What kind of failure it is: `refused`, `missing`, `network`, `identity`, `no-such-target`, `file` or `settings`. It lives as long as the failure.
 ///
 /// # Safety
 /// As above.

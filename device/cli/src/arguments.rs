@@ -19,8 +19,8 @@ Commands:
   download                the same for each --target-name, into --target-dir
 
 Options:
-  --config FILE           settings (TOML): metadata-dir, metadata-url, targets-url, pack-url, root, ca, identity, tries,
-                          deadline, slowest, longest-timestamp-days; what is given here counts more
+  --config FILE           settings (TOML): metadata-dir, metadata-url, targets-url, pack-url, root, ca, identity, region,
+                          tries, deadline, slowest, longest-timestamp-days; what is given here counts more
   --metadata-dir DIR      where metadata is kept from one update to the next
   --metadata-url URL      the folder below which the repository's metadata is
   --target-base-url URL   the folder below which its targets are [default: `targets` beside the metadata]
@@ -34,7 +34,7 @@ Options:
   -V, --version           which version this is
 
 Ends with 0 if all that was asked for is done; 1 if not (the answer says why, with `--json` its kind too: refused, missing, network,
-no-such-target, file, settings); 2 if this was not understood.";
+identity, no-such-target, file, settings); 2 if this was not understood.";
 
 /// What somebody asks for.
 #[derive(Debug)]

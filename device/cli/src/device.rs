@@ -96,6 +96,10 @@ impl Device {
             Ok(Some(bytes)) => question.unpack(&bytes).map_err(|error| error.to_string()),
             Ok(None) => Err(NetworkFailure::Status(404).to_string()),
             Err(NetworkFailure::Status(204)) => Ok(question.nothing_new()),
+            // Nor would anything else.
+            Err(failure @ NetworkFailure::Identity { is_passing: false, .. }) => {
+                return Err(Failure::network(&url, failure));
+            }
             Err(failure) => Err(failure.to_string()),
         };
         Ok(came.unwrap_or_else(|why| {

@@ -8,7 +8,7 @@ use crate::failure::{Failure, NetworkFailure};
 use crate::folder::Folder;
 use crate::http::Connection;
 use crate::patience::Patience;
-use crate::settings::{self, Settings};
+use crate::settings::Settings;
 
 /// Gives it what it needs until it needs nothing: from the pack, and what isn't in it, or isn't right there, from the server.
 pub fn feed(
@@ -29,7 +29,7 @@ pub fn feed(
         let mut patience = Patience::new(settings.tries, connection.deadline());
         while let Err(failure) = hand_over(machine, connection, &url, &file)? {
             if !failure.is_passing() || !patience.again() {
-                return Err(Failure::Network { url: settings::shown(&url), failure });
+                return Err(Failure::network(&url, failure));
             }
         }
     }

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use tufline_client::Error;
 
+use crate::location::shown;
+
 /// Why something did not work.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
@@ -19,6 +21,9 @@ pub enum Failure {
         /// What came last.
         failure: NetworkFailure,
     },
+    /// What lets the device in could not be had, or is none.
+    #[error("the device can't show who it is: {0}")]
+    Identity(String),
     /// The repository has no such target.
     #[error("{0} is no target of this repository: look for a mistake in its name, or ask whoever publishes it")]
     NoSuchTarget(String),
@@ -46,12 +51,20 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// What came last for this URL.
+    pub(crate) fn network(url: &str, failure: NetworkFailure) -> Self {
+        match failure {
+            NetworkFailure::Identity { why, .. } => Self::Identity(why),
+            failure => Self::Network { url: shown(url), failure },
+        }
+    }
+
     pub(crate) fn file(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self + use<> {
         let path = path.to_owned();
         move |error| Self::File { action, path, error }
     }
 
-    /// What kind of failure it is, for programs: `"refused"`, `"missing"`, `"network"`, `"no-such-target"`, `"file"`, `"settings"`.
+    /// What kind of failure it is, for programs: `"refused"`, `"missing"`, `"network"`, `"identity"`, `"no-such-target"`, `"file"`, `"settings"`.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
@@ -61,6 +74,7 @@ impl Failure {
             Self::Update(Error::Missing(_)) => "missing",
             Self::Update(_) | Self::Target { .. } => "refused",
             Self::Network { .. } => "network",
+            Self::Identity(_) => "identity",
             Self::NoSuchTarget(_) => "no-such-target",
         }
     }
@@ -81,6 +95,14 @@ pub enum NetworkFailure {
     /// Not all came before the deadline.
     #[error("not all came before the deadline; what came of a target is kept")]
     TooLate,
+    /// The request was not made, since what lets the device in could not be had.
+    #[error("{why}")]
+    Identity {
+        /// Why.
+        why: String,
+        /// Whether it may well be had later.
+        is_passing: bool,
+    },
     /// What came is no document: a page in its place, or half of one.
     #[error("{0}")]
     NotADocument(String),
@@ -93,6 +115,7 @@ impl NetworkFailure {
             // RFC 9110, section 15; 425: RFC 8470; 429: RFC 6585.
             // What is neither a file nor an error is somebody on the way, for a while (a captive portal).
             Self::Status(status) => matches!(status, 200..=399 | 408 | 425 | 429 | 500..=599),
+            Self::Identity { is_passing, .. } => *is_passing,
             Self::TooLate => false,
             Self::Broken(_) | Self::TooSlow(_) | Self::NotADocument(_) => true,
         }

@@ -8,7 +8,6 @@ use crate::failure::{Failure, NetworkFailure};
 use crate::http::{Answer, Connection, FileAnswer};
 use crate::part::{self, Part};
 use crate::patience::Patience;
-use crate::settings;
 
 /// A target that is in its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,7 +99,7 @@ impl Fetch<'_> {
                 patience.progressed();
             }
             if !failure.is_passing() || !patience.again() {
-                return Err(Failure::Network { url: settings::shown(&self.url), failure });
+                return Err(Failure::network(&self.url, failure));
             }
         }
         Ok(answers)

@@ -4,15 +4,14 @@ use std::io::{self, Read};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ureq::http::header::{
-    ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_RANGE, ETAG, IF_RANGE, LOCATION, RANGE,
-};
+use ureq::http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_RANGE, ETAG, IF_RANGE, LOCATION, RANGE};
 use ureq::http::response::Parts;
 use ureq::http::{HeaderMap, StatusCode};
 use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig, TlsConfigBuilder};
 use ureq::{Agent, Body, BodyReader};
 
 use crate::failure::{Failure, NetworkFailure};
+use crate::identity::Shown;
 use crate::location;
 use crate::patience::now;
 use crate::settings::{Identity, Settings};
@@ -32,11 +31,12 @@ const LONGEST_ETAG: usize = 256;
 /// How a device asks.
 #[derive(Debug, Clone)]
 pub struct Connection {
-    /// With what the device shows of itself.
+    /// With the certificate that the device shows of itself, if it has one.
     agent: Agent,
     /// Without: for servers that another one pointed to.
     stranger: Agent,
-    authorization: Option<String>,
+    /// What it shows in its requests.
+    shown: Option<Arc<Shown>>,
     slowest: u64,
     deadline: Instant,
 }
@@ -77,21 +77,15 @@ impl Connection {
             let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
             TlsConfig::builder().unversioned_rustls_crypto_provider(provider).root_certs(trusted.clone())
         };
-        let (mut with_identity, mut authorization) = (tls(), None);
-        match &settings.identity {
-            Identity::None => {}
-            Identity::Token(path) => {
-                let token = std::fs::read_to_string(path).map_err(Failure::file("read", path))?;
-                authorization = Some(format!("Bearer {}", token.trim()));
-            }
-            Identity::Certificate { certificate, key } => {
+        let certificate = match &settings.identity {
+            Identity::Certificate { certificate, key } | Identity::Iot { certificate, key, .. } => {
                 let pem = std::fs::read(key).map_err(Failure::file("read", key))?;
                 let key = PrivateKey::from_pem(&pem)
                     .map_err(|error| Failure::Settings(format!("{}: {error}", key.display())))?;
-                let certificates = certificates(certificate)?;
-                with_identity = with_identity.client_cert(Some(ClientCert::new_with_certs(&certificates, key)));
+                Some(ClientCert::new_with_certs(&certificates(certificate)?, key))
             }
-        }
+            Identity::None | Identity::Token(_) | Identity::TokenCommand(_) | Identity::Keys(_) => None,
+        };
         let agent = |tls: TlsConfigBuilder| {
             Agent::config_builder()
                 .tls_config(tls.build())
@@ -108,10 +102,14 @@ impl Connection {
                 .new_agent()
         };
         let deadline = now() + Duration::from_secs(settings.deadline.min(u64::from(u32::MAX)));
+        let stranger = agent(tls());
+        let known = agent(tls().client_cert(certificate));
+        let shown = Shown::new(settings, || known.clone())?.map(Arc::new);
         Ok(Self {
-            agent: agent(with_identity),
-            stranger: agent(tls()),
-            authorization,
+            // A certificate for who gives keys is for nobody else.
+            agent: if shown.is_some() { stranger.clone() } else { known },
+            stranger,
+            shown,
             slowest: settings.slowest,
             deadline,
         })
@@ -167,36 +165,45 @@ impl Connection {
 
     /// Asks, also elsewhere if the server points there: as a stranger then, since who the device is, is for this server only.
     fn get(&self, url: &str, fields: &HeaderMap, length: u64) -> Result<Answer, NetworkFailure> {
-        let (parts, body) = self.ask(&self.agent, self.authorization.as_deref(), url, fields, length)?;
-        let (mut url, mut parts, mut body) = (url.to_owned(), parts, body);
+        let (mut parts, mut body) = self.ask_as_known(url, fields, length)?;
+        let mut url = url.to_owned();
         for _ in 0..MOST_REDIRECTS {
             if !matches!(parts.status.as_u16(), 301 | 302 | 303 | 307 | 308) {
                 return self.answer(&parts, body);
             }
             let to = parts.headers.get(LOCATION).and_then(|to| to.to_str().ok()).unwrap_or_default();
             url = location::resolve(&url, to).map_err(NetworkFailure::Broken)?;
-            (parts, body) = self.ask(&self.stranger, None, &url, fields, length)?;
+            (parts, body) = self.ask(&self.stranger, &url, fields, length)?;
         }
         Err(NetworkFailure::Broken(format!("the servers point to each other more than {MOST_REDIRECTS} times")))
     }
 
+    /// Asks the first server, to which the device shows who it is: once more if it isn't let in, and has something else to show.
+    fn ask_as_known(&self, url: &str, fields: &HeaderMap, length: u64) -> Result<(Parts, Body), NetworkFailure> {
+        let Some(shown) = &self.shown else { return self.ask(&self.agent, url, fields, length) };
+        let ask = || {
+            let mut fields = fields.clone();
+            fields.extend(shown.fields(url, self.left())?);
+            self.ask(&self.agent, url, &fields, length)
+        };
+        let (parts, body) = ask()?;
+        if !matches!(parts.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+            shown.let_in();
+            return Ok((parts, body));
+        }
+        if shown.renew(&parts.headers, self.left())? { ask() } else { Ok((parts, body)) }
+    }
+
+    fn left(&self) -> Duration {
+        self.deadline.saturating_duration_since(now())
+    }
+
     /// One request. However its answer comes, it ends when that many bytes would have come at the slowest rate.
-    fn ask(
-        &self,
-        agent: &Agent,
-        authorization: Option<&str>,
-        url: &str,
-        fields: &HeaderMap,
-        length: u64,
-    ) -> Result<(Parts, Body), NetworkFailure> {
-        let left = self.deadline.saturating_duration_since(now());
+    fn ask(&self, agent: &Agent, url: &str, fields: &HeaderMap, length: u64) -> Result<(Parts, Body), NetworkFailure> {
         let longest = LONGEST_SILENCE * 2 + Duration::from_secs(length / self.slowest.max(1));
-        let mut request = agent.get(url).config().timeout_global(Some(longest.min(left))).build();
+        let mut request = agent.get(url).config().timeout_global(Some(longest.min(self.left()))).build();
         for (name, value) in fields {
             request = request.header(name, value);
-        }
-        if let Some(authorization) = authorization {
-            request = request.header(AUTHORIZATION, authorization);
         }
         let answer = request.call().map_err(|error| self.failure(&error.to_string()))?;
         Ok(answer.into_parts())

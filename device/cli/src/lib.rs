@@ -16,6 +16,7 @@
 //! *Invariants*: what a file has under its own name was verified, and is on disk for good. Whatever moment the process is killed at or the power goes
 //! at, the next one goes on.
 
+mod command;
 mod device;
 mod documents;
 mod durable;
@@ -23,10 +24,13 @@ mod failure;
 mod fetch;
 mod folder;
 mod http;
+mod identity;
+mod keys;
 mod location;
 mod part;
 mod patience;
 mod settings;
+mod signature;
 
 pub use device::Device;
 pub use failure::{Failure, NetworkFailure};

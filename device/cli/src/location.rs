@@ -1,4 +1,4 @@
-//! Where a server points to.
+//! URLs: where a server points to, and what people are shown of one.
 
 /// The URL that `to`, a `Location`, means in an answer to `url` (RFC 3986, section 5.2, without dots on the way). A server that is asked in secret points to
 /// no public one.
@@ -22,6 +22,15 @@ pub fn resolve(url: &str, to: &str) -> Result<String, String> {
     Ok(resolved)
 }
 
+/// A URL for people: without its query and whoever stands before its host, which may let somebody in.
+pub fn shown(url: &str) -> String {
+    let url = url.split_once('?').map_or(url, |(url, _)| url);
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let authority = rest.split('/').next().unwrap_or_default();
+    let rest = authority.rfind('@').and_then(|at| rest.get(at + 1..)).unwrap_or(rest);
+    format!("{scheme}://{rest}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -41,6 +50,17 @@ mod tests {
             ("https://h/a", "", None),
         ] {
             assert_eq!(resolve(url, to).ok().as_deref(), resolved, "{url} {to}");
+        }
+    }
+
+    #[test]
+    fn what_lets_somebody_in_is_not_shown() {
+        for (url, told) in [
+            ("https://user:p@ss@h:1/a@b?sig=1", "https://h:1/a@b"),
+            ("http://[::1]/a", "http://[::1]/a"),
+            ("nonsense", "nonsense"),
+        ] {
+            assert_eq!(shown(url), told);
         }
     }
 }

@@ -32,6 +32,9 @@ pub struct Settings {
     /// How the device shows who it is.
     #[serde(default)]
     pub identity: Identity,
+    /// The AWS region of the API, for which requests are signed ([`Identity::Keys`], [`Identity::Iot`]). By default the one in the host of `metadata_url`.
+    #[serde(default)]
+    pub region: Option<String>,
     /// Certificates (PEM) of whom to trust with TLS, in place of the system's.
     #[serde(default)]
     pub ca: Option<PathBuf>,
@@ -56,18 +59,39 @@ pub struct Settings {
     pub largest_document: usize,
 }
 
-/// How a device shows who it is. Nothing of this is sent to a server that the first one points to.
+/// How a device shows who it is. Nothing of this is sent to a server that the first one points to. A token or a key that is refused is read or asked for
+/// once more.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(rename_all = "kebab-case", rename_all_fields = "kebab-case", deny_unknown_fields)]
 pub enum Identity {
     /// It doesn't.
     #[default]
     None,
     /// A bearer token in this file (RFC 6750).
     Token(PathBuf),
+    /// A bearer token that this program writes, with these arguments, within half a minute.
+    TokenCommand(Vec<String>),
     /// A client certificate (mutual TLS), and its key, both as PEM.
     Certificate {
         /// The certificate, with those between it and the server's trust, if any.
+        certificate: PathBuf,
+        /// Its private key.
+        key: PathBuf,
+    },
+    /// Signatures (SigV4) with the keys of an AWS identity that this file has as AWS's tools write it: JSON with `AccessKeyId`, `SecretAccessKey`, and for
+    /// keys for a while `SessionToken` and `Expiration`. It is read again shortly before they expire.
+    Keys(PathBuf),
+    /// Signatures (SigV4) with keys from the credentials provider of AWS IoT Core, which gives them to whom it knows by a certificate. They are asked for
+    /// again shortly before they expire.
+    Iot {
+        /// Its host: what `aws iot describe-endpoint --endpoint-type iot:CredentialProvider` answers.
+        endpoint: String,
+        /// The role alias.
+        role_alias: String,
+        /// The name of the device's thing, where the role's policy has variables of things.
+        #[serde(default)]
+        thing: Option<String>,
+        /// The device's certificate (PEM).
         certificate: PathBuf,
         /// Its private key.
         key: PathBuf,
@@ -85,6 +109,7 @@ impl Settings {
             pack_url: None,
             root: None,
             identity: Identity::None,
+            region: None,
             ca: None,
             tries: default_tries(),
             deadline: default_deadline(),
@@ -142,15 +167,6 @@ impl Settings {
     pub(crate) fn longest_timestamp(&self) -> Duration {
         Duration::from_hours(24 * u64::from(self.longest_timestamp_days))
     }
-}
-
-/// A URL for people: without its query and whoever stands before its host, which may let somebody in.
-pub(crate) fn shown(url: &str) -> String {
-    let url = url.split_once('?').map_or(url, |(url, _)| url);
-    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
-    let authority = rest.split('/').next().unwrap_or_default();
-    let rest = authority.rfind('@').and_then(|at| rest.get(at + 1..)).unwrap_or(rest);
-    format!("{scheme}://{rest}")
 }
 
 /// A percent-encoded path below a URL. What follows a `?` in that goes with every request: whoever stores files for others lets them in by that.
@@ -213,17 +229,6 @@ mod tests {
     }
 
     #[test]
-    fn what_lets_somebody_in_is_not_shown() {
-        for (url, told) in [
-            ("https://user:p@ss@h:1/a@b?sig=1", "https://h:1/a@b"),
-            ("http://[::1]/a", "http://[::1]/a"),
-            ("nonsense", "nonsense"),
-        ] {
-            assert_eq!(shown(url), told);
-        }
-    }
-
-    #[test]
     fn a_mistake_is_told_with_its_line() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("device.toml");
@@ -232,6 +237,11 @@ mod tests {
             ("metadata-dir = 3", "line 1: invalid type"),
             ("", "missing field `metadata-dir`"),
             ("metadata-dir = \"m\"\nidentity = \"face\"", "line 2: unknown variant `face`"),
+            ("metadata-dir = \"m\"\nidentity.iot = { endpoint = \"e\" }", "line 2: missing field `role-alias`"),
+            (
+                "metadata-dir = \"m\"\nidentity.iot = { endpoint = \"e\", thin = \"t\" }",
+                "line 2: unexpected keys in table: thin",
+            ),
         ] {
             std::fs::write(&path, text).unwrap();
             let error = Settings::read(&path).unwrap_err().to_string();
@@ -241,5 +251,9 @@ mod tests {
             .unwrap();
         let Identity::Certificate { key, .. } = Settings::read(&path).unwrap().identity else { panic!() };
         assert_eq!(key, Path::new("k"));
+        let iot = "{ endpoint = \"e\", role-alias = \"a\", certificate = \"c\", key = \"k\" }";
+        std::fs::write(&path, format!("metadata-dir = \"m\"\nidentity.iot = {iot}")).unwrap();
+        let Identity::Iot { role_alias, thing, .. } = Settings::read(&path).unwrap().identity else { panic!() };
+        assert_eq!((&*role_alias, thing), ("a", None));
     }
 }

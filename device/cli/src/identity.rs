@@ -1,0 +1,292 @@
+//! What a device shows of itself, for as long as it is good.
+
+use std::fmt;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp, fmt::rfc2822};
+use serde_json::Value;
+use ureq::Agent;
+use ureq::http::header::{AUTHORIZATION, DATE};
+use ureq::http::{HeaderMap, HeaderValue, StatusCode};
+
+use crate::command;
+use crate::failure::{Failure, NetworkFailure};
+use crate::keys::{self, Keys};
+use crate::location::shown;
+use crate::settings::{Identity, Settings};
+use crate::signature;
+
+/// Who lets a device in is asked no longer than this.
+const LONGEST: Duration = Duration::from_secs(30);
+
+/// What lets a device in is no longer than this, in bytes. Servers take heads of 8 to 16 kB; with keys comes text around them.
+const MOST: u64 = 64 << 10;
+
+/// API Gateway takes signatures of five minutes before and after its time; a clock that is further off than this is put right.
+const CLOCK_MAY_BE_OFF: SignedDuration = SignedDuration::from_mins(1);
+
+/// Of what a server says of a refusal, so many characters are told.
+const MOST_SAID: usize = 200;
+
+/// What a device shows of itself.
+pub struct Shown {
+    source: Source,
+    /// The region for which requests are signed; empty where they aren't.
+    region: String,
+    state: Mutex<State>,
+}
+
+/// Where what it shows comes from.
+enum Source {
+    TokenFile(PathBuf),
+    TokenCommand(Vec<String>),
+    KeysFile(PathBuf),
+    /// The credentials provider of AWS IoT Core (<https://docs.aws.amazon.com/iot/latest/developerguide/authorizing-direct-aws.html>).
+    Iot {
+        url: String,
+        thing: Option<String>,
+        agent: Agent,
+    },
+}
+
+#[derive(Default)]
+struct State {
+    held: Option<Held>,
+    /// So far is the servers' time ahead of the device's.
+    ahead: SignedDuration,
+    /// What was shown was refused, and nothing was let in since.
+    is_refused: bool,
+}
+
+/// What is shown. It never stands in a message.
+#[derive(Clone, PartialEq, Eq)]
+enum Held {
+    Token(String),
+    Keys(Keys),
+}
+
+impl fmt::Debug for Shown {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Shown").field("region", &self.region).finish_non_exhaustive()
+    }
+}
+
+impl Shown {
+    /// Of a device with these settings; `None` where it shows nothing in its requests. `agent` is how a credentials provider is asked.
+    pub fn new(settings: &Settings, agent: impl FnOnce() -> Agent) -> Result<Option<Self>, Failure> {
+        let source = match &settings.identity {
+            Identity::None | Identity::Certificate { .. } => return Ok(None),
+            Identity::Token(path) => Source::TokenFile(path.clone()),
+            Identity::TokenCommand(command) => Source::TokenCommand(command.clone()),
+            Identity::Keys(path) => Source::KeysFile(path.clone()),
+            Identity::Iot { endpoint, role_alias, thing, .. } => {
+                let url = credentials_url(endpoint, role_alias)?;
+                if let Some(thing) = thing {
+                    expect("thing", thing, is_thing, "give the name of the thing as AWS IoT has it")?;
+                }
+                Source::Iot { url, thing: thing.clone(), agent: agent() }
+            }
+        };
+        let region = match &source {
+            Source::TokenFile(_) | Source::TokenCommand(_) => String::new(),
+            Source::KeysFile(_) | Source::Iot { .. } => region(settings)?,
+        };
+        Ok(Some(Self { source, region, state: Mutex::default() }))
+    }
+
+    /// The header fields that let in a request for `url`, which is made now. There is `left` to get them.
+    pub fn fields(&self, url: &str, left: Duration) -> Result<HeaderMap, NetworkFailure> {
+        let mut state = self.state();
+        let held = match &state.held {
+            // They are good for a while yet, if there are no others.
+            Some(Held::Keys(keys)) if keys.expire(state.now()) => {
+                let held = Held::Keys(keys.clone());
+                self.obtain(&mut state, left).unwrap_or(held)
+            }
+            Some(held) => held.clone(),
+            None => self.obtain(&mut state, left)?,
+        };
+        match held {
+            Held::Token(token) => Ok(HeaderMap::from_iter([(AUTHORIZATION, field(&format!("Bearer {token}"))?)])),
+            Held::Keys(keys) => signature::fields(url, &keys, &self.region, state.now()).map_err(cannot),
+        }
+    }
+
+    /// What was shown was refused (401, 403): whether something else is at hand now, or the clock was so wrong that it may have been that. A device asks
+    /// itself this once, until it is let in.
+    pub fn renew(&self, fields: &HeaderMap, left: Duration) -> Result<bool, NetworkFailure> {
+        let mut state = self.state();
+        if std::mem::replace(&mut state.is_refused, true) {
+            return Ok(false);
+        }
+        let (held, ahead) = (state.held.take(), state.ahead);
+        state.learn(fields);
+        let is_another = Some(self.obtain(&mut state, left)?) != held;
+        Ok(is_another || (state.ahead - ahead).abs() > CLOCK_MAY_BE_OFF)
+    }
+
+    /// What was shown was not refused.
+    pub fn let_in(&self) {
+        self.state().is_refused = false;
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn obtain(&self, state: &mut State, left: Duration) -> Result<Held, NetworkFailure> {
+        let held = match &self.source {
+            Source::TokenFile(path) => token(&read(path)?, &path.display().to_string())?,
+            Source::TokenCommand(command) => {
+                let written = command::output(command, left.min(LONGEST), MOST).map_err(cannot)?;
+                token(&written, command.first().map_or("", String::as_str))?
+            }
+            Source::KeysFile(path) => {
+                let keys = Keys::read(&read(path)?);
+                Held::Keys(keys.map_err(|why| cannot(format!("{}: {why}", path.display())))?)
+            }
+            Source::Iot { url, thing, agent } => Held::Keys(ask(agent, url, thing.as_deref(), state, left)?),
+        };
+        state.held = Some(held.clone());
+        Ok(held)
+    }
+}
+
+impl State {
+    /// The time, as far as it is known.
+    fn now(&self) -> Timestamp {
+        now().saturating_add(self.ahead).unwrap_or(Timestamp::MAX)
+    }
+
+    /// Takes the time from an answer (RFC 9110, section 6.6.1), as AWS's SDKs do where a signature was refused: the device's clock may be wrong.
+    fn learn(&mut self, fields: &HeaderMap) {
+        let date = fields.get(DATE).and_then(|date| date.to_str().ok());
+        if let Some(date) = date.and_then(|date| rfc2822::DateTimeParser::new().parse_timestamp(date).ok()) {
+            self.ahead = date.duration_since(now());
+        }
+    }
+}
+
+/// Asks a credentials provider, as <https://docs.aws.amazon.com/iot/latest/developerguide/authorizing-direct-aws.html> has it.
+fn ask(
+    agent: &Agent,
+    url: &str,
+    thing: Option<&str>,
+    state: &mut State,
+    left: Duration,
+) -> Result<Keys, NetworkFailure> {
+    let failed =
+        |why: String, is_passing| NetworkFailure::Identity { why: format!("{}: {why}", shown(url)), is_passing };
+    let mut request = agent.get(url).config().timeout_global(Some(left.min(LONGEST))).build();
+    if let Some(thing) = thing {
+        request = request.header("x-amzn-iot-thingname", thing);
+    }
+    let answer = request.call().map_err(|error| failed(error.to_string(), true))?;
+    let (parts, body) = answer.into_parts();
+    state.learn(&parts.headers);
+    let mut bytes = Vec::new();
+    let read = body.into_with_config().limit(MOST).reader().read_to_end(&mut bytes);
+    if parts.status != StatusCode::OK {
+        let status = NetworkFailure::Status(parts.status.as_u16());
+        return Err(failed(format!("{status}{}", said(&bytes)), status.is_passing()));
+    }
+    read.map_err(|error| failed(format!("the connection broke: {error}"), true))?;
+    // A page in its place may be somebody's on the way, for a while.
+    Keys::read(&bytes).map_err(|why| failed(format!("no keys came: {why}"), true))
+}
+
+/// What an answer of AWS says of its reason.
+fn said(answer: &[u8]) -> String {
+    let answer: Value = serde_json::from_slice(answer).unwrap_or_default();
+    let message = answer.get("message").and_then(Value::as_str);
+    message.map(|message| format!(": {}", message.chars().take(MOST_SAID).collect::<String>())).unwrap_or_default()
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, NetworkFailure> {
+    let mut bytes = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(MOST + 1).read_to_end(&mut bytes));
+    read.map_err(|error| cannot(format!("{} could not be read: {error}", path.display())))?;
+    if bytes.len() as u64 > MOST {
+        return Err(cannot(format!("{} has more than {MOST} bytes", path.display())));
+    }
+    Ok(bytes)
+}
+
+/// A bearer token (RFC 6750), in what `from` gave.
+fn token(bytes: &[u8], from: &str) -> Result<Held, NetworkFailure> {
+    let token = std::str::from_utf8(bytes).map(str::trim).unwrap_or_default();
+    if !keys::is_field(token) {
+        return Err(cannot(format!("{from} gives no token: it is empty, or has other characters than tokens have")));
+    }
+    Ok(Held::Token(token.to_owned()))
+}
+
+/// A header field's value that isn't shown where fields are.
+fn field(value: &str) -> Result<HeaderValue, NetworkFailure> {
+    let mut value = HeaderValue::from_str(value).map_err(|error| cannot(error.to_string()))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// What asking again doesn't help against.
+fn cannot(why: String) -> NetworkFailure {
+    NetworkFailure::Identity { why, is_passing: false }
+}
+
+/// Where the credentials provider gives keys for this role alias.
+fn credentials_url(endpoint: &str, role_alias: &str) -> Result<String, Failure> {
+    let is_host = |endpoint: &str| {
+        endpoint.split(':').count() <= 2
+            && endpoint.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-:".contains(&byte))
+    };
+    let instead = "give the host that `aws iot describe-endpoint --endpoint-type iot:CredentialProvider` answers";
+    expect("endpoint", endpoint, is_host, instead)?;
+    // <https://docs.aws.amazon.com/iot/latest/apireference/API_CreateRoleAlias.html>
+    let is_alias = |alias: &str| alias.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_=,@-".contains(&byte));
+    expect("role-alias", role_alias, is_alias, "give the name of the role alias, not its ARN")?;
+    Ok(format!("https://{endpoint}/role-aliases/{role_alias}/credentials"))
+}
+
+/// <https://docs.aws.amazon.com/iot/latest/apireference/API_CreateThing.html>
+fn is_thing(name: &str) -> bool {
+    name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b":_-".contains(&byte))
+}
+
+fn expect(setting: &str, value: &str, is_right: impl FnOnce(&str) -> bool, instead: &str) -> Result<(), Failure> {
+    if !value.is_empty() && is_right(value) {
+        return Ok(());
+    }
+    Err(Failure::Settings(format!("identity.iot.{setting} is '{value}': {instead}")))
+}
+
+/// The region of the API: as it is told, or else as the API's own name has it
+/// (<https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-publish.html>).
+fn region(settings: &Settings) -> Result<String, Failure> {
+    let url = settings.metadata("")?;
+    let region = settings.region.as_deref().or_else(|| {
+        let host = url.split_once("://")?.1.split(['/', '?', ':']).next()?;
+        let mut labels = host.split('.').skip_while(|label| *label != "execute-api");
+        labels.nth(1)
+    });
+    match region {
+        Some(region)
+            if region.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') && !region.is_empty() =>
+        {
+            Ok(region.to_owned())
+        }
+        Some(region) => Err(Failure::Settings(format!("region is '{region}': give one as eu-central-1"))),
+        None => Err(Failure::Settings(format!(
+            "requests are signed for a region, which {} doesn't name: set region",
+            shown(&settings.metadata_url)
+        ))),
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the edge: a signature says when it was made")]
+fn now() -> Timestamp {
+    Timestamp::now()
+}
