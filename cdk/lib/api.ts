@@ -156,8 +156,33 @@ function customDomain(scope: Construct, access: MtlsAccess): DomainName {
   });
 }
 
-/** What IAM access lets a device call, as ARNs. */
-export function deviceArns(api: HttpApi, packs: boolean): string[] {
-  const files = TREES.flatMap((tree) => METHODS.map((method) => api.arnForExecuteApi(method, `/${tree}/*`, "$default")));
-  return packs ? [...files, api.arnForExecuteApi(HttpMethod.GET, PACK, "$default")] : files;
+/** What of a repository may be read under IAM access. */
+export interface ReadOptions {
+  /**
+   * Lets a device whose thing in AWS IoT has the type `gateway` ask for targets below `gateway/` only, and for no packs, which may have any target in
+   * them. Its settings must name its thing. **This is order, not secrecy**: the repository answers a target by its digest, which metadata tells to all
+   * devices, and asks for no more than that the path is below the device's own. Where devices of one type must not have the targets of another,
+   * give each a repository of its own.
+   *
+   * @default false: all targets
+   */
+  readonly pathsByThingType?: boolean;
+}
+
+/** An IAM policy variable that the credentials provider sets for who names its thing. */
+const THING_TYPE = "${credentials-iot:ThingTypeName}";
+
+/** In a policy any digest, before the rest of a path. */
+const DIGEST = "?".repeat(64);
+
+/**
+ * What IAM access lets a device call, as ARNs. With consistent snapshots a target's path has its digest in front of its last segment, or of the whole,
+ * by the client (`functions/serve/src/path.rs`).
+ */
+export function deviceArns(api: HttpApi, packs: boolean, { pathsByThingType = false }: ReadOptions = {}): string[] {
+  const targets = pathsByThingType ? [`/targets/${THING_TYPE}/*`, `/targets/${DIGEST}.${THING_TYPE}/*`] : ["/targets/*"];
+  const files = ["/metadata/*", ...targets].flatMap((path) => {
+    return METHODS.map((method) => api.arnForExecuteApi(method, path, "$default"));
+  });
+  return packs && !pathsByThingType ? [...files, api.arnForExecuteApi(HttpMethod.GET, PACK, "$default")] : files;
 }

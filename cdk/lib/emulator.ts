@@ -41,6 +41,11 @@ export function inFrontOf<T>(chosen: T | undefined, emulator: boolean): T | unde
   return emulator ? undefined : chosen;
 }
 
+/** Nor has it AWS IoT: there devices have keys of their own. */
+export function ofIot<T>(chosen: T | undefined, emulator: boolean): T | undefined {
+  return emulator ? undefined : chosen;
+}
+
 /** What the URL of a JWT's issuer may begin with. API Gateway wants HTTPS; the emulator asks an issuer on loopback. */
 export function issuerSchemes(emulator: boolean): string[] {
   return emulator ? ["https://", "http://127.0.0.1"] : ["https://"];

@@ -5,7 +5,7 @@ import { Aws, Stack } from "aws-cdk-lib";
 import { HttpApi, IDomainName } from "aws-cdk-lib/aws-apigatewayv2";
 import { IDistribution } from "aws-cdk-lib/aws-cloudfront";
 import { EventBus } from "aws-cdk-lib/aws-events";
-import { IGrantable, ManagedPolicy, PolicyDocument } from "aws-cdk-lib/aws-iam";
+import { IGrantable, ManagedPolicy, PolicyDocument, PolicyStatement } from "aws-cdk-lib/aws-iam";
 import { IKey } from "aws-cdk-lib/aws-kms";
 import { Architecture, Code, Function as LambdaFunction } from "aws-cdk-lib/aws-lambda";
 import { RetentionDays } from "aws-cdk-lib/aws-logs";
@@ -15,7 +15,7 @@ import { Construct } from "constructs";
 
 import { checkAccess, checkCloudFront, packMaxAge } from "./access.ts";
 import { alarms } from "./alarms.ts";
-import { deviceApi, deviceArns } from "./api.ts";
+import { deviceApi, deviceArns, ReadOptions } from "./api.ts";
 import { ledgerBucket, repositoryBucket } from "./buckets.ts";
 import { deviceDistribution } from "./cloudfront.ts";
 import { batchWindow, config, firstRoot, keyNumbers, lifetimes, packs, reservedConcurrency, throttle } from "./config.ts";
@@ -207,12 +207,17 @@ export class TuflineRepository extends Construct {
   }
 
   /** Lets a device read, under IAM access. */
-  grantRead(grantee: IGrantable): void {
+  grantRead(grantee: IGrantable, options: ReadOptions = {}): void {
+    grant("grantRead", grantee, [this.reading(options, "grantRead")]);
+  }
+
+  /** What {@link grantRead} grants, for a policy of another kind. */
+  reading(options: ReadOptions = {}, what = "it"): PolicyStatement {
     if (this.props.access.mode !== "iam" || !this.api) {
       const why = "IAM lets devices in under access 'iam' only";
-      refuse("access", `'${this.props.access.mode}'`, why, "leave grantRead out, or change the access");
+      refuse("access", `'${this.props.access.mode}'`, why, `leave ${what} out, or change the access`);
     }
-    grant("grantRead", grantee, [allow(["execute-api:Invoke"], ...deviceArns(this.api, packs(this.props).enabled))]);
+    return allow(["execute-api:Invoke"], ...deviceArns(this.api, packs(this.props).enabled, options));
   }
 
   /** Lets an operator operate, as {@link operatorPolicy} does. */

@@ -3,7 +3,8 @@ import { Key } from "aws-cdk-lib/aws-kms";
 import { Topic } from "aws-cdk-lib/aws-sns";
 import { Construct } from "constructs";
 
-import { synthesizer } from "./emulator.ts";
+import { ofIot, synthesizer } from "./emulator.ts";
+import { TuflineIotDevices, TuflineIotDevicesProps } from "./iot-devices.ts";
 import { TuflineRepositoryProps } from "./props.ts";
 import { TuflineRepository } from "./tufline-repository.ts";
 
@@ -13,13 +14,19 @@ export interface TuflineStackProps extends Omit<TuflineRepositoryProps, "encrypt
   readonly encryptionKeyArn?: string | undefined;
   /** ARN of {@link TuflineRepositoryProps.alarmTopic}. */
   readonly alarmTopicArn?: string | undefined;
+  /**
+   * Lets devices in that AWS IoT Core knows, under access `iam`.
+   *
+   * @default none of them
+   */
+  readonly iotDevices?: Omit<TuflineIotDevicesProps, "repository"> | undefined;
 }
 
 /** One repository in a stack of its own, with the names of its resources as outputs. */
 export class TuflineStack extends Stack {
   readonly repository: TuflineRepository;
 
-  constructor(scope: Construct, id: string, { encryptionKeyArn, alarmTopicArn, ...props }: TuflineStackProps) {
+  constructor(scope: Construct, id: string, { encryptionKeyArn, alarmTopicArn, iotDevices, ...props }: TuflineStackProps) {
     super(scope, id, {
       description: "Tufline: a serverless TUF repository",
       synthesizer: synthesizer(props.emulator ?? false),
@@ -29,6 +36,8 @@ export class TuflineStack extends Stack {
       ...(encryptionKeyArn && { encryptionKey: Key.fromKeyArn(this, "EncryptionKey", encryptionKeyArn) }),
       ...(alarmTopicArn && { alarmTopic: Topic.fromTopicArn(this, "AlarmTopic", alarmTopicArn) }),
     });
+    const iot = ofIot(iotDevices, props.emulator ?? false);
+    const devices = iot && new TuflineIotDevices(this, "IotDevices", { ...iot, repository: this.repository });
     // Apart from the rest, since an output may be called as the repository is.
     const outputs = new Construct(this, "Outputs");
     const output = (name: string, value: string, description: string) => {
@@ -39,6 +48,10 @@ export class TuflineStack extends Stack {
     }
     const { api, distribution } = this.repository;
     if (api) output("ApiId", api.apiId, "The HTTP API that devices ask");
+    if (devices) {
+      output("RoleAlias", devices.roleAlias, "What devices ask the credentials provider of AWS IoT Core for");
+      output("IotPolicy", devices.policy, "The AWS IoT policy for devices' certificates");
+    }
     if (distribution) output("DistributionId", distribution.distributionId, "CloudFront's distribution that devices ask");
   }
 }

@@ -13,9 +13,9 @@ export function acknowledgeWildcards(construct: Construct, statements: PolicySta
   }
 }
 
-/** A value of a template as cdk-nag writes it: `<LogicalId.Arn>/metadata/*`. */
+/** A value of a template as cdk-nag writes it: `<LogicalId.Arn>/metadata/*`. It takes variables of policies for CloudFormation's. */
 function flat(value: any): string {
-  if (typeof value === "string") return value;
+  if (typeof value === "string") return value.replace(/\$\{([^}]*)\}/g, "<$1>");
   if (value.Ref) return `<${value.Ref}>`;
   if (value["Fn::GetAtt"]) return `<${value["Fn::GetAtt"].join(".")}>`;
   if (value["Fn::Join"]) return value["Fn::Join"][1].map(flat).join(value["Fn::Join"][0]);

@@ -39,6 +39,8 @@ const REFUSED: [Record<string, string>, RegExp][] = [
   [{ access: "open", bundle: "/nowhere" }, /no file 'pipeline\/bootstrap' in \/nowhere: /],
   [{ access: "iam", cloudFront: "true" }, /access is 'iam' with cloudFront: CloudFront would answer others/],
   [{ access: "open", cloudFront: "yes" }, /-c cloudFront=yes: expected true or false/],
+  [{ access: "open", iotDevices: "all" }, /access is 'open': IAM lets devices in .*; leave TuflineIotDevices out/],
+  [{ access: "iam", iotDevices: "true" }, /-c iotDevices=true: expected all or byThingType/],
   [{ access: "open", architecture: "mips" }, /-c architecture=mips: expected arm64 or x86_64/],
 ];
 

@@ -6,11 +6,17 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 
-import { CLOUDFRONT, repository, stackTemplate, template, VARIANTS } from "./support.ts";
+import { App } from "aws-cdk-lib";
+import { Template } from "aws-cdk-lib/assertions";
+
+import { TuflineStack } from "../lib/tufline-stack.ts";
+import { CLOUDFRONT, OPEN, repository, stackTemplate, template, VARIANTS } from "./support.ts";
 
 const folder = process.argv[2]!;
 const cached = Object.entries(CLOUDFRONT).map(([name, props]) => [`cloudfront-${name}`, props] as const);
 const all = [...Object.entries(VARIANTS), ...cached].map(([name, props]) => [name, template(repository(props))] as const);
-for (const [name, of] of [["app", stackTemplate()], ...all] as const) {
+const ofIot = new TuflineStack(new App(), "Tufline", { ...OPEN, access: { mode: "iam" }, iotDevices: { pathsByThingType: true } });
+const stacks = [["app", stackTemplate()], ["iot-devices", Template.fromStack(ofIot).toJSON()]] as const;
+for (const [name, of] of [...stacks, ...all]) {
   writeFileSync(join(folder, `${name}.template.json`), JSON.stringify(of));
 }
