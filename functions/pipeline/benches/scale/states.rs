@@ -1,16 +1,23 @@
-//! What devices see, written to a folder in three states, for `tests/bench_lib/devices.py`:
+//! What devices see, written to a folder in five states, for `tests/bench_lib/devices.py` and `functions/serve/benches/packs`:
 //!
 //! - `metadata/`: every versioned file of any state;
 //! - `<state>.timestamp.json`: `base`, then `other` once a target was changed that stands in another role than the
-//!   device's own, where there is one, then `own` once the device's own was changed too.
+//!   device's own, where there is one, then `own` once the device's own was changed too, and then `behind` after [`BEHIND`]
+//!   generations more, in each of which one other target was changed; `before` is the last of them but one.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
+use rand::seq::index::sample;
+use rand::{SeedableRng, rngs::StdRng};
+
 use crate::metered::Delays;
 use crate::pump::Pump;
 use crate::world::{World, changed, leaf, name};
+
+/// So many generations are between `own` and `behind`. Their targets are chosen by a fixed seed.
+const BEHIND: usize = 100;
 
 /// Makes the changes, and writes each state.
 pub async fn write(world: &World, targets: usize, folder: &Path) {
@@ -19,13 +26,21 @@ pub async fn write(world: &World, targets: usize, folder: &Path) {
     let roles = world.roles();
     let elsewhere = |other: &String| leaf(&roles, other) != leaf(&roles, &own);
     let other = (1..targets).map(name).find(elsewhere).unwrap_or_else(|| name(1));
+    // The first is the device's own. Nothing is changed twice.
+    let others = sample(&mut StdRng::seed_from_u64(0), targets - 1, (BEHIND + 1).min(targets - 1));
+    let mut others: Vec<String> = others.iter().map(|number| name(number + 1)).filter(|name| *name != other).collect();
+    others.truncate(BEHIND);
+    let last = others.pop().into_iter().collect();
     let pump = Pump::new(world, Delays::none(), Duration::ZERO);
     let mut written = BTreeSet::new();
     write_state(world, folder, "base", &mut written);
-    for (state, name) in [("other", &other), ("own", &own)] {
-        world.upload(name, changed(name).as_bytes());
-        pump.run().await;
-        world.check_published(std::slice::from_ref(name));
+    let changes = [("other", vec![other]), ("own", vec![own]), ("before", others), ("behind", last)];
+    for (state, names) in changes {
+        for name in names {
+            world.upload(&name, changed(&name).as_bytes());
+            pump.run().await;
+            world.check_published(&[name]);
+        }
         write_state(world, folder, state, &mut written);
     }
 }
