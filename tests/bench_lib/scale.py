@@ -21,8 +21,8 @@ BURST_INTO = 100_000
 
 @cache
 def benches() -> dict[str, Path]:
-    """The bench's two binaries by name, built as the release is."""
-    command = ["cargo", "bench", "--workspace", "--bench", "scale", "--bench", "scale-heap"]
+    """The binaries of the benches by name, built as the release is."""
+    command = ["cargo", "bench", "--workspace", "--bench", "scale", "--bench", "scale-heap", "--bench", "packs"]
     options = ["--no-run", "--locked", "--quiet", "--message-format=json"]
     built = subprocess.run([*command, *options], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     if built.returncode != 0:
