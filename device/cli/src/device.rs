@@ -88,11 +88,11 @@ impl Device {
         feed(&mut self.updater, self.pack.get_or_insert_default(), &self.settings, &self.connection)
     }
 
-    /// A pack that doesn't come, or is none, is an empty one. It has half of the time that is left, so that there is some for names.
+    /// A pack that doesn't come, or is none, is an empty one.
     fn ask_pack(&mut self, names: &[&str], small: &[&str]) -> Result<Pack, Failure> {
         let question = self.updater.pack_question(names, small)?;
         let Some(url) = self.settings.pack(&question.query()) else { return Ok(Pack::default()) };
-        let came = match self.connection.in_half_the_time().document(&url, MOST_PACK_BYTES) {
+        let came = match self.connection.for_a_pack().document(&url, MOST_PACK_BYTES) {
             Ok(Some(bytes)) => question.unpack(&bytes).map_err(|error| error.to_string()),
             Ok(None) => Err(NetworkFailure::Status(404).to_string()),
             Err(NetworkFailure::Status(204)) => Ok(question.nothing_new()),

@@ -54,7 +54,8 @@ impl Keys {
 
     /// Whether they expire soon.
     pub fn expire(&self, now: Timestamp) -> bool {
-        self.expiration.is_some_and(|expiration| now + AHEAD >= expiration)
+        let soon = now.saturating_add(AHEAD).unwrap_or(Timestamp::MAX);
+        self.expiration.is_some_and(|expiration| soon >= expiration)
     }
 }
 
@@ -80,7 +81,7 @@ mod tests {
             assert!(keys.expire(at("2018-01-18T09:13:06Z")) && !keys.expire(at("2018-01-18T09:13:05Z")));
         }
         let keys = Keys::read(br#"{"AccessKeyId":"A","SecretAccessKey":"s"}"#).unwrap();
-        assert!(keys.session_token.is_none() && !keys.expire(Timestamp::MAX - AHEAD));
+        assert!(keys.session_token.is_none() && !keys.expire(Timestamp::MAX));
     }
 
     #[test]
