@@ -300,8 +300,10 @@ def test_a_command_that_fails_is_one_line(tokens: TokenWorld, with_packs: bool):
         ("echo hidden; echo hidden", "gives no token: it is empty, or has other characters than tokens have"),
         ("yes", "writes more than 65536 bytes"),
     ]:
-        tokens.write(script)
+        tokens.runs.write_text("")
+        tokens.write(f"echo x >> '{tokens.runs}'\n{script}")
         kind, error = tokens.world.failure(device)
+        assert tokens.runs.read_text() == "x\n", "nor would it do better for the next request"
         assert (kind, error) == ("identity", f"the device can't show who it is: {tokens.command} {why}")
     tokens.command.unlink()
     assert "can't be run: No such file" in tokens.world.failure(device)[1]

@@ -56,7 +56,7 @@ enum Source {
 #[derive(Default)]
 struct State {
     held: Option<Held>,
-    /// So far is the servers' time ahead of the device's.
+    /// So far is the servers' time ahead of the device's. Signatures alone go by it: whoever sends a wrong one gets no more than a signature that is of no use.
     ahead: SignedDuration,
     /// What was shown was refused, and nothing was let in since.
     is_refused: bool,
@@ -289,4 +289,76 @@ fn region(settings: &Settings) -> Result<String, Failure> {
 #[expect(clippy::disallowed_methods, reason = "the edge: a signature says when it was made")]
 fn now() -> Timestamp {
     Timestamp::now()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(identity: Identity, metadata_url: &str, region: Option<&str>) -> Result<Option<Shown>, Failure> {
+        let mut settings = Settings::new("m".into());
+        settings.identity = identity;
+        settings.metadata_url = metadata_url.to_owned();
+        settings.region = region.map(str::to_owned);
+        Shown::new(&settings, Agent::new_with_defaults)
+    }
+
+    #[test]
+    fn the_region_is_that_of_the_api() {
+        for (url, told, region) in [
+            ("https://a1.execute-api.eu-central-1.amazonaws.com/metadata/", None, "eu-central-1"),
+            ("https://a1.execute-api.cn-north-1.amazonaws.com.cn:443/metadata/", None, "cn-north-1"),
+            ("https://a1-vpce-2.execute-api.us-east-1.amazonaws.com", None, "us-east-1"),
+            ("https://a1.execute-api.eu-central-1.amazonaws.com/metadata/", Some("eu-west-1"), "eu-west-1"),
+            ("https://tuf.example.org/execute-api.eu-west-2.x", Some("eu-west-1"), "eu-west-1"),
+        ] {
+            let shown = with(Identity::Keys("k".into()), url, told).unwrap().unwrap();
+            assert_eq!(shown.region, region, "{url}");
+        }
+        for (url, told, why) in [
+            ("https://tuf.example.org/execute-api.eu-west-2.x", None, "set region"),
+            ("https://execute-api", None, "set region"),
+            ("https://a1.execute-api.eu-central-1.amazonaws.com", Some(""), "region is ''"),
+            ("https://a1.execute-api.eu-central-1.amazonaws.com", Some("eu central"), "region is 'eu central'"),
+            ("", Some("eu-central-1"), "set metadata-url"),
+        ] {
+            let why_not = with(Identity::Keys("k".into()), url, told).unwrap_err().to_string();
+            assert!(why_not.contains(why), "{why_not}");
+        }
+    }
+
+    #[test]
+    fn what_aws_iot_has_no_such_name_for_is_refused() {
+        let iot = |endpoint: &str, role_alias: &str, thing: &str| Identity::Iot {
+            endpoint: endpoint.to_owned(),
+            role_alias: role_alias.to_owned(),
+            thing: Some(thing.to_owned()),
+            certificate: "c".into(),
+            key: "k".into(),
+        };
+        let url = "https://a1.execute-api.eu-central-1.amazonaws.com/metadata/";
+        for (identity, why) in [
+            (
+                iot("https://a.credentials.iot.eu-central-1.amazonaws.com", "alias", "t"),
+                "identity.iot.endpoint is 'https",
+            ),
+            (iot("a.credentials.iot.eu-central-1.amazonaws.com/x", "alias", "t"), "identity.iot.endpoint is 'a."),
+            (iot("user@a", "alias", "t"), "identity.iot.endpoint"),
+            (iot("", "alias", "t"), "identity.iot.endpoint is ''"),
+            (iot("a", "arn:aws:iot:eu-central-1:1:rolealias/alias", "t"), "not its ARN"),
+            (iot("a", "../x", "t"), "identity.iot.role-alias"),
+            (iot("a", "alias", "t\r\nx: y"), "identity.iot.thing"),
+        ] {
+            let why_not = with(identity, url, None).unwrap_err();
+            assert!(why_not.to_string().contains(why), "{why_not}");
+            assert_eq!(why_not.kind(), "settings");
+        }
+        let shown =
+            with(iot("a.credentials.iot.eu-central-1.amazonaws.com", "Tufline-devices", "gateway_1:a"), url, None);
+        let Source::Iot { url, .. } = shown.unwrap().unwrap().source else { panic!() };
+        assert_eq!(
+            url,
+            "https://a.credentials.iot.eu-central-1.amazonaws.com/role-aliases/Tufline-devices/credentials"
+        );
+    }
 }
