@@ -125,7 +125,7 @@ fn endpoints_are_what_the_documentation_says() {
     let mut local = Local::start();
     let endpoints = local.endpoints();
     let fields: Vec<_> = endpoints.as_object().unwrap().keys().map(String::as_str).collect();
-    assert_eq!(fields, ["events", "metadata_url", "targets_url", "trusted_root", "uploads"]);
+    assert_eq!(fields, ["events", "metadata_url", "pack_url", "targets_url", "trusted_root", "uploads"]);
     for file in ["events", "trusted_root", "uploads"] {
         assert!(Path::new(endpoints[file].as_str().unwrap()).is_absolute(), "{file}");
         assert!(Path::new(endpoints[file].as_str().unwrap()).exists(), "{file}");
