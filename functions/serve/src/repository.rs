@@ -80,10 +80,10 @@ pub enum Body {
 /// Bytes of a blob that are still to be sent.
 #[derive(Clone)]
 pub struct BlobPart {
-    pub(crate) repository: ServedRepository,
-    pub(crate) sha256: Sha256,
-    pub(crate) offset: u64,
-    pub(crate) end: u64,
+    repository: ServedRepository,
+    sha256: Sha256,
+    offset: u64,
+    end: u64,
 }
 
 impl ServedRepository {
