@@ -145,7 +145,7 @@ class Matrix:
             if key not in self.scenes:
                 self.scenes[key] = play(self.worlds[row.world, client.succinct])
         made = self.scenes[key]
-        return Scene(made.files, made.answers, made.expected)
+        return Scene(made.files, made.answers, expected=made.expected)
 
     def _ask(self, client: Client, row: Attack, scene: Scene, folder: Path) -> Outcome:
         url = self.server.show(scene)

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::TryStreamExt;
 use tufline_metadata::{File, Snapshot, Target, Targets, Timestamp, target_path};
 use tufline_pack::{MOST_BYTES, MOST_TARGET, Question};
 use tufline_store::{ErrorKind, Key, StoreError};
@@ -12,7 +11,7 @@ use tufline_tuf::{Sha256, TargetName};
 
 use super::memory::Packs;
 use super::plan::{Plan, listing};
-use crate::repository::{BlobPart, ServedRepository};
+use crate::repository::ServedRepository;
 
 /// The name of a metadata file, as it is asked for below the metadata URL.
 pub fn name(key: &Key) -> String {
@@ -109,13 +108,10 @@ impl ServedRepository {
     async fn small_target(&self, target: &Target) -> Result<Option<Bytes>, StoreError> {
         let sha256 = target.digest().and_then(|digest| digest.parse::<Sha256>().ok());
         let Some(sha256) = sha256.filter(|_| target.length <= MOST_TARGET) else { return Ok(None) };
-        let is_there =
-            self.persist(|| self.blobs.head(&sha256)).await?.is_some_and(|blob| blob.length == target.length);
-        if !is_there {
-            return Ok(None);
-        }
-        let part = BlobPart { repository: self.clone(), sha256, offset: 0, end: target.length };
-        let pieces: Vec<Bytes> = part.pieces().try_collect().await?;
-        Ok(Some(pieces.concat().into()))
+        let bytes = match target.length {
+            0 => Some(Bytes::new()),
+            length => self.persist(|| self.blobs.read(&sha256, 0, length)).await?,
+        };
+        Ok(bytes.filter(|bytes| bytes.len() as u64 == target.length))
     }
 }
