@@ -4,7 +4,6 @@ What it answers is Tufline's: `functions/serve/benches/packs` answers with the c
 embedded form; those of API Gateway and CloudFront are longer. Without TLS and TCP.
 """
 
-import contextlib
 import email.utils
 import json
 import re
@@ -12,8 +11,10 @@ import subprocess
 import threading
 import urllib.parse
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
+
+from e2e.network import QuietHandler
 
 from . import scale
 
@@ -98,20 +99,12 @@ class _Head:
         self._file.close()
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(QuietHandler):
     counting: Counting
-    protocol_version = "HTTP/1.1"
 
     def setup(self) -> None:
         super().setup()
         self.rfile = _Head(self.rfile)
-
-    def log_message(self, *arguments: object) -> None:
-        pass
-
-    def handle(self) -> None:
-        with contextlib.suppress(OSError):
-            super().handle()
 
     def do_GET(self) -> None:
         asked, self.rfile.length = self.rfile.length, 0

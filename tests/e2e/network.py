@@ -191,10 +191,9 @@ class _Connection(threading.Thread):
             self.client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
-class _Handler(BaseHTTPRequestHandler):
-    """A static server as RFC 9110 has it: `ETag`, `Range` from a byte on, `If-Range`."""
+class QuietHandler(BaseHTTPRequestHandler):
+    """Keeps connections, and says nothing of requests, nor of clients that went."""
 
-    network: Network
     protocol_version = "HTTP/1.1"
 
     def log_message(self, *arguments: object) -> None:
@@ -203,6 +202,12 @@ class _Handler(BaseHTTPRequestHandler):
     def handle(self) -> None:
         with contextlib.suppress(OSError):
             super().handle()
+
+
+class _Handler(QuietHandler):
+    """A static server as RFC 9110 has it: `ETag`, `Range` from a byte on, `If-Range`."""
+
+    network: Network
 
     def do_GET(self) -> None:
         match self.network.instead():

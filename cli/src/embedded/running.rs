@@ -86,9 +86,9 @@ impl Running {
         let endpoints = FolderEndpoints {
             uploads: repository.uploads.path().to_owned(),
             public: PublicEndpoints {
-                metadata_url: url(server.address(), "metadata/")?,
-                targets_url: url(server.address(), "targets/")?,
-                pack_url: Some(url(server.address(), PACK_PATH.trim_start_matches('/'))?),
+                metadata_url: url(server.address(), "/metadata/")?,
+                targets_url: url(server.address(), "/targets/")?,
+                pack_url: Some(url(server.address(), PACK_PATH)?),
                 trusted_root,
             },
             events: repository.events.clone(),
@@ -135,7 +135,7 @@ fn serve(
     }
 }
 
-/// The URL of `folder` for someone on this machine.
+/// The URL of `path` for someone on this machine.
 fn url(address: SocketAddr, path: &str) -> anyhow::Result<Url> {
     let host = match address.ip() {
         ip if !ip.is_unspecified() => ip,
@@ -143,7 +143,7 @@ fn url(address: SocketAddr, path: &str) -> anyhow::Result<Url> {
         IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
     };
     let address = SocketAddr::new(host, address.port());
-    format!("http://{address}/{path}").parse().context("the address makes no URL")
+    format!("http://{address}{path}").parse().context("the address makes no URL")
 }
 
 #[cfg(test)]
@@ -158,7 +158,7 @@ mod tests {
             ("[::]:1", "http://[::1]:1/metadata/"),
             ("10.0.0.1:80", "http://10.0.0.1/metadata/"),
         ] {
-            assert_eq!(url(address.parse().unwrap(), "metadata/").unwrap().as_str(), expected);
+            assert_eq!(url(address.parse().unwrap(), "/metadata/").unwrap().as_str(), expected);
         }
     }
 }

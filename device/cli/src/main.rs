@@ -60,16 +60,12 @@ fn run(command: Command) -> Result<Told, Failure> {
             told.root(version);
         }
         Command::Refresh(settings) => {
-            let mut device = Device::open(settings)?;
-            device.refresh()?;
-            say_pack_failure(&device);
+            let device = refreshed(settings, &[], &[])?;
             told.root(device.root_version());
         }
         Command::Check(settings, names) => {
-            let mut device = Device::open(settings)?;
+            let mut device = refreshed(settings, &names, &[])?;
             let mut targets = Vec::new();
-            device.refresh_for(&names.iter().map(String::as_str).collect::<Vec<_>>(), &[])?;
-            say_pack_failure(&device);
             for name in names {
                 let found = device.find(&name)?.ok_or(Failure::NoSuchTarget(name))?;
                 told.lines.push(line(&found));
@@ -78,9 +74,7 @@ fn run(command: Command) -> Result<Told, Failure> {
             told.fields.insert("targets".to_owned(), targets.into());
         }
         Command::Fetch(settings, name, out) => {
-            let mut device = Device::open(settings)?;
-            device.refresh_for(&[], &[&name])?;
-            say_pack_failure(&device);
+            let mut device = refreshed(settings, &[], std::slice::from_ref(&name))?;
             told.fetched(&device.find_and_fetch(&name, &out)?, &name, &out);
         }
         Command::Download(settings, names, folder) => download(settings, &names, &folder, &mut told)?,
@@ -89,9 +83,7 @@ fn run(command: Command) -> Result<Told, Failure> {
 }
 
 fn download(settings: Settings, names: &[String], folder: &Path, told: &mut Told) -> Result<(), Failure> {
-    let mut device = Device::open(settings)?;
-    device.refresh_for(&[], &names.iter().map(String::as_str).collect::<Vec<_>>())?;
-    say_pack_failure(&device);
+    let mut device = refreshed(settings, &[], names)?;
     for name in names {
         let to = folder.join(tufline_device::file_name(name));
         told.fetched(&device.find_and_fetch(name, &to)?, name, &to);
@@ -99,14 +91,19 @@ fn download(settings: Settings, names: &[String], folder: &Path, told: &mut Told
     Ok(())
 }
 
-/// It costs round trips and no update, so that nobody else would notice.
-fn say_pack_failure(device: &Device) {
-    if let Some(why) = device.pack_failure() {
-        say(
-            io::stderr(),
-            &format!("tufline-device: the pack could not be used ({why}): files were asked for one by one"),
-        );
+/// A device that has the newest metadata, before these targets are looked for, and some fetched.
+fn refreshed(settings: Settings, to_find: &[String], to_fetch: &[String]) -> Result<Device, Failure> {
+    fn texts(names: &[String]) -> Vec<&str> {
+        names.iter().map(String::as_str).collect()
     }
+    let mut device = Device::open(settings)?;
+    device.refresh_for(&texts(to_find), &texts(to_fetch))?;
+    // It costs round trips and no update, so that nobody else would notice.
+    if let Some(why) = device.pack_failure() {
+        let line = format!("tufline-device: the pack could not be used ({why}): files were asked for one by one");
+        say(io::stderr(), &line);
+    }
+    Ok(device)
 }
 
 impl Told {

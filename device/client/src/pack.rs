@@ -186,9 +186,8 @@ impl<S: Storage> Roles<'_, S> {
             if targets.targets().contains_key(name) {
                 break;
             }
-            let mut delegated = targets.roles_for(name);
-            if let Some(last) = delegated.iter().position(|delegated| delegated.terminating) {
-                delegated.truncate(last + 1);
+            let (delegated, ends) = targets.roles_to_ask(name);
+            if ends {
                 next.clear();
             }
             found.extend(

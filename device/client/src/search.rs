@@ -138,10 +138,8 @@ impl<'u, S: Storage> Search<'u, S> {
             self.next.clear();
             return;
         }
-        let mut delegated = targets.roles_for(&self.name);
-        if let Some(last) = delegated.iter().position(|delegated| delegated.terminating) {
-            // No role after it is asked, of those that were noted before neither.
-            delegated.truncate(last + 1);
+        let (delegated, ends) = targets.roles_to_ask(&self.name);
+        if ends {
             self.next.clear();
         }
         let from = Arc::new(Delegator { role, targets });

@@ -5,6 +5,9 @@
 mod device;
 #[path = "common/encoder.rs"]
 mod encoder;
+#[expect(dead_code, reason = "no pack is asked for after the keys were stolen")]
+#[path = "common/history.rs"]
+mod history;
 #[path = "common/repository.rs"]
 mod repository;
 
@@ -16,6 +19,7 @@ use zstd::zstd_safe::CParameter;
 
 use device::{as_by_names, by_names, clock, signed, with_pack};
 use encoder::{BLOCK, Block, WINDOW, by_hand, frame, frame_with};
+use history::Step;
 use repository::{Repository, TARGET};
 
 /// A device that has the first version, and the repository with what was published since.
@@ -84,31 +88,6 @@ impl World {
         assert_eq!(by_names(&mut device, &self.repository), by_names(&mut other, &self.repository), "the next update");
         assert_eq!(signed(&device), signed(&other), "the next update");
         pack
-    }
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Step {
-    Publish,
-    Refresh,
-    /// A next root that changes no key.
-    Root,
-    /// One that takes the key of a role away.
-    Rotate(&'static str),
-}
-
-impl Step {
-    fn carry_out(self, repository: &mut Repository, number: u8) {
-        match self {
-            Self::Publish => repository.publish(),
-            Self::Refresh => repository.refresh(),
-            Self::Root => repository.next_root(&[1]),
-            Self::Rotate(role) => {
-                repository.keys.insert(role, vec![number]);
-                repository.next_root(&[1]);
-                repository.publish();
-            }
-        }
     }
 }
 

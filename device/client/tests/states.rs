@@ -1,6 +1,8 @@
 //! What is stored: after a refused file, after a cut of the power at any write, and after keys were rotated.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "common/history.rs"]
+mod history;
 #[path = "common/repository.rs"]
 mod repository;
 
@@ -11,6 +13,7 @@ use std::rc::Rc;
 use proptest::prelude::*;
 use tufline_client::{Answer, Clock, Error, Floor, Limits, MemoryStorage, Need, Storage, Updater, Why};
 
+use history::Step;
 use repository::Repository;
 
 fn clock() -> Clock {
@@ -83,21 +86,7 @@ impl Storage for Cut<'_> {
     }
 }
 
-/// Histories of a repository, step by step.
-#[derive(Debug, Clone, Copy)]
-enum Step {
-    Publish,
-    Refresh,
-    /// A next root that changes no key.
-    Root,
-    /// One that takes the key of a role away.
-    Rotate(&'static str),
-    /// The same after the online keys were stolen and used: all numbers begin anew (TUF specification 5.3.11).
-    Recover(&'static str),
-    /// One that adds a key to a role.
-    Add(&'static str),
-}
-
+/// Histories of a repository.
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let online = prop::sample::select(vec!["timestamp", "snapshot", "targets"]);
     prop::collection::vec(
@@ -113,42 +102,18 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     )
 }
 
-fn carry_out(repository: &mut Repository, step: Step, number: u8) {
-    match step {
-        Step::Publish => repository.publish(),
-        Step::Refresh => repository.refresh(),
-        Step::Root => repository.next_root(&[1]),
-        Step::Rotate(role) => {
-            repository.keys.insert(role, vec![number]);
-            repository.next_root(&[1]);
-            repository.publish();
-        }
-        Step::Recover(role) => {
-            repository.keys.insert(role, vec![number]);
-            repository.next_root(&[1]);
-            repository.versions.extend([("timestamp", 0), ("snapshot", 0), ("targets", 0)]);
-            repository.publish();
-        }
-        Step::Add(role) => {
-            repository.keys.get_mut(role).unwrap().push(number);
-            repository.next_root(&[1]);
-            repository.publish();
-        }
-    }
-}
-
 proptest! {
     /// Wherever the power goes, the next update ends where an update without a cut ends.
     #[test]
     fn a_cut_of_the_power_changes_nothing_in_the_end(before in steps(), after in steps(), at in 1..24_usize, late in any::<bool>()) {
         let mut repository = Repository::new();
         for (step, number) in before.into_iter().zip(20..) {
-            carry_out(&mut repository, step, number);
+            step.carry_out(&mut repository, number);
         }
         let mut device = new_device(&repository);
         update(&mut device, &repository, "bin/one").unwrap();
         for (step, number) in after.into_iter().zip(40..) {
-            carry_out(&mut repository, step, number);
+            step.carry_out(&mut repository, number);
         }
         let mut whole = device.clone();
         update(&mut whole, &repository, "bin/one").unwrap();

@@ -258,6 +258,15 @@ impl Targets {
         };
         self.delegations.iter().filter_map(role).collect()
     }
+
+    /// The same up to the first terminating one, and whether there is one: then no other is asked, of those that were to be asked before neither.
+    #[must_use]
+    pub fn roles_to_ask(&self, name: &str) -> (Vec<Delegated>, bool) {
+        let mut roles = self.roles_for(name);
+        let last = roles.iter().position(|delegated| delegated.terminating);
+        roles.truncate(last.map_or(usize::MAX, |last| last + 1));
+        (roles, last.is_some())
+    }
 }
 
 /// What a client finds under a name: what the first role lists that is asked for it and has it (TUF specification 5.6.7). `roles` are all that were
@@ -275,15 +284,11 @@ pub fn find<'a>(roles: &'a BTreeMap<String, Targets>, name: &str) -> Option<(&'a
         if let Some(target) = targets.own.get(name) {
             return Some((role, target));
         }
-        let mut asked = Vec::new();
-        for delegated in targets.roles_for(name) {
-            asked.push(delegated.role);
-            if delegated.terminating {
-                next.clear();
-                break;
-            }
+        let (asked, ends) = targets.roles_to_ask(name);
+        if ends {
+            next.clear();
         }
-        next.extend(asked.into_iter().rev());
+        next.extend(asked.into_iter().rev().map(|delegated| delegated.role));
     }
     None
 }

@@ -24,9 +24,6 @@ use plan::Plan;
 /// Where packs are asked for.
 pub const PACK_PATH: &str = "/pack";
 
-/// A timestamp's path below the metadata URL.
-const TIMESTAMP: &str = "timestamp.json";
-
 /// What is found for a question.
 enum Found {
     /// Nothing that the device doesn't have.
@@ -64,7 +61,7 @@ impl ServedRepository {
             Ok(Found::Nothing) => nothing(&packs.age()),
             Ok(Found::Older) => nothing(NEVER),
             Ok(Found::Unpublished) => not_found(NEVER),
-            Err(error) => unanswered("/pack", &error),
+            Err(error) => unanswered(PACK_PATH, &error),
         }
     }
 
@@ -192,7 +189,8 @@ impl Contents {
 
     fn write(&self, has_timestamp: bool) -> Vec<u8> {
         let absent = self.absent.as_deref().map(|path| Entry::Absent { path });
-        let kept = has_timestamp.then_some(Entry::Kept { path: TIMESTAMP });
+        let timestamp = files::name(&Key::Timestamp);
+        let kept = has_timestamp.then_some(Entry::Kept { path: &timestamp });
         let metadata = self.metadata.iter().map(|(path, bytes)| Entry::Metadata { path, bytes });
         let targets = self.targets.iter().map(|(path, bytes)| Entry::Target { path, bytes });
         let entries: Vec<_> = absent.into_iter().chain(kept).chain(metadata).chain(targets).collect();
