@@ -49,15 +49,19 @@ class Scene:
         return not self.over.wait(seconds)
 
 
+class Listener(ThreadingHTTPServer):
+    daemon_threads = True
+    # Some hundred clients connect at once. It is read when it begins to listen, which its constructor does.
+    request_queue_size = 256
+
+
 class Server:
     """Serves scenes while the `with` block lasts, at `127.0.0.1` and as another host at `localhost`."""
 
     def __init__(self) -> None:
         self.scenes: dict[str, Scene] = {}
         self.numbers = itertools.count()
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        self.server.request_queue_size = 256
+        self.server = Listener(("127.0.0.1", 0), Handler)
         self.server.scenes = self.scenes
 
     def __enter__(self) -> "Server":
