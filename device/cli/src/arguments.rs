@@ -20,7 +20,7 @@ Commands:
 
 Options:
   --config FILE           settings (TOML): metadata-dir, metadata-url, targets-url, pack-url, root, ca, identity, region,
-                          tries, deadline, slowest, longest-timestamp-days; what is given here counts more
+                          tries, deadline, max-bytes, slowest, longest-timestamp-days; what is given here counts more
   --metadata-dir DIR      where metadata is kept from one update to the next
   --metadata-url URL      the folder below which the repository's metadata is
   --target-base-url URL   the folder below which its targets are [default: `targets` beside the metadata]
@@ -28,13 +28,14 @@ Options:
   --target-name NAME      a target (download)
   --target-dir DIR        where targets are put (download), under their percent-encoded names
   --out FILE              where a target is put (fetch)
+  --max-bytes N           so many bytes come over the network at most; what would take more is not begun
   --believe-clock         takes the time from the clock even where it is behind what was built and signed
   --json                  answers as one line of JSON
   -h, --help              this
   -V, --version           which version this is
 
 Ends with 0 if all that was asked for is done; 1 if not (the answer says why, with `--json` its kind too: refused, missing, network,
-identity, no-such-target, file, settings); 2 if this was not understood.";
+budget, identity, no-such-target, file, settings); 2 if this was not understood.";
 
 /// What somebody asks for.
 #[derive(Debug)]
@@ -78,6 +79,7 @@ struct Given {
     target_dir: Option<PathBuf>,
     target_names: Vec<String>,
     out: Option<PathBuf>,
+    max_bytes: Option<u64>,
     believe_clock: bool,
     words: Vec<OsString>,
 }
@@ -95,6 +97,7 @@ pub fn read(mut parser: lexopt::Parser) -> Result<Asked, Misunderstood> {
             Long("target-dir") => given.target_dir = Some(parser.value()?.into()),
             Long("target-name") => given.target_names.push(parser.value()?.string()?),
             Long("out") => given.out = Some(parser.value()?.into()),
+            Long("max-bytes") => given.max_bytes = Some(parser.value()?.parse()?),
             Long("believe-clock") => given.believe_clock = true,
             Long("json") => json = true,
             Short('h') | Long("help") => return Ok(Asked { command: Command::Help, json }),
@@ -154,6 +157,7 @@ impl Given {
         if let Some(url) = self.metadata_url {
             settings.metadata_url = url;
         }
+        settings.max_bytes = self.max_bytes.or(settings.max_bytes);
         settings.believe_clock |= self.believe_clock;
         settings.targets_url = self.targets_url.or(settings.targets_url);
         settings.pack_url = self.pack_url.or(settings.pack_url);

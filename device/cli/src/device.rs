@@ -97,7 +97,7 @@ impl Device {
             Ok(None) => Err(NetworkFailure::Status(404).to_string()),
             Err(NetworkFailure::Status(204)) => Ok(question.nothing_new()),
             // Nor would anything else.
-            Err(failure @ NetworkFailure::Identity { is_passing: false, .. }) => {
+            Err(failure @ (NetworkFailure::Identity { is_passing: false, .. } | NetworkFailure::OverBudget { .. })) => {
                 return Err(Failure::network(&url, failure));
             }
             Err(failure) => Err(failure.to_string()),
@@ -151,6 +151,12 @@ impl Device {
         self.refresh_for(&[], &[name])?;
         let found = self.find(name)?.ok_or_else(|| Failure::NoSuchTarget(name.to_owned()))?;
         self.fetch(&found, to)
+    }
+
+    /// So many bytes came over the network since it was opened: bodies of answers, as they were sent.
+    #[must_use]
+    pub fn received(&self) -> u64 {
+        self.connection.received()
     }
 
     /// The version of the root that is trusted.

@@ -35,6 +35,18 @@ pub enum Failure {
         /// Why.
         why: String,
     },
+    /// More would come over the network than may.
+    #[error(
+        "{what} is not asked for: {needs} bytes would come, and at most {left} may (max-bytes); allow more, or try where bytes cost less"
+    )]
+    Budget {
+        /// A target, or what was asked for.
+        what: String,
+        /// So many bytes would come, or more.
+        needs: u64,
+        /// So many may.
+        left: u64,
+    },
     /// A file of this device.
     #[error("{path} could not be {action}: {error}", path = path.display())]
     File {
@@ -55,6 +67,7 @@ impl Failure {
     pub(crate) fn network(url: &str, failure: NetworkFailure) -> Self {
         match failure {
             NetworkFailure::Identity { why, .. } => Self::Identity(why),
+            NetworkFailure::OverBudget { needs, left } => Self::Budget { what: shown(url), needs, left },
             failure => Self::Network { url: shown(url), failure },
         }
     }
@@ -64,7 +77,8 @@ impl Failure {
         move |error| Self::File { action, path, error }
     }
 
-    /// What kind of failure it is, for programs: `"refused"`, `"missing"`, `"network"`, `"identity"`, `"no-such-target"`, `"file"`, `"settings"`.
+    /// What kind of failure it is, for programs: `"refused"`, `"missing"`, `"network"`, `"budget"`, `"identity"`, `"no-such-target"`, `"file"`,
+    /// `"settings"`.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
@@ -74,6 +88,7 @@ impl Failure {
             Self::Update(Error::Missing(_)) => "missing",
             Self::Update(_) | Self::Target { .. } => "refused",
             Self::Network { .. } => "network",
+            Self::Budget { .. } => "budget",
             Self::Identity(_) => "identity",
             Self::NoSuchTarget(_) => "no-such-target",
         }
@@ -95,6 +110,14 @@ pub enum NetworkFailure {
     /// Not all came before the deadline.
     #[error("not all came before the deadline; what came of a target is kept")]
     TooLate,
+    /// More would come than may.
+    #[error("{needs} bytes would come, and at most {left} may")]
+    OverBudget {
+        /// So many, or more.
+        needs: u64,
+        /// So many may.
+        left: u64,
+    },
     /// The request was not made, since what lets the device in could not be had.
     #[error("{why}")]
     Identity {
@@ -116,7 +139,7 @@ impl NetworkFailure {
             // What is neither a file nor an error is somebody on the way, for a while (a captive portal).
             Self::Status(status) => matches!(status, 200..=399 | 408 | 425 | 429 | 500..=599),
             Self::Identity { is_passing, .. } => *is_passing,
-            Self::TooLate => false,
+            Self::TooLate | Self::OverBudget { .. } => false,
             Self::Broken(_) | Self::TooSlow(_) | Self::NotADocument(_) => true,
         }
     }

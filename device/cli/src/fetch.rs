@@ -91,6 +91,8 @@ impl Fetch<'_> {
         let mut patience = Patience::new(self.tries, self.connection.deadline());
         let (mut answers, mut furthest) = (0, part.length());
         while !part.is_whole() {
+            let missing = self.found.target.length - part.length();
+            self.connection.expect_budget(missing).map_err(|failure| self.over_budget(failure))?;
             answers += 1;
             let Err(failure) = self.ask(part)? else { continue };
             part.sync().map_err(self.written())?;
@@ -180,6 +182,16 @@ impl Fetch<'_> {
                 return Ok(Err(another_file()));
             }
             part.add(new).map_err(self.written())?;
+        }
+    }
+
+    /// A target that is too much is told by its name.
+    fn over_budget(&self, failure: NetworkFailure) -> Failure {
+        match failure {
+            NetworkFailure::OverBudget { needs, left } => {
+                Failure::Budget { what: self.found.name.clone(), needs, left }
+            }
+            failure => Failure::network(&self.url, failure),
         }
     }
 

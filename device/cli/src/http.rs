@@ -2,9 +2,12 @@
 
 use std::io::{self, Read};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use ureq::http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_RANGE, ETAG, IF_RANGE, LOCATION, RANGE};
+use ureq::http::header::{
+    ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, IF_RANGE, LOCATION, RANGE,
+};
 use ureq::http::response::Parts;
 use ureq::http::{HeaderMap, StatusCode};
 use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig, TlsConfigBuilder};
@@ -42,6 +45,29 @@ pub struct Connection {
     shown: Option<Arc<Shown>>,
     slowest: u64,
     deadline: Instant,
+    budget: Arc<Budget>,
+}
+
+/// What may come: bytes of bodies, as they are sent.
+#[derive(Debug)]
+struct Budget {
+    most: u64,
+    received: AtomicU64,
+}
+
+impl Budget {
+    fn left(&self) -> u64 {
+        self.most.saturating_sub(self.received.load(Ordering::Relaxed))
+    }
+
+    fn expect(&self, needs: u64) -> Result<(), NetworkFailure> {
+        let left = self.left();
+        if needs > left { Err(NetworkFailure::OverBudget { needs, left }) } else { Ok(()) }
+    }
+
+    fn spend(&self, bytes: u64) {
+        self.received.fetch_add(bytes, Ordering::Relaxed);
+    }
 }
 
 /// An answer.
@@ -64,9 +90,12 @@ pub struct FileAnswer {
     /// What tells these bytes from others at this place, if the server says so.
     pub etag: Option<String>,
     is_encoded: bool,
+    /// Whether the budget was spent on it before it came.
+    is_paid: bool,
     body: Box<BodyReader<'static>>,
     slowest: u64,
     deadline: Instant,
+    budget: Arc<Budget>,
     window: (Instant, u64),
 }
 
@@ -115,12 +144,23 @@ impl Connection {
             shown,
             slowest: settings.slowest,
             deadline,
+            budget: Arc::new(Budget { most: settings.max_bytes.unwrap_or(u64::MAX), received: AtomicU64::new(0) }),
         })
     }
 
     /// Nothing is asked for after this.
     pub fn deadline(&self) -> Instant {
         self.deadline
+    }
+
+    /// So many bytes came, of bodies.
+    pub fn received(&self) -> u64 {
+        self.budget.received.load(Ordering::Relaxed)
+    }
+
+    /// Whether so many bytes more may come.
+    pub fn expect_budget(&self, needs: u64) -> Result<(), NetworkFailure> {
+        self.budget.expect(needs)
     }
 
     /// The same for a pack: with half of the time that is left, so that there is some for names, and no more than [`LONGEST_PACK`].
@@ -220,15 +260,23 @@ impl Connection {
             StatusCode::FORBIDDEN => return Ok(Answer::Forbidden),
             status => return Err(NetworkFailure::Status(status.as_u16())),
         };
+        let is_encoded = parts.headers.contains_key(CONTENT_ENCODING);
+        let sent = parts.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+        self.budget.expect(sent.unwrap_or(0))?;
+        // Of what is unpacked on its way only this tells how much is sent.
+        let paid = sent.filter(|_| is_encoded);
+        self.budget.spend(paid.unwrap_or(0));
         let etag = parts.headers.get(ETAG).and_then(|etag| etag.to_str().ok());
         Ok(Answer::File(FileAnswer {
             from,
             length: body.content_length(),
             etag: etag.filter(|etag| etag.len() <= LONGEST_ETAG).map(str::to_owned),
-            is_encoded: parts.headers.contains_key(CONTENT_ENCODING),
+            is_encoded,
+            is_paid: paid.is_some(),
             body: Box::new(reader(body)),
             slowest: self.slowest,
             deadline: self.deadline,
+            budget: Arc::clone(&self.budget),
             window: (now(), 0),
         }))
     }
@@ -249,6 +297,10 @@ impl FileAnswer {
                 Err(error) => return Err(NetworkFailure::Broken(format!("the connection broke: {error}"))),
             }
         };
+        if !self.is_paid {
+            self.budget.expect(read as u64)?;
+            self.budget.spend(read as u64);
+        }
         self.expect_rate(read)?;
         Ok(buffer.get(..read).unwrap_or_default())
     }

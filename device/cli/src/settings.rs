@@ -44,6 +44,10 @@ pub struct Settings {
     /// It gives up after so many seconds, for all that is asked of it at once.
     #[serde(default = "default_deadline")]
     pub deadline: u64,
+    /// So many bytes come over the network at most, for all that is asked of it at once: bodies of answers, as they are sent. What would take more is not
+    /// asked for, or broken off.
+    #[serde(default)]
+    pub max_bytes: Option<u64>,
     /// What comes more slowly than so many bytes a second, over half a minute, is broken off and asked for again.
     #[serde(default = "default_slowest")]
     pub slowest: u64,
@@ -113,6 +117,7 @@ impl Settings {
             ca: None,
             tries: default_tries(),
             deadline: default_deadline(),
+            max_bytes: None,
             slowest: default_slowest(),
             longest_timestamp_days: default_longest_timestamp(),
             believe_clock: false,
