@@ -82,7 +82,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::digest;
 
     /// Bytes that look like chance, and are the same each time (xorshift).
     fn bytes(length: usize) -> Vec<u8> {

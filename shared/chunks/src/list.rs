@@ -238,7 +238,9 @@ mod tests {
 
     fn list(chunks: &[Vec<u8>]) -> List {
         let mut writer = ListWriter::new(SMALLEST_AVERAGE);
-        chunks.iter().for_each(|chunk| writer.add(chunk, chunk.len() as u32));
+        for chunk in chunks {
+            writer.add(chunk, chunk.len() as u32);
+        }
         writer.finish(&BLOB).unwrap()
     }
 
