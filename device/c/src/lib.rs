@@ -108,7 +108,7 @@ pub unsafe extern "C" fn tufline_fetch(
     let name = unsafe { text(name) };
     // SAFETY: the same.
     let to = unsafe { text(to) };
-    done(|| opened(device)?.find_and_fetch(name?, Path::new(to?)).map(|_| ()))
+    done(|| opened(device)?.find_and_fetch(name?, Path::new(to?), None).map(|_| ()))
 }
 
 /// Closes a device. `NULL` is none.

@@ -19,7 +19,7 @@ Commands:
   download                the same for each --target-name, into --target-dir
 
 Options:
-  --config FILE           settings (TOML): metadata-dir, metadata-url, targets-url, pack-url, root, ca, identity, region,
+  --config FILE           settings (TOML): metadata-dir, metadata-url, targets-url, chunks-url, pack-url, root, ca, identity, region,
                           tries, deadline, max-bytes, slowest, longest-timestamp-days; what is given here counts more
   --metadata-dir DIR      where metadata is kept from one update to the next
   --metadata-url URL      the folder below which the repository's metadata is
@@ -28,6 +28,8 @@ Options:
   --target-name NAME      a target (download)
   --target-dir DIR        where targets are put (download), under their percent-encoded names
   --out FILE              where a target is put (fetch)
+  --seed FILE             an older image: what it has of the target isn't fetched, if the repository makes chunks (fetch)
+  --chunks-url URL        the folder below which chunks are [default: `chunks` beside the targets]
   --max-bytes N           so many bytes come over the network at most; what would take more is not begun
   --believe-clock         takes the time from the clock even where it is behind what was built and signed
   --json                  answers as one line of JSON
@@ -51,7 +53,7 @@ pub enum Command {
     Init { metadata_dir: PathBuf, root: PathBuf },
     Refresh(Settings),
     Check(Settings, Vec<String>),
-    Fetch(Settings, String, PathBuf),
+    Fetch { settings: Settings, name: String, out: PathBuf, seed: Option<PathBuf> },
     Download(Settings, Vec<String>, PathBuf),
 }
 
@@ -79,6 +81,8 @@ struct Given {
     target_dir: Option<PathBuf>,
     target_names: Vec<String>,
     out: Option<PathBuf>,
+    seed: Option<PathBuf>,
+    chunks_url: Option<String>,
     max_bytes: Option<u64>,
     believe_clock: bool,
     words: Vec<OsString>,
@@ -96,6 +100,8 @@ pub fn read(mut parser: lexopt::Parser) -> Result<Asked, Misunderstood> {
             Long("pack-url") => given.pack_url = Some(parser.value()?.string()?),
             Long("target-dir") => given.target_dir = Some(parser.value()?.into()),
             Long("target-name") => given.target_names.push(parser.value()?.string()?),
+            Long("seed") => given.seed = Some(parser.value()?.into()),
+            Long("chunks-url") => given.chunks_url = Some(parser.value()?.string()?),
             Long("out") => given.out = Some(parser.value()?.into()),
             Long("max-bytes") => given.max_bytes = Some(parser.value()?.parse()?),
             Long("believe-clock") => given.believe_clock = true,
@@ -127,7 +133,8 @@ impl Given {
             (Some("check"), []) => Err(usage("check takes the names of targets")),
             (Some("fetch"), [name]) => {
                 let out = self.out.take().ok_or_else(|| usage("fetch needs --out FILE"))?;
-                Ok(Command::Fetch(self.settings()?, text(name)?, out))
+                let seed = self.seed.take();
+                Ok(Command::Fetch { settings: self.settings()?, name: text(name)?, out, seed })
             }
             (Some("fetch"), _) => Err(usage("fetch takes the name of one target")),
             (Some("download"), []) => {
@@ -160,6 +167,7 @@ impl Given {
         settings.max_bytes = self.max_bytes.or(settings.max_bytes);
         settings.believe_clock |= self.believe_clock;
         settings.targets_url = self.targets_url.or(settings.targets_url);
+        settings.chunks_url = self.chunks_url.or(settings.chunks_url);
         settings.pack_url = self.pack_url.or(settings.pack_url);
         Ok(settings)
     }

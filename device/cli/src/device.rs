@@ -131,6 +131,15 @@ impl Device {
     /// # Errors
     /// [`Failure`]: then what is at `to` is what was there.
     pub fn fetch(&self, found: &FoundTarget, to: &Path) -> Result<FetchedTarget, Failure> {
+        self.fetch_with(found, to, None)
+    }
+
+    /// The same with a seed: an older image on this device, a file or a block device. What it has of the target isn't fetched, if the repository makes
+    /// chunks of its targets. If not, or where they mislead, the target comes whole, and the answer says why.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub fn fetch_with(&self, found: &FoundTarget, to: &Path, seed: Option<&Path>) -> Result<FetchedTarget, Failure> {
         let fetch = Fetch {
             connection: &self.connection,
             url: self.settings.target(&found.path)?,
@@ -138,19 +147,21 @@ impl Device {
             to,
             tries: self.settings.tries,
             packed: self.pack.as_ref().and_then(|pack| pack.target(&found.path)),
-            received: 0,
+            seed,
+            chunks_url: self.settings.chunks(&found.path)?,
+            fetched: FetchedTarget { length: found.target.length, received: 0, copied: 0, whole_since: None },
         };
         fetch.run()
     }
 
-    /// Finds a target and puts its bytes at `to` ([`Self::find`], [`Self::fetch`]).
+    /// Finds a target and puts its bytes at `to` ([`Self::find`], [`Self::fetch_with`]).
     ///
     /// # Errors
     /// [`Failure`].
-    pub fn find_and_fetch(&mut self, name: &str, to: &Path) -> Result<FetchedTarget, Failure> {
+    pub fn find_and_fetch(&mut self, name: &str, to: &Path, seed: Option<&Path>) -> Result<FetchedTarget, Failure> {
         self.refresh_for(&[], &[name])?;
         let found = self.find(name)?.ok_or_else(|| Failure::NoSuchTarget(name.to_owned()))?;
-        self.fetch(&found, to)
+        self.fetch_with(&found, to, seed)
     }
 
     /// So many bytes came over the network since it was opened: bodies of answers, as they were sent.

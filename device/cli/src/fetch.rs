@@ -4,6 +4,7 @@ use std::path::Path;
 
 use tufline_client::{Error, FoundTarget};
 
+use crate::difference::{Difference, Stop};
 use crate::failure::{Failure, NetworkFailure};
 use crate::http::{Answer, Connection, FileAnswer};
 use crate::part::{self, Part};
@@ -14,8 +15,12 @@ use crate::patience::Patience;
 pub struct FetchedTarget {
     /// Its length in bytes.
     pub length: u64,
-    /// So many of them came over the network now.
+    /// So many came over the network now: bodies of answers, as they were sent.
     pub received: u64,
+    /// So many of its bytes were copied from the seed now.
+    pub copied: u64,
+    /// Why it came whole, if there was a seed and it did.
+    pub whole_since: Option<String>,
 }
 
 /// One target on its way.
@@ -29,12 +34,15 @@ pub struct Fetch<'f> {
     pub tries: u32,
     /// What came of it in a pack.
     pub packed: Option<&'f [u8]>,
-    /// So many bytes came.
-    pub received: u64,
+    /// An older image on this device, and the URL of the target's chunks.
+    pub seed: Option<&'f Path>,
+    pub chunks_url: String,
+    /// What it comes to.
+    pub fetched: FetchedTarget,
 }
 
 /// To have come so many bytes further is to get somewhere: a byte with each connection is not.
-const SOME_WAY: u64 = 16 << 10;
+pub const SOME_WAY: u64 = 16 << 10;
 
 /// What an answer says of itself.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -54,18 +62,25 @@ impl Fetch<'_> {
         loop {
             // Whoever else fetches it to this place is waited for, and may have left it there.
             let Some(mut part) = part::open_unless_there(self.found, self.to).map_err(self.written())? else {
-                return Ok(FetchedTarget { length: self.found.target.length, received: self.received });
+                return Ok(self.fetched);
             };
             if let Some(bytes) = self.packed.take() {
                 if self.take_packed(part, bytes)? {
-                    return Ok(FetchedTarget { length: self.found.target.length, received: self.received });
+                    return Ok(self.fetched);
                 }
+                continue;
+            }
+            if self.seed.is_some() {
+                if self.take_difference(part)? {
+                    return Ok(self.fetched);
+                }
+                self.seed = None;
                 continue;
             }
             let kept = part.length();
             let answers = self.fill(&mut part)?;
             match part.finish(self.to).map_err(self.written())? {
-                Ok(()) => return Ok(FetchedTarget { length: self.found.target.length, received: self.received }),
+                Ok(()) => return Ok(self.fetched),
                 // It may be what was kept that is damaged, or one of several answers that was another's: once more, from the beginning.
                 Err(_) if !anew && (kept > 0 || answers > 1) => anew = true,
                 Err(why) => return Err(Failure::Target { name: self.found.name.clone(), why }),
@@ -81,9 +96,47 @@ impl Fetch<'_> {
         if bytes.len() as u64 != self.found.target.length || hasher.check().is_err() {
             return Ok(false);
         }
-        self.received += bytes.len() as u64;
+        self.fetched.received += bytes.len() as u64;
         part.begin_anew().and_then(|()| part.add(bytes)).map_err(self.written())?;
         Ok(part.finish(self.to).map_err(self.written())?.is_ok())
+    }
+
+    /// Whether the target is in its place, from an older image and what that lacks. If not, the rest of it is to come whole.
+    fn take_difference(&mut self, mut part: Part<'_>) -> Result<bool, Failure> {
+        let mut difference = match Difference::begin(self, &self.chunks_url, &part) {
+            Ok(difference) => difference,
+            Err(stop) => return self.comes_whole(part, stop),
+        };
+        let ran = difference.run(&mut part);
+        let (received, copied) = (difference.received(), difference.copied);
+        // Of what goes on later, what came is kept.
+        let is_over = !matches!(ran, Err(Stop::Failed(_)));
+        let ended = if is_over { difference.end(&part) } else { part.sync().map_err(self.written()) };
+        self.fetched.received += received;
+        self.fetched.copied += copied;
+        ended?;
+        if let Err(stop) = ran {
+            return self.comes_whole(part, stop);
+        }
+        match part.finish(self.to).map_err(self.written())? {
+            Ok(()) => Ok(true),
+            Err(why) => match part::open_unless_there(self.found, self.to).map_err(self.written())? {
+                Some(part) => self.comes_whole(part, Stop::Misled(why)),
+                None => Ok(true),
+            },
+        }
+    }
+
+    fn comes_whole(&mut self, mut part: Part<'_>, stop: Stop) -> Result<bool, Failure> {
+        self.fetched.whole_since = Some(match stop {
+            Stop::Whole(why) => why,
+            Stop::Misled(why) => {
+                part.take_whole().map_err(self.written())?;
+                why
+            }
+            Stop::Failed(failure) => return Err(failure),
+        });
+        Ok(false)
     }
 
     /// Asks until the target is whole, and says how often. What counts as getting somewhere is to get further than ever before.
@@ -92,7 +145,7 @@ impl Fetch<'_> {
         let (mut answers, mut furthest) = (0, part.length());
         while !part.is_whole() {
             let missing = self.found.target.length - part.length();
-            self.connection.expect_budget(missing).map_err(|failure| self.over_budget(failure))?;
+            self.expect_budget(missing)?;
             answers += 1;
             let Err(failure) = self.ask(part)? else { continue };
             part.sync().map_err(self.written())?;
@@ -174,7 +227,7 @@ impl Fetch<'_> {
                 Ok(bytes) => bytes,
                 Err(failure) => return Ok(Err(failure)),
             };
-            self.received += bytes.len() as u64;
+            self.fetched.received += bytes.len() as u64;
             let passed_over = usize::try_from(known).unwrap_or(usize::MAX).min(bytes.len());
             known -= passed_over as u64;
             let new = bytes.get(passed_over..).unwrap_or_default();
@@ -185,17 +238,18 @@ impl Fetch<'_> {
         }
     }
 
-    /// A target that is too much is told by its name.
-    fn over_budget(&self, failure: NetworkFailure) -> Failure {
-        match failure {
+    /// Whether so many bytes of it may come. What is too much is told by the target's name.
+    pub fn expect_budget(&self, needs: u64) -> Result<(), Failure> {
+        self.connection.expect_budget(needs).map_err(|failure| match failure {
             NetworkFailure::OverBudget { needs, left } => {
-                Failure::Budget { what: self.found.name.clone(), needs, left }
+                let why = self.fetched.whole_since.as_ref().map(|why| format!(" (whole, since {why})"));
+                Failure::Budget { what: format!("{}{}", self.found.name, why.unwrap_or_default()), needs, left }
             }
             failure => Failure::network(&self.url, failure),
-        }
+        })
     }
 
-    fn written(&self) -> impl FnOnce(std::io::Error) -> Failure + use<> {
+    pub fn written(&self) -> impl FnOnce(std::io::Error) -> Failure + use<> {
         Failure::file("written", self.to)
     }
 }

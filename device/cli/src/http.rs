@@ -1,6 +1,7 @@
 //! Requests.
 
 use std::io::{self, Read};
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -170,7 +171,7 @@ impl Connection {
 
     /// A whole document, of which `most` bytes are read, and one more to show that there are more.
     pub fn document(&self, url: &str, most: usize) -> Result<Option<Vec<u8>>, NetworkFailure> {
-        let mut file = match self.get(url, &HeaderMap::new(), most as u64)? {
+        let mut file = match self.get(url, &HeaderMap::new(), most as u64, &mut None)? {
             Answer::File(file) => file,
             Answer::Missing => return Ok(None),
             Answer::Forbidden => return Err(NetworkFailure::Status(403)),
@@ -198,15 +199,39 @@ impl Connection {
                 insert(&mut fields, IF_RANGE, etag);
             }
         }
-        let answer = self.get(url, &fields, length)?;
-        if let Answer::File(FileAnswer { is_encoded: true, .. }) = &answer {
-            return Err(NetworkFailure::Broken("the answer is compressed, which was not asked for".to_owned()));
-        }
-        Ok(answer)
+        expect_plain(self.get(url, &fields, length, &mut None)?)
     }
 
-    /// Asks, also elsewhere if the server points there: as a stranger then, since who the device is, is for this server only.
-    fn get(&self, url: &str, fields: &HeaderMap, length: u64) -> Result<Answer, NetworkFailure> {
+    /// These bytes of a file, or all of it from a server that knows no parts. Where one points elsewhere is kept in `link`, and asked at once the next
+    /// time; until that answers otherwise, as a link that has expired does.
+    pub fn range(
+        &self,
+        url: &str,
+        part: &Range<u64>,
+        link: &mut Option<String>,
+    ) -> Result<Answer, NetworkFailure> {
+        let mut fields = HeaderMap::new();
+        fields.insert(ACCEPT_ENCODING, ureq::http::HeaderValue::from_static("identity"));
+        insert(&mut fields, RANGE, &format!("bytes={}-{}", part.start, part.end.saturating_sub(1)));
+        let length = part.end.saturating_sub(part.start);
+        if let Some(known) = link.take() {
+            let (parts, body) = self.ask(&self.stranger, &known, &fields, length)?;
+            if parts.status.is_success() {
+                *link = Some(known);
+                return expect_plain(self.answer(&parts, body)?);
+            }
+        }
+        expect_plain(self.get(url, &fields, length, link)?)
+    }
+
+    /// Asks, also elsewhere if the server points there: as a stranger then, since who the device is, is for this server only. `link` is where that was.
+    fn get(
+        &self,
+        url: &str,
+        fields: &HeaderMap,
+        length: u64,
+        link: &mut Option<String>,
+    ) -> Result<Answer, NetworkFailure> {
         let (mut parts, mut body) = self.ask_as_known(url, fields, length)?;
         let mut url = url.to_owned();
         for _ in 0..MOST_REDIRECTS {
@@ -216,6 +241,7 @@ impl Connection {
             let to = parts.headers.get(LOCATION).and_then(|to| to.to_str().ok()).unwrap_or_default();
             url = location::resolve(&url, to).map_err(NetworkFailure::Broken)?;
             (parts, body) = self.ask(&self.stranger, &url, fields, length)?;
+            *link = Some(url.clone());
         }
         Err(NetworkFailure::Broken(format!("the servers point to each other more than {MOST_REDIRECTS} times")))
     }
@@ -319,6 +345,14 @@ impl FileAnswer {
         }
         Ok(())
     }
+}
+
+/// What was not asked for packed must not come packed: a part of it would be nothing.
+fn expect_plain(answer: Answer) -> Result<Answer, NetworkFailure> {
+    if let Answer::File(FileAnswer { is_encoded: true, .. }) = &answer {
+        return Err(NetworkFailure::Broken("the answer is compressed, which was not asked for".to_owned()));
+    }
+    Ok(answer)
 }
 
 fn reader(body: Body) -> BodyReader<'static> {

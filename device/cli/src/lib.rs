@@ -18,6 +18,7 @@
 
 mod command;
 mod device;
+mod difference;
 mod documents;
 mod durable;
 mod failure;
@@ -29,8 +30,10 @@ mod keys;
 mod location;
 mod part;
 mod patience;
+mod seed;
 mod settings;
 mod signature;
+mod window;
 
 pub use device::Device;
 pub use failure::{Failure, NetworkFailure};

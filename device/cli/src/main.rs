@@ -73,9 +73,9 @@ fn run(command: Command) -> Result<Told, Failure> {
             }
             told.fields.insert("targets".to_owned(), targets.into());
         }
-        Command::Fetch(settings, name, out) => {
+        Command::Fetch { settings, name, out, seed } => {
             let mut device = refreshed(settings, &[], std::slice::from_ref(&name))?;
-            told.fetched(&device.find_and_fetch(&name, &out)?, &name, &out);
+            told.fetched(&device.find_and_fetch(&name, &out, seed.as_deref())?, &name, &out);
         }
         Command::Download(settings, names, folder) => download(settings, &names, &folder, &mut told)?,
     }
@@ -86,7 +86,7 @@ fn download(settings: Settings, names: &[String], folder: &Path, told: &mut Told
     let mut device = refreshed(settings, &[], names)?;
     for name in names {
         let to = folder.join(tufline_device::file_name(name));
-        told.fetched(&device.find_and_fetch(name, &to)?, name, &to);
+        told.fetched(&device.find_and_fetch(name, &to, None)?, name, &to);
     }
     Ok(())
 }
@@ -113,15 +113,26 @@ impl Told {
     }
 
     fn fetched(&mut self, fetched: &FetchedTarget, name: &str, to: &Path) {
-        let how = match fetched.received {
-            0 => "was there".to_owned(),
-            received => format!("{received} bytes came"),
+        let how = match (fetched.received, fetched.copied) {
+            (0, 0) => "was there".to_owned(),
+            (received, 0) => format!("{received} bytes came"),
+            (received, copied) => format!("{received} bytes came, {copied} are the seed's"),
         };
+        let how = fetched.whole_since.as_ref().map_or(how.clone(), |why| format!("{how}, whole since {why}"));
         self.lines.push(format!("{name} is in {}: {} bytes, verified; {how}", to.display(), fetched.length));
-        let fetched = json!({ "name": name, "path": to.to_string_lossy(), "length": fetched.length, "received": fetched.received });
+        let mut fields = json!({ "name": name, "path": to.to_string_lossy(), "length": fetched.length, "received": fetched.received });
+        // Said where there was a seed.
+        if let Some(fields) = fields.as_object_mut() {
+            if fetched.copied > 0 {
+                fields.insert("copied".to_owned(), fetched.copied.into());
+            }
+            if let Some(why) = &fetched.whole_since {
+                fields.insert("whole_since".to_owned(), why.as_str().into());
+            }
+        }
         match self.fields.get_mut("fetched").and_then(Value::as_array_mut) {
-            Some(all) => all.push(fetched),
-            None => _ = self.fields.insert("fetched".to_owned(), json!([fetched])),
+            Some(all) => all.push(fields),
+            None => _ = self.fields.insert("fetched".to_owned(), json!([fields])),
         }
     }
 }

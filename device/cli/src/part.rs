@@ -30,6 +30,8 @@ pub struct Part<'t> {
     file: File,
     hasher: Hasher<'t>,
     length: u64,
+    /// Whether the file has bytes behind these, of which nobody knows whether they are right.
+    has_tail: bool,
     note: Note,
     synced_at: Instant,
 }
@@ -43,6 +45,9 @@ struct Note {
     safe: u64,
     /// By which the server tells these bytes from others.
     etag: Option<String>,
+    /// The list of its chunks made another file of it: it comes whole.
+    #[serde(default)]
+    is_whole: bool,
 }
 
 impl<'t> Part<'t> {
@@ -51,7 +56,7 @@ impl<'t> Part<'t> {
         let digest = found.target.digest().unwrap_or_default();
         let note = fs::read(note_path(&path)).ok().and_then(|note| serde_json::from_slice::<Note>(&note).ok());
         let note = note.filter(|note| note.digest == digest).unwrap_or(Note { digest, ..Note::default() });
-        let mut part = Self { found, path, file, hasher: found.target.hasher(), length: 0, note, synced_at: now() };
+        let mut part = Self { found, path, file, hasher: found.target.hasher(), length: 0, has_tail: false, note, synced_at: now() };
         part.hash_kept()?;
         Ok(part)
     }
@@ -64,9 +69,9 @@ impl<'t> Part<'t> {
 
     fn hash_kept(&mut self) -> io::Result<()> {
         let kept = self.note.safe.min(self.file.metadata()?.len()).min(self.found.target.length);
-        self.file.set_len(kept)?;
         self.file.seek(SeekFrom::Start(0))?;
-        self.length = hash_rest(&mut self.file, &mut self.hasher)?;
+        self.length = hash_rest(&mut (&self.file).take(kept), &mut self.hasher)?;
+        self.has_tail = self.file.metadata()?.len() > self.length;
         // Less than was noted is there where a cut of the power tore the file.
         self.note.safe = self.length;
         Ok(())
@@ -92,17 +97,53 @@ impl<'t> Part<'t> {
 
     /// Forgets what came.
     pub fn begin_anew(&mut self) -> io::Result<()> {
-        self.note = Note { digest: self.note.digest.clone(), ..Note::default() };
+        self.note = Note { digest: self.note.digest.clone(), is_whole: self.note.is_whole, ..Note::default() };
         durable::remove(&note_path(&self.path))?;
-        self.file.set_len(0)?;
-        self.file.seek(SeekFrom::Start(0))?;
         self.hasher = self.found.target.hasher();
         self.length = 0;
-        Ok(())
+        self.drop_tail()
+    }
+
+    /// From now on it comes whole, also after a reboot: what its chunks made of it was another file.
+    pub fn take_whole(&mut self) -> io::Result<()> {
+        self.begin_anew()?;
+        self.note.is_whole = true;
+        self.write_note()
+    }
+
+    /// Whether it has to come whole.
+    pub fn comes_whole(&self) -> bool {
+        self.note.is_whole
+    }
+
+    /// A file beside its own.
+    pub fn beside(&self, suffix: &str) -> PathBuf {
+        durable::with_suffix(&self.path, suffix)
+    }
+
+    /// The file with its bytes, and perhaps some behind them.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// These come next, and are in the file already.
+    pub fn accept(&mut self, bytes: &[u8]) {
+        self.hasher.update(bytes);
+        self.length += bytes.len() as u64;
+    }
+
+    /// What is behind its bytes is nothing.
+    pub fn drop_tail(&mut self) -> io::Result<()> {
+        self.has_tail = false;
+        self.file.set_len(self.length)?;
+        self.file.seek(SeekFrom::Start(self.length)).map(|_| ())
     }
 
     /// Adds what came next. At most what the target has is taken.
     pub fn add(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if self.has_tail {
+            self.drop_tail()?;
+        }
         self.file.write_all(bytes)?;
         self.hasher.update(bytes);
         self.length += bytes.len() as u64;
@@ -120,6 +161,10 @@ impl<'t> Part<'t> {
         self.file.sync_data()?;
         self.note.safe = self.length;
         self.synced_at = now();
+        self.write_note()
+    }
+
+    fn write_note(&self) -> io::Result<()> {
         durable::write(&note_path(&self.path), &serde_json::to_vec(&self.note)?)
     }
 
@@ -128,6 +173,9 @@ impl<'t> Part<'t> {
         if let Err(error) = self.hasher.check() {
             Self::remove(&self.path)?;
             return Ok(Err(error.to_string()));
+        }
+        if self.has_tail {
+            self.file.set_len(self.length)?;
         }
         self.file.sync_all()?;
         durable::rename(&self.path, to)?;
@@ -190,8 +238,8 @@ fn is_there(found: &FoundTarget, path: &Path) -> io::Result<bool> {
     Ok(hasher.check().is_ok())
 }
 
-/// Hashes a file from where it is read to its end, and says how many bytes these are.
-fn hash_rest(file: &mut File, hasher: &mut Hasher<'_>) -> io::Result<u64> {
+/// Hashes what is read to its end, and says how many bytes these are.
+fn hash_rest(file: &mut impl Read, hasher: &mut Hasher<'_>) -> io::Result<u64> {
     let (mut length, mut buffer) = (0, vec![0; 1 << 16]);
     loop {
         let read = file.read(&mut buffer)?;

@@ -22,6 +22,9 @@ pub struct Settings {
     /// The folder below which its targets are. By default the folder `targets` beside that of the metadata.
     #[serde(default)]
     pub targets_url: Option<String>,
+    /// The folder below which the chunks of its targets are, if the repository makes such. By default the folder `chunks` beside that of the targets.
+    #[serde(default)]
+    pub chunks_url: Option<String>,
     /// Where packs are asked for, if the repository makes such (`/pack` beside the metadata): one answer with all that an update needs. What doesn't come
     /// in it is asked for by name.
     #[serde(default)]
@@ -110,6 +113,7 @@ impl Settings {
             metadata_dir,
             metadata_url: String::new(),
             targets_url: None,
+            chunks_url: None,
             pack_url: None,
             root: None,
             identity: Identity::None,
@@ -148,14 +152,21 @@ impl Settings {
 
     /// The URL of a target.
     pub(crate) fn target(&self, path: &str) -> Result<String, Failure> {
+        Ok(below(&self.targets()?, path))
+    }
+
+    fn targets(&self) -> Result<String, Failure> {
         match &self.targets_url {
+            Some(url) => Ok(url.clone()),
+            None => Ok(beside(&self.metadata("")?, "targets")),
+        }
+    }
+
+    /// The URL of a target's chunks, which lie as the target does.
+    pub(crate) fn chunks(&self, path: &str) -> Result<String, Failure> {
+        match &self.chunks_url {
             Some(url) => Ok(below(url, path)),
-            None => self.metadata("").map(|url| {
-                let (folder, query) = url.split_once('?').map_or((&*url, ""), |(folder, query)| (folder, query));
-                let beside = folder.trim_end_matches('/').rsplit_once('/').map_or(folder, |(beside, _)| beside);
-                let query = if query.is_empty() { String::new() } else { format!("?{query}") };
-                below(&format!("{beside}/targets{query}"), path)
-            }),
+            None => Ok(below(&beside(&self.targets()?, "chunks"), path)),
         }
     }
 
@@ -179,6 +190,14 @@ fn below(url: &str, path: &str) -> String {
     let (folder, query) = url.split_once('?').map_or((url, None), |(folder, query)| (folder, Some(query)));
     let query = query.map(|query| format!("?{query}")).unwrap_or_default();
     format!("{}/{path}{query}", folder.trim_end_matches('/'))
+}
+
+/// The folder of this name beside that of a URL.
+fn beside(url: &str, name: &str) -> String {
+    let (folder, query) = url.split_once('?').map_or((url, None), |(folder, query)| (folder, Some(query)));
+    let around = folder.trim_end_matches('/').rsplit_once('/').map_or(folder, |(around, _)| around);
+    let query = query.filter(|query| !query.is_empty()).map(|query| format!("?{query}")).unwrap_or_default();
+    format!("{around}/{name}{query}")
 }
 
 fn default_largest_document() -> usize {
@@ -223,6 +242,9 @@ mod tests {
             settings.targets_url = targets.map(str::to_owned);
             assert_eq!(settings.metadata("1.root.json").unwrap(), document);
             assert_eq!(settings.target("a/b").unwrap(), target);
+            if targets.is_none() {
+                assert_eq!(settings.chunks("a/b").unwrap(), target.replace("/targets/", "/chunks/"));
+            }
         }
         assert_eq!(settings.pack("have="), None);
         for (url, pack) in

@@ -132,7 +132,7 @@ fn a_cut_costs_nothing_that_came() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("firmware");
     let mut device = Device::open(device(folder.path(), &repository, &server.url)).unwrap();
-    let fetched = device.find_and_fetch("firmware", &out).unwrap();
+    let fetched = device.find_and_fetch("firmware", &out, None).unwrap();
     assert_eq!(fs::read(&out).unwrap(), data);
     assert_eq!(fetched.received, fetched.length, "each byte came once");
     let asked = server.asked();
@@ -157,7 +157,7 @@ fn interrupted(repository: &Repository, data: &[u8], folder: &Path) {
         }))
     };
     let mut device = Device::open(device(folder, repository, &server.url)).unwrap();
-    let told = device.find_and_fetch("firmware", &folder.join("firmware")).unwrap_err();
+    let told = device.find_and_fetch("firmware", &folder.join("firmware"), None).unwrap_err();
     assert!(matches!(told, Failure::Network { failure: NetworkFailure::Status(503), .. }), "{told}");
     assert!(!folder.join("firmware").exists());
 }
@@ -170,7 +170,7 @@ fn a_kill_costs_nothing_that_is_on_disk() {
     let server = serve(&repository, &data, usize::MAX);
     let out = folder.path().join("firmware");
     let mut device = Device::open(device(folder.path(), &repository, &server.url)).unwrap();
-    let fetched = device.find_and_fetch("firmware", &out).unwrap();
+    let fetched = device.find_and_fetch("firmware", &out, None).unwrap();
     assert_eq!((fs::read(&out).unwrap(), fetched.received), (data.clone(), data.len() as u64 - 300_000));
 }
 
@@ -187,7 +187,7 @@ fn damage_of_what_was_kept_is_found_and_begun_anew() {
     let server = serve(&repository, &data, usize::MAX);
     let out = folder.path().join("firmware");
     let mut device = Device::open(device(folder.path(), &repository, &server.url)).unwrap();
-    device.find_and_fetch("firmware", &out).unwrap();
+    device.find_and_fetch("firmware", &out, None).unwrap();
     assert_eq!(fs::read(&out).unwrap(), data);
 }
 
@@ -206,7 +206,7 @@ fn who_the_device_is_stays_with_the_first_server() {
     let mut settings = device(folder.path(), &repository, &api.url);
     settings.identity = Identity::Token(token);
     let out = folder.path().join("firmware");
-    Device::open(settings).unwrap().find_and_fetch("firmware", &out).unwrap();
+    Device::open(settings).unwrap().find_and_fetch("firmware", &out, None).unwrap();
     assert_eq!(fs::read(out).unwrap(), data);
     assert!(api.asked().iter().all(|(_, fields)| fields["authorization"] == "Bearer secret"));
     let asked = store.asked();

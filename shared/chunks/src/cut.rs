@@ -7,6 +7,9 @@ use fastcdc::v2020::FastCDC;
 /// The smallest average length of chunks that a list may be cut with, in bytes.
 pub const SMALLEST_AVERAGE: u32 = 4 << 10;
 
+/// The one that servers begin with, in bytes: they take a larger one where there would be too many chunks.
+pub const USUAL_AVERAGE: u32 = 16 << 10;
+
 /// The largest, in bytes. With it no blob has more than [`MOST_CHUNKS`](crate::MOST_CHUNKS) chunks.
 pub const LARGEST_AVERAGE: u32 = 64 << 10;
 

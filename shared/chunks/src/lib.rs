@@ -19,8 +19,8 @@
 mod cut;
 mod list;
 
-pub use cut::{Cutter, LARGEST_AVERAGE, SMALLEST_AVERAGE};
-pub use list::{Entry, List, ListWriter, NotAList, digest, list_bytes};
+pub use cut::{Cutter, LARGEST_AVERAGE, SMALLEST_AVERAGE, USUAL_AVERAGE};
+pub use list::{Entry, LEAST_LIST, List, ListWriter, NotAList, digest, list_bytes};
 
 /// Blobs shorter than this aren't cut, in bytes: they are fetched whole in less time.
 pub const SMALLEST_BLOB: u64 = 64 << 10;

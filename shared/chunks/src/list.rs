@@ -42,7 +42,10 @@ pub fn digest(bytes: &[u8]) -> [u8; 16] {
     digest
 }
 
-/// How many bytes a list has that begins with these, of which [`HEADER`] are enough.
+/// A list has at least this many bytes, which say how many it has ([`list_bytes`]).
+pub const LEAST_LIST: usize = HEADER + TRAILER;
+
+/// How many bytes a list has that begins with these.
 ///
 /// # Errors
 /// [`NotAList`].

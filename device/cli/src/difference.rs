@@ -1,0 +1,235 @@
+//! A target, from its chunks: those that an older image has, and the others from the server.
+
+use std::fs::{self, File};
+use std::io;
+use std::ops::Range;
+use std::path::PathBuf;
+
+use ruzstd::decoding::FrameDecoder;
+use tufline_chunks::{Entry, LARGEST_BLOB, LEAST_LIST, List, SMALLEST_BLOB, USUAL_AVERAGE, digest, list_bytes};
+
+use crate::durable;
+use crate::failure::Failure;
+use crate::fetch::{Fetch, SOME_WAY};
+use crate::part::Part;
+use crate::patience::Patience;
+use crate::seed::{self, Place, Places};
+use crate::window::{NoBytes, Window};
+
+/// Chunks that the device has come from the server too where they lie between others that do and
+/// take no more packed bytes than this: another request would take as many for its head.
+const MOST_JOINED: u64 = 1 << 10;
+
+/// Why the way by chunks ends before the target.
+#[derive(Debug)]
+pub enum Stop {
+    /// The target is to come whole, for this reason; what came of it stays.
+    Whole(String),
+    /// The list misled, so what came may be wrong: the target is to come whole, from its beginning.
+    Misled(String),
+    /// It comes neither way.
+    Failed(Failure),
+}
+
+impl From<Failure> for Stop {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+/// A target on its way, by chunks.
+///
+/// *Invariant*: nothing is believed of the list. It says what to ask for, and a chunk with another
+/// digest than it says is not taken. No more bytes are asked for than the budget has, and that is
+/// known before the first of them.
+pub struct Difference<'d, 'f> {
+    fetch: &'d Fetch<'f>,
+    sha256: [u8; 32],
+    seed: File,
+    window: Window<'d>,
+    decoder: FrameDecoder,
+    patience: Patience,
+    /// At how many received bytes it got somewhere the last time.
+    furthest: u64,
+    /// From the seed, in bytes.
+    pub copied: u64,
+}
+
+impl<'d, 'f> Difference<'d, 'f> {
+    /// Begins, or goes on with what an earlier one kept beside the part. `url` is where the chunks are.
+    pub fn begin(fetch: &'d Fetch<'f>, url: &'d str, part: &Part<'_>) -> Result<Self, Stop> {
+        let whole = |why: &str| Err(Stop::Whole(why.to_owned()));
+        let target = &fetch.found.target;
+        if part.comes_whole() {
+            return whole("its chunks made another file of it before");
+        }
+        if !(SMALLEST_BLOB..=LARGEST_BLOB).contains(&target.length) {
+            return whole("of a target of this length no chunks are made");
+        }
+        let Some(sha256) = target.hashes.get("sha256").and_then(|digest| digest.as_slice().try_into().ok()) else {
+            return whole("no SHA-256 is listed of it, by which chunks are found");
+        };
+        let Some(path) = fetch.seed else { return whole("there is no seed") };
+        let seed = seed::open(path).map_err(|error| Stop::Whole(format!("{}: {error}", path.display())))?;
+        let kept = part.beside(".packed");
+        let window = Window::open(fetch.connection, url, kept, sha256).map_err(fetch.written())?;
+        let mut decoder = FrameDecoder::new();
+        decoder.set_max_window_size(MOST_WINDOW);
+        let patience = Patience::new(fetch.tries, fetch.connection.deadline());
+        Ok(Self { fetch, sha256, seed, window, decoder, patience, furthest: 0, copied: 0 })
+    }
+
+    /// How many bytes came over the network.
+    pub fn received(&self) -> u64 {
+        self.window.received
+    }
+
+    /// Makes the part as long as the target. Whether it is the target its digest will say.
+    pub fn run(&mut self, part: &mut Part<'_>) -> Result<(), Stop> {
+        let list = self.list(part)?;
+        recover(&list, part).map_err(self.fetch.written())?;
+        let places = Places::find(&list, &self.seed);
+        let mut places = places.map_err(|error| Stop::Whole(format!("the seed can't be read: {error}")))?;
+        places.join(&list, MOST_JOINED);
+        let needs = self.needs(&list, &places, part);
+        if needs >= self.fetch.found.target.length - part.length() {
+            return Err(Stop::Whole("its chunks would take as many bytes".to_owned()));
+        }
+        self.fetch.expect_budget(needs)?;
+        self.add_all(&list, &mut places, part)
+    }
+
+    /// What is kept beside the part is of no use any more.
+    pub fn end(self, part: &Part<'_>) -> Result<(), Failure> {
+        let list = list_path(part);
+        self.window.remove().and_then(|()| durable::remove(&list)).map_err(self.fetch.written())
+    }
+
+    /// The list, which is kept beside the part once it is whole.
+    fn list(&mut self, part: &Part<'_>) -> Result<List, Stop> {
+        let (path, length) = (list_path(part), self.fetch.found.target.length);
+        if let Some(list) = fs::read(&path).ok().and_then(|bytes| List::read(bytes, &self.sha256, length).ok()) {
+            return Ok(list);
+        }
+        // It may be what was kept of it that is damaged.
+        let mut is_last = self.window.has(0) == 0;
+        loop {
+            match List::read(self.ask_list(length)?, &self.sha256, length) {
+                Ok(list) => {
+                    durable::write(&path, list.bytes()).map_err(self.fetch.written())?;
+                    return Ok(list);
+                }
+                Err(not) if is_last => return Err(Stop::Whole(not.to_string())),
+                Err(_) => self.window.forget(),
+            }
+            is_last = true;
+        }
+    }
+
+    /// Mostly one request: what follows the list are the first chunks.
+    fn ask_list(&mut self, length: u64) -> Result<Vec<u8>, Stop> {
+        let usual = LEAST_LIST as u64 + length.div_ceil(u64::from(USUAL_AVERAGE)) * 22;
+        let begin = self.bytes(0..LEAST_LIST as u64, usual)?;
+        // What is none is refused when it is read.
+        let Ok(whole) = list_bytes(&begin) else { return Ok(begin) };
+        self.bytes(0..whole as u64, whole as u64)
+    }
+
+    /// How many bytes are still to come.
+    fn needs(&self, list: &List, places: &Places, part: &Part<'_>) -> u64 {
+        let (mut offset, mut packed, mut needs) = (0, list.bytes().len() as u64, 0);
+        for (index, entry) in list.entries().enumerate() {
+            offset += u64::from(entry.length);
+            if part.length() < offset && places.get(index) == Place::Server {
+                needs += u64::from(entry.packed) - self.window.has(packed).min(u64::from(entry.packed));
+            }
+            packed += u64::from(entry.packed);
+        }
+        needs
+    }
+
+    /// Adds all chunks that the part lacks.
+    fn add_all(&mut self, list: &List, places: &mut Places, part: &mut Part<'_>) -> Result<(), Stop> {
+        let (mut offset, mut packed, mut chunk) = (0, list.bytes().len() as u64, Vec::new());
+        for (index, entry) in list.entries().enumerate() {
+            let end = offset + u64::from(entry.length);
+            if part.length() < end {
+                let has = match places.get(index) {
+                    Place::Seed(at) => seed::read_chunk(&self.seed, at, &entry, &mut chunk),
+                    Place::Target(at) => seed::read_chunk(part.file(), at, &entry, &mut chunk),
+                    Place::Server => false,
+                };
+                let known = usize::try_from(part.length() - offset).unwrap_or(usize::MAX);
+                if !has {
+                    // The seed may have changed since it was searched.
+                    places.ask_server(index);
+                    self.take(packed, packed + places.run(list, index), &entry, &mut chunk)?;
+                } else if matches!(places.get(index), Place::Seed(_)) {
+                    self.copied += (chunk.len() - known) as u64;
+                }
+                part.add(chunk.get(known..).unwrap_or_default()).map_err(self.fetch.written())?;
+            }
+            offset = end;
+            packed += u64::from(entry.packed);
+        }
+        Ok(())
+    }
+
+    /// The chunk that is packed from this byte on; with it all up to `end` is asked for.
+    fn take(&mut self, packed: u64, end: u64, entry: &Entry, chunk: &mut Vec<u8>) -> Result<(), Stop> {
+        // It may be what was kept of it that is damaged.
+        for _ in 0..2 {
+            let bytes = self.bytes(packed..packed + u64::from(entry.packed), end)?;
+            chunk.resize(entry.length as usize, 0);
+            let length = self.decoder.decode_all(&bytes, chunk).ok();
+            if length == Some(chunk.len()) && digest(chunk) == entry.digest {
+                return Ok(());
+            }
+            self.window.forget();
+        }
+        Err(Stop::Misled("a chunk is not what its list says".to_owned()))
+    }
+
+    /// These bytes of the list and the packed chunks. It asks until they are here.
+    fn bytes(&mut self, part: Range<u64>, end: u64) -> Result<Vec<u8>, Stop> {
+        loop {
+            let failure = match self.window.take(&part, end) {
+                Ok(bytes) => return Ok(bytes.to_vec()),
+                Err(NoBytes::Never(why)) => return Err(Stop::Whole(why)),
+                Err(NoBytes::File(error)) => return Err(self.fetch.written()(error).into()),
+                Err(NoBytes::Failed(failure)) => failure,
+            };
+            if self.window.received >= self.furthest + SOME_WAY {
+                self.furthest = self.window.received;
+                self.patience.progressed();
+            }
+            if !failure.is_passing() || !self.patience.again() {
+                return Err(Failure::network(self.window.url(), failure).into());
+            }
+        }
+    }
+}
+
+/// Frames of chunks need no more memory than the longest chunk.
+const MOST_WINDOW: u64 = 4 * tufline_chunks::LARGEST_AVERAGE as u64;
+
+/// Takes what a kill left behind the bytes that are on disk for sure, as far as it is right.
+fn recover(list: &List, part: &mut Part<'_>) -> io::Result<()> {
+    let (mut offset, mut chunk) = (0, Vec::new());
+    for entry in list.entries() {
+        let end = offset + u64::from(entry.length);
+        if part.length() < end {
+            if !seed::read_chunk(part.file(), offset, &entry, &mut chunk) {
+                break;
+            }
+            let known = usize::try_from(part.length() - offset).unwrap_or(usize::MAX);
+            part.accept(chunk.get(known..).unwrap_or_default());
+        }
+        offset = end;
+    }
+    part.drop_tail()
+}
+
+fn list_path(part: &Part<'_>) -> PathBuf {
+    part.beside(".list")
+}

@@ -1,0 +1,180 @@
+//! The packed chunks, as they come from the server.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::ops::Range;
+use std::path::PathBuf;
+
+use crate::durable;
+use crate::failure::NetworkFailure;
+use crate::http::{Answer, Connection, FileAnswer};
+
+/// Bytes of an object on a server: those that were asked for and aren't used yet.
+///
+/// What came of a chunk that isn't whole is kept in a file. Nothing waits until that is on disk: a
+/// kill loses nothing then, and a cut of the power some bytes. Whoever uses the bytes compares their
+/// digest, so a file that was torn costs one more request.
+pub struct Window<'w> {
+    connection: &'w Connection,
+    url: &'w str,
+    /// Where the server pointed to: asked until it answers otherwise.
+    link: Option<String>,
+    answer: Option<FileAnswer>,
+    /// Where the answer ends.
+    end: u64,
+    /// Of the first byte in `bytes`.
+    begin: u64,
+    bytes: Vec<u8>,
+    kept: Kept,
+    /// How many bytes came, in all.
+    pub received: u64,
+}
+
+/// Why no bytes came.
+#[derive(Debug)]
+pub enum NoBytes {
+    /// Nor would they another time.
+    Never(String),
+    /// They may, another time.
+    Failed(NetworkFailure),
+    /// This device's file can't be written.
+    File(io::Error),
+}
+
+impl From<NetworkFailure> for NoBytes {
+    fn from(failure: NetworkFailure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+impl From<io::Error> for NoBytes {
+    fn from(error: io::Error) -> Self {
+        Self::File(error)
+    }
+}
+
+impl<'w> Window<'w> {
+    /// Begins with what is kept at `path`, which belongs to the object that `name` names.
+    pub fn open(connection: &'w Connection, url: &'w str, path: PathBuf, name: [u8; 32]) -> io::Result<Self> {
+        let (kept, begin, bytes) = Kept::open(path, name)?;
+        Ok(Self { connection, url, link: None, answer: None, end: 0, begin, bytes, kept, received: 0 })
+    }
+
+    /// Where the object is.
+    pub fn url(&self) -> &str {
+        self.url
+    }
+
+    /// So many bytes from `begin` on are here.
+    pub fn has(&self, begin: u64) -> u64 {
+        let end = self.begin + self.bytes.len() as u64;
+        if (self.begin..end).contains(&begin) { end - begin } else { 0 }
+    }
+
+    /// The bytes of `part`. Where they aren't here, all up to `end` are asked for.
+    pub fn take(&mut self, part: &Range<u64>, end: u64) -> Result<&[u8], NoBytes> {
+        self.forget_before(part.start);
+        let length = usize::try_from(part.end - part.start).unwrap_or(usize::MAX);
+        let mut piece = vec![0; 1 << 16];
+        while self.bytes.len() < length {
+            let next = self.begin + self.bytes.len() as u64;
+            if next >= self.end {
+                self.answer = None;
+            }
+            let mut answer = match self.answer.take() {
+                Some(answer) => answer,
+                None => self.ask(next..end)?,
+            };
+            let most = usize::try_from(self.end - next).unwrap_or(usize::MAX).min(piece.len());
+            let came = answer.read(piece.get_mut(..most).unwrap_or_default())?;
+            if came.is_empty() {
+                return Err(NetworkFailure::Broken("the answer ended too early".to_owned()).into());
+            }
+            self.received += came.len() as u64;
+            self.bytes.extend_from_slice(came);
+            if self.bytes.len() < length {
+                self.kept.add(self.begin, &self.bytes)?;
+            }
+            self.answer = Some(answer);
+        }
+        Ok(self.bytes.get(..length).unwrap_or_default())
+    }
+
+    /// What is here is wrong: it is asked for again, and not where the server pointed to before.
+    pub fn forget(&mut self) {
+        self.forget_all();
+        self.link = None;
+    }
+
+    fn forget_before(&mut self, begin: u64) {
+        let known = begin.checked_sub(self.begin).and_then(|known| usize::try_from(known).ok());
+        match known.filter(|known| *known <= self.bytes.len()) {
+            Some(known) => drop(self.bytes.drain(..known)),
+            // What still comes would have to be passed over.
+            None => self.forget_all(),
+        }
+        self.begin = begin;
+    }
+
+    fn forget_all(&mut self) {
+        self.bytes.clear();
+        self.answer = None;
+    }
+
+    fn ask(&mut self, part: Range<u64>) -> Result<FileAnswer, NoBytes> {
+        let answer = match self.connection.range(self.url, &part, &mut self.link) {
+            Ok(Answer::File(answer)) => answer,
+            Ok(Answer::Missing | Answer::Forbidden) => return Err(NoBytes::Never("the server has no chunks of it".to_owned())),
+            Err(NetworkFailure::Status(416)) => return Err(NoBytes::Never("its chunks end too early".to_owned())),
+            Err(failure) => return Err(failure.into()),
+        };
+        if answer.from != part.start || answer.length.is_some_and(|length| length > part.end - part.start) {
+            return Err(NoBytes::Never("the server answers no parts of files".to_owned()));
+        }
+        self.end = part.end.min(answer.length.map_or(part.end, |length| part.start + length));
+        Ok(answer)
+    }
+
+    /// Nothing is kept any more.
+    pub fn remove(self) -> io::Result<()> {
+        durable::remove(&self.kept.path)
+    }
+}
+
+/// A file with bytes of a window: a name, where they begin (8 bytes), and they.
+#[derive(Debug)]
+struct Kept {
+    path: PathBuf,
+    file: File,
+    name: [u8; 32],
+    /// What is in the file.
+    begin: u64,
+    length: usize,
+}
+
+impl Kept {
+    fn open(path: PathBuf, name: [u8; 32]) -> io::Result<(Self, u64, Vec<u8>)> {
+        let mut file = durable::create_or_open(&path)?;
+        let mut all = Vec::new();
+        (&mut file).take(1 << 20).read_to_end(&mut all)?;
+        let read = |all: &[u8]| {
+            let (begin, bytes) = all.strip_prefix(&name)?.split_first_chunk()?;
+            Some((u64::from_le_bytes(*begin), bytes.to_vec()))
+        };
+        let (begin, bytes) = read(&all).unwrap_or_default();
+        // The first write is of all: whatever is there may be another's.
+        Ok((Self { path, file, name, begin: u64::MAX, length: 0 }, begin, bytes))
+    }
+
+    fn add(&mut self, begin: u64, bytes: &[u8]) -> io::Result<()> {
+        if begin != self.begin || bytes.len() < self.length {
+            self.file.set_len(0)?;
+            self.file.seek(SeekFrom::Start(0))?;
+            self.file.write_all(&[self.name.as_slice(), &begin.to_le_bytes()].concat())?;
+            (self.begin, self.length) = (begin, 0);
+        }
+        self.file.write_all(bytes.get(self.length..).unwrap_or_default())?;
+        self.length = bytes.len();
+        Ok(())
+    }
+}
