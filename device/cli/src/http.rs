@@ -204,12 +204,7 @@ impl Connection {
 
     /// These bytes of a file, or all of it from a server that knows no parts. Where one points elsewhere is kept in `link`, and asked at once the next
     /// time; until that answers otherwise, as a link that has expired does.
-    pub fn range(
-        &self,
-        url: &str,
-        part: &Range<u64>,
-        link: &mut Option<String>,
-    ) -> Result<Answer, NetworkFailure> {
+    pub fn range(&self, url: &str, part: &Range<u64>, link: &mut Option<String>) -> Result<Answer, NetworkFailure> {
         let mut fields = HeaderMap::new();
         fields.insert(ACCEPT_ENCODING, ureq::http::HeaderValue::from_static("identity"));
         insert(&mut fields, RANGE, &format!("bytes={}-{}", part.start, part.end.saturating_sub(1)));

@@ -56,7 +56,16 @@ impl<'t> Part<'t> {
         let digest = found.target.digest().unwrap_or_default();
         let note = fs::read(note_path(&path)).ok().and_then(|note| serde_json::from_slice::<Note>(&note).ok());
         let note = note.filter(|note| note.digest == digest).unwrap_or(Note { digest, ..Note::default() });
-        let mut part = Self { found, path, file, hasher: found.target.hasher(), length: 0, has_tail: false, note, synced_at: now() };
+        let mut part = Self {
+            found,
+            path,
+            file,
+            hasher: found.target.hasher(),
+            length: 0,
+            has_tail: false,
+            note,
+            synced_at: now(),
+        };
         part.hash_kept()?;
         Ok(part)
     }

@@ -124,7 +124,9 @@ impl<'w> Window<'w> {
     fn ask(&mut self, part: Range<u64>) -> Result<FileAnswer, NoBytes> {
         let answer = match self.connection.range(self.url, &part, &mut self.link) {
             Ok(Answer::File(answer)) => answer,
-            Ok(Answer::Missing | Answer::Forbidden) => return Err(NoBytes::Never("the server has no chunks of it".to_owned())),
+            Ok(Answer::Missing | Answer::Forbidden) => {
+                return Err(NoBytes::Never("the server has no chunks of it".to_owned()));
+            }
             Err(NetworkFailure::Status(416)) => return Err(NoBytes::Never("its chunks end too early".to_owned())),
             Err(failure) => return Err(failure.into()),
         };

@@ -1,74 +1,18 @@
 //! The library over real connections: what goes over them, and what is left on disk.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-#[path = "../../client/tests/common/repository.rs"]
-mod repository;
+mod common;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
-use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::sync::{Arc, Mutex};
-use std::thread;
+use std::sync::Mutex;
 
-use repository::Repository;
+use common::repository::{self, Repository};
+use common::{Server, answer, answers, device};
 use serde_json::json;
 use sha2::{Digest, Sha256};
-use tufline_device::{Device, Failure, Identity, NetworkFailure, Settings};
-
-/// What a server does with a request: its path, and its header fields in lower case.
-type Answers = dyn Fn(&str, &BTreeMap<String, String>) -> Vec<u8> + Send + Sync;
-
-/// Requests: their paths and header fields.
-type Requests = Vec<(String, BTreeMap<String, String>)>;
-
-/// A server at a port of its own, and the requests that it got.
-struct Server {
-    url: String,
-    asked: Arc<Mutex<Requests>>,
-}
-
-impl Server {
-    fn start(answers: Box<Answers>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let asked = Arc::new(Mutex::new(Vec::new()));
-        let noted = asked.clone();
-        thread::spawn(move || {
-            for stream in listener.incoming() {
-                let mut stream = stream.unwrap();
-                let (path, fields) = request(&stream);
-                let answer = answers(&path, &fields);
-                noted.lock().unwrap().push((path, fields));
-                _ = stream.write_all(&answer);
-            }
-        });
-        Self { url, asked }
-    }
-
-    fn asked(&self) -> Requests {
-        std::mem::take(&mut self.asked.lock().unwrap())
-    }
-}
-
-fn request(stream: &TcpStream) -> (String, BTreeMap<String, String>) {
-    let mut lines = BufReader::new(stream).lines().map(Result::unwrap);
-    let path = lines.next().unwrap_or_default().split(' ').nth(1).unwrap_or_default().to_owned();
-    let fields = lines.take_while(|line| !line.is_empty()).map(|line| {
-        let (name, value) = line.split_once(": ").unwrap();
-        (name.to_ascii_lowercase(), value.to_owned())
-    });
-    (path, fields.collect())
-}
-
-fn answer(status: &str, fields: &str, body: &[u8]) -> Vec<u8> {
-    [
-        format!("HTTP/1.1 {status}\r\nconnection: close\r\n{fields}content-length: {}\r\n\r\n", body.len()).as_bytes(),
-        body,
-    ]
-    .concat()
-}
+use tufline_device::{Device, Failure, Identity, NetworkFailure};
 
 /// A repository with one target, and its bytes.
 fn repository() -> (Repository, Vec<u8>) {
@@ -78,33 +22,6 @@ fn repository() -> (Repository, Vec<u8>) {
     let signed = repository.document("targets", 1, &json!({"targets": {"firmware": listed}}));
     repository.files.insert("1.targets.json".to_owned(), repository::file(&signed, &repository.keys["targets"]));
     (repository, data)
-}
-
-/// A device that asks this server.
-fn device(folder: &Path, repository: &Repository, url: &str) -> Settings {
-    let root = folder.join("trusted.json");
-    fs::write(&root, &repository.files["1.root.json"]).unwrap();
-    let mut settings = Settings::new(folder.join("metadata"));
-    settings.metadata_url = format!("{url}/metadata");
-    settings.root = Some(root);
-    settings.tries = 3;
-    // The repository of these tests is of 2029.
-    settings.believe_clock = true;
-    settings
-}
-
-/// Answers documents; and the target by `target`.
-fn answers(
-    repository: &Repository,
-    target: impl Fn(&BTreeMap<String, String>) -> Vec<u8> + Send + Sync + 'static,
-) -> Box<Answers> {
-    let files = repository.files.clone();
-    Box::new(move |path, fields| match path.strip_prefix("/metadata/") {
-        Some(name) => {
-            files.get(name).map_or_else(|| answer("404 Not Found", "", b""), |file| answer("200 OK", "", file))
-        }
-        None => target(fields),
-    })
 }
 
 /// The part that is asked for, and of it so many bytes at most.
@@ -122,7 +39,7 @@ fn part(data: &[u8], fields: &BTreeMap<String, String>, most: usize) -> Vec<u8> 
 /// Serves the repository, and of its target so many bytes with each answer at most.
 fn serve(repository: &Repository, data: &[u8], most: usize) -> Server {
     let data = data.to_vec();
-    Server::start(answers(repository, move |fields| part(&data, fields, most)))
+    Server::start(answers(repository, move |_, fields| part(&data, fields, most)))
 }
 
 #[test]
@@ -151,7 +68,7 @@ fn a_cut_costs_nothing_that_came() {
 fn interrupted(repository: &Repository, data: &[u8], folder: &Path) {
     let server = {
         let data = data.to_vec();
-        Server::start(answers(repository, move |fields| {
+        Server::start(answers(repository, move |_, fields| {
             let goes_on = fields.contains_key("range");
             if goes_on { answer("503 Service Unavailable", "", b"") } else { part(&data, fields, 300_000) }
         }))
@@ -199,7 +116,7 @@ fn who_the_device_is_stays_with_the_first_server() {
         Server::start(Box::new(move |_, fields| part(&data, fields, usize::MAX)))
     };
     let elsewhere = format!("location: {}/blob?signature=1\r\n", store.url);
-    let api = Server::start(answers(&repository, move |_| answer("307 Temporary Redirect", &elsewhere, b"")));
+    let api = Server::start(answers(&repository, move |_, _| answer("307 Temporary Redirect", &elsewhere, b"")));
     let folder = tempfile::tempdir().unwrap();
     let token = folder.path().join("token");
     fs::write(&token, "secret\n").unwrap();
@@ -218,7 +135,7 @@ fn who_the_device_is_stays_with_the_first_server() {
 fn a_page_in_a_documents_place_is_waited_out() {
     let (repository, data) = repository();
     let portal = Mutex::new(2);
-    let documents = answers(&repository, move |fields| part(&data, fields, usize::MAX));
+    let documents = answers(&repository, move |_, fields| part(&data, fields, usize::MAX));
     let server = Server::start(Box::new(move |path, fields| {
         let mut left = portal.lock().unwrap();
         if *left > 0 {
