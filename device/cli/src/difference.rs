@@ -3,7 +3,6 @@
 use std::fs::{self, File};
 use std::io;
 use std::ops::Range;
-use std::path::PathBuf;
 
 use ruzstd::decoding::FrameDecoder;
 use tufline_chunks::{Entry, LARGEST_BLOB, LEAST_LIST, List, SMALLEST_BLOB, USUAL_AVERAGE, digest, list_bytes};
@@ -11,7 +10,7 @@ use tufline_chunks::{Entry, LARGEST_BLOB, LEAST_LIST, List, SMALLEST_BLOB, USUAL
 use crate::durable;
 use crate::failure::Failure;
 use crate::fetch::{Fetch, SOME_WAY};
-use crate::part::Part;
+use crate::part::{LIST, PACKED, Part};
 use crate::patience::Patience;
 use crate::seed::{self, Place, Places};
 use crate::window::{NoBytes, Window};
@@ -71,8 +70,7 @@ impl<'d, 'f> Difference<'d, 'f> {
         };
         let Some(path) = fetch.seed else { return whole("there is no seed") };
         let seed = seed::open(path).map_err(|error| Stop::Whole(format!("{}: {error}", path.display())))?;
-        let kept = part.beside(".packed");
-        let window = Window::open(fetch.connection, url, kept, sha256).map_err(fetch.written())?;
+        let window = Window::open(fetch.connection, url, &part.beside(PACKED), sha256).map_err(fetch.written())?;
         let mut decoder = FrameDecoder::new();
         decoder.set_max_window_size(MOST_WINDOW);
         let patience = Patience::new(fetch.tries, fetch.connection.deadline());
@@ -99,15 +97,9 @@ impl<'d, 'f> Difference<'d, 'f> {
         self.add_all(&list, &mut places, part)
     }
 
-    /// What is kept beside the part is of no use any more.
-    pub fn end(self, part: &Part<'_>) -> Result<(), Failure> {
-        let list = list_path(part);
-        self.window.remove().and_then(|()| durable::remove(&list)).map_err(self.fetch.written())
-    }
-
     /// The list, which is kept beside the part once it is whole.
     fn list(&mut self, part: &Part<'_>) -> Result<List, Stop> {
-        let (path, length) = (list_path(part), self.fetch.found.target.length);
+        let (path, length) = (part.beside(LIST), self.fetch.found.target.length);
         if let Some(list) = fs::read(&path).ok().and_then(|bytes| List::read(bytes, &self.sha256, length).ok()) {
             return Ok(list);
         }
@@ -204,7 +196,7 @@ impl<'d, 'f> Difference<'d, 'f> {
                 self.patience.progressed();
             }
             if !failure.is_passing() || !self.patience.again() {
-                return Err(Failure::network(self.window.url(), failure).into());
+                return Err(self.fetch.failure(self.window.url(), failure).into());
             }
         }
     }
@@ -228,8 +220,4 @@ fn recover(list: &List, part: &mut Part<'_>) -> io::Result<()> {
         offset = end;
     }
     part.drop_tail()
-}
-
-fn list_path(part: &Part<'_>) -> PathBuf {
-    part.beside(".list")
 }

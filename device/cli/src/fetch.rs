@@ -109,12 +109,9 @@ impl Fetch<'_> {
         };
         let ran = difference.run(&mut part);
         let (received, copied) = (difference.received(), difference.copied);
-        // Of what goes on later, what came is kept.
-        let is_over = !matches!(ran, Err(Stop::Failed(_)));
-        let ended = if is_over { difference.end(&part) } else { part.sync().map_err(self.written()) };
         self.fetched.received += received;
         self.fetched.copied += copied;
-        ended?;
+        part.sync().map_err(self.written())?;
         if let Err(stop) = ran {
             return self.comes_whole(part, stop);
         }
@@ -154,7 +151,7 @@ impl Fetch<'_> {
                 patience.progressed();
             }
             if !failure.is_passing() || !patience.again() {
-                return Err(Failure::network(&self.url, failure));
+                return Err(self.failure(&self.url, failure));
             }
         }
         Ok(answers)
@@ -238,15 +235,20 @@ impl Fetch<'_> {
         }
     }
 
-    /// Whether so many bytes of it may come. What is too much is told by the target's name.
+    /// Whether so many bytes of it may come.
     pub fn expect_budget(&self, needs: u64) -> Result<(), Failure> {
-        self.connection.expect_budget(needs).map_err(|failure| match failure {
+        self.connection.expect_budget(needs).map_err(|failure| self.failure(&self.url, failure))
+    }
+
+    /// What came last for this URL.
+    pub fn failure(&self, url: &str, failure: NetworkFailure) -> Failure {
+        match failure {
             NetworkFailure::OverBudget { needs, left } => {
                 let why = self.fetched.whole_since.as_ref().map(|why| format!(" (whole, since {why})"));
                 Failure::Budget { what: format!("{}{}", self.found.name, why.unwrap_or_default()), needs, left }
             }
-            failure => Failure::network(&self.url, failure),
-        })
+            failure => Failure::network(url, failure),
+        }
     }
 
     pub fn written(&self) -> impl FnOnce(std::io::Error) -> Failure + use<> {

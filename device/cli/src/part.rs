@@ -20,6 +20,15 @@ const SYNC_AFTER_BYTES: u64 = 4 << 20;
 /// …or so much time, so that a cut of the power costs no more than this.
 const SYNC_AFTER: Duration = Duration::from_secs(10);
 
+/// The files beside a part: its note…
+const NOTE: &str = ".note";
+
+/// …the list of its chunks…
+pub const LIST: &str = ".list";
+
+/// …and what came of a chunk that isn't whole.
+pub const PACKED: &str = ".packed";
+
 /// What came so far of a target, beside the place where it will be.
 ///
 /// *Invariant*: what the note calls safe is on disk, byte for byte as it came: the note is written after it. It is hashed again before anything is added,
@@ -188,7 +197,7 @@ impl<'t> Part<'t> {
         }
         self.file.sync_all()?;
         durable::rename(&self.path, to)?;
-        durable::remove(&note_path(&self.path))?;
+        [NOTE, LIST, PACKED].iter().try_for_each(|suffix| durable::remove(&durable::with_suffix(&self.path, suffix)))?;
         Ok(Ok(()))
     }
 
@@ -259,5 +268,5 @@ fn hash_rest(file: &mut impl Read, hasher: &mut Hasher<'_>) -> io::Result<u64> {
 }
 
 fn note_path(part: &Path) -> PathBuf {
-    durable::with_suffix(part, ".note")
+    durable::with_suffix(part, NOTE)
 }

@@ -1,8 +1,8 @@
 //! An older image on this device, and what of the new one it has.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Seek, SeekFrom};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, FileTypeExt};
 use std::path::Path;
 
 use tufline_chunks::{Cutter, Entry, List, digest};
@@ -41,8 +41,11 @@ impl Places {
         seed.seek(SeekFrom::Start(0))?;
         let (mut cutter, mut offset) = (Cutter::new(seed, list.average()), 0);
         while let Some(chunk) = cutter.next_chunk()? {
-            for index in by_digest.find(list, &digest(chunk)) {
-                if let Some(place) = places.get_mut(*index as usize).filter(|place| **place == ON_SERVER) {
+            let same = by_digest.find(list, &digest(chunk));
+            // All of them were found with the first: a list and a seed of zeros must not take their product.
+            let is_new = same.first().is_some_and(|first| places.get(*first as usize) == Some(&ON_SERVER));
+            for index in same.iter().filter(|_| is_new) {
+                if let Some(place) = places.get_mut(*index as usize) {
                     *place = offset;
                 }
             }
@@ -135,9 +138,9 @@ pub fn read_chunk(file: &File, offset: u64, entry: &Entry, chunk: &mut Vec<u8>) 
 
 /// Opens a seed: a file or a block device.
 pub fn open(path: &Path) -> io::Result<File> {
-    let file = File::open(path)?;
-    if file.metadata()?.is_dir() {
-        return Err(io::ErrorKind::IsADirectory.into());
+    let kind = fs::metadata(path)?.file_type();
+    if kind.is_file() || kind.is_block_device() {
+        return File::open(path);
     }
-    Ok(file)
+    Err(io::Error::new(io::ErrorKind::InvalidInput, "it is neither a file nor a block device"))
 }

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::Path;
 
 use crate::durable;
 use crate::failure::NetworkFailure;
@@ -20,8 +20,9 @@ pub struct Window<'w> {
     /// Where the server pointed to: asked until it answers otherwise.
     link: Option<String>,
     answer: Option<FileAnswer>,
-    /// Where the answer ends.
+    /// Where the answer ends, and whether that is before what was asked for.
     end: u64,
+    is_short: bool,
     /// Of the first byte in `bytes`.
     begin: u64,
     bytes: Vec<u8>,
@@ -55,9 +56,9 @@ impl From<io::Error> for NoBytes {
 
 impl<'w> Window<'w> {
     /// Begins with what is kept at `path`, which belongs to the object that `name` names.
-    pub fn open(connection: &'w Connection, url: &'w str, path: PathBuf, name: [u8; 32]) -> io::Result<Self> {
+    pub fn open(connection: &'w Connection, url: &'w str, path: &Path, name: [u8; 32]) -> io::Result<Self> {
         let (kept, begin, bytes) = Kept::open(path, name)?;
-        Ok(Self { connection, url, link: None, answer: None, end: 0, begin, bytes, kept, received: 0 })
+        Ok(Self { connection, url, link: None, answer: None, end: 0, is_short: false, begin, bytes, kept, received: 0 })
     }
 
     /// Where the object is.
@@ -78,8 +79,9 @@ impl<'w> Window<'w> {
         let mut piece = vec![0; 1 << 16];
         while self.bytes.len() < length {
             let next = self.begin + self.bytes.len() as u64;
-            if next >= self.end {
-                self.answer = None;
+            // Whoever answers a byte to each question must not be asked for ever.
+            if next >= self.end && self.answer.take().is_some() && self.is_short {
+                return Err(NetworkFailure::Broken("the answer ended too early".to_owned()).into());
             }
             let mut answer = match self.answer.take() {
                 Some(answer) => answer,
@@ -133,20 +135,15 @@ impl<'w> Window<'w> {
         if answer.from != part.start || answer.length.is_some_and(|length| length > part.end - part.start) {
             return Err(NoBytes::Never("the server answers no parts of files".to_owned()));
         }
-        self.end = part.end.min(answer.length.map_or(part.end, |length| part.start + length));
+        self.end = answer.length.map_or(part.end, |length| part.start + length);
+        self.is_short = self.end < part.end;
         Ok(answer)
-    }
-
-    /// Nothing is kept any more.
-    pub fn remove(self) -> io::Result<()> {
-        durable::remove(&self.kept.path)
     }
 }
 
 /// A file with bytes of a window: a name, where they begin (8 bytes), and they.
 #[derive(Debug)]
 struct Kept {
-    path: PathBuf,
     file: File,
     name: [u8; 32],
     /// What is in the file.
@@ -155,8 +152,8 @@ struct Kept {
 }
 
 impl Kept {
-    fn open(path: PathBuf, name: [u8; 32]) -> io::Result<(Self, u64, Vec<u8>)> {
-        let mut file = durable::create_or_open(&path)?;
+    fn open(path: &Path, name: [u8; 32]) -> io::Result<(Self, u64, Vec<u8>)> {
+        let mut file = durable::create_or_open(path)?;
         let mut all = Vec::new();
         (&mut file).take(1 << 20).read_to_end(&mut all)?;
         let read = |all: &[u8]| {
@@ -165,7 +162,7 @@ impl Kept {
         };
         let (begin, bytes) = read(&all).unwrap_or_default();
         // The first write is of all: whatever is there may be another's.
-        Ok((Self { path, file, name, begin: u64::MAX, length: 0 }, begin, bytes))
+        Ok((Self { file, name, begin: u64::MAX, length: 0 }, begin, bytes))
     }
 
     fn add(&mut self, begin: u64, bytes: &[u8]) -> io::Result<()> {
