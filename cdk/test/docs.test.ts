@@ -7,7 +7,9 @@ const PAGES = [
   "README.md",
   "ARCHITECTURE.md",
   "tests/emulator.md",
-  ...readdirSync(new URL("docs/", ROOT)).map((page) => `docs/${page}`),
+  ...readdirSync(new URL("docs/", ROOT), { recursive: true, encoding: "utf8" })
+    .filter((file) => file.endsWith(".md"))
+    .map((page) => `docs/${page}`),
 ];
 
 /** A page's blocks of code, and what stands around them. */
