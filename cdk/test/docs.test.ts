@@ -6,6 +6,9 @@ const ROOT = new URL("../../", import.meta.url);
 const PAGES = [
   "README.md",
   "ARCHITECTURE.md",
+  "CHANGELOG.md",
+  "CONTRIBUTING.md",
+  "SECURITY.md",
   "tests/emulator.md",
   ...readdirSync(new URL("docs/", ROOT), { recursive: true, encoding: "utf8" })
     .filter((file) => file.endsWith(".md"))
