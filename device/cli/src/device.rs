@@ -12,6 +12,7 @@ use crate::fetch::{Fetch, FetchedTarget};
 use crate::folder::Folder;
 use crate::http::Connection;
 use crate::settings::Settings;
+use crate::wanted::Wanted;
 
 /// When this program was built, in seconds since 1970 (`build.rs`).
 const BUILT: &str = env!("TUFLINE_BUILT");
@@ -141,11 +142,8 @@ impl Device {
     /// [`Failure`].
     pub fn fetch_with(&self, found: &FoundTarget, to: &Path, seed: Option<&Path>) -> Result<FetchedTarget, Failure> {
         let fetch = Fetch {
-            connection: &self.connection,
+            wanted: Wanted { connection: &self.connection, found, to, tries: self.settings.tries },
             url: self.settings.target(&found.path)?,
-            found,
-            to,
-            tries: self.settings.tries,
             packed: self.pack.as_ref().and_then(|pack| pack.target(&found.path)),
             seed,
             chunks_url: self.settings.chunks(&found.path)?,

@@ -3,16 +3,17 @@
 use std::fs::{self, File};
 use std::io;
 use std::ops::Range;
+use std::path::Path;
 
 use ruzstd::decoding::FrameDecoder;
 use tufline_chunks::{Entry, LARGEST_BLOB, LEAST_LIST, List, SMALLEST_BLOB, USUAL_AVERAGE, digest, list_bytes};
 
 use crate::durable;
 use crate::failure::Failure;
-use crate::fetch::{Fetch, SOME_WAY};
 use crate::part::{LIST, PACKED, Part};
-use crate::patience::Patience;
+use crate::patience::{Patience, SOME_WAY};
 use crate::seed::{self, Place, Places};
+use crate::wanted::Wanted;
 use crate::window::{NoBytes, Window};
 
 /// Chunks that the device has come from the server too where they lie between others that do and
@@ -41,8 +42,8 @@ impl From<Failure> for Stop {
 /// *Invariant*: nothing is believed of the list. It says what to ask for, and a chunk with another
 /// digest than it says is not taken. No more bytes are asked for than the budget has, and that is
 /// known before the first of them.
-pub struct Difference<'d, 'f> {
-    fetch: &'d Fetch<'f>,
+pub struct Difference<'d> {
+    wanted: Wanted<'d>,
     sha256: [u8; 32],
     seed: File,
     window: Window<'d>,
@@ -54,11 +55,11 @@ pub struct Difference<'d, 'f> {
     pub copied: u64,
 }
 
-impl<'d, 'f> Difference<'d, 'f> {
+impl<'d> Difference<'d> {
     /// Begins, or goes on with what an earlier one kept beside the part. `url` is where the chunks are.
-    pub fn begin(fetch: &'d Fetch<'f>, url: &'d str, part: &Part<'_>) -> Result<Self, Stop> {
+    pub fn begin(wanted: Wanted<'d>, seed: &Path, url: &'d str, part: &Part<'_>) -> Result<Self, Stop> {
         let whole = |why: &str| Err(Stop::Whole(why.to_owned()));
-        let target = &fetch.found.target;
+        let target = &wanted.found.target;
         if part.comes_whole() {
             return whole("its chunks made another file of it before");
         }
@@ -68,13 +69,12 @@ impl<'d, 'f> Difference<'d, 'f> {
         let Some(sha256) = target.hashes.get("sha256").and_then(|digest| digest.as_slice().try_into().ok()) else {
             return whole("no SHA-256 is listed of it, by which chunks are found");
         };
-        let Some(path) = fetch.seed else { return whole("there is no seed") };
-        let seed = seed::open(path).map_err(|error| Stop::Whole(format!("{}: {error}", path.display())))?;
-        let window = Window::open(fetch.connection, url, &part.beside(PACKED), sha256).map_err(fetch.written())?;
+        let opened = seed::open(seed).map_err(|error| Stop::Whole(format!("{}: {error}", seed.display())))?;
+        let window = Window::open(wanted.connection, url, &part.beside(PACKED), sha256).map_err(wanted.written())?;
         let mut decoder = FrameDecoder::new();
         decoder.set_max_window_size(MOST_WINDOW);
-        let patience = Patience::new(fetch.tries, fetch.connection.deadline());
-        Ok(Self { fetch, sha256, seed, window, decoder, patience, furthest: 0, copied: 0 })
+        let patience = Patience::new(wanted.tries, wanted.connection.deadline());
+        Ok(Self { wanted, sha256, seed: opened, window, decoder, patience, furthest: 0, copied: 0 })
     }
 
     /// How many bytes came over the network.
@@ -85,21 +85,21 @@ impl<'d, 'f> Difference<'d, 'f> {
     /// Makes the part as long as the target. Whether it is the target its digest will say.
     pub fn run(&mut self, part: &mut Part<'_>) -> Result<(), Stop> {
         let list = self.list(part)?;
-        recover(&list, part).map_err(self.fetch.written())?;
+        recover(&list, part).map_err(self.wanted.written())?;
         let places = Places::find(&list, &self.seed);
         let mut places = places.map_err(|error| Stop::Whole(format!("the seed can't be read: {error}")))?;
         places.join(&list, MOST_JOINED);
         let needs = self.needs(&list, &places, part);
-        if needs >= self.fetch.found.target.length - part.length() {
+        if needs >= self.wanted.found.target.length - part.length() {
             return Err(Stop::Whole("its chunks would take as many bytes".to_owned()));
         }
-        self.fetch.expect_budget(needs)?;
+        self.wanted.expect_budget(needs, None)?;
         self.add_all(&list, &mut places, part)
     }
 
     /// The list, which is kept beside the part once it is whole.
     fn list(&mut self, part: &Part<'_>) -> Result<List, Stop> {
-        let (path, length) = (part.beside(LIST), self.fetch.found.target.length);
+        let (path, length) = (part.beside(LIST), self.wanted.found.target.length);
         if let Some(list) = fs::read(&path).ok().and_then(|bytes| List::read(bytes, &self.sha256, length).ok()) {
             return Ok(list);
         }
@@ -108,7 +108,7 @@ impl<'d, 'f> Difference<'d, 'f> {
         loop {
             match List::read(self.ask_list(length)?, &self.sha256, length) {
                 Ok(list) => {
-                    durable::write(&path, list.bytes()).map_err(self.fetch.written())?;
+                    durable::write(&path, list.bytes()).map_err(self.wanted.written())?;
                     return Ok(list);
                 }
                 Err(not) if is_last => return Err(Stop::Whole(not.to_string())),
@@ -159,7 +159,7 @@ impl<'d, 'f> Difference<'d, 'f> {
                 } else if matches!(places.get(index), Place::Seed(_)) {
                     self.copied += (chunk.len() - known) as u64;
                 }
-                part.add(chunk.get(known..).unwrap_or_default()).map_err(self.fetch.written())?;
+                part.add(chunk.get(known..).unwrap_or_default()).map_err(self.wanted.written())?;
             }
             offset = end;
             packed += u64::from(entry.packed);
@@ -188,7 +188,7 @@ impl<'d, 'f> Difference<'d, 'f> {
             let failure = match self.window.take(&part, end) {
                 Ok(bytes) => return Ok(bytes.to_vec()),
                 Err(NoBytes::Never(why)) => return Err(Stop::Whole(why)),
-                Err(NoBytes::File(error)) => return Err(self.fetch.written()(error).into()),
+                Err(NoBytes::File(error)) => return Err(self.wanted.written()(error).into()),
                 Err(NoBytes::Failed(failure)) => failure,
             };
             if self.window.received >= self.furthest + SOME_WAY {
@@ -196,7 +196,7 @@ impl<'d, 'f> Difference<'d, 'f> {
                 self.patience.progressed();
             }
             if !failure.is_passing() || !self.patience.again() {
-                return Err(self.fetch.failure(self.window.url(), failure).into());
+                return Err(self.wanted.failure(self.window.url(), failure, None).into());
             }
         }
     }

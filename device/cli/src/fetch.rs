@@ -2,13 +2,14 @@
 
 use std::path::Path;
 
-use tufline_client::{Error, FoundTarget};
+use tufline_client::Error;
 
 use crate::difference::{Difference, Stop};
 use crate::failure::{Failure, NetworkFailure};
-use crate::http::{Answer, Connection, FileAnswer};
+use crate::http::{Answer, FileAnswer};
 use crate::part::{self, Part};
-use crate::patience::Patience;
+use crate::patience::{Patience, SOME_WAY};
+use crate::wanted::Wanted;
 
 /// A target that is in its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,13 +26,8 @@ pub struct FetchedTarget {
 
 /// One target on its way.
 pub struct Fetch<'f> {
-    pub connection: &'f Connection,
+    pub wanted: Wanted<'f>,
     pub url: String,
-    pub found: &'f FoundTarget,
-    /// Where it shall be.
-    pub to: &'f Path,
-    /// How often in a row it tries without getting anywhere.
-    pub tries: u32,
     /// What came of it in a pack.
     pub packed: Option<&'f [u8]>,
     /// An older image on this device, and the URL of the target's chunks.
@@ -40,9 +36,6 @@ pub struct Fetch<'f> {
     /// What it comes to.
     pub fetched: FetchedTarget,
 }
-
-/// To have come so many bytes further is to get somewhere: a byte with each connection is not.
-pub const SOME_WAY: u64 = 16 << 10;
 
 /// What an answer says of itself.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -61,7 +54,9 @@ impl Fetch<'_> {
         let mut anew = false;
         loop {
             // Whoever else fetches it to this place is waited for, and may have left it there.
-            let Some(mut part) = part::open_unless_there(self.found, self.to).map_err(self.written())? else {
+            let Some(mut part) =
+                part::open_unless_there(self.wanted.found, self.wanted.to).map_err(self.wanted.written())?
+            else {
                 return Ok(self.fetched);
             };
             if let Some(bytes) = self.packed.take() {
@@ -70,40 +65,39 @@ impl Fetch<'_> {
                 }
                 continue;
             }
-            if self.seed.is_some() {
-                if self.take_difference(part)? {
+            if let Some(seed) = self.seed.take() {
+                if self.take_difference(seed, part)? {
                     return Ok(self.fetched);
                 }
-                self.seed = None;
                 continue;
             }
             let kept = part.length();
             let answers = self.fill(&mut part)?;
-            match part.finish(self.to).map_err(self.written())? {
+            match part.finish(self.wanted.to).map_err(self.wanted.written())? {
                 Ok(()) => return Ok(self.fetched),
                 // It may be what was kept that is damaged, or one of several answers that was another's: once more, from the beginning.
                 Err(_) if !anew && (kept > 0 || answers > 1) => anew = true,
-                Err(why) => return Err(Failure::Target { name: self.found.name.clone(), why }),
+                Err(why) => return Err(Failure::Target { name: self.wanted.found.name.clone(), why }),
             }
         }
     }
 
     /// Whether what came in a pack is the target, and in its place.
     fn take_packed(&mut self, mut part: Part<'_>, bytes: &[u8]) -> Result<bool, Failure> {
-        let mut hasher = self.found.target.hasher();
+        let mut hasher = self.wanted.found.target.hasher();
         hasher.update(bytes);
         // What was kept of the target stays, where this is another file.
-        if bytes.len() as u64 != self.found.target.length || hasher.check().is_err() {
+        if bytes.len() as u64 != self.wanted.found.target.length || hasher.check().is_err() {
             return Ok(false);
         }
         self.fetched.received += bytes.len() as u64;
-        part.begin_anew().and_then(|()| part.add(bytes)).map_err(self.written())?;
-        Ok(part.finish(self.to).map_err(self.written())?.is_ok())
+        part.begin_anew().and_then(|()| part.add(bytes)).map_err(self.wanted.written())?;
+        Ok(part.finish(self.wanted.to).map_err(self.wanted.written())?.is_ok())
     }
 
     /// Whether the target is in its place, from an older image and what that lacks. If not, the rest of it is to come whole.
-    fn take_difference(&mut self, mut part: Part<'_>) -> Result<bool, Failure> {
-        let mut difference = match Difference::begin(self, &self.chunks_url, &part) {
+    fn take_difference(&mut self, seed: &Path, mut part: Part<'_>) -> Result<bool, Failure> {
+        let mut difference = match Difference::begin(self.wanted, seed, &self.chunks_url, &part) {
             Ok(difference) => difference,
             Err(stop) => return self.comes_whole(part, stop),
         };
@@ -111,16 +105,18 @@ impl Fetch<'_> {
         let (received, copied) = (difference.received(), difference.copied);
         self.fetched.received += received;
         self.fetched.copied += copied;
-        part.sync().map_err(self.written())?;
+        part.sync().map_err(self.wanted.written())?;
         if let Err(stop) = ran {
             return self.comes_whole(part, stop);
         }
-        match part.finish(self.to).map_err(self.written())? {
+        match part.finish(self.wanted.to).map_err(self.wanted.written())? {
             Ok(()) => Ok(true),
-            Err(why) => match part::open_unless_there(self.found, self.to).map_err(self.written())? {
-                Some(part) => self.comes_whole(part, Stop::Misled(why)),
-                None => Ok(true),
-            },
+            Err(why) => {
+                match part::open_unless_there(self.wanted.found, self.wanted.to).map_err(self.wanted.written())? {
+                    Some(part) => self.comes_whole(part, Stop::Misled(why)),
+                    None => Ok(true),
+                }
+            }
         }
     }
 
@@ -128,7 +124,7 @@ impl Fetch<'_> {
         self.fetched.whole_since = Some(match stop {
             Stop::Whole(why) => why,
             Stop::Misled(why) => {
-                part.take_whole().map_err(self.written())?;
+                part.take_whole().map_err(self.wanted.written())?;
                 why
             }
             Stop::Failed(failure) => return Err(failure),
@@ -138,20 +134,20 @@ impl Fetch<'_> {
 
     /// Asks until the target is whole, and says how often. What counts as getting somewhere is to get further than ever before.
     fn fill(&mut self, part: &mut Part<'_>) -> Result<u32, Failure> {
-        let mut patience = Patience::new(self.tries, self.connection.deadline());
+        let mut patience = Patience::new(self.wanted.tries, self.wanted.connection.deadline());
         let (mut answers, mut furthest) = (0, part.length());
         while !part.is_whole() {
-            let missing = self.found.target.length - part.length();
-            self.expect_budget(missing)?;
+            let missing = self.wanted.found.target.length - part.length();
+            self.wanted.expect_budget(missing, self.fetched.whole_since.as_deref())?;
             answers += 1;
             let Err(failure) = self.ask(part)? else { continue };
-            part.sync().map_err(self.written())?;
+            part.sync().map_err(self.wanted.written())?;
             if part.length() >= furthest + SOME_WAY {
                 furthest = part.length();
                 patience.progressed();
             }
             if !failure.is_passing() || !patience.again() {
-                return Err(self.failure(&self.url, failure));
+                return Err(self.wanted.failure(&self.url, failure, self.fetched.whole_since.as_deref()));
             }
         }
         Ok(answers)
@@ -159,17 +155,18 @@ impl Fetch<'_> {
 
     /// One request for what is missing.
     fn ask(&mut self, part: &mut Part<'_>) -> Result<Result<(), NetworkFailure>, Failure> {
-        let file = match self.connection.file(&self.url, self.found.target.length, part.length(), part.etag()) {
-            Ok(Answer::File(file)) => file,
-            Ok(Answer::Missing) => return Err(Error::Missing(format!("target {}", self.found.name)).into()),
-            Ok(Answer::Forbidden) => return Ok(Err(NetworkFailure::Status(403))),
-            // It may be the question for a part: another file is there, or the server takes no such question.
-            Err(NetworkFailure::Status(400 | 412 | 416 | 431)) if part.length() > 0 => {
-                part.begin_anew().map_err(self.written())?;
-                return Ok(Err(NetworkFailure::Broken("the server has no such part of the file".to_owned())));
-            }
-            Err(failure) => return Ok(Err(failure)),
-        };
+        let file =
+            match self.wanted.connection.file(&self.url, self.wanted.found.target.length, part.length(), part.etag()) {
+                Ok(Answer::File(file)) => file,
+                Ok(Answer::Missing) => return Err(Error::Missing(format!("target {}", self.wanted.found.name)).into()),
+                Ok(Answer::Forbidden) => return Ok(Err(NetworkFailure::Status(403))),
+                // It may be the question for a part: another file is there, or the server takes no such question.
+                Err(NetworkFailure::Status(400 | 412 | 416 | 431)) if part.length() > 0 => {
+                    part.begin_anew().map_err(self.wanted.written())?;
+                    return Ok(Err(NetworkFailure::Broken("the server has no such part of the file".to_owned())));
+                }
+                Err(failure) => return Ok(Err(failure)),
+            };
         match self.fit(&file) {
             Fit::Wrong => Ok(Err(another_file())),
             // It must not cost what was kept.
@@ -177,14 +174,14 @@ impl Fetch<'_> {
             Fit::Unknown => {
                 let read = self.read(file, part, 0)?;
                 if read.is_err() {
-                    part.begin_anew().map_err(self.written())?;
+                    part.begin_anew().map_err(self.wanted.written())?;
                 }
                 Ok(read)
             }
             Fit::Right => {
                 // The server says by the whole that it isn't the file of which a part was asked for.
                 if file.from == 0 && file.etag.is_some() && file.etag.as_deref() != part.etag() {
-                    part.begin_anew().map_err(self.written())?;
+                    part.begin_anew().map_err(self.wanted.written())?;
                 }
                 // A server that knows no parts answers the whole: what was kept of it is passed over.
                 let Some(known) = part.length().checked_sub(file.from) else {
@@ -199,7 +196,7 @@ impl Fetch<'_> {
 
     /// A part's place is in its fields. Of a whole file only its length tells it from a page in its place.
     fn fit(&self, file: &FileAnswer) -> Fit {
-        let left = self.found.target.length.checked_sub(file.from);
+        let left = self.wanted.found.target.length.checked_sub(file.from);
         match file.length {
             Some(length) if Some(length) == left => Fit::Right,
             Some(_) => Fit::Wrong,
@@ -228,31 +225,11 @@ impl Fetch<'_> {
             let passed_over = usize::try_from(known).unwrap_or(usize::MAX).min(bytes.len());
             known -= passed_over as u64;
             let new = bytes.get(passed_over..).unwrap_or_default();
-            if part.length() + new.len() as u64 > self.found.target.length {
+            if part.length() + new.len() as u64 > self.wanted.found.target.length {
                 return Ok(Err(another_file()));
             }
-            part.add(new).map_err(self.written())?;
+            part.add(new).map_err(self.wanted.written())?;
         }
-    }
-
-    /// Whether so many bytes of it may come.
-    pub fn expect_budget(&self, needs: u64) -> Result<(), Failure> {
-        self.connection.expect_budget(needs).map_err(|failure| self.failure(&self.url, failure))
-    }
-
-    /// What came last for this URL.
-    pub fn failure(&self, url: &str, failure: NetworkFailure) -> Failure {
-        match failure {
-            NetworkFailure::OverBudget { needs, left } => {
-                let why = self.fetched.whole_since.as_ref().map(|why| format!(" (whole, since {why})"));
-                Failure::Budget { what: format!("{}{}", self.found.name, why.unwrap_or_default()), needs, left }
-            }
-            failure => Failure::network(url, failure),
-        }
-    }
-
-    pub fn written(&self) -> impl FnOnce(std::io::Error) -> Failure + use<> {
-        Failure::file("written", self.to)
     }
 }
 

@@ -33,6 +33,7 @@ mod patience;
 mod seed;
 mod settings;
 mod signature;
+mod wanted;
 mod window;
 
 pub use device::Device;

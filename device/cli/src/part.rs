@@ -197,7 +197,9 @@ impl<'t> Part<'t> {
         }
         self.file.sync_all()?;
         durable::rename(&self.path, to)?;
-        [NOTE, LIST, PACKED].iter().try_for_each(|suffix| durable::remove(&durable::with_suffix(&self.path, suffix)))?;
+        [NOTE, LIST, PACKED]
+            .iter()
+            .try_for_each(|suffix| durable::remove(&durable::with_suffix(&self.path, suffix)))?;
         Ok(Ok(()))
     }
 

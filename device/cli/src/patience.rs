@@ -11,6 +11,9 @@ const FIRST_WAIT: Duration = Duration::from_millis(200);
 /// No wait is longer.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
+/// To have come so many bytes further is to get somewhere: a byte with each connection is not.
+pub const SOME_WAY: u64 = 16 << 10;
+
 /// How often, and for how long, a device tries.
 #[derive(Debug, Clone, Copy)]
 pub struct Patience {

@@ -17,16 +17,9 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::cast_possible_truncation))]
 
 mod cut;
+mod limits;
 mod list;
 
 pub use cut::{Cutter, LARGEST_AVERAGE, SMALLEST_AVERAGE, USUAL_AVERAGE};
+pub use limits::{LARGEST_BLOB, MOST_CHUNKS, SMALLEST_BLOB};
 pub use list::{Entry, LEAST_LIST, List, ListWriter, NotAList, digest, list_bytes};
-
-/// Blobs shorter than this aren't cut, in bytes: they are fetched whole in less time.
-pub const SMALLEST_BLOB: u64 = 64 << 10;
-
-/// Blobs longer than this aren't cut, in bytes.
-pub const LARGEST_BLOB: u64 = 1 << 30;
-
-/// A list has at most this many chunks.
-pub const MOST_CHUNKS: usize = 65_536;

@@ -3,7 +3,7 @@
 use sha2::{Digest, Sha256};
 
 use crate::cut::{LARGEST_AVERAGE, SMALLEST_AVERAGE};
-use crate::{LARGEST_BLOB, MOST_CHUNKS};
+use crate::limits::{LARGEST_BLOB, MOST_CHUNKS};
 
 /// What a list begins with. The digit is the format's version.
 const MAGIC: &[u8; 8] = b"tufchnk1";
