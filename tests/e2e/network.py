@@ -205,7 +205,7 @@ class QuietHandler(BaseHTTPRequestHandler):
 
 
 class _Handler(QuietHandler):
-    """A static server as RFC 9110 has it: `ETag`, `Range` from a byte on, `If-Range`."""
+    """A static server as RFC 9110 has it: `ETag`, `Range` of one part, `If-Range`."""
 
     network: Network
 
@@ -223,16 +223,17 @@ class _Handler(QuietHandler):
             return self._answer(404, {"Content-Length": "0"}, b"")
         etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
         fields = {"ETag": etag, "Accept-Ranges": "bytes" if self.network.conditions.ranges else "none"}
-        status, begin = 200, 0
-        wanted = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        status, begin, end = 200, 0, len(body)
+        wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
         if wanted and self.network.conditions.ranges and self.headers.get("If-Range", etag) == etag:
             status, begin = 206, int(wanted[1])
             if begin >= len(body):
                 return self._answer(416, {"Content-Range": f"bytes */{len(body)}", "Content-Length": "0"}, b"")
-            fields["Content-Range"] = f"bytes {begin}-{len(body) - 1}/{len(body)}"
+            end = min(int(wanted[2]) + 1, end) if wanted[2] else end
+            fields["Content-Range"] = f"bytes {begin}-{end - 1}/{len(body)}"
         request = Request(path, begin)
         self.network.requests.append(request)
-        self._answer(status, {**fields, "Content-Length": str(len(body) - begin)}, body[begin:], request)
+        self._answer(status, {**fields, "Content-Length": str(end - begin)}, body[begin:end], request)
 
     def _portal(self, chance: random.Random) -> None:
         """Some say how long their page is, others end the connection; and some have it elsewhere."""

@@ -14,7 +14,7 @@ use crate::part::{LIST, PACKED, Part};
 use crate::patience::{Patience, SOME_WAY};
 use crate::seed::{self, Place, Places};
 use crate::wanted::Wanted;
-use crate::window::{NoBytes, Window};
+use crate::window::{NoBytes, Window, page};
 
 /// Chunks that the device has come from the server too where they lie between others that do and
 /// take no more packed bytes than this: another request would take as many for its head.
@@ -85,6 +85,8 @@ impl<'d> Difference<'d> {
     /// Makes the part as long as the target. Whether it is the target its digest will say.
     pub fn run(&mut self, part: &mut Part<'_>) -> Result<(), Stop> {
         let list = self.list(part)?;
+        let packed: u64 = list.entries().map(|entry| u64::from(entry.packed)).sum();
+        self.window.length = Some(list.bytes().len() as u64 + packed);
         recover(&list, part).map_err(self.wanted.written())?;
         let places = Places::find(&list, &self.seed);
         let mut places = places.map_err(|error| Stop::Whole(format!("the seed can't be read: {error}")))?;
@@ -111,10 +113,16 @@ impl<'d> Difference<'d> {
                     durable::write(&path, list.bytes()).map_err(self.wanted.written())?;
                     return Ok(list);
                 }
+                Err(_) if self.window.may_be_page() => {
+                    self.window.forget();
+                    self.again(page())?;
+                }
                 Err(not) if is_last => return Err(Stop::Whole(not.to_string())),
-                Err(_) => self.window.forget(),
+                Err(_) => {
+                    self.window.forget();
+                    is_last = true;
+                }
             }
-            is_last = true;
         }
     }
 
@@ -185,20 +193,28 @@ impl<'d> Difference<'d> {
     /// These bytes of the list and the packed chunks. It asks until they are here.
     fn bytes(&mut self, part: Range<u64>, end: u64) -> Result<Vec<u8>, Stop> {
         loop {
-            let failure = match self.window.take(&part, end) {
+            match self.window.take(&part, end) {
                 Ok(bytes) => return Ok(bytes.to_vec()),
-                Err(NoBytes::Never(why)) => return Err(Stop::Whole(why)),
-                Err(NoBytes::File(error)) => return Err(self.wanted.written()(error).into()),
-                Err(NoBytes::Failed(failure)) => failure,
-            };
-            if self.window.received >= self.furthest + SOME_WAY {
-                self.furthest = self.window.received;
-                self.patience.progressed();
-            }
-            if !failure.is_passing() || !self.patience.again() {
-                return Err(self.wanted.failure(self.window.url(), failure, None).into());
+                Err(why) => self.again(why)?,
             }
         }
+    }
+
+    /// Waits before it asks again, if that may help.
+    fn again(&mut self, why: NoBytes) -> Result<(), Stop> {
+        let failure = match why {
+            NoBytes::Never(why) => return Err(Stop::Whole(why)),
+            NoBytes::File(error) => return Err(self.wanted.written()(error).into()),
+            NoBytes::Failed(failure) => failure,
+        };
+        if self.window.received >= self.furthest + SOME_WAY {
+            self.furthest = self.window.received;
+            self.patience.progressed();
+        }
+        if failure.is_passing() && self.patience.again() {
+            return Ok(());
+        }
+        Err(self.wanted.failure(self.window.url(), failure, None).into())
     }
 }
 

@@ -86,6 +86,8 @@ pub enum Answer {
 pub struct FileAnswer {
     /// From which on.
     pub from: u64,
+    /// Whether the server says that it is a part of a file (RFC 9110, section 15.3.7).
+    pub is_part: bool,
     /// So many come, if the server says so.
     pub length: Option<u64>,
     /// What tells these bytes from others at this place, if the server says so.
@@ -290,6 +292,7 @@ impl Connection {
         let etag = parts.headers.get(ETAG).and_then(|etag| etag.to_str().ok());
         Ok(Answer::File(FileAnswer {
             from,
+            is_part: parts.status == StatusCode::PARTIAL_CONTENT,
             length: body.content_length(),
             etag: etag.filter(|etag| etag.len() <= LONGEST_ETAG).map(str::to_owned),
             is_encoded,

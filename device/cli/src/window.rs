@@ -23,6 +23,10 @@ pub struct Window<'w> {
     /// Where the answer ends, and whether that is before what was asked for.
     end: u64,
     is_short: bool,
+    /// Whether it was said to be a part.
+    is_part: bool,
+    /// How many bytes the object has, once that is known.
+    pub length: Option<u64>,
     /// Of the first byte in `bytes`.
     begin: u64,
     bytes: Vec<u8>,
@@ -58,12 +62,30 @@ impl<'w> Window<'w> {
     /// Begins with what is kept at `path`, which belongs to the object that `name` names.
     pub fn open(connection: &'w Connection, url: &'w str, path: &Path, name: [u8; 32]) -> io::Result<Self> {
         let (kept, begin, bytes) = Kept::open(path, name)?;
-        Ok(Self { connection, url, link: None, answer: None, end: 0, is_short: false, begin, bytes, kept, received: 0 })
+        Ok(Self {
+            connection,
+            url,
+            link: None,
+            answer: None,
+            end: 0,
+            is_short: false,
+            is_part: true,
+            length: None,
+            begin,
+            bytes,
+            kept,
+            received: 0,
+        })
     }
 
     /// Where the object is.
     pub fn url(&self) -> &str {
         self.url
+    }
+
+    /// Whether what came last may be a page in the object's place: it was not said to be a part of a file.
+    pub fn may_be_page(&self) -> bool {
+        !self.is_part
     }
 
     /// So many bytes from `begin` on are here.
@@ -124,7 +146,9 @@ impl<'w> Window<'w> {
     }
 
     fn ask(&mut self, part: Range<u64>) -> Result<FileAnswer, NoBytes> {
-        let answer = match self.connection.range(self.url, &part, &mut self.link) {
+        let asked = self.connection.range(self.url, &part, &mut self.link);
+        let link = self.link.take();
+        let answer = match asked {
             Ok(Answer::File(answer)) => answer,
             Ok(Answer::Missing | Answer::Forbidden) => {
                 return Err(NoBytes::Never("the server has no chunks of it".to_owned()));
@@ -132,13 +156,30 @@ impl<'w> Window<'w> {
             Err(NetworkFailure::Status(416)) => return Err(NoBytes::Never("its chunks end too early".to_owned())),
             Err(failure) => return Err(failure.into()),
         };
-        if answer.from != part.start || answer.length.is_some_and(|length| length > part.end - part.start) {
-            return Err(NoBytes::Never("the server answers no parts of files".to_owned()));
+        let asked_for = part.end - part.start;
+        if answer.is_part && (answer.from != part.start || answer.length.is_some_and(|length| length > asked_for)) {
+            return Err(NetworkFailure::Broken("the server answers another part than was asked for".to_owned()).into());
         }
-        self.end = answer.length.map_or(part.end, |length| part.start + length);
+        if !answer.is_part && part.start > 0 {
+            return Err(if answer.length.is_some() && answer.length == self.length {
+                NoBytes::Never("the server answers no parts of files".to_owned())
+            } else {
+                page()
+            });
+        }
+        // It was asked for a file that is there: the next part is asked for at the same place.
+        self.link = link;
+        self.is_part = answer.is_part;
+        self.end = answer.length.map_or(part.end, |length| part.end.min(part.start + length));
         self.is_short = self.end < part.end;
         Ok(answer)
     }
+}
+
+/// Somebody on the way answers, for a while (a captive portal).
+pub fn page() -> NoBytes {
+    let why = "a page came in place of chunks: look whether something on the way asks for a sign-in";
+    NetworkFailure::NotADocument(why.to_owned()).into()
 }
 
 /// A file with bytes of a window: a name, where they begin (8 bytes), and they.

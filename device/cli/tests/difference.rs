@@ -271,6 +271,20 @@ fn a_budget_is_looked_at_before_the_first_byte() {
 }
 
 #[test]
+fn a_page_in_the_place_of_chunks_is_waited_out() {
+    let (old, new) = images();
+    let object = chunks(&new, &new);
+    let asked = AtomicUsize::new(0);
+    let scene = Scene::new(&old, &new, move |fields| match asked.fetch_add(1, Ordering::Relaxed) {
+        // Before the list, and before the first chunk.
+        0 | 1 | 3 => answer("200 OK", "content-type: text/html\r\n", &b"<html>Welcome to our hotel".repeat(20)),
+        _ => part(&object, fields),
+    });
+    let fetched = scene.fetch_with(Settings { tries: 5, ..scene.settings() }).unwrap();
+    assert!(fetched.whole_since.is_none() && fetched.received < 120_000, "{fetched:?}");
+}
+
+#[test]
 fn one_link_is_used_until_it_expires() {
     let (old, new) = images();
     let object = chunks(&new, &new);
