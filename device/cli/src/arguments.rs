@@ -17,6 +17,7 @@ Commands:
   check NAME…             says what is listed of these targets
   fetch NAME --out FILE   puts a target's bytes into a file, once they are verified; goes on where an earlier try ended
   download                the same for each --target-name, into --target-dir
+  run                     stays, asks now and then, and hands each new version to a command: [run] in the settings says which
 
 Options:
   --config FILE           settings (TOML): metadata-dir, metadata-url, targets-url, chunks-url, pack-url, root, ca, identity, region,
@@ -30,6 +31,7 @@ Options:
   --out FILE              where a target is put (fetch)
   --seed FILE             an older image: what it has of the target isn't fetched, if the repository makes chunks (fetch)
   --chunks-url URL        the folder below which chunks are [default: `chunks` beside the targets]
+  --once                  ends after one check, and after installing what is new (run)
   --max-bytes N           so many bytes come over the network at most; what would take more is not begun
   --believe-clock         takes the time from the clock even where it is behind what was built and signed
   --json                  answers as one line of JSON
@@ -37,7 +39,8 @@ Options:
   -V, --version           which version this is
 
 Ends with 0 if all that was asked for is done; 1 if not (the answer says why, with `--json` its kind too: refused, missing, network,
-budget, identity, no-such-target, file, settings); 2 if this was not understood.";
+budget, identity, no-such-target, file, settings); 2 if this was not understood. `run --once` ends with 3 if an install failed, now or too often, and
+with 4 if what is new waits: for its window, for bytes of the next day, or for its confirmation.";
 
 /// What somebody asks for.
 #[derive(Debug)]
@@ -55,6 +58,7 @@ pub enum Command {
     Check(Settings, Vec<String>),
     Fetch { settings: Settings, name: String, out: PathBuf, seed: Option<PathBuf> },
     Download(Settings, Vec<String>, PathBuf),
+    Run { settings: Settings, once: bool },
 }
 
 /// Why it isn't understood.
@@ -84,6 +88,7 @@ struct Given {
     seed: Option<PathBuf>,
     chunks_url: Option<String>,
     max_bytes: Option<u64>,
+    once: bool,
     believe_clock: bool,
     words: Vec<OsString>,
 }
@@ -104,6 +109,7 @@ pub fn read(mut parser: lexopt::Parser) -> Result<Asked, Misunderstood> {
             Long("chunks-url") => given.chunks_url = Some(parser.value()?.string()?),
             Long("out") => given.out = Some(parser.value()?.into()),
             Long("max-bytes") => given.max_bytes = Some(parser.value()?.parse()?),
+            Long("once") => given.once = true,
             Long("believe-clock") => given.believe_clock = true,
             Long("json") => json = true,
             Short('h') | Long("help") => return Ok(Asked { command: Command::Help, json }),
@@ -145,7 +151,8 @@ impl Given {
                 }
                 Ok(Command::Download(self.settings()?, names, folder))
             }
-            (Some("refresh" | "download"), [word, ..]) => {
+            (Some("run"), []) => Ok(Command::Run { once: self.once, settings: self.settings()? }),
+            (Some("refresh" | "download" | "run"), [word, ..]) => {
                 Err(usage(&format!("'{}' is one word too many", word.display())))
             }
             _ => Err(usage(&format!("'{}' is no command", command.display()))),

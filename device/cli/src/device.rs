@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::path::Path;
+use std::sync::Arc;
 
 use tufline_client::{Clock, Error, Floor, FoundTarget, MOST_PACK_BYTES, Pack, Time, Updater};
 use tufline_metadata::TrustedRoot;
@@ -10,7 +11,7 @@ use crate::documents::feed;
 use crate::failure::{Failure, NetworkFailure};
 use crate::fetch::{Fetch, FetchedTarget};
 use crate::folder::Folder;
-use crate::http::Connection;
+use crate::http::{Budget, Connection};
 use crate::settings::Settings;
 use crate::wanted::Wanted;
 
@@ -165,7 +166,12 @@ impl Device {
     /// So many bytes came over the network since it was opened: bodies of answers, as they were sent.
     #[must_use]
     pub fn received(&self) -> u64 {
-        self.connection.received()
+        self.connection.budget().received()
+    }
+
+    /// What another thread has of it while it works.
+    pub(crate) fn control(&self) -> Control {
+        Control(Arc::clone(self.connection.budget()))
     }
 
     /// The version of the root that is trusted.
@@ -173,6 +179,27 @@ impl Device {
     pub fn root_version(&self) -> u64 {
         self.updater.root().version()
     }
+}
+
+/// What another thread has of a device while that works.
+#[derive(Debug)]
+pub struct Control(Arc<Budget>);
+
+impl Control {
+    /// So many bytes came so far.
+    pub fn received(&self) -> u64 {
+        self.0.received()
+    }
+
+    /// Brings the deadline forward to now. What came of a target is kept.
+    pub fn stop(&self) {
+        self.0.stop();
+    }
+}
+
+/// When this program was built.
+pub fn built() -> Option<Time> {
+    BUILT.parse().ok().and_then(|seconds| Time::from_second(seconds).ok())
 }
 
 fn open(metadata_dir: &Path) -> Result<(Folder, File), Failure> {
@@ -191,8 +218,7 @@ fn begin_with(folder: &mut Folder, root: &Path) -> Result<TrustedRoot, Failure> 
     reason = "the edge: here the device's clock is read, once an update (TUF specification 5.1)"
 )]
 fn clock(settings: &Settings) -> Clock {
-    let built = BUILT.parse().ok().and_then(|seconds| Time::from_second(seconds).ok());
-    let floor = built.map(|built| Floor { built, longest_timestamp: settings.longest_timestamp() });
+    let floor = built().map(|built| Floor { built, longest_timestamp: settings.longest_timestamp() });
     let floor = floor.filter(|_| !settings.believe_clock);
     Clock { now: jiff::Timestamp::now(), floor }
 }

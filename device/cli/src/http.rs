@@ -3,7 +3,7 @@
 use std::io::{self, Read};
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use ureq::http::header::{
@@ -51,17 +51,31 @@ pub struct Connection {
 
 /// What may come: bytes of bodies, as they are sent.
 #[derive(Debug)]
-struct Budget {
+pub struct Budget {
     most: u64,
     received: AtomicU64,
+    is_stopped: AtomicBool,
 }
 
 impl Budget {
+    /// So many bytes came.
+    pub fn received(&self) -> u64 {
+        self.received.load(Ordering::Relaxed)
+    }
+
+    /// Nothing more may come: as if the deadline were now.
+    pub fn stop(&self) {
+        self.is_stopped.store(true, Ordering::Relaxed);
+    }
+
     fn left(&self) -> u64 {
-        self.most.saturating_sub(self.received.load(Ordering::Relaxed))
+        self.most.saturating_sub(self.received())
     }
 
     fn expect(&self, needs: u64) -> Result<(), NetworkFailure> {
+        if self.is_stopped.load(Ordering::Relaxed) {
+            return Err(NetworkFailure::TooLate);
+        }
         let left = self.left();
         if needs > left { Err(NetworkFailure::OverBudget { needs, left }) } else { Ok(()) }
     }
@@ -147,7 +161,11 @@ impl Connection {
             shown,
             slowest: settings.slowest,
             deadline,
-            budget: Arc::new(Budget { most: settings.max_bytes.unwrap_or(u64::MAX), received: AtomicU64::new(0) }),
+            budget: Arc::new(Budget {
+                most: settings.max_bytes.unwrap_or(u64::MAX),
+                received: AtomicU64::new(0),
+                is_stopped: AtomicBool::new(false),
+            }),
         })
     }
 
@@ -156,9 +174,9 @@ impl Connection {
         self.deadline
     }
 
-    /// So many bytes came, of bodies.
-    pub fn received(&self) -> u64 {
-        self.budget.received.load(Ordering::Relaxed)
+    /// What may come, and came: others may look at it, and stop it.
+    pub fn budget(&self) -> &Arc<Budget> {
+        &self.budget
     }
 
     /// Whether so many bytes more may come.

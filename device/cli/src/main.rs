@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 use serde_json::{Value, json};
-use tufline_device::{Device, Failure, FetchedTarget, FoundTarget, Settings};
+use tufline_device::{Device, Failure, FetchedTarget, FoundTarget, Ran, Settings};
 
 mod arguments;
 
@@ -21,6 +21,9 @@ struct Told {
     /// For people.
     #[serde(skip)]
     lines: Vec<String>,
+    /// With what it ends.
+    #[serde(skip)]
+    exit: u8,
 }
 
 fn main() -> ExitCode {
@@ -37,17 +40,22 @@ fn main() -> ExitCode {
     };
     let Asked { command, json } = asked;
     match run(command) {
-        Ok(told) if json => say(io::stdout(), &text(&told)),
-        Ok(told) => told.lines.iter().for_each(|line| say(io::stdout(), line)),
+        Ok(told) => {
+            if json {
+                say(io::stdout(), &text(&told));
+            } else {
+                told.lines.iter().for_each(|line| say(io::stdout(), line));
+            }
+            ExitCode::from(told.exit)
+        }
         Err(failure) => {
             if json {
                 say(io::stdout(), &json!({ "error": failure.to_string(), "kind": failure.kind() }).to_string());
             }
             say(io::stderr(), &format!("tufline-device: {failure}"));
-            return ExitCode::from(1);
+            ExitCode::from(1)
         }
     }
-    ExitCode::SUCCESS
 }
 
 fn run(command: Command) -> Result<Told, Failure> {
@@ -78,8 +86,23 @@ fn run(command: Command) -> Result<Told, Failure> {
             told.fetched(&device.find_and_fetch(&name, &out, seed.as_deref())?, &name, &out);
         }
         Command::Download(settings, names, folder) => download(settings, &names, &folder, &mut told)?,
+        Command::Run { settings, once } => stay(settings, once, &mut told)?,
     }
     Ok(told)
+}
+
+/// Keeps the device up to date.
+fn stay(settings: Settings, once: bool, told: &mut Told) -> Result<(), Failure> {
+    let tell = |line: &str| say(io::stderr(), &format!("tufline-device: {line}"));
+    let (outcome, exit) = match tufline_device::run(settings, once, &tell)? {
+        Ran::Done => ("done", 0),
+        Ran::Failed => ("failed", 1),
+        Ran::NotInstalled => ("not-installed", 3),
+        Ran::Waits => ("waits", 4),
+    };
+    told.fields.insert("outcome".to_owned(), outcome.into());
+    told.exit = exit;
+    Ok(())
 }
 
 fn download(settings: Settings, names: &[String], folder: &Path, told: &mut Told) -> Result<(), Failure> {

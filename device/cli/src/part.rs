@@ -243,7 +243,7 @@ fn identity_of(about: &fs::Metadata) -> (u64, u64, i64, i64) {
 }
 
 /// Whether `path` has this target's bytes already.
-fn is_there(found: &FoundTarget, path: &Path) -> io::Result<bool> {
+pub fn is_there(found: &FoundTarget, path: &Path) -> io::Result<bool> {
     let mut file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),

@@ -54,7 +54,7 @@ pub fn now() -> Instant {
 }
 
 /// From 0 to 1. Without randomness it is the whole.
-fn random_part() -> f64 {
+pub fn random_part() -> f64 {
     let mut bytes = [0; 4];
     match rand::fill(&mut bytes) {
         Ok(()) => f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX),

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use tufline_client::Limits;
 
 use crate::failure::Failure;
+use crate::run::RunSettings;
 
 /// What a device is told: where its repository is, and how to ask.
 ///
@@ -64,6 +65,9 @@ pub struct Settings {
     /// A document of the repository has so many bytes at most. Reading one takes up to 30 times its length of memory.
     #[serde(default = "default_largest_document")]
     pub largest_document: usize,
+    /// What it installs, where it keeps itself up to date.
+    #[serde(default)]
+    pub run: Option<RunSettings>,
 }
 
 /// How a device shows who it is. Nothing of this is sent to a server that the first one points to. A token or a key that is refused is read or asked for
@@ -126,6 +130,7 @@ impl Settings {
             longest_timestamp_days: default_longest_timestamp(),
             believe_clock: false,
             largest_document: default_largest_document(),
+            run: None,
         }
     }
 

@@ -1,0 +1,240 @@
+//! Kills and cuts of the power at any moment: what is installed, and how often.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::*;
+
+const TRIES: u32 = 3;
+
+fn release(digest: &str) -> Release {
+    Release { target: "t".to_owned(), digest: digest.to_owned(), sha256: None, length: 1, custom: None }
+}
+
+/// What happens to one round.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    /// The command works, and the program sees it.
+    Works,
+    /// The command fails, and changes nothing.
+    Fails,
+    /// The command asks to be started later.
+    PutsOff,
+    /// Killed before "begun" is on disk, …
+    CutBefore,
+    /// … after it, before the command did anything, …
+    CutBegun,
+    /// … when the command has worked, before that is on disk, …
+    CutWorked,
+    /// … or after that.
+    CutAfter,
+}
+
+/// A device, and what its commands did.
+#[derive(Debug, Default)]
+struct World {
+    on_disk: Vec<u8>,
+    /// What the device runs.
+    runs: String,
+    /// What it will run from its next start of the kernel on.
+    next: String,
+    boot: u32,
+    reboots: bool,
+    confirms: bool,
+    starts: BTreeMap<(usize, String), u32>,
+    works: BTreeMap<(usize, String), u32>,
+}
+
+impl World {
+    fn journal(&self) -> Journal {
+        if self.on_disk.is_empty() { Journal::default() } else { serde_json::from_slice(&self.on_disk).unwrap() }
+    }
+
+    fn save(&mut self, journal: &Journal) {
+        self.on_disk = serde_json::to_vec(journal).unwrap();
+    }
+
+    fn boot(&self) -> Option<String> {
+        Some(self.boot.to_string())
+    }
+
+    fn confirm(&self, journal: &mut Journal) {
+        if self.confirms
+            && let Some(attempt) = &journal.attempt
+        {
+            let runs = self.runs == attempt.release.digest;
+            journal.confirmed(if runs { Confirmed::Yes } else { Confirmed::No }, self.boot().as_deref());
+        }
+    }
+
+    fn reboot(&mut self) {
+        self.boot += 1;
+        self.runs.clone_from(&self.next);
+    }
+
+    /// One round, as the program does it (`round.rs`, `install.rs`).
+    fn round(&mut self, wish: usize, listed: &str, fate: Fate) -> Due {
+        let mut journal = self.journal();
+        if journal.awaits_confirmation() {
+            self.confirm(&mut journal);
+        }
+        journal.see(listed);
+        let due = journal.due(listed, TRIES);
+        if fate == Fate::CutBefore {
+            return due;
+        }
+        self.save(&journal);
+        let Due::Install(number) = due else { return due };
+        journal.begin(release(listed), number, self.boot());
+        self.save(&journal);
+        if fate == Fate::CutBegun {
+            *self.starts.entry((wish, listed.to_owned())).or_default() += 1;
+            return due;
+        }
+        *self.starts.entry((wish, listed.to_owned())).or_default() += u32::from(fate != Fate::PutsOff);
+        if matches!(fate, Fate::Works | Fate::CutWorked | Fate::CutAfter) {
+            *self.works.entry((wish, listed.to_owned())).or_default() += 1;
+            self.next = listed.to_owned();
+            if !self.reboots {
+                self.runs = listed.to_owned();
+            }
+        }
+        let ending = match fate {
+            Fate::CutWorked => return due,
+            Fate::Fails => Ending::Failed("ended with 1".to_owned()),
+            Fate::PutsOff => Ending::PutOff,
+            _ => Ending::Done,
+        };
+        journal.ended(ending, self.confirms);
+        self.save(&journal);
+        if fate != Fate::CutAfter {
+            self.confirm(&mut journal);
+            self.save(&journal);
+        }
+        due
+    }
+}
+
+fn fates() -> impl Strategy<Value = Vec<Fate>> {
+    use Fate::{CutAfter, CutBefore, CutBegun, CutWorked, Fails, PutsOff, Works};
+    prop::collection::vec(
+        prop::sample::select(vec![Works, Fails, PutsOff, CutBefore, CutBegun, CutWorked, CutAfter]),
+        0..8,
+    )
+}
+
+proptest! {
+    /// Whatever is cut, and wherever: each wish comes true once, if its command is let work in one of its tries. It is never started more
+    /// often than that, and never after it was seen to work.
+    #[test]
+    fn a_wish_comes_true_once(wishes in prop::collection::vec((0..3_u8, fates()), 1..8), reboots in any::<bool>(), confirms in any::<bool>()) {
+        let reboots = reboots && confirms;
+        let mut world = World { reboots, confirms, ..World::default() };
+        let mut before = None;
+        for (wish, (listed, fates)) in wishes.into_iter().enumerate() {
+            if before == Some(listed) {
+                continue;
+            }
+            before = Some(listed);
+            let listed = format!("{listed}");
+            // The device sees that the wish has changed, whatever comes then.
+            let seen = world.round(wish, &listed, Fate::PutsOff);
+            prop_assert_ne!(seen, Due::GivenUp, "a new wish has tries of its own");
+            for fate in fates {
+                world.round(wish, &listed, fate);
+                if reboots {
+                    world.reboot();
+                }
+            }
+            // From here on nothing is in its way.
+            for _ in 0..=TRIES {
+                world.round(wish, &listed, Fate::Works);
+                if reboots {
+                    world.reboot();
+                }
+            }
+            let last = world.round(wish, &listed, Fate::Works);
+            let key = (wish, listed.clone());
+            let (starts, works) = (world.starts.get(&key).copied().unwrap_or(0), world.works.get(&key).copied().unwrap_or(0));
+            prop_assert!(starts <= TRIES, "{starts} starts");
+            match last {
+                Due::Nothing => {
+                    prop_assert_eq!(&world.runs, &listed);
+                    prop_assert_eq!(world.journal().installed, Some(listed));
+                }
+                Due::GivenUp => prop_assert_eq!(starts, TRIES),
+                other => prop_assert!(false, "not at its end: {other:?}"),
+            }
+            if confirms {
+                prop_assert!(works <= 1, "it worked {works} times, though somebody knew after the first");
+            }
+        }
+    }
+
+    /// The same release isn't installed again, however often it is asked, until another one was listed.
+    #[test]
+    fn what_runs_is_left_alone(rounds in 1..20_usize) {
+        let mut world = World::default();
+        world.round(0, "a", Fate::Works);
+        for _ in 0..rounds {
+            prop_assert_eq!(world.round(0, "a", Fate::Works), Due::Nothing);
+        }
+        world.round(1, "b", Fate::Works);
+        prop_assert_eq!(world.round(2, "a", Fate::Works), Due::Install(1), "going back is a new wish");
+        prop_assert_eq!(world.round(2, "a", Fate::Works), Due::Nothing);
+    }
+
+    /// However the clock is set, no day lets more come than what is counted says.
+    #[test]
+    fn a_clock_that_is_set_gives_no_bytes_back(days in prop::collection::vec(prop::option::of(0..4_i32), 1..20)) {
+        let first: Date = "2026-11-30".parse().unwrap();
+        let (mut bytes, mut newest, mut since) = (Bytes::default(), None, 0);
+        for day in days {
+            let today = day.map(|day| first.checked_add(jiff::Span::new().days(day)).unwrap());
+            let before = bytes;
+            bytes = bytes.on(today);
+            if let (Some(day), Some(was)) = (today, before.day) && day > was {
+                since = 0;
+            }
+            prop_assert_eq!(bytes.count, since);
+            bytes.count += 10;
+            since += 10;
+            newest = newest.max(today);
+            prop_assert!(bytes.day.is_none() == newest.is_none());
+        }
+    }
+}
+
+#[test]
+fn a_failed_release_has_tries_and_then_none_until_another_was_listed() {
+    let mut world = World::default();
+    world.round(0, "a", Fate::Works);
+    for number in 1..=TRIES {
+        assert_eq!(world.round(1, "b", Fate::Fails), Due::Install(number));
+    }
+    assert_eq!(world.round(1, "b", Fate::Works), Due::GivenUp);
+    assert_eq!(world.round(2, "a", Fate::Works), Due::Nothing, "what failed left what ran");
+    assert_eq!(world.round(3, "b", Fate::Works), Due::Install(1), "it is wished anew");
+}
+
+#[test]
+fn after_a_cut_what_ran_before_is_installed_again() {
+    let mut world = World::default();
+    world.round(0, "a", Fate::Works);
+    world.round(1, "b", Fate::CutWorked);
+    assert_eq!(world.round(2, "a", Fate::PutsOff), Due::Install(1), "b may be there, in part or whole");
+    assert_eq!(world.round(2, "a", Fate::Works), Due::Install(1), "still");
+    assert_eq!(world.round(2, "a", Fate::Works), Due::Nothing);
+}
+
+#[test]
+fn a_reboot_that_comes_up_as_before_has_failed() {
+    let mut world = World { reboots: true, confirms: true, ..World::default() };
+    world.round(0, "a", Fate::Works);
+    assert_eq!(world.round(0, "a", Fate::Works), Due::Confirmation, "its reboot is still to come");
+    world.boot += 1;
+    assert_eq!(world.round(0, "a", Fate::Works), Due::Install(2), "another slot came up");
+    world.reboot();
+    assert_eq!(world.round(0, "a", Fate::Works), Due::Nothing);
+}

@@ -1,0 +1,20 @@
+//! A device that keeps itself up to date: it asks now and then, downloads, and hands what is verified to a command.
+//!
+//! `journal.rs`, `schedule.rs` and `window.rs` decide, and are pure. `runner.rs` waits and tells, `round.rs` asks
+//! and downloads, `install.rs` starts the commands.
+
+mod install;
+mod journal;
+mod program;
+mod round;
+mod runner;
+mod schedule;
+mod settings;
+mod signals;
+mod status;
+mod supervisor;
+mod window;
+
+pub use runner::{Ran, run};
+pub use settings::RunSettings;
+pub use window::Window;

@@ -1,0 +1,423 @@
+//! A device that runs: what it knows, what it tells, and how it waits.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use jiff::civil::{Date, DateTime};
+use jiff::tz::TimeZone;
+use tufline_client::Time;
+
+use crate::device::{Control, built};
+use crate::durable;
+use crate::failure::Failure;
+use crate::patience::{now, random_part};
+use crate::run::journal::{Due, Journal};
+use crate::run::settings::RunSettings;
+use crate::run::signals::Signals;
+use crate::run::status::{self, LastFailure, State, Status};
+use crate::run::supervisor::Supervisor;
+use crate::settings::Settings;
+
+/// How a device ran: what supervises it goes by this.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ran {
+    /// Nothing is left to do: the device runs what is listed, or the program was told to end.
+    Done,
+    /// A check or a download failed.
+    Failed,
+    /// An install failed, now or as often as it may be tried.
+    NotInstalled,
+    /// What is listed waits: for the window, for bytes that may come tomorrow, for its confirmation, or since the
+    /// command asks for that.
+    Waits,
+}
+
+/// What became of one round.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    Nothing,
+    Installed,
+    /// It waits for its window.
+    Closed,
+    /// No more bytes may come today.
+    Spent,
+    PutOff,
+    Unconfirmed,
+    GivenUp,
+    NotInstalled,
+    Failed,
+    /// The program was told to end.
+    Ends,
+}
+
+/// Why a round doesn't go on.
+#[derive(Debug)]
+pub enum Interrupted {
+    Ends,
+    Failure(Failure),
+}
+
+impl From<Failure> for Interrupted {
+    fn from(failure: Failure) -> Self {
+        Self::Failure(failure)
+    }
+}
+
+/// It looks so often what goes on, while something does.
+pub const TICK: Duration = Duration::from_millis(100);
+
+/// What came of a download is put away within this time when the program shall end.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// The clock on the wall is looked at so often at least: it may be set.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+/// What came over the network is counted ahead on disk, by a quarter of what came, within these limits: a kill then
+/// counts so much too much, and not too little.
+const LEAST_AHEAD: u64 = 64 << 10;
+const MOST_AHEAD: u64 = 4 << 20;
+
+/// A device that runs.
+pub struct Runner<'r> {
+    pub settings: Settings,
+    pub run: RunSettings,
+    pub journal: Journal,
+    pub status: Status,
+    pub signals: Signals,
+    pub supervisor: Supervisor,
+    /// The digest of the file that is in its place, as far as this process knows.
+    pub fetched: Option<String>,
+    /// The digest of what was last told to wait.
+    pub told_to_wait: Option<String>,
+    tell: &'r dyn Fn(&str),
+    journal_path: PathBuf,
+    /// The journal as it is on disk.
+    on_disk: Journal,
+    /// So much of what the device that asks now received is counted.
+    counted: u64,
+    /// Another process waits while it lives.
+    _lock: File,
+}
+
+/// Runs until it is told to end, or through one check (`once`). Each event is told in one line.
+///
+/// # Errors
+/// [`Failure::Settings`], [`Failure::File`]: where it can't begin at all. What fails later is told, and tried again.
+pub fn run(settings: Settings, once: bool, tell: &dyn Fn(&str)) -> Result<Ran, Failure> {
+    let mut runner = Runner::open(settings, tell)?;
+    runner.supervisor.tell("READY=1");
+    let ran = if once { runner.once() } else { runner.forever() };
+    runner.supervisor.tell("STOPPING=1");
+    Ok(ran)
+}
+
+impl<'r> Runner<'r> {
+    fn open(settings: Settings, tell: &'r dyn Fn(&str)) -> Result<Self, Failure> {
+        let run = RunSettings::check(settings.run.clone())?;
+        let folder = &settings.metadata_dir;
+        durable::create_folder(folder).map_err(Failure::file("written", folder))?;
+        let lock = lock(&folder.join("run.lock"))?;
+        let journal_path = folder.join("run.journal");
+        let mut journal = read(&journal_path, tell)?;
+        if journal.attempt.is_none() && journal.installed.is_none() {
+            journal.installed = run.installed_digest.as_ref().map(|digest| digest.to_ascii_lowercase());
+        }
+        let signals = Signals::catch().map_err(Failure::file("written", "a socket for signals".as_ref()))?;
+        let status = Status { target: run.target.clone(), since: Some(time()), ..Status::default() };
+        Ok(Self {
+            on_disk: journal.clone(),
+            settings,
+            run,
+            journal,
+            status,
+            signals,
+            supervisor: Supervisor::of_this_process(),
+            fetched: None,
+            told_to_wait: None,
+            tell,
+            journal_path,
+            counted: 0,
+            _lock: lock,
+        })
+    }
+
+    fn once(&mut self) -> Ran {
+        match self.round() {
+            Outcome::Nothing | Outcome::Installed | Outcome::Ends => Ran::Done,
+            Outcome::Failed => Ran::Failed,
+            Outcome::NotInstalled | Outcome::GivenUp => Ran::NotInstalled,
+            Outcome::Closed | Outcome::Spent | Outcome::PutOff | Outcome::Unconfirmed => Ran::Waits,
+        }
+    }
+
+    fn forever(&mut self) -> Ran {
+        let pace = self.run.pace();
+        let (mut wait, mut failed, mut closed) = (pace.first(random_part()), 0, false);
+        self.event(&format!("begins: asks for {} within {}", self.run.target, told_time(wait)));
+        loop {
+            self.wait(wait, closed);
+            if self.signals.ends() {
+                self.event("ends, as it was told to");
+                return Ran::Done;
+            }
+            let outcome = self.round();
+            failed = match outcome {
+                Outcome::Failed | Outcome::NotInstalled | Outcome::PutOff => failed + 1,
+                _ => 0,
+            };
+            closed = outcome == Outcome::Closed;
+            wait = pace.next(failed, random_part());
+        }
+    }
+
+    /// Waits so long by a clock that nobody sets, or until a signal asks for something. Who waits for the window waits until it
+    /// opens, and by chance a little longer.
+    fn wait(&mut self, longest: Duration, for_window: bool) {
+        let mut until = now() + longest;
+        let opens_in = self.window_opens_in().filter(|_| for_window);
+        let next = opens_in.map_or(longest, |opens_in| opens_in.min(longest));
+        self.status.next_check = time().checked_add(next).ok().map(whole_seconds);
+        self.show();
+        let mut is_closed = for_window;
+        loop {
+            if is_closed && self.window_opens_in().is_none() {
+                is_closed = false;
+                let length = self.run.window.map_or(Duration::ZERO, |window| window.length());
+                until = until.min(now() + self.run.pace().window(length, random_part()));
+            }
+            let left = until.saturating_duration_since(now());
+            if left.is_zero() || self.signals.ends() || self.signals.take_check() {
+                return;
+            }
+            self.supervisor.alive();
+            let look = if is_closed { self.window_opens_in().unwrap_or_default().max(TICK) } else { LONGEST_WAIT };
+            self.signals.wait(left.min(look).min(LONGEST_WAIT).min(self.supervisor.longest_wait()));
+        }
+    }
+
+    /// One round, and what is told of it.
+    fn round(&mut self) -> Outcome {
+        let outcome = match self.try_round() {
+            Ok(outcome) => outcome,
+            Err(Interrupted::Ends) => Outcome::Ends,
+            Err(Interrupted::Failure(failure)) => self.failed(&failure),
+        };
+        self.counted = 0;
+        if let Err(failure) = self.save_if_changed() {
+            return self.failed(&failure);
+        }
+        match outcome {
+            Outcome::Nothing | Outcome::Installed | Outcome::Closed | Outcome::Unconfirmed => {
+                self.status.failure = None;
+            }
+            _ => {}
+        }
+        self.now(match outcome {
+            Outcome::Nothing | Outcome::Installed | Outcome::Ends => State::Idle,
+            Outcome::Closed | Outcome::Spent | Outcome::PutOff => State::Waiting,
+            Outcome::Unconfirmed => State::Unconfirmed,
+            Outcome::GivenUp => State::GivenUp,
+            Outcome::NotInstalled => match self.status.listed.as_deref().map(|listed| self.due(listed)) {
+                Some(Due::GivenUp) => State::GivenUp,
+                _ => State::Failing,
+            },
+            Outcome::Failed => State::Failing,
+        });
+        outcome
+    }
+
+    pub fn due(&self, listed: &str) -> Due {
+        self.journal.due(listed, self.run.install_tries)
+    }
+
+    fn failed(&mut self, failure: &Failure) -> Outcome {
+        self.event(&failure.to_string());
+        self.note_failure(failure.kind(), failure.to_string());
+        match failure {
+            // What would never come isn't waited for.
+            Failure::Budget { needs, .. } if self.run.max_bytes_per_day.is_some_and(|most| *needs <= most) => {
+                Outcome::Spent
+            }
+            _ => Outcome::Failed,
+        }
+    }
+
+    pub fn note_failure(&mut self, kind: &'static str, message: String) {
+        let count = self.status.failure.as_ref().map_or(0, |failure| failure.count) + 1;
+        self.status.failure = Some(LastFailure { kind, message, at: time(), count });
+    }
+
+    /// Tells it in one line.
+    pub fn event(&self, line: &str) {
+        (self.tell)(line);
+    }
+
+    /// What it does now.
+    pub fn now(&mut self, state: State) {
+        if self.status.state != state {
+            self.status.state = state;
+            self.status.since = Some(time());
+        }
+        self.show();
+    }
+
+    fn show(&mut self) {
+        self.supervisor.alive();
+        let Status { state, target, .. } = &self.status;
+        let state = serde_json::to_value(state).unwrap_or_default();
+        self.supervisor.tell(&format!("STATUS={}: {target}", state.as_str().unwrap_or_default()));
+        let Some(path) = &self.run.status else { return };
+        let listed = self.status.listed.as_deref();
+        let attempt = self.journal.attempt.as_ref().filter(|attempt| Some(&*attempt.release.digest) == listed);
+        self.status.attempts = attempt.map_or(0, |attempt| attempt.number);
+        self.status.installed.clone_from(&self.journal.installed);
+        self.status.bytes_today = self.journal.bytes.on(self.today()).count;
+        if let Err(error) = status::write(path, &self.status) {
+            self.event(&Failure::file("written", path)(error).to_string());
+        }
+    }
+
+    /// Puts the journal on disk.
+    pub fn save(&mut self) -> Result<(), Failure> {
+        self.write(self.journal.clone())
+    }
+
+    fn save_if_changed(&mut self) -> Result<(), Failure> {
+        if self.journal == self.on_disk { Ok(()) } else { self.save() }
+    }
+
+    fn write(&mut self, journal: Journal) -> Result<(), Failure> {
+        let failed = Failure::file("written", &self.journal_path);
+        let written = serde_json::to_vec(&journal).map_err(io::Error::from);
+        written.and_then(|bytes| durable::write(&self.journal_path, &bytes)).map_err(failed)?;
+        self.on_disk = journal;
+        Ok(())
+    }
+
+    /// Counts what came since this was last looked at.
+    fn count(&mut self, control: &Control) -> Result<(), Failure> {
+        let received = control.received();
+        if received > self.counted {
+            self.journal.bytes = self.journal.bytes.on(self.today());
+            self.journal.bytes.count += received - self.counted;
+            self.counted = received;
+        }
+        let (bytes, on_disk) = (self.journal.bytes, self.on_disk.bytes);
+        if self.run.max_bytes_per_day.is_none() || (bytes.day == on_disk.day && bytes.count <= on_disk.count) {
+            return Ok(());
+        }
+        let mut ahead = self.journal.clone();
+        ahead.bytes.count += (received / 4).clamp(LEAST_AHEAD, MOST_AHEAD);
+        self.write(ahead)
+    }
+
+    /// So many bytes may come, if that is limited.
+    pub fn bytes_left(&self) -> Option<u64> {
+        let came = self.journal.bytes.on(self.today()).count;
+        let today = self.run.max_bytes_per_day.map(|most| most.saturating_sub(came));
+        [today, self.settings.max_bytes].into_iter().flatten().min()
+    }
+
+    /// Does it beside this thread, which goes on telling that it lives, counting, and hearing signals.
+    pub fn beside<T: Send + 'static>(
+        &mut self,
+        control: Option<&Control>,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Interrupted> {
+        let (sender, receiver) = mpsc::sync_channel(1);
+        let worker = thread::spawn(move || _ = sender.send(work()));
+        let mut ends_at: Option<Instant> = None;
+        loop {
+            let came = receiver.recv_timeout(TICK);
+            self.supervisor.alive();
+            if let Some(control) = control {
+                self.count(control).inspect_err(|_| control.stop())?;
+            }
+            match came {
+                Ok(_) if self.signals.ends() => return Err(Interrupted::Ends),
+                Ok(done) => return Ok(done),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => {
+                    worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+                    return Err(Interrupted::Ends);
+                }
+            }
+            if self.signals.ends() {
+                if let Some(control) = control {
+                    control.stop();
+                }
+                if now() >= *ends_at.get_or_insert_with(|| now() + GRACE) {
+                    return Err(Interrupted::Ends);
+                }
+            }
+        }
+    }
+
+    /// The day, unless the clock is plainly wrong.
+    fn today(&self) -> Option<Date> {
+        self.clock().map(|now| TimeZone::UTC.to_datetime(now).date())
+    }
+
+    /// How long until the window opens; `None` while it is open. Where the clock is plainly wrong it isn't.
+    pub fn window_opens_in(&self) -> Option<Duration> {
+        let window = self.run.window?;
+        let Some(now) = self.clock() else { return Some(LONGEST_WAIT) };
+        let shown: DateTime = TimeZone::system().to_datetime(now);
+        (!window.is_open(shown)).then(|| window.opens_in(shown))
+    }
+
+    /// The time, unless it is plainly wrong.
+    fn clock(&self) -> Option<Time> {
+        Some(time()).filter(|now| self.settings.believe_clock || built().is_none_or(|built| *now >= built))
+    }
+}
+
+/// The time, in whole seconds.
+#[expect(clippy::disallowed_methods, reason = "the edge: windows and days go by the device's clock")]
+pub fn time() -> Time {
+    whole_seconds(Time::now())
+}
+
+fn whole_seconds(time: Time) -> Time {
+    Time::from_second(time.as_second()).unwrap_or(time)
+}
+
+/// A time span as people say it.
+pub fn told_time(time: Duration) -> String {
+    match time.as_secs() {
+        seconds @ 0..120 => format!("{seconds} s"),
+        seconds @ 120..7200 => format!("{} min", seconds / 60),
+        seconds => format!("{} h", seconds / 3600),
+    }
+}
+
+fn lock(path: &Path) -> Result<File, Failure> {
+    let file = durable::create_or_open(path).map_err(Failure::file("written", path))?;
+    file.try_lock().map_err(|error| {
+        let error = match error {
+            fs::TryLockError::WouldBlock => io::Error::other("another `tufline-device run` works with this folder"),
+            fs::TryLockError::Error(error) => error,
+        };
+        Failure::file("locked", path)(error)
+    })?;
+    Ok(file)
+}
+
+/// The journal that is on disk. A damaged one is put aside: what it knew is lost, and what is listed is installed, as on a new device.
+fn read(path: &Path, tell: &dyn Fn(&str)) -> Result<Journal, Failure> {
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Journal::default()),
+        Err(error) => return Err(Failure::file("read", path)(error)),
+    };
+    serde_json::from_slice(&bytes).or_else(|error| {
+        let aside = durable::with_suffix(path, ".damaged");
+        durable::rename(path, &aside).map_err(Failure::file("written", &aside))?;
+        tell(&format!("{} is damaged ({error}), and begun anew; it is kept as {}", path.display(), aside.display()));
+        Ok(Journal::default())
+    })
+}

@@ -1,0 +1,51 @@
+//! Signals, and waiting for them.
+
+use std::io::{self, Read};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::{flag, low_level};
+
+/// SIGTERM and SIGINT end the program in good order, SIGUSR1 asks for a check now.
+#[derive(Debug)]
+pub struct Signals {
+    /// A byte comes for each signal.
+    wake: UnixStream,
+    ends: Arc<AtomicBool>,
+    checks: Arc<AtomicBool>,
+}
+
+impl Signals {
+    /// From now on they don't end the process.
+    pub fn catch() -> io::Result<Self> {
+        let (wake, sender) = UnixStream::pair()?;
+        let (ends, checks) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        for (signal, asked) in [(SIGTERM, &ends), (SIGINT, &ends), (SIGUSR1, &checks)] {
+            flag::register(signal, Arc::clone(asked))?;
+            low_level::pipe::register(signal, sender.try_clone()?)?;
+        }
+        Ok(Self { wake, ends, checks })
+    }
+
+    /// Waits so long, or until a signal comes.
+    pub fn wait(&self, longest: Duration) {
+        // A timeout of nothing means none.
+        let waited = self.wake.set_read_timeout(Some(longest.max(Duration::from_millis(1))));
+        if waited.is_ok() {
+            _ = (&self.wake).read(&mut [0; 64]);
+        }
+    }
+
+    /// Whether the program shall end.
+    pub fn ends(&self) -> bool {
+        self.ends.load(Ordering::Relaxed)
+    }
+
+    /// Whether somebody asked for a check since this was looked at.
+    pub fn take_check(&self) -> bool {
+        self.checks.swap(false, Ordering::Relaxed)
+    }
+}
