@@ -50,9 +50,14 @@ fn repository(target: &[u8]) -> Repository {
 
 /// The list and the packed chunks of `content`, said to be those of `blob`.
 fn chunks(content: &[u8], blob: &[u8]) -> Vec<u8> {
+    packed(content, blob, |chunk| chunk.to_vec())
+}
+
+/// The same, with other bytes in place of each chunk's.
+fn packed(content: &[u8], blob: &[u8], other: impl Fn(&[u8]) -> Vec<u8>) -> Vec<u8> {
     let (mut cutter, mut list, mut packed) = (Cutter::new(content, 16 << 10), ListWriter::new(16 << 10), Vec::new());
     while let Some(chunk) = cutter.next_chunk().unwrap() {
-        let frame = zstd::bulk::compress(chunk, 3).unwrap();
+        let frame = zstd::bulk::compress(&other(chunk), 3).unwrap();
         list.add(chunk, frame.len().try_into().unwrap());
         packed.extend(frame);
     }
@@ -174,6 +179,11 @@ fn without_chunks_it_comes_whole_and_says_so() {
     let object = good.clone();
     let scene = Scene::new(&old, &new, move |_| answer("200 OK", "", &object));
     assert!(scene.fetch().unwrap().whole_since.unwrap().contains("no parts"));
+    // An old image that has nothing of it.
+    let object = good.clone();
+    let scene = Scene::new(&noise(1_000_000, 8), &new, move |fields| part(&object, fields));
+    assert!(scene.fetch().unwrap().whole_since.unwrap().contains("as many bytes"));
+    assert_eq!(scene.asked().len(), 1, "the list alone");
     // No old image.
     let scene = Scene::new(&old, &new, move |fields| part(&good, fields));
     fs::remove_file(scene.path("old")).unwrap();
@@ -191,14 +201,21 @@ fn who_lies_is_found_out() {
     let scene = Scene::new(&old, &new, move |fields| part(&object, fields));
     let fetched = scene.fetch().unwrap();
     assert!(fetched.whole_since.is_some() && fetched.received < fetched.length + 200_000, "{fetched:?}");
-    // Chunks that aren't what the list says.
-    let mut object = chunks(&new, &new);
-    let begin = tufline_chunks::list_bytes(&object).unwrap();
-    object[begin..].iter_mut().for_each(|byte| *byte ^= 0x55);
-    let scene = Scene::new(&old, &new, move |fields| part(&object, fields));
-    let fetched = scene.fetch().unwrap();
-    assert!(fetched.whole_since.as_ref().unwrap().contains("not what its list says"), "{fetched:?}");
-    assert!(fetched.received < fetched.length + 300_000, "{fetched:?}");
+    // Chunks that aren't what the list says: no frames, other bytes, more bytes, fewer.
+    let mut damaged = chunks(&new, &new);
+    let begin = tufline_chunks::list_bytes(&damaged).unwrap();
+    damaged[begin..].iter_mut().for_each(|byte| *byte ^= 0x55);
+    let others = [
+        packed(&new, &new, |chunk| chunk.iter().map(|byte| !byte).collect()),
+        packed(&new, &new, |chunk| [chunk, b"more"].concat()),
+        packed(&new, &new, |chunk| chunk[1..].to_vec()),
+    ];
+    for object in [damaged].into_iter().chain(others) {
+        let scene = Scene::new(&old, &new, move |fields| part(&object, fields));
+        let fetched = scene.fetch().unwrap();
+        assert!(fetched.whole_since.as_ref().unwrap().contains("not what its list says"), "{fetched:?}");
+        assert!(fetched.received < fetched.length + 300_000, "{fetched:?}");
+    }
 }
 
 /// What misled once is not asked again: the target goes on whole.
