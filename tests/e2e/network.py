@@ -61,11 +61,19 @@ class Request:
 class Network:
     """The files of `folder`, over a network as it is under these conditions, while the `with` block lasts.
 
-    The same seed gives the same faults, in the order of connections and requests, whoever asks.
+    The same seed gives the same faults, in the order of connections and requests, whoever asks. With `upstream` it is the way to that
+    server, in place of one for a folder.
     """
 
-    def __init__(self, folder: Path, conditions: Conditions = Conditions(), seed: object = 0) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        conditions: Conditions = Conditions(),
+        seed: object = 0,
+        upstream: tuple[str, int] | None = None,
+    ) -> None:
         self.folder = folder
+        self.upstream = upstream
         self.conditions = conditions
         self.seed = seed
         # The answers by a file, in their order.
@@ -78,7 +86,7 @@ class Network:
         self._count = threading.Lock()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (_Handler,), {"network": self}))
         self._server.daemon_threads = True
-        self._way = socket.create_server(("127.0.0.1", 0), backlog=64)
+        self._way = socket.create_server(("127.0.0.1", 0), backlog=512)
         self._connections = 0
         self.url = f"http://127.0.0.1:{self._way.getsockname()[1]}/"
 
@@ -122,7 +130,10 @@ class Network:
             while True:
                 client, _ = self._way.accept()
                 self._connections += 1
-                _Connection(self, client, self._connections, self._server.server_address).start()
+                try:
+                    _Connection(self, client, self._connections, self.upstream or self._server.server_address).start()
+                except OSError:  # Nobody answers there.
+                    client.close()
 
     def came(self, down: int = 0, up: int = 0) -> None:
         with self._count:

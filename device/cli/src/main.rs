@@ -94,15 +94,28 @@ fn run(command: Command) -> Result<Told, Failure> {
 /// Keeps the device up to date.
 fn stay(settings: Settings, once: bool, told: &mut Told) -> Result<(), Failure> {
     let tell = |line: &str| say(io::stderr(), &format!("tufline-device: {line}"));
-    let (outcome, exit) = match tufline_device::run(settings, once, &tell)? {
-        Ran::Done => ("done", 0),
-        Ran::Failed => ("failed", 1),
-        Ran::NotInstalled => ("not-installed", 3),
-        Ran::Waits => ("waits", 4),
+    let (outcome, exit) = match tufline_device::run(settings, once, &tell) {
+        // A service that is started again goes on with the same settings.
+        Err(failure @ Failure::Settings(_)) => {
+            tell(&failure.to_string());
+            ("failed", 2)
+        }
+        Err(failure) => return Err(failure),
+        Ok(ran) => ended(ran),
     };
     told.fields.insert("outcome".to_owned(), outcome.into());
     told.exit = exit;
     Ok(())
+}
+
+/// How it ended, for programs.
+fn ended(ran: Ran) -> (&'static str, u8) {
+    match ran {
+        Ran::Done => ("done", 0),
+        Ran::Failed => ("failed", 1),
+        Ran::NotInstalled => ("not-installed", 3),
+        Ran::Waits => ("waits", 4),
+    }
 }
 
 fn download(settings: Settings, names: &[String], folder: &Path, told: &mut Told) -> Result<(), Failure> {

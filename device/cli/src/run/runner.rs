@@ -76,8 +76,8 @@ const GRACE: Duration = Duration::from_secs(5);
 /// The clock on the wall is looked at so often at least: it may be set.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
-/// What came over the network is counted ahead on disk, by a quarter of what came, within these limits: a kill then
-/// counts so much too much, and not too little.
+/// What came over the network is counted ahead on disk, by a quarter of what came, within these limits: after a kill
+/// the count is up to so much too high. It is too low only where half of that comes between two looks ([`TICK`]).
 const LEAST_AHEAD: u64 = 64 << 10;
 const MOST_AHEAD: u64 = 4 << 20;
 
@@ -118,6 +118,8 @@ pub fn run(settings: Settings, once: bool, tell: &dyn Fn(&str)) -> Result<Ran, F
 impl<'r> Runner<'r> {
     fn open(settings: Settings, tell: &'r dyn Fn(&str)) -> Result<Self, Failure> {
         let run = RunSettings::check(settings.run.clone())?;
+        // Without it each check would fail, for ever.
+        settings.metadata("")?;
         let folder = &settings.metadata_dir;
         durable::create_folder(folder).map_err(Failure::file("written", folder))?;
         let lock = lock(&folder.join("run.lock"))?;
@@ -307,12 +309,14 @@ impl<'r> Runner<'r> {
             self.counted = received;
         }
         let (bytes, on_disk) = (self.journal.bytes, self.on_disk.bytes);
-        if self.run.max_bytes_per_day.is_none() || (bytes.day == on_disk.day && bytes.count <= on_disk.count) {
+        let ahead = (received / 4).clamp(LEAST_AHEAD, MOST_AHEAD);
+        let is_ahead = bytes.day == on_disk.day && bytes.count + ahead / 2 <= on_disk.count;
+        if self.run.max_bytes_per_day.is_none() || received == 0 || is_ahead {
             return Ok(());
         }
-        let mut ahead = self.journal.clone();
-        ahead.bytes.count += (received / 4).clamp(LEAST_AHEAD, MOST_AHEAD);
-        self.write(ahead)
+        let mut journal = self.journal.clone();
+        journal.bytes.count += ahead;
+        self.write(journal)
     }
 
     /// So many bytes may come, if that is limited.

@@ -1,0 +1,99 @@
+"""A fleet of `tufline-device run` on the embedded form, through three releases and all kinds of faults: each device installs each release once.
+
+    TUFLINE_FLEET=200 .venv/bin/pytest tests/e2e/test_fleet.py
+
+The judge is what the install command of each device wrote down.
+"""
+
+import os
+import random
+import signal
+import threading
+import time
+from pathlib import Path
+
+from .device import sha256
+from .device_run import RunningDevice
+from .folder import FolderForm
+from .network import Conditions, Network
+from .polling import until
+
+SIZE = int(os.environ.get("TUFLINE_FLEET", "12"))
+RELEASES = 3
+NAME = "fleet/firmware.bin"
+LENGTH = 300_000
+
+
+class Fleet:
+    """The devices. While the `with` block lasts, now and then one is killed, and started again."""
+
+    def __init__(self, folder: Path, root: Path, way: Network, pack: str) -> None:
+        # A busy machine answers no more than so many checks a second.
+        every = max(1, SIZE // 20)
+        run = f"every = {every}\njitter = {every}\ninstall-tries = 10"
+        settings = f"pack-url = '{way.url}{pack}'\ntries = 3"
+        where = f"{way.url}metadata/", f"{way.url}targets/"
+        self.devices = [
+            RunningDevice(folder / f"device-{number}", root, *where, run, settings, confirms=True, name=NAME) for number in range(SIZE)
+        ]
+        self.chance = random.Random(7)
+        self.kills = 0
+        self.over = threading.Event()
+        self.killer = threading.Thread(target=self.kill)
+
+    def kill(self) -> None:
+        while not self.over.wait(2 / SIZE):
+            device = self.chance.choice(self.devices)
+            device.kill()
+            device.start()
+            self.kills += 1
+
+    def __enter__(self) -> "Fleet":
+        for device in self.devices:
+            device.start()
+        self.killer.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.over.set()
+        self.killer.join()
+        for device in self.devices:
+            device.process.terminate()
+        ended = {device.process.wait(60) for device in self.devices}
+        # One that was started just now has nothing to put in order yet.
+        assert ended <= {0, -signal.SIGTERM}, ended
+
+    def have(self, digest: str) -> bool:
+        late = [device.folder.name for device in self.devices if digest not in device.done()]
+        assert not late, f"{len(late)} of {SIZE} don't have it, such as {late[0]}"
+        return True
+
+
+def test_each_device_installs_each_release_once(folder: FolderForm, tmp_path: Path):
+    chance = random.Random(3)
+    host, _, port = folder.listen.partition(":")
+    bad = Conditions(cut=0.2, cut_within=2 * LENGTH)
+    releases = [chance.randbytes(LENGTH) for _ in range(RELEASES)]
+    pack = folder.endpoints["pack_url"].partition(folder.listen + "/")[2]
+    with (
+        Network(tmp_path, bad, upstream=(host, int(port))) as way,
+        Fleet(tmp_path / "fleet", Path(folder.endpoints["trusted_root"]), way, pack) as fleet,
+    ):
+        for number, release in enumerate(releases):
+            # Every third command fails the first time.
+            for device in fleet.devices[number::3]:
+                (device.system / "fails").write_text("x\n")
+            folder.put(NAME, release)
+            for _ in range(3):
+                time.sleep(chance.uniform(0.2, 1.0))
+                folder.kill()
+                time.sleep(chance.uniform(0.0, 0.5))
+                folder.start()
+            until(f"release {number + 1}", lambda release=release: fleet.have(sha256(release)), 60 + 3 * SIZE, 0.2)
+    wanted = [sha256(release) for release in releases]
+    for device in fleet.devices:
+        assert device.done() == wanted, (device.folder, device.log())
+        assert (device.system / "system").read_bytes() == releases[-1]
+    starts = sum(len(device.begun()) for device in fleet.devices)
+    assert fleet.kills > SIZE and starts > RELEASES * SIZE, "too little happened"
+    print(f"{SIZE} devices, {RELEASES} releases, {fleet.kills} kills, {starts} starts of an install command")
