@@ -14,7 +14,7 @@ use crate::run::runner::{Interrupted, Outcome, Runner, TICK};
 use crate::run::status::State;
 
 /// `confirm` has so long.
-const LONGEST_CONFIRM: Duration = Duration::from_secs(60);
+const LONGEST_CONFIRM: Duration = Duration::from_mins(1);
 
 /// A command that ends with this asks to be started later (`EX_TEMPFAIL` of `sysexits.h`).
 const LATER: i32 = 75;
@@ -36,7 +36,7 @@ impl Runner<'_> {
     }
 
     /// Hands a verified file to the command.
-    pub fn install(&mut self, release: Release, number: u32, file: &Path) -> Result<Outcome, Interrupted> {
+    pub fn install(&mut self, release: &Release, number: u32, file: &Path) -> Result<Outcome, Interrupted> {
         let input = self.alone()?;
         self.journal.begin(release.clone(), number, boot());
         // Before the command starts: whatever cuts it, it is known that it may have.
@@ -45,7 +45,7 @@ impl Runner<'_> {
         self.event(&format!("installing {}, try {number} of {tries}", release.told()));
         self.now(State::Installing);
         let command = self.run.install.clone();
-        let ended = self.start(&command, Some(file), &release, number, Some(input), self.run.install_timeout());
+        let ended = self.start(&command, Some(file), release, number, Some(input), self.run.install_timeout());
         let ending = match &ended {
             Ended::Exit(status) if status.success() => Ending::Done,
             Ended::Exit(status) if status.code() == Some(LATER) => Ending::PutOff,
@@ -54,12 +54,12 @@ impl Runner<'_> {
         self.journal.ended(ending.clone(), !self.run.confirm.is_empty());
         self.save()?;
         match ending {
-            Ending::Done => self.done(&release),
+            Ending::Done => self.done(release),
             Ending::PutOff => {
                 self.event(&format!("{}: the install command asks to be started later", release.told()));
                 Ok(Outcome::PutOff)
             }
-            Ending::Failed(why) => Ok(self.not_installed(&release, &why)),
+            Ending::Failed(why) => Ok(self.not_installed(release, &why)),
         }
     }
 

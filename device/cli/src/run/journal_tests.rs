@@ -55,8 +55,8 @@ impl World {
         self.on_disk = serde_json::to_vec(journal).unwrap();
     }
 
-    fn boot(&self) -> Option<String> {
-        Some(self.boot.to_string())
+    fn boot(&self) -> String {
+        self.boot.to_string()
     }
 
     fn confirm(&self, journal: &mut Journal) {
@@ -64,7 +64,7 @@ impl World {
             && let Some(attempt) = &journal.attempt
         {
             let runs = self.runs == attempt.release.digest;
-            journal.confirmed(if runs { Confirmed::Yes } else { Confirmed::No }, self.boot().as_deref());
+            journal.confirmed(if runs { Confirmed::Yes } else { Confirmed::No }, Some(&self.boot()));
         }
     }
 
@@ -86,7 +86,7 @@ impl World {
         }
         self.save(&journal);
         let Due::Install(number) = due else { return due };
-        journal.begin(release(listed), number, self.boot());
+        journal.begin(release(listed), number, Some(self.boot()));
         self.save(&journal);
         if fate == Fate::CutBegun {
             *self.starts.entry((wish, listed.to_owned())).or_default() += 1;

@@ -57,7 +57,7 @@ impl Runner<'_> {
             Due::Confirmation => Ok(Outcome::Unconfirmed),
             Due::Install(_) if is_unsure && is_attempt => Ok(Outcome::Unconfirmed),
             Due::Install(number) => match self.fetch(device, &control, found, &release)? {
-                Some(file) => self.install(release, number, &file),
+                Some(file) => self.install(&release, number, &file),
                 None => Ok(Outcome::Closed),
             },
         }

@@ -74,7 +74,7 @@ pub const TICK: Duration = Duration::from_millis(100);
 const GRACE: Duration = Duration::from_secs(5);
 
 /// The clock on the wall is looked at so often at least: it may be set.
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
+const LONGEST_WAIT: Duration = Duration::from_mins(1);
 
 /// What came over the network is counted ahead on disk, by a quarter of what came, within these limits: after a kill
 /// the count is up to so much too high. It is too low only where half of that comes between two looks ([`TICK`]).

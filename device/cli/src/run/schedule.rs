@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// The first wait after a failure, before chance takes a part of it.
-const FIRST_WAIT: Duration = Duration::from_secs(60);
+const FIRST_WAIT: Duration = Duration::from_mins(1);
 
 /// When a device asks. Chance is a number from 0 to 1, another one each time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,7 +53,7 @@ mod tests {
             if failed == 0 {
                 prop_assert!(wait >= pace.every && wait <= pace.every + pace.jitter);
             } else {
-                prop_assert!(wait <= pace.every && wait >= pace.every.min(Duration::from_secs(60)) / 2, "{wait:?}");
+                prop_assert!(wait <= pace.every && wait >= pace.every.min(FIRST_WAIT) / 2, "{wait:?}");
                 prop_assert!(pace.next(failed + 1, chance) >= wait);
             }
             prop_assert!(pace.window(pace.every, chance) <= pace.jitter.min(pace.every / 2));

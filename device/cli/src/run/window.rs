@@ -34,7 +34,7 @@ pub struct Window {
 
 impl Window {
     /// Whether it is open when the clock shows this.
-    pub fn is_open(&self, at: DateTime) -> bool {
+    pub(crate) fn is_open(&self, at: DateTime) -> bool {
         let minute = minute_of(at.time());
         let today = usize::from(at.weekday().to_monday_zero_offset().unsigned_abs());
         let on = |day: usize| self.days.get(day % 7).copied().unwrap_or_default();
@@ -46,25 +46,23 @@ impl Window {
     }
 
     /// How long until it is open, by a clock that nobody puts forward or back.
-    pub fn opens_in(&self, at: DateTime) -> Duration {
+    pub(crate) fn opens_in(&self, at: DateTime) -> Duration {
         if self.is_open(at) {
             return Duration::ZERO;
         }
         let midnight = at.date().to_datetime(Time::midnight());
-        let passed = Duration::from_secs(u64::from(minute_of(at.time())) * 60 + at.second().unsigned_abs() as u64);
-        (0..=7_u64)
-            .filter_map(|days| {
-                let opens = Duration::from_secs((days * u64::from(DAY) + u64::from(self.from)) * 60);
-                let is_open = midnight.checked_add(opens).is_ok_and(|opening| self.is_open(opening));
-                opens.checked_sub(passed).filter(|_| is_open)
-            })
-            .next()
-            .unwrap_or_default()
+        let passed = Duration::from_secs(u64::from(minute_of(at.time())) * 60 + u64::from(at.second().unsigned_abs()));
+        let opening = |days: u64| {
+            let opens = Duration::from_mins(days * u64::from(DAY) + u64::from(self.from));
+            let is_open = midnight.checked_add(opens).is_ok_and(|opening| self.is_open(opening));
+            opens.checked_sub(passed).filter(|_| is_open)
+        };
+        (0..=7).find_map(opening).unwrap_or_default()
     }
 
     /// How long it stays open.
-    pub fn length(&self) -> Duration {
-        Duration::from_secs(u64::from((self.to + DAY - self.from - 1) % DAY + 1) * 60)
+    pub(crate) fn length(&self) -> Duration {
+        Duration::from_mins(u64::from((self.to + DAY - self.from - 1) % DAY + 1))
     }
 }
 
@@ -172,8 +170,8 @@ mod tests {
         ] {
             assert_eq!(window(text).opens_in(at(time)).as_secs(), seconds, "{text} {time}");
         }
-        assert_eq!(window("22:00-04:30").length(), Duration::from_secs(6 * 3600 + 1800));
-        assert_eq!(window("00:00-24:00").length(), Duration::from_secs(24 * 3600));
+        assert_eq!(window("22:00-04:30").length(), Duration::from_mins(390));
+        assert_eq!(window("00:00-24:00").length(), Duration::from_hours(24));
     }
 
     #[test]
