@@ -123,9 +123,8 @@ impl Journal {
 
     /// The command is about to be started.
     pub fn begin(&mut self, release: Release, number: u32, boot: Option<String>) {
-        if let Some(Attempt { stage: Stage::Begun | Stage::Written, release: other, .. }) = &self.attempt
-            && other.digest != release.digest
-        {
+        // What was begun before may have worked, of this release too: what ran before that may not run any more.
+        if self.attempt.as_ref().is_some_and(|before| !matches!(before.stage, Stage::Failed(_))) {
             self.installed = None;
         }
         self.attempt = Some(Attempt { release, number, stage: Stage::Begun, boot });

@@ -229,6 +229,17 @@ fn after_a_cut_what_ran_before_is_installed_again() {
 }
 
 #[test]
+fn after_a_cut_and_a_failure_too() {
+    let mut world = World::default();
+    world.round(0, "a", Fate::Works);
+    for fate in [Fate::CutBegun, Fate::CutWorked, Fate::Fails] {
+        world.round(1, "b", fate);
+    }
+    assert_eq!(world.round(2, "a", Fate::Works), Due::Install(1), "b may be there, from the second try");
+    assert_eq!(world.runs, "a");
+}
+
+#[test]
 fn a_reboot_that_comes_up_as_before_has_failed() {
     let mut world = World { reboots: true, confirms: true, ..World::default() };
     world.round(0, "a", Fate::Works);
