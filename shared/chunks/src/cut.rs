@@ -8,7 +8,7 @@ use fastcdc::v2020::FastCDC;
 pub const SMALLEST_AVERAGE: u32 = 4 << 10;
 
 /// The one that servers begin with, in bytes: they take a larger one where there would be too many chunks.
-pub const USUAL_AVERAGE: u32 = 16 << 10;
+pub const USUAL_AVERAGE: u32 = 8 << 10;
 
 /// The largest, in bytes. With it no blob has more than [`MOST_CHUNKS`](crate::MOST_CHUNKS) chunks.
 pub const LARGEST_AVERAGE: u32 = 64 << 10;
