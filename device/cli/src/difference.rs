@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use ruzstd::decoding::FrameDecoder;
-use tufline_chunks::{Entry, LARGEST_BLOB, LEAST_LIST, List, SMALLEST_BLOB, USUAL_AVERAGE, digest, list_bytes};
+use tufline_chunks::{Entry, LARGEST_BLOB, LEAST_LIST, List, SMALLEST_BLOB, digest, list_bytes, usual_list_bytes};
 
 use crate::durable;
 use crate::failure::Failure;
@@ -128,11 +128,11 @@ impl<'d> Difference<'d> {
 
     /// Mostly one request: what follows the list are the first chunks.
     fn ask_list(&mut self, length: u64) -> Result<Vec<u8>, Stop> {
-        let usual = LEAST_LIST as u64 + length.div_ceil(u64::from(USUAL_AVERAGE)) * 22;
-        let begin = self.bytes(0..LEAST_LIST as u64, usual)?;
+        let begin = self.bytes(0..LEAST_LIST as u64, usual_list_bytes(length))?;
         // What is none is refused when it is read.
         let Ok(whole) = list_bytes(&begin) else { return Ok(begin) };
-        self.bytes(0..whole as u64, whole as u64)
+        self.fill(&(0..whole as u64), whole as u64)?;
+        Ok(self.window.take_out(whole))
     }
 
     /// How many bytes are still to come.
@@ -190,14 +190,19 @@ impl<'d> Difference<'d> {
         Err(Stop::Misled("a chunk is not what its list says".to_owned()))
     }
 
-    /// These bytes of the list and the packed chunks. It asks until they are here.
+    /// These bytes of the list and the packed chunks.
     fn bytes(&mut self, part: Range<u64>, end: u64) -> Result<Vec<u8>, Stop> {
-        loop {
-            match self.window.take(&part, end) {
-                Ok(bytes) => return Ok(bytes.to_vec()),
-                Err(why) => self.again(why)?,
-            }
+        self.fill(&part, end)?;
+        let length = usize::try_from(part.end - part.start).unwrap_or(usize::MAX);
+        Ok(self.window.bytes(length).to_vec())
+    }
+
+    /// Asks until these bytes are in the window.
+    fn fill(&mut self, part: &Range<u64>, end: u64) -> Result<(), Stop> {
+        while let Err(why) = self.window.fill(part, end) {
+            self.again(why)?;
         }
+        Ok(())
     }
 
     /// Waits before it asks again, if that may help.

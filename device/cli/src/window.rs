@@ -94,11 +94,13 @@ impl<'w> Window<'w> {
         if (self.begin..end).contains(&begin) { end - begin } else { 0 }
     }
 
-    /// The bytes of `part`. Where they aren't here, all up to `end` are asked for.
-    pub fn take(&mut self, part: &Range<u64>, end: u64) -> Result<&[u8], NoBytes> {
+    /// Begins with the bytes of `part`. Where they aren't here, all up to `end` are asked for.
+    pub fn fill(&mut self, part: &Range<u64>, end: u64) -> Result<(), NoBytes> {
         self.forget_before(part.start);
         let length = usize::try_from(part.end - part.start).unwrap_or(usize::MAX);
         let mut piece = vec![0; 1 << 16];
+        // No more: a list is long.
+        self.bytes.reserve_exact((length + piece.len()).saturating_sub(self.bytes.len()));
         while self.bytes.len() < length {
             let next = self.begin + self.bytes.len() as u64;
             // Whoever answers a byte to each question must not be asked for ever.
@@ -121,7 +123,20 @@ impl<'w> Window<'w> {
             }
             self.answer = Some(answer);
         }
-        Ok(self.bytes.get(..length).unwrap_or_default())
+        Ok(())
+    }
+
+    /// The first bytes that are here, at most so many.
+    pub fn bytes(&self, length: usize) -> &[u8] {
+        self.bytes.get(..length.min(self.bytes.len())).unwrap_or_default()
+    }
+
+    /// The same; the window goes on behind them.
+    pub fn take_out(&mut self, length: usize) -> Vec<u8> {
+        let rest = self.bytes.split_off(length.min(self.bytes.len()));
+        let taken = std::mem::replace(&mut self.bytes, rest);
+        self.begin += taken.len() as u64;
+        taken
     }
 
     /// What is here is wrong: it is asked for again, and not where the server pointed to before.

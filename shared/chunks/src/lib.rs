@@ -22,4 +22,4 @@ mod list;
 
 pub use cut::{Cutter, LARGEST_AVERAGE, SMALLEST_AVERAGE, USUAL_AVERAGE};
 pub use limits::{LARGEST_BLOB, MOST_CHUNKS, SMALLEST_BLOB};
-pub use list::{Entry, LEAST_LIST, List, ListWriter, NotAList, digest, list_bytes};
+pub use list::{Entry, LEAST_LIST, List, ListWriter, NotAList, digest, list_bytes, usual_list_bytes};

@@ -2,7 +2,7 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::cut::{LARGEST_AVERAGE, SMALLEST_AVERAGE};
+use crate::cut::{LARGEST_AVERAGE, SMALLEST_AVERAGE, USUAL_AVERAGE};
 use crate::limits::{LARGEST_BLOB, MOST_CHUNKS};
 
 /// What a list begins with. The digit is the format's version.
@@ -52,6 +52,17 @@ pub const LEAST_LIST: usize = HEADER + TRAILER;
 pub fn list_bytes(begin: &[u8]) -> Result<usize, NotAList> {
     let header = Header::read(begin)?;
     Ok(HEADER + header.count * ENTRY + TRAILER)
+}
+
+/// How many bytes the list of a blob of this length has as a rule: to ask for that many at once. It is about right for
+/// random bytes, of which chunks are a quarter longer than the average.
+#[must_use]
+pub fn usual_list_bytes(length: u64) -> u64 {
+    let mut average = u64::from(USUAL_AVERAGE);
+    while length / average > MOST_CHUNKS as u64 {
+        average *= 2;
+    }
+    (LEAST_LIST + ENTRY) as u64 + length * 4 / (5 * average) * ENTRY as u64
 }
 
 /// Why bytes are no list, or none of this blob.
