@@ -197,9 +197,7 @@ impl<'t> Part<'t> {
         }
         self.file.sync_all()?;
         durable::rename(&self.path, to)?;
-        [NOTE, LIST, PACKED]
-            .iter()
-            .try_for_each(|suffix| durable::remove(&durable::with_suffix(&self.path, suffix)))?;
+        remove_beside(&self.path)?;
         Ok(Ok(()))
     }
 
@@ -217,6 +215,10 @@ pub fn open_unless_there<'t>(found: &'t FoundTarget, to: &Path) -> io::Result<Op
     loop {
         let before = identity(to)?;
         if before.is_some() && is_there(found, to)? {
+            // Of a process that was killed when it had moved the part.
+            if !path.exists() {
+                remove_beside(&path)?;
+            }
             return Ok(None);
         }
         let file = durable::create_or_open(&path)?;
@@ -267,6 +269,10 @@ fn hash_rest(file: &mut impl Read, hasher: &mut Hasher<'_>) -> io::Result<u64> {
         hasher.update(bytes);
         length += read as u64;
     }
+}
+
+fn remove_beside(part: &Path) -> io::Result<()> {
+    [NOTE, LIST, PACKED].iter().try_for_each(|suffix| durable::remove(&durable::with_suffix(part, suffix)))
 }
 
 fn note_path(part: &Path) -> PathBuf {

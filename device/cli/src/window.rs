@@ -102,6 +102,8 @@ impl<'w> Window<'w> {
         // No more: a list is long.
         self.bytes.reserve_exact((length + piece.len()).saturating_sub(self.bytes.len()));
         while self.bytes.len() < length {
+            // The network may be waited for now.
+            self.kept.keep(self.begin, &self.bytes)?;
             let next = self.begin + self.bytes.len() as u64;
             // Whoever answers a byte to each question must not be asked for ever.
             if next >= self.end && self.answer.take().is_some() && self.is_short {
@@ -118,9 +120,6 @@ impl<'w> Window<'w> {
             }
             self.received += came.len() as u64;
             self.bytes.extend_from_slice(came);
-            if self.bytes.len() < length {
-                self.kept.add(self.begin, &self.bytes)?;
-            }
             self.answer = Some(answer);
         }
         Ok(())
@@ -221,7 +220,8 @@ impl Kept {
         Ok((Self { file, name, begin: u64::MAX, length: 0 }, begin, bytes))
     }
 
-    fn add(&mut self, begin: u64, bytes: &[u8]) -> io::Result<()> {
+    /// Writes what isn't in the file yet.
+    fn keep(&mut self, begin: u64, bytes: &[u8]) -> io::Result<()> {
         if begin != self.begin || bytes.len() < self.length {
             self.file.set_len(0)?;
             self.file.seek(SeekFrom::Start(0))?;

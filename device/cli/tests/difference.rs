@@ -50,7 +50,7 @@ fn repository(target: &[u8]) -> Repository {
 
 /// The list and the packed chunks of `content`, said to be those of `blob`.
 fn chunks(content: &[u8], blob: &[u8]) -> Vec<u8> {
-    packed(content, blob, 16 << 10, |chunk| chunk.to_vec())
+    packed(content, blob, 16 << 10, <[u8]>::to_vec)
 }
 
 /// The same, with other bytes in place of each chunk's.
@@ -180,7 +180,7 @@ fn without_chunks_it_comes_whole_and_says_so() {
     let scene = Scene::new(&old, &new, move |_| answer("200 OK", "", &object));
     assert!(scene.fetch().unwrap().whole_since.unwrap().contains("no parts"));
     // An old image that has nothing of it.
-    let object = packed(&new, &new, 4 << 10, |chunk| chunk.to_vec());
+    let object = packed(&new, &new, 4 << 10, <[u8]>::to_vec);
     let scene = Scene::new(&noise(1_000_000, 8), &new, move |fields| part(&object, fields));
     assert!(scene.fetch().unwrap().whole_since.unwrap().contains("as many bytes"));
     assert_eq!(scene.asked().len(), 2, "the list alone, which is longer than most");
