@@ -29,7 +29,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    accept_removals, delegation, demo, doctor, import, init, key, local, mirror, reconcile, root, serve, status,
+    accept_removals, chunk, delegation, demo, doctor, import, init, key, local, mirror, reconcile, root, serve, status,
     targets, upload, wait,
 };
 use crate::exit::Exit;
@@ -54,6 +54,7 @@ enum Command {
     Doctor(doctor::Arguments),
     Reconcile(reconcile::Arguments),
     AcceptRemovals(accept_removals::Arguments),
+    Chunk(chunk::Arguments),
     Mirror(mirror::Arguments),
     Serve(serve::Arguments),
     Import(import::Arguments),
@@ -85,6 +86,7 @@ fn main() -> ExitCode {
             Command::Doctor(arguments) => doctor::run(arguments).await,
             Command::Reconcile(arguments) => reconcile::run(arguments).await,
             Command::AcceptRemovals(arguments) => accept_removals::run(arguments).await,
+            Command::Chunk(arguments) => chunk::run(arguments).await,
             Command::Mirror(arguments) => mirror::run(arguments).await,
             Command::Serve(arguments) => serve::run(arguments).await,
             Command::Import(arguments) => import::run(arguments).await,

@@ -17,7 +17,7 @@ use tufline_tuf::{Time, time};
 
 use crate::exit::{Exit, Result};
 use crate::health::held_removals;
-use crate::repository::{EndpointsArguments, Repository, request};
+use crate::repository::{EndpointsArguments, Repository, Request, request};
 use crate::terminal::{self, say};
 use crate::text;
 
@@ -56,7 +56,7 @@ pub async fn run(arguments: Arguments) -> Result {
     accept(&*store, until).await?;
     let count = held.len();
     match &repository {
-        Repository::Folder(folder) => _ = request::ask_and_wait(folder.data()).await?,
+        Repository::Folder(folder) => _ = request::ask_and_wait(folder.data(), Request::Reconcile).await?,
         Repository::Aws(aws) => {
             let queues: Arc<dyn Queues> = Arc::new(aws.resources.queues(&aws.clients)?);
             let hints = held.into_iter().map(|name| Hint { name, removed: true, version: None });

@@ -1,6 +1,7 @@
 //! The commands, each a module of its own: what two of them share lies in a room beside this one.
 
 pub mod accept_removals;
+pub mod chunk;
 pub mod delegation;
 pub mod demo;
 pub mod doctor;

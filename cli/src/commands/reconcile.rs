@@ -9,7 +9,7 @@ use tufline_aws::KmsSigner;
 use tufline_pipeline::stages::reconcile;
 
 use crate::exit::{Exit, Result};
-use crate::repository::{EndpointsArguments, Repository, request};
+use crate::repository::{EndpointsArguments, Repository, Request, request};
 use crate::terminal::{self, say};
 use crate::text;
 
@@ -26,7 +26,7 @@ pub struct Arguments {
 /// Asks for it.
 pub async fn run(arguments: Arguments) -> Result {
     let hints = match arguments.repository.open().await? {
-        Repository::Folder(folder) => request::ask_and_wait(folder.data()).await?,
+        Repository::Folder(folder) => request::ask_and_wait(folder.data(), Request::Reconcile).await?,
         Repository::Aws(aws) => {
             // It signs nothing.
             let signer = KmsSigner::new(aws.clients.kms(), BTreeMap::new());

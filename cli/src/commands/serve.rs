@@ -27,10 +27,10 @@ pub async fn run(arguments: Arguments) -> Result {
     let Repository::Aws(_) = repository else {
         bail!("a repository in a folder is served by the `tufline local` that runs it");
     };
-    let (store, blobs) = (repository.store()?, repository.blobs()?);
+    let (store, blobs, chunks) = (repository.store()?, repository.blobs()?, repository.chunks()?);
     let server = Server::bind(arguments.listen).await?;
     let mut stop = StopSignal::take()?;
     say!("serving http://{}/metadata/ and http://{0}/targets/", server.address());
-    server.run(store, blobs, async move { stop.wait().await }).await;
+    server.run(store, blobs, chunks, async move { stop.wait().await }).await;
     Ok(Exit::Done)
 }

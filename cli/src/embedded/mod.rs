@@ -1,5 +1,6 @@
 //! The embedded form: one process that watches a folder of uploads, runs the stages, and answers devices.
 
+mod cutting;
 mod news;
 mod opened;
 mod running;

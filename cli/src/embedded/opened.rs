@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use tufline_folder::given;
-use tufline_folder::{DataFolder, FileEvents, FileSigner, FolderBlobs, FolderUploads, KeyFile, LocalQueues};
+use tufline_folder::{
+    DataFolder, FileEvents, FileSigner, FolderBlobs, FolderChunks, FolderUploads, KeyFile, LocalQueues,
+};
 use tufline_pipeline::Deadline;
 use tufline_pipeline::Ports;
 use tufline_pipeline::ReadingMemory;
@@ -16,9 +18,10 @@ use tufline_pipeline::stages::publish;
 use tufline_pipeline::stages::sign;
 use tufline_pipeline::state::ledger;
 use tufline_pipeline::state::roots;
-use tufline_store::{CachedStore, DELIVERIES, Key, SystemClock};
+use tufline_store::{Blobs, CachedStore, DELIVERIES, Key, SystemClock};
 use tufline_tuf::generation::FirstBins;
 
+use super::cutting::{Cutting, ToldBlobs};
 use super::news::News;
 use crate::files;
 use crate::repository::{TRUSTED_ROOT, config_file, folder_store, import_marker, waits_for_root};
@@ -39,6 +42,10 @@ pub struct LocalRepository {
     pub queues: LocalQueues,
     /// The same and all else, as the stages are given it.
     pub ports: Ports,
+    /// The chunks of targets.
+    pub chunks: FolderChunks,
+    /// What makes them, if it was chosen.
+    pub cutting: Option<Arc<Cutting>>,
     /// The file of events.
     pub events: PathBuf,
     /// Whether this is the first start: the keys are new.
@@ -85,11 +92,17 @@ impl LocalRepository {
         let signer = if is_new { FileSigner::generate(&data.keys())? } else { FileSigner::open(&data.keys())? };
         let events = FileEvents::open(&data, clock.clone())?;
         let (events_path, queues) = (events.path().to_owned(), LocalQueues::new());
+        let (stored, chunks) = (Arc::new(FolderBlobs::new(&data, &uploads)), FolderChunks::new(&data));
+        let cutting = config.chunks.then(|| Cutting::new(stored.clone(), chunks.clone(), clock.clone()));
+        let blobs: Arc<dyn Blobs> = match &cutting {
+            Some(cutting) => Arc::new(ToldBlobs::new(stored, cutting)),
+            None => stored,
+        };
         let ports = Ports {
             store: Arc::new(CachedStore::new(store, MOST_KEPT)),
             uploads: Arc::new(uploads.clone()),
             deliveries: Arc::new(deliveries.clone()),
-            blobs: Arc::new(FolderBlobs::new(&data, &uploads)),
+            blobs,
             queues: Arc::new(queues.clone()),
             signer: Arc::new(signer),
             events: Arc::new(News(events)),
@@ -98,7 +111,7 @@ impl LocalRepository {
             reading: ReadingMemory::default(),
             deadline: Deadline::never(),
         };
-        Ok(Self { data, uploads, deliveries, queues, ports, events: events_path, is_new })
+        Ok(Self { data, uploads, deliveries, queues, ports, chunks, cutting, events: events_path, is_new })
     }
 
     /// Publishes the first generation, split into `bins`, unless that is done, and leaves the trusted root in `DATA/root.json`; answers its

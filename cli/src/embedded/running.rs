@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
@@ -82,6 +83,7 @@ impl Running {
             reports: options.reports,
             data: data.clone(),
             troubles,
+            cutting: repository.cutting.clone(),
         };
         let endpoints = FolderEndpoints {
             uploads: repository.uploads.path().to_owned(),
@@ -129,9 +131,10 @@ fn serve(
     mut stopped: watch::Receiver<bool>,
 ) -> impl Future<Output = ()> + use<> {
     let (store, blobs) = (repository.ports.store.clone(), repository.ports.blobs.clone());
+    let chunks = Arc::new(repository.chunks.clone());
     async move {
         let stop = async move { _ = stopped.wait_for(|stop| *stop).await };
-        server.run(store, blobs, stop).await;
+        server.run(store, blobs, chunks, stop).await;
     }
 }
 

@@ -16,10 +16,11 @@ use tufline_pipeline::stages::{reconcile, refresh};
 use tufline_store::{ErrorKind, Hint, Message, Queue, Queues};
 use tufline_tuf::Time;
 
+use super::cutting::Cutting;
 use super::troubles::Troubles;
 use super::uploads_guard::UploadsGuard;
 use crate::failure::{kind, one_line};
-use crate::repository::request;
+use crate::repository::{Request, request};
 use crate::text;
 
 /// So many batches are hashed at once: while one waits for the disk, another hashes.
@@ -49,6 +50,10 @@ const TICK: Duration = Duration::from_secs(1);
 
 /// Every so many ticks refresh runs.
 const REFRESH_TICKS: u32 = 3;
+
+/// The nice value of what has time.
+#[cfg(target_os = "linux")]
+const LOWEST: i32 = 19;
 
 /// What a stage did in one run.
 #[derive(Debug, Clone)]
@@ -80,6 +85,8 @@ pub struct Worker {
     pub data: PathBuf,
     /// What doesn't work.
     pub troubles: Troubles,
+    /// What cuts targets, if it was chosen.
+    pub cutting: Option<Arc<Cutting>>,
 }
 
 impl Worker {
@@ -101,6 +108,10 @@ impl Worker {
         workers.spawn(self.clone().pass_on(hints, Message::uploads));
         workers.spawn(self.clone().pass_on(deliveries, |hints| vec![Message::Deliveries(hints)]));
         workers.spawn(self.clone().reconcile());
+        if let Some(cutting) = &self.cutting {
+            let (worker, cutting) = (self.clone(), Arc::clone(cutting));
+            workers.spawn_blocking(move || beneath_others(worker.cut(cutting)));
+        }
         workers
     }
 
@@ -158,10 +169,15 @@ impl Worker {
             }
             let standing = guard.look(&self.ports, &self.uploads, &self.data).await;
             self.note("uploads folder", standing.map_or_else(Some, |why| why.map(anyhow::Error::msg)));
-            if request::is_there(&self.data) {
+            if request::is_there(&self.data, Request::Reconcile) {
                 let reconciled = reconcile(&self.ports).await.map_err(Into::into);
-                let answered = reconciled.and_then(|hints| request::answer(&self.data, hints));
+                let answered = reconciled.and_then(|hints| request::answer(&self.data, Request::Reconcile, hints));
                 self.note("reconcile", answered.err());
+            }
+            if let Some(cutting) = self.cutting.as_ref().filter(|_| request::is_there(&self.data, Request::Chunk)) {
+                let asked = cutting.ask_for_all(&*self.ports.store).await;
+                let answered = asked.and_then(|blobs| request::answer(&self.data, Request::Chunk, blobs));
+                self.note("asking for chunks", answered.err());
             }
             if tick % REFRESH_TICKS == 0 {
                 self.note("refresh", refresh(&self.ports).await.err().map(Into::into));
@@ -185,6 +201,33 @@ impl Worker {
         tokio::select! {
             _ = self.stop.wait_for(|stop| *stop) => {}
             () = reconciling => {}
+        }
+    }
+
+    /// Cuts blobs, one after another: first those that have no chunks yet. What fails is told, and comes again after the others if that may help.
+    async fn cut(mut self, cutting: Arc<Cutting>) {
+        let worker = self.clone();
+        let working = async {
+            while let Err(error) = cutting.ask_for_all(&*worker.ports.store).await {
+                worker.note("asking for chunks", Some(error));
+                tokio::time::sleep(TICK).await;
+            }
+            loop {
+                let blob = cutting.next().await;
+                let Err(error) = cutting.cut(blob).await else {
+                    worker.note("cutting targets", None);
+                    continue;
+                };
+                if error.kind.may_pass() {
+                    cutting.ask(blob);
+                }
+                worker.note("cutting targets", Some(error.into()));
+                tokio::time::sleep(TICK).await;
+            }
+        };
+        tokio::select! {
+            _ = self.stop.wait_for(|stop| *stop) => {}
+            () = working => {}
         }
     }
 
@@ -284,6 +327,17 @@ impl Worker {
             // Nobody may be listening any more.
             let _ = reports.send(report);
         }
+    }
+}
+
+/// Runs what everything else goes before, on this thread and on others that it begins: Linux gives each thread a nice value of its own, which
+/// those that it begins have too (<https://man7.org/linux/man-pages/man7/sched.7.html>, "The nice value").
+fn beneath_others(work: impl Future<Output = ()>) {
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::nice(LOWEST);
+    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(work),
+        Err(error) => tracing::error!("targets are not cut: {error}"),
     }
 }
 

@@ -24,6 +24,10 @@ const DEFAULT: &str = r#"# The policy of this repository. What is not set has th
 # smaller, and the snapshot larger.
 # max_targets_per_bin = 1000
 
+# Whether targets of 64 KiB to 1 GiB are cut into chunks, so that devices with an older one fetch only what they lack
+# (docs/embedded.md).
+# chunks = false
+
 # Whether parties to whom names are delegated (`tufline delegation`) may delegate further.
 # nested_delegations = false
 

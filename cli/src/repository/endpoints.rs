@@ -97,6 +97,7 @@ impl AwsEndpoints {
             ledger_bucket: self.ledger_bucket.clone(),
             queues: Queue::ALL.into_iter().filter_map(|queue| url(queue, "")).collect(),
             dead_letter_queues: Queue::ALL.into_iter().filter_map(|queue| url(queue, "-dlq")).collect(),
+            chunk_queue: self.queues.get("chunk").cloned(),
             event_bus: self.event_bus.clone(),
             ..Resources::from_variables(process::variable)
         }

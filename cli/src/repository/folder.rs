@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use tufline_folder::given;
-use tufline_folder::{DataFolder, FileSigner, FolderBlobs, FolderStore, FolderUploads};
+use tufline_folder::{DataFolder, FileSigner, FolderBlobs, FolderChunks, FolderStore, FolderUploads};
 use tufline_store::{Key, Store, SystemClock, VerifiedRoots};
 use tufline_tuf::Config;
 use tufline_tuf::root::Chain;
@@ -71,6 +71,11 @@ impl FolderRepository {
     /// The bytes of targets.
     pub fn blobs(&self) -> anyhow::Result<FolderBlobs> {
         Ok(FolderBlobs::new(&DataFolder::open(&self.data)?, &self.uploads()?))
+    }
+
+    /// The chunks of targets.
+    pub fn chunks(&self) -> anyhow::Result<FolderChunks> {
+        Ok(FolderChunks::new(&DataFolder::open(&self.data)?))
     }
 
     /// The online keys, of which some may be lost.

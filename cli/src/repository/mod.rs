@@ -20,4 +20,5 @@ pub use first_generation::wait_for_first_generation;
 pub use folder::{FolderRepository, IdleFolder, TRUSTED_ROOT, configured, folder_store, import_marker, waits_for_root};
 pub use location::{AwsLocation, Location};
 pub use opened::Repository;
+pub use request::Request;
 pub use uploader::UploaderView;

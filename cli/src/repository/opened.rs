@@ -7,14 +7,14 @@ use std::time::Duration;
 use anyhow::Context;
 use tufline_aws::CopyLimits;
 use tufline_folder::DataFolder;
-use tufline_store::{Blobs, Change, Clock, Message, Queues, Signer, Store, Uploads};
+use tufline_store::{Blobs, Change, Chunks, Clock, Message, Queues, Signer, Store, Uploads};
 use tufline_tuf::Config;
 use tufline_tuf::config::Expiry;
 
 use super::aws::AwsRepository;
 use super::endpoints::PublicEndpoints;
 use super::folder::FolderRepository;
-use super::request;
+use super::request::{self, Request};
 use crate::access::DeviceAccess;
 
 /// A repository as its operators have it: what they may not read is an error. What an uploader has is [`UploaderView`](super::UploaderView).
@@ -76,6 +76,14 @@ impl Repository {
         })
     }
 
+    /// The chunks of targets.
+    pub fn chunks(&self) -> anyhow::Result<Arc<dyn Chunks>> {
+        Ok(match self {
+            Self::Folder(folder) => Arc::new(folder.chunks()?),
+            Self::Aws(aws) => Arc::new(aws.resources.chunks(&aws.clients)?),
+        })
+    }
+
     /// The queues; `None` in the embedded form, where they are in the process that runs it.
     pub fn queues(&self) -> anyhow::Result<Option<Arc<dyn Queues>>> {
         Ok(match self {
@@ -125,7 +133,7 @@ impl Repository {
             Self::Folder(folder) if DataFolder::lock(folder.data()).is_ok() => {
                 Ok(", published when `tufline local` runs again")
             }
-            Self::Folder(folder) => request::ask_and_wait(folder.data()).await.map(|_| ""),
+            Self::Folder(folder) => request::ask_and_wait(folder.data(), Request::Reconcile).await.map(|_| ""),
             Self::Aws(aws) => {
                 let queues = aws.resources.queues(&aws.clients)?;
                 for message in Message::changes(changes).into_iter().chain([Message::Sign]) {

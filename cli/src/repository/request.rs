@@ -1,7 +1,7 @@
-//! How another process asks the running one to reconcile: by a file.
+//! How another process asks the running one for something: by a file.
 //!
-//! `DATA/reconcile.json` is `{}` while it is a request; the running process puts its answer in its place, `{"hints": N}`,
-//! and whoever asked removes that.
+//! `DATA/reconcile.json`, or `DATA/chunk.json`, is `{}` while it is a request; the running process puts its answer in its
+//! place, `{"hints": N}`, and whoever asked removes that.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -20,64 +20,76 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// How often its answer is looked for.
 const PAUSE: Duration = Duration::from_millis(50);
 
+/// What is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Request {
+    /// To reconcile; the answer is how many uploads are looked at.
+    Reconcile,
+    /// To cut what has no chunks; the answer is how many targets that are.
+    Chunk,
+}
+
 #[derive(Debug, Default, Serialize, Deserialize)]
-struct ReconcileRequest {
+struct RequestFile {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     hints: Option<usize>,
 }
 
-fn path(data: &Path) -> PathBuf {
-    data.join("reconcile.json")
+fn path(data: &Path, request: Request) -> PathBuf {
+    data.join(match request {
+        Request::Reconcile => "reconcile.json",
+        Request::Chunk => "chunk.json",
+    })
 }
 
-/// Asks the process that runs the repository in `data`; answers how many uploads it looks at.
-pub async fn ask_and_wait(data: &Path) -> anyhow::Result<usize> {
-    ask(data)?;
+/// Asks the process that runs the repository in `data`; answers its answer.
+pub async fn ask_and_wait(data: &Path, request: Request) -> anyhow::Result<usize> {
+    ask(data, request)?;
     let until = Instant::now() + PATIENCE;
     loop {
-        if let Some(hints) = take_answer(data)? {
+        if let Some(hints) = take_answer(data, request)? {
             return Ok(hints);
         }
         if Instant::now() >= until {
-            withdraw(data)?;
-            bail!("no `tufline local` answers in {}: start it, which reconciles as well", data.quoted());
+            withdraw(data, request)?;
+            bail!("no `tufline local` answers in {}: start it, which does that as well", data.quoted());
         }
         sleep(PAUSE).await;
     }
 }
 
 /// Asks.
-fn ask(data: &Path) -> anyhow::Result<()> {
-    files::write(&path(data), &serde_json::to_vec(&ReconcileRequest::default())?)
+fn ask(data: &Path, request: Request) -> anyhow::Result<()> {
+    files::write(&path(data, request), &serde_json::to_vec(&RequestFile::default())?)
 }
 
-/// How many uploads are looked at again; `None` while there is no answer. An answer is taken once.
-fn take_answer(data: &Path) -> anyhow::Result<Option<usize>> {
-    let hints = read(data).and_then(|request| request.hints);
+/// `None` while there is no answer. An answer is taken once.
+fn take_answer(data: &Path, request: Request) -> anyhow::Result<Option<usize>> {
+    let hints = read(data, request).and_then(|file| file.hints);
     if hints.is_some() {
-        files::remove(&path(data))?;
+        files::remove(&path(data, request))?;
     }
     Ok(hints)
 }
 
 /// Takes back a request that nobody answers.
-fn withdraw(data: &Path) -> anyhow::Result<()> {
-    files::remove(&path(data)).map(drop)
+fn withdraw(data: &Path, request: Request) -> anyhow::Result<()> {
+    files::remove(&path(data, request)).map(drop)
 }
 
-fn read(data: &Path) -> Option<ReconcileRequest> {
-    serde_json::from_slice(&given::read(&path(data)).ok()?).ok()
+fn read(data: &Path, request: Request) -> Option<RequestFile> {
+    serde_json::from_slice(&given::read(&path(data, request)).ok()?).ok()
 }
 
 /// Whether somebody asks.
-pub fn is_there(data: &Path) -> bool {
-    read(data).is_some_and(|request| request.hints.is_none())
+pub fn is_there(data: &Path, request: Request) -> bool {
+    read(data, request).is_some_and(|file| file.hints.is_none())
 }
 
 /// Answers whoever asks, if anyone does.
-pub fn answer(data: &Path, hints: usize) -> anyhow::Result<()> {
-    if is_there(data) {
-        files::write(&path(data), &serde_json::to_vec(&ReconcileRequest { hints: Some(hints) })?)?;
+pub fn answer(data: &Path, request: Request, hints: usize) -> anyhow::Result<()> {
+    if is_there(data, request) {
+        files::write(&path(data, request), &serde_json::to_vec(&RequestFile { hints: Some(hints) })?)?;
     }
     Ok(())
 }
@@ -90,17 +102,18 @@ mod tests {
     fn a_request_is_answered_once() {
         let folder = tempfile::tempdir().unwrap();
         let data = folder.path();
-        answer(data, 1).unwrap();
-        assert!(read(data).is_none(), "nobody asked");
-        ask(data).unwrap();
-        assert!(is_there(data));
-        assert_eq!(take_answer(data).unwrap(), None);
-        answer(data, 3).unwrap();
-        assert!(!is_there(data));
-        assert_eq!(take_answer(data).unwrap(), Some(3));
-        assert_eq!(take_answer(data).unwrap(), None);
-        ask(data).unwrap();
-        withdraw(data).unwrap();
-        assert!(read(data).is_none());
+        let (request, other) = (Request::Reconcile, Request::Chunk);
+        answer(data, request, 1).unwrap();
+        assert!(read(data, request).is_none(), "nobody asked");
+        ask(data, request).unwrap();
+        assert!(is_there(data, request) && !is_there(data, other));
+        assert_eq!(take_answer(data, request).unwrap(), None);
+        answer(data, request, 3).unwrap();
+        assert!(!is_there(data, request));
+        assert_eq!(take_answer(data, request).unwrap(), Some(3));
+        assert_eq!(take_answer(data, request).unwrap(), None);
+        ask(data, request).unwrap();
+        withdraw(data, request).unwrap();
+        assert!(read(data, request).is_none());
     }
 }

@@ -24,7 +24,7 @@ use hyper_util::rt::TokioIo;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::net::{TcpListener, TcpStream};
 use tufline_serve::{Answer, Body, MOST_PACK_AGE, PACK_PATH, Packs, ServedRepository};
-use tufline_store::{Blobs, Store, StoreError};
+use tufline_store::{Blobs, Chunks, Store, StoreError};
 
 use super::connections::{Answering, Connection, Connections};
 use super::paced::Paced;
@@ -75,10 +75,16 @@ impl Server {
         self.address
     }
 
-    /// Answers devices from `store` and `blobs` until `stop` is ready; downloads under way then get a moment more.
-    pub async fn run(self, store: Arc<dyn Store>, blobs: Arc<dyn Blobs>, stop: impl Future<Output = ()> + Send) {
+    /// Answers devices from these until `stop` is ready; downloads under way then get a moment more.
+    pub async fn run(
+        self,
+        store: Arc<dyn Store>,
+        blobs: Arc<dyn Blobs>,
+        chunks: Arc<dyn Chunks>,
+        stop: impl Future<Output = ()> + Send,
+    ) {
         let packs = Some(Arc::new(Packs::new(MOST_PACK_AGE)));
-        let repository = ServedRepository { store, blobs, redirects: None, packs, pauses: PAUSES.to_vec() };
+        let repository = ServedRepository { store, blobs, chunks, redirects: None, packs, pauses: PAUSES.to_vec() };
         let connections = Connections::new(places(process::most_open_files()));
         let graceful = GracefulShutdown::new();
         tokio::select! {
@@ -178,7 +184,7 @@ impl hyper::body::Body for Sent {
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::time::timeout;
-    use tufline_folder::{DataFolder, FolderBlobs, FolderStore, FolderUploads};
+    use tufline_folder::{DataFolder, FolderBlobs, FolderChunks, FolderStore, FolderUploads};
     use tufline_store::SystemClock;
 
     use super::*;
@@ -196,9 +202,10 @@ mod tests {
         let data = DataFolder::lock(folder.path()).unwrap();
         let uploads = FolderUploads::open(&data, folder.path().join("uploads"), Arc::new(SystemClock)).unwrap();
         let (store, blobs) = (Arc::new(FolderStore::new(&data)), Arc::new(FolderBlobs::new(&data, &uploads)));
+        let chunks = Arc::new(FolderChunks::new(&data));
         let server = Server::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let address = server.address();
-        let serving = tokio::spawn(server.run(store, blobs, std::future::pending()));
+        let serving = tokio::spawn(server.run(store, blobs, chunks, std::future::pending()));
         for sent in [
             "",
             "GET /metadata/timestamp.json HTTP/1.1\r\nHost: x\r\n",

@@ -11,6 +11,7 @@ use tempfile::NamedTempFile;
 use tufline_metadata::{Target, escaped, find};
 use tufline_tuf::{Hasher, Sha256};
 
+use super::base::Base;
 use super::client_source::ClientSource;
 use super::transport::{Fetched, TRIES};
 use super::verified::VerifiedRepository;
@@ -108,6 +109,54 @@ impl ClientSource {
         }
         let why = absent.map(|why| why.to_string()).unwrap_or_default();
         bail!("the target {name}, which is listed, {why}")
+    }
+
+    /// Writes the chunks of a target to `file`, unverified; answers whether there are any.
+    pub async fn download_chunks(
+        &self,
+        name: &str,
+        target: &ListedTarget,
+        file: &mut NamedTempFile,
+    ) -> anyhow::Result<bool> {
+        let base = self.targets.beside("chunks");
+        for path in consistent_paths(name, target) {
+            let path = path.split('/').map(escaped).collect::<Vec<_>>().join("/");
+            let mut tries = 1..TRIES;
+            let fetched = loop {
+                match self.fetch_chunks(&base, &path, target, file).await {
+                    Err(_) if tries.next().is_some() => {}
+                    fetched => break fetched,
+                }
+            };
+            match fetched.with_context(|| format!("the chunks of {name} cannot be copied"))? {
+                Ok(()) => return Ok(true),
+                Err(absent) => absent.expect_missing(&path)?,
+            }
+        }
+        Ok(false)
+    }
+
+    async fn fetch_chunks(
+        &self,
+        base: &Base,
+        path: &str,
+        target: &ListedTarget,
+        file: &mut NamedTempFile,
+    ) -> anyhow::Result<Fetched<()>> {
+        file.as_file().set_len(0)?;
+        file.rewind()?;
+        let mut pieces = match self.reader.open(base, path, target.length).await? {
+            Ok(pieces) => pieces,
+            Err(absent) => return Ok(Err(absent)),
+        };
+        // Chunks that can't be packed take a little more than the target, and their list stands before them.
+        let mut left = 2 * target.length;
+        while let Some(piece) = pieces.next().await {
+            let piece = piece?;
+            left = left.checked_sub(piece.len() as u64).context("they have more bytes than any chunks of it")?;
+            file.write_all(&piece)?;
+        }
+        Ok(Ok(()))
     }
 
     async fn fetch(

@@ -80,6 +80,7 @@ impl World {
         let repository = ServedRepository {
             store: ports.store.clone(),
             blobs: ports.blobs.clone(),
+            chunks: memory.clone(),
             redirects: None,
             packs: Some(Arc::new(Packs::new(5))),
             pauses: Vec::new(),

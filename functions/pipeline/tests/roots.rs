@@ -826,8 +826,8 @@ fn served(world: &World, version: u64) -> (u16, Option<bytes::Bytes>) {
 }
 
 fn served_by(store: &Arc<dyn Store>, memory: &Arc<Memory>, version: u64) -> (u16, Option<bytes::Bytes>) {
-    let (store, blobs) = (Arc::clone(store), Arc::clone(memory));
-    let repository = ServedRepository { store, blobs, redirects: None, packs: None, pauses: Vec::new() };
+    let (store, blobs, chunks) = (Arc::clone(store), Arc::clone(memory), Arc::clone(memory));
+    let repository = ServedRepository { store, blobs, chunks, redirects: None, packs: None, pauses: Vec::new() };
     let path = format!("/metadata/{version}.root.json");
     let answer = finish(repository.answer(&http::Method::GET, &path, &http::HeaderMap::new()));
     let Body::Whole(bytes) = answer.body else { panic!("a root is whole") };

@@ -11,6 +11,8 @@ pub enum Resource {
     Metadata(Key),
     /// A target's bytes: one digest, or two where the path can be read in both layouts.
     Target(Vec<Sha256>),
+    /// The chunks of a target, likewise.
+    Chunks(Vec<Sha256>),
 }
 
 /// Percent-decodes the path of a request line. Whoever gets paths decoded already (API Gateway's `rawPath`) must not: a
@@ -31,27 +33,30 @@ impl Resource {
     pub fn of(path: &str) -> Option<Self> {
         let path = path.strip_prefix('/')?;
         if let Some(target) = path.strip_prefix("targets/") {
-            return Self::target(target);
+            return digests(target).map(Self::Target);
+        }
+        if let Some(target) = path.strip_prefix("chunks/") {
+            return digests(target).map(Self::Chunks);
         }
         if !path.starts_with("metadata/") {
             return None;
         }
         Key::parse(path).map(Self::Metadata)
     }
+}
 
-    /// With consistent snapshots a target's path has its digest in front (TUF specification 6.2): of the last segment for
-    /// python-tuf, tuf-js and go-tuf, of the whole path for tough.
-    fn target(path: &str) -> Option<Self> {
-        let (folder, file) = path.rsplit_once('/').map_or((None, path), |(folder, file)| (Some(folder), file));
-        let of_file = digest(file).and_then(|(sha256, file)| {
-            let name = folder.map_or_else(|| file.to_owned(), |folder| format!("{folder}/{file}"));
-            is_name(&name).then_some(sha256)
-        });
-        let of_path = digest(path).and_then(|(sha256, name)| is_name(name).then_some(sha256));
-        let mut digests: Vec<Sha256> = of_file.into_iter().chain(of_path).collect();
-        digests.dedup();
-        (!digests.is_empty()).then_some(Self::Target(digests))
-    }
+/// With consistent snapshots a target's path has its digest in front (TUF specification 6.2): of the last segment for
+/// python-tuf, tuf-js and go-tuf, of the whole path for tough.
+fn digests(path: &str) -> Option<Vec<Sha256>> {
+    let (folder, file) = path.rsplit_once('/').map_or((None, path), |(folder, file)| (Some(folder), file));
+    let of_file = digest(file).and_then(|(sha256, file)| {
+        let name = folder.map_or_else(|| file.to_owned(), |folder| format!("{folder}/{file}"));
+        is_name(&name).then_some(sha256)
+    });
+    let of_path = digest(path).and_then(|(sha256, name)| is_name(name).then_some(sha256));
+    let mut digests: Vec<Sha256> = of_file.into_iter().chain(of_path).collect();
+    digests.dedup();
+    (!digests.is_empty()).then_some(digests)
 }
 
 fn digest(text: &str) -> Option<(Sha256, &str)> {
@@ -100,10 +105,10 @@ mod tests {
     #[test]
     fn both_layouts_lead_to_the_same_blob() {
         let sha256 = Sha256::of(b"a");
-        let found = Some(Resource::Target(vec![sha256]));
         for path in ["DIGEST.file", "dir/sub/DIGEST.file.bin", "DIGEST.dir/sub/file.bin", "DIGEST.dir.d/DIGEST.file"] {
-            let path = format!("/targets/{}", path.replace("DIGEST", &sha256.to_string()));
-            assert_eq!(Resource::of(&path), found, "{path}");
+            let path = path.replace("DIGEST", &sha256.to_string());
+            assert_eq!(Resource::of(&format!("/targets/{path}")), Some(Resource::Target(vec![sha256])), "{path}");
+            assert_eq!(Resource::of(&format!("/chunks/{path}")), Some(Resource::Chunks(vec![sha256])), "{path}");
         }
         let other = Sha256::of(b"b");
         let path = format!("/targets/{sha256}.dir/{other}.file");
@@ -127,8 +132,10 @@ mod tests {
             "/DIGEST.file",
             "DIGEST.a b",
         ] {
-            let path = format!("/targets/{}", path.replace("DIGEST", &sha256.to_string()));
-            assert_eq!(Resource::of(&path), None, "{path}");
+            let path = path.replace("DIGEST", &sha256.to_string());
+            for folder in ["targets", "chunks", "blobs"] {
+                assert_eq!(Resource::of(&format!("/{folder}/{path}")), None, "{folder} {path}");
+            }
         }
         let upper = format!("/targets/{}.file", sha256.to_string().to_uppercase());
         assert_eq!(Resource::of(&upper), None);

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures::stream::{self, Stream};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
-use tufline_store::{Blobs, ErrorKind, Key, Links, Store, StoreError};
+use tufline_store::{Blobs, Chunks, ErrorKind, Key, Links, Store, StoreError};
 use tufline_tuf::Sha256;
 #[cfg(doc)]
 use tufline_tuf::root::LONGEST_HIDDEN_SECONDS;
@@ -30,6 +30,9 @@ const ASK_AGAIN: &str = "no-cache";
 /// A root that is not there yet: a cache may spare us the question, but must not hide a new root for longer than [`LONGEST_HIDDEN_SECONDS`].
 const FOR_SECONDS: &str = "max-age=5";
 
+/// Chunks that are not there: they may be made soon, or never be made.
+const FOR_A_MINUTE: &str = "max-age=60";
+
 pub(crate) const NEVER: &str = "no-store";
 
 /// The repository, as devices may read it.
@@ -39,6 +42,8 @@ pub struct ServedRepository {
     pub store: Arc<dyn Store>,
     /// The targets' bytes.
     pub blobs: Arc<dyn Blobs>,
+    /// The targets' chunks, of those that have any.
+    pub chunks: Arc<dyn Chunks>,
     /// How to answer what is too large for one answer; `None` where any length can be sent.
     pub redirects: Option<Redirects>,
     /// What packs need; `None` where this server makes none.
@@ -53,7 +58,8 @@ pub struct ServedRepository {
 pub struct Redirects {
     /// Makes the links.
     pub links: Arc<dyn Links>,
-    /// Targets longer than this are redirected, in bytes.
+    /// Targets of which more than this is asked for are redirected, in bytes, and chunks of which there are more, whatever
+    /// is asked for: a device asks for many parts of them, by one link.
     pub inline_targets: u64,
     /// Metadata longer than this is redirected, in bytes.
     pub inline_metadata: u64,
@@ -73,17 +79,41 @@ pub struct Answer {
 pub enum Body {
     /// Few bytes.
     Whole(Bytes),
-    /// A part of a blob, read piece by piece.
+    /// A part of a blob, or of its chunks, read piece by piece.
     Blob(BlobPart),
 }
 
-/// Bytes of a blob that are still to be sent.
+/// Bytes that are still to be sent.
 #[derive(Clone)]
 pub struct BlobPart {
     repository: ServedRepository,
-    sha256: Sha256,
+    served: Served,
     offset: u64,
     end: u64,
+}
+
+/// What never changes once it is there, and may be long.
+#[derive(Clone, Copy)]
+enum Served {
+    Blob(Sha256),
+    Chunks(Sha256),
+}
+
+impl Served {
+    fn key(self) -> Key {
+        match self {
+            Self::Blob(sha256) => Key::Blob(sha256),
+            Self::Chunks(sha256) => Key::Chunks(sha256),
+        }
+    }
+
+    /// Chunks are another representation with each length that they can have: they can be packed more or less.
+    fn tag(self, length: u64) -> String {
+        match self {
+            Self::Blob(sha256) => format!("\"{sha256}\""),
+            Self::Chunks(sha256) => format!("\"{sha256}-{length}\""),
+        }
+    }
 }
 
 impl ServedRepository {
@@ -97,6 +127,7 @@ impl ServedRepository {
         let answer = match Resource::of(path) {
             Some(Resource::Metadata(key)) => self.metadata(&key, fields).await,
             Some(Resource::Target(digests)) => self.target(method, &digests, fields).await,
+            Some(Resource::Chunks(digests)) => self.chunks(method, &digests, fields).await,
             None => Ok(not_found(NEVER)),
         };
         let mut answer = answer.unwrap_or_else(|error| unanswered(path, &error));
@@ -146,7 +177,7 @@ impl ServedRepository {
     async fn target(&self, method: &Method, digests: &[Sha256], fields: &HeaderMap) -> Result<Answer, StoreError> {
         for sha256 in digests {
             if let Some(blob) = self.persist(|| self.blobs.head(sha256)).await? {
-                let answer = self.blob(method, *sha256, blob.length, fields);
+                let answer = self.part(method, Served::Blob(*sha256), blob.length, fields);
                 return match &self.redirects {
                     // A link is for GET only: HEAD is answered here.
                     Some(redirects) if method == Method::GET && answer.body.length() > redirects.inline_targets => {
@@ -159,8 +190,22 @@ impl ServedRepository {
         Ok(not_found(NEVER))
     }
 
-    fn blob(&self, method: &Method, sha256: Sha256, length: u64, fields: &HeaderMap) -> Answer {
-        let tag = format!("\"{sha256}\"");
+    async fn chunks(&self, method: &Method, digests: &[Sha256], fields: &HeaderMap) -> Result<Answer, StoreError> {
+        for sha256 in digests {
+            if let Some(length) = self.persist(|| self.chunks.length(sha256)).await? {
+                return match &self.redirects {
+                    Some(redirects) if method == Method::GET && length > redirects.inline_targets => {
+                        self.redirect(redirects, &Key::Chunks(*sha256)).await
+                    }
+                    _ => Ok(self.part(method, Served::Chunks(*sha256), length, fields)),
+                };
+            }
+        }
+        Ok(not_found(FOR_A_MINUTE))
+    }
+
+    fn part(&self, method: &Method, served: Served, length: u64, fields: &HeaderMap) -> Answer {
+        let tag = served.tag(length);
         if is_known(fields, &tag) {
             return not_modified(FOREVER, &tag);
         }
@@ -176,7 +221,7 @@ impl ServedRepository {
                 return answer;
             }
         };
-        let body = Body::Blob(BlobPart { repository: self.clone(), sha256, offset: part.start, end: part.end });
+        let body = Body::Blob(BlobPart { repository: self.clone(), served, offset: part.start, end: part.end });
         let mut answer = Answer::new(status, FOREVER, "application/octet-stream", body);
         answer.set(header::ETAG, &tag);
         answer.set(header::ACCEPT_RANGES, "bytes");
@@ -192,6 +237,13 @@ impl ServedRepository {
         let mut answer = plain(StatusCode::TEMPORARY_REDIRECT, NEVER, "");
         answer.set(header::LOCATION, &link);
         Ok(answer)
+    }
+
+    async fn read(&self, served: Served, offset: u64, length: u64) -> Result<Option<Bytes>, StoreError> {
+        match served {
+            Served::Blob(sha256) => self.blobs.read(&sha256, offset, length).await,
+            Served::Chunks(sha256) => self.chunks.read(&sha256, offset, length).await,
+        }
     }
 
     /// Reads until it succeeds, or has failed after the last pause; or at once where waiting helps nobody.
@@ -220,11 +272,10 @@ impl BlobPart {
                 return Ok(None);
             }
             let length = PIECE.min(part.end - part.offset);
-            let piece =
-                part.repository.persist(|| part.repository.blobs.read(&part.sha256, part.offset, length)).await?;
+            let piece = part.repository.persist(|| part.repository.read(part.served, part.offset, length)).await?;
             let piece = piece.filter(|piece| !piece.is_empty());
             let why = "it ends before its length";
-            let ends = || StoreError::new(ErrorKind::Corrupt, "read", Key::Blob(part.sha256), why);
+            let ends = || StoreError::new(ErrorKind::Corrupt, "read", part.served.key(), why);
             let piece = piece.ok_or_else(ends)?;
             part.offset += piece.len() as u64;
             Ok(Some((piece, part)))

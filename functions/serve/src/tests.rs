@@ -2,7 +2,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use futures::TryStreamExt;
 use tufline_store::memory::{Control, Fate, Memory, MemoryKeys, Request};
-use tufline_store::{Kept, Source, Upload, VersionId};
+use tufline_store::{Kept, Source, Upload, VersionId, Written};
 use tufline_tuf::root::LONGEST_HIDDEN_SECONDS;
 
 use super::*;
@@ -39,8 +39,8 @@ fn world() -> World {
     let now = "2026-11-25T00:00:00Z".parse().unwrap();
     let memory = Arc::new(Memory::new(now, keys, Box::new(Plan(Arc::clone(&fails)))));
     let pauses = vec![Duration::from_millis(1); 2];
-    let repository =
-        ServedRepository { store: memory.clone(), blobs: memory.clone(), redirects: None, packs: None, pauses };
+    let (store, blobs, chunks) = (memory.clone(), memory.clone(), memory.clone());
+    let repository = ServedRepository { store, blobs, chunks, redirects: None, packs: None, pauses };
     memory.tamper("metadata/timestamp.json", Some(Bytes::from_static(b"{\"t\":1}")));
     memory.tamper("metadata/1.root.json", Some(Bytes::from_static(b"{}")));
     World { memory, repository, fails }
@@ -61,6 +61,15 @@ impl World {
             unusable: None,
         };
         assert_eq!(self.memory.keep(&upload, Source::Upload, &sha256).await.unwrap(), Kept::Whole);
+        sha256
+    }
+
+    /// Stores the chunks of a blob that needs not be there; answers its digest.
+    async fn chunks(&self, bytes: &[u8]) -> Sha256 {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), bytes).unwrap();
+        let sha256 = Sha256::of(&[b"the blob of ", bytes].concat());
+        assert_eq!(Chunks::create(&*self.memory, &sha256, file.path()).await.unwrap(), Written::Done);
         sha256
     }
 
@@ -116,6 +125,7 @@ async fn what_is_missing_is_not_found_and_hardly_cached() {
         ("/metadata/", NEVER),
         ("/", NEVER),
         (&*blob, NEVER),
+        (&*blob.replace("targets", "chunks"), FOR_A_MINUTE),
     ] {
         let answer = world.get(path, &[]).await;
         assert_eq!((answer.status, field(&answer, "cache-control")), (StatusCode::NOT_FOUND, age), "{path}");
@@ -134,8 +144,9 @@ async fn other_methods_are_refused() {
 #[tokio::test]
 async fn head_says_what_get_would() {
     let world = world();
-    let sha256 = world.blob(b"0123456789").await;
-    for path in ["/metadata/timestamp.json".to_owned(), format!("/targets/{sha256}.a")] {
+    let (sha256, chunked) = (world.blob(b"0123456789").await, world.chunks(b"0123456789").await);
+    let paths = ["/metadata/timestamp.json".to_owned(), format!("/targets/{sha256}.a"), format!("/chunks/{chunked}.a")];
+    for path in paths {
         let (get, head) = (world.get(&path, &[]).await, world.ask(Method::HEAD, &path, &[]).await);
         assert_eq!((get.status, get.headers), (head.status, head.headers.clone()), "{path}");
         assert_eq!(bytes(head).await.unwrap().concat(), b"");
@@ -147,23 +158,27 @@ async fn head_says_what_get_would() {
 #[tokio::test]
 async fn blobs_come_whole_or_in_part() {
     let world = world();
-    let sha256 = world.blob(b"0123456789").await;
-    let (tag, other) = (format!("\"{sha256}\""), format!("\"{}\"", Sha256::of(b"")));
-    let path = format!("/targets/dir/{sha256}.a");
+    let (sha256, chunked) = (world.blob(b"0123456789").await, world.chunks(b"0123456789").await);
+    come_whole_or_in_part(&world, &format!("/targets/dir/{sha256}.a"), &format!("\"{sha256}\"")).await;
+    come_whole_or_in_part(&world, &format!("/chunks/dir/{chunked}.a"), &format!("\"{chunked}-10\"")).await;
+}
+
+async fn come_whole_or_in_part(world: &World, path: &str, tag: &str) {
+    let other = format!("\"{}\"", Sha256::of(b""));
     for (fields, status, range, body) in [
         (vec![], 200, "", &b"0123456789"[..]),
         (vec![("range", "bytes=2-3")], 206, "bytes 2-3/10", b"23"),
         (vec![("range", "bytes=8-")], 206, "bytes 8-9/10", b"89"),
-        (vec![("range", "bytes=-1"), ("if-range", &*tag)], 206, "bytes 9-9/10", b"9"),
+        (vec![("range", "bytes=-1"), ("if-range", tag)], 206, "bytes 9-9/10", b"9"),
         (vec![("range", "bytes=-1"), ("if-range", &*other)], 200, "", b"0123456789"),
         (vec![("range", "bytes=10-")], 416, "bytes */10", b"no such range\n"),
-        (vec![("if-none-match", &*tag), ("range", "bytes=0-1")], 304, "", b""),
+        (vec![("if-none-match", tag), ("range", "bytes=0-1")], 304, "", b""),
     ] {
-        let answer = world.get(&path, &fields).await;
-        assert_eq!((answer.status.as_u16(), field(&answer, "content-range")), (status, range), "{fields:?}");
+        let answer = world.get(path, &fields).await;
+        assert_eq!((answer.status.as_u16(), field(&answer, "content-range")), (status, range), "{path} {fields:?}");
         if status < 300 {
             let found = (field(&answer, "etag"), field(&answer, "accept-ranges"), field(&answer, "cache-control"));
-            assert_eq!(found, (&*tag, "bytes", FOREVER));
+            assert_eq!(found, (tag, "bytes", FOREVER));
             assert_eq!(field(&answer, "content-length"), body.len().to_string());
         }
         assert_eq!(bytes(answer).await.unwrap().concat(), body, "{fields:?}");
@@ -277,6 +292,23 @@ async fn what_is_too_large_for_one_answer_is_redirected() {
     assert_eq!((head.status, field(&head, "content-length")), (StatusCode::OK, "5"));
     let part = world.get(&format!("/targets/{large}.a"), &[("range", "bytes=1-2")]).await;
     assert_eq!(bytes(part).await.unwrap().concat(), b"12", "what is asked for is small enough");
+}
+
+#[tokio::test]
+async fn chunks_are_redirected_by_how_many_there_are_and_not_by_what_is_asked_for() {
+    let mut world = world();
+    let (small, large) = (world.chunks(b"0123").await, world.chunks(b"01234").await);
+    let links = Arc::new(NamedLinks);
+    world.repository.redirects = Some(Redirects { links, inline_targets: 4, inline_metadata: 9 });
+    for fields in [vec![], vec![("range", "bytes=1-2")], vec![("range", "bytes=0-55")]] {
+        assert!(world.get(&format!("/chunks/{small}.a"), &fields).await.status.is_success(), "{fields:?}");
+        let answer = world.get(&format!("/chunks/{large}.a"), &fields).await;
+        let location = format!("https://bucket/chunks/{large}?signed");
+        let found = (answer.status.as_u16(), field(&answer, "location"), field(&answer, "cache-control"));
+        assert_eq!(found, (307, &*location, NEVER), "{fields:?}");
+    }
+    let head = world.ask(Method::HEAD, &format!("/chunks/{large}.a"), &[]).await;
+    assert_eq!((head.status, field(&head, "content-length")), (StatusCode::OK, "5"));
 }
 
 #[tokio::test]

@@ -3,14 +3,14 @@
 use async_trait::async_trait;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::types::ChecksumMode;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use tufline_store::{Blob, Blobs, ErrorKind, Kept, Key, Result, Source, StoreError, Upload, UploadKey};
 use tufline_tuf::Sha256;
 use tufline_tuf::config::LargeUploads;
 
 use crate::checksum::whole_sha256;
 use crate::copy::{Copy, Created};
-use crate::failure::{code, failed, status};
+use crate::failure::{failed, status};
 use crate::object_key::copy_source;
 use crate::range;
 use crate::store::CONFLICT_PAUSES;
@@ -180,21 +180,11 @@ impl Blobs for S3Blobs {
         }
     }
 
-    /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html>: 416 where nothing is left from `offset`.
     async fn read(&self, sha256: &Sha256, offset: u64, length: u64) -> Result<Option<Bytes>> {
-        let Some(range) = range::header(offset, length) else {
+        if length == 0 {
             return Ok(self.head(sha256).await?.map(|_| Bytes::new()));
-        };
-        let request = self.client.get_object().bucket(&self.repository).key(Key::Blob(*sha256).path()).range(range);
-        match request.send().await {
-            Ok(answer) => match range::cut(answer, offset, length, BytesMut::new()).await {
-                Ok(bytes) => Ok(Some(bytes.freeze())),
-                Err(error) => Err(error.of("read", self.place(sha256))),
-            },
-            Err(error) if status(&error) == Some(416) => Ok(Some(Bytes::new())),
-            Err(error) if code(&error) == Some("NoSuchKey") => Ok(None),
-            Err(error) => Err(failed("read", self.place(sha256), error)),
         }
+        range::read(&self.client, &self.repository, &Key::Blob(*sha256), offset, length).await
     }
 }
 

@@ -12,6 +12,7 @@ mod blobs;
 #[cfg(test)]
 mod canned;
 mod checksum;
+mod chunks;
 mod clients;
 mod copy;
 mod device_signer;
@@ -32,13 +33,14 @@ mod store;
 mod uploads;
 
 pub use blobs::{CopyLimits, S3Blobs};
+pub use chunks::S3Chunks;
 pub use clients::{Access, AccessKey, Clients, NoRegion, Patience};
 pub use device_signer::{DeviceSigner, NotSigned};
 pub use events::EventBridgeEvents;
 pub use failure::RequestError;
 pub use kms_key::KmsKey;
 pub use links::S3Links;
-pub use queues::{QueueUrls, SqsQueues};
+pub use queues::{ChunkQueue, QueueUrls, SqsQueues};
 pub use resources::{MissingResource, Resources};
 pub use signer::KmsSigner;
 pub use store::S3Store;

@@ -41,6 +41,27 @@ pub struct QueueUrls {
     pub dead_letters: String,
 }
 
+/// The queue of blobs that are to be cut, which is none of the pipeline's.
+#[derive(Debug, Clone)]
+pub struct ChunkQueue {
+    client: Client,
+    url: String,
+}
+
+impl ChunkQueue {
+    pub(crate) fn new(client: Client, url: String) -> Self {
+        Self { client, url }
+    }
+
+    /// Sends a request, as chunk reads it.
+    ///
+    /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html>
+    pub async fn send(&self, body: String) -> Result<()> {
+        let sent = self.client.send_message().queue_url(&self.url).message_body(body).send().await;
+        sent.map(drop).map_err(|error| failed("send to", &self.url, error))
+    }
+}
+
 /// [`Queues`] on SQS.
 #[derive(Debug, Clone)]
 pub struct SqsQueues {

@@ -1,16 +1,40 @@
 //! Reading a part of an object.
 
+use aws_sdk_s3::Client;
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
-use bytes::BytesMut;
-use tufline_store::ErrorKind;
+use bytes::{Bytes, BytesMut};
+use tufline_store::{ErrorKind, Key, Result as StoreResult};
 
-use crate::failure::RequestError;
+use crate::failure::{RequestError, code, failed, status};
 
 /// The header `Range` for `length` bytes from `offset`; `None` for an empty range, which HTTP cannot say
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html>).
 pub(crate) fn header(offset: u64, length: u64) -> Option<String> {
     let last = offset.saturating_add(length.checked_sub(1)?);
     Some(format!("bytes={offset}-{last}"))
+}
+
+/// The bytes of an object from `offset`, at most `length` of them, of which there are some; `None` where it is missing.
+///
+/// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html>: 416 where nothing is left from `offset`.
+pub(crate) async fn read(
+    client: &Client,
+    bucket: &str,
+    key: &Key,
+    offset: u64,
+    length: u64,
+) -> StoreResult<Option<Bytes>> {
+    let place = || format!("s3://{bucket}/{key}");
+    let request = client.get_object().bucket(bucket).key(key.path()).set_range(header(offset, length));
+    match request.send().await {
+        Ok(answer) => match cut(answer, offset, length, BytesMut::new()).await {
+            Ok(bytes) => Ok(Some(bytes.freeze())),
+            Err(error) => Err(error.of("read", place())),
+        },
+        Err(error) if status(&error) == Some(416) => Ok(Some(Bytes::new())),
+        Err(error) if code(&error) == Some("NoSuchKey") => Ok(None),
+        Err(error) => Err(failed("read", place(), error)),
+    }
 }
 
 /// The bytes that were asked for, out of an answer that may hold more.

@@ -5,8 +5,11 @@ use std::collections::BTreeMap;
 use tufline_store::{DELIVERIES, OnlineRole, Queue};
 
 use crate::{
-    Clients, CopyLimits, EventBridgeEvents, KmsSigner, QueueUrls, S3Blobs, S3Links, S3Store, S3Uploads, SqsQueues,
+    ChunkQueue, Clients, CopyLimits, EventBridgeEvents, KmsSigner, QueueUrls, S3Blobs, S3Chunks, S3Links, S3Store,
+    S3Uploads, SqsQueues,
 };
+
+const CHUNK_QUEUE: &str = "TUFLINE_QUEUE_CHUNK";
 
 /// The names of a repository's resources. A port can be made when those are known that it needs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -23,6 +26,8 @@ pub struct Resources {
     pub queues: BTreeMap<Queue, String>,
     /// `TUFLINE_DLQ_UPLOADS`, `_LARGE`, `_CHANGES`, `_SIGN`, `_PUBLISH`: the URLs of their dead-letter queues.
     pub dead_letter_queues: BTreeMap<Queue, String>,
+    /// `TUFLINE_QUEUE_CHUNK`: the URL of the queue of blobs that are to be cut, where some are.
+    pub chunk_queue: Option<String>,
     /// `TUFLINE_KEY_TARGETS`, `_BINS`, `_SNAPSHOT`, `_TIMESTAMP`: KMS key ids or ARNs, with commas between those of one role
     /// while its key is replaced, the oldest first.
     pub keys: BTreeMap<OnlineRole, String>,
@@ -53,6 +58,7 @@ impl Resources {
             ledger_bucket: variable("TUFLINE_LEDGER_BUCKET"),
             queues: urls(queue_variable),
             dead_letter_queues: urls(dead_letter_variable),
+            chunk_queue: variable(CHUNK_QUEUE),
             keys: OnlineRole::ALL.into_iter().filter_map(|role| Some((role, variable(&key_variable(role))?))).collect(),
             event_bus: variable("TUFLINE_EVENT_BUS"),
         }
@@ -84,6 +90,11 @@ impl Resources {
         ))
     }
 
+    /// The chunks of targets.
+    pub fn chunks(&self, clients: &Clients) -> Result<S3Chunks, MissingResource> {
+        Ok(S3Chunks::new(clients.s3.clone(), self.repository_bucket()?))
+    }
+
     /// Links to what devices may read.
     pub fn links(&self, clients: &Clients) -> Result<S3Links, MissingResource> {
         Ok(S3Links::new(clients.s3_of_devices(), self.repository_bucket()?))
@@ -99,6 +110,12 @@ impl Resources {
             urls.insert(queue, QueueUrls { messages, dead_letters });
         }
         Ok(SqsQueues::new(clients.sqs(), urls))
+    }
+
+    /// The queue of blobs that are to be cut.
+    pub fn chunk_queue(&self, clients: &Clients) -> Result<ChunkQueue, MissingResource> {
+        let url = known(self.chunk_queue.as_ref(), CHUNK_QUEUE.into(), "the URL of the queue of chunk")?;
+        Ok(ChunkQueue::new(clients.sqs(), url))
     }
 
     /// The online keys, all of them. Whether the caller may use one shows when it does.

@@ -151,6 +151,12 @@ impl List {
         Ok(list)
     }
 
+    /// How many bytes a list of so many chunks has.
+    #[must_use]
+    pub const fn bytes_with(count: usize) -> usize {
+        HEADER + count * ENTRY + TRAILER
+    }
+
     /// As it is stored.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {

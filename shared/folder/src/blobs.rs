@@ -168,7 +168,7 @@ fn pump(from: &mut impl Read, length: u64, take: &mut dyn FnMut(&[u8]) -> io::Re
 }
 
 /// The length of the blob at `path`; `None` where it is missing.
-fn length(path: &Path) -> io::Result<Option<u64>> {
+pub(crate) fn length(path: &Path) -> io::Result<Option<u64>> {
     match std::fs::metadata(path) {
         Ok(metadata) => Ok(Some(metadata.len())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -177,7 +177,7 @@ fn length(path: &Path) -> io::Result<Option<u64>> {
 }
 
 /// Opens the blob at `path`, with its length; `None` where it is missing.
-fn open(path: &Path) -> io::Result<Option<(File, u64)>> {
+pub(crate) fn open(path: &Path) -> io::Result<Option<(File, u64)>> {
     match given::open(path) {
         Ok(file) => {
             let length = file.metadata()?.len();

@@ -18,6 +18,7 @@
 
 mod atomic_files;
 mod blobs;
+mod chunks;
 mod data;
 mod directories;
 mod events;
@@ -37,6 +38,7 @@ mod watch;
 mod writers;
 
 pub use blobs::FolderBlobs;
+pub use chunks::FolderChunks;
 pub use data::DataFolder;
 pub use events::FileEvents;
 pub use free_space::KEPT_FREE;

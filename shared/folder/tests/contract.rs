@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use serde_json::Value;
 use tempfile::TempDir;
 use tufline_folder::{
-    DataFolder, Delivery, FileEvents, FileSigner, FolderBlobs, FolderStore, FolderUploads, LocalQueues,
+    DataFolder, Delivery, FileEvents, FileSigner, FolderBlobs, FolderChunks, FolderStore, FolderUploads, LocalQueues,
 };
 use tufline_store::contract::{self, EventsReader, QueuesReader, Uploader};
 use tufline_store::{Blobs, Events, Message, Queue, Queues, SystemClock, Uploads};
@@ -90,6 +90,14 @@ async fn uploads_and_blobs() {
     for folder in ["tmp", "repository/incoming"] {
         assert_eq!(files(&data.path().join(folder)), Vec::<PathBuf>::new(), "nothing is left in {folder}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn chunks() {
+    let (_folder, data) = data();
+    let chunks = FolderChunks::new(&data);
+    contract::chunks(&chunks, &chunks.scratch()).await;
+    assert_eq!(files(&data.path().join("tmp")), Vec::<PathBuf>::new());
 }
 
 struct LocalReader(LocalQueues);

@@ -59,6 +59,8 @@ pub enum Key {
     },
     /// `blobs/<sha256>`: the bytes of a target.
     Blob(Sha256),
+    /// `chunks/<sha256>`: the list of a blob's chunks, and behind it the packed chunks.
+    Chunks(Sha256),
     /// `incoming/<sha256 of the name>/<upload version>`: a copy that is being hashed.
     Incoming(UploadKey),
     /// `checked/<sha256 of the name>/<upload version>`: a copy that a judge made, to learn its checksum from the store itself.
@@ -195,7 +197,7 @@ impl Key {
             Self::Page(_) | Self::Timestamp => 16_384,
             Self::Hashed(_) | Self::Hashing(_) | Self::RemovalsAccepted => 4_000,
             // These are not read as a whole.
-            Self::Blob(_) | Self::Incoming(_) | Self::Checked(_) => 0,
+            Self::Blob(_) | Self::Chunks(_) | Self::Incoming(_) | Self::Checked(_) => 0,
         }
     }
 
@@ -209,9 +211,12 @@ impl Key {
     #[must_use]
     pub fn bucket(&self) -> Bucket {
         match self {
-            Self::Timestamp | Self::Metadata { .. } | Self::Blob(_) | Self::Incoming(_) | Self::Checked(_) => {
-                Bucket::Repository
-            }
+            Self::Timestamp
+            | Self::Metadata { .. }
+            | Self::Blob(_)
+            | Self::Chunks(_)
+            | Self::Incoming(_)
+            | Self::Checked(_) => Bucket::Repository,
             _ => Bucket::Ledger,
         }
     }
@@ -253,6 +258,7 @@ impl Key {
             Self::Timestamp => "metadata/timestamp.json".into(),
             Self::Metadata { role, version } => format!("metadata/{version}.{role}.json"),
             Self::Blob(sha256) => format!("blobs/{sha256}"),
+            Self::Chunks(sha256) => format!("chunks/{sha256}"),
             Self::Incoming(upload) => format!("incoming/{upload}"),
             Self::Checked(upload) => format!("checked/{upload}"),
             Self::Manifest(generation) => format!("generations/{generation:020}.json"),
@@ -284,6 +290,7 @@ impl Key {
                 Self::Metadata { role: role.parse().ok()?, version: version.parse().ok()? }
             }
             "blobs" => Self::Blob(rest.parse().ok()?),
+            "chunks" => Self::Chunks(rest.parse().ok()?),
             "generations" => Self::Manifest(rest.strip_suffix(".json")?.parse().ok()?),
             "refused" => Self::Refused(rest.strip_suffix(".json")?.parse().ok()?),
             "held" => Self::Held(rest.strip_suffix(".json")?.parse().ok()?),
@@ -316,6 +323,7 @@ mod tests {
             Key::snapshot(u64::MAX),
             Key::Metadata { role: "bin-0a".parse().unwrap(), version: 12 },
             Key::Blob(digest),
+            Key::Chunks(digest),
             Key::Manifest(7),
             Key::Refused(7),
             Key::Held(digest),

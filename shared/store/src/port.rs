@@ -1,5 +1,6 @@
 //! The ports: all that the stages ask of the world, as few and as small as they need.
 
+use std::path::Path;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -233,6 +234,22 @@ pub trait Blobs: Send + Sync {
     async fn head(&self, sha256: &Sha256) -> Result<Option<Blob>>;
     /// The bytes of a blob from `offset`, at most `length` of them; `None` where it is missing.
     async fn read(&self, sha256: &Sha256, offset: u64, length: u64) -> Result<Option<Bytes>>;
+}
+
+/// The chunks of blobs: for each blob one object, the list of its chunks and behind it the packed chunks.
+///
+/// *Invariant*: they are there as a whole or not at all, and are never replaced.
+#[async_trait]
+pub trait Chunks: Send + Sync {
+    /// How many bytes the chunks of a blob have, with their list; `None` where it has none.
+    async fn length(&self, sha256: &Sha256) -> Result<Option<u64>>;
+    /// These bytes from `offset`, at most `length` of them; `None` where the blob has no chunks.
+    async fn read(&self, sha256: &Sha256, offset: u64, length: u64) -> Result<Option<Bytes>>;
+    /// Stores what is in the file at `path` as the chunks of a blob, unless it has some already. Nobody
+    /// else writes to the file, and it may be moved away.
+    ///
+    /// [`Written::Lost`] may also mean that an earlier try of this very call was applied and its reply lost.
+    async fn create(&self, sha256: &Sha256, path: &Path) -> Result<Written>;
 }
 
 /// Links to stored objects, for those who may not read the store themselves.

@@ -117,6 +117,12 @@ fn uploads_and_blobs() {
     }
 }
 
+#[test]
+fn chunks() {
+    let scratch = tempfile::tempdir().unwrap();
+    block_on(contract::chunks(&world().memory, scratch.path()));
+}
+
 #[async_trait]
 impl QueuesReader for World {
     fn queues(&self) -> &dyn Queues {

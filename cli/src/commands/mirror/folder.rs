@@ -100,6 +100,11 @@ impl MirrorFolder {
         self.path.join("targets")
     }
 
+    /// Where chunks of targets are, if any were copied.
+    pub fn chunks(&self) -> PathBuf {
+        self.path.join("chunks")
+    }
+
     fn unfinished(&self) -> PathBuf {
         self.path.join(".unfinished")
     }

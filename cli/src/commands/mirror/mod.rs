@@ -3,6 +3,7 @@
 //! Files that never change come first, and `timestamp.json` last and by a rename: before that a client sees what it saw before. What
 //! is written was verified as a client does it. A crash anywhere leaves files that nothing refers to, and the next run goes on.
 
+mod chunks;
 mod folder;
 mod order;
 mod prune;
@@ -24,7 +25,7 @@ use crate::text::{self, Quoted};
 use folder::MirrorFolder;
 use state::MirrorState;
 
-/// Writes a plain static copy of a repository: DIR/metadata and DIR/targets, for any web server and any TUF client.
+/// Writes a plain static copy of a repository: DIR/metadata and DIR/targets (and DIR/chunks), for any web server and any TUF client.
 ///
 /// Run it again to bring the copy up to date: only what is missing is downloaded. docs/mirror.md tells more.
 #[derive(Debug, Args)]
@@ -42,6 +43,9 @@ pub struct Arguments {
     /// Read all targets in DIR again, and replace those that were damaged there
     #[arg(long)]
     check: bool,
+    /// Copy the chunks of targets too, where the repository has some: devices with an older target fetch less then
+    #[arg(long)]
+    chunks: bool,
     /// Remove what the repository doesn't list any more. Clients that are just updating may still ask for it
     #[arg(long)]
     prune: bool,
@@ -77,6 +81,7 @@ pub async fn run(arguments: Arguments) -> Result {
         );
     }
     let copied = targets::copy(&folder, &source, &seen, &listed, arguments.check).await?;
+    let chunks = if arguments.chunks { chunks::copy(&folder, &source, &listed, arguments.check).await? } else { 0 };
     folder.show(&seen, old.as_ref(), &new)?;
     let removed = if arguments.prune { prune::prune(&folder, &new, &listed)? } else { 0 };
     // Now that nothing else is to be told of it.
@@ -86,11 +91,13 @@ pub async fn run(arguments: Arguments) -> Result {
     }
     let version = new.snapshot_version();
     if arguments.json {
-        let counts = json!({"targets": listed.len(), "new": copied.files, "bytes": copied.bytes, "removed": removed});
+        let counts = json!({
+            "targets": listed.len(), "new": copied.files, "bytes": copied.bytes, "chunks": chunks, "removed": removed
+        });
         terminal::json(&json!({"outcome": "mirrored", "version": version, "counts": counts}));
     } else {
         say!(
-            "version {version} of the snapshot is in {}: {}, {} of them new ({}); removed {}",
+            "version {version} of the snapshot is in {}: {}, {} of them new ({}); {chunks} with new chunks; removed {}",
             arguments.folder.quoted(),
             text::count(listed.len() as u64, "target"),
             copied.files,

@@ -21,27 +21,43 @@ pub fn prune(
     shown: &MirrorState,
     listed: &BTreeMap<String, ListedTarget>,
 ) -> anyhow::Result<u64> {
-    let (metadata, targets) = (folder.metadata(), folder.targets());
+    let (metadata, targets) = (folder.metadata(), [folder.targets(), folder.chunks()]);
     let mut keep: BTreeSet<PathBuf> = shown.files().map(|file| metadata.join(file)).collect();
-    keep.extend(listed.iter().flat_map(|(name, target)| places(&targets, name, target)));
+    let folders = targets.iter().filter(|folder| folder.is_dir());
+    for folder in folders.clone() {
+        keep.extend(listed.iter().flat_map(|(name, target)| places(folder, name, target)));
+    }
     let mut removed = 0;
-    for path in walk(&metadata)?.into_iter().chain(walk(&targets)?) {
-        if !keep.contains(&path) && is_ours(&path, &metadata, &targets) && files::remove(&path)? {
-            removed += 1;
+    for below in [&metadata].into_iter().chain(folders.clone()) {
+        for path in walk(below)? {
+            let is_ours = if *below == metadata { is_role(&path) } else { is_target(&path, below) };
+            if !keep.contains(&path) && is_ours && files::remove(&path)? {
+                removed += 1;
+            }
         }
     }
-    remove_empty(&targets)?;
+    folders.into_iter().try_for_each(|folder| remove_empty(folder))?;
     Ok(removed)
 }
 
-fn is_ours(path: &Path, metadata: &Path, targets: &Path) -> bool {
-    let text = |path: &Path| path.to_str().map(str::to_owned);
-    let file = path.file_name().map(Path::new).and_then(text).unwrap_or_default();
-    if path.starts_with(metadata) {
-        let role = file.strip_suffix(".json").and_then(|name| name.split_once('.'));
-        return role.is_some_and(|(version, role)| version.parse::<u64>().is_ok() && role != "root");
-    }
-    let whole = path.strip_prefix(targets).ok().and_then(text).unwrap_or_default();
+fn text(path: &Path) -> String {
+    path.to_str().map(str::to_owned).unwrap_or_default()
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().map(Path::new).map(text).unwrap_or_default()
+}
+
+/// Whether a file of metadata is a version of a role other than root.
+fn is_role(path: &Path) -> bool {
+    let file = file_name(path);
+    let role = file.strip_suffix(".json").and_then(|name| name.split_once('.'));
+    role.is_some_and(|(version, role)| version.parse::<u64>().is_ok() && role != "root")
+}
+
+/// Whether a file below `folder` has a target's name.
+fn is_target(path: &Path, folder: &Path) -> bool {
+    let (file, whole) = (file_name(path), path.strip_prefix(folder).map(text).unwrap_or_default());
     [file, whole].iter().any(|name| name.split_once('.').is_some_and(|(digest, _)| is_digest(digest)))
 }
 

@@ -1,22 +1,28 @@
 //! The functions that answer devices: serve and pack, which `_HANDLER` tells apart, behind an API Gateway HTTP API, payload format 2.0
-//! (<https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html>).
+//! (<https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html>). And chunk, which makes what
+//! they may ask for, on a queue: it compresses as pack does.
 
 #![allow(clippy::multiple_crate_versions)]
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
 use aws_lambda_events::encodings::Body as Payload;
+use aws_lambda_events::event::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent};
 use bytes::Bytes;
 use futures::TryStreamExt;
 use http::header::CONTENT_TYPE;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
+use tokio::sync::Mutex;
 use tufline_aws::{Clients, CopyLimits, Patience, Resources};
+use tufline_chunk::{Chunker, handle};
 use tufline_lambda::{config, start_logs, variable};
 use tufline_serve::{Answer, Body, PACK_PATH, Packs, Redirects, ServedRepository};
-use tufline_store::{StoreError, VerifiedRoots};
+use tufline_store::{StoreError, SystemClock, VerifiedRoots};
+use tufline_tuf::Time;
 use tufline_tuf::config::InlineTargets;
 
 /// Where S3 fails although the SDK has tried again.
@@ -25,6 +31,10 @@ const PAUSES: [Duration; 1] = [Duration::from_millis(100)];
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     start_logs();
+    if variable("_HANDLER").is_some_and(|handler| handler == "chunk") {
+        let chunker = &chunker()?;
+        return lambda_runtime::run(service_fn(|event| chunk(chunker, event))).await;
+    }
     let repository = &repository()?;
     lambda_runtime::run(service_fn(|event| answer(repository, event))).await
 }
@@ -42,6 +52,7 @@ fn repository() -> Result<ServedRepository> {
     Ok(ServedRepository {
         store: Arc::new(VerifiedRoots::new(Arc::new(resources.store(&clients)?), config.trusted_root)),
         blobs: Arc::new(resources.blobs(&clients, CopyLimits::default())?),
+        chunks: Arc::new(resources.chunks(&clients)?),
         redirects: Some(redirects),
         packs: packs()?,
         pauses: PAUSES.to_vec(),
@@ -55,6 +66,45 @@ fn packs() -> Result<Option<Arc<Packs>>> {
     }
     let max_age = variable("TUFLINE_PACK_MAX_AGE").map(|seconds| seconds.parse()).transpose();
     Ok(Some(Arc::new(Packs::new(max_age.context("TUFLINE_PACK_MAX_AGE")?.unwrap_or_default()))))
+}
+
+/// Where a function may write files: as many bytes as `cdk/lib/chunk.ts` says
+/// (<https://docs.aws.amazon.com/lambda/latest/dg/configuration-ephemeral-storage.html>).
+const SCRATCH: &str = "/tmp";
+
+/// What chunk's run needs after it has packed the last chunk: to hash and to store a gibibyte, in two tries.
+const LAST_STEPS: Duration = Duration::from_secs(120);
+
+/// What cuts blobs.
+fn chunker() -> Result<Chunker> {
+    let resources = Resources::from_variables(variable);
+    let clients = Clients::of_function(variable, Patience::default())?;
+    Ok(Chunker {
+        blobs: Arc::new(resources.blobs(&clients, CopyLimits::default())?),
+        chunks: Arc::new(resources.chunks(&clients)?),
+        clock: Arc::new(SystemClock),
+        scratch: PathBuf::from(SCRATCH),
+        turn: Mutex::default(),
+    })
+}
+
+/// Cuts what a batch is about.
+async fn chunk(chunker: &Chunker, event: LambdaEvent<SqsEvent>) -> Result<SqsBatchResponse, Error> {
+    let deadline = i64::try_from(event.context.deadline).ok().and_then(|time| Time::from_millisecond(time).ok());
+    let until = deadline.and_then(|deadline| deadline.checked_sub(LAST_STEPS).ok()).unwrap_or(Time::MIN);
+    let records = &event.payload.records;
+    let bodies: Vec<&str> = records.iter().map(|record| record.body.as_deref().unwrap_or_default()).collect();
+    let mut response = SqsBatchResponse::default();
+    for (record, failure) in records.iter().zip(handle(chunker, until, &bodies).await) {
+        if let Some(reason) = failure {
+            let message = record.message_id.clone().unwrap_or_default();
+            tracing::warn!(message, reason, "message comes again");
+            let mut failed = BatchItemFailure::default();
+            failed.item_identifier = message;
+            response.batch_item_failures.push(failed);
+        }
+    }
+    Ok(response)
 }
 
 /// Answers one request.

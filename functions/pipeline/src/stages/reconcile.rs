@@ -6,10 +6,9 @@ use std::time::Duration;
 
 use tufline_store::{Change, Hint, Message};
 
-use crate::concurrency::at_once;
 use crate::error::Result;
 use crate::ports::Ports;
-use crate::state::index::{read_draft, readable_below};
+use crate::state::index::readable_documents;
 use crate::state::parties::read_parties;
 use crate::state::pending::Tip;
 
@@ -58,18 +57,9 @@ async fn send(ports: &Ports, hints: Vec<Hint>) -> Result<usize> {
 pub async fn published_names(ports: &Ports) -> Result<BTreeSet<String>> {
     let store = &*ports.store;
     let tip = Tip::read(store).await?;
-    let (index, mut unread) = readable_below(store, tip.newest(), |_| true).await;
-    let reads = index.entries().map(|(role, entry)| async move {
-        let document = read_draft(store, &role, &entry.document).await;
-        (role, document)
-    });
-    let mut names = BTreeSet::new();
-    for (role, document) in at_once(reads).await {
-        match document {
-            Ok(document) => names.extend(document.document().targets.keys().map(|name| name.raw().to_owned())),
-            Err(error) => _ = unread.insert(role, error.into()),
-        }
-    }
+    let (documents, unread) = readable_documents(store, tip.newest()).await;
+    let listed = documents.iter().flat_map(|document| document.document().targets.keys());
+    let names = listed.map(|name| name.raw().to_owned()).collect();
     for (role, error) in unread {
         tracing::error!(%role, %error, "removals of this role's targets are not looked for");
     }

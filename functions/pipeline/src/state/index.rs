@@ -117,6 +117,23 @@ pub async fn read_draft(store: &dyn Store, role: &RoleName, entry: &RoleEntry) -
     }
 }
 
+/// The documents of all roles of the repository's own in a generation, and what could not be read of them.
+pub(crate) async fn readable_documents(store: &dyn Store, manifest: &Manifest) -> (Vec<Draft<Targets>>, Unread) {
+    let (index, mut unread) = readable_below(store, manifest, |_| true).await;
+    let reads = index.entries().map(|(role, entry)| async move {
+        let document = read_draft(store, &role, &entry.document).await;
+        (role, document)
+    });
+    let mut documents = Vec::new();
+    for (role, document) in at_once(reads).await {
+        match document {
+            Ok(document) => documents.push(document),
+            Err(error) => _ = unread.insert(role, error.into()),
+        }
+    }
+    (documents, unread)
+}
+
 async fn parse_draft(role: &RoleName, digest: Sha256, bytes: bytes::Bytes) -> Result<Draft<Targets>> {
     let role = role.clone();
     compute(move || {

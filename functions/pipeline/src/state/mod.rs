@@ -5,6 +5,7 @@ pub mod current;
 pub mod index;
 pub(crate) mod intents;
 pub mod ledger;
+pub mod listed_blobs;
 pub mod online_keys;
 pub mod parties;
 pub mod pending;

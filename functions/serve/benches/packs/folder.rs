@@ -69,7 +69,8 @@ impl Repository {
         memory.tamper("metadata/timestamp.json", Some(self.timestamps[state].clone()));
         ServedRepository {
             store: Arc::new(VerifiedRoots::new(memory.clone(), None)),
-            blobs: memory,
+            blobs: memory.clone(),
+            chunks: memory,
             redirects: None,
             packs: Some(Arc::new(Packs::new(MOST_PACK_AGE))),
             pauses: Vec::new(),

@@ -53,8 +53,8 @@ impl World {
         let parties = (0..31).map(|number| format!("party-{number}"));
         let roles: Vec<String> = ["targets".to_owned()].into_iter().chain(bins).chain(parties).collect();
         let packs = Some(Arc::new(Packs::new(0)));
-        let repository =
-            ServedRepository { store: memory.clone(), blobs: memory.clone(), redirects: None, packs, pauses: vec![] };
+        let (store, blobs, chunks) = (memory.clone(), memory.clone(), memory.clone());
+        let repository = ServedRepository { store, blobs, chunks, redirects: None, packs, pauses: vec![] };
         let world = Self { memory, repository, reads, roles };
         for version in [1, 2] {
             for role in &world.roles {

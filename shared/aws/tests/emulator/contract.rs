@@ -75,6 +75,13 @@ async fn uploads_copied_in_parts() {
     check_uploads(CopyLimits { whole: 100, part: 1000 }).await;
 }
 
+#[tokio::test]
+#[ignore = "needs the emulator: tests/run starts it"]
+async fn chunks() {
+    let (world, scratch) = (World::new().await, tempfile::tempdir().unwrap());
+    contract::chunks(&world.chunks(), scratch.path()).await;
+}
+
 struct SqsReader {
     world: World,
     queues: SqsQueues,

@@ -9,8 +9,8 @@ use aws_sdk_s3::types::{
 use aws_sdk_sqs::types::QueueAttributeName;
 use serde::Deserialize;
 use tufline_aws::{
-    Access, AccessKey, Clients, CopyLimits, EventBridgeEvents, KmsSigner, QueueUrls, S3Blobs, S3Store, S3Uploads,
-    SqsQueues,
+    Access, AccessKey, Clients, CopyLimits, EventBridgeEvents, KmsSigner, QueueUrls, S3Blobs, S3Chunks, S3Store,
+    S3Uploads, SqsQueues,
 };
 use tufline_store::{OnlineRole, Queue, VersionId};
 
@@ -78,6 +78,10 @@ impl World {
     pub fn blobs(&self, limits: CopyLimits) -> S3Blobs {
         let (uploads, repository) = (self.uploads.clone(), self.repository.clone());
         S3Blobs::new(self.clients.s3.clone(), uploads, "targets/".into(), repository, limits)
+    }
+
+    pub fn chunks(&self) -> S3Chunks {
+        S3Chunks::new(self.clients.s3.clone(), self.repository.clone())
     }
 
     pub async fn put_raw(&self, bucket: &str, key: &str, bytes: &[u8]) -> Option<VersionId> {

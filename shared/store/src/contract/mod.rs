@@ -12,12 +12,14 @@
 )]
 
 mod at_once;
+mod chunks;
 mod events;
 mod queues;
 mod signer;
 mod store;
 mod uploads;
 
+pub use chunks::chunks;
 pub use events::{EventsReader, events};
 pub use queues::{QueuesReader, queues};
 pub use signer::signer;

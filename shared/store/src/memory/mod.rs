@@ -1,5 +1,6 @@
 //! All ports in memory, for tests: one world that can fail a request, lose its reply, repeat it, or delay it.
 
+mod chunks;
 mod control;
 mod keys;
 mod queues;

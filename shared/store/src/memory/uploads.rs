@@ -189,7 +189,7 @@ impl Uploads for Memory {
     }
 }
 
-fn slice(bytes: &Bytes, offset: u64, length: u64) -> Bytes {
+pub(super) fn slice(bytes: &Bytes, offset: u64, length: u64) -> Bytes {
     let start = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
     let end = start.saturating_add(usize::try_from(length).unwrap_or(usize::MAX)).min(bytes.len());
     bytes.slice(start..end)

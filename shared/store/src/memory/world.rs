@@ -61,6 +61,7 @@ pub(super) struct WorldState {
     pub(super) history: BTreeMap<String, Vec<Bytes>>,
     pub(super) uploads: BTreeMap<String, Vec<StoredVersion>>,
     pub(super) blobs: BTreeMap<Sha256, Bytes>,
+    pub(super) chunks: BTreeMap<Sha256, Bytes>,
     pub(super) incoming: BTreeMap<(String, VersionId), Bytes>,
     pub(super) computes_checksums: bool,
     /// So many bytes [`crate::Blobs::keep`] copies in a call, and how many there are of each blob that isn't whole.
@@ -82,6 +83,7 @@ impl Memory {
             history: BTreeMap::new(),
             uploads: BTreeMap::new(),
             blobs: BTreeMap::new(),
+            chunks: BTreeMap::new(),
             incoming: BTreeMap::new(),
             computes_checksums: true,
             copied_at_once: usize::MAX,

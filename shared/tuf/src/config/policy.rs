@@ -32,6 +32,9 @@ pub struct Config {
     pub inline_targets: InlineTargets,
     /// Which uploads are worked on beside all others, and in what pieces.
     pub large_uploads: LargeUploads,
+    /// Whether the embedded form cuts targets into chunks, so that devices with an older one fetch only what they lack. On AWS a
+    /// function of its own does it. Default no.
+    pub chunks: bool,
     /// Whether parties to whom names are delegated may delegate further. Default no.
     pub nested_delegations: bool,
     /// Whether people sign the top-level targets role, which delegates to bins then: the repository never drafts it by itself.

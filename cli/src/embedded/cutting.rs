@@ -1,0 +1,103 @@
+//! The chunks of targets: which blobs are to be cut, and who says so.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::sync::{Mutex, mpsc};
+use tufline_chunk::{Chunked, Chunker, is_cut};
+use tufline_folder::FolderChunks;
+use tufline_pipeline::state::listed_blobs::listed_blobs;
+use tufline_store::{Blob, Blobs, Clock, Kept, Result, Source, Store, Upload};
+use tufline_tuf::{Sha256, Time};
+
+/// Blobs that wait to be cut. Whatever is forgotten with the process the next start finds.
+pub struct Cutting {
+    chunker: Chunker,
+    ask: mpsc::UnboundedSender<Sha256>,
+    asked: Mutex<mpsc::UnboundedReceiver<Sha256>>,
+}
+
+impl Cutting {
+    /// Cuts `blobs`. Nothing is asked for yet.
+    pub fn new(blobs: Arc<dyn Blobs>, chunks: FolderChunks, clock: Arc<dyn Clock>) -> Arc<Self> {
+        let scratch = chunks.scratch();
+        let chunker = Chunker { blobs, chunks: Arc::new(chunks), clock, scratch, turn: Mutex::default() };
+        let (ask, asked) = mpsc::unbounded_channel();
+        Arc::new(Self { chunker, ask, asked: Mutex::new(asked) })
+    }
+
+    /// Asks for the chunks of a blob.
+    pub fn ask(&self, blob: Sha256) {
+        // The other end lives as long.
+        let _ = self.ask.send(blob);
+    }
+
+    /// Asks for those of all listed blobs that have none; answers how many these are.
+    pub async fn ask_for_all(&self, store: &dyn Store) -> anyhow::Result<usize> {
+        let mut count = 0;
+        for (blob, length) in listed_blobs(store).await? {
+            if is_cut(length) && self.chunker.chunks.length(&blob).await?.is_none() {
+                self.ask(blob);
+                count += 1;
+            }
+        }
+        Ok(count)
+    }
+
+    /// The next blob that somebody asked for.
+    pub async fn next(&self) -> Sha256 {
+        match self.asked.lock().await.recv().await {
+            Some(blob) => blob,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Cuts a blob, however long it takes.
+    pub async fn cut(&self, blob: Sha256) -> Result<()> {
+        if let Chunked::Stored { chunks, bytes } = self.chunker.chunk(&blob, Time::MAX).await? {
+            tracing::info!("{blob} has {chunks} chunks, in {bytes} bytes");
+        }
+        Ok(())
+    }
+}
+
+/// Blobs; asks for the chunks of each that is whole now.
+pub struct ToldBlobs {
+    blobs: Arc<dyn Blobs>,
+    cutting: Arc<Cutting>,
+}
+
+impl ToldBlobs {
+    /// Those of `blobs`.
+    pub fn new(blobs: Arc<dyn Blobs>, cutting: &Arc<Cutting>) -> Self {
+        Self { blobs, cutting: Arc::clone(cutting) }
+    }
+}
+
+#[async_trait]
+impl Blobs for ToldBlobs {
+    async fn copy_in(&self, upload: &Upload) -> Result<Option<Sha256>> {
+        self.blobs.copy_in(upload).await
+    }
+
+    async fn check(&self, upload: &Upload) -> Result<Option<Sha256>> {
+        self.blobs.check(upload).await
+    }
+
+    async fn keep(&self, upload: &Upload, source: Source, sha256: &Sha256) -> Result<Kept> {
+        let kept = self.blobs.keep(upload, source, sha256).await?;
+        if kept == Kept::Whole && is_cut(upload.length) {
+            self.cutting.ask(*sha256);
+        }
+        Ok(kept)
+    }
+
+    async fn head(&self, sha256: &Sha256) -> Result<Option<Blob>> {
+        self.blobs.head(sha256).await
+    }
+
+    async fn read(&self, sha256: &Sha256, offset: u64, length: u64) -> Result<Option<Bytes>> {
+        self.blobs.read(sha256, offset, length).await
+    }
+}

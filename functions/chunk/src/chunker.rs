@@ -1,0 +1,132 @@
+//! From a blob to its chunks.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Mutex;
+use tufline_chunks::{LARGEST_BLOB, SMALLEST_BLOB};
+use tufline_store::{Blobs, Chunks, Clock, ErrorKind, Key, Result, StoreError, Written};
+use tufline_tuf::{Sha256, Time};
+
+use crate::pack::{Cut, FIRST_AVERAGE, count, next_average, pack};
+use crate::pieces::read_through;
+use crate::speed::level;
+
+/// The file that is being written.
+const FILE: &str = "chunks";
+
+/// Cuts blobs, one at a time.
+pub struct Chunker {
+    /// The blobs.
+    pub blobs: Arc<dyn Blobs>,
+    /// Where their chunks are stored.
+    pub chunks: Arc<dyn Chunks>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Where files are made: a folder that has room for the longest blob.
+    pub scratch: PathBuf,
+    /// Held while one is cut.
+    pub turn: Mutex<()>,
+}
+
+/// What became of a blob.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Chunked {
+    /// Its chunks are stored now.
+    Stored {
+        /// How many.
+        chunks: usize,
+        /// In bytes, with the list.
+        bytes: u64,
+    },
+    /// It has chunks already.
+    There,
+    /// It is missing.
+    NoBlob,
+    /// It is too short or too long to be cut.
+    NotCut,
+}
+
+impl Chunker {
+    /// Cuts the blob `sha256`, within `until` if that can be, and stores its chunks unless there are some.
+    ///
+    /// # Errors
+    /// Those of the ports and of the file. What was begun is begun anew then.
+    pub async fn chunk(&self, sha256: &Sha256, until: Time) -> Result<Chunked> {
+        let _turn = self.turn.lock().await;
+        let Some(blob) = self.blobs.head(sha256).await? else { return Ok(Chunked::NoBlob) };
+        if !is_cut(blob.length) {
+            return Ok(Chunked::NotCut);
+        }
+        if self.chunks.length(sha256).await?.is_some() {
+            return Ok(Chunked::There);
+        }
+        let cut = self.cut(sha256, blob.length).await?;
+        let (chunks, path) = (cut.count, self.scratch.join(FILE));
+        let file = new_file(&path).map_err(|error| failed("make", path.display(), error))?;
+        let (clock, blob_digest) = (Arc::clone(&self.clock), *sha256);
+        let pack = move |pieces| {
+            let level = |left| level(left, time_left(until, clock.now()));
+            let mut file = file;
+            let packed = pack(pieces, &cut, level, &mut file).and_then(|_| file.metadata());
+            packed.map_err(|error| failed("pack", Key::Blob(blob_digest), error))
+        };
+        let stored = match read_through(&self.blobs, sha256, blob.length, pack).await {
+            Ok(file) => self.chunks.create(sha256, &path).await.map(|written| (written, file.len())),
+            Err(error) => Err(error),
+        };
+        // The port may have moved it away.
+        let _ = std::fs::remove_file(&path);
+        Ok(match stored? {
+            (Written::Done, bytes) => Chunked::Stored { chunks, bytes },
+            (Written::Lost, _) => Chunked::There,
+        })
+    }
+
+    /// How it is cut: as fine as a list has room for.
+    async fn cut(&self, sha256: &Sha256, length: u64) -> Result<Cut> {
+        let mut average = FIRST_AVERAGE;
+        let blob = Key::Blob(*sha256);
+        loop {
+            let place = blob.clone();
+            let work =
+                move |pieces| count(pieces, average).map_err(|error| failed("count the chunks of", place, error));
+            if let Some(count) = read_through(&self.blobs, sha256, length, work).await? {
+                return Ok(Cut { sha256: *sha256.as_bytes(), length, average, count });
+            }
+            let why = "it has more chunks than any list";
+            let too_many = || StoreError::new(ErrorKind::Invalid, "cut", &blob, why);
+            average = next_average(average).ok_or_else(too_many)?;
+        }
+    }
+}
+
+/// Whether blobs of this length are cut.
+#[must_use]
+pub fn is_cut(length: u64) -> bool {
+    (SMALLEST_BLOB..=LARGEST_BLOB).contains(&length)
+}
+
+/// A new file, in place of one that a killed run left.
+fn new_file(path: &Path) -> io::Result<File> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    OpenOptions::new().read(true).write(true).create_new(true).open(path)
+}
+
+fn failed(action: &'static str, place: impl ToString, error: io::Error) -> StoreError {
+    StoreError::from_source(ErrorKind::Retry, action, place, error)
+}
+
+fn time_left(until: Time, now: Time) -> Duration {
+    until.duration_since(now).try_into().unwrap_or(Duration::ZERO)
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;
