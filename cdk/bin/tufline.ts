@@ -5,7 +5,7 @@
  *         [-c name=Tufline] [-c bundle=DIR] [-c architecture=arm64|x86_64] [-c hashing=auto|stream]
  *         [-c encryptionKey=ARN] [-c alarmTopic=ARN]
  *         [-c targetsKeys=1,2] [-c binsKeys=1,2] [-c snapshotKeys=1,2] [-c timestampKeys=1,2] [-c offlineTargets=true]
- *         [-c trustedRoot=CONTENTS] [-c replaceRoots=true] [-c cloudFront=true] [-c iotDevices=all|byThingType]
+ *         [-c trustedRoot=CONTENTS] [-c replaceRoots=true] [-c cloudFront=true] [-c chunks=true] [-c iotDevices=all|byThingType]
  *
  * All else that can be chosen is a prop of `TuflineRepository` (lib/props.ts), for an app of your own.
  */
@@ -84,6 +84,7 @@ try {
     ...optional("emulator", { true: true, false: false }),
     ...optional("offlineTargets", { true: true, false: false }),
     ...optional("replaceRoots", { true: true, false: false }),
+    ...optional("chunks", { true: true, false: false }),
     ...(choice("cloudFront", given("cloudFront") ?? "false", { true: true, false: false }) && { cloudFront: {} }),
     ...(given("iotDevices") !== undefined && {
       iotDevices: { pathsByThingType: choice("iotDevices", given("iotDevices")!, { all: false, byThingType: true }) },

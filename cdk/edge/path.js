@@ -30,7 +30,8 @@ function handler(event) {
 function find(uri) {
   const path = decode(uri);
   if (path === null) return null;
-  if (path.startsWith('/targets/')) return findTarget(path);
+  if (path.startsWith('/targets/')) return findTarget(path, '/targets/', '/blobs/');
+  if (path.startsWith('/chunks/')) return findTarget(path, '/chunks/', '/chunks/');
   const metadata = METADATA.exec(path);
   if (metadata === null) return null;
   // Who asks for these under another spelling doesn't come by their own behavior, and must be answered alike.
@@ -40,8 +41,8 @@ function find(uri) {
 
 // With consistent snapshots a target's path has its digest in front: of the last segment, or of the whole path. Where both can
 // be meant, serve looks which of them is there.
-function findTarget(path) {
-  const rest = path.slice('/targets/'.length);
+function findTarget(path, tree, folder) {
+  const rest = path.slice(tree.length);
   const end = rest.lastIndexOf('/') + 1;
   const digests = [];
   const ofFile = DIGEST.exec(rest.slice(end));
@@ -49,7 +50,7 @@ function findTarget(path) {
   const ofPath = DIGEST.exec(rest);
   if (ofPath !== null && NAME.test(ofPath[2]) && digests.indexOf(ofPath[1]) < 0) digests.push(ofPath[1]);
   if (digests.length === 0) return null;
-  return digests.length === 1 ? { uri: '/blobs/' + digests[0] } : { origin: SERVE, uri: path };
+  return digests.length === 1 ? { uri: folder + digests[0] } : { origin: SERVE, uri: path };
 }
 
 // Decoded once; `null` where a `%` isn't followed by two hex digits, or the result isn't UTF-8.

@@ -10,6 +10,7 @@ import { SnsAction } from "aws-cdk-lib/aws-cloudwatch-actions";
 import { ITopic } from "aws-cdk-lib/aws-sns";
 import { Construct } from "constructs";
 
+import { CHUNK } from "./chunk.ts";
 import { Lifetimes } from "./config.ts";
 import { Measured } from "./metrics.ts";
 import { capitalized } from "./names.ts";
@@ -55,7 +56,7 @@ interface Condition {
 
 /** Makes all alarms. */
 export function alarms(scope: Construct, watched: Watched): Alarm[] {
-  const { name, metrics, lifetimes, queues, deadLetters, functions, devices, topic } = watched;
+  const { name, metrics, lifetimes, queues, deadLetters, functions, devices, chunks, topic } = watched;
   const made: Alarm[] = [];
   const raise = (id: string, suffix: string, condition: Condition) => {
     const { metric, what, runbook, threshold, below, periods = 1, missing } = condition;
@@ -151,6 +152,14 @@ export function alarms(scope: Construct, watched: Watched): Alarm[] {
       metric: functions[stage].metricErrors({ statistic: Stats.SUM, period: PERIOD }),
       what: `The function ${stage} crashed, failed or timed out`,
       runbook: "alarm-function-errors",
+      threshold: 1,
+    });
+  }
+  if (chunks) {
+    raise("ChunkDeadLetters", `${CHUNK}-dead-letters`, {
+      metric: chunks.deadLetters.metricApproximateNumberOfMessagesVisible({ statistic: Stats.MAXIMUM, period: PERIOD }),
+      what: "Targets could not be cut into chunks, five times",
+      runbook: "alarm-chunk",
       threshold: 1,
     });
   }

@@ -1,4 +1,4 @@
-/** The HTTP API that devices ask: two trees of files, packs of them, and nothing else. */
+/** The HTTP API that devices ask: three trees of files, packs of them, and nothing else. */
 import { Duration, RemovalPolicy, Validations } from "aws-cdk-lib";
 import { AccessLogFormat } from "aws-cdk-lib/aws-apigateway";
 import {
@@ -24,7 +24,7 @@ import { Access, authorizer, MtlsAccess } from "./access.ts";
 import { DeviceMetrics, DeviceUrls, deviceUrls, PACK } from "./devices.ts";
 import { Packs, Throttle } from "./props.ts";
 
-const TREES = ["metadata", "targets"] as const;
+const TREES = ["metadata", "targets", "chunks"] as const;
 const METHODS = [HttpMethod.GET, HttpMethod.HEAD];
 
 /** A line of JSON for each request. `error` is the integration's own, and empty where a function answered. */
@@ -180,8 +180,8 @@ const DIGEST = "?".repeat(64);
  * by the client (`functions/serve/src/path.rs`).
  */
 export function deviceArns(api: HttpApi, packs: boolean, { pathsByThingType = false }: ReadOptions = {}): string[] {
-  const targets = pathsByThingType ? [`/targets/${THING_TYPE}/*`, `/targets/${DIGEST}.${THING_TYPE}/*`] : ["/targets/*"];
-  const files = ["/metadata/*", ...targets].flatMap((path) => {
+  const below = (tree: string) => (pathsByThingType ? [`/${tree}/${THING_TYPE}/*`, `/${tree}/${DIGEST}.${THING_TYPE}/*`] : [`/${tree}/*`]);
+  const files = ["/metadata/*", ...below("targets"), ...below("chunks")].flatMap((path) => {
     return METHODS.map((method) => api.arnForExecuteApi(method, path, "$default"));
   });
   return packs && !pathsByThingType ? [...files, api.arnForExecuteApi(HttpMethod.GET, PACK, "$default")] : files;

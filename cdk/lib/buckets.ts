@@ -67,6 +67,7 @@ const WRITTEN_ONCE = {
   // All of `metadata/` but `timestamp.json`: what has a version in its name has two dots.
   metadata: ["metadata/*.*.json"],
   blobs: ["blobs/*"],
+  chunks: ["chunks/*"],
   ledger: [
     "decisions/*",
     "delivered/*",
@@ -122,11 +123,11 @@ function expireOldPointers(bucket: Bucket, keys: readonly string[]): void {
   }
 }
 
-/** What devices read: metadata and blobs. */
+/** What devices read: metadata, blobs, and chunks of these. */
 export function repositoryBucket(scope: Construct, options: BucketOptions, firstRoot: number, replaceRoots = false): Bucket {
   const repository = bucket(scope, "Repository", options, (bucket) => [
     keepForever(bucket),
-    writeOnce(bucket, replaceRoots ? rootsUpTo(firstRoot) : WRITTEN_ONCE.metadata),
+    writeOnce(bucket, [...(replaceRoots ? rootsUpTo(firstRoot) : WRITTEN_ONCE.metadata), ...WRITTEN_ONCE.chunks]),
     writeOnceInParts(bucket, WRITTEN_ONCE.blobs),
     writeConditionally(bucket, ["metadata/*"]),
   ]);

@@ -134,6 +134,7 @@ export function deviceDistribution(scope: Construct, name: string, options: Clou
       "/metadata/*.root.json": byServe,
       "/metadata/*": fromBucket,
       "/targets/*": fromBucket,
+      "/chunks/*": fromBucket,
       ...(pack && {
         "/pack": { ...common, origin: origin("pack", pack), cachePolicy: packsByQuery(scope), compress: false },
       }),
@@ -190,7 +191,7 @@ function packsByQuery(scope: Construct): CachePolicy {
   });
 }
 
-/** Versioned metadata and blobs. CloudFront packs the metadata for whom it may; blobs are of no type that it packs. */
+/** Versioned metadata, blobs and chunks. CloudFront packs the metadata for whom it may; the others are of no type that it packs. */
 function unchangingFiles(scope: Construct): CachePolicy {
   return new CachePolicy(scope, "UnchangingFiles", {
     comment: "What never changes",

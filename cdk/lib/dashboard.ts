@@ -5,6 +5,7 @@ import { IFunction } from "aws-cdk-lib/aws-lambda";
 import { IQueue } from "aws-cdk-lib/aws-sqs";
 import { Construct } from "constructs";
 
+import { CHUNK } from "./chunk.ts";
 import { Measured } from "./metrics.ts";
 import { QueueName, QUEUES, STAGES } from "./permissions.ts";
 
@@ -22,7 +23,7 @@ function graph(title: string, left: IMetric[], right: IMetric[] = []): GraphWidg
 
 /** Makes the dashboard. Its name has the region too: an account's dashboards are the same in all regions. */
 export function dashboard(scope: Construct, shown: Shown): Dashboard {
-  const { name, metrics, queues, deadLetters, functions, devices, alarms } = shown;
+  const { name, metrics, queues, deadLetters, functions, devices, chunks, alarms } = shown;
   const ofQueues = (of: Record<QueueName, IQueue>, make: (queue: IQueue, label: string) => IMetric) =>
     QUEUES.map((queue) => make(of[queue], queue));
   const ofFunctions = (make: (stage: IFunction, label: string) => IMetric) =>
@@ -50,7 +51,10 @@ export function dashboard(scope: Construct, shown: Shown): Dashboard {
       ),
       graph(
         "Messages that wait",
-        ofQueues(queues, (queue, label) => queue.metricApproximateNumberOfMessagesVisible({ ...maximum, label })),
+        [
+          ...ofQueues(queues, (queue, label) => queue.metricApproximateNumberOfMessagesVisible({ ...maximum, label })),
+          ...(chunks ? [chunks.queue.metricApproximateNumberOfMessagesVisible({ ...maximum, label: CHUNK })] : []),
+        ],
         ofQueues(queues, (queue, label) =>
           queue.metricApproximateAgeOfOldestMessage({ ...maximum, label: `${label}: oldest (s)` }),
         ),
@@ -63,11 +67,17 @@ export function dashboard(scope: Construct, shown: Shown): Dashboard {
     new Row(
       graph(
         "Errors",
-        ofFunctions((stage, label) => stage.metricErrors({ ...sum, label })),
+        [
+          ...ofFunctions((stage, label) => stage.metricErrors({ ...sum, label })),
+          ...(chunks ? [chunks.function.metricErrors({ ...sum, label: CHUNK })] : []),
+        ],
       ),
       graph(
         "Duration (ms, longest)",
-        ofFunctions((stage, label) => stage.metricDuration({ ...maximum, label })),
+        [
+          ...ofFunctions((stage, label) => stage.metricDuration({ ...maximum, label })),
+          ...(chunks ? [chunks.function.metricDuration({ ...maximum, label: CHUNK })] : []),
+        ],
       ),
       graph("Requests of devices", devices.requests, devices.beside),
     ),

@@ -101,7 +101,7 @@ export function visibilityTimeout(queue: QueueName, changesWindow: Duration): Du
  * What a mapping needs (<https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html>), and what lets a stage have
  * a failed message again soon.
  */
-const CONSUME = ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ChangeMessageVisibility"];
+export const CONSUME = ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ChangeMessageVisibility"];
 
 /** Has the stage work off its queue. Messages that failed come again, the others of their batch don't. */
 export function consume(

@@ -119,7 +119,7 @@ export function operating(
   keys: Record<OnlineKey, IKey[]>,
   variables: IStringParameter,
 ): PolicyStatement[] {
-  const { uploads, repository, ledger, queues, deadLetters } = resources;
+  const { uploads, repository, ledger, queues, deadLetters, chunks } = resources;
   const arns = (queues: Resources["queues"]) => Object.values(queues).map((queue) => queue.queueArn);
   return [
     ...readUploads(resources),
@@ -139,10 +139,10 @@ export function operating(
       ...Object.values(keys).flatMap((all) => all.map((key) => key.keyArn)),
     ),
     ...lookingAtDeployment(name, resources),
-    send(queues.uploads, queues.changes, queues.sign),
-    allow(["sqs:GetQueueAttributes"], ...arns(queues)),
+    send(queues.uploads, queues.changes, queues.sign, ...(chunks ? [chunks.queue] : [])),
+    allow(["sqs:GetQueueAttributes"], ...arns(queues), ...(chunks ? [chunks.queue.queueArn] : [])),
     // Looking at dead letters, and deleting one that nothing can read.
-    allow(["sqs:GetQueueAttributes", "sqs:ReceiveMessage", "sqs:DeleteMessage"], ...arns(deadLetters)),
+    allow(["sqs:GetQueueAttributes", "sqs:ReceiveMessage", "sqs:DeleteMessage"], ...arns(deadLetters), ...(chunks ? [chunks.deadLetters.queueArn] : [])),
     findRepository(variables),
   ];
 }

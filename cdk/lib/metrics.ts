@@ -4,6 +4,7 @@ import { Metric, Stats } from "aws-cdk-lib/aws-cloudwatch";
 import { IFunction } from "aws-cdk-lib/aws-lambda";
 import { IQueue } from "aws-cdk-lib/aws-sqs";
 
+import { Chunks } from "./chunk.ts";
 import { DeviceMetrics } from "./devices.ts";
 import { QueueName, Stage } from "./permissions.ts";
 
@@ -15,6 +16,8 @@ export interface Measured {
   readonly deadLetters: Record<QueueName, IQueue>;
   readonly functions: Record<Stage, IFunction>;
   readonly devices: DeviceMetrics;
+  /** What cuts targets into chunks, where it was chosen. */
+  readonly chunks?: Chunks;
 }
 
 /** Metrics of the repository `name`. */

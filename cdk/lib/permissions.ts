@@ -4,7 +4,7 @@
  *
  * *Invariant*: only `sign` can sign with the keys of targets, bins and snapshot; only `publish` and `refresh` can sign with
  * the timestamp's key and write `timestamp.json`; no function can write a root, and none can delete an object; `serve` and
- * `pack` can only read, and the same.
+ * `pack` can only read, and the same but for chunks.
  */
 import { Aws } from "aws-cdk-lib";
 import { IEventBus } from "aws-cdk-lib/aws-events";
@@ -61,6 +61,8 @@ export interface Resources {
   readonly queues: Record<QueueName, IQueue>;
   readonly deadLetters: Record<QueueName, IQueue>;
   readonly bus: IEventBus;
+  /** Of blobs that are to be cut, where they are. */
+  readonly chunks?: { readonly queue: IQueue; readonly deadLetters: IQueue };
 }
 
 export function allow(actions: string[], ...resources: string[]): PolicyStatement {
@@ -237,11 +239,11 @@ export function permissions(stage: Stage, resources: Resources): PolicyStatement
         announce(bus),
       ];
     case "serve":
-    // A pack is made of what serve would answer, each file by itself.
     case "pack":
       return [
-        // Targets are answered by a link to their blob, signed with this right.
-        read(repository, "metadata/*", "blobs/*"),
+        // Targets are answered by a link to their blob, signed with this right. A pack is made of what serve would answer, each
+        // file by itself, but has no chunks in it.
+        read(repository, "metadata/*", "blobs/*", ...(stage === "serve" ? ["chunks/*"] : [])),
         // A device walks the roots until one is missing: that must be 404, and not 403.
         list(repository),
         ...decrypt(repository),

@@ -165,6 +165,15 @@ export interface TuflineRepositoryProps {
   readonly packs?: Packs;
 
   /**
+   * Whether targets of 64 KiB to 1 GiB are cut into chunks after their publication, so that a device with an older target
+   * fetches only what it lacks (`docs/devices.md`). It takes a queue and a function of its own, and their alarms. Of what was published before `tufline
+   * chunk` has them cut.
+   *
+   * @default false
+   */
+  readonly chunks?: boolean;
+
+  /**
    * Puts CloudFront in front of the repository, in the place of the API: many devices then get the same answer from a cache near to
    * them. `{}` is enough. Under access `open` or `mtls` only: under the others each answer is for whom was let in.
    *

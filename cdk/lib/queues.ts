@@ -16,16 +16,17 @@ const MAX_RECEIVES = 5;
 const MESSAGE_RETENTION = Duration.days(14);
 
 /** Whether messages come in order, one group at a time: only so do sign and publish never work against themselves. */
-const FIFO: Record<QueueName, boolean> = {
+const FIFO: Record<QueueName | "chunk", boolean> = {
   uploads: false,
   large: false,
   changes: false,
   sign: true,
   publish: true,
+  chunk: false,
 };
 
 /** The dead letters of the queue `name` of the repository `repository`. */
-export function deadLetterQueue(scope: Construct, repository: string, name: QueueName): Queue {
+export function deadLetterQueue(scope: Construct, repository: string, name: QueueName | "chunk"): Queue {
   return new Queue(scope, `${capitalized(name)}DeadLetters`, {
     ...named(repository, `${name}-dlq`, FIFO[name]),
     retentionPeriod: MESSAGE_RETENTION,
@@ -36,7 +37,7 @@ export function deadLetterQueue(scope: Construct, repository: string, name: Queu
 export function queue(
   scope: Construct,
   repository: string,
-  name: QueueName,
+  name: QueueName | "chunk",
   visibilityTimeout: Duration,
   deadLetters: IQueue,
 ): Queue {

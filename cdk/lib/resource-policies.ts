@@ -77,12 +77,12 @@ export function writeConditionally(bucket: IBucket, keys: readonly string[]): Po
 const CLOUDFRONT = new ServicePrincipal("cloudfront.amazonaws.com");
 
 /**
- * What one distribution reads for whoever asks it: versioned metadata and blobs
+ * What one distribution reads for whoever asks it: versioned metadata, blobs and their chunks
  * (<https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/private-content-restricting-access-to-s3.html>). Roots are told
  * by serve, which knows those that are none.
  *
  * It may list, since S3 says 403 else of what isn't there. Nobody can have it do so: a list is the answer to the bucket's own path, and
- * CloudFront comes here for paths below `/metadata/` and `/targets/` only, and without any query.
+ * CloudFront comes here for paths below `/metadata/`, `/targets/` and `/chunks/` only, and without any query.
  */
 export function readByCloudFront(bucket: IBucket, distribution: string): PolicyStatement[] {
   const allow = (sid: string, action: string, resources: string[]) => {
@@ -90,7 +90,7 @@ export function readByCloudFront(bucket: IBucket, distribution: string): PolicyS
     return new PolicyStatement({ sid, principals: [CLOUDFRONT], actions: [action], resources, conditions });
   };
   return [
-    allow("ReadByCloudFront", "s3:GetObject", arns(bucket, ["metadata/*.*.json", "blobs/*"])),
+    allow("ReadByCloudFront", "s3:GetObject", arns(bucket, ["metadata/*.*.json", "blobs/*", "chunks/*"])),
     allow("MissingForCloudFront", "s3:ListBucket", [bucket.bucketArn]),
     new PolicyStatement({
       sid: "RootsByServeOnly",

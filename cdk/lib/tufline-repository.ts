@@ -17,6 +17,7 @@ import { checkAccess, checkCloudFront, packMaxAge } from "./access.ts";
 import { alarms } from "./alarms.ts";
 import { deviceApi, deviceArns, ReadOptions } from "./api.ts";
 import { ledgerBucket, repositoryBucket } from "./buckets.ts";
+import { chunkFunction, chunkQueue } from "./chunk.ts";
 import { deviceDistribution } from "./cloudfront.ts";
 import { batchWindow, config, firstRoot, keyNumbers, lifetimes, packs, reservedConcurrency, throttle } from "./config.ts";
 import { dashboard } from "./dashboard.ts";
@@ -126,6 +127,7 @@ export class TuflineRepository extends Construct {
       queues,
       deadLetters,
       bus: this.events,
+      ...(props.chunks && { chunks: chunkQueue(this, name, repository, emulator) }),
     };
     const logs = record(STAGES, (stage) => logGroup(this, name, stage, retention));
     const roles = record(STAGES, (stage) => {
@@ -152,6 +154,18 @@ export class TuflineRepository extends Construct {
     this.functions = functions;
     for (const each of QUEUES) consume(functions, each, queues[each], window);
     everyMinute(this, name, functions.refresh);
+    const { chunks } = this.resources;
+    const cutting = chunks && {
+      ...chunks,
+      function: chunkFunction(this, name, {
+        repository,
+        queue: chunks.queue,
+        retention,
+        architecture,
+        code: code.devices,
+        environment: this.environment,
+      }),
+    };
 
     const { serve, pack } = functions;
     const access = inFrontOf(cached, emulator);
@@ -185,7 +199,7 @@ export class TuflineRepository extends Construct {
     this.operatorPolicy = this.policyOfOperators();
 
     const metrics = new RepositoryMetrics(name);
-    const watched = { name, metrics, queues, deadLetters, functions, devices: devices.metrics };
+    const watched = { name, metrics, queues, deadLetters, functions, devices: devices.metrics, ...(cutting && { chunks: cutting }) };
     const raised = alarms(this, { ...watched, lifetimes: lifetimes(props), topic: props.alarmTopic });
     dashboard(this, { ...watched, alarms: raised });
   }
@@ -249,6 +263,10 @@ function environment(resources: Resources, keys: Record<OnlineKey, IKey[]>): Rec
     TUFLINE_LEDGER_BUCKET: resources.ledger.bucketName,
     ...each("QUEUE", QUEUES, (name) => resources.queues[name].queueUrl),
     ...each("DLQ", QUEUES, (name) => resources.deadLetters[name].queueUrl),
+    ...(resources.chunks && {
+      TUFLINE_QUEUE_CHUNK: resources.chunks.queue.queueUrl,
+      TUFLINE_DLQ_CHUNK: resources.chunks.deadLetters.queueUrl,
+    }),
     ...each("KEY", ONLINE_KEYS, (name) => keys[name].map((key) => key.keyArn).join(",")),
     TUFLINE_EVENT_BUS: resources.bus.eventBusName,
   };

@@ -14,8 +14,8 @@ function routes(mode: string): any[] {
 }
 
 for (const [mode, variant] of Object.entries(variants)) {
-  test(`${mode}: two trees and packs can be read, and nothing else is there`, () => {
-    const files = ["GET", "HEAD"].flatMap((method) => ["metadata", "targets"].map((tree) => `${method} /${tree}/{proxy+}`));
+  test(`${mode}: three trees and packs can be read, and nothing else is there`, () => {
+    const files = ["GET", "HEAD"].flatMap((method) => ["metadata", "targets", "chunks"].map((tree) => `${method} /${tree}/{proxy+}`));
     const answering = { serve: files, pack: ["GET /pack"] };
     assert.deepEqual(
       routes(mode)

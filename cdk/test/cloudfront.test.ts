@@ -153,7 +153,7 @@ for (const [name, variant] of Object.entries(variants)) {
       return `${Effect} ${Action} ${[Resource].flat().map(readable).join(" ")}`;
     });
     assert.deepEqual(added, [
-      "Allow s3:GetObject Repository/metadata/*.*.json Repository/blobs/*",
+      "Allow s3:GetObject Repository/metadata/*.*.json Repository/blobs/* Repository/chunks/*",
       "Allow s3:ListBucket Repository",
       "Deny s3:GetObject Repository/metadata/*.root.json",
     ]);

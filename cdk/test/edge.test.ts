@@ -34,16 +34,22 @@ function cases(test: string): string[] {
 }
 
 test("both layouts lead to the same blob, as for serve", () => {
-  for (const path of cases("both_layouts_lead_to_the_same_blob")) assert.equal(asked(`/targets/${path}`), `/blobs/${A}`, path);
+  for (const path of cases("both_layouts_lead_to_the_same_blob")) {
+    assert.equal(asked(`/targets/${path}`), `/blobs/${A}`, path);
+    assert.equal(asked(`/chunks/${path}`), `/chunks/${A}`, path);
+  }
 });
 
 test("where both layouts can be meant serve is asked, which looks which blob is there", () => {
   assert.equal(asked(`/targets/${A}.dir/${B}.file`), `serve /targets/${A}.dir/${B}.file`);
   assert.equal(asked(`/targets/${A}.dir%2F${B}.fi%6ce`), `serve /targets/${A}.dir/${B}.file`);
+  assert.equal(asked(`/chunks/${A}.dir/${B}.file`), `serve /chunks/${A}.dir/${B}.file`);
 });
 
 test("what is no target is not found, as for serve", () => {
-  for (const path of cases("what_is_no_target_is_not_found")) assert.equal(asked(`/targets/${path}`), 404, path);
+  for (const path of cases("what_is_no_target_is_not_found")) {
+    for (const tree of ["targets", "chunks", "blobs"]) assert.equal(asked(`/${tree}/${path}`), 404, path);
+  }
   assert.equal(asked(`/targets/${A.toUpperCase()}.file`), 404);
 });
 
@@ -68,7 +74,7 @@ test("metadata has one spelling, as for serve, which is asked for roots and the 
 
 test("nothing hostile comes to the bucket", () => {
   const hostile = [
-    ...["/", "", "//", "/blobs/", `/blobs/${A}`, "/incoming/x", "/checked/x", "/metadata", "/targets", "/pack", "*", "/*"],
+    ...["/", "", "//", "/blobs/", `/blobs/${A}`, "/chunks", `/chunks/${A}`, "/incoming/x", "/checked/x", "/metadata", "/targets", "/pack", "*", "/*"],
     ...["/metadata/..", "/metadata/../", "/metadata/%2e%2e/", "/metadata/..%2f", "/metadata/..;/", "/metadata/.", "/targets/..%5c", "/targets/%00"],
     ...["/metadata/0.snapshot.json", "/metadata/-1.snapshot.json", "/metadata/1.Root.json", "/metadata/1.root.json/", "/metadata/1.root.json%00", "/metadata/1.a.b.json"],
     ...["/metadata/1.snapshot.json%0d%0aX: y", "/metadata/1.snapshot.json\n", "/metadata/1.snapshot.json?x", "/METADATA/1.snapshot.json", "/metadata/1.snapshotXjson"],

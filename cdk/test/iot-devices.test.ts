@@ -36,7 +36,7 @@ function roleOf(template: any): { trust: any; may: string[]; longest: number } {
 const API = `execute-api:Invoke arn:<AWS::Partition>:execute-api:<AWS::Region>:<AWS::AccountId>:Api/$default`;
 
 test("devices of AWS IoT may read, and nothing else", () => {
-  const paths = ["GET/metadata/*", "GET/pack", "GET/targets/*", "HEAD/metadata/*", "HEAD/targets/*"];
+  const paths = ["GET/chunks/*", "GET/metadata/*", "GET/pack", "GET/targets/*", "HEAD/chunks/*", "HEAD/metadata/*", "HEAD/targets/*"];
   assert.deepEqual(roleOf(templateWith()).may, paths.map((path) => `${API}/${path}`));
 });
 
@@ -61,7 +61,8 @@ test("only the credentials provider takes the role, and only for the role alias"
 
 test("the paths of a thing type are those of both layouts, all metadata, and no packs", () => {
   const type = "${credentials-iot:ThingTypeName}";
-  const trees = ["metadata/*", `targets/${type}/*`, `targets/${"?".repeat(64)}.${type}/*`];
+  const below = (tree: string) => [`${tree}/${type}/*`, `${tree}/${"?".repeat(64)}.${type}/*`];
+  const trees = [...below("chunks"), "metadata/*", ...below("targets")];
   const due = ["GET", "HEAD"].flatMap((method) => trees.map((tree) => `${API}/${method}/${tree}`));
   assert.deepEqual(roleOf(templateWith({ pathsByThingType: true })).may, due.sort());
 });
@@ -80,6 +81,8 @@ test("such a policy lets through what each client asks for of its own type, and 
     `targets/gateway/${digest}.firmware.bin`,
     `targets/gateway/v2/${digest}.firmware.bin`,
     `targets/${digest}.gateway/v2/firmware.bin`,
+    `chunks/gateway/v2/${digest}.firmware.bin`,
+    `chunks/${digest}.gateway/v2/firmware.bin`,
   ]) {
     assert.ok(may(path), path);
   }
@@ -91,6 +94,8 @@ test("such a policy lets through what each client asks for of its own type, and 
     `targets/gateway-2/${digest}.firmware.bin`,
     `targets/camera/gateway/${digest}.firmware.bin`,
     `targets/${digest}.camera.gateway/firmware.bin`,
+    `chunks/camera/${digest}.firmware.bin`,
+    `chunks/${digest}.camera/firmware.bin`,
   ]) {
     assert.ok(!may(path), path);
   }

@@ -91,8 +91,8 @@ test("every function has a role of its own, with its rights and no others", () =
   }
 });
 
-test("pack may read what serve may, and nothing else", () => {
-  const besideLogs = (stage: string) => RIGHTS[stage]!.filter((right) => !right.startsWith("logs:"));
+test("pack may read what serve may but chunks, and nothing else", () => {
+  const besideLogs = (stage: string) => RIGHTS[stage]!.filter((right) => !right.startsWith("logs:") && !right.endsWith("/chunks/*"));
   assert.deepEqual(besideLogs("pack"), besideLogs("serve"));
 });
 
@@ -313,7 +313,7 @@ test("a device may read, under IAM access", () => {
   const api = `arn:<AWS::Partition>:execute-api:<AWS::Region>:<AWS::AccountId>:Api/$default`;
   assert.deepEqual(
     granted((to, grantee) => to.grantRead(grantee), VARIANTS.iam),
-    ["GET/metadata/*", "GET/pack", "GET/targets/*", "HEAD/metadata/*", "HEAD/targets/*"].map(
+    ["GET/chunks/*", "GET/metadata/*", "GET/pack", "GET/targets/*", "HEAD/chunks/*", "HEAD/metadata/*", "HEAD/targets/*"].map(
       (it) => `execute-api:Invoke ${api}/${it}`,
     ),
   );

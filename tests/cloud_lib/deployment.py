@@ -82,6 +82,8 @@ def queues(resources: dict[str, str]) -> dict[str, str]:
     for name, suffix in (("uploads", ""), ("large", ""), ("changes", ""), ("sign", ".fifo"), ("publish", ".fifo")):
         names[f"{name}{suffix}"] = resources[f"TUFLINE_QUEUE_{name.upper()}"]
         names[f"{name}-dlq{suffix}"] = resources[f"TUFLINE_DLQ_{name.upper()}"]
+    if "TUFLINE_QUEUE_CHUNK" in resources:
+        names |= {"chunk": resources["TUFLINE_QUEUE_CHUNK"], "chunk-dlq": resources["TUFLINE_DLQ_CHUNK"]}
     return names
 
 

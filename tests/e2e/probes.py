@@ -177,6 +177,7 @@ class Bench:
             "serve": {
                 "a metadata file": self.serve_metadata,
                 "a target": self.serve_a_target,
+                "chunks of a target": self.serve_chunks,
                 "a root that isn't there": self.serve_no_root,
             },
             "pack": {
@@ -622,6 +623,11 @@ class Bench:
 
     def serve_a_target(self) -> None:
         self.serve(f"/targets/{self.folder}/{sha256(self.data)}.published", 200)
+
+    def serve_chunks(self) -> None:
+        """Of a blob that needs none, stored by hand."""
+        self._write("repository_bucket", f"chunks/{sha256(self.data)}", b"list and chunks")
+        self.serve(f"/chunks/{self.folder}/{sha256(self.data)}.published", 200)
 
     def serve_no_root(self) -> None:
         self.serve("/metadata/999.root.json", 404)

@@ -1,0 +1,126 @@
+/**
+ * Chunks of targets, by the prop `chunks`: a queue, the function that works it off, and its role. None of the pipeline's, and nothing
+ * waits for it.
+ *
+ * *Invariant*: what the function stores adds no trust. A device hashes a target at the end as if it had come whole, so whoever has this
+ * role can cost devices a download, and nothing else.
+ */
+import { Aws, Duration, Names, RemovalPolicy, Size } from "aws-cdk-lib";
+import { PolicyDocument, PolicyStatement, Role, ServicePrincipal } from "aws-cdk-lib/aws-iam";
+import { Architecture, Code, Function as LambdaFunction, IFunction, Runtime } from "aws-cdk-lib/aws-lambda";
+import { LogGroup, RetentionDays } from "aws-cdk-lib/aws-logs";
+import { CfnBucket, IBucket } from "aws-cdk-lib/aws-s3";
+import { IQueue } from "aws-cdk-lib/aws-sqs";
+import { Construct } from "constructs";
+
+import { CONSUME } from "./functions.ts";
+import { allow, decrypt, encrypt, list, read } from "./permissions.ts";
+import { deadLetterQueue, queue, queuePolicy } from "./queues.ts";
+import { acknowledgeWildcards } from "./wildcards.ts";
+
+/** The name of the function, and of its queue. */
+export const CHUNK = "chunk";
+
+/**
+ * The longest that there is, and a whole processor: a blob is cut in one run, which takes what time it has (`docs/cost.md`). The file
+ * that is written has a little more bytes than the blob.
+ */
+const SIZE = { timeout: Duration.minutes(15), memory: 1769, storage: Size.mebibytes(1536) };
+
+/** Nothing waits for it: a flood of uploads must leave the account's other functions their share. */
+const AT_ONCE = 4;
+
+/** What makes chunks. */
+export interface Chunks {
+  readonly queue: IQueue;
+  readonly deadLetters: IQueue;
+  readonly function: IFunction;
+}
+
+/** The queue, told of each new blob. */
+export function chunkQueue(scope: Construct, name: string, repository: IBucket, emulator: boolean): Pick<Chunks, "queue" | "deadLetters"> {
+  const deadLetters = deadLetterQueue(scope, name, CHUNK);
+  queuePolicy(scope, "ChunkDeadLettersPolicy", deadLetters, [], emulator);
+  // As AWS asks for: six timeouts of the function.
+  const made = queue(scope, name, CHUNK, Duration.seconds(6 * SIZE.timeout.toSeconds()), deadLetters);
+  // As for uploads: the bucket needs this policy first, and the policy can't name the bucket in turn.
+  const mayNotify = new PolicyStatement({
+    sid: "BucketsOfThisAccount",
+    principals: [new ServicePrincipal("s3.amazonaws.com")],
+    actions: ["sqs:SendMessage"],
+    resources: [made.queueArn],
+    conditions: { StringEquals: { "aws:SourceAccount": Aws.ACCOUNT_ID } },
+  });
+  const policy = queuePolicy(scope, "ChunkQueuePolicy", made, [mayNotify], emulator)!;
+  const bucket = repository.node.defaultChild as CfnBucket;
+  bucket.notificationConfiguration = {
+    queueConfigurations: [
+      {
+        event: "s3:ObjectCreated:*",
+        filter: { s3Key: { rules: [{ name: "prefix", value: "blobs/" }] } },
+        queue: made.queueArn,
+      },
+    ],
+  };
+  bucket.node.addDependency(policy);
+  return { queue: made, deadLetters };
+}
+
+/** Its whole policy, but for its log and its queue. */
+function permissions(repository: IBucket): PolicyStatement[] {
+  return [
+    read(repository, "blobs/*"),
+    // Whether there are some already.
+    allow(["s3:GetObject", "s3:PutObject"], repository.arnForObjects("chunks/*")),
+    list(repository),
+    ...decrypt(repository),
+    ...encrypt(repository),
+  ];
+}
+
+export interface ChunkFunctionOptions {
+  readonly repository: IBucket;
+  readonly queue: IQueue;
+  readonly retention: RetentionDays;
+  readonly architecture: Architecture;
+  readonly code: Code;
+  readonly environment: Record<string, string>;
+}
+
+/** The function, which works off the queue. */
+export function chunkFunction(scope: Construct, name: string, options: ChunkFunctionOptions): LambdaFunction {
+  const { repository, queue, retention, ...rest } = options;
+  const log = new LogGroup(scope, "ChunkLog", {
+    logGroupName: `/aws/lambda/${name}-${CHUNK}`,
+    retention,
+    removalPolicy: RemovalPolicy.DESTROY,
+  });
+  const statements = permissions(repository);
+  const writeLog = allow(["logs:CreateLogStream", "logs:PutLogEvents"], log.logGroupArn);
+  const role = new Role(scope, "ChunkRole", {
+    description: `The ${CHUNK} function of ${name}`,
+    assumedBy: new ServicePrincipal("lambda.amazonaws.com"),
+    inlinePolicies: {
+      [CHUNK]: new PolicyDocument({ statements: [writeLog, ...statements, allow(CONSUME, queue.queueArn)] }),
+    },
+  });
+  acknowledgeWildcards(role, statements, "Objects below fixed prefixes: their names are digests that come with each upload");
+  const made = new LambdaFunction(scope, "Chunk", {
+    ...rest,
+    functionName: `${name}-${CHUNK}`,
+    runtime: Runtime.PROVIDED_AL2023,
+    handler: CHUNK,
+    role,
+    logGroup: log,
+    timeout: SIZE.timeout,
+    memorySize: SIZE.memory,
+    ephemeralStorageSize: SIZE.storage,
+  });
+  made.addEventSourceMapping(`SqsEventSource:${Names.nodeUniqueId(queue.node)}`, {
+    eventSourceArn: queue.queueArn,
+    batchSize: 1,
+    maxConcurrency: AT_ONCE,
+    reportBatchItemFailures: true,
+  });
+  return made;
+}
