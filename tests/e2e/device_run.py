@@ -13,7 +13,7 @@ NAME = "gateway/firmware.bin"
 # What `run --once` ends with.
 DONE, FAILED, MISUSED, NOT_INSTALLED, WAITS = range(5)
 
-# It fails as often as `fails` has lines, asks for later while `later` is there, and takes as long as `holds` is there.
+# It fails as often as `fails` has lines, asks for later while `later` is there, and takes as long as `takes` says or `holds` is there.
 INSTALL = """#!/bin/sh
 set -e
 cd "$(dirname "$0")"
@@ -25,6 +25,7 @@ if [ -s fails ]; then
     exit 7
 fi
 cp -- "$1" system.new
+[ ! -e takes ] || sleep "$(cat takes)"
 mv system.new system
 echo "done $(sha256sum < system | cut -c -64)" >> log
 """

@@ -281,6 +281,10 @@ def main() -> None:
             self._do("remove", *self._place(path))
             return 0
 
+        def rmdir(self, path: str) -> int:
+            self._do("remove", *self._place(path))
+            return 0
+
         def fsync(self, path: str, datasync: int, fh: int) -> int:
             self._do("sync", fh)
             return 0

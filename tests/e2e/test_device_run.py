@@ -1,7 +1,10 @@
 """`tufline-device run`: each version is installed once, when it may be, whatever is cut, and whoever supervises it can see how it is."""
 
 import itertools
+import json
 import os
+import random
+import shutil
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
@@ -10,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from . import power_disk
 from .device import sha256
 from .device_program import NOWHERE
 from .device_run import DONE, FAILED, MISUSED, NAME, NOT_INSTALLED, WAITS, RunningDevice
@@ -355,3 +359,46 @@ def test_systemd_is_told(abstract: bool, place: Place, network: Network, tmp_pat
         device.process.terminate()
         until("stopping", heard("STOPPING=1"))
         assert device.process.wait(30) == 0
+
+
+def begun_first(contents: power_disk.Contents, log: list[power_disk.Step]) -> list[power_disk.Cut]:
+    """What cuts of the power may leave, if B is noted as begun in all of them that come after the start of its command."""
+    start = next(number for number, step in enumerate(log, 1) if step[0] == "name" and step[2] == "started")
+    cuts = list(power_disk.cuts(contents, log))
+    for cut in cuts:
+        journal = json.loads(cut.files["metadata/run.journal"])
+        begun = (journal["attempt"] or {}).get("release", {}).get("digest")
+        assert cut.after < start or sha256(B) in (journal["installed"], begun), cut.described()
+    return cuts
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(power_disk.why_not() is not None, reason=str(power_disk.why_not()))
+def test_the_power_goes_at_any_moment(place: Place, network: Network, tmp_path: Path):
+    """What is begun is on disk before its command starts; and from what a cut leaves it ends with the release, installed once more at most."""
+    device = place.device(network)
+    place.publish(A)
+    assert device.once() == DONE
+    begin = tmp_path / "begin"
+    shutil.copytree(device.metadata, begin / "metadata")
+    place.publish(B)
+    started = device.system / "install"
+    script = started.read_text()
+    with power_disk.recorded(begin, tmp_path) as (disk, log):
+        started.write_text(script.replace("set -e\n", f"set -e\n: > '{disk}/started'\n"))
+        done = device.run("--metadata-dir", disk / "metadata", "run", "--once")
+        assert done.returncode == DONE, done.stderr
+    started.write_text(script)
+    contents = power_disk.Contents.read(begin)
+    cuts = begun_first(contents, log)
+    assert len(cuts) > 30, "too little was recorded"
+    with pytest.raises((AssertionError, json.JSONDecodeError)):
+        begun_first(contents, [step for step in log if step[0] not in ("sync", "sync names")])
+    for number, cut in enumerate(random.Random(3).sample(cuts, 12)):
+        folder = tmp_path / f"cut-{number}"
+        cut.lay_out(folder)
+        (device.system / "log").write_text("")
+        done = device.run("--metadata-dir", folder / "metadata", "run", "--once")
+        assert done.returncode == DONE, (cut.described(), done.stderr)
+        installed = json.loads((folder / "metadata" / "run.journal").read_text())["installed"]
+        assert installed == sha256(B) and len(device.begun()) <= 1, cut.described()

@@ -36,6 +36,8 @@ class Fleet:
         self.devices = [
             RunningDevice(folder / f"device-{number}", root, *where, run, settings, confirms=True, name=NAME) for number in range(SIZE)
         ]
+        for device in self.devices:
+            (device.system / "takes").write_text("0.2")
         self.chance = random.Random(7)
         self.kills = 0
         self.over = threading.Event()
