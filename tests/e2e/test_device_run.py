@@ -5,6 +5,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
@@ -299,6 +300,30 @@ def test_two_never_run(place: Place, network: Network):
     assert device.once() == FAILED
     assert "another `tufline-device run`" in device.events()[-1]
     assert device.stop() == 0
+
+
+def test_a_signal_asks_for_a_check_now(place: Place, network: Network):
+    device = place.device(network, "every = 86400\njitter = 0")
+    place.publish(A)
+    device.start()
+    until("idle", lambda: device.done() and device.status()["state"] == "idle" and device.status()["next_check"])
+    place.publish(B)
+    device.process.send_signal(signal.SIGUSR1)
+    until("installed", lambda: device.done() == [sha256(A), sha256(B)])
+    assert device.stop() == 0
+
+
+def test_what_cannot_be_noted_is_not_begun(place: Place, network: Network):
+    """As on a full disk. It costs no try."""
+    device = place.device(network, f"{AT_ONCE}\ninstall-tries = 1")
+    place.publish(A)
+    (device.metadata / "run.journal.new").mkdir(parents=True)
+    device.start()
+    until("failed", lambda: device.status_file.exists() and (device.status()["failure"] or {}).get("count", 0) > 1)
+    assert device.status()["failure"]["kind"] == "file" and device.log() == []
+    (device.metadata / "run.journal.new").rmdir()
+    until("installed", device.done)
+    assert device.stop() == 0 and device.begun() == [(sha256(A), 1)]
 
 
 def test_a_damaged_journal(place: Place, network: Network):

@@ -38,9 +38,10 @@ impl Runner<'_> {
     /// Hands a verified file to the command.
     pub fn install(&mut self, release: &Release, number: u32, file: &Path) -> Result<Outcome, Interrupted> {
         let input = self.alone()?;
+        let before = self.journal.clone();
         self.journal.begin(release.clone(), number, boot());
-        // Before the command starts: whatever cuts it, it is known that it may have.
-        self.save()?;
+        // Before the command starts: whatever cuts it, it is known that it may have. On a full disk nothing is begun.
+        self.save().inspect_err(|_| self.journal = before)?;
         let tries = self.run.install_tries;
         self.event(&format!("installing {}, try {number} of {tries}", release.told()));
         self.now(State::Installing);

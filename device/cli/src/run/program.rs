@@ -63,6 +63,8 @@ impl Program<'_> {
         let mut words = self.command.iter().map(|word| word.replace("{file}", &file));
         let mut command = Command::new(words.next().unwrap_or_default());
         command.args(words).envs(self.variables).process_group(0);
+        // Only this process tells systemd how it is.
+        command.env_remove("NOTIFY_SOCKET");
         command.stdin(self.input.map_or_else(Stdio::null, Stdio::from));
         // What it says goes where this program's events go: an answer on stdout would be no event.
         command.stdout(io::stderr());

@@ -203,14 +203,16 @@ impl<'r> Runner<'r> {
 
     /// One round, and what is told of it.
     fn round(&mut self) -> Outcome {
-        let outcome = match self.try_round() {
+        let mut outcome = match self.try_round() {
             Ok(outcome) => outcome,
             Err(Interrupted::Ends) => Outcome::Ends,
             Err(Interrupted::Failure(failure)) => self.failed(&failure),
         };
         self.counted = 0;
-        if let Err(failure) = self.save_if_changed() {
-            return self.failed(&failure);
+        if let Err(failure) = self.save_if_changed()
+            && outcome != Outcome::Failed
+        {
+            outcome = self.failed(&failure);
         }
         match outcome {
             Outcome::Nothing | Outcome::Installed | Outcome::Closed | Outcome::Unconfirmed => {
