@@ -13,7 +13,8 @@ NAME = "gateway/firmware.bin"
 # What `run --once` ends with.
 DONE, FAILED, MISUSED, NOT_INSTALLED, WAITS = range(5)
 
-# It fails as often as `fails` has lines, asks for later while `later` is there, and takes as long as `takes` says or `holds` is there.
+# It fails as often as `fails` has lines, asks for later while `later` is there, and takes as long
+# as `takes` says or `holds` is there.
 INSTALL = """#!/bin/sh
 set -e
 cd "$(dirname "$0")"

@@ -20,7 +20,8 @@ const LONGEST_CONFIRM: Duration = Duration::from_mins(1);
 const LATER: i32 = 75;
 
 impl Runner<'_> {
-    /// Learns what became of a command that was started before, as far as that can be known. Says whether it can't be said yet.
+    /// Learns what became of a command that was started before, as far as that can be known. Says
+    /// whether it can't be said yet.
     pub fn look_after_attempt(&mut self) -> Result<bool, Interrupted> {
         let Some(attempt) = self.journal.attempt.clone().filter(|_| self.journal.awaits_confirmation()) else {
             return Ok(false);
@@ -40,7 +41,8 @@ impl Runner<'_> {
         let input = self.alone()?;
         let before = self.journal.clone();
         self.journal.begin(release.clone(), number, boot());
-        // Before the command starts: whatever cuts it, it is known that it may have. On a full disk nothing is begun.
+        // Before the command starts: whatever cuts it, it is known that it may have. On a full disk
+        // nothing is begun.
         self.save().inspect_err(|_| self.journal = before)?;
         let tries = self.run.install_tries;
         self.event(&format!("installing {}, try {number} of {tries}", release.told()));
@@ -143,15 +145,16 @@ impl Runner<'_> {
         ];
         variables.extend(file.map(|file| ("TUFLINE_FILE", file.into())));
         let program = Program { command, file: file.unwrap_or(Path::new("")), variables, input, longest };
-        // A signal that asks this program to end waits for the command: nobody would know what it left.
+        // A signal that asks this program to end waits for the command: nobody would know what it
+        // left.
         program.run(|| {
             self.signals.wait(TICK);
             self.supervisor.alive();
         })
     }
 
-    /// A file that is locked for as long as the answer lives, or a command that was given it. A command that an earlier process
-    /// started is waited for, as long as a command may take.
+    /// A file that is locked for as long as the answer lives, or a command that was given it. A
+    /// command that an earlier process started is waited for, as long as a command may take.
     fn alone(&mut self) -> Result<File, Interrupted> {
         let path = self.settings.metadata_dir.join("install.lock");
         let file = durable::create_or_open(&path).map_err(Failure::file("written", &path))?;

@@ -1,13 +1,14 @@
-//! What a device remembers of what it installs, over kills and reboots. Pure: whoever changes it writes it down.
+//! What a device remembers of what it installs, over kills and reboots. Pure: whoever changes it
+//! writes it down.
 
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
 /// What a device remembers.
 ///
-/// *Invariant*: for one wish (the bytes that the repository lists, for as long as the device sees no
-/// others) the install command is started so often as it may be tried, and never after it worked.
-/// [`Journal::begin`] is on disk before the command starts: that is what makes it so.
+/// *Invariant*: for one wish (the bytes that the repository lists, for as long as the device sees
+/// no others) the install command is started so often as it may be tried, and never after it
+/// worked. [`Journal::begin`] is on disk before the command starts: that is what makes it so.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Journal {
     /// The digest of what the device runs, as far as is known.
@@ -103,7 +104,8 @@ impl Journal {
                 Stage::Begun | Stage::Failed(_) if attempt.number >= tries => Due::GivenUp,
                 Stage::Begun | Stage::Failed(_) => Due::Install(attempt.number + 1),
             },
-            // Another release may have been installed, in part or whole. What ran before it may not any more.
+            // Another release may have been installed, in part or whole. What ran before it may not
+            // any more.
             Some(Attempt { stage: Stage::Begun | Stage::Written, .. }) => Due::Install(1),
             Some(Attempt { stage: Stage::Failed(_), .. }) | None => {
                 if self.installed.as_deref() == Some(listed) {
@@ -115,15 +117,16 @@ impl Journal {
         }
     }
 
-    /// The device saw that this is listed. What failed isn't wished any more where it is another release: if it is
-    /// listed again later, that is a new wish.
+    /// The device saw that this is listed. What failed isn't wished any more where it is another
+    /// release: if it is listed again later, that is a new wish.
     pub fn see(&mut self, listed: &str) {
         self.attempt.take_if(|attempt| attempt.release.digest != listed && matches!(attempt.stage, Stage::Failed(_)));
     }
 
     /// The command is about to be started.
     pub fn begin(&mut self, release: Release, number: u32, boot: Option<String>) {
-        // What was begun before may have worked, of this release too: what ran before that may not run any more.
+        // What was begun before may have worked, of this release too: what ran before that may not
+        // run any more.
         if self.attempt.as_ref().is_some_and(|before| !matches!(before.stage, Stage::Failed(_))) {
             self.installed = None;
         }
@@ -179,8 +182,8 @@ pub struct Bytes {
 }
 
 impl Bytes {
-    /// The count of today. A clock that was put back doesn't begin a new count; nor does one that is plainly wrong,
-    /// which says no day (`None`).
+    /// The count of today. A clock that was put back doesn't begin a new count; nor does one that
+    /// is plainly wrong, which says no day (`None`).
     pub fn on(self, today: Option<Date>) -> Self {
         match (self.day, today) {
             (Some(day), Some(today)) if today > day => Self { day: Some(today), count: 0 },

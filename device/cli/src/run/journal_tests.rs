@@ -125,8 +125,8 @@ fn fates() -> impl Strategy<Value = Vec<Fate>> {
 }
 
 proptest! {
-    /// Whatever is cut, and wherever: each wish comes true once, if its command is let work in one of its tries. It is never started more
-    /// often than that, and never after it was seen to work.
+    /// Whatever is cut, and wherever: each wish comes true once, if its command is let work in one
+    /// of its tries. It is never started more often than that, and never after it was seen to work.
     #[test]
     fn a_wish_comes_true_once(wishes in prop::collection::vec((0..3_u8, fates()), 1..8), reboots in any::<bool>(), confirms in any::<bool>()) {
         let reboots = reboots && confirms;
@@ -172,7 +172,8 @@ proptest! {
         }
     }
 
-    /// The same release isn't installed again, however often it is asked, until another one was listed.
+    /// The same release isn't installed again, however often it is asked, until another one was
+    /// listed.
     #[test]
     fn what_runs_is_left_alone(rounds in 1..20_usize) {
         let mut world = World::default();

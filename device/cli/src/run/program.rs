@@ -22,7 +22,8 @@ pub struct Program<'p> {
     pub command: &'p [String],
     pub file: &'p Path,
     pub variables: Vec<(&'static str, OsString)>,
-    /// What it reads: an empty file, which is held open, and locked, for as long as the program or one that it started lives.
+    /// What it reads: an empty file, which is held open, and locked, for as long as the program or
+    /// one that it started lives.
     pub input: Option<File>,
     pub longest: Duration,
 }
@@ -39,7 +40,8 @@ pub enum Ended {
 }
 
 impl Program<'_> {
-    /// Runs it to its end, in a process group of its own, and calls `tick` again and again meanwhile, which waits a little.
+    /// Runs it to its end, in a process group of its own, and calls `tick` again and again
+    /// meanwhile, which waits a little.
     pub fn run(self, mut tick: impl FnMut()) -> Ended {
         let longest = self.longest;
         let mut child = match self.start() {

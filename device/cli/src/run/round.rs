@@ -99,7 +99,8 @@ impl Runner<'_> {
         Ok(())
     }
 
-    /// Puts the verified file of a release in its place, and says where. `None` where that, or the install, waits for the window.
+    /// Puts the verified file of a release in its place, and says where. `None` where that, or the
+    /// install, waits for the window.
     fn fetch(
         &mut self,
         device: Device,

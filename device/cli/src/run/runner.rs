@@ -31,8 +31,8 @@ pub enum Ran {
     Failed,
     /// An install failed, now or as often as it may be tried.
     NotInstalled,
-    /// What is listed waits: for the window, for bytes that may come tomorrow, for its confirmation, or since the
-    /// command asks for that.
+    /// What is listed waits: for the window, for bytes that may come tomorrow, for its
+    /// confirmation, or since the command asks for that.
     Waits,
 }
 
@@ -76,8 +76,9 @@ const GRACE: Duration = Duration::from_secs(5);
 /// The clock on the wall is looked at so often at least: it may be set.
 const LONGEST_WAIT: Duration = Duration::from_mins(1);
 
-/// What came over the network is counted ahead on disk, by a quarter of what came, within these limits: after a kill
-/// the count is up to so much too high. It is too low only where half of that comes between two looks ([`TICK`]).
+/// What came over the network is counted ahead on disk, by a quarter of what came, within these
+/// limits: after a kill the count is up to so much too high. It is too low only where half of that
+/// comes between two looks ([`TICK`]).
 const LEAST_AHEAD: u64 = 64 << 10;
 const MOST_AHEAD: u64 = 4 << 20;
 
@@ -106,7 +107,8 @@ pub struct Runner<'r> {
 /// Runs until it is told to end, or through one check (`once`). Each event is told in one line.
 ///
 /// # Errors
-/// [`Failure::Settings`], [`Failure::File`]: where it can't begin at all. What fails later is told, and tried again.
+/// [`Failure::Settings`], [`Failure::File`]: where it can't begin at all. What fails later is told,
+/// and tried again.
 pub fn run(settings: Settings, once: bool, tell: &dyn Fn(&str)) -> Result<Ran, Failure> {
     let mut runner = Runner::open(settings, tell)?;
     runner.supervisor.tell("READY=1");
@@ -176,8 +178,8 @@ impl<'r> Runner<'r> {
         }
     }
 
-    /// Waits so long by a clock that nobody sets, or until a signal asks for something. Who waits for the window waits until it
-    /// opens, and by chance a little longer.
+    /// Waits so long by a clock that nobody sets, or until a signal asks for something. Who waits
+    /// for the window waits until it opens, and by chance a little longer.
     fn wait(&mut self, longest: Duration, for_window: bool) {
         let mut until = now() + longest;
         let opens_in = self.window_opens_in().filter(|_| for_window);
@@ -328,7 +330,8 @@ impl<'r> Runner<'r> {
         [today, self.settings.max_bytes].into_iter().flatten().min()
     }
 
-    /// Does it beside this thread, which goes on telling that it lives, counting, and hearing signals.
+    /// Does it beside this thread, which goes on telling that it lives, counting, and hearing
+    /// signals.
     pub fn beside<T: Send + 'static>(
         &mut self,
         control: Option<&Control>,
@@ -368,7 +371,8 @@ impl<'r> Runner<'r> {
         self.clock().map(|now| TimeZone::UTC.to_datetime(now).date())
     }
 
-    /// How long until the window opens; `None` while it is open. Where the clock is plainly wrong it isn't.
+    /// How long until the window opens; `None` while it is open. Where the clock is plainly wrong
+    /// it isn't.
     pub fn window_opens_in(&self) -> Option<Duration> {
         let window = self.run.window?;
         let Some(now) = self.clock() else { return Some(LONGEST_WAIT) };
@@ -413,7 +417,8 @@ fn lock(path: &Path) -> Result<File, Failure> {
     Ok(file)
 }
 
-/// The journal that is on disk. A damaged one is put aside: what it knew is lost, and what is listed is installed, as on a new device.
+/// The journal that is on disk. A damaged one is put aside: what it knew is lost, and what is
+/// listed is installed, as on a new device.
 fn read(path: &Path, tell: &dyn Fn(&str)) -> Result<Journal, Failure> {
     let bytes = match fs::read(path) {
         Ok(bytes) => bytes,

@@ -20,8 +20,8 @@ impl Pace {
         self.jitter.mul_f64(chance)
     }
 
-    /// How long it waits after it asked, where so many tries failed in a row. A failure is tried again earlier, and
-    /// later each time, but never later than the next check would be.
+    /// How long it waits after it asked, where so many tries failed in a row. A failure is tried
+    /// again earlier, and later each time, but never later than the next check would be.
     pub fn next(self, failed: u32, chance: f64) -> Duration {
         match failed.checked_sub(1) {
             None => self.every + self.jitter.mul_f64(chance),
@@ -32,7 +32,8 @@ impl Pace {
         }
     }
 
-    /// How long it waits when a window opens that is open for so long: it must still have time in it.
+    /// How long it waits when a window opens that is open for so long: it must still have time in
+    /// it.
     pub fn window(self, length: Duration, chance: f64) -> Duration {
         self.jitter.min(length / 2).mul_f64(chance)
     }

@@ -9,16 +9,18 @@ use crate::failure::Failure;
 use crate::run::schedule::Pace;
 use crate::run::window::Window;
 
-/// What a device is told of what it installs: the table `[run]` of its settings. Times are in seconds.
+/// What a device is told of what it installs: the table `[run]` of its settings. Times are in
+/// seconds.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct RunSettings {
     /// The target whose bytes are installed.
     pub target: String,
-    /// The program that installs a file, with its arguments, in which `{file}` stands for the file's path.
+    /// The program that installs a file, with its arguments, in which `{file}` stands for the
+    /// file's path.
     pub install: Vec<String>,
-    /// The program that says, by ending with 0, that the device runs what was installed. Without one an install
-    /// command that ends with 0 is believed.
+    /// The program that says, by ending with 0, that the device runs what was installed. Without
+    /// one an install command that ends with 0 is believed.
     #[serde(default)]
     pub confirm: Vec<String>,
     /// It asks so often.
@@ -36,7 +38,8 @@ pub struct RunSettings {
     /// So many bytes come on a day (UTC) at most: bodies of answers, as they are sent.
     #[serde(default)]
     pub max_bytes_per_day: Option<u64>,
-    /// Where files are that wait to be installed. By default the folder `download` in that of the metadata.
+    /// Where files are that wait to be installed. By default the folder `download` in that of the
+    /// metadata.
     #[serde(default)]
     pub download_dir: Option<PathBuf>,
     /// Where it says how it is.

@@ -20,8 +20,8 @@ pub enum State {
     Checking,
     /// It downloads.
     Downloading,
-    /// What is to be installed is there, or known, and waits for the window, for bytes that may come tomorrow, or
-    /// since the install command asked for that.
+    /// What is to be installed is there, or known, and waits for the window, for bytes that may
+    /// come tomorrow, or since the install command asked for that.
     Waiting,
     /// The install command runs.
     Installing,
@@ -116,7 +116,8 @@ impl Versions {
     }
 }
 
-/// Replaces it in one step. It isn't put on disk for good: it tells of a process, and the next one writes its own.
+/// Replaces it in one step. It isn't put on disk for good: it tells of a process, and the next one
+/// writes its own.
 pub fn write(path: &Path, status: &Status) -> io::Result<()> {
     let unfinished = with_suffix(path, ".new");
     fs::write(&unfinished, serde_json::to_vec(status)?)?;

@@ -19,9 +19,9 @@ const WEEK: [(&str, Weekday); 7] = [
 
 /// A maintenance window: `"02:00-05:00"`, `"Sat,Sun 22:00-04:00"`, `"Mon-Fri 01:00-02:00"`.
 ///
-/// It is open while a clock on the wall shows a time in it, its end excluded. The days are those on which it
-/// opens: one that goes beyond midnight ends on the day after. Where clocks are put forward over it, it doesn't
-/// open or is shorter; where they are put back, it is longer.
+/// It is open while a clock on the wall shows a time in it, its end excluded. The days are those on
+/// which it opens: one that goes beyond midnight ends on the day after. Where clocks are put
+/// forward over it, it doesn't open or is shorter; where they are put back, it is longer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Window {
