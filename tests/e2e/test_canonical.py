@@ -227,7 +227,7 @@ def test_go_tuf_follows_the_rule_that_stands_in_for_it(documents: Documents, tmp
 
 
 # Refused for other reasons than that clients differ: what was meant can't be known, or a manifest couldn't hold it.
-OF_THE_UPLOAD = ("stands twice", "is not a JSON object")
+OF_THE_UPLOAD = ("occurs twice", "is not a JSON object")
 
 
 def test_custom_metadata(documents: Documents, clients: Clients):

@@ -171,7 +171,7 @@ def test_what_may_not_be_delegated_is_refused(form: Form, vendor: Party):
     create(form, vendor)
     key, other = first.key, f"{vendor.role}-other"
     for arguments, why in [
-        ([vendor.role, "--paths", "elsewhere/*", *key], "there is such a delegation"),
+        ([vendor.role, "--paths", "elsewhere/*", *key], "this delegation exists"),
         ([other, "--paths", f"{vendor.role}/a*", *key], f"overlaps {vendor.role}/* of {vendor.role}"),
         ([other, "--paths", f"{vendor.role}*", *key], f"overlaps {vendor.role}/* of {vendor.role}"),
         ([other, "--paths", f"{vendor.role}-taken/*", *key], f"{taken} and 0 other published targets"),

@@ -266,7 +266,7 @@ def test_what_does_not_verify_is_refused(take):
         keys = foreign.keys[role]
         foreign.keys[role] = [CryptoSigner.generate_ed25519()]
         foreign.publish()
-        moved.refused("of them are good")
+        moved.refused("of them are valid")
         foreign.keys[role] = keys
     foreign.publish(expires=in_days(-1))
     moved.refused("it expired at")

@@ -312,7 +312,7 @@ def renamed(new: str) -> Callable[[dict], None]:
 OTHER = {"keyids": [], "threshold": 1}
 # What is wrong with a root, and how the field is named that is to blame.
 UNFIT = {
-    "extra-role": (at("signed", "roles", "mirrors", value=OTHER), "its signed.roles.mirrors is a role beside root"),
+    "extra-role": (at("signed", "roles", "mirrors", value=OTHER), "its signed.roles.mirrors is a role besides root"),
     "type": (at("signed", "_type", value="targets"), 'its signed._type is "targets", where "root" must be'),
     "type-in-capitals": (at("signed", "_type", value="Root"), "its signed._type is"),
     "no-type": (at("signed", "_type"), "its signed._type is missing"),
@@ -326,7 +326,7 @@ UNFIT = {
     "offset": (at("signed", "expires", value="2040-01-01T00:00:00+01:00"), "write \"2039-12-31T23:00:00Z\""),
     "expires-a-number": (at("signed", "expires", value=5), "its signed.expires is 5"),
     "past": (at("signed", "expires", value="2020-01-01T00:00:00Z"), "its signed.expires"),
-    "bad-keyid": (renamed("zz"), "its signed.keys.zz stands under a key id that is not"),
+    "bad-keyid": (renamed("zz"), "its signed.keys.zz has a key id that is not"),
     "keyid-in-capitals": (renamed("AB" * 32), f"keys.{'AB' * 32} has"),
     "wrong-keyid": (renamed("ab" * 32), "the key abababababab… cannot be used: its id is not the SHA-256"),
     "keyid-a-number": (at("signed", "roles", "timestamp", "keyids", value=[5]), "its signed.roles.timestamp.keyids.0 is 5"),
@@ -346,8 +346,8 @@ UNFIT = {
     "spec-version-2": (at("signed", "spec_version", value="2.0.0"), "spec_version is"),
     "keys-a-list": (at("signed", "keys", value=[]), "its signed.keys is a list"),
     "roles-a-list": (at("signed", "roles", value=[]), "its signed.roles is a list"),
-    "signature-of-junk": (at("signatures", value=[{"keyid": "ab", "sig": "zz"}]), "its signatures.0.sig is not as it must be"),
-    "signature-of-nobody": (at("signatures", value=[{"keyid": "zz", "sig": "00"}]), "its signatures.0.keyid is not as it must be"),
+    "signature-of-junk": (at("signatures", value=[{"keyid": "ab", "sig": "zz"}]), "its signatures.0.sig is invalid"),
+    "signature-of-nobody": (at("signatures", value=[{"keyid": "zz", "sig": "00"}]), "its signatures.0.keyid is invalid"),
     "signature-in-capitals": (at("signatures", value=[{"keyid": "AB", "sig": "00"}]), "signatures.0.keyid has"),
     "no-signature": (at("signatures", value=[{"keyid": "ab"}]), "its signatures.0.sig is missing"),
     "no-signatures": (at("signatures"), "its signatures is missing"),

@@ -300,7 +300,7 @@ REFUSED = {
     "p384-pkcs8": ("openssl genpkey -algorithm ec -pkeyopt ec_paramgen_curve:P-384 -out KEY", "a key of ECDSA P-384"),
     "rsa-1024": ("openssl genrsa -traditional -out KEY 1024", "2048 bits or more"),
     "cut-off": ("head -c 100 p256.pem > KEY", "cut off"),
-    "damaged": ("sed '2s/./*/' p256.pem > KEY", "no Base64"),
+    "damaged": ("sed '2s/./*/' p256.pem > KEY", "not Base64"),
     "dsa": ("openssl dsaparam -genkey -noout 1024 | openssl pkcs8 -topk8 -nocrypt > KEY", "a key of DSA"),
     "empty": (": > KEY", "it is empty"),
     "putty": ("echo 'PuTTY-User-Key-File-3: ssh-ed25519' > KEY", "PuTTY"),

@@ -160,9 +160,9 @@ fn without_chunks_it_comes_whole_and_says_so() {
         damaged
     };
     for (object, why) in [
-        (b"<html>Not here</html>".repeat(10), "it begins otherwise"),
+        (b"<html>Not here</html>".repeat(10), "it doesn't begin as a list does"),
         (chunks(&old, &old), "another target's"),
-        (with(100, 1), "damaged on its way"),
+        (with(100, 1), "damaged in transit"),
         (good[..5000].to_vec(), "end too early"),
         (good[..500].to_vec(), "end too early"),
     ] {

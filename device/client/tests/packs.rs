@@ -183,7 +183,7 @@ fn frames_of_another_encoder_are_read_and_others_are_refused() {
         // Where what is wrong depends on what stands in a wrong dictionary, any refusal will do.
         let judged = world.judge(&answer).err();
         let told = told.map(|told| {
-            if told.is_empty() { judged.clone().unwrap_or_default() } else { format!("it is no pack: {told}") }
+            if told.is_empty() { judged.clone().unwrap_or_default() } else { format!("it is not a pack: {told}") }
         });
         assert_eq!(judged, told, "{title}");
     }

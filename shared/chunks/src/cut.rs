@@ -1,52 +1,55 @@
-//! Where bytes are cut.
+//! Cuts bytes into chunks.
 
 use std::io::{self, Read};
 
 use fastcdc::v2020::FastCDC;
 
-/// The smallest average length of chunks that a list may be cut with, in bytes.
+/// The smallest average length of chunks, in bytes.
 pub const SMALLEST_AVERAGE: u32 = 4 << 10;
 
-/// The one that servers begin with, in bytes: they take a larger one where there would be too many chunks.
+/// The average with which servers begin, in bytes. They take a larger one if there would be too
+/// many chunks.
 pub const USUAL_AVERAGE: u32 = 8 << 10;
 
-/// The largest, in bytes. With it no blob has more than [`MOST_CHUNKS`](crate::MOST_CHUNKS) chunks.
+/// The largest average, in bytes. With it no blob has more than [`MOST_CHUNKS`](crate::MOST_CHUNKS)
+/// chunks.
 pub const LARGEST_AVERAGE: u32 = 64 << 10;
 
-/// Cuts what a reader has into chunks, by `FastCDC` as of 2020: equal bytes are cut alike wherever they
-/// stand, but for the first chunk after a change.
+/// Cuts a reader's bytes into chunks, by `FastCDC` of 2020. Equal bytes are cut alike wherever they
+/// are, except for the first chunk after a change.
 ///
-/// *Invariant*: the chunks, put together, are what was read; each but the last has at least a quarter
-/// of the average and at most four times as many bytes.
+/// *Invariant*: the chunks together are the bytes that were read. Each chunk but the last has at
+/// least a quarter of the average, and each has at most four times the average.
 #[derive(Debug)]
 pub struct Cutter<R> {
     source: R,
     average: usize,
     buffer: Vec<u8>,
-    /// What of the buffer is read and not given out yet.
+    /// Where the bytes begin that were read and not yet returned.
     begin: usize,
     end: usize,
     at_end: bool,
 }
 
 impl<R: Read> Cutter<R> {
-    /// Cuts what `source` has from here on, into chunks of `average` bytes, which lies between
-    /// [`SMALLEST_AVERAGE`] and [`LARGEST_AVERAGE`] (else the nearer of them); it is
-    /// rounded down to a multiple of eight.
+    /// Cuts the rest of `source` into chunks of about `average` bytes. An average outside
+    /// [`SMALLEST_AVERAGE`] to [`LARGEST_AVERAGE`] is moved to the nearer bound, and every average
+    /// is rounded down to a multiple of eight.
     pub fn new(source: R, average: u32) -> Self {
         let average = average.clamp(SMALLEST_AVERAGE, LARGEST_AVERAGE) as usize & !7;
-        // Room for two of the longest: what is left of one read is moved once a chunk at most.
+        // Room for two of the longest chunks, so that unreturned bytes are moved at most once a
+        // chunk.
         Self { source, average, buffer: vec![0; 8 * average], begin: 0, end: 0, at_end: false }
     }
 
-    /// The longest chunk that comes, in bytes.
+    /// The length of the longest possible chunk, in bytes.
     fn most(&self) -> usize {
         4 * self.average
     }
 
     /// The next chunk; `None` at the end.
     ///
-    /// # Errors
+    /// The errors of the reader.
     /// Those of the reader.
     pub fn next_chunk(&mut self) -> io::Result<Option<&[u8]>> {
         if self.end - self.begin < self.most() && !self.at_end {
@@ -86,7 +89,7 @@ mod tests {
 
     use super::*;
 
-    /// Bytes that look like chance, and are the same each time (xorshift).
+    /// Pseudo-random bytes, the same each time (xorshift).
     fn bytes(length: usize) -> Vec<u8> {
         let mut state = 0x2545_f491_4f6c_dd1d_u64;
         let mut next = || {
@@ -124,7 +127,7 @@ mod tests {
         assert!((1..=3).contains(&missing), "{missing}");
     }
 
-    /// Reads a few bytes at a time.
+    /// Returns a few bytes at a time.
     struct Slow<'b>(&'b [u8], usize);
 
     impl Read for Slow<'_> {

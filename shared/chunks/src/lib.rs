@@ -1,18 +1,20 @@
-//! Chunks: a device that has an older image fetches only what its image lacks of the new one.
+//! Chunks: a device with an older image fetches only the parts of the new image that the old one
+//! lacks.
 //!
-//! The server cuts a blob where its content says so ([`Cutter`]), compresses each chunk by itself as
-//! a Zstandard frame (RFC 8878), and stores one object: the [`List`] of the chunks, and behind it the
-//! packed chunks in their order. A device cuts its old image in the same way, finds by their digests
-//! which chunks it has, and asks for the others by HTTP ranges. This crate is what both sides must
-//! agree on; neither compresses here.
+//! The server cuts a blob at places that its content determines ([`Cutter`]), and compresses each
+//! chunk separately as a Zstandard frame (RFC 8878). It stores one object: the [`List`] of the
+//! chunks, followed by the packed chunks in their order. A device cuts its old image in the same
+//! way, finds by their digests which chunks it has, and requests the others as HTTP ranges. This
+//! crate is the format that both sides share. It compresses nothing itself.
 //!
-//! zchunk's format doesn't serve: its chunks are known by digests of their *packed* bytes, which a
-//! device with a plain old image can't compute. With the flag that adds digests of the plain bytes
-//! it demands SHA-256 or longer for both, 69 bytes a chunk where this list has 22
+//! zchunk's format is not suitable. It identifies chunks by digests of their *packed* bytes, which
+//! a device with a plain old image can't compute. Its flag that adds digests of the plain bytes
+//! requires SHA-256 or longer for both, which takes 69 bytes a chunk, where this list takes 22
 //! (<https://github.com/zchunk/zchunk/blob/main/zchunk_format.txt>).
 //!
-//! *Invariants*: a list adds no trust. It is checked for what would let it take memory or time
-//! ([`List::read`]), and a device hashes the whole target at the end as if it had come plain.
+//! *Invariants*: a list adds no trust. [`List::read`] refuses a list that could make a device use
+//! too much memory or time, and the device hashes the whole target at the end, as if it had fetched
+//! it plain.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::cast_possible_truncation))]
 

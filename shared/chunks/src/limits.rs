@@ -1,10 +1,10 @@
-//! What is cut, and into how many chunks.
+//! Which blobs are cut, and into how many chunks at most.
 
-/// Blobs shorter than this aren't cut, in bytes: they are fetched whole in less time.
+/// Blobs shorter than this are not cut, in bytes: fetching them whole takes less time.
 pub const SMALLEST_BLOB: u64 = 64 << 10;
 
-/// Blobs longer than this aren't cut, in bytes.
+/// Blobs longer than this are not cut, in bytes.
 pub const LARGEST_BLOB: u64 = 1 << 30;
 
-/// A list has at most this many chunks.
+/// The most chunks in a list.
 pub const MOST_CHUNKS: usize = 65_536;

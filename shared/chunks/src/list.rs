@@ -5,35 +5,35 @@ use sha2::{Digest, Sha256};
 use crate::cut::{LARGEST_AVERAGE, SMALLEST_AVERAGE, USUAL_AVERAGE};
 use crate::limits::{LARGEST_BLOB, MOST_CHUNKS};
 
-/// What a list begins with. The digit is the format's version.
+/// The first bytes of a list. The digit is the version of the format.
 const MAGIC: &[u8; 8] = b"tufchnk1";
 
-/// Magic, the blob's SHA-256 (32 bytes), its length (8), the average (4), how many chunks (4). Numbers
-/// are little-endian.
+/// The length of the header, in bytes: magic, the blob's SHA-256 (32 bytes), its length (8), the
+/// average (4), the number of chunks (4). Numbers are little-endian.
 const HEADER: usize = 56;
 
-/// A digest (16 bytes), the length (3), the packed length (3).
+/// The length of an entry, in bytes: digest (16), length (3), packed length (3).
 const ENTRY: usize = 22;
 
-/// The digest of all that stands before it.
+/// The length of the trailer, in bytes: the digest of everything before it.
 const TRAILER: usize = 16;
 
-/// A packed chunk may be longer than the chunk by this much, in bytes: a frame has a head.
+/// The most bytes by which a packed chunk may exceed the chunk: a frame has a header.
 const MOST_OVERHEAD: u32 = 64;
 
-/// One chunk.
+/// A chunk, as the list describes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Entry {
-    /// Of its bytes, see [`digest`].
+    /// The [`digest`] of the chunk's bytes.
     pub digest: [u8; 16],
-    /// In bytes.
+    /// The chunk's length in bytes.
     pub length: u32,
-    /// How many bytes the packed chunk has.
+    /// The packed chunk's length in bytes.
     pub packed: u32,
 }
 
-/// The first 16 bytes of the SHA-256, by which chunks are known. Short, since nobody trusts it: the
-/// whole target is hashed in the end.
+/// The first 16 bytes of the SHA-256, which identify a chunk. A short digest suffices, since nobody
+/// trusts it: the device hashes the whole target at the end.
 #[must_use]
 pub fn digest(bytes: &[u8]) -> [u8; 16] {
     let mut digest = [0; 16];
@@ -42,20 +42,21 @@ pub fn digest(bytes: &[u8]) -> [u8; 16] {
     digest
 }
 
-/// A list has at least this many bytes, which say how many it has ([`list_bytes`]).
+/// The fewest bytes of a list. They suffice to compute the length of the whole list
+/// ([`list_bytes`]).
 pub const LEAST_LIST: usize = HEADER + TRAILER;
 
-/// How many bytes a list has that begins with these.
+/// The length, in bytes, of the list that begins with these bytes.
 ///
 /// # Errors
-/// [`NotAList`].
+/// [`NotAList`] if no list begins like this.
 pub fn list_bytes(begin: &[u8]) -> Result<usize, NotAList> {
     let header = Header::read(begin)?;
     Ok(HEADER + header.count * ENTRY + TRAILER)
 }
 
-/// How many bytes the list of a blob of this length has as a rule: to ask for that many at once. It is about right for
-/// random bytes, of which chunks are a quarter longer than the average.
+/// About how many bytes the list of a blob of this length has. A device requests that many at once.
+/// The estimate is right for random bytes, whose chunks are a quarter longer than the average.
 #[must_use]
 pub fn usual_list_bytes(length: u64) -> u64 {
     let mut average = u64::from(USUAL_AVERAGE);
@@ -65,12 +66,12 @@ pub fn usual_list_bytes(length: u64) -> u64 {
     (LEAST_LIST + ENTRY) as u64 + length * 4 / (5 * average) * ENTRY as u64
 }
 
-/// Why bytes are no list, or none of this blob.
+/// Why bytes are not a list, or not the list of this blob.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("no list of the target's chunks: {0}")]
+#[error("not a list of the target's chunks: {0}")]
 pub struct NotAList(&'static str);
 
-/// What a list says of itself.
+/// The facts in a list's header.
 #[derive(Debug, Clone, Copy)]
 struct Header {
     sha256: [u8; 32],
@@ -81,7 +82,7 @@ struct Header {
 
 impl Header {
     fn read(bytes: &[u8]) -> Result<Self, NotAList> {
-        let mut rest = bytes.strip_prefix(MAGIC).ok_or(NotAList("it begins otherwise"))?;
+        let mut rest = bytes.strip_prefix(MAGIC).ok_or(NotAList("it doesn't begin as a list does"))?;
         let sha256 = take(&mut rest)?;
         let length = u64::from_le_bytes(take(&mut rest)?);
         let average = u32::from_le_bytes(take(&mut rest)?);
@@ -105,14 +106,14 @@ fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], NotAList> {
     Ok(*taken)
 }
 
-/// The chunks of a blob in their order, with what was cut and how.
+/// The chunks of a blob in their order, and the average with which it was cut.
 ///
-/// *Invariant*: the lengths sum to the blob's; no chunk is empty, or longer than four averages, and no
-/// packed one longer than that and a frame's head. So whoever goes by it knows beforehand how much
-/// memory, and how many bytes from the network, it takes.
+/// *Invariant*: the lengths sum to the blob's length; no chunk is empty or longer than four
+/// averages; no packed chunk is longer than that and a frame's header. So a reader knows beforehand
+/// how much memory and how many bytes from the network it will use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct List {
-    /// With header and trailer.
+    /// The whole list, including header and trailer.
     bytes: Vec<u8>,
     average: u32,
 }
@@ -121,18 +122,18 @@ impl List {
     /// Reads the list of the blob with this digest and length.
     ///
     /// # Errors
-    /// [`NotAList`]: it is damaged, another blob's, or breaks the invariant.
+    /// [`NotAList`] if it is damaged, belongs to another blob, or breaks the invariant.
     pub fn read(bytes: Vec<u8>, sha256: &[u8; 32], length: u64) -> Result<Self, NotAList> {
         let header = Header::read(&bytes)?;
         if header.sha256 != *sha256 || header.length != length {
-            return Err(NotAList("it is another target's"));
+            return Err(NotAList("it belongs to another target"));
         }
         let (signed, trailer) = bytes.split_last_chunk::<TRAILER>().ok_or(NotAList("it ends too early"))?;
         if bytes.len() != HEADER + header.count * ENTRY + TRAILER {
-            return Err(NotAList("it has another length than it says"));
+            return Err(NotAList("its length is not the one that it states"));
         }
         if digest(signed) != *trailer {
-            return Err(NotAList("it was damaged on its way"));
+            return Err(NotAList("it was damaged in transit"));
         }
         let list = Self { bytes, average: header.average };
         let mut sum = 0;
@@ -157,25 +158,25 @@ impl List {
         HEADER + count * ENTRY + TRAILER
     }
 
-    /// As it is stored.
+    /// The list's bytes, as they are stored.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// With which average it was cut, for a [`Cutter`](crate::Cutter).
+    /// The average with which the blob was cut, for a [`Cutter`](crate::Cutter).
     #[must_use]
     pub fn average(&self) -> u32 {
         self.average
     }
 
-    /// How many chunks there are.
+    /// The number of chunks.
     #[must_use]
     pub fn count(&self) -> usize {
         self.bytes.len().saturating_sub(HEADER + TRAILER) / ENTRY
     }
 
-    /// One of them.
+    /// The entry of one chunk.
     #[must_use]
     pub fn entry(&self, index: usize) -> Option<Entry> {
         if index >= self.count() {
@@ -188,7 +189,7 @@ impl List {
         Some(Entry { digest, length: u24(length), packed: u24(packed) })
     }
 
-    /// All of them.
+    /// The entries of all chunks, in their order.
     pub fn entries(&self) -> impl Iterator<Item = Entry> + '_ {
         (0..self.count()).filter_map(|index| self.entry(index))
     }
@@ -198,7 +199,7 @@ fn u24([low, middle, high]: [u8; 3]) -> u32 {
     u32::from_le_bytes([low, middle, high, 0])
 }
 
-/// Makes a list.
+/// Builds a list, chunk by chunk.
 #[derive(Debug)]
 pub struct ListWriter {
     entries: Vec<u8>,
@@ -207,19 +208,19 @@ pub struct ListWriter {
 }
 
 impl ListWriter {
-    /// Of a blob that is cut with this average.
+    /// Begins the list of a blob that is cut with this average.
     #[must_use]
     pub fn new(average: u32) -> Self {
         Self { entries: Vec::new(), average, length: 0 }
     }
 
-    /// How many chunks were added.
+    /// The number of chunks added so far.
     #[must_use]
     pub fn count(&self) -> usize {
         self.entries.len() / ENTRY
     }
 
-    /// Adds the next chunk, which takes `packed` bytes.
+    /// Adds the next chunk, which takes `packed` bytes when packed.
     pub fn add(&mut self, chunk: &[u8], packed: u32) {
         let length = u32::try_from(chunk.len()).unwrap_or(u32::MAX);
         self.length += u64::from(length);
@@ -233,7 +234,7 @@ impl ListWriter {
     /// The list of the blob with this digest.
     ///
     /// # Errors
-    /// [`NotAList`] where nobody would read it: it has too many chunks, or some that are too long.
+    /// [`NotAList`] if no reader would accept it: it has too many chunks, or a chunk is too long.
     pub fn finish(self, sha256: &[u8; 32]) -> Result<List, NotAList> {
         let count = u32::try_from(self.count()).unwrap_or(u32::MAX);
         let mut bytes = Vec::with_capacity(HEADER + self.entries.len() + TRAILER);
@@ -271,24 +272,24 @@ mod tests {
     }
 
     #[test]
-    fn what_would_mislead_is_refused() {
+    fn misleading_lists_are_refused() {
         let good = list(&[vec![1; 5000], vec![2; 4096]]);
         let read = |bytes: Vec<u8>| List::read(bytes, &BLOB, 9096).map_err(|NotAList(why)| why);
         assert_eq!(read(good.bytes.clone()), Ok(good.clone()));
-        assert_eq!(List::read(good.bytes.clone(), &[8; 32], 9096), Err(NotAList("it is another target's")));
-        assert_eq!(List::read(good.bytes.clone(), &BLOB, 9095), Err(NotAList("it is another target's")));
+        assert_eq!(List::read(good.bytes.clone(), &[8; 32], 9096), Err(NotAList("it belongs to another target")));
+        assert_eq!(List::read(good.bytes.clone(), &BLOB, 9095), Err(NotAList("it belongs to another target")));
         let with = |at: usize, new: &[u8]| {
             let mut bytes = good.bytes.clone();
             bytes[at..at + new.len()].copy_from_slice(new);
             read(sealed(bytes)).unwrap_err()
         };
         for (at, new, why) in [
-            (0, &b"x"[..], "it begins otherwise"),
+            (0, &b"x"[..], "it doesn't begin as a list does"),
             (44, &[1], "the blob is too long"),
             (48, &[0; 4], "it is cut too fine or too coarse"),
             (48, &[255; 4], "it is cut too fine or too coarse"),
             (52, &[255; 4], "it has too many chunks"),
-            (52, &[1], "it has another length than it says"),
+            (52, &[1], "its length is not the one that it states"),
             (HEADER + 16, &[0, 0, 0], "a chunk is empty or too long"),
             (HEADER + 16, &[1, 64, 0], "a chunk is empty or too long"),
             (HEADER + 16, &[135], "its chunks don't make the target"),
@@ -299,7 +300,7 @@ mod tests {
         }
         let mut damaged = good.bytes.clone();
         damaged[HEADER] ^= 1;
-        assert_eq!(read(damaged), Err("it was damaged on its way"));
+        assert_eq!(read(damaged), Err("it was damaged in transit"));
     }
 
     proptest! {

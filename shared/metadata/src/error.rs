@@ -1,59 +1,63 @@
-//! Why a file is not what a client needs.
+//! Why a metadata file can't be read or doesn't verify.
 
 use alloc::string::String;
 
 use crate::canonical::Unalike;
 use crate::time::Time;
 
-/// Why a metadata file can't be read or doesn't verify: one line, which begins with the field where one is to blame. Whoever has the file's name says it before.
+/// Why a metadata file can't be read or doesn't verify. The message is one line, and begins with
+/// the field if one is at fault. The caller puts the file's name before it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// Not JSON.
+    /// The file is not JSON.
     #[error("it is not JSON: {0}")]
     Json(String),
-    /// A field that isn't what the specification says.
+    /// A field has a value that the specification doesn't allow.
     #[error("its {place} {why}")]
     Field {
-        /// The names on the way to it, with dots between them.
+        /// The path of the field, with dots between the names.
         place: String,
-        /// What it is, and what it should be.
+        /// What the value is, and what it should be.
         why: String,
     },
-    /// It has no canonical form, over which a signature could go.
+    /// The document has no canonical form, so nothing can be signed or verified.
     #[error("it has no canonical form: {0}")]
     Form(Unalike),
-    /// Too few good signatures (TUF specification 5.3.4, 5.4.2, 5.5.3, 5.6.3).
-    #[error("{judge} asks for the signatures of {needed} of its keys for {role}, and {good} of them are good")]
+    /// Too few valid signatures (TUF specification 5.3.4, 5.4.2, 5.5.3, 5.6.3).
+    #[error(
+        "{judge} requires the signatures of {needed} of its keys for {role}, and {good} of them \
+         are valid"
+    )]
     Signatures {
-        /// The role that should have signed.
+        /// The role of the document.
         role: String,
-        /// Whose keys these are.
+        /// The document that lists the role's keys.
         judge: String,
-        /// How many keys signed.
+        /// How many of these keys signed.
         good: usize,
-        /// How many must.
+        /// How many of these keys must sign.
         needed: u64,
     },
-    /// The delegating document doesn't know the role.
+    /// The delegating document doesn't list the role.
     #[error("{judge} has no role {role}")]
     NoRole {
-        /// The role.
+        /// The role that is not listed.
         role: String,
-        /// The document that should name its keys.
+        /// The document that should list its keys.
         judge: String,
     },
-    /// Another version than the one that was referred to.
+    /// The version is not the one that the referring document lists.
     #[error("it is version {found}, where {expected} is expected")]
     Version {
-        /// In the document.
+        /// The version in the document.
         found: u64,
-        /// By which it was asked for.
+        /// The version that the referring document lists.
         expected: u64,
     },
-    /// Past its expiry (TUF specification 5.3.10, 5.4.4, 5.5.6, 5.6.5).
+    /// The document has expired (TUF specification 5.3.10, 5.4.4, 5.5.6, 5.6.5).
     #[error("it expired at {0}")]
     Expired(Time),
-    /// Not the bytes that are listed (TUF specification 5.5.2, 5.6.2).
+    /// The bytes are not those that the referring document lists (TUF specification 5.5.2, 5.6.2).
     #[error("{0}")]
     Content(String),
 }

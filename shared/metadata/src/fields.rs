@@ -1,4 +1,4 @@
-//! Reading fields, so that whatever is wrong is told with its place.
+//! Reads fields of JSON. Each error names the place of the field.
 
 use alloc::borrow::ToOwned;
 use alloc::collections::BTreeMap;
@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::json::{Json, Object};
 use crate::time::{self, Time};
 
-/// A value, and where it stands.
+/// A value and its place, which may be empty.
 #[derive(Clone)]
 pub(crate) struct Field<'a> {
     value: Option<&'a Json<'a>>,
@@ -37,14 +37,15 @@ impl<'a> Field<'a> {
         Error::Field { place: self.place.escape_debug().to_string(), why }
     }
 
-    /// A member of the object.
+    /// The member `name` of the object.
     pub fn get(&self, name: &str) -> Self {
         let value = self.object().ok().and_then(|object| object.get(name));
         let dot = if self.place.is_empty() { "" } else { "." };
         Self { value, place: format!("{}{dot}{name}", self.place) }
     }
 
-    /// Whether nothing stands there; clients take `null` for that where a field may be left out.
+    /// Whether the value is absent or `null`. Clients treat both alike where a field may be left
+    /// out.
     pub fn is_missing(&self) -> bool {
         self.value.is_none_or(|value| *value == Json::Null)
     }
@@ -86,13 +87,13 @@ impl<'a> Field<'a> {
         Ok(*value)
     }
 
-    /// A number from 0.
+    /// A whole number from 0.
     pub fn number(&self) -> Result<u64> {
         let number = if let Some(Json::Number(number)) = self.value { number.as_u64() } else { None };
         number.ok_or_else(|| self.wrong("a whole number from 0"))
     }
 
-    /// A number from 1.
+    /// A whole number from 1.
     pub fn positive(&self) -> Result<u64> {
         self.number().ok().filter(|number| *number > 0).ok_or_else(|| self.wrong("a whole number from 1"))
     }
@@ -104,7 +105,7 @@ impl<'a> Field<'a> {
             .ok_or_else(|| self.wrong("a time such as 2030-01-02T03:04:05Z, of the year 9999 at most,"))
     }
 
-    /// What a hash function gave, by its name: hexadecimal digits in any case.
+    /// Digests by the names of their hash functions, in hexadecimal digits of either case.
     pub fn hashes(&self) -> Result<BTreeMap<String, Vec<u8>>> {
         let digest = |(name, field): (&str, Self)| {
             let digest = field.text().ok().and_then(|text| hex::decode(text).ok());

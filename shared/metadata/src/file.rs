@@ -13,32 +13,32 @@ use crate::json::Json;
 use crate::key::PublicKey;
 use crate::time::Time;
 
-/// A document that can stand in a file.
+/// A type of document that a metadata file can hold.
 pub trait MetadataType: Sized {
-    /// What stands in its `_type`.
+    /// The value of its field `_type`.
     const TYPE: &'static str;
 
-    /// Reads its own fields.
+    /// Reads the fields that only this type has.
     #[doc(hidden)]
     fn read(signed: &SignedFields<'_>) -> Result<Self>;
 }
 
-/// What is signed, as it stands in the file.
+/// The signed part of a file.
 #[doc(hidden)]
 pub struct SignedFields<'a>(pub(crate) Field<'a>);
 
-/// What every document has.
+/// The fields that every document has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Common {
     /// The version of the TUF specification: 1.x.
     pub spec_version: String,
-    /// From 1.
+    /// The document's version, from 1 on.
     pub version: u64,
-    /// With any fraction of a second.
+    /// The time at which the document expires. A fraction of a second is kept.
     pub expires: Time,
 }
 
-/// A file that was read, before anybody asks whose signatures are good.
+/// A file that was read, whose signatures may not have been verified yet.
 #[derive(Debug, Clone)]
 pub struct File<T> {
     document: T,
@@ -48,8 +48,9 @@ pub struct File<T> {
     unalike: Option<Other>,
 }
 
-/// What not all clients write alike, and what clients in Rust write, where they don't make other texts of those that stand there: what such a
-/// signature vouches for isn't what is read.
+/// Why clients don't all write the same canonical form, and the form of clients in Rust. That form
+/// is `None` if it changes a string of the file: a signature over it would not vouch for the string
+/// that is read.
 #[derive(Debug, Clone)]
 struct Other {
     unalike: Unalike,
@@ -57,10 +58,11 @@ struct Other {
 }
 
 impl<T: MetadataType> File<T> {
-    /// Reads a file. Unknown fields are passed over, wherever they stand (TUF specification 4.1): they are signed like all others.
+    /// Reads a file. It ignores unknown fields, wherever they are (TUF specification 4.1).
+    /// Signatures cover them like all others.
     ///
     /// # Errors
-    /// [`Error::Json`], [`Error::Field`], [`Error::Form`].
+    /// [`Error::Json`], [`Error::Field`] or [`Error::Form`].
     pub fn read(bytes: &[u8]) -> Result<Self> {
         let file: Json<'_> = serde_json::from_slice(bytes).map_err(|error| not_json(bytes, &error))?;
         let top = Field::new(&file, "");
@@ -88,43 +90,46 @@ impl<T: MetadataType> File<T> {
         Ok(Self { document: T::read(&SignedFields(signed))?, common, signatures, message, unalike })
     }
 
-    /// What is signed, not verified.
+    /// The document, which may not be verified.
     #[must_use]
     pub fn unverified(&self) -> &T {
         &self.document
     }
 
-    /// The same of a file that isn't needed any more.
+    /// The document, which may not be verified, without the rest of the file.
     #[must_use]
     pub fn into_unverified(self) -> T {
         self.document
     }
 
-    /// What every document has.
+    /// The fields that every document has.
     #[must_use]
     pub fn common(&self) -> &Common {
         &self.common
     }
 
-    /// Its signatures by the ids of their keys. Those that aren't hexadecimal are empty, since nobody made them.
+    /// The signatures by their key ids. A signature that isn't hexadecimal is empty here, since no
+    /// key made it.
     #[must_use]
     pub fn signatures(&self) -> &BTreeMap<String, Vec<u8>> {
         &self.signatures
     }
 
-    /// What signatures go over: the canonical form, as the specification has it.
+    /// The message that is signed: the canonical form that the specification defines.
     #[must_use]
     pub fn message(&self) -> &[u8] {
         &self.message
     }
 
-    /// What not all clients write alike of it, so that some of them see no good signature.
+    /// The first difference between clients' canonical forms of the document, because of which some
+    /// clients don't accept its signatures; `None` if there is none.
     #[must_use]
     pub fn unalike(&self) -> Option<&Unalike> {
         self.unalike.as_ref().map(|other| &other.unalike)
     }
 
-    /// The ids of those keys of `keys` whose signatures are good: of one public key under two ids, the first.
+    /// The ids of those `keys` whose signatures are valid. A public key with two ids is returned
+    /// once, under the first id whose signature is valid.
     #[must_use]
     pub fn signers<'a>(&self, keys: &TrustedKeys<'a>) -> Vec<&'a str> {
         let mut signers: Vec<(&str, &PublicKey)> = Vec::new();
@@ -143,10 +148,11 @@ impl<T: MetadataType> File<T> {
         messages.any(|message| key.verifies(message, signature))
     }
 
-    /// Checks that enough of `keys` signed (TUF specification 5.3.4 and its likes for the other roles).
+    /// Checks that enough of `keys` signed (TUF specification 5.3.4, and 5.4.2, 5.5.3 and 5.6.3 for
+    /// the other roles).
     ///
     /// # Errors
-    /// [`Error::Signatures`].
+    /// [`Error::Signatures`] if too few did.
     pub fn verify(&self, keys: &TrustedKeys<'_>) -> Result<()> {
         let good = self.signers(keys).len();
         if good as u64 >= keys.threshold {
@@ -155,10 +161,10 @@ impl<T: MetadataType> File<T> {
         Err(Error::Signatures { role: keys.role.clone(), judge: keys.judge.clone(), good, needed: keys.threshold })
     }
 
-    /// Checks the version.
+    /// Checks that the document's version is `expected`.
     ///
     /// # Errors
-    /// [`Error::Version`].
+    /// [`Error::Version`] if it is not.
     pub fn expect_version(&self, expected: u64) -> Result<()> {
         match self.common.version {
             found if found == expected => Ok(()),
@@ -166,16 +172,16 @@ impl<T: MetadataType> File<T> {
         }
     }
 
-    /// Checks that it hasn't expired at `now`.
+    /// Checks that the document has not expired at `now`.
     ///
     /// # Errors
-    /// [`Error::Expired`].
+    /// [`Error::Expired`] if it has.
     pub fn expect_fresh(&self, now: Time) -> Result<()> {
         if self.common.expires > now { Ok(()) } else { Err(Error::Expired(self.common.expires)) }
     }
 }
 
-/// Version 1 of the specification, whatever follows (4.3: clients read what has their major version).
+/// Any version 1.x of the specification (4.3: clients read documents with their own major version).
 fn spec_version(field: &Field<'_>) -> Result<String> {
     let text = field.text()?;
     if text.split('.').next() == Some("1") {
@@ -184,15 +190,16 @@ fn spec_version(field: &Field<'_>) -> Result<String> {
     Err(field.refuse(format!("is {text:?}, which is not 1.x: clients of version 1 don't read it")))
 }
 
-/// No key twice, which no client reads.
+/// The signatures by key id. A repeated key id is an error, since no client reads such a file.
 fn signatures(field: &Field<'_>) -> Result<BTreeMap<String, Vec<u8>>> {
     let mut signatures = BTreeMap::new();
     for signature in field.items()? {
         let id = signature.get("keyid");
-        // An empty one stands for a key that didn't sign yet (python-tuf's signing tools leave it so).
+        // An empty signature is a placeholder for a key that has not signed yet (python-tuf's
+        // signing tools write it).
         let bytes = signature.get("sig").text().map(|text| hex::decode(text).unwrap_or_default())?;
         if signatures.insert(id.text()?.to_owned(), bytes).is_some() {
-            return Err(id.refuse(format!("is {:?} a second time: a key signs once", id.text()?)));
+            return Err(id.refuse(format!("repeats {:?}: a key signs once", id.text()?)));
         }
     }
     Ok(signatures)
@@ -202,17 +209,18 @@ fn signatures(field: &Field<'_>) -> Result<BTreeMap<String, Vec<u8>>> {
 #[derive(Debug, Clone)]
 pub struct TrustedKeys<'a> {
     pub(crate) role: String,
-    /// Whose words these are, for people.
+    /// The document that lists the keys, for messages.
     pub(crate) judge: String,
     pub(crate) keys: Vec<(&'a str, &'a PublicKey)>,
-    /// Ids without a key.
+    /// The ids without a key.
     pub(crate) unknown: Vec<&'a str>,
     pub(crate) threshold: u64,
 }
 
 impl<'a> TrustedKeys<'a> {
-    /// An id without a key counts for nobody. An id is what the document says, and not computed: how it was made has changed over the years, and
-    /// no more is asked of it than to find the key.
+    /// Collects the keys behind the listed ids. An id without a key doesn't count. Ids are taken
+    /// from the document and not computed: tools have computed them differently over the years, and
+    /// here an id only serves to find a key.
     pub(crate) fn new(
         role: &str,
         judge: String,
@@ -234,7 +242,7 @@ impl<'a> TrustedKeys<'a> {
         self.keys.iter().copied()
     }
 
-    /// Ids of which the document has no key.
+    /// The listed ids for which the document has no key.
     pub fn unknown(&self) -> impl Iterator<Item = &'a str> {
         self.unknown.iter().copied()
     }
@@ -246,7 +254,7 @@ impl<'a> TrustedKeys<'a> {
     }
 }
 
-/// The ids of a role's keys, and how many must sign.
+/// The ids of a role's keys, and how many of them must sign.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ListedKeys {
     pub keyids: Vec<String>,
@@ -263,16 +271,14 @@ pub(crate) fn keys(field: &Field<'_>) -> Result<BTreeMap<String, PublicKey>> {
     field.members()?.map(|(id, key)| Ok((id.to_owned(), PublicKey::read(&key)?))).collect()
 }
 
-/// Why these bytes are no file of a repository. What answers in the place of a server mostly answers with a page.
+/// Why these bytes are not a metadata file. A proxy or sign-in page that answers in place of the
+/// server mostly sends a web page.
 fn not_json(bytes: &[u8], error: &serde_json::Error) -> Error {
     Error::Json(match bytes.trim_ascii_start() {
-        [b'<', ..] => {
-            "it is a web page; look whether the URL is right, and whether something on the way asks for a sign-in"
-                .into()
-        }
-        [b'\xef', b'\xbb', b'\xbf', ..] => {
-            "a byte order mark stands before it, which no client reads; take it out".into()
-        }
+        [b'<', ..] => "it is a web page; look whether the URL is right, and whether something on the way \
+                       asks for a sign-in"
+            .into(),
+        [b'\xef', b'\xbb', b'\xbf', ..] => "it begins with a byte order mark, which no client reads; remove it".into(),
         _ => error.to_string(),
     })
 }

@@ -1,4 +1,4 @@
-//! Digests by the names of their functions, and whether bytes have them.
+//! Compares bytes with listed digests.
 
 use alloc::collections::BTreeMap;
 use alloc::format;
@@ -9,7 +9,7 @@ use sha2::{Digest, Sha224, Sha256, Sha384, Sha512};
 
 use crate::error::{Error, Result};
 
-/// Hashes bytes as they come, by all functions whose digests are listed of them and that are known here.
+/// Hashes bytes as they arrive, with every listed hash function that is known here.
 #[derive(Debug, Clone)]
 pub struct Hasher<'h> {
     hashes: &'h BTreeMap<String, Vec<u8>>,
@@ -26,13 +26,15 @@ enum Function {
 }
 
 impl<'h> Hasher<'h> {
-    /// The same of what may have none: another document vouches for it by its version then, and its own signatures.
+    /// For a file that may be listed without digests: the referring document then identifies it by
+    /// its version, and its own signatures vouch for it.
     #[must_use]
     pub(crate) fn optional(hashes: &'h BTreeMap<String, Vec<u8>>) -> Self {
         Self { may_be_none: true, ..Self::new(hashes) }
     }
 
-    /// Begins, of what has these digests.
+    /// For a file that must be listed with one of these digests, by the names of their hash
+    /// functions.
     #[must_use]
     pub fn new(hashes: &'h BTreeMap<String, Vec<u8>>) -> Self {
         let functions = hashes.keys().filter_map(|name| {
@@ -48,7 +50,7 @@ impl<'h> Hasher<'h> {
         Self { hashes, functions: functions.collect(), may_be_none: false }
     }
 
-    /// Takes the next bytes.
+    /// Adds the next bytes.
     pub fn update(&mut self, bytes: &[u8]) {
         for (_, function) in &mut self.functions {
             match function {
@@ -60,17 +62,18 @@ impl<'h> Hasher<'h> {
         }
     }
 
-    /// Checks the digests: every one that can be checked must be right, and one of them can be.
+    /// Checks the digests. All digests of known hash functions must match, and at least one
+    /// function must be known.
     ///
     /// # Errors
-    /// [`Error::Content`].
+    /// [`Error::Content`] if a digest differs or none can be checked.
     pub fn check(self) -> Result<()> {
         if self.hashes.is_empty() && !self.may_be_none {
-            return Err(Error::Content("no digest is listed of it, so nothing says which bytes it has".into()));
+            return Err(Error::Content("no digest of it is listed, so its bytes can't be checked".into()));
         }
         if self.functions.is_empty() && !self.hashes.is_empty() {
             let names: Vec<&str> = self.hashes.keys().map(String::as_str).collect();
-            let why = format!("no hash function that is listed of it is known here: {}", names.join(", "));
+            let why = format!("none of the hash functions that are listed for it is known here: {}", names.join(", "));
             return Err(Error::Content(why));
         }
         for (name, function) in self.functions {

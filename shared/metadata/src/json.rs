@@ -11,11 +11,13 @@ use serde::ser::{Serialize, Serializer};
 use serde_json::Number;
 use unicode_normalization::is_nfc;
 
-/// What [`serde_json::Value`] holds, for as long as the file's bytes are there: texts without escapes stay where they stand in those.
+/// The content of a [`serde_json::Value`], borrowed from the file's bytes: a string without escapes
+/// is not copied.
 ///
-/// A `Value` of a snapshot that lists thousands of roles takes thirty times the length of the file, this one four times: its objects are no trees.
+/// For a snapshot that lists thousands of roles, a `Value` takes thirty times the length of the
+/// file, and this type four times, since its objects are not trees.
 ///
-/// *Invariant*: of the same bytes it is read if and only if a `Value` is, and holds the same.
+/// *Invariant*: it accepts the same bytes as a `Value`, and reads the same content from them.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Json<'b> {
     Null,
@@ -28,14 +30,14 @@ pub(crate) enum Json<'b> {
 
 /// An object of JSON.
 ///
-/// *Invariant*: each name stands in it once, in the order of their bytes.
+/// *Invariant*: names are unique and sorted by their bytes.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Object<'b>(Box<[(Cow<'b, str>, Json<'b>)]>);
 
 impl<'b> Object<'b> {
-    /// Of two members with the same name the last counts.
+    /// Of several members with the same name, the last one counts.
     fn new(mut members: Vec<(Cow<'b, str>, Json<'b>)>) -> Self {
-        // Stable: of members with the same name the last stays behind the others.
+        // The sort is stable: among members with the same name the last one stays last.
         members.sort_by(|(one, _), (other, _)| one.cmp(other));
         members.dedup_by(|next, kept| {
             let is_same = next.0 == kept.0;
@@ -58,7 +60,8 @@ impl<'b> Object<'b> {
 }
 
 impl Json<'_> {
-    /// Whether all texts in it, names too, are in Unicode's form C, so that no canonical form changes them.
+    /// Whether all strings, including names, are in Unicode's form C, so that no canonical form
+    /// changes them.
     pub fn is_normal(&self) -> bool {
         match self {
             Self::Text(text) => is_nfc(text),
@@ -68,9 +71,9 @@ impl Json<'_> {
         }
     }
 
-    /// The shortest text of it.
+    /// The value as compact JSON.
     pub fn to_text(&self) -> String {
-        // Whatever was read can be written.
+        // A value that was read can always be written.
         serde_json::to_string(self).unwrap_or_default()
     }
 }
@@ -148,7 +151,7 @@ impl<'de> Visitor<'de> for ReadValue {
     }
 }
 
-/// A text: where it stands, if it stands there as it is.
+/// Reads a string. Borrows it from the file if it has no escapes.
 struct ReadText;
 
 impl<'de> DeserializeSeed<'de> for ReadText {
@@ -175,7 +178,7 @@ impl<'de> Visitor<'de> for ReadText {
     }
 }
 
-/// Grows it from one item on, not from four: most lists and objects in metadata have one.
+/// Reserves room for one item, not for four: most lists and objects in metadata have one.
 fn push<T>(list: &mut Vec<T>, item: T) {
     if list.len() == list.capacity() {
         list.reserve_exact(list.len().max(1));
@@ -196,7 +199,8 @@ mod tests {
     use super::*;
     use crate::canonical;
 
-    /// A text of JSON, as no writer of JSON would make it: members twice, in any order, spaces, escapes and all kinds of numbers.
+    /// JSON text that no writer would produce: repeated members in any order, spaces, escapes and
+    /// all kinds of numbers.
     fn text() -> impl Strategy<Value = String> {
         let quoted = select(vec![
             r#""""#,
@@ -249,7 +253,7 @@ mod tests {
         })
     }
 
-    /// `serde_json`'s own values are the judge.
+    /// `serde_json`'s own `Value` is the judge.
     fn as_a_value(bytes: &[u8]) -> Result<(), TestCaseError> {
         let json = serde_json::from_slice::<Json<'_>>(bytes).map_err(|error| error.to_string());
         let value = serde_json::from_slice::<Value>(bytes).map_err(|error| error.to_string());
@@ -299,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_stay_where_they_stand() {
+    fn strings_without_escapes_are_borrowed() {
         let is_borrowed = |bytes: &[u8]| {
             let json: Json<'_> = serde_json::from_slice(bytes).unwrap();
             let Json::Object(Object(members)) = json else { panic!() };

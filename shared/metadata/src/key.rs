@@ -1,4 +1,5 @@
-//! Public keys as a root or a delegating role lists them (TUF specification 4.2, KEY), and their signatures.
+//! Public keys as a root or a delegating role lists them (TUF specification 4.2, KEY), and the
+//! verification of their signatures.
 
 use alloc::borrow::ToOwned;
 use alloc::boxed::Box;
@@ -18,7 +19,8 @@ use crate::fields::Field;
 
 /// A public key, with the scheme of its signatures.
 ///
-/// One that no client here can use is kept: it stands in a root beside others, and never signs anything.
+/// A key that cannot be used here is kept as well: a root may list it beside others, and its
+/// signatures never verify.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PublicKey {
     keytype: String,
@@ -27,7 +29,7 @@ pub struct PublicKey {
     material: Option<Material>,
 }
 
-/// What verifies.
+/// The key in the form that verifies signatures.
 #[derive(Debug, Clone, PartialEq)]
 enum Material {
     Ed25519(ed25519_dalek::VerifyingKey),
@@ -53,31 +55,32 @@ impl PublicKey {
     pub(crate) fn read(field: &Field<'_>) -> Result<Self> {
         let keytype = field.get("keytype").text()?.to_owned();
         let scheme = field.get("scheme").text()?.to_owned();
-        // What an unknown key has is its own affair.
+        // An unknown kind of key may have any fields.
         let public = field.get("keyval").get("public").text().unwrap_or_default().to_owned();
         let material = material(&keytype, &scheme, &public);
         Ok(Self { keytype, scheme, public, material })
     }
 
-    /// Its `keytype`.
+    /// The kind of key, as its field `keytype` states it.
     #[must_use]
     pub fn keytype(&self) -> &str {
         &self.keytype
     }
 
-    /// Its `scheme`.
+    /// The scheme of its signatures, as its field `scheme` states it.
     #[must_use]
     pub fn scheme(&self) -> &str {
         &self.scheme
     }
 
-    /// Its public part, as it stands there.
+    /// The key's `keyval.public`, unchanged.
     #[must_use]
     pub fn public(&self) -> &str {
         &self.public
     }
 
-    /// What kind of key it is, for people: `"ECDSA P-256"`. `None` for one that can't be used here, which never signs.
+    /// The kind of key, for people: `"ECDSA P-256"`. `None` if it can't be used here, so that its
+    /// signatures never verify.
     #[must_use]
     pub fn kind(&self) -> Option<&'static str> {
         Some(match self.material.as_ref()? {
@@ -88,7 +91,8 @@ impl PublicKey {
         })
     }
 
-    /// Whether both are one public key, whatever surrounds it and whatever its scheme is: a threshold asks for different ones.
+    /// Whether both entries have the same public key, whatever their other fields and schemes. A
+    /// threshold requires different keys.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
         match (&self.material, &other.material) {
@@ -98,7 +102,7 @@ impl PublicKey {
         }
     }
 
-    /// Whether it made `signature` over `message`.
+    /// Whether this key made `signature` over `message`.
     #[must_use]
     pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
         match &self.material {
@@ -114,7 +118,8 @@ impl PublicKey {
     }
 }
 
-/// Salts of any length: old securesystemslib made the longest that there is room for, and clients find out.
+/// Accepts salts of any length: old securesystemslib made the longest possible salt, and clients
+/// detect the length.
 fn verifies_rsa(key: &RsaKey, scheme: RsaScheme, message: &[u8], signature: &[u8]) -> bool {
     macro_rules! with {
         ($scheme:ident, $new:ident, $digest:ty) => {
@@ -133,7 +138,8 @@ fn verifies_rsa(key: &RsaKey, scheme: RsaScheme, message: &[u8], signature: &[u8
     }
 }
 
-/// The key types and schemes of the specification (4.2) with those that python-tuf's `securesystemslib` reads beside them, since repositories in the field have them.
+/// The key types and schemes of the specification (4.2), and those that python-tuf's
+/// `securesystemslib` reads in addition, since existing repositories have them.
 fn material(keytype: &str, scheme: &str, public: &str) -> Option<Material> {
     let ecdsa = matches!(keytype, "ecdsa" | "ecdsa-sha2-nistp256" | "ecdsa-sha2-nistp384");
     Some(match (keytype, scheme) {
@@ -155,7 +161,7 @@ fn material(keytype: &str, scheme: &str, public: &str) -> Option<Material> {
                 "RSA PUBLIC KEY" => RsaKey::from_pkcs1_der(&der).ok()?,
                 _ => RsaKey::from_public_key_der(&der).ok()?,
             };
-            // Less proves nothing any more (NIST SP 800-131A revision 2, table 2).
+            // Shorter keys prove nothing any more (NIST SP 800-131A revision 2, table 2).
             let enough = key.n().bit_width() >= 2048;
             Material::Rsa(enough.then(|| Box::new(key))?, rsa_scheme(scheme)?)
         }
@@ -179,7 +185,7 @@ fn rsa_scheme(scheme: &str) -> Option<RsaScheme> {
     }
 }
 
-/// How the point of an ECDSA key stands there: in PEM, or by itself in hexadecimal, as old go-tuf wrote it.
+/// The point of an ECDSA key: in PEM, or bare in hexadecimal, as old go-tuf wrote it.
 enum Point {
     Der(Vec<u8>),
     Bare(Vec<u8>),
@@ -192,7 +198,8 @@ fn point(public: &str) -> Option<Point> {
     }
 }
 
-/// The label and the contents of PEM, with lines of any length and ending (RFC 7468, section 3: parsers may be lax).
+/// The label and contents of PEM, with lines of any length and ending (RFC 7468, section 3: parsers
+/// may be lax).
 fn pem(text: &str) -> Option<(&str, Vec<u8>)> {
     let (label, rest) = text.split_once("-----BEGIN ")?.1.split_once("-----")?;
     let (body, _) = rest.split_once("-----END ")?;

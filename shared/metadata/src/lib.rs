@@ -1,7 +1,9 @@
-//! Reading and verifying TUF metadata that anybody made, as the TUF specification 1.0.34 lets a client do it: no more strictly, and no less.
+//! Reads and verifies TUF metadata that any tool made. It is exactly as strict as the TUF
+//! specification 1.0.34 lets a client be.
 //!
-//! *Invariants*: no I/O, no clock, no async, and no standard library: bytes and a time come in, verified values or an error go out. Nothing here
-//! writes metadata: what Tufline itself writes is stricter (`tufline-tuf`).
+//! *Invariants*: no I/O, no clock, no async and no standard library. Bytes and a time go in,
+//! verified values or an error come out. Nothing here writes metadata files. Tufline's own metadata
+//! follows stricter rules (`tufline-tuf`).
 
 #![no_std]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]

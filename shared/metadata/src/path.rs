@@ -1,4 +1,4 @@
-//! Where files are, below the URL of the metadata or of the targets.
+//! The paths of files below the metadata URL or the targets URL.
 
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -7,16 +7,17 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::targets::Target;
 
-/// All but the unreserved characters (RFC 3986, section 2.3), as python-tuf does it: no name of a role leaves its folder.
+/// All but the unreserved characters (RFC 3986, section 2.3), as in python-tuf, so that no role's
+/// name can lead out of the folder.
 const ESCAPED: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// A name as one part of a path: percent-encoded, `/` too.
+/// A name as one segment of a path. It is percent-encoded, including `/`.
 #[must_use]
 pub fn escaped(name: &str) -> String {
     utf8_percent_encode(name, &ESCAPED).to_string()
 }
 
-/// A document's path: with its version in front where that is given (TUF specification 6.2).
+/// A document's path. The version comes first, if one is given (TUF specification 6.2).
 #[must_use]
 pub fn metadata_path(role: &str, version: Option<u64>) -> String {
     let role = escaped(role);
@@ -26,7 +27,8 @@ pub fn metadata_path(role: &str, version: Option<u64>) -> String {
     }
 }
 
-/// A target's path: with consistent snapshots its digest stands before the last part of its name (TUF specification 5.7.3).
+/// A target's path. With consistent snapshots, the digest comes before the last segment of the name
+/// (TUF specification 5.7.3).
 #[must_use]
 pub fn target_path(name: &str, target: &Target, consistent: bool) -> String {
     let (folders, last) = name.rsplit_once('/').map_or((None, name), |(folders, last)| (Some(folders), last));

@@ -1,6 +1,6 @@
 //! Patterns of names (TUF specification 4.5, PATHPATTERN).
 
-/// Whether `name` matches: as a shell does it, so that nothing but a slash matches a slash.
+/// Whether `name` matches `pattern`, by the rules of a shell: only `/` matches `/`.
 pub(crate) fn matches(pattern: &str, name: &str) -> bool {
     if pattern.split('/').count() != name.split('/').count() {
         return false;
@@ -8,7 +8,8 @@ pub(crate) fn matches(pattern: &str, name: &str) -> bool {
     pattern.split('/').zip(name.split('/')).all(|(pattern, part)| part_matches(pattern, part))
 }
 
-/// With one place to come back to: what the last `*` matches grows by one character each time.
+/// Matches one segment. `back` is the last `*` and the text after it: on a mismatch, the `*` takes
+/// one more character.
 fn part_matches(pattern: &str, part: &str) -> bool {
     let (mut pattern, mut part) = (pattern, part);
     let mut back: Option<(&str, &str)> = None;
@@ -37,7 +38,7 @@ fn part_matches(pattern: &str, part: &str) -> bool {
     }
 }
 
-/// What is left of the pattern behind the part that matches this character, if it does.
+/// The rest of the pattern after its first part, if that part matches this character.
 fn one(pattern: &str, character: char) -> Option<&str> {
     let mut rest = pattern.chars();
     match rest.next()? {
@@ -45,14 +46,15 @@ fn one(pattern: &str, character: char) -> Option<&str> {
         '[' => match set(rest.as_str(), character) {
             Some((true, rest)) => Some(rest),
             Some((false, _)) => None,
-            // Nothing ends it: a bracket like any other character.
+            // Without an end it is no set: the bracket is an ordinary character.
             None => (character == '[').then_some(rest.as_str()),
         },
         literal => (literal == character).then_some(rest.as_str()),
     }
 }
 
-/// Whether a set, of which the bracket is read, has this character, and what follows it.
+/// Whether a set contains this character, and the text after the set. `text` begins after the
+/// opening bracket.
 fn set(text: &str, character: char) -> Option<(bool, &str)> {
     let inner = text.strip_prefix(['!', '^']).unwrap_or(text);
     let negated = inner.len() < text.len();
@@ -81,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn as_a_shell_does_it() {
+    fn patterns_match_as_in_a_shell() {
         for (pattern, name, expected) in [
             ("*", "a", true),
             ("*", "a/b", false),

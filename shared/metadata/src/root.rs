@@ -1,4 +1,4 @@
-//! The root (TUF specification 4.3), and what it says whose keys are.
+//! The root (TUF specification 4.3), which lists the keys of the top-level roles.
 
 use alloc::borrow::ToOwned;
 use alloc::collections::BTreeMap;
@@ -12,11 +12,11 @@ use crate::snapshot::{Snapshot, Timestamp};
 use crate::targets::Targets;
 use crate::time::Time;
 
-/// What a root says.
+/// The content of a root document.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Root {
     version: u64,
-    /// Whether files have their versions or digests in their names (TUF specification 6).
+    /// Whether file names contain versions or digests (TUF specification 6).
     pub consistent_snapshot: bool,
     keys: BTreeMap<String, PublicKey>,
     roles: BTreeMap<String, ListedKeys>,
@@ -41,7 +41,7 @@ impl Root {
     /// The keys of a top-level role.
     ///
     /// # Errors
-    /// [`Error::NoRole`].
+    /// [`Error::NoRole`] if the root doesn't list the role.
     pub fn role(&self, role: &str) -> Result<TrustedKeys<'_>> {
         let judge = format!("version {} of the root", self.version);
         match self.roles.get(role) {
@@ -50,98 +50,102 @@ impl Root {
         }
     }
 
-    /// The names of its roles.
+    /// The names of the roles that the root lists.
     pub fn roles(&self) -> impl Iterator<Item = &str> {
         self.roles.keys().map(String::as_str)
     }
 
-    /// All keys that stand in it, by their ids.
+    /// All keys that the root has, by their ids.
     #[must_use]
     pub fn keys(&self) -> &BTreeMap<String, PublicKey> {
         &self.keys
     }
 }
 
-/// A root that is trusted: the one that a client was shipped with, or one that follows.
+/// A trusted root: the one that a client was shipped with, or a successor.
 ///
-/// *Invariant*: enough of its own keys signed it, and of those of the one that it follows.
+/// *Invariant*: enough of its own keys signed it, and enough of its predecessor's keys, unless a
+/// client begins with it.
 #[derive(Debug, Clone)]
 pub struct TrustedRoot(File<Root>);
 
 impl TrustedRoot {
-    /// Begins with a root of any version, whose bytes are what is trusted: nothing before it is needed (TUF specification 5.3.2).
+    /// Begins with a root of any version whose bytes the caller trusts. No earlier root is needed
+    /// (TUF specification 5.3.2).
     ///
     /// # Errors
-    /// [`Error`]: also where it isn't signed by itself.
+    /// [`Error`] if it can't be read or isn't signed by its own keys.
     pub fn begin(bytes: &[u8]) -> Result<Self> {
         let file = File::<Root>::read(bytes)?;
         file.verify(&file.unverified().role(Root::TYPE)?)?;
         Ok(Self(file))
     }
 
-    /// The next root (TUF specification 5.3.4 and 5.3.5). What the roots in between expire doesn't matter (5.3.10).
+    /// The next root (TUF specification 5.3.4 and 5.3.5). The expiry of intermediate roots doesn't
+    /// matter (5.3.10).
     ///
     /// # Errors
-    /// [`Error`]: where it isn't the next version, or not signed by this one and by itself.
+    /// [`Error`] if it isn't the next version, or isn't signed by this root's keys and its own.
     pub fn follow(&self, bytes: &[u8]) -> Result<Self> {
         let file = File::<Root>::read(bytes)?;
         file.verify(&self.root().role(Root::TYPE)?)?;
         file.verify(&file.unverified().role(Root::TYPE)?)?;
-        let last = || Error::Content("no version follows the last number there is".to_owned());
+        let last = || Error::Content("no version can follow the largest number".to_owned());
         file.expect_version(self.version().checked_add(1).ok_or_else(last)?)?;
         Ok(Self(file))
     }
 
-    /// What it says.
+    /// The root as a document, whose signatures were verified.
     #[must_use]
     pub fn root(&self) -> &Root {
         self.0.unverified()
     }
 
-    /// The file.
+    /// The root as a file, with its signatures.
     #[must_use]
     pub fn file(&self) -> &File<Root> {
         &self.0
     }
 
-    /// Its version.
+    /// The version that the root states.
     #[must_use]
     pub fn version(&self) -> u64 {
         self.0.common().version
     }
 
-    /// Checks that it hasn't expired at `now`, which the newest must not have (TUF specification 5.3.10).
+    /// Checks that the root has not expired at `now`. Only the newest root must pass (TUF
+    /// specification 5.3.10).
     ///
     /// # Errors
-    /// [`Error::Expired`].
+    /// [`Error::Expired`] if it has.
     pub fn expect_fresh(&self, now: Time) -> Result<()> {
         self.0.expect_fresh(now)
     }
 
-    /// Reads a document of a top-level role, signed as this root says.
+    /// Reads a document of a top-level role, and verifies it under the keys that this root lists.
     ///
     /// # Errors
-    /// [`Error`].
+    /// [`Error`] if it can't be read or doesn't verify.
     pub fn verify<T: MetadataType>(&self, bytes: &[u8]) -> Result<File<T>> {
         let file = File::<T>::read(bytes)?;
         file.verify(&self.root().role(T::TYPE)?)?;
         Ok(file)
     }
 
-    /// The timestamp (TUF specification 5.4).
+    /// Reads and checks the timestamp (TUF specification 5.4).
     ///
     /// # Errors
-    /// [`Error`].
+    /// [`Error`] if it can't be read, doesn't verify or has expired.
     pub fn timestamp(&self, bytes: &[u8], now: Time) -> Result<Timestamp> {
         let file = self.verify::<Timestamp>(bytes)?;
         file.expect_fresh(now)?;
         Ok(file.into_unverified())
     }
 
-    /// The snapshot that `timestamp` lists (TUF specification 5.5).
+    /// Reads and checks the snapshot that `timestamp` lists (TUF specification 5.5).
     ///
     /// # Errors
-    /// [`Error`].
+    /// [`Error`] if it is not the listed one, can't be read, doesn't verify or has expired.
     pub fn snapshot(&self, bytes: &[u8], timestamp: &Timestamp, now: Time) -> Result<Snapshot> {
         let listed = timestamp.snapshot();
         listed.check(bytes)?;
@@ -151,10 +155,11 @@ impl TrustedRoot {
         Ok(file.into_unverified())
     }
 
-    /// The top-level targets that `snapshot` lists (TUF specification 5.6).
+    /// Reads and checks the top-level targets document that `snapshot` lists (TUF specification
+    /// 5.6).
     ///
     /// # Errors
-    /// [`Error`].
+    /// [`Error`] if it is not the listed one, can't be read, doesn't verify or has expired.
     pub fn targets(&self, bytes: &[u8], snapshot: &Snapshot, now: Time) -> Result<Targets> {
         Targets::listed(bytes, Targets::TYPE, &self.root().role(Targets::TYPE)?, snapshot, now)
     }

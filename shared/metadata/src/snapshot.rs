@@ -1,4 +1,4 @@
-//! The timestamp and the snapshot: which versions of what are current (TUF specification 4.4 and 4.6).
+//! The timestamp and the snapshot, which list the current versions (TUF specification 4.4 and 4.6).
 
 use alloc::borrow::ToOwned;
 use alloc::collections::BTreeMap;
@@ -11,14 +11,14 @@ use crate::fields::Field;
 use crate::file::{MetadataType, SignedFields};
 use crate::hashes::Hasher;
 
-/// What is listed of a file.
+/// The entry that lists a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Meta {
-    /// Its version.
+    /// The version that the file must have.
     pub version: u64,
-    /// Its length in bytes, where that is listed.
+    /// The listed length in bytes, if any.
     pub length: Option<u64>,
-    /// Its digests by the names of their functions, which may be none.
+    /// The listed digests by the names of their hash functions. There may be none.
     pub hashes: BTreeMap<String, Vec<u8>>,
 }
 
@@ -32,10 +32,10 @@ impl Meta {
         })
     }
 
-    /// Checks that these bytes are what is listed, as far as that is said.
+    /// Checks these bytes against the length and the digests, if those are listed.
     ///
     /// # Errors
-    /// [`Error::Content`].
+    /// [`Error::Content`] if one of them differs.
     pub fn check(&self, bytes: &[u8]) -> Result<()> {
         if let Some(length) = self.length.filter(|length| *length != bytes.len() as u64) {
             return Err(Error::Content(format!("it has {} bytes, where {length} are listed", bytes.len())));
@@ -46,10 +46,10 @@ impl Meta {
     }
 }
 
-/// Which snapshot is current.
+/// A timestamp document: it lists the current snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Timestamp {
-    /// Its version.
+    /// The version that the timestamp itself has.
     pub version: u64,
     snapshot: Meta,
 }
@@ -64,17 +64,17 @@ impl MetadataType for Timestamp {
 }
 
 impl Timestamp {
-    /// What is listed of the snapshot.
+    /// The entry for the snapshot.
     #[must_use]
     pub fn snapshot(&self) -> &Meta {
         &self.snapshot
     }
 }
 
-/// Which versions of the targets roles are current.
+/// A snapshot document: it lists the current versions of the targets roles.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
-    /// Its version.
+    /// The version that the snapshot itself has.
     pub version: u64,
     roles: BTreeMap<String, Meta>,
 }
@@ -83,7 +83,7 @@ impl MetadataType for Snapshot {
     const TYPE: &'static str = "snapshot";
 
     fn read(SignedFields(signed): &SignedFields<'_>) -> Result<Self> {
-        // Old repositories list their root too.
+        // Old repositories list their root as well.
         let role = |(file, meta): (&str, Field<'_>)| {
             let role = file.strip_suffix(".json").filter(|role| *role != "root")?;
             Some(Meta::read(&meta).map(|meta| (role.to_owned(), meta)))
@@ -94,13 +94,13 @@ impl MetadataType for Snapshot {
 }
 
 impl Snapshot {
-    /// What is listed of a role.
+    /// The entry for a role.
     #[must_use]
     pub fn role(&self, role: &str) -> Option<&Meta> {
         self.roles.get(role)
     }
 
-    /// All roles that it lists.
+    /// All roles that it lists, with their entries.
     pub fn roles(&self) -> impl Iterator<Item = (&str, &Meta)> {
         self.roles.iter().map(|(role, meta)| (role.as_str(), meta))
     }

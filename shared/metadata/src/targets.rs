@@ -1,4 +1,4 @@
-//! Targets, and whom they are delegated to (TUF specification 4.5).
+//! Targets, and the roles to which they are delegated (TUF specification 4.5).
 
 use alloc::borrow::ToOwned;
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -18,43 +18,43 @@ use crate::pattern;
 use crate::snapshot::Snapshot;
 use crate::time::Time;
 
-/// A document of the targets role, or of one that it delegates to.
+/// A document of the targets role, or of a delegated role.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Targets {
-    /// What it lists itself.
+    /// The targets that the document itself lists.
     own: BTreeMap<String, Target>,
     delegations: Vec<Delegation>,
     keys: BTreeMap<String, PublicKey>,
 }
 
-/// What is listed of a target.
+/// The entry that lists a target.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
-    /// In bytes.
+    /// The target's length in bytes.
     pub length: u64,
-    /// Its digests by the names of their functions.
+    /// The target's digests by the names of their hash functions.
     pub hashes: BTreeMap<String, Vec<u8>>,
-    /// Its custom metadata as JSON, if there is any: the shortest text, with the members of objects in the order of their names.
+    /// The custom metadata as compact JSON with sorted members, if there is any.
     pub custom: Option<String>,
 }
 
 impl Target {
-    /// The digest that stands in its file's name where the repository has consistent snapshots (TUF specification 5.7.3), in hexadecimal: of those
-    /// that are listed, the first of SHA-256 and the others by name.
+    /// The digest, in hexadecimal, in the target's file name with consistent snapshots (TUF
+    /// specification 5.7.3): SHA-256 if it is listed, else the first by the function's name.
     #[must_use]
     pub fn digest(&self) -> Option<String> {
         let digest = self.hashes.get("sha256").or_else(|| self.hashes.values().next())?;
         Some(hex::encode(digest))
     }
 
-    /// Checks bytes as they come: begins with none of them.
+    /// A hasher for the target's bytes as they arrive.
     #[must_use]
     pub fn hasher(&self) -> Hasher<'_> {
         Hasher::new(&self.hashes)
     }
 }
 
-/// Who may sign for some names.
+/// A delegation of names to one role or to several.
 #[derive(Debug, Clone, PartialEq)]
 struct Delegation {
     to: Names,
@@ -66,20 +66,21 @@ struct Delegation {
 enum Names {
     /// One role, for names that match one of these patterns.
     Paths { role: String, patterns: Vec<String> },
-    /// One role, for names whose SHA-256 begins so.
+    /// One role, for names whose SHA-256 begins with one of these prefixes.
     HashPrefixes { role: String, prefixes: Vec<String> },
-    /// Many roles of one kind (TAP 15): for each name the one that the first bits of its SHA-256 count to.
+    /// Many roles of one kind (TAP 15). The first `bits` bits of a name's SHA-256 are the number of
+    /// its role.
     Succinct { prefix: String, bits: u32 },
 }
 
-/// A role that is delegated to.
+/// A role in which a client looks for a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delegated {
-    /// Its name.
+    /// The name of the role.
     pub role: String,
-    /// Whether no role after it is asked.
+    /// Whether the search ends after this role and the roles below it.
     pub terminating: bool,
-    /// Whether it is a bin: it is asked for the digest of a name, and not for the name.
+    /// Whether the role is chosen by the digest of the name (it is a bin) and not by the name.
     pub by_digest: bool,
 }
 
@@ -138,7 +139,7 @@ impl Delegation {
         Ok(Self { to: Names::Succinct { prefix, bits }, terminating: true, listed: ListedKeys::read(field)? })
     }
 
-    /// The role that is asked for a name.
+    /// The role in which a client looks for `name`.
     fn role_of(&self, name: &str, sha256: &[u8; 32]) -> Option<String> {
         match &self.to {
             Names::Paths { role, patterns } => {
@@ -155,7 +156,7 @@ impl Delegation {
         }
     }
 
-    /// Whether it delegates to a role of this name.
+    /// Whether this delegation is to the role `name`.
     fn delegates_to(&self, name: &str) -> bool {
         match &self.to {
             Names::Paths { role, .. } | Names::HashPrefixes { role, .. } => role == name,
@@ -168,7 +169,7 @@ impl Delegation {
     }
 }
 
-/// `PREFIX-NUMBER`, where all numbers have as many hexadecimal digits as the largest (TAP 15).
+/// `PREFIX-NUMBER`, where every number has as many hexadecimal digits as the largest (TAP 15).
 fn succinct_role(prefix: &str, bits: u32, bin: u64) -> String {
     let digits = bits.div_ceil(4) as usize;
     format!("{prefix}-{bin:0digits$x}")
@@ -201,18 +202,20 @@ impl Targets {
         Ok(file.into_unverified())
     }
 
-    /// A role that this one, called `name`, delegates to (TUF specification 5.6).
+    /// Reads and checks the document of `role`, to which this document of the role `name` delegates
+    /// (TUF specification 5.6).
     ///
     /// # Errors
-    /// [`Error`].
+    /// [`Error`] if `role` isn't listed, or its document is not the listed one, can't be read,
+    /// doesn't verify or has expired.
     pub fn delegated(&self, name: &str, role: &str, bytes: &[u8], snapshot: &Snapshot, now: Time) -> Result<Self> {
         Self::listed(bytes, role, &self.role(name, role)?, snapshot, now)
     }
 
-    /// The keys of a role that this one, called `name`, delegates to.
+    /// The keys of `role`, to which this document of the role `name` delegates.
     ///
     /// # Errors
-    /// [`Error::NoRole`].
+    /// [`Error::NoRole`] if it doesn't delegate to `role`.
     pub fn role(&self, name: &str, role: &str) -> Result<TrustedKeys<'_>> {
         let found = self.delegations.iter().find(|delegation| delegation.delegates_to(role));
         match found {
@@ -221,13 +224,14 @@ impl Targets {
         }
     }
 
-    /// What it lists itself.
+    /// The targets that the document itself lists.
     #[must_use]
     pub fn targets(&self) -> &BTreeMap<String, Target> {
         &self.own
     }
 
-    /// Those of the roles in `snapshot` that it delegates to, in its order. One that the snapshot doesn't list is none yet: no client can read it.
+    /// The roles in `snapshot` to which this document delegates, in the order of its delegations. A
+    /// role that the snapshot doesn't list is left out, since no client can read it.
     #[must_use]
     pub fn delegated_roles(&self, snapshot: &Snapshot) -> Vec<String> {
         let mut roles = Vec::new();
@@ -245,7 +249,7 @@ impl Targets {
         roles
     }
 
-    /// The roles that are asked for a name, in their order (TUF specification 5.6.7.2).
+    /// The roles in which clients look for `name`, in this order (TUF specification 5.6.7.2).
     #[must_use]
     pub fn roles_for(&self, name: &str) -> Vec<Delegated> {
         if self.delegations.is_empty() {
@@ -259,7 +263,8 @@ impl Targets {
         self.delegations.iter().filter_map(role).collect()
     }
 
-    /// The same up to the first terminating one, and whether there is one: then no other is asked, of those that were to be asked before neither.
+    /// As [`Targets::roles_for`], up to the first terminating role, and whether there is one. If
+    /// there is, a client also skips all roles that it was still to visit.
     #[must_use]
     pub fn roles_to_ask(&self, name: &str) -> (Vec<Delegated>, bool) {
         let mut roles = self.roles_for(name);
@@ -269,8 +274,9 @@ impl Targets {
     }
 }
 
-/// What a client finds under a name: what the first role lists that is asked for it and has it (TUF specification 5.6.7). `roles` are all that were
-/// verified; the first of them is `targets`. With it the role that lists it.
+/// The target that a client finds under a name, and the role that lists it: the first role in the
+/// order of the search that has the name (TUF specification 5.6.7). `roles` are all verified roles,
+/// including `targets`, where the search begins.
 #[must_use]
 pub fn find<'a>(roles: &'a BTreeMap<String, Targets>, name: &str) -> Option<(&'a str, &'a Target)> {
     let mut next = Vec::from([Targets::TYPE.to_owned()]);
@@ -279,7 +285,7 @@ pub fn find<'a>(roles: &'a BTreeMap<String, Targets>, name: &str) -> Option<(&'a
         if !visited.insert(role.clone()) {
             continue;
         }
-        // A role that nobody can read: clients give up here.
+        // Clients end the search at a role that they cannot read.
         let (role, targets) = roles.get_key_value(&role)?;
         if let Some(target) = targets.own.get(name) {
             return Some((role, target));

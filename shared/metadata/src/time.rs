@@ -1,20 +1,22 @@
-//! Times as they stand in metadata.
+//! Reads the times in metadata.
 
 use alloc::format;
 
 /// A point in time.
 pub type Time = jiff::Timestamp;
 
-/// The time in `expires`: RFC 3339 with any offset and any fraction. The specification's own form has neither (4.2.1), go-tuf reads and writes both.
+/// The time in `expires`: RFC 3339 with any offset and any fraction. The specification's own form
+/// has neither (4.2.1), but go-tuf reads and writes both.
 #[must_use]
 pub(crate) fn read(text: &str) -> Option<Time> {
-    // More than RFC 3339 knows, such as the name of a zone, is read by no client.
+    // No client reads more than RFC 3339 allows, such as the name of a zone.
     let plain = |byte: u8| byte.is_ascii_digit() || b"-+:.TtZz".contains(&byte);
     if !text.bytes().all(plain) {
         return None;
     }
     let last_days = || {
-        // The last day of the year 9999, which says "never", is a little after the last time there is here.
+        // The last day of the year 9999 means "never", and is slightly later than the last time
+        // that this type can hold.
         let year_before = text.strip_prefix("9999-12-3").map(|rest| format!("9998-12-3{rest}"))?;
         year_before.parse::<Time>().ok().map(|_| Time::MAX)
     };

@@ -1,4 +1,5 @@
-//! What repositories in the field have, and clients read: each document as one of the tools leaves it.
+//! Metadata as repositories in the field have it and clients read it, in the forms that various
+//! tools write.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
@@ -18,7 +19,7 @@ fn now() -> Time {
     "2026-01-01T00:00:00Z".parse().unwrap()
 }
 
-/// A root of which everything is signed by one key, with this entry under this id.
+/// A root in which one key, with this entry under this id, signs for every role.
 fn root_of(version: u64, id: &str, entry: &Value) -> Value {
     let role = json!({"keyids": [id], "threshold": 1});
     json!({
@@ -37,9 +38,9 @@ fn an_id_is_what_the_root_says() {
     let signer = Signer::ed25519(1);
     let plain = signer.entry();
     let (mut own, mut hashed) = (plain.clone(), plain.clone());
-    // tuf-on-ci names who has a key in its entry, and keeps the id that it had without that.
+    // tuf-on-ci adds the key's owner to the entry, and keeps the id that the entry had before.
     own["x-tuf-on-ci-keyowner"] = json!("@somebody");
-    // python-tuf before 1.0 had this in the entry, and made the id with it or without it.
+    // python-tuf before 1.0 had this in the entry, and computed the id with or without it.
     hashed["keyid_hash_algorithms"] = json!(["sha256", "sha512"]);
     for (id, entry) in [(id(&plain), &own), (id(&hashed), &hashed), (id(&plain), &hashed), ("any".to_owned(), &plain)] {
         let root = begin(&id, entry, &signer).unwrap();
@@ -71,7 +72,7 @@ fn all_kinds_of_keys() {
         entry["keytype"] = json!("ecdsa");
         entries.push((entry, signer, signer_kind(old)));
     }
-    // PKCS#1, lines that end as in Windows, and none at the end.
+    // PKCS#1, with line ends as on Windows, and none after the last line.
     let mut entry = kinds[3].entry();
     entry["keyval"]["public"] = json!(pem("RSA PUBLIC KEY", &kinds[3].bare()).replace('\n', "\r\n").trim_end());
     entries.push((entry, &kinds[3], "RSA"));
@@ -88,7 +89,7 @@ fn signer_kind(keytype: &str) -> &'static str {
 }
 
 #[test]
-fn keys_that_nobody_can_use_hold_up_no_others() {
+fn unusable_keys_do_not_block_others() {
     let signer = Signer::ed25519(1);
     let mut document = root_of(1, "a", &signer.entry());
     for (id, entry) in [
@@ -122,7 +123,7 @@ fn a_chain_begins_anywhere_and_has_no_gaps() {
         fifteenth.follow(&signed(&skips, &[("new", &new)])),
         Err(Error::Version { found: 17, expected: 16 })
     ));
-    // Both the old key and the new one must sign what replaces one by the other.
+    // The old key and the new one must both sign the root that replaces one by the other.
     let before = TrustedRoot::begin(&signed(&root_of(14, "old", &old.entry()), &[("old", &old)])).unwrap();
     assert!(before.follow(&signed(&document, &[("new", &new)])).is_err());
     assert!(before.follow(&signed(&document, &[("old", &old)])).is_err());
@@ -175,10 +176,10 @@ fn small_things() {
 }
 
 #[test]
-fn what_has_no_form_that_all_write_is_told() {
+fn a_document_without_a_common_form_is_reported() {
     let signer = Signer::ed25519(1);
     let mut document = root_of(1, "a", &signer.entry());
-    // Not in normal form C, and signed as python-tuf and go-tuf do it.
+    // Not in normal form C, and signed as python-tuf and go-tuf sign it.
     document["x"] = json!("e\u{301}");
     let mut message = form(&document);
     let at = message.windows(2).position(|pair| pair == "é".as_bytes()).unwrap();
@@ -191,10 +192,11 @@ fn what_has_no_form_that_all_write_is_told() {
     assert!(matches!(TrustedRoot::begin(file.to_string().as_bytes()), Err(Error::Form(_))));
 }
 
-/// Form C makes an ordinary `K` of the Kelvin sign, and of others other ASCII letters: whoever may change a file on its way could so change what a
+/// Form C turns the Kelvin sign into an ordinary `K`, and some other characters into other ASCII
+/// characters. An attacker who can change a file on its way could use that to change what a
 /// signature vouches for.
 #[test]
-fn no_text_stands_for_another_that_was_signed() {
+fn no_string_replaces_another_that_was_signed() {
     let signer = Signer::ed25519(1);
     for (signed_text, changed) in [("K", "\u{212a}"), (";", "\u{37e}"), ("`", "\u{1fef}"), ("é", "e\u{301}")] {
         let mut document = root_of(1, "a", &signer.entry());
@@ -210,7 +212,7 @@ fn no_text_stands_for_another_that_was_signed() {
     }
 }
 
-/// A root and all below it, signed by one key.
+/// A root and the documents below it, all signed by one key.
 struct Repository {
     signer: Signer,
     root: TrustedRoot,
@@ -301,7 +303,8 @@ fn delegations_of_all_kinds() {
                 with(role("first"), "paths", json!(["own/*", "one/?.bin"])),
                 with(role("ends"), "paths", json!(["end/*"])),
                 with(role("hashes"), "path_hash_prefixes", json!([&digest[..3]])),
-                // Without paths and `terminating`, as python-tuf doesn't read it and go-tuf does.
+                // Without paths and without `terminating`: python-tuf doesn't read this, go-tuf
+                // does.
                 json!({"name": "nothing", "keyids": [], "threshold": 1}),
                 with(role("absent"), "paths", json!(["never/*"])),
                 with(role("last"), "paths", json!(["*", "*/*", "*/*/*"])),

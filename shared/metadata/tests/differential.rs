@@ -1,4 +1,4 @@
-//! In the form that Tufline writes, the crate accepts what tough accepts, and nothing else.
+//! For metadata in the form that Tufline writes, the crate accepts exactly what tough accepts.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
@@ -17,13 +17,13 @@ const KEYS: u8 = 5;
 #[derive(Debug, Clone)]
 enum Change {
     Nothing,
-    /// One bit of the file.
+    /// One bit of the file is changed.
     Bit(Index, u8),
-    /// A number, a text or an id in the document.
+    /// A number, a string or an id in the document is changed.
     Field(Index),
-    /// A signature under another's id.
+    /// A signature is under another key's id.
     OtherId(Index, Index),
-    /// A signature twice.
+    /// A signature occurs twice.
     Twice(Index),
 }
 

@@ -1,19 +1,20 @@
-//! The dictionary: the files that a device has.
+//! The dictionary of a pack: the files that the device has.
 
 use alloc::string::String;
 use alloc::vec::Vec;
 
 use sha2::{Digest, Sha256};
 
-/// What stands before the files in each dictionary (RFC 8878, section 5): a magic number, [`TABLES_ID`], and the tables with which a frame's first block may be
-/// coded, so that a short one needs none of its own. They were made once of Tufline's own metadata (`ZDICT_finalizeDictionary`), and are part of the
-/// protocol: both sides have the same.
+/// The beginning of every dictionary (RFC 8878, section 5): a magic number, [`TABLES_ID`], and
+/// entropy tables that the first block of a frame may use, so that a short block needs no tables of
+/// its own. The tables were made once from Tufline's own metadata (`ZDICT_finalizeDictionary`).
+/// They are part of the protocol: both sides must have the same bytes.
 const TABLES: &[u8] = include_bytes!("tables.bin");
 
-/// By this number a frame says that it was compressed with a dictionary.
+/// The number with which a frame states that it was compressed with such a dictionary.
 pub const TABLES_ID: u32 = 0x5455_4601;
 
-/// The dictionary of these files, in their order.
+/// The dictionary of these files, in this order.
 #[must_use]
 pub fn dictionary<F: AsRef<[u8]>>(files: &[F]) -> Vec<u8> {
     let length = files.iter().map(|file| file.as_ref().len()).sum::<usize>();
@@ -25,7 +26,8 @@ pub fn dictionary<F: AsRef<[u8]>>(files: &[F]) -> Vec<u8> {
     dictionary
 }
 
-/// By which both sides know that they have the same dictionary: the first 16 hexadecimal digits of the SHA-256 of the files, one behind the other.
+/// The digest by which both sides know that they have the same dictionary: the first 16 hexadecimal
+/// digits of the SHA-256 over the concatenated files.
 #[must_use]
 pub fn digest<F: AsRef<[u8]>>(files: &[F]) -> String {
     let mut sha256 = Sha256::new();
@@ -40,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_tables_say_who_they_are() {
+    fn the_tables_have_their_magic_number_and_id() {
         assert_eq!(TABLES.get(..4), Some(&[0x37, 0xa4, 0x30, 0xec][..]), "RFC 8878, section 5");
         assert_eq!(TABLES.get(4..8), Some(&TABLES_ID.to_le_bytes()[..]));
     }

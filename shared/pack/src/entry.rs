@@ -1,7 +1,9 @@
-//! What is in a pack, unpacked.
+//! The content of an unpacked pack.
 //!
-//! Each entry is a line, `KIND LENGTH PATH`, and its bytes behind it. Kinds: `m` a metadata file, `a` a metadata file that isn't there, `k` one that the
-//! device has as it is, `t` a target. Paths are those below the metadata URL or the targets URL, percent-encoded as they are asked for.
+//! Each entry is a line, `KIND LENGTH PATH`, followed by its bytes. The kinds are `m` for a
+//! metadata file, `a` for a metadata file that doesn't exist, `k` for one that the device has
+//! unchanged, and `t` for a target. Paths are relative to the metadata URL or the targets URL, and
+//! percent-encoded as in a request.
 
 use alloc::borrow::ToOwned;
 use alloc::collections::BTreeSet;
@@ -10,38 +12,38 @@ use alloc::vec::Vec;
 
 use crate::limits::{MOST_BYTES, MOST_ENTRIES};
 
-/// Something in a pack.
+/// An entry of a pack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Entry<'a> {
-    /// A metadata file.
+    /// A metadata file with its bytes.
     Metadata {
-        /// Its path below the metadata URL.
+        /// The path below the metadata URL.
         path: &'a str,
-        /// What it would be answered as.
+        /// The bytes that a request for it would return.
         bytes: &'a [u8],
     },
-    /// A metadata file that isn't there: it counts as a 404.
+    /// A metadata file that doesn't exist. It counts as a 404.
     Absent {
-        /// Its path below the metadata URL.
+        /// The path below the metadata URL.
         path: &'a str,
     },
-    /// A metadata file that the device has as it is.
+    /// A metadata file that the device has unchanged.
     Kept {
-        /// Its path below the metadata URL.
+        /// The path below the metadata URL.
         path: &'a str,
     },
-    /// A target.
+    /// A target with its bytes.
     Target {
-        /// Its path below the targets URL.
+        /// The path below the targets URL.
         path: &'a str,
-        /// Its bytes.
+        /// The bytes of the whole target.
         bytes: &'a [u8],
     },
 }
 
-/// What came is no pack.
+/// The bytes are not a pack. The text says why.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("it is no pack: {0}")]
+#[error("it is not a pack: {0}")]
 pub struct NotAPack(pub &'static str);
 
 impl<'a> Entry<'a> {
@@ -64,7 +66,7 @@ impl<'a> Entry<'a> {
         }
     }
 
-    /// How much it adds to a pack, in bytes.
+    /// How many bytes the entry adds to an unpacked pack.
     #[must_use]
     pub fn length(&self) -> usize {
         let (_, path, bytes) = self.parts();
@@ -72,7 +74,8 @@ impl<'a> Entry<'a> {
     }
 }
 
-/// The bytes of a pack, unpacked. Paths have neither spaces nor line breaks, since they are percent-encoded.
+/// The bytes of an unpacked pack. Paths are percent-encoded, so they contain neither spaces nor
+/// line breaks.
 #[must_use]
 pub fn write(entries: &[Entry<'_>]) -> Vec<u8> {
     let mut pack = Vec::with_capacity(entries.iter().map(Entry::length).sum());
@@ -84,10 +87,11 @@ pub fn write(entries: &[Entry<'_>]) -> Vec<u8> {
     pack
 }
 
-/// Reads what [`write`] wrote.
+/// Reads the bytes that [`write()`] wrote.
 ///
 /// # Errors
-/// [`NotAPack`]: it is longer than [`MOST_BYTES`], has more than [`MOST_ENTRIES`] entries, is cut off, has another kind of entry, or one path twice.
+/// [`NotAPack`] if it is longer than [`MOST_BYTES`], has more than [`MOST_ENTRIES`] entries, is cut
+/// off, has an unknown kind of entry, or repeats a path.
 pub fn read(pack: &[u8]) -> Result<Vec<Entry<'_>>, NotAPack> {
     if pack.len() > MOST_BYTES {
         return Err(NotAPack("it is longer than any pack"));
@@ -98,10 +102,10 @@ pub fn read(pack: &[u8]) -> Result<Vec<Entry<'_>>, NotAPack> {
         if entries.len() == MOST_ENTRIES {
             return Err(NotAPack("it has more entries than any pack"));
         }
-        let (entry, after) = entry(rest).ok_or(NotAPack("an entry is cut off, or none"))?;
+        let (entry, after) = entry(rest).ok_or(NotAPack("an entry is cut off or malformed"))?;
         let (kind, path, _) = entry.parts();
         if !paths.insert((kind == 't', path.to_owned())) {
-            return Err(NotAPack("a file stands there twice"));
+            return Err(NotAPack("it has a file twice"));
         }
         entries.push(entry);
         rest = after;
@@ -147,12 +151,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_pack_is_refused() {
+    fn other_bytes_are_refused() {
         for pack in ["x 0 a\n", "a 1 a\nx", "m 1 a b\nx", "m +1 \nx", "m 99999999999999999999 a\n", "m 0 \n", "\n"] {
             assert!(read(pack.as_bytes()).is_err(), "{pack:?}");
         }
         let twice = write(&[Entry::Absent { path: "a" }, Entry::Metadata { path: "a", bytes: b"x" }]);
-        assert_eq!(read(&twice), Err(NotAPack("a file stands there twice")));
+        assert_eq!(read(&twice), Err(NotAPack("it has a file twice")));
         assert!(read(&vec![b'\n'; MOST_BYTES + 1]).is_err());
         let paths: Vec<_> = (0..=MOST_ENTRIES).map(|number| number.to_string()).collect();
         let many: Vec<_> = paths.iter().map(|path| Entry::Absent { path }).collect();

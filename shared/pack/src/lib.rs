@@ -1,11 +1,13 @@
-//! Packs: all the files that a device would ask for next, in one answer.
+//! Packs: one answer with all the files that a device would request next.
 //!
-//! A device says which files it has ([`Question`]). The server answers with one Zstandard frame (RFC 8878) that holds the files which the device lacks
-//! ([`Entry`]), compressed with those that it has as the dictionary ([`dictionary`]). This crate is what both sides must agree on; neither compresses
-//! here.
+//! A device states which files it has ([`Question`]). The server answers with one Zstandard frame
+//! (RFC 8878). It holds the files that the device lacks ([`Entry`]), compressed with the files that
+//! the device has as the dictionary ([`dictionary()`]). This crate is the protocol that both sides
+//! share. It compresses nothing itself.
 //!
-//! *Invariants*: no I/O, no clock, no standard library, no panic. A pack adds no trust: a device verifies each file in it as if it had been fetched by
-//! its name, and asks by name for what is missing or refused.
+//! *Invariants*: no I/O, no clock, no standard library, no panic. A pack adds no trust: a device
+//! verifies each file in it as if it had requested that file by name, and requests missing or
+//! refused files by name.
 
 #![no_std]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]

@@ -1,4 +1,4 @@
-//! What a device asks for: the query of `GET /pack`.
+//! A device's question: the query of `GET /pack`.
 
 use alloc::borrow::ToOwned;
 use alloc::collections::BTreeSet;
@@ -12,17 +12,21 @@ use tufline_metadata::escaped;
 
 use crate::limits::{MOST_FILES, MOST_HAVE, MOST_ROLES};
 
-/// A name of a role or a target has so many bytes at most: longer ones are asked for by their own paths.
+/// The longest name of a role or target, in bytes. A device requests files with longer names by
+/// their own paths.
 const LONGEST_NAME: usize = 1024;
 
-/// What a device has, and what it wants.
+/// The files that a device has, and the files that it wants.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Question {
-    /// The documents that it has: root, timestamp, snapshot, `targets`, then others in the order of its search.
+    /// The documents that it has: root, timestamp, snapshot, `targets`, then others in the order of
+    /// its search.
     pub have: Vec<Have>,
-    /// The [`digest`](crate::digest) of their bytes in that order, without the timestamp's. None where the device has no dictionary.
+    /// The [`digest`](crate::digest) of these documents' bytes in this order, without the
+    /// timestamp's. `None` if the device has no dictionary.
     pub dict: Option<String>,
-    /// What leads to the targets that it wants: [`role_prefix`] of a target's name, or the name of another party's role.
+    /// The ways to the targets that it wants: the [`role_prefix`] of a target's name, or the name
+    /// of another party's role.
     pub roles: Vec<String>,
     /// The names of small targets whose bytes it wants too.
     pub files: Vec<String>,
@@ -31,9 +35,9 @@ pub struct Question {
 /// A document that a device has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Have {
-    /// Its role.
+    /// The name of the document's role.
     pub role: String,
-    /// Its version.
+    /// The version that the device has.
     pub version: u64,
 }
 
@@ -41,20 +45,21 @@ pub struct Have {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the query's field {field} {why}")]
 pub struct Refused {
-    /// The field.
+    /// The field at fault.
     pub field: &'static str,
-    /// What is wrong with it.
+    /// What is wrong with the field.
     pub why: String,
 }
 
-/// The first 8 hexadecimal digits of SHA-256(target name): they lead to the bin that has the name, and tell nobody which name it is.
+/// The first 8 hexadecimal digits of SHA-256(target name). They lead to the bin with that name, and
+/// don't reveal the name.
 #[must_use]
 pub fn role_prefix(name: &str) -> String {
     hex::encode(Sha256::digest(name)).chars().take(8).collect()
 }
 
 impl Question {
-    /// As a query, percent-encoded.
+    /// The question as a percent-encoded query.
     #[must_use]
     pub fn to_query(&self) -> String {
         let have = self.have.iter().map(|have| format!("{}.{}", have.version, escaped(&have.role)));
@@ -71,33 +76,36 @@ impl Question {
         query
     }
 
-    /// Reads a query. Fields that it doesn't know are passed over.
+    /// Reads a query. It ignores unknown fields.
     ///
     /// # Errors
-    /// [`Refused`]: a field or a role twice, too many names in it, one that isn't percent-encoded UTF-8, a version that isn't one.
+    /// [`Refused`] if a field or a role occurs twice, or a field has too many names, a name that is
+    /// not percent-encoded UTF-8, or an invalid version.
     pub fn parse(query: &str) -> Result<Self, Refused> {
         let have: Vec<_> =
             names(query, "have", MOST_HAVE)?.iter().map(|text| Have::parse(text)).collect::<Result<_, _>>()?;
-        // A device has one document of a role. Whoever tells of a large one many times makes work.
+        // A device has one document of each role. To name a large one repeatedly would only make
+        // work for the server.
         let roles: BTreeSet<&str> = have.iter().map(|have: &Have| have.role.as_str()).collect();
         if roles.len() < have.len() {
             return Err(refused("have", "has a role twice"));
         }
         let dict = names(query, "dict", 1)?.pop();
         if dict.as_ref().is_some_and(|dict| dict.len() != 16 || !dict.bytes().all(is_hex)) {
-            return Err(refused("dict", "is no 16 small hexadecimal digits"));
+            return Err(refused("dict", "is not 16 lower-case hexadecimal digits"));
         }
         Ok(Self { have, dict, roles: names(query, "roles", MOST_ROLES)?, files: names(query, "files", MOST_FILES)? })
     }
 
-    /// The same of a device of which nobody knows which documents it has, but for the root and the timestamp, which tell their versions only.
+    /// The same question from a device whose documents are not known, except root and timestamp, of
+    /// which the versions suffice.
     #[must_use]
     pub fn without_documents(&self) -> Self {
         let have = self.have.iter().filter(|have| ["root", "timestamp"].contains(&have.role.as_str()));
         Self { have: have.cloned().collect(), ..self.clone() }
     }
 
-    /// The version that the device has of a role.
+    /// The version of a role that the device has.
     #[must_use]
     pub fn version(&self, role: &str) -> Option<u64> {
         self.have.iter().find(|have| have.role == role).map(|have| have.version)
@@ -105,21 +113,21 @@ impl Question {
 }
 
 impl Have {
-    /// Only the one spelling that [`Question::to_query`] makes of a version.
+    /// Accepts only the spelling of a version that [`Question::to_query`] writes.
     fn parse(text: &str) -> Result<Self, Refused> {
         let (version, role) = text.split_once('.').ok_or_else(|| refused("have", "has no VERSION.ROLE"))?;
         let number = version.parse::<u64>().ok().filter(|number| *number > 0 && number.to_string() == version);
-        let version = number.ok_or_else(|| refused("have", "has a version that is no whole number from 1"))?;
+        let version = number.ok_or_else(|| refused("have", "has a version that is not a whole number from 1"))?;
         Ok(Self { role: role.to_owned(), version })
     }
 }
 
-/// The names in a field; none where it isn't there or empty.
+/// The names in a field; empty if the field is absent or empty.
 fn names(query: &str, field: &'static str, most: usize) -> Result<Vec<String>, Refused> {
     let mut values = query.split('&').filter_map(|pair| pair.split_once('=')).filter(|(name, _)| *name == field);
     let Some((_, value)) = values.next().filter(|(_, value)| !value.is_empty()) else { return Ok(Vec::new()) };
     if values.next().is_some() {
-        return Err(refused(field, "stands there twice"));
+        return Err(refused(field, "occurs twice"));
     }
     if value.split(',').nth(most).is_some() {
         return Err(refused(field, &format!("has more than {most} names")));
@@ -128,7 +136,7 @@ fn names(query: &str, field: &'static str, most: usize) -> Result<Vec<String>, R
 }
 
 fn unescaped(field: &'static str, text: &str) -> Result<String, Refused> {
-    let name = percent_decode_str(text).decode_utf8().map_err(|_| refused(field, "is no percent-encoded UTF-8"))?;
+    let name = percent_decode_str(text).decode_utf8().map_err(|_| refused(field, "is not percent-encoded UTF-8"))?;
     if name.is_empty() || name.len() > LONGEST_NAME {
         return Err(refused(field, &format!("has a name that is empty or longer than {LONGEST_NAME} bytes")));
     }
@@ -200,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_question_is_refused() {
+    fn other_queries_are_refused() {
         for (query, field) in [
             ("have=1.root&have=2.root", "have"),
             ("have=root", "have"),

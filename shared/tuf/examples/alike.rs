@@ -1,5 +1,6 @@
-//! What this code, and `tough` with which clients in Rust read, make of documents: for `tests/e2e/test_canonical.py`, which asks other clients the
-//! same. Reads a JSON object a line, answers one a line.
+//! Shows how this code, and `tough` for clients in Rust, treat documents.
+//! `tests/e2e/test_canonical.py` runs it, and asks other clients the same questions. It reads a
+//! JSON object from each line and writes one line in answer.
 
 use std::io::{BufRead, Write, stdin, stdout};
 
@@ -10,13 +11,13 @@ use tough::schema::{self, Role, Root, Signed, Targets};
 use tufline_tuf::root::RootFile;
 use tufline_tuf::{RoleKeys, RoleName, canonical, custom, delivery, json, verify};
 
-/// A question.
+/// A question, one on each line.
 #[derive(Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "ask")]
 enum Question {
-    /// The text of custom metadata, as an upload has it.
+    /// The text of an upload's custom metadata.
     Custom { text: String },
-    /// The text of a file of this kind (`root` or `targets`), and a root under which it may verify.
+    /// The text of a file of this kind (`root` or `targets`), and a root that lists its keys.
     File { kind: String, text: String, trusted: String },
 }
 

@@ -1,20 +1,28 @@
-//! The pure heart of Tufline: names, role documents, generations, root rules, verification.
+//! The pure heart of Tufline: names, role documents, generations, root rules and verification.
 //!
-//! *Invariant*: no I/O, no clock, no async. Everything takes bytes and a time, and returns verified values or an error.
+//! *Invariant*: no I/O, no clock, no async. Each function takes bytes and a time, and returns
+//! verified values or an error.
 //!
-//! Its rooms, each of which imports from those before it only (`tests/structure`):
+//! The crate has rooms. Each room imports only from the rooms before it (`tests/structure` checks
+//! this):
 //!
-//! 1. `primitives`: names, times, digests, JSON, custom metadata: what everything is made of.
-//! 2. `signing`: a role's document before and after it is signed. [`Signed`] is what was verified, and nothing else can be published.
-//! 3. [`root`]: root documents, which people make and sign, and what may follow what.
+//! 1. `primitives`: names, times, digests, JSON and custom metadata, which all other rooms use.
+//! 2. `signing`: a role's document before and after it is signed. A [`Signed`] is verified, and
+//!    only a [`Signed`] can be published.
+//! 3. [`root`]: root documents, which people make and sign, and the rules for a root's successor.
+//! 4. [`config`]: the settings that an operator can choose.
 //! 4. [`config`]: what an operator can choose.
-//! 5. `layout`: where a target stands: the [`trie`] of bins, and the [`index`] by which the ledger finds their documents.
+//! 5. `layout`: which role lists a target. The [`trie`] divides the targets among bins, and the
+//!    ledger finds the bins' documents by the [`index`].
 //! 6. [`delegations`]: other parties, and the documents that they deliver.
-//! 7. [`generation`]: what a batch of changes makes of the newest generation. Its record is the [`Manifest`].
-//! 8. [`replay`]: the same once more, by those who don't believe whoever made it.
-//! 9. [`gate`]: what a client would check before it trusts what is signed. A timestamp comes of what passed, and of nothing else.
+//! 7. [`generation`]: applies a batch of changes to the newest generation. Its [`Manifest`] records
+//!    the result.
+//! 8. [`replay`]: computes a generation again, for the stages that don't trust its manifest.
+//! 9. [`gate`]: checks a signed generation as a client would. Only the gate makes the content of a
+//!    timestamp, and only from a generation that passed.
 //!
-//! Begin with [`Manifest`], then [`generation::Folding`], which makes one, then [`gate::Gate`], which lets it out.
+//! Begin with [`Manifest`]. Then read [`generation::Folding`], which makes a manifest, and
+//! [`gate::Gate`], which decides whether devices may see it.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
@@ -28,7 +36,7 @@ pub mod replay;
 pub mod root;
 mod signing;
 
-/// The one canonical form, which the crate for reading others' metadata has too.
+/// The canonical form. Its code is in the crate that reads others' metadata, which needs it too.
 pub use tufline_metadata::canonical;
 
 pub use config::Config;

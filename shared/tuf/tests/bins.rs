@@ -1,4 +1,4 @@
-//! The gate on a trie: a client's path to every changed bin is checked, and nothing else.
+//! The gate on a trie: it checks the path of a client to every changed bin, and no other bin.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -18,7 +18,7 @@ use tufline_tuf::{Draft, RoleKeys, RoleName, trie};
 
 const YEAR: u64 = 365 * 24 * 60 * 60;
 
-/// Two generations and the files of the newer, signed as sign does.
+/// Two generations, and the files of the newer one as sign signs them.
 struct World {
     keys: Keys,
     root: Root,
@@ -33,7 +33,8 @@ fn edits(names: &[&str]) -> Vec<TargetEdit> {
 }
 
 impl World {
-    /// Publishes `before`, then makes a generation that adds `added`, with `most` targets in a role.
+    /// Publishes `before`, then makes a generation that adds `added`. A role lists `most` targets
+    /// at most.
     fn new(before: &[&str], added: &[&str], most: usize) -> Self {
         let keys = Keys::new();
         let root = keys.trusted(after(now(), YEAR));
@@ -81,7 +82,7 @@ impl World {
         Gate::open(roots, &self.published.versions, since, candidate, others(), &self.snapshot, now())
     }
 
-    /// Checks it, and answers which roles were looked at too.
+    /// Checks the generation. Also returns the roles that the gate wanted.
     fn check(&self) -> Result<(Checked, Vec<RoleName>), Refused> {
         let mut gate = self.open()?;
         let mut looked = Vec::new();
@@ -200,7 +201,8 @@ fn delegations_that_are_not_those_of_bins_are_refused() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(8))]
 
-    /// Whatever is added to whatever is there, the gate passes what sign signs, and asks for each changed role.
+    /// Whatever is added to any generation, the gate passes the documents that sign signs, and
+    /// wants each changed role.
     #[test]
     fn honest_generations_pass(
         before in proptest::collection::btree_set("[a-z]{1,2}", 0..40),

@@ -1,4 +1,5 @@
-//! The key of the bins is replaced generation by generation, each of which lists what signed it.
+//! Replaces the key of the bins generation by generation. Each generation lists the keys that
+//! signed its bins.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -13,7 +14,8 @@ use tufline_tuf::generation::FirstBins;
 use tufline_tuf::generation::{OldKey, outdated_bins};
 use tufline_tuf::{BinsKeys, RoleName, trie};
 
-/// The generation after `before` under other keys of the bins: all delegating roles are drafted anew.
+/// The generation after `before` with other keys of the bins, in which all delegating roles are
+/// drafted again.
 fn with_keys(before: &Generation, bins: BinsKeys) -> Generation {
     let split = before.entries().into_iter().filter(|(_, entry)| entry.bins.is_some()).map(|(role, _)| role);
     before.fold_with(before.whole_index(), &[], &split.collect(), bins, policy(None, now())).unwrap()
@@ -50,10 +52,10 @@ fn both_keys_are_listed_until_every_bin_is_signed_by_the_new_one() {
     assert_eq!(keys.old, Some(OldKey { key: old_key.clone(), up_to: serial }));
     generation = with_keys(&generation, keys);
     assert_eq!(listed(&generation), BTreeSet::from([vec![id(&new_key), id(&old_key)]]));
-    // The 16 that delegate were drafted anew, the 256 below were not.
+    // The 16 delegating roles were drafted again, the 256 bins below them were not.
     assert_eq!(outdated_bins(&generation.manifest, &generation.whole_index()).count(), 256);
 
-    // Uploads go on; whatever they touch is signed by the new key.
+    // Uploads continue. The new key signs every bin that they change.
     generation = generation.fold(&[set("a", "1")], policy(None, now())).unwrap();
     let leaf = generation.role_of("a");
     let left: BTreeSet<RoleName> =

@@ -1,4 +1,4 @@
-//! The gate: what passes, and everything that must not.
+//! The gate: what passes it, and everything that must not.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -90,7 +90,7 @@ fn a_sound_generation_passes_and_its_timestamp_states_the_snapshot() {
 }
 
 #[test]
-fn bytes_that_are_missing_short_or_others_are_refused_by_name() {
+fn missing_short_or_wrong_bytes_are_refused_by_target_name() {
     let world = World::new();
     let other = Some((1, Some(Sha256::of(b"y"))));
     for blob in [None, Some((2, None)), other] {
@@ -100,7 +100,7 @@ fn bytes_that_are_missing_short_or_others_are_refused_by_name() {
 }
 
 #[test]
-fn what_was_not_looked_at_does_not_pass() {
+fn an_unchecked_generation_does_not_pass() {
     let world = World::new();
     let roots = std::slice::from_ref(&world.root);
     let open = || world.open(roots, now()).unwrap();
@@ -142,7 +142,7 @@ fn an_older_document_under_its_own_number_is_refused() {
 }
 
 #[test]
-fn a_snapshot_that_says_something_else_than_its_manifest_is_refused() {
+fn a_snapshot_that_contradicts_its_manifest_is_refused() {
     let (targets, vendor): (_, RoleName) = (RoleName::targets(), "vendor".parse().unwrap());
     for versions in [[(targets.clone(), 9)].into(), [(targets.clone(), 2), (vendor, 1)].into(), Versions::new()] {
         let mut world = World::new();
@@ -159,7 +159,7 @@ fn a_snapshot_that_lasts_longer_than_its_manifest_says_is_refused() {
     let versions = world.candidate.versions.clone();
     world.sign_snapshot(&versions);
     world.candidate.manifest.snapshot_expires = honest;
-    assert_eq!(world.fault(now(), GOOD), role(RoleName::snapshot(), 2), "whoever has the key could make it last");
+    assert_eq!(world.fault(now(), GOOD), role(RoleName::snapshot(), 2), "a thief of the key could extend its life");
 }
 
 #[test]
@@ -190,20 +190,20 @@ fn a_role_that_is_older_or_gone_is_refused() {
 }
 
 #[test]
-fn what_is_published_passes_again_without_anything_since() {
+fn the_published_generation_passes_again() {
     let world = World::new();
     let (roots, candidate) = (std::slice::from_ref(&world.root), &world.candidate);
     let again = |versions: &Versions| {
         Gate::open(roots, versions, &[], &candidate.manifest, others(), &world.snapshot, now())
             .map(|gate| gate.wanted_roles())
     };
-    assert_eq!(again(&candidate.versions).unwrap(), [(RoleName::targets(), 2)], "its keys stand in the root");
+    assert_eq!(again(&candidate.versions).unwrap(), [(RoleName::targets(), 2)], "the root lists its keys");
     assert!(again(&world.published.versions).is_err());
 }
 
 #[test]
-fn a_bin_without_those_above_it_is_void() {
-    // Nothing would say whose signature counts for it, nor which document that is.
+fn a_bin_without_its_ancestors_is_void() {
+    // Nothing would say which document that is, or whose signature counts for it.
     let mut world = World::new();
     let bin: RoleName = "bin-0".parse().unwrap();
     let entry = world.candidate.manifest.changed[&RoleName::targets()].clone();
@@ -224,7 +224,7 @@ fn a_root_about_to_be_published_must_accept_it_too() {
 }
 
 #[test]
-fn what_clients_read_differently_is_refused_unless_they_see_it_already() {
+fn a_document_that_clients_read_differently_is_refused_unless_published() {
     let mut world = World::new();
     let mut edit = set("new", "x");
     let Edit::Set(content) = &mut edit.edit else { unreachable!() };
@@ -233,7 +233,7 @@ fn what_clients_read_differently_is_refused_unless_they_see_it_already() {
     let (role, versions) = (RoleName::targets(), world.candidate.versions.clone());
     let draft = world.candidate.documents[&role].clone();
     assert!(matches!(draft.clone().prepare(), Err(VerifyError::Unalike { .. })), "we don't sign it");
-    // As clients in Rust verify it.
+    // The signature as clients in Rust verify it.
     let signatures = vec![signature(&world.keys.targets, &draft.document().canonical_form().unwrap())];
     let signed = schema::Signed { signed: draft.document().clone(), signatures };
     world.targets = tufline_tuf::json::to_vec(&signed).unwrap().into();

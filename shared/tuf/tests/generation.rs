@@ -1,4 +1,4 @@
-//! Generations against a plain map as the model.
+//! Generations, compared with a plain map as the model.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -41,8 +41,9 @@ fn apply(model: &mut BTreeMap<TargetName, Content>, edit: &TargetEdit) {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
-    /// Invariants of [`next`](tufline_tuf::generation::next): the documents say what the model says; every changed
-    /// document takes a number of its own from the serial; no role leaves the index; what doesn't change stays as it is.
+    /// Invariants of [`Folding`]: the documents list what the model contains; every changed
+    /// document takes its own number from the serial; no role leaves the index; an unchanged
+    /// document keeps its version and bytes.
     #[test]
     fn generations_follow_the_model(
         batches in proptest::collection::vec(proptest::collection::vec(edit(), 0..6), 1..8),
@@ -67,7 +68,8 @@ proptest! {
             prop_assert_eq!(manifest.targets, model.len() as u64);
             prop_assert_eq!(manifest.is_fence(), manifest.changed.is_empty());
             if before == model {
-                // A batch may go back and forth; a document is only drafted anew where something was touched.
+                // A batch may undo its own changes. A document is drafted again only if a change
+                // touched it.
                 prop_assert!(manifest.changed.keys().all(|role| entries.contains_key(role)));
             } else {
                 prop_assert!(!manifest.is_fence());
@@ -77,7 +79,7 @@ proptest! {
                 prop_assert!(version > older.manifest.serial && version <= manifest.serial);
                 prop_assert!(versions.insert(version), "version {} is used twice", version);
             }
-            // The index is that of the documents, all of them, and what doesn't change stays as it is.
+            // The index lists exactly the documents, and unchanged entries stay as they were.
             let now = newest.entries();
             prop_assert!(entries.keys().all(|role| now.contains_key(role)));
             prop_assert_eq!(now.keys().collect::<Vec<_>>(), newest.documents.keys().collect::<Vec<_>>());
@@ -122,7 +124,7 @@ proptest! {
     }
 }
 
-/// A generation with `count` targets named `t0`, `t1`, ….
+/// A generation with `count` targets, named `t0`, `t1`, ….
 fn filled(count: usize) -> Generation {
     let edits: Vec<TargetEdit> = (0..count).map(|number| set(&format!("t{number}"), "x")).collect();
     start().fold(&edits, policy(None, now())).unwrap()
@@ -167,7 +169,7 @@ fn an_emptied_folder_is_held_and_a_single_target_is_not() {
     assert_eq!((gone.targets, &gone.changes[0].outcome), (0, &Outcome::Removed));
 }
 
-/// A trie with `count` targets of which no role may list more than `most`.
+/// A trie with `count` targets, in which no role lists more than `most`.
 fn grown(count: usize, most: usize) -> Generation {
     (0..count).fold(start(), |grown, number| grown.fold_small(&[set(&format!("t{number}"), "x")], most))
 }
@@ -177,7 +179,7 @@ fn a_role_is_split_by_the_target_that_is_one_too_many() {
     for (count, roles) in [(0, 1), (1, 1), (10, 1), (11, 17)] {
         assert_eq!(grown(count, 10).versions.len(), roles, "{count} targets");
     }
-    // Once split, it stays so: devices take a role that goes away for an attack.
+    // A split role stays split: devices treat the disappearance of a role as an attack.
     let emptied = grown(11, 10).fold_small(&removals(0..11), 10);
     assert_eq!((emptied.versions.len(), emptied.manifest.targets), (17, 0));
 }
@@ -222,7 +224,7 @@ fn only_its_own_bytes_are_a_page() {
 }
 
 #[test]
-fn what_was_not_read_is_asked_for() {
+fn unread_pages_are_named() {
     let grown = grown(20, 4);
     let (edits, renew) = ([set("t0", "other")], BTreeSet::new());
     let blind = Index::new(grown.manifest.top.clone());
@@ -240,7 +242,7 @@ fn what_was_not_read_is_asked_for() {
 }
 
 #[test]
-fn what_was_not_asked_for_is_refused() {
+fn unwanted_documents_are_refused() {
     let grown = grown(20, 4);
     let (edits, renew, others) = ([set("t0", "other")], BTreeSet::new(), Others::default());
     let name = "t0".parse().unwrap();
@@ -255,7 +257,8 @@ fn what_was_not_asked_for_is_refused() {
     assert_eq!(give(&asked), Err(GenerationError::Unasked(asked.clone())), "twice");
 }
 
-/// `draft` with a target that it lists under `name` with this digest, whatever that is.
+/// The draft of a small generation, which also lists a target `name` with any `digest` and
+/// `custom`.
 fn listing(name: &str, digest: &str, custom: &serde_json::Value) -> Draft<Targets> {
     let draft = &filled(2).documents[&RoleName::targets()];
     let mut document = serde_json::to_value(draft.document()).unwrap();
@@ -274,8 +277,9 @@ fn fold_into(document: &Draft<Targets>, edits: &[TargetEdit]) -> Result<Vec<Outc
 }
 
 #[test]
-fn a_digest_that_is_none_is_no_digest() {
-    // An upload whose bytes have a digest of zeros would be believed to be there already.
+fn an_invalid_digest_is_not_read_as_zeros() {
+    // If it counted as zeros, an upload whose SHA-256 is all zeros would be taken for already
+    // listed.
     let zeros = Content { sha256: Sha256::from_bytes([0; 32]), length: 1, custom: [].into() };
     let mut edit = set("odd", "x");
     edit.edit = Edit::Set(zeros.clone());
@@ -288,8 +292,9 @@ fn a_digest_that_is_none_is_no_digest() {
 }
 
 #[test]
-fn a_name_that_no_target_has_is_not_passed_over_unsaid() {
-    // Were it left out of what is dropped, the document would go on with what clients don't read alike.
+fn an_invalid_name_in_a_document_is_reported() {
+    // If the name were skipped, the next document would still list a target that clients read
+    // differently.
     let unalike = serde_json::json!({"a": 1, "a b": 2});
     let good = listing("odd", &"00".repeat(32), &unalike);
     let outcomes = fold_into(&good, &[set("t0", "other")]).unwrap();
@@ -324,7 +329,7 @@ fn names_that_share_a_prefix_are_split_until_they_part() {
     let names = skewed(3);
     let edits: Vec<TargetEdit> = names.iter().map(|name| set(name, "x")).collect();
     let next = start().fold_small(&edits, 2);
-    // `targets`, and 16 roles on each of the levels on which they go together.
+    // `targets`, and 16 roles on each level that the names share.
     assert_eq!(next.versions.len(), 1 + 16 * 4);
     for name in names {
         assert!(next.role_of(&name).as_str().starts_with("bin-abc"));
@@ -332,12 +337,12 @@ fn names_that_share_a_prefix_are_split_until_they_part() {
 }
 
 #[test]
-fn what_overflows_the_deepest_bin_is_refused_and_nothing_else() {
+fn only_uploads_that_overflow_the_deepest_bin_are_refused() {
     let shallow = Policy { deepest_bin: 3, ..common::small(2, now()) };
     let names = skewed(5);
     let set_all = |names: &[String]| names.iter().map(|name| set(name, "x")).collect::<Vec<_>>();
     let two = start().fold(&set_all(&names[..1]), shallow).unwrap();
-    // One more fits, the others don't, whatever comes with them.
+    // One more fits and the others don't, whatever other changes are in the batch.
     let mut edits = set_all(&names[1..]);
     edits.insert(2, set("t0", "x"));
     edits.push(set(&names[0], "other"));
@@ -350,7 +355,7 @@ fn what_overflows_the_deepest_bin_is_refused_and_nothing_else() {
     assert_eq!(content_of(bin, &names[0].parse().unwrap()), Some(content("x")));
     let Outcome::Rejected(refusal) = &next.manifest.changes[1].outcome else { unreachable!() };
     assert!(refusal.reason.contains(&names[2]) && !refusal.reason.contains('\n'), "{}", refusal.reason);
-    // A change that fits is taken, and there is room again once something is removed.
+    // A change that fits is accepted, and after a removal there is room again.
     let changed = next.fold(&[set(&names[0], "other")], shallow).unwrap();
     assert!(matches!(changed.manifest.changes[0].outcome, Outcome::Set(_)));
     let room = next.fold(&[remove(&names[0])], shallow).unwrap().fold(&set_all(&names[2..3]), shallow).unwrap();
@@ -382,9 +387,10 @@ fn a_role_of_few_but_long_targets_is_split_too() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(100))]
 
-    /// What is imported stands in one generation, whose numbers are all above those that are used up; and so are those of what follows.
+    /// The imported targets are all in one generation. Its versions, and those of its successor,
+    /// are above all used ones.
     #[test]
-    fn an_import_goes_on_above_what_is_used_up(
+    fn an_import_continues_above_the_used_versions(
         targets in proptest::collection::btree_map("[a-z]{1,3}", "[xyz]{0,2}", 0..40),
         (timestamp, snapshot, serial) in (1..1000_u64, 1..1000_u64, 1..1000_u64),
         most in 1..6_usize,
@@ -414,7 +420,7 @@ proptest! {
     }
 }
 
-/// As a release listed it that didn't know the rule.
+/// A target as an older release listed it, before that rule existed.
 fn unalike(name: &str) -> TargetEdit {
     let mut edit = set(name, "x");
     let Edit::Set(content) = &mut edit.edit else { unreachable!() };
@@ -423,7 +429,7 @@ fn unalike(name: &str) -> TargetEdit {
 }
 
 #[test]
-fn what_clients_read_differently_leaves_its_document_when_that_is_drafted_next() {
+fn targets_that_clients_read_differently_are_removed_with_the_next_draft() {
     let older =
         start().fold(&[unalike("old"), unalike("changed"), unalike("gone"), set("good", "x")], policy(None, now()));
     let older = older.unwrap();
@@ -447,7 +453,7 @@ fn what_clients_read_differently_leaves_its_document_when_that_is_drafted_next()
 }
 
 #[test]
-fn what_clients_read_differently_stays_while_its_document_does() {
+fn targets_that_clients_read_differently_stay_until_the_next_draft() {
     let names: Vec<String> = (0..40).map(|number| format!("t{number}")).collect();
     let edits: Vec<TargetEdit> = names.iter().map(|name| set(name, "x")).chain([unalike("old")]).collect();
     let older = start().fold_small(&edits, 4);

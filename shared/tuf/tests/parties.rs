@@ -1,4 +1,4 @@
-//! What a party delivers, as the gate sees it: whatever rebuild was made to take in.
+//! Parties' deliveries at the gate, including those that rebuild should not have taken in.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -29,7 +29,7 @@ fn rules() -> DeliveryRules {
     DeliveryRules { nested: false, now: now() }
 }
 
-/// A vendor with one key, and a document in the making.
+/// A vendor with one key, and a document that is not yet signed.
 struct Vendor {
     key: EcdsaKeyPair,
     document: Targets,
@@ -40,7 +40,7 @@ impl Vendor {
         Self { key: key(), document: Targets::new(SPEC_VERSION.into(), NonZeroU64::MIN, after(now(), DAY)) }
     }
 
-    /// Lists a target of these bytes.
+    /// Lists a target with these bytes.
     fn list(&mut self, name: &str, bytes: &str) {
         let from = common::start().fold(&[set(name, bytes)], policy(None, now())).unwrap();
         let document = from.documents[&RoleName::targets()].document().clone();
@@ -59,7 +59,7 @@ impl Vendor {
     }
 }
 
-/// What becomes of a delivery.
+/// The parties after a delivery, or why it was refused.
 fn deliver(parties: &Parties, bytes: Bytes) -> Result<Parties, String> {
     let delivered = Delivered { bytes, upload: Some("v1".into()) };
     let files = Files { delivered: BTreeMap::from([(vendor(), delivered)]), included: BTreeMap::new() };
@@ -74,7 +74,7 @@ fn deliver(parties: &Parties, bytes: Bytes) -> Result<Parties, String> {
     }
 }
 
-/// A generation that takes in a document, and all that the gate is shown.
+/// A generation that takes in a delivery, and all that the gate is given.
 struct World {
     keys: Keys,
     root: Root,
@@ -94,7 +94,7 @@ impl World {
         let mut good = Vendor { key: party.key, document: party.document.clone() };
         good.document.targets.retain(|name, _| name.raw() == "vendor/a");
         good.document.expires = after(now(), DAY);
-        // As rebuild takes it that overlooks what is bad.
+        // A rebuild that overlooks the fault would take it in like this.
         let mut parties = deliver(&good.parties(), good.signed(&good.key)).unwrap();
         let document = parties.documents.get_mut(&vendor()).unwrap();
         (document.sha256, document.length) = (Sha256::of(&bytes), bytes.len() as u64);
@@ -150,7 +150,7 @@ fn a_good_document_passes() {
     let world = World::new(|_| {});
     assert_eq!(world.parties.parties[&vendor()].state, PartyState::Listed);
     world.check(&Parties::default(), Some(1)).unwrap();
-    // Once published it isn't looked at again.
+    // A published document is not checked again.
     world.check(&world.parties, None).unwrap();
 }
 
@@ -241,15 +241,16 @@ fn what_not_all_clients_read_alike_is_refused() {
     }
 }
 
-/// Taken in by a release that didn't know the rule: what devices have they keep, until the party delivers something better.
+/// An older release, before that rule existed, took the document in. Devices keep it until the
+/// party delivers a better one.
 #[test]
-fn what_was_taken_in_stays() {
+fn a_published_document_stays() {
     let mut vendor = Vendor::new();
     vendor.document._extra.insert("x-note".into(), "e\u{301}".into());
     let bytes = vendor.signed(&vendor.key);
     let parties = vendor.parties();
     assert!(deliver(&parties, bytes.clone()).is_err());
-    // Its file may lie there still.
+    // The party's file may still be in the uploads.
     let delivered = BTreeMap::from([(self::vendor(), Delivered { bytes: bytes.clone(), upload: None })]);
     for delivered in [BTreeMap::new(), delivered] {
         let files = Files { delivered, included: BTreeMap::from([(self::vendor(), bytes.clone())]) };
@@ -259,7 +260,8 @@ fn what_was_taken_in_stays() {
     }
 }
 
-/// A party's role and others, each below the one before, with a document that there is and a new one each.
+/// A party's role and other roles, each below the one before. Each has a published document and a
+/// new one.
 struct Chain {
     vendor: Vendor,
     roles: Vec<RoleName>,
@@ -268,7 +270,8 @@ struct Chain {
 }
 
 impl Chain {
-    /// So many roles. Of those that there are the lowest expires in two hours, the others in a day.
+    /// `length` roles. Of the published documents, the lowest role's expires in two hours, the
+    /// others in a day.
     fn new(length: usize) -> Self {
         let vendor = Vendor::new();
         let role = |level: usize| format!("vendor{}", "--b".repeat(level)).parse().unwrap();
@@ -282,7 +285,7 @@ impl Chain {
         Self { vendor, roles, included, delivered }
     }
 
-    /// What the new documents come to so many hours later.
+    /// The outcome of judging the new documents `hours` hours later.
     fn judge_files(&self, hours: u64) -> Judged {
         let mut parties = self.vendor.parties();
         let judge = |parties: &Parties, files: &Files, hours: u64| {
@@ -323,7 +326,7 @@ impl Vendor {
     }
 }
 
-/// The roles whose documents are new.
+/// The number of roles with new documents.
 fn taken(settled: &Judged) -> usize {
     settled.documents.iter().flatten().filter(|(_, taken)| taken.is_new).count()
 }
@@ -334,12 +337,13 @@ fn deep_delegations_take_as_many_looks_as_there_are_documents() {
         let mut chain = Chain::new(length);
         let settled = chain.judge_files(0);
         assert_eq!((taken(&settled), settled.effort.looks), (length, length));
-        // Of the lowest nothing new can be used, but what there is.
+        // The lowest role's new document can't be used, but its published one can.
         *chain.delivered.last_mut().unwrap() = chain.vendor.signed(&key());
         let settled = chain.judge_files(0);
         assert_eq!((taken(&settled), settled.rejections.len()), (length - 1, 1));
         assert!(settled.effort.looks <= length + 1);
-        // Nor that: each way to combine the others ends there.
+        // Now that one can't be used either, and every combination of the other documents ends
+        // there.
         let settled = chain.judge_files(3);
         assert!(settled.documents.is_none());
         assert!(settled.effort.checks <= 4 * length, "{length} roles: {:?}", settled.effort);

@@ -1,4 +1,5 @@
-//! Replays of generations: what rebuild makes passes, and whatever else a manifest says does not.
+//! Replays of generations: what rebuild makes passes, and a manifest with any other content does
+//! not.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -28,7 +29,7 @@ fn edit() -> impl Strategy<Value = TargetEdit> {
     })
 }
 
-/// In a batch a name stands once.
+/// A batch changes a name at most once.
 fn batch() -> impl Strategy<Value = Vec<TargetEdit>> {
     proptest::collection::vec(edit(), 0..5).prop_map(|edits| {
         let edits: BTreeMap<TargetName, TargetEdit> = edits.into_iter().map(|edit| (edit.name.clone(), edit)).collect();
@@ -36,7 +37,7 @@ fn batch() -> impl Strategy<Value = Vec<TargetEdit>> {
     })
 }
 
-/// The generation after `base`, with some roles drafted anew.
+/// The generation after `base`, in which some roles are drafted again.
 fn next(base: &Generation, edits: &[TargetEdit], renew: usize, seconds: u64) -> Generation {
     let roles: Vec<RoleName> = base.entries().into_keys().collect();
     let renew: BTreeSet<RoleName> = roles.into_iter().take(renew).collect();
@@ -44,7 +45,8 @@ fn next(base: &Generation, edits: &[TargetEdit], renew: usize, seconds: u64) -> 
     base.fold_with(base.whole_index(), edits, &renew, base.manifest.bins_keys(), policy).unwrap()
 }
 
-/// Replays what is in `waiting` over `published`; answers the documents that devices would see, and what changes for them.
+/// Replays the `waiting` generations on `published`. Returns the documents that devices would see,
+/// and what changes for them.
 fn replay(
     published: &Generation,
     waiting: &[Manifest],
@@ -87,7 +89,7 @@ fn targets_of(generation: &Generation) -> BTreeMap<TargetName, Content> {
     names.into_iter().map(|name| (name.clone(), content(&name))).collect()
 }
 
-/// What a thief may write into a manifest that was honest.
+/// A change that an attacker may make to an honest manifest.
 #[derive(Debug, Clone, Copy)]
 enum Lie {
     Content,
@@ -139,7 +141,7 @@ const LIES: [Lie; 22] = [
     Lie::Twice,
 ];
 
-/// Tells the lie, if the manifest has what it is about.
+/// Makes the change, if the manifest has the part that it concerns. Returns whether it did.
 fn tell(lie: Lie, manifest: &mut Manifest) -> bool {
     let is_set = |change: &&mut Applied| matches!(change.outcome, Outcome::Set(_));
     match lie {
@@ -159,7 +161,7 @@ fn tell(lie: Lie, manifest: &mut Manifest) -> bool {
             Some(entry) => entry.version += 7,
             None => return false,
         },
-        // What no document can have.
+        // No document can have this version.
         Lie::NoVersion => match manifest.changed.values_mut().next() {
             Some(entry) => entry.version = 0,
             None => return false,
@@ -200,7 +202,8 @@ fn tell(lie: Lie, manifest: &mut Manifest) -> bool {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(150))]
 
-    /// What is folded is replayed to the same documents, whatever is published of it; what it changes is what differs; and no lie passes.
+    /// Folded generations replay to the same documents, from any published generation on. The net
+    /// changes are the differences. And no lie passes.
     #[test]
     fn what_was_folded_passes_and_no_lie_does(
         batches in proptest::collection::vec((batch(), 0..3_usize, 0..100_u64), 1..6),
@@ -238,7 +241,8 @@ proptest! {
                 continue;
             }
             match replay(published, &forged, rules) {
-                // About documents that nobody would see, since a later one takes their place, or nothing changes in them.
+                // Lies about documents that devices would never see pass: a later document replaces
+                // them, or nothing changes in them.
                 Ok(passed) => {
                     let about_documents =
                         matches!(lie, Lie::Content | Lie::AnotherName | Lie::Removal | Lie::Draft | Lie::Index);
@@ -260,13 +264,13 @@ proptest! {
 }
 
 #[test]
-fn a_policy_is_that_of_now_or_of_the_base() {
+fn a_policy_is_the_current_one_or_that_of_the_base() {
     let first = common::start();
     let old = first.fold(&[set("a", "1")], small(5, now())).unwrap();
     let new = old.fold(&[set("b", "1")], small(5, now())).unwrap();
     let (old_now, new_now) = (small(5, now()).recorded, small(7, now()).recorded);
     let base = |policy| ReplayRules { policy, ..rules(now()) };
-    // The first of both came with a policy that was then the configured one.
+    // The policy of `old` was the configured one when it was made.
     assert!(replay(&first, std::slice::from_ref(&old.manifest), base(old_now)).is_ok());
     let refused = replay(&first, std::slice::from_ref(&old.manifest), base(new_now)).unwrap_err();
     assert_eq!(refused.fault, Fault::Policy);
@@ -274,7 +278,7 @@ fn a_policy_is_that_of_now_or_of_the_base() {
 }
 
 #[test]
-fn numbers_may_be_left_out_and_generations_too() {
+fn numbers_and_generations_may_be_skipped() {
     let first = common::start();
     let edits = [set("a", "1")];
     let (index, nothing) = (first.whole_index(), BTreeSet::new());
@@ -305,7 +309,7 @@ fn the_keys_of_the_bins_are_replaced_step_by_step_and_by_held_keys_only() {
     assert!(replay(&first, std::slice::from_ref(&second.manifest), knows).is_ok());
     assert!(replay(&first, std::slice::from_ref(&second.manifest), rules(now())).is_err(), "a key that nobody holds");
 
-    // The old key goes before the bins are signed again.
+    // The old key is dropped before all bins are signed again.
     let early = with(&second, second.manifest.bins_keys().alone(), &top);
     assert!(replay(&first, &[second.manifest.clone(), early.manifest.clone()], knows).is_err());
     assert!(replay(&second, &[early.manifest], knows).is_err());
@@ -315,7 +319,7 @@ fn the_keys_of_the_bins_are_replaced_step_by_step_and_by_held_keys_only() {
     let all = [second.manifest.clone(), third.manifest, last.manifest.clone()];
     assert!(replay(&first, &all, knows).is_ok());
 
-    // Without another document of a role that delegates.
+    // A role that delegates is not drafted again.
     let mut silent = second.manifest.clone();
     silent.changed.clear();
     assert!(replay(&first, &[silent], knows).is_err());
@@ -335,9 +339,10 @@ fn removals_count_in_their_window() {
     assert_eq!(net[&"a".parse::<TargetName>().unwrap()], Net { version: None, content: None });
 }
 
-/// Published by a release that didn't know the rule: whoever judges leaves it out as whoever drafts does.
+/// An older release published the target, before that rule existed. Replay leaves it out, as
+/// drafting does.
 #[test]
-fn what_clients_read_differently_leaves_by_itself() {
+fn targets_that_clients_read_differently_are_removed_without_a_change() {
     let mut old = set("old", "x");
     let Edit::Set(content) = &mut old.edit else { unreachable!() };
     content.custom = serde_json::from_str(r#"{"a":1,"a b":2}"#).unwrap();

@@ -1,4 +1,4 @@
-//! Roots: editing, signing by several people, and what may follow what.
+//! Roots: editing them, signing by several people, and which root may follow which.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -55,7 +55,7 @@ fn sign(key: &SignKeyPair, message: &[u8]) -> Vec<u8> {
     }
 }
 
-/// The same people in all tests; every other one has an Ed25519 key.
+/// The same people in all tests. Every other one has an Ed25519 key.
 fn people() -> &'static [Holder] {
     static PEOPLE: OnceLock<Vec<Holder>> = OnceLock::new();
     PEOPLE.get_or_init(|| {
@@ -91,7 +91,7 @@ fn signed_by(file: &RootFile, previous: Option<&Root>, signers: &[&Holder]) -> R
     file
 }
 
-/// Two of alice, bob and carol, published.
+/// A published root of alice, bob and carol, of whom two must sign.
 fn two_of_three() -> Root {
     let people = people();
     let file = signed_by(&make(&people[..3], 2).unwrap(), None, &[&people[0], &people[1]]);
@@ -120,11 +120,11 @@ fn a_ceremony_of_two_of_three() {
     assert_eq!(merged.merge(&bob, None).unwrap(), 0, "once is enough");
     let first = begin(&merged, now()).unwrap();
     assert_eq!(first.signed().version(), 1);
-    // What a client does, with the bytes that it gets.
+    // A client's check, on the bytes that it gets.
     let read: schema::Signed<Root> = serde_json::from_slice(first.signed().bytes()).unwrap();
     read.signed.verify_role(&read).unwrap();
 
-    // Carol goes, dave comes, and three must sign.
+    // Carol leaves, dave joins, and three must sign.
     let root = first.root();
     let file = next(root, expires()).unwrap();
     let file = add_key(&file, RoleType::Root, people[3].root_key()).unwrap();
@@ -141,7 +141,7 @@ fn a_ceremony_of_two_of_three() {
     assert_eq!((old.needed(), new.needed()), (0, 1), "carol counts under the old root only");
     let error = succeed(root, &carol_too, now()).unwrap_err();
     assert!(matches!(error, RootError::TooFewSignatures { judge: 2, threshold: 3, found: 2, missing: 1 }), "{error}");
-    // The new ones alone don't reach the old threshold.
+    // The new holder alone doesn't reach the old threshold.
     let dave = signed_by(&set_threshold(&file, RoleType::Root, 1).unwrap(), Some(root), &[&people[3]]);
     let error = succeed(root, &dave, now()).unwrap_err();
     assert!(matches!(error, RootError::TooFewSignatures { judge: 1, threshold: 2, found: 0, missing: 2 }), "{error}");
@@ -154,7 +154,8 @@ fn a_ceremony_of_two_of_three() {
     assert!(chain.clone().extend(second.signed().bytes()).is_err(), "a version follows itself");
 }
 
-/// Whatever somebody makes of a good root who holds no keys, or only some of them, no chain goes on with; and it stays what it was.
+/// However somebody with too few keys, or none, changes a good root: no chain accepts it, and the
+/// chain stays as it was.
 #[test]
 fn a_chain_goes_on_only_with_what_enough_holders_signed() {
     let people = people();
@@ -216,7 +217,7 @@ fn what_must_not_be_published_is_refused_with_its_reason() {
     let (alice, bob) = (&people[0], &people[1]);
     let refused = |file: &RootFile| succeed(&root, file, now()).unwrap_err().to_string();
 
-    // A version is skipped, or stays.
+    // A version is skipped or repeated.
     let second = next(&root, expires()).unwrap();
     let third = signed_by(&next(second.root(), expires()).unwrap(), Some(&root), &[alice, bob]);
     assert!(refused(&third).starts_with("it is version 3, and the next one is 2"), "{}", refused(&third));
@@ -224,7 +225,7 @@ fn what_must_not_be_published_is_refused_with_its_reason() {
     assert!(refused(&again).starts_with("it is version 1, and the next one is 2"));
     assert!(begin(&signed_by(&second, None, &[alice, bob]), now()).is_err(), "version 2 is no first root");
 
-    // Expired, to the second.
+    // It expires at this very second.
     let expired = signed_by(&set_expiry(&second, now()).unwrap(), Some(&root), &[alice, bob]);
     assert_eq!(
         refused(&expired),
@@ -233,7 +234,7 @@ fn what_must_not_be_published_is_refused_with_its_reason() {
     let second_left = set_expiry(&second, time::after(now(), 1)).unwrap();
     succeed(&root, &signed_by(&second_left, Some(&root), &[alice, bob]), now()).unwrap();
 
-    // Too few, or one twice.
+    // Too few signatures, or one of them twice.
     let one = signed_by(&second, Some(&root), &[alice]);
     assert!(refused(&one).ends_with("1 more needed"));
     let twice = signed_by(&one, Some(&root), &[alice]);
@@ -243,7 +244,7 @@ fn what_must_not_be_published_is_refused_with_its_reason() {
     value["signatures"].as_array_mut().unwrap().push(signature);
     let twice = RootFile::read(&serde_json::to_vec(&value).unwrap()).unwrap();
     assert!(refused(&twice).ends_with("1 more needed"));
-    // Somebody else's signature under alice's id.
+    // A stranger's signature under alice's id.
     value["signatures"] = serde_json::json!([{
         "keyid": value["signatures"][0]["keyid"],
         "sig": hex::encode(bob.signature(&one)),
@@ -256,7 +257,7 @@ fn what_must_not_be_published_is_refused_with_its_reason() {
 fn a_key_counts_once_whatever_its_ids() {
     let people = people();
     let file = make(&people[..2], 2).unwrap();
-    // Alice's key again, under another id: the same public key with a field that changes the id.
+    // Alice's key again under another id: the same public key, with a field that changes the id.
     let mut value = serde_json::to_value(file.root()).unwrap();
     let alice = hex::encode(key_id(&people[0].key.tuf_key()).unwrap());
     let mut entry = value["keys"][&alice].clone();
@@ -292,7 +293,7 @@ fn no_operation_takes_a_roles_last_key_or_its_threshold() {
     assert!(error.starts_with("root would ask for 2 signatures with 1 keys"), "{error}");
     let error = remove_key(&file, RoleType::Root, &KeyName("carol".into())).unwrap_err().to_string();
     assert!(error.starts_with("root has 0 keys that 'carol' may mean: it has alice ("), "{error}");
-    // Somebody else's tool may have done it.
+    // Another tool may have removed the keys.
     let mut value: Value = serde_json::from_slice(&file.to_bytes().unwrap()).unwrap();
     value["signed"]["roles"]["timestamp"]["keyids"] = serde_json::json!([]);
     let error = RootFile::read(&serde_json::to_vec(&value).unwrap()).unwrap_err();
@@ -300,20 +301,20 @@ fn no_operation_takes_a_roles_last_key_or_its_threshold() {
 }
 
 #[test]
-fn a_root_that_only_adds_online_keys_is_told_from_others() {
+fn a_root_that_only_adds_online_keys_is_detected() {
     let root = two_of_three();
     let file = next(&root, expires()).unwrap();
     let add = |file: &RootFile, role| add_key(file, role, RootKey { holder: None, key: key().tuf_key() }).unwrap();
     let added = add(&file, RoleType::Timestamp);
     assert!(only_adds(&root, added.root()));
     assert!(!only_adds(&root, file.root()), "nothing is added");
-    assert!(!only_adds(&root, add(&file, RoleType::Root).root()), "nothing is added that signs online");
+    assert!(!only_adds(&root, add(&file, RoleType::Root).root()), "the new key signs nothing online");
     let asks_for_more = set_threshold(&added, RoleType::Timestamp, 2).unwrap();
     assert!(!only_adds(&root, asks_for_more.root()));
     let old = KeyName(hex::encode(&root.roles[&RoleType::Timestamp].keyids[0]));
     let replaced = remove_key(&added, RoleType::Timestamp, &old).unwrap();
     assert!(!only_adds(&root, replaced.root()));
-    assert!(!only_adds(&root, add(&replaced, RoleType::Snapshot).root()), "one is taken away elsewhere");
+    assert!(!only_adds(&root, add(&replaced, RoleType::Snapshot).root()), "a key of another role is removed");
 }
 
 #[test]
@@ -327,7 +328,8 @@ fn a_root_key_stays_offline() {
     add_key(&file, RoleType::Snapshot, timestamp).unwrap();
 }
 
-/// A root that others made out of one of ours, signed by these people under the ids that it gives them.
+/// A root that others made from one of ours, signed by these people under the ids that it gives
+/// them.
 fn of_others(edit: impl FnOnce(&mut Value), signers: &[&Holder]) -> (Bytes, Chain) {
     let mut signed = serde_json::to_value(two_of_three()).unwrap();
     edit(&mut signed);
@@ -348,7 +350,7 @@ fn key_public(key: &Key) -> Value {
     serde_json::to_value(key).unwrap()["keyval"]["public"].clone()
 }
 
-/// Gives a root key another id, and answers that.
+/// Gives a root key the id `new`, and edits its entry.
 fn rename(signed: &mut Value, old: &str, new: &str, edit: impl FnOnce(&mut Value)) {
     let mut entry = signed["keys"].as_object_mut().unwrap().remove(old).unwrap();
     edit(&mut entry);
@@ -365,7 +367,7 @@ fn new_online() -> OnlineKeys {
 }
 
 #[test]
-fn the_root_of_others_goes_on_under_the_same_people() {
+fn an_imported_root_keeps_its_holders() {
     let [alice, bob, ..] = people() else { panic!() };
     let edit = |signed: &mut Value| {
         signed["consistent_snapshot"] = false.into();
@@ -399,7 +401,7 @@ fn a_key_keeps_the_id_that_others_gave_it() {
     let [alice, bob, ..] = people() else { panic!() };
     let id = |holder: &Holder| hex::encode(key_id(&holder.key.tuf_key()).unwrap());
     let edit = |signed: &mut Value| {
-        // tuf-on-ci, and old python-tuf.
+        // As tuf-on-ci and old python-tuf do.
         rename(signed, &id(alice), &id(alice), |entry| entry["x-tuf-on-ci-keyowner"] = "@alice".into());
         rename(signed, &id(bob), "0b0b", |entry| entry["keyid_hash_algorithms"] = serde_json::json!(["sha256"]));
         let p384 = serde_json::json!({"keytype": "ecdsa", "scheme": "ecdsa-sha2-nistp384", "keyval": {"public": "?"}});
@@ -411,7 +413,7 @@ fn a_key_keeps_the_id_that_others_gave_it() {
     let foreign = chain.newest();
     let file = adopt(&chain, new_online(), expires()).unwrap();
     assert_eq!(file.root().roles[&RoleType::Root], foreign.roles[&RoleType::Root]);
-    // It travels, and clients that read it so follow.
+    // People can pass the file on, and clients that read it in that form follow.
     let file = RootFile::read(&file.to_bytes().unwrap()).unwrap();
     let signed = signed_by(&file, Some(foreign), &[alice, bob]);
     assert_eq!(needed(&signed, Some(foreign)), 0);
@@ -420,12 +422,12 @@ fn a_key_keeps_the_id_that_others_gave_it() {
     chain.extend(fit.signed().bytes()).unwrap();
     let after = next(chain.newest(), expires()).unwrap();
     succeed(chain.newest(), &signed_by(&after, Some(chain.newest()), &[alice, bob]), now()).unwrap();
-    // The version before is read as it is.
+    // The previous version is read as it is.
     let before = PublishedRoot::read(&bytes).unwrap();
     assert_eq!((before.version(), before.missing()), (1, 0));
     assert_eq!(before.file().unverified().keys()["38"].kind(), None);
 
-    // Nobody else's comes in under an id that is not its own.
+    // A new key must have its own id.
     let edit = |text: &str| text.replace(&hex::encode(&file.root().roles[&RoleType::Timestamp].keyids[0]), "0c0c");
     let renamed = RootFile::read(edit(&String::from_utf8(file.to_bytes().unwrap()).unwrap()).as_bytes()).unwrap();
     let error = succeed(foreign, &signed_by(&renamed, Some(foreign), &[alice, bob]), now()).unwrap_err();
@@ -433,7 +435,7 @@ fn a_key_keeps_the_id_that_others_gave_it() {
 }
 
 #[test]
-fn holders_with_whose_keys_it_cannot_go_on_are_named() {
+fn root_keys_that_an_import_cannot_keep_are_named() {
     let [alice, bob, carol, ..] = people() else { panic!() };
     let id = |holder: &Holder| hex::encode(key_id(&holder.key.tuf_key()).unwrap());
     let p384 = |entry: &mut Value| entry["scheme"] = "ecdsa-sha2-nistp384".into();
@@ -446,7 +448,7 @@ fn holders_with_whose_keys_it_cannot_go_on_are_named() {
     let (_, chain) = of_others(|signed| rename(signed, &id(carol), "cc", bare), &[alice, bob]);
     let error = adopt(&chain, new_online(), expires()).unwrap_err().to_string();
     assert!(error.contains("the key cc (ecdsa ecdsa-sha2-nistp256)") && error.contains("not PEM"), "{error}");
-    // What nobody has is left out, and so is the second id of a key.
+    // An id without a key is left out, and so is a second id of the same key.
     let edit = |signed: &mut Value| {
         signed["keys"]["aa"] = signed["keys"][id(carol)].clone();
         let ids = signed["roles"]["root"]["keyids"].as_array_mut().unwrap();
@@ -455,7 +457,7 @@ fn holders_with_whose_keys_it_cannot_go_on_are_named() {
     let (_, chain) = of_others(edit, &[alice, bob]);
     let file = adopt(&chain, new_online(), expires()).unwrap();
     assert_eq!(file.root().roles[&RoleType::Root].keyids.len(), 3);
-    // A small RSA key stays, and doesn't come in anew.
+    // A small RSA key may stay, but not be added.
     let rsa = RsaKeyPair::generate(KeySize::Rsa2048).unwrap();
     let rsa = pem::encode(&pem::Pem::new("PUBLIC KEY", rsa.public_key().as_der().unwrap().as_ref()));
     let small = serde_json::json!({"keytype": "rsa", "scheme": "rsassa-pss-sha256", "keyval": {"public": rsa}});
@@ -471,7 +473,7 @@ fn holders_with_whose_keys_it_cannot_go_on_are_named() {
 }
 
 #[test]
-fn whoever_is_no_root_key_cannot_sign_and_contents_cannot_be_mixed() {
+fn only_root_keys_sign_and_contents_cannot_be_mixed() {
     let people = people();
     let mut file = make(&people[..2], 1).unwrap();
     let error = people[2].sign(&mut file, None).unwrap_err().to_string();
@@ -481,7 +483,7 @@ fn whoever_is_no_root_key_cannot_sign_and_contents_cannot_be_mixed() {
     assert!(matches!(file.add_signature(&people[0].key.tuf_key(), &signature, None), Err(RootError::BadSignature(_))));
     assert!(file.signatures().is_empty());
     assert_eq!(file.merge(&signed_by(&other, None, &[&people[0]]), None), Err(RootError::OtherRoot));
-    // An edit drops what was signed before.
+    // An edit drops the earlier signatures.
     let signed = signed_by(&file, None, &[&people[0]]);
     assert!(set_threshold(&signed, RoleType::Root, 2).unwrap().signatures().is_empty());
 }
@@ -513,7 +515,7 @@ fn a_file_that_clients_may_read_differently_is_refused() {
         assert!(RootFile::read(text.as_bytes()).is_err(), "{text}");
     }
     assert!(RootFile::read(&vec![b' '; 600_000]).unwrap_err().to_string().contains("bytes"));
-    // What other tools add stays, and is signed.
+    // Fields that other tools add are kept and signed.
     let mut extra = value.clone();
     extra["signed"]["x-other"] = serde_json::json!({"a": [1, "b"]});
     let read = RootFile::read(&serde_json::to_vec(&extra).unwrap()).unwrap();
@@ -527,7 +529,8 @@ fn a_public_key_has_one_id_however_it_is_written() {
     let json = serde_json::to_value(pair.tuf_key()).unwrap();
     let pem = json["keyval"]["public"].as_str().unwrap();
     let id = key_id(&pair.tuf_key()).unwrap();
-    // As other tools write it: with a line end after it, in Windows's way, in a root's JSON.
+    // As other tools write it: with a line end after it, with Windows line ends, or in a root's
+    // JSON.
     let mut other = json.clone();
     other["keyval"]["public"] = format!("{pem}\n").into();
     for text in [pem.to_owned(), format!("{pem}\n"), pem.replace('\n', "\r\n"), json.to_string(), other.to_string()] {
@@ -553,9 +556,9 @@ enum Step {
     Threshold(u64),
     Expiry(u64),
     Sign(usize),
-    /// Somebody's copy, signed, comes back on a stick.
+    /// A copy that somebody signed is merged.
     Merge(usize),
-    /// Somebody publishes what they hold.
+    /// Somebody publishes the file that they have.
     Publish,
 }
 
@@ -573,7 +576,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// As many different public keys as the threshold asks for, and one at least.
+/// At least as many distinct public keys as the threshold, and at least one.
 fn keeps_its_thresholds(root: &Root) {
     for role in ROLES {
         let entry = &root.roles[&role];
@@ -586,8 +589,8 @@ fn keeps_its_thresholds(root: &Root) {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// Whatever people do, in any order: no root, published or not, asks for more signatures than it has keys; and a client that
-    /// only knows the first root follows to the newest.
+    /// After any sequence of operations, no root, published or not, requires more signatures than
+    /// it has keys, and a client that knows only the first root can follow to the newest.
     #[test]
     fn no_sequence_of_operations_loses_the_threshold(steps in prop::collection::vec(step(), 1..60)) {
         let people = people();
@@ -626,7 +629,7 @@ proptest! {
             keeps_its_thresholds(&newest);
             prop_assert_eq!(&RootFile::read(&file.to_bytes().unwrap()).unwrap(), &file);
         }
-        // `tough`, as in a device (TUF specification 5.3.4 to 5.3.5).
+        // `tough` follows, as in a device (TUF specification 5.3.4 to 5.3.5).
         let mut trusted: schema::Signed<Root> = serde_json::from_slice(&published[0]).unwrap();
         for bytes in &published[1..] {
             let next: schema::Signed<Root> = serde_json::from_slice(bytes).unwrap();
@@ -636,7 +639,7 @@ proptest! {
             prop_assert!(next.signed.expires > now());
             trusted = next;
         }
-        // And it can always go on: everybody signs.
+        // And a next root is always possible: everybody signs.
         let mut file = next(&newest, expires()).unwrap();
         for person in people {
             let _ = person.sign(&mut file, Some(&newest));
@@ -644,9 +647,9 @@ proptest! {
         succeed(&newest, &file, now()).unwrap();
     }
 
-    /// A difference is never hidden: what `show` tells is empty only where two roots say the same.
+    /// No difference is hidden: `show` prints none only if the two roots have the same content.
     #[test]
-    fn every_difference_is_told(steps in prop::collection::vec(step(), 0..6), field in 0..6) {
+    fn every_difference_is_shown(steps in prop::collection::vec(step(), 0..6), field in 0..6) {
         let people = people();
         let old = two_of_three();
         let mut file = RootFile::unsigned(old.clone()).unwrap();
@@ -669,7 +672,7 @@ proptest! {
             3 => new.roles.get_mut(&RoleType::Root).unwrap()._extra.insert("x".into(), 1.into()).map_or((), drop),
             _ => {}
         }
-        // In which order a role lists its keys means nothing.
+        // The order in which a role lists its keys has no meaning.
         let sorted = |mut root: Root| {
             root.roles.values_mut().for_each(|entry| entry.keyids.sort());
             root
@@ -685,7 +688,7 @@ fn an_unknown_signature_is_dropped_before_devices_see_it() {
     let signed = signed_by(&file, None, &[&people[0]]);
     let mut value: Value = serde_json::from_slice(&signed.to_bytes().unwrap()).unwrap();
     let stranger = Signature { keyid: key_id(&key().tuf_key()).unwrap(), sig: vec![1].into() };
-    // As tuf-on-ci marks what is still to be signed.
+    // tuf-on-ci marks a missing signature in this way.
     let empty = serde_json::json!({"keyid": hex::encode(key_id(&people[1].key.tuf_key()).unwrap()), "sig": ""});
     value["signatures"].as_array_mut().unwrap().extend([serde_json::to_value(stranger).unwrap(), empty]);
     let read = RootFile::read(&serde_json::to_vec(&value).unwrap()).unwrap();

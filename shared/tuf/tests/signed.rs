@@ -1,4 +1,4 @@
-//! Signing and verification.
+//! Signs and verifies role documents.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -38,7 +38,7 @@ fn what_is_signed_reads_back_and_keeps_its_draft() {
 }
 
 #[test]
-fn another_role_s_key_is_no_use() {
+fn another_roles_key_is_refused() {
     let keys = Keys::new();
     let trusted = keys.trusted(after(now(), 60));
     let role_keys = RoleKeys::in_root(&trusted, &RoleName::targets()).unwrap();
@@ -50,7 +50,7 @@ fn another_role_s_key_is_no_use() {
     assert!(draft().sign(Vec::new(), &role_keys).is_err());
 }
 
-/// Lists `key` for the targets role once more, as a key object with another id.
+/// Lists `key` for the targets role once more, as a key entry with another id.
 fn list_twice(root: &mut Root, key: &Key) {
     let Key::Ecdsa { keyval, scheme, .. } = key.clone() else { panic!() };
     let twin = Key::EcdsaOld { keyval, scheme, _extra: HashMap::new() };
@@ -101,7 +101,7 @@ fn a_root_signs_itself_under_its_own_version() {
 
 type Signer = (Key, Box<dyn Fn(&[u8]) -> Vec<u8> + Send + Sync>);
 
-/// Two keys of each scheme, with what signs by them.
+/// Two keys of each scheme, with a function that signs with each.
 static SIGNERS: LazyLock<Vec<Signer>> = LazyLock::new(|| (0..2).flat_map(|_| signers()).collect());
 
 fn signers() -> [Signer; 3] {
@@ -122,7 +122,7 @@ fn signers() -> [Signer; 3] {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// Whichever keys are listed, at whatever threshold, and whoever signs whatever, under whichever id.
+    /// Any keys may be listed, at any threshold, and any key may sign anything under any id.
     #[test]
     fn signatures_count_as_they_do_for_tough(
         listed in prop::collection::vec(any::<bool>(), 6),
@@ -138,7 +138,7 @@ proptest! {
         trusted.keys.extend(ids.iter().cloned().zip(SIGNERS.iter().map(|(key, _)| key.clone())));
         let message = draft().message().unwrap();
         let signatures: Vec<_> = made.into_iter().map(|(signer, id, what)| {
-            // Most sign what they must, under their own id.
+            // Most keys sign the right message under their own id.
             let mut sig = SIGNERS[signer].1(if what == 3 { b"another" } else { &message });
             sig[3] ^= u8::from(what == 2);
             Signature { keyid: ids.get(id).filter(|_| what == 1).unwrap_or(&ids[signer]).clone(), sig: sig.into() }
@@ -149,7 +149,7 @@ proptest! {
         prop_assert_eq!(verified.is_ok(), trusted.verify_role(&envelope).is_ok(), "{:?}", verified);
     }
 
-    /// Whatever byte of a file is changed: it is refused, or still says the same.
+    /// After a change of any byte, the file is refused or has the same content.
     #[test]
     fn no_changed_byte_is_believed(position in any::<prop::sample::Index>(), byte in any::<u8>()) {
         let keys = Keys::new();

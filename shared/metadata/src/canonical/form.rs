@@ -1,4 +1,4 @@
-//! The forms.
+//! The canonical forms that can be written.
 
 use alloc::vec::Vec;
 
@@ -10,29 +10,30 @@ use super::writer::{Form, Writer};
 /// The canonical form of `value`, if all clients write the same.
 ///
 /// # Errors
-/// [`Unalike`], the first difference.
+/// [`Unalike`] with the first difference between clients.
 pub fn form<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, Unalike> {
     Writer::write(value, Form::Alike)
 }
 
-/// The canonical form of what others have signed, as the specification describes it: keys in the order of their code points, strings and integers
-/// as they are.
+/// The canonical form that the specification describes, for documents that others signed: keys in
+/// the order of their code points, strings and integers unchanged.
 ///
-/// *Invariant*: where [`form`] writes one, it is this.
+/// *Invariant*: if [`form`] succeeds, this form is the same.
 ///
 /// # Errors
-/// [`Unalike`] for numbers with a fraction, of which there is no canonical form, and for too deep a nesting.
+/// [`Unalike`] for numbers with a fraction, which have no canonical form, and for values that are
+/// nested too deep.
 pub fn plain_form<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, Unalike> {
     Writer::write(value, Form::Plain)
 }
 
-/// The canonical form of what others have signed, as clients in Rust write it: strings in Unicode's form C, and keys in the order of their bytes as
-/// they are written, with the quotes.
+/// The canonical form that clients in Rust write, for documents that others signed: strings in
+/// Unicode's form C, and keys in the order of their written bytes, including the quotes.
 ///
-/// *Invariant*: where [`form`] writes one, it is this.
+/// *Invariant*: if [`form`] succeeds, this form is the same.
 ///
 /// # Errors
-/// As [`plain_form`].
+/// The same as of [`plain_form`].
 pub fn normal_form<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, Unalike> {
     Writer::write(value, Form::Normal)
 }
@@ -51,7 +52,7 @@ mod tests {
     use super::super::unalike::{DEEPEST, Why};
     use super::*;
 
-    /// As a map of a random order, unlike `Value`.
+    /// A JSON tree whose objects are in random order, unlike those of `Value`.
     #[derive(Debug, Clone, Serialize)]
     #[serde(untagged)]
     enum Tree {
@@ -91,7 +92,8 @@ mod tests {
         })
     }
 
-    /// A client of the table above: how it writes an integer, and in which order it puts keys. It refuses what it answers `None` for.
+    /// A client of the table in the module's documentation: how it writes an integer, and how it
+    /// orders keys. `None` means that it refuses the number.
     struct Client<K> {
         integer: fn(i128) -> Option<String>,
         order: fn(&str) -> K,
@@ -191,9 +193,10 @@ mod tests {
         assert_eq!(form(&Twice).unwrap(), br#"{"a":4,"b":3}"#);
     }
 
-    /// Go reads an integer into 64 bits with a sign, though this one is written alike by all others.
+    /// Go reads an integer into 64 signed bits and refuses this one, although all other clients
+    /// write it alike.
     #[test]
-    fn what_has_no_sign_to_spare_is_refused() {
+    fn an_integer_above_64_signed_bits_is_refused() {
         assert!(form(&10_u64.pow(18)).is_ok());
         assert_eq!(form(&10_u64.pow(19)).unwrap_err().why, Why::Large("10000000000000000000".into()));
     }

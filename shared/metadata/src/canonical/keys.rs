@@ -1,4 +1,4 @@
-//! The keys of maps: texts, and what is written as one.
+//! Turns the keys of maps into strings.
 
 use alloc::borrow::ToOwned;
 use alloc::format;
@@ -9,7 +9,7 @@ use serde::ser::{Error, Impossible, Serialize, Serializer};
 
 use super::stop::Stop;
 
-/// The key of a member: a string, or what JSON writes as one.
+/// Serializes a member's key: a string, or a value that JSON writes as a string.
 pub(super) struct AsKey;
 
 macro_rules! keys {
@@ -90,7 +90,7 @@ impl Serializer for AsKey {
         variant: &'static str,
         _: &T,
     ) -> Result<String, Stop> {
-        Err(Stop::custom(format!("the variant {variant} is no key")))
+        Err(Stop::custom(format!("the variant {variant} is not a key")))
     }
 
     fn collect_str<T: Display + ?Sized>(self, value: &T) -> Result<String, Stop> {

@@ -1,28 +1,29 @@
-//! The objects of a JSON text while it is written: their members are put in order when they end, in the text itself.
+//! Sorts the members of objects within a JSON text, when each object ends.
 
 use alloc::vec::Vec;
 use core::ops::Range;
 
-/// The objects of a text that have not ended. Whoever writes the text says where they and their members begin and end.
+/// The objects that the caller has begun in a text and not yet ended. The caller reports where
+/// objects and their members begin and end.
 #[derive(Debug, Default)]
 pub struct OpenObjects {
     open: Vec<OpenObject>,
-    /// The members of an object in their order, before they replace those that were written.
+    /// A buffer for an object's members in their order, before they replace the written ones.
     ordered: Vec<u8>,
 }
 
-/// An object whose members are written.
+/// An object whose members are being written.
 #[derive(Debug)]
 pub struct OpenObject {
     begin: usize,
-    /// Where each stands.
+    /// The members, in their current order.
     pub members: Vec<ObjectMember>,
 }
 
-/// From where to where in the text.
+/// The part of the text that holds a member.
 #[derive(Debug)]
 pub struct ObjectMember {
-    /// With its quotes.
+    /// The range of the key, including its quotes.
     key: Range<usize>,
     end: usize,
 }
@@ -36,7 +37,8 @@ impl ObjectMember {
 }
 
 impl OpenObject {
-    /// Puts the members in the order of the bytes of their keys; answers whether they were in another, or a key stands twice.
+    /// Sorts the members by the bytes of their keys. Returns whether the text must be reordered: it
+    /// was in another order, or a key occurs twice.
     pub fn sort_as_written(&mut self, text: &[u8]) -> bool {
         if self.members.is_sorted_by(|one, next| one.key(text) < next.key(text)) {
             return false;
@@ -47,32 +49,32 @@ impl OpenObject {
 }
 
 impl OpenObjects {
-    /// An object begins: its members follow from here.
+    /// Begins an object, whose members follow from `at` on.
     pub fn begin(&mut self, at: usize) {
         self.open.push(OpenObject { begin: at, members: Vec::new() });
     }
 
-    /// Whether no member of the innermost object was begun.
+    /// Whether the innermost object has no members yet.
     #[must_use]
     pub fn is_first(&self) -> bool {
         self.open.last().is_none_or(|object| object.members.is_empty())
     }
 
-    /// A member of the innermost object begins, with its key.
+    /// Begins a member of the innermost object, with its key at `at`.
     pub fn begin_key(&mut self, at: usize) {
         if let Some(object) = self.open.last_mut() {
             object.members.push(ObjectMember { key: at..at, end: at });
         }
     }
 
-    /// The key of the member ends.
+    /// Ends the member's key.
     pub fn end_key(&mut self, at: usize) {
         if let Some(member) = self.newest() {
             member.key.end = at;
         }
     }
 
-    /// The value of the member ends.
+    /// Ends the member's value.
     pub fn end_value(&mut self, at: usize) {
         if let Some(member) = self.newest() {
             member.end = at;
@@ -84,13 +86,13 @@ impl OpenObjects {
         self.open.iter().filter_map(|object| object.members.last())
     }
 
-    /// The innermost object, which ends.
+    /// Ends the innermost object, and returns it.
     pub fn end(&mut self) -> Option<OpenObject> {
         self.open.pop()
     }
 
-    /// Writes the members of an object that ended once more, in the order in which they are now. Of two with the same key, one after the
-    /// other, the last counts.
+    /// Rewrites an ended object with its members in their current order. Of adjacent members with
+    /// the same key, only the last is written.
     pub fn reorder(&mut self, object: &OpenObject, text: &mut Vec<u8>) {
         self.ordered.clear();
         let alike = |one: &ObjectMember, other: &ObjectMember| one.key(text) == other.key(text);

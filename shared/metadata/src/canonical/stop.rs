@@ -1,4 +1,4 @@
-//! What ends the writing.
+//! The error of the writer, in the form that serde requires.
 
 use alloc::string::ToString;
 use alloc::vec::Vec;
@@ -8,7 +8,7 @@ use serde::ser::Error;
 
 use super::unalike::{Unalike, Why};
 
-/// What ends the writing.
+/// The reason why no canonical form was written.
 #[derive(Debug)]
 pub(crate) struct Stop(pub(super) Unalike);
 

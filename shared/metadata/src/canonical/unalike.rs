@@ -1,57 +1,60 @@
-//! What clients write in different ways.
+//! The differences between clients' canonical forms.
 
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::{self, Display};
 
-/// So deep may objects and lists be nested in a file: `serde_json`, with which clients in Rust read, takes no more.
+/// How deep objects and lists may be nested in a file. `serde_json`, which clients in Rust use,
+/// reads no deeper ones.
 pub const DEEPEST_FILE: usize = 127;
 
-/// A signed document is a field of its file.
+/// How deep a signed document may be nested: it is a field of its file.
 pub(crate) const DEEPEST: usize = DEEPEST_FILE - 1;
 
-/// Doubles are exact up to this (RFC 8259, section 6).
+/// Doubles represent all integers up to this exactly (RFC 8259, section 6).
 pub(crate) const EXACT: u64 = 1 << 53;
 
-/// Why clients don't write one canonical form of a value: where the first difference is, what it is, and what to do. One line.
+/// Why clients don't all write the same canonical form of a value: the place of the first
+/// difference, what differs, and what to do. The message is one line.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}{why}", PlacePrefix(.place))]
 pub struct Unalike {
-    /// The keys on the way to it.
+    /// The keys on the path to it.
     pub place: Vec<String>,
-    /// What it is.
+    /// How clients differ there, and what to do.
     pub why: Why,
 }
 
-/// What clients write in different ways.
+/// A difference between clients.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Why {
-    /// The order of these two keys.
+    /// They order these two keys differently.
     #[error("some clients put the keys {0:?} and {1:?} in another order than others; rename one of them")]
     Order(String, String),
-    /// A string, or a key.
-    #[error("{0:?} is not in Unicode normal form C, which some clients make of it; normalise it")]
+    /// A string or key that some clients normalise.
+    #[error("{0:?} is not in Unicode normal form C, into which some clients convert it; normalise it")]
     Text(String),
-    /// A number that is not an integer.
+    /// A number that is not an integer, or is too large to be read as one.
     #[error(
-        "{0} is a number with a fraction or an exponent, or too large, which some clients refuse; write it as a string"
+        "{0} is a number with a fraction or an exponent, or too large, which some clients \
+         refuse; write it as a string"
     )]
     Fraction(String),
-    /// An integer.
+    /// An integer that some clients read as another: the number, and what they read.
     #[error("some clients read the number {0} as {1}; write it as a string")]
     Integer(String, String),
-    /// An integer of more than 64 bits with its sign.
+    /// An integer that doesn't fit into 64 signed bits.
     #[error("the number {0} is larger than some clients read; write it as a string")]
     Large(String),
-    /// The nesting.
+    /// The value is nested too deep.
     #[error("it is nested more than {} levels deep, which some clients don't read; make it flatter", DEEPEST)]
     Depth,
-    /// A value that JSON can't hold.
+    /// JSON can't hold the value.
     #[error("it cannot be written: {0}")]
     Json(String),
 }
 
-/// Before what is said of it: nothing for the value itself.
+/// Writes the place before the message; nothing if the value itself is at fault.
 struct PlacePrefix<'a>(&'a [String]);
 
 impl Display for PlacePrefix<'_> {

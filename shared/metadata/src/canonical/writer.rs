@@ -1,4 +1,4 @@
-//! Writes the canonical form, in one pass.
+//! Writes canonical forms, in one pass.
 
 use alloc::borrow::ToOwned;
 use alloc::string::{String, ToString};
@@ -16,22 +16,23 @@ use super::objects::{ObjectMember, OpenObjects};
 use super::stop::Stop;
 use super::unalike::{DEEPEST, EXACT, Unalike, Why};
 
-/// Which form is written.
+/// The form to write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Form {
-    /// The one that all clients write: what is not alike is refused.
+    /// The form that all clients write. A value that they write differently is refused.
     Alike,
-    /// The specification's: keys in the order of their code points, and strings as they are.
+    /// The specification's form: keys in the order of their code points, strings unchanged.
     Plain,
-    /// That of clients in Rust: keys in the order of their bytes as they are written, and strings in Unicode's form C.
+    /// The form of clients in Rust: keys in the order of their written bytes, strings in Unicode's
+    /// form C.
     Normal,
 }
 
-/// Writes objects where they belong, and puts their members in order when they end.
+/// Writes each object in place, and sorts its members when it ends.
 pub(crate) struct Writer {
     text: Vec<u8>,
     form: Form,
-    /// The objects and lists that have not ended.
+    /// The number of objects and lists that have not ended.
     depth: usize,
     objects: OpenObjects,
 }
@@ -71,7 +72,7 @@ impl Writer {
         Ok(())
     }
 
-    /// A key, of a member that follows.
+    /// Writes the key of the next member.
     fn key(&mut self, key: &str) -> Done {
         if !self.objects.is_first() {
             self.text.push(b',');
@@ -88,7 +89,7 @@ impl Writer {
         self.objects.end_value(self.text.len());
     }
 
-    /// Puts the members in order: of two with the same key the last counts.
+    /// Sorts the members. Of two with the same key, the last one counts.
     fn end_object(&mut self) -> Done {
         if let Some(mut object) = self.objects.end() {
             let text = &mut self.text;
@@ -111,9 +112,9 @@ impl Writer {
         Ok(())
     }
 
-    /// Nothing is escaped but what would end the string, or not.
+    /// Writes a string. Only `"` and `\` are escaped.
     fn string(&mut self, string: &str) -> Done {
-        // Between two characters that JSON escapes, which is what is made normal by those who do it.
+        // Clients that normalise do so separately between the characters that JSON escapes.
         let is_escaped = |character: char| matches!(character, '\0'..='\x1f' | '"' | '\\');
         let is_normal = string.is_ascii() || string.split(is_escaped).all(unicode_normalization::is_nfc);
         if is_normal || self.form == Form::Plain {
@@ -149,14 +150,15 @@ impl Writer {
         self.text.push(b'"');
     }
 
-    /// An integer, by its size and its sign.
+    /// Writes an integer, `value`. `size` is its absolute value.
     fn integer(&mut self, size: u128, value: impl Display) -> Done {
         let text = value.to_string();
         if self.form == Form::Alike && size > u128::from(EXACT) {
             if text.parse::<i64>().is_err() {
                 return Err(self.refuse(Why::Large(text)));
             }
-            // The fewest digits that mean the double, and then zeros: as JavaScript writes it below 10^21 (ECMA-262, Number::toString).
+            // The digits that JavaScript writes below 10^21: the fewest that identify the double,
+            // then zeros (ECMA-262, Number::toString).
             let double = text.parse::<f64>().map(|double| double.to_string()).unwrap_or_default();
             if double != text {
                 return Err(self.refuse(Why::Integer(text, double)));
@@ -166,7 +168,7 @@ impl Writer {
         Ok(())
     }
 
-    /// `{"variant":`, to be followed by a value and [`Writer::end_variant`].
+    /// Writes `{"variant":`. A value and [`Writer::end_variant`] must follow.
     fn begin_variant(&mut self, variant: &str) -> Done {
         self.begin_object()?;
         self.key(variant)
@@ -178,7 +180,8 @@ impl Writer {
     }
 }
 
-/// The first two of an object's keys, in the order of their code points, that not all clients leave in it.
+/// The first two adjacent keys, in the order of their code points, that some client orders
+/// differently.
 fn first_reordered(text: &[u8], members: &[ObjectMember]) -> Option<(String, String)> {
     members.windows(2).find_map(|pair| {
         let [one, next] = pair else { return None };
@@ -189,14 +192,15 @@ fn first_reordered(text: &[u8], members: &[ObjectMember]) -> Option<(String, Str
     })
 }
 
-/// Whether a key comes in the same place in every order: none of its bytes comes before the quote that ends it or is escaped otherwise than all
-/// the same, and none belongs to a character from U+E000 on, which UTF-16 puts before those beyond U+FFFF.
+/// Whether a key has the same place in every client's order. No byte of it sorts before the closing
+/// quote. A backslash is always written twice, which keeps the order. No character is U+E000 or
+/// higher: UTF-16 sorts U+E000 to U+FFFF after all higher characters.
 fn is_plain(written: &[u8]) -> bool {
     let inner = written.get(1..written.len().saturating_sub(1)).unwrap_or_default();
     inner.iter().all(|byte| matches!(byte, b'#'..=0xed))
 }
 
-/// A key without its quotes and escapes.
+/// The key without its quotes and escapes.
 fn unescaped(written: &[u8]) -> String {
     let inner = written.get(1..written.len().saturating_sub(1)).unwrap_or_default();
     let mut key = Vec::with_capacity(inner.len());

@@ -1,4 +1,4 @@
-//! Keys that sign as other tools do it, with a library that the crate doesn't have.
+//! Keys that sign as other tools do, with a library that the crate itself doesn't use.
 #![allow(dead_code, reason = "each test has a part of it")]
 
 use aws_lc_rs::encoding::AsDer;
@@ -14,7 +14,7 @@ use serde::Serialize;
 use serde_json::{Serializer, Value, json};
 use sha2::{Digest, Sha256};
 
-/// A private key.
+/// A private key of one kind.
 pub enum Signer {
     Ed25519(Ed25519KeyPair),
     P256(EcdsaKeyPair),
@@ -23,7 +23,7 @@ pub enum Signer {
 }
 
 impl Signer {
-    /// The same for a number each time.
+    /// A key that is the same each time for the same number.
     pub fn ed25519(number: u8) -> Self {
         Self::Ed25519(Ed25519KeyPair::from_seed_unchecked(&[number; 32]).unwrap())
     }
@@ -40,7 +40,7 @@ impl Signer {
         Self::Rsa(RsaKeyPair::generate(size).unwrap())
     }
 
-    /// As python-tuf writes it.
+    /// The key's entry as python-tuf writes it.
     pub fn entry(&self) -> Value {
         let (keytype, scheme) = match self {
             Self::Ed25519(_) => ("ed25519", "ed25519"),
@@ -60,7 +60,7 @@ impl Signer {
         pem("PUBLIC KEY", &der)
     }
 
-    /// The point by itself, or the key as PKCS#1 has it.
+    /// The bare point of an ECDSA key, or an RSA key in PKCS#1.
     pub fn bare(&self) -> Vec<u8> {
         match self {
             Self::Ed25519(key) => key.public_key().as_ref().to_vec(),
@@ -89,19 +89,19 @@ pub fn pem(label: &str, der: &[u8]) -> String {
     format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", lines.join("\n"))
 }
 
-/// The canonical form, as tough writes it.
+/// The canonical form that tough writes.
 pub fn form(value: &Value) -> Vec<u8> {
     let mut form = Vec::new();
     value.serialize(&mut Serializer::with_formatter(&mut form, CanonicalFormatter::new())).unwrap();
     form
 }
 
-/// The id of a key's entry: the hash of all of it.
+/// The id of a key's entry: the SHA-256 of the whole entry.
 pub fn id(entry: &Value) -> String {
     hex::encode(Sha256::digest(form(entry)))
 }
 
-/// A file with a signature of each of these, under these ids.
+/// A file with the signatures of these keys under these ids.
 pub fn signed(document: &Value, signers: &[(&str, &Signer)]) -> Vec<u8> {
     let message = form(document);
     let signatures: Vec<Value> =

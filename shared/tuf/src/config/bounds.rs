@@ -1,4 +1,4 @@
-//! Numbers that an operator can choose, each within its bounds.
+//! Numeric settings, each within its bounds.
 
 use serde::{Deserialize, Serialize};
 
@@ -16,13 +16,13 @@ impl Default for LargestTarget {
     }
 }
 
-/// How many targets a role may list before it is split. Default 1,000, which are some 150 kB of JSON.
+/// How many targets a role may list before it is split. The default is 1,000, about 150 kB of JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "u32", into = "u32")]
 pub struct TargetsPerBin(u32);
 
 impl TargetsPerBin {
-    /// As a number.
+    /// The limit, as a count of targets.
     #[must_use]
     pub fn get(self) -> usize {
         usize::try_from(self.0).unwrap_or(usize::MAX)
@@ -53,16 +53,17 @@ impl From<TargetsPerBin> for u32 {
     }
 }
 
-/// How many documents sign works on at the same time. Default 16: with some 75 ms for reading, signing and storing each,
-/// that is 210 signatures a second, below the smallest default quota that KMS has for elliptic curves, 300 in some regions
-/// (<https://docs.aws.amazon.com/kms/latest/developerguide/requests-per-second.html>). Where KMS throttles all the same,
-/// requests are tried again after pauses that double.
+/// How many documents the stage sign works on at the same time. The default is 16. Reading, signing
+/// and storing one takes some 75 ms, which makes 210 signatures a second. That is below KMS's
+/// smallest default quota for elliptic curves, 300 in some regions
+/// (<https://docs.aws.amazon.com/kms/latest/developerguide/requests-per-second.html>). If KMS still
+/// throttles a request, it is retried after pauses that double.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "u16", into = "u16")]
 pub struct SignaturesAtOnce(u16);
 
 impl SignaturesAtOnce {
-    /// As a number.
+    /// The limit, as a count of documents.
     #[must_use]
     pub fn get(self) -> usize {
         usize::from(self.0)
@@ -92,18 +93,19 @@ impl From<SignaturesAtOnce> for u16 {
     }
 }
 
-/// The longest target that the serve function answers itself, in bytes. Default 256 KiB: such a one is there sooner than
-/// a device could follow a redirect.
+/// The longest target that the serve function sends itself, in bytes. The default is 256 KiB:
+/// sending that takes less time than a device's extra request after a redirect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "u64", into = "u64")]
 pub struct InlineTargets(u64);
 
 impl InlineTargets {
-    /// A Lambda function answers 6 MB at most, and bytes grow by a third in Base64
+    /// The most that an operator can choose, in bytes. A Lambda function answers 6 MB at most, and
+    /// Base64 adds a third
     /// (<https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>).
     pub const MOST: u64 = 4 * 1024 * 1024;
 
-    /// In bytes.
+    /// The limit in bytes.
     #[must_use]
     pub fn bytes(self) -> u64 {
         self.0
@@ -140,7 +142,7 @@ impl From<InlineTargets> for u64 {
 pub struct ExpireDays(u16);
 
 impl ExpireDays {
-    /// In seconds.
+    /// The time until uploads expire, in seconds.
     #[must_use]
     pub fn seconds(self) -> i64 {
         i64::from(self.0) * 24 * 60 * 60
@@ -153,7 +155,8 @@ impl TryFrom<u16> for ExpireDays {
     fn try_from(days: u16) -> Result<Self, BadConfig> {
         if days < 15 {
             return Err(BadConfig(format!(
-                "uploads may expire after 15 days at the earliest, not {days}: messages about them wait for up to 14"
+                "uploads may expire after 15 days at the earliest, not {days}: messages about \
+                 them wait for up to 14"
             )));
         }
         Ok(Self(days))

@@ -1,6 +1,6 @@
-//! What cannot be meant.
+//! Why a setting is refused.
 
-/// A configuration that cannot be meant.
+/// A configuration with a value out of bounds. The text says what to use instead.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct BadConfig(pub(super) String);

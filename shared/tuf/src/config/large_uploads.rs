@@ -1,39 +1,42 @@
-//! Which uploads are large, and how they are worked on.
+//! Which uploads are large, and in what pieces the pipeline works on them.
 
 use serde::{Deserialize, Serialize};
 
 use super::error::BadConfig;
 
-/// Which uploads are worked on beside all others, in runs of limited length, and in what pieces. All in bytes.
+/// Sizes for large uploads, all in bytes. The pipeline works on large uploads apart from all
+/// others, in runs of limited length.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "SizesOfLargeUploads", into = "SizesOfLargeUploads")]
 pub struct LargeUploads(SizesOfLargeUploads);
 
-/// The sizes in [`LargeUploads`], not checked yet.
+/// The sizes in [`LargeUploads`], not yet checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SizesOfLargeUploads {
-    /// Longer uploads go to the queue of large ones. Default 256 MiB, which S3 copies, or a function reads, in a few seconds.
+    /// Uploads longer than this go to the queue of large ones. The default is 256 MiB, which S3
+    /// copies, or a function reads, in a few seconds.
     pub above: u64,
-    /// What must be read is read in pieces of this size. Default 4 MiB.
+    /// The pipeline reads a large upload in pieces of this size. The default is 4 MiB.
     pub piece: u64,
-    /// After so many bytes the progress is stored, and the next large upload has its turn. Default 4 GiB: a minute on AWS,
-    /// where a function reads 50 to 90 MB/s.
+    /// After this many bytes a run stores its progress, and the next large upload has its turn. The
+    /// default is 4 GiB: a minute on AWS, where a function reads 50 to 90 MB/s.
     pub run: u64,
-    /// Longer uploads are copied in parts. Default 5 GB, the most that S3 copies in one request
-    /// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html>).
+    /// Uploads longer than this are copied in parts. The default is 5 GB, the most that S3 copies
+    /// in one request (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html>).
     pub copy_above: u64,
-    /// The size of these parts; S3 takes 5 MiB to 5 GiB. Default 128 MiB.
+    /// The size of these parts. S3 takes 5 MiB to 5 GiB. The default is 128 MiB.
     pub copy_part: u64,
 }
 
 impl LargeUploads {
-    /// What the function hash, which is stopped after a minute, may be given to copy or to read.
+    /// The highest value of `above`: the function hash is stopped after a minute, and must copy or
+    /// read this much in that time.
     pub const MOST_ABOVE: u64 = 1 << 30;
-    /// So that several pieces fit into the memory that reading may take.
+    /// The highest value of `piece`: several pieces must fit into the memory that reading may take.
     pub const MOST_PIECE: u64 = 4 << 20;
 
-    /// The sizes.
+    /// The sizes, which are within their bounds.
     #[must_use]
     pub fn sizes(self) -> SizesOfLargeUploads {
         self.0

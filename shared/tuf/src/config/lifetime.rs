@@ -1,4 +1,4 @@
-//! Lengths of time, as people write them.
+//! Lengths of time, written as people write them.
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,10 +14,10 @@ use super::error::BadConfig;
 pub struct Lifetime(pub(super) u64);
 
 impl Lifetime {
-    /// A lifetime of so many seconds.
+    /// A lifetime of `seconds` seconds.
     ///
     /// # Errors
-    /// [`BadConfig`] below 10 seconds, which no client on a slow network could use.
+    /// Refuses less than 10 seconds, which no client on a slow network could use.
     pub fn from_seconds(seconds: u64) -> Result<Self, BadConfig> {
         if seconds < 10 {
             return Err(BadConfig(format!("a lifetime of {seconds} s is too short; use at least 10 s")));
@@ -25,7 +25,7 @@ impl Lifetime {
         Ok(Self(seconds))
     }
 
-    /// In seconds.
+    /// The lifetime in seconds.
     #[must_use]
     pub fn seconds(self) -> u64 {
         self.0

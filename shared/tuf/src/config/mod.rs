@@ -1,5 +1,5 @@
-//! The policy of one repository, parsed once: CDK props through the environment on AWS, `DATA/config.toml` in the
-//! embedded form.
+//! The policy of one repository, parsed once. On AWS it comes from CDK props through the
+//! environment, in the embedded form from `DATA/config.toml`.
 
 mod bounds;
 mod error;

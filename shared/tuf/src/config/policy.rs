@@ -1,4 +1,4 @@
-//! All that an operator can choose.
+//! The settings that an operator can choose.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,7 +8,7 @@ use super::lifetime::Lifetime;
 use crate::primitives::RoleName;
 use crate::root::PinnedRoot;
 
-/// What an operator can choose. Every field has a default.
+/// An operator's settings. Every field has a default.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
@@ -20,50 +20,53 @@ pub struct Config {
     pub removals: RemovalLimit,
     /// Uploads larger than this are refused.
     pub largest_target: LargestTarget,
-    /// After how many days the uploads bucket expires current objects; `None` where it doesn't. While set, a delete
-    /// marker removes a target only where the expiry can't have made it: it stands on another delete marker, or on an upload that
-    /// wasn't so old.
+    /// After how many days the uploads bucket expires current objects; `None` where it doesn't.
+    /// While this is set, a delete marker removes a target only if the expiry can't have made the
+    /// marker: the marker lies on another delete marker, or on an upload that was not that old.
     pub uploads_expire_days: Option<ExpireDays>,
     /// A role that lists more targets than this is split into 16 bins.
     pub max_targets_per_bin: TargetsPerBin,
     /// How many documents are signed at the same time.
     pub signatures_at_once: SignaturesAtOnce,
-    /// Longer targets are redirected to the bucket by the serve function. The embedded form sends all by itself.
+    /// The serve function redirects devices to the bucket for longer targets. The embedded form
+    /// sends all targets itself.
     pub inline_targets: InlineTargets,
-    /// Which uploads are worked on beside all others, and in what pieces.
+    /// Which uploads are large, and in what pieces the pipeline works on them.
     pub large_uploads: LargeUploads,
-    /// Whether the embedded form cuts targets into chunks, so that devices with an older one fetch only what they lack. On AWS a
-    /// function of its own does it. Default no.
+    /// Whether the embedded form cuts targets into chunks, so that devices with an older one fetch
+    /// only what they lack. On AWS a function of its own does it. Default no.
     pub chunks: bool,
-    /// Whether parties to whom names are delegated may delegate further. Default no.
+    /// Whether parties may delegate their names further. Default no.
     pub nested_delegations: bool,
-    /// Whether people sign the top-level targets role, which delegates to bins then: the repository never drafts it by itself.
-    /// Default no.
+    /// Whether people sign the top-level targets role. That role then delegates to bins, and the
+    /// repository never drafts it itself. Default no.
     pub offline_targets: bool,
-    /// The root with which the chain of roots begins, which devices ship with: no other is believed in its place then, whoever may write where it
-    /// lies, and none before it counts. Default: version 1, as it lies there.
+    /// The root with which the chain of roots begins, and which devices ship with. If it is set, no
+    /// other file at that version is trusted, whoever wrote it, and earlier roots don't count. By
+    /// default the chain begins with version 1 as it is stored.
     pub trusted_root: Option<PinnedRoot>,
 }
 
 impl Config {
-    /// Whether people sign the documents of `role`, and no key that a server has.
+    /// Whether people sign the documents of `role`, and no online key does.
     #[must_use]
     pub fn is_signed_by_people(&self, role: &RoleName) -> bool {
         self.offline_targets && *role == RoleName::targets()
     }
 }
 
-/// How long documents are valid from the moment they are made.
+/// How long documents are valid, counted from the moment they are made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Expiry {
-    /// `timestamp.json`; re-signed when under half is left. Default 1 day.
+    /// The timestamp, which is signed again when less than half of this is left. Default 1 day.
     pub timestamp: Lifetime,
-    /// Snapshots; renewed when under a third is left. Default 7 days.
+    /// Snapshots, which are renewed when less than a third of this is left. Default 7 days.
     pub snapshot: Lifetime,
-    /// `targets` and the bins; renewed when under a third is left. Default 90 days.
+    /// `targets` and the bins, which are renewed when less than a third of this is left. Default 90
+    /// days.
     pub targets: Lifetime,
-    /// A development root. Default 365 days.
+    /// The development root that `tufline` makes itself. Default 365 days.
     pub root: Lifetime,
 }
 
@@ -83,25 +86,28 @@ impl Default for Expiry {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Hashing {
-    /// The upload's own full-object checksum, else a server-side copy's, else by reading it.
+    /// The upload's own full-object checksum; without one, that of a server-side copy; without
+    /// either, by reading the bytes.
     #[default]
     Auto,
-    /// Always by reading it.
+    /// Always by reading the bytes.
     Stream,
 }
 
-/// The limit on removals at once, over [`RemovalLimit::WINDOW_SECONDS`].
+/// How many targets may be removed within [`RemovalLimit::WINDOW_SECONDS`] without an operator's
+/// consent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RemovalLimit {
-    /// Hold removals of more than this share of all targets, in percent; 100 holds none.
+    /// Removals of more than this share of all targets are held, in percent; 100 holds none.
     pub percent: u8,
-    /// Never hold up to this many.
+    /// Removals of up to this many targets are never held.
     pub at_least: u64,
 }
 
 impl RemovalLimit {
-    /// Removals that come within this time count together: `aws s3 rm --recursive` arrives in many batches.
+    /// Removals within this many seconds count together, since `aws s3 rm --recursive` arrives in
+    /// many batches.
     pub const WINDOW_SECONDS: u64 = 600;
 }
 
@@ -131,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_meant_is_refused() {
+    fn settings_out_of_bounds_are_refused() {
         for text in [
             r#"{"expiry":{"timestamp":"1s"}}"#,
             r#"{"expiry":{"timestamp":"soon"}}"#,

@@ -1,4 +1,4 @@
-//! What operators decide of other parties.
+//! Operators' decisions about other parties.
 //!
 //! *Invariant*: the names of two parties never overlap.
 
@@ -13,74 +13,77 @@ use crate::signing::same_key;
 use serde::{Deserialize, Serialize};
 use tough::schema::key::Key;
 
-/// Clients visit 32 delegations at most in a search, and bins come after the parties (python-tuf, `max_delegations`).
+/// The most parties. Clients visit at most 32 delegations in a search (python-tuf,
+/// `max_delegations`), and visit the bins after the parties.
 pub const MOST_PARTIES: usize = 20;
 
-/// A party may have so many paths: each is compared with every target before it is delegated.
+/// The most paths of a party: each is compared with every target before the names are delegated.
 const MOST_PATHS: usize = 100;
 
-/// The record of all parties, those that were removed with them, may grow to so many bytes by decisions. A store reads somewhat more
-/// (`Key::most_bytes`), for the documents that are delivered.
+/// The length, in bytes, to which decisions may grow the record of all parties, including removed
+/// ones. A store reads somewhat more (`Key::most_bytes`), which leaves room for the documents that
+/// parties deliver.
 const LARGEST_RECORD: usize = 800_000;
 
-/// What an operator does with delegations.
+/// An operator's edit of a delegation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PartyEdit {
-    /// Hands names to a party; also to one that was removed.
+    /// Delegates names to a party, which may have been removed before.
     Create {
-        /// Its names.
+        /// The patterns of the party's names.
         paths: Vec<Pattern>,
-        /// Who may sign for it.
+        /// The keys that may sign for it.
         keys: Vec<Key>,
-        /// How many of them must.
+        /// How many of these keys must sign.
         threshold: u64,
     },
     /// Lets another key sign.
     AddKey {
-        /// The key.
+        /// The key to add.
         key: Key,
-        /// How many must sign from now on, if that changes.
+        /// How many keys must sign from now on; `None` keeps the number.
         threshold: Option<u64>,
     },
     /// Lets a key no longer sign.
     RemoveKey {
-        /// How its id begins.
+        /// The beginning of the key's id.
         id: String,
-        /// How many must sign from now on, if that changes.
+        /// How many keys must sign from now on; `None` keeps the number.
         threshold: Option<u64>,
     },
-    /// Devices no longer look there.
+    /// Stops the delegation: devices no longer look for names there.
     Remove {
         /// Whether anybody may publish under its names again.
         release: bool,
     },
 }
 
-/// What an operator decided, as a record that only operators can write: the generations that follow it name it by its number.
+/// An operator's decision, as a record that only operators can write. The generations that apply it
+/// refer to it by its number.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Decision {
-    /// [`PARTIES_FORMAT`].
+    /// The format version of the record, [`PARTIES_FORMAT`](super::parties::PARTIES_FORMAT).
     pub format: u32,
-    /// The party's role.
+    /// The role of the party that is edited.
     pub role: RoleName,
-    /// What is done with it.
+    /// The edit of that party.
     pub edit: PartyEdit,
 }
 
-/// Why a delegation is not changed. Nothing was.
+/// Why an edit of a delegation is refused. The delegation is unchanged.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{role} refused: {why}")]
 pub struct BadDelegation {
-    /// The role.
+    /// The role of the party whose edit was refused.
     pub role: RoleName,
-    /// One line.
+    /// The reason, in one line.
     pub why: String,
 }
 
 impl Parties {
-    /// The parties with decisions of operators, in their order. One that can't be carried out any more, since another came before it, changes
-    /// nothing.
+    /// The parties after these decisions, applied in order. A decision that an earlier one made
+    /// impossible changes nothing.
     #[must_use]
     pub fn decided(&self, decisions: &[Decision]) -> Self {
         let mut next = self.clone();
@@ -92,10 +95,10 @@ impl Parties {
         next
     }
 
-    /// The parties with an operator's edit of `role`.
+    /// The parties after an operator's edit of `role`.
     ///
     /// # Errors
-    /// [`BadDelegation`].
+    /// [`BadDelegation`] if the edit is not allowed.
     pub fn edit(&self, role: &RoleName, edit: PartyEdit) -> Result<Self, BadDelegation> {
         let bad = |why: String| BadDelegation { role: role.clone(), why };
         let mut next = self.clone();
@@ -104,7 +107,7 @@ impl Parties {
         match edit {
             PartyEdit::Create { paths, keys, threshold } => {
                 if found.is_some() {
-                    return Err(bad("there is such a delegation; remove it first, or choose another name".into()));
+                    return Err(bad("this delegation exists; remove it first, or choose another name".into()));
                 }
                 if paths.len() > MOST_PATHS {
                     return Err(bad(format!("it has {} paths, and at most {MOST_PATHS} are allowed", paths.len())));
@@ -156,7 +159,8 @@ impl Parties {
             return Err(bad(format!("{threshold} of {keys} keys can't sign; choose a threshold from 1 to {keys}")));
         }
         if next.to_bytes().map_err(|error| bad(error.to_string()))?.len() > LARGEST_RECORD {
-            let why = "the record of all delegations would be too long; give it fewer keys or paths, or release one that was removed";
+            let why = "the record of all delegations would be too long; give it fewer keys or paths, \
+                       or release one that was removed";
             return Err(bad(why.into()));
         }
         Ok(next)
@@ -170,14 +174,14 @@ impl Parties {
         if role.as_str().starts_with(trie::BIN) {
             return bad("names that begin with 'bin-' are those of bins; choose another");
         }
-        // As with bins, see `trie::BIN`.
+        // For the same reason as in `trie::BIN`.
         if role.as_str().bytes().all(|byte| byte.is_ascii_digit()) {
-            return bad(
-                "tuf-js reads roles whose names are numbers in another order than was signed; choose a name with a letter",
-            );
+            return bad("tuf-js reads roles whose names are numbers in another order than was signed; \
+                        choose a name with a letter");
         }
         if role.as_str().contains(BELOW) {
-            return bad("'--' stands in the names of roles that a party itself delegates to; choose another");
+            return bad("'--' is reserved for the names of roles that a party itself delegates to; \
+                        choose another");
         }
         let there = self.parties.values().filter(|party| party.state != PartyState::Removed).count();
         if there >= MOST_PARTIES {
@@ -195,7 +199,8 @@ impl Parties {
         for (other, theirs) in others.flat_map(|(other, party)| party.paths.iter().map(move |path| (other, path))) {
             if let Some(path) = paths.iter().find(|path| path.overlaps(theirs)) {
                 return bad(format!(
-                    "its path {path} overlaps {theirs} of {other}: some client would look for a name in both; choose paths apart"
+                    "its path {path} overlaps {theirs} of {other}: some client would look for a \
+                     name in both; choose paths apart"
                 ));
             }
         }

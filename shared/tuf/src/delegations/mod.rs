@@ -1,5 +1,5 @@
-//! Other parties: which names each may sign for, what operators decide of that, and what the parties deliver (TUF specification 4.5,
-//! DELEGATIONS).
+//! Other parties (TUF specification 4.5, DELEGATIONS): the names that each may sign for, operators'
+//! decisions about them, and the documents that they deliver.
 
 mod decisions;
 pub mod delivery;

@@ -1,11 +1,14 @@
-//! Other parties: which names each may sign for, with which keys, and what it has delivered (TUF specification 4.5, DELEGATIONS).
+//! Other parties (TUF specification 4.5, DELEGATIONS): the names that each may sign for, its keys,
+//! and the documents that it has delivered.
 //!
-//! Their roles stand in `targets`, before the bins and terminating, so that a name is looked for in one place only. A party's own role
-//! may delegate further, to roles that are named after it (`vendor-x--beta`).
+//! `targets` lists the parties' roles before the bins and as terminating, so that clients look for
+//! a name in one place only. A party's own role may delegate further, to roles that are named after
+//! it (`vendor-x--beta`).
 //!
-//! *Invariants*: `targets` delegates to no party before it delivered a document, nor while that is about to expire, since some clients
-//! refuse a whole repository in which one role is missing or expired; the names of two parties never overlap; nobody but the party
-//! publishes under its names, even after it was removed.
+//! *Invariants*: `targets` delegates to a party only after it delivered a document, and not while
+//! that is about to expire, since some clients refuse a whole repository in which one role is
+//! missing or expired; the names of two parties never overlap; only the party publishes under its
+//! names, even after it was removed.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -19,19 +22,21 @@ use crate::layout::{Addressed, Expiring, trie};
 use crate::primitives::{Pattern, RoleName, Sha256, TargetName, Time, json};
 use crate::signing::{VerifyError, from_one};
 
-/// The format of the record that this code writes.
+/// The format version of the records that this code writes.
 pub const PARTIES_FORMAT: u32 = 1;
 
-/// Who may sign for what beside the repository itself, as of one generation.
+/// The parties besides the repository itself, as of one generation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Parties {
-    /// [`PARTIES_FORMAT`].
+    /// The format version, at most [`PARTIES_FORMAT`].
     pub format: u32,
-    /// The parties, by their roles.
+    /// The parties, by the names of their roles.
     pub parties: BTreeMap<RoleName, Party>,
-    /// The documents of all roles that other parties ever had: a role once listed in a snapshot stays listed.
+    /// The documents of all roles that other parties ever had. A role that a snapshot lists must
+    /// stay listed.
     pub documents: BTreeMap<RoleName, PartyDocument>,
-    /// When the record was made, as exactly as the clock says: so nobody knows its digest beforehand, and can store something else there.
+    /// When the record was made, to the clock's full precision. So nobody can predict its digest
+    /// and store another file under that name first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub made: Option<Time>,
 }
@@ -42,18 +47,18 @@ impl Default for Parties {
     }
 }
 
-/// One party.
+/// A party's names, keys and state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Party {
-    /// Its names.
+    /// The patterns of its names.
     pub paths: Vec<Pattern>,
-    /// Who may sign for it.
+    /// The keys that may sign for it.
     pub keys: Vec<Key>,
-    /// How many of them must.
+    /// How many of these keys must sign.
     pub threshold: u64,
-    /// Whether devices look there.
+    /// Whether `targets` delegates to it.
     pub state: PartyState,
-    /// The roles that its own delegates to now, and those below them.
+    /// The roles to which its own role delegates now, and those below them.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub below: BTreeSet<RoleName>,
 }
@@ -62,18 +67,18 @@ pub struct Party {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PartyState {
-    /// Not yet: it hasn't delivered anything.
+    /// Not yet: the party hasn't delivered a document.
     Waiting,
-    /// It does.
+    /// `targets` delegates to the party.
     Listed,
-    /// Not now: what it delivered expires too soon.
+    /// Not now: its document expires too soon.
     Suspended,
-    /// Not any more. Its names stay reserved.
+    /// No longer. Its names stay reserved.
     Removed,
 }
 
 impl PartyState {
-    /// For people.
+    /// The state in words for people.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -88,31 +93,32 @@ impl PartyState {
 /// A document that a party signed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PartyDocument {
-    /// Its version.
+    /// The version that the party chose, from 1 on.
     pub version: u64,
-    /// In bytes.
+    /// The file's length in bytes.
     pub length: u64,
-    /// The digest of the whole file.
+    /// The SHA-256 of the whole file.
     pub sha256: Sha256,
-    /// When it expires.
+    /// The time at which the document expires.
     pub expires: Time,
 }
 
-/// What became of a party in a generation.
+/// What a generation changed of a party's role.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PartyChange {
-    /// Of the party to which the role belongs.
+    /// The new state of the party to which the role belongs.
     pub state: PartyState,
-    /// The new document, if there is one.
+    /// The role's new document, if it changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub document: Option<PartyDocument>,
-    /// The version of the upload that has it.
+    /// The version of the upload that delivered the document.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upload: Option<String>,
 }
 
 impl Parties {
-    /// The party under whose names `name` is, and its role: of those that were removed only where no other has it.
+    /// The party whose patterns match `name`, and its role. A removed party counts only if no other
+    /// matches.
     #[must_use]
     pub fn owner(&self, name: &TargetName) -> Option<(&RoleName, &Party)> {
         let reserves = |party: &Party| party.paths.iter().any(|path| path.reserves(name.as_str()));
@@ -120,13 +126,14 @@ impl Parties {
         owners.min_by_key(|(_, party)| party.state == PartyState::Removed)
     }
 
-    /// The party to which `role` belongs: its own role, or one below.
+    /// The party to which `role` belongs, whether that is its own role or one below.
     #[must_use]
     pub fn party_of(&self, role: &RoleName) -> Option<(&RoleName, &Party)> {
         self.parties.iter().find(|(name, _)| name.as_str() == root_of(role))
     }
 
-    /// What `role` delegates to, a role of the trie: `targets` to the parties first; and, where it is split, to its bins.
+    /// The delegations of `role`, a role of the trie: `targets` delegates to the parties first, and
+    /// a split role to its bins.
     ///
     /// # Errors
     /// [`VerifyError::Unreadable`] for a key that has no canonical form, never in practice.
@@ -160,10 +167,11 @@ impl Parties {
         Ok(all)
     }
 
-    /// What a snapshot says of the parties' roles: length and digest too, since whoever signs them chooses their versions.
+    /// The snapshot's entries for the parties' roles. They include length and digest, since the
+    /// parties choose their versions themselves.
     ///
     /// # Errors
-    /// [`VerifyError::Unreadable`] where a version is 0.
+    /// [`VerifyError::Unreadable`] if a version is 0.
     pub fn in_snapshot(&self) -> Result<HashMap<String, Metafile>, VerifyError> {
         let metafile = |(role, document): (&RoleName, &PartyDocument)| {
             let sha256 = Decoded::from(document.sha256.as_bytes().to_vec());
@@ -178,13 +186,14 @@ impl Parties {
         self.documents.iter().map(metafile).collect()
     }
 
-    /// The roles in which devices look now, and their documents: a role after the one that delegates to it.
+    /// The roles in which devices look now, and their documents. Each role comes after the role
+    /// that delegates to it.
     pub fn in_use(&self) -> impl Iterator<Item = (&RoleName, &PartyDocument)> {
         let roles = self.listed().flat_map(|(role, party)| party.roles(role));
         roles.filter_map(|role| self.documents.get_key_value(role))
     }
 
-    /// Which document that devices look into expires first.
+    /// The document in use that expires first.
     #[must_use]
     pub fn first_to_expire(&self) -> Option<Expiring> {
         let expiring = |(role, document): (&RoleName, &PartyDocument)| Expiring {
@@ -195,13 +204,13 @@ impl Parties {
         self.in_use().map(expiring).min()
     }
 
-    /// The roles of a party that ever had a document: its own, and those below.
+    /// The roles of a party that ever had a document: its own role and those below.
     pub fn roles_of(&self, party: &RoleName) -> impl Iterator<Item = &RoleName> {
         let party = party.clone();
         self.documents.keys().filter(move |role| root_of(role) == party.as_str())
     }
 
-    /// The record as it is stored.
+    /// The record's bytes, as they are stored.
     ///
     /// # Errors
     /// [`VerifyError::Unreadable`], never in practice.
@@ -209,13 +218,13 @@ impl Parties {
         json::to_vec(self).map_err(|error| unreadable(&error.to_string()))
     }
 
-    /// Reads the record that is named `digest`.
+    /// Reads the record whose digest is `digest`.
     ///
     /// # Errors
-    /// [`VerifyError::Unreadable`] where these are not the bytes that are meant.
+    /// [`VerifyError::Unreadable`] if the bytes have another digest, or a newer format.
     pub fn from_bytes(digest: &Sha256, bytes: &[u8]) -> Result<Self, VerifyError> {
         if Sha256::of(bytes) != *digest {
-            return Err(unreadable("the record of its delegations has other bytes than those that it is named by"));
+            return Err(unreadable("the record of its delegations does not have the digest that names it"));
         }
         let parties: Self = serde_json::from_slice(bytes).map_err(|error| unreadable(&error.to_string()))?;
         if parties.format > PARTIES_FORMAT {
@@ -235,15 +244,16 @@ impl TryFrom<Parties> for Addressed<Parties> {
 }
 
 impl Party {
-    /// Its roles: `own`, and those below.
+    /// The party's roles: `own`, and those below.
     pub fn roles<'a>(&'a self, own: &'a RoleName) -> impl Iterator<Item = &'a RoleName> {
         std::iter::once(own).chain(&self.below)
     }
 
-    /// What `targets` says of it.
+    /// The delegation of `targets` to this party.
     ///
     /// # Errors
-    /// [`VerifyError::Unreadable`] for a threshold of 0; for a key that has no canonical form, never in practice.
+    /// [`VerifyError::Unreadable`] for a threshold of 0, or for a key without a canonical form,
+    /// which never happens in practice.
     pub fn delegation(&self, role: &RoleName) -> Result<Delegations, VerifyError> {
         let unreadable = |why: String| VerifyError::Unreadable { role: role.clone(), why };
         let mut all = empty();

@@ -1,4 +1,4 @@
-//! The gate itself.
+//! Checks a signed generation, document by document.
 
 use super::verified::{VerifiedRole, verify_under_all};
 use super::wanted::{OtherParties, WantedBlob, WantedDelivery, changed_deliveries, own_paths};
@@ -21,14 +21,14 @@ pub struct Checked {
 }
 
 impl Checked {
-    /// The generation.
+    /// The generation's number, which is its snapshot's version.
     #[must_use]
     pub fn generation(&self) -> u64 {
         self.snapshot.version()
     }
 
-    /// The timestamp that shows this generation (TUF specification 4.6). It states the snapshot's length and digest:
-    /// clients then take the length as their limit instead of their default.
+    /// The timestamp that shows this generation (TUF specification 4.6). It states the snapshot's
+    /// length and digest. Clients then use that length as their limit, instead of a default.
     ///
     /// # Errors
     /// [`VerifyError::Unreadable`] for version 0.
@@ -49,40 +49,41 @@ impl Checked {
     }
 }
 
-/// A check in progress: it knows what it must still be given.
+/// A check in progress. It knows which documents and blobs are still wanted.
 #[derive(Debug)]
 pub struct Gate<'a> {
     roots: &'a [Root],
     candidate: &'a Manifest,
     now: Time,
     snapshot: Signed<Snapshot>,
-    /// What devices see.
+    /// The versions that devices see.
     published: &'a Versions,
-    /// What the snapshot lists.
+    /// The versions that the snapshot lists.
     versions: Versions,
-    /// What must still be given, and the versions that the snapshot lists.
+    /// The roles whose documents are still wanted, with the versions that the snapshot lists.
     roles: BTreeMap<RoleName, u64>,
     others: OtherParties<'a>,
-    /// The documents of other parties that must still be given.
+    /// The other parties' roles whose documents are still wanted.
     deliveries: BTreeSet<RoleName>,
-    /// What the roles that were given say of those below them.
+    /// The delegations of the roles that were checked.
     delegations: BTreeMap<RoleName, Delegations>,
     blobs: BTreeMap<Sha256, WantedBlob>,
     bad_targets: BTreeSet<TargetName>,
-    /// The roles that must be as they were drafted.
+    /// The roles whose documents must equal their drafts.
     demanded: BTreeSet<RoleName>,
-    /// What they were drafted as, as far as it was told.
+    /// The drafts that the caller gave so far.
     drafts: BTreeMap<RoleName, AddressedDraft>,
 }
 
 impl<'a> Gate<'a> {
-    /// Checks the candidate's snapshot: signed under every root of `roots` (the newest, and the one about to be
-    /// published), in force, listing exactly what is published with the changes of the generations since, the candidate's
-    /// with them; none of them older. `published` says which versions devices see, `since` has the manifests of all
-    /// generations after that up to the candidate.
+    /// Checks the candidate's snapshot. Every root of `roots` (the newest, and one that is about to
+    /// be published) must verify it. It must not be expired, and must list exactly the published
+    /// versions with the changes of the generations since then, including the candidate's. No
+    /// version may decrease. `published` are the versions that devices see. `since` are the
+    /// manifests of all later generations up to the candidate.
     ///
     /// # Errors
-    /// [`Refused`].
+    /// [`Refused`] says what is at fault.
     pub fn open(
         roots: &'a [Root],
         published: &'a Versions,
@@ -116,7 +117,7 @@ impl<'a> Gate<'a> {
         let void = |reason: String| Refused { generation, fault: Fault::Void, reason };
         let due = snapshot_of(candidate, &expected, others.candidate).map_err(|error| void(error.to_string()))?;
         if snapshot.document() != due.document() {
-            return Err(refuse("the snapshot is not the one that its manifest says".into()));
+            return Err(refuse("the snapshot is not the one that its manifest describes".into()));
         }
         for (role, seen) in &others.published.documents {
             if others.candidate.documents.get(role).is_none_or(|document| document.version < seen.version) {
@@ -132,8 +133,8 @@ impl<'a> Gate<'a> {
             let reason = format!("{} version {} expired at {}", first.role, first.version, first.expires);
             return Err(Refused { generation, fault: Fault::Expired(first.role, first.version), reason });
         }
-        // With all above them, since they say whose signature counts; `targets` each time, since its keys stand in the root,
-        // which may have changed meanwhile.
+        // Include all roles above, since they determine whose signature counts. Include `targets`
+        // each time: the root lists its keys, and may have changed.
         let mut roles = BTreeMap::new();
         for role in changed {
             let mut above = Some(role);
@@ -162,18 +163,20 @@ impl<'a> Gate<'a> {
         })
     }
 
-    /// Demands of these roles that their documents be what a replay drafted ([`crate::replay`]): what sign made of it is not believed.
+    /// Requires that the documents of these roles equal the drafts of a replay ([`crate::replay`]),
+    /// since publish does not trust sign.
     pub fn demand(&mut self, roles: impl IntoIterator<Item = RoleName>) {
         self.demanded.extend(roles);
     }
 
-    /// Says what a role was drafted as, before its document is given.
+    /// Takes the draft of a role, before its signed document is given.
     pub fn expect(&mut self, draft: AddressedDraft) {
         self.drafts.insert(draft.record().role().clone(), draft);
     }
 
-    /// The role documents to give to [`Gate::role`], in this order, with the versions that the snapshot lists: a role comes
-    /// after the one above it, which says whose signature counts. These may ask for more.
+    /// The role documents to give to [`Gate::role`], with the versions that the snapshot lists, in
+    /// this order: each role after the one above it, which determines whose signature counts.
+    /// Giving a document may add more to this list.
     #[must_use]
     pub fn wanted_roles(&self) -> Vec<(RoleName, u64)> {
         let mut wanted: Vec<_> = self.roles.iter().map(|(role, version)| (role.clone(), *version)).collect();
@@ -181,26 +184,27 @@ impl<'a> Gate<'a> {
         wanted
     }
 
-    /// The keys that a bin must be signed with, once the role above it was checked.
+    /// The keys that may sign a bin. Known once the role above it was checked.
     #[must_use]
     pub fn keys(&self, role: &RoleName) -> Option<RoleKeys> {
         RoleKeys::in_delegations(self.delegations.get(&trie::parent(role)?)?, role).ok()
     }
 
-    /// Checks one role document: signatures, version, expiry, the names and digests of its targets, and that it hands its
-    /// names on as the trie does. What it adds to `published` joins [`Gate::wanted_blobs`]: that is the document of the role
-    /// that devices see now or, for a new bin, of the nearest role above that they see.
+    /// Checks a role document: signatures, version, expiry, the names and digests of its targets,
+    /// and that it delegates as the trie requires. `published` is the document of the role that
+    /// devices see now or, for a new bin, of the nearest role above it that they see. The blobs of
+    /// targets that are not in `published` join [`Gate::wanted_blobs`].
     ///
     /// # Errors
-    /// [`Refused`].
+    /// [`Refused`] says what is at fault.
     pub fn role(&mut self, role: &RoleName, bytes: &Bytes, published: Option<&Targets>) -> Result<(), Refused> {
         self.check_role(role, self.verify(role, bytes), published)
     }
 
-    /// The same where the signatures were checked before.
+    /// As [`Gate::role`], for a document whose signatures were checked before.
     ///
     /// # Errors
-    /// [`Refused`], also where they were checked under other keys.
+    /// [`Refused`], also if the signatures were checked under other keys.
     pub fn verified_role(
         &mut self,
         role: &RoleName,
@@ -231,7 +235,7 @@ impl<'a> Gate<'a> {
         if self.demanded.contains(role) && !is_due {
             return Err(refuse(format!("what is signed as version {version} of {role} is not what was drafted")));
         }
-        let prefix = trie::prefix(role).ok_or_else(|| refuse(format!("{role} is no role of this repository")))?;
+        let prefix = trie::prefix(role).ok_or_else(|| refuse(format!("{role} is not a role of this repository")))?;
         for (name, target) in &signed.document().targets {
             let checked: TargetName = name.raw().parse().map_err(|refusal| refuse(format!("{role}: {refusal}")))?;
             if !trie::digits(&checked).starts_with(prefix) {
@@ -239,7 +243,7 @@ impl<'a> Gate<'a> {
             }
             let sha256 = digest_of(target);
             let sha256 = sha256.ok_or_else(|| refuse(format!("{role}: the digest of {checked} is not a SHA-256")))?;
-            // What is published stays.
+            // A published target stays, even if it breaks a newer rule.
             if published.is_some_and(|document| document.targets.get(name) == Some(target)) {
                 continue;
             }
@@ -254,7 +258,7 @@ impl<'a> Gate<'a> {
         Ok(())
     }
 
-    /// The documents of other parties to give to [`Gate::delivery`], in this order, after all roles.
+    /// The other parties' documents to give to [`Gate::delivery`], in this order, after all roles.
     #[must_use]
     pub fn wanted_deliveries(&self) -> Vec<WantedDelivery> {
         let OtherParties { published, candidate } = self.others;
@@ -266,11 +270,11 @@ impl<'a> Gate<'a> {
         candidate.in_use().filter(|(role, _)| self.deliveries.contains(*role)).map(wanted).collect()
     }
 
-    /// Checks a document of another party: that it is the one that the snapshot means, its signatures, expiry, and names. What it
-    /// adds to `published` joins [`Gate::wanted_blobs`].
+    /// Checks a document of another party: that the snapshot lists it, and its signatures, expiry
+    /// and names. The blobs of targets that are not in `published` join [`Gate::wanted_blobs`].
     ///
     /// # Errors
-    /// [`Refused`].
+    /// [`Refused`] says what is at fault.
     pub fn delivery(&mut self, role: &RoleName, bytes: &Bytes, published: Option<&Targets>) -> Result<(), Refused> {
         let (version, generation) = (self.version(role)?, self.candidate.generation);
         let document = self.others.candidate.documents.get(role);
@@ -287,7 +291,8 @@ impl<'a> Gate<'a> {
             .and_then(|signed| if is_published { Ok(signed) } else { signed.expect_alike() })
             .and_then(|signed| signed.expect_fresh(self.now))
             .map_err(|error| faulty(generation, role, version, &error))?;
-        let (_, party) = self.others.candidate.party_of(role).ok_or_else(|| refuse(format!("{role} is no party's")))?;
+        let (_, party) =
+            self.others.candidate.party_of(role).ok_or_else(|| refuse(format!("{role} belongs to no party")))?;
         let own = own_paths(delegations, role).map_err(|error| refuse(error.to_string()))?;
         for (name, target) in &signed.document().targets {
             let checked: TargetName = name.raw().parse().map_err(|refusal| refuse(format!("{role}: {refusal}")))?;
@@ -297,7 +302,7 @@ impl<'a> Gate<'a> {
             if published.is_none_or(|document| document.targets.get(name) != Some(target)) {
                 match digest_of(target) {
                     Some(sha256) => self.want_blob(checked, sha256, target.length),
-                    // There can't be such bytes.
+                    // No stored blob can have such a digest.
                     None => _ = self.bad_targets.insert(checked),
                 }
             }
@@ -306,7 +311,7 @@ impl<'a> Gate<'a> {
             if let Some(missing) =
                 below.roles.iter().find(|below| !party.below.iter().any(|role| role.as_str() == below.name))
             {
-                return Err(refuse(format!("{role} delegates to {}, which there is not", missing.name)));
+                return Err(refuse(format!("{role} delegates to {}, which doesn't exist", missing.name)));
             }
             self.delegations.insert(role.clone(), below.clone());
         }
@@ -321,7 +326,8 @@ impl<'a> Gate<'a> {
         wanted.names.push(name);
     }
 
-    /// Whether devices see this very document: a rule that it was made before takes nothing away from them.
+    /// Whether devices already see this document. Rules that are newer than the document must not
+    /// take it away from them.
     fn is_published(&self, role: &RoleName, version: u64) -> bool {
         self.published.get(role) == Some(&version)
     }
@@ -329,7 +335,7 @@ impl<'a> Gate<'a> {
     /// The version of a role's document that the snapshot lists.
     ///
     /// # Errors
-    /// [`Refused`] where it lists none: nothing then says which document is meant.
+    /// [`Refused`] if it lists none, since nothing then identifies the document.
     pub fn version(&self, role: &RoleName) -> Result<u64, Refused> {
         let of_a_party = || Some(self.others.candidate.documents.get(role)?.version);
         self.versions.get(role).copied().or_else(of_a_party).ok_or_else(|| Refused {
@@ -339,7 +345,8 @@ impl<'a> Gate<'a> {
         })
     }
 
-    /// Whose signature counts for `role` is said by the roots, or by the role above.
+    /// Verifies a document under the keys that the roots list for `role`, or that the role above
+    /// lists.
     fn verify(&self, role: &RoleName, bytes: &Bytes) -> Result<Signed<Targets>, VerifyError> {
         if trie::parent(role).is_none() {
             return verify_under_all(self.roots, role, bytes);
@@ -348,8 +355,8 @@ impl<'a> Gate<'a> {
         verify_published(bytes.clone(), &keys)
     }
 
-    /// A role hands all of its names to all of its children, or none to any. Where it says something new of them, they are
-    /// all looked at.
+    /// Checks that a role delegates all of its names to all of its children, or none to any. If its
+    /// delegations changed, all children are checked.
     fn check_delegations(
         &mut self,
         role: &RoleName,
@@ -367,12 +374,12 @@ impl<'a> Gate<'a> {
         }
         if !is_split {
             return match children.iter().find(|child| self.versions.contains_key(child)) {
-                Some(child) => Err(format!("{role} doesn't delegate to {child}, which there is")),
+                Some(child) => Err(format!("{role} doesn't delegate to {child}, which exists")),
                 None => Ok(()),
             };
         }
         if !document.targets.is_empty() {
-            return Err(format!("{role} is split into bins, and lists targets all the same"));
+            return Err(format!("{role} is split into bins, but lists targets itself"));
         }
         let mut below = BTreeMap::new();
         for child in children {
@@ -388,13 +395,14 @@ impl<'a> Gate<'a> {
         Ok(())
     }
 
-    /// The blobs that must still be looked at with [`Gate::blob`].
+    /// The blobs to look up for [`Gate::blob`].
     #[must_use]
     pub fn wanted_blobs(&self) -> Vec<Sha256> {
         self.blobs.keys().copied().collect()
     }
 
-    /// Takes note of what is stored for `sha256`: its length and, where the store keeps one, its full-object SHA-256.
+    /// Takes what the store has for `sha256`: the blob's length and, if the store keeps one, its
+    /// full-object SHA-256. `None` if there is no such blob.
     pub fn blob(&mut self, sha256: &Sha256, found: Option<(u64, Option<Sha256>)>) {
         let Some(wanted) = self.blobs.remove(sha256) else { return };
         let sound = found.is_some_and(|(length, checksum)| {
@@ -405,10 +413,10 @@ impl<'a> Gate<'a> {
         }
     }
 
-    /// The checked generation, if everything was looked at and nothing was wrong.
+    /// The checked generation, if everything wanted was given and passed.
     ///
     /// # Errors
-    /// [`Refused`], naming every target whose bytes are missing or wrong.
+    /// [`Refused`] names every target whose bytes are missing or wrong.
     pub fn pass(self) -> Result<Checked, Refused> {
         let generation = self.candidate.generation;
         if let Some(role) = self.roles.keys().chain(&self.deliveries).next() {
@@ -427,7 +435,7 @@ impl<'a> Gate<'a> {
     }
 }
 
-/// Says that this version of a role's document is not what it must be.
+/// The refusal of this version of a role's document.
 fn faulty(generation: u64, role: &RoleName, version: u64, error: &VerifyError) -> Refused {
     let fault = match error {
         VerifyError::Expired { .. } => Fault::Expired(role.clone(), version),

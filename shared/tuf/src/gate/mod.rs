@@ -1,8 +1,8 @@
-//! The gate: what a client would check before it trusts a generation (TUF specification 5.3 to 5.6), and a repository's
-//! own promise that every target's bytes are there.
+//! The gate: checks a generation as a client would before trusting it (TUF specification 5.3 to
+//! 5.6), and checks that the bytes of every target are there, which the repository itself promises.
 //!
-//! Bytes go in, a [`Checked`] generation or a [`Refused`] comes out. The object enforces the order and that nothing is
-//! left out: a timestamp can only be drafted from [`Checked`].
+//! Bytes go in, and a [`Checked`] generation or a [`Refused`] comes out. [`Gate`] enforces the
+//! order and the completeness of the checks: only a [`Checked`] can draft a timestamp.
 
 mod check;
 mod verified;

@@ -1,4 +1,4 @@
-//! Signatures that the gate looks at.
+//! Verifies signatures for the gate.
 
 use bytes::Bytes;
 use tough::schema::{Root, Targets};
@@ -6,9 +6,10 @@ use tough::schema::{Root, Targets};
 use crate::primitives::RoleName;
 use crate::signing::{RoleDocument, RoleKeys, Signed, VerifyError, verify_published};
 
-/// A role document whose signatures were checked before the gate has its turn with it, on another processor perhaps.
+/// A role document whose signatures were checked ahead of the gate's other checks, perhaps on
+/// another processor.
 ///
-/// *Invariant*: what it says was found under these very keys.
+/// *Invariant*: `document` is the result of verifying it under `keys`.
 #[derive(Debug)]
 pub struct VerifiedRole {
     pub(super) keys: RoleKeys,
@@ -16,7 +17,8 @@ pub struct VerifiedRole {
 }
 
 impl VerifiedRole {
-    /// Checks the signatures of `bytes` under `keys`, which are what [`Gate::keys`] says.
+    /// Checks the signatures of `bytes` under `keys`, which come from
+    /// [`Gate::keys`](super::Gate::keys).
     #[must_use]
     pub fn new(bytes: Bytes, keys: RoleKeys) -> Self {
         Self { document: verify_published(bytes, &keys), keys }

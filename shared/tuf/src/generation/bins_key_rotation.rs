@@ -1,9 +1,12 @@
-//! How another key comes to sign the bins.
-//! Within one generation all is signed by what it lists itself: in the first one the delegating roles list both keys, and what is
-//! drafted from then on is signed by the new one; when nothing is left that the old one signed, the last one drops it.
+//! Replaces the key that signs the bins, over several generations.
 //!
-//! Where people sign `targets`, both of its documents are made and signed beforehand ([`BinsKeys::with`], [`BinsKeys::alone`]), and each is
-//! taken in by the generation that is due for it.
+//! Every generation is verified by the keys that it lists itself. In the first one the delegating
+//! roles list both keys, and the new key signs every bin that is drafted from then on. Once no bin
+//! is left that the old key signed, the last generation drops it.
+//!
+//! If people sign `targets`, both of its documents are made and signed beforehand
+//! ([`BinsKeys::with`], [`BinsKeys::alone`]), and the first and the last generation of the
+//! replacement take them in.
 
 use tough::schema::key::Key;
 
@@ -14,8 +17,9 @@ use crate::primitives::RoleName;
 use crate::signing::same_key;
 
 impl BinsKeys {
-    /// The keys of the generation after `base`, where they differ: `newest` is the key that shall sign bins, `index` the whole
-    /// index. All delegating roles must be drafted anew then.
+    /// The keys of the generation after `base`; `None` if they stay the same. `newest` is the key
+    /// that is to sign bins, and `index` is the whole index. If the keys change, all delegating
+    /// roles must be drafted again.
     #[must_use]
     pub fn next(base: &Manifest, index: &Index, newest: &Key) -> Option<Self> {
         let keys = base.bins_keys();
@@ -31,8 +35,8 @@ impl BinsKeys {
         Some(if is_split { with_newest } else { with_newest.alone() })
     }
 
-    /// The keys while `newest` takes the place of the base's key: those of the base where that is so already, or one replacement
-    /// isn't over yet.
+    /// The keys during the replacement of the base's key by `newest`. The base's keys stay if
+    /// `newest` already signs, or if an earlier replacement isn't finished.
     #[must_use]
     pub fn with(base: &Manifest, newest: &Key) -> Self {
         let keys = base.bins_keys();
@@ -43,7 +47,7 @@ impl BinsKeys {
     }
 }
 
-/// The bins that the old key signed, and their versions, as far as `index` was read.
+/// The bins that the old key signed, with their versions, in the part of `index` that was read.
 pub fn outdated_bins<'a>(manifest: &'a Manifest, index: &'a Index) -> impl Iterator<Item = (RoleName, u64)> + 'a {
     let entries = index.entries().map(|(role, entry)| (role, entry.document.version));
     let old = manifest.old_bins_key.as_ref();

@@ -1,5 +1,5 @@
-//! The keys of the bins. They stand in the roles that delegate to bins and not in the root, so that the repository replaces
-//! them by itself.
+//! The keys of the bins. The roles that delegate to bins list them, not the root, so the repository
+//! can replace them by itself.
 
 use serde::{Deserialize, Serialize};
 use tough::schema::key::Key;
@@ -7,29 +7,29 @@ use tough::schema::key::Key;
 /// The keys of the bins in a generation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BinsKeys {
-    /// The one that signs what this generation makes.
+    /// The key that signs the bins that this generation drafts.
     pub signing: Key,
-    /// The one before, while there are bins that it signed.
+    /// The previous key, as long as some bins are signed by it.
     pub old: Option<OldKey>,
 }
 
-/// The key that signed the bins before.
+/// The previous key of the bins.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OldKey {
-    /// The key.
+    /// The previous public key.
     pub key: Key,
-    /// The highest version that it signed.
+    /// The highest version that this key signed.
     pub up_to: u64,
 }
 
 impl BinsKeys {
-    /// The keys that delegating roles list.
+    /// The keys that the delegating roles list.
     #[must_use]
     pub fn listed(&self) -> Vec<Key> {
         std::iter::once(&self.signing).chain(self.old.iter().map(|old| &old.key)).cloned().collect()
     }
 
-    /// The same without the old key.
+    /// These keys without the old one.
     #[must_use]
     pub fn alone(&self) -> Self {
         Self { signing: self.signing.clone(), old: None }

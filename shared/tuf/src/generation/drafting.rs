@@ -1,4 +1,4 @@
-//! Unsigned documents of the targets family.
+//! Drafts documents of the targets family.
 
 use std::collections::{BTreeMap, HashMap};
 use tough::schema::key::Key;
@@ -10,10 +10,11 @@ use crate::delegations::Parties;
 use crate::layout::{AddressedDraft, Index, IndexEntry, RoleEntry};
 use crate::primitives::{RoleName, SPEC_VERSION, Time};
 use crate::signing::{Draft, VerifyError, from_one};
-/// New documents of the targets family: each takes the next number of the serial, and its place in the index.
+/// Drafts documents of the targets family. Each takes the next number of the serial, and gets an
+/// entry in the index.
 #[derive(Debug)]
 pub(crate) struct Drafting<'a> {
-    /// The versions begin above this one.
+    /// The new documents' versions begin above this number.
     pub first: u64,
     pub serial: u64,
     pub index: Index,
@@ -25,8 +26,8 @@ pub(crate) struct Drafting<'a> {
 }
 
 impl<'a> Drafting<'a> {
-    /// Begins an index with the document of `targets`, whose version is the one above `first`; answers that too. Where it is split, those
-    /// below it are to be added next.
+    /// Begins a new index with the document of `targets`, whose version is `first + 1`, and returns
+    /// that document too. If it is split, the caller must add the documents below it next.
     pub fn begin(
         targets: Listed,
         first: u64,
@@ -44,7 +45,8 @@ impl<'a> Drafting<'a> {
         Ok((Self { first, serial, index, changed, expires, bins_keys, parties }, draft))
     }
 
-    /// Drafts what is listed in these roles, a delegating one before those that it delegates to.
+    /// Drafts these roles' documents. A delegating role must come before the roles to which it
+    /// delegates.
     pub fn add(&mut self, documents: Vec<(RoleName, Listed)>) -> Result<Vec<AddressedDraft>, GenerationError> {
         documents.into_iter().map(|(role, listed)| self.draft(role, listed)).collect()
     }
@@ -77,10 +79,12 @@ fn make(
     Ok((draft, entry))
 }
 
-/// The document of `targets` that delegates to bins signed by any of `bins_keys`, and to nobody else.
+/// A document of `targets` that delegates to bins, which any key of `bins_keys` may sign, and to no
+/// other role.
 ///
 /// # Errors
-/// [`VerifyError::Unreadable`] for version 0; for a key that has no canonical form, never in practice.
+/// [`VerifyError::Unreadable`] for version 0, or for a key without a canonical form, which never
+/// happens in practice.
 pub fn targets_document(version: u64, expires: Time, bins_keys: &[Key]) -> Result<Draft<Targets>, VerifyError> {
     let role = RoleName::targets();
     let delegations = Parties::default().delegations(&role, true, bins_keys)?;
@@ -95,7 +99,7 @@ pub(crate) fn targets_draft(
     delegations: Option<Delegations>,
 ) -> Result<Draft<Targets>, VerifyError> {
     let mut document = Targets::new(SPEC_VERSION.into(), from_one(&role, "version", version)?, expires);
-    // tough writes an empty `delegations` unless there is none, which other clients refuse.
+    // Some clients refuse an empty `delegations`, which tough writes unless this is `None`.
     document.delegations = delegations;
     document.targets = targets;
     Ok(Draft::new(role, document))

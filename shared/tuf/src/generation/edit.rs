@@ -1,18 +1,18 @@
-//! What a batch changes.
+//! The changes in a batch.
 
 use crate::layout::Content;
 use crate::primitives::{TargetName, Time};
-/// What a change makes of one target.
+/// What a change does to a target.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Edit {
-    /// It has this content.
+    /// Gives the target this content.
     Set(Content),
-    /// It is gone.
+    /// Removes the target, so that devices no longer find it.
     Remove,
 }
 
 impl Edit {
-    /// What the target has then; `None` where there is none.
+    /// The target's content after the change; `None` if it is removed.
     #[must_use]
     pub fn content(&self) -> Option<&Content> {
         match self {
@@ -22,15 +22,15 @@ impl Edit {
     }
 }
 
-/// One change to fold in, in the order in which it came.
+/// A change to fold in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TargetEdit {
-    /// The target.
+    /// The name of the target to change.
     pub name: TargetName,
-    /// The version of the upload, or of its delete marker.
+    /// The version of the upload or of its delete marker.
     pub version: Option<String>,
-    /// When it was uploaded, where that is known.
+    /// The time of the upload, if known.
     pub uploaded: Option<Time>,
-    /// The change.
+    /// What happens to the target.
     pub edit: Edit,
 }

@@ -1,4 +1,4 @@
-//! The first generation: of a repository without targets, and of one that is imported.
+//! The first generation, of a new repository or of an imported one.
 
 use super::drafting::Drafting;
 use super::edit::{Edit, TargetEdit};
@@ -14,8 +14,9 @@ use crate::primitives::{RoleName, TargetName, after};
 use std::collections::{BTreeMap, BTreeSet};
 use tough::schema::key::Key;
 
-/// The first generation: no targets. `bins` says into how many bins it is split from the start; they will be signed with
-/// `bins_key`. Answers its documents too, to be stored before its manifest.
+/// The first generation of a repository without targets. `bins` is the number of bins to begin
+/// with, which `bins_key` will sign. Also returns the generation's documents, which the caller
+/// stores before the manifest.
 ///
 /// # Errors
 /// [`GenerationError::Document`], never in practice.
@@ -65,35 +66,38 @@ fn begin(
     Ok((Next { manifest, pages }, drafts))
 }
 
-/// The highest versions that devices may have seen of a repository which is imported: those of this one begin above.
+/// The highest versions that devices may have seen of a repository that is imported. Its new
+/// versions begin above them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct UsedUp {
-    /// The timestamp's.
+    /// The highest version of the timestamp.
     pub timestamp: u64,
-    /// The snapshot's.
+    /// The highest version of the snapshot.
     pub snapshot: u64,
-    /// Of the targets role and all that it delegates to, the highest.
+    /// The highest version of the targets role and of all roles below it.
     pub targets: u64,
 }
 
-/// The first generation of a repository that is imported: it has all of its targets at once, and continues its versions. Answers its
-/// documents too, to be stored before its manifest.
+/// The first generation of an imported repository. It has all targets at once, and continues the
+/// old versions. Also returns the generation's documents, which the caller stores before the
+/// manifest.
 ///
-/// It answers no uploads: hash finds them, and rebuild answers them when it sees that they change nothing.
+/// It answers no uploads. Hash finds them later, and rebuild answers them when it sees that they
+/// change nothing.
 ///
 /// # Errors
-/// [`GenerationError::Target`] for a target that can't be taken in.
+/// [`GenerationError::Target`] for a target that cannot be taken over.
 pub fn imported(
     used_up: &UsedUp,
     bins_key: Key,
     targets: Vec<(TargetName, Content)>,
     policy: Policy,
 ) -> Result<(Next, Vec<AddressedDraft>), GenerationError> {
-    // This generation isn't stored: it is what the targets are folded into.
+    // This base is never stored. The targets are folded into it.
     let (Next { manifest: base, .. }, drafts) = begin(used_up.snapshot, used_up, policy, bins_key, FirstBins::One)?;
     let edit = |(name, content)| TargetEdit { name, version: None, uploaded: None, edit: Edit::Set(content) };
     let edits: Vec<TargetEdit> = targets.into_iter().map(edit).collect();
-    // Also where there are no targets.
+    // Draft `targets` even if there are no targets.
     let renew = BTreeSet::from([RoleName::targets()]);
     let (index, others) = (Index::new(base.top.clone()), Others::default());
     let mut folding = Folding::new(&base, index, &edits, &renew, base.bins_keys(), &others, policy)?;

@@ -1,19 +1,19 @@
-//! Into how many bins a repository is split before it has targets.
+//! The number of bins of a repository without targets.
 
 use std::str::FromStr;
 
-/// Into how many bins a repository is split before it has any target. All but one: an offline `targets` key then never
-/// needs to sign because the repository grew.
+/// The number of bins of a repository without targets. With 16 or more, people who keep the
+/// `targets` key offline never need to sign because the repository grew.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum FirstBins {
-    /// `targets` lists the first targets itself.
+    /// No bins: `targets` lists the first targets itself.
     #[default]
     One,
-    /// 16, of the prefixes `0` to `f`.
+    /// 16 bins, with the prefixes `0` to `f`.
     Sixteen,
-    /// 256, of the prefixes `00` to `ff`.
+    /// 256 bins, with the prefixes `00` to `ff`.
     TwoHundredFiftySix,
-    /// 4,096, of the prefixes `000` to `fff`.
+    /// 4,096 bins, with the prefixes `000` to `fff`.
     FourThousandNinetySix,
 }
 
@@ -42,7 +42,7 @@ impl FromStr for FirstBins {
     }
 }
 
-/// A number of bins that there can't be.
+/// A number of bins that is not offered.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("a repository can't begin with '{0}' bins: use 1, 16, 256 or 4096")]
 pub struct BadBins(String);

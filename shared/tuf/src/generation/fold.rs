@@ -1,5 +1,5 @@
-//! Folding a batch of changes into the next generation, one document at a time: what is in memory at once is the caller's
-//! choice, not the size of the batch or of the repository.
+//! Folds a batch of changes into the next generation, one document at a time. So the caller decides
+//! how many documents are in memory at once, however large the batch or the repository is.
 
 use super::bins_keys::BinsKeys;
 use super::drafting::Drafting;
@@ -18,57 +18,58 @@ use crate::signing::Draft;
 use std::collections::{BTreeMap, BTreeSet};
 use tough::schema::{Target, Targets};
 
-/// A generation that is not stored yet.
+/// A generation that is not yet stored.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Next {
-    /// Its record.
+    /// The record of the generation, to be stored last.
     pub manifest: Manifest,
-    /// The pages of the index that it changes: to be stored before the manifest.
+    /// The changed pages of the index, which the caller stores before the manifest.
     pub pages: Vec<Addressed<Page>>,
 }
 
-/// What became of an edit.
+/// The outcome of an edit.
 #[derive(Debug, Clone)]
 enum Became {
-    /// Its target is as it says.
+    /// The target is now as the edit says.
     Done {
-        /// Whether it was not before.
+        /// Whether it was different before.
         changed: bool,
     },
-    /// It was rejected.
+    /// The upload was rejected.
     Rejected(Rejection),
-    /// The name is of this party's.
+    /// The name belongs to the party with this role.
     Delegated(RoleName),
 }
 
-/// An edit that was made in a document.
+/// An edit that was applied to a document.
 struct AppliedEdit<'a> {
-    /// Its place among all edits.
+    /// Its position among all edits.
     number: usize,
     edit: &'a TargetEdit,
-    /// What its target was before.
+    /// The target before the edit.
     before: Option<Target>,
 }
 
-/// What a generation says of other parties.
+/// What a generation records about other parties.
 #[derive(Debug, Clone, Default)]
 pub struct Others {
-    /// All that is delegated to them.
+    /// The parties, with their names and documents.
     pub parties: Parties,
-    /// The digest of the same; `None` before the first delegation.
+    /// The digest of the record of the parties; `None` before the first delegation.
     pub digest: Option<Sha256>,
-    /// So many decisions of operators are in it.
+    /// How many decisions of operators it includes.
     pub decisions: u64,
-    /// Those that this generation counts and doesn't carry out.
+    /// The decisions that this generation counts but does not carry out.
     pub waived: BTreeSet<u64>,
-    /// What changes with this generation.
+    /// The changes that this generation makes to parties, by role.
     pub changes: BTreeMap<RoleName, PartyChange>,
 }
 
-/// A batch on its way into generation `base + 1`.
+/// A batch that is being folded into generation `base + 1`.
 ///
-/// *Invariants*: every changed document takes its own next number from the serial; no role leaves the index; a document
-/// that does not change keeps its version and bytes; what is drafted lists nothing that clients don't read alike.
+/// *Invariants*: every changed document takes the next number of the serial for itself; no role
+/// leaves the index; an unchanged document keeps its version and bytes; a drafted document lists
+/// nothing that clients read differently.
 #[derive(Debug)]
 pub struct Folding<'a> {
     base: &'a Manifest,
@@ -78,11 +79,11 @@ pub struct Folding<'a> {
     renew: &'a BTreeSet<RoleName>,
     bins: BinsKeys,
     others: &'a Others,
-    /// The roles that must still be given, with the edits to each, and their places among all.
+    /// The roles whose documents are still wanted, with the edits to each and the edits' positions.
     due: BTreeMap<RoleName, Vec<(usize, &'a TargetEdit)>>,
-    /// What became of the edits, by their places, as far as that is known.
+    /// The outcomes known so far, by the edits' positions.
     outcomes: BTreeMap<usize, Became>,
-    /// The targets that leave the documents though no edit says so, and why.
+    /// The targets that are removed without an edit, and why.
     dropped: BTreeMap<TargetName, Rejection>,
     drafting: Drafting<'a>,
     targets: u64,
@@ -90,13 +91,14 @@ pub struct Folding<'a> {
 }
 
 impl<'a> Folding<'a> {
-    /// Begins with `edits`, in the order in which they came, and with roles to draft anew though nothing in them changes
-    /// (`snapshot` among these asks for a new snapshot). `index` is the base's, with the pages on the way to all of them. Where
-    /// `bins` are other keys than the base's, all delegating roles must be among those to draft anew; `targets` where `others` are
-    /// listed otherwise than in the base.
+    /// Begins with `edits` in their order, and with the roles `renew`, which are drafted again even
+    /// if nothing in them changes (`snapshot` among them requests a new snapshot). `index` is the
+    /// base's, with the pages on the way to all these places. If `bins` differs from the base's
+    /// keys, `renew` must contain all delegating roles. If `others` changes what `targets`
+    /// delegates, `renew` must contain `targets`.
     ///
     /// # Errors
-    /// [`GenerationError::Unread`] where `index` lacks a page.
+    /// [`GenerationError::Unread`] if `index` lacks a page.
     pub fn new(
         base: &'a Manifest,
         index: Index,
@@ -139,8 +141,9 @@ impl<'a> Folding<'a> {
         })
     }
 
-    /// Numbers the generation otherwise than directly after its base, and its documents from above `first`: where generations in
-    /// between are void, or others took numbers. To be said before the first document is given.
+    /// Changes the generation's number, and lets its documents' versions begin above `first`. A
+    /// caller needs this if generations after the base are void, or if somebody else took numbers.
+    /// Call it before the first document is given.
     #[must_use]
     pub fn numbered(mut self, generation: u64, first: u64) -> Self {
         self.generation = generation;
@@ -148,10 +151,11 @@ impl<'a> Folding<'a> {
         self
     }
 
-    /// The documents to give to [`Folding::fold`], in any order: their roles, and their entries as the base has them.
+    /// The documents to give to [`Folding::fold`], in any order: their roles, and their entries in
+    /// the base's index.
     ///
     /// # Errors
-    /// [`GenerationError::Missing`] for a role to renew that there isn't.
+    /// [`GenerationError::Missing`] for a role to renew that doesn't exist.
     pub fn wanted(&self) -> Result<Vec<(RoleName, RoleEntry)>, GenerationError> {
         let entry = |role: &RoleName| {
             let entry = self.drafting.index.entry(role).ok_or_else(|| GenerationError::Missing(role.clone()))?;
@@ -160,16 +164,17 @@ impl<'a> Folding<'a> {
         self.due.keys().map(entry).collect()
     }
 
-    /// Applies the changes to a role's document; answers the documents that come of it, to be stored.
+    /// Applies the edits to a role's document. Returns the resulting documents, which the caller
+    /// stores.
     ///
     /// # Errors
-    /// [`GenerationError`].
+    /// [`GenerationError`], for example for a document that is not wanted.
     pub fn fold(&mut self, document: &Draft<Targets>) -> Result<Vec<AddressedDraft>, GenerationError> {
         let role = document.role();
         let edits = self.due.remove(role).ok_or_else(|| GenerationError::Unasked(role.clone()))?;
         let mut listed = Listed::of(document.document());
         let mut dropped = listed.drop_unalike(role)?;
-        // A count may only be too small where a generation before counted wrongly, and that must hold up no other.
+        // An earlier generation may have counted too few targets. That must not stop this one.
         self.targets = self.targets.saturating_sub(dropped.len() as u64);
         let any_dropped = !dropped.is_empty();
         let mut applied: Vec<AppliedEdit<'_>> = Vec::with_capacity(edits.len());
@@ -206,8 +211,9 @@ impl<'a> Folding<'a> {
         self.drafting.add(listed.split_if_large(role.clone(), &self.policy)?)
     }
 
-    /// Takes back the last uploads to bins that would be too large and can't be split: somebody named them so that their
-    /// digests begin with the same digits. Answers which edits.
+    /// Undoes the last uploads to bins that would be too large and can't be split. That happens
+    /// only if somebody chose names whose digests begin with the same digits. Returns the positions
+    /// of the refused edits.
     fn refuse_what_overflows(
         &self,
         role: &RoleName,
@@ -222,7 +228,7 @@ impl<'a> Folding<'a> {
         for AppliedEdit { number, edit: TargetEdit { name, edit, .. }, before } in applied.iter().rev() {
             let prefix = listed::deepest(role, &trie::digits(name), &self.policy);
             let size = overfull.get_mut(&prefix).filter(|size| !size.fits(&self.policy));
-            // A removal makes no bin larger, and what is in a bin with room stays.
+            // A removal makes no bin larger, and no upload is undone once its bin has room.
             if let (Edit::Set(_), Some(size)) = (edit, size) {
                 listed.restore(name, before.clone(), size)?;
                 refused.insert(*number);
@@ -231,14 +237,16 @@ impl<'a> Folding<'a> {
         Ok(refused)
     }
 
-    /// Takes a number from the serial for a document that is to be signed elsewhere. To be asked before the first document is given.
+    /// Takes a number from the serial for a document that others will sign. Call it before the
+    /// first document is given.
     pub fn reserve(&mut self) -> u64 {
         self.drafting.serial += 1;
         self.drafting.first = self.drafting.serial;
         self.drafting.serial
     }
 
-    /// Takes in a document of `targets` that was signed elsewhere, under a number that was reserved.
+    /// Takes in a document of `targets` that people signed, under a number that
+    /// [`Folding::reserve`] returned earlier.
     ///
     /// # Errors
     /// [`GenerationError::Document`], never in practice.
@@ -250,10 +258,11 @@ impl<'a> Folding<'a> {
         Ok(())
     }
 
-    /// The generation, once every document was given.
+    /// The generation, after all wanted documents were given.
     ///
     /// # Errors
-    /// [`GenerationError::Missing`] where one was not, [`GenerationError::TooManyRemovals`].
+    /// [`GenerationError::Missing`] if one was not given, [`GenerationError::TooManyRemovals`] if
+    /// the batch exceeds the limit.
     pub fn finish(self) -> Result<Next, GenerationError> {
         if let Some(role) = self.due.keys().next() {
             return Err(GenerationError::Missing(role.clone()));
@@ -308,14 +317,14 @@ impl<'a> Folding<'a> {
     }
 }
 
-/// What becomes of an edit under another party's name.
+/// The outcome of an edit under another party's name.
 fn anothers(edit: &TargetEdit, role: &RoleName, party: &Party) -> Became {
     if party.state != PartyState::Removed || !matches!(edit.edit, Edit::Set(_)) {
         return Became::Delegated(role.clone());
     }
     let reason = format!(
-        "{} refused: its name was delegated to {role}, which was removed; run `tufline delegation remove {role} --release` to publish \
-         such names yourself",
+        "{} refused: its name was delegated to {role}, which was removed; run `tufline delegation \
+         remove {role} --release` to publish such names yourself",
         edit.name
     );
     Became::Rejected(Rejection::new(RejectionCode::Delegation, reason))
@@ -323,8 +332,8 @@ fn anothers(edit: &TargetEdit, role: &RoleName, party: &Party) -> Became {
 
 fn full(name: &TargetName) -> Rejection {
     let reason = format!(
-        "{name} refused: SHA-256 of its name begins like that of as many other targets as one bin may list; choose another \
-         name, or remove some of those"
+        "{name} refused: its bin is full, and can't be split, since the SHA-256 of all its names \
+         begins alike; choose another name, or remove some of the other targets"
     );
     Rejection::new(RejectionCode::BinFull, reason)
 }

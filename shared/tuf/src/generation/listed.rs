@@ -1,4 +1,4 @@
-//! What a role's document lists, and when that is too much.
+//! The targets in a role's document, and when they are too many.
 
 use super::error::GenerationError;
 use super::policy::Policy;
@@ -9,14 +9,15 @@ use crate::signing::VerifyError;
 use std::collections::{BTreeMap, HashMap};
 use tough::schema::{Target, Targets};
 
-/// Clients take 5 MB of a targets file at most by default, and less is better on a bad network: a role that would be larger
-/// is split, however few its targets are. In bytes.
+/// A role's document may have this many bytes. A role that would be larger is split, however few
+/// targets it lists. Clients accept targets files of up to 5 MB by default, and smaller files are
+/// better on a bad network.
 const LARGEST_ROLE: usize = 1_000_000;
 
-/// The JSON of a target but for its name and custom metadata, at most.
+/// The most bytes of a target's JSON, not counting its name and custom metadata.
 const BYTES_OF_A_TARGET: usize = 140;
 
-/// What a role's document lists: targets, or nothing where it hands its names to bins.
+/// The content of a role's document: its targets, or none if it delegates its names to bins.
 #[derive(Debug, Default)]
 pub(crate) struct Listed {
     pub targets: HashMap<tough::TargetName, Target>,
@@ -28,8 +29,9 @@ impl Listed {
         Self { targets: document.targets.clone(), is_split: trie::is_split(document) }
     }
 
-    /// Takes out what was listed before there was the rule for custom metadata, and what all else in the document of `role` is hidden by for
-    /// some clients; answers why.
+    /// Removes targets whose custom metadata clients don't read alike, since they hide the whole
+    /// document of `role` from some clients. Such targets were listed before that rule existed.
+    /// Returns the removed targets, and why.
     pub fn drop_unalike(&mut self, role: &RoleName) -> Result<BTreeMap<TargetName, Rejection>, GenerationError> {
         let mut why = BTreeMap::new();
         for (name, target) in self.targets.iter().filter(|(_, target)| !target.custom.is_empty()) {
@@ -43,7 +45,7 @@ impl Listed {
         Ok(why)
     }
 
-    /// Gives `name` this content, or removes it; answers what was there before.
+    /// Sets the content of `name`, or removes the target. Returns the previous one.
     pub fn put(&mut self, name: &TargetName, content: Option<&Content>) -> Result<Option<Target>, GenerationError> {
         let key = key(name)?;
         Ok(match content.map(write_target) {
@@ -52,12 +54,12 @@ impl Listed {
         })
     }
 
-    /// What `name` has.
+    /// The target that is listed as `name`.
     pub fn get(&self, name: &TargetName) -> Result<Option<&Target>, GenerationError> {
         Ok(self.targets.get(&key(name)?))
     }
 
-    /// Takes back a change of `name`: there was `before`. `size` is that of its bin.
+    /// Undoes a change of `name`: restores `before`. `size` is the size of its bin.
     pub fn restore(
         &mut self,
         name: &TargetName,
@@ -75,8 +77,9 @@ impl Listed {
         Ok(())
     }
 
-    /// The documents that come of this one, that of `role`: itself or, where it lists too much, itself delegating and the
-    /// bins below it. Only such as need it are split, so that the cost of a generation is that of its change.
+    /// The documents that replace this one of `role`: itself, or the delegating document and the
+    /// bins below it if it lists too much. Only bins that are too large are split further, so the
+    /// cost of a generation is that of its change.
     pub fn split_if_large(self, role: RoleName, policy: &Policy) -> Result<Vec<(RoleName, Self)>, GenerationError> {
         let depth = trie::depth(&role);
         if self.is_split || depth >= policy.deepest_bin || Size::of(self.targets.iter())?.fits(policy) {
@@ -97,8 +100,8 @@ impl Listed {
         Ok(documents)
     }
 
-    /// What `role` lists, and the bins below it down to so many digits, a delegating one before those that it delegates to, where all
-    /// are empty.
+    /// An empty `role` with the bins below it, down to `digits` digits. Each delegating role comes
+    /// before the roles to which it delegates.
     pub fn grown(role: &RoleName, digits: usize) -> (Self, Vec<(RoleName, Self)>) {
         let mut below = Vec::new();
         if trie::depth(role) >= digits {
@@ -116,7 +119,8 @@ impl Listed {
         Self { targets: HashMap::new(), is_split: true }
     }
 
-    /// The prefixes of bins that would list too much and are as deep as bins may be, with how much it is.
+    /// The prefixes of bins that would list too much and may not be split further, with their
+    /// sizes.
     pub fn overfull(&self, role: &RoleName, policy: &Policy) -> Result<HashMap<String, Size>, GenerationError> {
         let mut sizes: HashMap<String, Size> = HashMap::new();
         if !self.is_split && !Size::of(self.targets.iter())?.fits(policy) {
@@ -129,12 +133,12 @@ impl Listed {
     }
 }
 
-/// The prefix of the deepest bin that there may be for these digits.
+/// The prefix of the deepest bin that these digits may have.
 pub(crate) fn deepest(role: &RoleName, digits: &str, policy: &Policy) -> String {
     digits.chars().take(policy.deepest_bin.max(trie::depth(role))).collect()
 }
 
-/// How much is listed.
+/// How many targets are listed, and how many bytes they take.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Size {
     targets: usize,
@@ -155,7 +159,7 @@ impl Size {
         Ok(())
     }
 
-    /// Takes one out that was counted.
+    /// Subtracts a target that was added before.
     fn remove(&mut self, name: &tough::TargetName, target: &Target) -> Result<(), GenerationError> {
         let left = self.targets.checked_sub(1).zip(self.bytes.checked_sub(length(name, target)?));
         (self.targets, self.bytes) = left.ok_or_else(|| {
@@ -164,13 +168,14 @@ impl Size {
         Ok(())
     }
 
-    /// Whether so much may stand in one document: few targets, in few bytes. One alone can't be split further.
+    /// Whether one document may list this much. A single target always fits, since it can't be
+    /// split further.
     pub fn fits(self, policy: &Policy) -> bool {
         self.targets <= 1 || self.targets <= policy.recorded.max_targets_per_bin && self.bytes <= LARGEST_ROLE
     }
 }
 
-/// The JSON of a target, in bytes, at most.
+/// The most bytes that a target takes in JSON.
 fn length(name: &tough::TargetName, target: &Target) -> Result<usize, GenerationError> {
     let custom = if target.custom.is_empty() {
         0
@@ -193,12 +198,12 @@ fn listed_name(role: &RoleName, name: &tough::TargetName) -> Result<TargetName, 
     Ok(name.raw().parse().map_err(unreadable)?)
 }
 
-/// The key under which a document has `name`: Tufline's names are a subset of those that tough resolves to themselves.
+/// The key under which a document lists `name`. tough resolves each of Tufline's names to itself.
 fn key(name: &TargetName) -> Result<tough::TargetName, GenerationError> {
     tough::TargetName::new(name.as_str()).map_err(|error| impossible(name.as_str(), &error))
 }
 
-/// What no target that was taken in can be.
+/// An error that no accepted target can cause.
 fn impossible(name: &str, why: &dyn std::fmt::Display) -> GenerationError {
     GenerationError::Impossible(format!("the target {name} can't be listed ({why})"))
 }

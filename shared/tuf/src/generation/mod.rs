@@ -1,4 +1,5 @@
-//! Generations: what a batch of changes makes of the newest one, the record that is kept of it, and why one may not be shown.
+//! Generations: applies a batch of changes to the newest generation, records the result, and says
+//! why a generation may not be shown.
 
 mod bins_key_rotation;
 mod bins_keys;

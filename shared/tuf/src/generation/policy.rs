@@ -1,22 +1,22 @@
-//! What an operator decided for new generations.
+//! The operator's policy for new generations.
 
 use crate::config::{Expiry, RemovalLimit};
 use crate::primitives::Time;
 use serde::{Deserialize, Serialize};
-/// What of the operator's policy decides about the documents of a generation. It stands in the manifest, since the configuration may change
-/// before the generation is signed.
+/// The part of the operator's policy that determines a generation's documents. The manifest records
+/// it, since the configuration may change before the generation is signed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecordedPolicy {
-    /// How long a document of the targets family is in force, in seconds.
+    /// The lifetime of a document of the targets family, in seconds.
     pub targets_seconds: u64,
-    /// How long the snapshot is, in seconds.
+    /// The lifetime of a snapshot, in seconds.
     pub snapshot_seconds: u64,
     /// A role that lists more targets than this is split.
     pub max_targets_per_bin: usize,
 }
 
 impl RecordedPolicy {
-    /// What is recorded of this policy.
+    /// The recorded part of this policy.
     #[must_use]
     pub fn new(expiry: &Expiry, max_targets_per_bin: usize) -> Self {
         Self {
@@ -27,19 +27,21 @@ impl RecordedPolicy {
     }
 }
 
-/// What an operator decided for new generations.
+/// The operator's policy for a new generation, and its time.
 #[derive(Debug, Clone, Copy)]
 pub struct Policy {
-    /// What decides about their documents.
+    /// The part that the manifest records.
     pub recorded: RecordedPolicy,
-    /// A bin of a prefix of so many digits is not split any more: see [`DEEPEST_BIN`].
+    /// The number of digits of the deepest bins, which are not split any further: see
+    /// [`DEEPEST_BIN`].
     pub deepest_bin: usize,
-    /// The limit on removals; `None` once an operator accepted them.
+    /// The limit on removals; `None` once an operator accepted the removals.
     pub removals: Option<RemovalLimit>,
-    /// The time of the new generation.
+    /// The time at which the new generation is made.
     pub now: Time,
 }
 
-/// Clients follow 32 delegations at most in a search, and tough reads every role that there is. Targets in so deep a bin
-/// were named for it: digests that share 12 digits by chance are one pair in 2^48.
+/// The most digits of a bin's prefix. Clients follow at most 32 delegations in a search, and tough
+/// reads every role. By chance, two names share 12 digits with a probability of 2^-48. So if many
+/// do, somebody chose them for it.
 pub const DEEPEST_BIN: usize = 12;

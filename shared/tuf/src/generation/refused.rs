@@ -1,32 +1,34 @@
 //! Why a generation is not shown.
 
 use crate::primitives::{RoleName, TargetName};
-/// Why a generation is not shown, and what is at fault.
+/// Why a generation is not shown, and which part is at fault.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("generation {generation} refused: {reason}")]
 pub struct Refused {
-    /// The generation.
+    /// The number of the refused generation.
     pub generation: u64,
-    /// What must be made anew.
+    /// The part that must be made again.
     pub fault: Fault,
-    /// One line.
+    /// The reason, in one line.
     pub reason: String,
 }
 
-/// What is at fault in a refused generation.
+/// The part of a refused generation that is at fault.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
-    /// The root: only an operator can mend it.
+    /// The root. Only an operator can replace it.
     Root,
-    /// This version of this role (for the snapshot: its generation) expired: another must be drafted.
+    /// This version of this role (for the snapshot: its generation) expired, so another must be
+    /// drafted.
     Expired(RoleName, u64),
-    /// What is stored as this version of this role (for the snapshot: its generation) is not what the generation says: somebody else took the
-    /// number.
+    /// The stored file of this version of this role (for the snapshot: its generation) is not the
+    /// one that the generation records: somebody else took the number.
     Role(RoleName, u64),
-    /// These targets' bytes are missing or wrong.
+    /// The bytes of these targets are missing or wrong.
     Targets(Vec<TargetName>),
-    /// It doesn't follow from the generation that it is based on: none of it is to be used ([`crate::replay`]).
+    /// The generation doesn't follow from its base, so none of it may be used ([`crate::replay`]).
     Void,
-    /// It was made under a policy that isn't known here, as while a new configuration is deployed: it is made anew.
+    /// The generation was made under another policy, for example while a new configuration is
+    /// deployed. It is made again.
     Policy,
 }

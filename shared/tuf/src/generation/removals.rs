@@ -1,4 +1,4 @@
-//! How many targets go at once.
+//! Limits how many targets are removed at once.
 
 use super::error::GenerationError;
 use super::manifest::{Manifest, RemovalWindow};
@@ -6,8 +6,8 @@ use super::policy::Policy;
 use crate::config::RemovalLimit;
 use crate::primitives::seconds_between;
 
-/// Counts `removed` removals into the window, unless they are too many: more than the limit's share of what there was and
-/// more than its number, or all that is left of several targets (an emptied folder).
+/// Adds `removed` removals to the window, and refuses too many: more than the limit's share of the
+/// targets and more than its number, or all that is left of several targets (an emptied folder).
 pub(crate) fn count_removals(
     base: &Manifest,
     policy: &Policy,

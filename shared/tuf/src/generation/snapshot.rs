@@ -1,4 +1,4 @@
-//! What a snapshot says of a generation.
+//! The snapshot of a generation.
 
 use std::collections::{BTreeMap, HashMap};
 use tough::schema::{Metafile, Snapshot};
@@ -8,34 +8,36 @@ use crate::delegations::Parties;
 use crate::layout::trie;
 use crate::primitives::{RoleName, SPEC_VERSION};
 use crate::signing::{Draft, VerifyError, from_one};
-/// The version of every document of the targets family: `targets` and the bins.
+/// The versions of all documents of the targets family: `targets` and the bins.
 pub type Versions = BTreeMap<RoleName, u64>;
 
-/// What `snapshot` says of the targets family. Other parties' roles are none of it ([`Parties::in_snapshot`]).
+/// The versions that `snapshot` lists for the targets family. Other parties' roles are left out
+/// ([`Parties::in_snapshot`]).
 ///
 /// # Errors
-/// [`VerifyError::Unreadable`] where it lists something that is no role.
+/// [`VerifyError::Unreadable`] if it lists something that is not a role.
 pub fn versions(snapshot: &Snapshot) -> Result<Versions, VerifyError> {
     let version = |(file, meta): (&String, &Metafile)| {
         let role = file.strip_suffix(".json").and_then(|role| role.parse().ok());
-        let why = || format!("it lists {file:?}, which is no role");
+        let why = || format!("it lists {file:?}, which is not a role");
         let role: RoleName = role.ok_or_else(|| VerifyError::Unreadable { role: RoleName::snapshot(), why: why() })?;
         Ok(trie::prefix(&role).is_some().then_some((role, meta.version.get())))
     };
     snapshot.meta.iter().filter_map(|entry| version(entry).transpose()).collect()
 }
 
-/// The versions with a further generation, which comes directly after.
+/// Updates the versions with the next generation.
 pub fn advance(versions: &mut Versions, manifest: &Manifest) {
     versions.extend(manifest.changed.iter().map(|(role, entry)| (role.clone(), entry.version)));
 }
 
-/// The snapshot of a generation, in which the roles have these versions. It carries versions only: no two documents of the
-/// targets family share a number, so the number alone says which document is meant (TUF specification 4.4, METAFILES). Of other
-/// `parties` it has more.
+/// The snapshot of a generation whose roles have these versions. For the targets family it lists
+/// versions only: no two of these documents share a number, so the number alone identifies a
+/// document (TUF specification 4.4, METAFILES). For roles of other `parties` it lists length and
+/// digest too.
 ///
 /// # Errors
-/// [`VerifyError::Unreadable`] where a version is 0.
+/// [`VerifyError::Unreadable`] if a version is 0.
 pub fn snapshot(manifest: &Manifest, versions: &Versions, parties: &Parties) -> Result<Draft<Snapshot>, VerifyError> {
     let generation = from_one(&RoleName::snapshot(), "version", manifest.generation)?;
     let mut snapshot = Snapshot::new(SPEC_VERSION.into(), generation, manifest.snapshot_expires);

@@ -1,11 +1,11 @@
-//! What the ledger keeps under its own digest.
+//! Records that the ledger stores under their own digest.
 
 use bytes::Bytes;
 use tough::schema::Targets;
 
 use crate::primitives::Sha256;
 use crate::signing::{Draft, VerifyError};
-/// A draft or a page of the index with its bytes, written once, and their digest, which names it in the ledger.
+/// A draft or a page of the index, with its bytes and their digest, which names it in the ledger.
 ///
 /// *Invariant*: the digest is that of the bytes, and the bytes are the record's.
 #[derive(Debug, Clone, PartialEq)]
@@ -15,7 +15,7 @@ pub struct Addressed<T> {
     digest: Sha256,
 }
 
-/// An unsigned document of the targets family.
+/// An unsigned document of the targets family, with its bytes and digest.
 pub type AddressedDraft = Addressed<Draft<Targets>>;
 
 impl<T> Addressed<T> {
@@ -24,25 +24,25 @@ impl<T> Addressed<T> {
         Self { record, bytes, digest }
     }
 
-    /// What is kept.
+    /// The draft or page.
     #[must_use]
     pub fn record(&self) -> &T {
         &self.record
     }
 
-    /// What is kept, without its bytes.
+    /// The draft or page, without its bytes.
     #[must_use]
     pub fn into_record(self) -> T {
         self.record
     }
 
-    /// Its bytes.
+    /// The record's bytes, as they are stored.
     #[must_use]
     pub fn bytes(&self) -> &Bytes {
         &self.bytes
     }
 
-    /// Their digest.
+    /// The SHA-256 of the bytes.
     #[must_use]
     pub fn digest(&self) -> Sha256 {
         self.digest

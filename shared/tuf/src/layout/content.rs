@@ -1,4 +1,4 @@
-//! What a target is, as changes and manifests say it and as documents do.
+//! The content of a target, in the form of changes and manifests, and in the form of documents.
 
 use std::collections::HashMap;
 
@@ -7,12 +7,12 @@ use tough::schema::decoded::Decoded;
 use tough::schema::{Hashes, Target, Targets};
 
 use crate::primitives::{Custom, Sha256, TargetName};
-/// A target's content.
+/// What a target's bytes are, and its custom metadata.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Content {
-    /// The digest, which also names the blob.
+    /// The digest of the bytes, which also names the blob.
     pub sha256: Sha256,
-    /// In bytes.
+    /// The length in bytes.
     pub length: u64,
     /// Custom metadata; empty means none.
     #[serde(default, skip_serializing_if = "Custom::is_empty")]
@@ -28,7 +28,7 @@ pub(crate) fn write_target(content: &Content) -> Target {
     }
 }
 
-/// Whether `target` is what a change says, or neither there is.
+/// Whether a document's `target` equals a change's `content`. Two absent ones are equal.
 pub(crate) fn same_content(target: Option<&Target>, content: Option<&Content>) -> bool {
     match (target, content) {
         (Some(target), Some(Content { sha256, length, custom })) => {
@@ -42,19 +42,19 @@ pub(crate) fn same_content(target: Option<&Target>, content: Option<&Content>) -
     }
 }
 
-/// A target as a change gives it; `None` where its digest is no SHA-256.
+/// A document's target in the form of changes; `None` if its digest is not a SHA-256.
 pub(crate) fn read_content(target: &Target) -> Option<Content> {
     let custom = target.custom.clone().into_iter().collect();
     Some(Content { sha256: digest_of(target)?, length: target.length, custom })
 }
 
-/// The digest of a target; `None` where that is no SHA-256.
+/// The digest of a target; `None` if that is not a SHA-256.
 #[must_use]
 pub fn digest_of(target: &Target) -> Option<Sha256> {
     <[u8; 32]>::try_from(&target.hashes.sha256[..]).ok().map(Sha256::from_bytes)
 }
 
-/// What `document` lists as `name`.
+/// The entry for `name` in `document`.
 #[must_use]
 pub fn target_of<'a>(document: &'a Targets, name: &TargetName) -> Option<&'a Target> {
     document.targets.iter().find_map(|(found, target)| (found.raw() == name.as_str()).then_some(target))

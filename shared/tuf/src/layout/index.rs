@@ -1,12 +1,14 @@
-//! The index: what the ledger knows of every role without reading its document, as a tree of pages beside the trie of
-//! bins. Each split role has a page with an entry for each of its bins; a page is named by its digest and never changes,
-//! and the entry of a split role names the page below it.
+//! The index: what the ledger knows about every role without reading its document.
 //!
-//! So a generation writes only the pages above what it changes, and who looks for a name reads only those on its way: 1 at
-//! 1,000 targets, 3 at a million.
+//! The index is a tree of pages parallel to the trie of bins. Each split role has a page, with an
+//! entry for each of its bins. The digest of a page is its name, so a page never changes. A split
+//! role's entry names the page below it.
 //!
-//! *Invariants*: who knows the entry of `targets` knows the whole index, as of one generation, and none of it can be
-//! exchanged; an entry says which of all documents below it expires first.
+//! So a generation writes only the pages above its changes, and a search for a name reads only the
+//! pages on the way to it: 1 at 1,000 targets, 3 at a million.
+//!
+//! *Invariants*: the entry of `targets` determines the whole index of one generation, so nobody can
+//! replace a part of it; an entry names the document below it that expires first.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,27 +19,27 @@ use super::trie;
 use crate::primitives::{RoleName, Sha256, TargetName, Time, json};
 use crate::signing::VerifyError;
 
-/// The format of pages that this code writes.
+/// The format version of the pages that this code writes.
 pub const PAGE_FORMAT: u32 = 1;
 
-/// Where a role's document is, and what a check needs to know without reading it.
+/// Where a role's document is, with the facts that a check needs without reading it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RoleEntry {
-    /// The document's version.
+    /// The version of the role's document.
     pub version: u64,
-    /// The unsigned document, in the ledger.
+    /// The digest of the unsigned document, which names it in the ledger.
     pub draft: Sha256,
-    /// When it expires.
+    /// The time at which the document expires.
     pub expires: Time,
 }
 
-/// A role in the index.
+/// A role's entry in the index.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IndexEntry {
-    /// Its document.
+    /// The facts about the role's own document.
     #[serde(flatten)]
     pub document: RoleEntry,
-    /// Its bins, if it is split.
+    /// The role's bins, if it is split.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bins: Option<Bins>,
 }
@@ -45,34 +47,34 @@ pub struct IndexEntry {
 /// The bins below a split role.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bins {
-    /// The page with their entries, in the ledger.
+    /// The digest of the page with their entries, which names it in the ledger.
     pub page: Sha256,
-    /// Which of the documents below expires first.
+    /// The document below that expires first.
     pub first_to_expire: Expiring,
 }
 
-/// A document and when it expires.
+/// A document, with the time at which it expires.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Expiring {
-    /// When it expires.
+    /// The time at which it expires.
     pub expires: Time,
-    /// Its role.
+    /// The role that the document is for.
     pub role: RoleName,
-    /// Its version.
+    /// The version of that document.
     pub version: u64,
 }
 
 /// The entries of a split role's bins.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Page {
-    /// [`PAGE_FORMAT`].
+    /// The format version, at most [`PAGE_FORMAT`].
     pub format: u32,
-    /// All 16 of them.
+    /// The entries of all 16 bins.
     pub bins: BTreeMap<RoleName, IndexEntry>,
 }
 
 impl IndexEntry {
-    /// Which document expires first: that of `role`, whose entry this is, or one below.
+    /// The document that expires first: that of `role`, whose entry this is, or one below.
     #[must_use]
     pub fn first_to_expire(&self, role: &RoleName) -> Expiring {
         let RoleEntry { version, expires, .. } = self.document;
@@ -82,7 +84,7 @@ impl IndexEntry {
 }
 
 impl Page {
-    /// The page as it is stored.
+    /// The page's bytes, as they are stored.
     ///
     /// # Errors
     /// [`VerifyError::Unreadable`], never in practice.
@@ -90,22 +92,24 @@ impl Page {
         json::to_vec(self).map_err(|error| unreadable(&RoleName::targets(), &error.to_string()))
     }
 
-    /// Reads the page below `role`, which is named `digest`.
+    /// Reads the page below `role` whose digest is `digest`.
     ///
     /// # Errors
-    /// [`VerifyError::Unreadable`] where these are not the bytes that are meant, or list anything but bins of `role`.
+    /// [`VerifyError::Unreadable`] if the bytes have another digest, or list any other roles than
+    /// the bins of `role`.
     pub fn from_bytes(role: &RoleName, digest: &Sha256, bytes: &[u8]) -> Result<Self, VerifyError> {
         if Sha256::of(bytes) != *digest {
-            return Err(unreadable(role, "the page of its bins has other bytes than those that it is named by"));
+            return Err(unreadable(role, "the page of its bins does not have the digest that names it"));
         }
         let page: Self = serde_json::from_slice(bytes).map_err(|error| unreadable(role, &error.to_string()))?;
         if page.format > PAGE_FORMAT {
             return Err(unreadable(role, "the page of its bins was written by a newer version; use that one"));
         }
-        // So no more is ever read below a role than its bins, and no name is looked for in a role that is split.
+        // So a reader never reads more below a role than its bins, and a search never ends in a
+        // role that is split.
         let children = trie::children(role);
         if children.is_empty() || !page.bins.keys().eq(&children) {
-            return Err(unreadable(role, "the page of its bins lists others, or not all of them"));
+            return Err(unreadable(role, "the page of its bins lists other roles, or not all of its bins"));
         }
         Ok(page)
     }
@@ -120,17 +124,18 @@ impl TryFrom<Page> for Addressed<Page> {
     }
 }
 
-/// As much of a generation's index as was read: pages are asked for with [`Index::wanted`] and given with [`Index::give`].
+/// The part of a generation's index that was read so far. [`Index::wanted`] names the pages to read
+/// next, and [`Index::give`] takes them.
 #[derive(Debug, Clone)]
 pub struct Index {
     top: IndexEntry,
     /// The pages that were read or made, by the role above their bins.
     pages: BTreeMap<RoleName, Page>,
-    /// The pages that were changed.
+    /// The roles whose pages were changed.
     changed: BTreeSet<RoleName>,
 }
 
-/// A page to read: the role above its bins, and its digest.
+/// A page to read: the role above its bins, and the page's digest.
 pub type WantedPage = (RoleName, Sha256);
 
 impl Index {
@@ -140,12 +145,13 @@ impl Index {
         Self { top, pages: BTreeMap::new(), changed: BTreeSet::new() }
     }
 
-    /// The pages to read next, so that all of these places are known. Those below them are asked for then.
+    /// The pages to read next on the way to these places. Call it again after giving them: it then
+    /// names the pages below them.
     pub fn wanted<'a>(&self, places: impl IntoIterator<Item = Place<'a>>) -> BTreeSet<WantedPage> {
         places.into_iter().filter_map(|place| self.walk(&place).err()).collect()
     }
 
-    /// The pages to read next of all that are below bins that `interesting` picks.
+    /// The unread pages of all known bins that `interesting` picks.
     pub fn wanted_below(&self, interesting: impl Fn(&Bins) -> bool) -> BTreeSet<WantedPage> {
         let missing = |(role, entry): (RoleName, &IndexEntry)| {
             let bins = entry.bins.as_ref().filter(|bins| interesting(bins))?;
@@ -154,18 +160,18 @@ impl Index {
         self.entries().filter_map(missing).collect()
     }
 
-    /// Takes a page that was asked for.
+    /// Takes a page that [`Index::wanted`] named.
     pub fn give(&mut self, role: RoleName, page: Page) {
         self.pages.insert(role, page);
     }
 
-    /// All entries on the pages that were read, and that of `targets`.
+    /// The entries on all pages that were read, and the entry of `targets`.
     pub fn entries(&self) -> impl Iterator<Item = (RoleName, &IndexEntry)> {
         let below = self.pages.values().flat_map(|page| &page.bins).map(|(role, entry)| (role.clone(), entry));
         std::iter::once((RoleName::targets(), &self.top)).chain(below)
     }
 
-    /// The role in whose document `name` stands, or would stand.
+    /// The role whose document lists `name`, or would list it.
     ///
     /// # Errors
     /// The page that must be read first.
@@ -173,14 +179,14 @@ impl Index {
         self.walk(&Place::Name(name)).map(|(role, _)| role)
     }
 
-    /// The role whose document or page is needed next for `place`: the deepest on the way to it, or the one below which a page
-    /// was not read.
+    /// The role whose document or page is needed next for `place`: the deepest role on the way, or
+    /// the first whose page was not read.
     #[must_use]
     pub fn nearest(&self, place: &Place<'_>) -> RoleName {
         self.walk(place).map_or_else(|(role, _)| role, |(role, _)| role)
     }
 
-    /// The entry of `role`; `None` where there is no such role, or its page was not read.
+    /// The entry of `role`; `None` if there is no such role, or if its page was not read.
     #[must_use]
     pub fn entry(&self, role: &RoleName) -> Option<&IndexEntry> {
         match trie::parent(role) {
@@ -189,7 +195,7 @@ impl Index {
         }
     }
 
-    /// The deepest role on the way to `place`, and its entry.
+    /// The deepest role on the way to `place`, and its entry; or the page that must be read first.
     fn walk(&self, place: &Place<'_>) -> Result<(RoleName, &IndexEntry), WantedPage> {
         let digits = place.digits();
         let (mut role, mut entry) = (RoleName::targets(), &self.top);
@@ -197,22 +203,23 @@ impl Index {
             let Some(bins) = &entry.bins else { break };
             let page = self.pages.get(&role).ok_or_else(|| (role.clone(), bins.page))?;
             let below = digits.get(..length).and_then(trie::bin);
-            // A page that was given has all bins, so this is a place deeper than bins can be.
+            // A page always has all bins, so this place is deeper than bins can be.
             let Some(found) = below.and_then(|below| page.bins.get_key_value(&below)) else { break };
             (role, entry) = (found.0.clone(), found.1);
         }
         Ok((role, entry))
     }
 
-    /// Gives `role` a new document. What is below it stays.
+    /// Gives `role` a new document. The bins below it stay.
     ///
     /// # Errors
-    /// [`VerifyError::Unreadable`] where its page was neither read nor made by [`Index::split`], or it is not of the trie: the document
-    /// would be lost.
+    /// [`VerifyError::Unreadable`] if the page with its entry was neither read nor made by
+    /// [`Index::split`], or if `role` is not in the trie. Without the error the document would be
+    /// lost.
     pub(crate) fn set(&mut self, role: &RoleName, document: RoleEntry) -> Result<(), VerifyError> {
         let Some(parent) = trie::parent(role) else {
             if *role != RoleName::targets() {
-                return Err(unreadable(role, "it is no role of the index"));
+                return Err(unreadable(role, "it is not a role of the index"));
             }
             self.top.document = document;
             return Ok(());
@@ -226,16 +233,16 @@ impl Index {
         Ok(())
     }
 
-    /// Makes an empty page below `role`, to be filled by [`Index::set`].
+    /// Makes an empty page below `role`, for [`Index::set`] to fill.
     pub(crate) fn split(&mut self, role: &RoleName) {
         self.pages.insert(role.clone(), Page { format: PAGE_FORMAT, bins: BTreeMap::new() });
         self.changed.insert(role.clone());
     }
 
-    /// The entry of `targets` with all changes, and the pages to store.
+    /// The entry of `targets` after all changes, and the pages to store.
     pub(crate) fn finish(mut self) -> Result<(IndexEntry, Vec<Addressed<Page>>), VerifyError> {
         let mut pages = Vec::with_capacity(self.changed.len());
-        // The deepest first: each page changes the entry on the one above.
+        // The deepest page first: each changes an entry on the page above.
         while let Some(role) = self.changed.iter().max_by_key(|role| trie::depth(role)).cloned() {
             self.changed.remove(&role);
             let page = self.pages.get(&role).ok_or_else(|| unread(&role))?;
@@ -258,17 +265,18 @@ impl Index {
     }
 }
 
-/// What a page may be needed for.
+/// What a page is read for.
 #[derive(Debug, Clone, Copy)]
 pub enum Place<'a> {
-    /// The leaf of a target.
+    /// The leaf that lists a target.
     Name(&'a TargetName),
     /// The entry of a role.
     Role(&'a RoleName),
 }
 
 impl Place<'_> {
-    /// On the way to a role that is not of the trie no page is needed: none for it, as for `targets`.
+    /// The hex digits of the place. They are empty for `targets` and for a role outside the trie,
+    /// which need no page.
     fn digits(&self) -> String {
         match self {
             Self::Name(name) => trie::digits(name),
@@ -323,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn a_document_is_never_left_out_of_the_index_unsaid() {
+    fn a_document_is_never_silently_left_out_of_the_index() {
         let expires = "2026-01-01T00:00:00Z".parse().unwrap();
         let document = RoleEntry { version: 1, draft: Sha256::of(b""), expires };
         let entry = IndexEntry { document: document.clone(), bins: None };
@@ -331,7 +339,7 @@ mod tests {
         for role in ["bin-0", "bin-00", "vendor", "snapshot"] {
             assert!(index.set(&role.parse().unwrap(), document.clone()).is_err(), "{role}");
         }
-        // What is split must have a document itself, and bins.
+        // A split role must have a document and bins.
         for role in ["bin-0", "targets"] {
             let mut index = index.clone();
             index.split(&role.parse().unwrap());

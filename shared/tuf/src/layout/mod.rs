@@ -1,4 +1,5 @@
-//! Where a target stands: in a bin of the trie, whose document the index finds in the ledger, where it lies under its digest.
+//! Which role lists a target: a bin of the trie. The index has the digest of that bin's document,
+//! which names it in the ledger.
 
 mod addressed;
 mod content;

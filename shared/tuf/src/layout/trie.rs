@@ -1,11 +1,13 @@
-//! Bins: the targets role grows as a trie over the hex digits of SHA-256(target name) (TUF specification 4.5, the field
-//! `path_hash_prefixes`).
+//! Bins: the targets role grows as a trie over the hex digits of SHA-256(target name) (TUF
+//! specification 4.5, `path_hash_prefixes`).
 //!
-//! A role that outgrows its limit hands its targets to 16 children, one for each next digit, in the generation that
-//! needs it. A bin is named after its prefix: `bin-0` to `bin-f` below `targets`, then `bin-00` to `bin-ff`.
+//! A role that outgrows its limit hands its targets to 16 children, one for each next digit, in the
+//! same generation. A bin is named after its prefix: `bin-0` to `bin-f` below `targets`, then
+//! `bin-00` to `bin-ff`.
 //!
-//! *Invariants*: a name stands in exactly one role, its leaf; a delegating role lists no targets; children come and stay
-//! together, since a role once listed in a snapshot must stay listed; a bin is never merged back.
+//! *Invariants*: exactly one role, the leaf, lists a name; a delegating role lists no targets; 16
+//! children are created together and stay, since a role that a snapshot lists must stay listed;
+//! bins are never merged.
 
 use std::num::NonZeroU64;
 
@@ -17,19 +19,20 @@ use crate::signing::VerifyError;
 
 const DIGITS: &str = "0123456789abcdef";
 
-/// What the name of a bin begins with, and no party's.
+/// The prefix of every bin's name, and of no party's.
 ///
-/// tuf-js keeps roles as properties of an object, and JavaScript puts those whose names are numbers before all others
-/// (ECMA-262, `OrdinaryOwnPropertyKeys`): beside other parties, bins `0` to `9` would come out in another order than was signed.
+/// tuf-js keeps roles as properties of an object, and JavaScript lists numeric properties first
+/// (ECMA-262, `OrdinaryOwnPropertyKeys`). So bins named `0` to `9` would move before the parties,
+/// and tuf-js would read another order than was signed.
 pub const BIN: &str = "bin-";
 
-/// The digits that decide in which bin `name` stands: all 64 of SHA-256(name), in lower case.
+/// The digits that determine the bin of `name`: all 64 of SHA-256(name), in lower case.
 #[must_use]
 pub fn digits(name: &TargetName) -> String {
     Sha256::of(name.as_str().as_bytes()).to_string()
 }
 
-/// The prefix of all names in `role`: empty for `targets`; `None` for a role that is not of the trie.
+/// The prefix of all names in `role`: empty for `targets`; `None` for a role outside the trie.
 #[must_use]
 pub fn prefix(role: &RoleName) -> Option<&str> {
     if *role == RoleName::targets() {
@@ -39,13 +42,14 @@ pub fn prefix(role: &RoleName) -> Option<&str> {
     (!digits.is_empty() && digits.chars().all(|digit| DIGITS.contains(digit))).then_some(digits)
 }
 
-/// By how many digits the names in `role` are alike: none for `targets`, and for a role that is not of the trie.
+/// How many digits all names in `role` share: none for `targets`, and none for a role outside the
+/// trie.
 #[must_use]
 pub fn depth(role: &RoleName) -> usize {
     prefix(role).map_or(0, str::len)
 }
 
-/// The role that delegates to `role`; `None` for `targets`, and for a role that is not of the trie.
+/// The role that delegates to `role`; `None` for `targets` and for a role outside the trie.
 #[must_use]
 pub fn parent(role: &RoleName) -> Option<RoleName> {
     let prefix = prefix(role)?;
@@ -53,17 +57,17 @@ pub fn parent(role: &RoleName) -> Option<RoleName> {
     bin(shorter)
 }
 
-/// The 16 roles that `role` delegates to once it is split, in the order of their digits; none below 60 digits, which is as
-/// many as a role's name has room for (splitting ends long before: [`DEEPEST_BIN`](crate::generation::DEEPEST_BIN)), and none
-/// below a role that is not of the trie.
+/// The 16 roles to which `role` delegates once it is split, in the order of their digits. Empty
+/// below 60 digits, which fill a role's name (splitting stops long before, at
+/// [`DEEPEST_BIN`](crate::generation::DEEPEST_BIN)), and for a role outside the trie.
 #[must_use]
 pub fn children(role: &RoleName) -> Vec<RoleName> {
     let Some(prefix) = prefix(role) else { return Vec::new() };
     DIGITS.chars().filter_map(|digit| bin(&format!("{prefix}{digit}"))).collect()
 }
 
-/// The role in which `name` stands, or would stand, where `exists` tells of a role whether there is one: the deepest that
-/// there is on the way to the name.
+/// The role that lists `name`, or would list it: the deepest on the way to the name for which
+/// `exists` is true.
 #[must_use]
 pub fn leaf(name: &TargetName, exists: impl Fn(&RoleName) -> bool) -> RoleName {
     let digits = digits(name);
@@ -77,7 +81,7 @@ pub fn leaf(name: &TargetName, exists: impl Fn(&RoleName) -> bool) -> RoleName {
     found
 }
 
-/// `role` itself if there is one, else the nearest above it.
+/// `role` itself if it exists, else its nearest ancestor that does.
 #[must_use]
 pub fn nearest(role: &RoleName, exists: impl Fn(&RoleName) -> bool) -> Option<RoleName> {
     let mut role = role.clone();
@@ -87,7 +91,8 @@ pub fn nearest(role: &RoleName, exists: impl Fn(&RoleName) -> bool) -> Option<Ro
     Some(role)
 }
 
-/// What a split role says of its children: one prefix each, any of `keys` signs for it, and who looks there looks nowhere else.
+/// A split role's delegations to its children: one prefix each, terminating, signed by any one of
+/// `keys`.
 ///
 /// # Errors
 /// [`VerifyError::Unreadable`] for a key that has no canonical form, never in practice.
@@ -97,7 +102,7 @@ pub fn delegations(role: &RoleName, keys: &[Key]) -> Result<Delegations, VerifyE
     let keys = keys.iter().map(with_id).collect::<Result<Vec<_>, VerifyError>>()?;
     let ids: Vec<_> = keys.iter().map(|(id, _)| id.clone()).collect();
     let delegated = |child: RoleName| {
-        let digits = prefix(&child).ok_or_else(|| unreadable(format!("{child} is no bin")))?;
+        let digits = prefix(&child).ok_or_else(|| unreadable(format!("{child} is not a bin")))?;
         let prefix = PathHashPrefix::new(digits).map_err(|error| unreadable(error.to_string()))?;
         Ok(DelegatedRole {
             name: child.to_string(),
@@ -112,14 +117,14 @@ pub fn delegations(role: &RoleName, keys: &[Key]) -> Result<Delegations, VerifyE
     Ok(Delegations { keys: keys.into_iter().collect(), roles })
 }
 
-/// Whether a document of the trie hands its names to bins.
+/// Whether a document of the trie delegates its names to bins.
 #[must_use]
 pub fn is_split(document: &Targets) -> bool {
     let by_prefix = |role: &DelegatedRole| matches!(role.paths, PathSet::PathHashPrefixes(_));
     document.delegations.as_ref().is_some_and(|delegations| delegations.roles.iter().any(by_prefix))
 }
 
-/// The role of a prefix; `targets` for the empty one.
+/// The role with this prefix; `targets` for the empty one.
 pub(crate) fn bin(prefix: &str) -> Option<RoleName> {
     if prefix.is_empty() { Some(RoleName::targets()) } else { format!("{BIN}{prefix}").parse().ok() }
 }
@@ -141,7 +146,7 @@ mod tests {
     #[test]
     fn a_name_stands_in_the_deepest_role_on_its_way() {
         let name: TargetName = "a".parse().unwrap();
-        // SHA-256("a") begins so.
+        // The SHA-256 of "a" begins with these digits.
         assert!(digits(&name).starts_with("ca978"));
         for (roles, expected) in [
             (&[][..], "targets"),
@@ -165,13 +170,13 @@ mod tests {
         assert!(children.iter().all(|child| parent(child) == Some(role("bin-0"))));
         assert_eq!(super::children(&of(&"0".repeat(59))).len(), 16);
         assert!(super::children(&of(&"0".repeat(60))).is_empty(), "a role's name has no room for a 61st digit");
-        assert!(super::children(&role("vendor")).is_empty(), "the bins are nobody's but the trie's");
+        assert!(super::children(&role("vendor")).is_empty(), "only roles of the trie have bins");
         assert_eq!(nearest(&role("bin-0f3"), |role| role.as_str() == "bin-0"), Some(role("bin-0")));
         assert_eq!(nearest(&role("bin-0f3"), |_| false), None);
     }
 
     #[test]
-    fn only_what_is_named_so_is_a_bin() {
+    fn only_a_bins_name_makes_a_bin() {
         assert_eq!(prefix(&RoleName::targets()), Some(""));
         assert_eq!((prefix(&role("bin-0")), prefix(&role("bin-0fa"))), (Some("0"), Some("0fa")));
         for other in ["0", "0fa", "bin", "bin-", "bin--0", "bin-0-1", "bin-0g", "bin0", "binary", "vendor-bin-0"] {

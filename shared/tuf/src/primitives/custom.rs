@@ -1,5 +1,5 @@
-//! A target's custom metadata (TUF specification 4.5, `custom`): a JSON object of at most 2 KB which every client writes
-//! in the same canonical form.
+//! A target's custom metadata (TUF specification 4.5, `custom`): a JSON object of at most 2 KB, of
+//! which every client writes the same canonical form.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,21 +11,24 @@ use tufline_metadata::canonical;
 
 use super::rejection::{Rejection, RejectionCode};
 
-/// The most bytes that an upload's custom metadata may take: S3 allows 2 KB of user metadata in all
+/// The most bytes that an upload's custom metadata may take. S3 allows 2 KB of user metadata in all
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingMetadata.html>).
 pub const LONGEST_CUSTOM: usize = 2048;
 
-/// How deep it may be nested, itself counted: a file in which it stands four levels down is read by clients up to
-/// [`canonical::DEEPEST_FILE`], and a manifest of this repository has it one level deeper.
+/// How many levels deep custom metadata may be nested, counting the object itself. A targets file
+/// has it four levels down and a manifest five. Clients read files of up to
+/// [`canonical::DEEPEST_FILE`] levels.
 pub const DEEPEST_CUSTOM: usize = canonical::DEEPEST_FILE - 5;
 
-/// Custom metadata that keeps the policy. Empty means that the target has none.
+/// Custom metadata that keeps the policy of this module. An empty map means that the target has
+/// none.
 pub type Custom = BTreeMap<String, Value>;
 
 /// Reads `text` as custom metadata.
 ///
 /// # Errors
-/// Refuses what is not a JSON object, is longer than 2 KB, has a key twice, or would not be read alike by all clients ([`check`]).
+/// Refuses text that is not a JSON object, is longer than 2 KB, repeats a key, or that clients
+/// would not all read alike ([`check`]).
 pub fn parse(text: &str) -> Result<Custom, Rejection> {
     if text.len() > LONGEST_CUSTOM {
         return Err(refuse(&format!(
@@ -43,18 +46,21 @@ pub fn parse(text: &str) -> Result<Custom, Rejection> {
     Ok(custom)
 }
 
-/// Whether all clients read `custom`, and write the same canonical form of it: if they don't, the document that it stands in has no good
-/// signature for some of them.
+/// Checks that all clients read `custom` alike and write the same canonical form of it. If they
+/// didn't, some of them would find no valid signature on the document that contains it.
 ///
 /// # Errors
-/// The [`Rejection`] that says which key or value it is, and what to do.
+/// A [`Rejection`] that names the key or value and says what to do.
 pub fn check<C: Serialize>(custom: &C) -> Result<(), Rejection>
 where
     for<'a> &'a C: IntoIterator<Item = (&'a String, &'a Value)>,
 {
     let depth = 1 + custom.into_iter().map(|(_, value)| depth(value)).max().unwrap_or(0);
     if depth > DEEPEST_CUSTOM {
-        let why = format!("it is nested {depth} levels deep and at most {DEEPEST_CUSTOM} are allowed; make it flatter");
+        let why = format!(
+            "it is nested {depth} levels deep and at most {DEEPEST_CUSTOM} are allowed; make it \
+             flatter"
+        );
         return Err(refuse(&why));
     }
     canonical::form(custom).map(drop).map_err(|unalike| refuse(&unalike.to_string()))
@@ -72,7 +78,8 @@ fn refuse(why: &str) -> Rejection {
     Rejection::new(RejectionCode::Custom, format!("custom metadata refused: {why}"))
 }
 
-/// A JSON value in which no object has a key twice: whoever wrote it meant one of them, and nobody can say which.
+/// A JSON value in which no object repeats a key: nobody could say which of the two values its
+/// author meant.
 struct Strict(Value);
 
 impl<'de> Deserialize<'de> for Strict {
@@ -126,7 +133,7 @@ impl<'de> Visitor<'de> for StrictVisitor {
         let mut object = Map::new();
         while let Some((key, Strict(value))) = entries.next_entry::<String, _>()? {
             if object.contains_key(&key) {
-                return Err(de::Error::custom(format!("the key {key:?} stands twice")));
+                return Err(de::Error::custom(format!("the key {key:?} occurs twice")));
             }
             object.insert(key, value);
         }
@@ -205,9 +212,9 @@ mod tests {
         );
     }
 
-    /// A document and a manifest with the deepest can be read again.
+    /// A document and a manifest with metadata of the greatest depth can be read back.
     #[test]
-    fn what_is_nested_too_deep_to_be_read_again_is_refused() {
+    fn metadata_nested_too_deep_to_be_read_back_is_refused() {
         let nested = |depth: usize| format!(r#"{{"a":{}{}}}"#, "[".repeat(depth - 1), "]".repeat(depth - 1));
         let custom = parse(&nested(DEEPEST_CUSTOM)).unwrap();
         let manifest = serde_json::json!({"changes": [{"outcome": {"set": {"custom": custom}}}]});

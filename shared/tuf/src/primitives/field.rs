@@ -1,9 +1,9 @@
-//! Fields of JSON, as messages name them.
+//! Names fields of JSON, as messages show them.
 
 use serde::{Deserialize, Deserializer};
 use serde_path_to_error::{Path, Segment};
 
-/// Reads JSON that is the value at `at`, so that what is wrong is told with its field.
+/// Reads JSON, the value of the field `at`. An error names the field within it that is invalid.
 ///
 /// # Errors
 /// One line that begins with the field.
@@ -12,10 +12,10 @@ pub(crate) fn named<'a, T: Deserialize<'a>>(
     at: &str,
 ) -> Result<T, String> {
     serde_path_to_error::deserialize(json)
-        .map_err(|error| format!("its {} is not as it must be: {}", place(at, error.path()), error.inner()))
+        .map_err(|error| format!("its {} is invalid: {}", place(at, error.path()), error.inner()))
 }
 
-/// Where a field stands, as all other messages have it.
+/// The place of a field, such as `signatures.0.sig`, in the form that all messages use.
 pub(crate) fn place(at: &str, path: &Path) -> String {
     path.iter().fold(at.to_owned(), |place, segment| match segment {
         Segment::Map { key } => join(&place, key),

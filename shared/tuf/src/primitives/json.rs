@@ -1,4 +1,4 @@
-//! The one writer of JSON: compact, keys sorted, so that equal documents have equal bytes.
+//! The only writer of JSON: compact and with sorted keys, so that equal documents have equal bytes.
 
 use std::io::{self, Write};
 
@@ -9,10 +9,12 @@ use tufline_metadata::canonical::OpenObjects;
 
 /// `value` as compact JSON with sorted keys.
 ///
-/// Not the canonical form over which TUF signs ([`crate::canonical`]): that one leaves control characters raw, and so isn't always JSON.
+/// This is not the canonical form over which TUF signs ([`crate::canonical`]). The canonical form
+/// leaves control characters raw, and so isn't always JSON.
 ///
 /// # Errors
-/// Only for values that JSON cannot hold (a map whose keys aren't strings); none of Tufline's types is one.
+/// Fails only for values that JSON cannot hold, such as a map whose keys aren't strings. Tufline
+/// has no such type.
 pub fn to_vec<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, serde_json::Error> {
     let mut text = Vec::new();
     value.serialize(&mut Serializer::with_formatter(
@@ -22,16 +24,16 @@ pub fn to_vec<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, serde_json::E
     Ok(text)
 }
 
-/// Writes each object where it belongs, and puts its members in order when it ends.
+/// Writes each object in place, and sorts its members when it ends.
 ///
-/// *Invariant*: keys are compared as they are written, with their quotes.
+/// *Invariant*: keys are compared in their written form, including their quotes.
 struct Sorted<'a> {
-    /// What is written, instead of to the serializer's own writer.
+    /// The text written so far, in place of the serializer's own writer.
     text: &'a mut Vec<u8>,
     objects: OpenObjects,
 }
 
-/// As `serde_json` writes it.
+/// Methods that write what `serde_json`'s compact formatter writes.
 macro_rules! compact {
     ($($function:ident($($argument:ident: $type:ty)?);)*) => {
         $(fn $function<W: Write + ?Sized>(&mut self, _: &mut W $(, $argument: $type)?) -> io::Result<()> {
@@ -115,7 +117,7 @@ mod tests {
         }
     }
 
-    /// As a map of a random order, unlike `Value`.
+    /// A JSON tree whose objects are in random order, unlike those of `Value`.
     #[derive(Debug, Clone, Serialize)]
     #[serde(untagged)]
     enum Tree {

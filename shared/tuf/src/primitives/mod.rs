@@ -1,5 +1,5 @@
-//! What everything is made of: names and their policy, times, digests, patterns, JSON, custom metadata, and why an upload is refused.
-//! Nothing here knows of roles that are signed.
+//! What all rooms use: names and their policy, times, digests, patterns, JSON, custom metadata, and
+//! why an upload is refused. Nothing here knows about signed roles.
 
 pub mod custom;
 pub(crate) mod field;

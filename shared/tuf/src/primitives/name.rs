@@ -1,4 +1,4 @@
-//! Names of targets and of roles, as strict as the strictest client.
+//! Names of targets and roles, as strict as the strictest client.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,11 +7,12 @@ use serde::{Deserialize, Serialize};
 
 use super::rejection::{Rejection, RejectionCode};
 
-/// The longest target name, in bytes as python-tuf stores it: percent-encoded, 255 bytes at most, less its own additions.
+/// The longest target name, in bytes after percent-encoding. python-tuf stores a target in a file
+/// of that name, with additions of its own: 255 bytes at most.
 const LONGEST_ENCODED_NAME: usize = 240;
 
-/// Properties of every JavaScript object. A client in JavaScript that keeps targets in a plain object finds these even
-/// where no such target exists.
+/// The names of properties that every JavaScript object has. A JavaScript client that keeps targets
+/// in a plain object finds these names even where there is no such target.
 const JAVASCRIPT_PROPERTIES: [&str; 12] = [
     "__defineGetter__",
     "__defineSetter__",
@@ -27,20 +28,22 @@ const JAVASCRIPT_PROPERTIES: [&str; 12] = [
     "valueOf",
 ];
 
-/// A target's name (TUF specification 4.5, TARGETPATH): what follows the uploads prefix in the object's key.
+/// A target's name (TUF specification 4.5, TARGETPATH): the upload's object key after the prefix.
 ///
-/// *Invariant*: segments `[A-Za-z0-9_][A-Za-z0-9._~+@=,-]*` joined by `/`; not the name of a JavaScript object
-/// property; not ending in `.tuf.json` (side files); at most 240 bytes, each `/` and each other byte that is
-/// percent-encoded counting as 3. Whatever else fails in at least one of the clients that Tufline supports.
+/// *Invariant*: segments `[A-Za-z0-9_][A-Za-z0-9._~+@=,-]*` joined by `/`; not the name of a
+/// JavaScript object property; not ending in `.tuf.json` (side files); at most 240 bytes, where
+/// each `/` and each other byte that is percent-encoded counts as 3. Any other name fails in at
+/// least one client that Tufline supports.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct TargetName(String);
 
-/// The end of a side file's name: it holds the custom metadata of the target beside it (`NAME.tuf.json`).
+/// The suffix of a side file's name. The side file `NAME.tuf.json` holds the custom metadata of the
+/// target `NAME`.
 pub const SIDE_FILE_SUFFIX: &str = ".tuf.json";
 
 impl TargetName {
-    /// The name as text.
+    /// The name as text, not encoded.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -56,7 +59,8 @@ impl TargetName {
             }
             if let Some(character) = segment.chars().find(|character| !is_allowed(*character)) {
                 return Err(format!(
-                    "it has the character {character:?}; use only A-Z a-z 0-9 and . _ ~ + @ = , - between '/'"
+                    "it has the character {character:?}; use only A-Z a-z 0-9 and . _ ~ + @ = , \
+                     - between '/'"
                 ));
             }
             if !segment.starts_with(|first: char| first.is_ascii_alphanumeric() || first == '_') {
@@ -64,7 +68,9 @@ impl TargetName {
             }
         }
         if JAVASCRIPT_PROPERTIES.contains(&name) {
-            return Err("JavaScript clients can't tell it from an object's own property; choose another name".into());
+            return Err("JavaScript clients confuse it with a property that every object has; choose \
+                        another name"
+                .into());
         }
         if name.ends_with(SIDE_FILE_SUFFIX) {
             return Err("names ending in '.tuf.json' are kept for custom metadata; choose another ending".into());
@@ -72,7 +78,8 @@ impl TargetName {
         let encoded: usize = name.bytes().map(encoded_length).sum();
         if encoded > LONGEST_ENCODED_NAME {
             return Err(format!(
-                "it takes {encoded} bytes percent-encoded and at most {LONGEST_ENCODED_NAME} can be stored; shorten it"
+                "it takes {encoded} bytes percent-encoded and at most {LONGEST_ENCODED_NAME} can \
+                 be stored; shorten it"
             ));
         }
         Ok(())
@@ -83,7 +90,7 @@ fn is_allowed(character: char) -> bool {
     character.is_ascii_alphanumeric() || "._~+@=,-".contains(character)
 }
 
-/// The bytes that `byte` takes when python's `quote(name, "")` has encoded it.
+/// The bytes that python's `quote(name, "")` writes for `byte`.
 fn encoded_length(byte: u8) -> usize {
     if byte.is_ascii_alphanumeric() || b"_.-~".contains(&byte) { 1 } else { 3 }
 }
@@ -130,7 +137,8 @@ impl fmt::Debug for TargetName {
 
 /// A role's name: `root`, `timestamp`, `snapshot`, `targets`, or a delegated role's.
 ///
-/// *Invariant*: `[a-z0-9][a-z0-9_-]*`, at most 64 bytes, so that `<version>.<role>.json` is one plain file name.
+/// *Invariant*: `[a-z0-9][a-z0-9_-]*`, at most 64 bytes, so that `<version>.<role>.json` is one
+/// plain file name.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct RoleName(String);
@@ -147,7 +155,7 @@ impl RoleName {
         Self("root".into())
     }
 
-    /// The role that says which snapshot is the newest (TUF specification 2.1.4).
+    /// The role that names the newest snapshot (TUF specification 2.1.4).
     #[must_use]
     pub fn timestamp() -> Self {
         Self("timestamp".into())
@@ -165,7 +173,7 @@ impl RoleName {
         Self("targets".into())
     }
 
-    /// The name as text.
+    /// The role's name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -279,8 +287,8 @@ mod tests {
     }
 
     proptest! {
-        /// Invariant of [`TargetName`]: any string is either refused, or plain ASCII that a URL path carries unchanged
-        /// but for percent-encoding.
+        /// Invariant of [`TargetName`]: any string is either refused, or plain ASCII that a URL
+        /// path carries unchanged but for percent-encoding.
         #[test]
         fn accepted_names_keep_the_invariant(name in "\\PC{0,40}|[a-z./_~+-]{0,260}") {
             if let Ok(accepted) = name.parse::<TargetName>() {

@@ -1,25 +1,27 @@
-//! Path patterns: which names a delegation is about (TUF specification 4.5, PATHPATTERN).
+//! Path patterns: the names that a delegation covers (TUF specification 4.5, PATHPATTERN).
 //!
-//! Clients read them differently. For python-tuf, tuf-js and go-tuf, as the specification says, `*` and `?` stop at `/`; for tough
-//! they don't. So there are two questions: a party may list what all clients look for at it ([`Pattern::allows`]), and nobody
-//! else may have what any client looks for there ([`Pattern::reserves`]).
+//! Clients match patterns differently. In python-tuf, tuf-js and go-tuf `*` and `?` don't match
+//! `/`, as the specification says. In tough they do. So there are two questions. A party may list
+//! only names that all clients look for in its role ([`Pattern::allows`]). Nobody else may list a
+//! name that any client looks for there ([`Pattern::reserves`]).
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// A pattern of names such as `vendor-x/*`: segments as in [`crate::TargetName`], with `*` for any characters and `?` for one.
+/// A pattern of names, such as `vendor-x/*`. Its segments are those of [`crate::TargetName`], where
+/// `*` stands for any characters and `?` for one.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Pattern(String);
 
-/// A pattern that not all clients read alike.
+/// A pattern that not all clients match alike.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the path pattern '{0}' can't be used: {1}")]
 pub struct BadPattern(String, &'static str);
 
-/// In bytes; names are no longer.
+/// The longest pattern, in bytes: as long as the longest target name.
 const LONGEST: usize = 240;
 
 impl Pattern {
@@ -29,7 +31,7 @@ impl Pattern {
         &self.0
     }
 
-    /// Whether every client looks for `name` where this pattern leads.
+    /// Whether every client matches `name` with this pattern.
     #[must_use]
     pub fn allows(&self, name: &str) -> bool {
         let (mut patterns, mut segments) = (self.0.split('/'), name.split('/'));
@@ -42,17 +44,18 @@ impl Pattern {
         }
     }
 
-    /// Whether any client looks for `name` where this pattern leads.
+    /// Whether any client matches `name` with this pattern.
     #[must_use]
     pub fn reserves(&self, name: &str) -> bool {
         matches(self.0.as_bytes(), name.as_bytes())
     }
 
-    /// Whether there is a name that both reserve.
+    /// Whether both patterns reserve some name.
     #[must_use]
     pub fn overlaps(&self, other: &Self) -> bool {
         let (one, other) = (self.0.as_bytes(), other.0.as_bytes());
-        // Whether the rests from here on have a name in common: of `one` from each place, first for the end of `other`.
+        // `below[i]` says whether some text matches both `one[i..]` and the end of `other` that was
+        // read so far. At first that end is empty.
         let all_stars = |rest: &[u8]| rest.iter().all(|byte| *byte == b'*');
         let mut below: Vec<bool> = (0..=one.len()).map(|from| all_stars(one.get(from..).unwrap_or_default())).collect();
         for byte in other.iter().rev() {
@@ -75,10 +78,10 @@ impl Pattern {
     }
 }
 
-/// Whether `text` is what `pattern` describes: `*` stands for any bytes, `?` for one.
+/// Whether `pattern` matches the whole of `text`: `*` stands for any bytes, `?` for one.
 fn matches(pattern: &[u8], text: &[u8]) -> bool {
     let (mut pattern_at, mut text_at) = (0, 0);
-    // The last star, and what it stands for so far ends here.
+    // The place of the last star, and where the text that it stands for ends so far.
     let mut star: Option<(usize, usize)> = None;
     while let Some(byte) = text.get(text_at) {
         match pattern.get(pattern_at) {
@@ -112,9 +115,8 @@ impl FromStr for Pattern {
             return bad("use 1 to 240 characters");
         }
         if !text.bytes().next().is_some_and(first) {
-            return bad(
-                "it must begin with a letter, a digit or '_', since who may sign for any name has the whole repository",
-            );
+            return bad("it must begin with a letter, a digit or '_', since a party that may sign for \
+                        any name controls the whole repository");
         }
         if text.contains("**") {
             return bad("clients read '**' differently; write one pattern for each depth: 'x/*', 'x/*/*'");
@@ -122,7 +124,8 @@ impl FromStr for Pattern {
         for segment in text.split('/') {
             let mut bytes = segment.bytes();
             if !bytes.next().is_some_and(|byte| first(byte) || wild(byte)) || !bytes.all(further) {
-                return bad("use the characters of target names, '*' and '?', in segments that '/' separates");
+                return bad("use the characters of target names, '*' and '?', in segments that '/' \
+                            separates");
             }
         }
         Ok(Self(text.to_owned()))
@@ -218,7 +221,7 @@ mod tests {
                 if one.reserves(&name) && other.reserves(&name) {
                     prop_assert!(one.overlaps(&other));
                 }
-                prop_assert!(!one.allows(&name) || one.reserves(&name), "who allows a name reserves it");
+                prop_assert!(!one.allows(&name) || one.reserves(&name), "a pattern reserves each name that it allows");
             }
         }
     }

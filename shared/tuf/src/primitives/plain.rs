@@ -1,19 +1,21 @@
-//! Text that a terminal shows as it is. What comes from a file may hold sequences that hide or move what else stands on the screen, and
-//! people sign what they see.
+//! Makes text safe to show in a terminal. Text from a file may hold sequences that hide or move
+//! other text on the screen, and people sign what they see.
 
 use std::fmt::Write;
 
 use serde_json::Value;
 
-/// Whether a terminal shows the character, where it stands, and moves nothing else by it.
+/// Whether a terminal shows the character where it stands, and the character moves no other text.
 ///
-/// Not so: controls (C0, DEL, C1), line and paragraph separators, what turns the direction of writing (UAX #9, section 2), whatever else has no width or
-/// no shape of its own (`Default_Ignorable_Code_Point` of the Unicode standard, section 5.21), and what is not assigned.
+/// False for controls (C0, DEL, C1), separators of lines and paragraphs, characters that change the
+/// direction of writing (UAX #9, section 2), other characters without a width or shape of their own
+/// (`Default_Ignorable_Code_Point`, section 5.21 of the Unicode standard), and unassigned ones.
 #[must_use]
 pub fn is_plain(character: char) -> bool {
     match character {
         ' '..='~' => true,
-        // Letters and marks by their kind, but without a shape: fillers, joiners, selectors of variants.
+        // Unicode calls these letters or marks, but they have no shape: fillers, joiners, variation
+        // selectors.
         '\u{34f}'
         | '\u{115f}'..='\u{1160}'
         | '\u{17b4}'..='\u{17b5}'
@@ -23,14 +25,14 @@ pub fn is_plain(character: char) -> bool {
         | '\u{fe00}'..='\u{fe0f}'
         | '\u{ffa0}'
         | '\u{e0000}'..='\u{e0fff}' => false,
-        // What the standard library prints as it is: it escapes controls, formats, separators, private and unassigned ones.
-        // Combining marks are escaped only at the beginning of a text.
+        // `escape_debug` escapes controls, format characters, separators, and private and
+        // unassigned characters. It escapes combining marks only at the beginning of a text.
         _ => format!("a{character}").escape_debug().eq(['a', character]),
     }
 }
 
-/// `text` as a terminal may show it, in one line: whatever is not plain as `\u{…}`, a line's end as `\n`, and a backslash twice, so that nobody
-/// takes the one for the other.
+/// `text` in one line that a terminal may show. A character that is not plain becomes `\u{…}`, and
+/// a line's end `\n`. A backslash is doubled, so that nobody takes it for the start of an escape.
 #[must_use]
 pub fn escaped(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
@@ -46,8 +48,8 @@ pub fn escaped(text: &str) -> String {
     shown
 }
 
-/// The first text of a document in which something can hide, a field's name or a value: where it stands, and the character that is not plain.
-/// Lines of a public key in PEM hide nothing.
+/// Finds the first character in a document's field names and texts that is not plain, and returns
+/// its place and the character. In a public key in PEM, line ends are allowed.
 #[must_use]
 pub fn find_hidden(document: &Value) -> Option<(String, char)> {
     find("", document)
@@ -76,7 +78,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn what_hides_or_moves_is_shown_as_what_it_is() {
+    fn characters_that_hide_or_move_text_are_escaped() {
         for (text, shown) in [
             ("alice", "alice"),
             ("Zoë Müller, 山田 太郎 – \"π\"", "Zoë Müller, 山田 太郎 – \"π\""),
@@ -96,7 +98,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_escaped_is_plain_and_tells_what_it_was(text in any::<String>(), other in any::<String>()) {
+        fn escaped_text_is_plain_and_unambiguous(text in any::<String>(), other in any::<String>()) {
             prop_assert!(escaped(&text).chars().all(is_plain));
             prop_assert_eq!(escaped(&text) == escaped(&other), text == other);
         }

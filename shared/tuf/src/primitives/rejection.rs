@@ -1,8 +1,9 @@
-//! Why an upload is refused: a code for machines, a sentence for people.
+//! Why an upload is refused: a code for programs, a sentence for people.
 
 use serde::{Deserialize, Serialize};
 
-/// What kind of rule an upload broke. The codes are part of the `Upload Rejected` event: they are never renamed.
+/// The kind of rule that an upload broke. The codes are part of the `Upload Rejected` event and are
+/// never renamed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RejectionCode {
@@ -14,11 +15,13 @@ pub enum RejectionCode {
     Custom,
     /// The object has no version id: versioning is not enabled on the uploads bucket.
     Unversioned,
-    /// The bin in which the target would stand is full and can't be split: others were named so as to share it.
+    /// The target's bin is full and can't be split: somebody chose the other names so that they
+    /// share it.
     BinFull,
-    /// It is no regular file, but a link, a pipe or the like, or one that is still being written by its name. In a folder only.
+    /// In a folder only: the upload is no regular file (a link or a pipe, for example), or its name
+    /// says that it is still being written.
     NotAFile,
-    /// It belongs to a delegation that doesn't allow it.
+    /// The name belongs to a delegation that doesn't allow it.
     Delegation,
 }
 

@@ -1,4 +1,4 @@
-//! SHA-256 as Tufline uses it: 32 bytes, written in 64 lower-case hex digits (upper case fails in some clients).
+//! SHA-256 digests, written in 64 lower-case hex digits, since upper case fails in some clients.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use sha2::Digest;
 use sha2::digest::common::hazmat::{SerializableState, SerializedState};
 
-/// A SHA-256 digest.
+/// A SHA-256 digest: 32 bytes, written in lower-case hex.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Sha256([u8; 32]);
@@ -28,7 +28,7 @@ impl Sha256 {
         Self(bytes)
     }
 
-    /// The 32 bytes.
+    /// The digest's 32 bytes.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
@@ -36,38 +36,40 @@ impl Sha256 {
 }
 
 impl PausedHasher {
-    /// The state in hex.
+    /// The paused state in hex.
     #[must_use]
     pub fn as_hex(&self) -> &str {
         &self.0
     }
 }
 
-/// Computes a [`Sha256`] piece by piece, over several runs if need be ([`Hasher::pause`]).
+/// Computes a [`Sha256`] piece by piece, if need be over several runs ([`Hasher::pause`]).
 ///
-/// By `sha2`, since aws-lc gives its state away to nobody. It is as fast: both use the processor's own instructions.
+/// It uses `sha2`, since aws-lc cannot export its state. Both use the processor's own instructions
+/// and are equally fast.
 #[derive(Clone, Default)]
 pub struct Hasher(sha2::Sha256);
 
-/// A [`Hasher`]'s state, in hex: what it needs to go on in another process.
+/// The state of a [`Hasher`], in hex. Another process can resume from it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct PausedHasher(String);
 
 impl Hasher {
-    /// Nothing hashed yet.
+    /// A hasher that has hashed nothing yet.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The state after what was added so far. Whoever has it can go on, and can't tell what was added.
+    /// The state after the bytes added so far. It suffices to go on, and does not reveal those
+    /// bytes.
     #[must_use]
     pub fn pause(&self) -> PausedHasher {
         PausedHasher(hex::encode(self.0.serialize()))
     }
 
-    /// Goes on from `paused`; `None` where that is no state of a hasher.
+    /// Resumes from `paused`. `None` when `paused` is not the state of a hasher.
     #[must_use]
     pub fn resume(paused: &PausedHasher) -> Option<Self> {
         let mut state = SerializedState::<sha2::Sha256>::default();
@@ -80,14 +82,14 @@ impl Hasher {
         self.0.update(bytes);
     }
 
-    /// The digest of all that was added.
+    /// The digest of all bytes added.
     #[must_use]
     pub fn finish(self) -> Sha256 {
         Sha256(self.0.finalize().into())
     }
 }
 
-/// What is written is added.
+/// Adds the bytes that are written.
 impl Write for Hasher {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.update(bytes);
@@ -164,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_state_does_not_go_on() {
+    fn an_invalid_state_is_not_resumed() {
         let paused = Hasher::new().pause();
         assert!(Hasher::resume(&paused).is_some());
         for text in ["", "00", "x", &"f".repeat(paused.0.len()), &paused.0[1..], &format!("{}00", paused.0)] {

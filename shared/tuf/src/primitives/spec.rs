@@ -1,4 +1,5 @@
-//! The specification that the documents follow.
+//! The version of the TUF specification.
 
-/// The version of the TUF specification that the documents follow.
+/// The specification version that Tufline's documents state (TUF specification 4.2,
+/// `spec_version`).
 pub const SPEC_VERSION: &str = "1.0.33";

@@ -3,20 +3,21 @@
 use jiff::Unit;
 pub use tufline_metadata::Time;
 
-/// `time` without the part below a second: some clients refuse an `expires` with a fraction.
+/// `time` cut off to whole seconds: some clients refuse an `expires` with a fraction.
 #[must_use]
 pub fn whole_seconds(time: Time) -> Time {
     time.round(jiff::TimestampRound::new().smallest(Unit::Second).mode(jiff::RoundMode::Trunc)).unwrap_or(time)
 }
 
-/// `time` plus `seconds`, in whole seconds, or the last time that can be written.
+/// `time` plus `seconds`, cut off to whole seconds; the last time that can be written if that is
+/// too late.
 #[must_use]
 pub fn after(time: Time, seconds: u64) -> Time {
     let span = jiff::SignedDuration::from_secs(i64::try_from(seconds).unwrap_or(i64::MAX));
     whole_seconds(time.checked_add(span).unwrap_or(Time::MAX))
 }
 
-/// Seconds from `from` to `to`; negative when `to` comes first.
+/// The seconds from `from` to `to`, negative when `to` is earlier.
 #[must_use]
 pub fn seconds_between(from: Time, to: Time) -> i64 {
     to.as_second() - from.as_second()

@@ -1,4 +1,4 @@
-//! What is held against a generation without any document.
+//! Checks on a generation that need no documents.
 
 use crate::delegations::Parties;
 use crate::generation::{BinsKeys, Fault, Manifest, OldKey, RecordedPolicy, Refused, Versions};
@@ -7,24 +7,26 @@ use crate::primitives::{RoleName, Time, after, seconds_between};
 use crate::signing::same_key;
 use tough::schema::key::Key;
 
-/// The clocks of those who make generations and of those who judge them differ by less than this. In seconds.
+/// The most that the clocks of stages may differ, in seconds.
 pub const CLOCK_TOLERANCE_SECONDS: i64 = 60;
 
-/// So much earlier than its base a generation may say that it was made: its maker's clock may be behind another's. In seconds.
+/// The most that a generation may be dated before its base, in seconds: the clock of its maker may
+/// be behind.
 const LARGEST_STEP_BACK_SECONDS: i64 = 600;
 
-/// A generation may leave out so many numbers: more than anybody can take beforehand, for whoever must get above them, and few enough that it
-/// takes more than 30 million generations to use up all that clients read alike (2^53).
+/// The most numbers of the serial that a generation may skip. Nobody can use up so many in advance,
+/// so rebuild can always get above numbers that somebody took. And it takes more than 30 million
+/// generations to use up all numbers that clients read alike (2^53).
 pub const LARGEST_JUMP: u64 = 1 << 28;
 
-/// What a generation is held against, beside its base.
+/// What a generation is checked against, besides its base.
 #[derive(Debug, Clone, Copy)]
 pub struct ReplayRules<'a> {
-    /// The time.
+    /// The current time, which no generation may be far ahead of.
     pub now: Time,
-    /// The policy of now.
+    /// The policy that is configured now.
     pub policy: RecordedPolicy,
-    /// The keys for bins that are held.
+    /// The keys for bins that the repository holds.
     pub bins_keys: &'a [Key],
     /// Whether people sign `targets`.
     pub offline_targets: bool,
@@ -35,17 +37,17 @@ pub(super) fn refused(manifest: &Manifest, fault: Fault, why: &str) -> Refused {
     Refused { generation, fault, reason: format!("it doesn't follow from generation {}: {why}", manifest.base) }
 }
 
-/// What a generation says without any document.
+/// Checks the fields of a generation that need no documents.
 pub(super) fn check_facts(before: &Manifest, manifest: &Manifest, rules: ReplayRules<'_>) -> Result<(), Refused> {
     let void = |why: &str| Err(refused(manifest, Fault::Void, why));
     if manifest.base != before.generation || manifest.generation <= before.generation {
-        return void("it is based on another");
+        return void("it is based on another generation");
     }
     if seconds_between(rules.now, manifest.created) > CLOCK_TOLERANCE_SECONDS {
         return void("it was made in the future");
     }
     if seconds_between(manifest.created, before.created) > LARGEST_STEP_BACK_SECONDS {
-        return void("it was made before that one");
+        return void("it was made long before that one");
     }
     if manifest.first < before.serial || manifest.first - before.serial > LARGEST_JUMP {
         return void("it takes numbers that are not the next ones");
@@ -57,7 +59,7 @@ pub(super) fn check_facts(before: &Manifest, manifest: &Manifest, rules: ReplayR
         return void("it forgets a decision about other parties");
     }
     if manifest.timestamp_above != before.timestamp_above {
-        return void("it says otherwise where the timestamp's versions begin");
+        return void("it changes the number above which the timestamp's versions begin");
     }
     if manifest.policy != rules.policy && manifest.policy != before.policy {
         return Err(refused(manifest, Fault::Policy, "its policy is neither that one's nor the configured one"));
@@ -65,7 +67,8 @@ pub(super) fn check_facts(before: &Manifest, manifest: &Manifest, rules: ReplayR
     Ok(())
 }
 
-/// Which keys of the bins may follow: the same, or the next step of a replacement by a key that is held ([`BinsKeys::next`]).
+/// Checks the keys of the bins: they must be the base's, or the next step of a replacement by a key
+/// that the repository holds ([`BinsKeys::next`]).
 pub(super) fn check_bins_keys(
     before: &Manifest,
     manifest: &Manifest,
@@ -89,15 +92,15 @@ pub(super) fn check_bins_keys(
         None => None,
     };
     if expected.as_ref() != Some(&new) {
-        return Err("its keys of the bins are no next step of a replacement".into());
+        return Err("its keys of the bins are not the next step of a replacement".into());
     }
     match split.into_iter().find(|role| !manifest.changed.contains_key(*role)) {
-        Some(role) => Err(format!("it changes the keys of the bins, and doesn't draft {role}")),
+        Some(role) => Err(format!("it changes the keys of the bins, but doesn't draft {role}")),
         None => Ok(()),
     }
 }
 
-/// Where `targets` must delegate otherwise to other parties, it must be drafted.
+/// Checks that `targets` is drafted if its delegations to other parties change.
 pub(super) fn check_delegating(
     before: &Manifest,
     old: &Parties,
@@ -109,7 +112,7 @@ pub(super) fn check_delegating(
     }
     let says = |parties: &Parties| parties.delegations(&RoleName::targets(), false, &[]);
     let same = says(old).and_then(|old| Ok(old == says(new)?)).map_err(|error| error.to_string())?;
-    if same { Ok(()) } else { Err("it changes what targets delegates, and doesn't draft it".into()) }
+    if same { Ok(()) } else { Err("it changes what targets delegates, but doesn't draft targets".into()) }
 }
 
 pub(super) fn is_split(role: &RoleName, versions: &Versions) -> bool {

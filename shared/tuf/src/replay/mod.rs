@@ -1,13 +1,15 @@
-//! Replay: folds the changes of the generations that wait into what is published once more, so that whoever signs or shows them need not
-//! believe whoever made them.
+//! Replay: folds the changes of the waiting generations into the published one again. Stages that
+//! sign or show a generation call it, so that they need not trust the generation's maker.
 //!
-//! *Invariant*: a generation that passes is what [`Folding`](crate::generation::Folding) makes of its base and its `changes`, to the letter: its
-//! documents, their versions and expiries, its index, and its counts. What its maker is free to choose is bounded here: the time, the numbers
-//! that it leaves out, the roles that are drafted anew without a change, and the policy, which is that of now or of its base. What devices would
-//! see changed by it is listed in [`Replay::net`]: whether the uploads justify that is for others to say, and so is what it says of other
-//! parties.
+//! *Invariant*: a generation that passes is exactly what [`Folding`](crate::generation::Folding)
+//! makes of its base and its `changes`: its documents, their versions and expiries, its index and
+//! its counts. This room bounds what the maker may choose: the time, the numbers that are skipped,
+//! the roles that are drafted again without a change, and the policy, which is the current one or
+//! the base's. [`Replay::net`] lists what devices would see changed. The caller must check that the
+//! uploads justify those changes, and that its parties follow ([`crate::delivery`]).
 //!
-//! Documents are folded one after another, each through all generations, so that no more of them are in memory than the caller reads at once.
+//! Documents are folded one after another, each through all generations. So only the documents that
+//! the caller reads at once are in memory.
 
 mod chain;
 mod facts;

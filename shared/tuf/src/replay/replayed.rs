@@ -1,4 +1,4 @@
-//! The replay itself.
+//! Replays the waiting generations, document by document.
 
 use super::chain::{Succession, is_adopted};
 use super::facts::{ReplayRules, check_bins_keys, check_delegating, check_facts, refused};
@@ -13,55 +13,59 @@ use crate::signing::{Draft, Signed};
 use std::collections::{BTreeMap, BTreeSet};
 use tough::schema::{Target, Targets};
 
-/// What devices would see changed under a name.
+/// A change under one name that devices would see.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Net {
-    /// The version of the upload that brought it, as the manifest says: a hint for where to look.
+    /// The version of the upload that made the change, as the manifest says. It is a hint where to
+    /// look.
     pub version: Option<String>,
-    /// What the target has then; `None` where there is none any more.
+    /// The target's content after the change; `None` if it no longer exists.
     pub content: Option<Content>,
 }
 
 /// A document that devices would see.
 #[derive(Debug, Clone)]
 pub struct Replayed {
-    /// What must be signed.
+    /// The draft that must be signed.
     pub draft: AddressedDraft,
-    /// Which of the generations that wait made it, counted from 0: that one says whose signature counts.
+    /// The index, from 0, of the waiting generation that made it. That generation determines whose
+    /// signature counts.
     pub by: usize,
 }
 
-/// A replay on its way.
+/// A replay in progress.
 #[derive(Debug)]
 pub struct Replay<'a> {
     published: &'a Manifest,
     index: Index,
-    /// The published documents that must still be given.
+    /// The published documents that are still wanted.
     due: BTreeMap<RoleName, RoleEntry>,
-    /// The generations that wait, the oldest first.
+    /// The waiting generations, the oldest first.
     steps: Vec<ReplayStep<'a>>,
-    /// The newest entry of each role that changes, and whether it is split here.
+    /// The newest entry of each changed role, and whether the replay splits the role.
     entries: BTreeMap<RoleName, (RoleEntry, bool)>,
-    /// The generation that takes in the document of `targets` that people signed, and its entry, if the candidate's is one.
+    /// If the candidate's document of `targets` is a new one that people signed: the generation
+    /// that takes it in, and its entry.
     adopted: Option<(&'a Manifest, &'a RoleEntry)>,
     net: BTreeMap<TargetName, Net>,
 }
 
-/// One of the generations.
+/// One of the waiting generations.
 #[derive(Debug)]
 struct ReplayStep<'a> {
     manifest: &'a Manifest,
     parties: &'a Parties,
     /// Whether it takes in a document of `targets` that people signed.
     adopted: bool,
-    /// Its changes, by the published documents in which their names stand.
+    /// Its changes, by the published documents that list their names, or would.
     edits: BTreeMap<RoleName, Vec<&'a Applied>>,
-    /// What it drafts, by the role that is changed or split: in this order they take their numbers.
+    /// The roles that it drafts, by the role that is changed or split. They take their numbers in
+    /// this order.
     drafted: BTreeMap<RoleName, Vec<RoleName>>,
     counts: Counts,
 }
 
-/// What devices see under the names that are changed, and the version of the upload that changed each last.
+/// For each changed name: what devices see now, and the version of the upload that changed it last.
 type Befores<'a> = BTreeMap<&'a TargetName, (Option<Target>, Option<&'a str>)>;
 
 /// How many targets a generation adds and removes.
@@ -69,13 +73,14 @@ type Befores<'a> = BTreeMap<&'a TargetName, (Option<Target>, Option<&'a str>)>;
 struct Counts {
     added: u64,
     removed: u64,
-    /// Those that leave because clients don't read them alike: nobody removed them.
+    /// Targets that are removed because clients don't read them alike. Nobody asked for their
+    /// removal.
     dropped: u64,
 }
 
 impl<'a> Replay<'a> {
-    /// Checks what can be checked of the generations without any document. `index` is that of the published one, with the pages on the way to
-    /// [`places`].
+    /// Makes all checks of the generations that need no document. `index` is the published one's,
+    /// with the pages on the way to [`places`](super::places).
     ///
     /// # Errors
     /// [`Refused`], for the first generation that doesn't follow.
@@ -101,7 +106,7 @@ impl<'a> Replay<'a> {
                     return Err(void("it takes in a targets document that it didn't draft".into()));
                 }
                 if !adopted && rules.offline_targets {
-                    // While a new configuration is deployed an honest one may.
+                    // An honest generation may do so while a new configuration is deployed.
                     return Err(refused(manifest, Fault::Policy, "it drafts targets, which people sign"));
                 }
                 replay.adopted = adopted.then_some((manifest, targets));
@@ -115,8 +120,9 @@ impl<'a> Replay<'a> {
         Ok(replay)
     }
 
-    /// Puts the changes of a generation to the published documents in which their names stand. Documents that no generation drafts are not
-    /// asked for: whatever is said of them changes nothing.
+    /// Assigns the changes of a generation to the published documents that list their names.
+    /// Documents that no generation drafts are not wanted: changes that are assigned to them have
+    /// no effect.
     fn sort(
         &mut self,
         manifest: &'a Manifest,
@@ -130,7 +136,7 @@ impl<'a> Replay<'a> {
                 return Err(format!("it changes {} twice", change.name));
             }
             match (&change.outcome, parties.owner(&change.name)) {
-                // These change nothing.
+                // These outcomes change nothing.
                 (Outcome::Rejected(_) | Outcome::Delegated(_), _) => continue,
                 (_, Some((party, _))) => return Err(format!("it changes {}, which is a name of {party}", change.name)),
                 (Outcome::Set(_) | Outcome::Removed, None) => {}
@@ -140,29 +146,31 @@ impl<'a> Replay<'a> {
         }
         for role in manifest.changed.keys() {
             if trie::prefix(role).is_none() {
-                return Err(format!("it drafts {role}, which is no role of the trie"));
+                return Err(format!("it drafts {role}, which is not a role of the trie"));
             }
             if adopted && *role == RoleName::targets() {
                 continue;
             }
             let known = trie::nearest(role, |role| self.index.entry(role).is_some());
             let known = known.and_then(|role| self.index.entry(&role).map(|entry| (role.clone(), &entry.document)));
-            let (known, entry) = known.ok_or_else(|| format!("it drafts {role}, and there is nothing above it"))?;
+            let (known, entry) = known.ok_or_else(|| format!("it drafts {role}, but no role above it exists"))?;
             self.due.insert(known, entry.clone());
         }
         Ok(edits)
     }
 
-    /// The published documents to give to [`Replay::fold`], in any order: their roles, and their entries.
+    /// The published documents to give to [`Replay::fold`], in any order: their roles and entries.
     #[must_use]
     pub fn wanted(&self) -> Vec<(RoleName, RoleEntry)> {
         self.due.iter().map(|(role, entry)| (role.clone(), entry.clone())).collect()
     }
 
-    /// Folds the changes of all generations into a published document; answers what devices would see in its place, in any order.
-    /// A document that isn't wanted, or not any more, changes nothing: the gate reads some that no generation drafts.
+    /// Folds the changes of all generations into a published document. Returns the documents that
+    /// devices would see in its place, in any order. A document that is not wanted, or no longer,
+    /// changes nothing: the gate also reads documents that no generation drafts.
     ///
-    /// *Invariant* for the caller: the document is the one whose digest is in the entry of [`Replay::wanted`].
+    /// *Invariant* for the caller: the document is the one whose digest is in its entry of
+    /// [`Replay::wanted`].
     ///
     /// # Errors
     /// [`Refused`], for the first generation that drafted something else.
@@ -185,13 +193,13 @@ impl<'a> Replay<'a> {
         for (role, (by, manifest, parties)) in drafted {
             let void = |why: String| refused(manifest, Fault::Void, &why);
             let listed =
-                documents.remove(&role).ok_or_else(|| void(format!("it drafts {role}, and doesn't list it")))?;
+                documents.remove(&role).ok_or_else(|| void(format!("it drafts {role}, but doesn't list it")))?;
             found.push(Replayed { draft: self.document(role, listed, manifest, parties).map_err(void)?, by });
         }
         Ok(found)
     }
 
-    /// Takes note of what devices would see changed.
+    /// Notes the changes that devices would see.
     fn note_net(
         &mut self,
         home: &RoleName,
@@ -211,7 +219,7 @@ impl<'a> Replay<'a> {
         Ok(())
     }
 
-    /// The document of `role`, which the generation of `manifest` drafted.
+    /// The document of `role` as the generation of `manifest` must have drafted it.
     fn document(
         &mut self,
         role: RoleName,
@@ -233,16 +241,18 @@ impl<'a> Replay<'a> {
         Ok(draft)
     }
 
-    /// The version of the document of `targets` that people signed, if the candidate has one that is new: to give to [`Replay::adopt`].
+    /// The version of the document of `targets` to give to [`Replay::adopt`], if the candidate has
+    /// a new one that people signed.
     #[must_use]
     pub fn wanted_adopted(&self) -> Option<u64> {
         self.adopted.map(|(_, entry)| entry.version)
     }
 
-    /// Takes the document of `targets` that people signed; where none is wanted, that changes nothing.
+    /// Takes the document of `targets` that people signed. Does nothing if none is wanted.
     ///
     /// # Errors
-    /// [`Refused`] where it isn't the one that the generation means, or says more than that there are bins.
+    /// [`Refused`] if the generation names another document, or if the document does more than
+    /// delegate to bins.
     pub fn adopt(&mut self, signed: &Signed<Targets>) -> Result<(), Refused> {
         let Some((manifest, entry)) = self.adopted.take() else { return Ok(()) };
         let void = |why: &str| refused(manifest, Fault::Void, why);
@@ -255,19 +265,20 @@ impl<'a> Replay<'a> {
         }
         let is_split = self.index.entry(&role).is_some_and(|entry| entry.bins.is_some());
         if !is_split {
-            return Err(void("people sign targets, which lists targets itself"));
+            return Err(void("people sign the targets role, which lists targets itself"));
         }
         self.entries.insert(role, (expected, false));
         Ok(())
     }
 
-    /// What devices would see changed, once every document was given.
+    /// The changes that devices would see, after all wanted documents were given.
     #[must_use]
     pub fn net(&self) -> &BTreeMap<TargetName, Net> {
         &self.net
     }
 
-    /// Checks what needs all documents: numbers, counts, and the candidate's index. Answers the pages that this must have in the ledger.
+    /// Makes the checks that need all documents: numbers, counts, and the candidate's index.
+    /// Returns the pages that the ledger must have for that index.
     ///
     /// # Errors
     /// [`Refused`], for the first generation that doesn't follow.
@@ -295,13 +306,13 @@ impl<'a> Replay<'a> {
                 return Err(void("it drafts what its changes don't ask for"));
             }
             let Counts { added, removed, dropped } = *counts;
-            // As in `Folding::fold`.
+            // The same computation as in `Folding::fold`.
             let left = (before.targets + added).saturating_sub(removed + dropped);
             let policy =
                 Policy { recorded: manifest.policy, deepest_bin: DEEPEST_BIN, removals: None, now: manifest.created };
             let window = count_removals(before, &policy, removed, left).map_err(|error| void(&error.to_string()))?;
             if left != manifest.targets || window != manifest.removals {
-                return Err(void("it counts its targets otherwise than its changes do"));
+                return Err(void("its counts of targets are not what its changes make"));
             }
             before = manifest;
         }
@@ -315,19 +326,20 @@ impl<'a> Replay<'a> {
         }
         let (top, pages) = self.index.finish().map_err(|error| refused(candidate, Fault::Void, &error.to_string()))?;
         if top != candidate.top {
-            return Err(refused(candidate, Fault::Void, "its index says something else than its documents"));
+            return Err(refused(candidate, Fault::Void, "its index does not match its documents"));
         }
         Ok(pages)
     }
 
-    /// The generation that devices would see: without any that waits, what they see.
+    /// The generation that devices would see; the published one if none waits.
     fn candidate(&self) -> &'a Manifest {
         self.steps.last().map_or(self.published, |step| step.manifest)
     }
 }
 
 impl<'a> ReplayStep<'a> {
-    /// Its part in the documents of one published role; answers what it drafts there.
+    /// Applies this generation's changes to the documents of one published role. Returns the roles
+    /// that it drafts there.
     fn apply(
         &mut self,
         home: &RoleName,
@@ -365,7 +377,7 @@ impl<'a> ReplayStep<'a> {
             }
             if !is_drafted {
                 if differs {
-                    return Err(format!("it changes targets of {role}, and doesn't draft it"));
+                    return Err(format!("it changes targets of {role}, but doesn't draft it"));
                 }
                 documents.insert(role, listed);
                 continue;
@@ -376,7 +388,7 @@ impl<'a> ReplayStep<'a> {
             let split = listed.split_if_large(role.clone(), &policy).map_err(|error| error.to_string())?;
             let drafted: Vec<RoleName> = split.iter().map(|(role, _)| role.clone()).collect();
             if let Some(missing) = drafted.iter().find(|role| !manifest.changed.contains_key(*role)) {
-                return Err(format!("it splits {role}, and doesn't draft {missing}"));
+                return Err(format!("it splits {role}, but doesn't draft {missing}"));
             }
             documents.extend(split);
             all.extend(drafted.iter().cloned());
@@ -386,7 +398,8 @@ impl<'a> ReplayStep<'a> {
     }
 }
 
-/// The role in which `name` stands among `documents`, which are `home` and what it was split into.
+/// The role that lists `name`, or would, among `documents`: `home` and the bins into which it was
+/// split.
 fn leaf_below(home: &RoleName, name: &TargetName, documents: &BTreeMap<RoleName, Listed>) -> RoleName {
     let (digits, mut found) = (trie::digits(name), home.clone());
     for length in trie::depth(home) + 1..=digits.len() {

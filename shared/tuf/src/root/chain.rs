@@ -13,7 +13,8 @@ use super::tally::tallies;
 use crate::primitives::{Sha256, Time};
 use crate::signing::{KeyId, Signed, verify};
 
-/// The published roots, from the one that is trusted to the newest, each verified under itself and under the one before, as clients do it: others may have made them.
+/// The published roots from the trusted one to the newest. Each is verified under itself and under
+/// its predecessor, as clients do. Others may have made them.
 #[derive(Debug, Clone)]
 pub struct Chain {
     trusted: TrustedRoot,
@@ -24,27 +25,27 @@ impl Chain {
     /// Begins with version 1.
     ///
     /// # Errors
-    /// [`RootError::Document`].
+    /// [`RootError::Document`] if it is another version or doesn't verify under its own keys.
     pub fn begin(first: &Bytes) -> Result<Self, RootError> {
         let chain = Self::trusting(first)?;
         chain.trusted.file().expect_version(1).map_err(|error| refused(&error))?;
         Ok(chain)
     }
 
-    /// Begins with a root of any version that is trusted already, as a client does (TUF specification 5.3.2).
+    /// Begins with a trusted root of any version, as a client does (TUF specification 5.3.2).
     ///
     /// # Errors
-    /// [`RootError::Document`].
+    /// [`RootError::Document`] if it doesn't verify under its own keys.
     pub fn trusting(root: &Bytes) -> Result<Self, RootError> {
         let trusted = TrustedRoot::begin(root).map_err(|error| refused(&error))?;
         let newest = signed(&trusted, root)?;
         Ok(Self { trusted, newest })
     }
 
-    /// Goes on with the next version. Where it doesn't verify the chain stays as it is.
+    /// Adds the next version. After an error the chain is unchanged.
     ///
     /// # Errors
-    /// [`RootError::Document`].
+    /// [`RootError::Document`] if it doesn't verify under the newest root and under itself.
     pub fn extend(&mut self, next: &Bytes) -> Result<(), RootError> {
         let trusted = self.trusted.follow(next).map_err(|error| refused(&error))?;
         let newest = signed(&trusted, next)?;
@@ -52,13 +53,13 @@ impl Chain {
         Ok(())
     }
 
-    /// The newest root, without keys that nobody here can use.
+    /// The newest root, without keys that `tough` can't use.
     #[must_use]
     pub fn newest(&self) -> &Root {
         self.newest.document()
     }
 
-    /// The newest root, as a client has it.
+    /// The newest root, as a client reads it.
     #[must_use]
     pub fn trusted(&self) -> &TrustedRoot {
         &self.trusted
@@ -70,13 +71,13 @@ impl Chain {
         &self.newest
     }
 
-    /// What is signed of the newest root, as [`super::contents`] has it.
+    /// The SHA-256 of the newest root's signed part, as in [`super::contents`].
     #[must_use]
     pub fn contents(&self) -> Sha256 {
         Sha256::of(self.trusted.file().message())
     }
 
-    /// Which root the newest is.
+    /// The newest root's version and contents.
     #[must_use]
     pub fn pinned(&self) -> PinnedRoot {
         PinnedRoot { version: self.newest.version(), contents: self.contents() }
@@ -89,8 +90,9 @@ impl Chain {
     }
 }
 
-/// A root that may be published, as far as that can be said without looking at what else is published: it keeps the rules, is
-/// the next version, in force, and signed as the version before and itself ask for.
+/// A root that may be published, before it is compared with everything else that is published. It
+/// keeps the rules, is the next version, has not expired, and is signed as its predecessor and
+/// itself require.
 ///
 /// *Invariant*: only [`begin`] and [`succeed`] make one.
 #[derive(Debug, Clone, PartialEq)]
@@ -103,31 +105,31 @@ impl FitRoot {
         &self.0
     }
 
-    /// The root.
+    /// The document, without its signatures.
     #[must_use]
     pub fn root(&self) -> &Root {
         self.0.document()
     }
 }
 
-/// The first root of a repository, if it is fit.
+/// The first root of a repository, if it may be published.
 ///
 /// # Errors
-/// [`RootError`].
+/// [`RootError`] says why it may not.
 pub fn begin(file: &RootFile, now: Time) -> Result<FitRoot, RootError> {
     fit(file, None, now)
 }
 
-/// The next root after `newest`, if it is fit.
+/// The next root after `newest`, if it may be published.
 ///
 /// # Errors
-/// [`RootError`].
+/// [`RootError`] says why it may not.
 pub fn succeed(newest: &Root, file: &RootFile, now: Time) -> Result<FitRoot, RootError> {
     fit(file, Some(newest), now)
 }
 
-/// Whether `after` adds a key to a role that is online, and takes none away and asks for no more signatures: whatever verifies under
-/// `before` for these roles verifies under `after` too.
+/// Whether `after` adds a key to an online role, removes none, and raises no threshold. Then all
+/// documents of these roles that verify under `before` verify under `after` too.
 #[must_use]
 pub fn only_adds(before: &Root, after: &Root) -> bool {
     let mut adds = false;
@@ -152,7 +154,7 @@ fn fit(file: &RootFile, previous: Option<&Root>, now: Time) -> Result<FitRoot, R
     for tally in tallies(file, previous) {
         tally.expect_enough()?;
     }
-    // As a client does it, with what it will read.
+    // Verify the bytes that a client will read, as a client does.
     let bytes = file.to_published(previous)?;
     if let Some(previous) = previous {
         verify::<Root>(bytes.clone(), &own_keys(previous)?)?;

@@ -1,4 +1,4 @@
-//! What differs between two versions of the root, for people.
+//! Describes to people how two versions of the root differ.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -11,40 +11,40 @@ use super::roles::{ROLES, name};
 use crate::primitives::Time;
 use crate::signing::KeyId;
 
-/// One difference.
+/// A difference between two roots.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RootChange {
     /// A key may sign for a role from now on.
     KeyAdded {
-        /// The role.
+        /// The name of the top-level role.
         role: &'static str,
-        /// The key, as people know it.
+        /// The key's holder, id and kind, as [`RootChange`] shows them.
         key: String,
     },
     /// A key may no longer sign for a role.
     KeyRemoved {
-        /// The role.
+        /// The name of the top-level role.
         role: &'static str,
-        /// The key, as people know it.
+        /// The key's holder, id and kind.
         key: String,
     },
-    /// A role asks for another number of signatures.
+    /// A role requires another number of signatures.
     Threshold {
-        /// The role.
+        /// The name of the top-level role.
         role: &'static str,
-        /// Before.
+        /// The threshold in the older root.
         from: u64,
-        /// From now on.
+        /// The threshold in the newer root.
         to: u64,
     },
-    /// It expires at another time.
+    /// The root expires at another time.
     Expiry {
-        /// Before.
+        /// The older root's expiry.
         from: Time,
-        /// From now on.
+        /// The newer root's expiry.
         to: Time,
     },
-    /// Anything else, by the name of its field.
+    /// The name of any other field that differs.
     Other(String),
 }
 
@@ -60,7 +60,8 @@ impl fmt::Display for RootChange {
     }
 }
 
-/// All that differs in `new`, but for its version and the order of key ids. Empty only where nothing else differs.
+/// All differences of `new` from `old`, except its version and the order of key ids. An empty
+/// result means that nothing else differs.
 #[must_use]
 pub fn changes(old: &Root, new: &Root) -> Vec<RootChange> {
     let mut changes = Vec::new();
@@ -89,7 +90,7 @@ fn keys(root: &Root, role: RoleType) -> BTreeSet<KeyId> {
     root.roles.get(&role).into_iter().flat_map(|entry| entry.keyids.iter().cloned()).collect()
 }
 
-/// What the lines about roles and expiry don't tell.
+/// The fields that differ and that the lines about roles and expiry don't cover.
 fn others(old: &Root, new: &Root) -> Vec<String> {
     let mut fields = Vec::new();
     let mut note = |differs: bool, field: &str| {
@@ -99,7 +100,7 @@ fn others(old: &Root, new: &Root) -> Vec<String> {
     };
     note(old.spec_version != new.spec_version, "spec_version");
     note(old.consistent_snapshot != new.consistent_snapshot, "consistent_snapshot");
-    // Keys that no role lists, and what surrounds those that both have.
+    // Keys that no role lists, and other fields of the keys that both roots have.
     let told = |id: &KeyId| ROLES.iter().any(|role| keys(old, *role).contains(id) != keys(new, *role).contains(id));
     let ids: BTreeSet<&KeyId> = old.keys.keys().chain(new.keys.keys()).collect();
     note(ids.into_iter().any(|id| !told(id) && old.keys.get(id) != new.keys.get(id)), "keys");
@@ -107,7 +108,8 @@ fn others(old: &Root, new: &Root) -> Vec<String> {
         let extra = |root: &Root| root.roles.get(&role).map(|entry| entry._extra.clone());
         note(extra(old) != extra(new), &format!("roles.{}", name(role)));
     }
-    // The names of keys that came or went are told with them.
+    // The lines about added and removed keys show their holders' names, so only the other names are
+    // compared here.
     let kept = |root: &Root| {
         let names = names(root).cloned().unwrap_or_default();
         let both = |id: &String| ids_of(old).contains(id) == ids_of(new).contains(id);
@@ -127,7 +129,7 @@ fn ids_of(root: &Root) -> BTreeSet<String> {
     root.keys.keys().map(hex::encode).collect()
 }
 
-/// A key as people know it: its holder, how its id begins, and its kind.
+/// A key for people: its holder's name, the beginning of its id, and its kind.
 fn describe(root: &Root, id: &KeyId) -> String {
     let kind = root.keys.get(id).map_or("unknown", kind);
     match holder(root, id) {

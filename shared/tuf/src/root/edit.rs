@@ -1,7 +1,7 @@
-//! Making a root, and editing one that is not published yet.
+//! Makes a root, and edits one that is not yet published.
 //!
-//! Every operation answers a root that keeps the rules, or refuses and changes nothing. Whatever changes drops the signatures:
-//! they were over something else.
+//! Each operation returns a root that keeps the rules, or refuses and changes nothing. An edited
+//! root has no signatures: the old ones were over other content.
 
 use std::collections::HashMap;
 use std::num::NonZeroU64;
@@ -20,16 +20,16 @@ use super::roles::name;
 use crate::primitives::{RoleName, SPEC_VERSION, Time, whole_seconds};
 use crate::signing::{Draft, KeyId, same_key};
 
-/// A root key and, where that is said, who holds it.
+/// A root key and, if known, its holder.
 #[derive(Debug, Clone)]
 pub struct RootKey {
-    /// The holder's name.
+    /// The holder's name, if known.
     pub holder: Option<String>,
-    /// The public key.
+    /// The holder's public key.
     pub key: Key,
 }
 
-/// The public keys of the online roles that stand in the root.
+/// The public keys of the online roles that the root lists.
 #[derive(Debug, Clone)]
 pub struct OnlineKeys {
     /// The top-level targets role's key.
@@ -40,24 +40,24 @@ pub struct OnlineKeys {
     pub timestamp: Key,
 }
 
-/// What a first root is made of.
+/// The content of a first root.
 #[derive(Debug, Clone)]
 pub struct FirstRoot {
-    /// The root keys.
+    /// The root role's keys.
     pub keys: Vec<RootKey>,
     /// How many of them must sign.
     pub threshold: u64,
     /// The keys of the other roles: one each, threshold 1.
     pub online: OnlineKeys,
-    /// When it expires.
+    /// The time at which the root expires.
     pub expires: Time,
 }
 
 impl FirstRoot {
-    /// Version 1, unsigned.
+    /// Makes version 1, unsigned.
     ///
     /// # Errors
-    /// [`RootError`]: no key, a threshold that cannot be reached, a key twice.
+    /// [`RootError`] if there is no key, a repeated key, or a threshold that cannot be reached.
     pub fn make(self) -> Result<RootFile, RootError> {
         let mut root = bare(whole_seconds(self.expires));
         for RootKey { holder, key } in self.keys {
@@ -69,11 +69,11 @@ impl FirstRoot {
     }
 }
 
-/// Version 1 of the root, unsigned: one key a role, threshold 1. For development: a repository that devices depend on
-/// wants a root of several people.
+/// Version 1 of a root for development, unsigned: one key for each role, threshold 1. A repository
+/// that devices depend on needs a root of several people.
 ///
 /// # Errors
-/// [`RootError`] for keys that no client can use.
+/// [`RootError`] for a key that some client can't use.
 pub fn first(root: Key, online: OnlineKeys, expires: Time) -> Result<Draft<Root>, RootError> {
     let keys = vec![RootKey { holder: None, key: root }];
     let file = FirstRoot { keys, threshold: 1, online, expires }.make()?;
@@ -83,7 +83,7 @@ pub fn first(root: Key, online: OnlineKeys, expires: Time) -> Result<Draft<Root>
 /// The next version after `newest`, unsigned, with the same keys.
 ///
 /// # Errors
-/// [`RootError`] where `newest` itself doesn't keep the rules.
+/// [`RootError`] if `newest` itself doesn't keep the rules.
 pub fn next(newest: &Root, expires: Time) -> Result<RootFile, RootError> {
     let version = after(newest)?;
     RootFile::unsigned(alike(Root { version, expires: whole_seconds(expires), ..newest.clone() }))
@@ -91,19 +91,19 @@ pub fn next(newest: &Root, expires: Time) -> Result<RootFile, RootError> {
 
 /// The version of the root after `newest`.
 fn after(newest: &Root) -> Result<NonZeroU64, RootError> {
-    let last = || RootError::Unreadable(format!("after version {} there is no next one", newest.version));
+    let last = || RootError::Unreadable(format!("no version can follow version {}", newest.version));
     newest.version.checked_add(1).ok_or_else(last)
 }
 
-/// The root without those fields of no meaning here which clients don't read alike: one that was published with them may keep some
-/// devices from it for ever, and the next one must not.
+/// Removes the fields that have no meaning here and that clients don't read alike. A root that was
+/// published with such a field may lock some devices out for ever, and the next root must not.
 fn alike(mut root: Root) -> Root {
     while let Err(Unalike { place, why }) = canonical::form(&root) {
         let before = root._extra.len();
         let named = match (place.into_iter().next(), why) {
             (Some(field), _) => vec![field],
             (None, Why::Order(one, next)) => vec![one, next],
-            // A field that is called so.
+            // The name of a field is such a text.
             (None, Why::Text(name)) => vec![name],
             (None, _) => Vec::new(),
         };
@@ -115,17 +115,18 @@ fn alike(mut root: Root) -> Root {
     root
 }
 
-/// Whether a repository here can go on under the people who hold the newest root.
+/// Checks that every root key of the newest root works for all clients, so that a repository here
+/// can continue under its holders.
 ///
 /// # Errors
-/// [`RootError::Holder`].
+/// [`RootError::Holder`] for the first key that doesn't.
 pub fn check_holders(chain: &Chain) -> Result<(), RootError> {
     let newest = chain.newest();
     for (id, key) in chain.trusted().root().role(name(RoleType::Root)).map_err(|error| refused(&error))?.keys() {
         let ours = newest.keys.iter().find(|(known, _)| hex::encode(known) == id.to_lowercase());
         let why = match ours {
             Some((_, key)) => check(key).err(),
-            None => Some("clients in Rust know no such keys".to_owned()),
+            None => Some("clients in Rust don't support such keys".to_owned()),
         };
         if let Some(why) = why {
             let (id, kind) = (id.to_owned(), format!("{} {}", key.keytype(), key.scheme()));
@@ -135,11 +136,13 @@ pub fn check_holders(chain: &Chain) -> Result<(), RootError> {
     Ok(())
 }
 
-/// The next version after the newest, unsigned, by which a repository that others made becomes this one: its root keys and their threshold
-/// stay, the other roles get the keys `online`, one each with threshold 1, and files keep every version under a name of its own.
+/// The next version after the newest root of a repository that others made, unsigned. It makes that
+/// repository this one: the root keys and their threshold stay, each other role gets one key of
+/// `online` with threshold 1, and `consistent_snapshot` is set.
 ///
 /// # Errors
-/// [`RootError::Holder`] where a root key of the newest is none that every client can use; other [`RootError`]s.
+/// [`RootError::Holder`] if not every client can use a root key of the newest root; other
+/// [`RootError`]s if the new root breaks a rule.
 pub fn adopt(chain: &Chain, online: OnlineKeys, expires: Time) -> Result<RootFile, RootError> {
     let newest = chain.newest();
     check_holders(chain)?;
@@ -149,7 +152,7 @@ pub fn adopt(chain: &Chain, online: OnlineKeys, expires: Time) -> Result<RootFil
     root.expires = whole_seconds(expires);
     root.consistent_snapshot = true;
     root.roles.retain(|role, _| *role == RoleType::Root);
-    // An id without a key counts for nobody, and a key under two ids once.
+    // Drop ids without a key, and a key's second id: neither counts as a key.
     let mut holders: Vec<KeyId> = Vec::new();
     for id in root.roles.values().flat_map(|entry| &entry.keyids) {
         let Some(key) = root.keys.get(id) else { continue };
@@ -168,21 +171,23 @@ pub fn adopt(chain: &Chain, online: OnlineKeys, expires: Time) -> Result<RootFil
 /// Lets `key` sign for `role`.
 ///
 /// # Errors
-/// [`RootError::KeyTwice`], [`RootError::RootKeyOnline`], [`RootError::BadKey`].
+/// [`RootError::KeyTwice`], [`RootError::RootKeyOnline`] or [`RootError::BadKey`].
 pub fn add_key(file: &RootFile, role: RoleType, key: RootKey) -> Result<RootFile, RootError> {
     let mut root = file.root().clone();
     insert(&mut root, role, key.key, key.holder.as_deref())?;
     RootFile::unsigned(root)
 }
 
-/// How a key is asked for: its holder's name, its id, or how its id begins (four digits or more).
+/// How a person names a key: by its holder's name, its id, or the first four or more digits of its
+/// id.
 #[derive(Debug, Clone)]
 pub struct KeyName(pub String);
 
-/// Lets the key no longer sign for `role`.
+/// Removes `key` from `role`.
 ///
 /// # Errors
-/// [`RootError::NoKeys`] for the last one, [`RootError::Threshold`] where too few would be left, [`RootError::WhichKey`].
+/// [`RootError::NoKeys`] for the last key, [`RootError::Threshold`] if too few would be left,
+/// [`RootError::WhichKey`] if `key` names none or several.
 pub fn remove_key(file: &RootFile, role: RoleType, key: &KeyName) -> Result<RootFile, RootError> {
     let mut root = file.root().clone();
     let id = find(&root, role, key)?;
@@ -206,10 +211,10 @@ pub fn set_threshold(file: &RootFile, role: RoleType, count: u64) -> Result<Root
     RootFile::unsigned(root)
 }
 
-/// Sets when the root expires.
+/// Sets the time at which the root expires.
 ///
 /// # Errors
-/// [`RootError`] where the root doesn't keep the rules.
+/// [`RootError`] if the root doesn't keep the rules.
 pub fn set_expiry(file: &RootFile, expires: Time) -> Result<RootFile, RootError> {
     RootFile::unsigned(Root { expires: whole_seconds(expires), ..file.root().clone() })
 }
@@ -222,7 +227,7 @@ fn threshold(root: &mut Root, role: RoleType, count: u64) -> Result<(), RootErro
 }
 
 fn insert(root: &mut Root, role: RoleType, key: Key, holder: Option<&str>) -> Result<(), RootError> {
-    // A key that the root has already keeps its id, whoever computed that.
+    // A key that the root already has keeps its id, whichever tool computed it.
     let known = root.keys.iter().find(|(_, known)| same_key(known, &key)).map(|(id, _)| id.clone());
     let id = match known {
         Some(id) => id,
@@ -275,7 +280,7 @@ fn find(root: &Root, role: RoleType, wanted: &KeyName) -> Result<KeyId, RootErro
     Err(RootError::WhichKey { role: name(role), wanted: wanted.into(), found: found.len(), keys })
 }
 
-/// Version 1, without keys.
+/// Version 1, without keys or roles.
 fn bare(expires: Time) -> Root {
     Root {
         spec_version: SPEC_VERSION.into(),

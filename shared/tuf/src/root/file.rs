@@ -1,4 +1,5 @@
-//! A root in a file that travels between people: an ordinary `root.json` with any number of signatures.
+//! A root in a file that people pass to each other: an ordinary `root.json` with any number of
+//! signatures.
 
 use bytes::Bytes;
 use tough::schema::key::Key;
@@ -11,12 +12,13 @@ use super::signers::{is_good, root_keys};
 use crate::primitives::{RoleName, json};
 use crate::signing::{canonical_message, foreign, same_key};
 
-/// What clients read of a root at most, in bytes (python-tuf and go-tuf: 512,000).
+/// The longest root that clients read, in bytes (python-tuf and go-tuf: 512,000).
 pub const LARGEST_ROOT: usize = 512_000;
 
-/// A root that may be unsigned, or signed by too few. It cannot be published: see [`super::begin`] and [`super::succeed`].
+/// A root that may have too few signatures, or none. It cannot be published itself: see
+/// [`super::begin`] and [`super::succeed`].
 ///
-/// *Invariant*: it keeps the rules for roots, and is what every client reads in its file.
+/// *Invariant*: it keeps the rules for roots, and every client reads this document in its file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RootFile {
     root: Root,
@@ -27,7 +29,7 @@ impl RootFile {
     /// `root` without signatures.
     ///
     /// # Errors
-    /// [`RootError`] where it doesn't keep the rules.
+    /// [`RootError`] if it doesn't keep the rules.
     pub fn unsigned(root: Root) -> Result<Self, RootError> {
         check_rules(&root)?;
         foreign::check_document(&root).map_err(RootError::Unreadable)?;
@@ -37,9 +39,9 @@ impl RootFile {
     /// Reads a file that any tool may have written.
     ///
     /// # Errors
-    /// [`RootError::Unreadable`], also where some client reads it otherwise, or writes another canonical form of it, and where the text says
-    /// more than was read of it: what is signed again must be what the others signed. Any other [`RootError`] where it doesn't keep
-    /// the rules.
+    /// [`RootError::Unreadable`] if some client reads the file differently or writes another
+    /// canonical form of it, or if our types drop a part of it: a holder who signs it again must
+    /// sign the same contents as the others. Other [`RootError`]s if it doesn't keep the rules.
     pub fn read(bytes: &[u8]) -> Result<Self, RootError> {
         expect_length(bytes)?;
         let schema::Signed { signed, signatures } = foreign::read(bytes).map_err(RootError::Unreadable)?;
@@ -47,7 +49,7 @@ impl RootFile {
         Ok(Self { root: signed, signatures })
     }
 
-    /// The file's bytes, for people's eyes: one field a line.
+    /// The file's bytes for people to read: one field a line.
     ///
     /// # Errors
     /// [`RootError::Unreadable`], never in practice.
@@ -60,7 +62,7 @@ impl RootFile {
         Ok(bytes)
     }
 
-    /// The file as devices get it: compact, and with no signature that doesn't count.
+    /// The file's bytes for devices: compact, with only the signatures that count.
     pub(super) fn to_published(&self, previous: Option<&Root>) -> Result<Bytes, RootError> {
         let mut published = Self { root: self.root.clone(), signatures: Vec::new() };
         published.take_signatures(self, previous);
@@ -72,13 +74,13 @@ impl RootFile {
         schema::Signed { signed: self.root.clone(), signatures: self.signatures.clone() }
     }
 
-    /// The root.
+    /// The document, without its signatures.
     #[must_use]
     pub fn root(&self) -> &Root {
         &self.root
     }
 
-    /// Its version.
+    /// The version that the document states.
     #[must_use]
     pub fn version(&self) -> u64 {
         self.root.version.get()
@@ -90,7 +92,7 @@ impl RootFile {
         &self.signatures
     }
 
-    /// What a key signs: the canonical form (TUF specification 4.2).
+    /// The message that a key signs: the canonical form (TUF specification 4.2).
     ///
     /// # Errors
     /// [`RootError::Unreadable`], never in practice.
@@ -99,7 +101,7 @@ impl RootFile {
         Ok(message)
     }
 
-    /// Whether `key` may sign this: it is a root key of this version or of `previous`.
+    /// Checks that `key` may sign this root: it is a root key of this version or of `previous`.
     ///
     /// # Errors
     /// [`RootError::NotASigner`].
@@ -110,8 +112,8 @@ impl RootFile {
         Err(RootError::NotASigner(super::key_id(key).map(|id| short_id(&id))?))
     }
 
-    /// Adds the signature that `key` made, in place of its older one; under every id by which this version and `previous` know
-    /// the key.
+    /// Adds the signature that `key` made, in place of its older one. It is added under every id
+    /// that this version and `previous` give the key.
     ///
     /// # Errors
     /// [`RootError::NotASigner`], [`RootError::BadSignature`].
@@ -134,8 +136,8 @@ impl RootFile {
         Ok(())
     }
 
-    /// Takes over the signatures of `other`, a copy of this that somebody else signed, that count under this version or
-    /// `previous`; answers how many are new.
+    /// Adds the signatures of `other`, a copy of this root, that count under this version or under
+    /// `previous`. Returns how many are new.
     ///
     /// # Errors
     /// [`RootError::OtherRoot`].
@@ -161,20 +163,20 @@ impl RootFile {
             }
         }
         let count = taken.len();
-        // A client that meets a key id twice gives up.
+        // A client rejects a file in which a key id signs twice.
         self.signatures.retain(|old| taken.iter().all(|new: &Signature| new.keyid != old.keyid));
         self.signatures.extend(taken);
         count
     }
 
-    /// Whose signatures count: the version before, and this one (TUF specification 5.3.4).
+    /// The roots whose keys count: the predecessor and this root (TUF specification 5.3.4).
     fn judges<'a>(&'a self, previous: Option<&'a Root>) -> impl Iterator<Item = &'a Root> {
         previous.into_iter().chain([&self.root])
     }
 }
 
 fn expect_length(bytes: &[u8]) -> Result<(), RootError> {
-    // A store reads nothing of what is longer.
+    // The store doesn't read longer files.
     if bytes.is_empty() || bytes.len() > LARGEST_ROOT {
         return Err(RootError::Unreadable(format!("it is empty, or has more than {LARGEST_ROOT} bytes")));
     }

@@ -1,8 +1,9 @@
 //! Who holds which key: names for people, in the root itself.
 //!
-//! They stand in a field of their own beside the keys, so that they travel in the one file, are signed, and survive other
-//! tools. Not in the keys: a field in a key changes the id that `tough` computes for it, and not the one that others compute, so
-//! their signatures would no longer find it.
+//! The names are in a field of their own beside the keys. So they travel in the same file, are
+//! signed, and survive other tools. They are not in the keys: a field in a key changes the id that
+//! `tough` computes for it, but not the id that others compute, and `tough` would then not find the
+//! signatures of that key.
 
 use serde_json::{Map, Value};
 use tough::schema::Root;
@@ -11,13 +12,14 @@ use super::error::RootError;
 use crate::primitives::plain::is_plain;
 use crate::signing::KeyId;
 
-/// The field of the root: an object from key ids to names. Clients keep what they don't know (TUF specification 4.1).
+/// The root's field with the names: an object from key ids to names. Clients keep fields that they
+/// don't know (TUF specification 4.1).
 pub const HOLDERS_FIELD: &str = "x-tufline-keyholders";
 
 /// The longest name, in characters.
 const LONGEST: usize = 64;
 
-/// The name of who holds the key, if the root says.
+/// The name of the key's holder, if the root states one.
 #[must_use]
 pub fn holder<'a>(root: &'a Root, id: &KeyId) -> Option<&'a str> {
     names(root)?.get(&hex::encode(id))?.as_str()
@@ -27,13 +29,14 @@ pub(super) fn names(root: &Root) -> Option<&Map<String, Value>> {
     root._extra.get(HOLDERS_FIELD)?.as_object()
 }
 
-/// Notes who holds the key; `None` forgets it.
+/// Sets the name of the key's holder; `None` removes it.
 pub(super) fn set_holder(root: &mut Root, id: &KeyId, name: Option<&str>) -> Result<(), RootError> {
     let mut names = names(root).cloned().unwrap_or_default();
     match name {
         Some(name) => {
             check(name)?;
-            // Not for names that a published root has already: they must not stop the next one.
+            // This rule is new, so it covers new names only: a name in a published root must not
+            // block its successor.
             if let Some(hidden) = name.chars().find(|character| !is_plain(*character)) {
                 return Err(RootError::NotPlain { place: "a keyholder's name".into(), code: hidden.into() });
             }
@@ -49,7 +52,8 @@ pub(super) fn set_holder(root: &mut Root, id: &KeyId, name: Option<&str>) -> Res
     Ok(())
 }
 
-/// A name that a terminal shows as it is, and of which all clients compute one canonical form.
+/// Checks that a name has no control characters and that all clients write one canonical form of
+/// it.
 fn check(name: &str) -> Result<(), RootError> {
     let bad = |why: &str| Err(RootError::BadHolder(format!("{name:?} {why}")));
     if name.trim() != name || name.is_empty() || name.chars().count() > LONGEST {
@@ -61,7 +65,7 @@ fn check(name: &str) -> Result<(), RootError> {
     Ok(())
 }
 
-/// Checks the field of a root that anybody may have made.
+/// Checks the names in a root that anybody may have made.
 pub(super) fn check_field(root: &Root) -> Result<(), RootError> {
     let Some(field) = root._extra.get(HOLDERS_FIELD) else { return Ok(()) };
     let names = field.as_object().ok_or_else(|| RootError::BadHolder("is not in an object of names".into()))?;

@@ -12,16 +12,18 @@ use super::error::RootError;
 use crate::signing::key_file::Wanted;
 use crate::signing::{KeyId, key_file, public_part};
 
-/// Before the 32 bytes of an Ed25519 key in a `SubjectPublicKeyInfo` (RFC 8410, section 4).
+/// The bytes before the 32 bytes of an Ed25519 key in a `SubjectPublicKeyInfo` (RFC 8410, section
+/// 4).
 const ED25519_SPKI: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 
-/// RSA keys below this are no longer for new signatures (NIST SP 800-57, part 1, table 2: 128 bits of security).
+/// The fewest bits of a new RSA key (NIST SP 800-57, part 1, table 2: 128 bits of security).
 pub const LEAST_RSA_BITS: usize = 3072;
 
-/// RSA keys below this verify nothing any more (NIST SP 800-131A revision 2, table 2).
+/// The fewest bits of an RSA key that a root already lists (NIST SP 800-131A revision 2, table 2).
 const LEAST_KNOWN_RSA_BITS: usize = 2048;
 
-/// How an uncompressed point begins (SEC 1, section 2.3.3), and how long one of P-256 is.
+/// The first byte of an uncompressed point (SEC 1, section 2.3.3), and the length of such a point
+/// on P-256.
 const UNCOMPRESSED: (u8, usize) = (4, 65);
 
 /// The key's id.
@@ -32,7 +34,7 @@ pub fn key_id(key: &Key) -> Result<KeyId, RootError> {
     key.key_id().map_err(|error| RootError::BadKey { what: "given".into(), why: error.to_string() })
 }
 
-/// What kind of key it is, for people: `"ECDSA P-256"`.
+/// The kind of key, for people: `"ECDSA P-256"`.
 #[must_use]
 pub fn kind(key: &Key) -> &'static str {
     match key {
@@ -42,18 +44,18 @@ pub fn kind(key: &Key) -> &'static str {
     }
 }
 
-/// Reads a public key from a file: PEM (`SubjectPublicKeyInfo`) or a key of a root in JSON. Whatever wrote the file, one public key
-/// becomes one text and so has one id.
+/// Reads a new public key from a file: PEM (`SubjectPublicKeyInfo`), or a root's key entry in JSON.
+/// The same public key gets the same text and the same id, whatever tool wrote the file.
 ///
 /// # Errors
-/// [`RootError::BadKey`]: `what` says which one in the message.
+/// [`RootError::BadKey`], whose message calls the key `what`.
 pub fn read_public_key(file: &[u8], what: &str) -> Result<Key, RootError> {
     let key = read(file, what, LEAST_RSA_BITS)?;
     expect_new_key(&key, what)?;
     Ok(key)
 }
 
-/// Refuses a key that may not come in now, though it may stand in a root already.
+/// Refuses a key that may not be added now, even if a root already lists it.
 ///
 /// # Errors
 /// [`RootError::BadKey`].
@@ -61,7 +63,8 @@ pub fn expect_new_key(key: &Key, what: &str) -> Result<(), RootError> {
     check_new(key).map_err(|why| RootError::BadKey { what: what.into(), why })
 }
 
-/// The same of a key that may stand in a root already, made by others: those may be RSA keys of 2048 bits, which no new key is.
+/// As [`read_public_key`], for a key that a root may already list. Such a key may be RSA with 2048
+/// bits, and a new one may not.
 ///
 /// # Errors
 /// [`RootError::BadKey`].
@@ -79,12 +82,12 @@ fn read(file: &[u8], what: &str, least_rsa: usize) -> Result<Key, RootError> {
     Ok(key)
 }
 
-/// Why a private key is none of ours to read.
-const PRIVATE: &str = "it is a private key, which belongs nowhere but with its holder; give the public key";
+/// Why a private key is refused.
+const PRIVATE: &str = "it is a private key, which must stay with its holder; give the public key";
 
 fn from_json(text: &str) -> Result<Key, String> {
     let value: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
-    // As securesystemslib wrote private keys.
+    // securesystemslib wrote private keys in this form.
     if value["keyval"]["private"].as_str().is_some_and(|private| !private.is_empty()) {
         return Err(PRIVATE.into());
     }
@@ -94,12 +97,12 @@ fn from_json(text: &str) -> Result<Key, String> {
 fn from_pem(text: &str, wanted: Wanted) -> Result<Key, String> {
     let blocks = key_file::blocks(text, wanted)?;
     if let Some(private) = blocks.iter().find(|block| block.label.contains("PRIVATE")) {
-        // Nobody is told to bring the public half of what is refused for its kind.
+        // Check the kind first: nobody should fetch the public half of a key whose kind is refused.
         private.expect_usable(wanted)?;
         return Err(PRIVATE.into());
     }
     let [block] = &blocks[..] else {
-        return Err(format!("it holds {}: put the one that is meant in a file of its own", key_file::labels(&blocks)));
+        return Err(format!("it holds {}: put the one that you mean in a file of its own", key_file::labels(&blocks)));
     };
     match &*block.label {
         "PUBLIC KEY" => {
@@ -108,12 +111,16 @@ fn from_pem(text: &str, wanted: Wanted) -> Result<Key, String> {
         }
         "RSA PUBLIC KEY" => {
             block.expect_usable(wanted)?;
-            Err("it is an RSA PUBLIC KEY (PKCS#1): convert it with `openssl rsa -RSAPublicKey_in -in KEY -pubout -out NEW`"
+            Err("it is an RSA PUBLIC KEY (PKCS#1): convert it with `openssl rsa -RSAPublicKey_in \
+                 -in KEY -pubout -out NEW`"
                 .into())
         }
         label if label.ends_with("CERTIFICATE") => {
             block.expect_usable(wanted)?;
-            Err(format!("it is a {label}: `openssl x509 -in KEY -pubkey -noout > NEW` takes the public key out of it"))
+            Err(format!(
+                "it is a {label}: `openssl x509 -in KEY -pubkey -noout > NEW` takes the public \
+                 key out of it"
+            ))
         }
         label => Err(format!("it is a {label}; give a PUBLIC KEY")),
     }
@@ -122,7 +129,7 @@ fn from_pem(text: &str, wanted: Wanted) -> Result<Key, String> {
 /// The key in a `SubjectPublicKeyInfo` (RFC 5280, section 4.1.2.7), in DER.
 ///
 /// # Errors
-/// What it is not.
+/// One line that says that it is no supported key.
 pub fn from_spki(der: &[u8]) -> Result<Key, String> {
     if let Some(bytes) = der.strip_prefix(&ED25519_SPKI) {
         return Ok(Key::Ed25519 {
@@ -135,7 +142,7 @@ pub fn from_spki(der: &[u8]) -> Result<Key, String> {
     pem.trim().parse().map_err(|_| "it is neither Ed25519, ECDSA P-256 nor RSA".into())
 }
 
-/// The key as this code writes it: from bare bytes `tough` makes the text that it makes for any other.
+/// The key in the form that this code writes: `tough` writes the same text for the same bytes.
 fn plain(key: &Key) -> Key {
     let public = public_part(key);
     match key {
@@ -157,7 +164,7 @@ fn plain(key: &Key) -> Key {
     }
 }
 
-/// Whether all clients can verify with the key, and should.
+/// Checks that all clients can verify with the key, and that it is strong enough.
 pub(super) fn check(key: &Key) -> Result<(), String> {
     match key {
         Key::Ed25519 { keyval, .. } if keyval.public.len() != ED25519_PUBLIC_KEY_LEN => {
@@ -166,7 +173,9 @@ pub(super) fn check(key: &Key) -> Result<(), String> {
         Key::Ed25519 { .. } => Ok(()),
         Key::Ecdsa { keyval, .. } | Key::EcdsaOld { keyval, .. } => {
             if (keyval.public.first().copied(), keyval.public.len()) != (Some(UNCOMPRESSED.0), UNCOMPRESSED.1) {
-                return Err("it is not an uncompressed point of P-256: convert it with `openssl ec -pubin -in KEY -pubout -conv_form uncompressed -out NEW`".into());
+                return Err("it is not an uncompressed point of P-256: convert it with `openssl ec \
+                            -pubin -in KEY -pubout -conv_form uncompressed -out NEW`"
+                    .into());
             }
             pem_text(key).map(drop)
         }
@@ -179,7 +188,7 @@ pub(super) fn check(key: &Key) -> Result<(), String> {
     }
 }
 
-/// Whether a key may come in now, in which all clients can use it: of those that a repository of others has, smaller ones stay.
+/// Checks that a key is strong enough to be added. An imported repository's shorter keys may stay.
 pub(super) fn check_new(key: &Key) -> Result<(), String> {
     let Key::Rsa { .. } = key else { return Ok(()) };
     let der = pem::parse(pem_text(key)?).map_err(|error| error.to_string())?;
@@ -190,7 +199,7 @@ pub(super) fn check_new(key: &Key) -> Result<(), String> {
     }
 }
 
-/// The public key in PEM (`SubjectPublicKeyInfo`), as [`read_public_key`] reads it.
+/// The public key in PEM (`SubjectPublicKeyInfo`), which [`read_public_key`] reads.
 #[must_use]
 pub fn to_pem(key: &Key) -> String {
     let text = match plain(key) {
@@ -198,13 +207,13 @@ pub fn to_pem(key: &Key) -> String {
             let pem = Pem::new("PUBLIC KEY", [&ED25519_SPKI, &keyval.public[..]].concat());
             pem::encode_config(&pem, EncodeConfig::new().set_line_ending(LineEnding::LF))
         }
-        // What stands in its entry.
+        // The PEM in the key's entry.
         key => pem_text(&key).unwrap_or_default(),
     };
     format!("{}\n", text.trim_end())
 }
 
-/// The PEM in the key's entry: bare hexadecimal points don't work everywhere.
+/// The PEM in the key's entry. Some clients can't read a bare hexadecimal point.
 fn pem_text(key: &Key) -> Result<String, String> {
     let entry = serde_json::to_value(key).map_err(|error| error.to_string())?;
     match entry["keyval"]["public"].as_str() {
@@ -213,7 +222,7 @@ fn pem_text(key: &Key) -> Result<String, String> {
     }
 }
 
-/// The first digits of a key's id.
+/// The first 12 digits of a key's id, and `…`.
 pub(super) fn short_id(id: &KeyId) -> String {
     hex::encode(id).chars().take(12).collect::<String>() + "…"
 }

@@ -1,8 +1,9 @@
-//! Root documents (TUF specification 4.3): making one, editing its successor, signing it by several people, and what must hold
-//! before it may follow the one before.
+//! Root documents (TUF specification 4.3): making a root, editing its successor, collecting several
+//! people's signatures, and the conditions under which it may follow its predecessor.
 //!
-//! A root that is not published yet is a [`RootFile`], which travels between people and may have any number of signatures. What
-//! may be published is a [`FitRoot`], which only [`begin`] and [`succeed`] make.
+//! An unpublished root is a [`RootFile`], which people pass to each other and which may have any
+//! number of signatures. A root that may be published is a [`FitRoot`], which only [`begin`] and
+//! [`succeed`] make.
 
 mod chain;
 mod diff;

@@ -1,4 +1,4 @@
-//! Which root a repository's chain begins with, where an operator says so.
+//! The root with which a repository's chain begins, if an operator configures it.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,27 +7,30 @@ use serde::{Deserialize, Serialize};
 
 use crate::primitives::Sha256;
 
-/// JavaScript's largest whole number: clients read none above it alike (RFC 8259, section 6).
+/// JavaScript's largest exact integer: clients don't all read larger ones alike (RFC 8259, section
+/// 6).
 const LARGEST_VERSION: u64 = (1 << 53) - 1;
 
-/// The trusted root, in the specification's words (TUF specification 5.2): that with which the repository's chain of roots begins, by its version and
-/// its contents ([`super::contents`]). Nothing before it is needed, and nothing else is believed in its place.
+/// The trusted root, in the specification's terms (TUF specification 5.2): the version and contents
+/// ([`super::contents`]) of the root with which the repository's chain of roots begins. No earlier
+/// root is needed, and no other root is accepted in its place.
 ///
-/// Written as the contents in 64 hex digits for version 1, and as `15:HEX` for version 15.
+/// Written as 64 hex digits for version 1, and as `15:HEX` for version 15.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct PinnedRoot {
-    /// Its version, from 1 on.
+    /// The root's version, from 1 on.
     pub version: u64,
-    /// The SHA-256 of what is signed of it.
+    /// The SHA-256 of the root's signed part.
     pub contents: Sha256,
 }
 
-/// What does not say which root.
+/// A text that doesn't identify a root.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "'{0}' does not say which root is trusted: give it what `tufline root show` calls contents, 64 lower-case hex digits, behind the \
-     root's version and a colon where that is not 1 (15:{{contents}})"
+    "'{0}' does not say which root is trusted: give the contents that `tufline root show` prints, \
+     64 lower-case hex digits, after the root's version and a colon if that is not 1 \
+     (15:{{contents}})"
 )]
 pub struct NotPinnedRoot(String);
 

@@ -1,4 +1,4 @@
-//! Roots that are published, by whomever: read as clients read them, and not judged.
+//! Published roots, whoever made them: read as clients read them, without Tufline's own rules.
 
 use bytes::Bytes;
 use tough::schema::Root;
@@ -9,7 +9,8 @@ use crate::primitives::{RoleName, Sha256};
 use crate::signing::own_types::in_own_types;
 use crate::signing::{RoleKeys, Signed, VerifyError, canonical_message};
 
-/// A root that is published already, or that others will publish. What Tufline asks of its own is not asked of it.
+/// A root that is already published, or that others will publish. Tufline's rules for its own roots
+/// don't apply to it.
 #[derive(Debug, Clone)]
 pub struct PublishedRoot {
     file: File<tufline_metadata::Root>,
@@ -17,7 +18,7 @@ pub struct PublishedRoot {
 }
 
 impl PublishedRoot {
-    /// Reads it.
+    /// Reads a root as clients do.
     ///
     /// # Errors
     /// [`RootError::Unreadable`].
@@ -26,19 +27,20 @@ impl PublishedRoot {
         Ok(Self { file, root: in_own_types(bytes).map_err(RootError::Unreadable)? })
     }
 
-    /// What it says, without the keys that tough has no type for: their signatures count for nothing where Tufline's own root is signed.
+    /// The root's content, without the keys for which tough has no type. Their signatures don't
+    /// count for Tufline's own roots.
     #[must_use]
     pub fn root(&self) -> &Root {
         &self.root
     }
 
-    /// The file, with all that is in it.
+    /// The file with all its content.
     #[must_use]
     pub fn file(&self) -> &File<tufline_metadata::Root> {
         &self.file
     }
 
-    /// Its version.
+    /// The version that the file states.
     #[must_use]
     pub fn version(&self) -> u64 {
         self.file.common().version
@@ -53,19 +55,19 @@ impl PublishedRoot {
             .map_or(u64::MAX, |keys| keys.threshold().saturating_sub(self.file.signers(&keys).len() as u64))
     }
 
-    /// The SHA-256 of what is signed, as [`super::contents`] has it of a root in our types.
+    /// The SHA-256 of the signed part. [`super::contents`] is the same for a root in our types.
     #[must_use]
     pub fn contents(&self) -> Sha256 {
         Sha256::of(self.file.message())
     }
 }
 
-/// Why a root isn't one to follow, as a document of this repository.
+/// Why a root can't be followed, as an error about a document of this repository.
 pub(super) fn refused(error: &Error) -> VerifyError {
     let role = RoleName::root();
     match error {
         Error::Signatures { good, needed, .. } => {
-            VerifyError::Signatures { role, why: format!("{good} of its signatures are good where {needed} must be") }
+            VerifyError::Signatures { role, why: format!("{good} of its signatures are valid, and {needed} must be") }
         }
         Error::Version { found, expected } => VerifyError::Version { role, found: *found, expected: *expected },
         Error::NoRole { .. } => VerifyError::NoKeys { role },
@@ -75,17 +77,18 @@ pub(super) fn refused(error: &Error) -> VerifyError {
     }
 }
 
-/// The bytes of a trusted root in tough's types.
+/// A trusted root with its bytes, in tough's types.
 pub(super) fn signed(trusted: &TrustedRoot, bytes: &Bytes) -> Result<Signed<Root>, VerifyError> {
     let root = in_own_types(bytes).map_err(|why| VerifyError::Unreadable { role: RoleName::root(), why })?;
     Ok(Signed::of_trusted(root, bytes.clone(), trusted.file().unalike().cloned()))
 }
 
-/// For so long, in seconds, a cache between devices and the repository may hide a root that was published: what devices are answered says so, and an
-/// online key that a root adds signs nothing before.
+/// How long, in seconds, a cache between devices and the repository may hide a newly published
+/// root. The answers to devices state this limit, and an online key that a root adds signs nothing
+/// earlier.
 pub const LONGEST_HIDDEN_SECONDS: i64 = 5;
 
-/// The keys with which a root that signs itself is verified.
+/// The root keys of `root`, which verify the root itself.
 ///
 /// # Errors
 /// [`VerifyError`].
@@ -93,8 +96,9 @@ pub fn own_keys(root: &Root) -> Result<RoleKeys, VerifyError> {
     RoleKeys::in_root(root, &RoleName::root())
 }
 
-/// The SHA-256 of what is signed of a root, its canonical form (TUF specification 4.2): the same in every file of it, however that is written and by
-/// whomever it is signed. What `tufline root show` calls its contents.
+/// The SHA-256 of a root's signed part, in canonical form (TUF specification 4.2). It is the same
+/// for every file with this root, however that is formatted and whoever signed it. `tufline root
+/// show` calls it the contents.
 ///
 /// # Errors
 /// [`VerifyError::Unreadable`], never in practice.
@@ -102,7 +106,8 @@ pub fn contents(root: &Root) -> Result<Sha256, VerifyError> {
     canonical_message(&RoleName::root(), root).map(|(message, _)| Sha256::of(&message))
 }
 
-/// Reads version `version` of a root that is published and verifies it under its own keys (TUF specification 5.3.4, the new root's half).
+/// Reads a published root of version `version` and verifies it under its own keys (the second half
+/// of TUF specification 5.3.4).
 ///
 /// # Errors
 /// [`VerifyError`].

@@ -2,7 +2,7 @@
 
 use tough::schema::RoleType;
 
-/// The roles of a root: these and no others, since some clients don't read a root with another.
+/// The roles of a root. It may have no others, since some clients refuse a root with another role.
 pub const ROLES: [RoleType; 4] = [RoleType::Root, RoleType::Timestamp, RoleType::Snapshot, RoleType::Targets];
 
 /// The name of a top-level role.

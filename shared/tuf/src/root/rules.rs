@@ -1,4 +1,4 @@
-//! What every root must be that this repository publishes, whoever made it.
+//! The rules for every root that this repository publishes, whoever made it.
 
 use std::collections::BTreeMap;
 
@@ -11,13 +11,13 @@ use super::roles::{ROLES, name};
 use crate::primitives::whole_seconds;
 use crate::signing::{public_part, same_key};
 
-/// Checks the rules.
+/// Checks a root against the rules.
 ///
-/// *Invariant*: after it, each of the four roles has at least one key, and as many distinct public keys as its threshold asks
-/// for, each of which all clients can use.
+/// *Invariant*: after it, each of the four roles has at least one key, and at least as many
+/// distinct public keys as its threshold. All clients can use each of them.
 ///
 /// # Errors
-/// [`RootError`], the first that is found.
+/// The first [`RootError`] that is found.
 pub(super) fn check_rules(root: &Root) -> Result<(), RootError> {
     let unfit = |why: &str| Err(RootError::Unfit(why.into()));
     if !root.spec_version.starts_with("1.") {
@@ -25,11 +25,15 @@ pub(super) fn check_rules(root: &Root) -> Result<(), RootError> {
     }
     if !root.consistent_snapshot {
         return unfit(
-            "its consistent_snapshot is not true: this repository keeps every version of its files under a name of its own",
+            "its consistent_snapshot is not true: this repository keeps every version of its \
+             files under a name of its own",
         );
     }
     if root.roles.keys().any(|role| !ROLES.contains(role)) {
-        return unfit("it has a role beside root, timestamp, snapshot and targets, which some clients refuse");
+        return unfit(
+            "it has a role besides root, timestamp, snapshot and targets, which some clients \
+             refuse",
+        );
     }
     if whole_seconds(root.expires) != root.expires {
         return unfit("its expiry has a fraction of a second, which some clients refuse");
@@ -43,9 +47,10 @@ pub(super) fn check_rules(root: &Root) -> Result<(), RootError> {
     holders::check_field(root)
 }
 
-/// Checks the keys that the root before doesn't have. One that it has keeps its id for as long as it stands in a root, whoever made that and how, and its size.
+/// Checks the keys that the predecessor doesn't have. A key that it has keeps its id and its size
+/// for as long as roots list it, whoever made it.
 ///
-/// *Invariant*: after it, no key came in under an id that some client computes otherwise.
+/// *Invariant*: after it, every client computes the same id for each new key.
 ///
 /// # Errors
 /// [`RootError::BadKey`].
@@ -57,7 +62,9 @@ pub(super) fn check_new_keys(root: &Root, previous: Option<&Root>) -> Result<(),
         let bad = |why: String| RootError::BadKey { what: short_id(id), why };
         check_new(key).map_err(bad)?;
         if key_id(key)? != *id {
-            return Err(bad("its id is not the SHA-256 of its entry, as some clients compute it: add it with `tufline root add-key`".into()));
+            return Err(bad("its id is not the SHA-256 of its entry, as some clients compute it: add it with \
+                            `tufline root add-key`"
+                .into()));
         }
     }
     Ok(())

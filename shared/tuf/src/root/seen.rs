@@ -1,4 +1,4 @@
-//! What people must see of a root before they sign it.
+//! Makes sure that people see the whole root before they sign it.
 
 use serde_json::Value;
 use tough::schema::Root;
@@ -9,10 +9,11 @@ use super::roles::ROLES;
 use crate::primitives::plain::find_hidden;
 use crate::signing::KeyId;
 
-/// Refuses a root in which a text holds what a terminal doesn't show as it is: nobody can see what they sign then.
+/// Refuses a root with text that a terminal doesn't show as it is: people couldn't see what they
+/// sign.
 ///
 /// # Errors
-/// [`RootError::NotPlain`].
+/// [`RootError::NotPlain`] for the first such character.
 pub fn expect_plain(root: &Root) -> Result<(), RootError> {
     let tree = serde_json::to_value(root).map_err(|error| RootError::Unreadable(error.to_string()))?;
     match find_hidden(&tree) {
@@ -21,7 +22,8 @@ pub fn expect_plain(root: &Root) -> Result<(), RootError> {
     }
 }
 
-/// All fields that the TUF specification doesn't know, with where they stand, but for the names of holders.
+/// All fields that the TUF specification doesn't define, with their places, except the names of
+/// holders.
 #[must_use]
 pub fn extra_fields(root: &Root) -> Vec<(String, Value)> {
     let mut fields: Vec<(String, Value)> = Vec::new();
@@ -48,7 +50,7 @@ pub fn extra_fields(root: &Root) -> Vec<(String, Value)> {
     fields
 }
 
-/// The keys that stand in the root and that no role lists.
+/// The keys in the root that no role lists.
 #[must_use]
 pub fn unused_keys(root: &Root) -> Vec<&KeyId> {
     let is_used =

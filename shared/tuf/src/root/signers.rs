@@ -1,4 +1,4 @@
-//! Who may sign a root, and who did.
+//! Who may sign a root, and whose signatures are valid.
 
 use tough::schema::key::Key;
 use tough::schema::{RoleType, Root, Signature};
@@ -11,7 +11,7 @@ pub(super) fn root_keys(root: &Root) -> impl Iterator<Item = (&KeyId, &Key)> {
     ids.iter().filter_map(|id| Some((id, root.keys.get(id)?)))
 }
 
-/// Whether the signature over `root` is the key's.
+/// Whether `key` made `signature` over `root`.
 pub(super) fn is_good(root: &Root, key: &Key, signature: &Signature) -> bool {
     canonical_message(&RoleName::root(), root)
         .is_ok_and(|(message, _)| signature::is_good(key, &message, &signature.sig))

@@ -1,4 +1,5 @@
-//! Which signatures of a root count, under the version before and under itself (TUF specification 5.3.4).
+//! Which signatures of a root count, under its predecessor and under itself (TUF specification
+//! 5.3.4).
 
 use std::collections::BTreeSet;
 
@@ -12,24 +13,24 @@ use crate::signing::{KeyId, public_part};
 /// Which root keys of one version of the root signed a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tally {
-    /// The version whose keys these are.
+    /// The version of the root whose keys these are.
     pub judge: u64,
-    /// How many of them must sign.
+    /// How many of its keys must sign.
     pub threshold: u64,
-    /// Those whose signature verifies. No public key stands here twice.
+    /// The keys whose signature verifies. No public key occurs twice.
     pub signed: Vec<KeyId>,
-    /// Those that haven't signed.
+    /// The keys that haven't signed.
     pub missing: Vec<KeyId>,
 }
 
 impl Tally {
-    /// How many more must sign.
+    /// How many more keys must sign.
     #[must_use]
     pub fn needed(&self) -> u64 {
         self.threshold.saturating_sub(self.signed.len() as u64)
     }
 
-    /// Nothing, if the threshold is reached.
+    /// [`RootError::TooFewSignatures`] unless the threshold is reached.
     pub(super) fn expect_enough(&self) -> Result<(), RootError> {
         match self.needed() {
             0 => Ok(()),
@@ -43,13 +44,15 @@ impl Tally {
     }
 }
 
-/// The tallies of a file: under `previous`, where there is one, and under itself. Both must be reached.
+/// The tallies of a file under `previous`, if there is one, and under itself. Both thresholds must
+/// be reached.
 #[must_use]
 pub fn tallies(file: &RootFile, previous: Option<&Root>) -> Vec<Tally> {
     previous.into_iter().chain([file.root()]).map(|judge| tally(file, judge)).collect()
 }
 
-/// How many more must sign at least: more, where nobody who is missing holds a key of both versions.
+/// The fewest people who must still sign. It takes more if no missing signer holds a key of both
+/// versions.
 #[must_use]
 pub fn needed(file: &RootFile, previous: Option<&Root>) -> u64 {
     tallies(file, previous).iter().map(Tally::needed).max().unwrap_or(0)

@@ -1,67 +1,68 @@
-//! Why a document is not what it should be.
+//! Why a document fails verification.
 
 use std::num::NonZeroU64;
 
 use tufline_metadata::canonical::Unalike;
 
 use crate::primitives::{RoleName, Time};
-/// Why a document is not what it should be.
+/// Why a document fails verification.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum VerifyError {
-    /// Not a document of the expected type.
+    /// The file is not a document of the expected type.
     #[error("{role} is not a readable role document: {why}")]
     Unreadable {
         /// The role that was expected.
         role: RoleName,
-        /// The parser's words.
+        /// The parser's message, which names the field if it knows one.
         why: String,
     },
-    /// Clients don't all write its canonical form alike, so the signatures are good for some of them only ([`crate::canonical`]).
+    /// Clients don't all write the same canonical form of the document, so only some of them accept
+    /// its signatures ([`crate::canonical`]).
     #[error("{role} would not be read alike by all clients: {why}")]
     Unalike {
-        /// The role.
+        /// The role that the document is for.
         role: RoleName,
-        /// The first difference.
+        /// The first difference between clients.
         why: Unalike,
     },
-    /// Too few good signatures (TUF specification 5.3.4, 5.4.2, 5.5.3, 5.6.3).
+    /// Too few valid signatures (TUF specification 5.3.4, 5.4.2, 5.5.3, 5.6.3).
     #[error("{role} is not signed as it must be: {why}")]
     Signatures {
-        /// The role.
+        /// The role that the document is for.
         role: RoleName,
-        /// What is missing.
+        /// Which signatures are missing.
         why: String,
     },
-    /// Another version than the one that was referred to.
+    /// The version is not the one that the referring document lists.
     #[error("{role} has version {found} where {expected} is expected")]
     Version {
-        /// The role.
+        /// The role that the document is for.
         role: RoleName,
         /// The version in the document.
         found: u64,
-        /// The version by which it was asked for.
+        /// The version that the referring document lists.
         expected: u64,
     },
-    /// Past its expiry (TUF specification 5.3.10, 5.4.4, 5.5.6, 5.6.5).
+    /// The document has expired (TUF specification 5.3.10, 5.4.4, 5.5.6, 5.6.5).
     #[error("{role} version {version} expired at {expires}")]
     Expired {
-        /// The role.
+        /// The role that the document is for.
         role: RoleName,
-        /// Its version.
+        /// The version of the expired document.
         version: u64,
-        /// When it expired.
+        /// The time at which it expired.
         expires: Time,
     },
-    /// The delegating role names no keys for this role.
+    /// The delegating role lists no keys for this role.
     #[error("{role} has no keys in the role that delegates to it")]
     NoKeys {
-        /// The role.
+        /// The role without keys.
         role: RoleName,
     },
 }
 
 impl VerifyError {
-    /// The role whose document it is about.
+    /// The role of the document that failed.
     #[must_use]
     pub fn role(&self) -> &RoleName {
         match self {
@@ -75,7 +76,8 @@ impl VerifyError {
     }
 }
 
-/// Versions and thresholds count from 1 (TUF specification 4.3 and 4.4): a record that says 0 was damaged, or made up.
+/// Refuses 0: versions and thresholds count from 1 (TUF specification 4.3 and 4.4). A record with 0
+/// was damaged or forged.
 pub(crate) fn from_one(role: &RoleName, what: &str, number: u64) -> Result<NonZeroU64, VerifyError> {
     NonZeroU64::new(number).ok_or_else(|| unreadable(role, &format!("its {what} is 0, and the first is 1")))
 }

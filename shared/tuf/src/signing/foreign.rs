@@ -1,7 +1,9 @@
-//! What is read of a file that others wrote and signed, and that devices get as it is: a root, or another party's document.
+//! Reads files that others wrote and signed, and that devices get unchanged: roots, and other
+//! parties' documents.
 //!
-//! Our own documents are written from our types. Of such a file we read into types too, and so does each client into its own: what one
-//! of them reads otherwise, or not at all, is refused here, before anybody depends on it.
+//! Our own documents are written from our types. These files are read into our types, and each
+//! client reads them into its own. So this module refuses a file that some client reads differently
+//! or not at all, before any device depends on it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,26 +16,29 @@ use super::document::RoleDocument;
 use crate::primitives::field::{join, place};
 use crate::primitives::plain::escaped;
 
-/// What stands in a field, and what clients make of it.
+/// What a field holds, and how clients read it.
 enum Shape {
-    /// Anything: what clients keep as it is.
+    /// Any value, which clients keep unchanged.
     Any,
-    /// Bytes in hexadecimal, in lower case since some clients compare the text.
+    /// Bytes in hexadecimal. Lower case only, since some clients compare the text.
     Hex,
-    /// A text, where some clients read nothing else.
+    /// A string, where some clients read nothing else.
     Text,
-    /// The version of the specification: two or three numbers, the first of them 1 (python-tuf and tuf-js refuse any other).
+    /// The version of the specification: two or three numbers, the first of which is 1 (python-tuf
+    /// and tuf-js refuse others).
     SpecVersion,
-    /// An object with these fields, and others that clients keep as [`Shape::Any`], or what `others` says.
+    /// An object with these known fields. All other fields have the shape `others`.
     Object { known: &'static [(&'static str, Shape)], others: &'static Shape },
-    /// An object of many such values, under names of their own.
+    /// An object whose members may have any name, and whose values have this shape.
     Map(&'static Shape),
-    /// The same, under key ids.
+    /// An object that maps key ids to keys.
     Keys,
-    /// Key ids, none twice (python-tuf and tuf-js refuse that).
+    /// A list of key ids, none repeated (python-tuf and tuf-js refuse that).
     KeyIds,
-    /// Delegated roles: no name twice (python-tuf refuses that, tuf-js forgets the first), none of a top-level role or empty (python-tuf and
-    /// tuf-js refuse them), and numbers in their order before all others, which is how tuf-js has them (ECMA-262, `OrdinaryOwnPropertyKeys`).
+    /// A list of delegated roles. No name is repeated (python-tuf refuses that, tuf-js forgets the
+    /// first). No name is empty or a top-level role's (python-tuf and tuf-js refuse both). Numeric
+    /// names come first, in ascending order, which is how tuf-js sorts them (ECMA-262,
+    /// `OrdinaryOwnPropertyKeys`).
     Roles,
 }
 
@@ -54,7 +59,7 @@ const ROOT: Shape = Shape::Object {
 const ROLE: Shape =
     Shape::Object { known: &[("keyids", Shape::KeyIds), ("threshold", Shape::Any)], others: &Shape::Any };
 
-/// tuf-js takes texts only in `keyval`.
+/// A public key (TUF specification 4.2). In `keyval`, tuf-js accepts strings only.
 const KEY: Shape = Shape::Object {
     known: &[
         ("keytype", Shape::Text),
@@ -64,7 +69,7 @@ const KEY: Shape = Shape::Object {
     others: &Shape::Any,
 };
 
-/// A document of the targets role, or of one that it delegates to (TUF specification 4.5).
+/// A document of the targets role, or of a delegated role (TUF specification 4.5).
 const TARGETS: Shape = Shape::Object {
     known: &[
         ("_type", Shape::Text),
@@ -100,18 +105,18 @@ const DELEGATED_ROLE: Shape = Shape::Object {
     others: &Shape::Any,
 };
 
-/// A kind of document that comes from others.
+/// A type of document that others may have written.
 pub trait Foreign: RoleDocument {
-    /// Whether all clients read these fields alike.
+    /// Checks that all clients read these fields alike.
     ///
     /// # Errors
-    /// One line that says which they don't, and what to do.
+    /// One line that names the field that clients read differently, and says what to do.
     fn check_fields(fields: &Value) -> Result<(), String>;
 
-    /// Whether a client can read the file at all, before anybody asks whether all do.
+    /// Checks that clients can read the file at all.
     ///
     /// # Errors
-    /// One line that names the field which none reads.
+    /// One line that names the unreadable field.
     fn expect_readable(bytes: &[u8]) -> Result<(), String>;
 }
 
@@ -139,12 +144,13 @@ impl Foreign for Targets {
     }
 }
 
-/// Reads a file that any tool may have written, as all clients do.
+/// Reads a file that any tool may have written, and checks that all clients read it alike.
 ///
 /// # Errors
-/// One line that says which field some client reads otherwise, and what to do.
+/// One line that names the field that some client reads differently, and says what to do.
 pub fn read<T: Foreign>(bytes: &[u8]) -> Result<schema::Signed<T>, String> {
-    // Whoever can't read it says which field, if clients can't either.
+    // Our reader may refuse a file that clients refuse too. Then the clients' reason is given,
+    // since it names the field.
     let told = |why: String| T::expect_readable(bytes).err().unwrap_or(why);
     let file = T::read_file(bytes).map_err(told)?;
     let text: Value = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
@@ -160,12 +166,16 @@ pub fn read<T: Foreign>(bytes: &[u8]) -> Result<schema::Signed<T>, String> {
     let plain = serde_path_to_error::deserialize::<_, Plain<'_>>(&mut serde_json::Deserializer::from_slice(bytes));
     plain.map_err(|error| {
         let place = place("", error.path());
-        format!("its {place} is written with escapes, or twice, which go-tuf doesn't read; write it plainly, once")
+        format!(
+            "its {place} is written with escapes, or twice, which go-tuf doesn't read; write it \
+             plainly, once"
+        )
     })?;
     Ok(file)
 }
 
-/// The first field that stands otherwise in a text than in what was read of it: some clients read it otherwise, or not at all.
+/// The first field that differs between the file and what our types read of it: some client reads
+/// that field differently, or not at all.
 fn difference(text: &Value, read: &Value, place: &str) -> Option<String> {
     match (text, read) {
         (Value::Object(text), Value::Object(read)) => {
@@ -176,7 +186,7 @@ fn difference(text: &Value, read: &Value, place: &str) -> Option<String> {
             let missing = || {
                 let (name, value) = read.iter().find(|(name, _)| !text.contains_key(*name))?;
                 Some(format!(
-                    "its {} is missing, which some clients don't read; write {}",
+                    "its {} is missing, and some clients require it; write {}",
                     join(place, name),
                     as_read(value)
                 ))
@@ -197,21 +207,26 @@ fn difference(text: &Value, read: &Value, place: &str) -> Option<String> {
     }
 }
 
-/// What to write in the place of what isn't read by all. What was left out isn't known.
+/// What to write in place of a value that not all clients read. For a missing boolean the right
+/// value isn't known.
 fn as_read(read: &Value) -> String {
     if read.is_boolean() { "true or false".into() } else { short(read) }
 }
 
-/// Why nothing was read of the member `name` of the object at `place`, and what to do.
+/// Why our types read nothing of the member `name` of the object at `place`, and what to do.
 fn unread(place: &str, name: &str, member: &Value) -> String {
     match place {
-        "signed.roles" => "is a role beside root, timestamp, snapshot and targets, which some clients refuse; take it out".into(),
+        "signed.roles" => "is a role besides root, timestamp, snapshot and targets, which some clients refuse; \
+                           take it out"
+            .into(),
         "signed.keys" if !is_lower_hex(name) => {
-            "stands under a key id that is not pairs of hexadecimal digits in lower case; give it the id that `tufline root add-key` gives it".into()
+            "has a key id that is not pairs of hexadecimal digits in lower case; give it the id \
+             that `tufline root add-key` gives it"
+                .into()
         }
         "signed.keys" => format!(
-            "is a key with keytype {}, scheme {} and public part {}, which not all clients can use; put one in its place that is Ed25519, P-256 in PEM, \
-             or RSA-PSS with SHA-256",
+            "is a key with keytype {}, scheme {} and public part {}, which not all clients can \
+             use; replace it by one that is Ed25519, P-256 in PEM, or RSA-PSS with SHA-256",
             short(&member["keytype"]),
             short(&member["scheme"]),
             short(&member["keyval"]["public"])
@@ -225,9 +240,10 @@ fn short(value: &Value) -> String {
     if text.chars().count() <= 60 { text } else { text.chars().take(60).chain(['…']).collect() }
 }
 
-/// Texts that go-tuf decodes as they are in the file: here they can be borrowed from it, which they can't where anything is escaped.
+/// Strings that go-tuf takes from the file without decoding escapes. They can be borrowed from the
+/// file only if they have no escapes.
 #[derive(Deserialize)]
-#[expect(dead_code, reason = "only whether they can be read is asked")]
+#[expect(dead_code, reason = "reading them is the check")]
 struct Plain<'a> {
     #[serde(borrow)]
     signed: PlainDocument<'a>,
@@ -256,7 +272,7 @@ struct PlainSignature<'a> {
     sig: &'a str,
 }
 
-/// The same for a document that is there already, to be signed by people.
+/// Makes the checks of [`read`] on a document that people are about to sign.
 ///
 /// # Errors
 /// As [`read`].
@@ -273,10 +289,13 @@ fn check(value: &Value, shape: &Shape, place: &str) -> Result<(), String> {
         Shape::Any => Ok(()),
         Shape::Hex => match value.as_str() {
             Some(text) if is_lower_hex(text) => Ok(()),
-            _ => Err(format!("{place} has {value}, where clients read pairs of digits in lower case; write it so")),
+            _ => Err(format!(
+                "{place} has {value}, where clients read pairs of lower-case hex digits; write \
+                 those"
+            )),
         },
         Shape::Text if value.is_string() => Ok(()),
-        Shape::Text => Err(format!("{place} is {value}, where some clients read nothing but a string; leave it out")),
+        Shape::Text => Err(format!("{place} is {value}, where some clients accept only a string; leave it out")),
         Shape::SpecVersion if value.as_str().is_some_and(is_spec_version) => Ok(()),
         Shape::SpecVersion => Err(format!("its {place} is {value}, which is not 1.x.y; some clients refuse any other")),
         Shape::Object { known, others } => {
@@ -287,7 +306,8 @@ fn check(value: &Value, shape: &Shape, place: &str) -> Result<(), String> {
                     None => match known.iter().find(|(field, _)| *field == folded(name)) {
                         Some((field, _)) => {
                             return Err(format!(
-                                "go-tuf takes {inner} for its field {field}; rename it, or leave it out"
+                                "go-tuf takes {inner} for its field {field}; rename it, or leave \
+                                 it out"
                             ));
                         }
                         None => check(member, others, &inner)?,
@@ -314,7 +334,8 @@ fn check(value: &Value, shape: &Shape, place: &str) -> Result<(), String> {
             }
             if !names().is_sorted_by_key(index) {
                 return Err(format!(
-                    "{place} has roles whose names are numbers, which some clients reorder; rename them"
+                    "{place} has roles whose names are numbers, which some clients reorder; \
+                     rename them"
                 ));
             }
             expect_distinct(names(), place)
@@ -330,7 +351,7 @@ fn expect_distinct<'a>(texts: impl Iterator<Item = &'a str>, place: &str) -> Res
     }
 }
 
-/// Where JavaScript has a member of this name: those whose names are indices of arrays come first.
+/// The position at which JavaScript lists a member of this name: array indices come first.
 fn index(name: &str) -> u32 {
     name.parse().ok().filter(|index: &u32| index.to_string() == name).unwrap_or(u32::MAX)
 }
@@ -345,8 +366,9 @@ fn is_spec_version(text: &str) -> bool {
     numbers.next() == Some("1") && matches!(text.split('.').count(), 2 | 3) && numbers.all(is_number)
 }
 
-/// A name as Go's decoder compares it with those of fields: where none is the same, one that differs in case only is taken
-/// (<https://pkg.go.dev/encoding/json#Unmarshal>), also by these two characters, which are a small s and a K in other clothes.
+/// A field name in the form in which Go's decoder compares it. If no name matches exactly, Go takes
+/// one that differs only in case (<https://pkg.go.dev/encoding/json#Unmarshal>). Unicode folds the
+/// long s (U+017F) to `s` and the Kelvin sign (U+212A) to `k`.
 fn folded(name: &str) -> String {
     name.chars()
         .map(|character| match character {

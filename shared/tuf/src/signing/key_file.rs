@@ -1,5 +1,5 @@
-//! Files with keys as people have them: PEM with lines of any length and ending, and whatever text stands around it; or something else, which
-//! is told by what it is.
+//! Key files as people have them: PEM with lines of any length and ending, among any other text.
+//! For any other file, the error says what it is.
 
 use std::fmt::Write;
 
@@ -14,19 +14,21 @@ pub use super::key_kind::public_of_ssh;
 
 /// A block of PEM (RFC 7468, section 2). Its memory is wiped when it is dropped.
 pub struct Block {
-    /// What it is called there: `"PRIVATE KEY"`.
+    /// The label in its BEGIN line, such as `"PRIVATE KEY"`.
     pub label: String,
-    /// Whether old openssl encrypted it (`Proc-Type: 4,ENCRYPTED`, RFC 1421, section 4.6.1.1), so that its contents can't be told.
+    /// Whether an old openssl encrypted it (`Proc-Type: 4,ENCRYPTED`, RFC 1421, section 4.6.1.1),
+    /// so that its contents can't be read here.
     pub is_encrypted: bool,
-    /// In DER.
+    /// The decoded bytes, DER unless the block is encrypted.
     pub contents: Zeroizing<Vec<u8>>,
 }
 
 impl Block {
-    /// Refuses a key of a kind that is refused in any form, as far as that can be seen in what isn't encrypted.
+    /// Refuses a key whose kind is refused in every form, as far as its unencrypted part shows the
+    /// kind.
     ///
     /// # Errors
-    /// One line that says of which kind it is.
+    /// One line that names the kind.
     pub fn expect_usable(&self, wanted: Wanted) -> Result<(), String> {
         match &*self.label {
             "RSA PRIVATE KEY" | "RSA PUBLIC KEY" => wanted.expect_usable_rsa(&self.contents),
@@ -35,17 +37,17 @@ impl Block {
     }
 }
 
-/// Shows nothing of what may be secret.
+/// Shows the label only: the contents may be secret.
 impl std::fmt::Debug for Block {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(formatter, "Block({})", self.label)
     }
 }
 
-/// The text of a key's file, without the mark with which editors on Windows begin it.
+/// The text of a key file, without the byte order mark that editors on Windows put first.
 ///
 /// # Errors
-/// What is no text in UTF-8, told by what it is, and how to convert it.
+/// Refuses anything but UTF-8 text, and says what it is and how to convert it.
 pub fn text(bytes: &[u8], wanted: Wanted) -> Result<&str, String> {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let utf16 = match bytes {
@@ -59,14 +61,18 @@ pub fn text(bytes: &[u8], wanted: Wanted) -> Result<&str, String> {
     }
     if is_der(bytes) {
         wanted.expect_usable(bytes)?;
-        return Err("it is DER: convert a private key with `openssl pkcs8 -topk8 -inform DER -in KEY -out NEW`, a public one with `openssl pkey \
-                    -pubin -inform DER -in KEY -out NEW`, take it out of a certificate with `openssl x509 -inform DER -in KEY -pubkey -noout -out NEW`, and out of PKCS#12 with `openssl pkcs12 -nocerts -in KEY -out NEW`"
+        return Err("it is DER: convert a private key with `openssl pkcs8 -topk8 -inform DER -in KEY \
+                    -out NEW`, a public one with `openssl pkey -pubin -inform DER -in KEY -out NEW`; \
+                    take it out of a certificate with `openssl x509 -inform DER -in KEY -pubkey \
+                    -noout -out NEW`, and out of PKCS#12 with `openssl pkcs12 -nocerts -in KEY -out \
+                    NEW`"
             .into());
     }
-    std::str::from_utf8(bytes).map_err(|_| "it is no text: a key is PEM".into())
+    std::str::from_utf8(bytes).map_err(|_| "it is not text: a key is PEM".into())
 }
 
-/// Whether this is one SEQUENCE and nothing else, as all keys and certificates are (ITU-T X.690, sections 8.1.3 and 8.9).
+/// Whether the bytes are one SEQUENCE and nothing else, as all keys and certificates are (ITU-T
+/// X.690, sections 8.1.3 and 8.9).
 fn is_der(bytes: &[u8]) -> bool {
     let [0x30, first, rest @ ..] = bytes else { return false };
     let (length, rest) = match usize::from(*first) {
@@ -81,10 +87,10 @@ fn is_der(bytes: &[u8]) -> bool {
     length == rest.len()
 }
 
-/// The blocks of PEM in a text. What stands around them says nothing.
+/// The PEM blocks in a text. Text around them is ignored.
 ///
 /// # Errors
-/// What is no PEM, told by what it is; PEM that is damaged.
+/// Refuses damaged PEM, and text without PEM, for which the error says what it is.
 pub fn blocks(text: &str, wanted: Wanted) -> Result<Vec<Block>, String> {
     let (mut blocks, mut rest) = (Vec::new(), text);
     while let Some((_, after)) = rest.split_once("-----BEGIN ") {
@@ -102,11 +108,12 @@ pub fn blocks(text: &str, wanted: Wanted) -> Result<Vec<Block>, String> {
 }
 
 fn block(label: &str, body: &str) -> Result<Block, String> {
-    // As long as it can get, so that it never moves and leaves a copy where it was.
+    // The full capacity from the start: the string never moves, so it leaves no copy of a secret
+    // behind.
     let mut digits = Zeroizing::new(String::with_capacity(body.len()));
     let mut is_encrypted = false;
     for line in body.split(['\n', '\r']) {
-        // No digit of Base64 is a colon, but the fields of a header have one.
+        // A colon is no digit of Base64, and each header field has one.
         if line.contains(':') {
             is_encrypted |= line.starts_with("Proc-Type:") && line.contains("ENCRYPTED");
         } else {
@@ -114,11 +121,11 @@ fn block(label: &str, body: &str) -> Result<Block, String> {
         }
     }
     let contents = Base64::decode_vec(&digits);
-    let contents = contents.map_err(|_| format!("what stands in its {label} is no Base64: the file is damaged"))?;
+    let contents = contents.map_err(|_| format!("its {label} is not Base64: the file is damaged"))?;
     Ok(Block { label: label.to_owned(), is_encrypted, contents: Zeroizing::new(contents) })
 }
 
-/// What a text is that has no PEM in it.
+/// Says what a text without PEM is.
 fn not_pem(text: &str, wanted: Wanted) -> String {
     let text = text.trim_start();
     let begins = |with: &[&str]| with.iter().any(|with| text.starts_with(with));
@@ -129,9 +136,8 @@ fn not_pem(text: &str, wanted: Wanted) -> String {
     }
     if begins(&["PuTTY-User-Key-File"]) {
         let refused = ssh_in_text(text).and_then(|public| wanted.expect_usable_ssh(&public).err());
-        return refused.unwrap_or_else(|| {
-            "it is a key of PuTTY: export it there in the format of OpenSSH, and convert that".into()
-        });
+        return refused
+            .unwrap_or_else(|| "it is a PuTTY key: export it from PuTTY in OpenSSH format, and convert that".into());
     }
     if text.is_empty() {
         return "it is empty".into();
@@ -139,23 +145,28 @@ fn not_pem(text: &str, wanted: Wanted) -> String {
     "it has no PEM, which begins with a line such as -----BEGIN PRIVATE KEY-----".into()
 }
 
-/// What to do with a public key of ssh, which may stand there in the lines of RFC 4716.
+/// What to do with an ssh public key. `lines`: it is in the lines of RFC 4716.
 fn public_ssh(Ssh { is_ed25519, is_certificate }: Ssh, lines: bool, wanted: Wanted) -> String {
     match (wanted, is_certificate) {
         (Wanted::Private, true) => {
-            "it is an ssh certificate: give the private key that it certifies, in the file of the same name without -cert.pub, converted as docs/keys.md has it"
+            "it is an ssh certificate: give the private key that it certifies, in the file of \
+             the same name without -cert.pub, converted as docs/keys.md says"
         }
         (Wanted::Private, false) => {
-            "it is the public half of an ssh key: give the private one, in the file of the same name without .pub, converted as docs/keys.md has it"
+            "it is the public half of an ssh key: give the private one, in the file of the same \
+             name without .pub, converted as docs/keys.md says"
         }
         (Wanted::Public { .. }, true) => {
-            "it is an ssh certificate: give the public key that it certifies, in the file of the same name without -cert, converted as docs/keys.md has it"
+            "it is an ssh certificate: give the public key that it certifies, in the file of the \
+             same name without -cert, converted as docs/keys.md says"
         }
         (Wanted::Public { .. }, false) if is_ed25519 => {
-            "it is an ssh public key of Ed25519, which ssh-keygen does not convert: docs/keys.md has how"
+            "it is an ssh public key of Ed25519, which ssh-keygen does not convert: docs/keys.md \
+             says how"
         }
         (Wanted::Public { .. }, false) if lines => {
-            "it is an ssh public key: convert it with `ssh-keygen -i -f KEY > KEY.pub` and `ssh-keygen -e -m PKCS8 -f KEY.pub > NEW`"
+            "it is an ssh public key: convert it with `ssh-keygen -i -f KEY > KEY.pub` and \
+             `ssh-keygen -e -m PKCS8 -f KEY.pub > NEW`"
         }
         (Wanted::Public { .. }, false) => {
             "it is an ssh public key: convert it with `ssh-keygen -e -m PKCS8 -f KEY > NEW`"
@@ -164,13 +175,13 @@ fn public_ssh(Ssh { is_ed25519, is_certificate }: Ssh, lines: bool, wanted: Want
     .into()
 }
 
-/// The labels of some blocks, for people: `"PRIVATE KEY and CERTIFICATE"`.
+/// The labels of these blocks, for people: `"PRIVATE KEY and CERTIFICATE"`.
 #[must_use]
 pub fn labels<'a>(blocks: impl IntoIterator<Item = &'a Block>) -> String {
     let mut text = String::new();
     for block in blocks {
         let and = if text.is_empty() { "" } else { " and " };
-        // Writing to a text never fails.
+        // Writing to a string never fails.
         _ = write!(text, "{and}{}", block.label);
     }
     text
@@ -188,7 +199,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever stands around a block and however its lines end, its contents are found; and of several all.
+        /// The contents of every block are found, whatever text surrounds it and however its lines
+        /// end.
         #[test]
         fn what_a_tool_wrote_is_found(
             contents in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..200), 1..3),
@@ -207,7 +219,7 @@ mod tests {
             prop_assert_eq!(found, contents.iter().collect::<Vec<_>>());
         }
 
-        /// No file ends the process.
+        /// No input makes the reader panic.
         #[test]
         fn nothing_panics(bytes in prop::collection::vec(any::<u8>(), 0..200), text_of in ".{0,100}(-----(BEGIN|END) A-----.{0,20}){0,4}") {
             for bytes in [&bytes[..], text_of.as_bytes()] {
@@ -219,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_something_else_is_told_by_what_it_is() {
+    fn other_files_are_refused_by_what_they_are() {
         let key = pem("PRIVATE KEY", b"contents", 64, "\n");
         let utf16 = |mark: &[u16], big: bool| -> Vec<u8> {
             let units = mark.iter().copied().chain(key.encode_utf16());
@@ -233,7 +245,7 @@ mod tests {
             ([&[0x30, 3][..], b"\x02\x01\x00"].concat(), "it is DER"),
             ([&[0x30, 0x81, 200][..], &[0; 200]].concat(), "it is DER"),
             ([&[0x30, 0x82, 1, 0][..], &[7; 256]].concat(), "it is DER"),
-            (vec![0x30, 0xff], "no text"),
+            (vec![0x30, 0xff], "not text"),
         ] {
             let error = text(&bytes, Wanted::Private).unwrap_err();
             assert!(error.contains(what) && !error.contains('\n'), "{error}");
@@ -245,7 +257,7 @@ mod tests {
             ("", "empty"),
             ("0\n", "no PEM"),
             (&key[..key.len() - 10], "cut off"),
-            ("-----BEGIN PRIVATE KEY-----\nAA*A\n-----END PRIVATE KEY-----", "no Base64"),
+            ("-----BEGIN PRIVATE KEY-----\nAA*A\n-----END PRIVATE KEY-----", "not Base64"),
         ] {
             let error = blocks(text, Wanted::Private).unwrap_err();
             assert!(error.contains(what) && !error.contains('\n'), "{error}");

@@ -1,28 +1,30 @@
-//! Of which kind a key is that can't be read in the form that it has: nobody is told to convert what is refused for its kind afterwards.
+//! Finds the kind of a key in a form that isn't read. A person is told to convert a key only if the
+//! converted key would be accepted.
 
 use base64ct::{Base64, Encoding};
 
-/// What is looked for in a file.
+/// The key that a caller looks for in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wanted {
-    /// A private key that signs.
+    /// A private key, to sign with.
     Private,
-    /// A public key; if it is RSA, of so many bits or more.
+    /// A public key. An RSA key needs at least `least_rsa` bits.
     Public {
-        /// In bits.
+        /// The fewest bits of an RSA key.
         least_rsa: usize,
     },
 }
 
-/// What is less signs nothing (NIST SP 800-131A revision 2, table 2).
+/// The fewest bits of an RSA key that may sign (NIST SP 800-131A revision 2, table 2).
 const LEAST_PRIVATE_RSA: usize = 2048;
 
-/// How OpenSSH calls what it makes of the public key of each kind
+/// The suffix that OpenSSH adds to a key's kind in a certificate
 /// (<https://github.com/openssh/openssh-portable/blob/master/PROTOCOL.certkeys>).
 const CERTIFICATE: &str = "-cert-v01@openssh.com";
 
-/// The object identifiers, as DER has them, of kinds that not all clients can use: curves (RFC 5480, section 2.1.1.1; SEC 2, section A.2.1), Ed448 and X25519
-/// (RFC 8410, section 3), DSA (RFC 3279, section 2.3.2).
+/// The DER object identifiers of kinds that not all clients can use: curves (RFC 5480, section
+/// 2.1.1.1; SEC 2, section A.2.1), Ed448 and X25519 (RFC 8410, section 3), DSA (RFC 3279, section
+/// 2.3.2).
 const REFUSED: [(&[u8], &str); 6] = [
     (b"\x06\x05\x2b\x81\x04\x00\x22", "ECDSA P-384"),
     (b"\x06\x05\x2b\x81\x04\x00\x23", "ECDSA P-521"),
@@ -46,7 +48,8 @@ impl Wanted {
     fn refuse(self, kind: &str) -> String {
         let least = self.least_rsa();
         format!(
-            "it is a key of {kind}, and accepted are Ed25519, ECDSA P-256 and RSA of {least} bits or more: `tufline root keygen` makes one"
+            "it is a key of {kind}; accepted are Ed25519, ECDSA P-256 and RSA of {least} bits or \
+             more: `tufline root keygen` makes one"
         )
     }
 
@@ -54,10 +57,11 @@ impl Wanted {
         if bits < self.least_rsa() { Err(self.refuse(&format!("RSA of {bits} bits"))) } else { Ok(()) }
     }
 
-    /// Refuses DER in which a key stands that is refused in any form, as far as that can be seen in what isn't encrypted: a key, or a certificate.
+    /// Refuses DER of a key or a certificate if the kind of its key is refused in every form. An
+    /// encrypted part can't show its kind.
     ///
     /// # Errors
-    /// One line that says of which kind it is.
+    /// One line that names the kind.
     pub fn expect_usable(self, der: &[u8]) -> Result<(), String> {
         let at = |wanted: &[u8]| der.windows(wanted.len()).position(|bytes| bytes == wanted);
         if let Some((_, kind)) = REFUSED.iter().find(|(id, _)| at(id).is_some()) {
@@ -69,20 +73,21 @@ impl Wanted {
         }
     }
 
-    /// The same of an RSA key by itself (RFC 8017, appendix A.1).
+    /// Refuses a bare RSA key (RFC 8017, appendix A.1) that is too short.
     ///
     /// # Errors
-    /// One line that says how long it is.
+    /// One line that states its length.
     pub fn expect_usable_rsa(self, pkcs1: &[u8]) -> Result<(), String> {
         modulus(pkcs1).map_or(Ok(()), |bits| self.expect_rsa(bits))
     }
 
-    /// Of which kind a public key of ssh is, in the form that all its files have of it (RFC 4253, section 6.6).
+    /// The kind of an ssh public key, in the binary form that all ssh key files contain (RFC 4253,
+    /// section 6.6).
     ///
     /// # Errors
-    /// One line for a kind that is refused, or damage.
+    /// One line for a refused kind or a damaged key.
     pub fn expect_usable_ssh(self, public: &[u8]) -> Result<Ssh, String> {
-        const DAMAGED: &str = "it is an ssh key that is damaged";
+        const DAMAGED: &str = "it is a damaged ssh key";
         let mut rest = public;
         let name = string(&mut rest).and_then(|name| std::str::from_utf8(name).ok()).ok_or(DAMAGED)?;
         let (kind, is_certificate) = match name.strip_suffix(CERTIFICATE) {
@@ -112,16 +117,16 @@ impl Wanted {
     }
 }
 
-/// A key of ssh that is accepted once it is converted.
+/// An ssh key that is accepted after conversion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ssh {
-    /// Which ssh-keygen doesn't convert.
+    /// Whether it is an Ed25519 key, which ssh-keygen doesn't convert.
     pub is_ed25519: bool,
-    /// No key, but what somebody signed of one.
+    /// Whether it is a certificate, somebody's signature over a key, and not the key itself.
     pub is_certificate: bool,
 }
 
-/// The public part of a private key of ssh, which is never encrypted
+/// The public part of an ssh private key, which is never encrypted
 /// (<https://github.com/openssh/openssh-portable/blob/master/PROTOCOL.key>).
 #[must_use]
 pub fn public_of_ssh(private: &[u8]) -> Option<&[u8]> {
@@ -131,13 +136,13 @@ pub fn public_of_ssh(private: &[u8]) -> Option<&[u8]> {
     string(&mut rest)
 }
 
-/// The public key of ssh in a text: as OpenSSH has it in a line, in the lines of RFC 4716, or in a file of `PuTTY`.
+/// The ssh public key in a text: a line of OpenSSH, the lines of RFC 4716, or a `PuTTY` file.
 pub(crate) fn ssh_in_text(text: &str) -> Option<Vec<u8>> {
     let text = text.trim_start();
     let digits: String = if text.starts_with("---- BEGIN SSH2 PUBLIC KEY") {
         let mut is_header = false;
         let body = text.lines().skip(1).take_while(|line| !line.starts_with("----")).filter(|line| {
-            // A header may go on in the next line (RFC 4716, section 3.3).
+            // A header may continue on the next line (RFC 4716, section 3.3).
             let belongs = is_header || line.contains(':');
             is_header = belongs && line.ends_with('\\');
             !belongs
@@ -153,7 +158,7 @@ pub(crate) fn ssh_in_text(text: &str) -> Option<Vec<u8>> {
     Base64::decode_vec(&digits).ok()
 }
 
-/// A text of SSH (RFC 4251, section 5).
+/// An SSH string (RFC 4251, section 5).
 fn string<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
     let (length, after) = rest.split_first_chunk::<4>()?;
     let (text, after) = after.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)?;
@@ -161,7 +166,7 @@ fn string<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
     Some(text)
 }
 
-/// How long the first large number is in DER, in bits: an RSA key's modulus, which comes before all others.
+/// The length in bits of the first large integer in DER. In an RSA key that is the modulus.
 fn modulus(der: &[u8]) -> Option<usize> {
     let begin = der.windows(2).position(|bytes| matches!(bytes, [0x02, 0x81 | 0x82]))?;
     let (digits, rest) = der.get(begin + 2..)?.split_at_checked(usize::from(der.get(begin + 1)? & 0x7f))?;
@@ -181,7 +186,7 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
-        /// Nothing ends the process, whatever lengths it claims.
+        /// No input makes the reader panic, whatever lengths it claims.
         #[test]
         fn nothing_panics(bytes in prop::collection::vec(any::<u8>(), 0..80), text in "(---- BEGIN SSH2 PUBLIC KEY|PuTTY-User-Key-File|ssh-rsa)[ -~\n]{0,60}") {
             for wanted in [Wanted::Private, Wanted::Public { least_rsa: 3072 }] {

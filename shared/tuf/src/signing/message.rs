@@ -1,4 +1,4 @@
-//! What a key signs.
+//! The message that a key signs.
 
 use serde::Serialize;
 use tough::schema::Role;
@@ -6,7 +6,8 @@ use tufline_metadata::canonical::{self, Unalike};
 
 use super::error::{VerifyError, unreadable};
 use crate::primitives::RoleName;
-/// What a key signs: the canonical form (TUF specification 4.2). Where clients don't all write the same, why, and that of clients in Rust.
+/// The message that a key signs: the document's canonical form (TUF specification 4.2). If clients
+/// write different forms, it is the form of clients in Rust, with the reason why the others differ.
 pub(crate) fn canonical_message<T: Role + Serialize>(
     role: &RoleName,
     document: &T,

@@ -1,5 +1,5 @@
-//! Role documents before and after signing: a [`Draft`] has no bytes to publish, and only verification makes a [`Signed`]. Also files that
-//! others signed, and keys in the files that people have.
+//! Role documents before and after signing: a [`Draft`] has no bytes to publish, and only
+//! verification makes a [`Signed`]. This room also reads files that others signed, and key files.
 
 mod document;
 mod error;

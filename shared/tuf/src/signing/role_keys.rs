@@ -1,4 +1,4 @@
-//! Whose signatures a role needs.
+//! The keys of a role, and how many of them must sign.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::num::NonZeroU64;
@@ -13,7 +13,7 @@ use tough::schema::{Delegations, RoleType, Root, Signature};
 
 /// The keys that may sign for a role, and how many of them must (TUF specification 4.3, ROLES).
 ///
-/// *Invariant*: no public key stands in it twice, so a threshold counts distinct keys and not key ids.
+/// *Invariant*: no public key occurs twice, so a threshold counts distinct keys and not key ids.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RoleKeys {
     role: RoleName,
@@ -22,10 +22,10 @@ pub struct RoleKeys {
 }
 
 impl RoleKeys {
-    /// The keys that `root` names for a top-level role.
+    /// The keys that `root` lists for a top-level role.
     ///
     /// # Errors
-    /// [`VerifyError::NoKeys`] where `root` doesn't know the role.
+    /// [`VerifyError::NoKeys`] if `root` doesn't list the role.
     pub fn in_root(root: &Root, role: &RoleName) -> Result<Self, VerifyError> {
         let no_keys = || VerifyError::NoKeys { role: role.clone() };
         let role_type: RoleType = role.as_str().parse().map_err(|_| no_keys())?;
@@ -33,17 +33,18 @@ impl RoleKeys {
         Ok(Self::listed(role, &entry.keyids, &root.keys, entry.threshold))
     }
 
-    /// The keys that a targets role names for a role that it delegates to (TUF specification 4.5, DELEGATIONS).
+    /// The keys that a targets role lists for a role that it delegates to (TUF specification 4.5,
+    /// DELEGATIONS).
     ///
     /// # Errors
-    /// [`VerifyError::NoKeys`] where `delegations` don't name the role.
+    /// [`VerifyError::NoKeys`] if `delegations` don't list the role.
     pub fn in_delegations(delegations: &Delegations, role: &RoleName) -> Result<Self, VerifyError> {
         let no_keys = || VerifyError::NoKeys { role: role.clone() };
         let entry = delegations.roles.iter().find(|entry| entry.name == role.as_str()).ok_or_else(no_keys)?;
         Ok(Self::listed(role, &entry.keyids, &delegations.keys, entry.threshold))
     }
 
-    /// An id without a key counts for nobody.
+    /// Collects the keys behind `ids`. An id without a key is left out.
     fn listed(
         role: &RoleName,
         ids: &[Decoded<Hex>],
@@ -73,7 +74,8 @@ impl RoleKeys {
         self.threshold.get()
     }
 
-    /// Of these keys only `key`: what verifies under that was signed by it. `None` where it isn't among them.
+    /// These keys reduced to `key`, with threshold 1. What verifies under them was signed by `key`.
+    /// `None` if `key` is not among them.
     #[must_use]
     pub fn only(&self, key: &Key) -> Option<Self> {
         let id = self.id_of(key)?;
@@ -81,20 +83,21 @@ impl RoleKeys {
         Some(Self { role: self.role.clone(), keys, threshold: NonZeroU64::MIN })
     }
 
-    /// The keys.
+    /// The keys that may sign for the role.
     pub fn keys(&self) -> impl Iterator<Item = &Key> {
         self.keys.values()
     }
 
-    /// The id under which `key` may sign for this role, if it may.
+    /// The id under which `key` may sign for this role; `None` if it may not.
     #[must_use]
     pub fn id_of(&self, key: &Key) -> Option<&Decoded<Hex>> {
         let wanted = public_part(key);
         self.keys.iter().find(|(_, candidate)| public_part(candidate) == wanted).map(|(id, _)| id)
     }
 
-    /// Whether enough of the keys signed `message`, as `tough` counts them: an id that signs twice is refused, a signature by anybody
-    /// else is passed over (TUF specification 4.2, SIGNATURES).
+    /// Checks that enough of the keys signed `message`. It counts as `tough` does: a key id that
+    /// signs twice is an error, and a signature by any other key is ignored (TUF specification 4.2,
+    /// SIGNATURES).
     pub(super) fn expect_enough(&self, message: &[u8], signatures: &[Signature]) -> Result<(), VerifyError> {
         let refuse = |why: String| VerifyError::Signatures { role: self.role.clone(), why };
         let mut ids = BTreeSet::new();
@@ -106,7 +109,7 @@ impl RoleKeys {
         };
         let (good, needed) = (signatures.iter().filter(is_good).count(), self.threshold());
         if (good as u64) < needed {
-            return Err(refuse(format!("{good} of its signatures are good where {needed} must be")));
+            return Err(refuse(format!("{good} of its signatures are valid, and {needed} must be")));
         }
         Ok(())
     }

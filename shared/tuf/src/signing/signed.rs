@@ -1,5 +1,5 @@
-//! Role documents before and after signing. The types carry the safety: a [`Draft`] has no bytes to publish, and only
-//! verification makes a [`Signed`].
+//! Role documents before and after signing. The types keep the rule: a [`Draft`] has no bytes to
+//! publish, and only verification makes a [`Signed`].
 
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
@@ -11,7 +11,7 @@ use super::error::{VerifyError, unreadable};
 use super::message::canonical_message;
 use super::role_keys::RoleKeys;
 use crate::primitives::{RoleName, Sha256, Time, json};
-/// A role document that nobody has signed. It has no bytes to publish, only bytes to keep as a draft.
+/// An unsigned role document. It has bytes for the ledger, and none to publish.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Draft<T> {
     role: RoleName,
@@ -19,19 +19,20 @@ pub struct Draft<T> {
 }
 
 impl<T: RoleDocument> Draft<T> {
-    /// A draft of a top-level role's document.
+    /// A draft of `document` for `role`.
     ///
-    /// The role's name is the type's own; a targets document belongs to `targets` or to the delegated role `role`.
+    /// For top-level roles other than targets, the type determines the role's name. A targets
+    /// document belongs to `targets` or to a delegated role.
     #[must_use]
     pub fn new(role: RoleName, document: T) -> Self {
         debug_assert!(T::FIXED_NAME.is_none_or(|fixed| fixed == role.as_str()));
         Self { role, document }
     }
 
-    /// Reads back what [`Draft::to_bytes`] wrote.
+    /// Reads back the bytes that [`Draft::to_bytes`] wrote.
     ///
     /// # Errors
-    /// [`VerifyError::Unreadable`].
+    /// [`VerifyError::Unreadable`] for other bytes.
     pub fn from_bytes(role: RoleName, bytes: &[u8]) -> Result<Self, VerifyError> {
         let document = parse(&role, bytes)?;
         Ok(Self { role, document })
@@ -43,13 +44,13 @@ impl<T: RoleDocument> Draft<T> {
         &self.role
     }
 
-    /// The unsigned document.
+    /// The document, without signatures.
     #[must_use]
     pub fn document(&self) -> &T {
         &self.document
     }
 
-    /// The document as it is kept in the ledger until it is signed: compact sorted JSON, without signatures.
+    /// The draft's bytes in the ledger: compact sorted JSON, without signatures.
     ///
     /// # Errors
     /// [`VerifyError::Unreadable`] for a document that JSON cannot hold.
@@ -57,16 +58,16 @@ impl<T: RoleDocument> Draft<T> {
         json::to_vec(&self.document).map(Bytes::from).map_err(|error| unreadable(&self.role, &error))
     }
 
-    /// What a key signs: the canonical form (TUF specification 4.2).
+    /// The message that a key signs: the canonical form (TUF specification 4.2).
     ///
     /// # Errors
-    /// [`VerifyError::Unalike`] for a document of which clients don't all write the same canonical form.
+    /// [`VerifyError::Unalike`] if clients write different canonical forms of the document.
     pub fn message(&self) -> Result<Vec<u8>, VerifyError> {
         let unalike = |why| VerifyError::Unalike { role: self.role.clone(), why };
         canonical::form(&self.document).map_err(unalike)
     }
 
-    /// With its message, to be signed.
+    /// The draft with the message to sign.
     ///
     /// # Errors
     /// As [`Draft::message`].
@@ -75,16 +76,17 @@ impl<T: RoleDocument> Draft<T> {
         Ok(Prepared { draft: self, message })
     }
 
-    /// The document with its signatures, if they are enough.
+    /// The document with these signatures, if they suffice.
     ///
     /// # Errors
-    /// As [`Prepared::sign`].
+    /// Those of [`verify`]: new signatures are verified like any other.
     pub fn sign(self, signatures: Vec<Signature>, keys: &RoleKeys) -> Result<Signed<T>, VerifyError> {
         self.prepare()?.sign(signatures, keys)
     }
 }
 
-/// A draft with what a key signs of it, which takes long to write for a large one.
+/// A draft together with the message that a key signs, which takes long to write for a large
+/// document.
 ///
 /// *Invariant*: the message is the draft's.
 #[derive(Debug)]
@@ -94,16 +96,16 @@ pub struct Prepared<T> {
 }
 
 impl<T: RoleDocument> Prepared<T> {
-    /// What a key signs: the canonical form (TUF specification 4.2).
+    /// The message that a key signs: the canonical form (TUF specification 4.2).
     #[must_use]
     pub fn message(&self) -> &[u8] {
         &self.message
     }
 
-    /// The document with its signatures, if they are enough.
+    /// The document with these signatures, if they suffice.
     ///
     /// # Errors
-    /// As [`verify`]: signing is only believed after verification.
+    /// Those of [`verify`]: new signatures are verified like any other.
     pub fn sign(self, signatures: Vec<Signature>, keys: &RoleKeys) -> Result<Signed<T>, VerifyError> {
         keys.expect_enough(&self.message, &signatures)?;
         let envelope = schema::Signed { signed: self.draft.document, signatures };
@@ -112,9 +114,11 @@ impl<T: RoleDocument> Prepared<T> {
     }
 }
 
-/// A role document with its bytes, whose signatures reach the threshold of the keys it was verified with.
+/// A role document with its bytes, whose signatures reach the threshold of the keys that verified
+/// it.
 ///
-/// *Invariant*: only [`verify`], [`verify_published`], [`Prepared::sign`] and, for roots, [`crate::root::Chain`] make one, so what is not verified cannot be published.
+/// *Invariant*: only [`verify`], [`verify_published`], `Prepared::sign` and, for roots,
+/// [`crate::root::Chain`] make one, so an unverified document cannot be published.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Signed<T> {
     role: RoleName,
@@ -124,7 +128,7 @@ pub struct Signed<T> {
 }
 
 impl Signed<Root> {
-    /// A root that was verified as clients do it.
+    /// A root that was verified as clients verify it.
     pub(crate) fn of_trusted(document: Root, bytes: Bytes, unalike: Option<Unalike>) -> Self {
         Self { role: RoleName::root(), document, bytes, unalike }
     }
@@ -137,25 +141,25 @@ impl<T: RoleDocument> Signed<T> {
         &self.role
     }
 
-    /// What was signed.
+    /// The document that was signed.
     #[must_use]
     pub fn document(&self) -> &T {
         &self.document
     }
 
-    /// The document's version.
+    /// The version that the document states, from 1 on.
     #[must_use]
     pub fn version(&self) -> u64 {
         self.document.version().get()
     }
 
-    /// The file as devices get it.
+    /// The file's bytes, as devices get them.
     #[must_use]
     pub fn bytes(&self) -> &Bytes {
         &self.bytes
     }
 
-    /// The file's digest.
+    /// The SHA-256 of the file's bytes.
     #[must_use]
     pub fn sha256(&self) -> Sha256 {
         Sha256::of(&self.bytes)
@@ -170,7 +174,7 @@ impl<T: RoleDocument> Signed<T> {
         Ok(self)
     }
 
-    /// This document, if it is the version that was asked for.
+    /// This document, if its version is `expected`.
     ///
     /// # Errors
     /// [`VerifyError::Version`].
@@ -193,8 +197,8 @@ impl<T: RoleDocument> Signed<T> {
     }
 }
 
-/// Reads `bytes` and checks its signatures against `keys` (TUF specification 5.3.4 and its likes for the other roles), and that they are good
-/// for all clients.
+/// Reads `bytes`, and verifies its signatures under `keys` (TUF specification 5.3.4, and 5.4.2,
+/// 5.5.3 and 5.6.3 for the other roles). All clients must accept those signatures.
 ///
 /// # Errors
 /// [`VerifyError::Unreadable`], [`VerifyError::Signatures`] or [`VerifyError::Unalike`].
@@ -202,8 +206,9 @@ pub fn verify<T: RoleDocument>(bytes: Bytes, keys: &RoleKeys) -> Result<Signed<T
     verify_published(bytes, keys)?.expect_alike()
 }
 
-/// The same for what devices may have already, from a time before there was the rule: whatever must go on from it is not held up. Clients in
-/// Rust are those that wrote the form which was signed.
+/// As [`verify`], but accepts a document whose signatures only some clients accept. It may have
+/// been published before that rule existed, and must not block its successors. If clients write
+/// different canonical forms, the signatures are verified over that of clients in Rust.
 ///
 /// # Errors
 /// [`VerifyError::Unreadable`] or [`VerifyError::Signatures`].

@@ -30,7 +30,7 @@ pub fn key() -> EcdsaKeyPair {
     EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).unwrap()
 }
 
-/// One key a role.
+/// One key for each role.
 pub struct Keys {
     pub root: EcdsaKeyPair,
     pub targets: EcdsaKeyPair,
@@ -44,7 +44,7 @@ impl Keys {
         Self { root: key(), targets: key(), bins: key(), snapshot: key(), timestamp: key() }
     }
 
-    /// A root that trusts these keys until `expires`.
+    /// A root that trusts these keys and expires at `expires`.
     pub fn trusted(&self, expires: Time) -> Root {
         let online = OnlineKeys {
             targets: self.targets.tuf_key(),
@@ -60,7 +60,7 @@ pub fn signature(key: &EcdsaKeyPair, message: &[u8]) -> Signature {
     Signature { keyid: key.tuf_key().key_id().unwrap(), sig: sig.as_ref().to_vec().into() }
 }
 
-/// `draft`, signed by `key` for the role that `root` lists it for.
+/// `draft`, signed by `key`, which `root` lists for its role.
 pub fn sign<T: RoleDocument>(draft: Draft<T>, key: &EcdsaKeyPair, root: &Root) -> Signed<T> {
     let keys = RoleKeys::in_root(root, draft.role()).unwrap();
     let signature = signature(key, &draft.message().unwrap());
@@ -71,7 +71,7 @@ pub fn content(bytes: &str) -> Content {
     Content { sha256: Sha256::of(bytes.as_bytes()), length: bytes.len() as u64, custom: Custom::new() }
 }
 
-/// What `document` says of `name`.
+/// The content that `document` lists for `name`.
 pub fn content_of(document: &Targets, name: &TargetName) -> Option<Content> {
     let target = target_of(document, name)?;
     let custom = target.custom.clone().into_iter().collect();
@@ -93,7 +93,7 @@ pub fn remove(name: &str) -> TargetEdit {
 
 pub type Documents = BTreeMap<RoleName, Draft<Targets>>;
 
-/// A generation and all that the ledger has of it.
+/// A generation with everything that the ledger has of it.
 #[derive(Debug, Clone)]
 pub struct Generation {
     pub manifest: Manifest,
@@ -101,7 +101,7 @@ pub struct Generation {
     pub documents: Documents,
     pub pages: BTreeMap<Sha256, Page>,
     pub versions: Versions,
-    /// What the next generation says of other parties.
+    /// The record of other parties for the next generation.
     pub others: Others,
 }
 
@@ -112,7 +112,8 @@ impl Generation {
         Self::begin(next, drafts)
     }
 
-    /// The first generation of a repository that is imported, where no role may list more than `most` targets.
+    /// The first generation of an imported repository, in which no role may list more than `most`
+    /// targets.
     pub fn imported(used_up: &UsedUp, targets: Vec<(TargetName, Content)>, most: usize) -> Self {
         let (next, drafts) = imported(used_up, key().tuf_key(), targets, small(most, now())).unwrap();
         Self::begin(next, drafts)
@@ -139,7 +140,7 @@ impl Generation {
         self.manifest = next.manifest;
     }
 
-    /// The index, with the pages on the way to these places, and how many these are.
+    /// The index with the pages on the way to these places, and the number of those pages.
     pub fn index(&self, places: &[Place<'_>]) -> (Index, usize) {
         let (mut index, mut read) = (Index::new(self.manifest.top.clone()), 0);
         loop {
@@ -154,7 +155,7 @@ impl Generation {
         }
     }
 
-    /// All that is in the index.
+    /// All entries of the index.
     pub fn entries(&self) -> BTreeMap<RoleName, IndexEntry> {
         self.whole_index().entries().map(|(role, entry)| (role, entry.clone())).collect()
     }
@@ -184,7 +185,8 @@ impl Generation {
         self.fold_with(index, edits, &BTreeSet::new(), self.manifest.bins_keys(), policy)
     }
 
-    /// The next generation, with these changes, new versions of these roles, and these keys of the bins.
+    /// The next generation with these changes, new versions of these roles, and these keys of the
+    /// bins.
     pub fn fold_with(
         &self,
         index: Index,
@@ -205,13 +207,13 @@ impl Generation {
         Ok(next)
     }
 
-    /// The next generation, where no role may list more than `most` targets.
+    /// The next generation, in which no role may list more than `most` targets.
     pub fn fold_small(&self, edits: &[TargetEdit], most: usize) -> Self {
         self.fold(edits, small(most, now())).unwrap()
     }
 }
 
-/// A first generation whose bins anybody may sign for.
+/// A first generation, with a new key for its bins.
 pub fn start() -> Generation {
     Generation::first(&key(), FirstBins::One)
 }
@@ -220,12 +222,12 @@ pub fn policy(removals: Option<RemovalLimit>, now: Time) -> Policy {
     Policy { recorded: RecordedPolicy::new(&Expiry::default(), 1000), deepest_bin: DEEPEST_BIN, removals, now }
 }
 
-/// No role may list more than `most` targets.
+/// A policy under which no role may list more than `most` targets.
 pub fn small(most: usize, now: Time) -> Policy {
     Policy { recorded: RecordedPolicy::new(&Expiry::default(), most), ..policy(None, now) }
 }
 
-/// Nothing is delegated to others.
+/// No other parties, before or after.
 pub fn others() -> OtherParties<'static> {
     static NOBODY: LazyLock<Parties> = LazyLock::new(Parties::default);
     OtherParties { published: &NOBODY, candidate: &NOBODY }

@@ -1,4 +1,4 @@
-//! The files that parties deliver, and what may become of them.
+//! The files that parties deliver, and the outcomes of judging them.
 
 use std::collections::BTreeMap;
 
@@ -7,29 +7,32 @@ use tough::schema::Targets;
 
 use crate::primitives::{Rejection, RejectionCode, RoleName, Time};
 use crate::signing::{Signed, foreign};
-/// Clients take 5 MB of a targets file at most by default. In bytes.
+/// The longest file that a party may deliver, in bytes. Clients accept targets files of up to 5 MB
+/// by default.
 pub const LARGEST_DELIVERY: u64 = 1_000_000;
 
-/// A party may have so many roles: for some clients one that is missing breaks the whole repository, and they read all of them.
+/// The most roles of a party. Some clients read every role, and refuse the whole repository if one
+/// is missing.
 pub(super) const MOST_ROLES: usize = 10;
 
-/// While less than this is left of a document's life, `targets` doesn't delegate to its party: time enough for a device that begins
-/// now, and for a generation without it. In seconds.
+/// `targets` doesn't delegate to a party whose document expires within this many seconds. That
+/// leaves time for a device that begins now, and for a generation without the party.
 pub const LEAST_LIFE: i64 = 3600;
 
-/// What of other parties' files is allowed here.
+/// The rules for other parties' files.
 #[derive(Debug, Clone, Copy)]
 pub struct DeliveryRules {
-    /// Whether they may delegate further.
+    /// Whether parties may delegate further.
     pub nested: bool,
-    /// The time.
+    /// The current time, against which expiries are checked.
     pub now: Time,
 }
 
-/// A file in the uploads.
+/// A file that a party uploaded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delivered {
-    /// Its bytes; of one that is longer than [`LARGEST_DELIVERY`] more than that.
+    /// The file's bytes. Of a file longer than [`LARGEST_DELIVERY`], at least one byte more than
+    /// that, so that the file is refused.
     pub bytes: Bytes,
     /// The version of the upload.
     pub upload: Option<String>,
@@ -38,44 +41,45 @@ pub struct Delivered {
 /// The files of a party.
 #[derive(Debug, Clone, Default)]
 pub struct Files {
-    /// The newest that it delivered.
+    /// The newest file that it delivered for each role.
     pub delivered: BTreeMap<RoleName, Delivered>,
-    /// Its documents so far.
+    /// The document of each role that devices see now.
     pub included: BTreeMap<RoleName, Bytes>,
 }
 
-/// What the files of a party come to.
+/// The outcome of judging a party's files.
 #[derive(Debug, Default)]
 pub struct Judged {
-    /// The documents from now on; `None` where nothing can be used.
+    /// The documents from now on; `None` if none can be used.
     pub documents: Option<BTreeMap<RoleName, Taken>>,
-    /// Which deliveries were refused, and why.
+    /// The refused deliveries, and why each was refused.
     pub rejections: BTreeMap<RoleName, Rejection>,
-    /// What it took.
+    /// How much work the judging took.
     pub effort: Effort,
 }
 
-/// What it took to judge the files of a party.
+/// How much work it took to judge a party's files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Effort {
-    /// How often a document was looked at as one below another.
+    /// How often a document was judged as one below another.
     pub looks: usize,
-    /// How often the signatures of a document were checked.
+    /// How often a document's signatures were checked.
     pub checks: usize,
 }
 
 /// A document that may be used.
 #[derive(Debug, Clone)]
 pub struct Taken {
-    /// It.
+    /// The document, verified under the keys of the role above.
     pub signed: Signed<Targets>,
-    /// The upload's version, if it is new.
+    /// The version of the upload, if the document is new.
     pub upload: Option<String>,
-    /// Whether it is new.
+    /// Whether the document is new.
     pub is_new: bool,
 }
 
-/// The roles that a file says it delegates to, whoever signed it: their files are needed to judge it.
+/// The roles to which a file says it delegates, before any signature is checked. Their files are
+/// needed to judge it.
 #[must_use]
 pub fn named_below(bytes: &[u8]) -> Vec<RoleName> {
     let document = serde_json::from_slice::<tough::schema::Signed<Targets>>(bytes);
@@ -84,10 +88,10 @@ pub fn named_below(bytes: &[u8]) -> Vec<RoleName> {
     roles.iter().take(MOST_ROLES).filter_map(|role| role.name.parse().ok()).collect()
 }
 
-/// Whether this could be a role's document at all.
+/// Checks that the file could be a role's document, without checking its signatures.
 ///
 /// # Errors
-/// The [`Rejection`].
+/// A [`Rejection`] that says why it could not.
 pub fn check_form(role: &RoleName, bytes: &[u8]) -> Result<(), Rejection> {
     if bytes.len() as u64 > LARGEST_DELIVERY {
         return Err(refuse(role, &format!("it has more than {LARGEST_DELIVERY} bytes; list fewer targets")));
@@ -97,7 +101,7 @@ pub fn check_form(role: &RoleName, bytes: &[u8]) -> Result<(), Rejection> {
         .map_err(|why| refuse(role, &format!("it is not a signed targets document that all clients read alike: {why}")))
 }
 
-/// What is said of a file that is refused.
+/// The rejection of a file that a party delivered.
 #[must_use]
 pub fn refuse(role: &RoleName, why: &str) -> Rejection {
     Rejection::new(RejectionCode::Delegation, format!("delegations/{role}.json refused: {why}"))

@@ -1,4 +1,5 @@
-//! What judged files make of the parties, and whether a generation says just that.
+//! Applies judged files to the parties, and checks that a generation's parties follow from its
+//! base.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,11 +13,12 @@ use super::judge::judge_files;
 use crate::primitives::RoleName;
 use crate::signing::Signed;
 
-/// Whether the parties `after` follow from `before` by `decisions` of operators and by the documents of `files`: those that `changes` says were
-/// taken in, and those that there were. Whoever signs or shows a generation asks that, so as not to believe whoever made it.
+/// Checks that the parties `after` follow from `before` by operators' `decisions` and by the
+/// documents in `files`: the new ones that `changes` names, and those that were published. Stages
+/// that sign or show a generation call this, so that they need not trust its maker.
 ///
 /// # Errors
-/// Why not, in one line.
+/// One line that says why they don't follow.
 pub fn follow(
     before: &Parties,
     decisions: &[Decision],
@@ -50,12 +52,14 @@ pub fn follow(
     if next == *after {
         return Ok(());
     }
-    Err("what it delegates to other parties follows from no decision of an operator and from no document of theirs"
+    Err("what it delegates to other parties follows from no decision of an operator and from no \
+         document of theirs"
         .into())
 }
 
 impl Parties {
-    /// The parties with what [`judge_files`] made of the files of `role`, and what that changes.
+    /// The parties after [`judge_files`] judged the files of `role`, and the changes that this
+    /// makes.
     #[must_use]
     pub fn take(&self, role: &RoleName, judged: &Judged) -> (Self, BTreeMap<RoleName, PartyChange>) {
         let (mut next, mut changes) = (self.clone(), BTreeMap::new());

@@ -1,10 +1,12 @@
-//! What other parties deliver: whether a file may become the next document of its role.
+//! Judges the files of a party: whether each may become the next document of its role.
 //!
-//! A party's own role and those below it stand or fall together: a document is taken only with documents of all the roles that it
-//! delegates to. What is refused leaves what was there before.
+//! A party's own role and the roles below it are judged together. A document is taken only together
+//! with documents of all the roles to which it delegates. If a delivery is refused, the published
+//! documents stay.
 //!
-//! *Invariant*: what it costs to judge a party's files grows with their number, not with the number of ways to combine new ones with those so
-//! far, which doubles with each level: a signature is checked once under each document that delegates to the role.
+//! *Invariant*: the cost of judging a party's files grows with their number. It does not grow with
+//! the number of combinations of new and published documents, which doubles with each level: a
+//! signature is checked only once under each delegating document.
 
 use std::collections::BTreeMap;
 
@@ -19,11 +21,12 @@ use super::files::{
 use crate::primitives::{Pattern, Rejection, RoleName, Sha256, TargetName, custom, seconds_between};
 use crate::signing::{RoleKeys, Signed, verify_published};
 
-/// The new file of a role is tried below so many different documents above it, below further ones what there is: enough for two levels
-/// above it of which each has a new file, and each falls back.
+/// How often the new file of a role is tried, each time below another delegating document. After
+/// that the published document is used. 4 tries suffice for two levels above the role that both
+/// have a new file and fall back to the published one.
 const MOST_TRIES: usize = 4;
 
-/// Judges the files of `party`, whose role is `role`.
+/// Judges the files of `party`, whose own role is `role`.
 #[must_use]
 pub fn judge_files(
     role: &RoleName,
@@ -45,7 +48,7 @@ pub fn judge_files(
     let documents = taken.ok();
     for (other, Delivered { bytes, .. }) in &files.delivered {
         match documents.as_ref().map(|documents| documents.get(other)) {
-            // It was refused below another document only.
+            // It was refused below some other document, but is used below this one.
             Some(Some(taken)) if taken.signed.bytes() == bytes => _ = rejections.remove(other),
             Some(Some(_)) => {}
             _ => {
@@ -62,41 +65,44 @@ struct Judge<'a> {
     files: &'a Files,
     rules: DeliveryRules,
     rejections: BTreeMap<RoleName, Rejection>,
-    /// How often the new file of a role was tried.
+    /// How often each role's new file was tried.
     tries: BTreeMap<RoleName, usize>,
     verified: BTreeMap<DelegatedDocument, Result<Signed<Targets>, String>>,
     effort: Effort,
 }
 
-/// A role, its document, whether that was delivered just now, and the document that delegates to it.
+/// A role, the digest of its document, whether that was just delivered, and the digest of the
+/// delegating document.
 type DelegatedDocument = (RoleName, Sha256, bool, Option<Sha256>);
 
-/// Where a document was found.
+/// Where a document comes from.
 #[derive(Debug, Clone, Copy)]
 struct Origin {
-    /// It was delivered just now; one that was taken in stays, whatever a later rule says of its form.
+    /// Whether it was just delivered. A published document stays, even if it breaks a newer rule of
+    /// form.
     is_delivered: bool,
-    /// Whether new files are tried below it.
+    /// Whether new files are tried in the roles below it.
     takes_new: bool,
 }
 
 type Tree = BTreeMap<RoleName, Taken>;
 
-/// What is above a role.
+/// The position of a role below its party's delegation.
 struct Above<'a> {
-    /// The document that delegates to it; `None` for `targets`.
+    /// The digest of the delegating document; `None` for `targets`.
     document: Option<Sha256>,
     delegations: &'a Delegations,
-    /// Its targets must match one of each of these.
+    /// One list for each level above: every target must match a pattern in each list.
     paths: Vec<Vec<Pattern>>,
-    /// How many roles of the party there are.
+    /// How many of the party's roles are above it.
     depth: usize,
-    /// Whether new files are tried.
+    /// Whether new files are tried here.
     takes_new: bool,
 }
 
 impl Judge<'_> {
-    /// The delivered document of `role` with all below it or, where that can't be used, the one that there is.
+    /// The delivered document of `role` with all documents below it. If they can't be used, the
+    /// published ones.
     fn role(&mut self, role: &RoleName, above: &Above<'_>) -> Result<Tree, String> {
         let mut why = format!("delegations/{role}.json is not there");
         let (delivered, included) = (self.files.delivered.get(role), self.files.included.get(role));
@@ -113,7 +119,9 @@ impl Judge<'_> {
                 Err(reason) => {
                     self.rejections.insert(role.clone(), refuse(role, &reason));
                     why = reason;
-                    // It would not become better; but of one that was taken in less is asked.
+                    // The same file failed for a reason that also applies to a published document.
+                    // If its form or signatures failed, go on: a published document needs fewer
+                    // checks.
                     if included == Some(bytes) && self.verified_alike(role, bytes, above) {
                         return Err(why);
                     }
@@ -130,20 +138,21 @@ impl Judge<'_> {
         Err(why)
     }
 
-    /// Whether a file that was delivered just now is one that may be taken in, by its form and its signatures.
+    /// Whether a just delivered file passed the checks of its form and signatures.
     fn verified_alike(&self, role: &RoleName, bytes: &Bytes, above: &Above<'_>) -> bool {
         let key = (role.clone(), Sha256::of(bytes), true, above.document);
         self.verified.get(&key).is_some_and(Result::is_ok)
     }
 
-    /// Whether the new file of `role` may be tried once more.
+    /// Counts a try of the new file of `role`, and says whether it is allowed.
     fn may_try(&mut self, role: &RoleName) -> bool {
         let tries = self.tries.entry(role.clone()).or_default();
         *tries += 1;
         *tries <= MOST_TRIES
     }
 
-    /// Checks a document of `role`, which must be newer than version `newest`; answers it, and those below it.
+    /// Checks a document of `role`, whose version must be above `newest`. Returns it and the
+    /// documents below it.
     fn document(
         &mut self,
         role: &RoleName,
@@ -158,13 +167,15 @@ impl Judge<'_> {
         let version = signed.version();
         if version <= newest {
             return Err(format!(
-                "it has version {version}, and version {newest} was delivered before; sign one above it"
+                "it has version {version}, and version {newest} was delivered before; sign a \
+                 higher version"
             ));
         }
         let expires = signed.document().expires;
         if seconds_between(self.rules.now, expires) < LEAST_LIFE {
             return Err(format!(
-                "it expires at {expires}, and an hour must be left at least; sign it with a later expiry"
+                "it expires at {expires}, and an hour must be left at least; sign it with a \
+                 later expiry"
             ));
         }
         check_targets(signed.document(), &above.paths)?;
@@ -189,7 +200,8 @@ impl Judge<'_> {
         Ok((signed, tree))
     }
 
-    /// Checks the signatures of a document, and the form of one that was delivered just now, once under each document above.
+    /// Checks the signatures of a document, and the form of a just delivered one. Each document is
+    /// checked once under each delegating document.
     fn verify(
         &mut self,
         role: &RoleName,
@@ -212,7 +224,8 @@ impl Judge<'_> {
         self.verified.entry((role.clone(), digest, is_delivered, above.document)).or_insert_with(verify).clone()
     }
 
-    /// What a party's document says of the roles below it, which are so many levels below the party's own.
+    /// The roles to which a party's document delegates, with their patterns. They are `depth`
+    /// levels below the party's own role.
     fn delegated(
         &self,
         role: &RoleName,
@@ -228,8 +241,9 @@ impl Judge<'_> {
             let (name, own) = self.delegated_to(role, below)?;
             if depth >= MOST_ROLES {
                 return Err(format!(
-                    "it delegates to {name}, {depth} levels below the party's own role, and clients follow few delegations in a search: {} \
-                     levels at most; list those targets further up",
+                    "it delegates to {name}, {depth} levels below the party's own role, and \
+                     clients follow few delegations in a search: {} levels at most; list those \
+                     targets further up",
                     MOST_ROLES - 1
                 ));
             }
@@ -241,18 +255,21 @@ impl Judge<'_> {
         Ok(all)
     }
 
-    /// What a party's document says of a role below it.
+    /// One role to which a party's document delegates, with its patterns.
     fn delegated_to(&self, role: &RoleName, below: &DelegatedRole) -> Result<(RoleName, Vec<Pattern>), String> {
         let name = &below.name;
         if !self.rules.nested {
             return Err(format!(
-                "it delegates to {name}, and this repository doesn't let parties delegate further; leave that out, or set nested_delegations"
+                "it delegates to {name}, and this repository doesn't let parties delegate \
+                 further; leave that out, or set nested_delegations"
             ));
         }
-        let name: RoleName = name.parse().map_err(|error| format!("it delegates to a role that can't be: {error}"))?;
+        let name: RoleName =
+            name.parse().map_err(|error| format!("it delegates to a role with an invalid name: {error}"))?;
         if !is_below(&name, role) {
             return Err(format!(
-                "it delegates to {name}; call it {role}--SOMETHING, since names of roles are everybody's"
+                "it delegates to {name}; call it {role}--SOMETHING, since all parties share one \
+                 set of role names"
             ));
         }
         if !below.terminating {
@@ -267,25 +284,32 @@ impl Judge<'_> {
 }
 
 fn too_many() -> String {
-    format!("it has {MOST_ROLES} roles below it or more, which makes updates slow for some clients; delegate to fewer")
+    format!(
+        "it has {MOST_ROLES} or more roles below it, which makes updates slow for some clients; \
+         delegate to fewer"
+    )
 }
 
-/// Whether a role whose names match a pattern of each of `paths` may list these targets.
+/// Checks that each target's name matches a pattern of every list in `paths`, and that its only
+/// digest is a SHA-256.
 fn check_targets(document: &Targets, paths: &[Vec<Pattern>]) -> Result<(), String> {
     for (name, target) in &document.targets {
         let name: TargetName = name.raw().parse().map_err(|rejection: Rejection| rejection.reason)?;
         if let Some(allowed) = paths.iter().find(|paths| !paths.iter().any(|path| path.allows(name.as_str()))) {
             let allowed: Vec<&str> = allowed.iter().map(Pattern::as_str).collect();
-            return Err(format!("it lists {name}, and may list {} only, where '*' stops at '/'", allowed.join(" ")));
+            return Err(format!(
+                "it lists {name}, and may list {} only, where '*' does not match '/'",
+                allowed.join(" ")
+            ));
         }
         if target.hashes.sha256.len() != 32 || !target.hashes._extra.is_empty() {
-            return Err(format!("it doesn't list {name} by its SHA-256 and nothing else"));
+            return Err(format!("it must list {name} with a SHA-256 and no other digest"));
         }
     }
     Ok(())
 }
 
-/// Whether its custom metadata keep the policy for ours.
+/// Checks that the custom metadata of each target keeps the policy for our own.
 fn check_customs(document: &Targets) -> Result<(), String> {
     let customs = document.targets.iter().filter(|(_, target)| !target.custom.is_empty());
     for (name, target) in customs {
@@ -295,7 +319,7 @@ fn check_customs(document: &Targets) -> Result<(), String> {
     Ok(())
 }
 
-/// A document that is signed as `delegations` ask for.
+/// The document, verified under the keys that `delegations` list.
 fn signed(role: &RoleName, bytes: &Bytes, delegations: &Delegations) -> Result<Signed<Targets>, String> {
     let keys = RoleKeys::in_delegations(delegations, role);
     keys.and_then(|keys| verify_published(bytes.clone(), &keys)).map_err(|error| error.to_string())

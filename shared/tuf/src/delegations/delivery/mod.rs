@@ -1,10 +1,12 @@
-//! What other parties deliver: whether a file may become the next document of its role.
+//! The files that other parties deliver: which may become the next documents of their roles, and
+//! how they change the parties.
 //!
-//! A party's own role and those below it stand or fall together: a document is taken only with documents of all the roles that it
-//! delegates to. What is refused leaves what was there before.
+//! A party's own role and the roles below it are judged together. A document is taken only together
+//! with documents of all the roles to which it delegates. If a delivery is refused, the published
+//! documents stay.
 //!
-//! *Invariant*: what it costs to judge a party's files grows with their number, not with the number of ways to combine new ones with those so
-//! far, which doubles with each level: a signature is checked once under each document that delegates to the role.
+//! *Invariant*: the cost of judging a party's files grows with their number, not with the number of
+//! ways to combine them (`judge`).
 
 mod files;
 mod follow;
