@@ -1,7 +1,7 @@
-"""What an executable needs of the system that it runs on.
+"""Reads what an executable needs from the system that runs it.
 
-It is read where Linux's loader reads it, from the program headers: sections, which it never looks at, may be missing or
-say something else. Formats: <https://gabi.xinuos.com/elf/>, and for versions
+This reads the program headers, as Linux's loader does. The loader ignores sections, so they may be
+missing or say something else. Formats: <https://gabi.xinuos.com/elf/>, and for versions
 <https://refspecs.linuxfoundation.org/LSB_5.0.0/LSB-Core-generic/LSB-Core-generic/symversion.html>.
 """
 
@@ -20,9 +20,11 @@ _ET_EXEC, _ET_DYN = 2, 3
 _MACH_O = (b"\xcf\xfa\xed\xfe", b"\xce\xfa\xed\xfe", b"\xca\xfe\xba\xbe")
 _MACHINES = {architecture.machine: name for name, architecture in ARCHITECTURES.items()}
 
-# What the packages `glibc` and `libgcc` bring. `provided.al2023` stands on Amazon Linux's minimal container image
-# (<https://docs.aws.amazon.com/linux/al2023/ug/minimal-container.html>), which has these two
-# (<https://docs.aws.amazon.com/linux/al2023/ug/al2023-container-image-types.html>). Others that it has are its own affair.
+# The libraries of the packages `glibc` and `libgcc`. `provided.al2023` is based on Amazon Linux's
+# minimal container image (<https://docs.aws.amazon.com/linux/al2023/ug/minimal-container.html>),
+# which has these two packages
+# (<https://docs.aws.amazon.com/linux/al2023/ug/al2023-container-image-types.html>). The image has
+# other libraries too, but nothing promises them.
 _LIBRARIES = {
     "libc.so.6",
     "libdl.so.2",
@@ -34,31 +36,34 @@ _LIBRARIES = {
     "libutil.so.1",
 }
 
-# What needs relative relocations to be packed has this in place of a number: https://sourceware.org/glibc/wiki/Release/2.36
+# An executable with packed relative relocations has this name in place of a version:
+# https://sourceware.org/glibc/wiki/Release/2.36
 _NAMED = {"ABI_DT_RELR": (2, 36)}
 
 
 @dataclass(frozen=True)
 class Needs:
-    """What a program's header says that it needs."""
+    """The needs that a program's headers state."""
 
     machine: int
-    # None: it is linked statically.
+    # None: the program is linked statically.
     loader: str | None
     libraries: tuple[str, ...]
-    # Those of glibc without which the loader refuses it, without their prefix `GLIBC_`.
+    # The versions of glibc without which the loader refuses the program, without the prefix
+    # `GLIBC_`.
     glibc: tuple[str, ...]
 
 
 def check(content: bytes, architecture: str) -> tuple[int, ...] | None:
-    """Answers which glibc the executable needs at least, None if it needs none. Refuses what can't run on Lambda."""
+    """Returns the oldest glibc with which the executable runs, or None if it needs none. Refuses an
+    executable that can't run on Lambda."""
     needs = read(content)
     wanted = ARCHITECTURES[architecture]
     if needs.machine != wanted.machine:
         raise Refusal(f"it is for {_MACHINES.get(needs.machine, f'machine {needs.machine}')}, not {architecture}")
     if needs.loader is None:
         if needs.libraries:
-            raise Refusal("it is a shared library, no executable")
+            raise Refusal("it is a shared library, not an executable")
         return None
     if needs.loader != wanted.loader:
         raise Refusal(f"it asks for the loader {needs.loader}, Lambda's runtime has {wanted.loader}")
@@ -80,13 +85,13 @@ def _number(version: str) -> tuple[int, ...]:
 
 
 def read(content: bytes) -> Needs:
-    """Reads an executable for a 64-bit little-endian processor, which all of Lambda's are."""
+    """Reads an executable for a 64-bit little-endian processor, as all of Lambda's are."""
     if content.startswith(_MACH_O):
-        raise Refusal("it is a Mach-O file, for macOS, no ELF file")
+        raise Refusal("it is a Mach-O file, for macOS, not an ELF file")
     if not content.startswith(b"\x7fELF"):
-        raise Refusal("it is no ELF file")
+        raise Refusal("it is not an ELF file")
     if content[4:6] != b"\x02\x01":
-        raise Refusal("it is no ELF file of 64 bits, little-endian")
+        raise Refusal("it is not a 64-bit little-endian ELF file")
     try:
         return _read(content)
     except (struct.error, ValueError, IndexError, OverflowError) as error:
@@ -96,7 +101,7 @@ def read(content: bytes) -> Needs:
 def _read(content: bytes) -> Needs:
     kind, machine = struct.unpack_from("<HH", content, 16)
     if kind not in (_ET_EXEC, _ET_DYN):
-        raise Refusal("it is an ELF file, but no executable")
+        raise Refusal("it is an ELF file, but not an executable")
     (headers,) = struct.unpack_from("<Q", content, 32)
     length, count = struct.unpack_from("<HH", content, 54)
     loaded: list[tuple[int, int, int]] = []
@@ -114,7 +119,7 @@ def _read(content: bytes) -> Needs:
                 dynamic.setdefault(tag, []).append(value)
 
     def at(address: int) -> int:
-        """Where in the file an address is loaded from."""
+        """The place in the file from which an address is loaded."""
         for start, size, offset in loaded:
             if start <= address < start + size:
                 return offset + address - start

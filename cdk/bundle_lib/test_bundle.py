@@ -1,4 +1,4 @@
-"""The program itself: what it packs, and what it says where it can't."""
+"""The program itself: what it packs, and how it refuses."""
 
 import importlib.machinery
 import importlib.util
@@ -19,7 +19,7 @@ PROGRAM = Path(__file__).parents[1] / "bundle"
 
 @pytest.fixture
 def bundle(tmp_path, monkeypatch):
-    """The program as a module, with a target folder of its own."""
+    """The program as a module, with its own target folder."""
     monkeypatch.setenv("CARGO_TARGET_DIR", str(tmp_path / "target"))
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     loader = importlib.machinery.SourceFileLoader("bundle", str(PROGRAM))
@@ -51,7 +51,7 @@ def test_a_refused_file_takes_no_other_ones_place(bundle, tmp_path, way, advice)
     before = contents(tmp_path / "target")
     text = tmp_path / "text"
     text.write_text("#!/bin/sh\n")
-    with pytest.raises(Refusal, match=f"can't run on Lambda: it is no ELF file: .*{advice}") as refused:
+    with pytest.raises(Refusal, match=f"can't run on Lambda: it is not an ELF file: .*{advice}") as refused:
         bundle.pack(HERE, "devices", text, way)
     assert "\n" not in str(refused.value)
     bundle.LARGEST_ZIP = 100

@@ -1,4 +1,5 @@
-"""The check of what was built, on files that compilers made. What they need is judged by binutils' readelf."""
+"""The check of built files, on files from real compilers. binutils' readelf judges what they
+need."""
 
 import os
 import platform
@@ -17,7 +18,7 @@ HERE = {"aarch64": "arm64"}.get(platform.machine(), platform.machine())
 OTHER = {"arm64": "x86_64", "x86_64": "arm64"}[HERE]
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR", Path(__file__).parents[2] / "target"))
 
-linux = pytest.mark.skipif(platform.system() != "Linux", reason="its own programs are no ELF files")
+linux = pytest.mark.skipif(platform.system() != "Linux", reason="this system's programs are not ELF files")
 
 
 def compiled(folder: Path, source: str, *options: str) -> Path:
@@ -53,7 +54,7 @@ def test_what_is_needed_is_what_readelf_says(program):
 
 @linux
 def test_the_c_library_itself_is_read():
-    """The largest there is: with private versions, and a loader of its own."""
+    """The largest case: it has private versions and its own loader."""
     said = subprocess.run(["cc", "-print-file-name=libc.so.6"], capture_output=True, text=True, check=True).stdout.strip()
     file = Path(said).resolve()
     needs = elf.read(file.read_bytes())
@@ -101,7 +102,8 @@ def test_what_is_no_number_is_refused(tmp_path, version):
 
 
 def needing(folder: Path, version: str) -> bytes:
-    """A program that needs that version of glibc, of a library that takes the place of one of glibc's."""
+    """A program that needs `version` of glibc, from a library that takes the place of one of
+    glibc's."""
     (folder / "versions").write_text(f"GLIBC_{version} {{ f; }};")
     script = f"-Wl,--version-script={folder / 'versions'}"
     compiled(folder, "int f(void) { return 0; }", "-shared", "-fPIC", script, "-Wl,-soname=libutil.so.1").rename(folder / "libf.so")
@@ -146,7 +148,7 @@ def test_another_loader_is_refused(hello):
 @linux
 def test_another_library_is_refused(tmp_path):
     compiled(tmp_path, '#include <stdio.h>\nint f(void) { return puts(""); }', "-shared", "-fPIC").rename(tmp_path / "libf.so")
-    with pytest.raises(Refusal, match="it is a shared library, no executable"):
+    with pytest.raises(Refusal, match="it is a shared library, not an executable"):
         elf.check((tmp_path / "libf.so").read_bytes(), HERE)
     program = compiled(tmp_path, "int f(void);\nint main(void) { return f(); }", "-L", str(tmp_path), "-lf")
     with pytest.raises(Refusal, match="it needs libf.so, which Lambda's runtime doesn't have"):
@@ -155,20 +157,20 @@ def test_another_library_is_refused(tmp_path):
 
 @linux
 def test_an_object_file_is_refused(tmp_path):
-    with pytest.raises(Refusal, match="no executable"):
+    with pytest.raises(Refusal, match="not an executable"):
         elf.check(compiled(tmp_path, "int main(void) { return 0; }", "-c").read_bytes(), HERE)
 
 
 @pytest.mark.parametrize(
     ("content", "why"),
     [
-        (b"", "no ELF file"),
-        (b"#!/bin/sh\nexec true\n", "no ELF file"),
+        (b"", "not an ELF file"),
+        (b"#!/bin/sh\nexec true\n", "not an ELF file"),
         (b"\xcf\xfa\xed\xfe\x0c\x00\x00\x01", "a Mach-O file, for macOS"),
         (b"\xca\xfe\xba\xbe\x00\x00\x00\x02", "a Mach-O file, for macOS"),
-        (b"MZ\x90\x00", "no ELF file"),
-        (b"\x7fELF\x01\x01\x01", "64 bits, little-endian"),
-        (b"\x7fELF\x02\x02\x01", "64 bits, little-endian"),
+        (b"MZ\x90\x00", "not an ELF file"),
+        (b"\x7fELF\x01\x01\x01", "not a 64-bit little-endian ELF file"),
+        (b"\x7fELF\x02\x02\x01", "not a 64-bit little-endian ELF file"),
         (b"\x7fELF\x02\x01\x01", "damaged"),
     ],
 )
@@ -179,13 +181,13 @@ def test_what_is_no_executable_is_refused(content, why):
 
 @linux
 def test_damage_is_refused_or_harmless(hello):
-    """Whatever is cut off or changed, the answer is a version or a refusal, in one line."""
+    """Whatever is cut off or changed, the result is a version or a one-line refusal."""
     chance = random.Random(1)
     damaged = [hello[:length] for length in range(0, len(hello), 97)]
     for _ in range(2_000):
         changed = bytearray(hello)
         for _ in range(chance.randint(1, 3)):
-            # Most of what is read stands at the beginning.
+            # Most of what the check reads is at the beginning.
             changed[chance.randrange(chance.choice([0x40, 0x400, 0x1000, len(hello)]))] = chance.randrange(256)
         damaged.append(bytes(changed))
     refused = 0

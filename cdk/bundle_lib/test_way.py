@@ -1,4 +1,4 @@
-"""Which way is taken on which system."""
+"""The choice of the compiler on each kind of system."""
 
 import pytest
 
@@ -10,14 +10,15 @@ DEBIAN_12 = (2, 36)
 UBUNTU_24_04 = (2, 39)
 
 WAYS = [
-    # Where the system's own compiler will do.
+    # The system's own compiler will do.
     ("x86_64", Host("Linux", "x86_64", DEBIAN_12, frozenset({X86})), Way.HOST),
     ("x86_64", Host("Linux", "x86_64", (2, 34), frozenset({X86})), Way.HOST),
     ("x86_64", Host("Linux", "x86_64", (2, 9), frozenset({X86})), Way.HOST),
     ("arm64", Host("Linux", "arm64", DEBIAN_12, frozenset({ARM})), Way.HOST),
-    # A toolchain for musl's host has no target for glibc, and its system's compiler is not asked for another one.
+    # A musl toolchain has no target for glibc, and `choose` doesn't ask its system's compiler for
+    # one.
     ("x86_64", Host("Linux", "x86_64", None, frozenset({X86})), Way.ZIG),
-    # glibc is newer than what was tried.
+    # glibc is newer than the tested versions.
     ("x86_64", Host("Linux", "x86_64", (2, 37), frozenset({X86})), Way.ZIG),
     ("x86_64", Host("Linux", "x86_64", UBUNTU_24_04, frozenset({X86})), Way.ZIG),
     ("arm64", Host("Linux", "arm64", UBUNTU_24_04, frozenset({ARM})), Way.ZIG),
@@ -25,14 +26,14 @@ WAYS = [
     ("arm64", Host("Linux", "x86_64", DEBIAN_12, frozenset({X86, ARM})), Way.ZIG),
     ("x86_64", Host("Linux", "arm64", DEBIAN_12, frozenset({X86, ARM})), Way.ZIG),
     ("x86_64", Host("Linux", None, DEBIAN_12, frozenset({X86})), Way.ZIG),
-    # macOS, of either kind.
+    # macOS on either processor.
     ("arm64", Host("Darwin", "arm64", None, frozenset({ARM})), Way.ZIG),
     ("x86_64", Host("Darwin", "x86_64", None, frozenset({X86})), Way.ZIG),
-    # What isn't installed.
+    # The target isn't installed.
     ("arm64", Host("Linux", "x86_64", DEBIAN_12, frozenset({X86})), f"rustup target add {ARM}"),
     ("x86_64", Host("Linux", "x86_64", UBUNTU_24_04, frozenset({ARM})), f"rustup target add {X86}"),
     ("arm64", Host("Darwin", "arm64", None, frozenset()), f"rustup target add {ARM}"),
-    # What isn't there.
+    # Unknown architectures and unsupported systems.
     ("riscv64", Host("Linux", "x86_64", DEBIAN_12, frozenset({X86})), "expected arm64 or x86_64"),
     ("x86_64", Host("Windows", "x86_64", None, frozenset({X86})), "use WSL"),
     ("x86_64", Host("", None, None, frozenset()), "not on an unknown system"),

@@ -1,4 +1,5 @@
-"""Which compiler builds for which architecture on which system. Pure: what is decided follows from what is given."""
+"""Chooses the compiler for an architecture on a system. A pure function: the result depends only on
+the arguments."""
 
 from __future__ import annotations
 
@@ -7,34 +8,36 @@ from dataclasses import dataclass
 
 from . import ARCHITECTURES, Refusal
 
-# Debian 12's. What its compiler makes of these sources needs glibc 2.34: this was tried, and is checked each time. From 2.38
-# on much of C needs that: `strtol` becomes `__isoc23_strtol` (https://sourceware.org/glibc/wiki/Release/2.38).
+# Debian 12's glibc. What its compiler makes of these sources needs glibc 2.34, as a check of each
+# build confirms. From 2.38 on, much C code needs that version: `strtol` becomes `__isoc23_strtol`
+# (https://sourceware.org/glibc/wiki/Release/2.38).
 NEWEST_HOST_GLIBC = (2, 36)
 
 
 @dataclass(frozen=True)
 class Host:
-    """The system that builds."""
+    """The system that runs the build."""
 
-    # As `platform.system()` names it.
+    # As in `platform.system()`.
     system: str
-    # Lambda's name of its processor, None for any other.
+    # Lambda's name of its processor; None for any other processor.
     architecture: str | None
-    # None: it has another C library, as macOS has.
+    # None: the system has another C library, as macOS does.
     glibc: tuple[int, ...] | None
-    # Which of Rust's targets are installed.
+    # The installed targets of Rust.
     targets: frozenset[str]
 
 
 class Way(enum.Enum):
-    """What compiles C and links."""
+    """The compiler for C, which links too."""
 
     HOST = "the system's compiler"
     ZIG = "zig"
 
 
 def choose(architecture: str, host: Host, zig: bool = False) -> Way:
-    """The system's compiler where what it makes runs on Lambda, else zig, which knows every glibc; `zig` asks for zig."""
+    """Chooses the system's compiler if its result runs on Lambda, else zig, which can target any
+    glibc. `zig` asks for zig anyway."""
     if host.system not in ("Linux", "Darwin"):
         raise Refusal(f"the functions are built on Linux and macOS, not on {host.system or 'an unknown system'}: on Windows use WSL")
     if architecture not in ARCHITECTURES:

@@ -1,4 +1,5 @@
-"""zig as the compiler: <https://github.com/rust-cross/cargo-zigbuild>, from PyPI, in a virtual environment of its own below `target`."""
+"""zig as the compiler: <https://github.com/rust-cross/cargo-zigbuild>, from PyPI, in its own
+virtual environment below `target`."""
 
 from __future__ import annotations
 
@@ -10,18 +11,18 @@ from pathlib import Path
 
 from . import Refusal
 
-# Versions and digests of both: the same compiler each time, and nobody else's.
+# The versions and digests of both packages, so that every build uses exactly these.
 PINS = Path(__file__).with_name("zig.txt")
 
 
 def install(folder: Path) -> None:
-    """Installs it into `folder`, unless it is there."""
-    # Written last, so an installation cut short is done again.
+    """Installs zig and cargo-zigbuild into `folder`, unless they are there."""
+    # Written last, so that an interrupted installation starts again.
     stamp = folder / "installed-from"
     wanted = hashlib.sha256(PINS.read_bytes()).hexdigest()
     if stamp.is_file() and stamp.read_text() == wanted:
         return
-    print(f"installing zig in {folder}: a download of 100 MB, 450 MB there …", flush=True)
+    print(f"installing zig in {folder}: a download of 100 MB, 450 MB on disk …", flush=True)
     shutil.rmtree(folder, ignore_errors=True)
     _run(
         [sys.executable, "-m", "venv", folder],
@@ -37,12 +38,12 @@ def install(folder: Path) -> None:
 
 
 def command(folder: Path) -> Path:
-    """What takes cargo's place, with `zigbuild` as its first argument."""
+    """The command to use in cargo's place, with `zigbuild` as its first argument."""
     return folder / "bin" / "cargo-zigbuild"
 
 
 def variables(folder: Path) -> dict[str, str]:
-    """The environment in which it finds zig in `folder`, and keeps all there that it makes."""
+    """The environment in which cargo-zigbuild finds zig in `folder`, and keeps its caches there."""
     cache = str(folder / "cache")
     return {
         "CARGO_ZIGBUILD_PYTHON_PATH": str(folder / "bin" / "python"),

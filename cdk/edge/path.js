@@ -1,17 +1,18 @@
 import cf from 'cloudfront';
 
-// What a viewer's path asks for, as `functions/serve/src/path.rs` reads it, at CloudFront's edge: a CloudFront Function for
-// each request of a viewer (runtime cloudfront-js-2.0,
-// <https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/functions-javascript-runtime-20.html>). It leaves a key
-// of the bucket, or answers 404. `cdk/test/edge.test.ts` holds it against the cases of that file.
+// A CloudFront Function (runtime cloudfront-js-2.0,
+// <https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/functions-javascript-runtime-20.html>)
+// that runs for each viewer's request at CloudFront's edge. It reads a viewer's path as
+// `functions/serve/src/path.rs` does, and replaces it by a key of the bucket or answers 404.
+// `cdk/test/edge.test.ts` runs it with the cases of that file.
 //
-// It keeps nobody out: what CloudFront may read is said by the bucket's policy.
+// It is no access control: the bucket's policy says what CloudFront may read.
 
-// The id of the origin that asks the function serve (`cdk/lib/cloudfront.ts`;
+// The id of the origin for serve (`cdk/lib/cloudfront.ts`;
 // <https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/helper-functions-origin-modification.html>).
 const SERVE = 'serve';
 
-// Longer than any path that can be asked for with each character percent-encoded.
+// Longer than any valid path with each character percent-encoded.
 const LONGEST = 1024;
 
 const DIGEST = /^([0-9a-f]{64})\.(.+)$/;
@@ -34,13 +35,14 @@ function find(uri) {
   if (path.startsWith('/chunks/')) return findTarget(path, '/chunks/', '/chunks/');
   const metadata = METADATA.exec(path);
   if (metadata === null) return null;
-  // Who asks for these under another spelling doesn't come by their own behavior, and must be answered alike.
+  // A request for these under another spelling doesn't match their own behavior, and needs the same
+  // answer.
   if (metadata[1] === 'timestamp' || metadata[2] === 'root') return { origin: SERVE, uri: path };
   return { uri: path };
 }
 
-// With consistent snapshots a target's path has its digest in front: of the last segment, or of the whole path. Where both can
-// be meant, serve looks which of them is there.
+// With consistent snapshots, a target's path has its digest in front of the last segment or in
+// front of the whole path. If the path can mean both, serve looks which of them exists.
 function findTarget(path, tree, folder) {
   const rest = path.slice(tree.length);
   const end = rest.lastIndexOf('/') + 1;
@@ -53,7 +55,7 @@ function findTarget(path, tree, folder) {
   return digests.length === 1 ? { uri: folder + digests[0] } : { origin: SERVE, uri: path };
 }
 
-// Decoded once; `null` where a `%` isn't followed by two hex digits, or the result isn't UTF-8.
+// Decodes once. `null` if a `%` isn't followed by two hex digits, or if the result isn't UTF-8.
 function decode(uri) {
   if (uri.length > LONGEST) return null;
   try {

@@ -1,8 +1,9 @@
 /**
  * The alarms. Each names its runbook in `docs/operations.md`.
  *
- * Each watches one metric. CloudWatch charges an alarm by the metrics that it watches
- * (<https://aws.amazon.com/cloudwatch/pricing/>), so one over five queues would cost as much as five and not say which.
+ * Each alarm watches one metric. CloudWatch charges an alarm by the metrics that it watches
+ * (<https://aws.amazon.com/cloudwatch/pricing/>), so one alarm over five queues would cost as much
+ * as five, and not say which queue is meant.
  */
 import { Duration } from "aws-cdk-lib";
 import { Alarm, ComparisonOperator, Metric, Stats, TreatMissingData } from "aws-cdk-lib/aws-cloudwatch";
@@ -16,37 +17,46 @@ import { Measured } from "./metrics.ts";
 import { capitalized } from "./names.ts";
 import { ASKED_BY_DEVICES, QueueName, QUEUES, STAGES } from "./permissions.ts";
 
-/** Weeks ahead: the next root needs people with keys, at one table. */
+/** Four weeks before the expiry: to sign the next root, several people with keys must meet. */
 const ROOT_LEFT = Duration.days(28);
 
-/** Renewal begins at a half (timestamp) or a third of the lifetime: at a quarter it has failed for long. */
+/**
+ * The share of a lifetime that is left when the alarm goes off. Renewal begins at a half
+ * (timestamp) or a third, so at a quarter it has been failing for long.
+ */
 const LEFT = 1 / 4;
 
-/** Minutes without a timestamp's metric until refresh counts as stopped. */
+/** The minutes without a metric of the timestamp after which refresh counts as stopped. */
 const SILENCE_MINUTES = 5;
 
-/** A large upload whose run was killed comes again after an hour and a half. */
+/**
+ * Normal queues alarm after 15 minutes. A large upload whose run was killed is retried only after
+ * an hour and a half.
+ */
 const OLDEST_MESSAGE = (queue: QueueName) => (queue === "large" ? Duration.hours(2) : Duration.minutes(15));
 
-/** A generation takes seconds from its making to its publication, and the largest burst a few minutes. */
+/**
+ * A generation is published seconds after it was made, and a few minutes after it in the largest
+ * burst.
+ */
 const LONGEST_LAG = Duration.minutes(15);
 
-/** In five minutes: one may be S3's bad moment, and devices ask again. */
+/** Server errors in five minutes. A single one may be a brief fault of S3, and devices retry. */
 const SERVE_ERRORS = 5;
 
 const PERIOD = Duration.minutes(5);
 
-/** What the alarms are about. */
+/** What the alarms watch, and whom they notify. */
 export interface Watched extends Measured {
   readonly lifetimes: Lifetimes;
-  /** Is told when an alarm is raised and when it is over. */
+  /** Notified when an alarm begins and when it ends. */
   readonly topic: ITopic | undefined;
 }
 
 interface Condition {
   readonly metric: Metric;
   readonly what: string;
-  /** The heading in `docs/operations.md`, as a link has it. */
+  /** The anchor of the runbook in `docs/operations.md`. */
   readonly runbook: string;
   readonly threshold: number;
   readonly below?: true;
@@ -54,7 +64,7 @@ interface Condition {
   readonly missing?: TreatMissingData;
 }
 
-/** Makes all alarms. */
+/** Creates all alarms. */
 export function alarms(scope: Construct, watched: Watched): Alarm[] {
   const { name, metrics, lifetimes, queues, deadLetters, functions, devices, chunks, topic } = watched;
   const made: Alarm[] = [];
@@ -83,7 +93,7 @@ export function alarms(scope: Construct, watched: Watched): Alarm[] {
     runbook: "alarm-root-expires",
     threshold: ROOT_LEFT.toSeconds(),
     below: true,
-    // The timestamp's alarm alone tells that refresh is silent: one cause, one alarm.
+    // If refresh stops, only the timestamp's alarm goes off: one cause, one alarm.
     missing: TreatMissingData.IGNORE,
   });
   raise("TimestampExpires", "timestamp-expires", {
@@ -93,13 +103,14 @@ export function alarms(scope: Construct, watched: Watched): Alarm[] {
     threshold: Math.floor(lifetimes.timestamp * LEFT),
     below: true,
     periods: SILENCE_MINUTES,
-    // Refresh measures each minute: no data means that it doesn't run, or that there is no `tufline init` yet.
+    // Refresh measures every minute. Missing data means that refresh has stopped, or that `tufline
+    // init` has not run yet.
     missing: TreatMissingData.BREACHING,
   });
   for (const [role, lifetime] of [
     ["snapshot", lifetimes.snapshot],
     ["targets", lifetimes.targets],
-    // There are none while the repository is small.
+    // A small repository has no bins.
     ["bins", lifetimes.targets],
   ] as const) {
     raise(`${capitalized(role)}Expires`, `${role}-expires`, {
@@ -136,7 +147,7 @@ export function alarms(scope: Construct, watched: Watched): Alarm[] {
     what: "Something lies where a root belongs, and is none",
     runbook: "alarm-ignored-root",
     threshold: 1,
-    // It doesn't go away while refresh is silent.
+    // The object stays there while refresh is silent.
     missing: TreatMissingData.IGNORE,
   });
   raise("PublicationLag", "publication-lag", {
@@ -146,7 +157,7 @@ export function alarms(scope: Construct, watched: Watched): Alarm[] {
     threshold: LONGEST_LAG.toSeconds(),
     missing: TreatMissingData.IGNORE,
   });
-  // Other functions' errors reach devices, and so the metrics below.
+  // Errors of the functions that devices call reach devices, so the metrics below count them.
   for (const stage of STAGES.filter((stage) => !ASKED_BY_DEVICES.includes(stage))) {
     raise(`${capitalized(stage)}Errors`, `${stage}-errors`, {
       metric: functions[stage].metricErrors({ statistic: Stats.SUM, period: PERIOD }),

@@ -1,4 +1,6 @@
-/** The HTTP API that devices ask: three trees of files, packs of them, and nothing else. */
+/**
+ * The HTTP API for devices: it serves two trees of files, packs of these files, and nothing else.
+ */
 import { Duration, RemovalPolicy, Validations } from "aws-cdk-lib";
 import { AccessLogFormat } from "aws-cdk-lib/aws-apigateway";
 import {
@@ -27,7 +29,10 @@ import { Packs, Throttle } from "./props.ts";
 const TREES = ["metadata", "targets", "chunks"] as const;
 const METHODS = [HttpMethod.GET, HttpMethod.HEAD];
 
-/** A line of JSON for each request. `error` is the integration's own, and empty where a function answered. */
+/**
+ * The access log's line of JSON for one request. `error` comes from the integration, and is empty
+ * if a function answered.
+ */
 const LOG_LINE = JSON.stringify({
   time: "$context.requestTime",
   request: "$context.requestId",
@@ -41,15 +46,15 @@ const LOG_LINE = JSON.stringify({
   error: "$context.integrationErrorMessage",
 });
 
-/** What devices reach a repository by. */
+/** The API with its URLs and metrics. */
 export interface DeviceApi extends DeviceUrls {
   readonly api: HttpApi;
-  /** The custom domain, under mTLS. */
+  /** The custom domain, under mTLS only. */
   readonly domain?: DomainName;
   readonly metrics: DeviceMetrics;
 }
 
-/** What is behind the API, and how much of it. */
+/** The functions behind the API, and the limits on requests. */
 export interface DeviceApiOptions {
   readonly access: Access;
   readonly serve: IFunction;
@@ -59,22 +64,23 @@ export interface DeviceApiOptions {
   readonly limit: Throttle | undefined;
 }
 
-/** Makes the API of the repository `name` in front of the functions that answer devices. */
+/** Creates the API of the repository `name` in front of the functions that answer devices. */
 export function deviceApi(scope: Construct, name: string, options: DeviceApiOptions): DeviceApi {
   const { access, serve, pack, packs, retention, limit } = options;
   const api = new HttpApi(scope, "Api", {
     apiName: name,
     description: `For the devices of ${name}`,
     createDefaultStage: false,
-    // Devices may have an IPv6 address only (<https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-ip-address-type.html>).
+    // A device may have only an IPv6 address
+    // (<https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-ip-address-type.html>).
     ipAddressType: IpAddressType.DUAL_STACK,
-    // Else a device without a certificate would go round the domain.
+    // Otherwise a client without a certificate could bypass the domain.
     disableExecuteApiEndpoint: access.mode === "mtls",
   });
   const answeredBy = (id: string, handler: IFunction) =>
     new HttpLambdaIntegration(id, handler, {
       payloadFormatVersion: PayloadFormatVersion.VERSION_2_0,
-      // One permission for the API, not one for each route: there are no others.
+      // One permission for the whole API in place of one for each route: these are all its routes.
       scopePermissionToRoute: false,
     });
   const routeAuthorizer = authorizer(access);
@@ -83,8 +89,8 @@ export function deviceApi(scope: Construct, name: string, options: DeviceApiOpti
     if (access.mode === "open" || access.mode === "mtls") {
       const reason =
         access.mode === "open"
-          ? "Open by the operator's choice: devices trust signatures, and reading is all that there is"
-          : "Under mTLS the domain asks for a certificate before any route is looked at";
+          ? "Open by the operator's choice: devices trust signatures, and the API only reads"
+          : "Under mTLS the domain requires a certificate before it looks at routes";
       for (const route of routes) Validations.of(route).acknowledge({ id: "AwsSolutions-APIG4", reason });
     }
     return routes;
@@ -116,24 +122,27 @@ function metrics(api: HttpApi): DeviceMetrics {
       api.metricServerError({ ...sum, label: "5xx" }),
     ],
     beside: [api.metricLatency({ statistic: Stats.p(99), period, label: "latency p99 (ms)" })],
-    // Of pack too: a metric for each route would cost.
+    // This counts pack's errors too: a metric for each route would cost extra.
     serverErrors: { serve: api.metricServerError(sum) },
   };
 }
 
 /**
- * A limit of these routes' own, in place of the stage's
+ * Limits these routes on their own, in place of the stage's limit
  * (<https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-throttling.html>).
  */
 function limitRoutes(stage: HttpStage, routes: HttpRoute[], { rate, burst }: Throttle): void {
   const settings = { ThrottlingRateLimit: rate, ThrottlingBurstLimit: burst };
   const ofStage = stage.node.defaultChild as CfnStage;
   ofStage.routeSettings = Object.fromEntries(routes.map((route) => [(route.node.defaultChild as CfnRoute).routeKey, settings]));
-  // API Gateway refuses the settings of a route that isn't there yet.
+  // API Gateway refuses settings of a route that doesn't exist yet.
   stage.node.addDependency(...routes);
 }
 
-/** API Gateway may write to groups with this prefix without a new entry in the account's resource policy for each. */
+/**
+ * The access log. For log groups with this prefix, API Gateway needs no further entry in the
+ * account's resource policy.
+ */
 function accessLog(scope: Construct, name: string, retention: RetentionDays): LogGroupLogDestination {
   const logGroup = new LogGroup(scope, "ApiLog", {
     logGroupName: `/aws/vendedlogs/${name}-api`,
@@ -156,28 +165,31 @@ function customDomain(scope: Construct, access: MtlsAccess): DomainName {
   });
 }
 
-/** What of a repository may be read under IAM access. */
+/** How much of a repository an identity may read under IAM access. */
 export interface ReadOptions {
   /**
-   * Lets a device whose thing in AWS IoT has the type `gateway` ask for targets below `gateway/` only, and for no packs, which may have any target in
-   * them. Its settings must name its thing. **This is order, not secrecy**: the repository answers a target by its digest, which metadata tells to all
-   * devices, and asks for no more than that the path is below the device's own. Where devices of one type must not have the targets of another,
-   * give each a repository of its own.
+   * Restricts a device by the type of its thing in AWS IoT: a thing of the type `gateway` may
+   * request only targets below `gateway/`, and no packs, since a pack may contain any target. The
+   * device's settings must name its thing. **This is order, not secrecy**: the repository serves a
+   * target by its digest, which metadata tells every device, and only checks that the path lies
+   * below the device's own. If devices of one type must not get the targets of another, give each
+   * type a repository of its own.
    *
    * @default false: all targets
    */
   readonly pathsByThingType?: boolean;
 }
 
-/** An IAM policy variable that the credentials provider sets for who names its thing. */
+/** The IAM policy variable that the credentials provider sets for a device that names its thing. */
 const THING_TYPE = "${credentials-iot:ThingTypeName}";
 
-/** In a policy any digest, before the rest of a path. */
+/** Any digest in a policy, in front of the rest of a path. */
 const DIGEST = "?".repeat(64);
 
 /**
- * What IAM access lets a device call, as ARNs. With consistent snapshots a target's path has its digest in front of its last segment, or of the whole,
- * by the client (`functions/serve/src/path.rs`).
+ * The ARNs of the API calls that IAM access allows a device. With consistent snapshots, clients put
+ * the digest either in front of a path's last segment or in front of the whole path
+ * (`functions/serve/src/path.rs`).
  */
 export function deviceArns(api: HttpApi, packs: boolean, { pathsByThingType = false }: ReadOptions = {}): string[] {
   const below = (tree: string) => (pathsByThingType ? [`/${tree}/${THING_TYPE}/*`, `/${tree}/${DIGEST}.${THING_TYPE}/*`] : [`/${tree}/*`]);

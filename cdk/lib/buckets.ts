@@ -1,6 +1,7 @@
 /**
- * The three buckets. They are versioned, private, and stay when the stack is deleted; but not when the very deployment that makes them fails:
- * then they are empty, and in the way of the next
+ * The three buckets. They are versioned and private, and stay when the stack is deleted. Only if
+ * the deployment that creates them fails are they deleted: they are empty then, and would block the
+ * next deployment
  * (<https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/aws-attribute-deletionpolicy.html>).
  */
 import { Duration, RemovalPolicy, Validations } from "aws-cdk-lib";
@@ -12,7 +13,7 @@ import { Construct } from "constructs";
 import { keptStatements } from "./emulator.ts";
 import { bucketOnlyOverTls, keepForever, writeConditionally, writeOnce, writeOnceInParts } from "./resource-policies.ts";
 
-/** What all buckets of a repository have in common. */
+/** The options of all buckets of a repository. */
 export interface BucketOptions {
   readonly encryptionKey: IKey | undefined;
   readonly emulator: boolean;
@@ -43,7 +44,10 @@ function bucket(
   return bucket;
 }
 
-/** Where build systems drop artifacts. Objects below `prefix` are deleted after `expireDays`, if that is given. */
+/**
+ * The bucket into which build systems put artifacts. Objects below `prefix` are deleted after
+ * `expireDays`, if given.
+ */
 export function uploadsBucket(
   scope: Construct,
   options: BucketOptions,
@@ -60,11 +64,12 @@ export function uploadsBucket(
 }
 
 /**
- * What is created once and never replaced, by its keys: all that is no pointer (`Key::is_pointer` in `shared/store/src/key.rs`;
- * a test compares them). Receipts too: one with another digest would make other bytes of an upload that nobody changed.
+ * The keys of objects that are created once and never replaced: all except pointers
+ * (`Key::is_pointer` in `shared/store/src/key.rs`; a test compares the two). This includes
+ * receipts: a receipt with another digest would give other bytes to an upload that nobody changed.
  */
 const WRITTEN_ONCE = {
-  // All of `metadata/` but `timestamp.json`: what has a version in its name has two dots.
+  // All of `metadata/` except `timestamp.json`: a name with a version has two dots.
   metadata: ["metadata/*.*.json"],
   blobs: ["blobs/*"],
   chunks: ["chunks/*"],
@@ -97,19 +102,23 @@ function rootsUpTo(version: number): string[] {
 }
 
 /**
- * What is replaced again and again (`Key::is_pointer`), by its keys or what they begin with. The timestamp alone would leave some 18,000 versions a
- * year where a generation is made each half hour.
+ * The keys, or prefixes of keys, of objects that are replaced again and again (`Key::is_pointer`).
+ * With a generation every half hour, the timestamp alone would leave some 18,000 versions a year.
  */
 const POINTERS = {
   repository: ["metadata/timestamp.json"],
   ledger: ["announced.json", "hashing/", "refused/", "removals-accepted.json", "root-intent.json"],
 };
 
-/** So many older versions of a pointer are kept, however old, to restore it from; others for so many days. */
+/**
+ * How many old versions of a pointer stay, whatever their age, for a restore; and after how many
+ * days others expire.
+ */
 const [OLDER_POINTERS, POINTER_DAYS] = [10, 30];
 
 /**
- * Has old versions of pointers expire, and nothing else: what is current never does, and what is created once has no older versions
+ * Lets old versions of pointers expire, and nothing else. Current versions never expire, and
+ * objects that are created once have no old versions
  * (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/intro-lifecycle-rules.html>).
  */
 function expireOldPointers(bucket: Bucket, keys: readonly string[]): void {
@@ -123,7 +132,7 @@ function expireOldPointers(bucket: Bucket, keys: readonly string[]): void {
   }
 }
 
-/** What devices read: metadata, blobs, and chunks of these. */
+/** The bucket that devices read: metadata and blobs. */
 export function repositoryBucket(scope: Construct, options: BucketOptions, firstRoot: number, replaceRoots = false): Bucket {
   const repository = bucket(scope, "Repository", options, (bucket) => [
     keepForever(bucket),
@@ -131,7 +140,7 @@ export function repositoryBucket(scope: Construct, options: BucketOptions, first
     writeOnceInParts(bucket, WRITTEN_ONCE.blobs),
     writeConditionally(bucket, ["metadata/*"]),
   ]);
-  // Copies that are made to learn a checksum, by hash and by those who judge; a later attempt makes them again.
+  // Copies that hash, sign and publish make to learn a checksum. A later attempt makes them again.
   for (const id of ["incoming", "checked"]) {
     const prefix = `${id}/`;
     const [expiration, noncurrentVersionExpiration] = [Duration.days(2), Duration.days(1)];
@@ -142,7 +151,10 @@ export function repositoryBucket(scope: Construct, options: BucketOptions, first
   return repository;
 }
 
-/** What the stages know: drafts, the index, manifests, receipts, and what operators decided. */
+/**
+ * The ledger, which the stages share: drafts, the index, manifests, receipts, and operators'
+ * decisions.
+ */
 export function ledgerBucket(scope: Construct, options: BucketOptions): Bucket {
   const ledger = bucket(scope, "Ledger", options, (bucket) => [
     keepForever(bucket),

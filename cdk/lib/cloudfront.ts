@@ -1,19 +1,25 @@
 /**
- * CloudFront in front of a repository, in the place of the API. What never changes it reads from the bucket; the
- * timestamp, roots and packs it asks the functions for, so that no root is told that doesn't verify under the one
- * before.
+ * CloudFront in front of a repository, in place of the API. It reads files that never change from
+ * the bucket. For the timestamp, roots and packs it asks the functions, so that no device gets a
+ * root that doesn't verify under the one before.
  *
- * *There is no way beside it.* With CloudFront there is no API at all: an HTTP API's own endpoint can only be closed
- * where a custom domain takes its place
- * (<https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-disable-default-endpoint.html>), and that is
- * as open; a header with a secret, which an authorizer compares
- * (<https://aws.amazon.com/blogs/networking-and-content-delivery/restricting-access-http-api-gateway-lambda-authorizer/>),
- * is a secret to keep and to rotate, and a function more for each request; CloudFront's client certificate
- * (<https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/origin-mtls-authentication.html>) needs an
- * authority to come from. So CloudFront asks the functions by their URLs, which let in nobody but whom IAM does, and
+ * *No request bypasses CloudFront.* With CloudFront there is no API at all, and CloudFront calls
+ * the functions by their URLs. These URLs accept only requests that IAM allows, and CloudFront
  * signs each request as this one distribution: an origin access control
  * (<https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/private-content-restricting-access-to-lambda.html>).
- * The bucket is asked in the same way.
+ * It reads the bucket in the same way.
+ *
+ * The alternatives with an API are worse:
+ *
+ * - An HTTP API's own endpoint can only be closed in favour of a custom domain
+ *   (<https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-disable-default-endpoint.html>),
+ *   which is just as open.
+ * - A secret header that an authorizer compares
+ *   (<https://aws.amazon.com/blogs/networking-and-content-delivery/restricting-access-http-api-gateway-lambda-authorizer/>)
+ *   is a secret to keep and to rotate, and needs another function for each request.
+ * - CloudFront's client certificate
+ *   (<https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/origin-mtls-authentication.html>)
+ *   needs an authority that issues it.
  */
 import { Annotations, Aws, Duration, Fn, Names, Validations } from "aws-cdk-lib";
 import {
@@ -45,47 +51,51 @@ import { capitalized } from "./names.ts";
 import { CloudFront } from "./props.ts";
 import { decryptForCloudFront, readByCloudFront } from "./resource-policies.ts";
 
-/** As `edge/path.js` calls the origin that asks serve. */
+/** The id of the origin for serve, which `edge/path.js` uses too. */
 const SERVE = "serve";
 
 /**
- * How long CloudFront keeps what changes, at most, whatever the functions say. A device asks an edge, which asks the
- * cache of its region (<https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/HowCloudFrontWorks.html>):
- * one after the other they hide a new root for less than five seconds. The limit holds for a 404 too
+ * The longest that CloudFront keeps files that change, whatever the functions say. A device asks an
+ * edge, and the edge asks the cache of its region
+ * (<https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/HowCloudFrontWorks.html>).
+ * Together the two hide a new root for less than five seconds. The limit holds for a 404 too
  * (<https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/custom-error-pages-expiration.html>).
  */
 const CHANGING = Duration.seconds(2);
 
-/** After so long CloudFront asks S3 whether an object is still the same. It is, unless it was damaged and is restored. */
+/**
+ * After this time CloudFront asks S3 whether an object is still the same. It is, unless somebody
+ * restored a damaged object.
+ */
 const UNCHANGING = Duration.days(1);
 
 /**
- * CloudFront would keep each of these for ten seconds, whatever the origin says
- * (<https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/HTTPStatusCodes.html>): a 404 would hide a new
- * root for that long, and S3's moment of weakness would be everybody's.
+ * CloudFront would cache each of these statuses for ten seconds, whatever the origin says
+ * (<https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/HTTPStatusCodes.html>). A
+ * cached 404 would hide a new root for that long, and a brief fault of S3 would reach every device.
  */
 const KEPT_ERRORS = [400, 403, 404, 405, 414, 500, 501, 502, 503, 504];
 
-/** CloudFront's metrics are in this region, wherever the stack is. */
+/** The region of CloudFront's metrics, wherever the stack is. */
 const REGION_OF_METRICS = "us-east-1";
 
-/** What is behind CloudFront, and who may ask it. */
+/** The origins behind CloudFront, and who may read. */
 export interface CloudFrontOptions {
   readonly access: OpenAccess | MtlsAccess;
   readonly chosen: CloudFront;
   readonly serve: IFunction;
-  /** Where devices may ask for packs. */
+  /** The function pack, if devices may ask for packs. */
   readonly pack: IFunction | undefined;
   readonly repository: Bucket;
 }
 
-/** What devices reach a repository by. */
+/** The distribution with its URLs and metrics. */
 export interface DeviceDistribution extends DeviceUrls {
   readonly distribution: Distribution;
   readonly metrics: DeviceMetrics;
 }
 
-/** Makes the distribution of the repository `name`. */
+/** Creates the distribution of the repository `name`. */
 export function deviceDistribution(scope: Construct, name: string, options: CloudFrontOptions): DeviceDistribution {
   const { access, chosen, serve, pack, repository } = options;
   const control = new FunctionUrlOriginAccessControl(scope, "FunctionAccess", {
@@ -108,7 +118,7 @@ export function deviceDistribution(scope: Construct, name: string, options: Clou
   };
   const path = new EdgeFunction(scope, "Path", {
     functionName: inAllRegions(scope, "path"),
-    comment: "Where in the bucket a path leads",
+    comment: "Maps a path to a key of the bucket",
     code: FunctionCode.fromFile({ filePath: new URL("../edge/path.js", import.meta.url).pathname }),
     runtime: FunctionRuntime.JS_2_0,
   });
@@ -119,15 +129,16 @@ export function deviceDistribution(scope: Construct, name: string, options: Clou
   const fromBucket: BehaviorOptions = {
     ...common,
     ...byPath,
-    // Not the origin that grants itself all of the bucket: what it may read is below.
+    // Not `withOriginAccessControl`, which grants itself the whole bucket: `readByCloudFront` below
+    // says what CloudFront may read.
     origin: S3BucketOrigin.withBucketDefaults(repository, { originId: "bucket", originAccessControlId }),
     cachePolicy: unchangingFiles(scope),
   };
   const domain = access.mode === "mtls" ? { name: access.domainName, certificate: access.certificate } : chosen.domain;
   const distribution = new Distribution(scope, "Distribution", {
     comment: `For the devices of ${name}`,
-    // What has no place below is not found: the function says so, and so would serve. Never the bucket, whose root is the list of
-    // its objects.
+    // Every other path is not found: the edge function says so, and so would serve. The default
+    // must never be the bucket, whose root path lists its objects.
     defaultBehavior: { ...byServe, ...byPath },
     additionalBehaviors: {
       "/metadata/timestamp.json": byServe,
@@ -140,7 +151,7 @@ export function deviceDistribution(scope: Construct, name: string, options: Clou
       }),
     },
     errorResponses: KEPT_ERRORS.map((httpStatus) => ({ httpStatus, ttl: Duration.seconds(0) })),
-    // Viewers' certificates are asked for over this and HTTP/1.1 only
+    // CloudFront asks viewers for certificates only over HTTP/2 and HTTP/1.1
     // (<https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/enable-mtls-distributions.html>).
     httpVersion: HttpVersion.HTTP2,
     ...(domain && { domainNames: [domain.name], certificate: domain.certificate }),
@@ -157,7 +168,7 @@ export function deviceDistribution(scope: Construct, name: string, options: Clou
   if (repository.encryptionKey && !repository.encryptionKey.addToResourcePolicy(statement).statementAdded) {
     Annotations.of(scope).addWarningV2(
       "tufline:keyOfCloudFront",
-      "CloudFront can't read the bucket before the policy of encryptionKey lets it: docs/deploy.md#cloudfront has the statement",
+      "CloudFront can't read the bucket until the policy of encryptionKey allows it: docs/deploy.md#cloudfront has the statement",
     );
   }
   return {
@@ -167,25 +178,31 @@ export function deviceDistribution(scope: Construct, name: string, options: Clou
   };
 }
 
-/** A name that no other repository of the account has: CloudFront's are the same in all regions, and have 64 characters. */
+/**
+ * A name that no other repository of the account has. CloudFront's names are shared by all regions,
+ * and have at most 64 characters.
+ */
 function inAllRegions(scope: Construct, what: string): string {
   const unique = Names.uniqueResourceName(scope, { maxLength: 36, allowedSpecialCharacters: "-" });
   return Fn.join("-", [unique, what, Aws.REGION]);
 }
 
-/** The timestamp and roots. Serve packs them itself for whom it may, so it must know who that is. */
+/**
+ * The cache policy of the timestamp and roots. Serve compresses these files itself if the client
+ * accepts that, so it must see the client's `Accept-Encoding`.
+ */
 function changingFiles(scope: Construct): CachePolicy {
   return new CachePolicy(scope, "ChangingFiles", {
-    comment: "As long as serve says, and not for longer than a new root may be hidden",
+    comment: "As long as serve says, but no longer than a new root may be hidden",
     ...lifetimes(0, CHANGING),
     enableAcceptEncodingGzip: true,
   });
 }
 
-/** A pack is the answer to the whole query. */
+/** The cache policy of packs: a pack is the answer to the whole query. */
 function packsByQuery(scope: Construct): CachePolicy {
   return new CachePolicy(scope, "Packs", {
-    comment: "As long as pack says, and not for longer than a new root may be hidden",
+    comment: "As long as pack says, but no longer than a new root may be hidden",
     ...lifetimes(0, CHANGING),
     queryStringBehavior: CacheQueryStringBehavior.all(),
   });
@@ -194,22 +211,24 @@ function packsByQuery(scope: Construct): CachePolicy {
 /** Versioned metadata, blobs and chunks. CloudFront packs the metadata for whom it may; the others are of no type that it packs. */
 function unchangingFiles(scope: Construct): CachePolicy {
   return new CachePolicy(scope, "UnchangingFiles", {
-    comment: "What never changes",
+    comment: "Files that never change",
     ...lifetimes(UNCHANGING.toSeconds(), UNCHANGING),
     enableAcceptEncodingGzip: true,
     enableAcceptEncodingBrotli: true,
   });
 }
 
-/** `unsaid` is for what the origin says nothing of, in seconds. */
+/**
+ * The lifetimes of a cache policy. `unsaid`, in seconds, applies if the origin gives no lifetime.
+ */
 function lifetimes(unsaid: number, most: Duration) {
   return { minTtl: Duration.seconds(0), defaultTtl: Duration.seconds(unsaid), maxTtl: most };
 }
 
 /**
- * Nobody is answered without a certificate
+ * Makes CloudFront require a client certificate
  * (<https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/aws-properties-cloudfront-distribution-viewermtlsconfig.html>).
- * CDK's own construct has no property for it.
+ * CDK's construct has no property for this.
  */
 function askForCertificates(scope: Construct, distribution: Distribution, { truststore }: MtlsAccess): void {
   const { bucket, key, version } = truststore;
@@ -232,7 +251,7 @@ function askForCertificates(scope: Construct, distribution: Distribution, { trus
 
 function acknowledge(distribution: Distribution, { webAclArn, logBucket }: CloudFront, hasDomain: boolean): void {
   const reasons = {
-    CFR1: "Who may read is the operator's choice, and isn't told by a country",
+    CFR1: "The operator chooses who may read, and not by country",
     ...(webAclArn === undefined && { CFR2: "The operator may name a web ACL; nothing can be asked for but what devices may read" }),
     ...(!logBucket && { CFR3: "The operator may name a bucket for the logs of requests" }),
     ...(!hasDomain && { CFR4: "CloudFront's own domain has one setting only; what devices trust is signatures" }),
@@ -243,7 +262,7 @@ function acknowledge(distribution: Distribution, { webAclArn, logBucket }: Cloud
 }
 
 /**
- * What CloudFront counts, and what of it comes to the functions
+ * CloudFront's requests, and those that reach the functions
  * (<https://docs.aws.amazon.com/lambda/latest/dg/urls-monitoring.html>).
  */
 function metrics(distribution: Distribution, functions: { serve: IFunction; pack?: IFunction }): DeviceMetrics {
@@ -263,7 +282,7 @@ function metrics(distribution: Distribution, functions: { serve: IFunction; pack
       ofCloudFront("5xxErrorRate", Stats.AVERAGE, "5xx (%)"),
       functions.serve.metric("UrlRequestLatency", { statistic: Stats.p(99), period, label: "latency of serve p99 (ms)" }),
     ],
-    // CloudFront's own would take an alarm in its region.
+    // An alarm on CloudFront's own metric would have to be in CloudFront's region.
     serverErrors: Object.fromEntries(
       Object.entries(functions).map(([stage, it]) => [stage, it.metric("Url5xxCount", { statistic: Stats.SUM, period })]),
     ),

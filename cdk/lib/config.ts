@@ -1,15 +1,20 @@
-/** The operator's choices, checked, and as the functions read them in `TUFLINE_CONFIG` (`shared/tuf/src/config/`). */
+/**
+ * Checks the operator's choices, and writes them as `TUFLINE_CONFIG` for the functions
+ * (`shared/tuf/src/config/`).
+ */
 import { Duration } from "aws-cdk-lib";
 
 import { ONLINE_KEYS, OnlineKey } from "./permissions.ts";
 import { LargeUploads, Packs, Removals, ReservedConcurrency, Throttle, TuflineRepositoryProps } from "./props.ts";
 import { refuse } from "./refusal.ts";
 
-/** The roles whose documents expire by the operator's choice. */
+/** The roles for whose documents the operator chooses a lifetime. */
 export const EXPIRING = ["timestamp", "snapshot", "targets"] as const;
 export type Expiring = (typeof EXPIRING)[number];
 
-/** The defaults of `shared/tuf/src/config/`, which the alarms and the order of expiries are about too. */
+/**
+ * The defaults of `shared/tuf/src/config/`. The alarms and the check of their order need them here.
+ */
 const EXPIRIES: Record<Expiring, Duration> = {
   timestamp: Duration.days(1),
   snapshot: Duration.days(7),
@@ -31,7 +36,7 @@ const LONGEST_RETENTION_DAYS = 65_535;
 /** How long each role's documents are valid, in seconds. */
 export type Lifetimes = Readonly<Record<Expiring, number>>;
 
-/** The lifetimes, defaults included, or an error where they can't work. */
+/** The lifetimes, including defaults. Refuses lifetimes that can't work. */
 export function lifetimes({ expiries = {} }: TuflineRepositoryProps): Lifetimes {
   const { timestamp, snapshot, targets } = { ...EXPIRIES, ...withoutUndefined(expiries) };
   const shortest = SHORTEST_TIMESTAMP.toSeconds();
@@ -44,14 +49,14 @@ export function lifetimes({ expiries = {} }: TuflineRepositoryProps): Lifetimes 
     ["targets", targets, "snapshot", snapshot],
   ] as const) {
     if (own.toSeconds() < other.toSeconds()) {
-      const why = `the ${before} that rests on it is valid for longer (${spoken(other)})`;
+      const why = `the ${before}, which depends on it, is valid for longer (${spoken(other)})`;
       refuse(`expiries.${role}`, spoken(own), why, `give it that at least, or the ${before} less`);
     }
   }
   return { timestamp: timestamp.toSeconds(), snapshot: snapshot.toSeconds(), targets: targets.toSeconds() };
 }
 
-/** After how many days uploads expire, if they do. */
+/** After how many days uploads expire; `undefined` if they don't. */
 export function uploadsExpireDays({ retention }: TuflineRepositoryProps): number | undefined {
   const after = retention?.uploadsExpireAfter;
   if (after === undefined) return undefined;
@@ -66,7 +71,10 @@ export function uploadsExpireDays({ retention }: TuflineRepositoryProps): number
   return wholeNumber("retention.uploadsExpireAfter in days", days, 0, LONGEST_RETENTION_DAYS);
 }
 
-/** `TUFLINE_CONFIG`: only what the operator chose, so that the functions' own defaults hold for the rest. */
+/**
+ * `TUFLINE_CONFIG`. It contains only the operator's choices; for the rest the functions use their
+ * own defaults.
+ */
 export function config(props: TuflineRepositoryProps): string {
   const valid = lifetimes(props);
   const expiry = EXPIRING.filter((role) => props.expiries?.[role]).map((role) => [role, `${valid[role]}s`]);
@@ -88,17 +96,20 @@ export function config(props: TuflineRepositoryProps): string {
 
 function trustedRoot({ trustedRoot }: TuflineRepositoryProps): string | undefined {
   if (trustedRoot === undefined || Number.isSafeInteger(firstRootIn(trustedRoot))) return trustedRoot;
-  const how = "give it what `tufline root show` calls contents, behind the root's version and a colon where that is not 1 (15:CONTENTS)";
-  return refuse("trustedRoot", `'${trustedRoot}'`, "it is no SHA-256 in 64 small hex digits", how);
+  const how = "give it what `tufline root show` calls contents, with the root's version and a colon in front if that is not 1 (15:CONTENTS)";
+  return refuse("trustedRoot", `'${trustedRoot}'`, "it is not a SHA-256 in 64 lowercase hex digits", how);
 }
 
-/** The version in a `trustedRoot`, as `PinnedRoot` in `shared/tuf/src/root/pinned.rs` reads it. */
+/**
+ * The version in a `trustedRoot`, read as `PinnedRoot` in `shared/tuf/src/root/pinned.rs` does;
+ * `NaN` if it is malformed.
+ */
 function firstRootIn(trustedRoot: string): number {
   const [, version = "1"] = /^(?:([1-9][0-9]*):)?[0-9a-f]{64}$/.exec(trustedRoot) ?? [undefined, "NaN"];
   return Number(version);
 }
 
-/** The version of the root with which the repository's chain of roots begins. */
+/** The version of the first root in the repository's chain of roots. */
 export function firstRoot(props: TuflineRepositoryProps): number {
   return firstRootIn(trustedRoot(props) ?? "0".repeat(64));
 }
@@ -135,20 +146,20 @@ export function keyNumbers({ onlineKeys = {} }: TuflineRepositoryProps): Record<
   return Object.fromEntries(ONLINE_KEYS.map((key) => [key, numbers(key)])) as Record<OnlineKey, number[]>;
 }
 
-/** The window of changes, in whole seconds that SQS takes. */
+/** How long changes are collected. SQS takes whole seconds. */
 export function batchWindow({ batchWindow = Duration.seconds(1) }: TuflineRepositoryProps): Duration {
   wholeNumber("batchWindow in seconds", batchWindow.toMilliseconds() / 1000, 1, 300);
   return batchWindow;
 }
 
-/** The stages that concurrency may be reserved for. */
+/** The stages for which an operator may reserve concurrency. */
 const RESERVABLE = ["sign", "publish", "refresh", "pack"] as const;
-/** Lambda's default quota of an account. */
+/** Lambda's default quota for an account. */
 const MOST_CONCURRENCY = 1000;
-/** Far above any quota of API Gateway: the account's own holds too. */
+/** Far above any quota of API Gateway. The account's own quota applies too. */
 const MOST_REQUESTS = 1_000_000;
 
-/** The concurrency that is kept for stages, or an error where it would stop one. */
+/** The reserved concurrency. Refuses a value that would stop a stage. */
 export function reservedConcurrency({ reservedConcurrency = {} }: TuflineRepositoryProps): ReservedConcurrency {
   for (const stage of RESERVABLE) {
     wholeNumber(`reservedConcurrency.${stage}`, reservedConcurrency[stage], 1, MOST_CONCURRENCY);
@@ -156,12 +167,15 @@ export function reservedConcurrency({ reservedConcurrency = {} }: TuflineReposit
   return reservedConcurrency;
 }
 
-/** How many requests devices may make, or an error where hardly any would be answered. */
+/** The limit on devices' requests. Refuses one under which hardly any request would be answered. */
 export function throttle({ throttle }: TuflineRepositoryProps): Throttle | undefined {
   return checkedThrottle("throttle", throttle);
 }
 
-/** Whether devices may ask for packs, and for how many; or an error where hardly any would be answered. */
+/**
+ * Whether devices may ask for packs, and the limit on them. Refuses a limit under which hardly any
+ * pack would be answered.
+ */
 export function packs({ packs = {} }: TuflineRepositoryProps): Packs & { readonly enabled: boolean } {
   checkedThrottle("packs.throttle", packs.throttle);
   return { ...packs, enabled: packs.enabled ?? true };

@@ -1,4 +1,7 @@
-/** What an operator looks at first. At most 50 metrics: CloudWatch has three such dashboards for free. */
+/**
+ * The operator's dashboard. It has at most 50 metrics: CloudWatch includes three such dashboards
+ * for free.
+ */
 import { Aws, Duration } from "aws-cdk-lib";
 import { Alarm, AlarmStatusWidget, Dashboard, GraphWidget, IMetric, Row, Stats } from "aws-cdk-lib/aws-cloudwatch";
 import { IFunction } from "aws-cdk-lib/aws-lambda";
@@ -21,7 +24,10 @@ function graph(title: string, left: IMetric[], right: IMetric[] = []): GraphWidg
   return new GraphWidget({ title, left, right, width: 8, height: 6, leftYAxis: { min: 0 }, rightYAxis: { min: 0 } });
 }
 
-/** Makes the dashboard. Its name has the region too: an account's dashboards are the same in all regions. */
+/**
+ * Creates the dashboard. Its name contains the region, since an account's dashboards are shared by
+ * all regions.
+ */
 export function dashboard(scope: Construct, shown: Shown): Dashboard {
   const { name, metrics, queues, deadLetters, functions, devices, chunks, alarms } = shown;
   const ofQueues = (of: Record<QueueName, IQueue>, make: (queue: IQueue, label: string) => IMetric) =>

@@ -1,22 +1,24 @@
-/** What devices ask: the API (`api.ts`) or CloudFront (`cloudfront.ts`), in front of the functions that answer them. */
+/**
+ * What the two front ends for devices share: the API (`api.ts`) and CloudFront (`cloudfront.ts`).
+ */
 import { Metric } from "aws-cdk-lib/aws-cloudwatch";
 
 import { Stage } from "./permissions.ts";
 
-/** Where packs are. */
+/** The path of packs. */
 export const PACK = "/pack";
 
-/** Where devices find a repository. */
+/** The URLs under which devices find a repository. */
 export interface DeviceUrls {
-  /** Where metadata is: a URL that ends in `/`. */
+  /** The URL of the metadata; it ends in `/`. */
   readonly metadataUrl: string;
-  /** Where targets are: a URL that ends in `/`. */
+  /** The URL of the targets; it ends in `/`. */
   readonly targetsUrl: string;
-  /** Where packs are, if devices may ask for them. */
+  /** The URL of packs, if devices may ask for them. */
   readonly packUrl?: string;
 }
 
-/** The URLs below `endpoint`, which ends in no `/`. */
+/** The URLs below `endpoint`, which doesn't end in `/`. */
 export function deviceUrls(endpoint: string, packs: boolean): DeviceUrls {
   return {
     metadataUrl: `${endpoint}/metadata/`,
@@ -25,12 +27,12 @@ export function deviceUrls(endpoint: string, packs: boolean): DeviceUrls {
   };
 }
 
-/** What devices were answered. */
+/** The metrics of the answers to devices. */
 export interface DeviceMetrics {
-  /** Numbers of requests. */
+  /** Counts of requests. */
   readonly requests: Metric[];
-  /** What is drawn beside them, on another scale. */
+  /** Shown on the right-hand axis of the same graph. */
   readonly beside: Metric[];
-  /** Server errors in five minutes: an alarm for each, named after the function. */
+  /** Server errors in five minutes. Each entry gets an alarm, named after the function. */
   readonly serverErrors: Partial<Record<Stage, Metric>>;
 }

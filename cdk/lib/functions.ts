@@ -19,34 +19,40 @@ import { allow, QueueName, Stage } from "./permissions.ts";
 import { acknowledgeWildcards } from "./wildcards.ts";
 
 /**
- * How long each stage may run, in seconds, and its memory, in MiB: the one place to change them.
+ * The timeout of each stage, in seconds, and its memory, in MiB: the one place to change them.
  *
- * The memory decides on the processor too: 1,769 MB are one vCPU
- * (<https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html>), so 256 are a seventh of one, 512 three tenths, 1,024 six tenths. What
- * takes a processor, parsing, verifying, hashing and the requests themselves, takes that many times longer than on a whole one; what waits for
- * S3 or KMS does not. What each stage needs is measured: docs/scale.md, "What the functions need".
+ * The memory decides the share of a processor too. 1,769 MB give one vCPU
+ * (<https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html>), so 256 MB give a
+ * seventh, 512 three tenths, and 1,024 six tenths. Work on the processor (parsing, verifying,
+ * hashing, and making requests) takes as many times longer; waiting for S3 or KMS does not.
+ * docs/scale.md, "What the functions need", has the measurements.
  */
 const SIZES: Record<Stage, { timeout: number; memory: number }> = {
   hash: { timeout: 60, memory: 512 },
-  // The longest that there is: S3 may take minutes to copy 5 GB, and reading goes on in the next run. It holds 64 MB at
-  // most, whatever it reads; the rest is for the share of a processor that comes with it.
+  // The longest timeout that Lambda has: S3 may take minutes to copy 5 GB, and a read continues in
+  // the next run. A run holds at most 64 MB, whatever it reads. The rest of the memory is for the
+  // share of a processor that comes with it.
   large: { timeout: 900, memory: 1024 },
-  // Three times what the largest generation takes on a whole processor. A crash in one of these holds what follows until the message is visible
-  // again, so they must time out soon; sign and publish end by themselves before that, and go on in the next run.
+  // Three times the time for the largest generation on a whole processor. A crash in one of these
+  // stages blocks the following work until the message is visible again, so they must time out
+  // soon. Sign and publish stop by themselves before the timeout and continue in the next run.
   rebuild: { timeout: 60, memory: 1769 },
   sign: { timeout: 60, memory: 1769 },
   publish: { timeout: 60, memory: 1769 },
   refresh: { timeout: 60, memory: 512 },
-  // A device waits. Its own tries towards S3 end before that.
+  // A device is waiting. The function's own retries of S3 end before this.
   serve: { timeout: 10, memory: 512 },
-  // The same, and what was read once is kept in memory.
+  // The same, plus a cache in memory of what was read.
   pack: { timeout: 10, memory: 512 },
 };
 
-/** AWS asks for a visibility timeout of six times the function's timeout, so that throttled batches aren't lost. */
+/**
+ * AWS recommends a visibility timeout of six times the function's timeout, so that throttled
+ * batches aren't lost.
+ */
 const VISIBILITY_PER_TIMEOUT = 6;
 
-/** Which stage works off which queue. */
+/** The stage that consumes each queue. */
 const CONSUMERS: Record<QueueName, Stage> = {
   uploads: "hash",
   large: "large",
@@ -56,34 +62,39 @@ const CONSUMERS: Record<QueueName, Stage> = {
 };
 
 /**
- * Whatever works off a queue sends to another, and all of them come back: a large upload takes a message for each run, and sign, publish
- * and rebuild call each other for as long as there is something to do. Lambda would end such a chain after some 16 invocations
- * (<https://docs.aws.amazon.com/lambda/latest/dg/invocation-recursion.html>; the SDK for Rust hands on the chain's id too), and what
- * was to be done with it. That no chain goes on for nothing is the stages' own affair: `functions/pipeline/src/stages/`.
+ * Allows loops for stages that consume a queue. Each of them sends to another queue, and the chain
+ * comes back: a large upload takes a message for each run, and sign, publish and rebuild call each
+ * other as long as there is work. By default Lambda would end such a chain after some 16
+ * invocations, together with its work
+ * (<https://docs.aws.amazon.com/lambda/latest/dg/invocation-recursion.html>; the SDK for Rust
+ * passes on the chain's id too). The stages themselves make sure that no chain runs without work:
+ * `functions/pipeline/src/stages/`.
  */
 const recursiveLoop = (stage: Stage) => {
   return Object.values(CONSUMERS).includes(stage) ? { recursiveLoop: RecursiveLoop.ALLOW } : {};
 };
 
 /**
- * The schedule only hands refresh's event to Lambda, which would try a run that failed twice more, and one for which there was no
- * concurrency for six hours (<https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html>): after an outage all of
- * them at once. The next minute comes anyway.
+ * How Lambda treats refresh's event, which the schedule only hands over. By default Lambda would
+ * retry a failed run twice, and would retry for six hours if there was no concurrency
+ * (<https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html>); after an
+ * outage all of these runs would come at once. The next minute brings a new event anyway.
  */
 const WOKEN_BY_SCHEDULE: EventInvokeConfigOptions = { retryAttempts: 0, maxEventAge: Duration.minutes(1) };
 
-/** In what batches a queue's messages come. */
+/** The batches in which Lambda reads a queue. */
 function batches(queue: QueueName, changesWindow: Duration): EventSourceMappingOptions {
   switch (queue) {
     case "uploads":
-      // AWS wants a window of a second at least where a batch may exceed 10 messages. A flood of uploads must leave the
-      // account's other functions their share of its concurrency.
+      // AWS requires a window of at least one second if a batch may have more than 10 messages. The
+      // limit leaves concurrency for the account's other functions during a flood of uploads.
       return { batchSize: 100, maxBatchingWindow: Duration.seconds(1), maxConcurrency: 50 };
     case "large":
-      // One at a time, each in its own function; what would be the eleventh has its turn when one of these ends its run.
+      // One upload per invocation, ten at once. The eleventh waits until one of these ends its run.
       return { batchSize: 1, maxConcurrency: 10 };
     case "changes":
-      // Few and large batches: each makes one generation, and two attempts at the same one cost more than they gain.
+      // Few, large batches: each makes one generation, and two competing attempts at one generation
+      // cost more than they gain.
       return { batchSize: 10_000, maxBatchingWindow: changesWindow, maxConcurrency: 2 };
     case "sign":
     case "publish":
@@ -91,19 +102,22 @@ function batches(queue: QueueName, changesWindow: Duration): EventSourceMappingO
   }
 }
 
-/** How long a queue's messages stay hidden: while they are collected, and for six timeouts of the function. */
+/**
+ * How long a queue's messages stay hidden: the batching window plus six timeouts of the function.
+ */
 export function visibilityTimeout(queue: QueueName, changesWindow: Duration): Duration {
   const { maxBatchingWindow = Duration.seconds(0) } = batches(queue, changesWindow);
   return Duration.seconds(SIZES[CONSUMERS[queue]].timeout * VISIBILITY_PER_TIMEOUT + maxBatchingWindow.toSeconds());
 }
 
 /**
- * What a mapping needs (<https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html>), and what lets a stage have
- * a failed message again soon.
+ * The rights that an event source mapping needs
+ * (<https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html>), and the right to
+ * make a failed message visible again soon.
  */
 export const CONSUME = ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ChangeMessageVisibility"];
 
-/** Has the stage work off its queue. Messages that failed come again, the others of their batch don't. */
+/** Connects a queue to its stage. Only the failed messages of a batch come again. */
 export function consume(
   functions: Record<Stage, LambdaFunction>,
   name: QueueName,
@@ -120,7 +134,7 @@ export function consume(
   });
 }
 
-/** A stage's log. */
+/** The log group of a stage's function. */
 export function logGroup(scope: Construct, repository: string, stage: Stage, retention: RetentionDays): LogGroup {
   return new LogGroup(scope, `${capitalized(stage)}Log`, {
     logGroupName: `/aws/lambda/${repository}-${stage}`,
@@ -129,7 +143,7 @@ export function logGroup(scope: Construct, repository: string, stage: Stage, ret
   });
 }
 
-/** A stage's role: what `statements` allow, and writing to its log. */
+/** A stage's role: it allows `statements`, and writing to the stage's log. */
 export function role(
   scope: Construct,
   repository: string,
@@ -146,25 +160,25 @@ export function role(
     assumedBy: new ServicePrincipal("lambda.amazonaws.com"),
     inlinePolicies: { [stage]: new PolicyDocument({ statements: [writeLog, ...statements] }) },
   });
-  const reason = "Objects below fixed prefixes: their names are digests and numbers that come with each upload";
+  const reason = "Objects below fixed prefixes: each upload brings new names, made of digests and numbers";
   acknowledgeWildcards(role, statements, reason);
   return role;
 }
 
-/** What all functions have in common. */
+/** The options of all functions. */
 export interface FunctionOptions {
   readonly code: Code;
   readonly architecture: Architecture;
   readonly environment: Record<string, string>;
 }
 
-/** What is kept for a stage alone. */
+/** The concurrency that is reserved for a stage, if any. */
 function reserved(stage: Stage, concurrency: Partial<Record<Stage, number>>): { reservedConcurrentExecutions?: number } {
   const reserved = concurrency[stage];
   return reserved === undefined ? {} : { reservedConcurrentExecutions: reserved };
 }
 
-/** A stage's function. */
+/** The Lambda function of a stage. */
 export function stageFunction(
   scope: Construct,
   repository: string,

@@ -1,4 +1,4 @@
-/** What people and machines outside the pipeline may do, as statements for their own policies. */
+/** The rights of people and machines outside the pipeline, as statements for their own policies. */
 import { Aws, Token } from "aws-cdk-lib";
 import { IGrantable, PolicyStatement } from "aws-cdk-lib/aws-iam";
 import { IKey } from "aws-cdk-lib/aws-kms";
@@ -7,7 +7,7 @@ import { IStringParameter } from "aws-cdk-lib/aws-ssm";
 import { allow, decrypt, encrypt, list, OnlineKey, read, readUploads, Resources, send, STAGES, write } from "./permissions.ts";
 import { refuse } from "./refusal.ts";
 
-/** `tufline --stack NAME` finds a repository by this. */
+/** Lets `tufline --stack NAME` find the repository. */
 function findRepository(variables: IStringParameter): PolicyStatement {
   return allow(["ssm:GetParameter"], variables.parameterArn);
 }
@@ -15,7 +15,8 @@ function findRepository(variables: IStringParameter): PolicyStatement {
 /** What a build system may upload. */
 export interface UploadOptions {
   /**
-   * Only targets whose names begin so: `gateway/`. With the `/` at its end, or `gateway2/…` would be meant too.
+   * Allows only targets whose names begin with this, for example `gateway/`. End it with `/`:
+   * otherwise it would include `gateway2/…` too.
    *
    * @default - all
    */
@@ -23,11 +24,13 @@ export interface UploadOptions {
 }
 
 /**
- * For a build system: dropping artifacts, removing them, and reading why one was refused. Nothing of the pipeline, and with a
- * prefix nothing of any name that doesn't begin with it, older versions neither.
+ * A build system's rights: to upload artifacts, to remove them, and to read why one was refused. It
+ * may use nothing of the pipeline. With a prefix it may touch no name that doesn't begin with it,
+ * and no older version of such a name.
  *
- * Why an upload was refused is kept under the hash of its name, of which no prefix is left. So whoever uploads may read of any
- * refusal whose upload and version it knows, and learns neither by listing.
+ * The reason for a refusal is stored under the hash of the upload's name, which no longer shows a
+ * prefix. So every uploader may read any refusal whose upload and version it knows. It can't learn
+ * these by listing.
  */
 export function uploading(
   resources: Pick<Resources, "uploads" | "uploadsPrefix" | "ledger">,
@@ -39,8 +42,8 @@ export function uploading(
   const below = prefix === undefined ? "" : checked("grantUpload's prefix", prefix, PREFIX, wanted);
   const names = `${uploadsPrefix}${below}*`;
   const listing = allow(["s3:ListBucket", "s3:ListBucketVersions"], uploads.bucketArn);
-  // <https://docs.aws.amazon.com/AmazonS3/latest/userguide/amazon-s3-policy-keys.html>. What isn't there is then 403 rather than
-  // 404, which `tufline wait` knows.
+  // <https://docs.aws.amazon.com/AmazonS3/latest/userguide/amazon-s3-policy-keys.html>. For a
+  // missing object S3 then answers 403 instead of 404; `tufline wait` handles that.
   if (prefix !== undefined) listing.addCondition("StringLike", { "s3:prefix": names });
   return [
     allow(
@@ -63,37 +66,39 @@ export function uploading(
 }
 
 /**
- * Segments of a target's name, as `shared/tuf/src/primitives/name.rs` has them, and a `/` after each. Nothing in it is more to a policy than
- * itself, as `*`, `?` and `${` would be
+ * Segments of a target's name, each with a `/` after it, by the rules of
+ * `shared/tuf/src/primitives/name.rs`. None of these characters has a special meaning in a policy,
+ * as `*`, `?` and `${` do
  * (<https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_resource.html>).
  */
 const PREFIX = /^([A-Za-z0-9_][A-Za-z0-9._~+@=,-]*\/)+$/;
 
-/** As `shared/tuf/src/primitives/name.rs` has the name of a role. */
+/** The name of a role, by the rules of `shared/tuf/src/primitives/name.rs`. */
 const ROLE = /^[a-z0-9][a-z0-9_-]{0,63}$/;
 
-/** As `shared/tuf/src/primitives/pattern.rs` reads a pattern. */
+/** A path pattern, by the rules of `shared/tuf/src/primitives/pattern.rs`. */
 const PATTERN = /^[A-Za-z0-9_][A-Za-z0-9._~+@=,*?-]*(\/[A-Za-z0-9_*?][A-Za-z0-9._~+@=,*?-]*)*$/;
 
-/** A part of a key in a policy, where it is what it must be. */
+/** Returns `value`, a part of a key in a policy, if it follows `rule`. Refuses it otherwise. */
 function checked(what: string, value: string, rule: RegExp, instead: string): string {
-  if (Token.isUnresolved(value)) refuse(what, "a token", "what it will be can't be checked", "write it out");
+  if (Token.isUnresolved(value)) refuse(what, "a token", "its value can't be checked before the deployment", "write it out");
   if (!rule.test(value) || value.includes("**")) {
     const shown = JSON.stringify(value).slice(1, -1);
-    refuse(what, `'${shown}'`, "a policy with it would be for nothing, or for more than is meant", `give ${instead}`);
+    refuse(what, `'${shown}'`, "a policy with it would match nothing, or more than intended", `give ${instead}`);
   }
   return value;
 }
 
 /**
- * For another party: dropping the document that it signed, and the files that it lists, under `paths` of the uploads (such as
- * `vendor-x/*`). What it may publish is decided by its keys alone.
+ * Another party's rights: to upload the document that it signed, and the files that it lists, under
+ * `paths` of the uploads (such as `vendor-x/*`). Only its keys decide what it may publish.
  */
 export function delivering(resources: Resources, role: string, paths: string[], variables: IStringParameter): PolicyStatement[] {
   const { uploads, uploadsPrefix } = resources;
   const keys = [
     `delegations/${checked("grantDelivery's role", role, ROLE, "the name of a role: 'vendor-x'")}.json`,
-    // In a policy `*` and `?` stand for `/` too: so these are the names that the patterns keep for the party.
+    // In a policy `*` and `?` match `/` too, so these keys match exactly the names that the
+    // patterns reserve for the party.
     ...paths.map((path) => {
       return `${uploadsPrefix}${checked("grantDelivery's path", path, PATTERN, "a pattern as it was delegated: 'vendor-x/*'")}`;
     }),
@@ -109,9 +114,10 @@ export function delivering(resources: Resources, role: string, paths: string[], 
 }
 
 /**
- * For an operator: reading everything, and how the deployment is set up (`tufline doctor`), making the first generation, roots,
- * delegations, accepting removals, and having any upload looked at again. Only this may write a root, `root-intent.json` and `removals-accepted.json`; it signs with no online
- * key and publishes nothing.
+ * An operator's rights: to read everything and the deployment's settings (`tufline doctor`); to
+ * make the first generation, roots and delegations; to accept removals; and to have any upload
+ * checked again. Only operators may write a root, `root-intent.json` and `removals-accepted.json`.
+ * An operator can't sign with an online key and publishes nothing.
  */
 export function operating(
   name: string,
@@ -128,9 +134,10 @@ export function operating(
     list(repository, ledger),
     write(repository, "metadata/*.root.json", "metadata/*.targets.json"),
     write(ledger, "root-intent.json", "removals-accepted.json"),
-    // `tufline init`, `tufline delegation`. What is there already can't be replaced: the bucket's policy sees to that.
+    // For `tufline init` and `tufline delegation`. The bucket's policy prevents replacing existing
+    // objects.
     write(ledger, "generations/*", "index/*", "drafts/*", "parties/*"),
-    // What operators decide about delegations: nobody else may write there.
+    // Operators' decisions about delegations; nobody else may write there.
     write(ledger, "decisions/*"),
     ...decrypt(uploads, repository, ledger),
     ...encrypt(repository, ledger),
@@ -141,18 +148,18 @@ export function operating(
     ...lookingAtDeployment(name, resources),
     send(queues.uploads, queues.changes, queues.sign, ...(chunks ? [chunks.queue] : [])),
     allow(["sqs:GetQueueAttributes"], ...arns(queues), ...(chunks ? [chunks.queue.queueArn] : [])),
-    // Looking at dead letters, and deleting one that nothing can read.
+    // To look at dead letters, and to delete one that nothing can read.
     allow(["sqs:GetQueueAttributes", "sqs:ReceiveMessage", "sqs:DeleteMessage"], ...arns(deadLetters), ...(chunks ? [chunks.deadLetters.queueArn] : [])),
     findRepository(variables),
   ];
 }
 
 /**
- * What `tufline doctor` asks of AWS beside what an operator needs anyway: reading only. The last four can be let for no resource in particular, or
- * for none that is known by its name
+ * The read-only rights that `tufline doctor` needs in addition. AWS can't restrict the last four to
+ * a resource, or only to one without a predictable name
  * (<https://docs.aws.amazon.com/service-authorization/latest/reference/list_lambda.html>,
- * <https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazoneventbridgescheduler.html>); they tell of others in the
- * account what they are called, and how they are set up.
+ * <https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazoneventbridgescheduler.html>).
+ * They show the names and settings of other resources in the account.
  */
 function lookingAtDeployment(name: string, { uploads, repository, ledger }: Resources): PolicyStatement[] {
   const functions = `arn:${Aws.PARTITION}:lambda:${Aws.REGION}:${Aws.ACCOUNT_ID}:function`;

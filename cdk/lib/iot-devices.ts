@@ -1,5 +1,6 @@
 /**
- * Lets devices in that AWS IoT Core knows by their certificates: its credentials provider gives them keys, with which they sign
+ * Gives access to devices that AWS IoT Core identifies by certificates. Its credentials provider
+ * gives them keys, with which they sign requests
  * (<https://docs.aws.amazon.com/iot/latest/developerguide/authorizing-direct-aws.html>).
  */
 import { Aws, Duration, Stack } from "aws-cdk-lib";
@@ -13,27 +14,32 @@ import { TuflineRepository } from "./tufline-repository.ts";
 import { acknowledgeWildcards } from "./wildcards.ts";
 
 export interface TuflineIotDevicesProps extends ReadOptions {
-  /** What they may read: a repository under access `iam`. */
+  /** The repository that the devices may read; its access is `iam`. */
   readonly repository: TuflineRepository;
 
   /**
-   * What the role alias and the policy for certificates are called: letters, digits, and the signs `_=,@-`. Unique in its account and region.
+   * The name of the role alias and of the policy for certificates: letters, digits, and `_=,@-`.
+   * Unique in its account and region.
    *
    * @default the repository's name and `-devices`
    */
   readonly name?: string;
 
   /**
-   * For how long keys are good, of a device too whose certificate was revoked since: 15 minutes to 12 hours.
+   * How long a device's keys are valid, even if its certificate is revoked meanwhile: 15 minutes to
+   * 12 hours.
    *
    * @default Duration.hours(1)
    */
   readonly keysValidFor?: Duration;
 }
 
-/** The role alias that devices ask the credentials provider for, its role, and the policy that lets a certificate ask. */
+/**
+ * The role alias that devices name to the credentials provider, its role, and the policy that lets
+ * a certificate use it.
+ */
 export class TuflineIotDevices extends Construct {
-  /** What a device's settings have as `role-alias`. */
+  /** The value of `role-alias` in a device's settings. */
   readonly roleAlias: string;
   /** The AWS IoT policy to attach to a device's certificate. */
   readonly policy: string;
@@ -44,14 +50,14 @@ export class TuflineIotDevices extends Construct {
     const name = props.name ?? `${repository.name}-devices`;
     // <https://docs.aws.amazon.com/iot/latest/apireference/API_CreateRoleAlias.html>
     if (!/^[\w=,@-]{1,128}$/.test(name)) {
-      refuse("TuflineIotDevices' name", `'${name}'`, "a role alias can't be called so", "give it letters, digits and _=,@-");
+      refuse("TuflineIotDevices' name", `'${name}'`, "a role alias can't have this name", "give it letters, digits and _=,@-");
     }
     const keysValidFor = (props.keysValidFor ?? Duration.hours(1)).toSeconds();
     if (keysValidFor < 900 || keysValidFor > 43_200) {
-      const why = "the credentials provider gives none for so long";
+      const why = "the credentials provider gives no keys for that long";
       refuse("TuflineIotDevices' keysValidFor", `${keysValidFor} s`, why, "choose 15 minutes to 12 hours");
     }
-    // Written out, since the role names the alias, and the alias the role.
+    // A literal ARN, since the role refers to the alias, and the alias to the role.
     const alias = Stack.of(this).formatArn({ service: "iot", resource: "rolealias", resourceName: name });
     const reading = repository.reading(props, "TuflineIotDevices");
     const role = new Role(this, "Role", {
@@ -60,11 +66,11 @@ export class TuflineIotDevices extends Construct {
       assumedBy: new ServicePrincipal("credentials.iot.amazonaws.com", {
         conditions: { StringEquals: { "aws:SourceAccount": Aws.ACCOUNT_ID }, ArnLike: { "aws:SourceArn": alias } },
       }),
-      // An hour is the least that a role has.
+      // A role's shortest maximum session is an hour.
       maxSessionDuration: Duration.seconds(Math.max(keysValidFor, 3600)),
       inlinePolicies: { Read: new PolicyDocument({ statements: [reading] }) },
     });
-    acknowledgeWildcards(role, [reading], "A device may read what the repository serves, whatever there is in it");
+    acknowledgeWildcards(role, [reading], "A device may read everything that the repository serves");
     const made = new CfnRoleAlias(this, "RoleAlias", {
       roleAlias: name,
       roleArn: role.roleArn,

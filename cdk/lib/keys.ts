@@ -1,9 +1,10 @@
 /**
- * The online keys. A key's own policy alone says who may sign with it: no policy of IAM can, neither a function's
- * (`permissions.ts` has nothing about these keys) nor an administrator's.
+ * The online keys. A key's own policy alone decides who may sign with it. No IAM policy can: not a
+ * function's (`permissions.ts` says nothing about these keys), and not an administrator's.
  *
- * What IAM may allow is administration, so that the account is never locked out of a key. Whoever may change a key's
- * policy can let themselves sign, which shows in CloudTrail as `PutKeyPolicy`.
+ * IAM policies may allow administration, so that the account can't be locked out of a key. An
+ * administrator who may change a key's policy can give themselves the right to sign; CloudTrail
+ * then shows `PutKeyPolicy`.
  */
 import { RemovalPolicy } from "aws-cdk-lib";
 import { AccountRootPrincipal, IRole, PolicyDocument, PolicyStatement } from "aws-cdk-lib/aws-iam";
@@ -14,7 +15,10 @@ import { keptStatements } from "./emulator.ts";
 import { capitalized } from "./names.ts";
 import { OnlineKey } from "./permissions.ts";
 
-/** All of KMS that CloudFormation and operators need; nothing that signs, or lets another sign. */
+/**
+ * All KMS actions that CloudFormation and operators need. None of them signs or grants the right to
+ * sign, except through `PutKeyPolicy`.
+ */
 const ADMINISTRATION = [
   "kms:CancelKeyDeletion",
   "kms:CreateAlias",
@@ -37,14 +41,17 @@ const ADMINISTRATION = [
   "kms:UpdateKeyDescription",
 ];
 
-/** Who may do what with a key. */
+/** The roles that may use a key. */
 export interface KeyUsers {
   readonly signers: IRole[];
-  /** Who may read the public key beside them. */
+  /** Roles other than the signers that may read the public key. */
   readonly readers: IRole[];
 }
 
-/** Key `number` of the TUF role `name`. It stays when the stack is deleted, and when its number is taken away, but not when the very deployment that makes it fails. */
+/**
+ * Creates key `number` of the TUF role `name`. The key stays when the stack is deleted or its
+ * number is removed. It is deleted only if the deployment that creates it fails.
+ */
 export function onlineKey(
   scope: Construct,
   repository: string,
@@ -64,7 +71,7 @@ export function onlineKey(
 }
 
 function policy({ signers, readers }: KeyUsers): PolicyStatement[] {
-  // In a key's policy this is the key itself.
+  // In a key's policy, `*` means the key itself.
   const resources = ["*"];
   return [
     new PolicyStatement({
@@ -78,7 +85,8 @@ function policy({ signers, readers }: KeyUsers): PolicyStatement[] {
       principals: signers,
       actions: ["kms:Sign"],
       resources,
-      // Only what Tufline asks for: a digest, in the one scheme that the roles' keys have in TUF.
+      // Only what Tufline needs: signing a digest, in the one scheme that the role's keys have in
+      // TUF.
       conditions: { StringEquals: { "kms:SigningAlgorithm": "ECDSA_SHA_256", "kms:MessageType": "DIGEST" } },
     }),
     new PolicyStatement({

@@ -1,4 +1,7 @@
-/** The metrics that the functions print in CloudWatch's embedded format, by the names of `functions/pipeline/src/measure.rs`. */
+/**
+ * The metrics that the functions print in CloudWatch's embedded metric format, by their names in
+ * `functions/pipeline/src/measure.rs`.
+ */
 import { Duration } from "aws-cdk-lib";
 import { Metric, Stats } from "aws-cdk-lib/aws-cloudwatch";
 import { IFunction } from "aws-cdk-lib/aws-lambda";
@@ -8,7 +11,7 @@ import { Chunks } from "./chunk.ts";
 import { DeviceMetrics } from "./devices.ts";
 import { QueueName, Stage } from "./permissions.ts";
 
-/** What has metrics: the alarms are about it, and the dashboard shows it. */
+/** The sources of metrics, for the alarms and the dashboard. */
 export interface Measured {
   readonly name: string;
   readonly metrics: RepositoryMetrics;
@@ -20,7 +23,7 @@ export interface Measured {
   readonly chunks?: Chunks;
 }
 
-/** Metrics of the repository `name`. */
+/** The metrics of the repository `name`. */
 export class RepositoryMetrics {
   private readonly name: string;
 
@@ -28,47 +31,56 @@ export class RepositoryMetrics {
     this.name = name;
   }
 
-  /** From an upload until devices see it; percentile `percent`. */
+  /** Seconds from an upload until devices see it, at the percentile `percent`. */
   uploadToPublished(percent: number): Metric {
     return this.metric("UploadToPublished", Stats.p(percent));
   }
 
-  /** Uploads that were published. */
+  /** The number of published uploads. */
   published(): Metric {
     return this.metric("Published", Stats.SUM);
   }
 
-  /** Uploads that were refused. */
+  /** The number of refused uploads. */
   rejected(): Metric {
     return this.metric("Rejected", Stats.SUM);
   }
 
-  /** Generations that were shown to devices. */
+  /** The number of generations that became visible to devices. */
   generations(): Metric {
     return this.metric("Generations", Stats.SUM);
   }
 
-  /** Changes that went into one generation. */
+  /** The average number of changes in a generation. */
   batchSize(): Metric {
     return this.metric("BatchSize", Stats.AVERAGE);
   }
 
-  /** Generations that the gate refused. */
+  /** The number of generations that the gate refused. */
   gateRefusals(): Metric {
     return this.metric("GateRefusals", Stats.SUM);
   }
 
-  /** What lies where roots belong and is none. Refresh measures it each minute. */
+  /**
+   * The number of objects that have a root's name but are no valid root. Refresh measures it every
+   * minute.
+   */
   ignoredRoots(): Metric {
     return this.metric("IgnoredRoots", Stats.MAXIMUM);
   }
 
-  /** How long the oldest generation has waited that devices don't see yet. Refresh measures it each minute. */
+  /**
+   * How long the oldest generation that devices don't see yet has waited. Refresh measures it every
+   * minute.
+   */
   publicationLag(): Metric {
     return this.metric("PublicationLag", Stats.MAXIMUM);
   }
 
-  /** Until the role's first published document expires. Refresh measures it each minute. */
+  /**
+   * Seconds until the first of the role's published documents expires. Refresh measures it every
+   * minute.
+   */
   secondsToExpiry(role: string, period: Duration): Metric {
     return this.metric("SecondsToExpiry", Stats.MINIMUM, period, { Role: role });
   }

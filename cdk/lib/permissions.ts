@@ -1,10 +1,11 @@
 /**
- * What each function may do: the whole of its IAM policy but for its own log group and its own queue. Who may sign with
- * the online keys stands in the keys' policies (`keys.ts`, by {@link SIGNERS}).
+ * What each function may do: its whole IAM policy, except for its own log group and its own queue.
+ * The keys' policies (`keys.ts`, by {@link SIGNERS}) say who may sign with the online keys.
  *
- * *Invariant*: only `sign` can sign with the keys of targets, bins and snapshot; only `publish` and `refresh` can sign with
- * the timestamp's key and write `timestamp.json`; no function can write a root, and none can delete an object; `serve` and
- * `pack` can only read, and the same but for chunks.
+ * *Invariant*: only `sign` can sign with the keys of targets, bins and snapshot. Only `publish` and
+ * `refresh` can sign with the timestamp's key and write `timestamp.json`. No function can write a
+ * root, and none can delete an object. `serve` and `pack` can only read, and both may read the
+ * same.
  */
 import { Aws } from "aws-cdk-lib";
 import { IEventBus } from "aws-cdk-lib/aws-events";
@@ -12,23 +13,23 @@ import { Effect, PolicyStatement } from "aws-cdk-lib/aws-iam";
 import { IBucket } from "aws-cdk-lib/aws-s3";
 import { IQueue } from "aws-cdk-lib/aws-sqs";
 
-/** The functions, each named as its stage. The name is also the function's handler. */
+/** The functions, each named after its stage. The name is also the function's handler. */
 export const STAGES = ["hash", "large", "rebuild", "sign", "publish", "refresh", "serve", "pack"] as const;
 export type Stage = (typeof STAGES)[number];
 
-/** Those that devices ask, by the API: what they fail at is seen there. */
+/** The functions that devices reach through the API. Its metrics show their errors. */
 export const ASKED_BY_DEVICES: readonly Stage[] = ["serve", "pack"];
 
-/** What the functions run: `cdk/bundle` makes a folder of each. */
+/** The programs of the functions; `cdk/bundle` makes a folder for each. */
 export const PROGRAMS = ["pipeline", "devices"] as const;
 export type Program = (typeof PROGRAMS)[number];
 
-/** The program of a function, which knows by its handler's name which function it is. */
+/** The program of a function. The program tells its functions apart by the handler's name. */
 export function programOf(stage: Stage): Program {
   return ASKED_BY_DEVICES.includes(stage) ? "devices" : "pipeline";
 }
 
-/** The queues of the pipeline, each named as its messages. */
+/** The queues of the pipeline, each named after its messages. */
 export const QUEUES = ["uploads", "large", "changes", "sign", "publish"] as const;
 export type QueueName = (typeof QUEUES)[number];
 
@@ -36,7 +37,7 @@ export type QueueName = (typeof QUEUES)[number];
 export const ONLINE_KEYS = ["targets", "bins", "snapshot", "timestamp"] as const;
 export type OnlineKey = (typeof ONLINE_KEYS)[number];
 
-/** Which stages may sign with which key. */
+/** The stages that may sign with each key. */
 export const SIGNERS: Record<OnlineKey, Stage[]> = {
   targets: ["sign"],
   bins: ["sign"],
@@ -44,7 +45,7 @@ export const SIGNERS: Record<OnlineKey, Stage[]> = {
   timestamp: ["publish", "refresh"],
 };
 
-/** Which stages may read the public key as well: they must know whether another one signs now. */
+/** Further stages that may read the public key: they must know whether another key signs now. */
 export const READERS: Record<OnlineKey, Stage[]> = {
   targets: ["refresh"],
   bins: ["rebuild", "publish", "refresh"],
@@ -52,7 +53,7 @@ export const READERS: Record<OnlineKey, Stage[]> = {
   timestamp: [],
 };
 
-/** What the permissions are about. */
+/** The resources that the permissions refer to. */
 export interface Resources {
   readonly uploads: IBucket;
   readonly uploadsPrefix: string;
@@ -77,12 +78,18 @@ export function write(bucket: IBucket, ...keys: string[]): PolicyStatement {
   return allow(["s3:PutObject"], ...keys.map((key) => bucket.arnForObjects(key)));
 }
 
-/** Without this S3 answers 403 for a key that isn't there. A prefix condition would bring that back, hence none. */
+/**
+ * Without this right, S3 answers 403 for a missing key instead of 404. There is no prefix
+ * condition, since it would bring the 403 back.
+ */
 export function list(...buckets: IBucket[]): PolicyStatement {
   return allow(["s3:ListBucket"], ...buckets.map((bucket) => bucket.bucketArn));
 }
 
-/** Uploads are always read by version: what is current may change between two requests. */
+/**
+ * The right to read uploads, always by version: the current version may change between two
+ * requests.
+ */
 export function readUploads({ uploads, uploadsPrefix }: Resources): PolicyStatement[] {
   return [
     allow(["s3:GetObject", "s3:GetObjectVersion"], uploads.arnForObjects(`${uploadsPrefix}*`)),
@@ -90,7 +97,7 @@ export function readUploads({ uploads, uploadsPrefix }: Resources): PolicyStatem
   ];
 }
 
-/** What other parties deliver, beside the uploads. */
+/** The right to read what other parties deliver, beside the uploads. */
 function readDeliveries({ uploads }: Resources): PolicyStatement {
   return allow(["s3:GetObject", "s3:GetObjectVersion"], uploads.arnForObjects("delegations/*"));
 }
@@ -100,8 +107,9 @@ export function send(...queues: IQueue[]): PolicyStatement {
 }
 
 /**
- * The use of the keys that buckets encrypt with, where they have any, through S3 only. Reading needs it, and so does the
- * checksum in a HEAD's answer (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html>).
+ * The right to use the buckets' encryption keys, if any, through S3 only. Reading needs it, and so
+ * does the checksum in the answer to a HEAD
+ * (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html>).
  */
 function useKeys(action: string, buckets: IBucket[]): PolicyStatement[] {
   const keys = new Set(buckets.flatMap(({ encryptionKey }) => (encryptionKey ? [encryptionKey.keyArn] : [])));
@@ -115,7 +123,7 @@ export function decrypt(...buckets: IBucket[]): PolicyStatement[] {
   return useKeys("kms:Decrypt", buckets);
 }
 
-/** For writing. The parts of a multipart upload need {@link decrypt} too, which every writer has. */
+/** For writing. Parts of a multipart upload also need {@link decrypt}, which every writer has. */
 export function encrypt(...buckets: IBucket[]): PolicyStatement[] {
   return useKeys("kms:GenerateDataKey", buckets);
 }
@@ -124,7 +132,7 @@ function announce(bus: IEventBus): PolicyStatement {
   return allow(["events:PutEvents"], bus.eventBusArn);
 }
 
-/** What `hash` does with each upload, and `large` with a large one. */
+/** The rights of `hash` for every upload, and of `large` for a large one. */
 function hashing(resources: Resources): PolicyStatement[] {
   const { uploads, repository, ledger, queues, bus } = resources;
   return [
@@ -145,20 +153,23 @@ function hashing(resources: Resources): PolicyStatement[] {
 }
 
 /**
- * What `sign` and `publish` read, each by itself, to judge whether a generation follows from what was uploaded, delivered and
- * decided: whoever writes generations is not believed.
+ * What `sign` and `publish` each read to judge whether a generation follows from the uploads,
+ * deliveries and decisions. They trust no writer of generations.
  */
 function judging(resources: Resources): PolicyStatement[] {
   const records = ["generations/*", "index/*", "drafts/*", "hashed/*", "parties/*", "delivered/*", "decisions/*"];
   return [
     ...readUploads(resources),
     read(resources.ledger, ...records),
-    // Bytes of which S3 keeps no digest are copied, so that it says one. Nobody reads the copy.
+    // Objects without a digest in S3 are copied, so that S3 computes one. Nobody reads the copy.
     write(resources.repository, "checked/*"),
   ];
 }
 
-/** The policy of one stage. Read it beside the stage's step in ARCHITECTURE.md, "The way of one artifact". */
+/**
+ * The policy of one stage. Read it beside the stage's step in ARCHITECTURE.md, "The way of one
+ * artifact".
+ */
 export function permissions(stage: Stage, resources: Resources): PolicyStatement[] {
   const { uploads, repository, ledger, queues, deadLetters, bus } = resources;
   switch (stage) {
@@ -168,7 +179,8 @@ export function permissions(stage: Stage, resources: Resources): PolicyStatement
       return [
         ...hashing(resources),
         allow(["s3:GetObject", "s3:PutObject"], ledger.arnForObjects("hashing/*")),
-        // The largest are copied in parts. Each run asks which are there: those of an earlier one too.
+        // The largest uploads are copied in parts. Each run lists the existing parts, including
+        // those of an earlier run.
         allow(["s3:ListMultipartUploadParts"], repository.arnForObjects("blobs/*")),
         allow(["s3:ListBucketMultipartUploads"], repository.bucketArn),
       ];
@@ -176,13 +188,13 @@ export function permissions(stage: Stage, resources: Resources): PolicyStatement
       return [
         ...readUploads(resources),
         readDeliveries(resources),
-        // Whether the bytes are there that another party lists.
-        // And what is published, where a draft of it was lost.
+        // To check that the blobs that another party lists exist, and to read a published document
+        // whose draft was lost.
         read(repository, "metadata/*", "blobs/*"),
         read(ledger, "generations/*", "index/*", "drafts/*", "hashed/*", "rejected/*", "refused/*", "removals-accepted.json"),
         read(ledger, "parties/*", "delivered/*", "decisions/*"),
         write(ledger, "generations/*", "index/*", "drafts/*", "rejected/*", "held/*", "parties/*", "delivered/*"),
-        // Of the repository too: before `tufline init` there is no timestamp.
+        // The repository too: before `tufline init` there is no timestamp.
         list(repository, ledger),
         ...decrypt(uploads, repository, ledger),
         ...encrypt(ledger),
@@ -193,7 +205,7 @@ export function permissions(stage: Stage, resources: Resources): PolicyStatement
       return [
         ...judging(resources),
         read(repository, "metadata/*"),
-        // All that has a version in its name, and so two dots: not `timestamp.json`.
+        // Every name with a version has two dots. `timestamp.json` doesn't match.
         write(repository, "metadata/*.*.json"),
         new PolicyStatement({
           sid: "NeverARoot",
@@ -241,10 +253,9 @@ export function permissions(stage: Stage, resources: Resources): PolicyStatement
     case "serve":
     case "pack":
       return [
-        // Targets are answered by a link to their blob, signed with this right. A pack is made of what serve would answer, each
-        // file by itself, but has no chunks in it.
+        // Serve answers a large target with a link to its blob, which it signs with this right.
         read(repository, "metadata/*", "blobs/*", ...(stage === "serve" ? ["chunks/*"] : [])),
-        // A device walks the roots until one is missing: that must be 404, and not 403.
+        // A device fetches roots until one is missing: S3 must answer 404 then, not 403.
         list(repository),
         ...decrypt(repository),
       ];

@@ -1,4 +1,4 @@
-/** All that can be chosen of a repository. `config.ts`, `access.ts` and `names.ts` check it. */
+/** All choices for a repository. `config.ts`, `access.ts` and `names.ts` check them. */
 import { Duration } from "aws-cdk-lib";
 import { ICertificate } from "aws-cdk-lib/aws-certificatemanager";
 import { IKey } from "aws-cdk-lib/aws-kms";
@@ -10,36 +10,41 @@ import { ITopic } from "aws-cdk-lib/aws-sns";
 import { Access, MtlsAccess } from "./access.ts";
 
 export interface TuflineRepositoryProps {
-  /** Folder with the functions' binaries, `pipeline/bootstrap` and `devices/bootstrap`, built for {@link architecture}: what `cdk/bundle` makes. */
+  /**
+   * The folder with the functions' binaries, `pipeline/bootstrap` and `devices/bootstrap`, built
+   * for {@link architecture}. `cdk/bundle` makes it.
+   */
   readonly bundle: string;
 
   /**
-   * Processor that the binaries are built for.
+   * The processor that the binaries are built for.
    *
    * @default Architecture.ARM_64, which costs a fifth less than x86_64
    */
   readonly architecture?: Architecture;
 
   /**
-   * What the names of queues, functions, log groups, alarms and the SSM parameter `/tufline/<name>` begin with:
-   * letters, digits and hyphens. Unique in its account and region. Changing it later replaces the queues with all that
-   * waits in them (`tufline reconcile` brings it back), and no bucket and no key.
+   * The beginning of the names of queues, functions, log groups, alarms and the SSM parameter
+   * `/tufline/<name>`: letters, digits and hyphens. Unique in its account and region. Changing it
+   * later replaces the queues together with their waiting messages (`tufline reconcile` brings the
+   * work back), but no bucket and no key.
    *
    * @default the stack's name
    */
   readonly name?: string;
 
   /**
-   * Who may read as a device. There is no default, so that nobody opens a repository to the world by accident, or locks
-   * its devices out.
+   * Who may read as a device. There is no default, so that nobody opens a repository to the world,
+   * or locks its devices out, by accident.
    */
   readonly access: Access;
 
   /**
-   * How long changes are collected before they become one generation: whole seconds, 1 to 300. Longer makes fewer
-   * generations, which is cheaper for devices in a steady stream of uploads; each upload waits up to that long.
+   * How long changes are collected before they become one generation: whole seconds, 1 to 300. A
+   * longer window makes fewer generations, which is cheaper for devices if uploads come in a steady
+   * stream. Each upload waits up to that long.
    *
-   * @default Duration.seconds(1), the shortest that SQS has for large batches
+   * @default Duration.seconds(1), the shortest window that SQS has for large batches
    */
   readonly batchWindow?: Duration;
 
@@ -51,15 +56,16 @@ export interface TuflineRepositoryProps {
   readonly expiries?: Expiries;
 
   /**
-   * How the SHA-256 of an upload is found: `auto` believes the full-object checksum that S3 computed; `stream` always
-   * reads the upload, which takes longer and trusts no arithmetic but Tufline's.
+   * How to find the SHA-256 of an upload. `auto` trusts the full-object checksum that S3 computed.
+   * `stream` always reads the upload, which takes longer and relies on no computation outside
+   * Tufline.
    *
    * @default "auto"
    */
   readonly hashing?: "auto" | "stream";
 
   /**
-   * Uploads larger than this are refused, in bytes.
+   * The largest allowed upload, in bytes. Larger ones are refused.
    *
    * @default 50 TB, S3's own limit
    */
@@ -73,37 +79,40 @@ export interface TuflineRepositoryProps {
   readonly removals?: Removals;
 
   /**
-   * A targets role that lists more targets than this is split into 16 bins: 1 to 10,000. Smaller ones make what devices
-   * download for a change smaller, and the snapshot larger. Bins are never merged again.
+   * The most targets that one targets role lists: 1 to 10,000. A role with more is split into 16
+   * bins. Smaller bins make a device's download for a change smaller, and the snapshot larger. Bins
+   * are never merged again.
    *
    * @default 1000
    */
   readonly maxTargetsPerBin?: number;
 
   /**
-   * How many documents are signed at the same time: 1 to 256. What KMS throttles is tried again.
+   * How many documents are signed at the same time: 1 to 256. Signatures that KMS throttles are
+   * retried.
    *
    * @default 16: some 210 signatures a second, fewer than KMS allows in any region by default
    */
   readonly signaturesAtOnce?: number;
 
   /**
-   * Which keys each online role has.
+   * The keys of each online role.
    *
    * @default see {@link OnlineKeys}
    */
   readonly onlineKeys?: OnlineKeys;
 
   /**
-   * Targets up to this length are answered by the serve function itself, longer ones by a redirect to S3; in bytes,
-   * 4 MiB at most, since a Lambda function answers 6 MB of Base64. 0 redirects all that aren't empty.
+   * The longest target that the serve function answers itself, in bytes: at most 4 MiB, since a
+   * Lambda function can answer 6 MB of Base64. Longer targets get a redirect to S3. With 0, all
+   * targets that aren't empty do.
    *
-   * @default 256 KiB: a target of that length is there sooner than a device could follow a redirect
+   * @default 256 KiB: a target of that length arrives sooner than a device could follow a redirect
    */
   readonly inlineTargets?: number;
 
   /**
-   * Which uploads are worked on beside all others, and in what pieces.
+   * Which uploads count as large and go through a queue of their own, and in what pieces.
    *
    * @default see {@link LargeUploads}
    */
@@ -117,47 +126,53 @@ export interface TuflineRepositoryProps {
   readonly nestedDelegations?: boolean;
 
   /**
-   * Whether people sign the top-level targets role (`tufline targets`), which needs a repository that was begun with bins.
+   * Whether people sign the top-level targets role (`tufline targets`). This needs a repository
+   * that began with bins.
    *
    * @default false
    */
   readonly offlineTargets?: boolean;
 
   /**
-   * The contents of the first root, which devices ship with, as `tufline root show` tells them: no other is believed in its place then. Behind its version
-   * and a colon where that is not 1 (`15:CONTENTS`), as for `tufline import` of a repository whose older roots can't be verified.
+   * The digest of the first root, which devices ship with: what `tufline root show` calls contents.
+   * No other root is then accepted in its place. If its version isn't 1, put the version and a
+   * colon in front (`15:CONTENTS`), as for `tufline import` of a repository whose older roots can't
+   * be verified.
    *
-   * @default version 1 that lies in the bucket, where nobody can replace it
+   * @default version 1 in the bucket, where nobody can replace it
    */
   readonly trustedRoot?: string;
 
   /**
-   * Whether what lies in `metadata/` may be replaced, by compare-and-swap, all but the first root and those before: so that `tufline root publish` takes the place of
-   * what somebody stored there in a root's name. Only until that is done.
+   * Whether objects in `metadata/` may be replaced, by compare-and-swap, except the first root and
+   * those before it. With this, `tufline root publish` can replace an object that somebody stored
+   * under a root's name. Turn it off again afterwards.
    *
-   * @default false: what is there stays
+   * @default false: nobody can replace them
    */
   readonly replaceRoots?: boolean;
 
   /**
-   * Concurrency that is kept for stages, out of what the account's functions share in the region: so that no flood of devices, of uploads,
-   * or of another function's events keeps the timestamp from being renewed. New accounts have little to share, and may reserve none
-   * (`docs/deploy.md`).
+   * Concurrency to reserve for stages, out of the concurrency that all functions of the account
+   * share in the region. With it, no flood of devices, of uploads or of another function's events
+   * keeps the timestamp from being renewed. New accounts have little concurrency, and may not be
+   * able to reserve any (`docs/deploy.md`).
    *
-   * @default none: all functions share what there is
+   * @default none: all functions share the account's concurrency
    */
   readonly reservedConcurrency?: ReservedConcurrency;
 
   /**
-   * How many requests the devices' API answers; what is above gets a 429, with which most clients fail and ask again when they would
-   * have anyway.
+   * How many requests the devices' API answers. Requests above that get a 429. Most clients then
+   * fail, and ask again at their next regular check.
    *
    * @default the account's quota, which all its APIs in the region share
    */
   readonly throttle?: Throttle;
 
   /**
-   * Whether devices may ask for packs: all that they would request next in one answer, verified as if each file had been fetched by its name
+   * Whether devices may ask for packs. A pack is one answer with all the files that a device would
+   * request next; the device verifies each file as if it had fetched it by name
    * (`docs/devices.md`).
    *
    * @default see {@link Packs}: they may, which costs nothing until one asks
@@ -174,36 +189,39 @@ export interface TuflineRepositoryProps {
   readonly chunks?: boolean;
 
   /**
-   * Puts CloudFront in front of the repository, in the place of the API: many devices then get the same answer from a cache near to
-   * them. `{}` is enough. Under access `open` or `mtls` only: under the others each answer is for whom was let in.
+   * Puts CloudFront in front of the repository, in place of the API, so that many devices get the
+   * same answer from a nearby cache. `{}` is enough. It works only under access `open` or `mtls`:
+   * under the others, each answer is for the device that was let in.
    *
-   * CloudFront keeps no file of more than 50 GB
+   * CloudFront serves no file of more than 50 GB
    * (<https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/cloudfront-limits.html>).
    *
-   * @default none: devices ask the API
+   * @default none: devices use the API
    */
   readonly cloudFront?: CloudFront;
 
   /**
-   * Is told when an alarm is raised and when it is over. A topic that is encrypted with a key of its own must let
-   * CloudWatch use that key.
+   * The topic to notify when an alarm begins and when it ends. If the topic is encrypted with its
+   * own key, CloudWatch must be allowed to use that key.
    *
-   * @default nobody is told; the alarms show in CloudWatch only
+   * @default no notification: alarms show only in CloudWatch
    */
   readonly alarmTopic?: ITopic;
 
   /**
-   * Symmetric KMS key that the buckets encrypt objects with (SSE-KMS, with bucket keys). Its policy must leave the use
-   * of it to the account's IAM policies, as CDK's own keys do. Objects that are there already stay as they are.
+   * The symmetric KMS key that the buckets use to encrypt objects (SSE-KMS, with bucket keys). Its
+   * policy must delegate its use to the account's IAM policies, as CDK's keys do. Existing objects
+   * stay as they are.
    *
    * @default S3's own encryption (SSE-S3), which costs nothing
    */
   readonly encryptionKey?: IKey;
 
   /**
-   * Existing bucket to take uploads from, below the prefix `targets/`: one of the same stack, or an imported one with
-   * its KMS key, if it has any. **Its versioning must be on**, which nobody can check at synthesis. CDK adds the
-   * notification beside others by a custom resource.
+   * An existing bucket to take uploads from, below the prefix `targets/`: one of the same stack, or
+   * an imported one with its KMS key, if it has any. **Its versioning must be on**, which the
+   * synthesis can't check. A custom resource of CDK adds the notification beside the bucket's
+   * others.
    *
    * @default a new bucket, which stays when the stack is deleted
    */
@@ -217,7 +235,7 @@ export interface TuflineRepositoryProps {
   readonly retention?: Retention;
 
   /**
-   * Leaves out what the local AWS emulator cannot evaluate: see `emulator.ts`. Never set it on AWS.
+   * Omits what the local AWS emulator can't evaluate: see `emulator.ts`. Never set it on AWS.
    *
    * @default false
    */
@@ -225,36 +243,37 @@ export interface TuflineRepositoryProps {
 }
 
 /**
- * How many runs of a stage there may be at once, and always may be: 1 to 1000. Sign and publish never run twice at once, since their queues have
- * one message group; a run of refresh may last into the next minute, so give it 2.
+ * How many concurrent runs to reserve for a stage; this is also the most that it may have: 1 to
+ * 1000. Sign and publish never run twice at once, since each queue has one message group. A run of
+ * refresh may last into the next minute, so give it 2.
  *
  * <https://docs.aws.amazon.com/lambda/latest/dg/configuration-concurrency.html>
  */
 export interface ReservedConcurrency {
   /**
-   * Of `sign`.
+   * For `sign`.
    *
    * @default nothing is reserved
    */
   readonly sign?: number;
 
   /**
-   * Of `publish`.
+   * For `publish`.
    *
    * @default nothing is reserved
    */
   readonly publish?: number;
 
   /**
-   * Of `refresh`.
+   * For `refresh`.
    *
    * @default nothing is reserved
    */
   readonly refresh?: number;
 
   /**
-   * Of `pack`: so that packs, which take more of a processor than files do, leave the other functions their share. A device that gets none
-   * asks for the files.
+   * For `pack`. Packs take more of a processor than files do; with a limit they leave the other
+   * functions their share. A device that gets no pack asks for the files.
    *
    * @default nothing is reserved
    */
@@ -262,29 +281,30 @@ export interface ReservedConcurrency {
 }
 
 /**
- * A token bucket over all devices, which API Gateway keeps as well as it can
- * (<https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-throttling.html>). A device's check is two requests, a first
- * update six.
+ * A token bucket for all devices together, which API Gateway applies on a best-effort basis
+ * (<https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-throttling.html>). A
+ * device's check takes two requests, a first update six.
  */
 export interface Throttle {
   /** Requests a second, in the long run. */
   readonly rate: number;
 
-  /** Requests at once, beyond that; as many as {@link rate} at least. */
+  /** The burst of requests beyond that: at least {@link rate}. */
   readonly burst: number;
 }
 
-/** What devices may ask for in one answer. */
+/** Whether and how often devices may ask for packs. */
 export interface Packs {
   /**
-   * Whether there is the route `/pack`. Without it devices ask for the files, as they do where a pack is refused.
+   * Whether the route `/pack` exists. Without it devices ask for the files, as they do if a pack is
+   * refused.
    *
    * @default true
    */
   readonly enabled?: boolean;
 
   /**
-   * How many packs the API answers, whatever {@link TuflineRepositoryProps.throttle} says of the other requests.
+   * How many packs the API answers, independent of the limit on other requests.
    *
    * @default {@link TuflineRepositoryProps.throttle}
    */
@@ -292,27 +312,29 @@ export interface Packs {
 }
 
 /**
- * How CloudFront is set up. It has no throttle: neither {@link TuflineRepositoryProps.throttle} nor {@link Packs.throttle} goes with
- * it.
+ * The settings of CloudFront. It has no throttle, so it can't be combined with
+ * {@link TuflineRepositoryProps.throttle} or {@link Packs.throttle}.
  */
 export interface CloudFront {
   /**
-   * The domain that devices ask, with its certificate in ACM **in us-east-1**; point a DNS record at
-   * `TuflineRepository.distribution`. Under access `mtls` it is that of {@link MtlsAccess}.
+   * The domain in the devices' URLs, with its certificate in ACM **in us-east-1**; point a DNS
+   * record at `TuflineRepository.distribution`. Under access `mtls` the domain is that of
+   * {@link MtlsAccess}.
    *
-   * @default one below cloudfront.net
+   * @default a domain below cloudfront.net
    */
   readonly domain?: { readonly name: string; readonly certificate: ICertificate };
 
   /**
-   * ARN of a web ACL of AWS WAF, of the scope CLOUDFRONT: with a rate-based rule it keeps one address from asking too much.
+   * The ARN of a web ACL of AWS WAF with the scope CLOUDFRONT. A rate-based rule in it limits the
+   * requests of one address.
    *
    * @default none
    */
   readonly webAclArn?: string;
 
   /**
-   * Where CloudFront writes a line for each request. The bucket must take ACLs
+   * The bucket to which CloudFront writes a line for each request. It must allow ACLs
    * (<https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/standard-logging-legacy-s3.html>).
    *
    * @default requests are not logged
@@ -320,25 +342,28 @@ export interface CloudFront {
   readonly logBucket?: IBucket;
 }
 
-/** How long signed documents are valid. Each at least as long as the one before. */
+/**
+ * How long signed documents are valid. Each lifetime must be at least as long as the one before.
+ */
 export interface Expiries {
   /**
-   * Of the timestamp: at most so long can an attacker on the wire hold back an update. Re-signed when half of it is
-   * left; an hour at least, so that whoever is alarmed at a quarter can still do something.
+   * The timestamp's lifetime: the longest time for which an attacker on the wire can hold back an
+   * update. The timestamp is signed again when half of it is left. At least an hour, so that an
+   * operator can still act after the alarm at a quarter.
    *
    * @default Duration.days(1)
    */
   readonly timestamp?: Duration;
 
   /**
-   * Of snapshots, renewed when a third of it is left.
+   * The snapshot's lifetime. It is renewed when a third of it is left.
    *
    * @default Duration.days(7)
    */
   readonly snapshot?: Duration;
 
   /**
-   * Of `targets` and the bins, renewed when a third of it is left.
+   * The lifetime of `targets` and the bins. They are renewed when a third of it is left.
    *
    * @default Duration.days(90)
    */
@@ -346,33 +371,34 @@ export interface Expiries {
 }
 
 /**
- * The numbers of the keys that a role has, the oldest first: `[1]`, and `[1, 2]` and then `[2]` when `tufline key rotate` says so.
- * A new number makes a key, which signs once devices trust it; a key whose number is taken away stays in KMS, and signs no more.
+ * The numbers of each role's keys, the oldest first: `[1]`; later `[1, 2]`, and then `[2]` when
+ * `tufline key rotate` says so. A new number creates a key, which signs once devices trust it. A
+ * key whose number is removed stays in KMS and signs no more.
  */
 export interface OnlineKeys {
   /**
-   * Of `targets`.
+   * For `targets`.
    *
    * @default [1]
    */
   readonly targets?: number[];
 
   /**
-   * Of the bins.
+   * For the bins.
    *
    * @default [1]
    */
   readonly bins?: number[];
 
   /**
-   * Of `snapshot`.
+   * For `snapshot`.
    *
    * @default [1]
    */
   readonly snapshot?: number[];
 
   /**
-   * Of `timestamp`.
+   * For `timestamp`.
    *
    * @default [1]
    */
@@ -380,19 +406,20 @@ export interface OnlineKeys {
 }
 
 /**
- * Removals are held while more than {@link percent} of all targets, and more than {@link atLeast} of them, were removed
- * within ten minutes: an unmounted folder or a script gone wrong must not empty the repository.
+ * When removals wait for an operator's consent: when more than {@link percent} of all targets, and
+ * more than {@link atLeast} of them, were removed within ten minutes. So an unmounted folder or a
+ * faulty script can't empty the repository.
  */
 export interface Removals {
   /**
-   * Whole percent of all targets; 100 holds none.
+   * Whole percent of all targets; with 100, no removal waits.
    *
    * @default 50
    */
   readonly percent?: number;
 
   /**
-   * Number of targets that may always be removed.
+   * The number of targets that may always be removed.
    *
    * @default 20
    */
@@ -400,32 +427,36 @@ export interface Removals {
 }
 
 /**
- * Large uploads have a queue and a function of their own, so that none of them keeps the others waiting. All in bytes.
+ * Large uploads have their own queue and function, so that they don't delay the others. All values
+ * are in bytes.
  */
 export interface LargeUploads {
   /**
-   * Longer uploads are large; 1 GiB at most, since the function for the others is stopped after a minute.
+   * Longer uploads are large. At most 1 GiB, since the function for the others times out after a
+   * minute.
    *
    * @default 256 MiB
    */
   readonly above?: number;
 
   /**
-   * Where an upload must be read, it is in pieces of this size: 4 MiB at most, since several are held in memory.
+   * The size of the pieces in which an upload is read, if it must be read. At most 4 MiB, since a
+   * run holds several in memory.
    *
    * @default 4 MiB
    */
   readonly piece?: number;
 
   /**
-   * After so many bytes the progress is stored, and the next large upload has its turn.
+   * After this many bytes a run stores its progress and lets the next large upload have its turn.
    *
    * @default 4 GiB
    */
   readonly run?: number;
 
   /**
-   * Longer uploads are copied in parts: from {@link above} to 5 GB, the most that S3 copies in one request.
+   * Longer uploads are copied in parts: from {@link above} to 5 GB, the most that S3 copies in one
+   * request.
    *
    * @default 5 GB
    */
@@ -439,19 +470,23 @@ export interface LargeUploads {
   readonly copyPart?: number;
 }
 
-/** How long things are kept. Signed metadata, blobs and the ledger are kept for good: versions continue from there. */
+/**
+ * How long things are kept. Signed metadata, blobs and the ledger are kept for good: later versions
+ * build on them.
+ */
 export interface Retention {
   /**
-   * Logs of the functions and of requests.
+   * The logs of functions and of requests.
    *
    * @default RetentionDays.ONE_MONTH
    */
   readonly logs?: RetentionDays;
 
   /**
-   * After how long uploads are deleted from the uploads bucket, older versions of one too; whole days, 15 at least,
-   * since a message about an upload may wait for 14. Targets stay published: their bytes were copied. With an existing
-   * {@link TuflineRepositoryProps.uploadsBucket} this states what its own lifecycle does, and adds no rule.
+   * After how long uploads, and older versions of them, are deleted from the uploads bucket: whole
+   * days, at least 15, since a message about an upload may wait for 14. Targets stay published,
+   * since their bytes were copied. With an existing {@link TuflineRepositoryProps.uploadsBucket}
+   * this states what the bucket's own lifecycle does, and adds no rule.
    *
    * @default uploads are kept
    */

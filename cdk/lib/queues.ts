@@ -1,4 +1,4 @@
-/** The queues of the pipeline, each with its dead letters. */
+/** The queues of the pipeline, each with its dead-letter queue. */
 import { Duration } from "aws-cdk-lib";
 import { PolicyStatement } from "aws-cdk-lib/aws-iam";
 import { IQueue, Queue, QueuePolicy } from "aws-cdk-lib/aws-sqs";
@@ -9,13 +9,19 @@ import { capitalized } from "./names.ts";
 import { QueueName } from "./permissions.ts";
 import { queueOnlyOverTls } from "./resource-policies.ts";
 
-/** A message is tried this often before it goes to the dead-letter queue. */
+/** How often a message is tried before it moves to the dead-letter queue. */
 const MAX_RECEIVES = 5;
 
-/** The longest that SQS allows: a dead letter waits for the redrive that refresh makes, and a backlog for its stage. */
+/**
+ * The longest retention that SQS allows. Dead letters wait for refresh to bring them back, and a
+ * backlog waits for its stage.
+ */
 const MESSAGE_RETENTION = Duration.days(14);
 
-/** Whether messages come in order, one group at a time: only so do sign and publish never work against themselves. */
+/**
+ * Whether a queue delivers messages in order, one group at a time. With this, sign and publish each
+ * run once at a time.
+ */
 const FIFO: Record<QueueName | "chunk", boolean> = {
   uploads: false,
   large: false,
@@ -25,7 +31,7 @@ const FIFO: Record<QueueName | "chunk", boolean> = {
   chunk: false,
 };
 
-/** The dead letters of the queue `name` of the repository `repository`. */
+/** The dead-letter queue of the queue `name` in the repository `repository`. */
 export function deadLetterQueue(scope: Construct, repository: string, name: QueueName | "chunk"): Queue {
   return new Queue(scope, `${capitalized(name)}DeadLetters`, {
     ...named(repository, `${name}-dlq`, FIFO[name]),
@@ -33,7 +39,9 @@ export function deadLetterQueue(scope: Construct, repository: string, name: Queu
   });
 }
 
-/** The queue `name`. Its messages stay hidden for `visibilityTimeout` while they are handled. */
+/**
+ * The queue `name`. Its messages stay hidden for `visibilityTimeout` while a stage handles them.
+ */
 export function queue(
   scope: Construct,
   repository: string,
@@ -53,7 +61,10 @@ function named(repository: string, name: string, fifo: boolean): { queueName: st
   return fifo ? { queueName: `${repository}-${name}.fifo`, fifo } : { queueName: `${repository}-${name}` };
 }
 
-/** The queue's own policy: TLS only, and what else it allows. There is none where nothing is left of it. */
+/**
+ * The queue's own policy: TLS only, and the statements `allowed`. `undefined` if no statement is
+ * left.
+ */
 export function queuePolicy(
   scope: Construct,
   id: string,

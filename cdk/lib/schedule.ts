@@ -1,4 +1,4 @@
-/** What wakes refresh. */
+/** The schedule that invokes refresh. */
 import { Aws, Duration } from "aws-cdk-lib";
 import { PolicyDocument, Role, ServicePrincipal } from "aws-cdk-lib/aws-iam";
 import { IFunction } from "aws-cdk-lib/aws-lambda";
@@ -8,7 +8,7 @@ import { Construct } from "constructs";
 
 import { allow } from "./permissions.ts";
 
-/** Wakes `refresh` every minute. */
+/** Invokes `refresh` every minute. */
 export function everyMinute(scope: Construct, repository: string, refresh: IFunction): Schedule {
   const role = new Role(scope, "EveryMinuteRole", {
     description: `Wakes the refresh function of ${repository}`,
@@ -20,13 +20,14 @@ export function everyMinute(scope: Construct, repository: string, refresh: IFunc
     },
   });
   return new Schedule(scope, "EveryMinute", {
-    description: "Keeps the timestamp fresh and picks up work that lost its hint",
+    description: "Keeps the timestamp fresh, and picks up work whose message was lost",
     schedule: ScheduleExpression.rate(Duration.minutes(1)),
     target: new LambdaInvoke(refresh, {
-      // Not tried again: the next minute comes anyway. What becomes of the event at Lambda is the function's own affair.
+      // No retries: the next minute comes anyway. How Lambda treats the event is set at the
+      // function (`functions.ts`).
       retryAttempts: 0,
       maxEventAge: Duration.minutes(1),
-      // As it is: the construct would allow all versions of the function too.
+      // The role as it is: the construct would also allow invoking every version of the function.
       role: role.withoutPolicyUpdates(),
     }),
   });

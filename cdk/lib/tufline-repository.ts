@@ -1,4 +1,4 @@
-/** The construct: everything of one repository, put together. */
+/** The construct that assembles a whole repository. */
 import { join } from "node:path";
 
 import { Aws, Stack } from "aws-cdk-lib";
@@ -51,30 +51,41 @@ import { VERSION } from "./version.ts";
 import { acknowledgeWildcards } from "./wildcards.ts";
 
 /**
- * A TUF repository that publishes what is dropped in its uploads bucket, and serves it to devices.
+ * A TUF repository that publishes what its uploads bucket receives, and serves it to devices.
  *
- * What is kept for good (buckets and keys) stays when the stack is deleted, and no change of a prop replaces it.
+ * Buckets and keys are kept for good: they stay when the stack is deleted, and no change of a prop
+ * replaces them.
  */
 export class TuflineRepository extends Construct {
-  /** The repository's name, which the names of its resources begin with. */
+  /** The repository's name; its resources' names begin with it. */
   readonly name: string;
   /**
-   * The names of all resources and the operator's choices, as the environment variables that functions and operators'
-   * tools read them from. They are names only: what a function may do with them is its role's affair.
+   * The names of all resources and the operator's choices, as the environment variables that
+   * functions and operators' tools read. They are names only: a function's role decides what it may
+   * do with them.
    */
   readonly environment: Readonly<Record<string, string>>;
-  /** {@link environment}, and what only those outside need: where and how devices ask, the region, and which version this is. */
+  /**
+   * {@link environment}, and what only outsiders need: the devices' URLs and access, the region,
+   * and Tufline's version.
+   */
   readonly variables: Readonly<Record<string, string>>;
   readonly functions: Readonly<Record<Stage, LambdaFunction>>;
   readonly uploads: IBucket;
   readonly events: EventBus;
-  /** What devices ask, without CloudFront. */
+  /** The API for devices, without CloudFront. */
   readonly api?: HttpApi;
-  /** What devices ask, with CloudFront: what the DNS record of a domain must point at. */
+  /** The distribution for devices, with CloudFront. A domain's DNS record must point at it. */
   readonly distribution?: IDistribution;
-  /** Under mTLS, without CloudFront: what the DNS record of the domain must point at (`regionalDomainName`, `regionalHostedZoneId`). */
+  /**
+   * The API's domain, under mTLS without CloudFront. The domain's DNS record must point at it
+   * (`regionalDomainName`, `regionalHostedZoneId`).
+   */
   readonly domain?: IDomainName;
-  /** For operators (see `grants.ts`): attach it to their roles, or to a permission set by its name. */
+  /**
+   * The operators' policy (see `grants.ts`). Attach it to their roles, or to a permission set by
+   * its name.
+   */
   readonly operatorPolicy: ManagedPolicy;
 
   private readonly resources: Resources;
@@ -193,7 +204,7 @@ export class TuflineRepository extends Construct {
     };
     this.parameter = new StringParameter(this, "Variables", {
       parameterName: `/tufline/${name}`,
-      description: `Where everything of ${name} is, for tufline --stack ${name}`,
+      description: `Names and settings of ${name}, for tufline --stack ${name}`,
       stringValue: Stack.of(this).toJsonString(this.variables),
     });
     this.operatorPolicy = this.policyOfOperators();
@@ -205,16 +216,17 @@ export class TuflineRepository extends Construct {
   }
 
   /**
-   * Lets a build system drop artifacts, remove them, and read why one was refused; with a prefix such as `gateway/` those below
-   * it only. To see what is published it reads as a device: under IAM access it needs {@link grantRead} too.
+   * Lets a build system upload artifacts, remove them, and read why one was refused; with a prefix
+   * such as `gateway/`, only names below it. A build system sees what is published as a device
+   * does: under IAM access it needs {@link grantRead} too.
    */
   grantUpload(grantee: IGrantable, options: UploadOptions = {}): void {
     grant("grantUpload", grantee, uploading(this.resources, this.parameter, options));
   }
 
   /**
-   * Lets another party drop `delegations/ROLE.json` and the files that it lists, below `paths` such as `vendor-x/*`. Who may sign for
-   * the role is decided with `tufline delegation create`.
+   * Lets another party upload `delegations/ROLE.json` and the files that it lists, below `paths`
+   * such as `vendor-x/*`. `tufline delegation create` decides who may sign for the role.
    */
   grantDelivery(grantee: IGrantable, role: string, ...paths: string[]): void {
     grant("grantDelivery", grantee, delivering(this.resources, role, paths, this.parameter));
@@ -225,7 +237,7 @@ export class TuflineRepository extends Construct {
     grant("grantRead", grantee, [this.reading(options, "grantRead")]);
   }
 
-  /** What {@link grantRead} grants, for a policy of another kind. */
+  /** The statement that {@link grantRead} adds, for another kind of policy. */
   reading(options: ReadOptions = {}, what = "it"): PolicyStatement {
     if (this.props.access.mode !== "iam" || !this.api) {
       const why = "IAM lets devices in under access 'iam' only";
@@ -234,20 +246,20 @@ export class TuflineRepository extends Construct {
     return allow(["execute-api:Invoke"], ...deviceArns(this.api, packs(this.props).enabled, options));
   }
 
-  /** Lets an operator operate, as {@link operatorPolicy} does. */
+  /** Grants an operator the rights of {@link operatorPolicy}. */
   grantOperate(grantee: IGrantable): void {
     grant("grantOperate", grantee, operating(this.name, this.resources, this.keys, this.parameter));
   }
 
   private policyOfOperators(): ManagedPolicy {
     const statements = operating(this.name, this.resources, this.keys, this.parameter);
-    // IAM's names are the same in all regions.
+    // All regions share IAM's names.
     const policy = new ManagedPolicy(this, "Operator", {
       managedPolicyName: `${this.name}-operator-${Aws.REGION}`,
       description: `Operates the TUF repository ${this.name}`,
       document: new PolicyDocument({ statements }),
     });
-    acknowledgeWildcards(policy, statements, "An operator may read all of the repository, whatever there is in it");
+    acknowledgeWildcards(policy, statements, "An operator may read everything in the repository");
     return policy;
   }
 }

@@ -8,21 +8,21 @@ import { TuflineIotDevices, TuflineIotDevicesProps } from "./iot-devices.ts";
 import { TuflineRepositoryProps } from "./props.ts";
 import { TuflineRepository } from "./tufline-repository.ts";
 
-/** As {@link TuflineRepositoryProps}, with what exists already by its ARN. */
+/** {@link TuflineRepositoryProps}, with existing resources given by their ARNs. */
 export interface TuflineStackProps extends Omit<TuflineRepositoryProps, "encryptionKey" | "alarmTopic"> {
-  /** ARN of {@link TuflineRepositoryProps.encryptionKey}. */
+  /** The ARN of {@link TuflineRepositoryProps.encryptionKey}. */
   readonly encryptionKeyArn?: string | undefined;
-  /** ARN of {@link TuflineRepositoryProps.alarmTopic}. */
+  /** The ARN of {@link TuflineRepositoryProps.alarmTopic}. */
   readonly alarmTopicArn?: string | undefined;
   /**
-   * Lets devices in that AWS IoT Core knows, under access `iam`.
+   * Gives access to devices of AWS IoT Core, under access `iam`.
    *
-   * @default none of them
+   * @default no devices of AWS IoT Core
    */
   readonly iotDevices?: Omit<TuflineIotDevicesProps, "repository"> | undefined;
 }
 
-/** One repository in a stack of its own, with the names of its resources as outputs. */
+/** One repository in its own stack, with the names of its resources as outputs. */
 export class TuflineStack extends Stack {
   readonly repository: TuflineRepository;
 
@@ -38,7 +38,7 @@ export class TuflineStack extends Stack {
     });
     const iot = ofIot(iotDevices, props.emulator ?? false);
     const devices = iot && new TuflineIotDevices(this, "IotDevices", { ...iot, repository: this.repository });
-    // Apart from the rest, since an output may be called as the repository is.
+    // In a scope of its own, since an output may have the same name as the repository.
     const outputs = new Construct(this, "Outputs");
     const output = (name: string, value: string, description: string) => {
       new CfnOutput(outputs, name, { value, description }).overrideLogicalId(name);
@@ -47,16 +47,16 @@ export class TuflineStack extends Stack {
       if (variable.startsWith("TUFLINE_")) output(outputName(variable), value, variable);
     }
     const { api, distribution } = this.repository;
-    if (api) output("ApiId", api.apiId, "The HTTP API that devices ask");
+    if (api) output("ApiId", api.apiId, "The HTTP API for devices");
     if (devices) {
-      output("RoleAlias", devices.roleAlias, "What devices ask the credentials provider of AWS IoT Core for");
+      output("RoleAlias", devices.roleAlias, "The role alias that devices name to the credentials provider of AWS IoT Core");
       output("IotPolicy", devices.policy, "The AWS IoT policy for devices' certificates");
     }
-    if (distribution) output("DistributionId", distribution.distributionId, "CloudFront's distribution that devices ask");
+    if (distribution) output("DistributionId", distribution.distributionId, "The CloudFront distribution for devices");
   }
 }
 
-/** `TUFLINE_DLQ_SIGN` is the output `DlqSign`: CloudFormation wants letters and digits only. */
+/** `TUFLINE_DLQ_SIGN` → `DlqSign`: CloudFormation allows only letters and digits. */
 function outputName(variable: string): string {
   return variable
     .replace(/^TUFLINE_/, "")

@@ -1,4 +1,6 @@
-/** Where uploads come from: our own bucket or an existing one, which tells the queue of every change. */
+/**
+ * The source of uploads: our own bucket or an existing one. It notifies a queue of every change.
+ */
 import { Aws } from "aws-cdk-lib";
 import { PolicyStatement, ServicePrincipal } from "aws-cdk-lib/aws-iam";
 import { BucketNotificationDestinationType, CfnBucket, EventType, IBucket } from "aws-cdk-lib/aws-s3";
@@ -10,21 +12,22 @@ import { uploadsExpireDays } from "./config.ts";
 import { TuflineRepositoryProps } from "./props.ts";
 import { queuePolicy } from "./queues.ts";
 
-/** Uploads count below this prefix only; the rest of a key is the name of the target. */
+/** The prefix of uploads. The rest of a key is the target's name. */
 export const UPLOADS_PREFIX = "targets/";
 
-/** What other parties sign lies below this one, as `delegations/ROLE.json`. */
+/** The prefix of the documents that other parties sign, `delegations/ROLE.json`. */
 export const DELIVERIES_PREFIX = "delegations/";
 
-/** The bucket of uploads, whose events go to `queue`. */
+/** The bucket of uploads, which sends its events to `queue`. */
 export function uploads(
   scope: Construct,
   props: TuflineRepositoryProps,
   queue: IQueue,
   options: BucketOptions,
 ): IBucket {
-  // S3 checks that it may send when it is given the notification, so the bucket needs this policy first, and the
-  // policy can't name the bucket in turn. Another bucket of this account might send too: a message is a hint only.
+  // When S3 receives the notification's configuration, it checks that it may send. So the queue
+  // needs this policy first, and the policy can't name the bucket. Another bucket of the account
+  // could send too; that is harmless, since a message is only a hint.
   const mayNotify = new PolicyStatement({
     sid: "BucketsOfThisAccount",
     principals: [new ServicePrincipal("s3.amazonaws.com")],
@@ -42,7 +45,9 @@ export function uploads(
   return bucket;
 }
 
-/** In the template itself: CDK's own way would bring a custom resource with a function of its own. */
+/**
+ * Sets the notification in the template. CDK's own way would add a custom resource with a function.
+ */
 function notify(bucket: CfnBucket, queue: IQueue, policy: IDependable): void {
   const configurations = [UPLOADS_PREFIX, DELIVERIES_PREFIX].flatMap((prefix) =>
     ["s3:ObjectCreated:*", "s3:ObjectRemoved:*"].map((event) => ({
@@ -55,10 +60,10 @@ function notify(bucket: CfnBucket, queue: IQueue, policy: IDependable): void {
   bucket.node.addDependency(policy);
 }
 
-/** Beside the notifications that the bucket has, by CDK's custom resource. */
+/** Adds the notification to those of an existing bucket, by CDK's custom resource. */
 function notifyFromExisting(bucket: IBucket, queue: IQueue, policy: IDependable): void {
   const type = BucketNotificationDestinationType.QUEUE;
-  // The queue's policy is made already; CDK's destination for queues would make another, in its place.
+  // The queue has its policy already; CDK's destination for queues would replace it.
   const destination = { bind: () => ({ arn: queue.queueArn, type, dependencies: [policy] }) };
   for (const event of [EventType.OBJECT_CREATED, EventType.OBJECT_REMOVED]) {
     bucket.addEventNotification(event, destination, { prefix: UPLOADS_PREFIX });

@@ -1,2 +1,5 @@
-/** The version of Tufline that is deployed, as in `Cargo.toml`: `tufline doctor` compares it with its own. */
+/**
+ * The version of Tufline that is deployed, as in `Cargo.toml`. `tufline doctor` compares it with
+ * its own.
+ */
 export const VERSION = "0.1.0";

@@ -1,9 +1,15 @@
-/** Tells cdk-nag why resources with a wildcard are meant. It wants to hear of each one by itself. */
+/**
+ * Tells cdk-nag why a resource with a wildcard is intended. cdk-nag needs an acknowledgement for
+ * each one.
+ */
 import { Stack, Validations } from "aws-cdk-lib";
 import { PolicyStatement } from "aws-cdk-lib/aws-iam";
 import { Construct } from "constructs";
 
-/** Acknowledges each resource with a wildcard that `statements` allow. An action with a wildcard is never meant. */
+/**
+ * Acknowledges each resource with a wildcard that `statements` allow. Actions with a wildcard are
+ * never intended.
+ */
 export function acknowledgeWildcards(construct: Construct, statements: PolicyStatement[], reason: string): void {
   const stack = Stack.of(construct);
   const resources = statements.flatMap((statement) => [stack.resolve(statement.toStatementJson()).Resource].flat());
@@ -13,7 +19,10 @@ export function acknowledgeWildcards(construct: Construct, statements: PolicySta
   }
 }
 
-/** A value of a template as cdk-nag writes it: `<LogicalId.Arn>/metadata/*`. It takes variables of policies for CloudFormation's. */
+/**
+ * A value of a template as cdk-nag writes it: `<LogicalId.Arn>/metadata/*`. cdk-nag treats policy
+ * variables like CloudFormation's.
+ */
 function flat(value: any): string {
   if (typeof value === "string") return value.replace(/\$\{([^}]*)\}/g, "<$1>");
   if (value.Ref) return `<${value.Ref}>`;

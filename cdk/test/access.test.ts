@@ -43,11 +43,11 @@ for (const [mode, variant] of Object.entries(variants)) {
     assert.deepEqual([Properties.StageName, Properties.AutoDeploy], ["$default", true]);
     const [log] = only(variant, "AWS::Logs::LogGroup", ({ LogGroupName }) => LogGroupName.endsWith("-api"));
     assert.deepEqual(Properties.AccessLogSettings.DestinationArn, { "Fn::GetAtt": [log, "Arn"] });
-    // API Gateway wants the request's id in it.
+    // API Gateway requires the request's id in it.
     assert.equal(JSON.parse(Properties.AccessLogSettings.Format).request, "$context.requestId");
   });
 
-  test(`${mode}: every route asks for what the mode says, and there is no way round`, () => {
+  test(`${mode}: every route requires what the mode says, and nothing bypasses it`, () => {
     const types = { open: "NONE", mtls: "NONE", iam: "AWS_IAM", jwt: "JWT" } as Record<string, string>;
     for (const { AuthorizationType } of routes(mode)) assert.equal(AuthorizationType, types[mode]);
     const [, { Properties }] = only(variant, "AWS::ApiGatewayV2::Api");
@@ -66,7 +66,7 @@ test("jwt: every route asks for a token of the issuer, made for the audience", (
   for (const { AuthorizerId } of routes("jwt")) assert.deepEqual(AuthorizerId, { Ref: id });
 });
 
-test("mtls: the only way in is the domain, which asks for a certificate", () => {
+test("mtls: the domain is the only endpoint, and requires a certificate", () => {
   const [domain, { Properties }] = only(variants.mtls, "AWS::ApiGatewayV2::DomainName");
   assert.equal(Properties.DomainName, "tuf.example.org");
   assert.deepEqual(Properties.MutualTlsAuthentication, {
@@ -126,7 +126,7 @@ for (const [what, access, reason] of REFUSED) {
   test(`refused: ${what}`, () => assert.throws(() => repository(() => ({ access })), reason));
 }
 
-test("refused: a domain that is none", () => {
+test("refused: an invalid domain", () => {
   assert.throws(
     () =>
       repository((stack) => {
@@ -138,7 +138,7 @@ test("refused: a domain that is none", () => {
 });
 
 for (const [stage, role] of [["serve", "Serve"], ["pack", "Pack"]] as const) {
-  test(`${stage} has the role that reads, a device's patience, and nothing that wakes it but the API`, () => {
+  test(`${stage} has the reading role and a short timeout, and only the API invokes it`, () => {
     const [id, { Properties }] = functionOf(variants.open, stage);
     assert.equal(roleOf(variants.open, stage).includes(role), true);
     assert.deepEqual([Properties.Timeout, Properties.MemorySize], [10, 512]);
@@ -155,7 +155,7 @@ test("serve and pack are one program, and the pipeline's functions another", () 
   assert.notEqual(code("pack"), code("sign"));
 });
 
-test("only where everybody may read a cache keeps packs, and no longer than a root may be hidden", () => {
+test("a cache keeps packs only under open access, and no longer than a root may be hidden", () => {
   const ages = Object.entries(variants).map(([mode, variant]) => {
     return [mode, functionOf(variant, "pack")[1].Properties.Environment.Variables.TUFLINE_PACK_MAX_AGE];
   });
@@ -165,7 +165,7 @@ test("only where everybody may read a cache keeps packs, and no longer than a ro
 });
 
 for (const [mode, props] of Object.entries(VARIANTS)) {
-  test(`${mode}: without packs there is no way to the function pack, and all else is as it was`, () => {
+  test(`${mode}: without packs nothing reaches the function pack, and everything else is the same`, () => {
     const made = repository((stack) => ({ ...props(stack), packs: { enabled: false } }));
     assert.equal(made.variables["TUFLINE_PACK_URL"], undefined);
     const [without, pack] = [template(made), functionOf(variants[mode], "pack")[0]];

@@ -37,7 +37,7 @@ const REFUSED: [Record<string, string>, RegExp][] = [
   [{ access: "jwt" }, /-c jwtIssuer=… is missing: /],
   [{ access: "jwt", jwtIssuer: "http://x", jwtAudience: "a" }, /access\.issuer is 'http:\/\/x': /],
   [{ access: "open", bundle: "/nowhere" }, /no file 'pipeline\/bootstrap' in \/nowhere: /],
-  [{ access: "iam", cloudFront: "true" }, /access is 'iam' with cloudFront: CloudFront would answer others/],
+  [{ access: "iam", cloudFront: "true" }, /access is 'iam' with cloudFront: CloudFront would answer other devices/],
   [{ access: "open", cloudFront: "yes" }, /-c cloudFront=yes: expected true or false/],
   [{ access: "open", iotDevices: "all" }, /access is 'open': IAM lets devices in .*; leave TuflineIotDevices out/],
   [{ access: "iam", iotDevices: "true" }, /-c iotDevices=true: expected all or byThingType/],
@@ -82,7 +82,7 @@ test("what is chosen on the command line is in the template", () => {
   }
 });
 
-test("the policy that is printed for a build system is what grantUpload grants", () => {
+test("the printed policy for a build system is what grantUpload grants", () => {
   const parameter = join(out, "parameter.json");
   writeFileSync(
     parameter,

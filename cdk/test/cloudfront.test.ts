@@ -17,7 +17,10 @@ function config(variant: any): any {
   return only(variant, "AWS::CloudFront::Distribution")[1].Properties.DistributionConfig;
 }
 
-/** Which behavior a path comes to: the first that matches, the default at last (`*` is for any characters, `/` too). */
+/**
+ * The behavior for a path: the first that matches, else the default (`*` matches any characters,
+ * including `/`).
+ */
 function behaviorOf(variant: any, path: string): any {
   const { CacheBehaviors, DefaultCacheBehavior } = config(variant);
   const matches = ({ PathPattern }: any) => {
@@ -42,8 +45,10 @@ function bucketPolicy(variant: any): any[] {
 }
 
 for (const [name, variant] of Object.entries(variants)) {
-  /** https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/private-content-restricting-access-to-lambda.html */
-  test(`${name}: there is no way to the functions but by this distribution`, () => {
+  /**
+   * https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/private-content-restricting-access-to-lambda.html
+   */
+  test(`${name}: only this distribution reaches the functions`, () => {
     const api = Object.values<any>(variant.Resources).filter(({ Type }) => Type.startsWith("AWS::ApiGateway"));
     assert.deepEqual(api, []);
     const asked = name === "chosen" ? ["serve"] : ["serve", "pack"];
@@ -54,7 +59,7 @@ for (const [name, variant] of Object.entries(variants)) {
     assert.deepEqual(urls.map(([, id]) => id), asked.map((stage) => functionOf(variant, stage)[0]));
     const permissions = resources(variant, "AWS::Lambda::Permission").map(([, { Properties: it }]) => {
       assert.deepEqual([it.Principal, readable(it.SourceArn)], ["cloudfront.amazonaws.com", distributionArn(variant)]);
-      // Else it would be for events that look like requests, too.
+      // Otherwise the permission would also cover events that look like requests.
       if (it.Action === "lambda:InvokeFunction") assert.equal(it.InvokedViaFunctionUrl, true);
       return `${it.Action} ${it.FunctionName["Fn::GetAtt"][0]}`;
     });
@@ -73,7 +78,7 @@ for (const [name, variant] of Object.entries(variants)) {
     }
   });
 
-  test(`${name}: roots and the timestamp come from serve, what never changes from the bucket, and all by the path's function`, () => {
+  test(`${name}: roots and the timestamp come from serve, unchanging files from the bucket, and all through the path's function`, () => {
     const digest = "0f".repeat(32);
     const places: [string, string, boolean][] = [
       ["/metadata/timestamp.json", "serve", false],
@@ -107,7 +112,7 @@ for (const [name, variant] of Object.entries(variants)) {
     assert.deepEqual([EventType, FunctionARN], ["viewer-request", { "Fn::GetAtt": [id, "FunctionARN"] }]);
   });
 
-  /** Two caches stand one behind the other: an edge's, and its region's. */
+  /** A device's answer passes two caches: an edge's, and its region's. */
   test(`${name}: a new root is hidden for less than five seconds, and no error is kept beyond what serve says`, () => {
     const changing = ["/metadata/timestamp.json", "/metadata/7.root.json", ...(name === "chosen" ? [] : ["/pack"]), "/else"];
     for (const path of changing) {
@@ -117,7 +122,8 @@ for (const [name, variant] of Object.entries(variants)) {
       const [, hidden] = /const LONGEST_HIDDEN_SECONDS: i64 = (\d+);/.exec(published)!;
       assert.ok(2 * MaxTTL < Number(hidden));
     }
-    // https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/HTTPStatusCodes.html: those that it keeps, but for 416, which it never does.
+    // https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/HTTPStatusCodes.html: the
+    // statuses that CloudFront keeps, except 416, which serve never answers.
     const kept = [400, 403, 404, 405, 414, 500, 501, 502, 503, 504];
     assert.deepEqual(
       config(variant).CustomErrorResponses,
@@ -125,19 +131,19 @@ for (const [name, variant] of Object.entries(variants)) {
     );
   });
 
-  test(`${name}: what is kept is kept by what its answer depends on`, () => {
+  test(`${name}: the cache keys contain exactly what an answer depends on`, () => {
     const depends = (path: string) => {
       const it = policyOf(variant, path).ParametersInCacheKeyAndForwardedToOrigin;
       assert.deepEqual([it.CookiesConfig.CookieBehavior, it.HeadersConfig.HeaderBehavior], ["none", "none"]);
       return [it.QueryStringsConfig.QueryStringBehavior, it.EnableAcceptEncodingGzip, it.EnableAcceptEncodingBrotli, behaviorOf(variant, path).Compress];
     };
-    // Serve packs by itself, with gzip, and the tag of its answer says so.
+    // Serve compresses with gzip itself, and its `ETag` depends on that.
     for (const path of ["/metadata/timestamp.json", "/metadata/7.root.json"]) assert.deepEqual(depends(path), ["none", true, false, false]);
     for (const path of ["/metadata/7.snapshot.json", "/targets/x"]) assert.deepEqual(depends(path), ["none", true, true, true]);
     if (name !== "chosen") assert.deepEqual(depends("/pack"), ["all", false, false, false]);
   });
 
-  test(`${name}: of the bucket it may read what never changes, and no root; nothing that was denied is allowed`, () => {
+  test(`${name}: it may read the bucket's unchanging files except roots, and every other denial stays`, () => {
     const before = bucketPolicy(template(repository((stack) => {
       const { cloudFront: _, ...props } = CLOUDFRONT[name]!(stack);
       return props;
@@ -176,7 +182,7 @@ for (const [name, variant] of Object.entries(variants)) {
     assert.deepEqual([made[name]!.api, made[name]!.domain, made[name]!.distribution === undefined], [undefined, undefined, false]);
   });
 
-  test(`${name}: an alarm watches each function's server errors, and the dashboard is free`, () => {
+  test(`${name}: an alarm watches each function's server errors, and the dashboard stays within the free tier`, () => {
     const watched = resources(variant, "AWS::CloudWatch::Alarm")
       .map(([, { Properties: it }]) => it)
       .filter(({ MetricName }) => MetricName === "Url5xxCount")
@@ -197,14 +203,16 @@ for (const [name, variant] of Object.entries(variants)) {
   });
 }
 
-/** https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/aws-properties-cloudfront-distribution-viewermtlsconfig.html */
-test("mtls: nobody is answered without a certificate of the truststore", () => {
+/**
+ * https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/aws-properties-cloudfront-distribution-viewermtlsconfig.html
+ */
+test("mtls: a request needs a certificate of the truststore", () => {
   const [id, { Properties }] = only(variants.mtls, "AWS::CloudFront::TrustStore");
   const { Bucket, Key, Region, Version } = Properties.CaCertificatesBundleSource.CaCertificatesBundleS3Location;
   assert.deepEqual([Bucket, Key, Region, Version], ["truststore", "devices.pem", { Ref: "AWS::Region" }, "v1"]);
   const { ViewerMtlsConfig, HttpVersion } = config(variants.mtls);
   assert.deepEqual(ViewerMtlsConfig, { Mode: "required", TrustStoreConfig: { TrustStoreId: { "Fn::GetAtt": [id, "Id"] } } });
-  // With HTTP/3 CloudFront asks for none.
+  // Over HTTP/3 CloudFront asks for no certificate.
   assert.equal(HttpVersion, "http2");
   for (const name of ["plain", "chosen"]) {
     assert.equal(config(variants[name]).ViewerMtlsConfig, undefined);
@@ -220,7 +228,7 @@ test("a web ACL and a bucket for logs are as they were chosen", () => {
   assert.deepEqual([config(variants.plain).WebACLId, config(variants.plain).Logging], [undefined, undefined]);
 });
 
-test("CloudFront may use a bucket's key, or the operator is told that it can't", () => {
+test("CloudFront may use a bucket's key, or a warning tells the operator that it can't", () => {
   const warnings = (name: string) => Annotations.fromStack(Stack.of(made[name]!)).findWarning("*", Match.anyValue()).map(({ entry }) => entry.data);
   const [, { Properties }] = only(variants.chosen, "AWS::KMS::Key", ({ KeySpec }) => KeySpec === undefined);
   const [statement] = Properties.KeyPolicy.Statement.filter(({ Sid }: any) => Sid === "DecryptForCloudFront");
@@ -229,9 +237,9 @@ test("CloudFront may use a bucket's key, or the operator is told that it can't",
   assert.deepEqual(warnings("chosen"), []);
   assert.deepEqual(warnings("plain"), []);
   const [told, ...others] = warnings("mtls");
-  assert.match(String(told), /^CloudFront can't read the bucket before the policy of encryptionKey lets it: docs\/deploy\.md#cloudfront /);
+  assert.match(String(told), /^CloudFront can't read the bucket until the policy of encryptionKey allows it: docs\/deploy\.md#cloudfront /);
   assert.deepEqual(others, []);
-  // The page has the statement that the construct adds where it can.
+  // The page has the same statement that the construct adds where it can.
   const page = readFileSync(new URL("../../docs/deploy.md", import.meta.url), "utf8").split("\n## ").find((it) => it.startsWith("CloudFront\n"))!;
   const [, block] = /```json\n([^]*?)```/.exec(page)!;
   const documented = JSON.parse(block!);
@@ -241,7 +249,7 @@ test("CloudFront may use a bucket's key, or the operator is told that it can't",
   );
 });
 
-test("names are those of one repository in one region: CloudFront's are the same in all", () => {
+test("CloudFront's names contain repository and region, since all regions share them", () => {
   const types = ["OriginAccessControl", "CachePolicy", "Function", "TrustStore"];
   const named = types.flatMap((type) => resources(variants.mtls, `AWS::CloudFront::${type}`).map(([, { Properties: it }]) => {
     return readable(it.Name ?? it.OriginAccessControlConfig?.Name ?? it.CachePolicyConfig?.Name);
@@ -249,16 +257,17 @@ test("names are those of one repository in one region: CloudFront's are the same
   assert.equal(named.length, 7);
   assert.equal(new Set(named).size, named.length);
   for (const name of named) assert.match(name, /<AWS::Region>/);
-  // The longest region is ap-northeast-1 or alike, and these have 64 characters at most.
+  // The longest names of regions are as long as ap-northeast-1, and CloudFront's names have at most
+  // 64 characters.
   for (const name of named.filter((it) => !/(ChangingFiles|Packs)/.test(it))) assert.ok(name.replace("<AWS::Region>", "ap-northeast-1").length <= 64, name);
 });
 
-test("the emulator has no CloudFront: there the API is asked, and nothing else differs", () => {
+test("on the emulator devices use the API in place of CloudFront, and nothing else differs", () => {
   const of = (props: Props) => Template.fromStack(new TuflineStack(new App(), "Tufline", { ...OPEN, emulator: true, ...props })).toJSON();
   assert.deepEqual(of({ cloudFront: {} }), of({}));
 });
 
-test("the stack tells the distribution in the place of the API", () => {
+test("the stack's outputs have the distribution in place of the API", () => {
   const { Outputs } = Template.fromStack(new TuflineStack(new App(), "Tufline", { ...OPEN, cloudFront: {} })).toJSON();
   assert.ok(Outputs.DistributionId && Outputs.PackUrl && !Outputs.ApiId);
 });
@@ -267,7 +276,7 @@ const IAM: Access = { mode: "iam" };
 const JWT: Access = { mode: "jwt", issuer: "https://issuer.example.org", audience: ["devices"] };
 
 const REFUSED: [string, (stack: Stack) => Props, RegExp][] = [
-  ["signed requests", () => ({ access: IAM }), /access is 'iam' with cloudFront: CloudFront would answer others from its cache; leave /],
+  ["signed requests", () => ({ access: IAM }), /access is 'iam' with cloudFront: CloudFront would answer other devices from its cache; leave /],
   ["tokens", () => ({ access: JWT }), /access is 'jwt' with cloudFront: /],
   ["a throttle", () => ({ throttle: { rate: 1, burst: 1 } }), /throttle is chosen with cloudFront: CloudFront has no throttle; leave it out, /],
   ["a throttle of packs", () => ({ packs: { throttle: { rate: 1, burst: 1 } } }), /packs\.throttle is chosen with cloudFront: /],
@@ -284,7 +293,7 @@ const REFUSED: [string, (stack: Stack) => Props, RegExp][] = [
   [
     "a certificate that shows whose the domain is",
     (stack) => ({ access: VARIANTS.mtls!(stack).access! }),
-    /access\.ownershipCertificate is chosen with cloudFront: only API Gateway asks/,
+    /access\.ownershipCertificate is chosen with cloudFront: only API Gateway checks/,
   ],
 ];
 

@@ -15,12 +15,12 @@ const PAGES = [
     .map((page) => `docs/${page}`),
 ];
 
-/** A page's blocks of code, and what stands around them. */
+/** A page's blocks of code, and the text around them. */
 function parts(text: string): { blocks: { language: string; lines: string[] }[]; prose: string } {
   const block = /^ *```(.*)\n([^]*?)^ *```$/gm;
   const blocks = [...text.matchAll(block)].map(([, language, code]) => ({
     language: language!,
-    // What ends in a backslash goes on in the next line.
+    // A line that ends in a backslash continues in the next line.
     lines: code!.trimEnd().replaceAll("\\\n", " ").split("\n"),
   }));
   return { blocks, prose: text.replaceAll(block, "") };
@@ -31,9 +31,10 @@ function read(page: string): ReturnType<typeof parts> {
 }
 
 /**
- * Why a line doesn't do the same in bash and in zsh when it is pasted. In zsh comments are words, a pattern that nothing matches is an error, `=ls` is
- * where `ls` lies, an unquoted variable is one word, and `$A:e` is what `$A` ends with, in double quotes too
- * (<https://zsh.sourceforge.io/Doc/Release/Options.html>: INTERACTIVE_COMMENTS, NOMATCH, EQUALS, SH_WORD_SPLIT;
+ * Why bash and zsh treat a pasted line differently. In zsh, comments are words, a pattern without a
+ * match is an error, `=ls` is the path of `ls`, an unquoted variable is one word, and `$A:e` is the
+ * extension of `$A`, even in double quotes (<https://zsh.sourceforge.io/Doc/Release/Options.html>:
+ * INTERACTIVE_COMMENTS, NOMATCH, EQUALS, SH_WORD_SPLIT;
  * <https://zsh.sourceforge.io/Doc/Release/Expansion.html#Modifiers>).
  */
 function differs(line: string): string | undefined {
@@ -43,7 +44,7 @@ function differs(line: string): string | undefined {
   if (/[?*[\]]/.test(unquoted.replace(/^[A-Z]+=\(.*\)$/, ""))) return "a pattern";
   if (/(^|\s)=\S/.test(unquoted)) return "a command's place";
   if (/\$\w+:[a-zA-Z]/.test(line.replace(/'[^']*'/g, ""))) return "a modifier of a variable";
-  // But for what is one word, as a path is.
+  // Except a variable that is part of a word, such as a path.
   if (/(^|\s)\$\w+(\s|$)/.test(unquoted)) return "a variable that bash splits";
   if (/…|<[\w-]+>/.test(unquoted)) return "something left out";
   return undefined;
@@ -53,7 +54,7 @@ test("the commands on all pages can be pasted into bash and zsh", () => {
   let seen = 0;
   for (const page of PAGES) {
     for (const { language, lines } of read(page).blocks) {
-      // One name for all, so that none is passed over.
+      // One name for all shells, so that this test sees every block.
       assert.doesNotMatch(language, /^(bash|console|shell|shell-session|terminal|zsh)/, `${page}: call it sh`);
       if (language !== "sh") continue;
       seen += lines.length;
@@ -63,14 +64,14 @@ test("the commands on all pages can be pasted into bash and zsh", () => {
   assert.ok(seen > 80, `${seen}`);
 });
 
-test("no command stands outside such a block", () => {
+test("no command is outside such a block", () => {
   for (const page of PAGES) {
-    // Code by its indentation: four spaces after an empty line.
+    // Code by indentation: four spaces after an empty line.
     assert.doesNotMatch(read(page).prose, /^\n {4}\S.*/m, page);
   }
 });
 
-test("what the shells take differently is found", () => {
+test("differences between the shells are found", () => {
   const bad = [
     "npx cdk deploy  # now",
     "# now",

@@ -5,11 +5,11 @@ import { test } from "node:test";
 
 const code = readFileSync(new URL("../edge/path.js", import.meta.url), "utf8");
 
-/** What the function makes of a viewer's path: a status, or where the request goes. */
+/** The function's result for a viewer's path: a status, or the place to which the request goes. */
 function asked(uri: string): number | string {
   const origins: string[] = [];
   const [begin, ...rest] = code.split("\n");
-  // Only CloudFront has this module. It says which origin is asked in place of the behavior's own.
+  // Only CloudFront has this module. Its call selects an origin in place of the behavior's own.
   assert.equal(begin, "import cf from 'cloudfront';");
   const cf = { selectRequestOriginById: (id: string) => origins.push(id) };
   const handler = new Function("cf", `"use strict";${rest.join("\n")}\nreturn handler;`)(cf);
@@ -23,7 +23,7 @@ function asked(uri: string): number | string {
 const sha256 = (text: string) => createHash("sha256").update(text).digest("hex");
 const [A, B] = [sha256("a"), sha256("b")];
 
-/** The paths that a test of serve goes through. */
+/** The paths in a test of serve. */
 function cases(test: string): string[] {
   const source = readFileSync(new URL("../../functions/serve/src/path.rs", import.meta.url), "utf8");
   const [, body] = source.split(`fn ${test}() {`);
@@ -40,13 +40,13 @@ test("both layouts lead to the same blob, as for serve", () => {
   }
 });
 
-test("where both layouts can be meant serve is asked, which looks which blob is there", () => {
+test("if a path fits both layouts, serve decides which blob exists", () => {
   assert.equal(asked(`/targets/${A}.dir/${B}.file`), `serve /targets/${A}.dir/${B}.file`);
   assert.equal(asked(`/targets/${A}.dir%2F${B}.fi%6ce`), `serve /targets/${A}.dir/${B}.file`);
   assert.equal(asked(`/chunks/${A}.dir/${B}.file`), `serve /chunks/${A}.dir/${B}.file`);
 });
 
-test("what is no target is not found, as for serve", () => {
+test("paths that are no target's are not found, as for serve", () => {
   for (const path of cases("what_is_no_target_is_not_found")) {
     for (const tree of ["targets", "chunks", "blobs"]) assert.equal(asked(`/${tree}/${path}`), 404, path);
   }
@@ -62,7 +62,7 @@ test("paths are decoded once and strictly, as for serve", () => {
   assert.equal(asked(`/targets/dir/${A}.a%252Bb`), 404, "once only");
 });
 
-test("metadata has one spelling, as for serve, which is asked for roots and the timestamp", () => {
+test("metadata has one spelling, as for serve, which answers roots and the timestamp", () => {
   for (const path of cases("metadata_has_one_spelling")) assert.equal(asked(path), 404, path);
   for (const path of ["/metadata/1.snapshot.json", "/metadata/12.targets.json", "/metadata/7.bin-0f.json", "/metadata/18446744073709551615.vendor_x.json"]) {
     assert.equal(asked(path), path);
@@ -72,7 +72,7 @@ test("metadata has one spelling, as for serve, which is asked for roots and the 
   assert.equal(asked("/metadata/1.%72oot.json"), "serve /metadata/1.root.json");
 });
 
-test("nothing hostile comes to the bucket", () => {
+test("no hostile path reaches the bucket", () => {
   const hostile = [
     ...["/", "", "//", "/blobs/", `/blobs/${A}`, "/chunks", `/chunks/${A}`, "/incoming/x", "/checked/x", "/metadata", "/targets", "/pack", "*", "/*"],
     ...["/metadata/..", "/metadata/../", "/metadata/%2e%2e/", "/metadata/..%2f", "/metadata/..;/", "/metadata/.", "/targets/..%5c", "/targets/%00"],
@@ -104,8 +104,10 @@ test("any name leads to its blob, in both layouts and however a client encodes i
   }
 });
 
-/** https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/cloudfront-limits.html#limits-functions */
-test("the function is small enough for CloudFront, and has nothing that its runtime lacks", () => {
+/**
+ * https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/cloudfront-limits.html#limits-functions
+ */
+test("the function is small enough for CloudFront, and uses only what its runtime has", () => {
   assert.ok(code.length <= 10_240, `${code.length}`);
   assert.doesNotMatch(code.replace(/\/\/.*/g, ""), /\?\.|\?\?|\bclass\b|\bfor\b.*\bof\b|\.\.\.|#\w|\bawait\b|\brequire\b|\bexport\b/);
 });

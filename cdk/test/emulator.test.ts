@@ -26,7 +26,7 @@ function synthesize(props: TuflineStackProps): any {
 
 for (const props of VARIANTS) {
   const { mode } = props.access;
-  test(`${mode}: for the emulator exactly the listed, and the check of the bootstrap, is left out`, () => {
+  test(`${mode}: the emulator's template omits exactly the listed items and the bootstrap check`, () => {
     const full = synthesize(props);
     delete full.Rules;
     delete full.Parameters;
@@ -57,12 +57,12 @@ for (const props of VARIANTS) {
   });
 }
 
-test("no more is left out than was decided", () => {
+test("the list of omissions is exactly this", () => {
   assert.deepEqual([...LEFT_OUT], ["OnlyOverTls", "WriteOnce", "WriteOnceInParts", "WriteConditionally"]);
   assert.deepEqual([...LEFT_OUT_CONDITIONS], ["kms:SigningAlgorithm", "kms:MessageType"]);
 });
 
-test("only for the emulator a token's issuer may be on the loopback address", () => {
+test("a token's issuer may be on the loopback address on the emulator only", () => {
   const access = { mode: "jwt", issuer: "http://127.0.0.1:8080", audience: ["devices"] } as const;
   synthesize({ ...OPEN, access, emulator: true });
   assert.throws(() => synthesize({ ...OPEN, access }), /access\.issuer is 'http:\/\/127\.0\.0\.1:8080': /);

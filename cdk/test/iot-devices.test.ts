@@ -11,7 +11,7 @@ import { only, OPEN, Props, readable, repository, resources, rights, stackTempla
 
 type Chosen = Omit<TuflineIotDevicesProps, "repository">;
 
-/** A repository under IAM access with devices of AWS IoT. */
+/** A repository under IAM access, with devices of AWS IoT. */
 function withDevices(chosen: Chosen = {}, props: Props = {}): TuflineIotDevices {
   const made = repository(() => ({ access: { mode: "iam" }, name: "cameras", ...props }));
   return new TuflineIotDevices(Stack.of(made), "Devices", { repository: made, ...chosen });
@@ -21,7 +21,7 @@ function templateWith(chosen?: Chosen, props?: Props): any {
   return Template.fromStack(Stack.of(withDevices(chosen, props))).toJSON();
 }
 
-/** What the role of devices may do, and by which trust. */
+/** The devices' role: its trust policy, its rights, and its longest session. */
 function roleOf(template: any): { trust: any; may: string[]; longest: number } {
   const isOfIot = (it: any) => JSON.stringify(it.AssumeRolePolicyDocument).includes("credentials.iot");
   const [id, { Properties }] = only(template, "AWS::IAM::Role", isOfIot);
@@ -40,7 +40,7 @@ test("devices of AWS IoT may read, and nothing else", () => {
   assert.deepEqual(roleOf(templateWith()).may, paths.map((path) => `${API}/${path}`));
 });
 
-test("only the credentials provider takes the role, and only for the role alias", () => {
+test("only the credentials provider may assume the role, and only for the role alias", () => {
   const made = templateWith();
   const { trust } = roleOf(made);
   const [alias, { Properties }] = only(made, "AWS::IoT::RoleAlias");
@@ -59,7 +59,7 @@ test("only the credentials provider takes the role, and only for the role alias"
   ]);
 });
 
-test("the paths of a thing type are those of both layouts, all metadata, and no packs", () => {
+test("a thing type may read its paths in both layouts, all metadata, and no packs", () => {
   const type = "${credentials-iot:ThingTypeName}";
   const below = (tree: string) => [`${tree}/${type}/*`, `${tree}/${"?".repeat(64)}.${type}/*`];
   const trees = [...below("chunks"), "metadata/*", ...below("targets")];
@@ -67,11 +67,12 @@ test("the paths of a thing type are those of both layouts, all metadata, and no 
   assert.deepEqual(roleOf(templateWith({ pathsByThingType: true })).may, due.sort());
 });
 
-test("such a policy lets through what each client asks for of its own type, and not for a name of another type", () => {
+test("such a policy allows each client's requests for its own type, and none for another type", () => {
   const [digest, type] = ["0a".repeat(32), "gateway"];
   const patterns = roleOf(templateWith({ pathsByThingType: true })).may.map((right) => {
     const resource = right.split("$default/")[1]!.replace("${credentials-iot:ThingTypeName}", type);
-    // As IAM reads them (<https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_resource.html>).
+    // As IAM matches them
+    // (<https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_resource.html>).
     return new RegExp(`^${resource.replace(/[.]/g, "\\.").replaceAll("*", ".*").replaceAll("?", ".")}$`);
   });
   const may = (path: string) => patterns.some((pattern) => pattern.test(`GET/${path}`));
@@ -101,7 +102,7 @@ test("such a policy lets through what each client asks for of its own type, and 
   }
 });
 
-test("keys are good for as long as was chosen, which the role allows", () => {
+test("keys are valid for as long as chosen, and the role allows that", () => {
   for (const [keysValidFor, longest] of [[undefined, 3600], [Duration.minutes(15), 3600], [Duration.hours(12), 43_200]] as const) {
     const made = templateWith(keysValidFor && { keysValidFor });
     const [, { Properties }] = only(made, "AWS::IoT::RoleAlias");
@@ -127,7 +128,7 @@ for (const pathsByThingType of [false, true]) {
   });
 }
 
-test("the app has them where they were chosen, and never on the emulator, which has no AWS IoT", () => {
+test("the app makes them if they were chosen, but never on the emulator, which has no AWS IoT", () => {
   const app = (props: object) => {
     return Template.fromStack(new TuflineStack(new App(), "Tufline", { ...OPEN, access: { mode: "iam" }, ...props })).toJSON();
   };

@@ -4,7 +4,10 @@ import { test } from "node:test";
 
 import { CLOUDFRONT, functionOf, KEY_ARN, only, Props, readable, repository, resources, stackTemplate, template, VARIANTS } from "./support.ts";
 
-/** Buckets and keys by their logical ids. A changed id is a new bucket or key: what was published would be gone. */
+/**
+ * The logical ids of buckets and keys. A changed id would make a new bucket or key, and what was
+ * published would be gone.
+ */
 const BUCKETS = ["Repository71B74A19", "RepositoryLedger8E0972A3", "RepositoryUploadsDE29DA57"];
 const KEYS = [
   "RepositoryBinsKey64658FC7",
@@ -13,11 +16,14 @@ const KEYS = [
   "RepositoryTimestampKeyECFAC7AA",
 ];
 
-/** Properties that CloudFormation replaces a bucket for, or fails to update a key for. None may depend on a prop. */
+/**
+ * Properties for which CloudFormation replaces a bucket, or fails to update a key. None may depend
+ * on a prop.
+ */
 const BUCKET_IDENTITY = ["BucketName", "BucketNamePrefix", "BucketNamespace", "ObjectLockEnabled"];
 const KEY_IDENTITY = ["KeySpec", "KeyUsage", "MultiRegion", "Origin"];
 
-test("no prop makes another bucket or key of what is there", () => {
+test("no prop replaces an existing bucket or key", () => {
   const variants = [...Object.values(VARIANTS), ...Object.values(CLOUDFRONT)].map((props) => template(repository(props)));
   for (const variant of [stackTemplate(), stackTemplate(true), ...variants]) {
     const buckets = resources(variant, "AWS::S3::Bucket");
@@ -32,13 +38,14 @@ test("no prop makes another bucket or key of what is there", () => {
       assert.deepEqual(identity, ["ECC_NIST_P256", "SIGN_VERIFY", undefined, undefined], id);
     }
     for (const [id, resource] of [...buckets, ...keys]) {
-      // Of a first deployment that fails nothing stays: it would be empty, and nobody would look for it.
+      // A first deployment that fails leaves nothing: the bucket would be empty, and nobody would
+      // look for it.
       assert.deepEqual([resource.DeletionPolicy, resource.UpdateReplacePolicy], ["RetainExceptOnCreate", "Retain"], id);
     }
   }
 });
 
-test("a second key of a role comes and stays, beside the first and without it", () => {
+test("a role's second key is added beside the first, and stays when the first is removed", () => {
   const before = KEYS.filter((id) => !id.includes("TimestampKey"));
   for (const [numbers, expected] of [
     [[1, 2], 2],
@@ -49,7 +56,7 @@ test("a second key of a role comes and stays, beside the first and without it", 
     const [second] = ids.filter((id) => id.startsWith("RepositoryTimestampKey2"));
     const first = numbers.length === 2 ? ["RepositoryTimestampKeyECFAC7AA"] : [];
     assert.deepEqual(ids.sort(), [...before, ...first, second].sort());
-    // The functions are told of both, the oldest first, and may sign with both.
+    // The functions get both keys, the oldest first, and may sign with both.
     const { Variables } = functionOf(variant, "publish")[1].Properties.Environment;
     const told = readable(Variables.TUFLINE_KEY_TIMESTAMP).split(",");
     assert.equal(told.length, expected);
@@ -83,7 +90,7 @@ test("buckets are versioned and private, and their policies protect what was wri
   assert.deepEqual(sids.sort(), [["OnlyOverTls"], all, [...all.slice(0, 3), "WriteOnceInParts", all[3]]]);
 });
 
-test("while roots may be replaced, the first may not, and no write is blind", () => {
+test("with replaceRoots the first root still can't be replaced, and no write is blind", () => {
   const writes = (props: Props) => {
     const policies = resources(template(repository(() => props)), "AWS::S3::BucketPolicy");
     const statements = policies.flatMap(([, { Properties }]) => Properties.PolicyDocument.Statement as any[]);
@@ -103,7 +110,7 @@ test("while roots may be replaced, the first may not, and no write is blind", ()
   };
   assert.deepEqual(kept(), ["metadata/1.root.json"]);
   assert.deepEqual(kept("0f".repeat(32)), ["metadata/1.root.json"]);
-  // And none before it: by patterns, of which a `?` is any digit in the name of a root.
+  // And none before it. The patterns use `?` for any digit of a root's version.
   for (const first of [9, 10, 15, 237, 2026]) {
     const patterns = kept(`${first}:${"0f".repeat(32)}`).map((key) => new RegExp(`^${key.replaceAll(".", "\\.").replaceAll("?", ".")}$`));
     for (let version = 1; version < 3000; version++) {
@@ -143,12 +150,12 @@ test("uploads expire where the operator wants it, and in no other bucket", () =>
   }
 });
 
-test("old versions of pointers expire but for the newest ten, and of nothing else that is stored", () => {
+test("old versions expire for pointers only, except the newest ten", () => {
   const full = stackTemplate();
   const buckets: Record<string, string> = { Repository: "Repository71B74A19", Ledger: "RepositoryLedger8E0972A3" };
   for (const { kind, bucket, path, isPointer } of storedKinds()) {
     const rules: any[] = full.Resources[buckets[bucket]!].Properties.LifecycleConfiguration.Rules;
-    // A rule without a prefix is for all.
+    // A rule without a prefix applies to all objects.
     const about = rules.filter((rule) => path.startsWith(rule.Prefix ?? "") && !rule.AbortIncompleteMultipartUpload);
     const copies = ["Incoming", "Checked"].includes(kind);
     assert.equal(about.length, copies ? 2 : isPointer ? 1 : 0, `${kind} at ${path}`);
@@ -159,7 +166,7 @@ test("old versions of pointers expire but for the newest ten, and of nothing els
   }
 });
 
-test("the uploads bucket tells the queue of objects below its prefixes, made or removed", () => {
+test("the uploads bucket notifies the queue of objects created or removed below its prefixes", () => {
   const full = stackTemplate();
   const { NotificationConfiguration } = full.Resources.RepositoryUploadsDE29DA57.Properties;
   const [queue] = only(full, "AWS::SQS::Queue", ({ QueueName }) => QueueName === "Tufline-uploads");
@@ -175,7 +182,7 @@ test("the uploads bucket tells the queue of objects below its prefixes, made or 
   );
 });
 
-/** What a bucket's policy says, by the `Sid` of each statement: the keys that it is about, and under which conditions. */
+/** A bucket policy's statements by `Sid`: the actions, the keys and the conditions. */
 function policyOf(template: any, bucket: string): Record<string, { actions: string[]; keys: string[]; conditions: any }> {
   const [, { Properties }] = only(template, "AWS::S3::BucketPolicy", (it) => readable(it.Bucket) === bucket);
   const statements: any[] = Properties.PolicyDocument.Statement;
@@ -187,13 +194,16 @@ function policyOf(template: any, bucket: string): Record<string, { actions: stri
   );
 }
 
-/** Whether a statement is about a key. `*` in a policy is for any characters, `/` too. */
+/** Whether a statement applies to a key. `*` in a policy matches any characters, including `/`. */
 function isAbout(patterns: string[], key: string): boolean {
   const literally = (text: string) => text.replace(/[.+?^${}()|[\]\\]/g, "\\$&");
   return patterns.some((pattern) => new RegExp(`^${pattern.split("*").map(literally).join(".*")}$`).test(key));
 }
 
-/** An object of each kind that is stored, as `shared/store/src/key.rs` has it: its path, and whether it may be replaced. */
+/**
+ * An example object of each stored kind, from `shared/store/src/key.rs`: its path, and whether it
+ * may be replaced.
+ */
 function storedKinds(): { kind: string; bucket: string; path: string; isPointer: boolean }[] {
   const source = readFileSync(new URL("../../shared/store/src/key.rs", import.meta.url), "utf8");
   const methods = source.slice(source.indexOf("\nimpl Key {"));
@@ -202,7 +212,7 @@ function storedKinds(): { kind: string; bucket: string; path: string; isPointer:
   const kinds = [...source.match(/pub enum Key \{.*?\n\}\n/s)![0].matchAll(/^    (\w+)[,({ ]/gm)].map(([, kind]) => kind!);
   const pointers = kindsIn(body("is_pointer"));
   const inRepository = kindsIn(body("bucket").match(/match self \{(.*?)=> (?:\{\s*)?Bucket::Repository/s)![1]!);
-  // A role's name and what stands in braces may be anything.
+  // A role's name and the parts in braces may be anything.
   const paths = Object.fromEntries(
     [...body("path").matchAll(/Self::(\w+)[^=]*=> (?:format!\()?"([^"]*)"/g)].map(([, kind, path]) => [
       kind!,
@@ -218,7 +228,7 @@ function storedKinds(): { kind: string; bucket: string; path: string; isPointer:
   }));
 }
 
-test("what is stored is created once, but for pointers, which are replaced under a condition only", () => {
+test("objects are created once, except pointers, which are replaced under a condition only", () => {
   const full = stackTemplate();
   const kinds = storedKinds();
   assert.ok(kinds.length > 15 && kinds.some(({ isPointer }) => isPointer), `${kinds.length}`);
@@ -229,11 +239,13 @@ test("what is stored is created once, but for pointers, which are replaced under
     const policy = policyOf(full, bucket);
     const about = Object.keys(policy).filter((sid) => sid.startsWith("Write") && isAbout(policy[sid]!.keys, path));
     const expected: Record<string, string[]> = {
-      // Copies that hash makes to learn a digest: nobody but hash writes or reads them, and each is made again.
+      // Copies that hash makes to learn a digest. Only hash writes or reads them, and makes each
+      // again when needed.
       Incoming: [],
-      // Those of sign and publish, which nobody reads: S3 answers the digest to the request that makes one.
+      // Copies that sign and publish make. Nobody reads them: S3 returns the digest to the request
+      // that makes one.
       Checked: [],
-      // Large ones are put together from parts.
+      // Large blobs are made by multipart uploads.
       Blob: ["WriteOnceInParts"],
     };
     const inMetadata = path.startsWith("metadata/") || bucket === "Ledger" ? ["WriteConditionally"] : [];

@@ -4,13 +4,16 @@ import { test } from "node:test";
 import { STAGES } from "../lib/permissions.ts";
 import { CLOUDFRONT, functionOf, repository, resources, stackTemplate, statementsOfRole, template, VARIANTS } from "./support.ts";
 
-/** What a reference is to: the logical id in it, whatever else it is joined with. */
+/** The logical id in a reference, whatever else it is joined with. */
 function idIn(value: any): string | undefined {
   const parts: any[] = value?.["Fn::Join"]?.[1] ?? [value];
   return parts.map((part) => part?.Ref ?? part?.["Fn::GetAtt"]?.[0]).find((id) => id && !id.startsWith("AWS::"));
 }
 
-/** The functions that what is sent to a queue, put into a bucket or on a bus, or called wakes: by their logical ids. */
+/**
+ * The logical ids of the functions that an action on a resource invokes: a message to a queue, an
+ * object in a bucket, an event on a bus, or a call.
+ */
 function wokenBy(template: any, action: string, resource: string): string[] {
   switch (action) {
     case "sqs:SendMessage": {
@@ -42,7 +45,10 @@ function wokenBy(template: any, action: string, resource: string): string[] {
   }
 }
 
-/** The functions that may wake themselves, directly or through others, by what their roles may do. */
+/**
+ * The functions that may invoke themselves, directly or through others, according to the rights of
+ * their roles.
+ */
 function loops(template: any): string[] {
   const woken = new Map<string, Set<string>>();
   for (const [id, { Properties }] of resources(template, "AWS::Lambda::Function")) {
@@ -68,7 +74,7 @@ function loops(template: any): string[] {
 }
 
 /** https://docs.aws.amazon.com/lambda/latest/dg/invocation-recursion.html */
-test("exactly those functions may run in loops that come back to themselves, by what the template lets them send", () => {
+test("exactly the functions whose rights allow a loop may run in loops", () => {
   const variants = [...Object.values(VARIANTS), ...Object.values(CLOUDFRONT)].map((props) => template(repository(props)));
   for (const of of [stackTemplate(), ...variants]) {
     const allowed = STAGES.filter((stage) => functionOf(of, stage)[1].Properties.RecursiveLoop === "Allow");
@@ -77,7 +83,7 @@ test("exactly those functions may run in loops that come back to themselves, by 
   }
 });
 
-test("a new loop is found, whatever it goes through", () => {
+test("a new loop is found, whichever resources it passes", () => {
   const before = loops(stackTemplate());
   assert.ok(!before.includes("refresh") && !before.includes("serve") && !before.includes("pack"));
   const grant = (of: any, stage: string, action: string, resource: string) => {
@@ -105,7 +111,7 @@ test("a new loop is found, whatever it goes through", () => {
   const invoking = stackTemplate();
   grant(invoking, "refresh", "lambda:InvokeFunction", refresh);
   assert.deepEqual(loops(invoking).sort(), [...before, "refresh"].sort());
-  // Serve wakes hash by an upload, and hash wakes serve.
+  // Serve invokes hash by an upload, and hash invokes serve.
   grant(uploading, "serve", "s3:PutObject", bucket);
   grant(uploading, "hash", "lambda:InvokeFunction", functionOf(uploading, "serve")[0]);
   assert.deepEqual(loops(uploading).sort(), [...before, "serve"].sort());

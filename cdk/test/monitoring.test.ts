@@ -8,7 +8,7 @@ import { only, Props, readable, repository, resources, template, VARIANTS } from
 
 const DAY = 86_400;
 
-/** All alarms by their names, each as its condition in a line. */
+/** All alarms by name, each with its condition in one line. */
 function alarms(props: Props = {}): Record<string, string> {
   const found = resources(template(repository(() => props)), "AWS::CloudWatch::Alarm").map(([, { Properties: it }]) => {
     const operator = it.ComparisonOperator === "LessThanThreshold" ? "<" : ">=";
@@ -59,7 +59,7 @@ test("each alarm watches one metric, for its condition", () => {
   });
 });
 
-test("thresholds of expiry are a quarter of what the operator chose", () => {
+test("the thresholds of expiry are a quarter of the operator's lifetimes", () => {
   const expiries = { timestamp: Duration.hours(2), snapshot: Duration.days(4), targets: Duration.days(8) };
   const chosen = alarms({ expiries });
   assert.match(chosen["Tufline-timestamp-expires"]!, /< 1800 in/);
@@ -67,7 +67,7 @@ test("thresholds of expiry are a quarter of what the operator chose", () => {
   for (const role of ["targets", "bins"]) assert.match(chosen[`Tufline-${role}-expires`]!, /< 172800 in/);
 });
 
-test("each alarm names its runbook, and tells the topic when it begins and ends", () => {
+test("each alarm names its runbook, and notifies the topic when it begins and ends", () => {
   const runbooks = new Set<string>();
   for (const [, { Properties }] of resources(template(repository(VARIANTS.iam)), "AWS::CloudWatch::Alarm")) {
     const found = / docs\/operations\.md#(alarm-[a-z-]+)$/.exec(Properties.AlarmDescription);
@@ -90,13 +90,13 @@ test("each alarm names its runbook, and tells the topic when it begins and ends"
   ]);
 });
 
-test("without a topic alarms only show", () => {
+test("without a topic alarms notify nobody", () => {
   for (const [, { Properties }] of resources(template(repository()), "AWS::CloudWatch::Alarm")) {
     assert.deepEqual([Properties.AlarmActions, Properties.OKActions], [undefined, undefined]);
   }
 });
 
-/** Name and dimensions of each metric on the dashboard. */
+/** The name and dimensions of each metric on the dashboard. */
 function onDashboard(): string[][] {
   const [, { Properties }] = only(template(repository()), "AWS::CloudWatch::Dashboard");
   const text: string = Properties.DashboardBody["Fn::Join"][1].map(readable).join("");
@@ -106,7 +106,7 @@ function onDashboard(): string[][] {
     .map((metric: any[]) => metric.filter((it) => typeof it === "string"));
 }
 
-test("the dashboard has few enough metrics to be free, and those of ours that the functions print", () => {
+test("the dashboard's metrics fit the free tier, and the functions print those of Tufline", () => {
   const shown = onDashboard();
   // https://aws.amazon.com/cloudwatch/pricing/: three dashboards of up to 50 metrics.
   assert.ok(shown.length <= 50 && shown.length > 30, `${shown.length}`);

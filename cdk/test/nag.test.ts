@@ -7,7 +7,7 @@ import { AwsSolutionsChecks } from "cdk-nag";
 import { TuflineStack } from "../lib/tufline-stack.ts";
 import { CLOUDFRONT, OPEN, repository, VARIANTS } from "./support.ts";
 
-/** What cdk-nag's AWS Solutions pack finds and nobody has acknowledged. */
+/** The findings of cdk-nag's AWS Solutions pack that nobody has acknowledged. */
 function findings(stack: Stack): string[] {
   const { violations } = new AwsSolutionsChecks().validateScope(stack);
   return violations.flatMap(({ ruleName, violatingResources }) =>
@@ -31,7 +31,7 @@ test("cdk-nag finds nothing in the app's own stack", () => {
   assert.deepEqual(findings(new TuflineStack(new App(), "Tufline", OPEN)), []);
 });
 
-test("cdk-nag is at work: it finds what the emulator's template leaves out", () => {
+test("cdk-nag works: it finds what the emulator's template omits", () => {
   const found = findings(new TuflineStack(new App(), "Tufline", { ...OPEN, emulator: true }));
   const rules = new Set(found.map((finding) => finding.split(" ")[0]));
   assert.deepEqual(rules, new Set(["AwsSolutions-S10", "AwsSolutions-SQS4"]));

@@ -23,8 +23,9 @@ import {
 const full = stackTemplate();
 
 /**
- * What every function may do, written down by hand, with the situation that shows it: this is the contract, and nothing may be added. The end-to-end
- * tests hold a deployment's roles against the same list, and are where a permission that nothing needs is found.
+ * The rights of every function, listed by hand, each with a situation that needs it. The list is
+ * the contract: a function may have no other right. The end-to-end tests judge a deployment's roles
+ * by the same list, and find rights that nothing needs.
  */
 const LISTS: {
   proven: Record<string, Record<string, string[]>>;
@@ -32,7 +33,7 @@ const LISTS: {
   never: Record<string, string[]>;
 } = JSON.parse(readFileSync(new URL("../../tests/e2e/permissions.json", import.meta.url), "utf8"));
 
-/** The queue that wakes each stage. */
+/** The queue that invokes each stage. */
 const WAKES: Record<string, string> = {
   hash: "uploads",
   large: "large",
@@ -41,7 +42,7 @@ const WAKES: Record<string, string> = {
   publish: "publish",
 };
 
-/** A right as the list has it, as the template does. */
+/** Translates a right from the list's form into the template's. */
 function inTemplate(right: string): string {
   const [, action, kind, name] = right.match(/^(\S+) (\w+)(.*)$/)!;
   const titled = (text: string) => `${text.charAt(0).toUpperCase()}${text.slice(1)}`;
@@ -57,7 +58,7 @@ function inTemplate(right: string): string {
   }
 }
 
-/** All that a stage may do, as the list has it. */
+/** All rights of a stage, according to the list. */
 function listed(stage: string): string[] {
   const unproven = LISTS.unproven.flatMap(({ permissions }) => {
     const of = Object.entries(permissions).filter(([, stages]) => stages.includes(stage));
@@ -66,7 +67,7 @@ function listed(stage: string): string[] {
   return [...Object.values(LISTS.proven[stage]!).flat(), ...unproven];
 }
 
-/** Every right of every role. What it may do with a key is said by the key's policy. */
+/** Every right of every role in the template. The right to use a key is in the key's policy. */
 const RIGHTS: Record<string, string[]> = Object.fromEntries(
   STAGES.map((stage) => [
     stage,
@@ -77,13 +78,13 @@ const RIGHTS: Record<string, string[]> = Object.fromEntries(
   ]),
 );
 
-test("the list is of all functions, and names a right of each once", () => {
+test("the list covers all functions, and names each right of a function once", () => {
   assert.deepEqual(Object.keys(LISTS.proven), [...STAGES]);
   for (const stage of STAGES) assert.equal(new Set(listed(stage)).size, listed(stage).length, stage);
   assert.ok(Object.values(RIGHTS).flat().length > 150);
 });
 
-test("every function has a role of its own, with its rights and no others", () => {
+test("every function has its own role, with its rights and no others", () => {
   const roles = STAGES.map((stage) => roleOf(full, stage));
   assert.equal(new Set(roles).size, STAGES.length);
   for (const stage of STAGES) {
@@ -122,7 +123,7 @@ test("a key's own policy alone lets functions sign, with one algorithm, and IAM 
     for (const action of administer.Action) {
       assert.ok(!/[*]|Sign|Verify|Grant$|Import|GenerateMac/.test(action) || action === "kms:RevokeGrant", action);
     }
-    // Or CloudFormation and operators would be locked out.
+    // Otherwise CloudFormation and operators would be locked out.
     for (const action of ["PutKeyPolicy", "DescribeKey", "GetPublicKey", "ScheduleKeyDeletion"]) {
       assert.ok(administer.Action.includes(`kms:${action}`), action);
     }
@@ -130,7 +131,7 @@ test("a key's own policy alone lets functions sign, with one algorithm, and IAM 
     const expected = STAGES.filter((stage) => listed(stage).includes(`kms:Sign key ${key}`));
     const arns = (stages: string[]) => stages.map((stage) => ({ "Fn::GetAtt": [roleOf(full, stage), "Arn"] }));
     assert.deepEqual([sign.Principal.AWS].flat(), arns(expected), key);
-    // They must know whether another key signs now.
+    // These stages must know whether another key signs now.
     const readers = STAGES.filter((stage) => listed(stage).includes(`kms:GetPublicKey key ${key}`) && !expected.includes(stage));
     assert.deepEqual([readPublicKey.Principal.AWS].flat(), arns([...expected, ...readers]), key);
     assert.deepEqual([sign.Action, readPublicKey.Action], ["kms:Sign", "kms:GetPublicKey"]);
@@ -139,7 +140,7 @@ test("a key's own policy alone lets functions sign, with one algorithm, and IAM 
   }
 });
 
-test("only an operator's policy writes roots, the root's intent and decisions, and accepts removals", () => {
+test("only operators write roots, the root's intent and decisions, and accept removals", () => {
   const [, { Properties }] = only(full, "AWS::IAM::ManagedPolicy");
   const operator = rights(Properties.PolicyDocument.Statement);
   assert.deepEqual(
@@ -176,7 +177,10 @@ test("only an operator's policy writes roots, the root's intent and decisions, a
   }
 });
 
-/** What an operator may ask about the whole account, since AWS lets nobody ask it about less: it only tells what there is. */
+/**
+ * What an operator may ask about the whole account: AWS can't restrict these requests, and they
+ * only read.
+ */
 const OF_ACCOUNT = ["cloudwatch:DescribeAlarms", "lambda:GetAccountSettings", "lambda:ListEventSourceMappings", "scheduler:ListSchedules"];
 
 test("no policy has a wildcard for an action or for all resources, or deletes an object", () => {
@@ -228,7 +232,7 @@ function granted(grant: (to: ReturnType<typeof repository>, grantee: Role) => vo
   );
 }
 
-test("a CI role may drop artifacts, take them back, and read why one was refused", () => {
+test("a CI role may upload artifacts, remove them, and read why one was refused", () => {
   assert.deepEqual(
     granted((to, grantee) => to.grantUpload(grantee)),
     [
@@ -260,7 +264,7 @@ test("with a prefix a CI role may do so for the names that begin with it, and li
       (action) => `s3:${action} Uploads/targets/gateway/v1.2/*`,
     ),
   );
-  // Each of the others is there without a prefix too, and under no condition.
+  // Each of the other statements also exists without a prefix, and under no condition.
   const listing = statements.filter(({ Action }) => [Action].flat().some((action) => /^s3:List(Bucket|BucketVersions)$/.test(action)));
   assert.deepEqual(
     listing.map(({ Action, Condition }) => [Action, Condition]),
@@ -272,7 +276,7 @@ test("with a prefix a CI role may do so for the names that begin with it, and li
   );
 });
 
-test("a prefix that would be for more names than it says is refused", () => {
+test("a prefix that would match more names than it says is refused", () => {
   const grant = (prefix: string) => granted((to, grantee) => to.grantUpload(grantee, { prefix }));
   for (const prefix of [
     ...["", "/", "gateway", "gateway2/x", "/gateway/", "gateway//", "../", "a/../", "./", ".a/", "-a/", "targets/ /"],
@@ -285,7 +289,7 @@ test("a prefix that would be for more names than it says is refused", () => {
   for (const prefix of ["gateway/", "_a/B.9~+@=,-/c/"]) assert.ok(grant(prefix).length > 0);
 });
 
-test("another party's role and patterns are what they can be in TUF, and no more in a policy", () => {
+test("another party's role and patterns follow TUF's rules, and mean no more in a policy", () => {
   const grant = (role: string, path: string) => granted((to, grantee) => to.grantDelivery(grantee, role, path));
   for (const role of ["", "*", "vendor*", "vendor-?", "../root", "a/b", "${aws:username}", "A", "a".repeat(65), Aws.STACK_NAME]) {
     assert.throws(() => grant(role, "vendor-x/*"), /grantDelivery's role is .*: .*; (give|write) /, role);
@@ -296,7 +300,7 @@ test("another party's role and patterns are what they can be in TUF, and no more
   for (const path of ["a", "vendor-x/*", "vendor-x/*/*", "a?/b*.bin", "a/*b"]) assert.ok(grant("vendor-x", path).length > 0);
 });
 
-test("another party may drop its own document, and files under its own names", () => {
+test("another party may upload its own document, and files under its own names", () => {
   assert.deepEqual(
     granted((to, grantee) => to.grantDelivery(grantee, "vendor-x", "vendor-x/*")),
     [
@@ -333,22 +337,23 @@ test("an operator's grant is the operators' policy", () => {
   );
 });
 
-test("an operator may all that doctor asks, and the documentation lists that", () => {
+test("an operator has all rights that doctor needs, and the documentation lists them", () => {
   const read = (path: string) => readFileSync(new URL(`../../${path}`, import.meta.url), "utf8");
   const [, block] = read("docs/operations.md").match(/```json\n(\{\n  "Version"[^]*?)```/)!;
   const documented: string[] = JSON.parse(block!).Statement.flatMap(({ Action }: any) => Action);
-  // As it names the permission that a check lacks.
+  // The permissions that doctor names when a check lacks one.
   const names = /\b(?:cloudwatch|kms|lambda|s3|scheduler|sqs|ssm):[A-Z]\w+/g;
   const asked = ["deployment.rs", "mod.rs"].flatMap((file) => [...read(`cli/src/commands/doctor/${file}`).matchAll(names)].map(([it]) => it));
   assert.deepEqual([...new Set(asked)].sort(), documented.sort());
   const [, { Properties }] = only(full, "AWS::IAM::ManagedPolicy");
   const operator = rights(Properties.PolicyDocument.Statement);
   for (const action of documented) assert.ok(operator.some((right) => right.startsWith(`${action} `)), action);
-  // For no more than it asks about, wherever AWS can tell that apart.
+  // Only for the resources that it asks about, where AWS can restrict that.
   const everywhere = operator.filter((right) => right.endsWith(" *")).map((right) => right.split(" ")[0]);
   assert.deepEqual(everywhere, OF_ACCOUNT);
-  // "IAM and AWS STS quotas" (<https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html>): a managed policy has no more characters, and
-  // an ARN here seldom more than 100.
+  // "IAM and AWS STS quotas"
+  // (<https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html>): a managed
+  // policy has no more characters than this, and an ARN here seldom more than 100.
   const written = JSON.stringify(Properties.PolicyDocument, (_, value) => {
     const token = value !== null && typeof value === "object" && Object.keys(value).length === 1 && Object.keys(value)[0]!;
     return token && /^(Fn::|Ref$)/.test(token) ? "x".repeat(100) : value;
@@ -356,7 +361,7 @@ test("an operator may all that doctor asks, and the documentation lists that", (
   assert.ok(written.length < 6144, `${written.length}`);
 });
 
-test("what can't hold a policy is refused, not passed over", () => {
+test("a grantee that can't hold a policy is refused, not ignored", () => {
   const grantee = { grantPrincipal: new AnyPrincipal() };
   assert.throws(() => repository().grantUpload(grantee), /grantUpload's grantee .* grant to a role, user or group$/);
 });

@@ -27,7 +27,7 @@ function configuration(props: Props): unknown {
   return JSON.parse(repository(() => props).environment["TUFLINE_CONFIG"]!);
 }
 
-test("only what was chosen is handed on, as the functions' configuration has it", () => {
+test("TUFLINE_CONFIG contains only what was chosen, in the functions' format", () => {
   assert.deepEqual(configuration({}), {});
   const chosen = configuration({
     expiries: { timestamp: Duration.hours(36), targets: Duration.days(60) },
@@ -62,7 +62,7 @@ test("only what was chosen is handed on, as the functions' configuration has it"
   assert.deepEqual(configuration({ trustedRoot: later }), { trusted_root: later });
 });
 
-test("the functions know every field of the configuration: they refuse others", () => {
+test("the functions know every field of the configuration, since they refuse others", () => {
   const read = (file: string) => readFileSync(new URL(`../../shared/tuf/src/config/${file}.rs`, import.meta.url), "utf8");
   const config = ["policy", "large_uploads", "bounds", "lifetime"].map(read).join("\n");
   const fields = ["expiry", "timestamp", "snapshot", "targets", "hashing", "removals", "percent", "at_least"];
@@ -76,7 +76,7 @@ test("the functions know every field of the configuration: they refuse others", 
 const REFUSED: [string, Props, RegExp][] = [
   ...["0F".repeat(32), `0:${"0f".repeat(32)}`, `015:${"0f".repeat(32)}`, `:${"0f".repeat(32)}`, "15", `9007199254740992:${"0f".repeat(32)}`].map(
     (trustedRoot): [string, Props, RegExp] => [
-      `a root that is none, ${trustedRoot}`,
+      `an invalid root, ${trustedRoot}`,
       { trustedRoot },
       new RegExp(`trustedRoot is '${trustedRoot}': .*give it what \`tufline root show\` calls contents, .*15:CONTENTS\\)$`),
     ],
@@ -89,7 +89,7 @@ const REFUSED: [string, Props, RegExp][] = [
   [
     "a timestamp longer than the default snapshot",
     { expiries: { timestamp: Duration.days(8) } },
-    /expiries\.snapshot is 7 days: the timestamp that rests on it is valid for longer \(8 days\); /,
+    /expiries\.snapshot is 7 days: the timestamp, which depends on it, is valid for longer \(8 days\); /,
   ],
   [
     "a snapshot shorter than the timestamp",
@@ -99,7 +99,7 @@ const REFUSED: [string, Props, RegExp][] = [
   [
     "a snapshot longer than the default targets",
     { expiries: { snapshot: Duration.days(91) } },
-    /expiries\.targets is 90 days: the snapshot .* \(91 days\); /,
+    /expiries\.targets is 90 days: the snapshot, .* \(91 days\); /,
   ],
   ["a window too short", { batchWindow: Duration.millis(500) }, /batchWindow in seconds is 0\.5: .*from 1 to 300$/],
   ["a window too long", { batchWindow: Duration.minutes(6) }, /batchWindow in seconds is 360: /],
@@ -161,7 +161,7 @@ for (const [what, props, reason] of REFUSED) {
   });
 }
 
-test("what is just allowed is allowed", () => {
+test("values at the limits are allowed", () => {
   repository(() => ({
     expiries: { timestamp: Duration.hours(1), snapshot: Duration.hours(1), targets: Duration.hours(1) },
     batchWindow: Duration.seconds(300),
@@ -175,7 +175,7 @@ test("what is just allowed is allowed", () => {
   }));
 });
 
-test("concurrency is kept for the stages that were named, and for no others", () => {
+test("concurrency is reserved for the named stages only", () => {
   const reserved = (props: Props) => {
     const of = template(repository(() => props));
     return STAGES.map((stage) => functionOf(of, stage)[1].Properties.ReservedConcurrentExecutions);
@@ -188,7 +188,7 @@ test("concurrency is kept for the stages that were named, and for no others", ()
   );
 });
 
-test("devices' requests are limited where that was chosen", () => {
+test("devices' requests are limited if a limit was chosen", () => {
   const limits = (props: Props) => {
     const [, { Properties }] = only(template(repository(() => props)), "AWS::ApiGatewayV2::Stage");
     return Properties.DefaultRouteSettings;
@@ -198,8 +198,11 @@ test("devices' requests are limited where that was chosen", () => {
   assert.deepEqual(throttled, { ThrottlingRateLimit: 100, ThrottlingBurstLimit: 500 });
 });
 
-/** https://github.com/aws/serverless-application-model/issues/2479: a route must be there before its settings. */
-test("packs are limited by themselves where that was chosen, and as other requests are where it wasn't", () => {
+/**
+ * https://github.com/aws/serverless-application-model/issues/2479: a route must exist before its
+ * settings.
+ */
+test("packs have their own limit if one was chosen, else that of other requests", () => {
   const stage = (props: Props) => {
     const of = template(repository(() => props));
     const [route] = only(of, "AWS::ApiGatewayV2::Route", ({ RouteKey }) => RouteKey === "GET /pack");
@@ -233,7 +236,7 @@ test("names of queues, functions, logs and the parameter begin with the reposito
   assert.equal(functionOf(named, "hash")[1].Properties.Environment.Variables.TUFLINE_REPOSITORY, "other");
 });
 
-test("a stack may have several repositories, by different names", () => {
+test("a stack may have several repositories with different names", () => {
   const stack = new Stack(new App(), "Tufline");
   const first = new TuflineRepository(stack, "Repository", { ...OPEN });
   assert.throws(
@@ -250,12 +253,12 @@ test("a stack may have several repositories, by different names", () => {
   }
 });
 
-test("a nested stack's repository must be given a name, since that of the stack isn't known", () => {
+test("a nested stack's repository needs a name, since the stack's isn't known", () => {
   const nested = new NestedStack(new Stack(new App(), "Tufline"), "Nested");
   assert.throws(() => new TuflineRepository(nested, "Repository", { ...OPEN }), /name is only known at deployment: /);
 });
 
-test("functions run on the chosen architecture, arm64 where none is", () => {
+test("functions run on the chosen architecture, arm64 by default", () => {
   const architectures = (props: Props) => {
     const found = resources(template(repository(() => props)), "AWS::Lambda::Function");
     return [...new Set(found.flatMap(([, it]) => it.Properties.Architectures))];
@@ -264,7 +267,7 @@ test("functions run on the chosen architecture, arm64 where none is", () => {
   assert.deepEqual(architectures({ architecture: Architecture.X86_64 }), ["x86_64"]);
 });
 
-test("changes are collected for the window, and hidden for it too", () => {
+test("changes are collected for the window, and stay hidden meanwhile", () => {
   const slow = template(repository(() => ({ batchWindow: Duration.seconds(20) })));
   const [rebuild] = functionOf(slow, "rebuild");
   const [, mapping] = only(slow, "AWS::Lambda::EventSourceMapping", (it) => it.FunctionName.Ref === rebuild);
@@ -304,7 +307,7 @@ test("an existing uploads bucket sends its events by CDK's notifications, and it
       { "Fn::GetAtt": [queue, "Arn"] },
     ]),
   );
-  // S3 checks that it may send when it is told to.
+  // S3 checks that it may send when it receives the notification's configuration.
   const [policy] = only(existing, "AWS::SQS::QueuePolicy", ({ Queues }) => Queues[0].Ref === queue);
   assert.ok([notifications.DependsOn].flat().includes(policy));
   const { Variables } = functionOf(existing, "hash")[1].Properties.Environment;

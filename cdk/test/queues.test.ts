@@ -16,7 +16,7 @@ test("messages stay hidden for six times the function's timeout, and end in a de
     assert.ok(queue.VisibilityTimeout >= 6 * Timeout + (mapping.MaximumBatchingWindowInSeconds ?? 0), queue.QueueName);
     assert.ok(queue.RedrivePolicy, queue.QueueName);
     assert.deepEqual(mapping.FunctionResponseTypes, ["ReportBatchItemFailures"]);
-    // One message group: a crash there holds all that follows.
+    // One message group: a crash blocks all that follows.
     if (queue.FifoQueue) assert.ok(Timeout <= 60, queue.QueueName);
     // AWS refuses larger batches without a window.
     if (mapping.BatchSize > 10) assert.ok(mapping.MaximumBatchingWindowInSeconds >= 1, queue.QueueName);
@@ -27,7 +27,7 @@ test("messages stay hidden for six times the function's timeout, and end in a de
   }
 });
 
-test("large uploads have a function of their own, for as long as there may be", () => {
+test("large uploads have their own function, with Lambda's longest timeout", () => {
   const [id, { Properties: queue }] = only(template, "AWS::SQS::Queue", (it) => it.QueueName === "Tufline-large");
   const [, { Properties: mapping }] = only(
     template,
@@ -42,7 +42,7 @@ test("large uploads have a function of their own, for as long as there may be", 
 test("each queue has one policy, which refuses requests without TLS", () => {
   const policies = resources(template, "AWS::SQS::QueuePolicy").map(([, it]) => it.Properties);
   const queues = policies.flatMap(({ Queues }) => Queues.map((queue: any) => queue.Ref));
-  // A second policy of a queue would take the place of the first.
+  // A second policy of a queue would replace the first.
   assert.deepEqual(
     queues.sort(),
     resources(template, "AWS::SQS::Queue")

@@ -8,7 +8,7 @@ import { AccountRootPrincipal, Role } from "aws-cdk-lib/aws-iam";
 import { ONLINE_KEYS, STAGES } from "../lib/permissions.ts";
 import { only, readable, repository, resources, rights, roleOf, statementsOfRole, template } from "./support.ts";
 
-/** Whom the table speaks of, in its order, and the rights of each. */
+/** The identities in the table, in its order, and the rights of each. */
 function everybody(): { of: any; rights: Record<string, string[]> } {
   const made = repository();
   const grantees = {
@@ -34,7 +34,7 @@ function everybody(): { of: any; rights: Record<string, string[]> } {
   };
 }
 
-/** How the policy of a bucket lets everybody write these keys. */
+/** How a bucket's policy lets identities write these keys. */
 function how(of: any, bucket: string, keys: string): string {
   const [, { Properties }] = only(of, "AWS::S3::BucketPolicy", (it) => readable(it.Bucket) === bucket);
   const statements: any[] = Properties.PolicyDocument.Statement;
@@ -45,13 +45,13 @@ function how(of: any, bucket: string, keys: string): string {
   return refused.includes("WriteConditionally") ? "replaced, if unchanged since it was read" : "at will";
 }
 
-/** Whether all that one pattern is for another is for, too. */
+/** Whether one pattern matches everything that the other matches. */
 function covers(pattern: string, other: string): boolean {
   const literally = (text: string) => text.replace(/[.+?^${}()|[\]\\]/g, "\\$&");
   return new RegExp(`^${pattern.split("*").map(literally).join(".*")}$`).test(other);
 }
 
-/** Everything that may be written, sent or signed with, by whom, and how. */
+/** The table of everything that may be written, sent or signed with, by whom, and how. */
 function table(): string {
   const { of, rights } = everybody();
   const writers: Record<string, string[]> = {};
@@ -89,7 +89,7 @@ test("docs/security.md has the table of who may write what", () => {
   assert.equal(lines.join("\n"), table());
 });
 
-test("no function deletes an object, and those who upload delete what may be uploaded only", () => {
+test("no function deletes an object, and uploaders delete only what they may upload", () => {
   const { rights } = everybody();
   const deleting = Object.entries(rights).flatMap(([who, all]) => {
     return all.filter((right) => /s3:(Delete|BypassGovernance|PutBucket|PutLifecycle)/.test(right)).map((right) => `${who}: ${right}`);

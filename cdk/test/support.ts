@@ -1,4 +1,4 @@
-/** What the tests have in common: synthesizing an app, and reading the template. */
+/** Shared by the tests: synthesizing an app, and reading the template. */
 import assert from "node:assert/strict";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -18,7 +18,7 @@ import { TuflineRepositoryProps } from "../lib/props.ts";
 import { TuflineRepository } from "../lib/tufline-repository.ts";
 import { TuflineStack } from "../lib/tufline-stack.ts";
 
-// CDK's own check of a template takes seconds. The tests of the app have it done.
+// CDK's own check of a template takes seconds. Only the tests of the app run it.
 process.env["CDK_VALIDATION"] = "false";
 
 export const bundle = mkdtempSync(join(tmpdir(), "tufline-cdk-test-"));
@@ -40,18 +40,18 @@ export function stackTemplate(emulator = false): any {
   return Template.fromStack(new TuflineStack(new App(), "Tufline", { ...OPEN, emulator })).toJSON();
 }
 
-/** A repository as the app has it, with other props, which may need the stack to be made. */
+/** A repository as the app makes it, with other props; these may need the stack. */
 export function repository(props: (stack: Stack) => Props = () => ({})): TuflineRepository {
   const stack = new Stack(new App(), "Tufline");
   return new TuflineRepository(stack, "Repository", { ...OPEN, ...props(stack) });
 }
 
-/** Its template. */
+/** The template of a repository's stack. */
 export function template(of: TuflineRepository): any {
   return Template.fromStack(Stack.of(of)).toJSON();
 }
 
-/** Props that between them change everything that can be chosen. */
+/** Sets of props that together change everything that can be chosen. */
 export const VARIANTS: Record<string, (stack: Stack) => Props> = {
   open: () => ({}),
   iam: (stack) => ({
@@ -97,7 +97,7 @@ const certificate = (stack: Stack, id: string) => {
   return Certificate.fromCertificateArn(stack, id, arn);
 };
 
-/** The same with CloudFront, with all that can be chosen of it. */
+/** Sets of props with CloudFront, which together change all of its settings. */
 export const CLOUDFRONT: Record<string, (stack: Stack) => Props> = {
   plain: () => ({ cloudFront: {} }),
   chosen: (stack) => ({
@@ -126,14 +126,14 @@ export function resources(template: any, type: string): [string, any][] {
   return Object.entries<any>(template.Resources).filter(([, resource]) => resource.Type === type);
 }
 
-/** The only resource of a type with `matches`. */
+/** The only resource of a type that `matches`. */
 export function only(template: any, type: string, matches: (properties: any) => boolean = () => true): [string, any] {
   const found = resources(template, type).filter(([, resource]) => matches(resource.Properties));
   assert.equal(found.length, 1, `${found.length} resources of type ${type} match`);
   return found[0]!;
 }
 
-/** The function of a stage. */
+/** The function of a stage, with its logical id. */
 export function functionOf(template: any, stage: string): [string, any] {
   return only(template, "AWS::Lambda::Function", ({ Handler }) => Handler === stage);
 }
@@ -154,7 +154,10 @@ export function statementsOfRole(template: any, role: string): any[] {
   return [...inline, ...attached];
 }
 
-/** An ARN or a name as a person reads it: `Repository/metadata/*`, with the resource's id in the construct. */
+/**
+ * An ARN or a name in a readable form: `Repository/metadata/*`, with the resource's id in the
+ * construct.
+ */
 export function readable(value: any): string {
   if (typeof value === "string") return value;
   const id: string = value.Ref ?? value["Fn::GetAtt"]?.[0];
@@ -163,7 +166,7 @@ export function readable(value: any): string {
   return value["Fn::Join"][1].map(readable).join("");
 }
 
-/** Each right that statements give, or take (`not …`), as `action resource`. */
+/** Each right that statements give or deny (`not …`), as `action resource`. */
 export function rights(statements: any[]): string[] {
   const all = statements.flatMap(({ Effect, Action, Resource }) =>
     [Action]

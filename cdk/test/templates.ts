@@ -1,5 +1,6 @@
 /**
- * Writes the templates of all variants, and of the app's own stack, into a folder: for cfn-lint, which `tests/run cdk` has read them.
+ * Writes the templates of all variants, and of the app's own stack, into a folder. `tests/run cdk`
+ * checks them with cfn-lint.
  *
  *     node --import tsx test/templates.ts DIR
  */

@@ -24,20 +24,20 @@ const VARIABLES = [
   "TUFLINE_REPOSITORY",
 ];
 
-/** What only those outside need. */
+/** The variables that only outsiders need. */
 const OUTSIDE = ["TUFLINE_METADATA_URL", "TUFLINE_TARGETS_URL", "TUFLINE_PACK_URL", "TUFLINE_ACCESS", "TUFLINE_VERSION"];
 
-/** What only one function needs. */
+/** The variables of a single function. */
 const OWN: Record<string, string[]> = { pack: ["TUFLINE_PACK_MAX_AGE"] };
 
-test("functions are told the names of all resources, and the configuration", () => {
+test("functions get the names of all resources, and the configuration", () => {
   for (const stage of STAGES) {
     const { Variables } = functionOf(template, stage)[1].Properties.Environment;
     assert.deepEqual(Object.keys(Variables).sort(), [...VARIABLES, ...(OWN[stage] ?? [])].sort(), stage);
   }
 });
 
-test("a parameter tells them all to operators' tools, with what only those need", () => {
+test("a parameter has them all for operators' tools, with what only outsiders need", () => {
   const [, { Properties }] = only(template, "AWS::SSM::Parameter");
   assert.deepEqual([Properties.Name, Properties.Type], ["/tufline/Tufline", "String"]);
   const value: string = Properties.Value["Fn::Join"][1].map(readable).join("");

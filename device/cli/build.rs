@@ -1,5 +1,6 @@
-//! Notes when the program is built, before which no device runs it: `SOURCE_DATE_EPOCH`
-//! (<https://reproducible-builds.org/specs/source-date-epoch/>), or else the time.
+//! Records the time of the build in the program; no device can run the program before that time.
+//! The time is `SOURCE_DATE_EPOCH` (<https://reproducible-builds.org/specs/source-date-epoch/>) if
+//! that is set, else the current time.
 
 #[expect(clippy::disallowed_methods, reason = "a build happens at a time, in an environment")]
 fn main() {

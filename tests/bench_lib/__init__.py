@@ -1,1 +1,1 @@
-"""The parts of `tests/bench`: one module for each thing that it measures."""
+"""The modules of `tests/bench`, one for each measurement."""

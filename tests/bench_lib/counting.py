@@ -1,7 +1,9 @@
-"""A web server for a repository in a folder that counts what devices ask and get, heads and bodies apart.
+"""A web server for a repository in a folder. It counts what devices ask and get, with heads and
+bodies apart.
 
-What it answers is Tufline's: `functions/serve/benches/packs` answers with the code of the functions serve and pack. Heads are as they would be at the
-embedded form; those of API Gateway and CloudFront are longer. Without TLS and TCP.
+The answers are Tufline's: `functions/serve/benches/packs` answers with the code of the functions
+serve and pack. The heads are those of the embedded form; API Gateway's and CloudFront's are longer.
+TLS and TCP are not counted.
 """
 
 import email.utils
@@ -23,16 +25,18 @@ FOR_TARGETS = "/targets/"
 
 @dataclass(frozen=True)
 class Traffic:
-    """What one look for updates took, in requests and bytes. Whoever looks by fetching the target fetches it uncounted."""
+    """The requests and bytes of one check for updates. A client that checks by fetching the target
+    fetches it uncounted."""
 
     requests: int
     body: int
-    # To the server and back.
+    # Both directions.
     heads: int
 
 
 class Counting:
-    """The repository in `folder`, in one of its states, while the `with` block lasts. `targets` are the bytes of targets by their digests."""
+    """Serves the repository in `folder`, in one of its states, during the `with` block. `targets`
+    has the bytes of targets by their digests."""
 
     def __init__(self, folder: Path, targets: dict[str, bytes]) -> None:
         self.state = "base"
@@ -48,7 +52,7 @@ class Counting:
         self._requests = self._body = self._heads = 0
 
     def traffic(self) -> Traffic:
-        """Since the last reset."""
+        """The traffic since the last reset."""
         return Traffic(self._requests, self._body, self._heads)
 
     def count(self, head: int, body: int) -> None:
@@ -74,7 +78,7 @@ class Counting:
         self._answers.wait()
 
     def answer(self, path: str, query: str, fields: dict[str, str]) -> tuple[int, list[tuple[str, str]], bytes]:
-        """Status, header fields and body."""
+        """The status, header fields and body."""
         request = {"state": self.state, "path": path, "query": query, "fields": fields}
         with self._lock:
             self._answers.stdin.write(json.dumps(request).encode() + b"\n")
@@ -84,7 +88,7 @@ class Counting:
 
 
 class _Head:
-    """What is read of a request's head, counted: these requests have no bodies."""
+    """Reads and counts a request's head: these requests have no bodies."""
 
     def __init__(self, file: object) -> None:
         self._file = file
@@ -111,7 +115,8 @@ class _Handler(QuietHandler):
         url = urllib.parse.urlsplit(self.path)
         path = urllib.parse.unquote(url.path)
         if path.startswith(FOR_TARGETS):
-            # Before the last part of the name, or before all of it, as tough has it.
+            # The digest is in front of the last part of the name, or in front of the whole name, as
+            # tough writes it.
             body = self.counting.targets[re.search(r"[0-9a-f]{64}(?=\.)", path)[0]]
             return self._send(200, [("content-length", str(len(body)))], body)
         fields = {name.lower(): value for name, value in self.headers.items()}
@@ -120,7 +125,7 @@ class _Handler(QuietHandler):
         return self.counting.count(asked + length, len(body))
 
     def _send(self, status: int, fields: list[tuple[str, str]], body: bytes) -> int:
-        """Answers how long the head is."""
+        """Returns the length of the head."""
         sent = [*fields, ("date", email.utils.formatdate(usegmt=True))]
         lines = [f"HTTP/1.1 {status} {self.responses[status][0]}", *(f"{name}: {value}" for name, value in sent)]
         head = "\r\n".join([*lines, "", ""]).encode()

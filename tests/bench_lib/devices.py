@@ -1,10 +1,15 @@
-"""What a device downloads to look for updates.
+"""What a device downloads when it checks for updates.
 
-In the course of its life a device sees a repository for the first time, sees it unchanged, sees that another target changed, then that its own did, and
-then what came of a hundred generations more, in each of which one other target was changed.
+During its life a device sees a repository for the first time, sees it unchanged, then with another
+target changed, then with its own target changed, and then after a hundred more generations, each
+with one other target changed.
 
-Clients are compared with each other over HTTP, on the repository as Tufline makes it by default; packs for several `max_targets_per_bin`; and these, by
-python-tuf's client, which reads a repository from a folder and counts, with a flat `targets.json` and fixed numbers of bins.
+Three comparisons:
+
+- the clients, over HTTP, on a repository with Tufline's defaults;
+- packs, for several `max_targets_per_bin`;
+- these repositories with a flat `targets.json` and with fixed numbers of bins, by python-tuf's
+  client, which reads a repository from a folder and counts.
 """
 
 import gzip
@@ -28,21 +33,22 @@ from .figures import byte_count, table
 from .names import changed, content, name
 from .peer_repository import Layout, PeerRepository
 
-# `max_targets_per_bin`.
+# The values of `max_targets_per_bin`.
 PER_BIN = (250, 500, 1000, 2000, 4000)
 DEFAULT_PER_BIN = 1000
 
 LAYOUTS = (Layout(), Layout(256), Layout(4096), Layout(256, succinct=True), Layout(4096, succinct=True))
 
-# A look that takes longer is ended, in seconds.
+# A check that takes longer is stopped, in seconds.
 LIMIT = 300.0
 
-# A device asks one thing after another, so that each request is a round trip. Seconds, on a mobile network.
+# The time of a round trip on a mobile network, in seconds. A device makes its requests one after
+# another.
 ROUND_TRIP = 0.1
 
 STATES = ("base", "other", "own")
 
-# What a device sees after what, and whether its own target is another since.
+# What a device sees in turn, and whether its own target has changed since.
 LIFE = (
     ("cold", "base", False),
     ("nothing changed", "base", False),
@@ -54,7 +60,7 @@ LIFE = (
 
 @dataclass(frozen=True)
 class Check:
-    """What one look for updates took."""
+    """What one check for updates took."""
 
     requests: int
     raw: int
@@ -62,7 +68,8 @@ class Check:
 
 
 class Folder(FetcherInterface):
-    """Fetches from a folder and counts. Answers are gzipped only to see how long they would be."""
+    """Fetches from a folder and counts. It compresses answers only to learn their compressed
+    length."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -87,7 +94,7 @@ class Folder(FetcherInterface):
         yield body
 
     def check(self, device: Device, state: str, target: str, expected: bytes) -> Check:
-        """Has a device look at the repository as it is in `state`."""
+        """Lets a device check the repository in its state `state`."""
         self.reset()
         self.state = state
         if device.find([target]) != {target: sha256(expected)}:
@@ -96,7 +103,7 @@ class Folder(FetcherInterface):
 
 
 def life(folder: Path) -> list[Check]:
-    """A device that sees all states of the repository in `folder`."""
+    """The checks of a device that sees all states of the repository in `folder`."""
     own = name(0)
     fetcher = Folder(folder)
     endpoints = {"metadata_url": "folder:///metadata/", "targets_url": "folder:///targets/"}
@@ -107,7 +114,7 @@ def life(folder: Path) -> list[Check]:
 
 
 def peer(folder: Path, layout: Layout, targets: int) -> Path:
-    """Makes a repository as others have it, and the states that it is in."""
+    """Makes a repository as other tools do, in all its states."""
     repository = PeerRepository(folder, layout).make(targets)
     own = name(0)
     other = next((name(number) for number in range(1, targets) if layout.role(name(number)) != layout.role(own)), name(1))
@@ -132,7 +139,7 @@ def tuf_js(server: Counting, folder: Path) -> Callable[[str], str | None]:
 
 
 def tough(server: Counting, folder: Path) -> Callable[[str], str | None]:
-    """It looks by fetching."""
+    """tough checks by fetching the target."""
     points, out = server.endpoints(), folder / "fetched"
 
     def look(name: str) -> str | None:
@@ -169,7 +176,8 @@ CLIENTS = {
 
 
 def clients_life(folder: Path, client: str) -> list[Traffic | None]:
-    """What a client took that sees all states of the repository in `folder`; `None` from where on it took too long."""
+    """What a client took for all states of the repository in `folder`; `None` from the state on in
+    which it took too long."""
     own = name(0)
     contents = {sha256(data): data for data in (content(own), changed(own))}
     taken: list[Traffic | None] = []
@@ -191,7 +199,7 @@ def clients_life(folder: Path, client: str) -> list[Traffic | None]:
 
 
 def tables(scratch: Path, sizes: list[int]) -> Iterator[str]:
-    """Some for each number of targets."""
+    """The tables for each number of targets."""
     if not PROGRAM.exists():
         raise Refusal(f"{PROGRAM} is missing: run `cargo build --release -p tufline-device`, or name another with TUFLINE_DEVICE_BIN")
     if not tough_device.PROGRAM.exists():

@@ -1,4 +1,4 @@
-"""Figures, and how they are printed."""
+"""Measures and prints figures."""
 
 import os
 import platform
@@ -15,7 +15,7 @@ def memory(pid: int) -> int:
 
 
 def most_memory(pid: int) -> int:
-    """The most that it ever was; 0 once the process has ended."""
+    """The peak resident memory of a process, in bytes; 0 once the process has ended."""
     return _status(pid, "VmHWM:")
 
 
@@ -27,7 +27,7 @@ def _status(pid: int, field: str) -> int:
 
 
 def percentile(ordered: Sequence[float], share: float) -> float:
-    """The value below which `share` of all are; they are sorted."""
+    """The value below which the share `share` of the sorted values lies."""
     return ordered[min(len(ordered) - 1, round(share * (len(ordered) - 1)))]
 
 
@@ -42,7 +42,7 @@ def megabytes(count: float) -> str:
 
 
 def byte_count(count: float) -> str:
-    """Three digits and a unit."""
+    """A number of bytes with three digits and a unit."""
     units = ["GB", "MB", "kB", "B"]
     while count >= 999.5 and len(units) > 1:
         count /= 1000
@@ -52,7 +52,7 @@ def byte_count(count: float) -> str:
 
 
 def machine() -> str:
-    """What the figures are from."""
+    """The machine on which the figures were measured."""
     described = Path("/proc/cpuinfo").read_text().splitlines()
     models = [line.partition(":")[2].strip() for line in described if line.startswith("model name")]
     total = next(line for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemTotal"))
@@ -65,7 +65,8 @@ def machine() -> str:
 
 
 def table(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
-    """A table in Markdown; the first row is its head. The columns `right` are figures."""
+    """A Markdown table; the first row is its head. The columns `right` contain figures and are
+    aligned to the right."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["| " + " | ".join(_cells(row, widths, right)) + " |" for row in rows]
     rule = ["-" * (width + 1) + (":" if column in right else "-") for column, width in enumerate(widths)]

@@ -1,4 +1,5 @@
-"""How fast the embedded form reads and hashes an upload, against `openssl dgst -sha256` on the same bytes in the same run."""
+"""How fast the embedded form reads and hashes an upload, compared with `openssl dgst -sha256` on
+the same bytes in the same run."""
 
 import os
 import re
@@ -12,7 +13,7 @@ from e2e.folder import FolderForm
 from .figures import megabytes
 
 LENGTH = 2 << 30
-# They take turns, so that a busy moment of the machine strikes both.
+# The two take turns, so that other load on the machine affects both.
 ROUNDS = 5
 
 CONFIG = "hashing = \"stream\"\n[large_uploads]\n"
@@ -20,13 +21,14 @@ READ = re.compile(r"upload read.*length=(\d+).* took=([\d.e-]+)")
 
 
 def hashing(scratch: Path) -> list[tuple[str, str, str]]:
-    """The rows about reading: the best round of each, since others at work on this machine only ever take time away."""
+    """The rows about reading. They have the best round of each, since other load can only slow a
+    round down."""
     os.environ["RUST_LOG"] = "tufline_pipeline=info"
     folder = FolderForm(scratch / "hashing", config=CONFIG)
     folder.scratch.mkdir(exist_ok=True)
     folder.start()
     try:
-        # Names that begin with a dot are no uploads.
+        # Names that begin with a dot are not uploads.
         file = folder.uploads / ".random"
         with file.open("wb") as to:
             for _ in range(LENGTH >> 20):
@@ -50,14 +52,15 @@ def hashing(scratch: Path) -> list[tuple[str, str, str]]:
 
 
 def openssl(file: Path) -> tuple[float, str]:
-    """Seconds, and the digest."""
+    """The seconds and the digest."""
     started = time.perf_counter()
     done = subprocess.run(["openssl", "dgst", "-sha256", "-r", str(file)], check=True, capture_output=True, text=True)
     return time.perf_counter() - started, done.stdout.split()[0]
 
 
 def tufline(folder: FolderForm, name: str, digest: str, before: int) -> float:
-    """Seconds of the run that read the upload, as the log has it; `before` were read earlier."""
+    """The seconds of the run that read the upload, from the log. `before` is the number of earlier
+    reads."""
     folder.wait_published({name: digest}, seconds=600)
     runs = READ.findall(folder.log.read_text())[before:]
     if [int(length) for length, _ in runs] != [LENGTH]:
@@ -66,7 +69,7 @@ def tufline(folder: FolderForm, name: str, digest: str, before: int) -> float:
 
 
 def most_memory(pid: int) -> int:
-    """The most resident memory that a process ever had, in bytes."""
+    """The peak resident memory of a process, in bytes."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024

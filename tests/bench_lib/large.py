@@ -1,4 +1,5 @@
-"""The embedded form with many targets: filled from a folder of files, then given a burst, then one at a time."""
+"""The embedded form with many targets: filled from a folder of files, then with a burst, then with
+one target at a time."""
 
 import json
 import os
@@ -17,14 +18,15 @@ from .timestamp import Timestamp
 
 Row = tuple[str, str, str]
 
-# Seconds for each target until patience is lost.
+# The seconds for each target after which the bench gives up.
 PATIENCE = 0.05
 
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class Told:
-    """Which targets events have told of, and with which generation; reads each line of the file once."""
+    """The targets that events have announced, each with its generation. Reads each line of the file
+    once."""
 
     def __init__(self, file: Path) -> None:
         self.file = file
@@ -47,7 +49,7 @@ class Told:
 
 
 def rows(scratch: Path, targets: int, new: int, samples: int) -> Iterator[Row]:
-    """Fills a repository with so many, publishes so many new ones at once, then some one by one."""
+    """Fills a repository with `targets`, publishes `new` ones at once, then some one by one."""
     folder = FolderForm(scratch / "large")
     folder.scratch.mkdir()
     for target in map(name, range(targets)):
@@ -72,7 +74,7 @@ def rows(scratch: Path, targets: int, new: int, samples: int) -> Iterator[Row]:
 
 
 def sizes(folder: FolderForm, targets: int) -> Iterator[Row]:
-    """What lies on the disk then."""
+    """The bytes on disk afterwards."""
     metadata = folder.data / "repository" / "metadata"
     published = folder.published_roles()
     largest = max((metadata / file).stat().st_size for file in published.values())
@@ -88,7 +90,7 @@ def disk(folder: Path) -> int:
 
 
 def burst(folder: FolderForm, told: Told, targets: int, new: int) -> float:
-    """Seconds from the first rename until the timestamp under which a device has verified all."""
+    """Seconds from the first rename until the timestamp with which a device has verified all."""
     names = [f"burst/{number // 1000}/{number}.bin" for number in range(new)]
     staged = folder.scratch / "staged"
     for target in names:
@@ -113,7 +115,7 @@ def burst(folder: FolderForm, told: Told, targets: int, new: int) -> float:
 
 
 def single(folder: FolderForm, targets: int, samples: int) -> Iterator[Row]:
-    """One after another, each alone."""
+    """Publishes targets one after another, each alone."""
     timestamp, taken = Timestamp(folder.endpoints), []
     cpu, written = processor(folder.process.pid), bytes_written(folder.process.pid)
     for number in range(samples):
@@ -135,6 +137,6 @@ def processor(pid: int) -> float:
 
 
 def bytes_written(pid: int) -> int:
-    """What a process wrote to files and connections."""
+    """The bytes that a process wrote to files and connections."""
     lines = dict(line.split(": ") for line in Path(f"/proc/{pid}/io").read_text().splitlines())
     return int(lines["wchar"])

@@ -1,4 +1,5 @@
-"""Load on one server: a fixed number of connections that are kept open, each asking again as soon as it was answered."""
+"""Load on one server: a fixed number of persistent connections, each of which asks again as soon as
+it has its answer."""
 
 import asyncio
 import threading
@@ -14,27 +15,27 @@ from .figures import megabytes, memory, percentile
 
 CONNECTIONS = 16
 
-# So often the memory of the server is looked at.
+# The interval between measurements of the server's memory, in seconds.
 LOOK = 0.25
 
-# How many steps the course of the memory is printed in.
+# The number of steps in the printed course of the memory.
 STEPS = 10
 
 
 @dataclass
 class Load:
-    """What a server did under load."""
+    """The work of a server under load."""
 
     requests: int
     seconds: float
-    # Of each request, as long as the client saw it.
+    # The latency of each request, as the client saw it.
     latencies: array
-    # Of one body, in bytes.
+    # The length of one body, in bytes.
     length: int
 
     @classmethod
     def of(cls, parts: list["Load"]) -> "Load":
-        """Several loads with the same file, as one."""
+        """Combines several loads with the same file."""
         latencies = array("d")
         for part in parts:
             latencies.extend(part.latencies)
@@ -48,7 +49,7 @@ class Load:
 
 
 class _Connection(asyncio.Protocol):
-    """One connection. Answers have a `Content-Length`: without one there is nothing to measure here."""
+    """One connection. Every measured answer has a `Content-Length`."""
 
     def __init__(self, run: "_Run") -> None:
         self._run = run
@@ -107,7 +108,7 @@ class _Run:
 
 
 def drive(url: str, requests: int, connections: int = CONNECTIONS) -> Load:
-    """Asks for `url` that often, over that many connections."""
+    """Requests `url` this many times, over this many connections."""
     with urllib.request.urlopen(url) as answer:
         length = len(answer.read())
     return asyncio.run(_drive(urllib.parse.urlsplit(url), requests, connections, length))
@@ -125,7 +126,7 @@ async def _drive(url: urllib.parse.SplitResult, requests: int, connections: int,
 
 
 class Memory:
-    """Watches the resident memory of a process within a `with` block."""
+    """Watches the resident memory of a process during a `with` block."""
 
     def __init__(self, pid: int) -> None:
         self._pid = pid
@@ -148,7 +149,7 @@ class Memory:
         self.seen.append(memory(self._pid))
 
     def described(self) -> str:
-        """Start, end and most, and the course between."""
+        """The memory at the start, at the end and at its peak, and the course between."""
         course = [self.seen[round(step * (len(self.seen) - 1) / STEPS)] / 1e6 for step in range(STEPS + 1)]
         start, end, most = (megabytes(count) for count in (self.seen[0], self.seen[-1], max(self.seen)))
         return f"start {start}, end {end}, most {most}; each tenth: {' '.join(f'{step:.1f}' for step in course)}"

@@ -1,7 +1,9 @@
-"""How devices get an update over a bad network: each client on the same repository, over the same seeded schedule of faults.
+"""How devices get an update over a bad network: every client uses the same repository, and the same
+seeded schedule of faults.
 
-A device has one version of a target of 5 MB, and updates once to the next. It gets it or not: nobody starts it again. Its client is used as it comes: a
-longer list of tries would be somebody's own code.
+A device has one version of a target of 5 MB, and updates once to the next. It succeeds or fails;
+nobody starts it again. Each client runs with its own default retries, since further retries would
+be code of the caller.
 """
 
 import json
@@ -29,16 +31,16 @@ from .figures import table
 
 NAME, LENGTH, BINS = "gateway/firmware.bin", 5_000_000, 16
 
-# An update that takes longer is ended, in seconds.
+# An update that takes longer is stopped, in seconds.
 LIMIT = 1800
 
-# So many updates go on at once: most of them wait.
+# The number of updates at once: most of them wait.
 AT_ONCE = 24
 
-# tufline-device makes so many times as many updates: what it aims at shows in a thousand.
+# How many times as many updates tufline-device makes: its goal shows only in a thousand updates.
 OWN_SHARE = 10
 
-# An update on such a network takes minutes, so there are fewer.
+# On a network this slow (bytes a second) an update takes minutes, so there are fewer of them.
 SLOW, SLOW_SHARE = 100e3, 10
 
 CONDITIONS = {
@@ -59,14 +61,14 @@ CONDITIONS = {
 
 
 class Client(ABC):
-    """A client, with all that it keeps in a folder of its own."""
+    """A client that keeps everything in its own folder."""
 
     name: str
     share = 1
 
     @abstractmethod
     def update(self, network: Network, root: Path, folder: Path) -> Path:
-        """Updates, and answers where the target is."""
+        """Updates, and returns the path of the target."""
 
 
 class PythonTuf(Client):
@@ -110,22 +112,22 @@ class TuflineDevice(Client):
 
 @dataclass(frozen=True)
 class Run:
-    """One update."""
+    """The result of one update."""
 
     conditions: str
     client: str
     seed: int
     succeeded: bool
     seconds: float
-    # On the wire, both ways.
+    # On the wire, in both directions.
     bytes: int
     requests: int
-    # What the client said where it failed.
+    # The client's error, if it failed.
     error: str
 
 
 class Bench:
-    """Clients that have the first version, and a repository that has the second."""
+    """Clients with the first version, and a repository with the second."""
 
     def __init__(self, scratch: Path) -> None:
         self.scratch = scratch
@@ -147,7 +149,7 @@ class Bench:
     def _publish(self, which: str) -> bytes:
         data = random.Random(which).randbytes(LENGTH)
         self.repository.publish({NAME: data})
-        # tough asks for it under another name: the digest stands before the whole name there.
+        # tough asks for the target under another name, with the digest in front of the whole name.
         folder, _, last = NAME.rpartition("/")
         digest = sha256(data)
         second = self.repository.targets / f"{digest}.{NAME}"
@@ -156,7 +158,7 @@ class Bench:
         return data
 
     def least(self) -> int:
-        """Bytes of what an update must read: three documents, a bin and the target."""
+        """The bytes that an update must read at least: three documents, a bin and the target."""
         versions, bin_ = self.repository.versions, digits(NAME)[0]
         meta = self.repository.signed(f"{versions['snapshot']}.snapshot.json")["meta"]
         roles = [f"bin-{bin_}", "targets"]
@@ -165,7 +167,7 @@ class Bench:
         return LENGTH + sum((self.repository.metadata / file).stat().st_size for file in files)
 
     def runs(self, samples: int) -> list[Run]:
-        """The slow ones are begun first, so that the others go on beside them."""
+        """Starts the slow updates first, so that the others run beside them."""
         wanted = []
         for how, conditions in sorted(CONDITIONS.items(), key=lambda item: item[1].rate):
             slow = conditions.rate < SLOW
@@ -183,7 +185,7 @@ class Bench:
             began = time.perf_counter()
             try:
                 succeeded = client.update(network, self.root, folder).read_bytes() == self.new
-            # Whatever a client says when it fails.
+            # Any exception with which a client fails.
             except Exception as failure:
                 succeeded, error = False, f"{type(failure).__name__}: {failure}"
             seconds = time.perf_counter() - began
@@ -196,7 +198,7 @@ class Bench:
 
 
 def tables(scratch: Path, samples: int, file: Path | None) -> Iterator[str]:
-    """What came of so many updates with each client; all of them stand in `file`, if one is given."""
+    """The results of this many updates with each client. The details go to `file`, if given."""
     if not PROGRAM.exists():
         raise Refusal(f"{PROGRAM} is missing: run `cargo build --release -p tufline-device`, or name another with TUFLINE_DEVICE_BIN")
     if not tough_device.PROGRAM.exists():

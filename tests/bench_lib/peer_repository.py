@@ -1,6 +1,8 @@
-"""Repositories as others make them, with python-tuf's metadata API: one flat `targets.json`, or a fixed number of bins.
+"""Repositories as other tools make them, with python-tuf's metadata API: one flat `targets.json`,
+or a fixed number of bins.
 
-Length and SHA-256 of every role stand in the snapshot, as the others have it by default. All roles have one key, in a file.
+The snapshot lists the length and SHA-256 of every role, as other tools do by default. All roles
+have one key, in a file.
 """
 
 import hashlib
@@ -31,17 +33,17 @@ from .names import content, digits, name
 
 EXPIRES = datetime.now(UTC).replace(microsecond=0) + timedelta(days=365)
 
-# tuftool changes no other.
+# tuftool changes no repository with another version.
 SPEC = "1.0.0"
 
-# Bins in succinct form (TAP 15) are named so, and then by their number in hexadecimal digits.
+# The prefix of the names of succinct bins (TAP 15); their number in hexadecimal digits follows.
 SUCCINCT_PREFIX = "bin"
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How targets are spread over roles: all in one, or over so many bins, each by one path hash prefix or all of them in
-    succinct form."""
+    """How targets are distributed over roles: all in one, or over this many bins, either each with
+    a path hash prefix or all in succinct form."""
 
     bins: int = 0
     succinct: bool = False
@@ -53,7 +55,7 @@ class Layout:
 
     @property
     def digits(self) -> int:
-        """How many hexadecimal digits choose a bin."""
+        """The number of hexadecimal digits that choose a bin."""
         return len(f"{self.bins - 1:x}")
 
     def role(self, target: str) -> str:
@@ -69,7 +71,7 @@ class Layout:
 
 
 def new_key(file: Path) -> None:
-    """Makes a key as tuftool reads it: of this kind, only in DER."""
+    """Makes a key in the form that tuftool reads: a key of this kind only in DER."""
     key = generate_private_key(SECP256R1())
     file.write_bytes(key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption()))
 
@@ -79,7 +81,7 @@ def read_key(file: Path) -> CryptoSigner:
 
 
 class PeerRepository:
-    """A repository in a folder: `metadata/`, and `key.der` beside it."""
+    """A repository in a folder: `metadata/`, with `key.der` beside it."""
 
     def __init__(self, folder: Path, layout: Layout) -> None:
         self.folder = folder
@@ -88,7 +90,7 @@ class PeerRepository:
         self.signer: CryptoSigner | None = None
 
     def make(self, targets: int) -> "PeerRepository":
-        """Makes it, with so many targets."""
+        """Makes the repository, with this many targets."""
         self.metadata.mkdir(parents=True)
         new_key(self.folder / "key.der")
         self._open()
@@ -123,8 +125,8 @@ class PeerRepository:
         return Delegations({key.keyid: key}, roles)
 
     def set(self, target: str, data: bytes) -> None:
-        """Publishes one target, new or changed, with no more work than it needs: reads and writes the role that lists it,
-        the snapshot and the timestamp."""
+        """Publishes one new or changed target with no more work than necessary: it reads and writes
+        the role that lists the target, the snapshot and the timestamp."""
         self._open()
         timestamp = Metadata[Timestamp].from_file(str(self.metadata / "timestamp.json"))
         snapshot: Metadata[Snapshot] = self._read(Snapshot.type, timestamp.signed.snapshot_meta.version)

@@ -1,7 +1,8 @@
-"""What others take to publish one new target: tuftool 0.17 with its flat `targets.json`, python-tuf 7 with 256 bins.
+"""What other tools take to publish one new target: tuftool 0.17 with its flat `targets.json`,
+python-tuf 7 with 256 bins.
 
-Each does the same: it has a repository in a folder with its keys in files, adds one target, signs a new snapshot and a new
-timestamp, and ends. Each run is a process of its own.
+Both do the same: with a repository in a folder and its keys in files, they add one target, sign a
+new snapshot and a new timestamp, and exit. Each run is a process of its own.
 """
 
 import os
@@ -24,28 +25,28 @@ TUFTOOL_VERSION = "0.17.0"
 PEERS = ROOT / "target" / "peers"
 TUFTOOL = PEERS / "bin" / "tuftool"
 
-# A run that takes longer is ended, in seconds.
+# A run that takes longer is stopped, in seconds.
 LIMIT = 600.0
 
-# So often a run's memory is looked at.
+# The interval between measurements of a run's memory, in seconds.
 LOOK = 0.005
 
 
 @dataclass(frozen=True)
 class Run:
-    """What a process took, and what it left."""
+    """What a process took, and what it wrote."""
 
     seconds: float
     cpu_seconds: float
-    # Resident, at the most, in bytes.
+    # Peak resident memory, in bytes.
     memory: int
-    # Of the files that are new or other than before.
+    # The bytes of new or changed files.
     written: int
     files: int
 
 
 def install_tuftool() -> None:
-    """Builds tuftool, once."""
+    """Builds tuftool, unless it was built before."""
     if TUFTOOL.exists():
         return
     print(f"installing tuftool {TUFTOOL_VERSION} in {PEERS.relative_to(ROOT)}, which takes some minutes …", flush=True)
@@ -55,7 +56,7 @@ def install_tuftool() -> None:
 
 
 def tuftool(scratch: Path, targets: int) -> Run | None:
-    """One run into so many targets; `None` where it took too long."""
+    """One run with this many targets; `None` if it took too long."""
     repository = PeerRepository(scratch / "tuftool", Layout()).make(targets)
     new, out = repository.folder / "new", repository.folder / "out"
     _write_new(new, targets)
@@ -71,7 +72,7 @@ def tuftool(scratch: Path, targets: int) -> Run | None:
 
 
 def python_tuf(scratch: Path, targets: int) -> Run | None:
-    """The same with python-tuf."""
+    """As :func:`tuftool`, with python-tuf."""
     repository = PeerRepository(scratch / "python-tuf", PYTHON_TUF_LAYOUT).make(targets)
     new, target = _write_new(repository.folder / "new", targets), name(targets)
     command = [sys.executable, "-m", "bench_lib.python_tuf_publish", repository.folder, target, new]
@@ -81,7 +82,7 @@ def python_tuf(scratch: Path, targets: int) -> Run | None:
 
 
 def _write_new(folder: Path, targets: int) -> Path:
-    """The file of a target that is not among so many yet."""
+    """The file of a target that is not yet among these targets."""
     file = folder / name(targets).rpartition("/")[2]
     folder.mkdir()
     file.write_bytes(content(name(targets)))
@@ -89,11 +90,12 @@ def _write_new(folder: Path, targets: int) -> Path:
 
 
 def timed(command: Sequence[object], output: Path, variables: dict[str, str] | None = None) -> Run | None:
-    """Runs a command that writes to the folder `output`; `None` where it was ended after `LIMIT`."""
+    """Runs a command that writes to the folder `output`; `None` if it was stopped after `LIMIT`."""
     before = _files(output)
     began = time.perf_counter()
     process = subprocess.Popen([str(part) for part in command], env={**os.environ, **(variables or {})})
-    # What the system tells of the memory in the end counts this process too, of which the other began as a copy.
+    # The system's final figure for the memory would include this process, of which the other began
+    # as a copy.
     ended, memory = 0, 0
     while not ended:
         memory = max(memory, most_memory(process.pid))

@@ -1,7 +1,8 @@
 """Publishes one new target with python-tuf into a repository of 256 bins, as a process of its own.
 
-As python-tuf's own example for bins does it (`examples/manual_repo/hashed_bin_delegation.py`), but for a repository that is
-there already: reads the bin that lists the target, the snapshot and the timestamp, and writes them anew.
+This follows python-tuf's own example for bins (`examples/manual_repo/hashed_bin_delegation.py`),
+but with an existing repository: it reads the bin that lists the target, the snapshot and the
+timestamp, and writes them again.
 
     python -m bench_lib.python_tuf_publish FOLDER TARGET FILE
 """

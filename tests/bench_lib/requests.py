@@ -1,4 +1,4 @@
-"""What a large burst asks of AWS, counted on a deployment as `tests/cost` counts."""
+"""The requests of a large burst to AWS, counted on a deployment as in `tests/cost`."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,12 +9,12 @@ from cost_lib.deployment import Deployment
 
 Row = tuple[str, str, str]
 
-# The emulator handles about a hundred a second.
+# The emulator handles about a hundred artifacts a second.
 PATIENCE = 0.1
 
 
 def rows(scratch: Path, data: Path, artifacts: int) -> Iterator[Row]:
-    """A burst of so many, uploaded with their SHA-256."""
+    """A burst of this many artifacts, uploaded with their SHA-256."""
     deployment = Deployment(scratch, data)
     deployment.patience += PATIENCE * artifacts
     try:

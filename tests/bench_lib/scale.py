@@ -1,4 +1,5 @@
-"""Publishing into few and into many targets: the stages over ports in memory, by `functions/pipeline/benches/scale`, with peers beside."""
+"""Publishing into repositories with few and with many targets: the stages over ports in memory, by
+`functions/pipeline/benches/scale`, compared with other tools."""
 
 import json
 import subprocess
@@ -12,16 +13,16 @@ from cloud_lib import ROOT, Refusal
 from . import peers
 from .figures import byte_count, table
 
-# The window in which uploads and changes wait for others on AWS, in milliseconds.
+# The window in which AWS collects uploads and changes, in milliseconds.
 AWS_WINDOW = 1000
 
-# A repository of so many gets the burst, where one as large as this is measured.
+# The burst goes into a repository of this size, or of the largest measured size if that is smaller.
 BURST_INTO = 100_000
 
 
 @cache
 def benches() -> dict[str, Path]:
-    """The binaries of the benches by name, built as the release is."""
+    """The binaries of the benches by name, built like the release."""
     command = ["cargo", "bench", "--workspace", "--bench", "scale", "--bench", "scale-heap", "--bench", "packs"]
     options = ["--no-run", "--locked", "--quiet", "--message-format=json"]
     built = subprocess.run([*command, *options], cwd=ROOT, stdout=subprocess.PIPE, text=True)
@@ -36,7 +37,7 @@ def benches() -> dict[str, Path]:
 
 
 def run(*arguments: object, bench: str = "scale") -> dict:
-    """What a command of the bench measured, in a process of its own."""
+    """The figures of a command of the bench, in its own process."""
     done = subprocess.run([benches()[bench], *map(str, arguments)], stdout=subprocess.PIPE, text=True)
     if done.returncode != 0:
         raise Refusal(f"the bench failed (see above): {' '.join(map(str, arguments))}")
@@ -44,7 +45,8 @@ def run(*arguments: object, bench: str = "scale") -> dict:
 
 
 def run_with_heap(figures: str, *arguments: object) -> dict:
-    """The same; among these figures also the memory, of a second run: counting it takes longer than what is measured."""
+    """As :func:`run`, with the memory from a second run added to `figures`: counting memory takes
+    longer than the measured work."""
     measured = run(*arguments)
     measured[figures]["peak_heap"] = run(*arguments, bench="scale-heap")[figures]["peak_heap"]
     return measured
@@ -55,7 +57,7 @@ def run_with_heap(figures: str, *arguments: object) -> dict:
 
 @dataclass(frozen=True)
 class Figure:
-    """A row for each who publishes: what it is, and how it is written."""
+    """A row for each tool: what is measured, and its format."""
 
     what: str
     of: Callable[[dict], float]
@@ -91,12 +93,13 @@ PEER = (
 
 
 def asked(measured: dict) -> int:
-    """The requests of the functions themselves: Lambda asks the queues for messages and deletes them."""
+    """The functions' own requests. Lambda itself receives and deletes messages."""
     return sum(times for what, times in measured["requests"].items() if what not in ("SQS receive", "SQS delete"))
 
 
 def one_into_many(scratch: Path, sizes: list[int], samples: int) -> str:
-    """The table of publishing one target, with the peers, and how much more it takes at the largest size."""
+    """The table of publishing one target, with the other tools, and how much more it takes at the
+    largest size."""
     peers.install_tuftool()
     measured = {
         ("Tufline", TUFLINE): [
@@ -112,7 +115,7 @@ def one_into_many(scratch: Path, sizes: list[int], samples: int) -> str:
 
 
 def row(who: str, figure: Figure, runs: list) -> tuple[str, ...]:
-    """A figure at each size; a run that was ended for its time has none."""
+    """A figure at each size, or the time limit for a run that was stopped."""
     values = [None if run is None else figure.of(run) for run in runs]
     cells = (f"> {peers.LIMIT:.0f} s" if value is None else figure.written(value) for value in values)
     growth = "" if None in values or not values[0] else f"{values[-1] / values[0]:.2f} ×"
@@ -130,7 +133,7 @@ def compared(what: str, ours: list[dict], theirs: list) -> tuple[str, ...]:
 
 
 def bursts(targets: int, new: int) -> str:
-    """The table of many at once, and of one, each as fast as it goes and as on AWS."""
+    """The table of a burst and of one target, each at full speed and at AWS's pace."""
     rows = [
         (f"publish into {targets:,}", "new", "time", "artifacts/s", "CPU", "generations", "requests per artifact", "memory")
     ]
@@ -153,7 +156,7 @@ def bursts(targets: int, new: int) -> str:
 
 
 def fills(sizes: list[int]) -> str:
-    """The table of filling an empty repository in batches as AWS hands them out."""
+    """The table of filling an empty repository, in batches as AWS makes them."""
     head = ("fill to", "time", "CPU", "targets/s", "generations", "ledger", "metadata stored", "metadata published")
     rows = [(*head, "largest role", "snapshot", "roles")]
     for targets in sizes:
@@ -179,7 +182,7 @@ def fills(sizes: list[int]) -> str:
 
 
 def tables(scratch: Path, sizes: list[int], new: int, samples: int) -> Iterator[str]:
-    """All of it."""
+    """Yields all tables of this module."""
     yield one_into_many(scratch, sizes, samples)
     yield bursts(min(sizes[-1], BURST_INTO), new)
     yield fills(sizes)

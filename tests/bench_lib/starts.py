@@ -1,4 +1,5 @@
-"""How fast each function starts, and what it needs then: a Runtime API that only waits to be asked for the first event."""
+"""How fast each function starts, and how much memory it has then. A Runtime API waits for the
+function's first request."""
 
 import socket
 import statistics
@@ -14,13 +15,13 @@ from .figures import megabytes, memory, percentiles
 
 STAGES = ("hash", "large", "rebuild", "sign", "publish", "refresh", "serve", "pack")
 
-# Those of the program `devices`, which knows by its handler's name which one it is.
+# The functions of the program `devices`, which tells them apart by the handler's name.
 OF_DEVICES = ("serve", "pack")
 
-# Each stage is started this often.
+# The number of starts of each stage.
 STARTS = 30
 
-# What a function needs in its environment; nothing is sent anywhere until it is given an event.
+# The environment of a function. A function sends nothing before its first event.
 ENVIRONMENT = {
     **{f"TUFLINE_{kind}_{name}": "x" for kind in ("QUEUE", "DLQ") for name in ("UPLOADS", "LARGE", "CHANGES", "SIGN", "PUBLISH")},
     **{f"TUFLINE_KEY_{name}": "x" for name in ("TARGETS", "BINS", "SNAPSHOT", "TIMESTAMP")},
@@ -37,7 +38,8 @@ ENVIRONMENT = {
 
 
 def functions(bundle: Path, scratch: Path) -> list[tuple[str, str, str]]:
-    """The rows about the functions' binaries in `bundle`. Stages take turns, so that a busy moment of the machine strikes all alike."""
+    """The rows about the functions' binaries in `bundle`. Stages take turns, so that other load on
+    the machine affects all alike."""
     bootstraps = {program: bundle / program / "bootstrap" for program in PROGRAMS}
     taken: dict[str, list[tuple[float, int]]] = {stage: [] for stage in STAGES}
     for _ in range(STARTS):
@@ -58,7 +60,8 @@ def functions(bundle: Path, scratch: Path) -> list[tuple[str, str, str]]:
 
 
 def start(bootstrap: Path, stage: str) -> tuple[float, int]:
-    """Seconds from the start of the process until it asks a Runtime API for its first event; and its memory then."""
+    """Seconds from the start of the process until it asks a Runtime API for its first event, and
+    its memory then."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(10)
         api = f"127.0.0.1:{server.getsockname()[1]}"

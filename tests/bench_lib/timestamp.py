@@ -1,4 +1,5 @@
-"""Looks at `timestamp.json` as often as it can: a device's own update takes longer than what is measured."""
+"""Polls `timestamp.json` as often as possible: a device's own update takes longer than what is
+measured."""
 
 import http.client
 import json
@@ -9,7 +10,7 @@ from cloud_lib import Refusal
 
 
 class Timestamp:
-    """The published timestamp, over one connection."""
+    """The published timestamp, read over one connection."""
 
     def __init__(self, endpoints: dict) -> None:
         url = urllib.parse.urlsplit(endpoints["metadata_url"])
@@ -23,11 +24,11 @@ class Timestamp:
 
     @property
     def generation(self) -> int:
-        """The generation that it showed last."""
+        """The generation in the last timestamp."""
         return json.loads(self._last)["signed"]["meta"]["snapshot.json"]["version"]
 
     def changed(self) -> bool:
-        """Whether it is another than the last time."""
+        """Whether the timestamp has changed since the last time."""
         before, self._last = self._last, self._get()
         return self._last != before
 

@@ -1,4 +1,4 @@
-"""The parts of `tests/cloud`: one module for each thing that it sets up."""
+"""The modules of `tests/cloud`, one for each thing that it sets up."""
 
 from pathlib import Path
 
@@ -6,4 +6,4 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 class Refusal(Exception):
-    """What `tests/cloud` can't go on with, said in one line."""
+    """One line that says why `tests/cloud` can't continue."""

@@ -1,11 +1,12 @@
-"""A repository on the emulator: deployed, with its users, initialized, and described in files."""
+"""Deploys a repository on the emulator, makes its users, initializes it, and describes it in
+files."""
 
 import json
 from pathlib import Path
 
 from . import emulator, processes, users
 
-# What the functions run: `cdk/bundle` makes a folder of each.
+# The programs of the functions; `cdk/bundle` makes a folder for each.
 PROGRAMS = ("pipeline", "devices")
 
 
@@ -19,10 +20,11 @@ def make(
     root_expires: str = "365 days",
     initialize: bool = True,
 ) -> dict:
-    """Deploys `stack` on the emulator of `data`, which answers at `aws`; leaves its files in `folder`, which may be `data`.
+    """Deploys `stack` on the emulator of `data`, whose address is `aws`. Writes files into
+    `folder`, which may be `data`.
 
-    `context` is given to the CDK app, and the development root is valid for `root_expires`. Without `initialize` there is no root
-    yet. Answers what is in `endpoints.json`.
+    The CDK app gets `context`, and the development root is valid for `root_expires`. Without
+    `initialize` there is no root yet. Returns the content of `endpoints.json`.
     """
     resources = emulator.deploy(data, aws, stack, context)
     uploader, admin = users.make(aws, resources, stack)
@@ -60,7 +62,8 @@ def make(
 
 
 def again(data: Path, aws: str, folder: Path, stack: str, context: dict[str, str]) -> None:
-    """Deploys `stack` once more, with another context, and brings the variables of its keys and its configuration up to date."""
+    """Deploys `stack` once more with another context, and updates the variables of its keys and its
+    configuration."""
     resources, before = emulator.deploy(data, aws, stack, context), variables(folder)
     keys = {name: value for name, value in resources.items() if name.startswith("TUFLINE_KEY_")}
     config = {**json.loads(resources["TUFLINE_CONFIG"]), "expiry": json.loads(before["TUFLINE_CONFIG"])["expiry"]}
@@ -68,7 +71,7 @@ def again(data: Path, aws: str, folder: Path, stack: str, context: dict[str, str
 
 
 def variables(folder: Path) -> dict[str, str]:
-    """What is in `resources.env`."""
+    """The variables in `resources.env`."""
     return dict(line.split("=", 1) for line in (folder / "resources.env").read_text().splitlines())
 
 
@@ -77,7 +80,7 @@ def write_variables(folder: Path, variables: dict[str, str]) -> None:
 
 
 def queues(resources: dict[str, str]) -> dict[str, str]:
-    """The queues' URLs by the names that the documentation uses."""
+    """The queues' URLs, by the documentation's names."""
     names = {}
     for name, suffix in (("uploads", ""), ("large", ""), ("changes", ""), ("sign", ".fifo"), ("publish", ".fifo")):
         names[f"{name}{suffix}"] = resources[f"TUFLINE_QUEUE_{name.upper()}"]
@@ -88,7 +91,8 @@ def queues(resources: dict[str, str]) -> dict[str, str]:
 
 
 def write(path: Path, text: str) -> None:
-    """Writes a file at once: nobody sees half of it. It may hold keys, so it is the user's own."""
+    """Writes a file in one step, so that nobody sees half of it. It may contain keys, so only the
+    user may read it."""
     partial = path.with_name(f"{path.name}.part")
     partial.touch(mode=0o600)
     partial.write_text(text)

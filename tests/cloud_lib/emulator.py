@@ -1,6 +1,6 @@
-"""The AWS emulator (ministack) and the deployment of the CDK app on it.
+"""The AWS emulator (ministack), and the deployment of the CDK app on it.
 
-What it does differently from AWS is in `tests/emulator.md`.
+`tests/emulator.md` says what the emulator does differently from AWS.
 """
 
 import json
@@ -20,24 +20,25 @@ from .setup import CDK, VENV
 REGION = "us-east-1"
 ACCOUNT = "000000000000"
 
-# Its root user. The emulator takes any secret for it and lets it do anything, so it only deploys and makes the users.
+# The emulator's root user. The emulator accepts any secret for it and lets it do anything, so this
+# key only deploys and makes the users.
 ROOT_KEY = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
 
 STACK = "Tufline"
 
-# The processor of the machine, on which the emulator runs the functions: as `cdk/bundle` calls it.
+# The machine's processor, on which the emulator runs the functions, by `cdk/bundle`'s name.
 ARCHITECTURE = "arm64" if platform.machine() in ("aarch64", "arm64") else "x86_64"
 
 
 def free_port() -> int:
-    """A port of the loopback address on which nothing listens."""
+    """A free port of the loopback address."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
 
 
 def wait_for(url: str, process: subprocess.Popen, log: Path, seconds: float = 30.0) -> None:
-    """Waits until `process` answers at `url` with 200."""
+    """Waits until `process` answers 200 at `url`."""
     deadline = time.monotonic() + seconds
     while True:
         if process.poll() is not None:
@@ -52,7 +53,7 @@ def wait_for(url: str, process: subprocess.Popen, log: Path, seconds: float = 30
 
 
 def start(data: Path) -> str:
-    """Starts the emulator and returns its address."""
+    """Starts the emulator, and returns its address."""
     port = free_port()
     endpoint = f"http://127.0.0.1:{port}"
     log = data / "emulator.log"
@@ -69,7 +70,7 @@ def start(data: Path) -> str:
             "IOT_MTLS_ENABLED": "0",  # or it listens on another, fixed port
             "STATE_DIR": str(data / "state"),
             "S3_DATA_DIR": str(data / "state" / "s3"),
-            # Passed on to the functions.
+            # The emulator passes this on to the functions.
             "AWS_ENDPOINT_URL": endpoint,
             "AWS_ENDPOINT_URL_S3": endpoint,
         },
@@ -80,13 +81,13 @@ def start(data: Path) -> str:
 
 def bootstrap(data: Path, endpoint: str) -> None:
     """Prepares the emulator's account for the CDK."""
-    # Away from the app's folder, so that bootstrapping doesn't synthesize it.
+    # Outside the app's folder, so that bootstrapping doesn't synthesize the app.
     processes.run([*CDK_CLI, "bootstrap", f"aws://{ACCOUNT}/{REGION}"], data, data / "bootstrap.log", cdk_variables(data, endpoint))
 
 
 def deploy(data: Path, endpoint: str, stack: str, context: dict[str, str]) -> dict[str, str]:
-    """Deploys the CDK app with the CDK CLI and the binaries in `data/bundle`, and returns its outputs as the TUFLINE_…
-    variables."""
+    """Deploys the CDK app with the CDK CLI and the binaries in `data/bundle`. Returns its outputs
+    as the `TUFLINE_…` variables."""
     log = data / f"deploy-{stack}.log"
     variables = cdk_variables(data, endpoint)
     outputs, synthesized = data / f"outputs-{stack}.json", data / f"cdk.out-{stack}"
@@ -120,10 +121,10 @@ def cdk_variables(data: Path, endpoint: str) -> dict[str, str]:
 
 
 def api_url(endpoint: str, resources: dict[str, str]) -> str:
-    """Where the emulator answers the requests of devices: it has one host name for all APIs."""
+    """The URL at which the emulator answers devices. It has one host name for all APIs."""
     return f"{endpoint}/_aws/execute-api/{resources['TUFLINE_API_ID']}/$default"
 
 
 def variable(output: str) -> str:
-    """The output `DlqSign` is the variable `TUFLINE_DLQ_SIGN`."""
+    """The variable of an output: `TUFLINE_DLQ_SIGN` for `DlqSign`."""
     return "TUFLINE_" + re.sub(r"(?<!^)(?=[A-Z])", "_", output).upper()

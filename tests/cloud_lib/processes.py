@@ -1,7 +1,9 @@
-"""The processes of one deployment: started with a mark in their environment, and found again by it.
+"""The processes of one deployment. They start with a mark in their environment, by which they are
+found again.
 
-The emulator starts the functions' processes, and these outlive it if it is killed; so do tools that are cut short.
-A mark is passed on to all of them, whatever becomes of their parents, and no process number is ever trusted.
+The emulator starts the functions' processes, and these outlive it if it is killed, as do
+interrupted tools. All of them inherit the mark, whatever happens to their parents. So this module
+never relies on a stored process number.
 """
 
 import os
@@ -15,19 +17,19 @@ from . import Refusal
 
 MARK = "TUFLINE_CLOUD_DATA"
 
-# How long a process may take to stop by itself.
+# How long a process may take to stop by itself, in seconds.
 GRACE = 3.0
 
 
 def environment(data: Path, **variables: str) -> dict[str, str]:
-    """The environment for a process of this deployment: the mark, `variables`, and little from the caller's, so that
-    no AWS profile or proxy of the user's gets in."""
+    """The environment for a process of this deployment: the mark, `variables`, and little of the
+    caller's environment, so that the user's AWS profile or proxy has no effect."""
     passed_on = {name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL") if name in os.environ}
     return {**passed_on, "HOME": str(data / "home"), "TMPDIR": str(data / "tmp"), MARK: str(data), **variables}
 
 
 def start(command: list, data: Path, log: Path, variables: dict[str, str], cwd: Path | None = None) -> subprocess.Popen:
-    """Starts a process in a session of its own; all that it says goes to `log`."""
+    """Starts a process in its own session, with its output in `log`."""
     with log.open("ab") as output:
         return subprocess.Popen(
             [str(part) for part in command],
@@ -41,7 +43,7 @@ def start(command: list, data: Path, log: Path, variables: dict[str, str], cwd: 
 
 
 def run(command: list, data: Path, log: Path, variables: dict[str, str], cwd: Path | None = None) -> None:
-    """Runs a command to its end."""
+    """Runs a command and waits for its end."""
     finish(start(command, data, log, variables, cwd), log)
 
 
@@ -52,7 +54,7 @@ def finish(process: subprocess.Popen, log: Path) -> None:
 
 
 def last_line(log: Path) -> str:
-    """What a log ends with."""
+    """The last line of a log."""
     lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
     return lines[-1] if lines else "it said nothing"
 
@@ -78,7 +80,8 @@ def running(data: Path) -> dict[int, dict[str, str]]:
 
 
 def stop(data: Path) -> None:
-    """Stops all processes of the deployment in `data`: first politely, then not. Returns when none is left."""
+    """Stops all processes of the deployment in `data`, with SIGTERM and after a while with SIGKILL.
+    Returns when none is left."""
     deadline = time.monotonic() + GRACE
     asked: set[int] = set()
     while found := running(data):
@@ -101,8 +104,8 @@ def _signal(pids, number: signal.Signals) -> None:
 class Guard:
     """Stops the deployment if this program dies before it is ready, however it dies.
 
-    A second process holds one end of a pipe; the other end closes with this program. Unless it was told before that
-    all is well, it then stops everything that carries the mark.
+    A second process holds one end of a pipe; the other end closes with this program. Unless
+    `dismiss` was called before that, the second process then stops everything that has the mark.
     """
 
     def __init__(self, data: Path) -> None:
@@ -119,6 +122,6 @@ class Guard:
         os.close(reading)
 
     def dismiss(self) -> None:
-        """All is ready: the processes stay."""
+        """Leaves the processes running: everything is ready."""
         os.write(self._writing, b"!")
         os.close(self._writing)

@@ -1,7 +1,9 @@
-"""The tests' Python packages, and the npm packages of the CDK app and of a device with tuf-js: installed once, and again when what is pinned changes.
-And the programs that make PKCS#11 tokens, copy folders and mount disks for tests, where they are missing.
+"""Installs the tests' Python packages, and the npm packages of the CDK app and of a device with
+tuf-js: once, and again when a pinned version changes. Also installs missing programs that make
+PKCS#11 tokens, copy folders and mount disks for tests.
 
-Only the standard library is needed here, since this makes the environment that everything else runs in.
+This module needs only the standard library, since it makes the environment in which everything else
+runs.
 """
 
 import contextlib
@@ -22,29 +24,30 @@ VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 REQUIREMENTS = ROOT / "tests" / "requirements.txt"
 CDK = ROOT / "cdk"
-# Debian's packages, each with a program that it brings.
+# Debian's packages, each with one of its programs.
 PROGRAMS = {"softhsm2": "softhsm2-util", "opensc": "pkcs11-tool", "rsync": "rsync", "rclone": "rclone", "fuse3": "fusermount3"}
 TUF_JS = ROOT / "tests" / "e2e" / "tuf-js"
 
 
 def setup() -> None:
-    """Makes `.venv` and the folders `node_modules` what the lock files say."""
+    """Brings `.venv` and the folders `node_modules` in line with the lock files."""
     _install(REQUIREMENTS, VENV, _python_packages)
     for project in (CDK, TUF_JS):
         _install(project / "package-lock.json", project / "node_modules", lambda: _npm_packages(project))
 
 
 def install_programs() -> None:
-    """Installs what makes PKCS#11 tokens for the tests, what copies folders, and what mounts disks, with apt-get."""
+    """Installs missing programs for PKCS#11 tokens, for copying folders and for mounting disks,
+    with apt-get."""
     missing = [package for package, program in PROGRAMS.items() if shutil.which(program) is None]
     if not missing:
         return
-    # As root, or as somebody who becomes it without a password.
+    # As root, or as a user who becomes root without a password.
     become = [] if os.geteuid() == 0 else ["sudo", "--non-interactive"]
     may = not become or (shutil.which("sudo") and subprocess.run([*become, "true"], capture_output=True).returncode == 0)
     if not may or shutil.which("apt-get") is None:
         names = " ".join(missing)
-        raise Refusal(f"the tests need {names}: run `apt-get install {names}` as root, or what your system has in its place")
+        raise Refusal(f"the tests need {names}: run `apt-get install {names}` as root, or install your system's equivalents")
     print(f"installing {' '.join(missing)} …", flush=True)
     apt_get = [*become, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "--quiet"]
     with _alone(REQUIREMENTS):
@@ -53,13 +56,14 @@ def install_programs() -> None:
 
 
 def enter() -> None:
-    """Goes on in the virtual environment: restarts this program there unless it runs there already."""
+    """Restarts this program in the virtual environment, unless it runs there already."""
     if Path(sys.prefix).resolve() != VENV.resolve():
         os.execv(PYTHON, [str(PYTHON), *sys.argv])
 
 
 def _install(pins: Path, folder: Path, install) -> None:
-    # The stamp says what is installed. It is written last, so an installation cut short is done again.
+    # The stamp says what is installed. It is written last, so that an interrupted installation
+    # starts again.
     stamp = folder / ".installed-from"
     wanted = hashlib.sha256(pins.read_bytes() + platform.python_version().encode()).hexdigest()
     with _alone(pins):
@@ -73,7 +77,7 @@ def _install(pins: Path, folder: Path, install) -> None:
 
 @contextlib.contextmanager
 def _alone(file: Path) -> Iterator[None]:
-    """Two tests may start at once: one installs, the other waits."""
+    """Lets one process install while another waits: two tests may start at once."""
     with file.open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
@@ -82,7 +86,7 @@ def _alone(file: Path) -> Iterator[None]:
 def _python_packages() -> None:
     if sys.version_info < (3, 11):
         raise Refusal(f"Python 3.11 or newer is needed, this is {platform.python_version()}")
-    # A virtual environment made from within another one would not stand on its own.
+    # A virtual environment that was made from within another one would depend on that one.
     base = Path(sys.base_prefix) / "bin" / "python3"
     if sys.prefix != sys.base_prefix:
         _run([base, "-m", "venv", VENV])

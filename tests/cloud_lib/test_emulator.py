@@ -1,7 +1,8 @@
 """Notices when the emulator changes: one test for each ✓ in `tests/emulator.md`, in its order.
 
-A test that fails here is no fault of Tufline's. It says that the emulator came closer to AWS (or drifted further away):
-correct `emulator.md`, and look for what the code or other tests do because of that line.
+A failing test here is no fault of Tufline's. It means that the emulator came closer to AWS, or
+drifted further away. Correct `emulator.md`, and look for what the code or other tests do because of
+that line.
 
 Needs a running `tests/cloud up`; `TUFLINE_CLOUD` names its folder if it isn't the default.
 """
@@ -32,7 +33,7 @@ def endpoints() -> dict:
 
 @pytest.fixture(scope="module")
 def connect(endpoints):
-    """Makes a client, as the administrator unless told otherwise."""
+    """Makes clients, with the administrator's keys by default."""
 
     def make(service: str, keys: dict = json.loads((DATA / "admin.json").read_text())):
         return boto3.client(
@@ -54,7 +55,7 @@ def s3(connect):
 
 @pytest.fixture(scope="module")
 def bucket(s3) -> str:
-    """A bucket of these tests' own, so that nothing is published."""
+    """A bucket for these tests only, so that nothing is published."""
     name = f"emulator-{uuid.uuid4()}"
     s3.create_bucket(Bucket=name)
     s3.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
@@ -62,7 +63,7 @@ def bucket(s3) -> str:
 
 
 def refused(call) -> str:
-    """The code of the error that `call` ends with."""
+    """The code of the error that `call` raises."""
     with pytest.raises(ClientError) as error:
         call()
     return error.value.response["Error"]["Code"]

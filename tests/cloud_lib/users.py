@@ -1,4 +1,4 @@
-"""The users of a test deployment: uploaders, as build systems would be, and an administrator."""
+"""The users of a test deployment: uploaders, such as build systems, and an administrator."""
 
 import json
 import subprocess
@@ -15,7 +15,8 @@ Keys = dict[str, str]
 
 
 def make(endpoint: str, resources: dict[str, str], stack: str) -> tuple[Keys, Keys]:
-    """Makes both users of `stack`, checks that their rights are enforced, and returns their keys."""
+    """Makes both users of `stack`, checks that their rights are enforced, and returns their
+    keys."""
     uploader = uploading(endpoint, resources, f"{stack}-uploader")
     admin = _user(endpoint, f"{stack}-admin", {"Effect": "Allow", "Action": ["*"], "Resource": "*"})
     _check(endpoint, resources, uploader)
@@ -23,7 +24,7 @@ def make(endpoint: str, resources: dict[str, str], stack: str) -> tuple[Keys, Ke
 
 
 def uploading(endpoint: str, resources: dict[str, str], name: str, *options: str) -> Keys:
-    """A user with what `grantUpload` grants, under these options of `cdk/bin/upload-policy.ts`."""
+    """A user with the rights of `grantUpload`, with these options of `cdk/bin/upload-policy.ts`."""
     with tempfile.NamedTemporaryFile("w", suffix=".json") as parameter:
         json.dump(resources, parameter)
         parameter.flush()
@@ -35,7 +36,7 @@ def uploading(endpoint: str, resources: dict[str, str], name: str, *options: str
 
 
 def client(service: str, endpoint: str, keys: Keys):
-    """A client of `service` that acts with `keys`."""
+    """A client of `service` with the keys `keys`."""
     return boto3.client(
         service,
         endpoint_url=endpoint,
@@ -56,7 +57,7 @@ def _user(endpoint: str, name: str, *statements: dict) -> Keys:
 
 
 def _check(endpoint: str, resources: dict[str, str], uploader: Keys) -> None:
-    """Tests that run without enforcement would prove nothing, so this notices if there is none."""
+    """Checks that the emulator enforces IAM: without that, the tests would prove nothing."""
     s3 = client("s3", endpoint, uploader)
     s3.list_objects_v2(Bucket=resources["TUFLINE_UPLOADS_BUCKET"])
     try:

@@ -1,1 +1,1 @@
-"""The parts of `tests/cost`: what a deployment asks of AWS is counted, and priced."""
+"""The modules of `tests/cost`: they count a deployment's requests to AWS, and price them."""

@@ -1,4 +1,4 @@
-"""From what was counted to what AWS charges for."""
+"""Computes what AWS charges for from what was counted."""
 
 import json
 from collections import Counter
@@ -8,18 +8,19 @@ from dataclasses import dataclass
 from .deployment import DEVICES, Usage
 from .prices import Item
 
-# AWS's own calculator reckons with so many.
+# The hours of a month in AWS's own calculator.
 HOURS = 730
 MINUTES = 60 * HOURS
 
 GIGABYTE = 1e9
 
-# The stages that make generations. What hash does depends on the artifacts alone.
+# The stages that make generations. The work of hash depends on the artifacts alone.
 GENERATING = ("rebuild", "sign", "publish")
 PIPELINE = ("hash", *GENERATING)
 ANSWERING = ("serve", "pack")
 
-# A line of API Gateway's log as `cdk/lib/api.ts` asks for it: the emulator writes none. CloudWatch adds 26 bytes.
+# The length of a line of API Gateway's log, in the format of `cdk/lib/api.ts`; the emulator writes
+# no such log. CloudWatch adds 26 bytes.
 API_LOG_LINE = 26 + len(
     json.dumps(
         {
@@ -37,23 +38,23 @@ API_LOG_LINE = 26 + len(
     )
 )
 
-# An answer's head with what API Gateway adds, in bytes.
+# An answer's head, including what API Gateway adds, in bytes.
 ANSWER_HEAD = 500
 
 
 @dataclass(frozen=True)
 class Batches:
-    """How AWS hands out the messages of a burst, by `cdk/lib/functions.ts`."""
+    """How AWS batches the messages of a burst, by `cdk/lib/functions.ts`."""
 
     seconds: float
     hash_batches: float
     generations: float
 
 
-# What 16 uploaders do, artifacts a second: a PUT takes 50 to 100 ms, and then there is the network.
+# Artifacts a second of 16 uploaders: a PUT takes 50 to 100 ms, plus the network.
 UPLOADS_PER_SECOND = 100
-# Lambda reads a queue over five connections at first, and each collects a batch of its own for the window of a second
-# (<https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-scaling.html>).
+# Lambda first reads a queue over five connections, and each collects its own batch for the window
+# of a second (<https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-scaling.html>).
 HASH_BATCHES_PER_SECOND = 5
 # The window of `changes` is a second, and at most two batches are handled at once.
 GENERATIONS_PER_SECOND = 2
@@ -65,18 +66,18 @@ def batches_on_aws(artifacts: int) -> Batches:
 
 
 def per_generation(burst: float, burst_of: tuple[int, int], single: float, single_of: tuple[int, int]) -> float:
-    """How much each generation takes, whatever the number of artifacts in it.
+    """What each generation takes, regardless of the number of artifacts in it.
 
-    What was counted is `a` for each artifact and `g` for each generation: two windows, each of (artifacts, generations),
-    are two equations.
+    Each count consists of a part `a` for each artifact and a part `g` for each generation. Two
+    windows of (artifacts, generations) give two equations.
     """
     (artifacts, generations), (few, theirs) = burst_of, single_of
     return (single * artifacts - burst * few) / (theirs * artifacts - generations * few)
 
 
 def on_aws(burst: Usage, artifacts: int, single: Usage, singles: int, batches: Batches) -> Usage:
-    """The burst, had its messages come in these batches: of all that the generating stages did, what each generation takes
-    is taken off for those that would not have been."""
+    """The burst as it would be with AWS's batches. With these the generating stages make fewer
+    generations; for each generation saved, what one generation takes is subtracted."""
     fewer = burst.generations - batches.generations
 
     def less(counted: float, alone: float) -> float:
@@ -86,7 +87,8 @@ def on_aws(burst: Usage, artifacts: int, single: Usage, singles: int, batches: B
     usage = Usage(seconds=batches.seconds, generations=round(batches.generations), metrics=burst.metrics)
     usage.gb_seconds = burst.gb_seconds
     for key, units in burst.units.items():
-        # An event tells of many targets, and one announcement of several generations: that doesn't add up as the rest does.
+        # An event may contain many targets, and one announcement several generations, so events
+        # don't add up in this way.
         adds_up = key[0] in GENERATING and key[2] != "events"
         usage.units[key] = less(units, single.units[key]) if adds_up else units
     for stage, count in burst.log_bytes.items():
@@ -95,14 +97,15 @@ def on_aws(burst: Usage, artifacts: int, single: Usage, singles: int, batches: B
     usage.units["hash", "SQS SendMessage", "sqs_standard"] = batches.hash_batches
     each = dict.fromkeys(("sign", "publish"), batches.generations)
     usage.messages = Counter(uploads=artifacts, changes=batches.hash_batches, **each)
-    # Each message received and deleted by itself: the most that can be.
+    # Each message is received and deleted on its own: the most requests possible.
     usage.batches = usage.messages
     usage.invocations = Counter(hash=batches.hash_batches, **dict.fromkeys(GENERATING, batches.generations))
     return usage
 
 
 def of_artifacts(usage: Usage, artifacts: int, scale: float = 1.0) -> list[Item]:
-    """What so many artifacts cost, times `scale`. Devices, refresh and what answers devices are left out."""
+    """The cost of this many artifacts, times `scale`. Leaves out devices, refresh, and the
+    functions that answer devices."""
     reads = {
         "sqs_standard": sum(2 * usage.batches[queue] for queue in ("uploads", "changes")),
         "sqs_fifo": sum(2 * usage.batches[queue] for queue in ("sign", "publish")),
@@ -130,7 +133,7 @@ def of_artifacts(usage: Usage, artifacts: int, scale: float = 1.0) -> list[Item]
 
 
 def of_devices(usage: Usage, scale: float) -> list[Item]:
-    """What the requests of devices cost, times `scale`."""
+    """The cost of the devices' requests, times `scale`."""
     requests = usage.of("api", DEVICES)
     counted = [
         ("api", requests, ""),
@@ -146,19 +149,21 @@ def of_devices(usage: Usage, scale: float) -> list[Item]:
 
 @dataclass(frozen=True)
 class Check:
-    """What a device asks to learn whether there is anything new, and is answered."""
+    """A device's requests for one check for updates, and the answers."""
 
     what: str
     # Bytes of all bodies.
     body: float
-    # Requests for the timestamp, which no cache keeps; for the next root and packs, which one keeps for seconds; for files that never change.
+    # Requests for the timestamp, which no cache keeps; for the next root and packs, which a cache
+    # keeps for seconds; and for files that never change.
     timestamps: int = 0
     roots: int = 0
     packs: int = 0
     unchanging: int = 0
 
 
-# At a million targets. By files: the timestamp of 480 bytes and a 404, a snapshot of 144 kB and a bin of 33 kB; by packs as `docs/scale.md` has it.
+# At a million targets. By files: the timestamp of 480 bytes and a 404, a snapshot of 144 kB and a
+# bin of 33 kB. By packs: as in `docs/scale.md`.
 BY_FILES = {"timestamps": 1, "roots": 1}
 CHECKS = (
     Check("nothing changed, by files", 490, **BY_FILES),
@@ -169,14 +174,17 @@ CHECKS = (
     Check("its own target changed, by packs", 500, packs=1),
 )
 
-# Of a function's run that answers a device, as measured here: a tenth of a second of 512 MB, and the lines of its log.
+# A function's run that answers a device, as measured here: GB-seconds for a tenth of a second at
+# 512 MB, and bytes of log lines.
 ANSWER_GB_SECONDS, ANSWER_LOG = 0.05, 336
-# A pack is made of the timestamp and the next root, and of what never changes and the function has in its memory.
+# For a pack the function reads the timestamp and the next root; files that never change are in its
+# memory.
 PACK_READS = 2
 
 
 def of_checks(check: Check, number: float, kept: float | None) -> list[Item]:
-    """What so many checks cost: through the API, or through CloudFront, which answers the share `kept` of what it may keep."""
+    """The cost of this many checks: through the API, or through CloudFront, which answers the share
+    `kept` of the files that it may keep."""
     missed = 1 if kept is None else 1 - kept
     answered = check.timestamps + missed * (check.roots + check.packs)
     reads = check.timestamps + missed * (check.roots + PACK_READS * check.packs + check.unchanging)
@@ -205,12 +213,13 @@ class Mapping:
     limited: bool
 
     def connections(self, most: bool) -> int:
-        """Over how many Lambda waits for messages: five, which it "can optimize to as few as 2" where the mapping has no
-        maximum concurrency (<https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-scaling.html>)."""
+        """The number of connections over which Lambda waits for messages: five, which it "can
+        optimize to as few as 2" if the mapping has no maximum concurrency
+        (<https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-scaling.html>)."""
         return 5 if most or self.limited else 2
 
 
-# Each connection asks again after 20 seconds without a message, SQS's longest wait.
+# Each connection polls again after 20 seconds without a message, SQS's longest wait.
 POLLS = MINUTES * 3
 
 
@@ -226,17 +235,17 @@ def _of_type(template: dict, kind: str) -> list[dict]:
 
 
 def _watched(alarm: dict) -> int:
-    """How many metrics an alarm watches."""
+    """The number of metrics that an alarm watches."""
     return sum("MetricStat" in metric for metric in alarm["Metrics"]) if "Metrics" in alarm else 1
 
 
-# Each day of 24 hours has two timestamps, since half of one's life is left when the next is signed; a snapshot of 7 days
-# lasts 14/3 days, targets of 90 days 60 days.
+# The renewals in a month. There are two timestamps a day, since the next is signed when half of its
+# life is left. A snapshot of 7 days lasts 14/3 days, targets of 90 days last 60 days.
 RENEWALS = HOURS / 12 + HOURS / (24 * 14 / 3) + HOURS / (24 * 60)
 
 
 def of_month(idle: Usage, single: Usage, template: dict, most: bool) -> list[Item]:
-    """What a month costs in which nothing is uploaded and no device asks."""
+    """The cost of a month without uploads and devices."""
     runs = MINUTES / idle.invocations["refresh"]
     renewed = RENEWALS / single.generations
     connections = Counter()

@@ -1,4 +1,4 @@
-"""A deployment whose functions speak to the emulator through forwarders, so that all that they ask is counted."""
+"""A deployment whose functions reach the emulator through forwarders, which count all requests."""
 
 import contextlib
 import json
@@ -22,10 +22,10 @@ from .requests import billed, operation
 # The SDK's names of the services that the functions use.
 SERVICES = ("S3", "SQS", "KMS", "EVENTBRIDGE")
 
-# What asks through API Gateway.
+# Clients that ask through API Gateway.
 DEVICES = "devices"
 
-# CloudWatch adds so many bytes to each line
+# The bytes that CloudWatch adds to each line
 # (<https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/cloudwatch_limits_cwl.html>).
 LINE = 26
 
@@ -34,10 +34,10 @@ BATCH = re.compile(r"ESM: Lambda (\S+) processed (\d+) SQS messages from (\S+)")
 
 @dataclass
 class Usage:
-    """What was used within a window of time."""
+    """The usage within a window of time."""
 
     seconds: float = 0.0
-    # By who asked, which operation, and line of the price list: how often, and for how many units.
+    # By caller, operation, and line of the price list: the number of requests, and of units.
     requests: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     units: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     # By stage.
@@ -49,11 +49,11 @@ class Usage:
     messages: Counter[str] = field(default_factory=Counter)
     batches: Counter[str] = field(default_factory=Counter)
     generations: int = 0
-    # Sent to devices.
+    # Bytes sent to devices.
     answered: int = 0
 
     def of(self, line: str, *stages: str) -> float:
-        """How many units of a line of the price list these stages' own requests are."""
+        """The units of a line of the price list that these stages' own requests used."""
         return sum(units for (who, _, on), units in self.units.items() if on == line and who in stages)
 
     def sum(self, by_stage: Counter[str], *stages: str) -> float:
@@ -61,12 +61,13 @@ class Usage:
 
 
 class Deployment:
-    """The deployment of `data`, as `tests/cloud up` left it. Its functions are as they were after :meth:`close`."""
+    """The deployment of `data`, as `tests/cloud up` left it. :meth:`close` restores its
+    functions."""
 
     def __init__(self, scratch: Path, data: Path) -> None:
         self.form = CloudForm(scratch, data)
         self.data = data
-        # How long it may take to come to rest, in seconds.
+        # How long the deployment may take to finish its work, in seconds.
         self.patience = 120.0
         self._logs = self.form.connect("logs")
         self._lock = threading.Lock()
@@ -80,7 +81,8 @@ class Deployment:
             self._lead(stage)
 
     def _lead(self, stage: str) -> None:
-        """Has a function speak to its forwarder. The emulator sets AWS_ENDPOINT_URL itself; that of a service is stronger."""
+        """Connects a function to its forwarder. The emulator sets AWS_ENDPOINT_URL itself; a
+        service's own variable takes precedence."""
         function = self.form.function(stage)
         self._before[function["FunctionName"]] = variables = function["Environment"]["Variables"]
         url = f"http://{self._forwarders[stage].netloc}"
@@ -104,7 +106,7 @@ class Deployment:
             self._usage.units[who, what, line] += units
 
     def device(self) -> Device:
-        """A new device, which asks through a forwarder."""
+        """A new device that asks through a forwarder."""
         device = self.form.device()
         urls = {name: self._through(self.form.endpoints[name]) for name in ("metadata_url", "targets_url")}
         device.endpoints = {**device.endpoints, **urls}
@@ -122,7 +124,7 @@ class Deployment:
 
     @contextlib.contextmanager
     def window(self) -> Iterator[Usage]:
-        """Counts what is used within the block, and by what the block leaves to do."""
+        """Counts what the block uses, including the work that it leaves behind."""
         self.settle()
         with self._lock:
             self._usage = usage = Usage()
@@ -141,7 +143,8 @@ class Deployment:
             self._read_log(usage, stage, began)
 
     def settle(self) -> None:
-        """Waits until nothing is left to do. Refresh goes on each minute; who reads a window leaves it out."""
+        """Waits until no work is left. Refresh still runs each minute; readers of a window leave it
+        out."""
         deadline, quiet_since, last = time.monotonic() + self.patience, None, None
         while True:
             waiting = [self.form.waiting(self.form.queue(name)) for name in ("uploads", "large", "changes", "sign", "publish")]
@@ -176,7 +179,7 @@ class Deployment:
                 usage.metrics.setdefault(stage, set()).update(_metrics(json.loads(message)))
 
     def stored(self) -> int:
-        """The bytes in all three buckets, older versions of an object too."""
+        """The bytes in all three buckets, including older versions of objects."""
         buckets = [self.form.endpoints[f"{name}_bucket"] for name in ("uploads", "repository", "ledger")]
         pages = self.form.admin_s3.get_paginator("list_object_versions")
         listed = (page for bucket in buckets for page in pages.paginate(Bucket=bucket))
@@ -184,7 +187,7 @@ class Deployment:
 
 
 def _kind(seen: Seen) -> str:
-    """Which of a repository's files a device asked for."""
+    """The kind of file that a device asked for."""
     path = urllib.parse.urlsplit(seen.target).path
     if "/targets/" in path:
         return "target"
@@ -194,7 +197,8 @@ def _kind(seen: Seen) -> str:
 
 
 def _metrics(line: dict) -> Iterator[str]:
-    """The metrics of a line in the embedded format: a name with other dimensions is another one."""
+    """The metrics in a line of the embedded metric format. A name with other dimensions is another
+    metric."""
     for directive in line["_aws"]["CloudWatchMetrics"]:
         for dimensions in directive["Dimensions"]:
             values = ", ".join(str(line[name]) for name in dimensions)

@@ -1,4 +1,5 @@
-"""A forwarder on loopback: passes requests on to the emulator, answers back, and shows each to whoever counts."""
+"""A forwarder on the loopback address: it passes requests to the emulator and answers back, and
+shows each to its counter."""
 
 import threading
 from collections.abc import Callable
@@ -7,27 +8,28 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import urllib3
 
-# Headers that are about one connection, and so are not passed on.
+# Headers about one connection, which are not passed on.
 HOP = {"connection", "keep-alive", "transfer-encoding"}
 
 
 @dataclass(frozen=True)
 class Seen:
-    """A request that was answered."""
+    """An answered request."""
 
     method: str
     # Path and query.
     target: str
-    # Their names in small letters.
+    # With names in lower case.
     headers: dict[str, str]
     body: bytes
     status: int
-    # Of the answer's body.
+    # The length of the answer's body.
     answered: int
 
 
 class Forwarder(ThreadingHTTPServer):
-    """Listens on a port of its own and forwards to `upstream`, such as `127.0.0.1:4566`. Runs until it is closed."""
+    """Listens on its own port and forwards to `upstream`, such as `127.0.0.1:4566`, until it is
+    closed."""
 
     daemon_threads = True
     request_queue_size = 256
@@ -49,12 +51,12 @@ class Forwarder(ThreadingHTTPServer):
         self.pool.close()
 
     def handle_error(self, request, client_address) -> None:
-        """A client that hangs up, as functions do when they end, is nothing to tell."""
+        """Ignores a client that hangs up, as functions do when they end."""
 
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    # Else the head and the body of each answer wait for each other.
+    # Otherwise the head and the body of each answer would wait for each other.
     disable_nagle_algorithm = True
     wbufsize = 1 << 16
     server: Forwarder
@@ -63,7 +65,7 @@ class _Handler(BaseHTTPRequestHandler):
         if "transfer-encoding" in self.headers:
             return self.send_error(411)
         body = self.rfile.read(int(self.headers.get("content-length", 0)))
-        # As signed: the host is the one that the client knows.
+        # Unchanged, because the signature covers the host that the client knows.
         headers = urllib3.HTTPHeaderDict((name, value) for name, value in self.headers.items() if name.lower() not in HOP)
         answer = self.server.pool.urlopen(
             self.command, self.path, body=body, headers=headers, redirect=False, decode_content=False, preload_content=True
@@ -72,7 +74,7 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in answer.headers.iteritems():
             if name.lower() not in HOP | {"content-length"}:
                 self.send_header(name, value)
-        # That of an answer to HEAD is about what GET would bring.
+        # The answer to a HEAD has the length that a GET would bring.
         length = answer.headers.get("content-length") if self.command == "HEAD" else str(len(answer.data))
         if length is not None:
             self.send_header("Content-Length", length)
@@ -84,4 +86,4 @@ class _Handler(BaseHTTPRequestHandler):
     do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = forward
 
     def log_message(self, *_: object) -> None:
-        """Nothing: all that is of interest is counted."""
+        """Logs nothing: everything of interest is counted."""

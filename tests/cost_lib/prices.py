@@ -1,4 +1,4 @@
-"""What AWS charges: `prices.toml`."""
+"""AWS's prices, from `prices.toml`."""
 
 import tomllib
 from collections.abc import Iterable
@@ -25,11 +25,11 @@ class Price:
 
 @dataclass(frozen=True)
 class Item:
-    """So much of what a line of the price list is about."""
+    """An amount of what a line of the price list charges for."""
 
     price: str
     amount: float
-    # What it is, where the price's own words don't say enough.
+    # An explanation, if the price's own words don't say enough.
     note: str = ""
 
 
@@ -48,11 +48,12 @@ class Prices:
         return self.lines[item.price].what + (f" ({item.note})" if item.note else "")
 
     def usd(self, items: Iterable[Item]) -> list[float]:
-        """What each costs."""
+        """The cost of each item."""
         return [self.lines[item.price].of(item.amount) for item in items]
 
     def usd_after_free(self, items: Iterable[Item]) -> list[float]:
-        """What each costs in an account where nothing else uses the always-free tier: the first items use it up."""
+        """The cost of each item in an account where nothing else uses the always-free tier. The
+        first items use it up."""
         left = {line.share: line.free for line in self.lines.values()}
         costs = []
         for item in items:

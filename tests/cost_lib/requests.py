@@ -1,4 +1,4 @@
-"""What a request is, and which line of the price list it is on."""
+"""Classifies requests, and finds their line of the price list."""
 
 import json
 import math
@@ -6,14 +6,14 @@ import urllib.parse
 
 from .forwarder import Seen
 
-# What SQS and EventBridge count as one, in bytes.
+# The bytes that SQS and EventBridge count as one unit.
 CHUNK = 64 * 1024
 
 SERVICES = {"AmazonSQS": "SQS", "TrentService": "KMS", "AWSEvents": "EventBridge"}
 
 
 def operation(seen: Seen) -> str:
-    """Its name in AWS's documentation, after its service."""
+    """The request's name in AWS's documentation, after its service."""
     if target := seen.headers.get("x-amz-target"):
         service, _, action = target.partition(".")
         return f"{SERVICES[service]} {action}"
@@ -23,7 +23,7 @@ def operation(seen: Seen) -> str:
 def _s3_operation(seen: Seen) -> str:
     path, _, query = seen.target.partition("?")
     asked = urllib.parse.parse_qs(query, keep_blank_values=True)
-    # The emulator has one host name, so the bucket stands in the path.
+    # The emulator has one host name, so the bucket is in the path.
     key = path.lstrip("/").partition("/")[2]
     match seen.method:
         case "GET" if not key:
@@ -43,7 +43,7 @@ def _s3_operation(seen: Seen) -> str:
 
 
 def billed(seen: Seen) -> tuple[str, float]:
-    """The line of the price list, and for how many units of it the request counts."""
+    """The line of the price list, and the number of its units that the request counts for."""
     service, _, action = operation(seen).partition(" ")
     match service:
         case "SQS":
@@ -58,6 +58,7 @@ def billed(seen: Seen) -> tuple[str, float]:
 
 
 def _entry_size(entry: dict) -> int:
-    """<https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-putevents.html#eb-event-size>."""
+    """<https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-putevents.html#eb-event-size>.
+    """
     fields = [entry.get(name, "") for name in ("Source", "DetailType", "Detail")] + entry.get("Resources", [])
     return sum(len(field.encode()) for field in fields) + (14 if "Time" in entry else 0)

@@ -76,7 +76,7 @@ def test_what_cloudfront_keeps_asks_no_function_and_no_bucket():
     check = Check("all", 0, timestamps=1, roots=1, packs=1, unchanging=1)
     through_api, nothing_kept, all_kept = (amounts(check, kept) for kept in (None, 0, 1))
     assert (through_api["api"], through_api["lambda_requests"], through_api["s3_get"]) == (4, 4, 5)
-    # The bucket itself answers for what never changes.
+    # The bucket itself answers for files that never change.
     assert (nothing_kept["cloudfront"], nothing_kept["lambda_requests"], nothing_kept["s3_get"]) == (4, 3, 5)
     assert (all_kept["cloudfront"], all_kept["lambda_requests"], all_kept["s3_get"]) == (4, 1, 1)
 

@@ -1,4 +1,4 @@
-"""What the deployment is given to do, each in a window of its own."""
+"""The workloads of the deployment, each in its own window."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -16,16 +16,17 @@ TARGET = b"artifact " * 100
 
 
 def upload(deployment: Deployment, name: str, data: bytes, checksum: bool) -> None:
-    """With the SHA-256 of the whole, as `tufline upload` does, or with what the SDK sends by itself, which is a CRC."""
+    """Uploads with the SHA-256 of the whole file, as `tufline upload` does, or with the SDK's
+    default, which is a CRC."""
     form = deployment.form
     extra = {"ChecksumAlgorithm": "SHA256"} if checksum else {}
     form.s3.put_object(Bucket=form.bucket, Key=form.key(name), Body=data, **extra)
 
 
 def burst(deployment: Deployment, count: int, checksum: bool) -> Usage:
-    """Many small artifacts at once."""
+    """Uploads many small artifacts at once."""
     prefix = deployment.form.unique("burst")
-    # No bytes that were there before: their copy would be spared.
+    # New bytes each time: bytes that exist already would need no copy.
     content = {name: name.encode() for name in (f"{prefix}/{number}" for number in range(count))}
     with deployment.window() as usage, ThreadPoolExecutor(UPLOADERS) as uploaders:
         list(uploaders.map(lambda name: upload(deployment, name, content[name], checksum), content))
@@ -34,7 +35,8 @@ def burst(deployment: Deployment, count: int, checksum: bool) -> Usage:
 
 
 def one_by_one(deployment: Deployment, count: int) -> Usage:
-    """Each waits until the one before is published and told, so each makes its own generation."""
+    """Uploads artifacts one by one. Each waits until the one before is published and announced, so
+    each makes its own generation."""
     form, prefix = deployment.form, deployment.form.unique("single")
     content = {name: name.encode() for name in (f"{prefix}/{number}" for number in range(count))}
 
@@ -55,12 +57,12 @@ def one_by_one(deployment: Deployment, count: int) -> Usage:
 
 
 def _check(deployment: Deployment, content: dict[str, bytes]) -> None:
-    """What was counted led to what it should."""
+    """Checks that the counted work had the right result."""
     deployment.form.wait_published({name: sha256(data) for name, data in content.items()})
 
 
 def checks(deployment: Deployment, count: int) -> Usage:
-    """A device that has all metadata asks whether there is anything new, and there is not."""
+    """A device that has all metadata checks for updates and finds none."""
     device = deployment.device()
     device.update()
     with deployment.window() as usage:
@@ -83,7 +85,7 @@ def first_updates(deployment: Deployment, count: int) -> Usage:
 
 
 def idle(deployment: Deployment, minutes: int) -> Usage:
-    """Nothing happens, but that refresh runs each minute."""
+    """Nothing happens except refresh's run each minute."""
     with deployment.window() as usage:
         time.sleep(60 * minutes)
     busy = {stage: times for stage, times in usage.invocations.items() if stage != "refresh" and times}

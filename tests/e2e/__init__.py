@@ -1,1 +1,2 @@
-"""End-to-end tests of both forms of Tufline: what goes in at one end is what TUF clients verify at the other."""
+"""End-to-end tests of both forms of Tufline: TUF clients verify at one end what went in at the
+other."""

@@ -1,4 +1,5 @@
-"""The clients that are attacked: each updates, and fetches one target, in a process of its own whose time and memory are counted."""
+"""The clients under attack. Each updates and fetches one target, in a process of its own whose time
+and memory are measured."""
 
 import itertools
 import json
@@ -23,9 +24,10 @@ MIB = 1024
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a client did."""
+    """The result of one run of a client."""
 
-    # `None` if it ended with an error or was ended, and an empty list where it says that there is no such target.
+    # The target's bytes; an empty list if the client says that there is no such target; `None` if
+    # it failed or was stopped.
     found: bytes | list | None
     says: str
     status: int
@@ -35,7 +37,7 @@ class Outcome:
 
 
 class Program:
-    """A program that is given jobs, a line each, and answers them in any order."""
+    """A program that reads jobs, one a line, and answers them in any order."""
 
     def __init__(self, *command: str) -> None:
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -64,20 +66,20 @@ class Program:
 
 
 class Client:
-    """One kind of client. A folder is what one device keeps."""
+    """One kind of client. A folder holds the state of one device."""
 
     name: str
-    # What a run may take: in seconds, and at its peak.
+    # The limits of a run: in seconds, and in KiB of peak memory.
     seconds: float = 10
     kib: int = 512 * MIB
     ready: tuple[str, ...] = ()
-    # Whether it knows TAP 15.
+    # Whether the client supports TAP 15.
     succinct = True
-    # Where it has its turns, if not where the row has them.
+    # The pool that runs it, if not the row's.
     pool = ""
 
     def __init__(self) -> None:
-        # Without what it need not have (`-S`, `-E`), so that it is small.
+        # Without modules that it doesn't need (`-S`, `-E`), to stay small.
         options = () if self.ready else ("-S", "-E")
         self.runner = Program(sys.executable, *options, str(RUNNER), *self.ready)
 
@@ -96,7 +98,7 @@ class Client:
         return Outcome(found, says, **told)
 
     def copy(self, known: Path, folder: Path) -> None:
-        """Another device in the same state."""
+        """Makes another device in the same state."""
         shutil.copytree(known, folder, symlinks=True)
 
     def close(self) -> None:
@@ -107,9 +109,9 @@ class TuflineDevice(Client):
     name = "tufline-device"
     seconds = 60
     kib = 64 * MIB
-    # More than that, so that what takes too much is told and not killed.
+    # More than `kib`, so that a client that takes too much is reported rather than killed.
     memory = 4 << 30
-    # What else its configuration says.
+    # Further lines of its configuration.
     more = ""
 
     def job(self, folder: Path, url: str, root: Path, name: str) -> dict:
@@ -140,12 +142,12 @@ class TuflineDevice(Client):
 
     @staticmethod
     def state(folder: Path) -> dict[str, bytes]:
-        """What it keeps, but for the file that others wait for."""
+        """The files that it keeps, except the lock."""
         return {path.name: path.read_bytes() for path in sorted((folder / "metadata").iterdir()) if path.name != "lock"}
 
 
 class PackedDevice(TuflineDevice):
-    """The same, which asks for a pack first."""
+    """tufline-device, asking for a pack first."""
 
     name = "tufline-device, packs"
     more = "pack-url = '{url}/pack'\n"
@@ -154,7 +156,7 @@ class PackedDevice(TuflineDevice):
 class Tough(Client):
     name = "tough"
     succinct = False
-    # It waits before each file, and reads all roles.
+    # tough waits before each retry, and reads all roles.
     pool = "patient"
 
     def job(self, folder: Path, url: str, root: Path, name: str) -> dict:
@@ -183,7 +185,8 @@ class PythonTuf(Client):
 
 
 class TufJs(Client):
-    """In processes that are one device after the other, since starting Node.js takes longer than all the rest. One that hung or grew is not used again."""
+    """tuf-js, in processes that play one device after another, since starting Node.js takes longer
+    than everything else. A process that hung or grew is not used again."""
 
     name = "tuf-js"
 
@@ -200,7 +203,7 @@ class TufJs(Client):
             "download": True,
         }
         process = self._process()
-        # From here on its peak is counted (proc(5)).
+        # From here on the kernel measures the peak (proc(5)).
         Path(f"/proc/{process.pid}/clear_refs").write_text("5")
         began = time.monotonic()
         process.stdin.write(json.dumps(request) + "\n")

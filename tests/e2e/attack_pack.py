@@ -1,4 +1,5 @@
-"""Packs (`GET /pack`) of a hostile server: what it would answer by name to each file that a device would ask for, in one answer."""
+"""Packs (`GET /pack`) of a hostile server: one answer with everything that the server would answer
+by name."""
 
 import re
 from collections.abc import Iterator
@@ -10,12 +11,13 @@ from zstandard import ZstdCompressor
 if TYPE_CHECKING:
     from .attack_server import Request, Scene
 
-# A pack has no more (`shared/pack/src/limits.rs`).
+# A pack's limits (`shared/pack/src/limits.rs`).
 MOST_BYTES, MOST_ROOTS, MOST_TARGET = 4 << 20, 16, 16 << 10
 
 
 def packed(request: "Request") -> Iterator[bytes]:
-    """Where a document's answer isn't just its bytes but slow, endless, or elsewhere, the pack's is that."""
+    """Answers with a pack. If the scene answers a document slowly, endlessly or with a redirect,
+    the pack is answered in that way."""
     scene = request.scene
     files = dict(scene.files)
     for path, answer in scene.answers.items():
@@ -33,7 +35,7 @@ def packed(request: "Request") -> Iterator[bytes]:
 
 
 def answered(pieces: tuple[bytes, ...]) -> bytes | None:
-    """The body of an answer that has nothing else of interest."""
+    """The body of an answer, if the answer is nothing more than a body."""
     head, end, body = b"".join(pieces).partition(b"\r\n\r\n")
     if not head.startswith(b"HTTP/1.1 200 ") or not end or b"Content-Encoding" in head:
         return None
@@ -46,7 +48,8 @@ def answered(pieces: tuple[bytes, ...]) -> bytes | None:
 
 
 def entries(files: dict[str, bytes], query: str) -> Iterator[bytes]:
-    """The roots behind the device's own, and that there is no other; all other documents; targets, where some are asked for."""
+    """The entries of a pack: the roots after the device's own and the absence of a further one, all
+    other documents, and targets if the device asks for some."""
     own = re.search(r"have=(\d+)\.root", query)
     version, left = int(own[1]) + 1, MOST_BYTES
     roots = [f"metadata/{number}.root.json" for number in range(version, version + MOST_ROOTS)]

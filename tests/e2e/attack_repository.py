@@ -1,8 +1,9 @@
-"""A repository in memory, of which the test has the keys of all roles, so that it can play each of them as a hostile one.
+"""A repository in memory. The test has the keys of all roles, so it can play a hostile holder of
+each.
 
-targets ─┬─ party (party/*) ── party.deep (party/deep-*)
-         ├─ shared (shared/*) ── shared-0 … shared-3 (succinct, TAP 15)
-         └─ bin-0 … bin-3 (by the first digit of a name's SHA-256)
+    targets ─┬─ party (party/*) ── party.deep (party/deep-*)
+             ├─ shared (shared/*) ── shared-0 … shared-3 (succinct, TAP 15)
+             └─ bin-0 … bin-3 (by the first digit of a name's SHA-256)
 """
 
 import copy
@@ -30,10 +31,10 @@ from .foreign import SPEC, TOP, digits, in_days
 
 BINS = {f"bin-{number}": [f"{digit:x}" for digit in range(number * 4, number * 4 + 4)] for number in range(4)}
 SHARED = tuple(SuccinctRoles([], 1, 2, "shared").get_roles())
-# Each role before those that it delegates to.
+# Each role, before the roles that it delegates to.
 ROLES = ("targets", "party", "party.deep", "shared", *SHARED, *BINS)
 
-# What is published, and by which role.
+# The published targets, and their roles.
 FIRMWARE, DEEP, SHARED_TARGET = "firmware.bin", "party/deep-tool", "shared/tool"
 TARGETS = {"top.bin": "targets", "party/tool": "party", DEEP: "party.deep"}
 
@@ -45,7 +46,7 @@ def bin_of(name: str) -> str:
 
 
 def elsewhere(name: str, other: str) -> str:
-    """A name like `other` in another bin than `name`."""
+    """A name like `other` that is in another bin than `name`."""
     return next(made for number in range(99) if bin_of(made := f"{other}-{number}") != bin_of(name))
 
 
@@ -64,7 +65,7 @@ def compact(file: object) -> bytes:
 
 
 def ecdsa() -> CryptoSigner:
-    """Whose PEM has a letter that has a double: U+212A, of which Unicode's form C makes a K."""
+    """A key whose PEM contains a K. Unicode's form C turns U+212A into this letter too."""
     while True:
         key = CryptoSigner.generate_ecdsa()
         if "K" in key.public_key.keyval["public"].split("-----")[2]:
@@ -72,13 +73,16 @@ def ecdsa() -> CryptoSigner:
 
 
 class Repository:
-    """Files by their paths, and what they are made of. `listing` is what the snapshot says of a role, and the timestamp of it:
+    """The files by path, and the metadata that they are made of. `listing` says what the snapshot
+    lists of a role, and the timestamp of the snapshot:
 
     - `full`: version, length and digest;
-    - `lean`: the version only, but for the timestamp's entry; no two documents of the targets share a version;
+    - `lean`: the version only, except in the timestamp; no two documents of the targets share a
+      version;
     - `bare`: the version only, everywhere, and all documents share it.
 
-    Without `succinct` the roles below `shared` are listed one by one, for clients that don't know TAP 15.
+    Without `succinct`, the roles below `shared` are listed one by one, for clients that don't
+    support TAP 15.
     """
 
     def __init__(self, listing: str = "full", lasts: datetime | None = None, succinct: bool = True) -> None:
@@ -99,7 +103,7 @@ class Repository:
         self.publish()
 
     def fork(self) -> "Repository":
-        """Another that goes on from here by itself. The keys are the same."""
+        """A copy that continues independently, with the same keys."""
         other = copy.copy(self)
         other.root = copy.deepcopy(self.root)
         other.keys = {role: list(signers) for role, signers in self.keys.items()}
@@ -119,7 +123,8 @@ class Repository:
         return compact({"signatures": [signer.sign(message).to_dict() for signer in signers], "signed": signed})
 
     def made(self, role: str, document: Signed, signers: Iterable[CryptoSigner] | None = None, edit: Edit | None = None) -> bytes:
-        """The file of a document; `edits[role]` and `edit` change what is signed before it is."""
+        """The file of a document. `edits[role]` and `edit` change the content before it is
+        signed."""
         signed = document.to_dict()
         for change in (self.edits.get(role), edit):
             if change:
@@ -127,12 +132,13 @@ class Repository:
         return self.seal(signed, self.signers(role) if signers is None else signers)
 
     def target_paths(self, name: str) -> list[str]:
-        """The path of a target, and the one by which tough asks for it: the digest stands before the whole name there."""
+        """The path of a target, and the path by which tough asks for it, with the digest in front
+        of the whole name."""
         path, digest = self.target_path(name), hashlib.sha256(self.content(name)).hexdigest()
         return sorted({path, f"targets/{digest}.{name}"})
 
     def content(self, name: str, version: int | None = None) -> bytes:
-        """The bytes of a target; those of each version have the same length."""
+        """The bytes of a target. All versions have the same length."""
         return f"{name} of version {version or self.version}\n".encode().ljust(3000, b".")
 
     def path(self, role: str) -> str:
@@ -152,7 +158,8 @@ class Repository:
     # Publishing
 
     def next_root(self, edit: Callable[[Root], None] | None = None, signers: Iterable[CryptoSigner] | None = None) -> None:
-        """Publishes another version of the root, signed by all of the old and the new keys unless somebody else signs."""
+        """Publishes another version of the root, signed by all old and new keys unless `signers`
+        are given."""
         self.root.version += 1
         if edit:
             edit(self.root)
@@ -173,14 +180,14 @@ class Repository:
         self.next_root(edit)
 
     def publish(self) -> None:
-        """Publishes the next version of everything but the root."""
+        """Publishes the next version of everything except the root."""
         self.version += 1
         for name in PUBLISHED:
             self.files |= dict.fromkeys(self.target_paths(name), self.content(name))
         self.put_roles()
 
     def put_roles(self) -> None:
-        """Writes all documents of this version: again, where something was changed."""
+        """Writes all documents of this version, again after a change."""
         for role in reversed(ROLES):
             self.put(role, self.targets(role))
         self.put_snapshot()
@@ -194,7 +201,7 @@ class Repository:
 
     def put(self, role: str, document: Signed) -> None:
         file = self.made(role, document)
-        # Where an edit changed the version too.
+        # An edit may have changed the version too.
         version = json.loads(file)["signed"].get("version")
         self.files["metadata/timestamp.json" if role == "timestamp" else f"metadata/{version}.{role}.json"] = file
         self.documents[role] = file

@@ -1,7 +1,9 @@
-"""Runs clients, each in a process of its own, and says what they took. As a program: a job a line in JSON, an answer a line, in the order in which they end.
+"""Runs clients, each in a process of its own, and measures them. As a program it reads one job in
+JSON a line, and writes one answer a line, in the order in which the jobs end.
 
-It is small itself, since what a process took at most is counted from what its parent had (getrusage(2), `ru_maxrss`). With `tuf` it has python-tuf's client
-ready, so that no client has to wait for that.
+The program is small, since the peak memory of a process includes what its parent had (getrusage(2),
+`ru_maxrss`). With `tuf` it loads python-tuf's client in advance, so that no run has to wait for
+that.
 """
 
 import json
@@ -29,7 +31,8 @@ def child(job: dict) -> int:
 
 
 def python_tuf(metadata: str, downloads: str, url: str, root: str, name: str) -> int:
-    """An update and a download with python-tuf. Prints where the target is, or that there is none."""
+    """Updates and downloads with python-tuf. Prints the path of the target, or null if there is
+    none."""
     from tuf.ngclient import Updater
 
     for folder in (metadata, downloads):
@@ -74,14 +77,14 @@ def main() -> None:
         import tuf.ngclient
 
         assert tuf.ngclient.Updater
-    # Each job has somebody who waits for it; nobody waits for those.
+    # Each job's process waits for its client; nobody waits for the job's process.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     for line in sys.stdin:
         if os.fork() == 0:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             job = json.loads(line)
             answer = {"id": job["id"], **run(job)}
-            # At once, so that it isn't mixed with others (pipe(7), PIPE_BUF).
+            # In one write, so that lines don't mix (pipe(7), PIPE_BUF).
             os.write(1, (json.dumps(answer) + "\n").encode())
             os._exit(0)
 

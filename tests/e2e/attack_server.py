@@ -1,4 +1,4 @@
-"""A server that answers whatever an attacker wants, to many clients at once, each with a scene of its own."""
+"""A server that gives an attacker's answers, to many clients at once, each with its own scene."""
 
 import hashlib
 import itertools
@@ -12,16 +12,17 @@ from urllib.parse import unquote
 
 from .attack_pack import packed
 
-# What many servers take of a request's head (nginx: `large_client_header_buffers`); more is answered with 431 (RFC 6585, section 5).
+# The longest head of a request that many servers accept (nginx: `large_client_header_buffers`). A
+# longer one gets 431 (RFC 6585, section 5).
 LONGEST_HEAD = 8192
 
-# Raw pieces of an answer, of which the last ends the connection.
+# The raw pieces of an answer. After the last one the connection ends.
 Answer = Callable[["Request"], Iterator[bytes]]
 
 
 @dataclass
 class Request:
-    """What a client asked."""
+    """A client's request."""
 
     path: str
     headers: dict[str, str]
@@ -31,32 +32,32 @@ class Request:
 
 @dataclass
 class Scene:
-    """What one client sees: files by their paths, and answers in the place of some of them."""
+    """What one client sees: files by path, and answers in place of some of them."""
 
     files: dict[str, bytes]
     answers: dict[str, Answer] = field(default_factory=dict)
-    # What a pack has in the place of some of them; `None` where it says or has nothing.
+    # What a pack contains in place of some files; `None` if it leaves the file out.
     packed: dict[str, bytes | None] = field(default_factory=dict)
-    # What a client should find that takes it.
+    # What a client that accepts the scene should find.
     expected: bytes | None = None
     asked: list[Request] = field(default_factory=list)
     over: threading.Event = field(default_factory=threading.Event)
-    # Below which it is served.
+    # The first part of the scene's path on the server.
     number: str = ""
 
     def drip(self, seconds: float) -> bool:
-        """Waits; whether the scene goes on."""
+        """Waits, and returns whether the scene continues."""
         return not self.over.wait(seconds)
 
 
 class Listener(ThreadingHTTPServer):
     daemon_threads = True
-    # Some hundred clients connect at once. It is read when it begins to listen, which its constructor does.
+    # Some hundred clients connect at once. The constructor reads this when it begins to listen.
     request_queue_size = 256
 
 
 class Server:
-    """Serves scenes while the `with` block lasts, at `127.0.0.1` and as another host at `localhost`."""
+    """Serves scenes during the `with` block, at `127.0.0.1`, and as another host at `localhost`."""
 
     def __init__(self) -> None:
         self.scenes: dict[str, Scene] = {}
@@ -118,7 +119,7 @@ class Handler(BaseHTTPRequestHandler):
         return None
 
     def file(self, request: Request, file: bytes | None) -> None:
-        """As a well-behaved server does it, with parts (RFC 9110, section 14)."""
+        """Answers like a well-behaved server, with ranges (RFC 9110, section 14)."""
         if file is None:
             return self.plain(404, b"")
         etag = f'"{hashlib.sha256(file).hexdigest()}"'
@@ -144,7 +145,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def head(status: str = "200 OK", **fields: object) -> bytes:
-    """A status line and fields, with dashes for underscores."""
+    """A status line and header fields; underscores in names become dashes."""
     lines = [f"HTTP/1.1 {status}", *(f"{name.replace('_', '-')}: {value}" for name, value in fields.items()), "Connection: close"]
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
@@ -170,7 +171,8 @@ def chunked(body: bytes) -> Answer:
 
 
 def forever(first: bytes, piece: bytes) -> Answer:
-    """Goes on as long as somebody listens: fast at first, and then so that what hangs leaves the processors to others."""
+    """Sends pieces as long as the client listens: fast at first, then slowly, so that hanging
+    clients leave the processor to others."""
 
     def answer(request: Request) -> Iterator[bytes]:
         yield first
@@ -182,7 +184,7 @@ def forever(first: bytes, piece: bytes) -> Answer:
 
 
 def dripping(first: bytes, piece: bytes, seconds: float) -> Answer:
-    """A piece now and then, as long as somebody listens."""
+    """Sends a piece every `seconds`, as long as the client listens."""
 
     def answer(request: Request) -> Iterator[bytes]:
         yield first

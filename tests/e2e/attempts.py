@@ -1,4 +1,5 @@
-"""Actions on real resources, tried with somebody's keys so that nothing is harmed should one succeed."""
+"""Attempts at actions on real resources with somebody's keys. Even a successful attempt does no
+harm."""
 
 import hashlib
 from collections.abc import Iterator
@@ -11,17 +12,17 @@ from .cloud import CloudForm
 from .permissions import ONLINE_KEYS, Permission, Permissions
 from .probes import harmless
 
-# The name of whatever an attempt would make, or asks for and isn't there.
+# The name of anything that an attempt would make, or that it asks for although it doesn't exist.
 PROBE = "permissions-probe"
 
-# No object has this tag: a write under this condition is allowed or not, and never happens.
+# No object has this tag. A write under this condition is allowed or denied, but never happens.
 # <https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html>
 NO_TAG = '"0"'
 
-# An answer to HEAD has a status only.
+# The codes of a denial; an answer to HEAD has only a status.
 DENIED = {"AccessDenied", "AccessDeniedException", "403"}
 
-# How an attempt ends that is allowed and asks for what can't be.
+# The errors of an attempt that is allowed but asks for something impossible.
 IMPOSSIBLE = {
     "MalformedPolicyDocument",
     "NoSuchKey",
@@ -35,7 +36,7 @@ IMPOSSIBLE = {
 
 
 class Identity:
-    """Whoever has these keys."""
+    """An identity with these keys."""
 
     def __init__(self, cloud: CloudForm, keys: dict[str, str]) -> None:
         self._cloud, self._keys = cloud, keys
@@ -49,17 +50,17 @@ class Identity:
 
 @dataclass(frozen=True)
 class Attempt:
-    """A request."""
+    """One attempted request."""
 
     action: str
-    # The concrete resource's ARN, or what the tables call it.
+    # The concrete resource's ARN, or its name in the tables.
     resource: str
     service: str
     method: str
     arguments: dict
 
     def is_denied(self, identity: Identity) -> bool:
-        """Whether it is refused for want of a permission. An end that isn't expected is an error."""
+        """Whether the request is denied. An unexpected error is raised."""
         try:
             getattr(identity.client(self.service), self.method)(**self.arguments)
         except ClientError as error:
@@ -72,7 +73,7 @@ class Attempt:
 
 
 class Attempts:
-    """An attempt at each permission of a deployment's functions, and at what none of them may do."""
+    """Attempts at each permission of a deployment's functions, and at what no function may do."""
 
     def __init__(self, cloud: CloudForm, permissions: Permissions) -> None:
         self._cloud, self._permissions = cloud, permissions
@@ -85,7 +86,7 @@ class Attempts:
         method, arguments = requests[action]
         return Attempt(permission.action, resource, service, method, arguments)
 
-    # Each answers the concrete resource, and a request for each action
+    # Each method returns the concrete resource, and a request for each action
 
     def _s3(self, resource: str) -> tuple[str, dict]:
         bucket, _, pattern = resource.rpartition(":")[2].partition("/")
@@ -102,9 +103,10 @@ class Attempts:
         }
 
     def _existing(self, bucket: str, pattern: str) -> str:
-        """The first object that a pattern is about, or one that isn't there.
+        """The first object that matches a pattern, or a missing one.
 
-        Neither a root, which no function may write, nor the timestamp, which some may read of all metadata.
+        Never a root, which no function may write, and never the timestamp, which some functions may
+        read among all metadata.
         """
         if "*" not in pattern:
             return pattern
@@ -154,7 +156,7 @@ class Attempts:
     def at_nobodys(self) -> Iterator[Attempt]:
         """Attempts at what no function may do."""
         for place in ("uploads/targets/", "repository/metadata/", "repository/blobs/", "ledger/"):
-            # Of an object that isn't there: a marker would do no harm.
+            # A missing object: a delete marker there does no harm.
             there = self._object(place + PROBE)
             yield Attempt("s3:DeleteObject", f"{place}*", "s3", "delete_object", there)
             yield Attempt("s3:DeleteObjectVersion", f"{place}*", "s3", "delete_object", {**there, "VersionId": PROBE})
@@ -166,7 +168,7 @@ class Attempts:
         yield from self._at_roles("sign")
 
     def _object(self, place: str) -> dict[str, str]:
-        """What S3 calls an object that the tables call so."""
+        """S3's parameters for an object, from its name in the tables."""
         bucket, _, key = place.partition("/")
         return {"Bucket": self._cloud.endpoints[f"{bucket}_bucket"], "Key": key}
 

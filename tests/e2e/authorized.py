@@ -1,4 +1,5 @@
-"""Devices of a repository that isn't open: what they must add to python-tuf's client, and nothing more."""
+"""Devices of a repository that isn't open: the minimum that they must add to python-tuf's
+client."""
 
 from collections.abc import Callable, Iterator
 
@@ -9,12 +10,12 @@ from botocore.credentials import Credentials
 from tuf.api.exceptions import DownloadHTTPError
 from tuf.ngclient import FetcherInterface
 
-# The header fields that let a device GET a URL.
+# A function that returns the header fields for a device's GET of a URL.
 Fields = Callable[[str], dict[str, str]]
 
 
 def signed(credentials: Credentials, region: str) -> Fields:
-    """Under IAM access: a signature for the API (SigV4)."""
+    """Under IAM access: signs requests to the API (SigV4)."""
 
     def fields(url: str) -> dict[str, str]:
         request = AWSRequest("GET", url)
@@ -25,12 +26,13 @@ def signed(credentials: Credentials, region: str) -> Fields:
 
 
 def with_token(token: str) -> Fields:
-    """Under JWT access: a token."""
+    """Under JWT access: sends a token."""
     return lambda url: {"Authorization": f"Bearer {token}"}
 
 
 class AuthorizedFetcher(FetcherInterface):
-    """Sends `fields` to the API, and nothing of them to where it redirects: those links are signed themselves."""
+    """Sends `fields` to the API, and none of them to a redirect's target: such links carry their
+    own signature."""
 
     def __init__(self, fields: Fields) -> None:
         self.fields = fields

@@ -1,4 +1,4 @@
-"""People with root keys, and the repository that they hold the root of."""
+"""The holders of root keys, and their repository."""
 
 import contextlib
 import json
@@ -14,11 +14,11 @@ from .variant import Variant
 
 
 class Ceremony:
-    """A repository without a root, and the people who shall hold it, at a table with USB sticks."""
+    """A repository without a root, and its future holders at a table with USB sticks."""
 
     form: Form
     place: list[object]
-    # The environment of whoever may use the keys in KMS.
+    # The environment variables with which a person may use the keys in KMS.
     variables: dict[str, str]
 
     def __init__(self, folder: Path) -> None:
@@ -29,21 +29,22 @@ class Ceremony:
         self.variables = {}
 
     def tufline(self, *arguments: object, **options):
-        """Runs `tufline` where the people are."""
+        """Runs `tufline` in the holders' folder."""
         return run(*arguments, variables=self.variables, cwd=self.folder, **options)
 
     def root(self, command: str, *arguments: object, **options):
-        """Runs `tufline root` where the people are."""
+        """Runs `tufline root` in the holders' folder."""
         return self.tufline("root", command, *arguments, **options)
 
     def done(self, command: str, *arguments: object) -> str:
-        """The same, where it must work; answers what it said."""
+        """Runs `tufline root`, which must succeed, and returns its output."""
         done = self.root(command, *arguments)
         assert done.returncode == DONE, (done.stdout, done.stderr)
         return done.stdout
 
     def refused(self, command: str, *arguments: object, why: str, **options) -> None:
-        """The same, where it must be refused: in one line, and nothing is written, neither here nor in the repository."""
+        """Runs `tufline root`, which must be refused in one line, and write nothing, neither here
+        nor in the repository."""
         before = self.files()
         error = one_line_error(self.root(command, *arguments, **options))
         assert why in error, error
@@ -60,18 +61,18 @@ class Ceremony:
         self.done("publish", file, *self.place)
 
     def begin(self) -> None:
-        """What comes after the first root."""
+        """The steps after the first root."""
 
     def add_online_keys(self, *roles: str) -> None:
         """Makes a second online key for each role."""
         raise NotImplementedError
 
     def drop_old_online_keys(self, *roles: str) -> None:
-        """Takes the first online key of each role away."""
+        """Removes the first online key of each role."""
         raise NotImplementedError
 
     def refreshing(self) -> contextlib.AbstractContextManager:
-        """Refresh runs more often within the block, where it takes a while to run by itself."""
+        """Makes refresh run more often during the block, if it otherwise takes a while."""
         return contextlib.nullcontext()
 
     def files(self) -> dict[str, bytes]:
@@ -82,7 +83,8 @@ class Ceremony:
         raise NotImplementedError
 
     def first(self) -> None:
-        """Two of three, each signs where they are."""
+        """Makes the first root, with two signatures of three; each holder signs in their own
+        place."""
         people = [self.alice, self.bob, self.carol]
         keys = [argument for person in people for argument in person.key]
         self.done("init", *keys, "--threshold", 2, *self.place)
@@ -141,7 +143,7 @@ class CloudCeremony(Ceremony):
 
     @contextlib.contextmanager
     def refreshing(self) -> Iterator[None]:
-        # The schedule runs it each minute: this only saves the wait.
+        # The schedule runs it every minute: this only shortens the wait.
         over = threading.Event()
 
         def refresh() -> None:

@@ -15,12 +15,12 @@ from cloud_lib import processes
 
 from .form import Form
 
-# Small enough that 21 MiB are several parts.
+# Small enough that 21 MiB take several parts.
 TRANSFER = TransferConfig(multipart_threshold=8 << 20, multipart_chunksize=8 << 20)
 
 
 class CloudForm(Form):
-    """The deployment whose `endpoints.json` and `admin.json` are in `data`."""
+    """The deployment with its `endpoints.json` and `admin.json` in `data`."""
 
     kind = "cloud"
 
@@ -38,11 +38,11 @@ class CloudForm(Form):
         self._events = EventTap(self)
 
     def close(self) -> None:
-        """Takes away what the tests added to the deployment."""
+        """Removes what the tests added to the deployment."""
         self._events.close()
 
     def connect(self, service: str, keys: dict | None = None):
-        """A client for `service`, as the administrator unless told otherwise."""
+        """A client for `service`, with the administrator's keys by default."""
         keys = keys or self.admin_keys
         return boto3.client(
             service,
@@ -55,7 +55,7 @@ class CloudForm(Form):
         )
 
     def new_user(self, what: str, *statements: dict) -> dict[str, str]:
-        """The keys of a new IAM user, who may do what these statements of a policy allow."""
+        """The keys of a new IAM user with these statements as its policy."""
         iam, name = self.connect("iam"), self.unique(what)
         iam.create_user(UserName=name)
         if statements:
@@ -65,7 +65,7 @@ class CloudForm(Form):
         return {"user": name, "access_key_id": key["AccessKeyId"], "secret_access_key": key["SecretAccessKey"]}
 
     def key(self, name: str) -> str:
-        """The key of an upload."""
+        """The S3 key of an upload."""
         return f"{self.endpoints['uploads_prefix']}{name}"
 
     def put(self, name: str, data: bytes, custom: str | None = None) -> None:
@@ -73,7 +73,8 @@ class CloudForm(Form):
         self.s3.put_object(Bucket=self.bucket, Key=self.key(name), Body=data, Metadata=metadata)
 
     def put_file(self, name: str, path: Path) -> None:
-        """In parts: the checksum that S3 then keeps is one of checksums, and must not be taken for the file's."""
+        """Uploads in parts. S3 then keeps a checksum of checksums, which Tufline must not take for
+        the file's."""
         extra = {"ChecksumAlgorithm": "SHA256"}
         self.s3.upload_file(str(path), self.bucket, self.key(name), ExtraArgs=extra, Config=TRANSFER)
 
@@ -123,12 +124,12 @@ class CloudForm(Form):
     # Queues
 
     def queue(self, name: str, dead_letters: bool = False) -> str:
-        """The URL of the queue `name`, or of its dead letters."""
+        """The URL of the queue `name`, or of its dead-letter queue."""
         fifo = ".fifo" if name in ("sign", "publish") else ""
         return self.endpoints["queues"][f"{name}{'-dlq' if dead_letters else ''}{fifo}"]
 
     def waiting(self, url: str) -> int:
-        """How many messages wait in a queue or are being handled."""
+        """How many messages of a queue wait or are being handled."""
         counted = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
         attributes = self.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=counted)["Attributes"]
         return sum(int(attributes[name]) for name in counted)
@@ -138,16 +139,17 @@ class CloudForm(Form):
         return {name: self.waiting(url) for name, url in self.endpoints["queues"].items() if "-dlq" in name}
 
     def send(self, name: str, body: str) -> None:
-        """Sends a message of any kind."""
+        """Sends any message."""
         group = {"MessageGroupId": "all", "MessageDeduplicationId": uuid.uuid4().hex} if name in ("sign", "publish") else {}
         self.sqs.send_message(QueueUrl=self.queue(name), MessageBody=body, **group)
 
     def visibility(self, seconds: int) -> contextlib.AbstractContextManager:
-        """Messages whose function died come again after so many seconds, instead of minutes, within the block."""
+        """During the block, messages of a crashed function come again after this many seconds, not
+        after minutes."""
         return self._queues_with("VisibilityTimeout", lambda _: str(seconds))
 
     def tries(self, count: int) -> contextlib.AbstractContextManager:
-        """Messages become dead letters after so many tries, within the block."""
+        """During the block, messages become dead letters after this many tries."""
         return self._queues_with("RedrivePolicy", lambda policy: json.dumps({**json.loads(policy), "maxReceiveCount": count}))
 
     @contextlib.contextmanager
@@ -182,7 +184,7 @@ class CloudForm(Form):
 
     @contextlib.contextmanager
     def denied(self, stage: str, action: str) -> Iterator[None]:
-        """Forbids a function something within the block."""
+        """Denies a function an action during the block."""
         iam = self.connect("iam")
         role = self.function(stage)["Role"].rpartition("/")[2]
         statement = {"Effect": "Deny", "Action": action, "Resource": "*"}
@@ -195,7 +197,7 @@ class CloudForm(Form):
 
     @contextlib.contextmanager
     def configured(self, stage: str, config: dict) -> Iterator[None]:
-        """Gives a function another configuration within the block."""
+        """Gives a function another configuration during the block."""
         function = self.function(stage)
         name, variables = function["FunctionName"], function["Environment"]["Variables"]
         self.set_variables(name, {**variables, "TUFLINE_CONFIG": json.dumps(config)})
@@ -205,7 +207,7 @@ class CloudForm(Form):
             self.set_variables(name, variables)
 
     def set_variables(self, function: str, variables: dict[str, str]) -> None:
-        """Gives the function of that name another environment, and waits until it has it."""
+        """Gives the function of this name another environment, and waits until it has it."""
         client = self.connect("lambda")
         client.update_function_configuration(FunctionName=function, Environment={"Variables": variables})
         client.get_waiter("function_updated_v2").wait(FunctionName=function)
@@ -217,7 +219,7 @@ class CloudForm(Form):
         assert "FunctionError" not in answer, answer["Payload"].read()
 
     def log(self, stage: str, since: float) -> str:
-        """What a function logged since then, in seconds since 1970."""
+        """What a function has logged since a time, in seconds since 1970."""
         group = self.function(stage)["LoggingConfig"]["LogGroup"]
         pages = self.connect("logs").get_paginator("filter_log_events")
         answer = pages.paginate(logGroupName=group, startTime=int(since * 1000))
@@ -228,14 +230,16 @@ class CloudForm(Form):
         return {pid: variables["_HANDLER"] for pid, variables in self.function_environments().items()}
 
     def function_environments(self) -> dict[int, dict[str, str]]:
-        """The same, each with its environment. Other deployments on the emulator have processes too."""
+        """The emulator's function processes, each with its environment. Other deployments on the
+        emulator have processes too."""
         running = processes.running(self.home)
         ours = {"TUFLINE_UPLOADS_BUCKET": self.bucket}.items()
         return {pid: variables for pid, variables in running.items() if "_HANDLER" in variables and ours <= variables.items()}
 
 
 class EventTap:
-    """Collects what the pipeline puts on its event bus, through a rule and a queue of the tests' own."""
+    """Collects the events that the pipeline puts on its event bus, through a rule and a queue of
+    the tests."""
 
     def __init__(self, form: CloudForm) -> None:
         self._sqs = form.connect("sqs")

@@ -7,7 +7,8 @@
                                                 `admin.json` and root
     TUFLINE_BIN=FILE                            a `tufline` to test instead of the release build
 
-The cloud tests share one deployment: each uses names of its own, and leaves queues and functions as they were.
+The cloud tests share one deployment: each uses its own names, and leaves queues and functions as
+they were.
 """
 
 import contextlib
@@ -28,7 +29,7 @@ from .form import TUFLINE, Form
 from .variant import Variant
 
 HERE = Path(__file__).resolve().parent
-# What a role lists in the forms with small bins: so few that a split comes with every few targets.
+# The most targets of a role in forms with small bins. With so few, every few targets cause a split.
 MOST = 3
 
 REAL_ACCOUNT = os.environ.get("TUFLINE_TEST_AWS") == "1"
@@ -48,7 +49,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker("own")
         if REAL_ACCOUNT and item.get_closest_marker("emulator"):
             item.add_marker(pytest.mark.skip(reason="needs the local emulator"))
-    # What stays of the tests that ran is looked at in the end; the embedded form is quicker to fail.
+    # Tests marked `last` look at what the others left. The embedded form comes first, since it
+    # fails faster.
     items.sort(key=lambda item: (item.get_closest_marker("last") is not None, is_cloud(item)))
 
 
@@ -58,7 +60,7 @@ def is_cloud(item: pytest.Item) -> bool:
 
 @pytest.fixture
 def make_folder(tmp_path: Path) -> Iterator[Callable[..., FolderForm]]:
-    """Makes repositories of the embedded form, not started yet."""
+    """Makes repositories of the embedded form that are not started yet."""
     made: list[FolderForm] = []
 
     def make(**options) -> FolderForm:
@@ -135,7 +137,7 @@ def small_cloud(deploy: Callable[..., Variant]) -> Iterator[CloudForm]:
     variant = deploy("Bins", {"access": "open"})
     config = {"max_targets_per_bin": MOST, "removals": {"percent": 100}}
     with contextlib.ExitStack() as configured:
-        # Sign and publish judge a generation by the policy that rebuild made it under.
+        # Sign and publish judge a generation by the policy under which rebuild made it.
         for stage in ("rebuild", "sign", "publish"):
             configured.enter_context(variant.configured(stage, config))
         yield variant
@@ -155,7 +157,7 @@ def folder_ceremony(make_folder, tmp_path: Path) -> Ceremony:
 
 @pytest.fixture
 def small_bins_ceremony(make_folder, tmp_path: Path) -> Ceremony:
-    """The same, with a repository that is split into many bins soon."""
+    """A ceremony with a repository that soon splits into many bins."""
     table = tmp_path / "table"
     table.mkdir()
     return FolderCeremony(table, make_folder(config="max_targets_per_bin = 4\n"))

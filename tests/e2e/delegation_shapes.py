@@ -1,4 +1,4 @@
-"""Repositories of every shape of delegation, made by chance with python-tuf's metadata API."""
+"""Repositories with every shape of delegation, made at random with python-tuf's metadata API."""
 
 import hashlib
 import random
@@ -27,8 +27,9 @@ ROLES = ("A", "B", "C", "D", "é/E", "F")
 
 
 class Shape:
-    """A repository in `folder`: roles that delegate to each other, in circles too, by patterns, by prefixes of digests and in bins; some of them end the
-    search, some are signed by nobody whom the delegating role knows, and some are not in the snapshot."""
+    """A repository in `folder`. Its roles delegate to each other, also in circles, by patterns, by
+    prefixes of digests and in bins. Some delegations are terminating, some roles are signed by keys
+    unknown to the delegating role, and some are missing from the snapshot."""
 
     names = NAMES
 
@@ -48,7 +49,7 @@ class Shape:
         self.write()
 
     def delegate(self, role: str) -> None:
-        """From this role, to others or to bins."""
+        """Makes this role delegate to others or to bins."""
         if role != Targets.type and self.chance.random() < 0.15:
             prefix = f"{quote(role, '')}-bin"
             self.signed[role].delegations = Delegations({}, succinct_roles=SuccinctRoles([], 1, self.chance.randint(1, 3), prefix))
@@ -71,7 +72,7 @@ class Shape:
             roles[to] = DelegatedRole(to, [], 1, self.chance.random() < 0.2, **kind)
         self.signed[role].delegations = Delegations({}, roles)
         for to in roles:
-            # Somebody else's key now and then: then nobody it knows signed.
+            # Sometimes a wrong key: then no known key has signed.
             signer = self.keys[to] if self.chance.random() < 0.95 else self.keys[Root.type]
             self.signed[role].add_key(signer.public_key, to)
 

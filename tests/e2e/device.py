@@ -1,4 +1,4 @@
-"""A device: python-tuf's client, unmodified, which knows the trusted root and two URLs and nothing else."""
+"""A device: python-tuf's unmodified client, which knows only the trusted root and two URLs."""
 
 import hashlib
 import random
@@ -13,9 +13,9 @@ from tuf.ngclient import FetcherInterface, Updater
 
 
 class Device:
-    """A device with metadata of its own in `folder`, which it keeps from one update to the next.
+    """A device that keeps its metadata in `folder` from one update to the next.
 
-    `fetcher` fetches for it where the repository isn't open to all.
+    `fetcher` fetches for it if the repository isn't open to all.
     """
 
     def __init__(self, endpoints: dict, folder: Path, fetcher: FetcherInterface | None = None) -> None:
@@ -28,7 +28,7 @@ class Device:
         self.root = Path(endpoints["trusted_root"]).read_bytes()
 
     def update(self) -> Updater:
-        """Updates and verifies the metadata, against what this device saw before too."""
+        """Updates and verifies the metadata, also against what this device saw before."""
         updater = Updater(
             str(self.metadata),
             self.endpoints["metadata_url"],
@@ -41,7 +41,8 @@ class Device:
         return updater
 
     def find(self, names: Iterable[str]) -> dict[str, str | None]:
-        """What this device sees under each name after an update: a SHA-256, or `None` where there is no such target."""
+        """What this device sees under each name after an update: a SHA-256, or `None` if there is
+        no such target."""
         updater = self.update()
         found = ((name, updater.get_targetinfo(name)) for name in names)
         return {name: info and info.hashes["sha256"] for name, info in found}
@@ -53,22 +54,22 @@ class Device:
         return info.custom
 
     def download(self, name: str) -> Path:
-        """Downloads a target and verifies it; answers where it is."""
+        """Downloads and verifies a target, and returns its path."""
         updater = self.update()
         info = updater.get_targetinfo(name)
         assert info is not None, f"no target {name}"
         return Path(updater.download_target(info))
 
     def download_bytes(self, name: str) -> bytes:
-        """The same, for targets that fit into memory."""
+        """The bytes of a downloaded target."""
         return self.download(name).read_bytes()
 
 
 class SteadyDevice(threading.Thread):
-    """A device that updates all the time and downloads what it finds, for as long as the `with` block lasts.
+    """A device that updates continuously during the `with` block, and downloads what it finds.
 
-    A server that can't be reached is no fault of what it publishes; everything else that fails is. The block ends with
-    an error if anything failed, or if the device never got through.
+    An unreachable server doesn't count as a failure; everything else does. The block raises an
+    error if anything failed, or if the device never succeeded.
     """
 
     def __init__(self, device: Device, names: list[str]) -> None:

@@ -9,15 +9,16 @@ from .form import TUFLINE
 
 PROGRAM = Path(os.environ.get("TUFLINE_DEVICE_BIN", TUFLINE.with_name("tufline-device"))).resolve()
 
-# Nobody listens there: a device that gets along has all that it needs from elsewhere.
+# Nothing listens at this address: a device that succeeds has everything from elsewhere.
 NOWHERE = "http://127.0.0.1:9/"
 
-# What its exit codes mean.
+# Its exit codes.
 DONE, FAILED, MISUSED = 0, 1, 2
 
 
 class DeviceProgram:
-    """A device that runs it, with metadata of its own below `folder`. `settings` are lines of TOML."""
+    """A device with `tufline-device`, which keeps its metadata below `folder`. `settings` are lines
+    of TOML."""
 
     def __init__(self, folder: Path, root: Path, metadata_url: str, targets_url: str | None = None, settings: str = "") -> None:
         self.folder, self.metadata = folder, folder / "metadata"
@@ -32,17 +33,17 @@ class DeviceProgram:
         return [str(PROGRAM), "--config", str(self.config), "--json", *map(str, arguments)]
 
     def run(self, *arguments: object, timeout: float = 120) -> subprocess.CompletedProcess:
-        """Runs it to its end."""
+        """Runs the program and waits for its end."""
         return subprocess.run(self.command(*arguments), capture_output=True, text=True, timeout=timeout)
 
     def answer(self, *arguments: object) -> dict:
-        """What it says when it is done."""
+        """The answer of a run that succeeds."""
         done = self.run(*arguments)
         assert done.returncode == DONE, (done.stdout, done.stderr)
         return json.loads(done.stdout)
 
     def failure(self, *arguments: object) -> dict:
-        """What it says when it fails: one line for people, and the same for programs."""
+        """The answer of a run that fails: one line for people, and the same for programs."""
         failed = self.run(*arguments)
         assert failed.returncode == FAILED, (failed.returncode, failed.stdout, failed.stderr)
         told = json.loads(failed.stdout)
@@ -53,5 +54,5 @@ class DeviceProgram:
         return self.answer("fetch", name, "--out", out)["fetched"][0]
 
     def stored(self) -> dict[str, bytes]:
-        """The documents that it keeps."""
+        """The documents that it stores."""
         return {path.name: path.read_bytes() for path in self.metadata.glob("*.json")}

@@ -1,4 +1,5 @@
-"""A device that `tufline-device run` keeps up to date: its system is a file, and what its commands did is a log."""
+"""A device that `tufline-device run` keeps up to date. Its system is a file, and its commands write
+a log."""
 
 import json
 import os
@@ -10,11 +11,11 @@ from .device_program import DeviceProgram
 
 NAME = "gateway/firmware.bin"
 
-# What `run --once` ends with.
+# The exit codes of `run --once`.
 DONE, FAILED, MISUSED, NOT_INSTALLED, WAITS = range(5)
 
-# It fails as often as `fails` has lines, asks for later while `later` is there, and takes as long
-# as `takes` says or `holds` is there.
+# The install command. It fails as often as `fails` has lines, asks for a later start while `later`
+# exists, and runs as long as `holds` exists.
 INSTALL = """#!/bin/sh
 set -e
 cd "$(dirname "$0")"
@@ -31,7 +32,7 @@ mv system.new system
 echo "done $(sha256sum < system | cut -c -64)" >> log
 """
 
-# Whether the device runs what it is asked for.
+# Exits with 0 if the device runs the given release.
 CONFIRM = """#!/bin/sh
 cd "$(dirname "$0")"
 [ "$(sha256sum < system | cut -c -64)" = "$TUFLINE_SHA256" ]
@@ -66,7 +67,7 @@ class RunningDevice(DeviceProgram):
         self.process: subprocess.Popen | None = None
 
     def once(self) -> int:
-        """One check; answers what it ends with."""
+        """Runs one check, and returns its exit code."""
         done = self.run("run", "--once")
         with self.errors.open("a") as errors:
             errors.write(done.stderr)
@@ -79,12 +80,12 @@ class RunningDevice(DeviceProgram):
             )
 
     def kill(self) -> None:
-        """SIGKILL, of the program alone: its install command goes on."""
+        """Sends SIGKILL to the program alone: its install command continues."""
         self.process.kill()
         self.process.wait()
 
     def stop(self) -> int:
-        """SIGTERM; answers what it ends with."""
+        """Sends SIGTERM, and returns the exit code."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(timeout=60)
 
@@ -97,7 +98,8 @@ class RunningDevice(DeviceProgram):
         return [line.removeprefix("done ") for line in self.log() if line.startswith("done ")]
 
     def begun(self) -> list[tuple[str, int]]:
-        """The digests for which it was started, and which try that was, as it was told."""
+        """The digests for which the install command was started, each with the number of the try
+        that it was given."""
         return [(digest, int(number)) for what, digest, *rest in map(str.split, self.log()) if what == "begin" for number in rest]
 
     def status(self) -> dict:

@@ -1,5 +1,5 @@
-"""Documents, of which some are such that clients read them differently: in every field what different readers and writers of JSON are known
-to do differently."""
+"""Documents, some of which clients read differently. Every field may contain what readers and
+writers of JSON are known to treat differently."""
 
 import copy
 import hashlib
@@ -21,26 +21,26 @@ NUMBERS = [
     "-9007199254740993", "9007199254740994", "9223372036854775807", "9223372036854775808", "-9223372036854775808", "18446744073709551615",
     "18446744073709551616", "1152921504606846976", "1000000000000000000", "10000000000000000000", "1000000000000000000000", "123456789012345678901234567890",
 ]  # fmt: skip
-# Of known fields, written so that some would take them for these.
+# Variants of known fields that some readers would take for these fields.
 OTHER_CASE = ["Version", "VERSION", "verſion", "Expires", "Keys", "\u212aeys", "Roles", "Length", "Custom", "Hashes", "hasheſ", "Threshold", "Keyids", "_Type"]
 SPEC_VERSIONS = ["1.0.31", "1.0", "1.2.3", "1", "1.x", "1.0.0-rc", "2.0.0", "1.0.0.0", "1..0", "01.0.0"]
 EXPIRES = ["2040-01-01T00:00:00Z", "2040-01-01T00:00:00+00:00", "2040-01-01T00:00:00.000Z", "2040-01-01T00:00:00.5Z"]
 
 
 class Raw(str):
-    """A piece of JSON as it is."""
+    """A literal piece of JSON."""
 
 
 class Pairs(list):
-    """An object that may have a key twice."""
+    """An object that may contain a key twice."""
 
 
 class Documents:
-    """The same again for the same seed."""
+    """A generator of documents; the same seed gives the same documents."""
 
     def __init__(self, seed: int) -> None:
         self.chance = random.Random(seed)
-        # How many characters are escaped that need not be. Go doesn't read all that are.
+        # The share of characters that are escaped without need. Go rejects some escapes.
         self.escapes = 0.0
         self.root_key = CryptoSigner.generate_ed25519()
         self.online_key = CryptoSigner.generate_ed25519()
@@ -48,7 +48,7 @@ class Documents:
     # Documents, as text
 
     def root(self) -> str:
-        """Version 2 of a root, signed by the same as version 1."""
+        """Version 2 of a root, with the same signers as version 1."""
         self.escapes = self.chance.choice([0, 0, 0, 0, 0.02])
         document = self.plain_root(2)
         for _ in range(self.chance.choice([0, 1, 1, 1, 2])):
@@ -66,7 +66,7 @@ class Documents:
     def custom(self) -> str:
         """Custom metadata."""
         self.escapes = self.chance.choice([0, 0.1])
-        # What is one level deeper than we take, all clients read.
+        # All clients read one level more than we accept.
         deep = [2, 50, 120, 122, 124, 125, 130]
         if self.chance.random() < 0.05:
             depth = self.chance.choice(deep) - 1
@@ -103,7 +103,7 @@ class Documents:
         self._extra(self.chance.choice([document, document, *document["roles"].values()]))
 
     def _extra_in_key(self, document: dict) -> None:
-        """Of an online key, with its id as other tools compute it."""
+        """Adds a field to an online key, with the key's id as other tools compute it."""
         old = self.online_key.public_key.keyid
         if old not in document["keys"]:
             return
@@ -197,7 +197,7 @@ class Documents:
             return
         for _ in range(self.chance.randrange(1, 4)):
             key = self._key()
-            # What clients know is spoiled elsewhere.
+            # Fields that clients know are spoiled elsewhere.
             if key not in place and key not in ("length", "keyids", "threshold"):
                 place[key] = self._value(3)
         if self.chance.random() < 0.04:
@@ -232,7 +232,7 @@ class Documents:
         return dict(members)
 
     def text(self, value) -> str:
-        """As JSON, with members in any order, and any character escaped or not."""
+        """The value as JSON, with members in any order, and any character escaped or not."""
         match value:
             case Raw():
                 return str(value)

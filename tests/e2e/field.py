@@ -1,4 +1,5 @@
-"""Repositories as other tools leave them in the field: what python-tuf's API writes, with what each of them does otherwise."""
+"""Repositories as other tools leave them: what python-tuf's API writes, with the differences of
+each tool."""
 
 import json
 from collections.abc import Callable
@@ -14,14 +15,15 @@ Edit = Callable[[str, dict], None]
 
 
 def unchanged(role: str, signed: dict) -> None:
-    """What python-tuf writes."""
+    """Leaves what python-tuf writes unchanged."""
 
 
 class FieldRepository(ForeignRepository):
     """A repository whose documents are edited before they are signed.
 
-    `renames` gives keys other ids: it is asked for the id of a key by that key's entry. With `bits` the targets stand in that many
-    bits' worth of succinct roles (TAP 15). `signers` has keys of other kinds for some roles.
+    `renames` gives keys other ids: it returns the id for a key's entry. With `bits`, the targets
+    are in that many bits' worth of succinct roles (TAP 15). `signers` has keys of other kinds for
+    some roles.
     """
 
     def __init__(

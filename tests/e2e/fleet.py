@@ -1,4 +1,4 @@
-"""Devices of all kinds that update all the time, while something goes on that they must not notice."""
+"""Devices of all kinds that update continuously, during work that they must not notice."""
 
 import random
 import shutil
@@ -15,7 +15,7 @@ STEADY = "steady"
 
 
 class Forgetful(Device):
-    """A device that is fresh from the factory at each update: it knows the first root only."""
+    """A device that is new at each update: it knows only the first root."""
 
     def update(self):
         shutil.rmtree(self.metadata)
@@ -24,7 +24,7 @@ class Forgetful(Device):
 
 
 class Sleeper(Device):
-    """Many devices, of which one updates after the other: each was offline for long before."""
+    """Many devices that update one after another: each was offline for a long time."""
 
     def __init__(self, endpoints: dict, folder: Path, count: int = 40) -> None:
         super().__init__(endpoints, folder)
@@ -39,7 +39,8 @@ class Sleeper(Device):
 
 
 class ForwardOnly(SteadyDevice):
-    """A steady device of which nobody asks that the timestamps that it sees go up: it is several."""
+    """A steady device without the check that its timestamps go up, since it plays several
+    devices."""
 
     def __exit__(self, kind, error, trace) -> None:
         self.versions.clear()
@@ -47,9 +48,11 @@ class ForwardOnly(SteadyDevice):
 
 
 class Fleet:
-    """Uploads every 100 ms, or as `pause` says in seconds, and devices with python-tuf and tough: steady ones, fresh ones, and some that were offline for long.
+    """Uploads every 100 ms, or every `pause` seconds, with devices of python-tuf and tough: steady
+    ones, new ones, and some that were offline for long.
 
-    The `with` block ends with an error if a single verification failed, or if the uploads didn't get through.
+    The `with` block raises an error if a single verification failed, or if the uploads didn't get
+    through.
     """
 
     def __init__(self, form: Form, pause: float = 0.1) -> None:
@@ -77,7 +80,7 @@ class Fleet:
 
     def update_tough(self) -> None:
         while not self.over.wait(0.2):
-            # One look, without another try: the client in it knows the first root only.
+            # One check, without a retry: the client in it knows only the first root.
             done = self.form.tufline("wait", STEADY, "--sha256", sha256(b"steady"), "--timeout", 0)
             self.tough_updates += 1
             if done.returncode != DONE:
@@ -103,12 +106,12 @@ class Fleet:
             assert not self.failures, f"{len(self.failures)} failures, first {self.failures[0]}"
             last = {f"load/{number % 50}": sha256(str(number).encode()) for number in range(1, self.uploads + 1)}
             self.form.wait_published(last)
-            # This one was away all the time.
+            # This device was offline all the time.
             assert self.offline.find(last) == last
             self.form.wait_tough(STEADY, sha256(b"steady"))
 
     def goes_on(self) -> None:
-        """Waits until an upload that is made now is published."""
+        """Makes an upload and waits until it is published."""
         name, data = "load/now", str(time.monotonic()).encode()
         self.form.put(name, data)
         self.form.wait_published({name: sha256(data)})

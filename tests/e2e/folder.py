@@ -18,7 +18,7 @@ from .polling import until
 
 
 class FolderForm(Form):
-    """A `tufline local` on a data folder of its own, at a port that stays the same over restarts."""
+    """A `tufline local` with its own data folder, on a port that survives restarts."""
 
     kind = "folder"
 
@@ -35,12 +35,13 @@ class FolderForm(Form):
             (self.data / "config.toml").write_text(config)
 
     def command(self) -> list[str]:
-        """How it is started."""
+        """The command that starts it."""
         where = ["--data", str(self.data), "--uploads", str(self.uploads), "--listen", self.listen]
         return [str(TUFLINE), "local", *where, "--bins", str(self.bins)]
 
     def start(self, output: IO | None = None, errors: IO | None = None, most_open_files: int | None = None) -> "FolderForm":
-        """Starts it and waits until it is ready. It writes to these, or to a file, and may open so many files."""
+        """Starts it and waits until it is ready. Its outputs go to `output` and `errors`, or to a
+        file. It may open at most `most_open_files` files."""
         endpoints = self.data / "endpoints.json"
         endpoints.unlink(missing_ok=True)  # of a process that was killed
         limited = ["prlimit", f"--nofile={most_open_files}"] if most_open_files else []
@@ -60,13 +61,13 @@ class FolderForm(Form):
         raise RuntimeError(f"tufline local ended with {self.process.returncode}: {self.log.read_text()[-2000:]}")
 
     def kill(self) -> None:
-        """SIGKILL: nothing is finished or cleaned up."""
+        """Sends SIGKILL: nothing is finished or cleaned up."""
         self.process.kill()
         self.process.wait()
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
-        """Nothing is signed or answered within the block."""
+        """Suspends the process during the block: it signs and answers nothing."""
         self.process.send_signal(signal.SIGSTOP)
         try:
             yield
@@ -74,12 +75,12 @@ class FolderForm(Form):
             self.process.send_signal(signal.SIGCONT)
 
     def stop(self) -> int:
-        """SIGTERM; answers the exit code."""
+        """Sends SIGTERM, and returns the exit code."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(timeout=15)
 
     def close(self) -> None:
-        """Ends it, however it is."""
+        """Stops it in any state."""
         if self.process is not None and self.process.poll() is None:
             self.kill()
 
@@ -88,7 +89,7 @@ class FolderForm(Form):
         return self.uploads / name
 
     def put(self, name: str, data: bytes, custom: str | None = None) -> None:
-        """By a rename, so that it counts at once. The side file comes first."""
+        """Uploads by a rename, so that the file counts at once. The side file comes first."""
         path = self.path(name)
         path.parent.mkdir(parents=True, exist_ok=True)
         if custom is not None:
@@ -98,7 +99,7 @@ class FolderForm(Form):
         hidden.rename(path)
 
     def put_file(self, name: str, path: Path) -> None:
-        """Written in place, as `cp` does."""
+        """Writes the file in place, as `cp` does."""
         place = self.path(name)
         place.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, place)
@@ -113,14 +114,14 @@ class FolderForm(Form):
         hidden.rename(place)
 
     def side_file(self, name: str) -> Path:
-        """Where the custom metadata of an upload is."""
+        """The side file with an upload's custom metadata."""
         return self.uploads / f"{name}.tuf.json"
 
     def place(self, name: str) -> str:
         return f"{self.uploads}/{name}"
 
     def events(self) -> list[dict]:
-        # A line that is being written has no end yet.
+        # A line that is still being written has no end yet.
         whole, _, _ = (self.data / "events.jsonl").read_text().rpartition("\n")
         return [json.loads(line) for line in whole.splitlines()]
 
@@ -132,7 +133,7 @@ class FolderForm(Form):
         return [json.loads(path.read_text()) for path in manifests if int(path.stem) > after]
 
     def metadata(self) -> dict[str, str]:
-        """The digest of each metadata file but the timestamp, as they are now."""
+        """The current digest of each metadata file except the timestamp."""
         found = {}
         for path in (self.data / "repository" / "metadata").glob("*.*.json"):
             found[path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -142,7 +143,7 @@ class FolderForm(Form):
         raise NotImplementedError("a folder keeps no history: it is watched instead")
 
     def status(self) -> dict:
-        """What `tufline status --json` says."""
+        """The answer of `tufline status --json`."""
         done = self.tufline("status", "--json")
         status = json.loads(done.stdout)
         assert done.returncode == (ATTENTION if status["attention"] else DONE), done.stderr

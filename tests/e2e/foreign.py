@@ -1,4 +1,5 @@
-"""Repositories that others made, with python-tuf's metadata API, in the layouts in which tuftool, python-tuf and go-tuf leave them."""
+"""Repositories of others, made with python-tuf's metadata API in the layouts of tuftool, python-tuf
+and go-tuf."""
 
 import hashlib
 import json
@@ -30,10 +31,12 @@ def in_days(days: float) -> datetime:
 
 
 class ForeignRepository:
-    """A repository in `folder`, each of its roles with a key of its own, and the root with those of its `holders` if there are any.
+    """A repository in `folder`. Each role has its own key; the root has those of its `holders`, if
+    there are any.
 
-    `tuftool_names` puts the digest of a target in a folder before its whole name, as tuftool does, and not before its last part. With
-    `bins` the targets stand in that many delegated roles.
+    With `tuftool_names`, the digest of a target in a folder is in front of its whole name, as
+    tuftool writes it, rather than in front of its last part. With `bins`, the targets are in that
+    many delegated roles.
     """
 
     def __init__(
@@ -73,12 +76,13 @@ class ForeignRepository:
         self._save(Metadata(self.root), signers, f"{self.root.version}.root.json")
 
     def next_root(self, signers: list[CryptoSigner] | None = None) -> None:
-        """Publishes the root as it was edited, as the next version."""
+        """Publishes the edited root as the next version."""
         self.root.version += 1
         self.write_root(signers or self.keys[Root.type])
 
     def replace_key(self, role: str) -> None:
-        """Replaces a role's key by two versions of the root: one that adds the new key and one that drops the old one."""
+        """Replaces a role's key with two versions of the root: one adds the new key, the other
+        drops the old one."""
         old, new = self.keys[role][0], CryptoSigner.generate_ed25519()
         self.root.add_key(new.public_key, role)
         self.next_root()
@@ -88,7 +92,7 @@ class ForeignRepository:
         self.next_root()
 
     def publish(self, contents: Mapping[str, bytes] = MappingProxyType({}), expires: datetime | None = None, by: int = 1) -> None:
-        """Publishes all targets, with these too; versions go up by so many."""
+        """Publishes all targets, including `contents`. Versions go up by `by`."""
         self.contents |= contents
         for name, data in contents.items():
             self._write_target(name, data)
@@ -113,7 +117,7 @@ class ForeignRepository:
         self.finish(meta, expires)
 
     def finish(self, meta: dict[str, MetaFile], expires: datetime | None = None) -> None:
-        """Publishes a snapshot of these, and the timestamp of that."""
+        """Publishes a snapshot of these, and its timestamp."""
         expires = expires or in_days(30)
         snapshot = Snapshot(self.versions[Snapshot.type], SPEC, expires, meta)
         written = self._write(Snapshot.type, snapshot, self.keys[Snapshot.type])
@@ -156,5 +160,5 @@ class ForeignRepository:
 
 
 def digits(name: str) -> str:
-    """What decides in which bin a target is."""
+    """The digits that decide in which bin a target is."""
     return hashlib.sha256(name.encode()).hexdigest()

@@ -1,6 +1,8 @@
-"""Somebody with the keys of a role, who makes what that role's policy allows: generations, signed documents, receipts.
+"""A thief with the keys of a role, who makes what the role's policy allows: generations, signed
+documents, receipts.
 
-Where the emulator can't enforce a bucket's policy, the thief obeys it: all that it writes it creates, and replaces nothing.
+The emulator can't enforce a bucket's policy, so the thief obeys it voluntarily: it only creates
+objects, and replaces none.
 """
 
 import hashlib
@@ -15,32 +17,34 @@ from .cloud import CloudForm
 from .device import sha256
 from .test_queues import message
 
-# For how long removals are counted together, in seconds (`RemovalLimit::WINDOW_SECONDS`).
+# How long removals are counted together, in seconds (`RemovalLimit::WINDOW_SECONDS`).
 REMOVALS_TOGETHER = 600
 
-# The content of a target as a manifest has it, with the version of the upload that a thief says it comes from; `None` takes it away.
+# The content of a target as in a manifest, with the version of the upload from which it supposedly
+# comes; `None` removes the target.
 Claim = tuple[dict, str] | None
-# What else a forged generation says otherwise than rebuild would: its manifest and its document of `targets`.
+# Further differences between a forged generation and rebuild's: in its manifest and its document of
+# `targets`.
 Twist = Callable[[dict, dict], None]
 
 
 def content(data: bytes) -> dict:
-    """What a manifest says of a target with these bytes."""
+    """A manifest's entry for a target with these bytes."""
     return {"sha256": sha256(data), "length": len(data)}
 
 
 def compact(value: object) -> bytes:
-    """As `shared/tuf/src/primitives/json.rs` writes it."""
+    """Writes JSON as `shared/tuf/src/primitives/json.rs` does."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 def written(time: datetime) -> str:
-    """A time as metadata has it."""
+    """A time in the format of metadata."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 class Forger:
-    """Acts as `identity` in `cloud`, and knows all that anybody may read there."""
+    """Acts as `identity` in `cloud`, and knows everything that anybody may read there."""
 
     def __init__(self, cloud: CloudForm, identity: Identity) -> None:
         self.cloud, self.identity = cloud, identity
@@ -56,12 +60,12 @@ class Forger:
     # What it makes
 
     def create(self, bucket: str, key: str, data: bytes) -> None:
-        """Writes as the buckets' policies demand it of everybody."""
+        """Creates an object, as the buckets' policies require of everybody."""
         place = {"Bucket": self.cloud.endpoints[bucket], "Key": key}
         self.identity.client("s3").put_object(**place, Body=data, IfNoneMatch="*")
 
     def keep(self, folder: str, data: bytes) -> str:
-        """Creates a record that is named by its digest; answers that."""
+        """Creates a record named after its digest, and returns the digest."""
         name = sha256(data)
         self.create("ledger_bucket", f"{folder}/{name}.json", data)
         return name
@@ -73,7 +77,8 @@ class Forger:
         self.identity.client("sqs").send_message(QueueUrl=url, MessageBody=message(body), **fifo)
 
     def generation(self, claims: Mapping[str, Claim], twist: Twist | None = None) -> int:
-        """Makes the next generation as rebuild would make it of uploads of which these claims are true; answers its number."""
+        """Makes the next generation as rebuild would if these claims were true, and returns its
+        number."""
         published = self.cloud.published_generation()
         base, later = self.manifest(published), self.cloud.manifests(published)
         assert "bins" not in base["top"], "this forger knows no bins"
@@ -119,7 +124,7 @@ class Forger:
 
     @staticmethod
     def _window(base: dict, now: datetime, removed: int) -> dict:
-        """How many targets were removed lately."""
+        """The number of targets that were removed recently."""
         window = base["removals"]
         since = window.get("since")
         if since is None or (now - datetime.fromisoformat(since)).total_seconds() > REMOVALS_TOGETHER:
@@ -127,7 +132,7 @@ class Forger:
         return {**window, "removed": window["removed"] + removed}
 
     def signed(self, metadata: Metadata, role: str) -> bytes:
-        """Signs with the key of an online role, as KMS lets this identity."""
+        """Signs with the key of an online role, if KMS lets this identity."""
         root = self.cloud.signed("1.root.json")
         (keyid,) = root["roles"][role]["keyids"]
         kms = self.identity.client("kms")
@@ -139,5 +144,5 @@ class Forger:
         return compact(document)
 
     def targets(self) -> Metadata[Targets]:
-        """The published document of `targets`, to be changed."""
+        """The published document of `targets`, to be edited."""
         return Metadata.from_bytes(self.read("repository_bucket", f"metadata/{self.cloud.published_roles()['targets']}"))

@@ -18,19 +18,20 @@ from .http_client import ask
 from .polling import until
 from .tuf_js import TufJsDevice
 
-# Where the command line is, as `tests/cloud` finds it.
+# The folder of the command line's build, as `tests/cloud` finds it.
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")).resolve()
 TUFLINE = Path(os.environ.get("TUFLINE_BIN", TARGET / "release" / "tufline")).resolve()
 
-# What the exit codes of `tufline` mean.
+# The exit codes of `tufline`.
 DONE, FAILED, MISUSED, REJECTED, TIMED_OUT, ATTENTION = 0, 1, 2, 3, 4, 5
 
-# The names that a test expects, each with the SHA-256 of its bytes, or `None` where there must be no such target.
+# The expected names, each with the SHA-256 of its bytes, or `None` if there must be no such target.
 Expected = Mapping[str, str | None]
 
 
 def run(*arguments: object, variables: dict[str, str] | None = None, **options) -> subprocess.CompletedProcess:
-    """Runs `tufline` to its end, away from the caller's configuration, with these environment variables."""
+    """Runs `tufline` to its end with these environment variables, away from the caller's
+    configuration."""
     mine = ("TUFLINE_", "AWS_", "RUST_LOG")
     environment = {name: value for name, value in os.environ.items() if not name.startswith(mine)}
     environment |= variables or {}
@@ -40,12 +41,12 @@ def run(*arguments: object, variables: dict[str, str] | None = None, **options) 
 
 
 def json_lines(done: subprocess.CompletedProcess) -> list[dict]:
-    """What a command said under `--json`."""
+    """The lines that a command printed with `--json`."""
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
 def one_line_error(done: subprocess.CompletedProcess) -> str:
-    """The error of a command that failed as it should: in one line, with exit code 1."""
+    """The error of a command that had to fail: one line, with exit code 1."""
     assert done.returncode == FAILED, (done.returncode, done.stdout, done.stderr)
     lines = done.stderr.splitlines()
     assert len(lines) == 1 and lines[0].startswith("tufline: "), done.stderr
@@ -53,12 +54,12 @@ def one_line_error(done: subprocess.CompletedProcess) -> str:
 
 
 class Form(ABC):
-    """A running repository. Tests share it, so each uses names of its own."""
+    """A running repository. Tests share it, so each uses its own names."""
 
     # "folder" or "cloud".
     kind: str
     endpoints: dict
-    # How long a small upload may take to be published, in seconds: what a busy machine needs, not what is usual.
+    # How long a small upload may take to be published, in seconds: enough for a busy machine.
     patience: float = 60.0
 
     _numbers = itertools.count(1)
@@ -70,29 +71,31 @@ class Form(ABC):
 
     @abstractmethod
     def put(self, name: str, data: bytes, custom: str | None = None) -> None:
-        """Uploads; `custom` is the text of the custom metadata. When this returns, the upload is acknowledged."""
+        """Uploads a target; `custom` is the text of its custom metadata. When this returns, the
+        upload is acknowledged."""
 
     @abstractmethod
     def put_file(self, name: str, path: Path) -> None:
-        """Uploads a file as large ones are uploaded: in parts, each with its own checksum, or written in place."""
+        """Uploads a file as large ones are uploaded: in parts, each with its own checksum, or
+        written in place."""
 
     @abstractmethod
     def deliver(self, role: str, data: bytes) -> None:
-        """Drops a document that another party signed."""
+        """Uploads a document that another party signed."""
 
     @abstractmethod
     def remove(self, name: str) -> None:
-        """Takes an upload away."""
+        """Removes an upload."""
 
     @abstractmethod
     def place(self, name: str) -> str:
-        """Where an upload is, as events say it."""
+        """The place of an upload, as events name it."""
 
     # What came of it
 
     @abstractmethod
     def events(self) -> list[dict]:
-        """All events since the repository began (or, on AWS, since the tests did), in the order in which they came."""
+        """All events in order since the repository began; on AWS, since the tests began."""
 
     @abstractmethod
     def blobs(self) -> set[str]:
@@ -104,11 +107,12 @@ class Form(ABC):
 
     @abstractmethod
     def metadata_contents(self) -> dict[str, int]:
-        """How many contents each metadata file ever had."""
+        """How many different contents each metadata file has ever had."""
 
     @abstractmethod
     def connection(self, operator: bool) -> list[object]:
-        """The arguments by which a command finds this repository, as an uploader or as an operator."""
+        """The arguments with which a command finds this repository, as an uploader or as an
+        operator."""
 
     def generation(self) -> int:
         """The newest generation, published or not."""
@@ -121,7 +125,7 @@ class Form(ABC):
         return [event["detail"] for event in self.events() if event["detail-type"] == kind and event["detail"].get("name") in names]
 
     def told(self, names: Iterable[str]) -> dict[str, list[dict]]:
-        """For each name, what `Targets Published` events said of it."""
+        """For each name, the details of its `Targets Published` events."""
         told: dict[str, list[dict]] = {name: [] for name in names}
         for event in self.events():
             if event["detail-type"] == "Targets Published":
@@ -131,7 +135,7 @@ class Form(ABC):
         return told
 
     def signed(self, file: str) -> dict:
-        """The signed part of a metadata file, as everybody may read it."""
+        """The signed part of a metadata file, read as everybody may read it."""
         return json.loads(ask(f"{self.endpoints['metadata_url']}{file}").body)["signed"]
 
     def published_generation(self) -> int:
@@ -139,16 +143,16 @@ class Form(ABC):
         return self.signed("timestamp.json")["meta"]["snapshot.json"]["version"]
 
     def published_roles(self) -> dict[str, str]:
-        """The file of each targets role that is published, by the role's name."""
+        """The published file of each targets role, by the role's name."""
         meta = self.signed(f"{self.published_generation()}.snapshot.json")["meta"]
         return {file.removesuffix(".json"): f"{entry['version']}.{file}" for file, entry in meta.items()}
 
     def listed(self) -> set[str]:
-        """The names of all targets, in whatever roles they are."""
+        """The names of all targets, in all roles."""
         return {name for file in self.published_roles().values() for name in self.signed(file)["targets"]}
 
     def device(self) -> Device:
-        """A new device, fresh from the factory."""
+        """A new device without state."""
         return Device(self.endpoints, Path(tempfile.mkdtemp(prefix="device-", dir=self.scratch)))
 
     def tuf_js_device(self) -> TufJsDevice:
@@ -160,7 +164,7 @@ class Form(ABC):
         return run(command, *arguments, *self.connection(operator), **options)
 
     def wait_published(self, expected: Expected, seconds: float | None = None, device: Device | None = None) -> None:
-        """Waits until a device sees exactly this of these names. The device is a new one unless given."""
+        """Waits until a device sees exactly this of these names: `device`, or a new one."""
         device = device or self.device()
 
         def seen() -> bool:
@@ -172,12 +176,14 @@ class Form(ABC):
         until("published", seen, seconds or self.patience)
 
     def wait_tough(self, name: str, digest: str | None) -> None:
-        """Waits until the `tough` client, which is inside `tufline wait`, sees this. Then downloads from where it would."""
+        """Waits until the `tough` client, which is inside `tufline wait`, sees this. Then downloads
+        from the URL that tough would use."""
         goal = ["--gone"] if digest is None else ["--sha256", digest]
         done = self.tufline("wait", name, *goal, "--json", "--timeout", int(self.patience))
         assert done.returncode == DONE, (done.stdout, done.stderr)
         if digest is not None:
-            # https://docs.rs/tough: with consistent snapshots the digest stands before the whole name.
+            # https://docs.rs/tough: with consistent snapshots the digest is in front of the whole
+            # name.
             url = self.endpoints["targets_url"] + urllib.parse.quote(f"{digest}.{name}")
             with urllib.request.urlopen(url) as answer:
                 assert sha256(answer.read()) == digest

@@ -1,10 +1,11 @@
-"""What go-tuf 2 makes of a document, as its source says it: it can't be built everywhere.
+"""How go-tuf 2 reads a document, modelled from its source, since Go isn't available everywhere.
 
-It decodes into structs and, beside these, each object into a map of what it doesn't know
-(https://github.com/theupdateframework/go-tuf, metadata/marshal.go); both with Go's encoding/json, which takes a field for one of the struct's that
-differs from it in case only, reads the numbers of a map as doubles, and makes U+FFFD of a lone surrogate. Times and digests are decoded from
-the text as it is in the file, where there must be no escapes. `custom` stays as it is in the file. All
-of it is written as JSON again, and that is read and written in canonical form, where a number must be an integer of 64 bits
+go-tuf decodes a document into structs, and each object also into a map for unknown fields
+(https://github.com/theupdateframework/go-tuf, metadata/marshal.go). Both use Go's encoding/json,
+which matches a struct's fields regardless of case, reads numbers in a map as doubles, and turns a
+lone surrogate into U+FFFD. Times and digests are decoded from their text in the file, which must
+not contain escapes. `custom` stays as it is in the file. go-tuf then writes all of this as JSON
+again, reads that, and writes the canonical form, in which a number must be an integer of 64 bits
 (https://github.com/secure-systems-lab/go-securesystemslib, cjson/canonicaljson.go).
 """
 
@@ -17,23 +18,24 @@ from json.scanner import py_make_scanner
 
 
 class Unreadable(Exception):
-    """go-tuf refuses it."""
+    """go-tuf refuses the document."""
 
 
 class Pairs(list):
-    """An object, as it is in the file."""
+    """An object, as in the file."""
 
 
 class Map(dict):
-    """A map that a field has: decoded a second time, it gets what it doesn't have."""
+    """A field's map. If the field appears twice, the second map's entries are added to the
+    first's."""
 
 
 class Number(str):
-    """A number, as it is in the file."""
+    """A number, as in the file."""
 
 
 class Text(str):
-    """A string, and whether it is in the file as it is."""
+    """A string, and whether the file has it without escapes."""
 
     plain: bool
 
@@ -53,7 +55,7 @@ def _parse(text: str):
 
 
 def form(kind: str, text: str) -> bytes:
-    """The canonical form of what is read."""
+    """The canonical form of what go-tuf reads."""
     file = struct(signed=ROOT if kind == "root" else TARGETS, signatures=several(SIGNATURE))(_parse(text))
     return _canonical(file["signed"]).encode()
 
@@ -97,7 +99,8 @@ def _folded(name: str) -> str:
 
 
 def _match(pairs: Pairs, fields: dict[str, Callable]) -> tuple[dict, dict]:
-    """The struct's fields, and all that are not called quite so. Each that is met is decoded, and the last counts."""
+    """The struct's fields, and all fields whose names don't match exactly. Every matching field is
+    decoded; the last one counts."""
     known, others = {}, {}
     for key, value in pairs:
         name = _text(key)
@@ -183,7 +186,8 @@ def mapped(item: Callable) -> Callable:
 
 
 def struct(**fields: Callable) -> Callable:
-    """Fields that end in `_optional` are left out where they aren't there; any other must be there for all clients."""
+    """A decoder of a struct. Fields that end in `_optional` are left out if they are missing; all
+    others are required by every client."""
     decoders = {name.removesuffix("_optional").replace("type_", "_type"): decode for name, decode in fields.items()}
     required = {name.replace("type_", "_type") for name in fields if not name.endswith("_optional")}
 

@@ -1,4 +1,4 @@
-"""People who hold root keys, each with `tufline root` and with python-tuf."""
+"""Holders of root keys, who use `tufline root` or python-tuf."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +12,7 @@ from .form import DONE, run
 
 
 class Holder:
-    """Somebody with a key in a file, made by `tufline root keygen`."""
+    """A holder with a key in a file, made by `tufline root keygen`."""
 
     def __init__(self, name: str, folder: Path, kind: str = "--p256") -> None:
         self.name = name
@@ -33,15 +33,15 @@ class Holder:
 
     @property
     def signing(self) -> list[object]:
-        """The arguments that sign."""
+        """The arguments for signing."""
         return ["--key", self.pem, "--passphrase-file", self.passphrase_file]
 
     def private(self):
-        """The key as python's library reads it."""
+        """The private key, read by Python's library."""
         return serialization.load_pem_private_key(self.pem.read_bytes(), self.passphrase.encode())
 
     def sign_with_python_tuf(self, metadata: Metadata[Root]) -> None:
-        """Signs as any user of python-tuf does: with the key as the root has it."""
+        """Signs as a user of python-tuf does, with the key as the root lists it."""
         public = self.private().public_key().public_bytes(
             serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
         )
@@ -53,7 +53,7 @@ class Holder:
 
 
 class RsaHolder(Holder):
-    """Somebody with an RSA key that was made by another tool."""
+    """A holder with an RSA key that another tool made."""
 
     def make(self, kind: str) -> None:
         key = rsa.generate_private_key(65537, 3072)
@@ -64,7 +64,8 @@ class RsaHolder(Holder):
 
 
 class KmsHolder(Holder):
-    """Somebody with a key in KMS; `variables` is the environment of who may use it."""
+    """A holder with a key in KMS. `variables` are the environment variables that give access to
+    it."""
 
     def __init__(self, name: str, arn: str) -> None:
         self.name = name
@@ -80,7 +81,7 @@ class KmsHolder(Holder):
 
 
 def same(pem: bytes, public: str) -> bool:
-    """Whether both are one public key; a root has Ed25519 keys in hexadecimal."""
+    """Whether both are the same public key; a root lists Ed25519 keys in hexadecimal."""
     key = serialization.load_pem_public_key(pem)
     if not public.startswith("-----"):
         raw = (serialization.Encoding.Raw, serialization.PublicFormat.Raw)
@@ -92,7 +93,7 @@ Edit = Callable[[Root], None]
 
 
 def edit_with_python_tuf(path: Path, edit: Edit, *signers: Holder) -> None:
-    """Makes of a root what somebody makes of it who uses python-tuf."""
+    """Edits and signs a root as a user of python-tuf does."""
     metadata = Metadata[Root].from_file(str(path))
     edit(metadata.signed)
     metadata.signatures.clear()

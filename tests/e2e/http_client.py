@@ -1,4 +1,4 @@
-"""Requests exactly as they are written, and answers as they come."""
+"""Sends requests exactly as written, and returns answers as they come."""
 
 import contextlib
 import http.client
@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 
 class Answer:
-    """An answer, with its body as it came."""
+    """An answer, with its body unchanged."""
 
     def __init__(self, response: http.client.HTTPResponse) -> None:
         self.status = response.status
@@ -18,7 +18,7 @@ class Answer:
 
 
 def ask(url: str, method: str = "GET", headers: dict[str, str] | None = None) -> Answer:
-    """Asks for `url` exactly as it is written, and follows nothing."""
+    """Requests `url` exactly as written, and follows no redirect."""
     parts = urlsplit(url)
     connection = http.client.HTTPConnection(parts.netloc, timeout=30)
     with contextlib.closing(connection):

@@ -1,4 +1,4 @@
-"""Taking over a repository of others with `tufline import`."""
+"""Taking over another tool's repository with `tufline import`."""
 
 import shutil
 import subprocess
@@ -14,7 +14,7 @@ from .tuf_js import TufJsDevice
 
 
 class Import:
-    """Somebody who takes over a repository, and the holder of its root key."""
+    """A person who takes over a repository, and the holder of its root key."""
 
     def __init__(
         self,
@@ -28,9 +28,9 @@ class Import:
         self.foreign = foreign
         self.form = form
         self.place = place or ["--data", form.data]
-        # The environment of whoever may do it on AWS.
+        # The environment variables with which a person may import on AWS.
         self.variables = variables
-        # What the devices in the field were shipped with.
+        # The root that the devices in the field were shipped with.
         self.trusted = folder / "trusted-root.json"
         shutil.copy(foreign.metadata / "1.root.json", self.trusted)
         self.next = folder / f"{foreign.root.version + 1}.root.json"
@@ -45,20 +45,20 @@ class Import:
         return done.stdout
 
     def refused(self, why: str, *arguments: object, source: object = None) -> None:
-        """Where it must be refused: in one line, and nothing is written."""
+        """Imports, which must be refused in one line, without writing anything."""
         before = self.files()
         error = one_line_error(self.run(*arguments, source=source))
         assert why in error, error
         assert self.files() == before, "something was written"
 
     def files(self) -> dict[str, bytes]:
-        """All files here, and those of the new repository that say anything."""
+        """All files here, and the meaningful files of the new repository."""
         paths = [*self.folder.glob("*.root.json"), *self.form.data.rglob("*")]
-        # The lock has the number of the process.
+        # The lock file contains the process number.
         return {str(path): path.read_bytes() for path in paths if path.is_file() and path.name != "lock"}
 
     def sign(self, *signers: CryptoSigner, path: Path | None = None) -> None:
-        """As the holders of the old root key do it with their own tool."""
+        """Signs as the holders of the old root key do with their own tool."""
         path = path or self.next
         metadata = Metadata[Root].from_file(str(path))
         for signer in signers or self.foreign.keys[Root.type]:
@@ -66,14 +66,14 @@ class Import:
         metadata.to_file(str(path))
 
     def ceremony(self, *arguments: object, source: object = None) -> None:
-        """Both steps, with the signature between them."""
+        """Both steps of an import, with the signature between them."""
         self.done(*arguments, source=source)
         self.sign()
         self.done(*arguments, "--next-root", self.next, source=source)
 
 
 class FieldDevice:
-    """A device in the field, which keeps what it saw, before the move and after it."""
+    """A device in the field, which keeps its state across the move."""
 
     def __init__(self, kind: type, folder: Path, root: Path) -> None:
         folder.mkdir()
@@ -81,6 +81,6 @@ class FieldDevice:
         self.client = kind(self.endpoints, folder)
 
     def at(self, metadata_url: str, targets_url: str) -> Device | TufJsDevice:
-        """Where its two URLs lead now."""
+        """The device, with its two URLs leading here."""
         self.endpoints |= {"metadata_url": metadata_url, "targets_url": targets_url}
         return self.client

@@ -1,7 +1,10 @@
-"""AWS IoT Core's credentials provider, and an API that lets in whom it gave keys, on the loopback address.
+"""A stand-in for AWS IoT Core's credentials provider, and an API that accepts its keys, on the
+loopback address.
 
-The provider speaks as <https://docs.aws.amazon.com/iot/latest/developerguide/authorizing-direct-aws.html> says. It is not AWS IoT Core: the emulator has none,
-and how AWS itself answers was not tried. Whether a signature is right is for botocore to say.
+The provider speaks as
+<https://docs.aws.amazon.com/iot/latest/developerguide/authorizing-direct-aws.html> says. It is not
+AWS IoT Core: the emulator has none, and AWS's own answers were not tried. botocore judges the
+signatures.
 """
 
 import json
@@ -19,13 +22,13 @@ from .tls_servers import Authority, Handler, Server
 
 REGION, ALIAS = "eu-central-1", "TuflineDevices"
 
-# API Gateway takes a signature for so long, and a clock that is so far ahead.
+# How long API Gateway accepts a signature, and how far a device's clock may be ahead.
 VALID = timedelta(minutes=5)
 AMZ_DATE = "%Y%m%dT%H%M%SZ"
 
 
 class GuardedHandler(Handler):
-    """Looks at each request before it is answered, and keeps its header fields."""
+    """Checks each request before it answers, and records its header fields."""
 
     def do_GET(self) -> None:
         self.server.fields.append({name.lower(): value for name, value in self.headers.items()})
@@ -48,7 +51,8 @@ class GuardedHandler(Handler):
 
 
 class GuardedServer(Server):
-    """A server that lets in whom `refusal` lets in, which is everybody here. `ahead` is how far its clock is ahead."""
+    """A server that accepts the requests that `refusal` accepts; here, all of them. `ahead` is how
+    far its clock is ahead."""
 
     def __init__(self, folder: Path, authority: Authority | None = None, handler: type[GuardedHandler] = GuardedHandler, strict: bool = False) -> None:
         super().__init__(folder, "localhost", authority, strict, handler)
@@ -64,7 +68,7 @@ class GuardedServer(Server):
 
 
 class TokenApi(GuardedServer):
-    """Lets in who has `token`."""
+    """Accepts requests with `token`."""
 
     token = ""
 
@@ -73,7 +77,7 @@ class TokenApi(GuardedServer):
 
 
 class SignedApi(GuardedServer):
-    """Lets in who signs with one of `keys` as botocore would."""
+    """Accepts requests that are signed with one of `keys`, as botocore would sign them."""
 
     def __init__(self, folder: Path, authority: Authority | None = None) -> None:
         super().__init__(folder, authority)
@@ -108,7 +112,7 @@ class SignedApi(GuardedServer):
 
 
 def signature_of(url: str, keys: Credentials, at: str, fields: dict[str, str]) -> str:
-    """The signature of a GET by botocore."""
+    """botocore's signature of a GET."""
     request = AWSRequest("GET", url, headers=fields)
     request.context["timestamp"] = at
     signer = SigV4Auth(keys, "execute-api", REGION)
@@ -135,7 +139,8 @@ class ProviderHandler(GuardedHandler):
 
 
 class CredentialsProvider(GuardedServer):
-    """Gives keys for an API to who shows a certificate of the authority: those of the thing `thing`."""
+    """Gives keys for an API to clients with a certificate of the authority: those of the thing
+    `thing`."""
 
     def __init__(self, folder: Path, authority: Authority, api: SignedApi) -> None:
         super().__init__(folder, authority, ProviderHandler, strict=True)

@@ -1,7 +1,8 @@
-"""A bad network, by a seed: a web server for the files of a folder, and the way to it, which cuts, delays and lies.
+"""A bad network, determined by a seed: a web server for the files of a folder, and a path to it
+that cuts, delays and lies.
 
-The way is one of TCP: it knows nothing of HTTP but its bytes. What answers in the server's place (a 503 of a load balancer, the page of a captive portal) is
-played by the server, since it is an answer.
+The path is a TCP proxy, which knows nothing of HTTP. The server itself plays whatever answers in
+its place (a load balancer's 503, a captive portal's page), since that is an answer.
 """
 
 import contextlib
@@ -18,51 +19,53 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-# At most so many bytes are on their way at once.
+# The most bytes on the way at once.
 PIECE = 16 * 1024
-# What came is read in this time, before a reset takes away what wasn't.
+# The client reads what has arrived within this time, in seconds, before a reset discards the rest.
 READ_WITHIN = 0.05
 PORTAL = b"<!DOCTYPE html><title>Welcome</title><p>Log in to use this network.</p>" + b"<!-- -->" * 200
 
 
 @dataclass(frozen=True)
 class Conditions:
-    """How bad it is."""
+    """How bad the network is."""
 
-    # This share of the connections is cut, at a random byte of what comes: each power of ten is as likely, from the first byte to that many.
+    # The share of connections that are cut, at a random byte of what comes: each power of ten is
+    # equally likely, from the first byte up to `cut_within`.
     cut: float = 0.0
     cut_within: int = 5_000_000
-    # Or each of them, at this byte.
+    # Cuts every connection at this byte.
     cut_at: int | None = None
-    # A round trip takes so long, in seconds; a new connection takes one more.
+    # The time of a round trip in seconds; a new connection takes one more.
     latency: float = 0.0
-    # So many bytes come in a second.
+    # Bytes a second.
     rate: float = 10e6
-    # This share of the requests is answered by HTTP 503.
+    # The share of requests that get HTTP 503.
     unavailable: float = 0.0
-    # Whether the server knows parts of files.
+    # Whether the server supports ranges.
     ranges: bool = True
-    # For so many seconds each request is answered by a page of a captive portal, from the request with this number on.
+    # For this many seconds, a captive portal's page answers each request, beginning with request
+    # number `portal_from`.
     portal: float = 0.0
     portal_from: int = 1
 
 
 @dataclass
 class Request:
-    """A request that was answered by a file."""
+    """A request that a file answered."""
 
     path: str
-    # From which byte on.
+    # The first byte of the answer.
     begin: int
-    # How many of the body's bytes the server gave away.
+    # How many bytes of the body the server has sent.
     sent: int = 0
 
 
 class Network:
-    """The files of `folder`, over a network as it is under these conditions, while the `with` block lasts.
+    """Serves the files of `folder` over a network with these conditions, during the `with` block.
 
-    The same seed gives the same faults, in the order of connections and requests, whoever asks. With `upstream` it is the way to that
-    server, in place of one for a folder.
+    The same seed gives the same faults in the order of connections and requests, for every client.
+    With `upstream`, it is the path to that server, in place of one for a folder.
     """
 
     def __init__(
@@ -76,11 +79,11 @@ class Network:
         self.upstream = upstream
         self.conditions = conditions
         self.seed = seed
-        # The answers by a file, in their order.
+        # The requests that a file answered, in order.
         self.requests: list[Request] = []
-        # All requests.
+        # The number of all requests.
         self.asked = 0
-        # Bytes on the wire, to the client and from it, without those of TCP.
+        # Bytes on the wire, to the client and from it, without TCP's own.
         self.down = self.up = 0
         self._portal_until = 0.0
         self._count = threading.Lock()
@@ -91,12 +94,12 @@ class Network:
         self.url = f"http://127.0.0.1:{self._way.getsockname()[1]}/"
 
     def endpoints(self, root: Path) -> dict[str, str]:
-        """Of the repository in the folder."""
+        """The endpoints of the repository in the folder."""
         urls = {"metadata_url": f"{self.url}metadata/", "targets_url": f"{self.url}targets/"}
         return {**urls, "trusted_root": str(root)}
 
     def __enter__(self) -> "Network":
-        # It looks so often whether it shall end.
+        # The argument is the interval at which the server checks whether it should stop.
         threading.Thread(target=self._server.serve_forever, args=[0.01], daemon=True).start()
         threading.Thread(target=self._accept, daemon=True).start()
         return self
@@ -109,11 +112,11 @@ class Network:
         self._server.server_close()
 
     def chance(self, of: str, number: int) -> random.Random:
-        """What happens to this connection or request."""
+        """The randomness for this connection or request."""
         return random.Random(f"{self.seed} {of} {number}")
 
     def instead(self) -> str | None:
-        """What answers this request in the server's place, if anything does: "503" or "portal"."""
+        """What answers this request in the server's place: "503", "portal" or `None`."""
         with self._count:
             self.asked += 1
             number = self.asked
@@ -142,7 +145,7 @@ class Network:
 
 
 class _Connection(threading.Thread):
-    """From a client to the server and back."""
+    """A connection from a client to the server and back."""
 
     def __init__(self, network: Network, client: socket.socket, number: int, server: tuple[str, int]) -> None:
         super().__init__(daemon=True)
@@ -160,7 +163,8 @@ class _Connection(threading.Thread):
         up.start()
         with contextlib.suppress(OSError):
             self._down()
-        # This alone wakes whoever reads from it, and a socket that somebody reads from isn't closed.
+        # Only `shutdown` wakes a thread that reads from a socket, and a socket isn't closed while a
+        # thread reads from it.
         for end, how in ((self.server, socket.SHUT_RDWR), (self.client, socket.SHUT_RD)):
             with contextlib.suppress(OSError):
                 end.shutdown(how)
@@ -181,7 +185,7 @@ class _Connection(threading.Thread):
 
     def _down(self) -> None:
         conditions, due = self.network.conditions, 0.0
-        # A tenth of a second at a time.
+        # A tenth of a second's worth at a time.
         size = max(min(PIECE, round(conditions.rate / 10)), 1)
         while piece := self.server.recv(size):
             if self.rest is not None:
@@ -196,14 +200,15 @@ class _Connection(threading.Thread):
                 time.sleep(ahead)
 
     def _cut(self) -> None:
-        """As a network does it (a reset, and what wasn't read is lost), or a server (an end)."""
+        """Cuts as a network does (a reset, and unread bytes are lost), or as a server does (an
+        end)."""
         if self.reset:
             time.sleep(READ_WITHIN)
             self.client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 class QuietHandler(BaseHTTPRequestHandler):
-    """Keeps connections, and says nothing of requests, nor of clients that went."""
+    """Keeps connections open, and logs neither requests nor clients that left."""
 
     protocol_version = "HTTP/1.1"
 
@@ -216,7 +221,7 @@ class QuietHandler(BaseHTTPRequestHandler):
 
 
 class _Handler(QuietHandler):
-    """A static server as RFC 9110 has it: `ETag`, `Range` of one part, `If-Range`."""
+    """A static server by RFC 9110, with `ETag`, `Range` of one part, and `If-Range`."""
 
     network: Network
 
@@ -247,7 +252,8 @@ class _Handler(QuietHandler):
         self._answer(status, {**fields, "Content-Length": str(end - begin)}, body[begin:end], request)
 
     def _portal(self, chance: random.Random) -> None:
-        """Some say how long their page is, others end the connection; and some have it elsewhere."""
+        """Answers with a portal's page: with its length, or ended by the connection, or with a
+        redirect to it."""
         kind = chance.choice(["length", "end"] if self.path == "/portal" else ["length", "end", "elsewhere"])
         if kind == "elsewhere":
             return self._answer(302, {"Location": f"{self.network.url}portal", "Content-Length": "0"}, b"")
@@ -262,7 +268,7 @@ class _Handler(QuietHandler):
         self.end_headers()
         for at in range(0, len(body), PIECE):
             piece = body[at : at + PIECE]
-            # Counted first: who has read it all may look at once.
+            # Counted first, since a test may look as soon as the client has read everything.
             if request is not None:
                 request.sent += len(piece)
             self.wfile.write(piece)

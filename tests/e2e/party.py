@@ -1,4 +1,4 @@
-"""Another party, who signs for names of its own."""
+"""Another party, which signs for its own names."""
 
 import json
 import shutil
@@ -15,7 +15,8 @@ __all__ = ["MetaFile", "Party"]
 
 
 class Party:
-    """A vendor with keys, and a folder with what it ships: `paths` are the names that it was given."""
+    """A vendor with keys, and a folder with the files that it ships. `paths` are the delegated
+    names."""
 
     def __init__(self, form: Form, folder: Path, role: str, *holders: Holder) -> None:
         self.form = form
@@ -27,7 +28,7 @@ class Party:
         self.file = self.folder / f"{role}.json"
 
     def put(self, name: str, data: bytes) -> None:
-        """Makes a file that it ships, and uploads it."""
+        """Adds a file that it ships, and uploads it."""
         place = self.targets / name
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_bytes(data)
@@ -37,7 +38,7 @@ class Party:
         (self.targets / name).unlink()
 
     def sign(self, *holders: Holder, expires: str = "90 days") -> "Party":
-        """The next version, signed by these, or by all."""
+        """Makes the next version, signed by these holders, or by all."""
         new: list[object] = ["--targets", self.targets, "--expires", expires]
         for holder in holders or self.holders:
             done = run("delegation", "sign", self.file, *new, *holder.signing)
@@ -46,12 +47,13 @@ class Party:
         return self
 
     def deliver(self) -> str:
-        """Drops the file; answers its bytes' digest."""
+        """Uploads the signed document, and returns its SHA-256."""
         self.form.deliver(self.role, self.file.read_bytes())
         return self.role
 
     def with_python_tuf(self, version: int, holder: Holder, known: dict, names: dict[str, bytes], days: float = 90) -> None:
-        """Makes and signs the file as any user of python-tuf does, with the keys as `targets` lists them."""
+        """Makes and signs the document as a user of python-tuf does, with the keys as `targets`
+        lists them."""
         expires = datetime.now(UTC).replace(microsecond=0) + timedelta(days=days)
         targets = {name: TargetFile.from_data(name, data, ["sha256"]) for name, data in names.items()}
         metadata = Metadata(Targets(version=version, expires=expires, targets=targets))
@@ -62,7 +64,7 @@ class Party:
         self.file.write_bytes(metadata.to_bytes())
 
     def edit(self, change) -> None:
-        """Changes the file as it is, signatures and all."""
+        """Changes the document, without signing it again."""
         text = json.loads(self.file.read_text())
         change(text)
         self.file.write_text(json.dumps(text))

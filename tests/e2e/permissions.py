@@ -1,4 +1,5 @@
-"""What the functions of a deployment may do: read from their roles and from the keys' policies, and taken away in place."""
+"""The permissions of a deployment's functions: read from their roles and from the keys' policies,
+and removed in place."""
 
 import contextlib
 import json
@@ -10,13 +11,13 @@ from .cloud import CloudForm
 
 # In the order of the pipeline.
 STAGES = ["hash", "large", "rebuild", "sign", "publish", "refresh", "serve", "pack"]
-# The queue that each stage works off.
+# The queue that each stage consumes.
 CONSUMES = {"hash": "uploads", "large": "large", "rebuild": "changes", "sign": "sign", "publish": "publish"}
 ONLINE_KEYS = ["targets", "bins", "snapshot", "timestamp"]
 
 
 class Permission(NamedTuple):
-    """One action on one resource, which is an ARN as the policy has it."""
+    """One action on one resource, with the ARN as in the policy."""
 
     action: str
     resource: str
@@ -24,11 +25,11 @@ class Permission(NamedTuple):
 
 @dataclass
 class Document:
-    """A policy that allows a role something, and how to replace it."""
+    """A policy that allows a role something, and how to replace that policy."""
 
     statements: list[dict]
     replace: Callable[[list[dict]], None]
-    # The key whose policy it is; `None` for a policy of the role itself.
+    # The key, if this is a key's policy; `None` for a policy of the role.
     key: str | None = None
 
 
@@ -42,7 +43,7 @@ class Permissions:
         self._names = self._resource_names()
 
     def _resource_names(self) -> dict[str, str]:
-        """What the tables call each resource, by its ARN."""
+        """The name of each resource in the tables, by its ARN."""
         _, partition, _, region, account, *_ = self.functions["hash"]["FunctionArn"].split(":")
         variables, at_home = self.variables, f"{region}:{account}"
         names = {variables[f"TUFLINE_KEY_{name.upper()}"]: f"key {name}" for name in ONLINE_KEYS}
@@ -58,7 +59,8 @@ class Permissions:
         return names
 
     def short(self, resource: str) -> str:
-        """A resource as the tables name it: `ledger/drafts/*`, `queue changes`, `key targets`."""
+        """The name of a resource in the tables: `ledger/drafts/*`, `queue changes`, `key
+        targets`."""
         for arn, name in self._names.items():
             rest = resource.removeprefix(arn)
             if not rest or rest.startswith(":"):  # what follows a log's colon are its streams
@@ -68,12 +70,12 @@ class Permissions:
         return resource
 
     def arn(self, name: str) -> str:
-        """The ARN of what :meth:`short` calls so."""
+        """The ARN of the resource that :meth:`short` names so."""
         (found,) = [arn for arn, known in self._names.items() if known == name]
         return found
 
     def of(self, stage: str) -> list[Permission]:
-        """All that a stage's function may do, in the order of its policies."""
+        """All permissions of a stage's function, in the order of its policies."""
         role = self.functions[stage]["Role"]
         found: list[Permission] = []
         for document in self._documents(stage):
@@ -83,7 +85,7 @@ class Permissions:
 
     @contextlib.contextmanager
     def without(self, stage: str, gone: Iterable[Permission]) -> Iterator[None]:
-        """Takes exactly these permissions away from a stage's function within the block."""
+        """Removes exactly these permissions from a stage's function during the block."""
         gone, role = set(gone), self.functions[stage]["Role"]
         with contextlib.ExitStack() as restore:
             for document in self._documents(stage):
@@ -118,7 +120,8 @@ class Permissions:
         return Document(self._iam.get_role_policy(**policy)["PolicyDocument"]["Statement"], replace)
 
     def _managed(self, arn: str) -> Document:
-        """Tufline's roles have none. What an attached one allows is seen, but can't be taken away here."""
+        """Reads a managed policy. Tufline's roles have none; if one is attached, its permissions
+        are seen here, but can't be removed."""
         version = self._iam.get_policy(PolicyArn=arn)["Policy"]["DefaultVersionId"]
         document = self._iam.get_policy_version(PolicyArn=arn, VersionId=version)["PolicyVersion"]["Document"]
 
@@ -141,12 +144,12 @@ def text(statements: list[dict]) -> str:
 
 
 def listed(value: str | list[str]) -> list[str]:
-    """Policies may write a list of one as the one."""
+    """A list, which a policy may write without brackets if it has one entry."""
     return [value] if isinstance(value, str) else value
 
 
 def permissions(statement: dict) -> list[Permission]:
-    """What a statement of a role's policy allows."""
+    """The permissions that a statement of a role's policy allows."""
     if statement["Effect"] != "Allow":
         return []
     actions, resources = listed(statement["Action"]), listed(statement["Resource"])
@@ -159,7 +162,7 @@ def principals(statement: dict) -> list[str]:
 
 
 def key_permissions(statement: dict, key: str, role: str) -> list[Permission]:
-    """What a statement of the policy of `key` allows to `role` by its name."""
+    """The permissions that a statement in the policy of `key` gives to `role` by its name."""
     if statement["Effect"] != "Allow" or role not in principals(statement):
         return []
     return [Permission(action, key) for action in listed(statement["Action"])]
@@ -177,7 +180,8 @@ def reduced(statement: dict, gone: set[Permission]) -> list[dict]:
 
 
 def key_reduced(statement: dict, key: str, role: str, gone: set[Permission]) -> list[dict]:
-    """A statement of a key's policy without what of `gone` it allows to `role`."""
+    """A statement of a key's policy without those of its permissions for `role` that are in
+    `gone`."""
     if not gone.intersection(key_permissions(statement, key, role)):
         return [statement]
     left = {
@@ -188,5 +192,5 @@ def key_reduced(statement: dict, key: str, role: str, gone: set[Permission]) -> 
 
 
 def unnamed(statement: dict) -> dict:
-    """Of the parts of one statement only one could keep its name."""
+    """The statement without its `Sid`, since only one of its parts could keep it."""
     return {field: value for field, value in statement.items() if field != "Sid"}

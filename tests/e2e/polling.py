@@ -1,4 +1,4 @@
-"""Waiting for something to become true. No test sleeps for a fixed time where it can look instead."""
+"""Waits for conditions. A test that can check a condition doesn't sleep for a fixed time."""
 
 import time
 from collections.abc import Callable
@@ -8,9 +8,9 @@ T = TypeVar("T")
 
 
 def until(what: str, look: Callable[[], T], seconds: float = 30.0, pause: float = 0.02) -> T:
-    """Looks until `look` answers something true, and returns that.
+    """Calls `look` until it returns something true, and returns that.
 
-    An assertion that fails in `look` counts as "not yet"; the last one is told when the time is up.
+    A failed assertion in `look` means "not yet"; the last one is reported when the time is up.
     """
     deadline = time.monotonic() + seconds
     why = ""
@@ -26,7 +26,8 @@ def until(what: str, look: Callable[[], T], seconds: float = 30.0, pause: float 
 
 
 def throughout(what: str, look: Callable[[], object], seconds: float, pause: float = 0.1) -> None:
-    """Looks for `seconds` whether `look` stays true: the only way to see that something does not happen."""
+    """Checks for `seconds` that `look` stays true: the only way to see that something does not
+    happen."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         assert look(), f"no longer {what}"

@@ -1,10 +1,15 @@
-"""A disk that forgets what wasn't synced: a file system in memory (FUSE) which records what a program does, and from that what a cut of the power may leave.
+"""A disk that forgets what wasn't synced: a file system in memory (FUSE) that records what a
+program does. From the record it derives what a power failure may leave.
 
-The model is what POSIX promises, and no more: bytes written to a file are there for good after fsync(2) or fdatasync(2) of that file, and names (a new file, a
-rename, a removal) after an fsync(2) of their folder (Linux, fsync(2), "DESCRIPTION"). Until then each of them may be there or not, on its own, and a write
-may be there in part, or its place without its bytes. A rename is one step, as on all file systems with a journal or a log.
+The model is what POSIX promises, and no more. Bytes of a file are durable after fsync(2) or
+fdatasync(2) of that file. Names (a new file, a rename, a removal) are durable after fsync(2) of
+their folder (Linux, fsync(2), "DESCRIPTION"). Until then, each change may be there or not,
+independently of the others, and a write may be there in part, or as a gap without its bytes. A
+rename is one step, as on all file systems with a journal or a log.
 
-    python -m e2e.power_disk MOUNTPOINT FOLDER LOG      begins with the files of FOLDER, and writes the log when it is unmounted
+    python -m e2e.power_disk MOUNTPOINT FOLDER LOG
+
+begins with the files of FOLDER, and writes the log when it is unmounted.
 """
 
 import contextlib
@@ -25,17 +30,18 @@ from .polling import until
 
 TESTS = Path(__file__).resolve().parents[1]
 ROOT = 1
-# What a disk has where nothing was written yet.
+# The unit in which a disk writes, in bytes.
 BLOCK = 512
 
-# What a program did: ("write", file, offset, bytes), ("length", file, bytes), ("sync", file) for files;
-# ("name", folder, name, what), ("rename", folder, old, folder, new, what), ("remove", folder, name), ("sync names", folder) for names.
+# A program's step. For files: ("write", file, offset, bytes), ("length", file, bytes), ("sync",
+# file). For names: ("name", folder, name, what), ("rename", folder, old, folder, new, what),
+# ("remove", folder, name), ("sync names", folder).
 Step = tuple
 
 
 @dataclass
 class Contents:
-    """Files and folders by number, the first of them the top."""
+    """Files and folders by number; the first folder is the top."""
 
     files: dict[int, bytes] = field(default_factory=dict)
     folders: dict[int, dict[str, int]] = field(default_factory=lambda: {ROOT: {}})
@@ -76,7 +82,7 @@ class Contents:
                 self.folders[folder].pop(name, None)
 
     def paths(self) -> dict[str, bytes]:
-        """The files that can be reached, by path."""
+        """The reachable files, by path."""
 
         def below(number: int, prefix: str) -> Iterator[tuple[str, bytes]]:
             for name, child in self.folders[number].items():
@@ -90,9 +96,9 @@ class Contents:
 
 @dataclass(frozen=True)
 class Cut:
-    """What is on the disk after a cut of the power."""
+    """What is on the disk after a power failure."""
 
-    # So many steps were done.
+    # The number of completed steps.
     after: int
     step: Step
     how: str
@@ -113,8 +119,8 @@ HOW = ("nothing else is there", "all is there", "all names are there", "all name
 
 
 def cuts(contents: Contents, log: list[Step], seed: object = 0) -> Iterator[Cut]:
-    """What a cut after each step may leave; each only once."""
-    # For good; and what came since then.
+    """What a power failure after each step may leave, without duplicates."""
+    # What is durable; and the writes and names since then.
     kept, writes, names = contents.copy(), [], []
     before: frozenset = frozenset()
     for after, step in enumerate([("begin",), *log]):
@@ -152,7 +158,7 @@ def _folders(step: Step) -> tuple[int, ...]:
 
 
 def _left(how: str, names: list[Step], writes: list[Step], chance: random.Random) -> list[Step]:
-    """Which of the changes that weren't synced are there, and how much of each."""
+    """Which of the unsynced changes are there, and how much of each."""
     match how:
         case "nothing else is there":
             return []
@@ -177,13 +183,14 @@ def _left(how: str, names: list[Step], writes: list[Step], chance: random.Random
 
 
 def _blank(write: Step) -> Step:
-    """The place of a write without its bytes."""
+    """A write with zeros in place of its bytes."""
     return ("write", write[1], write[2], bytes(len(write[3]))) if write[0] == "write" else write
 
 
 @contextlib.contextmanager
 def recorded(begin: Path, scratch: Path) -> Iterator[tuple[Path, list[Step]]]:
-    """A disk with the files of `begin`, mounted within the block; the list has what was done on it after the block."""
+    """A disk with the files of `begin`, mounted during the block. After the block the list has the
+    steps that were recorded."""
     mountpoint, file, steps = scratch / "disk", scratch / "log", []
     mountpoint.mkdir()
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])}
@@ -199,7 +206,7 @@ def recorded(begin: Path, scratch: Path) -> Iterator[tuple[Path, list[Step]]]:
 
 
 def why_not() -> str | None:
-    """Why no such disk can be mounted here, if so."""
+    """Why such a disk can't be mounted here, or `None`."""
     if not os.access("/dev/fuse", os.R_OK | os.W_OK):
         return "/dev/fuse isn't there, or may not be used"
     try:
@@ -213,7 +220,8 @@ def main() -> None:
     import mfusepy
 
     class Disk(mfusepy.Operations):
-        """Asked by the kernel, one thing after another. A handle of a file is its number, which stays over renames."""
+        """The file system. The kernel makes one call at a time. A file's handle is its number,
+        which stays the same over renames."""
 
         use_ns = True
 
@@ -298,7 +306,8 @@ def main() -> None:
 
     mountpoint, begin, file = sys.argv[1:]
     log: list[Step] = []
-    # A file that is removed while it is open isn't kept under another name: its handle does.
+    # With `hard_remove`, a file that is removed while open isn't kept under another name: its
+    # handle still works.
     mfusepy.FUSE(Disk(Contents.read(Path(begin)), log), mountpoint, foreground=True, nothreads=True, hard_remove=True)
     Path(file).write_bytes(pickle.dumps(log))
 

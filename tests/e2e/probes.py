@@ -22,28 +22,30 @@ from .permissions import CONSUMES, Permissions
 from .polling import until
 from .test_queues import message, s3_event
 
-# A run of a stage in some situation. It raises :class:`StageFailed` where the stage didn't do its work.
+# A run of a stage in some situation. It raises :class:`StageFailed` if the stage didn't do its
+# work.
 Probe = Callable[[], None]
 
-# An upload that is refused wherever it is looked at.
+# Custom metadata that every stage refuses.
 BAD_CUSTOM = {"tuf-custom": '{"a":1.5}'}
 
-# So refresh finds what publish has just signed due.
+# With this, refresh considers the timestamp due that publish has just signed.
 LONG_TIMESTAMP = {"expiry": {"timestamp": "4 days"}}
-# So other probes' uploads are not large for hash, and one of another is.
+# With this limit, the other probes' uploads are not large for hash, but one of another probe is.
 LARGEST_FOR_HASH = 64
 PASSED_ON = {"large_uploads": {"above": LARGEST_FOR_HASH}}
-# So what is read in one run and copied whole has 8 bytes, what is copied whole 16, and what has 24 is copied in parts.
+# With these limits, an upload of 8 bytes is read in one run and copied whole, one of 16 bytes is
+# copied whole, and one of 24 bytes is copied in parts.
 LARGE = {"large_uploads": {"above": 0, "piece": 8, "run": 8, "copy_above": 16, "copy_part": 8}}
-# So a single removal is held, and no two targets stay in one role.
+# With this, a single removal waits for consent, and a role splits when it has two targets.
 STRICT = {"removals": {"percent": 0, "at_least": 0}, "max_targets_per_bin": 1}
 
-# How long a message that is looked at stays hidden, in seconds: less than one that a stage has returned.
+# How long a received message stays hidden, in seconds: shorter than after a stage has returned it.
 HIDDEN = 2
 
 
 class StageFailed(Exception):
-    """A stage failed: which, and what it answered and logged."""
+    """A failed stage, with its answer and log."""
 
     def __init__(self, stage: str, log: str) -> None:
         super().__init__(log)
@@ -63,7 +65,8 @@ def harmless(queue: str) -> str:
 
 @contextlib.contextmanager
 def held_still(cloud: CloudForm, permissions: Permissions) -> Iterator[None]:
-    """Nothing runs by itself within the block: neither what queues wake, nor what the schedule does."""
+    """During the block no stage starts by itself: neither the queues nor the schedule invoke
+    any."""
     client = cloud.connect("lambda")
     mappings: list[dict] = []
     for function in permissions.functions.values():
@@ -84,18 +87,18 @@ def held_still(cloud: CloudForm, permissions: Permissions) -> Iterator[None]:
             yield
         finally:
             enable(True)
-    # What was sent meanwhile is handled, so that the next test finds nothing of it.
+    # Lets the stages handle what was sent meanwhile, so that the next test doesn't find it.
     until("idle again", idle, 120, 0.2)
 
 
 @contextlib.contextmanager
 def schedule_stopped(cloud: CloudForm, function: str) -> Iterator[None]:
-    """The schedule that wakes `function` doesn't within the block."""
+    """Stops the schedule that invokes `function` during the block."""
     scheduler = cloud.connect("scheduler")
     found = [entry for page in scheduler.get_paginator("list_schedules").paginate() for entry in page["Schedules"]]
     (name,) = [entry["Name"] for entry in found if entry["Target"]["Arn"] == function]
     schedule = scheduler.get_schedule(Name=name)
-    # An update wants all of it, but not what the scheduler itself says of it.
+    # An update needs all fields except those that the scheduler itself adds.
     for field in ("ResponseMetadata", "Arn", "CreationDate", "LastModificationDate"):
         schedule.pop(field, None)
     scheduler.update_schedule(**{**schedule, "State": "DISABLED"})
@@ -190,7 +193,7 @@ class Bench:
         self._publish_first()
 
     def _publish_first(self) -> None:
-        """Publishes a target, and another one that is gone from the uploads then."""
+        """Publishes a target, and another one whose upload is then removed."""
         self.data = os.urandom(16)
         self._publish("published", self.data)
         self.told = self.cloud.generation()
@@ -199,7 +202,7 @@ class Bench:
         self.marker = self.cloud.s3.delete_object(Bucket=self.cloud.bucket, Key=self.key("removed"))["VersionId"]
 
     def _delegate(self) -> None:
-        """Hands names to another party, which delivers a first document."""
+        """Delegates names to another party, which delivers a first document."""
         folder = Path(tempfile.mkdtemp(prefix="party-", dir=self.cloud.scratch))
         self.party = Party(self.cloud, folder, "party-x", Holder("vera", folder))
         paths = ["--paths", self.name("party/*")]
@@ -210,7 +213,8 @@ class Bench:
     # Running stages
 
     def run(self, stage: str, body: str, **record: object) -> str:
-        """Gives a stage one message, as its event source mapping does; answers the end of its log.
+        """Gives a stage one message, as its event source mapping does, and returns the end of its
+        log.
 
         <https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html#example-standard-queue-message-event>
         """
@@ -229,7 +233,7 @@ class Bench:
         return log
 
     def invoke(self, stage: str, event: dict) -> tuple[dict, str]:
-        """Runs a stage once; answers what it answered, and the end of its log."""
+        """Runs a stage once, and returns its answer and the end of its log."""
         name, payload = self.functions[stage]["FunctionName"], json.dumps(event).encode()
         answer = self._lambda.invoke(FunctionName=name, Payload=payload, LogType="Tail")
         log = base64.b64decode(answer.get("LogResult", "")).decode(errors="replace")
@@ -239,19 +243,19 @@ class Bench:
         return result, log
 
     def forget(self, stage: str) -> None:
-        """A stage starts anew: it remembers no public key."""
+        """Restarts a stage, so that it remembers no public key."""
         for pid in self.processes(stage):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         until("gone", lambda: not self.processes(stage))
 
     def processes(self, stage: str) -> dict[int, dict[str, str]]:
-        """The processes of a stage of this deployment, each with its environment."""
+        """The processes of this deployment's stage, each with its environment."""
         ours = self.cloud.function_environments()
         return {pid: environment for pid, environment in ours.items() if environment["_HANDLER"] == stage}
 
     def keys(self, stage: str) -> dict[str, str]:
-        """The keys of a stage's role, as one of its processes has them."""
+        """The keys of a stage's role, from the environment of one of its processes."""
         if not self.processes(stage):
             next(iter(self.probes[stage].values()))()
         environment = next(iter(self.processes(stage).values()))
@@ -264,16 +268,16 @@ class Bench:
         return f"{self.folder}/{what}"
 
     def key(self, what: str) -> str:
-        """The key of its upload."""
+        """The S3 key of its upload."""
         return self.cloud.key(self.name(what))
 
     def put(self, what: str, data: bytes | None = None, **options: object) -> str:
-        """Uploads something, new bytes unless told otherwise; answers its version."""
+        """Uploads `data`, by default new bytes, and returns its version."""
         data = os.urandom(16) if data is None else data
         return self.cloud.s3.put_object(Bucket=self.cloud.bucket, Key=self.key(what), Body=data, **options)["VersionId"]
 
     def _publish(self, what: str, data: bytes) -> None:
-        """Brings an upload through all stages."""
+        """Takes an upload through all stages."""
         version = self.put(what, data)
         self.hash(what, version)
         self.change({"set": {"name": self.name(what), "version": version}})
@@ -284,29 +288,31 @@ class Bench:
         self.run("publish", message("publish"))
 
     def hash(self, what: str, version: str) -> None:
-        """Gives hash what S3 says of an upload."""
+        """Gives hash S3's event about an upload."""
         self.run("hash", s3_event(self.cloud.bucket, quote_plus(self.key(what), safe="/"), version=version))
 
     def change(self, change: dict | str) -> None:
-        """Gives rebuild a change. Of a renewal that fails it only tells: refresh asks again."""
+        """Gives rebuild a change. If a renewal fails, rebuild only reports it: refresh asks
+        again."""
         log = self.run("rebuild", message({"changes": [change]}))
         if "role not renewed" in log:
             raise StageFailed("rebuild", log)
 
     def renew(self, role: str = "targets") -> int:
-        """Has rebuild make a generation with a new version of a role; answers its number."""
+        """Makes rebuild create a generation with a new version of a role, and returns its
+        number."""
         newest = self.cloud.generation()
         version = newest if role == "snapshot" else self.version(role)
         self.change({"renew": {"role": role, "version": version}})
         return newest + 1
 
     def version(self, role: str) -> int:
-        """The newest version of a role's document, published or not; 0 where there is none."""
+        """The newest version of a role's document, published or not; 0 if there is none."""
         published = self.cloud.published_generation()
         version = int(self.cloud.published_roles().get(role, "0.").partition(".")[0])
         waiting = {manifest["generation"]: manifest for manifest in self.cloud.manifests(published)}
         manifest = waiting.get(max(waiting, default=0))
-        # Some may be passed by, where their drafts couldn't be read.
+        # Some manifests may be skipped if their drafts couldn't be read.
         while manifest:
             if changed := manifest["changed"].get(role):
                 return changed["version"]
@@ -314,7 +320,8 @@ class Bench:
         return version
 
     def tell_again(self) -> None:
-        """Events seem not to have been sent since before the first target of these probes."""
+        """Moves `announced.json` back to before the first target of these probes, so that events
+        are sent again."""
         body = json.dumps({"format": 1, "generation": self.told - 1}).encode()
         self.cloud.admin_s3.put_object(Bucket=self.cloud.endpoints["ledger_bucket"], Key="announced.json", Body=body)
 
@@ -330,14 +337,14 @@ class Bench:
         self.hash("overwritten", self._overwrite()[1])
 
     def _overwrite(self) -> tuple[str, str]:
-        """A good upload under a bad one; answers the versions of both."""
+        """Uploads a good version and then a bad one; returns both versions."""
         return self.put("overwritten"), self.put("overwritten", Metadata=BAD_CUSTOM)
 
     def hash_nothing(self) -> None:
         self.hash("never", "none")
 
     def hash_a_large_one(self) -> None:
-        """Under :data:`PASSED_ON`."""
+        """Needs the configuration :data:`PASSED_ON`."""
         self.hash("large", self.put("large", os.urandom(LARGEST_FOR_HASH + 1)))
 
     def hash_a_delivery(self) -> None:
@@ -345,7 +352,7 @@ class Bench:
         self.run("hash", s3_event(self.cloud.bucket, "delegations/party-x.json", version="none"))
 
     def _deliver(self) -> None:
-        """The party signs and drops a document with a new target."""
+        """The party signs and uploads a document with a new target."""
         what = f"party/{os.urandom(4).hex()}"
         place = self.party.targets / self.name(what)
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -356,7 +363,7 @@ class Bench:
     # Large: under LARGE
 
     def large(self, what: str, version: str, runs: int = 1) -> None:
-        """Has some runs begin and go on with an upload."""
+        """Starts an upload and continues it in some runs."""
         for _ in range(runs):
             self.run("large", message({"large": {"name": self.name(what), "version": version}}))
 
@@ -376,7 +383,7 @@ class Bench:
         self.renew()
 
     def decide(self) -> None:
-        """An operator decides something that changes nothing, and rebuild counts it."""
+        """An operator makes a decision that changes nothing, and rebuild processes it."""
         number = self._newest_manifest().get("decisions", 0) + 1
         decision = {"format": 1, "role": "nobody", "edit": {"remove": {"release": False}}}
         self._write("ledger_bucket", f"decisions/{number:020}.json", json.dumps(decision).encode())
@@ -390,12 +397,13 @@ class Bench:
         self.cloud.admin_s3.put_object(Bucket=self.cloud.endpoints[bucket], Key=key, Body=data)
 
     def rebuild_a_role(self, role: str = "targets") -> None:
-        """A role that is published: rebuild makes again what only waits and can't be read."""
+        """Renews a published role: rebuild would recreate a role that is only waiting and can't be
+        read."""
         self.publish_what_waits()
         self.renew(role)
 
     def rebuild_a_bin(self) -> None:
-        """Under :data:`STRICT`."""
+        """Needs the configuration :data:`STRICT`."""
         if not self.version("bin-0"):
             self.renew()
         assert self.version("bin-0"), "it is split"
@@ -408,11 +416,11 @@ class Bench:
         self.change({"set": {"name": self.name("overwritten"), "version": self._overwrite()[0]}})
 
     def rebuild_nothing(self) -> None:
-        """Also tells that this version will never be published."""
+        """Rebuild also announces that this version will never be published."""
         self.change({"set": {"name": self.name("never"), "version": "none"}})
 
     def rebuild_a_held_removal(self) -> None:
-        """Under :data:`STRICT`."""
+        """Needs the configuration :data:`STRICT`."""
         self.change({"remove": {"name": self.name("removed"), "marker": self.marker}})
 
     def rebuild_a_delivery(self) -> None:
@@ -433,7 +441,7 @@ class Bench:
         self.sign_one()
 
     def sign_a_bin(self) -> None:
-        """Under :data:`STRICT`."""
+        """Needs the configuration :data:`STRICT`."""
         data = os.urandom(16)
         for what in ("bin", "another"):
             version = self.put(what, data)
@@ -446,20 +454,21 @@ class Bench:
         self.run("sign", message("sign"))
 
     def _rebuild_a_target(self, what: str, data: bytes | None = None) -> str:
-        """Brings an upload up to sign; answers its version."""
+        """Takes an upload through the stages before sign, and returns its version."""
         version = self.put(what, data)
         self.hash(what, version)
         self.change({"set": {"name": self.name(what), "version": version}})
         return version
 
     def sign_an_overwritten_one(self) -> None:
-        """It was what is to be signed a moment ago."""
+        """The upload that waits to be signed has just been overwritten."""
         self._rebuild_a_target("target")
         self.put("target")
         self.run("sign", message("sign"))
 
     def sign_a_purged_one(self) -> None:
-        """Nobody can tell what it was: its generation is passed over, until one has another."""
+        """Nobody can tell any more what the upload was. Its generation is skipped until a later one
+        has another upload of this name."""
         version = self._rebuild_a_target("purged")
         self._purge("purged", version)
         try:
@@ -468,7 +477,7 @@ class Bench:
             self._rebuild_a_target("purged")
 
     def _purge(self, what: str, version: str) -> None:
-        """Deletes an upload, and all that was there before it, for good."""
+        """Deletes an upload and all its earlier versions, for good."""
         place = {"Bucket": self.cloud.bucket, "Prefix": self.key(what)}
         listed = self.cloud.admin_s3.list_object_versions(**place)
         versions = [entry["VersionId"] for entry in listed.get("Versions", [])]
@@ -485,7 +494,7 @@ class Bench:
         self.sign_one()
 
     def sign_a_made_up_one(self) -> None:
-        """One that counts a target more than there is."""
+        """Signs a made-up generation that counts one target too many."""
         newest = self._newest_manifest()
         generation, base = newest["generation"] + 1, newest["generation"]
         serial = {"first": newest["serial"], "serial": newest["serial"], "targets": newest["targets"] + 1}
@@ -511,7 +520,7 @@ class Bench:
         self._publish("published", os.urandom(16))
 
     def publish_a_bin(self) -> None:
-        """Under :data:`STRICT`."""
+        """Needs the configuration :data:`STRICT`."""
         self.sign_a_bin()
         self.run("publish", message("publish"))
 
@@ -533,7 +542,8 @@ class Bench:
         self.publish_one()
 
     def publish_after_another(self) -> None:
-        """What that one would have answered hash must look at again."""
+        """Publishes after a void generation: hash must look again at the changes that the void one
+        would have answered."""
         self._rebuild_a_target("passed-over")
         generation = self.cloud.generation()
         key = f"generations/{generation:020}.json"
@@ -549,7 +559,8 @@ class Bench:
         self.run("publish", message("publish"))
 
     def publish_a_refused_one(self) -> None:
-        """Its snapshot is none. All before it are signed, or sign would take these for signed too."""
+        """Publishes a generation with an invalid snapshot. All earlier generations are signed
+        first, since sign would otherwise take them for signed too."""
         self.run("sign", message("sign"))
         generation = self.renew("snapshot")
         snapshot = {"Bucket": self.cloud.endpoints["repository_bucket"], "Key": f"metadata/{generation}.snapshot.json"}
@@ -566,7 +577,7 @@ class Bench:
         self.invoke("refresh", {})
 
     def refresh_waiting_ones(self) -> None:
-        """More than are asked for one by one."""
+        """Refresh with more waiting generations than it asks for one by one."""
         self.renew()
         self.renew()
         self.refresh()
@@ -576,7 +587,7 @@ class Bench:
         self.refresh()
 
     def refresh_a_due_timestamp(self) -> None:
-        """Under :data:`LONG_TIMESTAMP`."""
+        """Needs the configuration :data:`LONG_TIMESTAMP`."""
         self.publish_one()
         self.refresh()
 
@@ -596,7 +607,7 @@ class Bench:
     # Serve
 
     def answer(self, stage: str, path: str, status: int, **query: str) -> tuple[dict, str]:
-        """What a function answers a device's request that an HTTP API passes on, and the end of its log.
+        """A function's answer to a device's request through an HTTP API, and the end of its log.
 
         <https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html>
         """
@@ -635,12 +646,13 @@ class Bench:
     # Pack
 
     def pack(self, **files: str) -> tuple[int, str]:
-        """Asks as a device that has the first root only, with a dictionary that isn't the server's; answers how long the pack is, and the log."""
+        """Asks for a pack as a device that has only the first root, and whose dictionary differs
+        from the server's. Returns the pack's length and the log."""
         answer, log = self.answer("pack", "/pack", 200, have="1.root", dict="0" * 16, **files)
         return len(base64.b64decode(answer["body"])), log
 
     def pack_with_a_target(self) -> None:
-        """Its bytes are random, so nothing makes fewer of them."""
+        """Asks for a target with random bytes, which don't compress."""
         name = self.name("published")
         role = sha256(name.encode())[:8]
         without, _ = self.pack(roles=role)
@@ -651,12 +663,13 @@ class Bench:
     # Queues
 
     def send(self, url: str, body: str) -> None:
-        """Sends a message, in a group of its own: one that is being looked at then blocks no other."""
+        """Sends a message in a group of its own, so that a hidden message doesn't block others."""
         fifo = ("MessageGroupId", "MessageDeduplicationId") if url.endswith(".fifo") else ()
         self.cloud.sqs.send_message(QueueUrl=url, MessageBody=body, **{field: os.urandom(8).hex() for field in fifo})
 
     def return_a_message(self, stage: str) -> None:
-        """A stage that fails has its message come again some seconds later: later than it was hidden here."""
+        """A failed stage makes its message visible again after some seconds: later than this test
+        had hidden it."""
         queue = CONSUMES[stage]
         url, body = self.cloud.queue(queue), harmless(queue)
         self.send(url, body)

@@ -8,14 +8,14 @@ from .polling import until
 
 
 class Rotation:
-    """`tufline key rotate`, run again and again."""
+    """`tufline key rotate`, run repeatedly."""
 
     def __init__(self, ceremony: Ceremony, *roles: str) -> None:
         self.ceremony = ceremony
         self.roles = roles
 
     def run(self, *arguments: object) -> dict[str, dict]:
-        """Goes on with it; answers what it said of each role."""
+        """Runs the next step, and returns the answer for each role."""
         done = self.ceremony.tufline("key", "rotate", *self.roles, "--json", *arguments, *self.ceremony.place)
         assert done.returncode == DONE, (done.stdout, done.stderr)
         told = {line["role"]: line for line in map(json.loads, done.stdout.splitlines())}
@@ -26,13 +26,14 @@ class Rotation:
         return {line["step"] for line in self.run(*arguments).values()}
 
     def wait(self, *steps: str) -> dict[str, dict]:
-        """Until all roles are there."""
+        """Repeats until all roles are at one of these steps."""
         until(" or ".join(steps), lambda: self.steps() <= set(steps), 180, 1)
         return self.run()
 
 
 def replace(ceremony: Ceremony, *roles: str, last: str = "unused") -> None:
-    """Replaces the keys of these roles, from new keys to the root that drops the old ones; Bob and Carol sign."""
+    """Replaces the keys of these roles, from new keys to the root that drops the old ones. Bob and
+    Carol sign."""
     newest = max(int(name.split()[1].split(".")[0]) for name in ceremony.published() if name.endswith(".root.json"))
     rotation = Rotation(ceremony, *roles)
     ceremony.add_online_keys(*roles)

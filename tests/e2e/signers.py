@@ -1,4 +1,4 @@
-"""People who sign the top-level targets role, beside the root."""
+"""People who sign the top-level targets role, in addition to the root."""
 
 import json
 import subprocess
@@ -10,14 +10,15 @@ from .holders import Holder
 from .http_client import ask
 from .polling import until
 
-# What `tufline targets next` makes; the second while the key of the bins is replaced.
+# The files of `tufline targets next`; the second one exists while the key of the bins is being
+# replaced.
 FILES = ("targets.json", "targets.2.json")
 
 
 class Signers(Ceremony):
-    """People who hold the root, and the targets role too."""
+    """People who hold the keys of the root and of the targets role."""
 
-    # As whom operators make and publish the documents.
+    # The arguments with which operators make and publish the documents.
     operators: list[object]
 
     def operate(self, *arguments: object) -> subprocess.CompletedProcess:
@@ -25,11 +26,11 @@ class Signers(Ceremony):
         raise NotImplementedError
 
     def published_targets(self) -> set[str]:
-        """All versions of the targets role that are there."""
+        """All existing versions of the targets role."""
         raise NotImplementedError
 
     def go_offline(self) -> None:
-        """The repository no longer makes that document."""
+        """Makes the repository stop making that document."""
         raise NotImplementedError
 
     def targets(self, command: str, *arguments: object) -> str:
@@ -50,7 +51,7 @@ class Signers(Ceremony):
         self.targets_refused("publish", file, *self.operators, why=why)
 
     def next_targets(self) -> int:
-        """Makes the next document, unsigned; answers its version."""
+        """Makes the next unsigned document, and returns its version."""
         for file in FILES:
             (self.folder / file).unlink(missing_ok=True)
         self.targets("next", "--expires", "30 days", *self.operators)
@@ -60,7 +61,7 @@ class Signers(Ceremony):
         return json.loads((self.folder / file).read_text())["signed"]["version"]
 
     def sign_targets(self, *holders: Holder) -> None:
-        """All documents that there are."""
+        """Signs all existing documents."""
         for file in FILES:
             for holder in holders:
                 if (self.folder / file).exists():
@@ -71,11 +72,11 @@ class Signers(Ceremony):
         return int(self.form.published_roles()["targets"].partition(".")[0])
 
     def bins_keys(self, version: int) -> list[str]:
-        """The keys of the bins that a version lists."""
+        """The keys of the bins in a version."""
         return list(self.form.signed(f"{version}.targets.json")["delegations"]["keys"])
 
     def wait_for_targets(self, version: int) -> list[str]:
-        """Waits until devices see this version; answers who signed it."""
+        """Waits until devices see this version, and returns the ids of its signers' keys."""
         self.form.put("wake/up", str(version).encode())
         self.form.wait_published({"wake/up": sha256(str(version).encode())})
         assert self.targets_version() == version
@@ -83,9 +84,10 @@ class Signers(Ceremony):
         return [signature["keyid"] for signature in text["signatures"]]
 
     def take_over(self, *holders: Holder) -> str:
-        """From online to offline: a root that lists both, a document that two of these people signed, a root that lists people only.
+        """Moves from online to offline signing: a root that lists both kinds of keys, a document
+        that two of these people signed, and a root that lists only people.
 
-        Answers the id of the online key.
+        Returns the id of the online key.
         """
         newest = max(int(name.split("/")[-1].split()[-1].split(".")[0]) for name in self.published() if name.endswith(".root.json"))
         with_people, without_key = f"{newest + 1}.root.json", f"{newest + 2}.root.json"
@@ -133,14 +135,14 @@ class FolderSigners(Signers, FolderCeremony):
 
 class CloudSigners(Signers, CloudCeremony):
     def operate(self, *arguments: object) -> subprocess.CompletedProcess:
-        # Without the keys of the administrator, who may do everything.
+        # Without the administrator's keys, which would allow everything.
         return run(*arguments, variables=self.form.variables(), cwd=self.folder)
 
     def published_targets(self) -> set[str]:
         return {key for key in self.form.keys("repository_bucket", "metadata/") if key.endswith(".targets.json")}
 
     def go_offline(self) -> None:
-        """The bins get a new key with the same deployment."""
+        """The same deployment gives the bins a new key."""
         keys = str(self.form.context.get("binsKeys", "1")).split(",")
         newest = int(keys[-1])
         self.form.deploy_again({"offlineTargets": "true", "binsKeys": f"{newest},{newest + 1}"})

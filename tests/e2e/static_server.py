@@ -1,4 +1,4 @@
-"""A plain web server for the files of a folder, and nothing else: what somebody has who has no Tufline."""
+"""A plain web server for the files of a folder, for people without Tufline."""
 
 import threading
 from functools import partial
@@ -7,9 +7,9 @@ from pathlib import Path
 
 
 class Quiet(SimpleHTTPRequestHandler):
-    """Without a line for each request."""
+    """A handler that logs no requests."""
 
-    # Since device libraries keep connections open.
+    # Device libraries keep connections open.
     protocol_version = "HTTP/1.1"
 
     def log_message(self, *arguments: object) -> None:
@@ -17,7 +17,7 @@ class Quiet(SimpleHTTPRequestHandler):
 
 
 class StaticServer:
-    """Serves `folder` while the `with` block lasts; `asked` has the paths that were asked for."""
+    """Serves `folder` during the `with` block; `asked` has the requested paths."""
 
     def __init__(self, folder: Path) -> None:
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder)))

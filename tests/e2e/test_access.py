@@ -1,4 +1,4 @@
-"""Who is let in as a device, in each access mode that the emulator runs. Prints a table of it."""
+"""Who may read as a device, in each access mode that the emulator runs. Prints a table."""
 
 import json
 import os
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.emulator
 
 AUDIENCE = "devices"
 
-# More than is answered inline, so that a device must follow a link.
+# Larger than an inline answer, so that a device must follow a link.
 LARGE = os.urandom(300 << 10)
 
 
@@ -73,7 +73,7 @@ def test_a_variant_with_iam_access_stream_hashing_and_a_key_of_its_own(cloud: Cl
     files["wrong"].write_text(process_credentials(Credentials(device.access_key, "wrong")))
 
     def program(who: str, more: str = "", metadata_url: str = points["metadata_url"], targets_url: str = points["targets_url"]) -> DeviceProgram:
-        # The emulator's host names no region.
+        # The emulator's host name contains no region.
         lines = f"identity.keys = '{files[who]}'\nregion = '{emulator.REGION}'\ntries = 1\n{more}"
         return DeviceProgram(variant.scratch / f"program-{who}-{len(more)}", Path(points["trusted_root"]), metadata_url, targets_url, lines)
 
@@ -85,14 +85,15 @@ def test_a_variant_with_iam_access_stream_hashing_and_a_key_of_its_own(cloud: Cl
         told = program(who).failure("refresh")
         assert told["kind"] == "network" and told["error"].endswith("HTTP 403"), told
 
-    # Devices with tough: the command signs with the credentials that it is given.
+    # Devices with tough: the command signs with the credentials that it gets.
     variables = {"TUFLINE_ACCESS": "iam"}
     assert variant.tufline("wait", "first.bin", operator=True, variables=variables).returncode == DONE
 
     function = variant.function("hash")
     assert function["FunctionName"].startswith("Fleet-")
     assert json.loads(function["Environment"]["Variables"]["TUFLINE_CONFIG"])["hashing"] == "stream"
-    # The emulator keeps no encryption of a template's buckets; that the key is in the template is tested in cdk/test.
+    # The emulator doesn't keep the encryption of a template's buckets; cdk/test checks that the key
+    # is in the template.
 
 
 def test_with_jwt_access_who_has_a_token_is_let_in(deploy):
@@ -131,7 +132,7 @@ def test_with_jwt_access_who_has_a_token_is_let_in(deploy):
         )
         program.fetch("large.bin", variant.scratch / "large.bin")
         assert (variant.scratch / "large.bin").read_bytes() == LARGE
-        # And one that can ask for nothing by name.
+        # And a device that can ask for nothing by name.
         lines = f"pack-url = '{points['pack_url']}'\ntries = 1\nidentity.token = '{token}'"
         packs = DeviceProgram(variant.scratch / "packs", Path(points["trusted_root"]), NOWHERE, NOWHERE, lines)
         assert packs.answer("check", "first.bin")["targets"][0]["digest"] == sha256(b"two")
@@ -145,12 +146,12 @@ def test_with_jwt_access_who_has_a_token_is_let_in(deploy):
 
 
 def process_credentials(keys: Credentials) -> str:
-    """As a process that gives credentials writes them."""
+    """Credentials in the format of a credential process."""
     return json.dumps({"Version": 1, "AccessKeyId": keys.access_key, "SecretAccessKey": keys.secret_key})
 
 
 def publishes(variant: Variant) -> None:
-    """A new, an overwritten, a large and a removed artifact reach a device."""
+    """Checks that a new, an overwritten, a large and a removed artifact reach a device."""
     variant.put("first.bin", b"one")
     variant.put("large.bin", LARGE)
     variant.put("gone.bin", b"x")
@@ -163,14 +164,14 @@ def publishes(variant: Variant) -> None:
 
 
 def user(cloud: CloudForm, name: str, resources: list[str]) -> Credentials:
-    """A new IAM user who may invoke these."""
+    """A new IAM user who may invoke these resources."""
     statement = {"Effect": "Allow", "Action": "execute-api:Invoke", "Resource": resources}
     keys = cloud.new_user(name, *([statement] if resources else []))
     return Credentials(keys["access_key_id"], keys["secret_access_key"])
 
 
 def table(mode: str, rows: dict[str, tuple[int, int]]) -> None:
-    """Prints who got which answer, and checks that it is the one that is due."""
+    """Prints who got which answer, and checks that it is the right one."""
     print(f"\naccess mode {mode}")
     for who, (status, due) in rows.items():
         print(f"  {who:36} {status}{'' if status == due else f', expected {due}'}")

@@ -1,7 +1,8 @@
-"""A deployment on AWS that takes over a repository of others, and whose online keys are replaced, and lost, after that; then people
-sign its targets role.
+"""A deployment on AWS that takes over another tool's repository. Then its online keys are replaced,
+and lost; then people sign its targets role.
 
-One deployment for all of it, since each takes its time: the tests go on from one another, in their order.
+All tests share one deployment, since each takes its time, and continue from one another in their
+order.
 """
 
 import json
@@ -36,7 +37,7 @@ ROLES = ("targets", "snapshot", "timestamp")
 
 
 class Adopted:
-    """The deployment, its root's holders, and devices that knew the repository of others."""
+    """The deployment, its root's holders, and devices that knew the old repository."""
 
     def __init__(self, folder: Path, variant: Variant) -> None:
         self.form = variant
@@ -46,7 +47,8 @@ class Adopted:
         self.foreign = ForeignRepository(folder / "foreign", holders=holders)
         self.foreign.customs["line-0/module-0.bin"] = CUSTOM
         self.foreign.publish(FILES, by=7)
-        # As somebody who may upload and operate, and nothing else. Their roles are small: so there are bins.
+        # With the rights to upload and to operate, and nothing else. Roles are small, so there are
+        # bins.
         (folder / "importer.json").write_text(json.dumps(importer(variant)))
         place = [*variant.connection(operator=False), "--admin", folder / "importer.json"]
         self.ceremony.operators = place
@@ -56,7 +58,7 @@ class Adopted:
         Path(variant.endpoints["trusted_root"]).write_bytes(self.moved.trusted.read_bytes())
 
     def look_at_others(self) -> None:
-        """All devices see what was published by the others."""
+        """Checks that all devices see what the old repository published."""
         with StaticServer(self.foreign.folder) as server:
             for device in self.devices:
                 client = device.at(f"{server.url}metadata/", f"{server.url}targets/")
@@ -68,7 +70,8 @@ class Adopted:
 
 
 def importer(variant: Variant) -> dict[str, str]:
-    """The keys of a new user who has the uploader's rights, and the operators' by the policy that the deployment made."""
+    """The keys of a new user with the uploader's rights, and the operators' by the policy that the
+    deployment made."""
     iam, name = variant.connect("iam"), f"{variant.stack}-importer"
     iam.create_user(UserName=name)
     uploader = f"{variant.stack}-uploader"
@@ -96,9 +99,10 @@ def test_devices_in_the_field_follow_into_a_deployment(adopted: Adopted):
     assert not form.keys("repository_bucket", "metadata/")
     form.remove("stranger.bin")
 
-    # What rebuild is told before there is a generation comes again: in two seconds, and not in minutes.
+    # Messages to rebuild from before the first generation come again: in two seconds, not in
+    # minutes.
     with form.visibility(2):
-        # Killed when the first uploads are there, it goes on.
+        # Killed when the first uploads are there, the import continues.
         command = [TUFLINE, "import", adopted.foreign.folder, *moved.place, "--next-root", moved.next]
         options = {"cwd": moved.folder, "env": moved.variables, "stdout": subprocess.DEVNULL}
         process = subprocess.Popen([str(part) for part in command], **options)
@@ -108,7 +112,7 @@ def test_devices_in_the_field_follow_into_a_deployment(adopted: Adopted):
         said = json.loads(moved.done("--next-root", moved.next, "--json"))
         assert said["outcome"] == "imported" and said["targets"] == len(FILES) and said["generation"] >= 8
         until("told", lambda: all(form.told(FILES).values()), 60)
-    # It is done, and stays so.
+    # It is done, and stays done.
     assert json.loads(moved.done("--next-root", moved.next, "--json"))["outcome"] == "imported"
     other = ForeignRepository(moved.folder / "other")
     other.publish({"a": b"1"})
@@ -127,7 +131,7 @@ def test_devices_in_the_field_follow_into_a_deployment(adopted: Adopted):
         for name in ("new.bin", "line-0/module-0.bin"):
             assert client.download_bytes(name) == new[name]
     assert adopted.devices[0].client.custom("line-0/module-0.bin") == CUSTOM
-    # Everything is above what there was.
+    # All versions are higher than before.
     assert form.signed("timestamp.json")["version"] > adopted.foreign.versions["timestamp"]
     assert all(int(file.partition(".")[0]) > adopted.foreign.versions["targets"] for file in form.published_roles().values())
     form.wait_tough("new.bin", sha256(b"uploaded here"))
@@ -138,10 +142,10 @@ def test_all_online_keys_are_replaced_under_load(adopted: Adopted):
     ceremony, form = adopted.ceremony, adopted.form
     rotation, bins = Rotation(ceremony, *ROLES), Rotation(ceremony, "bins")
     assert len(form.published_roles()) > 16 and rotation.steps() == bins.steps() == {"rested"}
-    # The emulator ends functions at work when they are deployed again: what these had of a queue comes again in time.
+    # A new deployment makes the emulator stop running functions. Their messages come again in time.
     with form.visibility(10):
         ceremony.add_online_keys(*ROLES, "bins")
-        # Two uploads a second are what the emulator has time for, beside all the devices.
+        # The emulator has time for two uploads a second, with all these devices.
         with Fleet(form, pause=0.5) as fleet:
             assert rotation.steps() == {"untrusted"}
             fleet.goes_on()
@@ -169,7 +173,7 @@ def test_a_kms_key_that_is_deleted_by_mistake_comes_back(adopted: Adopted):
     started, device = time.time(), adopted.devices[0].client
     with form.tries(1), form.visibility(2):
         form.put("drill", b"1")
-        # What the alarm is about.
+        # The condition of the alarm.
         until("a dead letter of publish", lambda: form.dead_letters()["publish-dlq.fifo"], 60)
     assert "is pending deletion" in form.log("publish", started)
     assert device.find(["drill", "new.bin"]) == {"drill": None, "new.bin": sha256(b"uploaded here")}

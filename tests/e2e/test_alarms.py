@@ -1,7 +1,8 @@
-"""Each alarm is raised by what it is about: the condition is caused, measured, and held against the alarm.
+"""Each alarm goes off for its condition: the test causes and measures the condition, and compares
+it with the alarm.
 
-What the functions print in CloudWatch's embedded format stays in the emulator's logs, and it measures no queues: the test
-reads both where they are and puts them, as AWS would. Prints a table.
+The emulator leaves the functions' embedded metrics in its logs, and measures no queues. The test
+reads both and puts them as metrics, as AWS would. Prints a table.
 """
 
 import json
@@ -22,16 +23,16 @@ pytestmark = pytest.mark.emulator
 CONSUMERS = {"uploads": "hash", "large": "large", "changes": "rebuild", "sign": "sign", "publish": "publish"}
 STAGES = ("hash", "large", "rebuild", "sign", "publish", "refresh")
 
-# A configuration that a function refuses when it starts.
+# A configuration that a function refuses at its start.
 UNREADABLE = {"unknown": 1}
 
-# Not caused here: nobody waits for a quarter of an hour.
+# Not caused here, since that would take a quarter of an hour.
 NOT_CAUSED = {f"{queue}-old-message" for queue in CONSUMERS} | {"publication-lag"}
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric, as CloudWatch names it."""
+    """A metric, identified as in CloudWatch."""
 
     namespace: str
     name: str
@@ -40,7 +41,7 @@ class Metric:
 
 @dataclass
 class Measured:
-    """What was measured, by metric."""
+    """The measured values, by metric."""
 
     values: dict[Metric, list[float]] = field(default_factory=dict)
 
@@ -48,8 +49,9 @@ class Measured:
         self.values.setdefault(Metric(namespace, name, frozenset(dimensions.items())), []).extend(values)
 
     def add_embedded(self, log: str) -> None:
-        """All metrics that a function printed
-        (https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html)."""
+        """Adds all metrics that a function printed
+        (https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html).
+        """
         for line in log.splitlines():
             if '"_aws"' not in line:
                 continue
@@ -146,7 +148,8 @@ def expiring(variant: Variant) -> None:
 
 
 def refused_generation(variant: Variant) -> None:
-    """Puts something else where the next snapshot belongs, so that the gate refuses that generation."""
+    """Puts something else in the next snapshot's place, so that the gate refuses that
+    generation."""
     started = time.time()
     key = f"metadata/{variant.generation() + 1}.snapshot.json"
     variant.admin_s3.put_object(Bucket=variant.endpoints["repository_bucket"], Key=key, Body=b"{}")
@@ -156,14 +159,14 @@ def refused_generation(variant: Variant) -> None:
 
 
 def strangers_root(variant: Variant) -> None:
-    """Puts something that no holder signed where the next root belongs."""
+    """Puts a file that no holder signed in the next root's place."""
     place = {"Bucket": variant.endpoints["repository_bucket"], "Key": "metadata/2.root.json"}
     variant.admin_s3.put_object(**place, Body=b"{}", IfNoneMatch="*")
     variant.invoke("refresh")
 
 
 def dead_letters(variant: Variant, queue: str) -> tuple[dict[str, str], float]:
-    """Lets the function of `queue` crash over a message until it is a dead letter."""
+    """Makes the function of `queue` crash over a message until that is a dead letter."""
     url = variant.queue(queue, dead_letters=True)
     with variant.configured(CONSUMERS[queue], UNREADABLE), variant.tries(1), variant.visibility(2):
         variant.send(queue, "no message")
@@ -182,7 +185,7 @@ def crash(variant: Variant, stage: str) -> tuple[dict[str, str], float]:
 
 
 def failing_answers(variant: Variant) -> tuple[dict[str, str], float]:
-    """Takes serve its rights while devices ask."""
+    """Removes serve's rights while devices ask."""
     with variant.denied("serve", "s3:*"):
         statuses = [ask(f"{variant.endpoints['metadata_url']}timestamp.json").status for _ in range(5)]
     assert variant.device().update()
@@ -195,7 +198,7 @@ def failing_answers(variant: Variant) -> tuple[dict[str, str], float]:
 
 
 def alarms(variant: Variant, repository: str) -> dict[str, dict]:
-    """The deployment's alarms, by what comes after its name."""
+    """The deployment's alarms, by their names without the repository's."""
     pages = variant.connect("cloudwatch").get_paginator("describe_alarms").paginate(AlarmNamePrefix=f"{repository}-")
     return {alarm["AlarmName"].removeprefix(f"{repository}-"): alarm for page in pages for alarm in page["MetricAlarms"]}
 
@@ -206,14 +209,14 @@ def metric_of(alarm: dict) -> Metric:
 
 
 def crossing(alarm: dict, measured: Measured) -> list[float]:
-    """The measured values of exactly the alarm's metric that are over its threshold."""
+    """The measured values of exactly the alarm's metric that cross its threshold."""
     values, threshold = measured.values.get(metric_of(alarm), []), alarm["Threshold"]
     below = alarm["ComparisonOperator"] == "LessThanThreshold"
     return [value for value in values if (value < threshold if below else value >= threshold)]
 
 
 def put(variant: Variant, alarm: dict, values: list[float]) -> str:
-    """Puts values into CloudWatch; answers the alarm's state then."""
+    """Puts values into CloudWatch, and returns the alarm's state."""
     metric, client = metric_of(alarm), variant.connect("cloudwatch")
     dimensions = [{"Name": name, "Value": value} for name, value in metric.dimensions]
     data = [{"MetricName": metric.name, "Dimensions": dimensions, "Value": value} for value in values]

@@ -1,4 +1,5 @@
-"""What a web server answers in the place of a repository's files: told by what it is, in one line, with what to do."""
+"""Web servers that answer something else than a repository's files. The message names what came, in
+one line, and says what to do."""
 
 import base64
 import json
@@ -16,11 +17,11 @@ from .folder import FolderForm
 from .foreign import ForeignRepository
 from .form import DONE, FAILED, TIMED_OUT, json_lines, one_line_error, run
 
-# What is longer than 1 MB is fetched in another way.
+# A file longer than 1 MB is fetched in another way.
 FILES = {"fw.bin": b"one" * 1000, "large.bin": b"large" * 400_000}
 ALLOWED = "Basic " + base64.b64encode(b"somebody:secret").decode()
 
-# The status, and what is said of it.
+# The status, and the expected message.
 ANSWERS = {
     401: ("is denied", "HTTP 401 Unauthorized", "give what lets you in"),
     403: ("is denied", "HTTP 403 Forbidden", "give what lets you in"),
@@ -35,7 +36,7 @@ ANSWERS = {
 
 
 class Handler(SimpleHTTPRequestHandler):
-    """Serves files, but for those of which the test has another answer."""
+    """Serves files, except those for which the test has another answer."""
 
     def do_GET(self) -> None:
         status = self.server.answer(self)
@@ -59,7 +60,7 @@ class Handler(SimpleHTTPRequestHandler):
 
 
 class Place:
-    """A repository of others behind a server, and the commands that read it."""
+    """Another tool's repository behind a server, and the commands that read it."""
 
     def __init__(self, scratch: Path, server: ThreadingHTTPServer) -> None:
         self.server = server
@@ -74,7 +75,7 @@ class Place:
         self.copy = scratch / "made" / "copy"
 
     def answers(self, status: int, path: str) -> None:
-        """From now on to requests of this file."""
+        """Sets the answer to requests for this file."""
         self.server.answer = lambda request: status if request.path.endswith(path) else None
 
     def mirror(self, url: str | None = None):
@@ -107,7 +108,7 @@ def test_an_answer_is_told_by_what_it_is(place: Place, folder: FolderForm, statu
         place.leaves_nothing()
     endpoints = folder.scratch / "others.json"
     endpoints.write_text(json.dumps({**folder.endpoints, "metadata_url": place.url}))
-    # Who may not look is told at once; whatever else is wrong may be over before the time is up.
+    # A denial is reported at once. Any other fault may pass before the time is up.
     is_denied = status in (401, 403)
     wait = ("wait", "fw.bin", "--timeout", 60 if is_denied else 1, "--endpoints", endpoints)
     done = run(*wait)
@@ -122,15 +123,16 @@ def test_an_answer_is_told_by_what_it_is(place: Place, folder: FolderForm, statu
 
 @pytest.mark.parametrize("status", [401, 403, 404, 503])
 @pytest.mark.parametrize("name", FILES)
-def test_the_same_of_targets(place: Place, status: int, name: str):
+def test_an_answer_for_a_target_is_told_by_what_it_is(place: Place, status: int, name: str):
     file = f"{sha256(FILES[name])}.{name}"
     place.answers(status, f"/{file}")
     error = one_line_error(place.mirror())
     assert all(part in error for part in (*ANSWERS[status], f"target {name}", f"/targets/{file}")), error
 
 
-def test_what_is_missing_may_be_answered_so_and_what_is_denied_is_not_missing(place: Place):
-    """S3 answers 403 for the root that isn't there yet; 401 never says that: a newer root must not be passed over."""
+def test_403_may_mean_missing_and_401_never_does(place: Place):
+    """S3 answers 403 for the root that doesn't exist yet. 401 never means that: a newer root must
+    not be missed."""
     place.answers(403, "/2.root.json")
     done = place.mirror()
     assert done.returncode == DONE and not done.stderr, done.stderr
@@ -141,7 +143,7 @@ def test_what_is_missing_may_be_answered_so_and_what_is_denied_is_not_missing(pl
 
 
 def test_a_page_in_the_place_of_a_file_is_told_as_one(place: Place):
-    """As from where people must sign in first."""
+    """As from a network that requires a sign-in."""
     place.answers(200, "/timestamp.json")
     for command in (place.mirror, place.import_):
         error = one_line_error(command())
@@ -157,7 +159,7 @@ def test_a_circle_of_redirects_is_told_as_one(place: Place):
     place.leaves_nothing()
 
 
-def test_who_is_let_in_by_the_url_is_and_nobody_sees_how(place: Place):
+def test_a_url_with_secrets_works_and_no_message_shows_them(place: Place):
     place.server.answer = lambda request: None if request.headers["Authorization"] == ALLOWED else 401
     let_in = place.url.replace("http://", "http://somebody:{}@")
     for password in ("wrong-word", ""):
@@ -178,7 +180,7 @@ def of_a_stranger(foreign: ForeignRepository) -> None:
 
 
 @pytest.mark.parametrize("lies", [junk, of_a_stranger])
-def test_a_root_that_counts_as_absent_is_told_of_once(place: Place, lies: Callable[[ForeignRepository], None]):
+def test_a_root_that_counts_as_absent_is_reported_once(place: Place, lies: Callable[[ForeignRepository], None]):
     lies(place.foreign)
     told = "2.root.json there is no root that follows, and counts as absent"
     for command in (place.mirror, place.import_):
@@ -186,7 +188,7 @@ def test_a_root_that_counts_as_absent_is_told_of_once(place: Place, lies: Callab
         assert done.returncode == DONE, done.stderr
         [line] = done.stderr.splitlines()
         assert told in line, line
-    # It may be why the rest does not verify, so that is told in the same line.
+    # The page may be the reason why the rest doesn't verify, so the same line mentions it.
     place.foreign.keys[Timestamp.type] = place.foreign.keys[Root.type]
     place.foreign.publish()
     shutil.rmtree(place.scratch / "data")

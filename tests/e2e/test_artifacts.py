@@ -1,4 +1,4 @@
-"""What is dropped is what devices verify: through python-tuf, tuf-js and tough."""
+"""Devices verify exactly what was uploaded: through python-tuf, tuf-js and tough."""
 
 import os
 import random
@@ -83,13 +83,14 @@ def test_one_name_overwritten_quickly_ends_on_the_last_bytes(form: Form):
         form.put(name, f"version {number}".encode())
     last = sha256(b"version 49")
     form.wait_published({name: last})
-    # Messages about the earlier ones may still be under way: none of them may win.
+    # Messages about the earlier versions may still be on the way: none of them may win.
     form.wait_published({name: last, settled(form): sha256(b"settled")})
     assert form.device().download_bytes(name) == b"version 49"
 
 
 def settled(form: Form) -> str:
-    """Publishes one more, so that what was sent before has been handled; answers its name."""
+    """Publishes one more target, so that all earlier messages have been handled, and returns its
+    name."""
     name = f"{form.unique('settled')}/x"
     form.put(name, b"settled")
     form.wait_published({name: sha256(b"settled")})

@@ -1,4 +1,4 @@
-"""What can't work ends with one line that says why, and an exit code that isn't 0."""
+"""Unusable input ends with one line that says why, and an exit code other than 0."""
 
 import contextlib
 import json
@@ -53,7 +53,7 @@ def test_the_ledger_is_of_another_version(folder: FolderForm):
 
 @pytest.mark.parametrize("place", ["format", "repository/metadata/1.root.json", "repository/metadata/timestamp.json"])
 def test_a_pipe_lies_in_the_data_folder(folder: FolderForm, place: str):
-    """Nobody writes to it: whoever read it as a file would wait without end."""
+    """Nobody writes to the pipe: a program that read it as a file would wait forever."""
     endpoints = folder.scratch / "kept.json"
     shutil.copy(folder.data / "endpoints.json", endpoints)
     folder.stop()
@@ -107,7 +107,8 @@ def test_a_file_that_may_not_be_read(folder: FolderForm, tmp_path: Path):
     secret.chmod(0)
     options = {}
     if os.geteuid() == 0:
-        # Root may read everything: as somebody else, who must reach the program and the file.
+        # Root may read everything, so the program runs as another user, who must reach the program
+        # and the file.
         options = {"user": 65534, "group": 65534, "extra_groups": []}
         for reached in (tmp_path, *tmp_path.parents):
             if not reached.stat().st_mode & 0o001 and tmp_path.is_relative_to(reached):
@@ -128,7 +129,7 @@ def test_endpoints_that_are_none(tmp_path: Path):
             assert name in one_line_error(run(*command, "--endpoints", tmp_path / name))
 
 
-def test_nothing_runs_there_any_more(folder: FolderForm):
+def test_a_stopped_repository_is_reported(folder: FolderForm):
     folder.kill()
     done = folder.tufline("wait", "a", "--timeout", "1")
     assert done.returncode == 4 and len(done.stderr.splitlines()) == 1, done.stderr
@@ -152,7 +153,7 @@ def test_an_uploader_is_no_operator(cloud: CloudForm):
 
 @contextlib.contextmanager
 def small_disk(path: Path, megabytes: int) -> Iterator[None]:
-    """A file system of that size at `path`, in memory."""
+    """A file system of this size at `path`, in memory."""
     path.mkdir()
     options = ["-t", "tmpfs", "-o", f"size={megabytes}m", "tufline-test", str(path)]
     mounted = subprocess.run(["mount", *options], capture_output=True, text=True)
@@ -185,7 +186,7 @@ def test_the_disk_is_full(make_folder, tmp_path: Path):
             until("reported again", lambda: folder.log.read_text().count("make room") > 1)
             expected = {"before": sha256(b"before"), "large": None, "after": None}
             assert device.find(expected) == expected
-            # Once there is room it goes on by itself.
+            # Once there is room, it continues by itself.
             filler.unlink()
             subprocess.run(["mount", "-o", "remount,size=128m", str(disk)], check=True)
             digests = {"before": sha256(b"before"), "large": sha256(large), "after": sha256(b"after")}

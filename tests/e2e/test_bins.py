@@ -1,4 +1,5 @@
-"""Roles are split into bins as they grow: devices find everything right after each split, from any earlier state."""
+"""Roles split into bins as they grow: devices find everything right after each split, from any
+earlier state."""
 
 from .conftest import MOST
 from .device import sha256
@@ -7,7 +8,7 @@ from .polling import until
 
 
 def roles(form: Form) -> int:
-    """How many targets roles there are."""
+    """The number of targets roles."""
     return len(form.published_roles())
 
 
@@ -18,7 +19,8 @@ def publish(form: Form, names: list[str]) -> dict[str, str]:
 
 
 def test_devices_follow_every_split(small: Form):
-    """At none, one, as many as a role may list, one more, and then many."""
+    """With no target, with one, with as many as a role may list, with one more, and then with
+    many."""
     seasoned, seasoned_js = small.device(), small.tuf_js_device()
     expected: dict[str, str | None] = {"nothing": None}
     assert seasoned.find(expected) == seasoned_js.find(expected) == expected
@@ -41,7 +43,7 @@ def test_devices_follow_every_split(small: Form):
     assert seasoned.download_bytes(last) == last.encode()
     small.wait_tough(last, expected[last])
 
-    # Changed, removed, and all of them removed: the roles stay.
+    # Targets are changed, removed, and all removed: the roles stay.
     before = roles(small)
     small.put("file-0", b"other")
     small.remove("file-1")

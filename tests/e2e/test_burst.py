@@ -23,7 +23,7 @@ def test_a_burst_is_published_once_and_in_few_generations(form: Form, tmp_path: 
         return True
 
     until("told", told_of_all, 90)
-    # An event may come twice (a stage that is stopped tells again), but it then says the same.
+    # An event may come twice, since a stopped stage sends it again, but with the same content.
     for name, events in form.told(expected).items():
         assert {event["sha256"] for event in events} == {expected[name]}
         assert len({(event["version"], event["length"]) for event in events}) == 1
@@ -33,12 +33,14 @@ def test_a_burst_is_published_once_and_in_few_generations(form: Form, tmp_path: 
     assert not twice, f"{len(twice)} were published twice, such as {sorted(twice)[:3]}"
     assert len(published) == COUNT
     print(f"{form.kind}: {COUNT} artifacts in {len(made)} generations")
-    # A folder is seen all at once; the emulator hands over 10 messages at a time where AWS hands over thousands.
+    # The watcher sees the whole folder at once. The emulator delivers 10 messages at a time, where
+    # AWS delivers thousands.
     assert len(made) <= (20 if form.kind == "folder" else 250)
 
 
 def burst(form: Form, folder: str, count: int, scratch: Path) -> dict[str, str]:
-    """Uploads: by many uploaders at once to a bucket, by one `cp -r` into a folder. Answers what must be published."""
+    """Uploads a burst: with many uploaders into a bucket, or with one `cp -r` into a folder.
+    Returns what must be published."""
     data = {f"{folder}/d{number % 7}/{number}.bin": f"{folder} {number}".encode() for number in range(count)}
     if form.kind == "folder":
         for name, content in data.items():

@@ -1,5 +1,5 @@
-"""No document that clients read differently: what this repository takes and makes of it, all clients verify, and what it refuses they don't read
-alike."""
+"""No document reads differently in different clients. All clients verify what this repository
+accepts, and the documents made from it. What it refuses, they don't read alike."""
 
 import json
 import shutil
@@ -20,7 +20,7 @@ from .documents import Documents
 from .form import REJECTED, TUFLINE, json_lines
 from .polling import until
 
-# The program of this repository that answers for it and for tough.
+# This repository's program that answers for Tufline and for tough.
 ALIKE = TUFLINE.parent / "examples" / "alike"
 FORMS = Path(__file__).resolve().parent / "tuf-js" / "forms.mjs"
 GO_TUF = Path(__file__).resolve().parent / "go-tuf"
@@ -29,11 +29,11 @@ SEED = 13
 
 @dataclass(frozen=True)
 class Read:
-    """What a client makes of a file."""
+    """How a client reads a file."""
 
     # The canonical form, in hexadecimal.
     form: str
-    # What it says of keys and targets, as JSON.
+    # What it says about keys and targets, as JSON.
     says: str
     verifies: bool
 
@@ -58,7 +58,7 @@ class File:
 
 
 class Clients:
-    """All of them, and this repository, which are asked about many files at once."""
+    """All clients, and this repository, which read many files at once."""
 
     def __init__(self, trusted: str) -> None:
         self.trusted = trusted
@@ -75,7 +75,7 @@ class Clients:
         ]
 
     def all(self, files: list[File]) -> list[tuple[dict, dict[str, Read | None]]]:
-        """What we say, and what clients make of them."""
+        """Our verdict on each file, and how the clients read it."""
         together = zip(self.ours_and_tough(files), self.others(files), strict=True)
         return [(ours, {"tough": tough, **others}) for (ours, tough), others in together]
 
@@ -101,7 +101,7 @@ class Clients:
         return Read(form.hex(), says, all(map(verifies, judges)))
 
     def _go_tuf(self, file: File) -> Read | None:
-        """By its rule: what it reads is what is in the form."""
+        """By go-tuf's rule: the canonical form contains exactly what it reads."""
         try:
             form = go_tuf.form(file.kind, file.text)
         except (go_tuf.Unreadable, KeyError):
@@ -133,7 +133,7 @@ def says_targets(targets) -> dict:
 
 
 def ask(program: list[str], questions: list[dict]) -> list[dict | None]:
-    # Half of a pair is escaped, as everything else outside ASCII.
+    # A lone half of a surrogate pair is escaped, like everything else outside ASCII.
     lines = "\n".join(map(json.dumps, questions))
     done = subprocess.run(program, input=lines, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
@@ -143,7 +143,7 @@ def ask(program: list[str], questions: list[dict]) -> list[dict | None]:
 
 
 def are_alike(read: dict[str, Read | None]) -> bool:
-    """Whether all clients make the same of it, whoever signed it."""
+    """Whether all clients read it alike, regardless of signatures."""
     return None not in read.values() and len({(one.form, one.says) for one in read.values()}) == 1
 
 
@@ -169,7 +169,7 @@ def report(what: str, counts: Counter) -> None:
 
 
 def as_python_writes_it(signed: str) -> bytes:
-    """What most tools sign; nothing where python can't write it."""
+    """The bytes that most tools sign; empty if Python can't write them."""
     try:
         return encode_canonical(json.loads(signed)).encode()
     except Exception:
@@ -178,8 +178,9 @@ def as_python_writes_it(signed: str) -> bytes:
 
 @pytest.mark.parametrize(("kind", "number"), [("root", 600), ("targets", 600)])
 def test_files_of_others(documents: Documents, clients: Clients, kind: str, number: int):
-    """Signed by others, in the form of python-tuf, which devices get as they are: what we take all verify, and what we refuse they don't read
-    alike. And signed by ourselves, where that is what we sign, as we write them."""
+    """Files signed by others in python-tuf's format, which devices get unchanged: all clients
+    verify those that we accept, and don't read alike those that we refuse. And the same documents
+    signed and written by us, where we sign such documents."""
     key = documents.root_key if kind == "root" else documents.online_key
     texts = [documents.root() if kind == "root" else documents.targets() for _ in range(number)]
     files = [sign(kind, key, text, as_python_writes_it(text)) for text in texts]
@@ -187,7 +188,8 @@ def test_files_of_others(documents: Documents, clients: Clients, kind: str, numb
     for file, (answer, read) in zip(files, clients.all(files), strict=True):
         if why := answer.get("refused"):
             counts["refused"] += 1
-            # Of a field and another that differs in case go-tuf keeps the last: so it is their order that decides, which others don't keep.
+            # Of two fields that differ only in case, go-tuf keeps the last: so their order decides,
+            # which other tools don't preserve.
             counts["refused for go-tuf's fields"] += (is_a_field := "go-tuf takes" in why)
             assert is_a_field or not are_alike(read), f"refused, and all clients read it alike: {why}: {file.signed}"
             assert why.isprintable(), why
@@ -205,7 +207,7 @@ def test_files_of_others(documents: Documents, clients: Clients, kind: str, numb
 
 
 def test_go_tuf_follows_the_rule_that_stands_in_for_it(documents: Documents, tmp_path: Path):
-    """Where Go is, and can fetch it."""
+    """Runs only with Go and its modules at hand."""
     if not (go := shutil.which("go")):
         pytest.skip("there is no Go here: go-tuf's rule, as its source says it, stands in for it (go_tuf.py)")
     program = tmp_path / "forms"
@@ -226,12 +228,14 @@ def test_go_tuf_follows_the_rule_that_stands_in_for_it(documents: Documents, tmp
     print(f"\ngo-tuf: {len(files)} generated, {differ} not read")
 
 
-# Refused for other reasons than that clients differ: what was meant can't be known, or a manifest couldn't hold it.
+# Refused although clients don't differ: the intention is unclear, or a manifest couldn't hold the
+# value.
 OF_THE_UPLOAD = ("occurs twice", "is not a JSON object")
 
 
 def test_custom_metadata(documents: Documents, clients: Clients):
-    """What an upload may bring: what we take is in a document that all verify, and what we refuse would not be."""
+    """Custom metadata of uploads: all clients verify a document with what we accept, and would not
+    verify one with what we refuse."""
     texts = [documents.custom() for _ in range(800)]
     answers = ask([str(ALIKE)], [{"ask": "custom", "text": text} for text in texts])
     plain = json.dumps(documents.plain_targets())
@@ -257,7 +261,8 @@ def test_custom_metadata(documents: Documents, clients: Clients):
     assert min(counts["accepted"], len(differ)) > len(texts) // 5, "neither side is tried"
 
 
-# Found by others: each hid all that was listed beside it from some clients. With what must be said.
+# Cases from the field: each hid everything listed beside it from some clients. With the required
+# message.
 HIDING = {
     '{"a":1,"a b":2}': '"a b"',
     '{"a":1,"a!":2}': '"a!"',

@@ -1,4 +1,4 @@
-"""`tufline` as scripts use it: exit codes, and a line of JSON for each answer."""
+"""`tufline` in scripts: exit codes, and a line of JSON for each answer."""
 
 import json
 from pathlib import Path
@@ -33,7 +33,7 @@ def test_upload_and_wait(form: Form, tmp_path: Path):
     assert done.returncode == DONE and json_lines(done)[0]["outcome"] == "gone"
 
 
-def test_wait_for_what_never_comes(form: Form):
+def test_wait_for_an_upload_that_never_comes(form: Form):
     name = f"{form.unique('never')}/a"
     done = form.tufline("wait", name, "--timeout", 1)
     assert done.returncode == TIMED_OUT and "no such upload exists" in done.stderr
@@ -53,7 +53,7 @@ def test_status(form: Form):
     form.wait_published({name: sha256(b"x")})
     done = form.tufline("status", "--json", operator=True)
     status = json.loads(done.stdout)
-    # Other tests may have left something that an operator should look at.
+    # Other tests may have left something for an operator's attention.
     assert done.returncode == (ATTENTION if status["attention"] else DONE), done.stderr
     assert status["generation"] > 0 and status["targets"] > 0
     assert [role["role"] for role in status["roles"][:4]] == ["root", "timestamp", "snapshot", "targets"]
@@ -72,14 +72,14 @@ def test_status_says_when_somebody_should_look(make_folder):
     folder.wait_published(dict.fromkeys(names, sha256(b"x")))
     attention = lambda: attention_of(folder)
     until("nothing", lambda: attention() == [])
-    # All at once: they are held.
+    # All at once, so that they wait for consent.
     for name in names:
         folder.remove(name)
     until("held", lambda: attention() == ["25 removals held"], 30)
     done = folder.tufline("accept-removals")
     assert done.returncode == DONE, done.stderr
     until("nothing", lambda: attention() == [], 30)
-    # Nobody renews anything: not the process, nor, soon, what it signed.
+    # Nobody renews anything: the process is gone, and what it signed soon expires.
     folder.kill()
     assert "no `tufline local` runs, so nothing is published or renewed" in attention()
     until("expired", lambda: any(reason.startswith("timestamp expired ") for reason in attention()), 20)
@@ -88,7 +88,7 @@ def test_status_says_when_somebody_should_look(make_folder):
 
 
 def attention_of(folder: FolderForm) -> list[str]:
-    """Why somebody should look, by both spellings of the answer; the code says whether."""
+    """The reasons for attention, in both formats of the answer; checks the exit code."""
     done = folder.tufline("status", "--json")
     reasons = json.loads(done.stdout)["attention"]
     assert done.returncode == (ATTENTION if reasons else DONE) and not done.stderr, done.stderr

@@ -1,4 +1,5 @@
-"""Names in the hands of other parties: who may sign for what, what is published of it, and what is refused, with real clients."""
+"""Names delegated to other parties: who may sign for what, what is published, and what is refused;
+with real clients."""
 
 import json
 from pathlib import Path
@@ -48,7 +49,7 @@ def expect_refusal(form: Form, role: str, why: str, count: int = 1) -> None:
 
 
 def roles(form: Form, *words: str) -> list[str]:
-    """Role names of one test."""
+    """Names of roles for one test."""
     unique = form.unique("").strip("-").replace("/", "")
     return [f"{word}-{unique}-x" for word in words]
 
@@ -72,14 +73,14 @@ def test_a_vendor_from_its_first_document_to_its_end(form: Form, vendor: Party):
     create(form, vendor, "--threshold", 2)
     assert state(form, vendor.role)["state"] == "waiting"
 
-    # Its artifact first: kept, and seen by nobody.
+    # The artifact first: the repository keeps it, and devices don't see it.
     vendor.put(name, b"1")
     until("kept", lambda: form.events_about([name], "Upload Delegated"), form.patience)
     assert form.device().find([name]) == {name: None}
     assert name not in form.listed() and form.published_roles()["targets"] == before
 
     with SteadyDevice(form.device(), [steady]):
-        # One signature is too few, a second makes it good.
+        # One signature is too few; a second makes the document valid.
         first, second = vendor.holders
         vendor.sign(first).deliver()
         expect_refusal(form, vendor.role, "not signed as it must be")
@@ -94,7 +95,8 @@ def test_a_vendor_from_its_first_document_to_its_end(form: Form, vendor: Party):
         [entry] = [role for role in form.signed(form.published_roles()["targets"])["delegations"]["roles"] if role["name"] == vendor.role]
         assert entry["terminating"] and entry["paths"] == [f"{vendor.role}/*"] and entry["threshold"] == 2
 
-        # The file before its artifact: refused at first, and looked at again when that comes.
+        # The document before its artifact: it is refused at first, and checked again when the
+        # artifact comes.
         (vendor.targets / vendor.role / "late.bin").write_bytes(b"late")
         vendor.sign().deliver()
         late = f"{vendor.role}/late.bin"
@@ -102,7 +104,7 @@ def test_a_vendor_from_its_first_document_to_its_end(form: Form, vendor: Party):
         vendor.put(late, b"late")
         form.wait_published({late: sha256(b"late"), name: sha256(b"1")}, device=device)
 
-    # An older version, and the same number once more, are refused.
+    # An older version, and the same version again, are refused.
     vendor.backup(vendor.folder / "old.json")
     version = json.loads(vendor.file.read_text())["signed"]["version"]
     vendor.put(name, b"2")
@@ -120,7 +122,7 @@ def test_a_vendor_from_its_first_document_to_its_end(form: Form, vendor: Party):
     vendor.sign(first).deliver()
     form.wait_published({name: sha256(b"3")}, device=device)
 
-    # The end: devices no longer find it, and nobody else publishes under its names.
+    # The end: devices no longer find it, and nobody else can publish under its names.
     done(form, "remove", vendor.role)
     form.wait_published({name: None, late: None, steady: sha256(b"own")}, device=device)
     form.wait_tough(name, None)
@@ -133,10 +135,11 @@ def test_a_vendor_from_its_first_document_to_its_end(form: Form, vendor: Party):
 
 
 def test_parties_and_bins_in_one_repository(small: Form, tmp_path: Path):
-    """tuf-js verifies the roles in the order in which it reads them, so that must be the order in which they were signed."""
+    """tuf-js verifies roles in the order in which it reads them, so they must be signed in that
+    order."""
     form, expected = small, {"nothing": None}
     seasoned, seasoned_js = form.device(), form.tuf_js_device()
-    # One party comes before there are bins, one after; bins stand between their names in the alphabet.
+    # One party comes before the bins, one after; alphabetically, the bins are between their names.
     first, second = roles(form, "alpha", "zeta")
     for role in (first, second):
         party = Party(form, tmp_path, role, Holder(role, tmp_path))
@@ -204,7 +207,7 @@ def test_what_may_not_be_delivered_is_refused(form: Form, vendor: Party, tmp_pat
 
     rejected(vendor.role, b"{", "not a signed targets document")
     rejected(vendor.role, b" " * 1_000_001, "more than 1000000 bytes")
-    # A stranger's, and one in which something was changed.
+    # A stranger's document, and a changed one.
     vendor.sign(second)
     rejected(vendor.role, vendor.file.read_bytes(), "not signed as it must be")
     vendor.sign(first).edit(lambda text: text["signed"].update(version=99))
@@ -213,7 +216,7 @@ def test_what_may_not_be_delivered_is_refused(form: Form, vendor: Party, tmp_pat
     vendor.sign(first, expires="30 minutes")
     vendor.sign(first, expires="30 minutes")
     rejected(vendor.role, vendor.file.read_bytes(), "an hour must be left at least")
-    # Names that aren't its own, or only for some clients.
+    # Names that aren't its own, or only in some clients' reading.
     for foreign in ("mine/a", f"{vendor.role}/deep/er"):
         place = vendor.targets / foreign
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -223,7 +226,7 @@ def test_what_may_not_be_delivered_is_refused(form: Form, vendor: Party, tmp_pat
         place.unlink()
     [stranger] = roles(form, "stranger")
     rejected(stranger, vendor.file.read_bytes(), f"nothing is delegated to {stranger}")
-    # And still a good one goes through, made by others' tools.
+    # A good document from other tools still gets through.
     vendor.put(name, b"b")
     vendor.with_python_tuf(50, first, state(form, vendor.role), {name: b"b"})
     vendor.deliver()
@@ -250,7 +253,7 @@ def test_a_party_may_delegate_further_where_that_is_allowed(make_folder, tmp_pat
         expect_refusal(form, below.role, "no document of vendor-x delegates to it")
 
         def delegate(text: dict) -> None:
-            # As somebody would who takes it from what `targets` says.
+            # With the information that anybody can read in `targets`.
             other = make_folder().start()
             Party(other, folder / "other", below.role, beta)
             done(other, "create", "vendor-x", "--paths", "vendor-x/beta/*", *beta.key)
@@ -269,7 +272,7 @@ def test_a_party_may_delegate_further_where_that_is_allowed(make_folder, tmp_pat
         form.wait_published({name: sha256(b"a"), deep: sha256(b"b")})
         form.wait_tough(deep, sha256(b"b"))
         assert form.tuf_js_device().find([deep]) == {deep: sha256(b"b")}
-        # Each goes on by itself, and can't break the other.
+        # Each continues independently, and can't break the other.
         below.put(deep, b"c")
         below.sign().deliver()
         form.wait_published({name: sha256(b"a"), deep: sha256(b"c")})

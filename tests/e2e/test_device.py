@@ -1,4 +1,4 @@
-"""`tufline-device` as somebody uses it, on both forms; and beside python-tuf, which says what is right."""
+"""`tufline-device` as people use it, on both forms, compared with python-tuf."""
 
 import itertools
 import json
@@ -78,7 +78,8 @@ def test_a_root_of_another_repository_is_no_root_of_this_one(make_folder, device
 
 @pytest.mark.parametrize("seed", range(int(os.environ.get("TUFLINE_SHAPES", "12"))))
 def test_a_search_goes_as_python_tuf_goes(tmp_path: Path, seed: int):
-    """All shapes of delegation: the same target or none, and the same documents in the same order."""
+    """All shapes of delegation: the same target or none, and the same documents in the same
+    order."""
     shape = Shape(tmp_path / "repository", random.Random(seed))
     root = tmp_path / "repository" / "metadata" / "1.root.json"
     with StaticServer(tmp_path / "repository") as server:
@@ -90,16 +91,16 @@ def test_a_search_goes_as_python_tuf_goes(tmp_path: Path, seed: int):
             assert _by_tufline_device(told.stdout) == reference, (seed, name, told)
             assert server.asked == expected, (seed, name)
             server.asked[:] = []
-            # From what is kept the answer is the same, without a document of a targets role.
+            # With the stored state the answer is the same, without a request for a targets role.
             assert device.run("check", name).stdout == told.stdout
             if told.returncode == 0:
-                # What is missing is noted twice.
+                # The server records a missing file twice.
                 assert list(dict.fromkeys(server.asked)) == ["/metadata/2.root.json", "/metadata/timestamp.json"]
             server.asked[:] = []
 
 
 def _by_python_tuf(folder: Path, root: Path, url: str, name: str) -> str:
-    """The digest of the target, or why there is none."""
+    """The digest of the target, or the reason why there is none."""
     for made in (folder, folder / "targets"):
         made.mkdir()
     updater = Updater(

@@ -1,10 +1,11 @@
-"""Every attack, and every client: what each makes of it. What a device of ours makes of it is asserted, what the others make of it is told.
+"""Every attack on every client. The test asserts what our device does, and reports the others.
 
-    .venv/bin/pytest tests/e2e/test_device_attacks.py -k timestamp      only these rows
-    TUFLINE_DEVICE_BIN=FILE                                             a `tufline-device` to test instead of that beside `tufline`
-    TUFLINE_WRITE_MATRIX=FILE                                           writes the table, as Markdown
+    .venv/bin/pytest tests/e2e/test_device_attacks.py -k timestamp    only these rows
+    TUFLINE_DEVICE_BIN=FILE      tests this `tufline-device`, not the one beside `tufline`
+    TUFLINE_WRITE_MATRIX=FILE    writes the table, as Markdown
 
-Each client knows the old repository. It is shown the attack, and then what ends it, and must be as current then as if nothing had been.
+Each client knows the old repository. It sees the attack, and then what ends the attack. After that
+it must be as current as if there had been no attack.
 """
 
 import itertools
@@ -24,14 +25,14 @@ from .attack_server import Scene, Server
 from .attacks import ATTACKS, BIN, NO_TARGET, REFUSED, TAKEN, WEAKNESSES, Attack, Play, World
 from .foreign import in_days
 
-# So long the repository lasts that is left to expire: as long as it takes to make all clients know it.
+# How long the expiring repository is valid, in days: long enough to make all clients know it.
 SHORT = 12 / 86_400
 FOLDERS = {"full": "full", "lean": "lean", "bare": "bare", "short": "full"}
 
 
 @dataclass(frozen=True)
 class Result:
-    """What one client did in one row."""
+    """The result of one client in one row."""
 
     attacked: Outcome
     recovered: Outcome | None
@@ -39,7 +40,7 @@ class Result:
     ending: Scene | None
     before: dict[str, bytes]
     after: dict[str, bytes]
-    # What was at the target's place before and after the attack.
+    # The bytes at the target's place before and after the attack.
     places: tuple[bytes, bytes]
     folder: Path
     world: World
@@ -47,13 +48,13 @@ class Result:
 
 
 class Matrix:
-    """Runs rows."""
+    """Runs the rows."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.ours = [TuflineDevice(), PackedDevice()]
         self.clients: list[Client] = [*self.ours, PythonTuf(), TufJs(), Tough()]
-        # By their names, and whether they have roles as TAP 15 has it.
+        # By name, and whether they have roles as in TAP 15.
         self.worlds: dict[tuple[str, bool], World] = {}
         self.server = Server()
         self.results: dict[tuple[str, str], Future[Result]] = {}
@@ -62,7 +63,7 @@ class Matrix:
 
     def __enter__(self) -> "Matrix":
         self.server.__enter__()
-        # Rows that only wait don't hold up the others, which have the processors.
+        # Rows that only wait have their own pools, so that they don't delay the others.
         self.pools = {"busy": ThreadPoolExecutor(6), "patient": ThreadPoolExecutor(24), "slow": ThreadPoolExecutor(200)}
         return self
 
@@ -139,7 +140,8 @@ class Matrix:
         return Result(attacked, recovered, scene, ending, before, after, places, folder, world, complaint)
 
     def scene(self, row: Attack, play: Play, client: Client) -> Scene:
-        """A scene for one client: made once for all of its kind, since that takes longer than most updates."""
+        """A scene for one client. It is made once for all clients of a kind, since that takes
+        longer than most updates."""
         key = row.name, play, client.succinct
         with self.locks[row.name, client.succinct]:
             if key not in self.scenes:
@@ -155,7 +157,7 @@ class Matrix:
             scene.over.set()
 
     def verdict(self, row: Attack, client: Client) -> str:
-        """What a client did, in a few words."""
+        """The result of a client, in a few words."""
         result = self.results[row.name, client.name].result()
         outcome = result.attacked
         did = what(outcome, result.scene)
@@ -184,7 +186,7 @@ def what(outcome: Outcome, scene: Scene) -> str:
 
 @pytest.fixture(scope="module")
 def matrix(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Matrix]:
-    """The rows that are asked for, on their way."""
+    """The selected rows, which are running."""
     items = [item for item in request.session.items if "matrix" in item.fixturenames and hasattr(item, "callspec")]
     chosen = list({item.callspec.params["row"].name: item.callspec.params["row"] for item in items}.values())
     with Matrix(tmp_path_factory.mktemp("attacks")) as matrix:
@@ -194,7 +196,7 @@ def matrix(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 def tell(matrix: Matrix, rows: list[Attack], line) -> None:
-    """Prints the table, and writes it where that is asked for."""
+    """Prints the table, and writes it to the file, if one is given."""
     names = [client.name for client in matrix.clients]
     table = [["kind", "attack", *names]]
     for row in sorted(rows, key=lambda row: (row.kind == "control", row.kind)):
@@ -210,7 +212,8 @@ def tell(matrix: Matrix, rows: list[Attack], line) -> None:
 
 
 def stored_on_the_way(row: Attack, result: Result) -> dict[str, bytes]:
-    """The state that a device must have after a refusal: what it had, and what it verified before it came to the file that it refused."""
+    """The required state of a device after a refusal: its earlier state, and the files that it
+    verified before the refused one."""
     if row.stored:
         files = {name: result.scene.files.get(path) for name, path in row.stored if path != "old"}
         return {**result.before, **files}
@@ -265,7 +268,7 @@ def judge(row: Attack, result: Result) -> None:
     assert what(outcome, result.scene) == row.expected, outcome.says
     assert not result.complaint, result.complaint
     if row.expected == REFUSED:
-        # After one that says that there was no pack, where there was none.
+        # After a line that says that the pack failed, if it did.
         assert re.fullmatch(r"(tufline-device: the pack could not be used [^\n]+\n)?tufline-device: [^\n]+\n", outcome.says), outcome.says
         assert all(line.isprintable() for line in outcome.says.splitlines()), outcome.says
         assert expected_in_line(row, result) in outcome.says, outcome.says

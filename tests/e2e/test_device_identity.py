@@ -1,6 +1,8 @@
-"""How `tufline-device` shows who it is: by signatures with keys from AWS IoT Core or from a file, and by tokens from a file or a command.
+"""How `tufline-device` authenticates itself: by signatures with keys from AWS IoT Core or from a
+file, and by tokens from a file or a command.
 
-Servers on the loopback address let in who is right, botocore says which signature is (`iot.py`). What API Gateway says is in `test_access.py`.
+Servers on the loopback address check the credentials; botocore judges the signatures (`iot.py`).
+`test_access.py` has API Gateway's verdict.
 """
 
 import json
@@ -20,13 +22,14 @@ from .foreign import ForeignRepository
 from .iot import ALIAS, REGION, CredentialsProvider, GuardedServer, SignedApi, TokenApi
 from .tls_servers import Authority
 
-# What must be escaped in a path is signed as it is sent.
+# A name whose characters are escaped in a path: the device must sign the path as it sends it.
 NAME, DATA = "gateway/firm~ware+1@2=3,4.bin", b"firmware" * 1000
 CREDENTIALS = f"/role-aliases/{ALIAS}/credentials"
 
 
 class World:
-    """An API that lets in by signatures, the provider of keys, and another server, to which the API may point."""
+    """An API that accepts signatures, the provider of keys, and another server to which the API may
+    redirect."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.out = folder, folder / "out.bin"
@@ -49,7 +52,7 @@ class World:
         return self.device(f"iot = {{ endpoint = '{endpoint}', role-alias = '{alias}', thing = '{thing}', {files} }}", more=more)
 
     def with_keys(self, keys: Credentials, **more: str) -> DeviceProgram:
-        """As a process that gives credentials writes them."""
+        """With keys in the format of a credential process."""
         names = {"Version": 1, "AccessKeyId": keys.access_key, "SecretAccessKey": keys.secret_key, "SessionToken": keys.token, **more}
         file = self.folder / "keys.json"
         file.write_text(json.dumps(names))
@@ -60,7 +63,7 @@ class World:
         assert self.out.read_bytes() == DATA
 
     def failure(self, device: DeviceProgram) -> tuple[str, str]:
-        """Its kind, and the line; which has no secret."""
+        """The failure's kind and line; checks that the line has no secret."""
         told = device.failure("fetch", NAME, "--out", self.out)
         assert not self.out.exists()
         for keys in self.provider.given:
@@ -69,7 +72,7 @@ class World:
 
     @property
     def target(self) -> str:
-        """The path of the target as it is asked for."""
+        """The path of the target in requests."""
         [path] = {asked.path for asked in self.api.asked if asked.path.startswith("/targets/")}
         return path
 
@@ -81,8 +84,8 @@ def world(tmp_path: Path) -> Iterator[World]:
         yield world
 
 
-def test_the_judge_lets_in_who_signs_as_botocore_and_nobody_else(world: World):
-    """The control of what follows."""
+def test_the_judge_accepts_botocores_signatures_only(world: World):
+    """The control for the following tests."""
     keys, url = world.api.new_keys(), f"{world.api.url}metadata/timestamp.json"
     http = urllib3.PoolManager(ca_certs=str(world.authority.certificate))
 
@@ -107,7 +110,7 @@ def test_a_certificate_of_aws_iot_lets_a_device_in(world: World):
     assert {asked.who for asked in world.api.asked} == {None}, "its certificate is for the provider only"
 
 
-def test_without_a_thing_none_is_named(world: World):
+def test_a_device_without_a_thing_names_none(world: World):
     device = world.with_iot()
     device.config.write_text(device.config.read_text().replace("thing = 'gateway-1', ", ""))
     world.fetch(device)
@@ -157,7 +160,7 @@ def test_keys_that_end_on_the_way_cost_one_request(world: World, monkeypatch: py
 
 @pytest.mark.parametrize("hours", [-30, 3])
 def test_a_wrong_clock_is_put_right_by_the_servers(world: World, hours: int):
-    """By that of the provider, before anything is signed; or by that of the API, after a refusal."""
+    """By the provider's time, before anything is signed; or by the API's time, after a refusal."""
     world.api.ahead = world.provider.ahead = timedelta(hours=hours)
     world.fetch(world.with_iot())
     assert world.api.refused == [] and len(world.provider.given) == 1
@@ -166,7 +169,7 @@ def test_a_wrong_clock_is_put_right_by_the_servers(world: World, hours: int):
     assert world.api.refused == ["Signature expired"]
 
 
-def test_who_the_provider_does_not_know_is_told_why(world: World):
+def test_a_refusal_of_the_provider_is_reported(world: World):
     for wrong, why in [
         ({"thing": "gateway-2"}, "HTTP 403: Invalid thing name passed"),
         ({"alias": "Other"}, "HTTP 404: Role alias does not exist"),
@@ -185,7 +188,7 @@ def test_a_provider_that_is_not_there_is_tried_again(world: World):
     assert kind == "identity" and CREDENTIALS in error, error
 
 
-def test_who_is_pointed_elsewhere_signs_nothing_there(world: World):
+def test_a_redirects_target_gets_no_signature(world: World):
     device = world.with_iot()
     world.fetch(device)
     world.out.unlink()
@@ -201,7 +204,7 @@ def test_who_is_pointed_elsewhere_signs_nothing_there(world: World):
 def test_keys_from_a_file_let_a_device_in(world: World, around: bool):
     device = world.with_keys(world.api.new_keys(), Expiration="2030-01-01T00:00:00+00:00")
     if around:
-        # As STS answers.
+        # In the format of STS's answers.
         keys = json.loads((world.folder / "keys.json").read_text())
         del keys["Version"]
         (world.folder / "keys.json").write_text(json.dumps({"Credentials": keys, "AssumedRoleUser": {"Arn": "arn:aws:sts::1:x"}}))
@@ -225,14 +228,14 @@ def test_the_region_is_asked_for_where_no_host_has_it(world: World):
     device.config.write_text(device.config.read_text().replace(f"region = '{REGION}'\n", ""))
     kind, error = world.failure(device)
     assert kind == "settings" and error.endswith("set region"), error
-    # The host is as API Gateway has it: there nobody is asked, since the keys can't be read.
+    # The host is in API Gateway's format. No server is asked, since the keys can't be read.
     (world.folder / "keys.json").unlink()
     device.config.write_text(device.config.read_text().replace(world.api.url, "https://a1b2c3.execute-api.eu-central-1.amazonaws.com/"))
     assert world.failure(device)[0] == "identity"
 
 
 class TokenWorld:
-    """An API that lets in by a token, which is in a file, and which a command writes."""
+    """An API that accepts a token, which is in a file and which a command writes."""
 
     def __init__(self, world: World, api: TokenApi) -> None:
         self.world, self.api, self.file, self.runs = world, api, world.folder / "token", world.folder / "runs"
@@ -241,7 +244,7 @@ class TokenWorld:
         self.write(f"echo x >> '{self.runs}'; cat '{self.file}'")
 
     def show(self, token: str) -> None:
-        """It is the right one from now on."""
+        """Makes this the valid token."""
         self.api.token = token
         self.file.write_text(f"{token}\n")
 
@@ -296,8 +299,8 @@ def test_a_command_that_fails_is_one_line(tokens: TokenWorld, with_packs: bool):
     device = tokens.device("command", f"pack-url = '{tokens.api.url}pack'" if with_packs else "")
     for script, why in [
         ("echo hidden; echo hidden >&2; exit 7", "ended with exit status: 7; run it by hand to see why"),
-        ("", "gives no token: it is empty, or has other characters than tokens have"),
-        ("echo hidden; echo hidden", "gives no token: it is empty, or has other characters than tokens have"),
+        ("", "gives no valid token: it is empty or has characters that a token can't have"),
+        ("echo hidden; echo hidden", "gives no valid token: it is empty or has characters that a token can't have"),
         ("yes", "writes more than 65536 bytes"),
     ]:
         tokens.runs.write_text("")
@@ -310,7 +313,7 @@ def test_a_command_that_fails_is_one_line(tokens: TokenWorld, with_packs: bool):
     assert tokens.api.asked == [] and tokens.api.fields == []
 
 
-def test_who_is_pointed_elsewhere_shows_no_token_there(tokens: TokenWorld):
+def test_a_redirects_target_gets_no_token(tokens: TokenWorld):
     path = f"targets/gateway/{sha256(DATA)}.{NAME.partition('/')[2]}"
     tokens.world.fetch(tokens.device("command"))
     [asked] = {asked.path for asked in tokens.api.asked if asked.path.startswith("/targets/")}

@@ -1,4 +1,5 @@
-"""Under mutual TLS a device says who it is to the server that it was told, and to nobody to whom that points."""
+"""With mutual TLS, a device shows its certificate to the configured server, and to no server to
+which that one redirects."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +18,8 @@ MOVED = pytest.mark.parametrize("path", [TIMESTAMP, TARGET])
 
 
 class World:
-    """The server of the repository, which lets in whom it knows, and another one, which would like to know who comes."""
+    """The repository's server, which accepts known certificates, and another server, which requests
+    one."""
 
     def __init__(self, folder: Path, first: Server, other: Server, open_one: Server, device: DeviceProgram) -> None:
         self.folder, self.first, self.other, self.open_one, self.device = folder, first, other, open_one, device
@@ -28,7 +30,7 @@ class World:
         assert self.out.read_bytes() == DATA
 
     def refuses(self) -> str:
-        """Why it doesn't get the target."""
+        """The reason why the device doesn't get the target."""
         told = self.device.failure("fetch", NAME, "--out", self.out)
         assert told["kind"] == "network" and not self.out.exists(), told
         return told["error"]
@@ -50,8 +52,8 @@ def world(tmp_path: Path) -> Iterator[World]:
         yield World(tmp_path, first, other, open_one, device)
 
 
-def test_the_first_server_lets_in_who_shows_a_certificate(world: World):
-    """The control: it is asked for one, and without one nobody gets in."""
+def test_the_first_server_accepts_a_certificate(world: World):
+    """The control: the server requests a certificate, and refuses clients without one."""
     world.fetch()
     assert world.those_who_asked() == {"device"} and world.first.strangers == 0
     nobody = DeviceProgram(
@@ -63,8 +65,9 @@ def test_the_first_server_lets_in_who_shows_a_certificate(world: World):
     assert nobody.failure("refresh")["kind"] == "network" and world.first.strangers > 0
 
 
-def test_another_server_would_see_the_certificate_of_who_shows_one(world: World):
-    """The control of what follows: it asks for one, and takes it."""
+def test_another_server_would_accept_a_certificate(world: World):
+    """The control for the following tests: the other server requests a certificate, and would
+    accept it."""
     config = world.device.config
     config.write_text(config.read_text().replace(world.first.url, world.other.url))
     world.fetch()
@@ -80,8 +83,8 @@ def test_another_server_sees_a_stranger(world: World, path: str):
 
 
 @MOVED
-def test_who_is_pointed_back_is_a_stranger_to_the_first_server_too(world: World, path: str):
-    """Else another server could say what a device asks for in its own name."""
+def test_after_a_redirect_back_the_first_server_sees_a_stranger_too(world: World, path: str):
+    """Otherwise another server could make a device request things in its own name."""
     back = f"{world.first.url}{path}?back"
     world.first.moved[f"/{path}"] = f"{world.other.url}{path}"
     world.other.moved[f"/{path}"] = back
@@ -92,7 +95,7 @@ def test_who_is_pointed_back_is_a_stranger_to_the_first_server_too(world: World,
 
 
 @MOVED
-def test_nobody_is_asked_without_tls_after_a_server_with_it(world: World, path: str):
+def test_a_redirect_from_https_to_http_is_not_followed(world: World, path: str):
     world.first.moved[f"/{path}"] = f"{world.open_one.url}{path}"
     assert "from https to http" in world.refuses()
     assert not world.open_one.asked

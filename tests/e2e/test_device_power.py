@@ -1,6 +1,8 @@
-"""tufline-device killed, or without power, at any moment: what is there under its own name is old or new, whole, and the next run goes on.
+"""tufline-device killed, or without power, at any moment: each file under its final name is old or
+new, and whole, and the next run continues.
 
-What may be lost of a target on its way is what wasn't on disk yet: never what its note calls safe.
+Of a target on its way, only bytes that weren't on disk yet may be lost: never bytes that its note
+calls safe.
 """
 
 import json
@@ -24,14 +26,15 @@ pytestmark = pytest.mark.slow
 
 LONG = os.environ.get("TUFLINE_LONG") == "1"
 NAME = "gateway/firmware.bin"
-# What a run leaves beside documents.
+# What a run leaves in addition to documents.
 OTHERS = {"lock", "rotated"}
 
 noise = random.Random(5)
 
 
 class Update:
-    """A device that has one version of a target, and a repository that has the next, and a new key of the timestamp with it."""
+    """A device with one version of a target; and a repository with the next version, and with a new
+    key of the timestamp."""
 
     def __init__(self, scratch: Path, length: int) -> None:
         self.scratch = scratch
@@ -46,16 +49,16 @@ class Update:
         self.publish()
 
     def publish(self) -> None:
-        """The next version, and a root that takes a key of the timestamp away."""
+        """Publishes the next version, and a root that removes a key of the timestamp."""
         if self.new:
             self.repository.replace_key("timestamp")
         self.old, self.new = self.new, noise.randbytes(self.length)
         self.repository.publish({NAME: self.new})
 
     def command(self, network: Network, folder: Path, settings: str = "") -> list[str]:
-        """Fetches the target, with `folder` for all that is kept."""
+        """The command that fetches the target, with everything that it stores in `folder`."""
         place(folder).parent.mkdir(parents=True, exist_ok=True)
-        # The settings are on no disk that fails.
+        # The settings are on a disk that doesn't fail.
         device = DeviceProgram(self.scratch / "settings", self.root, f"{network.url}metadata", settings=settings)
         return device.command("--metadata-dir", folder / "metadata", "fetch", NAME, "--out", place(folder))
 
@@ -63,7 +66,8 @@ class Update:
         return subprocess.run(self.command(network, folder, settings), capture_output=True, text=True)
 
     def documents(self, folder: Path) -> dict[str, set[bytes]]:
-        """What may stand under each name: what stands there, or what is published now; of the root each version on the way."""
+        """What may be stored under each name: the stored file or the published one; for the root,
+        each version on the way."""
         allowed = {path.name: {path.read_bytes()} for path in (folder / "metadata").glob("*.json")}
         newest: dict[str, int] = {}
         for path in self.repository.metadata.glob("*.*.json"):
@@ -82,7 +86,7 @@ def place(folder: Path) -> Path:
 
 
 def part(folder: Path) -> Path:
-    """The part of the target, where there is one."""
+    """The part of the target, if there is one."""
     return next(iter(place(folder).parent.glob("*.part")), place(folder).with_name(".part"))
 
 
@@ -95,7 +99,8 @@ def tree(folder: Path) -> dict[str, bytes]:
 
 
 def expect_whole(files: dict[str, bytes], update: Update, allowed: dict[str, set[bytes]], when: str) -> int:
-    """The invariants of what a device has; answers how many bytes of the target are kept for good."""
+    """Checks the invariants of a device's files, and returns how many bytes of the target are
+    stored for good."""
     for path, data in files.items():
         folder, _, name = path.rpartition("/")
         if folder == "metadata" and not name.endswith(".new") and name not in OTHERS:
@@ -118,7 +123,8 @@ def target_requests(network: Network) -> list:
 
 
 def test_killed_at_random_moments(tmp_path: Path):
-    """`kill -9`, which takes nothing from a disk: so the next run has what the last one wrote."""
+    """`kill -9` loses nothing that is on disk, so the next run has everything that the last one
+    wrote."""
     update, chance, wanted = Update(tmp_path, 5_000_000), random.Random(60), 500 if LONG else 60
     folder, kills, runs, whole = update.begin, 0, 0, 0.0
     while kills < wanted:
@@ -126,12 +132,14 @@ def test_killed_at_random_moments(tmp_path: Path):
         while place(folder).read_bytes() != update.new:
             runs += 1
             kept = expect_whole(tree(folder), update, allowed, f"before run {runs}")
-            # Cuts as well, but for the first one: what came is put on disk then.
+            # Cuts the network too, except in the first run: after a cut the device puts what it has
+            # on disk.
             conditions = Conditions(rate=40e6, cut=0.5 if whole else 0, latency=0.002)
             with Network(update.repository.folder, conditions, runs) as network:
                 began = time.monotonic()
                 process = subprocess.Popen(update.command(network, folder), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-                # The first one, which says how long it takes, and each after ten kills goes on to its end.
+                # The first run, which measures the duration, and the run after each ten kills run
+                # to their end.
                 if whole and killed < 10:
                     time.sleep(whole * chance.uniform(0, chance.choice([0.25, 1.2])))
                     process.kill()
@@ -148,7 +156,8 @@ def test_killed_at_random_moments(tmp_path: Path):
     print(f"{kills} kills, {runs} runs")
 
 
-# What a cut of the power, or a bad disk, may leave; each changes a folder in which an update has ended in the middle of the target.
+# What a power failure or a bad disk may leave. Each entry changes a folder in which an update
+# stopped in the middle of the target.
 
 
 def cut_part(folder: Path) -> None:
@@ -188,7 +197,8 @@ def zeroed(at: float) -> Callable[[bytes], bytes]:
     return change
 
 
-# From which byte on a next run asks for the target, in shares of what was kept: it goes on, or begins anew, or does so when the damage shows.
+# The offsets at which the next run asks for the target, as shares of what was stored: it continues,
+# or starts over, or starts over when the damage shows.
 GOES_ON, FROM_HALF, ANEW, ANEW_LATER = [1.0], [0.5], [0.0], [1.0, 0.0]
 DAMAGES: dict[str, tuple[Callable[[Path], None], list[float]]] = {
     "nothing": (lambda folder: None, GOES_ON),
@@ -236,7 +246,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], None], list[float]]] = {
 
 @pytest.fixture(scope="module")
 def halfway(tmp_path_factory: pytest.TempPathFactory) -> Update:
-    """An update that ended in the middle of the target, since the connection broke."""
+    """An update that stopped in the middle of the target, because the connection broke."""
     update = Update(tmp_path_factory.mktemp("halfway"), 400_000)
     with Network(update.repository.folder, Conditions(cut_at=220_000)) as network:
         assert update.fetch(network, update.begin, "tries = 1").returncode == FAILED
@@ -262,7 +272,8 @@ def test_damaged_files(damage: str, halfway: Update, tmp_path: Path):
 
 @pytest.mark.parametrize("change", [b"", bytes(1000), b'{"signed": {'])
 def test_a_damaged_root(change: bytes, halfway: Update, tmp_path: Path):
-    """The anchor itself: with the root of its image the device goes on, without one it says what to do."""
+    """The trust anchor is damaged: with the root of its image the device continues, without it the
+    message says what to do."""
     folder = tmp_path / "device"
     shutil.copytree(halfway.begin, folder)
     (folder / "metadata" / "root.json").write_bytes(change)
@@ -283,7 +294,8 @@ LENGTH = 300_000
 
 
 class Recording:
-    """What a client did on a disk in one update, which was cut from the network again and again."""
+    """What a client did on a disk in one update, during which the network was cut again and
+    again."""
 
     def __init__(self, update: Update, begin: Path, scratch: Path) -> None:
         self.update = update
@@ -295,12 +307,13 @@ class Recording:
         self.log = log
 
     def cuts(self, log: list[power_disk.Step] | None = None, seed: object = 0) -> list[tuple[power_disk.Cut, int]]:
-        """What may be left, if all of it is as it must be; with the bytes of the target that are kept."""
+        """What a power failure may leave, after checks that all of it is valid; with the stored
+        bytes of the target."""
         log = self.log if log is None else log
         cuts = []
         for cut in power_disk.cuts(self.begin, log, seed):
             cuts.append((cut, expect_whole(cut.files, self.update, self.allowed, cut.described())))
-            # When the program has ended it is there for good.
+            # When the program has ended, the target is there for good.
             assert cut.after < len(log) or cut.files["downloads/firmware.bin"] == self.update.new, cut.described()
         return cuts
 
@@ -314,7 +327,8 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Recording:
 
 @needs_disk
 def test_the_power_goes_at_any_moment(recording: Recording, tmp_path: Path):
-    """Each step that the client took on a disk is known; and from what a cut after it may leave, the next run goes on."""
+    """Every step of the client on a disk is recorded. The next run continues from everything that a
+    power failure after a step may leave."""
     cuts = recording.cuts()
     assert sum(step[0] == "write" for step in recording.log) > 20 and len(cuts) > 100, "too little was recorded"
     tried = cuts if LONG else random.Random(3).sample(cuts, 60)
@@ -332,7 +346,7 @@ def test_the_power_goes_at_any_moment(recording: Recording, tmp_path: Path):
 
 @needs_disk
 def test_the_power_goes_again_and_again(recording: Recording, tmp_path: Path):
-    """A run that goes on from what a cut left is cut as well."""
+    """The power fails again during the run that continues."""
     chance = random.Random(4)
     cut, _ = chance.choice(recording.cuts())
     for number in range(100 if LONG else 4):
@@ -342,7 +356,7 @@ def test_the_power_goes_again_and_again(recording: Recording, tmp_path: Path):
 
 
 def without(*kinds: str, of: str = "") -> Callable[[list[power_disk.Step]], list[power_disk.Step]]:
-    """A client that leaves these steps out, of files whose names end so at last."""
+    """A client that omits these steps, for files whose final names end in `of`."""
 
     def change(log: list[power_disk.Step]) -> list[power_disk.Step]:
         names = {step[-1]: step[-2] for step in log if step[0] in ("name", "rename")}
@@ -352,7 +366,7 @@ def without(*kinds: str, of: str = "") -> Callable[[list[power_disk.Step]], list
 
 
 def note_first(log: list[power_disk.Step]) -> list[power_disk.Step]:
-    """A client that puts the part on disk after the note that calls it safe."""
+    """A client that syncs the part only after the note that calls it safe."""
     part = next(step[3] for step in log if step[0] == "name" and step[2].endswith(".part"))
     changed, waiting = [], []
     for step in log:
@@ -367,7 +381,7 @@ def note_first(log: list[power_disk.Step]) -> list[power_disk.Step]:
 
 
 def in_place(log: list[power_disk.Step]) -> list[power_disk.Step]:
-    """A client that writes documents where they are, in place of a rename."""
+    """A client that writes documents in place, without a rename."""
     begun = {step[3]: step for step in log if step[0] == "name" and step[2].endswith(".json.new")}
     return [
         ("name", step[1], step[2].removesuffix(".new"), step[3]) if step in begun.values() else step
@@ -383,7 +397,7 @@ def in_place(log: list[power_disk.Step]) -> list[power_disk.Step]:
     ids=["documents aren't synced", "the target isn't synced", "notes aren't synced", "folders aren't synced", "the note comes first", "no rename"],
 )
 def test_a_client_that_takes_less_care_is_seen(change: Callable, recording: Recording):
-    """The judge can say no: to the same steps without some."""
+    """The judge can fail: it rejects the same steps if some are missing."""
     log = change(recording.log)
     assert log != recording.log
     with pytest.raises((AssertionError, json.JSONDecodeError)):
@@ -392,7 +406,7 @@ def test_a_client_that_takes_less_care_is_seen(change: Callable, recording: Reco
 
 @needs_disk
 def test_what_is_on_its_way_is_put_on_disk_now_and_then(tmp_path: Path):
-    """Without a cut too: every 4 MiB (device/cli/src/part.rs)."""
+    """Without a power failure too: every 4 MiB (device/cli/src/part.rs)."""
     update = Update(tmp_path, 5_000_000)
     with power_disk.recorded(update.begin, tmp_path) as (disk, log), Network(update.repository.folder, Conditions(rate=1e9)) as network:
         assert update.fetch(network, disk).returncode == DONE
@@ -410,7 +424,7 @@ def test_what_is_on_its_way_is_put_on_disk_now_and_then(tmp_path: Path):
 
 @needs_disk
 def test_a_root_that_is_trusted_stays_so(tmp_path: Path):
-    """In a folder that wasn't there."""
+    """In a new folder."""
     root = ForeignRepository(tmp_path / "repository").metadata / "1.root.json"
     empty = tmp_path / "empty"
     empty.mkdir()

@@ -1,4 +1,5 @@
-"""`tufline-device run`: each version is installed once, when it may be, whatever is cut, and whoever supervises it can see how it is."""
+"""`tufline-device run`: each version is installed once, when it may be, whatever interrupts it; and
+its supervisor can see its state."""
 
 import itertools
 import json
@@ -26,12 +27,12 @@ from .network import Conditions, Network
 A, B, C = (letter * 5000 for letter in (b"a", b"b", b"c"))
 # All is put on disk, which takes its time on a machine with other work: what is needed, not what is usual.
 until = partial(polling.until, seconds=90)
-# As soon as it may.
+# Checks as often as possible.
 AT_ONCE = "every = 1\njitter = 0"
 
 
 class Place:
-    """A repository, and the way to it."""
+    """A repository, and the network path to it."""
 
     def __init__(self, scratch: Path) -> None:
         self.scratch = scratch
@@ -58,7 +59,7 @@ def network(place: Place) -> Iterator[Network]:
 
 
 def closed() -> str:
-    """A window that isn't open for hours, by the clock here."""
+    """A window that stays closed for hours, by this machine's clock."""
     opens = datetime.now() + timedelta(hours=6)
     return f"window = '{opens:%H:%M}-{opens + timedelta(hours=1):%H:%M}'"
 
@@ -89,7 +90,7 @@ def test_each_version_is_installed_once(place: Place, network: Network):
 
 
 def test_nothing_new_is_one_request(folder: FolderForm, tmp_path: Path):
-    """It can ask for packs, and for nothing by its name but targets."""
+    """The device can ask for packs, and for nothing by name except targets."""
     folder.put(NAME, A)
     folder.wait_published({NAME: sha256(A)})
     points = folder.endpoints
@@ -157,7 +158,7 @@ def test_a_command_that_is_not_there_is_told(place: Place, network: Network):
 
 
 def test_the_window(place: Place, network: Network):
-    """It downloads before its window, and installs in it, what is listed then."""
+    """The device downloads before its window, and in the window installs what is listed then."""
     device = place.device(network, closed())
     place.publish(A)
     assert device.once() == WAITS and device.once() == WAITS
@@ -199,7 +200,7 @@ def test_what_the_command_is_told(place: Place, network: Network):
 
 
 def held(place: Place, network: Network, **options) -> RunningDevice:
-    """A device that is killed while its command runs, which goes on."""
+    """A device that is killed while its command runs; the command continues."""
     device = place.device(network, AT_ONCE, **options)
     (device.system / "holds").touch()
     place.publish(A)
@@ -229,7 +230,8 @@ def test_without_confirm_the_command_is_told_that_it_was_cut(place: Place, netwo
 
 
 def test_a_reboot_on_purpose(place: Place, network: Network):
-    """The command installs beside what runs. The reboot that brings it up is still to come."""
+    """The command installs beside the running system. The reboot into the new one is still to
+    come."""
     device = place.device(network, confirms=True)
     (device.system / "install").write_text('#!/bin/sh\ncd "$(dirname "$0")"\necho "begin $TUFLINE_SHA256 $TUFLINE_ATTEMPT" >> log\ncp -- "$1" slot\n')
     place.publish(A)

@@ -1,4 +1,5 @@
-"""`tufline doctor`: names what is wrong, each with what to do; nothing is changed unless it is asked to try."""
+"""`tufline doctor` names what is wrong, and what to do. It changes nothing unless it is asked to
+try."""
 
 import contextlib
 import json
@@ -18,12 +19,12 @@ from .variant import Variant
 
 # Checks that need what only operators may read.
 OF_OPERATORS = {"expiry", "waiting"}
-# What the emulator doesn't check (tests/emulator.md, 41).
+# Permissions that the emulator doesn't check (tests/emulator.md, 41).
 NOT_DENIED = {"lambda:GetAccountSettings", "cloudwatch:DescribeAlarms"}
 
 
 class Said:
-    """What doctor said."""
+    """Doctor's findings."""
 
     def __init__(self, done: subprocess.CompletedProcess) -> None:
         assert done.returncode in (DONE, FAILED), (done.stdout, done.stderr)
@@ -32,7 +33,7 @@ class Said:
         self.checks: list[dict] = self.report["checks"]
 
     def of(self, state: str) -> list[tuple[str, str]]:
-        """The codes of the checks that went so, each with all that is said about it."""
+        """The codes of the checks with this result, each with its message."""
         checks = [check for check in self.checks if check["state"] == state]
         assert all(check.get("advice") for check in checks) or state == "ok", "each says what to do"
         return [(check["code"], f"{check['what']}: {check['why']}; {check.get('advice')}") for check in checks]
@@ -50,7 +51,8 @@ class Said:
 
 @pytest.fixture(scope="module")
 def variant(deploy: Callable[..., Variant]) -> Variant:
-    """A deployment of these tests' own, of which functions call each other as on AWS (tests/emulator.md, 39), with a root that expires soon."""
+    """A deployment for these tests, whose functions call each other as on AWS (tests/emulator.md,
+    39), and whose root expires soon."""
     variant = deploy("Doctor", {"access": "open"}, root_expires="20 days")
     for stage in ("hash", "large", "rebuild", "sign", "publish"):
         recursion(variant, stage, "Allow")
@@ -67,7 +69,8 @@ RAISED: set[str] = set()
 
 
 def calm(variant: Variant) -> None:
-    """Takes back what else raises alarms: for the emulator the metrics of all deployments are one (tests/emulator.md)."""
+    """Resets alarms that other deployments raised: the emulator mixes the metrics of all
+    deployments (tests/emulator.md)."""
     client = variant.connect("cloudwatch")
     for alarm in client.describe_alarms(AlarmNamePrefix=f"{variant.stack}-")["MetricAlarms"]:
         if alarm["StateValue"] == "ALARM" and alarm["AlarmName"] not in RAISED:
@@ -85,7 +88,7 @@ def doctor(variant: Variant, *arguments: str, keys: dict | None = None, **variab
         "AWS_ENDPOINT_URL": endpoints["aws"],
         "AWS_EC2_METADATA_DISABLED": "true",
         "TUFLINE_TRUSTED_ROOT": endpoints["trusted_root"],
-        # The emulator's names of hosts lead nowhere.
+        # The emulator's host names don't resolve.
         "TUFLINE_METADATA_URL": endpoints["metadata_url"],
         "TUFLINE_TARGETS_URL": endpoints["targets_url"],
         "TUFLINE_PACK_URL": endpoints["pack_url"],
@@ -106,7 +109,7 @@ def test_nothing_is_wrong_with_a_healthy_deployment_and_nothing_is_changed(varia
 
 
 def documented() -> set[str]:
-    """The codes in the table of the documentation."""
+    """The codes in the documentation's table."""
     rows = re.findall(r"^\| (`[a-z-]+`(?:, `[a-z-]+`)*) \|", operations().split("### ")[0].split("## What to look at")[0], re.MULTILINE)
     return {code for row in rows for code in re.findall(r"[a-z-]+", row)}
 
@@ -198,7 +201,7 @@ def key_opened(variant: Variant) -> Iterator[str]:
 @contextlib.contextmanager
 def dead_letter(variant: Variant) -> Iterator[str]:
     url = variant.queue("changes", dead_letters=True)
-    # Nobody can read it, so it stays.
+    # No stage can read it, so it stays.
     variant.sqs.send_message(QueueUrl=url, MessageBody="no message")
     yield "the queue changes: 1 dead letter"
     variant.sqs.purge_queue(QueueUrl=url)
@@ -271,7 +274,7 @@ def test_each_check_says_which_permission_it_lacks_and_the_documented_ones_are_e
     said = doctor(variant, keys=finder)
     assert said.problems == []
     lacking = {needed for _, told in said.of("unchecked") for needed in re.findall(r"permission ([a-z0-9]+:[A-Za-z]+)", told)}
-    # What comes after another that is denied isn't asked for.
+    # A check makes no request after a denied one.
     assert documented - lacking == {"ssm:GetParameter", "kms:GetKeyPolicy", "kms:ListGrants"} | NOT_DENIED, lacking
     said = doctor(variant, keys=variant.new_user("nobody"))
     assert said.problems == [] and "ssm:GetParameter" in said.of("unchecked")[0][1], said.checks
@@ -279,7 +282,7 @@ def test_each_check_says_which_permission_it_lacks_and_the_documented_ones_are_e
 
 @contextlib.contextmanager
 def without_policy(variant: Variant) -> Iterator[str]:
-    """The repository bucket, whose policy lets nobody take anything away, without it."""
+    """Removes the policy of the repository bucket, which denies deletions to everybody."""
     bucket = variant.endpoints["repository_bucket"]
     policy = variant.admin_s3.get_bucket_policy(Bucket=bucket)["Policy"]
     variant.admin_s3.delete_bucket_policy(Bucket=bucket)
@@ -289,7 +292,7 @@ def without_policy(variant: Variant) -> Iterator[str]:
 
 @contextlib.contextmanager
 def stranger_root(variant: Variant) -> Iterator[str]:
-    """What is no root, where the next one belongs."""
+    """Puts an invalid file in the next root's place."""
     key = "metadata/2.root.json"
     with without_policy(variant) as bucket:
         variant.admin_s3.put_object(Bucket=bucket, Key=key, Body=b"{}")
@@ -326,7 +329,7 @@ def test_a_deployment_tells_strangers_roots_and_held_removals_as_status_does(var
     variant.wait_published({name: sha256(name.encode()) for name in names})
     for name in names:
         variant.remove(name)
-    # They come in batches, of which the first ones may be few.
+    # They come in batches, and the first ones may be small.
     until("held", lambda: [told for code, told in doctor(variant).problems if code == "waiting" and "held" in told], 60)
     for name in names:
         variant.put(name, name.encode())
@@ -341,13 +344,14 @@ def test_an_operator_needs_nothing_else(variant: Variant):
     assert (said.problems, said.of("unchecked")) == ([], [])
 
 
-def test_one_artifact_goes_through_everything_and_is_gone_then(variant: Variant):
+def test_one_artifact_passes_all_stages_and_is_removed(variant: Variant):
     before = variant.listed()
     said = doctor(variant, "--try")
     if "trial" in dict(said.problems):
-        # A function whose run fails on a busy machine gets its message again after a time that is longer than a trial waits.
+        # A function whose run fails on a busy machine gets its message again, but later than a
+        # trial waits.
         said = doctor(variant, "--try")
-    # What another test measured may raise an alarm again while this goes through.
+    # Another test's measurements may raise an alarm again meanwhile.
     assert [problem for problem in said.problems if problem[0] != "alarms"] == []
     (trial,) = [check for check in said.checks if check["code"] == "trial"]
     assert trial["what"].startswith("tufline-doctor/") and "devices saw it after" in trial["why"], trial

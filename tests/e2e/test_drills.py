@@ -1,4 +1,4 @@
-"""The runbooks of docs/keys.md, each with real clients and with a thief who really has the keys."""
+"""The runbooks of docs/keys.md, with real clients and a thief who really has the keys."""
 
 import copy
 from pathlib import Path
@@ -17,7 +17,7 @@ from .tuf_js import TufJsError
 
 pytestmark = pytest.mark.slow
 
-# As far forward as a thief may go: devices would wait for this version for ever.
+# The highest version that a thief may sign: without recovery, devices would wait for it forever.
 FAR = 2**31 - 1
 NAME = "drill"
 
@@ -29,7 +29,7 @@ def begin(ceremony: Ceremony) -> None:
 
 
 def goes_on(ceremony: Ceremony, data: bytes, *devices) -> None:
-    """A new upload is published, and these devices verify it, and a new one does."""
+    """Checks that a new upload is published, and that these devices and a new one verify it."""
     ceremony.form.put(NAME, data)
     ceremony.form.wait_published({NAME: sha256(data)})
     for device in devices:
@@ -80,7 +80,7 @@ def test_the_roots_threshold_is_compromised(folder_ceremony: Ceremony, tmp_path:
     lucky, victim = form.device(), form.device()
     lucky.update()
     with Thief(form, tmp_path) as thief:
-        # Who has Alice's and Bob's keys makes a root of their own.
+        # A thief of Alice's and Bob's keys makes a root of their own.
         stolen = thief.read("1.root.json")
         stolen.signed.version = 2
         root_keys = stolen.signed.roles["root"]
@@ -92,7 +92,7 @@ def test_the_roots_threshold_is_compromised(folder_ceremony: Ceremony, tmp_path:
         thief.catch(victim)
         assert victim.update()._trusted_set.root.version == 2
 
-        # The old keys sign once more: they hand over to people who have new ones.
+        # The old keys sign once more: they hand over to people with new ones.
         people = [Holder(name, ceremony.folder) for name in ("erin", "frank", "grace")]
         ceremony.done("next", *ceremony.place)
         for person in people:
@@ -103,7 +103,7 @@ def test_the_roots_threshold_is_compromised(folder_ceremony: Ceremony, tmp_path:
         ceremony.publish("2.root.json")
         goes_on(ceremony, b"2", lucky)
 
-        # Whoever has our second root can't be led astray with the old keys.
+        # Devices with our second root can't be misled with the old keys.
         forged = copy.deepcopy(stolen)
         forged.signed.version = 3
         forged.signatures.clear()
@@ -116,7 +116,8 @@ def test_the_roots_threshold_is_compromised(folder_ceremony: Ceremony, tmp_path:
         thief.release(lucky)
         goes_on(ceremony, b"3", lucky)
 
-        # Who followed the thief to another third root is lost, until they are given ours.
+        # Devices that followed the thief to another third root are lost, until somebody gives them
+        # ours.
         thief.catch(victim)
         assert victim.update()._trusted_set.root.version == 3
         thief.release(victim)
@@ -167,7 +168,7 @@ def test_the_snapshot_is_rolled_forward_by_a_thief(folder_ceremony: Ceremony, tm
         thief.forge_timestamp(FAR, snapshot=FAR)
         for device in (victim, tuf_js):
             thief.catch(device)
-            # The thief can't sign targets; but what came before that is remembered.
+            # The thief can't sign targets; but devices remember the documents before it.
             with pytest.raises(Exception):
                 device.find([NAME])
             thief.release(device)
@@ -211,7 +212,7 @@ def test_all_online_keys_are_stolen(small_bins_ceremony: Ceremony, tmp_path: Pat
         goes_on(ceremony, b"2", victim)
         assert victim.find(["evil"]) == {"evil": None}
 
-        # Nothing that the old keys sign is believed any more, whichever role it is.
+        # Devices believe nothing that the old keys sign, for any role.
         thief.follow()
         thief.catch(victim)
         with pytest.raises(UnsignedMetadataError):

@@ -1,4 +1,5 @@
-"""Repositories as other tools leave them: what python-tuf's clients read of them, `tufline import`, `mirror` and `root` read too."""
+"""Repositories as other tools leave them: `tufline import`, `mirror` and `root` read everything in
+them that python-tuf's clients read."""
 
 import hashlib
 import json
@@ -26,7 +27,8 @@ def p384() -> CryptoSigner:
 
 
 def on_ci(role: str, signed: dict) -> None:
-    """tuf-on-ci notes in each key who has it, and keeps the id that it had before; and in the roles what they are to be."""
+    """tuf-on-ci notes each key's owner in the key, but keeps its earlier id; and it notes in the
+    roles their intended content."""
     for entry in signed.get("keys", {}).values():
         entry["x-tuf-on-ci-keyowner"] = "@somebody"
     signed["x-tuf-on-ci-expiry-period"] = 365
@@ -35,7 +37,8 @@ def on_ci(role: str, signed: dict) -> None:
 
 
 def with_algorithms(entry: dict) -> str:
-    """The id that python-tuf made before 1.0: of the entry with this field, which is not in the file."""
+    """The id that python-tuf computed before 1.0: from the entry with this field, which is not in
+    the file."""
     entry = {"keytype": entry["keytype"], "scheme": entry["scheme"], "keyval": entry["keyval"]}
     whole = entry | {"keyid_hash_algorithms": ["sha256", "sha512"]}
     return sha256(encode_canonical(whole).encode())
@@ -48,14 +51,14 @@ def algorithms_stand_there(role: str, signed: dict) -> None:
 
 
 def old(role: str, signed: dict) -> None:
-    """As repositories were written when the specification was young."""
+    """As tools wrote repositories when the specification was young."""
     signed["spec_version"] = "1.0"
     for meta in signed.get("meta", {}).values():
         meta.pop("length", None)
         meta.pop("hashes", None)
 
 
-# What differs of what python-tuf writes, and its client reads.
+# Differences from what python-tuf writes; its client reads all of these.
 KINDS = {
     "tuf-on-ci": {"edit": on_ci},
     "old-python-tuf": {"renames": with_algorithms},
@@ -73,7 +76,7 @@ KINDS = {
 
 @pytest.fixture
 def take(tmp_path: Path, make_folder) -> Callable[..., Import]:
-    """Makes a repository of others and somebody who takes it over."""
+    """Makes another tool's repository, and a person who takes it over."""
 
     def make(**options) -> Import:
         foreign = FieldRepository(tmp_path / "foreign", **options)
@@ -86,7 +89,8 @@ def take(tmp_path: Path, make_folder) -> Callable[..., Import]:
 
 
 def signed_by_tufline(moved: Import) -> None:
-    """The ceremony, with `tufline root` alone: the holder's signature counts under the id that the others gave the key."""
+    """The ceremony with `tufline root` alone: the holder's signature counts under the id that the
+    other tool gave the key."""
     moved.done()
     shown = run("root", "show", moved.next)
     assert shown.returncode == DONE, shown.stderr
@@ -107,7 +111,7 @@ def signed_by_tufline(moved: Import) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_its_devices_follow(take, tmp_path: Path, kind: str):
+def test_the_repositorys_devices_follow_the_move(take, tmp_path: Path, kind: str):
     moved: Import = take(**KINDS[kind])
     foreign, form = moved.foreign, moved.form
     shown = run("root", "show", moved.trusted, "--json")
@@ -137,7 +141,7 @@ def test_its_devices_follow(take, tmp_path: Path, kind: str):
     expected["new.bin"] = sha256(b"new")
     form.wait_published(expected, device=client)
     assert client.download_bytes("fw.bin") == FILES["fw.bin"]
-    # A key keeps its id for as long as it stands in a root, and this repository's own commands read that.
+    # A key keeps its id as long as a root lists it, and Tufline's commands read that id.
     holders = foreign.signed("1.root.json")["roles"]["root"]["keyids"]
     assert form.signed("2.root.json")["roles"]["root"]["keyids"] == holders
     data = tmp_path / "uploaded.bin"
@@ -147,8 +151,8 @@ def test_its_devices_follow(take, tmp_path: Path, kind: str):
     assert form.tufline("status").returncode == DONE
 
 
-def test_the_root_after_goes_on_too(take):
-    """With ids of others, in a ceremony of Tufline's own."""
+def test_the_root_after_the_import_is_published_too(take):
+    """With another tool's ids, in a ceremony of Tufline's own."""
     moved: Import = take(edit=on_ci)
     signed_by_tufline(moved)
     form = moved.form.start()
@@ -167,12 +171,13 @@ def test_the_root_after_goes_on_too(take):
 
 
 def test_fractions_and_offsets(take):
-    """As go-tuf writes times, and python-tuf's client doesn't read them: a device that ships with the newest root does."""
+    """go-tuf's format of times, which python-tuf's client doesn't read: a device that ships with
+    the newest root does."""
 
     def fraction(role: str, signed: dict) -> None:
         signed["expires"] = signed["expires"].replace("Z", ".123456789+01:00")
         if role == "root":
-            # And a key that nobody but its maker knows, of a role that needs it not.
+            # And a key of a kind that only its maker knows, in a role that doesn't need it.
             key = {"keytype": "sigstore-oidc", "scheme": "Fulcio", "keyval": {"identity": "a@example.com", "issuer": "x"}}
             signed["keys"]["00ff"] = key
             signed["roles"]["timestamp"]["keyids"].append("00ff")
@@ -187,7 +192,7 @@ def test_fractions_and_offsets(take):
 
 
 def test_other_digests_have_other_names(tmp_path: Path):
-    """A copy has a target under each digest that a client may ask by."""
+    """A copy has a target under each digest by which a client may ask for it."""
     for hashes in (("sha512",), ("sha512", "sha256")):
         foreign = FieldRepository(tmp_path / "-".join(hashes), hashes=hashes)
         foreign.publish(FILES)
@@ -219,7 +224,7 @@ def test_a_root_that_is_trusted_needs_none_before_it(take, tmp_path: Path):
     assert "devices that trust an older one can't follow" in done.stderr
     roots = sorted(path.name for path in (copy / "metadata").glob("*.root.json"))
     assert roots == ["2.root.json", "3.root.json"]
-    # An import begins with it, and keeps what leads to it.
+    # An import begins with it, and keeps the roots before it.
     moved.next = moved.folder / "4.root.json"
     moved.ceremony("--root", trusted)
     form = moved.form.start()
@@ -251,7 +256,7 @@ def test_names_of_any_kind_are_copied(tmp_path: Path):
             assert "cannot be copied" in error and name in error
 
 
-def test_holders_that_nobody_else_reads_are_named(take):
+def test_holders_whose_keys_not_all_clients_read_are_named(take):
     moved: Import = take(holders=[p384()])
     moved.refused("(ecdsa ecdsa-sha2-nistp384) for its root role, which not all clients can use")
     shown = run("root", "show", moved.trusted)
@@ -259,7 +264,7 @@ def test_holders_that_nobody_else_reads_are_named(take):
 
 
 def test_what_does_not_verify_is_refused(take):
-    """The same documents, signed by others: nothing is read less strictly than clients do."""
+    """The same documents, signed by others: Tufline reads nothing less strictly than clients do."""
     moved: Import = take(edit=on_ci)
     foreign = moved.foreign
     for role in ("timestamp", "snapshot", "targets"):

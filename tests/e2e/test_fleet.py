@@ -1,8 +1,9 @@
-"""A fleet of `tufline-device run` on the embedded form, through three releases and all kinds of faults: each device installs each release once.
+"""A fleet of `tufline-device run` on the embedded form, through three releases and all kinds of
+faults: each device installs each release once.
 
     TUFLINE_FLEET=200 .venv/bin/pytest tests/e2e/test_fleet.py
 
-The judge is what the install command of each device wrote down.
+The log of each device's install command is the judge.
 """
 
 import os
@@ -25,10 +26,10 @@ LENGTH = 300_000
 
 
 class Fleet:
-    """The devices. While the `with` block lasts, now and then one is killed, and started again."""
+    """The devices. During the `with` block, one is killed and restarted now and then."""
 
     def __init__(self, folder: Path, root: Path, way: Network, pack: str) -> None:
-        # A busy machine answers no more than so many checks a second.
+        # A busy machine answers at most this many checks a second.
         every = max(1, SIZE // 20)
         run = f"every = {every}\njitter = {every}\ninstall-tries = 10"
         settings = f"pack-url = '{way.url}{pack}'\ntries = 3"
@@ -62,7 +63,7 @@ class Fleet:
         for device in self.devices:
             device.process.terminate()
         ended = {device.process.wait(60) for device in self.devices}
-        # One that was started just now has nothing to put in order yet.
+        # A device that has just started has nothing to put in order yet.
         assert ended <= {0, -signal.SIGTERM}, ended
 
     def have(self, digest: str) -> bool:

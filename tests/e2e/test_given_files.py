@@ -1,4 +1,5 @@
-"""What people name as a file and is none: a pipe that nobody writes to, a socket, a folder, a device. It is refused, and never waited for."""
+"""Arguments that are no files: a pipe that nobody writes to, a socket, a folder, a device. They are
+refused at once."""
 
 import json
 import os
@@ -12,7 +13,7 @@ from .folder import FolderForm
 from .form import DONE, FAILED, TUFLINE, run
 from .holders import Holder
 
-# What is said of each kind.
+# The message for each kind.
 KINDS = {"fifo": "this pipe", "socket": "a socket", "folder": "a folder", "device": "a device"}
 
 
@@ -21,7 +22,8 @@ def make(kind: str, path: Path) -> None:
         case "fifo":
             os.mkfifo(path)
         case "socket":
-            # The longest path of a socket is short (https://man7.org/linux/man-pages/man7/unix.7.html).
+            # The path of a socket must be short
+            # (https://man7.org/linux/man-pages/man7/unix.7.html).
             with socket.socket(socket.AF_UNIX) as listener:
                 folder = os.open(path.parent, os.O_RDONLY)
                 listener.bind(f"/proc/self/fd/{folder}/{path.name}")
@@ -34,7 +36,7 @@ def make(kind: str, path: Path) -> None:
 
 @pytest.fixture
 def commands(folder: FolderForm, tmp_path: Path) -> dict[str, list[object]]:
-    """Each command that reads a file which somebody names: `ODD` stands for it."""
+    """Each command that reads a given file; `ODD` stands for it."""
     holder, root, endpoints = Holder("hana", tmp_path), tmp_path / "1.root.json", folder.data / "endpoints.json"
     done = run("root", "init", *holder.key, "--threshold", 1, "--data", tmp_path / "other", "--out", root)
     assert done.returncode == DONE, done.stderr

@@ -1,4 +1,5 @@
-"""Packs that say other than the same server says by name: a device ends where names alone lead, and asks by name for what was wrong."""
+"""Packs that contradict what the same server says by name: a device ends where names alone lead,
+and fetches by name what was wrong."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,7 +25,7 @@ STAGES = ("root", "timestamp", "snapshot", "targets", BIN, "target")
 
 @pytest.fixture(scope="module")
 def world() -> World:
-    """The key of the timestamp was replaced, so that without the new root there is no way on."""
+    """The timestamp's key was replaced, so an update needs the new root."""
     before = Repository("bare")
     after = before.fork()
     after.replace_key("timestamp")

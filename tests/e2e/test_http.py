@@ -1,4 +1,4 @@
-"""What devices are answered over HTTP: through API Gateway, and by the embedded form."""
+"""The answers to devices over HTTP: through API Gateway, and by the embedded form."""
 
 import gzip
 import hashlib
@@ -17,7 +17,7 @@ def metadata(form: Form, file: str, **options) -> Answer:
 
 
 def published(form: Form, data: bytes) -> tuple[str, str]:
-    """Publishes a target; answers its folder and its file."""
+    """Publishes a target, and returns its folder and its file name."""
     folder = form.unique("http")
     name = f"{folder}/file.bin"
     form.put(name, data)
@@ -25,7 +25,7 @@ def published(form: Form, data: bytes) -> tuple[str, str]:
     return folder, "file.bin"
 
 
-def test_only_the_timestamp_must_be_asked_for_again(form: Form):
+def test_only_the_timestamp_must_be_revalidated(form: Form):
     published(form, b"caching")
     for file, caching in [("timestamp.json", "no-cache"), ("1.root.json", FOREVER), (form.published_roles()["targets"], FOREVER)]:
         answer = metadata(form, file)
@@ -44,7 +44,7 @@ def test_a_missing_next_root_may_be_cached_for_seconds_and_nothing_else_that_is_
         assert (answer.status, answer.header("cache-control")) == (404, caching), file
 
 
-def test_metadata_is_compressed_for_who_asks_and_for_nobody_else(form: Form):
+def test_metadata_is_compressed_only_on_request(form: Form):
     names = [f"{form.unique('gzip')}/{number}" for number in range(16)]  # a file worth compressing
     for name in names:
         form.put(name, b"x")
@@ -134,7 +134,7 @@ def test_malformed_requests_are_refused_without_internals(form: Form):
     form.device().update()
 
 
-def test_nothing_but_reading_is_possible(form: Form):
+def test_devices_can_only_read(form: Form):
     for method in ("POST", "PUT", "DELETE", "PATCH"):
         for file in ("timestamp.json", "77.root.json"):
             assert 400 <= metadata(form, file, method=method).status < 500, (method, file)

@@ -1,4 +1,4 @@
-"""No metadata file but `timestamp.json` ever has two contents."""
+"""No metadata file except `timestamp.json` ever has two contents."""
 
 import threading
 
@@ -10,7 +10,7 @@ from .folder import FolderForm
 
 
 class Watch(threading.Thread):
-    """Reads all metadata files again and again, and keeps every content that a name was seen with."""
+    """Reads all metadata files again and again, and records every content seen under each name."""
 
     def __init__(self, folder: FolderForm) -> None:
         super().__init__(daemon=True)
@@ -45,7 +45,7 @@ def test_metadata_of_a_folder_is_never_rewritten(folder: FolderForm):
         folder.wait_published({"0.bin": None, "3.bin": sha256(b"39")})
     assert len(watch.seen) > 10
     assert {name for name, contents in watch.seen.items() if len(contents) > 1} == set()
-    # What is made from then on was never seen.
+    # Files made after the last look were never seen.
     assert watch.seen.keys() <= folder.metadata().keys(), "none was taken away"
 
 

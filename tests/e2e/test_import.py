@@ -1,4 +1,5 @@
-"""`tufline import`: devices that trust a repository of others go on with this one, without change."""
+"""`tufline import`: devices that trust another tool's repository continue with this one, without a
+change."""
 
 import json
 import re
@@ -26,7 +27,7 @@ FILES = {"fw.bin": b"one" * 1000, "gateway/v2/fw.bin": b"two" * 2000, "empty.bin
 
 @pytest.fixture
 def take(tmp_path: Path, make_folder) -> Callable[..., Import]:
-    """Makes a repository of others and somebody who takes it over."""
+    """Makes another tool's repository, and a person who takes it over."""
 
     def make(publish: bool = True, **options) -> Import:
         foreign = ForeignRepository(tmp_path / "foreign", **options)
@@ -44,7 +45,7 @@ def take(tmp_path: Path, make_folder) -> Callable[..., Import]:
     "options",
     [
         pytest.param({}, id="python-tuf"),
-        # Named as bins are here, and as they were in versions that were never released.
+        # Roles with the names of Tufline's bins, current and from unreleased versions.
         pytest.param({"bins": 16}, id="python-tuf-bins"),
         pytest.param({"bins": 16, "bin_prefix": ""}, id="bins-named-by-digits"),
         pytest.param({"tuftool_names": True}, id="tuftool"),
@@ -56,7 +57,7 @@ def test_devices_in_the_field_follow(take, tmp_path: Path, options: dict):
     moved: Import = take(**options)
     foreign, form = moved.foreign, moved.form
     devices = [FieldDevice(kind, tmp_path / kind.__name__, moved.trusted) for kind in (Device, TufJsDevice)]
-    # Only tough finds targets in a folder where tuftool put them.
+    # Only tough finds targets in a folder at the paths that tuftool uses.
     spelt = [] if options.get("tuftool_names") else ["gateway/v2/fw.bin"]
     with StaticServer(foreign.folder) as server:
         for device in devices:
@@ -84,15 +85,15 @@ def test_devices_in_the_field_follow(take, tmp_path: Path, options: dict):
         client = device.at(*urls)
         for name, data in new.items():
             assert client.download_bytes(name) == data
-    # Everything is above what there was.
+    # All versions are higher than before.
     timestamp, generation = form.signed("timestamp.json"), form.published_generation()
     assert timestamp["version"] > foreign.versions["timestamp"]
     assert generation > foreign.versions["snapshot"]
     highest = foreign.versions["targets"] + (foreign.bins - 1 if foreign.bins else 0)
     assert all(int(file.partition(".")[0]) > highest for file in form.published_roles().values())
-    # tough walks all roots from the first, and this repository's own commands work.
+    # tough reads all roots from the first, and Tufline's own commands work.
     form.wait_tough("new.bin", sha256(new["new.bin"]))
-    # What was there is what the uploads are: a look at all of them changes nothing.
+    # The uploads are what the repository had: a check of all of them changes nothing.
     done = form.tufline("reconcile")
     assert done.returncode == DONE, done.stderr
     form.remove("empty.bin")
@@ -100,7 +101,7 @@ def test_devices_in_the_field_follow(take, tmp_path: Path, options: dict):
 
 
 @pytest.mark.parametrize("between", ["copied", "uploads removed"])
-def test_a_folder_that_is_begun_may_be_copied_between_the_steps(take, between: str):
+def test_an_unfinished_import_may_be_copied_between_the_steps(take, between: str):
     moved: Import = take()
     moved.done()
     moved.sign()
@@ -135,14 +136,15 @@ def test_custom_metadata_and_numbers_are_kept(take):
     form.start()
     device = form.device()
     assert device.custom("fw.bin") == {"version": "2.0.1", "board": [1, 2]}
-    # Every upload is answered, once `tufline local` has looked at them; and nothing new was to be signed for that.
+    # Every upload is announced, once `tufline local` has checked them; nothing needed a new
+    # signature for that.
     until("told", lambda: all(form.told(FILES).values()))
     assert form.published_generation() == 8
     assert form.tufline("status").returncode == DONE
 
 
 def test_the_holders_go_on_with_tufline(take):
-    """The root after the import is made, signed and published as any other."""
+    """The root after the import is made, signed and published like any other."""
     moved: Import = take()
     moved.ceremony()
     form = moved.form.start()
@@ -160,7 +162,8 @@ def test_the_holders_go_on_with_tufline(take):
 
 @pytest.mark.slow
 def test_two_thousand_targets_and_kills(take):
-    """As tuftool lays it out. Whenever it is killed, the next run goes on, and what was begun can't be started before it is whole."""
+    """In tuftool's layout. Whenever the import is killed, the next run continues, and `tufline
+    local` refuses to start before the import is complete."""
     contents = {f"line-{number % 7}/module-{number}.bin": f"{number}".encode() * 50 for number in range(2000)}
     moved: Import = take(publish=False, tuftool_names=True)
     moved.foreign.publish(contents, by=41)
@@ -189,7 +192,7 @@ def test_two_thousand_targets_and_kills(take):
     form = moved.form.start()
     expected = {name: sha256(data) for name, data in contents.items()}
     assert form.listed() == expected.keys()
-    # More than a role lists here, so there are bins.
+    # More targets than one role may list, so there are bins.
     assert len(form.published_roles()) == 17
     device = Device({**form.endpoints, "trusted_root": str(moved.trusted)}, moved.folder)
     assert device.find(expected) == expected
@@ -202,7 +205,7 @@ def test_two_thousand_targets_and_kills(take):
 def test_refused_before_the_ceremony(take, tmp_path: Path):
     moved: Import = take()
     foreign = moved.foreign
-    # Not a repository, or nothing that proves it.
+    # Not a repository, or nothing that proves that it is one.
     moved.refused("no timestamp.json", source=tmp_path / "people")
     with StaticServer(foreign.folder) as server:
         moved.refused("--root", source=f"{server.url}metadata/")
@@ -216,7 +219,7 @@ def test_refused_before_the_ceremony(take, tmp_path: Path):
     foreign.publish()
     moved.refused("cannot update")
     foreign.keys["snapshot"] = keys
-    # Names, custom metadata and versions that can't go on here.
+    # Names, custom metadata and versions that Tufline can't continue with.
     foreign.publish({"with space.bin": b"x"})
     moved.refused("the character ' '")
     del foreign.contents["with space.bin"]
@@ -267,7 +270,7 @@ def test_refused_roots(take, tmp_path: Path):
     moved.sign(path=path)
     moved.refused("does not trust this repository's snapshot key", "--next-root", path)
 
-    # Targets that are not what is listed end it, and nothing is published.
+    # Targets that differ from their listing end the import, and nothing is published.
     target = moved.foreign.target_path("fw.bin", FILES["fw.bin"])
     target.write_bytes(b"eno" * 1000)
     moved.sign()
@@ -283,7 +286,7 @@ def test_refused_roots(take, tmp_path: Path):
 
 
 def at(*path: object, value: object = ...) -> Callable[[dict], None]:
-    """Sets a field, or takes it away. `KEY` stands for the timestamp's key."""
+    """Sets a field, or removes it. `KEY` stands for the timestamp's key."""
 
     def edit(document: dict) -> None:
         *way, last = [document["signed"]["roles"]["timestamp"]["keyids"][0] if part == "KEY" else part for part in path]
@@ -298,7 +301,7 @@ def at(*path: object, value: object = ...) -> Callable[[dict], None]:
 
 
 def renamed(new: str) -> Callable[[dict], None]:
-    """The timestamp's key under another id."""
+    """Puts the timestamp's key under another id."""
 
     def edit(document: dict) -> None:
         signed = document["signed"]
@@ -310,7 +313,7 @@ def renamed(new: str) -> Callable[[dict], None]:
 
 
 OTHER = {"keyids": [], "threshold": 1}
-# What is wrong with a root, and how the field is named that is to blame.
+# A fault in a root, and the name of the field in the message.
 UNFIT = {
     "extra-role": (at("signed", "roles", "mirrors", value=OTHER), "its signed.roles.mirrors is a role besides root"),
     "type": (at("signed", "_type", value="targets"), 'its signed._type is "targets", where "root" must be'),
@@ -366,13 +369,13 @@ def test_each_refusal_of_a_root_names_the_field(take):
         edit(document)
         path.write_text(json.dumps(document))
         commands = [moved.run("--next-root", path)]
-        # Of an unsigned one these say no more than that it is unsigned.
+        # For an unsigned root, these say only that it is unsigned.
         if what not in ("past", "wrong-keyid"):
             commands += [run("root", "show", path), run("root", "publish", path, *moved.place)]
         for done in commands:
             error = one_line_error(done)
             assert why.replace("{key}", key) in error and "edited.json" in error, (what, error)
-    # Escapes are read by all clients but one.
+    # All clients but one read escapes.
     path.write_text(moved.next.read_text().replace('"expires": "20', '"expires": "\\u00320'))
     error = one_line_error(moved.run("--next-root", path))
     assert "its signed.expires is written with escapes" in error, error
@@ -386,7 +389,8 @@ def test_a_repository_that_is_there_is_left_alone(take):
 
 
 def test_the_other_repository_must_stand_still(take):
-    """What it publishes after the move began would be lost, and devices would have seen higher numbers."""
+    """Publications of the old repository after the move began would be lost, and devices would have
+    seen higher versions."""
     moved: Import = take()
     moved.done()
     moved.sign()

@@ -1,4 +1,5 @@
-"""`tufline import` of a repository whose first root is gone, or can't be verified: the new one begins with the root that the operator trusts."""
+"""`tufline import` of a repository whose first root is missing or can't be verified. The new
+repository begins with the root that the operator trusts."""
 
 import json
 import os
@@ -27,7 +28,7 @@ def unsigned(metadata: Path) -> None:
 
 
 def of_old(metadata: Path) -> None:
-    """A scheme that nobody verifies any more, as nobody would sign it again."""
+    """Gives roots a scheme that no client verifies any more, and that nobody would sign again."""
     document = json.loads((metadata / "1.root.json").read_text())
     for entry in document["signed"]["keys"].values():
         entry["scheme"] = "ed25519-sha1-of-old"
@@ -40,7 +41,7 @@ def gone(metadata: Path) -> None:
 
 
 class Later(Import):
-    """Whose operator trusts version 15."""
+    """An import whose operator trusts version 15."""
 
     def __init__(self, folder: Path, foreign: ForeignRepository, form, breaks: Callable[[Path], None]) -> None:
         super().__init__(folder, foreign, form)
@@ -55,7 +56,7 @@ class Later(Import):
         self.trust = ["--root", self.trusted]
 
     def kept(self, version: int) -> Path:
-        """A root as somebody keeps it who trusts it."""
+        """A root as a person who trusts it keeps it."""
         path = self.folder / f"kept-{version}.json"
         path.write_bytes(self.roots[version])
         return path
@@ -89,11 +90,12 @@ def moved_over(moved: Later) -> None:
 
 
 @pytest.mark.parametrize("breaks", [unsigned, of_old, gone])
-def test_its_devices_follow(take, tmp_path: Path, breaks: Callable[[Path], None]):
+def test_the_repositorys_devices_follow_the_move(take, tmp_path: Path, breaks: Callable[[Path], None]):
     moved: Later = take(breaks)
     foreign, form = moved.foreign, moved.form
     there = {path.name: path.read_bytes() for path in foreign.metadata.glob("*.root.json")}
-    # Those that know the trusted root, one before it, and the oldest from which all others follow.
+    # Devices that know the trusted root, the one before it, and the oldest from which all later
+    # roots follow.
     oldest = 5 if breaks is gone else 2
     devices = {}
     for kind, version in [(Device, TRUSTED), (TufJsDevice, TRUSTED), (Device, TRUSTED - 1), (Device, oldest), (TufJsDevice, oldest)]:
@@ -103,7 +105,8 @@ def test_its_devices_follow(take, tmp_path: Path, breaks: Callable[[Path], None]
         urls = f"{server.url}metadata/", f"{server.url}targets/"
         for device in devices.values():
             assert device.at(*urls).find(FILES) == expected
-        # Without a root that verifies, it is said what to do; with it, what is before it only told of.
+        # Without a root that verifies, the message says what to do. With one, the roots before it
+        # are only reported.
         moved.refused("name one that your devices trust with --root")
         done = moved.run(*moved.trust, source=urls[0])
         assert done.returncode == DONE, done.stderr
@@ -135,7 +138,7 @@ def test_its_devices_follow(take, tmp_path: Path, breaks: Callable[[Path], None]
         assert client.download_bytes("gateway/v2/fw.bin") == FILES["gateway/v2/fw.bin"]
     for version in (TRUSTED, TRUSTED - 1, oldest):
         assert devices[Device, version].client.update()._trusted_set.root.version == TRUSTED + 2
-    # This repository's own commands, and another start.
+    # Tufline's own commands, and another start.
     form.wait_tough("new.bin", expected["new.bin"])
     for command in ("status", "reconcile"):
         assert form.tufline(command).returncode == DONE
@@ -145,7 +148,7 @@ def test_its_devices_follow(take, tmp_path: Path, breaks: Callable[[Path], None]
     form.wait_published({"new.bin": sha256(b"after")}, device=devices[Device, oldest].at(*urls))
 
 
-def test_what_is_no_root_before_it_is_nobodys_to_publish(take):
+def test_files_that_are_no_roots_are_not_published(take):
     moved: Later = take()
     secret = moved.folder / "secret"
     secret.write_text("root:x:0:0\n")
@@ -158,7 +161,7 @@ def test_what_is_no_root_before_it_is_nobodys_to_publish(take):
     assert there == {f"{version}.root.json" for version in range(1, TRUSTED + 2) if version not in (3, 4, 5)}
 
 
-def test_whoever_writes_before_it_hurts_nobody_and_another_in_its_place_is_refused(take, tmp_path: Path):
+def test_other_roots_before_it_do_no_harm_and_one_in_its_place_is_refused(take, tmp_path: Path):
     moved: Later = take()
     form = moved.form
     moved_over(moved)
@@ -169,7 +172,7 @@ def test_whoever_writes_before_it_hurts_nobody_and_another_in_its_place_is_refus
     device.update()
     form.stop()
 
-    # Another's root, which verifies by itself; what is none; and nothing.
+    # Another repository's root, which verifies by itself; an invalid root; and no root.
     stranger = ForeignRepository(tmp_path / "stranger")
     (metadata / "1.root.json").write_bytes((stranger.metadata / "1.root.json").read_bytes())
     (metadata / "3.root.json").write_bytes(b"{}")
@@ -183,7 +186,7 @@ def test_whoever_writes_before_it_hurts_nobody_and_another_in_its_place_is_refus
     assert status.returncode == DONE and json.loads(status.stdout)["ignored_roots"] == []
     form.stop()
 
-    # Another root in the place of the trusted one, which its own holders signed.
+    # Another root in the trusted one's place, signed by the trusted root's own holders.
     other = Metadata[Root].from_bytes(moved.roots[TRUSTED])
     other.signed.expires = in_days(20)
     other.signatures.clear()

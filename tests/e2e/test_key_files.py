@@ -1,4 +1,5 @@
-"""Keys as people have them: what openssl and ssh-keygen made is read, or refused with a command that makes of it what is read."""
+"""Keys in people's formats. Tufline reads the files of openssl and ssh-keygen, or refuses them with
+a command that converts them."""
 
 import base64
 import json
@@ -16,7 +17,7 @@ from .device import sha256
 from .form import DONE, one_line_error, run
 
 PASSPHRASE = "correct horse"
-# How a key is made that a root lists, by its kind.
+# How to make a key of each kind that a root may list.
 KINDS = {
     "ed25519": "openssl genpkey -algorithm ed25519 -out KEY",
     "p256": "openssl ecparam -name prime256v1 -genkey -noout | openssl pkcs8 -topk8 -nocrypt -out KEY",
@@ -43,7 +44,7 @@ def made(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def root(made: Path) -> bytes:
-    """A root, unsigned, whose holders have these keys."""
+    """An unsigned root whose holders have these keys."""
     keys = [part for kind in KINDS for part in ("--key", f"{kind}={made / kind}.pub")]
     done = run("root", "init", *keys, "--threshold", 1, "--data", made / "data", "--out", made / "1.root.json")
     assert done.returncode == DONE, done.stderr
@@ -51,7 +52,7 @@ def root(made: Path) -> bytes:
 
 
 class Signer:
-    """Somebody with a root and a key's file."""
+    """A person with a root and a key file."""
 
     def __init__(self, folder: Path, root: bytes, public: Path) -> None:
         self.folder, self.root, self.public = folder, root, public
@@ -63,7 +64,7 @@ class Signer:
         return run("root", "sign", self.file, "--key", key, "--passphrase-file", self.folder / "passphrase", cwd=self.folder)
 
     def signs(self, key: Path) -> None:
-        """It signs with this key, and python-tuf says so."""
+        """Checks that this key signs, and that python-tuf verifies the signature."""
         done = self.sign(key)
         assert done.returncode == DONE, (key.read_bytes()[:80], done.stderr)
         metadata = Metadata[Root].from_file(str(self.file))
@@ -92,7 +93,7 @@ def lines_end(text: bytes, end: bytes) -> bytes:
     return text.replace(b"\n", end)
 
 
-# What an editor, a mail or a ticket makes of a key's file.
+# What an editor, a mail program or a ticket system may do to a key file.
 SPELLINGS: dict[str, Callable[[bytes], bytes]] = {
     "mark": lambda text: BOM + text,
     "crlf": lambda text: lines_end(text, b"\r\n"),
@@ -124,7 +125,7 @@ def listed(folder: Path, public: Path) -> dict:
     return json.loads(out.read_text())["signed"]["keys"]
 
 
-# What openssl writes of a key, by a command.
+# The files that openssl writes, with the command for each.
 WRITTEN = {
     "sec1": ("p256", "openssl ec -in p256.pem -out KEY"),
     "sec1-after-its-curve": ("p256", "(openssl ecparam -name prime256v1; openssl ec -in p256.pem) > KEY"),
@@ -139,14 +140,14 @@ WRITTEN = {
 
 
 @pytest.mark.parametrize("form", WRITTEN)
-def test_what_openssl_writes_is_read(signer, made: Path, tmp_path: Path, form: str):
+def test_files_of_openssl_are_read(signer, made: Path, tmp_path: Path, form: str):
     kind, command = WRITTEN[form]
     key = tmp_path / "key"
     shell(made, command.replace("KEY", str(key)).replace("PASS", shlex.quote(PASSPHRASE)))
     signer(kind).signs(key)
 
 
-# What is refused, with a command that makes of it what is read; and what the command asks for.
+# Refused files, each with a command that converts it; and what that command asks for.
 ASKED = {"openssl": "-passin pass:PASS -passout pass:PASS", "ssh-keygen": "-P '' -N ''", "iconv": ""}
 CONVERTED = {
     "utf-16": ("ed25519", "iconv -f UTF-8 -t UTF-16 ed25519.pem > KEY"),
@@ -165,14 +166,14 @@ CONVERTED = {
 
 
 def advice(error: str, tool: str) -> list[str]:
-    """The commands of that tool which a message names."""
+    """The commands of this tool in a message."""
     commands = [command for command in re.findall("`([^`]*)`", error) if command.startswith(tool)]
     assert commands, error
     return commands
 
 
 @pytest.mark.parametrize("form", CONVERTED)
-def test_what_is_refused_comes_with_what_works(signer, made: Path, tmp_path: Path, form: str):
+def test_a_refused_key_comes_with_a_command_that_converts_it(signer, made: Path, tmp_path: Path, form: str):
     kind, command = CONVERTED[form]
     key, new = tmp_path / "key", tmp_path / "new"
     shell(made, command.replace("KEY", str(key)).replace("PASS", shlex.quote(PASSPHRASE)))
@@ -183,7 +184,8 @@ def test_what_is_refused_comes_with_what_works(signer, made: Path, tmp_path: Pat
     if form == "pbes1-md5-des":
         [extra] = advice(error, "-provider")
         more += f" {extra}"
-    # The options go where the command itself has some, as a person would type them, or be asked.
+    # The options go to the place where the command has its own, as a person would type them or be
+    # asked.
     first, _, rest = convert.replace("KEY", str(key)).replace("NEW", str(new)).partition(" -in ")
     shell(tmp_path, f"{first} {more} -in {rest}" if rest else first)
     signer(kind).signs(new)
@@ -203,7 +205,7 @@ def test_keys_of_ssh(made: Path, tmp_path: Path, kind: str, passphrase: str):
     [convert] = advice(holder.refused(tmp_path / "key"), "ssh-keygen")
     shell(tmp_path, f"cp key copy && {convert.replace('COPY', 'copy')} -P {shlex.quote(passphrase)} -N {shlex.quote(passphrase)}")
     holder.signs(tmp_path / "copy")
-    # The other spelling of such a public key.
+    # The other format of such a public key.
     shell(tmp_path, "ssh-keygen -e -f key.pub > rfc4716.pub")
     public = one_line_error(run("root", "init", "--key", tmp_path / "rfc4716.pub", "--threshold", 1, "--data", tmp_path / "data", "--out", tmp_path / "2"))
     for convert in advice(public, "ssh-keygen"):
@@ -211,7 +213,7 @@ def test_keys_of_ssh(made: Path, tmp_path: Path, kind: str, passphrase: str):
     assert (tmp_path / "again.pub").read_text() == (tmp_path / "new.pub").read_text()
 
 
-# Kinds that no conversion makes useful: how ssh makes one, and what it is called.
+# Kinds that no conversion makes usable: how ssh makes one, and its name.
 SSH_REFUSED = {
     "p384": ("-t ecdsa -b 384", "ECDSA P-384"),
     "p521": ("-t ecdsa -b 521", "ECDSA P-521"),
@@ -226,7 +228,8 @@ def init(folder: Path, key: Path) -> subprocess.CompletedProcess:
 
 
 def is_refused_for_its_kind(error: str, kind: str, bits: int) -> None:
-    """At once, and with no way that would end at the same refusal."""
+    """Checks that the key is refused at once, and that the message suggests nothing that would end
+    in the same refusal."""
     assert f"a key of {kind}, " in error and ACCEPTED.format(bits) in error, error
     assert not re.search("ssh-keygen|openssl|convert", error), error
 
@@ -251,7 +254,7 @@ def test_a_small_rsa_key_of_ssh_signs_where_others_listed_it(signer, tmp_path: P
 
 @pytest.mark.parametrize("kind", ["rsa -b 3072", "ecdsa -b 256", "ed25519"])
 def test_the_public_half_of_an_ssh_key_signs_nothing(signer, tmp_path: Path, kind: str):
-    """A conversion would make a public key of it again."""
+    """A conversion would again make a public key."""
     shell(tmp_path, f"ssh-keygen -q -t {kind} -N '' -f key && ssh-keygen -e -f key.pub > key.rfc4716")
     shell(tmp_path, "ssh-keygen -q -t ed25519 -N '' -f ca && ssh-keygen -q -s ca -I a -n b key.pub")
     for file in ("key.pub", "key.rfc4716"):
@@ -266,7 +269,8 @@ def test_the_public_half_of_an_ssh_key_signs_nothing(signer, tmp_path: Path, kin
 
 @pytest.mark.parametrize("name", ["sk-ssh-ed25519@openssh.com", "sk-ecdsa-sha2-nistp256@openssh.com"])
 def test_security_keys_are_for_ssh_only(signer, tmp_path: Path, name: str):
-    """As PROTOCOL.u2f of OpenSSH has them; ssh-keygen makes one only with such a key at hand, and reads these."""
+    """In the format of OpenSSH's PROTOCOL.u2f. ssh-keygen makes one only with a security key at
+    hand, but reads these."""
     parts = [name.encode(), b"\4" * 65, b"ssh:"] if "ecdsa" in name else [name.encode(), b"\1" * 32, b"ssh:"]
     if "ecdsa" in name:
         point = load_pem_public_key(subprocess.run(["bash", "-c", "openssl ecparam -name prime256v1 -genkey -noout | openssl ec -pubout"], capture_output=True).stdout)
@@ -309,7 +313,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("form", REFUSED)
-def test_what_signs_nothing_is_told_by_what_it_is(signer, made: Path, tmp_path: Path, form: str):
+def test_a_file_that_cannot_sign_is_named_by_its_kind(signer, made: Path, tmp_path: Path, form: str):
     command, why = REFUSED[form]
     shell(made, command.replace("KEY", str(tmp_path / "key")))
     assert why in signer("p256").refused(tmp_path / "key")
@@ -328,7 +332,7 @@ PUBLIC_REFUSED = {
     "utf-16": ("iconv -f UTF-8 -t UTF-16 p256.pub > KEY", "UTF-16", "p256"),
     "rsa-2048": ("openssl genrsa 2048 | openssl rsa -pubout > KEY", "a key of RSA of 2048 bits", None),
     "p384": ("openssl ecparam -name secp384r1 -genkey | openssl ec -pubout > KEY", "a key of ECDSA P-384", None),
-    # Nobody is told to bring the public half first.
+    # The message doesn't ask for the public half first.
     "private-p384": ("openssl ecparam -name secp384r1 -genkey > KEY", "a key of ECDSA P-384", None),
     "private-rsa-2048": ("openssl genrsa -traditional -out KEY 2048", "a key of RSA of 2048 bits", None),
     "private-ed448": ("openssl genpkey -algorithm ed448 -out KEY", "a key of Ed448", None),
@@ -349,7 +353,7 @@ def test_public_keys_that_are_refused(made: Path, tmp_path: Path, form: str):
         assert listed(tmp_path, new) == listed(tmp_path, made / f"{kind}.pub")
 
 
-def test_who_delegates_gets_no_private_key(made: Path, root: bytes, tmp_path: Path):
+def test_private_keys_are_refused_as_public_ones(made: Path, root: bytes, tmp_path: Path):
     """`root add-key` reads keys as `root init` does."""
     file = tmp_path / "1.root.json"
     file.write_bytes(root)
@@ -358,7 +362,7 @@ def test_who_delegates_gets_no_private_key(made: Path, root: bytes, tmp_path: Pa
     assert sha256(file.read_bytes()) == before
 
 
-# What holds a key of a kind that is refused, in a form that is refused as well.
+# Files with a key of a refused kind, in a form that is refused too.
 HIDDEN = {
     "certificate-p384": ("openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-384 -nodes -keyout x -subj /CN=a > KEY", "ECDSA P-384"),
     "certificate-rsa-1024": ("openssl req -x509 -newkey rsa:1024 -nodes -keyout x -subj /CN=a > KEY", "RSA of 1024 bits"),

@@ -1,4 +1,5 @@
-"""Killed at any moment: nothing that was acknowledged is lost, and no device is ever given what it can't verify."""
+"""Killed at any moment: no acknowledged upload is lost, and no device ever gets anything that it
+can't verify."""
 
 import os
 import random
@@ -21,7 +22,7 @@ def artifacts(folder: str) -> dict[str, bytes]:
 
 
 class Uploader(threading.Thread):
-    """Uploads a burst at a rate that lasts for as long as there is something to kill."""
+    """Uploads at a rate at which the burst lasts as long as there is something to kill."""
 
     def __init__(self, form, data: dict[str, bytes], seconds: float) -> None:
         super().__init__(daemon=True)
@@ -54,7 +55,8 @@ def test_the_embedded_form_killed_thirty_times(folder: FolderForm):
 
 
 def pipeline_processes(cloud: CloudForm) -> dict[int, str]:
-    """All but those that devices ask: with them a device's request dies, which is no fault of what it would have been given."""
+    """All function processes except those that answer devices: killing one would fail a device's
+    request, and prove nothing about the content."""
     return {pid: stage for pid, stage in cloud.function_processes().items() if stage not in ("serve", "pack")}
 
 

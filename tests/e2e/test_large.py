@@ -1,4 +1,5 @@
-"""Large uploads are read in many runs, and neither they nor a flood of small ones keep anybody waiting for long."""
+"""Large uploads are read in many runs. Neither they nor a flood of small ones delay others for
+long."""
 
 import json
 import os
@@ -17,27 +18,28 @@ from .test_burst import names_in
 
 MIB = 1 << 20
 
-# What is longer is large, and read in many runs; copies of more than a run's bytes are made in parts.
+# Longer uploads are large, and read in many runs. Copies longer than a run are made in parts.
 RUN = 128 << 10
 SIZES = {"above": 64 << 10, "piece": 16 << 10, "run": RUN, "copy_above": RUN, "copy_part": 64 << 10}
 STREAM = "hashing = \"stream\"\n[large_uploads]\n" + "".join(f"{name} = {size}\n" for name, size in SIZES.items())
 
 FLOOD = 60_000
-# Generations between the end of a small upload and the one that it is in, while a flood goes on.
+# The most generations between the end of a small upload and the one that contains it, during a
+# flood.
 FEW = 5
 
-# What a run logs, as text or as JSON.
+# A run's log line, as text or as JSON.
 READ = re.compile(r"""upload read.*?begin\W+(\d+)\W.*?offset\W+(\d+)\W""")
 
 
 class Watched:
-    """A repository in which large uploads take many runs, and what these runs did."""
+    """A repository in which large uploads take many runs, and a record of these runs."""
 
     def __init__(self, form: Form, length: int, log: Callable[[], str]) -> None:
         self.form, self.length, self.log = form, length, log
 
     def runs(self) -> list[tuple[int, int]]:
-        """Where each run began and ended."""
+        """The beginning and the end of each run."""
         found = (READ.search(line) for line in self.log().splitlines() if "upload read" in line)
         return [(int(match[1]), int(match[2])) for match in found if match]
 
@@ -76,7 +78,7 @@ def test_a_large_upload_is_read_in_many_runs_and_small_ones_overtake_it(watched:
     assert sha256_of_file(device.download(big)) == expected
     runs = until("logged", lambda: [run for run in watched.runs() if run[1] == watched.length] and watched.runs(), 60)
     assert len(runs) >= watched.length // RUN, f"{len(runs)} runs"
-    # Each went on where one before it had ended.
+    # Each continued where an earlier one had ended.
     ends = {end for _, end in runs}
     assert all(begin == 0 or begin in ends for begin, _ in runs)
     assert sum(end - begin for begin, end in runs) == watched.length, "each byte was read once"
@@ -96,13 +98,13 @@ def test_a_large_upload_goes_on_after_a_kill(make_folder, monkeypatch: pytest.Mo
     folder.wait_published({"big": sha256(data)}, seconds=120)
     runs = watched.runs()
     assert sum(begin == 0 for begin, _ in runs) == 1, "only the first began at the beginning"
-    # A run that was killed before its end, or before its progress was stored, is read again.
+    # A run that was killed before its progress was stored is repeated.
     assert sum(end - begin for begin, end in runs) <= watched.length + 4 * RUN
 
 
 @pytest.mark.slow
 def test_a_flood_keeps_a_small_upload_waiting_for_few_generations(folder: FolderForm, tmp_path: Path):
-    # A fast machine is through with a flood before the small ones come: then a larger one follows.
+    # A fast machine finishes a flood before the small uploads come; then a larger flood follows.
     for size in (FLOOD, 2 * FLOOD, 4 * FLOOD):
         waited, behind = small_uploads_in_a_flood(folder, tmp_path / f"{size}", size)
         print(f"waited for {waited} generations while {behind} of {size} were still to come")
@@ -113,17 +115,18 @@ def test_a_flood_keeps_a_small_upload_waiting_for_few_generations(folder: Folder
 
 
 def small_uploads_in_a_flood(folder: FolderForm, source: Path, size: int) -> tuple[list[int], list[int]]:
-    """How many generations each of three small uploads waited for, and how much of the flood was still to come then."""
+    """How many generations each of three small uploads waited for, and how much of the flood was
+    still waiting then."""
     flood = f"flood-{size}/"
     for number in range(size):
         file = source / flood / f"d{number % 7}" / f"{number}.bin"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(b"%d" % number)
     start = folder.generation()
-    # All at once: how long the system takes to tell of each file isn't Tufline's affair.
+    # All at once: the time that the system takes to report each file isn't Tufline's.
     (source / flood).rename(folder.uploads / flood)
     until("begun", lambda: published(folder, start, flood), 60)
-    # Once this one is through, all of the flood was told of.
+    # Once this upload is published, all of the flood has been reported.
     folder.put(f"first-{size}", b"first")
     folder.wait_published({f"first-{size}": sha256(b"first")}, seconds=60)
     waited, behind = [], []
@@ -145,6 +148,6 @@ def published(folder: FolderForm, start: int, prefix: str) -> set[str]:
 
 
 def made_in(folder: FolderForm, after: int, name: str) -> int | None:
-    """The generation after `after` that has this name."""
+    """The generation after `after` that contains this name."""
     found = (manifest["generation"] for manifest in folder.manifests(after) if name in names_in(manifest))
     return next(found, None)

@@ -1,4 +1,5 @@
-"""`tufline mirror`: a plain copy of a repository, from which real clients update without the repository."""
+"""`tufline mirror`: a plain copy of a repository, from which real clients update without the
+repository."""
 
 import contextlib
 import json
@@ -21,7 +22,7 @@ from .form import DONE, MISUSED, TUFLINE, Form, one_line_error, run
 from .static_server import StaticServer
 from .tuf_js import TufJsDevice
 
-# Names in a folder have two spellings with consistent snapshots, so both kinds.
+# Names in a folder have two paths with consistent snapshots, so both kinds are here.
 FILES = {"fw.bin": b"one" * 1000, "gateway/v2/fw.bin": b"two" * 2000, "empty.bin": b""}
 
 
@@ -38,7 +39,7 @@ class Mirror:
         self.devices = 0
 
     def write(self, *arguments: object) -> dict:
-        """Runs the command; answers what it said."""
+        """Runs the command, and returns its answer."""
         done = self.form.tufline("mirror", self.folder, "--json", *arguments)
         assert done.returncode == DONE, (done.stdout, done.stderr)
         return json.loads(done.stdout)["counts"]
@@ -57,7 +58,7 @@ class Mirror:
         return json.loads((self.folder / "metadata" / "timestamp.json").read_text())["signed"]["version"]
 
     def serves(self, files: dict[str, bytes], gone: tuple[str, ...] = ()) -> None:
-        """Whether new devices of all kinds find and download all of these, and none of those."""
+        """Checks that new devices of all kinds find and download `files`, and none of `gone`."""
         for kind in (Device, TufJsDevice):
             device = self.new(kind)
             expected = {name: sha256(data) for name, data in files.items()} | dict.fromkeys(gone)
@@ -67,7 +68,7 @@ class Mirror:
         self.serves_tough(files)
 
     def serves_tough(self, files: dict[str, bytes]) -> None:
-        """tough is inside `tufline wait`, here with the mirror in place of the repository."""
+        """tough is inside `tufline wait`, which here asks the mirror in place of the repository."""
         file = self.scratch / "endpoints.json"
         file.write_text(json.dumps({**self.form.endpoints, **self.urls}))
         digests = {name: sha256(data) for name, data in files.items()}
@@ -84,14 +85,14 @@ class Mirror:
         return {str(path.relative_to(self.folder)): path.stat().st_mtime_ns for path in files}
 
     def target(self, name: str, data: bytes) -> Path:
-        """Where python-tuf finds a target."""
+        """The path at which python-tuf finds a target."""
         path = self.folder / "targets" / name
         return path.with_name(f"{sha256(data)}.{path.name}")
 
 
 @contextlib.contextmanager
 def mirror_of(form: Form, files: dict[str, bytes], scratch: Path) -> Iterator[Mirror]:
-    """A folder for the copy of a repository that has these files, served."""
+    """A served folder for the copy of a repository that has these files."""
     for name, data in files.items():
         form.put(name, data)
     form.wait_published({name: sha256(data) for name, data in files.items()})
@@ -136,7 +137,8 @@ def test_a_second_run_downloads_only_what_is_missing(mirror: Mirror):
     mirror.serves(files)
     assert old.download_bytes("fw.bin") == b"other"
 
-    # What isn't listed any more goes only when that is asked for, and what isn't the mirror's stays.
+    # Files that are no longer listed are removed only on request, and files that aren't the
+    # mirror's stay.
     stranger = mirror.folder / "targets" / "README"
     stranger.write_text("by hand")
     assert mirror.write("--prune")["removed"] >= 1
@@ -180,7 +182,7 @@ def test_damaged_files_are_replaced(mirror: Mirror):
     cut.write_bytes(b"one")
     changed = mirror.target("gateway/v2/fw.bin", FILES["gateway/v2/fw.bin"])
     changed.write_bytes(b"eno" * 2000)
-    # The names of a target are one file.
+    # A target's two paths are one file.
     assert mirror.write()["new"] == 1
     assert cut.read_bytes() == FILES["fw.bin"]
     assert changed.read_bytes() != FILES["gateway/v2/fw.bin"], "only --check reads what has its length"
@@ -206,7 +208,7 @@ def test_what_does_not_verify_is_not_shown(mirror: Mirror, tmp_path: Path):
             assert not (place / "metadata" / "timestamp.json").exists()
             assert all(path.is_file() or any(path.iterdir()) for path in place.rglob("*")), "an empty folder was left"
 
-        # A target whose bytes are others, too few, too many, or missing.
+        # A target with other bytes, too few, too many, or none.
         target = away / mirror.target("fw.bin", FILES["fw.bin"]).relative_to(mirror.folder)
         for data, why in [(b"eno" * 1000, "sha256 differs"), (b"one", "ends"), (b"one" * 1001, "more bytes")]:
             target.unlink()
@@ -215,7 +217,7 @@ def test_what_does_not_verify_is_not_shown(mirror: Mirror, tmp_path: Path):
         target.unlink()
         refused("fw.bin, which is listed, is missing there")
         target.write_bytes(FILES["fw.bin"])
-        # A snapshot that is damaged.
+        # A damaged snapshot.
         snapshot = max((away / "metadata").glob("*.snapshot.json"))
         whole = snapshot.read_bytes()
         snapshot.write_bytes(whole.replace(b"targets.json", b"targots.json"))
@@ -249,7 +251,8 @@ def test_bad_input(mirror: Mirror, tmp_path: Path):
 
 @pytest.mark.parametrize("tuftool_names", [False, True])
 def test_a_copy_of_somebody_elses_repository(tmp_path: Path, tuftool_names: bool):
-    """The copy has both spellings of a target's path, whichever the repository has; and it may miss a whole rotation of keys."""
+    """The copy has both paths of a target, whichever the repository has. It may miss a whole
+    rotation of keys."""
     foreign = ForeignRepository(tmp_path / "foreign", tuftool_names=tuftool_names, bins=16)
     foreign.publish(FILES)
     place = tmp_path / "mirror"
@@ -267,14 +270,15 @@ def test_a_copy_of_somebody_elses_repository(tmp_path: Path, tuftool_names: bool
         foreign.publish({"new.bin": b"new"})
         done = run(*command)
         assert done.returncode == DONE, done.stderr
-        # What is seen verifies all the time: the root that adds the key, then what it signed, then the root that drops the old key.
+        # The copy verifies all the time: first comes the root that adds the key, then what it
+        # signed, then the root that drops the old key.
         files = ("2.root.json", "timestamp.json", "3.root.json")
         written = [(place / "metadata" / file).stat().st_mtime_ns for file in files]
         assert written == sorted(written)
         assert device.download_bytes("new.bin") == b"new"
         (tmp_path / "tuf-js").mkdir()
         assert TufJsDevice(endpoints, tmp_path / "tuf-js").download_bytes("gateway/v2/fw.bin") == FILES["gateway/v2/fw.bin"]
-        # tough, as an older mirror of this one: it asks for the other spelling.
+        # tough, from an older mirror of this one: it asks for the other path.
         again = tmp_path / "again"
         metadata = ["--metadata", endpoints["metadata_url"], "--root", trusted]
         assert run("mirror", again, *metadata).returncode == DONE

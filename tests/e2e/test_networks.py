@@ -1,6 +1,7 @@
-"""tufline-device over networks that cut, delay and lie: it gets what was signed, and little more than that comes over the wire.
+"""tufline-device over networks that cut, delay and lie: it gets what was signed, and transfers
+little more than that.
 
-How often, how long and beside which other clients is measured by `tests/bench --only networks`.
+`tests/bench --only networks` measures how often and how fast, and compares other clients.
 """
 
 import random
@@ -15,7 +16,7 @@ from .network import PORTAL, Conditions, Network
 from .polling import until
 
 NAME, LENGTH = "gateway/firmware.bin", 300_000
-# A request and the head of its answer, at most.
+# The most bytes of a request and the head of its answer.
 HEADS = 700
 CONDITIONS = {
     "quiet": Conditions(),
@@ -25,7 +26,7 @@ CONDITIONS = {
     "slow": Conditions(rate=400e3),
     "a third of the requests refused": Conditions(unavailable=0.3),
     "behind a captive portal at first": Conditions(portal=0.4),
-    # The root, which has no next one, three documents, a bin; and the target.
+    # The next root, which is missing, three documents, a bin; and the target.
     "behind one when it asks for the target": Conditions(portal=0.4, portal_from=6),
     "behind one when it goes on with the target": Conditions(cut_at=60_000, portal=0.4, portal_from=8),
     "all of it": Conditions(cut=0.3, cut_within=LENGTH, latency=0.02, rate=1e6, unavailable=0.3, portal=0.5),
@@ -47,12 +48,12 @@ def test_an_update_goes_through_and_costs_little(how: str, tmp_path: Path):
         with Network(repository.folder, CONDITIONS[how], seed) as network:
             DeviceProgram(tmp_path, root, f"{network.url}metadata").fetch(NAME, out)
             assert out.read_bytes() == new, "another file"
-            # A document that was cut comes once more; and so does what answers in the server's place.
+            # A document that was cut comes once more, and so does an answer in the server's place.
             documents = [request.path for request in network.requests if request.path.startswith("/metadata/")]
             others = sum((repository.folder / path.lstrip("/")).stat().st_size for path in documents)
             others += network.asked * HEADS + (network.asked - len(network.requests)) * len(PORTAL)
             assert network.down + network.up <= 1.05 * LENGTH + others, network.requests
-        # The other seed begins where this one began.
+        # The run with the other seed begins where this one began.
         out.write_bytes(old)
 
 
@@ -67,9 +68,9 @@ def device_over(network: Network, repository: ForeignRepository, folder: Path, s
 
 @pytest.mark.parametrize("seed", range(2))
 def test_a_page_that_is_longer_than_the_target(seed: int, repository: ForeignRepository, tmp_path: Path):
-    """Some say how long they are, others end with the connection."""
+    """Some portals send the page's length, others end the connection."""
     repository.publish({"small.bin": b"small"})
-    # The root, which has no next one, three documents; and the target.
+    # The next root, which is missing, three documents; and the target.
     with Network(repository.folder, Conditions(portal=0.4, portal_from=5), seed) as network:
         device_over(network, repository, tmp_path).fetch("small.bin", tmp_path / "small.bin")
         assert network.asked > len(network.requests) + 1, "no page was answered"
@@ -77,7 +78,7 @@ def test_a_page_that_is_longer_than_the_target(seed: int, repository: ForeignRep
 
 
 def test_a_server_without_ranges_is_not_asked_forever(repository: ForeignRepository, tmp_path: Path):
-    """What comes again and again is no progress."""
+    """Receiving the same bytes again is no progress."""
     repository.publish({NAME: random.Random(1).randbytes(LENGTH)})
     with Network(repository.folder, Conditions(cut_at=200_000, ranges=False)) as network:
         told = device_over(network, repository, tmp_path, "tries = 3\ndeadline = 15").failure("fetch", NAME, "--out", tmp_path / "out")
@@ -86,7 +87,7 @@ def test_a_server_without_ranges_is_not_asked_forever(repository: ForeignReposit
 
 
 def test_the_deadline_counts_while_bytes_come(repository: ForeignRepository, tmp_path: Path):
-    """And what came is kept."""
+    """And the device keeps what it received."""
     data = random.Random(2).randbytes(LENGTH)
     repository.publish({NAME: data})
     with Network(repository.folder, Conditions(rate=30e3)) as network:
@@ -99,7 +100,8 @@ def test_the_deadline_counts_while_bytes_come(repository: ForeignRepository, tmp
 
 
 def test_two_devices_in_one_place(repository: ForeignRepository, tmp_path: Path):
-    """Each with metadata of its own, and one place for the target: what is there is what was signed, whoever put it there."""
+    """Each has its own metadata, and both write the target to one place. The file there is what was
+    signed, whichever device wrote it."""
     data, out = random.Random(3).randbytes(LENGTH), tmp_path / "out"
     repository.publish({NAME: data})
     with Network(repository.folder, Conditions(rate=200e3)) as network, Network(repository.folder, Conditions(rate=100e3)) as slower:
@@ -107,7 +109,7 @@ def test_two_devices_in_one_place(repository: ForeignRepository, tmp_path: Path)
         started = []
         for device in devices:
             started.append(subprocess.Popen(device.command("fetch", NAME, "--out", out), stdout=subprocess.PIPE, stderr=subprocess.PIPE))
-            # The second comes in the middle of the first.
+            # The second begins in the middle of the first.
             until("on its way", lambda: sum(part.stat().st_size for part in tmp_path.glob(".*.part")) > LENGTH / 3)
         for process in started:
             _, errors = process.communicate()

@@ -1,4 +1,5 @@
-"""The top-level targets role in the hands of people, while everything else still flows; with real clients."""
+"""People sign the top-level targets role, while everything else flows as before; with real
+clients."""
 
 import json
 from pathlib import Path
@@ -21,7 +22,7 @@ def test_people_sign_the_targets_role(make_folder, tmp_path: Path):
     form = make_folder(config="max_targets_per_bin = 4\n", bins=16)
     people = FolderSigners(table, form)
     alice, place = people.alice, people.place
-    # Not the keys of the root: those stay where they are but for a root.
+    # Not the root's keys: those are taken out only for a root.
     tara, tess, tom = Holder("tara", table), Holder("tess", table, "--ed25519"), Holder("tom", table)
     people.first()
     form.put("a", b"a")
@@ -31,14 +32,15 @@ def test_people_sign_the_targets_role(make_folder, tmp_path: Path):
     online = people.take_over(tara, tess, tom)
     first = people.targets_version()
     with SteadyDevice(form.device(), ["a"]):
-        # Uploads flow, many of them, and the bins split; nobody signs anything.
+        # Many uploads flow, and the bins split; nobody signs anything.
         names = {f"many/{number}": str(number).encode() for number in range(100)}
         for name, data in names.items():
             form.put(name, data)
         form.wait_published({name: sha256(data) for name, data in names.items()})
         assert form.published_roles()["targets"] == f"{first}.targets.json"
 
-        # Its next version, meanwhile: while people take their time others go on.
+        # Meanwhile the next version is made: the work of others continues while people take their
+        # time.
         second = people.next_targets()
         assert second > first
         form.put("a", b"b")
@@ -55,7 +57,8 @@ def test_people_sign_the_targets_role(make_folder, tmp_path: Path):
     assert form.tuf_js_device().find(list(expected)) == expected
     form.wait_tough("a", sha256(b"b"))
 
-    # What was not asked for isn't published, and what would change targets by itself isn't begun.
+    # A document that nobody requested isn't published, and a command that would change targets by
+    # itself doesn't start.
     old = json.loads((table / "targets.json").read_text())
     people.next_targets()
     document = json.loads((table / "targets.json").read_text())
@@ -97,7 +100,7 @@ def test_the_key_of_the_bins_is_replaced_in_one_ceremony_under_load(make_folder,
         alone = people.version_in(FILES[1])
         people.publication_refused(FILES[1], why="publish the document that lists it beside the new one first")
         people.publish_targets()
-        # The pipeline stands still for the moment of this, so that it can't be done sooner.
+        # The pipeline is suspended meanwhile, so that it can't act earlier.
         with form.paused():
             people.publication_refused(FILES[1], why="bins still need the signature; wait until `tufline key rotate")
         people.wait_for_targets(both)
@@ -115,7 +118,7 @@ def test_the_key_of_the_bins_is_replaced_in_one_ceremony_under_load(make_folder,
         people.drop_old_online_keys("bins")
         assert rotation.steps() == {"rested"}
         fleet.goes_on()
-    # All delegating roles list the new key alone.
+    # All delegating roles list only the new key.
     documents = [form.signed(file) for file in form.published_roles().values()]
     delegating = [list(document["delegations"]["keys"]) for document in documents if "delegations" in document]
     assert len(delegating) > 16 and all(keys == people.bins_keys(alone) for keys in delegating)

@@ -1,6 +1,8 @@
-"""Ordinary tools on the uploads folder: `rsync`, `rclone`, editors, links, writers that pause and that are killed.
+"""Ordinary tools on the uploads folder: `rsync`, `rclone`, editors, links, and writers that pause
+or are killed.
 
-Where `rsync` or `rclone` isn't installed, its test is left out (Debian: `apt-get install rsync rclone`).
+If `rsync` or `rclone` isn't installed, its test is skipped (Debian: `apt-get install rsync
+rclone`).
 """
 
 import contextlib
@@ -27,7 +29,7 @@ MIB = 1 << 20
 
 
 def fill(folder: FolderForm, *names: str) -> dict[str, str]:
-    """Publishes targets whose bytes are their names; answers what devices see."""
+    """Publishes targets whose bytes are their names, and returns what devices see."""
     for name in names:
         folder.put(name, name.encode())
     expected = {name: sha256(name.encode()) for name in names}
@@ -44,7 +46,7 @@ def rejected(folder: FolderForm, name: str) -> list[dict]:
 
 
 def shown(folder: FolderForm, name: str) -> list[tuple[str, object]]:
-    """The digest and the custom metadata of a target in each document that was ever signed, oldest first."""
+    """A target's digest and custom metadata in each document ever signed, oldest first."""
     documents = (folder.data / "repository" / "metadata").glob("*.targets.json")
     found = []
     for path in sorted(documents, key=lambda path: int(path.name.partition(".")[0])):
@@ -100,7 +102,7 @@ def test_rsync_keeps_old_times_of_other_bytes(folder: FolderForm, tmp_path: Path
         os.utime(source / "a", (when, when))
         subprocess.run(["rsync", "-a", "--ignore-times", "--inplace", f"{source}/", f"{folder.uploads}/"], check=True)
         folder.wait_published({"a": sha256(data)})
-    # As `cp -p` over it does, with a time that is still to come.
+    # As `cp -p` over the file does, with a time in the future.
     (folder.uploads / "a").write_bytes(b"third")
     os.utime(folder.uploads / "a", (time.time() + 86400, time.time() + 86400))
     folder.wait_published({"a": sha256(b"third")})
@@ -143,7 +145,7 @@ def test_a_folder_that_is_made_anew_is_not_taken_before_it_is_filled(folder: Fol
 
 
 @pytest.mark.parametrize("targets", [["a"], ["a", "b", "c"]])
-def test_what_looks_like_an_unmounted_folder_is_held_and_told(folder: FolderForm, targets: list[str]):
+def test_an_apparently_unmounted_folder_is_held_and_reported(folder: FolderForm, targets: list[str]):
     expected = fill(folder, *targets)
     away = folder.scratch / "away"
     folder.uploads.rename(away)
@@ -159,7 +161,7 @@ def test_what_looks_like_an_unmounted_folder_is_held_and_told(folder: FolderForm
     device = folder.device()
     until("shown", lambda: "accept-removals" in folder.troubles().get("uploads folder", ""))
     throughout("published", lambda: device.find(expected) == expected, 1)
-    # It comes back.
+    # The folder comes back.
     folder.uploads.rmdir()
     away.rename(folder.uploads)
     fill(folder, "after")
@@ -169,7 +171,7 @@ def test_what_looks_like_an_unmounted_folder_is_held_and_told(folder: FolderForm
 
 def test_an_operator_takes_another_folder_as_it_is(folder: FolderForm):
     expected = fill(folder, "a", "b", "c")
-    # Who accepted removals before meant others.
+    # An earlier consent was for other removals.
     assert folder.tufline("accept-removals").returncode == DONE
     shutil.rmtree(folder.uploads)
     folder.uploads.mkdir()
@@ -186,7 +188,7 @@ def test_an_operator_takes_another_folder_as_it_is(folder: FolderForm):
 
 
 def writes_with_a_pause(path: Path, between: Callable[[], object]) -> bytes:
-    """Writes a file in place and does something in the middle; answers its bytes."""
+    """Writes a file in place, does something in the middle, and returns the file's bytes."""
     first, second = os.urandom(1000), os.urandom(1000)
     with path.open("wb") as file:
         file.write(first)
@@ -200,8 +202,8 @@ def writes_with_a_pause(path: Path, between: Callable[[], object]) -> bytes:
 def test_half_a_file_is_never_published(make_folder, place: str):
     folder = make_folder()
     if place == "without notices":
-        # As on a file system that tells of nothing: in a namespace of its own, it may have no watch
-        # (https://man7.org/linux/man-pages/man7/namespaces.7.html, /proc/sys/user).
+        # As on a file system without notifications: in a namespace of its own, the process gets no
+        # watch (https://man7.org/linux/man-pages/man7/namespaces.7.html, /proc/sys/user).
         limit = "echo 0 > /proc/sys/user/max_inotify_instances && exec \"$@\""
         command = folder.command()
         folder.command = lambda: ["unshare", "--user", "--map-root-user", "sh", "-c", limit, "sh", *command]
@@ -221,7 +223,7 @@ def test_half_a_file_is_never_published(make_folder, place: str):
             folder.start()
         time.sleep(1.5)
         if place != "without notices":
-            # What isn't complete holds up no other.
+            # An incomplete file delays no other.
             fill(folder, "other")
         assert folder.blobs() - before <= {sha256(b"other")}
 
@@ -233,7 +235,7 @@ def test_half_a_file_is_never_published(make_folder, place: str):
 
 
 @pytest.mark.parametrize("what", ["upload", "document"])
-def test_what_is_being_written_over_a_start_is_no_trouble(folder: FolderForm, tmp_path: Path, what: str):
+def test_files_being_written_during_a_start_do_no_harm(folder: FolderForm, tmp_path: Path, what: str):
     if what == "upload":
         path = folder.path("a")
     else:
@@ -290,7 +292,7 @@ def test_a_killed_upload_leaves_nothing(folder: FolderForm, tmp_path: Path):
     until("writing", left, pause=0.001)
     upload.send_signal(signal.SIGSTOP)
     (path,) = left()
-    # Somebody still writes it.
+    # A process is still writing it.
     throughout("there", path.exists, 4)
     upload.kill()
     upload.wait()
@@ -305,12 +307,13 @@ def test_an_editor_replaces_the_side_file(folder: FolderForm):
     folder.put("a", b"a", '{"rev":1}')
     folder.wait_published({"a": sha256(b"a")})
     side = folder.side_file("a")
-    # As Vim does with `backupcopy=no`: the old one is renamed, and the new one written (:help backupcopy).
+    # As Vim does with `backupcopy=no`: it renames the old file and writes a new one (:help
+    # backupcopy).
     side.rename(f"{side}~")
     time.sleep(0.7)
     side.write_text('{"rev":2}')
     until("published", lambda: folder.device().custom("a") == {"rev": 2})
-    # As others do: removed, and written with a pause.
+    # As other editors do: they remove the file and write it with a pause.
     side.unlink()
     time.sleep(0.7)
     with side.open("w") as file:
@@ -346,7 +349,7 @@ def test_a_file_and_its_side_file_change_together(folder: FolderForm, first: str
 
 def test_a_link_is_told_and_removes_nothing(folder: FolderForm):
     expected = fill(folder, "a", "stable/b", "c")
-    # In place of a file, of a folder with files, and where nothing was.
+    # In place of a file, in place of a folder with files, and under a new name.
     folder.path("a").unlink()
     folder.path("a").symlink_to("c")
     folder.path("stable").rename(folder.path("v1"))
@@ -358,7 +361,7 @@ def test_a_link_is_told_and_removes_nothing(folder: FolderForm):
         until("logged", lambda event=event: event["reason"] in folder.log.read_text())
     device = folder.device()
     throughout("published", lambda: device.find([*expected, "new"]) == {**expected, "new": None}, 2)
-    # Over a start too.
+    # After a restart too.
     assert folder.stop() == 0
     folder.start()
     throughout("published", lambda: device.find(expected) == expected, 2)
@@ -384,9 +387,9 @@ def test_pipes_sockets_and_linked_side_files_are_told(folder: FolderForm):
     folder.wait_published({"x": sha256(b"x")})
 
 
-def test_other_things_that_people_do(folder: FolderForm, tmp_path: Path):
+def test_other_changes_that_people_make(folder: FolderForm, tmp_path: Path):
     expected = fill(folder, "Fw.bin", "file", "one", "other")
-    # Case only.
+    # A change of case only.
     folder.path("Fw.bin").rename(folder.path("fw.bin"))
     # A folder in place of a file.
     folder.path("file").unlink()
@@ -399,7 +402,7 @@ def test_other_things_that_people_do(folder: FolderForm, tmp_path: Path):
         "Fw.bin": None, "fw.bin": expected["Fw.bin"], "file": None, "file/below": sha256(b"below"), "linked": sha256(b"linked"),
     })  # fmt: skip
     (tmp_path / "outside").write_bytes(b"changed")
-    # A name that is refused.
+    # A refused name.
     folder.put("a b", b"x")
     folder.wait_published({"linked": sha256(b"changed"), "other": expected["other"]})
     assert until("told", lambda: rejected(folder, "a b"))[0]["code"] == "name"

@@ -1,4 +1,5 @@
-"""Sign fails for a while: what is published stays valid and fresh, and all that waited is published once it is mended."""
+"""Sign fails for a while. What is published stays valid and fresh, and everything that waits is
+published once sign works again."""
 
 import time
 from datetime import UTC, datetime
@@ -10,7 +11,7 @@ from .cloud import CloudForm
 from .device import Device, sha256
 from .polling import until
 
-# Roles of a day's validity are due at once.
+# With this, a timestamp that is valid for a day is due at once.
 LONG_TIMESTAMP = {"expiry": {"timestamp": "4 days"}}
 
 
@@ -23,7 +24,7 @@ def names_in(manifests: list[dict]) -> set[str]:
 
 
 def timestamp_of(device: Device) -> tuple[int, datetime]:
-    """Version and expiry of the timestamp, once it is verified."""
+    """The version and expiry of the verified timestamp."""
     timestamp = device.update()._trusted_set.timestamp
     assert timestamp.expires > datetime.now(UTC)
     return timestamp.version, timestamp.expires
@@ -49,20 +50,20 @@ def test_sign_may_not_use_its_keys_for_a_while(cloud: CloudForm):
         renewed, later = timestamp_of(device)
         assert renewed > version and later > expires
         assert device.find([before, *waiting]) == {before: sha256(b"before"), **dict.fromkeys(waiting)}
-    # Nothing is done here: its message comes again, or refresh nudges it within two minutes.
+    # The test does nothing here: the message comes again, or refresh wakes sign within two minutes.
     cloud.wait_published({name: sha256(data) for name, data in waiting.items()}, seconds=180, device=device)
     until("empty", lambda: not any(cloud.dead_letters().values()), 120, 0.5)
 
 
 @pytest.mark.slow
 def test_sign_cannot_write_for_a_while(make_folder):
-    # As short as the policy allows with a margin: the timestamp must be renewed while sign fails.
+    # As short as the policy allows, with a margin: the timestamp must be renewed while sign fails.
     folder = make_folder(config='[expiry]\ntimestamp = "12s"\n').start()
     folder.put("before", b"before")
     device = folder.device()
     folder.wait_published({"before": sha256(b"before")}, device=device)
-    # The key files are read at the start only, and whoever runs this may be root: so what fails is the writing: the
-    # places of the next documents can't be looked at, as on a damaged disk.
+    # The process reads key files only at its start, and it may run as root. So the writing fails
+    # here: the process can't look at the paths of the next documents, as on a damaged disk.
     damaged = damage(folder.data / "repository" / "metadata", folder.manifests()[-1]["serial"])
     waiting = waiting_uploads("later")
     for name, data in waiting.items():
@@ -72,7 +73,7 @@ def test_sign_cannot_write_for_a_while(make_folder):
     until("renewed", lambda: timestamp_of(device)[0] > version + 1, 40, 0.2)
     assert timestamp_of(device)[1] > expires
     assert device.find(["before", *waiting]) == {"before": sha256(b"before"), **dict.fromkeys(waiting)}
-    # It tried less and less often: what can't work must not keep the machine busy.
+    # It retried less and less often: a persistent fault must not keep the machine busy.
     assert folder.log.read_text().count("sign failed and tries again") < 50
     for path in damaged:
         path.unlink()
@@ -80,7 +81,7 @@ def test_sign_cannot_write_for_a_while(make_folder):
 
 
 def damage(metadata: Path, serial: int) -> list[Path]:
-    """Makes the next documents links to themselves: whatever is done with these fails."""
+    """Makes the next documents links to themselves, so that every access to them fails."""
     damaged = [metadata / f"{number}.targets.json" for number in range(serial + 1, serial + 100)]
     for path in damaged:
         path.symlink_to(path.name)

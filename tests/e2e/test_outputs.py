@@ -1,4 +1,5 @@
-"""Nobody reads the answer, or it can't be written: every command ends as it should, and none half-way."""
+"""Nobody reads the answer, or it can't be written. Every command still ends properly, and none
+stops half-way."""
 
 import json
 import os
@@ -14,12 +15,12 @@ from .folder import FolderForm
 from .form import DONE, FAILED, MISUSED, TIMED_OUT, TUFLINE, run
 from .holders import Holder
 
-# They stay up, or are for AWS only. `local` is looked at in test_surroundings.
+# Commands that keep running, or are for AWS only. test_surroundings tests `local`.
 ELSEWHERE = {"local", "serve", "init"}
 
 
 class Bench:
-    """A repository, a root, and what else commands are told."""
+    """A repository, a root, and the other arguments of commands."""
 
     def __init__(self, folder: FolderForm, scratch: Path) -> None:
         self.folder, self.scratch = folder, scratch
@@ -41,7 +42,7 @@ class Bench:
         assert done.returncode == DONE, (arguments, done.stderr)
 
     def new(self, name: str = "") -> Path:
-        """Where nothing is yet."""
+        """A path where nothing exists yet."""
         self.count += 1
         return self.scratch / f"new-{self.count}{name}"
 
@@ -51,13 +52,13 @@ class Bench:
         return path
 
     def copy(self) -> Path:
-        """The root, which nobody signed."""
+        """A copy of the unsigned root."""
         path = self.new_folder()
         (path / "1.root.json").write_bytes(self.root.read_bytes())
         return path / "1.root.json"
 
 
-# Each command that answers, as it is told. Those that sign show first what they sign.
+# Each command that answers, with its arguments. Commands that sign first show what they sign.
 Arguments = Callable[[Bench], list[object]]
 COMMANDS: dict[str, Arguments] = {
     "demo": lambda bench: ["--exit"],
@@ -90,7 +91,7 @@ SIGNS: dict[str, Arguments] = {
     "root sign": lambda bench: [bench.copy(), *bench.holder.signing],
     "delegation sign": lambda bench: [bench.new_folder() / "vendor.json", "--targets", bench.party, *bench.holder.signing],
 }
-# The same code says what they have to say: they need others to have signed something before.
+# The same code prints their answers; testing them would need signatures of others.
 ALIKE = {
     "root publish": "root init", "root remove-key": "root add-key", "delegation add-key": "delegation create", "delegation remove-key": "delegation create",
     "delegation remove": "delegation create", "targets next": "root next", "targets sign": "delegation sign", "targets publish": "root next",
@@ -108,7 +109,7 @@ def bench(tmp_path_factory) -> Iterator[Bench]:
 
 
 def to(output: int, command: str, arguments: list[object], errors: int = subprocess.PIPE) -> subprocess.CompletedProcess:
-    """Runs it with this as its standard output, and perhaps that as its standard error."""
+    """Runs a command with these standard output and standard error."""
     words = [str(TUFLINE), *command.split(), *map(str, arguments)]
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("TUFLINE_", "AWS_", "RUST_LOG"))}
     return subprocess.run(words, stdout=output, stderr=errors, text=True, timeout=120, env=environment, cwd="/tmp")
@@ -124,7 +125,7 @@ def full() -> Iterator[int]:
 
 @pytest.fixture
 def closed() -> Iterator[int]:
-    """A pipe whose reader has what it wanted."""
+    """A pipe whose reader has closed it."""
     read, write = os.pipe()
     os.close(read)
     yield write
@@ -132,7 +133,7 @@ def closed() -> Iterator[int]:
 
 
 def test_every_command_is_looked_at():
-    """What `--help` lists is in the table above."""
+    """Every command in `--help` is in the tables above."""
 
     def commands(*above: str) -> Iterator[str]:
         text = run(*above, "--help").stdout
@@ -184,7 +185,7 @@ def test_help(full: int, closed: int, help: str):
 
 
 def test_work_goes_on_to_its_end(bench: Bench, closed: int, full: int):
-    """The answer is lost, and what was asked for is not."""
+    """The answer is lost, but the work is done."""
     for number, output in enumerate((closed, full)):
         name = f"whole/{number}"
         to(output, "upload", [bench.file, "--name", name, "--wait", *bench.place])
@@ -206,6 +207,6 @@ def test_errors_that_nobody_sees(bench: Bench, full: int, closed: int):
 
 
 def test_a_closed_output_is_like_none(bench: Bench):
-    """`>&-` and `2>&-`: nothing is written into a file that takes the number."""
+    """`>&-` and `2>&-`: nothing is written into a file that gets the free number."""
     command = f"'{TUFLINE}' status --endpoints '{bench.folder.data}/endpoints.json' >&- 2>&-"
     assert subprocess.run(["bash", "-c", command], cwd="/tmp").returncode == DONE

@@ -1,4 +1,5 @@
-"""Packs: all that a device needs in one answer; on both forms, with Zstandard's own library as the judge of what is in them."""
+"""Packs: everything that a device needs in one answer, on both forms. Zstandard's own library
+judges the packs."""
 
 import hashlib
 import json
@@ -16,7 +17,7 @@ from .device_program import NOWHERE, DeviceProgram
 from .form import DONE, Form
 from .http_client import Answer, ask
 
-# What stands before the files in each dictionary.
+# The tables in front of the files in each dictionary.
 TABLES = (ROOT / "shared/pack/src/tables.bin").read_bytes()
 
 
@@ -27,7 +28,7 @@ def device_without_names(form: Form, folder: Path, settings: str = "") -> Device
 
 
 def in_pack(pack: bytes, dictionary: list[bytes] | None = None) -> dict[str, bytes | None]:
-    """What is in a pack; `None` for what isn't there, or is as the device has it."""
+    """The content of a pack; `None` for a file that is absent, or that the device has already."""
     known = zstandard.ZstdCompressionDict(TABLES + b"".join(dictionary)) if dictionary else None
     bytes_left = zstandard.ZstdDecompressor(dict_data=known).decompress(pack)
     found = {}
@@ -53,7 +54,8 @@ def test_one_answer_is_all_that_a_device_asks_for(form: Form, tmp_path: Path):
         [found] = device.answer("check", name)["targets"]
         assert (found["digest"], found["length"]) == (sha256(data), len(data))
         assert device.answer("check", name)["targets"] == [found], "nothing has changed"
-    # Its bytes come along where they are few, and the device lacks what lists them.
+    # The target's bytes come along if they are few, and if the device lacks the document that lists
+    # them.
     form.put(name, b"333")
     form.wait_published({name: sha256(b"333")})
     assert device.fetch(name, out)["received"] == 3
@@ -63,7 +65,7 @@ def test_one_answer_is_all_that_a_device_asks_for(form: Form, tmp_path: Path):
     for role in ("timestamp", "snapshot", "targets"):
         assert device.stored()[f"{role}.json"] == (reference.metadata / f"{role}.json").read_bytes()
     assert device.failure("fetch", other, "--out", out)["kind"] == "network", "what is large comes by its name"
-    # And who has never been here before.
+    # And a new device.
     new = device_without_names(form, tmp_path / "new")
     assert new.answer("check", name)["targets"][0]["digest"] == sha256(b"333")
 
@@ -78,7 +80,7 @@ def test_what_is_in_a_pack_is_what_is_answered_by_name(form: Form):
     assert (answer.status, answer.header("content-type")) == (200, "application/zstd")
     assert answer.header("cache-control") == "public, max-age=5"
     found = in_pack(answer.body)
-    # Others publish meanwhile: what has a version in its name stays.
+    # Others publish meanwhile: files with a version in their name stay.
     metadata = {path: bytes for path, bytes in found.items() if path.endswith(".json") and path[0].isdigit() and bytes is not None}
     assert any("snapshot" in path for path in metadata) and any("targets" in path for path in metadata)
     for path, bytes in metadata.items():
@@ -87,7 +89,7 @@ def test_what_is_in_a_pack_is_what_is_answered_by_name(form: Form):
     assert found[f"{name.rpartition('/')[0]}/{sha256(b'{}')}.settings.json"] == b"{}"
     assert [path for path, bytes in found.items() if bytes is None] == ["2.root.json"]
 
-    # The same device asks again, and tells what it has.
+    # The same device asks again, and tells the server what it has.
     has = ["1.root.json", *(path for path in metadata if not path.endswith("settings.json"))]
     files = [by_name(path) for path in has]
     have = ",".join(path.removesuffix(".json") for path in has)

@@ -1,9 +1,10 @@
-"""Each function may do what it must, and nothing else. Prints a table of each.
+"""Each function may do what it must, and nothing else. Prints two tables.
 
-`permissions.json` says by hand what the functions may do, all of it, and by which situation that is shown: the first table fails
-where a role has more or less, the second where a function can do more. It is the one list beside `cdk/lib/permissions.ts`, which
-makes the policies, and is not made from that: a judge that repeats what it judges says nothing. `cdk/test/permissions.test.ts` holds
-the template against the same list, also what the emulator's flag leaves out of the policies.
+`permissions.json` lists by hand everything that the functions may do, each with a situation that
+needs it. The first table fails if a role has more or less, the second if a function can do more.
+The list is independent of `cdk/lib/permissions.ts`, which makes the policies: a judge that repeats
+what it judges says nothing. `cdk/test/permissions.test.ts` compares the template with the same
+list, including what the emulator's flag leaves out of the policies.
 """
 
 import contextlib
@@ -29,30 +30,31 @@ pytestmark = pytest.mark.emulator
 
 LISTS = json.loads(Path(__file__).with_name("permissions.json").read_text())
 
-# Which permissions fail each probe when they are taken away: by the function, and by the probe.
+# The permissions whose removal makes each probe fail: by function, and by probe.
 PROVEN: dict[str, dict[str, list[str]]] = LISTS["proven"]
 
 
 @dataclass(frozen=True)
 class Unproven:
-    """Permissions that no probe on the emulator can show to be needed."""
+    """Permissions that no probe on the emulator can prove to be needed."""
 
-    # Each with the stages that have it. `{stage}` is the stage, `{queue}` the queue that it works off.
+    # Each with the stages that have it. `{stage}` is the stage, `{queue}` the queue that it
+    # consumes.
     permissions: dict[str, list[str]]
     why: str
-    # Where AWS says what they are for.
+    # The AWS page that explains them.
     page: str
 
 
 UNPROVEN = [Unproven(**entry) for entry in LISTS["unproven"]]
 
-# What a role may never do, whatever else it may.
+# What a role may never do, whatever else it may do.
 NEVER: dict[str, list[str]] = LISTS["never"]
 
-# What is denied to administrators too, by the policy of the bucket, the key or the role.
+# What the policy of the bucket, the key or the role denies even to administrators.
 NOT_FOR_ADMINS = ["s3:DeleteObject* repository/*", "s3:DeleteObject* ledger/*", "kms:Sign *", "sts:AssumeRole *"]
 
-# How the adapters tell that a request was denied. An answer to HEAD has a status only.
+# How the adapters report a denial. An answer to HEAD has only a status.
 DENIED = re.compile(r"AccessDenied|HTTP 403")
 
 
@@ -62,7 +64,7 @@ def proven(stage: str) -> dict[str, str]:
 
 
 def unproven(stage: str) -> dict[str, Unproven]:
-    """Each permission of a stage that can't be proven, with its entry of the list."""
+    """Each permission of a stage that can't be proven, with its entry in the list."""
     return {
         permission.format(stage=stage, queue=CONSUMES.get(stage)): entry
         for entry in UNPROVEN
@@ -73,7 +75,7 @@ def unproven(stage: str) -> dict[str, Unproven]:
 
 @pytest.fixture(scope="module")
 def own(deploy: Callable[..., CloudForm]) -> CloudForm:
-    """A deployment of its own: nobody else feels what is forbidden here, and it has bins."""
+    """A deployment for these tests, so that a denial affects no others. It has bins."""
     return deploy("Permissions", {"access": "open"})
 
 
@@ -87,24 +89,24 @@ def bench(own: CloudForm, permissions: Permissions) -> Iterator[Bench]:
     assert not any(own.dead_letters().values()), own.dead_letters()
     with held_still(own, permissions):
         yield Bench(own, permissions)
-        # Those that refresh looked at and couldn't bring back.
+        # Dead letters that refresh looked at and couldn't bring back.
         for name in own.dead_letters():
             own.sqs.purge_queue(QueueUrl=own.endpoints["queues"][name])
 
 
 def label(permissions: Permissions, permission: Permission) -> str:
-    """A permission as the lists have it."""
+    """A permission in the lists' form."""
     return f"{permission.action} {permissions.short(permission.resource)}"
 
 
 def not_provable(permissions: Permissions, stage: str) -> list[Permission]:
-    """What a stage's role has of what can't be proven."""
+    """A stage's permissions that can't be proven."""
     entries = unproven(stage)
     return [permission for permission in permissions.of(stage) if label(permissions, permission) in entries]
 
 
 def test_what_cannot_be_proven_is_not_needed_here(own: CloudForm, permissions: Permissions):
-    """With all of it taken away at once the pipeline works, woken by its queues."""
+    """With all of these removed at once, the pipeline works, invoked by its queues."""
     started = time.time()
     folder = own.unique("unproven")
     name, large = f"{folder}/a", f"{folder}/large"
@@ -127,7 +129,7 @@ def test_each_permission_is_needed(own: CloudForm, permissions: Permissions, ben
     faults = []
     print("\neach permission of each role, and the situation in which its function fails without it")
     with contextlib.ExitStack() as configured:
-        # Sign and publish judge a generation by the policy that rebuild made it under.
+        # Sign and publish judge a generation by the policy under which rebuild made it.
         strict = dict.fromkeys(["rebuild", "sign", "publish"], STRICT)
         for stage, config in {"hash": PASSED_ON, "large": LARGE, **strict, "refresh": LONG_TIMESTAMP}.items():
             configured.enter_context(own.configured(stage, config))
@@ -148,7 +150,7 @@ def columns(permission: str) -> str:
 
 
 def judged(permissions: Permissions, bench: Bench, stage: str) -> Iterator[tuple[str, str, bool]]:
-    """A stage's permissions, each with what is to be said of it, and whether that is a fault."""
+    """A stage's permissions, each with the verdict, and whether that is a fault."""
     probes, entries = proven(stage), unproven(stage)
     assert not probes.keys() & entries.keys(), "in both lists"
     found = {label(permissions, permission): permission for permission in permissions.of(stage)}
@@ -168,7 +170,7 @@ def judged(permissions: Permissions, bench: Bench, stage: str) -> Iterator[tuple
 
 
 def prove(permissions: Permissions, bench: Bench, stage: str, permission: Permission, what: str) -> str:
-    """What is wrong with the proof by a probe that a stage needs a permission; empty where nothing is."""
+    """What is wrong with a probe's proof that a stage needs a permission; empty if nothing is."""
     with permissions.without(stage, [permission]):
         failure = failure_of(permissions, bench, stage, permission, what)
     if failure is None:
@@ -182,7 +184,7 @@ def prove(permissions: Permissions, bench: Bench, stage: str, permission: Permis
 def failure_of(
     permissions: Permissions, bench: Bench, stage: str, permission: Permission, what: str
 ) -> StageFailed | None:
-    """How a probe fails, if it does."""
+    """How a probe fails, or `None`."""
     is_kept = "ledger/" in permissions.short(permission.resource) or stage == "pack"
     if permission.action == "kms:GetPublicKey" or is_kept:
         bench.forget(stage)  # each process asks for a public key once, and keeps what never changes
@@ -192,20 +194,21 @@ def failure_of(
             return None
         except StageFailed as failure:
             found = failure
-        # The process that was just ended may still be given the first event.
+        # The emulator may still give the first event to the process that was just stopped.
         if "Runtime.ExitError" not in str(found):
             break
     return found
 
 
 def needed_after_all(permissions: Permissions, bench: Bench, stage: str) -> dict[Permission, str]:
-    """Which of a stage's permissions that are listed as not provable a probe needs, with the probe."""
+    """A stage's permissions that are listed as not provable although a probe needs them, with the
+    probe."""
     listed = not_provable(permissions, stage)
     with permissions.without(stage, listed):
         bench.forget(stage)
         suspects = [what for what in bench.probes[stage] if failure_of(permissions, bench, stage, listed[0], what)]
     needed = {}
-    # One that fails in any case needs something else, which is told elsewhere.
+    # A probe that fails in any case needs something else, which another check reports.
     for what in [what for what in suspects if not failure_of(permissions, bench, stage, listed[0], what)]:
         for permission in listed:
             with permissions.without(stage, [permission]):
@@ -228,7 +231,7 @@ def test_no_function_can_do_anothers_work(own: CloudForm, permissions: Permissio
 
 
 def everything(own: CloudForm, permissions: Permissions) -> Iterator[tuple[str, Attempt]]:
-    """What any function may do, and what none may; each with an attempt at it."""
+    """What any function may do, and what none may, each with an attempt."""
     attempts, met = Attempts(own, permissions), set()
     for stage in STAGES:
         for permission in permissions.of(stage):
@@ -241,7 +244,7 @@ def everything(own: CloudForm, permissions: Permissions) -> Iterator[tuple[str, 
 
 
 def cell(permissions: Permissions, who: str, identity: Identity, attempt: Attempt) -> str:
-    """What became of an attempt; with an exclamation mark where that isn't as the lists say."""
+    """The result of an attempt, with an exclamation mark if it contradicts the lists."""
     resource = permissions.short(attempt.resource)
     due = is_due(who, f"{attempt.action} {resource}")
     if resource == f"log {who}":
@@ -251,7 +254,7 @@ def cell(permissions: Permissions, who: str, identity: Identity, attempt: Attemp
 
 
 def is_due(who: str, tried: str) -> bool:
-    """Whether somebody must be allowed this: by the lists, not by what the roles say."""
+    """Whether an identity must be allowed this, by the lists rather than by the roles."""
     if who == "admin":
         return not any(fnmatchcase(tried, denied) for denied in NOT_FOR_ADMINS)
     permitted = proven(who).keys() | unproven(who).keys()

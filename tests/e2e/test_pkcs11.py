@@ -1,4 +1,5 @@
-"""Root keys in PKCS#11 tokens, with SoftHSM2: signed with, published, and read by real clients; and what is refused."""
+"""Root keys in PKCS#11 tokens, with SoftHSM2: signing, publishing, reading by real clients; and
+refusals."""
 
 import os
 import shutil
@@ -18,7 +19,7 @@ PIN = "123456"
 
 
 class TokenHolder(Holder):
-    """Somebody with a key in a token of their own, made by pkcs11-tool."""
+    """A holder with a key in their own token, made by pkcs11-tool."""
 
     def __init__(self, name: str, folder: Path, kind: str) -> None:
         self.name = name
@@ -56,7 +57,7 @@ def done(*command: str) -> None:
 
 @pytest.fixture(autouse=True)
 def softhsm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tokens of the test's own."""
+    """Tokens for this test only."""
     tokens, configuration = tmp_path / "tokens", tmp_path / "softhsm2.conf"
     tokens.mkdir()
     configuration.write_text(f"directories.tokendir = {tokens}\nobjectstore.backend = file\nlog.level = ERROR\n")
@@ -86,7 +87,7 @@ def test_two_of_three_with_a_key_in_a_token(ceremony: Ceremony, kind: str):
     form.put("a", b"1")
     form.wait_published({"a": sha256(b"1")}, device=device)
 
-    # Another token comes, and the first takes part in the change.
+    # Another token comes, and the first signs the change.
     dave = TokenHolder("dave", ceremony.folder, "EC:secp256r1")
     ceremony.done("next", *ceremony.place)
     ceremony.done("add-key", "2.root.json", *dave.key)
@@ -104,7 +105,7 @@ def test_two_of_three_with_a_key_in_a_token(ceremony: Ceremony, kind: str):
 def test_many_signatures_of_one_key_all_verify(ceremony: Ceremony):
     carol = TokenHolder("carol", ceremony.folder, "EC:secp256r1")
     ceremony.done("init", *carol.key, "--threshold", 1, *ceremony.place)
-    # Numbers with leading zeros or the highest bit set come up often enough.
+    # Numbers with leading zeros or the highest bit set occur often enough.
     for _ in range(30):
         ceremony.sign("1.root.json", carol)
         metadata = Metadata[Root].from_file(str(ceremony.folder / "1.root.json"))
@@ -120,7 +121,7 @@ def test_what_is_refused(ceremony: Ceremony):
         ceremony.refused("sign", "1.root.json", "--pkcs11-key", given, *pin, why=why)
         ceremony.refused("add-key", "1.root.json", "--pkcs11-key", given, why=why)
 
-    # No such module, token or key.
+    # A missing module, token or key.
     refused(uri(token, "/nowhere.so", object="root"), "cannot load the PKCS#11 module /nowhere.so")
     refused(uri(token, shutil.which("pkcs11-tool"), object="root"), "cannot load the PKCS#11 module")
     refused(uri("dave", object="root"), f"no token matches token 'dave'; there is '{token}'")
@@ -132,18 +133,18 @@ def test_what_is_refused(ceremony: Ceremony):
     # A kind of key that not all clients verify.
     new_key(token, "EC:secp384r1", "secp384r1", 2)
     refused(uri(token, object="secp384r1"), "another curve than P-256")
-    # It may have a holder's place in a root of others, and gets none in a new one.
+    # It may stay a holder's key in another tool's root, but may not enter a new one.
     new_key(token, "rsa:2048", "rsa", 3)
     ceremony.refused("add-key", "1.root.json", "--pkcs11-key", uri(token, object="rsa"), why="2048 bits; 3072 are the least")
     ceremony.refused("sign", "1.root.json", "--pkcs11-key", uri(token, object="rsa"), *pin, why="its signature would not count")
 
-    # Two keys with that label; either by its id.
+    # Two keys with that label; each can be named by its id.
     new_key(token, "EC:secp256r1", "root", 9)
     refused(uri(token, object="root"), "has 2 public keys with label 'root': name one by its id=")
     ceremony.refused("sign", "1.root.json", "--pkcs11-key", uri(token, object="root", id="%09"), *pin, why="its signature would not count")
     ceremony.done("sign", "1.root.json", "--pkcs11-key", uri(token, id="%01"), *pin)
 
-    # A key that wants its PIN each time; half a key.
+    # A key that needs its PIN each time; half of a key pair.
     new_key(token, "EC:secp256r1", "always", 10, "--always-auth")
     always = ["--pkcs11-key", uri(token, object="always")]
     ceremony.refused("sign", "1.root.json", *always, *pin, why="wants the PIN before every signature")
@@ -152,7 +153,7 @@ def test_what_is_refused(ceremony: Ceremony):
     half = ["--pkcs11-key", uri(token, id="%09")]
     ceremony.refused("sign", "1.root.json", *half, *pin, why="shows no private key with id %09")
 
-    # A wrong PIN, and none.
+    # A wrong PIN, and no PIN.
     for wrong in ("654321", "1"):
         (ceremony.folder / "wrong").write_text(f"{wrong}\n")
         sign = ["sign", "1.root.json", "--pkcs11-key", uri(token, id="%01"), "--passphrase-file", "wrong"]

@@ -1,4 +1,5 @@
-"""Paths and URLs as people have them: found as they are named, or refused; and what a message names can be pasted."""
+"""Paths and URLs as people write them: Tufline finds exactly what they name, or refuses. What a
+message names can be pasted."""
 
 import base64
 import contextlib
@@ -20,19 +21,19 @@ from .holders import Holder
 from .importing import Import
 from .static_server import Quiet
 
-# Names of folders and files; the last is no UTF-8.
+# Names of folders and files; the last is not UTF-8.
 NAMES = ["My Repo", "My%20Repo", "a?b", "a#b", "é", "it's", "-x", "a=b", "$HOME `x`", "http:", "a\\b", os.fsdecode(b"\xff\n")]
 FILES = {"fw.bin": b"one", "gateway/v2/f+w@1=2,3~.bin": b"two"}
 
 
 def as_given(name: str) -> str:
-    """A path that is no option."""
+    """A path that doesn't look like an option."""
     return f"./{name}" if name.startswith("-") else name
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_folders_are_found_under_their_names(tmp_path: Path, name: str):
-    """All of them lie side by side, so that one taken for another would show."""
+    """All of them are side by side, so that a mix-up would show."""
     side_by_side = tmp_path / "all"
     side_by_side.mkdir()
     for other in {"My Repo", "My%20Repo", name}:
@@ -65,7 +66,7 @@ def test_targets_may_lie_elsewhere(moved: Import, tmp_path: Path, name: str):
 
 
 class Guarded(Quiet):
-    """Answers who has this query and these credentials, and nobody else."""
+    """Answers only requests with this query and these credentials."""
 
     query = "sv=2024-01-01&sig=a%2Fb%3D"
     credentials = "Basic " + base64.b64encode(b"me:pass@word").decode()
@@ -84,7 +85,7 @@ class Guarded(Quiet):
 
 @contextlib.contextmanager
 def guarded(folder: Path, host: str) -> Iterator[tuple[str, list[str]]]:
-    """Such a server; answers where it is, and what it is asked."""
+    """Runs such a server; yields its URL, and the requests that it gets."""
 
     class Server(ThreadingHTTPServer):
         address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -107,7 +108,8 @@ def test_a_query_goes_with_every_request(moved: Import, tmp_path: Path, host: st
         copy = tmp_path / "copy"
         done = run("mirror", copy, "--metadata", source, "--root", moved.trusted)
         assert done.returncode == DONE, done.stderr
-        # Without it nobody gets in; and what is wrong is told without what is right.
+        # Without the query the server refuses; and a message about a wrong one doesn't contain the
+        # right one.
         wrong = f"{url}/metadata{slash}?{Guarded.query}x"
         error = one_line_error(run("mirror", tmp_path / "other", "--metadata", wrong, "--root", moved.trusted))
         assert "401" in error and "sig" not in error and "pass" not in error, error
@@ -144,7 +146,7 @@ def test_a_repository_may_lie_anywhere(tmp_path: Path, make_folder, name: str):
     assert folder.device().download_bytes("there") == b"x"
     assert folder.tufline("status").returncode == DONE
     assert folder.tufline("mirror", tmp_path / f"{name} copy").returncode == DONE
-    # What it says at its start can be pasted.
+    # What it prints at its start can be pasted.
     command = next(line for line in folder.log.read_text().splitlines() if "--endpoints" in line)
     words = subprocess.run(["bash", "-c", f"printf '%s\\n' {command.strip()}"], capture_output=True, text=True).stdout.splitlines()
     assert words[-1] == str(folder.data / "endpoints.json"), command
@@ -168,7 +170,7 @@ def test_keys_and_roots_are_found_under_their_names(tmp_path: Path, name: str):
     done = run("root", "sign", f"{given}/1.root.json", "--key", f"{given}/alice.pem", "--passphrase-file", holder.passphrase_file, cwd=tmp_path)
     assert done.returncode == DONE, done.stderr
     assert run("root", "show", f"{given}/1.root.json", cwd=tmp_path).returncode == DONE
-    # What can't be found is named so that it can be pasted.
+    # A missing file is named so that the name can be pasted.
     error = one_line_error(run("root", "show", f"{given}/2.root.json", cwd=tmp_path))
     named = error.removeprefix("tufline: cannot read ").rpartition(": ")[0]
     pasted = subprocess.run(["bash", "-c", f"printf %s {named}"], capture_output=True, cwd=tmp_path).stdout

@@ -1,4 +1,5 @@
-"""What anyone could put into a queue: it is dropped or becomes a dead letter, and publishes nothing."""
+"""Any message that anyone could put into a queue: it is dropped or becomes a dead letter, and
+publishes nothing."""
 
 import json
 from collections.abc import Iterator
@@ -14,7 +15,8 @@ POISON = ["not JSON", "{}", "[]", '{"format":1}', '{"format":99,"message":"sign"
 
 @pytest.fixture
 def quick(cloud: CloudForm) -> Iterator[CloudForm]:
-    """Messages become dead letters soon: after 5 and 10 more seconds. Those that a test leaves are taken away."""
+    """Messages become dead letters soon: after 5 and 10 more seconds. Those that a test leaves are
+    removed."""
     with cloud.tries(2):
         yield cloud
         for name in cloud.dead_letters():
@@ -47,7 +49,8 @@ def s3_event(bucket: str, key: str, event: str = "ObjectCreated:Put", version: s
 
 
 def publish_among(cloud: CloudForm, queue: str, bodies: list[str], folder: str) -> None:
-    """Sends `bodies` with good uploads before, between and after them; these must be published all the same."""
+    """Sends `bodies` with good uploads before, between and after them, which must be published
+    nevertheless."""
     expected = {}
     for number, body in enumerate([*bodies, None]):
         name = f"{folder}/{number}"
@@ -66,7 +69,7 @@ def test_poison_becomes_dead_letters(quick: CloudForm):
     letters = [quick.queue(queue, dead_letters=True) for queue in queues]
     until("dead letters", lambda: [quick.waiting(url) for url in letters] == [len(bodies)] * len(queues), 90, 0.2)
     assert [quick.waiting(quick.queue(queue)) for queue in queues] == [0] * len(queues)
-    # Refresh brings back only what can be read.
+    # Refresh brings back only readable messages.
     quick.invoke("refresh")
     assert [quick.waiting(url) for url in letters] == [len(bodies)] * len(queues)
 

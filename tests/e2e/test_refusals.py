@@ -1,4 +1,4 @@
-"""Uploads that break a rule are refused with the reason, and are in nobody's way."""
+"""Uploads that break a rule are refused with the reason, and delay no others."""
 
 import os
 from pathlib import Path
@@ -7,7 +7,8 @@ from .device import sha256
 from .form import REJECTED, Form, json_lines
 from .polling import until
 
-# Each kind of custom metadata that some client reads differently (DESIGN: names and custom metadata).
+# Each kind of custom metadata that some client reads differently (DESIGN: names and custom
+# metadata).
 BAD_CUSTOM = {
     "not JSON": "{",
     "not an object": "[1]",
@@ -19,10 +20,10 @@ BAD_CUSTOM = {
     "a key twice": '{"a":1,"a":2}',
 }
 
-# Each kind of name that some client can't handle, below a folder or whole.
+# Each kind of name that some client can't handle, below a folder or alone.
 BAD_NAMES = ["a b", "é", "a:b", "a%41", "a#b", "a?b", "a\\b", "-a", "a\x07b", "alone.tuf.json", "y" * 242]
 
-# Only a bucket holds these.
+# Only a bucket can hold these.
 BAD_KEYS = ["a//b", "trailing/", "a/../b", "./a", ".hidden"]
 
 
@@ -45,7 +46,8 @@ def test_bad_uploads_among_good_ones(form: Form):
     def rejected() -> set[str]:
         return {rejection["name"] for rejection in form.events_about(refused, "Upload Rejected")}
 
-    # Each is told at least once: two looks at an upload at the same time may both tell.
+    # Each refusal is announced at least once; two simultaneous checks of an upload may both
+    # announce it.
     until("all refused", lambda: rejected() == set(refused), 60)
     rejections = form.events_about(refused, "Upload Rejected")
     for rejection in rejections:
@@ -54,7 +56,8 @@ def test_bad_uploads_among_good_ones(form: Form):
         assert rejection["code"] == ("custom" if name in custom else "name")
         assert rejection["reason"].isprintable(), "one line that a person can read"
         assert rejection["version"]
-    # None of the clients would accept some of these names as a question, so the metadata itself is looked at.
+    # No client would accept some of these names as a question, so the test reads the metadata
+    # itself.
     listed = form.listed()
     assert not set(refused) & listed
     assert len([name for name in listed if name.startswith(f"{folder}/")]) == 200

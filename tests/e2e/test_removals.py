@@ -1,4 +1,4 @@
-"""A removal counts when it is meant: an emptied or unmounted folder removes nothing."""
+"""A removal counts if it is intended: an emptied or unmounted folder removes nothing."""
 
 import shutil
 import signal
@@ -13,7 +13,7 @@ from .polling import throughout, until
 
 
 def fill(folder: FolderForm, count: int) -> dict[str, str]:
-    """Publishes so many targets; answers what devices see."""
+    """Publishes `count` targets, and returns what devices see."""
     expected = {f"{number}.bin": sha256(b"%d" % number) for number in range(count)}
     for number in range(count):
         folder.put(f"{number}.bin", b"%d" % number)
@@ -28,7 +28,8 @@ def held(folder: FolderForm) -> list[dict]:
 @pytest.mark.parametrize("count", [2, 5, 30])
 def test_an_emptied_folder_removes_nothing_until_that_is_accepted(folder: FolderForm, count: int):
     expected = fill(folder, count)
-    # As `rm -rf uploads/*` does. It takes no time, which this process can't promise: so the repository looks away meanwhile.
+    # As `rm -rf uploads/*` does. That is instantaneous, which this process can't promise, so the
+    # repository is suspended meanwhile.
     folder.process.send_signal(signal.SIGSTOP)
     for name in expected:
         folder.remove(name)
@@ -46,7 +47,7 @@ def test_an_emptied_folder_removes_nothing_until_that_is_accepted(folder: Folder
     folder.wait_published(dict.fromkeys(expected))
 
 
-def test_many_of_more_go_by_themselves(folder: FolderForm):
+def test_fewer_than_half_may_be_removed_without_consent(folder: FolderForm):
     expected = fill(folder, 50)
     gone = [f"{number}.bin" for number in range(15)]
     for name in gone:
@@ -55,20 +56,20 @@ def test_many_of_more_go_by_themselves(folder: FolderForm):
     assert not held(folder)
 
 
-def test_most_of_many_are_held(folder: FolderForm):
+def test_removals_of_more_than_half_are_held(folder: FolderForm):
     expected = fill(folder, 50)
     for number in range(40):
         folder.remove(f"{number}.bin")
     until("held", lambda: held(folder))
     device = folder.device()
-    # What came in the first batches may have been few enough.
+    # The removals in the first batches may have been few enough.
     published = sum(found is not None for found in device.find(expected).values())
     assert published >= 25
     throughout("published", lambda: sum(f is not None for f in device.find(expected).values()) == published, 2)
 
 
 @pytest.mark.parametrize("milliseconds", [0, 5, 20, 60, 150, 240])
-def test_what_goes_right_after_a_start_is_removed(folder: FolderForm, milliseconds: int):
+def test_a_file_removed_right_after_a_start_is_noticed(folder: FolderForm, milliseconds: int):
     expected = fill(folder, 3)
     folder.kill()
     folder.start()
@@ -88,7 +89,7 @@ def test_an_unmounted_folder_removes_nothing(folder: FolderForm):
     # An empty folder in its place is what stays when a disk is gone.
     folder.uploads.mkdir()
     throughout("published", lambda: device.find(expected) == expected, 4)
-    # Started then, it answers devices, and says what is wrong.
+    # If it starts now, it answers devices, and says what is wrong.
     folder.stop()
     folder.start()
     throughout("published", lambda: folder.device().find(expected) == expected, 2)

@@ -1,4 +1,5 @@
-"""The root that people hold: from a ceremony of two of three to its third version, in both forms, with real clients."""
+"""The root that people hold: from a ceremony of two of three to its third version, in both forms,
+with real clients."""
 
 import copy
 import json
@@ -48,7 +49,7 @@ def test_from_the_first_root_to_the_third(ceremony: Ceremony):
     old, old_tuf_js = form.device(), form.tuf_js_device()
     assert root_version(old) == 1 and old_tuf_js.find([name]) == {name: sha256(b"1")}
 
-    # Alice loses her key; dave comes, and all three must sign from then on.
+    # Alice loses her key; dave joins, and all three must sign from then on.
     with SteadyDevice(form.device(), [name]):
         ceremony.done("next", *ceremony.place)
         ceremony.done("add-key", "2.root.json", *dave.key)
@@ -63,7 +64,7 @@ def test_from_the_first_root_to_the_third(ceremony: Ceremony):
         ceremony.publish("2.root.json")
         assert root_version(old) == 2 and old_tuf_js.find([name]) == {name: sha256(b"1")}
 
-        # The third is made with python-tuf, and signed by some with it and by others with ours.
+        # The third root is made with python-tuf; some holders sign with it, others with Tufline.
         ceremony.done("next", *ceremony.place)
 
         def edit(root: Root) -> None:
@@ -93,7 +94,7 @@ def test_what_must_not_be_signed_or_published_is_refused(ceremony: Ceremony, tmp
     ceremony.form.put("roots/b", b"1")
     ceremony.form.wait_published({"roots/b": sha256(b"1")})
 
-    # A wrong passphrase, no key, somebody else's key.
+    # A wrong passphrase, no key, another person's key.
     ceremony.done("next", *place)
     wrong = tmp_path / "wrong"
     wrong.write_text("wrong\n")
@@ -101,7 +102,7 @@ def test_what_must_not_be_signed_or_published_is_refused(ceremony: Ceremony, tmp
     ceremony.refused("sign", "2.root.json", "--key", alice.pem.with_suffix(".pub"), why="it holds no private key")
     ceremony.refused("sign", "2.root.json", *ceremony.dave.signing, why="its signature would not count")
 
-    # A role's last key, a threshold beyond the keys.
+    # A role's last key; a threshold above the number of keys.
     timestamp = next(iter(ceremony.form.signed("1.root.json")["roles"]["timestamp"]["keyids"]))
     ceremony.refused("remove-key", "2.root.json", timestamp, "--role", "timestamp", why="no key would be left for the role timestamp")
     ceremony.refused("set-threshold", "2.root.json", 4, why="at most the number of keys")
@@ -111,7 +112,7 @@ def test_what_must_not_be_signed_or_published_is_refused(ceremony: Ceremony, tmp
     ceremony.refused("add-key", "2.root.json", *alice.key, "--role", "timestamp", why="root keys must stay offline")
     ceremony.done("set-threshold", "2.root.json", 2)
 
-    # Too few; a signature that is there twice; a key that is there twice, under two ids.
+    # Too few signatures; one signature twice; one key twice, under two ids.
     ceremony.sign("2.root.json", alice)
     ceremony.sign("2.root.json", alice)
     ceremony.refused("publish", "2.root.json", *place, why="1 of them count: 1 more needed")
@@ -137,7 +138,7 @@ def test_what_must_not_be_signed_or_published_is_refused(ceremony: Ceremony, tmp
     ceremony.sign("3.root.json", alice, bob)
     ceremony.refused("publish", "3.root.json", *place, why="it is version 3, and the next one is 2")
 
-    # It expired, whatever tool made it so.
+    # The root has expired, whatever tool made it.
     def expired(root: Root) -> None:
         root.expires = datetime(2020, 1, 1, tzinfo=UTC)
 
@@ -147,7 +148,7 @@ def test_what_must_not_be_signed_or_published_is_refused(ceremony: Ceremony, tmp
     sign = ["sign", "expired.json", "--previous", "1.root.json", *alice.signing]
     ceremony.refused(*sign, why="it expired at 2020-01-01T00:00:00Z")
 
-    # What is published would not verify: another timestamp key, in place of the one in use.
+    # What is published would not verify: the root has another timestamp key than the one in use.
     other = Holder("other", folder)
     ceremony.done("add-key", "2.root.json", *other.key, "--role", "timestamp")
     ceremony.done("remove-key", "2.root.json", timestamp, "--role", "timestamp")
@@ -200,7 +201,7 @@ def test_the_embedded_form_waits_for_its_root(folder_ceremony: Ceremony):
     assert root_version(form.device()) == 2
 
 
-def test_publishing_gives_up_while_nothing_is_signed_again(folder_ceremony: Ceremony):
+def test_publishing_a_root_gives_up_if_the_timestamp_is_not_renewed(folder_ceremony: Ceremony):
     ceremony = folder_ceremony
     ceremony.first()
     ceremony.done("next", *ceremony.place)

@@ -1,4 +1,4 @@
-"""Keys are replaced while uploads come and devices update all the time: not one verification fails."""
+"""Keys are replaced while uploads come and devices update continuously: no verification fails."""
 
 import pytest
 
@@ -37,7 +37,7 @@ def test_the_keys_in_the_root_are_replaced_under_load(folder_ceremony: Ceremony)
         ceremony.refused("publish", "3.root.json", *ceremony.place, why="it is version 3, and the next one is 2")
         ceremony.publish("2.root.json")
         assert rotation.steps() == {"settling"}
-        # The old keys sign still: without them nothing would verify.
+        # The old keys still sign: without them nothing would verify.
         ceremony.refused("publish", "3.root.json", *ceremony.place, why="would not verify under version 3 of the root")
         fleet.goes_on()
         told = rotation.wait("signed")
@@ -54,7 +54,7 @@ def test_the_keys_in_the_root_are_replaced_under_load(folder_ceremony: Ceremony)
         fleet.goes_on()
 
 
-def test_a_replacement_is_given_up_under_load(folder_ceremony: Ceremony):
+def test_a_replacement_of_keys_can_be_cancelled_under_load(folder_ceremony: Ceremony):
     ceremony = folder_ceremony
     ceremony.first()
     form, rotation = ceremony.form, Rotation(ceremony, "snapshot", "timestamp")
@@ -101,7 +101,7 @@ def test_the_key_of_the_bins_is_replaced_under_load(small_bins_ceremony: Ceremon
         until("replaced", replaced, 120, 0)
         after = bins_keys(form)
         assert len(after) == 1 and after != before
-        # In between the old key and the new one are listed.
+        # In between, both the old key and the new one are listed.
         assert seen | {after} == {before, before | after, after}
         fleet.goes_on()
         ceremony.drop_old_online_keys("bins")
@@ -110,7 +110,7 @@ def test_the_key_of_the_bins_is_replaced_under_load(small_bins_ceremony: Ceremon
 
 
 def bins_keys(form) -> frozenset[str]:
-    """The keys that delegating roles list, all the same in one generation."""
+    """The keys that delegating roles list; all roles of a generation list the same ones."""
     meta = form.signed(f"{form.published_generation()}.snapshot.json")["meta"]
     documents = [form.signed(f"{entry['version']}.{file}") for file, entry in meta.items()]
     listed = {frozenset(document["delegations"]["keys"]) for document in documents if "delegations" in document}

@@ -1,4 +1,5 @@
-"""AWS's sign-ins for people: whose access key a request carries, and what is said where none works.
+"""AWS's sign-ins for people: whose access key a request carries, and the message if no sign-in
+works.
 
 https://docs.aws.amazon.com/sdkref/latest/guide/standardized-credentials.html
 """
@@ -16,7 +17,8 @@ from .form import one_line_error, run
 
 
 class Aws:
-    """Something that AWS's protocols are spoken with: remembers who asked, and answers what it is told."""
+    """A server that speaks AWS's protocols: it records requests, and gives the configured
+    answers."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, str]] = []
@@ -60,7 +62,8 @@ def aws() -> Iterator[Aws]:
 
 @pytest.fixture
 def status(tmp_path: Path, aws: Aws):
-    """Runs a command that asks AWS for a parameter, with this profile in the configuration; answers its error."""
+    """Runs a command that asks AWS for a parameter with this profile in the configuration, and
+    returns its error."""
 
     def status(config: str = "", **variables: str) -> str:
         file = tmp_path / "config"
@@ -79,7 +82,8 @@ def status(tmp_path: Path, aws: Aws):
 
 
 def signed_by(aws: Aws, key: str) -> None:
-    """The last request asked for the deployment's parameter, with this access key id."""
+    """Checks that the last request asked for the deployment's parameter, with this access key
+    id."""
     what, authorization = aws.asked[-1]
     assert what == "AmazonSSM.GetParameter" and f"Credential={key}/" in authorization, (what, authorization)
 
@@ -123,7 +127,7 @@ def test_single_sign_on_gives_credentials(aws: Aws, status, tmp_path: Path):
     signed_by(aws, "ASIASSO")
 
 
-def test_who_isn_t_signed_in_is_told_how(aws: Aws, status):
+def test_a_message_says_how_to_sign_in(aws: Aws, status):
     error = status(SSO)
     assert "no AWS sign-in works" in error and error.endswith("run `aws sso login` for this profile"), error
     error = status("[default]\nlogin_session = arn:aws:iam::111122223333:user/operator\n")

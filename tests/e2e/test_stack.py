@@ -1,4 +1,4 @@
-"""Commands that are told a deployment by its name."""
+"""Commands that get a deployment's name."""
 
 from .cloud import CloudForm
 from .device import sha256
@@ -6,14 +6,15 @@ from .form import DONE, json_lines, one_line_error, run
 
 
 def variables(cloud: CloudForm, keys: dict) -> dict[str, str]:
-    """The AWS environment of a person or a machine with these keys, who has the trusted root."""
+    """The AWS environment variables of a person or a machine with these keys and the trusted
+    root."""
     endpoints = cloud.endpoints
     return {
         "AWS_ACCESS_KEY_ID": keys["access_key_id"],
         "AWS_SECRET_ACCESS_KEY": keys["secret_access_key"],
         "AWS_REGION": endpoints["region"],
         "TUFLINE_TRUSTED_ROOT": endpoints["trusted_root"],
-        # The emulator's names of hosts lead nowhere.
+        # The emulator's host names don't resolve.
         "AWS_ENDPOINT_URL": endpoints["aws"],
         "TUFLINE_METADATA_URL": endpoints["metadata_url"],
         "TUFLINE_TARGETS_URL": endpoints["targets_url"],
@@ -39,7 +40,7 @@ def test_a_name_that_is_not_deployed_is_told(cloud: CloudForm):
     assert "/tufline/Nowhere" in error and "deployed in this account and region" in error
 
 
-def test_who_may_not_read_the_name_is_told(cloud: CloudForm):
+def test_a_denied_parameter_is_reported(cloud: CloudForm):
     nobody = cloud.new_user("nobody")
     error = one_line_error(run("status", "--stack", "Tufline", variables=variables(cloud, nobody)))
     assert "/tufline/Tufline" in error and "AccessDenied" in error

@@ -1,4 +1,5 @@
-"""Somebody who may write files, and holds no keys: what he stores as a root, and what he hides in what others read, stops and misleads nobody."""
+"""A stranger who may write files but holds no keys. A false root, and text hidden in what others
+read, stops and misleads nobody."""
 
 import copy
 import json
@@ -17,7 +18,8 @@ from .holders import Holder, edit_with_python_tuf
 from .http_client import ask
 from .polling import until
 
-# Hides the line before it, and turns what follows; the last needs no escape character, the others are invisible.
+# Hides the line before it and reverses what follows. The last needs no escape character; the others
+# are invisible.
 HIDING = "\x1b[1A\x1b[2K\u202e\u200b\x9b2K\u2028x"
 
 
@@ -26,7 +28,7 @@ def root_version(device) -> int:
 
 
 def make_strangers(ceremony: FolderCeremony) -> dict[str, bytes]:
-    """What is no second root, by what it is."""
+    """Files that are no second root, by description."""
     folder = ceremony.folder
     ceremony.done("next", *ceremony.place)
     unsigned = (folder / "2.root.json").read_bytes()
@@ -69,12 +71,12 @@ def test_a_strangers_root_stops_nobody(folder_ceremony: FolderCeremony, tmp_path
         form.put(name, data)
         expected = {name: sha256(data)}
         form.wait_published(expected)
-        # Devices that were here before, and new ones.
+        # Known devices, and new ones.
         for device in (old, old_tuf_js, form.tuf_js_device()):
             assert device.find([name]) == expected, what
         form.wait_tough(name, expected[name])
         assert ask(url).status == 404, what
-        # It is told, and in one line.
+        # It is reported, in one line.
         digest = sha256(stranger)
         ignored = lambda: [event["detail"] for event in form.events() if event["detail-type"] == "Root Ignored"]
         if len(stranger) < 512_000:
@@ -88,7 +90,8 @@ def test_a_strangers_root_stops_nobody(folder_ceremony: FolderCeremony, tmp_path
         assert copied.returncode == DONE, (what, copied.stderr)
         assert not (tmp_path / f"mirror-{number}" / "metadata" / "2.root.json").exists()
 
-    # Of a folder that anybody may write into, too: its files are copied as a device would see them without that one.
+    # The same with a folder that anybody may write to: the mirror copies its files as a device
+    # would see them without the stranger's.
     away = tmp_path / "away" / "metadata"
     subprocess.run(["cp", "-r", tmp_path / f"mirror-{number}", tmp_path / "away"], check=True)
     (away / "2.root.json").write_bytes(strangers["by himself"])
@@ -97,7 +100,7 @@ def test_a_strangers_root_stops_nobody(folder_ceremony: FolderCeremony, tmp_path
     assert copied.returncode == DONE and "2.root.json there is no root that follows" in copied.stderr, copied
     assert not (tmp_path / "again" / "metadata" / "2.root.json").exists()
 
-    # A start that knows nothing yet stands on the same root; then the honest holders take the place.
+    # A fresh start uses the same root; then the honest holders' root takes the place.
     form.stop()
     form.start()
     ceremony.done("next", *ceremony.place)
@@ -127,7 +130,7 @@ def test_another_first_root_is_not_believed(folder_ceremony: FolderCeremony):
     other.write_bytes(first)
     edit_with_python_tuf(other, lambda root: setattr(root, "expires", root.expires.replace(year=root.expires.year + 1)), ceremony.alice, ceremony.bob)
     place.write_bytes(other.read_bytes())
-    # What runs goes on; what begins stops, and says why.
+    # A running process continues; a new one stops, and says why.
     form.put("strangers/b", b"2")
     form.wait_published({"strangers/b": sha256(b"2")})
     form.stop()
@@ -138,7 +141,7 @@ def test_another_first_root_is_not_believed(folder_ceremony: FolderCeremony):
     place.write_bytes(first)
     form.start()
     form.wait_published({"strangers/b": sha256(b"2")})
-    # And where the configuration names it, whatever the copy is.
+    # And if the configuration names it, whatever the copy is.
     form.stop()
     contents = ceremony.show("1.root.json")["contents"]
     (form.data / "root.json").unlink()
@@ -180,7 +183,7 @@ def test_people_see_what_they_sign(folder_ceremony: FolderCeremony):
         shown = ceremony.root("show", "2.root.json")
         assert shown.returncode == DONE, shown.stderr
         assert plain(shown.stdout) and "root: + dave" in shown.stdout, shown.stdout
-        # In a name as our own, in a value as JSON has it.
+        # In a name as Tufline's own escape, in a value as JSON's.
         assert "\\u{1b}[1A\\u{1b}[2K" in shown.stdout or "\\u001b[1A\\u001b[2K" in shown.stdout, shown.stdout
         asked = ceremony.root("show", "2.root.json", "--json")
         assert plain(asked.stdout) and json.dumps(HIDING)[1:-1] in json.dumps(json.loads(asked.stdout)["fields"])
@@ -188,7 +191,7 @@ def test_people_see_what_they_sign(folder_ceremony: FolderCeremony):
         assert plain(error) and "a terminal does not show as it is" in error, error
         assert json.loads((folder / "2.root.json").read_text())["signatures"] == []
 
-    # An ordinary field is shown, value and all; and against what the root is compared.
+    # An ordinary field is shown with its value, and with the root that it is compared with.
     with_field(lambda signed: signed.update({"x-ticket": ["OPS-7", "Zoë"]}))
     told = ceremony.done("show", "2.root.json")
     published = ceremony.form.data / "repository" / "metadata" / "1.root.json"
@@ -201,7 +204,8 @@ def test_people_see_what_they_sign(folder_ceremony: FolderCeremony):
     told = ceremony.done("sign", "2.root.json", *ceremony.dave.signing)
     assert "the key that signs does NOT stand in version 1" in told
 
-    # Another version before, which would hide what changes: told by its contents, and refused where the published one can be had.
+    # Another earlier version, which would hide the changes: it is reported by its contents, and
+    # refused if the published one is available.
     document = json.loads(honest)
     other = copy.deepcopy(document)
     other["signed"]["version"] = 1
@@ -214,7 +218,7 @@ def test_people_see_what_they_sign(folder_ceremony: FolderCeremony):
         assert refused.returncode != DONE and "is another root than the published version 1" in refused.stderr, refused
     assert Metadata[Root].from_bytes(published.read_bytes()).signed.version == 1
 
-    # A name is refused before it is in a root.
+    # A name is refused before it enters a root.
     erin = Holder("erin", folder)
     error = one_line_error(ceremony.root("add-key", "2.root.json", "--key", f"er\u200bin={erin.pem.with_suffix('.pub')}"))
     assert "U+200B" in error

@@ -1,4 +1,5 @@
-"""The embedded form while what is around it fails: its log, its disk, its clock, its files, and devices that only hold on."""
+"""The embedded form while its surroundings fail: its log, its disk, its clock, its files, and
+devices that hold connections open."""
 
 import contextlib
 import json
@@ -44,7 +45,7 @@ def a_full_disk() -> list[int]:
 
 
 def nobody_reads() -> list[int]:
-    """The end of a pipe that is full, and the other one."""
+    """The end of a full pipe, and its other end."""
     read, write = os.pipe()
     os.set_blocking(write, False)
     with contextlib.suppress(BlockingIOError):
@@ -58,10 +59,10 @@ def nobody_reads() -> list[int]:
 def test_nothing_can_be_logged(make_folder, log):
     folder, (end, *others) = make_folder(), log()
     with os.fdopen(end, "wb") as errors:
-        # What it says at its start is for whoever waits for that.
+        # The lines at its start are for a program that waits for them.
         folder.start(output=None if others else errors, errors=errors)
     publishes(folder, "a")
-    # What is refused is logged too.
+    # Refusals are logged too.
     folder.put("a b", b"refused")
     until("refused", lambda: any(event["detail-type"] == "Upload Rejected" for event in folder.events()))
     publishes(folder, "b")
@@ -75,7 +76,7 @@ def test_nothing_can_be_logged(make_folder, log):
 
 @pytest.fixture
 def many_files() -> Iterator[None]:
-    """Lets this process open as many files as it may."""
+    """Lets this process open as many files as allowed."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     yield
@@ -93,7 +94,7 @@ def test_half_requests_hold_up_nobody(make_folder, many_files: None):
             held.append(connection)
         assert ask(f"{folder.endpoints['metadata_url']}timestamp.json").status == 200
         publishes(folder, "a")
-        # Others needed their places: so many have been closed.
+        # Other connections needed their places, so this many have been closed.
         closed = sum(is_closed(connection) for connection in held)
         assert closed >= 1100 - 512, closed
     finally:
@@ -147,7 +148,7 @@ def test_an_upload_of_holes_leaves_room_for_metadata(make_folder, tmp_path: Path
         folder = make_folder(data=disk / "data", uploads=tmp_path / "uploads").start()
         publishes(folder, "before")
         free = os.statvfs(disk)
-        # It would fit, and leave less than a tenth.
+        # It would fit, but leave less than a tenth.
         length = free.f_bavail * free.f_frsize - megabyte
         with folder.path("holes").open("wb") as file:
             file.truncate(length)
@@ -158,7 +159,7 @@ def test_an_upload_of_holes_leaves_room_for_metadata(make_folder, tmp_path: Path
         assert not list((folder.data / "tmp").iterdir())
         now = os.statvfs(disk)
         assert now.f_bavail * now.f_frsize > length - megabyte, "nothing of it was kept"
-        # When there is room it is taken in, and not told any more.
+        # When there is room, the upload is accepted, and the message disappears.
         folder.path("holes").open("wb").truncate(8 * megabyte)
         folder.wait_published({"holes": sha256(bytes(8 * megabyte))}, seconds=60)
         until("over", lambda: not folder.troubles())
@@ -169,7 +170,7 @@ def test_an_upload_of_holes_leaves_room_for_metadata(make_folder, tmp_path: Path
 
 
 def hidden(path: Path) -> Path:
-    """Moves a file away; answers where it is."""
+    """Moves a file away, and returns its new path."""
     aside = path.with_name(f"{path.name}.aside")
     path.rename(aside)
     return aside
@@ -178,12 +179,12 @@ def hidden(path: Path) -> Path:
 def test_a_lost_document_holds_up_its_own_targets_only(make_folder):
     folder = make_folder(bins=16).start()
     publishes(folder, "a")
-    # What is kept in memory needs no file.
+    # The process has it in memory, and needs no file.
     folder.kill()
     ((role, entry),) = folder.manifests()[-1]["changed"].items()
     draft = folder.data / "ledger" / "drafts" / f"{entry['draft']}.json"
     signed = folder.data / "repository" / "metadata" / f"{entry['version']}.{role}.json"
-    # Each would do for the other.
+    # Each could be restored from the other.
     aside = {path: hidden(path) for path in (draft, signed)}
     folder.start()
     names = [f"name-{number}" for number in range(64)]
@@ -204,7 +205,7 @@ def test_a_lost_file_of_what_is_published_is_named_once_a_minute(make_folder, ro
     publishes(folder, "a")
     files = folder.published_roles() | {"snapshot": f"{folder.published_generation()}.snapshot.json"}
     lost = folder.data / "repository" / "metadata" / files[role]
-    # What is kept in memory needs no file.
+    # The process has it in memory, and needs no file.
     folder.kill()
     aside = hidden(lost)
     folder.start()
@@ -263,10 +264,11 @@ def test_status_and_doctor_tell_what_devices_need_and_lack(folder_ceremony: Cere
         assert code == ATTENTION and set(damaged) == {file} and len(told) == 1 and file in told.pop(), (file, damaged, told)
         path.unlink(missing_ok=True)
         path.write_bytes(kept)
-    # The process may have noticed too, and tells that for a while.
+    # The process may have noticed too, and reports it for a while.
     assert said_of(folder)[1:] == ({}, set())
 
-    # Without a newer one the root before is the newest, and nobody misses what has the same keys.
+    # Without a newer one, the root before is the newest, and nobody misses one that has the same
+    # keys.
     newest, first = (folder.data / "repository" / "metadata" / f"{version}.root.json" for version in (2, 1))
     if damage is not missing:
         kept = newest.read_bytes()
@@ -296,7 +298,8 @@ def test_a_timestamp_that_is_lost_is_named(folder: FolderForm, damage):
 
 
 def said_of(folder: FolderForm) -> tuple[int, dict[str, str], set[str]]:
-    """The code of `tufline status`, which files it says are damaged and why, and the problems of what is stored that doctor tells."""
+    """The exit code of `tufline status`, the damaged files in its answer with the reason for each,
+    and doctor's problems with stored files."""
     done = folder.tufline("status", "--json")
     damaged = {damage["file"]: damage["why"] for damage in json.loads(done.stdout)["damaged"]}
     (report,) = json_lines(run("doctor", "--json", *folder.connection(operator=True)))

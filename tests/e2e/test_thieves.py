@@ -1,7 +1,8 @@
-"""Whoever stole the credentials of one role deceives no device, and once it is silent everything is published again. Prints a table.
+"""A thief of one role's credentials deceives no device, and once the thief is silent, everything is
+published again. Prints a table.
 
-Each thief uses the real keys of a role, and does what its policy allows. One deployment is robbed again and again: what a thief made stays
-there, as it would.
+Each thief uses the real keys of a role, and does what its policy allows. One deployment is robbed
+again and again: what a thief made stays there, as it would in reality.
 """
 
 import json
@@ -30,11 +31,11 @@ from .variant import Variant
 
 pytestmark = pytest.mark.emulator
 
-# No document of the targets family may be in force for longer, by the policy of the deployment.
+# No document of the targets family may be valid for longer, by the deployment's policy.
 LONGEST = timedelta(days=91)
 FAR = "2999-01-01T00:00:00Z"
 
-# What each thief tried, and what came of it.
+# What each thief tried, and the result.
 TABLE: list[tuple[str, str, str]] = []
 
 
@@ -60,11 +61,11 @@ class Robbed:
         self.own.wait_published(self.expected)
 
     def version(self, what: str) -> str:
-        """The version of the upload that is current."""
+        """The current version of the upload."""
         return self.own.admin_s3.head_object(Bucket=self.own.bucket, Key=self.own.key(self.name(what)))["VersionId"]
 
     def stolen(self, stage: str) -> Identity:
-        """The keys of a function's role, as its process has them."""
+        """The keys of a function's role, from its process."""
 
         def running() -> dict[str, str] | None:
             environments = self.own.function_environments().values()
@@ -99,8 +100,9 @@ class Robbed:
         return until("judged", found, 30, 0.2)
 
     def unharmed(self, *forged: int) -> None:
-        """Devices see what was uploaded and nothing else; an upload of now is published."""
-        # Before anything else: what was stolen must not be seen even for a moment.
+        """Checks that devices see what was uploaded and nothing else, and that a new upload is
+        published."""
+        # Before anything else: the forgery must not be visible even for a moment.
         assert self.own.device().find(self.expected) == self.expected
         assert self.veteran.find(self.expected) == self.expected
         self.publish(f"after-{len(TABLE)}", os.urandom(16))
@@ -123,7 +125,7 @@ def robbed(deploy: Callable[..., Variant]) -> Iterator[Robbed]:
 
 
 def operator(own: Variant) -> Identity:
-    """A new user with the policy that the deployment made for operators."""
+    """A new user with the deployment's policy for operators."""
     keys = own.new_user("thief")
     policy = f"arn:aws:iam::{emulator.ACCOUNT}:policy/{own.stack}-operator-{emulator.REGION}"
     own.connect("iam").attach_user_policy(UserName=keys["user"], PolicyArn=policy)
@@ -131,7 +133,7 @@ def operator(own: Variant) -> Identity:
 
 
 class paused:
-    """A stage isn't woken by its queue within the block."""
+    """Disconnects a stage from its queue during the block."""
 
     def __init__(self, own: CloudForm, stage: str) -> None:
         self._lambda = own.connect("lambda")
@@ -151,7 +153,7 @@ class paused:
 
 
 def test_the_forger_makes_what_rebuild_makes(robbed: Robbed):
-    """Else the lies below could be refused for how they are written."""
+    """Otherwise the lies below could be refused for their format."""
     own, forger = robbed.own, Forger(robbed.own, robbed.stolen("rebuild"))
     with paused(own, "rebuild"):
         for what, data in (("forged", b"one"), ("fw", b"newest firmware")):
@@ -166,7 +168,7 @@ def test_the_forger_makes_what_rebuild_makes(robbed: Robbed):
     robbed.unharmed()
 
 
-# The thief's claims and twist, and what is said of them; by what the table calls them.
+# The thief's claims and twist, and the expected refusal, by the table's name for the lie.
 Lie = tuple[Callable[[Robbed], dict], Callable[[dict, dict], None] | None, str]
 
 
@@ -220,8 +222,8 @@ def attempt(robbed: Robbed, who: str, identity: Identity, what: str) -> None:
 
 
 def test_rebuilds_thief_goes_back_to_an_upload_of_a_minute_ago(robbed: Robbed):
-    """That may be seen, since it takes a while from a look at an upload to its publication. But it is looked at again, and by no order of the
-    thief's."""
+    """Devices may see that, since some time passes between a look at an upload and its publication.
+    But the upload is checked again, without any order of the thief's."""
     robbed.publish("back", b"version one")
     one = content(b"version one"), robbed.version("back")
     robbed.publish("back", b"version two")
@@ -235,7 +237,7 @@ def test_rebuilds_thief_goes_back_to_an_upload_of_a_minute_ago(robbed: Robbed):
 
 @pytest.mark.parametrize("decided", [False, True], ids=["nobody decided", "a decision made up"])
 def test_rebuilds_thief_makes_itself_a_party(robbed: Robbed, decided: bool):
-    """One that has delivered a good document, so that devices would look there."""
+    """The party has delivered a good document, so that devices would look there."""
     own, forger, since = robbed.own, Forger(robbed.own, robbed.stolen("rebuild")), time.time()
     signer = CryptoSigner.generate_ecdsa()
     key, keyid, paths = signer.public_key.to_dict(), signer.public_key.keyid, ["gateway/*"]
@@ -274,7 +276,7 @@ def test_rebuilds_thief_writes_garbage_where_the_next_generation_belongs(robbed:
 
 
 def test_rebuilds_thief_withholds_a_draft(robbed: Robbed):
-    """What it makes is as it should be, and so it is shown; whoever comes next does without the draft."""
+    """The generation itself is correct, so it is shown; the next stage works without the draft."""
     forger = Forger(robbed.own, robbed.stolen("rebuild"))
     keep, forger.keep = forger.keep, lambda folder, data: sha256(data) if folder == "drafts" else keep(folder, data)
     generation = forger.generation({})
@@ -284,7 +286,7 @@ def test_rebuilds_thief_withholds_a_draft(robbed: Robbed):
 
 
 def test_an_operators_thief_decides_what_nobody_can_read(robbed: Robbed):
-    """Nobody can take it away again."""
+    """Nobody can remove the decision again."""
     own, forger = robbed.own, Forger(robbed.own, operator(robbed.own))
     before = own.generation()
     number = forger.manifest(before).get("decisions", 0) + 1
@@ -308,7 +310,7 @@ def test_signs_thief_signs_targets_under_the_next_number(robbed: Robbed):
 
 
 def _sign_ahead(robbed: Robbed, forger: Forger) -> int:
-    """Signs an older upload's bytes; answers the number of the document."""
+    """Signs an older upload's bytes, and returns the document's number."""
     metadata = forger.targets()
     published = robbed.own.published_generation()
     serial = max(made["serial"] for made in [forger.manifest(published), *robbed.own.manifests(published)])
@@ -319,7 +321,7 @@ def _sign_ahead(robbed: Robbed, forger: Forger) -> int:
 
 
 def test_signs_thief_signs_a_whole_generation_ahead(robbed: Robbed):
-    """Both documents: the next generation of rebuild's has these very numbers."""
+    """Both documents: rebuild's next generation has exactly these numbers."""
     own, forger = robbed.own, Forger(robbed.own, robbed.stolen("sign"))
     version = _sign_ahead(robbed, forger)
     generation = own.generation() + 1
@@ -338,7 +340,7 @@ def test_signs_thief_signs_a_whole_generation_ahead(robbed: Robbed):
 
 
 def test_hashs_thief_forges_a_receipt(robbed: Robbed):
-    """For a version of which S3 keeps the SHA-256."""
+    """For a version whose SHA-256 S3 keeps."""
     own, forger, name = robbed.own, Forger(robbed.own, robbed.stolen("hash")), robbed.name("receipt")
     good, evil = os.urandom(16), os.urandom(16)
     with paused(own, "hash"):
@@ -378,7 +380,8 @@ def test_hashs_thief_forges_changes(robbed: Robbed):
 
 
 def test_hashs_thief_takes_the_place_of_a_blob(robbed: Robbed):
-    """Before the upload comes to which it belongs, with as many bytes, and none of which S3 keeps the SHA-256."""
+    """Before the matching upload comes, with as many bytes, for an upload without a SHA-256 in
+    S3."""
     own, forger, name = robbed.own, Forger(robbed.own, robbed.stolen("hash")), robbed.name("fw")
     good = os.urandom(16)
     forger.create("repository_bucket", f"blobs/{sha256(good)}", os.urandom(16))
@@ -386,7 +389,7 @@ def test_hashs_thief_takes_the_place_of_a_blob(robbed: Robbed):
     with pytest.raises(Exception, match="hash"):
         own.device().download(name)
     robbed.unharmed()
-    # Whoever uploads something else is served.
+    # An uploader of something else is served.
     better = os.urandom(17)
     robbed.publish("fw", better)
     assert own.device().download_bytes(name) == better
@@ -416,7 +419,8 @@ def refused(s3, own: CloudForm, key: str) -> None:
 
 
 def test_publishs_thief_shows_an_old_generation(robbed: Robbed):
-    """What is left: a device without any state believes it until the next publication; one that knows better keeps what it has."""
+    """What remains possible: a device without any state believes it until the next publication. A
+    device that knows better keeps what it has."""
     own, forger = robbed.own, Forger(robbed.own, robbed.stolen("publish"))
     old = own.published_generation()
     robbed.publish("fw", os.urandom(18))
@@ -439,10 +443,10 @@ def test_publishs_thief_shows_an_old_generation(robbed: Robbed):
 
 
 def test_a_partys_thief_keeps_to_its_names(robbed: Robbed, tmp_path: Path):
-    """The last one: there is a party from here on."""
+    """The last test, since the party stays from here on."""
     own = robbed.own
     role = "vendor-x"
-    # As `grantDelivery` grants it; cdk/test has it word by word.
+    # As `grantDelivery` grants it; cdk/test checks the exact policy.
     paths = [f"{robbed.folder}-vendor/*"]
     resources = [f"arn:aws:s3:::{own.bucket}/{key}" for key in (f"delegations/{role}.json", *(own.key(path) for path in paths))]
     keys = own.new_user("party", {"Effect": "Allow", "Action": "s3:PutObject", "Resource": resources})
@@ -471,7 +475,7 @@ def test_a_partys_thief_keeps_to_its_names(robbed: Robbed, tmp_path: Path):
 
 
 def test_what_a_thief_gets(robbed: Robbed):
-    """The table of all that was tried."""
+    """Prints the table of all attempts."""
     print("\nwhose keys                what the thief does                                         what comes of it")
     for who, what, came in TABLE:
         print(f"  {who:24}{what:60}{came}")

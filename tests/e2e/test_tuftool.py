@@ -1,5 +1,5 @@
-"""With the real tuftool, where `tests/bench --only scale` has installed it: it takes minutes to build, so elsewhere tough, of which
-it is made, stands for it (test_import.py)."""
+"""The real tuftool, if `tests/bench --only scale` has installed it. It takes minutes to build;
+without it, tests use tough, on which it is based (test_import.py)."""
 
 import os
 import subprocess
@@ -17,7 +17,7 @@ EXPIRES = "in 30 days"
 
 
 class Tuftool:
-    """Somebody who works with tuftool, in a folder of their own."""
+    """A person who works with tuftool, in their own folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -28,7 +28,7 @@ class Tuftool:
         assert done.returncode == 0, (arguments, done.stderr)
 
     def root(self, file: str) -> None:
-        """A first root, signed; each role's key has its name."""
+        """Makes a signed first root; each role's key has the role's name."""
         self.run("root", "init", file)
         self.run("root", "expire", file, EXPIRES)
         for role in ("root", "targets", "snapshot", "timestamp"):
@@ -40,14 +40,14 @@ class Tuftool:
         self.run("root", "sign", file, "--key", "root.pem", "--ignore-threshold")
 
     def create(self, root: str, targets: Path, version: int) -> None:
-        """A repository of all files in a folder."""
+        """Makes a repository of all files in a folder."""
         roles = ("targets", "snapshot", "timestamp")
         keys = [argument for role in roles for argument in ("--key", f"{role}.pem")]
         each = [argument for role in roles for argument in (f"--{role}-expires", EXPIRES, f"--{role}-version", version)]
         self.run("create", "--root", root, *keys, *each, "--add-targets", targets, "--outdir", "repository")
 
     def download(self, endpoints: dict[str, str], root: str, *names: str) -> dict[str, bytes]:
-        """As a client; it starts from the first root each time."""
+        """Downloads as a client; it starts from the first root each time."""
         out = self.folder / f"downloaded-{len(os.listdir(self.folder))}"
         urls = ("--metadata-url", endpoints["metadata_url"], "--targets-url", endpoints["targets_url"])
         self.run("download", "--root", root, *urls, *(argument for name in names for argument in ("--target-name", name)), out)
@@ -55,7 +55,7 @@ class Tuftool:
 
 
 def test_a_repository_of_two_thousand_targets_moves(make_folder, tmp_path: Path):
-    """The holder of its root goes on with tuftool, and so do devices, some with python-tuf."""
+    """The root's holder continues with tuftool, and so do devices, some with python-tuf."""
     files = {f"module-{number}.bin": f"{number}".encode() * 50 for number in range(2000)}
     uploads = tmp_path / "uploads"
     uploads.mkdir()
@@ -80,7 +80,7 @@ def test_a_repository_of_two_thousand_targets_moves(make_folder, tmp_path: Path)
     wanted = {"new.bin": b"new", "module-1234.bin": files["module-1234.bin"]}
     assert holder.download(form.endpoints, "1.root.json", *wanted) == wanted
 
-    # The next root is made here, signed there, and published here.
+    # The next root is made here, signed with tuftool, and published here.
     done("root", "next")
     holder.sign("3.root.json")
     done("root", "publish", "3.root.json")

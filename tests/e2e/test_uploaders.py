@@ -1,4 +1,5 @@
-"""Build systems that may upload below a prefix only, with the policy of `grantUpload`. Prints a table of what is denied."""
+"""Build systems that may upload only below a prefix, with the policy of `grantUpload`. Prints a
+table of the denials."""
 
 import json
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ pytestmark = pytest.mark.emulator
 
 
 class Team:
-    """A build system of its own names."""
+    """A build system with its own names."""
 
     def __init__(self, cloud: CloudForm, prefix: str, scratch: Path) -> None:
         self.cloud, self.prefix = cloud, prefix
@@ -37,7 +38,7 @@ class Team:
 
 @pytest.fixture
 def teams(cloud: CloudForm, tmp_path: Path) -> Iterator[tuple[Team, Team]]:
-    """Two, the names of one beginning as those of the other do, but for the `/`."""
+    """Two teams. The names of one begin like the names of the other, except for the `/`."""
     folder = cloud.unique("gateway")
     made = []
     for prefix in (f"{folder}/", f"{folder}2/"):
@@ -64,12 +65,12 @@ def test_a_team_does_all_that_a_build_system_does_below_its_prefix(cloud: CloudF
     done = team.tufline("wait", f"{team.prefix}large.bin")
     assert done.returncode == DONE, done.stderr
 
-    # Why an upload was refused.
+    # The reason for a refusal.
     team.s3.put_object(Bucket=cloud.bucket, Key=team.key("bad"), Body=b"x", Metadata={"tuf-custom": "not JSON"})
     done = team.tufline("wait", f"{team.prefix}bad")
     assert done.returncode == REJECTED and "custom" in done.stderr, done.stderr
 
-    # S3 tells the team 403 of what is not there, or 404 here; and of the bucket 403.
+    # For a missing object, S3 answers the team 403, or 404 here; for the bucket, 403.
     done = team.tufline("wait", f"{team.prefix}never", "--timeout", 1)
     assert done.returncode == TIMED_OUT and "no such upload exists" in done.stderr, done.stderr
     team.s3.delete_object(Bucket=cloud.bucket, Key=team.key("v1/fw.bin"))
@@ -93,7 +94,8 @@ def test_a_team_can_do_nothing_to_anothers_names(cloud: CloudForm, teams):
     rows = {}
     for what, attempt, due in [
         *((what, attempt, "denied") for what, attempt in attempts(cloud, other.key("a"), old, other.key("parts"), begun)),
-        # Everything that goes wrong with these is a permission: with the team's own names none is missing.
+        # Every failure of these is a missing permission: with the team's own names, none is
+        # missing.
         *((what, attempt, "may") for what, attempt in own_attempts(cloud, team)),
         ("delete an old version of its own", own_version(cloud, team), "denied"),
         ("list everything", listing(cloud, ""), "denied"),
@@ -115,7 +117,7 @@ def test_a_team_can_do_nothing_to_anothers_names(cloud: CloudForm, teams):
         print(f"  {what:40} {found}{'' if found == due else f'   FAULT: {due} is due'}")
     assert all(found == due for found, due in rows.values())
 
-    # The command line says what is missing, and what was there is untouched.
+    # The command line says what is missing, and the old object is untouched.
     done = team.tufline("wait", f"{other.prefix}a", "--sha256", sha256(b"old"))
     assert done.returncode == FAILED and "denied" in done.stderr and "--admin FILE" in done.stderr, done.stderr
     assert cloud.device().download_bytes(f"{other.prefix}a") == b"new"
@@ -127,7 +129,8 @@ def test_a_team_can_do_nothing_to_anothers_names(cloud: CloudForm, teams):
 
 
 def attempts(cloud: CloudForm, key: str, version: str, parts: str, upload: str) -> Iterator[tuple[str, Attempt]]:
-    """At another's object, of which `version` is an old one, and at its unfinished `upload` of `parts`."""
+    """Attempts at another team's object, of which `version` is an old one, and at its unfinished
+    `upload` of `parts`."""
     there = {"Bucket": cloud.bucket, "Key": key}
     begun = {"Bucket": cloud.bucket, "Key": parts, "UploadId": upload}
     for what, method, arguments in [
@@ -149,7 +152,7 @@ def attempts(cloud: CloudForm, key: str, version: str, parts: str, upload: str) 
 
 
 def own_attempts(cloud: CloudForm, team: Team) -> Iterator[tuple[str, Attempt]]:
-    """The same at the team's own."""
+    """The same attempts at the team's own object."""
     own = {"Bucket": cloud.bucket, "Key": team.key("own")}
     yield "put over its own", Attempt("", "", "s3", "put_object", {**own, "Body": b"", "IfMatch": NO_TAG})
     yield "read its own", Attempt("", "", "s3", "get_object", own)

@@ -1,4 +1,4 @@
-"""Somebody who stole keys, and stands between devices and the repository."""
+"""A thief of keys, who stands between devices and the repository."""
 
 import shutil
 from pathlib import Path
@@ -14,7 +14,7 @@ from .static_server import StaticServer
 
 
 class Thief:
-    """Serves all roots as they are, and whatever else it can sign. `with` it serves."""
+    """Serves all roots unchanged, and everything else that it can sign, during the `with` block."""
 
     def __init__(self, form: FolderForm, folder: Path) -> None:
         self.form = form
@@ -31,29 +31,29 @@ class Thief:
         self.server.__exit__(*error)
 
     def steal(self, *roles: str) -> None:
-        """Copies these online keys, those in use."""
+        """Copies these online keys: those in use."""
         for role in roles:
             pem = (self.form.data / "keys" / f"{role}.pem").read_bytes()
             self.keys[role] = serialization.load_pem_private_key(pem, None)
 
     def follow(self) -> None:
-        """Has the newest roots too."""
+        """Fetches the newest roots too."""
         for path in self.source.glob("*.root.json"):
             shutil.copy(path, self.folder / "metadata" / path.name)
 
     def catch(self, device) -> None:
-        """From now on the device asks here."""
+        """Redirects the device to the thief."""
         device.endpoints = {**self.form.endpoints, "metadata_url": f"{self.server.url}metadata/"}
 
     def release(self, device) -> None:
-        """The device asks the repository again."""
+        """Lets the device use the repository again."""
         device.endpoints = self.form.endpoints
 
     def read(self, file: str) -> Metadata:
         return Metadata.from_file(str(self.folder / "metadata" / file))
 
     def write(self, file: str, metadata: Metadata, role: str, keys: dict[str, Key]) -> None:
-        """Signs with the stolen key of `role`, under the id that it has among `keys`."""
+        """Signs with the stolen key of `role`, under its id among `keys`."""
         private = self.keys[role]
         form = (serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
         public = private.public_key().public_bytes(*form)
@@ -92,7 +92,7 @@ class Thief:
 
 
 def accepts(device: Device) -> bool:
-    """Whether the device verifies what it is served."""
+    """Whether the device accepts what it is served."""
     try:
         device.update()
     except Exception:

@@ -1,4 +1,4 @@
-"""Web servers that ask for a client certificate, under a certificate authority of the test's own."""
+"""Web servers that request a client certificate, with a certificate authority of the tests."""
 
 import ipaddress
 import ssl
@@ -19,7 +19,7 @@ HOSTS = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0
 
 
 class Authority:
-    """Makes certificates of servers and of devices, each with its key, as PEM in a folder."""
+    """Makes certificates of servers and devices, each with its key, as PEM files in a folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -54,7 +54,7 @@ def _named(name: str) -> x509.Name:
 
 @dataclass(frozen=True)
 class Asked:
-    """A request, and who asked by the certificate that was shown; `None` if none was."""
+    """A request, and the name in the client's certificate; `None` if there was no certificate."""
 
     path: str
     who: str | None
@@ -85,10 +85,11 @@ class Handler(SimpleHTTPRequestHandler):
 
 
 class Server(ThreadingHTTPServer):
-    """Serves `folder` at `host` while the `with` block lasts. With an authority by TLS: then it asks for a certificate of that, and lets nobody in without one if
-    it is `strict`.
+    """Serves `folder` at `host` during the `with` block. With an authority it uses TLS and requests
+    a certificate of that authority; if `strict`, it refuses clients without one.
 
-    `moved` has the paths that it points elsewhere, and `asked` who asked for what; `strangers` counts those who were not let in.
+    `moved` has the paths that it redirects, `asked` the requests and their clients, and `strangers`
+    the number of refused clients.
     """
 
     def __init__(
@@ -104,11 +105,12 @@ class Server(ThreadingHTTPServer):
             context.load_cert_chain(*authority.make(f"server-{self.server_port}", ExtendedKeyUsageOID.SERVER_AUTH))
             context.load_verify_locations(authority.certificate)
             context.verify_mode = ssl.CERT_REQUIRED if strict else ssl.CERT_OPTIONAL
-            # In a thread of its own each, else who doesn't go on holds up all others.
+            # Each handshake runs in its own thread, so that a stalled client doesn't block the
+            # others.
             self.socket = context.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
 
     def __enter__(self) -> "Server":
-        # It looks so often whether it is to end.
+        # The argument is the interval at which the server checks whether it should stop.
         threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
         return self
 

@@ -1,4 +1,5 @@
-"""An issuer of tokens for devices (OpenID Connect): two files on the loopback address, and a key."""
+"""An issuer of tokens for devices (OpenID Connect): two files on the loopback address, and a
+key."""
 
 import base64
 import json
@@ -11,7 +12,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 
 
 class Issuer:
-    """Issues tokens, and serves what their signatures are checked by, for as long as the `with` block lasts."""
+    """Issues tokens, and serves the keys that verify them, during the `with` block."""
 
     def __init__(self) -> None:
         self.key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
@@ -27,7 +28,7 @@ class Issuer:
         self.server.server_close()
 
     def token(self, audience: str, issuer: str | None = None, seconds: int = 300, key: rsa.RSAPrivateKey | None = None) -> str:
-        """A token for a device, valid for so many seconds from now."""
+        """A token for a device, valid for `seconds` from now."""
         now = int(time.time())
         claims = {"iss": issuer or self.url, "aud": audience, "sub": "device-1", "iat": now - 600, "exp": now + seconds}
         message = f"{encoded({'alg': 'RS256', 'typ': 'JWT', 'kid': 'one'})}.{encoded(claims)}"
@@ -35,7 +36,7 @@ class Issuer:
         return f"{message}.{base64url(signature)}"
 
     def unsigned_token(self, audience: str) -> str:
-        """A token that says that it needs no signature."""
+        """A token that claims to need no signature."""
         claims = {"iss": self.url, "aud": audience, "sub": "device-1", "exp": int(time.time()) + 300}
         return f"{encoded({'alg': 'none', 'typ': 'JWT', 'kid': 'one'})}.{encoded(claims)}."
 

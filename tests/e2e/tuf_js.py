@@ -9,27 +9,28 @@ PROGRAM = Path(__file__).resolve().parent / "tuf-js" / "device.mjs"
 
 
 class TufJsDevice:
-    """As `Device`, with another client."""
+    """Like `Device`, with tuf-js as the client."""
 
     def __init__(self, endpoints: dict, folder: Path, headers: dict[str, str] | None = None, limit: float = 120) -> None:
         self.endpoints = endpoints
         self.folder = folder
         self.headers = headers
-        # A run that takes longer is ended, in seconds.
+        # A run that takes longer is stopped, in seconds.
         self.limit = limit
 
     def find(self, names: Iterable[str]) -> dict[str, str | None]:
-        """What this device sees under each name after an update: a SHA-256, or `None` where there is no such target."""
+        """What this device sees under each name after an update: a SHA-256, or `None` if there is
+        no such target."""
         return {name: found and found["sha256"] for name, found in self._ask(list(names), download=False).items()}
 
     def download(self, name: str) -> Path:
-        """Downloads a target and verifies it; answers where it is."""
+        """Downloads and verifies a target, and returns its path."""
         found = self._ask([name], download=True)[name]
         assert found is not None, f"no target {name}"
         return Path(found["path"])
 
     def download_bytes(self, name: str) -> bytes:
-        """The same, for targets that fit into memory."""
+        """The bytes of a downloaded target."""
         return self.download(name).read_bytes()
 
     def _ask(self, names: list[str], download: bool) -> dict[str, dict | None]:
@@ -49,4 +50,4 @@ class TufJsDevice:
 
 
 class TufJsError(Exception):
-    """What tuf-js said when it failed."""
+    """The error of tuf-js."""

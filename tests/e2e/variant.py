@@ -1,4 +1,4 @@
-"""Deployments of a test's own, beside the one that all tests share."""
+"""Further deployments for single tests, beside the one that all tests share."""
 
 import tempfile
 from pathlib import Path
@@ -12,10 +12,10 @@ from .http_client import ask
 
 
 class Variant(CloudForm):
-    """Another deployment on the same emulator. Its devices are let in by `fields`, if it isn't open."""
+    """Another deployment on the same emulator. If it isn't open, its devices use `fields`."""
 
     fields: Fields | None = None
-    # What it was deployed with.
+    # The values with which it was deployed.
     stack: str
     context: dict[str, str]
 
@@ -24,7 +24,7 @@ class Variant(CloudForm):
         return Device(self.endpoints, folder, self.fields and AuthorizedFetcher(self.fields))
 
     def deploy_again(self, context: dict[str, str]) -> None:
-        """Deploys it again with these choices beside the others."""
+        """Deploys it again with these choices in addition to the others."""
         self.context = {**self.context, **context}
         deployment.again(self.home, self.endpoints["aws"], self.data, self.stack, self.context)
 

@@ -1,7 +1,13 @@
-/* The C interface of tufline-device, a TUF client for devices. Made of device/c/src/lib.rs.
+/* The C interface of tufline-device, a TUF client for devices. Generated from device/c/src/lib.rs.
  *
- * Texts are UTF-8 and end in a zero byte. A pointer that is given must be one that this library gave and that wasn't freed, or a text. One device is used
- * by one thread at a time. Where a function answers a failure it gives nothing else; NULL is none. docs/devices.md says how to link it. */
+ * Rules for callers:
+ *
+ * - Texts are UTF-8 and end in a zero byte.
+ * - Pass only texts and pointers that this library returned and that you haven't freed.
+ * - Use one device from one thread at a time.
+ * - A function that returns a failure returns nothing else. NULL means that there was no failure.
+ *
+ * docs/devices.md says how to link this library. */
 
 #ifndef TUFLINE_DEVICE_H
 #define TUFLINE_DEVICE_H
@@ -9,17 +15,17 @@
 #include <stdint.h>
 
 /*
- A device: its repository, and what it keeps. Freed by `tufline_close`.
+ A device: its repository and its stored metadata. Free it with `tufline_close`.
  */
 typedef struct TuflineDevice TuflineDevice;
 
 /*
- Why something did not work. Freed by `tufline_failure_free`.
+ Why a call failed. Free it with `tufline_failure_free`.
  */
 typedef struct TuflineFailure TuflineFailure;
 
 /*
- What is listed of a target. Freed by `tufline_target_free`.
+ A target as the repository's metadata lists it. Free it with `tufline_target_free`.
  */
 typedef struct TuflineTarget TuflineTarget;
 
@@ -28,113 +34,119 @@ extern "C" {
 #endif // __cplusplus
 
 /*
- Begins to trust the root in `root_file`, which came with the device, in the folder `metadata_dir`. Where it or a newer one is trusted already nothing
- changes, so a device may do this at each start.
+ Trusts the root in `root_file`, which came with the device, and stores it in the folder
+ `metadata_dir`. If the folder already has that root or a newer one, nothing changes. So a device
+ may call this at each start.
 
  # Safety
- As above.
+ Follow the rules at the top of this file.
  */
 struct TuflineFailure *tufline_init(const char *metadata_dir,
                                     const char *root_file);
 
 /*
- Opens a device with the settings in a file (TOML; see docs/devices.md), and puts it into `device`.
+ Opens a device with the settings in a file (TOML; see docs/devices.md), and writes the device to
+ `device`.
 
  # Safety
- As above; `device` is a place for a pointer.
+ Follow the rules at the top of this file; `device` points to a writable pointer.
  */
 struct TuflineFailure *tufline_open(const char *settings_file, struct TuflineDevice **device);
 
 /*
- Reads the newest metadata. It does that once: open another device for the next update.
+ Reads the newest metadata, once per device: for the next update, open another device.
 
  # Safety
- As above.
+ Follow the rules at the top of this file.
  */
 struct TuflineFailure *tufline_refresh(struct TuflineDevice *device);
 
 /*
- Looks for a target by the newest metadata, and puts what is listed of it into `target`. That there is none is a failure of the kind
- `no-such-target`.
+ Looks for a target in the newest metadata, and writes it to `target`. If the repository has no
+ such target, the failure has the kind `no-such-target`.
 
  # Safety
- As above; `target` is a place for a pointer.
+ Follow the rules at the top of this file; `target` points to a writable pointer.
  */
 struct TuflineFailure *tufline_find(struct TuflineDevice *device,
                                     const char *name,
                                     struct TuflineTarget **target);
 
 /*
- Puts a target's bytes into the file `to`, when they are verified, and in one step. What is there already isn't fetched; a fetch that was cut goes on.
+ Fetches a target into the file `to`. The file appears in one step, when its bytes are verified.
+ If `to` already has these bytes, nothing is fetched. An interrupted fetch continues where it
+ stopped.
 
  # Safety
- As above.
+ Follow the rules at the top of this file.
  */
 struct TuflineFailure *tufline_fetch(struct TuflineDevice *device,
                                      const char *name,
                                      const char *to);
 
 /*
- Closes a device. `NULL` is none.
+ Closes a device. `NULL` is allowed.
 
  # Safety
- As above.
+ Follow the rules at the top of this file.
  */
 void tufline_close(struct TuflineDevice *device);
 
 /*
- A target's length in bytes; 0 of `NULL`.
+ A target's length in bytes; 0 if `target` is `NULL`.
 
  # Safety
- As above.
+ Follow the rules at the top of this file.
  */
 uint64_t tufline_target_length(const struct TuflineTarget *target);
 
 /*
- A target's digest, in hexadecimal: its SHA-256, if that is listed. It lives as long as the target.
+ A target's digest in hexadecimal: its SHA-256 if the metadata lists one. The text lives as long
+ as the target.
 
  # Safety
- As above.
+ Follow the rules at the top of this file.
  */
 const char *tufline_target_digest(const struct TuflineTarget *target);
 
 /*
- A target's custom metadata, as JSON; `NULL` where it has none. It lives as long as the target.
+ A target's custom metadata as JSON; `NULL` if it has none. The text lives as long as the target.
 
  # Safety
- As above.
+ Follow the rules at the top of this file.
  */
 const char *tufline_target_custom(const struct TuflineTarget *target);
 
 /*
- Frees a target. `NULL` is none.
+ Frees a target. `NULL` is allowed.
 
  # Safety
- As above.
+ Follow the rules at the top of this file.
  */
 void tufline_target_free(struct TuflineTarget *target);
 
 /*
- Why it did not work, in one line. It lives as long as the failure.
+ Why the call failed, in one line. The text lives as long as the failure.
 
  # Safety
- As above.
+ Follow the rules at the top of this file.
  */
 const char *tufline_failure_message(const struct TuflineFailure *failure);
 
 /*
- What kind of failure it is: `refused`, `missing`, `network`, `identity`, `no-such-target`, `file` or `settings`. It lives as long as the failure.
+ The kind of failure: `refused`, `missing`, `network`, `budget`, `identity`, `no-such-target`,
+ `file` or `settings`. The text lives as long as the failure.
 
  # Safety
- As above.
+ Follow the rules at the top of this file.
  */
 const char *tufline_failure_kind(const struct TuflineFailure *failure);
 
 /*
- Frees a failure. `NULL` is none.
+ Frees a failure. `NULL` is allowed.
 
  # Safety
- As above.
+ Follow the rules at the top of this file.
  */
 void tufline_failure_free(struct TuflineFailure *failure);
 

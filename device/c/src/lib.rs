@@ -1,7 +1,12 @@
-//! The C interface of `tufline-device`: `include/tufline_device.h`, which is made of this file.
+//! The C interface of `tufline-device`. `include/tufline_device.h` is generated from this file.
 //!
-//! Rules for callers, which stand in the header too: texts are UTF-8 and end in a zero byte; a pointer that is given must be one that this library gave
-//! and that wasn't freed, or a text; one device is used by one thread at a time. Where a function answers a failure it gives nothing else; `NULL` is none.
+//! Rules for callers, which the header repeats:
+//!
+//! - Texts are UTF-8 and end in a zero byte.
+//! - Callers pass only texts and pointers that this library returned and that they haven't freed.
+//! - One thread at a time uses a device.
+//! - A function that returns a failure returns nothing else. `NULL` means that there was no
+//!   failure.
 
 use std::ffi::{CStr, CString, c_char};
 use std::path::Path;
@@ -9,18 +14,18 @@ use std::ptr;
 
 use tufline_device::{Device, Failure, FoundTarget, Settings};
 
-/// A device: its repository, and what it keeps. Freed by `tufline_close`.
+/// A device: its repository and its stored metadata. Free it with `tufline_close`.
 #[derive(Debug)]
 pub struct TuflineDevice(Device);
 
-/// Why something did not work. Freed by `tufline_failure_free`.
+/// Why a call failed. Free it with `tufline_failure_free`.
 #[derive(Debug)]
 pub struct TuflineFailure {
     message: CString,
     kind: CString,
 }
 
-/// What is listed of a target. Freed by `tufline_target_free`.
+/// A target as the repository's metadata lists it. Free it with `tufline_target_free`.
 #[derive(Debug)]
 pub struct TuflineTarget {
     length: u64,
@@ -28,11 +33,12 @@ pub struct TuflineTarget {
     custom: Option<CString>,
 }
 
-/// Begins to trust the root in `root_file`, which came with the device, in the folder `metadata_dir`. Where it or a newer one is trusted already nothing
-/// changes, so a device may do this at each start.
+/// Trusts the root in `root_file`, which came with the device, and stores it in the folder
+/// `metadata_dir`. If the folder already has that root or a newer one, nothing changes. So a device
+/// may call this at each start.
 ///
 /// # Safety
-/// As above.
+/// Follow the rules at the top of this file.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tufline_init(metadata_dir: *const c_char, root_file: *const c_char) -> *mut TuflineFailure {
     // SAFETY: the caller gives a text.
@@ -42,10 +48,11 @@ pub unsafe extern "C" fn tufline_init(metadata_dir: *const c_char, root_file: *c
     done(|| Device::init(Path::new(folder?), Path::new(root?)).map(|_| ()))
 }
 
-/// Opens a device with the settings in a file (TOML; see docs/devices.md), and puts it into `device`.
+/// Opens a device with the settings in a file (TOML; see docs/devices.md), and writes the device to
+/// `device`.
 ///
 /// # Safety
-/// As above; `device` is a place for a pointer.
+/// Follow the rules at the top of this file; `device` points to a writable pointer.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tufline_open(
     settings_file: *const c_char,
@@ -57,10 +64,10 @@ pub unsafe extern "C" fn tufline_open(
     unsafe { give(device, || Ok(TuflineDevice(Device::open(Settings::read(Path::new(settings?))?)?))) }
 }
 
-/// Reads the newest metadata. It does that once: open another device for the next update.
+/// Reads the newest metadata, once per device: for the next update, open another device.
 ///
 /// # Safety
-/// As above.
+/// Follow the rules at the top of this file.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tufline_refresh(device: *mut TuflineDevice) -> *mut TuflineFailure {
     // SAFETY: the caller gives a device that is open, to one thread at a time.
@@ -68,11 +75,11 @@ pub unsafe extern "C" fn tufline_refresh(device: *mut TuflineDevice) -> *mut Tuf
     done(|| opened(device)?.refresh())
 }
 
-/// Looks for a target by the newest metadata, and puts what is listed of it into `target`. That there is none is a failure of the kind
-/// `no-such-target`.
+/// Looks for a target in the newest metadata, and writes it to `target`. If the repository has no
+/// such target, the failure has the kind `no-such-target`.
 ///
 /// # Safety
-/// As above; `target` is a place for a pointer.
+/// Follow the rules at the top of this file; `target` points to a writable pointer.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tufline_find(
     device: *mut TuflineDevice,
@@ -92,10 +99,12 @@ pub unsafe extern "C" fn tufline_find(
     unsafe { give(target, find) }
 }
 
-/// Puts a target's bytes into the file `to`, when they are verified, and in one step. What is there already isn't fetched; a fetch that was cut goes on.
+/// Fetches a target into the file `to`. The file appears in one step, when its bytes are verified.
+/// If `to` already has these bytes, nothing is fetched. An interrupted fetch continues where it
+/// stopped.
 ///
 /// # Safety
-/// As above.
+/// Follow the rules at the top of this file.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tufline_fetch(
     device: *mut TuflineDevice,
@@ -111,40 +120,41 @@ pub unsafe extern "C" fn tufline_fetch(
     done(|| opened(device)?.find_and_fetch(name?, Path::new(to?), None).map(|_| ()))
 }
 
-/// Closes a device. `NULL` is none.
+/// Closes a device. `NULL` is allowed.
 ///
 /// # Safety
-/// As above.
+/// Follow the rules at the top of this file.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tufline_close(device: *mut TuflineDevice) {
     // SAFETY: the caller gives what `tufline_open` gave, once.
     unsafe { free(device) }
 }
 
-/// A target's length in bytes; 0 of `NULL`.
+/// A target's length in bytes; 0 if `target` is `NULL`.
 ///
 /// # Safety
-/// As above.
+/// Follow the rules at the top of this file.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tufline_target_length(target: *const TuflineTarget) -> u64 {
     // SAFETY: the caller gives what `tufline_find` gave.
     unsafe { target.as_ref() }.map_or(0, |target| target.length)
 }
 
-/// A target's digest, in hexadecimal: its SHA-256, if that is listed. It lives as long as the target.
+/// A target's digest in hexadecimal: its SHA-256 if the metadata lists one. The text lives as long
+/// as the target.
 ///
 /// # Safety
-/// As above.
+/// Follow the rules at the top of this file.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tufline_target_digest(target: *const TuflineTarget) -> *const c_char {
     // SAFETY: the caller gives what `tufline_find` gave.
     unsafe { target.as_ref() }.map_or(ptr::null(), |target| target.digest.as_ptr())
 }
 
-/// A target's custom metadata, as JSON; `NULL` where it has none. It lives as long as the target.
+/// A target's custom metadata as JSON; `NULL` if it has none. The text lives as long as the target.
 ///
 /// # Safety
-/// As above.
+/// Follow the rules at the top of this file.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tufline_target_custom(target: *const TuflineTarget) -> *const c_char {
     // SAFETY: the caller gives what `tufline_find` gave.
@@ -152,40 +162,41 @@ pub unsafe extern "C" fn tufline_target_custom(target: *const TuflineTarget) -> 
     custom.map_or(ptr::null(), |custom| custom.as_ptr())
 }
 
-/// Frees a target. `NULL` is none.
+/// Frees a target. `NULL` is allowed.
 ///
 /// # Safety
-/// As above.
+/// Follow the rules at the top of this file.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tufline_target_free(target: *mut TuflineTarget) {
     // SAFETY: the caller gives what `tufline_find` gave, once.
     unsafe { free(target) }
 }
 
-/// Why it did not work, in one line. It lives as long as the failure.
+/// Why the call failed, in one line. The text lives as long as the failure.
 ///
 /// # Safety
-/// As above.
+/// Follow the rules at the top of this file.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tufline_failure_message(failure: *const TuflineFailure) -> *const c_char {
     // SAFETY: the caller gives a failure.
     unsafe { failure.as_ref() }.map_or(ptr::null(), |failure| failure.message.as_ptr())
 }
 
-/// What kind of failure it is: `refused`, `missing`, `network`, `identity`, `no-such-target`, `file` or `settings`. It lives as long as the failure.
+/// The kind of failure: `refused`, `missing`, `network`, `budget`, `identity`, `no-such-target`,
+/// `file` or `settings`. The text lives as long as the failure.
 ///
 /// # Safety
-/// As above.
+/// Follow the rules at the top of this file.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tufline_failure_kind(failure: *const TuflineFailure) -> *const c_char {
     // SAFETY: the caller gives a failure.
     unsafe { failure.as_ref() }.map_or(ptr::null(), |failure| failure.kind.as_ptr())
 }
 
-/// Frees a failure. `NULL` is none.
+/// Frees a failure. `NULL` is allowed.
 ///
 /// # Safety
-/// As above.
+/// Follow the rules at the top of this file.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tufline_failure_free(failure: *mut TuflineFailure) {
     // SAFETY: the caller gives a failure, once.
@@ -206,41 +217,41 @@ fn done(act: impl FnOnce() -> Result<(), Failure>) -> *mut TuflineFailure {
     act().map_or_else(|failure| told(&failure), |()| ptr::null_mut())
 }
 
-/// Puts what `act` makes into `place`, or `NULL` with the failure.
+/// Writes the result of `act` to `place`. On a failure, writes `NULL` and returns the failure.
 ///
 /// # Safety
-/// `place` is null, or may be written to.
+/// `place` is null or points to a writable pointer.
 unsafe fn give<T>(place: *mut *mut T, act: impl FnOnce() -> Result<T, Failure>) -> *mut TuflineFailure {
     if place.is_null() {
-        return told(&Failure::Settings("there is no place to put it: a pointer is NULL".to_owned()));
+        return told(&Failure::Settings("the result has no place: the pointer for it is NULL".to_owned()));
     }
     let (made, failure) = match act() {
         Ok(made) => (Box::into_raw(Box::new(made)), ptr::null_mut()),
         Err(failure) => (ptr::null_mut(), told(&failure)),
     };
-    // SAFETY: it isn't null, and so a place for a pointer.
+    // SAFETY: the pointer isn't null, so it is writable.
     unsafe { place.write(made) };
     failure
 }
 
-/// Frees what `give` or `told` made.
+/// Frees a value that `give` or `told` made.
 ///
 /// # Safety
-/// It is null, or was made by one of them and wasn't freed.
+/// `made` is null, or one of them made it and nobody has freed it.
 unsafe fn free<T>(made: *mut T) {
     if !made.is_null() {
-        // SAFETY: a box was made into this pointer.
+        // SAFETY: the pointer came from a box.
         drop(unsafe { Box::from_raw(made) });
     }
 }
 
 /// # Safety
-/// It is null, or ends in a zero byte and isn't changed while it is used.
+/// `text` is null, or ends in a zero byte and doesn't change while it is in use.
 unsafe fn text<'a>(text: *const c_char) -> Result<&'a str, Failure> {
     if text.is_null() {
-        return Err(Failure::Settings("a text is missing: a pointer is NULL".to_owned()));
+        return Err(Failure::Settings("a text is missing: its pointer is NULL".to_owned()));
     }
-    // SAFETY: it isn't null, and so ends in a zero byte.
+    // SAFETY: the pointer isn't null, so the text ends in a zero byte.
     let text = unsafe { CStr::from_ptr(text) };
     text.to_str().map_err(|_| Failure::Settings(format!("'{}' is not UTF-8", text.to_string_lossy())))
 }
@@ -248,14 +259,14 @@ unsafe fn text<'a>(text: *const c_char) -> Result<&'a str, Failure> {
 fn opened(device: Option<&mut TuflineDevice>) -> Result<&mut Device, Failure> {
     device
         .map(|device| &mut device.0)
-        .ok_or_else(|| Failure::Settings("the device is not open: a pointer is NULL".to_owned()))
+        .ok_or_else(|| Failure::Settings("the device is not open: its pointer is NULL".to_owned()))
 }
 
 fn told(failure: &Failure) -> *mut TuflineFailure {
     Box::into_raw(Box::new(TuflineFailure { message: c_text(&failure.to_string()), kind: c_text(failure.kind()) }))
 }
 
-/// Without zero bytes, at which C would stop.
+/// Replaces zero bytes, at which C would stop.
 fn c_text(text: &str) -> CString {
     CString::new(text.replace('\0', "\u{fffd}")).unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! The header is what the source says, and the example in C does what it says.
+//! The header matches the source, and the C example updates a target as its comment says.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[path = "../../client/tests/common/repository.rs"]
@@ -17,7 +17,8 @@ use sha2::{Digest, Sha256};
 
 const HERE: &str = env!("CARGO_MANIFEST_DIR");
 
-/// What a program needs of the system that is linked with the static library (`rustc --print native-static-libs`).
+/// The system libraries that a program needs when it links the static library (`rustc --print
+/// native-static-libs`).
 const NATIVE: [&str; 6] = ["-lgcc_s", "-lutil", "-lrt", "-lpthread", "-lm", "-ldl"];
 
 #[test]
@@ -27,14 +28,14 @@ fn the_header_is_made_of_the_source() {
     let source = Path::new(HERE).join("src/lib.rs");
     let mut made = Vec::new();
     cbindgen::Builder::new().with_src(source).with_config(config).generate().unwrap().write(&mut made);
-    #[expect(clippy::disallowed_methods, reason = "somebody asks a test to write")]
+    #[expect(clippy::disallowed_methods, reason = "the person who runs the test asks it to write")]
     if std::env::var_os("UPDATE_HEADER").is_some() {
         fs::write(&path, &made).unwrap();
     }
     assert_eq!(
         fs::read_to_string(path).unwrap(),
         String::from_utf8(made).unwrap(),
-        "make it anew with UPDATE_HEADER=1"
+        "regenerate it with UPDATE_HEADER=1"
     );
 }
 
@@ -62,7 +63,7 @@ fn the_example_updates() {
 
     let failed = update(&program, &settings, "other", &to);
     assert!(
-        text(&failed.stderr).starts_with("update: other is no target of this repository")
+        text(&failed.stderr).starts_with("update: other is not a target of this repository")
             && text(&failed.stderr).ends_with("(no-such-target)\n")
     );
     assert_eq!(failed.status.code(), Some(1));
@@ -70,7 +71,8 @@ fn the_example_updates() {
     assert!(text(&failed.stderr).ends_with("(file)\n"), "{failed:?}");
 }
 
-/// With the static library that was built beside this test: the newest, where older builds left theirs.
+/// Builds the example with the static library beside this test: the newest one, since older builds
+/// leave theirs.
 fn build(folder: &Path) -> PathBuf {
     let program = folder.join("update");
     let beside =
@@ -104,7 +106,7 @@ fn published(data: &[u8]) -> Repository {
     repository
 }
 
-/// Serves the repository, and says where.
+/// Serves the repository, and returns its URL.
 fn serve() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());

@@ -1,4 +1,4 @@
-//! Other programs that a device runs.
+//! Runs another program and reads its output: the one that provides the device's token.
 
 use std::io::{self, Read};
 use std::process::{Child, Command, Stdio};
@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 
 use crate::patience::now;
 
-/// It is looked so often whether a program has ended that has nothing more to say.
+/// How often the device checks whether a program has ended that has closed its output.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// What a program writes to its output, if it ends well within `longest` and writes no more than `most` bytes; else why not. What it tells people goes
-/// nowhere: it may have secrets in it.
+/// Runs a program and returns its output. The error says why there is none: the program failed, ran
+/// longer than `longest`, or wrote more than `most` bytes. Its stderr is discarded, since it may
+/// contain secrets.
 pub fn output(command: &[String], longest: Duration, most: u64) -> Result<Vec<u8>, String> {
     let [program, arguments @ ..] = command else { return Err("no program is named".to_owned()) };
     let until = now() + longest;
@@ -26,14 +27,15 @@ pub fn output(command: &[String], longest: Duration, most: u64) -> Result<Vec<u8
     let came = written(&mut child, until, most);
     let ended = came.and_then(|bytes| end(&mut child, until).map(|()| bytes));
     if ended.is_err() {
-        // It may have ended by itself.
+        // The program may have ended already.
         _ = child.kill();
         _ = child.wait();
     }
     ended.map_err(|why| format!("{program} {why}"))
 }
 
-/// Whoever the program has started may keep its output open after its end: so somebody else waits for that.
+/// Reads the output in a thread of its own: a child of the program may keep the output open after
+/// the program's end.
 fn written(child: &mut Child, until: Instant, most: u64) -> Result<Vec<u8>, String> {
     let Some(mut output) = child.stdout.take().map(|output| output.take(most + 1)) else { return Ok(Vec::new()) };
     let (sender, receiver) = mpsc::sync_channel::<io::Result<Vec<u8>>>(1);
@@ -61,7 +63,7 @@ fn end(child: &mut Child, until: Instant) -> Result<(), String> {
 }
 
 fn too_long() -> String {
-    "takes too long, and was ended".to_owned()
+    "takes too long and was stopped".to_owned()
 }
 
 #[cfg(test)]
@@ -74,20 +76,20 @@ mod tests {
     }
 
     #[test]
-    fn what_it_writes_is_all_that_comes() {
+    fn only_standard_output_is_returned() {
         assert_eq!(shell("echo one; echo two >&2").as_deref(), Ok("one\n"));
         assert_eq!(shell("printf 0123456789").as_deref(), Ok("0123456789"));
     }
 
     #[test]
-    fn a_program_that_fails_is_told_in_a_line_without_what_it_says() {
+    fn a_failure_is_one_line_without_the_output() {
         for (text, why) in [
             ("echo secret; echo secret >&2; exit 3", "sh ended with exit status: 3; run it by hand to see why"),
             ("printf 0123456789a", "sh writes more than 10 bytes"),
             ("yes", "sh writes more than 10 bytes"),
-            ("exec sleep 60", "sh takes too long, and was ended"),
-            ("exec >&-; exec sleep 60", "sh takes too long, and was ended"),
-            ("sleep 2 & exit 0", "sh takes too long, and was ended"),
+            ("exec sleep 60", "sh takes too long and was stopped"),
+            ("exec >&-; exec sleep 60", "sh takes too long and was stopped"),
+            ("sleep 2 & exit 0", "sh takes too long and was stopped"),
         ] {
             assert_eq!(shell(text).unwrap_err(), why, "{text}");
         }

@@ -1,4 +1,4 @@
-//! A device: its repository, what it keeps, and what it does with both.
+//! A device: it updates its metadata, finds targets and fetches them.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -18,33 +18,35 @@ use crate::wanted::Wanted;
 /// When this program was built, in seconds since 1970 (`build.rs`).
 const BUILT: &str = env!("TUFLINE_BUILT");
 
-/// A device: its repository, what it keeps, and what it does with both.
+/// A device with its repository and its stored metadata. One value serves one update.
 #[derive(Debug)]
 pub struct Device {
     settings: Settings,
     connection: Connection,
     updater: Updater<Folder>,
-    /// What came in a pack and wasn't used yet; `None` before one was asked for.
+    /// The unused files of the pack; `None` until the device has asked for one.
     pack: Option<Pack>,
     pack_failure: Option<String>,
-    /// Others wait while it lives.
+    /// The lock on the metadata folder: other processes wait while it lives.
     _lock: File,
 }
 
 impl Device {
-    /// Begins to trust a root, which came with the device, and says the version of the one that is trusted then.
+    /// Trusts a root that came with the device, and returns the version of the root that the device
+    /// trusts afterwards.
     ///
     /// # Errors
-    /// [`Failure::Update`], [`Failure::File`].
+    /// [`Failure::Update`] if the root is refused or can't be stored, [`Failure::File`] if a file
+    /// can't be read or written.
     pub fn init(metadata_dir: &Path, root: &Path) -> Result<u64, Failure> {
         let (mut folder, _lock) = open(metadata_dir)?;
         Ok(begin_with(&mut folder, root)?.version())
     }
 
-    /// Begins an update; another process that updates in the same folder is waited for.
+    /// Begins an update. Waits while another process updates in the same folder.
     ///
     /// # Errors
-    /// [`Failure`].
+    /// [`Failure::Update`], [`Failure::File`] or [`Failure::Settings`].
     pub fn open(settings: Settings) -> Result<Self, Failure> {
         let (mut folder, lock) = open(&settings.metadata_dir)?;
         if let Some(root) = &settings.root {
@@ -55,26 +57,29 @@ impl Device {
         Ok(Self { settings, connection, updater, pack: None, pack_failure: None, _lock: lock })
     }
 
-    /// Reads the newest metadata. It does that once: open another device for the next update.
+    /// Reads the newest metadata, once per device: for the next update, open another device.
     ///
     /// # Errors
-    /// [`Failure`]: then what is kept is what it was, but for what was verified before that.
+    /// [`Failure`]. The storage then holds what was verified before the failure.
     pub fn refresh(&mut self) -> Result<(), Failure> {
         self.refresh_for(&[], &[])
     }
 
-    /// The same before these targets are looked for, and some fetched: where the repository makes packs, all that this needs comes with it. It asks for a pack
-    /// once; what comes too late, or not in it, comes by name.
+    /// Reads the newest metadata before a search for the targets `to_find`, and a fetch of those in
+    /// `to_fetch`. If the repository makes packs, one pack brings all that this needs. The device
+    /// asks for a pack once per update; what the pack lacks comes by name.
     ///
     /// # Errors
-    /// [`Failure`].
+    /// [`Failure`], as in [`Self::refresh`].
     pub fn refresh_for(&mut self, to_find: &[&str], to_fetch: &[&str]) -> Result<(), Failure> {
         if self.pack.is_none() {
             self.pack = Some(self.ask_pack(&[to_fetch, to_find].concat(), to_fetch)?);
         }
         let came = self.pack.as_ref().is_some_and(|pack| *pack != Pack::default());
         match self.feed() {
-            // By names there may be a way where a pack led nowhere: it may have kept a root back, for one. Where roots were too many, it led somewhere.
+            // An update by names may succeed where a pack led nowhere: the pack may have withheld a
+            // root, for example. After too many roots there is nothing to repeat, since they are
+            // stored.
             Err(Failure::Update(error)) if came && !matches!(error, Error::Storage { .. } | Error::TooManyRoots(_)) => {
                 self.pack_failure.get_or_insert_with(|| error.to_string());
                 self.pack = Some(Pack::default());
@@ -90,7 +95,7 @@ impl Device {
         feed(&mut self.updater, self.pack.get_or_insert_default(), &self.settings, &self.connection)
     }
 
-    /// A pack that doesn't come, or is none, is an empty one.
+    /// Asks for a pack. If none comes or it can't be read, the result is an empty pack.
     fn ask_pack(&mut self, names: &[&str], small: &[&str]) -> Result<Pack, Failure> {
         let question = self.updater.pack_question(names, small)?;
         let Some(url) = self.settings.pack(&question.query()) else { return Ok(Pack::default()) };
@@ -98,7 +103,7 @@ impl Device {
             Ok(Some(bytes)) => question.unpack(&bytes).map_err(|error| error.to_string()),
             Ok(None) => Err(NetworkFailure::Status(404).to_string()),
             Err(NetworkFailure::Status(204)) => Ok(question.nothing_new()),
-            // Nor would anything else.
+            // Any other request would fail in the same way.
             Err(failure @ (NetworkFailure::Identity { is_passing: false, .. } | NetworkFailure::OverBudget { .. })) => {
                 return Err(Failure::network(&url, failure));
             }
@@ -110,13 +115,15 @@ impl Device {
         }))
     }
 
-    /// Why the pack that was asked for could not be used, or not all of it. All came by names then.
+    /// Why the device could not use the pack, or not all of it. The device then fetched by name
+    /// what it lacked.
     #[must_use]
     pub fn pack_failure(&self) -> Option<&str> {
         self.pack_failure.as_deref()
     }
 
-    /// What is listed of a target, by the newest metadata.
+    /// Looks for a target in the newest metadata. `None` means that the repository has no such
+    /// target.
     ///
     /// # Errors
     /// [`Failure`].
@@ -127,20 +134,23 @@ impl Device {
         Ok(search.found())
     }
 
-    /// Puts a target's bytes at `to`, when they are verified, and in one step. What is there already isn't fetched; what was kept of a fetch that did
-    /// not end is gone on with.
+    /// Fetches a target to the path `to`. The file appears in one step, when its bytes are
+    /// verified. If `to` already has these bytes, nothing is fetched. An interrupted fetch
+    /// continues where it stopped.
     ///
     /// # Errors
-    /// [`Failure`]: then what is at `to` is what was there.
+    /// [`Failure`]. The path `to` then holds what it held before.
     pub fn fetch(&self, found: &FoundTarget, to: &Path) -> Result<FetchedTarget, Failure> {
         self.fetch_with(found, to, None)
     }
 
-    /// The same with a seed: an older image on this device, a file or a block device. What it has of the target isn't fetched, if the repository makes
-    /// chunks of its targets. If not, or where they mislead, the target comes whole, and the answer says why.
+    /// Fetches a target like [`Self::fetch`], with a seed: an older image on this device, in a file
+    /// or on a block device. If the repository makes chunks of its targets, the device copies from
+    /// the seed what the target shares with it. If the repository makes none, or the chunks
+    /// mislead, the device fetches the whole target, and [`FetchedTarget`] says why.
     ///
     /// # Errors
-    /// [`Failure`].
+    /// [`Failure`], as in [`Self::fetch`].
     pub fn fetch_with(&self, found: &FoundTarget, to: &Path, seed: Option<&Path>) -> Result<FetchedTarget, Failure> {
         let fetch = Fetch {
             wanted: Wanted { connection: &self.connection, found, to, tries: self.settings.tries },
@@ -153,17 +163,18 @@ impl Device {
         fetch.run()
     }
 
-    /// Finds a target and puts its bytes at `to` ([`Self::find`], [`Self::fetch_with`]).
+    /// Finds a target and fetches it to the path `to` ([`Self::find`], [`Self::fetch_with`]).
     ///
     /// # Errors
-    /// [`Failure`].
+    /// [`Failure`]; [`Failure::NoSuchTarget`] if the repository has no such target.
     pub fn find_and_fetch(&mut self, name: &str, to: &Path, seed: Option<&Path>) -> Result<FetchedTarget, Failure> {
         self.refresh_for(&[], &[name])?;
         let found = self.find(name)?.ok_or_else(|| Failure::NoSuchTarget(name.to_owned()))?;
         self.fetch_with(&found, to, seed)
     }
 
-    /// So many bytes came over the network since it was opened: bodies of answers, as they were sent.
+    /// The bytes received over the network since this device was opened: bodies of answers, as the
+    /// servers sent them.
     #[must_use]
     pub fn received(&self) -> u64 {
         self.connection.budget().received()
@@ -174,7 +185,7 @@ impl Device {
         Control(Arc::clone(self.connection.budget()))
     }
 
-    /// The version of the root that is trusted.
+    /// The version of the root that the device trusts.
     #[must_use]
     pub fn root_version(&self) -> u64 {
         self.updater.root().version()

@@ -1,4 +1,4 @@
-//! Documents of the repository, from the server to what needs them.
+//! Fetches documents for an update or a search.
 
 use std::io;
 
@@ -10,7 +10,8 @@ use crate::http::Connection;
 use crate::patience::Patience;
 use crate::settings::Settings;
 
-/// Gives it what it needs until it needs nothing: from the pack, and what isn't in it, or isn't right there, from the server.
+/// Feeds `machine` until it needs nothing more: from the pack, and from the server what the pack
+/// lacks or what was refused.
 pub fn feed(
     machine: &mut impl Machine,
     pack: &mut Pack,
@@ -36,7 +37,7 @@ pub fn feed(
     Ok(())
 }
 
-/// Asks for a document once, and gives it.
+/// Asks for a document once, and passes the answer to `machine`.
 fn hand_over(
     machine: &mut impl Machine,
     connection: &Connection,
@@ -49,7 +50,8 @@ fn hand_over(
         Err(failure) => return Ok(Err(failure)),
     };
     match machine.give(bytes.as_deref().map_or(Answer::Missing, Answer::Bytes)) {
-        // A page in its place (a captive portal), or half of it: somebody on the way, for a while.
+        // A page in the document's place (a captive portal), or half of the document: something on
+        // the way interferes, and may stop soon.
         Err(Error::Refused { why: Why::Invalid(why @ tufline_client::Invalid::Json(_)), .. }) => {
             Ok(Err(NetworkFailure::NotADocument(why.to_string())))
         }
@@ -57,7 +59,7 @@ fn hand_over(
     }
 }
 
-/// What needs documents.
+/// An update or a search.
 pub trait Machine {
     fn need(&mut self) -> Result<Need, Error<io::Error>>;
     fn give(&mut self, answer: Answer<'_>) -> Result<(), Error<io::Error>>;

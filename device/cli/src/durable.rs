@@ -1,11 +1,13 @@
-//! Files that are there for good when a call returns, and whole at any moment.
+//! Durable files: when a function returns, its change survives a power failure, and at any moment a
+//! file is whole.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-/// Writes a file in one step: whenever the power goes, what was there is there still, or this is, whole.
+/// Writes a file in one step. If the power fails, either the old file is there or the new one,
+/// whole.
 pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let unfinished = with_suffix(path, ".new");
     let mut file = File::create(&unfinished)?;
@@ -14,7 +16,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     rename(&unfinished, path)
 }
 
-/// Opens a file for reading and writing; where there is none, it is there for good then, and empty.
+/// Opens a file for reading and writing. If there is none, creates an empty one durably.
 pub fn create_or_open(path: &Path) -> io::Result<File> {
     let mut open = OpenOptions::new();
     open.read(true).write(true);
@@ -28,13 +30,13 @@ pub fn create_or_open(path: &Path) -> io::Result<File> {
     }
 }
 
-/// Moves a file that is on disk already into its place, for good.
+/// Moves a file, which is on disk already, into its place.
 pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
     fs::rename(from, to)?;
     sync_folder_of(to)
 }
 
-/// Makes a folder, and those in which it is, for good.
+/// Creates a folder and the folders around it.
 pub fn create_folder(path: &Path) -> io::Result<()> {
     match fs::create_dir(path) {
         Ok(()) => sync_folder_of(path),
@@ -48,7 +50,7 @@ pub fn create_folder(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Removes a file, for good; one that isn't there is removed.
+/// Removes a file. A missing file is no error.
 pub fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Ok(()) => sync_folder_of(path),
@@ -57,14 +59,14 @@ pub fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
-/// A path with this at its end.
+/// Appends `suffix` to the last name of a path.
 pub fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = OsString::from(path);
     name.push(suffix);
     name.into()
 }
 
-/// What a rename did is on disk when its folder is (fsync(2), "NOTES").
+/// Syncs the folder of `path`. A rename is on disk only when its folder is (fsync(2), "NOTES").
 fn sync_folder_of(path: &Path) -> io::Result<()> {
     File::open(folder_of(path))?.sync_all()
 }

@@ -1,4 +1,4 @@
-//! Why something did not work, for people and for programs.
+//! The failures of a device, with messages for people and kinds for programs.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -7,63 +7,63 @@ use tufline_client::Error;
 
 use crate::location::shown;
 
-/// Why something did not work.
+/// Why something failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
     /// The repository's metadata did not verify, or could not be stored.
     #[error(transparent)]
     Update(#[from] Error<io::Error>),
-    /// A server could not be reached, or did not answer as it should, however often it was asked.
+    /// A server could not be reached or gave no usable answer, after all tries.
     #[error("{url}: {failure}")]
     Network {
-        /// What was asked for.
+        /// The URL, without secrets.
         url: String,
-        /// What came last.
+        /// The failure of the last try.
         failure: NetworkFailure,
     },
-    /// What lets the device in could not be had, or is none.
+    /// The device can't get the token or keys that let it in, or they are malformed.
     #[error("the device can't show who it is: {0}")]
     Identity(String),
     /// The repository has no such target.
-    #[error("{0} is no target of this repository: look for a mistake in its name, or ask whoever publishes it")]
+    #[error("{0} is not a target of this repository: check the name, or ask the publisher")]
     NoSuchTarget(String),
-    /// What the server has in a target's place is not what was signed.
-    #[error("{name} is refused: {why}; nothing of it was kept")]
+    /// The server's bytes for a target differ from what was signed.
+    #[error("{name} is refused: {why}; none of it was kept")]
     Target {
-        /// The target.
+        /// The target's name.
         name: String,
-        /// Why.
+        /// What differs.
         why: String,
     },
-    /// More would come over the network than may.
+    /// The download would exceed [`Settings::max_bytes`](crate::Settings::max_bytes).
     #[error(
-        "{what} is not asked for: {needs} bytes would come, and at most {left} may (max-bytes); allow more, or try where bytes cost less"
+        "{what} was not fetched: it needs {needs} bytes, and max-bytes allows {left} more; raise max-bytes, or try again on a cheaper network"
     )]
     Budget {
-        /// A target, or what was asked for.
+        /// The target's name or the URL.
         what: String,
-        /// So many bytes would come, or more.
+        /// The bytes that the download needs at least.
         needs: u64,
-        /// So many may.
+        /// The bytes that are left.
         left: u64,
     },
-    /// A file of this device.
+    /// A file of this device could not be read or written.
     #[error("{path} could not be {action}: {error}", path = path.display())]
     File {
         /// `"read"`, `"written"`.
         action: &'static str,
-        /// The file.
+        /// The file's path.
         path: PathBuf,
-        /// What the system says.
+        /// The operating system's error.
         error: io::Error,
     },
-    /// The settings can't be used.
+    /// The settings can't be used; the text says why.
     #[error("{0}")]
     Settings(String),
 }
 
 impl Failure {
-    /// What came last for this URL.
+    /// Makes a failure of the last try for this URL.
     pub(crate) fn network(url: &str, failure: NetworkFailure) -> Self {
         match failure {
             NetworkFailure::Identity { why, .. } => Self::Identity(why),
@@ -77,8 +77,8 @@ impl Failure {
         move |error| Self::File { action, path, error }
     }
 
-    /// What kind of failure it is, for programs: `"refused"`, `"missing"`, `"network"`, `"budget"`, `"identity"`, `"no-such-target"`, `"file"`,
-    /// `"settings"`.
+    /// The kind of failure, for programs: `"refused"`, `"missing"`, `"network"`, `"budget"`,
+    /// `"identity"`, `"no-such-target"`, `"file"` or `"settings"`.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
@@ -98,45 +98,46 @@ impl Failure {
 /// Why a request failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NetworkFailure {
-    /// The server answered with a status that is no answer.
+    /// The server answered with this status, which brings no file.
     #[error("the server answers HTTP {0}")]
     Status(u16),
-    /// No whole answer came.
+    /// The answer broke off, or the request failed; the text says why.
     #[error("{0}")]
     Broken(String),
-    /// The answer comes too slowly.
-    #[error("it comes more slowly than {0} bytes a second")]
+    /// The answer came more slowly than this many bytes a second.
+    #[error("the answer comes more slowly than {0} bytes a second")]
     TooSlow(u64),
-    /// Not all came before the deadline.
-    #[error("not all came before the deadline; what came of a target is kept")]
+    /// The deadline passed before the whole answer came.
+    #[error("the deadline passed before all bytes came; the bytes of a target are kept for the next try")]
     TooLate,
-    /// More would come than may.
-    #[error("{needs} bytes would come, and at most {left} may")]
+    /// The answer would exceed [`Settings::max_bytes`](crate::Settings::max_bytes).
+    #[error("the answer needs {needs} bytes, and max-bytes allows {left} more")]
     OverBudget {
-        /// So many, or more.
+        /// The bytes that the answer needs at least.
         needs: u64,
-        /// So many may.
+        /// The bytes that are left.
         left: u64,
     },
-    /// The request was not made, since what lets the device in could not be had.
+    /// The device made no request, since it could not get its token or keys.
     #[error("{why}")]
     Identity {
-        /// Why.
+        /// Why not.
         why: String,
-        /// Whether it may well be had later.
+        /// Whether a later try may succeed.
         is_passing: bool,
     },
-    /// What came is no document: a page in its place, or half of one.
+    /// The answer is no document: a page in its place, or half of it.
     #[error("{0}")]
     NotADocument(String),
 }
 
 impl NetworkFailure {
-    /// Whether the same request may well be answered later.
+    /// Whether the same request may succeed later.
     pub(crate) fn is_passing(&self) -> bool {
         match self {
-            // RFC 9110, section 15; 425: RFC 8470; 429: RFC 6585.
-            // What is neither a file nor an error is somebody on the way, for a while (a captive portal).
+            // RFC 9110, section 15; 425: RFC 8470; 429: RFC 6585. A status that is neither a file
+            // nor an error comes from something on the way, such as a captive portal, and may stop
+            // soon.
             Self::Status(status) => matches!(status, 200..=399 | 408 | 425 | 429 | 500..=599),
             Self::Identity { is_passing, .. } => *is_passing,
             Self::TooLate | Self::OverBudget { .. } => false,

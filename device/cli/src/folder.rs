@@ -1,4 +1,4 @@
-//! What a device keeps, in a folder.
+//! A device's storage in a folder.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -8,12 +8,12 @@ use tufline_client::Storage;
 
 use crate::durable;
 
-/// A folder with a file for each document.
+/// A folder with one file for each document.
 #[derive(Debug, Clone)]
 pub struct Folder(PathBuf);
 
 impl Folder {
-    /// Opens it, or makes it.
+    /// Opens the folder, and creates it if it is missing.
     ///
     /// # Errors
     /// Those of the file system.
@@ -22,7 +22,8 @@ impl Folder {
         Ok(Self(path.to_owned()))
     }
 
-    /// Waits until no other process updates here, and keeps others waiting while the answer lives.
+    /// Waits until no other process updates in this folder, and makes others wait as long as the
+    /// returned file lives.
     pub(crate) fn lock(&self) -> io::Result<File> {
         let file = File::create(self.0.join("lock"))?;
         file.lock()?;

@@ -1,4 +1,4 @@
-//! Requests.
+//! HTTP requests, within the device's limits on time, rate and bytes.
 
 use std::io::{self, Read};
 use std::ops::Range;
@@ -20,36 +20,38 @@ use crate::location;
 use crate::patience::now;
 use crate::settings::{Identity, Settings};
 
-/// A connection is made, a request is answered, and the next bytes come within this time each; else it is broken.
+/// The longest that a device waits to connect, for an answer to begin, and for the next bytes.
+/// After this the connection counts as broken.
 const LONGEST_SILENCE: Duration = Duration::from_secs(30);
 
-/// A pack of 4 MiB comes within this time at 14 kB/s; most have a few kilobytes.
+/// The longest that a pack may take. A pack of 4 MiB comes within this time at 14 kB/s; most packs
+/// have a few kilobytes.
 const LONGEST_PACK: Duration = Duration::from_mins(5);
 
-/// The rate is looked at over so long.
+/// The period over which the rate is measured.
 const RATE_OVER: Duration = Duration::from_secs(30);
 
-/// So often a server may point elsewhere.
+/// The most redirects that a device follows.
 const MOST_REDIRECTS: usize = 5;
 
-/// Longer tags are no tags: whoever sends one back sends a head that servers refuse.
+/// Longer tags are ignored: a device that sent one back would send a head that servers refuse.
 const LONGEST_ETAG: usize = 256;
 
-/// How a device asks.
+/// How a device makes requests.
 #[derive(Debug, Clone)]
 pub struct Connection {
-    /// With the certificate that the device shows of itself, if it has one.
+    /// Shows the device's certificate, if it has one.
     agent: Agent,
-    /// Without: for servers that another one pointed to.
+    /// Shows no certificate: for servers that the first one redirects to.
     stranger: Agent,
-    /// What it shows in its requests.
+    /// The source of the credentials in the request's header.
     shown: Option<Arc<Shown>>,
     slowest: u64,
     deadline: Instant,
     budget: Arc<Budget>,
 }
 
-/// What may come: bytes of bodies, as they are sent.
+/// The budget for bodies, in bytes as they are sent.
 #[derive(Debug)]
 pub struct Budget {
     most: u64,
@@ -58,12 +60,12 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// So many bytes came.
+    /// The bytes received so far.
     pub fn received(&self) -> u64 {
         self.received.load(Ordering::Relaxed)
     }
 
-    /// Nothing more may come: as if the deadline were now.
+    /// Stops all further reading, as if the deadline were now.
     pub fn stop(&self) {
         self.is_stopped.store(true, Ordering::Relaxed);
     }
@@ -85,29 +87,30 @@ impl Budget {
     }
 }
 
-/// An answer.
+/// The answer to a request for a file.
 pub enum Answer {
-    /// There is such a file.
+    /// The server has the file.
     File(FileAnswer),
-    /// There is none.
+    /// The server has no such file.
     Missing,
-    /// It isn't said whether there is one: some stores say so of files that aren't there to those who may not list them
+    /// The server doesn't say whether the file exists. Some stores answer so for missing files if
+    /// the caller may not list them
     /// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html>, "Permissions").
     Forbidden,
 }
 
-/// A file's bytes.
+/// The bytes of a file, from an offset on.
 pub struct FileAnswer {
-    /// From which on.
+    /// The offset of the first byte.
     pub from: u64,
     /// Whether the server says that it is a part of a file (RFC 9110, section 15.3.7).
     pub is_part: bool,
-    /// So many come, if the server says so.
+    /// The number of bytes that come, if the server says so.
     pub length: Option<u64>,
-    /// What tells these bytes from others at this place, if the server says so.
+    /// The `ETag`, if the server sends one.
     pub etag: Option<String>,
     is_encoded: bool,
-    /// Whether the budget was spent on it before it came.
+    /// Whether the budget was charged for the whole body in advance.
     is_paid: bool,
     body: Box<BodyReader<'static>>,
     slowest: u64,
@@ -155,7 +158,8 @@ impl Connection {
         let known = agent(tls().client_cert(certificate));
         let shown = Shown::new(settings, || known.clone())?.map(Arc::new);
         Ok(Self {
-            // A certificate for who gives keys is for nobody else.
+            // The certificate identifies the device to the credentials provider and to no other
+            // server.
             agent: if shown.is_some() { stranger.clone() } else { known },
             stranger,
             shown,
@@ -169,27 +173,29 @@ impl Connection {
         })
     }
 
-    /// Nothing is asked for after this.
+    /// When the device stops making requests.
     pub fn deadline(&self) -> Instant {
         self.deadline
     }
 
-    /// What may come, and came: others may look at it, and stop it.
+    /// The budget: other threads may read it, and stop the requests by it.
     pub fn budget(&self) -> &Arc<Budget> {
         &self.budget
     }
 
-    /// Whether so many bytes more may come.
+    /// Fails if `needs` more bytes would exceed the budget.
     pub fn expect_budget(&self, needs: u64) -> Result<(), NetworkFailure> {
         self.budget.expect(needs)
     }
 
-    /// The same for a pack: with half of the time that is left, so that there is some for names, and no more than [`LONGEST_PACK`].
+    /// This connection with a shorter deadline, for a pack: half of the time that is left, so that
+    /// some remains for fetches by name, and at most [`LONGEST_PACK`].
     pub fn for_a_pack(&self) -> Self {
         Self { deadline: now() + (self.left() / 2).min(LONGEST_PACK), ..self.clone() }
     }
 
-    /// A whole document, of which `most` bytes are read, and one more to show that there are more.
+    /// Fetches a whole document. Reads at most `most` bytes, and what one more read brings, to show
+    /// that there are more.
     pub fn document(&self, url: &str, most: usize) -> Result<Option<Vec<u8>>, NetworkFailure> {
         let mut file = match self.get(url, &HeaderMap::new(), most as u64, &mut None)? {
             Answer::File(file) => file,
@@ -207,14 +213,15 @@ impl Connection {
         Ok(Some(bytes))
     }
 
-    /// A file of this length from its byte `from` on, if it still has this `ETag` (RFC 9110, section 13.1.5); else from its beginning. Not compressed: a
-    /// part of a compressed file is nothing.
+    /// Fetches a file of this length from its byte `from` on, if it still has this `ETag` (RFC
+    /// 9110, section 13.1.5), else from its beginning. Asks for no compression: a part of a
+    /// compressed file is useless.
     pub fn file(&self, url: &str, length: u64, from: u64, etag: Option<&str>) -> Result<Answer, NetworkFailure> {
         let mut fields = HeaderMap::new();
         fields.insert(ACCEPT_ENCODING, ureq::http::HeaderValue::from_static("identity"));
         if from > 0 {
             insert(&mut fields, RANGE, &format!("bytes={from}-"));
-            // A weak one can't tell parts from each other.
+            // A weak tag can't identify parts of a file.
             if let Some(etag) = etag.filter(|etag| !etag.starts_with("W/")) {
                 insert(&mut fields, IF_RANGE, etag);
             }
@@ -222,8 +229,9 @@ impl Connection {
         expect_plain(self.get(url, &fields, length, &mut None)?)
     }
 
-    /// These bytes of a file, or all of it from a server that knows no parts. Where one points elsewhere is kept in `link`, and asked at once the next
-    /// time; until that answers otherwise, as a link that has expired does.
+    /// Fetches these bytes of a file, or all of it if the server ignores ranges. Keeps the target
+    /// of a redirect in `link`, and asks there directly the next time, until that answers with an
+    /// error, as an expired link does.
     pub fn range(&self, url: &str, part: &Range<u64>, link: &mut Option<String>) -> Result<Answer, NetworkFailure> {
         let mut fields = HeaderMap::new();
         fields.insert(ACCEPT_ENCODING, ureq::http::HeaderValue::from_static("identity"));
@@ -239,7 +247,8 @@ impl Connection {
         expect_plain(self.get(url, &fields, length, link)?)
     }
 
-    /// Asks, also elsewhere if the server points there: as a stranger then, since who the device is, is for this server only. `link` is where that was.
+    /// Asks the server with the device's credentials, and follows its redirects without them: they
+    /// are for this server only. Puts the last redirect's target into `link`.
     fn get(
         &self,
         url: &str,
@@ -258,10 +267,11 @@ impl Connection {
             (parts, body) = self.ask(&self.stranger, &url, fields, length)?;
             *link = Some(url.clone());
         }
-        Err(NetworkFailure::Broken(format!("the servers point to each other more than {MOST_REDIRECTS} times")))
+        Err(NetworkFailure::Broken(format!("the servers redirect the request more than {MOST_REDIRECTS} times")))
     }
 
-    /// Asks the first server, to which the device shows who it is: once more if it isn't let in, and has something else to show.
+    /// Asks the first server, with the device's credentials. If the server refuses them, asks once
+    /// more with new ones, if there are any.
     fn ask_as_known(&self, url: &str, fields: &HeaderMap, length: u64) -> Result<(Parts, Body), NetworkFailure> {
         let Some(shown) = &self.shown else { return self.ask(&self.agent, url, fields, length) };
         let ask = || {
@@ -281,7 +291,8 @@ impl Connection {
         self.deadline.saturating_duration_since(now())
     }
 
-    /// One request. However its answer comes, it ends when that many bytes would have come at the slowest rate.
+    /// Makes one request. Its time limit is that of a body of `length` bytes at the slowest allowed
+    /// rate, however the answer trickles in.
     fn ask(&self, agent: &Agent, url: &str, fields: &HeaderMap, length: u64) -> Result<(Parts, Body), NetworkFailure> {
         let longest = LONGEST_SILENCE * 2 + Duration::from_secs(length / self.slowest.max(1));
         let mut request = agent.get(url).config().timeout_global(Some(longest.min(self.left()))).build();
@@ -304,7 +315,7 @@ impl Connection {
         let is_encoded = parts.headers.contains_key(CONTENT_ENCODING);
         let sent = parts.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
         self.budget.expect(sent.unwrap_or(0))?;
-        // Of what is unpacked on its way only this tells how much is sent.
+        // For a compressed body, only this header tells how many bytes are sent.
         let paid = sent.filter(|_| is_encoded);
         self.budget.spend(paid.unwrap_or(0));
         let etag = parts.headers.get(ETAG).and_then(|etag| etag.to_str().ok());
@@ -329,7 +340,7 @@ impl Connection {
 }
 
 impl FileAnswer {
-    /// The next bytes; none at the end.
+    /// Reads the next bytes; an empty slice means the end.
     pub fn read<'b>(&mut self, buffer: &'b mut [u8]) -> Result<&'b [u8], NetworkFailure> {
         let read = loop {
             match self.body.read(buffer) {
@@ -347,7 +358,8 @@ impl FileAnswer {
         Ok(buffer.get(..read).unwrap_or_default())
     }
 
-    /// Whoever answers a byte now and then would keep a device from updating (the slow retrieval attack).
+    /// Fails if the bytes come too slowly. Otherwise a server that sends a byte now and then could
+    /// keep a device from updating (the slow retrieval attack).
     fn expect_rate(&mut self, read: usize) -> Result<(), NetworkFailure> {
         let (began, bytes) = self.window;
         let bytes = bytes + read as u64;
@@ -363,10 +375,11 @@ impl FileAnswer {
     }
 }
 
-/// What was not asked for packed must not come packed: a part of it would be nothing.
+/// Refuses a compressed answer to a request that allowed no compression: a part of it would be
+/// useless.
 fn expect_plain(answer: Answer) -> Result<Answer, NetworkFailure> {
     if let Answer::File(FileAnswer { is_encoded: true, .. }) = &answer {
-        return Err(NetworkFailure::Broken("the answer is compressed, which was not asked for".to_owned()));
+        return Err(NetworkFailure::Broken("the answer is compressed, although the request forbids it".to_owned()));
     }
     Ok(answer)
 }
@@ -375,7 +388,7 @@ fn reader(body: Body) -> BodyReader<'static> {
     body.into_with_config().limit(u64::MAX).reader()
 }
 
-/// The first byte of a part (RFC 9110, section 14.4).
+/// The offset of a part's first byte (RFC 9110, section 14.4).
 fn begin(fields: &HeaderMap) -> Option<u64> {
     let range = fields.get(CONTENT_RANGE)?.to_str().ok()?.strip_prefix("bytes ")?;
     range.split_once('-')?.0.trim().parse().ok()

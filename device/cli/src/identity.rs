@@ -1,4 +1,4 @@
-//! What a device shows of itself, for as long as it is good.
+//! The credentials that a device shows, for as long as they are valid.
 
 use std::fmt;
 use std::fs::File;
@@ -20,32 +20,35 @@ use crate::location::shown;
 use crate::settings::{Identity, Settings};
 use crate::signature;
 
-/// Who lets a device in is asked no longer than this.
+/// The longest that a device waits for a credentials provider or a command.
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// What lets a device in is no longer than this, in bytes. Servers take heads of 8 to 16 kB; with keys comes text around them.
+/// The longest token file, key file or answer of a provider, in bytes. Servers accept heads of 8 to
+/// 16 kB; keys come with text around them.
 const MOST: u64 = 64 << 10;
 
-/// API Gateway takes signatures of five minutes before and after its time; a clock that is further off than this is put right.
+/// A clock that is off by more than this is corrected. API Gateway accepts signatures of five
+/// minutes before and after its own time.
 const CLOCK_MAY_BE_OFF: SignedDuration = SignedDuration::from_mins(1);
 
-/// Of what a server says of a refusal, so many characters are told.
+/// The most characters of a server's reason for a refusal that go into a message.
 const MOST_SAID: usize = 200;
 
-/// What a device shows of itself.
+/// A device's credentials for its requests.
 pub struct Shown {
     source: Source,
-    /// The region for which requests are signed; empty where they aren't.
+    /// The AWS region for signatures; empty if requests aren't signed.
     region: String,
     state: Mutex<State>,
 }
 
-/// Where what it shows comes from.
+/// The source of the credentials.
 enum Source {
     TokenFile(PathBuf),
     TokenCommand(Vec<String>),
     KeysFile(PathBuf),
-    /// The credentials provider of AWS IoT Core (<https://docs.aws.amazon.com/iot/latest/developerguide/authorizing-direct-aws.html>).
+    /// The credentials provider of AWS IoT Core
+    /// (<https://docs.aws.amazon.com/iot/latest/developerguide/authorizing-direct-aws.html>).
     Iot {
         url: String,
         thing: Option<String>,
@@ -56,13 +59,14 @@ enum Source {
 #[derive(Default)]
 struct State {
     held: Option<Held>,
-    /// So far is the servers' time ahead of the device's. Signatures alone go by it: whoever sends a wrong one gets no more than a signature that is of no use.
+    /// How far the servers' time is ahead of the device's. Only signatures use it: a server that
+    /// sends a wrong time only gets a signature that is useless to it.
     ahead: SignedDuration,
-    /// What was shown was refused, and nothing was let in since.
+    /// The last credentials were refused, and no server has accepted any since.
     is_refused: bool,
 }
 
-/// What is shown. It never stands in a message.
+/// A credential. It never appears in a message.
 #[derive(Clone, PartialEq, Eq)]
 enum Held {
     Token(String),
@@ -76,7 +80,8 @@ impl fmt::Debug for Shown {
 }
 
 impl Shown {
-    /// Of a device with these settings; `None` where it shows nothing in its requests. `agent` is how a credentials provider is asked.
+    /// The credentials of a device with these settings; `None` if its requests carry none. `agent`
+    /// makes the HTTP client for the credentials provider.
     pub fn new(settings: &Settings, agent: impl FnOnce() -> Agent) -> Result<Option<Self>, Failure> {
         let source = match &settings.identity {
             Identity::None | Identity::Certificate { .. } => return Ok(None),
@@ -98,11 +103,12 @@ impl Shown {
         Ok(Some(Self { source, region, state: Mutex::default() }))
     }
 
-    /// The header fields that let in a request for `url`, which is made now. There is `left` to get them.
+    /// The header fields that authenticate a request for `url` made now. Getting new credentials
+    /// may take no longer than `left`.
     pub fn fields(&self, url: &str, left: Duration) -> Result<HeaderMap, NetworkFailure> {
         let mut state = self.state();
         let held = match &state.held {
-            // They are good for a while yet, if there are no others.
+            // The old keys are still valid for a while, in case there are no new ones.
             Some(Held::Keys(keys)) if keys.expire(state.now()) => {
                 let held = Held::Keys(keys.clone());
                 self.obtain(&mut state, left).unwrap_or(held)
@@ -116,8 +122,9 @@ impl Shown {
         }
     }
 
-    /// What was shown was refused (401, 403): whether something else is at hand now, or the clock was so wrong that it may have been that. A device asks
-    /// itself this once, until it is let in.
+    /// Handles a refusal (401, 403). Returns whether another try may succeed, because there are new
+    /// credentials or the clock was so wrong that the server may have refused the signature for it.
+    /// A device tries again once, until a server accepts its credentials.
     pub fn renew(&self, fields: &HeaderMap, left: Duration) -> Result<bool, NetworkFailure> {
         let mut state = self.state();
         if std::mem::replace(&mut state.is_refused, true) {
@@ -129,7 +136,7 @@ impl Shown {
         Ok(is_another || (state.ahead - ahead).abs() > CLOCK_MAY_BE_OFF)
     }
 
-    /// What was shown was not refused.
+    /// Records that the server accepted the credentials.
     pub fn let_in(&self) {
         self.state().is_refused = false;
     }
@@ -157,12 +164,13 @@ impl Shown {
 }
 
 impl State {
-    /// The time, as far as it is known.
+    /// The device's time, corrected by the servers' time.
     fn now(&self) -> Timestamp {
         now().saturating_add(self.ahead).unwrap_or(Timestamp::MAX)
     }
 
-    /// Takes the time from an answer (RFC 9110, section 6.6.1), as AWS's SDKs do where a signature was refused: the device's clock may be wrong.
+    /// Takes the time from an answer's `Date` (RFC 9110, section 6.6.1), as AWS's SDKs do after a
+    /// refused signature: the device's clock may be wrong.
     fn learn(&mut self, fields: &HeaderMap) {
         let date = fields.get(DATE).and_then(|date| date.to_str().ok());
         if let Some(date) = date.and_then(|date| rfc2822::DateTimeParser::new().parse_timestamp(date).ok()) {
@@ -171,7 +179,8 @@ impl State {
     }
 }
 
-/// Asks a credentials provider, as <https://docs.aws.amazon.com/iot/latest/developerguide/authorizing-direct-aws.html> has it.
+/// Asks a credentials provider for keys, as in
+/// <https://docs.aws.amazon.com/iot/latest/developerguide/authorizing-direct-aws.html>.
 fn ask(
     agent: &Agent,
     url: &str,
@@ -195,11 +204,11 @@ fn ask(
         return Err(failed(format!("{status}{}", said(&bytes)), status.is_passing()));
     }
     read.map_err(|error| failed(format!("the connection broke: {error}"), true))?;
-    // A page in its place may be somebody's on the way, for a while.
+    // A page in place of the keys may come from a captive portal, which may stop soon.
     Keys::read(&bytes).map_err(|why| failed(format!("no keys came: {why}"), true))
 }
 
-/// What an answer of AWS says of its reason.
+/// The reason in an error answer of AWS.
 fn said(answer: &[u8]) -> String {
     let answer: Value = serde_json::from_slice(answer).unwrap_or_default();
     let message = answer.get("message").and_then(Value::as_str);
@@ -216,28 +225,30 @@ fn read(path: &Path) -> Result<Vec<u8>, NetworkFailure> {
     Ok(bytes)
 }
 
-/// A bearer token (RFC 6750), in what `from` gave.
+/// Reads a bearer token (RFC 6750) from the bytes of `from`.
 fn token(bytes: &[u8], from: &str) -> Result<Held, NetworkFailure> {
     let token = std::str::from_utf8(bytes).map(str::trim).unwrap_or_default();
     if !keys::is_field(token) {
-        return Err(cannot(format!("{from} gives no token: it is empty, or has other characters than tokens have")));
+        return Err(cannot(format!(
+            "{from} gives no valid token: it is empty or has characters that a token can't have"
+        )));
     }
     Ok(Held::Token(token.to_owned()))
 }
 
-/// A header field's value that isn't shown where fields are.
+/// A header field's value that debug output hides.
 fn field(value: &str) -> Result<HeaderValue, NetworkFailure> {
     let mut value = HeaderValue::from_str(value).map_err(|error| cannot(error.to_string()))?;
     value.set_sensitive(true);
     Ok(value)
 }
 
-/// What asking again doesn't help against.
+/// A failure that another try won't mend.
 fn cannot(why: String) -> NetworkFailure {
     NetworkFailure::Identity { why, is_passing: false }
 }
 
-/// Where the credentials provider gives keys for this role alias.
+/// The URL at which the credentials provider gives keys for this role alias.
 fn credentials_url(endpoint: &str, role_alias: &str) -> Result<String, Failure> {
     let is_host = |endpoint: &str| {
         endpoint.split(':').count() <= 2
@@ -263,7 +274,7 @@ fn expect(setting: &str, value: &str, is_right: impl FnOnce(&str) -> bool, inste
     Err(Failure::Settings(format!("identity.iot.{setting} is '{value}': {instead}")))
 }
 
-/// The region of the API: as it is told, or else as the API's own name has it
+/// The region of the API: the one in the settings, else the one in the API's host name
 /// (<https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-publish.html>).
 fn region(settings: &Settings) -> Result<String, Failure> {
     let url = settings.metadata("")?;
@@ -278,9 +289,9 @@ fn region(settings: &Settings) -> Result<String, Failure> {
         {
             Ok(region.to_owned())
         }
-        Some(region) => Err(Failure::Settings(format!("region is '{region}': give one as eu-central-1"))),
+        Some(region) => Err(Failure::Settings(format!("region is '{region}': set a region such as eu-central-1"))),
         None => Err(Failure::Settings(format!(
-            "requests are signed for a region, which {} doesn't name: set region",
+            "signatures need a region, and {} doesn't contain one: set region",
             shown(&settings.metadata_url)
         ))),
     }
@@ -328,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn what_aws_iot_has_no_such_name_for_is_refused() {
+    fn names_that_aws_iot_does_not_allow_are_refused() {
         let iot = |endpoint: &str, role_alias: &str, thing: &str| Identity::Iot {
             endpoint: endpoint.to_owned(),
             role_alias: role_alias.to_owned(),

@@ -1,4 +1,4 @@
-//! Keys of an AWS identity.
+//! Credentials of an AWS identity (access keys).
 
 use std::fmt;
 use std::time::Duration;
@@ -7,17 +7,18 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::Value;
 
-/// Keys are asked for again so long before they expire, so that none expires on its way.
+/// How long before they expire a device renews its keys, so that no key expires on its way to the
+/// server.
 const AHEAD: Duration = Duration::from_mins(5);
 
-/// Keys of an AWS identity, and until when they let it in.
+/// Access keys of an AWS identity, and when they expire.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 pub struct Keys {
     #[serde(rename = "AccessKeyId", alias = "accessKeyId")]
     pub id: String,
     #[serde(rename = "SecretAccessKey", alias = "secretAccessKey")]
     pub secret: String,
-    /// Keys for a while have one.
+    /// Temporary keys have a session token.
     #[serde(rename = "SessionToken", alias = "sessionToken", default)]
     pub session_token: Option<String>,
     #[serde(rename = "Expiration", alias = "expiration", default)]
@@ -31,10 +32,16 @@ impl fmt::Debug for Keys {
 }
 
 impl Keys {
-    /// Reads what AWS's tools write: the output of a process that gives credentials
-    /// (<https://docs.aws.amazon.com/sdkref/latest/guide/feature-process-credentials.html>); the answers of STS, with `Credentials` around the same
-    /// (<https://docs.aws.amazon.com/cli/latest/reference/sts/assume-role.html>); that of the credentials provider of AWS IoT Core, with small letters
-    /// (<https://docs.aws.amazon.com/iot/latest/developerguide/authorizing-direct-aws.html>). What is wrong is told without what is there.
+    /// Reads keys as AWS's tools write them:
+    ///
+    /// - the output of a credential process
+    ///   (<https://docs.aws.amazon.com/sdkref/latest/guide/feature-process-credentials.html>),
+    /// - the answers of STS, which put `Credentials` around the same fields
+    ///   (<https://docs.aws.amazon.com/cli/latest/reference/sts/assume-role.html>),
+    /// - the answer of the credentials provider of AWS IoT Core, in lower case
+    ///   (<https://docs.aws.amazon.com/iot/latest/developerguide/authorizing-direct-aws.html>).
+    ///
+    /// An error never contains what it read.
     pub fn read(json: &[u8]) -> Result<Self, String> {
         let value: Value = serde_json::from_slice(json).map_err(|_| "it is not JSON".to_owned())?;
         if value.get("Version").is_some_and(|version| *version != 1) {
@@ -42,24 +49,24 @@ impl Keys {
         }
         let inner = value.get("Credentials").or_else(|| value.get("credentials")).unwrap_or(&value);
         let keys = Self::deserialize(inner).map_err(|_| {
-            "it has no AccessKeyId and SecretAccessKey, or a SessionToken or an Expiration (RFC 3339) that is none"
+            "it has no AccessKeyId and SecretAccessKey, or an invalid SessionToken, or an Expiration that is not RFC 3339"
                 .to_owned()
         })?;
         let texts = [Some(&keys.id), Some(&keys.secret), keys.session_token.as_ref()];
         if texts.into_iter().flatten().any(|text| !is_field(text)) {
-            return Err("one of its keys is empty, or has other characters than keys have".to_owned());
+            return Err("one of its keys is empty, or has characters that a key can't have".to_owned());
         }
         Ok(keys)
     }
 
-    /// Whether they expire soon.
+    /// Whether the keys expire within [`AHEAD`].
     pub fn expire(&self, now: Timestamp) -> bool {
         let soon = now.saturating_add(AHEAD).unwrap_or(Timestamp::MAX);
         self.expiration.is_some_and(|expiration| soon >= expiration)
     }
 }
 
-/// Whether a text can stand in a header field, without spaces.
+/// Whether a text can stand in a header field: not empty, only printable ASCII, no spaces.
 pub fn is_field(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
@@ -91,7 +98,7 @@ mod tests {
             (r#"{"Version":2,"AccessKeyId":"hidden","SecretAccessKey":"hidden"}"#, "Version is not 1"),
             (r#"{"AccessKeyId":"hidden"}"#, "no AccessKeyId and SecretAccessKey"),
             (r#"{"AccessKeyId":"A","SecretAccessKey":"hidden","Expiration":"hidden"}"#, "an Expiration"),
-            (r#"{"AccessKeyId":"A","SecretAccessKey":"hid\nden"}"#, "other characters"),
+            (r#"{"AccessKeyId":"A","SecretAccessKey":"hid\nden"}"#, "characters that a key can't have"),
             (r#"{"AccessKeyId":"A","SecretAccessKey":""}"#, "is empty"),
             (r#"{"AccessKeyId":"A","SecretAccessKey":"hidden","SessionToken":""}"#, "is empty"),
         ] {

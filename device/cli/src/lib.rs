@@ -1,4 +1,4 @@
-//! A TUF client for devices, which blocks: the core of `tufline-client` over HTTP and a folder.
+//! A blocking TUF client for devices: `tufline-client` over HTTP, with a folder as its storage.
 //!
 //! ```no_run
 //! # fn main() -> Result<(), tufline_device::Failure> {
@@ -13,8 +13,8 @@
 //! # Ok(()) }
 //! ```
 //!
-//! *Invariants*: what a file has under its own name was verified, and is on disk for good. Whatever moment the process is killed at or the power goes
-//! at, the next one goes on.
+//! *Invariants*: a file under its final name is verified and durable. If the process is killed or
+//! the power fails at any moment, the next process continues from there.
 
 mod command;
 mod device;

@@ -1,7 +1,7 @@
-//! URLs: where a server points to, and what people are shown of one.
+//! URLs: the target of a redirect, and the form that people see.
 
-/// The URL that `to`, a `Location`, means in an answer to `url` (RFC 3986, section 5.2, without dots on the way). A server that is asked in secret points to
-/// no public one.
+/// Resolves a `Location` in an answer to `url` (RFC 3986, section 5.2, except for dot segments).
+/// Refuses a redirect from https to http.
 pub fn resolve(url: &str, to: &str) -> Result<String, String> {
     let (scheme, rest) = url.split_once("://").unwrap_or_default();
     let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
@@ -9,20 +9,23 @@ pub fn resolve(url: &str, to: &str) -> Result<String, String> {
     let to = to.split('#').next().unwrap_or_default();
     let begins = |scheme: &str| to.get(..scheme.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(scheme));
     let resolved = match to {
-        "" => return Err("the server points elsewhere, and doesn't say where".to_owned()),
+        "" => return Err("the server redirects without a Location".to_owned()),
         _ if begins("https://") || begins("http://") => to.to_owned(),
         _ if to.starts_with("//") => format!("{scheme}:{to}"),
         _ if to.starts_with('/') => format!("{scheme}://{authority}{to}"),
-        _ if to.contains("://") => return Err("the server points to what is neither http nor https".to_owned()),
+        _ if to.contains("://") => {
+            return Err("the server redirects to a URL that is neither http nor https".to_owned());
+        }
         _ => format!("{scheme}://{authority}{}/{to}", path.rsplit_once('/').map_or("", |(folder, _)| folder)),
     };
     if scheme.eq_ignore_ascii_case("https") && !resolved.to_ascii_lowercase().starts_with("https://") {
-        return Err("the server points from https to http, where anybody could listen".to_owned());
+        return Err("the server redirects from https to http, where anybody could listen".to_owned());
     }
     Ok(resolved)
 }
 
-/// A URL for people: without its query and whoever stands before its host, which may let somebody in.
+/// A URL for messages: without its query and without the user in front of its host, since both may
+/// contain secrets.
 pub fn shown(url: &str) -> String {
     let url = url.split_once('?').map_or(url, |(url, _)| url);
     let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
@@ -36,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_what_a_browser_makes_of_it() {
+    fn a_location_is_resolved_as_browsers_do() {
         for (url, to, resolved) in [
             ("http://h/a/b?q", "http://other:1/c?d", Some("http://other:1/c?d")),
             ("http://h/a/b?q", "HTTPS://other/c#part", Some("HTTPS://other/c")),
@@ -54,7 +57,7 @@ mod tests {
     }
 
     #[test]
-    fn what_lets_somebody_in_is_not_shown() {
+    fn secrets_in_a_url_are_not_shown() {
         for (url, told) in [
             ("https://user:p@ss@h:1/a@b?sig=1", "https://h:1/a@b"),
             ("http://[::1]/a", "http://[::1]/a"),

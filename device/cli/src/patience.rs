@@ -1,25 +1,25 @@
-//! How often, and for how long, a device tries.
+//! Retries with growing random waits.
 
 use std::thread;
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::rand;
 
-/// The first wait is at most this long, and each one after it at most twice as long as the one before.
+/// The upper limit of the first wait. Each later limit is twice the one before.
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 
-/// No wait is longer.
+/// The longest wait between two tries.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
-/// To have come so many bytes further is to get somewhere: a byte with each connection is not.
+/// The bytes that count as progress. A server that sends a byte with each connection makes none.
 pub const SOME_WAY: u64 = 16 << 10;
 
-/// How often, and for how long, a device tries.
+/// Counts the failures of one request, and decides whether to try again.
 #[derive(Debug, Clone, Copy)]
 pub struct Patience {
-    /// So often in a row without getting anywhere.
+    /// The most tries in a row without progress.
     tries: u32,
-    /// Not beyond this.
+    /// No try begins after this.
     deadline: Instant,
     failed: u32,
 }
@@ -29,8 +29,9 @@ impl Patience {
         Self { tries, deadline, failed: 0 }
     }
 
-    /// Whether to try again, after a wait. Half of it is by chance (jitter), so that devices that failed together don't come back together; the other half
-    /// isn't, so that ten tries last longer than a restart or a sign-in somewhere on the way.
+    /// Waits and returns `true`, or returns `false` if the device must give up. Half of the wait is
+    /// random (jitter), so that devices that failed together don't come back together. The other
+    /// half is fixed, so that ten tries outlast a restart or a sign-in on the way.
     pub fn again(&mut self) -> bool {
         self.failed += 1;
         let most = FIRST_WAIT.saturating_mul(1 << self.failed.min(16)).min(LONGEST_WAIT) / 2;
@@ -42,7 +43,7 @@ impl Patience {
         true
     }
 
-    /// It got somewhere: the count begins anew.
+    /// Resets the count, after progress.
     pub fn progressed(&mut self) {
         self.failed = 0;
     }
@@ -53,7 +54,7 @@ pub fn now() -> Instant {
     Instant::now()
 }
 
-/// From 0 to 1. Without randomness it is the whole.
+/// A random number from 0 to 1; 1 if the system has no randomness.
 pub fn random_part() -> f64 {
     let mut bytes = [0; 4];
     match rand::fill(&mut bytes) {

@@ -1,4 +1,4 @@
-//! What a device is told.
+//! The settings of a device.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,60 +9,71 @@ use tufline_client::Limits;
 use crate::failure::Failure;
 use crate::run::RunSettings;
 
-/// What a device is told: where its repository is, and how to ask.
+/// The settings of a device: where its repository is, and how to fetch from it.
 ///
-/// In a file (TOML) the names have dashes: `metadata-url = "https://…"`. Paths are as they are given, from the folder of the process.
+/// In a settings file (TOML) the names have dashes: `metadata-url = "https://…"`. A relative path
+/// starts at the working directory of the process.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Settings {
-    /// The folder in which it keeps metadata from one update to the next. Losing it loses the protection against rollbacks.
+    /// The folder in which the device keeps metadata from one update to the next. A device that
+    /// loses this folder loses its protection against rollbacks.
     pub metadata_dir: PathBuf,
-    /// The folder below which the repository's metadata is.
+    /// The URL of the folder with the repository's metadata.
     #[serde(default)]
     pub metadata_url: String,
-    /// The folder below which its targets are. By default the folder `targets` beside that of the metadata.
+    /// The URL of the folder with the repository's targets. Default: the folder `targets` beside
+    /// that of the metadata.
     #[serde(default)]
     pub targets_url: Option<String>,
-    /// The folder below which the chunks of its targets are, if the repository makes such. By default the folder `chunks` beside that of the targets.
+    /// The URL of the folder with the chunks of the targets, if the repository makes chunks.
+    /// Default: the folder `chunks` beside that of the targets.
     #[serde(default)]
     pub chunks_url: Option<String>,
-    /// Where packs are asked for, if the repository makes such (`/pack` beside the metadata): one answer with all that an update needs. What doesn't come
-    /// in it is asked for by name.
+    /// The URL for packs, if the repository makes packs (`/pack` beside the metadata). A pack is
+    /// one answer with everything that an update needs. The device fetches by name what a pack
+    /// lacks.
     #[serde(default)]
     pub pack_url: Option<String>,
-    /// The root that came with the device's image, which is trusted from then on (`init` does the same once).
+    /// The root that came with the device's image. The device trusts it from then on, as after a
+    /// call of [`Device::init`](crate::Device::init).
     #[serde(default)]
     pub root: Option<PathBuf>,
-    /// How the device shows who it is.
+    /// How the device authenticates itself.
     #[serde(default)]
     pub identity: Identity,
-    /// The AWS region of the API, for which requests are signed ([`Identity::Keys`], [`Identity::Iot`]). By default the one in the host of `metadata_url`.
+    /// The AWS region of the API, for signatures ([`Identity::Keys`], [`Identity::Iot`]). Default:
+    /// the region in the host of `metadata_url`.
     #[serde(default)]
     pub region: Option<String>,
-    /// Certificates (PEM) of whom to trust with TLS, in place of the system's.
+    /// CA certificates (PEM) to trust for TLS, in place of the system's.
     #[serde(default)]
     pub ca: Option<PathBuf>,
-    /// It tries so often in a row without getting anywhere.
+    /// How often in a row the device tries a request without progress.
     #[serde(default = "default_tries")]
     pub tries: u32,
-    /// It gives up after so many seconds, for all that is asked of it at once.
+    /// The time limit for everything that one process does with this device, in seconds.
     #[serde(default = "default_deadline")]
     pub deadline: u64,
-    /// So many bytes come over the network at most, for all that is asked of it at once: bodies of answers, as they are sent. What would take more is not
-    /// asked for, or broken off.
+    /// The most bytes that may come over the network for everything that one process does with this
+    /// device: bodies of answers, as they are sent. The device doesn't request what would exceed
+    /// this, or breaks it off.
     #[serde(default)]
     pub max_bytes: Option<u64>,
-    /// What comes more slowly than so many bytes a second, over half a minute, is broken off and asked for again.
+    /// The slowest allowed rate, in bytes a second over half a minute. The device breaks off a
+    /// slower answer and asks again.
     #[serde(default = "default_slowest")]
     pub slowest: u64,
-    /// So many days a timestamp of this repository is valid at most, from which follows when it was signed at the latest: a clock that is behind that is put
-    /// forward.
+    /// The longest validity of a timestamp in this repository, in days. From a timestamp's expiry
+    /// it follows when it was signed at the latest. A clock that was never set is moved forward to
+    /// that.
     #[serde(default = "default_longest_timestamp")]
     pub longest_timestamp_days: u32,
-    /// Believes the clock, even where it is behind what was built and signed.
+    /// Believes the device's clock, even if it is behind the time of the build.
     #[serde(default)]
     pub believe_clock: bool,
-    /// A document of the repository has so many bytes at most. Reading one takes up to 30 times its length of memory.
+    /// The longest document of the repository, in bytes. Reading one takes up to 30 times its
+    /// length in memory.
     #[serde(default = "default_largest_document")]
     pub largest_document: usize,
     /// What it installs, where it keeps itself up to date.
@@ -70,47 +81,51 @@ pub struct Settings {
     pub run: Option<RunSettings>,
 }
 
-/// How a device shows who it is. Nothing of this is sent to a server that the first one points to. A token or a key that is refused is read or asked for
-/// once more.
+/// How a device authenticates itself. A server to which the first one redirects gets none of this.
+/// The device reads or requests a token or key once more after a refusal.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case", rename_all_fields = "kebab-case", deny_unknown_fields)]
 pub enum Identity {
-    /// It doesn't.
+    /// The device doesn't authenticate itself.
     #[default]
     None,
-    /// A bearer token in this file (RFC 6750).
+    /// A file with a bearer token (RFC 6750).
     Token(PathBuf),
-    /// A bearer token that this program writes, with these arguments, within half a minute.
+    /// A program and its arguments. The program writes a bearer token within half a minute.
     TokenCommand(Vec<String>),
-    /// A client certificate (mutual TLS), and its key, both as PEM.
+    /// A client certificate (mutual TLS) and its key, both as PEM.
     Certificate {
-        /// The certificate, with those between it and the server's trust, if any.
+        /// The certificate, followed by the intermediate certificates that the server needs, if
+        /// any.
         certificate: PathBuf,
-        /// Its private key.
+        /// The certificate's private key.
         key: PathBuf,
     },
-    /// Signatures (SigV4) with the keys of an AWS identity that this file has as AWS's tools write it: JSON with `AccessKeyId`, `SecretAccessKey`, and for
-    /// keys for a while `SessionToken` and `Expiration`. It is read again shortly before they expire.
+    /// SigV4 signatures with the keys in this file. It is JSON as AWS's tools write it, with
+    /// `AccessKeyId` and `SecretAccessKey`, and for temporary keys with `SessionToken` and
+    /// `Expiration`. The device reads the file again shortly before the keys expire.
     Keys(PathBuf),
-    /// Signatures (SigV4) with keys from the credentials provider of AWS IoT Core, which gives them to whom it knows by a certificate. They are asked for
-    /// again shortly before they expire.
+    /// SigV4 signatures with keys from the credentials provider of AWS IoT Core, which identifies
+    /// the device by a certificate. The device requests new keys shortly before the old ones
+    /// expire.
     Iot {
-        /// Its host: what `aws iot describe-endpoint --endpoint-type iot:CredentialProvider` answers.
+        /// The provider's host: the answer of `aws iot describe-endpoint --endpoint-type
+        /// iot:CredentialProvider`.
         endpoint: String,
-        /// The role alias.
+        /// The name of the role alias, not its ARN.
         role_alias: String,
-        /// The name of the device's thing, where the role's policy has variables of things.
+        /// The name of the device's thing, if the role's policy has thing variables.
         #[serde(default)]
         thing: Option<String>,
         /// The device's certificate (PEM).
         certificate: PathBuf,
-        /// Its private key.
+        /// The certificate's private key (PEM).
         key: PathBuf,
     },
 }
 
 impl Settings {
-    /// With this folder, and all else as by default.
+    /// Settings with this folder and defaults for everything else.
     #[must_use]
     pub fn new(metadata_dir: PathBuf) -> Self {
         Self {
@@ -134,10 +149,11 @@ impl Settings {
         }
     }
 
-    /// Reads a file.
+    /// Reads a settings file.
     ///
     /// # Errors
-    /// [`Failure::File`]; [`Failure::Settings`] with the line that isn't one.
+    /// [`Failure::File`] if the file can't be read; [`Failure::Settings`] with the line of the
+    /// mistake.
     pub fn read(path: &Path) -> Result<Self, Failure> {
         let text = std::fs::read_to_string(path).map_err(Failure::file("read", path))?;
         toml::from_str(&text).map_err(|error| {
@@ -147,7 +163,7 @@ impl Settings {
         })
     }
 
-    /// The URL of a document.
+    /// The URL of the document at this path.
     pub(crate) fn metadata(&self, path: &str) -> Result<String, Failure> {
         if self.metadata_url.is_empty() {
             return Err(Failure::Settings("no metadata URL is given: set metadata-url".to_owned()));
@@ -155,7 +171,7 @@ impl Settings {
         Ok(below(&self.metadata_url, path))
     }
 
-    /// The URL of a target.
+    /// The URL of the target at this path.
     pub(crate) fn target(&self, path: &str) -> Result<String, Failure> {
         Ok(below(&self.targets()?, path))
     }
@@ -167,7 +183,7 @@ impl Settings {
         }
     }
 
-    /// The URL of a target's chunks, which lie as the target does.
+    /// The URL of a target's chunks; their path is the target's.
     pub(crate) fn chunks(&self, path: &str) -> Result<String, Failure> {
         match &self.chunks_url {
             Some(url) => Ok(below(url, path)),
@@ -175,7 +191,7 @@ impl Settings {
         }
     }
 
-    /// The URL of a pack, if packs are asked for.
+    /// The URL of a pack for this query, if the settings have a URL for packs.
     pub(crate) fn pack(&self, query: &str) -> Option<String> {
         let url = self.pack_url.as_ref()?;
         Some(format!("{url}{}{query}", if url.contains('?') { '&' } else { '?' }))
@@ -190,14 +206,15 @@ impl Settings {
     }
 }
 
-/// A percent-encoded path below a URL. What follows a `?` in that goes with every request: whoever stores files for others lets them in by that.
+/// A percent-encoded path below a URL. The URL's query goes with every request: some file stores
+/// grant access by it.
 fn below(url: &str, path: &str) -> String {
     let (folder, query) = url.split_once('?').map_or((url, None), |(folder, query)| (folder, Some(query)));
     let query = query.map(|query| format!("?{query}")).unwrap_or_default();
     format!("{}/{path}{query}", folder.trim_end_matches('/'))
 }
 
-/// The folder of this name beside that of a URL.
+/// The URL of the folder `name` beside that of `url`.
 fn beside(url: &str, name: &str) -> String {
     let (folder, query) = url.split_once('?').map_or((url, None), |(folder, query)| (folder, Some(query)));
     let around = folder.trim_end_matches('/').rsplit_once('/').map_or(folder, |(around, _)| around);
@@ -261,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mistake_is_told_with_its_line() {
+    fn a_mistake_is_reported_with_its_line() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("device.toml");
         for (text, why) in [

@@ -1,4 +1,5 @@
-//! Signatures of requests for API Gateway (SigV4, <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv.html>).
+//! Signatures of requests to API Gateway (SigV4,
+//! <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv.html>).
 
 use aws_credential_types::Credentials;
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
@@ -8,11 +9,11 @@ use ureq::http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::keys::Keys;
 
-/// The name of API Gateway's data plane in signatures
+/// The service name of API Gateway's data plane in signatures
 /// (<https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-access-control-iam.html>).
 const SERVICE: &str = "execute-api";
 
-/// The header fields that a GET of `url` needs, if it is made at about `now`.
+/// The header fields that sign a GET of `url` made at about `now`.
 pub fn fields(url: &str, keys: &Keys, region: &str, now: Timestamp) -> Result<HeaderMap, String> {
     let mut credentials = Credentials::builder()
         .access_key_id(&*keys.id)

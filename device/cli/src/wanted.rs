@@ -1,4 +1,4 @@
-//! A target that somebody wants.
+//! A target to fetch.
 
 use std::io;
 use std::path::Path;
@@ -8,24 +8,25 @@ use tufline_client::FoundTarget;
 use crate::failure::{Failure, NetworkFailure};
 use crate::http::Connection;
 
-/// A target that somebody wants, and how it is asked for.
+/// A target to fetch, and how to fetch it.
 #[derive(Clone, Copy)]
 pub struct Wanted<'w> {
     pub connection: &'w Connection,
     pub found: &'w FoundTarget,
-    /// Where it shall be.
+    /// The path to which it goes.
     pub to: &'w Path,
-    /// How often in a row it is asked for without getting anywhere.
+    /// The most tries in a row without progress.
     pub tries: u32,
 }
 
 impl Wanted<'_> {
-    /// Whether so many bytes of it may come. Where it comes `whole` although there is a seed, this says why.
+    /// Fails if `needs` more bytes would exceed the budget. If the target comes `whole` although
+    /// there is a seed, that says why.
     pub fn expect_budget(&self, needs: u64, whole: Option<&str>) -> Result<(), Failure> {
         self.connection.expect_budget(needs).map_err(|failure| self.failure("", failure, whole))
     }
 
-    /// What came last for this URL.
+    /// Makes a failure of the last try for this URL.
     pub fn failure(&self, url: &str, failure: NetworkFailure, whole: Option<&str>) -> Failure {
         match failure {
             NetworkFailure::OverBudget { needs, left } => {
@@ -36,7 +37,7 @@ impl Wanted<'_> {
         }
     }
 
-    /// A file of this device can't be written.
+    /// Makes a failure to write the target's file.
     pub fn written(&self) -> impl FnOnce(io::Error) -> Failure + use<> {
         Failure::file("written", self.to)
     }

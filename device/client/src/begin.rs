@@ -1,4 +1,4 @@
-//! Where trust begins (TUF specification 5.2).
+//! The start of trust: the root that ships with the device (TUF specification 5.2).
 
 use alloc::borrow::ToOwned;
 use core::cmp::Ordering;
@@ -9,17 +9,21 @@ use crate::error::{Error, Result, Why};
 use crate::rotation;
 use crate::storage::{ROOT, Storage, Stored};
 
-/// Begins to trust this root (TUF specification 5.2), which came with the device, and says which one is trusted then.
+/// Trusts the root that came with the device (TUF specification 5.2), and returns the root that the
+/// device trusts afterwards.
 ///
-/// A device may do this at each start, with the root in its image: where that one or a newer one is trusted already nothing changes, and where an older
-/// one is this one follows it, whose holder vouches for it.
+/// A device may call this at each start with the root in its image. If it already trusts that root
+/// or a newer one, nothing changes. If it trusts an older one, this root replaces it: the device's
+/// owner vouches for the image.
 ///
 /// # Errors
-/// [`Error::Refused`] if it isn't signed by itself, [`Error::InitialisedOtherwise`], [`Error::Storage`].
+/// [`Error::Refused`] if the root doesn't carry valid signatures by its own keys,
+/// [`Error::InitialisedOtherwise`] if the device trusts another root of the same version,
+/// [`Error::Storage`].
 pub fn begin_with<S: Storage>(storage: &mut S, root: &[u8]) -> Result<TrustedRoot, S::Error> {
     let refused = |error| Error::Refused { file: "the trusted root".to_owned(), why: Why::Invalid(error) };
     let given = TrustedRoot::begin(root).map_err(refused)?;
-    // What doesn't verify was damaged: the device begins again.
+    // A stored root that doesn't verify is damaged: the device starts again from the given one.
     let stored = Stored(storage).read(ROOT, usize::MAX)?.and_then(|stored| TrustedRoot::begin(&stored).ok());
     if let Some(stored) = stored {
         match stored.version().cmp(&given.version()) {

@@ -1,33 +1,38 @@
-//! The time that counts: for devices whose clock starts in 1970.
+//! The time by which expiry is judged, also on devices whose clock starts in 1970.
 
 use core::time::Duration;
 
 use tufline_metadata::Time;
 
-/// What the time is, as far as a device knows it.
+/// The current time, as far as the device knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Clock {
     /// When this update began, by the device's own clock (TUF specification 5.1).
     pub now: Time,
-    /// What the time can't be before. `None` believes the device's clock, whatever it says.
+    /// A lower bound of the time. With `None` the device's clock is believed, whatever it says.
     pub floor: Option<Floor>,
 }
 
-/// What the time can't be before, where the device's clock is plainly wrong: before the device's program was built.
+/// A lower bound of the time. It counts where the device's clock is plainly wrong, that is, shows a
+/// time before the device's program was built.
 ///
-/// It comes from what was built and signed, and never from a clock, so that no clock that ran ahead once can make everything expire from then on. A clock
-/// that is behind can still hide an expiry, by as long as it is behind the newest timestamp that the device saw. A clock that isn't plainly wrong is believed, so that
-/// one timestamp that expires too late, by mistake or by a thief of its key, doesn't stop devices with a good clock.
+/// The bound comes from what was built and signed, never from a clock. So a clock that once ran
+/// ahead can't make everything expire from then on. A clock that is behind can still hide an
+/// expiry, by as long as it is behind the newest timestamp that the device saw. A clock that isn't
+/// plainly wrong is believed. So one timestamp that expires too late, by mistake or because a thief
+/// signed it, doesn't stop devices with a good clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Floor {
     /// When the device's program was built.
     pub built: Time,
-    /// How long a timestamp of this repository is valid at most: its expiry less this is no later than when it was signed.
+    /// The longest validity of a timestamp in this repository. A timestamp's expiry less this
+    /// duration is no later than the time at which it was signed.
     pub longest_timestamp: Duration,
 }
 
 impl Clock {
-    /// The time that counts, where the newest verified timestamp expires then.
+    /// The time by which expiry is judged, if the newest verified timestamp expires at
+    /// `timestamp_expires`.
     pub(crate) fn time(&self, timestamp_expires: Option<Time>) -> Time {
         let Some(floor) = self.floor.filter(|floor| self.now < floor.built) else { return self.now };
         let signed = timestamp_expires.and_then(|expires| expires.checked_sub(floor.longest_timestamp).ok());

@@ -1,47 +1,49 @@
-//! Why an update did not go through.
+//! The errors of updates and searches.
 
 use alloc::string::String;
 
 use tufline_metadata::Time;
 
-/// Why an update did not go through. What was stored before is stored still.
+/// Why an update failed. The storage still holds what it held before the refused step.
 #[derive(Debug, thiserror::Error)]
 pub enum Error<E> {
-    /// A file that was given is not what must be there.
+    /// A given file failed a check.
     #[error("{file} is refused: {why}")]
     Refused {
-        /// Its path below the metadata URL, or the name under which it is stored.
+        /// The file's path below the metadata URL, or its name in the storage.
         file: String,
-        /// Why.
+        /// The check that failed.
         why: Why,
     },
-    /// A file that must be there is not.
+    /// The server doesn't have a file that verified metadata refers to.
     #[error(
-        "{0} is missing: what refers to it was verified, so the server has lost it, or keeps it back; try again later"
+        "{0} is missing, although verified metadata refers to it: the server lost it or is withholding it; try again later"
     )]
     Missing(String),
-    /// So many new roots were read in one go. They are stored: the next update goes on from there.
-    #[error("{0} new roots were read, and there may be more; they are stored: update again, and it goes on from there")]
+    /// The update read this many new roots, the most that one update may
+    /// ([`Limits::roots`](crate::Limits::roots)). They are stored, and the next update continues
+    /// from there.
+    #[error("this update read and stored {0} new roots, and there may be more: update again to continue from there")]
     TooManyRoots(u32),
-    /// So many roles were asked for the target, and none of them has it.
+    /// The search asked as many roles as it may, and none of them lists the target.
     #[error(
-        "{name} is looked for in more than {roles} roles, which is too many: it isn't known whether there is such a target"
+        "the search for {name} needs more than {roles} roles, the most that it may ask: whether that target exists is unknown"
     )]
     TooManyRoles {
         /// The target's name.
         name: String,
-        /// The limit.
+        /// The limit, [`Limits::roles`](crate::Limits::roles).
         roles: usize,
     },
-    /// Nothing is trusted yet.
-    #[error("no root is stored: begin with a trusted one")]
+    /// The device trusts no root yet: call [`begin_with`](crate::begin_with) first.
+    #[error("no root is stored: initialize with a trusted root first")]
     NotInitialised,
-    /// What is stored as the trusted root is damaged.
-    #[error("the root that is stored here is damaged ({0}): begin anew with the trusted one that came with the device")]
+    /// The stored root doesn't verify.
+    #[error("the stored root is damaged ({0}): initialize again with the trusted root that came with the device")]
     DamagedRoot(Why),
-    /// Another root was the first that this device trusted.
+    /// The device trusts another root of this same version.
     #[error(
-        "another root is trusted here already (version {0}): remove what is stored, and begin anew, if that is what you want"
+        "this device already trusts another root of version {0}: if you want to replace it, remove the stored metadata and initialize again"
     )]
     InitialisedOtherwise(u64),
     /// The storage failed.
@@ -49,9 +51,9 @@ pub enum Error<E> {
     Storage {
         /// `"read"`, `"stored"` or `"removed"`.
         action: &'static str,
-        /// The name under which it is stored.
+        /// The file's name in the storage.
         file: String,
-        /// What the storage says.
+        /// The storage's own error.
         error: E,
     },
 }
@@ -59,40 +61,41 @@ pub enum Error<E> {
 /// Why a file is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Why {
-    /// It doesn't verify.
+    /// The file can't be read, or its signatures don't verify.
     #[error(transparent)]
     Invalid(#[from] tufline_metadata::Error),
-    /// It is longer than it may be.
-    #[error("it has more than the {0} bytes that it may have")]
+    /// The file is longer than this many bytes, its limit.
+    #[error("it is longer than its limit of {0} bytes")]
     TooLong(usize),
-    /// It expired by the time that counts.
-    #[error("it expired at {expires}, and it is {now}; if that isn't so, set this device's clock right")]
+    /// The file has expired by [`Clock`](crate::Clock)'s time.
+    #[error("it expired at {expires}, and the time is {now}; if that time is wrong, set this device's clock")]
     Expired {
-        /// When it expired.
+        /// The expiry in the file.
         expires: Time,
-        /// The time that counts.
+        /// The time by which it was judged.
         now: Time,
     },
-    /// A rollback (TUF specification 5.4.3, 5.5.5).
+    /// A version went down: a rollback (TUF specification 5.4.3, 5.5.5).
     #[error("it goes back from version {trusted} of {of} to version {found}")]
     Rollback {
         /// The role whose version goes back.
         of: String,
-        /// The version that was trusted before.
+        /// The version that the device trusted before.
         trusted: u64,
-        /// The version that it has now.
+        /// The version in the given file.
         found: u64,
     },
-    /// A role that was listed is not any more (5.5.5).
-    #[error("it doesn't list {0} any more, which was listed before")]
+    /// The new snapshot no longer lists a role that the trusted one listed (TUF specification
+    /// 5.5.5).
+    #[error("it no longer lists {0}, which the trusted snapshot lists")]
     Dropped(String),
-    /// The snapshot doesn't list a role that is delegated to.
+    /// The snapshot doesn't list a role that `targets` or another role delegates to.
     #[error("it doesn't list {0}")]
     NotListed(String),
 }
 
 impl Why {
-    /// What verifying said, with the time that counts.
+    /// Adds the time of judgement to an expiry; keeps any other error.
     pub(crate) fn at(error: tufline_metadata::Error, now: Time) -> Self {
         match error {
             tufline_metadata::Error::Expired(expires) => Self::Expired { expires, now },

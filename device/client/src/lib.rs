@@ -1,12 +1,15 @@
 //! The client workflow of the TUF specification 1.0.34 (section 5) as a state machine.
 //!
-//! An [`Updater`] says which file it needs next ([`Updater::need`]), and is given its bytes ([`Updater::give`]). When the top-level metadata is
-//! current, [`Updater::search`] looks for a target the same way: it asks only for the roles on the way to it. Whoever drives them fetches the files,
-//! by whatever transport there is.
+//! [`Updater::need`] names the next file that the update needs, and the caller passes its bytes to
+//! [`Updater::give`]. Once the top-level metadata is current, [`Updater::search`] looks for a
+//! target in the same way. It asks only for the roles on the way to that target. The caller fetches
+//! the files, by any transport.
 //!
 //! ```
 //! # use tufline_client::{Answer, Limits, Need, Updater, Clock, Error, MemoryStorage};
-//! # fn update(root: &[u8], clock: Clock, fetch: impl Fn(&str, usize) -> Option<Vec<u8>>) -> Result<(), Error<core::convert::Infallible>> {
+//! # fn update(
+//! #     root: &[u8], clock: Clock, fetch: impl Fn(&str, usize) -> Option<Vec<u8>>,
+//! # ) -> Result<(), Error<core::convert::Infallible>> {
 //! let mut storage = MemoryStorage::default();
 //! tufline_client::begin_with(&mut storage, root)?;
 //! let mut updater = Updater::open(storage, clock, Limits::default())?;
@@ -19,8 +22,9 @@
 //! # Ok(()) }
 //! ```
 //!
-//! *Invariants*: no I/O, no clock, no standard library, no panic. What is stored was verified, and is verified again whenever it is read. A refused
-//! file changes nothing: neither what is stored nor what is asked for next.
+//! *Invariants*: this crate does no I/O, reads no clock, needs no standard library and never
+//! panics. It stores only verified files, and verifies them again whenever it reads them. A refused
+//! file changes nothing: the storage and the next question stay the same.
 
 #![no_std]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]

@@ -1,20 +1,23 @@
-//! How much a client takes.
+//! Limits on what a client reads.
 
-/// How much a client takes at most, so that no server can fill its memory or keep it busy: reading a document takes up to 30 times its length, and it is
-/// read before anybody knows whose it is. The defaults are those of python-tuf, but for the documents of targets, of which that takes 5,000,000 bytes.
+/// The most that a client reads, so that no server can fill its memory or keep it busy. Reading a
+/// document takes up to 30 times its length in memory, and the client must read it before it can
+/// tell who signed it. The defaults are python-tuf's, except for documents of targets, for which
+/// python-tuf allows 5,000,000 bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// A root, in bytes.
+    /// The longest root, in bytes.
     pub root: usize,
-    /// A timestamp, in bytes.
+    /// The longest timestamp, in bytes.
     pub timestamp: usize,
-    /// A snapshot, in bytes; what the timestamp lists counts where it is less.
+    /// The longest snapshot, in bytes. A smaller length in the timestamp takes precedence.
     pub snapshot: usize,
-    /// A document of `targets` or of a role that it delegates to, in bytes; what the snapshot lists counts where it is less.
+    /// The longest document of `targets` or of a delegated role, in bytes. A smaller length in the
+    /// snapshot takes precedence.
     pub targets: usize,
-    /// So many new roots are read in one go (TUF specification 5.3.3). The next go reads on.
+    /// How many new roots one update reads (TUF specification 5.3.3). The next update continues.
     pub roots: u32,
-    /// So many roles are asked for one target (5.6.7.1).
+    /// How many roles one search asks (TUF specification 5.6.7.1).
     pub roles: usize,
 }
 

@@ -9,11 +9,13 @@ use tufline_metadata::escaped;
 /// The roles that every repository has.
 const TOP: [&str; 4] = ["root", "timestamp", "snapshot", "targets"];
 
-/// Longer names than this are no names of files on most file systems, with `.json` and what a storage adds.
+/// Most file systems allow 255 bytes in a name. This leaves room for `.json` and for a suffix of
+/// the storage.
 const LONGEST: usize = 200;
 
-/// The name under which a role's document is stored: its own, percent-encoded, or its digest where that is too long for a file, or is a top-level
-/// role's on a file system that doesn't tell capitals apart.
+/// The name under which a role's document is stored: the role's name, percent-encoded, with
+/// `.json`. A digest takes the name's place in two cases: the name is too long for a file, or a
+/// file system that ignores case would confuse it with a top-level role's.
 #[must_use]
 pub fn stored_name(role: &str) -> String {
     let is_alike = |top: &&str| top.eq_ignore_ascii_case(role) && *top != role;
@@ -25,7 +27,8 @@ fn digest(name: &str) -> String {
     hex::encode(Sha256::digest(name))
 }
 
-/// `name`, of a role or a target, as the name of a file: percent-encoded, or its digest where that is too long.
+/// Turns the name of a role or a target into the name of a file: percent-encoded, or the name's
+/// SHA-256 if that would be too long.
 #[must_use]
 pub fn file_name(name: &str) -> String {
     let escaped = escaped(name);
@@ -37,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_role_is_stored_in_place_of_another_that_all_have() {
+    fn no_role_takes_the_file_name_of_a_top_level_role() {
         assert_eq!(stored_name("root"), "root.json");
         for role in ["ROOT", "Timestamp", "../root", "root.json", "a/b", ".", "..", "", &"é".repeat(99)] {
             let name = stored_name(role);

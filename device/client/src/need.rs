@@ -1,40 +1,42 @@
-//! What a client asks for, and what it is given.
+//! The questions of an update or a search, and the answers to them.
 
 use alloc::string::String;
 
-/// What is needed next.
+/// What an update or a search needs next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use = "what is needed must be fetched and given"]
 pub enum Need {
-    /// This file.
+    /// This file: fetch it and pass it to `give`.
     File(NeededFile),
-    /// Nothing more.
+    /// Nothing: the update or the search is complete.
     Nothing,
 }
 
-/// A metadata file that is needed.
+/// A metadata file to fetch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NeededFile {
-    /// Its path below the metadata URL, percent-encoded.
+    /// The path below the metadata URL, percent-encoded.
     pub path: String,
-    /// It has so many bytes at most. Reading more is a waste: it would be refused.
+    /// The most bytes that the file may have. Reading more is a waste: a longer file is refused.
     pub most: usize,
-    /// Whether it may well be missing, which ends the walk of roots (TUF specification 5.3.3).
+    /// Whether the server may answer that there is no such file. Only the next root may be missing,
+    /// and its absence ends the walk of roots (TUF specification 5.3.3).
     pub may_be_missing: bool,
 }
 
 impl NeededFile {
-    /// One that must be there.
+    /// A file that must exist.
     pub(crate) fn new(path: String, most: usize) -> Self {
         Self { path, most, may_be_missing: false }
     }
 }
 
-/// What the server answered.
+/// The server's answer to a [`NeededFile`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer<'a> {
-    /// These bytes.
+    /// The file's bytes.
     Bytes(&'a [u8]),
-    /// That there is no such file. An answer that doesn't say so (no connection, HTTP 500) is none: it must be asked again.
+    /// The server says that there is no such file. Anything else, such as a broken connection or
+    /// HTTP 500, is no answer: ask again.
     Missing,
 }

@@ -1,10 +1,12 @@
-//! Packs: all that an update needs in one answer, if the server makes such.
+//! Packs: everything that an update needs in one answer, from servers that make packs.
 //!
-//! A pack only fills a cache of files in front of the ordinary workflow: an [`Updater`] and its searches ask for the same files as without it, and
-//! verify them alike. Whoever drives them looks into the [`Pack`] first, and asks by name for what isn't there or was refused.
+//! A pack only fills a cache in front of the ordinary workflow. An [`Updater`] and its searches ask
+//! for the same files as without a pack, and verify them the same way. The caller looks into the
+//! [`Pack`] first, and fetches by name what it lacks or what was refused.
 //!
-//! *Invariant*: nothing is believed for having come in a pack. What is stored is read for a question without being verified: it only says which files
-//! the server need not send, and makes the dictionary, whose digest the server compares.
+//! *Invariant*: coming in a pack earns a file no trust. To build the question, this module reads
+//! stored files without verifying them. They only tell the server which files it need not send, and
+//! form the dictionary, whose digest the server compares.
 
 use alloc::borrow::ToOwned;
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -24,35 +26,35 @@ use crate::need::Answer;
 use crate::storage::{ROOT, SNAPSHOT, Storage, Stored, TIMESTAMP};
 use crate::updater::Updater;
 
-/// What a device asks one pack for.
+/// A question for one pack.
 #[derive(Debug, Clone)]
 pub struct PackQuestion {
     question: Question,
-    /// The files of the dictionary.
+    /// The files that form the dictionary.
     files: Vec<Vec<u8>>,
-    /// The timestamp that it has, and the root that would follow its own.
+    /// The device's timestamp, and the path of the root that would follow the device's.
     timestamp: Option<Vec<u8>>,
     next_root: String,
 }
 
-/// Files that came together, by their paths.
+/// The files of one pack, by path.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Pack {
     metadata: BTreeMap<String, Option<Vec<u8>>>,
     targets: BTreeMap<String, Vec<u8>>,
 }
 
-/// What a pack says of a metadata file.
+/// What a pack says about a metadata file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Packed {
-    /// These are its bytes.
+    /// The file's bytes.
     Bytes(Vec<u8>),
-    /// It isn't there.
+    /// The server has no such file.
     Missing,
 }
 
 impl Packed {
-    /// As it is given to whatever needs the file.
+    /// The answer to pass to `give` of an [`Updater`] or a [`Search`](crate::Search).
     #[must_use]
     pub fn answer(&self) -> Answer<'_> {
         match self {
@@ -63,8 +65,9 @@ impl Packed {
 }
 
 impl<S: Storage> Updater<S> {
-    /// What to ask a pack for before an update that looks for these targets, of which `small` are those whose bytes may come along. Whatever there are
-    /// too many of is asked for by name later.
+    /// The question for a pack, before an update that looks for the targets `names`. The bytes of
+    /// those in `small` may come in the pack too. The question leaves out what exceeds a pack's
+    /// limits; the update asks for that by name later.
     ///
     /// # Errors
     /// [`Error::Storage`](crate::Error::Storage).
@@ -100,16 +103,16 @@ impl<S: Storage> Updater<S> {
 }
 
 impl PackQuestion {
-    /// The query, to be set behind the pack's URL and a `?`.
+    /// The query, to append to the pack's URL after a `?`.
     #[must_use]
     pub fn query(&self) -> String {
         self.question.to_query()
     }
 
-    /// The files of an answer, which has [`MOST_BYTES`] at most.
+    /// Unpacks an answer of at most [`MOST_BYTES`] bytes.
     ///
     /// # Errors
-    /// [`NotAPack`].
+    /// [`NotAPack`] if the answer can't be decompressed or read.
     pub fn unpack(&self, answer: &[u8]) -> core::result::Result<Pack, NotAPack> {
         let bytes = decompress(answer, &self.files)?;
         let mut pack = Pack::default();
@@ -124,7 +127,8 @@ impl PackQuestion {
         Ok(pack)
     }
 
-    /// What it means that there is nothing new (HTTP 204): no root follows, and the timestamp is the one that this device has.
+    /// What HTTP 204 (nothing new) means: no root follows, and the device's timestamp is still the
+    /// newest.
     #[must_use]
     pub fn nothing_new(&self) -> Pack {
         let mut pack = Pack::default();
@@ -139,7 +143,7 @@ impl PackQuestion {
         Some(file)
     }
 
-    /// Has it in the dictionary, if there is room.
+    /// Adds a file to the dictionary, if there is room.
     fn keep(&mut self, role: &str, version: u64, bytes: Vec<u8>) {
         let length = self.files.iter().map(Vec::len).sum::<usize>().saturating_add(bytes.len());
         if length <= MOST_DICTIONARY && self.question.have.len() < MOST_HAVE {
@@ -156,7 +160,7 @@ impl PackQuestion {
     }
 }
 
-/// The roles that are stored, as far as searches were led to them.
+/// The stored roles that the searches have reached so far.
 struct Roles<'s, S> {
     storage: Stored<'s, S>,
     most: usize,
@@ -173,8 +177,8 @@ impl<S: Storage> Roles<'_, S> {
         Ok(self.read.get(role).and_then(Option::as_ref).map(File::unverified))
     }
 
-    /// The names of other parties' roles that a search for `name` would ask, as far as what is stored leads to them. What it reads on the way is kept
-    /// for the dictionary.
+    /// The names of other parties' roles that a search for `name` would ask, as far as the stored
+    /// documents lead to them. Documents read on the way go into the dictionary.
     fn on_the_way(&mut self, name: &str, asked: &mut PackQuestion) -> Result<Vec<String>, S::Error> {
         let (mut found, mut visited) = (Vec::new(), BTreeSet::new());
         let mut next = Vec::from(["targets".to_owned()]);
@@ -200,13 +204,14 @@ impl<S: Storage> Roles<'_, S> {
 }
 
 impl Pack {
-    /// What came of a metadata file. It is taken out: what is refused must be asked for by name.
+    /// Takes a metadata file out of the pack. A file that was refused is therefore fetched by name
+    /// next time.
     pub fn take(&mut self, path: &str) -> Option<Packed> {
         let (_, bytes) = self.metadata.remove_entry(path)?;
         Some(bytes.map_or(Packed::Missing, Packed::Bytes))
     }
 
-    /// The bytes that came of a target, by its path below the targets URL.
+    /// The bytes of a target, by its path below the targets URL, if they came in the pack.
     #[must_use]
     pub fn target(&self, path: &str) -> Option<&[u8]> {
         self.targets.get(path).map(Vec::as_slice)
@@ -219,11 +224,12 @@ impl Pack {
     }
 }
 
-/// One frame of Zstandard (RFC 8878) with its length and its checksum, and nothing behind it. It takes no more memory than the window and the length that
-/// the frame says, which are no more than a pack has.
+/// Decompresses one Zstandard frame (RFC 8878). The frame must state its length, carry a checksum,
+/// and have nothing after it. This takes no more memory than the window and the length that the
+/// frame states; neither may exceed [`MOST_BYTES`].
 fn decompress(frame: &[u8], files: &[Vec<u8>]) -> core::result::Result<Vec<u8>, NotAPack> {
-    const DAMAGED: NotAPack = NotAPack("it is no frame of Zstandard that this device can read");
-    const TOO_LONG: NotAPack = NotAPack("it is longer than it says");
+    const DAMAGED: NotAPack = NotAPack("it is not a Zstandard frame that this device can read");
+    const TOO_LONG: NotAPack = NotAPack("it is longer than it states");
     if frame.len() > MOST_BYTES {
         return Err(NotAPack("it is longer than any pack"));
     }
@@ -237,7 +243,7 @@ fn decompress(frame: &[u8], files: &[Vec<u8>]) -> core::result::Result<Vec<u8>, 
     let mut bytes = Vec::new();
     while !decoder.is_finished() {
         decoder.decode_blocks(&mut rest, BlockDecodingStrategy::UptoBlocks(1)).map_err(|_| DAMAGED)?;
-        // What lies before the window, and at the end all.
+        // During decompression this yields the bytes before the window, and at the end the rest.
         if decoder.can_collect() > says - bytes.len() {
             return Err(TOO_LONG);
         }
@@ -247,11 +253,11 @@ fn decompress(frame: &[u8], files: &[Vec<u8>]) -> core::result::Result<Vec<u8>, 
         }
     }
     if bytes.len() != says {
-        return Err(NotAPack("it doesn't have the length that it says"));
+        return Err(NotAPack("it doesn't have the length that it states"));
     }
-    // It finds damage, and keeps nobody out.
+    // The checksum detects damage. It is no protection against an attacker.
     if decoder.get_checksum_from_data() != decoder.get_calculated_checksum() {
-        return Err(NotAPack("its checksum is wrong, or missing"));
+        return Err(NotAPack("its checksum is wrong or missing"));
     }
-    if rest.is_empty() { Ok(bytes) } else { Err(NotAPack("something stands behind it")) }
+    if rest.is_empty() { Ok(bytes) } else { Err(NotAPack("it is followed by other bytes")) }
 }

@@ -1,8 +1,10 @@
-//! Recovery from fast-forward attacks (TUF specification 5.3.11): where a root takes a key of the timestamp or of the snapshot away, what was trusted of
-//! both is forgotten, since whoever had the key may have given it any version.
+//! Recovery from fast-forward attacks (TUF specification 5.3.11). When a new root removes a key of
+//! the timestamp or the snapshot role, the device forgets both trusted documents: a thief of that
+//! key may have signed any version.
 //!
-//! *Invariant*: this happens once for each such root, and whatever moment the power goes at: the version of the root is noted before that root is
-//! stored, and the note is removed after all is forgotten.
+//! *Invariant*: the device forgets once for each such root, even if it loses power at any moment.
+//! It notes the root's version before it stores that root, and removes the note after it has
+//! forgotten both documents.
 
 use alloc::string::{String, ToString};
 
@@ -11,10 +13,11 @@ use tufline_metadata::{Root, TrustedRoot};
 use crate::error::Result;
 use crate::storage::{SNAPSHOT, Storage, Stored, TIMESTAMP};
 
-/// The note. No role's document is stored under this name: those end in `.json`.
+/// The name of the note. No role's document has this name, since those end in `.json`.
 const NOTE: &str = "rotated";
 
-/// Notes, before `new` is stored, that it takes a key of the timestamp or of the snapshot away that `old` has.
+/// Notes that `new` removes a key of the timestamp or the snapshot role. The caller stores `new`
+/// afterwards.
 pub(crate) fn note_if_due<S: Storage>(storage: &mut S, old: &TrustedRoot, new: &TrustedRoot) -> Result<(), S::Error> {
     if takes_away(old.root(), new.root()) {
         return Stored(storage).write(NOTE, new.version().to_string().as_bytes());
@@ -22,12 +25,14 @@ pub(crate) fn note_if_due<S: Storage>(storage: &mut S, old: &TrustedRoot, new: &
     Ok(())
 }
 
-/// Forgets what the root of this version, which is stored, says to forget.
+/// Forgets the timestamp and the snapshot if the note says so. `version` is that of the stored
+/// root.
 pub(crate) fn forget<S: Storage>(storage: &mut S, version: u64) -> Result<(), S::Error> {
     let mut storage = Stored(storage);
     let Some(note) = storage.read(NOTE, 20)? else { return Ok(()) };
     let noted = String::from_utf8(note).ok().and_then(|note| note.parse::<u64>().ok());
-    // A note of a root that isn't stored is void: the power went in between, and that root is read and judged again.
+    // A note about a root that isn't stored has no effect: the device lost power in between, and
+    // will read and judge that root again.
     if noted.is_none_or(|noted| noted <= version) {
         storage.remove(TIMESTAMP)?;
         storage.remove(SNAPSHOT)?;

@@ -1,4 +1,4 @@
-//! Looking for a target among the roles that `targets` delegates to (TUF specification 5.6.7).
+//! The search for a target among the roles that `targets` delegates to (TUF specification 5.6.7).
 
 use alloc::borrow::ToOwned;
 use alloc::collections::BTreeSet;
@@ -15,20 +15,21 @@ use crate::need::{Answer, Need, NeededFile};
 use crate::storage::{SNAPSHOT, Storage, Stored};
 use crate::verified::{Current, most, refused};
 
-/// A target that a repository has.
+/// A target that the repository lists.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FoundTarget {
-    /// Its name.
+    /// The target's name.
     pub name: String,
-    /// The role that lists it.
+    /// The role that lists the target.
     pub role: String,
-    /// What is listed of it.
+    /// The target's length, digests and custom metadata, as that role lists them.
     pub target: Target,
-    /// Where its bytes are below the targets URL, percent-encoded.
+    /// The path of the target's bytes below the targets URL, percent-encoded.
     pub path: String,
 }
 
-/// One search: it asks for the roles on the way to the target, and for no others, each before those that it delegates to, in their order (pre-order).
+/// One search. It asks only for the roles on the way to the target: each role before those that it
+/// delegates to, in the order of its delegations (pre-order).
 #[derive(Debug)]
 pub struct Search<'u, S> {
     storage: &'u mut S,
@@ -36,15 +37,16 @@ pub struct Search<'u, S> {
     current: Current,
     consistent: bool,
     name: String,
-    /// The roles that are still to be asked, the next one last.
+    /// The roles still to ask; the last one comes next.
     next: Vec<Visit>,
     asked: BTreeSet<String>,
     found: Option<FoundTarget>,
-    /// What was found to be needed, until it is there: to find out reads and verifies what is stored.
+    /// The needed file, cached until the caller gives it: finding it out means reading and
+    /// verifying what is stored.
     needed: Option<NeededFile>,
 }
 
-/// A role, and who delegates to it.
+/// A role, and the role that delegates to it.
 #[derive(Debug, Clone)]
 struct Visit {
     role: String,
@@ -76,10 +78,10 @@ impl<'u, S: Storage> Search<'u, S> {
         search
     }
 
-    /// Which file is needed next. What is stored and still current isn't.
+    /// The file that the search needs next. A stored file that is still current isn't needed.
     ///
     /// # Errors
-    /// [`Error`]: where what is verified leaves no way on, or the storage fails.
+    /// [`Error`] if the verified metadata leaves no way on, or the storage fails.
     pub fn need(&mut self) -> Result<Need, S::Error> {
         if self.needed.is_none() {
             self.needed = self.find_needed()?;
@@ -89,7 +91,7 @@ impl<'u, S: Storage> Search<'u, S> {
 
     fn find_needed(&mut self) -> Result<Option<NeededFile>, S::Error> {
         while let Some(visit) = self.next.last().cloned() {
-            // `targets` is one of those asked, and needs no visit.
+            // `asked` contains `targets`, which needs no visit.
             if self.asked.len() > self.limits.roles {
                 return Err(Error::TooManyRoles { name: self.name.clone(), roles: self.limits.roles });
             }
@@ -105,10 +107,10 @@ impl<'u, S: Storage> Search<'u, S> {
         Ok(None)
     }
 
-    /// Takes the file that is needed, verifies and stores it.
+    /// Verifies and stores the file that the search needs.
     ///
     /// # Errors
-    /// [`Error`]: then what is stored is what it was, and the same file is needed still.
+    /// [`Error`]. The storage is unchanged, and the search still needs the same file.
     pub fn give(&mut self, answer: Answer<'_>) -> Result<(), S::Error> {
         let Need::File(NeededFile { path, most, .. }) = self.need()? else { return Ok(()) };
         let Some(visit) = self.next.last().cloned() else { return Ok(()) };
@@ -124,13 +126,15 @@ impl<'u, S: Storage> Search<'u, S> {
         Ok(())
     }
 
-    /// What was found, when nothing more is needed: `None` if the repository has no such target.
+    /// The target, once the search needs nothing more. `None` means that the repository has no such
+    /// target.
     #[must_use]
     pub fn found(self) -> Option<FoundTarget> {
         self.found
     }
 
-    /// Asks a verified role, and notes whom it delegates the name to.
+    /// Looks for the target in a verified role, and queues the roles to which it delegates the
+    /// name.
     fn ask(&mut self, role: String, targets: Arc<Targets>) {
         if let Some(target) = targets.targets().get(&self.name) {
             let path = target_path(&self.name, target, self.consistent);
@@ -154,7 +158,8 @@ impl<'u, S: Storage> Search<'u, S> {
         self.ask(role, Arc::new(targets));
     }
 
-    /// A role that was asked once isn't asked again, whoever else delegates to it (5.6.7.1).
+    /// Skips roles that were asked before: a search asks each role once, whichever roles delegate
+    /// to it (5.6.7.1).
     fn skip_asked(&mut self) {
         while self.next.last().is_some_and(|visit| self.asked.contains(&visit.role)) {
             self.next.pop();

@@ -1,4 +1,4 @@
-//! What a device keeps from one update to the next.
+//! The storage that a device keeps from one update to the next.
 
 use alloc::borrow::ToOwned;
 use alloc::collections::BTreeMap;
@@ -9,35 +9,37 @@ use core::fmt::Display;
 
 use crate::error::{Error, Result};
 
-/// The names of the top-level documents, as all clients store them.
+/// The names of the top-level documents, the same as in other TUF clients.
 pub(crate) const ROOT: &str = "root.json";
 pub(crate) const TIMESTAMP: &str = "timestamp.json";
 pub(crate) const SNAPSHOT: &str = "snapshot.json";
 
-/// What a device keeps from one update to the next, by name.
+/// A device's storage of files, by name, from one update to the next.
 ///
-/// The names are those of files: of letters, digits and `-._~%`, at most 205 bytes long, and never `.` or `..`. What is stored is byte for byte what the
-/// server answered.
+/// Names are valid names of files: they consist of letters, digits and `-._~%`, have at most 205
+/// bytes, and are never `.` or `..`. Files are stored byte for byte as the server sent them.
 pub trait Storage {
-    /// Why it failed.
+    /// The storage's own error.
     type Error: Display;
 
-    /// What is stored under this name; at most this many bytes of it are needed, and what is longer may count as not there.
+    /// Reads the file `name`; `None` if there is none. The caller needs at most `most` bytes: an
+    /// implementation may return `None` for a longer file.
     ///
     /// # Errors
-    /// The storage's own. A file that isn't there is none.
+    /// The storage's own error. A missing file is no error.
     fn read(&self, name: &str, most: usize) -> core::result::Result<Option<Vec<u8>>, Self::Error>;
 
-    /// Stores this. *Promise*: when it returns it is there for good; and if the power goes before, what was there under this name is, or this is, whole.
+    /// Stores `bytes` as the file `name`. *Promise*: when this returns, the file is durable. If the
+    /// power fails before that, the storage holds either the old file or the new one, whole.
     ///
     /// # Errors
-    /// The storage's own.
+    /// The storage's own error.
     fn write(&mut self, name: &str, bytes: &[u8]) -> core::result::Result<(), Self::Error>;
 
-    /// Removes what is stored under this name, if there is anything; for good, when it returns.
+    /// Removes the file `name`, if there is one. When this returns, the removal is durable.
     ///
     /// # Errors
-    /// The storage's own.
+    /// The storage's own error.
     fn remove(&mut self, name: &str) -> core::result::Result<(), Self::Error>;
 }
 
@@ -57,7 +59,7 @@ impl<S: Storage> Storage for &mut S {
     }
 }
 
-/// A storage whose errors say what was to be done, and with what.
+/// A storage whose errors say which file it failed to read, store or remove.
 pub(crate) struct Stored<'s, S>(pub &'s mut S);
 
 impl<S: Storage> Stored<'_, S> {
@@ -74,7 +76,8 @@ impl<S: Storage> Stored<'_, S> {
     }
 }
 
-/// A storage that forgets everything with the process: for what lives for one update, and for tests.
+/// A storage in memory, which forgets everything when the process ends: for one-off updates and for
+/// tests.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct MemoryStorage(pub BTreeMap<String, Vec<u8>>);
 

@@ -1,4 +1,5 @@
-//! The top-level metadata: root, timestamp, snapshot, targets (TUF specification 5.3 to 5.6).
+//! The update of the top-level metadata: root, timestamp, snapshot, targets (TUF specification 5.3
+//! to 5.6).
 
 use alloc::borrow::ToOwned;
 use alloc::string::String;
@@ -16,10 +17,12 @@ use crate::search::Search;
 use crate::storage::{ROOT, SNAPSHOT, Storage, Stored, TIMESTAMP};
 use crate::verified::{Current, most, refused};
 
-/// One update: from what is stored to the newest metadata of a repository.
+/// One update: from the stored metadata to the repository's newest.
 ///
-/// It asks for a file ([`need`](Self::need)), is given it ([`give`](Self::give)), and so on until it needs nothing more; from then on it can
-/// [`search`](Self::search). After an error it asks for the same file again, so a fetch may be tried once more; a new updater begins anew.
+/// [`need`](Self::need) names a file and the caller passes it to [`give`](Self::give), until the
+/// update needs nothing more. From then on, [`search`](Self::search) looks for targets. After an
+/// error the updater asks for the same file again, so the caller may retry a fetch. A new updater
+/// starts over from the storage.
 #[derive(Debug)]
 pub struct Updater<S> {
     pub(crate) storage: S,
@@ -27,30 +30,28 @@ pub struct Updater<S> {
     clock: Clock,
     root: TrustedRoot,
     state: State,
-    /// What was found to be needed, until it is there: to find out reads and verifies what is stored.
+    /// The needed file, cached until the caller gives it: finding it out means reading and
+    /// verifying what is stored.
     needed: Option<NeededFile>,
 }
 
-/// What is verified so far; what comes next follows from it.
+/// What is verified so far. The next file follows from it.
 #[derive(Debug, Clone)]
 enum State {
-    /// The root, and so many that followed in this update.
+    /// A root; `followed` counts the new roots of this update.
     Root { followed: u32 },
-    /// The newest root.
+    /// The newest root, which hasn't expired at the time `now`.
     NewestRoot { now: Time },
-    /// The timestamp.
+    /// The timestamp too.
     Timestamp { now: Time, timestamp: Timestamp },
-    /// The snapshot.
+    /// The snapshot too.
     Snapshot { now: Time, snapshot: Arc<Snapshot> },
-    /// All.
+    /// All top-level metadata.
     Current(Current),
 }
 
 impl<S: Storage> Updater<S> {
-    /// Begins an update with what is stored.
-    ///
-    /// # Errors
-    /// [`Error::NotInitialised`], [`Error::DamagedRoot`], [`Error::Storage`].
+    /// Begins an update from the stored metadata.
     pub fn open(mut storage: S, clock: Clock, limits: Limits) -> Result<Self, S::Error> {
         let bytes = Stored(&mut storage).read(ROOT, usize::MAX)?.ok_or(Error::NotInitialised)?;
         let root = TrustedRoot::begin(&bytes).map_err(|error| Error::DamagedRoot(Why::Invalid(error)))?;
@@ -58,10 +59,10 @@ impl<S: Storage> Updater<S> {
         Ok(Self { storage, limits, clock, root, state: State::Root { followed: 0 }, needed: None })
     }
 
-    /// Which file is needed next. What is stored and still current isn't.
+    /// The file that the update needs next. A stored file that is still current isn't needed.
     ///
     /// # Errors
-    /// [`Error`]: where what is verified leaves no way on, or the storage fails.
+    /// [`Error`] if the verified metadata leaves no way on, or the storage fails.
     pub fn need(&mut self) -> Result<Need, S::Error> {
         if self.needed.is_none() {
             self.needed = self.find_needed()?;
@@ -108,10 +109,10 @@ impl<S: Storage> Updater<S> {
         }
     }
 
-    /// Takes the file that is needed, verifies and stores it.
+    /// Verifies and stores the file that the update needs.
     ///
     /// # Errors
-    /// [`Error`]: then what is stored is what it was, and the same file is needed still.
+    /// [`Error`]. The storage is unchanged, and the update still needs the same file.
     pub fn give(&mut self, answer: Answer<'_>) -> Result<(), S::Error> {
         let Need::File(NeededFile { path, most, .. }) = self.need()? else { return Ok(()) };
         let bytes = match answer {
@@ -132,20 +133,20 @@ impl<S: Storage> Updater<S> {
         Ok(())
     }
 
-    /// Looks for a target by its name, when nothing more is needed of the top-level metadata. `None` before.
+    /// Searches for a target by its name. `None` while the update still needs top-level metadata.
     pub fn search(&mut self, name: &str) -> Option<Search<'_, S>> {
         let State::Current(current) = &self.state else { return None };
         let (current, consistent) = (current.clone(), self.root.root().consistent_snapshot);
         Some(Search::begin(&mut self.storage, self.limits, current, consistent, name))
     }
 
-    /// The root that is trusted.
+    /// The root that the device trusts now.
     #[must_use]
     pub fn root(&self) -> &TrustedRoot {
         &self.root
     }
 
-    /// What is stored.
+    /// The storage, which holds what the device trusts now.
     #[must_use]
     pub fn storage(&self) -> &S {
         &self.storage
@@ -153,7 +154,8 @@ impl<S: Storage> Updater<S> {
 
     const TARGETS: &str = "targets";
 
-    /// A next root (5.3.4 to 5.3.9). It is stored at once: each is a step that can't be taken back.
+    /// Takes the next root (5.3.4 to 5.3.9) and stores it at once: the device never goes back
+    /// behind it.
     fn take_root(&mut self, followed: u32, bytes: &[u8], path: &str) -> Result<State, S::Error> {
         let next = self.root.follow(bytes).map_err(|error| refused(path, Why::Invalid(error)))?;
         rotation::note_if_due(&mut self.storage, &self.root, &next)?;
@@ -164,7 +166,7 @@ impl<S: Storage> Updater<S> {
         Ok(State::Root { followed: followed.saturating_add(1) })
     }
 
-    /// No root follows: this one must not have expired (5.3.10).
+    /// No root follows, so this one must not have expired (5.3.10).
     fn end_roots(&mut self) -> Result<State, S::Error> {
         let timestamp = self.trusted_timestamp()?;
         let now = self.clock.time(timestamp.map(|(_, expires)| expires));
@@ -173,7 +175,7 @@ impl<S: Storage> Updater<S> {
         Ok(State::NewestRoot { now })
     }
 
-    /// The timestamp (5.4).
+    /// Takes the timestamp (5.4).
     fn take_timestamp(&mut self, bytes: &[u8], now: Time) -> Result<State, S::Error> {
         let refuse = |why| refused(TIMESTAMP, why);
         let file = self.root.verify::<Timestamp>(bytes).map_err(|error| refuse(Why::Invalid(error)))?;
@@ -183,7 +185,7 @@ impl<S: Storage> Updater<S> {
             let (before, after) = (trusted.snapshot().version, timestamp.snapshot().version);
             expect_no_rollback("snapshot", before, after).map_err(refuse)?;
             if trusted.version == timestamp.version {
-                // Of one version there is one document: the one that came first (5.4.3.1).
+                // Each version has one document: the one that came first stays (5.4.3.1).
                 if expires <= now {
                     return Err(refuse(Why::Expired { expires, now }));
                 }
@@ -195,7 +197,7 @@ impl<S: Storage> Updater<S> {
         Ok(State::Timestamp { now, timestamp })
     }
 
-    /// The snapshot (5.5).
+    /// Takes the snapshot (5.5).
     fn take_snapshot(&mut self, bytes: &[u8], listed: &Timestamp, now: Time, path: &str) -> Result<State, S::Error> {
         let snapshot = self.snapshot(bytes, listed, now).map_err(|why| refused(path, why))?;
         if let Some(trusted) = self.trusted_snapshot()? {
@@ -209,7 +211,7 @@ impl<S: Storage> Updater<S> {
         Ok(State::Snapshot { now, snapshot: Arc::new(snapshot) })
     }
 
-    /// The top-level targets (5.6).
+    /// Takes the top-level targets (5.6).
     fn take_targets(
         &mut self,
         bytes: &[u8],
@@ -227,15 +229,15 @@ impl<S: Storage> Updater<S> {
         self.root.snapshot(bytes, listed, now).map_err(|error| Why::at(error, now))
     }
 
-    /// The stored timestamp and when it expires, which it may have done: it is trusted for what it says of versions. One that this root doesn't vouch for is
-    /// none.
+    /// The stored timestamp and its expiry. It may have expired: its versions still count against
+    /// rollbacks. If the trusted root doesn't verify it, the result is `None`.
     pub(crate) fn trusted_timestamp(&mut self) -> Result<Option<(Timestamp, Time)>, S::Error> {
         let stored = Stored(&mut self.storage).read(TIMESTAMP, self.limits.timestamp)?;
         let file = stored.and_then(|bytes| self.root.verify::<Timestamp>(&bytes).ok());
         Ok(file.map(|file| (file.unverified().clone(), file.common().expires)))
     }
 
-    /// The same of the snapshot.
+    /// The stored snapshot, under the same rules as [`Self::trusted_timestamp`].
     fn trusted_snapshot(&mut self) -> Result<Option<Snapshot>, S::Error> {
         let stored = Stored(&mut self.storage).read(SNAPSHOT, self.limits.snapshot)?;
         let file = stored.and_then(|bytes| self.root.verify::<Snapshot>(&bytes).ok());

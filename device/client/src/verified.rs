@@ -1,4 +1,4 @@
-//! What an update and its searches have in common.
+//! What an update and its searches share.
 
 use alloc::borrow::ToOwned;
 use alloc::sync::Arc;
@@ -7,7 +7,7 @@ use tufline_metadata::{Meta, Snapshot, Targets, Time};
 
 use crate::error::{Error, Why};
 
-/// All top-level metadata, verified at one time.
+/// The top-level metadata, all verified at the time `now`.
 #[derive(Debug, Clone)]
 pub(crate) struct Current {
     pub now: Time,
@@ -15,7 +15,8 @@ pub(crate) struct Current {
     pub targets: Arc<Targets>,
 }
 
-/// How long a file may be of which this is listed.
+/// The most bytes that a file may have: its listed length, or `limit` if that is less or no length
+/// is listed.
 pub(crate) fn most(listed: &Meta, limit: usize) -> usize {
     listed.length.and_then(|length| usize::try_from(length).ok()).map_or(limit, |length| length.min(limit))
 }

@@ -1,4 +1,4 @@
-//! What the fuzzers (`device/client/fuzz`) found worth keeping, and more by chance: in an ordinary run.
+//! Replays the corpus of the fuzzers (`device/client/fuzz`), with random changes.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[path = "common/device.rs"]

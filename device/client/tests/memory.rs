@@ -1,4 +1,5 @@
-//! What the worst packs take of memory. One test: all threads of a process are counted together.
+//! The memory that the worst packs take. This file has only one test, since the allocator counts
+//! all threads of the process together.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[path = "common/encoder.rs"]
@@ -19,10 +20,11 @@ use repository::{Repository, TARGET};
 #[global_allocator]
 static HEAP: PeakAlloc = PeakAlloc;
 
-/// What the worst pack takes beside itself, in bytes: its window, twice as it grows, what is in it, and the dictionary.
+/// The most memory that unpacking a pack takes besides the pack itself, in bytes: twice the window
+/// while it grows, the content, and the dictionary.
 const MOST_TAKEN: usize = 30 << 20;
 
-/// A device that keeps as much as a dictionary may have, and the files of that.
+/// A question of a device whose stored files fill a dictionary, and those files.
 fn question() -> (PackQuestion, Vec<Vec<u8>>) {
     let repository = Repository::new();
     let mut device = MemoryStorage::default();
@@ -52,24 +54,26 @@ fn no_pack_takes_much_memory() {
         |count: usize, kind: &str| (0..count).map(|number| format!("{kind} 0 {number}\n")).collect::<Vec<_>>().concat();
     let said = u64::try_from(most).unwrap();
     let repeated: Vec<_> = repeat_n((), 1000).map(|()| Block::Repeated(b'x', BLOCK)).collect();
-    // One literal, repeated 1,048,575 times (RFC 8878, section 3.1.1.3.1.1), which is more than a block may have, and no sequences.
+    // One literal, repeated 1,048,575 times (RFC 8878, section 3.1.1.3.1.1), and no sequences. That
+    // is longer than a block may be.
     let literals: Vec<_> = repeat_n((), 1000).map(|()| Block::Compressed(&[0xfd, 0xff, 0xff, b'x', 0])).collect();
     let nothing: Vec<_> = repeat_n((), most / 3 - 10).map(|()| Block::Raw(b"")).collect();
-    // A Huffman table of 2,048 entries, and no literal: 20 s of work for a pack, at 40 µs each.
+    // A Huffman table of 2,048 entries and no literal. Building one takes 40 µs, so a whole pack of
+    // them would take 20 s.
     let tables: Vec<_> =
         repeat_n((), most / 10 - 10).map(|()| Block::Compressed(&[2, 0xc0, 0, 0x80, 0xb0, 1, 0])).collect();
-    // A table of a million codes that have no share (RFC 8878, section 4.1.1), when the window is full.
+    // A table of a million codes without a share (RFC 8878, section 4.1.1), in a full window.
     let codes = [&[0, 1, 0x80, 0x10, 0xfe][..], &vec![0xff; BLOCK - 5]].concat();
     let full =
         repeat_n((), 31).map(|()| Block::Repeated(b'x', BLOCK)).chain([Block::Compressed(&codes)]).collect::<Vec<_>>();
     for (title, pack, is_pack) in [
         ("the largest pack", frame(&file, &dictionary), true),
         ("the largest path", frame(format!("a 0 {}\n", "x".repeat(length)).as_bytes(), &[]), true),
-        ("so many entries as there may be", frame(entries(MOST_ENTRIES, "m").as_bytes(), &[]), true),
+        ("as many entries as a pack may have", frame(entries(MOST_ENTRIES, "m").as_bytes(), &[]), true),
         ("300,000 entries", frame(entries(300_000, "a").as_bytes(), &[]), false),
         ("a block that repeats a byte", by_hand(said, WINDOW, &repeated[..32], &[]), false),
         ("a thousand such blocks", by_hand(said, WINDOW, &repeated, &[]), false),
-        ("literals that are more than a block may have", by_hand(said, WINDOW, &literals, &[]), false),
+        ("literals longer than a block may be", by_hand(said, WINDOW, &literals, &[]), false),
         ("a table of a million codes", by_hand(said, WINDOW, &full, &[]), false),
         ("blocks of nothing", by_hand(0, WINDOW, &nothing, &[]), false),
         ("blocks of tables", by_hand(0, WINDOW, &tables, &[]), false),

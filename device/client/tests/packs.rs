@@ -1,11 +1,12 @@
-//! Hostile packs: whatever is in them, a device ends where a server could have led it by names, and nobody can end or fill its process.
+//! Hostile packs. Whatever a pack contains, the device ends in a state to which a server without
+//! packs could have led it, and no pack ends the device's process or fills its memory.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[path = "common/device.rs"]
 mod device;
 #[path = "common/encoder.rs"]
 mod encoder;
-#[expect(dead_code, reason = "no pack is asked for after the keys were stolen")]
+#[expect(dead_code, reason = "no test here needs stolen keys")]
 #[path = "common/history.rs"]
 mod history;
 #[path = "common/repository.rs"]
@@ -22,11 +23,11 @@ use encoder::{BLOCK, Block, WINDOW, by_hand, frame, frame_with};
 use history::Step;
 use repository::{Repository, TARGET};
 
-/// A device that has the first version, and the repository with what was published since.
+/// A device with the first version, and the repository with everything published since.
 struct World {
     device: MemoryStorage,
     repository: Repository,
-    /// The timestamps that there were, the device's own first.
+    /// All timestamps so far, the device's own first.
     timestamps: Vec<Vec<u8>>,
 }
 
@@ -44,7 +45,7 @@ impl World {
         Self { device, repository, timestamps }
     }
 
-    /// One that follows the device by a root and a publication.
+    /// A world whose repository is one root and one publication ahead of the device.
     fn ahead() -> Self {
         Self::new([Step::Root, Step::Publish])
     }
@@ -54,7 +55,7 @@ impl World {
         Updater::open(&mut device, clock(), Limits::default()).unwrap().pack_question(&[TARGET], &[TARGET]).unwrap()
     }
 
-    /// What the device has, for a dictionary.
+    /// The dictionary of the device's files.
     fn dictionary(&self) -> Vec<u8> {
         dictionary(&["root", "snapshot", "targets", "bins"].map(|role| &self.device.0[&format!("{role}.json")]))
     }
@@ -73,7 +74,8 @@ impl World {
         metadata.chain([Entry::Absent { path: "3.root.json" }]).chain(targets).collect()
     }
 
-    /// Updates with a pack, and then without one. It ends as a server by names could have made it end, and then where all end.
+    /// Updates with a pack, then without one. The first update must end as a server without packs
+    /// could have made it end; the second must end as any update by names.
     fn judge(&self, answer: &[u8]) -> Result<Pack, String> {
         let (mut device, mut pack) = (self.device.clone(), Err(String::new()));
         let outcome = with_pack(&mut device, &self.repository, |question| {
@@ -112,7 +114,7 @@ fn frames_of_another_encoder_are_read_and_others_are_refused() {
     };
     let skippable = [&0x184D_2A50_u32.to_le_bytes()[..], &[4, 0, 0, 0], b"skip"].concat();
     let blocks: Vec<_> = (0..=MOST_BLOCKS).map(|_| Block::Compressed(&[0, 0])).collect();
-    let unreadable = "it is no frame of Zstandard that this device can read";
+    let unreadable = "it is not a Zstandard frame that this device can read";
     for (title, answer, told) in [
         ("a server's", honest.clone(), None),
         ("without a dictionary", frame(&content, &[]), None),
@@ -135,52 +137,52 @@ fn frames_of_another_encoder_are_read_and_others_are_refused() {
         (
             "no checksum",
             frame_with(&content, &dictionary, &[CParameter::ChecksumFlag(false)]),
-            Some("its checksum is wrong, or missing"),
+            Some("its checksum is wrong or missing"),
         ),
         (
             "a wrong checksum",
             wrong(honest.len() - 1, &[!honest[honest.len() - 1]]),
-            Some("its checksum is wrong, or missing"),
+            Some("its checksum is wrong or missing"),
         ),
         (
             "no length",
             frame_with(&content, &dictionary, &[CParameter::ContentSizeFlag(false)]),
-            Some("it is longer than it says"),
+            Some("it is longer than it states"),
         ),
         (
             "a length that is too small",
             by_hand(length - 1, WINDOW, &[Block::Raw(&content)], &content),
-            Some("it is longer than it says"),
+            Some("it is longer than it states"),
         ),
         (
             "a length that is too large",
             by_hand(length + 1, WINDOW, &[Block::Raw(&content)], &content),
-            Some("it doesn't have the length that it says"),
+            Some("it doesn't have the length that it states"),
         ),
         ("a length of 4 GB", by_hand(4 << 30, WINDOW, &[Block::Raw(&content)], &content), Some(unreadable)),
         ("a length of 2^64 - 1", by_hand(u64::MAX, WINDOW, &[Block::Raw(&content)], &content), Some(unreadable)),
         ("a window of 1 GB", by_hand(length, 20 << 3, &[Block::Raw(&content)], &content), Some(unreadable)),
         ("a window of 4.5 MiB", by_hand(length, WINDOW + 1, &[Block::Raw(&content)], &content), Some(unreadable)),
-        ("a block of a kind that is none", reserved, Some(unreadable)),
+        ("a block of an undefined kind", reserved, Some(unreadable)),
         ("blocks of nothing", by_hand(0, WINDOW, &blocks, &[]), Some("it has more blocks than any pack")),
         (
-            "a bomb that says that it is little",
+            "a bomb that states a small length",
             by_hand(9, WINDOW, &[Block::Repeated(b'x', BLOCK)], &content),
-            Some("it is longer than it says"),
+            Some("it is longer than it states"),
         ),
-        ("a dictionary's number that nobody knows", wrong(5, &[9]), Some(unreadable)),
-        ("no dictionary's number", frame_with(&content, &dictionary, &[CParameter::DictIdFlag(false)]), Some("")),
+        ("an unknown dictionary number", wrong(5, &[9]), Some(unreadable)),
+        ("no dictionary number", frame_with(&content, &dictionary, &[CParameter::DictIdFlag(false)]), Some("")),
         (
             "another dictionary",
             frame(&content, &tufline_pack::dictionary(&[dictionary.iter().rev().copied().collect::<Vec<_>>()])),
             Some(""),
         ),
         ("a skippable frame before it", [&skippable[..], &honest].concat(), Some(unreadable)),
-        ("a skippable frame behind it", [&honest[..], &skippable].concat(), Some("something stands behind it")),
-        ("two frames", honest.repeat(2), Some("something stands behind it")),
-        ("a byte behind it", [&honest[..], b"\0"].concat(), Some("something stands behind it")),
+        ("a skippable frame after it", [&honest[..], &skippable].concat(), Some("it is followed by other bytes")),
+        ("two frames", honest.repeat(2), Some("it is followed by other bytes")),
+        ("a byte after it", [&honest[..], b"\0"].concat(), Some("it is followed by other bytes")),
     ] {
-        // Where what is wrong depends on what stands in a wrong dictionary, any refusal will do.
+        // With the wrong dictionary, the first error depends on its bytes: any refusal will do.
         let judged = world.judge(&answer).err();
         let told = told.map(|told| {
             if told.is_empty() { judged.clone().unwrap_or_default() } else { format!("it is not a pack: {told}") }
@@ -190,12 +192,13 @@ fn frames_of_another_encoder_are_read_and_others_are_refused() {
     assert_eq!(honest[5..9], TABLES_ID.to_le_bytes(), "where the dictionary's number stands");
 }
 
-/// Packs of more than a window of this level have, and of as many blocks as encoders make.
+/// Reads a pack longer than the encoder's window at each level, with as many blocks as encoders
+/// make.
 #[test]
 fn a_pack_as_large_as_may_be_is_read() {
     let world = World::ahead();
     let mut number = 1_u32;
-    // 4 KiB like each other, then 4 KiB like nothing.
+    // Alternate 4 KiB of one byte with 4 KiB of noise.
     let bytes: Vec<u8> = (0..MOST_PACK_BYTES - 20)
         .map(|at| {
             number = number.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -212,7 +215,7 @@ fn a_pack_as_large_as_may_be_is_read() {
 }
 
 #[test]
-fn a_pack_that_is_cut_off_anywhere_is_none() {
+fn a_truncated_pack_is_refused() {
     let world = World::ahead();
     let frame = frame(&write(&world.honest()), &world.dictionary());
     let question = world.question();
@@ -223,7 +226,7 @@ fn a_pack_that_is_cut_off_anywhere_is_none() {
 }
 
 #[test]
-fn a_pack_with_a_wrong_bit_is_none_or_the_same() {
+fn a_flipped_bit_is_refused_or_changes_nothing() {
     let world = World::ahead();
     let honest = frame(&write(&world.honest()), &world.dictionary());
     let question = world.question();
@@ -232,7 +235,8 @@ fn a_pack_with_a_wrong_bit_is_none_or_the_same() {
         let mut frame = honest.clone();
         frame[bit / 8] ^= 1 << (bit % 8);
         if let Ok(other) = question.unpack(&frame) {
-            // A bit of the head that is unused (RFC 8878, section 3.1.1.1.1), or the same bytes from another place of the dictionary.
+            // An unused bit of the head (RFC 8878, section 3.1.1.1.1), or a reference to the same
+            // bytes elsewhere in the dictionary.
             assert_eq!(other, pack, "bit {bit}");
         }
     }
@@ -241,9 +245,9 @@ fn a_pack_with_a_wrong_bit_is_none_or_the_same() {
 // Entries
 
 #[test]
-fn what_is_in_an_honest_pack_is_all_that_a_device_needs() {
+fn an_honest_pack_has_all_that_a_device_needs() {
     let world = World::ahead();
-    // What isn't in the pack isn't there.
+    // A repository without files: only the pack can answer.
     let nowhere = Repository { files: [].into(), ..world.repository.clone() };
     let mut device = world.device.clone();
     let pack = frame(&write(&world.honest()), &world.dictionary());
@@ -252,7 +256,7 @@ fn what_is_in_an_honest_pack_is_all_that_a_device_needs() {
 }
 
 #[test]
-fn entries_of_all_kinds_lead_nowhere_that_names_would_not() {
+fn no_entry_leads_where_names_could_not() {
     let world = World::ahead();
     let honest = world.honest();
     let other = Entry::Metadata { path: "2.targets.json", bytes: b"{}" };
@@ -340,9 +344,10 @@ fn wrong_bytes_of_a_target_are_fetched_by_name() {
     }
 }
 
-/// Where a pack keeps back the root that gives the timestamp another key, there is no way on; by names there is.
+/// If a pack withholds the root that gives the timestamp a new key, the update can't continue with
+/// the pack, but it can by names.
 #[test]
-fn a_root_that_is_kept_back_and_needed_is_found_by_name() {
+fn a_withheld_root_is_found_by_name() {
     let world = World::new([Step::Rotate("timestamp")]);
     let mut device = world.device.clone();
     let pack = frame(&write(&[Entry::Absent { path: "2.root.json" }]), &[]);
@@ -351,7 +356,7 @@ fn a_root_that_is_kept_back_and_needed_is_found_by_name() {
     world.judge(&pack).unwrap();
 }
 
-/// That nothing is new is believed no longer than what the device has lasts.
+/// The device believes "nothing new" only until its own timestamp expires.
 #[test]
 fn nothing_new_does_not_hide_that_the_timestamp_expired() {
     let mut world = World::new([]);
@@ -373,7 +378,7 @@ fn nothing_new_does_not_hide_that_the_timestamp_expired() {
     assert_eq!(outcome, Ok(Some(b"bin/one of version 2".to_vec())));
 }
 
-/// What a hostile pack has of a file.
+/// What a hostile pack contains for one file.
 #[derive(Debug, Clone)]
 enum Foul {
     Right,
@@ -381,12 +386,12 @@ enum Foul {
         at: Index,
         byte: u8,
     },
-    /// Another file's bytes.
+    /// The bytes of another file.
     Of(Index),
     Nothing,
     Absent,
     Kept,
-    /// A timestamp that there was.
+    /// An older or the newest timestamp.
     Timestamp(Index),
 }
 
@@ -411,7 +416,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Whatever is in a pack, and whatever was published since the device was here.
+    /// Any pack, after any publications since the device's last update, leads where a server
+    /// without packs could lead.
     #[test]
     fn any_pack_leads_where_names_lead(steps in steps(), fouls in prop::collection::vec((any::<Index>(), foul()), 0..12), with_dictionary in any::<bool>()) {
         let world = World::new(steps);
@@ -448,9 +454,9 @@ proptest! {
         world.judge(&frame(&write(&entries), &dictionary)).unwrap();
     }
 
-    /// Any bytes, also such as begin like a frame.
+    /// Bytes that are no pack are refused, even if they begin like an honest frame.
     #[test]
-    fn any_bytes_are_a_pack_or_none(begin in 0..400_usize, bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+    fn bytes_that_are_no_pack_are_refused(begin in 0..400_usize, bytes in prop::collection::vec(any::<u8>(), 0..300)) {
         let world = World::ahead();
         let honest = frame(&write(&world.honest()), &world.dictionary());
         let begin = begin.min(honest.len());

@@ -1,4 +1,5 @@
-//! What is stored: after a refused file, after a cut of the power at any write, and after keys were rotated.
+//! The storage after a refused file, after a power failure at any write, and after a rotation of
+//! keys.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[path = "common/history.rs"]
@@ -27,7 +28,7 @@ fn new_device(repository: &Repository) -> MemoryStorage {
     storage
 }
 
-/// Updates, and looks for a target: its role.
+/// Updates, looks for the target `name`, and returns the role that lists it.
 fn update<S: Storage>(storage: S, repository: &Repository, name: &str) -> Result<Option<String>, Error<S::Error>> {
     let mut updater = Updater::open(storage, clock(), Limits::default())?;
     let answer = |path: &str| repository.files.get(path).map_or(Answer::Missing, |bytes| Answer::Bytes(bytes));
@@ -41,7 +42,7 @@ fn update<S: Storage>(storage: S, repository: &Repository, name: &str) -> Result
     Ok(search.found().map(|found| found.role))
 }
 
-/// A storage whose power goes at one of its writes or removals: before it, or just after it.
+/// A storage that loses power at one of its writes or removals: before it, or just after it.
 struct Cut<'m> {
     inner: &'m mut MemoryStorage,
     left: Rc<Cell<usize>>,
@@ -49,7 +50,7 @@ struct Cut<'m> {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("the power went")]
+#[error("the power failed")]
 struct PowerWent;
 
 impl Cut<'_> {
@@ -103,9 +104,10 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 proptest! {
-    /// Wherever the power goes, the next update ends where an update without a cut ends.
+    /// Wherever the power fails, the next update ends in the same state as an update without a
+    /// failure.
     #[test]
-    fn a_cut_of_the_power_changes_nothing_in_the_end(before in steps(), after in steps(), at in 1..24_usize, late in any::<bool>()) {
+    fn a_power_failure_changes_nothing_in_the_end(before in steps(), after in steps(), at in 1..24_usize, late in any::<bool>()) {
         let mut repository = Repository::new();
         for (step, number) in before.into_iter().zip(20..) {
             step.carry_out(&mut repository, number);
@@ -123,7 +125,8 @@ proptest! {
         prop_assert_eq!(device, whole);
     }
 
-    /// Whatever stands in a file's place: it is refused and nothing changes, and then the right one is taken; or it says the same.
+    /// Either the device refuses the damaged file, changes nothing and then takes the right one; or
+    /// the damage doesn't touch the signed part.
     #[test]
     fn a_refused_file_changes_nothing(which in 0..6_usize, at in any::<prop::sample::Index>(), damage in 0..5_u8, byte in any::<u8>()) {
         let mut repository = Repository::new();
@@ -139,7 +142,7 @@ proptest! {
                 let bad = damaged(good, at.index(good.len()), damage, byte);
                 let before = stored(&updater);
                 let Err(error) = updater.give(Answer::Bytes(&bad)) else {
-                    // White space is nobody's signature.
+                    // No signature covers white space.
                     let value = |bytes: &[u8]| serde_json::from_slice::<serde_json::Value>(bytes).unwrap()["signed"].clone();
                     prop_assert_eq!(value(&bad), value(good));
                     asked += 1;
@@ -154,7 +157,7 @@ proptest! {
         }
     }
 
-    /// No bytes end the process, and none are taken.
+    /// Any bytes are refused, and none end the process.
     #[test]
     fn any_bytes_are_refused(bytes in prop::collection::vec(any::<u8>(), 0..300), good in 0..3_usize) {
         let repository = Repository::new();
@@ -198,13 +201,13 @@ fn refresh(
 }
 
 #[test]
-fn versions_go_back_only_where_a_key_is_taken_away() {
+fn versions_go_back_only_after_a_key_was_removed() {
     for (role, keep_old_key, recovers) in
         [("timestamp", false, true), ("snapshot", false, true), ("targets", false, false), ("timestamp", true, false)]
     {
         let mut repository = Repository::new();
         let mut device = new_device(&repository);
-        // Whoever has the online keys gives the highest numbers there are.
+        // A thief of the online keys signs the highest possible versions.
         let honest = repository.versions.clone();
         for role in ["timestamp", "snapshot", "targets"] {
             repository.versions.insert(role, (1 << 53) - 2);
@@ -229,7 +232,8 @@ fn versions_go_back_only_where_a_key_is_taken_away() {
     }
 }
 
-/// What a device says to a repository after it saw version 3 of everything, and what it keeps then.
+/// Updates a device that has version 3 of everything from a repository changed by `change`. Asserts
+/// that a refusal leaves the stored files as they were, except the timestamp.
 fn told_after_three(change: impl FnOnce(&mut Repository)) -> Result<(), String> {
     let mut repository = Repository::new();
     repository.publish();
@@ -239,7 +243,7 @@ fn told_after_three(change: impl FnOnce(&mut Repository)) -> Result<(), String> 
     let kept = device.clone();
     change(&mut repository);
     let told = refresh(&mut device, &repository, clock());
-    // A timestamp is taken before its snapshot is seen.
+    // The device takes a timestamp before it sees the snapshot.
     let but_timestamp = |device: &MemoryStorage| {
         device
             .0
@@ -255,7 +259,7 @@ fn told_after_three(change: impl FnOnce(&mut Repository)) -> Result<(), String> 
 }
 
 #[test]
-fn what_goes_back_or_expired_is_refused() {
+fn rollbacks_and_expired_documents_are_refused() {
     let versions = |role, version| move |repository: &mut Repository| _ = repository.versions.insert(role, version);
     assert_eq!(told_after_three(Repository::publish), Ok(()), "the control");
     for (why, change) in [
@@ -281,14 +285,14 @@ fn what_goes_back_or_expired_is_refused() {
             }),
         ),
         (
-            "timestamp.json is refused: it expired at 2028-01-01T00:00:00Z, and it is 2029-01-01T00:00:00Z; if that isn't so, set this device's clock right",
+            "timestamp.json is refused: it expired at 2028-01-01T00:00:00Z, and the time is 2029-01-01T00:00:00Z; if that time is wrong, set this device's clock",
             Box::new(|repository| {
                 repository.expires = "2028-01-01T00:00:00Z";
                 repository.refresh();
             }),
         ),
         (
-            "4.snapshot.json is refused: it doesn't list bins any more, which was listed before",
+            "4.snapshot.json is refused: it no longer lists bins, which the trusted snapshot lists",
             Box::new(|repository| {
                 repository.publish();
                 let signed =
@@ -341,7 +345,9 @@ fn a_clock_of_1970_sees_what_expired() {
     let told = refresh(&mut new_device(&repository), &repository, at("2029-01-01T00:00:00Z")).unwrap_err();
     let Error::Refused { why: Why::Expired { now, .. }, .. } = &told else { panic!("{told}") };
     assert_eq!(now.to_string(), "2029-01-01T00:00:00Z");
-    // What was signed on the last day of 2027 tells that it is at least that day; what expired before is seen by that alone.
+    // The stored timestamp expires at the beginning of 2028 and is valid for a day at most. So the
+    // device knows that the time is at least the last day of 2027, and sees that this timestamp has
+    // expired.
     repository.expires = "2027-12-01T00:00:00Z";
     repository.refresh();
     let told = refresh(&mut device, &repository, at("2026-01-01T00:00:00Z")).unwrap_err();

@@ -1,4 +1,4 @@
-"""Endless data, truncation, and what is no metadata."""
+"""Endless data, truncation, and bodies that are no metadata."""
 
 import itertools
 import json
@@ -32,7 +32,8 @@ def cut(stage: str, part: float, answer: Callable[[bytes, int], Answer]) -> Play
 
 
 def is_modest(world: World, scene: Scene, folder: Path, outcome: Outcome) -> None:
-    """It gives up where it gets nowhere, as often as it was told (`tries`), with one more for what it had."""
+    """Checks that the device gives up when it makes no progress: it asks at most four times, with
+    `tries = 2` and a stored part."""
     times = sum(request.path == world.path("target") for request in scene.asked)
     assert times <= 4, f"it asks {times} times for a target of which the same part comes each time"
 
@@ -65,7 +66,7 @@ for (title, wrong), step in itertools.product(BODIES.items(), ("root", "timestam
 add("malformed", "target: a page (captive portal)", "target", lambda w: w.changed("target", PAGE))
 add("malformed", f"{BIN}: deep, of 1 MB", BIN, lambda w: w.changed(BIN, DEEP), world="bare")
 
-# What takes the most memory of what a document may be long: 2 MB for ours.
+# A length close to the longest document that our device reads, 2 MB: it takes the most memory.
 MOST = 1_999_000
 
 

@@ -1,4 +1,5 @@
-"""Somebody without any key: arbitrary and wrong software, extraneous dependencies. In `bare` nothing but the signatures can tell."""
+"""An attacker without any key: arbitrary and wrong software, extraneous dependencies. In `bare`
+repositories only the signatures can reveal them."""
 
 import itertools
 import json
@@ -19,7 +20,7 @@ def tampered(world: World, stage: str) -> bytes:
 
 
 def signed_by(world: World, stage: str, signers: list[CryptoSigner], ids: list[str] | None = None) -> bytes:
-    """The same document, signed by others, under these ids."""
+    """The same document, signed by others under these ids."""
     file = json.loads(Repository.seal(json.loads(world.file(stage))["signed"], signers))
     for signature, keyid in zip(file["signatures"], ids or [], strict=False):
         signature["keyid"] = keyid
@@ -40,7 +41,7 @@ def of_another_role(world: World, stage: str) -> bytes:
 
 
 def of_another_type(world: World, stage: str) -> bytes:
-    """What another role has signed, in the place of this one's."""
+    """The signed document of another role in place of this role's."""
     return world.file("snapshot" if stage in ("root", "timestamp") else "timestamp")
 
 

@@ -1,4 +1,4 @@
-"""What a server can do with HTTP, and with time."""
+"""Attacks by HTTP itself, and by slow answers."""
 
 import gzip
 import itertools
@@ -17,7 +17,7 @@ GZIP = {"Content_Encoding": "gzip"}
 
 
 def blocks(member: bytes) -> Answer:
-    """Compressed data that never makes a byte."""
+    """Compressed data that never yields a byte."""
     return forever(head(**GZIP) + (gzip.compress(b"")[:10] if member != gzip.compress(b"") else b""), member * (65536 // len(member)))
 
 
@@ -64,7 +64,7 @@ def other_host(request: Request) -> str:
 
 
 def moved(stage: str, status: str = "302 Found") -> Play:
-    """To another host, which has the file."""
+    """Redirects to another host, which has the file."""
 
     def play(world: World) -> Scene:
         scene = world.honest()
@@ -82,7 +82,7 @@ def moved(stage: str, status: str = "302 Found") -> Play:
 
 
 def keeps_its_secret(world: World, scene: Scene, folder: Path, outcome: Outcome) -> None:
-    """Its token goes to the server that it was told, and to no other."""
+    """Checks that the device sends its token to the configured server, and to no other."""
     has = {(request.host.partition(":")[0], "Bearer secret" in request.headers.values()) for request in scene.asked}
     assert has == {("127.0.0.1", True), ("localhost", False)}, has
 

@@ -1,4 +1,4 @@
-"""What means the same as what was signed, and what only seems to."""
+"""Files with the same meaning as the signed ones, and files that only seem to have it."""
 
 import json
 
@@ -36,7 +36,7 @@ add("control", "timestamp: its members in another order", "target", reordered, e
 
 
 def kelvin(text: str) -> str:
-    """Another string, of which Unicode's form C makes this one."""
+    """Another string that Unicode's form C turns into this one."""
     return text.replace("K", "\u212a", 1)
 
 
@@ -63,7 +63,7 @@ def kelvin_name(world: World) -> Scene:
 
 
 def kernel(world: World) -> Scene:
-    """With a target whose name has a K."""
+    """A repository with a target whose name contains a K."""
     other = world.after.fork()
     listed = other.target(FIRMWARE).to_dict()
     other.edits["targets"] = lambda signed: signed["targets"].update({KELVIN_TARGET: listed})

@@ -23,7 +23,7 @@ NAMES = {
 
 
 def named_role(name: str, delegated: bool = True) -> Play:
-    """A role of this name is listed, and delegated to, and has nothing."""
+    """A role of this name is listed, and delegated to if `delegated`; it lists nothing."""
 
     def play(world: World) -> Scene:
         other = world.after.fork()
@@ -40,7 +40,8 @@ def named_role(name: str, delegated: bool = True) -> Play:
 
 
 def stays_in(world: World, scene: Scene, folder: Path, outcome: Outcome) -> None:
-    """Nothing is written but in the folders that it was given, and no name is another's, whatever the file system makes of capitals."""
+    """Checks that the device writes only into its own folders, and that no two names share a file,
+    even if the file system ignores case."""
     places = {path.relative_to(folder).parts[0] for path in folder.rglob("*")}
     assert places <= {"metadata", "out", "device.toml", "token", "stdout", "stderr"}, places
     assert not list(folder.parent.parent.rglob("*escaped")) and not Path("/tmp/escaped.json").exists()

@@ -1,4 +1,4 @@
-"""What was good once, or elsewhere: rollback, freeze, mix and match."""
+"""Files that were once valid, or are valid elsewhere: rollback, freeze, mix and match."""
 
 import itertools
 import time
@@ -27,7 +27,8 @@ add("rollback", "everything but the root as it was before", "timestamp", lambda 
 
 
 def lists_old(stage: str, listed_by: str) -> Play:
-    """Who signs `listed_by` says in a third publication that the first one's file of `stage` is the current one."""
+    """The signer of `listed_by` says, in a third publication, that the first publication's file of
+    `stage` is the current one."""
 
     def play(world: World) -> Scene:
         other = world.after.fork()

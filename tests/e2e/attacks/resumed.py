@@ -1,4 +1,4 @@
-"""What a target's fetch goes on with."""
+"""Attacks on the resumption of a target's fetch."""
 
 from collections.abc import Iterator
 
@@ -7,7 +7,8 @@ from .row import BIN, Play, World, add
 
 
 def cut_with(etag: str | None, good: bool) -> Play:
-    """Half of a target, or something else in its place, which is kept, since the rest may come later."""
+    """Sends half of a target, or other bytes in its place. The device keeps them, since the rest
+    may come later."""
 
     def play(world: World) -> Scene:
         file = world.file("target")
@@ -15,7 +16,7 @@ def cut_with(etag: str | None, good: bool) -> Play:
         fields = {"ETag": etag} if etag else {}
 
         def answer(request: Request) -> Iterator[bytes]:
-            # Once: then there is no answer at all.
+            # Once: after that there is no answer at all.
             first = sum(asked.path == request.path for asked in request.scene.asked) == 1
             yield from raw(head(Content_Length=len(file), **fields), half)(request) if first else raw(b"")(request)
 
@@ -32,7 +33,7 @@ add(GOES_ON, "target: the right half, with a weak tag", "target", cut_with('W/"x
 
 
 def drops(world: World) -> Scene:
-    """One byte a connection."""
+    """Sends one byte for each connection."""
     file = world.file("target")
 
     def answer(request: Request) -> Iterator[bytes]:

@@ -13,7 +13,7 @@ from .row import TAKEN, Play, World, add, attack, setting, show
 
 
 def new_root(edit: Callable[[Root, Repository], None], signers: Callable[[World, Repository], list[CryptoSigner]] | None = None) -> Play:
-    """Another second root than the honest one."""
+    """A second root other than the honest one."""
 
     def play(world: World) -> Scene:
         other = world.before.fork()
@@ -28,7 +28,8 @@ def new_root(edit: Callable[[Root, Repository], None], signers: Callable[[World,
 
 
 def third_root(world: World) -> Scene:
-    """What ends an attack in which a second root is signed by all who should."""
+    """Ends an attack whose second root has all required signatures: the honest holders publish a
+    third root."""
     other = world.before.fork()
     other.root.version = 2
     other.next_root()
@@ -69,7 +70,7 @@ add("control", "root: two signatures where two are needed", "target", new_root(s
 
 
 def one_signature_as(times: int, ids: list[str] | None = None) -> Play:
-    """One key's signature, so often, under these ids."""
+    """One key's signature, `times` times, under these ids."""
 
     def play(world: World) -> Scene:
         scene = new_root(same_root, lambda _, o: o.keys["root"][:1])(world)
@@ -93,7 +94,8 @@ add(CHAIN, "root: the signature of one key under the ids of two", "root", under_
 
 
 def two_faces(edit: Callable[[dict], None]) -> Play:
-    """A root in which the timestamp has one key under two ids, differently written, both of which must sign; its thief signs as both."""
+    """A root that gives the timestamp one key under two ids, written differently, with a threshold
+    of two. The key's thief signs under both ids."""
 
     def play(world: World) -> Scene:
         other = world.before.fork()

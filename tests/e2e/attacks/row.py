@@ -1,4 +1,4 @@
-"""What a row of the matrix is, and what rows are made with."""
+"""The rows of the matrix, and the helpers that make them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,13 +14,13 @@ from ..foreign import SPEC, in_days
 REFUSED, TAKEN, NO_TARGET = "refuses", "takes it", "says: no such target"
 PAST = "2020-01-01T00:00:00Z"
 BIN = bin_of(FIRMWARE)
-# In the order of an update.
+# The files of an update, in its order.
 STAGES = ("root", "timestamp", "snapshot", "targets", BIN, "target")
 
 
 @dataclass(frozen=True)
 class World:
-    """A repository as all clients know it, and what it published since."""
+    """A repository as all clients know it, and its later publications."""
 
     before: Repository
     after: Repository
@@ -52,33 +52,34 @@ Check = Callable[[World, Scene, Path, Outcome], None]
 
 @dataclass(frozen=True)
 class Attack:
-    """A row."""
+    """A row of the matrix."""
 
     kind: str
     name: str
     play: Play
-    # Which file is attacked, where a client refuses it.
+    # The attacked file, which a client refuses.
     stage: str
-    # What a device of ours does.
+    # What our device does.
     expected: str = REFUSED
-    # Of which listing the repository is.
+    # The `listing` of the repository.
     world: str = "full"
-    # Whose bytes are asked for.
+    # The target that the client fetches.
     target: str = FIRMWARE
     # Whether the client knows the new repository already.
     knows_new: bool = False
-    # What must stand in the one line that it says: a part of the file's name, unless given.
+    # A part of the device's one-line message; by default, of the file's name.
     says: str = ""
-    # What is stored on the way beside what comes before the stage, by the paths of the scene.
+    # What the device stores in addition to the files before the attacked one, by paths of the
+    # scene.
     stored: tuple[tuple[str, str], ...] = ()
-    # What ends the attack: the honest repository, unless more is needed.
+    # What ends the attack: by default the honest repository.
     recovery: Play = World.honest
     check: Check | None = None
     slow: bool = False
 
 
 ATTACKS: list[Attack] = []
-# Somebody whose key nobody trusts.
+# A signer whom nobody trusts.
 STRANGER = CryptoSigner.generate_ed25519()
 
 
@@ -99,7 +100,8 @@ def show(repository: Repository, name: str = FIRMWARE) -> Scene:
 
 
 def hostile(world: World, *edits: tuple[str, Edit], keys: dict[str, list[CryptoSigner]] | None = None) -> Repository:
-    """The new repository as those make it who sign something else: documents that list it are made anew."""
+    """The new repository with a hostile signer's edits. Documents that list an edited one are made
+    again."""
     other = world.after.fork()
     other.keys |= keys or {}
     other.edits = dict(edits)
@@ -108,7 +110,8 @@ def hostile(world: World, *edits: tuple[str, Edit], keys: dict[str, list[CryptoS
 
 
 def rotated(*roles: str) -> Play:
-    """The repository after the keys of these roles were replaced, and everything was signed again."""
+    """The repository after the keys of these roles were replaced and everything was signed
+    again."""
 
     def play(world: World) -> Scene:
         other = world.after.fork()
@@ -132,7 +135,7 @@ def setting(**members: object) -> Edit:
 
 
 def delegating(name: str, paths: list[str], members: dict | None = None) -> Edit:
-    """Delegates these paths to a stranger's role of this name, before all others."""
+    """Delegates these paths to a stranger's role of this name, before all other delegations."""
 
     def edit(signed: dict) -> None:
         delegations = signed.setdefault("delegations", {"keys": {}, "roles": []})
@@ -145,6 +148,6 @@ def delegating(name: str, paths: list[str], members: dict | None = None) -> Edit
 
 
 def empty_role() -> bytes:
-    """The file of a role that the stranger signs, of version 7, and that lists nothing."""
+    """The file of an empty role of version 7, signed by the stranger."""
     expires = in_days(9).strftime("%Y-%m-%dT%H:%M:%SZ")
     return Repository.seal({"_type": "targets", "spec_version": SPEC, "version": 7, "expires": expires, "targets": {}}, [STRANGER])

@@ -1,4 +1,4 @@
-"""What is signed by who must sign it, and is no metadata, or lists what is not there."""
+"""Files with valid signatures that are no metadata, or that list what doesn't exist."""
 
 from ..attack_repository import FIRMWARE
 from ..attack_server import Scene
@@ -26,7 +26,7 @@ for title, member in {
 
 
 def listing(stage: str, listed_by: str, member: dict) -> Play:
-    """Who signs `listed_by` lists something else of `stage`."""
+    """The signer of `listed_by` lists something else for `stage`."""
 
     def edit(signed: dict) -> None:
         signed["meta"][f"{stage}.json"].update(member)

@@ -1,4 +1,4 @@
-"""Stolen keys: what one alone may do, and may not; fast-forward."""
+"""Stolen keys: what a thief of one key can and can't do; fast-forward."""
 
 from ..attack_repository import DEEP, FIRMWARE, OTHER, bin_of
 from ..attack_server import Scene
@@ -78,7 +78,7 @@ def snapshot_signs_targets(world: World) -> Scene:
 
 
 def evil(world: World, name: str = FIRMWARE) -> tuple[dict, bytes, str]:
-    """What is listed of other bytes under a name, those, and where they are."""
+    """The entry of other bytes under a name, these bytes, and their path."""
     other = world.after.fork()
     other.version = 66
     data = other.content(name)
@@ -157,7 +157,7 @@ def circle(world: World) -> Scene:
     recovery=later,
 )
 def same_version(world: World) -> Scene:
-    """Of one version there is one document: the one that came first (5.4.3.1)."""
+    """Each version has one document: the one that came first stays (5.4.3.1)."""
     other = world.after.fork()
     other.edits["timestamp"] = setting(version=2)
     other.publish()
@@ -167,7 +167,8 @@ def same_version(world: World) -> Scene:
 
 
 MANY = 40
-# So many are asked at most, of which `targets` and the party are two; one more is asked to know that it is one too many.
+# The stranger's roles that a device reads. With `targets` and the party, these are one more than a
+# search may ask: only then does the device know that there are too many.
 ASKED = 31
 
 

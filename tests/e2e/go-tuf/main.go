@@ -1,5 +1,5 @@
-// What go-tuf makes of documents. Reads one a line, {"kind", "text"}, and answers each in a line: the canonical form of what it read, in
-// hexadecimal, or null where it can't be read.
+// Prints how go-tuf reads documents. Reads one document a line, {"kind", "text"}, and answers each
+// with a line: the canonical form of what it read, in hexadecimal, or null if it can't read it.
 package main
 
 import (

@@ -1,9 +1,12 @@
-// A device: tuf-js's client, unmodified. Reads one request from its argument and answers in JSON on standard output. Without an argument it is one device
-// after the other: it reads a request a line from standard input, and answers each in a line, with `{"error"}` where it fails.
+// A device with tuf-js's unmodified client. It reads one request from its argument and answers in
+// JSON on standard output. Without an argument it plays one device after another: it reads one
+// request a line from standard input, and answers each with a line, `{"error"}` if it failed.
 //
-//     {"metadata_url", "targets_url", "folder", "root", "names": […], "download": true|false, "headers": {…}}
+//     {"metadata_url", "targets_url", "folder", "root", "names": […], "download": true|false,
+//      "headers": {…}}
 //
-// answers {NAME: {"sha256", "length", "path"} or null}. `folder` is the device's state from one update to the next.
+// The answer is {NAME: {"sha256", "length", "path"} or null}. `folder` holds the device's state
+// from one update to the next.
 import { copyFileSync, existsSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
@@ -11,7 +14,10 @@ import { createInterface } from "node:readline";
 import { BaseFetcher, Updater } from "tuf-js";
 import { DownloadHTTPError } from "tuf-js/dist/error.js";
 
-/** Sends header fields to the API, as a device must that has a token, and none to where it redirects. */
+/**
+ * Sends header fields to the API, as a device with a token must, and none of them to a redirect's
+ * target.
+ */
 class FetcherWithHeaders extends BaseFetcher {
   constructor(headers) {
     super();
@@ -23,7 +29,7 @@ class FetcherWithHeaders extends BaseFetcher {
     const link = response.headers.get("location");
     if (link) response = await fetch(link);
     if (!response.ok || !response.body) {
-      // tuf-js knows the end of its walk over the roots by this.
+      // tuf-js recognizes the end of its walk over the roots by this error.
       throw new DownloadHTTPError(`${url}: ${response.status}`, response.status);
     }
     return response.body;
@@ -49,7 +55,7 @@ async function ask(request) {
   const found = {};
   for (const [index, name] of request.names.entries()) {
     const target = await updater.getTargetInfo(name);
-    // tuf-js keeps a target under its own name, so each gets a file of its own.
+    // tuf-js stores a target under its own name, so each gets its own file here.
     const file = join(targetDir, `${index}`);
     found[name] = target
       ? {

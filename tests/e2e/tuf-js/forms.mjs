@@ -1,5 +1,7 @@
-// What tuf-js makes of documents. Reads one a line, `{"kind", "text", "trusted"}`, and answers each in a line: the canonical form of what it
-// read, whether that verifies under the trusted root (a root also under itself), and what it says of keys and targets. `null` where it can't be read.
+// Prints how tuf-js reads documents. Reads one a line, `{"kind", "text", "trusted"}`, and answers
+// each with a line: the canonical form of what it read, whether that verifies under the trusted
+// root (a root also under itself), and what it says about keys and targets. `null` if it can't read
+// the document.
 import { createRequire } from "node:module";
 import { createInterface } from "node:readline";
 

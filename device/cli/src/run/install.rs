@@ -1,4 +1,4 @@
-//! Installing: one command at a time, and what is known of it afterwards.
+//! Runs one install command at a time, and finds out afterwards whether it worked.
 
 use std::ffi::OsString;
 use std::fs::{self, File, TryLockError};
@@ -13,15 +13,15 @@ use crate::run::program::{Ended, Program, told};
 use crate::run::runner::{Interrupted, Outcome, Runner, TICK};
 use crate::run::status::State;
 
-/// `confirm` has so long.
+/// The longest that `confirm` may take.
 const LONGEST_CONFIRM: Duration = Duration::from_mins(1);
 
-/// A command that ends with this asks to be started later (`EX_TEMPFAIL` of `sysexits.h`).
+/// The exit code with which a command asks to be started later (`EX_TEMPFAIL` of `sysexits.h`).
 const LATER: i32 = 75;
 
 impl Runner<'_> {
-    /// Learns what became of a command that was started before, as far as that can be known. Says
-    /// whether it can't be said yet.
+    /// Finds out, as far as possible, whether an earlier command worked. Returns whether that is
+    /// still unknown.
     pub fn look_after_attempt(&mut self) -> Result<bool, Interrupted> {
         let Some(attempt) = self.journal.attempt.clone().filter(|_| self.journal.awaits_confirmation()) else {
             return Ok(false);
@@ -36,13 +36,13 @@ impl Runner<'_> {
         self.confirm(&attempt)
     }
 
-    /// Hands a verified file to the command.
+    /// Runs the install command on a verified file.
     pub fn install(&mut self, release: &Release, number: u32, file: &Path) -> Result<Outcome, Interrupted> {
         let input = self.alone()?;
         let before = self.journal.clone();
         self.journal.begin(release.clone(), number, boot());
-        // Before the command starts: whatever cuts it, it is known that it may have. On a full disk
-        // nothing is begun.
+        // On disk before the command starts: after any interruption, the device knows that it may
+        // have started.
         self.save().inspect_err(|_| self.journal = before)?;
         let tries = self.run.install_tries;
         self.event(&format!("installing {}, try {number} of {tries}", release.told()));
@@ -97,7 +97,8 @@ impl Runner<'_> {
         Outcome::NotInstalled
     }
 
-    /// Asks whether the device runs what was begun. Says whether that can't be said yet.
+    /// Asks `confirm` whether the device runs the attempted release. Returns whether that is still
+    /// unknown.
     fn confirm(&mut self, attempt: &Attempt) -> Result<bool, Interrupted> {
         let command = self.run.confirm.clone();
         let Attempt { release, number, .. } = attempt;
@@ -145,16 +146,16 @@ impl Runner<'_> {
         ];
         variables.extend(file.map(|file| ("TUFLINE_FILE", file.into())));
         let program = Program { command, file: file.unwrap_or(Path::new("")), variables, input, longest };
-        // A signal that asks this program to end waits for the command: nobody would know what it
-        // left.
+        // A signal to end this program waits for the command: otherwise nobody would know what the
+        // command left behind.
         program.run(|| {
             self.signals.wait(TICK);
             self.supervisor.alive();
         })
     }
 
-    /// A file that is locked for as long as the answer lives, or a command that was given it. A
-    /// command that an earlier process started is waited for, as long as a command may take.
+    /// A locked file; the lock lives as long as the returned file, or a command that inherited it.
+    /// Waits for a command that an earlier process started, as long as a command may take.
     fn alone(&mut self) -> Result<File, Interrupted> {
         let path = self.settings.metadata_dir.join("install.lock");
         let file = durable::create_or_open(&path).map_err(Failure::file("written", &path))?;
@@ -184,7 +185,7 @@ impl Runner<'_> {
     }
 }
 
-/// Tells one run of the kernel from another (`random(4)`).
+/// Identifies one run of the kernel (`random(4)`).
 fn boot() -> Option<String> {
     let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
     Some(id.trim().to_owned())

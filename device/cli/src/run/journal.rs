@@ -1,62 +1,62 @@
-//! What a device remembers of what it installs, over kills and reboots. Pure: whoever changes it
-//! writes it down.
+//! What a device remembers about its installations across kills and reboots. This module is pure:
+//! its callers write the journal to disk.
 
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
 /// What a device remembers.
 ///
-/// *Invariant*: for one wish (the bytes that the repository lists, for as long as the device sees
-/// no others) the install command is started so often as it may be tried, and never after it
-/// worked. [`Journal::begin`] is on disk before the command starts: that is what makes it so.
+/// *Invariant*: a wish is the bytes that the repository lists, for as long as the device sees no
+/// others. For one wish, the install command starts at most as often as allowed, and never after it
+/// worked. This holds because [`Journal::begin`] is on disk before the command starts.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Journal {
-    /// The digest of what the device runs, as far as is known.
+    /// The digest of what the device runs, if that is known.
     pub installed: Option<String>,
-    /// What was begun, and isn't known to have worked.
+    /// The installation that was begun and isn't known to have worked.
     pub attempt: Option<Attempt>,
-    /// What came over the network.
+    /// The bytes received over the network today.
     #[serde(default)]
     pub bytes: Bytes,
 }
 
-/// What the repository lists under the target's name.
+/// The release that the repository lists under the target's name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Release {
     /// The target's name.
     pub target: String,
-    /// The digest by which it is told from others: SHA-256, where that is listed.
+    /// The digest that identifies it: its SHA-256, if the repository lists one.
     pub digest: String,
     /// Its SHA-256, if listed.
     pub sha256: Option<String>,
-    /// In bytes.
+    /// Its length in bytes.
     pub length: u64,
     /// Its custom metadata as JSON.
     pub custom: Option<String>,
 }
 
-/// The tries to install a release.
+/// The attempts to install a release.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attempt {
-    /// What is installed.
+    /// The release.
     pub release: Release,
-    /// The command was started so often.
+    /// How often the command was started.
     pub number: u32,
-    /// What became of the last start.
+    /// The result of the last start.
     pub stage: Stage,
-    /// In which run of the kernel that was (`/proc/sys/kernel/random/boot_id`).
+    /// The run of the kernel in which that was (`/proc/sys/kernel/random/boot_id`).
     pub boot: Option<String>,
 }
 
-/// What became of an install command.
+/// The result of an install command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Stage {
-    /// It was started, and nobody saw it end: it runs, or it was cut.
+    /// It was started, and nobody saw it end: it is running, or was interrupted.
     Begun,
     /// It worked, and `confirm` doesn't say yet that the device runs the release.
     Written,
-    /// It failed, so.
+    /// It failed, for this reason.
     Failed(String),
 }
 
@@ -65,38 +65,38 @@ pub enum Stage {
 pub enum Ending {
     /// It worked.
     Done,
-    /// It asks to be started later, and did nothing.
+    /// It did nothing, and asks to be started later.
     PutOff,
-    /// It failed, so.
+    /// It failed, for this reason.
     Failed(String),
 }
 
-/// What `confirm` says of a release.
+/// The answer of `confirm` about a release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Confirmed {
     /// The device runs it.
     Yes,
     /// It doesn't.
     No,
-    /// It can't be said yet.
+    /// The device can't tell yet.
     Unknown,
 }
 
-/// What is to be done about what is listed.
+/// The next step for the listed release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Due {
-    /// Nothing: the device runs it.
+    /// None: the device runs it.
     Nothing,
-    /// Nothing more: it failed too often.
+    /// None any more: it failed too often.
     GivenUp,
-    /// Nothing for now: it is installed, and the device doesn't run it yet.
+    /// None for now: it is installed, and the device doesn't run it yet.
     Confirmation,
-    /// To install it. It is the try with this number.
+    /// Install it, as the try with this number.
     Install(u32),
 }
 
 impl Journal {
-    /// What is to be done about what is listed, where one release is tried so often.
+    /// The next step for the listed release, with this many tries for each release.
     pub fn due(&self, listed: &str, tries: u32) -> Due {
         match &self.attempt {
             Some(attempt) if attempt.release.digest == listed => match attempt.stage {
@@ -104,8 +104,8 @@ impl Journal {
                 Stage::Begun | Stage::Failed(_) if attempt.number >= tries => Due::GivenUp,
                 Stage::Begun | Stage::Failed(_) => Due::Install(attempt.number + 1),
             },
-            // Another release may have been installed, in part or whole. What ran before it may not
-            // any more.
+            // Another release may have been installed, in part or whole, so the device may no
+            // longer run what it ran before.
             Some(Attempt { stage: Stage::Begun | Stage::Written, .. }) => Due::Install(1),
             Some(Attempt { stage: Stage::Failed(_), .. }) | None => {
                 if self.installed.as_deref() == Some(listed) {
@@ -117,23 +117,24 @@ impl Journal {
         }
     }
 
-    /// The device saw that this is listed. What failed isn't wished any more where it is another
-    /// release: if it is listed again later, that is a new wish.
+    /// Records that the repository lists this. A failed attempt at another release is forgotten: if
+    /// that release is listed again later, it is a new wish.
     pub fn see(&mut self, listed: &str) {
         self.attempt.take_if(|attempt| attempt.release.digest != listed && matches!(attempt.stage, Stage::Failed(_)));
     }
 
-    /// The command is about to be started.
+    /// Records that the command is about to start.
     pub fn begin(&mut self, release: Release, number: u32, boot: Option<String>) {
-        // What was begun before may have worked, of this release too: what ran before that may not
-        // run any more.
+        // An earlier attempt may have worked, even at this release, so the device may no longer run
+        // what it ran before.
         if self.attempt.as_ref().is_some_and(|before| !matches!(before.stage, Stage::Failed(_))) {
             self.installed = None;
         }
         self.attempt = Some(Attempt { release, number, stage: Stage::Begun, boot });
     }
 
-    /// The command ended. With `confirms` another command says whether the device runs the release.
+    /// Records the command's end. With `confirms`, another command decides whether the device runs
+    /// the release.
     pub fn ended(&mut self, ending: Ending, confirms: bool) {
         let Some(attempt) = &mut self.attempt else { return };
         match ending {
@@ -145,12 +146,12 @@ impl Journal {
         }
     }
 
-    /// Whether it is for `confirm` to say what became of the attempt.
+    /// Whether `confirm` must say if the attempt worked.
     pub fn awaits_confirmation(&self) -> bool {
         self.attempt.as_ref().is_some_and(|attempt| !matches!(attempt.stage, Stage::Failed(_)))
     }
 
-    /// What `confirm` says of the attempt, in this run of the kernel.
+    /// Records the answer of `confirm` in this run of the kernel.
     pub fn confirmed(&mut self, confirmed: Confirmed, boot: Option<&str>) {
         let Some(attempt) = &mut self.attempt else { return };
         match (confirmed, &attempt.stage) {
@@ -159,12 +160,12 @@ impl Journal {
                 let why = "the device started anew, and doesn't run it".to_owned();
                 attempt.stage = Stage::Failed(why);
             }
-            // It is tried again, if it may be, or its reboot is still to come.
+            // The attempt may be tried again, or its reboot is still to come.
             _ => {}
         }
     }
 
-    /// The device runs what was begun.
+    /// Records that the device runs the attempted release.
     fn works(&mut self) {
         if let Some(attempt) = self.attempt.take() {
             self.installed = Some(attempt.release.digest);
@@ -172,18 +173,18 @@ impl Journal {
     }
 }
 
-/// How many bytes came over the network on a day (UTC).
+/// The bytes received over the network on one day (UTC).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bytes {
-    /// The day. `None` before the first.
+    /// The day; `None` before the first one.
     pub day: Option<Date>,
-    /// So many, or a few more (`round.rs` counts ahead).
+    /// The bytes, or a few more (`runner.rs` counts ahead).
     pub count: u64,
 }
 
 impl Bytes {
-    /// The count of today. A clock that was put back doesn't begin a new count; nor does one that
-    /// is plainly wrong, which says no day (`None`).
+    /// Today's count. A clock that was set back doesn't start a new count. Nor does a clock that is
+    /// plainly wrong, for which `today` is `None`.
     pub fn on(self, today: Option<Date>) -> Self {
         match (self.day, today) {
             (Some(day), Some(today)) if today > day => Self { day: Some(today), count: 0 },

@@ -1,4 +1,4 @@
-//! Kills and cuts of the power at any moment: what is installed, and how often.
+//! Kills and power failures at any moment: what is installed, and how often.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ fn release(digest: &str) -> Release {
     Release { target: "t".to_owned(), digest: digest.to_owned(), sha256: None, length: 1, custom: None }
 }
 
-/// What happens to one round.
+/// What happens in one round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fate {
     /// The command works, and the program sees it.
@@ -125,8 +125,9 @@ fn fates() -> impl Strategy<Value = Vec<Fate>> {
 }
 
 proptest! {
-    /// Whatever is cut, and wherever: each wish comes true once, if its command is let work in one
-    /// of its tries. It is never started more often than that, and never after it was seen to work.
+    /// Whatever the interruptions, each wish comes true once, if its command may work in one of its
+    /// tries. The command never starts more often than allowed, and never after the device saw it
+    /// work.
     #[test]
     fn a_wish_comes_true_once(wishes in prop::collection::vec((0..3_u8, fates()), 1..8), reboots in any::<bool>(), confirms in any::<bool>()) {
         let reboots = reboots && confirms;
@@ -138,7 +139,7 @@ proptest! {
             }
             before = Some(listed);
             let listed = format!("{listed}");
-            // The device sees that the wish has changed, whatever comes then.
+            // The device sees the new wish first, whatever comes then.
             let seen = world.round(wish, &listed, Fate::PutsOff);
             prop_assert_ne!(seen, Due::GivenUp, "a new wish has tries of its own");
             for fate in fates {
@@ -147,7 +148,7 @@ proptest! {
                     world.reboot();
                 }
             }
-            // From here on nothing is in its way.
+            // From here on nothing interferes.
             for _ in 0..=TRIES {
                 world.round(wish, &listed, Fate::Works);
                 if reboots {
@@ -172,8 +173,8 @@ proptest! {
         }
     }
 
-    /// The same release isn't installed again, however often it is asked, until another one was
-    /// listed.
+    /// A release that runs isn't installed again, however often the device asks, until another one
+    /// was listed.
     #[test]
     fn what_runs_is_left_alone(rounds in 1..20_usize) {
         let mut world = World::default();
@@ -186,7 +187,7 @@ proptest! {
         prop_assert_eq!(world.round(2, "a", Fate::Works), Due::Nothing);
     }
 
-    /// However the clock is set, no day lets more come than what is counted says.
+    /// However the clock is set, no day allows more bytes than the count leaves.
     #[test]
     fn a_clock_that_is_set_gives_no_bytes_back(days in prop::collection::vec(prop::option::of(0..4_i32), 1..20)) {
         let first: Date = "2026-11-30".parse().unwrap();

@@ -1,8 +1,8 @@
-//! A device that keeps itself up to date: it asks now and then, downloads, and hands what is
-//! verified to a command.
+//! A device that keeps itself up to date: it checks now and then, downloads, and passes verified
+//! files to a command.
 //!
-//! `journal.rs`, `schedule.rs` and `window.rs` decide, and are pure. `runner.rs` waits and tells,
-//! `round.rs` asks and downloads, `install.rs` starts the commands.
+//! `journal.rs`, `schedule.rs` and `window.rs` decide, and are pure. `runner.rs` waits and reports,
+//! `round.rs` checks and downloads, and `install.rs` runs the commands.
 
 mod install;
 mod journal;

@@ -1,4 +1,4 @@
-//! The programs that install a file, and that say whether it is installed.
+//! Runs the programs that install a file, and that say whether it is installed.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::patience::now;
 
-/// How long a program that takes too long has between SIGTERM and SIGKILL.
+/// The time between SIGTERM and SIGKILL for a program that takes too long.
 const LAST_WORDS: Duration = Duration::from_secs(10);
 
 /// A program to run.
@@ -22,8 +22,8 @@ pub struct Program<'p> {
     pub command: &'p [String],
     pub file: &'p Path,
     pub variables: Vec<(&'static str, OsString)>,
-    /// What it reads: an empty file, which is held open, and locked, for as long as the program or
-    /// one that it started lives.
+    /// Its standard input: an empty file that stays open, and locked, as long as the program or one
+    /// of its children lives.
     pub input: Option<File>,
     pub longest: Duration,
 }
@@ -31,17 +31,17 @@ pub struct Program<'p> {
 /// How a program ended.
 #[derive(Debug)]
 pub enum Ended {
-    /// By itself, or by a signal of others.
+    /// By itself, or by a signal from elsewhere.
     Exit(ExitStatus),
-    /// It took too long, and was ended.
+    /// It took too long and was stopped.
     TooLong,
     /// It was never started.
     NotStarted(io::Error),
 }
 
 impl Program<'_> {
-    /// Runs it to its end, in a process group of its own, and calls `tick` again and again
-    /// meanwhile, which waits a little.
+    /// Runs the program to its end, in its own process group. Meanwhile calls `tick` repeatedly,
+    /// which waits a little.
     pub fn run(self, mut tick: impl FnMut()) -> Ended {
         let longest = self.longest;
         let mut child = match self.start() {
@@ -51,7 +51,7 @@ impl Program<'_> {
         let group = Pid::from_child(&child);
         match wait(&mut child, now() + longest, &mut tick) {
             Some(status) => return Ended::Exit(status),
-            // It may have ended by itself meanwhile: then there is nobody to tell.
+            // It may have ended meanwhile; then there is nothing to signal.
             None => _ = kill_process_group(group, Signal::TERM),
         }
         _ = wait(&mut child, now() + LAST_WORDS, &mut tick);
@@ -68,7 +68,7 @@ impl Program<'_> {
         // Only this process tells systemd how it is.
         command.env_remove("NOTIFY_SOCKET");
         command.stdin(self.input.map_or_else(Stdio::null, Stdio::from));
-        // What it says goes where this program's events go: an answer on stdout would be no event.
+        // Its output goes to this program's log of events: on stdout it would look like an answer.
         command.stdout(io::stderr());
         command.spawn()
     }
@@ -84,7 +84,7 @@ fn wait(child: &mut Child, until: Instant, tick: &mut impl FnMut()) -> Option<Ex
     }
 }
 
-/// How it ended, in words.
+/// The end in words.
 pub fn told(ended: &Ended) -> String {
     match ended {
         Ended::Exit(status) => match (status.code(), status.signal()) {

@@ -1,4 +1,4 @@
-//! One round: what is listed, and the file of it.
+//! One round: asks what is listed, and fetches it.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -15,7 +15,7 @@ use crate::run::runner::{Interrupted, Outcome, Runner, time};
 use crate::run::status::{State, Versions};
 
 impl Release {
-    /// What is listed of a target.
+    /// The release of a found target.
     fn of(found: &FoundTarget) -> Self {
         Self {
             target: found.name.clone(),
@@ -26,7 +26,7 @@ impl Release {
         }
     }
 
-    /// For people.
+    /// A text for people.
     pub fn told(&self) -> String {
         let digest = self.digest.get(..12).unwrap_or(&self.digest);
         format!("{} {digest}… ({})", self.target, told_size(self.length))
@@ -34,7 +34,7 @@ impl Release {
 }
 
 impl Runner<'_> {
-    /// Asks, downloads and installs, as far as that is due.
+    /// Checks, downloads and installs, as far as that is due.
     pub fn try_round(&mut self) -> Result<Outcome, Interrupted> {
         let is_unsure = self.look_after_attempt()?;
         let (device, control, found) = self.ask()?;
@@ -63,7 +63,7 @@ impl Runner<'_> {
         }
     }
 
-    /// What is listed of the target now.
+    /// Asks what the repository lists now.
     fn ask(&mut self) -> Result<(Device, Control, FoundTarget), Interrupted> {
         self.status.last_check = Some(time());
         self.now(State::Checking);
@@ -84,7 +84,8 @@ impl Runner<'_> {
         Ok((device, control, found))
     }
 
-    /// Where nothing is known of what the device runs, it may be what a file of its image has.
+    /// If the device doesn't know what it runs, compares the listed release with the file from its
+    /// image.
     fn know_the_factory(&mut self, found: &FoundTarget) -> Result<(), Interrupted> {
         let Some(file) = self.run.installed_file.clone() else { return Ok(()) };
         if self.journal.installed.is_some() || self.journal.attempt.is_some() {
@@ -99,8 +100,8 @@ impl Runner<'_> {
         Ok(())
     }
 
-    /// Puts the verified file of a release in its place, and says where. `None` where that, or the
-    /// install, waits for the window.
+    /// Fetches and verifies a release's file, and returns its path. `None` if the download or the
+    /// installation waits for the window.
     fn fetch(
         &mut self,
         device: Device,
@@ -123,7 +124,7 @@ impl Runner<'_> {
         }
         self.now(State::Downloading);
         let to = file.clone();
-        // It may lie there since yesterday: then this reads and verifies it.
+        // If the file is there already, this reads and verifies it.
         let fetched = self.beside(Some(control), move || device.fetch(&found, &to))??;
         let read_only = fs::Permissions::from_mode(0o444);
         fs::set_permissions(&file, read_only).map_err(Failure::file("written", &file))?;
@@ -151,7 +152,7 @@ impl Runner<'_> {
         }
     }
 
-    /// Once for each release.
+    /// Reports once for each release that it waits.
     fn tell_to_wait(&mut self, release: &Release, why: &str) {
         if self.told_to_wait.as_ref() != Some(&release.digest) {
             self.event(&format!("{} {why}", release.told()));
@@ -159,13 +160,14 @@ impl Runner<'_> {
         }
     }
 
-    /// Where files wait to be installed: those of a release have a folder of their own.
+    /// The folder of files that wait for installation; each release has its own folder below it.
     fn folder(&self, digest: Option<&str>) -> PathBuf {
         let folder = self.run.download_dir(&self.settings.metadata_dir);
         digest.map_or(folder.clone(), |digest| folder.join(digest))
     }
 
-    /// Removes the files of all releases but this one. What can't be removed is told, and stays.
+    /// Removes the files of all releases except this one. Reports a file that can't be removed, and
+    /// leaves it.
     pub fn tidy(&mut self, but: Option<&str>) {
         if but.is_none() {
             self.fetched = None;
@@ -173,7 +175,7 @@ impl Runner<'_> {
         let folder = self.folder(None);
         let Ok(entries) = fs::read_dir(&folder) else { return };
         for path in entries.flatten().map(|entry| entry.path()) {
-            // Whatever else is there isn't ours.
+            // Everything else there belongs to others.
             let name = path.file_name().and_then(|name| name.to_str()).filter(|name| is_digest(name));
             if name.is_some_and(|name| Some(name) != but)
                 && let Err(error) = fs::remove_dir_all(&path)
@@ -188,7 +190,7 @@ fn is_digest(name: &str) -> bool {
     name.len() >= 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// A size as people say it.
+/// A size for people.
 fn told_size(bytes: u64) -> String {
     match bytes {
         0..10_000 => format!("{bytes} bytes"),

@@ -1,4 +1,4 @@
-//! A device that runs: what it knows, what it tells, and how it waits.
+//! A running device: its state, its reports, and its waits.
 
 use std::fs::{self, File};
 use std::io;
@@ -22,26 +22,26 @@ use crate::run::status::{self, LastFailure, State, Status};
 use crate::run::supervisor::Supervisor;
 use crate::settings::Settings;
 
-/// How a device ran: what supervises it goes by this.
+/// The result of a run, for the program's supervisor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ran {
-    /// Nothing is left to do: the device runs what is listed, or the program was told to end.
+    /// Nothing is left to do: the device runs what is listed, or somebody asked the program to end.
     Done,
     /// A check or a download failed.
     Failed,
-    /// An install failed, now or as often as it may be tried.
+    /// An install failed, now or so often that it isn't tried again.
     NotInstalled,
-    /// What is listed waits: for the window, for bytes that may come tomorrow, for its
-    /// confirmation, or since the command asks for that.
+    /// The listed release waits: for the window, for tomorrow's bytes, for its confirmation, or
+    /// because the command asked for it.
     Waits,
 }
 
-/// What became of one round.
+/// The result of one round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     Nothing,
     Installed,
-    /// It waits for its window.
+    /// The release waits for its window.
     Closed,
     /// No more bytes may come today.
     Spent,
@@ -50,11 +50,11 @@ pub enum Outcome {
     GivenUp,
     NotInstalled,
     Failed,
-    /// The program was told to end.
+    /// Somebody asked the program to end.
     Ends,
 }
 
-/// Why a round doesn't go on.
+/// Why a round stopped.
 #[derive(Debug)]
 pub enum Interrupted {
     Ends,
@@ -67,18 +67,18 @@ impl From<Failure> for Interrupted {
     }
 }
 
-/// It looks so often what goes on, while something does.
+/// How often the program checks on work in progress.
 pub const TICK: Duration = Duration::from_millis(100);
 
-/// What came of a download is put away within this time when the program shall end.
+/// The time to store a download's bytes when the program must end.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// The clock on the wall is looked at so often at least: it may be set.
+/// The longest wait before the program reads the wall clock again, since somebody may set it.
 const LONGEST_WAIT: Duration = Duration::from_mins(1);
 
-/// What came over the network is counted ahead on disk, by a quarter of what came, within these
-/// limits: after a kill the count is up to so much too high. It is too low only where half of that
-/// comes between two looks ([`TICK`]).
+/// The journal counts bytes ahead on disk, by a quarter of what was received, within these limits.
+/// After a kill, the count is too high by at most that much. It is too low only if more than half
+/// of that arrives between two checks ([`TICK`]).
 const LEAST_AHEAD: u64 = 64 << 10;
 const MOST_AHEAD: u64 = 4 << 20;
 
@@ -90,25 +90,25 @@ pub struct Runner<'r> {
     pub status: Status,
     pub signals: Signals,
     pub supervisor: Supervisor,
-    /// The digest of the file that is in its place, as far as this process knows.
+    /// The digest of the file in its place, if this process knows it.
     pub fetched: Option<String>,
-    /// The digest of what was last told to wait.
+    /// The digest of the release that was last reported as waiting.
     pub told_to_wait: Option<String>,
     tell: &'r dyn Fn(&str),
     journal_path: PathBuf,
-    /// The journal as it is on disk.
+    /// The journal on disk.
     on_disk: Journal,
-    /// So much of what the device that asks now received is counted.
+    /// The bytes of the current [`Device`](crate::Device) that are counted already.
     counted: u64,
-    /// Another process waits while it lives.
+    /// The lock: another process waits while it lives.
     _lock: File,
 }
 
-/// Runs until it is told to end, or through one check (`once`). Each event is told in one line.
+/// Runs until it is asked to end, or for one check (`once`). Reports each event in one line.
 ///
 /// # Errors
-/// [`Failure::Settings`], [`Failure::File`]: where it can't begin at all. What fails later is told,
-/// and tried again.
+/// [`Failure::Settings`] or [`Failure::File`], if it can't start at all. Later failures are
+/// reported and retried.
 pub fn run(settings: Settings, once: bool, tell: &dyn Fn(&str)) -> Result<Ran, Failure> {
     let mut runner = Runner::open(settings, tell)?;
     runner.supervisor.tell("READY=1");
@@ -120,7 +120,7 @@ pub fn run(settings: Settings, once: bool, tell: &dyn Fn(&str)) -> Result<Ran, F
 impl<'r> Runner<'r> {
     fn open(settings: Settings, tell: &'r dyn Fn(&str)) -> Result<Self, Failure> {
         let run = RunSettings::check(settings.run.clone())?;
-        // Without it each check would fail, for ever.
+        // Without the URL, every check would fail.
         settings.metadata("")?;
         let folder = &settings.metadata_dir;
         durable::create_folder(folder).map_err(Failure::file("written", folder))?;
@@ -178,8 +178,8 @@ impl<'r> Runner<'r> {
         }
     }
 
-    /// Waits so long by a clock that nobody sets, or until a signal asks for something. Who waits
-    /// for the window waits until it opens, and by chance a little longer.
+    /// Waits this long by the monotonic clock, or until a signal arrives. A wait for the window
+    /// lasts until it opens, plus a random time.
     fn wait(&mut self, longest: Duration, for_window: bool) {
         let mut until = now() + longest;
         let opens_in = self.window_opens_in().filter(|_| for_window);
@@ -203,7 +203,7 @@ impl<'r> Runner<'r> {
         }
     }
 
-    /// One round, and what is told of it.
+    /// Runs one round, and reports its result.
     fn round(&mut self) -> Outcome {
         let mut outcome = match self.try_round() {
             Ok(outcome) => outcome,
@@ -244,7 +244,7 @@ impl<'r> Runner<'r> {
         self.event(&failure.to_string());
         self.note_failure(failure.kind(), failure.to_string());
         match failure {
-            // What would never come isn't waited for.
+            // The program doesn't wait for a download that would never fit.
             Failure::Budget { needs, .. } if self.run.max_bytes_per_day.is_some_and(|most| *needs <= most) => {
                 Outcome::Spent
             }
@@ -257,12 +257,12 @@ impl<'r> Runner<'r> {
         self.status.failure = Some(LastFailure { kind, message, at: time(), count });
     }
 
-    /// Tells it in one line.
+    /// Reports an event in one line.
     pub fn event(&self, line: &str) {
         (self.tell)(line);
     }
 
-    /// What it does now.
+    /// Sets the state in the status.
     pub fn now(&mut self, state: State) {
         if self.status.state != state {
             self.status.state = state;
@@ -287,7 +287,7 @@ impl<'r> Runner<'r> {
         }
     }
 
-    /// Puts the journal on disk.
+    /// Writes the journal to disk.
     pub fn save(&mut self) -> Result<(), Failure> {
         self.write(self.journal.clone())
     }
@@ -304,7 +304,7 @@ impl<'r> Runner<'r> {
         Ok(())
     }
 
-    /// Counts what came since this was last looked at.
+    /// Counts the bytes received since the last call.
     fn count(&mut self, control: &Control) -> Result<(), Failure> {
         let received = control.received();
         if received > self.counted {
@@ -323,15 +323,15 @@ impl<'r> Runner<'r> {
         self.write(journal)
     }
 
-    /// So many bytes may come, if that is limited.
+    /// The bytes that may still come, if there is a limit.
     pub fn bytes_left(&self) -> Option<u64> {
         let came = self.journal.bytes.on(self.today()).count;
         let today = self.run.max_bytes_per_day.map(|most| most.saturating_sub(came));
         [today, self.settings.max_bytes].into_iter().flatten().min()
     }
 
-    /// Does it beside this thread, which goes on telling that it lives, counting, and hearing
-    /// signals.
+    /// Runs `work` in another thread. Meanwhile this thread gives signs of life, counts bytes and
+    /// receives signals.
     pub fn beside<T: Send + 'static>(
         &mut self,
         control: Option<&Control>,
@@ -366,13 +366,13 @@ impl<'r> Runner<'r> {
         }
     }
 
-    /// The day, unless the clock is plainly wrong.
+    /// Today (UTC), unless the clock is plainly wrong.
     fn today(&self) -> Option<Date> {
         self.clock().map(|now| TimeZone::UTC.to_datetime(now).date())
     }
 
-    /// How long until the window opens; `None` while it is open. Where the clock is plainly wrong
-    /// it isn't.
+    /// How long until the window opens; `None` while it is open. While the clock is plainly wrong,
+    /// the window counts as closed.
     pub fn window_opens_in(&self) -> Option<Duration> {
         let window = self.run.window?;
         let Some(now) = self.clock() else { return Some(LONGEST_WAIT) };
@@ -380,7 +380,7 @@ impl<'r> Runner<'r> {
         (!window.is_open(shown)).then(|| window.opens_in(shown))
     }
 
-    /// The time, unless it is plainly wrong.
+    /// The time, unless the clock is plainly wrong.
     fn clock(&self) -> Option<Time> {
         Some(time()).filter(|now| self.settings.believe_clock || built().is_none_or(|built| *now >= built))
     }
@@ -396,7 +396,7 @@ fn whole_seconds(time: Time) -> Time {
     Time::from_second(time.as_second()).unwrap_or(time)
 }
 
-/// A time span as people say it.
+/// A time span for people.
 pub fn told_time(time: Duration) -> String {
     match time.as_secs() {
         seconds @ 0..120 => format!("{seconds} s"),
@@ -417,8 +417,8 @@ fn lock(path: &Path) -> Result<File, Failure> {
     Ok(file)
 }
 
-/// The journal that is on disk. A damaged one is put aside: what it knew is lost, and what is
-/// listed is installed, as on a new device.
+/// Reads the journal. Puts a damaged one aside: its knowledge is lost, and the device installs the
+/// listed release, as a new device does.
 fn read(path: &Path, tell: &dyn Fn(&str)) -> Result<Journal, Failure> {
     let bytes = match fs::read(path) {
         Ok(bytes) => bytes,

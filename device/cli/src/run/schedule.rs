@@ -1,27 +1,27 @@
-//! When a device asks.
+//! When a device checks for updates.
 
 use std::time::Duration;
 
-/// The first wait after a failure, before chance takes a part of it.
+/// The upper limit of the first wait after a failure.
 const FIRST_WAIT: Duration = Duration::from_mins(1);
 
-/// When a device asks. Chance is a number from 0 to 1, another one each time.
+/// How often a device checks. `chance` is a random number from 0 to 1, a new one for each call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pace {
-    /// It asks so often.
+    /// The interval between checks.
     pub every: Duration,
-    /// It waits so much longer at most, by chance, so that devices don't ask all at once.
+    /// The most random time added to a wait, so that devices don't check all at once.
     pub jitter: Duration,
 }
 
 impl Pace {
-    /// How long it waits when it starts: after a power cut a whole town starts at once.
+    /// The wait after a start: after a power failure, a whole town starts at once.
     pub fn first(self, chance: f64) -> Duration {
         self.jitter.mul_f64(chance)
     }
 
-    /// How long it waits after it asked, where so many tries failed in a row. A failure is tried
-    /// again earlier, and later each time, but never later than the next check would be.
+    /// The wait after a check, when this many checks in a row have failed. A failed check is
+    /// repeated earlier than usual, with a growing wait that never exceeds the usual interval.
     pub fn next(self, failed: u32, chance: f64) -> Duration {
         match failed.checked_sub(1) {
             None => self.every + self.jitter.mul_f64(chance),
@@ -32,8 +32,7 @@ impl Pace {
         }
     }
 
-    /// How long it waits when a window opens that is open for so long: it must still have time in
-    /// it.
+    /// The wait after a window of this length opens. It must leave time in the window.
     pub fn window(self, length: Duration, chance: f64) -> Duration {
         self.jitter.min(length / 2).mul_f64(chance)
     }

@@ -1,4 +1,4 @@
-//! What a device is told of what it installs.
+//! The settings of installations.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,58 +9,57 @@ use crate::failure::Failure;
 use crate::run::schedule::Pace;
 use crate::run::window::Window;
 
-/// What a device is told of what it installs: the table `[run]` of its settings. Times are in
-/// seconds.
+/// The settings of installations: the table `[run]` of a device's settings. Times are in seconds.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct RunSettings {
-    /// The target whose bytes are installed.
+    /// The target to install.
     pub target: String,
-    /// The program that installs a file, with its arguments, in which `{file}` stands for the
-    /// file's path.
+    /// The program that installs a file, and its arguments, in which `{file}` stands for the file's
+    /// path.
     pub install: Vec<String>,
-    /// The program that says, by ending with 0, that the device runs what was installed. Without
-    /// one an install command that ends with 0 is believed.
+    /// The program that exits with 0 if the device runs the installed release. Without it, the
+    /// device trusts an install command that exits with 0.
     #[serde(default)]
     pub confirm: Vec<String>,
-    /// It asks so often.
+    /// The interval between checks.
     #[serde(default = "default_every")]
     pub every: u64,
-    /// It waits so much longer at most, by chance; so long at most when it starts, too.
+    /// The most random time added to a wait, and the most random wait after a start.
     #[serde(default = "default_jitter")]
     pub jitter: u64,
-    /// When it may install, in the local time of the device. At any time, if it isn't said.
+    /// The window for installations, in the device's local time. Default: any time.
     #[serde(default)]
     pub window: Option<Window>,
-    /// Whether it downloads in the window only.
+    /// Whether it downloads only in the window.
     #[serde(default)]
     pub download_in_window: bool,
-    /// So many bytes come on a day (UTC) at most: bodies of answers, as they are sent.
+    /// The most bytes on a day (UTC): bodies of answers, as they are sent.
     #[serde(default)]
     pub max_bytes_per_day: Option<u64>,
-    /// Where files are that wait to be installed. By default the folder `download` in that of the
-    /// metadata.
+    /// The folder for files that wait for installation. Default: the folder `download` in that of
+    /// the metadata.
     #[serde(default)]
     pub download_dir: Option<PathBuf>,
-    /// Where it says how it is.
+    /// The path of the status file.
     #[serde(default)]
     pub status: Option<PathBuf>,
-    /// The install command is started so often for the same bytes.
+    /// How often the install command is started for the same bytes.
     #[serde(default = "default_install_tries")]
     pub install_tries: u32,
-    /// After so long it is ended, and has failed.
+    /// The longest that the install command may take. Then it is stopped, and has failed.
     #[serde(default = "default_install_timeout")]
     pub install_timeout: u64,
-    /// The digest of what the device had installed at the factory, in hexadecimal.
+    /// The digest, in hexadecimal, of the release installed at the factory.
     #[serde(default)]
     pub installed_digest: Option<String>,
-    /// Or a file with these very bytes.
+    /// A file with the bytes of that release, in place of its digest.
     #[serde(default)]
     pub installed_file: Option<PathBuf>,
 }
 
 impl RunSettings {
-    /// Whether they can be used.
+    /// Checks that the settings can be used.
     pub(crate) fn check(run: Option<Self>) -> Result<Self, Failure> {
         let no_table = || wrong("no table [run] is there: it says the target, and the command that installs it");
         let run = run.ok_or_else(no_table)?;
@@ -91,7 +90,7 @@ impl RunSettings {
     }
 }
 
-/// Clocks count no further than this, which is 136 years.
+/// The longest time that clocks can count: 136 years.
 fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds.min(u64::from(u32::MAX)))
 }

@@ -1,4 +1,4 @@
-//! Signals, and waiting for them.
+//! Receives signals, and waits for them.
 
 use std::io::{self, Read};
 use std::os::unix::net::UnixStream;
@@ -9,17 +9,17 @@ use std::time::Duration;
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::{flag, low_level};
 
-/// SIGTERM and SIGINT end the program in good order, SIGUSR1 asks for a check now.
+/// SIGTERM and SIGINT end the program in an orderly way; SIGUSR1 starts a check now.
 #[derive(Debug)]
 pub struct Signals {
-    /// A byte comes for each signal.
+    /// Receives a byte for each signal.
     wake: UnixStream,
     ends: Arc<AtomicBool>,
     checks: Arc<AtomicBool>,
 }
 
 impl Signals {
-    /// From now on they don't end the process.
+    /// Catches these signals, so that they don't end the process.
     pub fn catch() -> io::Result<Self> {
         let (wake, sender) = UnixStream::pair()?;
         let (ends, checks) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
@@ -30,21 +30,21 @@ impl Signals {
         Ok(Self { wake, ends, checks })
     }
 
-    /// Waits so long, or until a signal comes.
+    /// Waits this long, or until a signal arrives.
     pub fn wait(&self, longest: Duration) {
-        // A timeout of nothing means none.
+        // A timeout of zero would mean none.
         let waited = self.wake.set_read_timeout(Some(longest.max(Duration::from_millis(1))));
         if waited.is_ok() {
             _ = (&self.wake).read(&mut [0; 64]);
         }
     }
 
-    /// Whether the program shall end.
+    /// Whether the program must end.
     pub fn ends(&self) -> bool {
         self.ends.load(Ordering::Relaxed)
     }
 
-    /// Whether somebody asked for a check since this was looked at.
+    /// Whether a check was requested since the last call.
     pub fn take_check(&self) -> bool {
         self.checks.swap(false, Ordering::Relaxed)
     }

@@ -1,4 +1,4 @@
-//! What a device says of itself to whoever supervises it.
+//! The status that a device reports to its supervisor.
 
 use std::fs::{self, File};
 use std::io::{self, BufReader};
@@ -13,71 +13,71 @@ use crate::durable::with_suffix;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum State {
-    /// It waits for the next check. What it was told to install it runs.
+    /// It waits for the next check, and runs what it was told to install.
     #[default]
     Idle,
-    /// It asks what is listed.
+    /// It asks what the repository lists.
     Checking,
     /// It downloads.
     Downloading,
-    /// What is to be installed is there, or known, and waits for the window, for bytes that may
-    /// come tomorrow, or since the install command asked for that.
+    /// The release to install is downloaded or known. It waits for the window, for tomorrow's
+    /// bytes, or because the install command asked for it.
     Waiting,
     /// The install command runs.
     Installing,
-    /// It was installed. The device doesn't run it yet, as far as `confirm` says.
+    /// The release is installed, but `confirm` doesn't say yet that the device runs it.
     Unconfirmed,
-    /// What is listed failed to install so often that it isn't tried again.
+    /// The listed release failed to install too often, and isn't tried again.
     GivenUp,
-    /// The last check, download or install failed. It tries again.
+    /// The last check, download or install failed. It will be retried.
     Failing,
 }
 
-/// The status file. Its fields are for programs: they keep their names, and others may be added.
+/// The status file. Programs read it: fields keep their names, and new ones may be added.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Status {
-    /// What it is doing.
+    /// What the device is doing.
     pub state: State,
-    /// Since when.
+    /// Since when it has been doing that.
     pub since: Option<Time>,
-    /// The target.
+    /// The target's name.
     pub target: String,
-    /// The digest of what the device runs, as far as is known.
+    /// The digest of what the device runs, if that is known.
     pub installed: Option<String>,
-    /// The digest of what is listed, when it was last asked.
+    /// The digest that the repository listed at the last check.
     pub listed: Option<String>,
-    /// The custom metadata of that.
+    /// The custom metadata of the listed release.
     pub custom: Option<serde_json::Value>,
-    /// So often the install command was started for it, and not known to have worked.
+    /// How often the install command was started for it without being known to have worked.
     pub attempts: u32,
-    /// When it last asked.
+    /// The time of the last check.
     pub last_check: Option<Time>,
-    /// When it last asked and was answered.
+    /// The time of the last successful check.
     pub last_success: Option<Time>,
-    /// When it asks next, if nobody sets the clock.
+    /// The time of the next check, if nobody sets the clock.
     pub next_check: Option<Time>,
-    /// The versions of the metadata that it trusts.
+    /// The versions of the trusted metadata.
     pub metadata: Versions,
-    /// So many bytes came today (UTC).
+    /// The bytes received today (UTC).
     pub bytes_today: u64,
-    /// What failed last, since the last success.
+    /// The last failure since the last success.
     pub failure: Option<LastFailure>,
 }
 
-/// What failed last.
+/// The last failure.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct LastFailure {
-    /// As `Failure::kind` has it, or `"install"`.
+    /// The kind: that of `Failure::kind`, or `"install"`.
     pub kind: &'static str,
-    /// In words.
+    /// The message.
     pub message: String,
-    /// When.
+    /// The time of the failure.
     pub at: Time,
-    /// So many in a row.
+    /// The number of failures in a row.
     pub count: u32,
 }
 
-/// The versions of documents.
+/// The versions of the stored documents.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Versions {
     /// The root.
@@ -101,7 +101,7 @@ struct Signed {
 }
 
 impl Versions {
-    /// Of what is kept in this folder, which was verified when it came.
+    /// Reads the versions from the documents in this folder, which were verified when they came.
     pub fn read(metadata_dir: &Path) -> Self {
         let version = |role| {
             let file = BufReader::new(File::open(metadata_dir.join(stored_name(role))).ok()?);
@@ -116,8 +116,8 @@ impl Versions {
     }
 }
 
-/// Replaces it in one step. It isn't put on disk for good: it tells of a process, and the next one
-/// writes its own.
+/// Replaces the status file in one step. The file needn't be durable: it describes a process, and
+/// the next process writes its own.
 pub fn write(path: &Path, status: &Status) -> io::Result<()> {
     let unfinished = with_suffix(path, ".new");
     fs::write(&unfinished, serde_json::to_vec(status)?)?;

@@ -1,4 +1,4 @@
-//! What systemd is told (`sd_notify(3)`), where it listens.
+//! Notifies systemd (`sd_notify(3)`), if it listens.
 
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
@@ -7,17 +7,17 @@ use std::time::{Duration, Instant};
 
 use crate::patience::now;
 
-/// What systemd is told. It does nothing where nobody listens.
+/// Notifies systemd. Does nothing if nobody listens.
 #[derive(Debug, Default)]
 pub struct Supervisor {
     socket: Option<(UnixDatagram, SocketAddr)>,
-    /// A sign of life is due so often: at half of the time after which systemd ends the program.
+    /// The interval between signs of life: half of the time after which systemd stops the program.
     alive_every: Option<Duration>,
     alive_at: Option<Instant>,
 }
 
 impl Supervisor {
-    /// The one that started this process, if any.
+    /// The supervisor of this process, if any.
     #[expect(clippy::disallowed_methods, reason = "the edge: systemd says by the environment where it listens")]
     pub fn of_this_process() -> Self {
         let socket = std::env::var_os("NOTIFY_SOCKET").and_then(|name| {
@@ -33,10 +33,10 @@ impl Supervisor {
         Self { socket, alive_every, alive_at: None }
     }
 
-    /// `READY=1`, `STATUS=…`, `STOPPING=1`.
+    /// Sends a notification: `READY=1`, `STATUS=…` or `STOPPING=1`.
     pub fn tell(&self, what: &str) {
         if let Some((socket, address)) = &self.socket {
-            // Who doesn't listen any more misses it.
+            // A supervisor that has stopped listening misses it.
             _ = socket.send_to_addr(what.as_bytes(), address);
         }
     }
@@ -50,7 +50,7 @@ impl Supervisor {
         }
     }
 
-    /// No longer than this may pass between two calls of [`Self::alive`].
+    /// The longest time between two calls of [`Self::alive`].
     pub fn longest_wait(&self) -> Duration {
         self.alive_every.unwrap_or(Duration::MAX)
     }

@@ -1,4 +1,4 @@
-//! When a device may install.
+//! The windows in which a device may install.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -19,13 +19,13 @@ const WEEK: [(&str, Weekday); 7] = [
 
 /// A maintenance window: `"02:00-05:00"`, `"Sat,Sun 22:00-04:00"`, `"Mon-Fri 01:00-02:00"`.
 ///
-/// It is open while a clock on the wall shows a time in it, its end excluded. The days are those on
-/// which it opens: one that goes beyond midnight ends on the day after. Where clocks are put
-/// forward over it, it doesn't open or is shorter; where they are put back, it is longer.
+/// The window is open while a wall clock shows a time in it, excluding its end. The days are those
+/// on which it opens; a window that passes midnight ends on the next day. If clocks are set forward
+/// during a window, it is shorter or doesn't open; if they are set back, it is longer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Window {
-    /// By the number of the day, from Monday on.
+    /// One entry for each day, from Monday on.
     days: [bool; 7],
     /// Minutes of the day.
     from: u16,
@@ -33,7 +33,7 @@ pub struct Window {
 }
 
 impl Window {
-    /// Whether it is open when the clock shows this.
+    /// Whether the window is open at this local time.
     pub(crate) fn is_open(&self, at: DateTime) -> bool {
         let minute = minute_of(at.time());
         let today = usize::from(at.weekday().to_monday_zero_offset().unsigned_abs());
@@ -45,7 +45,7 @@ impl Window {
         }
     }
 
-    /// How long until it is open, by a clock that nobody puts forward or back.
+    /// How long until the window opens, if nobody sets the clock.
     pub(crate) fn opens_in(&self, at: DateTime) -> Duration {
         if self.is_open(at) {
             return Duration::ZERO;
@@ -60,7 +60,7 @@ impl Window {
         (0..=7).find_map(opening).unwrap_or_default()
     }
 
-    /// How long it stays open.
+    /// How long the window stays open.
     pub(crate) fn length(&self) -> Duration {
         Duration::from_mins(u64::from((self.to + DAY - self.from - 1) % DAY + 1))
     }
@@ -97,7 +97,7 @@ impl FromStr for Window {
     }
 }
 
-/// `"02:30"`; `"24:00"` is the end of a day.
+/// The minute of the day: `"02:30"`; `"24:00"` is the end of a day.
 fn minutes(text: &str) -> Option<u16> {
     let (hours, minutes) = text.split_once(':')?;
     if hours.len() != 2 || minutes.len() != 2 || !text.bytes().all(|byte| byte.is_ascii_digit() || byte == b':') {
@@ -107,7 +107,7 @@ fn minutes(text: &str) -> Option<u16> {
     Some(hours * 60 + minutes).filter(|all| minutes < 60 && *all <= DAY)
 }
 
-/// `"Mon-Fri"`, `"Sat,Sun"`, `"Fri-Mon,Wed"`.
+/// The days in `"Mon-Fri"`, `"Sat,Sun"` or `"Fri-Mon,Wed"`.
 fn read_days(text: &str) -> Option<[bool; 7]> {
     let number = |day: &str| WEEK.iter().position(|(name, _)| name.eq_ignore_ascii_case(day.trim()));
     let mut days = [false; 7];
@@ -186,7 +186,7 @@ mod tests {
     }
 
     proptest! {
-        /// It is open when it is said that it opens, and not before.
+        /// The window opens when `opens_in` says, and not before.
         #[test]
         fn it_opens_when_it_says(from in 0..1440_u16, length in 1..1440_u16, days in 1..128_u8, minute in 0..10080_i64) {
             let days = std::array::from_fn(|day| days & (1 << day) != 0);
@@ -197,7 +197,7 @@ mod tests {
             for minutes in 0..wait.as_secs() / 60 {
                 prop_assert!(!window.is_open(now.checked_add(Duration::from_secs(minutes * 60)).unwrap()));
             }
-            // So many minutes of a week it is open, where its days don't touch each other.
+            // The minutes of a week in which it is open, if its days don't touch each other.
             prop_assert_eq!(window.length(), Duration::from_secs(u64::from(length) * 60));
         }
     }

@@ -1,4 +1,4 @@
-//! Feeds `Harness::kept`.
+//! Fuzzes the files that a device has stored (`Harness::kept`).
 #![no_main]
 
 #[path = "../../tests/common/device.rs"]

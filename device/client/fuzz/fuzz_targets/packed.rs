@@ -1,4 +1,4 @@
-//! Feeds `Harness::packed`.
+//! Fuzzes packs (`Harness::packed`).
 #![no_main]
 
 #[path = "../../tests/common/device.rs"]

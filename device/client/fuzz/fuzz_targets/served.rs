@@ -1,4 +1,4 @@
-//! Feeds `Harness::served`.
+//! Fuzzes the files that a server answers (`Harness::served`).
 #![no_main]
 
 #[path = "../../tests/common/device.rs"]

@@ -1,4 +1,4 @@
-//! Feeds `Harness::signed`.
+//! Fuzzes documents with valid signatures (`Harness::signed`).
 #![no_main]
 
 #[path = "../../tests/common/device.rs"]

@@ -1,4 +1,5 @@
-//! A device: it updates, finds one target and fetches it, as `tufline-device` does; from a pack first, or by names only.
+//! A device that updates, finds one target and fetches it, as `tufline-device` does: with a pack,
+//! or by names only.
 
 use std::collections::BTreeMap;
 
@@ -9,15 +10,15 @@ use tufline_client::{
 
 use crate::repository::{Repository, TARGET};
 
-/// What an update came to: the target's bytes, `None` where there is none; or what it ended with.
+/// The result of an update: the target's bytes, `None` if there is no such target, or the error.
 pub type Outcome = Result<Option<Vec<u8>>, String>;
 
-/// Updates by names.
+/// Updates by names only.
 pub fn by_names(device: &mut MemoryStorage, repository: &Repository) -> Outcome {
     with_pack(device, repository, |_| Pack::default())
 }
 
-/// Updates with what comes of this question first, and by names where that leads nowhere.
+/// Updates with the pack that `ask` returns. Starts over by names if the pack leads to an error.
 pub fn with_pack(
     device: &mut MemoryStorage,
     repository: &Repository,
@@ -49,8 +50,8 @@ pub fn with_pack(
     Ok(search.found().and_then(|found| fetch(&found, &pack, repository)))
 }
 
-/// What a server by names could have brought about with what this pack says: it may keep a root back, and answer with an older timestamp. `older` are those
-/// that there were.
+/// The result that a server without packs could have brought about, given what `pack` says: such a
+/// server may withhold a root, and may answer with one of the `older` timestamps.
 pub fn as_by_names(
     device: &MemoryStorage,
     repository: &Repository,
@@ -77,7 +78,7 @@ pub fn as_by_names(
         let mut device = device.clone();
         (by_names(&mut device, &server), device)
     };
-    // Where it leads nowhere with what the pack says, it is asked for without that.
+    // If an update with the pack's claims fails, the device updates without them.
     servers
         .into_iter()
         .rev()
@@ -86,7 +87,7 @@ pub fn as_by_names(
         .unwrap_or_else(|| update(repository.clone()))
 }
 
-/// What it stores, but for signatures and white space, which are nobody's promise.
+/// The signed parts of everything that the device stores. Signatures and white space may differ.
 pub fn signed(device: &MemoryStorage) -> BTreeMap<String, Value> {
     device.0.iter().map(|(name, bytes)| (name.clone(), value(bytes))).collect()
 }
@@ -103,7 +104,7 @@ fn open(device: &mut MemoryStorage) -> Result<Updater<&mut MemoryStorage>, Strin
     Updater::open(device, clock(), Limits::default()).map_err(told)
 }
 
-/// What is refused changes nothing.
+/// Feeds the updater, and asserts that a refused file changes nothing.
 fn feed(updater: &mut Updater<&mut MemoryStorage>, pack: &mut Pack, repository: &Repository) -> Result<(), String> {
     while let Need::File(needed) = updater.need().map_err(told)? {
         if let Some(packed) = pack.take(&needed.path) {

@@ -1,4 +1,5 @@
-//! What a fuzzer does with a device: whatever comes, nothing panics, and what is refused changes nothing. `device/client/fuzz` has the fuzzers.
+//! What the fuzzers in `device/client/fuzz` do with a device. Whatever the input, nothing panics,
+//! and a refused file changes nothing.
 
 use serde_json::Value;
 use tufline_client::{Answer, Limits, MemoryStorage, Need, Pack, Updater};
@@ -6,11 +7,11 @@ use tufline_client::{Answer, Limits, MemoryStorage, Need, Pack, Updater};
 use crate::device::{Outcome, as_by_names, by_names, clock, signed, with_pack};
 use crate::repository::{Repository, TARGET, try_file};
 
-/// A device that knows one state of a repository, of which a newer one is there.
+/// A device that knows one state of a repository, and the repository in a newer state.
 pub struct Harness {
     pub repository: Repository,
     device: MemoryStorage,
-    /// Where it ends by names.
+    /// The device's result and its storage after an update by names.
     end: (Outcome, MemoryStorage),
 }
 
@@ -27,27 +28,29 @@ impl Harness {
         Self { repository, device, end: (outcome, updated) }
     }
 
-    /// Any bytes, in place of any file.
+    /// Answers with any bytes in place of any file.
     pub fn served(&self, input: &[u8]) {
         if let Some((place, bytes)) = input.split_first() {
             update(&mut self.device.clone(), &self.repository, usize::from(*place % 6), bytes);
         }
     }
 
-    /// Any document, signed by whoever has the key of its role: all that comes after the signature.
+    /// Answers with any document under a valid signature of its role. This reaches the code behind
+    /// the check of signatures.
     pub fn signed(&self, input: &[u8]) {
-        // The keys of a next root, its timestamp, snapshot, targets and delegated role.
+        // The keys of the next root, its timestamp, snapshot, targets and delegated role.
         let keys = [1, 2, 3, 4, 9];
         let Some((place, bytes)) = input.split_first() else { return };
         let place = usize::from(*place) % keys.len();
         let Ok(signed) = serde_json::from_slice::<Value>(bytes) else { return };
         let Some(file) = try_file(&signed, &[keys[place]]) else { return };
-        // After the next root comes the question for one more, which is missing.
+        // After the next root, the device asks for one more root, which is missing.
         let asked = if place == 0 { 0 } else { place + 1 };
         update(&mut self.device.clone(), &self.repository, asked, &file);
     }
 
-    /// Any pack, as a frame or as what is in one: it does nothing that a server couldn't do by names, and the next update by names ends as ever.
+    /// Answers with any pack, as a frame or as the content of one. The pack achieves nothing that a
+    /// server couldn't achieve by names, and the next update by names ends as usual.
     pub fn packed(&self, input: &[u8]) {
         let Some((kind, bytes)) = input.split_first() else { return };
         let frame = if kind % 2 == 0 { bytes.to_vec() } else { frame(bytes) };
@@ -68,7 +71,7 @@ impl Harness {
         assert_eq!(signed(&device), signed(&self.end.1), "the next update");
     }
 
-    /// What is kept of a device, whatever it is.
+    /// Replaces one stored file, except the root, by any bytes.
     pub fn kept(&self, input: &[u8]) {
         let names: Vec<&String> = self.device.0.keys().filter(|name| *name != "root.json").collect();
         let Some((which, bytes)) = input.split_first() else { return };
@@ -79,7 +82,7 @@ impl Harness {
     }
 }
 
-/// Updates with the repository's files, but for that which is asked for at this place: in its stead comes `bytes`.
+/// Updates with the repository's files. The question number `place` is answered with `bytes`.
 fn update(device: &mut MemoryStorage, repository: &Repository, place: usize, bytes: &[u8]) {
     let mut updater = Updater::open(device, clock(), Limits::default()).unwrap();
     let mut asked = 0;

@@ -1,4 +1,4 @@
-//! What happens to a repository, step by step.
+//! Changes of a repository, step by step.
 
 use crate::repository::Repository;
 
@@ -8,16 +8,17 @@ pub enum Step {
     Refresh,
     /// A next root that changes no key.
     Root,
-    /// One that takes the key of a role away.
+    /// A next root that replaces the key of a role.
     Rotate(&'static str),
-    /// The same after the online keys were stolen and used: all numbers begin anew (TUF specification 5.3.11).
+    /// A next root that replaces a stolen online key. All version numbers start again (TUF
+    /// specification 5.3.11).
     Recover(&'static str),
-    /// One that adds a key to a role.
+    /// A next root that adds a key to a role.
     Add(&'static str),
 }
 
 impl Step {
-    /// `number` is that of a key that comes new.
+    /// Carries out the step. `number` identifies the new key, if the step needs one.
     pub fn carry_out(self, repository: &mut Repository, number: u8) {
         match self {
             Self::Publish => repository.publish(),

@@ -1,4 +1,4 @@
-//! A small repository, signed by keys of its own.
+//! A small repository, signed by its own keys.
 
 use std::collections::BTreeMap;
 
@@ -9,10 +9,10 @@ use tufline_metadata::canonical;
 
 pub const TOP: [&str; 4] = ["root", "timestamp", "snapshot", "targets"];
 
-/// The target that is looked for.
+/// The target that tests look for.
 pub const TARGET: &str = "bin/one";
 
-/// A key by its number: the same one each time.
+/// The key with this number, always the same one.
 pub fn key(number: u8) -> Ed25519KeyPair {
     Ed25519KeyPair::from_seed_unchecked(&[number; 32]).unwrap()
 }
@@ -25,12 +25,12 @@ fn id(number: u8) -> String {
     format!("key-{number}")
 }
 
-/// A file: what is signed, and the signatures of these keys.
+/// A metadata file: `signed` with the signatures of these keys.
 pub fn file(signed: &Value, signers: &[u8]) -> Vec<u8> {
     try_file(signed, signers).unwrap()
 }
 
-/// The same of what may have no canonical form.
+/// The metadata file, or `None` if `signed` has no canonical form.
 pub fn try_file(signed: &Value, signers: &[u8]) -> Option<Vec<u8>> {
     let message = canonical::form(signed).ok()?;
     let signature =
@@ -38,11 +38,11 @@ pub fn try_file(signed: &Value, signers: &[u8]) -> Option<Vec<u8>> {
     serde_json::to_vec(&json!({"signed": signed, "signatures": signers.iter().map(signature).collect::<Vec<_>>()})).ok()
 }
 
-/// A repository: its files by their paths (targets below `targets/`), and who signs for what.
+/// A repository: its files by path (targets are below `targets/`), and the keys of its roles.
 #[derive(Debug, Clone)]
 pub struct Repository {
     pub files: BTreeMap<String, Vec<u8>>,
-    /// The keys of each top-level role.
+    /// The numbers of each top-level role's keys.
     pub keys: BTreeMap<&'static str, Vec<u8>>,
     pub versions: BTreeMap<&'static str, u64>,
     pub expires: &'static str,
@@ -58,7 +58,7 @@ impl Repository {
         new
     }
 
-    /// Publishes a next root with the keys as they are, signed by these.
+    /// Publishes a next root with the current keys, signed by `signers`.
     pub fn next_root(&mut self, signers: &[u8]) {
         let version = self.next("root");
         let keys: BTreeMap<String, Value> =
@@ -75,7 +75,8 @@ impl Repository {
         self.files.insert(format!("{version}.root.json"), file(&signed, signers));
     }
 
-    /// Publishes new targets, a snapshot and a timestamp. `targets` delegates all of `bin/` to `bins`.
+    /// Publishes new targets, a snapshot and a timestamp. `targets` delegates all of `bin/` to
+    /// `bins`.
     pub fn publish(&mut self) {
         let version = self.next("targets");
         let delegated = json!({"keys": {id(9): public(9)}, "roles": [{
