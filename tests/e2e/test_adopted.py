@@ -199,7 +199,7 @@ def test_people_sign_the_targets_role_and_replace_the_key_of_the_bins(adopted: A
             rotation.wait("unused")
     old, new = people.bins_keys(before), people.bins_keys(alone)
     assert len(old) == len(new) == 1 and sorted(old + new) == sorted(people.bins_keys(both))
-    people.publication_refused(why="which is not one that `tufline targets next` gave out since")
+    people.publication_refused(why="which `tufline targets next` did not give out since")
     expected = {"new.bin": sha256(b"uploaded here"), "wake/up": sha256(str(alone).encode())}
     for device in adopted.devices:
         assert device.client.find(expected) == expected

@@ -228,7 +228,7 @@ def test_refused_before_the_ceremony(take, tmp_path: Path):
     moved.refused("fw.bin can't be kept")
     foreign.customs.clear()
     foreign.publish(by=2**52)
-    moved.refused("leaves no numbers")
+    moved.refused("leaves no higher versions")
     assert not moved.form.data.exists()
     assert not list(moved.folder.glob("2.root.json"))
 

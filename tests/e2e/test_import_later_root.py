@@ -115,7 +115,7 @@ def test_the_repositorys_devices_follow_the_move(take, tmp_path: Path, breaks: C
         assert "it is missing" in done.stderr and "missing there too, of the roots before: 1\n" in done.stderr, done.stderr
     moved.sign()
     before = moved.kept(TRUSTED - 1)
-    moved.refused(f"is version {TRUSTED - 1}, and the new repository's chain of roots would begin with version {TRUSTED}", "--root", before, "--next-root", moved.next)
+    moved.refused(f"is version {TRUSTED - 1}, but the new repository's chain of roots would begin with version {TRUSTED}", "--root", before, "--next-root", moved.next)
     moved.done(*moved.trust, "--next-root", moved.next)
 
     metadata = form.data / "repository" / "metadata"

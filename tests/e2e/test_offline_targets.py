@@ -27,7 +27,7 @@ def test_people_sign_the_targets_role(make_folder, tmp_path: Path):
     people.first()
     form.put("a", b"a")
     form.wait_published({"a": sha256(b"a")})
-    people.targets_refused("next", *place, why="set offline_targets in its configuration first")
+    people.targets_refused("next", *place, why="set offline_targets in the configuration first")
 
     online = people.take_over(tara, tess, tom)
     first = people.targets_version()
@@ -65,13 +65,13 @@ def test_people_sign_the_targets_role(make_folder, tmp_path: Path):
     document["signed"]["version"] = old["signed"]["version"] + 1000
     (table / "targets.json").write_text(json.dumps(document))
     people.sign_targets(tara, tess)
-    people.publication_refused(why="not one that `tufline targets next` gave out")
+    people.publication_refused(why="`tufline targets next` did not give out")
     people.next_targets()
     document = json.loads((table / "targets.json").read_text())
     document["signed"]["delegations"]["roles"].pop()
     (table / "targets.json").write_text(json.dumps(document))
     people.sign_targets(tara, tess)
-    people.publication_refused(why="doesn't delegate to the bins as they are now")
+    people.publication_refused(why="does not delegate to the bins with their current keys")
     refused = people.tufline("delegation", "create", "vendor-x", "--paths", "vendor-x/*", *alice.key, *place)
     assert "people sign the targets role here" in one_line_error(refused)
 
@@ -98,11 +98,11 @@ def test_the_key_of_the_bins_is_replaced_in_one_ceremony_under_load(make_folder,
         both = people.next_targets()
         people.sign_targets(tara, tess)
         alone = people.version_in(FILES[1])
-        people.publication_refused(FILES[1], why="publish the document that lists it beside the new one first")
+        people.publication_refused(FILES[1], why="first publish the document that lists both keys")
         people.publish_targets()
         # The pipeline is suspended meanwhile, so that it can't act earlier.
         with form.paused():
-            people.publication_refused(FILES[1], why="bins still need the signature; wait until `tufline key rotate")
+            people.publication_refused(FILES[1], why="bins still need; wait until `tufline key rotate")
         people.wait_for_targets(both)
         fleet.goes_on()
         told = rotation.wait("signed")["bins"]
@@ -122,4 +122,4 @@ def test_the_key_of_the_bins_is_replaced_in_one_ceremony_under_load(make_folder,
     documents = [form.signed(file) for file in form.published_roles().values()]
     delegating = [list(document["delegations"]["keys"]) for document in documents if "delegations" in document]
     assert len(delegating) > 16 and all(keys == people.bins_keys(alone) for keys in delegating)
-    people.publication_refused(why="which is not one that `tufline targets next` gave out since")
+    people.publication_refused(why="which `tufline targets next` did not give out since")

@@ -1,4 +1,4 @@
-//! Where a function meets its process: environment and logs.
+//! Connects the functions to their process: environment and logs.
 
 #![allow(clippy::multiple_crate_versions)]
 
@@ -9,14 +9,15 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tufline_tuf::Config;
 
-/// A variable of the environment; one that is empty isn't set.
+/// Reads a variable of the environment. An empty one counts as not set.
 #[must_use]
 #[expect(clippy::disallowed_methods, reason = "this is where the environment is read")]
 pub fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-/// Structured logs, a JSON object a line, as CloudWatch reads them; `RUST_LOG` says how many: a level, or some like `warn,tufline_pipeline=debug`.
+/// Starts structured logs: one JSON object per line, as CloudWatch reads them. `RUST_LOG` sets the
+/// level, or levels such as `warn,tufline_pipeline=debug`.
 pub fn start_logs() {
     let info = Targets::new().with_default(LevelFilter::INFO);
     let filter = variable("RUST_LOG").and_then(|filter| filter.parse().ok()).unwrap_or(info);
@@ -24,10 +25,10 @@ pub fn start_logs() {
     tracing_subscriber::registry().with(lines).with(filter).init();
 }
 
-/// What the operator chose.
+/// Reads the operator's configuration from `TUFLINE_CONFIG`.
 ///
 /// # Errors
-/// `TUFLINE_CONFIG` can't be read.
+/// `TUFLINE_CONFIG` cannot be parsed.
 pub fn config() -> Result<Config> {
     let config = variable("TUFLINE_CONFIG").unwrap_or_else(|| "{}".into());
     serde_json::from_str(&config).context("TUFLINE_CONFIG")

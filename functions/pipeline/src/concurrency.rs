@@ -1,33 +1,37 @@
-//! Requests under way together: how many, and in which order they are looked at.
+//! How many requests a stage has in flight at once, and in which order it handles the answers.
 
 use futures::stream::{self, StreamExt};
 
 use crate::error::Result;
 
-/// How many requests a stage has under way at once. S3 takes 3,500 writes a second and prefix; what limits here is the
-/// memory and the network of a small function.
+/// How many requests a stage has in flight at once. S3 accepts 3,500 writes per second and prefix,
+/// so the limit here is a small function's memory and network.
 pub(crate) const REQUESTS_AT_ONCE: usize = 32;
 
-/// How many HEAD requests a stage has under way at once, of which nothing is held in memory: at 20 ms each that is what S3
-/// takes a second and prefix, 5,500 (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/optimizing-performance.html>).
+/// How many HEAD requests a stage has in flight at once. Their answers take no memory worth
+/// counting. At 20 ms each, this is as many as S3 accepts per second and prefix, 5,500
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/optimizing-performance.html>).
 pub(crate) const HEADS_AT_ONCE: usize = 110;
 
-/// Runs requests, [`REQUESTS_AT_ONCE`] at a time; answers come in any order.
+/// Runs requests, [`REQUESTS_AT_ONCE`] at a time. The answers come in any order.
 pub(crate) async fn at_once<F: Future>(requests: impl Iterator<Item = F>) -> Vec<F::Output> {
     some_at_once(REQUESTS_AT_ONCE, requests).await
 }
 
-/// Runs requests, `most` at a time; answers come in any order.
+/// Runs requests, `most` at a time. The answers come in any order.
 ///
-/// Takes what an iterator makes all at once: an iterator over borrowed things that lives on while a future waits keeps that
-/// future from moving between threads (<https://github.com/rust-lang/rust/issues/102211>).
+/// It collects the iterator first. An iterator over borrowed values that stays alive across an
+/// `await` keeps the future from being `Send` (<https://github.com/rust-lang/rust/issues/102211>).
 pub(crate) async fn some_at_once<F: Future>(most: usize, requests: impl Iterator<Item = F>) -> Vec<F::Output> {
     let requests: Vec<F> = requests.collect();
     stream::iter(requests).buffer_unordered(most).collect().await
 }
 
-/// Looks at `entries` in order, some together, twice as many each time, so that no more are looked at for nothing than there was reason to;
-/// `is_last` says with which answer it ends. Answers what was looked at, in order.
+/// Looks at `entries` in order and stops after the first answer for which `is_last` holds. Returns
+/// the answers up to that one, in order.
+///
+/// The first round looks at one entry, and each round at twice as many as the one before, up to
+/// [`REQUESTS_AT_ONCE`]. So it never wastes more looks than it needed.
 pub(crate) async fn look_in_order<'a, E, F: Future<Output = Result<A>>, A>(
     entries: &'a [E],
     look: impl Fn(&'a E) -> F,

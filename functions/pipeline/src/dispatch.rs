@@ -1,4 +1,5 @@
-//! A batch of a queue's messages on its way to the queue's stage: the one place for Lambda, the embedded form and the fault simulation.
+//! Hands a batch of a queue's messages to the queue's stage. Lambda, the embedded form and the
+//! fault simulation all go through here.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,29 +12,30 @@ use crate::messages::read;
 use crate::ports::Ports;
 use crate::stages::{Shown, Turn, deliver, hash, publish, rebuild, sign};
 
-/// Why a message must come again, which others may share.
+/// Why a message must come again. Several messages may share one failure.
 pub type Failure = Arc<StageError>;
 
-/// What became of a batch.
+/// The outcome of a batch.
 #[derive(Debug, Default)]
 pub struct Dispatched {
-    /// For each message, why it must come again, if it must.
+    /// For each message, in the batch's order: why it must come again; `None` where it is done.
     pub failures: Vec<Option<Failure>>,
-    /// The generation that was made, or shown.
+    /// The generation that rebuild made, or that publish showed.
     pub generation: Option<u64>,
-    /// Why roles could not be renewed: refresh asks for that again as long as it is due.
+    /// Why roles were not renewed. Their messages do not come again: refresh asks for each renewal
+    /// while it is due.
     pub unrenewed: Vec<Failure>,
 }
 
-/// Runs the stage of `queue` over a batch of bodies. `prefix` is what the keys of uploads begin with in S3's events; from
-/// `until` on nothing new may be begun that takes long.
+/// Runs the stage of `queue` over a batch of message bodies. In S3's events, the keys of uploads
+/// begin with `prefix`. From `until` on, the stage starts nothing that takes long.
 ///
-/// Answers, for each body, why its message must come again, if it must. Of a FIFO queue that is the first failed message
-/// and all after it, as SQS demands
+/// Returns, for each body, why its message must come again, or `None` where it need not. In a FIFO
+/// queue, the first failed message and all after it come again, as SQS demands
 /// (<https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html>).
 ///
-/// A message comes again whatever failed it. But what is [denied](ErrorKind::Denied) is an error in the log from the first time on, by the field
-/// `kind`: nothing but somebody's doing ends it.
+/// A message comes again whatever made it fail. A [denied](ErrorKind::Denied) request is logged as
+/// an error the first time already, with the field `kind`, because only a person can mend it.
 pub async fn handle(ports: &Ports, queue: Queue, prefix: &str, until: Time, bodies: &[&str]) -> Vec<Option<String>> {
     let (mut messages, mut owners, mut failures) = (Vec::new(), Vec::new(), vec![None; bodies.len()]);
     for (owner, (body, failure)) in bodies.iter().zip(&mut failures).enumerate() {
@@ -44,7 +46,8 @@ pub async fn handle(ports: &Ports, queue: Queue, prefix: &str, until: Time, bodi
                     *failure = Some(error.to_string());
                     continue;
                 };
-                // What is unreadable must not hold a FIFO queue. Any number of these ask for one run.
+                // An unreadable message must not block a FIFO queue. It counts as a request to run
+                // the stage.
                 tracing::warn!(queue = queue.name(), %error, "message not readable");
                 vec![nudge]
             }
@@ -74,7 +77,8 @@ pub async fn handle(ports: &Ports, queue: Queue, prefix: &str, until: Time, bodi
     failures
 }
 
-/// The message that asks for nothing but a run of the queue's stage.
+/// The message that only asks for a run of the queue's stage; `None` where the stage needs more
+/// than that.
 fn nudge(queue: Queue) -> Option<Message> {
     match queue {
         Queue::Sign => Some(Message::Sign),
@@ -83,7 +87,8 @@ fn nudge(queue: Queue) -> Option<Message> {
     }
 }
 
-/// Runs the stage of `queue` over a batch of messages. A run ends by itself, or begins nothing new that takes long from `until` on.
+/// Runs the stage of `queue` over a batch of messages. From `until` on, the stage starts nothing
+/// that takes long.
 pub async fn dispatch(ports: &Ports, queue: Queue, until: Time, messages: &[Message]) -> Dispatched {
     match queue {
         Queue::Uploads => look(ports, Turn::All, messages).await,
@@ -101,7 +106,7 @@ pub async fn dispatch(ports: &Ports, queue: Queue, until: Time, messages: &[Mess
     }
 }
 
-/// Hash, and what arrives beside uploads.
+/// Runs hash on the uploads and deliver on the deliveries of a batch.
 async fn look(ports: &Ports, turn: Turn, messages: &[Message]) -> Dispatched {
     let hints = messages.iter().map(|message| match message {
         Message::Uploads(hints) => hints.as_slice(),
@@ -120,7 +125,7 @@ async fn look(ports: &Ports, turn: Turn, messages: &[Message]) -> Dispatched {
     Dispatched { failures, ..Dispatched::default() }
 }
 
-/// Rebuild.
+/// Runs rebuild on a batch.
 async fn make(ports: &Ports, messages: &[Message]) -> Dispatched {
     let batches = messages
         .iter()
@@ -140,7 +145,9 @@ fn until_then(ports: &Ports, until: Time) -> Ports {
     Ports { deadline: ports.deadline.at(until), ..ports.clone() }
 }
 
-/// How a run of sign or publish ended. One that had no time left, but went on, calls the next by `again`: so these calls come to an end.
+/// Turns the result of a run of sign or publish into the batch's outcome. A run that made progress
+/// but ran out of time sends `again` to start the next run. A run without progress fails instead,
+/// so these calls end.
 async fn ended(ports: &Ports, again: Message, ran: Result<Option<u64>>, messages: usize) -> Dispatched {
     let ran = match ran {
         Err(error @ StageError::OutOfTime { looked: 1.., .. }) => {

@@ -9,73 +9,81 @@ use tufline_tuf::VerifyError;
 use tufline_tuf::generation::GenerationError;
 use tufline_tuf::root::RootError;
 
-/// Why a stage could not finish. Its message comes again later, and so does refresh.
+/// Why a stage could not finish. Its message comes again later, and refresh runs again every
+/// minute.
 ///
-/// Its text has that of its source in it, as that of [`StoreError`].
+/// As with [`StoreError`], the text includes the text of the source.
 #[derive(Debug, thiserror::Error)]
 pub enum StageError {
-    /// A request failed.
+    /// A request to a port failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// A document is not what it should be.
+    /// A document does not verify or is damaged.
     #[error(transparent)]
     Document(#[from] VerifyError),
-    /// A root cannot be published.
+    /// Devices or the pipeline could not go on with this root.
     #[error("this root cannot be published: {0}")]
     Root(#[from] RootError),
-    /// A batch cannot be folded in.
+    /// Rebuild cannot fold a batch of changes into a generation.
     #[error(transparent)]
     Generation(#[from] GenerationError),
-    /// A record cannot be written or read as JSON, or isn't what it must be: which one, and why.
+    /// A record cannot be written or read as JSON, or says something that it must not. Gives its
+    /// path and the reason.
     #[error("{0}: not readable: {1}")]
     Record(String, #[source] BoxedError),
-    /// Something that must be stored is not.
+    /// An object that must be stored is not. Gives its path and what to do.
     #[error("{0} is missing: {1}")]
     Missing(String, &'static str),
     /// The repository has no root or no first generation yet.
     #[error("the repository is not initialised: run `tufline init` first")]
     NotInitialised,
-    /// The online key of a role is not the one that devices trust.
-    #[error("the online key of {0} is not among the keys that the newest root lists for it: publish a root that does")]
-    UntrustedKey(String),
-    /// The clock is behind the last signing: an expiry counted from it would be wrong.
+    /// The online key of this role is not one that devices trust.
     #[error(
-        "the clock says {now}, but the timestamp was stored at {stored}: not signing until the clock is right; if it is, and was ahead then, \
-         see docs/operations.md, \"The clock\""
+        "the online key of {0} is not among the keys that the newest root lists for it: publish a \
+         root that lists it"
+    )]
+    UntrustedKey(String),
+    /// The clock is behind the last signing, so an expiry counted from it would be wrong.
+    #[error(
+        "the clock says {now}, but the timestamp was stored at {stored}: not signing until the \
+         clock is right; if it is right now and was ahead then, see docs/operations.md, \"The \
+         clock\""
     )]
     ClockBehind {
-        /// This machine's time.
+        /// What this machine's clock says.
         now: tufline_tuf::Time,
         /// The store's time of the last publication.
         stored: tufline_tuf::Time,
     },
-    /// Others won every race.
+    /// Other runs won every race. Gives the stage and how many races it lost.
     #[error("{0} lost {1} races in a row: trying again later")]
     Contended(&'static str, usize),
-    /// The uploads could not all be asked in the time that a run has.
+    /// The run ended before it had asked the uploads about every name.
     #[error(
-        "there was no time for {left} of the names that generation {generation} changes, after {looked}: the next run goes on there"
+        "no time left to ask about {left} names that generation {generation} changes, after \
+         {looked} in this run: the next run continues with them"
     )]
     OutOfTime {
-        /// The generation that is judged.
+        /// The generation that the run judged.
         generation: u64,
-        /// Of so many names the uploads were asked in this run.
+        /// How many names this run asked the uploads about.
         looked: usize,
-        /// Of so many they must still be.
+        /// How many names are left to ask about.
         left: usize,
     },
-    /// What was asked for is refused, for reasons that are told.
+    /// An operation is refused, for the given reasons.
     #[error(transparent)]
     Refused(Refusal),
-    /// One failure that several messages, or several documents, share.
+    /// One failure that several messages or documents share.
     #[error(transparent)]
     Shared(Arc<StageError>),
-    /// The same, and of what.
+    /// The same, with the role or document that failed.
     #[error("{0}: {1}")]
     Of(String, #[source] Arc<StageError>),
 }
 
-/// What is refused, why, and what to do, in one line; and what that comes from, if it is an error.
+/// A refusal: one line that says what is refused, why, and what to do; and the error behind it, if
+/// there is one.
 #[derive(Debug, thiserror::Error)]
 #[error("{told}")]
 pub struct Refusal {
@@ -90,29 +98,29 @@ impl From<&str> for Refusal {
 }
 
 impl StageError {
-    /// Refuses what was asked for.
+    /// Refuses an operation. `told` is the whole message.
     pub(crate) fn refused(told: impl Into<String>) -> Self {
         Self::Refused(Refusal { told: told.into(), source: None })
     }
 
-    /// The same for `source`, of which `told` says all.
+    /// Refuses an operation because of `source`. `told` is the whole message, `source` included.
     pub(crate) fn refused_for(told: impl Into<String>, source: impl Into<BoxedError>) -> Self {
         Self::Refused(Refusal { told: told.into(), source: Some(source.into()) })
     }
 
-    /// What may be done about it.
+    /// The kind of the failure, which says what can be done about it.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         use GenerationError::{Document, Missing, Unread};
         match self.cause() {
             Self::Store(error) => error.kind,
-            // A request may have failed on the way to it.
+            // The refusal may come from a failed request.
             Self::Refused(refusal) => kind_of_request(refusal).unwrap_or(ErrorKind::Invalid),
             Self::Document(_) | Self::Record(..) | Self::Generation(Document(_)) => ErrorKind::Corrupt,
             Self::Missing(..) | Self::NotInitialised | Self::Generation(Missing(_) | Unread(_)) => ErrorKind::Missing,
             Self::Contended(..) => ErrorKind::Conflict,
             Self::OutOfTime { .. } => ErrorKind::Retry,
-            // Somebody must see to the clock, the keys, or what was asked for.
+            // A person must see to the clock, the keys or the request.
             Self::Root(_) | Self::Generation(_) | Self::UntrustedKey(_) | Self::ClockBehind { .. } => {
                 ErrorKind::Invalid
             }
@@ -120,7 +128,7 @@ impl StageError {
         }
     }
 
-    /// What failed in the end.
+    /// The failure itself, without the wrappers that say of which document it is.
     #[must_use]
     pub fn cause(&self) -> &Self {
         match self {
@@ -129,25 +137,26 @@ impl StageError {
         }
     }
 
-    /// Whether nothing failed: what it is about is still being written ([`ErrorKind::Unfinished`]).
+    /// Whether nothing failed: the file in question is still being written
+    /// ([`ErrorKind::Unfinished`]).
     #[must_use]
     pub fn is_unfinished(&self) -> bool {
         self.kind() == ErrorKind::Unfinished
     }
 
-    /// Whether something that is stored is gone or damaged, and no request failed: a request that did is of any kind, but says nothing about what
-    /// is stored.
+    /// Whether a stored object is gone or damaged. A failed request is never damage: it may be of
+    /// any kind, and says nothing about what is stored.
     pub(crate) fn is_damage(&self) -> bool {
         matches!(self.cause(), Self::Missing(..) | Self::Record(..) | Self::Document(_))
     }
 
-    /// Whether a request failed: nothing is known then.
+    /// Whether a request failed, so that nothing is known about what is stored.
     pub(crate) fn is_request(&self) -> bool {
         matches!(self.cause(), Self::Store(_))
     }
 }
 
-/// The kind of the request that failed, where an error comes from one.
+/// The kind of the failed request from which `error` comes, if it comes from one.
 fn kind_of_request(error: &(dyn Error + 'static)) -> Option<ErrorKind> {
     successors(Some(error), |error| (*error).source()).find_map(|cause| Some(cause.downcast_ref::<StoreError>()?.kind))
 }
@@ -158,7 +167,7 @@ impl From<Arc<Self>> for StageError {
     }
 }
 
-/// What a stage answers.
+/// The result of a stage or of a part of it.
 pub type Result<T> = std::result::Result<T, StageError>;
 
 #[cfg(test)]
@@ -219,7 +228,8 @@ mod tests {
         }
     }
 
-    /// What some kinds have in common with damage must not hide that a request failed: nothing is known then.
+    /// A failed request may have a kind that damage has too. It must still count as a request,
+    /// since nothing is known about what is stored.
     #[test]
     fn no_failed_request_is_damage() {
         for kind in [ErrorKind::Missing, ErrorKind::Corrupt, ErrorKind::Denied, ErrorKind::Retry] {

@@ -1,19 +1,21 @@
-//! What the uploads say of a content that a name is to have.
+//! What the uploads say about the content that a name is about to get.
 
-/// For so long something may still be shown that is no longer in effect, in seconds. It takes a while from the look at an upload to
-/// the signatures, and a name that is overwritten all the time must be published all the same.
+/// How long publish may still show a content that is no longer in effect, in seconds. Signing takes
+/// a while after the look at an upload, and a name that is overwritten all the time must be
+/// published all the same.
 pub const WINDOW_SECONDS: i64 = 600;
 
-/// What the uploads say of a content that is to be shown under a name.
+/// What the uploads say about a content that is to be shown under a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Justified {
-    /// It is in effect.
+    /// The content is in effect.
     Yes,
-    /// It was in effect within the window: it may be shown, and the name is looked at again, or it would stay so.
+    /// The content was in effect within the window. It may be shown, but somebody must look at the
+    /// name again: nothing else would replace the content.
     Lately,
-    /// It was not in effect within the window, or nobody can tell any more: the generation is passed over, and the name looked at
-    /// again.
+    /// The content was not in effect within the window, or nobody can tell any more. The generation
+    /// is passed over, and hash looks at the name again.
     NotNow,
-    /// A version that should be it has other bytes than its receipt says.
+    /// A version that should have this content has other bytes than its receipt says.
     Otherwise,
 }

@@ -1,9 +1,13 @@
-//! Tufline's pipeline: its stages as plain async functions over the ports, and what operators do with a repository.
+//! The pipeline: its stages as async functions over the ports, and the operations that people run
+//! on a repository.
 //!
-//! Begin with [`stages`]: the way of one artifact is hash, rebuild, sign and publish, a page each. What they have in common lies in `actions`, and what
-//! is read of a repository in [`state`]. [`operations`] are what people do now and then, and [`dispatch`] takes messages from the queues to the stages.
+//! Start with [`stages`]. An artifact passes through hash, rebuild, sign and publish, and each has
+//! one file. The private module `actions` holds what several stages share, [`state`] reads the
+//! repository and the ledger, [`operations`] has what people do now and then, and [`dispatch`]
+//! hands each queue's messages to their stage.
 //!
-//! *Invariant*: a stage depends on the ports only; nothing here reads a clock, the environment or a network by itself. No stage knows another.
+//! *Invariant*: a stage depends on the ports only. Nothing here reads a clock, the environment or a
+//! network by itself. No stage knows another.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 

@@ -1,7 +1,9 @@
-//! What the stages measure, through the `metrics` facade: on AWS the Lambda binary prints it for CloudWatch
-//! (namespace [`NAMESPACE`], dimension `Repository`), in the embedded form nobody listens.
+//! What the stages measure, through the `metrics` facade. On AWS the Lambda binary prints the
+//! metrics for CloudWatch (namespace [`NAMESPACE`], dimension `Repository`). The embedded form
+//! records none.
 //!
-//! Counts are of what was done, which is at least once: a stage that is repeated after a crash counts twice.
+//! A counter counts what was done at least once: a stage that runs again after a crash counts
+//! twice.
 
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use tough::schema::Root;
@@ -12,38 +14,41 @@ use crate::state::ledger::Published;
 /// The namespace of all metrics in CloudWatch.
 pub const NAMESPACE: &str = "Tufline";
 
-/// Histogram, seconds: from an upload's `Last-Modified` (whole seconds) until its event was sent, devices see it by then.
+/// Histogram, seconds: from an upload's `Last-Modified` (whole seconds) until its event was sent.
+/// Devices see the upload by then.
 const UPLOAD_TO_PUBLISHED: &str = "UploadToPublished";
 
-/// Counter: targets that were published, new or changed.
+/// Counter: new or changed targets that were published.
 const PUBLISHED: &str = "Published";
 
-/// Counter: uploads that were refused.
+/// Counter: uploads that hash or rebuild rejected.
 const REJECTED: &str = "Rejected";
 
-/// Counter: generations that were shown to devices.
+/// Counter: generations that publish showed to devices.
 const GENERATIONS: &str = "Generations";
 
-/// Histogram: changes that were folded into one generation.
+/// Histogram: changes folded into one generation.
 const BATCH_SIZE: &str = "BatchSize";
 
-/// Counter: generations that the gate refused.
+/// Counter: generations that sign or publish refused.
 const GATE_REFUSALS: &str = "GateRefusals";
 
-/// Gauge, seconds, with the further dimension `Role`: until the first published document of the role expires.
+/// Gauge, seconds, with the further dimension `Role`: until the first published document of that
+/// role expires.
 const SECONDS_TO_EXPIRY: &str = "SecondsToExpiry";
 
-/// Gauge: what lies where roots belong and doesn't verify, so that it counts as absent.
+/// Gauge: files in the places of roots that do not verify, and so count as absent.
 const IGNORED_ROOTS: &str = "IgnoredRoots";
 
-/// Gauge, seconds: how long the oldest generation has waited that devices don't see yet; 0 where none waits.
+/// Gauge, seconds: how long the oldest generation that devices do not see yet has waited; 0 where
+/// none waits.
 const PUBLICATION_LAG: &str = "PublicationLag";
 
-/// CloudWatch takes 100 values of a metric at once
+/// How many values of a metric CloudWatch takes at once
 /// (<https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>).
 const MOST_VALUES: usize = 100;
 
-/// Says the units. Once a process, after the recorder was installed.
+/// Declares each metric's unit. Call it once per process, after the recorder is installed.
 pub fn describe() {
     describe_histogram!(UPLOAD_TO_PUBLISHED, Unit::Seconds, "from an upload until devices see it");
     describe_counter!(PUBLISHED, Unit::Count, "targets published, new or changed");
@@ -51,8 +56,8 @@ pub fn describe() {
     describe_counter!(GENERATIONS, Unit::Count, "generations shown to devices");
     describe_histogram!(BATCH_SIZE, Unit::Count, "changes folded into one generation");
     describe_counter!(GATE_REFUSALS, Unit::Count, "generations refused by the gate");
-    describe_gauge!(IGNORED_ROOTS, Unit::Count, "stored where roots belong, and not signed as roots");
-    describe_gauge!(PUBLICATION_LAG, Unit::Seconds, "since the oldest generation was made that waits to be published");
+    describe_gauge!(IGNORED_ROOTS, Unit::Count, "files in the places of roots that do not verify");
+    describe_gauge!(PUBLICATION_LAG, Unit::Seconds, "since the oldest generation that waits for publication was made");
     describe_gauge!(SECONDS_TO_EXPIRY, Unit::Seconds, "until a published document of the role expires");
 }
 
@@ -72,7 +77,7 @@ pub(crate) fn gate_refusal() {
     counter!(GATE_REFUSALS).increment(1);
 }
 
-/// The targets that `manifests` changed are published since `now`.
+/// Records that the targets which `manifests` changed were published at `now`.
 pub(crate) fn published(manifests: &[Manifest], now: Time) {
     let uploaded = manifests.iter().flat_map(|manifest| &manifest.changes).filter_map(|change| change.uploaded);
     let mut waits: Vec<i64> = uploaded.map(|uploaded| time::seconds_between(uploaded, now).max(0)).collect();
@@ -83,7 +88,7 @@ pub(crate) fn published(manifests: &[Manifest], now: Time) {
     }
 }
 
-/// At most `most` of the `values`, evenly spread, the first and the last with them.
+/// At most `most` of the `values`, evenly spread. The first and the last are among them.
 fn spread(values: &[i64], most: usize) -> impl Iterator<Item = i64> {
     let steps = most.min(values.len());
     (0..steps).filter_map(move |step| {
@@ -96,12 +101,12 @@ pub(crate) fn ignored_roots(count: usize) {
     gauge!(IGNORED_ROOTS).set(value(i64::try_from(count).unwrap_or(i64::MAX)));
 }
 
-/// How long the oldest generation has waited that devices don't see yet.
+/// Records for how many seconds the oldest generation that devices do not see yet has waited.
 pub(crate) fn publication_lag(seconds: i64) {
     gauge!(PUBLICATION_LAG).set(value(seconds.max(0)));
 }
 
-/// How long devices can go on with what is published.
+/// Records, for each role, how long devices can use what is published.
 pub(crate) fn expiries(roots: &[Root], published: &Published, manifest: &Manifest, now: Time) {
     for (role, expires) in [
         ("root", roots.iter().map(|root| root.expires).min()),
@@ -116,7 +121,8 @@ pub(crate) fn expiries(roots: &[Root], published: &Published, manifest: &Manifes
     }
 }
 
-/// CloudWatch's values are floating-point numbers; what is counted here is far below 2^52.
+/// CloudWatch's values are floating-point numbers. Counts here stay far below 2^52, so they are
+/// exact.
 #[expect(clippy::cast_precision_loss, reason = "see above")]
 fn value(count: i64) -> f64 {
     count as f64

@@ -1,34 +1,36 @@
-//! What arrives in a queue: Tufline's own messages and, in the uploads queue, S3's events.
+//! Reads message bodies: Tufline's own messages and, in the uploads queue, S3's events.
 
 use aws_lambda_events::event::s3::{S3Event, S3EventRecord};
 use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 use tufline_store::{DELIVERIES, Hint, Message, NotMessage, Queue, VersionId};
 
-/// A body that means nothing to the stage of its queue.
+/// A body that the queue's stage cannot read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unreadable {
-    /// In the uploads queue.
+    /// A body in the uploads queue is neither an S3 event nor a message for this queue. Gives the
+    /// reason.
     #[error("neither an S3 event nor a Tufline message: {0}")]
     Event(String),
-    /// In another.
+    /// A body in another queue is not a message for this queue.
     #[error(transparent)]
     Message(#[from] NotMessage),
 }
 
-/// What S3 sends when notifications are set up.
+/// The test event that S3 sends when notifications are set up.
 #[derive(Deserialize)]
 struct TestEvent {
     #[serde(rename = "Event")]
     event: String,
 }
 
-/// The messages in a body of `queue`: one, but for S3's events, which may tell of uploads and of other parties' files.
+/// The messages in a body of `queue`. Every body has one message, except S3's events: these may
+/// report several uploads and deliveries.
 ///
-/// Events of other kinds than creation and removal (a lifecycle's, for example) say nothing, and neither does the
+/// Keys of uploads begin with `prefix`, keys of deliveries with [`DELIVERIES`]. Other keys are
+/// ignored. So are events other than creation and removal (a lifecycle's, for example), and the
 /// `s3:TestEvent` that S3 sends when notifications are set up
-/// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html>). The keys of uploads begin with `prefix`,
-/// those of other parties' files with [`DELIVERIES`], and others say nothing.
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html>).
 ///
 /// # Errors
 /// [`Unreadable`].
@@ -59,7 +61,7 @@ fn hint(record: &S3EventRecord, prefix: &str) -> Option<Hint> {
     if !removed && !event.starts_with("ObjectCreated:") {
         return None;
     }
-    // Keys in events are URL-encoded as in HTML forms: a space is '+'.
+    // S3 encodes keys in events as HTML forms do: '+' is a space.
     let raw = record.s3.object.key.as_deref()?.replace('+', " ");
     let key = percent_decode_str(&raw).decode_utf8().ok()?;
     let name = key.strip_prefix(prefix)?;
@@ -67,7 +69,7 @@ fn hint(record: &S3EventRecord, prefix: &str) -> Option<Hint> {
     Some(Hint { name: name.to_owned(), removed, version: version.map(VersionId) })
 }
 
-/// Whether `body` is a message that the stage of `queue` understands.
+/// Whether the stage of `queue` can read `body`.
 #[must_use]
 pub fn is_readable(queue: Queue, body: &str) -> bool {
     read(queue, "", body).is_ok()

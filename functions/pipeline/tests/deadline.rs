@@ -1,6 +1,7 @@
-//! However much waits, and however little time a run has, sign and publish come to its end.
+//! Sign and publish finish, however much waits and however little time a run has.
 //!
-//! *Property*: a run goes on where the one before had no time left, and what is made meanwhile doesn't make it begin anew.
+//! *Property*: a run continues where the one before ran out of time, and generations made meanwhile
+//! do not make it start over.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -26,7 +27,7 @@ use tufline_tuf::{Config, Time};
 
 use common::{finish, ports, settle, take_changes};
 
-/// So many names each generation changes; a trial asks the uploads of some hundred at once.
+/// How many names each generation changes. A trial asks the uploads about some hundred at once.
 const NAMES: usize = 300;
 
 /// How long a look at an upload takes.
@@ -38,7 +39,7 @@ struct Looks(Arc<AtomicUsize>);
 
 impl Control for Looks {
     fn fate(&self, request: &Request<'_>) -> Fate {
-        // Neither at blobs nor at records.
+        // Count no looks at blobs or records.
         if request.action == "look at" && request.place.contains('-') && !request.place.contains('/') {
             self.0.fetch_add(1, Ordering::Relaxed);
         }
@@ -46,7 +47,7 @@ impl Control for Looks {
     }
 }
 
-/// Looks take time, and nothing else does.
+/// A clock on which looks take time, and nothing else does.
 struct Slow(Arc<Memory>, Looks);
 
 impl Clock for Slow {
@@ -74,7 +75,7 @@ impl World {
         Self { memory, looks, ports, generations: 0 }
     }
 
-    /// Another generation waits then.
+    /// Makes another generation that waits.
     fn generation(&mut self, names: usize) {
         self.generations += 1;
         let hints = (0..names).map(|number| {
@@ -88,7 +89,8 @@ impl World {
         assert!(rebuilt.failed.is_empty() && rebuilt.generation.is_some());
     }
 
-    /// Runs the stage once, for `seconds`, if it was called; answers the looks.
+    /// Runs the stage once, for `seconds`, if there is a message for it. Returns how many looks it
+    /// made.
     fn run(&self, queue: Queue, ports: &Ports, seconds: i64) -> Option<usize> {
         let bodies: Vec<String> =
             std::iter::from_fn(|| self.memory.take(queue, 0).map(|message| message.body)).collect();
@@ -124,14 +126,15 @@ fn all_is_shown_by_runs_of(seconds: i64) {
         }
         runs += 1;
         assert!(runs <= 40, "sign and publish begin anew each time: {looks:?}");
-        // Uploads never stop before something is shown.
+        // Uploads keep coming until something is shown.
         if world.published() == before {
             world.generation(1);
         }
     }
     assert_eq!(world.published(), before + world.generations as u64);
     let most = 3 * NAMES + world.generations;
-    // Sign begins anew with what was made since it signed, for as long as publish didn't show that.
+    // While publish has not shown what sign signed, sign judges it again with whatever was made
+    // since.
     assert!(looks[0] <= 3 * most && looks[1] <= most + 10, "{looks:?}");
     assert!(runs > 4, "there was time for all of it");
 }
@@ -147,7 +150,7 @@ fn a_run_without_any_time_goes_on_too() {
 }
 
 #[test]
-fn what_another_instance_signed_meanwhile_calls_nobody_without_end() {
+fn work_that_another_instance_signed_causes_no_endless_calls() {
     let mut world = World::new();
     world.generation(NAMES);
     let [slow, fast] = [(); 2].map(|()| Ports { deadline: Deadline::never(), ..world.ports.clone() });

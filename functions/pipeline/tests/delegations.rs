@@ -1,9 +1,11 @@
-//! Other parties deliver good and bad documents while operators change what is delegated to whom, and everything else goes on: under
-//! one seeded scheduler, with requests that fail, replies that get lost, and runs that are killed.
+//! Other parties deliver good and bad documents while operators change the delegations, and
+//! everything else goes on. One seeded scheduler runs them all, with requests that fail, replies
+//! that get lost, and runs that are killed.
 //!
-//! *Property*: after every step all that is published verifies as a client does it, nothing of it is expired, no role disappears or goes
-//! back, a party lists its own names only, with bytes that are there, and nobody else has a name that any client looks for there.
-//! In the end whoever delivers a good document sees it published.
+//! *Property*: after every step, everything that is published verifies as a client verifies it, and
+//! nothing of it is expired. No role disappears or goes back. A party lists only its own names,
+//! with bytes that are stored, and nobody else has a name that a client looks for in a party's
+//! role. In the end, each party that delivers a good document sees it published.
 //!
 //! `TUFLINE_SEEDS=10000` tries more schedules; `TUFLINE_SEED=7` replays one.
 
@@ -57,17 +59,17 @@ struct World {
     ports: Ports,
     faults: Arc<Faults>,
     tasks: Vec<Task>,
-    /// Of each party.
+    /// Two keys of each party.
     keys: BTreeMap<&'static str, [Arc<EcdsaKeyPair>; 2]>,
     versions: BTreeMap<&'static str, u64>,
     seen: Option<Bytes>,
     /// The repository's own targets, as devices see them.
     own: Vec<String>,
-    /// Of each role that a snapshot ever listed.
+    /// The version of each role that a snapshot has ever listed.
     listed: BTreeMap<String, u64>,
 }
 
-/// What a party makes.
+/// The content of a document that a party makes.
 struct Document {
     version: u64,
     expires: Time,
@@ -101,7 +103,7 @@ impl Schedule for World {
         step < 6
     }
 
-    /// A client (TUF specification 5.3 to 5.6) that looks at everything.
+    /// A client (TUF specification 5.3 to 5.6) that looks at every role.
     fn look(&mut self) {
         let bytes = self.memory.object(&Key::Timestamp.path()).unwrap();
         if self.seen.as_ref() == Some(&bytes) {
@@ -182,7 +184,7 @@ impl World {
         PARTIES[self.random.random_range(0..PARTIES.len())]
     }
 
-    /// An operator does anything.
+    /// An operator makes any change.
     fn operate(&mut self) -> Task {
         let party = self.party();
         let keys = self.keys[party].each_ref().map(|key| key.tuf_key());
@@ -198,7 +200,7 @@ impl World {
         Box::pin(async move { _ = change(&ports, party, &edit).await })
     }
 
-    /// A party delivers something, which may be no good.
+    /// A party delivers a document, which may be bad.
     fn deliver(&mut self) -> Task {
         let party = self.party();
         let bad = self.random.random_bool(0.3);
@@ -261,17 +263,17 @@ impl World {
     fn run_all(&mut self) {
         for _ in 0..3 {
             rebuild_to_publish(&self.ports, &self.memory);
-            // It tells of what is published and expired, and mends it.
+            // Refresh reports whatever is published and expired, and mends it.
             _ = finish(stages::refresh(&self.ports));
             self.look();
         }
     }
 
-    /// Everything else stands still, and both parties deliver what is good.
+    /// Stops everything else, and lets both parties deliver good documents.
     fn settle(&mut self) {
         self.faults.on.store(false, Ordering::Relaxed);
         self.tasks.clear();
-        // What a removed party's names were free for in between.
+        // Remove uploads that were made while a removed party's names were free.
         for name in PARTIES.into_iter().flat_map(|party| (0..5).map(move |number| format!("{party}/{number}"))) {
             self.memory.remove_upload(&name);
             let hint = Hint { name, removed: true, version: None };
@@ -297,7 +299,7 @@ impl World {
             self.run_all();
             assert_eq!(self.listed.get(&format!("{party}.json")), Some(&version), "{party} got through");
         }
-        // Nobody delivers any more. That holds up nobody else.
+        // From now on nobody delivers. That must not hold up anybody else.
         self.memory.pass(2 * 86_400);
         finish(self.upload_named("own/new".into()));
         self.run_all();

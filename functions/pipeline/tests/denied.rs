@@ -1,4 +1,5 @@
-//! What is denied is told at once, as what it is, and nothing is lost: its messages come again.
+//! A denied request is reported at once, with its own kind, and nothing is lost: its messages come
+//! again.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -22,12 +23,12 @@ use tufline_tuf::{Config, Time};
 
 use common::{finish, ports, settle, take_changes};
 
-/// What becomes of requests of which this is the action and the place.
+/// The fate of requests with this action and place.
 struct Planned {
     action: &'static str,
     place: &'static str,
     fate: Fate,
-    /// How many there were.
+    /// How many such requests there were.
     count: usize,
 }
 
@@ -56,7 +57,7 @@ impl Control for Plan {
     }
 }
 
-/// The log, as a function writes it.
+/// A log, as a function writes it.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
 
@@ -78,7 +79,7 @@ impl<'a> MakeWriter<'a> for Log {
     }
 }
 
-/// What is done, and the kinds in the errors that it logs.
+/// Runs `work`, and returns its result with the kinds in the errors that it logged.
 fn logged<T>(work: impl FnOnce() -> T) -> (T, Vec<String>) {
     let log = Log::default();
     let lines = tracing_subscriber::fmt().json().flatten_event(true).with_writer(log.clone()).finish();
@@ -111,7 +112,7 @@ impl World {
         Hint { name: name.into(), removed: false, version: Some(version) }
     }
 
-    /// Another generation waits then.
+    /// Makes another generation that waits.
     fn generation(&self, name: &str) {
         let hint = self.put(name);
         assert!(finish(hash(&self.ports, Turn::All, &[hint])).iter().all(Option::is_none));
@@ -126,7 +127,8 @@ impl World {
     }
 }
 
-/// What fails may be signed of an older generation; with a key that may not be used none is.
+/// If a signature fails, an older generation may still be signed. If the snapshot key may not be
+/// used, none can be.
 #[test]
 fn sign_tries_no_older_generation_where_no_snapshot_may_be_signed() {
     for (fate, kind, tries) in [(Fate::Denied, ErrorKind::Denied, 1), (Fate::Failed, ErrorKind::Retry, 2)] {
@@ -138,7 +140,7 @@ fn sign_tries_no_older_generation_where_no_snapshot_may_be_signed() {
         assert_eq!((outcome.unwrap_err().kind(), world.plan.end()), (kind, tries));
         assert!(!errors.is_empty() && errors.iter().all(|logged| logged == kind.name()), "{errors:?}");
 
-        // Once it may be used, all goes on by what came again.
+        // Once the key may be used again, the repeated message makes everything go on.
         assert_eq!(world.handle(Queue::Sign, &[Message::Sign]), [false]);
         settle(&world.memory, &world.ports);
         let published = finish(ledger::published(&*world.ports.store)).unwrap().unwrap().generation;
@@ -146,7 +148,8 @@ fn sign_tries_no_older_generation_where_no_snapshot_may_be_signed() {
     }
 }
 
-/// Of one upload that fails nobody hears before it is given up, but of one that may not be looked at; and others go on.
+/// A failure of one upload is logged only once it is given up, but a denied look at once. Other
+/// uploads go on.
 #[test]
 fn a_message_whose_request_is_denied_comes_again_and_is_an_error_from_the_first_time_on() {
     let world = World::new();
@@ -162,7 +165,7 @@ fn a_message_whose_request_is_denied_comes_again_and_is_an_error_from_the_first_
         assert_eq!(world.plan.end(), 1);
         assert_eq!(world.handle(Queue::Uploads, &messages), [false, false]);
     }
-    // A stage's own failure was an error before; now its kind is told.
+    // A stage's own failure was always logged as an error; now with its kind.
     for (fate, kind) in [(Fate::Failed, "retry"), (Fate::Denied, "denied")] {
         world.plan.set("read", "metadata/timestamp.json", fate);
         let (again, errors) = logged(|| world.handle(Queue::Publish, &[Message::Publish, Message::Publish]));

@@ -1,8 +1,8 @@
-//! An import, with a fault at each of its requests in turn: a failure (which is what a crash is, to what comes after), a lost reply, a
-//! reply that is lost and asked for again.
+//! An import, with a fault at each of its requests in turn. The fault is a failure (to the next
+//! run, a crash is the same), a lost reply, or a lost reply after which the SDK tries again.
 //!
-//! *Property*: devices see nothing, or all; the next run gets through; nothing is written twice; and what is published then is what the
-//! uploads are.
+//! *Property*: devices see nothing or everything; the next run finishes the import; nothing is
+//! written twice; and then the published targets are what the uploads are.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -34,7 +34,7 @@ use tufline_tuf::{Config, Content, Custom, Draft, RoleName, Sha256, TargetName, 
 
 use common::{finish, ports};
 
-/// The fault that is planned, and how many requests come before it.
+/// The planned fault, and how many requests come before it.
 struct Planned {
     fate: Fate,
     left: AtomicUsize,
@@ -69,7 +69,7 @@ fn bytes(number: usize) -> Bytes {
     format!("content {number}").into()
 }
 
-/// A repository of others, of whose roots one can be verified, version `first`.
+/// Another repository. The root with version `first` is the one that can be verified.
 struct Others {
     holder: EcdsaKeyPair,
     old: Old,
@@ -147,7 +147,8 @@ impl World {
         })
     }
 
-    /// What devices see: nothing, or all targets.
+    /// Checks what devices see, which must be nothing or all targets. Returns whether they see
+    /// them.
     fn look(&self, others: &Others) -> bool {
         let Some(published) = finish(ledger::published(&*self.ports.store)).unwrap() else { return false };
         assert_eq!((published.generation, published.version), (31, 41));
@@ -174,7 +175,7 @@ impl World {
         true
     }
 
-    /// Whether the uploads are what is published: a look at all of them changes no document.
+    /// Checks that the uploads are what is published: looking at all of them changes no document.
     fn agrees(&self, others: &Others) {
         assert!(finish(stages::reconcile(&self.ports)).unwrap() >= others.old.targets.len());
         let changes: Vec<Change> = self
@@ -207,7 +208,7 @@ fn a_fault_at_any_request_leaves_what_the_next_run_goes_on_from() {
             failed += usize::from(first.is_err());
             shown += usize::from(first.is_err() && seen);
             assert!(first.is_err() || seen);
-            // Another time, so that whatever is drafted again differs.
+            // At another time, so that any document drafted again differs.
             world.memory.pass(1000);
             assert_eq!(world.import(&others, &next).unwrap(), 31);
             assert!(world.look(&others));
@@ -228,7 +229,7 @@ fn a_fault_at_any_request_leaves_what_the_next_run_goes_on_from() {
 }
 
 #[test]
-fn what_is_not_what_is_listed_is_not_taken() {
+fn an_upload_that_is_not_the_listed_target_is_refused() {
     let (keys, others) = (Arc::new(MemoryKeys::generate().unwrap()), Others::new(1));
     let refused = |world: &World, why: &str| {
         let error = world.import(&others, &others.next(&world.ports)).unwrap_err().to_string();
@@ -245,14 +246,15 @@ fn what_is_not_what_is_listed_is_not_taken() {
     let world = World::new(&keys, &others, Fate::Done);
     world.memory.remove_upload("a/3");
     refused(&world, "a/3 is not the target of that name");
-    // Another root of the first version is there.
+    // Another root of the first version exists.
     let world = World::new(&keys, &others, Fate::Done);
     world.memory.tamper(&Key::root(1).path(), Some("{}".into()));
     let error = world.import(&others, &others.next(&world.ports)).unwrap_err().to_string();
     assert!(error.contains("metadata/1.root.json is there already"), "{error}");
 }
 
-/// Whatever an old key signed for a role that is handed over devices would still believe, and miss the roles that they saw in it.
+/// Devices would still believe what an old key signs for a role that is handed over, and would miss
+/// the roles that they saw under it.
 #[test]
 fn the_next_root_trusts_no_other_online_key() {
     let (keys, others) = (Arc::new(MemoryKeys::generate().unwrap()), Others::new(1));
@@ -262,7 +264,7 @@ fn the_next_root_trusts_no_other_online_key() {
         let key = RootKey { key: others.root.keys[&old].clone(), holder: None };
         let next = others.signed(add_key(&others.next(&world.ports), role, key).unwrap());
         let error = world.import(&others, &next).unwrap_err().to_string();
-        assert!(error.contains(&format!("{role} key, and no other")), "{error}");
+        assert!(error.contains(&format!("{role} key alone")), "{error}");
         assert!(!world.look(&others));
     }
 }
@@ -277,10 +279,10 @@ fn nobody_stops_an_import_by_what_lies_before_its_first_root() {
     assert_eq!(world.memory.object(&Key::root(3).path()), Some("{}".into()), "what lies there stays");
     let newest = finish(tufline_pipeline::state::roots::newest(&*world.ports.store)).unwrap();
     assert_eq!(newest.version.get(), 5);
-    // Whoever takes it for a new one makes no second first generation.
+    // A run that takes the repository for a new one makes no second first generation.
     finish(init::first_generation(&world.ports, FirstBins::One)).unwrap();
     assert_eq!(finish(ledger::first_generation(&*world.ports.store)).unwrap(), Some(31));
-    // In the place of the first itself it is another matter.
+    // The place of the first root itself is another matter.
     let world = World::new(&keys, &others, Fate::Done);
     world.memory.tamper(&Key::root(4).path(), Some("{}".into()));
     let error = world.import(&others, &next).unwrap_err().to_string();
@@ -311,7 +313,7 @@ fn a_place_that_would_begin_with_another_root_is_refused() {
             );
         }
     }
-    // And no root comes before the one with which it begins, or is the one itself.
+    // A root that is stored as an older one must come before the first root.
     for (version, is_before) in [(3, true), (4, false), (5, false)] {
         assert_eq!(Document::before(fourth, version, "x".into()).is_some(), is_before);
     }

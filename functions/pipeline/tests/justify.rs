@@ -1,8 +1,10 @@
-//! What the uploads say of a name, after histories of all kinds: overwritten, removed, purged and undeleted, uploaded in parts that were
-//! begun long ago, uploaded again, refused, expired by a lifecycle, with receipts that come late, never, or lie.
+//! What the uploads say about a name, after histories of all kinds: overwritten, removed, purged
+//! and undeleted; multipart uploads that began long ago; uploaded again, refused, expired by a
+//! lifecycle; with receipts that come late, never, or lie.
 //!
-//! *Property*: what is justified was in effect within the window; what is in effect now, or was seen to be lately, is justified; and a
-//! judgement costs what came since, not what ever was.
+//! *Property*: what is justified was in effect within the window; what is in effect now, or was
+//! seen to be lately, is justified; and the cost of a judgement depends on what came recently, not
+//! on the whole history.
 //!
 //! `TUFLINE_SEEDS=100000` tries more histories; `TUFLINE_SEED=7` replays one.
 
@@ -47,14 +49,14 @@ use common::{finish, ports, seeds, take_changes};
 
 const NAME: &str = "a";
 const DAY: i64 = 86_400;
-/// After how many days uploads expire, where they do.
+/// After how many days uploads expire, in worlds where they do.
 const EXPIRE: i64 = 15;
-/// So many are a second.
+/// How many moments make a second.
 const MOMENTS: i64 = 1000;
-/// Between this clock and S3's, in seconds.
+/// How much this clock and S3's may differ, in seconds.
 const SKEW: i64 = 2;
 
-/// Counts requests.
+/// A [`Control`] that counts requests.
 #[derive(Clone, Default)]
 struct Counting(Arc<AtomicUsize>);
 
@@ -74,8 +76,9 @@ impl Clock for Skewed {
     }
 }
 
-/// Something under the name, and what the test knows of it. When it was dated: in seconds since the beginning; when what happened: in
-/// [`MOMENTS`], since of what happens in one second each comes after the other.
+/// An entry under the name, and what the test knows about it. Dates are seconds since the
+/// beginning. Times of what happened are in [`MOMENTS`], since things that happen in one second
+/// still come one after another.
 #[derive(Debug, Clone)]
 #[expect(clippy::struct_excessive_bools, reason = "each may be so whatever the others are")]
 struct Entry {
@@ -103,7 +106,7 @@ impl Entry {
         Some(Content { sha256: Sha256::of(bytes.as_bytes()), length: bytes.len() as u64, custom })
     }
 
-    /// Whether S3 or its receipt tells what it is.
+    /// Whether S3 or the receipt tells the true content.
     fn is_known(&self) -> bool {
         self.bytes.is_some() && self.receipt.is_some() && (self.is_true || self.has_checksum)
     }
@@ -112,7 +115,7 @@ impl Entry {
         self.came <= at && self.purged.is_none_or(|purged| purged > at)
     }
 
-    /// Whether it hides what is beneath.
+    /// Whether the entry hides what is beneath it.
     fn counts(&self, at: i64) -> bool {
         let hides = if self.bytes.is_some() { self.receipt.is_some_and(|stored| stored <= at) } else { true };
         self.is_there(at) && !self.is_refused && !self.by_lifecycle && hides
@@ -126,14 +129,14 @@ struct World {
     requests: Counting,
     clock: Arc<Skewed>,
     begin: Time,
-    /// Of this second.
+    /// How many moments of this second have passed.
     moment: i64,
     /// Oldest first, as S3 orders them.
     entries: Vec<Entry>,
-    /// What was seen to be in effect: when, its version, its content.
+    /// What rebuild saw to be in effect: when, its version, its content.
     looks: Vec<(i64, Option<VersionId>, Option<Content>)>,
     expires: bool,
-    /// Whether uploads in parts stand above what came since they were begun.
+    /// Whether multipart uploads stand above the entries made since they began.
     above: bool,
 }
 
@@ -181,7 +184,7 @@ impl World {
         self.memory.pass(u64::try_from(seconds).unwrap());
     }
 
-    /// Now and then an instant has not passed when the next thing happens.
+    /// Lets some time pass, or none, before the next thing happens.
     fn tick(&mut self) {
         let days = if self.expires { [DAY, 5 * DAY, 16 * DAY] } else { [300, 700, 4000] };
         let usual = [0, 1, 4, 15, 45, 150, 300, 700];
@@ -241,7 +244,7 @@ impl World {
         self.entries.iter().filter(|entry| entry.purged.is_none())
     }
 
-    /// The newest that is not refused.
+    /// The newest entry that is not refused.
     fn top(&self) -> Option<&Entry> {
         self.live().rfind(|entry| !entry.is_refused)
     }
@@ -259,7 +262,8 @@ impl World {
         entry.purged = Some(now);
     }
 
-    /// A receipt for `version` that says `sha256`: receipts are written once.
+    /// Stores a receipt for `version` that says `sha256`, unless it has one: receipts are written
+    /// once.
     fn store_receipt(&mut self, version: &VersionId, sha256: Sha256) {
         let now = self.moment();
         let entry = self.entries.iter_mut().find(|entry| entry.version == *version).unwrap();
@@ -271,7 +275,7 @@ impl World {
         let _ = finish(self.memory.create(&ledger::record(key, &hashed).unwrap())).unwrap();
     }
 
-    /// Hash looks.
+    /// Hash looks at the name.
     fn hash(&mut self) {
         let Some(top) = self.top() else { return };
         if let Some(content) = top.content() {
@@ -280,7 +284,7 @@ impl World {
         }
     }
 
-    /// Whoever has hash's role writes what it likes; or nobody can read what was written.
+    /// A thief of hash's role writes any receipt, as a damaged receipt might read.
     fn forge(&mut self) {
         let live: Vec<VersionId> = self.live().map(|entry| entry.version.clone()).collect();
         let Some(version) = live.choose(&mut self.random).cloned() else { return };
@@ -288,7 +292,7 @@ impl World {
         self.store_receipt(&version, sha256);
     }
 
-    /// Rebuild looks, and would make a claim of it.
+    /// Rebuild looks at the name, and would put what it sees into a manifest.
     fn look(&mut self) {
         let now = self.now();
         let look = match self.top() {
@@ -332,7 +336,7 @@ impl World {
         }
     }
 
-    /// A lifecycle removes what is old: the newest, whether it is refused or not.
+    /// A lifecycle removes the newest version if it is old, whether it is refused or not.
     fn expire(&mut self) {
         let limit = self.now() - EXPIRE * DAY;
         if self.live().next_back().is_some_and(|top| top.bytes.is_some() && top.modified <= limit) {
@@ -347,7 +351,7 @@ impl World {
         let entries = self.entries.iter();
         let changes = entries.flat_map(|entry| [Some(entry.came), entry.purged, entry.receipt]).flatten();
         let times: BTreeSet<i64> = changes.filter(|time| *time >= from).chain([from]).collect();
-        // What was deleted for good has left no trace: whether it hid anything nobody can tell.
+        // A version deleted for good has left no trace, so nobody can tell whether it hid anything.
         let looks = times.into_iter().flat_map(|at| [(at, true), (at, false)]);
         looks.into_iter().any(|(at, with_purged)| {
             let hides = |entry: &Entry| entry.counts(at) && (with_purged || entry.purged.is_none());
@@ -360,13 +364,15 @@ impl World {
         })
     }
 
-    /// Whether `content` came since `from` in parts, and was put beneath something newer perhaps.
+    /// Whether `content` came since `from` as a multipart upload, and so may stand beneath
+    /// something newer.
     fn came_beneath(&self, content: Option<&Content>, from: i64) -> bool {
         let late = self.entries.iter().filter(|entry| entry.in_parts && entry.came >= from);
         content.is_some() && late.into_iter().any(|entry| entry.content().as_ref() == content)
     }
 
-    /// How many entries a judgement may look at, with whatever is beneath for delete markers of a lifecycle's.
+    /// How many entries a judgement may look at. If uploads expire, it may also look at everything
+    /// beneath delete markers.
     fn recent(&self) -> usize {
         let until = self.now() - WINDOW_SECONDS - 2 * SKEW;
         let old = |entry: &&Entry| {
@@ -385,13 +391,14 @@ impl World {
         let is_current = self.live().next_back().is_some_and(|top| {
             !top.is_refused && top.is_known() && top.content().as_ref() == content && content.is_some()
         });
-        // Two looks and a copy; and a receipt of the version that was hinted at. Some are looked at together, as many again at most for nothing.
+        // Two looks and a copy, and the receipt of the version in the hint. Since several entries
+        // are looked at together, as many looks again may be in vain.
         let most = if is_current { 4 } else { 8 + 8 * self.recent() };
         assert!(made <= most, "{made} requests, {most} may be");
         justified
     }
 
-    /// Makes claims, true and false, and judges the judgements.
+    /// Makes true and false claims, and checks the judgements of them.
     fn check(&mut self) {
         let now = self.now();
         let from = (now - WINDOW_SECONDS - 2 * SKEW) * MOMENTS;
@@ -408,7 +415,7 @@ impl World {
             let was = self.was_in_effect(content.as_ref(), from) || self.came_beneath(content.as_ref(), from);
             assert!(!is_justified(justified) || was, "{content:?} is justified by {version:?} and was not in effect");
         }
-        // What is in effect now.
+        // What is in effect now must be justified.
         if let Some(top) = self.top().cloned() {
             let hint = [Some(top.version.clone()), versions.choose(&mut self.random).cloned(), None];
             let hint = hint.choose(&mut self.random).unwrap().clone();
@@ -418,7 +425,7 @@ impl World {
         } else if !self.expires {
             assert_eq!(self.judge(None, None), Justified::Yes, "nothing is there");
         }
-        // What was seen lately, unless it was deleted for good.
+        // So must what was seen lately, unless it was deleted for good.
         for (seen, version, content) in self.looks.clone() {
             let is_left = self.live().any(|entry| Some(&entry.version) == version.as_ref());
             if seen >= now - WINDOW_SECONDS + 2 * SKEW && is_left {
@@ -433,7 +440,7 @@ fn is_justified(justified: Justified) -> bool {
     matches!(justified, Justified::Yes | Justified::Lately)
 }
 
-/// Two bytes each, so that they differ in nothing but their digest.
+/// Contents of the same length, so that they differ only in their digest.
 const BYTES: [&str; 4] = ["aa", "bb", "cc", "dd"];
 
 #[test]
@@ -458,7 +465,7 @@ fn what_is_justified_was_in_effect_lately_and_what_is_in_effect_is_justified() {
     println!("yes, lately, not now, otherwise: {verdicts:?}");
 }
 
-/// One that is overwritten all the time is published all the same.
+/// A name that is overwritten all the time must be published all the same.
 #[test]
 fn a_name_that_is_overwritten_all_the_time_is_justified_by_a_look_a_few_seconds_ago() {
     for seed in seeds(20) {
@@ -484,7 +491,8 @@ fn a_name_that_is_overwritten_all_the_time_is_justified_by_a_look_a_few_seconds_
                     let before = world.requests.0.load(Ordering::Relaxed);
                     assert!(is_justified(world.judge(version.as_ref(), content.as_ref())), "seed {seed}");
                     let made = world.requests.0.load(Ordering::Relaxed) - before;
-                    // In parts each newer one may be older by its date: its receipt tells. And what is refused is looked at.
+                    // A newer multipart upload may have an older date, so its receipt is read too.
+                    // Refused versions are looked at as well.
                     let refused = world.live().rev().take_while(|top| top.is_refused).count();
                     let most = if in_parts { 8 * 60 } else { 10 + 2 * refused };
                     assert!(made <= most, "seed {seed}: {made} requests");
@@ -523,7 +531,7 @@ impl Simple {
         let _ = finish(self.memory.create(&ledger::record(key, &hashed).unwrap())).unwrap();
     }
 
-    /// Publishes the first generation.
+    /// Initialises the repository, and publishes the first generation.
     fn begin(&self) {
         finish(init(&self.ports, self.memory.keys().root(), FirstBins::One)).unwrap();
         finish(sign(&self.ports)).unwrap();
@@ -556,7 +564,7 @@ fn a_receipt_that_lies_justifies_nothing() {
     assert_eq!(world.judge(Some(&version), Some("dd")), Justified::Otherwise, "S3's own checksum says cc");
     assert_eq!(world.judge(Some(&version), Some("cc")), Justified::Yes, "whatever the receipt says");
     assert_eq!(world.judge(Some(&version), Some("ee")), Justified::NotNow);
-    // Where the store computes nothing, nobody knows better.
+    // If the store computes no digests, nobody knows better than the receipt.
     world.memory.compute_checksums(false);
     let version = world.put("aa", false);
     world.receipt(&version, "bb");
@@ -606,9 +614,10 @@ fn the_same_bytes_uploaded_again_are_the_same_content() {
     assert_eq!(world.judge(Some(&first), Some("aa")), Justified::Lately);
 }
 
-/// Nobody else may tell of it: a thief of rebuild's role, or an event that is lost, would leave it so.
+/// No other message may come: an event may be lost, and a thief of rebuild's role would leave the
+/// old content there.
 #[test]
-fn what_is_shown_as_it_was_lately_is_looked_at_again() {
+fn content_shown_as_it_was_lately_is_looked_at_again() {
     let world = simple("{}");
     world.begin();
     let upload = |bytes| {
@@ -624,7 +633,7 @@ fn what_is_shown_as_it_was_lately_is_looked_at_again() {
     };
     let old = upload("aa");
     let generation = finish(rebuild(&world.ports, &old)).unwrap().generation.unwrap();
-    // Its changes come to nobody.
+    // The changes for "bb" are lost.
     upload("bb");
     finish(sign(&world.ports)).unwrap();
     assert_eq!(finish(publish(&world.ports)).unwrap(), Shown::Now(generation));
@@ -713,7 +722,7 @@ fn a_lifecycle_removes_nothing_and_people_do() {
 }
 
 #[test]
-fn an_upload_in_parts_tells_of_the_marker_above_it_only_if_it_was_there_before() {
+fn a_multipart_upload_proves_a_marker_explicit_only_if_it_came_first() {
     let days = |count: u64| count * 24 * 3600;
     for (hashed, gone) in [(None, false), (Some(false), true), (Some(true), false)] {
         let world = simple(r#"{"uploads_expire_days":15}"#);
@@ -721,7 +730,7 @@ fn an_upload_in_parts_tells_of_the_marker_above_it_only_if_it_was_there_before()
         world.memory.pass(days(16));
         let begun = world.memory.now();
         world.memory.pass(60);
-        // It comes before the marker, or after it; only its receipt may show which.
+        // The upload comes before the marker, or after it. Only its receipt can show which.
         let late = hashed != Some(false);
         if late {
             world.memory.put_marker(NAME);
@@ -739,8 +748,8 @@ fn an_upload_in_parts_tells_of_the_marker_above_it_only_if_it_was_there_before()
     }
 }
 
-/// The uploads in memory as if they were files, which are overwritten in place; or as if they had been stored before the bucket kept
-/// versions.
+/// The uploads in memory as if they were files, which are overwritten in place; or as if they had
+/// been stored before the bucket kept versions.
 struct Plain(Arc<Memory>, Mutex<PastVersion>);
 
 #[async_trait]
@@ -777,11 +786,11 @@ impl Uploads for Plain {
 }
 
 #[test]
-fn of_a_file_that_was_overwritten_its_receipt_is_left() {
+fn an_overwritten_file_is_judged_by_its_receipt() {
     let mut world = simple("{}");
     let plain = Arc::new(Plain(Arc::clone(&world.memory), Mutex::new(PastVersion::Forgotten)));
     world.ports.uploads = Arc::clone(&plain) as _;
-    // Nobody computes digests but hash.
+    // Only hash computes digests here.
     world.memory.compute_checksums(false);
     let old = world.put("aa", false);
     world.receipt(&old, "aa");

@@ -1,6 +1,7 @@
-//! Large uploads: passed on, read in runs, gone on with after whatever ended a run.
+//! Large uploads: they are passed on, read in runs, and continued after whatever ended a run.
 //!
-//! *Property*: whatever fails, a run that sends the message for the next one has read and stored, or copied, more than there was.
+//! *Property*: whatever fails, a run that sends a message for the next run has read and stored, or
+//! copied, more than there was before.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -28,12 +29,12 @@ use common::{finish, ports};
 const SIZES: SizesOfLargeUploads =
     SizesOfLargeUploads { above: 50, piece: 10, run: 100, copy_above: 50, copy_part: 30 };
 
-/// What is asked of the world, and what fails.
+/// What was requested, and what fails.
 #[derive(Default)]
 struct Plan {
-    /// So many requests were made.
+    /// How many requests were made.
     made: AtomicUsize,
-    /// The fate of one of them, by its number.
+    /// The number of one request, and its fate.
     fate: Mutex<Option<(usize, Fate)>>,
     reads: AtomicUsize,
 }
@@ -62,7 +63,7 @@ struct World {
 }
 
 impl World {
-    /// A world in which S3 computes no checksums, with one upload of 1,005 bytes.
+    /// A world in which S3 computes no checksums. It has one upload of 1,005 bytes.
     fn new() -> Self {
         let plan = Arc::new(Plan::default());
         let keys = Arc::new(MemoryKeys::generate().unwrap());
@@ -96,14 +97,14 @@ impl World {
         async move { handle(&ports, Queue::Large, "", until, &[&body]).await }
     }
 
-    /// How much of it is read and copied, in bytes.
+    /// How many bytes are read, and how many are copied.
     fn gained(&self) -> (u64, usize) {
         let stored = self.memory.object(&self.progress_key().path());
         let progress = stored.and_then(|stored| serde_json::from_slice::<Progress>(&stored).ok()?.resume(1005));
         (progress.map_or(0, |(_, offset)| offset), self.memory.copied(&Sha256::of(&self.bytes)))
     }
 
-    /// Handles the messages of the queue, one after another; answers how many runs that took.
+    /// Handles the messages of the queue one after another. Returns how many runs that took.
     fn drain(&self) -> usize {
         self.drain_with(Time::MAX)
     }
@@ -124,7 +125,7 @@ impl World {
         runs
     }
 
-    /// The upload is a blob with a receipt, and rebuild is told of it.
+    /// Checks that the upload is a blob with a receipt, and that rebuild has a message about it.
     fn check(&self) {
         let sha256 = Sha256::of(&self.bytes);
         assert_eq!(self.memory.blob(&sha256), Some(self.bytes.clone()));
@@ -142,7 +143,8 @@ fn large(sizes: SizesOfLargeUploads) -> LargeUploads {
     sizes.try_into().unwrap()
 }
 
-/// Whether the future ends within so many polls; if it doesn't it is dropped: its function was killed.
+/// Whether the future ends within `polls` polls. If it does not, it is dropped, as a killed
+/// function's is.
 fn polled(future: impl Future, polls: usize) -> bool {
     let mut future = pin!(future);
     (0..polls).any(|_| future.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready())
@@ -169,7 +171,7 @@ fn it_is_read_in_runs_and_each_byte_once() {
     assert_eq!(world.drain(), 11);
     assert_eq!(world.plan.reads.load(Ordering::Relaxed), 101);
     world.check();
-    // Once it has its receipt a hint leads to nothing but the change.
+    // Once the upload has its receipt, a hint leads only to the change.
     world.memory.send_raw(Queue::Large, &world.hint());
     assert_eq!(world.drain(), 1);
     assert_eq!(world.plan.reads.load(Ordering::Relaxed), 101);
@@ -189,7 +191,8 @@ async fn with_threads_the_result_is_the_same() {
 fn without_time_a_run_reads_one_piece_or_copies_one_part() {
     let world = World::new();
     world.memory.send_raw(Queue::Large, &world.hint());
-    // 101 pieces, and 34 parts of 30 bytes; the run that reads the end copies the first part too.
+    // 101 pieces, and 34 parts of 30 bytes. The run that reads the last piece also copies the first
+    // part.
     assert_eq!(world.drain_with(Time::MIN), 101 + 33);
     assert_eq!(world.plan.reads.load(Ordering::Relaxed), 101);
     assert_eq!(world.offset(), Some(1005));
@@ -210,7 +213,8 @@ fn whatever_fails_in_a_run_the_next_ones_make_good() {
             world.drain();
             world.check();
             let reads = world.plan.reads.load(Ordering::Relaxed);
-            // A read that fails takes those with it that were under way. What else fails costs a run at most.
+            // A failed read takes the other reads in flight with it. Any other failure costs at
+            // most one run.
             assert!(reads <= 101 + 12, "{fate:?} of request {number}: {reads} reads");
         }
     }
@@ -222,7 +226,7 @@ fn wherever_a_run_is_killed_the_next_ones_make_good() {
     loop {
         let world = World::new();
         world.memory.send_raw(Queue::Large, &world.hint());
-        // Killed again and again at the same point of its run, then left alone.
+        // Kill several runs at the same point, then leave the rest alone.
         let mut ended = false;
         for _ in 0..3 {
             ended |= polled(world.run(Time::MAX), polls);
@@ -262,10 +266,10 @@ fn two_at_once_are_harmless() {
 }
 
 #[test]
-fn another_that_is_further_is_left_to_it() {
+fn a_run_leaves_the_upload_to_one_that_is_further() {
     let world = World::new();
     let mut slow = pin!(world.run(Time::MAX));
-    // It has read the progress, of which there is none, and some pieces.
+    // It has looked for progress, found none, and read some pieces.
     while world.plan.reads.load(Ordering::Relaxed) < 3 {
         assert!(slow.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
     }
@@ -286,13 +290,13 @@ fn damaged_progress_is_never_believed() {
     let mut damaged: Vec<Bytes> = (0..record.len())
         .map(|index| {
             let mut bytes = record.to_vec();
-            // One digit for another, mostly: it still parses.
+            // Mostly this changes one digit to another, so that it still parses.
             bytes[index] ^= 1;
             bytes.into()
         })
         .collect();
     damaged.extend([Bytes::new(), Bytes::from_static(b"{}"), record.slice(..100)]);
-    // Sound, but of something else.
+    // These records are sound, but about other uploads.
     let other = |length, offset, bytes: &[u8]| {
         let mut hasher = Hasher::new();
         hasher.update(bytes);
@@ -306,7 +310,7 @@ fn damaged_progress_is_never_believed() {
         assert_eq!(world.drain(), 11, "from the beginning: {record:?}");
         world.check();
     }
-    // What is sound is gone on from.
+    // A sound record is used.
     let world = World::new();
     world.memory.tamper(&world.progress_key().path(), Some(record));
     world.memory.send_raw(Queue::Large, &world.hint());
@@ -317,14 +321,14 @@ fn damaged_progress_is_never_believed() {
 #[test]
 fn a_run_that_copies_nothing_fails_and_calls_no_other() {
     let world = World::new();
-    // Read to its end, and no more copied than one part.
+    // First read it to its end, and copy no more than one part.
     world.memory.send_raw(Queue::Large, &world.hint());
     while world.gained() < (1005, 0) {
         let message = world.memory.take(Queue::Large, 0).unwrap();
         assert_eq!(finish(handle(&world.ports, Queue::Large, "", Time::MIN, &[&message.body])), [None]);
     }
     while world.memory.take(Queue::Large, 0).is_some() {}
-    // Others are about to finish it, and never do.
+    // Other runs are about to finish it, and never do.
     world.memory.copy_at_once(0);
     for until in [Time::MIN, Time::MAX] {
         let failures = finish(world.run(until));
@@ -350,7 +354,7 @@ fn progress_that_is_damaged_or_gone_before_it_is_replaced_fails_the_run_and_stop
         }
         while world.memory.take(Queue::Large, 0).is_some() {}
         let mut run = pin!(world.run(Time::MAX));
-        // It has read the progress, and some pieces more.
+        // It has read the progress, and some more pieces.
         while world.plan.reads.load(Ordering::Relaxed) < 23 {
             assert!(run.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
         }
@@ -367,7 +371,7 @@ fn progress_that_is_damaged_or_gone_before_it_is_replaced_fails_the_run_and_stop
 #[test]
 fn a_read_that_fails_costs_nothing_that_was_gained() {
     let world = World::new();
-    // The fifth piece or so of the first run.
+    // About the fifth piece of the first run.
     *world.plan.fate.lock().unwrap() = Some((8, Fate::Failed));
     assert_eq!(finish(world.run(Time::MAX)), [None], "the message is done with: another goes on");
     let offset = world.offset().unwrap();
@@ -396,7 +400,7 @@ fn a_large_upload_that_is_gone_is_answered_and_no_more() {
     world.memory.take_events();
     world.memory.remove_upload("big").unwrap();
     world.drain();
-    // Its removal has a message of its own, to hash.
+    // The removal has a message of its own, for hash.
     assert_eq!(world.memory.queued(Queue::Changes), 0);
     let told = format!("{:?}", world.memory.take_events());
     assert!(told.contains("UploadSuperseded") && told.contains(&world.version.0), "{told}");

@@ -1,7 +1,7 @@
-//! Whatever file is missing, sign and publish come to an end, and what is missing is said.
+//! Sign and publish come to an end whatever file is missing, and somebody reports the missing file.
 //!
-//! *Property*: with any one file gone while a generation waits, signed or not, they call each other a few times at most; and once the file is
-//! back the generation is shown.
+//! *Property*: with any one file gone while a generation waits, signed or not, the two call each
+//! other at most a few times. Once the file is back, the generation is shown.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -33,7 +33,7 @@ use tufline_tuf::{Config, RoleName, time};
 
 use common::{finish, key, ports, settle, take_changes};
 
-/// More calls than this are a loop.
+/// More calls than this count as an endless loop.
 const MOST_CALLS: usize = 6;
 
 struct World {
@@ -42,7 +42,8 @@ struct World {
 }
 
 impl World {
-    /// A repository with sixteen bins and a party's document, after which a generation waits, `signed` or not.
+    /// A repository with sixteen bins and a party's document, and a generation that waits, `signed`
+    /// or not.
     fn new(keys: &Arc<MemoryKeys>, signed: bool) -> Self {
         let memory = Arc::new(Memory::new("2026-01-01T00:00:00Z".parse().unwrap(), keys.clone(), Box::new(Calm)));
         let deliveries = Arc::new(Memory::new("2026-01-01T00:00:00Z".parse().unwrap(), keys.clone(), Box::new(Calm)));
@@ -82,8 +83,8 @@ impl World {
         assert!(rebuilt.failed.is_empty() && rebuilt.generation.is_some());
     }
 
-    /// Lets sign and publish answer each other's calls, beginning with one to each; answers how they failed. Nobody repeats a call
-    /// that failed.
+    /// Calls sign and publish once, and then lets them answer each other's calls. Returns their
+    /// failures. Failed calls are not repeated.
     fn pump(&self) -> Vec<StageError> {
         let (mut errors, mut calls) = (Vec::new(), 0);
         let mut note = |outcome: Result<(), StageError>| errors.extend(outcome.err());
@@ -129,10 +130,11 @@ fn whatever_is_missing_sign_and_publish_come_to_an_end() {
         let newest = whole.newest();
         let paths: Vec<String> = whole.memory.history().into_keys().collect();
         assert!(paths.iter().filter(|path| path.ends_with("vendor.json")).count() > 0);
-        // What the past left is not needed any more.
+        // Files that only older generations used are not needed any more.
         let mut needed = 0;
         for path in paths {
-            // The parties' keys differ from world to world, and with them the records that are named by digests.
+            // The parties' keys differ from world to world, and so do the records that are named by
+            // digests.
             let world = World::new(&keys, signed);
             let Some(bytes) = world.memory.object(&path) else { continue };
             world.memory.tamper(&path, None);
@@ -140,13 +142,14 @@ fn whatever_is_missing_sign_and_publish_come_to_an_end() {
             if world.memory.object(&Key::Timestamp.path()).is_some() && world.published() == newest {
                 continue;
             }
-            // A generation that lacks a record of its own is refused: rebuild makes another in its place.
+            // A generation that lacks a record of its own is refused, and rebuild makes another in
+            // its place.
             if world.memory.object(&Key::Refused(newest).path()).is_some() {
                 continue;
             }
             needed += 1;
             let said = errors.iter().any(|error| error.to_string().contains(&path));
-            // Without its manifest nobody knows that there is a newer generation.
+            // Without its manifest, nobody knows that there is a newer generation.
             let is_unknown = path == Key::Manifest(newest).path();
             assert!(said || is_unknown, "{path} is missing, and nobody says so: {errors:?}");
             world.memory.tamper(&path, Some(bytes));
@@ -169,7 +172,7 @@ fn a_lost_file_of_what_is_published_is_named_and_sign_is_not_called_for_it() {
     let error = finish(publish(&world.ports)).unwrap_err().to_string();
     assert!(error.contains(&path) && error.contains("restore it"), "{error}");
     assert_eq!(world.memory.queued(Queue::Sign), 0);
-    // Refresh says it too.
+    // Refresh names the file too.
     world.memory.pass(20 * 3600);
     let error = finish(stages::refresh(&world.ports)).unwrap_err().to_string();
     assert!(error.contains(&path), "{error}");
@@ -188,14 +191,15 @@ fn where_the_newest_that_is_signed_expired_the_two_come_to_an_end() {
     world.pump();
 }
 
-/// Lambda would end a chain of some 16 invocations, and is told not to: so each must come to its end by itself.
+/// Lambda can end a chain of some 16 invocations, but our functions switch that off. So each chain
+/// must end by itself.
 #[test]
 fn whatever_is_missing_damaged_or_expired_all_stages_come_to_rest() {
     let keys = Arc::new(MemoryKeys::generate().unwrap());
     let mut most = 0;
     for (signed, days, damaged) in [(true, 0, None), (false, 0, Some("{}")), (false, 31, None), (true, 91, None)] {
         let paths = World::new(&keys, signed).memory.history().into_keys().enumerate();
-        // There are many drafts, all alike.
+        // There are many drafts, all alike, so a part of them is enough.
         for (_, path) in paths.filter(|(number, path)| !path.starts_with("drafts/") || number % 6 == 0) {
             let world = World::new(&keys, signed);
             if world.memory.object(&path).is_none() {

@@ -1,4 +1,5 @@
-//! The key of the bins is replaced where people sign `targets`: what is published at the wrong time is refused, and nothing is written.
+//! Replaces the key of the bins where people sign `targets`. A document published at the wrong time
+//! is refused, and nothing is written.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -30,7 +31,7 @@ use common::{Faults, Holding, finish, key, ports, settle, take_changes};
 
 const YEAR: u64 = 365 * 86_400;
 
-/// A repository with 16 delegating bins and 256 others, its keys, and the people.
+/// A repository with 16 delegating bins and 256 others, its keys, and the people who sign.
 struct World {
     memory: Arc<Memory>,
     holding: Arc<Holding>,
@@ -66,7 +67,7 @@ impl World {
         finish(offline_targets::next(&**store, &**signer, config, now, time::after(now, YEAR)))
     }
 
-    /// Both documents, signed.
+    /// The next documents, signed; the second only if a key is to be replaced.
     fn next(&self) -> (Bytes, Option<Bytes>) {
         let ToSign { next, last } = self.try_next().unwrap();
         (self.signed(&next), last.map(|last| self.signed(&last)))
@@ -110,34 +111,34 @@ fn the_second_document_is_refused_until_its_time_has_come() {
     let (stale, last) = world.next();
     assert!(last.is_none() && world.step() == Step::Rested);
     world.holding.add(OnlineRole::Bins);
-    // Nothing begins by itself.
+    // Nothing starts by itself.
     world.stages();
     assert_eq!(world.step(), Step::Untrusted);
 
     let (first, last) = world.next();
     let last = last.unwrap();
-    world.refused(&last, "publish the document that lists it beside the new one first");
+    world.refused(&last, "first publish the document that lists both keys");
     let generation = world.publish(&first).unwrap();
     assert_eq!(world.publish(&first).unwrap(), generation);
     let Step::Resigning(left) = world.step() else { panic!("{:?}", world.step()) };
     assert_eq!(left.len(), 256, "the delegating ones were drafted with it");
-    world.refused(&last, "it drops a key of which 256 bins still need the signature");
-    world.refused(&stale, "which is not one that `tufline targets next` gave out since");
+    world.refused(&last, "it drops a key whose signature 256 bins still need");
+    world.refused(&stale, "which `tufline targets next` did not give out since");
     world.stages();
-    world.refused(&last, "it drops a key of which 156 bins still need the signature");
+    world.refused(&last, "it drops a key whose signature 156 bins still need");
 
-    // Whoever loses the documents has new ones signed.
+    // People who lost the documents have new ones signed.
     let (again, last_again) = world.next();
     world.publish(&again).unwrap();
-    world.refused(&last, "which is not one that `tufline targets next` gave out since");
+    world.refused(&last, "which `tufline targets next` did not give out since");
     let last = last_again.unwrap();
     world.wait(|step| matches!(step, Step::Signed(files) if files.len() == 272));
-    // It ends when people say so.
+    // It ends only when people say so.
     world.stages();
     assert!(matches!(world.step(), Step::Signed(_)));
     let (of_both, _) = world.next();
     world.publish(&last).unwrap();
-    world.refused(&of_both, "it doesn't delegate to the bins as they are now");
+    world.refused(&of_both, "it does not delegate to the bins with their current keys");
     world.wait(|step| matches!(step, Step::Unused(files) if files.len() == 272));
 }
 
@@ -177,7 +178,7 @@ fn where_the_document_that_people_sign_expired_the_stages_come_to_rest() {
         for _ in 0..3 {
             let _ = finish(stages::refresh(&world.ports));
             settle(&world.memory, &world.ports);
-            // Refresh asks every minute, and nobody else does.
+            // Refresh asks every minute; nobody else asks.
             assert_eq!(world.memory.queued(Queue::Changes), 0, "{days} days");
             world.memory.pass(60);
         }

@@ -1,9 +1,10 @@
-//! A repository lives on, and devices that are behind by any number of generations update by packs, as serve makes them and as the device client unpacks
-//! them.
+//! A repository goes on publishing. Devices that are any number of generations behind update by
+//! packs, which serve makes and the device client unpacks.
 //!
-//! *Properties*: a device that updates by packs has, after each update, byte for byte what one has that updates by names; it asks for nothing by name, but for
-//! roots that a pack has no room for; both sides have the same dictionary, whatever the device has; what is damaged on a device costs the dictionary, and
-//! nothing else.
+//! *Properties*: after each update, a device that updates by packs has byte for byte the same files
+//! as one that updates by names. It asks for nothing by name, except for roots that a pack has no
+//! room for. Both sides have the same dictionary, whatever the device has. Damage on a device costs
+//! the dictionary, and nothing else.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -38,7 +39,7 @@ const SEEDS: u64 = 10;
 const STEPS: usize = 40;
 const DAY: u64 = 86_400;
 
-/// Some of them are small enough to come in a pack.
+/// The content of a target. Some are small enough for a pack.
 fn content(name: &str, revision: u32) -> Bytes {
     let repeated = if name.ends_with("large") { 2000 } else { 1 };
     format!("{name} {revision} ").repeat(repeated).into()
@@ -53,7 +54,7 @@ struct World {
     revision: u32,
 }
 
-/// A device that updates by packs, and one that does all that by names.
+/// Two equal devices: one updates by packs, the other by names.
 #[derive(Clone)]
 struct Twins {
     packs: MemoryStorage,
@@ -61,10 +62,10 @@ struct Twins {
     wanted: Vec<String>,
 }
 
-/// What an update came to.
+/// The result of an update.
 struct Update {
     found: Vec<Option<FoundTarget>>,
-    /// What was asked for by name.
+    /// The files that the device asked for by name.
     asked: Vec<String>,
 }
 
@@ -94,7 +95,7 @@ impl World {
         (0..count).map(|_| name(self.random.random_range(0..40))).collect()
     }
 
-    /// Something is published.
+    /// Publishes a root, a new timestamp or some targets.
     fn lives(&mut self) {
         match self.random.random_range(0..8) {
             0 => self.publish_root(),
@@ -140,7 +141,7 @@ impl World {
         answer.status.is_success().then_some(bytes)
     }
 
-    /// The pack for a device, and how serve answered.
+    /// The pack for a device, with the status and the body of serve's answer.
     fn pack(&self, storage: &mut MemoryStorage, names: &[&str], small: &[&str]) -> (Pack, u16, Bytes) {
         let mut updater = Updater::open(storage, self.clock(), Limits::default()).unwrap();
         let question = updater.pack_question(names, small).unwrap();
@@ -190,7 +191,8 @@ impl World {
         Twins { packs: storage.clone(), names: storage, wanted: self.names(count) }
     }
 
-    /// Both update; one by a pack. Answers whether the pack was made with a dictionary.
+    /// Updates both twins, one of them by a pack. Returns whether the pack used a dictionary, or
+    /// was not needed.
     fn updates(&self, twins: &mut Twins) -> bool {
         let names: Vec<&str> = twins.wanted.iter().map(String::as_str).collect();
         let small = names.get(..names.len().min(2)).unwrap();
@@ -213,7 +215,7 @@ impl World {
             })
         };
         assert!(by_pack.found.iter().flatten().all(came));
-        // And now nothing is new.
+        // Now nothing is new.
         let (_, again, _) = self.pack(&mut twins.packs, &names, small);
         assert_eq!(again, 204);
         status == 204 || says_dictionary(&bytes)
@@ -244,7 +246,8 @@ fn packs_lead_where_names_lead() {
             let is_known = world.updates(&mut twins);
             assert!(is_known, "seed {seed}: the same files make the same dictionary");
             *seen.entry("updates").or_default() += 1;
-            // A device whose files are damaged is sent all of them, and believes none the more for it.
+            // A device with damaged files gets all of them again, and trusts none of them more for
+            // that.
             if world.random.random_bool(0.2) {
                 let mut damaged = twins.clone();
                 let names: Vec<String> = damaged.packs.0.keys().filter(|name| *name != "root.json").cloned().collect();
@@ -263,7 +266,7 @@ fn packs_lead_where_names_lead() {
     assert!(seen.values().all(|count| *count > 10), "{seen:?}");
 }
 
-/// What was damaged is repaired alike.
+/// Checks that both twins repair the damage in the same way.
 fn damages(world: &World, twins: &mut Twins) {
     let names: Vec<&str> = twins.wanted.iter().map(String::as_str).collect();
     let (pack, _, _) = world.pack(&mut twins.packs, &names, &[]);
@@ -274,7 +277,7 @@ fn damages(world: &World, twins: &mut Twins) {
 }
 
 #[test]
-fn whoever_lacks_a_dictionary_gets_all_of_it() {
+fn a_device_without_the_dictionary_gets_everything() {
     let memory_keys = Arc::new(MemoryKeys::generate().unwrap());
     let mut world = World::new(7, &memory_keys);
     world.upload("a/b");
@@ -284,7 +287,7 @@ fn whoever_lacks_a_dictionary_gets_all_of_it() {
         let Body::Whole(bytes) = answer.body else { panic!("a pack is whole") };
         (answer.status.as_u16(), answer.headers["cache-control"].to_str().unwrap().to_owned(), bytes)
     };
-    // Versions that aren't there, and versions that are ahead of the repository's.
+    // Versions that do not exist, and versions ahead of the repository's.
     for have in
         ["", "1.root", "1.root,1.timestamp,1.snapshot,99.targets", "7.root,1.snapshot,1.bin-0", "1.root,1.nobody"]
     {
@@ -292,7 +295,7 @@ fn whoever_lacks_a_dictionary_gets_all_of_it() {
         assert_eq!((status, age.as_str()), (200, "public, max-age=5"), "{have}");
         assert!(!says_dictionary(&bytes), "{have}");
     }
-    // Whoever has seen more than this server.
+    // A device that has seen a newer timestamp than this server.
     assert_eq!(ask("have=1.root,99.timestamp").0, 204);
     assert_eq!(ask("have=1.root,99.timestamp").1, "no-store");
     assert_eq!(ask("have=root").0, 400);

@@ -1,8 +1,10 @@
-//! Roots are published while everything else goes on: stages and operators under one seeded scheduler, with requests that fail,
-//! replies that get lost, and runs that are killed. The online keys change all the time, in the roots and in the signer. A thief who may write
-//! what operators may, and holds no key, stores what he likes as the next root.
+//! Roots are published while everything else goes on. One seeded scheduler runs stages and
+//! operators, with requests that fail, replies that get lost, and runs that are killed. The online
+//! keys change all the time, in the roots and in the signer. A thief who may write what operators
+//! may, but holds no key, stores any files as the next roots.
 //!
-//! *Property*: after every step, a client that knows only the first root verifies all that is published.
+//! *Property*: after every step, a client that knows only the first root can verify everything that
+//! is published.
 //!
 //! `TUFLINE_SEEDS=100000` tries more schedules; `TUFLINE_SEED=7` replays one.
 
@@ -64,7 +66,7 @@ fn key() -> EcdsaKeyPair {
     EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).unwrap()
 }
 
-/// Two keys for each online role; the one in use changes.
+/// Two keys for each online role. Which of them is in use changes.
 struct Keys {
     root: EcdsaKeyPair,
     people: Vec<EcdsaKeyPair>,
@@ -82,7 +84,7 @@ impl Keys {
     }
 }
 
-/// The signer, as somebody configures it.
+/// The signer, whose configuration changes.
 struct Switching {
     keys: Arc<Keys>,
     used: BTreeMap<OnlineRole, AtomicUsize>,
@@ -119,13 +121,13 @@ struct World {
     faults: Arc<Faults>,
     tasks: Vec<Task>,
     attempts: u64,
-    /// How many roots were published, and what the client saw last.
+    /// The newest root's version and the timestamp, as the client saw them last.
     seen: (u64, Option<bytes::Bytes>),
-    /// How far it walked, and what was no root there.
+    /// How far the client walked, and the file that was no root there.
     walked: Option<(Chain, Option<bytes::Bytes>)>,
     /// The roots that the thief stored, by their paths.
     stolen: BTreeMap<String, bytes::Bytes>,
-    /// What operators were told.
+    /// How many roots operators published, and how many were refused.
     published: Arc<AtomicUsize>,
     refused: Arc<AtomicUsize>,
 }
@@ -139,7 +141,7 @@ impl Schedule for World {
     }
 
     fn any_run(&mut self) -> Task {
-        // Some processes have run before, others begin now and know no root yet.
+        // Some processes have run before; others start now and know no root yet.
         let mut ports = self.ports.clone();
         if self.random.random_range(0..2) == 0 {
             ports.store = cold(&self.memory);
@@ -156,7 +158,7 @@ impl Schedule for World {
     fn happens(&mut self, step: u32) -> bool {
         match step {
             0 => {
-                // Somebody configures another key.
+                // An operator configures another key.
                 let role =
                     [OnlineRole::Targets, OnlineRole::Snapshot, OnlineRole::Timestamp][self.random.random_range(0..3)];
                 self.signer.used[&role].store(self.random.random_range(0..2), Ordering::Relaxed);
@@ -168,8 +170,8 @@ impl Schedule for World {
         true
     }
 
-    /// The client: walks all roots from the first, as serve answers them, and verifies what the newest is asked for (TUF specification 5.3
-    /// to 5.6).
+    /// The client: walks all roots from the first, as serve answers them, and verifies the files
+    /// that the newest root decides about (TUF specification 5.3 to 5.6).
     fn look(&mut self) {
         let timestamp = self.memory.object("metadata/timestamp.json");
         let chain = self.walk();
@@ -246,7 +248,7 @@ impl World {
         chain
     }
 
-    /// Stores what is no root, where nothing is yet. Or writes over what operators are about to do.
+    /// Stores a file that is no root in a free place, or overwrites the intents.
     fn steal(&mut self) {
         let chain = self.walk();
         let newest = chain.newest();
@@ -263,7 +265,7 @@ impl World {
         }
     }
 
-    /// Somebody publishes a root that lists any of the keys.
+    /// An operator publishes a root that lists any of the keys.
     fn operator(&mut self, ports: Ports) -> Task {
         self.attempts += 1;
         let (attempt, seed) = (self.attempts.to_string(), self.random.random());
@@ -281,14 +283,15 @@ impl World {
     }
 }
 
-/// The store of a process that has just begun.
+/// The store of a new process.
 fn cold(memory: &Arc<Memory>) -> Arc<dyn Store> {
     Arc::new(VerifiedRoots::new(Arc::clone(memory) as _, None))
 }
 
 const FORGERIES: usize = 5;
 
-/// What a thief stores as the next root, or as one of those behind: he holds no root key, or too few of them.
+/// A file that a thief stores as the next root or a later one. The thief holds no root key, or too
+/// few.
 fn forged(newest: &Root, keys: &Keys, which: usize) -> bytes::Bytes {
     let thief = key();
     let root_keys = &newest.roles[&RoleType::Root];
@@ -307,14 +310,14 @@ fn forged(newest: &Root, keys: &Keys, which: usize) -> bytes::Bytes {
         0 => bytes::Bytes::from_static(b"no root"),
         // Longer than any client reads.
         1 => vec![b' '; 600_000].into(),
-        // By nobody.
+        // Signed by nobody.
         2 => signed(&file, &[]),
-        // By himself, for whom it makes room.
+        // Signed by the thief, whose key the root lists.
         3 => {
             let file = add_key(&file, RoleType::Root, RootKey { holder: None, key: thief.tuf_key() }).unwrap();
             signed(&set_threshold(&file, RoleType::Root, 1).unwrap(), &[&thief])
         }
-        // By all holders but as many as make it too few.
+        // Signed by one holder too few.
         _ => {
             let holders = keys
                 .people
@@ -337,7 +340,7 @@ async fn renew(ports: &Ports) -> Result<(), StageError> {
     Ok(())
 }
 
-/// Whether it was published.
+/// Publishes any next root. Returns whether it was published.
 async fn publish_any(ports: &Ports, keys: &Keys, attempt: String, random: &mut StdRng) -> Result<bool, StageError> {
     let chain = roots::chain(&*ports.store).await?.unwrap();
     let newest = chain.newest();
@@ -369,7 +372,8 @@ fn edited(file: &RootFile, keys: &Keys, random: &mut StdRng) -> RootFile {
         (RoleType::Snapshot, OnlineRole::Snapshot),
         (RoleType::Timestamp, OnlineRole::Timestamp),
     ] {
-        // The first key, the second, or, mostly, both: else what is published hardly ever verifies under it.
+        // The first key, the second or, mostly, both. Otherwise the published files would hardly
+        // ever verify under it.
         let wanted = random.random_range(1..8).min(3);
         for (index, key) in keys.online[&online].iter().enumerate() {
             if wanted & (1 << index) != 0 {
@@ -413,7 +417,8 @@ fn play(seed: u64, keys: &Arc<Keys>, memory_keys: &Arc<MemoryKeys>) -> (usize, u
     for _ in 0..STEPS {
         world.step();
     }
-    // And it can always go on: a root that lists all keys is published, while refresh runs.
+    // The pipeline can always go on: a root that lists all keys can be published while refresh
+    // runs.
     world.faults.on.store(false, Ordering::Relaxed);
     world.tasks.clear();
     let ports = world.ports.clone();
@@ -428,16 +433,17 @@ fn play(seed: u64, keys: &Arc<Keys>, memory_keys: &Arc<MemoryKeys>) -> (usize, u
         for (index, key) in keys.online[&online].iter().enumerate() {
             let listed = newest.roles[&role].keyids.contains(&key_id(&key.tuf_key()).unwrap());
             if listed {
-                // A key that devices trust is in use again.
+                // Use a key again that devices trust.
                 world.signer.used[&online].store(index, Ordering::Relaxed);
             }
             file = add_key(&file, role, RootKey { holder: None, key: key.tuf_key() }).unwrap_or(file);
         }
     }
     let file = signed(file, keys, newest);
-    // What the killed runs meant to publish may stand in the way: it may not list the keys that are in use now.
+    // Intents of killed runs may stand in the way: their roots need not list the keys that are in
+    // use now.
     finish(withdraw_all(&*ports.store)).unwrap();
-    // The published timestamp may be from before the last change of a key.
+    // The published timestamp may be older than the last change of a key.
     finish(stages::refresh(&ports)).unwrap();
     let Proposed::Now(proposal) = finish(propose(&*ports.store, &*ports.clock, &file, "last".into())).unwrap() else {
         panic!("it is new");
@@ -472,7 +478,7 @@ fn no_sequence_of_roots_leaves_what_is_published_unverifiable() {
     }
 }
 
-/// The next root, with these timestamp keys of the two, signed by all.
+/// The next root with these of the two timestamp keys, signed by all.
 fn next_with(world: &World, timestamp: &[usize]) -> RootFile {
     let chain = finish(roots::chain(&*world.ports.store)).unwrap().unwrap();
     let mut file = next(chain.newest(), time::after(world.ports.clock.now(), 365 * DAY)).unwrap();
@@ -496,7 +502,7 @@ struct Story {
 impl Story {
     const ACTIONS: usize = 7;
 
-    /// Begins where both timestamp keys are trusted, and the second is in use.
+    /// Starts where both timestamp keys are trusted and the second is in use.
     fn begin(keys: &Arc<Keys>, memory_keys: &Arc<MemoryKeys>) -> Self {
         let mut world = World::new(0, keys, memory_keys);
         world.begin();
@@ -505,7 +511,7 @@ impl Story {
         story.refresh();
         story.conclude();
         story.uses(1);
-        // It is time for another timestamp, and there is a generation to show.
+        // Now another timestamp is due, and there is a generation to show.
         story.world.memory.pass(DAY * 2 / 3);
         story.refresh();
         story.world.memory.pass(DAY * 2 / 3);
@@ -520,7 +526,7 @@ impl Story {
             0 => self.propose(&[1]),
             1 | 5 => self.refresh(),
             3 => self.propose(&[0, 1]),
-            // Somebody goes back to the old configuration.
+            // An operator goes back to the old configuration.
             4 => self.uses(0),
             _ => self.conclude(),
         }
@@ -554,13 +560,13 @@ impl Story {
     }
 }
 
-/// Runs a task so far; answers whether it ended.
+/// Polls a task up to `times` times. Returns whether it ended.
 fn poll_times(task: &mut Task, times: usize) -> bool {
     (0..times).any(|_| poll(task))
 }
 
-/// Publish begins at whatever moment while two roots are published, pauses after any of its requests, and goes on at any later
-/// moment: what it shows verifies.
+/// Publish starts at any moment while two roots are published, pauses after any of its requests,
+/// and goes on at any later moment. What it shows must verify.
 #[test]
 fn no_stage_that_pauses_shows_what_a_root_forbids() {
     let (keys, memory_keys) = (Arc::new(Keys::new()), Arc::new(MemoryKeys::generate().unwrap()));
@@ -586,8 +592,9 @@ fn no_stage_that_pauses_shows_what_a_root_forbids() {
     assert!(published > 100, "{published} roots were published");
 }
 
-/// While the operator's command pauses anywhere before its intent is written, one stage replaces the timestamp, and another, which
-/// goes on from there, pauses too until the root is published: it loses, since the command waits for one more timestamp.
+/// While the operator's command pauses anywhere before it has written its intent, one stage
+/// replaces the timestamp. Another stage, which goes on from that, pauses until the root is
+/// published. It must lose, since the command waits for one more timestamp.
 #[test]
 fn a_timestamp_from_before_the_intent_proves_nothing() {
     let (keys, memory_keys) = (Arc::new(Keys::new()), Arc::new(MemoryKeys::generate().unwrap()));
@@ -607,7 +614,7 @@ fn a_timestamp_from_before_the_intent_proves_nothing() {
             if proposed.is_some() {
                 return;
             }
-            // The first stage, with the key that the root keeps; the second, with the one that goes.
+            // The first stage uses the key that the root keeps; the second, the one that it drops.
             finish(publishing(&ports));
             finish(renew(&ports)).unwrap();
             finish(stages::sign(&ports)).unwrap();
@@ -685,7 +692,7 @@ fn a_root_waits_for_a_new_timestamp_and_is_published_once() {
     assert_eq!(conclude(&proposal), Concluded::Waiting);
     assert!(world.memory.object("metadata/2.root.json").is_none());
     finish(stages::refresh(&ports)).unwrap();
-    // Another run with the same file, at the same time.
+    // Another run publishes the same file at the same time.
     let Proposed::Now(other) = propose("b") else { panic!() };
     assert_eq!(conclude(&proposal), Concluded::Published);
     assert!(matches!(propose("c"), Proposed::Already));
@@ -698,7 +705,7 @@ fn a_root_waits_for_a_new_timestamp_and_is_published_once() {
     assert_eq!(world.seen.0, 2);
 }
 
-/// A key as tuftool takes one.
+/// A key in the form that tuftool takes.
 #[derive(Debug)]
 struct Source(Vec<u8>);
 
@@ -713,7 +720,7 @@ impl KeySource for Source {
     }
 }
 
-/// tuftool signs roots with this part of `tough`: over what others signed before, which stays.
+/// tuftool signs roots with this part of `tough`. Earlier signatures of others stay.
 #[test]
 fn what_tuftool_signs_is_published_and_it_signs_ours() {
     let world = calm();
@@ -725,7 +732,7 @@ fn what_tuftool_signs_is_published_and_it_signs_ours() {
         file = add_key(&file, RoleType::Root, RootKey { holder: Some(id(person)), key: person.tuf_key() }).unwrap();
     }
     let file = set_threshold(&file, RoleType::Root, 3).unwrap();
-    // Ours is the first signature, theirs are the others.
+    // Our signature comes first, and theirs are the others.
     let mut ours = file.clone();
     let signature = EcdsaKeyPair::sign(&world.keys.root, &SystemRandom::new(), &file.message().unwrap()).unwrap();
     ours.add_signature(&world.keys.root.tuf_key(), signature.as_ref(), Some(newest)).unwrap();
@@ -750,7 +757,7 @@ fn an_expired_root_is_followed_by_the_next() {
     let world = calm();
     let ports = world.ports.clone();
     world.memory.pass(400 * DAY);
-    // Nothing can be shown, and all that is published is expired too.
+    // Nothing can be shown, and everything that is published is expired too.
     assert!(finish(stages::refresh(&ports)).is_err());
     let chain = finish(roots::chain(&*ports.store)).unwrap().unwrap();
     let newest = chain.newest();
@@ -806,7 +813,7 @@ fn a_first_root_trusts_the_repositorys_own_keys() {
     assert!(error.contains("has a root already, version 1"), "{error}");
 }
 
-/// The next root with a new expiry, signed by all who must; as it is published.
+/// Publishes the next root with a new expiry, signed by all who must. Returns its version.
 fn publish_next(world: &World) -> u64 {
     let ports = &world.ports;
     let chain = finish(roots::chain(&*ports.store)).unwrap().unwrap();
@@ -820,7 +827,7 @@ fn publish_next(world: &World) -> u64 {
     file.version()
 }
 
-/// What serve answers a device for a root.
+/// The status and body with which serve answers a device that asks for a root.
 fn served(world: &World, version: u64) -> (u16, Option<bytes::Bytes>) {
     served_by(&cold(&world.memory), &world.memory, version)
 }
@@ -838,7 +845,7 @@ fn served_by(store: &Arc<dyn Store>, memory: &Arc<Memory>, version: u64) -> (u16
 fn a_strangers_root_stops_nobody_and_makes_room() {
     for which in 0..FORGERIES {
         let mut world = calm();
-        // Two must sign, so that one is too few.
+        // Two people must sign, so that one is too few.
         let ports = world.ports.clone();
         let chain = finish(roots::chain(&*ports.store)).unwrap().unwrap();
         let newest = chain.newest();
@@ -856,7 +863,7 @@ fn a_strangers_root_stops_nobody_and_makes_room() {
         let stolen = forged(file.root(), &world.keys, which);
         world.memory.tamper("metadata/3.root.json", Some(stolen.clone()));
         world.memory.tamper("metadata/4.root.json", Some(stolen.clone()));
-        // A process that has just begun goes on under the newest root that is one.
+        // A new process goes on under the newest file that is a root.
         world.ports.store = cold(&world.memory);
         let ports = world.ports.clone();
         let before = finish(tufline_pipeline::state::ledger::published(&*ports.store)).unwrap().unwrap();
@@ -873,7 +880,7 @@ fn a_strangers_root_stops_nobody_and_makes_room() {
         );
         world.look();
 
-        // Devices don't see it, and operators do: told once.
+        // Devices do not see the file. Operators do, and are told once.
         assert_eq!(served(&world, 2).1, world.memory.object("metadata/2.root.json"));
         assert_eq!((served(&world, 3).0, served(&world, 4).0), (404, 404));
         finish(stages::refresh(&ports)).unwrap();
@@ -888,7 +895,7 @@ fn a_strangers_root_stops_nobody_and_makes_room() {
         assert_eq!(ignored.iter().map(|root| root.version).collect::<Vec<_>>(), [3]);
         assert!(!ignored[0].reason.contains('\n'), "{}", ignored[0].reason);
 
-        // The real one takes its place, and then the one behind it is the next.
+        // The real root takes its place, and then the file behind it is the next one.
         assert_eq!(publish_next(&world), 3);
         world.look();
         assert_eq!((served(&world, 3).1, served(&world, 4).0), (world.memory.object("metadata/3.root.json"), 404));
@@ -907,7 +914,7 @@ fn a_root_that_was_published_is_not_replaced_nor_forgotten() {
     let ports = &world.ports;
     let second = world.memory.object("metadata/2.root.json").unwrap();
     let chain = finish(roots::chain(&*ports.store)).unwrap().unwrap();
-    // Another root of the same version, which enough of its holders signed.
+    // Another root of the same version, signed by enough of its holders.
     let first: tough::schema::Signed<Root> =
         serde_json::from_slice(&world.memory.object("metadata/1.root.json").unwrap()).unwrap();
     let other = signed(next(&first.signed, time::after(start(), 7 * DAY)).unwrap(), &world.keys, &first.signed);
@@ -917,12 +924,12 @@ fn a_root_that_was_published_is_not_replaced_nor_forgotten() {
         assert_eq!(finish(store.create(&document)).unwrap(), Written::Lost);
         assert_eq!(world.memory.object("metadata/2.root.json"), Some(second.clone()));
     }
-    // A process that knew it goes on under it, and tells.
+    // A process that knows the root goes on under it, and reports the file.
     world.memory.tamper("metadata/2.root.json", Some(bytes::Bytes::from_static(b"{}")));
     assert_eq!(finish(roots::newest(&*ports.store)).unwrap(), *chain.newest());
     let ignored = finish(roots::ignored(&*ports.store)).unwrap();
     assert_eq!((ignored.len(), ignored[0].version), (1, 2));
-    // What is no successor makes no room for itself.
+    // A document that is no known successor replaces nothing.
     let third = next(chain.newest(), time::after(start(), 7 * DAY)).unwrap();
     let third = signed(third, &world.keys, chain.newest());
     let third = tufline_tuf::root::succeed(chain.newest(), &third, start()).unwrap();
@@ -938,7 +945,7 @@ fn the_first_root_is_the_one_that_was_named() {
     let first = world.memory.object("metadata/1.root.json").unwrap();
     let named = |bytes: &[u8]| pinned(&world.memory, 1, bytes);
     assert_eq!(finish(roots::newest(&*named(&first))).unwrap().version.get(), 1);
-    // Anybody's, which verifies by itself.
+    // A stranger's root, which verifies by itself.
     let other = calm_first_root();
     world.memory.tamper("metadata/1.root.json", Some(other.clone()));
     for (store, text) in [(named(&first), "is not the root that this repository trusts"), (named(&other), "")] {
@@ -960,13 +967,13 @@ fn the_first_root_is_the_one_that_was_named() {
     }
 }
 
-/// The store of a process that has just begun, for which the chain begins with version `version`, this one.
+/// The store of a new process, for which the chain begins with this root of version `version`.
 fn pinned(memory: &Arc<Memory>, version: u64, file: &[u8]) -> Arc<dyn Store> {
     let first = PinnedRoot { version, contents: contents_of(file) };
     Arc::new(VerifiedRoots::new(Arc::clone(memory) as _, Some(first)))
 }
 
-/// What a device gets that trusts `version`, and walks on as clients do; the newest root that it knows then.
+/// Walks the roots as a device does that trusts `trusted`. Returns the chain that it knows then.
 fn walked(store: &Arc<dyn Store>, memory: &Arc<Memory>, trusted: &bytes::Bytes) -> Chain {
     let mut chain = Chain::trusting(trusted).unwrap();
     loop {
@@ -978,10 +985,11 @@ fn walked(store: &Arc<dyn Store>, memory: &Arc<Memory>, trusted: &bytes::Bytes) 
     }
 }
 
-/// *Property*: where the chain begins with version B, stages and devices that trust B or a later root are the same, whatever lies before B; and where
-/// B is another, everything stops before it believes it.
+/// *Property*: if the chain begins with version B, stages and devices that trust B or a later root
+/// behave the same, whatever lies before B. If B itself is another file, everything stops before it
+/// trusts that file.
 #[test]
-fn what_lies_before_the_pinned_root_is_nothing_to_anybody_who_trusts_it() {
+fn roots_before_the_pinned_one_affect_nobody_who_trusts_it() {
     const NEWEST: u64 = 6;
     let mut random = StdRng::seed_from_u64(7);
     for first in 1..=NEWEST {
@@ -999,7 +1007,7 @@ fn what_lies_before_the_pinned_root_is_nothing_to_anybody_who_trusts_it() {
                         world.memory.tamper(&path, Some(forged(&oldest.signed, &world.keys, which)));
                     }
                     FORGERIES => world.memory.tamper(&path, None),
-                    // Of another version, good as it is.
+                    // A good root, but of another version.
                     which if which > FORGERIES + 1 => world.memory.tamper(&path, Some(of(first).clone())),
                     _ => {}
                 }
@@ -1015,16 +1023,17 @@ fn what_lies_before_the_pinned_root_is_nothing_to_anybody_who_trusts_it() {
                 let is_there = finish(store.exists(&Key::root(version))).unwrap();
                 assert_eq!(is_there, version >= first, "version {version} where {first} is the first");
             }
-            // Devices that are older get what lies there, as they always did.
+            // Older devices get the files that lie there, as they always did.
             for version in 1..first {
                 match served_by(&store, &world.memory, version) {
                     (200, bytes) => assert_eq!(bytes, lies(version)),
-                    // What is too long is not read.
+                    // A file that is too long is not read.
                     (503, _) => assert!(lies(version).unwrap().len() > 512_000),
                     (status, _) => assert_eq!((status, lies(version)), (404, None)),
                 }
             }
-            // All stages go on, and so do the holders of the root, past what somebody laid there too.
+            // All stages go on. So do the holders of the root, even past a file that somebody
+            // stored as the next one.
             let next = Key::root(NEWEST + 1).path();
             world.memory.tamper(&next, Some(forged(chain.newest(), &world.keys, random.random_range(0..FORGERIES))));
             let ports = &world.ports;
@@ -1041,7 +1050,8 @@ fn what_lies_before_the_pinned_root_is_nothing_to_anybody_who_trusts_it() {
                 verify::<Timestamp>(timestamp.clone(), &keys).unwrap();
             }
 
-            // Somebody replaces the first by one that is as good, but for that it is another. Who knew it goes on; who begins stops.
+            // Somebody replaces the first root by one that is as good, but another. A process that
+            // knew the first one goes on, and a new process stops.
             let mut other: tough::schema::Signed<Root> = serde_json::from_slice(of(first)).unwrap();
             other.signed.expires = time::after(start(), 5 * DAY);
             let other = signed(RootFile::unsigned(other.signed.clone()).unwrap(), &world.keys, &other.signed);
@@ -1065,7 +1075,7 @@ fn the_first_root_of_any_version_is_never_replaced() {
     let third = world.memory.object("metadata/3.root.json").unwrap();
     let document = tufline_store::Document::signed(&tufline_tuf::root::read(&third, 3).unwrap());
     world.memory.tamper("metadata/3.root.json", Some(bytes::Bytes::from_static(b"{}")));
-    // Not by itself either: nothing before it says that it is the one that follows.
+    // Not even by itself: no root before it says that it follows.
     let store = pinned(&world.memory, 3, &third);
     assert_eq!(finish(store.create(&document)).unwrap(), Written::Lost);
     assert_eq!(world.memory.object("metadata/3.root.json"), Some(bytes::Bytes::from_static(b"{}")));
@@ -1116,11 +1126,11 @@ fn a_run_whose_intent_is_gone_publishes_nothing() {
         panic!("it is new");
     };
     world.memory.tamper("root-intent.json", Some(bytes::Bytes::from_static(b"\xff")));
-    // It stops nobody else.
+    // The damage stops nobody else.
     world.memory.pass(DAY * 2 / 3);
     finish(stages::refresh(ports)).unwrap();
     let error = finish(conclude(&*ports.store, &*ports.clock, &proposal)).unwrap_err().to_string();
-    assert!(error.contains("root-intent.json does not have this root any more"), "{error}");
+    assert!(error.contains("root-intent.json no longer has this root"), "{error}");
     assert!(world.memory.object("metadata/2.root.json").is_none());
     assert_eq!(publish_next(&world), 2);
 }

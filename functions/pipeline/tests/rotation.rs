@@ -1,10 +1,11 @@
-//! Online keys are replaced again and again while everything else goes on: stages, and operators who do what `tufline key rotate`
-//! says, under one seeded scheduler, with requests that fail, replies that get lost, and runs that are killed.
+//! Online keys are replaced again and again while everything else goes on. One seeded scheduler
+//! runs the stages, and operators who do what `tufline key rotate` says, with requests that fail,
+//! replies that get lost, and runs that are killed.
 //!
-//! *Property*: after every step all that is published verifies, for a client that knows the newest root and for one that a cache
-//! still tells that there is none after an older one.
+//! *Property*: after every step, everything that is published verifies, both for a client that
+//! knows the newest root and for one that a cache still tells that an older root is the newest.
 //!
-//! In some worlds people sign `targets`, several at once and at the wrong time too.
+//! In some worlds people sign `targets`, several of them at once, and at the wrong time too.
 //!
 //! `TUFLINE_SEEDS=10000` tries more schedules; `TUFLINE_SEED=7` replays one.
 
@@ -54,15 +55,16 @@ use common::{Faults, Holding, finish, key, ports, seeds};
 const SEEDS: u64 = 12;
 const STEPS: usize = 2000;
 const YEAR: u64 = 365 * 86_400;
-/// For so long a cache may say that there is no newer root, as `serve.rs` lets it.
+/// For how long a cache may say that there is no newer root, as `functions/serve/src/repository.rs`
+/// allows it.
 const HIDDEN_SECONDS: i64 = 5;
 
-/// What operators have and did.
+/// What operators have, and what they did.
 struct Operators {
     root_key: Arc<EcdsaKeyPair>,
     attempts: Mutex<u64>,
     replaced: Mutex<BTreeMap<OnlineRole, usize>>,
-    /// The document of `targets` that was signed for when all bins are signed by a new key.
+    /// The signed document of `targets` for the time when a new key has signed all bins.
     last_targets: Mutex<Option<Bytes>>,
 }
 
@@ -74,11 +76,11 @@ struct World {
     ports: Ports,
     faults: Arc<Faults>,
     tasks: Vec<Task>,
-    /// When each version of the root was first there.
+    /// When each version of the root first existed.
     roots: Vec<Time>,
-    /// Files that were verified, and under what: both never change.
+    /// Files that were verified, each with the file under which it was. Neither ever changes.
     verified: BTreeSet<(String, String)>,
-    /// What the files of roles delegate.
+    /// The delegations in the files of roles.
     delegations: BTreeMap<String, Option<Delegations>>,
     seen: Option<(bytes::Bytes, usize)>,
 }
@@ -211,7 +213,7 @@ impl World {
         }
     }
 
-    /// A new version of a bin, as an upload makes it.
+    /// Makes a new version of a bin, as an upload would.
     fn load(&mut self) -> Task {
         let ports = self.ports.clone();
         let role = trie::children(&RoleName::targets()).swap_remove(self.random.random_range(0..16));
@@ -227,13 +229,13 @@ impl World {
         })
     }
 
-    /// The roles whose keys are replaced. Where people sign `targets`, its key isn't.
+    /// The roles whose keys are replaced. If people sign `targets`, its key is left alone.
     fn replaceable(&self) -> impl Iterator<Item = OnlineRole> + use<> {
         let offline = self.ports.config.offline_targets;
         OnlineRole::ALL.into_iter().filter(move |role| !offline || *role != OnlineRole::Targets)
     }
 
-    /// Everything else stands still, and all keys are replaced once more.
+    /// Stops everything else, and has all keys replaced once more.
     fn settle(&mut self) {
         self.faults.on.store(false, Ordering::Relaxed);
         self.tasks.clear();
@@ -264,7 +266,7 @@ impl World {
     }
 }
 
-/// Does what is next for `role`, as `tufline key rotate` says it.
+/// Does the next step for `role`, as `tufline key rotate` says.
 async fn operate(
     ports: &Ports,
     holding: &Holding,
@@ -275,7 +277,8 @@ async fn operate(
     let (store, clock) = (&*ports.store, &*ports.clock);
     let offline = ports.config.offline_targets;
     if offline && role == OnlineRole::Targets {
-        // In the second half of their time they meet, and before that they try the second document, too early mostly.
+        // In the second half of their time people meet. Before, they try the second document,
+        // mostly too early.
         return if patience > 150 {
             meet(ports, holding, operators).await
         } else {
@@ -326,7 +329,7 @@ async fn operate(
     withdraw(store, &proposal).await
 }
 
-/// People sign what there is to sign of `targets`, and the first document is published.
+/// People sign the documents of `targets` that are due, and publish the first one.
 async fn meet(ports: &Ports, holding: &Holding, operators: &Operators) -> Result<(), StageError> {
     let (store, signer, now) = (&*ports.store, &*ports.signer, ports.clock.now());
     let ToSign { next, last } =
@@ -337,7 +340,7 @@ async fn meet(ports: &Ports, holding: &Holding, operators: &Operators) -> Result
     offline_targets::publish(store, signer, &ports.config, now, next).await.map(drop)
 }
 
-/// The second document is published, if there is one.
+/// Publishes the second document, if there is one.
 async fn publish_last(ports: &Ports, operators: &Operators) -> Result<(), StageError> {
     let last = operators.last_targets.lock().unwrap().clone();
     let last = last.ok_or_else(|| StageError::Refused("there is none".into()))?;

@@ -1,4 +1,4 @@
-//! Which of the generations that wait are signed, and shown.
+//! Which of the waiting generations are signed and shown.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -32,8 +32,8 @@ struct World {
 }
 
 impl World {
-    /// A published repository with sixteen bins, and two generations after it that wait: the first sets `names[0]`, the second
-    /// `names[1]`, and both `names[2]`, which is in the bin of neither.
+    /// A published repository with sixteen bins, and two generations that wait. The first sets
+    /// `names[0]`, the second `names[1]`, and both set `names[2]`, which is in a bin of its own.
     fn new(names: [&str; 3]) -> Self {
         let leaves: BTreeSet<RoleName> = names.into_iter().map(Self::leaf).collect();
         assert_eq!(leaves.len(), names.len());
@@ -57,12 +57,12 @@ impl World {
         finish(hash(&self.ports, Turn::All, &[hint]));
     }
 
-    /// Whether sign ended well.
+    /// Whether sign succeeded.
     fn sign(&self) -> bool {
         finish(stages::sign(&self.ports)).is_ok()
     }
 
-    /// Publishes; the calls for sign that are there afterwards are its own.
+    /// Runs publish. Calls for sign that wait afterwards are publish's own.
     fn show(&self) -> Shown {
         while self.memory.take(Queue::Sign, 0).is_some() {}
         finish(publish(&self.ports)).unwrap()
@@ -72,7 +72,7 @@ impl World {
         finish(ledger::manifest(&*self.ports.store, generation)).unwrap()
     }
 
-    /// The documents of a generation that are signed.
+    /// The roles whose documents of a generation are signed.
     fn signed(&self, generation: u64) -> Vec<RoleName> {
         let changed = self.manifest(generation).changed.into_iter();
         let key = |role: &RoleName, version| Key::Metadata { role: role.clone(), version };
@@ -91,7 +91,8 @@ impl World {
         trie::leaf(&name.parse().unwrap(), |role| trie::depth(role) < 2)
     }
 
-    /// What is published of a role gets lost, with its draft: these files, and what they had.
+    /// Loses the published document of a role, and its draft. Returns these files and what they
+    /// contained.
     fn lose_published(&self, role: &RoleName) -> Vec<(String, Bytes)> {
         let entry = self.manifest(1).changed[role].clone();
         let keys = [Key::Draft(entry.draft), Key::Metadata { role: role.clone(), version: entry.version }];
@@ -142,7 +143,7 @@ fn what_rebuild_drafted_is_not_needed_and_not_read() {
     assert_eq!(world.show(), Shown::Now(3));
 }
 
-/// Nobody can take it away: it is counted, and left out.
+/// Nobody can delete it, so it is counted and left out.
 #[test]
 fn a_decision_that_can_t_be_read_holds_up_nothing() {
     let world = World::new(NAMES);

@@ -1,4 +1,5 @@
-//! What a release listed that didn't know what clients read differently: it hides all that is beside it, and must leave, but hold up nothing.
+//! A target that an older release listed before it knew what clients read differently. It hides
+//! every target beside it, so it must leave, but it must hold up nothing.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -42,7 +43,8 @@ struct World {
 }
 
 impl World {
-    /// Generation 1 is published, and an older release made generation 2, which is not signed: it lists `old` as it was uploaded.
+    /// Generation 1 is published. Generation 3, made by an older release and not signed, lists
+    /// `old` with its custom metadata.
     fn new() -> Self {
         let keys = Arc::new(MemoryKeys::generate().unwrap());
         let memory = Arc::new(Memory::new("2026-01-01T00:00:00Z".parse().unwrap(), keys.clone(), Box::new(Calm)));
@@ -57,7 +59,7 @@ impl World {
         world
     }
 
-    /// The same, and the older release published it.
+    /// The same, after the older release published that generation.
     fn published() -> Self {
         let world = Self::new();
         world.older_release_shows(3);
@@ -97,13 +99,13 @@ impl World {
         }
         let next = folding.finish().unwrap().manifest;
         assert_eq!(finish(ledger::create_manifest(&*self.ports.store, &next)).unwrap(), Written::Done);
-        // Its bytes are there.
+        // Store its bytes.
         self.memory.put_upload("copy", Bytes::from("old"), None, true);
         self.look("copy");
         let _ = take_changes(&self.memory);
     }
 
-    /// Signed and shown as it was before there was the rule.
+    /// Signs and shows a generation as a release did before the rule existed.
     fn older_release_shows(&self, generation: u64) {
         let store = &*self.ports.store;
         let root = finish(roots::newest(store)).unwrap();
@@ -136,7 +138,7 @@ impl World {
         self.older_release_signs(&root, &timestamp, OnlineRole::Timestamp, &Key::Timestamp);
     }
 
-    /// Signs the form of clients in Rust, and stores it.
+    /// Signs the form that clients in Rust read, and stores it.
     fn older_release_signs<T: RoleDocument>(
         &self,
         root: &Root,
@@ -165,7 +167,7 @@ impl World {
         assert!(finish(hash(&self.ports, Turn::All, &[hint])).into_iter().all(|failure| failure.is_none()));
     }
 
-    /// Hash does what rebuild asked of it.
+    /// Hash handles the hints that rebuild sent.
     fn look_again(&self) {
         while let Some(message) = self.memory.take(Queue::Uploads, 0) {
             let Message::Uploads(hints) = Message::from_body(&message.body).unwrap() else { unreachable!() };
@@ -187,7 +189,7 @@ impl World {
         finish(publish(&self.ports)).unwrap()
     }
 
-    /// Whether devices in Rust, which read it, see this target.
+    /// Whether devices in Rust, which can read the document, see this target.
     fn lists(&self, name: &str) -> bool {
         let store = &*self.ports.store;
         let published = finish(ledger::published(store)).unwrap().unwrap();

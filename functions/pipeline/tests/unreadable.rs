@@ -1,4 +1,4 @@
-//! A document, page or file that can't be read holds up what needs it, and nothing else.
+//! An unreadable document, page or file holds up only the changes that need it.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -40,7 +40,7 @@ struct World {
 }
 
 impl World {
-    /// A published repository with 256 bins, and `NAME` in it.
+    /// A published repository with 256 bins, in which `NAME` is a target.
     fn new() -> Self {
         let keys = Arc::new(MemoryKeys::generate().unwrap());
         let memory = Arc::new(Memory::new("2026-01-01T00:00:00Z".parse().unwrap(), keys.clone(), Box::new(Calm)));
@@ -54,7 +54,7 @@ impl World {
         world
     }
 
-    /// Uploads these names, which become the changes of one message.
+    /// Uploads these names. Their changes come in one message.
     fn upload(&self, names: &[&str], bytes: &str) {
         let hints = names.iter().map(|name| {
             let version = self.memory.put_upload(name, Bytes::from(format!("{bytes} of {name}")), None, true);
@@ -63,7 +63,7 @@ impl World {
         assert!(finish(hash(&self.ports, Turn::All, &hints.collect::<Vec<_>>())).iter().all(Option::is_none));
     }
 
-    /// Rebuild with what waits for it.
+    /// Runs rebuild on the messages that wait.
     fn rebuild(&self) -> Rebuilt {
         finish(rebuild(&self.ports, &take_changes(&self.memory))).unwrap()
     }
@@ -87,14 +87,14 @@ impl World {
         self.newest().changes.iter().map(|change| change.name.to_string()).collect()
     }
 
-    /// Where the newest document of a role is: its draft, and what is signed.
+    /// The paths of a role's newest document: its draft, and the signed file.
     fn document(&self, role: &RoleName) -> [String; 2] {
         let index = finish(read_index_below(&*self.ports.store, &self.newest(), |_| true)).unwrap();
         let entry = &index.entry(role).unwrap().document;
         [Key::Draft(entry.draft).path(), Key::Metadata { role: role.clone(), version: entry.version }.path()]
     }
 
-    /// Both get lost: each would do for the other.
+    /// Loses both, since each could replace the other.
     fn lose_document(&self, role: &RoleName) -> [(String, Bytes); 2] {
         self.document(role).map(|path| (path.clone(), self.lose(&path)))
     }
@@ -105,7 +105,7 @@ impl World {
         }
     }
 
-    /// Where the page below a role is.
+    /// The path of the page below a role.
     fn page(&self, role: &RoleName) -> String {
         let index = finish(read_index_below(&*self.ports.store, &self.newest(), |_| true)).unwrap();
         Key::Page(index.entry(role).unwrap().bins.as_ref().unwrap().page).path()
@@ -118,12 +118,12 @@ impl World {
     }
 }
 
-/// The bin of a name that has so many digits.
+/// The bin that holds a name, if bins have this many digits.
 fn bin(name: &str, digits: usize) -> RoleName {
     trie::leaf(&name.parse().unwrap(), |role| trie::depth(role) <= digits)
 }
 
-/// The changes of the messages that wait for rebuild.
+/// The names in the messages that wait for rebuild.
 fn sets(messages: &[Vec<Change>]) -> Vec<Vec<String>> {
     let name = |change: &Change| if let Change::Set { name, .. } = change { name.to_string() } else { String::new() };
     messages.iter().map(|changes| changes.iter().map(name).collect()).collect()
@@ -134,7 +134,7 @@ fn a_lost_draft_holds_up_its_own_names_only() {
     let world = World::new();
     let lost = world.lose_document(&bin(NAME, 2));
     let path = &lost[0].0.clone();
-    // Of one message.
+    // Both in one message.
     world.upload(&[NAME, OTHER], "second");
     let rebuilt = world.rebuild();
     assert_eq!((rebuilt.generation, rebuilt.failed.len()), (Some(3), 0));
@@ -142,14 +142,14 @@ fn a_lost_draft_holds_up_its_own_names_only() {
     assert_eq!(world.show(), Shown::Now(3));
     let left = take_changes(&world.memory);
     assert_eq!(sets(&left), [[NAME]], "what failed is a message of its own");
-    // Of several.
+    // In two messages.
     world.upload(&[OTHER], "third");
     let messages = [left, take_changes(&world.memory)].concat();
     let rebuilt = finish(rebuild(&world.ports, &messages)).unwrap();
     assert_eq!((rebuilt.generation, rebuilt.failed.keys().copied().collect::<Vec<_>>()), (Some(4), vec![0]));
     assert!(rebuilt.failed[&0].to_string().contains(path), "{}", rebuilt.failed[&0]);
     assert_eq!(world.memory.queued(Queue::Changes), 0, "it comes again by its queue");
-    // It alone.
+    // The failing message alone.
     let rebuilt = finish(rebuild(&world.ports, &messages[..1])).unwrap();
     assert_eq!((rebuilt.generation, rebuilt.failed.len()), (None, 1));
     world.restore(lost);
@@ -170,7 +170,7 @@ fn a_document_with_other_bytes_holds_up_its_own_names_only() {
 }
 
 #[test]
-fn what_was_made_and_is_lost_is_made_again() {
+fn a_lost_waiting_generation_is_made_again() {
     let world = World::new();
     world.upload(&[NAME, OTHER], "second");
     world.rebuild();
@@ -183,12 +183,12 @@ fn what_was_made_and_is_lost_is_made_again() {
 }
 
 #[test]
-fn of_what_is_made_again_the_readable_goes_on_and_the_rest_comes_again() {
+fn when_a_generation_is_made_again_unreadable_changes_come_again() {
     let world = World::new();
     world.upload(&[NAME, OTHER], "second");
     world.rebuild();
     world.lose(&world.document(&bin(OTHER, 2))[0]);
-    // Of what is published.
+    // Lose the published document too.
     let index = finish(read_index_below(&*world.ports.store, &world.shown(), |_| true)).unwrap();
     let entry = &index.entry(&bin(NAME, 2)).unwrap().document;
     let paths = [Key::Draft(entry.draft).path(), Key::Metadata { role: bin(NAME, 2), version: entry.version }.path()];
@@ -254,7 +254,7 @@ fn a_draft_that_nobody_needs_is_not_missed() {
     assert_eq!((rebuilt.generation, rebuilt.failed.len()), (Some(3), 0));
 }
 
-/// Requests about these places fail.
+/// A [`Control`] under which requests about these places fail.
 #[derive(Clone, Default)]
 struct Broken(Arc<Mutex<Vec<&'static str>>>);
 
@@ -278,14 +278,14 @@ fn a_party_whose_file_can_t_be_read_holds_up_nobody_else() {
     let (config, now) = (world.ports.config.clone(), world.ports.clock.now());
     finish(delegation::change(&*world.ports.store, &config, now, &role, &edit)).unwrap();
     broken.0.lock().unwrap().push("vendor.json");
-    // Asked for itself.
+    // The message asks for the party itself.
     let delivery = |role: &str| Change::Delivery { role: role.parse().unwrap() };
     world.upload(&[OTHER], "second");
     let messages = [vec![delivery("vendor")], take_changes(&world.memory).concat()];
     let rebuilt = finish(rebuild(&world.ports, &messages)).unwrap();
     assert_eq!((rebuilt.generation, rebuilt.failed.keys().copied().collect::<Vec<_>>()), (Some(4), vec![0]));
     assert_eq!(world.changed(), [OTHER]);
-    // And for an upload under its names: it is answered, and the file is looked at again.
+    // An upload under the party's names is answered, and the party's file is looked at again.
     world.upload(&["vendor/x", OTHER], "third");
     let rebuilt = world.rebuild();
     assert_eq!((rebuilt.generation, rebuilt.failed.len()), (Some(5), 0));
@@ -294,7 +294,7 @@ fn a_party_whose_file_can_t_be_read_holds_up_nobody_else() {
 }
 
 #[test]
-fn where_all_needs_what_is_lost_the_whole_batch_comes_again() {
+fn a_batch_comes_again_if_every_change_needs_a_lost_page() {
     let world = World::new();
     let path = world.page(&RoleName::targets());
     world.lose(&path);

@@ -1,4 +1,5 @@
-//! Compressed metadata, for clients that ask for it. Others must not get it: tough, for one, would take it for the file.
+//! Compresses metadata for clients that ask for it. No other client may get it compressed: tough,
+//! for one, would take the compressed bytes for the file.
 
 use std::io::{self, Write};
 
@@ -7,10 +8,11 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use http::header::{self, HeaderMap};
 
-/// Shorter files fit into one packet either way, in bytes.
+/// The shortest file that is compressed, in bytes. A shorter one fits into one packet either way.
 const WORTHWHILE: usize = 1024;
 
-/// Whether `Accept-Encoding` names gzip itself (RFC 9110, section 12.5.3). `*` doesn't count: who means gzip says so.
+/// Whether `Accept-Encoding` names gzip itself (RFC 9110, section 12.5.3). `*` does not count: a
+/// client that wants gzip names it.
 pub fn is_accepted(fields: &HeaderMap) -> bool {
     let values = fields.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
     values.flat_map(|value| value.split(',')).any(|coding| {
@@ -20,12 +22,12 @@ pub fn is_accepted(fields: &HeaderMap) -> bool {
     })
 }
 
-/// Whether a file of `length` bytes is worth it.
+/// Whether compressing a file of `length` bytes is worth it.
 pub fn is_worthwhile(length: usize) -> bool {
     length >= WORTHWHILE
 }
 
-/// The same bytes for the same input, so that a tag stays true.
+/// Compresses `bytes`. The same input always gives the same output, so that a tag stays true.
 pub fn pack(bytes: &[u8]) -> io::Result<Bytes> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
     encoder.write_all(bytes)?;
@@ -37,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_who_names_gzip_gets_it() {
+    fn only_a_client_that_names_gzip_gets_it() {
         for (field, accepted) in [
             ("gzip", true),
             ("deflate, GZIP;q=0.5, br", true),

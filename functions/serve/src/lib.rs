@@ -1,7 +1,8 @@
-//! Serve: answers devices. Reads the repository and nothing else.
+//! Serve: answers devices. It reads the repository and nothing else.
 //!
-//! Independent of any HTTP server: a method, a path and fields go in, an [`Answer`] comes out. Only GET and HEAD, no
-//! listing; what is missing is 404, since that alone ends a client's walk over the roots (TUF specification 5.3.3).
+//! It does not depend on any HTTP server: the caller gives a method, a path and header fields, and
+//! gets an [`Answer`]. It answers GET and HEAD only, and lists nothing. A missing file is always
+//! 404, since only that ends a client's walk over the roots (TUF specification 5.3.3).
 
 mod gzip;
 mod pack;

@@ -1,24 +1,24 @@
-//! Which stored object a path asks for.
+//! Parses which stored object a path asks for.
 
 use percent_encoding::percent_decode_str;
 use tufline_store::Key;
 use tufline_tuf::{Sha256, TargetName};
 
-/// What a path asks for.
+/// The object that a path asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Resource {
-    /// A metadata file.
+    /// A metadata file, stored under this key.
     Metadata(Key),
-    /// A target's bytes: one digest, or two where the path can be read in both layouts.
+    /// A target's bytes. There are two digests if the path can be read in both layouts.
     Target(Vec<Sha256>),
     /// The chunks of a target, likewise.
     Chunks(Vec<Sha256>),
 }
 
-/// Percent-decodes the path of a request line. Whoever gets paths decoded already (API Gateway's `rawPath`) must not: a
-/// path is decoded exactly once.
+/// Percent-decodes the path of a request line. A caller whose paths are decoded already (API
+/// Gateway's `rawPath`) must not use it: a path is decoded exactly once.
 ///
-/// `None` where a `%` isn't followed by two hex digits, or the result isn't UTF-8.
+/// `None` if a `%` is not followed by two hex digits, or the result is not UTF-8.
 #[must_use]
 pub fn decode(raw: &str) -> Option<String> {
     let mut parts = raw.split('%');
@@ -28,7 +28,8 @@ pub fn decode(raw: &str) -> Option<String> {
 }
 
 impl Resource {
-    /// What the decoded `path` asks for; `None` where nothing can ever be stored under it.
+    /// The object that the decoded `path` asks for; `None` if nothing can ever be stored under that
+    /// path.
     #[must_use]
     pub fn of(path: &str) -> Option<Self> {
         let path = path.strip_prefix('/')?;
@@ -45,8 +46,9 @@ impl Resource {
     }
 }
 
-/// With consistent snapshots a target's path has its digest in front (TUF specification 6.2): of the last segment for
-/// python-tuf, tuf-js and go-tuf, of the whole path for tough.
+/// With consistent snapshots, a target's path contains its digest (TUF specification 6.2).
+/// python-tuf, tuf-js and go-tuf put it in front of the last segment, tough in front of the
+/// whole path.
 fn digests(path: &str) -> Option<Vec<Sha256>> {
     let (folder, file) = path.rsplit_once('/').map_or((None, path), |(folder, file)| (Some(folder), file));
     let of_file = digest(file).and_then(|(sha256, file)| {

@@ -1,20 +1,21 @@
-//! Ranges of a blob (RFC 9110, section 14).
+//! Parses the range of a blob that a device asks for (RFC 9110, section 14).
 
 use std::ops::Range;
 
-/// What a `Range` field asks of `length` bytes.
+/// The bytes that a `Range` field asks for, of an object with `length` bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RequestedRange {
-    /// All: there is no field, or one that may be ignored since it isn't a single range of bytes (section 14.2).
+    /// All bytes. There is no field, or it is not a single range of bytes and may be ignored
+    /// (section 14.2).
     Whole,
     /// These bytes, at least one.
     Part(Range<u64>),
-    /// Bytes that aren't there: 416.
+    /// Bytes that do not exist: answer 416.
     Unsatisfiable,
 }
 
 impl RequestedRange {
-    /// Reads the field.
+    /// Parses the field's value; `None` if there is no such field.
     #[must_use]
     pub fn of(field: Option<&str>, length: u64) -> Self {
         let Some(field) = field else { return Self::Whole };
@@ -34,7 +35,7 @@ impl RequestedRange {
 
 fn number(digits: &str) -> Option<u64> {
     let plain = digits.bytes().all(|byte| byte.is_ascii_digit());
-    // More digits than fit are beyond any length.
+    // A number that does not fit is beyond any length.
     (plain && !digits.is_empty()).then(|| digits.parse().unwrap_or(u64::MAX))
 }
 

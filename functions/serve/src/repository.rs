@@ -1,4 +1,4 @@
-//! The repository as devices may read it, and what they are answered.
+//! The repository as devices may read it, and the answers that they get.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -21,13 +21,14 @@ use crate::range::RequestedRange;
 /// The largest piece of a blob that is held in memory for one answer, in bytes.
 const PIECE: u64 = 1024 * 1024;
 
-/// Metadata with a version in its name, and blobs, never change.
+/// `Cache-Control` of metadata with a version in its name, and of blobs: they never change.
 const FOREVER: &str = "public, max-age=31536000, immutable";
 
-/// The timestamp is asked for anew each time; an `ETag` keeps that cheap.
+/// `Cache-Control` of the timestamp: clients ask for it each time, and the `ETag` makes that cheap.
 const ASK_AGAIN: &str = "no-cache";
 
-/// A root that is not there yet: a cache may spare us the question, but must not hide a new root for longer than [`LONGEST_HIDDEN_SECONDS`].
+/// `Cache-Control` of a root that does not exist yet. A cache may answer for us, but must not hide
+/// a new root for longer than [`LONGEST_HIDDEN_SECONDS`].
 const FOR_SECONDS: &str = "max-age=5";
 
 /// Chunks that are not there: they may be made soon, or never be made.
@@ -38,25 +39,27 @@ pub(crate) const NEVER: &str = "no-store";
 /// The repository, as devices may read it.
 #[derive(Clone)]
 pub struct ServedRepository {
-    /// The metadata.
+    /// The store that has the metadata.
     pub store: Arc<dyn Store>,
-    /// The targets' bytes.
+    /// The bytes of the targets.
     pub blobs: Arc<dyn Blobs>,
-    /// The targets' chunks, of those that have any.
+    /// The chunks of targets that have any.
     pub chunks: Arc<dyn Chunks>,
-    /// How to answer what is too large for one answer; `None` where any length can be sent.
+    /// How to answer with something too large for one answer; `None` if answers may have any
+    /// length.
     pub redirects: Option<Redirects>,
-    /// What packs need; `None` where this server makes none.
+    /// What the server keeps for making packs; `None` if it makes none.
     pub packs: Option<Arc<Packs>>,
-    /// How long to wait before each further try of a failed read. One 503 on a metadata file is fatal for some clients.
+    /// How long to wait before each further try of a failed read. Some clients give up at a single
+    /// 503 on a metadata file.
     pub pauses: Vec<Duration>,
 }
 
-/// Large objects don't pass through a Lambda function, which answers 6 MB at most
-/// (<https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>): devices are sent to the bucket itself.
+/// Sends devices to the bucket for large objects. A Lambda function answers at most 6 MB
+/// (<https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>).
 #[derive(Clone)]
 pub struct Redirects {
-    /// Makes the links.
+    /// Makes the links to the bucket.
     pub links: Arc<dyn Links>,
     /// Targets of which more than this is asked for are redirected, in bytes, and chunks of which there are more, whatever
     /// is asked for: a device asks for many parts of them, by one link.
@@ -67,17 +70,17 @@ pub struct Redirects {
 
 /// An answer to a device.
 pub struct Answer {
-    /// The status.
+    /// The HTTP status to send.
     pub status: StatusCode,
-    /// All fields that the body needs, `Content-Length` with them.
+    /// All header fields that the body needs, including `Content-Length`.
     pub headers: HeaderMap,
-    /// The body.
+    /// The body, which a caller sends or streams.
     pub body: Body,
 }
 
 /// The body of an [`Answer`].
 pub enum Body {
-    /// Few bytes.
+    /// Bytes that are in memory already.
     Whole(Bytes),
     /// A part of a blob, or of its chunks, read piece by piece.
     Blob(BlobPart),
@@ -117,7 +120,7 @@ impl Served {
 }
 
 impl ServedRepository {
-    /// Answers a request for the decoded `path`, see [`decode`].
+    /// Answers a request for the decoded `path`; see [`crate::decode`].
     pub async fn answer(&self, method: &Method, path: &str, fields: &HeaderMap) -> Answer {
         if method != Method::GET && method != Method::HEAD {
             let mut answer = plain(StatusCode::METHOD_NOT_ALLOWED, NEVER, "only GET and HEAD\n");
@@ -139,19 +142,21 @@ impl ServedRepository {
 
     async fn metadata(&self, key: &Key, fields: &HeaderMap) -> Result<Answer, StoreError> {
         let root = key.root_version();
-        // Only a device that is older than the first root asks for what comes before it, and has it as its makers left it.
+        // Only a device that is older than the first root asks for a root before it, and gets the
+        // file as its makers left it.
         let is_before = root.is_some_and(|version| version < self.store.first_root());
         let read = || if is_before { self.store.unverified(key) } else { self.store.get(key) };
         let Some(stored) = self.persist(read).await? else {
             return Ok(not_found(if root.is_some() { FOR_SECONDS } else { NEVER }));
         };
         if stored.bytes.is_empty() {
-            let why = "it is empty, or longer than any that devices take";
+            let why = "it is empty, or longer than devices accept";
             return Err(StoreError::new(ErrorKind::Corrupt, "serve", key, why));
         }
         let age = if *key == Key::Timestamp { ASK_AGAIN } else { FOREVER };
         let packs = gzip::is_worthwhile(stored.bytes.len()) && gzip::is_accepted(fields);
-        // Packed bytes are another representation, so they have a tag of their own (RFC 9110, section 8.8.3.3).
+        // Compressed bytes are another representation, so they have a tag of their own (RFC 9110,
+        // section 8.8.3.3).
         let tag = format!("\"{}{}\"", Sha256::of(&stored.bytes), if packs { "-gzip" } else { "" });
         let mut answer = if is_known(fields, &tag) {
             not_modified(age, &tag)
@@ -179,7 +184,7 @@ impl ServedRepository {
             if let Some(blob) = self.persist(|| self.blobs.head(sha256)).await? {
                 let answer = self.part(method, Served::Blob(*sha256), blob.length, fields);
                 return match &self.redirects {
-                    // A link is for GET only: HEAD is answered here.
+                    // A link is valid for GET only, so HEAD is answered here.
                     Some(redirects) if method == Method::GET && answer.body.length() > redirects.inline_targets => {
                         self.redirect(redirects, &Key::Blob(*sha256)).await
                     }
@@ -210,7 +215,8 @@ impl ServedRepository {
             return not_modified(FOREVER, &tag);
         }
         let field = |name: HeaderName| fields.get(name).and_then(|value| value.to_str().ok());
-        // Ranges are for GET only, and with If-Range only of these very bytes (RFC 9110, sections 14.2 and 13.1.5).
+        // Ranges count for GET only and, with If-Range, only if the device has a part of these very
+        // bytes (RFC 9110, sections 14.2 and 13.1.5).
         let counts = method == Method::GET && field(header::IF_RANGE).is_none_or(|expected| expected == tag);
         let (status, part) = match RequestedRange::of(field(header::RANGE).filter(|_| counts), length) {
             RequestedRange::Whole => (StatusCode::OK, 0..length),
@@ -231,7 +237,8 @@ impl ServedRepository {
         answer
     }
 
-    /// Sends the device to the object itself. 307 keeps the method, and clients keep `Range` on the way.
+    /// Sends the device to the object itself. Status 307 keeps the method, and clients keep `Range`
+    /// on the way.
     async fn redirect(&self, redirects: &Redirects, key: &Key) -> Result<Answer, StoreError> {
         let link = self.persist(|| redirects.links.link(key)).await?;
         let mut answer = plain(StatusCode::TEMPORARY_REDIRECT, NEVER, "");
@@ -246,7 +253,8 @@ impl ServedRepository {
         }
     }
 
-    /// Reads until it succeeds, or has failed after the last pause; or at once where waiting helps nobody.
+    /// Repeats a read until it succeeds or has failed after the last pause. A failure that waiting
+    /// cannot mend is returned at once.
     pub(crate) async fn persist<T, R: Future<Output = Result<T, StoreError>>>(
         &self,
         read: impl Fn() -> R,
@@ -264,8 +272,9 @@ impl ServedRepository {
 }
 
 impl BlobPart {
-    /// The bytes, in pieces of 1 MiB at most: each is read when it is asked for. An error ends the stream; whoever sends it
-    /// must cut the connection, so that nobody takes what was sent for the whole.
+    /// The bytes, in pieces of at most 1 MiB. Each piece is read when the caller asks for it. An
+    /// error ends the stream. The caller must then cut the connection, so that no device takes a
+    /// part for the whole.
     pub fn pieces(self) -> impl Stream<Item = Result<Bytes, StoreError>> + Send + use<> {
         stream::try_unfold(self, |mut part| async move {
             if part.offset >= part.end {
@@ -284,7 +293,7 @@ impl BlobPart {
 }
 
 impl Body {
-    /// In bytes.
+    /// The length in bytes.
     fn length(&self) -> u64 {
         match self {
             Self::Whole(bytes) => bytes.len() as u64,
@@ -302,7 +311,7 @@ impl Answer {
         Self { status, headers, body }
     }
 
-    /// Sets a field to `value`, which is printable ASCII.
+    /// Sets a field to `value`, which must be printable ASCII.
     pub(crate) fn set(&mut self, name: HeaderName, value: &str) {
         if let Ok(value) = HeaderValue::from_str(value) {
             self.headers.insert(name, value);
@@ -310,7 +319,7 @@ impl Answer {
     }
 }
 
-/// What to answer where reading failed, which is logged.
+/// Logs a failed read, and makes the answer for it.
 pub(crate) fn unanswered(path: &str, error: &StoreError) -> Answer {
     match error.kind {
         ErrorKind::Denied => tracing::error!(path, kind = %error.kind, %error, "not answered"),
@@ -319,7 +328,7 @@ pub(crate) fn unanswered(path: &str, error: &StoreError) -> Answer {
     plain(StatusCode::SERVICE_UNAVAILABLE, NEVER, "try again later\n")
 }
 
-/// What to answer where the path of a request doesn't decode.
+/// The answer to a request whose path cannot be decoded.
 #[must_use]
 pub fn bad_path() -> Answer {
     plain(StatusCode::BAD_REQUEST, NEVER, "the path is not percent-encoded UTF-8\n")
@@ -341,7 +350,7 @@ fn not_modified(age: &'static str, tag: &str) -> Answer {
     answer
 }
 
-/// Whether `If-None-Match` names `tag` (RFC 9110, section 13.1.2: compared weakly).
+/// Whether `If-None-Match` names `tag`. The comparison is weak (RFC 9110, section 13.1.2).
 fn is_known(fields: &HeaderMap, tag: &str) -> bool {
     let values = fields.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
     let mut tags = values.flat_map(|value| value.split(',')).map(str::trim);

@@ -7,7 +7,7 @@ use tufline_tuf::root::LONGEST_HIDDEN_SECONDS;
 
 use super::*;
 
-/// Fails the next so many requests, or refuses them.
+/// Makes the next `left` requests fail, or be denied.
 #[derive(Default)]
 struct Fails {
     left: AtomicUsize,
@@ -47,7 +47,7 @@ fn world() -> World {
 }
 
 impl World {
-    /// Stores a blob; answers its digest.
+    /// Stores a blob, and returns its digest.
     async fn blob(&self, bytes: &[u8]) -> Sha256 {
         let version: VersionId = self.memory.put_upload("a", Bytes::copy_from_slice(bytes), None, true);
         let (length, sha256) = (bytes.len() as u64, Sha256::of(bytes));
@@ -233,7 +233,8 @@ async fn failures_of_the_store_are_hidden_while_they_are_short() {
     assert!(bytes(answer).await.is_err());
 }
 
-/// What fails may work a moment later; what is refused won't, and the device is told at once.
+/// A failure may pass in a moment, so it is tried again. A denial will not, so the device gets its
+/// answer at once.
 #[tokio::test]
 async fn what_is_refused_is_asked_for_once() {
     let world = world();
@@ -257,7 +258,7 @@ async fn a_blob_that_vanishes_on_the_way_is_never_cut_short_silently() {
     assert!(bytes(answer).await.is_err());
 }
 
-/// Links that name what they lead to.
+/// Links that contain the key that they lead to.
 struct NamedLinks;
 
 #[async_trait::async_trait]
@@ -287,7 +288,7 @@ async fn what_is_too_large_for_one_answer_is_redirected() {
             assert_eq!(field(&answer, "cache-control"), NEVER, "a link expires");
         }
     }
-    // A signed link is for one method only.
+    // A signed link is valid for one method only.
     let head = world.ask(Method::HEAD, &format!("/targets/{large}.a"), &[]).await;
     assert_eq!((head.status, field(&head, "content-length")), (StatusCode::OK, "5"));
     let part = world.get(&format!("/targets/{large}.a"), &[("range", "bytes=1-2")]).await;
@@ -312,7 +313,7 @@ async fn chunks_are_redirected_by_how_many_there_are_and_not_by_what_is_asked_fo
 }
 
 #[tokio::test]
-async fn metadata_is_packed_only_for_who_asks() {
+async fn metadata_is_compressed_only_for_clients_that_ask() {
     let world = world();
     let json = Bytes::from(b"{\"a\":1}".repeat(1000));
     world.memory.tamper("metadata/2.snapshot.json", Some(json.clone()));

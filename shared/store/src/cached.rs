@@ -1,4 +1,4 @@
-//! A store with a memory for what never changes: manifests, drafts and pages of the index.
+//! A store that remembers objects that never change: manifests, drafts and index pages.
 
 use std::sync::Arc;
 
@@ -12,13 +12,14 @@ use crate::document::{Document, Pointer};
 use crate::key::{Folder, Key};
 use crate::port::{Result, Store, Stored, Tag, Written};
 
-/// Objects smaller than this are expected, in bytes: a page of the index has some 3,000.
+/// How many bytes an object is expected to have, at most. An index page has some 3,000.
 const USUAL_BYTES: u64 = 4096;
 
-/// A [`Store`] that keeps in memory what it read or created, if it never changes ([`Key::is_immutable_record`]); the least
-/// used goes first. A function that stays warm so reads only what others have made meanwhile.
+/// A [`Store`] that keeps in memory what it has read or created, if that never changes
+/// ([`Key::is_immutable_record`]). The least used objects go first. So a warm function reads only
+/// what others have made meanwhile.
 ///
-/// *Invariant*: nothing that devices read, and no pointer, is ever answered from memory.
+/// *Invariant*: a file that devices read, or a pointer, is never answered from memory.
 pub struct CachedStore {
     store: Arc<dyn Store>,
     kept: Cache<Key, Bytes, ByBytes>,
@@ -34,7 +35,7 @@ impl Weighter<Key, Bytes> for ByBytes {
 }
 
 impl CachedStore {
-    /// Keeps up to `bytes` of what `store` has.
+    /// Wraps `store`, and keeps up to `bytes` bytes of its objects in memory.
     #[must_use]
     pub fn new(store: Arc<dyn Store>, bytes: u64) -> Self {
         let items = usize::try_from(bytes / USUAL_BYTES).unwrap_or(usize::MAX);
@@ -67,7 +68,7 @@ impl Store for CachedStore {
             return Ok(Some(if kept.len() <= most { kept } else { Bytes::new() }));
         }
         let bytes = self.store.bytes_within(key, most).await?;
-        // What is too long has none.
+        // An object that was too long to read has no bytes.
         if let Some(bytes) = bytes.as_ref().filter(|bytes| !bytes.is_empty()) {
             self.keep(key, bytes);
         }

@@ -1,10 +1,10 @@
-//! The system clock.
+//! The system clock, as a port.
 
 use tufline_tuf::Time;
 
 use crate::port::Clock;
 
-/// The operating system's clock; AWS keeps that of a function right.
+/// The operating system's clock. On AWS, Lambda keeps it right.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;
 

@@ -1,4 +1,4 @@
-//! What may be written: bytes that belong to their key by construction.
+//! Documents: bytes that belong to their key by construction.
 
 use std::ops::Deref;
 
@@ -11,11 +11,12 @@ use tufline_tuf::{Addressed, AddressedDraft, Parties, RoleDocument, RoleName, Si
 
 use crate::key::Key;
 
-/// Bytes with the key under which they may be stored.
+/// Bytes, with the key under which they may be stored.
 ///
-/// *Invariant*: what devices read is made from a [`Signed`] document only, under the key of its own role and version; a
-/// draft or a page lies under its own digest. So nothing unsigned or unverified, and nothing under another's name, can be stored; but for the roots
-/// [before](Document::before) the one with which the repository begins, which no stage looks at.
+/// *Invariant*: a file for devices is made only from a [`Signed`] document, under the key of its
+/// own role and version; a draft or a page lies under its own digest. So nothing unsigned or
+/// unverified can be stored, and nothing under another document's name. The one exception are the
+/// roots [before](Document::before) the repository's first one, which no stage reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Document {
     key: Key,
@@ -23,7 +24,8 @@ pub struct Document {
 }
 
 impl Document {
-    /// A signed role document: `timestamp.json` for the timestamp, `<version>.<role>.json` for any other.
+    /// A signed role document: `timestamp.json` for the timestamp, `<version>.<role>.json` for any
+    /// other.
     #[must_use]
     pub fn signed<T: RoleDocument>(signed: &Signed<T>) -> Self {
         let key = if *signed.role() == RoleName::timestamp() {
@@ -34,8 +36,9 @@ impl Document {
         Self { key, bytes: signed.bytes().clone() }
     }
 
-    /// Version `version` of a root that others published before `first`, with which the repository's chain begins: as they had it, for devices that are
-    /// older. Nobody here verifies it. `None` where it doesn't come before.
+    /// A root that others published before `first`, the root with which the repository's chain
+    /// begins. It is stored as they had it, for older devices, and nobody here verifies it. `None`
+    /// if `version` is not before `first`.
     #[must_use]
     pub fn before(first: PinnedRoot, version: u64, bytes: Bytes) -> Option<Self> {
         (version < first.version).then(|| Self { key: Key::root(version), bytes })
@@ -53,7 +56,7 @@ impl Document {
         Self { key: Key::Page(page.digest()), bytes: page.bytes().clone() }
     }
 
-    /// What is delegated to other parties, for the ledger.
+    /// A record of other parties, for the ledger.
     #[must_use]
     pub fn parties(parties: &Addressed<Parties>) -> Self {
         Self { key: Key::Parties(parties.digest()), bytes: parties.bytes().clone() }
@@ -65,10 +68,10 @@ impl Document {
         Self { key: Key::Delivered(signed.sha256()), bytes: signed.bytes().clone() }
     }
 
-    /// Any other record in the ledger: a receipt or a pointer, as JSON.
+    /// Any other record of the ledger, such as a receipt or a pointer, as JSON.
     ///
     /// # Errors
-    /// Where `key` is not one of a ledger's records, or `record` cannot be written as JSON.
+    /// `key` is not a record of the ledger, or `record` cannot be written as JSON.
     pub fn record<T: Serialize>(key: Key, record: &T) -> Result<Self, serde_json::Error> {
         if key.bucket() != crate::key::Bucket::Ledger
             || matches!(key, Key::Draft(_) | Key::Page(_) | Key::Parties(_) | Key::Delivered(_))
@@ -78,36 +81,37 @@ impl Document {
         Ok(Self { key, bytes: json::to_vec(record)?.into() })
     }
 
-    /// Where it is stored.
+    /// The key under which it is stored.
     #[must_use]
     pub fn key(&self) -> &Key {
         &self.key
     }
 
-    /// What is stored.
+    /// The bytes that are stored.
     #[must_use]
     pub fn bytes(&self) -> &Bytes {
         &self.bytes
     }
 }
 
-/// A document that may take the place of the one before, by compare-and-swap.
+/// A document that may replace the one before, by compare-and-swap.
 ///
-/// *Invariant*: its key is a pointer's ([`Key::is_pointer`]), so that nothing else is ever replaced; but for a root where what lies there is none.
+/// *Invariant*: its key is a pointer's ([`Key::is_pointer`]), so nothing else is ever replaced. The
+/// one exception is a root that replaces a file that is no root.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pointer(Document);
 
 impl Pointer {
-    /// The timestamp, which is the pointer that devices follow.
+    /// The timestamp. It is the pointer that devices follow.
     #[must_use]
     pub fn timestamp(signed: &Signed<Timestamp>) -> Self {
         Self(Document::signed(signed))
     }
 
-    /// A record of the ledger that is replaced, as JSON.
+    /// A record of the ledger that may be replaced, as JSON.
     ///
     /// # Errors
-    /// Where `key` is not a pointer in the ledger, or `record` cannot be written as JSON.
+    /// `key` is not a pointer in the ledger, or `record` cannot be written as JSON.
     pub fn record<T: Serialize>(key: Key, record: &T) -> Result<Self, serde_json::Error> {
         if !key.is_pointer() {
             return Err(serde::ser::Error::custom(format!("{key} is never replaced")));
@@ -115,7 +119,7 @@ impl Pointer {
         Document::record(key, record).map(Self)
     }
 
-    /// A root for a place in which something lies that is no root.
+    /// A root that replaces a file that is no root.
     pub(crate) fn in_place_of_no_root(root: &Document) -> Self {
         Self(root.clone())
     }

@@ -1,39 +1,42 @@
-//! Why a request to the world failed, and what may be done about it.
+//! Why a request to a port failed, and what the caller can do about it.
 
 use std::error::Error;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// What kind of failure it is: what whoever asked may do about it.
+/// The kind of a failure. It says what the caller can do about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ErrorKind {
-    /// Nobody knows whether it was done; the same may work later, and by itself: throttling, a lost connection, a full disk.
+    /// Nobody knows whether it was done. The same request may work later without anybody's help:
+    /// after throttling, a lost connection or a full disk.
     Retry,
-    /// Nothing failed: what was asked for is still being written, and whoever writes it decides how long. It comes again.
+    /// Nothing failed. The object is still being written, and its writer decides for how long. The
+    /// message comes again.
     Unfinished,
-    /// What it needs isn't there: a bucket, a queue, a key, a file. Somebody must bring it back, or name the right one.
+    /// Something that the request needs does not exist: a bucket, a queue, a key or a file. A
+    /// person must restore it, or name the right one.
     Missing,
-    /// Whoever asked may not, or nobody knows who asks. It was not done, and won't be until somebody changes that: to be told at once, and
-    /// worth no other try before.
+    /// The caller lacks the permission, or valid credentials. Nothing was done, and nothing will be
+    /// until a person changes that. It should be reported at once and not retried.
     Denied,
-    /// Others write the same at the same time: look again at what is there now, and begin anew.
+    /// Others are writing the same object. The caller should read again and start over.
     Conflict,
-    /// What is stored, or what was answered, is not what it must be. Somebody must look at it.
+    /// A stored object or an answer is not what it must be. A person must look at it.
     Corrupt,
-    /// What was asked for can't be, as it was asked or as things are set up: the same again fails again.
+    /// The request is impossible as it was made, or as things are set up. It will fail again.
     Invalid,
 }
 
 impl ErrorKind {
-    /// Whether the same may work a moment later, with nobody doing anything about it.
+    /// Whether the same request may work a moment later, without anybody's help.
     #[must_use]
     pub fn may_pass(self) -> bool {
         matches!(self, Self::Retry | Self::Unfinished | Self::Conflict)
     }
 
-    /// Its plain name, in logs and in JSON.
+    /// Its name in logs and in JSON.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -54,39 +57,40 @@ impl fmt::Display for ErrorKind {
     }
 }
 
-/// Why a request to the world failed. None says anything about the data.
+/// Why a request to a port failed. The error says nothing about the stored data.
 ///
-/// Its text is all of it in one line, with what it came from: most of those who tell of it know no more than its text. So whoever walks the
-/// [sources](Error::source) as well, for what is in them, prints none of them again.
+/// Its text is one line that includes the text of its source, because most callers print nothing
+/// else. A caller that walks the [sources](Error::source) to inspect them must not print them
+/// again.
 #[derive(Debug, thiserror::Error)]
 #[error("{action} {place}: {why}")]
 pub struct StoreError {
-    /// What may be done about it.
+    /// What the caller can do about it.
     pub kind: ErrorKind,
     /// What was tried, as a verb: `read`, `create`, `copy`, `send to`.
     pub action: &'static str,
-    /// On what: a path, a queue, a key.
+    /// The object of the action: a path, a queue or a key.
     pub place: String,
     /// What the other side said, in one line.
     pub why: String,
-    /// The service's own code for it (`AccessDenied`), where a service answered with one.
+    /// The service's own error code (`AccessDenied`), if a service answered with one.
     pub code: Option<String>,
-    /// What it came from, if anything.
+    /// The error that caused this one, if there is one.
     pub source: Option<BoxedError>,
 }
 
-/// Any error.
+/// An error of any type.
 pub type BoxedError = Box<dyn Error + Send + Sync + 'static>;
 
 impl StoreError {
-    /// An error with what was tried, on what, and why it failed, in words.
+    /// Makes an error from words: what was tried, on what, and why it failed.
     #[expect(clippy::needless_pass_by_value, reason = "callers pass what they have: a path, a string")]
     pub fn new(kind: ErrorKind, action: &'static str, place: impl ToString, why: impl ToString) -> Self {
         let why = why.to_string().replace('\n', " ");
         Self { kind, action, place: place.to_string(), why, code: None, source: None }
     }
 
-    /// An error that came from `source`, and says so in its words.
+    /// Makes an error from `source`, whose text becomes the reason.
     pub fn from_source(
         kind: ErrorKind,
         action: &'static str,

@@ -1,4 +1,4 @@
-//! Events for the world outside: what became of uploads, and what needs an operator.
+//! Events for the outside world: what became of uploads, and what needs an operator.
 
 use serde::{Deserialize, Serialize};
 use tufline_tuf::delegations::PartyState;
@@ -9,89 +9,92 @@ use crate::key::VersionId;
 /// The `source` of every event.
 pub const EVENT_SOURCE: &str = "tufline";
 
-/// The most bytes of JSON that one event's detail may take: EventBridge's limit for an entry is 256 KB in all
-/// (<https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-putevents.html>).
+/// The most bytes of JSON that one event's detail may have. EventBridge's limit for a whole entry
+/// is 256 KB (<https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-putevents.html>).
 pub const LARGEST_DETAIL: usize = 240_000;
 
 /// An event. Each is sent at least once.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "detail-type", content = "detail")]
 pub enum Event {
-    /// Devices can now see these targets, and no longer see the removed ones. A generation with many changes is told in
-    /// several events.
+    /// Devices now see these targets, and no longer see the removed ones. A generation with many
+    /// changes takes several events.
     #[serde(rename = "Targets Published")]
     TargetsPublished {
         /// The generation, which is the snapshot's version.
         generation: u64,
         /// New or changed targets.
         targets: Vec<PublishedTarget>,
-        /// Removed targets.
+        /// Targets that devices no longer see.
         removed: Vec<TargetName>,
     },
     /// This version of an upload will never be a target.
     #[serde(rename = "Upload Rejected")]
     UploadRejected(RejectedUpload),
-    /// This version of an upload is no longer current: it was overwritten or removed, and will not be published any more.
+    /// This version of an upload is no longer current: it was overwritten or removed, and will
+    /// never be published.
     #[serde(rename = "Upload Superseded")]
     UploadSuperseded {
-        /// The name.
+        /// The upload's key, after the prefix.
         name: String,
         /// The version that will not be published.
         version: VersionId,
     },
-    /// The bytes of this version of an upload are kept. Its name is another party's, whose document says whether devices see them.
+    /// The bytes of this version of an upload are stored. Its name belongs to another party, whose
+    /// document decides whether devices see it.
     #[serde(rename = "Upload Delegated")]
     UploadDelegated {
-        /// The name.
+        /// The upload's key, after the prefix.
         name: String,
-        /// The version.
+        /// The version whose bytes are stored.
         version: VersionId,
-        /// The party's role.
+        /// The party's role, to which the name belongs.
         role: RoleName,
     },
-    /// What devices see of another party's role changed.
+    /// What devices see of another party's role has changed.
     #[serde(rename = "Delegation Changed")]
     DelegationChanged {
-        /// The generation.
+        /// The generation with the change.
         generation: u64,
-        /// The role.
+        /// The party's role, which may be one below the party's own.
         role: RoleName,
-        /// Whether devices look there.
+        /// Whether devices look for targets in this role.
         state: PartyState,
-        /// The version of its new document, if it has one.
+        /// The version of the role's new document, if it has one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         document: Option<u64>,
-        /// The version of the upload that has it.
+        /// The version of the upload that delivered the document.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         version: Option<VersionId>,
     },
-    /// The gate refused a generation. What was published stays; the pipeline tries to mend what it can.
+    /// A generation was refused. What was published stays, and the pipeline mends what it can.
     #[serde(rename = "Generation Refused")]
     GenerationRefused {
-        /// The generation.
+        /// The generation that was refused.
         generation: u64,
-        /// One line.
+        /// Why, in one line.
         reason: String,
     },
-    /// Something lies where a root belongs, and is none that devices would follow: it counts as absent. Somebody has rights that he should
-    /// not have.
+    /// A file lies in the place of a root, and devices would not follow it: it counts as absent.
+    /// Somebody has permissions that they should not have.
     #[serde(rename = "Root Ignored")]
     RootIgnored {
-        /// The version in its name.
+        /// The version in the file's name.
         version: u64,
-        /// Of what is stored there.
+        /// The SHA-256 of the file's bytes.
         sha256: Sha256,
-        /// One line.
+        /// Why it is no root, in one line.
         reason: String,
     },
-    /// More targets than configured were removed at once; the removal waits until an operator accepts it.
+    /// More targets than the configured limit were removed at once. The removals wait until an
+    /// operator accepts them.
     #[serde(rename = "Removals Held")]
     RemovalsHeld {
-        /// How many.
+        /// How many targets were removed.
         removals: u64,
-        /// Of how many targets.
+        /// How many targets there were.
         targets: u64,
-        /// One line that says what to do.
+        /// What happened and what to do, in one line.
         reason: String,
     },
 }
@@ -99,37 +102,39 @@ pub enum Event {
 /// A target in [`Event::TargetsPublished`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PublishedTarget {
-    /// The target.
+    /// The name under which devices find the target.
     pub name: TargetName,
-    /// The upload's version.
+    /// The version of its upload.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<VersionId>,
-    /// The digest.
+    /// The SHA-256 of its bytes.
     pub sha256: Sha256,
-    /// In bytes.
+    /// Its length, in bytes.
     pub length: u64,
 }
 
-/// A refused upload: the event's detail, and the receipt `rejected/…` in the ledger.
+/// A rejected upload: the event's detail, and the receipt `rejected/…` in the ledger.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RejectedUpload {
-    /// Where the upload lies.
+    /// Where the upload lies: a URL or a path.
     pub place: String,
-    /// The key after the prefix.
+    /// The upload's key, after the prefix.
     pub name: String,
-    /// The upload's version.
+    /// The upload's version; `None` if the bucket keeps no versions.
     pub version: Option<VersionId>,
-    /// For machines.
+    /// Why it was rejected, for machines.
     pub code: RejectionCode,
-    /// For people: one line.
+    /// Why it was rejected and what to do, for people: one line.
     pub reason: String,
 }
 
 impl Event {
-    /// The events that tell of generation `generation`, each within [`LARGEST_DETAIL`]; none where there is nothing to tell.
+    /// The events for a published generation, each within [`LARGEST_DETAIL`]. Empty if no target
+    /// changed.
     #[must_use]
     pub fn published(generation: u64, targets: &[PublishedTarget], removed: &[TargetName]) -> Vec<Self> {
-        // The longest name takes 240 bytes, version and digest 64 to 1,024 more: 150 of them stay below the limit.
+        // A target takes up to 240 bytes of name, 64 of digest and 1,024 of version: 150 of them
+        // stay below the limit.
         const TARGETS_PER_EVENT: usize = 150;
         let mut events: Vec<Self> = targets
             .chunks(TARGETS_PER_EVENT)

@@ -1,4 +1,4 @@
-//! Everything that Tufline stores, and the only place where an object's path is made.
+//! The keys of everything that Tufline stores. Only this module makes an object's path.
 
 use std::fmt;
 
@@ -10,23 +10,24 @@ use tufline_tuf::{RoleName, Sha256};
 /// The bucket (or folder) that an object lives in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Bucket {
-    /// What devices read: metadata and blobs.
+    /// Files that devices read: metadata and blobs.
     Repository,
-    /// What the stages know: drafts, manifests, receipts.
+    /// The pipeline's own records: drafts, manifests, receipts.
     Ledger,
 }
 
-/// A manifest has at most so many bytes.
+/// The largest manifest, in bytes.
 const MOST_MANIFEST: usize = 16_000_000;
 
-/// The changes of a generation, in JSON, have at most so many bytes: half of what a manifest may have, which leaves as much for the documents
-/// that they change.
+/// The most bytes of JSON that the changes of one generation may have. It is half a manifest, which
+/// leaves as much for the documents that they change.
 pub const MOST_CHANGES: usize = MOST_MANIFEST / 2;
 
-/// What the keys of other parties' files begin with in the uploads bucket, and the folder of them in the embedded form.
+/// The prefix of other parties' files in the uploads bucket, and their folder in the embedded form.
 pub const DELIVERIES: &str = "delegations/";
 
-/// The version of an upload: S3's version id, or a fingerprint of a file's state in the embedded form.
+/// The version of an upload: S3's version ID, or in the embedded form a fingerprint of the file's
+/// state.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct VersionId(pub String);
@@ -45,14 +46,15 @@ impl fmt::Debug for VersionId {
 
 /// The name of one stored object.
 ///
-/// *Invariant*: every object but [`Key::Timestamp`] and the pointers ([`Key::is_pointer`]) is written at most once.
+/// *Invariant*: every object but [`Key::Timestamp`] and the pointers ([`Key::is_pointer`]) is
+/// written at most once.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Key {
     /// `metadata/timestamp.json`: the pointer that devices follow. Replacing it is the publication.
     Timestamp,
     /// `metadata/<version>.<role>.json`: root, snapshot, targets and delegated roles.
     Metadata {
-        /// The role.
+        /// The role whose document it is.
         role: RoleName,
         /// The document's version; for a snapshot the generation.
         version: u64,
@@ -63,7 +65,8 @@ pub enum Key {
     Chunks(Sha256),
     /// `incoming/<sha256 of the name>/<upload version>`: a copy that is being hashed.
     Incoming(UploadKey),
-    /// `checked/<sha256 of the name>/<upload version>`: a copy that a judge made, to learn its checksum from the store itself.
+    /// `checked/<sha256 of the name>/<upload version>`: a copy that sign or publish made, to get a
+    /// checksum from the store itself.
     Checked(UploadKey),
     /// `generations/<generation, 20 digits>.json`: a [`tufline_tuf::Manifest`].
     Manifest(u64),
@@ -71,32 +74,34 @@ pub enum Key {
     Draft(Sha256),
     /// `index/<sha256>.json`: a page of the index of roles, a [`tufline_tuf::index::Page`].
     Page(Sha256),
-    /// `parties/<sha256>.json`: what is delegated to other parties, a [`tufline_tuf::Parties`].
+    /// `parties/<sha256>.json`: the delegations to other parties, a [`tufline_tuf::Parties`].
     Parties(Sha256),
-    /// `decisions/<number, 20 digits>.json`: what an operator decided about another party, a [`tufline_tuf::delegations::Decision`]. Numbered from 1,
-    /// without gaps.
+    /// `decisions/<number, 20 digits>.json`: an operator's decision about a delegation, a
+    /// [`tufline_tuf::delegations::Decision`]. Decisions are numbered from 1, without gaps.
     Decision(u64),
     /// `delivered/<sha256>.json`: a document that another party signed.
     Delivered(Sha256),
     /// `hashed/<sha256 of the name>/<upload version>.json`: what hash found in an upload.
     Hashed(UploadKey),
-    /// `hashing/<sha256 of the name>/<upload version>.json`: how far the reading of a large upload has come.
+    /// `hashing/<sha256 of the name>/<upload version>.json`: how much of a large upload has been
+    /// read.
     Hashing(UploadKey),
     /// `rejected/<sha256 of the name>/<upload version>.json`: why an upload was refused.
     Rejected(UploadKey),
-    /// `refused/<generation, 20 digits>.json`: why the gate refused a generation; stored again each time that it is told.
+    /// `refused/<generation, 20 digits>.json`: why sign or publish refused a generation. It is
+    /// written again each time the refusal is announced.
     Refused(u64),
     /// `held/<sha256>.json`: removals that wait for an operator.
     Held(Sha256),
     /// `announced.json`: up to which generation events were sent.
     Announced,
-    /// `root-intent.json`: the root that an operator is about to publish.
+    /// `root-intent.json`: the roots that operators are about to publish.
     RootIntent,
     /// `removals-accepted.json`: until when an operator accepts removals of any number.
     RemovalsAccepted,
 }
 
-/// One version of one upload, as it stands in object paths: any name, whatever its characters, becomes a digest.
+/// One version of one upload, for object paths. The name is hashed, so it may have any characters.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UploadKey {
     name: Sha256,
@@ -127,11 +132,11 @@ impl fmt::Display for UploadKey {
 pub enum Folder {
     /// All [`Key::Manifest`], oldest first.
     Manifests,
-    /// All [`Key::Rejected`].
+    /// All [`Key::Rejected`], in the order of their paths.
     Rejected,
     /// All [`Key::Refused`], oldest first.
     Refused,
-    /// All [`Key::Held`].
+    /// All [`Key::Held`], in the order of their paths.
     Held,
 }
 
@@ -142,7 +147,7 @@ impl Folder {
         Bucket::Ledger
     }
 
-    /// The path that all keys of the folder begin with, ending in `/`.
+    /// The path with which all keys of the folder begin. It ends in `/`.
     #[must_use]
     pub fn prefix(self) -> &'static str {
         match self {
@@ -155,13 +160,13 @@ impl Folder {
 }
 
 impl Key {
-    /// The current root version's key.
+    /// The key of this version of the root.
     #[must_use]
     pub fn root(version: u64) -> Self {
         Self::Metadata { role: RoleName::root(), version }
     }
 
-    /// The version of the root that lies here, if it is one.
+    /// The version of the root that belongs here; `None` for other keys.
     #[must_use]
     pub fn root_version(&self) -> Option<u64> {
         match self {
@@ -170,38 +175,43 @@ impl Key {
         }
     }
 
-    /// So many bytes an object has at most. What is longer is never stored, and reads as if it were empty, which nothing here takes for
-    /// what belongs there: whoever may write must not fill the memory of all who read.
+    /// The most bytes that the object may have. A longer one is never stored, and reads as if it
+    /// were empty, which no reader accepts. Otherwise a writer could fill the memory of every
+    /// reader.
     ///
-    /// Each is some times what can honestly be made, and what a small function can take in, parsed, beside all else.
+    /// Each limit is a few times what the pipeline makes, and what a small function can hold,
+    /// parsed, beside everything else.
     #[must_use]
     pub fn most_bytes(&self) -> usize {
         match self {
             Self::Metadata { role, .. } if *role == RoleName::root() => LARGEST_ROOT,
-            // 33 bytes a role: for more than 100,000 of them, which is more than 10 million targets make.
+            // 33 bytes per role: room for more than 100,000 roles, more than 10 million targets
+            // need.
             Self::Metadata { role, .. } if *role == RoleName::snapshot() => 4_000_000,
-            // A role is split beyond 1 MB; `targets` delegates to parties in as much again (below), and there are signatures.
+            // A role is split beyond 1 MB. `targets` may have as much again for delegations to
+            // parties (below), and the signatures.
             Self::Metadata { .. } | Self::Draft(_) => 2_500_000,
-            // 8 MB of changes, and 150 bytes for each document that they change: 50,000 of them.
+            // 8 MB of changes, and 150 bytes for each document that they change: 50,000 documents.
             Self::Manifest(_) | Self::Held(_) => MOST_MANIFEST,
-            // At most 20 parties are listed, and those that were removed are kept.
+            // At most 20 parties are listed, but removed ones stay in the record.
             Self::Parties(_) => 1_000_000,
             Self::Delivered(_) => usize::try_from(LARGEST_DELIVERY).unwrap_or(usize::MAX),
-            // The names are limited where it is written.
+            // The writer limits the number of names.
             Self::Refused(_) => 1_500_000,
-            // Some roots, each as text in JSON.
+            // Some roots, each as a JSON string.
             Self::RootIntent => 4_000_000,
-            // The keys of a party and its paths; a name of 1,024 bytes, each written as six, and a reason.
+            // A party's keys and paths; or a name of 1,024 bytes, each written as six, and a
+            // reason.
             Self::Decision(_) | Self::Rejected(_) | Self::Announced => 64_000,
-            // 16 entries of some 400 bytes. Of a timestamp clients take no more either.
+            // 16 entries of some 400 bytes. Clients accept no longer timestamp either.
             Self::Page(_) | Self::Timestamp => 16_384,
             Self::Hashed(_) | Self::Hashing(_) | Self::RemovalsAccepted => 4_000,
-            // These are not read as a whole.
+            // These are never read as a whole.
             Self::Blob(_) | Self::Chunks(_) | Self::Incoming(_) | Self::Checked(_) => 0,
         }
     }
 
-    /// The snapshot of a generation.
+    /// The key of a generation's snapshot.
     #[must_use]
     pub fn snapshot(generation: u64) -> Self {
         Self::Metadata { role: RoleName::snapshot(), version: generation }
@@ -221,7 +231,7 @@ impl Key {
         }
     }
 
-    /// Whether the object may be replaced, by compare-and-swap only.
+    /// Whether the object may be replaced, which always takes a compare-and-swap.
     #[must_use]
     pub fn is_pointer(&self) -> bool {
         matches!(
@@ -235,8 +245,8 @@ impl Key {
         )
     }
 
-    /// Whether the object never changes once it is there, and whoever reads it can tell that it is the right one. Such may
-    /// be kept in memory.
+    /// Whether the object never changes once it exists, and its readers can tell that it is the
+    /// right one. Such objects may be kept in memory.
     #[must_use]
     pub fn is_immutable_record(&self) -> bool {
         matches!(
@@ -278,8 +288,8 @@ impl Key {
         }
     }
 
-    /// Reads back a path that [`Key::path`] made, of a key in a [`Folder`], in `metadata/` or in `hashing/`; `None` for any
-    /// other.
+    /// Parses a path that [`Key::path`] made: of a key in a [`Folder`], in `metadata/`, in `blobs/`
+    /// or in `hashing/`. `None` for any other path.
     #[must_use]
     pub fn parse(path: &str) -> Option<Self> {
         let (folder, rest) = path.split_once('/')?;
@@ -298,7 +308,8 @@ impl Key {
             "rejected" => Self::Rejected(UploadKey::parse(rest.strip_suffix(".json")?)?),
             _ => return None,
         };
-        // Only the one spelling that `path` makes: "01" or "+1" must not become a second name of an object.
+        // Only the spelling that `path` makes counts: "01" or "+1" must not be a second name of an
+        // object.
         (key.path() == path).then_some(key)
     }
 }

@@ -1,6 +1,7 @@
-//! The ports that Tufline's stages use, and in-memory ones that fail, delay or lose a reply on demand.
+//! The ports that Tufline's stages use, and with the feature `testing` in-memory ports that fail,
+//! delay or lose a reply on demand.
 //!
-//! *Invariant*: an object's path is made in [`Key`] and nowhere else; what is written is a [`Document`].
+//! *Invariant*: only [`Key`] makes an object's path, and only a [`Document`] is written.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 

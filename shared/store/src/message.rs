@@ -1,4 +1,5 @@
-//! Messages between the stages. A message is a hint: it names things to look at and carries no facts.
+//! Messages between the stages. A message is a hint: it names things to look at, and states no
+//! facts.
 
 use serde::{Deserialize, Serialize};
 use tufline_tuf::{RoleName, TargetName, json};
@@ -8,23 +9,24 @@ use crate::key::VersionId;
 /// The format of messages that this code writes.
 pub const MESSAGE_FORMAT: u32 = 1;
 
-/// SQS takes messages of up to 1 MiB; staying at 200 kB keeps 30 of them within the 6 MB of one Lambda invocation
+/// The longest message, in bytes. SQS takes up to 1 MiB, but 30 messages of 200 kB still fit into
+/// the 6 MB of one Lambda invocation
 /// (<https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>).
 pub const LARGEST_MESSAGE: usize = 200_000;
 
-/// The queues.
+/// The queues, each named after what it brings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Queue {
-    /// To hash.
+    /// For hash: look at these names.
     Uploads,
-    /// To large: uploads that take longer than others may wait.
+    /// For large, which is hash for uploads that take longer than others may wait.
     Large,
-    /// To rebuild.
+    /// For rebuild: check these changes.
     Changes,
-    /// To sign (FIFO, one group).
+    /// For sign (FIFO, one group).
     Sign,
-    /// To publish (FIFO, one group).
+    /// For publish (FIFO, one group).
     Publish,
 }
 
@@ -32,7 +34,7 @@ impl Queue {
     /// All queues, in the order of the pipeline.
     pub const ALL: [Self; 5] = [Self::Uploads, Self::Large, Self::Changes, Self::Sign, Self::Publish];
 
-    /// The queue's plain name.
+    /// The queue's name in logs and settings.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -44,7 +46,7 @@ impl Queue {
         }
     }
 
-    /// Whether the queue keeps order and lets one message at a time through (SQS FIFO).
+    /// Whether the queue keeps the order, and delivers one batch at a time (SQS FIFO).
     #[must_use]
     pub fn is_fifo(self) -> bool {
         matches!(self, Self::Sign | Self::Publish)
@@ -55,85 +57,87 @@ impl Queue {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Message {
-    /// Look at these uploads (to hash). S3's own events say the same in their own form.
+    /// Hash must look at these uploads. S3's own events say the same in their own form.
     Uploads(Vec<Hint>),
-    /// Look at these files of other parties (to hash); the same holds.
+    /// Hash must look at these files of other parties. S3's own events say the same.
     Deliveries(Vec<Hint>),
-    /// Begin with this large upload, or go on with it (to large).
+    /// Large must start or go on with this upload.
     Large(Hint),
-    /// Fold these changes into the next generation (to rebuild).
+    /// Rebuild must fold these changes into the next generation.
     Changes(Vec<Change>),
-    /// Something may wait to be signed.
+    /// Sign must look whether something waits to be signed.
     Sign,
-    /// Something may wait to be published.
+    /// Publish must look whether something waits to be published.
     Publish,
 }
 
-/// A name among the uploads to look at.
+/// The name of an upload or a delivery to look at.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hint {
-    /// The key after the prefix; any string.
+    /// The object's key after the prefix. It may be any string.
     pub name: String,
     /// Whether the hint comes from a removal.
     #[serde(default)]
     pub removed: bool,
-    /// The version that the hint is about, where known. Only to answer for it if it is not current any more.
+    /// The version that the hint is about, if known. Hash uses it to announce that the version was
+    /// superseded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<VersionId>,
 }
 
-/// A change for rebuild to check and to fold in.
+/// A change for rebuild to check, and to fold into a generation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Change {
     /// This version of the upload is, or was, current.
     Set {
-        /// The target.
+        /// The target whose upload was hashed.
         name: TargetName,
-        /// The upload's version.
+        /// The version of the upload.
         version: VersionId,
     },
     /// The upload is, or was, gone.
     Remove {
-        /// The target.
+        /// The target whose upload is gone.
         name: TargetName,
         /// The delete marker; `None` where no version was left.
         marker: Option<VersionId>,
     },
-    /// Look what is current under this name, whatever was told of it before: what waits could not be justified by it.
+    /// Find what is current under this name, whatever other messages said: the uploads do not
+    /// justify what waits.
     Look {
-        /// The target.
+        /// The target to look at.
         name: TargetName,
     },
-    /// This generation was refused: go on from what is published, if that is not done yet.
+    /// This generation was refused. Go on from what is published, unless that is done already.
     Void {
-        /// The generation.
+        /// The generation that was refused.
         generation: u64,
     },
-    /// An operator decided something about a delegation.
+    /// An operator made a decision about a delegation.
     Decision,
-    /// Draft a new version of this role, if this version of it is still the newest.
+    /// Draft a new version of this role, if the given one is still the newest.
     Renew {
         /// A role of the targets family, or `snapshot`.
         role: RoleName,
-        /// The version that expires soon or was refused; for the snapshot, its generation.
+        /// The version that expires soon or was refused. For the snapshot, it is the generation.
         version: u64,
     },
-    /// Go on with replacing the key of the bins, if that is due.
+    /// Take the next step in replacing the key of the bins, if one is due.
     ReplaceBinsKey,
-    /// Look at what was delivered for this role of another party.
+    /// Look at the delivery for this role of another party.
     Delivery {
-        /// The role.
+        /// The role whose delivery must be looked at.
         role: RoleName,
     },
 }
 
-/// A message that a queue gave up on.
+/// A dead letter: a message that a queue gave up on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Letter {
     /// The message as it was sent.
     pub body: String,
-    /// The handle by which the queue removes it.
+    /// The handle with which the queue deletes it.
     pub receipt: String,
 }
 
@@ -150,7 +154,7 @@ enum MessageBody {
     Message(Message),
 }
 
-/// A message that this code cannot read.
+/// The error for a body that is no message this code can read. Gives the reason.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not a Tufline message: {0}")]
 pub struct NotMessage(String);
@@ -168,24 +172,24 @@ impl Message {
         }
     }
 
-    /// The message's body: JSON with its format version.
+    /// The message as JSON, with its format.
     ///
     /// # Errors
-    /// Never for messages of this type.
+    /// Never, for messages of this type.
     pub fn to_body(&self) -> Result<String, serde_json::Error> {
         let envelope = Envelope { format: MESSAGE_FORMAT, message: MessageBody::Message(self.clone()) };
         json::to_vec(&envelope).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
     }
 
-    /// Reads a body.
+    /// Parses a body.
     ///
     /// # Errors
-    /// [`NotMessage`] for what isn't one, or is of a newer format.
+    /// [`NotMessage`] if it is no message, or has a newer format.
     pub fn from_body(body: &str) -> Result<Self, NotMessage> {
         let envelope: Envelope = serde_json::from_str(body).map_err(|error| NotMessage(error.to_string()))?;
         if envelope.format > MESSAGE_FORMAT {
             return Err(NotMessage(format!(
-                "its format is {}, this code reads up to {MESSAGE_FORMAT}",
+                "its format is {}, but this code reads formats up to {MESSAGE_FORMAT}",
                 envelope.format
             )));
         }
@@ -193,10 +197,10 @@ impl Message {
         Ok(message)
     }
 
-    /// This message, if it belongs to `queue`.
+    /// Returns this message, if it belongs to `queue`.
     ///
     /// # Errors
-    /// [`NotMessage`].
+    /// [`NotMessage`] if it belongs to another queue.
     pub fn of(self, queue: Queue) -> Result<Self, NotMessage> {
         if self.queue() == queue {
             return Ok(self);
@@ -204,20 +208,20 @@ impl Message {
         Err(NotMessage(format!("it belongs to the {} queue, not to {}", self.queue().name(), queue.name())))
     }
 
-    /// `changes` in as many messages as [`LARGEST_MESSAGE`] demands.
+    /// Puts `changes` into as many messages as [`LARGEST_MESSAGE`] requires.
     #[must_use]
     pub fn changes(changes: Vec<Change>) -> Vec<Self> {
         split(changes).into_iter().map(Self::Changes).collect()
     }
 
-    /// `hints` in as many messages as [`LARGEST_MESSAGE`] demands.
+    /// Puts `hints` into as many messages as [`LARGEST_MESSAGE`] requires.
     #[must_use]
     pub fn uploads(hints: Vec<Hint>) -> Vec<Self> {
         split(hints).into_iter().map(Self::Uploads).collect()
     }
 }
 
-/// Cuts `items` so that each part stays below [`LARGEST_MESSAGE`] as JSON.
+/// Splits `items` so that each part stays below [`LARGEST_MESSAGE`] as JSON.
 fn split<T: Serialize>(items: Vec<T>) -> Vec<Vec<T>> {
     let mut parts: Vec<Vec<T>> = Vec::new();
     let mut room = 0;

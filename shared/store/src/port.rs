@@ -1,4 +1,5 @@
-//! The ports: all that the stages ask of the world, as few and as small as they need.
+//! The ports: everything that the stages need from the world. They are as few and as small as
+//! possible.
 
 use std::path::Path;
 use std::time::Duration;
@@ -15,119 +16,132 @@ use crate::event::Event;
 use crate::key::{Folder, Key, VersionId};
 use crate::message::{Letter, Message, Queue};
 
-/// What a port answers.
+/// The result of a request to a port.
 pub type Result<T> = std::result::Result<T, StoreError>;
 
-/// What a conditional write came to. Not an error: losing a race is normal, and the caller must say what it means.
+/// The outcome of a conditional write. A lost race is normal, so it is no error, and the caller
+/// decides what it means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use = "a lost race must be handled"]
 pub enum Written {
-    /// Stored.
+    /// The write was applied.
     Done,
-    /// Someone else was first, perhaps an earlier try of the same caller. What is stored now is theirs.
+    /// Another writer was first, perhaps an earlier try of the same caller. The stored object is
+    /// theirs.
     Lost,
 }
 
-/// An object's state when it was read; [`Store::replace`] succeeds only while it still holds (S3: the `ETag`).
+/// An object's state when it was read (S3: the `ETag`). [`Store::replace`] succeeds only while the
+/// object still has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tag(pub String);
 
-/// A stored object.
+/// An object, as it was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stored {
-    /// Its bytes.
+    /// The whole object; empty if it is too long to read.
     pub bytes: Bytes,
-    /// Its state, for [`Store::replace`].
+    /// The object's state, for [`Store::replace`].
     pub tag: Tag,
-    /// When it was stored, by the store's own clock (S3: `Last-Modified`, whole seconds).
+    /// When the object was stored, by the store's own clock (S3: `Last-Modified`, whole seconds).
     pub modified: Time,
 }
 
-/// Whether `document` may be stored: for every [`Store`].
+/// Refuses a document that is longer than readers accept. Every [`Store`] calls it before it
+/// writes.
 ///
 /// # Errors
-/// [`StoreError`] where it is longer than what is read.
+/// [`StoreError`] of kind [`ErrorKind::Invalid`] if the document is longer than
+/// [`Key::most_bytes`].
 pub fn expect_readable(action: &'static str, document: &Document) -> Result<()> {
     let (length, most) = (document.bytes().len(), document.key().most_bytes());
     if length <= most {
         return Ok(());
     }
-    let why = format!("it has {length} bytes, and at most {most} would be read");
+    let why = format!("it has {length} bytes, but at most {most} would be read");
     Err(StoreError::new(ErrorKind::Invalid, action, document.key(), why))
 }
 
-/// The repository and the ledger: small objects, strongly consistent (S3 user guide, "Amazon S3 data consistency model").
+/// The repository and the ledger: small objects, strongly consistent (S3 user guide, "Amazon S3
+/// data consistency model").
 #[async_trait]
 pub trait Store: Send + Sync {
-    /// `None` where nothing is stored at `key`. What is longer than `most` or than [`Key::most_bytes`] is not read: it has no bytes then.
+    /// Reads an object; `None` if there is none. An object longer than `most`, or than
+    /// [`Key::most_bytes`], is not read: the result has no bytes.
     async fn get_within(&self, key: &Key, most: usize) -> Result<Option<Stored>>;
-    /// The same with [`Key::most_bytes`].
+    /// The same, up to [`Key::most_bytes`].
     async fn get(&self, key: &Key) -> Result<Option<Stored>> {
         self.get_within(key, key.most_bytes()).await
     }
-    /// The bytes at `key`, where their state doesn't matter: of what never changes, a store may have them in memory. As
-    /// [`Store::get_within`].
+    /// The bytes of [`Store::get_within`], for a caller that does not need the object's state. If
+    /// the object never changes, a store may answer from memory.
     async fn bytes_within(&self, key: &Key, most: usize) -> Result<Option<Bytes>> {
         Ok(self.get_within(key, most).await?.map(|stored| stored.bytes))
     }
-    /// The same with [`Key::most_bytes`].
+    /// The same, up to [`Key::most_bytes`].
     async fn bytes(&self, key: &Key) -> Result<Option<Bytes>> {
         self.bytes_within(key, key.most_bytes()).await
     }
-    /// The same, where [`Store::get`] tells only of what verifies: whatever lies there. For telling people of it, for older devices that ask for a
-    /// root before the [first](Store::first_root), and for nothing else.
+    /// Reads whatever file lies at `key`, even where [`Store::get`] returns only roots that verify.
+    /// It has two uses: to tell people about the file, and to answer older devices that ask for a
+    /// root before the [first](Store::first_root).
     async fn unverified(&self, key: &Key) -> Result<Option<Stored>> {
         self.get(key).await
     }
-    /// Which root the repository's chain begins with, where that is said; `None` for version 1, as it lies there.
+    /// The root with which the repository's chain begins, if the configuration names one; `None` if
+    /// it begins with whatever version 1 is stored.
     fn pinned_root(&self) -> Option<PinnedRoot>;
-    /// The version of the root with which the chain begins. What lies in the place of an older one is nothing to any stage.
+    /// The version of the root with which the chain begins. No stage looks at files in the places
+    /// of older roots.
     fn first_root(&self) -> u64 {
         self.pinned_root().map_or(1, |root| root.version)
     }
-    /// Whether something is stored at `key`, without reading it.
+    /// Whether an object is stored at `key`. It reads no bytes.
     async fn exists(&self, key: &Key) -> Result<bool>;
-    /// Stores `document` unless something is there already (S3: `If-None-Match: *`). What is longer than [`Key::most_bytes`] is an error, since
-    /// nobody would read it ([`expect_readable`]).
+    /// Stores `document` unless an object exists at its key (S3: `If-None-Match: *`). A document
+    /// longer than [`Key::most_bytes`] is an error, since nobody would read it
+    /// ([`expect_readable`]).
     ///
-    /// [`Written::Lost`] may also mean that an earlier try of this very call was applied and its reply lost.
+    /// [`Written::Lost`] may also mean that an earlier try of this very call was applied and its
+    /// reply lost.
     async fn create(&self, document: &Document) -> Result<Written>;
-    /// Stores `pointer` in place of the object whose state is `expected` (S3: `If-Match`). The same holds.
+    /// Stores `pointer` in place of the object whose state is `expected` (S3: `If-Match`). The
+    /// length limit and the meaning of [`Written::Lost`] are the same as in [`Store::create`].
     async fn replace(&self, pointer: &Pointer, expected: &Tag) -> Result<Written>;
-    /// Up to `limit` keys of `folder` in the order of their paths, beginning after `after`.
+    /// Up to `limit` keys of `folder` after the key `after`, in the order of their paths.
     async fn list(&self, folder: Folder, after: Option<&Key>, limit: usize) -> Result<Vec<Key>>;
 }
 
 /// One version of an upload, as a HEAD request shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Upload {
-    /// The key after the prefix: a target name, if it keeps the policy.
+    /// The key after the prefix. It is a target name, if it follows the policy.
     pub name: String,
-    /// Its version; `None` where the bucket keeps no versions.
+    /// The upload's version; `None` if the bucket keeps no versions.
     pub version: Option<VersionId>,
-    /// In bytes.
+    /// The length, in bytes.
     pub length: u64,
     /// The raw custom metadata (`x-amz-meta-tuf-custom`, or the side file's text), if any.
     pub custom: Option<String>,
-    /// The SHA-256 of the whole object, where the uploader sent it and S3 checked it (`ChecksumType=FULL_OBJECT`).
-    /// Never a composite checksum.
+    /// The SHA-256 of the whole object, if the uploader sent it and S3 verified it
+    /// (`ChecksumType=FULL_OBJECT`). It is never a composite checksum.
     pub sha256: Option<Sha256>,
-    /// When it was uploaded, where the store says (S3: `Last-Modified`, for a multipart upload when that began). For
-    /// measuring only.
+    /// When it was uploaded, if the store says so (S3: `Last-Modified`, which for a multipart
+    /// upload is its start). Only metrics use it.
     pub uploaded: Option<Time>,
-    /// Why no target can be made of what is there, whatever its name and its length, and what to do: one line. In a folder only, of what
-    /// isn't a regular file.
+    /// Why the object can be no target, whatever its name and length, and what to do: one line.
+    /// Only a folder has such objects: entries that are no regular files.
     pub unusable: Option<String>,
 }
 
 /// What is current under a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Head {
-    /// An object.
+    /// This version of an object is current.
     Object(Upload),
-    /// Nothing: either a delete marker, or no version at all.
+    /// Nothing: there is a delete marker, or no version at all.
     Gone {
-        /// The delete marker's version.
+        /// The delete marker's version; `None` if there is no version at all.
         marker: Option<VersionId>,
     },
 }
@@ -135,52 +149,55 @@ pub enum Head {
 /// An entry in the history of a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PastVersion {
-    /// An object version.
+    /// A version of an object.
     Object {
-        /// It.
+        /// The version's ID.
         version: VersionId,
-        /// When it was stored, by the store's clock. Where it was uploaded in parts, when that was begun (S3 user guide,
-        /// "System-defined object metadata"): it came at some time after, and may stand above or beneath what came meanwhile.
+        /// When it was stored, by the store's clock. For a multipart upload, it is the time of its
+        /// start (S3 user guide, "System-defined object metadata"). The upload was completed some
+        /// time later, so it may stand above or beneath entries made meanwhile.
         modified: Time,
-        /// Whether it was uploaded in parts, perhaps.
+        /// Whether it may be a multipart upload.
         in_parts: bool,
     },
-    /// A delete marker.
+    /// A delete marker, which hides older versions.
     Marker {
-        /// Its version.
+        /// The marker's own version.
         version: VersionId,
         /// When it was made, by the store's clock.
         modified: Time,
     },
-    /// What was here before isn't kept (the embedded form: files have no history).
+    /// Earlier entries are not kept. In the embedded form, files have no history.
     Forgotten,
-    /// Nobody looks further: it was stored while the bucket kept no versions, or it stands beneath [`LONGEST_HISTORY`]
-    /// others.
+    /// The store lists no further. The next entry was stored while the bucket kept no versions, or
+    /// stands beneath [`LONGEST_HISTORY`] others.
     Unknown,
 }
 
-/// So many entries of a history are looked at: as many as `ListObjectVersions` answers in one request
-/// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectVersions.html>). A name that is overwritten all the time
-/// costs no more than others.
+/// How many entries of a history the stages look at: as many as one request `ListObjectVersions`
+/// returns (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectVersions.html>). So a
+/// name that is overwritten all the time costs no more than others.
 pub const LONGEST_HISTORY: usize = 1000;
 
-/// The uploads: versions of objects under a prefix, or files in a folder. Only read.
+/// The uploads: versions of objects under a prefix, or files in a folder. The stages only read
+/// them.
 #[async_trait]
 pub trait Uploads: Send + Sync {
     /// What is current under `name`, which may be any string.
     async fn head(&self, name: &str) -> Result<Head>;
-    /// One version of `name`; `None` where it is gone.
+    /// One version of `name`; `None` if it is gone.
     async fn head_version(&self, name: &str, version: &VersionId) -> Result<Option<Upload>>;
-    /// The history of `name`, newest first, as the store orders it; its newest [`LONGEST_HISTORY`] entries at most, and then
-    /// [`PastVersion::Unknown`].
+    /// The history of `name`, newest first in the store's order: at most the newest
+    /// [`LONGEST_HISTORY`] entries, then [`PastVersion::Unknown`] if there are more.
     async fn versions(&self, name: &str) -> Result<Vec<PastVersion>>;
-    /// The next names in order after `after`, at most 1,000, whether an object or a delete marker is current; empty at the
-    /// end. Side files and ignored files aren't listed.
+    /// The next names after `after` in order, at most 1,000. A name counts whether an object or a
+    /// delete marker is current. Side files and ignored files are left out. Empty at the end.
     async fn list(&self, after: Option<&str>) -> Result<Vec<String>>;
-    /// The bytes of one version from `offset`, at most `length` of them, in `buffer`, in place of what is there. Who reads many
-    /// pieces gives the same buffers again and again: large ones leave holes in the memory.
+    /// Reads at most `length` bytes of one version from `offset` into `buffer`, replacing its
+    /// contents. A caller that reads many pieces reuses its buffers: new large ones would leave
+    /// holes in the memory.
     async fn read_into(&self, buffer: BytesMut, upload: &Upload, offset: u64, length: u64) -> Result<BytesMut>;
-    /// The bytes of one version from `offset`, at most `length` of them.
+    /// Reads at most `length` bytes of one version, from `offset`.
     async fn read(&self, upload: &Upload, offset: u64, length: u64) -> Result<Bytes> {
         self.read_into(BytesMut::new(), upload, offset, length).await.map(BytesMut::freeze)
     }
@@ -188,16 +205,16 @@ pub trait Uploads: Send + Sync {
     fn place(&self, name: &str) -> String;
 }
 
-/// What is known of a stored blob.
+/// What the store knows about a blob.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Blob {
-    /// In bytes.
+    /// The length, in bytes.
     pub length: u64,
-    /// The full-object SHA-256 that the store keeps for it, where it keeps one.
+    /// The SHA-256 that the store keeps for the whole object, if it keeps one.
     pub sha256: Option<Sha256>,
 }
 
-/// From where [`Blobs::keep`] takes the bytes.
+/// Where [`Blobs::keep`] takes the bytes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
     /// The upload itself: its version cannot change.
@@ -206,33 +223,37 @@ pub enum Source {
     Incoming,
 }
 
-/// How far [`Blobs::keep`] came.
+/// How far [`Blobs::keep`] has got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[must_use = "what is not whole must be gone on with"]
+#[must_use = "an unfinished blob must be continued"]
 pub enum Kept {
-    /// The blob is there.
+    /// The blob is stored.
     Whole,
-    /// Some more of a large one is copied: the next call goes on.
+    /// Some more of a large blob is copied, and the next call goes on.
     Partly,
-    /// Nothing is gained: another finished it, which the next call finds, or is about to.
+    /// Nothing was gained. Another run has finished the blob, which the next call finds, or is
+    /// about to finish it.
     Contended,
 }
 
 /// The bytes of targets.
 #[async_trait]
 pub trait Blobs: Send + Sync {
-    /// Copies a version of an upload to `incoming/` and answers the SHA-256 that the store computed over the whole copy.
-    /// `None` where it computes none, or where the upload is too large to be copied in one request.
+    /// Copies a version of an upload to `incoming/`, and returns the SHA-256 that the store
+    /// computed over the whole copy. `None` if the store computes none, or the upload is too large
+    /// to be copied in one request.
     async fn copy_in(&self, upload: &Upload) -> Result<Option<Sha256>>;
-    /// The SHA-256 that the store computed over a copy of a version of an upload, which is kept for who asks again: for those
-    /// who believe nobody else's. `None` where it computes none, or where the upload is too large for them to wait for it.
+    /// The SHA-256 that the store computes over a copy of an upload's version. The copy is kept for
+    /// the next caller. Sign and publish use this, since they believe no other stage's digest.
+    /// `None` if the store computes none, or the upload is too large to wait for it.
     async fn check(&self, upload: &Upload) -> Result<Option<Sha256>>;
-    /// Makes the bytes of `upload` available as the blob `sha256`, or goes on with that: a large one takes several calls,
-    /// from whatever process, so that none takes long. Harmless where the blob is there already.
+    /// Stores the bytes of `upload` as the blob `sha256`, or does a part of that. A large upload
+    /// takes several calls, from any process, so that no call takes long. It does nothing if the
+    /// blob is stored already.
     async fn keep(&self, upload: &Upload, source: Source, sha256: &Sha256) -> Result<Kept>;
-    /// What is known of a blob; `None` where it is missing.
+    /// What the store knows about a blob; `None` if it does not exist.
     async fn head(&self, sha256: &Sha256) -> Result<Option<Blob>>;
-    /// The bytes of a blob from `offset`, at most `length` of them; `None` where it is missing.
+    /// Reads at most `length` bytes of a blob, from `offset`; `None` if it does not exist.
     async fn read(&self, sha256: &Sha256, offset: u64, length: u64) -> Result<Option<Bytes>>;
 }
 
@@ -252,33 +273,35 @@ pub trait Chunks: Send + Sync {
     async fn create(&self, sha256: &Sha256, path: &Path) -> Result<Written>;
 }
 
-/// Links to stored objects, for those who may not read the store themselves.
+/// Links to stored objects, for devices that may not read the store themselves.
 #[async_trait]
 pub trait Links: Send + Sync {
-    /// A URL under which anybody may GET what is stored at `key`, for a short time (S3: a presigned URL).
+    /// A URL with which anybody may GET the object at `key` for a short time (S3: a presigned URL).
     async fn link(&self, key: &Key) -> Result<String>;
 }
 
-/// The queues between the stages. Delivery is at least once, in any order; a message is only a hint.
+/// The queues between the stages. Each message is delivered at least once, in any order. A message
+/// is only a hint.
 #[async_trait]
 pub trait Queues: Send + Sync {
-    /// Sends `message` to its queue ([`Message::queue`]), to be seen after `delay` (whole seconds, at most 15 minutes;
-    /// the FIFO queues know no delay per message and deliver at once).
+    /// Sends `message` to its queue ([`Message::queue`]), to be delivered after `delay` (whole
+    /// seconds, at most 15 minutes). FIFO queues have no delay per message, and deliver at once.
     async fn send(&self, message: &Message, delay: Duration) -> Result<()>;
-    /// Up to `limit` messages that `queue` gave up on. They stay hidden for a while and come back unless removed.
+    /// Up to `limit` dead letters of `queue`. They stay hidden for a while, and come back unless
+    /// they are removed.
     async fn dead_letters(&self, queue: Queue, limit: usize) -> Result<Vec<Letter>>;
-    /// Puts a dead letter back into its queue as it was, and then removes it.
+    /// Puts a dead letter back into its queue unchanged, then removes it from the dead letters.
     async fn redrive(&self, queue: Queue, letter: &Letter) -> Result<()>;
-    /// How many messages wait in `queue` and among its dead letters (approximately).
+    /// Approximately how many messages wait in `queue` and among its dead letters.
     async fn waiting(&self, queue: Queue) -> Result<Waiting>;
 }
 
-/// How much waits in a queue.
+/// How many messages wait in a queue.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Waiting {
     /// Messages that wait or are being handled.
     pub messages: u64,
-    /// Dead letters.
+    /// Messages that the queue gave up on.
     pub dead_letters: u64,
 }
 
@@ -287,26 +310,27 @@ pub struct Waiting {
 pub enum OnlineRole {
     /// The top-level targets role.
     Targets,
-    /// The bins below it.
+    /// The bins below the targets role.
     Bins,
-    /// The snapshot role.
+    /// The snapshot role, which lists the versions of all targets roles.
     Snapshot,
-    /// The timestamp role.
+    /// The timestamp role, which publishes a snapshot.
     Timestamp,
 }
 
 impl OnlineRole {
-    /// All of them.
+    /// All online roles, from the targets role to the timestamp.
     pub const ALL: [Self; 4] = [Self::Targets, Self::Bins, Self::Snapshot, Self::Timestamp];
 }
 
-/// The online keys. Their private parts never leave where they are.
+/// The online keys. Their private parts never leave the place where they are kept.
 #[async_trait]
 pub trait Signer: Send + Sync {
-    /// The public keys of `role`, as root or a delegating role lists them, the oldest first: one, or several while it is
-    /// replaced. Never none.
+    /// The public keys of `role`, oldest first, as the root or a delegating role lists them. There
+    /// is one, or several while a key is being replaced; never none.
     async fn public_keys(&self, role: OnlineRole) -> Result<Vec<PublicKey>>;
-    /// The signature of `key`, which is one of `role`'s, over `message` (ECDSA P-256 over its SHA-256, DER).
+    /// Signs `message` with `key`, which must be one of `role`'s keys. The signature is ECDSA P-256
+    /// over the message's SHA-256, in DER.
     async fn sign(&self, role: OnlineRole, key: &PublicKey, message: &[u8]) -> Result<Vec<u8>>;
 
     /// The newest public key of `role`.
@@ -316,15 +340,15 @@ pub trait Signer: Send + Sync {
     }
 }
 
-/// Where events go: an EventBridge bus, or a file of lines.
+/// The event bus: EventBridge, or a file of lines.
 #[async_trait]
 pub trait Events: Send + Sync {
-    /// Sends all of `events`, or fails; after a failure some may have been sent.
+    /// Sends all of `events`. After a failure, some of them may have been sent.
     async fn send(&self, events: &[Event]) -> Result<()>;
 }
 
-/// The time.
+/// A clock. Stages take the time only from here.
 pub trait Clock: Send + Sync {
-    /// Now.
+    /// The time now. Expiries are counted from it.
     fn now(&self) -> Time;
 }

@@ -1,4 +1,4 @@
-//! A store in which a root that doesn't verify isn't there.
+//! A store in which a root that does not verify counts as absent.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -11,43 +11,50 @@ use crate::document::{Document, Pointer};
 use crate::key::{Folder, Key};
 use crate::port::{Result, Store, Stored, Tag, Written};
 
-/// So many roots are read at once by a process that knows none yet; more, as long as all of them are there.
+/// How many roots a process reads at once while it knows none. The number doubles as long as all of
+/// them exist.
 const FIRST_STRIDE: usize = 4;
+
+/// The most roots that are read at once.
 const LONGEST_STRIDE: usize = 32;
 
-/// A [`Store`] in which a root is there only if it verifies: the first by itself, any other under the one before and under
-/// itself, as clients walk them (TUF specification 5.3.3 to 5.3.5). So whoever may write `metadata/2.root.json`, and holds no keys
-/// of the root, stops nobody: what he stores there is missing, for every stage and for every device.
+/// A [`Store`] in which a root exists only if it verifies: the first one by itself, each other one
+/// under the root before and under itself, as clients verify them (TUF specification 5.3.3 to
+/// 5.3.5). So somebody who may write `metadata/2.root.json`, but holds no root keys, stops nobody:
+/// every stage and every device sees that file as missing.
 ///
-/// The first is version 1, or the one that is [pinned](Store::pinned_root): it may have any version, since a client needs nothing before the root that it
-/// trusts (5.3.2). Those before it are not there. What lies in their places only devices are answered that are older than the first, as
-/// [`Store::unverified`]: nobody who trusts the first or a later one ever asks for it, and so it can hurt nobody else.
+/// The first root is version 1, or the [pinned](Store::pinned_root) one. That may have any version,
+/// since a client needs no root before the one that it trusts (5.3.2). Roots before the first count
+/// as absent. Only devices that are older get the files in their places, through
+/// [`Store::unverified`]. A device that trusts the first root or a later one never asks for them,
+/// so they cannot harm it.
 ///
-/// *Invariants*: a root that was found to verify stays, whatever is stored in its place later. Nothing else is remembered: what is missing or doesn't
-/// verify is asked for each time. And a stored root is replaced only by one that verifies where it doesn't, by compare-and-swap; the
-/// first never.
+/// *Invariants*: a root that has verified stays, whatever is stored in its place later. Nothing
+/// else is remembered: a root that is missing or does not verify is read again each time. A stored
+/// file is replaced only if it is no root, only by a root that verifies, and only by
+/// compare-and-swap. The first root is never replaced.
 pub struct VerifiedRoots {
     store: Arc<dyn Store>,
     pinned: Option<PinnedRoot>,
     known: Mutex<KnownRoots>,
 }
 
-/// The roots that verified, from the first on.
+/// The roots that have verified, from the first one on.
 #[derive(Default)]
 struct KnownRoots {
-    /// Of all in `stored`.
+    /// The chain of all roots in `stored`.
     chain: Option<Chain>,
     stored: Vec<Stored>,
 }
 
 impl KnownRoots {
-    /// Version `version`, in a chain that begins with `first`.
+    /// The root of this version, in a chain that begins with version `first`.
     fn get(&self, version: u64, first: u64) -> Option<Stored> {
         let index = usize::try_from(version.checked_sub(first)?).ok()?;
         self.stored.get(index).cloned()
     }
 
-    /// The chain with `next` behind it; `None` where that doesn't verify.
+    /// The chain extended by `next`; `None` if `next` does not verify.
     fn with(&self, next: &Bytes, pinned: Option<PinnedRoot>) -> Option<Chain> {
         let Some(chain) = &self.chain else {
             return match pinned {
@@ -61,7 +68,8 @@ impl KnownRoots {
 }
 
 impl VerifiedRoots {
-    /// What `store` has. `pinned` says with which root it begins; else version 1 is believed that lies there.
+    /// Wraps `store`. `pinned` names the root with which the chain begins; without it, the stored
+    /// version 1 is trusted.
     #[must_use]
     pub fn new(store: Arc<dyn Store>, pinned: Option<PinnedRoot>) -> Self {
         Self { store, pinned, known: Mutex::default() }
@@ -100,10 +108,11 @@ impl VerifiedRoots {
         }
     }
 
-    /// Goes on after the first `count` with what was found behind them; answers whether more is known now.
+    /// Extends the chain by the roots in `found`, which were read after the first `count` ones.
+    /// Returns whether more roots are known now.
     fn extend(&self, count: usize, found: Vec<Stored>) -> bool {
         let mut known = self.known();
-        // Else another was faster.
+        // Otherwise another call was faster.
         if known.stored.len() == count {
             for stored in found {
                 let Some(chain) = known.with(&stored.bytes, self.pinned) else { break };
@@ -114,9 +123,10 @@ impl VerifiedRoots {
         known.stored.len() > count
     }
 
-    /// Something lies where `document` belongs: if that is no root, and `document` is the one that follows, it makes room.
+    /// Replaces the file in the place of `document`, if that file is no root and `document` is the
+    /// root that follows.
     async fn take_place(&self, document: &Document, version: u64) -> Result<Written> {
-        // Whoever can't judge replaces nothing.
+        // If the roots cannot be read, nothing is replaced. A root that verifies never is.
         if self.root(version).await?.is_some() {
             return Ok(Written::Lost);
         }

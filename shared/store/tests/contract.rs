@@ -1,4 +1,4 @@
-//! The suite of the ports' promises over the ports in memory.
+//! Runs the ports' contracts over the in-memory ports.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -36,7 +36,7 @@ fn store() {
 fn cached_store() {
     let world = world();
     let memory = Arc::new(world.memory);
-    // Room for some of it only.
+    // Room for some of the objects only.
     block_on(contract::store(&CachedStore::new(memory.clone(), 100_000), &*memory));
 }
 
@@ -46,7 +46,7 @@ fn verified_roots_store() {
     block_on(contract::store(&VerifiedRoots::new(memory.clone(), None), &*memory));
 }
 
-/// Counts requests.
+/// A [`Control`] that counts requests.
 #[derive(Clone, Default)]
 struct Counting(Arc<AtomicUsize>);
 
@@ -68,7 +68,7 @@ fn what_never_changes_is_read_once() {
         let (creator, reader) = (CachedStore::new(memory.clone(), 100_000), CachedStore::new(memory.clone(), 100_000));
         assert_eq!(block_on(creator.bytes(&key)).unwrap(), None);
         assert_eq!(block_on(creator.create(&record(&key))).unwrap(), Written::Done);
-        // Whoever finds it there need not have made it.
+        // An object that the store finds may have been made by anybody, so it is not kept.
         assert_eq!(block_on(reader.create(&record(&key))).unwrap(), Written::Lost);
         for (store, first) in [(creator, 0), (reader, 1)] {
             let before = requests.0.load(Ordering::Relaxed);
@@ -129,7 +129,7 @@ impl QueuesReader for World {
         &self.memory
     }
 
-    /// Waiting passes the world's time, not ours.
+    /// Waits by moving the world's clock, not ours.
     async fn receive(&self, queue: Queue, wait: Duration) -> Vec<Message> {
         if self.memory.first_due(queue).is_none() {
             self.memory.pass(wait.as_secs());

@@ -1,6 +1,8 @@
-//! The functions that answer devices: serve and pack, which `_HANDLER` tells apart, behind an API Gateway HTTP API, payload format 2.0
-//! (<https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html>). And chunk, which makes what
-//! they may ask for, on a queue: it compresses as pack does.
+//! The functions that answer devices, serve and pack, behind an API Gateway HTTP API with payload
+//! format 2.0
+//! (<https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html>),
+//! and chunk, which cuts blobs for them when its queue says so: it compresses as pack does.
+//! `_HANDLER` says which of the three this function is.
 
 #![allow(clippy::multiple_crate_versions)]
 
@@ -25,7 +27,7 @@ use tufline_store::{StoreError, SystemClock, VerifiedRoots};
 use tufline_tuf::Time;
 use tufline_tuf::config::InlineTargets;
 
-/// Where S3 fails although the SDK has tried again.
+/// How long to wait before another try, if S3 fails even after the SDK's own retries.
 const PAUSES: [Duration; 1] = [Duration::from_millis(100)];
 
 #[tokio::main(flavor = "current_thread")]
@@ -39,7 +41,8 @@ async fn main() -> Result<(), Error> {
     lambda_runtime::run(service_fn(|event| answer(repository, event))).await
 }
 
-/// The repository as devices may read it. Sends nothing: that keeps a cold start short.
+/// Builds the repository as devices may read it. It sends no request, which keeps a cold start
+/// short.
 fn repository() -> Result<ServedRepository> {
     let resources = Resources::from_variables(variable);
     let clients = Clients::of_function(variable, Patience::DEVICE)?;
@@ -59,7 +62,8 @@ fn repository() -> Result<ServedRepository> {
     })
 }
 
-/// For the function that makes packs: what it remembers. How long caches may keep them follows from who may read.
+/// What the function `pack` remembers; `None` in the function `serve`. `TUFLINE_PACK_MAX_AGE` says
+/// how long caches may keep a pack, which depends on who may read the repository.
 fn packs() -> Result<Option<Arc<Packs>>> {
     if variable("_HANDLER").is_none_or(|handler| handler != "pack") {
         return Ok(None);
@@ -110,13 +114,14 @@ async fn chunk(chunker: &Chunker, event: LambdaEvent<SqsEvent>) -> Result<SqsBat
 /// Answers one request.
 ///
 /// # Errors
-/// Where the target's bytes stop coming: API Gateway makes that a 500, and no device takes the half for the whole.
+/// The target's bytes stopped coming. API Gateway then answers 500, so no device takes a part for
+/// the whole.
 async fn answer(
     repository: &ServedRepository,
     event: LambdaEvent<ApiGatewayV2httpRequest>,
 ) -> Result<ApiGatewayV2httpResponse, Error> {
     let request = event.payload;
-    // API Gateway has decoded it: once is enough.
+    // API Gateway has decoded the path already.
     let path = request.raw_path.unwrap_or_default();
     let method = &request.request_context.http.method;
     let answer = if path == PACK_PATH {
@@ -124,7 +129,7 @@ async fn answer(
     } else {
         repository.answer(method, &path, &request.headers).await
     };
-    // API Gateway logs every request.
+    // API Gateway logs every request at a higher level.
     tracing::debug!(path, status = answer.status.as_u16(), "answered");
     Ok(response(answer).await?)
 }

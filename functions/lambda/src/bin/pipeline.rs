@@ -1,4 +1,5 @@
-//! The functions of the pipeline. The handler's name, which Lambda gives in `_HANDLER`, says which stage this one is.
+//! The functions of the pipeline. Lambda gives the handler's name in `_HANDLER`, and that says
+//! which stage this function runs.
 
 #![allow(clippy::multiple_crate_versions)]
 
@@ -48,7 +49,7 @@ async fn main() -> Result<(), Error> {
     }
 }
 
-/// Handles a batch; the messages that must come again are answered as partial failures
+/// Handles a batch. Messages that must come again are reported as partial failures
 /// (<https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html#services-sqs-batchfailurereporting>).
 async fn batch(world: &World, queue: Queue, until: Time, event: SqsEvent) -> Result<SqsBatchResponse, Error> {
     let bodies: Vec<&str> = event.records.iter().map(|record| record.body.as_deref().unwrap_or_default()).collect();
@@ -67,11 +68,11 @@ async fn batch(world: &World, queue: Queue, until: Time, event: SqsEvent) -> Res
     Ok(response)
 }
 
-/// How long a message waits after it has failed for the first time. It doubles with each failure.
+/// How long a message waits after its first failure. The wait doubles with each further failure.
 const FIRST_RETRY: Duration = Duration::from_secs(5);
 
-/// Lets a failed message come again soon: what failed it is over in seconds more often than not. Where this fails, it comes
-/// after the queue's visibility timeout.
+/// Makes a failed message visible again soon, since most causes of failure pass within seconds. If
+/// this request fails, the message comes again after the queue's visibility timeout.
 async fn return_soon(queues: &SqsQueues, queue: Queue, record: &SqsMessage) {
     let Some(receipt) = &record.receipt_handle else { return };
     let receives = record.attributes.get("ApproximateReceiveCount").and_then(|count| count.parse::<u32>().ok());
@@ -81,25 +82,25 @@ async fn return_soon(queues: &SqsQueues, queue: Queue, record: &SqsMessage) {
     }
 }
 
-/// What this function runs.
+/// The stage that this function runs.
 enum Stage {
-    /// The stage of a queue.
+    /// The stage that handles this queue.
     Queue(Queue),
     /// Refresh, woken by a schedule.
     Refresh,
 }
 
-/// What this function works with.
+/// The ports, and what else this function needs.
 struct World {
     ports: Ports,
-    /// For returning failed messages: that is Lambda's affair, and no port of the stages.
+    /// For returning failed messages. Only Lambda needs that, so it is no port of the stages.
     queues: Arc<SqsQueues>,
-    /// What the keys of uploads begin with.
+    /// The prefix of the keys of uploads.
     prefix: String,
 }
 
 impl World {
-    /// Builds the ports. Sends nothing: that keeps a cold start short.
+    /// Builds the ports. It sends no request, which keeps a cold start short.
     fn build() -> anyhow::Result<Self> {
         let resources = Resources::from_variables(variable);
         let clients = Clients::of_function(variable, Patience::default())?;
@@ -123,12 +124,12 @@ impl World {
     }
 }
 
-/// So much of what never changes is kept between invocations, in bytes. The functions have 512 MB at least
-/// (`cdk/lib/functions.ts`).
+/// How many bytes of immutable records stay in memory between invocations. The functions have at
+/// least 512 MB (`cdk/lib/functions.ts`).
 const MOST_KEPT: u64 = 32 * 1024 * 1024;
 
-/// Begins to collect what the stages measure. It is flushed to the log after each invocation, in the embedded format that
-/// CloudWatch reads metrics from.
+/// Starts to collect the stages' metrics. After each invocation they are written to the log, in the
+/// embedded format that CloudWatch reads.
 fn start_metrics() -> anyhow::Result<&'static Collector> {
     let repository =
         variable("TUFLINE_REPOSITORY").context("TUFLINE_REPOSITORY is not set: give it the repository's name")?;
@@ -141,7 +142,7 @@ fn start_metrics() -> anyhow::Result<&'static Collector> {
     Ok(collector)
 }
 
-/// The stage that the handler's name names.
+/// The stage named by the handler.
 fn stage() -> anyhow::Result<Stage> {
     let handler = variable("_HANDLER").context("_HANDLER is not set: this program is started by Lambda")?;
     Ok(match handler.as_str() {
@@ -157,14 +158,16 @@ fn stage() -> anyhow::Result<Stage> {
     })
 }
 
-/// What a run of large needs at its end: the piece that is under way (20 seconds if S3 is slow), to store how far it came, and to
-/// send a message.
+/// How much time a run of large needs at its end: to finish the current piece (20 seconds if S3 is
+/// slow), store its progress, and send a message.
 const LAST_PIECE: Duration = Duration::from_secs(90);
 
-/// What a run of the other stages needs: to sign and check what the uploads were asked of, to write it, and to send a message.
+/// How much time a run of another stage needs at its end: to sign, check and write what it has
+/// asked the uploads about, and to send a message.
 const LAST_STEPS: Duration = Duration::from_secs(25);
 
-/// When a run that Lambda stops at `deadline` (milliseconds since 1970) may begin something for the last time.
+/// The last time at which a run may start something that takes long. Lambda stops the run at
+/// `deadline` (milliseconds since 1970).
 fn last_beginning(queue: Queue, deadline: u64) -> Time {
     let last_steps = if queue == Queue::Large { LAST_PIECE } else { LAST_STEPS };
     let deadline = i64::try_from(deadline).ok().and_then(|deadline| Time::from_millisecond(deadline).ok());

@@ -1,4 +1,4 @@
-//! What the command line may ask for.
+//! The bench's command line.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,59 +14,60 @@ use crate::requests;
 use crate::states;
 use crate::world::{World, name};
 
-/// So many targets go into one generation where only the result of filling matters.
+/// How many targets go into one generation, if only the filled repository matters.
 const LARGE_BATCH: usize = 250_000;
 
 #[derive(Parser)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
-    /// `cargo bench` says this to every bench
+    /// `cargo bench` passes this to every bench
     #[arg(long, hide = true, global = true)]
     bench: bool,
 }
 
 #[derive(Subcommand)]
 enum Command {
-    /// Publishes new targets into so many, one by one
+    /// Publish new targets one by one
     One {
         #[command(flatten)]
         repository: Repository,
-        /// How many, each alone
+        /// How many new targets
         #[arg(long, default_value_t = 20)]
         samples: usize,
-        /// How many more where every request takes as long as on AWS
+        /// How many more, with every request taking as long as on AWS
         #[arg(long, default_value_t = 5)]
         delayed: usize,
     },
-    /// Publishes many new targets at once
+    /// Publish many new targets at once
     Burst {
         #[command(flatten)]
         repository: Repository,
-        /// How many
+        /// How many new targets
         #[arg(long, default_value_t = 10_000)]
         new: usize,
         #[command(flatten)]
         network: Network,
     },
-    /// The processor's time of each stage's invocations, one after another, for many new targets at once or a new key of the bins
+    /// Measure the CPU time of each stage's invocations, one after another, for many new targets at
+    /// once or a new key of the bins
     Stages {
         #[command(flatten)]
         repository: Repository,
         /// How many new targets
         #[arg(long, default_value_t = 10_000)]
         new: usize,
-        /// A new key of the bins instead
+        /// Replace the key of the bins instead
         #[arg(long)]
         bins_key: bool,
     },
-    /// The processor's time of a request to S3
+    /// Measure the CPU time of a request to S3
     Requests {
-        /// How many
+        /// How many requests
         #[arg(long, default_value_t = 20_000)]
         count: usize,
     },
-    /// Fills an empty repository, in such batches as AWS hands out
+    /// Fill an empty repository, in batches as large as AWS delivers
     Fill {
         #[command(flatten)]
         repository: Repository,
@@ -74,11 +75,11 @@ enum Command {
         #[arg(long, default_value_t = 40_000)]
         batch: usize,
     },
-    /// Writes what devices see of a repository before and after changes, see `states.rs`
+    /// Write what devices see of a repository before and after changes, see `states.rs`
     Write {
         #[command(flatten)]
         repository: Repository,
-        /// Where to
+        /// The folder to write to
         #[arg(long)]
         write: PathBuf,
     },
@@ -86,17 +87,17 @@ enum Command {
 
 #[derive(Args)]
 struct Repository {
-    /// How many targets there are
+    /// How many targets the repository has
     #[arg(long)]
     targets: usize,
-    /// The setting `max_targets_per_bin`; the default unless given
+    /// The setting `max_targets_per_bin`, if not the default
     #[arg(long)]
     per_bin: Option<u32>,
 }
 
 #[derive(Args)]
 struct Network {
-    /// Every request takes as long as on AWS
+    /// Make every request take as long as on AWS
     #[arg(long)]
     delays: bool,
     /// How long uploads and changes wait for others, in milliseconds; on AWS it is a second
@@ -131,7 +132,7 @@ impl Network {
     }
 }
 
-/// Does what the command line says, and prints what was measured.
+/// Does what the command line says, and prints the measurements.
 pub async fn run() {
     let mut line = match Arguments::parse().command {
         Command::One { repository, samples, delayed } => one(&repository, samples, delayed).await,
@@ -159,7 +160,7 @@ async fn one(repository: &Repository, samples: usize, delayed: usize) -> Value {
     merged([repository.described(), line, world.sizes()])
 }
 
-/// Publishes the targets `first` to `first + count`, one by one; answers the median of each figure.
+/// Publishes the targets `first` to `first + count`, one by one. Returns the median of each figure.
 async fn singles(world: &World, delays: Delays, first: usize, count: usize) -> Measured {
     let pump = Pump::new(world, delays, Duration::ZERO);
     let mut taken = Vec::with_capacity(count);

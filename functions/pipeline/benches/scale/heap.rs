@@ -1,4 +1,4 @@
-//! The bench `scale` with a count of what is on the heap: for that, and for nothing else that it prints.
+//! The bench `scale`, with a count of the bytes on the heap. It is only used for that figure.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 

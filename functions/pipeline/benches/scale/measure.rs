@@ -1,4 +1,4 @@
-//! Clocks, and what a measurement came to.
+//! Clocks, and the result of a measurement.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -11,36 +11,37 @@ use crate::HEAP;
 use crate::metered::Counted;
 use crate::pump::{Course, Pump};
 
-/// What publishing something took.
+/// What it took to publish something.
 pub struct Measured {
     /// From the uploads until the last write of the timestamp.
     pub seconds: f64,
-    /// Of the whole process.
+    /// CPU time of the whole process.
     pub cpu_seconds: f64,
-    /// Bytes on the heap above what there was before, at the most; with what was stored meanwhile. `None` where nobody counts.
+    /// The most bytes on the heap above what was there before, including what was stored meanwhile.
+    /// `None` if nobody counts.
     pub peak_heap: Option<f64>,
-    /// What the ports were asked.
+    /// The requests to the ports.
     pub counted: Counted,
-    /// What the queues handed out.
+    /// What the queues delivered.
     pub course: Course,
 }
 
-/// The time that something took.
+/// The time that some work took.
 pub struct Clocked {
-    /// By the clock on the wall.
+    /// Wall-clock time.
     pub seconds: f64,
-    /// Of the whole process.
+    /// CPU time of the whole process.
     pub cpu_seconds: f64,
 }
 
-/// Runs `work`.
+/// Measures the time that `work` takes.
 pub async fn clocked(work: impl Future<Output = ()>) -> Clocked {
     let (began, cpu) = (Instant::now(), cpu_seconds());
     work.await;
     Clocked { seconds: began.elapsed().as_secs_f64(), cpu_seconds: cpu_seconds() - cpu }
 }
 
-/// Runs `uploads` and then everything that follows from them.
+/// Awaits `uploads`, then runs and measures everything that follows from them.
 pub async fn measured(pump: &Pump<'_>, uploads: impl Future<Output = ()>) -> Measured {
     uploads.await;
     pump.meter().reset();
@@ -62,19 +63,19 @@ pub async fn measured(pump: &Pump<'_>, uploads: impl Future<Output = ()>) -> Mea
     }
 }
 
-/// The processor time of all threads.
+/// The CPU time of all threads of this process.
 pub fn cpu_seconds() -> f64 {
     seconds_of(ClockId::ProcessCPUTime)
 }
 
-/// What a clock of the system says.
+/// What a clock of the system says, in seconds.
 pub fn seconds_of(clock: ClockId) -> f64 {
     let time = clock_gettime(clock);
     float(time.tv_sec.unsigned_abs()) + float(time.tv_nsec.unsigned_abs()) / 1e9
 }
 
 impl Measured {
-    /// As JSON.
+    /// The figures as JSON.
     pub fn described(&self) -> Value {
         json!({
             "seconds": self.seconds,
@@ -98,7 +99,7 @@ impl Measured {
     }
 }
 
-/// The median of each figure by itself.
+/// The median of each figure separately.
 pub fn median(taken: &[Measured]) -> Measured {
     let of = |figure: fn(&Measured) -> f64| middle(taken.iter().map(figure).collect());
     let count = |figure: &dyn Fn(&Measured) -> u64| {

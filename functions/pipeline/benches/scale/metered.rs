@@ -1,4 +1,4 @@
-//! Every port, counted, and slowed down to what AWS takes.
+//! Ports that count every request, and can be as slow as AWS.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -20,17 +20,17 @@ use tufline_store::{
 use tufline_tuf::Sha256;
 use tufline_tuf::root::{PinnedRoot, same_key};
 
-/// How long requests take.
+/// How long requests take, by service.
 #[derive(Clone, Copy)]
 pub struct Delays {
     s3: Duration,
-    /// Also for events.
+    /// Also used for events.
     sqs: Duration,
     kms: Duration,
 }
 
 impl Delays {
-    /// Nothing waits.
+    /// No request waits.
     pub fn none() -> Self {
         Self { s3: Duration::ZERO, sqs: Duration::ZERO, kms: Duration::ZERO }
     }
@@ -50,24 +50,24 @@ impl Delays {
     }
 }
 
-/// What was asked, and how much was written.
+/// How many requests were made, and how much was written.
 #[derive(Clone, Default)]
 pub struct Counted {
-    /// By operation.
+    /// Requests by operation.
     pub requests: BTreeMap<&'static str, u64>,
-    /// Bytes, by the folder of the object.
+    /// Bytes written, by the folder of the object.
     pub written: BTreeMap<&'static str, u64>,
-    /// Bytes of messages and events.
+    /// Bytes of messages and events sent.
     pub sent: u64,
 }
 
-/// Counts what all ports are asked.
+/// Counts the requests to all ports.
 pub struct Meter {
     delays: Delays,
     state: Mutex<State>,
-    /// Told when a message arrives in any queue.
+    /// Notified when a message arrives in any queue.
     pub arrived: Notify,
-    /// A newer key of the bins, once there is one.
+    /// A newer key of the bins, if there is one.
     pub bins_key: OnceLock<EcdsaKeyPair>,
 }
 
@@ -82,7 +82,8 @@ impl Meter {
         Self { delays, state: Mutex::default(), arrived: Notify::new(), bins_key: OnceLock::new() }
     }
 
-    /// Counts so many requests that are made one after another by nobody who waits, then waits for one.
+    /// Counts `times` requests, and waits for one of them: they count as sequential requests that
+    /// nobody waits for.
     pub async fn request(&self, operation: &'static str, times: usize) {
         *self.state().counted.requests.entry(operation).or_default() += times as u64;
         let delay = self.delays.of(operation);
@@ -106,12 +107,12 @@ impl Meter {
         }
     }
 
-    /// Begins to count anew.
+    /// Starts to count from zero.
     pub fn reset(&self) {
         *self.state() = State::default();
     }
 
-    /// What was counted.
+    /// The counts so far.
     pub fn counted(&self) -> Counted {
         self.state().counted.clone()
     }
@@ -126,7 +127,7 @@ impl Meter {
     }
 }
 
-/// What a document is counted under.
+/// The name under which a document is counted.
 fn folder(key: &Key) -> &'static str {
     match key {
         Key::Timestamp | Key::Metadata { .. } => "metadata",
@@ -154,7 +155,7 @@ impl Metered {
 impl Store for Metered {
     async fn get_within(&self, key: &Key, most: usize) -> Result<Option<Stored>> {
         self.meter.request("S3 GET", 1).await;
-        // A function has a copy of its own of what it reads.
+        // A function gets its own copy of what it reads.
         let stored = self.world.get_within(key, most).await?;
         Ok(stored.map(|stored| Stored { bytes: Bytes::copy_from_slice(&stored.bytes), ..stored }))
     }
@@ -280,7 +281,7 @@ impl Queues for Metered {
 
 #[async_trait]
 impl Signer for Metered {
-    /// Read once a process on AWS, so not counted.
+    /// Not counted, since on AWS each process reads the keys once.
     async fn public_keys(&self, role: OnlineRole) -> Result<Vec<PublicKey>> {
         let mut keys = self.world.public_keys(role).await?;
         if let Some(new) = self.meter.bins_key.get().filter(|_| role == OnlineRole::Bins) {
@@ -304,7 +305,7 @@ impl Signer for Metered {
 #[async_trait]
 impl Events for Metered {
     async fn send(&self, events: &[Event]) -> Result<()> {
-        // EventBridge takes ten at once.
+        // EventBridge takes ten events at once.
         self.meter.request("EventBridge put", events.len().div_ceil(10)).await;
         self.meter.sent(events.iter().map(|event| serde_json::to_vec(event).map_or(0, |detail| detail.len())).sum());
         Events::send(&*self.world, events).await

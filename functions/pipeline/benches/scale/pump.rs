@@ -18,37 +18,39 @@ use crate::measure::cpu_seconds;
 use crate::metered::{Delays, Meter, Metered};
 use crate::world::{PREFIX, World};
 
-/// An invocation takes 6 MB, and a message up to 200 kB; with the invocation's own words about each message.
+/// How many bytes of messages one invocation takes. Lambda's limit is 6 MB, which includes its own
+/// fields about each message; one message may add up to 200 kB.
 const INVOCATION: usize = 5_700_000;
 
-/// What a function keeps of the ledger while it is warm, in bytes: as `functions/lambda/src/bin/pipeline.rs` says.
+/// How many bytes of the ledger a warm function keeps, as in
+/// `functions/lambda/src/bin/pipeline.rs`.
 const MOST_KEPT: u64 = 32 * 1024 * 1024;
 
-/// A message that fails so often will not get better.
+/// After how many receives a message counts as hopeless.
 const MOST_RECEIVES: u32 = 20;
 
-/// SQS hands out, and deletes, so many at once.
+/// How many messages SQS delivers, or deletes, at once.
 const SQS_BATCH: usize = 10;
 
-/// Messages that aren't due yet are looked at again after this time.
+/// After how long delayed messages are looked at again.
 const TICK: Duration = Duration::from_millis(50);
 
-/// What the queues handed out.
+/// What the queues delivered.
 pub struct Course {
-    /// Invocations of publish that showed a generation, and others that made one: the generations by which the chain grew.
+    /// How many generations were published, by the published generation's number before and after.
     pub generations: u64,
-    /// Invocations by queue.
+    /// Invocations, by queue.
     pub batches: BTreeMap<&'static str, u64>,
     /// Messages that a stage gave back.
     pub came_again: u64,
-    /// The processor seconds of each invocation, by queue, where one is run after another.
+    /// The CPU seconds of each invocation, by queue, if invocations run one after another.
     pub invocations: Option<BTreeMap<&'static str, Vec<f64>>>,
 }
 
 /// The event source mappings of one deployment.
 pub struct Pump<'a> {
     world: &'a World,
-    /// Of each stage: they share no memory.
+    /// Each stage has its own ports, since stages share no memory.
     ports: BTreeMap<Queue, Ports>,
     meter: Arc<Meter>,
     window: Duration,
@@ -58,7 +60,7 @@ pub struct Pump<'a> {
 type Done = (Queue, Vec<QueuedMessage>, Vec<Option<String>>);
 
 impl<'a> Pump<'a> {
-    /// So that the processor's time can be told apart by stages.
+    /// Runs one invocation after another, so that CPU time can be measured for each stage.
     pub fn one_by_one(self) -> Self {
         Self { one_by_one: true, ..self }
     }
@@ -82,13 +84,13 @@ impl<'a> Pump<'a> {
         Self { world, ports, meter, window, one_by_one: false }
     }
 
-    /// Holds another key for the bins, and has refresh ask for what it must sign.
+    /// Adds another key of the bins, and has refresh ask for the bins that it must sign.
     pub async fn change_bins_key(&self) {
         self.meter.bins_key.set(EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).unwrap()).unwrap();
         self.refresh().await;
     }
 
-    /// Refresh, as every minute on AWS.
+    /// Runs refresh, as every minute on AWS.
     pub async fn refresh(&self) {
         refresh(&self.ports[&Queue::Publish]).await.unwrap();
     }
@@ -97,7 +99,7 @@ impl<'a> Pump<'a> {
         &self.meter
     }
 
-    /// Hands out messages until there are none and nobody works.
+    /// Delivers messages until none are left and no stage is running.
     pub async fn run(&self) -> Course {
         let began = Instant::now();
         let generation = self.world.generation();
@@ -147,7 +149,7 @@ impl<'a> Pump<'a> {
         }
     }
 
-    /// Gives back what failed; answers how much.
+    /// Puts failed messages back. Returns how many.
     fn end(&self, (queue, messages, failures): Done, at_work: &mut BTreeMap<Queue, usize>) -> u64 {
         at_work.entry(queue).and_modify(|busy| *busy -= 1);
         let mut came_again = 0;
@@ -160,7 +162,7 @@ impl<'a> Pump<'a> {
         came_again
     }
 
-    /// Until when the messages of a queue wait for others; `None` where they go at once.
+    /// Until when the messages of a queue wait for others; `None` if they go at once.
     fn wait(&self, queue: Queue, since: &mut BTreeMap<Queue, Instant>) -> Option<Instant> {
         let now = Instant::now();
         if self.world.memory().first_due(queue).is_none() {
@@ -196,7 +198,7 @@ async fn invoke(ports: Ports, meter: Arc<Meter>, queue: Queue, messages: Vec<Que
     (queue, messages, failures)
 }
 
-/// As in `cdk/lib/functions.ts`.
+/// The batch size of a queue, as in `cdk/lib/functions.ts`.
 fn batch_size(queue: Queue) -> usize {
     match queue {
         Queue::Uploads => 100,
@@ -206,9 +208,10 @@ fn batch_size(queue: Queue) -> usize {
     }
 }
 
-/// How many batches of a queue are handled at once, so long after the first message: Lambda begins with five, adds 300 a
-/// minute (<https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-scaling.html>), and stops at the limit of
-/// `cdk/lib/functions.ts`.
+/// How many batches of a queue are handled at once, at this time after the first message. Lambda
+/// starts with five, adds 300 per minute
+/// (<https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-scaling.html>), and stops at the
+/// limit in `cdk/lib/functions.ts`.
 fn most_at_once(queue: Queue, elapsed: Duration) -> usize {
     match queue {
         Queue::Uploads => usize::try_from(5 + elapsed.as_secs() * 5).unwrap_or(usize::MAX).min(50),

@@ -1,6 +1,8 @@
-//! What a request takes of the processor on our side: the SDK's client as the functions make it, over plain HTTP to a server that always says the same.
+//! Measures the CPU time of a request on our side: the SDK's client as the functions build it, over
+//! plain HTTP, to a server that always gives the same answer.
 //!
-//! TLS comes on top: a connection is kept for many requests, and encrypting a kilobyte takes microseconds.
+//! TLS adds little: a connection is kept for many requests, and encrypting a kilobyte takes
+//! microseconds.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
@@ -11,13 +13,13 @@ use tufline_aws::{Access, AccessKey, Clients};
 
 use crate::measure::seconds_of;
 
-/// As many as a stage has under way at once.
+/// How many requests are in flight at once, as in a stage.
 const AT_ONCE: usize = 110;
 
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nETag: \"5\"\r\nLast-Modified: Thu, 01 Jan 2026 00:00:00 GMT\r\n\
     x-amz-version-id: v\r\nx-amz-checksum-type: FULL_OBJECT\r\nx-amz-checksum-sha256: LPJNul+wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ=\r\n\r\n";
 
-/// The processor seconds of a HEAD request, measured over `count`.
+/// The CPU seconds of one HEAD request, measured over `count` of them.
 pub async fn seconds_of_a_head(count: usize) -> f64 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
@@ -28,7 +30,7 @@ pub async fn seconds_of_a_head(count: usize) -> f64 {
         }
     });
     let client = std::thread::spawn(move || {
-        // As in the functions: all on one thread, whose time is measured.
+        // As in the functions, one thread does everything. Its CPU time is measured.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let key = AccessKey { id: "id".into(), secret: "secret".into(), session_token: None };
@@ -49,7 +51,7 @@ pub async fn seconds_of_a_head(count: usize) -> f64 {
     taken / f64::from(u32::try_from(count).unwrap())
 }
 
-/// Answers whatever comes on a connection.
+/// Answers every request on a connection.
 fn answer(stream: &TcpStream) {
     let mut lines = BufReader::new(stream).lines();
     while let Some(Ok(line)) = lines.next() {

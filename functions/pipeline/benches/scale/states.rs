@@ -1,9 +1,11 @@
-//! What devices see, written to a folder in five states, for `tests/bench_lib/devices.py` and `functions/serve/benches/packs`:
+//! Writes what devices see to a folder, in five states, for `tests/bench_lib/devices.py` and
+//! `functions/serve/benches/packs`:
 //!
-//! - `metadata/`: every versioned file of any state;
-//! - `<state>.timestamp.json`: `base`, then `other` once a target was changed that stands in another role than the
-//!   device's own, where there is one, then `own` once the device's own was changed too, and then `behind` after [`BEHIND`]
-//!   generations more, in each of which one other target was changed; `before` is the last of them but one.
+//! - `metadata/` has every versioned file of any state.
+//! - `<state>.timestamp.json` is the timestamp of a state. `base` is the first. In `other`, a
+//!   target has changed that is in another role than the device's own target, if there is one. In
+//!   `own`, the device's own target has changed too. `behind` is [`BEHIND`] generations later, each
+//!   of which changed one other target. `before` is the last state before `behind`.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -16,7 +18,7 @@ use crate::metered::Delays;
 use crate::pump::Pump;
 use crate::world::{World, changed, leaf, name};
 
-/// So many generations are between `own` and `behind`. Their targets are chosen by a fixed seed.
+/// How many generations are between `own` and `behind`. A fixed seed chooses their targets.
 const BEHIND: usize = 100;
 
 /// Makes the changes, and writes each state.
@@ -26,7 +28,7 @@ pub async fn write(world: &World, targets: usize, folder: &Path) {
     let roles = world.roles();
     let elsewhere = |other: &String| leaf(&roles, other) != leaf(&roles, &own);
     let other = (1..targets).map(name).find(elsewhere).unwrap_or_else(|| name(1));
-    // The first is the device's own. Nothing is changed twice.
+    // The first target is the device's own. No target is changed twice.
     let others = sample(&mut StdRng::seed_from_u64(0), targets - 1, (BEHIND + 1).min(targets - 1));
     let mut others: Vec<String> = others.iter().map(|number| name(number + 1)).filter(|name| *name != other).collect();
     others.truncate(BEHIND);

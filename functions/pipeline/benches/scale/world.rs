@@ -20,13 +20,14 @@ use tufline_tuf::config::TargetsPerBin;
 use tufline_tuf::generation::FirstBins;
 use tufline_tuf::{Config, Sha256, Time};
 
-/// What the keys of uploads begin with.
+/// The prefix of the keys of uploads.
 pub const PREFIX: &str = "targets/";
 
-/// So many hints are hashed at once.
+/// How many hints hash handles at once.
 const HASHED_AT_ONCE: usize = 1000;
 
-/// The name of a target: as long as usual, so that metadata are as large as usual. `tests/bench_lib/names.py` makes the same.
+/// The name of a target. It is as long as usual, so that metadata files are as large as usual.
+/// `tests/bench_lib/names.py` makes the same names.
 pub fn name(number: usize) -> String {
     format!("gateway/releases/2026-11/product-{:04}/board-b/firmware-{number:08}.bin", number % 1000)
 }
@@ -40,7 +41,7 @@ pub struct World {
 }
 
 impl World {
-    /// A new one whose first generation is published.
+    /// Makes a repository whose first generation is published.
     #[expect(clippy::disallowed_methods, reason = "devices that check what was written have the true time")]
     pub async fn new(max_targets_per_bin: TargetsPerBin) -> Self {
         let start = jiff::Timestamp::now();
@@ -59,7 +60,7 @@ impl World {
         Arc::clone(&self.memory)
     }
 
-    /// The ports as they are, neither counted nor slow.
+    /// The ports as they are, neither counted nor slowed down.
     pub fn ports(&self) -> Ports {
         Ports {
             store: self.memory() as _,
@@ -76,7 +77,7 @@ impl World {
         }
     }
 
-    /// The clock of the repository goes as the one on the wall.
+    /// Sets the repository's clock by the wall clock.
     pub fn set_time(&self) {
         self.memory.set_time(self.start + self.began.elapsed());
     }
@@ -91,7 +92,7 @@ impl World {
                 let hints: Vec<Hint> = numbers.iter().map(|number| self.put(&name(*number))).collect();
                 assert!(hash(&ports, Turn::All, &hints).await.iter().all(Option::is_none), "all is hashed");
             }
-            // What is too much for one generation comes again.
+            // What does not fit into one generation comes again.
             loop {
                 let changes = self.take_changes();
                 if changes.is_empty() {
@@ -130,12 +131,12 @@ impl World {
         }
     }
 
-    /// How many messages wait.
+    /// How many messages wait in all queues.
     pub fn calls(&self) -> usize {
         Queue::ALL.into_iter().map(|queue| self.memory.queued(queue)).sum()
     }
 
-    /// A build system uploads with the SHA-256, and S3 tells of it.
+    /// Uploads as a build system does, with the SHA-256, and sends S3's event.
     pub fn upload(&self, name: &str, bytes: &[u8]) {
         let version = self.memory.put_upload(name, bytes.to_vec().into(), None, true);
         let event = json!({"Records": [{
@@ -148,7 +149,7 @@ impl World {
 
     // What devices see
 
-    /// A file in the metadata folder.
+    /// Reads a file in the metadata folder.
     pub fn metadata(&self, file: &str) -> bytes::Bytes {
         self.memory.object(&format!("metadata/{file}")).unwrap_or_else(|| panic!("there is no {file}"))
     }
@@ -163,7 +164,7 @@ impl World {
         self.signed("timestamp.json")["meta"]["snapshot.json"]["version"].as_u64().unwrap()
     }
 
-    /// The published roles of the targets family and their versions.
+    /// The published roles of the targets family, and their versions.
     pub fn roles(&self) -> BTreeMap<String, u64> {
         let snapshot = self.signed(&format!("{}.snapshot.json", self.generation()));
         let files = snapshot["meta"].as_object().unwrap().iter();
@@ -172,7 +173,7 @@ impl World {
             .collect()
     }
 
-    /// Panics unless devices see each of the targets as it was uploaded last.
+    /// Panics unless devices see each of the targets as it was last uploaded.
     pub fn check_published(&self, names: &[String]) {
         let roles = self.roles();
         let mut by_leaf: BTreeMap<String, Vec<&String>> = BTreeMap::new();
@@ -189,13 +190,13 @@ impl World {
     }
 
     fn uploaded(&self, name: &str) -> Option<String> {
-        // Only what this bench uploads: the name itself, or the name changed.
+        // This bench uploads only two contents: the name itself, or the name changed.
         let known = [name.to_owned(), changed(name)].map(|content| Sha256::of(content.as_bytes()));
         let stored = known.into_iter().rev().find(|sha256| self.memory.blob(sha256).is_some());
         stored.map(|sha256| sha256.to_string())
     }
 
-    /// How large what devices may ask for is now.
+    /// The sizes of the files that devices may ask for now.
     pub fn sizes(&self) -> Value {
         let (roles, generation) = (self.roles(), self.generation());
         let lengths = roles.iter().map(|(role, version)| self.metadata(&format!("{version}.{role}.json")).len());
@@ -207,7 +208,7 @@ impl World {
         })
     }
 
-    /// How large all is that is stored, older versions too, but the bytes of the targets.
+    /// The size of everything stored, older versions too, except the bytes of targets.
     pub fn stored(&self) -> Value {
         let mut folders: BTreeMap<String, (u64, u64)> = BTreeMap::new();
         for (path, contents) in self.memory.history() {
@@ -221,12 +222,12 @@ impl World {
     }
 }
 
-/// What a target is after it was changed.
+/// The content of a target after it was changed.
 pub fn changed(name: &str) -> String {
     format!("{name}, changed")
 }
 
-/// The role in which `name` stands: the deepest of those on the way to it.
+/// The role that lists `name`: the deepest one on the way to it.
 pub fn leaf(roles: &BTreeMap<String, u64>, name: &str) -> String {
     let digits = Sha256::of(name.as_bytes()).to_string();
     let bins = (1..=digits.len()).map(|length| format!("bin-{}", &digits[..length]));

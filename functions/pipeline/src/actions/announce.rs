@@ -1,7 +1,8 @@
-//! Events about what was published, at least once each.
+//! Sends events about what was published, at least once each.
 //!
-//! `announced.json` says up to which generation events were sent. Whoever finds it behind sends the rest, then moves it:
-//! events follow from what is published, never from having been the one who published it.
+//! `announced.json` says up to which generation events were sent. Any run that finds it behind
+//! sends the rest, then moves it. So the events follow from what is published, and no event depends
+//! on the run that published surviving.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -18,28 +19,30 @@ use crate::state::pending::{Pending, read_short};
 use crate::state::records::{Announced, PassedOver, RECORD_FORMAT};
 use crate::state::roots::IgnoredRoot;
 
-/// So many generations are told of at once; those before are looked at again instead.
+/// How many generations one run announces at most. Hash looks again at what older ones changed.
 const MOST_TOLD: u64 = 1000;
 
-/// The same, in changes that are held in memory.
+/// How many changes one run announces at most, since they are held in memory.
 const MOST_CHANGES_TOLD: usize = 200_000;
 
-/// So many generations that were passed over are read in a run, and so many names are looked at, about: the next run goes on.
+/// How many passed-over generations one run reads, at most. The next run goes on.
 const PASSED_OVER_AT_ONCE: usize = 1000;
-
+/// After about how many looks a run reads no more passed-over generations.
 const LOOKS_AT_ONCE: usize = 50_000;
 
-/// Where nobody can tell up to which generation events were sent, those of so many are sent again.
+/// For how many generations a run sends the events again where nobody can tell up to which one they
+/// were sent.
 const TOLD_AGAIN: u64 = 16;
 
-/// Up to which generation events were sent. One that can't be read says nothing: only the last ones are told of again, before what is `published`.
+/// Reads up to which generation events were sent. Where the record cannot be read, the answer is
+/// [`TOLD_AGAIN`] generations before `published`.
 async fn announced(ports: &Ports, published: u64) -> Result<(Announced, Option<Stored>)> {
     let pointer = ports.store.get(&Key::Announced).await?;
     let up_to =
         |generation| Announced { format: RECORD_FORMAT, generation, passed_over: None, ignored_roots: BTreeMap::new() };
     let told = if let Some(stored) = &pointer {
         ledger::parse(&Key::Announced, &stored.bytes).unwrap_or_else(|error| {
-            tracing::error!(%error, "it says nothing; look at who wrote it");
+            tracing::error!(%error, "announced.json ignored; look at who wrote it");
             up_to(published.saturating_sub(TOLD_AGAIN))
         })
     } else {
@@ -49,7 +52,7 @@ async fn announced(ports: &Ports, published: u64) -> Result<(Announced, Option<S
     Ok((told, pointer))
 }
 
-/// Moves the pointer. Losing means that another instance told the same too.
+/// Writes the pointer. If this loses the race, another instance sent the same events too.
 async fn remember(ports: &Ports, announced: &Announced, pointer: Option<&Stored>) -> Result<()> {
     let record = ledger::pointer(Key::Announced, announced)?;
     let (Written::Done | Written::Lost) = match pointer {
@@ -59,7 +62,7 @@ async fn remember(ports: &Ports, announced: &Announced, pointer: Option<&Stored>
     Ok(())
 }
 
-/// Sends an event for each of these that none was sent for yet.
+/// Sends an event for each of these roots that no event was sent for yet.
 pub async fn announce_ignored(ports: &Ports, ignored: &[IgnoredRoot], published: u64) -> Result<()> {
     let (mut announced, pointer) = announced(ports, published).await?;
     let lie: BTreeMap<u64, Sha256> = ignored.iter().map(|root| (root.version, root.sha256)).collect();
@@ -82,13 +85,14 @@ pub async fn announce_ignored(ports: &Ports, ignored: &[IgnoredRoot], published:
     remember(ports, &announced, pointer.as_ref()).await
 }
 
-/// Sends the events of all generations that are published, and of the fences directly above: these answer changes that
-/// make no difference to what is published.
+/// Sends the events of all published generations, and of the fences directly above them: a fence
+/// answers changes that make no difference to what is published.
 ///
-/// Answers up to which generation all is told.
+/// Returns the generation up to which everything is announced.
 ///
-/// *Invariant*: whatever `announced.json` says, what is published from now on is told of, in runs of a bounded length: a generation that is
-/// not there yet was not told of, and what is too far back is looked at again, over many runs.
+/// *Invariant*: whatever `announced.json` says, each run announces everything published from now
+/// on, and takes a bounded time. A pointer ahead of what exists counts as wrong. What lies too far
+/// back is not announced but looked at again, over many runs.
 pub async fn announce(ports: &Ports) -> Result<u64> {
     let store = &*ports.store;
     let Some(published) = ledger::published(store).await? else { return Ok(0) };
@@ -97,14 +101,15 @@ pub async fn announce(ports: &Ports) -> Result<u64> {
     let pending = Pending::read(store, published).await?;
     let fences: Vec<&Manifest> = pending.chain().into_iter().take_while(|manifest| manifest.is_fence()).collect();
     let settled = fences.last().map_or(published, |fence| fence.generation);
-    // Nothing was told of what isn't there.
+    // Nobody can have announced a generation that does not exist.
     let is_true = announced.generation <= settled;
     let said = if is_true { announced.generation } else { published.saturating_sub(TOLD_AGAIN) };
     let told = said.max(published.saturating_sub(MOST_TOLD));
     let mut manifests = published_since(store, published, told).await?;
     manifests.extend(fences.into_iter().filter(|fence| fence.generation > told).cloned());
     let newest = manifests.last().map_or(told, |manifest| manifest.generation);
-    // Those that what is published is based on are told of; the others were passed over, and what they answered is looked at again.
+    // The published generation and its bases are announced here. All other generations in between
+    // were passed over, and hash looks again at the names they changed.
     let seen: BTreeSet<u64> = manifests.iter().map(|manifest| manifest.generation).collect();
     let mut passed_over = announced.passed_over.filter(|passed| passed.after < passed.up_to && passed.up_to <= settled);
     if newest - said > seen.len() as u64 {
@@ -134,12 +139,13 @@ pub async fn announce(ports: &Ports) -> Result<u64> {
     Ok(newest)
 }
 
-/// The generations from that after `told` on that what is published is based on, and that one, oldest first.
+/// The published generation and those that it is based on, down to the one after `told`, oldest
+/// first.
 async fn published_since(store: &dyn Store, published: u64, told: u64) -> Result<Vec<Manifest>> {
     let (mut manifests, mut next, mut changes) = (Vec::new(), published, 0);
     while next > told && changes < MOST_CHANGES_TOLD {
         match ledger::manifest(store, next).await {
-            // Only older ones: no circle.
+            // A base must be older, or this loop could run in a circle.
             Ok(manifest) if manifest.base < next => {
                 next = manifest.base;
                 changes += manifest.changes.len();
@@ -153,7 +159,8 @@ async fn published_since(store: &dyn Store, published: u64, told: u64) -> Result
     Ok(manifests)
 }
 
-/// Has hash look at what generations would have answered that were passed over, which are none of those `seen`; answers which are left.
+/// Has hash look at the names that passed-over generations changed, leaving out the generations in
+/// `seen`. Returns those still left to do.
 async fn look_at_passed_over(ports: &Ports, passed: PassedOver, seen: &BTreeSet<u64>) -> Result<Option<PassedOver>> {
     let (store, mut after, mut looks) = (&*ports.store, passed.after, 0);
     let numbers: Vec<u64> = (passed.after + 1..=passed.up_to).take(PASSED_OVER_AT_ONCE).collect();
@@ -165,7 +172,7 @@ async fn look_at_passed_over(ports: &Ports, passed: PassedOver, seen: &BTreeSet<
                 Some(bytes) if bytes.is_empty() => store.bytes(&Key::Manifest(number)).await?,
                 bytes => bytes,
             };
-            // What can't be read answered nothing.
+            // A manifest that cannot be read answered nothing.
             if let Some(manifest) = bytes.and_then(|bytes| ledger::parse_manifest(number, &bytes).ok()) {
                 looks += manifest.changes.len();
                 send_looks(ports, manifest).await?;
@@ -177,7 +184,7 @@ async fn look_at_passed_over(ports: &Ports, passed: PassedOver, seen: &BTreeSet<
         }
         after = some.last().copied().unwrap_or(after);
     }
-    // A crash here has them looked at twice.
+    // A crash before the pointer moves: hash looks at the same names twice.
     Ok(Some(PassedOver { after, ..passed }).filter(|left| left.after < left.up_to))
 }
 
@@ -194,11 +201,12 @@ async fn send_looks(ports: &Ports, manifest: Manifest) -> Result<()> {
     Ok(())
 }
 
-/// What became of each target over these generations: its last change counts, earlier uploads were superseded.
+/// What became of each target over these generations. The last change counts: it superseded the
+/// earlier uploads.
 fn events(generation: u64, manifests: &[Manifest]) -> Vec<Event> {
     let mut last: BTreeMap<&TargetName, (Option<&String>, &Outcome)> = BTreeMap::new();
     let mut events = Vec::new();
-    // Rebuild told of the uploads that it refused; their targets stay what they were.
+    // Rebuild itself announces the uploads that it rejects. Their targets stay as they were.
     let changes = manifests.iter().flat_map(|manifest| &manifest.changes);
     for change in changes.filter(|change| !matches!(change.outcome, Outcome::Rejected(_)) || change.version.is_none()) {
         let before = last.insert(&change.name, (change.version.as_ref(), &change.outcome));

@@ -1,4 +1,4 @@
-//! What follows once a batch is in a generation, or dropped: each of its changes is answered.
+//! Answers each change of a batch, once the batch is in a generation or dropped.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -15,11 +15,13 @@ use crate::ports::Ports;
 use crate::state::current::{Current, RefusedUpload};
 use crate::state::pending::Tip;
 
-/// How long a hint waits about a target whose bytes were missing, or whose receipt is: this bounds the rate.
+/// How long a hint waits when it is about a target whose bytes or receipt are missing. The delay
+/// limits the rate of such hints.
 const HINT_DELAY: Duration = Duration::from_secs(5);
 
-/// Tells of what was dropped or refused, has hash look at what lacks its bytes or its receipt, and nudges sign if anything waits there.
-/// Answers the messages that must come again.
+/// Sends the events for uploads that were superseded or rejected, has hash look at names without
+/// bytes or receipt, and nudges sign if a generation waits there. Returns the messages that must
+/// come again, by their place in the batch.
 pub(crate) async fn answer(
     ports: &Ports,
     batch: &ChangeBatch<'_>,
@@ -27,9 +29,10 @@ pub(crate) async fn answer(
     tip: &Tip,
     newest: &Manifest,
 ) -> Result<BTreeMap<usize, Arc<StageError>>> {
-    // A crash after this: the messages come again, and their parts as well.
+    // A crash after this: the messages come again, and so do the changes sent here.
     let (failed, mut unhandled) = batch.leftovers();
-    // A crash before these are sent: they are looked at once the generation is told of (`announce.rs`).
+    // A crash before these are sent: hash looks at them once the generation is announced
+    // (`announce.rs`).
     let later = redo.into_iter().flat_map(|redo| &redo.later);
     unhandled.extend(later.map(|name| Change::Look { name: name.clone() }));
     for message in Message::changes(unhandled) {
@@ -66,7 +69,8 @@ pub(crate) async fn answer(
     let unstored = redo.into_iter().flat_map(|redo| &redo.unstored);
     let hints = unstored.chain(&batch.unhashed);
     let hints = hints.map(|name| Hint { name: name.as_str().into(), removed: true, version: None });
-    // What a document lost because clients don't read it alike: hash tells why, and looks for an upload beneath.
+    // Targets that a document lost because clients read them differently: hash says why, and looks
+    // for an older upload.
     let dropped = newest.changes.iter().filter_map(|change| match (&change.outcome, &change.version) {
         (Outcome::Rejected(rejection), None) => Some((&change.name, rejection)),
         _ => None,

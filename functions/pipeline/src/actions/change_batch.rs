@@ -1,4 +1,4 @@
-//! A batch of messages, and what the uploads say of the names in it.
+//! A batch of messages, with what the uploads say about the names in it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -17,29 +17,32 @@ use crate::state::index::Unread;
 use crate::state::ledger;
 use crate::state::pending::Tip;
 
-/// A batch of messages and what is known of the names in it.
+/// A batch of messages, with what is known about the names in it.
 pub(crate) struct ChangeBatch<'a> {
     pub messages: &'a [Vec<Change>],
-    /// The changes that must come again, by the places of their message and of theirs in it, and why.
+    /// The changes that must come again and why, by (place of the message, place of the change in
+    /// it).
     pub failed: BTreeMap<(usize, usize), Arc<StageError>>,
-    /// Files of other parties that must be looked at again, though nothing in the batch asks for it.
+    /// Roles whose deliveries must be looked at again, though no message in the batch asks for it.
     pub unseen: BTreeSet<RoleName>,
-    /// The same with targets that void generations changed.
+    /// Targets that void generations changed and that must be looked at again, though no message
+    /// asks for it.
     pub unlooked: BTreeSet<TargetName>,
-    /// The generations up to this one were there before the names were first looked at.
+    /// The newest generation that existed before the first look at the names.
     pub looked_since: Option<u64>,
     pub seen: BTreeMap<TargetName, Looked>,
-    /// Uploads for which other parties' files are looked at.
+    /// Uploaded names that belong to a party. The party's delivery may have waited for them, so the
+    /// batch looks at it too.
     pub owned: BTreeSet<TargetName>,
     pub superseded: BTreeMap<TargetName, BTreeSet<VersionId>>,
     pub unhashed: BTreeSet<TargetName>,
-    /// Files of other parties that were refused.
+    /// Deliveries that were refused.
     pub refused: Vec<RefusedUpload>,
-    /// Whether there are more decisions than one generation carries out.
+    /// Whether operators made more decisions than one generation carries out.
     pub undecided: bool,
 }
 
-/// What is current under a name, and the digest of its bytes where it is known.
+/// What is current under a name, and the SHA-256 of its bytes where it is known.
 #[derive(Clone)]
 pub(crate) struct Looked {
     pub current: Current,
@@ -63,19 +66,20 @@ impl<'a> ChangeBatch<'a> {
         }
     }
 
-    /// The changes, by the places of their message and of theirs in it.
+    /// All changes, each with (place of its message, its place in the message).
     pub fn all(&self) -> impl Iterator<Item = ((usize, usize), &'a Change)> + use<'a> {
         let messages = self.messages.iter().enumerate();
         messages.flat_map(|(message, all)| all.iter().enumerate().map(move |(place, it)| ((message, place), it)))
     }
 
-    /// The changes that haven't failed.
+    /// The changes that have not failed.
     pub fn changes(&self) -> impl Iterator<Item = &'a Change> + use<'a, '_> {
         self.all().filter(|(place, _)| !self.failed.contains_key(place)).map(|(_, change)| change)
     }
 
-    /// HEADs the names of the batch, after the base was read: all of them at first, later only those that generations since
-    /// then touched (else a large batch would never win).
+    /// HEADs the names of the batch. The caller must have read the base before. The first call
+    /// looks at all names. Later calls look only at the names that newer generations touched, or a
+    /// large batch would never win a race.
     pub async fn look(&mut self, ports: &Ports, tip: &Tip, redo: Option<&Redo>) -> Result<()> {
         let newest = tip.pending.next() - 1;
         let looked_since = *self.looked_since.get_or_insert(newest);
@@ -83,14 +87,14 @@ impl<'a> ChangeBatch<'a> {
         for generation in looked_since + 1..=newest {
             match ledger::manifest(&*ports.store, generation).await {
                 Ok(manifest) => touched.extend(manifest.changes.into_iter().map(|change| change.name)),
-                // What it touched isn't known: fewer names may not be looked at.
+                // The names that it touched are unknown, and none of them may be left out.
                 Err(error) if error.is_request() => return Err(error),
-                // One that can't be read changes nothing.
+                // A manifest that cannot be read changes nothing.
                 Err(_) => {}
             }
         }
         let redo = redo.into_iter().flat_map(|redo| &redo.names).map(|name| (name, None));
-        // By name, the version that is expected there, which is the last one told of.
+        // Each name, with the version expected there: the last one that a message named.
         let names: BTreeMap<&TargetName, Option<&VersionId>> = redo.chain(self.changes().filter_map(name_of)).collect();
         let wanted: Vec<_> =
             names.into_iter().filter(|(name, _)| touched.contains(*name) || !self.seen.contains_key(*name)).collect();
@@ -106,8 +110,9 @@ impl<'a> ChangeBatch<'a> {
         Ok(())
     }
 
-    /// Whether a generation that waits changes a target of which nobody can tell now what it should be, and that is to be looked at: so nothing
-    /// that is based on that generation can put it right, and only what is published can be gone on from.
+    /// Whether a waiting generation changes a target that must be looked at and of which nobody can
+    /// tell now what it should be. No generation based on that one can put the target right, so
+    /// rebuild must go on from what is published.
     pub fn is_stuck(&self, tip: &Tip) -> bool {
         let looked =
             self.changes().filter_map(|change| if let Change::Look { name } = change { Some(name) } else { None });
@@ -120,7 +125,7 @@ impl<'a> ChangeBatch<'a> {
         changes.any(|change| untold.contains(&change.name))
     }
 
-    /// Where the batch's targets stand, and the roles that it asks to renew.
+    /// The places in the index of the batch's targets, and of the roles that it asks to renew.
     pub fn places<'b>(&self, redo: Option<&'b Redo>) -> Vec<Place<'b>>
     where
         'a: 'b,
@@ -134,18 +139,20 @@ impl<'a> ChangeBatch<'a> {
         self.changes().filter_map(place).chain(redo).collect()
     }
 
-    /// A look that failed never drops a change: it comes again, the others go on.
+    /// Marks the changes of `name` as failed, so that they come again. A failed look never drops a
+    /// change, and never stops the others.
     pub fn fail(&mut self, name: &TargetName, error: StageError) {
         tracing::warn!(%name, %error, "look failed");
         self.seen.remove(name);
         self.fail_where(&Arc::new(error), |change| name_of(change).is_some_and(|(changed, _)| changed == name));
     }
 
-    /// Lets the changes come again that need what can't be read; answers whether there are any that did not fail before.
+    /// Marks the changes that need an unreadable page or document as failed. Returns whether any of
+    /// them had not failed before.
     pub fn fail_roles(&mut self, index: &Index, unread: &Unread) -> bool {
         let mut any = false;
         for (role, error) in unread {
-            tracing::warn!(%role, %error, "role not readable, its changes come again");
+            tracing::warn!(%role, %error, "role not readable: its changes come again");
             let owned = std::mem::take(&mut self.owned);
             let is_top = *role == RoleName::targets();
             let needs = |name: &TargetName| index.nearest(&Place::Name(name)) == *role;
@@ -170,7 +177,8 @@ impl<'a> ChangeBatch<'a> {
         any
     }
 
-    /// Lets those changes come again that `needs` picks; answers whether there are any that did not fail before.
+    /// Marks the changes that `needs` picks as failed. Returns whether any of them had not failed
+    /// before.
     pub fn fail_where(&mut self, why: &Arc<StageError>, needs: impl Fn(&Change) -> bool) -> bool {
         let before = self.failed.len();
         for (place, _) in self.all().filter(|(_, change)| needs(change)) {
@@ -179,7 +187,8 @@ impl<'a> ChangeBatch<'a> {
         self.failed.len() > before
     }
 
-    /// The messages of which nothing could be done, and the changes of the others that must come again.
+    /// Returns the messages all of whose changes failed, by place, and the changes of the other
+    /// messages that must come again.
     pub fn leftovers(&self) -> (BTreeMap<usize, Arc<StageError>>, Vec<Change>) {
         let (mut failed, mut again) = (BTreeMap::new(), Vec::new());
         for (index, changes) in self.messages.iter().enumerate() {
@@ -201,13 +210,14 @@ impl<'a> ChangeBatch<'a> {
         (failed, again)
     }
 
-    /// Why renewals failed. They don't come again: whoever asked does so as long as it is due, and each time would leave one more.
+    /// Why renewals failed. Renewals do not come again: refresh asks for each while it is due, so
+    /// every repetition would leave one more message.
     pub fn unrenewed(&self) -> Vec<Arc<StageError>> {
         let failures = self.all().filter(|(_, change)| is_renewal(change));
         failures.filter_map(|(place, _)| self.failed.get(&place).cloned()).collect()
     }
 
-    /// Whether the batch asks to go on with replacing the key of the bins.
+    /// Whether the batch asks for the next step of a rotation of the bins' key.
     pub fn replaces_bins_key(&self) -> bool {
         self.changes().any(|change| *change == Change::ReplaceBinsKey)
     }
@@ -229,7 +239,8 @@ impl<'a> ChangeBatch<'a> {
                     Some(Looked { current: Current::Object(accepted), sha256 }) if accepted.version == *version => {
                         match sha256 {
                             Some(sha256) => edits.push(set_edit(name, accepted, *sha256)),
-                            // Only a message says that it was hashed, and a message is not believed.
+                            // Only the message says that hash hashed it, and rebuild believes no
+                            // message.
                             None => _ = unhashed.insert(name.clone()),
                         }
                     }
@@ -257,7 +268,7 @@ impl<'a> ChangeBatch<'a> {
                 Change::Void { .. } | Change::Decision | Change::ReplaceBinsKey | Change::Delivery { .. } => {}
             }
         }
-        // Whatever was told of these, what is current counts.
+        // For these names only what is current counts, whatever the messages said.
         for name in looked {
             match self.seen.get(name) {
                 Some(Looked { current: Current::Object(accepted), sha256: Some(sha256) }) => {
@@ -268,18 +279,18 @@ impl<'a> ChangeBatch<'a> {
                     let version = marker.as_ref().map(|marker| marker.0.clone());
                     edits.push(TargetEdit { name: name.clone(), version, uploaded: None, edit: Edit::Remove });
                 }
-                // What is published stays.
+                // Nobody can tell, so the published target stays.
                 Some(Looked { current: Current::Unknown, .. }) => {}
                 None => _ = unlooked.insert(name.clone()),
             }
         }
-        // The same change twice in a batch is one change.
+        // A name gets one edit, however many changes the batch has for it.
         let mut met = BTreeSet::new();
         edits.retain(|edit| met.insert(edit.name.clone()));
         if let Some(redo) = redo {
             edits.retain(|edit| !redo.unstored.contains(&edit.name));
         }
-        // What is too much for one generation is for the next.
+        // Edits that do not fit into one manifest wait for the next generation.
         let mut room = MOST_CHANGES;
         edits.retain(|edit| {
             let fits = room.checked_sub(bytes_of(edit));
@@ -294,20 +305,21 @@ impl<'a> ChangeBatch<'a> {
     }
 }
 
-/// So many bytes an edit has in a manifest, at most.
+/// How many bytes an edit takes in a manifest, at most.
 fn bytes_of(edit: &TargetEdit) -> usize {
-    /// All but the name, the version and the custom metadata, which are text.
+    /// Everything but the name, the version and the custom metadata.
     const REST: usize = 250;
     let custom = edit.edit.content().map_or(0, |content| json::to_vec(&content.custom).map_or(0, |json| json.len()));
     edit.name.as_str().len() + edit.version.as_ref().map_or(0, String::len) + custom + REST
 }
 
-/// Whether a change is only to make something anew that there is.
+/// Whether a change only asks for a new version of a document that exists.
 pub(crate) fn is_renewal(change: &Change) -> bool {
     matches!(change, Change::Renew { .. } | Change::ReplaceBinsKey)
 }
 
-/// The target that a change is about, and the version that was uploaded.
+/// The target that a change is about and, where the change names one, the version that was
+/// uploaded.
 pub(crate) fn name_of(change: &Change) -> Option<(&TargetName, Option<&VersionId>)> {
     match change {
         Change::Set { name, version } => Some((name, Some(version))),
@@ -326,7 +338,8 @@ pub(crate) fn set_edit(name: &TargetName, accepted: &Accepted, sha256: Sha256) -
     TargetEdit { name: name.clone(), version, uploaded: accepted.upload.uploaded, edit: Edit::Set(content) }
 }
 
-/// HEADs `name`; for an object also finds its digest: the full-object SHA-256 that HEAD returned, or hash's receipt.
+/// HEADs `name`. For an object it also finds the digest: the full-object SHA-256 that HEAD
+/// returned, or hash's receipt.
 async fn look_up(ports: &Ports, name: &TargetName, expected: Option<&VersionId>) -> Result<Looked> {
     let (current, _, receipt) = current_and_receipt(ports, name, expected).await?;
     let sha256 = match &current {

@@ -1,4 +1,4 @@
-//! The check that a client would make of a generation before it is shown. Publish and refresh share it.
+//! Checks a generation as a client would, before devices see it. Publish and refresh share this.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,30 +19,32 @@ use crate::error::{Result, StageError};
 use crate::ports::Ports;
 use crate::state::index::read_draft;
 
-/// So many documents are read ahead of the gate, each with the one that devices see: they are some hundred kilobytes each.
+/// How many documents are read ahead of the gate, each with the published document it is compared
+/// with. A document has some hundred kilobytes.
 const COMPARISONS_AT_ONCE: usize = 16;
 
-/// The signatures of so many are checked at once, each on a processor if there are as many: what is parsed takes memory.
+/// How many documents have their signatures checked at once, on as many processors as there are.
+/// Parsed documents take memory, so the number is small.
 const VERIFIED_AT_ONCE: usize = 4;
 
-/// What is said of a generation.
+/// The result of a check.
 pub enum Verdict {
-    /// It is justified, and a client would trust it.
+    /// The uploads justify the generation, and a client would trust it.
     Passed {
-        /// What may be shown.
+        /// The checked generation, ready to be shown.
         checked: Box<Checked>,
-        /// The names that it shows as they were lately, and are not any more.
+        /// Names whose content was in effect lately, but is not any more.
         lately: Vec<TargetName>,
     },
-    /// This file is not there.
+    /// This file does not exist yet.
     NotReady(Key),
-    /// It must never be shown.
+    /// The generation must never be shown.
     Refused(Refused),
-    /// The uploads don't say so now.
+    /// The uploads do not justify the generation now.
     PassedOver {
-        /// Under which names.
+        /// The names in question.
         names: Vec<TargetName>,
-        /// Whether a receipt says otherwise than the bytes.
+        /// Whether a receipt has another digest than the bytes.
         otherwise: bool,
     },
 }
@@ -56,11 +58,13 @@ impl From<Objection> for Verdict {
     }
 }
 
-/// Checks `candidate`, whose snapshot's bytes are these, as a client would that trusts `roots` and saw what is published: these
-/// versions. `since` has the manifests of the generations after that, up to the candidate, which are on `trial`: without one only
-/// what is published already, or the first generation, is checked.
+/// Checks `candidate`, whose snapshot has the bytes `snapshot`, as a client would that trusts
+/// `roots` and has seen the versions in `published`. `since` holds the manifests after the
+/// published generation, up to the candidate; `trial` judges them. Without a trial, the caller may
+/// only check what is published already, or the first generation.
 ///
-/// Each document is read, checked and dropped, so that no more are in memory than are being read.
+/// The documents are read, checked and dropped one after another, so that memory holds only the
+/// ones being read.
 #[expect(clippy::too_many_arguments, reason = "all of them say what is checked, and none follows from another")]
 pub async fn check_candidate(
     ports: &Ports,
@@ -82,7 +86,8 @@ pub async fn check_candidate(
         let drafted = since.iter().flat_map(|manifest| manifest.changed.keys());
         gate.demand(drafted.filter(|role| !(adopted && **role == RoleName::targets())).cloned());
     }
-    // The documents will ask for the blobs of what was uploaded last, and mostly for no others.
+    // The documents will mostly ask for the blobs of the last uploads, so ask for these at the same
+    // time.
     let (roles, uploaded) =
         futures::join!(check_roles(&*ports.store, published, &mut gate, trial.as_mut()), blobs(ports, uploaded(since)));
     if let Some(verdict) = roles? {
@@ -110,7 +115,7 @@ pub async fn check_candidate(
     })
 }
 
-/// Gives the gate all the documents that it asks for; `None` where it found nothing wrong.
+/// Gives the gate all documents that it asks for. Returns `None` if the gate found nothing wrong.
 async fn check_roles(
     store: &dyn Store,
     published: &Versions,
@@ -154,8 +159,8 @@ async fn check_roles(
     }
 }
 
-/// Gives the gate some documents, each with what devices see now. Their signatures are checked together, but for those whose keys are
-/// said by another of them.
+/// Gives the gate some documents, each with the published document it is compared with. Signatures
+/// are checked in parallel, except where another document in `files` lists the keys.
 async fn check_files(gate: &mut Gate<'_>, files: &[(&RoleName, Option<&Bytes>, Option<&Targets>)]) -> Option<Verdict> {
     let verified = files.iter().map(|(role, bytes, _)| {
         let given = bytes.cloned().zip(gate.keys(role));
@@ -180,7 +185,8 @@ async fn check_files(gate: &mut Gate<'_>, files: &[(&RoleName, Option<&Bytes>, O
     None
 }
 
-/// Gives the gate the documents of other parties that it asks for; `None` where it found nothing wrong.
+/// Gives the gate the other parties' documents that it asks for. Returns `None` if the gate found
+/// nothing wrong.
 async fn check_deliveries(store: &dyn Store, gate: &mut Gate<'_>) -> Result<Option<Verdict>> {
     for WantedDelivery { role, version, published } in gate.wanted_deliveries() {
         let read = |version| {
@@ -198,7 +204,8 @@ async fn check_deliveries(store: &dyn Store, gate: &mut Gate<'_>) -> Result<Opti
     Ok(None)
 }
 
-/// The digests of what was uploaded last in these generations: as many as are looked at together. What changes nothing is looked at by nobody.
+/// The digests of the last uploads in these generations, as many as fit into one round of HEADs. A
+/// fence has none.
 fn uploaded(since: &[Manifest]) -> Vec<Sha256> {
     let newest = since.iter().rev().filter(|manifest| !manifest.is_fence());
     let outcomes = newest.flat_map(|manifest| &manifest.changes).map(|change| &change.outcome);
@@ -207,7 +214,8 @@ fn uploaded(since: &[Manifest]) -> Vec<Sha256> {
     digests.take(HEADS_AT_ONCE).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
-/// What is stored for a digest: the length and, where the store keeps one, the SHA-256 of the whole.
+/// What is stored for a digest: the length and, where the store keeps one, the SHA-256 of the whole
+/// object.
 type StoredBlob = Option<(u64, Option<Sha256>)>;
 
 async fn blobs(ports: &Ports, wanted: Vec<Sha256>) -> Result<Vec<(Sha256, StoredBlob)>> {
@@ -218,13 +226,14 @@ async fn blobs(ports: &Ports, wanted: Vec<Sha256>) -> Result<Vec<(Sha256, Stored
     some_at_once(HEADS_AT_ONCE, heads).await.into_iter().collect()
 }
 
-/// A role's document of this version.
+/// A role and the version of its document.
 type RoleVersion = (RoleName, u64);
 
-/// The documents to check, by the one in which devices see their targets now: that of the same role or, for a new bin, of the
-/// nearest role above it. All new bins of a role that was split have their targets from that one.
+/// The documents to check, grouped by the published document to compare them with. That is the same
+/// role's document or, for a new bin, the document of the nearest published role above. So all new
+/// bins of a split role share one comparison.
 ///
-/// Roles come after those above them, as in `wanted`: what is above a role is seen where it is itself seen, or higher.
+/// A role comes after the roles above it, as in `wanted`.
 fn comparisons(published: &Versions, wanted: Vec<RoleVersion>) -> Vec<(Option<RoleVersion>, Vec<RoleVersion>)> {
     let mut comparisons: BTreeMap<_, Vec<RoleVersion>> = BTreeMap::new();
     for (role, version) in wanted {
@@ -237,17 +246,17 @@ fn comparisons(published: &Versions, wanted: Vec<RoleVersion>) -> Vec<(Option<Ro
     comparisons
 }
 
-/// What devices see, and the files that they shall see.
+/// A published document, and the new files to compare it with.
 struct Compared {
     seen: Option<Before>,
     files: Vec<(RoleName, Option<Bytes>)>,
 }
 
-/// A document that devices see.
+/// A document that devices see now.
 enum Before {
-    /// As the ledger keeps it, to be replayed.
+    /// Its draft in the ledger, for the replay.
     Drafted(Draft<Targets>),
-    /// As devices get it.
+    /// The signed file that devices get.
     Published(Targets),
 }
 
@@ -260,7 +269,8 @@ impl Before {
     }
 }
 
-/// Reads the documents of `roles`, and what devices see in their place: where that is to be replayed, its draft.
+/// Reads the documents of `roles` and the published document to compare them with. With `drafted`,
+/// it reads that document's draft.
 async fn compare(
     store: &dyn Store,
     seen: Option<RoleVersion>,
@@ -271,7 +281,7 @@ async fn compare(
         let bytes = store.bytes(&Key::Metadata { role: role.clone(), version }).await?;
         Ok::<_, StageError>((role, bytes))
     };
-    // What does not change is read once.
+    // A document that does not change is read once.
     let changes = !seen.as_ref().is_some_and(|seen| roles.contains(seen));
     let drafted = seen.as_ref().zip(drafted.as_ref()).map(|((role, _), entry)| read_draft(store, role, entry));
     let is_drafted = drafted.is_some();
@@ -297,7 +307,8 @@ async fn compare(
     Ok(Compared { seen, files })
 }
 
-/// Reads a file only to see what differs from it; whatever is to be shown is verified by the gate.
+/// Parses a published file without verifying it, to see what differs from it. The gate verifies
+/// everything that is about to be shown.
 fn parse_targets(role: &RoleName, bytes: &[u8]) -> Result<Targets> {
     let parsed: schema::Signed<Targets> =
         serde_json::from_slice(bytes).map_err(|error| StageError::Record(role.to_string(), error.into()))?;

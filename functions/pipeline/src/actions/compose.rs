@@ -1,4 +1,4 @@
-//! What a batch of changes makes of its base: the next generation, with all that its manifest names.
+//! Composes the next generation: what a batch of changes makes of its base.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -20,17 +20,21 @@ use crate::state::index::{Unread, expect_read, readable_below};
 use crate::state::parties::read_parties;
 use crate::state::pending::Tip;
 
-/// What became of a batch.
+/// The outcome of composing a batch.
 pub(crate) enum Composed {
-    /// The next generation, or nothing: none of the changes is current any more.
+    /// The next generation, with everything that its manifest names already stored; `None` if none
+    /// of the changes is current any more.
     Next(Option<Box<Manifest>>),
-    /// What was made since what is published can't be read: it can be made again, from what is published.
+    /// A waiting generation needs something that cannot be read. Rebuild can start again from what
+    /// is published.
     Lost,
 }
 
-/// The next generation, without the changes that need what can't be read: these come again.
+/// Composes the next generation, without the changes that need something unreadable: these come
+/// again.
 ///
-/// `is_first_try`: what is based on generations that are not published yet may be given up for what is published.
+/// On the first try, an unreadable page or document of a waiting generation gives
+/// [`Composed::Lost`]: rebuild then goes on from what is published.
 pub(crate) async fn compose_what_can_be(
     ports: &Ports,
     batch: &mut ChangeBatch<'_>,
@@ -50,7 +54,7 @@ pub(crate) async fn compose_what_can_be(
         match Box::pin(compose(ports, batch, known, start)).await {
             Ok(next) => return Ok(Composed::Next(next.map(Box::new))),
             Err(Unfolded::Unread { all: unread, .. }) if can_be_made_again(&unread) => return Ok(Composed::Lost),
-            // Each turn fails at least one change more, so this ends.
+            // Each turn marks at least one more change as failed, so the loop ends.
             Err(Unfolded::Unread { first, all: unread }) => {
                 if !batch.fail_roles(&known.index, &unread) {
                     return Err(first.into());
@@ -68,7 +72,8 @@ pub(crate) async fn compose_what_can_be(
     }
 }
 
-/// The next generation, with all that its manifest names stored; `None` where nothing of the batch survives the check.
+/// Composes the next generation and stores everything that its manifest names. `None` where no
+/// change of the batch survives the check.
 async fn compose(
     ports: &Ports,
     batch: &mut ChangeBatch<'_>,
@@ -81,14 +86,16 @@ async fn compose(
     let mut bins = base.bins_keys();
     let offline = ports.config.offline_targets;
     if offline && renew.remove(&RoleName::targets()) {
-        tracing::error!("targets is due, and people sign it: run `tufline targets next`");
+        tracing::error!("the targets role is due and people sign it: run `tufline targets next`");
     }
     if offline && base.top.bins.is_none() {
         return Err(Unfolded::Failed(StageError::refused(
-            "offline_targets is set, and targets lists targets itself, so nothing can be published: unset it, or begin the repository with bins",
+            "offline_targets is set, but the targets role lists targets itself, so nothing can be \
+             published: unset it, or start the repository with bins",
         )));
     }
-    // The keys of the bins stand in `targets`: where people sign that, `offline_targets` replaces them.
+    // The targets role lists the keys of the bins. Where people sign that role, the operation
+    // `offline_targets` replaces the keys.
     if batch.replaces_bins_key() && !offline {
         match next_bins_key(ports, base, known).await {
             Ok(Some((next, delegating))) => {
@@ -97,7 +104,7 @@ async fn compose(
             }
             Ok(None) => {}
             Err(error) => {
-                tracing::warn!(%error, "the bins' key can't be replaced now");
+                tracing::warn!(%error, "the bins' key cannot be replaced now");
                 batch.fail_where(&Arc::new(error), |change| *change == Change::ReplaceBinsKey);
             }
         }
@@ -105,7 +112,8 @@ async fn compose(
     let judged = take_in_parties(ports, batch, base, &edits, redo).await?;
     if judged.changes_targets && offline {
         return Err(Unfolded::Failed(StageError::refused(
-            "a delegation changes targets, and people sign it: unset offline_targets, or remove the delegation",
+            "a delegation changes the targets role, which people sign: unset offline_targets, or \
+             remove the delegation",
         )));
     }
     if judged.changes_targets {
@@ -114,7 +122,7 @@ async fn compose(
     let store = &*ports.store;
     let mut batch = Additions::new(&renew, &bins, &judged);
     if let Some(redo) = redo {
-        // Whatever becomes of the changes, there must be a generation to go on from.
+        // Whatever becomes of the changes, rebuild needs a sound generation to go on from.
         batch = batch.numbered(*generation, redo.first(judged.now).max(base.serial));
     }
     let policy = |removals| Policy { removals, now: judged.now, ..ports.policy(None) };
@@ -132,7 +140,8 @@ async fn compose(
     }
 }
 
-/// The keys of the bins after `base` where one is to be replaced, and the roles that list them.
+/// If a key of the bins must be replaced: the bins' keys after `base`, and the roles that list
+/// them.
 async fn next_bins_key(
     ports: &Ports,
     base: &Manifest,
@@ -148,8 +157,9 @@ async fn next_bins_key(
     Ok(next)
 }
 
-/// What the batch makes of other parties: their files that it tells of are looked at, and those of a party of which something was
-/// uploaded, since they may have waited for it.
+/// Finds what the batch changes about other parties. It looks at the deliveries that the batch
+/// names, and at those of every party that has an upload in the batch: its delivery may have waited
+/// for that upload.
 async fn take_in_parties(
     ports: &Ports,
     batch: &mut ChangeBatch<'_>,
@@ -174,12 +184,12 @@ async fn take_in_parties(
     batch.refused = std::mem::take(&mut judged.refused);
     batch.undecided = judged.has_rest;
     if let Some(error) = judged.undecided.take() {
-        tracing::warn!(%error, "decisions not carried out now");
+        tracing::warn!(%error, "decisions cannot be carried out now");
         batch.fail_where(&error, |change| *change == Change::Decision);
     }
     for (role, error) in std::mem::take(&mut judged.unread) {
         if !error.is_unfinished() {
-            tracing::warn!(%role, %error, "files not readable, they are looked at again");
+            tracing::warn!(%role, %error, "deliveries not readable: they are looked at again");
         }
         let asks = |change: &Change| matches!(change, Change::Delivery { role: asked } if *asked == role);
         if !batch.fail_where(&Arc::new(StageError::Of(role.to_string(), error)), asks) {
@@ -189,12 +199,12 @@ async fn take_in_parties(
     Ok(judged)
 }
 
-/// Whether anything of this was made after what is published, on the way to `base`: then that may be gone on from instead. Else it
-/// would be missed there as well.
+/// Whether something in `unread` was made after the published generation, on the way to `base`.
+/// Only then does it help to start from what is published, since otherwise it is missing there too.
 fn is_of_pending(tip: &Tip, base: &Manifest, unread: &Unread) -> bool {
     let made = tip.pending.readable().filter(|manifest| manifest.generation <= base.generation);
     let made: BTreeSet<&RoleName> = made.flat_map(|manifest| manifest.changed.keys()).collect();
-    // A page changes with each role below it.
+    // A page changes whenever a role below it changes.
     let is_below = |role: &RoleName, above: &RoleName| {
         trie::prefix(role).zip(trie::prefix(above)).is_some_and(|(role, above)| role.starts_with(above))
     };

@@ -1,4 +1,4 @@
-//! What operators decided about delegations to other parties, and its way into a generation.
+//! Carries operators' decisions about delegations into a generation.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,8 +12,11 @@ use crate::error::{Result, StageError};
 use crate::state::index::{read_draft, read_index_below};
 use crate::state::ledger;
 
-/// Carries out what operators decided since `base`, [`MOST_DECISIONS`] of it. A delegation that would hide targets, which came since it was
-/// decided, is waived; and so is what can't be read, since nobody can take it away: it would hold up all others, and every upload with them.
+/// Carries out the operators' decisions after those of `base`, at most [`MOST_DECISIONS`] of them.
+///
+/// It waives a delegation that would hide targets uploaded since the decision. It also waives a
+/// decision that cannot be read: nobody can delete that one, and it would block all later decisions
+/// and every upload with them.
 pub(crate) async fn carry_out(store: &dyn Store, base: &Manifest, judged: &mut Intake) -> Result<()> {
     let found = decisions(store, base.decisions, u64::MAX).await?;
     let newest = base.decisions.saturating_add(found.len() as u64);
@@ -30,7 +33,7 @@ pub(crate) async fn carry_out(store: &dyn Store, base: &Manifest, judged: &mut I
     if newest == base.decisions {
         return Ok(());
     }
-    // What can't be carried out hides nothing.
+    // A decision that cannot be carried out hides nothing.
     let (mut parties, mut created) = (judged.others.parties.clone(), Vec::new());
     for (number, Decision { role, edit, .. }) in &decided {
         let Ok(next) = parties.edit(role, edit.clone()) else { continue };
@@ -50,12 +53,13 @@ pub(crate) async fn carry_out(store: &dyn Store, base: &Manifest, judged: &mut I
     judged.decide(&decided, newest, &waived)
 }
 
-/// A generation carries out so many decisions at most, and the next ones the rest: whoever may write them must not make one that nobody can
-/// judge in time.
+/// How many decisions one generation carries out at most; the next generations take the rest. The
+/// limit keeps a writer of decisions from forcing a generation that nobody can judge in time.
 pub(crate) const MOST_DECISIONS: u64 = 64;
 
-/// The decisions after that of number `after`, [`MOST_DECISIONS`] of them and none after `last`, up to the first that is missing; each with its
-/// number, or why it can't be read. Mostly there is none, or one.
+/// The decisions after number `after`: at most [`MOST_DECISIONS`], none above `last`, and only up
+/// to the first gap. Each comes with its number, or with the reason why it cannot be read. Usually
+/// there is none or one.
 pub(crate) async fn decisions(store: &dyn Store, after: u64, last: u64) -> Result<Vec<(u64, Result<Decision>)>> {
     let read = |number: u64| async move { (number, ledger::read::<Decision>(store, &Key::Decision(number)).await) };
     let (first, last) = (after.saturating_add(1), last.min(after.saturating_add(MOST_DECISIONS)));
@@ -75,7 +79,7 @@ pub(crate) async fn decisions(store: &dyn Store, after: u64, last: u64) -> Resul
     Ok(read_so_far)
 }
 
-/// Refuses a delegation that would hide targets.
+/// Refuses a delegation that would hide targets of the repository.
 pub(crate) async fn expect_possible(
     store: &dyn Store,
     base: &Manifest,
@@ -86,8 +90,9 @@ pub(crate) async fn expect_possible(
     hiding(store, base, &[(0, role, paths)]).await?.into_iter().next().map_or(Ok(()), |(_, error)| Err(error))
 }
 
-/// Those of these delegations, by their numbers, that name what the repository itself has targets under, and why they are refused: devices would
-/// no longer find them. Each document is read once for all of them.
+/// Those of these delegations, by number, whose paths match the repository's own targets, and why
+/// each is refused: devices would no longer find those targets. Each document is read once for all
+/// delegations.
 async fn hiding(
     store: &dyn Store,
     base: &Manifest,
@@ -120,7 +125,8 @@ async fn hiding(
         let (first, count) = hidden.get(number)?;
         let others = count - 1;
         let why = StageError::refused(format!(
-            "{role} refused: {first} and {others} other published targets are among its names, and devices would no longer find them: remove them first"
+            "{role} refused: its paths match {first} and {others} other published targets, which \
+             devices would no longer find: remove these targets first"
         ));
         Some((*number, why))
     });

@@ -1,4 +1,5 @@
-//! What a generation takes in of other parties: what operators decided, and what was delivered.
+//! What a generation takes in from outside the pipeline: operators' decisions and other parties'
+//! deliveries.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -12,31 +13,31 @@ use crate::error::{Result, StageError};
 use crate::state::current::RefusedUpload;
 use crate::state::index::Unread;
 
-/// What a batch makes of the parties.
+/// What a batch changes about the parties.
 #[derive(Debug)]
 pub(crate) struct Intake {
-    /// When it was judged: the generation is made then.
+    /// When the deliveries were judged. The generation takes this as the time it was made.
     pub now: Time,
-    /// For the generation.
+    /// What the next generation records about other parties.
     pub others: Others,
-    /// To be stored before its manifest.
+    /// The new record of parties, which must be stored before the manifest.
     pub record: Option<Addressed<Parties>>,
-    /// The same: documents that were taken in.
+    /// Delivered documents that were taken in. They must be stored before the manifest too.
     pub taken: Vec<Signed<Targets>>,
-    /// Whether `targets` must say something else than in the base.
+    /// Whether the `targets` document must differ from the base's.
     pub changes_targets: bool,
-    /// Files that were refused.
+    /// Deliveries that were refused.
     pub refused: Vec<RefusedUpload>,
-    /// Roles that were asked for, and whose files could not be read.
+    /// Roles whose deliveries the batch asked for and that could not be read.
     pub unread: Unread,
-    /// Why decisions could not be carried out.
+    /// Why the decisions could not be carried out; `None` where they were.
     pub undecided: Option<Arc<StageError>>,
     /// Whether there are more decisions than one generation carries out.
     pub has_rest: bool,
 }
 
 impl Intake {
-    /// The base's parties, with nothing changed.
+    /// The base's parties, unchanged.
     pub fn unchanged(base: &Manifest, parties: Parties, now: Time) -> Self {
         let others = Others { parties, digest: base.parties, decisions: base.decisions, ..Others::default() };
         let (taken, refused, unread) = (Vec::new(), Vec::new(), Unread::new());
@@ -53,12 +54,13 @@ impl Intake {
         }
     }
 
-    /// Whether a generation that is based on `base` says anything new of other parties.
+    /// Whether a generation based on `base` changes anything about other parties.
     pub fn changes(&self, base: &Manifest) -> bool {
         !self.others.changes.is_empty() || self.others.decisions != base.decisions
     }
 
-    /// Carries out what operators decided, up to the decision `newest`, without what is `waived`.
+    /// Carries out the decisions `decided`. `newest` is the last decision that was looked at;
+    /// `waived` are the numbers that were not carried out.
     pub fn decide(&mut self, decided: &[Decision], newest: u64, waived: &BTreeSet<u64>) -> Result<()> {
         let next = self.others.parties.decided(decided);
         let of = |parties: &Parties, role: &RoleName| parties.parties.get(role).cloned();
@@ -74,7 +76,7 @@ impl Intake {
         self.change(next, changes)
     }
 
-    /// Takes `next` and what it changes.
+    /// Replaces the parties by `next`, and records the `changes`.
     pub fn change(&mut self, mut next: Parties, changes: BTreeMap<RoleName, PartyChange>) -> Result<()> {
         let top = RoleName::targets();
         let delegations = |parties: &Parties| parties.delegations(&top, false, &[]);

@@ -1,11 +1,17 @@
-//! The judgement that sign and publish each make for themselves, before a key signs or a timestamp shows what a stage before made.
+//! Judges a generation. Sign does so before any key signs, and publish before a timestamp shows it.
+//! Each judges for itself.
 //!
-//! Three questions, and none of them is put to whoever made the generation. Does it follow from what is published and from its own changes
-//! ([`tufline_tuf::replay`])? Do the uploads say so, of each name that devices would see changed (`justify.rs`)? Have operators decided,
-//! or other parties signed, what it delegates to these ([`tufline_tuf::delivery::follow`])?
+//! A judgement answers three questions, and asks none of them of the stage that made the
+//! generation:
 //!
-//! *Invariant*: what a judgement costs is that of the change: as many documents as it changes, and as many looks at uploads as names that devices
-//! would see changed.
+//! - Does the generation follow from what is published and from its own changes
+//!   ([`tufline_tuf::replay`])?
+//! - Do the uploads justify every name that devices would see changed (`justify.rs`)?
+//! - Did operators decide, or other parties sign, what it delegates to these parties
+//!   ([`tufline_tuf::delivery::follow`])?
+//!
+//! *Invariant*: the cost of a judgement depends on the change only: one read for each document that
+//! changes, and one look at the uploads for each name that devices would see changed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -33,23 +39,23 @@ use crate::state::index::{read_draft, read_index};
 use crate::state::ledger::{self, Published};
 use crate::state::parties::read_parties;
 
-/// What devices see, as the base of a judgement.
+/// The published generation, as the base of a judgement.
 pub(crate) struct ShownState {
-    /// The manifest.
+    /// The manifest of the published generation.
     pub manifest: Manifest,
-    /// What it delegates to other parties.
+    /// The parties that it delegates to.
     pub parties: Parties,
-    /// All versions that devices see.
+    /// The versions of all roles that devices see.
     pub versions: Versions,
 }
 
 impl ShownState {
-    /// Reads it; the published snapshot must verify under `root`.
+    /// Reads the published generation. Its snapshot must verify under `root`.
     pub async fn read(store: &dyn Store, root: &Root, published: &Published) -> Result<Self> {
         Self::of(store, published, ledger::published_snapshot(store, published), root).await
     }
 
-    /// The same where the snapshot's bytes are there, or on their way.
+    /// The same for a caller that has the snapshot's bytes already, or is reading them.
     pub async fn of(
         store: &dyn Store,
         published: &Published,
@@ -62,16 +68,17 @@ impl ShownState {
     }
 }
 
-/// What is not for devices to see.
+/// Why devices may not see a generation.
 #[derive(Debug)]
 pub(crate) enum Objection {
-    /// A generation must never be signed or shown, nor any that is based on it.
+    /// The generation must never be signed or shown, and neither may any that is based on it.
     Refused(Refused),
-    /// The uploads don't say, or no longer, what these names would be: the next generation may.
+    /// The uploads do not justify the content of these names, or no longer do. The next generation
+    /// may.
     PassedOver {
-        /// The names.
+        /// The names in question.
         names: Vec<TargetName>,
-        /// Whether a receipt says otherwise than the bytes.
+        /// Whether a receipt has another digest than the bytes.
         otherwise: bool,
     },
 }
@@ -82,10 +89,10 @@ impl From<Refused> for Objection {
     }
 }
 
-/// What a judgement answers, beside requests that failed.
+/// The result of a judgement. The outer error is a request that failed.
 pub(crate) type Judgement<T> = Result<std::result::Result<T, Objection>>;
 
-/// Answers the objection out of a function.
+/// Unwraps a judged value, or returns its objection from the enclosing function.
 macro_rules! pass {
     ($judged:expr) => {
         match $judged {
@@ -96,7 +103,7 @@ macro_rules! pass {
 }
 pub(crate) use pass;
 
-/// The parties of each of the generations `waiting`, if they follow from those before.
+/// The parties of each generation in `waiting`, if they follow from the generation before.
 pub(crate) async fn parties_of(ports: &Ports, shown: &ShownState, waiting: &[&Manifest]) -> Judgement<Vec<Parties>> {
     let (mut all, mut before, mut before_parties) = (Vec::new(), &shown.manifest, shown.parties.clone());
     for manifest in waiting {
@@ -111,7 +118,7 @@ pub(crate) async fn parties_of(ports: &Ports, shown: &ShownState, waiting: &[&Ma
     Ok(Ok(all))
 }
 
-/// What `manifest` delegates to other parties, if that follows from `before`.
+/// The parties that `manifest` delegates to, if they follow from `before`.
 async fn follows(
     ports: &Ports,
     before: &Manifest,
@@ -123,11 +130,11 @@ async fn follows(
     let after = match read_parties(store, manifest).await {
         Ok(after) => after,
         Err(error) if error.is_request() => return Err(error),
-        Err(error) => return void(format!("what it delegates to other parties can't be read: {error}")),
+        Err(error) => return void(format!("its record of other parties cannot be read: {error}")),
     };
     let count = manifest.decisions.saturating_sub(before.decisions);
     if count > MOST_DECISIONS {
-        return void(format!("it carries out {count} decisions, and at most {MOST_DECISIONS} are carried out at once"));
+        return void(format!("it carries out {count} decisions, more than the {MOST_DECISIONS} allowed at once"));
     }
     let found = decisions(store, before.decisions, manifest.decisions).await?;
     if (found.len() as u64) < count {
@@ -137,7 +144,8 @@ async fn follows(
     let mut decided: Vec<Decision> = Vec::new();
     for (number, decision) in found {
         match decision {
-            // A delegation may have come to hide targets. Nobody may leave out that a party is removed.
+            // Rebuild may waive a delegation, which may have come to hide targets. It may not waive
+            // the removal of a party.
             Ok(Decision { edit: PartyEdit::Create { .. }, .. }) | Err(_) if manifest.waived.contains(&number) => {}
             Ok(decision) => decided.push(decision),
             Err(_) => return void(format!("it carries out decision {number}, which nobody can read")),
@@ -146,7 +154,7 @@ async fn follows(
     let mut files = Files::default();
     for (role, document) in manifest.deliveries() {
         let Some(bytes) = store.bytes(&Key::Delivered(document.sha256)).await? else {
-            return void(format!("the document of {role} that it takes in is not there"));
+            return void(format!("it takes in a document of {role} that is not stored"));
         };
         files.delivered.insert(role.clone(), Delivered { bytes, upload: None });
     }
@@ -165,23 +173,25 @@ async fn follows(
     }
 }
 
-/// Generations on trial: those that wait up to a candidate, each based on the one before.
+/// The judgement of the generations that wait, up to a candidate. Each is based on the one before.
 pub(crate) struct Trial<'a> {
     replay: Replay<'a>,
-    /// What the uploads say of some names, asked early, for what they should have.
+    /// What the uploads said about some names before their documents were read, with the content
+    /// that was asked about.
     early: BTreeMap<&'a TargetName, (Option<&'a Content>, Justified)>,
-    /// What they said in the runs before.
+    /// What the uploads said in earlier runs.
     judging: Judging,
-    /// Of so many names they were asked in this run.
+    /// How many names this run asked the uploads about.
     looked: usize,
-    /// The names that the uploads were asked of, for what devices would see.
+    /// The names whose change is justified: the uploads were asked about what devices would see.
     asked: BTreeSet<TargetName>,
     lately: Vec<TargetName>,
     adopted: bool,
 }
 
 impl<'a> Trial<'a> {
-    /// Begins: `waiting` are the generations with their parties, the last one is the candidate.
+    /// Opens the judgement. `waiting` are the generations with their parties; the last one is the
+    /// candidate.
     pub async fn open(
         ports: &Ports,
         shown: &'a ShownState,
@@ -198,7 +208,7 @@ impl<'a> Trial<'a> {
             bins_keys: &held,
             offline_targets: ports.config.offline_targets,
         };
-        // Without any that waits it is what devices see, as in the replay.
+        // If none waits, the candidate is what devices see, as in the replay.
         let candidate = waiting.last().map_or(&shown.manifest, |(manifest, _)| manifest).generation;
         let judging = ports.deadline.take(shown.manifest.generation, candidate, rules.now);
         let places = places(waiting);
@@ -217,23 +227,27 @@ impl<'a> Trial<'a> {
         }))
     }
 
-    /// The published documents to give to [`Trial::fold`]: their roles, and their entries.
+    /// The published documents that the caller must give to [`Trial::fold`]: their roles and
+    /// entries.
     pub fn wanted(&self) -> Vec<(RoleName, RoleEntry)> {
         self.replay.wanted()
     }
 
-    /// What devices would see in the place of a published document. No key signs it before [`Trial::justify`] passes.
+    /// Replays the changes of one published document, and returns what devices would see in its
+    /// place. No key may sign that before [`Trial::justify`] passes.
     pub fn fold(&mut self, document: &Draft<Targets>) -> std::result::Result<Vec<Replayed>, Refused> {
         self.replay.fold(document)
     }
 
-    /// How many names devices would see changed by what was folded, of which the uploads were not asked yet.
+    /// How many names devices would see changed by the documents folded so far, without the uploads
+    /// having been asked about them.
     pub fn unjustified(&self) -> usize {
         self.replay.net().len() - self.asked.len()
     }
 
-    /// Asks the uploads of these names, and of no others: whatever else a generation says of names changes nothing. What they said is kept for the
-    /// next run if the time is over before all were asked.
+    /// Asks the uploads about the names that devices would see changed, and about no others:
+    /// nothing else that a generation says about names has an effect. If the time is over before
+    /// all were asked, it keeps the answers for the next run.
     pub async fn justify(&mut self, ports: &Ports) -> Judgement<()> {
         let unasked = self.replay.net().iter().filter(|(name, _)| !self.asked.contains(*name));
         let (early, said) = (&self.early, &self.judging.said);
@@ -278,7 +292,7 @@ impl<'a> Trial<'a> {
         Ok(Ok(()))
     }
 
-    /// Keeps what the uploads said for the next run.
+    /// Keeps the uploads' answers for the next run.
     fn out_of_time(&self, ports: &Ports, left: usize) -> StageError {
         let Judging { published, generation, since, said } = &self.judging;
         let lately: BTreeSet<&TargetName> = self.lately.iter().collect();
@@ -294,37 +308,40 @@ impl<'a> Trial<'a> {
         StageError::OutOfTime { generation: *generation, looked: self.looked, left }
     }
 
-    /// Whether people signed the candidate's document of `targets`.
+    /// Whether people signed the candidate's `targets` document.
     pub fn adopted(&self) -> bool {
         self.adopted
     }
 
-    /// Takes the document of `targets` that people signed, where the candidate has one.
+    /// Reads and verifies the `targets` document that people signed, where the candidate has one.
     pub async fn adopt(&mut self, ports: &Ports, keys: &RoleKeys, candidate: u64) -> Judgement<()> {
         let Some(version) = self.replay.wanted_adopted() else { return Ok(Ok(())) };
         let role = RoleName::targets();
         let bytes = ports.store.bytes(&Key::Metadata { role: role.clone(), version }).await?;
         let void =
             |reason: String| Refused { generation: candidate, fault: Fault::Role(role.clone(), version), reason };
-        let bytes = pass!(bytes.ok_or_else(|| void("the targets document that people signed is not there".into())));
+        let bytes = pass!(bytes.ok_or_else(|| void("the targets document that people signed is not stored".into())));
         let signed = verify(bytes, keys).and_then(|signed| signed.expect_version(version));
         pass!(self.replay.adopt(&pass!(signed.map_err(|error| void(error.to_string())))));
         Ok(Ok(()))
     }
 
-    /// Ends: what is not justified yet, numbers, counts and the candidate's index, which must be in the ledger for the generations to come.
-    /// Answers the names that would be shown as they were lately, and are not any more.
+    /// Finishes the judgement: justifies what is left, checks numbers and counts, and checks that
+    /// the candidate's index is in the ledger, because later generations need it.
+    ///
+    /// Returns the names whose content was in effect lately, but is not any more.
     pub async fn finish(mut self, ports: &Ports, candidate: u64) -> Judgement<Vec<TargetName>> {
         pass!(self.justify(ports).await?);
         let (pages, lately): (Vec<Addressed<Page>>, _) = (pass!(self.replay.finish()), self.lately);
-        // Read, not only asked for: whoever made the generation may have stored anything there, for good.
+        // It reads each page: a HEAD is not enough, since whoever made the generation may have
+        // stored other bytes there for good.
         let looks = pages.iter().map(|page| async move {
             let stored = ports.store.bytes(&Key::Page(page.digest())).await?;
             Ok::<_, StageError>(stored.as_ref() == Some(page.bytes()))
         });
         for is_there in at_once(looks).await {
             if !is_there? {
-                let reason = "a page of its index is not in the ledger, or other bytes are in its place".into();
+                let reason = "a page of its index is missing from the ledger or has other bytes".into();
                 return Ok(Err(Refused { generation: candidate, fault: Fault::Void, reason }.into()));
             }
         }
@@ -332,9 +349,9 @@ impl<'a> Trial<'a> {
     }
 }
 
-/// Asks the uploads of the newest names that these generations change, and that were `said` nothing of yet, while their documents are not read: of as many as are
-/// asked at once.
-/// Mostly these are all. A failed look is tried again where it matters.
+/// Asks the uploads about the newest names that these generations change, while their documents are
+/// still being read. It leaves out the names in `said`, and asks about as many as fit into one
+/// round of HEADs, which usually are all. A failed look is tried again in [`Trial::justify`].
 async fn early<'a>(
     ports: &Ports,
     waiting: &[(&'a Manifest, &'a Parties)],
@@ -360,7 +377,8 @@ async fn early<'a>(
     some_at_once(HEADS_AT_ONCE, looks).await.into_iter().flatten().collect()
 }
 
-/// Reads the published documents that a trial wants, some at a time, in the order in which they are wanted.
+/// Reads the published documents that a trial wants, several at a time, in the order in which it
+/// wants them.
 pub(crate) fn documents(
     store: &dyn Store,
     wanted: Vec<(RoleName, RoleEntry)>,

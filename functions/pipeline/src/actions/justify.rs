@@ -1,14 +1,19 @@
-//! Whether a name may change for devices now: what the uploads themselves say, asked by those who sign and publish.
+//! Decides whether devices may see a name change now, by asking the uploads. Sign and publish ask
+//! this.
 //!
-//! Who signs and who publishes believe no manifest: a thief of rebuild's role could name an old firmware in one. They ask S3
-//! which bytes were in effect lately, and believe hash's receipts only where S3 doesn't tell.
+//! Sign and publish believe no manifest: a thief of rebuild's role could put an old firmware into
+//! one. They ask S3 which bytes were in effect lately, and believe hash's receipts only where S3
+//! keeps no SHA-256.
 //!
-//! *In effect* is, at any time, the newest entry of a name's history that counts: a version that is not refused, from when its
-//! receipt was stored; a delete marker, from when it was made. A version that is newer may be shown as soon as it is there.
+//! *In effect* at a given time is the newest entry in a name's history that counts then. A version
+//! that is not refused counts from when its receipt was stored, a delete marker from when it was
+//! made. A version newer than that may be shown as soon as it exists.
 //!
-//! *Invariant*: what is [`Justified::Yes`] or [`Justified::Lately`] was in effect within the last [`WINDOW_SECONDS`], as far as anybody can
-//! tell: a version that was deleted for good within them counts as if it had never been, and an upload in parts that came within them and was
-//! put under newer entries, as if it had been there first. What is in effect now, and has its receipt, is always [`Justified::Yes`].
+//! *Invariant*: content judged [`Justified::Yes`] or [`Justified::Lately`] was in effect within the
+//! last [`WINDOW_SECONDS`], with two exceptions that nobody can detect: a version deleted for good
+//! within the window counts as if it had never existed, and a multipart upload that was completed
+//! within the window, but is listed under newer entries, counts as if it had been there before
+//! them. The content in effect now is always [`Justified::Yes`], once it has its receipt.
 //! (`functions/pipeline/tests/justify.rs`)
 
 use tufline_store::{PastVersion, VersionId};
@@ -22,15 +27,19 @@ use crate::ports::Ports;
 use crate::state::current::{Accepted, Current, current_upload, is_explicit, judge_upload};
 use crate::state::receipts;
 
-/// Whether `name` may have `content` now; `None` where the target is to be gone. `version` is the upload's version that a manifest
-/// names: only a hint where to look first, since a manifest may say anything, and the same bytes may have been uploaded again.
+/// Whether `name` may have `content` now; `None` means that the target is gone. `version` is the
+/// upload's version that a manifest names. It is only a hint where to look first: a manifest may
+/// say anything, and the same bytes may have been uploaded again.
 ///
-/// Requests: one look at what is current, and for bytes of which S3 told no SHA-256 one at its receipt, and a copy; if that is it, no
-/// more. Else one listing; a look at each version that came within the window, with its receipt and copy where all else is right; and
-/// two at each that is older, down to the first whose receipt is older too, and at a few beneath that, since they are looked at together.
+/// Requests: one look at the current upload, and where S3 keeps no SHA-256 of its bytes, a read of
+/// its receipt and a server-side copy. If the current upload has the content, that is all.
+/// Otherwise: one listing; a look at each version that came within the window, with its receipt and
+/// copy where all else matches; and two requests for each older version, down to the first one
+/// whose receipt is older too. A few beneath that are looked at as well, since looks go out
+/// together.
 ///
 /// # Errors
-/// Requests that failed. Nothing is known then.
+/// A request failed, so nothing is known.
 pub async fn justify(
     ports: &Ports,
     name: &TargetName,
@@ -61,7 +70,8 @@ pub async fn justify(
     })
 }
 
-/// Whether an upload is `content`. Its receipt is only asked for where S3's own SHA-256 doesn't say so.
+/// Whether an upload has `content`. It reads the receipt only where S3's own SHA-256 does not
+/// settle the question.
 async fn compare(ports: &Ports, accepted: &Accepted, content: &Content) -> Result<Justified> {
     let Accepted { upload, version, custom } = accepted;
     if upload.length != content.length || *custom != content.custom {
@@ -74,7 +84,8 @@ async fn compare(ports: &Ports, accepted: &Accepted, content: &Content) -> Resul
     if receipt.is_none_or(|receipt| (receipt.sha256, receipt.length) != (content.sha256, content.length)) {
         return Ok(Justified::NotNow);
     }
-    // A receipt alone decides only where the store computes no digest: hash's role could have written anything.
+    // A receipt is enough only where the store computes no digest: a thief of hash's role could
+    // have written anything there.
     let stored = match upload.sha256 {
         None => ports.blobs.check(upload).await?.unwrap_or(content.sha256),
         Some(sha256) => sha256,
@@ -82,7 +93,7 @@ async fn compare(ports: &Ports, accepted: &Accepted, content: &Content) -> Resul
     Ok(if stored == content.sha256 { Justified::Yes } else { Justified::Otherwise })
 }
 
-/// The history of a name.
+/// The version history of a name.
 struct Past<'a> {
     ports: &'a Ports,
     name: &'a TargetName,
@@ -93,8 +104,8 @@ struct Past<'a> {
 impl Past<'_> {
     /// Whether the name was gone within the window.
     ///
-    /// By a delete marker only: where the history ends, versions beneath may have been deleted for good, and who looked then must
-    /// look again.
+    /// Only a delete marker shows that. Where the history just ends, versions may have been deleted
+    /// for good, and rebuild must look at the name again.
     async fn was_gone(&self) -> Result<Justified> {
         let mut left = self.history.as_slice();
         loop {
@@ -116,7 +127,8 @@ impl Past<'_> {
         }
     }
 
-    /// Whether the name was `content` within the window, perhaps as `version`. `compared` is known not to be it.
+    /// Whether the name had `content` within the window, perhaps as `version`. The caller has
+    /// compared `compared` already: it does not have it.
     async fn was(
         &self,
         content: &Content,
@@ -163,7 +175,7 @@ impl Past<'_> {
         failure.map_or(Ok(found), Err)
     }
 
-    /// Where the first of these entries is that is old.
+    /// The place of the first old entry among `entries`.
     async fn first_old(&self, entries: &[PastVersion]) -> Result<Option<usize>> {
         let looked = look_in_order(entries, |past| self.is_old(past), |is_old| *is_old).await?;
         Ok(looked.iter().position(|is_old| *is_old))
@@ -173,10 +185,12 @@ impl Past<'_> {
         seconds_between(time, self.now) > WINDOW_SECONDS
     }
 
-    /// Whether nothing beneath `past` was in effect within the window: it has itself counted for longer.
+    /// Whether nothing beneath `past` was in effect within the window, because `past` itself has
+    /// counted for longer.
     ///
-    /// An upload in parts is dated by when it began, long before it came, perhaps; but its receipt came after it. And what has
-    /// no receipt counts for nobody yet: what is beneath is still shown.
+    /// S3 dates a multipart upload by its start, which may be long before its completion. Its
+    /// receipt is stored after the completion, so both times must be old. An upload without a
+    /// receipt does not count yet: devices still see the entry beneath it.
     async fn is_old(&self, past: &PastVersion) -> Result<bool> {
         match past {
             PastVersion::Marker { modified, .. } => Ok(self.is_before(*modified)),
@@ -194,7 +208,7 @@ impl Past<'_> {
         }
     }
 
-    /// Whether `version` is `content`, looked at by itself.
+    /// Whether `version` has `content`.
     async fn look(&self, version: &VersionId, content: &Content) -> Result<Justified> {
         let (ports, name) = (self.ports, self.name.as_str());
         let Some(upload) = ports.uploads.head_version(name, version).await? else { return Ok(Justified::NotNow) };
@@ -207,8 +221,9 @@ impl Past<'_> {
 
     /// Whether hash found `content` in `version` within the window.
     ///
-    /// For files, which are overwritten in place: nothing but the receipt is left of them. It may be believed there, since all stages
-    /// are one process, in which no role can be stolen by itself. What the metadata was, nothing tells.
+    /// This is for files, which are overwritten in place and leave nothing but the receipt. The
+    /// receipt can be believed there: all stages are one process, so nobody can steal one stage's
+    /// role. The old file's custom metadata is lost, so this compares bytes only.
     async fn was_hashed(&self, version: &VersionId, content: &Content) -> Result<bool> {
         let found = receipts::dated_receipt(&*self.ports.store, self.name.as_str(), version).await?;
         Ok(found.is_some_and(|(receipt, stored)| {

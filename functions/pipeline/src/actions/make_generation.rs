@@ -1,4 +1,4 @@
-//! The next generation: edits and what else it has, folded into the documents of its base.
+//! Makes the next generation: folds edits and other additions into the documents of its base.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -18,19 +18,21 @@ use crate::error::{Result, StageError};
 use crate::state::index::{Unread, expect_read, extend_index, read_draft};
 use crate::state::ledger;
 
-/// What must be known of the base to change it: read while the names are looked at.
+/// What rebuild must know about the base to change it. It is read while the names are looked at.
 pub(crate) struct KnownBase {
-    /// With the pages on the way to the batch's places.
+    /// The index, with the pages on the way to the batch's places.
     pub index: Index,
     /// The pages that could not be read.
     pub unread: Unread,
-    /// The first of the documents there.
+    /// The first documents at those places.
     pub documents: BTreeMap<Sha256, Draft<Targets>>,
 }
 
 impl KnownBase {
+    /// Reads the index and documents, and fails if any page is unreadable.
+    ///
     /// # Errors
-    /// The first page that can't be read.
+    /// The failure of the first page that cannot be read.
     pub async fn read(store: &dyn Store, base: &Manifest, places: &[Place<'_>]) -> Result<Self> {
         let mut known = Self::read_what_can_be(store, base, places).await;
         expect_read(std::mem::take(&mut known.unread))?;
@@ -48,7 +50,7 @@ impl KnownBase {
         let reads = roles.iter().take(REQUESTS_AT_ONCE).filter_map(|role| Some((role, &index.entry(role)?.document)));
         let reads =
             reads.map(|(role, entry)| async move { Some((entry.draft, read_draft(store, role, entry).await.ok()?)) });
-        // One that can't be read is asked for again if it is needed.
+        // A document that cannot be read is asked for again if it is needed.
         let documents = at_once(reads).await.into_iter().flatten().collect();
         Self { index, unread, documents }
     }
@@ -56,14 +58,15 @@ impl KnownBase {
 
 /// Why a batch was not folded in.
 pub(crate) enum Unfolded {
-    /// These can't be read: without the changes that need them it may be.
+    /// Some documents or pages cannot be read. Without the changes that need them, the batch may
+    /// succeed.
     Unread {
-        /// Why the first of them can't.
+        /// Why the first of them cannot be read.
         first: Arc<StageError>,
-        /// All of them.
+        /// All that cannot be read, by role.
         all: Unread,
     },
-    /// Anything else.
+    /// Any other failure.
     Failed(StageError),
 }
 
@@ -88,24 +91,25 @@ impl From<Unfolded> for StageError {
     }
 }
 
-/// What a generation has beside edits.
+/// What a generation has besides edits.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Additions<'a> {
-    /// Roles to draft anew.
+    /// Roles that get a new version of their document.
     pub renew: &'a BTreeSet<RoleName>,
     /// The keys of the bins.
     pub bins: &'a BinsKeys,
-    /// Other parties.
+    /// The changes about other parties.
     pub judged: &'a Intake,
-    /// The document of `targets` that people signed, if this generation takes one in.
+    /// The `targets` document that people signed, if this generation takes one in.
     pub adopted: Option<&'a AddressedDraft>,
-    /// Its number and that above which its documents are numbered, where it isn't simply the next one after its base. It is made then
-    /// even if it changes nothing.
+    /// The number of the generation, and the version above which its documents are numbered. `None`
+    /// gives the next numbers after its base. With numbers given, the generation is made even if it
+    /// changes nothing.
     pub numbers: Option<(u64, u64)>,
 }
 
 impl<'a> Additions<'a> {
-    /// Nothing that people signed, and the next numbers.
+    /// Additions without a document that people signed, and with the next numbers.
     pub fn new(renew: &'a BTreeSet<RoleName>, bins: &'a BinsKeys, judged: &'a Intake) -> Self {
         Self { renew, bins, judged, adopted: None, numbers: None }
     }
@@ -115,8 +119,11 @@ impl<'a> Additions<'a> {
     }
 }
 
-/// Folds the edits into the documents on the way to their names: each is read, changed and stored by itself, so that no more
-/// of them are in memory than requests are under way. The index in `known` has the pages on the way to all of them.
+/// Folds the edits into the documents at their names, and stores the result. Each document is read,
+/// changed and stored by itself, so memory holds no more documents than requests are in flight. The
+/// index in `known` must have the pages on the way to all names.
+///
+/// Returns the manifest, which the caller must store; `None` if there is nothing to change.
 pub(crate) async fn make_generation(
     store: &dyn Store,
     base: &Manifest,
@@ -146,13 +153,13 @@ pub(crate) async fn make_generation(
     });
     let mut reads = stream::iter(reads.collect::<Vec<_>>()).buffered(REQUESTS_AT_ONCE);
     let (mut documents, to_write) = mpsc::channel::<Document>(0);
-    // Sending fails only where a write has failed, and then nobody waits for the rest.
+    // Sending fails only after a write has failed, and then nobody waits for the rest.
     let folded = async move {
         let taken = judged.taken.iter().map(Document::delivered);
         for document in taken.chain(judged.record.iter().map(Document::parties)) {
             let _ = documents.send(document).await;
         }
-        // All that can't be read is found in one turn.
+        // It goes on after the first unreadable document, to find all of them in one turn.
         let mut unread = Unread::new();
         while let Some((role, document)) = reads.next().await {
             match document.and_then(|document| Ok(folding.fold(&document)?)) {

@@ -1,4 +1,4 @@
-//! What stages and operations have in common: each a step of theirs that has a name.
+//! Steps that several stages and operations share.
 
 pub(crate) mod announce;
 pub(crate) mod answer;

@@ -1,5 +1,5 @@
-//! The SHA-256 of an upload by reading it: in pieces, several of them under way at once, while another is hashed; and a large
-//! upload in several runs, whose progress is kept in the ledger.
+//! Finds the SHA-256 of an upload by reading it in pieces: while one piece is hashed, the next ones
+//! arrive. A large upload is read in several runs, and the ledger keeps the progress.
 
 use std::sync::Arc;
 
@@ -14,31 +14,32 @@ use crate::state::current::Accepted;
 use crate::state::ledger;
 use crate::state::records::Progress;
 
-/// How many pieces of one upload are under way at once: one connection to S3 brings some 60 MB/s, and a function some 80
+/// How many pieces of one upload are read at once. One connection to S3 gives some 60 MB/s, and a
+/// function takes some 80 MB/s
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/optimizing-performance-guidelines.html>).
 const PIECES_AT_ONCE: usize = 3;
 
-/// What became of a run.
+/// The outcome of a run.
 pub(crate) enum Read {
-    /// It is read to its end.
+    /// The upload is read to its end.
     ToItsEnd(Sha256),
-    /// The progress is stored: another run must go on.
+    /// The progress is stored, and another run must go on.
     Partly,
-    /// Someone else is further meanwhile, and goes on with it.
+    /// Another run has got further and goes on with the upload.
     ByAnother,
 }
 
-/// Reads an upload to its end, at once.
+/// Reads an upload to its end in one run.
 pub(crate) async fn read(ports: &Ports, upload: &Upload) -> Result<Sha256> {
     let run = advance(ports, upload, (Hasher::new(), 0), upload.length, None).await;
     run.failure.map_or_else(|| Ok(run.hasher.finish()), Err)
 }
 
-/// Reads more of an upload, from where the last run ended: as much as the configuration gives to a run, or as can be had
-/// before `until`, but one piece at least.
+/// Reads the next part of an upload, from where the last run ended. A run reads as much as the
+/// configuration allows it, or as it can before `until`, but at least one piece.
 ///
-/// Several runs on one upload at once are harmless: of those that began at the same place one stores its progress, and
-/// goes on.
+/// Several runs on one upload at once are harmless: of those that began at the same place, one
+/// stores its progress and goes on.
 pub(crate) async fn read_on(ports: &Ports, accepted: &Accepted, until: Time) -> Result<Read> {
     let upload = &accepted.upload;
     let key = Key::Hashing(UploadKey::new(&upload.name, &accepted.version));
@@ -51,53 +52,54 @@ pub(crate) async fn read_on(ports: &Ports, accepted: &Accepted, until: Time) -> 
     let took = ports.clock.now().duration_since(started).as_secs_f64();
     tracing::info!(upload = %accepted.version, name = upload.name, begin, offset, length = upload.length, took, "upload read");
     match failure {
-        // Nothing is gained: the message comes again, later each time.
+        // The run gained nothing: its message comes again, later each time.
         Some(error) if offset == begin => return Err(error),
-        // What was gained is kept, and the next run tries the rest.
+        // The run keeps what it gained, and the next run tries the rest.
         Some(error) => {
             tracing::warn!(upload = %accepted.version, name = upload.name, offset, %error, "reading interrupted");
         }
         None => {}
     }
     let to_its_end = offset == upload.length;
-    // A crash before this is stored: the next run reads the same again. After it, before the message of the next run is
-    // sent: this run's own message comes again.
+    // A crash before the progress is stored: the next run reads the same bytes again. A crash after
+    // that, but before the next run's message is sent: this run's own message comes again.
     if begin < offset && (begin > 0 || !to_its_end) {
         let progress = Progress::new(upload.length, offset, hasher.pause());
         match store(ports, key, stored, &progress).await? {
             Progressed::Stored => {}
             _ if to_its_end => {}
             Progressed::ByAnother => return Ok(Read::ByAnother),
-            // Nothing is gained.
+            // Storing failed, so the run gained nothing.
             Progressed::Lost => return Err(StageError::Contended("the progress of a large upload", 1)),
         }
     }
     Ok(if to_its_end { Read::ToItsEnd(hasher.finish()) } else { Read::Partly })
 }
 
-/// Where the last run ended; `None` where that can't be told: then the upload is read from its beginning.
+/// Where the last run ended. `None` where the record is unusable: the upload is read from its
+/// beginning.
 fn progress(key: &Key, stored: &Stored, length: u64) -> Option<(Hasher, u64)> {
     let progress = serde_json::from_slice(&stored.bytes).ok().and_then(|progress: Progress| progress.resume(length));
     if progress.is_none() {
-        tracing::warn!(record = %key, "the progress is damaged, or of another upload: reading from the beginning");
+        tracing::warn!(record = %key, "progress damaged or of another upload: reading from the beginning");
     }
     progress
 }
 
-/// What became of progress that was to be stored.
+/// The outcome of storing progress.
 enum Progressed {
-    /// It is stored.
+    /// This run's progress is stored.
     Stored,
-    /// Somebody has stored some that is further. Whoever did so has a message to go on with.
+    /// Another run has stored more progress, and has a message to go on with.
     ByAnother,
-    /// What is there now is damaged, or gone, or behind: nobody may go on with it.
+    /// The record is damaged, gone or behind ours: no run may go on with it.
     Lost,
 }
 
-/// Stores progress in place of `before`, unless somebody has stored some meanwhile.
+/// Stores progress in place of `before`, unless another run has stored some meanwhile.
 ///
-/// The very same as ours isn't further: a repeated write may have met its own success. Or another run that began at the same
-/// place stored it: then both go on, and one of them for nothing.
+/// Identical progress is not further: our own retried write may have succeeded. Or another run that
+/// began at the same place stored it; then both go on, and one of them works in vain.
 async fn store(ports: &Ports, key: Key, before: Option<Stored>, progress: &Progress) -> Result<Progressed> {
     let document = ledger::pointer(key, progress)?;
     let written = match before {
@@ -118,15 +120,15 @@ async fn store(ports: &Ports, key: Key, before: Option<Stored>, progress: &Progr
     }
 }
 
-/// How far a run came.
+/// How far a run came, and what stopped it before its end.
 struct Run {
     hasher: Hasher,
     offset: u64,
     failure: Option<StageError>,
 }
 
-/// Hashes the bytes of `upload` from where `begin` is to `end`, or until a request fails, or a piece that was begun before
-/// `until` is hashed.
+/// Hashes the bytes of `upload` from `begin` to `end`. It stops earlier when a request fails, and
+/// starts no further piece after `until`.
 async fn advance(ports: &Ports, upload: &Upload, begin: (Hasher, u64), end: u64, until: Option<Time>) -> Run {
     let (mut hasher, mut offset) = begin;
     let size = ports.config.large_uploads.sizes().piece;
@@ -152,19 +154,19 @@ async fn advance(ports: &Ports, upload: &Upload, begin: (Hasher, u64), end: u64,
     Run { hasher, offset, failure: None }
 }
 
-/// Reads one piece, and all of it.
+/// Reads one whole piece.
 async fn piece(ports: &Ports, upload: &Upload, offset: u64, length: u64) -> Result<Room> {
     let mut room = ports.reading.take(length).await?;
     room.buffer = ports.uploads.read_into(std::mem::take(&mut room.buffer), upload, offset, length).await?;
     if room.buffer.len() as u64 != length {
         let place = ports.uploads.place(&upload.name);
-        let why = "it ends before its length; it comes again";
+        let why = "the object ends before its length; its message comes again";
         return Err(StoreError::new(ErrorKind::Corrupt, "read", place, why).into());
     }
     Ok(room)
 }
 
-/// Hashes while the next pieces arrive.
+/// Hashes a piece on another thread, while the next pieces arrive.
 async fn add(mut hasher: Hasher, room: Room) -> Hasher {
     compute(move || {
         hasher.update(&room.buffer);

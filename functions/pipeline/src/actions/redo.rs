@@ -1,4 +1,5 @@
-//! From where a batch starts: the newest generation or, where that is void, what is published, with all that was to be changed since.
+//! Finds where a batch starts: at the newest generation or, if that is void, at the published one.
+//! In the second case, all names that were changed since are looked at again.
 
 use std::collections::BTreeSet;
 
@@ -16,34 +17,35 @@ use crate::state::parties::read_parties;
 use crate::state::pending::Tip;
 use crate::state::records::RecordedFault;
 
-/// Where somebody takes numbers ahead again and again, the numbers that are left out grow four times with each, up to this power of four: by
-/// then there are more than anybody can take.
+/// If others take version numbers again and again, the gap that rebuild leaves grows fourfold each
+/// time, up to this power of four. By then it is larger than any range that somebody can take.
 const MOST_JUMPS: u32 = 13;
 
-/// Where generations are void, so many names at most are looked at again in the one that follows what is published: else it would take longer
-/// than a run may.
+/// How many names the generation after void ones looks at again, at most: more would outlast a run.
+/// If there are more, all of them wait for later generations.
 const MOST_LOOKS: usize = 4000;
 
-/// The same with the numbers of snapshots: so many doublings of the fences that use them up.
+/// If others take snapshot versions again and again, the number of fences that use these up doubles
+/// each time, up to this power of two.
 const MOST_FENCES: u32 = 5;
 
-/// What must be looked at again where the newest generation is void: all that was to be changed since what is published. The next one is
-/// based on that.
+/// What must be looked at again if the newest generation is void: everything changed since the
+/// published generation. The next generation is based on the published one.
 #[derive(Debug, Default)]
 pub(crate) struct Redo {
-    /// The targets.
+    /// The targets to look at in the next generation.
     pub names: BTreeSet<TargetName>,
-    /// The same, where they are too many for one generation.
+    /// Targets for later generations, where they are too many for one.
     pub later: BTreeSet<TargetName>,
-    /// Targets whose bytes were missing: hash must look at them first.
+    /// Targets whose bytes were missing. Hash must look at them first.
     pub unstored: BTreeSet<TargetName>,
-    /// Other parties' roles.
+    /// Other parties' roles whose deliveries must be looked at.
     pub roles: BTreeSet<RoleName>,
-    /// The highest number that a document of the targets family may have got since.
+    /// The highest version that a document of the targets family may have got since.
     serial: u64,
-    /// So many numbers of documents were taken by others.
+    /// How many document versions others have taken.
     taken: u32,
-    /// So many numbers of snapshots were.
+    /// How many snapshot versions others have taken.
     taken_snapshots: u32,
 }
 
@@ -63,7 +65,7 @@ impl Redo {
             }
         }
         for manifest in tip.pending.readable() {
-            // A number far above was made up.
+            // A serial far above the published one is made up.
             if manifest.serial <= tip.shown.serial.saturating_add(LARGEST_JUMP / 2) {
                 redo.serial = redo.serial.max(manifest.serial);
             }
@@ -79,8 +81,9 @@ impl Redo {
         redo
     }
 
-    /// The documents of the next generation take the versions above this one: far enough above those that others took, so that they can't be
-    /// met again and again, and by how many nobody knows beforehand, since the clock's nanoseconds decide.
+    /// The documents of the next generation take versions above this one. If others took versions,
+    /// it leaves a growing gap, so that rebuild does not meet taken versions again and again. The
+    /// clock's nanoseconds decide the gap, so nobody can predict it.
     pub fn first(&self, now: Time) -> u64 {
         if self.taken == 0 {
             return self.serial;
@@ -91,18 +94,18 @@ impl Redo {
     }
 }
 
-/// From where a batch starts.
+/// Where a batch starts.
 pub(crate) struct Start {
     /// The generation that the next one is based on.
     pub base: Manifest,
-    /// The number of the next one.
+    /// The number of the next generation.
     pub generation: u64,
-    /// What must be looked at again, where the base is what is published.
+    /// What must be looked at again, if the base is the published generation.
     pub redo: Option<Redo>,
 }
 
 impl Start {
-    /// Finds it. `None` where another instance was faster.
+    /// Finds the start. `None` if another instance was faster.
     pub async fn find(ports: &Ports, tip: &Tip, from_published: bool) -> Result<Option<Self>> {
         let mut generation = tip.pending.next();
         if !from_published && tip.pending.is_sound() {
@@ -115,18 +118,18 @@ impl Start {
     }
 }
 
-/// Tells of what can't be read among the generations: nobody who counts made it.
+/// Reports a manifest that cannot be read or has no base: the pipeline did not make it.
 async fn tell_of_strange(ports: &Ports, tip: &Tip) -> Result<()> {
     let Some(generation) = tip.pending.strange() else { return Ok(()) };
     measure::gate_refusal();
-    let reason = "it can't be read, or it is based on none that there is; look at who wrote it".to_owned();
+    let reason = "it cannot be read or its base does not exist; look at who wrote it".to_owned();
     tracing::error!(generation, reason, "generation refused");
     ports.events.send(&[Event::GenerationRefused { generation, reason }]).await?;
     Ok(())
 }
 
-/// Uses up the numbers of snapshots that others took, with fences based on `base`; answers the last of them, or `base`. `None` where another
-/// instance was faster.
+/// Uses up the snapshot versions that others took, with fences based on `base`. Returns the last
+/// fence, or `base` if none was needed; `None` if another instance was faster.
 async fn pass_taken_snapshots(
     ports: &Ports,
     redo: &Redo,

@@ -1,4 +1,5 @@
-//! What follows where a generation is neither signed nor shown: a record, an event, and what mends it.
+//! What follows when a generation is refused: a record, an event, and a message that asks for the
+//! remedy.
 
 use std::time::Duration;
 
@@ -12,31 +13,35 @@ use crate::ports::Ports;
 use crate::state::ledger;
 use crate::state::records::{RECORD_FORMAT, RecordedFault, RefusedGeneration};
 
-/// A refusal is told again, and mended again, at most once in this time.
+/// For this long after a refusal was recorded, it is not announced or mended again.
 const REFUSAL_REPEAT_SECONDS: i64 = 60;
 
-/// So many names at most stand in the record of a refusal, which is then far from too long to be read.
+/// How many names the record of a refusal holds at most, so that it stays short enough to read.
 const MOST_NAMES: usize = 4000;
 
-/// A reason has at most so many characters, in records and events: it may repeat what somebody else wrote.
+/// The longest reason in records and events, in characters. A reason may repeat text that somebody
+/// else wrote.
 const LONGEST_REASON: usize = 2000;
 
 fn shortened(reason: &str) -> String {
     reason.chars().take(LONGEST_REASON).collect()
 }
 
-/// How long a look at a name waits that could not be justified, and the renewal of what expired: whoever looks again at once may see
-/// the same. Where that never changes, this bounds the rate at which the stages call each other.
+/// How long a look at an unjustified name, or the renewal of an expired document, waits. A stage
+/// that looked again at once might see the same. If that never changes, the delay limits how often
+/// the stages call each other.
 const LOOK_DELAY: Duration = Duration::from_secs(5);
 
-/// Records a refusal, tells of it, and asks for what mends it. Repeated while it lasts, but at a bounded rate.
+/// Records and announces a refusal, and asks for the remedy. It repeats this while the refusal
+/// lasts, at a bounded rate.
 pub(crate) async fn refuse(ports: &Ports, refused: &Refused) -> Result<()> {
     let generation = refused.generation;
     tracing::error!(generation, reason = refused.reason, "generation refused");
     let fault = match &refused.fault {
-        // Nothing is wrong with it but its age.
+        // Nothing is wrong with the generation but its age.
         Fault::Expired(role, _) if ports.config.is_signed_by_people(role) => {
-            // The alarm tells, and refresh has it looked at every minute: what is to be done people must do.
+            // Only people can renew this document. The alarm tells them, and refresh checks it
+            // every minute.
             tracing::error!(%role, "expired: `tufline targets` makes the next one, see docs/keys.md");
             measure::gate_refusal();
             return Ok(());
@@ -49,7 +54,7 @@ pub(crate) async fn refuse(ports: &Ports, refused: &Refused) -> Result<()> {
         }
         Fault::Root => RecordedFault::Root,
         Fault::Role(role, version) => RecordedFault::Taken(role.clone(), *version),
-        // The others are found when these are mended.
+        // Further names come to light when these are mended.
         Fault::Targets(names) => RecordedFault::Bytes(names.iter().take(MOST_NAMES).cloned().collect()),
         Fault::Void | Fault::Policy => RecordedFault::Void,
     };
@@ -69,11 +74,13 @@ pub(crate) async fn refuse(ports: &Ports, refused: &Refused) -> Result<()> {
             ports.store.replace(&record, &told.tag).await?
         }
     };
-    // Losing means that another instance tells it. A crash from here on: told again once the time has passed.
+    // If this write loses, another instance announces the refusal. A crash from here on: it is
+    // announced again after [`REFUSAL_REPEAT_SECONDS`].
     if written == Written::Lost {
         return Ok(());
     }
-    // While a new configuration is deployed, stages may know of it at different times: that is nobody's fault.
+    // While a new configuration is being deployed, the stages may disagree on the policy for a
+    // while. That is no fault.
     if refused.fault != Fault::Policy {
         measure::gate_refusal();
         let reason = shortened(&refused.reason);
@@ -82,8 +89,9 @@ pub(crate) async fn refuse(ports: &Ports, refused: &Refused) -> Result<()> {
     if is_root { Ok(()) } else { send(ports, vec![Change::Void { generation }], Duration::ZERO).await }
 }
 
-/// Asks for another look at names that a generation changes though the uploads don't say so: it is passed over, and the next one has
-/// what they say then. Where even a receipt contradicts the bytes, hash looks too.
+/// Asks for another look at names whose change the uploads do not justify. The generation is passed
+/// over, and the next one has what the uploads say then. With `hash_too`, a receipt contradicts the
+/// bytes, so hash looks at them again.
 pub(crate) async fn look_again(ports: &Ports, generation: u64, names: &[TargetName], hash_too: bool) -> Result<()> {
     tracing::warn!(generation, names = names.len(), first = ?names.first(), "generation passed over");
     if hash_too {
@@ -96,8 +104,9 @@ pub(crate) async fn look_again(ports: &Ports, generation: u64, names: &[TargetNa
     look_at(ports, names).await
 }
 
-/// Asks for another look at names. Also where a generation shows them as they were a moment ago: whoever made it need not have been told
-/// since, and a thief of rebuild's role would leave it at that.
+/// Asks rebuild to look at names again. This is also needed for content that was in effect lately:
+/// rebuild may have no message about the newer upload, and a thief of rebuild's role would leave
+/// the old content there.
 pub(crate) async fn look_at(ports: &Ports, names: &[TargetName]) -> Result<()> {
     let looks = names.iter().map(|name| Change::Look { name: name.clone() });
     send(ports, looks.collect(), LOOK_DELAY).await

@@ -1,4 +1,4 @@
-//! Rejections: an upload, or a delivery, that can never become a target.
+//! Records rejections: of an upload or a delivery that can never become a target.
 
 use tufline_store::{DELIVERIES, Event, Key, RejectedUpload, UploadKey, Uploads, VersionId, Written};
 use tufline_tuf::Rejection;
@@ -9,12 +9,13 @@ use crate::ports::Ports;
 use crate::state::current::RefusedUpload;
 use crate::state::ledger;
 
-/// Tells of a rejection: the event, then the receipt, which keeps the event from being sent at each later look.
+/// Announces a rejection. It sends the event first, then stores the receipt, which keeps later
+/// looks from sending the event again.
 pub(crate) async fn reject(ports: &Ports, refused: &RefusedUpload) -> Result<()> {
     reject_at(ports, &*ports.uploads, &refused.upload.name, refused).await
 }
 
-/// The same for what lies in `uploads`, under the name by which people know it.
+/// The same for an object in `uploads`, under the `name` by which people know it.
 pub(crate) async fn reject_at(ports: &Ports, uploads: &dyn Uploads, name: &str, refused: &RefusedUpload) -> Result<()> {
     let RefusedUpload { upload, rejection } = refused;
     let version = upload.version.clone().unwrap_or(VersionId("null".into()));
@@ -28,18 +29,19 @@ pub(crate) async fn reject_at(ports: &Ports, uploads: &dyn Uploads, name: &str, 
     measure::rejected();
     let rejected = RejectedUpload { place, name: name.to_owned(), version: upload.version.clone(), code, reason };
     ports.events.send(&[Event::UploadRejected(rejected.clone())]).await?;
-    // A crash here sends the event twice. Losing the creation means that another instance told it too.
+    // A crash here sends the event twice. If the creation loses, another instance sent the event
+    // too.
     match ports.store.create(&ledger::record(key, &rejected)?).await? {
         Written::Done | Written::Lost => Ok(()),
     }
 }
 
-/// Tells of a refused delivery.
+/// Announces the rejection of a delivery.
 pub(crate) async fn reject_delivery(ports: &Ports, refused: &RefusedUpload) -> Result<()> {
     reject_at(ports, &*ports.deliveries, &told(&refused.upload.name), refused).await
 }
 
-/// How people know it.
+/// The name by which people know a delivery: its key.
 pub(crate) fn told(name: &str) -> String {
     format!("{DELIVERIES}{name}")
 }

@@ -1,4 +1,4 @@
-//! What is to be signed again, since another online key signs now.
+//! Finds what must be signed again because another online key signs now.
 
 use bytes::Bytes;
 use futures::stream::{self, StreamExt, TryStreamExt};
@@ -15,16 +15,16 @@ use crate::state::index::{expect_read, readable_below};
 use crate::state::ledger::Published;
 use crate::state::online_keys::signing_key;
 
-/// The roles whose keys stand in the root, as they are called there.
+/// The name in the root of a role whose online keys the root lists.
 ///
 /// # Errors
-/// [`StageError::Refused`] for the bins.
+/// [`StageError::Refused`] for the bins: the `targets` role lists their keys.
 pub fn root_role(role: OnlineRole) -> Result<RoleName> {
     match role {
         OnlineRole::Targets => Ok(RoleName::targets()),
         OnlineRole::Snapshot => Ok(RoleName::snapshot()),
         OnlineRole::Timestamp => Ok(RoleName::timestamp()),
-        OnlineRole::Bins => Err(StageError::refused("the key of the bins stands in no root")),
+        OnlineRole::Bins => Err(StageError::refused("no root lists the key of the bins")),
     }
 }
 
@@ -36,7 +36,7 @@ pub(crate) fn file(role: OnlineRole, manifest: &Manifest) -> Key {
     }
 }
 
-/// Those of `files` that don't verify under `only`. What is not there yet is not signed by anybody.
+/// Those of `files` that do not verify under `only`. A file that does not exist yet is left out.
 pub(crate) async fn signed_by_others(
     store: &dyn Store,
     role: OnlineRole,
@@ -60,14 +60,15 @@ pub(crate) fn is_signed(role: OnlineRole, bytes: Bytes, only: &RoleKeys) -> bool
     verified.is_ok()
 }
 
-/// Whether the root lets several keys sign for `role`, and the published timestamp is signed by another than the one that signs
-/// now.
+/// Whether the published timestamp must be signed again: the root lists several keys for the role,
+/// and another one signs now.
 pub(crate) async fn timestamp_is_due(ports: &Ports, root: &Root, published: &Published) -> Result<bool> {
     let Some(only) = only_signing(ports, root, OnlineRole::Timestamp).await? else { return Ok(false) };
     Ok(!is_signed(OnlineRole::Timestamp, published.stored.bytes.clone(), &only))
 }
 
-/// What to ask for so that the key that signs now has signed the snapshot and the targets role. What is not signed yet will be.
+/// The changes that make the current key sign the snapshot and the targets role. Files that are not
+/// signed yet need none.
 pub(crate) async fn renewals(
     ports: &Ports,
     root: &Root,
@@ -82,7 +83,7 @@ pub(crate) async fn renewals(
         }
         let Some(only) = only_signing(ports, root, role).await? else { continue };
         let file = match role {
-            // A fence has none of its own.
+            // A fence has no snapshot of its own.
             OnlineRole::Snapshot if newest.is_fence() => file(role, published),
             _ => file(role, newest),
         };
@@ -97,10 +98,10 @@ pub(crate) async fn renewals(
     Ok(changes)
 }
 
-/// What to ask for so that the newest key that is held signs the bins: at most `most` of them at once. `newest` is the newest
-/// generation.
+/// The changes that make the newest key sign the bins: at most `most` of them. `newest` is the
+/// newest generation.
 pub(crate) async fn bins_renewals(ports: &Ports, newest: &Manifest, most: usize) -> Result<Vec<Change>> {
-    // Where people sign `targets`, they begin and end it.
+    // Where people sign `targets`, they start and end the replacement of the key.
     let offline = ports.config.offline_targets;
     if newest.old_bins_key.is_none() {
         let is_due = !offline && !same_key(&newest.bins_key, &ports.signer.newest_key(OnlineRole::Bins).await?);
@@ -115,7 +116,7 @@ pub(crate) async fn bins_renewals(ports: &Ports, newest: &Manifest, most: usize)
     Ok(if left.is_empty() && !offline { vec![Change::ReplaceBinsKey] } else { left })
 }
 
-/// The key that signs for `role` now, where the root trusts others too.
+/// The key that signs for `role` now; `None` if the root lists only one key for it.
 async fn only_signing(ports: &Ports, root: &Root, role: OnlineRole) -> Result<Option<RoleKeys>> {
     let keys = RoleKeys::in_root(root, &root_role(role)?)?;
     if keys.keys().count() == 1 {

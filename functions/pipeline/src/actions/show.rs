@@ -1,4 +1,4 @@
-//! Showing a generation: the write that is the publication. Publish and refresh share it.
+//! Shows a generation to devices. Publish and refresh share this.
 
 use tough::schema::{self, Root};
 use tufline_store::{OnlineRole, Pointer, Written};
@@ -12,13 +12,14 @@ use crate::state::ledger::Published;
 use crate::state::online_keys::signing_key;
 use crate::state::{ledger, roots};
 
-/// Shows a generation that passed the gate: replaces `timestamp.json`, if it is still what `published` is. This write is
-/// the publication.
+/// Shows a generation that passed the gate: replaces `timestamp.json`, if that is still the file in
+/// `published`. This write is the publication.
 ///
-/// [`Written::Lost`] may mean that an earlier try of this very write was applied: whoever reads again finds it done.
+/// [`Written::Lost`] may mean that an earlier try of this very write was applied. The caller reads
+/// again and then finds it done.
 ///
 /// # Errors
-/// [`StageError::ClockBehind`] rather than signing an expiry that is counted from a wrong time.
+/// [`StageError::ClockBehind`]: the clock is wrong, so the expiry would be wrong too.
 pub async fn show_generation(
     ports: &Ports,
     roots: &[Root],

@@ -1,4 +1,4 @@
-//! Signing one document with an online key, and storing it.
+//! Signs one document with an online key, and stores it.
 
 use std::collections::BTreeSet;
 
@@ -15,8 +15,9 @@ use crate::ports::Ports;
 use crate::state::online_keys::signing_key;
 use crate::state::{ledger, parties};
 
-/// Whether a generation's snapshot is there, and these documents that it lists. Also these: if anything else put the snapshot there, or took a
-/// role away, publish would ask for the role, and be called again for nothing, without end.
+/// Whether a generation's snapshot and these documents, which it lists, are all stored. The
+/// snapshot alone proves nothing: if somebody else wrote it, or deleted a role, publish would call
+/// sign for that role without end.
 pub(crate) async fn is_signed(
     store: &dyn Store,
     generation: u64,
@@ -33,7 +34,7 @@ pub(crate) async fn is_signed(
     Ok(there.into_iter().all(|is_there| is_there))
 }
 
-/// Makes sure that this document of a role, which `manifest` made, is signed.
+/// Makes sure that a role's document, which `manifest` made, is signed.
 pub(crate) async fn sign_role(ports: &Ports, root: &Root, manifest: &Manifest, draft: Draft<Targets>) -> Result<()> {
     let (store, role) = (&*ports.store, draft.role().clone());
     if store.exists(&Key::Metadata { role: role.clone(), version: draft.document().version.get() }).await? {
@@ -54,8 +55,8 @@ pub(crate) async fn sign_role(ports: &Ports, root: &Root, manifest: &Manifest, d
     create_signed(ports, &keys, &signed).await
 }
 
-/// Puts a document that another party signed where devices find it. The generation that took it in says whose signature counts: the party
-/// may have been removed since.
+/// Stores a document that another party signed where devices find it. It is verified under the
+/// parties of the generation that took it in, since the party may have been removed later.
 pub(crate) async fn copy_delivery(
     ports: &Ports,
     parties: &Parties,
@@ -69,21 +70,22 @@ pub(crate) async fn copy_delivery(
     let signed = parties::read_document(store, parties, role).await?;
     match ledger::create_same(store, &Document::signed(&signed)).await? {
         Written::Done => {}
-        // As with our own: the gate refuses it.
+        // As with our own documents, the gate refuses the stored one.
         Written::Lost => tracing::error!(%role, document.version, "another document is stored where a party's belongs"),
     }
     Ok(())
 }
 
-/// Stores a document that was signed, unless its file is there already.
+/// Stores a signed document, unless its file exists already.
 pub(crate) async fn create_signed<T: RoleDocument>(ports: &Ports, keys: &RoleKeys, signed: &Signed<T>) -> Result<()> {
     let document = Document::signed(signed);
     if ports.store.create(&document).await? == Written::Done {
         return Ok(());
     }
-    // Another instance, or an earlier try, was first. Its signatures differ from ours (ECDSA takes a random number each
-    // time), what it signed must not. If it does, the file stays, since clients may have it: the gate refuses it, tells,
-    // and has the role drafted again under a new version.
+    // Another instance, or an earlier try, was first. Its signatures may differ from ours, since
+    // ECDSA takes a random number each time, but the signed part must not. If it does, the file
+    // stays, since clients may have it. The gate refuses the file, announces that, and has the role
+    // drafted again under a new version.
     let stored = ports.store.get(document.key()).await?;
     let sound = stored.is_some_and(|stored| {
         verify::<T>(stored.bytes, keys).is_ok_and(|stored: Signed<T>| stored.document() == signed.document())
@@ -97,7 +99,7 @@ pub(crate) async fn create_signed<T: RoleDocument>(ports: &Ports, keys: &RoleKey
 /// Signs a draft with `key`, an online key of `role`, and verifies the result under `keys`.
 ///
 /// # Errors
-/// [`StageError::UntrustedKey`] where `keys` doesn't list it.
+/// [`StageError::UntrustedKey`] if `keys` does not list `key`.
 pub(crate) async fn sign_document<T: RoleDocument + 'static>(
     ports: &Ports,
     draft: Draft<T>,

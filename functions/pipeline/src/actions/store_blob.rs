@@ -1,4 +1,4 @@
-//! An upload's way to being a blob with a receipt.
+//! Turns an upload into a blob with a receipt.
 
 use tufline_store::{Kept, Key, Source, UploadKey, Written};
 use tufline_tuf::config::Hashing;
@@ -12,30 +12,30 @@ use crate::state::current::{Accepted, judge_upload};
 use crate::state::records::{Hashed, RECORD_FORMAT};
 use crate::state::{current, ledger};
 
-/// Whose turn it is.
+/// Which uploads a run of hash works on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Turn {
-    /// All uploads': large ones are passed on.
+    /// All uploads. Large ones are passed on to their own queue.
     All,
-    /// Large ones', until then. What isn't done by then goes to the end of their queue.
+    /// Large uploads, until the given time. An unfinished one goes to the end of their queue.
     Large {
-        /// When nothing new may be begun any more.
+        /// From this time on, the run starts nothing that takes long.
         until: Time,
     },
 }
 
-/// How far an upload is on its way to being a blob with a receipt.
+/// How far an upload has got on the way to a blob with a receipt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum BlobStep {
-    /// It is one.
+    /// The blob and the receipt are stored.
     Done,
-    /// Another run must begin or go on with it.
+    /// Another run must start it or go on with it.
     GoOn,
-    /// Another run, which has a message of its own, is further.
+    /// Another run has got further, and has a message of its own.
     LeftToAnother,
 }
 
-/// Makes sure that the upload's bytes are stored as a blob and that its receipt is there, or comes nearer to that.
+/// Stores an upload's bytes as a blob and then its receipt, or does a part of that.
 pub(crate) async fn store_blob(
     ports: &Ports,
     turn: Turn,
@@ -60,8 +60,8 @@ pub(crate) async fn store_blob(
         FoundDigest::Known(sha256, source) => (sha256, source),
         FoundDigest::NotYet(step) => return Ok(step),
     };
-    // Of a large one each call copies some. A crash in between: the next run reads the progress, whose hash is complete,
-    // and goes on with the parts that are missing.
+    // For a large upload, each call copies a part. A crash in between: the next run reads the
+    // progress, whose hash is complete, and copies the missing parts.
     let mut contended = false;
     loop {
         match ports.blobs.keep(upload, source, &sha256).await? {
@@ -79,7 +79,7 @@ pub(crate) async fn store_blob(
             return Ok(BlobStep::GoOn);
         }
     }
-    // A crash here leaves a blob that nothing refers to; the hint comes again and finds it.
+    // A crash here leaves a blob without a receipt. The hint comes again and finds the blob.
     let hashed = Hashed { format: RECORD_FORMAT, sha256, length: upload.length };
     let key = Key::Hashed(UploadKey::new(&upload.name, &accepted.version));
     match ledger::create_same(&*ports.store, &ledger::record(key.clone(), &hashed)?).await? {
@@ -91,31 +91,32 @@ pub(crate) async fn store_blob(
         Written::Lost => Err(StageError::Record(
             key.path(),
             format!(
-                "it says something else than the {sha256} found now; a version's bytes can't change: look at who wrote it"
+                "it differs from the {sha256} found now, though a version's bytes never change: \
+                 look at who wrote it"
             )
             .into(),
         )),
     }
 }
 
-/// A receipt that contradicts S3's own checksum stays, since receipts are written once, and holds up nothing: whoever reads it
-/// believes S3 first ([`current::known_digest`]).
+/// Reports a receipt that contradicts S3's own checksum. Receipts are written once, so it stays. It
+/// blocks nothing, since every reader believes S3 first ([`current::known_digest`]).
 fn tell_of_contradiction(accepted: &Accepted, sha256: &Sha256) {
     let Accepted { upload, version, .. } = accepted;
     let key = Key::Hashed(UploadKey::new(&upload.name, version)).path();
     tracing::error!(upload = %version, name = upload.name, receipt = key, %sha256, "receipt ignored: it contradicts S3's own checksum; look at who wrote it");
 }
 
-/// What is known of an upload's SHA-256.
+/// What hash knows about an upload's SHA-256.
 enum FoundDigest {
-    /// It, and where the hashed bytes are.
+    /// The digest, and where the hashed bytes are.
     Known(Sha256, Source),
-    /// Nothing yet.
+    /// The digest is not known yet.
     NotYet(BlobStep),
 }
 
-/// The upload's SHA-256, in order of preference: its own full-object checksum, which S3 checked on arrival; the one that a
-/// server-side copy computes; else by reading it.
+/// Finds an upload's SHA-256. In order of preference: its own full-object checksum, which S3
+/// verified on arrival; the one that a server-side copy computes; else by reading it.
 async fn digest(ports: &Ports, turn: Turn, accepted: &Accepted) -> Result<FoundDigest> {
     let upload = &accepted.upload;
     if ports.config.hashing == Hashing::Auto {

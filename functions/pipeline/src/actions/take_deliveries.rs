@@ -1,7 +1,7 @@
-//! Other parties' roles in a generation: what was delivered is read, judged and taken in, or refused.
+//! Takes other parties' deliveries into a generation: reads, judges, and accepts or refuses them.
 //!
-//! Like an upload a delivered file is only believed as it is found after the base was read, and a message about it says nothing but
-//! where to look.
+//! As with uploads, rebuild believes only what it finds after it has read the base. A message about
+//! a delivery only says where to look.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -26,8 +26,8 @@ use crate::state::blobs::is_stored;
 use crate::state::current::RefusedUpload;
 use crate::state::parties::{PartyFiles, file_name, included_bytes, parse_targets};
 
-/// Carries out what operators decided, and looks at the files of these roles. What can't be read of one party changes nothing of it, and
-/// holds up no other.
+/// Carries out operators' decisions, and looks at the deliveries of the roles in `asked`. What
+/// cannot be read of one party changes nothing about it, and does not hold up the others.
 pub(crate) async fn take_deliveries(
     ports: &Ports,
     base: &Manifest,
@@ -48,7 +48,8 @@ pub(crate) async fn take_deliveries(
             _ => match ports.deliveries.head(&file_name(role)).await {
                 Ok(Head::Object(upload)) => {
                     let why = format!(
-                        "nothing is delegated to {role}; an operator does that with `tufline delegation create`"
+                        "nothing is delegated to {role}; an operator does that with `tufline \
+                         delegation create`"
                     );
                     judged.refused.push(RefusedUpload { upload, rejection: refuse(role, &why) });
                 }
@@ -66,14 +67,14 @@ pub(crate) async fn take_deliveries(
     judged
 }
 
-/// Looks at the files of a party, of which those `asked` for are new.
+/// Looks at the files of a party. Those `asked` for may be new.
 async fn take_files(ports: &Ports, party: &RoleName, asked: Vec<RoleName>, judged: &mut Intake) -> Result<()> {
     let parties = judged.others.parties.clone();
     let mut files = files(ports, &parties, party, asked).await?;
     settle_party(ports, parties, party, &mut files, judged).await
 }
 
-/// Settles the files of `role`, a party's own, and takes what comes of it.
+/// Judges the files of the party whose own role is `role`, and records the result in `judged`.
 async fn settle_party(
     ports: &Ports,
     parties: Parties,
@@ -94,7 +95,7 @@ async fn settle_party(
         if missing.is_empty() {
             break settled;
         }
-        // Without these.
+        // Judge again without these.
         for (role, rejection) in missing {
             found.files.delivered.remove(&role);
             rejections.insert(role, rejection);
@@ -110,7 +111,8 @@ async fn settle_party(
     Ok(())
 }
 
-/// The files of the party `role`: of its own role, of those that are named in them, and of those `asked` for.
+/// The files of the party `role`: of its own role, of the roles that these files name, and of the
+/// roles in `asked`.
 async fn files(ports: &Ports, parties: &Parties, role: &RoleName, asked: Vec<RoleName>) -> Result<PartyFiles> {
     let (mut found, mut todo, mut seen) = (PartyFiles::default(), asked, BTreeSet::new());
     todo.push(role.clone());
@@ -133,20 +135,20 @@ async fn files(ports: &Ports, parties: &Parties, role: &RoleName, asked: Vec<Rol
     Ok(found)
 }
 
-/// The roles below `role` that a file of it names.
+/// The roles directly below `role` that its file names.
 async fn below(role: &RoleName, file: &bytes::Bytes) -> Vec<RoleName> {
     let file = file.clone();
     let named = compute(move || named_below(&file)).await;
     named.into_iter().filter(|below| delegator(below) == *role).collect()
 }
 
-/// So many roles of a party are looked at.
+/// How many roles of one party are looked at.
 const MOST_FILES: usize = 32;
 
 /// The file that was delivered for `role`.
 async fn delivered(ports: &Ports, role: &RoleName) -> Result<Option<(Upload, Delivered)>> {
     let Head::Object(upload) = ports.deliveries.head(&file_name(role)).await? else { return Ok(None) };
-    // No document can be in it: as if there were none.
+    // An unusable file holds no document, so it counts as absent.
     if upload.unusable.is_some() {
         return Ok(None);
     }
@@ -155,7 +157,7 @@ async fn delivered(ports: &Ports, role: &RoleName) -> Result<Option<(Upload, Del
     Ok(Some((upload, Delivered { bytes, upload: version })))
 }
 
-/// The new documents that list targets whose bytes aren't there, and why they are refused.
+/// The new documents that list targets whose bytes are not stored, and why they are refused.
 async fn missing_bytes(ports: &Ports, settled: &Judged, files: &Files) -> Result<BTreeMap<RoleName, Rejection>> {
     let mut missing = BTreeMap::new();
     let new = settled.documents.iter().flatten().filter(|(_, taken)| taken.is_new);
@@ -169,7 +171,7 @@ async fn missing_bytes(ports: &Ports, settled: &Judged, files: &Files) -> Result
         let looks = added.map(|(name, target)| async move {
             let is_there = match digest_of(target) {
                 Some(sha256) => is_stored(ports, &sha256, target.length).await?,
-                // There can't be such bytes.
+                // No bytes can match.
                 None => false,
             };
             Ok::<_, StageError>((!is_there).then(|| name.raw().to_owned()))
@@ -179,7 +181,8 @@ async fn missing_bytes(ports: &Ports, settled: &Judged, files: &Files) -> Result
         if let Some(first) = names.first() {
             let others = names.len() - 1;
             let why = format!(
-                "the bytes of {first} and of {others} other targets aren't here; upload them, and this file is looked at again"
+                "the bytes of {first} and of {others} other targets are not stored here; upload \
+                 them, and this file is looked at again"
             );
             missing.insert(role.clone(), refuse(role, &why));
         }
@@ -187,8 +190,8 @@ async fn missing_bytes(ports: &Ports, settled: &Judged, files: &Files) -> Result
     Ok(missing)
 }
 
-/// The new documents in whose places in the ledger other bytes lie, and why they are refused: the digest decides the place, and a thief of
-/// rebuild's role may have seen the file first.
+/// The new documents whose place in the ledger holds other bytes, and why they are refused. The
+/// digest names the place, so a thief of rebuild's role who saw the file first could write there.
 async fn not_storable(ports: &Ports, settled: &Judged) -> Result<BTreeMap<RoleName, Rejection>> {
     let mut refused = BTreeMap::new();
     let new = settled.documents.iter().flatten().filter(|(_, taken)| taken.is_new);
@@ -196,8 +199,7 @@ async fn not_storable(ports: &Ports, settled: &Judged) -> Result<BTreeMap<RoleNa
         let document = Document::delivered(&taken.signed);
         let stored = ports.store.bytes(document.key()).await?;
         if stored.is_some_and(|stored| stored != *document.bytes()) {
-            let why =
-                "it can't be stored, since something else lies in its place; sign it again, with the next version";
+            let why = "it cannot be stored, since other bytes lie in its place; sign it again, with the next version";
             refused.insert(role.clone(), refuse(role, why));
         }
     }

@@ -1,5 +1,5 @@
-//! What an operator does with delegations to other parties: a decision, which is recorded where only operators can write, and a generation that
-//! carries it out, made like any other.
+//! What operators do with delegations to other parties. An operator records a decision, where only
+//! operators can write. A generation then carries it out.
 
 use std::collections::BTreeSet;
 
@@ -19,17 +19,21 @@ use crate::state::ledger;
 use crate::state::parties::{included, read_parties};
 use crate::state::pending::Tip;
 
-/// After so many lost races the operator is told; uploads go on meanwhile.
+/// How many races an operation loses before it gives up and tells the operator. Uploads go on
+/// meanwhile.
 const ATTEMPTS: usize = 100;
 
-/// Changes what is delegated to `role`; answers the generation that does so. Somebody must ask sign for it then.
+/// Changes what is delegated to `role`. Returns the generation that does so; the caller must then
+/// enqueue `Message::Sign`.
 ///
 /// # Errors
-/// [`StageError::Refused`]: nothing was written.
+/// [`StageError::Refused`]: nothing was written, or the decision was waived because it came to hide
+/// targets.
 pub async fn change(store: &dyn Store, config: &Config, now: Time, role: &RoleName, edit: &PartyEdit) -> Result<u64> {
     if config.offline_targets && !matches!(edit, PartyEdit::Remove { .. }) {
         return Err(StageError::refused(format!(
-            "{role} refused: people sign the targets role here (offline_targets), and what a party delivers may change it at any time"
+            "{role} refused: people sign the targets role here (offline_targets), but a party's \
+             delivery may change that role at any time"
         )));
     }
     let number = decide(store, now, role, edit).await?;
@@ -54,7 +58,7 @@ pub async fn change(store: &dyn Store, config: &Config, now: Time, role: &RoleNa
             return Ok(base.generation);
         };
         let generation = manifest.generation;
-        // A crash after this: refresh asks sign for it.
+        // A crash after this: refresh sends sign's message.
         if ledger::create_manifest(store, &manifest).await? == Written::Done && manifest.decisions >= number {
             return refusal.map_or(Ok(generation), Err);
         }
@@ -62,8 +66,8 @@ pub async fn change(store: &dyn Store, config: &Config, now: Time, role: &RoleNa
     Err(StageError::Contended("the change of a delegation", ATTEMPTS))
 }
 
-/// Records the decision, if it can be carried out; answers its number. Whoever makes a generation from then on carries it out, so a crash behind
-/// it is harmless.
+/// Records the decision, if it can be carried out, and returns its number. Every later generation
+/// carries it out, so a crash after this is harmless.
 async fn decide(store: &dyn Store, now: Time, role: &RoleName, edit: &PartyEdit) -> Result<u64> {
     for _ in 0..ATTEMPTS {
         let tip = Tip::read(store).await?;
@@ -71,8 +75,7 @@ async fn decide(store: &dyn Store, now: Time, role: &RoleName, edit: &PartyEdit)
         let mut judged = Intake::unchanged(base, read_parties(store, base).await?, now);
         carry_out(store, base, &mut judged).await?;
         if judged.has_rest {
-            let why =
-                format!("{role}: more than {MOST_DECISIONS} decisions wait to be carried out; try again in a minute");
+            let why = format!("{role}: more than {MOST_DECISIONS} decisions wait; try again in a minute");
             return Err(StageError::refused(why));
         }
         let Others { parties: before, decisions, .. } = judged.others;
@@ -94,7 +97,7 @@ async fn decide(store: &dyn Store, now: Time, role: &RoleName, edit: &PartyEdit)
     Err(StageError::Contended("the decision about a delegation", ATTEMPTS))
 }
 
-/// The generation that carried out a decision, or why it did not.
+/// The generation that carried out a decision, or the reason why none did.
 async fn carried_out(store: &dyn Store, newest: &Manifest, role: &RoleName, edit: &PartyEdit) -> Result<u64> {
     let found = read_parties(store, newest).await?;
     let is_there = found.parties.get(role).is_some_and(|party| party.state != PartyState::Removed);
@@ -102,7 +105,8 @@ async fn carried_out(store: &dyn Store, newest: &Manifest, role: &RoleName, edit
         PartyEdit::Create { .. } if !is_there => expect_possible(store, newest, role, edit).await?,
         PartyEdit::Remove { .. } if is_there => {
             return Err(StageError::refused(format!(
-                "{role} was decided to be removed, and is there: look at who else decides, and remove it again"
+                "{role} is still there, though its removal was decided: look at who else decides, \
+                 and remove it again"
             )));
         }
         _ => {}
@@ -110,7 +114,7 @@ async fn carried_out(store: &dyn Store, newest: &Manifest, role: &RoleName, edit
     Ok(newest.generation)
 }
 
-/// Refuses keys under which what the party delivered doesn't verify.
+/// Refuses keys under which the party's delivered documents would no longer verify.
 async fn expect_verified(store: &dyn Store, next: &Parties, role: &RoleName, now: Time) -> Result<()> {
     let Some(party) = next.parties.get(role).filter(|party| party.state == PartyState::Listed) else { return Ok(()) };
     let found = included(store, next, role).await?;
@@ -119,7 +123,7 @@ async fn expect_verified(store: &dyn Store, next: &Parties, role: &RoleName, now
         return Ok(());
     }
     Err(StageError::refused(format!(
-        "{role} refused: its published document isn't signed by enough of the keys that would be left; have it signed by them first, as a \
-         new version"
+        "{role} refused: too few of the keys that would be left have signed its published \
+         document; have these sign a new version first"
     )))
 }

@@ -1,12 +1,13 @@
-//! Taking over a repository that others made, so that the devices which trust it follow without change: its roots stay, and so do the
-//! numbers of its versions, which go on from the highest.
+//! Takes over a repository that others made. The devices that trust it follow without any change:
+//! its roots stay, and version numbers go on from its highest.
 //!
-//! The targets lie among the uploads already. They are hashed as uploads are, and stand in the first generation all at once, so that no
-//! device ever sees a part of them. That generation is shown by the timestamp, which is written last: a crash before leaves
-//! what no device can see, and the next run goes on. After a crash behind it, the next run finds everything done.
+//! The targets lie among the uploads already. Hash treats them as any upload, and the first
+//! generation has them all at once, so that no device ever sees only a part. The timestamp shows
+//! that generation and is written last. A crash before that leaves nothing that a device can see,
+//! and the next run goes on. After a crash behind it, the next run finds everything done.
 //!
-//! In a folder one process does all of it ([`import`]). On AWS nobody but the functions can sign: they hash the uploads as they come, and
-//! sign and publish what [`take_over`] made.
+//! In a folder one process does all of it ([`import`]). On AWS only the functions can sign: they
+//! hash the uploads as these arrive, and sign and publish what [`take_over`] made.
 
 use std::collections::BTreeMap;
 
@@ -24,29 +25,32 @@ use crate::stages::{Shown, Turn, hash, publish, sign};
 use crate::state::current::{Current, current_and_receipt, known_digest};
 use crate::state::{ledger, roots};
 
-/// So many uploads are hashed at once.
+/// How many uploads are hashed at once.
 const BATCH: usize = 64;
 
-/// Clients read no number above 2^53 alike (RFC 8259, section 6), and there must be room for what comes.
+/// The highest version that an import accepts. Not all clients read numbers above 2^53 alike (RFC
+/// 8259, section 6), and later versions need room.
 const HIGHEST_VERSION: u64 = 1 << 52;
 
-/// A repository as a client verified it.
+/// Another repository, as a client verified it.
 pub struct Old {
-    /// All roots from the one that is trusted, with which the new repository begins, to the newest, in their order.
+    /// All roots in their order, from the trusted one to the newest. The new repository begins with
+    /// the trusted one.
     pub roots: Vec<Bytes>,
-    /// What it has of the roots before, by their versions. Only devices that are older still ask for them: nobody verified them, and nothing needs them.
+    /// The roots before those, as far as the other repository has them, by version. Only devices
+    /// that are older still ask for them. Nobody verified them, and nothing else needs them.
     pub before: BTreeMap<u64, Bytes>,
-    /// The highest versions that there are.
+    /// The highest versions that the other repository has used.
     pub used_up: UsedUp,
-    /// All targets.
+    /// All targets, by name.
     pub targets: BTreeMap<TargetName, Content>,
 }
 
 impl Old {
-    /// Its newest root.
+    /// Its chain of roots, which ends with the newest.
     ///
     /// # Errors
-    /// [`StageError::Root`] where the roots are no chain.
+    /// [`StageError::Root`] if the roots do not form a chain.
     pub fn newest_root(&self) -> Result<Chain> {
         let mut chain = self.first_root()?;
         for root in self.roots.iter().skip(1) {
@@ -59,18 +63,20 @@ impl Old {
         Ok(Chain::trusting(self.roots.first().ok_or(StageError::NotInitialised)?)?)
     }
 
-    /// With which root the new repository begins.
+    /// The root with which the new repository begins.
     ///
     /// # Errors
-    /// [`StageError::Root`] where it is none.
+    /// [`StageError::Root`] if that file is no root.
     pub fn first(&self) -> Result<PinnedRoot> {
         Ok(self.first_root()?.pinned())
     }
 
-    /// Refuses a place whose chain would begin with another root, of which `pinned` is what its configuration says. `remedy` says what to do, of the root
-    /// that is named behind it.
+    /// Refuses a new repository whose chain would begin with another root. `pinned` is the root
+    /// that its configuration names, if any. `remedy` says what to do, given the root that should
+    /// be named.
     ///
     /// # Errors
+    /// [`StageError::Refused`].
     /// [`StageError::Refused`].
     pub fn expect_first(&self, pinned: Option<PinnedRoot>, remedy: impl FnOnce(PinnedRoot) -> String) -> Result<()> {
         let first = self.first()?;
@@ -82,13 +88,14 @@ impl Old {
             None => "version 1".into(),
         };
         Err(StageError::refused(format!(
-            "the root that is trusted is version {}, and the new repository's chain of roots would begin with {begins}: {}",
+            "the trusted root is version {}, but the new repository's chain of roots would begin \
+             with {begins}: {}",
             first.version,
             remedy(first)
         )))
     }
 
-    /// Refuses what can't be taken over. Writes nothing.
+    /// Refuses a repository that cannot be taken over. Writes nothing.
     ///
     /// # Errors
     /// [`StageError::Refused`], [`StageError::Root`].
@@ -100,7 +107,8 @@ impl Old {
         {
             if version > HIGHEST_VERSION {
                 return Err(StageError::refused(format!(
-                    "version {version} of its {role} role leaves no numbers above it that all clients read"
+                    "version {version} of its {role} role leaves no higher versions that all \
+                     clients can read"
                 )));
             }
         }
@@ -112,7 +120,8 @@ impl Old {
             tufline_tuf::custom::parse(&custom).map_err(|refusal| refuse(refusal.into()))?;
             if content.length > largest_target {
                 let why = format!(
-                    "it has {} bytes and the configured limit is {largest_target}; raise largest_target",
+                    "it has {} bytes and the configured limit is {largest_target}; raise \
+                     largest_target",
                     content.length
                 );
                 return Err(refuse(why.into()));
@@ -121,16 +130,18 @@ impl Old {
         Ok(())
     }
 
-    /// The root that must follow, unsigned: the same people hold it, and it trusts the keys `online`.
+    /// The root that must follow, unsigned. The same people hold it, and it trusts the keys
+    /// `online`.
     ///
     /// # Errors
-    /// [`StageError::Root`] where a root key is none that every client can use.
+    /// [`StageError::Root`] if not every client can use one of the root keys.
     pub fn next_root(&self, online: OnlineKeys, now: Time, lifetime: &Lifetime) -> Result<RootFile> {
         Ok(adopt(&self.newest_root()?, online, time::after(now, lifetime.seconds()))?)
     }
 }
 
-/// Checks that `next` may follow the newest root of `old`, and hands the other roles over to the online keys. Writes nothing.
+/// Checks that `next` may follow the newest root of `old`, and that it hands the other roles over
+/// to the online keys. Writes nothing.
 ///
 /// # Errors
 /// [`StageError::Root`], [`StageError::Refused`].
@@ -144,41 +155,46 @@ pub async fn fit(ports: &Ports, old: &Old, next: &RootFile) -> Result<FitRoot> {
         let keys = RoleKeys::in_root(fit.root(), &role)?;
         if keys.only(&key).is_none() || keys.keys().count() != 1 || keys.threshold() != 1 {
             return Err(StageError::refused(format!(
-                "version {} of the root does not trust this repository's {role} key, and no other, for {role}: sign the file that `tufline import` made",
+                "version {} of the root does not trust this repository's {role} key alone for \
+                 {role}: sign the file that `tufline import` made",
                 fit.signed().version()
             )));
         }
-        // What clients keep of the timestamp and the snapshot is only forgotten with its key (TUF specification 5.3.11), and they miss every
-        // role that they saw in it.
+        // Clients forget the timestamp and snapshot that they have only when the role's key changes
+        // (TUF specification, 5.3.11). With the same key they would refuse the new snapshot, which
+        // lacks roles that the old one listed.
         if role != RoleName::targets() && chain.newest().keys.values().any(|known| same_key(known, &key)) {
             return Err(StageError::refused(format!(
-                "the old root knows this repository's {role} key: import with keys of its own"
+                "the old root lists this repository's {role} key: import with new keys"
             )));
         }
     }
     Ok(fit)
 }
 
-/// Takes it over; answers the generation that is shown then. `next` is the root that follows those of `old`.
+/// Takes the repository over in one process, and returns the generation that is shown then. `next`
+/// is the root that follows those of `old`.
 ///
 /// # Errors
-/// [`StageError::Refused`] where something else is there; other errors leave what the next run goes on from.
+/// [`StageError::Refused`] if another repository is there. After any other error, the next run goes
+/// on from what is done.
 pub async fn import(ports: &Ports, old: &Old, next: &FitRoot) -> Result<u64> {
     hash_all(ports, old).await?;
     take_over(ports, old, next).await?;
     sign(ports).await?;
     match publish(ports).await? {
         Shown::Now(generation) | Shown::AlreadyNewest(Some(generation)) => Ok(generation),
-        Shown::AlreadyNewest(None) => {
-            Err(StageError::refused("what was imported cannot be shown; run the command again with RUST_LOG=error"))
-        }
+        Shown::AlreadyNewest(None) => Err(StageError::refused(
+            "the imported repository cannot be shown; run the command again with RUST_LOG=error",
+        )),
     }
 }
 
-/// The generation that is published, if `old` was taken over already; `next` is the root that follows, where it is signed.
+/// The published generation, if `old` was taken over already. `next` is the root that follows, if
+/// it is signed.
 ///
 /// # Errors
-/// [`StageError::Refused`] where something else is there.
+/// [`StageError::Refused`] if another repository is there.
 pub async fn taken_over(store: &dyn Store, old: &Old, next: Option<&FitRoot>) -> Result<Option<u64>> {
     let other = || StageError::refused("there is a repository already: import into a new one");
     if let Some(first) = roots::first(store).await?
@@ -195,17 +211,19 @@ pub async fn taken_over(store: &dyn Store, old: &Old, next: Option<&FitRoot>) ->
     Ok(Some(published.generation))
 }
 
-/// Copies the roots of `old`, older ones too, with `next` behind them, and makes the first generation, which is still to be signed and published. All
-/// targets are hashed by then.
+/// Copies the roots of `old`, older ones too, adds `next`, and makes the first generation, which
+/// sign and publish must still process. Hash must have finished all targets before.
 ///
 /// # Errors
-/// [`StageError::Refused`] where something else is there; other errors leave what the next run goes on from.
+/// [`StageError::Refused`] if another repository is there. After any other error, the next run goes
+/// on from what is done.
 pub async fn take_over(ports: &Ports, old: &Old, next: &FitRoot) -> Result<()> {
     let store = &*ports.store;
     let first = old.first()?;
     let before = old.before.iter().filter_map(|(version, bytes)| Document::before(first, *version, bytes.clone()));
     for document in before {
-        // What lies there already may be of an earlier run, or anybody's, which hurts nobody who could follow.
+        // A file there may come from an earlier run, or from anybody. It harms no device that could
+        // follow.
         let (Written::Done | Written::Lost) = store.create(&document).await?;
     }
     for (number, bytes) in (first.version..).zip(&old.roots) {
@@ -218,14 +236,15 @@ pub async fn take_over(ports: &Ports, old: &Old, next: &FitRoot) -> Result<()> {
         Some(found) => {
             let manifest = ledger::manifest(store, found).await?;
             let first_serial = manifest.changed.values().map(|entry| entry.version).min().unwrap_or(u64::MAX);
-            // An earlier run made it, and the other repository must not have gone on since.
+            // An earlier run made it. The other repository must not have gone on since.
             if found < generation
                 || manifest.timestamp_above < old.used_up.timestamp
                 || first_serial <= old.used_up.targets
                 || manifest.targets != old.targets.len() as u64
             {
                 return Err(StageError::refused(
-                    "the other repository has changed since the last run: begin again in a new one, when nobody publishes there any more",
+                    "the other repository has changed since the last run: stop publishing there, \
+                     and import into a new repository",
                 ));
             }
             Ok(())
@@ -250,7 +269,7 @@ async fn create_root(ports: &Ports, document: &Document) -> Result<()> {
     }
 }
 
-/// Makes every upload a blob with a receipt, and sees that it is what is listed.
+/// Makes every upload a blob with a receipt, and checks that it is the listed target.
 async fn hash_all(ports: &Ports, old: &Old) -> Result<()> {
     let names: Vec<(&TargetName, &Content)> = old.targets.iter().collect();
     for batch in names.chunks(BATCH) {
@@ -258,7 +277,7 @@ async fn hash_all(ports: &Ports, old: &Old) -> Result<()> {
         while !left.is_empty() {
             let hint = |name: &TargetName| Hint { name: name.as_str().to_owned(), removed: false, version: None };
             let hints: Vec<Hint> = left.iter().map(|(name, _)| hint(name)).collect();
-            // Of what is large each call does a part.
+            // Each call does a part of a large upload.
             let failures = hash(ports, Turn::Large { until: Time::MAX }, &hints).await;
             if let Some(error) = failures.into_iter().flatten().next() {
                 return Err(error.into());
@@ -277,21 +296,21 @@ async fn hash_all(ports: &Ports, old: &Old) -> Result<()> {
     Ok(())
 }
 
-/// How far a target is on its way.
+/// How far a target of the other repository has got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
-    /// There is no upload of it, or it is another content that lies under its name.
+    /// No upload has the target's name and content.
     Missing,
-    /// Its upload is there, as far as can be seen before it is hashed.
+    /// The upload is there, as far as can be seen before it is hashed.
     Waits,
-    /// Its upload is there, hashed.
+    /// The upload is there and hashed.
     Hashed,
 }
 
-/// Looks how far the target `name` is, which has this content.
+/// Looks how far the target `name` with this `content` has got.
 ///
 /// # Errors
-/// Requests that failed.
+/// A request failed.
 pub async fn standing(ports: &Ports, name: &TargetName, content: &Content) -> Result<Standing> {
     let (Current::Object(accepted), _, receipt) = current_and_receipt(ports, name, None).await? else {
         return Ok(Standing::Missing);
@@ -307,10 +326,10 @@ pub async fn standing(ports: &Ports, name: &TargetName, content: &Content) -> Re
     })
 }
 
-/// What is said of an upload that is another than it was.
+/// The refusal of an upload that is not the target of its name.
 #[must_use]
 pub fn missing(name: &TargetName) -> StageError {
     StageError::refused(format!(
-        "the upload {name} is not the target of that name: take it away, and run the command again"
+        "the upload {name} is not the target of that name: remove it, and run the command again"
     ))
 }

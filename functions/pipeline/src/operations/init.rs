@@ -1,4 +1,4 @@
-//! The first root and the first generation.
+//! Makes the first root and the first generation.
 
 use std::time::Duration;
 
@@ -15,11 +15,13 @@ use crate::error::{Result, StageError};
 use crate::ports::Ports;
 use crate::state::{ledger, roots};
 
-/// Makes a development root, signed by one key that a program holds, that trusts the online keys, and the first generation,
-/// split into `bins`, unless they are there; then nudges sign. Safe to run again after a crash anywhere.
+/// Makes a development root and the first generation, unless they exist, then nudges sign. One key,
+/// which a program holds, signs the root; the root trusts the online keys. The generation is split
+/// into `bins`. It is safe to run again after a crash anywhere.
 ///
 /// # Errors
-/// [`StageError::Refused`] where a root of other keys is there, or another is pinned.
+/// [`StageError::Refused`] if another run created a root at the same time, or the configuration
+/// pins another root.
 pub async fn init(ports: &Ports, root_key: &dyn Sign, bins: FirstBins) -> Result<()> {
     let store = &*ports.store;
     if roots::first(store).await?.is_none() {
@@ -34,20 +36,20 @@ pub async fn init(ports: &Ports, root_key: &dyn Sign, bins: FirstBins) -> Result
             .map_err(|error| StageError::refused_for(format!("the root key does not sign: {error}"), error))?;
         let signed = prepared.sign(vec![Signature { keyid: id, sig: sig.into() }], &keys)?;
         if store.create(&Document::signed(&signed)).await? == Written::Lost {
-            return Err(StageError::refused("a root was created by someone else at the same time"));
+            return Err(StageError::refused("somebody else created a root at the same time"));
         }
     }
     first_generation(ports, bins).await
 }
 
-/// Makes the first generation, split into `bins`, under a root that is there, unless that is done, and nudges sign. Safe to run
-/// again after a crash anywhere.
+/// Makes the first generation, split into `bins`, unless it exists, then nudges sign. The root must
+/// exist. It is safe to run again after a crash anywhere.
 ///
 /// # Errors
-/// Requests that failed.
+/// A request failed.
 pub async fn first_generation(ports: &Ports, bins: FirstBins) -> Result<()> {
     let store = &*ports.store;
-    // An import's has a higher number than 1.
+    // An import's first generation has a higher number than 1.
     if ledger::first_generation(store).await?.is_none() {
         let bins_key = ports.signer.newest_key(OnlineRole::Bins).await?;
         let (first, drafts) = generation::first(ports.policy(None), bins_key, bins)?;
@@ -62,10 +64,10 @@ async fn development_root(ports: &Ports, root_key: &dyn Sign) -> Result<Draft<Ro
     Ok(root::first(root_key.tuf_key(), online_keys(&*ports.signer).await?, expires)?)
 }
 
-/// The public keys of a repository that stand in its first root.
+/// The public online keys that a repository's first root lists.
 ///
 /// # Errors
-/// Requests that failed.
+/// A request failed.
 pub async fn online_keys(signer: &dyn Signer) -> Result<OnlineKeys> {
     Ok(OnlineKeys {
         targets: signer.newest_key(OnlineRole::Targets).await?,

@@ -1,4 +1,5 @@
-//! What people do with a repository now and then: begin it, publish a root, replace a key, sign `targets`, delegate, take another repository over.
+//! What people do with a repository now and then: initialise it, publish a root, replace a key,
+//! sign `targets`, delegate, or import another repository.
 
 pub mod delegation;
 pub mod import;

@@ -1,12 +1,15 @@
-//! The top-level targets role in the hands of people: its key is on no server, and everything else still flows.
+//! The top-level `targets` role in people's hands: no server has its key, and uploads still flow.
 //!
-//! That works where `targets` lists bins and no targets, so that no upload ever changes it. People sign its next document when it expires.
-//! The document's number is taken from the serial beforehand, by a fence: so it is nobody else's, however long they take, and nothing
+//! This works where `targets` lists bins and no targets, so that no upload ever changes it. People
+//! sign its next document before the old one expires. A fence takes the document's version from the
+//! serial beforehand. So no other document gets that version, however long people take, and nothing
 //! waits for them.
 //!
-//! `targets` lists the key of the bins. To replace that, people sign two documents on one occasion: one that lists the old key beside the
-//! new one, and one for when every bin is signed by the new key. The generation that takes in the first also has all deeper delegating
-//! roles list both keys, and refresh asks for the bins; the second is refused before they are all done.
+//! `targets` lists the keys of the bins. To replace such a key, people sign two documents on one
+//! occasion: one that lists the old key beside the new one, and one for the time when the new key
+//! has signed every bin. The generation that takes in the first document also makes all deeper
+//! delegating roles list both keys, and refresh has the bins signed again. The second document is
+//! refused until all bins are done.
 
 use std::collections::BTreeSet;
 
@@ -30,20 +33,22 @@ use crate::state::parties::read_parties;
 use crate::state::pending::Tip;
 use crate::state::{ledger, roots};
 
-/// After so many lost races the operator is told; uploads go on meanwhile.
+/// How many races an operation loses before it gives up and tells the operator. Uploads go on
+/// meanwhile.
 const ATTEMPTS: usize = 100;
 
-/// What people sign on one occasion.
+/// The documents that people sign on one occasion.
 #[derive(Debug, Clone)]
 pub struct ToSign {
     /// The document to publish next.
     pub next: Draft<Targets>,
-    /// While the key of the bins is replaced: the one to publish when all bins are signed by the new key.
+    /// While the key of the bins is being replaced: the document to publish once the new key has
+    /// signed all bins.
     pub last: Option<Draft<Targets>>,
 }
 
-/// The next document of `targets`, to be signed by people, in force until `expires`, and the one after it if the key of the bins is
-/// to be replaced. Their numbers are nobody else's from now on.
+/// The next document of `targets` for people to sign, valid until `expires`, and the one after it
+/// if the key of the bins is to be replaced. From now on no other document can get their versions.
 ///
 /// # Errors
 /// [`StageError::Refused`]: nothing was written.
@@ -69,8 +74,8 @@ pub async fn next(store: &dyn Store, signer: &dyn Signer, config: &Config, now: 
     Err(StageError::Contended("the next document of targets", ATTEMPTS))
 }
 
-/// Publishes a document that people signed; answers the generation that has it. Somebody must ask sign for it then. Harmless where it is
-/// published already.
+/// Publishes a document that people signed. Returns the generation that has it; the caller must
+/// then enqueue `Message::Sign`. It does nothing if the document is published already.
 ///
 /// # Errors
 /// [`StageError::Refused`], [`StageError::Document`]: nothing was written.
@@ -92,13 +97,14 @@ pub async fn publish(store: &dyn Store, signer: &dyn Signer, config: &Config, no
         }
         expect_given_out(base, &document)?;
         let Due { bins, renew } = due(store, signer, base, &document).await?;
-        // A crash after this leaves files that nothing refers to; the next run finds them.
+        // A crash after this leaves files that nothing refers to. The next run finds them.
         match ledger::create_same(store, &Document::signed(&document)).await? {
             Written::Done => {}
             Written::Lost => {
                 let version = document.version();
                 return Err(refused(&format!(
-                    "another document of version {version} was published meanwhile; begin with the next"
+                    "another document of version {version} was published meanwhile; sign the next \
+                     one"
                 )));
             }
         }
@@ -117,14 +123,15 @@ pub async fn publish(store: &dyn Store, signer: &dyn Signer, config: &Config, no
     Err(StageError::Contended("the publication of targets", ATTEMPTS))
 }
 
-/// What the generation must have that takes in a document.
+/// What else the generation needs that takes in a document.
 struct Due {
     bins: BinsKeys,
-    /// The deeper delegating roles, where they must list other keys than they do.
+    /// The deeper delegating roles, if they must list other keys than they do.
     renew: BTreeSet<RoleName>,
 }
 
-/// What is due with the document after `base`: it lists the keys of the bins as they are, or as they may be next.
+/// What else is needed with this document after `base`. The document must list the keys of the bins
+/// as they are, or as they may be next.
 async fn due(store: &dyn Store, signer: &dyn Signer, base: &Manifest, document: &Signed<Targets>) -> Result<Due> {
     let bins = base.bins_keys();
     if lists(document, &bins)? {
@@ -140,21 +147,21 @@ async fn due(store: &dyn Store, signer: &dyn Signer, base: &Manifest, document: 
     }
     if !lists(document, &with.alone())? {
         return Err(refused(
-            "it doesn't delegate to the bins as they are now; make the next one with `tufline targets next`",
+            "it does not delegate to the bins with their current keys; make the next one with \
+             `tufline targets next`",
         ));
     }
     if bins.old.is_none() {
-        return Err(refused(
-            "it drops the key that signed the bins; publish the document that lists it beside the new one first",
-        ));
+        return Err(refused("it drops the key that signed the bins; first publish the document that lists both keys"));
     }
     let left = outdated_bins(base, &index).count();
     Err(refused(&format!(
-        "it drops a key of which {left} bins still need the signature; wait until `tufline key rotate bins` says signed"
+        "it drops a key whose signature {left} bins still need; wait until `tufline key rotate \
+         bins` says signed"
     )))
 }
 
-/// Whether the document delegates to the bins and to nothing else, with these keys.
+/// Whether the document delegates to the bins with these keys, and to nobody else.
 fn lists(signed: &Signed<Targets>, keys: &BinsKeys) -> Result<bool> {
     let document = signed.document();
     Ok(targets_document(signed.version(), document.expires, &keys.listed())?.document() == document)
@@ -164,30 +171,33 @@ fn expect_offline(config: &Config) -> Result<()> {
     if config.offline_targets {
         return Ok(());
     }
-    Err(refused("the repository signs it by itself; set offline_targets in its configuration first"))
+    Err(refused("the pipeline signs it; set offline_targets in the configuration first"))
 }
 
-/// Whether `targets` is such that only people ever need to change it.
+/// Refuses a `targets` role that something other than people may need to change.
 fn expect_fit(base: &Manifest, parties: &Parties) -> Result<()> {
     if base.top.bins.is_none() {
         return Err(refused(
-            "it lists targets itself, so every upload would need a signature; begin the repository with --bins 256",
+            "it lists targets itself, so every upload would need a signature; start the repository \
+             with --bins 256",
         ));
     }
     if let Some((party, _)) = parties.parties.iter().find(|(_, party)| party.state != PartyState::Removed) {
         return Err(refused(&format!(
-            "{party} is delegated to, and what a party delivers may change it at any time; remove the delegation first"
+            "there is a delegation to {party}, whose delivery may change it at any time; remove \
+             the delegation first"
         )));
     }
     Ok(())
 }
 
-/// Whether the document's number was given out for it, and none above it is in use.
+/// Refuses a document whose version was not reserved for it, or is not above the one in use.
 fn expect_given_out(base: &Manifest, signed: &Signed<Targets>) -> Result<()> {
     let (version, newest) = (signed.version(), base.top.document.version);
     if version <= newest || version > base.serial {
         return Err(refused(&format!(
-            "it has version {version}, which is not one that `tufline targets next` gave out since version {newest} was published"
+            "it has version {version}, which `tufline targets next` did not give out since version \
+             {newest} was published"
         )));
     }
     Ok(())

@@ -1,12 +1,20 @@
-//! Publishing a root: people decide, and nothing that devices see breaks on the way.
+//! Publishes a root, without breaking anything that devices see on the way.
 //!
-//! The next root is written as an intent, so that whatever is shown from then on verifies under it too. Then refresh replaces the
-//! timestamp, so that whoever was about to show something without knowing the intent loses. Then what is published is verified
-//! under the new root, and only then `<version>.root.json` is created, which is the publication. A crash before it leaves an intent
-//! that what is published verifies under, and the next run begins with one of its own.
+//! The steps are:
 //!
-//! A root that only adds online keys needs none of that: whatever is shown verifies under it. So a lost key can be replaced too, with
-//! which no timestamp can be signed any more.
+//! 1. Write the next root as an intent. From then on, everything that is shown verifies under it
+//!    too.
+//! 2. Have refresh replace the timestamp. A stage that was about to show something without knowing
+//!    the intent then loses its write.
+//! 3. Verify under the new root everything that is published.
+//! 4. Create `<version>.root.json`, which is the publication.
+//!
+//! A crash before step 4 leaves an intent. What is published verifies under it, and the next run
+//! writes an intent of its own.
+//!
+//! A root that only adds online keys needs no intent, since everything that is shown verifies under
+//! it anyway. So people can also replace a lost key, with which nobody can sign a timestamp any
+//! more.
 
 use bytes::Bytes;
 use tough::schema::{Root, Targets, Timestamp};
@@ -22,7 +30,8 @@ use crate::state::{ledger, roots};
 pub struct Proposal {
     root: FitRoot,
     attempt: String,
-    /// The timestamp's version when the intent was there: it must be replaced, unless the root only adds keys.
+    /// The timestamp's version when the intent was written. The timestamp must be replaced before
+    /// the root is published. `None` for a root that only adds keys.
     replaces: Option<u64>,
 }
 
@@ -34,24 +43,25 @@ impl Proposal {
     }
 }
 
-/// What [`propose`] came to.
+/// The outcome of [`propose`].
 pub enum Proposed {
-    /// [`conclude`] it.
+    /// The caller must [`conclude`] the proposal.
     Now(Box<Proposal>),
-    /// This very root is published: an earlier run got through.
+    /// This very root is published already, by an earlier run.
     Already,
 }
 
-/// What [`conclude`] came to.
+/// The outcome of [`conclude`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Concluded {
     /// The root is published.
     Published,
-    /// The timestamp is not replaced yet.
+    /// The timestamp has not been replaced yet.
     Waiting,
 }
 
-/// Creates version 1, which must trust the online keys of `signer`, and be the pinned root where one is pinned. Harmless where that very root is there.
+/// Creates version 1 of the root. It must trust the online keys of `signer`, and be the pinned root
+/// if the configuration pins one. It does nothing if this very root exists already.
 ///
 /// # Errors
 /// [`StageError::Root`] and [`StageError::Refused`]: nothing was written.
@@ -73,14 +83,16 @@ pub async fn publish_first(store: &dyn Store, signer: &dyn Signer, clock: &dyn C
         let held = signer.public_keys(online).await?;
         if !held.iter().any(|key| keys.id_of(key).is_some()) || keys.threshold() != 1 {
             return Err(StageError::refused(format!(
-                "the root does not trust this repository's {role} key by itself: begin with `tufline root init` on this repository"
+                "the root does not trust this repository's {role} key on its own: start with \
+                 `tufline root init` on this repository"
             )));
         }
     }
     create(store, &fit).await
 }
 
-/// Checks the next root, and writes it as an intent unless it only adds keys. `attempt` is a name that no other run has.
+/// Checks the next root. Unless it only adds keys, also writes it as an intent. `attempt` is a name
+/// that no other run has.
 ///
 /// # Errors
 /// [`StageError::Root`] and [`StageError::Refused`]: nothing was written.
@@ -98,24 +110,26 @@ pub async fn propose(store: &dyn Store, clock: &dyn Clock, file: &RootFile, atte
     let published = newest.version.get();
     let mut replaces = timestamp_version(store).await?;
     loop {
-        // A crash after this: see above.
+        // A crash after this leaves an intent: see the top of this file.
         let intent = Intent::new(&attempt, &root, replaces);
         Intents::write(store, &attempt, Some(&intent), published).await?;
         let now = timestamp_version(store).await?;
         if now == replaces {
             return Ok(Proposed::Now(Box::new(Proposal { root, attempt, replaces: Some(replaces) })));
         }
-        // Somebody showed something before the intent was there, and another may be about to go on from that.
+        // Another stage showed something before the intent was written, and yet another may be
+        // about to go on from that.
         replaces = now;
     }
 }
 
-/// Publishes the root if the timestamp was replaced since, and all that is published verifies under it. Call it again while it
-/// answers [`Concluded::Waiting`], and [`withdraw`] when that takes too long or is refused.
+/// Publishes the root, if the timestamp was replaced since the intent and everything published
+/// verifies under the root. The caller calls it again while the answer is [`Concluded::Waiting`],
+/// and calls [`withdraw`] if that takes too long or the root is refused.
 ///
 /// # Errors
-/// [`StageError::Refused`] and [`StageError::Root`]: the root must not be published. After [`StageError::Store`] nobody knows
-/// whether it was, or will be: the intent must stay.
+/// [`StageError::Refused`] and [`StageError::Root`]: the root must not be published. After
+/// [`StageError::Store`] nobody knows whether it was published or will be, so the intent must stay.
 pub async fn conclude(store: &dyn Store, clock: &dyn Clock, proposal: &Proposal) -> Result<Concluded> {
     if let Some(replaces) = proposal.replaces
         && timestamp_version(store).await? <= replaces
@@ -125,21 +139,22 @@ pub async fn conclude(store: &dyn Store, clock: &dyn Clock, proposal: &Proposal)
     let root = proposal.root.root();
     match check_published(store, root).await? {
         Ok(()) => {}
-        // Whoever wrote it didn't know the intent yet. Refresh signs it again.
+        // The stage that wrote this timestamp did not know the intent yet. Refresh signs it again.
         Err(error) if error.role() == &RoleName::timestamp() => return Ok(Concluded::Waiting),
         Err(error) => return Err(refusal(&proposal.root, error)),
     }
     if root.expires <= clock.now() {
         return Err(RootError::Expired(root.expires).into());
     }
-    // Without it nobody sees to it that what is shown verifies under this root. Another run with the same root takes it away when
-    // that is published.
+    // Without the intent, no stage makes sure that what it shows verifies under this root. Another
+    // run with the same root removes the intent once that root is published.
     if proposal.replaces.is_some()
         && !Intents::has(store, &proposal.attempt).await?
         && store.get(&Key::root(root.version.get())).await?.is_none()
     {
         return Err(StageError::refused(format!(
-            "{} does not have this root any more: somebody withdrew it, or wrote over it; run the same command again",
+            "{} no longer has this root: somebody withdrew or overwrote it; run the same command \
+             again",
             Key::RootIntent
         )));
     }
@@ -147,29 +162,32 @@ pub async fn conclude(store: &dyn Store, clock: &dyn Clock, proposal: &Proposal)
     Ok(Concluded::Published)
 }
 
-/// Gives up: what is shown need not verify under this root any more.
+/// Withdraws the proposal: what is shown need not verify under this root any more.
 ///
 /// # Errors
-/// [`StageError`]: the intent stays. What is published verifies under it, or did.
+/// A request failed. The intent stays, which is harmless: what is published verifies under it, or
+/// did.
 pub async fn withdraw(store: &dyn Store, proposal: &Proposal) -> Result<()> {
     Intents::write(store, &proposal.attempt, None, 0).await
 }
 
-/// Gives up whatever anybody is about to publish; answers how many intents there were. A run that was killed leaves its intent behind,
-/// which does no harm until an online key is used that it doesn't list.
+/// Withdraws all intents, whoever wrote them, and returns how many there were. A killed run leaves
+/// its intent behind. That does no harm until an online key is used that the intent does not list.
 ///
-/// Not while another run is alive: it would publish a root that nobody watches over any more.
+/// The caller must make sure that no other run is alive: it would publish a root that no stage
+/// respects any more.
 ///
 /// # Errors
-/// [`StageError`].
+/// A request failed.
 pub async fn withdraw_all(store: &dyn Store) -> Result<usize> {
     Intents::clear(store).await
 }
 
-/// This write is the publication.
+/// Creates the root's file. This write is the publication.
 async fn create(store: &dyn Store, fit: &FitRoot) -> Result<()> {
     let document = Document::signed(fit.signed());
-    // Somebody may have published the same at the same time, or an earlier try was applied and its reply lost.
+    // Another run may have published the same root at the same time, or an earlier try was applied
+    // and its reply lost.
     match ledger::create_same(store, &document).await? {
         Written::Done => Ok(()),
         Written::Lost => {
@@ -179,7 +197,7 @@ async fn create(store: &dyn Store, fit: &FitRoot) -> Result<()> {
     }
 }
 
-/// Whether `stored` is this root, by whomever it was signed.
+/// Whether `stored` is this root. Its signatures may differ.
 fn is_same(file: &RootFile, stored: &Bytes) -> bool {
     PublishedRoot::read(stored).is_ok_and(|stored| stored.root() == file.root())
 }
@@ -194,9 +212,10 @@ fn refusal(root: &FitRoot, error: VerifyError) -> StageError {
     StageError::refused_for(told, error)
 }
 
-/// Verifies what is published as a client that trusts `root`: all that a root decides, which is whose signatures count for the
-/// timestamp, the snapshot and the top-level targets role. Everything else was checked when it was shown, and does not depend
-/// on the root; and what is expired can be renewed under the new one.
+/// Verifies what is published as a client would that trusts `root`. A root decides whose signatures
+/// count for the timestamp, the snapshot and the top-level targets role, so these are verified.
+/// Everything else was checked when it was shown, and does not depend on the root. Expiries are not
+/// checked: expired documents can be renewed under the new root.
 async fn check_published(store: &dyn Store, root: &Root) -> Result<std::result::Result<(), VerifyError>> {
     let Some(published) = ledger::published(store).await? else { return Ok(Ok(())) };
     let keys = |role: &RoleName| RoleKeys::in_root(root, role);

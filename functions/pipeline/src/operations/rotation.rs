@@ -1,13 +1,14 @@
-//! Replacing an online key: where that is, and what is to be signed again.
+//! Replaces an online key: looks how far that has got, and what must be signed again.
 //!
-//! The next root lists the new key beside the old one. When every device can know that root the new key signs (`online.rs`), and
-//! refresh has signed again what the old one signed. Then the root after that drops the old key: `publish_root` refuses it
-//! while anything that devices see doesn't verify without it. No state is kept of all that: it is read off the
-//! keys, the roots and the files each time.
+//! The next root lists the new key beside the old one. Once every device can know that root, the
+//! new key signs (`online_keys.rs`), and refresh has everything signed again that the old key
+//! signed. The root after that drops the old key; `publish_root` refuses it while anything that
+//! devices see does not verify without that key. No state is kept: each look derives it from the
+//! keys, the roots and the files.
 //!
-//! The key of the bins stands in no root. Refresh finds that a newer one is held, and rebuild replaces it
-//! ([`tufline_tuf::bins_keys`]). Where people sign `targets`, the documents that they sign begin and end that
-//! (`offline_targets.rs`).
+//! No root lists the key of the bins. Refresh notices a newer key, and rebuild replaces the old one
+//! ([`tufline_tuf::BinsKeys`]). Where people sign `targets`, the documents that they sign start
+//! and end the replacement (`offline_targets.rs`).
 
 use tough::schema::key::Key as PublicKey;
 use tufline_store::{Clock, Key, OnlineRole, Signer, Store};
@@ -27,36 +28,39 @@ use crate::state::{ledger, roots};
 /// The replacement of a role's online key.
 #[derive(Debug, Clone)]
 pub struct Rotation {
-    /// The newest key that is held for the role.
+    /// The newest key that the signer holds for the role.
     pub newest: PublicKey,
-    /// The others that are held.
+    /// The other keys that it holds.
     pub older: Vec<PublicKey>,
-    /// How far it has come.
+    /// How far the replacement has got.
     pub step: Step,
 }
 
-/// How far the replacement of a key has come.
+/// How far the replacement of a key has got.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
-    /// There is one key, which devices trust: nothing is being replaced.
+    /// There is one key, which devices trust. No replacement is under way.
     Rested,
-    /// The newest root (for the bins: the `targets` that people sign) doesn't list the newest key: people must sign one that does.
+    /// The newest root (for the bins: the `targets` document that people sign) does not list the
+    /// newest key. People must sign one that does.
     Untrusted,
-    /// It lists it, but not for long enough: the key signs after so many seconds.
+    /// The root lists the newest key, but has not done so for long enough. The key signs after this
+    /// many seconds.
     Settling(i64),
-    /// These are still signed by another key; refresh sees to it.
+    /// Another key signed these files. Refresh has them signed again.
     Resigning(Vec<Key>),
-    /// The newest key has signed all of these, and nothing else is published or waits: people must sign a root (for the bins:
-    /// a `targets`) without the others.
+    /// The newest key has signed all these files, and no others are published or waiting. People
+    /// must sign a root (for the bins: a `targets` document) without the older keys.
     Signed(Vec<Key>),
-    /// Devices trust the newest key only, which has signed all of these. The older keys are of no use any more.
+    /// Devices trust only the newest key, which has signed all these files. The older keys are of
+    /// no use any more.
     Unused(Vec<Key>),
 }
 
-/// Looks how far the replacement of the key of `role` has come.
+/// Looks how far the replacement of the key of `role` has got.
 ///
 /// # Errors
-/// Requests that failed; [`StageError::NotInitialised`].
+/// A request failed; [`StageError::NotInitialised`] if there is no repository yet.
 pub async fn look(
     store: &dyn Store,
     signer: &dyn Signer,
@@ -110,7 +114,7 @@ async fn bins_step(store: &dyn Store, config: &Config, newest_key: &PublicKey, o
     })
 }
 
-/// All bins, and their versions.
+/// All bins, with their versions.
 fn bins(index: &Index) -> impl Iterator<Item = (RoleName, u64)> {
     let entries = index.entries().filter(|(role, _)| trie::parent(role).is_some());
     entries.map(|(role, entry)| (role, entry.document.version))
@@ -130,7 +134,7 @@ async fn step(
     newest: &PublicKey,
     older: &[PublicKey],
 ) -> Result<Step> {
-    // The timestamp first, as publish does it.
+    // It reads the timestamp first, as publish does.
     let published = ledger::published(store).await?.ok_or(StageError::NotInitialised)?;
     let root = roots::newest(store).await?;
     let keys = RoleKeys::in_root(&root, &root_role(role)?)?;

@@ -1,10 +1,12 @@
-//! When a run of sign or publish ends, and what it had no time for, so that the next goes on there.
+//! When a run of sign or publish ends, and how the next run continues its work.
 //!
-//! Lambda ends a run at its deadline, and the next would begin anew: the more waits, the less likely would any come to its end. So a run ends by
-//! itself before that, and keeps of which generation it was judging and what the uploads said.
+//! Lambda ends a run at its deadline, and the next run would start from the beginning: the more
+//! generations wait, the less likely any run would finish. So a run ends by itself before the
+//! deadline. It keeps the generation that it was judging and what the uploads said.
 //!
-//! *Invariant*: what is kept counts for this generation only, based on what was published then, and for less than half of the time for which the
-//! uploads may say it late: it is what one long run would have learnt. Each stage has its own, since none believes another.
+//! *Invariant*: a kept judgement counts only for the same generation on the same published one, and
+//! only for less than half of [`WINDOW_SECONDS`]. So a run that continues knows no more, and
+//! nothing older, than one long run would. Each stage keeps its own, since none believes another.
 
 use std::borrow::Borrow;
 use std::collections::BTreeMap;
@@ -15,23 +17,24 @@ use tufline_tuf::{Content, Manifest, TargetName, Time};
 
 use crate::justified::{Justified, WINDOW_SECONDS};
 
-/// What the uploads said of names, for the content that they should have.
+/// What the uploads said about names, each with the content that was asked about.
 pub(crate) type Said = BTreeMap<TargetName, (Option<Content>, Justified)>;
 
-/// A judgement on its way.
+/// An unfinished judgement.
 #[derive(Debug)]
 pub(crate) struct Judging {
-    /// The generation that is published.
+    /// The published generation on which the judgement is based.
     pub published: u64,
-    /// The one that is judged.
+    /// The generation that is judged.
     pub generation: u64,
-    /// Since when.
+    /// When the judgement began.
     pub since: Time,
-    /// What was known when the run began.
+    /// What earlier runs have learnt.
     pub said: Said,
 }
 
-/// When runs end, and what they had no time for. In memory only: whoever starts anew judges anew.
+/// When runs end, and what they had no time for. It lives in memory only, so a new process judges
+/// from the beginning.
 #[derive(Debug, Clone)]
 pub struct Deadline {
     until: Time,
@@ -39,13 +42,13 @@ pub struct Deadline {
 }
 
 impl Deadline {
-    /// Nobody ends a run.
+    /// A deadline that never comes.
     #[must_use]
     pub fn never() -> Self {
         Self { until: Time::MAX, kept: Arc::default() }
     }
 
-    /// For a run that asks the uploads of no more names from `until` on.
+    /// A deadline for one run: from `until` on, it asks the uploads about no more names.
     #[must_use]
     pub fn at(&self, until: Time) -> Self {
         Self { until, kept: Arc::clone(&self.kept) }
@@ -55,8 +58,9 @@ impl Deadline {
         now >= self.until
     }
 
-    /// Leaves in `chain` what waited when the last run had no time left, if its judgement can be gone on with: whatever is made meanwhile waits for
-    /// it. Answers whether anything was taken out.
+    /// Removes from `chain` the generations that are newer than the one whose judgement an earlier
+    /// run left unfinished, if that judgement can be continued. Newer generations wait for it.
+    /// Returns whether it removed any.
     pub(crate) fn shorten(&self, published: u64, chain: &mut Vec<impl Borrow<Manifest>>, now: Time) -> bool {
         let kept = self.lock();
         let kept = kept.as_ref().filter(|kept| kept.published == published && is_fresh(kept, now));
@@ -67,7 +71,8 @@ impl Deadline {
         chain.len() < count
     }
 
-    /// Takes up the judgement of this generation where it was left. Whatever else was kept is forgotten.
+    /// Takes the unfinished judgement of this generation, or starts a new one. Any other kept
+    /// judgement is forgotten.
     pub(crate) fn take(&self, published: u64, generation: u64, now: Time) -> Judging {
         let kept = self.lock().take();
         let kept = kept.filter(|kept| (kept.published, kept.generation) == (published, generation));
@@ -75,7 +80,8 @@ impl Deadline {
         kept.filter(|kept| is_fresh(kept, now)).unwrap_or_else(new)
     }
 
-    /// Whatever is kept was gone on with, or is of no use: so a run that others wait for calls the next only once for it.
+    /// Forgets what is kept: this run has continued it, or it is of no use. So a run that shortened
+    /// its chain calls the next run only once.
     pub(crate) fn forget(&self) {
         *self.lock() = None;
     }

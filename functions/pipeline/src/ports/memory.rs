@@ -1,4 +1,4 @@
-//! The memory that reading uploads may take in this process.
+//! The memory that this process may use for reading uploads.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -7,21 +7,23 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::error::{Result, StageError};
 
-/// How many KiB of uploads a process holds at once, of all that it reads: what is under way, waits, or is being hashed.
+/// How many KiB of uploads a process holds at once, whether they are arriving, waiting or being
+/// hashed.
 const MOST_KIB: u32 = 16 * 1024;
 
-/// Buffers from this size on are kept and used again, up to so many: made anew each time, on whatever thread, they leave holes
-/// in the memory that the process then keeps.
+/// Buffers of at least this many bytes are used again, up to [`MOST_KEPT`] of them. If every thread
+/// allocated new ones, the holes between them would stay in the process's memory.
 const KEPT_FROM: usize = 1 << 20;
 
+/// How many free buffers are kept.
 const MOST_KEPT: usize = 4;
 
-/// The memory that reading may take in this process. Clones share it.
+/// The memory that this process may use for reading uploads. Clones share it.
 #[derive(Clone)]
 pub struct ReadingMemory(Arc<Buffers>);
 
 struct Buffers {
-    /// A permit for each KiB that may still be taken.
+    /// One permit for each KiB that is still free.
     kib: Arc<Semaphore>,
     /// Buffers that are free to be used again.
     free: Mutex<Vec<BytesMut>>,
@@ -34,10 +36,10 @@ impl Default for ReadingMemory {
 }
 
 impl ReadingMemory {
-    /// Waits until `bytes` may be held; they may while the answer lives.
+    /// Waits until `bytes` may be held. The caller holds them as long as it keeps the result.
     ///
-    /// Nobody waits for ever: what an upload holds are the pieces that it needs next, so it gives them back without getting
-    /// more.
+    /// Nobody waits for ever: an upload holds only the pieces that it needs next, so it returns
+    /// them without getting more.
     pub(crate) async fn take(&self, bytes: u64) -> Result<Room> {
         let kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(MOST_KIB).min(MOST_KIB);
         let permit = Arc::clone(&self.0.kib).acquire_many_owned(kib).await;
@@ -54,7 +56,7 @@ impl Buffers {
     }
 }
 
-/// Room for a piece, with a buffer for it.
+/// Room for a piece, with a buffer for it. It is free again when dropped.
 pub(crate) struct Room {
     pub memory: ReadingMemory,
     pub buffer: BytesMut,
@@ -93,7 +95,7 @@ mod tests {
         }
         drop(held);
         assert_eq!(memory.0.free().len(), 1, "small ones are not kept");
-        // Whatever is longer than all of it may be held alone.
+        // A request for more than everything may be held alone.
         assert!(take(u64::MAX).is_some());
     }
 }

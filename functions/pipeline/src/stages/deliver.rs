@@ -1,6 +1,7 @@
-//! Files of other parties as they arrive: `delegations/ROLE.json`.
+//! Deliver: looks at other parties' files as they arrive, at `delegations/ROLE.json`.
 //!
-//! Only their form is looked at here. Whether they may become what devices see is rebuild's affair, which looks again.
+//! This stage checks only their form. Rebuild looks again, and decides whether devices may see
+//! them.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,10 +17,11 @@ use crate::ports::Ports;
 use crate::state::current::RefusedUpload;
 use crate::state::parties::file_name;
 
-/// Looks at every hint and sends the changes that follow to rebuild.
+/// Looks at every hint, and sends the resulting changes to rebuild.
 ///
 /// # Errors
-/// A failure, after all were looked at: the message must come again. Of a file that is still being written it is only if nothing else failed.
+/// The first failure, after all hints were looked at: the message must come again. A file that is
+/// still being written counts only if nothing else failed.
 pub async fn deliver(ports: &Ports, hints: &[Hint]) -> Result<()> {
     let mut by_name: BTreeMap<&str, Vec<&Hint>> = BTreeMap::new();
     for hint in hints {
@@ -40,7 +42,7 @@ pub async fn deliver(ports: &Ports, hints: &[Hint]) -> Result<()> {
 }
 
 async fn look(ports: &Ports, name: &str, hints: &[&Hint]) -> Result<()> {
-    // What is gone changes nothing: only an operator takes a delegation away.
+    // A deleted file changes nothing: only an operator ends a delegation.
     let Head::Object(upload) = ports.deliveries.head(name).await? else { return Ok(()) };
     let superseded = hints.iter().filter(|hint| !hint.removed).filter_map(|hint| hint.version.as_ref());
     let superseded = superseded.filter(|version| Some(*version) != upload.version.as_ref());
@@ -59,7 +61,7 @@ async fn look(ports: &Ports, name: &str, hints: &[&Hint]) -> Result<()> {
     Ok(())
 }
 
-/// The role whose document this could be.
+/// The role whose document this could be, or why it can be none.
 async fn check(ports: &Ports, name: &str, upload: &Upload) -> Result<std::result::Result<RoleName, Rejection>> {
     let role = name.strip_suffix(".json").and_then(|role| role.parse::<RoleName>().ok());
     let Some(role) = role.filter(|role| file_name(role) == name) else {

@@ -1,14 +1,14 @@
-//! Hash: names, hashes and copies uploads.
+//! Hash: checks uploads by policy, hashes them and copies them to blobs.
 //!
-//! A message is a hint to look at a name. What hash does depends only on what is current there now, so that doubled, late
-//! and reordered messages are harmless.
+//! A message is a hint to look at a name. What hash does depends only on what is current there now,
+//! so duplicate, late and reordered messages are harmless.
 //!
-//! Large uploads take longer than the others may wait. They are passed on to a queue of their own, where the same is done
-//! with them in as many runs as it takes ([`Turn`]).
+//! Large uploads take longer than the others may wait. Hash passes them on to a queue of their own,
+//! where it treats them the same, in as many runs as needed ([`Turn`]).
 //!
-//! *Invariant*: a run sends a message for the next one only if more is read and stored, or copied, than before it. What gains nothing
-//! has failed: its own message comes again, a few times at most, and is a dead letter then. So however many runs there are, none is for
-//! nothing.
+//! *Invariant*: a run sends a message for the next run only if it has read and stored, or copied,
+//! more than there was before. A run that gains nothing fails: its own message comes again a few
+//! times, and then becomes a dead letter. So every run achieves something, however many there are.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,11 +25,12 @@ use crate::error::{Result, StageError};
 use crate::ports::Ports;
 use crate::state::current::{Current, RefusedUpload, current_and_receipt};
 
-/// Looks at every hint and sends the changes that follow to rebuild.
+/// Looks at every hint, and sends the resulting changes to rebuild.
 ///
-/// Answers, for each hint, why it failed, if it did: its message must come again. Others are done with.
+/// Returns, for each hint, why it failed, so that its message must come again; `None` where it is
+/// done.
 pub async fn hash(ports: &Ports, turn: Turn, hints: &[Hint]) -> Vec<Option<Arc<StageError>>> {
-    // Several hints about one name need one look only.
+    // Several hints about one name need only one look.
     let mut by_name: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for (index, hint) in hints.iter().enumerate() {
         by_name.entry(&hint.name).or_default().push(index);
@@ -57,7 +58,8 @@ pub async fn hash(ports: &Ports, turn: Turn, hints: &[Hint]) -> Vec<Option<Arc<S
         }
     }
     messages.extend(Message::changes(changes));
-    // A crash before the changes are sent: the hints come again and find the receipts. After: they send them twice.
+    // A crash before the changes are sent: the hints come again and find the receipts. A crash
+    // after that: the changes are sent twice.
     if let Err(error) = send(ports, &messages, &events).await {
         tracing::warn!(%error, "changes not sent");
         fail(&mut failures, &done, error);
@@ -84,11 +86,11 @@ async fn send(ports: &Ports, messages: &[Message], events: &[Event]) -> Result<(
     Ok(())
 }
 
-/// What a look at a name leads to.
+/// The result of a look at a name.
 #[derive(Default)]
 struct Findings {
     change: Option<Change>,
-    /// The large upload that another run must begin or go on with.
+    /// The large upload that another run must start or go on with.
     go_on: Option<Hint>,
     events: Vec<Event>,
 }
@@ -120,14 +122,16 @@ async fn look(ports: &Ports, turn: Turn, raw: &str, hints: &[&Hint]) -> Result<F
                     found.change = Some(Change::Set { name, version: accepted.version });
                 }
                 BlobStep::GoOn => {
-                    // Of a creation, whatever led here: a removal that is still to come has a message of its own.
+                    // The hint says "created", whatever kind of hint led here: a later removal has
+                    // a message of its own.
                     found.go_on = Some(Hint { name: raw.to_owned(), removed: false, version: Some(accepted.version) });
                 }
                 BlobStep::LeftToAnother => {}
             }
         }
         Current::Gone { marker } if removed => found.change = Some(Change::Remove { name, marker }),
-        // Gone after a creation: the removal has a message of its own. Unknown: what is published stays.
+        // Gone after a creation: the removal has a message of its own. Unknown: the published
+        // target stays.
         Current::Gone { .. } | Current::Unknown => {}
     }
     let refused: Vec<&VersionId> = refused.iter().filter_map(|refused| refused.upload.version.as_ref()).collect();

@@ -1,7 +1,7 @@
-//! The stages. The way of one artifact is [`hash()`], [`rebuild()`], [`sign()`], [`publish()`]; each can be run any number of times, at once with itself
-//! and with the others.
+//! The stages. An artifact passes through [`hash()`], [`rebuild()`], [`sign()`] and [`publish()`].
+//! Any number of runs of any stage may happen at once.
 //!
-//! *Invariant*: none of them knows another: they speak through queues and the ledger.
+//! *Invariant*: no stage knows another. They communicate through queues and the ledger.
 
 mod deliver;
 mod hash;

@@ -1,9 +1,11 @@
-//! Publish: shows the newest generation that is signed. The last stage, and the only one that devices notice.
+//! Publish: shows the newest signed generation. It is the last stage, and the only one that devices
+//! notice.
 //!
-//! Runs any number of times, at once with itself and with refresh: whoever loses the write reads again. A crash at any
-//! point leaves what was published untouched.
+//! Any number of runs of publish and refresh may happen at once: a run that loses the write reads
+//! again. A crash at any point leaves what was published untouched.
 //!
-//! *Invariant*: it calls sign only for a file that sign makes, or fails to make, so that the two never call each other without end.
+//! *Invariant*: publish calls sign only for a file that sign makes, or fails to make. So the two
+//! never call each other without end.
 
 use std::time::Duration;
 
@@ -28,27 +30,27 @@ use crate::state::parties::read_parties;
 use crate::state::pending::Pending;
 use crate::state::{ledger, roots};
 
-/// After so many lost races the message goes back to its queue.
+/// How many races a run loses before the message goes back to its queue.
 const ATTEMPTS: usize = 8;
 
-/// What publish came to.
+/// The outcome of a run of publish.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shown {
-    /// This generation is new.
+    /// The run showed this generation.
     Now(u64),
-    /// Nothing newer could be shown; this one is published.
+    /// Nothing newer could be shown. Gives the published generation, if there is one.
     AlreadyNewest(Option<u64>),
 }
 
-/// Shows the newest signed generation that passes the gate, and tells of it.
+/// Shows the newest signed generation that passes the gate, and announces it.
 ///
 /// # Errors
-/// Only requests that failed, and a file that devices see and that is gone: a refusal is a recorded result, since as an error it
-/// would block the queue.
+/// A request failed, or a file that devices see is gone. A refusal is no error but a recorded
+/// result: an error would block the queue.
 pub async fn publish(ports: &Ports) -> Result<Shown> {
     for _ in 0..ATTEMPTS {
-        // The timestamp first and only then the roots: a root published after this read has touched the timestamp, so the
-        // write below loses.
+        // The timestamp is read before the roots: publishing a root replaces the timestamp first.
+        // So if a root was published after this read, the write below loses.
         let published = ledger::published(&*ports.store).await?;
         let (roots, waiting) =
             futures::join!(roots::trusted(ports), WaitingGenerations::read(ports, published.as_ref()));
@@ -57,13 +59,14 @@ pub async fn publish(ports: &Ports) -> Result<Shown> {
             expect_first(ports).await?;
         }
 
-        // The newest generation that may be shown. What is against newer ones is recorded, and mended by others.
+        // Find the newest generation that may be shown. Objections to newer ones are recorded here,
+        // and other stages mend them.
         let waiting = waiting?;
         let is_shortened = waiting.is_shortened;
         let found = newest_showable(ports, &roots, published.as_ref(), waiting).await?;
         if is_shortened {
             ports.deadline.forget();
-            // The messages of those that wait may be gone.
+            // The messages of the newer generations may be used up already.
             ports.queues.send(&Message::Publish, Duration::ZERO).await?;
         }
         if found.not_ready {
@@ -77,10 +80,11 @@ pub async fn publish(ports: &Ports) -> Result<Shown> {
             return Ok(Shown::AlreadyNewest(published.map(|published| published.generation)));
         };
 
-        // The publication. A crash up to here changed nothing that devices see.
+        // The publication. A crash before this changes nothing that devices see.
         if show_generation(ports, &roots, published.as_ref(), &checked).await? == Written::Done {
             measure::generation_shown();
-            // A crash here: the next run of publish, or refresh, finds it published and sends the events.
+            // A crash here: the next run of publish or refresh finds the generation published, and
+            // sends the events.
             announce(ports).await?;
             return Ok(Shown::Now(checked.generation()));
         }
@@ -88,39 +92,42 @@ pub async fn publish(ports: &Ports) -> Result<Shown> {
     Err(StageError::Contended("publish", ATTEMPTS))
 }
 
-/// Refuses to begin where something was published before, and the timestamp is gone.
+/// Refuses to publish a first timestamp if something was published before and the timestamp is
+/// gone.
 async fn expect_first(ports: &Ports) -> Result<()> {
     if !ports.store.exists(&Key::Announced).await? {
         return Ok(());
     }
     Err(StageError::Missing(
         Key::Timestamp.path(),
-        "it was published before: restore it from a backup, or from its older object versions; its version must not begin again",
+        "it was published before: restore it from a backup, or from its older object versions; \
+         its version must not start again",
     ))
 }
 
-/// What was found among the generations that wait.
+/// The result of a search among the waiting generations.
 #[derive(Default)]
 struct Candidates {
-    /// The one that may be shown.
+    /// The generation that may be shown.
     passed: Option<Box<tufline_tuf::gate::Checked>>,
-    /// Sign has something to do.
+    /// Whether sign has something to do.
     not_ready: bool,
-    /// Something that devices see, that the newest signed candidate needs, and that is gone: only people can bring it back.
+    /// A published file is gone that the newest signed candidate needs. Only people can bring it
+    /// back.
     lost: Option<StageError>,
 }
 
-/// The generations that may be shown. All of this is read before anything is believed, so that it can be read together with
-/// the roots.
+/// The waiting generations that may be shown. They are read together with the roots, before
+/// anything in them is trusted.
 #[derive(Default)]
 struct WaitingGenerations {
-    /// The snapshot that devices see; `None` also where nothing waits.
+    /// The published snapshot; `None` also if no generation waits.
     published: Option<Bytes>,
-    /// Oldest first, each based on the one before.
+    /// Oldest first. Each is based on the one before.
     chain: Vec<Manifest>,
-    /// The snapshot of the newest, if it is signed.
+    /// The snapshot of the newest generation that is no fence, if it is signed.
     newest: Option<Bytes>,
-    /// Whether newer ones wait until these are judged.
+    /// Whether newer generations wait until these are judged.
     is_shortened: bool,
 }
 
@@ -139,7 +146,8 @@ impl WaitingGenerations {
     }
 }
 
-/// Goes from the newest generation down to the first that passes; has what is against the newer ones recorded and mended.
+/// Goes from the newest generation down to the first that passes. Objections to newer ones are
+/// recorded, and the remedy is asked for.
 async fn newest_showable(
     ports: &Ports,
     roots: &[Root],
@@ -156,7 +164,8 @@ async fn newest_showable(
     };
     let mut snapshot = Some(waiting.newest.take());
     let mut left = waiting.chain.len();
-    // Sign goes to none before one that is signed, unless that was refused for good.
+    // Sign tries no generation older than a signed one, unless that was refused for good. So
+    // publish does not call it for an older one.
     let mut asks_sign = true;
     while let Some(place) = waiting.chain.iter().take(left).rposition(|manifest| !manifest.is_fence()) {
         let Some((candidate, since)) = waiting.chain.get(..=place).and_then(|since| Some((since.last()?, since)))
@@ -186,16 +195,17 @@ async fn newest_showable(
                 found.passed = Some(checked);
                 break;
             }
-            // Sign would say that it is signed, and go to none before it.
+            // Calling sign would not help: it would find the generation signed, and try none older.
             Ok(Verdict::NotReady(key)) if is_published(&key, shown.as_ref()) => {
                 found.lost = Some(ledger::lost(&key));
                 break;
             }
             Ok(Verdict::NotReady(_)) => found.not_ready |= asks_sign,
             Ok(Verdict::Refused(refused)) => {
-                // None that is based on it either.
+                // No generation based on the refused one may be shown either.
                 left = waiting.chain.iter().take(place).filter(|older| older.generation < refused.generation).count();
-                // Before sign is called: it then signs the generation before.
+                // Record the refusal before sign is called, so that sign goes on to the generation
+                // before.
                 refuse(ports, &refused).await?;
                 asks_sign &= !matches!(refused.fault, Fault::Root | Fault::Expired(..));
             }
@@ -208,14 +218,15 @@ async fn newest_showable(
     Ok(found)
 }
 
-/// Whether devices see this very file: sign makes what is new only.
+/// Whether devices see this very file already. Sign only makes new files.
 fn is_published(key: &Key, shown: Option<&ShownState>) -> bool {
     let (Key::Metadata { role, version }, Some(shown)) = (key, shown) else { return false };
     let of_a_party = || Some(shown.parties.documents.get(role)?.version);
     shown.versions.get(role).copied().or_else(of_a_party) == Some(*version)
 }
 
-/// Checks the first generation, or that of an import, as a client would: nothing is there that it could follow from.
+/// Checks the first generation, or the first one of an import, as a client would. No published
+/// generation exists from which it could follow.
 async fn check_first(
     ports: &Ports,
     roots: &[Root],
@@ -228,7 +239,8 @@ async fn check_first(
     check_candidate(ports, roots, &nothing, since, candidate, others, snapshot, None).await
 }
 
-/// Judges `candidate` by what is published and by the uploads, and checks it as a client would. `since` has the generations up to it.
+/// Judges `candidate` by what is published and by the uploads, and checks it as a client would.
+/// `since` has the generations up to it.
 async fn judge_candidate(
     ports: &Ports,
     roots: &[Root],
@@ -257,7 +269,8 @@ async fn judge_candidate(
     let verdict =
         check_candidate(ports, roots, &shown.versions, since, candidate, others, snapshot, Some(trial)).await?;
     if let Verdict::Passed { lately, .. } = &verdict {
-        // Before it is shown: a crash in between would leave it so.
+        // Ask for the looks before the generation is shown: a crash in between would leave the old
+        // content there.
         look_at(ports, lately).await?;
     }
     Ok(verdict)

@@ -1,5 +1,5 @@
-//! Reconcile: sends a hint for every upload, every delete marker and every published target, so that whatever was lost is
-//! looked at again.
+//! Reconcile: sends a hint for every upload, every delete marker and every published target. So the
+//! pipeline looks again at everything whose message was lost.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -12,9 +12,10 @@ use crate::state::index::readable_documents;
 use crate::state::parties::read_parties;
 use crate::state::pending::Tip;
 
-/// Sends the hints; answers how many.
+/// Sends the hints, and returns how many.
 ///
-/// A name that is gone counts as removed, if hash finds that somebody removed it: a lifecycle's delete marker removes nothing.
+/// A hint says "removed" for every name. Hash still removes nothing unless somebody deleted the
+/// upload: a lifecycle's delete marker does not count.
 pub async fn reconcile(ports: &Ports) -> Result<usize> {
     let (mut sent, mut after) = (0, None::<String>);
     let mut gone = published_names(ports).await?;
@@ -50,10 +51,11 @@ async fn send(ports: &Ports, hints: Vec<Hint>) -> Result<usize> {
     Ok(count)
 }
 
-/// The names of all targets in the newest generation. Those of a role that can't be read are not known: whether they are gone is not
-/// looked at then, and all else is.
+/// The names of all targets in the newest generation. If a role cannot be read, its names are left
+/// out, so reconcile does not look for removals among them.
+///
 /// # Errors
-/// The ledger can't be read.
+/// The ledger cannot be read.
 pub async fn published_names(ports: &Ports) -> Result<BTreeSet<String>> {
     let store = &*ports.store;
     let tip = Tip::read(store).await?;
@@ -61,7 +63,7 @@ pub async fn published_names(ports: &Ports) -> Result<BTreeSet<String>> {
     let listed = documents.iter().flat_map(|document| document.document().targets.keys());
     let names = listed.map(|name| name.raw().to_owned()).collect();
     for (role, error) in unread {
-        tracing::error!(%role, %error, "removals of this role's targets are not looked for");
+        tracing::error!(%role, %error, "not looking for removals among this role's targets");
     }
     Ok(names)
 }

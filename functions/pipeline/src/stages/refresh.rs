@@ -1,5 +1,5 @@
-//! Refresh: keeps what is published fresh, asks for new versions of what expires soon, and brings lost hints back. Runs
-//! every minute.
+//! Refresh: keeps what is published fresh, asks for new versions of documents that expire soon, and
+//! brings lost hints back. It runs every minute.
 
 use std::time::Duration;
 
@@ -24,23 +24,24 @@ use crate::state::pending::Pending;
 use crate::state::roots::{IgnoredRoot, Trusted};
 use crate::state::{ledger, roots};
 
-/// Work that waits longer than this is nudged.
+/// Refresh nudges a stage if work waits for longer than this.
 const PATIENCE_SECONDS: i64 = 60;
 
-/// At most so many roles are renewed in one run.
+/// How many roles one run renews at most.
 const RENEWALS_AT_ONCE: usize = 100;
 
-/// At most so many dead letters of each queue are brought back in one run, and none while the queue itself is long: a stage
-/// that still fails must not be flooded.
+/// How many dead letters of each queue one run brings back at most. While the queue itself is long,
+/// it brings back none: a stage that still fails must not be flooded.
 const LETTERS_AT_ONCE: usize = 100;
 
-/// So many times letters are asked for where all of them were unreadable: those that were looked at are hidden meanwhile.
+/// How often a run asks for letters again, if all that it got were unreadable. Letters that it got
+/// are hidden meanwhile.
 const UNREADABLE_ROUNDS: usize = 10;
 
-/// A queue longer than this isn't healthy.
+/// A queue with more messages than this is not healthy.
 const LONG_QUEUE: u64 = 10_000;
 
-/// One run. Each part is tried even if another fails.
+/// Runs refresh once. Each part is tried even if another fails.
 ///
 /// # Errors
 /// The first failure.
@@ -56,7 +57,7 @@ pub async fn refresh(ports: &Ports) -> Result<()> {
         outcome = outcome.and(renew_roles(ports, seen).await);
     }
     let told = announce(ports).await;
-    // What was told is settled: published, or a fence.
+    // Everything up to the last announced generation is settled: published, or a fence.
     let published = seen.map_or(0, |seen| seen.published.generation);
     outcome = outcome.and(nudge(ports, told.as_ref().map_or(published, |told| published.max(*told))).await);
     outcome = outcome.and(told.map(|_| ()));
@@ -66,17 +67,18 @@ pub async fn refresh(ports: &Ports) -> Result<()> {
     outcome
 }
 
-/// What is published, and what must be trusted of it: all read once a run.
+/// What is published, and the roots it must verify under. Each run reads this once.
 struct Live {
     published: Published,
-    /// Read after the timestamp: a root that was published since has touched that, so a write in its place loses.
+    /// Read after the timestamp: publishing a root replaces the timestamp first, so a write based
+    /// on an older timestamp loses.
     roots: Vec<tough::schema::Root>,
-    /// A timestamp up to this version must be replaced, since a root is about to be published.
+    /// A timestamp up to this version must be replaced, because a root is about to be published.
     replaces: u64,
     manifest: Manifest,
 }
 
-/// `None` before the first publication.
+/// Reads what is published; `None` before the first publication.
 async fn look(ports: &Ports) -> Result<Option<Live>> {
     let Some(published) = ledger::published(&*ports.store).await? else { return Ok(None) };
     let Trusted { roots, replaces } = roots::trusted(ports).await?;
@@ -84,7 +86,7 @@ async fn look(ports: &Ports) -> Result<Option<Live>> {
     Ok(Some(Live { published, roots, replaces, manifest }))
 }
 
-/// Tells of what lies where roots belong and is none.
+/// Announces files that lie in the places of roots and do not verify.
 async fn look_for_ignored_roots(ports: &Ports, published: u64) -> Result<()> {
     let ignored = roots::ignored(&*ports.store).await?;
     for root in &ignored {
@@ -95,9 +97,10 @@ async fn look_for_ignored_roots(ports: &Ports, published: u64) -> Result<()> {
     announce_ignored(ports, &ignored, published).await
 }
 
-/// Re-signs the timestamp when under half of its life is left, when a root no longer lists the key that signed it, when
-/// another key signs now, or when a root is about to be published and waits for that. Where somebody else replaced it meanwhile it is fresh, or the next
-/// run's affair.
+/// Signs the timestamp again in any of these cases: less than half of its life is left; a root no
+/// longer lists the key that signed it; another key signs now; a root is about to be published and
+/// waits for this. If another run replaced the timestamp meanwhile, it is fresh, or the next run's
+/// task.
 async fn renew_timestamp(ports: &Ports, seen: &Live) -> Result<()> {
     let Live { published, roots, replaces, manifest } = seen;
     let lifetime = ports.config.expiry.timestamp.seconds();
@@ -120,7 +123,7 @@ async fn renew_timestamp(ports: &Ports, seen: &Live) -> Result<()> {
             tracing::error!(reason = refused.reason, "published generation refused");
             Err(StageError::refused(refused.to_string()))
         }
-        // Only what is on trial is.
+        // Only a candidate on trial can be passed over, and there is none here.
         Verdict::PassedOver { .. } => Ok(()),
     }
 }
@@ -138,14 +141,14 @@ fn is_due(expires: Time, now: Time, margin: u64) -> bool {
     time::seconds_between(now, expires) < i64::try_from(margin).unwrap_or(i64::MAX)
 }
 
-/// Asks for new versions of roles, and for a new snapshot, of which under a third of the life is left, or which another key
-/// signed than the one that signs now.
+/// Asks for new versions of roles, and for a new snapshot, if less than a third of their life is
+/// left or another key signs now.
 async fn renew_roles(ports: &Ports, seen: &Live) -> Result<()> {
     let pending = Pending::read(&*ports.store, seen.published.generation).await?;
     let newest = pending.chain().pop().unwrap_or(&seen.manifest);
     let (now, expiry) = (ports.clock.now(), &ports.config.expiry);
     let due = |expires: Time| is_due(expires, now, expiry.targets.seconds() / 3);
-    // A page that can't be read keeps no other role from being renewed.
+    // An unreadable page does not keep other roles from being renewed.
     let (index, unread) = readable_below(&*ports.store, newest, |bins| due(bins.first_to_expire.expires)).await;
     let mut outcome = expect_read(unread);
     let mut changes: Vec<Change> = index
@@ -169,7 +172,7 @@ async fn renew_roles(ports: &Ports, seen: &Live) -> Result<()> {
             Err(error) => outcome = outcome.and(Err(error)),
         }
     }
-    // A refusal may have come to nobody's notice, and so may a decision.
+    // The messages about a refusal, or about a decision, may have been lost.
     changes.extend((!pending.is_sound()).then(|| Change::Void { generation: pending.next() - 1 }));
     if ports.store.exists(&Key::Decision(newest.decisions.saturating_add(1))).await? {
         changes.push(Change::Decision);
@@ -180,20 +183,21 @@ async fn renew_roles(ports: &Ports, seen: &Live) -> Result<()> {
     outcome
 }
 
-/// Asks for a look at the parties whose documents expire soon: rebuild lists none of them any longer.
+/// Asks for a look at parties whose documents expire soon: rebuild then stops listing these.
 async fn expiring_deliveries(ports: &Ports, newest: &Manifest) -> Result<Vec<Change>> {
     let (parties, now) = (read_parties(&*ports.store, newest).await?, ports.clock.now());
     let expiring = parties.in_use().filter(|(_, document)| time::seconds_between(now, document.expires) < LEAST_LIFE);
     Ok(expiring.map(|(role, _)| Change::Delivery { role: role.clone() }).collect())
 }
 
-/// Nudges sign and publish while a generation above `settled` waits for longer than a minute, and measures how long it does.
+/// Nudges sign and publish if a generation above `settled` has waited for longer than a minute.
+/// Also measures how long the oldest one has waited.
 async fn nudge(ports: &Ports, settled: u64) -> Result<()> {
     let Some(oldest) = ledger::generations_after(&*ports.store, settled).await?.first().copied() else {
         measure::publication_lag(0);
         return Ok(());
     };
-    // One that can't be read, or says that it was made in the future, is old enough: it is no reason to wait.
+    // A manifest that cannot be read, or claims to be made in the future, counts as old enough.
     let waits = match ledger::manifest(&*ports.store, oldest).await {
         Ok(manifest) => time::seconds_between(manifest.created, ports.clock.now()),
         Err(error) if error.is_request() => return Err(error),
@@ -208,10 +212,11 @@ async fn nudge(ports: &Ports, settled: u64) -> Result<()> {
     Ok(())
 }
 
-/// Brings a queue's dead letters back while the queue is short. What cannot be parsed stays where it is, and those behind it are asked for.
+/// Brings a queue's dead letters back while the queue is short. A letter that cannot be parsed
+/// stays where it is, and the run asks for those behind it.
 async fn redrive(ports: &Ports, queue: Queue) -> Result<()> {
     for _ in 0..UNREADABLE_ROUNDS {
-        // Mostly there are none, and to count them first would cost more than to ask for them.
+        // Usually there are none, and counting them first would cost more than asking for them.
         let letters = ports.queues.dead_letters(queue, LETTERS_AT_ONCE).await?;
         if letters.is_empty() || ports.queues.waiting(queue).await?.messages > LONG_QUEUE {
             return Ok(());

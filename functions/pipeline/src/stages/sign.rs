@@ -1,7 +1,9 @@
-//! Sign: signs the newest generation that waits and that it finds right. The only stage that may use the targets, bins and snapshot keys.
+//! Sign: signs the newest waiting generation that it finds right. It is the only stage that may use
+//! the targets, bins and snapshot keys.
 //!
-//! *Invariant*: a key signs only what this stage itself made of what is published, by changes that the uploads justify (`actions/judge.rs`); what
-//! rebuild drafted is compared with that, and not read. Only the first generation, before which nothing is published, is signed as it is.
+//! *Invariant*: a key signs only what this stage itself derived from what is published, by changes
+//! that the uploads justify (`actions/judge.rs`). Rebuild's drafts are compared with that, never
+//! signed as they are. The one exception is the first generation, before anything is published.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -27,15 +29,16 @@ use crate::state::online_keys::signing_key;
 use crate::state::pending::Pending;
 use crate::state::{ledger, roots};
 
-/// Signs what waits: the newest generation, with all that changed since what devices see. The generations before it are passed over, with
-/// their documents that have newer ones: nobody would see them. They are signed, newest first, where there is something against that one, or
-/// it can't be signed.
+/// Signs the newest waiting generation: every role that changed since the published one, in its
+/// newest version, and the snapshot. Older generations are passed over, since no device would see
+/// them. If there is an objection to the newest one, or it cannot be signed, the next older one is
+/// tried.
 ///
-/// Every created file is final, so any number of instances may run at once, and a crash between any two files is continued
-/// by the next run.
+/// Every file that sign creates is final. So any number of instances may run at once, and after a
+/// crash between two files the next run goes on.
 ///
 /// # Errors
-/// The first failure, after all that could be signed was signed.
+/// The first failure, after everything that could be signed was signed.
 pub async fn sign(ports: &Ports) -> Result<()> {
     let store = &*ports.store;
     let (published, root) = futures::try_join!(ledger::published(store), roots::newest(store))?;
@@ -52,7 +55,7 @@ pub async fn sign(ports: &Ports) -> Result<()> {
     let shown = ShownState::read(store, &root, &published).await?;
     let mut newest = None;
     let is_shortened = ports.deadline.shorten(published.generation, &mut chain, ports.clock.now());
-    // Fences need no signature, but publish tells what they answer.
+    // Fences need no signature; publish announces what they answer.
     while let Some(candidate) = chain.iter().rposition(|manifest| !manifest.is_fence()) {
         chain.truncate(candidate + 1);
         let judged = match Box::pin(signing.generation(&shown, &chain)).await {
@@ -86,7 +89,7 @@ pub async fn sign(ports: &Ports) -> Result<()> {
     }
     if is_shortened {
         ports.deadline.forget();
-        // The messages of those that wait may be gone.
+        // The messages of the newer generations may be used up already.
         ports.queues.send(&Message::Sign, Duration::ZERO).await?;
     }
     signing.end(newest).await
@@ -96,17 +99,19 @@ fn candidate_number(chain: &[&Manifest]) -> u64 {
     chain.last().map_or(0, |candidate| candidate.generation)
 }
 
-/// What became of a generation.
+/// The outcome for one generation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum SignatureState {
-    /// It is signed now.
+    /// This run signed it.
     New,
     /// It was signed before.
     Stored,
-    /// Something that its snapshot lists could not be signed. An older generation may need nothing of that: not even where the reason is that
-    /// somebody may not look at an upload, which is its uploader's doing and holds up no other.
+    /// Something that its snapshot lists could not be signed. An older generation may not need
+    /// that, so sign tries it. This holds even if a look at an upload was denied: its uploader
+    /// caused that, and it must not hold up other uploads.
     NotYet,
-    /// Its snapshot may not be signed, or not stored: so none may, and no older generation is tried.
+    /// Signing or storing the snapshot was denied. The same would happen to older generations, so
+    /// sign tries none.
     Denied,
 }
 
@@ -114,13 +119,13 @@ enum SignatureState {
 struct Signing<'a> {
     ports: &'a Ports,
     root: &'a Root,
-    /// The first.
+    /// The first failure.
     failure: Option<StageError>,
 }
 
 impl Signing<'_> {
-    /// Calls publish where there is something for it: the call before may have been lost. A call for nothing would be answered by one from
-    /// publish, without end.
+    /// Calls publish if there is something to show: an earlier call may have been lost. It must not
+    /// call publish in vain, since publish would call sign again, without end.
     async fn end(self, newest: Option<SignatureState>) -> Result<()> {
         let stored = newest == Some(SignatureState::Stored) && self.failure.is_none();
         if newest == Some(SignatureState::New) || stored || newest.is_none() {
@@ -129,7 +134,8 @@ impl Signing<'_> {
         self.failure.map_or(Ok(()), Err)
     }
 
-    /// Makes sure that the last generation of `chain` is signed: of each role that changed in it the newest document, and then the snapshot.
+    /// Makes sure that the last generation of `chain` is signed: the newest document of each role
+    /// that changed in the chain, and then the snapshot.
     async fn generation(&mut self, shown: &ShownState, chain: &[&Manifest]) -> Judgement<SignatureState> {
         let (ports, root) = (self.ports, self.root);
         let Some(manifest) = chain.last() else { return Ok(Ok(SignatureState::NotYet)) };
@@ -139,7 +145,8 @@ impl Signing<'_> {
             return Ok(Ok(SignatureState::Stored));
         }
 
-        // The judgement. What it replays is signed meanwhile, as soon as the uploads justify it.
+        // The judgement. The replayed documents are signed as soon as the uploads justify them,
+        // while the replay goes on.
         let waiting: Vec<(&Manifest, &Parties)> = chain.iter().copied().zip(&parties).collect();
         let mut trial = pass!(Trial::open(ports, shown, &waiting).await?);
         pass!(trial.adopt(ports, &RoleKeys::in_root(root, &RoleName::targets())?, manifest.generation).await?);
@@ -154,7 +161,8 @@ impl Signing<'_> {
         let (trial, signs, copies) = future::join3(replay(ports, trial, to_sign), signs, at_once(copies)).await;
         pass!(pass!(trial?).finish(ports, manifest.generation).await?);
 
-        // The snapshot last, once all is there that it lists. A crash up to here leaves files that the next run finds.
+        // The snapshot comes last, once all documents that it lists are there. A crash before this
+        // leaves files that the next run finds.
         let failures: Vec<StageError> = signs.into_iter().chain(copies).filter_map(Result::err).collect();
         if !failures.is_empty() {
             for error in failures {
@@ -177,7 +185,8 @@ impl Signing<'_> {
         Ok(Ok(SignatureState::New))
     }
 
-    /// The first generation, or that of an import: nothing is there that it could follow from, and no device to be deceived.
+    /// Signs the first generation, or the first one of an import, as rebuild drafted it. Nothing is
+    /// published from which it could follow, and no device can be deceived yet.
     async fn first(&mut self, chain: &[&Manifest]) -> Result<SignatureState> {
         let (ports, root, store) = (self.ports, self.root, &*self.ports.store);
         let Some(manifest) = chain.last() else { return Ok(SignatureState::NotYet) };
@@ -198,7 +207,7 @@ impl Signing<'_> {
         Ok(SignatureState::New)
     }
 
-    /// Signs the snapshot of a generation all of whose documents are there.
+    /// Signs the snapshot of a generation. All its documents are stored already.
     async fn snapshot(&self, manifest: &Manifest, versions: &Versions, parties: &Parties) -> Result<()> {
         let draft = generation::snapshot(manifest, versions, parties)?;
         let keys = RoleKeys::in_root(self.root, &RoleName::snapshot())?;
@@ -210,18 +219,19 @@ impl Signing<'_> {
     }
 }
 
-/// What the newest generation of a chain has that devices don't see yet.
+/// What the newest generation of a chain has that devices do not see yet.
 struct Candidate<'a> {
     chain: &'a [&'a Manifest],
-    /// All versions that its snapshot lists, but for other parties'.
+    /// All versions that its snapshot lists, except those of other parties' documents.
     versions: Versions,
     parties: &'a Parties,
-    /// What other parties delivered that it still has, with the parties of the generation that took it in.
+    /// Other parties' documents that were delivered since and that it still has, each with the
+    /// parties of the generation that took it in.
     deliveries: BTreeMap<&'a RoleName, (&'a Parties, &'a PartyDocument)>,
 }
 
 impl<'a> Candidate<'a> {
-    /// `parties` are those of each generation of `chain`.
+    /// `parties` are the parties of each generation in `chain`.
     fn new(shown: &'a ShownState, chain: &'a [&'a Manifest], parties: &'a [Parties]) -> Self {
         let own = parties.last().unwrap_or(&shown.parties);
         let mut versions = shown.versions.clone();
@@ -235,7 +245,7 @@ impl<'a> Candidate<'a> {
         Self { chain, versions, parties: own, deliveries }
     }
 
-    /// The documents that are new, and their versions.
+    /// The new documents and their versions.
     fn documents(&self) -> BTreeSet<(RoleName, u64)> {
         let ours = self.chain.iter().flat_map(|manifest| manifest.changed.keys());
         let ours = ours.filter_map(|role| Some((role.clone(), *self.versions.get(role)?)));
@@ -244,7 +254,8 @@ impl<'a> Candidate<'a> {
     }
 }
 
-/// Replays what waits, document by document, and hands those on that the uploads justify.
+/// Replays the waiting changes, document by document, and sends on the documents that the uploads
+/// justify.
 async fn replay<'a>(ports: &Ports, mut trial: Trial<'a>, mut to_sign: mpsc::Sender<Replayed>) -> Judgement<Trial<'a>> {
     let mut published = documents(&*ports.store, trial.wanted());
     let mut folded = Vec::new();
@@ -254,13 +265,14 @@ async fn replay<'a>(ports: &Ports, mut trial: Trial<'a>, mut to_sign: mpsc::Send
         if let Some(document) = document {
             folded.extend(pass!(trial.fold(&document)));
         }
-        // Together, so that many looks are under way, and few documents wait for them.
+        // Several documents are judged together, so that many looks are in flight. There are not
+        // too many, since they wait in memory.
         if !is_last && trial.unjustified() < HEADS_AT_ONCE && folded.len() < REQUESTS_AT_ONCE {
             continue;
         }
         pass!(trial.justify(ports).await?);
         for document in folded.drain(..) {
-            // This fails only where nobody signs any more.
+            // This fails only if nobody signs any more.
             let _ = to_sign.send(document).await;
         }
         if is_last {

@@ -1,9 +1,11 @@
-//! What is current under a target name: the newest version that is not refused.
+//! Finds what is current under a target name: the newest version that is not refused.
 //!
-//! *Invariant*: whether a version is refused is a pure function of what HEAD returns ([`judge_upload`]), the same in hash and in
-//! rebuild; a refused version counts as never uploaded.
+//! *Invariant*: whether a version is refused is a pure function of what HEAD returns
+//! ([`judge_upload`]). Hash and rebuild use the same function. A refused version counts as never
+//! uploaded.
 //!
-//! *Invariant*: where uploads expire, only a delete marker that no lifecycle can have made removes anything ([`is_explicit`]).
+//! *Invariant*: where uploads expire, a delete marker removes a target only if no lifecycle can
+//! have made the marker (`is_explicit`).
 
 use futures::future::OptionFuture;
 use tufline_store::{Head, PastVersion, Upload, VersionId};
@@ -20,39 +22,40 @@ use crate::state::records::Hashed;
 /// What is current under a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Current {
-    /// This version.
+    /// This version is current.
     Object(Accepted),
-    /// Nothing: a delete marker, or no version at all.
+    /// The target is gone: there is a delete marker, or no version at all.
     Gone {
-        /// The delete marker's version.
+        /// The delete marker's version; `None` if there is no version at all.
         marker: Option<VersionId>,
     },
-    /// Nobody can tell: all known versions are refused and what was there before isn't known, or a lifecycle took away what was
-    /// there, perhaps. What is published stays.
+    /// Nobody can tell. Either all known versions are refused and older ones are unknown, or a
+    /// lifecycle may have deleted the upload. The published target stays.
     Unknown,
 }
 
-/// A version that is not refused.
+/// An upload that is not refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Accepted {
-    /// As HEAD returned it.
+    /// The upload, as HEAD returned it.
     pub upload: Upload,
-    /// Its version.
+    /// The version of the upload, which is never missing here.
     pub version: VersionId,
-    /// Its custom metadata.
+    /// The upload's custom metadata.
     pub custom: Custom,
 }
 
-/// A version that is rejected, and why.
+/// An upload that is refused, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RefusedUpload {
-    /// As HEAD returned it.
+    /// The upload, as HEAD returned it.
     pub upload: Upload,
-    /// Why.
+    /// Why it is refused.
     pub rejection: Rejection,
 }
 
-/// [`current_upload`], and hash's receipt for what is current. If `expected` is what is current, both take one request's time.
+/// Returns [`current_upload`], and hash's receipt for what is current. If `expected` is current,
+/// both requests run at the same time.
 pub async fn current_and_receipt(
     ports: &Ports,
     name: &TargetName,
@@ -70,15 +73,15 @@ pub async fn current_and_receipt(
     Ok((current, refused, receipt))
 }
 
-/// Looks at `name`. The history is only listed where the newest version is refused, and where a delete marker may be a
-/// lifecycle's.
+/// Finds what is current under `name`, and the refused versions above it. It lists the history only
+/// if the newest version is refused, or if a lifecycle may have made the delete marker.
 pub async fn current_upload(ports: &Ports, name: &TargetName) -> Result<(Current, Vec<RefusedUpload>)> {
     let (uploads, config) = (&*ports.uploads, &*ports.config);
     let expires = config.uploads_expire_days.is_some();
     let mut refused = Vec::new();
     let newest = match uploads.head(name.as_str()).await? {
         Head::Gone { marker } if !expires => return Ok((Current::Gone { marker }, refused)),
-        // Nothing is left, and nobody can tell who took it away.
+        // No version is left, and nobody can tell who deleted them.
         Head::Gone { marker: None } => return Ok((Current::Unknown, refused)),
         Head::Gone { marker } => marker,
         Head::Object(upload) => {
@@ -125,20 +128,22 @@ async fn meet(ports: &Ports, name: &TargetName, newest: Option<&VersionId>, past
     })
 }
 
-/// What is met on the way through a history.
+/// One entry of a history, as the search for the current version meets it.
 enum Met {
-    /// Nothing that counts.
+    /// The entry does not count.
     Nothing,
-    /// A version.
+    /// The entry is an upload.
     Upload(Upload),
-    /// What is beneath doesn't count.
+    /// The search ends here: nothing beneath counts.
     End,
 }
 
-/// Whether somebody made the delete marker that was `made` then and stands on `beneath`; else a lifecycle did, perhaps, and it says
-/// nothing: what is published stays.
+/// Whether somebody, and no lifecycle, made the delete marker with the time `made`. `beneath` are
+/// the entries under it. If a lifecycle may have made it, it proves nothing, and the published
+/// target stays.
 ///
-/// One request for each version uploaded in parts that it stands on, up to the first entry that tells.
+/// It costs one request for each multipart upload beneath, up to the first entry that settles the
+/// question.
 pub(crate) async fn is_explicit(ports: &Ports, name: &TargetName, made: Time, beneath: &[PastVersion]) -> Result<bool> {
     let Some(limit) = ports.config.uploads_expire_days else { return Ok(true) };
     if seconds_between(made, ports.clock.now()) >= limit.seconds() {
@@ -157,18 +162,21 @@ pub(crate) async fn is_explicit(ports: &Ports, name: &TargetName, made: Time, be
     Ok(told.last().copied().flatten().unwrap_or(false))
 }
 
-/// For clocks that differ, in seconds.
+/// How much the clocks may differ, in seconds.
 const CLOCKS: i64 = 3600;
 
-/// Whether the entry beneath a delete marker tells that no lifecycle made that; `None` where it tells nothing either way. `hashed`: when
-/// its receipt was stored.
+/// Whether the entry beneath a delete marker proves that no lifecycle made the marker; `None` if it
+/// proves nothing either way. `hashed` is when the entry's receipt was stored.
 ///
-/// A lifecycle puts a delete marker on a current object that is `limit` old or older, never on another marker, and leaves what
-/// it made noncurrent for as long
-/// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/lifecycle-expire-general-considerations.html>; days are counted up to the next
-/// midnight, <https://docs.aws.amazon.com/AmazonS3/latest/userguide/intro-lifecycle-rules.html>). So what a marker younger than that stands
-/// on is what it was made on, or older. But an upload in parts may have come later, under the marker, with the time when it was begun: it
-/// tells something only if its receipt was there before the marker.
+/// A lifecycle puts a delete marker only on a current object that is at least `limit` old, never on
+/// another marker. It keeps the version that it made noncurrent for as long
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/lifecycle-expire-general-considerations.html>;
+/// days are counted up to the next midnight,
+/// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/intro-lifecycle-rules.html>). So for a
+/// younger marker, the entry beneath is the one it was made on, or an older one. There is one
+/// exception. A multipart upload may have been completed later and still be listed under the
+/// marker, since S3 dates it by its start. It proves something only if its receipt was stored
+/// before the marker was made.
 fn tells(limit: ExpireDays, made: Time, beneath: &PastVersion, hashed: Option<Time>) -> Option<bool> {
     match beneath {
         PastVersion::Marker { .. } => Some(true),
@@ -178,8 +186,8 @@ fn tells(limit: ExpireDays, made: Time, beneath: &PastVersion, hashed: Option<Ti
     }
 }
 
-/// The SHA-256 of an upload's bytes, as far as it is known: S3's own checksum of the whole object, else hash's receipt. Nobody can
-/// forge the former; the latter whoever has hash's role can.
+/// The SHA-256 of an upload's bytes, where it is known: S3's own checksum of the whole object, else
+/// hash's receipt. Nobody can forge the checksum. A thief of hash's role can forge a receipt.
 #[must_use]
 pub fn known_digest(upload: &Upload, receipt: Option<&Hashed>) -> Option<Sha256> {
     let receipt = receipt.filter(|receipt| receipt.length == upload.length);
@@ -196,7 +204,7 @@ fn accept(config: &Config, upload: Upload, refused: &mut Vec<RefusedUpload>) -> 
     }
 }
 
-/// Whether an upload may become a target, by what HEAD returned and the policy alone.
+/// Decides whether an upload may become a target, by what HEAD returned and the policy alone.
 ///
 /// # Errors
 /// The [`Rejection`].

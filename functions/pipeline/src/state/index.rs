@@ -1,4 +1,4 @@
-//! Reading the index of roles and the documents that it names, from the ledger.
+//! Reads the index of roles, and the documents that it names, from the ledger.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -12,26 +12,27 @@ use crate::compute::compute;
 use crate::concurrency::at_once;
 use crate::error::{Result, StageError};
 
-/// What could not be read, by the role whose page or document it is, and why.
+/// Why pages or documents could not be read, by role.
 pub type Unread = BTreeMap<RoleName, Arc<StageError>>;
 
-/// The index of a generation, with the pages on the way to `places`: as many requests one after another as the trie is
-/// deep.
+/// Reads the index of a generation, with the pages on the way to `places`. The requests go out
+/// level by level, as many rounds as the trie is deep.
 ///
 /// # Errors
-/// [`StageError::Missing`] where a page is gone.
+/// [`StageError::Missing`] if a page is gone.
 pub async fn read_index(store: &dyn Store, manifest: &Manifest, places: &[Place<'_>]) -> Result<Index> {
     let mut index = Index::new(manifest.top.clone());
     expect_read(extend_index(store, &mut index, places).await)?;
     Ok(index)
 }
 
-/// Reads the pages on the way to `places` that are still missing. What can't be read keeps nobody from the rest.
+/// Reads the pages on the way to `places` that are still missing. An unreadable page does not stop
+/// the others.
 pub async fn extend_index(store: &dyn Store, index: &mut Index, places: &[Place<'_>]) -> Unread {
     complete(store, index, |index| index.wanted(places.iter().copied())).await
 }
 
-/// The index of a generation, with the pages below those bins that `interesting` picks.
+/// Reads the index of a generation, with the pages below the bins that `interesting` picks.
 ///
 /// # Errors
 /// As [`read_index`].
@@ -45,7 +46,7 @@ pub async fn read_index_below(
     Ok(index)
 }
 
-/// The same, as far as it can be read.
+/// The same, as far as the pages can be read.
 pub async fn readable_below(
     store: &dyn Store,
     manifest: &Manifest,
@@ -56,13 +57,15 @@ pub async fn readable_below(
     (index, unread)
 }
 
+/// Turns unreadable pages into an error.
+///
 /// # Errors
-/// The first of what could not be read.
+/// The first of the failures in `unread`.
 pub fn expect_read(unread: Unread) -> Result<()> {
     unread.into_values().next().map_or(Ok(()), |error| Err(error.into()))
 }
 
-/// Reads pages until none is wanted but those that can't be read.
+/// Reads pages until only unreadable ones are wanted.
 async fn complete(store: &dyn Store, index: &mut Index, wanted: impl Fn(&Index) -> BTreeSet<WantedPage>) -> Unread {
     let mut unread = Unread::new();
     loop {
@@ -88,12 +91,12 @@ async fn page(store: &dyn Store, role: &RoleName, digest: Sha256) -> Result<Page
     Ok(Page::from_bytes(role, &digest, &read_record(store, &Key::Page(digest)).await?)?)
 }
 
-/// A role's unsigned document; where the ledger lacks it, the same out of the signed one.
+/// Reads a role's unsigned document. If the ledger lacks it, takes it from the signed file.
 ///
-/// *Invariant*: it is the document whose digest the entry has, wherever it was found.
+/// *Invariant*: the result has the digest in `entry`, wherever it was found.
 ///
 /// # Errors
-/// [`StageError::Missing`] where both are gone, [`StageError::Record`] where neither is what its name says.
+/// [`StageError::Missing`] if both are gone, [`StageError::Record`] if neither has that digest.
 pub async fn read_draft(store: &dyn Store, role: &RoleName, entry: &RoleEntry) -> Result<Draft<Targets>> {
     let key = Key::Draft(entry.draft);
     let drafted = match read_record(store, &key).await {
@@ -139,17 +142,17 @@ async fn parse_draft(role: &RoleName, digest: Sha256, bytes: bytes::Bytes) -> Re
     compute(move || {
         if Sha256::of(&bytes) != digest {
             let path = Key::Draft(digest).path();
-            return Err(StageError::Record(path, "its bytes are not those that it is named by".into()));
+            return Err(StageError::Record(path, "its bytes do not match the digest in its name".into()));
         }
         Ok(Draft::from_bytes(role, &bytes)?)
     })
     .await
 }
 
-/// The bytes of a record of the ledger.
+/// Reads the bytes of a record in the ledger.
 ///
 /// # Errors
-/// [`StageError::Missing`] where it is gone.
+/// [`StageError::Missing`] if it is gone.
 pub(crate) async fn read_record(store: &dyn Store, key: &Key) -> Result<bytes::Bytes> {
     let missing =
         || StageError::Missing(key.path(), "restore it from a backup, or from the ledger's older object versions");

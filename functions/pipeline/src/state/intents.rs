@@ -8,20 +8,22 @@ use crate::error::{Result, StageError};
 use crate::state::ledger;
 use crate::state::records::RECORD_FORMAT;
 
-/// After so many lost races somebody else is writing all the time.
+/// How many races a write loses before it gives up. By then somebody else must be writing all the
+/// time.
 const ATTEMPTS: usize = 8;
 
-/// A root that somebody is about to publish.
+/// A root that an operator is about to publish.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Intent {
-    /// Which run of the command it belongs to.
+    /// A name for the run of the command that wrote it.
     pub attempt: String,
     /// The root's version.
     pub version: u64,
-    /// The root's file.
+    /// The contents of the root's file.
     pub root: String,
-    /// The timestamp's version when this was written. Whoever shows something reads the timestamp first and the intents then,
-    /// and replaces the timestamp that was read: so once this one is replaced, nobody who missed the intent can win.
+    /// The timestamp's version when this intent was written. A stage that shows something reads the
+    /// timestamp first and the intents next, and then replaces the timestamp that it read. So once
+    /// this version is replaced, no stage that missed the intent can win its write.
     pub replaces: u64,
 }
 
@@ -36,11 +38,11 @@ impl Intent {
     }
 }
 
-/// `root-intent.json`: there may be several, each of a run of its own, since nobody can tell whether another run is dead or
-/// slow. All of them hold until a root of their version is published.
+/// `root-intent.json`. There may be several intents, each of another run, since nobody can tell
+/// whether a run is dead or slow. Each holds until a root of its version is published.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Intents {
-    /// [`RECORD_FORMAT`].
+    /// [`RECORD_FORMAT`] when it was written.
     pub format: u32,
     pub roots: Vec<Intent>,
 }
@@ -49,9 +51,10 @@ impl Intents {
     pub async fn read(store: &dyn Store) -> Result<(Option<Tag>, Self)> {
         match store.get(&Key::RootIntent).await? {
             Some(stored) => {
-                // Whoever may write it stops nobody; a run whose intent it was notices, and gives up.
+                // Damage here must not stop the pipeline. The run whose intent was lost notices
+                // that, and gives up.
                 let intents = ledger::parse(&Key::RootIntent, &stored.bytes).unwrap_or_else(|error| {
-                    tracing::error!(%error, "it counts as empty");
+                    tracing::error!(%error, "root intents not readable: counted as none");
                     Self::none()
                 });
                 Ok((Some(stored.tag), intents))
@@ -64,13 +67,13 @@ impl Intents {
         Self { format: RECORD_FORMAT, roots: Vec::new() }
     }
 
-    /// Whether there is one of this run.
+    /// Whether there is an intent of this run.
     pub(crate) async fn has(store: &dyn Store, attempt: &str) -> Result<bool> {
         Ok(Self::read(store).await?.1.roots.iter().any(|intent| intent.attempt == attempt))
     }
 
-    /// Writes `intent` in place of what `attempt` wrote before, or takes that away, and forgets those of versions up to
-    /// `published`.
+    /// Replaces or, without `intent`, removes what `attempt` wrote before. It also drops intents of
+    /// versions up to `published`.
     pub(crate) async fn write(store: &dyn Store, attempt: &str, intent: Option<&Intent>, published: u64) -> Result<()> {
         let edit = |intents: &mut Vec<Intent>| {
             intents.retain(|other| other.attempt != attempt && other.version > published);
@@ -79,12 +82,12 @@ impl Intents {
         Self::edit(store, edit).await.map(drop)
     }
 
-    /// Forgets all; answers how many there were.
+    /// Removes all intents, and returns how many there were.
     pub(crate) async fn clear(store: &dyn Store) -> Result<usize> {
         Self::edit(store, Vec::clear).await
     }
 
-    /// Answers how many there were.
+    /// Edits the intents, and returns how many there were before.
     pub async fn edit(store: &dyn Store, edit: impl Fn(&mut Vec<Intent>)) -> Result<usize> {
         for _ in 0..ATTEMPTS {
             let (tag, mut intents) = Self::read(store).await?;

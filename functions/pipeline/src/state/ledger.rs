@@ -1,4 +1,4 @@
-//! Reading the ledger: which generation is published, which are newer, and small JSON records.
+//! Reads the ledger: which generation is published, which ones are newer, and small JSON records.
 
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
@@ -11,34 +11,35 @@ use tufline_tuf::{AddressedDraft, MANIFEST_FORMAT, Manifest, RoleKeys, RoleName,
 use crate::concurrency::at_once;
 use crate::error::{Result, StageError};
 
-/// The version of an upload has at most so many bytes: S3's version ids have
+/// The longest version of an upload, in bytes. S3's version IDs have at most this length
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/versioning-workflows.html>).
 const LONGEST_VERSION: usize = 1024;
 
-/// Clocks of different machines differ by a little.
+/// How much the clocks of different machines may differ.
 const CLOCK_TOLERANCE_SECONDS: i64 = 5;
 
 /// What devices see now.
 #[derive(Debug, Clone)]
 pub struct Published {
-    /// The generation.
+    /// The published generation, which is the snapshot's version.
     pub generation: u64,
-    /// The timestamp's version.
+    /// The version of `timestamp.json`.
     pub version: u64,
     /// When the timestamp expires.
     pub expires: Time,
-    /// The timestamp as stored, for comparing and swapping and for verifying.
+    /// The timestamp as stored. It is verified, and compared when it is replaced.
     pub stored: Stored,
 }
 
 impl Published {
-    /// The state of `timestamp.json` when it was read.
+    /// The tag of `timestamp.json` when it was read, for a compare-and-swap.
     #[must_use]
     pub fn tag(&self) -> &Tag {
         &self.stored.tag
     }
 
-    /// When the timestamp was stored, if that is still to come: the clock is behind now, or was ahead then.
+    /// When the timestamp was stored, if that time is still to come: the clock is behind now, or
+    /// was ahead then.
     #[must_use]
     pub fn clock_behind(&self, now: Time) -> Option<Time> {
         let stored = self.stored.modified;
@@ -46,7 +47,8 @@ impl Published {
     }
 }
 
-/// Reads `timestamp.json`; `None` before the first publication. It is only parsed: those who show something verify.
+/// Reads `timestamp.json`; `None` before the first publication. It only parses the file. A caller
+/// that shows something must verify it.
 pub async fn published(store: &dyn Store) -> Result<Option<Published>> {
     let Some(stored) = store.get(&Key::Timestamp).await? else { return Ok(None) };
     let timestamp: schema::Signed<Timestamp> = parse(&Key::Timestamp, &stored.bytes)?;
@@ -62,18 +64,18 @@ pub async fn published(store: &dyn Store) -> Result<Option<Published>> {
     }))
 }
 
-/// The version of every role that devices see, from the published snapshot, which must verify under `root`. None before the
-/// first publication.
+/// The version of every role that devices see, from the published snapshot. The snapshot must
+/// verify under `root`. Empty before the first publication.
 ///
 /// # Errors
-/// [`StageError::Missing`], [`StageError::Document`] where the snapshot isn't there or isn't signed: nothing newer can be
-/// compared with it.
+/// [`StageError::Missing`] or [`StageError::Document`] if the snapshot is gone or not signed by
+/// `root`'s keys: then nothing newer can be compared with it.
 pub async fn published_versions(store: &dyn Store, root: &Root, published: Option<&Published>) -> Result<Versions> {
     let Some(published) = published else { return Ok(Versions::new()) };
     versions_in(published_snapshot(store, published).await?, root, published)
 }
 
-/// The snapshot that devices see.
+/// Reads the published snapshot.
 ///
 /// # Errors
 /// As [`published_file`].
@@ -81,7 +83,7 @@ pub async fn published_snapshot(store: &dyn Store, published: &Published) -> Res
     published_file(store, &Key::snapshot(published.generation)).await
 }
 
-/// [`published_versions`] from the snapshot's bytes.
+/// The same as [`published_versions`], for a caller that has the snapshot's bytes.
 ///
 /// # Errors
 /// [`StageError::Document`].
@@ -91,24 +93,25 @@ pub fn versions_in(snapshot: Bytes, root: &Root, published: &Published) -> Resul
     Ok(generation::versions(snapshot.document())?)
 }
 
-/// A file that devices see.
+/// Reads a file that devices see.
 ///
 /// # Errors
-/// [`StageError::Missing`] where it isn't there.
+/// [`StageError::Missing`] if it is gone.
 pub async fn published_file(store: &dyn Store, key: &Key) -> Result<Bytes> {
     Ok(store.get(key).await?.ok_or_else(|| lost(key))?.bytes)
 }
 
-/// What is said of a file that devices see, and that is missing.
+/// The error for a published file that is gone.
 #[must_use]
 pub fn lost(key: &Key) -> StageError {
     StageError::Missing(key.path(), "it is published: restore it from a backup, or from its older object versions")
 }
 
-/// The manifest of a generation.
+/// Reads the manifest of a generation.
 ///
 /// # Errors
-/// [`StageError::Missing`] where it isn't there: generations have no gaps, and manifests are never deleted.
+/// [`StageError::Missing`] if it is gone. That is damage: generations have no gaps, and nothing
+/// deletes manifests.
 pub async fn manifest(store: &dyn Store, generation: u64) -> Result<Manifest> {
     parse_manifest(generation, &manifest_bytes(store, generation).await?)
 }
@@ -117,11 +120,12 @@ pub(crate) async fn manifest_bytes(store: &dyn Store, generation: u64) -> Result
     store.bytes(&Key::Manifest(generation)).await?.ok_or_else(|| lost_manifest(generation))
 }
 
-/// What is said of a manifest that isn't there.
+/// The error for a manifest that is gone.
 pub(crate) fn lost_manifest(generation: u64) -> StageError {
     StageError::Missing(
         Key::Manifest(generation).path(),
-        "restore the ledger from a backup, or from its older object versions: its numbers must not begin again",
+        "restore the ledger from a backup, or from its older object versions: its numbers must not \
+         start again",
     )
 }
 
@@ -129,45 +133,46 @@ pub(crate) fn parse_manifest(generation: u64, bytes: &[u8]) -> Result<Manifest> 
     let key = Key::Manifest(generation);
     let refused = |why: &str| Err(StageError::Record(key.path(), why.into()));
     let parsed = parse::<Manifest>(&key, bytes);
-    // What another version wrote need not read as one of ours.
+    // A manifest of another format need not parse as one of ours.
     let format = match &parsed {
         Ok(manifest) => manifest.format,
         Err(_) => parse::<Format>(&key, bytes)?.format,
     };
     if format != MANIFEST_FORMAT {
         return refused(&format!(
-            "its format is {format}, and this version knows format {MANIFEST_FORMAT}: use the version that wrote it"
+            "its format is {format}, but this version knows only {MANIFEST_FORMAT}: use the \
+             version that wrote it"
         ));
     }
     let manifest = parsed?;
     if manifest.generation != generation {
-        return refused("it is of another generation");
+        return refused("it belongs to another generation");
     }
-    // They end in messages and events, which have limits of their own.
+    // These versions end up in messages and events, which have size limits.
     let versions = manifest.changes.iter().filter_map(|change| change.version.as_ref());
     let uploads = manifest.party_changes.values().filter_map(|change| change.upload.as_ref());
     if versions.chain(uploads).any(|version| version.len() > LONGEST_VERSION) {
-        return refused("it tells of an upload whose version is longer than any");
+        return refused("it names an upload version that is longer than any can be");
     }
     Ok(manifest)
 }
 
-/// What every record begins with.
+/// What every record starts with.
 #[derive(Deserialize)]
 struct Format {
     format: u32,
 }
 
-/// The generations after `generation`, oldest first, up to the first that is missing: whatever is numbered above that was not made
-/// by anybody who counts.
+/// The generations after `generation`, oldest first, up to the first gap. The pipeline leaves no
+/// gaps, so it did not make anything numbered above one.
 ///
-/// There is one or none, most of the time: to ask for the next two costs a sixth of a listing
-/// (<https://aws.amazon.com/s3/pricing/>). They are read, not only asked for, since whoever asks reads them next.
+/// Usually there is one or none. Reading the next two manifests costs a sixth of a listing
+/// (<https://aws.amazon.com/s3/pricing/>), and callers read them anyway.
 pub async fn generations_after(store: &dyn Store, generation: u64) -> Result<Vec<u64>> {
     const PAGE: usize = 1000;
     let (next, after_next) = (Key::Manifest(generation + 1), Key::Manifest(generation + 2));
     match futures::try_join!(store.bytes(&next), store.bytes(&after_next))? {
-        // Before the first publication: what was imported begins at any number.
+        // Before the first publication, an import's first generation may have any number.
         (None, _) if generation == 0 => {}
         (None, _) => return Ok(Vec::new()),
         (Some(_), None) => return Ok(vec![generation + 1]),
@@ -192,44 +197,44 @@ pub async fn generations_after(store: &dyn Store, generation: u64) -> Result<Vec
     }
 }
 
-/// The first generation: 1, unless the repository was imported; `None` where there is none.
+/// The first generation: 1, unless the repository was imported; `None` if there is none.
 pub async fn first_generation(store: &dyn Store) -> Result<Option<u64>> {
     let first = store.list(Folder::Manifests, None, 1).await?.pop();
     Ok(first.and_then(|key| if let Key::Manifest(generation) = key { Some(generation) } else { None }))
 }
 
-/// A record of the ledger; `None` where it is missing.
+/// Reads a record of the ledger; `None` if it does not exist.
 pub async fn read<T: DeserializeOwned>(store: &dyn Store, key: &Key) -> Result<Option<T>> {
     store.bytes(key).await?.map(|bytes| parse(key, &bytes)).transpose()
 }
 
-/// Reads JSON that is stored at `key`.
+/// Parses JSON that is stored at `key`.
 ///
 /// # Errors
 /// [`StageError::Record`].
 pub fn parse<T: DeserializeOwned>(key: &Key, bytes: &[u8]) -> Result<T> {
     if bytes.is_empty() {
-        // As what is too long reads.
-        let why = format!("it is empty, or has more than {} bytes, which no such record has", key.most_bytes());
+        // A store returns no bytes for an object that is too long.
+        let why = format!("it is empty, or longer than the {} bytes that such a record may have", key.most_bytes());
         return Err(StageError::Record(key.path(), why.into()));
     }
     serde_json::from_slice(bytes).map_err(|error| StageError::Record(key.path(), error.into()))
 }
 
-/// A record to be stored at `key`.
+/// Makes a record to be stored at `key`, once.
 pub fn record<T: Serialize>(key: Key, value: &T) -> Result<Document> {
     let path = key.path();
     Document::record(key, value).map_err(|error| StageError::Record(path, error.into()))
 }
 
-/// A record to be stored at `key` in place of the one before.
+/// Makes a record to be stored at `key`, in place of the one before.
 pub fn pointer<T: Serialize>(key: Key, value: &T) -> Result<Pointer> {
     let path = key.path();
     Pointer::record(key, value).map_err(|error| StageError::Record(path, error.into()))
 }
 
-/// Creates an object that only one content can have. Finding it there, with the same bytes, is as good as having created
-/// it: an earlier try of this very call may have been applied and its reply lost.
+/// Creates an object that can have only one content. If the object exists with the same bytes, that
+/// counts as success: an earlier try of this call may have been applied and its reply lost.
 pub async fn create_same(store: &dyn Store, document: &Document) -> Result<Written> {
     if store.create(document).await? == Written::Done {
         return Ok(Written::Done);
@@ -239,37 +244,40 @@ pub async fn create_same(store: &dyn Store, document: &Document) -> Result<Writt
     Ok(if same { Written::Done } else { Written::Lost })
 }
 
-/// Creates the manifest of the next generation: whoever is first wins.
+/// Creates the manifest of the next generation. The first run to create it wins.
 pub async fn create_manifest(store: &dyn Store, manifest: &Manifest) -> Result<Written> {
     create_same(store, &record(Key::Manifest(manifest.generation), manifest)?).await
 }
 
-/// Creates an object whose key says what its bytes are: one that is there already should be the same.
+/// Creates an object whose key names its bytes by their digest. An object that exists there should
+/// be the same.
 ///
 /// # Errors
-/// [`StageError::Refused`] where it isn't, since a thief may have known what would be stored there. Most of what is stored says when it was made:
-/// a later try stores something else.
+/// [`StageError::Refused`] if it is not: a thief may have known what would be stored there. Most
+/// records contain the time when they were made, so a later try has another digest.
 pub async fn create_or_find(store: &dyn Store, document: &Document) -> Result<()> {
     match create_same(store, document).await? {
         Written::Done => Ok(()),
         Written::Lost => Err(StageError::refused(format!(
-            "{} has other bytes than those that it is named by; look at who wrote it: it is tried again under another name",
+            "{} has other bytes than its name says; look at who wrote it: the next try uses \
+             another name",
             document.key()
         ))),
     }
 }
 
-/// The same with many.
+/// Does the same for many objects.
 pub async fn create_or_find_all(store: &dyn Store, documents: &[Document]) -> Result<()> {
     at_once(documents.iter().map(|document| create_or_find(store, document))).await.into_iter().collect()
 }
 
-/// Stores a first generation: its documents, its pages of the index, and then its manifest, unless another is there.
+/// Stores a first generation: its documents, its index pages, and last its manifest, unless a
+/// manifest exists.
 pub async fn begin(store: &dyn Store, first: &Next, drafts: &[AddressedDraft]) -> Result<()> {
     let Next { manifest, pages } = first;
     let records: Vec<Document> = drafts.iter().map(Document::draft).chain(pages.iter().map(Document::page)).collect();
     create_or_find_all(store, &records).await?;
-    // A crash up to here leaves drafts and pages that nothing refers to.
+    // A crash before this leaves drafts and pages that nothing refers to.
     let (Written::Done | Written::Lost) = store.create(&record(Key::Manifest(manifest.generation), manifest)?).await?;
     Ok(())
 }

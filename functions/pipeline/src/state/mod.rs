@@ -1,4 +1,5 @@
-//! What a repository's buckets say: which generation is published, which are newer, and what there is to go on from.
+//! Reads a repository's buckets: which generation is published, which ones are newer, and from
+//! which one rebuild goes on.
 
 pub(crate) mod blobs;
 pub mod current;

@@ -1,4 +1,5 @@
-//! Which of a role's online keys signs. There is one, mostly; while a role's key is replaced there are two.
+//! Decides which of a role's online keys signs. Usually there is one; while a key is being replaced
+//! there are two.
 
 use tough::schema::key::Key as PublicKey;
 use tufline_store::{Clock, Key, OnlineRole, Store};
@@ -9,32 +10,36 @@ use crate::error::{Result, StageError};
 use crate::ports::Ports;
 use crate::state::roots;
 
-/// A device may have been told that there is no newer root by a cache, and then take its time until it asks for the rest: a key
-/// that a new root adds signs nothing before that root has been there for so long.
+/// How long a root must have listed a new key before the key signs, in seconds. Until then, a cache
+/// may have told a device that there is no newer root, and the device may take a while to ask for
+/// the other files.
 pub const SETTLING_SECONDS: i64 = LONGEST_HIDDEN_SECONDS + 25;
 
-/// The key of `role` that signs, of those that `keys` trusts: the newest that every device can know of. Else the oldest.
+/// The key of `role` that signs now. Of the keys that `keys` trusts, that is the newest one that
+/// every device can know, or else the oldest.
 ///
 /// # Errors
-/// [`StageError::UntrustedKey`] where `keys` lists none of them.
+/// [`StageError::UntrustedKey`] if `keys` lists none of the signer's keys.
 pub(crate) async fn signing_key(ports: &Ports, keys: &RoleKeys, role: OnlineRole) -> Result<PublicKey> {
     let mut trusted = ports.signer.public_keys(role).await?;
     trusted.retain(|key| keys.id_of(key).is_some());
     let untrusted = || StageError::UntrustedKey(keys.role().to_string());
     loop {
         let newest = trusted.pop().ok_or_else(untrusted)?;
-        // The oldest may always: what is published verifies under it, or under one that is no longer held.
+        // The oldest key may always sign: what is published verifies under it, or under one that
+        // the signer no longer holds.
         if trusted.is_empty() || unsettled_seconds(&*ports.store, &*ports.clock, keys.role(), &newest).await? <= 0 {
             return Ok(newest);
         }
     }
 }
 
-/// For how many seconds `key` must still wait, which the newest root lists for `role`: [`SETTLING_SECONDS`] from when the
-/// oldest root was published since which all of them list it.
+/// For how many more seconds `key` must wait before it may sign; 0 or less if it may. The wait
+/// lasts for [`SETTLING_SECONDS`] from the publication of the oldest root since which every root
+/// has listed the key for `role`.
 ///
 /// # Errors
-/// Requests that failed.
+/// A request failed.
 pub async fn unsettled_seconds(store: &dyn Store, clock: &dyn Clock, role: &RoleName, key: &PublicKey) -> Result<i64> {
     let mut left = SETTLING_SECONDS;
     let newest = roots::newest(store).await?.version.get();

@@ -1,4 +1,5 @@
-//! What is delegated to other parties, and the documents that they signed, as the ledger has them.
+//! Reads the delegations to other parties, and the documents that these parties signed, from the
+//! ledger.
 
 use std::collections::BTreeMap;
 
@@ -12,23 +13,23 @@ use crate::compute::compute;
 use crate::error::{Result, StageError};
 use crate::state::index::read_record;
 
-/// What a generation delegates to other parties.
+/// Reads the parties that a generation delegates to.
 ///
 /// # Errors
-/// [`StageError::Missing`] where the ledger lost it.
+/// [`StageError::Missing`] if the ledger lost their record.
 pub async fn read_parties(store: &dyn Store, manifest: &Manifest) -> Result<Parties> {
     let Some(digest) = manifest.parties else { return Ok(Parties::default()) };
     Ok(Parties::from_bytes(&digest, &read_record(store, &Key::Parties(digest)).await?)?)
 }
 
-/// The files of a party, and the uploads that they were.
+/// The files of a party, and the uploads that delivered them.
 #[derive(Default)]
 pub(crate) struct PartyFiles {
     pub files: Files,
     pub uploads: BTreeMap<RoleName, Upload>,
 }
 
-/// What was taken in of the party `role` so far.
+/// The documents of the party `role` that were taken in so far.
 pub(crate) async fn included(store: &dyn Store, parties: &Parties, role: &RoleName) -> Result<PartyFiles> {
     let mut found = PartyFiles::default();
     for role in parties.roles_of(role) {
@@ -48,7 +49,7 @@ pub(crate) async fn included_bytes(
     Ok(store.bytes(&Key::Delivered(document.sha256)).await?)
 }
 
-/// Where the file of `role` is among the deliveries.
+/// The name of a role's file among the deliveries.
 pub(crate) fn file_name(role: &RoleName) -> String {
     format!("{role}.json")
 }
@@ -57,7 +58,7 @@ pub(crate) fn parse_targets(bytes: &[u8]) -> Option<Targets> {
     serde_json::from_slice::<schema::Signed<Targets>>(bytes).ok().map(|document| document.signed)
 }
 
-/// A document that was taken in, verified once more under what delegates to it.
+/// Reads a document that was taken in, and verifies it once more under the delegation to it.
 ///
 /// # Errors
 /// [`StageError::Missing`], [`StageError::Document`].

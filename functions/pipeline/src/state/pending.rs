@@ -1,12 +1,16 @@
-//! What was made after the published generation, and what of it may be gone on from.
+//! The generations after the published one, and which of them rebuild may go on from.
 //!
-//! Each manifest says which generation it changes, its base. *Invariant*: whatever lies in the ledger above the published generation, it is a
-//! verdict and never an error: what can't be read, what leads past what is published, and what was refused is void, and rebuild goes on
-//! from what is published, under numbers above all of it.
+//! Each manifest names the generation that it changes, its base.
 //!
-//! *Invariant*: however many lie there, and however long they are, a run reads some and holds some. The newest are read first, so that what is
-//! made above all of them can be gone on from; what is not read is void, and looked at again once something above it is told of
-//! (`announce.rs`).
+//! *Invariant*: whatever lies in the ledger above the published generation leads to a verdict,
+//! never to an error. A manifest that cannot be read, was refused, or does not lead back to the
+//! published generation is void. Rebuild then goes on from what is published, with numbers above
+//! all of these.
+//!
+//! *Invariant*: however many manifests lie there, and however long they are, a run reads and holds
+//! a bounded amount. It reads the newest first, so that rebuild can go on from anything made above
+//! all of them. What it does not read is void, and hash looks again at those changes once something
+//! above is announced (`announce.rs`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,51 +25,55 @@ use crate::state::ledger;
 use crate::state::ledger::Published;
 use crate::state::records::{RecordedFault, RefusedGeneration};
 
-/// So many generations are read, the newest.
+/// How many generations are read. These are the newest ones.
 const MOST_GENERATIONS: usize = 1000;
 
-/// What is read of them may take so much memory, in bytes as [`memory`] reckons: a small part of what sign and publish have.
+/// How much memory the manifests that were read may take, in bytes as [`memory`] estimates. It is a
+/// small part of what sign and publish have.
 const MOST_MEMORY: usize = 80_000_000;
 
-/// Records of up to so many bytes are read together; the few that are longer, one after another.
+/// Records up to this many bytes are read in parallel. The few longer ones are read one after
+/// another.
 const SHORT: usize = 256 * 1024;
 
-/// For so long sign and publish are waited for where much waits, in seconds.
+/// How long rebuild waits for sign and publish if much waits for them, in seconds.
 const PATIENCE_SECONDS: i64 = 600;
 
-/// A listing of refusals costs as much as so many reads of single ones (<https://aws.amazon.com/s3/pricing/>).
+/// A listing of refusals costs as much as this many single reads
+/// (<https://aws.amazon.com/s3/pricing/>).
 const FEW: usize = 12;
 
-/// The generations above what is published.
+/// The generations after the published one.
 #[derive(Debug, Default)]
 pub struct Pending {
-    /// What is published; 0 before that.
+    /// The published generation; 0 before the first publication.
     published: u64,
-    /// By their numbers, without gaps; `None` where one can't be read.
+    /// The manifests by number, without gaps; `None` for one that cannot be read.
     found: BTreeMap<u64, Option<Manifest>>,
-    /// Why some of them were refused.
+    /// Why generations were refused, by number.
     refused: BTreeMap<u64, RefusedGeneration>,
-    /// Whether they take more than half of what there is room for.
+    /// Whether the manifests take more than half of the room for them.
     is_half_full: bool,
-    /// Whether some were not read for want of room.
+    /// Whether some manifests were not read because there was no room.
     is_cut: bool,
 }
 
-/// How much memory a manifest takes, at most about: its text, and what each member of it becomes.
+/// Estimates how much memory a manifest takes at most: its text, and what each of its members
+/// becomes.
 fn memory(bytes: &[u8]) -> usize {
     bytes.len() + 48 * bytes.split(|byte| *byte == b',').count()
 }
 
 impl Pending {
-    /// Reads them.
+    /// Reads the generations after `published`.
     ///
     /// # Errors
-    /// Requests that failed.
+    /// A request failed.
     pub async fn read(store: &dyn Store, published: u64) -> Result<Self> {
         let numbers = ledger::generations_after(store, published).await?;
         let refused = refusals(store, &numbers).await?;
         let mut pending = Self { published, ..Self::default() };
-        // Before the first publication it is the first that counts.
+        // Before the first publication, the first generation counts.
         let first = numbers.iter().copied().take(usize::from(published == 0));
         let newest = numbers.len().saturating_sub(MOST_GENERATIONS);
         let wanted: BTreeSet<u64> = numbers.iter().copied().skip(newest).chain(first).collect();
@@ -85,12 +93,12 @@ impl Pending {
                 let manifest = if needed <= left {
                     ledger::parse_manifest(number, &bytes)
                 } else {
-                    let why = "with the newer ones that wait it takes more memory than there is".into();
+                    let why = "it does not fit into memory with the newer generations that wait".into();
                     Err(StageError::Record(Key::Manifest(number).path(), why))
                 };
                 match &manifest {
                     Ok(_) => left -= needed,
-                    Err(error) => tracing::error!(generation = number, %error, "a generation can't be read"),
+                    Err(error) => tracing::error!(generation = number, %error, "generation not readable"),
                 }
                 if let Some(record) = refused.get(&number).filter(|record| record.manifest == Sha256::of(&bytes)) {
                     pending.refused.insert(number, record.clone());
@@ -105,12 +113,13 @@ impl Pending {
         Ok(pending)
     }
 
-    /// The generations that may be gone on from, oldest first, each based on the one before: those on the way from the newest that leads
-    /// to what is published, up to the first that was refused.
+    /// The generations that rebuild may go on from, oldest first, each based on the one before.
+    /// They are the way from the published generation to the newest one that leads back to it, cut
+    /// before the first refused one.
     #[must_use]
     pub fn chain(&self) -> Vec<&Manifest> {
         if self.published == 0 {
-            // Before anything is published there is one to begin with, wherever its numbers begin.
+            // Before anything is published, only the first generation counts, whatever its number.
             return self.found.values().next().and_then(Option::as_ref).into_iter().collect();
         }
         let (mut chain, mut next) = (Vec::new(), self.leading().pop_last());
@@ -125,14 +134,15 @@ impl Pending {
         chain
     }
 
-    /// The same, without the others.
+    /// The same, by value.
     #[must_use]
     pub fn into_chain(mut self) -> Vec<Manifest> {
         let numbers: Vec<u64> = self.chain().into_iter().map(|manifest| manifest.generation).collect();
         numbers.iter().filter_map(|number| self.found.remove(number).flatten()).collect()
     }
 
-    /// Those that come from what is published: each is based on it, or on an older one that does.
+    /// The numbers of those that lead back to the published generation: each is based on it, or on
+    /// an older one that does.
     fn leading(&self) -> BTreeSet<u64> {
         let mut leading = BTreeSet::new();
         for manifest in self.readable() {
@@ -148,15 +158,17 @@ impl Pending {
         self.refused.get(&generation).is_some_and(|refused| refused.fault != RecordedFault::Root)
     }
 
-    /// Whether the newest generation may be gone on from, or there is none. Else the next one is based on what is published.
+    /// Whether rebuild may go on from the newest generation, or there is none. Otherwise the next
+    /// one is based on what is published.
     #[must_use]
     pub fn is_sound(&self) -> bool {
         let newest = self.found.keys().next_back();
         newest.is_none() || newest == self.chain().last().map(|manifest| &manifest.generation)
     }
 
-    /// Whether no more should be made now: there would soon be no room for them, and sign and publish can be expected to show what waits.
-    /// That is no longer so once they had [`PATIENCE_SECONDS`], in which nothing was made.
+    /// Whether rebuild should make no more now, since there would soon be no room and sign and
+    /// publish can be expected to show what waits. If they have had `PATIENCE_SECONDS` without a
+    /// new generation, rebuild goes on.
     #[must_use]
     pub fn is_full(&self, now: Time) -> bool {
         let chain = self.chain();
@@ -167,8 +179,9 @@ impl Pending {
             && waited.is_some_and(|waited| waited.abs() < PATIENCE_SECONDS)
     }
 
-    /// The newest, if it can't be read or leads nowhere: nobody who counts made it. One that is based on what was published before was only
-    /// overtaken: whoever made it went past a generation that was shown all the same.
+    /// The newest generation, if it cannot be read or does not lead back to the published one: the
+    /// pipeline did not make it. A generation based on one that was published earlier is not
+    /// strange but overtaken: its maker passed over a generation that was shown all the same.
     #[must_use]
     pub fn strange(&self) -> Option<u64> {
         let number = self.found.keys().next_back()?;
@@ -184,28 +197,28 @@ impl Pending {
             }
             number = manifest.base;
         }
-        // Generations begin with 1.
+        // Generations start at 1.
         (1..self.published).contains(&number)
     }
 
-    /// All that can be read.
+    /// All manifests that can be read.
     pub fn readable(&self) -> impl Iterator<Item = &Manifest> {
         self.found.values().flatten()
     }
 
-    /// Why some of them were refused.
+    /// Why generations were refused.
     pub fn refusals(&self) -> impl Iterator<Item = &RecordedFault> {
         self.refused.values().map(|refused| &refused.fault)
     }
 
-    /// The number of the generation to make next.
+    /// The number of the next generation.
     #[must_use]
     pub fn next(&self) -> u64 {
         self.found.keys().next_back().copied().unwrap_or(self.published) + 1
     }
 }
 
-/// Why some of these generations were refused, by the records of that.
+/// Why some of these generations were refused, by their records.
 async fn refusals(store: &dyn Store, numbers: &[u64]) -> Result<BTreeMap<u64, RefusedGeneration>> {
     let (Some(first), Some(last)) = (numbers.first(), numbers.last()) else { return Ok(BTreeMap::new()) };
     let mut refused = numbers.to_vec();
@@ -227,7 +240,7 @@ async fn refusals(store: &dyn Store, numbers: &[u64]) -> Result<BTreeMap<u64, Re
             if bytes.is_empty() {
                 bytes = store.bytes_within(&key, left).await?.unwrap_or_default();
             }
-            // One that can't be read says nothing.
+            // A record that cannot be read says nothing.
             let Some(rest) = left.checked_sub(memory(&bytes)) else { continue };
             if let Ok(record) = ledger::parse(&key, &bytes) {
                 left = rest;
@@ -238,7 +251,7 @@ async fn refusals(store: &dyn Store, numbers: &[u64]) -> Result<BTreeMap<u64, Re
     Ok(found)
 }
 
-/// Reads records together; those that are too long for that have no bytes.
+/// Reads records in parallel. A record that is too long for that has empty bytes in the result.
 pub(crate) async fn read_short(
     store: &dyn Store,
     keys: impl Iterator<Item = (u64, Key)>,
@@ -250,20 +263,20 @@ pub(crate) async fn read_short(
 /// What is published, and what was made since.
 #[derive(Debug)]
 pub struct Tip {
-    /// What devices see.
+    /// The timestamp that devices see.
     pub published: Published,
-    /// Its manifest.
+    /// The manifest of the published generation.
     pub shown: Manifest,
-    /// What was made since.
+    /// The generations made since.
     pub pending: Pending,
 }
 
 impl Tip {
-    /// Reads all of it.
+    /// Reads what is published and what was made since.
     ///
     /// # Errors
-    /// [`StageError::NotInitialised`] before the first publication, [`StageError::Missing`] without the published manifest: the serial in it
-    /// must not begin again.
+    /// [`StageError::NotInitialised`] before the first publication; [`StageError::Missing`] if the
+    /// published manifest is gone: the serial in it must not start again.
     pub async fn read(store: &dyn Store) -> Result<Self> {
         let published = ledger::published(store).await?.ok_or(StageError::NotInitialised)?;
         let (shown, pending) = futures::try_join!(
@@ -273,7 +286,7 @@ impl Tip {
         Ok(Self { published, shown, pending })
     }
 
-    /// The newest generation that may be gone on from.
+    /// The newest generation that rebuild may go on from.
     #[must_use]
     pub fn newest(&self) -> &Manifest {
         self.pending.chain().pop().unwrap_or(&self.shown)
@@ -282,13 +295,14 @@ impl Tip {
     /// The base of the next generation that an operator makes.
     ///
     /// # Errors
-    /// [`StageError::Refused`] while a generation that was refused is not replaced.
+    /// [`StageError::Refused`] while rebuild has not replaced a refused generation yet.
     pub fn base(&self) -> Result<&Manifest> {
         if self.pending.is_sound() {
             return Ok(self.newest());
         }
         Err(StageError::refused(
-            "a generation was refused, and the pipeline is about to replace it: try again in a minute",
+            "a generation was refused, and the pipeline is about to replace it: try again in a \
+             minute",
         ))
     }
 }

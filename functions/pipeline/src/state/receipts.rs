@@ -1,4 +1,4 @@
-//! Hash's receipts: what it found in the versions of uploads.
+//! Reads hash's receipts: what it found in the versions of uploads.
 
 use tufline_store::{Key, Store, UploadKey, VersionId};
 use tufline_tuf::Time;
@@ -7,8 +7,8 @@ use crate::error::Result;
 use crate::state::ledger::parse;
 use crate::state::records::Hashed;
 
-/// Hash's receipt for a version of an upload. One that can't be read says nothing, and so holds up nothing: S3's own checksum may
-/// say enough.
+/// Hash's receipt for a version of an upload. An unreadable receipt counts as none, so that it
+/// blocks nothing: S3's own checksum may be enough.
 pub async fn receipt(store: &dyn Store, name: &str, version: &VersionId) -> Result<Option<Hashed>> {
     let key = Key::Hashed(UploadKey::new(name, version));
     let bytes = store.bytes(&key).await?;
@@ -20,8 +20,8 @@ fn readable(key: &Key, bytes: &[u8]) -> Option<Hashed> {
     receipt.inspect_err(|error| tracing::error!(%error, "receipt ignored; look at who wrote it")).ok()
 }
 
-/// Hash's receipt for a version of an upload, if it can be read, and when it was stored, by the store's clock; `None` where there
-/// is none.
+/// Hash's receipt for a version of an upload, if it can be read, and when it was stored, by the
+/// store's clock. `None` if there is no receipt.
 pub async fn dated_receipt(
     store: &dyn Store,
     name: &str,

@@ -1,4 +1,4 @@
-//! What the small records of the ledger say.
+//! The small records of the ledger.
 
 use std::collections::BTreeMap;
 
@@ -11,67 +11,70 @@ pub const RECORD_FORMAT: u32 = 1;
 /// `announced.json`: up to which generation events were sent.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Announced {
-    /// [`RECORD_FORMAT`].
+    /// [`RECORD_FORMAT`] when it was written.
     pub format: u32,
-    /// The generation.
+    /// The last generation whose events were sent.
     pub generation: u64,
-    /// Generations among which some were passed over, and must still be looked at.
+    /// Passed-over generations whose names hash must still look at.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub passed_over: Option<PassedOver>,
-    /// What lies where roots belong, and was told of, by the versions in its names.
+    /// Files in the places of roots that were announced as no roots: by the version in their name,
+    /// the digest of their bytes.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub ignored_roots: BTreeMap<u64, Sha256>,
 }
 
-/// Generations of which some will be seen by nobody: what they change is to be looked at again.
+/// A range of generations, some of which no device will see. Hash must look again at the names they
+/// changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PassedOver {
-    /// Up to this one it was.
+    /// The range starts after this generation.
     pub after: u64,
-    /// The last.
+    /// The last generation of the range.
     pub up_to: u64,
 }
 
 /// `hashed/…`: what hash found in a version of an upload.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hashed {
-    /// [`RECORD_FORMAT`].
+    /// [`RECORD_FORMAT`] when it was written.
     pub format: u32,
-    /// The digest of all of its bytes.
+    /// The digest of the upload's bytes.
     pub sha256: tufline_tuf::Sha256,
-    /// In bytes.
+    /// The length of the upload, in bytes.
     pub length: u64,
 }
 
-/// `hashing/…`: how far the reading of a large upload has come.
+/// `hashing/…`: how much of a large upload has been read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
-    /// [`RECORD_FORMAT`].
+    /// [`RECORD_FORMAT`] when it was written.
     pub format: u32,
-    /// Of the whole upload, in bytes.
+    /// The length of the whole upload, in bytes.
     pub length: u64,
-    /// So many of its bytes are hashed.
+    /// How many of its bytes are hashed.
     pub offset: u64,
-    /// The state of the hasher after them.
+    /// The state of the hasher after these bytes.
     pub state: tufline_tuf::PausedHasher,
-    /// Over all of the above: see [`Progress::new`].
+    /// A digest over everything above: see [`Progress::new`].
     pub seal: tufline_tuf::Sha256,
 }
 
 impl Progress {
-    /// The record for an upload of `length` bytes after `offset` of them.
+    /// Makes the record for an upload of `length` bytes, the first `offset` of which are hashed.
     ///
-    /// A damaged state would still be some state, and end in a digest that no bytes have: devices would refuse the target,
-    /// and the gate could not tell, since S3 keeps no SHA-256 of a blob that was copied in parts. Hence the seal. It
-    /// proves nothing against somebody who may write to the ledger, who could write a receipt as well.
+    /// A damaged hasher state would still be a valid one, and would end in a digest that no bytes
+    /// have. Devices would then refuse the target. The gate could not notice, since S3 keeps no
+    /// SHA-256 of a blob that was copied in parts. The seal detects such damage. It proves nothing
+    /// against somebody who may write to the ledger, since they could write a receipt as well.
     #[must_use]
     pub fn new(length: u64, offset: u64, state: tufline_tuf::PausedHasher) -> Self {
         let seal = tufline_tuf::Sha256::of(format!("{RECORD_FORMAT} {length} {offset} {}", state.as_hex()).as_bytes());
         Self { format: RECORD_FORMAT, length, offset, state, seal }
     }
 
-    /// The hasher and the offset to go on from with an upload of `length` bytes; `None` where the record is damaged, of
-    /// another format, or about something else.
+    /// The hasher and the offset from which reading an upload of `length` bytes can go on. `None`
+    /// if the record is damaged, has another format, or is about another upload.
     #[must_use]
     pub fn resume(&self, length: u64) -> Option<(tufline_tuf::Hasher, u64)> {
         let sound = *self == Self::new(length, self.offset, self.state.clone()) && self.offset <= length;
@@ -79,28 +82,30 @@ impl Progress {
     }
 }
 
-/// `refused/…`: why a generation is neither signed nor shown.
+/// `refused/…`: why sign and publish refuse a generation.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct RefusedGeneration {
-    /// [`RECORD_FORMAT`].
+    /// [`RECORD_FORMAT`] when it was written.
     pub format: u32,
-    /// Of the manifest: a record of another, such as one that was still to come, says nothing.
+    /// The digest of the manifest. A record with another digest, such as one written beforehand,
+    /// does not count.
     pub manifest: Sha256,
-    /// One line.
+    /// Why it was refused, in one line.
     pub reason: String,
-    /// What was at fault.
+    /// What was at fault, for rebuild.
     pub fault: RecordedFault,
 }
 
-/// What was at fault in a refused generation, as rebuild must know it to go on.
+/// What was at fault in a refused generation. Rebuild needs this to go on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RecordedFault {
-    /// The root: only an operator can mend it, and then nothing need be made anew.
+    /// The root. Only an operator can mend that, and rebuild has nothing to make again.
     Root,
-    /// It doesn't follow from its base.
+    /// The generation does not follow from its base.
     Void,
-    /// The number of this document (for a snapshot, of the generation) was taken by somebody else.
+    /// Somebody else took the version of this document. For a snapshot, the version is the
+    /// generation.
     Taken(RoleName, u64),
     /// The bytes of these targets are missing or wrong.
     Bytes(Vec<TargetName>),
@@ -109,20 +114,21 @@ pub enum RecordedFault {
 /// `held/…`: removals that wait for an operator.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HeldRemovals {
-    /// [`RECORD_FORMAT`].
+    /// [`RECORD_FORMAT`] when it was written.
     pub format: u32,
-    /// The targets.
+    /// The names of the removed targets.
     pub names: Vec<tufline_tuf::TargetName>,
 }
 
-/// For so long after it was written an operator's acceptance of removals holds at most, in seconds.
+/// How long an operator's acceptance of removals lasts at most after it was written, in seconds.
 pub const LONGEST_ACCEPTANCE: u64 = 86_400;
 
-/// `removals-accepted.json`: an operator accepts removals of any number until then, [`LONGEST_ACCEPTANCE`] at most.
+/// `removals-accepted.json`: an operator accepts removals of any number for a time of at most
+/// [`LONGEST_ACCEPTANCE`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RemovalsAccepted {
-    /// [`RECORD_FORMAT`].
+    /// [`RECORD_FORMAT`] when it was written.
     pub format: u32,
-    /// The end of the permission.
+    /// When the acceptance ends.
     pub until: Time,
 }

@@ -1,4 +1,4 @@
-//! The published roots, and those that are about to be published.
+//! Reads the published roots, and those that are about to be published.
 
 use serde::Serialize;
 use tough::schema::Root;
@@ -11,10 +11,11 @@ use crate::ports::Ports;
 use crate::state::intents::Intents;
 use crate::state::ledger;
 
-/// The [first root](Store::first_root), on which trust in all others stands; `None` where there is none yet.
+/// The [first root](Store::first_root), on which trust in all others rests; `None` if there is none
+/// yet.
 ///
 /// # Errors
-/// [`StageError::Refused`] where something else lies in its place: nothing may begin or go on then.
+/// [`StageError::Refused`] if another file lies in its place: then nothing may start or go on.
 pub async fn first(store: &dyn Store) -> Result<Option<Stored>> {
     let key = Key::root(store.first_root());
     if let Some(first) = store.get(&key).await? {
@@ -28,20 +29,21 @@ pub async fn first(store: &dyn Store) -> Result<Option<Stored>> {
                 Err(error) => error.to_string(),
             };
             Err(StageError::refused(format!(
-                "{key} is not the root that this repository trusts ({found}): restore it from its older object versions, or from the root that \
-                 devices ship with"
+                "{key} is not the root that this repository trusts ({found}): restore it from its \
+                 older object versions, or from the root that devices ship with"
             )))
         }
     }
 }
 
-/// The newest root: of those that verify, one after another, from the first on. What lies behind and doesn't verify
-/// counts as absent ([`VerifiedRoots`](tufline_store::VerifiedRoots), which every stage's store is).
+/// The newest root of the chain that verifies, starting at the first root. A file behind it that
+/// does not verify counts as absent ([`VerifiedRoots`](tufline_store::VerifiedRoots), which wraps
+/// every stage's store).
 ///
-/// Never cached: a root may be published at any time.
+/// It is never cached, since a root may be published at any time.
 ///
 /// # Errors
-/// [`StageError::NotInitialised`] where there is none, [`StageError::Missing`] where there must be one.
+/// [`StageError::NotInitialised`] if there is none, [`StageError::Missing`] if there must be one.
 pub async fn newest(store: &dyn Store) -> Result<Root> {
     first(store).await?;
     let (mut version, mut newest) = (store.first_root(), None);
@@ -59,7 +61,8 @@ pub async fn newest(store: &dyn Store) -> Result<Root> {
     Ok(root::read(&bytes, version - 1)?.document().clone())
 }
 
-/// All published roots, from the first on, each verified as a client does that walks them; `None` where there is none.
+/// All published roots from the first on, verified as a client verifies them; `None` if there is
+/// none.
 ///
 /// # Errors
 /// As [`first`].
@@ -72,19 +75,20 @@ pub async fn chain(store: &dyn Store) -> Result<Option<Chain>> {
     Ok(Some(chain))
 }
 
-/// Something that lies where a root belongs, and is none: somebody has rights that he should not have.
+/// A file that lies in the place of a root and is none. Somebody has permissions that they should
+/// not have.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct IgnoredRoot {
-    /// The version in its name.
+    /// The version in the file's name.
     pub version: u64,
-    /// Of what is stored there.
+    /// The SHA-256 of the file's bytes.
     pub sha256: Sha256,
-    /// Why it counts as absent: one line.
+    /// Why the file counts as absent, in one line.
     pub reason: String,
 }
 
-/// What lies in the place of the next root, or in that of one that was published, and doesn't verify. Devices and stages don't see it. (What lies before
-/// the first is nothing to them either way.)
+/// Files that do not verify, in the place of the next root or of a published one. Devices and
+/// stages do not see them. (Files before the first root never matter.)
 ///
 /// # Errors
 /// As [`first`].
@@ -98,7 +102,7 @@ pub async fn ignored(store: &dyn Store) -> Result<Vec<IgnoredRoot>> {
             let reason = match chain.clone().extend(&lies.bytes) {
                 _ if known.is_some() => "it lies in the place of a root that was published".to_owned(),
                 Err(error) => error.to_string(),
-                // Published since.
+                // The root was published a moment ago.
                 Ok(()) => break,
             };
             ignored.push(IgnoredRoot { version, sha256: Sha256::of(&lies.bytes), reason });
@@ -114,15 +118,17 @@ pub async fn ignored(store: &dyn Store) -> Result<Vec<IgnoredRoot>> {
     Ok(ignored)
 }
 
-/// Says that a first root can't be made where `chain` is.
+/// The refusal to make a first root in a repository that has one.
 pub(crate) fn begun(chain: &Chain) -> StageError {
     StageError::refused(format!(
-        "this repository has a root already, version {}: make the next one of it, with `tufline root next`",
+        "this repository has a root already, version {}: make its next version with `tufline root \
+         next`",
         chain.newest().version
     ))
 }
 
-/// Refuses a repository that has a root, or that shall begin with another than a new version 1.
+/// Refuses a repository that has a root, or that is pinned to a first root that cannot be a new
+/// version 1.
 ///
 /// # Errors
 /// [`StageError::Refused`].
@@ -133,14 +139,15 @@ pub async fn expect_none(store: &dyn Store) -> Result<()> {
     }
 }
 
-/// Refuses a first root, of contents that are known or not made yet, where the operator said that the repository begins with another: once it is there
-/// nothing could go on.
+/// Refuses a first root if the configuration pins another one, since nothing could go on under it.
+/// `contents` is the digest of the new root, if that is made already.
 pub(crate) fn expect_free(store: &dyn Store, contents: Option<Sha256>) -> Result<()> {
     match store.pinned_root() {
         Some(pinned) if pinned.version != 1 || contents.is_some_and(|contents| contents != pinned.contents) => {
             Err(StageError::refused(format!(
-                "this repository begins with version {} of the root whose contents are {} (trustedRoot, or trusted_root in config.toml): bring that \
-                 one, with `tufline import` where it is of another repository, or take the setting away",
+                "this repository begins with version {} of the root whose contents are {} \
+                 (trustedRoot, or trusted_root in config.toml): publish that root (with `tufline \
+                 import` if it is another repository's), or remove the setting",
                 pinned.version, pinned.contents
             )))
         }
@@ -148,46 +155,50 @@ pub(crate) fn expect_free(store: &dyn Store, contents: Option<Sha256>) -> Result
     }
 }
 
-/// What anything that is shown must verify under.
+/// The roots under which everything that is shown must verify.
 pub struct Trusted {
-    /// The newest root first, then those that are about to be published.
+    /// The newest root, then those that are about to be published.
     pub roots: Vec<Root>,
-    /// A timestamp of this version or an older one must be replaced: see [`Intent::replaces`].
+    /// A timestamp up to this version must be replaced: see `Intent::replaces` in
+    /// `intents.rs`.
     pub replaces: u64,
 }
 
-/// The newest root and, if operators are about to publish the next one, that too: whatever is shown verifies under all.
+/// The newest root and, if operators are about to publish the next one, that one too. Everything
+/// that is shown must verify under all of them.
 ///
-/// Call it after the timestamp was read. The intents are read first: one that was published in between is the newest then. In
-/// the other order both reads might miss it.
+/// The caller must have read the timestamp before. This function reads the intents before the
+/// roots: a root published in between is then the newest. In the other order, both reads might miss
+/// it.
 ///
 /// # Errors
-/// [`StageError`].
+/// A request failed, or there is no root.
 pub async fn trusted(ports: &Ports) -> Result<Trusted> {
     let now = ports.clock.now();
     let intents = Intents::read(&*ports.store).await?.1;
     let newest = newest(&*ports.store).await?;
     let (mut roots, mut replaces) = (Vec::with_capacity(2), 0);
     for intent in intents.roots {
-        // One that was published meanwhile, or expired before it was, says nothing any more.
+        // An intent whose root was published meanwhile, or expired before, does not count any more.
         let fit = RootFile::read(intent.root.as_bytes()).and_then(|file| succeed(&newest, &file, now));
         if let Ok(fit) = fit {
             replaces = replaces.max(intent.replaces);
             roots.push(fit.root().clone());
         }
     }
-    // Devices believe nothing under an expired root: only the next one can help them, and it must not wait for this one.
+    // Devices believe nothing under an expired root. Only the next root can help them, so it must
+    // not depend on the expired one.
     if roots.is_empty() || newest.expires > now {
         roots.insert(0, newest);
     }
     Ok(Trusted { roots, replaces })
 }
 
-/// Says that a timestamp isn't one under `root`, which is not published yet.
+/// The refusal of a timestamp that does not verify under `root`, which is not published yet.
 pub(crate) fn not_under(root: &Root, error: VerifyError) -> StageError {
     let told = format!(
-        "it would not verify under version {} of the root, which somebody is about to publish: {error}; if nobody is any more, run \
-         `tufline root withdraw`",
+        "it would not verify under version {} of the root, which somebody is about to publish: \
+         {error}; if nobody is publishing it any more, run `tufline root withdraw`",
         root.version
     );
     StageError::refused_for(told, error)

@@ -1,4 +1,4 @@
-//! What the tests of the stages share.
+//! What the stages' tests share.
 
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -52,16 +52,16 @@ pub fn key() -> Arc<EcdsaKeyPair> {
     Arc::new(EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).unwrap())
 }
 
-/// The online keys: they come and go.
+/// A signer whose online keys come and go.
 pub struct Holding(pub Mutex<BTreeMap<OnlineRole, Vec<Arc<EcdsaKeyPair>>>>);
 
 impl Holding {
-    /// One of each role.
+    /// Makes it with one key for each role.
     pub fn new() -> Arc<Self> {
         Arc::new(Self(Mutex::new(OnlineRole::ALL.into_iter().map(|role| (role, vec![key()])).collect())))
     }
 
-    /// What people make of a document of `targets`: they are who holds the oldest of its keys.
+    /// Signs a document of `targets` as people would, with the oldest of its keys.
     pub fn sign_targets(&self, root: &Root, draft: &Draft<Targets>) -> Bytes {
         let pair = Arc::clone(&self.0.lock().unwrap()[&OnlineRole::Targets][0]);
         let sig = EcdsaKeyPair::sign(&pair, &SystemRandom::new(), &draft.message().unwrap()).unwrap();
@@ -70,12 +70,12 @@ impl Holding {
         draft.clone().sign(vec![signature], &keys).unwrap().bytes().clone()
     }
 
-    /// One beside those that are there.
+    /// Adds a key for a role.
     pub fn add(&self, role: OnlineRole) {
         self.0.lock().unwrap().get_mut(&role).unwrap().push(key());
     }
 
-    /// Some are no longer there.
+    /// Removes keys of a role.
     pub fn remove(&self, role: OnlineRole, keys: &[PublicKey]) {
         let mut held = self.0.lock().unwrap();
         held.get_mut(&role).unwrap().retain(|pair| !keys.iter().any(|key| same_key(key, &pair.tuf_key())));
@@ -97,7 +97,8 @@ impl Signer for Holding {
     }
 }
 
-/// The whole index of a generation, whose pages `read` gives; `None` where one isn't given or can't be read.
+/// The whole index of a generation, with the pages that `read` returns. `None` if a page is missing
+/// or unreadable.
 pub fn index(manifest: &Manifest, read: impl Fn(&Key) -> Option<Bytes>) -> Option<Index> {
     let mut index = Index::new(manifest.top.clone());
     loop {
@@ -112,7 +113,7 @@ pub fn index(manifest: &Manifest, read: impl Fn(&Key) -> Option<Bytes>) -> Optio
     }
 }
 
-/// Runs one future to its end; nothing else goes on.
+/// Runs one future to its end. Nothing else runs meanwhile.
 pub fn finish<F: Future>(future: F) -> F::Output {
     let mut future = pin!(future);
     loop {
@@ -122,7 +123,7 @@ pub fn finish<F: Future>(future: F) -> F::Output {
     }
 }
 
-/// The changes that wait for rebuild; they don't wait any more then.
+/// Takes the changes that wait for rebuild out of the queue.
 pub fn take_changes(memory: &Memory) -> Vec<Vec<Change>> {
     let mut messages = Vec::new();
     while let Some(message) = memory.take(Queue::Changes, 0) {
@@ -133,11 +134,11 @@ pub fn take_changes(memory: &Memory) -> Vec<Vec<Change>> {
     messages
 }
 
-/// More batches than this are a loop.
+/// More batches than this count as an endless loop.
 const MOST_BATCHES: usize = 40;
 
-/// Lets all stages answer each other's calls, each all that wait for it, but for those that wait a while; answers how many batches that
-/// took. Nobody repeats a call that failed.
+/// Lets all stages answer each other's calls, except delayed ones. Each handles all messages that
+/// wait for it. Returns how many batches that took. Failed calls are not repeated.
 pub fn settle(memory: &Memory, ports: &Ports) -> usize {
     let mut batches = 0;
     let due = |queue| memory.take(queue, memory.first_due(queue)?).map(|message| message.body);
@@ -156,8 +157,8 @@ pub fn settle(memory: &Memory, ports: &Ports) -> usize {
     }
 }
 
-/// Faults at random: while they are on, so many of a thousand requests fail, and of those that write as many more lose their
-/// reply, and as many are tried again.
+/// Random faults. While they are on, `each` of a thousand requests fail. Of those that write, as
+/// many lose their reply, and as many are tried again.
 pub struct Faults {
     random: Mutex<StdRng>,
     each: u32,
@@ -165,12 +166,12 @@ pub struct Faults {
 }
 
 impl Faults {
-    /// None yet.
+    /// Faults that are still off.
     pub fn new(seed: u64, each: u32) -> Arc<Self> {
         Arc::new(Self { random: Mutex::new(StdRng::seed_from_u64(seed)), each, on: AtomicBool::new(false) })
     }
 
-    /// What the world in memory asks.
+    /// The control for a world in memory.
     pub fn control(self: &Arc<Self>) -> Box<dyn Control> {
         Box::new(Shared(Arc::clone(self)))
     }
@@ -192,7 +193,8 @@ impl Control for Shared {
     }
 }
 
-/// The seeds to try: `TUFLINE_SEED` names one, `TUFLINE_SEEDS` says how many instead of `usual`, and `TUFLINE_MOST_SEEDS` how many at most.
+/// The seeds to try. `TUFLINE_SEED` names one, `TUFLINE_SEEDS` sets how many instead of `usual`,
+/// and `TUFLINE_MOST_SEEDS` limits how many.
 #[expect(clippy::disallowed_methods, reason = "the flags of these tests")]
 pub fn seeds(usual: u64) -> std::ops::Range<u64> {
     let flag = |name: &str| std::env::var(name).ok().map(|value| value.parse::<u64>().expect("a number"));

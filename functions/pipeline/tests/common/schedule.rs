@@ -1,4 +1,4 @@
-//! Runs of stages: side by side under one seeded scheduler, or one after another.
+//! Runs of stages, side by side under one seeded scheduler, or one after another.
 
 use std::future::Future;
 use std::ops::Range;
@@ -13,25 +13,27 @@ use tufline_store::memory::Memory;
 
 use super::{finish, take_changes};
 
-/// A run on its way. What becomes of it is seen in what it stored.
+/// A run in progress. Its outcome shows in what it stored.
 pub type Task = Pin<Box<dyn Future<Output = ()>>>;
 
-/// Few enough runs are under way that one more begins.
+/// While fewer runs than this are in progress, one more may start.
 const FEW: usize = 8;
 
-/// A world in which runs go on side by side, whose clients look after every step.
+/// A world in which runs go on side by side, and clients look after every step.
 pub trait Schedule {
-    /// In so many steps of a hundred a run begins, if few are under way, and in the next one a run is killed.
+    /// In how many of a hundred steps a run starts, if few are in progress. In one more of them a
+    /// run is killed.
     const BEGINNINGS: u32;
-    /// A run goes on for fewer requests than this.
+    /// A run continues for fewer requests than this at a time.
     const MOST_REQUESTS: usize;
 
     fn parts(&mut self) -> (&mut StdRng, &mut Vec<Task>);
 
-    /// A run that begins now.
+    /// Starts a run.
     fn any_run(&mut self) -> Task;
 
-    /// What else may happen, in the steps after those, counted from 0; whether anything did.
+    /// Something else that may happen, in the remaining steps, counted from 0. Returns whether
+    /// anything did.
     fn happens(&mut self, step: u32) -> bool;
 
     /// All clients look.
@@ -45,7 +47,7 @@ pub trait Schedule {
             let task = self.any_run();
             self.parts().1.push(task);
         } else if dice == begins.end {
-            // A run is killed.
+            // Kill a run.
             let (random, tasks) = self.parts();
             drop(tasks.swap_remove(random.random_range(0..under_way)));
         } else if dice < begins.end || !self.happens(dice - begins.end - 1) {
@@ -54,7 +56,7 @@ pub trait Schedule {
         self.look();
     }
 
-    /// A run goes on: some for a while, others pause.
+    /// Continues one run for a while; the others pause.
     fn go_on(&mut self, requests: Range<usize>) {
         let (random, tasks) = self.parts();
         let place = random.random_range(0..tasks.len());
@@ -69,42 +71,42 @@ pub trait Schedule {
     }
 }
 
-/// Goes on with a run to its next request; answers whether it ended.
+/// Continues a run to its next request. Returns whether it ended.
 pub fn poll<F: Future + ?Sized>(task: &mut Pin<Box<F>>) -> bool {
     task.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready()
 }
 
-/// Refresh at work.
+/// A run of refresh.
 pub fn refreshing(ports: &Ports) -> Task {
     let ports = ports.clone();
     Box::pin(async move { _ = stages::refresh(&ports).await })
 }
 
-/// Sign at work.
+/// A run of sign.
 pub fn signing(ports: &Ports) -> Task {
     let ports = ports.clone();
     Box::pin(async move { _ = stages::sign(&ports).await })
 }
 
-/// Publish at work.
+/// A run of publish.
 pub fn publishing(ports: &Ports) -> Task {
     let ports = ports.clone();
     Box::pin(async move { _ = stages::publish(&ports).await })
 }
 
-/// Rebuild at work, with what waits for it. If it fails or is killed, refresh asks again.
+/// A run of rebuild, with the messages that wait. If it fails or is killed, refresh asks again.
 pub fn rebuilding(ports: &Ports, memory: &Arc<Memory>) -> Task {
     let (ports, messages) = (ports.clone(), take_changes(memory));
     Box::pin(async move { _ = stages::rebuild(&ports, &messages).await })
 }
 
-/// Sign and publish, one after the other, where nothing may fail.
+/// Runs sign and then publish, which must both succeed.
 pub fn sign_and_publish(ports: &Ports) {
     finish(stages::sign(ports)).unwrap();
     finish(stages::publish(ports)).unwrap();
 }
 
-/// What waits for rebuild, sign and publish, one after another.
+/// Runs rebuild, sign and publish, one after another, on what waits for them.
 pub fn rebuild_to_publish(ports: &Ports, memory: &Arc<Memory>) {
     finish(rebuilding(ports, memory));
     sign_and_publish(ports);

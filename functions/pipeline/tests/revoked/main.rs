@@ -1,5 +1,7 @@
-//! What a thief of one role leaves behind, and what becomes of honest uploads once he is silent: all of them are published, without anybody
-//! having to tidy up.
+//! A thief of one role leaves objects behind and then falls silent. All honest uploads must be
+//! published afterwards, without anybody having to tidy up.
+//!
+//! Each test names the role that the thief had.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 

@@ -1,4 +1,4 @@
-//! Objects that a thief creates where others look.
+//! Objects that a thief creates in places that the stages read.
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU64;
@@ -37,7 +37,8 @@ fn document(party: &EcdsaKeyPair, expires: tufline_tuf::Time) -> Bytes {
     json::to_vec(&schema::Signed { signed, signatures }).unwrap().into()
 }
 
-/// Delegates to a new party; answers its role, and the document that it then delivers with its version.
+/// Delegates to a new party. Returns its role, and the document that it then delivers with the
+/// document's version.
 fn delivery_of_a_vendor(world: &World) -> (RoleName, Bytes, VersionId) {
     let (party, vendor) = (key(), "vendor".parse::<RoleName>().unwrap());
     let edit =
@@ -50,7 +51,8 @@ fn delivery_of_a_vendor(world: &World) -> (RoleName, Bytes, VersionId) {
     (vendor, file, version)
 }
 
-/// rebuild / operator: a valid generation whose page of the index is other bytes under the right name.
+/// rebuild / operator: a valid generation with an index page that has other bytes under the right
+/// name.
 #[test]
 fn a_page_with_other_bytes_is_never_published() {
     let world = World::with(FirstBins::Sixteen, Config::default());
@@ -63,7 +65,7 @@ fn a_page_with_other_bytes_is_never_published() {
     assert!(world.shows("b", "two"), "still not published later");
 }
 
-/// operator: a decision, and other bytes under the name of the record that follows from it.
+/// operator: a decision, and other bytes under the name of the record that would follow from it.
 #[test]
 fn nobody_knows_the_digest_of_a_record_of_parties() {
     let world = World::new();
@@ -75,7 +77,7 @@ fn nobody_knows_the_digest_of_a_record_of_parties() {
     let record = Addressed::try_from(Parties::default().edit(&role, edit.clone()).unwrap()).unwrap();
     world.create(&Key::Parties(record.digest()), Bytes::from_static(b"junk"));
     world.create(&Key::Decision(1), json::to_vec(&Decision { format: PARTIES_FORMAT, role, edit }).unwrap());
-    // Silent from here on.
+    // The thief is silent from here on.
     world.put("b", "two");
     world.minutes(1);
     world.put("c", "three");
@@ -85,7 +87,7 @@ fn nobody_knows_the_digest_of_a_record_of_parties() {
     assert!(world.newest() - before < 5, "a loop");
 }
 
-/// rebuild: other bytes under the name of what a party is about to deliver.
+/// rebuild: other bytes under the name of a document that a party is about to deliver.
 #[test]
 fn a_delivered_file_whose_place_is_taken_is_refused() {
     let world = World::new();
@@ -93,7 +95,7 @@ fn a_delivered_file_whose_place_is_taken_is_refused() {
     world.minutes(2);
     let (_, file, version) = delivery_of_a_vendor(&world);
     world.create(&Key::Delivered(Sha256::of(&file)), Bytes::from_static(b"junk"));
-    // Silent from here on.
+    // The thief is silent from here on.
     let hint = Hint { name: "vendor.json".into(), removed: false, version: Some(version) };
     finish(stages::deliver(&world.ports, &[hint])).unwrap();
     world.put("b", "two");
@@ -101,9 +103,9 @@ fn a_delivered_file_whose_place_is_taken_is_refused() {
     assert!(world.shows("b", "two"), "still not published");
 }
 
-/// rebuild: one change of a name of which nobody can tell what is current, where uploads expire.
+/// rebuild: a change of a name for which nobody can tell what is current, since uploads expire.
 #[test]
-fn a_name_that_nobody_can_tell_of_holds_up_nothing() {
+fn a_name_whose_current_upload_is_unknown_holds_up_nothing() {
     let config: Config = serde_json::from_str(r#"{"uploads_expire_days":15}"#).unwrap();
     let world = World::with(FirstBins::One, config);
     world.put("a", "one");
@@ -116,14 +118,14 @@ fn a_name_that_nobody_can_tell_of_holds_up_nothing() {
     assert!(world.shows("b", "two"), "still not published later");
 }
 
-/// build system: a good upload, and a thousand that are refused before it is published.
+/// build system: a good upload, and then a thousand refused ones before it is published.
 #[test]
 fn a_thousand_refused_versions_hold_up_nothing() {
     let world = World::new();
     world.put("a", "one");
     world.minutes(2);
     world.put("mine/x", "x1");
-    // Hash and rebuild have seen it.
+    // Hash and rebuild see the good upload.
     while let Some(index) = world.memory.first_due(Queue::Uploads) {
         let message = world.memory.take(Queue::Uploads, index).unwrap();
         let Ok(Message::Uploads(hints)) = Message::from_body(&message.body) else { continue };
@@ -134,13 +136,13 @@ fn a_thousand_refused_versions_hold_up_nothing() {
         world.memory.put_upload("mine/x", Bytes::from_static(b"x2"), Some("not JSON"), true);
     }
     world.minutes(1);
-    // The credentials are revoked.
+    // The build system's credentials are revoked.
     world.put("b", "two");
     world.minutes(15);
     assert!(world.shows("b", "two"), "another's upload is still not published later");
 }
 
-/// rebuild / operator: `targets` drafted anew where people sign it.
+/// rebuild / operator: a new draft of `targets` where people sign that role.
 #[test]
 fn nobody_drafts_targets_where_people_sign_it() {
     let holding = Holding::new();
@@ -156,7 +158,8 @@ fn nobody_drafts_targets_where_people_sign_it() {
     world.put("a", "one");
     world.minutes(2);
     assert!(world.shows("a", "one"));
-    // The people take the key off the servers: what signs on servers is another one, which the root doesn't list.
+    // The people take their key off the servers. The servers now sign with another key, which the
+    // root does not list.
     let people = holding.0.lock().unwrap()[&OnlineRole::Targets][0].tuf_key();
     holding.add(OnlineRole::Targets);
     holding.remove(OnlineRole::Targets, &[people]);
@@ -170,7 +173,7 @@ fn nobody_drafts_targets_where_people_sign_it() {
     assert!(world.shows("b", "two"), "still not published later");
 }
 
-/// sign / publish: refusals of generations that are still to come.
+/// sign / publish: refusals of generations that do not exist yet.
 #[test]
 fn a_refusal_says_nothing_of_a_generation_to_come() {
     let world = World::new();
@@ -187,7 +190,7 @@ fn a_refusal_says_nothing_of_a_generation_to_come() {
     assert!(world.shows("b", "two"), "still not published");
 }
 
-/// sign / operator: numbers of documents, all that one generation may leave out.
+/// sign / operator: as many taken document versions as one generation may skip.
 #[test]
 fn numbers_are_left_out_until_there_is_room() {
     let world = World::new();
@@ -204,7 +207,7 @@ fn numbers_are_left_out_until_there_is_room() {
     assert!(world.shows("b", "two"), "still not published");
 }
 
-/// rebuild: a generation that counts a removal of a party, and doesn't carry it out.
+/// rebuild: a generation that counts the removal of a party as decided, but does not carry it out.
 #[test]
 fn no_removal_of_a_party_is_waived() {
     let world = World::new();
@@ -221,7 +224,7 @@ fn no_removal_of_a_party_is_waived() {
         finish(read_parties(&*world.ports.store, &world.manifest(world.published()))).unwrap().parties[&vendor].state
     };
     assert_eq!(state(), PartyState::Listed);
-    // What `decide` writes; the thief is faster than who carries it out.
+    // Write what `decide` writes. The thief is faster than the stage that carries it out.
     let removal = PartyEdit::Remove { release: false };
     world.create(
         &Key::Decision(2),

@@ -1,4 +1,4 @@
-//! Objects that are garbage, or more, or larger, than anybody honest makes.
+//! Objects that are garbage, or more of them, or larger ones, than anybody honest makes.
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -20,12 +20,12 @@ use tufline_tuf::{Applied, Config, Content, Custom, Manifest, Outcome, RoleName,
 use crate::common::{finish, ports, take_changes};
 use crate::world::{World, set};
 
-/// What a thief stores that is longer than what is read.
+/// Bytes longer than readers accept under this key.
 fn too_long(key: &Key) -> Bytes {
     vec![b' '; key.most_bytes() + 1].into()
 }
 
-/// Runs hash for all that waits.
+/// Runs hash on all messages that wait.
 fn hash_all(world: &World) {
     while let Some(index) = world.memory.first_due(Queue::Uploads) {
         let message = world.memory.take(Queue::Uploads, index).unwrap();
@@ -34,7 +34,7 @@ fn hash_all(world: &World) {
     }
 }
 
-/// A generation with `name`, of which the call of sign is lost.
+/// Makes a generation with `name`, and loses the message to sign.
 fn unsigned(world: &World, name: &str) {
     world.put(name, "lost");
     hash_all(world);
@@ -52,7 +52,7 @@ fn announced(world: &World) -> Announced {
     serde_json::from_slice(&world.memory.object(&Key::Announced.path()).unwrap()).unwrap()
 }
 
-/// Requests that wait until they are let go, all at once.
+/// Requests that wait until they are all let go at once.
 #[derive(Clone, Default)]
 struct Rounds(Arc<Mutex<Vec<Waker>>>);
 
@@ -75,7 +75,7 @@ impl Control for Rounds {
 }
 
 impl Rounds {
-    /// How many rounds of requests it takes: those that are under way together are one.
+    /// Runs a future, and counts its rounds of requests. Requests in flight together are one round.
     fn count<T>(&self, future: impl Future<Output = T>) -> (T, usize) {
         let (mut future, mut rounds) = (pin!(future), 0);
         loop {
@@ -117,7 +117,7 @@ fn what_is_too_long_holds_up_nothing() {
 }
 
 #[test]
-fn who_is_told_of_the_future_is_told_of_what_comes() {
+fn a_pointer_ahead_of_what_exists_stops_no_events() {
     let world = World::new();
     world.put("a", "one");
     world.minutes(2);
@@ -134,7 +134,7 @@ fn who_is_told_of_the_future_is_told_of_what_comes() {
 }
 
 #[test]
-fn who_is_told_nothing_readable_is_told_of_what_comes() {
+fn an_unreadable_pointer_stops_no_events() {
     let world = World::new();
     world.memory.take_events();
     world.memory.tamper(&Key::Announced.path(), Some(Bytes::from_static(b"x")));
@@ -167,7 +167,7 @@ fn an_acceptance_of_removals_that_nobody_can_read_accepts_none() {
     world.minutes(10);
     world.say();
     assert!(world.shows("b", "two") && world.shows("a1", "one"));
-    // One without end holds for a day.
+    // An acceptance without an end lasts for a day.
     let without_end = Bytes::from_static(br#"{"format":1,"until":"2999-01-01T00:00:00Z"}"#);
     world.memory.tamper(&Key::RemovalsAccepted.path(), Some(without_end.clone()));
     world.memory.pass(86_401);
@@ -221,12 +221,12 @@ fn a_version_that_fits_no_message_is_no_version() {
 }
 
 #[test]
-fn what_changes_nothing_is_looked_at_by_nobody() {
+fn changes_without_effect_cost_no_looks() {
     let world = World::new();
     world.put("a", "one");
     world.minutes(2);
     let names: Vec<String> = (0..3000).map(|number| format!("n/{number}")).collect();
-    // Each is gone, and was never there: a hint for each, as reconcile sends it.
+    // None of these names ever had an upload: a hint for each, as reconcile sends it.
     for hints in names.chunks(100) {
         let hints = hints.iter().map(|name| Hint { name: name.clone(), removed: true, version: None }).collect();
         world.memory.send_raw(Queue::Uploads, &Message::Uploads(hints).to_body().unwrap());
@@ -267,7 +267,7 @@ fn versions_that_are_refused_are_looked_at_together() {
     assert!(current < 50 && justified < 200, "{current} and {justified} rounds of requests");
 }
 
-/// A generation that is void, with changes of these names.
+/// Makes a void generation that changes these names.
 fn strange(world: &World, generation: u64, base: u64, names: std::ops::Range<usize>) {
     let change = |number| Applied {
         name: format!("n/{number}").parse().unwrap(),
@@ -389,7 +389,7 @@ fn a_first_generation_of_the_future_is_no_reason_to_wait() {
 }
 
 #[test]
-fn letters_that_nobody_can_read_keep_none_from_coming_back() {
+fn unreadable_letters_keep_no_other_from_coming_back() {
     let world = World::new();
     let hint = Hint { name: "a".into(), removed: false, version: None };
     let readable = Message::Uploads(vec![hint]).to_body().unwrap();

@@ -1,4 +1,4 @@
-//! A repository of which a thief has one role for a while, and who is silent then.
+//! A repository in which a thief has one role for a while, and then falls silent.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -22,7 +22,7 @@ use tufline_tuf::{Config, Content, Custom, Draft, Index, Manifest, RecordedPolic
 
 use crate::common::{finish, index, ports};
 
-/// Counts the requests, and keeps what each was.
+/// Counts the requests, and logs each of them.
 struct Count(Arc<AtomicUsize>, Arc<Mutex<Vec<String>>>);
 
 impl Control for Count {
@@ -33,7 +33,7 @@ impl Control for Count {
     }
 }
 
-/// A repository with all its stages, driven as their queues would.
+/// A repository with all its stages. Each test runs them as their queues would.
 pub struct World {
     pub memory: Arc<Memory>,
     pub deliveries: Arc<Memory>,
@@ -76,7 +76,7 @@ impl World {
         outcome.map_err(|error| self.failures.lock().unwrap().insert(format!("{what}: {error}"))).ok()
     }
 
-    /// All stages, until nothing is left to do (or they go on for long).
+    /// Runs all stages until nothing is left to do, or for 12 rounds.
     pub fn settle(&self) -> usize {
         let mut rounds = 0;
         for _ in 0..12 {
@@ -104,7 +104,7 @@ impl World {
                         self.failures.lock().unwrap().insert(format!("rebuild: {error}"));
                     }
                 } else {
-                    // They come again later.
+                    // The changes come again later.
                     for message in Message::changes(changes.into_iter().flatten().collect()) {
                         self.memory.send_raw(Queue::Changes, &message.to_body().unwrap());
                     }
@@ -166,12 +166,12 @@ impl World {
         }
     }
 
-    /// The whole index of a generation; `None` where a page of it can't be read.
+    /// The whole index of a generation; `None` if a page of it cannot be read.
     fn index(&self, manifest: &Manifest) -> Option<Index> {
         index(manifest, |key| Some(self.memory.object(&key.path()).unwrap()))
     }
 
-    /// Makes a generation as rebuild does, with its role's rights.
+    /// Makes a generation as rebuild does, with the permissions of its role.
     pub fn forge(
         &self,
         edits: &[TargetEdit],
@@ -211,7 +211,7 @@ impl World {
         manifest
     }
 
-    /// Whether devices see `name` with these bytes, by the newest manifests' changes.
+    /// Whether devices see `name` with these bytes.
     pub fn shows(&self, name: &str, bytes: &str) -> bool {
         let manifest = self.manifest(self.published());
         let Some(index) = self.index(&manifest) else { return false };
@@ -235,7 +235,7 @@ impl World {
     }
 }
 
-/// An edit of a target.
+/// An edit that sets a target.
 pub fn set(name: &str, bytes: &str, version: Option<&str>) -> TargetEdit {
     let content = Content { sha256: Sha256::of(bytes.as_bytes()), length: bytes.len() as u64, custom: Custom::new() };
     TargetEdit {

@@ -1,5 +1,5 @@
-//! The model client: the strictest device there could be. It saw everything that was ever shown, and trusts nothing that
-//! is older, unsigned, incomplete or was never uploaded.
+//! The model client: the strictest device possible. It has seen everything that was ever shown, and
+//! accepts nothing that is older, unsigned, incomplete or was never uploaded.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,26 +12,28 @@ use tufline_tuf::{RoleKeys, RoleName, Sha256, Signed, Time, root, trie, verify};
 
 use crate::schedule::Violation;
 
-/// What each name's targets were, by the digest of their bytes.
+/// The published targets: the digest of each one's bytes, by name.
 pub type Shown = BTreeMap<String, Sha256>;
 
-/// No document is in force for longer than the default policy says, and by what clocks differ.
+/// The longest life of a document by the default policy, plus what clocks may differ, in seconds.
 const LONGEST_LIFE_SECONDS: u64 = 90 * 86_400 + 100;
 
-/// What is shown was in effect so long ago at most: the window of the judgement, and what passes until the timestamp is written.
+/// How long ago a published content may have been in effect, in seconds: the window of the
+/// judgement, and what passes until the timestamp is written.
 const WINDOW_SECONDS: i64 = 600 + 180;
 
-/// What was in effect for each name from when on: the digest of its newest upload that is not refused, or nothing.
+/// For each name, what was in effect from when on: the digest of its newest upload that is not
+/// refused, or nothing.
 #[derive(Default)]
 pub struct History(BTreeMap<String, Vec<(Time, Option<Sha256>)>>);
 
 impl History {
-    /// From now on this is in effect.
+    /// Records that this content is in effect from `now` on.
     pub fn add(&mut self, name: &str, now: Time, content: Option<Sha256>) {
         self.0.entry(name.to_owned()).or_default().push((now, content));
     }
 
-    /// Whether it was in effect at any time of the window before `now`.
+    /// Whether the content was in effect at any time of the window before `now`.
     fn in_effect(&self, name: &str, content: Option<&Sha256>, now: Time) -> bool {
         let Some(entries) = self.0.get(name) else { return content.is_none() };
         let ends = entries.iter().skip(1).map(|(begin, _)| Some(*begin)).chain([None]);
@@ -47,12 +49,13 @@ pub struct Client {
     roles: BTreeMap<String, u64>,
     seen: Option<Bytes>,
     shown: Shown,
-    /// When the last of what is shown expires.
+    /// When the last of the published documents expires.
     last_expiry: Time,
 }
 
 impl Client {
-    /// Updates from what the repository holds now, if that changed. `uploaded` says what was ever uploaded under a name.
+    /// Updates from the repository as it is now, if that has changed. `uploaded` has everything
+    /// that was ever uploaded under each name.
     pub fn update(
         &mut self,
         world: &Memory,
@@ -64,7 +67,8 @@ impl Client {
             return Ok(());
         }
         let (shown, state) = read(world, &timestamp, None)?;
-        // Another timestamp of the same version: clients that have the first never see the second.
+        // Another timestamp of the same version counts too: clients that have the first never see
+        // the second.
         if state.timestamp <= self.timestamp || state.snapshot < self.snapshot {
             return Err(Violation::new("rollback", "an older timestamp or snapshot is shown"));
         }
@@ -102,7 +106,7 @@ impl Default for Client {
     }
 }
 
-/// What a fresh client finds at `now`, with all expiries checked.
+/// What a new client finds at `now`, with all expiries checked.
 pub fn shown(world: &Memory, now: Time) -> Result<Shown, Violation> {
     let timestamp = world.object("metadata/timestamp.json");
     let timestamp = timestamp.ok_or_else(|| Violation::new("unreadable", "nothing is published"))?;
@@ -142,7 +146,7 @@ fn read(world: &Memory, timestamp: &Bytes, now: Option<Time>) -> Result<(Shown, 
 
     let (mut shown, mut roles, mut last_expiry) = (Shown::new(), BTreeMap::new(), Time::MIN);
     let mut files: Vec<_> = snapshot.document().meta.iter().collect();
-    // Those that delegate before those that they delegate to.
+    // Roles that delegate come before the roles that they delegate to.
     files.sort_by_key(|(file, _)| if *file == "targets.json" { 0 } else { file.len() });
     let mut delegated: BTreeMap<RoleName, RoleKeys> = BTreeMap::new();
     for (file, meta) in files {
@@ -171,7 +175,7 @@ fn read(world: &Memory, timestamp: &Bytes, now: Option<Time>) -> Result<(Shown, 
         }
         for (name, target) in &targets.document().targets {
             let digest = Sha256::of(name.raw().as_bytes()).to_string();
-            // Where a client looks for it: in the role of the longest prefix that there is.
+            // A client looks for the target in the existing role with the longest prefix.
             let found = (1..=64).rev().map(|length| format!("bin-{}.json", &digest[..length]));
             let found = found.into_iter().find(|file| snapshot.document().meta.contains_key(file));
             if found.as_deref().unwrap_or("targets.json") != file {

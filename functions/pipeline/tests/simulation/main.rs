@@ -1,11 +1,14 @@
-//! The fault simulation: all stages, unchanged, over the in-memory ports under one seeded scheduler with a virtual clock.
+//! The fault simulation: all stages, unchanged, over the in-memory ports, under one seeded
+//! scheduler with a virtual clock.
 //!
-//! Several instances of each stage run at once. Messages are doubled, late, reordered or lost; every request may fail, be
-//! applied and reported as failed, or be the last one before its function is killed; uploads are overwritten and removed
-//! meanwhile. After every step that changes what devices see, a client that saw everything before verifies it. In the end,
-//! after a reconciliation, what is published equals the uploads, whatever the schedule.
+//! Several instances of each stage run at once. Messages are duplicated, late, reordered or lost.
+//! Every request may fail, may be applied and reported as failed, or may be the last one before its
+//! function is killed. Meanwhile, uploads are overwritten and removed. After every step that
+//! changes what devices see, a client that saw everything before verifies it. In the end, after a
+//! reconciliation, the published targets equal the uploads, whatever the schedule.
 //!
-//! `TUFLINE_SEEDS=100000` tries more schedules, `TUFLINE_MOST_SEEDS=500` fewer; `TUFLINE_SEED=7` replays one and prints what happens.
+//! `TUFLINE_SEEDS=100000` tries more schedules, `TUFLINE_MOST_SEEDS=500` fewer; `TUFLINE_SEED=7`
+//! replays one and prints what happens.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -24,13 +27,13 @@ use schedule::{Simulation, Violation};
 use thief::Thief;
 use tufline_store::memory::MemoryKeys;
 
-/// Schedules in a usual run.
+/// How many schedules a usual run tries.
 const SEEDS: u64 = 10_000;
 
-/// The same with a thief of a role's credentials.
+/// How many it tries with a thief of a role's credentials.
 const SEEDS_OF_A_THIEF: u64 = 1_000;
 
-/// Planted errors must be found within this many schedules.
+/// Within how many schedules a planted error must be found.
 const SEEDS_TO_FIND: u64 = 20_000;
 
 #[expect(clippy::disallowed_methods, reason = "the flags of this test")]
@@ -42,7 +45,7 @@ fn run(seed: u64, keys: &Arc<MemoryKeys>, plant: Plant, thief: Option<Thief>, tr
     Simulation::new(seed, Arc::clone(keys), plant, thief, trace).run()
 }
 
-/// Runs seeds `0..count` on all cores; answers the first violation.
+/// Runs the seeds `0..count` on all cores. Returns the first violation.
 fn explore(count: u64, plant: Plant, thief: Option<Thief>) -> Option<(u64, Violation)> {
     let keys = Arc::new(MemoryKeys::generate().unwrap());
     let (next, found) = (AtomicU64::new(0), std::sync::Mutex::new(None));

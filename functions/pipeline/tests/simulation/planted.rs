@@ -1,5 +1,5 @@
-//! Errors planted between a stage and its ports: the naive forms of rules that the pipeline keeps. The simulation must find
-//! each of them.
+//! Errors planted between a stage and its ports: the naive forms of rules that the pipeline keeps.
+//! The simulation must find each of them.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -17,13 +17,13 @@ use tufline_tuf::root::PinnedRoot;
 /// A planted error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Plant {
-    /// None.
+    /// No error.
     Nothing,
     /// A batch that changes no document is acknowledged without a manifest.
     NoFence,
     /// Rebuild looks at the uploads before it reads the base, and never again.
     HeadBeforeBase,
-    /// The timestamp is put, whatever is stored meanwhile.
+    /// The timestamp is overwritten, whatever was stored meanwhile.
     PlainPut,
     /// Publish fails on a refusal instead of recording it.
     RefusalAsError,
@@ -75,7 +75,8 @@ impl Store for PlantedStore {
     }
 }
 
-/// The uploads as one run of a stage with the planted error sees them: what it saw first is what it sees for ever.
+/// The uploads as one run of a stage with the planted error sees them: its first look decides for
+/// ever.
 pub struct EarlyLook {
     pub world: Arc<Memory>,
     pub seen: Mutex<BTreeMap<String, Head>>,

@@ -28,18 +28,18 @@ use crate::common::{finish, ports};
 use crate::planted::{EarlyLook, Plant, PlantedStore};
 use crate::thief::{Thief, Thieving, Uploaded};
 
-/// A message that failed so often becomes a dead letter.
+/// After how many receives a message becomes a dead letter.
 const RECEIVES: u32 = 3;
 
-/// Polls before the faults end.
+/// How many steps are taken before the faults end.
 const STEPS: usize = 260;
 
-/// Uploads, removals and other things that people do in one schedule.
+/// How many uploads, removals and other actions people take in one schedule.
 const USER_ACTIONS: usize = 6;
 
 const NAMES: [&str; 3] = ["a", "b", "c/d"];
 
-/// What a schedule broke.
+/// The rule that a schedule broke.
 #[derive(Debug, Clone)]
 pub struct Violation {
     kind: &'static str,
@@ -69,7 +69,7 @@ struct Rates {
     event_lost: u32,
 }
 
-/// The fate of requests, drawn from the seed.
+/// Draws the fate of requests from the seed.
 struct Faults {
     random: Mutex<StdRng>,
     rates: Rates,
@@ -103,13 +103,13 @@ impl Control for SharedFaults {
 
 type Outcome = Vec<Option<String>>;
 
-/// A stage at work.
+/// A run of a stage.
 struct Task {
     name: String,
     future: Pin<Box<dyn Future<Output = Outcome>>>,
     queue: Option<Queue>,
     messages: Vec<QueuedMessage>,
-    /// Some instances are fast, some pause for long.
+    /// Some instances are fast, others pause for long.
     speed: u32,
 }
 
@@ -118,27 +118,27 @@ pub struct Simulation {
     faults: Arc<Faults>,
     world: Arc<Memory>,
     ports: Ports,
-    /// Of each stage its own, as on AWS.
+    /// Each stage has its own, as on AWS.
     deadlines: BTreeMap<Queue, Deadline>,
     plant: Plant,
     trace: bool,
     tasks: Vec<Task>,
     client: Client,
-    /// All digests that were ever uploaded under a name.
+    /// All digests that were ever uploaded under each name.
     uploaded: BTreeMap<String, BTreeSet<Sha256>>,
-    /// Versions of which an event was sent, by name: each must be answered.
+    /// Names and versions for which S3 sent an event. Each must be answered.
     owed: BTreeSet<(String, String)>,
     answered: BTreeSet<(String, String)>,
     counter: u32,
     lost_event: bool,
-    /// The names that this schedule plays with: few of them meet more often.
+    /// How many names this schedule uses. With few of them, actions meet more often.
     names: usize,
-    /// Whoever took a role's credentials.
+    /// The thief of a role's credentials, if there is one.
     thief: Option<Thieving>,
-    /// All versions of the uploads as they are now, the oldest first.
+    /// All present versions of each upload, oldest first.
     versions: BTreeMap<String, Vec<Version>>,
     history: History,
-    /// What a thief may choose from.
+    /// Contents from which a thief may choose.
     contents: Uploaded,
 }
 
@@ -178,7 +178,8 @@ impl Simulation {
             } else {
                 Config::default().max_targets_per_bin
             },
-            // In half of them most uploads are large: read in pieces of two bytes, several or one in a run.
+            // In half of the schedules most uploads are large. They are read in pieces of two
+            // bytes, one or several in a run.
             large_uploads: if random.random() { few_bytes(random.random_range(2..6)) } else { LargeUploads::default() },
             ..Config::default()
         };
@@ -216,7 +217,7 @@ impl Simulation {
     /// Plays the schedule.
     pub fn run(mut self) -> Result<(), Violation> {
         let (world, ports) = (Arc::clone(&self.world), self.ports.clone());
-        // Some begin with bins.
+        // Some schedules start with bins.
         let bins = if self.random.random_ratio(1, 8) { FirstBins::Sixteen } else { FirstBins::One };
         self.start("init", None, Vec::new(), async move { outcome(init(&ports, world.keys().root(), bins).await) });
         self.drain()?;
@@ -231,7 +232,7 @@ impl Simulation {
         self.check_end()
     }
 
-    /// One step: somebody does something.
+    /// Takes one step: somebody does something.
     fn choose(&mut self, actions: &mut usize) -> Result<(), Violation> {
         match self.random.random_range(0..100) {
             0..6 if *actions > 0 => {
@@ -265,7 +266,7 @@ impl Simulation {
         self.say(&format!("THIEF of {who:?} {did}"));
     }
 
-    /// Takes note of what is in effect under a name after its versions changed.
+    /// Records what is in effect under a name, after its versions changed.
     fn note(&mut self, name: &str) {
         let versions = self.versions.get(name).map(Vec::as_slice).unwrap_or_default();
         let top = versions.iter().rev().find(|version| !matches!(version, Version::Refused));
@@ -278,11 +279,11 @@ impl Simulation {
         let (kind, version) = match self.random.random_range(0..10) {
             0..6 => {
                 self.counter += 1;
-                // Some bytes come again under other names, and as later versions.
+                // Some bytes come again under other names, or as later versions.
                 let bytes =
                     if self.random.random_ratio(1, 3) { "same".into() } else { format!("{name} {}", self.counter) };
                 let custom = self.random.random_ratio(1, 4).then_some(r#"{"v":1}"#);
-                // Of what no store knows the digest a thief of hash says what it likes.
+                // A thief of hash may claim anything about bytes whose digest no store knows.
                 let with_checksum =
                     self.thief.as_ref().is_some_and(|thief| thief.who == Thief::Hash) || self.random.random();
                 let (sha256, length) = (Sha256::of(bytes.as_bytes()), bytes.len() as u64);
@@ -328,7 +329,7 @@ impl Simulation {
         }
     }
 
-    /// What an accident or an intruder with access to queues or blobs might do.
+    /// Sends what an accident, or an intruder with access to queues, might send.
     fn mischief(&mut self) {
         let name: TargetName = NAMES[self.random.random_range(0..self.names)].parse().unwrap();
         let version = format!("v{}", self.random.random_range(0..30));
@@ -364,8 +365,8 @@ impl Simulation {
         self.world.send_raw(*queue, body);
     }
 
-    /// A blob disappears that nothing published needs: the gate must notice. Only where no publish is at work, since bytes
-    /// that go after a check are beyond what a check can promise.
+    /// Loses a blob that no published target needs. The gate must notice. It does so only while no
+    /// publish runs: no check can promise that bytes stay after it.
     fn lose_a_blob(&mut self) {
         let publishing = self.tasks.iter().any(|task| task.queue == Some(Queue::Publish) || task.queue.is_none());
         let needed: BTreeSet<Sha256> = shown_now(&self.world).into_values().collect();
@@ -376,7 +377,7 @@ impl Simulation {
         }
     }
 
-    /// A record of how far a large upload was read is damaged where it lies: a digit becomes another.
+    /// Damages the stored progress of large uploads: one character becomes another.
     fn damage_progress(&mut self) {
         let paths = self.world.history().into_keys().filter(|path| path.starts_with("hashing/"));
         for path in paths.collect::<Vec<_>>() {
@@ -390,8 +391,8 @@ impl Simulation {
         }
     }
 
-    /// Hands messages of a queue to a new instance of its stage: several at once and in any order, or of a FIFO queue the
-    /// first.
+    /// Hands messages of a queue to a new instance of its stage: several at once and in any order,
+    /// or the first one of a FIFO queue.
     fn receive(&mut self, queue: Queue) {
         let waiting = self.world.queued(queue);
         let instances = self.tasks.iter().filter(|task| task.queue == Some(queue)).count();
@@ -405,7 +406,7 @@ impl Simulation {
             let index = if queue.is_fifo() { 0 } else { self.random.random_range(0..self.world.queued(queue)) };
             messages.extend(self.world.take(queue, index));
         }
-        // Handed out again before the first instance is done.
+        // The messages are delivered again before the first instance is done.
         if self.draw(self.faults.rates.doubled) {
             for message in &messages {
                 self.world.send_raw(queue, &message.body);
@@ -415,7 +416,8 @@ impl Simulation {
         if self.plant == Plant::HeadBeforeBase && queue == Queue::Changes {
             ports.uploads = Arc::new(EarlyLook::new(Arc::clone(&self.world)));
         }
-        // Some functions have all the time in the world, others none left: they do the least that they may.
+        // Some functions have any amount of time, others none left, so that they do the least they
+        // may.
         let until = if self.random.random() { Time::MAX } else { Time::MIN };
         let bodies: Vec<String> = messages.iter().map(|message| message.body.clone()).collect();
         self.start(queue.name(), Some(queue), messages, async move {
@@ -483,7 +485,7 @@ impl Simulation {
         }
     }
 
-    /// Runs everything that is at work or in a queue to its end.
+    /// Finishes everything that is running or in a queue.
     fn drain(&mut self) -> Result<(), Violation> {
         for _ in 0..20_000 {
             if !self.tasks.is_empty() {
@@ -497,10 +499,10 @@ impl Simulation {
         Err(Violation::new("livelock", "the work never ends"))
     }
 
-    /// What happens once all is well again: everything runs, minutes pass. Only where S3's events were lost must somebody
-    /// reconcile; elsewhere the pipeline has healed itself before.
+    /// After the faults: everything runs, and minutes pass. If S3's events were lost, somebody must
+    /// reconcile. Otherwise the pipeline must have healed by itself before that.
     fn settle(&mut self) -> Result<(), Violation> {
-        // What a thief left is mended one after another.
+        // What a thief left is mended step by step.
         self.minutes(if self.thief.is_some() { 12 } else { 3 })?;
         if !self.lost_event {
             self.check_end()?;
@@ -520,7 +522,8 @@ impl Simulation {
         self.drain()
     }
 
-    /// In the end what is published equals the uploads, every upload was answered, and nothing was rewritten.
+    /// Checks that in the end the published targets equal the uploads, every upload was answered,
+    /// and nothing was rewritten.
     fn check_end(&mut self) -> Result<(), Violation> {
         let published = shown(&self.world, self.world.now())?;
         let mut expected = BTreeMap::new();
@@ -534,7 +537,7 @@ impl Simulation {
         if published != expected {
             return Err(Violation::new("difference", format!("published {published:?}, uploaded {expected:?}")));
         }
-        // A thief may answer falsely, and writes what it likes under numbers that are free.
+        // A thief may send false answers, and may write anything under free numbers.
         if self.thief.is_some() {
             return Ok(());
         }
@@ -557,7 +560,7 @@ impl Simulation {
         Ok(())
     }
 
-    /// Each name with its newest version that is not refused.
+    /// Each name, with its newest version that is not refused.
     fn newest_accepted(&self) -> Vec<(String, Option<tufline_store::Upload>)> {
         use tufline_pipeline::state::current::{Current, current_upload};
         let names = self.world.current_uploads().into_iter().map(|(name, _)| name);
@@ -606,7 +609,7 @@ impl Simulation {
         Ok(())
     }
 
-    /// True in `thousandths` of all cases.
+    /// True in `thousandths` of a thousand cases, while faults are on.
     fn draw(&mut self, thousandths: u32) -> bool {
         self.faults.on.load(Ordering::Relaxed) && self.random.random_range(0..1000) < thousandths
     }

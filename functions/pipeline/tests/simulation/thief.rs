@@ -1,8 +1,10 @@
-//! Thieves: whoever holds the credentials of one role writes all that its policy allows, and nothing else. Records are created and never
-//! replaced, since the buckets' policies see to that.
+//! Thieves. A thief holds the credentials of one role, and writes anything that the role's policy
+//! allows, and nothing else. It creates records and never replaces any, since the buckets' policies
+//! prevent that.
 //!
-//! *Property*: no device is shown what was not in effect for its name within the last minutes, no party that nobody decided on, and no
-//! expiry beyond the policy; and once the thief is silent, everything in effect is shown again.
+//! *Property*: no device sees a content that was not in effect for its name within the last
+//! minutes, a party that nobody decided on, or an expiry beyond the policy. Once the thief is
+//! silent, everything in effect is shown again.
 
 use std::collections::BTreeSet;
 
@@ -26,23 +28,24 @@ use tufline_tuf::{
 
 use crate::common::{self, finish};
 
-/// Whose credentials were taken.
+/// The role whose credentials were stolen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Thief {
-    /// Rebuild's: drafts, pages, parties, manifests, messages to sign.
+    /// Rebuild: drafts, pages, parties, manifests, messages to sign.
     Rebuild,
-    /// Sign's: the keys of targets, bins and snapshot, new metadata, messages to publish.
+    /// Sign: the keys of targets, bins and snapshot, new metadata, messages to publish.
     Sign,
-    /// Hash's: receipts, blobs, changes.
+    /// Hash: receipts, blobs, changes.
     Hash,
-    /// An operator's, who may make generations and store metadata, without a decision about a party.
+    /// An operator who may make generations and store metadata, but makes no decision about a
+    /// party.
     Operator,
 }
 
-/// What was uploaded at any time: a name, a version, and its content.
+/// Everything that was ever uploaded: a name, a version and its content.
 pub type Uploaded = Vec<(String, String, Content)>;
 
-/// A thief at work.
+/// A thief in action.
 pub struct Thieving {
     pub who: Thief,
     random: StdRng,
@@ -53,7 +56,7 @@ impl Thieving {
         Self { who, random: StdRng::seed_from_u64(seed ^ 0x7e1f) }
     }
 
-    /// Does one evil thing; says what.
+    /// Does one evil thing. Returns a description of it.
     pub fn act(&mut self, world: &Memory, config: &Config, uploaded: &Uploaded) -> String {
         let Some(published) = published(world) else { return "waits".into() };
         match self.who {
@@ -68,7 +71,8 @@ impl Thieving {
         self.random.random_range(0..100) < percent
     }
 
-    /// What nobody uploaded, or what somebody uploaded at another time or under another name.
+    /// A content that nobody uploaded, or that somebody uploaded at another time or under another
+    /// name.
     fn content(&mut self, uploaded: &Uploaded) -> Content {
         let evil = Content { sha256: Sha256::of(b"evil"), length: 4, custom: Custom::new() };
         if self.draw(25) {
@@ -161,7 +165,7 @@ impl Thieving {
         Parties::default().edit(&"thief".parse().unwrap(), create).unwrap()
     }
 
-    /// Says in the manifest something else than was folded.
+    /// Makes the manifest differ from what was folded.
     fn twist(&mut self, world: &Memory, manifest: &mut Manifest, uploaded: &Uploaded) {
         match self.random.random_range(0..12) {
             0 => manifest.changes.clear(),
@@ -173,7 +177,7 @@ impl Thieving {
                 }
             }
             4 => manifest.renew_snapshot = true,
-            // A document in the index that is not among what changed, and lists something else.
+            // A document in the index that is not among the changed ones, and lists something else.
             5 if manifest.top.bins.is_none() => {
                 let entry = &mut manifest.top;
                 if let Some(draft) = self.forged(world, &RoleName::targets(), entry, uploaded) {
@@ -189,7 +193,7 @@ impl Thieving {
         }
     }
 
-    /// A draft of `role` in which something is other than in the one that there is.
+    /// A draft of `role` that differs from the existing one.
     fn forged(&mut self, world: &Memory, role: &RoleName, entry: &IndexEntry, uploaded: &Uploaded) -> Option<Sha256> {
         let mut forged = document(world, role, &entry.document.draft)?.document().clone();
         self.spoil(&mut forged, uploaded);
@@ -198,12 +202,12 @@ impl Thieving {
         Some(draft.digest())
     }
 
-    /// Lists a target otherwise.
+    /// Lists another content for a target.
     fn spoil(&mut self, document: &mut Targets, uploaded: &Uploaded) {
         let content = self.content(uploaded);
         let mut from = Targets::new("1.0.33".into(), document.version, document.expires);
         let edit = TargetEdit { name: "a".parse().unwrap(), version: None, uploaded: None, edit: Edit::Set(content) };
-        // As the pipeline writes a target.
+        // Write the target as the pipeline would.
         let policy = Policy {
             recorded: RecordedPolicy::new(&tufline_tuf::config::Expiry::default(), 1000),
             deepest_bin: DEEPEST_BIN,
@@ -283,7 +287,7 @@ impl Thieving {
         let Some((name, version, content)) = uploaded.choose(&mut self.random).cloned() else { return "waits".into() };
         let (name, version) = (name.parse::<TargetName>().unwrap(), VersionId(version));
         if self.draw(40) {
-            // A receipt for a version whose bytes S3 itself knows: what S3 says counts.
+            // A receipt for a version whose bytes S3 itself knows. What S3 says must count.
             let other = self.content(uploaded);
             let record = Hashed { format: RECORD_FORMAT, sha256: other.sha256, length: content.length };
             create(world, &Key::Hashed(UploadKey::new(name.as_str(), &version)), json::to_vec(&record).unwrap().into());
@@ -322,14 +326,14 @@ fn finish_key() -> PublicKey {
     KEY.tuf_key()
 }
 
-/// What may be created may not be replaced.
+/// Creates an object. A thief may not replace one.
 fn create(world: &Memory, key: &Key, bytes: Bytes) {
     if world.object(&key.path()).is_none() {
         world.tamper(&key.path(), Some(bytes));
     }
 }
 
-/// What is published, and the generations that wait.
+/// The published generation, and those that wait.
 fn known(world: &Memory, published: u64) -> Vec<u64> {
     let mut known = vec![published];
     while world.object(&Key::Manifest(known[known.len() - 1] + 1).path()).is_some() {

@@ -1,7 +1,8 @@
-//! Answers requests that somebody else takes from devices.
+//! Answers requests from standard input. Another program takes them from devices.
 //!
-//! A request is a line of JSON: `{"state", "path", "query", "fields": {…}}`, in which the path is decoded; an answer is a line of JSON,
-//! `{"status", "fields": [[name, value], …], "length"}`, and then so many bytes.
+//! A request is a line of JSON: `{"state", "path", "query", "fields": {…}}`, with a decoded path.
+//! An answer is a line of JSON, `{"status", "fields": [[name, value], …], "length"}`, and then
+//! `length` bytes.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, Write};
@@ -14,7 +15,7 @@ use tufline_store::memory::Calm;
 
 use crate::folder::Repository;
 
-/// Answers all that come.
+/// Answers every request until the input ends.
 pub async fn run(folder: &Path) {
     let repository = Repository::read(folder);
     let states = repository.states().map(|state| (state.clone(), repository.served(state, Box::new(Calm))));

@@ -1,4 +1,4 @@
-//! What devices ask for, each of which wants one target.
+//! What devices ask for. Each device wants one target.
 
 use std::collections::BTreeSet;
 
@@ -7,10 +7,11 @@ use tufline_pack::{Have, Question, digest, role_prefix};
 
 use crate::folder::{NEWEST, Repository, State, signed};
 
-/// So many devices there are, each with a target in another role where there are as many.
+/// How many devices there are. Each has a target in another role, while there are enough roles.
 const DEVICES: usize = 1000;
 
-/// How far behind devices are, and in which state they looked last; `None`: never.
+/// The kinds of devices: how far behind they are, and the state that they saw last; `None` if they
+/// never asked.
 pub const KINDS: [(&str, Option<&str>); 4] = [
     ("nothing new", Some(NEWEST)),
     ("one generation behind", Some("before")),
@@ -18,17 +19,17 @@ pub const KINDS: [(&str, Option<&str>); 4] = [
     ("cold", None),
 ];
 
-/// All devices that are so far behind.
+/// All devices that are equally far behind.
 pub struct Kind {
-    /// How far.
+    /// How far behind they are, for people.
     pub name: &'static str,
-    /// The query of each for a pack.
+    /// For each device, its query for a pack.
     pub queries: Vec<String>,
-    /// What each asks for without packs.
+    /// For each device, the files that it asks for without packs.
     pub files: Vec<Vec<String>>,
 }
 
-/// The devices of each kind.
+/// The devices of each kind in [`KINDS`].
 pub fn kinds(repository: &Repository) -> Vec<Kind> {
     let newest = repository.state(NEWEST);
     let names = names(repository, &newest);
@@ -41,7 +42,7 @@ pub fn kinds(repository: &Repository) -> Vec<Kind> {
     kinds.collect()
 }
 
-/// A target of each of the roles, as many as there are devices.
+/// One target of each role, for as many roles as there are devices.
 fn names(repository: &Repository, state: &State) -> Vec<String> {
     let files = state.roles.iter().map(|(role, version)| format!("{version}.{role}.json"));
     let first = files.filter_map(|file| {
@@ -51,7 +52,7 @@ fn names(repository: &Repository, state: &State) -> Vec<String> {
     first.take(DEVICES).collect()
 }
 
-/// What a device asks for that has looked for the target in a state.
+/// The question of a device that looked for the target in the state `had`, or never before.
 fn question(repository: &Repository, had: Option<&State>, target: &str) -> Question {
     let roles = vec![role_prefix(target)];
     let root = Have { role: "root".to_owned(), version: 1 };
@@ -65,7 +66,7 @@ fn question(repository: &Repository, had: Option<&State>, target: &str) -> Quest
     with_dictionary(repository, known, roles, Vec::new())
 }
 
-/// The question of a device that has these documents.
+/// The question of a device that has the documents in `have`.
 pub fn with_dictionary(repository: &Repository, have: Vec<Have>, roles: Vec<String>, files: Vec<String>) -> Question {
     let dictionary = have.iter().filter(|have| have.role != "timestamp");
     let bytes: Vec<Bytes> =
@@ -73,14 +74,15 @@ pub fn with_dictionary(repository: &Repository, have: Vec<Have>, roles: Vec<Stri
     Question { dict: Some(digest(&bytes)), have, roles, files }
 }
 
-/// The roles that a search for the target asks.
+/// The roles that a search for the target visits.
 fn way(state: &State, target: &str) -> Vec<String> {
     let prefix = role_prefix(target);
     let bins = (1..=prefix.len()).map(|length| format!("bin-{}", &prefix[..length]));
     std::iter::once("targets".to_owned()).chain(bins).take_while(|role| state.roles.contains_key(role)).collect()
 }
 
-/// The files that a device asks for by name: what it lacks, and whether another root follows.
+/// The files that a device asks for by name: those that it lacks, and the next root, to learn
+/// whether it exists.
 fn files(had: Option<&State>, newest: &State, target: &str) -> Vec<String> {
     let mut files = vec!["2.root.json".to_owned(), "timestamp.json".to_owned()];
     let known: BTreeSet<String> = had.iter().flat_map(|state| versioned(state, target)).collect();

@@ -1,4 +1,4 @@
-//! A repository that was written to a folder.
+//! Reads a repository that was written to a folder.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,12 +10,12 @@ use tufline_serve::{MOST_PACK_AGE, Packs, ServedRepository};
 use tufline_store::VerifiedRoots;
 use tufline_store::memory::{Control, Memory, MemoryKeys};
 
-/// The newest state, in which there is all that is asked for here.
+/// The newest state. The benchmark serves this one.
 pub const NEWEST: &str = "behind";
 
-/// All files that the folder has.
+/// All files in the folder.
 pub struct Repository {
-    /// By their names.
+    /// The metadata files, by name.
     pub files: BTreeMap<String, Bytes>,
     timestamps: BTreeMap<String, Bytes>,
 }
@@ -26,12 +26,12 @@ pub struct State {
     pub timestamp: u64,
     /// The snapshot's version.
     pub snapshot: u64,
-    /// Those of the targets roles.
+    /// The versions of the targets roles.
     pub roles: BTreeMap<String, u64>,
 }
 
 impl Repository {
-    /// Reads a folder.
+    /// Reads all files in a folder.
     pub fn read(folder: &Path) -> Self {
         let mut timestamps = BTreeMap::new();
         for (name, bytes) in files(folder) {
@@ -42,12 +42,12 @@ impl Repository {
         Self { files: files(&folder.join("metadata")).collect(), timestamps }
     }
 
-    /// The states that there are.
+    /// The names of the states.
     pub fn states(&self) -> impl Iterator<Item = &String> {
         self.timestamps.keys()
     }
 
-    /// What is current in a state.
+    /// The documents that are current in a state.
     pub fn state(&self, state: &str) -> State {
         let timestamp = signed(&self.timestamps[state]);
         let snapshot = timestamp["meta"]["snapshot.json"]["version"].as_u64().unwrap();
@@ -58,7 +58,7 @@ impl Repository {
         State { timestamp: timestamp["version"].as_u64().unwrap(), snapshot, roles: roles.collect() }
     }
 
-    /// The server in a state, as a process has it that has just begun.
+    /// A server in this state, as a new process has it.
     #[expect(clippy::disallowed_methods, reason = "this is the edge: what is served has its true time")]
     pub fn served(&self, state: &str, control: Box<dyn Control>) -> ServedRepository {
         let keys = Arc::new(MemoryKeys::generate().unwrap());
@@ -84,7 +84,7 @@ fn files(folder: &Path) -> impl Iterator<Item = (String, Bytes)> {
     files.map(|file| (file.file_name().into_string().unwrap(), std::fs::read(file.path()).unwrap().into()))
 }
 
-/// What is signed in a document.
+/// The signed part of a document.
 pub fn signed(document: &[u8]) -> Value {
     serde_json::from_slice::<Value>(document).unwrap()["signed"].take()
 }

@@ -1,4 +1,5 @@
-//! Packs of a repository as `functions/pipeline/benches/scale` writes it (`write`), which lies in memory:
+//! Measures packs of a repository in memory. `functions/pipeline/benches/scale` writes the
+//! repository (`write`):
 //!
 //! ```text
 //! cargo bench -p tufline-serve --bench packs -- answer FOLDER
@@ -6,8 +7,9 @@
 //! cargo bench -p tufline-serve --bench packs -- worst FOLDER
 //! ```
 //!
-//! `answer` answers whatever devices ask, for `tests/bench_lib/counting.py`, which is their server; `rate` says how many packs and files one thread
-//! makes in a second, and what stays in memory; `worst` asks what costs this server the most.
+//! `answer` answers the devices of `tests/bench_lib/counting.py`, as their server. `rate` measures
+//! how many packs and files one thread makes in a second, and what stays in memory. `worst` asks
+//! the questions that cost this server the most.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -25,29 +27,29 @@ use clap::{Parser, Subcommand};
 struct Arguments {
     #[command(subcommand)]
     command: Command,
-    /// `cargo bench` says this to every bench
+    /// `cargo bench` passes this to every bench
     #[arg(long, hide = true, global = true)]
     bench: bool,
 }
 
 #[derive(Subcommand)]
 enum Command {
-    /// Answers requests, which come in lines of JSON
+    /// Answer requests, which come as lines of JSON
     Answer {
-        /// The repository
+        /// The folder with the repository
         folder: PathBuf,
     },
-    /// How many packs, and how many files, one thread makes in a second
+    /// Measure how many packs and files one thread makes in a second
     Rate {
-        /// The repository
+        /// The folder with the repository
         folder: PathBuf,
-        /// How many packs, and how many files
+        /// How many packs, and how many files, to ask for
         #[arg(long, default_value_t = 1_000_000)]
         count: usize,
     },
-    /// What the worst questions cost
+    /// Measure what the worst questions cost
     Worst {
-        /// The repository
+        /// The folder with the repository
         folder: PathBuf,
     },
 }

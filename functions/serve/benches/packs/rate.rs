@@ -1,4 +1,5 @@
-//! Packs and files a second of one processor: by the clock of the thread, which stands still while others have the processor.
+//! Measures packs and files per second of one processor. It uses the thread's own CPU clock, which
+//! stands still while other threads have the processor.
 
 use std::path::Path;
 use std::time::Duration;
@@ -12,10 +13,11 @@ use tufline_store::memory::Calm;
 use crate::devices::{Kind, kinds};
 use crate::folder::{NEWEST, Repository};
 
-/// So often the memory is looked at.
+/// How often the memory is measured.
 const ROUNDS: usize = 5;
 
-/// Asks for so many packs, and for so many files, in turns of all kinds, and prints what each took.
+/// Asks for `count` packs and then `count` files, for all kinds of devices in turn, and prints the
+/// cost of each kind.
 pub async fn run(folder: &Path, count: usize) {
     let repository = Repository::read(folder);
     let kinds = kinds(&repository);
@@ -24,14 +26,15 @@ pub async fn run(folder: &Path, count: usize) {
     println!("{}", files(&served, &kinds, count).await);
 }
 
-/// What one kind took.
+/// What the answers for one kind took.
 struct Taken {
     microseconds: Vec<u32>,
     bytes: u64,
 }
 
 impl Taken {
-    /// With room for all, so that the memory shows the server's only.
+    /// Makes it with room for all measurements, so that the process's memory shows only the
+    /// server's growth.
     fn for_most(count: usize) -> Self {
         let mut microseconds = vec![1; count];
         microseconds.clear();
@@ -73,7 +76,8 @@ async fn packs(served: &ServedRepository, kinds: &[Kind], count: usize) -> Value
     described("packs", count, since(began), kinds, taken, &memory)
 }
 
-/// The files that the same devices ask for by name. Answers are gzipped, as they are for those who ask for it.
+/// Measures the files that the same devices ask for by name. The requests accept gzip, so answers
+/// are compressed.
 async fn files(served: &ServedRepository, kinds: &[Kind], count: usize) -> Value {
     let fields = HeaderMap::from_iter([(header::ACCEPT_ENCODING, HeaderValue::from_static("gzip"))]);
     let mut taken: Vec<Taken> = kinds.iter().map(|_| Taken::for_most(count)).collect();
@@ -114,23 +118,23 @@ fn described(what: &str, count: usize, time: Duration, kinds: &[Kind], taken: Ve
     })
 }
 
-/// What this thread has had of a processor.
+/// The CPU time of this thread.
 pub fn cpu_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap())
 }
 
-/// What it has had since then.
+/// The CPU time since `then`.
 pub fn since(then: Duration) -> Duration {
     cpu_time().saturating_sub(then)
 }
 
-/// The resident memory of this process, in bytes.
+/// The resident memory of this process now, in bytes.
 pub fn resident() -> u64 {
     status("VmRSS:")
 }
 
-/// The most that it ever was.
+/// The largest resident memory that this process has had, in bytes.
 pub fn most_resident() -> u64 {
     status("VmHWM:")
 }

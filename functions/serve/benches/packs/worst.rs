@@ -1,7 +1,8 @@
-//! What the worst questions of a stranger cost: the longest dictionary, for the most roles and small targets. He needs nothing for it but what
-//! everybody may read.
+//! Measures what a stranger's worst questions cost: the longest dictionary, for the most roles and
+//! small targets. Such a question needs only what everybody may read.
 //!
-//! Roots aren't among it: this repository has one. Each that is published and that a question says to lack is one read more, until the pack is full.
+//! Roots are not part of it, since this repository has one. Each published root that a question
+//! claims to lack costs one more read, until the pack is full.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -19,10 +20,10 @@ use crate::devices::with_dictionary;
 use crate::folder::{NEWEST, Repository, signed};
 use crate::rate::{cpu_time, most_resident, since};
 
-/// So often it is asked by who has asked before.
+/// How often each question is asked again.
 const AGAIN: usize = 20;
 
-/// Counts what is read.
+/// Counts the requests and bytes that are read.
 #[derive(Default)]
 struct Read {
     lengths: BTreeMap<String, usize>,
@@ -40,7 +41,7 @@ impl Control for Counting {
     }
 }
 
-/// Asks each of them, first of a process that has just begun, and prints what it took.
+/// Asks each question, first of a new process and then again, and prints the cost.
 pub async fn run(folder: &Path) {
     let repository = Repository::read(folder);
     for (what, question) in questions(&repository) {
@@ -77,7 +78,8 @@ fn questions(repository: &Repository) -> Vec<(&'static str, Question)> {
     let length = |role: &str, version: u64| repository.files[&format!("{version}.{role}.json")].len();
     let mut largest: Vec<(&String, u64)> = new.roles.iter().map(|(role, version)| (role, *version)).collect();
     largest.sort_by_key(|(role, version)| std::cmp::Reverse(length(role, *version)));
-    // The largest roles are asked for, and those that follow are the dictionary, each in an older version where there is one.
+    // It asks for the largest roles. The next largest are the dictionary, each in its older version
+    // if there is one.
     let (asked, had) = largest.split_at(MOST_ROLES.min(largest.len()));
     let mut have =
         vec![Have { role: "root".to_owned(), version: 1 }, Have { role: "snapshot".to_owned(), version: old.snapshot }];
@@ -105,7 +107,7 @@ fn questions(repository: &Repository) -> Vec<(&'static str, Question)> {
     ]
 }
 
-/// A target that a document lists.
+/// The first target that a document lists.
 fn first(document: &Bytes) -> Option<String> {
     signed(document)["targets"].as_object().and_then(|targets| targets.keys().next().cloned())
 }

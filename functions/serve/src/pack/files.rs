@@ -1,4 +1,4 @@
-//! The files that packs are made of.
+//! Reads the files that packs are made of.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -13,21 +13,21 @@ use super::memory::Packs;
 use super::plan::{Plan, listing};
 use crate::repository::ServedRepository;
 
-/// The name of a metadata file, as it is asked for below the metadata URL.
+/// The name of a metadata file, relative to the metadata URL.
 pub fn name(key: &Key) -> String {
     let path = key.path();
     path.strip_prefix("metadata/").unwrap_or(&path).to_owned()
 }
 
-/// Reads the timestamp, without verifying it: devices do that.
+/// Parses the timestamp without verifying it: devices verify it.
 pub fn timestamp(bytes: &[u8]) -> Result<Timestamp, StoreError> {
     let file = File::<Timestamp>::read(bytes).map_err(|error| unreadable(&Key::Timestamp, error))?;
     Ok(file.unverified().clone())
 }
 
-/// A file that another one lists, and that isn't there.
+/// The error for a file that another file lists and that is not stored.
 pub fn lost(key: &Key) -> StoreError {
-    StoreError::new(ErrorKind::Corrupt, "pack", key, "the snapshot lists it, and it isn't there")
+    StoreError::new(ErrorKind::Corrupt, "pack", key, "the snapshot lists it, but it is not stored")
 }
 
 fn unreadable(key: &Key, error: tufline_metadata::Error) -> StoreError {
@@ -35,7 +35,7 @@ fn unreadable(key: &Key, error: tufline_metadata::Error) -> StoreError {
 }
 
 impl ServedRepository {
-    /// A file that never changes.
+    /// Reads a file that never changes, from memory if it is there.
     pub(super) async fn file(&self, packs: &Packs, key: &Key) -> Result<Option<Bytes>, StoreError> {
         if let Some(bytes) = packs.file(key) {
             return Ok(Some(bytes));
@@ -57,7 +57,8 @@ impl ServedRepository {
         Ok(snapshot)
     }
 
-    /// The small targets whose bytes are asked for, by their paths: those of which the plan brings something new.
+    /// The small targets whose bytes the device asks for, with their paths. A target counts only if
+    /// a document in the plan has a new entry for it.
     pub(super) async fn small_targets(
         &self,
         packs: &Packs,
@@ -90,7 +91,8 @@ impl ServedRepository {
         Ok(targets)
     }
 
-    /// What a document lists of a target. Only so much is read as a stranger may make this server read.
+    /// The entry of a target in a document. `readable` bounds how many bytes of documents a
+    /// question can make this server parse.
     async fn listed(
         &self,
         packs: &Packs,

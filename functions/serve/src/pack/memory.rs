@@ -1,4 +1,4 @@
-//! What is remembered from one pack to the next.
+//! What the server remembers from one pack to the next.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -8,22 +8,24 @@ use quick_cache::sync::Cache;
 use tufline_metadata::Snapshot;
 use tufline_store::Key;
 
-/// So much stays in memory, in bytes: the newest snapshot of 100,000 roles and its predecessors, or a thousand bins.
+/// How many bytes of files stay in memory: enough for the newest snapshot of 100,000 roles and its
+/// predecessors, or for a thousand bins.
 const MOST_KEPT: u64 = 32 << 20;
 
-/// A cache may keep a pack for so many seconds at most: for so long it may hide a newer timestamp, or a root, as the answer that there is none may
+/// How long a cache may keep a pack at most, in seconds. For that long it may hide a newer
+/// timestamp, or a newer root. A 404 for the next root may hide it for as long
 /// ([`LONGEST_HIDDEN_SECONDS`](tufline_tuf::root::LONGEST_HIDDEN_SECONDS)).
 pub const MOST_PACK_AGE: u32 = 5;
 
-/// A file is expected to have so many bytes.
+/// How many bytes a file is expected to have.
 const USUAL_BYTES: u64 = 16 << 10;
 
-/// What is remembered from one pack to the next.
+/// What the server remembers from one pack to the next.
 ///
-/// *Invariant*: neither a timestamp nor a root is.
+/// *Invariant*: it remembers no timestamp and no root.
 pub struct Packs {
     files: Cache<Key, Bytes, ByBytes>,
-    /// The newest snapshot that was read.
+    /// The last snapshot that was read.
     snapshot: Mutex<Option<Arc<Snapshot>>>,
     max_age: u32,
 }
@@ -38,7 +40,8 @@ impl Weighter<Key, Bytes> for ByBytes {
 }
 
 impl Packs {
-    /// Caches between devices and this server may keep a pack for `max_age` seconds, [`MOST_PACK_AGE`] at most: 0 wherever not everybody may read it.
+    /// Makes an empty memory. Caches between devices and this server may keep a pack for `max_age`
+    /// seconds, at most [`MOST_PACK_AGE`]. It must be 0 unless everybody may read the repository.
     #[must_use]
     pub fn new(max_age: u32) -> Self {
         let items = usize::try_from(MOST_KEPT / USUAL_BYTES).unwrap_or(usize::MAX);
@@ -57,7 +60,7 @@ impl Packs {
         self.files.get(key)
     }
 
-    /// Remembers a file that never changes.
+    /// Remembers a file that never changes. Roots and the timestamp are left out.
     pub(crate) fn remember(&self, key: &Key, bytes: &Bytes) {
         if key.root_version().is_none() && *key != Key::Timestamp && !bytes.is_empty() {
             self.files.insert(key.clone(), bytes.clone());

@@ -1,8 +1,10 @@
-//! Packs: all that a device needs for its update, in one answer ([`tufline_pack`] says what is asked, and what comes).
+//! Packs: everything that a device needs for its update, in one answer. [`tufline_pack`] defines
+//! the question and the answer.
 //!
-//! *Invariants*: it answers what serve would answer file by file, and reads nothing else. What a question costs is bounded: by the names in it, by
-//! what a dictionary and a pack may have ([`tufline_pack`]), and by what stays in memory. A question that the server can't make a dictionary for
-//! is answered without one.
+//! *Invariants*: a pack contains what serve would answer file by file, and making it reads nothing
+//! else. The cost of a question is bounded by the names in it, by the limits of a dictionary and a
+//! pack ([`tufline_pack`]), and by what stays in memory. If the server cannot make the dictionary
+//! for a question, it answers without one.
 
 mod compress;
 mod files;
@@ -21,23 +23,23 @@ use crate::repository::{Answer, Body, NEVER, ServedRepository, not_found, plain,
 pub use memory::{MOST_PACK_AGE, Packs};
 use plan::Plan;
 
-/// Where packs are asked for.
+/// The path at which devices ask for packs.
 pub const PACK_PATH: &str = "/pack";
 
-/// What is found for a question.
+/// The result for a question.
 enum Found {
-    /// Nothing that the device doesn't have.
+    /// The device has everything already.
     Nothing,
-    /// The device has seen a newer timestamp than this server: it knows better.
+    /// The device has seen a newer timestamp than this server.
     Older,
-    /// A pack.
+    /// A pack for the device.
     Pack(Vec<u8>),
     /// Nothing is published yet.
     Unpublished,
 }
 
 impl ServedRepository {
-    /// Answers `GET /pack?query`; 404 where this server makes no packs.
+    /// Answers `GET /pack?query`; 404 if this server makes no packs.
     pub async fn pack(&self, method: &Method, query: &str) -> Answer {
         let Some(packs) = self.packs.as_ref() else { return not_found(NEVER) };
         if method != Method::GET {
@@ -66,7 +68,8 @@ impl ServedRepository {
     }
 
     async fn find(&self, packs: &Packs, question: &Question) -> Result<Found, StoreError> {
-        // The timestamp before the roots: so each root that it may need is among those that are read.
+        // The timestamp is read before the roots, so every root that the device needs for it is
+        // among the roots read.
         let Some(stored) = self.persist(|| self.store.get(&Key::Timestamp)).await? else {
             return Ok(Found::Unpublished);
         };
@@ -76,7 +79,8 @@ impl ServedRepository {
         }
         let snapshot = self.snapshot(packs, timestamp.snapshot().version).await?;
         let dictionary = self.dictionary(packs, question, &snapshot).await?;
-        // What the device has otherwise, it may have otherwise than it should.
+        // If the dictionary does not match, the device may have other documents than it claims, so
+        // none of them counts.
         let trusted = if dictionary.is_some() { question.clone() } else { question.without_documents() };
         let plan = Plan::of(&trusted, timestamp.version, &snapshot);
         let mut pack = Contents::default();
@@ -100,7 +104,8 @@ impl ServedRepository {
         Ok(Found::Pack(compress::compress(&pack.write(!plan.timestamp), dictionary.as_deref())?))
     }
 
-    /// The dictionary of the files that the device has; `None` where they aren't those that lie here.
+    /// The dictionary made of the files that the device has; `None` if they differ from the files
+    /// stored here.
     async fn dictionary(
         &self,
         packs: &Packs,
@@ -120,9 +125,9 @@ impl ServedRepository {
         Ok((digest(&files) == *expected).then(|| dictionary(&files)))
     }
 
-    /// The roots behind the device's own, and that there is none behind them.
+    /// Adds the roots after the device's own, and the note that no further one exists.
     async fn add_roots(&self, question: &Question, pack: &mut Contents) -> Result<(), StoreError> {
-        // Who trusts a root before the first gets there by names.
+        // A device that trusts a root before the first one gets on by asking for files by name.
         let Some(own) = question.version("root").filter(|own| *own >= self.store.first_root()) else { return Ok(()) };
         for version in (own..own.saturating_add(MOST_ROOTS)).map(|version| version.saturating_add(1)) {
             let key = Key::root(version);
@@ -139,18 +144,18 @@ impl ServedRepository {
     }
 }
 
-/// What comes in a pack. What doesn't fit is left out: the device asks for it by name.
+/// The contents of a pack. What does not fit is left out, and the device asks for it by name.
 #[derive(Default)]
 struct Contents {
     metadata: Vec<(String, Bytes)>,
     targets: Vec<(String, Bytes)>,
-    /// The root that isn't there.
+    /// The name of the next root, if it does not exist.
     absent: Option<String>,
     length: usize,
     is_full: bool,
 }
 
-/// For what says how long the files are.
+/// How many bytes of a pack are reserved for the entries' headers.
 const ROOM: usize = 4096;
 
 impl Contents {
@@ -182,7 +187,8 @@ impl Contents {
         self.is_full
     }
 
-    /// Whether it is what a device takes a 204 for: no root follows, and all is as the device has it.
+    /// Whether the pack says no more than a 204 does: no root follows, and the device has all the
+    /// rest.
     fn says_nothing(&self) -> bool {
         self.absent.is_some() && self.metadata.is_empty() && self.targets.is_empty()
     }
@@ -200,7 +206,7 @@ impl Contents {
 
 fn nothing(age: &str) -> Answer {
     let mut answer = Answer::new(StatusCode::NO_CONTENT, NEVER, "", Body::Whole(Bytes::new()));
-    // RFC 9110, section 8.6: a 204 has no length.
+    // A 204 has no `Content-Length` (RFC 9110, section 8.6).
     answer.headers.remove(header::CONTENT_LENGTH);
     answer.headers.remove(header::CONTENT_TYPE);
     answer.set(header::CACHE_CONTROL, age);

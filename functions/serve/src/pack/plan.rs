@@ -1,4 +1,4 @@
-//! Which documents a device lacks: pure.
+//! Decides which documents a device lacks. It does no I/O.
 
 use std::collections::BTreeSet;
 
@@ -8,20 +8,20 @@ use tufline_store::Key;
 use tufline_tuf::trie;
 use tufline_tuf::{RoleName, TargetName};
 
-/// The deepest bin that [`tufline_pack::role_prefix`] leads to.
+/// How many digits the prefixes have that [`tufline_pack::role_prefix`] makes.
 const PREFIX_DIGITS: usize = 8;
 
-/// What a device lacks of the documents that the timestamp leads to.
+/// The documents that a device lacks, of those that the timestamp leads to.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Plan {
     /// Whether it lacks the timestamp.
     pub timestamp: bool,
-    /// The others, in the order in which they are asked for.
+    /// The other documents, in the order in which the device would ask for them.
     pub documents: Vec<Key>,
 }
 
 impl Plan {
-    /// `timestamp` is the version that is published.
+    /// Makes the plan. `timestamp` is the published version.
     pub fn of(question: &Question, timestamp: u64, snapshot: &Snapshot) -> Self {
         let mut documents = vec![Key::snapshot(snapshot.version)];
         let mut met = BTreeSet::new();
@@ -41,7 +41,8 @@ impl Plan {
     }
 }
 
-/// The roles that a device asks for: the one of this name, or the bins on the way to the names whose digest begins so.
+/// The roles that a device asks for: the role named `asked` or, if that is a prefix of digests, the
+/// bins on the way to the names whose digest begins with it.
 fn way(asked: &str, snapshot: &Snapshot) -> Vec<RoleName> {
     if snapshot.role(asked).is_some() {
         return asked.parse().into_iter().collect();
@@ -54,7 +55,8 @@ fn way(asked: &str, snapshot: &Snapshot) -> Vec<RoleName> {
     bins.collect()
 }
 
-/// The roles that may list a target: its leaf, and the other parties' roles that the device asks for.
+/// The roles that may list a target: its leaf, and the other parties' roles that the device asks
+/// for.
 pub fn listing(name: &TargetName, question: &Question, snapshot: &Snapshot) -> Vec<RoleName> {
     let leaf = trie::leaf(name, |role| snapshot.role(role.as_str()).is_some());
     let parties = question.roles.iter().filter_map(|role| role.parse::<RoleName>().ok());
@@ -62,7 +64,8 @@ pub fn listing(name: &TargetName, question: &Question, snapshot: &Snapshot) -> V
     std::iter::once(leaf).chain(parties).collect()
 }
 
-/// The document that a device says it has, if there can have been one: no version is ahead of the snapshot's.
+/// The document that a device claims to have, if it can exist: its version must not be ahead of the
+/// snapshot's.
 pub fn plausible(have: &Have, snapshot: &Snapshot) -> Option<Key> {
     let role: RoleName = have.role.parse().ok()?;
     let newest = match have.role.as_str() {
@@ -117,7 +120,7 @@ mod tests {
                 "have=4.timestamp,8.snapshot,2.targets,4.bin-c,5.bin-ca&roles=vendor",
                 "timestamp 9.snapshot 3.targets 2.vendor",
             ),
-            // A role of that name, rather than bins; nothing of what isn't listed.
+            // A listed role of that name comes before bins; roles that are not listed give nothing.
             ("roles=00000000,CA978112,ca97811,nobody,root,..%2Fx", "timestamp 9.snapshot 3.targets 8.00000000"),
         ] {
             assert_eq!(planned(query, &bins).join(" "), expected, "{query}");
@@ -126,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_has_what_cannot_have_been() {
+    fn a_document_that_cannot_exist_is_not_plausible() {
         let snapshot = snapshot(&[("targets", 3)]);
         for (role, version, expected) in [
             ("targets", 3, true),

@@ -1,4 +1,4 @@
-//! Questions of strangers: what the worst of them cost.
+//! Tests what the worst questions of strangers cost.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -11,12 +11,13 @@ use tufline_tuf::Sha256;
 
 use super::*;
 
-/// A question makes so many requests of the store at most: a timestamp, a snapshot, roots, 32 files of a dictionary, 48 documents, and 4 small targets with
-/// their lengths. All but the timestamp, the roots and the targets stay in memory.
+/// How many requests of the store a question makes at most: a timestamp, a snapshot, roots, 32
+/// files of a dictionary, 48 documents, and 4 small targets with their lengths. A repeated question
+/// finds everything but the timestamp, the roots and the targets in memory.
 const MOST_READS: usize = 110;
 const MOST_READS_AGAIN: usize = 30;
 
-/// Counts.
+/// A [`Control`] that counts requests.
 struct Counted(Arc<AtomicUsize>);
 
 impl Control for Counted {
@@ -30,7 +31,7 @@ struct World {
     memory: Arc<Memory>,
     repository: ServedRepository,
     reads: Arc<AtomicUsize>,
-    /// What the snapshot lists.
+    /// The roles that the snapshot lists.
     roles: Vec<String>,
 }
 
@@ -41,7 +42,9 @@ fn document(kind: &str, version: u64, fields: &str) -> String {
 }
 
 impl World {
-    /// Bins eight digits deep below each first digit, and 31 roles of other parties; 100 roots; and of all but them a version that devices have, and the next.
+    /// Makes a repository with bins eight digits deep below each first digit, 31 roles of other
+    /// parties, and 100 roots. Every role but root has two versions: the one that devices have, and
+    /// the next.
     async fn new() -> Self {
         let reads = Arc::<AtomicUsize>::default();
         let keys = Arc::new(MemoryKeys::generate().unwrap());
@@ -68,7 +71,7 @@ impl World {
                 }
                 let mut file = document("targets", version, &format!("\"targets\":{{{listed}}}"));
                 if role.starts_with("party") {
-                    // So large that a dictionary has room for all.
+                    // A dictionary has just enough room for all of these.
                     file += &" ".repeat(130_000);
                 }
                 world.put(&format!("metadata/{version}.{role}.json"), file.as_bytes());
@@ -105,7 +108,7 @@ impl World {
         assert_eq!(self.memory.keep(&upload, Source::Upload, sha256).await.unwrap(), Kept::Whole);
     }
 
-    /// What comes of a question, and how many reads it takes.
+    /// The status and body for a question, and how many reads it took.
     async fn ask(&self, query: &str) -> (StatusCode, Bytes, usize) {
         let before = self.reads.load(Ordering::SeqCst);
         let answer = self.repository.pack(&Method::GET, query).await;
@@ -113,7 +116,8 @@ impl World {
         (answer.status, bytes, self.reads.load(Ordering::SeqCst) - before)
     }
 
-    /// The first version of these roles, as whoever reads the repository can know it.
+    /// The files of the first version of these roles, which anybody who reads the repository can
+    /// know.
     async fn files(&self, roles: &[&str]) -> Vec<Bytes> {
         let mut files = Vec::new();
         for role in roles {
@@ -124,7 +128,7 @@ impl World {
     }
 }
 
-/// Four targets in four bins.
+/// Four target names that belong to four different bins.
 fn names() -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
     for name in (0..).map(|number| format!("target-{number}")) {

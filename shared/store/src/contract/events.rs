@@ -1,4 +1,4 @@
-//! What [`Events`] promises.
+//! The contract of [`Events`].
 
 use async_trait::async_trait;
 use serde_json::{Value, json};
@@ -8,19 +8,19 @@ use crate::event::{Event, PublishedTarget, RejectedUpload};
 use crate::key::VersionId;
 use crate::port::Events;
 
-/// Someone who reads what is sent.
+/// A test's reader of the events that the port sends.
 #[async_trait]
 pub trait EventsReader: Send + Sync {
-    /// The port.
+    /// The port to check.
     fn events(&self) -> &dyn Events;
-    /// All events so far, in any order: objects with at least `detail-type` and `detail`.
+    /// All events sent so far, in any order: objects with at least `detail-type` and `detail`.
     async fn sent(&self) -> Vec<Value>;
 }
 
-/// Checks the port of `reader`, which must have sent nothing yet.
+/// Checks the port of `reader`, which must not have sent anything yet.
 ///
 /// # Panics
-/// Where it breaks a promise.
+/// If the port breaks its contract.
 pub async fn events(reader: &dyn EventsReader) {
     reader.events().send(&[]).await.unwrap();
     assert_eq!(reader.sent().await, Vec::<Value>::new(), "nothing was sent");

@@ -1,8 +1,9 @@
-//! What every port promises, as one suite that runs over each implementation: in memory, on folders, on AWS.
+//! The contract of every port, as a test suite for each implementation: in memory, on folders, on
+//! AWS.
 //!
-//! Each function takes a port that nothing has used yet, checks all of its promises one after another, and panics with the
-//! one that does not hold. Where a port needs a counterpart (someone who uploads, someone who receives), the test gives
-//! one. Nothing here asks for a particular async runtime.
+//! Each function takes a port that nothing has used yet, checks every promise, and panics at the
+//! first one that does not hold. If a port needs a counterpart (somebody who uploads or receives),
+//! the test supplies it. The suite needs no particular async runtime.
 
 #![expect(
     clippy::unwrap_used,

@@ -1,4 +1,4 @@
-//! What [`Queues`] promises.
+//! The contract of [`Queues`].
 
 use std::time::Duration;
 
@@ -9,24 +9,26 @@ use crate::key::VersionId;
 use crate::message::{Change, Hint, Message, Queue};
 use crate::port::Queues;
 
-/// The longest that a message may take to arrive, in any implementation.
+/// The longest time that a message may take to arrive, in any implementation.
 const SOON: Duration = Duration::from_secs(10);
 
-/// Someone who receives what is sent.
+/// A test's receiver of the messages that the port sends.
 #[async_trait]
 pub trait QueuesReader: Send + Sync {
-    /// The port.
+    /// The port to check.
     fn queues(&self) -> &dyn Queues;
-    /// Receives some messages of `queue` and handles them successfully; waits for the first, at most for `wait`.
+    /// Receives some messages of `queue`, and handles them successfully. It waits for the first
+    /// one, for at most `wait`.
     async fn receive(&self, queue: Queue, wait: Duration) -> Vec<Message>;
-    /// Makes `queue` give up on a message with this body; answers false where it never gives up.
+    /// Makes `queue` give up on a message with this body. Returns false if the queue never gives
+    /// up.
     async fn bury(&self, queue: Queue, body: &str) -> bool;
 }
 
 /// Checks the port of `reader`, whose queues must be empty.
 ///
 /// # Panics
-/// Where it breaks a promise.
+/// If the port breaks its contract.
 pub async fn queues(reader: &dyn QueuesReader) {
     what_is_sent_arrives(reader).await;
     hints_arrive_whatever_their_names(reader).await;
@@ -60,7 +62,8 @@ async fn what_is_sent_arrives(reader: &dyn QueuesReader) {
         Message::Large(Hint { name: "large".into(), removed: false, version: Some(VersionId("v".into())) }),
         Message::Sign,
         Message::Publish,
-        // Again: a queue that takes the second for a copy of the first would leave work lying.
+        // The same again: a queue that took the second message for a copy of the first would leave
+        // work undone.
         Message::Sign,
         Message::Publish,
     ] {
@@ -92,7 +95,7 @@ async fn hints_arrive_whatever_their_names(reader: &dyn QueuesReader) {
         let Message::Uploads(part) = message else { panic!("{message:?} is not for this queue") };
         received.extend(part);
     }
-    // In one message or in several, in any order.
+    // The hints may come in one message or in several, in any order.
     received.sort_by_key(|hint| hints.iter().position(|sent| sent == hint));
     assert_eq!(received, hints);
 }

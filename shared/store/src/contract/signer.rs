@@ -1,4 +1,4 @@
-//! What [`Signer`] promises.
+//! The contract of [`Signer`].
 
 use std::collections::{BTreeSet, HashMap};
 use std::num::NonZeroU64;
@@ -12,7 +12,7 @@ use crate::port::{OnlineRole, Signer};
 /// Checks `signer`.
 ///
 /// # Panics
-/// Where it breaks a promise.
+/// If the port breaks its contract.
 pub async fn signer(signer: &dyn Signer) {
     every_role_has_a_key_of_its_own_that_stays(signer).await;
     keys_are_as_every_client_reads_them(signer).await;
@@ -63,7 +63,7 @@ async fn signatures_verify_under_the_public_key(signer: &dyn Signer) {
 pub async fn sign_root(signer: &dyn Signer, role: OnlineRole) -> Signed<tough::schema::Root> {
     let key = signer.newest_key(role).await.unwrap();
     let (id, one) = (key.key_id().unwrap(), NonZeroU64::MIN);
-    // By hand: the rules for roots want another key for the root than those that are online.
+    // Made by hand, because our rules for roots demand a root key that is not online.
     let of_role = schema::RoleKeys { keyids: vec![id.clone()], threshold: one, _extra: HashMap::new() };
     let roles = [RoleType::Root, RoleType::Targets, RoleType::Snapshot, RoleType::Timestamp];
     let root = Root {
@@ -80,7 +80,7 @@ pub async fn sign_root(signer: &dyn Signer, role: OnlineRole) -> Signed<tough::s
     sign(signer, role, draft, &keys).await
 }
 
-/// `draft`, signed with `role`'s key for a role whose keys are `keys`.
+/// Signs `draft` with `role`'s key, for a role whose keys are `keys`.
 pub async fn sign<T: RoleDocument>(
     signer: &dyn Signer,
     role: OnlineRole,
@@ -93,7 +93,8 @@ pub async fn sign<T: RoleDocument>(
     draft.sign(vec![Signature { keyid, sig }], keys).expect("the signature verifies under the public key")
 }
 
-/// A timestamp of version `version` under `root`, signed with the timestamp role's key, which `root` must list.
+/// A timestamp of version `version` under `root`, signed with the timestamp role's key, which
+/// `root` must list.
 pub async fn sign_timestamp(
     signer: &dyn Signer,
     root: &Signed<tough::schema::Root>,

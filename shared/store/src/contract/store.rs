@@ -1,4 +1,4 @@
-//! What [`Store`] promises.
+//! The contract of [`Store`].
 
 use bytes::Bytes;
 use futures::future::join_all;
@@ -12,10 +12,10 @@ use crate::document::{Document, Pointer};
 use crate::key::{Folder, Key, UploadKey, VersionId};
 use crate::port::{OnlineRole, Signer, Store, Tag, Written};
 
-/// Checks `store`, which must be empty. `signer` signs what is stored for devices.
+/// Checks `store`, which must be empty. `signer` signs the documents for devices.
 ///
 /// # Panics
-/// Where it breaks a promise.
+/// If the port breaks its contract.
 pub async fn store(store: &dyn Store, signer: &dyn Signer) {
     what_is_missing_is_none(store).await;
     creation_has_one_winner(store).await;
@@ -92,7 +92,7 @@ async fn creation_has_one_winner(store: &dyn Store) {
 
 async fn what_is_stored_comes_back(store: &dyn Store) {
     let large = json!({ "text": "tufline ".repeat(300_000) });
-    // S3's version ids are opaque; these are of the kinds that are seen.
+    // S3's version IDs are opaque. These are of the kinds that occur.
     let versions = [
         "null",
         "3/L4kqtJlcpXroDTDmpUMLUo".split('/').next_back().unwrap(),
@@ -112,7 +112,7 @@ async fn what_is_stored_comes_back(store: &dyn Store) {
 }
 
 async fn what_nobody_would_read_is_not_stored(store: &dyn Store) {
-    // A text of so many characters is written with two quotes.
+    // In JSON, the two quotes count too.
     let text = |length: usize| json!("x".repeat(length - 2));
     let key = Key::Hashing(upload("long", "1"));
     assert!(store.create(&record(key.clone(), &text(key.most_bytes() + 1))).await.is_err());
@@ -212,7 +212,7 @@ async fn devices_documents_are_stored(store: &dyn Store, signer: &dyn Signer) {
 async fn listings_are_in_order(store: &dyn Store) {
     let manifests: Vec<Key> = (1..=25).map(Key::Manifest).collect();
     for number in 0..25 {
-        // 7 and 25 have no common factor: every one once, not in order.
+        // 7 and 25 have no common factor, so each key comes once, out of order.
         let key = manifests[number * 7 % 25].clone();
         assert_eq!(store.create(&record(key, &Value::Null)).await.unwrap(), Written::Done);
     }
@@ -242,7 +242,7 @@ async fn listings_are_in_order(store: &dyn Store) {
 }
 
 async fn long_listings_are_complete(store: &dyn Store) {
-    // S3 answers 1,000 keys at most at once: an implementation has to ask again.
+    // S3 lists at most 1,000 keys at once, so an implementation has to ask again.
     let keys: Vec<Key> = (1..=1010).map(Key::Refused).collect();
     let created = stream::iter(&keys).map(async |key| store.create(&record(key.clone(), &Value::Null)).await.unwrap());
     let created: Vec<Written> = created.buffer_unordered(AT_ONCE).collect().await;

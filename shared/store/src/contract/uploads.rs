@@ -1,4 +1,4 @@
-//! What [`Uploads`] and [`Blobs`] promise.
+//! The contracts of [`Uploads`] and [`Blobs`].
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -10,25 +10,25 @@ use super::at_once::AT_ONCE;
 use crate::key::VersionId;
 use crate::port::{Blobs, Head, Kept, PastVersion, Source, Upload, Uploads};
 
-/// Someone who uploads and removes, and the ports that see it.
+/// A test's build system, and the ports that see its uploads.
 #[async_trait]
 pub trait Uploader: Send + Sync {
-    /// The port on the uploads.
+    /// The port on the uploads, to check.
     fn uploads(&self) -> &dyn Uploads;
-    /// The port on the blobs.
+    /// The port on the blobs, to check.
     fn blobs(&self) -> &dyn Blobs;
-    /// Uploads `bytes` to `name`, in place of what is there, with the raw custom metadata `custom`.
+    /// Uploads `bytes` to `name`, replacing what is there, with the raw custom metadata `custom`.
     async fn put(&self, name: &str, bytes: &[u8], custom: Option<&str>);
-    /// Removes what is at `name`.
+    /// Removes the upload at `name`.
     async fn remove(&self, name: &str);
-    /// Whether versions that were overwritten or removed stay available.
+    /// Whether overwritten and removed versions stay readable.
     fn keeps_versions(&self) -> bool;
 }
 
 /// Checks the ports of `uploader`. There must be no uploads and no blobs yet.
 ///
 /// # Panics
-/// Where they break a promise.
+/// If a port breaks its contract.
 pub async fn uploads(uploader: &dyn Uploader) {
     what_is_missing_is_gone(uploader).await;
     an_upload_is_seen_as_it_is(uploader).await;
@@ -74,7 +74,7 @@ fn modified(past: &PastVersion) -> Option<Time> {
     }
 }
 
-/// Bytes that repeat nowhere soon.
+/// Bytes without a short period.
 fn sample(length: usize) -> Vec<u8> {
     (0..length).map(|index| u8::try_from(index * index / 7 % 251).unwrap()).collect()
 }
@@ -173,7 +173,7 @@ async fn a_removed_upload_is_gone(uploader: &dyn Uploader) {
 async fn listings_are_in_order(uploader: &dyn Uploader) {
     let mut names: Vec<String> =
         ["a-b", "a.b", "a/b", "a/b.c/d", "a/b-c", "a0", "B", "_", "z"].map(|name| format!("list/{name}")).into();
-    // More than one page.
+    // These fill more than one page.
     names.extend((0..1010).map(|number| format!("list/many/{number:04}")));
     let puts = stream::iter(&names).map(|name| uploader.put(name, b"x", None));
     puts.buffer_unordered(AT_ONCE).collect::<Vec<()>>().await;
@@ -219,7 +219,7 @@ async fn missing_blobs_are_none(uploader: &dyn Uploader) {
     assert_eq!(uploader.blobs().read(&digest, 0, 1).await.unwrap(), None);
 }
 
-/// Checks that the blob of `bytes` is there and is right.
+/// Checks that the blob of `bytes` is stored and right.
 async fn check_blob(uploader: &dyn Uploader, bytes: &[u8]) {
     let blobs = uploader.blobs();
     let digest = Sha256::of(bytes);
@@ -238,12 +238,13 @@ async fn check_blob(uploader: &dyn Uploader, bytes: &[u8]) {
     assert_eq!(read(last, 10).await, bytes[last..], "up to the end");
 }
 
-/// Keeps `upload` until it is whole.
+/// Calls `keep` until the blob is whole.
 async fn keep(uploader: &dyn Uploader, upload: &Upload, source: Source, bytes: &[u8]) {
     while uploader.blobs().keep(upload, source, &Sha256::of(bytes)).await.unwrap() != Kept::Whole {}
 }
 
-/// Copies `upload` in and keeps it, or keeps it at once where no copy with a digest is to be had.
+/// Copies `upload` in and keeps the copy, or keeps the upload itself if the store computes no
+/// digest.
 async fn copy_and_keep(uploader: &dyn Uploader, upload: &Upload, bytes: &[u8]) {
     let copied = uploader.blobs().copy_in(upload).await.unwrap();
     assert!(copied.is_none_or(|sha256| sha256 == Sha256::of(bytes)), "{}", upload.name);

@@ -1,4 +1,4 @@
-//! Faults, as a test plans them.
+//! Faults that a test plans.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -7,41 +7,42 @@ use std::task::{Context, Poll};
 /// A request that a port is about to make.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Request<'a> {
-    /// As in [`StoreError::action`](crate::StoreError::action).
+    /// What the request does, as in [`StoreError::action`](crate::StoreError::action).
     pub action: &'static str,
-    /// As in [`StoreError::place`](crate::StoreError::place).
+    /// What it is about, as in [`StoreError::place`](crate::StoreError::place).
     pub place: &'a str,
-    /// Whether it changes anything.
+    /// Whether the request changes anything.
     pub writes: bool,
 }
 
-/// What becomes of a request.
+/// What happens to a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate {
-    /// It is done and answered.
+    /// It is done, and the reply arrives.
     Done,
     /// It fails and changes nothing.
     Failed,
-    /// It is refused, and changes nothing: whoever asks may not.
+    /// It is denied, and changes nothing.
     Denied,
-    /// It is done and its reply is lost.
+    /// It is done, but its reply is lost.
     ReplyLost,
-    /// It is done, its reply is lost, and the SDK tries again: the answer is the second try's.
+    /// It is done, its reply is lost, and the SDK tries again. The caller gets the answer to the
+    /// second try.
     Retried,
 }
 
 /// Decides when and how requests are carried out.
 pub trait Control: Send + Sync {
-    /// Waits for the request's turn. By default every request lets others go first, once.
+    /// Waits for the request's turn. By default, every request lets others go first once.
     fn turn(&self) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         Box::pin(YieldOnce(false))
     }
 
-    /// Decides the request's fate when its turn has come.
+    /// Decides the request's fate, when its turn has come.
     fn fate(&self, request: &Request<'_>) -> Fate;
 }
 
-/// Nothing ever fails.
+/// A [`Control`] under which nothing ever fails.
 #[derive(Debug, Clone, Copy)]
 pub struct Calm;
 

@@ -1,4 +1,4 @@
-//! Private keys in memory.
+//! The private keys of the in-memory signer.
 
 use std::collections::BTreeMap;
 
@@ -7,17 +7,17 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair};
 use crate::error::{ErrorKind, StoreError};
 use crate::port::{OnlineRole, Result};
 
-/// A root key and the four online keys: P-256, as everywhere.
+/// A root key and the four online keys, all on P-256.
 pub struct MemoryKeys {
     root: EcdsaKeyPair,
     online: BTreeMap<OnlineRole, EcdsaKeyPair>,
 }
 
 impl MemoryKeys {
-    /// New keys.
+    /// Generates new keys.
     ///
     /// # Errors
-    /// Where the system gives no randomness.
+    /// The system gives no randomness.
     pub fn generate() -> Result<Self> {
         let generate = || {
             EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING)
@@ -30,7 +30,7 @@ impl MemoryKeys {
         Ok(Self { root: generate()?, online })
     }
 
-    /// The root key.
+    /// The key with which `init` signs the first root.
     #[must_use]
     pub fn root(&self) -> &EcdsaKeyPair {
         &self.root

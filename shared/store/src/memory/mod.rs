@@ -1,4 +1,5 @@
-//! All ports in memory, for tests: one world that can fail a request, lose its reply, repeat it, or delay it.
+//! All ports in memory, for tests. They share one world, which can fail a request, lose its reply,
+//! repeat it, or delay it.
 
 mod chunks;
 mod control;

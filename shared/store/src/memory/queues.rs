@@ -1,4 +1,4 @@
-//! Queues in memory. Who drives the stages takes messages in whatever order it likes.
+//! The queues in memory. The test that drives the stages takes messages in any order.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -11,11 +11,11 @@ use crate::error::{ErrorKind, StoreError};
 use crate::message::{Letter, Message, Queue};
 use crate::port::{Queues, Result, Waiting};
 
-/// A dead letter that was looked at stays hidden for so long.
+/// How long a dead letter stays hidden after it was read.
 const HIDDEN_SECONDS: u64 = 60;
 
 impl Memory {
-    /// Puts a body into a queue as anybody with access to it might.
+    /// Puts any body into a queue, as anybody with access to it might.
     pub fn send_raw(&self, queue: Queue, body: &str) {
         let mut state = self.state();
         let id = state.next();
@@ -29,22 +29,22 @@ impl Memory {
         self.state().queues.get(&queue).map_or(0, VecDeque::len)
     }
 
-    /// Where in a queue the first message is that may be seen now.
+    /// The place of the first message in a queue that may be delivered now.
     #[must_use]
     pub fn first_due(&self, queue: Queue) -> Option<usize> {
         let state = self.state();
         state.queues.get(&queue)?.iter().position(|message| message.due <= state.now)
     }
 
-    /// Takes the message at `index` out of a queue, to be handled.
+    /// Takes the message at `index` out of a queue, to handle it.
     pub fn take(&self, queue: Queue, index: usize) -> Option<QueuedMessage> {
         let mut message = self.state().queues.get_mut(&queue)?.remove(index)?;
         message.receives += 1;
         Some(message)
     }
 
-    /// Puts a message back that wasn't handled, at the front of a FIFO queue; after `limit` receives it becomes a dead
-    /// letter.
+    /// Puts a message back that was not handled. In a FIFO queue it goes to the front. After
+    /// `limit` receives, it becomes a dead letter.
     pub fn put_back(&self, queue: Queue, message: QueuedMessage, limit: u32) {
         let mut state = self.state();
         if message.receives >= limit {

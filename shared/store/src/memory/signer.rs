@@ -1,4 +1,4 @@
-//! Keys in memory.
+//! The signer in memory.
 
 use async_trait::async_trait;
 use aws_lc_rs::rand::SystemRandom;

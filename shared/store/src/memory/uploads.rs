@@ -26,14 +26,15 @@ impl StoredVersion {
 }
 
 impl Memory {
-    /// A build system drops an artifact; answers its version.
+    /// Uploads an artifact as a build system does, and returns its version.
     pub fn put_upload(&self, name: &str, bytes: Bytes, custom: Option<&str>, with_checksum: bool) -> VersionId {
         let object = StoredUpload { bytes, custom: custom.map(str::to_owned), with_checksum, in_parts: false };
         self.state().add_version(name, Some(object))
     }
 
-    /// A build system ends an upload in parts that began at `begun`. Which of S3's pages says where that stands among what came
-    /// meanwhile? None does. So it does either: `above` all of that, or in the order of the times.
+    /// Completes a multipart upload that began at `begun`. No page of S3's documentation says where
+    /// it then stands among the entries made meanwhile. So a test can have either: `above` all of
+    /// them, or in the order of the times.
     pub fn put_in_parts(&self, name: &str, bytes: Bytes, custom: Option<&str>, begun: Time, above: bool) -> VersionId {
         let object = StoredUpload { bytes, custom: custom.map(str::to_owned), with_checksum: false, in_parts: true };
         let mut state = self.state();
@@ -49,31 +50,33 @@ impl Memory {
         id
     }
 
-    /// A build system removes an artifact: a delete marker; `None` where nothing is current.
+    /// Removes an artifact as a build system does, with a delete marker; `None` if nothing is
+    /// current.
     pub fn remove_upload(&self, name: &str) -> Option<VersionId> {
         self.state().current(name)?;
         Some(self.put_marker(name))
     }
 
-    /// A delete marker, whatever is current: by somebody who deletes once more, or by a lifecycle.
+    /// Adds a delete marker whatever is current, as somebody who deletes again, or a lifecycle,
+    /// would.
     pub fn put_marker(&self, name: &str) -> VersionId {
         self.state().add_version(name, None)
     }
 
-    /// Somebody deletes a version itself, or a delete marker.
+    /// Deletes a version itself, or a delete marker.
     pub fn delete_version(&self, name: &str, version: &VersionId) {
         if let Some(versions) = self.state().uploads.get_mut(name) {
             versions.retain(|stored| stored.id != *version);
         }
     }
 
-    /// Somebody deletes the newest version itself, so that the one before is current again.
+    /// Deletes the newest version itself, so that the one before is current again.
     pub fn delete_newest_version(&self, name: &str) -> Option<VersionId> {
         let mut state = self.state();
         state.uploads.get_mut(name)?.pop().map(|version| version.id)
     }
 
-    /// The names with any version and, for each, what is current.
+    /// All names that have a version, and what is current under each.
     #[must_use]
     pub fn current_uploads(&self) -> Vec<(String, Option<Upload>)> {
         let state = self.state();
@@ -81,12 +84,13 @@ impl Memory {
         names.map(|(name, _)| (name.clone(), state.current(name))).collect()
     }
 
-    /// Whether server-side copies answer a full-object SHA-256.
+    /// Sets whether server-side copies return a full-object SHA-256.
     pub fn compute_checksums(&self, computes: bool) {
         self.state().computes_checksums = computes;
     }
 
-    /// How many bytes of a blob are copied in one call; with 0 another is always about to finish it.
+    /// Sets how many bytes of a blob one call copies. With 0, another run is always about to finish
+    /// it.
     pub fn copy_at_once(&self, bytes: usize) {
         self.state().copied_at_once = bytes;
     }

@@ -1,4 +1,4 @@
-//! The one world of all ports.
+//! The one world that all in-memory ports share.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,11 +16,11 @@ use crate::key::VersionId;
 use crate::message::Queue;
 use crate::port::{Clock, Events, Result, Stored};
 
-/// A version in the history of a name, oldest first.
+/// A version in the history of a name. Histories are kept oldest first.
 #[derive(Debug, Clone)]
 pub(super) struct StoredVersion {
     pub(super) id: VersionId,
-    /// When it was stored; of one that was uploaded in parts, when that began.
+    /// When it was stored; for a multipart upload, when it began.
     pub(super) modified: Time,
     /// `None` for a delete marker.
     pub(super) object: Option<StoredUpload>,
@@ -34,14 +34,15 @@ pub(super) struct StoredUpload {
     pub(super) in_parts: bool,
 }
 
-/// A message in a queue.
+/// A message that waits in a queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueuedMessage {
-    /// The body.
+    /// The message as it was sent.
     pub body: String,
-    /// How often it was handed out.
+    /// How often it was delivered.
     pub receives: u32,
-    /// From when on it may be seen. Who drives the stages may hand it out earlier: a delay is no promise.
+    /// From when on it may be delivered. The test that drives the stages may deliver it earlier,
+    /// since a delay is no promise.
     pub due: Time,
     pub(super) id: u64,
 }
@@ -64,8 +65,9 @@ pub(super) struct WorldState {
     pub(super) chunks: BTreeMap<Sha256, Bytes>,
     pub(super) incoming: BTreeMap<(String, VersionId), Bytes>,
     pub(super) computes_checksums: bool,
-    /// So many bytes [`crate::Blobs::keep`] copies in a call, and how many there are of each blob that isn't whole.
+    /// How many bytes one call of [`crate::Blobs::keep`] copies.
     pub(super) copied_at_once: usize,
+    /// How many bytes of each unfinished blob are copied.
     pub(super) partly: BTreeMap<Sha256, usize>,
     pub(super) queues: BTreeMap<Queue, VecDeque<QueuedMessage>>,
     pub(super) dead_letters: BTreeMap<Queue, VecDeque<QueuedMessage>>,
@@ -73,7 +75,7 @@ pub(super) struct WorldState {
 }
 
 impl Memory {
-    /// An empty world at `now` in which `control` decides what fails.
+    /// Makes an empty world at the time `now`. `control` decides what fails.
     #[must_use]
     pub fn new(now: Time, keys: Arc<MemoryKeys>, control: Box<dyn Control>) -> Self {
         let state = WorldState {
@@ -95,18 +97,18 @@ impl Memory {
         Self { state: Mutex::new(state), control, keys }
     }
 
-    /// Moves the time on.
+    /// Moves the clock on by `seconds`.
     pub fn pass(&self, seconds: u64) {
         let mut state = self.state();
         state.now += SignedDuration::from_secs(i64::try_from(seconds).unwrap_or(i64::MAX));
     }
 
-    /// Sets the clock, to any time.
+    /// Sets the clock to any time.
     pub fn set_time(&self, now: Time) {
         self.state().now = now;
     }
 
-    /// Takes all events that were sent since the last call.
+    /// Returns all events sent since the last call.
     pub fn take_events(&self) -> Vec<Event> {
         std::mem::take(&mut self.state().events)
     }
@@ -123,7 +125,7 @@ impl Memory {
         self.state().history.clone()
     }
 
-    /// Overwrites or removes an object as an intruder or an accident would.
+    /// Overwrites or removes an object, as an intruder or an accident would.
     pub fn tamper(&self, path: &str, bytes: Option<Bytes>) {
         let mut state = self.state();
         match bytes {
@@ -135,7 +137,7 @@ impl Memory {
         }
     }
 
-    /// The private keys.
+    /// All private keys of this world.
     #[must_use]
     pub fn keys(&self) -> &MemoryKeys {
         &self.keys
@@ -145,7 +147,7 @@ impl Memory {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Carries out a request as [`Control`] decides.
+    /// Carries out a request as the [`Control`] decides.
     pub(super) async fn request<R>(
         &self,
         action: &'static str,
