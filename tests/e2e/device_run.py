@@ -89,6 +89,11 @@ class RunningDevice(DeviceProgram):
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(timeout=60)
 
+    def close(self) -> None:
+        """Ends it, however it is."""
+        if self.process is not None and self.process.poll() is None:
+            self.kill()
+
     def log(self) -> list[str]:
         path = self.system / "log"
         return path.read_text().splitlines() if path.exists() else []

@@ -1,7 +1,6 @@
 """`tufline-device run`: each version is installed once, when it may be, whatever interrupts it; and
 its supervisor can see its state."""
 
-import itertools
 import json
 import os
 import random
@@ -37,19 +36,24 @@ class Place:
     def __init__(self, scratch: Path) -> None:
         self.scratch = scratch
         self.repository = ForeignRepository(scratch / "repository")
-        self.numbers = itertools.count()
+        self.devices: list[RunningDevice] = []
 
     def publish(self, data: bytes) -> None:
         self.repository.publish({NAME: data})
 
     def device(self, network: Network, run: str = "", **options) -> RunningDevice:
-        folder = self.scratch / f"device-{next(self.numbers)}"
-        return RunningDevice(folder, self.repository.metadata / "1.root.json", f"{network.url}metadata", run=run, **options)
+        folder = self.scratch / f"device-{len(self.devices)}"
+        root = self.repository.metadata / "1.root.json"
+        self.devices.append(RunningDevice(folder, root, f"{network.url}metadata", run=run, **options))
+        return self.devices[-1]
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Place:
-    return Place(tmp_path)
+def place(tmp_path: Path) -> Iterator[Place]:
+    place = Place(tmp_path)
+    yield place
+    for device in place.devices:
+        device.close()
 
 
 @pytest.fixture
