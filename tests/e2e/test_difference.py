@@ -15,6 +15,7 @@ import pytest
 
 from .device import sha256
 from .device_program import DONE, DeviceProgram
+from .device_run import RunningDevice
 from .folder import FolderForm
 from .network import Conditions, Network
 from .polling import until
@@ -137,3 +138,14 @@ def test_kills_and_cuts_cost_a_tenth_at_most(images: Images, cost: Cost, tmp_pat
     print(f"{kills} kills, {cuts} runs that ended by a cut, {runs} runs: {came} bytes came, {cost} at once")
     assert kills >= wanted / 2, (kills, cuts)
     assert came <= 1.1 * cost.difference + runs * cost.check, f"{came} bytes in {runs} runs, {cost} at once"
+
+
+def test_a_device_that_runs_takes_what_it_runs_as_its_seed(images: Images, tmp_path: Path):
+    system = tmp_path / "device" / "system" / "system"
+    with Network(images.folder, Conditions(rate=100e6)) as network:
+        device = RunningDevice(tmp_path / "device", images.root, f"{network.url}metadata", run=f"seed = '{system}'", name=NAME)
+        system.write_bytes(images.old)
+        assert device.once() == DONE
+        assert asked_for(network, "targets") == 0
+    assert system.read_bytes() == images.new
+    assert " are the seed's" in device.errors.read_text()

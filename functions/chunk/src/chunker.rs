@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Mutex;
-use tufline_chunks::{LARGEST_BLOB, SMALLEST_BLOB};
+use tufline_chunks::{LARGEST_BLOB, SMALLEST_BLOB, USUAL_AVERAGE};
 use tufline_store::{Blobs, Chunks, Clock, ErrorKind, Key, Result, StoreError, Written};
 use tufline_tuf::{Sha256, Time};
 
-use crate::pack::{Cut, FIRST_AVERAGE, count, next_average, pack};
+use crate::pack::{Cut, count, next_average, pack};
 use crate::pieces::read_through;
 use crate::speed::level;
 
@@ -88,7 +88,7 @@ impl Chunker {
 
     /// How it is cut: as fine as a list has room for.
     async fn cut(&self, sha256: &Sha256, length: u64) -> Result<Cut> {
-        let mut average = FIRST_AVERAGE;
+        let mut average = USUAL_AVERAGE;
         let blob = Key::Blob(*sha256);
         loop {
             let place = blob.clone();

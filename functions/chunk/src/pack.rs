@@ -7,9 +7,6 @@ use tufline_chunks::{Cutter, LARGEST_AVERAGE, List, ListWriter, MOST_CHUNKS};
 use zstd::bulk::Compressor;
 use zstd::zstd_safe::compress_bound;
 
-/// The first average length of chunks that is tried, in bytes.
-pub const FIRST_AVERAGE: u32 = 16 << 10;
-
 /// The average that is tried after `average` gave too many chunks.
 pub fn next_average(average: u32) -> Option<u32> {
     (average < LARGEST_AVERAGE).then(|| average.saturating_mul(2).min(LARGEST_AVERAGE))

@@ -143,7 +143,7 @@ async fn a_blob_that_ends_early_has_no_chunks() {
     let world = world();
     let sha256 = world.blob(text(100_000)).await;
     let blobs: Arc<dyn Blobs> = world.memory.clone();
-    let counted = |pieces| count(pieces, FIRST_AVERAGE).map_err(|error| failed("count", "", error));
+    let counted = |pieces| count(pieces, USUAL_AVERAGE).map_err(|error| failed("count", "", error));
     let error = read_through(&blobs, &sha256, 100_001, counted).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Corrupt, "{error}");
 }
@@ -151,8 +151,8 @@ async fn a_blob_that_ends_early_has_no_chunks() {
 #[test]
 fn a_blob_that_changes_while_it_is_read_is_refused() {
     let (bytes, mut file) = (text(500_000), tempfile::tempfile().unwrap());
-    let count = count(&bytes[..], FIRST_AVERAGE).unwrap().unwrap();
-    let cut = |count, length| Cut { sha256: [7; 32], length, average: FIRST_AVERAGE, count };
+    let count = count(&bytes[..], USUAL_AVERAGE).unwrap().unwrap();
+    let cut = |count, length| Cut { sha256: [7; 32], length, average: USUAL_AVERAGE, count };
     assert!(pack(&bytes[..], &cut(count, 500_000), |_| 1, &mut file).is_ok());
     for (read, cut) in [(499_999, cut(count, 500_000)), (500_000, cut(count + 1, 500_000))] {
         assert!(pack(&bytes[..read], &cut, |_| 1, &mut tempfile::tempfile().unwrap()).is_err());
@@ -162,8 +162,8 @@ fn a_blob_that_changes_while_it_is_read_is_refused() {
 #[test]
 fn too_many_chunks_are_cut_coarser() {
     // The shortest chunks come of bytes that are cut everywhere; a reader that ends nowhere has too many in any case.
-    assert_eq!(count(std::io::repeat(0), FIRST_AVERAGE).unwrap(), None);
-    let averages: Vec<u32> = std::iter::successors(Some(FIRST_AVERAGE), |average| next_average(*average)).collect();
+    assert_eq!(count(std::io::repeat(0), USUAL_AVERAGE).unwrap(), None);
+    let averages: Vec<u32> = std::iter::successors(Some(USUAL_AVERAGE), |average| next_average(*average)).collect();
     assert_eq!(averages, [16 << 10, 32 << 10, 64 << 10]);
 }
 

@@ -11,7 +11,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use tempfile::NamedTempFile;
 use tokio::task::spawn_blocking;
 use tufline_chunk::is_cut;
-use tufline_chunks::{List, list_bytes};
+use tufline_chunks::{LEAST_LIST, List, list_bytes};
 
 use super::folder::MirrorFolder;
 use super::targets::places;
@@ -20,9 +20,6 @@ use crate::terminal::complain;
 
 /// So many are downloaded at once.
 const AT_ONCE: usize = 16;
-
-/// So many bytes of a list say how long it is.
-const LIST_BEGIN: usize = 56;
 
 /// Copies the chunks that are missing, of targets that have some; answers how many. `check` reads the lists of those that are there.
 /// Those of which the list isn't the target's are left out, and told of: a device without chunks fetches the target as a whole.
@@ -91,9 +88,9 @@ fn put(
 /// Whether a file begins with the list of a target's chunks, and has as many bytes as that says. What the chunks are a device sees.
 fn is_of(mut file: File, target: &ListedTarget) -> std::io::Result<bool> {
     let whole = file.metadata()?.len();
-    let mut list = vec![0; LIST_BEGIN];
+    let mut list = vec![0; LEAST_LIST];
     file.rewind()?;
-    if whole < LIST_BEGIN as u64 {
+    if whole < LEAST_LIST as u64 {
         return Ok(false);
     }
     file.read_exact(&mut list)?;
@@ -102,7 +99,7 @@ fn is_of(mut file: File, target: &ListedTarget) -> std::io::Result<bool> {
         return Ok(false);
     }
     list.resize(length, 0);
-    file.read_exact(list.get_mut(LIST_BEGIN..).unwrap_or_default())?;
+    file.read_exact(list.get_mut(LEAST_LIST..).unwrap_or_default())?;
     let Ok(list) = List::read(list, sha256.as_bytes(), target.length) else { return Ok(false) };
     let packed: u64 = list.entries().map(|entry| u64::from(entry.packed)).sum();
     Ok(length as u64 + packed == whole)

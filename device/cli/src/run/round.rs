@@ -123,13 +123,20 @@ impl Runner<'_> {
             self.event(&format!("{} is new; downloading", release.told()));
         }
         self.now(State::Downloading);
-        let to = file.clone();
+        let (to, seed) = (file.clone(), self.run.seed.clone());
         // If the file is there already, this reads and verifies it.
-        let fetched = self.beside(Some(control), move || device.fetch(&found, &to))??;
+        let fetched = self.beside(Some(control), move || device.fetch_with(&found, &to, seed.as_deref()))??;
         let read_only = fs::Permissions::from_mode(0o444);
         fs::set_permissions(&file, read_only).map_err(Failure::file("written", &file))?;
         if !is_there {
-            self.event(&format!("{} is verified; {} came", release.told(), told_size(fetched.received)));
+            let copied = match fetched.copied {
+                0 => String::new(),
+                copied => format!(", {} are the seed's", told_size(copied)),
+            };
+            // A download by difference that wasn't one costs bytes: it is said.
+            let whole = fetched.whole_since.map(|why| format!(", whole since {why}")).unwrap_or_default();
+            let came = told_size(fetched.received);
+            self.event(&format!("{} is verified; {came} came{copied}{whole}", release.told()));
         }
         self.fetched = Some(release.digest.clone());
         if self.window_opens_in().is_some() {

@@ -37,6 +37,10 @@ pub struct RunSettings {
     /// The most bytes on a day (UTC): bodies of answers, as they are sent.
     #[serde(default)]
     pub max_bytes_per_day: Option<u64>,
+    /// What the device runs now, as a file or a block device: it copies from there what a new
+    /// release still has, and fetches the rest, if the repository makes chunks.
+    #[serde(default)]
+    pub seed: Option<PathBuf>,
     /// The folder for files that wait for installation. Default: the folder `download` in that of
     /// the metadata.
     #[serde(default)]
