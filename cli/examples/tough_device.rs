@@ -1,6 +1,8 @@
-//! A device with `tough`, as its documentation has it, for tests that compare clients: updates, fetches one target and ends. It is no part of `tufline`.
+//! A device that uses `tough` as its documentation shows. It updates, fetches one target and ends.
+//! Tests use it to compare clients; it is not part of `tufline`.
 //!
-//! `tough_device ROOT METADATA_URL TARGETS_URL DATASTORE NAME OUT`; ends with 3 where the repository has no such target.
+//! `tough_device ROOT METADATA_URL TARGETS_URL DATASTORE NAME OUT`; it exits with 3 if the
+//! repository has no such target.
 
 use std::env;
 use std::error::Error;
@@ -27,7 +29,8 @@ async fn run() -> Result<ExitCode, Box<dyn Error>> {
     };
     tokio::fs::create_dir_all(datastore).await?;
     let root = tokio::fs::read(root).await?;
-    // As docs/devices.md says: by its defaults each file takes 0.2 s.
+    // tough waits before every attempt, even the first: with its defaults each file takes 0.2 s
+    // (docs/devices.md).
     let transport = HttpTransportBuilder::new().crypto_provider(aws_lc_rs::default_provider());
     let transport = transport.initial_backoff(Duration::from_millis(20)).build();
     let loader = RepositoryLoader::new(&root, metadata.parse()?, targets.parse()?);

@@ -1,4 +1,4 @@
-//! How a device proves to the API that it may read, where that isn't open to all.
+//! HTTP access to a repository's API, as a device has it: open, signed with IAM, or with a token.
 
 use std::error::Error;
 use std::fmt;
@@ -21,47 +21,54 @@ use url::Url;
 use crate::failure::kind;
 use crate::process;
 
-/// A request that failed is tried so often, with these pauses between.
+/// The pauses before the second and the third attempt of a request that failed.
 const PAUSES: [Duration; 2] = [Duration::from_millis(20), Duration::from_millis(200)];
 
-/// Where nothing comes for so long, nothing more will.
+/// A server that sends nothing for this long is given up.
 const LONGEST_SILENCE: Duration = Duration::from_mins(1);
 
-/// Whom the API lets in.
+/// What the API asks of a device before it answers.
 #[derive(Debug, Clone)]
 pub enum DeviceAccess {
-    /// Everybody.
+    /// Nothing.
     Open,
-    /// Who signs requests with an IAM identity.
+    /// Requests signed with an IAM identity (SigV4).
     Iam(DeviceSigner),
-    /// Who has a token.
+    /// This bearer token.
     Token(String),
 }
 
 impl DeviceAccess {
-    /// What `mode` asks for (`TUFLINE_ACCESS`; open where it isn't set), by the credentials of `clients` or the environment.
+    /// The access for `mode` (`TUFLINE_ACCESS`; open if unset). The credentials come from
+    /// `clients`, a token from the environment.
     pub fn of(mode: Option<&str>, clients: &Clients) -> anyhow::Result<Self> {
         match mode {
             None | Some("open") => Ok(Self::Open),
             Some("iam") => match clients.device_signer() {
                 Some(signer) => Ok(Self::Iam(signer)),
-                None => bail!("devices sign their requests here: give AWS credentials that may invoke the API"),
+                None => bail!("the API accepts only signed requests: give AWS credentials that may invoke it"),
             },
             Some("jwt") => match process::variable("TUFLINE_DEVICE_TOKEN") {
                 Some(token) => Ok(Self::Token(token)),
-                None => bail!("devices show a token here: give one in TUFLINE_DEVICE_TOKEN"),
+                None => bail!("the API accepts only requests with a token: give one in TUFLINE_DEVICE_TOKEN"),
             },
-            Some("mtls") => bail!("devices show a certificate here, which this command can't"),
+            Some("mtls") => {
+                bail!(
+                    "the API accepts only devices with a client certificate, which this command \
+                     cannot send"
+                )
+            }
             Some(other) => bail!("TUFLINE_ACCESS is '{other}': expected open, iam, jwt or mtls"),
         }
     }
 
-    /// How such a device fetches.
+    /// The transport with which such a device fetches.
     pub fn transport(&self) -> anyhow::Result<DeviceTransport> {
         if let Self::Open = self {
             return Ok(DeviceTransport::Open(Box::new(open())));
         }
-        // reqwest takes the process's, where several are compiled in; it is set already where somebody else was first.
+        // Where several TLS providers are compiled in, reqwest uses the process's default. This
+        // fails only if one is installed already, which is fine.
         _ = aws_lc_rs::default_provider().install_default();
         Ok(DeviceTransport::Authorized {
             client: Client::builder().redirect(Policy::none()).build()?,
@@ -69,10 +76,10 @@ impl DeviceAccess {
         })
     }
 
-    /// How a client fetches many short files: over connections that it uses again.
+    /// The transport for many short files: it keeps connections open and reuses them.
     pub fn pooled(&self) -> anyhow::Result<DeviceTransport> {
         _ = aws_lc_rs::default_provider().install_default();
-        // A request that is signed follows redirects without that.
+        // `get` follows the redirect of an authorized request itself, without the authorization.
         let redirects = if let Self::Open = self { Policy::limited(10) } else { Policy::none() };
         Ok(DeviceTransport::Authorized {
             client: Client::builder().redirect(redirects).read_timeout(LONGEST_SILENCE).build()?,
@@ -80,7 +87,7 @@ impl DeviceAccess {
         })
     }
 
-    /// The header fields that let a GET of `url` in.
+    /// The header fields that authorize a GET of `url`.
     async fn fields(&self, url: &Url) -> anyhow::Result<HeaderMap> {
         Ok(match self {
             Self::Open => HeaderMap::new(),
@@ -92,15 +99,18 @@ impl DeviceAccess {
                 headers.into_iter().map(field).collect::<anyhow::Result<_>>()?
             }
             Self::Token(token) => {
-                let value = HeaderValue::try_from(format!("Bearer {token}"))
-                    .context("TUFLINE_DEVICE_TOKEN is not a token: it has characters that no HTTP field can have")?;
+                let value = HeaderValue::try_from(format!("Bearer {token}")).context(
+                    "TUFLINE_DEVICE_TOKEN is not a token: it has characters that are not allowed \
+                     in an HTTP header",
+                )?;
                 HeaderMap::from_iter([(AUTHORIZATION, value)])
             }
         })
     }
 }
 
-/// How a device fetches where everybody may: with tough's own defaults it would take 180 ms for each file.
+/// The transport for an open API. tough waits before every attempt, even the first: with its
+/// defaults each file would take 180 ms longer.
 pub fn open() -> HttpTransport {
     HttpTransportBuilder::new()
         .crypto_provider(aws_lc_rs::default_provider())
@@ -109,16 +119,16 @@ pub fn open() -> HttpTransport {
         .build()
 }
 
-/// Fetches for a TUF client.
+/// The transport of a TUF client.
 #[derive(Debug, Clone)]
 pub enum DeviceTransport {
-    /// As tough does by itself.
+    /// tough's own transport.
     Open(Box<HttpTransport>),
-    /// With what lets the device in, over connections that are used again.
+    /// Sends the device's authorization, over connections that are reused.
     Authorized {
-        /// The HTTP client, which follows no redirects by itself.
+        /// The HTTP client. It follows redirects by itself only where access is open.
         client: Client,
-        /// What lets it in.
+        /// The authorization.
         access: DeviceAccess,
     },
 }
@@ -143,12 +153,12 @@ impl Transport for DeviceTransport {
     }
 }
 
-/// What a server answers in place of a file, and what to do.
+/// The status that a server answered instead of a file. Its text says what to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ErrorAnswer(pub StatusCode);
 
 impl ErrorAnswer {
-    /// That of a failed fetch, if a server answered at all.
+    /// The answer in a failed fetch, if a server answered at all.
     pub fn of(error: &TransportError) -> Option<Self> {
         causes(error).find_map(|cause| {
             let status = cause.downcast_ref::<reqwest::Error>().and_then(reqwest::Error::status).map(Self);
@@ -156,12 +166,12 @@ impl ErrorAnswer {
         })
     }
 
-    /// Whether it says who may have the file, and not whether there is one.
+    /// Whether the server refused access, so that nobody knows whether the file exists.
     pub fn is_denied(self) -> bool {
         matches!(self.0, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::PROXY_AUTHENTICATION_REQUIRED)
     }
 
-    /// What may be done about it.
+    /// The kind of failure, which says what the caller may do about it.
     pub fn kind(self) -> ErrorKind {
         match self.0 {
             _ if self.is_denied() => ErrorKind::Denied,
@@ -171,7 +181,7 @@ impl ErrorAnswer {
         }
     }
 
-    /// Whether asking again may help.
+    /// Whether another attempt may succeed.
     fn may_pass(self) -> bool {
         self.0.is_server_error() || matches!(self.0, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT)
     }
@@ -182,37 +192,42 @@ impl fmt::Display for ErrorAnswer {
         write!(formatter, "HTTP {}", self.0)?;
         formatter.write_str(match self.0 {
             _ if self.is_denied() => {
-                ": look whether the URL is right, and give what lets you in there: in the URL (https://USER:PASSWORD@HOST/… or ?…), or for a \
-                 repository of Tufline as docs/devices.md has it"
+                ": check the URL, and give the credentials that the server asks for: in the URL \
+                 (https://USER:PASSWORD@HOST/… or ?…), or for a Tufline repository as \
+                 docs/devices.md shows"
             }
-            StatusCode::TOO_MANY_REQUESTS => ": it is asked too often; run this again later",
+            StatusCode::TOO_MANY_REQUESTS => ": too many requests; run this again later",
             status if status.is_redirection() => {
-                ", without a place to go on to: name the URL where the files are"
+                ", a redirect that leads nowhere: name the URL \
+                                                  where the files are"
             }
-            _ if self.may_pass() => ": the server fails; run this again later, and ask whoever runs it if that goes on",
-            _ => ": look whether the URL is right",
+            _ if self.may_pass() => {
+                ": the server failed; run this again later, and tell its operator if it keeps \
+                 failing"
+            }
+            _ => ": check the URL",
         })
     }
 }
 
 impl Error for ErrorAnswer {}
 
-/// What a fetch comes from that failed.
+/// The chain of causes below a failed fetch.
 fn causes(error: &TransportError) -> impl Iterator<Item = &(dyn Error + 'static)> {
     successors(error.source(), |error| (*error).source())
 }
 
-/// Why nobody could sign the request of a fetch that failed, if that is the reason.
+/// Why the request could not be signed, if the fetch failed for that reason.
 pub fn not_signed(error: &TransportError) -> Option<&NotSigned> {
     causes(error).find_map(|cause| cause.downcast_ref())
 }
 
-/// Whether a fetch failed since the server only leads elsewhere, without end.
+/// Whether a fetch failed because the server redirected too often.
 pub fn is_led_on(error: &TransportError) -> bool {
     causes(error).any(|cause| cause.downcast_ref().is_some_and(reqwest::Error::is_redirect))
 }
 
-/// Whether the same fetch may work a moment later.
+/// Whether the same fetch may succeed a moment later.
 fn may_pass(error: &TransportError) -> bool {
     match ErrorAnswer::of(error) {
         Some(answer) => answer.may_pass(),
@@ -220,25 +235,26 @@ fn may_pass(error: &TransportError) -> bool {
     }
 }
 
-/// Where a redirect leads.
+/// The URL to which an answer redirects, if it does.
 fn link(answer: &Response, url: &Url) -> Option<Url> {
     let location = answer.headers().get(LOCATION).filter(|_| answer.status().is_redirection())?;
     url.join(location.to_str().ok()?).ok()
 }
 
 async fn get(client: &Client, access: &DeviceAccess, url: &Url) -> Result<TransportStream, TransportError> {
-    // Each as it is: whoever asks for its kind finds it.
+    // The cause stays as it is, so that callers can find its type in the chain.
     let failed = |error: BoxedError| TransportError::new_with_cause(TransportErrorKind::Other, url, error);
     let fields = access.fields(url).await;
     let fields = fields.map_err(|error| failed(error.reallocate_into_boxed_dyn_error_without_backtrace()))?;
     let mut answer = client.get(url.clone()).headers(fields).send().await.map_err(|error| failed(error.into()))?;
     if let Some(link) = link(&answer, url) {
-        // The link is signed itself, and S3 refuses a request that is signed twice.
+        // The link carries its own signature, and S3 refuses a request with two.
         answer = client.get(link).send().await.map_err(|error| failed(error.into()))?;
     }
     let status = answer.status();
     if !status.is_success() {
-        // Where everybody is let in, it is how some say that there is no such file: S3, to whom may not list it.
+        // Where access is open, 403 can mean "no such file": S3 answers so to a client that may not
+        // list the bucket.
         let is_absent =
             matches!(access, DeviceAccess::Open) && matches!(status, StatusCode::FORBIDDEN | StatusCode::GONE);
         let kind = if is_absent || status == StatusCode::NOT_FOUND {

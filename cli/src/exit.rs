@@ -1,30 +1,30 @@
-//! How a command ends.
+//! The exit codes of the commands.
 
 use std::process::ExitCode;
 
 use crate::terminal::complain;
 
-/// What a command came to, if it did not fail as a whole. A failure is exit code 1.
+/// How a command ended, if it did not fail as a whole. A failure is exit code 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Exit {
-    /// It did what was asked: 0.
+    /// Exit code 0: it did what was asked.
     Done,
-    /// A repository needs somebody: 5.
+    /// Exit code 5: the repository needs an operator's attention.
     Attention,
-    /// The time was up: 4.
+    /// Exit code 4: the time was up.
     TimedOut,
-    /// It could not be done, and that is told already: 1.
+    /// Exit code 1: it failed, and has printed why.
     Failed,
-    /// Arguments that don't go together: 2, as for those that clap refuses.
+    /// Exit code 2: the arguments don't fit together. clap uses the same code.
     Misused,
-    /// An upload was refused, or would be: 3.
+    /// Exit code 3: an upload was refused, or would be.
     Rejected,
 }
 
-/// What every command answers.
+/// The result of every command.
 pub type Result = anyhow::Result<Exit>;
 
-/// Says what is wrong with the arguments.
+/// Prints what is wrong with the arguments.
 pub fn misused(what: &str) -> Exit {
     complain!("tufline: {what}");
     Exit::Misused

@@ -1,6 +1,7 @@
-//! What to say of a failure, and what to do about it.
+//! How the commands print a failure, and what they advise.
 //!
-//! *Invariant*: what is done about a failure follows from its kind and from the codes of services, never from its words.
+//! *Invariant*: the advice and every decision about a failure follow from its kind and from service
+//! codes, never from its text.
 
 use std::error::Error;
 use std::iter::successors;
@@ -13,30 +14,29 @@ use tufline_aws::RequestError;
 use tufline_pipeline::StageError;
 use tufline_store::{BoxedError, ErrorKind, StoreError};
 
-/// What failed, in words, where no library says of what kind it is.
+/// A failure with a kind, for errors whose library states none.
 #[derive(Debug, thiserror::Error)]
 #[error("{told}")]
 pub struct Failure {
-    /// What may be done about it.
     pub kind: ErrorKind,
     told: String,
     source: Option<BoxedError>,
 }
 
 impl Failure {
-    /// A failure of this kind, which `told` tells in one line.
+    /// A failure of this kind; `told` describes it in one line.
     pub fn new(kind: ErrorKind, told: String) -> Self {
         Self { kind, told, source: None }
     }
 
-    /// The same of `source`, of which `told` says all.
+    /// A failure caused by `source`; `told` already contains its text.
     pub fn of(kind: ErrorKind, told: String, source: impl Into<BoxedError>) -> Self {
         Self { source: Some(source.into()), ..Self::new(kind, told) }
     }
 }
 
-/// An error with its causes, in one line; a cause that its error quotes already isn't repeated. The one way to print an error with what it came from:
-/// those of the libraries say all of it themselves.
+/// An error with its causes, in one line. It doesn't repeat a cause that the error already quotes,
+/// as many libraries' errors do. All commands print errors in this way.
 pub fn one_line(error: &anyhow::Error) -> String {
     let mut line = String::new();
     for cause in error.chain().map(ToString::to_string) {
@@ -48,7 +48,7 @@ pub fn one_line(error: &anyhow::Error) -> String {
     line
 }
 
-/// What may be done about a failure, where anything that it came from says so.
+/// The kind of a failure, if the error or one of its causes states one.
 pub fn kind(error: &(dyn Error + 'static)) -> Option<ErrorKind> {
     causes(error).find_map(|cause| {
         let stage = cause.downcast_ref::<Arc<StageError>>().map(|error| &**error).or(cause.downcast_ref());
@@ -59,43 +59,45 @@ pub fn kind(error: &(dyn Error + 'static)) -> Option<ErrorKind> {
     })
 }
 
-/// Whether waiting, or asking again, helps nobody: whoever asks may not.
+/// Whether access was denied, so that neither waiting nor asking again helps.
 pub fn is_denied(error: &anyhow::Error) -> bool {
     kind(&**error) == Some(ErrorKind::Denied)
 }
 
-/// Why AWS refused a request, or wasn't asked, if that is what an error comes from.
+/// The failed AWS request among an error's causes, if there is one.
 pub fn request<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a RequestError> {
     causes(error).find_map(|cause| cause.downcast_ref())
 }
 
-/// What can be done about a failure.
+/// Advice for people about a failure, if there is any.
 pub async fn advice(error: &(dyn Error + 'static)) -> Option<&'static str> {
     if causes(error).any(<dyn Error>::is::<CredentialsError>) {
         return Some(sign_in().await);
     }
     let request = request(error)?;
-    // What an uploader may not do an operator may.
+    // An uploader's credentials may be too weak where an operator's are not.
     if request.is_refusal() {
-        return Some("--admin FILE names an operator's keys");
+        return Some("give an operator's credentials with --admin FILE");
     }
-    // AWS's codes, one for each protocol (https://docs.aws.amazon.com/STS/latest/APIReference/CommonErrors.html,
+    // AWS's codes, one for each protocol
+    // (https://docs.aws.amazon.com/STS/latest/APIReference/CommonErrors.html,
     // https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html).
     Some(match request.code.as_deref()? {
-        "RequestTimeTooSkewed" => "set this machine's clock right",
+        "RequestTimeTooSkewed" => "correct this machine's clock",
         "ExpiredToken" | "ExpiredTokenException" | "RequestExpired" => "the sign-in has expired: sign in again",
         "InvalidClientTokenId" | "UnrecognizedClientException" | "InvalidAccessKeyId" => {
             "AWS doesn't know this access key or its secret: sign in again, or correct them"
         }
-        // Most services say only in words that the clock is the reason.
+        // Most services say only in their message, not by the code, that the clock is the reason.
         "SignatureDoesNotMatch" | "InvalidSignatureException" => {
-            "set this machine's clock right if it is wrong; else the secret is not that of the access key: sign in again, or correct it"
+            "correct this machine's clock if it is wrong; otherwise the secret doesn't belong to \
+             the access key: sign in again, or correct it"
         }
         _ => return None,
     })
 }
 
-/// What to do where no sign-in works, by what the profile has one from
+/// What to do if no sign-in works, depending on how the profile signs in
 /// (<https://docs.aws.amazon.com/sdkref/latest/guide/settings-reference.html>).
 async fn sign_in() -> &'static str {
     let profiles = read(&EnvConfigFiles::default()).await;
@@ -104,13 +106,13 @@ async fn sign_in() -> &'static str {
         Some(Way::Login) => "run `aws login` for this profile",
         Some(Way::Program) => "run the profile's credential_process by hand to see what is wrong with it",
         None => {
-            "sign in with `aws sso login`, `aws login` or `aws configure` and name the profile in AWS_PROFILE, or set \
-             AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+            "sign in with `aws sso login`, `aws login` or `aws configure` and name the profile in \
+             AWS_PROFILE, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
         }
     }
 }
 
-/// The profiles that there are, as the SDK finds them.
+/// The profiles, as the SDK finds them.
 #[expect(
     clippy::default_trait_access,
     reason = "the environment and the files of this process: their types have no public name"
@@ -119,7 +121,7 @@ async fn read(files: &EnvConfigFiles) -> Option<ProfileSet> {
     load(&Default::default(), &Default::default(), files, None).await.ok()
 }
 
-/// How a profile signs in, where somebody can renew that.
+/// How a profile signs in, if a person can renew the sign-in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Way {
     SingleSignOn,
@@ -127,7 +129,8 @@ enum Way {
     Program,
 }
 
-/// That of the profile `name`, or of the one from which it takes its role. A circle of them ends somewhere.
+/// How the profile `name` signs in, or the source profile of its role. The search ends even if the
+/// profiles form a circle.
 fn way(profiles: &ProfileSet, name: &str) -> Option<Way> {
     let sources =
         successors(profiles.get_profile(name), |profile| profiles.get_profile(profile.get("source_profile")?));
@@ -143,7 +146,7 @@ fn way(profiles: &ProfileSet, name: &str) -> Option<Way> {
     })
 }
 
-/// An error and what it came from.
+/// An error and its causes.
 fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     successors(Some(error), |error| (*error).source())
 }
@@ -163,9 +166,9 @@ mod tests {
         assert_eq!(one_line(&error), "reading: open x: no such file");
     }
 
-    /// Each part once, though each error says what it came from, and keeps it.
+    /// Each part appears once, though each error quotes its cause and also keeps it as its source.
     #[test]
-    fn what_errors_keep_of_their_causes_is_told_once() {
+    fn a_cause_that_an_error_quotes_is_printed_once() {
         let request = || RequestError::answered(Some("AccessDenied"), Some("no"), Some(403)).of("read", "s3://b/k");
         let told = "a device cannot update: read s3://b/k: AccessDenied (HTTP 403): no";
         let context = "a device cannot update";

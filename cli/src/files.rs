@@ -1,4 +1,4 @@
-//! Small files that others read while they are written.
+//! Files that other processes may read at any time: each appears whole, by a rename.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -12,24 +12,27 @@ use tufline_tuf::{Hasher, SIDE_FILE_SUFFIX, Sha256};
 
 use crate::text::Quoted;
 
-/// A new file beside `path`, with a name that begins with a dot, locked. It goes when it is dropped, unless it is [`put`] there; what a killed process
-/// leaves among the uploads `tufline local` removes, since nobody has it locked any more.
+/// A new, locked file beside `path`, with a name that begins with a dot. It is removed on drop
+/// unless [`put`] renames it. If a killed process leaves one among the uploads, `tufline local`
+/// removes it, since nobody holds its lock any more.
 pub fn beside(path: &Path) -> io::Result<NamedTempFile> {
     let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
-    // Others may have to read it: the process's umask decides.
+    // Other users may have to read it, so the process's umask decides.
     let permissions = std::fs::Permissions::from_mode(0o666);
     loop {
         let file = Builder::new().prefix(TEMPORARY_PREFIX).permissions(permissions.clone()).tempfile_in(folder)?;
-        // Where the file system knows no locks nobody can take one either, and what is left stays.
+        // A file system without locks: nobody else can lock the file either, so nobody removes it.
         let locked = file.as_file().lock();
-        // Before it was locked it may have been taken for one that was left.
+        // Before it was locked, `tufline local` may have taken it for a leftover and removed it:
+        // then make another.
         if locked.is_err() || file.as_file().metadata()?.nlink() > 0 {
             return Ok(file);
         }
     }
 }
 
-/// Gives `file` the name `path`, in place of what is there; when this returns a power cut undoes nothing of it.
+/// Renames `file` to `path`, replacing what is there. Once this has returned, a power cut cannot
+/// undo it.
 pub fn put(file: NamedTempFile, path: &Path) -> io::Result<()> {
     file.as_file().sync_all()?;
     let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
@@ -37,7 +40,7 @@ pub fn put(file: NamedTempFile, path: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-/// Writes a whole file: readers see the old bytes or the new ones.
+/// Writes a whole file at once: a reader sees either the old bytes or the new ones.
 pub fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     let written = beside(path).and_then(|mut file| {
         file.write_all(bytes)?;
@@ -46,21 +49,21 @@ pub fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     written.with_context(|| format!("cannot write {}", path.quoted()))
 }
 
-/// The digest of a file's bytes.
+/// The SHA-256 of a file's bytes.
 pub fn sha256(path: &Path) -> io::Result<Sha256> {
     let mut hasher = Hasher::new();
     io::copy(&mut given::open(path)?, &mut hasher)?;
     Ok(hasher.finish())
 }
 
-/// The file beside an upload that has its custom metadata.
+/// The path of the file beside an upload that holds its custom metadata.
 pub fn side_file(upload: &Path) -> PathBuf {
     let mut side = upload.as_os_str().to_owned();
     side.push(SIDE_FILE_SUFFIX);
     side.into()
 }
 
-/// Removes a file; answers whether it was there.
+/// Removes a file; returns whether it was there.
 pub fn remove(path: &Path) -> anyhow::Result<bool> {
     match std::fs::remove_file(path) {
         Ok(()) => Ok(true),

@@ -1,10 +1,13 @@
-//! `tufline`: for build systems, operators and devices, and the repository that needs nothing else.
+//! `tufline`, the command line for build systems, operators and root holders. It also runs a whole
+//! repository in a folder (`tufline local`).
 //!
-//! Each command is a module of its own. *Invariant*: nothing here decides what is published: that is the stages' affair
-//! (`tufline-pipeline`); what a command says about published targets it has verified as a device would.
+//! Each command is a module of its own. *Invariant*: no command decides what is published; the
+//! stages do (`tufline-pipeline`). What a command says about published targets, it has verified as
+//! a device would.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
-// Through `terminal` only, which lets nothing out that a terminal doesn't show as it is.
+// All output goes through `terminal`, which escapes everything that a terminal doesn't show as it
+// is.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 mod access;
@@ -36,7 +39,7 @@ use crate::exit::Exit;
 use crate::failure::{advice, one_line};
 use crate::terminal::complain;
 
-/// A TUF repository that publishes what build systems drop.
+/// Runs and operates a TUF repository that publishes the files that build systems drop.
 #[derive(Debug, Parser)]
 #[command(name = "tufline", version, max_term_width = 100)]
 struct Arguments {
@@ -106,7 +109,7 @@ fn main() -> ExitCode {
         Ok(exit) => match (terminal::lost(), is_done) {
             (Some(why), Some(is_done)) => {
                 complain!("tufline: the answer could not be written: {why}; {is_done}");
-                // What it came to says more.
+                // Another exit code says more than a failure to write.
                 if exit == Exit::Done { ExitCode::FAILURE } else { exit.into() }
             }
             _ => exit.into(),
@@ -119,7 +122,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Help, or what is wrong with the arguments.
+/// Prints the help, or what is wrong with the arguments.
 fn print_usage(error: &clap::Error) -> ExitCode {
     match terminal::print_usage(error) {
         Ok(()) => ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2)),
@@ -130,14 +133,15 @@ fn print_usage(error: &clap::Error) -> ExitCode {
     }
 }
 
-/// What to know of a command whose answer is lost: that its work isn't. `None` for one that stays up: what it does is not to answer.
+/// What to tell the user if a command's answer could not be written: whether its work is done.
+/// `None` for a command that stays up, whose work is not its answer.
 fn tell_done(command: &Command) -> Option<&'static str> {
     Some(match command {
         Command::Local(_) | Command::Serve(_) => return None,
-        Command::Upload(_) => "the upload is done: `tufline wait NAME` tells what becomes of it",
+        Command::Upload(_) => "the upload is done: `tufline wait NAME` says what becomes of it",
         Command::Status(_) | Command::Doctor(_) | Command::Wait(_) | Command::Demo(_) => {
             "nothing else went wrong: run it again"
         }
-        _ => "what was asked is done all the same: look at what it was to change before it is run again",
+        _ => "the command has done its work all the same: check its effect before you run it again",
     })
 }

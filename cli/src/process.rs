@@ -1,4 +1,4 @@
-//! Where the process meets the operating system: its environment, its clock, its log, its signals, its threads.
+//! The process and the operating system: environment, clock, log, open files, threads and signals.
 
 use std::future::Future;
 use std::io::IsTerminal;
@@ -13,27 +13,28 @@ use tufline_store::Clock;
 use tufline_store::SystemClock;
 use tufline_tuf::Time;
 
-/// The environment variable `name`; `None` where it is not set, empty, or not UTF-8.
+/// The environment variable `name`; `None` if it is unset, empty, or not UTF-8.
 #[expect(clippy::disallowed_methods, reason = "this is the edge where the environment is read")]
 pub fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-/// The time, for the signatures of requests.
+/// The current time, for the signatures of requests.
 #[expect(clippy::disallowed_methods, reason = "this is the edge where the clock is read")]
 pub fn system_time() -> SystemTime {
     SystemTime::now()
 }
 
-/// Now.
+/// The current time.
 pub fn now() -> Time {
     SystemClock.now()
 }
 
-/// Begins the log, on standard error: what `RUST_LOG` says, or `default`. What is logged is written while the answer lives.
+/// Starts the log on standard error, with the filter in `RUST_LOG`, or `default`. Log lines are
+/// written as long as the returned guard lives.
 ///
-/// *Invariant*: whatever becomes of standard error, the process goes on: a disk that is full, a reader that is gone, or one that doesn't read.
-/// Lines that nobody takes are lost, if there are too many.
+/// *Invariant*: the process goes on whatever happens to standard error: a full disk, a reader that
+/// is gone, or one that doesn't read. If too many lines wait, further lines are lost.
 pub fn log(default: &str) -> WorkerGuard {
     let filter = variable("RUST_LOG").map_or_else(|| EnvFilter::new(default), EnvFilter::new);
     let (writer, guard) = tracing_appender::non_blocking(std::io::stderr());
@@ -48,8 +49,8 @@ pub fn log(default: &str) -> WorkerGuard {
     guard
 }
 
-/// How many files the process may have open, sockets with them: as many as the system lets it raise that to
-/// (<https://man7.org/linux/man-pages/man2/getrlimit.2.html>).
+/// How many files, sockets included, the process may have open. It first raises its limit as far as
+/// the system allows (<https://man7.org/linux/man-pages/man2/getrlimit.2.html>).
 pub fn most_open_files() -> u64 {
     let limit = getrlimit(Resource::Nofile);
     let Some(hard) = limit.maximum.filter(|hard| Some(*hard) != limit.current) else {
@@ -63,7 +64,8 @@ pub fn most_open_files() -> u64 {
 
 /// Runs a command to its end.
 ///
-/// File operations block a thread each, so there may be several; idle ones go, for the memory that they hold.
+/// Each file operation blocks a thread, so there may be several. Idle threads end soon, since they
+/// hold memory.
 pub fn run<T>(command: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -71,9 +73,9 @@ pub fn run<T>(command: impl Future<Output = anyhow::Result<T>>) -> anyhow::Resul
         .thread_keep_alive(Duration::from_secs(2))
         .enable_all()
         .build()
-        .context("cannot start: the system gives no threads")?;
+        .context("cannot start: the system provides no threads")?;
     let result = runtime.block_on(command);
-    // What still blocks has been answered for, or never will be.
+    // The command has its result: it doesn't wait for a thread that still blocks.
     runtime.shutdown_background();
     result
 }
@@ -85,13 +87,13 @@ pub struct StopSignal {
 }
 
 impl StopSignal {
-    /// From now on the signals no longer end the process by themselves.
+    /// Takes over both signals: from now on they no longer end the process by themselves.
     pub fn take() -> anyhow::Result<Self> {
-        let take = |kind| signal(kind).context("cannot take the stop signals");
+        let take = |kind| signal(kind).context("cannot handle the stop signals");
         Ok(Self { interrupt: take(SignalKind::interrupt())?, terminate: take(SignalKind::terminate())? })
     }
 
-    /// Returns when the process is asked to stop.
+    /// Waits until one of them arrives.
     pub async fn wait(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}

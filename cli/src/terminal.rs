@@ -1,6 +1,7 @@
-//! How things are shown to people, and the only way to standard output and standard error.
+//! Output for people and programs: the only way to standard output and standard error.
 //!
-//! *Invariant*: a terminal gets plain text and nothing else ([`tufline_tuf::plain`]), whatever a file, a name or an error held that is told of.
+//! *Invariant*: a terminal gets only plain text ([`tufline_tuf::plain`]), whatever a file, a name
+//! or an error contains.
 
 use std::io::{self, ErrorKind, Write};
 use std::sync::OnceLock;
@@ -10,62 +11,67 @@ use serde_json::Value;
 
 use crate::text::{escaped_once, plain_json};
 
-/// Prints a line, formatted as by `format!`: one line, even if something in it was several.
+/// Prints one line, formatted as by `format!`. Line breaks within it are escaped.
 macro_rules! say {
     ($($argument:tt)*) => { $crate::terminal::line(&format!($($argument)*)) };
 }
 
-/// The same on standard error.
+/// Prints one line on standard error, in the same way.
 macro_rules! complain {
     ($($argument:tt)*) => { $crate::terminal::complaint(&format!($($argument)*)) };
 }
 
 pub(crate) use {complain, say};
 
-/// Prints one line. A backslash stays one: what is quoted in it may be escaped already.
+/// Prints one line. It doesn't escape backslashes: quoted parts may be escaped already.
 pub fn line(text: &str) {
     print(&escaped_once(text));
 }
 
-/// Prints the lines of a text that was made here: whatever is quoted in it from elsewhere is [`escaped`](tufline_tuf::plain::escaped) already, or could add a line of its own.
+/// Prints the lines of our own text. Parts quoted from elsewhere must be
+/// [`escaped`](tufline_tuf::plain::escaped) already: otherwise they could add lines.
 pub fn lines(text: &str) {
     for line in text.lines() {
         print(&escaped_once(line));
     }
 }
 
-/// Why standard output didn't take everything, the first time.
+/// The first error of writing to standard output.
 static LOST: OnceLock<io::Error> = OnceLock::new();
 
-/// A command does what it was asked to do to its end, and a process that stays up stays up, though nobody listens or a disk is full: what
-/// is half done because of its answer is worse than an answer that is lost. How it ends then, [`lost`] decides.
+/// Prints a line; an error is only noted. A command finishes its work, and a long-running process
+/// stays up, even if nobody reads or a disk is full: half-done work is worse than a lost answer.
+/// [`lost`] decides how the command then ends.
 fn print(line: &str) {
     let mut output = io::stdout().lock();
     if let Err(error) = writeln!(output, "{line}").and_then(|()| output.flush()) {
-        // What comes later is lost for the same reason.
+        // Later errors have the same reason.
         _ = LOST.set(error);
     }
 }
 
-/// Why some of the answer was lost. Not where its reader is gone, as `head` is when it has what it wants: that is how pipes end.
+/// Why part of the answer was lost, if it was. A closed pipe doesn't count: `head` closes it once
+/// it has its lines.
 pub fn lost() -> Option<&'static io::Error> {
     LOST.get().filter(|error| error.kind() != ErrorKind::BrokenPipe)
 }
 
-/// Fails where something that was printed can't have been read, whoever is to blame: before a signature that says that it was.
+/// Fails if some output was lost, for whatever reason. Called before signing, since the signer must
+/// have seen what they sign.
 pub fn expect_shown() -> anyhow::Result<()> {
     match LOST.get() {
         None => Ok(()),
-        Some(error) => {
-            Err(anyhow!("what is to be signed could not be shown, so nothing was signed: standard output: {error}"))
-        }
+        Some(error) => Err(anyhow!("the document could not be shown, so nothing was signed: standard output: {error}")),
     }
 }
 
-/// Prints what clap has to say, help or a mistake; answers whether it was written, or nobody wanted it.
+/// Prints clap's help or error.
+///
+/// # Errors
+/// If help could not be written, unless its reader closed the pipe.
 pub fn print_usage(error: &clap::Error) -> io::Result<()> {
     match error.print() {
-        // Help that nobody gets is a failure, a mistake is one anyway.
+        // Lost help is a failure; a wrong argument is one anyway.
         Err(cause) if !error.use_stderr() && cause.kind() != ErrorKind::BrokenPipe => Err(cause),
         _ => Ok(()),
     }
@@ -76,7 +82,8 @@ pub fn complaint(text: &str) {
     let _ = writeln!(io::stderr(), "{}", escaped_once(text));
 }
 
-/// Prints a line of JSON. In it too what is not plain is escaped, as JSON does it (RFC 8259, section 7).
+/// Prints a line of JSON. Characters that are not plain are escaped as JSON allows (RFC 8259,
+/// section 7).
 pub fn json(value: &Value) {
     print(&plain_json(value));
 }

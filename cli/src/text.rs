@@ -1,4 +1,4 @@
-//! How things read for people: paths, counts, lengths, times and digests.
+//! Formats paths, counts, lengths, times and digests for people.
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -7,9 +7,9 @@ use std::time::Duration;
 use serde_json::Value;
 use tufline_tuf::{Sha256, Time, plain, time};
 
-/// Paths for people: what a message names can be pasted.
+/// Quotes paths in messages, so that they can be pasted into a shell.
 pub trait Quoted {
-    /// [`path`].
+    /// The path as a shell reads it, see [`path`].
     fn quoted(&self) -> String;
 }
 
@@ -19,12 +19,13 @@ impl Quoted for Path {
     }
 }
 
-/// A path as a shell reads it: quoted where it must be, so that it can be pasted. What no terminal shows, and what isn't UTF-8, in the way of
-/// `$'\xff'` (bash, zsh and POSIX 2024, XCU 2.2.4).
+/// A path as a shell reads it, quoted if necessary, so that it can be pasted. If a terminal doesn't
+/// show it as it is, or if it isn't UTF-8, it takes the form `$'\377'` (bash, zsh and POSIX 2024,
+/// XCU 2.2.4).
 pub fn path(path: &Path) -> String {
     let is_safe = |byte: &u8| byte.is_ascii_alphanumeric() || b"/._-+@%:,=".contains(byte);
     let bytes = path.as_os_str().as_bytes();
-    // It would be an option.
+    // A leading dash would make it an option.
     let here = if bytes.first() == Some(&b'-') { "./" } else { "" };
     match path.to_str() {
         Some(text) if !bytes.is_empty() && bytes.iter().all(is_safe) => format!("{here}{text}"),
@@ -33,7 +34,7 @@ pub fn path(path: &Path) -> String {
             let escaped = bytes.iter().map(|byte| match byte {
                 b'\'' | b'\\' => format!("\\{}", char::from(*byte)),
                 b' '..=b'~' => char::from(*byte).to_string(),
-                // With all three digits: what follows may be one too.
+                // Always three digits: the next character may be a digit too.
                 _ => format!("\\{byte:03o}"),
             });
             format!("{here}$'{}'", escaped.collect::<String>())
@@ -41,7 +42,7 @@ pub fn path(path: &Path) -> String {
     }
 }
 
-/// JSON without a character that is not plain.
+/// JSON in which all characters that are not plain are escaped.
 pub fn plain_json(value: &Value) -> String {
     let json = value.to_string();
     let mut text = String::with_capacity(json.len());
@@ -49,19 +50,19 @@ pub fn plain_json(value: &Value) -> String {
         if plain::is_plain(character) {
             text.push(character);
         } else {
-            // Only in strings is there anything else.
+            // Outside strings JSON has only plain characters.
             text.extend(character.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")));
         }
     }
     text
 }
 
-/// Escapes what is not plain, and leaves backslashes.
+/// Escapes characters that are not plain, but leaves backslashes as they are.
 pub fn escaped_once(line: &str) -> String {
     plain::escaped(line).replace("\\\\", "\\")
 }
 
-/// `"1 target"`, `"2 targets"`.
+/// A count with its noun: `"1 target"`, `"2 targets"`.
 pub fn count(number: u64, thing: &str) -> String {
     let ending = if number == 1 { "" } else { "s" };
     format!("{number} {thing}{ending}")
@@ -95,11 +96,11 @@ pub fn took(time: Duration) -> String {
     }
 }
 
-/// How long from `now` until `then`, in its two largest units: `"in 6 d 22 h"`, `"42 s ago"`.
+/// The time from `now` until `then`, in its two largest units: `"in 6 d 22 h"`, `"42 s ago"`.
 pub fn until(now: Time, then: Time) -> String {
     let seconds = time::seconds_between(now, then);
     let left = seconds.unsigned_abs();
-    // Rounded to the smaller of the two units, so that a day which has just begun is a day.
+    // Rounded to the smaller of the two units, so that 23 h 59 min 59 s reads as one day.
     let (large, name, small, small_name) = match left {
         0..60 => (1, "s", 1, ""),
         60..3570 => (60, "min", 1, "s"),
@@ -112,12 +113,12 @@ pub fn until(now: Time, then: Time) -> String {
     if seconds <= 0 { format!("{text} ago") } else { format!("in {text}") }
 }
 
-/// The first digits of a digest, or of a key id in hex: enough to compare by eye.
+/// The first 12 digits of a digest or a key id in hex: enough to compare by eye.
 pub fn short(digest: &str) -> String {
     digest.chars().take(12).collect::<String>() + "…"
 }
 
-/// [`short`] for a digest.
+/// The first 12 digits of a digest, see [`short`].
 pub fn digest(sha256: &Sha256) -> String {
     short(&sha256.to_string())
 }
@@ -141,7 +142,7 @@ mod tests {
     }
 
     proptest! {
-        /// A shell reads of a path what it was; and a terminal, or a log, sees plain text.
+        /// A shell reads back the same path; a terminal or a log sees plain text.
         #[test]
         fn a_path_can_be_pasted(bytes in prop::collection::vec(prop_oneof![Just(b'\\'), Just(b'\''), Just(b'-'), Just(b'$'), 1..=255_u8], 0..12)) {
             let given = Path::new(std::ffi::OsStr::from_bytes(&bytes));

@@ -1,4 +1,5 @@
-//! `tufline import` of a repository that tuftool made: with the library that tuftool 0.17 is (`tough::editor`), in the same calls.
+//! `tufline import` of a repository that tuftool made. The test makes the same calls as tuftool
+//! 0.17, with its library (`tough::editor`).
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -20,7 +21,7 @@ use tufline_store::{Clock, SystemClock};
 use tufline_tuf::time;
 use url::Url;
 
-/// So many targets the repository has.
+/// The number of targets in the repository.
 const TARGETS: usize = 2000;
 
 /// A repository as tuftool leaves it.
@@ -65,7 +66,7 @@ impl Tuftool {
         tuftool
     }
 
-    /// `tuftool root sign`, by whoever may sign for `judge`.
+    /// `tuftool root sign`, with a key of the root `judge`.
     async fn sign_root(&self, root: Root, judge: &Root, file: &Path) {
         let keys: [Box<dyn KeySource>; 1] = [Box::new(self.key())];
         let signed = SignedRole::new(root, &KeyHolder::Root(judge.clone()), &keys, &SystemRandom::new()).await.unwrap();
@@ -131,7 +132,7 @@ impl Drop for Local {
 }
 
 impl Local {
-    /// Starts it on `data`; answers its endpoints too.
+    /// Starts it on `data`; also returns its endpoints.
     async fn start(folder: &Path, data: &Path) -> (Self, Value) {
         let mut command = tufline(folder, &["local", "--listen", "127.0.0.1:0", "--data"]);
         let process = command.arg(data).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();

@@ -1,4 +1,4 @@
-//! `tufline local` and what works with it, as a user runs them.
+//! `tufline local` and the commands that work with it, as a user runs them.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -27,7 +27,7 @@ impl Local {
 
     fn launch(folder: &Path) -> Child {
         let endpoints = folder.join("data/endpoints.json");
-        // One that was killed left it behind, and names a port that is closed.
+        // A killed process left it behind; it names a closed port.
         let _ = std::fs::remove_file(&endpoints);
         let mut command = local(folder, "127.0.0.1:0");
         let mut process = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
@@ -134,7 +134,7 @@ fn endpoints_are_what_the_documentation_says() {
     assert_eq!(root, std::fs::read(local.data("repository/metadata/1.root.json")).unwrap());
     local.signal("-TERM");
     assert_eq!(local.process.wait().unwrap().code(), Some(0));
-    assert!(!local.data("endpoints.json").exists(), "a clean stop takes them away");
+    assert!(!local.data("endpoints.json").exists(), "a clean stop removes them");
 }
 
 #[test]
@@ -158,7 +158,7 @@ fn upload_waits_and_keeps_custom_metadata() {
 }
 
 #[test]
-fn what_breaks_a_rule_is_rejected_with_the_reason() {
+fn an_upload_that_breaks_a_rule_is_rejected_with_the_reason() {
     let local = Local::start();
     let file = local.folder.path().join("f");
     std::fs::write(&file, "x").unwrap();
@@ -273,7 +273,7 @@ fn an_unmounted_uploads_folder_removes_nothing_and_shows_its_status() {
     let status = json(&local.tufline(&["status", "--json"]));
     assert_eq!(status["targets"], 1);
     let waited = local.tufline(&["wait", "a", "--gone", "--timeout", "1"]);
-    // It may come back: that is waited for.
+    // A disk may come back: the process waits for it.
     assert_eq!(waited.status.code(), Some(4), "{waited:?}");
     assert!(text(&waited.stderr).contains("not mounted"), "{waited:?}");
 

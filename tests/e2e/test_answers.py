@@ -23,15 +23,15 @@ ALLOWED = "Basic " + base64.b64encode(b"somebody:secret").decode()
 
 # The status, and the expected message.
 ANSWERS = {
-    401: ("is denied", "HTTP 401 Unauthorized", "give what lets you in"),
-    403: ("is denied", "HTTP 403 Forbidden", "give what lets you in"),
-    404: ("is missing there", "HTTP 404 Not Found", "look whether the URL is right"),
-    410: ("is missing there", "HTTP 410 Gone", "look whether the URL is right"),
-    418: ("cannot get", "HTTP 418", "look whether the URL is right"),
+    401: ("is denied", "HTTP 401 Unauthorized", "give the credentials"),
+    403: ("is denied", "HTTP 403 Forbidden", "give the credentials"),
+    404: ("is missing there", "HTTP 404 Not Found", "check the URL"),
+    410: ("is missing there", "HTTP 410 Gone", "check the URL"),
+    418: ("cannot get", "HTTP 418", "check the URL"),
     429: ("cannot get", "HTTP 429 Too Many Requests", "run this again later"),
     500: ("cannot get", "HTTP 500 Internal Server Error", "run this again later"),
     503: ("cannot get", "HTTP 503 Service Unavailable", "run this again later"),
-    302: ("cannot get", "HTTP 302 Found", "without a place to go on to"),
+    302: ("cannot get", "HTTP 302 Found", "a redirect that leads nowhere"),
 }
 
 

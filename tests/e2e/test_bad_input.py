@@ -74,7 +74,7 @@ def test_the_data_folder_cannot_be_made(make_folder, tmp_path: Path):
 def test_the_uploads_would_publish_the_keys(make_folder):
     folder = make_folder()
     folder.uploads = folder.data
-    assert "among the uploads" in one_line_error(run(*folder.command()[1:]))
+    assert "would lie in the uploads folder" in one_line_error(run(*folder.command()[1:]))
 
 
 @pytest.mark.parametrize("config", ['[expiry]\ntimestamp = "soon"\n', "unknown = 1\n", "]\n"])

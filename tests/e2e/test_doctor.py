@@ -103,7 +103,7 @@ def test_nothing_is_wrong_with_a_healthy_deployment_and_nothing_is_changed(varia
     assert (said.problems, said.of("unchecked")) == ([], [])
     warnings = said.of("warning")
     assert [code for code, _ in warnings] == ["alarms", "expiry"], warnings
-    assert "nobody is told" in warnings[0][1] and "root expires in 20 d" in warnings[1][1], warnings
+    assert "nobody is notified" in warnings[0][1] and "root expires in 20 d" in warnings[1][1], warnings
     assert {check["code"] for check in said.checks} == documented() - {"data", "uploads", "space", "troubles", "trial"}
     assert (variant.generation(), uploaded(variant)) == before
 

@@ -221,7 +221,7 @@ def test_a_root_that_is_trusted_needs_none_before_it(take, tmp_path: Path):
     copy = tmp_path / "copy"
     done = run("mirror", copy, "--metadata", foreign.metadata.as_uri(), "--root", trusted)
     assert done.returncode == DONE, done.stderr
-    assert "devices that trust an older one can't follow" in done.stderr
+    assert "devices that trust an older root can't follow" in done.stderr
     roots = sorted(path.name for path in (copy / "metadata").glob("*.root.json"))
     assert roots == ["2.root.json", "3.root.json"]
     # An import begins with it, and keeps the roots before it.

@@ -86,7 +86,7 @@ def test_what_is_no_file_is_refused_at_once(commands: dict[str, list[object]], t
     for what, command in commands.items():
         arguments = [str(argument).replace("ODD", str(odd)) for argument in command]
         done = run(*arguments)
-        expected = {"upload": KINDS[kind].replace("this", "a"), "module of a token": "no regular file"}.get(what, KINDS[kind])
+        expected = {"upload": KINDS[kind].replace("this", "a"), "module of a token": "not a regular file"}.get(what, KINDS[kind])
         if done.returncode != FAILED or done.stderr.count("\n") != 1 or expected not in done.stderr:
             wrong[what] = (done.returncode, done.stderr)
     assert not wrong, json.dumps(wrong, indent=1)

@@ -236,7 +236,7 @@ def test_refused_before_the_ceremony(take, tmp_path: Path):
 def test_refused_roots(take, tmp_path: Path):
     moved: Import = take()
     nobody = moved.folder / "unsigned.root.json"
-    moved.refused("is not begun", "--next-root", moved.trusted)
+    moved.refused("is not prepared", "--next-root", moved.trusted)
     moved.done()
     shutil.copy(moved.next, nobody)
     moved.refused("is there already")

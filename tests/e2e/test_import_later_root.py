@@ -107,12 +107,12 @@ def test_the_repositorys_devices_follow_the_move(take, tmp_path: Path, breaks: C
             assert device.at(*urls).find(FILES) == expected
         # Without a root that verifies, the message says what to do. With one, the roots before it
         # are only reported.
-        moved.refused("name one that your devices trust with --root")
+        moved.refused("name a root that your devices trust")
         done = moved.run(*moved.trust, source=urls[0])
         assert done.returncode == DONE, done.stderr
-    assert f"{oldest - 1}.root.json there leads no device on" in done.stderr, done.stderr
+    assert f"{oldest - 1}.root.json there leads devices nowhere" in done.stderr, done.stderr
     if breaks is gone:
-        assert "it is missing" in done.stderr and "missing there too, of the roots before: 1\n" in done.stderr, done.stderr
+        assert "it is missing" in done.stderr and "these earlier roots are missing there too: 1\n" in done.stderr, done.stderr
     moved.sign()
     before = moved.kept(TRUSTED - 1)
     moved.refused(f"is version {TRUSTED - 1}, but the new repository's chain of roots would begin with version {TRUSTED}", "--root", before, "--next-root", moved.next)

@@ -296,7 +296,7 @@ def test_ssh_converts_no_ed25519_and_that_is_said(signer, tmp_path: Path):
 
 REFUSED = {
     "two-keys": ("cat p256.pem ed25519.pem > KEY", "PRIVATE KEY and PRIVATE KEY"),
-    "another-public-key": ("cat p256.pem ed25519.pub > KEY", "of another one"),
+    "another-public-key": ("cat p256.pem ed25519.pub > KEY", "belongs to another key"),
     "a-certificate-too": ("openssl req -x509 -new -key p256.pem -subj /CN=a > KEY; cat p256.pem >> KEY", "CERTIFICATE and PRIVATE KEY"),
     "public": ("cp p256.pub KEY", "give the private key"),
     "certificate": ("openssl req -x509 -new -key p256.pem -subj /CN=a > KEY", "give the private key"),

@@ -215,7 +215,7 @@ def test_what_does_not_verify_is_not_shown(mirror: Mirror, tmp_path: Path):
             target.write_bytes(data)
             refused(why)
         target.unlink()
-        refused("fw.bin, which is listed, is missing there")
+        refused("the listed target fw.bin is missing there")
         target.write_bytes(FILES["fw.bin"])
         # A damaged snapshot.
         snapshot = max((away / "metadata").glob("*.snapshot.json"))
@@ -241,7 +241,7 @@ def test_what_does_not_verify_is_not_shown(mirror: Mirror, tmp_path: Path):
 
 def test_bad_input(mirror: Mirror, tmp_path: Path):
     assert run("mirror", mirror.folder, "--root", mirror.root).returncode == MISUSED
-    assert "is a data folder of tufline" in one_line_error(mirror.form.tufline("mirror", mirror.form.data))
+    assert "is the data folder of a Tufline repository" in one_line_error(mirror.form.tufline("mirror", mirror.form.data))
     there = ["--metadata", mirror.form.endpoints["metadata_url"]]
     assert "cannot read the trusted root" in one_line_error(run("mirror", mirror.folder, *there, "--root", tmp_path / "none"))
     other = tmp_path / "other.json"

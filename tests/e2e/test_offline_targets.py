@@ -91,7 +91,7 @@ def test_the_key_of_the_bins_is_replaced_in_one_ceremony_under_load(make_folder,
         people.add_online_keys("bins")
         fleet.goes_on()
         told = rotation.run()["bins"]
-        assert told["step"] == "untrusted" and "make both documents of targets with `tufline targets next`" in told["next"]
+        assert told["step"] == "untrusted" and "make two targets documents with `tufline targets next`" in told["next"]
         assert people.targets_version() == before
 
         # One ceremony for both documents.

@@ -147,7 +147,7 @@ def test_what_is_refused(ceremony: Ceremony):
     # A key that needs its PIN each time; half of a key pair.
     new_key(token, "EC:secp256r1", "always", 10, "--always-auth")
     always = ["--pkcs11-key", uri(token, object="always")]
-    ceremony.refused("sign", "1.root.json", *always, *pin, why="wants the PIN before every signature")
+    ceremony.refused("sign", "1.root.json", *always, *pin, why="requires the PIN before every signature")
     tool = ["pkcs11-tool", "--module", MODULE, "--token-label", token, "--login", "--pin", PIN]
     done(*tool, "--delete-object", "--type", "privkey", "--id", "09")
     half = ["--pkcs11-key", uri(token, id="%09")]
@@ -157,7 +157,7 @@ def test_what_is_refused(ceremony: Ceremony):
     for wrong in ("654321", "1"):
         (ceremony.folder / "wrong").write_text(f"{wrong}\n")
         sign = ["sign", "1.root.json", "--pkcs11-key", uri(token, id="%01"), "--passphrase-file", "wrong"]
-        ceremony.refused(*sign, why=f"wrong PIN for token '{token}': it locks after a few wrong ones")
+        ceremony.refused(*sign, why=f"wrong PIN for token '{token}': it locks after a few wrong PINs")
     ceremony.refused("sign", "1.root.json", "--pkcs11-key", uri(token, id="%01"), why="no terminal", start_new_session=True)
 
     # Two tokens with that label.

@@ -125,8 +125,8 @@ def test_a_query_goes_with_every_request(moved: Import, tmp_path: Path, host: st
         ("https://host/metadata/#here", "'#'"),
         ("file:///srv/a?b", "%3F"),
         ("file://other/srv", "no folder of this machine"),
-        ("s3://bucket/metadata", "give a URL of http, https or file"),
-        ("http://[::1", "no URL"),
+        ("s3://bucket/metadata", "give an http, https or file URL"),
+        ("http://[::1", "not a URL"),
     ],
 )
 def test_urls_that_mean_nothing(tmp_path: Path, given: str, why: str):

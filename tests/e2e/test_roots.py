@@ -132,7 +132,7 @@ def test_what_must_not_be_signed_or_published_is_refused(ceremony: Ceremony, tmp
         ceremony.refused(*command, why="a threshold must be reached by different keys")
 
     # A version is skipped.
-    ceremony.refused("next", "--previous", "2.root.json", why="not signed by enough of its own keys")
+    ceremony.refused("next", "--previous", "2.root.json", why="not a root with enough signatures of its own keys")
     ceremony.sign("2.root.json", bob)
     ceremony.done("next", "--previous", "2.root.json")
     ceremony.sign("3.root.json", alice, bob)

@@ -198,11 +198,11 @@ def test_people_see_what_they_sign(folder_ceremony: FolderCeremony):
     contents = ceremony.show("1.root.json")["contents"]
     assert 'field      x-ticket: ["OPS-7","Zoë"]' in told
     assert f"its contents {contents}, its file {sha256((folder / '1.root.json').read_bytes())}" in told
-    assert "not compared with the published one" in told
+    assert "not compared with the published version" in told
     told = ceremony.done("sign", "2.root.json", *alice.signing, *ceremony.place)
-    assert "it is the published one" in told and "the key that signs stands in version 1" in told
+    assert "it is the published version" in told and "the signing key is listed in version 1" in told
     told = ceremony.done("sign", "2.root.json", *ceremony.dave.signing)
-    assert "the key that signs does NOT stand in version 1" in told
+    assert "the signing key is NOT listed in version 1" in told
 
     # Another earlier version, which would hide the changes: it is reported by its contents, and
     # refused if the published one is available.
@@ -215,7 +215,7 @@ def test_people_see_what_they_sign(folder_ceremony: FolderCeremony):
     for command in (["show"], ["sign", *alice.signing]):
         arguments = ["2.root.json", "--previous", "other.json", *ceremony.place]
         refused = ceremony.root(command[0], *arguments, *command[1:])
-        assert refused.returncode != DONE and "is another root than the published version 1" in refused.stderr, refused
+        assert refused.returncode != DONE and "differs from the published version 1" in refused.stderr, refused
     assert Metadata[Root].from_bytes(published.read_bytes()).signed.version == 1
 
     # A name is refused before it enters a root.

@@ -1,4 +1,5 @@
-//! What people do with keys: the files that they sign, and the keys that they sign with, of `tufline root`, `key`, `delegation`, `targets` and `import`.
+//! What the commands for people's signatures share: the files that people sign and the keys with
+//! which they sign. `tufline root`, `key`, `delegation`, `targets` and `import` use it.
 
 mod expiry;
 mod passphrase;

@@ -14,14 +14,14 @@ use crate::text::Quoted;
 /// The environment variable with a passphrase.
 const VARIABLE: &str = "TUFLINE_PASSPHRASE";
 
-/// The longest first line of a passphrase's file, in bytes.
+/// The first line of a passphrase file must be shorter than this, in bytes.
 const MOST_BYTES: usize = 4096;
 
-/// Where the passphrase comes from.
+/// The arguments that say where the passphrase comes from.
 #[derive(Debug, Args)]
 pub struct PassphraseArguments {
-    /// Take the passphrase, or a token's PIN, from the first line of FILE, such as /dev/fd/3, instead of asking for it. `TUFLINE_PASSPHRASE` works
-    /// too, but more programs can see it
+    /// Read the passphrase, or a token's PIN, from the first line of FILE, such as /dev/fd/3,
+    /// instead of asking for it. `TUFLINE_PASSPHRASE` works too, but more programs can see it
     #[arg(long, value_name = "FILE")]
     passphrase_file: Option<PathBuf>,
 }
@@ -43,7 +43,7 @@ impl PassphraseArguments {
         }
     }
 
-    /// A passphrase for a new key: asked for twice, and never empty.
+    /// A passphrase for a new key. A person types it twice; an empty one is refused.
     pub fn choose(&self) -> anyhow::Result<Passphrase> {
         let passphrase = if let Some(passphrase) = self.given()? {
             passphrase
@@ -68,7 +68,8 @@ impl PassphraseArguments {
     }
 }
 
-/// The first line of a file. What is read for it is wiped; and in a buffer that never moves, so that no copy is left where it was before.
+/// The first line of a file. The buffer is wiped at the end, and it never grows: a reallocation
+/// would leave a copy behind.
 fn first_line(file: &Path) -> io::Result<String> {
     let mut text = Zeroizing::new(Vec::with_capacity(MOST_BYTES));
     let (mut file, _) = given::open_document(file)?;
@@ -91,7 +92,7 @@ fn first_line(file: &Path) -> io::Result<String> {
 
 fn prompt(question: &str) -> anyhow::Result<Passphrase> {
     let answer = rpassword::prompt_password(question);
-    let answer = answer.context("there is no terminal to ask for the passphrase: give --passphrase-file")?;
+    let answer = answer.context("no terminal to ask for the passphrase: give --passphrase-file")?;
     Ok(Passphrase::new(answer))
 }
 

@@ -13,23 +13,24 @@ use tufline_tuf::root::{RootKey, expect_new_key, read_public_key};
 
 use crate::text;
 
-/// Keys, each perhaps with who holds it.
+/// Public keys, each with its holder's name if one is given.
 #[derive(Debug, Args)]
 #[group(id = "keys", required = true, multiple = true)]
 pub struct KeyArguments {
-    /// A public key and who holds it: PEM, as `tufline root keygen` and openssl write it, or a key of a TUF root in JSON
+    /// A public key, with its holder's name if you like: PEM, as `tufline root keygen` and openssl
+    /// write it, or a key from a TUF root in JSON
     #[arg(long = "key", value_name = "[NAME=]FILE", group = "keys")]
     files: Vec<OsString>,
-    /// A key in KMS (`ECC_NIST_P256`, `RSA_3072`, `RSA_4096`) and who holds it: an ARN, or an id in `AWS_REGION`
+    /// A key in KMS (`ECC_NIST_P256`, `RSA_3072`, `RSA_4096`): an ARN, or an id in `AWS_REGION`
     #[arg(long = "kms-key", value_name = "[NAME=]ARN", group = "keys")]
     kms: Vec<String>,
-    /// A key in a PKCS#11 token and who holds it: `pkcs11:token=LABEL;object=LABEL?module-path=FILE` (RFC 7512)
+    /// A key in a PKCS#11 token: `pkcs11:token=LABEL;object=LABEL?module-path=FILE` (RFC 7512)
     #[arg(long = "pkcs11-key", value_name = "[NAME=]URI", group = "keys")]
     pkcs11: Vec<String>,
 }
 
 impl KeyArguments {
-    /// Reads all of them.
+    /// Reads all keys: from files, from KMS and from tokens.
     pub async fn read(&self) -> anyhow::Result<Vec<RootKey>> {
         let mut keys = Vec::new();
         for given in &self.files {
@@ -57,7 +58,7 @@ impl KeyArguments {
     }
 }
 
-/// The only key that is given.
+/// Reads the only key given; fails if several are.
 pub async fn read_single(keys: &KeyArguments) -> anyhow::Result<RootKey> {
     let mut keys = keys.read().await?;
     match (keys.pop(), keys.is_empty()) {
@@ -66,7 +67,8 @@ pub async fn read_single(keys: &KeyArguments) -> anyhow::Result<RootKey> {
     }
 }
 
-/// `NAME=FILE`, or only `FILE`. What looks like a path before the first `=`, or is one, belongs to the file.
+/// Splits `NAME=FILE`; without a name, the whole is the file. It has no name if a `/` comes before
+/// the first `=`, or if a file of the whole name exists.
 fn named_file(given: &OsStr) -> (Option<String>, &Path) {
     let bytes = given.as_bytes();
     let parts = bytes.iter().position(|byte| *byte == b'=').map(|place| (&bytes[..place], &bytes[place + 1..]));
@@ -78,7 +80,7 @@ fn named_file(given: &OsStr) -> (Option<String>, &Path) {
     }
 }
 
-/// `NAME=ID`, or only `ID`.
+/// Splits `NAME=ID`; without a name, the whole is the id.
 fn named(given: &str) -> (Option<String>, &str) {
     match given.split_once('=') {
         Some((name, rest)) if !name.contains('/') => (Some(name.into()), rest),
@@ -86,7 +88,7 @@ fn named(given: &str) -> (Option<String>, &str) {
     }
 }
 
-/// The key in KMS, in the region that its ARN names.
+/// Opens a key in KMS, in the region that its ARN names.
 pub async fn open_kms(id: &str) -> anyhow::Result<KmsKey> {
     let region = id.strip_prefix("arn:").and_then(|arn| arn.split(':').nth(2)).map(str::to_owned);
     let clients = Clients::new(Access { region, ..Access::default() }).await?;

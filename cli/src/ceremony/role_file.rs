@@ -1,4 +1,5 @@
-//! A targets document in a file, with any number of signatures: a party's, or that of the top-level role.
+//! A targets document in a file, with any number of signatures: a delegated party's, or the
+//! top-level role's.
 
 use std::collections::HashMap;
 use std::fmt::Write;
@@ -21,21 +22,21 @@ use crate::files;
 use crate::terminal::{expect_shown, lines, say};
 use crate::text::{self, Quoted};
 
-/// So many targets are shown to who signs them.
+/// How many targets a signer is shown; the rest is only counted.
 const MOST_SHOWN: usize = 20;
 
 /// The document of a role, signed or not.
 pub struct RoleFile(Signed<Targets>);
 
-/// The role whose document a file has: it is called after it.
+/// The role whose document a file holds, from the file's name: `ROLE.json`.
 pub fn role_of(path: &Path) -> anyhow::Result<RoleName> {
     let name = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_suffix(".json"));
     let role = name.and_then(|name| name.parse().ok());
-    role.with_context(|| format!("{} is not called ROLE.json after a role", path.quoted()))
+    role.with_context(|| format!("{} must be named after its role: ROLE.json", path.quoted()))
 }
 
 impl RoleFile {
-    /// Reads the file of `role`; `None` where there is none.
+    /// Reads the file of `role`; `None` if it doesn't exist.
     pub fn read(role: &RoleName, path: &Path) -> anyhow::Result<Option<Self>> {
         if !path.exists() {
             return Ok(None);
@@ -46,7 +47,8 @@ impl RoleFile {
         Ok(Some(Self(file)))
     }
 
-    /// The next version, or the first, without signatures. Where no `targets` are given they stay.
+    /// The next version of `before`, or the first, without signatures. Without `targets` it keeps
+    /// those of `before`.
     pub fn next(
         before: Option<Self>,
         targets: Option<HashMap<tough::TargetName, Target>>,
@@ -65,21 +67,21 @@ impl RoleFile {
         Ok(Self(Signed { signed, signatures: Vec::new() }))
     }
 
-    /// The document.
     fn document(&self) -> &Targets {
         &self.0.signed
     }
 
-    /// A document that nobody has signed.
+    /// A document without signatures.
     pub fn unsigned(document: Targets) -> Self {
         Self(Signed { signed: document, signatures: Vec::new() })
     }
 
-    /// Adds a signature with `key`, and writes it in place of what is there, after showing what it is.
+    /// Shows the document, adds a signature with `key`, and replaces the file at `path`.
     pub async fn sign(mut self, role: &RoleName, path: &Path, key: &SigningKeyArguments) -> anyhow::Result<()> {
         if let Some((place, character)) = find_hidden(&serde_json::to_value(&self.0.signed)?) {
             bail!(
-                "{place} holds the character U+{:04X}, which a terminal does not show as it is, so that nobody sees what they sign: take it out",
+                "{place} contains the character U+{:04X}, which a terminal does not show as it is, \
+                 so no signer could see what they sign: take it out",
                 u32::from(character)
             );
         }
@@ -88,7 +90,7 @@ impl RoleFile {
         let key = key.open().await?;
         let signature = key.sign(&self.message()?, &SystemRandom::new()).await;
         let signature = signature.map_err(|error| anyhow!("{error}")).context("the key does not sign")?;
-        // As those who trust it read it: so both know it by one id.
+        // Reading the key as those who trust it read it gives it the same key id.
         let public = read_public_key(&serde_json::to_vec(&key.tuf_key())?, "that signs")?;
         self.add_signature(&public, signature)?;
         self.write(path)?;
@@ -96,12 +98,12 @@ impl RoleFile {
         Ok(())
     }
 
-    /// What it says, for people.
+    /// The document as signers see it.
     fn describe(&self, role: &RoleName) -> anyhow::Result<String> {
         let (document, mut text) = (self.document(), String::new());
         let count = text::count(document.targets.len() as u64, "target");
         writeln!(text, "{role} version {}, {count}, expires {}", document.version, document.expires)?;
-        // What signers at different places can compare by telephone.
+        // Signers in different places can compare this by telephone.
         writeln!(text, "contents {}", Sha256::of(&self.message()?))?;
         let mut targets: Vec<_> = document.targets.iter().collect();
         targets.sort_by_key(|(name, _)| name.raw());
@@ -126,12 +128,12 @@ impl RoleFile {
         Ok(text)
     }
 
-    /// What a key signs: the canonical form (TUF specification 4.2).
+    /// The bytes that a key signs: the canonical form (TUF specification 4.2).
     fn message(&self) -> anyhow::Result<Vec<u8>> {
-        canonical::form(&self.0.signed).context("not all clients would read it alike")
+        canonical::form(&self.0.signed).context("clients would read it differently")
     }
 
-    /// Adds the signature that `key` made, in place of its older one.
+    /// Adds the signature that `key` made, or replaces its older one.
     fn add_signature(&mut self, key: &Key, signature: Vec<u8>) -> anyhow::Result<()> {
         let id = key_id(key)?;
         self.0.signatures.retain(|old| old.keyid != id);
@@ -139,7 +141,7 @@ impl RoleFile {
         Ok(())
     }
 
-    /// Writes it in place of what is there, one field a line.
+    /// Replaces the file at `path`, with one field per line.
     pub fn write(&self, path: &Path) -> anyhow::Result<()> {
         let mut tree = serde_json::to_value(&self.0)?;
         tree.sort_all_objects();

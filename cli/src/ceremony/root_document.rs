@@ -1,4 +1,4 @@
-//! Root files on disk, each with the version before it at its side.
+//! Root files on disk, each with the previous version beside it.
 
 use std::path::{Path, PathBuf};
 
@@ -15,49 +15,48 @@ use crate::repository::RepositoryArguments;
 use crate::terminal::complain;
 use crate::text::Quoted;
 
-/// A root file, and where the one before is.
+/// A root file, and where its previous version is.
 #[derive(Debug, Args)]
 pub struct RootDocumentArguments {
-    /// The root's file
+    /// The root file
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// The version before it [default: <its version>.root.json beside FILE]
+    /// The previous version of the root [default: <its version>.root.json beside FILE]
     #[arg(long, value_name = "FILE")]
     previous: Option<PathBuf>,
 }
 
-/// A root that was read, with what it follows.
+/// A root file that was read, with its previous version.
 pub struct RootDocument {
-    /// Where it is.
     pub path: PathBuf,
     /// The root with its signatures.
     pub file: RootFile,
-    /// The version before; `None` for the first.
+    /// The previous version; `None` for version 1.
     pub previous: Option<PreviousRoot>,
 }
 
-/// The version before: others may have made it.
+/// The previous version of a root. Other tools may have made it.
 pub struct PreviousRoot {
-    /// Where it is.
     pub path: PathBuf,
-    /// The root, without keys of kinds that no root of Tufline has.
+    /// The root, without keys of kinds that Tufline does not use.
     pub root: Root,
-    /// What is signed of it, as `tufline root show` tells it of any root.
+    /// The digest of its signed part, as `tufline root show` prints it.
     pub contents: Sha256,
-    /// Of its file.
+    /// The digest of the whole file.
     pub sha256: Sha256,
 }
 
 impl RootDocument {
-    /// The root of the version before.
+    /// The previous version's root.
     pub fn previous_root(&self) -> Option<&Root> {
         self.previous.as_ref().map(|previous| &previous.root)
     }
 
-    /// Whether the version before is the one that is published in `repository`; `None` where none is given, or there is none.
+    /// Whether `repository` has published the previous version. `None` if no repository is given,
+    /// or the root has no previous version.
     ///
     /// # Errors
-    /// Where it is another.
+    /// If the repository has published another root under that version.
     pub async fn compare_with(&self, repository: &RepositoryArguments) -> anyhow::Result<Option<bool>> {
         if !repository.is_given() {
             return Ok(None);
@@ -67,7 +66,8 @@ impl RootDocument {
         let Some(published) = store.get(&Key::root(version)).await? else { return Ok(Some(false)) };
         if PublishedRoot::read(&published.bytes)?.contents() != previous.contents {
             bail!(
-                "{} is another root than the published version {version}: get that one, and look again at what changes",
+                "{} differs from the published version {version}: get that one, and check again \
+                 what changes",
                 previous.path.quoted()
             );
         }
@@ -76,7 +76,7 @@ impl RootDocument {
 }
 
 impl RootDocumentArguments {
-    /// Reads a root that others published, with the version before it where that is there.
+    /// Reads a published root of any origin, with its previous version if that is there.
     pub fn open_published(&self) -> anyhow::Result<(PublishedRoot, Option<PreviousRoot>)> {
         let root = open_published(&self.file)?;
         let before = root.version() - 1;
@@ -85,18 +85,19 @@ impl RootDocumentArguments {
         Ok((root, wanted.then(|| open_previous(&path, before)).transpose()?))
     }
 
-    /// Reads both.
+    /// Reads the root and its previous version, which must be there unless the root is version 1.
     pub fn open(&self) -> anyhow::Result<RootDocument> {
         let file = open(&self.file)?;
         let previous = match (file.version(), &self.previous) {
             (1, None) => None,
-            (1, Some(_)) => bail!("{} is the first version: nothing comes before it", self.file.quoted()),
+            (1, Some(_)) => bail!("{} is version 1: there is no previous version", self.file.quoted()),
             (version, Some(path)) => Some(open_previous(path, version - 1)?),
             (version, None) => {
                 let path = beside(&self.file, version - 1);
                 if !path.exists() {
                     bail!(
-                        "{} is version {version}, and the one before is not there as {}: put it there, or name it with --previous",
+                        "{} is version {version}, but its previous version is not at {}: put it \
+                         there, or name it with --previous",
                         self.file.quoted(),
                         path.quoted()
                     );
@@ -114,39 +115,40 @@ pub fn open(path: &Path) -> anyhow::Result<RootFile> {
     RootFile::read(&bytes).with_context(|| format!("{} cannot be used", path.quoted()))
 }
 
-/// Reads a root that was published, whoever made it and whatever has become a rule since.
+/// Reads a published root: one that any tool made, and perhaps before today's rules for roots.
 pub fn open_published(path: &Path) -> anyhow::Result<PublishedRoot> {
     let bytes = given::read(path).with_context(|| format!("cannot read {}", path.quoted()))?;
     PublishedRoot::read(&bytes).with_context(|| format!("{} cannot be used", path.quoted()))
 }
 
-/// Reads the version before. It may lack signatures, where both are signed in one ceremony: whoever signs must know that.
+/// Reads the previous version. It may lack signatures if both are signed in one ceremony; the
+/// signer gets a warning.
 fn open_previous(path: &Path, version: u64) -> anyhow::Result<PreviousRoot> {
     let bytes = given::read(path).with_context(|| format!("cannot read {}", path.quoted()))?;
     let file = PublishedRoot::read(&bytes);
-    let file = file.with_context(|| format!("{} cannot be the version before", path.quoted()))?;
+    let file = file.with_context(|| format!("{} cannot be the previous version", path.quoted()))?;
     if file.version() != version {
-        bail!("{} cannot be the version before: it is version {}", path.quoted(), file.version());
+        bail!("{} cannot be the previous version: it is version {}", path.quoted(), file.version());
     }
     if file.missing() > 0 {
-        complain!("tufline: {} is not signed by enough of its own keys yet: look at it too", path.quoted());
+        complain!("tufline: {} does not yet have enough signatures of its own keys: check it too", path.quoted());
     }
     let (contents, sha256) = (file.contents(), Sha256::of(&bytes));
     Ok(PreviousRoot { path: path.to_owned(), root: file.root().clone(), contents, sha256 })
 }
 
-/// Writes a root in place of what is there.
+/// Writes a root, over any file that is there.
 pub fn write(path: &Path, file: &RootFile) -> anyhow::Result<()> {
     files::write(&std::path::absolute(path)?, &file.to_bytes()?)
 }
 
-/// Writes a root where nothing is yet.
+/// Writes a root where no file exists yet.
 pub fn create(path: &Path, file: &RootFile) -> anyhow::Result<()> {
     expect_absent(path)?;
     write(path, file)
 }
 
-/// Refuses a place where something is.
+/// Fails if something exists at `path`.
 pub fn expect_absent(path: &Path) -> anyhow::Result<()> {
     if path.exists() {
         bail!("{} is there already: nothing was written", path.quoted());
@@ -154,7 +156,7 @@ pub fn expect_absent(path: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Where the root of this version is, if it lies beside `path`.
+/// The path of the root of this version beside `path`.
 pub fn beside(path: &Path, version: u64) -> PathBuf {
     path.with_file_name(format!("{version}.root.json"))
 }

@@ -14,16 +14,18 @@ use super::public_keys::open_kms;
 use crate::terminal::complain;
 use crate::text::Quoted;
 
-/// The key that signs.
+/// The arguments that name the key that signs.
 #[derive(Debug, Args)]
 pub struct SigningKeyArguments {
-    /// The private key in PEM: PKCS#8, with a passphrase or without, or as openssl writes it (Ed25519, P-256, RSA)
+    /// The private key in PEM: PKCS#8, encrypted or not, or as openssl writes it (Ed25519, P-256,
+    /// RSA)
     #[arg(long, value_name = "PEM", required_unless_present_any = ["kms_key", "pkcs11_key"])]
     key: Option<PathBuf>,
     /// A key in KMS: an ARN, or an id in `AWS_REGION`
     #[arg(long, value_name = "ARN", conflicts_with = "key")]
     kms_key: Option<String>,
-    /// A key in a PKCS#11 token: `pkcs11:token=LABEL;object=LABEL?module-path=FILE` (RFC 7512); its PIN is asked for
+    /// A key in a PKCS#11 token: `pkcs11:token=LABEL;object=LABEL?module-path=FILE` (RFC 7512); its
+    /// PIN is asked for
     #[arg(long, value_name = "URI", conflicts_with_all = ["key", "kms_key"])]
     pkcs11_key: Option<String>,
     #[command(flatten)]
@@ -31,7 +33,7 @@ pub struct SigningKeyArguments {
 }
 
 impl SigningKeyArguments {
-    /// Opens it, after its passphrase or PIN.
+    /// Opens the key, and asks for its passphrase or PIN if it needs one.
     pub async fn open(&self) -> anyhow::Result<Box<dyn Sign>> {
         Ok(match (&self.kms_key, &self.pkcs11_key, &self.key) {
             (Some(id), _, _) => Box::new(open_kms(id).await?),
@@ -48,7 +50,7 @@ impl SigningKeyArguments {
     }
 }
 
-/// The key in a token, after its PIN.
+/// Opens a key in a token with its PIN.
 fn unlock(uri: &str, passphrase: &PassphraseArguments) -> anyhow::Result<TokenKey> {
     let token = Token::open(&uri.parse()?)?;
     if token.has_pad() {

@@ -1,4 +1,5 @@
-//! `tufline accept-removals`: lets removals through that were held because they were many.
+//! `tufline accept-removals`: lets removals through that were held because there were too many at
+//! once.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -21,13 +22,15 @@ use crate::repository::{EndpointsArguments, Repository, Request, request};
 use crate::terminal::{self, say};
 use crate::text;
 
-/// After so many lost races somebody else is accepting all the time.
+/// How often the record's write is tried. Only a concurrent `accept-removals` makes an attempt
+/// fail.
 const ATTEMPTS: usize = 8;
 
-/// Lets removals of any number through for a while, and makes those that are held now. On AWS it needs an operator's keys.
+/// Accepts any number of removals for a while, and carries out those that are held now. On AWS it
+/// needs an operator's credentials.
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// For how long, such as "15m" or "2 hours"; a day at most
+    /// How long, such as "15m" or "2 hours"; a day at most
     #[arg(long = "for", default_value = "15m", value_name = "TIME")]
     period: Lifetime,
     /// Print a line of JSON
@@ -37,18 +40,18 @@ pub struct Arguments {
     repository: EndpointsArguments,
 }
 
-/// Accepts them.
 pub async fn run(arguments: Arguments) -> Result {
     ensure!(
         arguments.period.seconds() <= LONGEST_ACCEPTANCE,
-        "--for refused: it is longer than a day, for which no stage accepts removals; choose less, and run it again then"
+        "--for refused: removals are accepted for a day at most; give a shorter time, and run this \
+         again after it"
     );
     let repository = arguments.repository.open().await?;
     let store = repository.store()?;
     let published = ledger::published(&*store).await?.context("nothing is published yet")?;
     let manifest = ledger::manifest(&*store, published.generation).await?;
     let held = match (held_removals(&repository, &*store, &manifest).await, &repository) {
-        // Where another folder is in the place of the uploads, that it is taken is what an operator accepts.
+        // If another folder is now in the place of the uploads, the operator accepts that folder.
         (Err(_), Repository::Folder(_)) => BTreeSet::new(),
         (held, _) => held?,
     };

@@ -1,4 +1,4 @@
-//! `tufline chunk`: cuts what has no chunks yet.
+//! `tufline chunk`: has targets cut that have no chunks yet.
 
 use anyhow::{Context, bail};
 use clap::Args;
@@ -13,10 +13,11 @@ use crate::repository::{AwsRepository, EndpointsArguments, Repository, Request, 
 use crate::terminal::{self, say};
 use crate::text::{self, Quoted};
 
-/// So many targets are looked at and asked for at once.
+/// How many targets are checked and requested at once.
 const AT_ONCE: usize = 32;
 
-/// Has every target cut that has no chunks yet: after they were turned on, or where some were lost. On AWS it needs an operator's keys.
+/// Cuts every target that has no chunks yet: after chunks were turned on, or if some were lost. On
+/// AWS it needs an operator's credentials.
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// Print a line of JSON
@@ -26,7 +27,6 @@ pub struct Arguments {
     repository: EndpointsArguments,
 }
 
-/// Asks for it.
 pub async fn run(arguments: Arguments) -> Result {
     let asked = match arguments.repository.open().await? {
         Repository::Folder(folder) => {
@@ -46,7 +46,7 @@ pub async fn run(arguments: Arguments) -> Result {
     Ok(Exit::Done)
 }
 
-/// Asks for the chunks of all listed targets that have none; answers how many.
+/// Requests the chunks of all listed targets that have none; returns how many targets those are.
 async fn ask_on_aws(aws: &AwsRepository) -> anyhow::Result<usize> {
     let queue = aws.resources.chunk_queue(&aws.clients);
     let queue = queue.context("no targets are cut: deploy with the prop `chunks` (docs/deploy.md)")?;

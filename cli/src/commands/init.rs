@@ -19,23 +19,24 @@ use crate::text::Quoted;
 
 /// Makes the first root and the first generation of a repository on AWS.
 ///
-/// Harmless where that is done. The online keys are named by `TUFLINE_KEY_TARGETS`, _BINS, _SNAPSHOT and _TIMESTAMP.
+/// Does nothing if the repository has been initialized. `TUFLINE_KEY_TARGETS`, _BINS, _SNAPSHOT and
+/// _TIMESTAMP name the online keys.
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// With a root of one key, in the file DIR/root.pem: for development and tests only
+    /// Make a root with a single key, in the file DIR/root.pem: for development and tests only
     #[arg(long, required = true)]
     development: bool,
-    /// Where to leave the root's key and the trusted root, DIR/root.json
+    /// Where to write the root's key and the trusted root, DIR/root.json
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
-    /// Into how many bins it is split from the start: 1, 16, 256 or 4096. It splits further by itself
+    /// How many bins the repository has at the start: 1, 16, 256 or 4096. It splits further by
+    /// itself
     #[arg(long, default_value = "1", value_name = "NUMBER")]
     bins: FirstBins,
     #[command(flatten)]
     repository: EndpointsArguments,
 }
 
-/// Initializes it, and waits until it is published.
 pub async fn run(arguments: Arguments) -> Result {
     let Repository::Aws(aws) = arguments.repository.open().await? else {
         bail!("a repository in a folder is initialized when `tufline local` first starts");

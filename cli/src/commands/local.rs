@@ -1,4 +1,5 @@
-//! `tufline local`: the embedded form. One process watches a folder of uploads, runs the stages, and answers devices.
+//! `tufline local`: the embedded form. One process watches a folder of uploads, runs the stages,
+//! and answers devices.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -13,24 +14,26 @@ use crate::repository::FolderEndpoints;
 use crate::terminal::{self, say};
 use crate::text::{self, Quoted};
 
-/// Runs a repository in a folder: what is dropped in its uploads is published, and served to devices.
+/// Runs a repository in a folder: publishes the files dropped in its uploads folder, and serves
+/// them to devices.
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// The folder of the repository; made on the first start
+    /// The folder of the repository; created on the first start
     #[arg(long, default_value = ".tufline", value_name = "DIR")]
     data: PathBuf,
     /// The folder to drop files in [default: DIR/uploads]
     #[arg(long, value_name = "DIR")]
     uploads: Option<PathBuf>,
-    /// Address and port to answer devices on
+    /// The address and port on which to serve devices
     #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
     listen: SocketAddr,
-    /// Into how many bins a new repository is split from the start: 1, 16, 256 or 4096. It splits further by itself
+    /// How many bins a new repository has at the start: 1, 16, 256 or 4096. It splits further by
+    /// itself
     #[arg(long, default_value = "1", value_name = "NUMBER")]
     bins: FirstBins,
 }
 
-/// Runs until it is told to stop.
+/// Runs until a signal stops it.
 pub async fn run(arguments: Arguments) -> Result {
     let mut stop = StopSignal::take()?;
     let Arguments { data, uploads, listen, bins } = arguments;
@@ -38,8 +41,9 @@ pub async fn run(arguments: Arguments) -> Result {
     if running.is_new {
         let keys = running.data.join("keys");
         say!(
-            "note: the root key and all online keys were made just now and are plain files in {}. Whoever reads them can \
-             sign for your devices: good for development and tests, not for devices in the field.",
+            "note: the root key and all online keys are new, and are plain files in {}. Anybody \
+             who reads them can sign for your devices: good for development and tests, not for \
+             devices in the field.",
             keys.quoted()
         );
         say!("");
@@ -70,7 +74,7 @@ Events are lines in {events}. Ctrl-C stops it.",
         uploads = uploads.quoted(),
         file = file.quoted(),
         root = public.trusted_root.quoted(),
-        // A string of JSON is one of Python.
+        // A JSON string is also a Python string.
         quoted = text::plain_json(&public.trusted_root.to_string_lossy().into()),
         metadata = public.metadata_url,
         targets = public.targets_url,

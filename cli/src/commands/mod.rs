@@ -1,4 +1,5 @@
-//! The commands, each a module of its own: what two of them share lies in a room beside this one.
+//! The commands, each in a module of its own. What several of them share is in the modules beside
+//! this one.
 
 pub mod accept_removals;
 pub mod chunk;

@@ -1,4 +1,4 @@
-//! `tufline reconcile`: every upload is looked at again, so that whatever got lost comes back.
+//! `tufline reconcile`: has the pipeline check every upload again, which repairs whatever got lost.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,7 +13,8 @@ use crate::repository::{EndpointsArguments, Repository, Request, request};
 use crate::terminal::{self, say};
 use crate::text;
 
-/// Has every upload looked at again, and every published target whose upload is gone. On AWS it needs an operator's keys.
+/// Checks every upload again, and every published target whose upload is gone. On AWS it needs an
+/// operator's credentials.
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// Print a line of JSON
@@ -23,12 +24,11 @@ pub struct Arguments {
     repository: EndpointsArguments,
 }
 
-/// Asks for it.
 pub async fn run(arguments: Arguments) -> Result {
     let hints = match arguments.repository.open().await? {
         Repository::Folder(folder) => request::ask_and_wait(folder.data(), Request::Reconcile).await?,
         Repository::Aws(aws) => {
-            // It signs nothing.
+            // Reconciling signs nothing, so it needs no keys.
             let signer = KmsSigner::new(aws.clients.kms(), BTreeMap::new());
             reconcile(&aws.ports(Arc::new(signer))?).await?
         }
@@ -36,7 +36,7 @@ pub async fn run(arguments: Arguments) -> Result {
     if arguments.json {
         terminal::json(&json!({"outcome": "reconciled", "hints": hints}));
     } else {
-        say!("{} will be looked at again", text::count(hints as u64, "upload"));
+        say!("{} will be checked again", text::count(hints as u64, "upload"));
     }
     Ok(Exit::Done)
 }

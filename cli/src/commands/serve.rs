@@ -1,4 +1,4 @@
-//! `tufline serve`: answers devices from a repository bucket.
+//! `tufline serve`: serves devices from a repository bucket.
 
 use std::net::SocketAddr;
 
@@ -11,17 +11,17 @@ use crate::repository::{EndpointsArguments, Repository};
 use crate::server::Server;
 use crate::terminal::say;
 
-/// Answers devices over HTTP from a repository on AWS.
+/// Serves a repository on AWS to devices over HTTP.
 #[derive(Debug, Args)]
 pub struct Arguments {
     #[command(flatten)]
     repository: EndpointsArguments,
-    /// Address and port to listen on
+    /// The address and port on which to listen
     #[arg(long, default_value = "127.0.0.1:8081", value_name = "ADDRESS")]
     listen: SocketAddr,
 }
 
-/// Runs until it is told to stop.
+/// Runs until a signal stops it.
 pub async fn run(arguments: Arguments) -> Result {
     let repository = arguments.repository.open().await?;
     let Repository::Aws(_) = repository else {

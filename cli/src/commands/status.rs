@@ -1,4 +1,5 @@
-//! `tufline status`: what is published, what waits where, what expires when, and what was refused.
+//! `tufline status`: what is published, what waits in which queue, what expires when, and what was
+//! refused.
 
 use std::fmt::{self, Write};
 
@@ -14,9 +15,11 @@ use crate::health::{Damage, RejectedUploads, Rejections, Status, collect};
 use crate::repository::EndpointsArguments;
 use crate::{terminal, text};
 
-/// Shows what is published, what waits, what expires when, and what was refused. On AWS it needs an operator's keys.
+/// Shows what is published, what waits, what expires when, and what was refused. On AWS it needs an
+/// operator's credentials.
 ///
-/// Exits with 5 where somebody should look at it now, and says why in its last line; with 1 where it can't be told.
+/// Exits with 5 if something needs attention now, and says what in its last line; with 1 if the
+/// status can't be read.
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// Print JSON
@@ -29,7 +32,6 @@ pub struct Arguments {
     repository: EndpointsArguments,
 }
 
-/// Prints the status.
 pub async fn run(arguments: Arguments) -> Result {
     let repository = arguments.repository.open().await?;
     let queues = repository.queues()?;
@@ -58,7 +60,7 @@ fn describe(status: &Status) -> std::result::Result<String, fmt::Error> {
     Ok(text)
 }
 
-/// What devices see, and what of it is damaged.
+/// Writes what devices see, and which of its files are damaged.
 fn write_published(text: &mut String, status: &Status) -> fmt::Result {
     let targets = text::count(status.targets, "target");
     writeln!(
@@ -80,21 +82,23 @@ fn write_published(text: &mut String, status: &Status) -> fmt::Result {
     for Damage { file, why } in &status.damaged {
         writeln!(
             text,
-            "damaged     {file}: {}; devices need it, so bring it back from a backup or from its older object versions",
+            "damaged     {file}: {}; devices need it, so restore it from a backup or from its \
+             older object versions",
             escaped(why)
         )?;
     }
     for IgnoredRoot { version, reason, .. } in &status.ignored_roots {
         writeln!(
             text,
-            "not a root  metadata/{version}.root.json: {}; nobody follows it, and `tufline root publish` of the real one replaces it",
+            "not a root  metadata/{version}.root.json: {}; no device follows it, and `tufline root \
+             publish` of the real root replaces it",
             escaped(reason)
         )?;
     }
     Ok(())
 }
 
-/// What is on its way.
+/// Writes what waits for sign and publish, and in the queues.
 fn write_waiting(text: &mut String, status: &Status) -> fmt::Result {
     let waiting = &status.waiting;
     let since = waiting.since.map(|since| format!(", the first made {}", text::until(status.now, since)));
@@ -108,7 +112,7 @@ fn write_waiting(text: &mut String, status: &Status) -> fmt::Result {
     Ok(())
 }
 
-/// What was refused or is held.
+/// Writes what was refused, and which removals are held.
 fn write_refused(text: &mut String, status: &Status) -> fmt::Result {
     let RejectedUploads { count, last, unlisted } = &status.rejected;
     let rest = match unlisted {
@@ -124,17 +128,18 @@ fn write_refused(text: &mut String, status: &Status) -> fmt::Result {
     }
     if !status.held_removals.is_empty() {
         let held = text::count(status.held_removals.len() as u64, "removal");
-        writeln!(text, "held        {held}; if they are meant, run `tufline accept-removals`")?;
+        writeln!(text, "held        {held}; if they are intended, run `tufline accept-removals`")?;
     }
     Ok(())
 }
 
-/// What doesn't work, and why somebody should look.
+/// Writes what fails, and the reasons for attention.
 fn write_failing(text: &mut String, status: &Status) -> fmt::Result {
     if let Some(stored) = status.clock_behind {
         writeln!(
             text,
-            "clock       BEHIND: it says {}, and the timestamp was stored at {stored}; nothing is published or renewed until it is right",
+            "clock       BEHIND: it says {}, and the timestamp was stored at {stored}; nothing is \
+             published or renewed until it is right",
             status.now
         )?;
     }
@@ -142,7 +147,7 @@ fn write_failing(text: &mut String, status: &Status) -> fmt::Result {
         writeln!(
             text,
             "{:<12}{}, first {}: {}",
-            // It goes on by itself, or not before somebody lets it.
+            // "fails": it is tried again by itself. "denied": somebody must grant access first.
             if *kind == Some(ErrorKind::Denied) { "denied" } else { "fails" },
             what.escape_debug(),
             text::until(status.now, *since),
@@ -219,14 +224,14 @@ mod tests {
             "published   generation 7 with 1 target, made 0 s ago\n\
              timestamp   version 12       expires in 23 h 53 min\n\
              targets     version 3        EXPIRED 0 s ago\n\
-             damaged     metadata/7.snapshot.json: it is\\nmissing; devices need it, so bring it back from a backup or from its older object versions\n\
-             not a root  metadata/2.root.json: why; nobody follows it, and `tufline root publish` of the real one replaces it\n\
+             damaged     metadata/7.snapshot.json: it is\\nmissing; devices need it, so restore it from a backup or from its older object versions\n\
+             not a root  metadata/2.root.json: why; no device follows it, and `tufline root publish` of the real root replaces it\n\
              waiting     1 to be signed, 0 to be published, the first made 0 s ago\n\
              queue       uploads  2 messages, 0 dead letters\n\
              rejected    20 uploads, 1 of them listed here; `tufline status --all` lists all\n            \
              a\\nb: it has a space\n\
              refused     generation 8: why\n\
-             held        2 removals; if they are meant, run `tufline accept-removals`\n\
+             held        2 removals; if they are intended, run `tufline accept-removals`\n\
              clock       BEHIND: it says 2026-11-25T00:00:00Z, and the timestamp was stored at 2026-11-25T00:01:00Z; nothing is published or renewed until it is right\n\
              denied      sign, first 0 s ago: no\n\
              fails       upload a\\nb, first 0 s ago: no room\n\

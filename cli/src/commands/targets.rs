@@ -1,4 +1,4 @@
-//! `tufline targets`: the top-level targets role, where people sign it.
+//! `tufline targets`: the top-level targets role, if people sign it.
 
 use std::path::PathBuf;
 
@@ -17,9 +17,10 @@ use crate::repository::RepositoryArguments;
 use crate::terminal::{self, say};
 use crate::text::Quoted;
 
-/// Makes, signs and publishes the top-level targets document, where the configuration says `offline_targets`.
+/// Makes, signs and publishes the top-level targets document, if the configuration sets
+/// `offline_targets`.
 ///
-/// docs/keys.md has the whole way.
+/// docs/keys.md shows every step.
 #[derive(Debug, Args)]
 pub struct Arguments {
     #[command(subcommand)]
@@ -33,23 +34,24 @@ enum Command {
     Publish(PublishArguments),
 }
 
-/// Makes the next document, unsigned, for the people who sign it. On AWS it needs an operator's keys.
+/// Makes the next document, unsigned, for people to sign. On AWS it needs an operator's
+/// credentials.
 ///
-/// While the key of the bins is replaced it makes two, targets.json and targets.2.json: people sign both, and the second is published
-/// when all bins are signed by the new key.
+/// During a rotation of the bins' key it makes two documents, targets.json and targets.2.json.
+/// People sign both; publish the second when the new key has signed all bins.
 #[derive(Debug, Args)]
 struct NextArguments {
-    /// For how long it is in force, or until when
+    /// When it expires: a time, or how long from now
     #[arg(long, default_value = "365 days", value_name = "TIME")]
     expires: String,
-    /// Where it goes
+    /// Where to write it
     #[arg(long, default_value = "targets.json", value_name = "targets.json")]
     out: PathBuf,
     #[command(flatten)]
     repository: RepositoryArguments,
 }
 
-/// Adds a signature to a document, in its file.
+/// Adds a signature to a document's file.
 #[derive(Debug, Args)]
 struct SignArguments {
     /// The document's file
@@ -59,7 +61,7 @@ struct SignArguments {
     key: SigningKeyArguments,
 }
 
-/// Publishes a document that enough people signed.
+/// Publishes a document that has enough signatures.
 #[derive(Debug, Args)]
 struct PublishArguments {
     /// The document's file
@@ -72,13 +74,13 @@ struct PublishArguments {
     repository: RepositoryArguments,
 }
 
-/// Runs the one that was asked for.
 pub async fn run(arguments: Arguments) -> Result {
     match arguments.command {
         Command::Next(arguments) => make_next(arguments).await,
         Command::Sign(SignArguments { file, key }) => {
             let role = RoleName::targets();
-            let document = RoleFile::read(&role, &file)?.with_context(|| format!("{} is not there", file.quoted()))?;
+            let document =
+                RoleFile::read(&role, &file)?.with_context(|| format!("{} does not exist", file.quoted()))?;
             document.sign(&role, &file, &key).await?;
             Ok(Exit::Done)
         }
@@ -100,12 +102,12 @@ async fn make_next(arguments: NextArguments) -> Result {
         RoleFile::unsigned(draft.document().clone()).write(path)?;
         say!("targets version {}, unsigned, in {}", draft.document().version, path.quoted());
     }
-    say!("who holds a key of the targets role signs it with `tufline targets sign`");
+    say!("the holders of the targets role's keys sign it with `tufline targets sign`");
     if last.is_some() {
         let (first, second) = (out.quoted(), second.quoted());
         say!(
-            "the key of the bins is being replaced: sign both, publish {first}, and {second} when `tufline key rotate bins` says \
-             signed"
+            "the key of the bins is being replaced: sign both, publish {first} now, and {second} \
+             when `tufline key rotate bins` says signed"
         );
     }
     Ok(Exit::Done)

@@ -1,4 +1,4 @@
-//! `tufline upload`: drops files where the pipeline takes them from.
+//! `tufline upload`: puts files where the pipeline finds them.
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -17,21 +17,21 @@ use crate::text;
 use crate::uploading::{PlannedUpload, ascii_custom, plan_uploads, put_upload};
 use crate::waiting::{Awaited, Goal, tell_ending, wait_for};
 
-/// So many files are uploaded at once.
+/// How many files are uploaded at once.
 const AT_ONCE: usize = 4;
 
-/// A transfer of fewer bytes shows no progress bar.
+/// Only a file of at least this many bytes gets a progress bar.
 const WORTH_A_BAR: u64 = 8 << 20;
 
-/// Uploads files; each becomes the target of its name.
+/// Uploads files; each becomes a target under its name.
 ///
 /// Exits with 3, and sends nothing, if a name or the custom metadata would be refused.
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// The files
+    /// The files to upload
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// The target's name, for a single file [default: the file's name]
+    /// The target's name; for a single file only [default: the file's name]
     #[arg(long)]
     name: Option<String>,
     /// A folder to put in front of each name
@@ -53,7 +53,6 @@ pub struct Arguments {
     repository: EndpointsArguments,
 }
 
-/// Uploads, and waits if that is asked.
 pub async fn run(arguments: Arguments) -> Result {
     if arguments.name.is_some() && arguments.files.len() > 1 {
         return Ok(misused("--name is for a single file; use --prefix for several"));

@@ -1,4 +1,4 @@
-//! `tufline wait`: until devices see an upload.
+//! `tufline wait`: waits until devices see an upload.
 
 use std::time::Duration;
 
@@ -9,14 +9,16 @@ use crate::exit::Result;
 use crate::repository::EndpointsArguments;
 use crate::waiting::{Awaited, Goal, UploadEnding, tell_ending, wait_for};
 
-/// Waits until devices see what is uploaded: verified as they would, through the public URL.
+/// Waits until devices see an upload. It looks through the public URL and verifies as a device
+/// does.
 ///
-/// Exits with 0 when they do, 3 when the upload was refused, 4 when the time is up, and at once with 1 when whoever waits may not look.
+/// Exits with 0 when devices see it, 3 if it was refused, 4 if the time is up, and at once with 1
+/// if access is denied.
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// The target
+    /// The target's name
     name: String,
-    /// Wait until its bytes have this digest, whatever is uploaded now
+    /// Wait until its bytes have this digest, whatever is uploaded under the name now
     #[arg(long, value_name = "DIGEST", conflicts_with = "gone")]
     sha256: Option<Sha256>,
     /// Wait until devices no longer see it
@@ -32,7 +34,6 @@ pub struct Arguments {
     repository: EndpointsArguments,
 }
 
-/// Waits.
 pub async fn run(arguments: Arguments) -> Result {
     let goal = match arguments.sha256 {
         Some(sha256) => Goal::Bytes(sha256),
@@ -46,7 +47,7 @@ pub async fn run(arguments: Arguments) -> Result {
             let mut endings = wait_for(&repository, &awaited, Duration::from_secs(arguments.timeout)).await?;
             endings.remove(0)
         }
-        // Nobody needs to be asked: it can never be published.
+        // No repository would ever publish such a name, so there is nothing to ask.
         Err(refusal) => UploadEnding::Rejected { reason: refusal.reason },
     };
     Ok(tell_ending(&arguments.name, &ending, arguments.json))

@@ -1,4 +1,4 @@
-//! The chunks of targets: which blobs are to be cut, and who says so.
+//! Cuts targets into chunks: collects the blobs to be cut, and cuts them one after another.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use tufline_pipeline::state::listed_blobs::listed_blobs;
 use tufline_store::{Blob, Blobs, Clock, Kept, Result, Source, Store, Upload};
 use tufline_tuf::{Sha256, Time};
 
-/// Blobs that wait to be cut. Whatever is forgotten with the process the next start finds.
+/// The blobs that wait to be cut. If the process ends, the next start finds them again.
 pub struct Cutting {
     chunker: Chunker,
     ask: mpsc::UnboundedSender<Sha256>,
@@ -19,7 +19,7 @@ pub struct Cutting {
 }
 
 impl Cutting {
-    /// Cuts `blobs`. Nothing is asked for yet.
+    /// Cuts blobs of `blobs` and stores their `chunks`. No blob waits yet.
     pub fn new(blobs: Arc<dyn Blobs>, chunks: FolderChunks, clock: Arc<dyn Clock>) -> Arc<Self> {
         let scratch = chunks.scratch();
         let chunker = Chunker { blobs, chunks: Arc::new(chunks), clock, scratch, turn: Mutex::default() };
@@ -27,13 +27,13 @@ impl Cutting {
         Arc::new(Self { chunker, ask, asked: Mutex::new(asked) })
     }
 
-    /// Asks for the chunks of a blob.
+    /// Requests the chunks of a blob.
     pub fn ask(&self, blob: Sha256) {
-        // The other end lives as long.
+        // The receiver lives as long as the sender.
         let _ = self.ask.send(blob);
     }
 
-    /// Asks for those of all listed blobs that have none; answers how many these are.
+    /// Requests the chunks of all listed blobs that have none; returns how many blobs those are.
     pub async fn ask_for_all(&self, store: &dyn Store) -> anyhow::Result<usize> {
         let mut count = 0;
         for (blob, length) in listed_blobs(store).await? {
@@ -45,7 +45,7 @@ impl Cutting {
         Ok(count)
     }
 
-    /// The next blob that somebody asked for.
+    /// Waits for the next requested blob.
     pub async fn next(&self) -> Sha256 {
         match self.asked.lock().await.recv().await {
             Some(blob) => blob,
@@ -62,14 +62,13 @@ impl Cutting {
     }
 }
 
-/// Blobs; asks for the chunks of each that is whole now.
+/// Wraps [`Blobs`], and requests the chunks of each blob once it is whole.
 pub struct ToldBlobs {
     blobs: Arc<dyn Blobs>,
     cutting: Arc<Cutting>,
 }
 
 impl ToldBlobs {
-    /// Those of `blobs`.
     pub fn new(blobs: Arc<dyn Blobs>, cutting: &Arc<Cutting>) -> Self {
         Self { blobs, cutting: Arc::clone(cutting) }
     }

@@ -1,4 +1,5 @@
-//! The embedded form: one process that watches a folder of uploads, runs the stages, and answers devices.
+//! The embedded form: one process that watches an uploads folder, runs the stages, and serves
+//! devices.
 
 mod cutting;
 mod news;

@@ -1,14 +1,14 @@
-//! Events, told to the log as well: what a person at the terminal wants to know.
+//! Writes events to the log as well, for a person at the terminal.
 
 use async_trait::async_trait;
 use tufline_folder::FileEvents;
 use tufline_store::{Event, Events, Result};
 use tufline_tuf::plain::escaped;
 
-/// More names than this become a number.
+/// How many names a log line lists; it only counts the others.
 const NAMES: usize = 3;
 
-/// Writes events to the file, then tells of them in the log.
+/// Writes events to the events file, then to the log.
 pub struct News(pub FileEvents);
 
 #[async_trait]

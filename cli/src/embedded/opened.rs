@@ -27,44 +27,46 @@ use crate::files;
 use crate::repository::{TRUSTED_ROOT, config_file, folder_store, import_marker, waits_for_root};
 use crate::text::Quoted;
 
-/// So much of what never changes is kept in memory, in bytes: what one stage wrote the next reads.
+/// The size of the cache of immutable files, in bytes: a stage reads what the one before it wrote.
 const MOST_KEPT: u64 = 64 * 1024 * 1024;
 
-/// An opened repository. Nothing runs yet.
+/// A repository that is open, but not running yet.
 pub struct LocalRepository {
-    /// The data folder; the lock is held while this lives.
+    /// The data folder. It stays locked as long as this value lives.
     pub data: DataFolder,
-    /// What build systems drop.
+    /// The files that build systems drop.
     pub uploads: FolderUploads,
-    /// What other parties drop.
+    /// The documents that delegated parties drop.
     pub deliveries: FolderUploads,
     /// The queues between the stages.
     pub queues: LocalQueues,
-    /// The same and all else, as the stages are given it.
+    /// All ports, as the stages use them.
     pub ports: Ports,
     /// The chunks of targets.
     pub chunks: FolderChunks,
-    /// What makes them, if it was chosen.
+    /// Cuts targets into chunks, if the configuration says so.
     pub cutting: Option<Arc<Cutting>>,
-    /// The file of events.
+    /// The path of the events file.
     pub events: PathBuf,
-    /// Whether this is the first start: the keys are new.
+    /// Whether this is the first start, which made the keys.
     pub is_new: bool,
 }
 
 impl LocalRepository {
-    /// Opens the data folder at `data`, made where it is missing, with `uploads` (`DATA/uploads` unless given).
+    /// Opens the data folder at `data`, and creates it if it is missing. `uploads` defaults to
+    /// `DATA/uploads`.
     pub async fn open(data: &Path, uploads: Option<&Path>) -> anyhow::Result<Self> {
         if import_marker(data).exists() {
             bail!(
-                "an import into {0} is not finished: run `tufline import` again, or remove {0} and begin anew",
+                "an import into {0} is not finished: run `tufline import` again, or remove {0} and \
+                 start over",
                 data.quoted()
             );
         }
         Self::open_for_import(data, uploads).await
     }
 
-    /// The same, while something is imported into it.
+    /// Like [`open`](Self::open), but allows a folder into which an import is in progress.
     pub async fn open_for_import(data: &Path, uploads: Option<&Path>) -> anyhow::Result<Self> {
         let data = DataFolder::lock(data)?;
         let config = Arc::new(config_file::read(&config_file::path(data.path()))?);
@@ -72,7 +74,7 @@ impl LocalRepository {
         if !FolderUploads::is_recorded(&data) {
             std::fs::create_dir_all(&uploads).with_context(|| format!("cannot make {}", uploads.quoted()))?;
         }
-        // What is missing now, since it is not mounted, is looked at when it is there.
+        // A folder that is missing because it is not mounted yet is checked once it is there.
         if uploads.exists() {
             check_apart(data.path(), &uploads)?;
         }
@@ -83,12 +85,13 @@ impl LocalRepository {
         let is_new = roots::first(&*store).await?.is_none();
         if is_new && waits_for_root(data.path()) {
             bail!(
-                "{0} waits for its first root: publish it with `tufline root publish FILE --data {0}`, or remove {0}/root-ceremony for a \
-                 development root",
+                "{0} waits for its first root: publish it with `tufline root publish FILE --data \
+                 {0}`, or remove {0}/root-ceremony for a development root",
                 data.path().quoted()
             );
         }
-        // New keys only before there is a root: devices don't trust a new key in place of a lost one.
+        // It makes keys only before there is a root: devices would not trust a new key in place of
+        // a lost one.
         let signer = if is_new { FileSigner::generate(&data.keys())? } else { FileSigner::open(&data.keys())? };
         let events = FileEvents::open(&data, clock.clone())?;
         let (events_path, queues) = (events.path().to_owned(), LocalQueues::new());
@@ -114,18 +117,18 @@ impl LocalRepository {
         Ok(Self { data, uploads, deliveries, queues, ports, chunks, cutting, events: events_path, is_new })
     }
 
-    /// Publishes the first generation, split into `bins`, unless that is done, and leaves the trusted root in `DATA/root.json`; answers its
-    /// path. A crash anywhere in it is continued by the next start.
+    /// Publishes the first generation with `bins` unless one is published, and writes the trusted
+    /// root to `DATA/root.json`; returns its path. After a crash the next start continues.
     pub async fn begin(&self, bins: FirstBins) -> anyhow::Result<PathBuf> {
         let ports = &self.ports;
         if let Some(published) = ledger::published(&*ports.store).await? {
-            // Said once, and not by each stage for ever.
+            // Fail here, once: otherwise every stage would log it for ever.
             if let Err(error @ StageError::Record(..)) = ledger::manifest(&*ports.store, published.generation).await {
                 return Err(error.into());
             }
         } else {
             if roots::first(&*ports.store).await?.is_some() {
-                // Of people, or of a start that was killed.
+                // People published this root, or a start that was killed did.
                 init::first_generation(ports, bins).await?;
             } else {
                 let root_key = KeyFile::generate(&self.data.keys().join("root.pem"))?;
@@ -146,17 +149,19 @@ impl LocalRepository {
     }
 }
 
-/// Refuses an uploads folder that would publish the data folder, private keys and all, or be mixed up with its parts.
+/// Refuses an uploads folder that contains the data folder, since that would publish the private
+/// keys, or that lies in one of its internal folders.
 pub fn check_apart(data: &Path, uploads: &Path) -> anyhow::Result<()> {
     let real = |path: &Path| path.canonicalize().with_context(|| format!("cannot find {}", path.quoted()));
     let (data, uploads) = (real(data)?, real(uploads)?);
-    // Names with a segment that begins with a dot are no uploads.
+    // A path with a segment that begins with a dot is never an upload.
     let hidden = |path: &Path| path.iter().any(|segment| segment.as_encoded_bytes().starts_with(b"."));
     let publishes_data = data.strip_prefix(&uploads).is_ok_and(|below| !hidden(below));
     let own = ["repository", "ledger", "keys", "tmp"].map(|folder| data.join(folder));
     if publishes_data || own.iter().any(|own| uploads.starts_with(own)) {
         bail!(
-            "the data folder {} would lie among the uploads, or they in it: choose another folder with --uploads",
+            "the data folder {} would lie in the uploads folder, or the uploads in one of its \
+             internal folders: choose another folder with --uploads",
             data.quoted()
         );
     }

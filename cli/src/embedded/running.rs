@@ -1,4 +1,4 @@
-//! The embedded form while it runs.
+//! The running embedded form: starts the stages, the watchers and the server, and stops them.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -21,32 +21,30 @@ use crate::repository::{FolderEndpoints, PublicEndpoints};
 use crate::server::Server;
 use crate::text::Quoted;
 
-/// How long a clean stop may take. What isn't finished then is continued by the next start.
+/// How long a clean stop may take. The next start continues what is not finished by then.
 const LONGEST_STOP: Duration = Duration::from_secs(5);
 
-/// What to run.
+/// The options of a repository in a folder.
 pub struct Options {
-    /// The data folder.
     pub data: PathBuf,
     /// The uploads folder; `None` for `DATA/uploads`.
     pub uploads: Option<PathBuf>,
-    /// Where to answer devices.
+    /// The address and port on which to serve devices.
     pub listen: SocketAddr,
-    /// Into how many bins a new repository is split.
+    /// How many bins a new repository has.
     pub bins: FirstBins,
-    /// Where to tell what each stage does.
+    /// Receives what each stage did, for the demo.
     pub reports: Option<mpsc::UnboundedSender<StageRun>>,
 }
 
 /// A running repository.
 pub struct Running {
-    /// Where everything is, as in `DATA/endpoints.json`.
+    /// Its folders and URLs, as in `DATA/endpoints.json`.
     pub endpoints: FolderEndpoints,
-    /// The data folder.
     pub data: PathBuf,
     /// Whether this start made the keys.
     pub is_new: bool,
-    /// For whoever looks inside.
+    /// The open repository, for the demo and for tests.
     pub repository: LocalRepository,
     tasks: JoinSet<()>,
     stop: watch::Sender<bool>,
@@ -54,20 +52,21 @@ pub struct Running {
 }
 
 impl Running {
-    /// Opens or makes the repository and starts everything; `DATA/endpoints.json` is there when this returns.
+    /// Opens or creates the repository and starts everything. `DATA/endpoints.json` exists when
+    /// this returns.
     pub async fn start(options: Options) -> anyhow::Result<Self> {
         for path in [Some(&options.data), options.uploads.as_ref()].into_iter().flatten() {
-            // Before anything is made there.
+            // Checked before anything is created there.
             ensure!(
                 std::path::absolute(path)?.to_str().is_some(),
-                "{} is not UTF-8, which the endpoints file must be: give another folder",
+                "{} is not UTF-8, so the endpoints file cannot name it: choose another folder",
                 path.quoted()
             );
         }
         let repository = LocalRepository::open(&options.data, options.uploads.as_deref()).await?;
         let server = Server::bind(options.listen).await?;
         let data = repository.data.path().to_owned();
-        // Of a process that was killed.
+        // A process that was killed may have left it.
         files::remove(&endpoints_file(&data))?;
         let trusted_root = repository.begin(options.bins).await?;
 
@@ -109,13 +108,13 @@ impl Running {
         })
     }
 
-    /// Stops: what is under way is finished, if it doesn't take long.
+    /// Stops. Work in progress is finished if that doesn't take long ([`LONGEST_STOP`]).
     pub async fn stop(mut self) -> anyhow::Result<()> {
         files::remove(&endpoints_file(&self.data))?;
         self.stop.send_replace(true);
         let finished = async { while self.tasks.join_next().await.is_some() {} };
         if tokio::time::timeout(LONGEST_STOP, finished).await.is_err() {
-            tracing::warn!("stopped before everything was finished; the next start goes on with it");
+            tracing::warn!("stopped before all work was finished; the next start continues it");
         }
         Ok(())
     }
@@ -138,7 +137,8 @@ fn serve(
     }
 }
 
-/// The URL of `path` for someone on this machine.
+/// The URL of `path` for a program on this machine: an unspecified address becomes the loopback
+/// address.
 fn url(address: SocketAddr, path: &str) -> anyhow::Result<Url> {
     let host = match address.ip() {
         ip if !ip.is_unspecified() => ip,
@@ -146,7 +146,7 @@ fn url(address: SocketAddr, path: &str) -> anyhow::Result<Url> {
         IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
     };
     let address = SocketAddr::new(host, address.port());
-    format!("http://{address}{path}").parse().context("the address makes no URL")
+    format!("http://{address}{path}").parse().context("the address cannot be written as a URL")
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
-//! What doesn't work now: told in the log once a minute at most, however often it is tried, and left in a file for `tufline status`.
+//! Current failures: each is logged once a minute at most, however often it is retried, and listed
+//! in a file for `tufline status`.
 //!
-//! `DATA/troubles.json` is there only while something doesn't work. Like the queues it knows nothing of what was before this process.
+//! `DATA/troubles.json` exists only while something fails. Like the queues, it knows nothing from
+//! before this process.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -15,43 +17,44 @@ use tufline_tuf::Time;
 
 use crate::files;
 
-/// The same is told in the log once in this time.
+/// The same failure is logged at most once in this time.
 const TOLD_AGAIN: Duration = Duration::from_mins(1);
 
-/// What was not noted for so long is over: whatever fails is tried again within half a minute.
+/// A failure that was not noted for this long is over: everything that fails is retried within half
+/// a minute.
 const OVER: Duration = Duration::from_mins(2);
 
-/// Of more uploads than this the others are not remembered.
+/// How many failures are remembered at most: a burst of uploads may fail for one reason.
 const MOST: usize = 1000;
 
-/// So many are left in the file.
+/// How many failures the file lists.
 const SHOWN: usize = 10;
 
-/// Something that doesn't work.
+/// A current failure.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Trouble {
-    /// What: a stage, or an upload.
+    /// What fails: a stage, or an upload.
     pub what: String,
-    /// One line.
+    /// The reason, in one line.
     pub why: String,
-    /// What may be done about it, where that is known.
+    /// The kind of failure, if it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<ErrorKind>,
-    /// Since when.
+    /// When it was first noted.
     pub since: Time,
 }
 
-/// What the file says.
+/// The contents of the file.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct TroublesRecord {
-    /// The first of them, by what they are about.
+    /// The first of the failures, in the order of what fails.
     pub troubles: Vec<Trouble>,
-    /// How many more there are.
+    /// How many more failures there are.
     #[serde(default)]
     pub more: usize,
 }
 
-/// What doesn't work now. Clones are the same.
+/// The current failures. Clones share them.
 #[derive(Clone)]
 pub struct Troubles(Arc<SharedTroubles>);
 
@@ -64,20 +67,20 @@ struct SharedTroubles {
 #[derive(Default)]
 struct TroublesState {
     troubles: BTreeMap<String, (Trouble, Instant)>,
-    /// When each stage told something last, and what.
+    /// What each stage logged last, and when.
     told: BTreeMap<&'static str, (Instant, String)>,
     written: TroublesRecord,
 }
 
 impl Troubles {
-    /// None yet; a file that a killed process left is removed.
+    /// Starts without failures, and removes the file that a killed process may have left.
     pub fn new(data: &Path, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
         let path = path(data);
         files::remove(&path)?;
         Ok(Self(Arc::new(SharedTroubles { path, clock, state: Mutex::default() })))
     }
 
-    /// `what` failed: a stage, or an upload. Answers whether that is new.
+    /// Notes that `what` (a stage, or an upload) failed; returns whether that is new.
     pub fn note(&self, what: &str, why: &str, kind: Option<ErrorKind>) -> bool {
         let (now, mut state) = (self.0.clock.now(), self.0.state());
         if let Some((trouble, last)) = state.troubles.get_mut(what) {
@@ -94,12 +97,13 @@ impl Troubles {
         has_room
     }
 
-    /// `what` works; answers whether it did not before.
+    /// Notes that `what` works; returns whether it failed before.
     pub fn over(&self, what: &str) -> bool {
         self.0.state().troubles.remove(what).is_some()
     }
 
-    /// Whether `teller` is to tell this in the log now: not what it told within a minute, but for numbers in it.
+    /// Whether `teller` should log this now: not if it logged the same within a minute. Differences
+    /// in numbers don't count.
     pub fn is_news(&self, teller: &'static str, why: &str) -> bool {
         let (now, mut state) = (Instant::now(), self.0.state());
         if let Some((last, told)) = state.told.get(teller)
@@ -112,12 +116,13 @@ impl Troubles {
         true
     }
 
-    /// Whether `teller` told nothing of many failures within a minute, each of which may have a reason of its own.
+    /// Whether `teller` may log a line about many failures, each with its own reason: at most once
+    /// a minute.
     pub fn is_time(&self, teller: &'static str) -> bool {
         self.is_news(teller, "")
     }
 
-    /// Brings the file up to date.
+    /// Updates the file, and forgets failures that are over.
     pub fn write(&self) -> anyhow::Result<()> {
         let mut state = self.0.state();
         state.troubles.retain(|_, (_, last)| last.elapsed() < OVER);
@@ -136,7 +141,7 @@ impl Troubles {
     }
 }
 
-/// The time, or how often, is no news.
+/// A text without its digits: a new time or count is no news.
 fn without_numbers(text: &str) -> impl Iterator<Item = char> + '_ {
     text.chars().filter(|letter| !letter.is_ascii_digit())
 }
@@ -151,7 +156,7 @@ fn path(data: &Path) -> PathBuf {
     data.join("troubles.json")
 }
 
-/// What the process says that runs in `data`.
+/// Reads the failures of the process that runs in `data`.
 pub fn read(data: &Path) -> TroublesRecord {
     let read = given::read(&path(data)).ok();
     read.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
@@ -170,7 +175,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_fails_is_told_once_a_minute_and_shown_until_it_works() {
+    async fn a_failure_is_logged_once_a_minute_and_shown_until_it_is_over() {
         let folder = tempfile::tempdir().unwrap();
         let troubles = Troubles::new(folder.path(), Arc::new(Still)).unwrap();
         assert!(troubles.is_news("sign", "why"));

@@ -1,7 +1,8 @@
-//! Whether the folder at the uploads' place is the one that was there before, and what is done if it isn't.
+//! Guards against a lost uploads folder: checks whether the folder is still the known one, and
+//! decides what to do if it isn't.
 //!
-//! An unmounted disk leaves an empty folder, which looks as if everything had been removed. A folder that was made anew or swapped is no loss: it has
-//! the files. So what is in it decides.
+//! An unmounted disk leaves an empty folder, which looks as if somebody had removed everything. A
+//! folder that was recreated or swapped on purpose has the files. So the folder's contents decide.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -19,60 +20,63 @@ use tufline_tuf::Time;
 use super::opened::check_apart;
 use crate::text::Quoted;
 
-/// A folder that lacks some of what is published may still be being filled: it is taken when so long nothing more of it has come.
+/// Somebody may still be filling a folder that lacks some published targets. It is accepted once no
+/// more of them have arrived for this long.
 const FILLED: Duration = Duration::from_secs(10);
 
-/// What is over within this time is told to nobody: a folder may be swapped in two steps.
+/// A missing or swapped folder is reported only after this time: swapping may take two steps.
 const MOMENT: Duration = Duration::from_secs(2);
 
-/// Watches over the folder.
+/// Guards the uploads folder.
 #[derive(Debug, Default)]
 pub struct UploadsGuard {
     since: Option<Since>,
 }
 
-/// Another folder, or none, is in its place.
+/// The time since another folder, or none, is in its place.
 #[derive(Debug)]
 struct Since {
     published: BTreeSet<String>,
     begin: Instant,
-    /// The same by the clock on the wall.
+    /// The beginning, by the wall clock.
     at: Time,
     lacking: Lacking,
-    /// Since when it lacks that.
+    /// When `lacking` last changed.
     unchanged: Instant,
     told: bool,
 }
 
-/// What the folder of uploads that is there now lacks of what is published, where another was there before.
+/// How many of the published targets the new folder lacks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Lacking {
-    /// So many of the published targets have no upload in it.
+    /// The number of published targets without an upload in the folder.
     names: usize,
-    /// Of so many.
+    /// The number of published targets.
     targets: usize,
 }
 
 impl Lacking {
-    /// Compares what is `published` with what is `there`.
+    /// Compares the `published` names with those that are `there`.
     fn of(published: &BTreeSet<String>, there: impl Fn(&str) -> bool) -> Self {
         Self { names: published.iter().filter(|name| !there(name)).count(), targets: published.len() }
     }
 
-    /// Whether that looks like an unmounted disk or a wrong folder: it lacks more than half of what is published.
+    /// Whether this looks like an unmounted disk or a wrong folder: the folder lacks more than half
+    /// of the published targets.
     ///
-    /// *Invariant*: one that has nothing of what is published is never taken for the uploads, however little that is, and whatever number of removals
-    /// is configured to be held.
+    /// *Invariant*: a folder that has none of the published targets always counts as a loss,
+    /// however few they are, and whatever the configuration says about held removals.
     fn is_loss(self) -> bool {
         self.names * 2 > self.targets
     }
 }
 
 impl UploadsGuard {
-    /// Looks at the folder; answers why nothing in it counts, if nothing does.
+    /// Checks the folder; returns why its contents don't count, if they don't.
     ///
-    /// *Invariant*: another folder is taken only if it lacks nothing of what is published; or no more than half, and nothing more of it comes; or an operator
-    /// accepted its removals since it is there.
+    /// *Invariant*: another folder is accepted only if it has all published targets; or if it lacks
+    /// no more than half and no more arrive; or if an operator has accepted its removals since it
+    /// appeared.
     pub async fn look(
         &mut self,
         ports: &Ports,
@@ -100,13 +104,15 @@ impl UploadsGuard {
         if let Some(identity) = &identity
             && (since.is_filled() || removals_accepted(ports, since.at).await?)
         {
-            // Whatever has come there since the start: private keys are never among the uploads.
+            // Somebody may have moved the data folder into it since the start: private keys must
+            // never be among the uploads.
             check_apart(data, uploads.path())?;
             uploads.take(identity)?;
             self.since = None;
             let Lacking { names, targets } = lacking;
             tracing::info!(
-                "another folder is in the place of {}: it is taken, and lacks {names} of {targets} targets",
+                "another folder is in the place of {}: it is accepted, and lacks {names} of \
+                 {targets} targets",
                 uploads.path().quoted()
             );
             reconcile(ports).await?;
@@ -115,13 +121,14 @@ impl UploadsGuard {
         let place = uploads.path().quoted();
         let what = if identity.is_some() { "another folder is in the place of" } else { "there is no folder" };
         let accept = match &identity {
-            Some(_) => ", or run `tufline accept-removals` if what it lacks is to be removed",
+            Some(_) => ", or run `tufline accept-removals` to remove the targets that it lacks",
             None => "",
         };
         let Lacking { names, targets } = lacking;
         let reason = format!(
-            "{what} {place}, and {names} of {targets} targets are not in it: nothing is removed and nothing new is published; mount it or put the files \
-             there, it goes on by itself{accept}"
+            "{what} {place}, and {names} of {targets} targets are not in it: nothing is removed \
+             and nothing new is published; mount it or put the files there, and everything goes on \
+             by itself{accept}"
         );
         if !since.told && since.begin.elapsed() >= MOMENT {
             since.told = true;
@@ -160,7 +167,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_folder_that_is_being_filled_is_not_taken_in_the_middle() {
+    async fn a_folder_that_is_still_being_filled_is_not_accepted() {
         let mut since = Since::now((0..10).map(|number| number.to_string()).collect(), Time::MIN);
         for names in (1..10).rev() {
             since.compare(Lacking { names, targets: 10 });
@@ -176,7 +183,8 @@ mod tests {
         assert!(since.is_filled());
     }
 
-    /// A folder with at least half of what is published is the uploads'; one with nothing of it never is.
+    /// A folder with at least half of the published targets is accepted; one with none of them
+    /// never is.
     #[test]
     fn a_folder_is_known_by_what_is_in_it() {
         for (targets, lacks) in (0..40).flat_map(|targets| (0..=targets).map(move |lacks| (targets, lacks))) {

@@ -1,6 +1,7 @@
-//! The stages at work on the in-process queues.
+//! The workers, which run the stages on the in-process queues.
 //!
-//! A stage's error is logged in one line, once a minute at most, and its messages come again, later each time; nothing stops the others.
+//! If a stage fails, it logs one line, once a minute at most, and its messages return after a
+//! growing pause. One stage's failure never stops the others.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -23,13 +24,14 @@ use crate::failure::{kind, one_line};
 use crate::repository::{Request, request};
 use crate::text;
 
-/// So many batches are hashed at once: while one waits for the disk, another hashes.
+/// How many batches are hashed at once: while one waits for the disk, another hashes.
 const HASH_WORKERS: usize = 4;
 
-/// The most uploads in a batch of hash: enough to share fsyncs, few enough that rebuild starts soon.
+/// The most uploads in a batch of hash: enough to share fsyncs, few enough that rebuild starts
+/// soon.
 const HASH_BATCH: usize = 64;
 
-/// So many large uploads are worked on at once: one that is read to the end of a run holds up no other.
+/// How many large uploads are processed at once, so that one long run doesn't hold up the others.
 const LARGE_WORKERS: usize = 2;
 
 /// The most messages that rebuild folds into one generation.
@@ -38,27 +40,27 @@ const REBUILD_BATCH: usize = 10_000;
 /// How long rebuild waits for more changes once it has one: a single upload hardly notices.
 const REBUILD_WINDOW: Duration = Duration::from_millis(10);
 
-/// How long it waits at most while the generation before is still being signed and published, or many uploads are still to be hashed,
-/// so that a burst makes few generations: two in the pipeline would only slow each other down, and hash.
+/// How long rebuild waits at most while the previous generation is still being signed and
+/// published, or many uploads still wait for hash. So a burst makes few generations: two at once
+/// would only slow down each other, and hash.
 const LONGEST_WINDOW: Duration = Duration::from_secs(2);
 
 /// How long a worker waits for a message before it asks again.
 const LONG: Duration = Duration::from_mins(1);
 
-/// How often requests of the command line are looked for.
+/// The pause between two checks for requests of the command line.
 const TICK: Duration = Duration::from_secs(1);
 
-/// Every so many ticks refresh runs.
+/// Refresh runs once in this many ticks.
 const REFRESH_TICKS: u32 = 3;
 
-/// The nice value of what has time.
+/// The nice value of work that can wait.
 #[cfg(target_os = "linux")]
 const LOWEST: i32 = 19;
 
 /// What a stage did in one run.
 #[derive(Debug, Clone)]
 pub struct StageRun {
-    /// The stage's queue.
     pub queue: Queue,
     /// How many uploads or changes it handled.
     pub items: usize,
@@ -68,29 +70,26 @@ pub struct StageRun {
     pub took: Duration,
 }
 
-/// What every worker has.
+/// What every worker needs.
 #[derive(Clone)]
 pub struct Worker {
-    /// For the stages.
     pub ports: Ports,
-    /// Where build systems drop files.
+    /// The folder in which build systems drop files.
     pub uploads: FolderUploads,
-    /// From where the work comes.
+    /// The queues with the work.
     pub queues: LocalQueues,
-    /// True once the workers shall stop.
+    /// True once the workers must stop.
     pub stop: watch::Receiver<bool>,
-    /// Where to tell what was done, if anyone wants to know.
+    /// Receives what each stage did, if somebody listens.
     pub reports: Option<mpsc::UnboundedSender<StageRun>>,
-    /// The data folder.
     pub data: PathBuf,
-    /// What doesn't work.
     pub troubles: Troubles,
-    /// What cuts targets, if it was chosen.
+    /// Cuts targets into chunks, if the configuration says so.
     pub cutting: Option<Arc<Cutting>>,
 }
 
 impl Worker {
-    /// Starts all stages, and passes the hints of the watched folder on to them.
+    /// Starts all stages, and passes the hints of the watched folders on to them.
     pub fn start(&self, hints: mpsc::Receiver<Vec<Hint>>, deliveries: mpsc::Receiver<Vec<Hint>>) -> JoinSet<()> {
         let mut workers = JoinSet::new();
         for (queue, count) in [
@@ -115,7 +114,8 @@ impl Worker {
         workers
     }
 
-    /// The stage of `queue`, until it is time to stop. Nobody ends its runs, which end by themselves.
+    /// Runs the stage of `queue` until the process stops. It never interrupts a run, which has no
+    /// deadline here.
     async fn work(mut self, queue: Queue) {
         let most = if queue == Queue::Uploads { HASH_BATCH } else { 1 };
         while let Some(mut deliveries) = self.next(queue, most).await {
@@ -141,7 +141,7 @@ impl Worker {
         }
     }
 
-    /// Lets more changes arrive.
+    /// Waits for more changes to arrive.
     async fn gather(&self) {
         let begin = Instant::now();
         loop {
@@ -157,7 +157,8 @@ impl Worker {
         idle.into_iter().any(|(queue, idle)| self.queues.due(queue) > idle)
     }
 
-    /// Refresh every few seconds, a look at which folder the uploads lie in, and reconcile whenever somebody asks for it.
+    /// Every second: checks the uploads folder, and reconciles if the command line asks for it.
+    /// Every few seconds: runs refresh.
     async fn refresh(mut self) {
         let mut guard = UploadsGuard::default();
         let mut ticks = tokio::time::interval(TICK);
@@ -187,8 +188,8 @@ impl Worker {
         }
     }
 
-    /// Reconciles once, after the watcher has begun: whatever goes from then on is told by it. While the uploads folder is
-    /// not mounted that fails, and is tried again.
+    /// Reconciles once, after the watcher has started: from then on the watcher reports every
+    /// change. This fails and is retried while the uploads folder is not mounted.
     async fn reconcile(mut self) {
         let worker = self.clone();
         let reconciling = async {
@@ -204,7 +205,8 @@ impl Worker {
         }
     }
 
-    /// Cuts blobs, one after another: first those that have no chunks yet. What fails is told, and comes again after the others if that may help.
+    /// Cuts blobs, one after another: at the start those that have no chunks yet. It notes a
+    /// failure, and retries that blob after the others if a retry may help.
     async fn cut(mut self, cutting: Arc<Cutting>) {
         let worker = self.clone();
         let working = async {
@@ -246,7 +248,7 @@ impl Worker {
         }
     }
 
-    /// The next messages; `None` when it is time to stop.
+    /// The next messages; `None` when the process stops.
     async fn next(&mut self, queue: Queue, limit: usize) -> Option<Vec<Delivery>> {
         loop {
             let deliveries = tokio::select! {
@@ -260,8 +262,9 @@ impl Worker {
         }
     }
 
-    /// Gives back what failed; answers how many. One line tells of all that failed before already, or is denied. What is still being written only waits,
-    /// however long that takes. Where all of a batch failed for one reason, it is the stage that failed.
+    /// Returns the failed messages to the queue; returns how many there are. It logs one line about
+    /// those that failed before or were denied. An upload that is still being written is no
+    /// failure: it only waits. If the whole batch failed for one reason, the stage itself failed.
     fn give_back(&self, queue: Queue, results: Vec<(Delivery, Option<Failure>)>) -> usize {
         let stage = stage_name(queue);
         if let Some(error) = failure_of_all(queue, &results) {
@@ -297,7 +300,7 @@ impl Worker {
             }
         }
         if let Some(error) = last.filter(|_| self.troubles.is_time(stage) || any_new) {
-            tracing::error!("{stage} failed for {}, and tries once more: {error}", text::count(told, "upload"));
+            tracing::error!("{stage} failed for {}, and tries again: {error}", text::count(told, "upload"));
         }
         failed
     }
@@ -309,7 +312,7 @@ impl Worker {
         }
     }
 
-    /// What became of something that is tried every few seconds.
+    /// Notes the result of something that is tried every few seconds, and logs when it works again.
     fn note(&self, what: &'static str, error: Option<anyhow::Error>) {
         let Some(error) = error else {
             if self.troubles.over(what) {
@@ -324,14 +327,15 @@ impl Worker {
         let StageRun { queue, items, generation, took } = &report;
         tracing::debug!(stage = stage_name(*queue), items, generation, ?took, "stage");
         if let Some(reports) = &self.reports {
-            // Nobody may be listening any more.
+            // The receiver may be gone.
             let _ = reports.send(report);
         }
     }
 }
 
-/// Runs what everything else goes before, on this thread and on others that it begins: Linux gives each thread a nice value of its own, which
-/// those that it begins have too (<https://man7.org/linux/man-pages/man7/sched.7.html>, "The nice value").
+/// Runs work of the lowest priority, on this thread and on others that it starts. On Linux each
+/// thread has a nice value of its own, which the threads that it starts inherit
+/// (<https://man7.org/linux/man-pages/man7/sched.7.html>, "The nice value").
 fn beneath_others(work: impl Future<Output = ()>) {
     #[cfg(target_os = "linux")]
     let _ = rustix::process::nice(LOWEST);
@@ -341,7 +345,8 @@ fn beneath_others(work: impl Future<Output = ()>) {
     }
 }
 
-/// Whether it is told that a message failed, which failed so often before: mostly it works a moment later, but not if it is denied.
+/// Whether a message's failure is reported, after `before` earlier failures: most pass a moment
+/// later, but a denied one doesn't.
 fn is_told(kind: ErrorKind, before: u32) -> bool {
     before > 0 || kind == ErrorKind::Denied
 }
@@ -357,7 +362,7 @@ fn stage_name(queue: Queue) -> &'static str {
     }
 }
 
-/// What works or doesn't, of a message.
+/// The name of a message's work, under which its failures are noted.
 fn name_work(stage: &'static str, message: &Message) -> String {
     match message {
         Message::Uploads(hints) => hints.first().map_or(stage.to_owned(), |hint| format!("upload {}", hint.name)),
@@ -367,7 +372,8 @@ fn name_work(stage: &'static str, message: &Message) -> String {
     }
 }
 
-/// Why none of the messages was handled, where that has one reason. Of uploads it is each one's own.
+/// The one reason for which all messages failed, if there is one. Uploads fail each for their own
+/// reason.
 fn failure_of_all(queue: Queue, results: &[(Delivery, Option<Failure>)]) -> Option<&Failure> {
     if matches!(queue, Queue::Uploads | Queue::Large) {
         return None;
@@ -389,7 +395,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_denied_is_told_at_once_and_what_may_pass_the_second_time() {
+    fn a_denied_message_is_reported_at_once_and_another_at_its_second_failure() {
         for (kind, before, told) in [
             (ErrorKind::Retry, 0, false),
             (ErrorKind::Retry, 1, true),

@@ -1,7 +1,9 @@
-//! Why somebody should look at a repository now: for a cron job, the same as the alarms on AWS.
+//! The reasons for which a repository needs attention now: for a cron job, what the alarms are on
+//! AWS.
 //!
-//! Refused uploads are no reason: whoever uploaded was told, the records stay for ever, and nothing waits for an operator. A refused generation
-//! is one until something newer is published: what was accepted isn't shown.
+//! Refused uploads are no reason: the uploader was told, the records stay for ever, and nothing
+//! waits for an operator. A refused generation is a reason until a newer one is published, because
+//! accepted uploads are not visible.
 
 use tufline_pipeline::state::roots::IgnoredRoot;
 use tufline_tuf::config::Expiry;
@@ -12,16 +14,20 @@ use super::status::Status;
 use crate::embedded::Trouble;
 use crate::text;
 
-/// The next root needs people with keys, at one table: four weeks, in seconds (`cdk/lib/alarms.ts`).
+/// The holders need time to sign the next root together: four weeks, in seconds
+/// (`cdk/lib/alarms.ts`).
 const ROOT_LEFT: i64 = 28 * 24 * 60 * 60;
 
-/// Renewal begins at a half (timestamp) or a third of the lifetime: at a quarter it has failed for long (`cdk/lib/alarms.ts`).
+/// The fraction of a lifetime, as its divisor, at which a renewal is late. It begins when half
+/// (timestamp) or a third of the lifetime is left, so at a quarter it has failed for long
+/// (`cdk/lib/alarms.ts`).
 const LEFT: i64 = 4;
 
-/// A generation takes seconds from its making to its publication, and the largest burst a few minutes (`cdk/lib/alarms.ts`).
+/// How long a generation may wait for its publication, in seconds. It normally takes seconds, and a
+/// few minutes in the largest burst (`cdk/lib/alarms.ts`).
 const LONGEST_LAG: i64 = 15 * 60;
 
-/// All reasons, the worst first. `lifetimes` of documents where they are known.
+/// All reasons, the worst first. `lifetimes` are those of documents, if they are known.
 pub fn reasons(status: &Status, lifetimes: Option<&Expiry>) -> Vec<Reason> {
     let now = status.now;
     let mut found = Vec::new();
@@ -46,11 +52,9 @@ pub fn reasons(status: &Status, lifetimes: Option<&Expiry>) -> Vec<Reason> {
         found.push(Reason::new(About::Trouble, text));
     }
     let waits = status.waiting.since.filter(|since| time::seconds_between(*since, now) >= LONGEST_LAG);
-    found.extend(
-        waits.map(|since| {
-            Reason::new(About::Lag, format!("what was made {} is not published", text::until(now, since)))
-        }),
-    );
+    found.extend(waits.map(|since| {
+        Reason::new(About::Lag, format!("a generation made {} is not published", text::until(now, since)))
+    }));
     found.extend(status.refused_generations.iter().map(|refused| {
         let text = format!("generation {} was refused", refused.generation);
         Reason::new(About::RefusedGeneration, text).because(&*refused.reason)
@@ -70,7 +74,8 @@ pub fn reasons(status: &Status, lifetimes: Option<&Expiry>) -> Vec<Reason> {
     found
 }
 
-/// So long before its end a role's document should have been replaced by the next, in seconds. Of the root that is known whatever the lifetimes are.
+/// How many seconds before its expiry a role's document should have been replaced. For the root
+/// this doesn't depend on `lifetimes`.
 fn least_left(role: &str, lifetimes: Option<&Expiry>) -> Option<i64> {
     if role == "root" {
         return Some(ROOT_LEFT);
@@ -84,8 +89,9 @@ fn least_left(role: &str, lifetimes: Option<&Expiry>) -> Option<i64> {
     Some(i64::try_from(lifetime.seconds()).unwrap_or(i64::MAX) / LEFT)
 }
 
-/// Whether the document of the role `name` is expired, or is renewed too late: the one rule of `tufline status` and `tufline doctor`. Another party's is valid
-/// for as long as that party decides, so it counts once it is expired.
+/// The reason if the document of the role `name` is expired, or is renewed too late. `tufline
+/// status` and `tufline doctor` share this rule. Another party decides itself how long its document
+/// is valid, so that one counts only once it is expired.
 pub fn expiry_reason(name: &str, expires: Time, now: Time, lifetimes: Option<&Expiry>) -> Option<Reason> {
     let (when, left) = (text::until(now, expires), time::seconds_between(now, expires));
     let about = match name {
@@ -153,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn each_reason_is_told_and_nothing_else_is_one() {
+    fn each_reason_is_reported_and_nothing_else() {
         let lifetimes = Expiry::default();
         assert_eq!(reasons(&good(), Some(&lifetimes)), []);
         let now = good().now;
@@ -189,7 +195,8 @@ mod tests {
         );
         assert!(!told(&|status| status.now = time::after(now, 899)).contains("is not published"));
         assert!(
-            told(&|status| status.now = time::after(now, 900)).contains("what was made 15 min ago is not published")
+            told(&|status| status.now = time::after(now, 900))
+                .contains("a generation made 15 min ago is not published")
         );
         let refused = || vec![RefusedNewer { generation: 8, reason: "why".into() }];
         assert_eq!(told(&|status| status.refused_generations = refused()), "generation 8 was refused");
@@ -203,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn where_lifetimes_are_not_known_only_the_root_must_be_early() {
+    fn without_known_lifetimes_only_the_root_is_reported_before_it_expires() {
         let mut status = good();
         for role in &mut status.roles {
             role.expires = time::after(status.now, 1);

@@ -1,4 +1,4 @@
-//! What `tufline status` says, collected.
+//! Collects what `tufline status` reports.
 
 use std::collections::BTreeMap;
 
@@ -26,31 +26,31 @@ use crate::embedded::troubles;
 use crate::failure::one_line;
 use crate::repository::Repository;
 
-/// So many requests are under way at once.
+/// How many requests run at once.
 const AT_ONCE: usize = 32;
 
-/// Of more rejections than this only so many are looked at to find the last ones.
+/// How many records of rejections are read at most to find the last ones.
 const REJECTIONS_READ: usize = 1000;
 
-/// How many rejections are looked at, and how many of these are listed.
+/// Which rejected uploads are listed.
 #[derive(Debug, Clone, Copy)]
 pub enum Rejections {
-    /// Some of the last ones.
+    /// The last five.
     Last,
-    /// All of them.
     All,
 }
 
-/// So many rejections are listed unless all are asked for.
+/// How many rejections are listed, unless all are.
 const REJECTIONS_LISTED: usize = 5;
 
-/// Of more waiting generations than this only the oldest are looked at.
+/// How many waiting generations are read at most, the oldest first.
 const GENERATIONS_READ: usize = 1000;
 
-/// Collects it all; of the queues where they can be asked.
+/// Collects the status; `queues` is `None` where they cannot be asked.
 ///
 /// # Errors
-/// Where not even what is published can be read.
+/// If even the published generation cannot be read. Other parts that cannot be read are listed in
+/// `unreadable`.
 pub async fn collect(
     repository: &Repository,
     queues: Option<&dyn Queues>,
@@ -62,7 +62,8 @@ pub async fn collect(
     let Some(published) = ledger::published(store).await? else {
         ensure!(
             !store.exists(&Key::Announced).await?,
-            "{} is missing, and was published: bring it back from a backup or from its older object versions",
+            "{} was published, but is missing: restore it from a backup or from its older object \
+             versions",
             Key::Timestamp
         );
         bail!("nothing is published yet: run `tufline init` first");
@@ -70,7 +71,7 @@ pub async fn collect(
     let manifest = ledger::manifest(store, published.generation).await?;
     let data = repository.data();
     let now = repository.clock().now();
-    // On AWS the store's clock is another than that of whoever looks.
+    // On AWS, S3's clock stores the timestamp, and this machine's clock says nothing about that.
     let clock_behind = data.and_then(|_| published.clock_behind(now));
     let mut unreadable = Vec::new();
     let (rejected, unread) = read_rejections(store, rejections).await.or_default(&mut unreadable);
@@ -102,7 +103,8 @@ pub async fn collect(
     Ok(status)
 }
 
-/// The newest root, what of what devices read is damaged, and what lies where roots belong and is none.
+/// The newest root, the damaged files among those that devices read, and the files in the place of
+/// roots that are none.
 async fn read_root(
     repository: &Repository,
     store: &dyn Store,
@@ -115,7 +117,8 @@ async fn read_root(
         version: newest.version.get(),
         expires: newest.expires,
     });
-    // What is wrong with the first root is wrong with all that needs a root, and is told once.
+    // Everything that needs a root would report the same damage of the first root, so it is
+    // reported once.
     match root {
         Ok(root) => {
             let damaged = find_damage(repository, store, published, root.version, now).await.or_default(unreadable);
@@ -129,9 +132,9 @@ async fn read_root(
     }
 }
 
-/// A part that can't be read keeps nobody from seeing the others.
+/// Lets the other parts of the status be seen if one can't be read.
 trait OrDefault<T> {
-    /// The part, or nothing and why.
+    /// The part; or its default, with the reason added to `unreadable`.
     fn or_default(self, unreadable: &mut Vec<String>) -> T;
 }
 
@@ -139,7 +142,7 @@ impl<T: Default> OrDefault<T> for anyhow::Result<T> {
     fn or_default(self, unreadable: &mut Vec<String>) -> T {
         self.unwrap_or_else(|error| {
             let why = one_line(&error);
-            // Several parts may need the same.
+            // Several parts may fail for the same reason.
             if !unreadable.contains(&why) {
                 unreadable.push(why);
             }
@@ -148,7 +151,8 @@ impl<T: Default> OrDefault<T> for anyhow::Result<T> {
     }
 }
 
-/// Root, timestamp, snapshot, targets, other parties' roles, and of the bins the one that expires first; and what of them can't be read.
+/// The root, the timestamp, the snapshot, targets, the bin that expires first, and other parties'
+/// roles. What can't be read goes to `unreadable`.
 async fn read_roles(
     store: &dyn Store,
     root: Option<RoleStatus>,
@@ -190,7 +194,7 @@ async fn count_newer(store: &dyn Store, published: u64) -> anyhow::Result<Newer>
         newer.since = newer.since.into_iter().chain([created]).min();
         if signed {
             newer.signed += 1;
-            // What comes before isn't signed any more.
+            // Sign skips the unsigned generations below a signed one, so they no longer wait.
             newer.unsigned = 0;
         } else {
             newer.unsigned += 1;
@@ -208,7 +212,7 @@ async fn read_depths(queues: &dyn Queues) -> anyhow::Result<BTreeMap<Queue, Dept
     Ok(depths)
 }
 
-/// Rejected uploads, and which of their records can't be read.
+/// The rejected uploads, and the reasons why some of their records can't be read.
 async fn read_rejections(store: &dyn Store, rejections: Rejections) -> anyhow::Result<(RejectedUploads, Vec<String>)> {
     let keys = list_all(store, Folder::Rejected).await?;
     let count = keys.len();

@@ -1,7 +1,8 @@
-//! Whether what devices need is there, and is what the published timestamp says that it is.
+//! Checks whether the files that devices need exist and match the published timestamp.
 //!
-//! It is read as a client reads it (TUF specification 5.4 to 5.7), but from the store: so what is wrong with a file is told apart from what is wrong with the way
-//! to it. Expiries are another matter (`attention`).
+//! It reads them as a client does (TUF specification 5.4 to 5.7), but from the store. So it tells a
+//! damaged file from a failure of the network or the API. Expiries are checked elsewhere
+//! (`attention`).
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -17,24 +18,25 @@ use tufline_tuf::{RoleName, Sha256, Time};
 
 use crate::repository::Repository;
 
-/// So many documents below `targets` are looked at, with each second others: a repository may have 100,000.
+/// How many documents below `targets` are checked in one run, each second others: a repository may
+/// have 100,000.
 const MOST_DOCUMENTS: usize = 256;
 
-/// So many targets' bytes are asked for.
+/// How many targets' blobs are checked in one run.
 const MOST_BLOBS: usize = 256;
 
-/// Where nobody else knows a blob's digest it is read, up to so many bytes of all blobs.
+/// A blob whose digest the store doesn't know is read, up to this many bytes in all.
 const MOST_READ: u64 = 16 << 20;
 
-/// So many requests are under way at once.
+/// How many requests run at once.
 const AT_ONCE: usize = 32;
 
-/// A published file that is missing, or isn't what it must be.
+/// A published file that is missing or damaged.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Damage {
-    /// Its path in the repository.
+    /// The file's path in the repository.
     pub file: String,
-    /// What is wrong with it: one line.
+    /// What is wrong with it, in one line.
     pub why: String,
 }
 
@@ -43,7 +45,10 @@ impl Damage {
         Self { file: key.path(), why: why.into() }
     }
 
-    /// The root that can't be read, by the stage's error; else what keeps anybody from telling.
+    /// The damage of the first root, from a stage's error.
+    ///
+    /// # Errors
+    /// The error itself, if it doesn't say whether the root is damaged.
     pub fn of_root(store: &dyn Store, error: StageError) -> Result<Self, StageError> {
         let key = Key::root(store.first_root());
         match error {
@@ -51,17 +56,18 @@ impl Damage {
             StageError::Missing(..) => Ok(Self::of(&key, "it is missing")),
             error => {
                 let (path, why) = (key.path(), error.to_string());
-                // The file is told before.
+                // The line names the file already.
                 Ok(Self::of(&key, why.strip_prefix(&path).map_or_else(|| why.clone(), |why| format!("it{why}"))))
             }
         }
     }
 }
 
-/// What is wrong with what devices read. `newest` is the version of the newest root, and `now` says which part of a large repository is looked at.
+/// The damaged files among those that devices read. `newest` is the version of the newest root;
+/// `now` chooses which part of a large repository is checked.
 ///
 /// # Errors
-/// Where something could not be asked for.
+/// If the store fails to answer.
 pub async fn find_damage(
     repository: &Repository,
     store: &dyn Store,
@@ -73,7 +79,8 @@ pub async fn find_damage(
     if found.is_empty() {
         return Ok(found);
     }
-    // Another root may have been published between the timestamp and the root that were read.
+    // A new root may have been published between the reads of the timestamp and of the root: look
+    // again.
     let newest = roots::newest(store).await?.version.get();
     let published = ledger::published(store).await?.context("the timestamp is gone")?;
     look(repository, store, &published, newest, now).await
@@ -91,19 +98,20 @@ async fn look(
     let mut damaged = Vec::new();
     let Some(root) = good(&key, TrustedRoot::begin(&bytes), &mut damaged) else { return Ok(damaged) };
     let roles = documents(store, &root, published, now, &mut damaged).await?;
-    // While the uploads folder isn't mounted nobody can ask for them, and the process says so.
+    // While the uploads folder isn't mounted, blobs can't be read, and the process reports that
+    // itself.
     if let Ok(blobs) = repository.blobs() {
         damaged.extend(damaged_blobs(&*blobs, &roles, now).await?);
     }
     Ok(damaged)
 }
 
-/// The value, or nothing and why.
+/// The value; `None` and a damage if it could not be read.
 fn good<T>(key: &Key, read: Result<T, tufline_metadata::Error>, damaged: &mut Vec<Damage>) -> Option<T> {
     read.map_err(|error| damaged.push(Damage::of(key, error.to_string()))).ok()
 }
 
-/// The bytes; `None` where they are missing.
+/// The bytes of a file; `None` and a damage if it is missing.
 async fn read(store: &dyn Store, key: &Key, damaged: &mut Vec<Damage>) -> anyhow::Result<Option<bytes::Bytes>> {
     let bytes = store.bytes(key).await?;
     if bytes.is_none() {
@@ -112,7 +120,7 @@ async fn read(store: &dyn Store, key: &Key, damaged: &mut Vec<Damage>) -> anyhow
     Ok(bytes)
 }
 
-/// Reads and verifies the documents; answers the roles whose documents are good.
+/// Reads and verifies the documents; returns the targets roles whose documents are good.
 async fn documents(
     store: &dyn Store,
     root: &TrustedRoot,
@@ -120,14 +128,14 @@ async fn documents(
     now: Time,
     damaged: &mut Vec<Damage>,
 ) -> anyhow::Result<Vec<Targets>> {
-    // Nothing has expired by then.
+    // A time at which nothing has expired.
     let ever = Time::UNIX_EPOCH;
     let timestamp = match root.timestamp(&published.stored.bytes, ever) {
         Ok(timestamp) => timestamp,
         Err(error) => {
             let next = Key::root(root.version() + 1);
             let or = match error {
-                tufline_metadata::Error::Signatures { .. } => format!("; or {next} is gone, whose keys signed it"),
+                tufline_metadata::Error::Signatures { .. } => format!("; or {next}, whose keys signed it, is missing"),
                 _ => String::new(),
             };
             damaged.push(Damage::of(&Key::Timestamp, format!("{error}{or}")));
@@ -166,7 +174,8 @@ async fn documents(
     Ok(roles)
 }
 
-/// Those that `targets` delegates to: all of other parties, and so many of the bins that `most` are not exceeded.
+/// The delegated roles of `targets` to check, `most` in all: first those of other parties, then
+/// bins.
 fn chosen(targets: &Targets, snapshot: &Snapshot, now: Time, most: usize) -> Vec<(RoleName, Key)> {
     let key = |role: String| {
         let version = snapshot.role(&role)?.version;
@@ -179,14 +188,14 @@ fn chosen(targets: &Targets, snapshot: &Snapshot, now: Time, most: usize) -> Vec
     parties.into_iter().chain(bins).take(most).collect()
 }
 
-/// Another one is the first with each second.
+/// Rotates the list, so that each second another element is the first.
 fn rotate<T>(all: &mut [T], now: Time) {
     if let Some(first) = now.as_second().unsigned_abs().checked_rem(all.len() as u64) {
         all.rotate_left(usize::try_from(first).unwrap_or_default());
     }
 }
 
-/// The blobs of targets, each once: missing, of another length, or with other bytes.
+/// The damaged blobs of targets, each once: missing, of another length, or with other bytes.
 async fn damaged_blobs(blobs: &dyn Blobs, roles: &[Targets], now: Time) -> anyhow::Result<Vec<Damage>> {
     let digest = |target: &Target| hex::encode(target.hashes.get("sha256")?).parse::<Sha256>().ok();
     let targets = roles.iter().flat_map(|role| role.targets().values());
@@ -208,11 +217,12 @@ async fn damaged_blobs(blobs: &dyn Blobs, roles: &[Targets], now: Time) -> anyho
     Ok(found.into_iter().flatten().collect())
 }
 
-/// What is wrong with a blob of `length` bytes, which are only read where `is_read` and nobody else knows their digest.
+/// What is wrong with a blob of `length` bytes. It reads them only if `is_read` is set and the
+/// store doesn't know their digest.
 async fn wrong(blobs: &dyn Blobs, sha256: &Sha256, length: u64, is_read: bool) -> anyhow::Result<Option<String>> {
     let Some(blob) = blobs.head(sha256).await? else { return Ok(Some("it is missing".into())) };
     if blob.length != length {
-        return Ok(Some(format!("it has {} bytes, where {length} are listed", blob.length)));
+        return Ok(Some(format!("it has {} bytes instead of the {length} that are listed", blob.length)));
     }
     let found = match blob.sha256 {
         Some(known) => Some(known),

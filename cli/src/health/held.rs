@@ -11,13 +11,14 @@ use tufline_tuf::{Manifest, TargetName};
 use super::listing::{list_all, published_among};
 use crate::repository::Repository;
 
-/// So many requests are under way at once.
+/// How many requests run at once.
 const AT_ONCE: usize = 32;
 
-/// Of more held removals than this only so many are looked at.
+/// How many held removals are looked at, at most.
 const HELD_READ: usize = 1000;
 
-/// The names in records of held removals that are still published, and whose uploads are still gone.
+/// The names from the records of held removals that are still published and whose uploads are still
+/// gone.
 pub async fn held_removals(
     repository: &Repository,
     store: &dyn Store,

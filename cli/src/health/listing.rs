@@ -1,4 +1,4 @@
-//! What is read of the ledger at once.
+//! Reads many records of the ledger at once.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +10,7 @@ use tufline_store::{Folder, Key, Store};
 use tufline_tuf::index::Place;
 use tufline_tuf::{Manifest, RoleName, TargetName, generation};
 
-/// The most keys that are listed at once.
+/// The most keys in one request.
 const PAGE: usize = 1000;
 
 /// All keys of a folder of the ledger.
@@ -26,8 +26,8 @@ pub async fn list_all(store: &dyn Store, folder: Folder) -> anyhow::Result<Vec<K
     }
 }
 
-/// Those of `names` that are targets in the generation of `manifest`, which is published. Reads only the roles in which
-/// they would stand.
+/// Those of `names` that are targets in the published generation of `manifest`. It reads only the
+/// roles that would list them.
 pub async fn published_among(
     store: &dyn Store,
     manifest: &Manifest,

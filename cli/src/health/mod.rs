@@ -1,4 +1,5 @@
-//! How a repository does: what `tufline status` tells, and why somebody should look at it, which `tufline doctor` says too.
+//! A repository's health: its status for `tufline status`, and the reasons for attention, which
+//! `tufline doctor` also reports.
 
 mod attention;
 mod collect;

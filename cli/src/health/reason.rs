@@ -1,61 +1,60 @@
-//! Why somebody should look at a repository.
+//! A reason for which a repository needs attention.
 
 use serde::Serialize;
 
-/// What a reason is about: what to do depends on it.
+/// What a reason is about; the advice depends on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum About {
-    /// A published file that devices need.
+    /// A published file that devices need is missing or damaged.
     Damage,
-    /// A document that is expired, or is not renewed.
+    /// A document is expired, or is not renewed in time.
     Expiry,
-    /// The same of the timestamp.
+    /// The timestamp is expired, or is not renewed in time.
     TimestampExpiry,
-    /// Another party's document that is expired.
+    /// Another party's document is expired.
     PartyExpiry,
-    /// A root that is expired.
+    /// The root is expired.
     RootExpiry,
-    /// A root that expires in some weeks: there is time left, and nothing is broken.
+    /// The root expires within some weeks: nothing is broken yet.
     RootIsDue,
     /// No process runs the embedded form.
     NotRunning,
-    /// The clock.
+    /// The clock is behind the last signature.
     Clock,
-    /// What the embedded form's process fails at.
+    /// The embedded form's process reports a failure.
     Trouble,
-    /// A generation that waits.
+    /// A generation waits too long for its publication.
     Lag,
-    /// A generation that the gate refused.
+    /// The gate refused a generation.
     RefusedGeneration,
-    /// Removals that wait for an operator.
+    /// Removals wait for an operator.
     HeldRemovals,
-    /// Messages that failed too often.
+    /// Messages failed too often.
     DeadLetters,
-    /// What lies where a root belongs, and is none.
+    /// A file in the place of a root is not a root.
     IgnoredRoot,
 }
 
-/// Why somebody should look. It is written as its text.
+/// A reason for attention. It is serialized as its text.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Reason {
-    /// What it is about.
     #[serde(skip)]
     pub about: About,
-    /// One line.
+    /// The reason, in one line.
     pub text: String,
-    /// What else is known of it.
+    /// More about it, for `tufline doctor`.
     #[serde(skip)]
     pub detail: Option<String>,
 }
 
 impl Reason {
-    /// One of which nothing else is known.
+    /// A reason without details.
     pub fn new(about: About, text: impl Into<String>) -> Self {
         Self { about, text: text.into(), detail: None }
     }
 
-    /// The same, with what else is known of it.
+    /// Adds a detail.
     pub fn because(self, detail: impl Into<String>) -> Self {
         Self { detail: Some(detail.into()), ..self }
     }

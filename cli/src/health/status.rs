@@ -1,4 +1,4 @@
-//! The state of a repository, as `tufline status` tells it.
+//! The state of a repository, as `tufline status` prints it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,7 +14,7 @@ use crate::embedded::TroublesRecord;
 /// The state of a repository.
 #[derive(Debug, Serialize)]
 pub struct Status {
-    /// When this was collected.
+    /// When this status was collected.
     pub now: Time,
     /// The generation that devices see.
     pub generation: u64,
@@ -22,86 +22,86 @@ pub struct Status {
     pub made: Time,
     /// How many targets it has.
     pub targets: u64,
-    /// Root, timestamp, snapshot, targets, and of the bins the one that expires first.
+    /// The root, the timestamp, the snapshot, targets, the bin that expires first, and other
+    /// parties' roles.
     pub roles: Vec<RoleStatus>,
-    /// Published files that are missing or damaged; of a large repository a part is looked at, each time another.
+    /// Published files that are missing or damaged. In a large repository each run checks another
+    /// part.
     pub damaged: Vec<Damage>,
-    /// What lies where roots belong and is none: it counts as absent.
+    /// Files in the place of roots that are not roots: they count as absent.
     pub ignored_roots: Vec<IgnoredRoot>,
-    /// Newer generations.
+    /// Generations that are newer than the published one.
     pub waiting: Newer,
     /// On AWS: what waits in each queue.
     pub queues: Option<BTreeMap<Queue, Depth>>,
-    /// Refused uploads.
+    /// Uploads that were refused.
     pub rejected: RejectedUploads,
     /// Generations that the gate refused, newer than the published one.
     pub refused_generations: Vec<RefusedNewer>,
     /// Targets whose removal waits for an operator.
     pub held_removals: BTreeSet<String>,
-    /// In the embedded form, where the clock is behind what was signed last: when that was stored. Nothing is signed meanwhile.
+    /// In the embedded form, if the clock is behind the last signature: when that was stored. Until
+    /// then nothing is signed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clock_behind: Option<Time>,
-    /// In the embedded form: what its process fails at.
+    /// In the embedded form: the failures that its process reports.
     #[serde(flatten)]
     pub troubles: TroublesRecord,
-    /// In the embedded form: whether a process runs it. Nothing is published or renewed meanwhile, if none does.
+    /// In the embedded form: whether a process runs it. If none does, nothing is published or
+    /// renewed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub runs: Option<bool>,
-    /// What of all this could not be read, one line each.
+    /// The parts of the status that could not be read, in one line each.
     pub unreadable: Vec<String>,
-    /// Why somebody should look at it now, one line each.
+    /// The reasons for which it needs attention now.
     pub attention: Vec<Reason>,
 }
 
 /// A role's document.
 #[derive(Debug, Serialize)]
 pub struct RoleStatus {
-    /// Its name.
     #[serde(rename = "role")]
     pub name: RoleName,
-    /// Its version.
     pub version: u64,
-    /// When it expires.
     pub expires: Time,
 }
 
 /// Generations that are newer than the published one.
 #[derive(Debug, Default, Serialize)]
 pub struct Newer {
-    /// Not signed yet.
+    /// The number that are not signed yet.
     pub unsigned: u64,
-    /// Signed and not published yet.
+    /// The number that are signed but not published yet.
     pub signed: u64,
     /// When the oldest of them was made.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub since: Option<Time>,
 }
 
-/// A queue's depth.
+/// How much a queue holds.
 #[derive(Debug, Serialize)]
 pub struct Depth {
-    /// Messages that wait or are being handled.
+    /// Messages that wait or are being processed.
     pub messages: u64,
-    /// Dead letters.
+    /// Messages that failed too often.
     pub dead_letters: u64,
 }
 
-/// Refused uploads.
+/// Uploads that were refused.
 #[derive(Debug, Default, Serialize)]
 pub struct RejectedUploads {
     /// How many versions of uploads were ever refused.
     pub count: usize,
-    /// The last ones, newest first: five, unless all were asked for.
+    /// The last ones, newest first: five, unless all were requested.
     pub last: Vec<RejectedUpload>,
-    /// How many more there are, which are not listed.
+    /// How many more there are.
     pub unlisted: usize,
 }
 
 /// A generation that the gate refused.
 #[derive(Debug, Serialize)]
 pub struct RefusedNewer {
-    /// Its number.
     pub generation: u64,
-    /// Why.
+    /// Why the gate refused it.
     pub reason: String,
 }

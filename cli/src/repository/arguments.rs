@@ -1,4 +1,4 @@
-//! Which repository is meant, as arguments and the environment say it.
+//! The arguments and environment variables that name a repository.
 
 use std::path::{Path, PathBuf};
 
@@ -14,28 +14,30 @@ use super::opened::Repository;
 use crate::process;
 use crate::text::Quoted;
 
-/// Where `tufline local` leaves its endpoints file unless told otherwise.
+/// The default place of the endpoints file of `tufline local`.
 const DEFAULT_FILE: &str = ".tufline/endpoints.json";
 
-/// Which repository is meant.
+/// The arguments that name a running repository.
 #[derive(Debug, Clone, Args)]
 pub struct EndpointsArguments {
-    /// The endpoints file of the repository, as `tufline local` and `tests/cloud up` write it [default:
-    /// .tufline/endpoints.json, or the AWS environment where `TUFLINE_UPLOADS_BUCKET` is set]
+    /// The endpoints file of the repository, as `tufline local` and `tests/cloud up` write it
+    /// [default: .tufline/endpoints.json, or the AWS environment if `TUFLINE_UPLOADS_BUCKET` is
+    /// set]
     #[arg(long, env = "TUFLINE_ENDPOINTS", value_name = "FILE")]
     pub endpoints: Option<PathBuf>,
-    /// The name of a deployment, in the account and region of the AWS environment: its resources are found through the
-    /// parameter /tufline/NAME
+    /// The name of a deployment in the account and region of the AWS environment. The parameter
+    /// /tufline/NAME lists its resources
     #[arg(long, env = "TUFLINE_STACK", value_name = "NAME", conflicts_with = "endpoints")]
     pub stack: Option<String>,
-    /// A JSON file with `access_key_id`, `secret_access_key` and perhaps `session_token`, in place of the endpoints
-    /// file's
+    /// A JSON file with an operator's `access_key_id`, `secret_access_key` and perhaps
+    /// `session_token`, instead of the credentials in the endpoints file
     #[arg(long, value_name = "FILE")]
     pub admin: Option<PathBuf>,
 }
 
 impl EndpointsArguments {
-    /// Opens it. On AWS nothing is sent yet, but for the parameter: wrong credentials show at the first request.
+    /// Opens the repository. On AWS this reads at most the deployment's parameter, so wrong
+    /// credentials may show only at the first request.
     pub async fn open(&self) -> anyhow::Result<Repository> {
         match self.locate()? {
             Location::Folder(endpoints) => Ok(Repository::Folder(FolderRepository::with(*endpoints)?)),
@@ -46,7 +48,7 @@ impl EndpointsArguments {
         }
     }
 
-    /// Where the repository is. Reads no more than the endpoints file.
+    /// Where the repository is. Reads nothing but the endpoints file.
     pub fn locate(&self) -> anyhow::Result<Location> {
         if let Some(stack) = &self.stack {
             return Ok(Location::Aws(AwsLocation::Stack(stack.clone())));
@@ -59,25 +61,30 @@ impl EndpointsArguments {
             if file.exists() {
                 return format!("cannot read {}", file.quoted());
             }
-            format!("no endpoints in {}: start `tufline local`, or name the right file with --endpoints", file.quoted())
+            format!(
+                "no endpoints in {}: start `tufline local`, or name the right file with \
+                     --endpoints",
+                file.quoted()
+            )
         })?;
         match EndpointsFile::parse(&text, &file)? {
             EndpointsFile::Folder(_) if self.admin.is_some() => {
-                bail!("{} is of a repository in a folder, which needs no --admin", file.quoted())
+                bail!("{} names a repository in a folder, which needs no --admin", file.quoted())
             }
             EndpointsFile::Folder(endpoints) => Ok(Location::Folder(endpoints)),
             EndpointsFile::Aws(endpoints) => Ok(Location::Aws(AwsLocation::File(endpoints))),
         }
     }
 
-    /// Whether nothing says which repository is meant: no argument, no variable, and no file where `tufline local` leaves it.
+    /// Whether nothing names a repository: no argument, no variable, and no endpoints file at the
+    /// default place.
     pub fn is_silent(&self) -> bool {
         let said =
             self.endpoints.is_some() || self.stack.is_some() || process::variable("TUFLINE_UPLOADS_BUCKET").is_some();
         !said && !Path::new(DEFAULT_FILE).exists()
     }
 
-    /// A client for each service. Sends nothing.
+    /// Makes a client for each AWS service. Sends nothing.
     pub async fn clients(&self, location: &AwsLocation) -> anyhow::Result<Clients> {
         let mut access = match location {
             AwsLocation::Stack(_) | AwsLocation::Environment => Access::default(),
@@ -99,10 +106,10 @@ impl EndpointsArguments {
     }
 }
 
-/// Which repository is meant, where that may be a folder which isn't running.
+/// The arguments that name a repository, which may also be a folder without a running process.
 #[derive(Debug, Args)]
 pub struct RepositoryArguments {
-    /// The folder of a repository of `tufline local`, whether that runs or not
+    /// The data folder of a repository, whether its `tufline local` runs or not
     #[arg(long, value_name = "DIR", conflicts_with_all = ["endpoints", "stack", "admin"])]
     data: Option<PathBuf>,
     #[command(flatten)]
@@ -110,12 +117,11 @@ pub struct RepositoryArguments {
 }
 
 impl RepositoryArguments {
-    /// Whether somebody said which one.
+    /// Whether an argument names a repository.
     pub fn is_given(&self) -> bool {
         self.data.is_some() || self.endpoints.endpoints.is_some() || self.endpoints.stack.is_some()
     }
 
-    /// Opens it.
     pub async fn open(&self) -> anyhow::Result<Repository> {
         match &self.data {
             Some(data) => Ok(Repository::Folder(FolderRepository::at(data)?)),

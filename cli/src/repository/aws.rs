@@ -16,28 +16,28 @@ use super::endpoints::PublicEndpoints;
 pub struct AwsRepository {
     /// A client for each service.
     pub clients: Clients,
-    /// The names of buckets, queues, keys and bus, as far as they are known.
+    /// The names of its buckets, queues, keys and event bus, as far as they are known.
     pub resources: Resources,
-    /// For devices; `None` where neither file nor environment says.
+    /// The URLs for devices; `None` if neither the file nor the environment has them.
     pub public: Option<PublicEndpoints>,
-    /// How devices are let in, as `TUFLINE_ACCESS` says it.
+    /// What the API asks of devices (`TUFLINE_ACCESS`).
     pub access: Option<String>,
-    /// The functions' configuration, in JSON, where it is known.
+    /// The functions' configuration, in JSON, if it is known.
     pub config: Option<String>,
-    /// What the names of its functions begin with, where it is known.
+    /// The prefix of its functions' names, if it is known.
     pub name: Option<String>,
-    /// The version of Tufline that was deployed, where the parameter tells.
+    /// The deployed version of Tufline, if the parameter states it.
     pub version: Option<String>,
 }
 
 impl AwsRepository {
-    /// The repository on AWS that `variable` tells of.
+    /// The repository on AWS that the variables describe.
     pub fn described_by(variable: impl Fn(&str) -> Option<String>, clients: Clients) -> anyhow::Result<Self> {
         let (resources, public) = (Resources::from_variables(&variable), public_in(&variable)?);
         Ok(Self::with(variable, clients, resources, public))
     }
 
-    /// The same, where its resources and URLs are known from elsewhere.
+    /// A repository whose resources and URLs are known from elsewhere; the variables have the rest.
     pub fn with(
         variable: impl Fn(&str) -> Option<String>,
         clients: Clients,
@@ -55,24 +55,24 @@ impl AwsRepository {
         }
     }
 
-    /// The repository and the ledger.
+    /// The store of its repository and ledger buckets. Its roots are verified.
     pub fn store(&self) -> anyhow::Result<Arc<dyn Store>> {
         let stored = Arc::new(self.resources.store(&self.clients)?);
         Ok(Arc::new(VerifiedRoots::new(stored, self.config()?.trusted_root)))
     }
 
-    /// The repository's policy, as the functions get it.
+    /// The repository's policy, as its functions get it; the default if it isn't known.
     pub fn config(&self) -> anyhow::Result<Config> {
         let config = self.config.as_deref().map(serde_json::from_str).transpose();
         Ok(config.context("TUFLINE_CONFIG is not a configuration in JSON")?.unwrap_or_default())
     }
 
-    /// The online keys. Only their public parts are asked for, until something is signed.
+    /// The online keys. Before it signs, it asks KMS only for their public parts.
     pub fn kms_signer(&self) -> anyhow::Result<KmsSigner> {
         Ok(self.resources.signer(&self.clients)?)
     }
 
-    /// What functions of the pipeline need that an operator runs.
+    /// The ports for the pipeline's code that an operator runs.
     pub fn ports(&self, signer: Arc<dyn Signer>) -> anyhow::Result<Ports> {
         let Self { clients, resources, .. } = self;
         let config = self.config()?;

@@ -10,35 +10,38 @@ use tufline_tuf::root::PinnedRoot;
 use crate::files;
 use crate::text::Quoted;
 
-/// What is written on the first start: every choice, with its default.
-const DEFAULT: &str = r#"# The policy of this repository. What is not set has the default that is shown.
+/// The file that the first start writes: every setting, with its default.
+const DEFAULT: &str = r#"# The policy of this repository. A setting that is not set has the default shown here.
 # `tufline local` reads this file when it starts.
 
-# How hash finds the SHA-256 of an upload: "auto" takes the copy's, "stream" always reads the upload itself.
+# How hash finds the SHA-256 of an upload: "auto" takes it from the copy, "stream" always reads the
+# upload.
 # hashing = "auto"
 
 # Uploads of more bytes than this are refused.
 # largest_target = 50000000000000
 
-# A role that lists more targets than this is split into 16 bins. Smaller ones make what devices download for a change
-# smaller, and the snapshot larger.
+# A role that lists more targets than this is split into 16 bins. With smaller bins, devices
+# download less for a change, but a larger snapshot.
 # max_targets_per_bin = 1000
 
-# Whether targets of 64 KiB to 1 GiB are cut into chunks, so that devices with an older one fetch only what they lack
-# (docs/embedded.md).
+# Whether targets of 64 KiB to 1 GiB are cut into chunks, so that devices with an older target fetch
+# only what they lack (docs/embedded.md).
 # chunks = false
 
-# Whether parties to whom names are delegated (`tufline delegation`) may delegate further.
+# Whether parties with delegated names (`tufline delegation`) may delegate them further.
 # nested_delegations = false
 
 # Whether people sign the top-level targets role (`tufline targets`, docs/keys.md); needs bins.
 # offline_targets = false
 
-# `trusted_root`, with the contents of the first root as `tufline root show` tells them, behind its version and a colon unless that is 1: no other
-# is believed in its place. Unless it is set, that of root.json beside this file counts, once that is there.
+# `trusted_root` pins the first root, so that no other is accepted in its place: the contents that
+# `tufline root show` prints, after its version and a colon unless that is 1. If it is not set,
+# root.json beside this file counts, once it exists.
 
-# Uploads of more than `above` bytes are worked on beside all others. Those that must be read are read in pieces of `piece`
-# bytes; after `run` bytes the next of them has its turn. The sizes of copies count on AWS only.
+# Uploads of more than `above` bytes are processed apart from all others. If they must be read, they
+# are read in pieces of `piece` bytes; after `run` bytes the next upload has its turn. The sizes of
+# copies matter only on AWS.
 [large_uploads]
 # above = 268435456
 # piece = 4194304
@@ -46,22 +49,22 @@ const DEFAULT: &str = r#"# The policy of this repository. What is not set has th
 # copy_above = 5000000000
 # copy_part = 134217728
 
-# How long documents are valid from the moment they are signed. The timestamp is signed again when less than half of its
-# time is left, the others when less than a third is left.
+# How long documents are valid after they are signed. The timestamp is signed again when less than
+# half of its time is left, the others when less than a third is left.
 [expiry]
 # timestamp = "1 day"
 # snapshot = "7 days"
 # targets = "90 days"
 # root = "365 days"
 
-# Removals of more than this share of all targets at once, in percent, wait for `tufline accept-removals`; never up to
-# `at_least` of them. 100 percent holds none.
+# If more than this share of all targets, in percent, is removed at once, the removals wait for
+# `tufline accept-removals`. Up to `at_least` removals never wait. With 100 percent none ever wait.
 [removals]
 # percent = 50
 # at_least = 20
 "#;
 
-/// Where it lies in `data`.
+/// The path of the file in the folder `data`.
 pub fn path(data: &Path) -> PathBuf {
     data.join("config.toml")
 }
@@ -71,12 +74,12 @@ pub fn write(data: &Path, first: PinnedRoot) -> anyhow::Result<()> {
     files::write(&path(data), with_first(first).as_bytes())
 }
 
-/// What is set stands before the tables.
+/// The default file with `trusted_root` set, before the tables, as TOML requires.
 fn with_first(first: PinnedRoot) -> String {
     format!("# The root with which the chain of roots begins.\ntrusted_root = \"{first}\"\n\n{DEFAULT}")
 }
 
-/// Reads the file at `path`; writes it first where there is none.
+/// Reads the file at `path`; writes the default first if there is none.
 pub fn read(path: &Path) -> anyhow::Result<Config> {
     let text = match given::read_to_string(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -101,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_file_of_the_first_start_says_the_defaults() {
+    fn the_file_of_the_first_start_states_the_defaults() {
         assert_eq!(parse(DEFAULT).unwrap(), Config::default());
         let settings = DEFAULT.lines().map(|line| match line.strip_prefix("# ") {
             Some(setting) if setting.contains(" = ") => setting,
@@ -122,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_meant_is_refused_with_its_line() {
+    fn an_invalid_setting_is_refused_with_its_line() {
         let error = parse("\n[expiry]\ntimestamp = \"soon\"\n").unwrap_err().to_string();
         assert!(error.starts_with("line 3: 'soon' is not a length of time"), "{error}");
         assert!(parse("hashing = \"md5\"").is_err());

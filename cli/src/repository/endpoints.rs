@@ -1,4 +1,4 @@
-//! The formats of `endpoints.json`: what says where a repository is.
+//! The formats of `endpoints.json`, which says where a repository is.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -13,54 +13,51 @@ use url::Url;
 use crate::process;
 use crate::text::Quoted;
 
-/// What devices need to know of a repository.
+/// What a device needs to find a repository.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PublicEndpoints {
-    /// Where metadata is: a URL that ends in `/`.
+    /// The URL of the metadata; it ends in `/`.
     pub metadata_url: Url,
-    /// Where targets are: a URL that ends in `/`.
+    /// The URL of the targets; it ends in `/`.
     pub targets_url: Url,
-    /// Where packs are, if the repository makes such.
+    /// The URL of packs, if the repository serves any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pack_url: Option<Url>,
-    /// A file with the root that a device ships with.
+    /// The file with the root that devices ship with.
     pub trusted_root: PathBuf,
 }
 
 /// `endpoints.json` of the embedded form.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FolderEndpoints {
-    /// The folder to drop files in.
     pub uploads: PathBuf,
-    /// For devices.
+    /// The endpoints for devices.
     #[serde(flatten)]
     pub public: PublicEndpoints,
-    /// The file of events, in the data folder.
+    /// The events file, in the data folder.
     pub events: PathBuf,
 }
 
 impl FolderEndpoints {
-    /// The data folder.
     pub fn data(&self) -> anyhow::Result<&Path> {
-        self.events.parent().context("the endpoints file's `events` lies in no folder")
+        self.events.parent().context("`events` in the endpoints file is not a path in a folder")
     }
 }
 
-/// `endpoints.json` of the form on AWS. The keys are an uploader's.
+/// `endpoints.json` of the form on AWS. Its credentials are an uploader's.
 #[derive(Debug, Deserialize)]
 pub struct AwsEndpoints {
-    /// Where the services are, if they aren't AWS's own.
+    /// The URL of the services, if they aren't AWS's own.
     pub aws: Option<String>,
-    /// The region.
     pub region: Option<String>,
-    /// Whose key signs requests.
+    /// The access key that signs requests.
     #[serde(flatten)]
     pub key: Option<AccessKeyFile>,
     uploads_bucket: String,
     uploads_prefix: String,
     repository_bucket: Option<String>,
     ledger_bucket: Option<String>,
-    /// For devices.
+    /// The endpoints for devices.
     #[serde(flatten)]
     pub public: Option<PublicEndpoints>,
     #[serde(default)]
@@ -68,7 +65,7 @@ pub struct AwsEndpoints {
     event_bus: Option<String>,
 }
 
-/// A key of AWS in a file.
+/// An AWS access key in a file.
 #[derive(Debug, Clone, Deserialize)]
 pub struct AccessKeyFile {
     access_key_id: String,
@@ -83,7 +80,8 @@ impl From<AccessKeyFile> for AccessKey {
 }
 
 impl AwsEndpoints {
-    /// What the file says; the names that it never has (the KMS keys') come from the environment.
+    /// The resources that the file names. The KMS keys, which it never names, come from the
+    /// environment.
     pub fn resources(&self) -> Resources {
         let url = |queue: Queue, kind: &str| {
             let fifo = if queue.is_fifo() { ".fifo" } else { "" };
@@ -106,18 +104,18 @@ impl AwsEndpoints {
 
 /// An endpoints file of either form.
 pub enum EndpointsFile {
-    /// Of a repository in a folder.
+    /// The file of a repository in a folder.
     Folder(Box<FolderEndpoints>),
-    /// Of one on AWS.
+    /// The file of a repository on AWS.
     Aws(Box<AwsEndpoints>),
 }
 
 impl EndpointsFile {
-    /// Reads `text`, which is that of `file`.
+    /// Parses `text`, the contents of `file`.
     pub fn parse(text: &[u8], file: &Path) -> anyhow::Result<Self> {
         let not_endpoints = || format!("{} is not an endpoints file", file.quoted());
         let value: Value = serde_json::from_slice(text).with_context(not_endpoints)?;
-        // Relative paths in a file that was moved about are meant from where it lies.
+        // A relative path in the file starts at the file's folder, wherever that was moved.
         let folder = file.parent().unwrap_or(Path::new(""));
         if value.get("uploads_bucket").is_none() {
             let mut endpoints: FolderEndpoints = serde_json::from_value(value).with_context(not_endpoints)?;
@@ -182,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_endpoints_file_is_refused() {
+    fn a_file_that_is_not_an_endpoints_file_is_refused() {
         for text in ["", "[]", "{}", r#"{"uploads": "x"}"#, r#"{"uploads_bucket": 1}"#] {
             assert!(EndpointsFile::parse(text.as_bytes(), Path::new("e.json")).is_err(), "{text}");
         }

@@ -10,10 +10,10 @@ use tufline_store::Store;
 /// How long sign and publish may take for the first generation.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// How often it is looked for.
+/// The pause between two checks.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Waits until the first generation is published; answers which one is.
+/// Waits until a generation is published; returns its number.
 pub async fn wait_for_first_generation(store: &dyn Store) -> anyhow::Result<u64> {
     let until = Instant::now() + PATIENCE;
     loop {
@@ -22,7 +22,8 @@ pub async fn wait_for_first_generation(store: &dyn Store) -> anyhow::Result<u64>
         }
         if Instant::now() >= until {
             bail!(
-                "the first generation was made, but is not published after {} s: look at the logs of sign and publish",
+                "the first generation was made, but is not published after {} s: look at the logs \
+                 of sign and publish",
                 PATIENCE.as_secs()
             );
         }

@@ -1,6 +1,8 @@
-//! Which repository a command is about, and what it has of it: one in a folder, or one on AWS.
+//! The repository that a command works on, in a folder or on AWS: its arguments, and access to its
+//! parts.
 //!
-//! Commands flatten [`EndpointsArguments`], or [`RepositoryArguments`] where a folder may be named too, and open a [`Repository`].
+//! Commands flatten [`EndpointsArguments`], or [`RepositoryArguments`] if the user may also name a
+//! data folder, and open a [`Repository`].
 
 mod arguments;
 mod aws;

@@ -1,4 +1,4 @@
-//! The repository that a command is about.
+//! The repository that a command works on.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -17,17 +17,16 @@ use super::folder::FolderRepository;
 use super::request::{self, Request};
 use crate::access::DeviceAccess;
 
-/// A repository as its operators have it: what they may not read is an error. What an uploader has is [`UploaderView`](super::UploaderView).
+/// A repository as its operators see it: a part that they may not read is an error. Uploaders have
+/// [`UploaderView`](super::UploaderView).
 #[derive(Debug, Clone)]
 pub enum Repository {
-    /// In a folder.
     Folder(FolderRepository),
-    /// On AWS.
     Aws(Box<AwsRepository>),
 }
 
 impl Repository {
-    /// The repository and the ledger, which are there.
+    /// The store of the repository and the ledger.
     pub fn store(&self) -> anyhow::Result<Arc<dyn Store>> {
         match self {
             Self::Folder(folder) => folder.store(),
@@ -35,7 +34,6 @@ impl Repository {
         }
     }
 
-    /// The repository's policy.
     pub fn config(&self) -> anyhow::Result<Config> {
         match self {
             Self::Folder(folder) => folder.config(),
@@ -43,23 +41,23 @@ impl Repository {
         }
     }
 
-    /// How long documents are valid from their signing, where that is known.
+    /// How long documents are valid after they are signed, if that is known.
     pub fn lifetimes(&self) -> anyhow::Result<Option<Expiry>> {
         match self {
-            // What a deployment has isn't known by its endpoints alone.
+            // The endpoints alone don't tell a deployment's configuration.
             Self::Aws(aws) if aws.config.is_none() => Ok(None),
             _ => Ok(Some(self.config()?.expiry)),
         }
     }
 
-    /// The time.
     pub fn clock(&self) -> Arc<dyn Clock> {
         match self {
             Self::Folder(_) | Self::Aws(_) => Arc::new(tufline_store::SystemClock),
         }
     }
 
-    /// What build systems dropped. Fails while the uploads folder is not mounted; all else can be looked at then.
+    /// The uploads. Fails while the uploads folder is not mounted; everything else can still be
+    /// read then.
     pub fn uploads(&self) -> anyhow::Result<Arc<dyn Uploads>> {
         Ok(match self {
             Self::Folder(folder) => Arc::new(folder.uploads()?),
@@ -67,11 +65,11 @@ impl Repository {
         })
     }
 
-    /// The bytes of targets. Fails while the uploads folder is not mounted.
+    /// The targets' bytes. Fails while the uploads folder is not mounted.
     pub fn blobs(&self) -> anyhow::Result<Arc<dyn Blobs>> {
         Ok(match self {
             Self::Folder(folder) => Arc::new(folder.blobs()?),
-            // Nothing is copied.
+            // The limits don't matter: no command copies blobs.
             Self::Aws(aws) => Arc::new(aws.resources.blobs(&aws.clients, CopyLimits::default())?),
         })
     }
@@ -84,7 +82,7 @@ impl Repository {
         })
     }
 
-    /// The queues; `None` in the embedded form, where they are in the process that runs it.
+    /// The queues; `None` in the embedded form, whose process holds them in memory.
     pub fn queues(&self) -> anyhow::Result<Option<Arc<dyn Queues>>> {
         Ok(match self {
             Self::Folder(_) => None,
@@ -92,7 +90,7 @@ impl Repository {
         })
     }
 
-    /// The online keys, of which some may be lost.
+    /// The online keys, some of which may be lost.
     pub fn signer(&self) -> anyhow::Result<Arc<dyn Signer>> {
         Ok(match self {
             Self::Folder(folder) => Arc::new(folder.signer()?),
@@ -108,18 +106,18 @@ impl Repository {
         }
     }
 
-    /// What devices need.
+    /// The endpoints for devices.
     pub fn public(&self) -> anyhow::Result<&PublicEndpoints> {
         match self {
             Self::Folder(folder) => Ok(&folder.endpoints()?.public),
             Self::Aws(aws) => aws.public.as_ref().context(
-                "where devices find the repository isn't known: set TUFLINE_METADATA_URL, TUFLINE_TARGETS_URL and \
-                 TUFLINE_TRUSTED_ROOT",
+                "it is not known where devices find the repository: set TUFLINE_METADATA_URL, \
+                 TUFLINE_TARGETS_URL and TUFLINE_TRUSTED_ROOT",
             ),
         }
     }
 
-    /// How devices are let in.
+    /// What the API asks of devices.
     pub fn device_access(&self) -> anyhow::Result<DeviceAccess> {
         match self {
             Self::Folder(_) => Ok(DeviceAccess::Open),
@@ -127,11 +125,12 @@ impl Repository {
         }
     }
 
-    /// Has a generation signed that this process made, and `changes` looked at; answers what to add for people.
+    /// Wakes the stages: sign for a generation that this command made, and rebuild for `changes`.
+    /// Returns what to add to the command's message.
     pub async fn wake(&self, changes: Vec<Change>) -> anyhow::Result<&'static str> {
         match self {
             Self::Folder(folder) if DataFolder::lock(folder.data()).is_ok() => {
-                Ok(", published when `tufline local` runs again")
+                Ok(", to be published when `tufline local` runs again")
             }
             Self::Folder(folder) => request::ask_and_wait(folder.data(), Request::Reconcile).await.map(|_| ""),
             Self::Aws(aws) => {

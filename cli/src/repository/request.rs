@@ -1,7 +1,7 @@
-//! How another process asks the running one for something: by a file.
+//! A command's request to the running `tufline local`, through a file.
 //!
-//! `DATA/reconcile.json`, or `DATA/chunk.json`, is `{}` while it is a request; the running process puts its answer in its
-//! place, `{"hints": N}`, and whoever asked removes that.
+//! The command writes `{}` to `DATA/reconcile.json` or `DATA/chunk.json`. The running process
+//! replaces that with its answer, `{"hints": N}`, and the command removes the file.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -14,18 +14,19 @@ use tufline_folder::given;
 use crate::files;
 use crate::text::Quoted;
 
-/// How long the running process may take: it looks for requests every second, and reads the whole folder then.
+/// How long the running process may take: it looks for requests every second, and then reads the
+/// whole folder.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// How often its answer is looked for.
+/// The pause between two checks for the answer.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// What is asked for.
+/// What a command asks of the running process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Request {
-    /// To reconcile; the answer is how many uploads are looked at.
+    /// To reconcile; the answer is how many uploads are checked.
     Reconcile,
-    /// To cut what has no chunks; the answer is how many targets that are.
+    /// To cut targets that have no chunks; the answer is how many targets those are.
     Chunk,
 }
 
@@ -42,7 +43,8 @@ fn path(data: &Path, request: Request) -> PathBuf {
     })
 }
 
-/// Asks the process that runs the repository in `data`; answers its answer.
+/// Sends `request` to the process that runs the repository in `data`; returns its answer, a number
+/// of uploads or targets.
 pub async fn ask_and_wait(data: &Path, request: Request) -> anyhow::Result<usize> {
     ask(data, request)?;
     let until = Instant::now() + PATIENCE;
@@ -52,18 +54,17 @@ pub async fn ask_and_wait(data: &Path, request: Request) -> anyhow::Result<usize
         }
         if Instant::now() >= until {
             withdraw(data, request)?;
-            bail!("no `tufline local` answers in {}: start it, which does that as well", data.quoted());
+            bail!("no `tufline local` answers in {}: start it, and it does that by itself", data.quoted());
         }
         sleep(PAUSE).await;
     }
 }
 
-/// Asks.
 fn ask(data: &Path, request: Request) -> anyhow::Result<()> {
     files::write(&path(data, request), &serde_json::to_vec(&RequestFile::default())?)
 }
 
-/// `None` while there is no answer. An answer is taken once.
+/// Takes the answer; `None` while there is none.
 fn take_answer(data: &Path, request: Request) -> anyhow::Result<Option<usize>> {
     let hints = read(data, request).and_then(|file| file.hints);
     if hints.is_some() {
@@ -72,7 +73,7 @@ fn take_answer(data: &Path, request: Request) -> anyhow::Result<Option<usize>> {
     Ok(hints)
 }
 
-/// Takes back a request that nobody answers.
+/// Withdraws a request that nobody has answered.
 fn withdraw(data: &Path, request: Request) -> anyhow::Result<()> {
     files::remove(&path(data, request)).map(drop)
 }
@@ -81,12 +82,12 @@ fn read(data: &Path, request: Request) -> Option<RequestFile> {
     serde_json::from_slice(&given::read(&path(data, request)).ok()?).ok()
 }
 
-/// Whether somebody asks.
+/// Whether there is an unanswered request.
 pub fn is_there(data: &Path, request: Request) -> bool {
     read(data, request).is_some_and(|file| file.hints.is_none())
 }
 
-/// Answers whoever asks, if anyone does.
+/// Answers the request, if there is one.
 pub fn answer(data: &Path, request: Request, hints: usize) -> anyhow::Result<()> {
     if is_there(data, request) {
         files::write(&path(data, request), &serde_json::to_vec(&RequestFile { hints: Some(hints) })?)?;

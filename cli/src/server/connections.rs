@@ -1,7 +1,8 @@
-//! The connections of devices: how many there are, and which of them keep a place for nothing.
+//! The connections of devices: limits their number, and closes those that stay idle.
 //!
-//! *Invariants*: there are never more than a fixed number of them, so that the stages always have descriptors; one that waits for a request
-//! gives its place to a new one, so that whoever asks is answered, however many others are open and say nothing.
+//! *Invariants*: there are never more than a fixed number of connections, so the stages always have
+//! file descriptors. A connection that waits for a request gives its place to a new one, so a
+//! device that asks is answered, however many others keep silent connections open.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,7 +13,8 @@ use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-/// How long a connection may be without a request, whole from its first byte to the end of its header. Also between two requests.
+/// How long a connection may wait for a complete request header, from the connection's start or
+/// from its last request.
 pub const LONGEST_WAIT: Duration = Duration::from_secs(15);
 
 /// All open connections.
@@ -21,20 +23,20 @@ pub struct Connections {
     most: usize,
     next: AtomicU64,
     open: Mutex<BTreeMap<u64, OpenConnection>>,
-    /// One has closed, or begun to wait.
+    /// Signals that a connection has closed, or has begun to wait.
     changed: Notify,
 }
 
-/// What is known of a connection.
+/// The state of a connection.
 #[derive(Debug)]
 struct OpenConnection {
-    /// Ends it.
+    /// Closes the connection.
     abort: Option<AbortHandle>,
-    /// Requests that are being answered: one, or none.
+    /// The number of requests being answered: one, or none.
     requests: usize,
-    /// Whether its device doesn't take what is sent.
+    /// Whether its device doesn't read the bytes that are sent.
     blocked: bool,
-    /// When it was opened, a request was answered, or bytes were taken.
+    /// When it was opened, last answered a request, or last sent bytes.
     since: Instant,
 }
 
@@ -45,12 +47,13 @@ impl OpenConnection {
 }
 
 impl Connections {
-    /// None yet, and never more than `most`.
+    /// No connections yet, and never more than `most`.
     pub fn new(most: usize) -> Arc<Self> {
         Arc::new(Self { most, next: AtomicU64::new(0), open: Mutex::default(), changed: Notify::new() })
     }
 
-    /// A place for a connection; where all are taken, the one that has waited for the longest. Waits where none waits.
+    /// A place for a new connection. If all are taken, it closes the connection that has waited
+    /// longest; if none waits, this waits.
     pub async fn enter(self: &Arc<Self>) -> Connection {
         loop {
             let changed = self.changed.notified();
@@ -74,7 +77,7 @@ impl Connections {
         Some(Connection { id, all: Arc::clone(self) })
     }
 
-    /// Closes those that have waited for too long, from time to time.
+    /// Runs for ever, and closes connections that have waited longer than [`LONGEST_WAIT`].
     pub async fn keep_short(&self) {
         loop {
             tokio::time::sleep(LONGEST_WAIT / 15).await;
@@ -90,7 +93,7 @@ impl Connections {
     }
 
     fn change(&self, id: u64, change: impl FnOnce(&mut OpenConnection)) {
-        // There is none where it is about to be closed.
+        // A connection that is being closed is no longer listed.
         if let Some(place) = self.open().get_mut(&id) {
             change(place);
         }
@@ -118,18 +121,18 @@ impl Drop for Connection {
 }
 
 impl Connection {
-    /// By what it is ended.
+    /// Sets the handle that closes the connection.
     pub fn ends_by(&self, abort: AbortHandle) {
         self.all.change(self.id, |place| place.abort = Some(abort));
     }
 
-    /// A request is being answered, until what this gives is dropped.
+    /// Marks that a request is being answered, until the returned value is dropped.
     pub fn answering(self: &Arc<Self>) -> Answering {
         self.all.change(self.id, |place| place.requests += 1);
         Answering(Arc::clone(self))
     }
 
-    /// Its device took bytes, or doesn't take any.
+    /// Notes whether its device fails to read the bytes that are sent.
     pub fn blocked(&self, blocked: bool) {
         self.all.change(self.id, |place| {
             place.blocked = blocked;
@@ -163,7 +166,7 @@ mod tests {
 
     use super::*;
 
-    /// A connection, and what runs for it.
+    /// A connection, and the task that serves it.
     fn open(all: &Arc<Connections>) -> Option<(Arc<Connection>, JoinHandle<()>)> {
         let connection = Arc::new(all.enter().now_or_never()?);
         let task = tokio::spawn(std::future::pending());
@@ -172,7 +175,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_waits_for_the_longest_makes_room() {
+    async fn the_connection_that_waits_longest_makes_room() {
         let all = Connections::new(2);
         let (first, first_task) = open(&all).unwrap();
         tokio::time::advance(Duration::from_secs(1)).await;
@@ -189,7 +192,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_waits_for_too_long_is_closed() {
+    async fn a_connection_that_waits_too_long_is_closed() {
         let all = Connections::new(8);
         let (waits, (answered, answered_task), (takes, takes_task)) =
             (open(&all).unwrap(), open(&all).unwrap(), open(&all).unwrap());

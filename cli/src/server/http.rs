@@ -1,7 +1,7 @@
 //! The HTTP server around [`ServedRepository::answer`].
 //!
-//! *Invariants*: it leaves the stages as many descriptors as they need, whatever devices do ([`places`]); a device holds a place only while it
-//! sends a request, is answered, and takes the answer.
+//! *Invariants*: whatever devices do, it leaves the stages the file descriptors that they need
+//! ([`places`]). A device holds a place only while it sends a request and reads the answer.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -30,39 +30,45 @@ use super::connections::{Answering, Connection, Connections};
 use super::paced::Paced;
 use crate::process;
 
-/// How long to wait before the second and the third try of a failed read: a device waits as well.
+/// The pauses before the second and the third attempt of a failed read. They are short, since a
+/// device is waiting.
 const PAUSES: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(200)];
 
-/// How long downloads may go on once the server is told to stop.
+/// How long downloads may continue once the server is told to stop.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// How long to wait where the system gives no connection: what it lacks is there again soon, or not for long.
+/// The pause after the system failed to accept a connection: what it lacks is back soon, or is
+/// missing for longer.
 const AFTER_TROUBLE: Duration = Duration::from_millis(200);
 
-/// More connections than this are of no use to a small fleet, and each may have a mebibyte under way.
+/// The most connections. A small fleet needs no more, and each may hold a mebibyte in memory.
 const MOST_CONNECTIONS: u64 = 512;
 
-/// So few there are at least.
+/// The fewest connections, however few files the process may open.
 const LEAST_CONNECTIONS: u64 = 16;
 
-/// So many descriptors are for the stages: some 60 threads with a few files each, the watcher, and the log.
+/// The file descriptors reserved for the stages: some 60 threads with a few files each, the
+/// watcher, and the log.
 const RESERVED: u64 = 384;
 
-/// A server that has its port and doesn't answer yet.
+/// A server that has its port but doesn't answer yet.
 pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
 }
 
 impl Server {
-    /// Takes the port.
+    /// Binds the port.
     ///
     /// # Errors
-    /// Where the port is taken or the address isn't this machine's.
+    /// If the port is taken, or the address isn't this machine's.
     pub async fn bind(listen: SocketAddr) -> anyhow::Result<Self> {
         let listener = match TcpListener::bind(listen).await {
             Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
-                bail!("{listen} is taken by another program: stop it, or choose another address with --listen")
+                bail!(
+                    "{listen} is taken by another program: stop it, or choose another address with \
+                     --listen"
+                )
             }
             result => result.with_context(|| format!("cannot listen on {listen}"))?,
         };
@@ -70,12 +76,13 @@ impl Server {
         Ok(Self { listener, address })
     }
 
-    /// Where it listens; the port is the real one where port 0 was asked for.
+    /// Its address. If port 0 was requested, this has the real port.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Answers devices from these until `stop` is ready; downloads under way then get a moment more.
+    /// Serves devices from `store`, `blobs` and `chunks` until `stop` is ready. Downloads in
+    /// progress then get a short grace period.
     pub async fn run(
         self,
         store: Arc<dyn Store>,
@@ -118,22 +125,22 @@ impl Server {
     }
 }
 
-/// How many connections there may be where the process may open so many files.
+/// How many connections there may be if the process may open `most_open_files` files.
 fn places(most_open_files: u64) -> usize {
     let most = most_open_files.saturating_sub(RESERVED).clamp(LEAST_CONNECTIONS, MOST_CONNECTIONS);
     usize::try_from(most).unwrap_or(usize::MAX)
 }
 
-/// Answers what one device asks.
+/// Answers the requests on one device's connection.
 async fn serve_device(repository: ServedRepository, stream: TcpStream, connection: Arc<Connection>, watcher: Watcher) {
-    // Answers are small, and a device waits for each before it asks for the next.
+    // Most answers are small, and a device waits for each before it sends the next request.
     let _ = stream.set_nodelay(true);
     let stream = TokioIo::new(Paced::new(stream, Arc::clone(&connection)));
     let service = service_fn(move |request: Request<Incoming>| {
         let (repository, answering) = (repository.clone(), connection.answering());
         async move { Ok::<_, Infallible>(answer(&repository, &request, answering).await) }
     });
-    // How it ends is the device's affair.
+    // An error here is the device's: it closed the connection, or sent garbage.
     let _ = watcher.watch(http1::Builder::new().serve_connection(stream, service)).await;
 }
 
@@ -154,7 +161,8 @@ async fn answer(repository: &ServedRepository, request: &Request<Incoming>, answ
     response
 }
 
-/// What is sent to a device. Until it is all under way, or nobody wants it any more, the request is being answered.
+/// The body of an answer. The request counts as being answered until the whole body is on its way
+/// or the device is gone.
 struct Sent {
     body: UnsyncBoxBody<Bytes, StoreError>,
     _answering: Answering,
@@ -197,7 +205,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn whoever_sends_too_slowly_is_closed() {
+    async fn a_device_that_sends_too_slowly_is_closed() {
         let folder = tempfile::tempdir().unwrap();
         let data = DataFolder::lock(folder.path()).unwrap();
         let uploads = FolderUploads::open(&data, folder.path().join("uploads"), Arc::new(SystemClock)).unwrap();
@@ -214,7 +222,7 @@ mod tests {
         ] {
             let mut device = TcpStream::connect(address).await.unwrap();
             device.write_all(sent.as_bytes()).await.unwrap();
-            // The time passes when nothing else happens.
+            // Tokio's paused time advances only while nothing else runs.
             let ended = timeout(Duration::from_hours(1), device.read_to_end(&mut Vec::new())).await;
             assert!(ended.is_ok(), "{sent:?} keeps its place");
         }

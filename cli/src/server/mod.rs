@@ -1,4 +1,4 @@
-//! The HTTP server that answers devices, of `tufline local` and of `tufline serve`.
+//! The HTTP server of `tufline local` and `tufline serve`, which serves devices.
 
 mod connections;
 mod http;

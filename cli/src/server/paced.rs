@@ -1,4 +1,4 @@
-//! A connection whose device must take what it asked for.
+//! A connection that fails if its device doesn't read what it asked for.
 
 use std::io;
 use std::pin::Pin;
@@ -11,30 +11,31 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use super::connections::Connection;
 
-/// How long a device may take nothing at all.
+/// How long a device may read nothing at all.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// Each byte that it takes gives it so much more time, up to [`LONGEST_PAUSE`] in all: 1,000 bytes a second are enough.
+/// Each byte that it reads earns it this much more time, up to [`LONGEST_PAUSE`] in all: 1,000
+/// bytes a second are enough.
 const TIME_PER_BYTE: Duration = Duration::from_millis(1);
 
-/// A stream on which writing fails where the other side takes bytes more slowly than that.
+/// A stream on which writing fails if the other side reads more slowly than that.
 #[derive(Debug)]
 pub struct Paced<S> {
     stream: S,
     connection: Arc<Connection>,
-    /// How long it may still take nothing.
+    /// How long the device may still read nothing.
     left: Duration,
-    /// Since when it takes nothing, and when that is too long.
+    /// When the device stopped reading, and the timer that ends the connection.
     blocked: Option<(Instant, Pin<Box<Sleep>>)>,
 }
 
 impl<S> Paced<S> {
-    /// Paces `stream`, which is that of `connection`.
+    /// Wraps `stream`, the stream of `connection`.
     pub fn new(stream: S, connection: Arc<Connection>) -> Self {
         Self { stream, connection, left: LONGEST_PAUSE, blocked: None }
     }
 
-    /// What became of an attempt to write.
+    /// Accounts for the result of an attempt to write.
     fn wrote(&mut self, context: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         let Poll::Ready(written) = written else {
             if self.blocked.is_none() {
@@ -45,7 +46,7 @@ impl<S> Paced<S> {
             ready!(late.as_mut().poll(context));
             return Poll::Ready(Err(io::Error::new(
                 io::ErrorKind::TimedOut,
-                "the device doesn't take what it asked for",
+                "the device doesn't read what it asked for",
             )));
         };
         if let Some((since, _)) = self.blocked.take() {
@@ -111,7 +112,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_takes_nothing_is_given_up() {
+    async fn a_device_that_reads_nothing_is_given_up() {
         let (mut near, far) = paced(10).await;
         let error = near.write_all(&[0; 100]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
@@ -119,7 +120,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_takes_a_little_again_and_again_is_given_up_too() {
+    async fn a_device_that_reads_a_little_now_and_then_is_given_up_too() {
         let (mut near, mut far) = paced(10).await;
         let reading = async {
             loop {
@@ -136,7 +137,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_is_slow_but_goes_on_gets_all() {
+    async fn a_device_that_reads_slowly_but_steadily_gets_everything() {
         let (mut near, mut far) = paced(10_000).await;
         let reading = async {
             let mut taken = 0;

@@ -1,4 +1,4 @@
-//! Where a repository's files are, as somebody names it.
+//! Where a repository's files are: a URL or a folder, as the user names it.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -11,33 +11,34 @@ use url::Url;
 use crate::failure::one_line;
 use crate::text;
 
-/// What begins like this is a URL. All else is a path, whatever is in it: it means what it says, and no `%20` in it means another.
+/// An argument that begins like this is a URL. Anything else is a path, taken literally: a `%20` in
+/// it stays `%20`.
 const SCHEMES: [&str; 3] = ["http://", "https://", "file://"];
 
-/// Where files are.
+/// A URL or a folder that holds a repository's files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Base {
-    /// Below a URL, which ends in a slash. What follows a `?` in it goes with every request: whoever stores files for others lets them in by that
-    /// (<https://learn.microsoft.com/rest/api/storageservices/create-service-sas>).
+    /// A URL that ends in a slash. Every request repeats its query: some storage services authorize
+    /// requests by it (<https://learn.microsoft.com/rest/api/storageservices/create-service-sas>).
     Web(Url),
-    /// In a folder.
+    /// A folder.
     Folder(PathBuf),
 }
 
 impl Base {
-    /// How an argument is read.
+    /// clap's parser of an argument.
     pub fn parser() -> impl TypedValueParser<Value = Self> {
         OsStringValueParser::new().try_map(|given: OsString| Self::parse(&given).map_err(|error| one_line(&error)))
     }
 
-    /// What somebody means by this.
+    /// Parses an argument: a URL of a known scheme, or else a path.
     pub fn parse(given: &OsStr) -> anyhow::Result<Self> {
         let begins = |text: &&str, scheme: &str| {
             text.get(..scheme.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(scheme))
         };
         let is_url = |text: &&str| SCHEMES.iter().any(|scheme| begins(text, scheme));
         if let Some(text) = given.to_str().filter(is_url) {
-            return Self::of(text.parse().map_err(|error| anyhow!("it is no URL: {error}"))?);
+            return Self::of(text.parse().map_err(|error| anyhow!("it is not a URL: {error}"))?);
         }
         let is_scheme =
             |text: &str| text.chars().all(|letter| letter.is_ascii_alphanumeric() || "+-.".contains(letter));
@@ -46,20 +47,24 @@ impl Base {
             && !Path::new(given).exists()
         {
             bail!(
-                "{scheme} is a scheme that is not known here: give a URL of http, https or file, or the path of a folder"
+                "{scheme} is a scheme that this command doesn't know: give an http, https or file \
+                 URL, or the path of a folder"
             );
         }
-        Ok(Self::Folder(std::path::absolute(given).map_err(|error| anyhow!("it is no path: {error}"))?))
+        Ok(Self::Folder(std::path::absolute(given).map_err(|error| anyhow!("it is not a path: {error}"))?))
     }
 
-    /// What a URL means: a folder, with a slash at its end or without.
+    /// The base that a URL means; a slash at its end makes no difference.
     pub fn of(mut url: Url) -> anyhow::Result<Self> {
         if url.fragment().is_some() {
-            bail!("a URL of a repository has no '#': no server gets what follows it; in a name it is %23");
+            bail!(
+                "the URL of a repository must not contain '#', since no server gets what follows \
+                 it; in a name write %23"
+            );
         }
         if url.scheme() == "file" {
             if url.query().is_some() {
-                bail!("a file URL has no '?': in a name it is %3F");
+                bail!("a file URL must not contain '?'; in a name write %3F");
             }
             return match url.to_file_path() {
                 Ok(folder) => Ok(Self::Folder(folder)),
@@ -81,7 +86,7 @@ impl Base {
     }
 }
 
-/// For people, so without what lets somebody in.
+/// For people, so without credentials.
 impl fmt::Display for Base {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -91,14 +96,14 @@ impl fmt::Display for Base {
     }
 }
 
-/// What is at `path`, which is percent-encoded, below a URL: with its query.
+/// The URL of the percent-encoded `path` below a base, with the base's query.
 pub fn below(base: &Url, path: &str) -> Result<Url, url::ParseError> {
     let mut url = base.join(path)?;
     url.set_query(base.query());
     Ok(url)
 }
 
-/// A text about `url` without what may be secret in that: who asks, and the query.
+/// A text about `url` without the parts that may be secret: the user info and the query.
 pub fn without_secrets(text: &str, url: &Url) -> String {
     let mut text = text.to_owned();
     if let Some(query) = url.query().filter(|query| !query.is_empty()) {
@@ -117,7 +122,7 @@ mod tests {
     use std::os::unix::ffi::OsStrExt;
 
     proptest! {
-        /// A path is found as it is, whatever is in it; and so it is as a URL.
+        /// A path means itself, whatever characters it has, and so does its file URL.
         #[test]
         fn a_path_means_itself(
             parts in prop::collection::vec(
@@ -127,14 +132,15 @@ mod tests {
             let path = Path::new(OsStr::from_bytes(&bytes));
             let absolute = std::path::absolute(path).unwrap();
             prop_assert_eq!(Base::parse(path.as_os_str()).unwrap(), Base::Folder(absolute.clone()));
-            // URLs have their own mind about these.
+            // URLs resolve these segments.
             prop_assume!(!path.components().any(|part| matches!(part, std::path::Component::ParentDir)));
             let url = Url::from_directory_path(&absolute).unwrap();
             let Base::Folder(read) = Base::parse(url.as_str().as_ref()).unwrap() else { panic!("{url}") };
             prop_assert_eq!(read.components().collect::<Vec<_>>(), absolute.components().collect::<Vec<_>>(), "{}", url);
         }
 
-        /// Whatever a part of a target's name is, a server gets that part, below the base, with the base's query and nothing else.
+        /// Whatever a segment of a target's name is, the server gets exactly that segment below the
+        /// base, with the base's query.
         #[test]
         fn a_name_stays_below_its_base(name in "[^/]{1,12}", query in prop::option::of("[a-z]{1,3}=[a-zA-Z0-9%]{0,8}")) {
             prop_assume!(name != "." && name != "..");
@@ -147,7 +153,7 @@ mod tests {
             prop_assert_eq!(percent_encoding::percent_decode_str(last).decode_utf8().unwrap(), name);
         }
 
-        /// Nothing that is given ends the process.
+        /// No argument makes the parser panic.
         #[test]
         fn nothing_panics(given in prop_oneof![".{0,40}", "(http|https|file|s3)://.{0,40}"]) {
             _ = Base::parse(given.as_ref()).map(|base| (base.to_string(), base.beside("targets")));
@@ -178,10 +184,10 @@ mod tests {
             ("file:///a?b", "%3F"),
             ("file:///a#b", "%23"),
             ("file://other/a", "no folder of this machine"),
-            ("http://", "no URL"),
-            ("http://[::1/", "no URL"),
+            ("http://", "not a URL"),
+            ("http://[::1/", "not a URL"),
             ("s3://bucket/a", "s3 is a scheme"),
-            ("", "no path"),
+            ("", "not a path"),
         ] {
             let error = Base::parse(given.as_ref()).unwrap_err().to_string();
             assert!(error.contains(why), "{given}: {error}");

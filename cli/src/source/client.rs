@@ -1,7 +1,8 @@
-//! A client that reads everything.
+//! A client that reads everything a repository has.
 //!
-//! A next root that doesn't verify counts as absent: whoever may write files there, and holds no keys, must not stop the copy. (A plain client
-//! would stop, TUF specification 5.3.4; this repository doesn't answer such a root, others may.)
+//! A next root that doesn't verify counts as absent: somebody who can write files there, but holds
+//! no keys, must not be able to stop the copy. (A plain client would stop, TUF specification 5.3.4.
+//! Tufline never serves such a root; others may.)
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -20,32 +21,35 @@ use super::verified::VerifiedRepository;
 use crate::failure::{Failure, kind, one_line};
 use crate::process::now;
 
-/// What is read of a root at most, in bytes, as python-tuf and go-tuf do it.
+/// The largest root that it reads, in bytes, as in python-tuf and go-tuf.
 pub const LARGEST_ROOT: u64 = 512_000;
 
-/// The same of a timestamp: clients read 16,384 bytes, and more than that is some fault, but not one to end at.
+/// The largest timestamp that it reads, in bytes. Clients read 16,384 bytes; a larger one is a
+/// fault, but no reason to stop.
 pub const LARGEST_TIMESTAMP: u64 = 1 << 20;
 
-/// The same of any other document: others keep all targets in one.
+/// The largest other document that it reads, in bytes: some repositories list all targets in one.
 const LARGEST_DOCUMENT: u64 = 256 << 20;
 
-/// So many steps a client goes from its root (TUF specification 5.3.3 leaves that open; python-tuf and tuf-js go 256).
+/// How many roots a client follows from its trusted root (TUF specification 5.3.3 leaves this open;
+/// python-tuf and tuf-js follow 256).
 pub const LONGEST_WALK: u64 = 1024;
 
-/// So many files are read at once.
+/// How many files are read at once.
 const AT_ONCE: usize = 32;
 
-/// What is looked at.
+/// How much of the repository is read.
 #[derive(Clone, Copy)]
 pub enum Scope<'a> {
-    /// Everything, and every root that leads to the trusted one. What this folder has of files that never change is not asked for again.
+    /// Everything, with every root that leads to the trusted one. Files that never change and are
+    /// in this folder are not fetched again.
     All(Option<&'a Path>),
-    /// What a device reads that asks for these names.
+    /// What a device reads to find these names.
     Names(&'a BTreeSet<String>),
 }
 
 impl Scope<'_> {
-    /// Whether a role is looked at to which `targets` delegates.
+    /// Whether to read a role to which `targets` delegates.
     fn has(self, targets: &Targets, role: &str) -> bool {
         match self {
             Self::All(_) => true,
@@ -56,7 +60,7 @@ impl Scope<'_> {
     }
 }
 
-/// Reads and verifies it.
+/// Reads and verifies a repository, starting from the trusted `root`.
 pub async fn look(
     reader: &Reader,
     metadata: &Base,
@@ -68,7 +72,7 @@ pub async fn look(
     let Roots { newest, all, passed_over } = files.roots(root, matches!(scope, Scope::All(_))).await?;
     match (documents(&files, scope, newest, all).await, &passed_over) {
         (Ok(seen), _) => Ok(VerifiedRepository { passed_over, ..seen }),
-        // It may be why.
+        // The root that counts as absent may be the reason for the failure.
         (Err(error), Some(why)) => {
             let told = format!("{}; {why}", one_line(&error));
             let error = error.reallocate_into_boxed_dyn_error_without_backtrace();
@@ -78,7 +82,7 @@ pub async fn look(
     }
 }
 
-/// All but the roots, under the newest of these.
+/// Reads and verifies all documents but the roots, under the newest root.
 async fn documents(
     files: &ClientFiles<'_>,
     scope: Scope<'_>,
@@ -140,12 +144,12 @@ fn largest(meta: &Meta) -> u64 {
     meta.length.unwrap_or(LARGEST_DOCUMENT).min(LARGEST_DOCUMENT)
 }
 
-/// Roots that were verified.
+/// The roots that were verified.
 struct Roots {
     newest: TrustedRoot,
-    /// From the oldest that leads to the trusted one to the newest.
+    /// All of them, from the oldest that leads to the trusted one up to the newest.
     all: BTreeMap<u64, Vec<u8>>,
-    /// Why what lies in the next one's place counts as absent.
+    /// Why the file in the next root's place counts as absent, if there is one.
     passed_over: Option<String>,
 }
 
@@ -166,12 +170,13 @@ impl ClientFiles<'_> {
         self.reader.read(self.metadata, name, most).await
     }
 
-    /// A file that must be there.
+    /// Reads a file that must be there.
     async fn listed(&self, name: &str, most: u64) -> anyhow::Result<Vec<u8>> {
         Ok(self.read(name, most).await?.map_err(|absent| absent.of(name))?)
     }
 
-    /// Verifying takes the processor, so others may read meanwhile.
+    /// Reads and verifies a delegated role. Verifying runs on another thread, so that other reads
+    /// go on meanwhile.
     async fn delegated(
         &self,
         role: String,
@@ -192,7 +197,8 @@ impl ClientFiles<'_> {
         Ok((role, file, bytes, targets))
     }
 
-    /// From the trusted root on, whose bytes are what is trusted: nothing before it is needed, and what leads to it serves older devices only.
+    /// Reads the roots from the trusted one on, whose `bytes` are given. With `older` it also reads
+    /// back the roots that lead to the trusted one, which serve only older devices.
     async fn roots(&self, bytes: &[u8], older: bool) -> anyhow::Result<Roots> {
         let trusted = TrustedRoot::begin(bytes).context("the trusted root")?;
         let mut roots = BTreeMap::from([(trusted.version(), bytes.to_vec())]);
@@ -220,7 +226,7 @@ impl ClientFiles<'_> {
             match newest.follow(&bytes) {
                 Ok(next) => (_, newest) = (roots.insert(version, bytes), next),
                 Err(error) => {
-                    let why = format!("{name} there is no root that follows, and counts as absent: {error}");
+                    let why = format!("{name} there does not follow as a root, and counts as absent: {error}");
                     return ends(newest, roots, Some(why));
                 }
             }

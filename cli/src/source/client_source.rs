@@ -1,4 +1,4 @@
-//! Where a client finds a repository, and what it reads there.
+//! A repository as a source for a client: where it is, and which root is trusted.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -21,14 +21,14 @@ use crate::text::Quoted;
 pub struct ClientSource {
     metadata: Base,
     pub(super) targets: Base,
-    /// Where the metadata is, for people.
+    /// The place of the metadata, for people.
     place: String,
     root: Vec<u8>,
     pub(super) reader: Reader,
 }
 
 impl ClientSource {
-    /// A repository of Tufline.
+    /// The source for a Tufline repository.
     pub fn of(repository: &Repository) -> anyhow::Result<Self> {
         let public = repository.public()?;
         let root = read_root(&public.trusted_root)?;
@@ -36,7 +36,7 @@ impl ClientSource {
         Self::new(metadata, targets, root, &repository.device_access()?)
     }
 
-    /// Any other that is open to all.
+    /// The source for any TUF repository with open access.
     pub fn at(metadata: Base, targets: Base, root: Vec<u8>) -> anyhow::Result<Self> {
         Self::new(metadata, targets, root, &DeviceAccess::Open)
     }
@@ -46,9 +46,9 @@ impl ClientSource {
         Ok(Self { metadata, targets, place, root, reader: Reader::new(access)? })
     }
 
-    /// Updates a client that trusts nothing but the root, and verifies all there is: every role and, unlike a device, every root
-    /// (TUF specification 5.3 to 5.6). What the folder `kept` has of files that never change is not asked for again, unless that
-    /// is damaged.
+    /// Updates a client that trusts nothing but the root, and verifies everything: every role and,
+    /// unlike a device, every root (TUF specification 5.3 to 5.6). It doesn't fetch unchanging
+    /// files again that the folder `kept` has, unless they are damaged.
     pub async fn observe(&self, kept: Option<&Path>) -> anyhow::Result<VerifiedRepository> {
         let look = async |kept| self.look(Scope::All(kept)).await;
         let seen = match (look(kept).await, kept) {
@@ -62,7 +62,7 @@ impl ClientSource {
         client::look(&self.reader, &self.metadata, &self.root, scope).await
     }
 
-    /// The same as a device that asks for `names`: what these don't need is not read.
+    /// Updates as a device does that asks for `names`: it reads only what these need.
     pub async fn update(&self, names: &BTreeSet<String>) -> anyhow::Result<VerifiedRepository> {
         let seen = self.look(Scope::Names(names)).await;
         let seen = seen.with_context(|| format!("a device cannot update from {}", self.place))?;
@@ -70,12 +70,12 @@ impl ClientSource {
         Ok(seen)
     }
 
-    /// The version of the root that is trusted.
+    /// The version of the trusted root.
     pub fn trusted_version(&self) -> anyhow::Result<u64> {
         Ok(TrustedRoot::begin(&self.root).context("the trusted root")?.version())
     }
 
-    /// The bytes of version `version` of the root, unverified; `None` where there are none.
+    /// The bytes of version `version` of the root, unverified; `None` if there is no such file.
     pub async fn root_there(&self, version: u64) -> anyhow::Result<Option<Vec<u8>>> {
         let bytes = self.reader.read(&self.metadata, &format!("{version}.root.json"), client::LARGEST_ROOT).await?;
         Ok(bytes.ok().filter(|bytes| says_root(bytes, version)))
@@ -88,14 +88,15 @@ impl ClientSource {
     }
 }
 
-/// Whether a file says that it is this root. A link in its place may lead to anything, which is nobody's to publish.
+/// Whether a file claims to be this root. A link in its place may lead to any file, which must not
+/// be published.
 fn says_root(bytes: &[u8], version: u64) -> bool {
     let file: Value = serde_json::from_slice(bytes).unwrap_or_default();
     let signed = &file["signed"];
     signed["_type"].as_str().is_some_and(|kind| kind.eq_ignore_ascii_case("root")) && signed["version"] == version
 }
 
-/// Reads a root that somebody named.
+/// Reads the file of a trusted root that the user named.
 pub fn read_root(path: &Path) -> anyhow::Result<Vec<u8>> {
     given::read(path).with_context(|| format!("cannot read the trusted root {}", path.quoted()))
 }

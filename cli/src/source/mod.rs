@@ -1,5 +1,6 @@
-//! A repository as a client reads it, with the very bytes that it verified: what is copied elsewhere is what a device trusts. Others may have made
-//! it: `tufline-metadata` reads all that clients read.
+//! Reads a TUF repository as a client does, and keeps the very bytes that it verified: so a copy of
+//! them is what a device trusts. Any tool may have made the repository: `tufline-metadata` reads
+//! whatever clients read.
 
 mod arguments;
 mod base;

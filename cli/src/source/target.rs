@@ -16,17 +16,17 @@ use super::client_source::ClientSource;
 use super::transport::{Fetched, TRIES};
 use super::verified::VerifiedRepository;
 
-/// What is listed under a name.
+/// A target as its role lists it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ListedTarget {
-    /// Its digests as they stand in the names of files (TUF specification 6.2).
+    /// Its digests in hex, as they appear in file names (TUF specification 6.2).
     pub digests: Vec<String>,
-    /// The SHA-256 of its bytes, where that is listed.
+    /// The SHA-256 of its bytes, if it is listed.
     pub sha256: Option<Sha256>,
     sha512: Option<Vec<u8>>,
-    /// In bytes.
+    /// The length in bytes.
     pub length: u64,
-    /// Custom metadata, as it is listed.
+    /// The custom metadata, as it is listed.
     pub custom: Option<Value>,
 }
 
@@ -38,7 +38,7 @@ impl ListedTarget {
                     .as_slice()
                     .try_into()
                     .ok()
-                    .with_context(|| format!("what the target {name:?} has as sha256 is not one"))?;
+                    .with_context(|| format!("the sha256 of the target {name:?} is not a SHA-256"))?;
                 Some(Sha256::from_bytes(digest))
             }
             None => None,
@@ -47,7 +47,8 @@ impl ListedTarget {
         if sha256.is_none() && sha512.is_none() {
             let names: Vec<&str> = target.hashes.keys().map(String::as_str).collect();
             bail!(
-                "the target {name:?} has neither sha256 nor sha512 ({}): publish it there again with one of them",
+                "the target {name:?} has neither sha256 nor sha512 ({}): publish it there again \
+                 with one of them",
                 names.join(", ")
             );
         }
@@ -57,7 +58,8 @@ impl ListedTarget {
     }
 }
 
-/// All targets that a client finds, each as the first role lists it that is trusted for it (TUF specification 5.6.7).
+/// All targets that a client finds. If several roles list a name, the first role that is trusted
+/// for it counts (TUF specification 5.6.7).
 pub fn list_targets(seen: &VerifiedRepository) -> anyhow::Result<BTreeMap<String, ListedTarget>> {
     let mut found = BTreeMap::new();
     for name in seen.roles.values().flat_map(|targets| targets.targets().keys()) {
@@ -71,8 +73,8 @@ pub fn list_targets(seen: &VerifiedRepository) -> anyhow::Result<BTreeMap<String
     Ok(found)
 }
 
-/// With consistent snapshots the digest stands before the last part of a target's name for python-tuf, tuf-js and go-tuf, and
-/// before the whole name for tough (TUF specification 6.2).
+/// The paths of a target with consistent snapshots. python-tuf, tuf-js and go-tuf put the digest
+/// before the last part of the name, tough before the whole name (TUF specification 6.2).
 pub fn consistent_paths(name: &str, target: &ListedTarget) -> Vec<String> {
     let paths = |digest: &String| match name.rsplit_once('/') {
         Some((folder, file)) => vec![format!("{folder}/{digest}.{file}"), format!("{digest}.{name}")],
@@ -82,7 +84,7 @@ pub fn consistent_paths(name: &str, target: &ListedTarget) -> Vec<String> {
 }
 
 impl ClientSource {
-    /// Writes a target's bytes to `file`, verified; answers their SHA-256.
+    /// Downloads and verifies a target into `file`; returns its SHA-256.
     pub async fn download(
         &self,
         seen: &VerifiedRepository,
@@ -108,10 +110,10 @@ impl ClientSource {
             }
         }
         let why = absent.map(|why| why.to_string()).unwrap_or_default();
-        bail!("the target {name}, which is listed, {why}")
+        bail!("the listed target {name} {why}")
     }
 
-    /// Writes the chunks of a target to `file`, unverified; answers whether there are any.
+    /// Downloads the chunks of a target into `file`, unverified; returns whether there are any.
     pub async fn download_chunks(
         &self,
         name: &str,
@@ -149,7 +151,8 @@ impl ClientSource {
             Ok(pieces) => pieces,
             Err(absent) => return Ok(Err(absent)),
         };
-        // Chunks that can't be packed take a little more than the target, and their list stands before them.
+        // Chunks that don't compress take a little more than the target, and their list precedes
+        // them.
         let mut left = 2 * target.length;
         while let Some(piece) = pieces.next().await {
             let piece = piece?;
@@ -174,7 +177,7 @@ impl ClientSource {
         let (mut sha256, mut sha512, mut left) = (Hasher::new(), digest::Context::new(&SHA512), target.length);
         while let Some(piece) = pieces.next().await {
             let piece = piece?;
-            left = left.checked_sub(piece.len() as u64).context("it has more bytes than are listed")?;
+            left = left.checked_sub(piece.len() as u64).context("it has more bytes than listed")?;
             sha256.update(&piece);
             if target.sha512.is_some() {
                 sha512.update(&piece);
@@ -186,10 +189,10 @@ impl ClientSource {
         }
         let sha256 = sha256.finish();
         if target.sha256.is_some_and(|listed| listed != sha256) {
-            bail!("its bytes are not those that are listed: their sha256 differs");
+            bail!("its bytes are not the listed ones: their sha256 differs");
         }
         if target.sha512.as_ref().is_some_and(|listed| sha512.finish().as_ref() != listed) {
-            bail!("its bytes are not those that are listed: their sha512 differs");
+            bail!("its bytes are not the listed ones: their sha512 differs");
         }
         Ok(Ok(sha256))
     }

@@ -1,4 +1,4 @@
-//! Fetching from the web and from folders.
+//! Fetches files from the web and from folders.
 
 use std::fmt;
 use std::io;
@@ -22,28 +22,29 @@ use crate::access::{DeviceAccess, DeviceTransport, ErrorAnswer, is_led_on, not_s
 use crate::failure::{Failure, kind};
 use crate::text::Quoted;
 
-/// What is shorter is fetched over connections that are used again, and from its beginning if that fails; what is longer goes on where it ended.
+/// Up to this length, in bytes, a file is fetched over reused connections, and from its start after
+/// a failure. A longer download resumes where it broke off.
 const SHORT: u64 = 1 << 20;
 
-/// What ends before its end is fetched so often.
+/// How often a file is fetched whose download breaks off.
 pub const TRIES: u32 = 3;
 
-/// A file's bytes as they come.
+/// A file's bytes as they arrive.
 pub type Pieces = BoxStream<'static, anyhow::Result<Bytes>>;
 
-/// What is had of a file where nothing failed.
+/// The result of a fetch that didn't fail: the file, or why it isn't available.
 pub type Fetched<T> = std::result::Result<T, Absent>;
 
-/// Why a file isn't had, for people: it goes on behind the file's name.
+/// Why a file isn't available. Its text for people follows the file's name.
 #[derive(Debug)]
 pub enum Absent {
-    /// It isn't there, and who says so.
+    /// It doesn't exist, with the server's answer if there is one.
     Missing(Option<String>),
-    /// Nobody says whether it is there.
+    /// Access is denied, so that it isn't known whether it exists.
     Denied {
-        /// Who answers what.
+        /// The URL and the server's answer.
         answer: String,
-        /// Whether that is also how some say that there is no such file.
+        /// Whether some servers also answer so if the file doesn't exist.
         may_be_missing: bool,
     },
 }
@@ -59,7 +60,7 @@ impl fmt::Display for Absent {
 }
 
 impl Absent {
-    /// Of what must be there.
+    /// The failure to fetch a file that must exist.
     pub fn of(self, name: &str) -> Failure {
         let kind = match self {
             Self::Missing(_) => ErrorKind::Missing,
@@ -68,7 +69,7 @@ impl Absent {
         Failure::new(kind, format!("{name} {self}"))
     }
 
-    /// Of what may be missing: fails where it isn't known to be.
+    /// For a file that may be missing: fails unless it is, or may be, missing.
     pub fn expect_missing(self, name: &str) -> anyhow::Result<()> {
         match self {
             Self::Denied { may_be_missing: false, .. } => Err(self.of(name).into()),
@@ -77,12 +78,12 @@ impl Absent {
     }
 }
 
-/// As a device fetches.
+/// Fetches files as a device does.
 #[derive(Debug, Clone)]
 pub struct Reader {
-    /// Goes on where an answer ended.
+    /// Resumes a download where it broke off.
     resuming: DeviceTransport,
-    /// Uses its connections again.
+    /// Reuses its connections.
     pooled: DeviceTransport,
 }
 
@@ -91,7 +92,7 @@ impl Reader {
         Ok(Self { resuming: access.transport()?, pooled: access.pooled()? })
     }
 
-    /// The bytes of a short file of which there may be `most`.
+    /// The bytes of a short file, at most `most`.
     pub async fn read(&self, base: &Base, path: &str, most: u64) -> anyhow::Result<Fetched<Vec<u8>>> {
         let mut tries = 1..TRIES;
         loop {
@@ -117,7 +118,7 @@ impl Reader {
         Ok(Ok(bytes))
     }
 
-    /// The file at `path`, which is percent-encoded, of about this length.
+    /// The bytes of the file at the percent-encoded `path`, which is about `length` long.
     pub async fn open(&self, base: &Base, path: &str, length: u64) -> anyhow::Result<Fetched<Pieces>> {
         match base {
             Base::Folder(folder) => from_folder(folder, path).await,
@@ -130,7 +131,7 @@ impl Reader {
 }
 
 async fn from_web(transport: &DeviceTransport, url: Url) -> anyhow::Result<Fetched<Pieces>> {
-    // What lets somebody in may stand in the URL, which the library's errors quote.
+    // The URL may contain credentials, and the library's errors quote it.
     let plain = {
         let url = url.clone();
         move |text: &str| base::without_secrets(text, &url)
@@ -147,7 +148,7 @@ async fn from_web(transport: &DeviceTransport, url: Url) -> anyhow::Result<Fetch
     };
     let cannot = {
         let shown = shown.clone();
-        // Nothing of the library's errors is kept but what has no URL in it.
+        // Of the library's errors it keeps only the parts without the URL.
         move |error: TransportError| {
             let told = |why: String| format!("cannot get {shown}: {why}");
             anyhow::Error::from(match (ErrorAnswer::of(&error), not_signed(&error)) {
@@ -157,7 +158,7 @@ async fn from_web(transport: &DeviceTransport, url: Url) -> anyhow::Result<Fetch
                     Failure::of(kind, told(not_signed.to_string()), not_signed.clone())
                 }
                 (None, None) if is_led_on(&error) => {
-                    let why = "it leads elsewhere again and again; name the URL where the files are";
+                    let why = "too many redirects; name the URL where the files are";
                     Failure::new(ErrorKind::Invalid, told(why.into()))
                 }
                 (None, None) => Failure::new(ErrorKind::Retry, told(plain(&error.to_string()))),
@@ -168,7 +169,7 @@ async fn from_web(transport: &DeviceTransport, url: Url) -> anyhow::Result<Fetch
         Err(error) => return absent(&error).map_or_else(|| Err(cannot(error)), |absent| Ok(Err(absent))),
         Ok(pieces) => pieces,
     };
-    // Some say so with the first piece only.
+    // Some transports report a missing file only with the first piece.
     let first = pieces.next().await;
     if let Some(absent) = first.as_ref().and_then(|first| absent(first.as_ref().err()?)) {
         return Ok(Err(absent));
@@ -177,7 +178,8 @@ async fn from_web(transport: &DeviceTransport, url: Url) -> anyhow::Result<Fetch
     Ok(Ok(pieces.map_err(cannot).boxed()))
 }
 
-/// Tools leave files under the names that they have in URLs, or under those that these mean.
+/// Opens a file in a folder. Some tools name files by their percent-encoded names, others by the
+/// decoded names.
 async fn from_folder(folder: &Path, path: &str) -> anyhow::Result<Fetched<Pieces>> {
     let decoded = percent_decode_str(path).decode_utf8_lossy().into_owned();
     for name in [path, &decoded] {

@@ -8,24 +8,22 @@ use crate::terminal::complain;
 
 /// A repository that a client verified.
 pub struct VerifiedRepository {
-    /// The newest root.
     pub root: TrustedRoot,
-    /// The timestamp.
     pub timestamp: Timestamp,
-    /// The snapshot.
     pub snapshot: Snapshot,
-    /// The targets roles by their names.
+    /// The targets roles by name.
     pub roles: BTreeMap<String, Targets>,
-    /// All metadata files by their names, but for roots.
+    /// All metadata files but the roots, by name.
     pub files: BTreeMap<String, Vec<u8>>,
-    /// The roots by their versions, without a gap: from the oldest that leads to the trusted one to the newest.
+    /// The roots by version, without a gap, from the oldest that leads to the trusted one up to the
+    /// newest.
     pub roots: BTreeMap<u64, Vec<u8>>,
-    /// What to tell of a next root that counts as absent.
+    /// A warning about a next root that counts as absent.
     pub passed_over: Option<String>,
 }
 
 impl VerifiedRepository {
-    /// Tells of what counts as absent, once nothing else is to be told of it.
+    /// Prints that warning. Call it only after success, since an error contains it already.
     pub fn tell(&self) {
         if let Some(passed_over) = &self.passed_over {
             complain!("tufline: {passed_over}");

@@ -1,4 +1,5 @@
-//! Uploading to a folder: written beside its place under a hidden name, then renamed, so that it counts at once and whole.
+//! Uploads to a folder: it writes a file under a hidden name and then renames it, so that the
+//! upload appears at once and whole.
 
 use std::io::{Read, Write};
 use std::path::Path;
@@ -12,13 +13,13 @@ use super::plan::PlannedUpload;
 use crate::files;
 use crate::text::Quoted;
 
-/// How much is copied at once, in bytes.
+/// The size of the copy buffer, in bytes.
 const AT_ONCE: usize = 256 * 1024;
 
-/// Puts a file into the folder `uploads`; answers its digest. Blocks.
+/// Puts a file into the folder `uploads`; returns its digest. Blocks.
 ///
-/// Custom metadata comes first: a file must not be published without it. An upload without custom metadata takes away what an
-/// earlier one of that name had.
+/// It writes custom metadata first, since a file must not be published without it. An upload
+/// without custom metadata removes that of an earlier upload of the same name.
 pub fn put_in_folder(
     planned: &PlannedUpload,
     uploads: &Path,

@@ -1,4 +1,5 @@
-//! Dropping files where the pipeline takes them from, of `tufline upload`, `import`, `demo` and `doctor --try`.
+//! Puts files where the pipeline finds them, for `tufline upload`, `import`, `demo` and `doctor
+//! --try`.
 
 mod folder;
 mod plan;

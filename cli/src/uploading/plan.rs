@@ -1,4 +1,4 @@
-//! What an upload command will do: every file with its name, checked before anything is sent.
+//! The plan of an upload command: every file with its target name, checked before anything is sent.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -12,15 +12,15 @@ use crate::text::Quoted;
 /// A file to upload.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlannedUpload {
-    /// Where it is.
+    /// The path of the file.
     pub file: PathBuf,
-    /// The target.
+    /// The name of its target.
     pub name: TargetName,
-    /// In bytes.
+    /// The length in bytes.
     pub length: u64,
 }
 
-/// The files under their names. The inner error is the first refusal of a name.
+/// Plans the upload of `files`. The inner error is the first refusal of a name.
 pub fn plan_uploads(
     files: &[PathBuf],
     name: Option<&str>,
@@ -38,19 +38,22 @@ pub fn plan_uploads(
             Err(refusal) => return Ok(Err(refusal)),
         };
         if !names.insert(name.clone()) {
-            bail!("two of the files would be {name}: upload them one by one with --name or --prefix");
+            bail!(
+                "two of the files have the name {name}: upload them one by one with --name or \
+                 --prefix"
+            );
         }
         planned.push(PlannedUpload { file: file.clone(), name, length });
     }
     Ok(Ok(planned))
 }
 
-/// Checks custom metadata, and writes it in plain ASCII: user metadata travels in a header.
+/// Checks custom metadata, and rewrites it in ASCII, since S3 carries it in a header.
 pub fn ascii_custom(text: &str) -> Result<String, Rejection> {
     custom::parse(text)?;
     let mut ascii = String::with_capacity(text.len());
     for character in text.chars() {
-        // In JSON only strings hold such characters, and there an escape means the same.
+        // Only strings in JSON have such characters, and an escape there means the same.
         if character.is_ascii() {
             ascii.push(character);
         } else {
@@ -61,8 +64,10 @@ pub fn ascii_custom(text: &str) -> Result<String, Rejection> {
         }
     }
     if let Some(character) = ascii.chars().find(char::is_ascii_control) {
-        let reason =
-            format!("custom metadata refused: it has the control character {character:?}; write it in one line");
+        let reason = format!(
+            "custom metadata refused: it has the control character {character:?}; write it in one \
+             line"
+        );
         return Err(Rejection::new(RejectionCode::Custom, reason));
     }
     custom::parse(&ascii)?;
@@ -71,7 +76,8 @@ pub fn ascii_custom(text: &str) -> Result<String, Rejection> {
 
 fn file_name(file: &Path) -> anyhow::Result<String> {
     let name = file.file_name().with_context(|| format!("{} names no file", file.quoted()))?;
-    // What isn't UTF-8 can't be a target's name; it shows what is wrong when it is refused.
+    // A name that isn't UTF-8 is refused later; the lossy text shows the user what is wrong with
+    // it.
     Ok(name.to_string_lossy().into_owned())
 }
 

@@ -1,4 +1,5 @@
-//! Uploading to a bucket: in one request with its SHA-256, or above 64 MiB in parts that each have theirs.
+//! Uploads to a bucket: in one request with the file's SHA-256, or above 64 MiB in parts with one
+//! SHA-256 each.
 
 use std::io::Read;
 use std::path::Path;
@@ -21,42 +22,43 @@ use super::plan::PlannedUpload;
 use crate::repository::AwsRepository;
 use crate::text::Quoted;
 
-/// Up to this length in one request, in bytes: S3 then keeps the SHA-256 of the whole, and hash need not compute it.
+/// The largest upload in one request, in bytes. S3 then keeps the SHA-256 of the whole, so hash
+/// need not compute it.
 const LARGEST_WHOLE: u64 = 64 << 20;
 
 /// The least and the usual largest length of a part, in bytes.
 const PARTS: (u64, u64) = (8 << 20, 64 << 20);
 
-/// The most parts of an upload (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html>).
+/// The most parts of an upload
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html>).
 const MOST_PARTS: u64 = 10_000;
 
-/// So many parts are sent at once: enough to fill a line, and few enough that a slow one moves.
+/// How many parts are sent at once: enough to fill the line, and few enough that each makes
+/// progress on a slow one.
 const AT_ONCE: usize = 4;
 
-/// How long one try to send a part may take: 64 MiB at a megabit a second.
+/// How long one attempt to send a part may take: enough for 64 MiB at a megabit a second.
 const ATTEMPT: Duration = Duration::from_mins(10);
 
 /// The bucket to upload to.
 #[derive(Debug, Clone)]
 pub struct UploadsBucket {
     client: Client,
-    /// Its name.
     bucket: String,
-    /// What the keys of uploads begin with.
+    /// The prefix of all keys of uploads.
     prefix: String,
 }
 
 /// A part of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Part {
-    /// From 1.
+    /// The part's number, from 1.
     number: i32,
     offset: u64,
     length: u64,
 }
 
 impl UploadsBucket {
-    /// That of a repository.
     pub fn of(aws: &AwsRepository) -> anyhow::Result<Self> {
         Ok(Self {
             client: aws.clients.s3.clone(),
@@ -65,7 +67,7 @@ impl UploadsBucket {
         })
     }
 
-    /// Uploads a file; answers its digest. `custom` is in ASCII.
+    /// Uploads a file; returns its digest. `custom` must be ASCII.
     pub async fn put(
         &self,
         planned: &PlannedUpload,
@@ -83,7 +85,7 @@ impl UploadsBucket {
         Ok(sha256)
     }
 
-    /// Takes an upload away: what it was stays as an older version
+    /// Removes an upload; its bytes stay as an older version
     /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/DeletingObjectVersions.html>).
     pub async fn remove(&self, name: &TargetName) -> anyhow::Result<()> {
         let key = format!("{}{name}", self.prefix);
@@ -126,7 +128,8 @@ impl UploadsBucket {
         let id = begun.upload_id.context("the answer has no upload id")?;
         let sent = self.send_parts(planned, &id, bar).await;
         if sent.is_err() {
-            // Kept parts cost money; what this misses the bucket's lifecycle removes.
+            // Parts that stay cost money. If this fails too, the bucket's lifecycle rule removes
+            // them.
             let abort = self.client.abort_multipart_upload().bucket(&self.bucket).key(self.key(planned)).upload_id(id);
             let _ = abort.send().await;
         }
@@ -147,7 +150,8 @@ impl UploadsBucket {
         let done: Vec<CompletedPart> = stream::iter(sending).buffered(AT_ONCE).try_collect().await?;
         let done = CompletedMultipartUpload::builder().set_parts(Some(done)).build();
         let request = self.client.complete_multipart_upload().bucket(&self.bucket).key(self.key(planned)).upload_id(id);
-        // S3 answers at once, and then nothing for as long as it puts the parts together: that is no stalled stream
+        // S3 starts its answer at once, then sends nothing while it assembles the parts. This is
+        // not a stalled stream
         // (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_CompleteMultipartUpload.html>).
         let patience = patience().stalled_stream_protection(StalledStreamProtectionConfig::disabled());
         let request = request.multipart_upload(done).customize().config_override(patience);
@@ -156,10 +160,11 @@ impl UploadsBucket {
     }
 }
 
-/// The parts of `length` bytes.
+/// Splits `length` bytes into parts.
 fn parts(length: u64) -> Vec<Part> {
     let (least, largest) = PARTS;
-    // A sixteenth of the file, so that some progress shows; more than 64 MiB only where there would be too many parts.
+    // A sixteenth of the file, so that the progress bar moves; more than 64 MiB only if there would
+    // be too many parts.
     let size = (length / 16).clamp(least, largest).max(length.div_ceil(MOST_PARTS));
     let offsets = (0..length.div_ceil(size)).map(|index| index * size);
     let parts = (1..).zip(offsets).map(|(number, offset)| Part { number, offset, length: size.min(length - offset) });
@@ -190,7 +195,7 @@ fn hash(file: &Path, part: Part) -> std::io::Result<Sha256> {
     }
 }
 
-/// A part takes longer than the small requests that the client's time-outs are made for.
+/// Longer timeouts for a part: the client's own are meant for small requests.
 fn patience() -> Builder {
     let timeouts = TimeoutConfig::builder().operation_attempt_timeout(ATTEMPT).operation_timeout(4 * ATTEMPT).build();
     Builder::new().timeout_config(timeouts)

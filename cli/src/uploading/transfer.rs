@@ -1,4 +1,4 @@
-//! Uploading to either form of a repository.
+//! Uploads to either form of a repository.
 
 use indicatif::ProgressBar;
 use tufline_tuf::Sha256;
@@ -8,7 +8,7 @@ use super::plan::PlannedUpload;
 use super::s3::UploadsBucket;
 use crate::repository::Repository;
 
-/// Uploads a file; answers its digest. `custom` is in ASCII.
+/// Uploads a file; returns its digest. `custom` must be ASCII.
 pub async fn put_upload(
     repository: &Repository,
     planned: &PlannedUpload,

@@ -1,4 +1,5 @@
-//! What became of an upload: a decision from what devices see and what is known of the upload.
+//! Decides what became of an upload, from what devices see and what is known about the upload. No
+//! I/O.
 
 use serde::Serialize;
 use tufline_tuf::Sha256;
@@ -8,66 +9,61 @@ use tufline_tuf::Sha256;
 pub struct VisibleTarget {
     /// The digest of its bytes.
     pub sha256: Sha256,
-    /// In bytes.
+    /// The length in bytes.
     pub length: u64,
 }
 
-/// What somebody waits for.
+/// What the caller waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Goal {
-    /// That devices see what is uploaded now.
+    /// Devices see what is uploaded now.
     Current,
-    /// That devices see these bytes.
+    /// Devices see these bytes.
     Bytes(Sha256),
-    /// That devices no longer see the target.
+    /// Devices no longer see the target.
     Gone,
 }
 
 /// What is uploaded under a name now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CurrentUpload {
-    /// Nothing.
     Nothing,
-    /// An upload.
     Upload {
-        /// Its digest; `None` while nobody knows it.
+        /// Its digest; `None` until it is known.
         sha256: Option<Sha256>,
         /// Why it was rejected, if it was.
         rejection: Option<String>,
     },
 }
 
-/// What became of it.
+/// What became of an upload.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "outcome", rename_all = "kebab-case")]
 pub enum UploadEnding {
     /// Devices see it.
     Published {
-        /// The digest.
+        /// The digest of its bytes.
         sha256: Sha256,
-        /// In bytes.
+        /// The length in bytes.
         length: u64,
-        /// In which generation they saw it first, or later.
+        /// The generation in which they see it, not necessarily the first one.
         generation: u64,
     },
-    /// Devices don't see the target any more.
+    /// Devices no longer see the target.
     Gone {
-        /// In which generation they didn't see it first, or later.
+        /// The generation in which they don't see it, not necessarily the first one.
         generation: u64,
     },
     /// The upload was refused.
-    Rejected {
-        /// Why.
-        reason: String,
-    },
-    /// Whoever waits may not see what became of it: waiting longer tells no more.
+    Rejected { reason: String },
+    /// The caller may not see what became of it, so waiting longer doesn't help.
     Denied {
         /// What was denied.
         reason: String,
     },
-    /// None of these in time.
+    /// None of these happened in time.
     TimedOut {
-        /// What is known.
+        /// What is known about it.
         reason: String,
     },
 }
@@ -75,19 +71,19 @@ pub enum UploadEnding {
 /// What devices see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DeviceView {
-    /// The generation.
     pub generation: u64,
-    /// The target, if it is there.
+    /// The target, if devices see it.
     pub target: Option<VisibleTarget>,
 }
 
-/// Decides, if it can be decided yet. `seen` is `None` until a device has verified anything.
+/// Decides what became of an upload; `None` if that is not decided yet. `seen` is `None` until a
+/// device has verified anything.
 pub fn decide(goal: Goal, seen: Option<DeviceView>, current: &CurrentUpload) -> Option<UploadEnding> {
     let target = seen.and_then(|seen| seen.target);
     let wanted = match (goal, current) {
         (Goal::Bytes(sha256), _) => Some(sha256),
         (Goal::Current, CurrentUpload::Upload { sha256, .. }) => *sha256,
-        // Uploads may expire: what is published stays.
+        // Uploads may expire, and what is published stays.
         (Goal::Current, CurrentUpload::Nothing) => target.map(|target| target.sha256),
         (Goal::Gone, _) => None,
     };
@@ -108,24 +104,29 @@ pub fn decide(goal: Goal, seen: Option<DeviceView>, current: &CurrentUpload) -> 
     }
 }
 
-/// What to say when the time is up.
+/// What to say about an undecided upload when the time is up.
 pub fn why_not(goal: Goal, seen: Option<DeviceView>, current: &CurrentUpload) -> String {
     let target = seen.and_then(|seen| seen.target);
     match (goal, current, seen) {
         (_, _, None) => "devices could not be asked".into(),
         (Goal::Gone, CurrentUpload::Nothing, _) => {
-            "devices still see it though its upload is gone; if many went at once, `tufline status` says whether they are held"
+            "devices still see it though its upload is gone; if many were removed at once, \
+             `tufline status` says whether they are held"
                 .into()
         }
-        (Goal::Gone, CurrentUpload::Upload { .. }, _) => "devices still see it, and its upload is still there".into(),
-        (_, CurrentUpload::Nothing, _) if target.is_none() => "no such upload exists, and devices see no such target".into(),
+        (Goal::Gone, CurrentUpload::Upload { .. }, _) => "devices still see it, and its upload is \
+                                                          still there"
+            .into(),
+        (_, CurrentUpload::Nothing, _) if target.is_none() => "no such upload exists, and devices \
+                                                               see no such target"
+            .into(),
         (Goal::Bytes(wanted), CurrentUpload::Upload { sha256: Some(found), .. }, _) if wanted != *found => {
             format!("another upload has taken its place, with sha256 {found}")
         }
         (_, _, Some(DeviceView { target: Some(VisibleTarget { sha256, .. }), .. })) => {
             format!("devices still see other bytes, with sha256 {sha256}")
         }
-        _ => "it is uploaded, and devices don't see it yet".into(),
+        _ => "it is uploaded, but devices don't see it yet".into(),
     }
 }
 
@@ -164,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_were_named_count_whatever_is_uploaded() {
+    fn requested_bytes_count_whatever_is_uploaded_now() {
         let goal = Goal::Bytes(Sha256::of(b"a"));
         assert_eq!(decide(goal, seen(Some(b"a")), &upload(Some(b"b"), None)), published(b"a"));
         assert_eq!(decide(goal, seen(Some(b"b")), &upload(Some(b"b"), None)), None);
@@ -172,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_removal_counts_when_devices_were_asked() {
+    fn a_removal_counts_once_devices_no_longer_see_the_target() {
         assert_eq!(
             decide(Goal::Gone, seen(None), &upload(None, Some("no"))),
             Some(UploadEnding::Gone { generation: 7 })
@@ -183,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_name_is_told_from_a_slow_one() {
+    fn an_unknown_name_is_distinguished_from_a_slow_upload() {
         assert!(why_not(Goal::Current, seen(None), &CurrentUpload::Nothing).starts_with("no such upload exists"));
         assert!(why_not(Goal::Current, seen(None), &upload(None, None)).starts_with("it is uploaded"));
         assert!(why_not(Goal::Current, seen(Some(b"a")), &upload(None, None)).starts_with("devices still see other"));

@@ -1,4 +1,5 @@
-//! Waiting for what becomes of uploads, of `tufline wait`, `upload --wait` and `doctor --try`.
+//! Waits until it is decided what became of uploads, for `tufline wait`, `upload --wait` and
+//! `doctor --try`.
 
 mod decide;
 mod tell;

@@ -1,4 +1,4 @@
-//! What became of an upload, told.
+//! Prints what became of an upload.
 
 use serde_json::json;
 
@@ -7,7 +7,7 @@ use crate::exit::Exit;
 use crate::terminal::{self, complain, say};
 use crate::text;
 
-/// Prints what became of `name`.
+/// Prints what became of `name`; returns the exit code for it.
 pub fn tell_ending(name: &str, ending: &UploadEnding, as_json: bool) -> Exit {
     let exit = match ending {
         UploadEnding::Published { .. } | UploadEnding::Gone { .. } => Exit::Done,

@@ -1,4 +1,4 @@
-//! Waiting for several names at once: one look at the repository serves all of them.
+//! Waits for several names at once: one look at the repository serves all of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -15,25 +15,25 @@ use crate::failure::{advice, is_denied, one_line};
 use crate::repository::{Repository, UploaderView};
 use crate::source::{ClientSource, VerifiedRepository};
 
-/// The first pause between two looks. Each is half as long again as the one before.
+/// The first pause between two looks. Each later pause is half as long again as the one before.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 
 /// The longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// How much of an upload is read at once where its digest isn't known otherwise, in bytes.
+/// How many bytes are read at once of an upload whose digest isn't known otherwise.
 const READ_AT_ONCE: u64 = 8 * 1024 * 1024;
 
-/// A name that somebody waits for.
+/// A name to wait for.
 #[derive(Debug, Clone)]
 pub struct Awaited {
-    /// The target.
     pub name: TargetName,
-    /// What to wait for.
     pub goal: Goal,
 }
 
-/// Looks until all are decided or the time is up; answers in the order of `awaited`. What may not be looked at is decided by that: others go on.
+/// Waits until all names are decided or the time is up; returns the endings in the order of
+/// `awaited`. A name that the caller may not look at ends at once as denied, while the others go
+/// on.
 pub async fn wait_for(
     repository: &Repository,
     awaited: &[Awaited],
@@ -57,7 +57,7 @@ pub async fn wait_for(
     }
 }
 
-/// A target as the device found it.
+/// A target as the device sees it.
 fn find_target(seen: &VerifiedRepository, name: &TargetName) -> Option<VisibleTarget> {
     let (_, target) = find(&seen.roles, name.as_str())?;
     let sha256: [u8; 32] = target.hashes.get("sha256")?.as_slice().try_into().ok()?;
@@ -66,15 +66,16 @@ fn find_target(seen: &VerifiedRepository, name: &TargetName) -> Option<VisibleTa
 
 struct Watch {
     uploader: UploaderView,
-    /// Whether an upload may be read to learn its digest: on AWS an uploader may not read what hash found.
+    /// Whether it may read an upload to learn its digest: on AWS an uploader may not read what hash
+    /// found.
     reads: bool,
-    /// A device.
+    /// The repository as a device finds it.
     source: ClientSource,
-    /// What it asks for.
+    /// The names that the device asks for.
     names: BTreeSet<String>,
-    /// What it verified last, and the timestamp that it saw before.
+    /// What the device verified last, and the bytes of the timestamp at that time.
     verified: Option<(VerifiedRepository, Vec<u8>)>,
-    /// Digests of versions that had to be read.
+    /// The digests of upload versions that had to be read.
     read: BTreeMap<(String, VersionId), Sha256>,
 }
 
@@ -90,7 +91,8 @@ impl Watch {
         })
     }
 
-    /// Updates the device, if there is anything new. It doesn't go back (TUF specification 5.4.3 and 5.5.5).
+    /// Updates the device if the timestamp changed. It refuses to go back to older versions (TUF
+    /// specification 5.4.3 and 5.5.5).
     async fn look(&mut self) -> anyhow::Result<()> {
         let timestamp = self.source.peek().await?;
         if self.verified.as_ref().is_some_and(|(_, seen)| *seen == timestamp) {
@@ -103,7 +105,8 @@ impl Watch {
             let goes_back = after.0 < before.0 || after.1 < before.1;
             anyhow::ensure!(
                 !goes_back || new.root.version() > old.root.version(),
-                "a device saw version {} of the timestamp, and is shown version {}: somebody shows an old state",
+                "a device saw version {} of the timestamp, but now gets version {}: somebody shows \
+                 an old state",
                 before.0,
                 after.0
             );
@@ -122,7 +125,7 @@ impl Watch {
         if found.is_some() {
             return found;
         }
-        // Whoever may not look won't see more by waiting.
+        // If access is denied, waiting doesn't help.
         if let Some(denied) = [current.as_ref().err(), trouble].into_iter().flatten().find(|error| is_denied(error)) {
             let advice = advice(&**denied).await.map(|advice| format!("; {advice}")).unwrap_or_default();
             return Some(UploadEnding::Denied { reason: one_line(denied) + &advice });
@@ -132,7 +135,7 @@ impl Watch {
         }
         let reason = match &current {
             Ok(current) => why_not(awaited.goal, seen, current),
-            Err(error) => format!("its upload cannot be looked at: {}", one_line(error)),
+            Err(error) => format!("its upload cannot be read: {}", one_line(error)),
         };
         let trouble = trouble.map(|error| format!("; {}", one_line(error))).unwrap_or_default();
         Some(UploadEnding::TimedOut { reason: reason + &trouble })
@@ -144,7 +147,7 @@ impl Watch {
             Some(version) => self.read_rejection(name, version).await?,
             None => None,
         };
-        // What is rejected need not be read.
+        // A rejected upload need not be read.
         let sha256 = if rejection.is_some() { None } else { self.find_digest(&upload).await? };
         Ok(CurrentUpload::Upload { sha256, rejection })
     }
@@ -155,7 +158,8 @@ impl Watch {
         Ok(rejected.map(|rejected| rejected.reason))
     }
 
-    /// The digest of an upload: the one that came with it, or the one that hash found, or by reading it.
+    /// The digest of an upload: the one that S3 has, or the one that hash found, or else it reads
+    /// the upload.
     async fn find_digest(&mut self, upload: &Upload) -> anyhow::Result<Option<Sha256>> {
         let Some(version) = upload.version.clone() else { return Ok(upload.sha256) };
         if upload.sha256.is_some() {

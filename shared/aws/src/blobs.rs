@@ -1,4 +1,4 @@
-//! The bytes of targets, in the repository bucket.
+//! The targets' bytes, in the repository bucket.
 
 use async_trait::async_trait;
 use aws_sdk_s3::Client;
@@ -18,9 +18,9 @@ use crate::store::CONFLICT_PAUSES;
 /// How objects are copied, by their size in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CopyLimits {
-    /// Up to this size in one request.
+    /// The largest object that is copied in one request, in bytes.
     pub whole: u64,
-    /// Larger ones in parts of this size.
+    /// The size of the parts in which larger objects are copied, in bytes.
     pub part: u64,
 }
 
@@ -37,15 +37,16 @@ impl Default for CopyLimits {
     }
 }
 
-/// Larger uploads aren't copied to be checked, in bytes. Whoever checks is stopped after 30 seconds, and a copy that takes longer would
-/// stop it again and again; what the function hash, which has a minute, may be given to copy is no more
+/// The largest upload that [`Blobs::check`] copies, in bytes. Lambda stops the functions that check
+/// (sign and publish) after a minute, and a longer copy would stop them again and again. The
+/// function hash, which has a minute too, copies no larger ones either
 /// ([`LargeUploads::MOST_ABOVE`]).
 const MOST_CHECKED: u64 = LargeUploads::MOST_ABOVE;
 
 /// [`Blobs`] on S3: blobs are server-side copies of uploads.
 ///
-/// *Invariant*: a blob is created and never replaced, whoever asks: each copy to one carries `If-None-Match: *`, and the
-/// bucket's policy refuses any other.
+/// *Invariant*: a blob is created and never replaced: each copy to a blob carries `If-None-Match:
+/// *`, and the bucket's policy refuses any other write to one.
 #[derive(Debug, Clone)]
 pub struct S3Blobs {
     client: Client,
@@ -66,7 +67,8 @@ impl S3Blobs {
         format!("s3://{}/{}", self.repository, Key::Blob(*sha256))
     }
 
-    /// A copy of one version of an upload. Only the version that was looked at: what is current may have changed since.
+    /// A copy of one version of an upload: the version that the caller looked at, since another may
+    /// be current by now.
     fn copy_of(&self, upload: &Upload, to: &Key) -> Copy {
         let source = copy_source(&self.uploads, &format!("{}{}", self.prefix, upload.name), upload.version.as_ref());
         Copy { source, bucket: self.repository.clone(), key: to.path() }
@@ -78,7 +80,7 @@ impl S3Blobs {
         match source {
             Source::Upload => Ok(self.copy_of(upload, &blob)),
             Source::Incoming => {
-                let why = "the upload has no version and so no copy to take it from";
+                let why = "the upload has no version, so there is no copy to keep";
                 let unversioned = || StoreError::new(ErrorKind::Invalid, "keep", self.place(sha256), why);
                 let incoming = incoming(upload).ok_or_else(unversioned)?;
                 let source = copy_source(&self.repository, &incoming.path(), None);
@@ -87,23 +89,27 @@ impl S3Blobs {
         }
     }
 
-    /// Whether `upload` is the blob `sha256` already. Fails where that has other bytes, as far as S3 tells: nobody may replace
-    /// it, and no function ever makes one, so somebody else did.
+    /// Whether the blob `sha256` already holds `upload`. Fails if S3 shows that the blob has other
+    /// bytes: no function ever makes such a blob, so somebody else did, and nobody may replace it.
     async fn is_kept(&self, upload: &Upload, sha256: &Sha256) -> Result<bool> {
         let Some(blob) = self.head(sha256).await? else { return Ok(false) };
         let why = if blob.length != upload.length {
-            format!("it has {} bytes where {} belong", blob.length, upload.length)
+            format!("it has {} bytes instead of {}", blob.length, upload.length)
         } else if let Some(stored) = blob.sha256.filter(|stored| stored != sha256) {
             format!("S3 says that its SHA-256 is {stored}")
         } else {
             return Ok(true);
         };
-        let why = format!("{why}; see 'A blob with other bytes' in docs/operations.md, it is then stored anew");
+        let why = format!(
+            "{why}; see 'A blob with other bytes' in docs/operations.md, after which it is stored \
+             again"
+        );
         Err(StoreError::new(ErrorKind::Corrupt, "keep", self.place(sha256), why))
     }
 }
 
-/// Where the copy of `upload` that is being hashed lies; `None` for one without a version, which has no place of its own.
+/// The key of the copy of `upload` that S3 hashes; `None` for an upload without a version, which
+/// has no key of its own.
 fn incoming(upload: &Upload) -> Option<Key> {
     upload.version.as_ref().map(|version| Key::Incoming(UploadKey::new(&upload.name, version)))
 }
@@ -119,9 +125,10 @@ impl Blobs for S3Blobs {
         }
     }
 
-    /// Copied anew each time, even where `checked/` has such a copy: whose it is nobody can tell, and what S3 answers to this very
-    /// request nobody else can forge (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html>, `ChecksumSHA256`). No
-    /// condition is needed, for nobody reads the copies.
+    /// It makes a new copy each time, even if `checked/` has one: nobody can tell who made that
+    /// one, but nobody else can forge S3's answer to this request
+    /// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html>, `ChecksumSHA256`).
+    /// It needs no condition, since nobody reads these copies.
     async fn check(&self, upload: &Upload) -> Result<Option<Sha256>> {
         match upload.version.as_ref().map(|version| Key::Checked(UploadKey::new(&upload.name, version))) {
             Some(checked) if upload.length <= self.limits.whole.min(MOST_CHECKED) => {
@@ -143,22 +150,25 @@ impl Blobs for S3Blobs {
         loop {
             let (pause, why) = match copy.whole_if_absent(&self.client).await? {
                 Created::Done(Some(copied)) if copied != *sha256 => {
-                    let why = format!("S3 says that the copy's SHA-256 is {copied}; look at who else writes there");
+                    let why = format!(
+                        "S3 says that the copy's SHA-256 is {copied}; find out who else writes \
+                         there"
+                    );
                     return Err(StoreError::new(ErrorKind::Corrupt, "keep", self.place(sha256), why));
                 }
                 Created::Done(_) => return Ok(Kept::Whole),
-                Created::Taken => (None, "S3 says that something is there, and then that nothing is"),
-                Created::Conflict => (pauses.next(), "others are writing it all the time"),
+                Created::Taken => (None, "S3 says that it exists, and then that it doesn't"),
+                Created::Conflict => (pauses.next(), "other writes to it keep going on"),
             };
             if let Some(pause) = pause {
                 tokio::time::sleep(pause).await;
             }
-            // The same bytes under another name, most likely.
+            // Most likely another run keeps the same bytes under another name.
             if self.is_kept(upload, sha256).await? {
                 return Ok(Kept::Whole);
             }
             if pause.is_none() {
-                let why = format!("{why}; it is tried again");
+                let why = format!("{why}; it is retried");
                 return Err(StoreError::new(ErrorKind::Conflict, "keep", self.place(sha256), why));
             }
         }
@@ -239,16 +249,13 @@ mod tests {
         let canned = Canned::default().answer(200, &[], both[0].clone()).answer(200, &[], both[1].clone());
         let blobs = blobs(&canned);
         assert_eq!(blobs.check(&upload()).await.unwrap(), Some(digest));
-        assert_eq!(
-            blobs.check(&upload()).await.unwrap(),
-            Some(Sha256::of(b"other")),
-            "nothing is believed of the first"
-        );
+        assert_eq!(blobs.check(&upload()).await.unwrap(), Some(Sha256::of(b"other")), "the first answer is not reused");
         for request in canned.requests() {
             assert_eq!(request.header("x-amz-copy-source"), Some("uploads/targets/a%20b?versionId=v1"));
             assert!(request.uri.contains(&format!("/checked/{}/v1", Sha256::of(b"a b"))), "{}", request.uri);
         }
-        // One of parts has no digest of the whole, and what takes too long is not begun.
+        // A copy in parts has no digest of the whole, and a copy that would take too long is not
+        // begun.
         let canned = Canned::default().answer(200, &[], copied(&(to_header(&digest) + "-2"), "COMPOSITE"));
         assert_eq!(self::blobs(&canned).check(&upload()).await.unwrap(), None);
         let canned = Canned::default();
@@ -273,7 +280,7 @@ mod tests {
         assert!(failure.contains(&Sha256::of(b"other").to_string()), "{failure}");
         let checksum: &'static str = other.leak();
         for (headers, why) in [
-            (vec![("content-length", "4")], "it has 4 bytes where 5 belong".to_owned()),
+            (vec![("content-length", "4")], "it has 4 bytes instead of 5".to_owned()),
             (
                 vec![("content-length", "5"), ("x-amz-checksum-sha256", checksum)],
                 format!("S3 says that its SHA-256 is {}", Sha256::of(b"other")),
@@ -310,18 +317,18 @@ mod tests {
             assert_eq!(blobs(&canned).keep(&upload(), source, &digest).await.unwrap(), Kept::Whole);
             assert_eq!(is_conditional(&canned), 1);
         }
-        // Another made it in the meantime, or is making it.
+        // Another run has made it in the meantime, or is making it.
         for (status, code) in [(412, "PreconditionFailed"), (409, "ConditionalRequestConflict")] {
             let canned = look(look(Canned::default(), missing).s3_error(status, code), there);
             assert_eq!(blobs(&canned).keep(&upload(), Source::Upload, &digest).await.unwrap(), Kept::Whole, "{code}");
             assert_eq!(is_conditional(&canned), 1, "{code}");
         }
-        // The other gave up.
+        // The other run gave up.
         let canned = look(Canned::default(), missing).s3_error(409, "ConditionalRequestConflict");
         let canned = look(canned, missing).answer(200, &[], good());
         assert_eq!(blobs(&canned).keep(&upload(), Source::Upload, &digest).await.unwrap(), Kept::Whole);
         assert_eq!(is_conditional(&canned), 2);
-        // What another made has other bytes.
+        // The blob that another run made has other bytes.
         let canned = look(Canned::default(), missing).s3_error(412, "PreconditionFailed");
         let canned = look(canned, (200, "4"));
         assert!(blobs(&canned).keep(&upload(), Source::Upload, &digest).await.is_err());
@@ -335,7 +342,7 @@ mod tests {
 
     /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_CompleteMultipartUpload.html>
     #[tokio::test]
-    async fn a_blob_is_put_together_only_where_none_is() {
+    async fn a_copy_in_parts_becomes_a_blob_only_if_there_is_none() {
         let digest = Sha256::of(b"bytes");
         let uploads = format!(
             "<ListMultipartUploadsResult><Upload><Key>blobs/{digest}</Key><UploadId>1</UploadId></Upload></ListMultipartUploadsResult>"
@@ -361,7 +368,8 @@ mod tests {
     }
 
     /// S3 may answer 200 and then an error
-    /// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html>, "Response and special errors").
+    /// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html>, "Response and
+    /// special errors").
     #[tokio::test]
     async fn a_copy_that_fails_after_it_began_has_failed() {
         let body = "<Error><Code>AccessDenied</Code><Message>why</Message></Error>";

@@ -1,4 +1,5 @@
-//! Answers as AWS's documentation shows them, where the emulator's differ or never come.
+//! Canned answers from AWS's documentation, for tests in which the emulator answers differently or
+//! never would.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -9,7 +10,7 @@ use aws_smithy_runtime_api::client::http::{HttpConnector, HttpConnectorFuture, S
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_types::body::SdkBody;
 
-/// Answers requests with what it was given, in that order, and remembers what was asked.
+/// Answers requests with the given answers, in order, and records the requests.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Canned {
     answers: Arc<Mutex<VecDeque<HttpResponse>>>,
@@ -43,12 +44,12 @@ impl Canned {
         self
     }
 
-    /// An error as S3 words it.
+    /// An error in S3's format.
     pub(crate) fn s3_error(self, status: u16, code: &str) -> Self {
         self.answer(status, &[], format!("<Error><Code>{code}</Code><Message>why</Message></Error>"))
     }
 
-    /// A configuration for any service that asks here.
+    /// A configuration for the client of any service, which then gets these answers.
     pub(crate) fn config(&self) -> aws_config::SdkConfig {
         let connector = SharedHttpConnector::new(self.clone());
         aws_config::SdkConfig::builder()
@@ -61,12 +62,12 @@ impl Canned {
             .build()
     }
 
-    /// S3, answering so.
+    /// A client of S3 that gets these answers.
     pub(crate) fn s3(&self) -> aws_sdk_s3::Client {
         aws_sdk_s3::Client::new(&self.config())
     }
 
-    /// What was asked. All answers must have been used.
+    /// The recorded requests. Panics if answers are left over.
     pub(crate) fn requests(&self) -> Vec<CannedRequest> {
         assert!(self.answers.lock().unwrap().is_empty(), "fewer requests than expected");
         self.requests.lock().unwrap().clone()

@@ -70,10 +70,12 @@ impl Chunks for S3Chunks {
         range::read(&self.client, &self.repository, &Key::Chunks(*sha256), offset, length).await
     }
 
-    /// In one request, which takes up to 5 GB (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/upload-objects.html>).
+    /// Creates them in one request, which may have up to 5 GB
+    /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/upload-objects.html>).
     async fn create(&self, sha256: &Sha256, path: &Path) -> Result<Written> {
         let unread = |error| StoreError::from_source(ErrorKind::Retry, "read", path.display(), error);
-        // S3 checks it on the way in: what was cut or changed on the way is never stored.
+        // S3 verifies this before it stores the object, so chunks that were cut or changed on the
+        // way are never stored.
         let checksum = to_header(&digest(path.to_owned()).await.map_err(unread)?);
         let mut pauses = CONFLICT_PAUSES.into_iter();
         loop {
@@ -84,7 +86,7 @@ impl Chunks for S3Chunks {
             let Err(error) = sent.send().await else { return Ok(Written::Done) };
             match (status(&error), pauses.next()) {
                 (Some(412), _) => return Ok(Written::Lost),
-                // Neither won nor lost: another conditional write is under way.
+                // Neither won nor lost: another conditional write is in progress.
                 (Some(409), Some(pause)) => tokio::time::sleep(pause).await,
                 _ => return Err(failed("create", self.place(sha256), error)),
             }
@@ -132,7 +134,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_missing_is_told_from_what_fails() {
+    async fn missing_chunks_are_distinguished_from_failures() {
         let blob = Sha256::of(b"blob");
         let canned = Canned::default().answer(404, &[], "").s3_error(404, "NoSuchKey");
         assert_eq!(chunks(&canned).length(&blob).await.unwrap(), None);

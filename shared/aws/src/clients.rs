@@ -1,4 +1,5 @@
-//! The connection to AWS: region, credentials, endpoint, time-outs and retries, decided once for all services.
+//! The connection to AWS: region, credentials, endpoint, timeouts and retries, decided once for all
+//! services.
 
 use std::time::Duration;
 
@@ -7,20 +8,22 @@ use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_s3::config::{Credentials, SharedCredentialsProvider, StalledStreamProtectionConfig};
 
-/// AWS's endpoints and the emulator are near: one that takes a second to accept is not going to.
+/// The longest wait for a connection. AWS's endpoints and the emulator are near: one that has not
+/// accepted within a second won't accept at all.
 const CONNECT: Duration = Duration::from_secs(1);
 
-/// How long an answer is waited for.
+/// How long to wait for an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Patience {
-    /// In one try.
+    /// The limit of one attempt.
     attempt: Duration,
-    /// In all tries of a request together.
+    /// The limit of all attempts of a request together.
     operation: Duration,
 }
 
 impl Patience {
-    /// For a device that waits itself: at most nine seconds, so that serve still answers before it is stopped after ten.
+    /// For requests while a device waits: at most nine seconds, so that the function serve answers
+    /// before Lambda stops it after ten.
     pub const DEVICE: Self = Self { attempt: Duration::from_secs(2), operation: Duration::from_secs(9) };
 
     fn timeouts(self) -> TimeoutConfig {
@@ -32,57 +35,64 @@ impl Patience {
     }
 }
 
-/// Every request but a copy moves a few kilobytes, or some megabytes from S3, and is answered within milliseconds: after
-/// five seconds another try is likelier to succeed than more patience. Sign and publish shall report a failure before Lambda
-/// ends them.
+/// Every request but a copy moves a few kilobytes, or some megabytes from S3, and is answered
+/// within milliseconds. After five seconds another attempt is more likely to succeed than more
+/// patience. In total, sign and publish must report a failure before Lambda stops them.
 impl Default for Patience {
     fn default() -> Self {
         Self { attempt: Duration::from_secs(5), operation: Duration::from_secs(20) }
     }
 }
 
-/// The first try and three more, with exponential back-off and jitter. S3 asks for that on 503 "Slow Down"
-/// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/optimizing-performance-guidelines.html>). A repeated
-/// conditional write may meet its own earlier success: that reads as `Written::Lost`, which every caller handles.
+/// The number of attempts, the first included, with exponential backoff and jitter. S3 asks for
+/// this on 503 "Slow Down"
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/optimizing-performance-guidelines.html>).
+/// A repeated conditional write may meet its own earlier success: it then returns `Written::Lost`,
+/// which every caller handles.
 const ATTEMPTS: u32 = 4;
 
 fn retries() -> RetryConfig {
     RetryConfig::standard().with_max_attempts(ATTEMPTS)
 }
 
-/// KMS has a quota of signatures a second, which a whole account shares: a request that is throttled is tried more often than
-/// others, with pauses that double. Not by the client's adaptive mode, which after a few of them would let through one
-/// request in two seconds (<https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html>).
+/// The number of attempts of a request to KMS. A whole account shares KMS's quota of signatures a
+/// second, so a throttled request is retried more often than others, with pauses that double. The
+/// client's adaptive mode would not do: after a few throttled requests it lets through only one
+/// request in two seconds
+/// (<https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html>).
 const SIGNING_ATTEMPTS: u32 = 8;
 
-/// The first of the pauses between these, at most. Each is twice the one before.
+/// The longest first pause between these attempts. Each later pause is twice as long.
 const SIGNING_PAUSE: Duration = Duration::from_millis(100);
 
-/// A client of KMS that keeps to the quota.
+/// A client of KMS that copes with throttling.
 pub(crate) fn kms(config: &SdkConfig) -> aws_sdk_kms::Client {
     let retries = RetryConfig::standard().with_max_attempts(SIGNING_ATTEMPTS).with_initial_backoff(SIGNING_PAUSE);
     aws_sdk_kms::Client::from_conf(aws_sdk_kms::config::Builder::from(config).retry_config(retries).build())
 }
 
-/// A server-side copy of 5 GB is one request, and S3 answers only when it is done.
+/// The limit of one attempt of a server-side copy: up to 5 GB are one request, which S3 answers
+/// only when it is done.
 const COPY_ATTEMPT: Duration = Duration::from_mins(5);
 
-/// Where AWS is and who asks. What is `None` comes from the environment as every AWS tool reads it: `AWS_REGION`,
-/// `AWS_ENDPOINT_URL`, `AWS_ACCESS_KEY_ID`, profiles, the function's role, …
+/// The region, the endpoint and the credentials. A field that is `None` comes from the environment,
+/// as for every AWS tool: `AWS_REGION`, `AWS_ENDPOINT_URL`, `AWS_ACCESS_KEY_ID`, profiles, the
+/// function's role, …
 /// (<https://docs.aws.amazon.com/sdkref/latest/guide/standardized-credentials.html>).
 #[derive(Debug, Clone, Default)]
 pub struct Access {
-    /// For example `eu-central-1`.
+    /// The region, for example `eu-central-1`.
     pub region: Option<String>,
-    /// The URL of something that speaks AWS's protocols, instead of AWS.
+    /// The URL of a server that speaks AWS's protocols, instead of AWS.
     pub endpoint: Option<String>,
-    /// Whose access key to use.
+    /// The access key that signs requests.
     pub key: Option<AccessKey>,
-    /// How long an answer is waited for.
+    /// How long to wait for an answer.
     pub patience: Patience,
 }
 
-/// An access key (<https://docs.aws.amazon.com/IAM/latest/UserGuide/id_credentials_access-keys.html>).
+/// An access key
+/// (<https://docs.aws.amazon.com/IAM/latest/UserGuide/id_credentials_access-keys.html>).
 #[derive(Clone)]
 pub struct AccessKey {
     /// `AWS_ACCESS_KEY_ID`.
@@ -99,7 +109,7 @@ impl std::fmt::Debug for AccessKey {
     }
 }
 
-/// No region was given and the environment has none either.
+/// The error that neither the caller nor the environment names a region.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("AWS region unknown: set AWS_REGION")]
 pub struct NoRegion;
@@ -107,14 +117,16 @@ pub struct NoRegion;
 /// A client for each service that Tufline uses. Cheap to clone: clones share their connections.
 #[derive(Debug, Clone)]
 pub struct Clients {
-    /// S3, with bucket names in the path where the endpoint isn't AWS's own: an emulator has one host name.
+    /// S3. If the endpoint isn't AWS's own, bucket names are in the path, since an emulator has
+    /// only one host name.
     pub s3: aws_sdk_s3::Client,
-    /// What they were made of.
+    /// The configuration of all clients.
     pub(crate) config: SdkConfig,
 }
 
 impl Clients {
-    /// The clients for `access`. Sends nothing to the services; wrong credentials show at the first request.
+    /// Makes the clients for `access`. Sends nothing to the services, so wrong credentials show at
+    /// the first request.
     pub async fn new(access: Access) -> Result<Self, NoRegion> {
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
             .retry_config(retries())
@@ -129,19 +141,20 @@ impl Clients {
             loader = loader.credentials_provider(Credentials::new(id, secret, session_token, None, "given"));
         }
         let config = loader.load().await;
-        // A variable that is empty says nothing.
+        // An empty variable counts as unset.
         if config.region().is_none_or(|region| region.as_ref().is_empty()) {
             return Err(NoRegion);
         }
         Ok(Self::of(config))
     }
 
-    /// The clients of a Lambda function. It has its region and its role's credentials in its environment
-    /// (<https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html#configuration-envvars-runtime>), which `variable` reads, and looks in
-    /// none of the other places where people have theirs.
+    /// Makes the clients of a Lambda function. Its environment has the region and its role's
+    /// credentials
+    /// (<https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html#configuration-envvars-runtime>);
+    /// `variable` reads it. The other places in which people keep credentials are not searched.
     ///
     /// # Errors
-    /// [`NoRegion`].
+    /// [`NoRegion`] if `AWS_REGION` is not set.
     pub fn of_function(variable: impl Fn(&str) -> Option<String>, patience: Patience) -> Result<Self, NoRegion> {
         let credentials = aws_config::environment::EnvironmentVariableCredentialsProvider::new();
         let mut config = SdkConfig::builder()
@@ -159,32 +172,34 @@ impl Clients {
         Self { s3: aws_sdk_s3::Client::from_conf(s3), config }
     }
 
-    /// A client of SQS, made anew. A program that needs none has no code of it.
+    /// Makes a client of SQS. A program that never calls this contains none of its code.
     #[must_use]
     pub fn sqs(&self) -> aws_sdk_sqs::Client {
         aws_sdk_sqs::Client::new(&self.config)
     }
 
-    /// A client of KMS, made anew.
+    /// Makes a client of KMS, which retries throttled requests more often than the other clients.
     #[must_use]
     pub fn kms(&self) -> aws_sdk_kms::Client {
         kms(&self.config)
     }
 
-    /// A client of EventBridge, made anew.
+    /// Makes a client of EventBridge, for the same region, credentials and endpoint.
     #[must_use]
     pub fn eventbridge(&self) -> aws_sdk_eventbridge::Client {
         aws_sdk_eventbridge::Client::new(&self.config)
     }
 
-    /// What a client of another service is made of, for the same region, credentials, endpoint and patience.
+    /// The configuration for clients of other services: the same region, credentials, endpoint and
+    /// patience.
     #[must_use]
     pub fn config(&self) -> &SdkConfig {
         &self.config
     }
 
-    /// S3 as devices reach it: over IPv6 too, as the API that sends them there
-    /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/dual-stack-endpoints.html>). An endpoint that was given has one name only.
+    /// A client of S3 for links that devices follow: over IPv6 too, like the API that redirects
+    /// them (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/dual-stack-endpoints.html>). A
+    /// given endpoint has only one name.
     pub(crate) fn s3_of_devices(&self) -> aws_sdk_s3::Client {
         if self.config.endpoint_url().is_some() {
             return self.s3.clone();
@@ -193,12 +208,14 @@ impl Clients {
     }
 }
 
-/// What a request for a server-side copy, or for putting one together, needs in place of the usual time-outs.
+/// The timeouts for a server-side copy, and for completing a copy in parts.
 ///
-/// S3 may answer 200 at once and then nothing but a space now and then, until it is done
+/// S3 may answer 200 at once, and then send only a space now and then until it is done
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html>,
-/// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_CompleteMultipartUpload.html>). The SDK would take that for a stalled stream after 20
-/// seconds (<https://docs.aws.amazon.com/sdk-for-rust/latest/dg/timeouts.html>). The time-outs hold for it too.
+/// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_CompleteMultipartUpload.html>). After 20
+/// seconds the SDK would take this for a stalled stream
+/// (<https://docs.aws.amazon.com/sdk-for-rust/latest/dg/timeouts.html>), so that protection is off.
+/// These timeouts still limit the request.
 pub(crate) fn copy_patience() -> aws_sdk_s3::config::Builder {
     let timeouts =
         TimeoutConfig::builder().operation_attempt_timeout(COPY_ATTEMPT).operation_timeout(2 * COPY_ATTEMPT).build();
@@ -225,7 +242,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn devices_are_sent_where_they_come_over_ipv6_too_but_to_no_other_endpoint() {
+    async fn devices_get_dual_stack_links_unless_an_endpoint_is_given() {
         let link = async |endpoint| {
             let links = S3Links::new(clients(endpoint).await.s3_of_devices(), "bucket".into());
             links.link(&Key::Blob(Sha256::of(b"a"))).await.unwrap()
@@ -236,7 +253,7 @@ mod tests {
         assert!(other.starts_with("http://127.0.0.1:1/bucket/blobs/"), "{other}");
     }
 
-    /// Answers as S3 does while it copies: the head at once, then nothing for a while, then the rest.
+    /// Answers as S3 does during a copy: the head at once, then nothing for a while, then the rest.
     fn slow_s3() -> String {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
@@ -276,7 +293,7 @@ mod tests {
                     if slow {
                         std::thread::sleep(Duration::from_secs(2));
                     }
-                    // Whoever gave up isn't there any more.
+                    // A client that gave up has closed the connection.
                     let _ = stream.write_all(body.as_bytes());
                 });
             }
@@ -285,7 +302,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_copy_that_takes_long_is_waited_for() {
+    async fn a_long_copy_is_no_stalled_stream() {
         let s3 = clients(Some(slow_s3())).await.s3;
         let impatient = StalledStreamProtectionConfig::enabled().grace_period(Duration::from_millis(100)).build();
         let s3 = aws_sdk_s3::Client::from_conf(s3.config().to_builder().stalled_stream_protection(impatient).build());
@@ -296,7 +313,7 @@ mod tests {
             let limits = CopyLimits { whole, part: 5 };
             S3Blobs::new(s3.clone(), "uploads".into(), "targets/".into(), "repository".into(), limits)
         };
-        // In one request, and in parts that are put together.
+        // In one request, and in parts.
         let digest = Sha256::of(b"bytes");
         let (whole, parts) = (blobs(5), blobs(4));
         let (one, kept, put_together, read) = futures::join!(
@@ -308,11 +325,11 @@ mod tests {
         assert_eq!(one.unwrap(), None);
         assert_eq!((kept.unwrap(), put_together.unwrap()), (Kept::Whole, Kept::Whole));
         let stalled = read.unwrap_err().to_string();
-        assert!(stalled.contains("throughput"), "what is no copy is not waited for: {stalled}");
+        assert!(stalled.contains("throughput"), "another request is a stalled stream: {stalled}");
     }
 
     #[tokio::test]
-    async fn an_endpoint_that_is_not_there_is_told_in_one_line() {
+    async fn an_unreachable_endpoint_is_reported_in_one_line() {
         let clients = clients(Some("http://127.0.0.1:1".into())).await;
         let store = crate::S3Store::new(clients.s3, "repository".into(), "ledger".into());
         let failure = store.get(&Key::Announced).await.unwrap_err().to_string();

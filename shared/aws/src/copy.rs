@@ -1,4 +1,4 @@
-//! Server-side copies within S3: no byte passes through here.
+//! Server-side copies within S3: the bytes never pass through this process.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -17,20 +17,21 @@ use crate::checksum::whole_sha256;
 use crate::clients::copy_patience;
 use crate::failure::{code, failed, status};
 
-/// The most parts of a multipart upload (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html>).
+/// The most parts of a multipart upload
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html>).
 const MOST_PARTS: u64 = 10_000;
 
-/// How many parts are copied at once, and in one call: enough that a large object takes seconds for each gigabyte, not
-/// minutes, and few enough that a call takes seconds too.
+/// How many parts one call copies, all at once: enough that a large object takes seconds for each
+/// gigabyte, not minutes, and few enough that a call takes only seconds.
 const AT_ONCE: usize = 16;
 
 /// A blob is bytes, whatever the uploader called it: a browser must not run it as a page.
 const CONTENT_TYPE: &str = "application/octet-stream";
 
-/// From what is copied to where.
+/// The source and the destination of a copy.
 #[derive(Debug, Clone)]
 pub(crate) struct Copy {
-    /// As in `x-amz-copy-source`.
+    /// The value of `x-amz-copy-source`.
     pub(crate) source: String,
     /// The bucket to copy to.
     pub(crate) bucket: String,
@@ -38,14 +39,14 @@ pub(crate) struct Copy {
     pub(crate) key: String,
 }
 
-/// What a copy came to that may not replace anything.
+/// The result of a copy that may not replace anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Created {
-    /// It is made. With the SHA-256 of the whole copy, where S3 computed one.
+    /// The copy is made. It has the SHA-256 of the whole copy if S3 computed one.
     Done(Option<Sha256>),
-    /// Something is there already.
+    /// The key exists already.
     Taken,
-    /// Another write to the key was under way: neither won nor lost.
+    /// Another write to the key was in progress: this one neither won nor lost.
     Conflict,
 }
 
@@ -54,15 +55,16 @@ impl Copy {
         format!("{} to s3://{}/{}", self.source, self.bucket, self.key)
     }
 
-    /// Copies in one request, over whatever is there, and answers the SHA-256 of the whole copy where S3 computed one.
+    /// Copies in one request, replacing what is there; returns the SHA-256 of the whole copy if S3
+    /// computed one.
     pub(crate) async fn whole(&self, client: &Client) -> Result<Option<Sha256>> {
         let answer = self.request(client).customize().config_override(copy_patience()).send().await;
         answer.map(|copied| sha256_of(&copied)).map_err(|error| failed("copy", self.place(), error))
     }
 
-    /// Copies in one request, unless something is there
-    /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html>: `If-None-Match` is for copies too, and
-    /// answered like that of any write).
+    /// Copies in one request, unless the key exists
+    /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html>:
+    /// `If-None-Match` works for copies as for other writes).
     pub(crate) async fn whole_if_absent(&self, client: &Client) -> Result<Created> {
         let request = self.request(client).if_none_match("*");
         match request.customize().config_override(copy_patience()).send().await {
@@ -75,7 +77,8 @@ impl Copy {
 
     /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html>
     ///
-    /// Neither metadata nor tags come along: copying tags needs permissions that a tagged upload would make us lack.
+    /// It copies neither metadata nor tags: to copy the tags of a tagged upload it would need more
+    /// permissions.
     fn request(&self, client: &Client) -> CopyObjectFluentBuilder {
         client
             .copy_object()
@@ -88,13 +91,13 @@ impl Copy {
             .content_type(CONTENT_TYPE)
     }
 
-    /// Copies some of the parts that are missing, of `length` bytes in parts of about `part` bytes, and puts them together
-    /// once all are there, unless something is there by then
+    /// Copies some of the missing parts, of `length` bytes in parts of about `part` bytes. Once all
+    /// parts are there, it completes the copy, unless the key exists by then
     /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/CopyingObjectsMPUapi.html>).
     ///
-    /// What is there S3 remembers, so that any later call goes on, from whatever process; several at once do the same
-    /// twice, which is harmless. An unfinished upload that nobody goes on with is seen by no reader, and the bucket's
-    /// lifecycle rule removes it.
+    /// S3 remembers the parts, so a later call of any process continues. Several calls at once copy
+    /// the same parts twice, which is harmless. No reader sees an unfinished copy, and the bucket's
+    /// lifecycle rule removes one that nobody continues.
     pub(crate) async fn in_parts(&self, client: &Client, length: u64, part: u64) -> Result<Kept> {
         let upload = match self.unfinished(client).await? {
             Some(upload) => upload,
@@ -104,7 +107,8 @@ impl Copy {
         let (mut whole, mut missing) = (Vec::new(), Vec::new());
         for (number, range) in (1..).zip(split(length, part)) {
             match there.get(&number) {
-                // Of the same upload, or of another of the same bytes: a part of the same size at the same place.
+                // A part of the same size at the same place, from this upload or from another with
+                // the same bytes.
                 Some((size, tag)) if *size == range.end - range.start => whole.push(completed(number, tag.clone())),
                 _ => missing.push((number, range)),
             }
@@ -121,8 +125,9 @@ impl Copy {
         self.complete(client, &upload, whole).await
     }
 
-    /// The unfinished copy that was begun first, if there is one: all who look agree on it.
-    /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListMultipartUploads.html>: by key, and by time within a key.
+    /// The unfinished copy that was begun first, if there is one, so that all processes choose the
+    /// same. S3 lists them by key, and by time within a key
+    /// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListMultipartUploads.html>).
     async fn unfinished(&self, client: &Client) -> Result<Option<String>> {
         let request = client.list_multipart_uploads().bucket(&self.bucket).prefix(&self.key);
         let answer = request.send().await.map_err(|error| failed("copy", self.place(), error))?;
@@ -136,8 +141,9 @@ impl Copy {
         upload.ok_or_else(|| StoreError::new(ErrorKind::Corrupt, "copy", self.place(), "the answer has no UploadId"))
     }
 
-    /// The size and the `ETag` of each part that is there, by its number; `None` where another has just finished the copy.
-    /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListParts.html>: a thousand at a time.
+    /// The size and the `ETag` of each finished part, by number; `None` if another process has just
+    /// completed the copy. S3 lists a thousand at a time
+    /// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListParts.html>).
     async fn parts_there(&self, client: &Client, upload: &str) -> Result<Option<BTreeMap<i32, (u64, String)>>> {
         let (mut parts, mut after) = (BTreeMap::new(), None);
         loop {
@@ -168,7 +174,7 @@ impl Copy {
         let request = request.multipart_upload(CompletedMultipartUpload::builder().set_parts(Some(parts)).build());
         match request.customize().config_override(copy_patience()).send().await {
             Ok(_) => Ok(Kept::Whole),
-            // Another was first, or is about to be: the next call finds the blob.
+            // Another process was first, or is about to be: the next call finds the blob.
             Err(error) if code(&error) == Some("NoSuchUpload") || matches!(status(&error), Some(409 | 412)) => {
                 Ok(Kept::Contended)
             }
@@ -207,7 +213,8 @@ fn completed(number: i32, tag: String) -> CompletedPart {
     CompletedPart::builder().part_number(number).e_tag(tag).build()
 }
 
-/// `length` bytes in parts of `part` bytes, or of more where that would be too many parts; the last may be shorter.
+/// Splits `length` bytes into parts of `part` bytes, or larger ones if there would be too many; the
+/// last may be shorter.
 fn split(length: u64, part: u64) -> impl Iterator<Item = Range<u64>> {
     let part = part.max(length.div_ceil(MOST_PARTS)).max(1);
     (0..length.div_ceil(part)).map(move |number| number * part..length.min((number + 1) * part))

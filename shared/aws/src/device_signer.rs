@@ -1,4 +1,4 @@
-//! Requests of a device that an HTTP API lets in by its IAM identity.
+//! Signs a device's requests to an HTTP API with IAM authorization.
 
 use std::error::Error;
 use std::fmt;
@@ -14,7 +14,7 @@ use tufline_store::BoxedError;
 use crate::Clients;
 use crate::failure::RequestError;
 
-/// The name of API Gateway's data plane in signatures.
+/// The service name of API Gateway's data plane in signatures.
 const SERVICE: &str = "execute-api";
 
 /// Signs requests for an API Gateway with IAM authorization
@@ -25,7 +25,7 @@ pub struct DeviceSigner {
     region: Region,
 }
 
-/// Why a request could not be signed. Clones are the same.
+/// Why a request could not be signed. Clones share the error.
 #[derive(Debug, Clone)]
 pub struct NotSigned(Arc<RequestError>);
 
@@ -42,7 +42,8 @@ impl Error for NotSigned {
 }
 
 impl Clients {
-    /// Signs with the credentials of these clients; `None` where they have none.
+    /// A signer with the credentials and the region of these clients; `None` if they lack one of
+    /// both.
     #[must_use]
     pub fn device_signer(&self) -> Option<DeviceSigner> {
         Some(DeviceSigner { credentials: self.config.credentials_provider()?, region: self.config.region()?.clone() })
@@ -50,8 +51,11 @@ impl Clients {
 }
 
 impl DeviceSigner {
-    /// The header fields that a GET of `url` needs, if it is sent at about `now`
+    /// The header fields that authorize a GET of `url`, sent at about `now`
     /// (<https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv.html>).
+    ///
+    /// # Errors
+    /// If no credentials are available, or the URL can't be signed.
     pub async fn sign(&self, url: &str, now: SystemTime) -> Result<Vec<(String, String)>, NotSigned> {
         let not_signed = |error: BoxedError| NotSigned(Arc::new(RequestError::unanswered(error)));
         let credentials = self.credentials.provide_credentials().await.map_err(|error| not_signed(error.into()))?;

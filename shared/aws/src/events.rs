@@ -1,4 +1,4 @@
-//! Events for the world outside, on an EventBridge bus.
+//! Events for other systems, on an EventBridge bus.
 
 use std::time::Duration;
 
@@ -9,14 +9,16 @@ use tufline_store::{BoxedError, EVENT_SOURCE, ErrorKind, Event, Events, Result, 
 
 use crate::failure::{RequestError, failed};
 
-/// The most entries and bytes of one request
+/// The most entries of one request, and the most bytes
 /// (<https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-putevents.html>).
 const MOST_ENTRIES: usize = 10;
 const MOST_BYTES: usize = 256_000;
 
-/// EventBridge accepts some entries of a request and refuses others, mostly for its own load. Those are sent again after
-/// these pauses; what it refuses for another reason isn't, since the same would be answered
-/// (<https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutEventsResultEntry.html>, "Non-retryable errors").
+/// The pauses before refused entries are sent again. EventBridge may accept some entries of a
+/// request and refuse others, mostly because of its own load. An entry that it refuses for another
+/// reason is not sent again, since the answer would be the same
+/// (<https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutEventsResultEntry.html>,
+/// "Non-retryable errors").
 const PAUSES: [Duration; 3] = [Duration::from_millis(100), Duration::from_millis(400), Duration::from_millis(1600)];
 
 /// [`Events`] on EventBridge.
@@ -26,7 +28,7 @@ pub struct EventBridgeEvents {
     bus: String,
 }
 
-/// An event as EventBridge takes it.
+/// An event in EventBridge's form.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct EventEntry {
     detail_type: String,
@@ -40,7 +42,7 @@ impl EventEntry {
         Ok(Self { detail_type, detail: json["detail"].to_string() })
     }
 
-    /// How EventBridge counts it: source, detail type and detail in UTF-8
+    /// Its size as EventBridge counts it: source, detail type and detail in UTF-8
     /// (<https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-putevents.html#eb-putevent-size>).
     fn size(&self) -> usize {
         EVENT_SOURCE.len() + self.detail_type.len() + self.detail.len()
@@ -48,15 +50,17 @@ impl EventEntry {
 }
 
 impl EventBridgeEvents {
-    /// Events on the bus of this name or ARN.
+    /// Sends events to the bus with this name or ARN.
     #[must_use]
     pub fn new(client: Client, bus: String) -> Self {
         Self { client, bus }
     }
 
-    /// <https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutEvents.html>: "the response includes an entry for
-    /// each event in the request", in its order, with an error code where it failed. Answers the failed ones and why: what no other try mends,
-    /// if that is among the reasons.
+    /// Sends entries; returns those that failed, with one reason. If a reason is among them that no
+    /// retry mends, it returns that one.
+    /// <https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutEvents.html>: "the
+    /// response includes an entry for each event in the request", in the same order, with an error
+    /// code if it failed.
     async fn put(&self, entries: Vec<EventEntry>) -> Result<std::result::Result<(), (Vec<EventEntry>, RequestError)>> {
         let request = self.client.put_events();
         let request = entries.iter().fold(request, |request, entry| {
@@ -110,7 +114,7 @@ impl Events for EventBridgeEvents {
     }
 }
 
-/// `entries` in as many requests as the limits demand, in their order.
+/// Splits `entries` into as few requests as the limits allow, in order.
 fn split(entries: Vec<EventEntry>) -> Vec<Vec<EventEntry>> {
     let mut requests: Vec<Vec<EventEntry>> = Vec::new();
     let mut room = 0;
@@ -149,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn type_and_detail_are_told_apart() {
+    fn an_entry_has_the_event_s_type_and_detail() {
         let event = Event::GenerationRefused { generation: 7, reason: "é".into() };
         let entry = EventEntry::new(&event).unwrap();
         assert_eq!(entry.detail_type, "Generation Refused");
@@ -184,7 +188,7 @@ mod tests {
         assert_eq!(failure.kind, ErrorKind::Retry);
         canned.requests();
 
-        // As API_PutEventsResultEntry lists what no other try mends.
+        // The errors that no retry mends, from API_PutEventsResultEntry.
         for (code, kind) in [
             ("AccessDeniedException", ErrorKind::Denied),
             ("NotAuthorizedForSourceException", ErrorKind::Denied),

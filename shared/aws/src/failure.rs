@@ -1,4 +1,4 @@
-//! From the SDK's errors to a kind and one line.
+//! Turns the SDK's errors into a kind and one line of text.
 
 use std::error::Error;
 use std::fmt;
@@ -10,24 +10,25 @@ use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ConnectorError, ProvideErrorMetadata, SdkError};
 use tufline_store::{BoxedError, ErrorKind, StoreError};
 
-/// Why a request to AWS failed: the service's code and message where it answered, else what kept it from doing so.
+/// Why a request to AWS failed: the service's code and message if it answered, otherwise why it
+/// could not answer.
 ///
-/// Its text is all of it, as that of [`StoreError`]; its sources are those that the text is made of.
+/// Like that of [`StoreError`], its text contains the text of all its sources.
 #[derive(Debug)]
 pub struct RequestError {
-    /// What may be done about it.
+    /// The kind of failure, which tells callers what they may do about it.
     pub kind: ErrorKind,
-    /// The service's own code for it (`AccessDenied`). An answer to HEAD has no body and so none.
+    /// The service's error code (`AccessDenied`). An answer to HEAD has no body, and so no code.
     pub code: Option<String>,
     /// The HTTP status of the service's answer.
     pub status: Option<u16>,
     why: String,
-    /// What the SDK said, unless the service answered: there is nothing more in it then.
+    /// The SDK's error; `None` if the service answered, since that error says nothing more.
     cause: Option<BoxedError>,
 }
 
 impl RequestError {
-    /// An answer of a service, with its code and message.
+    /// The error that a service answered, with its code, message and HTTP status.
     pub fn answered(code: Option<&str>, message: Option<&str>, status: Option<u16>) -> Self {
         let told = code.unwrap_or("no error code");
         let message = message.map(|message| message.replace('\n', " ")).filter(|message| !message.is_empty());
@@ -42,7 +43,7 @@ impl RequestError {
         }
     }
 
-    /// An answer that can't be used, in words.
+    /// An answer that can't be used, described by `why`.
     pub(crate) fn told(kind: ErrorKind, why: String) -> Self {
         Self { kind, code: None, status: None, why, cause: None }
     }
@@ -53,7 +54,7 @@ impl RequestError {
         Self { kind: kind_of_cause(&*cause), code: None, status: None, why: chain(&*cause), cause: Some(cause) }
     }
 
-    /// Whether a service knows who asks, and that they may not.
+    /// Whether a service knows the caller, and denied access.
     #[must_use]
     pub fn is_refusal(&self) -> bool {
         match self.code.as_deref() {
@@ -62,7 +63,7 @@ impl RequestError {
         }
     }
 
-    /// As a port reports it.
+    /// The error as a port reports it: `action` failed at `place`.
     #[must_use]
     pub fn of(self, action: &'static str, place: impl ToString) -> StoreError {
         let code = self.code.clone();
@@ -77,7 +78,7 @@ where
     fn from(error: SdkError<E, HttpResponse>) -> Self {
         match error.as_service_error() {
             Some(answer) => Self::answered(answer.code(), answer.message(), status(&error)),
-            // Its parameters are wrong, unless nobody could sign it.
+            // The request's parameters are wrong, unless it could not be signed.
             None if matches!(error, SdkError::ConstructionFailure(_)) && sign_in(&error).is_none() => {
                 Self { kind: ErrorKind::Invalid, ..Self::unanswered(error) }
             }
@@ -107,22 +108,25 @@ where
     RequestError::from(error).of(action, place)
 }
 
-/// The HTTP status of the service's answer; `None` where there was none.
+/// The HTTP status of the service's answer; `None` without an answer.
 pub(crate) fn status<E>(error: &SdkError<E, HttpResponse>) -> Option<u16> {
     error.raw_response().map(|response| response.status().as_u16())
 }
 
-/// The service's error code. An answer to HEAD has no body and so none.
+/// The service's error code. An answer to HEAD has no body, and so no code.
 pub(crate) fn code<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> Option<&str> {
     error.as_service_error().and_then(ProvideErrorMetadata::code)
 }
 
-/// Who asks may not, or isn't known, or the key that is needed may not be used. By the tables of codes in
-/// <https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>, <https://docs.aws.amazon.com/kms/latest/APIReference/CommonErrors.html>,
+/// The error codes of [`ErrorKind::Denied`]: the caller lacks a permission, the caller isn't known,
+/// or the KMS key may not be used. From the tables of codes in
+/// <https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>,
+/// <https://docs.aws.amazon.com/kms/latest/APIReference/CommonErrors.html>,
 /// <https://docs.aws.amazon.com/kms/latest/APIReference/API_Sign.html>,
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html>,
 /// <https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutEventsResultEntry.html> and
-/// <https://docs.aws.amazon.com/STS/latest/APIReference/CommonErrors.html>. What answers 401 or 403 under any other code is of this kind too.
+/// <https://docs.aws.amazon.com/STS/latest/APIReference/CommonErrors.html>. An answer of 401 or 403
+/// with any other code is of this kind too.
 const DENIED: [&str; 32] = [
     "AccessDenied",
     "AccessDeniedException",
@@ -158,11 +162,11 @@ const DENIED: [&str; 32] = [
     "UnrecognizedClientException",
 ];
 
-/// What of it says that whoever asks is known, and may not.
+/// Those of the codes that mean: the caller is known, but lacks a permission.
 const ACCESS_DENIED: [&str; 4] =
     ["AccessDenied", "AccessDeniedException", "KMS.AccessDeniedException", "KmsAccessDenied"];
 
-/// What was asked for isn't there, by the same tables.
+/// The error codes of [`ErrorKind::Missing`], from the same tables.
 const MISSING: [&str; 10] = [
     "AWS.SimpleQueueService.NonExistentQueue",
     "KMS.NotFoundException",
@@ -176,13 +180,15 @@ const MISSING: [&str; 10] = [
     "ResourceNotFoundException",
 ];
 
-/// What may work later, by the same tables: beside what the SDK itself takes for that.
+/// The error codes of [`ErrorKind::Retry`], from the same tables, besides those that the SDK itself
+/// retries.
 const RETRY: [&str; 4] = ["InternalFailure", "KMS.ThrottlingException", "KmsThrottled", "OverLimit"];
 
-/// What kind of failure a service's answer is: its code says more than the status, which KMS and SQS mostly set to 400.
+/// The kind of a service's error. The code says more than the status, which is mostly 400 in KMS
+/// and SQS.
 fn kind_of_answer(code: Option<&str>, status: Option<u16>) -> ErrorKind {
     let is = |codes: &[&str]| code.is_some_and(|code| codes.contains(&code));
-    // SQS throttles with 403, and S3 asks for another request with 400.
+    // SQS throttles with status 403, and S3 asks for a retry with 400.
     if is(THROTTLING_ERRORS) || is(TRANSIENT_ERRORS) || is(&RETRY) {
         return ErrorKind::Retry;
     }
@@ -196,19 +202,22 @@ fn kind_of_answer(code: Option<&str>, status: Option<u16>) -> ErrorKind {
         Some(401 | 403) => ErrorKind::Denied,
         Some(404 | 410) => ErrorKind::Missing,
         Some(409 | 412) => ErrorKind::Conflict,
-        // S3 answers some requests before it has done them, and then says 200 of what failed.
+        // S3 answers some requests with 200 before it has finished them, and reports the failure
+        // after that.
         Some(..300 | 408 | 429 | 500..) => ErrorKind::Retry,
-        // Without a status an answer is one of several in one, whose codes are all known that another try mends.
+        // Without a status it is one entry of a batch answer. All codes of such entries that a
+        // retry mends are listed above.
         None | Some(_) => ErrorKind::Invalid,
     }
 }
 
-/// What kind of failure it is that no service answered: nobody could sign in, or the way there is broken.
+/// The kind of a failure without an answer: the sign-in failed, or the service could not be
+/// reached.
 fn kind_of_cause(cause: &(dyn Error + 'static)) -> ErrorKind {
     let Some(at) = sign_in(cause) else { return ErrorKind::Retry };
     let sign_in_may_work = match at.downcast_ref() {
         Some(CredentialsError::ProviderTimedOut(_)) => true,
-        // Whoever hands credentials out may be out of reach itself.
+        // The service that hands out credentials may itself be unreachable.
         Some(CredentialsError::ProviderError(_) | CredentialsError::Unhandled(_)) => {
             causes(at).any(<dyn Error>::is::<ConnectorError>)
         }
@@ -217,31 +226,32 @@ fn kind_of_cause(cause: &(dyn Error + 'static)) -> ErrorKind {
     if sign_in_may_work { ErrorKind::Retry } else { ErrorKind::Denied }
 }
 
-/// Why nobody could sign in, where that is what an error comes from.
+/// The failed sign-in among an error's causes, if there is one.
 fn sign_in<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
     causes(error).find(|cause| cause.is::<CredentialsError>())
 }
 
-/// An error and what it came from.
+/// An error and its causes.
 fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     successors(Some(error), |error| (*error).source())
 }
 
-/// An error and what it came from, as one line: the SDK's outer errors say little alone ("dispatch failure").
+/// An error and its causes, as one line: the SDK's outer errors alone say little ("dispatch
+/// failure").
 fn chain(error: &(dyn Error + 'static)) -> String {
-    // The SDK lists what it tried in lines of their own.
+    // The SDK's text may have several lines.
     let line = |error| {
         let causes: Vec<String> = causes(error).map(ToString::to_string).collect();
         causes.join(": ").split_whitespace().collect::<Vec<_>>().join(" ")
     };
-    // Where nobody could sign in, only AWS's own reason for that matters: what is around it is the same each time.
+    // Of a failed sign-in only its own reason matters: the errors around it are always the same.
     match sign_in(error) {
         Some(at) => format!("{NO_SIGN_IN}: {}", line(at)),
         None => line(error),
     }
 }
 
-/// What a failure says first if no credentials were to be had
+/// The beginning of the text if no credentials could be obtained
 /// (<https://docs.aws.amazon.com/sdkref/latest/guide/standardized-credentials.html>).
 const NO_SIGN_IN: &str = "no AWS sign-in works";
 
@@ -254,14 +264,14 @@ mod tests {
 
     use crate::canned::Canned;
 
-    /// What S3 is told to have answered to a GET.
+    /// The error of a GET that S3 answers as `canned` says.
     async fn s3(canned: Canned) -> StoreError {
         let request = canned.s3().get_object().bucket("bucket").key("key");
         let error = request.send().await.unwrap_err();
         failed("read", "s3://bucket/key", error)
     }
 
-    /// The codes and statuses of the pages that are named.
+    /// The codes and statuses come from the cited pages.
     #[test]
     fn each_documented_code_has_its_kind() {
         use ErrorKind::{Conflict, Denied, Invalid, Missing, Retry};
@@ -304,7 +314,8 @@ mod tests {
             ("KMSInvalidStateException", 400, Denied),
             ("NotFoundException", 404, Missing),
             ("NotFoundException", 400, Missing),
-            // https://docs.aws.amazon.com/kms/latest/APIReference/CommonErrors.html, and the same of SQS, EventBridge and STS
+            // https://docs.aws.amazon.com/kms/latest/APIReference/CommonErrors.html, and the same
+            // of SQS, EventBridge and STS
             ("AccessDeniedException", 400, Denied),
             ("AccessDeniedException", 403, Denied),
             ("ExpiredTokenException", 400, Denied),
@@ -320,7 +331,8 @@ mod tests {
             ("UnrecognizedClientException", 403, Denied),
             ("UnknownOperationException", 404, Missing),
             ("ValidationError", 400, Invalid),
-            // https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html, in the codes of both protocols
+            // https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html,
+            // in the codes of both protocols
             ("AWS.SimpleQueueService.NonExistentQueue", 400, Missing),
             ("AWS.SimpleQueueService.UnsupportedOperation", 400, Invalid),
             ("InvalidAddress", 404, Missing),
@@ -345,7 +357,7 @@ mod tests {
             assert_eq!(error.code.as_deref(), Some(code));
             assert_eq!(error.to_string(), format!("ask it: {code} (HTTP {status}): why"));
         }
-        // An answer to HEAD has its status only.
+        // An answer to HEAD has only a status.
         for (status, kind) in [
             (400, Invalid),
             (401, Denied),
@@ -369,7 +381,7 @@ mod tests {
         assert_eq!((error.kind, error.code.as_deref()), (ErrorKind::Denied, Some("AccessDenied")));
         let cause = error.source().unwrap().downcast_ref::<RequestError>().unwrap();
         assert_eq!((cause.status, cause.code.as_deref()), (Some(403), Some("AccessDenied")));
-        // S3 says 200 and then an error of a copy that failed on the way.
+        // S3 answers 200, and then an error if the copy fails on the way.
         let body = "<Error><Code>InternalError</Code><Message>why</Message></Error>";
         for (code, kind) in [("InternalError", ErrorKind::Retry), ("AccessDenied", ErrorKind::Denied)] {
             let canned = (0..3)
@@ -392,9 +404,9 @@ mod tests {
         }
     }
 
-    /// All that is kept of a failure: its text has each part once, and the sources end at the root cause.
+    /// The error's text has each part once, and its sources end at the root cause.
     #[tokio::test]
-    async fn who_cannot_sign_in_is_denied_unless_whoever_hands_out_credentials_is_out_of_reach() {
+    async fn a_failed_sign_in_is_denied_unless_the_credentials_service_is_unreachable() {
         let unreachable = || {
             let refused = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
             CredentialsError::provider_error(Connector::io(refused.into()))

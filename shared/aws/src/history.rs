@@ -1,4 +1,4 @@
-//! The order of an object's versions and delete markers, which the SDK loses.
+//! Restores the order of an object's versions and delete markers, which the SDK loses.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -6,7 +6,7 @@ use aws_sdk_s3::config::interceptors::AfterDeserializationInterceptorContextRef;
 use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_s3::error::BoxError;
 
-/// What an entry of a listing is.
+/// The kind of an entry in a listing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum HistoryEntry {
     /// `<Version>`
@@ -15,20 +15,22 @@ pub(crate) enum HistoryEntry {
     Marker,
 }
 
-/// Reads in which order a `ListObjectVersions` answer has its versions and its delete markers.
+/// Reads the order of versions and delete markers in a `ListObjectVersions` answer.
 ///
-/// S3 "returns object versions in the order in which they were stored, with the most recently stored returned first"
-/// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/list-obj-version-enabled-bucket.html>), versions and delete
-/// markers in one sequence. The SDK sorts them into two lists (as those for other languages do:
-/// <https://github.com/aws/aws-sdk-java-v2/issues/1620>), and no field says how they were mixed: `LastModified` has whole
-/// seconds only, and for a multipart upload it is when that was begun, perhaps long before a delete marker beneath it
-/// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingMetadata.html>). So the sequence is read from the answer
-/// itself.
+/// S3 "returns object versions in the order in which they were stored, with the most recently
+/// stored returned first"
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/list-obj-version-enabled-bucket.html>),
+/// versions and delete markers in one sequence. The SDK sorts them into two lists (as the SDKs for
+/// other languages do: <https://github.com/aws/aws-sdk-java-v2/issues/1620>), and no field restores
+/// the sequence. `LastModified` has only whole seconds, and for a multipart upload it is the time
+/// when the upload began, perhaps long before a delete marker beneath it
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingMetadata.html>). So the sequence is
+/// read from the answer's body.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ListingOrder(Arc<Mutex<Vec<HistoryEntry>>>);
 
 impl ListingOrder {
-    /// The sequence in the answer to the request that this intercepted.
+    /// The sequence in the answer to the intercepted request.
     pub(crate) fn entries(&self) -> Vec<HistoryEntry> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -51,7 +53,8 @@ impl Intercept for ListingOrder {
     }
 }
 
-/// The entries of a listing, by their opening tags. In text XML always writes `<` as `&lt;`, so nothing else looks so.
+/// The entries of a listing, by their opening tags. XML writes `<` in text always as `&lt;`, so
+/// nothing else looks like a tag.
 fn entries(xml: &[u8]) -> Vec<HistoryEntry> {
     xml.split(|byte| *byte == b'<')
         .filter_map(|tag| {
@@ -65,7 +68,7 @@ fn entries(xml: &[u8]) -> Vec<HistoryEntry> {
         .collect()
 }
 
-/// Mixes the SDK's two lists as `order` says; `None` where it doesn't fit them.
+/// Merges the SDK's two lists in the given order; `None` if the order doesn't fit them.
 pub(crate) fn mix<T>(
     order: &[HistoryEntry],
     versions: impl IntoIterator<Item = T>,

@@ -1,4 +1,4 @@
-//! What is asked of a KMS key, whoever holds it.
+//! The requests to KMS that online keys and people's keys share.
 
 use aws_sdk_kms::Client;
 use aws_sdk_kms::operation::get_public_key::GetPublicKeyOutput;
@@ -10,7 +10,7 @@ use tufline_tuf::{Sha256, root};
 
 use crate::failure::failed;
 
-/// The public part of the key `id`, as `read` makes it of the answer
+/// The public part of the key `id`, which `read` takes from the answer
 /// (<https://docs.aws.amazon.com/kms/latest/APIReference/API_GetPublicKey.html>).
 pub(crate) async fn public_key<T>(
     client: &Client,
@@ -23,15 +23,15 @@ pub(crate) async fn public_key<T>(
     }
 }
 
-/// Why a public key wasn't read.
+/// Why a public key could not be read.
 pub(crate) enum UnreadKey {
     /// The key is disabled, deleted, or about to be.
     Gone(StoreError),
-    /// Anything else.
+    /// Any other failure.
     Failed(StoreError),
 }
 
-/// As [`public_key`], but tells whether there is no use in that key any more
+/// Like [`public_key`], but says whether the key can no longer be used
 /// (<https://docs.aws.amazon.com/kms/latest/developerguide/key-state.html>).
 pub(crate) async fn usable_public_key<T>(
     client: &Client,
@@ -49,22 +49,24 @@ pub(crate) async fn usable_public_key<T>(
     read(&answer).map_err(|error| UnreadKey::Failed(unusable(error)))
 }
 
-/// Has KMS delete a key after so many days
+/// Has KMS delete a key after `days` days
 /// (<https://docs.aws.amazon.com/kms/latest/APIReference/API_ScheduleKeyDeletion.html>).
 pub(crate) async fn schedule_deletion(client: &Client, id: &str, days: i32) -> Result<()> {
     let answer = client.schedule_key_deletion().key_id(id).pending_window_in_days(days).send().await;
     answer.map(drop).map_err(|error| failed("schedule the deletion of", id, error))
 }
 
-/// A KMS key as root or a delegating role lists it (TUF specification 4.2). KMS gives `SubjectPublicKeyInfo` in DER.
+/// A KMS key in the form in which metadata lists it (TUF specification 4.2). KMS gives
+/// `SubjectPublicKeyInfo` in DER.
 pub(crate) fn to_tuf(answer: &GetPublicKeyOutput) -> std::result::Result<PublicKey, BoxedError> {
     let der = answer.public_key().ok_or("the answer has no public key")?.as_ref();
     let pem = pem::encode(&pem::Pem::new("PUBLIC KEY", der));
     Ok(root::read_known_key(pem.as_bytes(), "in KMS")?)
 }
 
-/// <https://docs.aws.amazon.com/kms/latest/APIReference/API_Sign.html>: over a digest, since KMS takes messages of up to
-/// 4,096 bytes only; "ECDSA signatures are DER-encoded".
+/// Signs `message`. KMS gets only its digest, since it takes messages of at most 4,096 bytes
+/// (<https://docs.aws.amazon.com/kms/latest/APIReference/API_Sign.html>; "ECDSA signatures are
+/// DER-encoded").
 pub(crate) async fn sign(
     client: &Client,
     id: &str,

@@ -1,4 +1,5 @@
-//! A person's key in KMS: it signs roots. Who may use it is said by its policy and the caller's credentials.
+//! A person's key in KMS, which signs roots. Its policy and the caller's credentials decide who may
+//! use it.
 
 use async_trait::async_trait;
 use aws_lc_rs::rand::SecureRandom;
@@ -11,7 +12,8 @@ use tufline_store::{BoxedError, Result};
 
 use crate::{Clients, kms};
 
-/// A KMS key of spec `ECC_NIST_P256`, `RSA_3072` or `RSA_4096`; or `RSA_2048`, with which others' roots were made (tuftool's keys in KMS are RSA).
+/// A KMS key of spec `ECC_NIST_P256`, `RSA_3072` or `RSA_4096`; or `RSA_2048`, for roots that other
+/// tools made (tuftool's keys in KMS are RSA).
 #[derive(Debug)]
 pub struct KmsKey {
     client: Client,
@@ -21,10 +23,10 @@ pub struct KmsKey {
 }
 
 impl KmsKey {
-    /// The key with this id, ARN or alias. Asks for its public part.
+    /// Opens the key with this id, ARN or alias, and reads its public part.
     ///
     /// # Errors
-    /// A key that is not there, may not be used, or is of another spec.
+    /// If the key doesn't exist, may not be used, or is of another spec.
     pub async fn open(clients: &Clients, id: &str) -> Result<Self> {
         let client = clients.kms();
         let (public, algorithm) = kms::public_key(&client, id, usable).await?;
@@ -37,13 +39,17 @@ fn usable(answer: &GetPublicKeyOutput) -> std::result::Result<(PublicKey, Signin
     let algorithm = match answer.key_spec() {
         _ if answer.key_usage() != Some(&KeyUsageType::SignVerify) => None,
         Some(KeySpec::EccNistP256) => Some(SigningAlgorithmSpec::EcdsaSha256),
-        // "The length of the salt is the length of the digest": the 32 bytes that all clients verify
+        // "The length of the salt is the length of the digest": the 32 bytes that all clients
+        // verify
         // (https://docs.aws.amazon.com/kms/latest/developerguide/symm-asymm-choose-key-spec.html).
         Some(KeySpec::Rsa2048 | KeySpec::Rsa3072 | KeySpec::Rsa4096) => Some(SigningAlgorithmSpec::RsassaPssSha256),
         _ => None,
     };
     let algorithm = algorithm.ok_or_else(|| {
-        format!("its spec is {spec}: make a key of usage SIGN_VERIFY and spec ECC_NIST_P256, RSA_3072 or RSA_4096")
+        format!(
+            "its spec is {spec}: make a key of usage SIGN_VERIFY and spec ECC_NIST_P256, \
+                 RSA_3072 or RSA_4096"
+        )
     })?;
     Ok((kms::to_tuf(answer)?, algorithm))
 }

@@ -1,10 +1,11 @@
 //! The ports of `tufline-store` on the AWS SDK for Rust: S3, SQS, KMS, EventBridge.
 //!
-//! [`Clients`] is built once a process, [`Resources`] says which buckets, queues and keys are meant, and
-//! `Resources::store`, `uploads`, … make a port of the two.
+//! A process builds [`Clients`] once. [`Resources`] names the buckets, queues and keys, and
+//! `Resources::store`, `uploads`, … make a port from both.
 //!
-//! *Invariant*: nothing here decides anything about targets; an adapter says what AWS said. Where AWS's answer leaves a
-//! doubt (a composite checksum, an order that cannot be told), it answers nothing or fails, and never guesses.
+//! *Invariant*: nothing here decides anything about targets; an adapter reports what AWS answered.
+//! If an answer leaves a doubt (a composite checksum, an unknown order of versions), the adapter
+//! returns nothing or fails. It never guesses.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 

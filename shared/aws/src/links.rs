@@ -1,4 +1,4 @@
-//! Presigned URLs of what is in the repository bucket.
+//! Presigned URLs of objects in the repository bucket.
 
 use std::time::Duration;
 
@@ -9,12 +9,13 @@ use tufline_store::{Bucket, ErrorKind, Key, Links, Result, StoreError};
 
 use crate::failure::failed;
 
-/// S3 looks at the time when a download begins, not while it lasts
-/// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/using-presigned-url.html>): long enough for a device on a bad
-/// network to follow the link, with a clock that is some minutes off.
+/// How long a link is valid: long enough for a device on a bad network to follow it, even if a
+/// clock is some minutes off. S3 checks the time only when a download begins
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/using-presigned-url.html>).
 const VALID: Duration = Duration::from_mins(15);
 
-/// [`Links`] on S3. They are made here, without a request, and work as far as the one who makes them may read.
+/// [`Links`] on S3. It makes links without a request. A link works only if the credentials that
+/// signed it may read the object.
 #[derive(Debug, Clone)]
 pub struct S3Links {
     client: Client,
@@ -22,7 +23,7 @@ pub struct S3Links {
 }
 
 impl S3Links {
-    /// Links to objects in the bucket `repository`.
+    /// Makes links to objects in the bucket `repository`.
     #[must_use]
     pub fn new(client: Client, repository: String) -> Self {
         Self { client, repository }
@@ -34,7 +35,12 @@ impl Links for S3Links {
     async fn link(&self, key: &Key) -> Result<String> {
         let place = || format!("s3://{}/{key}", self.repository);
         if key.bucket() != Bucket::Repository {
-            return Err(StoreError::new(ErrorKind::Invalid, "link to", place(), "only the repository is for devices"));
+            return Err(StoreError::new(
+                ErrorKind::Invalid,
+                "link to",
+                place(),
+                "devices may read only the repository bucket",
+            ));
         }
         let valid = PresigningConfig::expires_in(VALID);
         let valid = valid.map_err(|error| StoreError::from_source(ErrorKind::Invalid, "link to", place(), error))?;

@@ -1,9 +1,9 @@
-//! Keys of objects as S3 writes and takes them in places other than a URL's path.
+//! Object keys as S3 encodes them outside a URL's path.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use tufline_store::VersionId;
 
-/// S3 allows keys of up to 1,024 bytes in UTF-8
+/// The longest key that S3 allows, in bytes of UTF-8
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html>).
 pub(crate) const LONGEST_KEY: usize = 1024;
 
@@ -19,10 +19,12 @@ pub(crate) fn copy_source(bucket: &str, key: &str, version: Option<&VersionId>) 
     }
 }
 
-/// A key in a listing that was asked for with `encoding-type=url`: percent-encoded, and with `+` for a space.
+/// Decodes a key from a listing with `encoding-type=url`: percent-encoded, with `+` for a space.
+/// `None` if it isn't UTF-8.
 ///
-/// Without that encoding one key with a control character, which XML 1.0 cannot hold, makes the whole listing unreadable
-/// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectVersions.html>). `None` where it isn't UTF-8.
+/// Without that encoding, a single key with a control character, which XML 1.0 cannot hold, would
+/// make the whole listing unreadable
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectVersions.html>).
 pub(crate) fn from_listing(key: &str) -> Option<String> {
     percent_decode_str(&key.replace('+', " ")).decode_utf8().ok().map(Into::into)
 }

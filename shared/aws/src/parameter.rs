@@ -1,4 +1,4 @@
-//! Parameters of a deployment, in Systems Manager.
+//! The parameters of a deployment, in Systems Manager.
 
 use aws_sdk_ssm::operation::get_parameter::GetParameterError;
 use tufline_store::{ErrorKind, Result, StoreError};
@@ -7,7 +7,7 @@ use crate::Clients;
 use crate::failure::failed;
 
 impl Clients {
-    /// The text of the parameter `name`; `None` where there is none.
+    /// The text of the parameter `name`; `None` if it doesn't exist.
     ///
     /// <https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_GetParameter.html>
     pub async fn parameter(&self, name: &str) -> Result<Option<String>> {

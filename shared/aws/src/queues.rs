@@ -11,37 +11,38 @@ use tufline_store::{ErrorKind, Letter, Message, Queue, Queues, Result, StoreErro
 
 use crate::failure::failed;
 
-/// The one group of each FIFO queue: its messages are handled one after another.
+/// The only message group of each FIFO queue, so that its messages are handled one after another.
 const GROUP: &str = "tufline";
 
-/// The longest `DelaySeconds` (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html>).
+/// The longest `DelaySeconds`
+/// (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html>).
 const LONGEST_DELAY: u64 = 900;
 
 /// The most messages of one `ReceiveMessage`
 /// (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ReceiveMessage.html>).
 const BATCH: usize = 10;
 
-/// How long a dead letter that was looked at stays hidden: longer than looking at a batch takes, and short enough that one
-/// that wasn't removed is seen again by the next run.
+/// How many seconds a received dead letter stays hidden: longer than handling a batch takes, and
+/// short enough that the next run sees a letter again that was not removed.
 const HIDDEN: i32 = 60;
 
-/// What waits, what a consumer holds, and what is delayed.
+/// The attributes that together count a queue's messages: waiting, held by a consumer, and delayed.
 const WAITING: [QueueAttributeName; 3] = [
     QueueAttributeName::ApproximateNumberOfMessages,
     QueueAttributeName::ApproximateNumberOfMessagesNotVisible,
     QueueAttributeName::ApproximateNumberOfMessagesDelayed,
 ];
 
-/// The URLs of a queue.
+/// The URLs of a queue and of its dead-letter queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueueUrls {
-    /// The queue's own.
+    /// The URL of the queue itself.
     pub messages: String,
-    /// Its dead-letter queue's.
+    /// The URL of its dead-letter queue.
     pub dead_letters: String,
 }
 
-/// The queue of blobs that are to be cut, which is none of the pipeline's.
+/// The queue of blobs to be cut into chunks. It is not one of the pipeline's queues.
 #[derive(Debug, Clone)]
 pub struct ChunkQueue {
     client: Client,
@@ -53,7 +54,7 @@ impl ChunkQueue {
         Self { client, url }
     }
 
-    /// Sends a request, as chunk reads it.
+    /// Sends a request in the form that the function chunk reads.
     ///
     /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html>
     pub async fn send(&self, body: String) -> Result<()> {
@@ -70,14 +71,14 @@ pub struct SqsQueues {
 }
 
 impl SqsQueues {
-    /// The queues at these URLs. Using one that isn't among them fails.
+    /// Uses the queues at these URLs. A request for a queue without a URL fails.
     #[must_use]
     pub fn new(client: Client, urls: BTreeMap<Queue, QueueUrls>) -> Self {
         Self { client, urls }
     }
 
-    /// Lets a message that failed come again after `delay` (whole seconds, at most 12 hours) instead of the queue's whole
-    /// visibility timeout, which is made for functions that were killed.
+    /// Returns a failed message to the queue after `delay` (whole seconds, at most 12 hours). The
+    /// queue's visibility timeout would be longer, since it allows for functions that were killed.
     /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ChangeMessageVisibility.html>
     pub async fn return_after(&self, queue: Queue, receipt: &str, delay: Duration) -> Result<()> {
         let url = &self.urls(queue)?.messages;
@@ -97,8 +98,9 @@ impl SqsQueues {
         let url = &self.urls(queue)?.messages;
         let request = self.client.send_message().queue_url(url).message_body(body);
         let request = if queue.is_fifo() {
-            // A FIFO queue drops what has the id of a message of the last five minutes. A second hint isn't a duplicate of
-            // the first: what it is about may have happened after the first was handled.
+            // A FIFO queue drops a message with the id of another one from the last five minutes. A
+            // second hint is no duplicate of the first: its cause may have happened after the first
+            // was handled.
             request.message_group_id(GROUP).message_deduplication_id(fresh_id(queue)?)
         } else {
             request.delay_seconds(i32::try_from(delay.as_secs().min(LONGEST_DELAY)).unwrap_or_default())
@@ -133,8 +135,8 @@ impl Queues for SqsQueues {
         self.send_body(queue, body, delay).await
     }
 
-    /// Asks without waiting: SQS may then leave out some that are there, and the next run finds them. Of a FIFO queue's
-    /// group no more than one batch is out at a time.
+    /// It asks without waiting. So SQS may leave out some letters, which the next run finds. Of a
+    /// FIFO queue's group, only one batch can be out at a time.
     async fn dead_letters(&self, queue: Queue, limit: usize) -> Result<Vec<Letter>> {
         let url = &self.urls(queue)?.dead_letters;
         let mut letters = Vec::new();
@@ -154,7 +156,8 @@ impl Queues for SqsQueues {
         Ok(letters)
     }
 
-    /// A crash between the two requests leaves the letter in both queues: the message is only a hint, so twice is harmless.
+    /// A crash between the two requests leaves the letter in both queues. That is harmless, since a
+    /// message is only a hint.
     async fn redrive(&self, queue: Queue, letter: &Letter) -> Result<()> {
         self.send_body(queue, letter.body.clone(), Duration::ZERO).await?;
         let url = &self.urls(queue)?.dead_letters;

@@ -1,4 +1,4 @@
-//! Reading a part of an object.
+//! Reads a part of an object.
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
@@ -7,16 +7,17 @@ use tufline_store::{ErrorKind, Key, Result as StoreResult};
 
 use crate::failure::{RequestError, code, failed, status};
 
-/// The header `Range` for `length` bytes from `offset`; `None` for an empty range, which HTTP cannot say
-/// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html>).
+/// The header `Range` for `length` bytes from `offset`; `None` for an empty range, which HTTP
+/// cannot express (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html>).
 pub(crate) fn header(offset: u64, length: u64) -> Option<String> {
     let last = offset.saturating_add(length.checked_sub(1)?);
     Some(format!("bytes={offset}-{last}"))
 }
 
-/// The bytes of an object from `offset`, at most `length` of them, of which there are some; `None` where it is missing.
+/// Reads at most `length` bytes (more than 0) of an object from `offset`; `None` if it is missing.
 ///
-/// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html>: 416 where nothing is left from `offset`.
+/// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html>: 416 if nothing is left
+/// from `offset` on.
 pub(crate) async fn read(
     client: &Client,
     bucket: &str,
@@ -37,10 +38,10 @@ pub(crate) async fn read(
     }
 }
 
-/// The bytes that were asked for, out of an answer that may hold more.
+/// The requested bytes, out of an answer that may hold more.
 ///
-/// RFC 9110, section 14.2: "A server MAY ignore the Range header field". S3 never does; an emulator does when a version id
-/// is given too, and answers the whole object without `Content-Range`.
+/// RFC 9110, section 14.2: "A server MAY ignore the Range header field". S3 never does. An emulator
+/// does if the request also names a version, and answers the whole object without `Content-Range`.
 pub(crate) async fn cut(
     answer: GetObjectOutput,
     offset: u64,
@@ -51,7 +52,7 @@ pub(crate) async fn cut(
         None => offset,
         Some(range) if first_byte(range) == Some(offset) => 0,
         Some(range) => {
-            let why = format!("asked for the bytes from {offset} and got '{range}'; try again");
+            let why = format!("asked for the bytes from {offset} on, but got '{range}'; try again");
             return Err(RequestError::told(ErrorKind::Corrupt, why));
         }
     };
@@ -61,7 +62,7 @@ pub(crate) async fn cut(
     let announced = answer.content_length().and_then(|length| usize::try_from(length).ok()).unwrap_or_default();
     let mut body = answer.body;
     taken.clear();
-    // In one piece from the start: to grow would take twice the memory.
+    // Reserved in one piece from the start: growing the buffer would take twice the memory.
     taken.reserve(announced.min(length));
     while taken.len() < length {
         let Some(chunk) = body.next().await else { break };
@@ -74,7 +75,7 @@ pub(crate) async fn cut(
     Ok(taken)
 }
 
-/// `bytes 5-9/20` begins with byte 5.
+/// The first byte of a `Content-Range`: 5 for `bytes 5-9/20`.
 fn first_byte(content_range: &str) -> Option<u64> {
     content_range.strip_prefix("bytes ")?.split_once('-')?.0.parse().ok()
 }

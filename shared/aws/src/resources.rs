@@ -1,4 +1,4 @@
-//! Which buckets, queues, keys and bus belong to a repository.
+//! The buckets, queues, keys and event bus of a repository.
 
 use std::collections::BTreeMap;
 
@@ -11,12 +11,13 @@ use crate::{
 
 const CHUNK_QUEUE: &str = "TUFLINE_QUEUE_CHUNK";
 
-/// The names of a repository's resources. A port can be made when those are known that it needs.
+/// The names of a repository's resources. Each port needs only some of them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Resources {
     /// `TUFLINE_UPLOADS_BUCKET`.
     pub uploads_bucket: Option<String>,
-    /// `TUFLINE_UPLOADS_PREFIX`: what the keys of uploads begin with, for example `targets/`; may be empty.
+    /// `TUFLINE_UPLOADS_PREFIX`: the prefix of the keys of uploads, for example `targets/`; it may
+    /// be empty.
     pub uploads_prefix: Option<String>,
     /// `TUFLINE_REPOSITORY_BUCKET`.
     pub repository_bucket: Option<String>,
@@ -24,29 +25,30 @@ pub struct Resources {
     pub ledger_bucket: Option<String>,
     /// `TUFLINE_QUEUE_UPLOADS`, `_LARGE`, `_CHANGES`, `_SIGN`, `_PUBLISH`: the queues' URLs.
     pub queues: BTreeMap<Queue, String>,
-    /// `TUFLINE_DLQ_UPLOADS`, `_LARGE`, `_CHANGES`, `_SIGN`, `_PUBLISH`: the URLs of their dead-letter queues.
+    /// `TUFLINE_DLQ_UPLOADS`, `_LARGE`, `_CHANGES`, `_SIGN`, `_PUBLISH`: the URLs of their
+    /// dead-letter queues.
     pub dead_letter_queues: BTreeMap<Queue, String>,
-    /// `TUFLINE_QUEUE_CHUNK`: the URL of the queue of blobs that are to be cut, where some are.
+    /// `TUFLINE_QUEUE_CHUNK`: the URL of the queue of blobs to be cut, if targets are cut.
     pub chunk_queue: Option<String>,
-    /// `TUFLINE_KEY_TARGETS`, `_BINS`, `_SNAPSHOT`, `_TIMESTAMP`: KMS key ids or ARNs, with commas between those of one role
-    /// while its key is replaced, the oldest first.
+    /// `TUFLINE_KEY_TARGETS`, `_BINS`, `_SNAPSHOT`, `_TIMESTAMP`: KMS key ids or ARNs. During a
+    /// rotation a role has several, separated by commas, the oldest first.
     pub keys: BTreeMap<OnlineRole, String>,
-    /// `TUFLINE_EVENT_BUS`: a name or an ARN.
+    /// `TUFLINE_EVENT_BUS`: the event bus, by name or ARN.
     pub event_bus: Option<String>,
 }
 
-/// A name that a port needs is not known.
+/// The error that a port needs a resource whose name is not known.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{variable} is not set: give it {what}")]
+#[error("{variable} is not set: set it to {what}")]
 pub struct MissingResource {
-    /// The environment variable.
+    /// The environment variable that should name it.
     pub variable: String,
-    /// What belongs in it.
+    /// What the variable should contain, for people.
     pub what: &'static str,
 }
 
 impl Resources {
-    /// The resources that environment variables name; `variable` looks one up.
+    /// The resources that the environment names; `variable` looks up one variable.
     pub fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Self {
         let urls = |variable_of: fn(Queue) -> String| {
             Queue::ALL.into_iter().filter_map(|queue| Some((queue, variable(&variable_of(queue))?))).collect()
@@ -64,22 +66,22 @@ impl Resources {
         }
     }
 
-    /// The repository and the ledger.
+    /// The store of the repository and the ledger buckets.
     pub fn store(&self, clients: &Clients) -> Result<S3Store, MissingResource> {
         Ok(S3Store::new(clients.s3.clone(), self.repository_bucket()?, self.ledger_bucket()?))
     }
 
-    /// The uploads.
+    /// The uploads in the uploads bucket, below the prefix.
     pub fn uploads(&self, clients: &Clients) -> Result<S3Uploads, MissingResource> {
         Ok(S3Uploads::new(clients.s3.clone(), self.uploads_bucket()?, self.uploads_prefix()?))
     }
 
-    /// What other parties dropped, beside the uploads.
+    /// The documents that other parties deliver, in the uploads bucket below `delegations/`.
     pub fn deliveries(&self, clients: &Clients) -> Result<S3Uploads, MissingResource> {
         Ok(S3Uploads::new(clients.s3.clone(), self.uploads_bucket()?, DELIVERIES.into()))
     }
 
-    /// The targets' bytes.
+    /// The targets' bytes in the repository bucket; uploads are copied to it within `limits`.
     pub fn blobs(&self, clients: &Clients, limits: CopyLimits) -> Result<S3Blobs, MissingResource> {
         Ok(S3Blobs::new(
             clients.s3.clone(),
@@ -90,17 +92,17 @@ impl Resources {
         ))
     }
 
-    /// The chunks of targets.
+    /// The chunks of targets in the repository bucket.
     pub fn chunks(&self, clients: &Clients) -> Result<S3Chunks, MissingResource> {
         Ok(S3Chunks::new(clients.s3.clone(), self.repository_bucket()?))
     }
 
-    /// Links to what devices may read.
+    /// Presigned links to objects that devices may read.
     pub fn links(&self, clients: &Clients) -> Result<S3Links, MissingResource> {
         Ok(S3Links::new(clients.s3_of_devices(), self.repository_bucket()?))
     }
 
-    /// The queues, all of them with their dead letters.
+    /// All queues, with their dead-letter queues.
     pub fn queues(&self, clients: &Clients) -> Result<SqsQueues, MissingResource> {
         let mut urls = BTreeMap::new();
         for queue in Queue::ALL {
@@ -112,13 +114,13 @@ impl Resources {
         Ok(SqsQueues::new(clients.sqs(), urls))
     }
 
-    /// The queue of blobs that are to be cut.
+    /// The queue of blobs to be cut into chunks.
     pub fn chunk_queue(&self, clients: &Clients) -> Result<ChunkQueue, MissingResource> {
         let url = known(self.chunk_queue.as_ref(), CHUNK_QUEUE.into(), "the URL of the queue of chunk")?;
         Ok(ChunkQueue::new(clients.sqs(), url))
     }
 
-    /// The online keys, all of them. Whether the caller may use one shows when it does.
+    /// The online keys of all roles. Whether the caller may use a key shows at its first use.
     pub fn signer(&self, clients: &Clients) -> Result<KmsSigner, MissingResource> {
         let key = |role| known(self.keys.get(&role), key_variable(role), "the KMS key's id or ARN");
         let ids = |keys: String| keys.split(',').map(|id| id.trim().to_owned()).collect();
@@ -126,7 +128,7 @@ impl Resources {
         Ok(KmsSigner::new(clients.kms(), keys))
     }
 
-    /// The event bus.
+    /// The events on the repository's event bus.
     pub fn events(&self, clients: &Clients) -> Result<EventBridgeEvents, MissingResource> {
         let bus = known(self.event_bus.as_ref(), "TUFLINE_EVENT_BUS".into(), "the event bus's name or ARN")?;
         Ok(EventBridgeEvents::new(clients.eventbridge(), bus))
@@ -137,7 +139,7 @@ impl Resources {
     }
 
     fn uploads_prefix(&self) -> Result<String, MissingResource> {
-        known(self.uploads_prefix.as_ref(), "TUFLINE_UPLOADS_PREFIX".into(), "what the keys of uploads begin with")
+        known(self.uploads_prefix.as_ref(), "TUFLINE_UPLOADS_PREFIX".into(), "the prefix of the keys of uploads")
     }
 
     fn repository_bucket(&self) -> Result<String, MissingResource> {
@@ -191,7 +193,7 @@ mod tests {
         for variable in [resources.uploads(&clients).err(), resources.blobs(&clients, CopyLimits::default()).err()] {
             assert_eq!(
                 variable.unwrap().to_string(),
-                "TUFLINE_UPLOADS_PREFIX is not set: give it what the keys of uploads begin with"
+                "TUFLINE_UPLOADS_PREFIX is not set: set it to the prefix of the keys of uploads"
             );
         }
     }

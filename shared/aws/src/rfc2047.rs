@@ -1,34 +1,40 @@
-//! User metadata outside ASCII, which S3 returns in the manner of mail headers.
+//! Decodes user metadata outside ASCII, which S3 returns in the form of mail headers.
 //!
-//! When: "When using non-US-ASCII characters in your metadata values, the provided Unicode string is examined for non-US-ASCII characters. Values of such
-//! headers are character decoded as per RFC 2047 before storing and encoded as per RFC 2047 to make them mail-safe before returning"
-//! (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingMetadata.html#UserMetadata>). So a build system that writes `{"name": "Zürich"}` as
-//! custom metadata gets this form, on S3 only: without this file its upload would be refused as no JSON.
+//! When this happens: "When using non-US-ASCII characters in your metadata values, the provided
+//! Unicode string is examined for non-US-ASCII characters. Values of such headers are character
+//! decoded as per RFC 2047 before storing and encoded as per RFC 2047 to make them mail-safe before
+//! returning"
+//! (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingMetadata.html#UserMetadata>). So
+//! custom metadata such as `{"name": "Zürich"}` comes back in this form, on S3 only. Without this
+//! module the upload would be refused, since that is not JSON.
 //!
-//! Why not a library: `rfc2047-decoder` 1.1 (MIT), the one that is for this alone, decodes each word for itself, so a character that S3 cut between two
-//! words is lost; it decodes words within other text too, which S3 never makes, and so changes what was uploaded; it brings a parser's and
-//! a character set's crates, with a C compiler for one of them; and what is read as Latin-1 would still be to undo here.
+//! Why not a library: `rfc2047-decoder` 1.1 (MIT), the only one for just this, decodes each word
+//! alone, so it loses a character that S3 cut between two words. It also decodes words within other
+//! text, which S3 never makes, and so changes what was uploaded. It brings the crates of a parser
+//! and of character sets, one of which needs a C compiler. And the Latin-1 layer would still have
+//! to be undone here.
 
 use aws_smithy_types::base64;
 
-/// The text that was meant by a value of user metadata.
+/// The text that the uploader wrote as a value of user metadata.
 ///
-/// S3 encodes the whole value, as one or more words `=?UTF-8?B?…?=` or `=?UTF-8?Q?…?=`; anything else comes back as it is, and no JSON
-/// object begins like that, so nothing is decoded that wasn't encoded.
+/// S3 encodes the whole value, as one or more words `=?UTF-8?B?…?=` or `=?UTF-8?Q?…?=`, or returns
+/// it as it is. No JSON object begins like such a word, so this never decodes a value that S3
+/// didn't encode.
 ///
-/// AWS's own example shows a second layer: bytes in UTF-8 on the wire were read as Latin-1. That is undone where it can
-/// be: where the text has no character above U+00FF and its bytes in Latin-1 are UTF-8.
+/// AWS's own example shows a second layer: S3 read the UTF-8 bytes on the wire as Latin-1. This is
+/// undone if the text has no character above U+00FF and its bytes in Latin-1 are UTF-8.
 pub(crate) fn decode(value: &str) -> String {
     let Some(text) = decode_words(value) else { return value.to_owned() };
     let latin1: Option<Vec<u8>> = text.chars().map(|character| u8::try_from(u32::from(character)).ok()).collect();
     latin1.and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or(text)
 }
 
-/// `None` where `value` isn't made of encoded words in UTF-8 only.
+/// Decodes a value that consists only of encoded words in UTF-8; `None` for any other.
 fn decode_words(value: &str) -> Option<String> {
     let mut bytes = Vec::new();
-    // RFC 2047, section 6.2: white space between two words is not part of the text. A character may be cut between two
-    // words, against its section 5, so the bytes are joined first.
+    // RFC 2047, section 6.2: white space between two words is not part of the text. A character may
+    // be cut between two words, against its section 5, so the bytes are joined first.
     for word in value.split_ascii_whitespace() {
         let mut parts = word.strip_prefix("=?")?.strip_suffix("?=")?.splitn(3, '?');
         let (charset, encoding, text) = (parts.next()?, parts.next()?, parts.next()?);
@@ -44,7 +50,7 @@ fn decode_words(value: &str) -> Option<String> {
     if bytes.is_empty() { None } else { String::from_utf8(bytes).ok() }
 }
 
-/// RFC 2047, section 4.2.
+/// Decodes the Q encoding (RFC 2047, section 4.2).
 fn decode_q(text: &str, bytes: &mut Vec<u8>) -> Option<()> {
     let mut rest = text.bytes();
     while let Some(byte) = rest.next() {
@@ -89,7 +95,7 @@ mod tests {
 
     /// The example on AWS's page: `ÄMÄZÕÑ S3` went in.
     #[test]
-    fn bytes_read_as_latin1_are_set_right() {
+    fn bytes_read_as_latin1_are_corrected() {
         assert_eq!(decode("=?UTF-8?B?w4PChE3Dg8KEWsODwpXDg8KRIFMz?="), "ÄMÄZÕÑ S3");
         assert_eq!(decode("=?UTF-8?B?w4RNw4Raw5XDkSBTMw==?="), "ÄMÄZÕÑ S3", "once encoded is once decoded");
     }
@@ -105,7 +111,7 @@ mod tests {
         }
 
         #[test]
-        fn any_value_is_survived(value in "(=\\?)?(UTF-8)?\\??[BQ]?\\??\\PC{0,20}(\\?=)?") {
+        fn no_value_panics(value in "(=\\?)?(UTF-8)?\\??[BQ]?\\??\\PC{0,20}(\\?=)?") {
             decode(&value);
         }
     }

@@ -14,7 +14,7 @@ use tufline_tuf::root::same_key;
 
 use crate::kms::{self, UnreadKey};
 
-/// [`Signer`] on KMS. Share one in a process: it asks for each public key once.
+/// [`Signer`] on KMS. A process should share one, since it reads each public key only once.
 #[derive(Debug)]
 pub struct KmsSigner {
     client: Client,
@@ -28,7 +28,8 @@ struct OnlineKey {
 }
 
 impl KmsSigner {
-    /// Signs with the KMS keys of these ids or ARNs, each role's oldest first. Using a role that isn't among them fails.
+    /// Signs with the KMS keys of these ids or ARNs, each role's oldest first. A request for a role
+    /// without a key fails.
     #[must_use]
     pub fn new(client: Client, keys: BTreeMap<OnlineRole, Vec<String>>) -> Self {
         let key = |id| OnlineKey { id, public: OnceCell::new() };
@@ -43,8 +44,9 @@ impl KmsSigner {
         keys.map(Vec::as_slice).ok_or_else(missing)
     }
 
-    /// The keys of `role` with their public parts. Keys that can't sign any more are left out, if there are others: an old one
-    /// may be deleted in KMS before it is taken out of the configuration.
+    /// The keys of `role` with their public parts. It leaves out keys that can no longer sign if
+    /// there are others: an old key may be deleted in KMS before it is removed from the
+    /// configuration.
     async fn usable(&self, role: OnlineRole) -> Result<Vec<(&OnlineKey, PublicKey)>> {
         let keys = self.keys(role)?;
         let public = |key: &'_ OnlineKey| {
@@ -80,10 +82,11 @@ impl KmsSigner {
         found.map(|(found, _)| found).ok_or_else(missing)
     }
 
-    /// Has KMS delete `key`, one of `role`'s, after so many days (7 to 30); answers its id. Until then that can be cancelled.
+    /// Has KMS delete `key`, one of `role`'s keys, after `days` days (7 to 30); returns its id.
+    /// Until then the deletion can be cancelled.
     ///
     /// # Errors
-    /// Where KMS refuses.
+    /// If the key isn't configured, or KMS refuses.
     pub async fn schedule_deletion(&self, role: OnlineRole, key: &PublicKey, days: i32) -> Result<String> {
         let id = self.find(role, key).await?.id.clone();
         kms::schedule_deletion(&self.client, &id, days).await?;
@@ -91,15 +94,16 @@ impl KmsSigner {
     }
 }
 
-/// A KMS key as root or a delegating role lists it: keytype `ecdsa`, scheme `ecdsa-sha2-nistp256`, the public part as
-/// `SubjectPublicKeyInfo` in PEM (TUF specification 4.2).
+/// A KMS key as the root or a delegating role lists it: keytype `ecdsa`, scheme
+/// `ecdsa-sha2-nistp256`, the public part as `SubjectPublicKeyInfo` in PEM (TUF specification 4.2).
 fn to_public_key(answer: &GetPublicKeyOutput) -> std::result::Result<PublicKey, BoxedError> {
     let (spec, usage) = (answer.key_spec(), answer.key_usage());
     if spec != Some(&KeySpec::EccNistP256) || usage != Some(&KeyUsageType::SignVerify) {
         let spec = spec.map_or("unknown", KeySpec::as_str);
         let usage = usage.map_or("unknown", KeyUsageType::as_str);
         return Err(format!(
-            "its spec is {spec} and its usage {usage}; make a key of spec ECC_NIST_P256 and usage SIGN_VERIFY"
+            "its spec is {spec} and its usage {usage}; make a key of spec ECC_NIST_P256 and usage \
+             SIGN_VERIFY"
         )
         .into());
     }
@@ -131,7 +135,7 @@ mod tests {
     use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair, RsaKeyPair};
     use aws_sdk_kms::primitives::Blob;
 
-    /// What KMS answers of a new key, and its public part.
+    /// KMS's answer about a new key, and the key's public part.
     fn answer_of_new_key() -> (String, PublicKey) {
         let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).unwrap();
         let pem = pem::encode(&pem::Pem::new("X", pair.public_key().as_der().unwrap().as_ref()));
@@ -178,7 +182,7 @@ mod tests {
         let canned = Canned::default().answer(400, &[], pending).answer(200, &[], second);
         let signer = KmsSigner::new(clients::kms(&canned.config()), [(OnlineRole::Bins, ids())].into());
         assert_eq!(signer.public_keys(OnlineRole::Bins).await.unwrap(), [new]);
-        // What else goes wrong says nothing about the key.
+        // Any other failure says nothing about the key.
         let denied = r#"{"__type": "AccessDeniedException", "message": "no"}"#;
         let canned = Canned::default().answer(400, &[], denied).answer(200, &[], answer_of_new_key().0);
         let signer = KmsSigner::new(clients::kms(&canned.config()), [(OnlineRole::Bins, ids())].into());

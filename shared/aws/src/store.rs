@@ -17,8 +17,9 @@ use tufline_tuf::{Sha256, Time};
 use crate::checksum;
 use crate::failure::{RequestError, code, failed, status};
 
-/// S3 answers 409 while another conditional write to the key is under way: neither won nor lost. It is asked again after
-/// these pauses, in which any write of a small object ends.
+/// The pauses before a write is sent again that S3 answered with 409. S3 does that while another
+/// conditional write to the key is in progress: this one neither won nor lost. Any write of a small
+/// object ends within these pauses.
 pub(crate) const CONFLICT_PAUSES: [Duration; 5] = [
     Duration::from_millis(20),
     Duration::from_millis(60),
@@ -27,7 +28,8 @@ pub(crate) const CONFLICT_PAUSES: [Duration; 5] = [
     Duration::from_millis(1620),
 ];
 
-/// The most keys in one answer (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html>).
+/// The most keys in one answer
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html>).
 const PAGE: usize = 1000;
 
 /// [`Store`] on S3.
@@ -40,15 +42,16 @@ pub struct S3Store {
 }
 
 impl S3Store {
-    /// The repository and the ledger in the buckets of these names.
+    /// The repository and the ledger in the buckets with these names.
     #[must_use]
     pub fn new(client: Client, repository: String, ledger: String) -> Self {
         Self { client, repository, ledger, forbidden_is_missing: false }
     }
 
-    /// For readers without `s3:ListBucket`: S3 answers them 403 for what is missing
-    /// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html>, "Permissions"), so that has to count as
-    /// missing. Never for a stage: to those a withdrawn permission must not look like an empty repository.
+    /// A store for readers without `s3:ListBucket`. S3 answers them 403 for a missing object
+    /// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html>, "Permissions"), so
+    /// 403 must count as missing. A stage must never use this: a withdrawn permission would look
+    /// like an empty repository.
     #[must_use]
     pub fn forbidden_is_missing(self) -> Self {
         Self { forbidden_is_missing: true, ..self }
@@ -65,7 +68,7 @@ impl S3Store {
         format!("s3://{}/{key}", self.bucket(key.bucket()))
     }
 
-    /// The body of an answer, or nothing of one that is longer than `most`.
+    /// The body of an answer; empty if it is longer than `most`.
     async fn body(&self, key: &Key, most: usize, length: Option<i64>, mut body: ByteStream) -> Result<Bytes> {
         let (mut pieces, mut read) = (Vec::new(), 0);
         if length.is_some_and(|length| usize::try_from(length).is_ok_and(|length| length > most)) {
@@ -79,7 +82,7 @@ impl S3Store {
             }
             pieces.push(piece);
         }
-        // Mostly it is one.
+        // There is mostly only one piece.
         Ok(match &mut pieces[..] {
             [piece] => std::mem::take(piece),
             pieces => pieces.concat().into(),
@@ -94,7 +97,8 @@ impl S3Store {
             .bucket(self.bucket(document.key().bucket()))
             .key(document.key().path())
             .content_type("application/json")
-            // S3 checks it on the way in and keeps it: a document cut or changed on the way is never stored.
+            // S3 verifies this before it stores the object, so a document that was cut or changed
+            // on the way is never stored.
             .checksum_sha256(checksum::to_header(&Sha256::of(document.bytes())))
             .body(document.bytes().clone().into());
         match condition {
@@ -103,8 +107,10 @@ impl S3Store {
         }
     }
 
-    /// What a conditional write came to (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html>):
-    /// 412, the condition didn't hold; 404 under `If-Match`, nothing is there to replace; 409, ask again.
+    /// Makes a conditional write
+    /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html>). 412 means
+    /// that the condition didn't hold; 404 under `If-Match`, that there is nothing to replace; 409,
+    /// that it must ask again.
     async fn write(&self, action: &'static str, document: &Document, condition: Condition<'_>) -> Result<Written> {
         let mut pauses = CONFLICT_PAUSES.into_iter();
         loop {
@@ -121,12 +127,12 @@ impl S3Store {
     }
 }
 
-/// When a write shall happen.
+/// The condition of a write.
 #[derive(Debug, Clone, Copy)]
 enum Condition<'a> {
-    /// `If-None-Match: *`
+    /// `If-None-Match: *`: the key doesn't exist.
     Absent,
-    /// `If-Match`
+    /// `If-Match`: the object still has this tag.
     Unchanged(&'a Tag),
 }
 
@@ -137,7 +143,7 @@ impl Store for S3Store {
         let request = self.client.get_object().bucket(self.bucket(key.bucket())).key(key.path());
         let answer = match request.send().await {
             Ok(answer) => answer,
-            // By its code: a missing bucket is a 404 too, and must not look like an empty one.
+            // The code decides: a missing bucket is a 404 too, and must not look like an empty one.
             Err(error) if code(&error) == Some("NoSuchKey") => return Ok(None),
             Err(error) if self.forbidden_is_missing && status(&error) == Some(403) => return Ok(None),
             Err(error) => return Err(failed("read", self.place(key), error)),
@@ -152,11 +158,11 @@ impl Store for S3Store {
         Ok(Some(Stored { bytes, tag, modified }))
     }
 
-    /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html>
     fn pinned_root(&self) -> Option<PinnedRoot> {
         None
     }
 
+    /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html>
     async fn exists(&self, key: &Key) -> Result<bool> {
         let request = self.client.head_object().bucket(self.bucket(key.bucket())).key(key.path());
         match request.send().await {
@@ -174,14 +180,15 @@ impl Store for S3Store {
 
     async fn replace(&self, document: &Pointer, expected: &Tag) -> Result<Written> {
         expect_readable("replace", document)?;
-        // An empty header would be no condition at all.
+        // An empty `If-Match` would be no condition at all.
         if expected.0.is_empty() {
             return Ok(Written::Lost);
         }
         self.write("replace", document, Condition::Unchanged(expected)).await
     }
 
-    /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html>: keys come in the order of their UTF-8 bytes.
+    /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html>: keys come in the
+    /// order of their UTF-8 bytes.
     async fn list(&self, folder: Folder, after: Option<&Key>, limit: usize) -> Result<Vec<Key>> {
         let bucket = self.bucket(folder.bucket());
         let mut keys = Vec::new();
@@ -251,7 +258,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_missing_is_lost_and_other_failures_are_not() {
+    async fn replacing_a_missing_object_is_lost_and_other_failures_are_errors() {
         let tag = Tag("\"0\"".into());
         let canned = Canned::default().s3_error(404, "NoSuchKey");
         assert_eq!(store(&canned).replace(&record(), &tag).await.unwrap(), Written::Lost);
@@ -263,9 +270,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_too_long_is_not_read() {
+    async fn an_object_that_is_too_long_is_not_read() {
         let fields = [("etag", "\"1\""), ("last-modified", "Wed, 25 Nov 2026 00:00:00 GMT")];
-        // As S3 says it, and where it doesn't.
+        // With the length that S3 announces, and without.
         let long = [fields[0], fields[1], ("content-length", "16385")];
         for (length, fields, read) in [(16_384, &fields[..], 16_384), (16_385, &fields, 0), (16_385, &long, 0)] {
             let canned = Canned::default().answer(200, fields, " ".repeat(length));

@@ -1,4 +1,4 @@
-//! The uploads: the versions of objects under a prefix.
+//! The uploads: the versions of the objects below a prefix.
 
 use async_trait::async_trait;
 use aws_sdk_s3::Client;
@@ -18,7 +18,7 @@ use crate::object_key::{LONGEST_KEY, from_listing};
 use crate::store::to_time;
 use crate::{range, rfc2047};
 
-/// The user metadata `x-amz-meta-tuf-custom`.
+/// The name of the user metadata that holds custom metadata: `x-amz-meta-tuf-custom`.
 const CUSTOM: &str = "tuf-custom";
 
 /// [`Uploads`] on S3.
@@ -30,7 +30,7 @@ pub struct S3Uploads {
     listing_tells: bool,
 }
 
-/// Where a listing goes on.
+/// The place at which a listing continues.
 #[derive(Debug, Default)]
 struct Marker {
     key: Option<String>,
@@ -46,7 +46,7 @@ struct ListedVersion {
     kind: Kind,
 }
 
-/// What an entry is.
+/// The kind of an entry.
 enum Kind {
     Object { in_parts: bool },
     Marker,
@@ -65,9 +65,10 @@ impl S3Uploads {
         Self { client, bucket, prefix, listing_tells: false }
     }
 
-    /// For an uploader that may list below its prefix only: S3 tells it 403 of the bucket, and of each object that isn't there
-    /// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html>, "Permissions"), and a listing of the name's versions
-    /// the truth. No stage needs it.
+    /// For an uploader that may list only below its prefix. S3 answers it 403 for the bucket, and
+    /// for each missing object
+    /// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html>, "Permissions"); but
+    /// a listing of the name's versions tells whether the object is missing. No stage needs this.
     #[must_use]
     pub fn listing_tells(self) -> Self {
         Self { listing_tells: true, ..self }
@@ -77,7 +78,8 @@ impl S3Uploads {
         format!("{}{name}", self.prefix)
     }
 
-    /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html>: checksums are told only to those who ask.
+    /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html>: S3 returns checksums
+    /// only on request.
     async fn head_object(
         &self,
         name: &str,
@@ -93,14 +95,15 @@ impl S3Uploads {
             .await
     }
 
-    /// Fails where the bucket itself is missing: a HEAD of an object answers 404 then too, and nothing else. A wrong name
-    /// in the configuration must not look as if every upload had been removed.
+    /// Fails if the bucket itself is missing: a HEAD of an object then answers a mere 404 too. A
+    /// wrong name in the configuration must not look as if every upload had been removed.
     async fn bucket_exists(&self) -> Result<()> {
         let answer = self.client.head_bucket().bucket(&self.bucket).send().await;
         answer.map(drop).map_err(|error| failed("look at", format!("s3://{}", self.bucket), error))
     }
 
-    /// What to say of `name` after `error`: gone, if its versions may be listed and none is current; else the error.
+    /// Decides about `name` after `error`: it is gone if its versions may be listed and none is
+    /// current; otherwise the error stands.
     async fn gone_by_its_listing(&self, name: &str, error: StoreError) -> Result<Head> {
         if !self.listing_tells {
             return Err(error);
@@ -112,7 +115,8 @@ impl S3Uploads {
         }
     }
 
-    /// Whether S3 finds `version` malformed. A HEAD says only 400 to that, as to an expired token; a GET says which.
+    /// Whether S3 considers `version` malformed. A HEAD answers only 400 then, as to an expired
+    /// token; a GET tells them apart.
     async fn is_malformed(&self, name: &str, version: &VersionId) -> Result<bool> {
         let request = self.client.get_object().bucket(&self.bucket).key(self.key(name)).version_id(&version.0);
         match request.range("bytes=0-0").send().await {
@@ -150,21 +154,25 @@ impl S3Uploads {
     }
 }
 
-/// S3 calls `null` the version of what was stored while the bucket kept no versions: its bytes may be replaced
-/// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/versioning-workflows.html>), so it pins nothing.
+/// A version id. `null` counts as none: S3 gives it to objects stored while the bucket kept no
+/// versions, and their bytes may be replaced
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/versioning-workflows.html>), so it pins
+/// nothing.
 fn to_version(version: Option<&str>) -> Option<VersionId> {
     version.filter(|version| *version != "null").map(|version| VersionId(version.to_owned()))
 }
 
-/// Whether an object was uploaded in parts, perhaps: then its `ETag` is anything but the 32 hexadecimal digits of an MD5
-/// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_CompleteMultipartUpload.html>), in practice it ends in `-N`.
+/// Whether an object may have been uploaded in parts: its `ETag` is then not the 32 hexadecimal
+/// digits of an MD5
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_CompleteMultipartUpload.html>); in
+/// practice it ends in `-N`.
 fn in_parts(tag: Option<&str>) -> bool {
     let tag = tag.unwrap_or_default().trim_matches('"');
     !(tag.len() == 32 && tag.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
 fn page(answer: &ListObjectVersionsOutput, order: &ListingOrder) -> std::result::Result<VersionsPage, BoxedError> {
-    // An emulator may not know the encoding and then doesn't confirm it.
+    // An emulator that doesn't know the encoding doesn't confirm it.
     let encoded = answer.encoding_type() == Some(&EncodingType::Url);
     let decode = |key: Option<&str>| {
         let key = key.ok_or("an entry has no key")?;
@@ -205,10 +213,11 @@ fn page(answer: &ListObjectVersionsOutput, order: &ListingOrder) -> std::result:
 
 #[async_trait]
 impl Uploads for S3Uploads {
-    /// Where a delete marker is current S3 answers 404 with `x-amz-delete-marker: true` and its version id in
-    /// `x-amz-version-id` (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/DeleteMarker.html>).
+    /// If a delete marker is current, S3 answers 404 with `x-amz-delete-marker: true` and the
+    /// marker's version id in `x-amz-version-id`
+    /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/DeleteMarker.html>).
     async fn head(&self, name: &str) -> Result<Head> {
-        // S3 holds no such key, and says only 400 to a HEAD of it.
+        // S3 cannot hold such a key, and answers only 400 to a HEAD of it.
         if self.key(name).len() > LONGEST_KEY || self.key(name).is_empty() {
             return Ok(Head::Gone { marker: None });
         }
@@ -230,7 +239,8 @@ impl Uploads for S3Uploads {
         }
     }
 
-    /// 404, no such version; 405, it is a delete marker; 400, no version id at all (a forged message may say anything).
+    /// 404 means no such version; 405, a delete marker; 400, not a version id at all (a forged
+    /// message may contain anything).
     async fn head_version(&self, name: &str, version: &VersionId) -> Result<Option<Upload>> {
         if self.key(name).len() > LONGEST_KEY || self.key(name).is_empty() {
             return Ok(None);
@@ -248,7 +258,7 @@ impl Uploads for S3Uploads {
 
     async fn versions(&self, name: &str) -> Result<Vec<PastVersion>> {
         let key = self.key(name);
-        // The prefix also finds longer keys, but these come after it.
+        // The prefix also matches longer keys, but these come after the key itself.
         let page = self.list_versions(&key, Marker::default()).await?;
         let more = page.next.is_some() && page.entries.iter().all(|entry| entry.key == key);
         let entries = page.entries.into_iter().filter(|entry| entry.key == key);
@@ -265,7 +275,7 @@ impl Uploads for S3Uploads {
         history.chain(more.then_some(Ok(PastVersion::Unknown))).collect()
     }
 
-    /// A key marker without a version marker passes over all versions of that key.
+    /// A key marker without a version marker skips all versions of that key.
     async fn list(&self, after: Option<&str>) -> Result<Vec<String>> {
         let mut from = Marker { key: after.map(|name| self.key(name)), version: None };
         loop {
@@ -281,7 +291,8 @@ impl Uploads for S3Uploads {
         }
     }
 
-    /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html>: 416 where nothing is left from `offset`.
+    /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html>: 416 if nothing is left
+    /// from `offset` on.
     async fn read_into(&self, buffer: BytesMut, upload: &Upload, offset: u64, length: u64) -> Result<BytesMut> {
         let Some(range) = range::header(offset, length) else { return Ok(BytesMut::new()) };
         let request = self.client.get_object().bucket(&self.bucket).key(self.key(&upload.name)).range(range);
@@ -321,7 +332,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nothing_is_gone_where_the_bucket_is_missing_or_closed() {
+    async fn nothing_is_gone_if_the_bucket_is_missing_or_closed() {
         let canned = Canned::default().answer(404, &[], "").answer(200, &[], "");
         assert_eq!(uploads(&canned).head("a").await.unwrap(), Head::Gone { marker: None });
         for status in [404, 403] {
@@ -342,7 +353,7 @@ mod tests {
 
     /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html>, "Permissions"
     #[tokio::test]
-    async fn who_may_list_only_some_names_learns_which_of_them_are_gone() {
+    async fn an_uploader_learns_which_names_below_its_prefix_are_gone() {
         let there = entry("Version", "targets/a", "v1", true);
         let marker = entry("DeleteMarker", "targets/a", "m1", true) + &entry("Version", "targets/a", "v1", false);
         let longer = entry("Version", "targets/a0", "v1", true);
@@ -352,7 +363,7 @@ mod tests {
             (String::new(), gone(None)),
             (longer, gone(None)),
             (marker, gone(Some("m1"))),
-            // It is there and may not be looked at.
+            // It exists, but may not be read.
             (there, None),
             (forgotten, None),
         ] {
@@ -416,7 +427,7 @@ mod tests {
     /// The order and the encoding in
     /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectVersions.html#API_ListObjectVersions_Examples>.
     #[tokio::test]
-    async fn names_are_decoded_and_pages_without_any_are_passed_over() {
+    async fn names_are_decoded_and_pages_without_any_are_skipped() {
         let url = "<EncodingType>url</EncodingType>";
         let next = "<NextKeyMarker>targets/a+b</NextKeyMarker><NextVersionIdMarker>v1</NextVersionIdMarker>";
         let old = entry("Version", "targets/a+b", "v1", false);
@@ -458,13 +469,13 @@ mod tests {
         let canned = Canned::default().answer(200, &[], listing("", &(entries.clone() + &others), next));
         assert_eq!(uploads(&canned).versions("a").await.unwrap(), expected);
         canned.requests();
-        // Nobody looks beneath a whole page of one name.
+        // It doesn't look beyond a whole page of one name.
         let next = "<NextKeyMarker>targets/a</NextKeyMarker><NextVersionIdMarker>m1</NextVersionIdMarker>";
         let canned = Canned::default().answer(200, &[], listing("", &entries, next));
         expected.push(PastVersion::Unknown);
         assert_eq!(uploads(&canned).versions("a").await.unwrap(), expected);
         canned.requests();
-        // Without its date an entry says nothing.
+        // An entry without a date is an error.
         let canned =
             Canned::default().answer(200, &[], listing("", &entry_with("Version", "targets/a", "v1", true, ""), ""));
         assert!(uploads(&canned).versions("a").await.is_err());

@@ -1,8 +1,9 @@
-//! Writing files so that they are seen whole or not at all.
+//! Writes files so that readers see them whole or not at all.
 //!
-//! Every file is written under a temporary name, made durable, and only then given its own name; then the directory is made
-//! durable, and only then does anyone hear of it. A crash before the naming leaves a temporary file, which the next start
-//! removes; a crash after it leaves a complete file that nobody was told of, which is the same as a lost reply.
+//! It writes every file under a temporary name, makes it durable, and only then renames it. Then it
+//! makes the directory durable, and only then the call returns. A crash before the rename leaves a
+//! temporary file, which the next start removes. A crash after it leaves a complete file whose
+//! caller never got the result, which is the same as a lost reply.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -16,7 +17,7 @@ use tufline_store::Written;
 use crate::directories::Directories;
 use crate::given;
 
-/// A folder in which files are written, and its folder for temporary ones, in the same file system.
+/// Writes files, through a folder for temporary ones on the same file system.
 #[derive(Debug)]
 pub struct Disk {
     temporary: PathBuf,
@@ -24,23 +25,24 @@ pub struct Disk {
     directories: Directories,
 }
 
-/// A file that is being written. Removed when dropped, unless it was given a name.
+/// A file that is being written. It is removed on drop unless it was renamed.
 #[derive(Debug)]
 pub struct Temporary {
-    /// To write to.
+    /// The open file, for writing.
     pub file: File,
     path: PathBuf,
 }
 
 impl Drop for Temporary {
     fn drop(&mut self) {
-        // It may have been renamed. What cannot be removed now is removed at the next start.
+        // It may have been renamed. If it cannot be removed now, the next start removes it.
         let _ = std::fs::remove_file(&self.path);
     }
 }
 
 impl Temporary {
-    /// Moves the file to `to`, in place of what is there. Neither its bytes nor its name become durable.
+    /// Renames the file to `to`, replacing what is there. This makes neither its bytes nor its name
+    /// durable.
     pub fn put_aside(&self, to: &Path) -> io::Result<()> {
         std::fs::rename(&self.path, to)
     }
@@ -55,7 +57,8 @@ impl Disk {
     /// A new temporary file.
     pub fn temporary(&self) -> io::Result<Temporary> {
         loop {
-            // Unique in this process; another process's number, or a crashed one's left-over, is passed over.
+            // Unique in this process. If another process, or a crashed one, has used the number, it
+            // takes the next.
             let number = self.counter.fetch_add(1, Ordering::Relaxed);
             let path = self.temporary.join(format!("{}-{number}", std::process::id()));
             match OpenOptions::new().read(true).write(true).create_new(true).open(&path) {
@@ -70,12 +73,12 @@ impl Disk {
     fn written(&self, bytes: &[u8]) -> io::Result<Temporary> {
         let mut temporary = self.temporary()?;
         temporary.file.write_all(bytes)?;
-        // The length is part of what fdatasync makes durable; times and owner may be lost.
+        // fdatasync also makes the length durable; times and owner may be lost.
         temporary.file.sync_data()?;
         Ok(temporary)
     }
 
-    /// Stores `bytes` at `path` unless something is there already.
+    /// Stores `bytes` durably at `path`, unless the file exists.
     pub fn create(&self, path: &Path, bytes: &[u8]) -> io::Result<Written> {
         if path.try_exists()? {
             self.directories.sync_entry(path)?;
@@ -85,8 +88,9 @@ impl Disk {
         self.name(&temporary.path, path)
     }
 
-    /// Stores `bytes` at `path` unless something is there already, seen whole or not at all by those who live; but a power cut
-    /// may take it away or leave its beginning only. For what is made again where it is missing.
+    /// Stores `bytes` at `path`, unless the file exists. Other processes see it whole or not at
+    /// all, but a power cut may remove it or leave only its beginning. For files that are made
+    /// again if they are missing.
     pub fn create_lightly(&self, path: &Path, bytes: &[u8]) -> io::Result<Written> {
         if path.try_exists()? {
             return Ok(Written::Lost);
@@ -102,28 +106,28 @@ impl Disk {
         }
     }
 
-    /// Makes the file `from` durable and moves it to `to`, unless something is there already.
+    /// Makes the file `from` durable and renames it to `to`, unless that exists.
     pub fn place(&self, from: &Path, to: &Path) -> io::Result<Written> {
         File::open(from)?.sync_data()?;
         self.name(from, to)
     }
 
-    /// Moves the durable file `from` to `to`, unless something is there already, and makes its new name durable.
+    /// Renames the durable file `from` to `to`, unless that exists, and makes the new name durable.
     fn name(&self, from: &Path, to: &Path) -> io::Result<Written> {
         let mut made = Vec::new();
         let parent = parent(to)?;
         self.directories.make(parent, &mut made)?;
         let _pending = self.directories.enter(to);
         let written = rename_new(from, to)?;
-        // Whoever lost acts on what the winner stored: it must stay as well.
+        // Also after a lost race: the loser acts on the winner's file, so that must be durable too.
         self.directories.sync(parent)?;
         self.directories.sync_made(&made)?;
         Ok(written)
     }
 
-    /// Stores `bytes` at `path` in place of what is there, if `may` says so of the bytes that are there now.
+    /// Replaces the file at `path` by `bytes`, if `may` allows it for the file's present bytes.
     ///
-    /// The caller holds the lock that keeps other writers of `path` away.
+    /// The caller must hold the lock that keeps other writers of `path` away.
     pub fn replace(&self, path: &Path, bytes: &[u8], may: impl FnOnce(&[u8]) -> bool) -> io::Result<Written> {
         let mut current = Vec::new();
         match given::open(path) {
@@ -137,18 +141,18 @@ impl Disk {
         }
         let temporary = self.written(bytes)?;
         let _pending = self.directories.enter(path);
-        // Readers see the old file or the new one, whole.
+        // Readers see either the old file or the new one, whole.
         std::fs::rename(&temporary.path, path)?;
         self.directories.sync(parent(path)?)?;
         Ok(Written::Done)
     }
 
-    /// Returns once what leads to `path` is durable, if it is being made so.
+    /// Waits until `path` and its folders are durable, if another thread is just making them so.
     pub fn sync_entry(&self, path: &Path) -> io::Result<()> {
         self.directories.sync_entry(path)
     }
 
-    /// Makes `folder` and those above it, durably.
+    /// Makes `folder` and the folders above it, durably.
     pub fn make(&self, folder: &Path) -> io::Result<()> {
         let mut made = Vec::new();
         self.directories.make(folder, &mut made)?;
@@ -160,7 +164,7 @@ fn parent(path: &Path) -> io::Result<&Path> {
     path.parent().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))
 }
 
-/// Renames `from` to `to` unless `to` exists. Lost, `from` stays.
+/// Renames `from` to `to` unless `to` exists; then `from` stays.
 fn rename_new(from: &Path, to: &Path) -> io::Result<Written> {
     match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
         Ok(()) => Ok(Written::Done),
@@ -173,7 +177,7 @@ fn rename_new(from: &Path, to: &Path) -> io::Result<Written> {
 
 fn link_new(from: &Path, to: &Path) -> io::Result<Written> {
     match std::fs::hard_link(from, to) {
-        // A crash here leaves two names of one file; the temporary one is removed at the next start.
+        // A crash here leaves two names for one file; the next start removes the temporary one.
         Ok(()) => std::fs::remove_file(from).map(|()| Written::Done),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(Written::Lost),
         Err(error) => Err(error),
@@ -206,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn hard_links_do_the_same_where_the_flag_is_unknown() {
+    fn hard_links_do_the_same_on_systems_without_the_flag() {
         let (folder, disk) = disk();
         let path = folder.path().join("c.json");
         let first = disk.written(b"first").unwrap();
@@ -222,13 +226,13 @@ mod tests {
     fn a_crash_before_the_naming_leaves_nothing_to_be_seen() {
         let (folder, disk) = disk();
         let path = folder.path().join("a/c.json");
-        // Stopped with half of the bytes written, and with all of them durable.
+        // Stopped with half of the bytes written, and with all bytes durable.
         let mut half = disk.temporary().unwrap();
         half.file.write_all(b"fir").unwrap();
         std::mem::forget(half);
         std::mem::forget(disk.written(b"first").unwrap());
         assert!(!path.exists());
-        // The next process has the same number by chance.
+        // The next process happens to have the same process id.
         let next = Disk::new(folder.path().join("tmp"));
         assert_eq!(next.create(&path, b"second").unwrap(), Written::Done);
         assert_eq!(std::fs::read(&path).unwrap(), b"second");

@@ -1,4 +1,4 @@
-//! The bytes of targets as files.
+//! The targets' bytes as files.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
@@ -16,16 +16,16 @@ use crate::given;
 use crate::threads::{COPIES, DATA, Threads, blocking, in_turn};
 use crate::uploads::{FolderUploads, read_range};
 
-/// From this length on, trying a copy that shares the blocks is worth the request, in bytes.
+/// From this length on, in bytes, a copy that shares the file's blocks is worth an attempt.
 const WORTH_SHARING: u64 = 256 * 1024;
 
-/// How much is copied at once, in bytes.
+/// The size of the copy buffer, in bytes.
 const AT_ONCE: usize = 256 * 1024;
 
 /// [`Blobs`] on a data folder, `repository/blobs/<sha256>`.
 ///
-/// *Invariant*: a file in `blobs/` has the digest that it is named by. Uploads are copied and never linked, since whoever
-/// uploaded a file may write to it again.
+/// *Invariant*: a file in `blobs/` has the digest in its name. Uploads are copied and never linked,
+/// since the uploader may write to the file again.
 #[derive(Clone)]
 pub struct FolderBlobs {
     data: DataFolder,
@@ -33,23 +33,24 @@ pub struct FolderBlobs {
 }
 
 impl FolderBlobs {
-    /// The blobs of `data`, whose uploads lie in `uploads`.
+    /// The blobs in the data folder `data`, which are copied from `uploads`.
     #[must_use]
     pub fn new(data: &DataFolder, uploads: &FolderUploads) -> Self {
         Self { data: data.clone(), uploads: uploads.clone() }
     }
 
-    /// Where the blob is.
+    /// The path of a blob.
     fn blob(&self, sha256: &Sha256) -> Result<PathBuf> {
         self.data.object(&Key::Blob(*sha256))
     }
 
-    /// Where the copy of `upload` with this digest waits. The digest is part of the name: so a copy can't be kept under
-    /// another, and two copies that are made at once don't touch each other. All lie in one folder, since making and
-    /// removing one for each would take longer than the copying.
+    /// The path of the copy of `upload` with this digest before it becomes a blob. The name
+    /// contains the digest, so a copy can't become another digest's blob, and two copies made at
+    /// once don't collide. All copies are in one folder, since making and removing a folder for
+    /// each would take longer than the copying.
     fn incoming(&self, upload: &Upload, sha256: &Sha256) -> Result<PathBuf> {
         let version = upload.version.as_ref().ok_or_else(|| {
-            let why = "it has no version; look at it anew";
+            let why = "it has no version; look at it again";
             StoreError::new(ErrorKind::Invalid, "copy", self.uploads.place(&upload.name), why)
         })?;
         let path = self.data.object(&Key::Incoming(UploadKey::new(&upload.name, version)))?;
@@ -63,12 +64,13 @@ impl FolderBlobs {
         let (temporary, sha256) =
             self.copy(&opened.file, upload.length).map_err(|error| failed("copy", &place(), error))?;
         opened.check()?;
-        // The same bytes under many names are copied in each time, but only the first copy has to stay.
+        // The same bytes under many names are copied each time, but only the first copy has to
+        // stay.
         let blob = self.blob(&sha256)?;
         if std::fs::metadata(&blob).is_ok_and(|metadata| metadata.len() == upload.length) {
             return Ok(sha256);
         }
-        // The copy needs no durability of its own: after a crash it is made again.
+        // The copy need not be durable: after a crash it is made again.
         let incoming = self.incoming(upload, &sha256)?;
         temporary.put_aside(&incoming).map_err(|error| failed("copy to", &incoming, error))?;
         Ok(sha256)
@@ -79,7 +81,7 @@ impl FolderBlobs {
         let mut temporary = self.data.disk().temporary()?;
         let mut hasher = Hasher::new();
         if length >= WORTH_SHARING && share(file, &temporary.file) {
-            // Hashed from the copy, which nobody else writes to.
+            // It hashes the copy, to which nobody else writes.
             temporary.file.rewind()?;
             pump(&mut temporary.file, length, &mut |bytes| {
                 hasher.update(bytes);
@@ -87,7 +89,8 @@ impl FolderBlobs {
             })?;
         } else {
             reserve(&temporary.file, length)?;
-            // Of a file that grows meanwhile no more than was reserved: it isn't the version that was meant any more.
+            // If the file grows meanwhile, it is another version: it copies no more than was
+            // reserved.
             let mut file = file.take(length.saturating_add(1));
             pump(&mut file, length, &mut |bytes| {
                 hasher.update(bytes);
@@ -104,7 +107,8 @@ impl FolderBlobs {
             && metadata.len() != upload.length
         {
             let why = format!(
-                "it has {} bytes where {} belong; the disk damaged it: remove it, it is then stored anew",
+                "it has {} bytes instead of {}; the disk damaged it: remove it, and it is stored \
+                 again",
                 metadata.len(),
                 upload.length
             );
@@ -117,19 +121,19 @@ impl FolderBlobs {
                     ErrorKind::Conflict,
                     "keep",
                     self.uploads.place(&upload.name),
-                    format!("its SHA-256 is {found} and not {sha256}; it comes again"),
+                    format!("its SHA-256 is {found} and not {sha256}; it is retried"),
                 ));
             }
         }
         let incoming = self.incoming(upload, sha256)?;
         let placed = if blob.exists() { Ok(()) } else { disk.place(&incoming, &blob).map(|_| ()) };
         let kept = match placed {
-            // Another kept the same copy a moment ago.
+            // Another thread has just kept the same copy.
             Err(error) if error.kind() == io::ErrorKind::NotFound && blob.exists() => Ok(()),
             result => result.map_err(|error| failed("keep", &incoming, error)),
         };
-        // Left over where another's copy became the blob, or where none did: then it is made again. If it can't be removed now, it is at
-        // the next start.
+        // A copy is left over if another thread's copy became the blob, or if none did and it must
+        // be made again. If it can't be removed now, the next start removes it.
         let _ = std::fs::remove_file(&incoming);
         kept?;
         disk.sync_entry(&blob).map_err(|error| failed("sync", &blob, error))
@@ -145,7 +149,8 @@ impl FolderBlobs {
     }
 }
 
-/// Whether `to` could be made a copy of `from` that shares its blocks until one of them is written to.
+/// Tries to make `to` a copy of `from` that shares its blocks until one of the two is written to;
+/// returns whether it did.
 #[cfg(target_os = "linux")]
 fn share(from: &File, to: &File) -> bool {
     rustix::fs::ioctl_ficlone(to, from).is_ok()
@@ -156,7 +161,7 @@ fn share(_from: &File, _to: &File) -> bool {
     false
 }
 
-/// Hands all that `from` has, about `length` bytes, to `take`, piece by piece.
+/// Reads `from` to its end, about `length` bytes, and passes it to `take`, piece by piece.
 fn pump(from: &mut impl Read, length: u64, take: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
     let mut buffer = vec![0; usize::try_from(length).map_or(AT_ONCE, |length| AT_ONCE.min(length + 1))];
     loop {
@@ -167,7 +172,7 @@ fn pump(from: &mut impl Read, length: u64, take: &mut dyn FnMut(&[u8]) -> io::Re
     }
 }
 
-/// The length of the blob at `path`; `None` where it is missing.
+/// The length of the file at `path`; `None` if it is missing.
 pub(crate) fn length(path: &Path) -> io::Result<Option<u64>> {
     match std::fs::metadata(path) {
         Ok(metadata) => Ok(Some(metadata.len())),
@@ -176,7 +181,7 @@ pub(crate) fn length(path: &Path) -> io::Result<Option<u64>> {
     }
 }
 
-/// Opens the blob at `path`, with its length; `None` where it is missing.
+/// Opens the file at `path`, with its length; `None` if it is missing.
 pub(crate) fn open(path: &Path) -> io::Result<Option<(File, u64)>> {
     match given::open(path) {
         Ok(file) => {
@@ -195,16 +200,16 @@ impl Blobs for FolderBlobs {
         self.run(&COPIES, move |blobs| blobs.copy_in_now(&upload).map(Some)).await
     }
 
-    /// `None`: all that could be asked is this process, which hashed the upload itself.
+    /// Always `None`: nobody but this process could hash the upload, and it has done so already.
     async fn check(&self, _upload: &Upload) -> Result<Option<Sha256>> {
         Ok(None)
     }
 
     async fn keep(&self, upload: &Upload, source: Source, sha256: &Sha256) -> Result<Kept> {
         let (upload, sha256) = (upload.clone(), *sha256);
-        // What was not copied in before is copied now.
+        // An upload that was not copied before is copied now.
         let threads = if source == Source::Upload { &COPIES } else { &DATA };
-        // A disk sets no time limit: it is whole at once.
+        // There is no time limit, so the blob is whole after one call.
         self.run(threads, move |blobs| blobs.keep_now(&upload, source, &sha256).map(|()| Kept::Whole)).await
     }
 
@@ -220,7 +225,7 @@ impl Blobs for FolderBlobs {
 
     async fn read(&self, sha256: &Sha256, offset: u64, length: u64) -> Result<Option<Bytes>> {
         let path = self.blob(sha256)?;
-        // For devices: it waits for no other.
+        // For devices, so it must not wait for other work.
         blocking(move || {
             let bytes = open(&path)
                 .and_then(|found| found.map(|(file, whole)| read_range(&file, whole, offset, length)).transpose());

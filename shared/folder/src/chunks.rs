@@ -14,21 +14,21 @@ use crate::uploads::read_range;
 
 /// [`Chunks`] on a data folder, `repository/chunks/<sha256>`.
 ///
-/// The files to store lie in [`FolderChunks::scratch`]: they get their names by a rename, which does not lead from one file
-/// system to another.
+/// The files to store must be in [`FolderChunks::scratch`]: they get their names by a rename, which
+/// works only within one file system.
 #[derive(Debug, Clone)]
 pub struct FolderChunks {
     data: DataFolder,
 }
 
 impl FolderChunks {
-    /// The chunks in `data`.
+    /// The chunks in the data folder `data`.
     #[must_use]
     pub fn new(data: &DataFolder) -> Self {
         Self { data: data.clone() }
     }
 
-    /// Where to make files. Whatever a killed process left there goes at the next start.
+    /// The folder in which to make files. The next start removes what a killed process left there.
     #[must_use]
     pub fn scratch(&self) -> PathBuf {
         self.data.path().join("tmp")

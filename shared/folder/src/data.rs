@@ -13,7 +13,8 @@ use crate::given;
 /// The layout that this code reads and writes, in `DATA/format`.
 const FORMAT: &str = "1";
 
-/// An open data folder. Clones are the same folder; the lock, if taken, is held until the last of them is dropped.
+/// An open data folder. Clones share it; the lock, if taken, is held until the last clone is
+/// dropped.
 #[derive(Debug, Clone)]
 pub struct DataFolder(Arc<OpenData>);
 
@@ -25,11 +26,12 @@ struct OpenData {
 }
 
 impl DataFolder {
-    /// Opens the folder at `root`, made if missing, for the one process that runs the stages, and clears away what a
-    /// killed one left behind.
+    /// Opens the folder at `root` for the one process that runs the stages. It makes a missing
+    /// folder, and cleans up after a process that was killed.
     ///
     /// # Errors
-    /// `already in use by another tufline (pid …)`; a folder of another version; a folder that cannot be made or written.
+    /// If another process uses the folder (`already in use by another tufline (pid …)`), if its
+    /// format is another version's, or if it cannot be made or written.
     pub fn lock(root: impl AsRef<Path>) -> Result<Self> {
         let root = absolute(root.as_ref())?;
         std::fs::create_dir_all(&root).map_err(|error| failed("make", &root, error))?;
@@ -42,10 +44,11 @@ impl DataFolder {
         Ok(folder)
     }
 
-    /// Opens the folder at `root`, which must exist, next to the process that runs the stages.
+    /// Opens the folder at `root`, which must exist, without the lock: another process may run the
+    /// stages.
     ///
     /// # Errors
-    /// A folder that is missing, of another version, or cannot be written.
+    /// If the folder is missing, its format is another version's, or it cannot be written.
     pub fn open(root: impl AsRef<Path>) -> Result<Self> {
         let root = absolute(root.as_ref())?;
         if !root.join("format").exists() {
@@ -53,13 +56,15 @@ impl DataFolder {
                 ErrorKind::Missing,
                 "open",
                 root.display(),
-                "it is not a data folder of tufline; name the right one, or start `tufline local` to make it",
+                "it is not the data folder of a repository; name the right one, or start `tufline \
+                 local` to make it",
             ));
         }
         Self::prepare(root, None)
     }
 
-    /// Whether a process runs the stages on the folder at `root`. It takes nothing from it, but a process that starts in this very moment.
+    /// Whether a process runs the stages on the folder at `root`. This disturbs no running process;
+    /// only one that starts at this very moment may find the lock taken.
     #[must_use]
     pub fn is_running(root: impl AsRef<Path>) -> bool {
         given::open(&root.as_ref().join("lock"))
@@ -78,7 +83,8 @@ impl DataFolder {
                     "open",
                     root.display(),
                     format!(
-                        "its format is {found:?} and this tufline reads {FORMAT:?}; use the tufline that made it, or another folder"
+                        "its format is {found:?} and this tufline reads {FORMAT:?}; use the \
+                         tufline that made it, or another folder"
                     ),
                 ));
             }
@@ -96,8 +102,8 @@ impl DataFolder {
         Ok(Self(Arc::new(OpenData { root, disk, _lock: lock })))
     }
 
-    /// Removes half-written files and copies that no longer belong to anyone, and makes durable what a killed process had
-    /// let others see but not yet answered for.
+    /// Removes half-written files and abandoned copies, and makes durable what a killed process had
+    /// made visible but not yet durable.
     fn clean(&self) -> Result<()> {
         for folder in [self.path().join("tmp"), self.path().join("repository/incoming")] {
             let emptied = match std::fs::remove_dir_all(&folder) {
@@ -114,13 +120,13 @@ impl DataFolder {
         root.sync_all().map_err(|error| failed("sync", self.path(), error))
     }
 
-    /// Where the folder is: an absolute path.
+    /// The absolute path of the folder.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.0.root
     }
 
-    /// Where the keys are kept.
+    /// The path of the folder with the private keys.
     #[must_use]
     pub fn keys(&self) -> PathBuf {
         self.path().join("keys")
@@ -137,10 +143,13 @@ impl DataFolder {
         })
     }
 
-    /// Where the object `key` is.
+    /// The path of the object `key`.
+    ///
+    /// # Errors
+    /// If the path would lead out of the folder.
     pub(crate) fn object(&self, key: &Key) -> Result<PathBuf> {
         let path = key.path();
-        // A key may hold an upload's version, which is any string: it must not lead out of the folder.
+        // A key may contain an upload's version, which can be any string.
         let plain = |segment: &str| !matches!(segment, "" | "." | "..") && !segment.contains('\0');
         if !path.split('/').all(plain) {
             let why = "it is not a path within the data folder";
@@ -154,15 +163,16 @@ fn absolute(path: &Path) -> Result<PathBuf> {
     std::path::absolute(path).map_err(|error| failed("find", path, error))
 }
 
-/// `error` of an action on `path`, as a port reports it.
+/// The error as a port reports it: `action` failed on `path`. Its kind follows from the operating
+/// system's error.
 pub fn failed(action: &'static str, path: &Path, error: io::Error) -> StoreError {
     let is_full = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
     let failed = StoreError::from_source(kind_of(&error), action, path.display(), error);
-    let why = if is_full { failed.why + "; make room, then it goes on by itself" } else { failed.why };
+    let why = if is_full { failed.why + "; make room, and it goes on by itself" } else { failed.why };
     StoreError { why, ..failed }
 }
 
-/// What kind of failure it is that the operating system tells (<https://man7.org/linux/man-pages/man3/errno.3.html>).
+/// The kind of an operating system's error (<https://man7.org/linux/man-pages/man3/errno.3.html>).
 fn kind_of(error: &io::Error) -> ErrorKind {
     match error.kind() {
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => ErrorKind::Denied,
@@ -192,12 +202,16 @@ fn take_lock(path: &Path) -> Result<File> {
                 ErrorKind::Conflict,
                 "open",
                 folder.display(),
-                format!("already in use by another tufline (pid {pid}); stop it, or use another data folder"),
+                format!(
+                    "already in use by another tufline (pid {pid}); stop it, or use another data \
+                     folder"
+                ),
             ));
         }
         Err(TryLockError::Error(error)) => return Err(failed("lock", path, error)),
     }
-    // Only for the message above; the lock itself is the operating system's and ends with the process.
+    // The pid is only for the message above. The lock itself is the operating system's, and ends
+    // with the process.
     file.set_len(0)
         .and_then(|()| file.write_all(std::process::id().to_string().as_bytes()))
         .map_err(|error| failed("write", path, error))?;
@@ -208,9 +222,9 @@ fn take_lock(path: &Path) -> Result<File> {
 mod tests {
     use super::*;
 
-    /// By the numbers of <https://man7.org/linux/man-pages/man3/errno.3.html>, as the operating system gives them.
+    /// The error numbers come from <https://man7.org/linux/man-pages/man3/errno.3.html>.
     #[test]
-    fn each_error_of_the_operating_system_has_its_kind_and_stays_within() {
+    fn each_error_of_the_operating_system_has_its_kind_and_is_kept_as_the_source() {
         use rustix::io::Errno;
         for (errno, kind) in [
             (Errno::ACCESS, ErrorKind::Denied),
@@ -232,7 +246,7 @@ mod tests {
             let source = std::error::Error::source(&error).unwrap().downcast_ref::<io::Error>().unwrap();
             assert_eq!(source.raw_os_error(), Some(errno.raw_os_error()));
             let is_full = matches!(errno, Errno::NOSPC | Errno::DQUOT);
-            let then = if is_full { "; make room, then it goes on by itself" } else { "" };
+            let then = if is_full { "; make room, and it goes on by itself" } else { "" };
             assert_eq!(error.to_string(), format!("read /a: {source}{then}"));
         }
     }
@@ -264,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_crash_left_is_cleared_away_and_the_rest_stays() {
+    fn leftovers_of_a_crash_are_removed_and_the_rest_stays() {
         let folder = tempfile::tempdir().unwrap();
         drop(DataFolder::lock(folder.path()).unwrap());
         std::fs::write(folder.path().join("tmp/77-0"), "half").unwrap();

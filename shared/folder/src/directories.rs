@@ -1,8 +1,9 @@
 //! Makes directory entries durable, many with one fsync.
 //!
-//! A new name survives a power cut only once its directory has been fsynced, which takes the better part of a millisecond
-//! on a disk. Many small files arrive in few directories, so those who wait for the same directory share one fsync: it
-//! must begin after the entry was made, nothing more.
+//! A new name survives a power cut only once its directory has been fsynced, which takes the better
+//! part of a millisecond on a disk. Many small files arrive in few directories, so the threads that
+//! wait for the same directory share one fsync. The only condition is that the fsync begins after
+//! the entry was made.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -15,32 +16,36 @@ use crate::lock::lock;
 /// The directories that are being written to.
 #[derive(Debug, Default)]
 pub struct Directories {
-    /// Paths that may be seen already and aren't durable yet, with how many are making each so.
+    /// Paths that may be visible already but aren't durable yet, with the number of threads that
+    /// are making each durable.
     pending: Mutex<HashMap<PathBuf, usize>>,
     groups: Mutex<HashMap<PathBuf, Arc<Group>>>,
 }
 
-/// Those who wait for the same directory. An fsync is a round: it makes durable what was asked for before it began.
+/// The threads that wait for the same directory. Each fsync is a round: it covers the requests made
+/// before it began.
 #[derive(Debug, Default)]
 struct Group {
     state: Mutex<GroupState>,
-    /// The ends of the even rounds, and of the odd ones: so that nobody is woken for a round that isn't theirs.
+    /// Signals the end of an even round, and of an odd one, so that a thread is woken only for its
+    /// own round.
     ended: [Condvar; 2],
 }
 
 #[derive(Debug, Default)]
 struct GroupState {
-    /// How many have asked; the number that the last one got.
+    /// The number of requests so far, which is the number of the last request.
     asked: u64,
-    /// Up to which number the directory is durable.
+    /// The last request for which the directory is durable.
     durable: u64,
     /// The last round that began.
     round: usize,
-    /// Up to which number it makes the directory durable, if it is still going on.
+    /// The last request that the running round covers, if one is running.
     running: Option<u64>,
 }
 
-/// A path that may be seen and isn't durable yet. Readers wait for it, so it is made before the path is.
+/// A path that may be visible but isn't durable yet. Readers wait for it, so it must exist before
+/// the path does.
 #[derive(Debug)]
 pub struct PendingPath<'a> {
     directories: &'a Directories,
@@ -60,26 +65,27 @@ impl Drop for PendingPath<'_> {
 }
 
 impl Directories {
-    /// Marks `path` as not yet durable, until the answer is dropped.
+    /// Marks `path` as not yet durable, until the returned value is dropped.
     pub fn enter(&self, path: &Path) -> PendingPath<'_> {
         *lock(&self.pending).entry(path.to_owned()).or_default() += 1;
         PendingPath { directories: self, path: path.to_owned() }
     }
 
-    /// Makes the entries of `directory` durable that exist now: returns after an fsync that began after the call.
+    /// Makes the present entries of `directory` durable: returns after an fsync that began after
+    /// the call.
     pub fn sync(&self, directory: &Path) -> io::Result<()> {
         let group = Arc::clone(lock(&self.groups).entry(directory.to_owned()).or_default());
         let result = group.sync(directory);
         let mut groups = lock(&self.groups);
-        // The map and `group` itself: nobody else waits.
+        // Only the map and `group` itself hold it: no other thread waits.
         if Arc::strong_count(&group) == 2 {
             groups.remove(directory);
         }
         result
     }
 
-    /// Makes durable what leads to `path`, if somebody has just made it and not come round to that: whoever acts on what
-    /// they read must find it again after a power cut.
+    /// Makes `path` and its folders durable if another thread has made them but has not done that
+    /// yet. A caller that acts on what it read must find it again after a power cut.
     pub fn sync_entry(&self, path: &Path) -> io::Result<()> {
         for ancestor in path.ancestors().filter(|path| self.is_pending(path)) {
             if let Some(directory) = ancestor.parent() {
@@ -93,10 +99,12 @@ impl Directories {
         lock(&self.pending).contains_key(path)
     }
 
-    /// Makes `folder` and those above it, where missing; adds to `made` what is to be synced before they count as durable.
+    /// Makes `folder` and the folders above it if they are missing; adds to `made` what must be
+    /// synced before they are durable.
     pub fn make<'a>(&'a self, folder: &Path, made: &mut Vec<PendingPath<'a>>) -> io::Result<()> {
         if folder.is_dir() {
-            // Another has just made it: who puts something in it waits for that too.
+            // Another thread has just made it, and may not have synced it: the caller must sync it
+            // too.
             made.extend(folder.ancestors().filter(|path| self.is_pending(path)).map(|path| self.enter(path)));
             return Ok(());
         }
@@ -139,9 +147,9 @@ impl Group {
                 state.durable = state.durable.max(covered);
             }
             self.ended(round).notify_all();
-            // Of those who came meanwhile one begins the next round, for all of them.
+            // One of the threads that came meanwhile begins the next round, for all of them.
             self.ended(round + 1).notify_one();
-            // The others try for themselves: each must hear of its own failure.
+            // After a failure the other threads try for themselves: each must get its own error.
             result?;
         }
         Ok(())
@@ -158,7 +166,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn everyone_is_synced_and_nothing_is_left() {
+    fn every_thread_is_synced_and_nothing_is_left() {
         let folder = tempfile::tempdir().unwrap();
         let directories = Directories::default();
         std::thread::scope(|scope| {
@@ -180,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_is_everyones() {
+    fn every_thread_gets_the_failure() {
         let directories = Directories::default();
         std::thread::scope(|scope| {
             for _ in 0..8 {
@@ -191,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn folders_are_made_with_those_above() {
+    fn folders_are_made_with_their_parents() {
         let folder = tempfile::tempdir().unwrap();
         let directories = Directories::default();
         let deep = folder.path().join("a/b/c");

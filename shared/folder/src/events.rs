@@ -15,36 +15,36 @@ use crate::data::{DataFolder, failed};
 use crate::lock::lock;
 use crate::threads::blocking;
 
-/// How far back a torn line is looked for at once, in bytes.
+/// How many bytes are read at once in the search for a torn line.
 const STEP: usize = 64 * 1024;
 
-/// [`Events`] in `DATA/events.jsonl`: each line is an object with `source`, `time`, `detail-type` and `detail`, as
-/// EventBridge delivers them.
+/// [`Events`] in `DATA/events.jsonl`: each line is an object with `source`, `time`, `detail-type`
+/// and `detail`, as EventBridge delivers them.
 ///
-/// *Invariant*: whoever reads up to the last line feed reads whole events. The file may be moved away at any time; the
-/// next event begins a new one.
+/// *Invariant*: a program that reads up to the last line feed reads whole events. The file may be
+/// moved away at any time; the next event begins a new one.
 #[derive(Clone)]
 pub struct FileEvents(Arc<EventsLog>);
 
 struct EventsLog {
     path: PathBuf,
     clock: Arc<dyn Clock>,
-    /// One batch at a time: a batch that fails takes back only its own bytes.
+    /// Lets one batch write at a time, so that a batch that fails removes only its own bytes.
     writing: Mutex<()>,
 }
 
 impl FileEvents {
-    /// The events of `data`. Mends what a crash left at the end of the file.
+    /// Opens the events file of `data`, and repairs its end after a crash.
     ///
     /// # Errors
-    /// A file that can't be made, read or written.
+    /// If the file can't be made, read or written.
     pub fn open(data: &DataFolder, clock: Arc<dyn Clock>) -> Result<Self> {
         let path = data.path().join("events.jsonl");
         open(&path).map_err(|error| failed("open", &path, error))?;
         Ok(Self(Arc::new(EventsLog { path, clock, writing: Mutex::new(()) })))
     }
 
-    /// The file: an absolute path.
+    /// The absolute path of the file.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.0.path
@@ -66,7 +66,7 @@ impl FileEvents {
     }
 }
 
-/// Opens the file at `path`, whose last line is whole when it returns.
+/// Opens the file at `path`, and completes its last line or cuts it off.
 fn open(path: &Path) -> io::Result<File> {
     let is_new = !path.exists();
     let file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
@@ -77,8 +77,8 @@ fn open(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Completes or cuts off a last line that has no line feed: a crash, or a full disk, stopped its writer, who was answered by
-/// nothing and sends it again.
+/// Completes or cuts off a last line without a line feed, whose writer was stopped by a crash or a
+/// full disk. The writer never got a result, so it sends the event again.
 fn mend(mut file: &File) -> io::Result<()> {
     let length = file.metadata()?.len();
     let mut torn: Vec<u8> = Vec::new();
@@ -112,7 +112,7 @@ fn append(path: &Path, lines: &[u8]) -> io::Result<()> {
     let length = file.metadata()?.len();
     let written = file.write_all(lines).and_then(|()| file.sync_data());
     if written.is_err() {
-        // All or nothing. If that fails too, the next batch mends it.
+        // All lines or none. If this fails too, the next batch repairs it.
         let _ = file.set_len(length);
     }
     written
@@ -162,7 +162,8 @@ mod tests {
     }
 
     proptest! {
-        /// Wherever a crash cuts the file, whole lines that were there stay, and what follows is readable.
+        /// Wherever a crash cuts the file, the whole lines before stay, and what follows is
+        /// readable.
         #[test]
         fn a_cut_anywhere_loses_only_the_last_line(cut in 0_usize..60) {
             let folder = tempfile::tempdir().unwrap();

@@ -1,7 +1,7 @@
-//! Room on the disk of the data folder.
+//! Guards the free space on the disk of the data folder.
 //!
-//! *Invariant*: copies of uploads never take the last of it: what the repository must write to renew and to publish what it has goes on, however
-//! much is uploaded.
+//! *Invariant*: copies of uploads never take the last free space. So the repository can always
+//! renew its metadata and publish what it has, however much is uploaded.
 
 use std::fs::File;
 use std::io;
@@ -12,23 +12,25 @@ use rustix::io::Errno;
 
 use crate::lock::lock;
 
-/// So much stays free for metadata, in bytes, and uploads are not taken in where it doesn't: a generation takes some kilobytes to a few megabytes, and a timestamp one.
+/// How many bytes stay free for metadata: an upload that would leave less is not accepted. A
+/// generation takes some kilobytes to a few megabytes, and a timestamp about a kilobyte.
 pub const KEPT_FREE: u64 = 64 * 1024 * 1024;
 
-/// On a small disk, at most this part of it.
+/// On a small disk, one part in this many stays free.
 const LARGEST_SHARE: u64 = 10;
 
-/// From this length on blocks are reserved before anything is copied, in bytes. Shorter copies that are made at once fit in what stays free.
+/// From this length on, in bytes, blocks are reserved before the copy. Shorter copies at the same
+/// time fit in the space that stays free.
 const WORTH_RESERVING: u64 = 256 * 1024;
 
-/// One at a time, so that each sees what the others have taken.
+/// Lets one thread reserve at a time, so that each sees what the others have taken.
 static RESERVING: Mutex<()> = Mutex::new(());
 
-/// Takes the blocks for `length` bytes of `file`, which is empty: as many as its apparent length says, whether what is copied has holes or not.
-/// They are given back when the file is removed.
+/// Reserves the blocks for `length` bytes of the empty `file`, whether or not the bytes to copy
+/// have holes. Removing the file frees them.
 ///
 /// # Errors
-/// [`io::ErrorKind::StorageFull`] where they, and what is kept free, don't fit.
+/// [`io::ErrorKind::StorageFull`] if they don't fit beside the space that stays free.
 pub fn reserve(file: &File, length: u64) -> io::Result<()> {
     let _one = lock(&RESERVING);
     let before = FreeRoom::of(file)?;
@@ -39,7 +41,7 @@ pub fn reserve(file: &File, length: u64) -> io::Result<()> {
         return Ok(());
     }
     match fallocate(file, FallocateFlags::KEEP_SIZE, 0, length) {
-        // Not every file system can: then what is free was looked at, and no more.
+        // Not every file system can reserve: then the check above must do.
         Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => Ok(()),
         Err(Errno::NOSPC | Errno::DQUOT) => Err(FreeRoom::of(file)?.too_little(length)),
         Err(error) => Err(error.into()),
@@ -70,7 +72,8 @@ impl FreeRoom {
         io::Error::new(
             io::ErrorKind::StorageFull,
             format!(
-                "its {length} bytes don't fit: {free} are free on the disk of the data folder, of which {kept} stay free for metadata"
+                "its {length} bytes don't fit: the disk of the data folder has {free} free, of \
+                 which {kept} stay free for metadata"
             ),
         )
     }
@@ -83,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_fits_is_reserved_and_given_back() {
+    fn what_fits_is_reserved_and_freed_again() {
         let file = tempfile::tempfile().unwrap();
         reserve(&file, 0).unwrap();
         reserve(&file, 4 * WORTH_RESERVING).unwrap();

@@ -1,8 +1,10 @@
-//! Files that people name, or put where one is looked for.
+//! Opens files that people name, or put where the program looks for one.
 //!
-//! *Invariant*: nothing is waited for that may never come. A pipe is opened without its writer
-//! (<https://man7.org/linux/man-pages/man7/fifo.7.html>), and is read only while somebody has it open for writing, as with `<(command)` in a shell
-//! (<https://www.gnu.org/software/bash/manual/html_node/Process-Substitution.html>): secrets come so, which belong in no file.
+//! *Invariant*: it never waits for something that may never come. It opens a pipe without waiting
+//! for a writer (<https://man7.org/linux/man-pages/man7/fifo.7.html>), and reads it only while a
+//! process has it open for writing, as with `<(command)` in a shell
+//! (<https://www.gnu.org/software/bash/manual/html_node/Process-Substitution.html>). People pass
+//! secrets in this way, which should not be in a file.
 
 use std::fs::{File, FileType, Metadata};
 use std::io::{self, Cursor, ErrorKind, Read};
@@ -12,34 +14,39 @@ use std::path::Path;
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;
 
-/// What is longer is no document, in bytes: far above what any role's may have.
+/// The largest document, in bytes: far more than any role's document may have.
 const MOST: u64 = 64 << 20;
 
-/// So much is reserved for what comes from a pipe, in bytes: a secret is never moved in memory, which would leave a copy.
+/// The buffer for the contents of a pipe, in bytes. It is large enough that it need not grow: that
+/// would leave a copy of a secret in memory.
 const FROM_A_PIPE: u64 = 64 << 10;
 
 /// Opens a regular file.
 ///
 /// # Errors
-/// Whatever else is there, in words that say what it is; no file; no right to read it.
+/// If something else is there (the error says what), if there is no file, or if it may not be read.
 pub fn open(path: &Path) -> io::Result<File> {
     let (file, found) = look(path)?;
     if found.is_file() { Ok(file) } else { Err(not_a_file(found.file_type())) }
 }
 
-/// Opens a regular file, or a pipe that somebody writes to; and the length that it has, or is expected to have.
+/// Opens a regular file, or a pipe that a process writes to; returns also its length, or an
+/// estimate for a pipe.
 ///
 /// # Errors
-/// As [`open`]; a pipe from which nothing comes.
+/// As [`open`]; also if nothing comes from a pipe.
 pub fn open_document(path: &Path) -> io::Result<(impl Read + use<>, u64)> {
     let (mut file, found) = look(path)?;
     let (mut begin, mut length) = (Vec::new(), found.len());
     if found.file_type().is_fifo() {
         let mut first = [0];
-        // At its end is also one that nobody has open.
+        // A pipe that no process has open for writing also reads as at its end.
         begin = match file.read(&mut first) {
             Ok(0) => {
-                return Err(refused("nothing comes from this pipe, since nobody writes to it: name a regular file"));
+                return Err(refused(
+                    "nothing comes from this pipe, since no process writes to it: name a regular \
+                     file",
+                ));
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => Vec::new(),
             read => read.map(|count| first.into_iter().take(count).collect())?,
@@ -52,13 +59,13 @@ pub fn open_document(path: &Path) -> io::Result<(impl Read + use<>, u64)> {
     Ok((Cursor::new(begin).chain(file), length))
 }
 
-/// Reads a document, from a regular file or a pipe that somebody writes to.
+/// Reads a document from a regular file, or from a pipe that a process writes to.
 ///
 /// # Errors
-/// As [`open_document`]; more than 64 MiB.
+/// As [`open_document`]; also if it has more than 64 MiB.
 pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     let (document, length) = open_document(path)?;
-    // One more, so that the end is seen without reserving more.
+    // One more byte, so that reading sees the end without growing the buffer.
     let mut bytes = Vec::with_capacity(usize::try_from(length.min(MOST) + 1).map_err(io::Error::other)?);
     document.take(MOST + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > MOST {
@@ -67,19 +74,19 @@ pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The same of a text.
+/// Reads a text from a regular file, or from a pipe that a process writes to.
 ///
 /// # Errors
-/// As [`read`]; what is not UTF-8.
+/// As [`read`]; also if it is not UTF-8.
 pub fn read_to_string(path: &Path) -> io::Result<String> {
     String::from_utf8(read(path)?).map_err(|error| io::Error::new(ErrorKind::InvalidData, error.utf8_error()))
 }
 
-/// Opens whatever is at `path`, without waiting for anybody.
+/// Opens whatever is at `path`, without waiting for another process.
 fn look(path: &Path) -> io::Result<(File, Metadata)> {
     let nonblock = OFlags::NONBLOCK.bits().cast_signed();
     match File::options().read(true).custom_flags(nonblock).open(path) {
-        // What a socket can't be is opened, nor a device behind which nothing is.
+        // A socket can't be opened, nor can a device without a driver.
         Err(error) if error.raw_os_error() == Some(Errno::NXIO.raw_os_error()) => {
             Err(std::fs::metadata(path).map_or(error, |found| not_a_file(found.file_type())))
         }
@@ -124,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_file_is_refused_without_waiting() {
+    fn anything_but_a_file_is_refused_without_waiting() {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
         std::fs::write(path("file"), "text").unwrap();
@@ -143,7 +150,7 @@ mod tests {
         ] {
             assert_eq!(why(open(&path)), format!("it is {what}: name a regular file"));
             let expected = if what == "a pipe" {
-                "nothing comes from this pipe, since nobody writes to it: name a regular file".into()
+                "nothing comes from this pipe, since no process writes to it: name a regular file".into()
             } else {
                 format!("it is {what}: name a regular file")
             };
@@ -156,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pipe_is_read_to_its_end_while_somebody_writes() {
+    fn a_pipe_is_read_to_its_end_while_a_process_writes() {
         let text = "x".repeat(200_000);
         let pipe = || -> (PathBuf, io::PipeReader, PipeWriter) {
             let (reader, writer) = io::pipe().unwrap();

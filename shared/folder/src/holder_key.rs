@@ -17,39 +17,42 @@ use zeroize::Zeroizing;
 use crate::data::failed;
 use crate::keys::{PEM_TAG, create_secret, read_secret};
 
-/// How PEM calls an encrypted private key in PKCS#8 (RFC 7468, section 11).
+/// The PEM label of an encrypted private key in PKCS#8 (RFC 7468, section 11).
 const ENCRYPTED: &str = "ENCRYPTED PRIVATE KEY";
 
-/// How openssl calls a private key of ECDSA by itself (RFC 5915, section 4).
+/// The PEM label of openssl's own form of an ECDSA private key (RFC 5915, section 4).
 const SEC1: &str = "EC PRIVATE KEY";
 
-/// How openssl calls a private key of RSA by itself (RFC 8017, appendix A.1.2).
+/// The PEM label of openssl's own form of an RSA private key (RFC 8017, appendix A.1.2).
 const PKCS1: &str = "RSA PRIVATE KEY";
 
-/// DES, RC2 and MD5 are in openssl 3's legacy provider only (<https://docs.openssl.org/3.0/man7/OSSL_PROVIDER-legacy/>).
-const CONVERT: &str = "convert it with `openssl pkcs8 -topk8 -in KEY -out NEW`, with `-provider default -provider legacy` too where that could not read it";
+/// How to convert a key with an old encryption. Only openssl 3's legacy provider has DES, RC2 and
+/// MD5 (<https://docs.openssl.org/3.0/man7/OSSL_PROVIDER-legacy/>).
+const CONVERT: &str = "convert it with `openssl pkcs8 -topk8 -in KEY -out NEW`, adding `-provider \
+                       default -provider legacy` if openssl cannot read it";
 
-/// What scrypt costs: as much as N = 2^17, p = 1, but within the memory that OpenSSL grants it, which then reads the file too
+/// The cost of scrypt (log N, r, p): as much as N = 2^17, p = 1, but within OpenSSL's memory limit,
+/// so that it can read the file
 /// (<https://cheatsheetseries.owasp.org/cheatsheets/Password_Storage_Cheat_Sheet.html#scrypt>).
 const SCRYPT: (u8, u32, u32) = (14, 8, 5);
 
-/// A passphrase. Its memory is wiped when it is dropped, and it is never shown.
+/// A passphrase. Its memory is wiped on drop, and `Debug` never shows it.
 pub struct Passphrase(Zeroizing<String>);
 
 impl Passphrase {
-    /// The passphrase `text`.
+    /// Takes `text` over as a passphrase, without a copy.
     #[must_use]
     pub fn new(text: String) -> Self {
         Self(Zeroizing::new(text))
     }
 
-    /// The text, for what it opens.
+    /// The text, for unlocking a key or a token.
     #[must_use]
     pub fn reveal(&self) -> &str {
         &self.0
     }
 
-    /// Whether it protects nothing.
+    /// Whether it is empty, and so protects nothing.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -68,28 +71,30 @@ impl std::fmt::Debug for Passphrase {
     }
 }
 
-/// The kinds of keys that are made. Existing RSA keys are read too, from 2048 bits on: a root that others made may have such holders.
+/// The kinds of keys that Tufline makes. It also reads existing RSA keys of 2048 bits or more,
+/// since holders of a root that other tools made may have such keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyKind {
-    /// Ed25519.
+    /// Ed25519 (RFC 8032).
     Ed25519,
-    /// ECDSA on P-256.
+    /// ECDSA on P-256, with SHA-256.
     P256,
 }
 
-/// A person's key: it signs roots.
+/// A person's private key, which signs roots.
 #[derive(Debug)]
 pub struct HolderKey(SignKeyPair);
 
 impl HolderKey {
-    /// A new key in a new file, encrypted with `passphrase` (PKCS#8; PBES2 with scrypt and AES-256-CBC), for its owner only.
+    /// Makes a new key in a new file that only its owner can read, encrypted with `passphrase`
+    /// (PKCS#8; PBES2 with scrypt and AES-256-CBC).
     ///
     /// # Errors
-    /// A file that is there already or can't be written; no randomness.
+    /// If the file exists or can't be written, or the system has no randomness.
     pub fn generate(path: &Path, kind: KeyKind, passphrase: &Passphrase) -> Result<Self> {
         let cannot =
             |error: BoxedError| StoreError::from_source(ErrorKind::Retry, "make a key in", path.display(), error);
-        let unspecified = |_| cannot("no randomness to be had".into());
+        let unspecified = |_| cannot("the system has no randomness".into());
         let (document, pair) = match kind {
             KeyKind::Ed25519 => {
                 let pair = Ed25519KeyPair::generate().map_err(unspecified)?;
@@ -106,11 +111,13 @@ impl HolderKey {
         Ok(Self(pair))
     }
 
-    /// Reads a key in PEM: PKCS#8, encrypted or not; SEC1 and PKCS#1, as openssl writes them, not encrypted. `ask` is only called for an
-    /// encrypted one. The public key may stand beside it; nothing else may, since nobody could tell which one is meant.
+    /// Reads a key in PEM: PKCS#8, encrypted or not; or SEC1 or PKCS#1 as openssl writes them, not
+    /// encrypted. It calls `ask` only for an encrypted key. The file may also contain the public
+    /// key, but nothing else, since it must be clear which key is meant.
     ///
     /// # Errors
-    /// A file that can't be read or holds no such key; a wrong passphrase; whatever `ask` fails with.
+    /// If the file can't be read or contains no such key, if the passphrase is wrong, or if `ask`
+    /// fails.
     pub fn open(path: &Path, ask: impl FnOnce() -> Result<Passphrase>) -> Result<Self> {
         let not_key = |why: &str| {
             let why = format!("it holds no private key: {why}");
@@ -124,12 +131,12 @@ impl HolderKey {
         }
         let pair = match &*key.label {
             _ if key.is_encrypted => {
-                return Err(not_key(&format!("it is encrypted as old openssl did it (Proc-Type); {CONVERT}")));
+                return Err(not_key(&format!("its encryption is openssl's old one (Proc-Type); {CONVERT}")));
             }
             ENCRYPTED => {
                 let encrypted = EncryptedPrivateKeyInfoRef::try_from(&key.contents[..])
                     .map_err(|error| not_key(&format!("its encryption is not known here ({error}); {CONVERT}")))?;
-                // A wrong passphrase mostly shows in the padding, and else in what comes out.
+                // A wrong passphrase mostly shows in the padding, otherwise in the decrypted text.
                 let wrong = || StoreError::new(ErrorKind::Denied, "read", path.display(), "wrong passphrase");
                 let document = encrypted.decrypt(ask()?.0.as_bytes()).map_err(|error| match error {
                     pkcs8::Error::EncryptedPrivateKey(
@@ -145,7 +152,7 @@ impl HolderKey {
                 .map_err(|_| "it is on another curve than P-256"),
             PKCS1 => RsaKeyPair::from_der(&key.contents)
                 .map(SignKeyPair::RSA)
-                .map_err(|_| "it is no RSA key of 2048 bits or more"),
+                .map_err(|_| "it is not an RSA key of 2048 bits or more"),
             _ => from_pkcs8(&key.contents),
         };
         let key = Self(pair.map_err(not_key)?);
@@ -153,7 +160,8 @@ impl HolderKey {
             |public: &Block| !from_spki(&public.contents).is_ok_and(|public| same_key(&public, &key.public_key()));
         if public.is_some_and(is_other) {
             return Err(not_key(
-                "the PUBLIC KEY beside it is that of another one: put the key that is meant in a file of its own",
+                "the PUBLIC KEY beside it belongs to another key: put the key that you mean in a \
+                 file of its own",
             ));
         }
         Ok(key)
@@ -169,7 +177,7 @@ impl HolderKey {
 fn encrypt(document: &[u8], passphrase: &Passphrase) -> std::result::Result<SecretDocument, BoxedError> {
     let (mut salt, mut iv) = ([0; 16], [0; 16]);
     for bytes in [&mut salt, &mut iv] {
-        SystemRandom::new().fill(bytes).map_err(|_| "no randomness to be had")?;
+        SystemRandom::new().fill(bytes).map_err(|_| "the system has no randomness")?;
     }
     let (log_n, r, p) = SCRYPT;
     let scrypt = scrypt::Params::new(log_n, r, p)?;
@@ -178,7 +186,7 @@ fn encrypt(document: &[u8], passphrase: &Passphrase) -> std::result::Result<Secr
     Ok(key.encrypt_with_params(parameters, passphrase.0.as_bytes())?)
 }
 
-/// The only private key among the blocks of a file, and the public key beside it.
+/// The only private key among the blocks of a file, and the public key beside it if there is one.
 fn only_key(blocks: &[Block]) -> std::result::Result<(&Block, Option<&Block>), String> {
     let is = |label: &'static str| move |block: &&Block| block.label == label;
     let (mut keys, mut others): (Vec<&Block>, Vec<&Block>) =
@@ -198,21 +206,21 @@ fn only_key(blocks: &[Block]) -> std::result::Result<(&Block, Option<&Block>), S
         (None, _, [other]) => {
             Err(format!("it holds a {}, which is none of Ed25519, ECDSA P-256 and RSA in PEM", other.label))
         }
-        _ => Err(format!("it holds {}: put the key that is meant in a file of its own", key_file::labels(blocks))),
+        _ => Err(format!("it holds {}: put the key that you mean in a file of its own", key_file::labels(blocks))),
     }
 }
 
-/// What its owner can do with a key of ssh.
+/// What the owner can do with an ssh key.
 fn convert_ssh(key: &Block) -> String {
     let public = public_of_ssh(&key.contents).unwrap_or_default();
     let how = match Wanted::Private.expect_usable_ssh(public) {
-        Ok(ssh) if ssh.is_ed25519 => {
-            "most versions of ssh-keygen don't convert one of Ed25519: make a new key with `tufline root keygen`, or see docs/keys.md".into()
-        }
+        Ok(ssh) if ssh.is_ed25519 => "most versions of ssh-keygen cannot convert an Ed25519 key: make a new key with \
+             `tufline root keygen`, or see docs/keys.md"
+            .into(),
         Ok(_) => "convert a copy of it with `ssh-keygen -p -m PKCS8 -f COPY`".into(),
         Err(why) => why,
     };
-    format!("it holds a key of ssh (OPENSSH PRIVATE KEY); {how}")
+    format!("it holds an ssh key (OPENSSH PRIVATE KEY); {how}")
 }
 
 fn from_pkcs8(document: &[u8]) -> std::result::Result<SignKeyPair, &'static str> {
@@ -226,7 +234,8 @@ fn from_pkcs8(document: &[u8]) -> std::result::Result<SignKeyPair, &'static str>
     pair.map_err(|_| "it is none of Ed25519, ECDSA P-256 and RSA of 2048 bits or more")
 }
 
-/// RSA signs with PSS, SHA-256 and a salt of 32 bytes: not all clients verify another length.
+/// RSA keys sign with PSS, SHA-256 and a salt of 32 bytes: not all clients verify another salt
+/// length.
 #[async_trait]
 impl Sign for HolderKey {
     fn tuf_key(&self) -> PublicKey {
@@ -277,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_key_is_refused_in_one_line_and_asks_for_nothing() {
+    fn a_file_without_a_key_is_refused_in_one_line_without_asking_for_a_passphrase() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.pem");
         let block = |tag: &str| format!("-----BEGIN {tag}-----\nAAAA\n-----END {tag}-----\n");

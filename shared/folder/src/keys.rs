@@ -18,10 +18,10 @@ use zeroize::Zeroizing;
 use crate::data::failed;
 use crate::given;
 
-/// How PEM calls a private key in PKCS#8 (RFC 7468, section 10).
+/// The PEM label of a private key in PKCS#8 (RFC 7468, section 10).
 pub(crate) const PEM_TAG: &str = "PRIVATE KEY";
 
-/// A P-256 key in a file: PKCS#8, PEM, readable for its owner only.
+/// A P-256 key in a file: PKCS#8 in PEM, which only its owner can read.
 #[derive(Debug)]
 pub struct KeyFile {
     pair: EcdsaKeyPair,
@@ -31,7 +31,7 @@ impl KeyFile {
     /// Reads the key at `path`.
     ///
     /// # Errors
-    /// A file that is missing, can't be read, or holds no P-256 key.
+    /// If the file is missing, can't be read, or contains no P-256 key.
     pub fn open(path: &Path) -> Result<Self> {
         let not_key = |why: &str| {
             let why = format!("it holds no P-256 private key in PEM (PKCS#8): {why}");
@@ -41,7 +41,8 @@ impl KeyFile {
         if let Ok(metadata) = std::fs::metadata(path)
             && metadata.permissions().mode() & 0o077 != 0
         {
-            tracing::warn!(key = %path.display(), "others may read this private key; `chmod 600` it");
+            tracing::warn!(key = %path.display(), "other users may read this private key; run \
+                                                   `chmod 600` on it");
         }
         let key = match &blocks[..] {
             [key] if key.label == PEM_TAG => key,
@@ -52,10 +53,10 @@ impl KeyFile {
         Ok(Self { pair })
     }
 
-    /// Reads the key at `path`, or makes a new one there, durably, if there is none.
+    /// Reads the key at `path`. If there is none, it makes a new one there, durably.
     ///
     /// # Errors
-    /// As [`KeyFile::open`]; a key that cannot be written.
+    /// As [`KeyFile::open`]; also if a new key cannot be written.
     pub fn generate(path: &Path) -> Result<Self> {
         if !path.exists() {
             make(path).map_err(|error| failed("create", path, error))?;
@@ -63,8 +64,8 @@ impl KeyFile {
         Self::open(path)
     }
 
-    /// The public key as TUF metadata lists it: keytype `ecdsa`, scheme `ecdsa-sha2-nistp256`, a PEM
-    /// `SubjectPublicKeyInfo` (TUF specification 4.2).
+    /// The public key as TUF metadata lists it: keytype `ecdsa`, scheme `ecdsa-sha2-nistp256`, a
+    /// PEM `SubjectPublicKeyInfo` (TUF specification 4.2).
     #[must_use]
     pub fn public_key(&self) -> PublicKey {
         PublicKey::Ecdsa {
@@ -74,10 +75,10 @@ impl KeyFile {
         }
     }
 
-    /// The signature over `message`: ECDSA over its SHA-256, in DER.
+    /// Signs `message`: ECDSA over its SHA-256, in DER.
     ///
     /// # Errors
-    /// Where the operating system has no randomness to give.
+    /// If the operating system has no randomness.
     pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>> {
         self.sign_with(message, &SystemRandom::new())
     }
@@ -105,16 +106,16 @@ impl tough::sign::Sign for KeyFile {
     }
 }
 
-/// Writes a new key to `path`. Where another process makes one at the same time, one of the two stays.
+/// Writes a new key to `path`. If another process makes one at the same time, one of the two stays.
 fn make(path: &Path) -> io::Result<()> {
     let folder = path.parent().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
     DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-    let failed = |_| io::Error::other("no randomness to be had");
+    let failed = |_| io::Error::other("the system has no randomness");
     let key = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).map_err(failed)?;
     let key = key.to_pkcs8v1().map_err(failed)?;
 
     let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
-    // A crash left one of the same name, perhaps half-written.
+    // A crash may have left a half-written file of the same name.
     let _ = std::fs::remove_file(&temporary);
     let written =
         create_secret(&temporary, PEM_TAG, key.as_ref()).and_then(|()| match std::fs::hard_link(&temporary, path) {
@@ -130,14 +131,15 @@ fn make(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Reads a file with private keys: the blocks of PEM in it. No copy of it stays in memory.
+/// Reads the PEM blocks of a file with private keys. No copy of them stays in memory.
 pub(crate) fn read_secret(path: &Path, not_key: impl Fn(&str) -> StoreError) -> Result<Vec<Block>> {
     let file = Zeroizing::new(given::read(path).map_err(|error| failed("read", path, error))?);
     let text = key_file::text(&file, Wanted::Private);
     text.and_then(|text| key_file::blocks(text, Wanted::Private)).map_err(|why| not_key(&why))
 }
 
-/// Writes a private key in PEM to a new file, durably, for its owner only. No copy of it stays in memory.
+/// Writes a private key in PEM to a new file, durably and readable only for its owner. No copy of
+/// it stays in memory.
 pub(crate) fn create_secret(path: &Path, tag: &'static str, key: &[u8]) -> io::Result<()> {
     let text =
         SecretDocument::try_from(key).and_then(|key| key.to_pem(tag, LineEnding::LF)).map_err(io::Error::other)?;
@@ -165,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_key_is_refused_in_one_line() {
+    fn a_file_without_a_key_is_refused_in_one_line() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("root.pem");
         assert!(KeyFile::open(&path).is_err());

@@ -10,9 +10,10 @@
 //! DATA/tmp                 files that are being written
 //! ```
 //!
-//! *Invariant*: a file below `repository` or `ledger` is complete from the moment it can be seen, and what a port has
-//! answered, or let anyone read, survives a power cut; but for hash's receipts, which are made again. The uploads are only
-//! read; of them nothing is removed but what a killed `tufline upload` left.
+//! *Invariant*: a file below `repository` or `ledger` is complete as soon as it is visible. What a
+//! port has returned, or let anybody read, survives a power cut; only hash's receipts may not, and
+//! those are made again. The uploads are only read; the only files removed there are those that a
+//! killed `tufline upload` left.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 

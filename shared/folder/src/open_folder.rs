@@ -1,7 +1,7 @@
-//! A folder of files that others write, read without ever leaving it.
+//! Reads a folder of files that others write, without ever leaving it.
 //!
-//! Every step opens what is below an open folder and follows no symbolic link, so that whatever a name says, and
-//! whatever is moved about meanwhile, nothing outside the folder is read.
+//! Every step starts from an open folder and follows no symbolic link. So it reads nothing outside
+//! the folder, whatever a name says, and whatever is moved meanwhile.
 
 use std::ffi::{CStr, CString, OsStr};
 use std::fs::File;
@@ -18,24 +18,24 @@ use rustix::io::Errno;
 
 const OPEN_FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
-/// The system takes paths of up to 4,095 bytes.
+/// The longest path that the system accepts, in bytes.
 #[cfg(target_os = "linux")]
 const LONGEST_PATH: usize = 4095;
 
-/// An open folder. What is done through it stays with that folder, even if another takes its place or is mounted over it.
+/// An open folder. It stays the same folder, even if another takes its place or is mounted over it.
 #[derive(Debug)]
 pub struct OpenFolder(OwnedFd);
 
-/// What is known of a file without reading it.
+/// A file's metadata: length, times, owner, inode.
 #[derive(Debug, Clone, Copy)]
 pub struct FileState(Stat);
 
 /// An entry of a folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FolderEntry {
-    /// The name; what isn't UTF-8 in it stands as U+FFFD.
+    /// The name. Bytes that aren't UTF-8 read as U+FFFD.
     pub name: String,
-    /// Whether it is a folder. Else it is a file of any kind.
+    /// Whether it is a folder. Otherwise it is a file of any kind.
     pub is_folder: bool,
 }
 
@@ -44,13 +44,13 @@ pub struct FolderEntry {
 pub enum Look {
     /// A regular file.
     File(FileState),
-    /// A folder.
     Folder,
-    /// Something else, and what it is called.
+    /// Anything else, with a description for people.
     Other(FileState, &'static str),
 }
 
-/// Whether `error` says that there is no such file, for whatever reason a name can have to lead nowhere.
+/// Whether `error` means that there is no such file, for any of the reasons for which a name can
+/// lead nowhere.
 fn is_absence(error: Errno) -> bool {
     matches!(error, Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::NAMETOOLONG | Errno::ILSEQ | Errno::NXIO)
 }
@@ -69,12 +69,12 @@ impl OpenFolder {
         Ok(Self(openat(CWD, path, OPEN_FOLDER, Mode::empty())?))
     }
 
-    /// Opens the folder `segment` in this one; `None` where there is none.
+    /// Opens the folder `segment` in this one; `None` if there is none.
     pub fn folder(&self, segment: &CStr) -> io::Result<Option<Self>> {
         Ok(found(openat(&self.0, segment, OPEN_FOLDER | OFlags::NOFOLLOW, Mode::empty()))?.map(Self))
     }
 
-    /// Opens the folder to which `segments` lead; `None` where there is none.
+    /// Opens the folder to which `segments` lead; `None` if there is none.
     pub fn descend(&self, segments: &[&str]) -> io::Result<Option<Self>> {
         if let Some(opened) = self.descend_at_once(segments) {
             return opened;
@@ -88,8 +88,8 @@ impl OpenFolder {
         Ok(Some(folder))
     }
 
-    /// The same with one request, where the system has it and the segments are names as they stand there
-    /// (<https://man7.org/linux/man-pages/man2/openat2.2.html>).
+    /// The same in one system call; `None` if the system doesn't have it, or if a segment isn't the
+    /// exact name on disk (<https://man7.org/linux/man-pages/man2/openat2.2.html>).
     #[cfg(target_os = "linux")]
     fn descend_at_once(&self, segments: &[&str]) -> Option<io::Result<Option<Self>>> {
         let path = segments.join("/");
@@ -98,7 +98,7 @@ impl OpenFolder {
         }
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
         match openat2(&self.0, &path, OPEN_FOLDER, Mode::empty(), resolve) {
-            // Older systems, containers that forbid it, a race, and what is no path.
+            // An older system, a container that forbids it, a race, or an invalid path.
             Err(Errno::NOSYS | Errno::PERM | Errno::AGAIN | Errno::INVAL) => None,
             opened => Some(found(opened).map(|opened| opened.map(Self))),
         }
@@ -114,7 +114,7 @@ impl OpenFolder {
         Ok(Self(self.0.try_clone()?))
     }
 
-    /// What is at `segment` in this folder; `None` where there is nothing. Of a link it is the link itself.
+    /// What is at `segment` in this folder; `None` if nothing is. It doesn't follow a link.
     pub fn look(&self, segment: &CStr) -> io::Result<Option<Look>> {
         let stat = found(statat(&self.0, segment, AtFlags::SYMLINK_NOFOLLOW))?;
         Ok(stat.map(|stat| match FileType::from_raw_mode(stat.st_mode) {
@@ -128,7 +128,7 @@ impl OpenFolder {
         }))
     }
 
-    /// The symbolic link that stands where one of the folders `segments` belongs, if one does.
+    /// The first symbolic link in the place of one of the folders `segments`, if there is one.
     pub fn link_on_the_way(&self, segments: &[&str]) -> io::Result<Option<FileState>> {
         let mut folder = self.try_clone()?;
         for segment in segments {
@@ -144,7 +144,7 @@ impl OpenFolder {
         Ok(None)
     }
 
-    /// Opens the regular file `segment` in this folder for reading; `None` where there is none.
+    /// Opens the regular file `segment` in this folder for reading; `None` if there is none.
     pub fn file(&self, segment: &CStr) -> io::Result<Option<File>> {
         // Without NONBLOCK, opening a FIFO would wait for a writer.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
@@ -153,7 +153,8 @@ impl OpenFolder {
         Ok(FileState::of(&file)?.map(|_| file))
     }
 
-    /// Removes the regular file `segment` from this folder if it can be locked: nobody holds it.
+    /// Removes the regular file `segment` from this folder if no process has it locked; returns
+    /// whether it did.
     pub fn remove_abandoned(&self, segment: &CStr) -> io::Result<bool> {
         let Some(file) = self.file(segment)? else { return Ok(false) };
         if file.try_lock().is_err() {
@@ -163,7 +164,8 @@ impl OpenFolder {
         Ok(true)
     }
 
-    /// At most `limit` bytes of the regular file `segment`, with its length; `None` where there is none.
+    /// At most `limit` bytes of the regular file `segment`, with its whole length; `None` if there
+    /// is no such file.
     pub fn read(&self, segment: &CStr, limit: u64) -> io::Result<Option<(Vec<u8>, u64)>> {
         let Some(file) = self.file(segment)? else { return Ok(None) };
         let length = file.metadata()?.len();
@@ -172,9 +174,10 @@ impl OpenFolder {
         Ok(Some((bytes, length)))
     }
 
-    /// The name by which this folder holds what a [`FolderEntry`] calls `segment`.
+    /// The exact name on disk of the entry that a [`FolderEntry`] calls `segment`.
     ///
-    /// U+FFFD may stand for bytes that aren't UTF-8: then the first entry in order is meant that reads so.
+    /// U+FFFD may stand for bytes that aren't UTF-8. If several entries read so, it is the first in
+    /// order.
     pub fn raw_name(&self, segment: &str) -> io::Result<Option<CString>> {
         let Ok(raw) = CString::new(segment) else { return Ok(None) };
         let is_there = || found(statat(&self.0, &raw, AtFlags::SYMLINK_NOFOLLOW));
@@ -191,7 +194,8 @@ impl OpenFolder {
         Ok(names.into_iter().min())
     }
 
-    /// The folders and files of all kinds in this folder, in the order in which their paths sort (a folder's ends in `/`).
+    /// The folders and files of all kinds in this folder, in the order of their paths (a folder's
+    /// ends in `/`).
     pub fn entries(&self) -> io::Result<Vec<FolderEntry>> {
         let mut entries = Vec::new();
         for entry in Dir::read_from(&self.0)? {
@@ -210,8 +214,9 @@ impl OpenFolder {
         Ok(entries)
     }
 
-    /// What tells this folder from another that takes its place: its disk, its number there, which another may get once this is gone, and so
-    /// when it was made, where the file system says. The same folder may have another after a restart of the machine.
+    /// Text that distinguishes this folder from another in its place: its disk, its inode, and its
+    /// creation time if the file system has it, since another folder may get the same inode later.
+    /// After a restart of the machine the same folder may have another identity.
     pub fn identity(&self) -> io::Result<String> {
         let stat = fstat(&self.0)?;
         Ok(format!("{} {} {}", stat.st_dev, stat.st_ino, self.made().unwrap_or_default()))
@@ -230,7 +235,7 @@ impl OpenFolder {
         None
     }
 
-    /// The file system on which this folder lies.
+    /// The file system of this folder.
     pub fn system(&self) -> io::Result<rustix::fs::StatFs> {
         Ok(fstatfs(&self.0)?)
     }
@@ -241,25 +246,25 @@ fn lossy(name: &CStr) -> String {
 }
 
 impl FolderEntry {
-    /// What entries are ordered by.
+    /// The sort key of entries.
     fn key(&self) -> impl Iterator<Item = u8> + '_ {
         self.name.bytes().chain(self.is_folder.then_some(b'/'))
     }
 }
 
 impl FileState {
-    /// The state of an open file; `None` where it isn't a regular one.
+    /// The state of an open file; `None` if it isn't a regular file.
     pub fn of(file: &File) -> io::Result<Option<Self>> {
         let stat = fstat(file)?;
         Ok((FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile).then_some(Self(stat)))
     }
 
-    /// The disk and the number by which the system knows the file.
+    /// The device and the inode of the file.
     pub fn place(&self) -> (u64, u64) {
         (self.0.st_dev, self.0.st_ino)
     }
 
-    /// Who owns it.
+    /// The user id of its owner.
     pub fn owner(&self) -> u32 {
         self.0.st_uid
     }
@@ -268,27 +273,29 @@ impl FileState {
         FileType::from_raw_mode(self.0.st_mode) == FileType::Symlink
     }
 
-    /// In bytes.
+    /// The length in bytes.
     pub fn length(&self) -> u64 {
         u64::try_from(self.0.st_size).unwrap_or_default()
     }
 
-    /// Text that differs whenever the file was written to, renamed or replaced: length, times and inode.
+    /// Text that changes whenever the file is written to, renamed or replaced: length, times and
+    /// inode.
     ///
-    /// The change time can't be set by a program, so a restored modification time hides nothing.
+    /// No program can set the change time, so restoring the modification time hides nothing.
     pub fn fingerprint(&self) -> String {
         let Stat { st_size, st_ino, st_mtime, st_mtime_nsec, st_ctime, st_ctime_nsec, .. } = self.0;
         format!("{st_size} {st_ino} {st_mtime}.{st_mtime_nsec:0>9} {st_ctime}.{st_ctime_nsec:0>9}")
     }
 
-    /// A short form of [`FileState::fingerprint`], to compare within this process only.
+    /// A short form of [`FileState::fingerprint`], comparable only within this process.
     pub fn stamp(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         self.fingerprint().hash(&mut hasher);
         hasher.finish()
     }
 
-    /// When the file was last changed in any way, in nanoseconds since 1970, by the file system's clock.
+    /// When the file last changed in any way, in nanoseconds since 1970, by the file system's
+    /// clock.
     pub fn changed(&self) -> i128 {
         let nanoseconds = |seconds, rest| i128::from(seconds) * 1_000_000_000 + rest;
         let changed = nanoseconds(self.0.st_ctime, i128::from(self.0.st_ctime_nsec));

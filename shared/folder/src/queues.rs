@@ -1,7 +1,8 @@
 //! The queues between the stages, in memory.
 //!
-//! They need no durability: a message is only a hint, and what was lost with the process is looked at again at its next
-//! start. So nothing is ever given up on either: a message that fails comes back, later each time.
+//! They need no durability: a message is only a hint, and after a restart the process looks at
+//! everything again. They never give up on a message either: a failed message comes back, after a
+//! growing pause.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
@@ -14,20 +15,20 @@ use tufline_store::{ErrorKind, Hint, Letter, Message, Queue, Queues, Result, Sto
 
 use crate::lock::lock;
 
-/// How long a message waits after it has failed for the first time. It doubles with each failure.
+/// How long a message waits after its first failure. The pause doubles with each further failure.
 const FIRST_RETRY: Duration = Duration::from_millis(200);
 
-/// The longest that a failed message waits: the time after which something mended is noticed at the latest.
+/// The longest pause of a failed message: once its cause is fixed, it is noticed within this time.
 const LAST_RETRY: Duration = Duration::from_secs(30);
 
-/// [`Queues`] within this process. Clones are the same queues.
+/// [`Queues`] within this process. Clones share them.
 ///
-/// A message of several hints is taken apart: each hint is delivered, and fails, for itself. Hints about the same name
-/// and version that wait are one, and so are the wake-up calls to sign and to publish; a new call does not cut short the
-/// pause of one that failed.
+/// A message of several hints is split: each hint is delivered, and fails, on its own. Waiting
+/// hints about the same name and version are merged into one. So are the wake-up calls to sign and
+/// to publish, but a new call does not shorten the pause of one that failed.
 ///
-/// Hints are handed out in turns: one of each top folder before the next of any. However many uploads wait in a folder,
-/// one in another is in the next batch.
+/// The top folders take turns: each gets one hint before any gets its next. However many uploads
+/// wait in one folder, an upload in another is in the next batch.
 #[derive(Debug, Clone, Default)]
 pub struct LocalQueues(Arc<[OneQueue; 5]>);
 
@@ -39,22 +40,23 @@ struct OneQueue {
 
 #[derive(Debug, Default)]
 struct QueueState {
-    /// What is not due yet, or wasn't when somebody last took messages.
+    /// Entries that are not due yet, or were not when messages were last taken.
     later: BTreeMap<DueAt, QueueEntry>,
-    /// What is due, in the order in which it is handed out.
+    /// Entries that are due, in the order in which they are handed out.
     ready: BTreeMap<QueueTurn, QueueEntry>,
-    /// Where the entry with this identity is. Entries without an identity aren't in it.
+    /// The place of each waiting entry that has an identity.
     known: HashMap<Identity, QueuePlace>,
-    /// The turn of what was handed out last, and each top folder's last turn, if that is still to come.
+    /// The turn of the last entry handed out, and the last turn that each top folder has got.
     turn: u64,
     turns: HashMap<String, u64>,
-    /// The large uploads in hand, each with what came about it meanwhile: two runs at once would read the same.
+    /// The large uploads in hand, each with the hint that arrived about it meanwhile. That hint
+    /// waits, since two runs at once would read the same bytes.
     at_work: HashMap<Identity, Option<QueueEntry>>,
     in_hand: u64,
     sent: u64,
 }
 
-/// When a message is due, and its number among all that were sent.
+/// When a message is due, and its number among all messages.
 type DueAt = (Instant, u64);
 
 /// The turn in which a message is handed out, and its number.
@@ -72,14 +74,15 @@ struct QueueEntry {
     failures: u32,
 }
 
-/// What makes two waiting messages one.
+/// Two waiting messages with the same identity are merged.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Identity {
     Hint { name: String, version: Option<VersionId> },
     WakeUp,
 }
 
-/// A message in the hands of a stage. Dropped without [`Delivery::done`], it comes back later.
+/// A message that a stage is handling. If it is dropped without [`Delivery::done`], it comes back
+/// later.
 #[derive(Debug)]
 pub struct Delivery {
     queues: LocalQueues,
@@ -89,24 +92,25 @@ pub struct Delivery {
 }
 
 impl Delivery {
-    /// The message. For the queue of uploads it has exactly one hint.
+    /// The message. In the queue of uploads it has exactly one hint.
     #[must_use]
     pub fn message(&self) -> &Message {
         &self.message
     }
 
-    /// How often it has failed.
+    /// How often the message has failed.
     #[must_use]
     pub fn failures(&self) -> u32 {
         self.failures
     }
 
-    /// It was handled and is done with.
+    /// Removes the message: the stage has handled it.
     pub fn done(mut self) {
         self.is_done = true;
     }
 
-    /// It failed: it comes back after 0.2 s, and after twice as long each time, up to 30 s. The same as dropping it.
+    /// Returns the message after a failure: it comes back after 0.2 s, and after twice as long each
+    /// further time, up to 30 s. Dropping it does the same.
     pub fn return_later(self) {
         drop(self);
     }
@@ -125,22 +129,23 @@ fn retry_after(failures: u32) -> Duration {
 }
 
 impl LocalQueues {
-    /// Empty queues.
+    /// Makes empty queues.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Up to `limit` messages of `queue` that are due. Waits for the first of them, but not longer than `wait`.
+    /// Takes up to `limit` messages of `queue` that are due. It waits for the first one, but no
+    /// longer than `wait`.
     ///
-    /// A FIFO queue hands out one message at a time, and none while one is in hand.
+    /// A FIFO queue hands out one message at a time, and none while one is being handled.
     pub async fn receive(&self, queue: Queue, limit: usize, wait: Duration) -> Vec<Delivery> {
         let one = self.one(queue);
         let until = Instant::now() + wait;
         loop {
             let arrived = one.arrived.notified();
             tokio::pin!(arrived);
-            // From here on nothing that arrives is missed.
+            // From here on no arrival is missed.
             arrived.as_mut().enable();
             let now = Instant::now();
             let (taken, next) = lock(&one.state).take(queue, limit, now);
@@ -155,12 +160,13 @@ impl LocalQueues {
                     })
                     .collect();
             }
-            // Whether it arrived or the time is up, the next turn looks.
+            // The next iteration looks again, whether a message arrived or the time is up.
             let _ = timeout_at(next.unwrap_or(until).min(until), arrived).await;
         }
     }
 
-    /// How many messages of `queue` are in hand, or would be if anybody took them: all but those that wait after a failure.
+    /// How many messages of `queue` are due or being handled: all but those that wait after a
+    /// failure, or for their delay.
     #[must_use]
     pub fn due(&self, queue: Queue) -> u64 {
         let mut state = lock(&self.one(queue).state);
@@ -214,7 +220,7 @@ impl LocalQueues {
 }
 
 impl QueueState {
-    /// Adds `entry`, or merges it into the one that waits for the same.
+    /// Adds `entry`, or merges it into the waiting entry with the same identity.
     fn put(&mut self, entry: QueueEntry, due: Instant) {
         let identity = identity(&entry.message);
         if let Some(waits) = identity.as_ref().and_then(|identity| self.at_work.get_mut(identity)) {
@@ -228,19 +234,20 @@ impl QueueState {
         let waiting = identity.as_ref().and_then(|identity| self.known.get(identity).copied());
         let (entry, due) = match waiting {
             Some(QueuePlace::Ready(turn)) => {
-                // Its turn comes anyway.
+                // The entry keeps its turn.
                 if let Some(other) = self.ready.remove(&turn) {
                     self.ready.insert(turn, other.merge(entry));
                 }
                 return;
             }
             Some(QueuePlace::Later(at)) => match self.later.remove(&at) {
-                // A call that failed is not hurried by another: sign and publish call each other while one can't go on.
+                // Another call must not hurry one that failed: sign and publish call each other
+                // while one of them can't go on.
                 Some(other) if is_call && (other.failures > 0 || entry.failures > 0) => {
                     (QueueEntry { failures: other.failures.max(entry.failures), ..entry }, due.max(at.0))
                 }
-                // Whichever is due first, and as fresh as the fresher: a new hint about a name that keeps failing is
-                // looked at at once.
+                // The merged entry has the earlier time and the fewer failures: a new hint about a
+                // name that keeps failing is handled at once.
                 Some(other) => (other.merge(entry), due.min(at.0)),
                 None => (entry, due),
             },
@@ -254,7 +261,7 @@ impl QueueState {
         self.later.insert(at, entry);
     }
 
-    /// Gives their turns to what is due at `now`, in the order in which it came.
+    /// Gives a turn to each entry that is due at `now`, in the order of arrival.
     fn ripen(&mut self, now: Instant) {
         while let Some(first) = self.later.first_entry().filter(|first| first.key().0 <= now) {
             let ((_, number), entry) = first.remove_entry();
@@ -273,7 +280,7 @@ impl QueueState {
         }
     }
 
-    /// Takes what is due at `now`; answers also when the next one is.
+    /// Takes up to `limit` entries that are due at `now`; returns also when the next one is due.
     fn take(&mut self, queue: Queue, limit: usize, now: Instant) -> (Vec<QueueEntry>, Option<Instant>) {
         self.ripen(now);
         let mut taken = Vec::new();
@@ -300,7 +307,7 @@ impl QueueState {
 }
 
 impl QueueEntry {
-    /// The top folder of the name that a hint is about; the same for all names in none.
+    /// The top folder of a hint's name, empty for a name in no folder; `None` for other messages.
     fn folder(&self) -> Option<&str> {
         let hint = match &self.message {
             Message::Uploads(hints) => hints.first()?,
@@ -322,7 +329,8 @@ impl QueueEntry {
     }
 }
 
-/// One hint for two about the same. A removal among them stays one: if the name is gone then, that was meant.
+/// Merges two hints about the same name. If one of them is a removal, the result is too: if the
+/// name is gone when it is handled, that was intended.
 fn merge(one: &Hint, other: Hint) -> Hint {
     Hint { removed: one.removed || other.removed, ..other }
 }
@@ -409,7 +417,7 @@ mod tests {
             waits.push(before.elapsed().as_millis());
             delivery.return_later();
         }
-        // Timers of tokio tick in milliseconds.
+        // Tokio's timers tick in milliseconds.
         assert!(
             waits
                 .iter()
@@ -417,7 +425,7 @@ mod tests {
                 .all(|(wait, expected)| { wait.abs_diff(expected) <= 1 }),
             "{waits:?}"
         );
-        // A new hint is looked at at once, and once only.
+        // A new hint is handled at once, and only once.
         queues.send(&Message::Uploads(vec![hint("a", true)]), Duration::ZERO).await.unwrap();
         let received = queues.receive(Queue::Uploads, 10, Duration::ZERO).await;
         assert_eq!(hints(&received), [hint("a", true)]);
@@ -457,7 +465,7 @@ mod tests {
         let next = names(&queues.receive(Queue::Uploads, 12, Duration::ZERO).await);
         let others: Vec<&str> = next.iter().map(String::as_str).filter(|name| !name.starts_with("flood/")).collect();
         assert_eq!(others, ["small/a", "b", "other/d", "small/c", "small/e"]);
-        // Within a folder in the order in which they came, and none is lost.
+        // Within a folder they keep their order, and none is lost.
         let rest = names(&queues.receive(Queue::Uploads, 2000, Duration::ZERO).await);
         let numbers = names(&first)
             .into_iter()
@@ -468,7 +476,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_failed_upload_of_a_flood_keeps_nobody_waiting() {
+    async fn a_failed_upload_of_a_flood_does_not_delay_others() {
         let queues = LocalQueues::new();
         let flood: Vec<Hint> = (0..100).map(|number| hint(&format!("flood/{number}"), false)).collect();
         queues.send(&Message::Uploads(flood), Duration::ZERO).await.unwrap();
@@ -529,7 +537,7 @@ mod tests {
             let delivery = queues.receive(Queue::Sign, 1, LONG).await.pop().unwrap();
             assert_eq!(delivery.failures(), failures);
             waits.push(before.elapsed().as_millis());
-            // One calls while it is in hand, another once it has failed.
+            // One call arrives while it is in hand, another after it has failed.
             queues.send(&Message::Sign, Duration::ZERO).await.unwrap();
             delivery.return_later();
             queues.send(&Message::Sign, Duration::ZERO).await.unwrap();

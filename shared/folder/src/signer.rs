@@ -14,29 +14,31 @@ use crate::data::failed;
 use crate::keys::KeyFile;
 use crate::lock::lock;
 
-/// [`Signer`] with a key file for each online role: `targets.pem`, `bins.pem`, `snapshot.pem`, `timestamp.pem`; and, while a
-/// role's key is replaced or after that, `timestamp.2.pem` and so on. The highest number is the newest.
+/// [`Signer`] with a key file for each online role: `targets.pem`, `bins.pem`, `snapshot.pem`,
+/// `timestamp.pem`; and from a rotation on, `timestamp.2.pem` and so on. The highest number is the
+/// newest key.
 ///
-/// Files come and go while it is used: it looks each time.
+/// It looks for the files at each use, since they may come and go.
 #[derive(Debug)]
 pub struct FileSigner {
     folder: PathBuf,
     opened: Mutex<BTreeMap<PathBuf, OpenedKey>>,
 }
 
-/// A key that was read, and of which file: another may have come in its place.
+/// A key that was read, and the identity of its file, since another file may take its place.
 #[derive(Debug, Clone)]
 struct OpenedKey {
-    /// Its number, and when it was written: numbers are used again.
+    /// The file's inode and modification time (seconds, nanoseconds): the file system uses inodes
+    /// again.
     which: (u64, i64, i64),
     file: Arc<KeyFile>,
 }
 
 impl FileSigner {
-    /// The keys in `folder`.
+    /// Opens the keys in `folder`.
     ///
     /// # Errors
-    /// As [`KeyFile::open`]; a role without a key.
+    /// As [`KeyFile::open`]; also if a role has no key.
     pub fn open(folder: &Path) -> Result<Self> {
         let signer = Self::at(folder);
         for role in OnlineRole::ALL {
@@ -45,22 +47,22 @@ impl FileSigner {
         Ok(signer)
     }
 
-    /// The keys in `folder`, of which some may be lost: using these fails.
+    /// Uses the keys in `folder`, some of which may be lost: using a lost key fails.
     #[must_use]
     pub fn at(folder: &Path) -> Self {
         Self { folder: folder.to_owned(), opened: Mutex::default() }
     }
 
-    /// Whether there is no key of `role`.
+    /// Whether `role` has no key.
     ///
     /// # Errors
-    /// A folder that can't be read.
+    /// If the folder can't be read.
     pub fn lacks(&self, role: OnlineRole) -> Result<bool> {
         Ok(numbers(&self.folder, role)?.is_empty())
     }
 
-    /// The keys in `folder`; those that are missing are made. Only for a repository that nothing was published in yet:
-    /// devices don't trust a new key in place of a lost one.
+    /// Opens the keys in `folder`, and makes those that are missing. Call it only before anything
+    /// is published: devices would not trust a new key in place of a lost one.
     ///
     /// # Errors
     /// As [`KeyFile::generate`].
@@ -73,7 +75,7 @@ impl FileSigner {
         Self::open(folder)
     }
 
-    /// Makes a new key for `role`, and answers where it is. It signs once devices trust it.
+    /// Makes a new key for `role`; returns its path. The key signs once devices trust it.
     ///
     /// # Errors
     /// As [`KeyFile::generate`].
@@ -84,10 +86,10 @@ impl FileSigner {
         Ok(path)
     }
 
-    /// Where `key` of `role` is.
+    /// The path of the file with `key`, a key of `role`.
     ///
     /// # Errors
-    /// As [`KeyFile::open`]; a key that isn't there.
+    /// As [`KeyFile::open`]; also if no file has this key.
     pub fn file(&self, role: OnlineRole, key: &PublicKey) -> Result<PathBuf> {
         self.find(role, key).map(|(path, _)| path)
     }
@@ -95,12 +97,7 @@ impl FileSigner {
     fn find(&self, role: OnlineRole, key: &PublicKey) -> Result<(PathBuf, Arc<KeyFile>)> {
         let found = self.keys(role)?.into_iter().find(|(_, file)| same_key(&file.public_key(), key));
         let missing = || {
-            StoreError::new(
-                ErrorKind::Missing,
-                "find",
-                format!("{}'s key", name(role)),
-                "its file is not there any more",
-            )
+            StoreError::new(ErrorKind::Missing, "find", format!("{}'s key", name(role)), "its file no longer exists")
         };
         found.ok_or_else(missing)
     }
@@ -109,7 +106,7 @@ impl FileSigner {
     fn keys(&self, role: OnlineRole) -> Result<Vec<(PathBuf, Arc<KeyFile>)>> {
         let numbers = numbers(&self.folder, role)?;
         if numbers.is_empty() {
-            // In the words of the file that is missing.
+            // This fails with an error that names the missing file.
             KeyFile::open(&path(&self.folder, role, 1))?;
         }
         let mut opened = lock(&self.opened);
@@ -129,7 +126,7 @@ impl FileSigner {
     }
 }
 
-/// The numbers of the key files of `role` that there are, in order.
+/// The numbers of the existing key files of `role`, in order.
 fn numbers(folder: &Path, role: OnlineRole) -> Result<Vec<u32>> {
     let entries = match std::fs::read_dir(folder) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),

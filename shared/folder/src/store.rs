@@ -16,21 +16,22 @@ use crate::data::{DataFolder, failed};
 use crate::given;
 use crate::threads::{DATA, blocking, in_turn};
 
-/// [`Store`] on a data folder: each object is a file at its key's path. A tag is the SHA-256 of the file's bytes.
+/// [`Store`] on a data folder: each object is a file at its key's path. A tag is the SHA-256 of the
+/// file's bytes.
 #[derive(Debug, Clone)]
 pub struct FolderStore {
     data: DataFolder,
 }
 
 impl FolderStore {
-    /// The objects of `data`.
+    /// The store of the objects in the data folder `data`.
     #[must_use]
     pub fn new(data: &DataFolder) -> Self {
         Self { data: data.clone() }
     }
 }
 
-/// What is too long is read in pieces of so many bytes.
+/// The buffer, in bytes, for hashing a file that is too long to be returned.
 const PIECE: usize = 65_536;
 
 fn tag(bytes: &[u8]) -> Tag {
@@ -49,7 +50,7 @@ fn get(data: &DataFolder, path: &Path, most: u64) -> io::Result<Option<Stored>> 
         bytes.reserve_exact(usize::try_from(metadata.len()).unwrap_or_default());
         file.read_to_end(&mut bytes)?;
     } else {
-        // It may be replaced, and for that it has a tag.
+        // Its bytes are not returned, but the caller may replace it, and needs its tag for that.
         let mut hasher = Hasher::new();
         let mut piece = vec![0; PIECE];
         loop {
@@ -64,16 +65,16 @@ fn get(data: &DataFolder, path: &Path, most: u64) -> io::Result<Option<Stored>> 
     Ok(Some(Stored { tag: digest.unwrap_or_else(|| tag(&bytes)), bytes: Bytes::from(bytes), modified }))
 }
 
-/// Whether what is at `key` may be lost in a power cut.
+/// Whether a power cut may lose the object at `key`.
 ///
-/// Hash's receipts only save hashing an upload again: what became of them stands in the manifest, with the digest. Without
-/// fsync for them a burst of small artifacts takes less than half the time.
+/// Hash's receipts only save hashing an upload again, and once used, their digest is in the
+/// manifest. Without an fsync for each, a burst of small artifacts takes less than half the time.
 fn is_light(key: &Key) -> bool {
     matches!(key, Key::Hashed(_))
 }
 
-/// Removes what a power cut left of a record that is not durable; answers whether it did. Records are JSON, of which
-/// neither the beginning nor a stretch of zeros is readable.
+/// Removes a record that a power cut has torn; returns whether it did. Records are JSON, so a mere
+/// beginning or a stretch of zeros does not parse.
 fn remove_torn(path: &Path) -> io::Result<bool> {
     let mut bytes = Vec::new();
     match given::open(path) {
@@ -83,7 +84,7 @@ fn remove_torn(path: &Path) -> io::Result<bool> {
     if serde_json::from_slice::<serde::de::IgnoredAny>(&bytes).is_ok() {
         return Ok(false);
     }
-    tracing::info!(record = %path.display(), "a power cut tore this record; it is made again");
+    tracing::info!(record = %path.display(), "a power cut tore this record; it will be made again");
     match std::fs::remove_file(path) {
         Err(error) if !is_absence(&error) => Err(error),
         _ => Ok(true),
@@ -95,8 +96,8 @@ fn is_absence(error: &io::Error) -> bool {
 }
 
 fn replace(data: &DataFolder, path: &Path, bytes: &[u8], expected: &Tag) -> io::Result<Written> {
-    // The lock is the operating system's: it keeps away other processes as well as other threads, since each open file
-    // has its own. It ends when the file is closed, however that comes.
+    // This is the operating system's lock. It keeps away other processes and other threads alike,
+    // since each open file has its own lock. It ends when the file is closed, even by a crash.
     let lock = OpenOptions::new()
         .read(true)
         .write(true)
@@ -107,8 +108,8 @@ fn replace(data: &DataFolder, path: &Path, bytes: &[u8], expected: &Tag) -> io::
     data.disk().replace(path, bytes, |current| tag(current) == *expected)
 }
 
-/// Paths below `folder` in order, beginning after `after`; all relative to the folder that holds `folder`, which
-/// ends in `/`.
+/// Adds up to `limit` paths of objects below `folder` to `found`, in order, beginning after
+/// `after`. All paths are relative to `root`; `folder` ends in `/`.
 fn list(root: &Path, folder: &str, after: &str, limit: usize, found: &mut Vec<String>) -> io::Result<()> {
     let entries = match std::fs::read_dir(root.join(folder)) {
         Err(error) if is_absence(&error) => return Ok(()),
@@ -139,7 +140,7 @@ fn list(root: &Path, folder: &str, after: &str, limit: usize, found: &mut Vec<St
 }
 
 impl FolderStore {
-    /// What is to be done with the file of `key`.
+    /// Prepares an operation on the file of `key`, to be run on a thread.
     fn work<T>(
         &self,
         action: &'static str,
@@ -162,7 +163,7 @@ impl Store for FolderStore {
             }
             get(data, path, most)
         })?;
-        // Devices read too.
+        // Devices read too, so it must not wait for other work.
         blocking(work).await
     }
 
@@ -230,7 +231,7 @@ mod tests {
     use tufline_store::{UploadKey, VersionId};
 
     #[tokio::test]
-    async fn what_is_too_long_is_not_read_and_can_be_replaced() {
+    async fn an_object_that_is_too_long_is_not_read_but_can_be_replaced() {
         let folder = tempfile::tempdir().unwrap();
         let data = DataFolder::lock(folder.path()).unwrap();
         let store = FolderStore::new(&data);
@@ -248,7 +249,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_torn_receipt_is_none() {
+    async fn a_torn_receipt_counts_as_missing() {
         let folder = tempfile::tempdir().unwrap();
         let data = DataFolder::lock(folder.path()).unwrap();
         let store = FolderStore::new(&data);

@@ -1,5 +1,6 @@
-//! Where file operations run: on few threads, since many would rather wait for each other than for the disk; some for the data folder, some for
-//! looking at uploads, some for copying them, so that a hanging disk of uploads holds up no timestamp.
+//! The threads for file operations. They are few, since many would wait for each other rather than
+//! for the disk. The data folder, looking at uploads, and copying them have threads of their own,
+//! so that a hanging uploads disk never holds up a timestamp.
 
 use std::io;
 use std::sync::LazyLock;
@@ -9,20 +10,20 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
 use tufline_store::{ErrorKind, Result, StoreError};
 
-/// Threads for file operations. Those that wait for a thread lie in one queue, so few threads that are always busy take less time than
-/// many that are woken for each.
+/// Threads for file operations. Waiting operations share one queue: a few threads that are always
+/// busy take less time than many that are woken for each operation.
 pub(crate) type Threads = LazyLock<io::Result<Runtime>>;
 
-/// For what is written to the data folder.
+/// For writing to the data folder.
 pub(crate) static DATA: Threads = LazyLock::new(|| threads(16));
 
-/// For looking at uploads: if their disk hangs, nothing else does.
+/// For looking at uploads: if their disk hangs, nothing else hangs.
 pub(crate) static UPLOADS: Threads = LazyLock::new(|| threads(16));
 
-/// For copying uploads: each may take long, and shall hold up nothing else.
+/// For copying uploads: a copy may take long, and must not hold up anything else.
 pub(crate) static COPIES: Threads = LazyLock::new(|| threads(8));
 
-/// How long a thread stays that has nothing to do.
+/// How long an idle thread stays.
 const KEEP_ALIVE: Duration = Duration::from_secs(2);
 
 fn threads(most: usize) -> io::Result<Runtime> {
@@ -40,7 +41,7 @@ pub(crate) async fn in_turn<T: Send + 'static>(
     }
 }
 
-/// Runs file work where it may block, and waits for no other.
+/// Runs file work on tokio's own blocking threads, without waiting for other file work.
 pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     outcome(tokio::task::spawn_blocking(work)).await
 }
@@ -60,12 +61,12 @@ mod tests {
     use crate::lock::lock;
 
     #[tokio::test]
-    async fn uploads_that_hang_hold_up_no_timestamp() {
+    async fn hanging_uploads_do_not_hold_up_a_timestamp() {
         let (end, hanging) = mpsc::channel::<()>();
         let hanging = Arc::new(Mutex::new(hanging));
         let look = |threads| {
             let hanging = Arc::clone(&hanging);
-            // Until the other side is dropped.
+            // It blocks until the other side is dropped.
             tokio::spawn(in_turn(threads, move || lock(&hanging).recv().or(Ok(()))))
         };
         let looks: Vec<_> = (0..100).flat_map(|_| [look(&UPLOADS), look(&COPIES)]).collect();

@@ -1,4 +1,4 @@
-//! From an upload's name to what lies in the folder, and back.
+//! Maps an upload's name to the file in the folder, and back.
 
 use std::collections::{BTreeSet, HashSet};
 use std::ffi::{CStr, CString};
@@ -13,40 +13,42 @@ use tufline_tuf::{SIDE_FILE_SUFFIX, Sha256};
 use crate::lock::lock;
 use crate::open_folder::{FileState, Look, OpenFolder};
 
-/// How much of a side file is read: more than the policy allows, so that it is refused for its length.
+/// How many bytes of a side file are read: more than the policy allows, so that a longer one is
+/// refused for its length.
 const LARGEST_SIDE_FILE: u64 = 16 * 1024;
 
-/// Names of more segments are longer than any target name (`tufline_tuf::TargetName`): they aren't looked for.
+/// The most segments of a name. A name with more is longer than any target name
+/// (`tufline_tuf::TargetName`), so it isn't looked for.
 const DEEPEST: usize = 64;
 
-/// What is at a name now.
+/// The upload that is at a name now.
 pub struct Found {
     /// The folder that holds the file.
     pub folder: OpenFolder,
-    /// Its name there.
+    /// The file's name there.
     pub raw: CString,
-    /// Its state.
     pub state: FileState,
-    /// As much of the side file as is read, and its whole length.
+    /// The bytes read of the side file, and its whole length.
     pub side: Option<(Vec<u8>, u64)>,
-    /// Why no target can be made of it, if none can.
+    /// Why it cannot become a target, if it cannot.
     pub unusable: Option<String>,
 }
 
 impl Found {
-    /// The version.
+    /// The version of the upload, see [`FolderUploads`](crate::FolderUploads).
     pub fn version(&self) -> VersionId {
         version(&self.state, self.side.as_ref(), self.unusable.as_deref())
     }
 
-    /// The version of `file`, which was opened as this, with the side file that is beside it now; `None` where it is no regular file.
+    /// The version of `file`, opened earlier as this upload, with the side file that is beside it
+    /// now; `None` if it isn't a regular file.
     pub fn version_now(&self, file: &File) -> io::Result<Option<VersionId>> {
         let Some(state) = FileState::of(file)? else { return Ok(None) };
         let side = self.folder.read(&side_file(&self.raw)?, LARGEST_SIDE_FILE)?;
         Ok(Some(version(&state, side.as_ref(), None)))
     }
 
-    /// What a watcher compares of it.
+    /// What a watcher compares.
     pub fn stamp(&self) -> io::Result<Stamp> {
         Ok(Stamp {
             file: self.state.stamp(),
@@ -54,7 +56,7 @@ impl Found {
         })
     }
 
-    /// The upload, which was found at `name`.
+    /// The upload as the port returns it, found at `name`.
     pub fn upload(&self, name: &str) -> Upload {
         Upload {
             name: name.to_owned(),
@@ -80,7 +82,8 @@ fn version(state: &FileState, side: Option<&(Vec<u8>, u64)>, unusable: Option<&s
     VersionId(version)
 }
 
-/// A side file's text. What isn't UTF-8 becomes a text that is not JSON either, so that the policy refuses it.
+/// A side file's text. If it isn't UTF-8, the result is a text that isn't JSON, so the policy
+/// refuses it.
 fn custom(bytes: &[u8]) -> String {
     match std::str::from_utf8(bytes) {
         Ok(text) => text.to_owned(),
@@ -88,15 +91,16 @@ fn custom(bytes: &[u8]) -> String {
     }
 }
 
-/// The segments of `name`, if it can be an upload's.
+/// The segments of `name`, if an upload can have this name.
 fn segments(name: &str) -> Option<Vec<&str>> {
     let segments: Vec<&str> = name.split('/').collect();
     let usable = segments.iter().all(|segment| !segment.is_empty() && !segment.starts_with('.'));
     (usable && segments.len() <= DEEPEST).then_some(segments)
 }
 
-/// How the names end that ordinary tools give to what isn't complete: downloads and copies under way, and editors' copies. What they write
-/// under a name that begins with a dot, as rsync does (`.NAME.XXXXXX`), is no upload anyway.
+/// The endings of names that ordinary tools give to incomplete files: unfinished downloads and
+/// copies, and editors' copies. A name that begins with a dot, as rsync uses (`.NAME.XXXXXX`), is
+/// no upload anyway.
 ///
 /// `docs/embedded.md` lists them.
 const UNFINISHED: [&str; 13] = [
@@ -110,31 +114,34 @@ const UNFINISHED: [&str; 13] = [
     ".opdownload", // Opera
     ".aria2",      // aria2's record of a download, beside it
     ".swp",        // Vim
-    ".swo",        // Vim, of a second one
+    ".swo",        // Vim, a second one
     ".swx",        // Vim, at its start
-    "~",           // Vim, Emacs, nano: what was there before
+    "~",           // Vim, Emacs, nano: backup copies
 ];
 
-/// Why nothing of this name is a target, if it is one of an incomplete file.
+/// Why a file of this name cannot become a target, if the name is one of an incomplete file.
 fn unfinished(name: &str) -> Option<String> {
     let ending = UNFINISHED.into_iter().find(|ending| name.ends_with(ending))?;
-    Some(format!("{name} refused: what is called *{ending} is incomplete or an editor's copy; rename it to publish it"))
+    Some(format!(
+        "{name} refused: a file named *{ending} is incomplete or an editor's copy; rename it to \
+         publish it"
+    ))
 }
 
-/// How the names begin of files that `tufline upload` writes until they are complete. It holds a lock on each while it writes
-/// ([`crate::open_folder::OpenFolder::remove_abandoned`]).
+/// The prefix of the names under which `tufline upload` writes files until they are complete. It
+/// holds a lock on each while it writes ([`crate::open_folder::OpenFolder::remove_abandoned`]).
 pub const TEMPORARY_PREFIX: &str = ".tufline-new-";
 
 /// Where a name leads.
 enum UploadPlace {
-    /// To this name in a folder.
+    /// To this raw name in a folder.
     At(OpenFolder, CString),
-    /// Through this symbolic link.
+    /// Through this symbolic link, which is not followed.
     BehindLink(FileState),
     Nowhere,
 }
 
-/// The folder and the raw name of the file `name`.
+/// Finds the folder and the raw name of the file `name`.
 fn locate(mut folder: OpenFolder, name: &str) -> io::Result<UploadPlace> {
     let Some(segments) = segments(name) else { return Ok(UploadPlace::Nowhere) };
     let Some((last, above)) = segments.split_last() else { return Ok(UploadPlace::Nowhere) };
@@ -154,28 +161,30 @@ fn side_file(raw: &CStr) -> io::Result<CString> {
     CString::new(name).map_err(io::Error::other)
 }
 
-/// Whether `raw` is the side file of a file beside it.
+/// Whether `raw` is the side file of another file in the folder.
 fn is_side_file(folder: &OpenFolder, raw: &CStr) -> io::Result<bool> {
     let Some(target) = raw.to_bytes().strip_suffix(SIDE_FILE_SUFFIX.as_bytes()) else { return Ok(false) };
     let target = CString::new(target).map_err(io::Error::other)?;
     Ok(!target.is_empty() && matches!(folder.look(&target)?, Some(Look::File(_) | Look::Other(..))))
 }
 
-/// What is at `name` below `folder` now; `None` where there is no upload.
+/// The upload at `name` below `folder` now; `None` if there is none.
 ///
-/// *Invariant*: a link, or whatever else isn't a regular file, in the place of a file or of a folder on the way to it, is something that no
-/// target can be made of, and not nothing: so it removes no target.
+/// *Invariant*: a link, or anything else but a regular file, in the place of a file or of a folder
+/// above it counts as an upload that cannot become a target, and not as a missing one. So it
+/// removes no target.
 pub fn find(folder: OpenFolder, name: &str) -> io::Result<Option<Found>> {
     let unusable = |what: &str, why: &str| {
-        Some(format!("{name} refused: {what}; {why}, and what is published of that name stays until it is deleted"))
+        Some(format!(
+            "{name} refused: {what}; {why}; what is published under that name stays until it is \
+             deleted"
+        ))
     };
     let (folder, raw) = match locate(folder.try_clone()?, name)? {
         UploadPlace::At(folder, raw) => (folder, raw),
         UploadPlace::BehindLink(state) => {
-            let why = unusable(
-                "a symbolic link stands where its folder belongs",
-                "links are not followed: put a folder there",
-            );
+            let why =
+                unusable("a symbolic link is in the place of its folder", "links are not followed: put a folder there");
             return Ok(Some(Found { folder, raw: CString::default(), state, side: None, unusable: why }));
         }
         UploadPlace::Nowhere => return Ok(None),
@@ -200,37 +209,34 @@ pub fn find(folder: OpenFolder, name: &str) -> io::Result<Option<Found>> {
     Ok(Some(Found { folder, raw, state, side, unusable: why }))
 }
 
-/// What a watcher compares of an upload: numbers that differ whenever the file, or its side file, is another. Cheaper than its version, and
-/// comparable within this process only.
+/// What a watcher compares: numbers that change whenever the file or its side file changes. They
+/// are cheaper than the upload's version, and comparable only within this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Stamp {
-    /// Of the file.
+    /// The stamp of the file.
     pub file: u64,
-    /// Of its side file.
+    /// The stamp of its side file, if it has one.
     pub side: Option<u64>,
 }
 
 /// A file and its side file.
 #[derive(Debug, Clone, Copy)]
 pub struct Pair {
-    /// The file.
     pub file: FileState,
-    /// What is beside it.
+    /// The side file, if there is one.
     pub side: Option<FileState>,
 }
 
 /// What is at a name, as a watcher sees it.
 #[derive(Debug, Clone)]
 pub enum Seen {
-    /// An upload.
     Upload(Stamp, Box<Pair>),
-    /// A folder.
     Folder,
-    /// Neither.
+    /// Neither an upload nor a folder.
     Nothing,
 }
 
-/// What is at `name` below `root`.
+/// Looks at `name` below `root`, for the watcher.
 pub fn see(root: &OpenFolder, name: &str) -> io::Result<Seen> {
     let UploadPlace::At(folder, raw) = locate(root.try_clone()?, name)? else { return Ok(Seen::Nothing) };
     if is_side_file(&folder, &raw)? {
@@ -257,11 +263,12 @@ fn stamp_of(folder: &OpenFolder, raw: &CStr) -> io::Result<Option<(Stamp, Pair)>
     Ok(Some((Stamp { file: file.stamp(), side: side.map(|side| side.stamp()) }, Pair { file, side })))
 }
 
-/// Calls `visit` for each upload below the folder `name` (empty, or ending in `/`), in the order of names, beginning
-/// after `after`, until it answers false. Answers whether it never did. What killed uploads left is removed on the way.
+/// Calls `visit` for each upload below the folder `name` (empty, or ending in `/`), in the order of
+/// names, beginning after `after`, until it returns false. Returns whether it never did. On the way
+/// it removes leftovers of killed uploads.
 ///
-/// A folder that can't be read is passed over (a mounted disk's `lost+found` may not be, one on a damaged place can't); a request for a name in
-/// it fails, so nothing in it counts as gone.
+/// It skips a folder that can't be read, such as a disk's `lost+found`, or one on a damaged part of
+/// a disk. A request for a name in such a folder fails, so nothing in it counts as gone.
 pub fn walk(
     folder: &OpenFolder,
     name: &str,
@@ -315,32 +322,35 @@ pub fn walk(
     Ok(true)
 }
 
-/// Removes what a killed `tufline upload` left of a file. That one can't be removed is no trouble of anybody's: it is no upload.
+/// Removes the leftover of a killed `tufline upload`. If that fails, no harm is done: it isn't an
+/// upload.
 fn collect(folder: &OpenFolder, name: &str, left: &str) {
     let removed = CString::new(left).map_err(io::Error::other).and_then(|raw| folder.remove_abandoned(&raw));
     match removed {
-        Ok(true) => tracing::info!("{name}{left} was left by an upload that nobody goes on with: it is removed"),
+        Ok(true) => tracing::info!("removed {name}{left}, which an interrupted upload left"),
         Ok(false) => {}
         Err(error) => tell_once(&format!("{name}{left}"), &error),
     }
 }
 
-/// Whether it is the process that lacks something, and not the folder.
+/// Whether the error is a shortage of the process, such as of file descriptors, and not a fault of
+/// the folder.
 fn is_of_process(error: &io::Error) -> bool {
     let errno = error.raw_os_error().map(Errno::from_raw_os_error);
     matches!(errno, Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::INTR))
 }
 
-/// The folders and files that were told of: they are looked at every few seconds.
+/// The folders and files that were logged. Each is logged only once, though it is looked at every
+/// few seconds.
 static TOLD: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 
-/// Of more than this the others are not told.
+/// How many folders and files are logged at most.
 const MOST_TOLD: usize = 1000;
 
 fn tell_once(name: &str, error: &io::Error) {
     let mut told = lock(&TOLD);
     if told.len() < MOST_TOLD && told.insert(name.to_owned()) {
-        tracing::warn!(name, %error, "passed over: it can't be read");
+        tracing::warn!(name, %error, "skipped: it can't be read");
     }
 }
 

@@ -20,49 +20,55 @@ use crate::open_folder::{FileState, OpenFolder};
 use crate::threads::{UPLOADS, in_turn};
 use crate::upload_names::{Found, Stamp, find, walk};
 
-/// The most names that [`Uploads::list`] answers at once.
+/// The most names that [`Uploads::list`] returns at once.
 const PAGE: usize = 1000;
 
-/// File systems tell times from a clock that ticks every 1 to 10 ms: what changes a file twice within a tick may leave
-/// the same times. A file is read for good only when its last change is older than that.
+/// Longer than a tick of a file system's clock, which ticks every 1 to 10 ms. Two changes of a file
+/// within one tick may leave the same times, so a file is read only once its last change is older
+/// than a tick.
 const TICK: Duration = Duration::from_millis(12);
 
 /// [`Uploads`] on a folder: a file's name is its path below the folder, with `/`.
 ///
-/// The version of an upload is a fingerprint of the file's length, times and inode and of the contents of the side file
-/// `NAME.tuf.json`, whose text is the custom metadata. Files have no history, so what was there before isn't known.
+/// The version of an upload is a fingerprint of the file's length, times and inode, and of the
+/// contents of the side file `NAME.tuf.json`, whose text is the custom metadata. Files have no
+/// history, so earlier versions aren't known.
 ///
-/// Not uploads: names with a segment that begins with `.`; names of incomplete files (`names.rs`); side files beside their target. What isn't a
-/// regular file, symbolic links with it, is an upload of which no target can be made. A `*.tuf.json` with nothing beside it counts as an
-/// upload, so that it is refused under its own name instead of being ignored without a word; the [`crate::Watcher`]
-/// leaves time for its target to arrive first.
+/// These are not uploads: names with a segment that begins with `.`; names of incomplete files
+/// (`upload_names.rs`); side files beside their target. Anything but a regular file, such as a
+/// symbolic link, is an upload that cannot become a target. A `*.tuf.json` without its target
+/// counts as an upload, so that it is refused under its own name instead of being ignored silently;
+/// the [`crate::Watcher`] first leaves time for its target to arrive.
 ///
-/// *Invariant*: nothing counts as gone unless the folder is there that was used before, or one that somebody took in its place
-/// ([`FolderUploads::take`]): while a disk is not mounted, every request fails. Nothing in the folder says which one it is, since tools that make
-/// it like another (`rsync --delete`) would remove that.
+/// *Invariant*: nothing counts as gone unless the folder is the one used before, or one that was
+/// accepted in its place ([`FolderUploads::take`]). While a disk is not mounted, every request
+/// fails. The folder itself contains no mark of its identity, since a tool that makes it equal to
+/// another folder (`rsync --delete`) would remove such a mark.
 ///
-/// *Invariant*: once a [`crate::Watcher`] watches the folder, the bytes of a file are given to nobody but in the very state in which the watcher told of it:
-/// whoever else lists the names (a start does) may come upon a file before the watcher does, in the middle of its being written. Where none watches, as while
-/// something is imported, whoever asks for a file has written it.
+/// *Invariant*: once a [`crate::Watcher`] watches the folder, a file's bytes are returned only in
+/// the very state that the watcher reported. Others that list the names (a start does) may find a
+/// file before the watcher does, while it is being written. Without a watcher, as during an import,
+/// the caller has written the files itself.
 #[derive(Clone)]
 pub struct FolderUploads(Arc<UploadsState>);
 
 struct UploadsState {
     root: PathBuf,
-    /// Which folder it is; `None` where nothing is ever taken for gone.
+    /// The folder's identity; `None` for deliveries, where any folder will do.
     known: Option<Known>,
-    /// What a watcher told; `None` where none watches.
+    /// What the watcher has reported; `None` without a watcher.
     told: Mutex<Option<Told>>,
     clock: Arc<dyn Clock>,
 }
 
-/// What was told of each name, by its stamp then; and what lay there when the watcher began, without one.
+/// The stamp with which the watcher reported each name; `None` for a file that was there when the
+/// watcher began and has not been reported yet.
 pub(crate) type Told = Arc<Mutex<BTreeMap<String, Option<Stamp>>>>;
 
-/// Which folder the uploads lie in.
+/// The identity of the uploads folder, as the data folder records it.
 struct Known {
     data: DataFolder,
-    /// [`OpenFolder::identity`].
+    /// The folder's [`OpenFolder::identity`].
     identity: Mutex<String>,
 }
 
@@ -76,27 +82,28 @@ impl Known {
     }
 }
 
-/// Which folder is at the uploads' place.
+/// The folder that is now in the place of the uploads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FoundFolder {
-    /// The one of before.
+    /// The same folder as before.
     Known,
-    /// Another one: this.
+    /// Another folder, with this identity.
     Other(String),
-    /// None.
+    /// No folder: a disk may not be mounted.
     Missing,
 }
 
-/// In the data folder: which folder the uploads lie in.
+/// The file in the data folder that records the identity of the uploads folder.
 const RECORD: &str = "uploads.id";
 
 impl FolderUploads {
-    /// The uploads in the folder at `root`.
+    /// Opens the uploads in the folder at `root`.
     ///
-    /// On first use with this data folder, `root` is made if missing, and remembered; from then on no other counts ([`FolderUploads::standing`]).
+    /// On first use with this data folder, it makes a missing `root`, and records its identity.
+    /// From then on no other folder counts ([`FolderUploads::standing`]).
     ///
     /// # Errors
-    /// The folder cannot be made or read, on first use.
+    /// If the folder cannot be made or read on first use, or the record cannot be read.
     pub fn open(data: &DataFolder, root: impl AsRef<Path>, clock: Arc<dyn Clock>) -> Result<Self> {
         let root = std::path::absolute(root.as_ref()).map_err(|error| failed("find", root.as_ref(), error))?;
         let record = data.path().join(RECORD);
@@ -111,32 +118,33 @@ impl FolderUploads {
             let root = uploads.path();
             std::fs::create_dir_all(root).map_err(|error| failed("make", root, error))?;
             let identity = OpenFolder::open(root).and_then(|folder| folder.identity());
-            // A crash before this: the next start does it.
+            // After a crash before this point, the next start does it.
             uploads.take(&identity.map_err(|error| failed("look at", root, error))?)?;
         }
         Ok(uploads)
     }
 
-    /// Whether there is a record in `data` of which folder the uploads lie in.
+    /// Whether `data` has recorded the identity of its uploads folder.
     #[must_use]
     pub fn is_recorded(data: &DataFolder) -> bool {
         data.path().join(RECORD).exists()
     }
 
-    /// Which folder is at the uploads' place now.
+    /// Which folder is in the place of the uploads now.
     ///
     /// # Errors
-    /// It can't be looked at.
+    /// If it can't be opened.
     pub fn standing(&self) -> Result<FoundFolder> {
         let Some((_, identity)) = self.look()? else { return Ok(FoundFolder::Missing) };
         let known = self.0.known.as_ref().is_none_or(|known| known.is(&identity));
         Ok(if known { FoundFolder::Known } else { FoundFolder::Other(identity) })
     }
 
-    /// From now on the folder that has this identity is the one of the uploads, and what isn't in it is gone: whoever calls this has looked into it.
+    /// Accepts the folder with this identity as the uploads folder: from now on what isn't in it
+    /// counts as gone. The caller must have looked into it.
     ///
     /// # Errors
-    /// The data folder can't be written.
+    /// If the data folder can't be written.
     pub fn take(&self, identity: &str) -> Result<()> {
         let Some(known) = &self.0.known else { return Ok(()) };
         let (record, bytes) = (known.record(), format!("{identity}\n"));
@@ -145,16 +153,18 @@ impl FolderUploads {
             Written::Done => Ok(Written::Done),
             Written::Lost => disk.replace(&record, bytes.as_bytes(), |_| true),
         });
-        // Lost: somebody removed it meanwhile, and the next start takes what is there.
+        // `Lost` means that somebody removed the record meanwhile: then the next start records the
+        // folder that is there.
         let (Written::Done | Written::Lost) = written.map_err(|error| failed("write", &record, error))?;
         identity.clone_into(&mut lock(&known.identity));
         Ok(())
     }
 
-    /// The names of all that is in the folder which has this identity, whether it is the known one or not.
+    /// The names of all uploads in the folder with this identity, whether it is the known one or
+    /// not.
     ///
     /// # Errors
-    /// It is not there any more, or can't be read.
+    /// If this folder is no longer there, or can't be read.
     pub async fn names_in(&self, identity: &str) -> Result<HashSet<String>> {
         let identity = identity.to_owned();
         self.run(move |uploads| {
@@ -171,23 +181,25 @@ impl FolderUploads {
         .await
     }
 
-    /// The files in `DATA/<name>`, made where it is missing. It may be any folder: what is gone from it changes nothing.
+    /// The files in `DATA/<name>`, for deliveries; it makes a missing folder. Any folder will do,
+    /// since a file that is gone from it changes nothing.
     ///
     /// # Errors
-    /// The folder cannot be made.
+    /// If the folder cannot be made.
     pub fn beside(data: &DataFolder, name: &str, clock: Arc<dyn Clock>) -> Result<Self> {
         let root = data.path().join(name);
         std::fs::create_dir_all(&root).map_err(|error| failed("make", &root, error))?;
         Ok(Self(Arc::new(UploadsState { root, known: None, told: Mutex::default(), clock })))
     }
 
-    /// Where the folder is: an absolute path.
+    /// The absolute path of the folder.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.0.root
     }
 
-    /// The folder at the uploads' place, whichever it is, and its identity; `None` where there is none.
+    /// The folder in the place of the uploads, whichever it is, and its identity; `None` if there
+    /// is none.
     fn look(&self) -> Result<Option<(OpenFolder, String)>> {
         let root = self.path();
         let folder = match OpenFolder::open(root) {
@@ -209,32 +221,35 @@ impl FolderUploads {
     /// The folder itself, if it is the known one.
     pub(crate) fn folder(&self) -> Result<OpenFolder> {
         match self.look()? {
-            None => Err(self.not_there("there is no folder; bring it back, it goes on by itself")),
+            None => Err(self.not_there(
+                "there is no folder; bring it back, and it goes on by \
+                                        itself",
+            )),
             Some((folder, identity)) if self.0.known.as_ref().is_none_or(|known| known.is(&identity)) => Ok(folder),
             Some(_) => Err(self.not_there(
-                "another folder is in its place, as where the data folder was copied; it is taken once it has the published files, or after `tufline \
-                 accept-removals`",
+                "another folder is in its place, as after a copy of the data folder; it is \
+                 accepted once it has the published files, or after `tufline accept-removals`",
             )),
         }
     }
 
-    /// What is at `name` now; `None` where there is no upload.
+    /// The upload at `name` now; `None` if there is none.
     pub(crate) fn find(&self, folder: OpenFolder, name: &str) -> Result<Option<Found>> {
         let place = || self.path().join(name.replace('\0', "\u{FFFD}"));
         find(folder, name).map_err(|error| failed("look at", &place(), error))
     }
 
-    /// Opens the file of `upload`, which must still be that version. `action` is what it is opened for. What is read from it counts
-    /// only after [`OpenedUpload::check`].
+    /// Opens the file of `upload`, which must still be that version. `action` names the purpose in
+    /// errors. Bytes read from it count only after [`OpenedUpload::check`].
     pub(crate) fn open_version<'a>(&'a self, upload: &'a Upload, action: &'static str) -> Result<OpenedUpload<'a>> {
         let unfinished = |why: &str| StoreError::new(ErrorKind::Unfinished, action, self.place(&upload.name), why);
-        let changed = || unfinished("it changed meanwhile; it comes again");
+        let changed = || unfinished("it changed meanwhile; it is retried");
         let found = self.find(self.folder()?, &upload.name)?.ok_or_else(changed)?;
         if upload.version.as_ref() != Some(&found.version()) {
             return Err(changed());
         }
         if !self.counts(&upload.name, &found)? {
-            return Err(unfinished("it is being written, or has just changed; it comes again"));
+            return Err(unfinished("it is being written, or has just changed; it is retried"));
         }
         self.wait_for_tick(&found.state);
         let file =
@@ -242,7 +257,8 @@ impl FolderUploads {
         Ok(OpenedUpload { uploads: self, upload, action, file: file.ok_or_else(changed)?, found })
     }
 
-    /// Whether the bytes that were found at `name` may be given away.
+    /// Whether the bytes found at `name` may be returned: without a watcher always, otherwise in
+    /// the reported state only.
     fn counts(&self, name: &str, found: &Found) -> Result<bool> {
         let Some(told) = lock(&self.0.told).clone() else { return Ok(true) };
         let told = lock(&told).get(name).copied().flatten();
@@ -250,22 +266,24 @@ impl FolderUploads {
         Ok(told == Some(stamp))
     }
 
-    /// From now on only what is told counts.
+    /// From now on only files that the watcher has reported count.
     pub(crate) fn only(&self, told: &Told) {
         *lock(&self.0.told) = Some(Arc::clone(told));
     }
 
-    /// How long the file has been unchanged, by the file system's clock; zero where that is ahead.
+    /// How long the file has been unchanged, by the file system's clock; zero if that clock is
+    /// ahead of ours.
     pub(crate) fn unchanged_for(&self, state: &FileState) -> Duration {
         let age = self.0.clock.now().as_nanosecond() - state.changed();
         Duration::from_nanos(u64::try_from(age.max(0)).unwrap_or(u64::MAX))
     }
 
-    /// Blocks until a change to the file would show in its times.
+    /// Blocks until a further change of the file would show in its times.
     fn wait_for_tick(&self, state: &FileState) {
         let age = self.0.clock.now().as_nanosecond() - state.changed();
         let tick = i128::try_from(TICK.as_nanos()).unwrap_or_default();
-        // A time far ahead of ours is another machine's clock, or made up: waiting for it would not help.
+        // A time far ahead comes from another machine's clock, or is made up: waiting for it would
+        // not help.
         if (-tick..tick).contains(&age) {
             std::thread::sleep(TICK);
         }
@@ -281,27 +299,27 @@ impl FolderUploads {
     }
 }
 
-/// The file of a version of an upload, open.
+/// The open file of one version of an upload.
 pub struct OpenedUpload<'a> {
     uploads: &'a FolderUploads,
     upload: &'a Upload,
     action: &'static str,
-    /// The file.
     pub file: File,
     found: Found,
 }
 
 impl OpenedUpload<'_> {
-    /// Whether what was read belongs to the version: fails if the file or its side file changed since.
+    /// Checks that the bytes read belong to the version: fails if the file or its side file has
+    /// changed since.
     pub fn check(&self) -> Result<()> {
         let place = || self.uploads.place(&self.upload.name);
-        // Of the file that is open, not of one that has taken its place.
+        // The state of the open file, not of one that has taken its place.
         let now = self.found.version_now(&self.file);
         let now = now.map_err(|error| failed(self.action, Path::new(&place()), error))?;
         if now.is_some() && now == self.upload.version {
             return Ok(());
         }
-        let why = "it changed while it was read; it comes again";
+        let why = "it changed while it was read; it is retried";
         Err(StoreError::new(ErrorKind::Unfinished, self.action, place(), why))
     }
 }
@@ -365,15 +383,15 @@ impl Uploads for FolderUploads {
     }
 }
 
-/// Up to `length` bytes of `file` from `offset`, within its first `whole` bytes.
+/// Reads up to `length` bytes of `file` from `offset`, within its first `whole` bytes.
 pub fn read_range(file: &File, whole: u64, offset: u64, length: u64) -> io::Result<Bytes> {
     fill(BytesMut::new(), file, whole, offset, length).map(BytesMut::freeze)
 }
 
-/// The same in `buffer`, in place of what is there.
+/// The same, into `buffer`, replacing its contents.
 fn fill(mut buffer: BytesMut, file: &File, whole: u64, offset: u64, length: u64) -> io::Result<BytesMut> {
     let length = length.min(whole.saturating_sub(offset));
-    // What is there already needs no zeros: it is overwritten.
+    // Existing bytes need no zeros, since they are overwritten.
     buffer.resize(usize::try_from(length).map_err(io::Error::other)?, 0);
     file.read_exact_at(&mut buffer, offset)?;
     Ok(buffer)

@@ -1,13 +1,14 @@
-//! Watches the uploads folder and says which names to look at.
+//! Watches the uploads folder and reports which names to look at.
 //!
-//! The operating system's notices are a hint only: they get lost in new folders and when too many come at once. So the
-//! folder is also looked through every few seconds, and what counts is the difference between what is there and what was
-//! told before.
+//! The operating system's notices are only hints: some get lost in new folders, and when too many
+//! come at once. So the watcher also looks through the whole folder every few seconds, and reports
+//! the difference between what is there and what it reported before.
 //!
-//! *Invariant*: a moment is not an intent. A file counts when it is complete: renamed into place, or closed by its writer and quiet for a moment.
-//! Where nothing tells of the writer, it counts once nobody has it open, or after it has been unchanged for some seconds. A file whose side file
-//! changes, or the other way round, waits for the pair. Until it counts its bytes are given to nobody ([`FolderUploads`]), whoever
-//! learns of it.
+//! *Invariant*: a momentary state is not an intent. A file counts once it is complete: renamed into
+//! place, or closed by its writer and then unchanged for a moment. If nothing is known about its
+//! writer, it counts once no process has it open, or once it has been unchanged for some seconds.
+//! If only one of a file and its side file changes, it waits for the other. Until a file counts,
+//! nobody gets its bytes ([`FolderUploads`]).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io;
@@ -31,46 +32,52 @@ use crate::upload_names::{Seen, Stamp, see, stamps};
 use crate::uploads::{FolderUploads, Told};
 use crate::writers::{OpenFiles, Writers};
 
-/// How long a file must stay unchanged after its writer closed it, unless it was renamed into place.
+/// How long a file must stay unchanged after its writer has closed it, unless it was renamed into
+/// place.
 const QUIET: Duration = Duration::from_millis(250);
 
-/// How long a file must stay unchanged where nobody can tell whether it is being written.
+/// How long a file must stay unchanged if it isn't known whether a process is writing it.
 const STILL: Duration = Duration::from_secs(3);
 
-/// How long after its writer was seen a file is looked at again, if nothing is noticed before.
+/// The pause before a file that a process has open is looked at again, unless a notice comes
+/// earlier.
 const WRITTEN_AGAIN: Duration = Duration::from_secs(1);
 
-/// How long a changed file waits for its side file to change too, and a changed side file for its file.
+/// How long a changed file waits for its side file to change too, and a changed side file for its
+/// file.
 const PAIR: Duration = Duration::from_secs(1);
 
-/// How long the custom metadata stays of a file whose side file is gone.
+/// How long a file keeps its custom metadata after its side file is gone.
 const SIDE_FILE_GONE: Duration = Duration::from_secs(3);
 
-/// After so long it is said that a file is still being written.
+/// After this time the log says that a file is still being written.
 const LONG_WRITTEN: Duration = Duration::from_mins(1);
 
-/// The longest that a removal waits for others: an emptied folder should be told at once, so that it can be held as a whole.
+/// The longest that a removal waits for others. The removals of an emptied folder should be
+/// reported together, so that they can be held as a whole.
 const LONGEST_REMOVAL: Duration = Duration::from_secs(2);
 
-/// How long a side file may wait for its target before it is told as a name of its own (and refused).
+/// How long a side file may wait for its target before it is reported under its own name (and
+/// refused).
 const SIDE_FILE_ALONE: Duration = Duration::from_secs(2);
 
-/// How long after a folder appeared it is looked through again: its first files may have come before its notices began.
+/// The pause before a new folder is looked through again: its first files may have arrived before
+/// its notices began.
 const NEW_FOLDER_AGAIN: Duration = Duration::from_millis(300);
 
-/// How long after trouble with the folder it is tried again.
+/// The pause before the next attempt after a failure with the folder.
 const AFTER_TROUBLE: Duration = Duration::from_secs(1);
 
-/// How often the whole folder is looked through.
+/// The pause between two looks through the whole folder.
 const RESCAN: Duration = Duration::from_secs(3);
 
-/// Looking through the whole folder takes at most one part in so many of the time.
+/// Looking through the whole folder takes at most one part in this many of the time.
 const RESCAN_SHARE: u32 = 50;
 
-/// The most hints that are told at once.
+/// The most hints in one batch.
 const HINTS_AT_ONCE: usize = 1000;
 
-/// Watches until it is dropped.
+/// Watches an uploads folder until it is dropped.
 #[derive(Debug)]
 pub struct Watcher {
     task: JoinHandle<()>,
@@ -83,18 +90,20 @@ impl Drop for Watcher {
 }
 
 impl Watcher {
-    /// Begins to watch `uploads`; the receiver gives the hints, without versions since a file has no others to ask for.
+    /// Starts to watch `uploads`. The receiver gets the hints, which have no versions, since a file
+    /// has only one.
     ///
-    /// Every file that is there already is told too, once it counts: so this is the half of reconciling that is
-    /// about files. A file that goes is told as removed if it was told before, or lay there when this was called: an earlier
-    /// process may have published it. So whoever compares the folder with what is published after this call, and listens,
-    /// misses no removal. While the folder is not mounted nothing is told.
+    /// It also reports every file that is there already, once it counts: this is the half of
+    /// reconciling that concerns files. It reports a file as removed if it has reported it before,
+    /// or if the file was there at this call: an earlier process may have published it. So a caller
+    /// that compares the folder with what is published after this call, and then listens, misses no
+    /// removal. While the folder is not mounted, it reports nothing.
     ///
-    /// Must be called within a tokio runtime. Blocks while it looks through the folder.
+    /// Call it within a tokio runtime. It blocks while it looks through the folder.
     #[must_use]
     pub fn start(uploads: &FolderUploads) -> (Self, mpsc::Receiver<Vec<Hint>>) {
         let (sender, receiver) = mpsc::channel(4);
-        // While it is not mounted nothing is known to lie there.
+        // While it is not mounted, no files are known.
         let there = uploads
             .folder()
             .and_then(|root| stamps(root, "").map_err(|error| failed("look through", uploads.path(), error)));
@@ -118,26 +127,27 @@ impl Watcher {
     }
 }
 
-/// What was noticed of a path last.
+/// The last notice about a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Notice {
-    /// Nothing that says whether it is complete.
+    /// It says nothing about whether the file is complete.
     Looked,
-    /// It is a new one: what was noticed before was of another.
+    /// The file is new: earlier notices were about another file.
     Created,
-    /// It was written to, and nobody closed it since.
+    /// The file was written to, and not closed since.
     Written,
     /// A writer closed it.
     Closed,
-    /// It came or went by a rename, so it is complete.
+    /// The file came or went by a rename, so it is complete.
     Renamed,
 }
 
-/// What the operating system said since the last look. Bounded by the number of names, however fast they change.
+/// The operating system's notices since the last look. Their number is bounded by the number of
+/// names, however fast these change.
 #[derive(Debug, Default)]
 struct Notices {
     paths: Mutex<HashMap<PathBuf, Notice>>,
-    /// Some were lost: look at everything.
+    /// Whether notices were lost, so that everything must be looked at.
     lost: Mutex<bool>,
     arrived: Notify,
 }
@@ -154,11 +164,11 @@ impl Notices {
         }
         let notice = match event.kind {
             EventKind::Modify(ModifyKind::Name(_)) => Notice::Renamed,
-            // Other systems tell of no closing.
+            // Only Linux also reports when the file is closed.
             EventKind::Modify(ModifyKind::Data(_)) if cfg!(target_os = "linux") => Notice::Written,
             EventKind::Create(_) => Notice::Created,
             EventKind::Access(AccessKind::Close(AccessMode::Write)) => Notice::Closed,
-            // Reading is nobody's business, and the pipeline itself reads.
+            // Reads don't matter, and the pipeline itself reads.
             EventKind::Access(_) => return,
             _ => Notice::Looked,
         };
@@ -166,7 +176,7 @@ impl Notices {
             let mut paths = lock(&self.paths);
             for path in event.paths {
                 let noted = paths.entry(path).or_insert(notice);
-                // Attributes say nothing of who writes.
+                // A change of attributes says nothing about a writer.
                 if notice != Notice::Looked {
                     *noted = notice;
                 }
@@ -176,20 +186,22 @@ impl Notices {
     }
 }
 
-/// A name that changed and must be quiet for a while before it is told.
+/// A name that changed, and must stay unchanged for a while before it is reported.
 #[derive(Debug, Clone, Copy)]
 struct Unquiet {
     stamp: Stamp,
-    /// When it had that first.
+    /// When it first had this stamp.
     since: Instant,
     due: Instant,
-    /// Whether it is known to be complete: else it is asked who has it open.
+    /// Whether it is known to be complete. If not, the watcher checks whether a process has it
+    /// open.
     complete: bool,
-    /// Whether it was said that it waits.
+    /// Whether the log says already that it waits.
     said: bool,
 }
 
-/// Names that are gone. They are told together, when no other has gone for [`QUIET`], or after [`LONGEST_REMOVAL`].
+/// Names that are gone. They are reported together, once no other has gone for [`QUIET`], or after
+/// [`LONGEST_REMOVAL`].
 #[derive(Debug)]
 struct Leaving {
     names: BTreeSet<String>,
@@ -200,22 +212,22 @@ struct Leaving {
 struct WatchState {
     uploads: FolderUploads,
     notices: Arc<Notices>,
-    /// The operating system's watch, and the identity of the folder that it is on.
+    /// The operating system's watch, and the identity of the folder that it watches.
     watch: Option<(RecommendedWatcher, String)>,
-    /// What was told.
+    /// What was reported.
     known: Told,
-    /// Files that were written to and not closed since, side files among them.
+    /// Files, side files included, that were written to and not closed since.
     writing: HashSet<String>,
     unquiet: HashMap<String, Unquiet>,
-    /// What is gone and was not told yet.
+    /// The names that are gone and not reported yet.
     leaving: Option<Leaving>,
-    /// Folders to look through again, and when. By name, ending in `/`.
+    /// When to look through a folder again, by the folder's name, which ends in `/`.
     folders: HashMap<String, Instant>,
     /// When to look through everything.
     rescan: Option<Instant>,
-    /// Why the operating system gives no watch, so that the same is not logged at each look.
+    /// Why the operating system gives no watch, so that each reason is logged only once.
     unwatched: Option<String>,
-    /// The last trouble with the folder, so that the same is not logged again and again.
+    /// The last failure with the folder, so that it is logged only once.
     trouble: Option<String>,
 }
 
@@ -226,7 +238,7 @@ impl WatchState {
             let result = self.turn(&mut told).await;
             for part in told.chunks(HINTS_AT_ONCE) {
                 if hints.send(part.to_vec()).await.is_err() {
-                    return; // nobody listens any more
+                    return; // the receiver is gone
                 }
             }
             if let Err(error) = result {
@@ -251,13 +263,14 @@ impl WatchState {
             tracing::warn!(error, "the uploads folder can't be watched; trying again");
         }
         self.trouble = Some(error);
-        // What was noticed is seen again by looking at everything, and another folder may be there then.
+        // The next look at everything finds what was noticed, and by then another folder may be
+        // there.
         self.watch = None;
         self.writing.clear();
         self.rescan = None;
     }
 
-    /// When there is something to do without a notice.
+    /// The next time at which there is something to do without a notice.
     fn next(&self) -> Instant {
         let unquiet = self.unquiet.values().map(|unquiet| unquiet.due);
         unquiet
@@ -268,7 +281,7 @@ impl WatchState {
             .unwrap_or_else(|| Instant::now() + RESCAN)
     }
 
-    /// Looks at whatever there is to look at now; adds to `told` what to tell, even if it fails then.
+    /// Looks at everything that is due. It adds what to report to `told`, even if it then fails.
     async fn turn(&mut self, told: &mut Vec<Hint>) -> Result<()> {
         let lost = std::mem::take(&mut *lock(&self.notices.lost));
         let changed = std::mem::take(&mut *lock(&self.notices.paths));
@@ -287,7 +300,8 @@ impl WatchState {
                 Notice::Looked => {}
             }
             if let Some(target) = target {
-                // Of a new file it says nothing that its side file is complete, and of both, what was noticed of the file counts.
+                // A complete side file says nothing about a new file. If there are notices about
+                // both, the one about the file counts.
                 let is_known = self.known(&target).flatten().is_some();
                 names.entry(target).or_insert(if is_known { notice } else { Notice::Looked });
             }
@@ -308,14 +322,14 @@ impl WatchState {
 
     /// The name of `path`, and that of its target if it may be a side file.
     fn names(&self, path: &Path) -> Option<(String, Option<String>)> {
-        // The same text as the names in a listing: what isn't UTF-8 stands as U+FFFD.
+        // The same text as the names in a listing, in which bytes that aren't UTF-8 read as U+FFFD.
         let name = path.strip_prefix(self.uploads.path()).ok()?.to_string_lossy().into_owned();
         let target = name.strip_suffix(SIDE_FILE_SUFFIX).map(str::to_owned);
         (!name.is_empty()).then_some((name, target))
     }
 
     async fn look_at_everything(&mut self, told: &mut Vec<Hint>) -> Result<()> {
-        // Before looking, so that whatever comes later is noticed.
+        // It sets the watch before it looks, so that no later change is missed.
         self.watch_folder()?;
         let begin = Instant::now();
         self.look_below("", Notice::Looked, told).await?;
@@ -323,7 +337,8 @@ impl WatchState {
         Ok(())
     }
 
-    /// Puts the operating system's watch on the folder, unless it is there already. Does without where it can't.
+    /// Sets the operating system's watch on the folder, unless it is set already. It goes on
+    /// without one if that fails.
     fn watch_folder(&mut self) -> Result<()> {
         let path = self.uploads.path().to_owned();
         let folder = self.uploads.folder()?;
@@ -338,7 +353,7 @@ impl WatchState {
         match watch {
             Ok(watcher) => {
                 self.watch = Some((watcher, identity));
-                // What was noticed by another watch may have changed between the two.
+                // The state may have changed between the old watch and this one.
                 self.writing.clear();
                 self.unwatched = None;
             }
@@ -353,7 +368,8 @@ impl WatchState {
         Ok(())
     }
 
-    /// Looks at what is below `folder` (a name that ends in `/`, or empty for all), and at what was told of it.
+    /// Looks at the uploads below `folder` (a name that ends in `/`, or empty for all), and at the
+    /// names there that were reported.
     async fn look_below(&mut self, folder: &str, notice: Notice, told: &mut Vec<Hint>) -> Result<()> {
         let (uploads, name) = (self.uploads.clone(), folder.to_owned());
         let found = blocking(move || {
@@ -362,7 +378,7 @@ impl WatchState {
         })
         .await?;
         let found: BTreeMap<String, Stamp> = found.into_iter().collect();
-        // What isn't listed is looked at once more by its name: a folder that may not be read hides its files.
+        // A name that isn't listed is looked at once more by itself: its folder may be unreadable.
         let missing: Vec<String> =
             self.told_below(folder).into_iter().filter(|name| !found.contains_key(name)).collect();
         for (name, stamp) in found {
@@ -372,13 +388,14 @@ impl WatchState {
         Box::pin(self.look_at(missing, told)).await
     }
 
-    /// What was told of `name`; `Some(None)` of what lay there at the start.
-    #[expect(clippy::option_option, reason = "nothing was told, or of nothing that has a stamp, or of this")]
+    /// The stamp with which `name` was reported; `Some(None)` if the file was there at the start
+    /// and was not reported yet.
+    #[expect(clippy::option_option, reason = "unknown, or there at the start, or reported with this stamp")]
     fn known(&self, name: &str) -> Option<Option<Stamp>> {
         lock(&self.known).get(name).copied()
     }
 
-    /// The names below `folder` that were told.
+    /// The known names below `folder`.
     fn told_below(&self, folder: &str) -> Vec<String> {
         let known = lock(&self.known);
         let names = known.range(folder.to_owned()..).map(|(name, _)| name);
@@ -410,11 +427,12 @@ impl WatchState {
                         below.push((name + "/", notice));
                     }
                     Ok(Seen::Nothing) => {
-                        // A folder that is gone takes with it what was in it.
+                        // If a folder is gone, so are the files in it.
                         names.extend(self.told_below(&format!("{name}/")).into_iter().map(|name| (name, notice)));
                         self.gone(name);
                     }
-                    // One file that can't be looked at doesn't keep the others back: hash says what is wrong with it.
+                    // One file that can't be looked at must not hold back the others; hash reports
+                    // what is wrong with it.
                     Err(error) => self.unreadable(name, &error, told),
                 }
             }
@@ -426,7 +444,7 @@ impl WatchState {
         Ok(())
     }
 
-    /// Tells of a name that can't be looked at though the folder can.
+    /// Reports a name that can't be looked at though the folder can.
     fn unreadable(&mut self, name: String, error: &StoreError, told: &mut Vec<Hint>) {
         self.is_there(&name);
         if self.known(&name) != Some(Some(Stamp::default())) {
@@ -435,12 +453,13 @@ impl WatchState {
         }
     }
 
-    /// Notes that nothing is at `name` any more, if something was told before.
+    /// Notes that nothing is at `name` any more, if the name is known.
     fn gone(&mut self, name: String) {
         self.unquiet.remove(&name);
         self.writing.remove(&name);
         if name.ends_with(SIDE_FILE_SUFFIX) {
-            // One that has got its target isn't a name any more, and one that is gone never was one.
+            // A side file with a target has no name of its own, and one that is gone never counted
+            // as an upload.
             lock(&self.known).remove(&name);
         } else if self.known(&name).is_some() {
             let now = Instant::now();
@@ -455,7 +474,7 @@ impl WatchState {
         }
     }
 
-    /// Tells of what is gone, when it is time.
+    /// Reports the names that are gone, when it is time.
     fn tell_gone(&mut self, told: &mut Vec<Hint>) {
         let Some(leaving) = self.leaving.take_if(|leaving| leaving.due <= Instant::now()) else { return };
         for name in leaving.names {
@@ -464,14 +483,15 @@ impl WatchState {
         }
     }
 
-    /// Something is at `name`, whatever was noticed before.
+    /// Notes that something is at `name`, whatever was noticed before.
     fn is_there(&mut self, name: &str) {
         if let Some(leaving) = &mut self.leaving {
             leaving.names.remove(name);
         }
     }
 
-    /// Compares what is at `name` now with what was told of it.
+    /// Compares the upload that is at `name` now with what was reported; reports it, or lets it
+    /// wait.
     fn found(&mut self, name: String, stamp: Stamp, notice: Notice, told: &mut Vec<Hint>) {
         self.is_there(&name);
         let known = self.known(&name);
@@ -487,7 +507,7 @@ impl WatchState {
         } else {
             let own = match notice {
                 Notice::Renamed => Duration::ZERO,
-                // At the start: it is asked at once who has it open.
+                // It was there at the start: check at once whether a process has it open.
                 Notice::Looked if known == Some(None) => Duration::ZERO,
                 _ => QUIET,
             };
@@ -516,7 +536,8 @@ impl WatchState {
         self.writing.contains(name) || self.writing.contains(&format!("{name}{SIDE_FILE_SUFFIX}"))
     }
 
-    /// Tells of those names that have not changed since they were put off, were put off long enough, and are complete.
+    /// Reports the waiting names that have waited long enough, have not changed meanwhile, and are
+    /// complete.
     async fn look_at_quiet(&mut self, told: &mut Vec<Hint>) -> Result<()> {
         let now = Instant::now();
         let due = self.unquiet.iter().filter(|(_, unquiet)| unquiet.due <= now);
@@ -550,7 +571,7 @@ impl WatchState {
             let writers = files.map(|file| open.writers(&file)).max().unwrap_or(Writers::Unknown);
             let again = match (self.is_written(&name), writers) {
                 (_, Writers::Some) | (true, Writers::Unknown) => WRITTEN_AGAIN,
-                // The notice of its closing was lost, or is about to come.
+                // No process has it open: the notice of its closing was lost, or is about to come.
                 (_, Writers::None) => Duration::ZERO,
                 (false, Writers::Unknown) => STILL.saturating_sub(unchanged),
             };
@@ -562,7 +583,7 @@ impl WatchState {
                 unquiet.due = Instant::now() + again;
                 if !unquiet.said && unquiet.since.elapsed() >= LONG_WRITTEN {
                     unquiet.said = true;
-                    tracing::info!(name, "it is open for writing: it counts once its writer closes it");
+                    tracing::info!(name, "it is open for writing: it counts once its writer has closed it");
                 }
             }
         }
@@ -576,11 +597,12 @@ impl WatchState {
     }
 }
 
-/// How long an upload that was told as `before` waits for the other of file and side file, now that it is `now`.
+/// How long an upload that was reported with the stamp `before`, and now has the stamp `now`, waits
+/// for the other one of its file and side file.
 fn for_pair(before: Stamp, now: Stamp) -> Duration {
     let (file, side) = (before.file != now.file, before.side != now.side);
     match now.side {
-        // Nothing was beside it, or both are meant to be other ones.
+        // It has no side file, or both have changed.
         _ if file == side || (before.side, now.side) == (None, None) => Duration::ZERO,
         None if side => SIDE_FILE_GONE,
         _ => PAIR,
@@ -597,9 +619,10 @@ mod tests {
 
     use crate::DataFolder;
 
-    /// Nothing here lets the watcher look in between: whatever asks for a file is faster than it.
+    /// The watcher gets no chance to look in between, so every request for a file is faster than
+    /// it.
     #[tokio::test]
-    async fn nobody_reads_a_file_before_the_watcher_told_of_it() {
+    async fn nobody_reads_a_file_before_the_watcher_has_reported_it() {
         let folder = tempfile::tempdir().unwrap();
         let data = DataFolder::lock(folder.path().join("data")).unwrap();
         let uploads = FolderUploads::open(&data, folder.path().join("uploads"), Arc::new(SystemClock)).unwrap();
@@ -645,7 +668,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pair_is_waited_for_where_one_of_two_changed() {
+    fn a_change_of_one_of_file_and_side_file_waits_for_the_other() {
         let stamp = |file, side| Stamp { file, side };
         for (before, now, wait) in [
             (stamp(1, None), stamp(2, None), Duration::ZERO),

@@ -1,4 +1,4 @@
-//! The suite of the ports' promises over a folder, with the runtime that the stages have.
+//! The contract of every port, which a folder keeps, with the runtime that the stages have.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::path::{Path, PathBuf};
@@ -63,7 +63,8 @@ impl Uploader for FolderUploader {
     async fn put(&self, name: &str, bytes: &[u8], custom: Option<&str>) {
         let path = self.uploads.path().join(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        // In place, as an editor or `cp` does: the worst case for whoever shares bytes with the file.
+        // In place, as an editor or `cp` does: the worst case for a blob that would share its bytes
+        // with the file.
         std::fs::write(&path, bytes).unwrap();
         let side = self.uploads.path().join(format!("{name}.tuf.json"));
         match custom {
@@ -149,7 +150,7 @@ async fn events() {
         let time = event["time"].as_str().unwrap();
         assert!(time.ends_with('Z') && time.len() == 20, "{time}");
     }
-    // Moved away, as log rotation does, and begun anew.
+    // The file is moved away, as log rotation does, and a new one begins.
     std::fs::rename(reader.0.path(), data.path().join("events.old")).unwrap();
     let again = FileReader(FileEvents::open(&data, Arc::new(SystemClock)).unwrap());
     contract::events(&again).await;

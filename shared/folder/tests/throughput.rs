@@ -1,4 +1,5 @@
-//! How many small artifacts a second the folder takes: what hash does for each. Run with `-- --ignored --nocapture`.
+//! Measures how many small artifacts a second the folder can take, with hash's steps for each. Run
+//! with `-- --ignored --nocapture`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
 
 use std::sync::Arc;

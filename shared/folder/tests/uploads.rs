@@ -1,4 +1,4 @@
-//! What is particular to uploads in a folder.
+//! The behaviour of uploads in a folder beyond the port's contract.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::HashSet;
@@ -71,7 +71,7 @@ async fn nothing_is_gone_while_the_folder_is_not_mounted() {
         std::fs::rename(&aside, uploads.path()).unwrap();
         assert_eq!(found(&uploads, "a").await.as_ref(), Some(&upload));
     }
-    // Another is taken, and no third one.
+    // One other folder is accepted, and no third one.
     std::fs::rename(uploads.path(), &aside).unwrap();
     std::fs::create_dir(uploads.path()).unwrap();
     let FoundFolder::Other(identity) = uploads.standing().unwrap() else { panic!("it is another") };
@@ -87,7 +87,7 @@ async fn nothing_is_gone_while_the_folder_is_not_mounted() {
 }
 
 #[tokio::test]
-async fn a_folder_that_was_there_before_is_taken_as_it_is() {
+async fn a_folder_that_was_there_before_is_used_as_it_is() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("a"), "x").unwrap();
     let data = DataFolder::lock(folder.path().join(".data")).unwrap();
@@ -97,7 +97,7 @@ async fn a_folder_that_was_there_before_is_taken_as_it_is() {
 }
 
 #[tokio::test]
-async fn what_is_no_upload_is_not_seen() {
+async fn files_that_are_no_uploads_are_not_seen() {
     let (folder, _data, uploads) = folder();
     write(&uploads, "seen/a", "x");
     for name in [".hidden", ".folder/a", "a/.hidden", "x.part", "a/x.tmp", "a/.part", "x~", "x.0a1b2c3d.partial"] {
@@ -140,7 +140,7 @@ async fn what_is_no_upload_is_not_seen() {
     assert!(status.success());
     assert_eq!(found(&uploads, "pipe").await, None, "and does not block");
     assert_eq!(uploads.list(None).await.unwrap(), ["above", "link", "pipe", "root", "seen/a"], "to be told of");
-    // What isn't nothing removes nothing.
+    // Something that isn't a regular file still removes nothing.
     for (name, why) in [
         ("link", "symbolic link"),
         ("above/secret", "symbolic link"),
@@ -168,7 +168,7 @@ async fn side_files_belong_to_their_targets() {
     let first = found(&uploads, "a").await.unwrap();
     assert_eq!(first.custom.as_deref(), Some(r#"{"n":1}"#));
 
-    // Same length, and as quick as can be: a clock would not tell the two apart.
+    // The same length, and as quick as possible: a clock would not distinguish the two.
     write(&uploads, "a.tuf.json", r#"{"n":2}"#);
     let second = found(&uploads, "a").await.unwrap();
     assert_eq!(second.custom.as_deref(), Some(r#"{"n":2}"#));
@@ -222,11 +222,11 @@ async fn a_file_that_is_being_written_never_becomes_a_blob_in_the_middle() {
     let (_folder, data, uploads) = folder();
     let blobs = FolderBlobs::new(&data, &uploads);
     let path = uploads.path().join("busy");
-    // All of one length, written in place as fast as can be.
+    // All of the same length, written in place as fast as possible.
     let content = |number: u32| format!("{number:08}").repeat(20_000);
     std::fs::write(&path, content(0)).unwrap();
     let mut allowed: HashSet<Sha256> = (0..60).map(|number| Sha256::of(content(number).as_bytes())).collect();
-    // What writes in place empties the file first: while its writer isn't given time, it is empty.
+    // Writing in place empties the file first: it stays empty until its writer gets time.
     allowed.insert(Sha256::of(b""));
     let writer = std::thread::spawn(move || {
         for number in 1..60 {
@@ -269,11 +269,11 @@ async fn a_blob_has_the_digest_it_is_named_by() {
     assert_eq!(blobs.head(&wrong).await.unwrap(), None);
     let right = Sha256::of(b"right");
     assert_eq!(blobs.keep(&upload, Source::Incoming, &right).await.unwrap(), Kept::Whole);
-    // The disk lost its end: nobody takes it for the target.
+    // The disk lost its end: it must not be taken for the target.
     std::fs::write(data.path().join(format!("repository/blobs/{right}")), "ri").unwrap();
     blobs.copy_in(&upload).await.unwrap();
     let error = blobs.keep(&upload, Source::Incoming, &right).await.unwrap_err().to_string();
-    assert!(error.contains("it has 2 bytes where 5 belong"), "{error}");
+    assert!(error.contains("it has 2 bytes instead of 5"), "{error}");
 }
 
 /// Whatever the name, nothing outside the folder is found, and nothing panics.

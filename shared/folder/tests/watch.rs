@@ -20,7 +20,7 @@ struct Watched {
 }
 
 impl Watched {
-    /// A watched folder in which `before` lay already.
+    /// A watched folder in which the files `before` were already.
     async fn start(before: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let data = DataFolder::lock(folder.path().join("data")).unwrap();
@@ -46,7 +46,7 @@ impl Watched {
         timeout(Duration::from_secs(20), self.hints.recv()).await.expect("a hint comes").unwrap()
     }
 
-    /// The names of the next `count` hints; those that are removed with a `-` before them.
+    /// The names of the next `count` hints; removed names get a leading `-`.
     async fn collect(&mut self, count: usize) -> BTreeSet<String> {
         let mut names = BTreeSet::new();
         while names.len() < count {
@@ -58,7 +58,7 @@ impl Watched {
         names
     }
 
-    /// Fails if anything is told within `wait`.
+    /// Fails if anything is reported within `wait`.
     async fn nothing(&mut self, wait: Duration) {
         if let Ok(hints) = timeout(wait, self.hints.recv()).await {
             panic!("told {hints:?}");
@@ -105,7 +105,7 @@ async fn a_file_that_is_written_in_place_counts_when_it_is_closed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_lay_there_at_the_start_is_told_when_it_goes() {
+async fn a_file_from_before_the_start_is_reported_when_it_goes() {
     for pause in [0, 20, 200] {
         let folder = tempfile::tempdir().unwrap();
         let data = DataFolder::lock(folder.path().join("data")).unwrap();
@@ -119,7 +119,7 @@ async fn what_lay_there_at_the_start_is_told_when_it_goes() {
         std::fs::remove_file(uploads.path().join("goes")).unwrap();
         std::fs::remove_dir_all(uploads.path().join("d")).unwrap();
         let mut lying = Watched { folder, uploads, _watcher: watcher, hints };
-        // Those that it saw before they went are told as there before that.
+        // Files that it saw before they went are first reported as there.
         let mut removed = BTreeMap::new();
         while removed
             != BTreeMap::from(
@@ -133,7 +133,7 @@ async fn what_lay_there_at_the_start_is_told_when_it_goes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_goes_is_told_once_and_only_if_it_was_told_before() {
+async fn a_removal_is_reported_once_and_only_for_a_known_file() {
     let mut watched = Watched::start(&["a", "b"]).await;
     std::fs::write(watched.path().join("short"), "x").unwrap();
     std::fs::remove_file(watched.path().join("short")).unwrap();
@@ -144,7 +144,7 @@ async fn what_goes_is_told_once_and_only_if_it_was_told_before() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_goes_together_is_told_together() {
+async fn removals_at_one_time_are_reported_together() {
     let names: Vec<String> = (0..500).map(|number| format!("{number}.bin")).collect();
     let mut watched = Watched::start(&names.iter().map(String::as_str).collect::<Vec<_>>()).await;
     for name in &names {
@@ -154,7 +154,7 @@ async fn what_goes_together_is_told_together() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_goes_and_comes_back_is_not_told_as_removed() {
+async fn a_file_that_goes_and_comes_back_is_not_reported_as_removed() {
     let mut watched = Watched::start(&["replaced", "moved"]).await;
     let aside = watched.folder.path().join("aside");
     std::fs::write(&aside, "x").unwrap();
@@ -167,7 +167,7 @@ async fn what_goes_and_comes_back_is_not_told_as_removed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_tree_of_new_folders_is_told_whole() {
+async fn a_tree_of_new_folders_is_reported_whole() {
     let mut watched = Watched::start(&[]).await;
     let mut expected = BTreeSet::new();
     for number in 0..1200 {
@@ -179,7 +179,7 @@ async fn a_tree_of_new_folders_is_told_whole() {
     }
     assert_eq!(watched.collect(expected.len()).await, expected);
 
-    // A whole folder moved away, and back under another name.
+    // A whole folder is moved away, and back under another name.
     let below: Vec<String> = expected.iter().filter(|name| name.starts_with("3/")).cloned().collect();
     std::fs::rename(watched.path().join("3"), watched.folder.path().join("aside")).unwrap();
     assert_eq!(watched.collect(below.len()).await, below.iter().map(|name| format!("-{name}")).collect());
@@ -192,7 +192,7 @@ async fn a_tree_of_new_folders_is_told_whole() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_side_file_is_told_as_its_target() {
+async fn a_side_file_is_reported_as_its_target() {
     let mut watched = Watched::start(&["a"]).await;
     std::fs::write(watched.path().join("a.tuf.json"), "{}").unwrap();
     assert_eq!(watched.collect(1).await, set(["a"]));
@@ -201,14 +201,14 @@ async fn a_side_file_is_told_as_its_target() {
     std::fs::remove_file(watched.path().join("a.tuf.json")).unwrap();
     assert_eq!(watched.collect(1).await, set(["a"]));
 
-    // The side file comes first, as it should: it isn't told under its own name.
+    // The side file comes first, as it should: it isn't reported under its own name.
     std::fs::write(watched.path().join("b.tuf.json"), "{}").unwrap();
     watched.nothing(Duration::from_secs(1)).await;
     std::fs::write(watched.path().join("b"), "x").unwrap();
     assert_eq!(watched.collect(1).await, set(["b"]));
     watched.nothing(Duration::from_secs(4)).await;
 
-    // Nothing comes to it: it is told, to be refused.
+    // Its target never comes: it is reported, to be refused.
     std::fs::write(watched.path().join("lonely.tuf.json"), "{}").unwrap();
     assert_eq!(watched.collect(1).await, set(["lonely.tuf.json"]));
     std::fs::write(watched.path().join("lonely"), "{}").unwrap();

@@ -22,7 +22,7 @@ use crate::error::{login, refused, said};
 use crate::public::{to_der, to_tuf};
 use crate::uri::{KeyUri, TokenName};
 
-/// A token that is there. Nobody is logged in yet.
+/// An open token, without a login yet.
 #[derive(Debug)]
 pub struct Token {
     session: Session,
@@ -31,20 +31,20 @@ pub struct Token {
 }
 
 impl Token {
-    /// The token that `uri` means.
+    /// Opens the token that `uri` names.
     ///
     /// # Errors
-    /// No such module or token; several such tokens.
+    /// If the module can't be loaded, or no token or several match.
     pub fn open(uri: &KeyUri) -> Result<Self, TokenError> {
         let not = |why: String| TokenError::NoModule { module: uri.module.clone(), why };
         let no_module = |error: &Error| not(said(error));
-        // The loader would wait for whoever writes to a pipe.
+        // The loader would wait for the writer of a pipe.
         if std::fs::metadata(&uri.module).is_ok_and(|found| !found.is_file()) {
-            return Err(not("it is no regular file".into()));
+            return Err(not("it is not a regular file".into()));
         }
         let module = Pkcs11::new(&uri.module).map_err(|error| no_module(&error))?;
         match module.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)) {
-            // For another key in the same token.
+            // Another key of the same module was opened before.
             Ok(()) | Err(Error::Pkcs11(RvError::CryptokiAlreadyInitialized, _)) => {}
             Err(error) => return Err(no_module(&error)),
         }
@@ -53,22 +53,23 @@ impl Token {
         Ok(Self { session, info, uri: uri.clone() })
     }
 
-    /// Its label.
+    /// The token's label, for people.
     #[must_use]
     pub fn label(&self) -> &str {
         self.info.label()
     }
 
-    /// Whether the PIN is entered on the token or its reader, and not here.
+    /// Whether the PIN is entered on the token or its reader, instead of being passed to
+    /// [`unlock`](Self::unlock).
     #[must_use]
     pub fn has_pad(&self) -> bool {
         self.info.protected_authentication_path()
     }
 
-    /// The public key, which most tokens tell without a PIN.
+    /// The public key. Most tokens return it without a PIN.
     ///
     /// # Errors
-    /// No such key, several, or one of another kind.
+    /// If no key or several match, or the key is of an unsupported kind.
     pub fn public_key(&self) -> Result<PublicKey, TokenError> {
         let key = self.only(ObjectClass::PUBLIC_KEY, "public")?;
         let wanted = [
@@ -78,15 +79,17 @@ impl Token {
             AttributeType::Modulus,
             AttributeType::PublicExponent,
         ];
-        let attributes = self.session.get_attributes(key, &wanted).map_err(refused("tell the public key"))?;
+        let attributes = self.session.get_attributes(key, &wanted).map_err(refused("return the public key"))?;
         let bad = |why| TokenError::BadKey { token: self.label().into(), wanted: self.uri.key(), why };
         to_tuf(&attributes).map_err(bad)
     }
 
-    /// The key, ready to sign, with `pin`; without one where the token [has a pad](Self::has_pad).
+    /// Logs in with `pin` and returns the key, ready to sign. `pin` is `None` if the token [has a
+    /// pad](Self::has_pad).
     ///
     /// # Errors
-    /// A wrong PIN; no such key, several, or one of another kind.
+    /// If the PIN is wrong or the token locked; if no key or several match; or if the key is of an
+    /// unsupported kind or requires the PIN for each signature.
     pub fn unlock(self, pin: Option<&str>) -> Result<TokenKey, TokenError> {
         let pin = pin.map(|pin| AuthPin::from(pin.to_owned()));
         let done = self.session.login(UserType::User, pin.as_ref());
@@ -100,7 +103,7 @@ impl Token {
         Ok(TokenKey { session: Mutex::new(self.session), private, public })
     }
 
-    /// The only key of this class that the URI means.
+    /// The only key of this class that the URI names.
     fn only(&self, class: ObjectClass, name: &'static str) -> Result<ObjectHandle, TokenError> {
         let mut template = vec![Attribute::Class(class), Attribute::Token(true)];
         template.extend(self.uri.label.iter().map(|label| Attribute::Label(label.clone().into_bytes())));
@@ -140,10 +143,10 @@ fn find(module: &Pkcs11, wanted: &TokenName) -> Result<(Slot, TokenInfo), TokenE
     }
 }
 
-/// A person's key in a token: it signs roots.
+/// A person's key in a token, which signs roots.
 #[derive(Debug)]
 pub struct TokenKey {
-    // A session is for one thread at a time.
+    // Only one thread at a time may use a session.
     session: Mutex<Session>,
     private: ObjectHandle,
     public: PublicKey,
@@ -157,14 +160,14 @@ impl TokenKey {
         };
         match &self.public {
             PublicKey::Ecdsa { .. } | PublicKey::EcdsaOld { .. } => {
-                // Over the digest: fewer tokens have a mechanism that computes it.
+                // The token signs the digest: fewer tokens have a mechanism that also hashes.
                 let pair = sign(&Mechanism::Ecdsa, Sha256::of(message).as_bytes())?;
                 to_der(&pair).map_err(|why| TokenError::Refused { action: "sign", why })
             }
             PublicKey::Ed25519 { .. } => {
                 sign(&Mechanism::Eddsa(EddsaParams::new(EddsaSignatureScheme::Ed25519)), message)
             }
-            // PSS, SHA-256 and a salt of 32 bytes: not all clients verify another length.
+            // PSS, SHA-256 and a salt of 32 bytes: not all clients verify another salt length.
             PublicKey::Rsa { .. } => {
                 let (hash_alg, mgf) = (MechanismType::SHA256, PkcsMgfType::MGF1_SHA256);
                 sign(&Mechanism::Sha256RsaPkcsPss(PkcsPssParams { hash_alg, mgf, s_len: 32.into() }), message)

@@ -1,4 +1,4 @@
-//! What a token says of a public key, as root lists it.
+//! Converts a token's public keys and signatures into the forms that TUF metadata uses.
 
 use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
 use aws_lc_rs::error::Unspecified;
@@ -13,14 +13,14 @@ use tufline_tuf::root::read_known_key;
 /// The object identifier of P-256 in DER (RFC 5480, section 2.1.1.1).
 const P256: &[u8] = &[0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
 
-/// The key with these attributes; what it is not, as an error.
+/// The key with these attributes; the error says why it can't be used.
 pub(crate) fn to_tuf(attributes: &[Attribute]) -> Result<Key, String> {
     let kind = attributes.iter().find_map(|attribute| match attribute {
         Attribute::KeyType(kind) => Some(*kind),
         _ => None,
     });
     let bytes = |pick: fn(&Attribute) -> Option<&Vec<u8>>| {
-        attributes.iter().find_map(pick).ok_or_else(|| "the token does not tell the public key".to_owned())
+        attributes.iter().find_map(pick).ok_or_else(|| "the token does not return the public key".to_owned())
     };
     let point = || bytes(|attribute| if let Attribute::EcPoint(point) = attribute { Some(point) } else { None });
     let der = match kind {
@@ -44,8 +44,8 @@ pub(crate) fn to_tuf(attributes: &[Attribute]) -> Result<Key, String> {
     read_known_key(pem.as_bytes(), "in the token").map_err(|error| error.to_string())
 }
 
-/// `CKA_EC_POINT` is an OCTET STRING in DER with the point in it (PKCS#11 v3.1, section 6.3.3); some tokens give the bare
-/// point.
+/// Reads `CKA_EC_POINT`: a DER OCTET STRING that contains the point (PKCS#11 v3.1, section 6.3.3).
+/// Some tokens return the bare point.
 fn from_point(
     algorithm: &'static dyn VerificationAlgorithm,
     given: &[u8],
@@ -54,8 +54,8 @@ fn from_point(
     ParsedPublicKey::new(algorithm, point).map_err(|_| Unspecified)?.as_der()
 }
 
-/// An ECDSA signature as TUF has it, `Ecdsa-Sig-Value` (RFC 3279, section 2.2.3), from r and s side by side, as tokens give
-/// it (PKCS#11 v3.1, section 6.3.1).
+/// Converts an ECDSA signature from r and s side by side, as tokens return it (PKCS#11 v3.1,
+/// section 6.3.1), to `Ecdsa-Sig-Value`, as TUF uses it (RFC 3279, section 2.2.3).
 pub(crate) fn to_der(signature: &[u8]) -> Result<Vec<u8>, String> {
     let bad = |error: pkcs8::der::Error| format!("its signature is not r and s: {error}");
     let (r, s) = signature.split_at(signature.len() / 2);
@@ -72,7 +72,7 @@ mod tests {
     fn signatures_become_what_clients_verify() {
         let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
         let public = UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, pair.public_key().as_ref());
-        // Numbers with leading zeros or the highest bit set come up often enough.
+        // Enough runs for numbers with leading zeros and with the highest bit set.
         for number in 0..600_u32 {
             let message = number.to_be_bytes();
             let signature = to_der(pair.sign(&SystemRandom::new(), &message).unwrap().as_ref()).unwrap();

@@ -1,4 +1,4 @@
-//! Which key in which token: PKCS#11 URIs (RFC 7512), as p11tool and OpenSSL take them.
+//! Parses PKCS#11 URIs (RFC 7512), which name a key in a token, as p11tool and OpenSSL accept them.
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -7,12 +7,12 @@ use percent_encoding::{percent_decode_str, percent_encode_byte};
 
 use crate::TokenError;
 
-/// `pkcs11:token=LABEL;object=LABEL?module-path=FILE`.
+/// A key in a token, parsed from `pkcs11:token=LABEL;object=LABEL?module-path=FILE`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KeyUri {
     /// The module's file.
     pub(crate) module: PathBuf,
-    /// What the token says of itself.
+    /// The attributes of the wanted token.
     pub(crate) token: TokenName,
     /// The key's label (`CKA_LABEL`).
     pub(crate) label: Option<String>,
@@ -20,7 +20,7 @@ pub struct KeyUri {
     pub(crate) id: Option<Vec<u8>>,
 }
 
-/// What a token must say of itself to be meant; what is not given does not count.
+/// The attributes that a token must have to match; an attribute that is not given matches any.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct TokenName {
     pub(crate) label: Option<String>,
@@ -55,7 +55,8 @@ impl KeyUri {
 impl FromStr for KeyUri {
     type Err = TokenError;
 
-    /// RFC 7512, section 2.3: attributes of the path are separated by `;`, those of the query by `&`; none stands twice.
+    /// RFC 7512, section 2.3: `;` separates the attributes of the path, `&` those of the query;
+    /// none may occur twice.
     fn from_str(text: &str) -> Result<Self, TokenError> {
         read(text).map_err(|why| {
             let uri = if text.contains("pin-value") { "pkcs11:…" } else { text };
@@ -78,10 +79,11 @@ fn read(text: &str) -> Result<KeyUri, String> {
             "object" => set(&mut uri.label, name, decode(value)?)?,
             "id" => set(&mut uri.id, name, percent_decode_str(value).collect())?,
             "type" if ["private", "public"].contains(&value) => {}
-            "type" => return Err(format!("it is of type {value}; give a key's")),
+            "type" => return Err(format!("its type is {value}; name a key")),
             _ => {
                 return Err(format!(
-                    "the attribute {name} is not known; token, serial, manufacturer, model, object and id are"
+                    "the attribute {name} is not known; known are token, serial, manufacturer, \
+                     model, object and id"
                 ));
             }
         }
@@ -91,7 +93,9 @@ fn read(text: &str) -> Result<KeyUri, String> {
         match name {
             "module-path" => set(&mut module, name, decode(value.unwrap_or_default())?)?,
             "pin-value" | "pin-source" => {
-                return Err("the PIN does not belong in it, where others may see it; it is asked for, or give --passphrase-file".into());
+                return Err("the PIN does not belong in it, where others may see it; enter it when \
+                            asked, or give --passphrase-file"
+                    .into());
             }
             _ => return Err(format!("the attribute {name} is not known; only module-path is")),
         }
@@ -103,7 +107,7 @@ fn read(text: &str) -> Result<KeyUri, String> {
         return Err("add object=LABEL or id=%01 of the key".into());
     }
     uri.module = module.ok_or("add ?module-path=FILE, the library that comes with the token")?.into();
-    // The loader looks for other names in places that somebody else may fill.
+    // The loader would look for a relative name in folders that others may write to.
     if !uri.module.is_absolute() {
         return Err("the module-path must begin with /".into());
     }
@@ -119,7 +123,7 @@ fn attributes(text: &str, separator: char) -> impl Iterator<Item = (&str, Option
 
 fn set<T>(place: &mut Option<T>, name: &str, value: T) -> Result<(), String> {
     match place.replace(value) {
-        Some(_) => Err(format!("{name} stands there twice")),
+        Some(_) => Err(format!("{name} occurs twice")),
         None => Ok(()),
     }
 }
@@ -152,14 +156,14 @@ mod tests {
     }
 
     #[test]
-    fn what_names_no_key_is_refused_with_what_to_do() {
+    fn a_uri_that_names_no_key_is_refused_with_advice() {
         for (text, why) in [
             ("a.pem", "does not begin with pkcs11:"),
             ("pkcs11:object=a?module-path=/a.so", "add token=LABEL"),
             ("pkcs11:token=a?module-path=/a.so", "add object=LABEL"),
             ("pkcs11:token=a;object=b", "add ?module-path=FILE"),
             ("pkcs11:token=a;object=b?module-path=a.so", "must begin with /"),
-            ("pkcs11:token=a;token=b;object=b?module-path=/a.so", "token stands there twice"),
+            ("pkcs11:token=a;token=b;object=b?module-path=/a.so", "token occurs twice"),
             ("pkcs11:token;object=b?module-path=/a.so", "token has no value"),
             ("pkcs11:token=%ff;object=b?module-path=/a.so", "is not UTF-8"),
             ("pkcs11:token=a;slot-id=1?module-path=/a.so", "slot-id is not known"),
@@ -172,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pin_is_not_said_again() {
+    fn a_pin_is_not_repeated_in_an_error() {
         let error = "pkcs11:token=a;object=b?module-path=/a.so&pin-value=123456".parse::<KeyUri>().unwrap_err();
         let error = error.to_string();
         assert!(error.contains("the PIN does not belong in it") && !error.contains("123456"), "{error}");

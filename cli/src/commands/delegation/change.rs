@@ -1,4 +1,4 @@
-//! `tufline delegation create`, `add-key`, `remove-key`, `remove`: what an operator decides.
+//! `tufline delegation create`, `add-key`, `remove-key` and `remove`: the operator's decisions.
 
 use clap::Args;
 use serde_json::json;
@@ -14,7 +14,7 @@ use crate::process::now;
 use crate::repository::RepositoryArguments;
 use crate::terminal::{self, say};
 
-/// Where, and how to tell.
+/// The arguments that all of these commands share.
 #[derive(Debug, Args)]
 struct PartyArguments {
     /// The party's role, such as vendor-x
@@ -27,24 +27,26 @@ struct PartyArguments {
     repository: RepositoryArguments,
 }
 
-/// Hands names to another party. On AWS it needs an operator's keys.
+/// Delegates names to another party. On AWS it needs an operator's credentials.
 ///
-/// From then on nobody else publishes under these names; devices find the party's targets once it has delivered a document.
+/// From then on only the party publishes under these names. Devices find its targets once it has
+/// delivered a document.
 #[derive(Debug, Args)]
 pub struct Create {
     #[command(flatten)]
     party: PartyArguments,
-    /// Its names, such as 'vendor-x/*': '*' stands for any characters but '/', '?' for one
+    /// The party's names, such as 'vendor-x/*': '*' stands for any characters but '/', '?' for one
+    /// such character
     #[arg(long, required = true, num_args = 1.., value_name = "PATTERN")]
     paths: Vec<Pattern>,
     #[command(flatten)]
     keys: KeyArguments,
-    /// How many of its keys must sign
+    /// How many of the party's keys must sign
     #[arg(long, default_value_t = 1, value_name = "COUNT")]
     threshold: u64,
 }
 
-/// Lets another key sign for a party.
+/// Adds a key that may sign for a party.
 #[derive(Debug, Args)]
 pub struct AddPartyKey {
     #[command(flatten)]
@@ -56,12 +58,13 @@ pub struct AddPartyKey {
     threshold: Option<u64>,
 }
 
-/// Lets a key no longer sign for a party. What it has published must be signed by enough of the others.
+/// Removes a key from a party. Enough of the remaining keys must have signed what the party has
+/// published.
 #[derive(Debug, Args)]
 pub struct RemovePartyKey {
     #[command(flatten)]
     party: PartyArguments,
-    /// The key: how its id begins, as `tufline delegation show` tells it
+    /// The key, by the first digits of its id, as `tufline delegation show` prints them
     #[arg(value_name = "KEY")]
     key: String,
     /// How many keys must sign from now on
@@ -74,31 +77,27 @@ pub struct RemovePartyKey {
 pub struct Remove {
     #[command(flatten)]
     party: PartyArguments,
-    /// Let the names be published by whoever uploads to this repository
+    /// Let this repository's own uploads publish under these names again
     #[arg(long)]
     release: bool,
 }
 
-/// Creates one.
 pub async fn create(arguments: Create) -> Result {
     let keys = arguments.keys.read().await?.into_iter().map(|RootKey { key, .. }| key).collect();
     let (paths, threshold) = (arguments.paths, arguments.threshold);
     change(arguments.party, PartyEdit::Create { paths, keys, threshold }).await
 }
 
-/// Adds a key.
 pub async fn add_key(arguments: AddPartyKey) -> Result {
     let RootKey { key, .. } = read_single(&arguments.keys).await?;
     change(arguments.party, PartyEdit::AddKey { key, threshold: arguments.threshold }).await
 }
 
-/// Removes a key.
 pub async fn remove_key(arguments: RemovePartyKey) -> Result {
     let RemovePartyKey { party, key, threshold } = arguments;
     change(party, PartyEdit::RemoveKey { id: key, threshold }).await
 }
 
-/// Removes one.
 pub async fn remove(arguments: Remove) -> Result {
     change(arguments.party, PartyEdit::Remove { release: arguments.release }).await
 }

@@ -1,4 +1,4 @@
-//! `tufline delegation`: other parties, who sign for their own names.
+//! `tufline delegation`: other parties, which sign for their own names.
 
 mod change;
 mod show;
@@ -8,9 +8,9 @@ use clap::{Args, Subcommand};
 
 use crate::exit::Result;
 
-/// Hands names to other parties, who sign for them with keys of their own.
+/// Delegates names to other parties, which sign for them with their own keys.
 ///
-/// docs/delegations.md has the whole way, for both sides.
+/// docs/delegations.md shows every step, for both sides.
 #[derive(Debug, Args)]
 pub struct Arguments {
     #[command(subcommand)]
@@ -27,7 +27,6 @@ enum Command {
     Sign(sign::Arguments),
 }
 
-/// Runs the one that was asked for.
 pub async fn run(arguments: Arguments) -> Result {
     match arguments.command {
         Command::Create(arguments) => change::create(arguments).await,

@@ -1,4 +1,4 @@
-//! `tufline delegation show`: who may sign for what, and what was delivered.
+//! `tufline delegation show`: which party may sign for which names, and what it delivered.
 
 use clap::Args;
 use serde_json::json;
@@ -17,7 +17,7 @@ use crate::text;
 /// Shows the delegations to other parties.
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// Only this party's
+    /// Show only this party's delegation
     #[arg(value_name = "ROLE")]
     role: Option<RoleName>,
     /// Print JSON
@@ -27,7 +27,6 @@ pub struct Arguments {
     repository: RepositoryArguments,
 }
 
-/// Shows them.
 pub async fn run(arguments: Arguments) -> Result {
     let store = arguments.repository.open().await?.store()?;
     let tip = Tip::read(&*store).await?;

@@ -15,32 +15,37 @@ use crate::exit::{Exit, Result};
 use crate::files;
 use crate::text::Quoted;
 
-/// Signs a party's document in its file, `ROLE.json`; with --targets or --expires makes the next version of it first.
+/// Signs a party's document in its file, `ROLE.json`. With --targets or --expires it first makes
+/// the next version.
 ///
-/// Who delegates may ask for several signatures: each signer runs this on the same file, all but the first without --targets and
-/// --expires. Then the file goes to `delegations/ROLE.json` in the uploads bucket, after the files that it lists.
+/// The delegating repository may ask for several signatures. Then each signer runs this on the same
+/// file, and only the first gives --targets or --expires. At last upload the file as
+/// `delegations/ROLE.json` to the uploads bucket, after the files that it lists.
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// The document's file, called after the role: vendor-x.json
+    /// The document's file, named after the role: vendor-x.json
     #[arg(value_name = "ROLE.json")]
     file: PathBuf,
-    /// List exactly the files below DIR, under their paths in it, with what stands in NAME.tuf.json beside them as custom metadata
+    /// List exactly the files below DIR, by their paths in it. NAME.tuf.json beside a file holds
+    /// its custom metadata
     #[arg(long, value_name = "DIR")]
     targets: Option<PathBuf>,
-    /// For how long a new version is in force, or until when [default: 90 days, where --targets is given]
+    /// When a new version expires: a time, or how long from now [default: 90 days, if --targets is
+    /// given]
     #[arg(long, value_name = "TIME")]
     expires: Option<String>,
     #[command(flatten)]
     key: SigningKeyArguments,
 }
 
-/// Signs.
 pub async fn run(arguments: Arguments) -> Result {
     let Arguments { file: path, targets, expires, key } = arguments;
     let role = role_file::role_of(&path)?;
     let before = RoleFile::read(&role, &path)?;
     let file = match (before, targets.is_some() || expires.is_some()) {
-        (None, _) if targets.is_none() => bail!("{} is not there: list its targets with --targets DIR", path.quoted()),
+        (None, _) if targets.is_none() => {
+            bail!("{} does not exist: list its targets with --targets DIR", path.quoted())
+        }
         (Some(before), false) => before,
         (before, _) => {
             let targets = targets.as_deref().map(list_targets).transpose()?;

@@ -18,7 +18,8 @@ use crate::embedded::Running;
 use crate::terminal::say;
 use crate::text::{self, Quoted};
 
-/// Updates a new device, downloads `name`, compares it with the file `own`, and shows what was verified on the way.
+/// Updates a new device, downloads `name`, compares it with the file `own`, and shows what the
+/// device verified.
 pub async fn download(running: &Running, own: &Path, name: &TargetName) -> anyhow::Result<()> {
     say!("");
     say!("A device that knows nothing but root.json finds it, with tough as its client:");
@@ -42,7 +43,7 @@ pub async fn download(running: &Running, own: &Path, name: &TargetName) -> anyho
     Ok(())
 }
 
-/// What the device verified of a role.
+/// What the device verified about a role, in one line.
 fn describe_role(repository: &Repository, role: &str, now: Time) -> String {
     match role {
         "root" => describe_document(repository.root(), now),
@@ -63,7 +64,7 @@ fn describe_document<T: Role>(document: &Signed<T>, now: Time) -> String {
     format!("version {version}, key {}, expires {expires}", keys.join(" "))
 }
 
-/// Downloads `name` as the device does, and compares its bytes with those of the file `own`.
+/// Downloads `name` as a device does, and compares its bytes with those of the file `own`.
 async fn compare(repository: &Repository, name: &TargetName, own: &Path) -> anyhow::Result<()> {
     let target = tough::TargetName::new(name.as_str())?;
     let stream = repository.read_target(&target).await?.with_context(|| format!("{name} is no target"))?;

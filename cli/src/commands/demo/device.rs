@@ -10,7 +10,7 @@ use crate::repository::PublicEndpoints;
 use crate::text::Quoted;
 use crate::waiting::VisibleTarget;
 
-/// A device with its own state, which is gone when it is dropped.
+/// A device with its own state, which is deleted on drop.
 pub struct Device<T> {
     endpoints: PublicEndpoints,
     root: Vec<u8>,
@@ -19,7 +19,7 @@ pub struct Device<T> {
 }
 
 impl<T: Transport + Clone + 'static> Device<T> {
-    /// A device that was shipped with the trusted root.
+    /// A new device that ships with the trusted root of `endpoints`.
     pub fn new(endpoints: &PublicEndpoints, transport: T) -> anyhow::Result<Self> {
         let file = &endpoints.trusted_root;
         let root = given::read(file).with_context(|| format!("cannot read the trusted root {}", file.quoted()))?;
@@ -27,7 +27,8 @@ impl<T: Transport + Clone + 'static> Device<T> {
         Ok(Self { endpoints: endpoints.clone(), root, transport, state })
     }
 
-    /// Updates the metadata and verifies it (TUF specification 5.3 to 5.6), against what it saw before too.
+    /// Updates the metadata and verifies it (TUF specification 5.3 to 5.6), also against what this
+    /// device saw before.
     pub async fn update(&self) -> anyhow::Result<Repository> {
         let PublicEndpoints { metadata_url, targets_url, .. } = self.endpoints.clone();
         let loader = RepositoryLoader::new(&self.root, metadata_url, targets_url);
@@ -38,7 +39,8 @@ impl<T: Transport + Clone + 'static> Device<T> {
 
 /// The target `name`, if the verified metadata has it.
 pub fn find_target(repository: &Repository, name: &TargetName) -> Option<VisibleTarget> {
-    // As a device searches: a delegated role may list the name too, but the first that is trusted for it counts.
+    // A device's search: several delegated roles may list the name, but only the first one trusted
+    // for it counts.
     let target = tough::TargetName::new(name.as_str()).ok()?;
     let target = repository.targets().signed.find_target(&target, false).ok()?;
     let sha256: [u8; 32] = target.hashes.sha256.as_ref().try_into().ok()?;

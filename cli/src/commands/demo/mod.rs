@@ -1,4 +1,4 @@
-//! `tufline demo`: the whole way of an artifact, from a folder to a device that verifies it.
+//! `tufline demo`: follows one artifact from a folder to a device that verifies it.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -27,16 +27,17 @@ mod device;
 mod narration;
 mod timed;
 
-/// What the demo uploads: its own executable, under this name.
+/// The target name under which the demo uploads its own executable.
 const NAME: &str = "demo/tufline";
 
-/// How long a stage may take before something is wrong.
+/// The longest that one stage may take before the demo gives up.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// Shows the whole way of an artifact: uploaded to a folder, hashed, signed, published, and verified by a device.
+/// Follows one artifact all the way: uploaded to a folder, hashed, signed, published, and verified
+/// by a device.
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// End when everything is shown, instead of staying up
+    /// End when everything is shown, instead of keeping the repository running
     #[arg(long)]
     exit: bool,
     /// The folder of the repository [default: a new one, removed at the end]
@@ -44,7 +45,6 @@ pub struct Arguments {
     data: Option<PathBuf>,
 }
 
-/// Runs it.
 pub async fn run(arguments: Arguments) -> Result {
     let mut stop = StopSignal::take()?;
     let temporary = tempfile::Builder::new().prefix("tufline-demo-").tempdir().context("cannot make a folder")?;
@@ -73,7 +73,7 @@ pub async fn run(arguments: Arguments) -> Result {
 }
 
 async fn show_everything(running: &Running, reports: &mut mpsc::UnboundedReceiver<StageRun>) -> anyhow::Result<()> {
-    let own = std::env::current_exe().context("the demo's own executable isn't known")?;
+    let own = std::env::current_exe().context("cannot find the demo's own executable")?;
     let name: TargetName = NAME.parse()?;
     publish(running, reports, &own, &name).await?;
     client::download(running, &own, &name).await
@@ -131,7 +131,7 @@ async fn publish(
     }
 }
 
-/// The documents that the newest generation brought.
+/// The documents that the newest generation changed, with their versions.
 async fn list_signed(store: &dyn Store) -> anyhow::Result<String> {
     let tip = Tip::read(store).await?;
     let manifest = tip.newest();

@@ -1,4 +1,4 @@
-//! A transport that notes when each file was asked for.
+//! A transport that notes when each file was requested.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use tough::{HttpTransport, Transport, TransportError, TransportStream};
 use url::Url;
 
-/// HTTP, with notes.
+/// An HTTP transport that notes the time of each request.
 #[derive(Debug, Clone)]
 pub struct Timed {
     inner: HttpTransport,
@@ -16,12 +16,12 @@ pub struct Timed {
 }
 
 impl Timed {
-    /// Nothing noted yet.
     pub fn new(inner: HttpTransport) -> Self {
         Self { inner, requests: Arc::default() }
     }
 
-    /// How long each role took: from the first request for it to the first one for another, or to `end`. In order.
+    /// How long each role took, in order: from its first request to the first one for another role,
+    /// or to `end`.
     pub fn roles(&self, end: Instant) -> Vec<(String, Duration)> {
         let requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
         let mut roles: Vec<(String, Instant)> = Vec::new();
@@ -36,7 +36,7 @@ impl Timed {
     }
 }
 
-/// `"snapshot"` for `7.snapshot.json`.
+/// The role of a metadata file: `"snapshot"` for `7.snapshot.json`.
 fn role(file: &str) -> String {
     let name = file.strip_suffix(".json").unwrap_or(file);
     name.rsplit_once('.').map_or(name, |(_, role)| role).to_owned()

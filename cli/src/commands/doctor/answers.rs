@@ -1,4 +1,4 @@
-//! What AWS answers, and what it means that it doesn't.
+//! AWS's answers, and what a missing answer means for a check.
 
 use std::error::Error;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,20 +13,20 @@ use tufline_store::ErrorKind;
 
 use super::report::{Code, Finding};
 
-/// Where the permissions are listed that all checks need.
+/// The advice for a check that lacks a permission; the page lists the permissions of all checks.
 pub const PERMISSIONS: &str =
-    "let your sign-in do that (docs/operations.md#check-a-deployment), or ask somebody who may";
+    "grant it to your sign-in (docs/operations.md#check-a-deployment), or ask somebody who has it";
 
-/// Why there is no answer.
+/// Why AWS gave no answer to a check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Unanswered {
-    /// Whoever asked may not.
+    /// The sign-in lacks the permission.
     Denied,
-    /// There is no such thing.
+    /// The resource doesn't exist.
     Missing,
-    /// A bucket has no such setting.
+    /// The bucket has no such setting.
     Unset,
-    /// Anything else, in one line.
+    /// Any other failure, in one line.
     Failed(String),
 }
 
@@ -52,7 +52,7 @@ impl From<&RequestError> for Unanswered {
 }
 
 impl Unanswered {
-    /// What to say of a check that had no answer. It needs `permission`.
+    /// The finding of a check that got no answer. The check needs `permission`.
     pub fn finding(self, code: Code, what: impl Into<String>, permission: &str) -> Finding {
         match self {
             Self::Denied => {
@@ -66,12 +66,12 @@ impl Unanswered {
     }
 }
 
-/// Keeps the field `Date` of an answer, whatever else it says.
+/// Keeps the `Date` header of an answer, even of an error.
 #[derive(Debug, Clone, Default)]
 pub struct DateKeeper(Arc<Mutex<Option<String>>>);
 
 impl DateKeeper {
-    /// What it was, in the form of RFC 9110, section 5.6.7.
+    /// The header's value, in the form of RFC 9110, section 5.6.7.
     pub fn date(&self) -> Option<String> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -99,8 +99,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_service_says_in_its_own_words_what_may_not_be_asked_and_what_isn_t_there() {
-        // As each service's page of errors has them.
+    fn each_service_has_its_own_codes_for_denied_and_for_missing() {
+        // As each service's page of errors lists them.
         for (code, message, status, meant) in [
             (Some("AccessDenied"), "no", 403, Unanswered::Denied),
             (Some("AccessDeniedException"), "", 400, Unanswered::Denied),
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn what_isn_t_there_is_a_problem_and_what_nobody_may_ask_is_none() {
+    fn a_missing_resource_is_a_problem_and_a_denied_check_is_not() {
         let finding = |why: Unanswered| why.finding(Code::Keys, "the key", "kms:DescribeKey");
         assert_eq!(finding(Unanswered::Denied).why, "could not be checked: it needs the permission kms:DescribeKey");
         assert_eq!(finding(Unanswered::Missing).state, super::super::report::Severity::Problem);

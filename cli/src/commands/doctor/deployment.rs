@@ -1,4 +1,4 @@
-//! A deployment on AWS: asks, and hands what is answered to the checks.
+//! A deployment on AWS: asks AWS, and hands the answers to the checks.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,13 +16,15 @@ use crate::failure::{advice, one_line};
 use crate::process::now;
 use crate::repository::AwsRepository;
 
-/// The most alarms that are asked for at once
+/// The most alarms that one request may ask for
 /// (<https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_DescribeAlarms.html>).
 const MOST_ALARMS: i32 = 100;
 
-/// Who asks, and how far the clock is from AWS's, which it tells whatever else it answers; and whether AWS knows who asks.
+/// Checks the sign-in, and the clock against AWS's, which every answer states. The flag says
+/// whether AWS knows the sign-in.
 ///
-/// Nobody needs a permission for that (<https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html>).
+/// This needs no permission
+/// (<https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html>).
 pub async fn check_sign_in(clients: &Clients) -> (Vec<Finding>, bool) {
     let keeper = DateKeeper::default();
     let client = aws_sdk_sts::Client::new(clients.config());
@@ -39,7 +41,7 @@ pub async fn check_sign_in(clients: &Clients) -> (Vec<Finding>, bool) {
             let otherwise = if error.status.is_some() {
                 "sign in again"
             } else {
-                "see that this machine reaches AWS: the region, network, proxy, AWS_ENDPOINT_URL"
+                "check that this machine reaches AWS: region, network, proxy, AWS_ENDPOINT_URL"
             };
             let what_to_do = advice(&error).await.unwrap_or(otherwise);
             Finding::problem(Code::SignIn, "your AWS sign-in", error.to_string(), what_to_do)
@@ -54,7 +56,7 @@ fn parse_date(text: &str) -> Option<Time> {
     Time::from_second(date.secs()).ok()
 }
 
-/// Everything that is asked of AWS itself about a deployment.
+/// All checks that ask AWS about a deployment.
 pub async fn check(aws: &AwsRepository) -> Vec<Finding> {
     let lambda = aws_sdk_lambda::Client::new(aws.clients.config());
     let functions = ask_functions(aws, &lambda).await;
@@ -85,10 +87,10 @@ pub async fn check(aws: &AwsRepository) -> Vec<Finding> {
     [version, concurrency, functions, recursion, triggers, schedule, buckets, keys, letters, alarms].concat()
 }
 
-/// What can't be asked for without a name.
+/// The finding of a check that needs the deployment's name, if nothing tells the name.
 fn nameless(code: Code, what: &str) -> Finding {
-    let advice = "name the deployment with --stack, which tells all names";
-    Finding::unchecked(code, what, "the endpoints file doesn't say what they are called", advice)
+    let advice = "name the deployment with --stack, from which all names follow";
+    Finding::unchecked(code, what, "the endpoints file doesn't give their names", advice)
 }
 
 fn function_name(aws: &AwsRepository, stage: &str) -> Option<String> {
@@ -97,7 +99,8 @@ fn function_name(aws: &AwsRepository, stage: &str) -> Option<String> {
 
 fn check_version(aws: &AwsRepository) -> Finding {
     if let Err(error) = aws.config() {
-        let advice = "use a command line of the version that is deployed, or deploy again (docs/deploy.md#update)";
+        let advice = "use a command line of the version that is deployed, or deploy again \
+                      (docs/deploy.md#update)";
         let what = "this command line";
         return Finding::problem(Code::Version, what, one_line(&error), advice);
     }
@@ -143,7 +146,7 @@ async fn ask_functions(aws: &AwsRepository, lambda: &aws_sdk_lambda::Client) -> 
     join_all(asking.collect::<Vec<_>>()).await
 }
 
-/// Each stage that works off a queue, with its function's name.
+/// Each queue, with the name of the function that consumes it.
 fn list_consumers(aws: &AwsRepository) -> Vec<(Queue, String)> {
     STAGES.iter().filter_map(|(stage, queue)| Some(((*queue)?, function_name(aws, stage)?))).collect()
 }
@@ -170,7 +173,7 @@ async fn check_triggers(aws: &AwsRepository, lambda: &aws_sdk_lambda::Client) ->
         return vec![nameless(Code::Triggers, "what calls the functions")];
     }
     let asking = list_consumers(aws).into_iter().map(|(queue, name)| async move {
-        // Of an ARN and of a URL the last part is the queue's name.
+        // The last part of an ARN, or of a URL, is the queue's name.
         let url = aws.resources.queues.get(&queue).map_or("", String::as_str);
         let queue = url.rsplit('/').next().unwrap_or_default();
         let mut pages = lambda.list_event_source_mappings().function_name(&name).into_paginator().items().send();
@@ -199,7 +202,8 @@ async fn check_triggers(aws: &AwsRepository, lambda: &aws_sdk_lambda::Client) ->
 async fn check_schedule(aws: &AwsRepository) -> Finding {
     let Some(name) = function_name(aws, "refresh") else { return nameless(Code::Schedule, "what wakes refresh") };
     let client = aws_sdk_scheduler::Client::new(aws.clients.config());
-    // Its name is CloudFormation's, so it is found by what it calls.
+    // CloudFormation chooses the schedule's name, so the check finds it by the function that it
+    // invokes.
     let mut pages = client.list_schedules().into_paginator().items().send();
     let (mut found, target) = (Vec::new(), format!(":function:{name}"));
     while let Some(schedule) = pages.next().await {
@@ -250,7 +254,7 @@ async fn check_buckets(aws: &AwsRepository) -> Vec<Finding> {
     .concat()
 }
 
-/// The functions that sign for a role (`SIGNERS` in `cdk/lib/permissions.ts`).
+/// The functions that may sign for a role (`SIGNERS` in `cdk/lib/permissions.ts`).
 fn signers_of(role: OnlineRole) -> &'static [&'static str] {
     match role {
         OnlineRole::Targets | OnlineRole::Bins | OnlineRole::Snapshot => &["sign"],
@@ -271,7 +275,7 @@ async fn check_keys(aws: &AwsRepository, roles: &BTreeMap<&'static str, String>)
     .concat()
 }
 
-/// Of the keys of one role: their states, and who may use them.
+/// The states of one role's keys, and who may sign with them.
 async fn check_keys_of(
     aws: &AwsRepository,
     role: OnlineRole,

@@ -1,4 +1,5 @@
-//! The repository as devices see it, what of it expires, and what `tufline status` says.
+//! The repository as devices see it: its expiries, and the reasons for attention of `tufline
+//! status`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,8 +14,9 @@ use crate::process::now;
 use crate::repository::Repository;
 use crate::source::{ClientSource, VerifiedRepository};
 
-/// Updates a device that trusts nothing but the root, and takes what `tufline status` would have somebody look at; looks at the expiries of what both know. Where
-/// devices fail, and nothing tells why, `unanswered` says what to do.
+/// Updates a device that trusts nothing but the root, adds the reasons for attention of `tufline
+/// status`, and checks the expiries that both report. If the device fails for no known reason,
+/// `unanswered` is the advice.
 pub async fn check(repository: &Repository, unanswered: &str) -> Vec<Finding> {
     let in_folder = matches!(repository, Repository::Folder(_));
     let known = collect(repository, None, Rejections::Last).await;
@@ -26,13 +28,13 @@ pub async fn check(repository: &Repository, unanswered: &str) -> Vec<Finding> {
             Finding::ok(Code::Devices, place, format!("a device updates, and sees generation {generation}"))
         }
         Err(NoView::NotAsked(why)) => {
-            let advice = "give what a device has, by these variables (docs/devices.md)";
+            let advice = "give a device's credentials in these variables (docs/devices.md)";
             Finding::unchecked(Code::Devices, "a device", &one_line(&why), advice)
         }
         Err(NoView::Failed(why)) => {
             let advice = match &known {
                 Ok(status) if status.runs == Some(false) => "start `tufline local`",
-                Ok(status) if !status.damaged.is_empty() => "bring back the file that is told below",
+                Ok(status) if !status.damaged.is_empty() => "restore the file that is named below",
                 _ => unanswered,
             };
             Finding::problem(Code::Devices, "a device", one_line(&why), advice)
@@ -44,21 +46,21 @@ pub async fn check(repository: &Repository, unanswered: &str) -> Vec<Finding> {
             let unread = status.unreadable.iter().map(|why| unread(why, in_folder)).collect();
             findings.extend(waiting::findings(&status.attention, unread, in_folder));
             let known = status.roles.into_iter().map(|role| (role.name.to_string(), role.expires));
-            // What devices verified counts more.
+            // What the device verified overrides what the status reports.
             roles = known.chain(roles).collect();
         }
         Err(error) => {
             findings.push(unread(&one_line(&error), in_folder));
-            let what = "what devices don't read";
+            let what = "the roles that devices don't read";
             late.push(Finding::unchecked(
                 Code::Expiry,
                 what,
-                "the repository's records can't be read, as is told above",
-                "mend that first",
+                "the repository's records can't be read, as shown above",
+                "fix that first",
             ));
         }
     }
-    // If the configuration can't be read another check says so.
+    // If the configuration can't be read, another check says so.
     let lifetimes = repository.lifetimes().ok().flatten();
     let expiry = |(role, expires): (&String, &Time)| expiry_reason(role, *expires, now(), lifetimes.as_ref());
     late.extend(roles.iter().filter_map(expiry).map(|reason| waiting::finding(&reason)));
@@ -66,18 +68,19 @@ pub async fn check(repository: &Repository, unanswered: &str) -> Vec<Finding> {
     findings
 }
 
-/// What can't be told of the repository. In a folder nobody is kept from it, so something is wrong with what lies there.
+/// The finding for a part of the status that can't be read. In a folder that is a problem with the
+/// files, since there are no permissions to lack; on AWS the sign-in may lack one.
 fn unread(why: &str, in_folder: bool) -> Finding {
     if in_folder {
         let advice = "see `tufline status` (docs/operations.md#when-something-was-lost)";
         return Finding::problem(Code::Waiting, "the repository", why, advice);
     }
-    let advice = "ask an operator to run this, or give an operator's keys with --admin FILE";
-    Finding::unchecked(Code::Waiting, "what only operators may read", why, advice)
+    let advice = "ask an operator to run this, or give an operator's credentials with --admin FILE";
+    Finding::unchecked(Code::Waiting, "what only an operator may read", why, advice)
 }
 
 enum NoView {
-    /// This machine hasn't what a device has.
+    /// This machine lacks a device's credentials.
     NotAsked(anyhow::Error),
     /// The device failed.
     Failed(anyhow::Error),
@@ -90,7 +93,7 @@ async fn see(repository: &Repository) -> Result<(String, VerifiedRepository), No
     Ok((place, seen))
 }
 
-/// The files are verified already.
+/// The expiry of each role, from files that the device has verified already.
 fn find_expiries(seen: &VerifiedRepository) -> Vec<(String, Time)> {
     let of_file = |(file, bytes): (&String, &Vec<u8>)| {
         let role = file.strip_suffix(".json")?;

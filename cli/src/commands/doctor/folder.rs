@@ -1,4 +1,4 @@
-//! The embedded form: its folders, its disk, and what its process says.
+//! The embedded form: its folders, its disk, and what its process reports.
 
 use std::path::Path;
 
@@ -10,11 +10,11 @@ use crate::failure::one_line;
 use crate::repository::{FolderRepository, Repository};
 use crate::text::Quoted;
 
-/// What to do where nothing is known of the repository.
+/// The advice if there is no repository in the folder.
 pub const START: &str = "start `tufline local` (docs/embedded.md)";
 
-/// What to do where its process runs, and devices get no answer.
-const UNANSWERED: &str = "see why `tufline local` doesn't answer, in its log (docs/embedded.md)";
+/// The advice if its process runs but devices get no answer.
+const UNANSWERED: &str = "look in the log of `tufline local` for why it doesn't answer (docs/embedded.md)";
 
 /// All checks of a repository in a folder.
 pub async fn check(folder: &FolderRepository, repository: &Repository) -> Vec<Finding> {
@@ -28,7 +28,7 @@ pub async fn check(folder: &FolderRepository, repository: &Repository) -> Vec<Fi
         }
     };
     let mut findings = vec![Finding::ok(Code::Data, what, "it can be opened"), space(data)];
-    // Which upload is looked at doesn't matter: none can be while it is not mounted.
+    // Any name will do: as long as the folder is not mounted, no upload can be read.
     let looked = async { anyhow::Ok(repository.uploads()?.head("a").await?) };
     findings.push(match looked.await {
         Ok(_) => Finding::ok(Code::Uploads, endpoints.uploads.quoted(), "it can be opened"),

@@ -1,7 +1,8 @@
 //! `tufline doctor`: what is wrong with a deployment or with this machine, and what to do about it.
 //!
-//! *Invariant*: nothing is changed without `--try`, and all that is asked for is reading (`docs/operations.md` has the permissions). What may not be
-//! asked is said to be unchecked, and keeps no other check from being made.
+//! *Invariant*: without `--try` it only reads and changes nothing (`docs/operations.md` lists the
+//! permissions). A check that lacks a permission is reported as unchecked, and the other checks go
+//! on.
 
 mod answers;
 mod checks;
@@ -25,23 +26,25 @@ use crate::repository::{AwsLocation, EndpointsArguments, FolderRepository, Locat
 use crate::terminal::say;
 use report::{Code, Finding, Report, Severity};
 
-/// The name of a deployment by the app in `cdk/`, unless it is given another.
+/// The default name of a deployment by the app in `cdk/`.
 const DEFAULT_STACK: &str = "Tufline";
 
-/// A folder's mark, where `tufline local` makes it unless told otherwise.
+/// The file that marks a data folder, at the default place of `tufline local`.
 const DEFAULT_DATA: &str = ".tufline/format";
 
-/// What to do where devices get no answer from a deployment.
-const UNANSWERED: &str =
-    "the reason says it; look at the log of serve, and at the API (docs/operations.md#alarm-serve-errors)";
+/// The advice if devices get no answer from a deployment.
+const UNANSWERED: &str = "see the reason; look at the log of serve, and at the API \
+                          (docs/operations.md#alarm-serve-errors)";
 
-/// Checks a repository and this machine, and says for each problem what to do. Changes nothing without --try.
+/// Checks a repository and this machine, and says how to fix each problem. Changes nothing without
+/// --try.
 ///
-/// Exits with 0 unless there is a problem; warnings, and what could not be checked, don't count. Where nothing says which repository is meant, it is
-/// the deployment `Tufline`.
+/// Exits with 0 unless there is a problem; warnings and unchecked items don't count. If you name no
+/// repository and there is none in `.tufline`, it checks the deployment `Tufline`.
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// Send one small artifact through everything: it is uploaded as tufline-doctor/…, fetched as a device does it, and removed
+    /// Send one small artifact through everything: upload it as tufline-doctor/…, fetch it as a
+    /// device does, and remove it
     #[arg(long = "try")]
     trial: bool,
     /// Print JSON
@@ -51,14 +54,13 @@ pub struct Arguments {
     repository: EndpointsArguments,
 }
 
-/// Checks, and says what was found.
 pub async fn run(arguments: Arguments) -> Result {
     let mut report = Report::default();
     let repository = find_repository(&arguments.repository, &mut report).await;
     match &repository {
         Some(repository @ Repository::Folder(folder)) => report.add(folder::check(folder, repository).await),
         Some(repository @ Repository::Aws(aws)) => {
-            // On the heap: what waits for so many answers is large.
+            // On the heap: a future that waits for this many answers is large.
             report.add(Box::pin(deployment::check(aws)).await);
             report.add(devices::check(repository, UNANSWERED).await);
         }
@@ -77,7 +79,7 @@ pub async fn run(arguments: Arguments) -> Result {
     Ok(Exit::Done)
 }
 
-/// The repository, as far as it can be found; each step on the way is a check of its own.
+/// Finds the repository, if it can; each step towards it is a check of its own.
 async fn find_repository(arguments: &EndpointsArguments, report: &mut Report) -> Option<Repository> {
     let is_nothing = arguments.is_silent() && !Path::new(DEFAULT_DATA).exists();
     let location =
@@ -100,18 +102,19 @@ async fn find_repository(arguments: &EndpointsArguments, report: &mut Report) ->
     let clients = match arguments.clients(&location).await {
         Ok(clients) => clients,
         Err(error) => {
-            let advice = "set AWS_REGION to the region of the deployment, or name a profile with one in AWS_PROFILE";
+            let advice = "set AWS_REGION to the region of the deployment, or name a profile with \
+                          one in AWS_PROFILE";
             report.add([Finding::problem(Code::Region, "AWS", one_line(&error), advice)]);
             return None;
         }
     };
     let region = clients.config().region().map(ToString::to_string).unwrap_or_default();
-    report.add([Finding::ok(Code::Region, region.clone(), "AWS is asked there")]);
+    report.add([Finding::ok(Code::Region, region.clone(), "AWS is asked in this region")]);
     let (findings, is_known) = deployment::check_sign_in(&clients).await;
     report.add(findings);
     if !is_known {
         let what = "everything else";
-        report.add([Finding::unchecked(Code::Deployment, what, "it needs a sign-in", "mend that first")]);
+        report.add([Finding::unchecked(Code::Deployment, what, "it needs a sign-in", "fix that first")]);
         return None;
     }
     let what = match &location {
@@ -133,11 +136,12 @@ async fn find_repository(arguments: &EndpointsArguments, report: &mut Report) ->
 
 async fn not_found(what: String, error: &anyhow::Error, region: &str) -> Finding {
     if request(&**error).is_some_and(RequestError::is_refusal) {
-        let why = "it needs the permission ssm:GetParameter of the deployment's parameter";
+        let why = "it needs the permission ssm:GetParameter for the deployment's parameter";
         return Finding::unchecked(Code::Deployment, what, why, answers::PERMISSIONS);
     }
     let otherwise = format!(
-        "deploy it (docs/deploy.md), or set AWS_REGION to where it is, which is {region} now, and --stack to its name"
+        "deploy it (docs/deploy.md), or name it with --stack and set AWS_REGION to its region, \
+         which is {region} now"
     );
     let advice = advice(&**error).await.map_or(otherwise, str::to_owned);
     Finding::problem(Code::Deployment, what, one_line(error), advice)

@@ -1,20 +1,22 @@
-//! Who may sign with an online key, as its policy says it.
+//! Who may sign with an online key, according to its policy.
 
 use std::collections::BTreeSet;
 
 use anyhow::Context;
 use serde_json::Value;
 
-/// The action that is asked about.
+/// The action whose principals are wanted.
 const SIGN: &str = "kms:Sign";
 
-/// Whom a statement means that means everybody, or everybody but some.
+/// Stands for the principals of a statement that allows everybody, or everybody but some.
 const EVERYBODY: &str = "everybody";
 
-/// The principals that the statements of a key's policy let sign: ARNs, accounts, services (`service:NAME`), or [`EVERYBODY`].
+/// The principals that the statements of a key's policy let sign: ARNs, accounts, services
+/// (`service:NAME`), or [`EVERYBODY`].
 ///
-/// Conditions don't count: they may narrow what somebody signs, and not who it is. What is denied doesn't count either, so this may name more than may
-/// sign, and never fewer (<https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_grammar.html>).
+/// Conditions and `Deny` statements are ignored: both only narrow what is allowed. So the result
+/// may name more principals than may sign, never fewer
+/// (<https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_grammar.html>).
 pub fn signers(policy: &str) -> anyhow::Result<BTreeSet<String>> {
     let policy: Value = serde_json::from_str(policy).context("it is not JSON")?;
     let statements = list(policy.get("Statement").context("it has no statements")?);
@@ -49,12 +51,13 @@ fn principals(statement: &Value) -> Vec<String> {
     }
 }
 
-/// A policy may leave out the brackets around one.
+/// The elements of a list; a policy may write a single element without brackets.
 fn list(value: &Value) -> Vec<&Value> {
     value.as_array().map_or_else(|| vec![value], |values| values.iter().collect())
 }
 
-/// Whether an action is one that a pattern means: `*` is any characters, `?` any one, and case doesn't count
+/// Whether a pattern matches an action: `*` is any characters, `?` any one character, and case
+/// doesn't count
 /// (<https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_action.html>).
 fn matches(pattern: &str, action: &str) -> bool {
     fn from(pattern: &[u8], action: &[u8]) -> bool {
@@ -103,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn everybody_who_may_sign_is_named() {
+    fn every_principal_that_may_sign_is_named() {
         let allow =
             |action: Value, principal: Value| json!([{"Effect": "Allow", "Action": action, "Principal": principal}]);
         assert_eq!(of(&allow("kms:Sign".into(), json!({"AWS": "arn:r"}))), ["arn:r"]);

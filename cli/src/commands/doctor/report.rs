@@ -5,29 +5,29 @@ use serde_json::{Value, json};
 
 use crate::{terminal, text};
 
-/// Which check says something. The codes are stable: programs may go by them.
+/// The check that made a finding. The codes are stable: programs may rely on them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Code {
-    /// Which region AWS is asked in.
+    /// The AWS region of the deployment.
     Region,
-    /// Who asks.
+    /// The AWS identity that runs the checks.
     SignIn,
     /// The machine's clock.
     Clock,
-    /// Where the repository is described, and whether it can be opened.
+    /// Whether the deployment is found and can be opened.
     Deployment,
-    /// Whether this command line is made for what is deployed.
+    /// Whether this command line fits the deployed version.
     Version,
     /// How many functions may run at once.
     Concurrency,
-    /// The functions.
+    /// Whether each function can run.
     Functions,
-    /// Whether Lambda lets the functions call each other for as long as it takes.
+    /// Whether Lambda lets the functions call each other without a limit.
     Recursion,
-    /// What hands each queue's messages to its function.
+    /// The event source mapping of each queue.
     Triggers,
-    /// What wakes refresh.
+    /// The schedule that wakes refresh.
     Schedule,
     /// The buckets' versioning.
     Versioning,
@@ -39,11 +39,11 @@ pub enum Code {
     KeyPolicies,
     /// Messages that failed too often.
     DeadLetters,
-    /// Alarms.
+    /// Alarms that are raised or missing, or that notify nobody.
     Alarms,
     /// Whether a device can update.
     Devices,
-    /// How long documents are valid.
+    /// How long the roles' documents are still valid.
     Expiry,
     /// The data folder of the embedded form.
     Data,
@@ -51,11 +51,11 @@ pub enum Code {
     Space,
     /// The uploads folder of the embedded form.
     Uploads,
-    /// What the embedded form's process fails at.
+    /// Failures that the embedded form's process reports.
     Troubles,
     /// What waits for an operator.
     Waiting,
-    /// One artifact's way through everything, under `--try`.
+    /// The trial artifact of `--try`.
     Trial,
 }
 
@@ -65,30 +65,28 @@ impl Code {
     }
 }
 
-/// How a check went.
+/// The result of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// As it should be.
     Ok,
-    /// It works, and may not for long or not under load.
+    /// It works, but perhaps not for long, or not under load.
     Warning,
     /// Something doesn't work, or isn't safe.
     Problem,
-    /// Nobody knows.
+    /// The check could not be made.
     Unchecked,
 }
 
-/// What a check found.
+/// A check's result, with its reason and advice.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// Which check.
     pub code: Code,
-    /// How it went.
     pub state: Severity,
-    /// What it is about.
+    /// The thing that was checked, such as `the bucket NAME`.
     pub what: String,
-    /// What it found.
+    /// What the check found out about it.
     pub why: String,
     /// What to do about it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -96,22 +94,19 @@ pub struct Finding {
 }
 
 impl Finding {
-    /// All is well.
     pub fn ok(code: Code, what: impl Into<String>, why: impl Into<String>) -> Self {
         Self { code, state: Severity::Ok, what: what.into(), why: why.into(), advice: None }
     }
 
-    /// It works still.
     pub fn warning(code: Code, what: impl Into<String>, why: impl Into<String>, advice: impl Into<String>) -> Self {
         Self { code, state: Severity::Warning, what: what.into(), why: why.into(), advice: Some(advice.into()) }
     }
 
-    /// It doesn't work, or isn't safe.
     pub fn problem(code: Code, what: impl Into<String>, why: impl Into<String>, advice: impl Into<String>) -> Self {
         Self { code, state: Severity::Problem, what: what.into(), why: why.into(), advice: Some(advice.into()) }
     }
 
-    /// Nobody can tell, since `why`.
+    /// The check could not be made, because of `why`.
     pub fn unchecked(code: Code, what: impl Into<String>, why: &str, advice: impl Into<String>) -> Self {
         let why = format!("could not be checked: {why}");
         Self { code, state: Severity::Unchecked, what: what.into(), why, advice: Some(advice.into()) }
@@ -130,7 +125,8 @@ impl Finding {
     }
 }
 
-/// All findings about things of one kind: one line where nothing is wrong with any of them, and one for all that nobody could check for the same reason.
+/// The findings about things of one kind, made short: one "ok" line if nothing is wrong with any of
+/// them, and one line for all that could not be checked for the same reason.
 pub fn together(code: Code, all: &str, why: &str, wrong: Vec<Finding>) -> Vec<Finding> {
     if wrong.is_empty() {
         return vec![Finding::ok(code, all, why)];
@@ -157,17 +153,15 @@ pub struct Report {
 }
 
 impl Report {
-    /// Adds what was found.
     pub fn add(&mut self, findings: impl IntoIterator<Item = Finding>) {
         self.checks.extend(findings);
     }
 
-    /// How many checks went so.
+    /// How many findings have this severity.
     pub fn count(&self, state: Severity) -> u64 {
         self.checks.iter().filter(|finding| finding.state == state).count() as u64
     }
 
-    /// Prints it.
     pub fn print(&self, as_json: bool) {
         if as_json {
             terminal::json(&self.json());
@@ -189,7 +183,7 @@ impl Report {
         json
     }
 
-    /// What it comes to, in one line.
+    /// The number of problems, warnings and unchecked items, in one line.
     pub fn summary(&self) -> String {
         let count = |state, thing| text::count(self.count(state), thing);
         format!(
@@ -220,7 +214,8 @@ mod tests {
             [
                 "ok         region        eu-central-1: set",
                 "PROBLEM    dead-letters  the queue sign: 3 messages; look",
-                "unchecked  key-policies  the key: could not be checked: it needs kms:GetKeyPolicy; allow it",
+                "unchecked  key-policies  the key: could not be checked: it needs \
+                 kms:GetKeyPolicy; allow it",
                 "WARNING    alarms        all: nobody is told; name a topic",
             ]
         );
@@ -241,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn things_of_one_kind_are_one_line_while_nothing_is_wrong_with_them() {
+    fn things_of_one_kind_are_one_line_if_nothing_is_wrong_with_them() {
         let wrong = vec![Finding::problem(Code::Keys, "a", "b", "c"), Finding::problem(Code::Keys, "d", "e", "f")];
         assert_eq!(together(Code::Keys, "all", "enabled", vec![]), [Finding::ok(Code::Keys, "all", "enabled")]);
         assert_eq!(together(Code::Keys, "all", "enabled", wrong.clone()), wrong);

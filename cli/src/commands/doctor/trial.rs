@@ -1,4 +1,5 @@
-//! One artifact's way through everything, under `--try`: the only part that changes anything.
+//! The trial artifact of `--try`, which goes through the whole pipeline: the only check that
+//! changes anything.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -17,21 +18,24 @@ use crate::text;
 use crate::uploading::{PlannedUpload, UploadsBucket, put_upload};
 use crate::waiting::{Awaited, Goal, UploadEnding, wait_for};
 
-/// Where the artifact is for the time being: nobody takes it for one of theirs.
+/// The folder of the trial artifact: its name keeps people from taking it for one of theirs.
 const FOLDER: &str = "tufline-doctor";
 
-/// How long devices may take to see it, and then to see that it is gone. A burst before it has its turn first.
+/// How long devices may take to see the artifact, and then its removal. A burst of earlier uploads
+/// goes first.
 const PATIENCE: Duration = Duration::from_mins(2);
 
-/// Uploads a small target, waits until devices see it, fetches and compares it, removes it, and waits until devices don't see it any more.
+/// Uploads a small target, waits until devices see it, fetches and compares it, removes it, and
+/// waits until devices no longer see it.
 ///
-/// Whatever fails on the way, the upload is removed.
+/// It removes the upload whatever fails on the way.
 pub async fn run(repository: &Repository) -> Finding {
-    // Before anything is changed: whoever can't look as a device does can't tell how it ends.
+    // Checked before anything changes: without a device's view nobody could tell how the trial
+    // ends.
     let source = match ClientSource::of(repository) {
         Ok(source) => source,
         Err(error) => {
-            let advice = "give what a device has, by these variables (docs/devices.md)";
+            let advice = "give a device's credentials in these variables (docs/devices.md)";
             return Finding::unchecked(Code::Trial, "one artifact", &one_line(&error), advice);
         }
     };
@@ -49,7 +53,7 @@ pub async fn run(repository: &Repository) -> Finding {
     match try_artifact(repository, &source, &name, &bytes).await {
         Ok(done) => Finding::ok(Code::Trial, name.as_str(), done),
         Err(error) => {
-            let advice = "look at what is wrong above, and at `tufline status`";
+            let advice = "look at the problems above, and at `tufline status`";
             Finding::problem(Code::Trial, name.as_str(), one_line(&error), advice)
         }
     }
@@ -70,7 +74,7 @@ async fn try_artifact(
         anyhow::Ok(visible)
     };
     let seen = seen.await;
-    // Whatever became of it: an upload that failed may have arrived all the same.
+    // Removed in any case: an upload that failed may still have arrived.
     let removed = Instant::now();
     let gone = async {
         let left = || format!("the upload {name} could not be removed: remove it by hand");
@@ -81,14 +85,15 @@ async fn try_artifact(
     let seen = seen?;
     gone?;
     Ok(format!(
-        "devices saw it after {}, fetched it, and saw it gone {} after its removal; the metadata of two generations and a blob of {} stay",
+        "devices saw it after {}, fetched it, and saw it gone {} after its removal; two \
+         generations of metadata and a blob of {} remain",
         text::took(seen),
         text::took(removed.elapsed()),
         text::bytes(bytes.len() as u64)
     ))
 }
 
-/// A name and bytes that nobody had before: else an upload of the same bytes would tell nothing.
+/// A random name and content: with an older upload's bytes the trial would prove nothing.
 fn make_artifact() -> anyhow::Result<(TargetName, Vec<u8>)> {
     let mut random = [0; 8];
     rand::fill(&mut random).ok().context("the system has no randomness")?;
@@ -114,7 +119,7 @@ async fn wait(repository: &Repository, name: &TargetName, goal: Goal) -> anyhow:
         Some(UploadEnding::Published { .. } | UploadEnding::Gone { .. }) => Ok(()),
         Some(UploadEnding::Rejected { reason }) => bail!("it was refused: {reason}"),
         Some(UploadEnding::TimedOut { reason }) => bail!("after {}: {reason}", text::took(PATIENCE)),
-        Some(UploadEnding::Denied { reason }) => bail!("nobody can tell what became of it: {reason}"),
+        Some(UploadEnding::Denied { reason }) => bail!("it is not known what became of it: {reason}"),
         None => bail!("nobody waited for it"),
     }
 }
@@ -136,7 +141,7 @@ async fn remove(repository: &Repository, name: &TargetName) -> anyhow::Result<()
             let uploads = &folder.endpoints()?.uploads;
             let file = uploads.join(name.as_str());
             crate::files::remove(&file)?;
-            // Only while it is empty: another trial may have its own in it.
+            // This removes only an empty folder: another trial may have its artifact in it.
             _ = std::fs::remove_dir(uploads.join(FOLDER));
             Ok(())
         }

@@ -1,9 +1,10 @@
-//! What `tufline status` would have somebody look at: its reasons as they are, each with what to do.
+//! The reasons for attention of `tufline status` as findings, each with advice.
 
 use super::report::{Code, Finding, together};
 use crate::health::{About, Reason};
 
-/// All of them, in the order of the checks, and what was `unread`; `in_folder` in the embedded form, which has checks of its own.
+/// The findings for all reasons, in the order of the checks, with those for what could not be read
+/// (`unread`). The embedded form (`in_folder`) has two more checks.
 pub fn findings(reasons: &[Reason], unread: Vec<Finding>, in_folder: bool) -> Vec<Finding> {
     let of =
         |code| -> Vec<Finding> { reasons.iter().filter(|reason| code_of(reason.about) == code).map(finding).collect() };
@@ -12,17 +13,17 @@ pub fn findings(reasons: &[Reason], unread: Vec<Finding>, in_folder: bool) -> Ve
         findings.extend(together(
             Code::Clock,
             "this machine's clock",
-            "not behind what it signed last",
+            "not behind its last signature",
             of(Code::Clock),
         ));
-        findings.extend(together(Code::Troubles, "its process", "it fails at nothing", of(Code::Troubles)));
+        findings.extend(together(Code::Troubles, "its process", "it reports no failures", of(Code::Troubles)));
     }
     let waiting = [of(Code::Waiting), unread].concat();
     findings.extend(together(Code::Waiting, "the repository", "nothing waits for an operator", waiting));
     findings
 }
 
-/// The check to which it belongs.
+/// The check to which a reason belongs.
 fn code_of(about: About) -> Code {
     match about {
         About::Expiry | About::TimestampExpiry | About::PartyExpiry | About::RootExpiry | About::RootIsDue => {
@@ -40,29 +41,31 @@ fn code_of(about: About) -> Code {
     }
 }
 
-/// One of them.
+/// The finding for one reason.
 pub fn finding(reason: &Reason) -> Finding {
     let Reason { about, text, detail } = reason;
     let why = detail.as_ref().map_or_else(|| text.clone(), |detail| format!("{text}: {detail}"));
     let advice = match about {
         About::Damage => {
-            "devices need it: bring it back from a backup, or from its older object versions (docs/operations.md#when-something-was-lost)"
+            "devices need it: restore it from a backup, or from its older object versions \
+             (docs/operations.md#when-something-was-lost)"
         }
-        About::Expiry => "look why it isn't renewed: docs/operations.md#alarm-role-expires",
-        About::TimestampExpiry => "look why refresh doesn't renew it: docs/operations.md#alarm-timestamp-expires",
-        About::PartyExpiry => "ask that party to deliver the next one: docs/delegations.md",
+        About::Expiry => "find out why it isn't renewed: docs/operations.md#alarm-role-expires",
+        About::TimestampExpiry => "find out why refresh doesn't renew it: docs/operations.md#alarm-timestamp-expires",
+        About::PartyExpiry => "ask that party to deliver the next version: docs/delegations.md",
         About::RootExpiry | About::RootIsDue => {
-            "call the root's holders together and publish the next one: docs/keys.md"
+            "have the root's holders sign the next root, and publish it: docs/keys.md"
         }
         About::NotRunning => "start `tufline local`",
         About::Clock => "set it right (docs/operations.md#the-clock)",
-        About::Trouble => "the reason says it (docs/embedded.md#when-something-around-it-fails)",
-        About::Lag => "see which stage it waits for: docs/operations.md#alarm-publication-lag",
-        About::RefusedGeneration => "see what the reason says: docs/operations.md#alarm-gate-refusal",
-        About::HeldRemovals => "bring the files back, or run `tufline accept-removals` (docs/uploads.md)",
+        About::Trouble => "see the reason (docs/embedded.md#when-something-around-it-fails)",
+        About::Lag => "see which stage is behind: docs/operations.md#alarm-publication-lag",
+        About::RefusedGeneration => "see the reason: docs/operations.md#alarm-gate-refusal",
+        About::HeldRemovals => "restore the files, or run `tufline accept-removals` (docs/uploads.md)",
         About::DeadLetters => "look at the log of its function: docs/operations.md#alarm-dead-letters",
         About::IgnoredRoot => {
-            "somebody may write there who shouldn't: docs/keys.md#something-lies-where-a-root-belongs-and-is-none"
+            "somebody may write there who shouldn't: \
+             docs/keys.md#something-lies-where-a-root-belongs-and-is-none"
         }
     };
     let make = if *about == About::RootIsDue { Finding::warning } else { Finding::problem };
@@ -75,14 +78,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_reason_is_told_once_by_its_check_with_its_detail_and_what_to_do() {
+    fn each_reason_is_reported_once_by_its_check_with_its_detail_and_advice() {
         let reason = |about, text: &str| Reason { about, text: text.into(), detail: Some("why".into()) };
         let reasons = [
             reason(About::Damage, "damage"),
             reason(About::Clock, "clock"),
             reason(About::Trouble, "trouble"),
             reason(About::HeldRemovals, "held"),
-            // The check of expiries has it, which knows what devices see too.
+            // The check of expiries reports it, since it also knows what devices see.
             reason(About::Expiry, "expiry"),
         ];
         let told = |in_folder| {
@@ -97,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_root_that_has_time_left_is_no_problem_yet() {
+    fn only_a_root_with_time_left_is_a_warning() {
         let state = |about| finding(&Reason { about, text: "text".into(), detail: None }).state;
         assert_eq!(state(About::RootIsDue), Severity::Warning);
         for about in [About::RootExpiry, About::TimestampExpiry, About::PartyExpiry, About::Expiry, About::Damage] {

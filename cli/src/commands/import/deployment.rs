@@ -1,5 +1,5 @@
-//! A deployment on AWS into which something is imported. Its functions hash, sign and publish; this uploads the targets, and makes the
-//! roots and the first generation.
+//! The deployment on AWS into which a repository is imported. This module uploads the targets, and
+//! makes the roots and the first generation; the deployment's functions hash, sign and publish.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,34 +26,33 @@ use super::from::OtherRepository;
 use crate::repository::{AwsRepository, wait_for_first_generation};
 use crate::uploading::{PlannedUpload, UploadsBucket, ascii_custom};
 
-/// So many targets are on their way at once: most of them wait until they are hashed.
+/// How many targets are imported at once: most of them wait to be hashed.
 const AT_ONCE: usize = 64;
 
-/// So many are copied at once, each through a file.
+/// How many targets are copied at once, each through a temporary file.
 const COPIES_AT_ONCE: usize = 4;
 
-/// How often it is looked whether an upload is hashed.
+/// The pause between two checks whether an upload is hashed.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// How long that may take: a large one waits for others, and has several runs.
+/// How long hashing may take: a large upload waits for others, and takes several runs.
 const PATIENCE: Duration = Duration::from_hours(1);
 
-/// A deployment that has no repository yet, or one of which an earlier run began to make it.
+/// A deployment that has no repository yet, or in which an earlier run of the import began one.
 pub struct Deployment {
-    /// What its functions have, but for the right to sign and to write blobs.
+    /// The same ports as its functions have, without the rights to sign and to write blobs.
     pub ports: Ports,
     uploads: UploadsBucket,
     copies: Semaphore,
 }
 
 impl Deployment {
-    /// That of a repository. Nothing is sent yet.
     pub fn of(aws: &AwsRepository) -> anyhow::Result<Self> {
         let ports = aws.ports(Arc::new(aws.kms_signer()?))?;
         Ok(Self { ports, uploads: UploadsBucket::of(aws)?, copies: Semaphore::new(COPIES_AT_ONCE) })
     }
 
-    /// Refuses what can't be taken over.
+    /// Refuses targets and roots that can't be taken over.
     pub fn check(&self, old: &Old) -> anyhow::Result<()> {
         old.check(self.ports.config.largest_target.0)?;
         for (name, content) in &old.targets {
@@ -62,14 +61,15 @@ impl Deployment {
         Ok(())
     }
 
-    /// Refuses where a repository is.
+    /// Refuses a deployment that already has a repository.
     pub async fn expect_new(&self, old: &Old) -> anyhow::Result<()> {
         self.expect_first(old).await?;
         taken_over(&*self.ports.store, old, None).await?;
         Ok(())
     }
 
-    /// Refuses where nothing is published yet and the functions would begin with another root: their configuration says with which.
+    /// Refuses a deployment that has published nothing and whose configuration names another first
+    /// root.
     async fn expect_first(&self, old: &Old) -> anyhow::Result<()> {
         let store = &*self.ports.store;
         if ledger::published(store).await?.is_none() {
@@ -79,7 +79,8 @@ impl Deployment {
         Ok(())
     }
 
-    /// The second step; answers the generation that is published then. It may be killed at any time: the next run finds what is there.
+    /// The second step of the import. Returns the published generation. It may be killed at any
+    /// time: the next run continues from what is there.
     pub async fn take(&self, found: &OtherRepository, old: &Old, next: &FitRoot) -> anyhow::Result<u64> {
         let store = &*self.ports.store;
         self.expect_first(old).await?;
@@ -94,7 +95,7 @@ impl Deployment {
         wait_for_first_generation(store).await
     }
 
-    /// Makes an upload of a target, and waits until hash has made a blob of it.
+    /// Uploads a target, and waits until hash has made a blob of it.
     async fn bring(&self, found: &OtherRepository, name: &TargetName, content: &Content) -> anyhow::Result<()> {
         let look = || standing(&self.ports, name, content);
         if look().await? == Standing::Missing {
@@ -106,7 +107,8 @@ impl Deployment {
                 Standing::Hashed => return Ok(()),
                 Standing::Missing => return Err(missing(name).into()),
                 Standing::Waits if Instant::now() >= until => bail!(
-                    "the upload {name} is not hashed after {} minutes: look at the logs of hash and large, and run this again",
+                    "the upload {name} is still not hashed after {} minutes: look at the logs of \
+                     hash and large, and run this again",
                     PATIENCE.as_secs() / 60
                 ),
                 Standing::Waits => sleep(PAUSE).await,
@@ -125,7 +127,7 @@ impl Deployment {
     }
 }
 
-/// Custom metadata as it travels with an upload, if there is any.
+/// Custom metadata in the form that an upload carries; `None` if there is none.
 fn metadata(name: &TargetName, custom: &Custom) -> anyhow::Result<Option<String>> {
     if custom.is_empty() {
         return Ok(None);

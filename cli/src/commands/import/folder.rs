@@ -1,4 +1,4 @@
-//! A folder into which something is imported.
+//! The folder into which a repository is imported.
 
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -17,14 +17,16 @@ use crate::repository::{config_file, configured, import_marker};
 use crate::source::ListedTarget;
 use crate::text::Quoted;
 
-/// So many targets are copied at once.
+/// How many targets are copied at once.
 const AT_ONCE: usize = 16;
 
-/// A folder into which something is imported. Until that is done a marker lies in it, and `tufline local` refuses to start there.
+/// The data folder of an import. Until the import is done, a marker in it keeps `tufline local`
+/// from starting there.
 pub struct NewFolder(PathBuf);
 
 impl NewFolder {
-    /// The folder `data`, which must not be there yet, or be one that an earlier run began.
+    /// The folder `data`. It must be new or empty, or an earlier run of the import must have begun
+    /// it.
     pub fn find(data: &Path) -> anyhow::Result<Self> {
         let data = std::path::absolute(data)?;
         let empty = match std::fs::read_dir(&data) {
@@ -38,34 +40,42 @@ impl NewFolder {
         Ok(Self(data))
     }
 
-    /// Refuses what can't be taken over, by the configuration that is there after a first step, or else the one that is made.
+    /// Refuses targets and roots that can't be taken over, by the configuration that the first step
+    /// wrote, or else by the one that it will write.
     pub fn check(&self, old: &Old) -> anyhow::Result<()> {
         let config = configured(&self.0)?;
         old.check(config.largest_target.0)?;
         if config_file::path(&self.0).exists() {
             let data = self.0.display();
             old.expect_first(config.trusted_root, |first| {
-                format!("give the root that {data} was begun with, set trusted_root = \"{first}\" in {data}/config.toml, or remove {data} and begin again")
+                format!(
+                    "give the root with which {data} was begun, set trusted_root = \"{first}\" in \
+                     {data}/config.toml, or remove {data} and start over"
+                )
             })?;
         }
         Ok(())
     }
 
-    /// Refuses where the first step wasn't done.
+    /// Refuses a folder in which the first step wasn't done.
     pub fn expect_begun(&self) -> anyhow::Result<()> {
         if !import_marker(&self.0).exists() {
             bail!(
-                "{} is not begun: its keys must stand in the next root, which this command makes without --next-root",
+                "{} is not prepared: the next root must list its keys; run this without \
+                 --next-root first, which makes both",
                 self.0.quoted()
             );
         }
         Ok(())
     }
 
-    /// Opens it, made where it is missing: its chain of roots begins with the first of `old`, now and at every later start.
+    /// Opens the repository, and creates it if it is missing. Its chain of roots begins with the
+    /// first of `old`, now and at every later start.
     ///
-    /// Whichever folder is at the uploads' place is taken for them: between the steps the data folder may have been moved or copied, or `--uploads` may name
-    /// another one now. *Invariant*: that removes nothing, since all targets are put there ([`put_all`]) before anything is published or may start.
+    /// It accepts any folder in the place of the uploads: between the two steps, the data folder
+    /// may have been moved or copied, or `--uploads` may name another folder. *Invariant*: this
+    /// removes no target, since [`put_all`] puts all targets there before anything is published or
+    /// may start.
     pub async fn open(&self, old: &Old, uploads: Option<&Path>) -> anyhow::Result<LocalRepository> {
         if !import_marker(&self.0).exists() {
             std::fs::create_dir_all(&self.0).with_context(|| format!("cannot make {}", self.0.quoted()))?;
@@ -83,14 +93,15 @@ impl NewFolder {
         Ok(repository)
     }
 
-    /// From now on it is a repository like any other.
+    /// Removes the marker: from now on it is a repository like any other.
     pub fn done(&self) -> anyhow::Result<()> {
         files::remove(&import_marker(&self.0)).map(drop)
     }
 }
 
-/// Makes an upload of every target, as if it had been dropped there: what is published is what the uploads are, also for everything
-/// that looks at them later. A crash in between: the next run finds those that are there.
+/// Puts every target into the uploads, as if somebody had dropped it there. So what is published
+/// equals what the uploads hold, also for everything that compares the two later. After a crash the
+/// next run skips the files that are there.
 pub async fn put_all(uploads: &Path, found: &OtherRepository) -> anyhow::Result<()> {
     let puts = found.targets.iter().map(|(name, target)| put(uploads, found, name, target));
     stream::iter(puts.collect::<Vec<_>>()).buffer_unordered(AT_ONCE).try_collect().await
@@ -110,7 +121,7 @@ async fn put(uploads: &Path, found: &OtherRepository, name: &TargetName, target:
     if !custom.is_empty() {
         files::write(&files::side_file(&place), &serde_json::to_vec(&custom)?)?;
     }
-    // Others go on while the disk is waited for.
+    // Waiting for the disk must not hold up the other downloads.
     let at = place.clone();
     spawn_blocking(move || files::put(file, &at)).await?.with_context(cannot)
 }

@@ -1,4 +1,4 @@
-//! The other repository: where it is, how its files lie there, and what of it goes on here.
+//! The repository to import: where it is, how its files are laid out, and what is taken over.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -21,32 +21,32 @@ use crate::source::{
 use crate::terminal::complain;
 use crate::text;
 
-/// Where a repository's metadata and targets may be, below the folder that is named: as tuftool and python-tuf leave them; metadata
-/// beside the folder of targets, as go-tuf leaves it; and the folder of metadata itself.
+/// Where metadata and targets may be below the folder that the operator names: as tuftool and
+/// python-tuf lay them out; as go-tuf does, with the folder of targets inside that of the metadata;
+/// or the folder of metadata itself.
 const LAYOUTS: [(&str, &[&str]); 3] =
     [("metadata", &["targets"]), ("repository", &["repository/targets"]), ("", &["targets", "../targets"])];
 
-/// So many targets are read at once.
+/// How many files are read at once.
 const AT_ONCE: usize = 16;
 
-/// A repository that a client verified.
+/// The repository to import, which a client has verified.
 pub struct OtherRepository {
-    /// Where it is.
     pub source: ClientSource,
-    /// As the client has it.
+    /// What the client verified.
     pub seen: VerifiedRepository,
     /// All targets that the client finds.
     pub targets: BTreeMap<TargetName, ListedTarget>,
-    /// The version of the root that is trusted, with which the new repository begins.
+    /// The version of the trusted root, with which the new repository begins.
     first: u64,
-    /// What lies there in the places of the roots before.
+    /// The files found there under the names of earlier roots.
     before: BTreeMap<u64, Vec<u8>>,
-    /// What to tell of these.
+    /// What to say about the earlier roots.
     notes: Vec<String>,
 }
 
 impl OtherRepository {
-    /// Reads and verifies all of it.
+    /// Reads and verifies the whole repository.
     pub async fn at(source: ClientSource) -> anyhow::Result<Self> {
         let seen = source.observe(None).await?;
         let first = source.trusted_version()?;
@@ -63,7 +63,8 @@ impl OtherRepository {
         Ok(found)
     }
 
-    /// Here targets go by their SHA-256: of those that have none (old go-tuf wrote SHA-512 only) it is made of their bytes.
+    /// Adds the SHA-256 of targets that list none (old versions of go-tuf wrote only SHA-512), from
+    /// their bytes: Tufline identifies targets by it.
     async fn complete(&mut self) -> anyhow::Result<()> {
         let lacks = |(_, target): &(&TargetName, &ListedTarget)| target.sha256.is_none();
         let digests = self.targets.iter().filter(lacks).map(async |(name, target)| {
@@ -80,7 +81,8 @@ impl OtherRepository {
         Ok(())
     }
 
-    /// Refuses uploads that are none of its targets: they would be published without anybody having asked for it.
+    /// Refuses uploads that are not among the targets: they would be published though nobody asked
+    /// for it.
     pub async fn expect_no_others(&self, uploads: &dyn Uploads) -> anyhow::Result<()> {
         let mut after: Option<String> = None;
         loop {
@@ -90,24 +92,25 @@ impl OtherRepository {
             let is_other =
                 |name: &&String| name.parse().is_ok_and(|name: TargetName| !self.targets.contains_key(&name));
             for other in page.iter().filter(is_other) {
-                // A bucket lists what was removed too.
+                // A bucket also lists removed uploads.
                 if let Head::Object(_) = uploads.head(other).await? {
                     bail!(
-                        "the uploads have {other}, which the other repository doesn't: take it away, and run this again"
+                        "the uploads have {other}, which the other repository doesn't have: remove \
+                         it, and run this again"
                     );
                 }
             }
         }
     }
 
-    /// Tells of the roots before that are missing, or lead nowhere.
+    /// Warns of earlier roots that are missing or lead nowhere.
     pub fn tell_before(&self) {
         for note in &self.notes {
             complain!("tufline: {note}");
         }
     }
 
-    /// What of it goes on here.
+    /// What the new repository takes over.
     pub fn old(&self) -> anyhow::Result<Old> {
         let VerifiedRepository { timestamp, snapshot, roots, .. } = &self.seen;
         let targets = self.targets.iter().map(|(name, target)| Ok((name.clone(), content_of(name, target)?)));
@@ -124,8 +127,9 @@ impl OtherRepository {
     }
 }
 
-/// The roots before the one that is trusted, as they are there: the client verified the last of them, and nobody the others. With what is to be told of
-/// those that are missing or lead nowhere, which keeps nothing from being taken over.
+/// The roots before the trusted one, as the source has them, with warnings about those that are
+/// missing or lead nowhere. The client verified only the last of them. None of these warnings stops
+/// the import.
 async fn read_before(
     source: &ClientSource,
     seen: &VerifiedRepository,
@@ -149,7 +153,8 @@ async fn read_before(
             Some(Ok(None)) | None => "it is missing".into(),
         };
         notes.push(format!(
-            "{last}.root.json there leads no device on: {why}; devices that know no newer root need version {first} by another way"
+            "{last}.root.json there leads devices nowhere: {why}; devices that know no newer root \
+             must get version {first} another way"
         ));
     }
     let others: Vec<String> = read
@@ -158,7 +163,7 @@ async fn read_before(
         .map(|(version, _)| version.to_string())
         .collect();
     if !others.is_empty() {
-        notes.push(format!("missing there too, of the roots before: {}", others.join(", ")));
+        notes.push(format!("these earlier roots are missing there too: {}", others.join(", ")));
     }
     (read.into_iter().filter_map(|(version, bytes)| Some((version, bytes.ok()??))).collect(), notes)
 }
@@ -168,13 +173,14 @@ fn content_of(name: &TargetName, target: &ListedTarget) -> anyhow::Result<Conten
     Ok(Content { sha256, length: target.length, custom: custom_of(name, target)? })
 }
 
-/// Custom metadata, which is an object here; clients take anything.
+/// A target's custom metadata. Tufline requires a JSON object; TUF clients accept any value.
 pub fn custom_of(name: &TargetName, target: &ListedTarget) -> anyhow::Result<Custom> {
     match &target.custom {
         None => Ok(Custom::new()),
         Some(Value::Object(custom)) => Ok(custom.clone().into_iter().collect()),
         Some(_) => bail!(
-            "the target {name} can't be kept: its custom metadata is no JSON object; publish it there again with {{\"key\": value, …}}"
+            "the target {name} can't be kept: its custom metadata is not a JSON object; publish it \
+             there again with {{\"key\": value, …}}"
         ),
     }
 }
@@ -183,7 +189,7 @@ pub fn custom_of(name: &TargetName, target: &ListedTarget) -> anyhow::Result<Cus
 pub fn find_source(from: &Base, urls: &UrlArguments) -> anyhow::Result<ClientSource> {
     match from {
         Base::Web(_) => {
-            let root = urls.root.as_ref().context("a URL proves nothing: name a root that is trusted with --root")?;
+            let root = urls.root.as_ref().context("a URL alone proves nothing: name a trusted root with --root")?;
             ClientSource::at(from.clone(), urls.targets_of(from), read_root(root)?)
         }
         Base::Folder(folder) => in_folder(folder, urls),
@@ -194,7 +200,8 @@ fn in_folder(folder: &Path, urls: &UrlArguments) -> anyhow::Result<ClientSource>
     let found = LAYOUTS.iter().find(|(metadata, _)| folder.join(metadata).join("timestamp.json").is_file());
     let Some((metadata, targets)) = found else {
         bail!(
-            "no timestamp.json in {}, or in metadata or repository in it: name the folder of a TUF repository",
+            "no timestamp.json in {}, nor in metadata/ or repository/ below it: name the folder of \
+             a TUF repository",
             text::path(folder)
         );
     };
@@ -203,7 +210,7 @@ fn in_folder(folder: &Path, urls: &UrlArguments) -> anyhow::Result<ClientSource>
         targets.clone()
     } else {
         let found = targets.iter().map(|targets| folder.join(targets)).find(|targets| targets.is_dir());
-        Base::Folder(found.context("its folder of targets is not beside the metadata: name it with --targets")?)
+        Base::Folder(found.context("there is no folder of targets beside the metadata: name it with --targets")?)
     };
     let root = match &urls.root {
         Some(root) => read_root(root)?,
@@ -212,12 +219,13 @@ fn in_folder(folder: &Path, urls: &UrlArguments) -> anyhow::Result<ClientSource>
     ClientSource::at(Base::Folder(metadata), targets, root)
 }
 
-/// What is trusted in a folder where nobody says what: its first root.
+/// The trusted root of a folder for which none was named: its first root.
 fn first_there(metadata: &Path) -> anyhow::Result<Vec<u8>> {
     let first = metadata.join("1.root.json");
     let why = |why: String| {
         anyhow!(
-            "{} is not a root to begin with ({why}): name one that your devices trust with --root, of any version",
+            "{} is not a usable first root ({why}): name a root that your devices trust, of any \
+             version, with --root",
             text::path(&first)
         )
     };

@@ -1,7 +1,9 @@
-//! `tufline import`: takes over a repository that others made. Devices which trust it follow without change.
+//! `tufline import`: takes over a repository that other tools made. Devices that trust it follow
+//! without change.
 //!
-//! Two steps, with a ceremony between them: the first makes the next root, which the holders of the old one sign; the second takes the
-//! signed root and all else. Both read the other repository as a client, and write nothing before they have verified all of it.
+//! It has two steps, with a ceremony between them. The first makes the next root, which the holders
+//! of the old root sign. The second takes over the signed root and everything else. Both steps read
+//! the other repository as a client does, and verify all of it before they write anything.
 
 mod deployment;
 mod folder;
@@ -31,30 +33,31 @@ use deployment::Deployment;
 use folder::NewFolder;
 use from::OtherRepository;
 
-/// Takes over a TUF repository that others made, into a new repository: its devices follow without change.
+/// Takes over an existing TUF repository into a new one: its devices follow without change.
 ///
-/// The new one is a folder that doesn't exist yet, or a deployment on AWS without a root.
+/// The new repository is a folder that doesn't exist yet, or a deployment on AWS without a root.
 ///
-/// Run it once for the root that the holders of the old one must sign, and again with that root. docs/import.md has it step by step.
+/// Run it once to make the next root, which the holders of the old root sign, and again with the
+/// signed root. docs/import.md shows every step.
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// The other repository: the URL of its metadata, or its folder
+    /// The repository to take over: the URL of its metadata, or its folder
     #[arg(value_name = "METADATA_URL|DIR", value_parser = Base::parser())]
     from: Base,
     #[command(flatten)]
     urls: UrlArguments,
     #[command(flatten)]
     repository: RepositoryArguments,
-    /// With --data: the folder to drop files in, in which the targets are left as well [default: DIR/uploads]
+    /// With --data: the uploads folder, which also gets all targets [default: DIR/uploads]
     #[arg(long, value_name = "DIR", requires = "data")]
     uploads: Option<PathBuf>,
     /// The next root, signed by the holders of the old one
     #[arg(long, value_name = "FILE")]
     next_root: Option<PathBuf>,
-    /// For how long the next root is in force
+    /// How long the next root is valid
     #[arg(long, default_value = "365 days", value_name = "TIME", conflicts_with = "next_root")]
     expires: Lifetime,
-    /// Where the next root goes, unsigned [default: <its version>.root.json]
+    /// Where to write the next root, unsigned [default: <its version>.root.json]
     #[arg(long, value_name = "FILE", conflicts_with = "next_root")]
     out: Option<PathBuf>,
     /// Print a line of JSON
@@ -62,7 +65,6 @@ pub struct Arguments {
     json: bool,
 }
 
-/// Does the step that is due.
 pub async fn run(arguments: Arguments) -> Result {
     let found = OtherRepository::at(from::find_source(&arguments.from, &arguments.urls)?).await?;
     let old = found.old()?;
@@ -98,7 +100,7 @@ async fn into_folder(arguments: &Arguments, found: &OtherRepository, old: &Old, 
     Ok(Exit::Done)
 }
 
-/// What a file can't be, for people.
+/// The context of an error about the next root's file.
 fn as_next(next: &Path) -> String {
     format!("{} as the next root", next.quoted())
 }
@@ -116,7 +118,7 @@ async fn into_deployment(arguments: &Arguments, found: &OtherRepository, old: &O
     Ok(Exit::Done)
 }
 
-/// Where the roots go: the one to be signed, and the one before.
+/// The paths of the root to be signed and of its previous version.
 struct RootProposal {
     version: u64,
     out: PathBuf,
@@ -124,26 +126,30 @@ struct RootProposal {
 }
 
 impl RootProposal {
-    /// Checks that nothing else is there. Writes nothing.
+    /// Chooses the paths, and checks that writing there overwrites nothing else. Writes nothing.
     fn of(arguments: &Arguments, old: &Old) -> anyhow::Result<Self> {
         let chain = old.newest_root()?;
         let version = chain.newest().version.get() + 1;
         let out = arguments.out.clone().unwrap_or_else(|| format!("{version}.root.json").into());
         let before = root_document::beside(&out, version - 1);
         if out == before {
-            bail!("{} would be the version before and the next at once: choose another name", out.quoted());
+            bail!(
+                "{} is the name of the previous version, which is written beside it: choose \
+                 another name",
+                out.quoted()
+            );
         }
         root_document::expect_absent(&out)?;
         if before.exists()
             && given::read(&before).with_context(|| format!("cannot read {}", before.quoted()))?
                 != *chain.newest_bytes()
         {
-            bail!("{} is another root than the newest there: put it away first", before.quoted());
+            bail!("{} differs from the newest root of the other repository: move it away first", before.quoted());
         }
         Ok(Self { version, out, before })
     }
 
-    /// The first step: the root to be signed.
+    /// The first step: writes the root to be signed.
     async fn write(&self, old: &Old, ports: &Ports, arguments: &Arguments) -> Result {
         let next = old.next_root(online_keys(&*ports.signer).await?, ports.clock.now(), &arguments.expires)?;
         files::write(&std::path::absolute(&self.before)?, old.newest_root()?.newest_bytes())?;
@@ -153,8 +159,9 @@ impl RootProposal {
             terminal::json(&json!({"outcome": "proposed", "version": version}));
         } else {
             say!(
-                "version {version} of the root in {out}, unsigned; version {} in {before}. Whoever holds a root key there signs it with \
-                 `tufline root sign`; then run this again with --next-root {out}",
+                "version {version} of the root is in {out}, unsigned; version {} is in {before}. \
+                 The holders of the old root's keys sign it with `tufline root sign`; then run \
+                 this again with --next-root {out}",
                 version - 1
             );
         }
@@ -162,13 +169,16 @@ impl RootProposal {
     }
 }
 
-/// What came of the second step.
+/// Reports the result of the second step.
 fn tell_imported(old: &Old, generation: u64, goes_on: &str, as_json: bool) {
     let count = old.targets.len() as u64;
     if as_json {
         terminal::json(&json!({"outcome": "imported", "generation": generation, "targets": count}));
     } else {
         let count = text::count(count, "target");
-        say!("imported: {count} in generation {generation}{goes_on}. Devices follow once their two URLs lead there");
+        say!(
+            "imported: {count} in generation {generation}{goes_on}. Devices follow once their two \
+             URLs lead to it"
+        );
     }
 }

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 
 use crate::exit::Result;
 
-/// Replaces the keys with which the repository signs by itself.
+/// Replaces the online keys, with which the repository itself signs.
 #[derive(Debug, Args)]
 pub struct Arguments {
     #[command(subcommand)]
@@ -19,7 +19,6 @@ enum Command {
     Rotate(rotate::Arguments),
 }
 
-/// Runs the one that was asked for.
 pub async fn run(arguments: Arguments) -> Result {
     match arguments.command {
         Command::Rotate(arguments) => rotate::run(arguments).await,

@@ -1,4 +1,5 @@
-//! The roots that a replacement needs: one that lists the new keys beside the old ones, and one without those.
+//! The roots that a key rotation needs: one that lists the new keys beside the old ones, and one
+//! that drops the old ones.
 
 use std::path::{Path, PathBuf};
 
@@ -11,10 +12,10 @@ use tufline_tuf::root::{self, KeyName, RootFile, RootKey, needed};
 use crate::ceremony::{create, open};
 use crate::text::{self, Quoted};
 
-/// A role, and the key that shall be its only one.
+/// A role, and the new key that replaces its others.
 pub type NewKey = (RoleType, Key);
 
-/// A root's file, and how many signatures it lacks at least.
+/// A root's file, and the least number of signatures that it still lacks.
 pub struct PreparedRoot {
     path: PathBuf,
     file: RootFile,
@@ -22,14 +23,15 @@ pub struct PreparedRoot {
 }
 
 impl PreparedRoot {
-    /// The root that comes after `before`: the file in `folder`, made there unless it is there already, unsigned. It lists `keys`
-    /// beside others, or, if `alone`, no others.
+    /// The next root after `before`, in `folder`: the file that is there, or a new unsigned one.
+    /// For each role in `keys` it lists the new key beside the old ones or, if `alone`, only the
+    /// new key.
     pub fn after(before: &Root, folder: &Path, keys: &[NewKey], alone: bool, expires: Time) -> anyhow::Result<Self> {
         let path = folder.join(format!("{}.root.json", before.version.get() + 1));
         let file = if path.exists() {
             let file = open(&path)?;
             if file.version() != before.version.get() + 1 || !keys.iter().all(|key| lists(file.root(), key, alone)) {
-                bail!("{} is there, but is not the root that is needed now: put it away first", path.quoted());
+                bail!("{} exists, but is not the root that is needed now: move it away first", path.quoted());
             }
             file
         } else {
@@ -41,24 +43,22 @@ impl PreparedRoot {
         Ok(Self { path, file, missing })
     }
 
-    /// The root.
     pub fn root(&self) -> &Root {
         self.file.root()
     }
 
-    /// The file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// What is missing, if anything is.
+    /// The file and the number of its missing signatures, for people; `None` if none is missing.
     pub fn to_sign(&self) -> Option<String> {
         let missing = text::count(self.missing, "signature");
         (self.missing > 0).then(|| format!("{} ({missing} missing)", self.path.quoted()))
     }
 }
 
-/// Whether the role's keys are as they shall be.
+/// Whether `root` lists the role's new key and, if `alone`, no other.
 fn lists(root: &Root, (role, key): &NewKey, alone: bool) -> bool {
     let Some(entry) = root.roles.get(role) else { return false };
     let mut keys = entry.keyids.iter().filter_map(|id| root.keys.get(id));

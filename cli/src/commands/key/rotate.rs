@@ -25,27 +25,30 @@ use crate::repository::{Repository, RepositoryArguments};
 use crate::terminal::{self, say};
 use crate::text::{self, Quoted};
 
-/// Replaces online keys: does what can be done by itself, and says what people must do next. Run it again at any time.
+/// Replaces online keys: takes every step that needs no people, and says what people must do next.
+/// Run it again at any time.
 ///
-/// It begins with new keys: in a folder `--begin` makes them, on AWS the CDK app does. docs/keys.md tells all of it.
+/// It starts with new keys: in a folder `--begin` makes them, on AWS the CDK app does. docs/keys.md
+/// shows every step.
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// Of which roles; those that are replaced together need one ceremony
+    /// The roles; keys that are replaced together need only one ceremony
     #[arg(value_name = "ROLE", required = true)]
     roles: Vec<OnlineRoleName>,
-    /// In a folder: make a new key for each of these roles that has one only, or none
+    /// In a folder: make a new key for each of these roles that has only one key, or none
     #[arg(long)]
     begin: bool,
-    /// Where the roots go that people must sign [default: where this runs]
+    /// Where to write the roots that people must sign [default: the current folder]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// For how long these roots are in force, or until when
+    /// When these roots expire: a time, or how long from now
     #[arg(long, default_value = "365 days", value_name = "TIME")]
     expires: String,
-    /// In a folder: delete the files of old keys that are of no use any more
+    /// In a folder: delete the files of old keys that are no longer needed
     #[arg(long)]
     delete_old_keys: bool,
-    /// On AWS: have KMS delete old keys that are of no use any more, after 7 to 30 days. It needs an administrator's rights
+    /// On AWS: have KMS delete old keys that are no longer needed, after 7 to 30 days. It needs an
+    /// administrator's rights
     #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(i32).range(7..=30))]
     schedule_deletion_in_days: Option<i32>,
     /// Print a line of JSON for each role
@@ -74,7 +77,7 @@ impl OnlineRoleName {
         }
     }
 
-    /// `None` for the bins, whose key stands in the roles above them.
+    /// The role's name in the root; `None` for the bins, whose key the delegating roles list.
     fn in_root(self) -> Option<RoleType> {
         match self {
             Self::Targets => Some(RoleType::Targets),
@@ -89,7 +92,6 @@ impl OnlineRoleName {
     }
 }
 
-/// Goes on with it.
 pub async fn run(arguments: Arguments) -> Result {
     let repository = arguments.repository.open().await?;
     let (store, keys, config) = (repository.store()?, RotatedKeys::open(&repository)?, repository.config()?);
@@ -127,7 +129,7 @@ pub async fn run(arguments: Arguments) -> Result {
     Ok(Exit::Done)
 }
 
-/// The online keys, where they can be made and deleted.
+/// The online keys, in the form in which they can be made and deleted.
 enum RotatedKeys {
     Files(Arc<FileSigner>),
     Kms(Arc<KmsSigner>),
@@ -141,15 +143,15 @@ impl RotatedKeys {
         })
     }
 
-    /// What can't be done with these keys.
+    /// Why the arguments don't fit these keys, if they don't.
     fn find_misuse(&self, arguments: &Arguments) -> Option<String> {
         match self {
             Self::Files(_) => arguments
                 .schedule_deletion_in_days
-                .map(|_| "keys in files are deleted at once, with --delete-old-keys".into()),
+                .map(|_| "keys in files are deleted at once: use --delete-old-keys".into()),
             Self::Kms(_) if arguments.begin => Some(
-                "keys in KMS are made by the CDK app: deploy with two numbers in onlineKeys, such as -c timestampKeys=1,2, and \
-                 run this without --begin"
+                "the CDK app makes keys in KMS: deploy with two numbers in onlineKeys, such as -c \
+                 timestampKeys=1,2, and run this without --begin"
                     .into(),
             ),
             Self::Kms(_) if arguments.delete_old_keys => {
@@ -166,7 +168,7 @@ impl RotatedKeys {
         }
     }
 
-    /// Whether no key is left.
+    /// Whether a role has no key left.
     fn is_lost(&self, role: OnlineRoleName) -> anyhow::Result<bool> {
         match self {
             Self::Files(signer) => Ok(signer.lacks(role.online())?),
@@ -181,7 +183,8 @@ impl RotatedKeys {
         }
     }
 
-    /// Answers what was deleted, or will be.
+    /// Deletes a role's old keys, in KMS after `days`; returns what was deleted or will be, for
+    /// people.
     async fn delete(&self, role: OnlineRoleName, keys: &[PublicKey], days: i32) -> anyhow::Result<Vec<String>> {
         let mut deleted = Vec::new();
         for key in keys {
@@ -193,7 +196,7 @@ impl RotatedKeys {
                 }
                 Self::Kms(signer) => {
                     let id = signer.schedule_deletion(role.online(), key, days).await?;
-                    format!("{id} in {days} days; deploy without its number in onlineKeys")
+                    format!("{id} in {days} days; now deploy without its number in onlineKeys")
                 }
             });
         }
@@ -201,7 +204,8 @@ impl RotatedKeys {
     }
 }
 
-/// Makes the roots that are needed, and says what people must do with them; `None` if nothing.
+/// Makes the roots that the rotation needs now. Returns what people must do with them; `None` if
+/// nothing.
 async fn prepare(
     store: &dyn Store,
     looked: &[(OnlineRoleName, Rotation)],
@@ -218,12 +222,14 @@ async fn prepare(
     if untrusted.is_empty() && signed.is_empty() {
         return Ok(None);
     }
-    // One root for all of them: the one that fits those which are ready now would not fit the others.
+    // One root drops the old keys of all roles. A root for the roles that are ready now would not
+    // fit the others.
     let unready = in_step(|step| matches!(step, Step::Settling(_) | Step::Resigning(_)));
     if untrusted.is_empty() && !unready.is_empty() {
         let names: Vec<String> = unready.iter().map(|(role, _)| role.to_string()).collect();
         return Ok(Some(format!(
-            "wait until the new key of {} has signed too, and run this command again: one root drops the old keys of all",
+            "wait until the new key of {} has signed too, and run this command again: one root \
+             drops the old keys of all",
             names.join(" and ")
         )));
     }
@@ -247,28 +253,31 @@ async fn prepare(
     }))
 }
 
-/// What people must do where they sign `targets`, which lists the key of the bins.
+/// What people must do in a rotation of the bins' key if people sign `targets`, which lists that
+/// key.
 fn targets_to_sign((role, rotation): &(OnlineRoleName, Rotation)) -> Option<String> {
     match (role, &rotation.step) {
         (OnlineRoleName::Bins, Step::Untrusted) => Some(
-            "make both documents of targets with `tufline targets next`, have both signed with `tufline targets sign`, and publish the \
-             first with `tufline targets publish`"
+            "make two targets documents with `tufline targets next`, have both signed with \
+             `tufline targets sign`, and publish the first with `tufline targets publish`"
                 .into(),
         ),
-        (OnlineRoleName::Bins, Step::Signed(_)) => {
-            Some("publish the second document of targets with `tufline targets publish targets.2.json`".into())
-        }
+        (OnlineRoleName::Bins, Step::Signed(_)) => Some(
+            "publish the second targets document with `tufline targets publish \
+                  targets.2.json`"
+                .into(),
+        ),
         _ => None,
     }
 }
 
-/// Leaves a published root where signers find it.
+/// Writes the newest published root beside the new ones, where signers need it.
 fn leave(chain: &Chain, folder: &Path) -> anyhow::Result<()> {
     let path = folder.join(format!("{}.root.json", chain.newest().version));
     if path.exists() { Ok(()) } else { files::write(&path, chain.newest_bytes()) }
 }
 
-/// How far it is, in one line for people or for programs.
+/// Prints how far a role's rotation is, in one line for people or for programs.
 fn tell_step(
     role: OnlineRoleName,
     rotation: &Rotation,
@@ -281,28 +290,28 @@ fn tell_step(
     let (step, told) = match &rotation.step {
         Step::Rested => (
             "rested",
-            format!("its only key is {key}; --begin makes a new one, or on AWS a second number in onlineKeys"),
-        ),
-        Step::Untrusted => ("untrusted", format!("{list} does not list its new key {key} yet")),
-        Step::Settling(left) => (
-            "settling",
-            format!("its new key {key} signs in {left} s, when every device can know the root that lists it"),
-        ),
-        Step::Resigning(others) => (
-            "resigning",
             format!(
-                "its new key {key} has not signed {} yet; refresh sees to it, from minute to minute",
-                name_some(others)
+                "its only key is {key}; --begin makes a new one, or on AWS a second number in \
+                 onlineKeys"
             ),
         ),
+        Step::Untrusted => ("untrusted", format!("{list} does not list its new key {key} yet")),
+        Step::Settling(left) => {
+            ("settling", format!("its new key {key} signs in {left} s, when no cache can still serve the old root"))
+        }
+        Step::Resigning(others) => (
+            "resigning",
+            format!("its new key {key} has not signed {} yet; refresh works on it every minute", name_some(others)),
+        ),
         Step::Signed(own) => {
-            ("signed", format!("its new key {key} has signed {}; {list} lists another too", name_some(own)))
+            ("signed", format!("its new key {key} has signed {}; {list} still lists another key", name_some(own)))
         }
         Step::Unused(own) if deleted.is_empty() => (
             "unused",
             format!(
-                "replaced: devices trust {key} alone, which has signed {}, and nothing that waits is signed by an older key: \
-                 delete those with `--delete-old-keys`, or `--schedule-deletion-in-days` on AWS",
+                "replaced: devices trust only {key}, which has signed {}; nothing needs the older \
+                 keys any more: delete them with `--delete-old-keys`, or \
+                 `--schedule-deletion-in-days` on AWS",
                 name_some(own)
             ),
         ),
@@ -316,7 +325,7 @@ fn tell_step(
     Ok(())
 }
 
-/// Some files, by name.
+/// The first few of these files, by name, and how many more there are.
 fn name_some(files: &[Key]) -> String {
     const MOST: usize = 3;
     let names = files.iter().take(MOST).map(Key::to_string).collect::<Vec<_>>().join(", ");

@@ -1,4 +1,4 @@
-//! The chunks of a mirror's targets: beside the targets, under the same names.
+//! The chunks of a mirror's targets, in a folder beside the targets, under the same names.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -18,11 +18,12 @@ use super::targets::places;
 use crate::source::{ClientSource, ListedTarget};
 use crate::terminal::complain;
 
-/// So many are downloaded at once.
+/// How many files of chunks are downloaded at once.
 const AT_ONCE: usize = 16;
 
-/// Copies the chunks that are missing, of targets that have some; answers how many. `check` reads the lists of those that are there.
-/// Those of which the list isn't the target's are left out, and told of: a device without chunks fetches the target as a whole.
+/// Copies missing chunks, of targets that have any; returns how many files it copied. With `check`
+/// it reads the lists of the existing ones. It warns of chunks whose list isn't the target's, and
+/// doesn't copy them: without chunks a device fetches the whole target.
 pub async fn copy(
     folder: &Arc<MirrorFolder>,
     source: &ClientSource,
@@ -37,7 +38,7 @@ pub async fn copy(
         .await
 }
 
-/// Whether new chunks were copied.
+/// Copies one target's chunks if they are missing; returns whether it did.
 async fn one(
     folder: &Arc<MirrorFolder>,
     source: &ClientSource,
@@ -77,7 +78,7 @@ fn put(
     others: &[std::path::PathBuf],
 ) -> anyhow::Result<bool> {
     if !is_of(file.as_file().try_clone()?, target)? {
-        complain!("tufline: the chunks of {name} there are not its own: they are not copied");
+        complain!("tufline: the chunks of {name} there belong to another target: they are not copied");
         return Ok(false);
     }
     MirrorFolder::put(file, first)?;
@@ -85,7 +86,8 @@ fn put(
     Ok(true)
 }
 
-/// Whether a file begins with the list of a target's chunks, and has as many bytes as that says. What the chunks are a device sees.
+/// Whether a file begins with the list of a target's chunks, and has as many bytes as the list
+/// says. Devices verify the chunks themselves.
 fn is_of(mut file: File, target: &ListedTarget) -> std::io::Result<bool> {
     let whole = file.metadata()?.len();
     let mut list = vec![0; LEAST_LIST];

@@ -1,4 +1,4 @@
-//! The folder of a mirror.
+//! The folder of a mirror: it is locked while one run writes it, and each file appears whole.
 
 use std::collections::BTreeMap;
 use std::fs::{DirEntry, File, Metadata, TryLockError};
@@ -19,10 +19,11 @@ use crate::files;
 use crate::source::VerifiedRepository;
 use crate::text::Quoted;
 
-/// So many files are written at once.
+/// How many files are written at once.
 const WRITERS: usize = 16;
 
-/// The folders that this run made, from the outermost: of a run that fails those go again that nothing came into.
+/// The folders that this run made, outermost first. If the run fails, those that are still empty
+/// are removed.
 #[derive(Default)]
 struct Made {
     folders: Vec<PathBuf>,
@@ -40,7 +41,7 @@ impl Made {
 impl Drop for Made {
     fn drop(&mut self) {
         if !self.is_kept.load(Ordering::Relaxed) {
-            // One with something in it stays.
+            // `remove_dir` leaves a folder that is not empty.
             self.folders.iter().rev().for_each(|folder| _ = std::fs::remove_dir(folder));
         }
     }
@@ -50,16 +51,17 @@ impl Drop for Made {
 pub struct MirrorFolder {
     path: PathBuf,
     made: Made,
-    /// The lock is the operating system's, and ends with the process.
+    /// The operating system's lock, which ends with the process.
     _lock: File,
 }
 
 impl MirrorFolder {
-    /// Makes it where it is missing, and clears away what a run that was killed was writing.
+    /// Opens the folder, creates it if it is missing, and removes the unfinished files of a run
+    /// that was killed.
     pub fn open(path: &Path) -> anyhow::Result<Self> {
         let path = std::path::absolute(path)?;
         if path.join("format").exists() {
-            bail!("{} is a data folder of tufline: name another folder for the copy", path.quoted());
+            bail!("{} is the data folder of a Tufline repository: name another folder for the copy", path.quoted());
         }
         let shown = path.quoted();
         let cannot = || format!("cannot make the copy in {shown}");
@@ -73,7 +75,7 @@ impl MirrorFolder {
             }
             Err(TryLockError::Error(error)) => return Err(error).with_context(cannot),
         }
-        // A run that failed meanwhile took away what it had made.
+        // Meanwhile a run that failed may have removed the folder that it had made.
         let inode = |found: io::Result<Metadata>| found.map(|found| (found.dev(), found.ino())).with_context(cannot);
         if inode(lock.metadata())? != inode(std::fs::metadata(&path))? {
             bail!("another `tufline mirror` has just removed {}: run this again", path.quoted());
@@ -90,17 +92,15 @@ impl MirrorFolder {
         Ok(folder)
     }
 
-    /// Where metadata is.
     pub fn metadata(&self) -> PathBuf {
         self.path.join("metadata")
     }
 
-    /// Where targets are.
     pub fn targets(&self) -> PathBuf {
         self.path.join("targets")
     }
 
-    /// Where chunks of targets are, if any were copied.
+    /// The folder of the targets' chunks, if any were copied.
     pub fn chunks(&self) -> PathBuf {
         self.path.join("chunks")
     }
@@ -109,12 +109,13 @@ impl MirrorFolder {
         self.path.join(".unfinished")
     }
 
-    /// A file that nobody sees yet.
+    /// A temporary file outside what clients see.
     pub fn new_file(&self) -> io::Result<NamedTempFile> {
         files::beside(&self.unfinished().join("file"))
     }
 
-    /// Gives a file a second name, in place of what is there; a copy where the file system knows no hard links.
+    /// Gives the file `from` a second name `to`, replacing what is there. It makes a copy if the
+    /// file system has no hard links.
     pub fn link(&self, from: &Path, to: &Path) -> anyhow::Result<()> {
         let linked = Builder::new().make_in(self.unfinished(), |path| std::fs::hard_link(from, path));
         let file = match linked {
@@ -132,7 +133,7 @@ impl MirrorFolder {
         renamed.with_context(|| format!("cannot write {}", to.quoted()))
     }
 
-    /// Gives a file its name, in place of what is there.
+    /// Gives a temporary file its name, replacing what is there.
     pub fn put(file: NamedTempFile, path: &Path) -> anyhow::Result<()> {
         let put = path.parent().map_or(Ok(()), std::fs::create_dir_all).and_then(|()| files::put(file, path));
         put.with_context(|| format!("cannot write {}", path.quoted()))
@@ -148,7 +149,7 @@ impl MirrorFolder {
         Self::put(file, &path)
     }
 
-    /// Writes many files in any order, and waits for the disk for several at once.
+    /// Writes many files in any order, several at once, since each waits for the disk.
     fn write_all(&self, files: &[(&String, &Vec<u8>)]) -> anyhow::Result<()> {
         let each = files.len().div_ceil(WRITERS).max(1);
         thread::scope(|scope| {
@@ -159,7 +160,7 @@ impl MirrorFolder {
         })
     }
 
-    /// What clients of the mirror see now; `None` before the first run has ended.
+    /// What clients of the mirror see now; `None` before the first complete run.
     pub fn shown(&self) -> Option<MirrorState> {
         let version = |entry: io::Result<DirEntry>| -> Option<u64> {
             entry.ok()?.file_name().to_str()?.strip_suffix(".root.json")?.parse().ok()
@@ -168,8 +169,9 @@ impl MirrorFolder {
         MirrorState::read(newest, &|name: &str| given::read(&self.metadata().join(name)))
     }
 
-    /// Writes metadata: what never changes first, `timestamp.json` last. A crash before that leaves what clients saw. Roots stand
-    /// in such an order that what clients see verifies all the time, wherever there is one: see [`turning_point`].
+    /// Writes metadata: first the files that never change, then `timestamp.json`, which shows them.
+    /// A crash before that leaves clients with what they saw. The roots are written in an order in
+    /// which clients can verify at every moment, if there is such an order: see [`turning_point`].
     pub fn show(&self, seen: &VerifiedRepository, old: Option<&MirrorState>, new: &MirrorState) -> anyhow::Result<()> {
         self.made.is_kept.store(true, Ordering::Relaxed);
         let final_ones: Vec<_> = seen.files.iter().filter(|(name, _)| *name != "timestamp.json").collect();
@@ -183,7 +185,7 @@ impl MirrorFolder {
         for (version, bytes) in before {
             self.write(&format!("{version}.root.json"), bytes)?;
         }
-        // This write shows it.
+        // From this write on clients see the new state.
         self.write("timestamp.json", new.timestamp_bytes())?;
         for (version, bytes) in after {
             self.write(&format!("{version}.root.json"), bytes)?;

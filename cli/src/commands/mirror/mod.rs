@@ -1,7 +1,9 @@
-//! `tufline mirror`: a plain static copy of a repository, from which any client updates without the repository.
+//! `tufline mirror`: a plain static copy of a repository, from which any client updates without the
+//! repository.
 //!
-//! Files that never change come first, and `timestamp.json` last and by a rename: before that a client sees what it saw before. What
-//! is written was verified as a client does it. A crash anywhere leaves files that nothing refers to, and the next run goes on.
+//! It verifies everything as a client does before it writes. It writes files that never change
+//! first, and replaces `timestamp.json` after them, by a rename: until then a client sees the old
+//! state. A crash leaves only files that nothing refers to, and the next run continues.
 
 mod chunks;
 mod folder;
@@ -25,28 +27,32 @@ use crate::text::{self, Quoted};
 use folder::MirrorFolder;
 use state::MirrorState;
 
-/// Writes a plain static copy of a repository: DIR/metadata and DIR/targets (and DIR/chunks), for any web server and any TUF client.
+/// Writes a static copy of a repository: DIR/metadata and DIR/targets (and DIR/chunks), for any web
+/// server and any TUF client.
 ///
-/// Run it again to bring the copy up to date: only what is missing is downloaded. docs/mirror.md tells more.
+/// Run it again to update the copy: it downloads only what is missing. See docs/mirror.md.
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// The folder of the copy; made where it is missing
+    /// The folder of the copy; created if missing
     #[arg(value_name = "DIR")]
     folder: PathBuf,
-    /// The metadata of any TUF repository with consistent snapshots, in place of one of Tufline; needs --root
+    /// Copy any TUF repository with consistent snapshots, from its metadata, instead of a Tufline
+    /// repository; needs --root
     #[arg(long, value_name = "URL|DIR", value_parser = Base::parser(), requires = "root", conflicts_with_all = ["endpoints", "stack", "admin"])]
     metadata: Option<Base>,
     #[command(flatten)]
     urls: UrlArguments,
     #[command(flatten)]
     repository: EndpointsArguments,
-    /// Read all targets in DIR again, and replace those that were damaged there
+    /// Read all targets in DIR again, and replace damaged ones
     #[arg(long)]
     check: bool,
-    /// Copy the chunks of targets too, where the repository has some: devices with an older target fetch less then
+    /// Copy the chunks of targets too, if the repository has any: devices with an older target then
+    /// fetch less
     #[arg(long)]
     chunks: bool,
-    /// Remove what the repository doesn't list any more. Clients that are just updating may still ask for it
+    /// Remove what the repository no longer lists. Clients in the middle of an update may still ask
+    /// for it
     #[arg(long)]
     prune: bool,
     /// Print a line of JSON
@@ -54,7 +60,6 @@ pub struct Arguments {
     json: bool,
 }
 
-/// Copies what is missing.
 pub async fn run(arguments: Arguments) -> Result {
     let Some(source) = find_source(&arguments).await? else {
         return Ok(misused("--targets and --root go with --metadata"));
@@ -63,7 +68,8 @@ pub async fn run(arguments: Arguments) -> Result {
     let seen = source.observe(Some(&folder.metadata())).await?;
     if !seen.root.root().consistent_snapshot {
         bail!(
-            "its root doesn't ask for consistent snapshots: its files change in place, so a copy would not be whole while it is written"
+            "its root doesn't use consistent snapshots: its files change in place, so the copy \
+             could mix two states"
         );
     }
     if let Some(name) = seen.files.keys().find(|name| name.contains('%')) {
@@ -77,17 +83,21 @@ pub async fn run(arguments: Arguments) -> Result {
     let listed = list_targets(&seen)?;
     if let Some(name) = listed.keys().find(|name| !is_path(name)) {
         bail!(
-            "its target {name:?} cannot be copied: web servers read such a name in different ways, or it leads elsewhere"
+            "its target {name:?} cannot be copied: web servers read such a name in different ways, \
+             or it leads out of the folder"
         );
     }
     let copied = targets::copy(&folder, &source, &seen, &listed, arguments.check).await?;
     let chunks = if arguments.chunks { chunks::copy(&folder, &source, &listed, arguments.check).await? } else { 0 };
     folder.show(&seen, old.as_ref(), &new)?;
     let removed = if arguments.prune { prune::prune(&folder, &new, &listed)? } else { 0 };
-    // Now that nothing else is to be told of it.
+    // Warnings come only after success: a failure would have its own message.
     seen.tell();
     if let Some(oldest) = seen.roots.keys().next().filter(|version| **version > 1) {
-        complain!("tufline: no root there leads to version {oldest}: devices that trust an older one can't follow");
+        complain!(
+            "tufline: the roots there begin with version {oldest}: devices that trust an older \
+             root can't follow"
+        );
     }
     let version = new.snapshot_version();
     if arguments.json {
@@ -108,13 +118,14 @@ pub async fn run(arguments: Arguments) -> Result {
     Ok(Exit::Done)
 }
 
-/// Whether a name is a path below a folder, and the same for all web servers.
+/// Whether a name is a path that stays below its folder, and that all web servers read the same
+/// way.
 fn is_path(name: &str) -> bool {
     let is_part = |part: &str| !matches!(part, "" | "." | "..");
     name.split('/').all(is_part) && !name.contains(['%', '\\', '?', '#']) && !name.contains(char::is_control)
 }
 
-/// `None` where the arguments don't go together.
+/// The repository to copy; `None` if the arguments don't fit together.
 async fn find_source(arguments: &Arguments) -> anyhow::Result<Option<ClientSource>> {
     let Arguments { metadata, urls, repository, .. } = arguments;
     match (metadata, &urls.root) {

@@ -1,4 +1,4 @@
-//! In which order roots and the timestamp are shown.
+//! The order in which a mirror shows roots and the timestamp.
 
 use std::collections::BTreeMap;
 
@@ -6,11 +6,13 @@ use tufline_metadata::TrustedRoot;
 
 use super::state::MirrorState;
 
-/// The newest root under which both what is shown and what will be shown verify: the roots up to it come before the timestamp, the
-/// others after it. So clients that come in between can verify what they find, even if a mirror missed a whole rotation of keys: a
-/// root that adds the new key, and a root that drops the old one.
+/// The newest root under which both the old and the new state verify. The mirror writes the roots
+/// up to it before the timestamp, and the later ones after it. So a client that updates in between
+/// can verify what it finds, even if the mirror missed a whole key rotation: one root that added
+/// the new key, and one that dropped the old key.
 ///
-/// Where there is none (keys were replaced at once, or the mirror is new) all roots come first.
+/// If there is no such root (keys were replaced in a single step, or the mirror is new), all roots
+/// come first.
 pub fn turning_point(roots: &BTreeMap<u64, TrustedRoot>, old: Option<&MirrorState>, new: &MirrorState) -> u64 {
     let under_both = |root: &TrustedRoot| old.is_some_and(|old| old.verifies_under(root)) && new.verifies_under(root);
     let known = old.map_or(0, MirrorState::root);

@@ -1,4 +1,4 @@
-//! Taking away what a mirror keeps of older versions.
+//! Removes older versions from a mirror.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -14,8 +14,8 @@ use crate::files;
 use crate::source::ListedTarget;
 use crate::text::Quoted;
 
-/// Removes older versions of roles and targets that are not listed any more; answers how many files. Roots stay for good, and what
-/// isn't a mirror's stays too.
+/// Removes older versions of roles, and targets that are no longer listed; returns how many files
+/// it removed. It never removes roots, nor files that a mirror doesn't write.
 pub fn prune(
     folder: &MirrorFolder,
     shown: &MirrorState,
@@ -61,7 +61,7 @@ fn is_target(path: &Path, folder: &Path) -> bool {
     [file, whole].iter().any(|name| name.split_once('.').is_some_and(|(digest, _)| is_digest(digest)))
 }
 
-/// A SHA-256 or a SHA-512.
+/// Whether a text is a SHA-256 or a SHA-512 in hex.
 fn is_digest(text: &str) -> bool {
     text.parse::<Sha256>().is_ok() || (text.len() == 128 && text.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
@@ -79,7 +79,7 @@ fn walk(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// Removes the folders below that nothing is left in.
+/// Removes the empty folders below `folder`.
 fn remove_empty(folder: &Path) -> anyhow::Result<()> {
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;

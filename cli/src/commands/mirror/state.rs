@@ -7,7 +7,7 @@ use tufline_metadata::{File, Snapshot, Targets, Timestamp, TrustedRoot, metadata
 
 use crate::source::VerifiedRepository;
 
-/// The documents whose keys stand in the root, and the newest root's version.
+/// The documents whose keys the root lists, and the newest root's version.
 pub struct MirrorState {
     root: u64,
     timestamp: (Timestamp, Vec<u8>),
@@ -16,14 +16,15 @@ pub struct MirrorState {
 }
 
 impl MirrorState {
-    /// What was verified.
+    /// The state of a repository that was verified.
     pub fn of(seen: &VerifiedRepository) -> anyhow::Result<Self> {
         let read = |name: &str| seen.files.get(name).cloned().ok_or_else(|| io::ErrorKind::NotFound.into());
         let shown = Self::read(seen.root.version(), &read);
         shown.context("the timestamp, the snapshot or the targets of the repository were not read")
     }
 
-    /// What `read` has, with the newest root of this version; `None` where something is missing or damaged.
+    /// The state of the files that `read` returns, with version `root` as the newest root; `None`
+    /// if a file is missing or damaged.
     pub fn read(root: u64, read: &dyn Fn(&str) -> io::Result<Vec<u8>>) -> Option<Self> {
         let bytes = read("timestamp.json").ok()?;
         let timestamp = File::<Timestamp>::read(&bytes).ok()?.unverified().clone();
@@ -34,35 +35,34 @@ impl MirrorState {
         Some(Self { root, timestamp, snapshot, targets })
     }
 
-    /// The newest root's version.
     pub fn root(&self) -> u64 {
         self.root
     }
 
-    /// The snapshot's version.
     pub fn snapshot_version(&self) -> u64 {
         self.snapshot.0.version
     }
 
-    /// The timestamp's file.
     pub fn timestamp_bytes(&self) -> &[u8] {
         &self.timestamp.1
     }
 
-    /// The names of all files but roots and the timestamp: what is not among them is of older versions.
+    /// The names of all current files, without roots and the timestamp. Other versioned files are
+    /// older.
     pub fn files(&self) -> impl Iterator<Item = String> {
         let roles = self.snapshot.0.roles().map(|(role, meta)| metadata_path(role, Some(meta.version)));
         roles.chain([metadata_path("snapshot", Some(self.snapshot_version()))])
     }
 
-    /// Refuses to go back (TUF specification 5.4.3, 5.5.5), unless a newer root makes that possible: after keys were stolen and
-    /// replaced, versions may begin again below the thief's (5.3.11).
+    /// Refuses to go back to older versions (TUF specification 5.4.3, 5.5.5) unless the root is
+    /// newer: after stolen keys were replaced, versions may start again below the thief's (5.3.11).
     pub fn expect_not_newer(&self, new: &Self) -> anyhow::Result<()> {
         let (old_root, new_root) = (self.root, new.root);
         let older = |what: &str, old: u64, new: u64| {
             if new < old && new_root <= old_root {
                 bail!(
-                    "the copy has version {old} of the {what}, and the repository shows version {new}: somebody shows an old state"
+                    "the copy has version {old} of the {what}, but the repository shows version \
+                     {new}: somebody shows an old state"
                 );
             }
             Ok(())
@@ -72,7 +72,7 @@ impl MirrorState {
         older("snapshot", self.snapshot_version(), new.snapshot_version())
     }
 
-    /// Whether a client accepts all of it that trusts `root`, as far as a root decides.
+    /// Whether the timestamp, the snapshot and the targets all verify with the keys of `root`.
     pub fn verifies_under(&self, root: &TrustedRoot) -> bool {
         root.verify::<Timestamp>(&self.timestamp.1).is_ok()
             && root.verify::<Snapshot>(&self.snapshot.1).is_ok()

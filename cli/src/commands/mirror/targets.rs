@@ -1,4 +1,4 @@
-//! The targets of a mirror: every one under each name that some client asks for.
+//! The targets of a mirror: each under every name by which some client asks for it.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,24 +12,25 @@ use super::folder::MirrorFolder;
 use crate::files;
 use crate::source::{ClientSource, ListedTarget, VerifiedRepository, consistent_paths};
 
-/// So many are downloaded at once.
+/// How many targets are downloaded at once.
 const AT_ONCE: usize = 16;
 
-/// What was copied.
+/// What a run copied.
 #[derive(Debug, Default)]
 pub struct Copied {
-    /// How many targets were not there.
+    /// The number of targets that were missing.
     pub files: u64,
-    /// How many bytes were downloaded.
+    /// The number of bytes that were downloaded.
     pub bytes: u64,
 }
 
-/// Where a target is, below the folder of targets.
+/// The paths of a target below the folder of targets.
 pub fn places(folder: &Path, name: &str, target: &ListedTarget) -> Vec<PathBuf> {
     consistent_paths(name, target).into_iter().map(|path| folder.join(path)).collect()
 }
 
-/// Copies the targets that are missing. `check` reads those that are there.
+/// Copies the missing targets. With `check` it reads the existing ones, and replaces those that are
+/// damaged.
 pub async fn copy(
     folder: &Arc<MirrorFolder>,
     source: &ClientSource,
@@ -48,7 +49,7 @@ pub async fn copy(
         .await
 }
 
-/// Answers how many bytes were downloaded, if the target wasn't there.
+/// Copies one target if it is missing; returns how many bytes it downloaded.
 async fn one(
     folder: &Arc<MirrorFolder>,
     source: &ClientSource,
@@ -66,7 +67,7 @@ async fn one(
     }
     let mut file = folder.new_file().context("cannot write to the copy")?;
     source.download(seen, name, target, &mut file).await?;
-    // Others go on while the disk is waited for.
+    // Waiting for the disk must not hold up the other downloads.
     let (folder, first, others) = (folder.clone(), first.clone(), others.to_vec());
     spawn_blocking(move || {
         MirrorFolder::put(file, &first)?;
@@ -76,8 +77,9 @@ async fn one(
     Ok(Some(target.length))
 }
 
-/// Whether the file can be what is listed. Files get their names when they are whole, so that the length alone tells, unless
-/// somebody damaged them; one that has no SHA-256 to check is downloaded again.
+/// Whether the file is the listed target. A file gets its name only when it is whole, so the right
+/// length is enough unless somebody damaged it. With `check`, its SHA-256 must match too; a target
+/// that lists none is downloaded again.
 fn is_there(path: &Path, target: &ListedTarget, check: bool) -> bool {
     path.metadata().is_ok_and(|found| found.is_file() && found.len() == target.length)
         && (!check || files::sha256(path).is_ok_and(|found| target.sha256 == Some(found)))

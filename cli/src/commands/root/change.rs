@@ -1,4 +1,5 @@
-//! `tufline root add-key`, `remove-key`, `set-threshold`, `set-expiry`: edits of a root that is not published yet.
+//! `tufline root add-key`, `remove-key`, `set-threshold` and `set-expiry`: edits of a root before
+//! its publication.
 
 use std::path::PathBuf;
 
@@ -11,13 +12,13 @@ use crate::exit::{Exit, Result};
 use crate::terminal::say;
 use crate::text;
 
-/// What every edit is told.
+/// The arguments that the edits share.
 #[derive(Debug, Args)]
 struct Edited {
-    /// The root's file; signatures that it has are dropped, since they are over something else then
+    /// The root file; an edit drops its signatures, since they no longer match
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// Of which role
+    /// The role to edit
     #[arg(long, default_value = "root", value_name = "ROLE")]
     role: RootRoleName,
 }
@@ -27,7 +28,7 @@ impl Edited {
         let before = open(&self.file)?;
         let after = change(&before)?;
         if after.root() == before.root() {
-            say!("nothing changes");
+            say!("nothing changed");
             return Ok(Exit::Done);
         }
         write(&self.file, &after)?;
@@ -42,7 +43,7 @@ impl Edited {
     }
 }
 
-/// Lets another key sign.
+/// Adds a key that may sign for a role.
 #[derive(Debug, Args)]
 pub struct AddKey {
     #[command(flatten)]
@@ -51,56 +52,52 @@ pub struct AddKey {
     keys: KeyArguments,
 }
 
-/// Lets a key no longer sign.
+/// Removes a key from a role.
 #[derive(Debug, Args)]
 pub struct RemoveKey {
     #[command(flatten)]
     edited: Edited,
-    /// The key: its holder's name, or how its id begins
+    /// The key: its holder's name, or the first digits of its id
     #[arg(value_name = "KEY")]
     key: String,
 }
 
-/// Sets how many keys must sign.
+/// Sets how many of a role's keys must sign.
 #[derive(Debug, Args)]
 pub struct SetThreshold {
     #[command(flatten)]
     edited: Edited,
-    /// How many
+    /// The number of keys
     #[arg(value_name = "COUNT")]
     count: u64,
 }
 
-/// Sets for how long the root is in force, or until when.
+/// Sets when the root expires.
 #[derive(Debug, Args)]
 pub struct SetExpiry {
-    /// The root's file; signatures that it has are dropped, since they are over something else then
+    /// The root file; an edit drops its signatures, since they no longer match
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// Such as "365 days", counted from now, or 2030-01-01T00:00:00Z
+    /// A time, such as 2030-01-01T00:00:00Z, or how long from now, such as "365 days"
     #[arg(value_name = "TIME")]
     expires: String,
 }
 
-/// Adds a key.
 pub async fn add_key(arguments: AddKey) -> Result {
     let key = read_single(&arguments.keys).await?;
     let role = arguments.edited.role.into();
     arguments.edited.change(|file| root::add_key(file, role, key))
 }
 
-/// Removes a key.
 pub fn remove_key(arguments: &RemoveKey) -> Result {
     let key = KeyName(arguments.key.clone());
     arguments.edited.change(|file| root::remove_key(file, arguments.edited.role.into(), &key))
 }
 
-/// Sets a threshold.
 pub fn set_threshold(arguments: &SetThreshold) -> Result {
     arguments.edited.change(|file| root::set_threshold(file, arguments.edited.role.into(), arguments.count))
 }
 
-/// Sets the expiry.
 pub fn set_expiry(arguments: &SetExpiry) -> Result {
     let expires = parse_expiry(&arguments.expires)?;
     let edited = Edited { file: arguments.file.clone(), role: RootRoleName::Root };

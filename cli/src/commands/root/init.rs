@@ -1,4 +1,4 @@
-//! `tufline root init`: the first root, unsigned, for the people who shall hold it.
+//! `tufline root init`: makes the first root, unsigned, for its holders to sign.
 
 use std::path::PathBuf;
 
@@ -14,7 +14,8 @@ use crate::repository::{IdleFolder, Repository, RepositoryArguments};
 use crate::terminal::{lines, say};
 use crate::text::Quoted;
 
-/// Makes the first root of a repository, unsigned, from the public keys of its holders and of the repository itself.
+/// Makes the first root of a repository, unsigned, from its holders' public keys and the
+/// repository's online keys.
 ///
 /// In the embedded form, `--data DIR` makes the folder and its online keys.
 #[derive(Debug, Args)]
@@ -24,17 +25,16 @@ pub struct Arguments {
     /// How many of the keys must sign a root
     #[arg(long, value_name = "COUNT")]
     threshold: u64,
-    /// For how long it is in force, or until when
+    /// When the root expires: a time, or how long from now
     #[arg(long, default_value = "365 days", value_name = "TIME")]
     expires: String,
-    /// Where the unsigned root goes
+    /// Where to write the unsigned root
     #[arg(long, default_value = "1.root.json", value_name = "FILE")]
     out: PathBuf,
     #[command(flatten)]
     repository: RepositoryArguments,
 }
 
-/// Makes it.
 pub async fn run(arguments: Arguments) -> Result {
     let Arguments { keys, threshold, expires, out, repository } = arguments;
     expect_absent(&out)?;
@@ -57,6 +57,6 @@ pub async fn run(arguments: Arguments) -> Result {
     create(&out, &file)?;
     lines(&show::describe(&file, None, None)?);
     say!("");
-    say!("unsigned, in {}; whoever holds a key signs it with `tufline root sign`", out.quoted());
+    say!("unsigned, in {}; its holders sign it with `tufline root sign`", out.quoted());
     Ok(Exit::Done)
 }

@@ -1,4 +1,4 @@
-//! `tufline root keygen`: a key for somebody who shall hold one.
+//! `tufline root keygen`: makes a key for a root holder.
 
 use std::path::PathBuf;
 
@@ -13,23 +13,23 @@ use crate::files;
 use crate::terminal::say;
 use crate::text::{self, Quoted};
 
-/// Makes a root key: the private part in OUT, encrypted with a passphrase; the public part beside it, ending in .pub.
+/// Makes a root key: the private key in OUT, encrypted with a passphrase, and the public key beside
+/// it, ending in .pub.
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// Where the private key goes; it must not be there yet
+    /// Where to write the private key; the file must not exist yet
     #[arg(long, value_name = "OUT")]
     out: PathBuf,
-    /// Ed25519
+    /// Make an Ed25519 key
     #[arg(long, conflicts_with = "p256")]
     ed25519: bool,
-    /// ECDSA on P-256 [default]
+    /// Make an ECDSA key on P-256 [default]
     #[arg(long)]
     p256: bool,
     #[command(flatten)]
     passphrase: PassphraseArguments,
 }
 
-/// Makes it.
 pub fn run(arguments: &Arguments) -> Result {
     let (private, public) = (std::path::absolute(&arguments.out)?, arguments.out.with_extension("pub"));
     let public = std::path::absolute(public)?;
@@ -43,6 +43,6 @@ pub fn run(arguments: &Arguments) -> Result {
     let key = HolderKey::generate(&private, kind, &passphrase)?.public_key();
     files::write(&public, to_pem(&key).as_bytes())?;
     say!("key {} in {}", text::short(&hex::encode(key_id(&key)?)), private.quoted());
-    say!("hand out {}; the private key stays with its holder, with a copy in another place", public.quoted());
+    say!("hand out {}; its holder keeps the private key, and a copy of it in another place", public.quoted());
     Ok(Exit::Done)
 }

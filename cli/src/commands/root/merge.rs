@@ -1,4 +1,4 @@
-//! `tufline root merge`: the signatures of copies that were signed at several places.
+//! `tufline root merge`: collects the signatures of copies that were signed in different places.
 
 use std::path::PathBuf;
 
@@ -11,17 +11,16 @@ use crate::exit::{Exit, Result};
 use crate::terminal::say;
 use crate::text::{self, Quoted};
 
-/// Takes the signatures of copies of a root over into its file.
+/// Merges the signatures of copies of a root into its file.
 #[derive(Debug, Args)]
 pub struct Arguments {
     #[command(flatten)]
     document: RootDocumentArguments,
-    /// Copies that others signed
+    /// The copies that other holders signed
     #[arg(value_name = "COPY", required = true)]
     copies: Vec<PathBuf>,
 }
 
-/// Merges.
 pub fn run(arguments: &Arguments) -> Result {
     let RootDocument { path, mut file, previous } = arguments.document.open()?;
     let previous = previous.map(|previous| previous.root);

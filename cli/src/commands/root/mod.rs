@@ -1,4 +1,5 @@
-//! `tufline root`: the root that people hold. It travels as a file; whoever holds a root key signs it where they are.
+//! `tufline root`: the root, whose keys people hold. It travels as a file, and each holder signs it
+//! on their own machine.
 
 use clap::{Args, Subcommand};
 
@@ -15,9 +16,9 @@ mod show;
 mod sign;
 mod withdraw;
 
-/// Makes, shows, signs and publishes the root, on which all that devices trust is built.
+/// Makes, shows, signs and publishes the root, the base of all that devices trust.
 ///
-/// docs/keys.md has a whole ceremony, step by step.
+/// docs/keys.md shows a whole ceremony, step by step.
 #[derive(Debug, Args)]
 pub struct Arguments {
     #[command(subcommand)]
@@ -40,7 +41,6 @@ enum Command {
     Withdraw(withdraw::Arguments),
 }
 
-/// Runs the one that was asked for.
 pub async fn run(arguments: Arguments) -> Result {
     match arguments.command {
         Command::Keygen(arguments) => keygen::run(&arguments),

@@ -1,4 +1,4 @@
-//! `tufline root next`: the version after the newest, to be edited and signed.
+//! `tufline root next`: makes the version after the newest root, to be edited and signed.
 
 use std::path::PathBuf;
 
@@ -15,29 +15,29 @@ use crate::repository::RepositoryArguments;
 use crate::terminal::say;
 use crate::text::Quoted;
 
-/// Makes the version after the newest root, with the same keys, unsigned, and leaves the newest beside it: signers need both.
+/// Makes the version after the newest root, unsigned and with the same keys, and writes the newest
+/// beside it: signers need both.
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// For how long it is in force, or until when
+    /// When it expires: a time, or how long from now
     #[arg(long, default_value = "365 days", value_name = "TIME")]
     expires: String,
-    /// Where it goes [default: <its version>.root.json]
+    /// Where to write it [default: <its version>.root.json]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// The newest root, where the repository can't be reached
+    /// The newest root, if the repository can't be reached
     #[arg(long, value_name = "FILE", conflicts_with_all = ["data", "endpoints", "stack", "admin"])]
     previous: Option<PathBuf>,
     #[command(flatten)]
     repository: RepositoryArguments,
 }
 
-/// Makes it.
 pub async fn run(arguments: Arguments) -> Result {
     let Arguments { expires, out, previous, repository } = arguments;
     let newest = if let Some(path) = &previous {
         let bytes = given::read(path).with_context(|| format!("cannot read {}", path.quoted()))?;
         Chain::trusting(&bytes.into()).with_context(|| {
-            format!("{} is not signed by enough of its own keys, or no root: nothing can follow it", path.quoted())
+            format!("{} is not a root with enough signatures of its own keys: nothing can follow it", path.quoted())
         })?
     } else {
         let chain = roots::chain(&*repository.open().await?.store()?).await?;
@@ -48,14 +48,14 @@ pub async fn run(arguments: Arguments) -> Result {
     let out = out.unwrap_or_else(|| format!("{}.root.json", file.version()).into());
     let before = previous.unwrap_or_else(|| beside(&out, version));
     if out == before {
-        bail!("{} would be the version before and the next at once: choose another name", out.quoted());
+        bail!("{} is the file of the previous version: choose another name", out.quoted());
     }
     if !before.exists() {
         files::write(&std::path::absolute(&before)?, newest.newest_bytes())?;
     } else if open_published(&before)?.contents() != newest.contents() {
-        bail!("{} is another root than the published one: put it away first", before.quoted());
+        bail!("{} differs from the published root: move it away first", before.quoted());
     }
     create(&out, &file)?;
-    say!("version {} in {}, unsigned; version {} in {}", file.version(), out.quoted(), version, before.quoted());
+    say!("version {} is in {}, unsigned; version {} is in {}", file.version(), out.quoted(), version, before.quoted());
     Ok(Exit::Done)
 }

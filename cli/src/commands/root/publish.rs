@@ -1,4 +1,4 @@
-//! `tufline root publish`: the moment from which devices trust a new root.
+//! `tufline root publish`: from then on devices trust the new root.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -31,22 +31,23 @@ use crate::repository::{AwsRepository, IdleFolder, Repository, RepositoryArgumen
 use crate::terminal::{complain, say};
 use crate::text::Quoted;
 
-/// How often it is looked whether the timestamp was replaced.
+/// The pause between two checks whether the timestamp was replaced.
 const PAUSE: Duration = Duration::from_millis(250);
 
-/// Publishes a root that enough of its holders signed, if everything that is published verifies under it.
+/// Publishes a root that enough holders signed, if everything that is published verifies under it.
 ///
-/// The first root of a repository begins it. On AWS it needs an operator's keys.
+/// The first root starts the repository. On AWS it needs an operator's credentials.
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// The root's file
+    /// The root file
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// With the first root on AWS: into how many bins the repository is split from the start, 1, 16, 256 or 4096. In a folder
-    /// `tufline local` is told
+    /// With the first root on AWS: how many bins the repository has at the start: 1, 16, 256 or
+    /// 4096. In a folder, give this to `tufline local` instead
     #[arg(long, default_value = "1", value_name = "NUMBER")]
     bins: FirstBins,
-    /// Give up after so many seconds without a new timestamp, which refresh makes within a minute
+    /// Give up after this many seconds without a new timestamp; refresh normally makes one within a
+    /// minute
     #[arg(long, default_value_t = 300, value_name = "SECONDS")]
     timeout: u64,
     /// Print a line of JSON
@@ -56,7 +57,6 @@ pub struct Arguments {
     repository: RepositoryArguments,
 }
 
-/// Publishes it.
 pub async fn run(arguments: Arguments) -> Result {
     let file = open(&arguments.file)?;
     let repository = arguments.repository.open().await?;
@@ -84,10 +84,13 @@ fn describe(repository: &Repository, file: &Path, version: u64) -> String {
     match repository {
         Repository::Folder(folder) if version == 1 => {
             let data = folder.data().quoted();
-            format!("version 1 is there; `tufline local --data {data}` begins with it. Devices ship with {file}")
+            format!(
+                "version 1 is in place; `tufline local --data {data}` starts with it. Devices ship \
+                 with {file}"
+            )
         }
         Repository::Aws(_) if version == 1 => format!("version 1 is published; devices ship with {file}"),
-        _ => format!("version {version} is published; devices follow to it at their next update"),
+        _ => format!("version {version} is published; devices take it at their next update"),
     }
 }
 
@@ -119,7 +122,8 @@ async fn follow(repository: &Repository, file: &RootFile, arguments: &Arguments)
     {
         withdraw(&*store, &proposal).await?;
         bail!(
-            "nothing runs in {}: start `tufline local` there first, which signs what must be signed",
+            "nothing runs in {}: start `tufline local` there first, since it must sign the new \
+             timestamp",
             folder.data().quoted()
         );
     }
@@ -136,22 +140,24 @@ async fn follow(repository: &Repository, file: &RootFile, arguments: &Arguments)
             withdraw(&*store, &proposal).await?;
             let seconds = arguments.timeout;
             complain!(
-                "tufline: the timestamp was not signed again within {seconds} s, so the root was not published: `tufline status` and \
-                 the log of refresh say why"
+                "tufline: no new timestamp was signed within {seconds} s, so the root was not \
+                 published: `tufline status` and the log of refresh say why"
             );
             Ok(Exit::TimedOut)
         }
         Err(error @ StageError::Store(_)) if is_kept(&*store, &error, file.version()).await => {
             withdraw(&*store, &proposal).await?;
             bail!(
-                "what is no root lies at {}, and the bucket keeps it: deploy with -c replaceRoots=true, run this again, and deploy without \
-                 that (docs/keys.md)",
+                "{} holds something that is not a root, and the bucket's policy protects it: \
+                 deploy with -c replaceRoots=true, run this again, and deploy without that \
+                 (docs/keys.md)",
                 Key::root(file.version())
             )
         }
-        // A request that failed may have been applied, and may even be applied later: then the intent must still be there.
+        // S3 may have applied a request that failed, or may apply it later: the intent must stay
+        // for that case.
         Err(error @ StageError::Store(_)) => {
-            Err(anyhow!(error).context("it is not known whether the root was published: run the same command again"))
+            Err(anyhow!(error).context("the root may or may not have been published: run the same command again"))
         }
         Err(error) => {
             withdraw(&*store, &proposal).await?;
@@ -160,7 +166,8 @@ async fn follow(repository: &Repository, file: &RootFile, arguments: &Arguments)
     }
 }
 
-/// Whether the bucket's policy keeps what lies in the root's place: the write was refused, and so not applied.
+/// Whether the bucket's policy protects a file in the root's place: then the write was refused and
+/// not applied.
 async fn is_kept(store: &dyn Store, error: &StageError, version: u64) -> bool {
     let lies = || async { roots::ignored(store).await.is_ok_and(|lie| lie.iter().any(|root| root.version == version)) };
     error.kind() == ErrorKind::Denied && lies().await
@@ -172,7 +179,8 @@ enum Waited {
     TimedOut,
 }
 
-/// Waits for the new timestamp, and publishes. Only the waiting is ended by a signal, never the publishing.
+/// Waits for the new timestamp, and publishes. A signal ends the waiting, but never interrupts the
+/// publishing.
 async fn wait_and_publish(
     store: &dyn Store,
     proposal: &Proposal,
@@ -194,7 +202,7 @@ async fn wait_and_publish(
     }
 }
 
-/// A name that no other run has.
+/// A random name for this attempt, which no other run has.
 fn name_attempt() -> anyhow::Result<String> {
     let mut bytes = [0; 16];
     SystemRandom::new().fill(&mut bytes).map_err(|_| anyhow!("the system gives no randomness"))?;

@@ -3,7 +3,7 @@
 use clap::ValueEnum;
 use tough::schema::RoleType;
 
-/// A role that stands in the root.
+/// A role that the root lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum RootRoleName {
     Root,

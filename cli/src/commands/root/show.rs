@@ -1,4 +1,4 @@
-//! `tufline root show`: what a root says, what it changes, and whose signature is missing.
+//! `tufline root show`: a root's contents, its changes, and the missing signatures.
 
 use std::fmt::Write;
 
@@ -20,7 +20,8 @@ use crate::repository::RepositoryArguments;
 use crate::terminal;
 use crate::text::{self, Quoted};
 
-/// Shows what a root says, what it changes against the version before, and whose signatures are there and missing.
+/// Shows a root's contents, its changes against the previous version, and whose signatures are
+/// there or missing.
 #[derive(Debug, Args)]
 pub struct Arguments {
     #[command(flatten)]
@@ -32,11 +33,11 @@ pub struct Arguments {
     repository: RepositoryArguments,
 }
 
-/// Shows it.
 pub async fn run(arguments: Arguments) -> Result {
     let document = match arguments.document.open() {
         Ok(document) => document,
-        // One that others published is theirs, and has no version beside it that it must be compared with.
+        // A root that is published already, perhaps by other tools, needs no previous version
+        // beside it.
         Err(why) => match arguments.document.open_published() {
             Ok((root, before)) if root.missing() == 0 => return show_others(&arguments, &root, before.as_ref(), &why),
             _ => return Err(why),
@@ -51,13 +52,14 @@ pub async fn run(arguments: Arguments) -> Result {
     Ok(Exit::Done)
 }
 
-/// The root for people. `published` says whether the version before is, where that is known.
+/// The root for people. `published` says whether the previous version is published, if that is
+/// known.
 pub fn describe(file: &RootFile, before: Option<&PreviousRoot>, published: Option<bool>) -> anyhow::Result<String> {
     let previous = before.map(|before| &before.root);
     let (root, now, mut text) = (file.root(), now(), String::new());
     let expired = if root.expires <= now { "EXPIRED" } else { "expires" };
     writeln!(text, "root version {}, {expired} {} ({})", file.version(), text::until(now, root.expires), root.expires)?;
-    // What signers at different places can compare by telephone.
+    // Signers in different places can compare this by telephone.
     writeln!(text, "contents {}", contents(file.root())?)?;
     for role in ROLES {
         let Some(entry) = root.roles.get(&role) else { continue };
@@ -136,7 +138,7 @@ fn describe_as_json(document: &RootDocument, published: Option<bool>) -> anyhow:
     }))
 }
 
-/// A root as others publish it.
+/// Shows a published root that cannot be signed here, for the reason `why`.
 fn show_others(
     arguments: &Arguments,
     root: &PublishedRoot,
@@ -151,13 +153,13 @@ fn show_others(
     Ok(Exit::Done)
 }
 
-/// A root that its holders published, for people. `why` says what keeps it from being signed here.
+/// A published root, for people. `why` says why it cannot be signed here.
 fn describe_others(root: &PublishedRoot, before: Option<&PreviousRoot>, why: &anyhow::Error) -> anyhow::Result<String> {
     let (file, end, now, mut text) = (root.file(), root.file().common().expires, now(), String::new());
     let expired = if end <= now { "EXPIRED" } else { "expires" };
     writeln!(text, "root version {}, {expired} {} ({end})", root.version(), text::until(now, end))?;
     writeln!(text, "contents {}", root.contents())?;
-    writeln!(text, "published by its holders, and not to be signed here: {}", escaped(&one_line(why)))?;
+    writeln!(text, "published by its holders; it cannot be signed here: {}", escaped(&one_line(why)))?;
     for role in file.unverified().roles() {
         let keys = file.unverified().role(role)?;
         let count = text::count((keys.keys().count() + keys.unknown().count()) as u64, "key");
@@ -215,16 +217,21 @@ fn key_of_others(id: &str, key: &PublicKey) -> String {
     format!("{} ({})", escaped(&text::short(id)), escaped(&kind))
 }
 
-/// What is known of the version before.
+/// Whether the previous version is the published one, for people.
 fn whether_published(version: u64, published: Option<bool>) -> String {
     match published {
-        Some(true) => "it is the published one".into(),
-        Some(false) => format!("WARNING: no version {version} is published yet: look at what it changes, too"),
-        None => "not compared with the published one: that needs --data, --endpoints or --stack, or compare its contents with the others".into(),
+        Some(true) => "it is the published version".into(),
+        Some(false) => format!(
+            "WARNING: version {version} is not published yet: check what it \
+                                changes, too"
+        ),
+        None => "not compared with the published version: give --data, --endpoints or --stack, or \
+                 compare its contents with other signers"
+            .into(),
     }
 }
 
-/// A key as people know it.
+/// A key as people know it: its holder, the first digits of its id, and its kind.
 fn name_key(root: &Root, previous: Option<&Root>, id: &KeyId) -> String {
     let short = text::short(&hex::encode(id));
     let root = known(root, previous, id);
@@ -235,7 +242,7 @@ fn name_key(root: &Root, previous: Option<&Root>, id: &KeyId) -> String {
     }
 }
 
-/// The version that has the key: one that goes is only in the one before.
+/// The version that has the key: a removed key is only in the previous one.
 fn known<'a>(root: &'a Root, previous: Option<&'a Root>, id: &KeyId) -> Option<&'a Root> {
     [Some(root), previous].into_iter().flatten().find(|root| root.keys.contains_key(id))
 }

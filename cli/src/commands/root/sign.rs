@@ -16,7 +16,7 @@ use crate::repository::RepositoryArguments;
 use crate::terminal::{expect_shown, lines, say};
 use crate::text::{self, Quoted};
 
-/// Adds a signature to a root, in its file, after showing what it changes.
+/// Adds a signature to a root file, after showing what the root changes.
 #[derive(Debug, Args)]
 pub struct Arguments {
     #[command(flatten)]
@@ -27,7 +27,6 @@ pub struct Arguments {
     repository: RepositoryArguments,
 }
 
-/// Signs.
 pub async fn run(arguments: Arguments) -> Result {
     let document = arguments.document.open()?;
     let published = document.compare_with(&arguments.repository).await?;
@@ -38,7 +37,7 @@ pub async fn run(arguments: Arguments) -> Result {
     if file.root().expires <= now() {
         return Err(RootError::Expired(file.root().expires).into());
     }
-    // Before the passphrase is asked for: whoever signs shall know what.
+    // Shown before it asks for the passphrase, so that the signer knows what they sign.
     lines(&shown);
     say!("");
     expect_shown()?;
@@ -46,8 +45,8 @@ pub async fn run(arguments: Arguments) -> Result {
     let public = key.tuf_key();
     file.expect_signer(&public, previous)?;
     if let Some(previous) = previous {
-        let known = if holds(previous, &public) { "stands in" } else { "does NOT stand in" };
-        say!("the key that signs {known} version {} of the root, which this one was compared with", previous.version);
+        let known = if holds(previous, &public) { "is listed" } else { "is NOT listed" };
+        say!("the signing key {known} in version {} of the root, with which this one was compared", previous.version);
     }
     let signature = key.sign(&file.message()?, &SystemRandom::new()).await;
     let signature = signature.map_err(|error| anyhow!("{error}")).context("the key does not sign")?;
@@ -61,7 +60,7 @@ pub async fn run(arguments: Arguments) -> Result {
     Ok(Exit::Done)
 }
 
-/// Whether it is one of the root keys.
+/// Whether `key` is one of the root's own keys.
 fn holds(root: &Root, key: &Key) -> bool {
     let ids = root.roles.get(&RoleType::Root).map(|entry| entry.keyids.as_slice()).unwrap_or_default();
     ids.iter().filter_map(|id| root.keys.get(id)).any(|known| same_key(known, key))

@@ -1,4 +1,4 @@
-//! `tufline root withdraw`: tidies up after runs of `publish` that were killed.
+//! `tufline root withdraw`: cleans up after runs of `publish` that were killed.
 
 use clap::Args;
 use tufline_pipeline::operations::publish_root::withdraw_all;
@@ -8,16 +8,17 @@ use crate::repository::RepositoryArguments;
 use crate::terminal::say;
 use crate::text;
 
-/// Gives up roots that somebody began to publish and didn't. Only when no `tufline root publish` runs anywhere.
+/// Withdraws roots whose publication was begun but never finished. Run it only while no `tufline
+/// root publish` runs anywhere.
 ///
-/// A run that was killed leaves its root behind as an intent, under which everything that is shown must verify.
+/// A killed run leaves its root behind as an intent, and everything that is published must verify
+/// under it.
 #[derive(Debug, Args)]
 pub struct Arguments {
     #[command(flatten)]
     repository: RepositoryArguments,
 }
 
-/// Withdraws them.
 pub async fn run(arguments: Arguments) -> Result {
     let store = arguments.repository.open().await?.store()?;
     let count = withdraw_all(&*store).await?;

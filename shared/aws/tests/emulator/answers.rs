@@ -1,4 +1,4 @@
-//! What the adapters make of AWS's answers, where the ports' common promises don't reach: asked of a local emulator.
+//! How the adapters read AWS's answers, beyond the ports' common contract, on a local emulator.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use tufline_store::{
 };
 use tufline_tuf::{Sha256, Time};
 
-/// A record in the ledger, told from others of its key by `text`.
+/// A record in the ledger; `text` distinguishes it from others with the same key.
 fn record(key: Key, text: &str) -> Pointer {
     Pointer::record(key, &text).unwrap()
 }
@@ -186,7 +186,7 @@ async fn reconcile_sees_each_name_once() {
     for number in 0..1200 {
         world.put(&format!("targets/{number:04}"), b"x").await;
     }
-    // More versions of one name than a page holds, with other names on both sides of it.
+    // More versions of one name than a page holds, with other names before and after it.
     for _ in 0..1100 {
         world.put("targets/0500", b"x").await;
     }
@@ -262,7 +262,7 @@ async fn blobs_are_copied_whole_and_in_parts() {
 
 #[tokio::test]
 #[ignore = "needs the emulator: tests/run starts it"]
-async fn a_copy_in_parts_is_gone_on_with() {
+async fn a_copy_in_parts_is_continued() {
     let world = World::new().await;
     let bytes: Vec<u8> = (0..100_000_u32).flat_map(u32::to_le_bytes).collect();
     let sha256 = Sha256::of(&bytes);
@@ -272,7 +272,8 @@ async fn a_copy_in_parts_is_gone_on_with() {
         let answer = world.clients.s3.list_multipart_uploads().bucket(&world.repository).send().await.unwrap();
         answer.uploads().len()
     };
-    // 40 parts; each call from another client, as from another function. The sizes of parts were once others.
+    // 40 parts; each call comes from another client, as from another function. The first call used
+    // another part size.
     for (part, expected, unfinished_then) in
         [(10_000, Kept::Partly, 1), (9_000, Kept::Partly, 1), (10_000, Kept::Partly, 1), (10_000, Kept::Partly, 1)]
     {

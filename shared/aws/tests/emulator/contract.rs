@@ -1,4 +1,4 @@
-//! Every port's promises, kept by the adapters on a local emulator.
+//! The contract of every port, which the adapters keep on a local emulator.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -92,7 +92,7 @@ impl SqsReader {
     async fn receive_from(&self, url: &str, wait: Duration) -> Vec<SqsMessage> {
         let seconds = i32::try_from(wait.as_secs()).unwrap();
         let request = self.world.clients.sqs().receive_message().queue_url(url).wait_time_seconds(seconds);
-        // A long poll takes longer to answer than any other request may.
+        // A long poll may take longer than the timeouts of other requests allow.
         let patience = aws_sdk_sqs::config::timeout::TimeoutConfig::builder();
         let patience = patience.operation_attempt_timeout(wait + Duration::from_secs(5)).build();
         let patience = aws_sdk_sqs::Config::builder().timeout_config(patience);

@@ -1,7 +1,8 @@
 //! The adapters on a local emulator.
 //!
-//! `TUFLINE_TEST_ADMIN_ENDPOINTS` names a JSON file with `aws` (the endpoint), `region`, `access_key_id` and
-//! `secret_access_key` of someone who may do everything. Each test makes buckets, queues and keys of its own.
+//! `TUFLINE_TEST_ADMIN_ENDPOINTS` names a JSON file with `aws` (the endpoint), `region`,
+//! `access_key_id` and `secret_access_key` of an administrator. Each test makes its own buckets,
+//! queues and keys.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 

@@ -1,4 +1,4 @@
-//! Buckets, queues and keys of a test's own, on the emulator.
+//! A test's own buckets, queues and keys on the emulator.
 
 use std::collections::BTreeMap;
 
@@ -25,7 +25,7 @@ struct Endpoints {
     secret_access_key: String,
 }
 
-/// Three buckets of a test's own, and the clients to make more with.
+/// A test's own three buckets, and the clients with which it makes more resources.
 pub struct World {
     pub clients: Clients,
     pub uploads: String,
@@ -41,7 +41,8 @@ impl World {
         let Endpoints { aws, region, access_key_id, secret_access_key } =
             serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
         let key = AccessKey { id: access_key_id, secret: secret_access_key, session_token: None };
-        // S3 wants every region named but this one (https://docs.aws.amazon.com/AmazonS3/latest/API/API_CreateBucket.html).
+        // S3 wants every region named but this one
+        // (https://docs.aws.amazon.com/AmazonS3/latest/API/API_CreateBucket.html).
         let location = (region != "us-east-1").then(|| {
             let location = BucketLocationConstraint::from(region.as_str());
             CreateBucketConfiguration::builder().location_constraint(location).build()
@@ -122,7 +123,7 @@ impl World {
         (SqsQueues::new(self.clients.sqs(), urls.clone()), urls)
     }
 
-    /// A key for each role, but one of another curve for `wrong`.
+    /// A key for each role, but for the role `wrong` one on another curve.
     pub async fn signer(&self, wrong: &[OnlineRole]) -> KmsSigner {
         let mut keys = BTreeMap::new();
         for role in OnlineRole::ALL {
@@ -133,7 +134,7 @@ impl World {
         KmsSigner::new(self.clients.kms(), keys)
     }
 
-    /// A bus, and a queue that gets what it carries.
+    /// A bus, and a queue that receives its events.
     pub async fn events(&self) -> (EventBridgeEvents, String) {
         let bus = format!("bus-{}", self.suffix);
         let events = self.clients.eventbridge();

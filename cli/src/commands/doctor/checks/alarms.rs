@@ -1,4 +1,4 @@
-//! What is in alarm, and what failed too often.
+//! The alarms, and the messages in dead-letter queues.
 
 use std::collections::BTreeMap;
 
@@ -9,11 +9,12 @@ use super::functions::{ASKED_BY_DEVICES, STAGES};
 use crate::commands::doctor::report::{Code, Finding};
 use crate::text;
 
-/// Messages that failed too often.
+/// A problem if a dead-letter queue holds messages.
 pub fn judge_dead_letters(queue: &str, count: u64) -> Option<Finding> {
     (count > 0).then(|| {
         let why = text::count(count, "dead letter");
-        let advice = "look at the log of its function; what can be read comes back by itself (docs/operations.md#alarm-dead-letters)";
+        let advice = "look at the log of its function; readable messages come back by themselves \
+                      (docs/operations.md#alarm-dead-letters)";
         Finding::problem(Code::DeadLetters, format!("the queue {queue}"), why, advice)
     })
 }
@@ -40,7 +41,7 @@ pub fn alarm_names(repository: &str) -> Vec<String> {
     suffixes.map(|suffix| format!("{repository}-{suffix}")).collect()
 }
 
-/// What is in alarm, what isn't there, and whether anybody would be told.
+/// Which alarms are raised, which are missing, and whether an alarm notifies anybody.
 pub fn judge_alarms(repository: &str, alarms: &[MetricAlarm]) -> Vec<Finding> {
     let mut found = Vec::new();
     let by_name: BTreeMap<&str, &MetricAlarm> =
@@ -51,7 +52,12 @@ pub fn judge_alarms(repository: &str, alarms: &[MetricAlarm]) -> Vec<Finding> {
         match by_name.get(name.as_str()) {
             None => {
                 let advice = "deploy again (docs/deploy.md#update)";
-                found.push(Finding::warning(Code::Alarms, what, "it doesn't exist: nobody would be told", advice));
+                found.push(Finding::warning(
+                    Code::Alarms,
+                    what,
+                    "it doesn't exist, so nobody would be notified",
+                    advice,
+                ));
             }
             Some(alarm) if alarm.state_value == Some(StateValue::Alarm) => {
                 let described = alarm.alarm_description.as_deref().unwrap_or_default();
@@ -66,7 +72,7 @@ pub fn judge_alarms(repository: &str, alarms: &[MetricAlarm]) -> Vec<Finding> {
     };
     if !alarms.is_empty() && !alarms.iter().any(|alarm| is_told(&alarm)) {
         let advice = "name an SNS topic: -c alarmTopic=ARN (docs/deploy.md#be-told)";
-        found.push(Finding::warning(Code::Alarms, "the alarms", "nobody is told when one is raised", advice));
+        found.push(Finding::warning(Code::Alarms, "the alarms", "nobody is notified when one is raised", advice));
     }
     found
 }
@@ -78,7 +84,7 @@ mod tests {
     use crate::commands::doctor::report::Severity;
 
     #[test]
-    fn alarms_are_all_there_and_quiet_and_heard() {
+    fn all_alarms_exist_are_quiet_and_notify_somebody() {
         let alarm = |name: &String| {
             let alarm = MetricAlarm::builder().alarm_name(name).alarm_actions("arn:topic");
             alarm.alarm_description("It lags: docs/operations.md#alarm-lag")
@@ -95,7 +101,7 @@ mod tests {
         assert_eq!(judge_alarms("T", &all[1..])[0].state, Severity::Warning, "one is missing");
         let unheard: Vec<MetricAlarm> =
             names.iter().map(|name| MetricAlarm::builder().alarm_name(name).build()).collect();
-        assert_eq!(judge_alarms("T", &unheard).len(), 1, "nobody is told");
+        assert_eq!(judge_alarms("T", &unheard).len(), 1, "nobody is notified");
     }
 
     #[test]

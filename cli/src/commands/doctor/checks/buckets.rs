@@ -4,21 +4,25 @@ use aws_sdk_s3::types::{BucketVersioningStatus, PublicAccessBlockConfiguration};
 
 use crate::commands::doctor::report::{Code, Finding};
 
-/// Whether a bucket keeps older versions (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/Versioning.html>).
+/// Whether a bucket keeps older versions
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/Versioning.html>).
 pub fn judge_versioning(bucket: &str, status: Option<&BucketVersioningStatus>) -> Option<Finding> {
     if status == Some(&BucketVersioningStatus::Enabled) {
         return None;
     }
     let status = status.map_or("off", BucketVersioningStatus::as_str);
     let why = format!(
-        "its versioning is {status}: what is replaced or deleted there is gone, and uploads can't be told apart"
+        "its versioning is {status}: a replaced or deleted object is gone, and versions of an \
+         upload can't be told apart"
     );
-    let advice =
-        format!("`aws s3api put-bucket-versioning --bucket {bucket} --versioning-configuration Status=Enabled`");
+    let advice = format!(
+        "`aws s3api put-bucket-versioning --bucket {bucket} --versioning-configuration \
+         Status=Enabled`"
+    );
     Some(Finding::problem(Code::Versioning, format!("the bucket {bucket}"), why, advice))
 }
 
-/// Whether a bucket refuses to be opened to the public
+/// Whether a bucket's public access block is fully on
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/access-control-block-public-access.html>).
 pub fn judge_public_access(bucket: &str, block: Option<&PublicAccessBlockConfiguration>) -> Option<Finding> {
     let settings = |block: &PublicAccessBlockConfiguration| {

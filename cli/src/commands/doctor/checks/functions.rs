@@ -1,17 +1,20 @@
-//! The functions, and what calls them.
+//! The Lambda functions, and what invokes them.
 
 use aws_sdk_scheduler::types::ScheduleState;
 use tufline_store::Queue;
 
 use crate::commands::doctor::report::{Code, Finding};
 
-/// What AWS gives by default; new accounts have less, some ten (<https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>).
+/// AWS's default limit; some new accounts get only ten
+/// (<https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>).
 const USUAL_CONCURRENCY: i32 = 1000;
 
-/// What all functions but those that devices ask may take at once (`cdk/lib/functions.ts`: 50, 10, 2, 1, 1, and 2 runs of refresh), with as much again for devices.
+/// The concurrency that a deployment needs: what all functions but those for devices may take at
+/// once (`cdk/lib/functions.ts`: 50, 10, 2, 1, 1, and 2 runs of refresh), and as much again for
+/// devices.
 const ENOUGH_CONCURRENCY: i32 = 2 * 66;
 
-/// The functions, each with the queue that it works off.
+/// The functions, each with the queue that it consumes.
 pub const STAGES: [(&str, Option<Queue>); 8] = [
     ("hash", Some(Queue::Uploads)),
     ("large", Some(Queue::Large)),
@@ -23,43 +26,48 @@ pub const STAGES: [(&str, Option<Queue>); 8] = [
     ("pack", None),
 ];
 
-/// Those that devices ask: what they fail at is the API's own alarm.
+/// The functions that answer devices: the API's own alarm covers their errors.
 pub const ASKED_BY_DEVICES: [&str; 2] = ["serve", "pack"];
 
-/// How many functions may run at once in the account's region, and how many of them no function has for itself.
+/// Judges how many functions may run at once in the account's region (`limit`); `unreserved` of
+/// them are shared by all functions.
 pub fn judge_concurrency(limit: i32, unreserved: Option<i32>) -> Finding {
     let what = "this account's Lambda functions";
-    let left = unreserved.filter(|left| *left != limit).map(|left| format!(", {left} of them for whichever comes"));
+    let left = unreserved.filter(|left| *left != limit).map(|left| format!(", {left} of them not reserved"));
     let why = format!("{limit} at once in this region{}", left.unwrap_or_default());
     if limit >= ENOUGH_CONCURRENCY {
         return Finding::ok(Code::Concurrency, what, why);
     }
     let why = format!(
-        "{why}, as in new accounts: a burst of uploads or of devices takes all of it, and devices get errors meanwhile"
+        "{why}, as in new accounts: a burst of uploads or devices takes all of it, and meanwhile \
+         devices get errors"
     );
     let advice = format!(
-        "ask for {USUAL_CONCURRENCY}, which AWS gives by default: `aws service-quotas request-service-quota-increase --service-code lambda \
-         --quota-code L-B99A9384 --desired-value {USUAL_CONCURRENCY}` (docs/deploy.md#let-no-flood-keep-the-timestamp-from-being-renewed)"
+        "ask for {USUAL_CONCURRENCY}, which AWS gives by default: `aws service-quotas \
+         request-service-quota-increase --service-code lambda --quota-code L-B99A9384 \
+         --desired-value {USUAL_CONCURRENCY}` \
+         (docs/deploy.md#let-no-flood-keep-the-timestamp-from-being-renewed)"
     );
     Finding::warning(Code::Concurrency, what, why, advice)
 }
 
-/// What Lambda says of a function.
+/// What Lambda reports about a function.
 #[derive(Debug, Clone, Default)]
 pub struct FunctionStatus {
-    /// `State`; where Lambda says none, it is active.
+    /// `State`; `None` means active.
     pub state: Option<String>,
     /// `LastUpdateStatus`.
     pub update: Option<String>,
-    /// Why one of both isn't as it should be.
+    /// Lambda's reason, if one of the two is not as it should be.
     pub reason: Option<String>,
-    /// What is reserved for it.
+    /// Its reserved concurrency.
     pub reserved: Option<i32>,
     /// Its role's ARN.
     pub role: Option<String>,
 }
 
-/// Whether a function can run (<https://docs.aws.amazon.com/lambda/latest/dg/functions-states.html>).
+/// Whether a function can run
+/// (<https://docs.aws.amazon.com/lambda/latest/dg/functions-states.html>).
 pub fn judge_function(name: &str, seen: &FunctionStatus) -> Option<Finding> {
     let what = format!("the function {name}");
     let reason = seen.reason.as_deref().map(|reason| format!(": {reason}")).unwrap_or_default();
@@ -68,13 +76,13 @@ pub fn judge_function(name: &str, seen: &FunctionStatus) -> Option<Finding> {
         return Some(Finding::problem(Code::Functions, what, "stopped by a reserved concurrency of 0", advice));
     }
     match seen.state.as_deref().unwrap_or("Active") {
-        // Lambda takes it up again when it is called.
+        // Lambda reactivates an inactive function when it is invoked.
         "Active" | "Inactive" => {}
         "Pending" => {
             return Some(Finding::warning(Code::Functions, what, format!("Pending{reason}"), "look again in a minute"));
         }
         state => {
-            let advice = "mend what the reason says, and deploy again (docs/deploy.md#update)";
+            let advice = "fix what the reason names, and deploy again (docs/deploy.md#update)";
             return Some(Finding::problem(Code::Functions, what, format!("{state}{reason}"), advice));
         }
     }
@@ -82,24 +90,24 @@ pub fn judge_function(name: &str, seen: &FunctionStatus) -> Option<Finding> {
         "Successful" => None,
         "InProgress" => Some(Finding::warning(Code::Functions, what, "it is being updated", "look again in a minute")),
         update => {
-            let why = format!("its last update is {update}{reason}; it runs as it was before");
+            let why = format!("its last update is {update}{reason}; it still runs the code from before");
             Some(Finding::problem(Code::Functions, what, why, "deploy again (docs/deploy.md#update)"))
         }
     }
 }
 
-/// Whether Lambda lets a function that works off a queue be called by what it sends
+/// Whether Lambda lets a queue's function be invoked by messages that it sent itself
 /// (<https://docs.aws.amazon.com/lambda/latest/dg/invocation-recursion.html>).
 pub fn judge_recursion(name: &str, is_allowed: bool) -> Option<Finding> {
     if is_allowed {
         return None;
     }
-    let why = "Lambda ends a chain of some 16 of its calls, and large uploads and bursts with it";
+    let why = "Lambda stops a chain of about 16 of its calls, which stops large uploads and bursts";
     let advice = format!("`aws lambda put-function-recursion-config --function-name {name} --recursive-loop Allow`");
     Some(Finding::problem(Code::Recursion, format!("the function {name}"), why, advice))
 }
 
-/// An event source mapping.
+/// An event source mapping of Lambda.
 #[derive(Debug, Clone, Default)]
 pub struct Trigger {
     /// Its id.
@@ -110,7 +118,7 @@ pub struct Trigger {
     pub result: Option<String>,
 }
 
-/// Whether what waits in a queue is handed to its function
+/// Whether Lambda hands a queue's messages to its function
 /// (<https://docs.aws.amazon.com/lambda/latest/api/API_EventSourceMappingConfiguration.html>).
 pub fn judge_trigger(queue: &str, function: &str, triggers: &[Trigger]) -> Option<Finding> {
     let what = format!("the queue {queue}");
@@ -137,10 +145,10 @@ pub fn judge_trigger(queue: &str, function: &str, triggers: &[Trigger]) -> Optio
     }
 }
 
-/// What wakes refresh: the schedules that call it, with their states.
+/// Whether a schedule wakes refresh: `schedules` are those that invoke it, with their states.
 pub fn judge_schedule(function: &str, schedules: &[(String, Option<ScheduleState>)]) -> Finding {
     let what = format!("the schedule of {function}");
-    let stops = "the timestamp is not renewed, and devices will refuse it when it expires";
+    let stops = "nothing renews the timestamp, and devices refuse it once it has expired";
     if schedules.iter().any(|(_, state)| *state == Some(ScheduleState::Enabled)) {
         return Finding::ok(Code::Schedule, what, "enabled");
     }
@@ -161,10 +169,7 @@ mod tests {
     #[test]
     fn a_new_accounts_concurrency_is_too_little() {
         assert_eq!(judge_concurrency(1000, Some(1000)).why, "1000 at once in this region");
-        assert_eq!(
-            judge_concurrency(1000, Some(996)).why,
-            "1000 at once in this region, 996 of them for whichever comes"
-        );
+        assert_eq!(judge_concurrency(1000, Some(996)).why, "1000 at once in this region, 996 of them not reserved");
         let new = judge_concurrency(10, Some(10));
         assert!(new.state == Severity::Warning && new.advice.unwrap().contains("L-B99A9384"));
     }

@@ -8,8 +8,9 @@ use tufline_tuf::Time;
 use crate::commands::doctor::policy;
 use crate::commands::doctor::report::{Code, Finding};
 
-/// Whether an online key can sign (<https://docs.aws.amazon.com/kms/latest/developerguide/key-state.html>). Beside another one that can
-/// it may be one that was replaced.
+/// Whether an online key can sign
+/// (<https://docs.aws.amazon.com/kms/latest/developerguide/key-state.html>). A key that cannot is
+/// only a warning if the role has another that can: it may have been replaced.
 pub fn judge_key(role: &str, id: &str, key: &KeyMetadata, has_another: bool) -> Option<Finding> {
     let what = format!("the {role} key {id}");
     if key.key_usage != Some(KeyUsageType::SignVerify) || key.key_spec != Some(KeySpec::EccNistP256) {
@@ -24,15 +25,17 @@ pub fn judge_key(role: &str, id: &str, key: &KeyMetadata, has_another: bool) -> 
         Some(KeyState::Enabled) => return None,
         Some(KeyState::PendingDeletion) => {
             let deletion = key.deletion_date.map(|date| format!(" on {}", day(date.secs()))).unwrap_or_default();
-            let why = format!("it will be deleted{deletion}, and signs no more");
-            let advice =
-                format!("`aws kms cancel-key-deletion --key-id {id}`, and then `aws kms enable-key --key-id {id}`");
+            let why = format!("it will be deleted{deletion}, and no longer signs");
+            let advice = format!(
+                "`aws kms cancel-key-deletion --key-id {id}`, and then `aws kms enable-key \
+                 --key-id {id}`"
+            );
             (why, advice)
         }
         Some(KeyState::Disabled) => {
-            ("it is disabled, and signs no more".into(), format!("`aws kms enable-key --key-id {id}`"))
+            ("it is disabled, and no longer signs".into(), format!("`aws kms enable-key --key-id {id}`"))
         }
-        _ => (format!("it is {state}, and signs no more"), "look at it in KMS".into()),
+        _ => (format!("it is {state}, and no longer signs"), "look at it in KMS".into()),
     };
     Some(if has_another {
         Finding::warning(Code::Keys, what, format!("{why}; another key of the role can"), advice)
@@ -41,13 +44,14 @@ pub fn judge_key(role: &str, id: &str, key: &KeyMetadata, has_another: bool) -> 
     })
 }
 
-/// A date of seconds since 1970, in UTC.
+/// The UTC date of a time in seconds since 1970.
 fn day(seconds: i64) -> String {
     let time = Time::from_second(seconds).map(|time| time.to_string()).unwrap_or_default();
     time.split('T').next().unwrap_or_default().to_owned()
 }
 
-/// Whether nobody may sign with a key but the roles `expected`, and they may.
+/// Whether exactly the roles `expected` may sign with a key: a finding for each stranger, each
+/// missing role and each grant that allows signing.
 pub fn judge_key_policy(
     role: &str,
     id: &str,
@@ -114,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_signs_but_who_has_to() {
+    fn only_the_expected_roles_may_sign() {
         let policy = |signers: &[&str]| {
             let sign = json!({"Effect": "Allow", "Action": "kms:Sign", "Principal": {"AWS": signers}});
             json!({"Statement": [sign]}).to_string()

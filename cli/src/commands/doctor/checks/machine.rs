@@ -1,4 +1,4 @@
-//! The machine that asks: its clock, its version, its disk.
+//! This machine: its clock, its version of the command line, its disk.
 
 use tufline_folder::KEPT_FREE;
 use tufline_tuf::{Time, time};
@@ -6,34 +6,35 @@ use tufline_tuf::{Time, time};
 use crate::commands::doctor::report::{Code, Finding};
 use crate::text;
 
-/// AWS refuses a request that was signed more than five minutes before or after it is there
+/// AWS refuses a request that was signed more than five minutes before or after it arrives
 /// (<https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv.html>).
 const REFUSED_SKEW_SECONDS: u64 = 5 * 60;
 
-/// More than this no clock is wrong that is kept right.
+/// A clock that is kept right (by NTP) is never further off than this.
 const USUAL_SKEW_SECONDS: u64 = 30;
 
-/// With less room on the disk uploads are not taken in for long, in bytes.
+/// Below this much free space, in bytes, the disk will soon take no more uploads.
 const ROOM_FOR_UPLOADS: u64 = 1 << 30;
 
-/// This machine's clock against the one that AWS's answer gives (RFC 9110, section 6.6.1: in whole seconds).
+/// Compares this machine's clock with the `Date` of AWS's answer (RFC 9110, section 6.6.1: whole
+/// seconds).
 pub fn judge_clock(ours: Time, theirs: Time) -> Finding {
     let (what, skew) = ("this machine's clock", time::seconds_between(theirs, ours));
     let seconds = skew.unsigned_abs();
     let side = if skew < 0 { "behind" } else { "ahead of" };
     let why = format!("{seconds} s {side} AWS's");
-    let advice = "have it set by NTP";
+    let advice = "set it by NTP";
     match seconds {
         0..=USUAL_SKEW_SECONDS => Finding::ok(Code::Clock, what, "right to within 30 s of AWS's"),
         seconds if seconds < REFUSED_SKEW_SECONDS => Finding::warning(Code::Clock, what, why, advice),
         _ => {
-            let why = format!("{why}: AWS refuses what is signed so");
+            let why = format!("{why}: AWS refuses requests signed by such a clock");
             Finding::problem(Code::Clock, what, why, advice)
         }
     }
 }
 
-/// The version that is deployed, and this command line's.
+/// Compares the deployed version with this command line's.
 pub fn judge_version(deployed: Option<&str>, ours: &str) -> Finding {
     let what = format!("this command line, {ours}");
     match deployed {
@@ -52,13 +53,13 @@ pub fn judge_version(deployed: Option<&str>, ours: &str) -> Finding {
     }
 }
 
-/// The room on the disk of the data folder, in bytes.
+/// Whether the disk of the data folder has room; `free` is in bytes.
 pub fn judge_space(folder: &str, free: u64) -> Finding {
     let why = format!("{} free", text::bytes(free));
-    let advice = "make room, then all goes on by itself";
+    let advice = "free some space; everything then goes on by itself";
     match free {
         free if free < KEPT_FREE => {
-            let why = format!("{why}: no upload is taken in, and soon nothing can be renewed");
+            let why = format!("{why}: uploads are not accepted, and soon nothing can be renewed");
             Finding::problem(Code::Space, folder, why, advice)
         }
         free if free < ROOM_FOR_UPLOADS => Finding::warning(Code::Space, folder, why, advice),
@@ -76,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_is_right_or_wrong_or_too_wrong_on_either_side() {
+    fn a_clock_is_right_off_or_too_far_off_on_either_side() {
         for (ours, theirs, state, side) in [
             (1000, 1000, Severity::Ok, ""),
             (1030, 1000, Severity::Ok, ""),
@@ -100,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn room_is_counted() {
+    fn little_free_space_is_a_warning_and_then_a_problem() {
         let state = |free| judge_space("d", free).state;
         assert_eq!(
             [state(1 << 31), state(1 << 29), state(1 << 20)],

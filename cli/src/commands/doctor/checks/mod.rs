@@ -1,4 +1,4 @@
-//! The checks: what was answered in, what is found out. No I/O.
+//! The checks: from AWS's answers to findings, without I/O.
 
 mod alarms;
 mod buckets;
