@@ -52,7 +52,8 @@ def unpacked(stored: bytes, blob: bytes) -> list[tuple[int, int, int]]:
         frame = stored[at : at + packed]
         parameters = zstandard.get_frame_parameters(frame)
         assert (parameters.content_size, parameters.has_checksum, parameters.dict_id) == (size, False, 0)
-        chunk = zstandard.ZstdDecompressor().decompress(frame)
+        history = zstandard.ZstdCompressionDict(blob[max(0, plain - 32_768) : plain], dict_type=zstandard.DICT_TYPE_RAWCONTENT)
+        chunk = zstandard.ZstdDecompressor(dict_data=history if plain else None).decompress(frame)
         assert chunk == blob[plain : plain + size]
         assert entry[:16] == hashlib.sha256(chunk).digest()[:16]
         assert size <= 4 * average and (4 * size >= average or index == count - 1)

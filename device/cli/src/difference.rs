@@ -3,10 +3,13 @@
 use std::fs::{self, File};
 use std::io;
 use std::ops::Range;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use ruzstd::decoding::FrameDecoder;
-use tufline_chunks::{Entry, LARGEST_BLOB, LEAST_LIST, List, SMALLEST_BLOB, digest, list_bytes, usual_list_bytes};
+use ruzstd::decoding::{BlockDecodingStrategy, Dictionary, FrameDecoder};
+use tufline_chunks::{
+    Entry, HISTORY, LARGEST_BLOB, LEAST_LIST, List, SMALLEST_BLOB, digest, list_bytes, usual_list_bytes,
+};
 
 use crate::durable;
 use crate::failure::Failure;
@@ -163,7 +166,8 @@ impl<'d> Difference<'d> {
                 if !has {
                     // The seed may have changed since it was searched.
                     places.ask_server(index);
-                    self.take(packed, packed + places.run(list, index), &entry, &mut chunk)?;
+                    let history = history(part, offset).map_err(self.wanted.written())?;
+                    self.take(packed, packed + places.run(list, index), &entry, &history, &mut chunk)?;
                 } else if matches!(places.get(index), Place::Seed(_)) {
                     self.copied += (chunk.len() - known) as u64;
                 }
@@ -176,13 +180,12 @@ impl<'d> Difference<'d> {
     }
 
     /// The chunk that is packed from this byte on; with it all up to `end` is asked for.
-    fn take(&mut self, packed: u64, end: u64, entry: &Entry, chunk: &mut Vec<u8>) -> Result<(), Stop> {
+    fn take(&mut self, packed: u64, end: u64, entry: &Entry, history: &[u8], chunk: &mut Vec<u8>) -> Result<(), Stop> {
         // It may be what was kept of it that is damaged.
         for _ in 0..2 {
             let bytes = self.bytes(packed..packed + u64::from(entry.packed), end)?;
             chunk.resize(entry.length as usize, 0);
-            let length = self.decoder.decode_all(&bytes, chunk).ok();
-            if length == Some(chunk.len()) && digest(chunk) == entry.digest {
+            if unpack(&mut self.decoder, &bytes, history, chunk).is_some() && digest(chunk) == entry.digest {
                 return Ok(());
             }
             self.window.forget();
@@ -225,6 +228,40 @@ impl<'d> Difference<'d> {
 
 /// Frames of chunks need no more memory than the longest chunk.
 const MOST_WINDOW: u64 = 4 * tufline_chunks::LARGEST_AVERAGE as u64;
+
+/// The target's bytes before this one, with which the chunk that begins here was packed.
+fn history(part: &Part<'_>, offset: u64) -> io::Result<Vec<u8>> {
+    let length = offset.min(HISTORY as u64);
+    let mut history = vec![0; usize::try_from(length).unwrap_or(HISTORY)];
+    part.file().read_exact_at(&mut history, offset - length)?;
+    Ok(history)
+}
+
+/// Unpacks one frame, which must have as many bytes as `chunk`, and nothing behind it.
+fn unpack(decoder: &mut FrameDecoder, mut packed: &[u8], history: &[u8], chunk: &mut [u8]) -> Option<()> {
+    decoder.init(&mut packed).ok()?;
+    if !history.is_empty() {
+        // The decoder takes history as a part of a dictionary only. The tables that come with one
+        // serve no frame here: none was packed with them.
+        let mut dictionary = Dictionary::decode_dict(&tufline_pack::dictionary::<&[u8]>(&[])).ok()?;
+        dictionary.dict_content = history.to_vec();
+        // As without a dictionary (RFC 8878, section 3.1.1.5).
+        dictionary.offset_hist = [1, 4, 8];
+        let id = dictionary.id;
+        decoder.add_dict(dictionary).ok()?;
+        decoder.force_dict(id).ok()?;
+    }
+    let mut room = chunk;
+    while !decoder.is_finished() {
+        // A few bytes of a hostile frame may mean a block of 128 KiB: one at a time.
+        decoder.decode_blocks(&mut packed, BlockDecodingStrategy::UptoBlocks(1)).ok()?;
+        let bytes = if decoder.can_collect() > room.len() { None } else { decoder.collect() };
+        let (begin, rest) = room.split_at_mut_checked(bytes.as_ref()?.len())?;
+        begin.copy_from_slice(&bytes?);
+        room = rest;
+    }
+    (room.is_empty() && packed.is_empty()).then_some(())
+}
 
 /// Takes what a kill left behind the bytes that are on disk for sure, as far as it is right.
 fn recover(list: &List, part: &mut Part<'_>) -> io::Result<()> {

@@ -17,6 +17,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 use tufline_chunks::{Cutter, ListWriter};
 use tufline_device::{Device, Failure, FetchedTarget, Settings};
+use zstd::zstd_safe::CCtx;
 
 /// Bytes that don't pack, and are the same each time (xorshift).
 fn noise(length: usize, seed: u64) -> Vec<u8> {
@@ -53,11 +54,22 @@ fn chunks(content: &[u8], blob: &[u8]) -> Vec<u8> {
     packed(content, blob, 16 << 10, <[u8]>::to_vec)
 }
 
+/// One chunk, with the bytes before it.
+fn pack(chunk: &[u8], history: &[u8]) -> Vec<u8> {
+    let mut context = CCtx::create();
+    context.ref_prefix(history).unwrap();
+    let mut frame = Vec::with_capacity(chunk.len() + 1000);
+    context.compress2(&mut frame, chunk).unwrap();
+    frame
+}
+
 /// The same, with other bytes in place of each chunk's.
 fn packed(content: &[u8], blob: &[u8], average: u32, other: impl Fn(&[u8]) -> Vec<u8>) -> Vec<u8> {
     let (mut cutter, mut list, mut packed) = (Cutter::new(content, average), ListWriter::new(average), Vec::new());
+    let mut offset = 0_usize;
     while let Some(chunk) = cutter.next_chunk().unwrap() {
-        let frame = zstd::bulk::compress(&other(chunk), 3).unwrap();
+        let frame = pack(&other(chunk), &content[offset.saturating_sub(32 << 10)..offset]);
+        offset += chunk.len();
         list.add(chunk, frame.len().try_into().unwrap());
         packed.extend(frame);
     }
@@ -161,7 +173,7 @@ fn without_chunks_it_comes_whole_and_says_so() {
     };
     for (object, why) in [
         (b"<html>Not here</html>".repeat(10), "it doesn't begin as a list does"),
-        (chunks(&old, &old), "another target's"),
+        (chunks(&old, &old), "another target"),
         (with(100, 1), "damaged in transit"),
         (good[..5000].to_vec(), "end too early"),
         (good[..500].to_vec(), "end too early"),

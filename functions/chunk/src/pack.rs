@@ -3,9 +3,8 @@
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
 
-use tufline_chunks::{Cutter, LARGEST_AVERAGE, List, ListWriter, MOST_CHUNKS};
-use zstd::bulk::Compressor;
-use zstd::zstd_safe::compress_bound;
+use tufline_chunks::{Cutter, HISTORY, LARGEST_AVERAGE, List, ListWriter, MOST_CHUNKS};
+use zstd::zstd_safe::{CCtx, CParameter, compress_bound, get_error_name};
 
 /// The average that is tried after `average` gave too many chunks.
 pub fn next_average(average: u32) -> Option<u32> {
@@ -22,6 +21,18 @@ pub fn count(source: impl Read, average: u32) -> io::Result<Option<usize>> {
         }
     }
     Ok(Some(count))
+}
+
+/// Packs one chunk into `buffer`, with the bytes before it.
+fn pack_chunk(chunk: &[u8], history: &[u8], level: i32, buffer: &mut Vec<u8>) -> io::Result<()> {
+    let failed = |code| io::Error::other(get_error_name(code));
+    let mut context = CCtx::create();
+    context.set_parameter(CParameter::CompressionLevel(level)).map_err(failed)?;
+    context.ref_prefix(history).map_err(failed)?;
+    buffer.clear();
+    buffer.reserve(compress_bound(chunk.len()));
+    context.compress2(buffer, chunk).map_err(failed)?;
+    Ok(())
 }
 
 /// What is to be packed.
@@ -49,20 +60,13 @@ pub fn pack(source: impl Read, cut: &Cut, level: impl Fn(u64) -> i32, file: &mut
     let mut packed = BufWriter::with_capacity(1 << 20, &mut *file);
     packed.seek(SeekFrom::Start(begin))?;
     let mut left = cut.length;
-    let mut current = level(left);
-    let mut compressor = Compressor::new(current)?;
-    let mut buffer = Vec::new();
+    let (mut history, mut buffer) = (Vec::new(), Vec::new());
     while let Some(chunk) = cutter.next_chunk()? {
-        let level = level(left);
-        if level != current {
-            compressor.set_compression_level(level)?;
-            current = level;
-        }
-        buffer.clear();
-        buffer.reserve(compress_bound(chunk.len()));
-        compressor.compress_to_buffer(chunk, &mut buffer)?;
+        pack_chunk(chunk, &history, level(left), &mut buffer)?;
         packed.write_all(&buffer)?;
         list.add(chunk, u32::try_from(buffer.len()).unwrap_or(u32::MAX));
+        history.extend_from_slice(chunk);
+        history.drain(..history.len().saturating_sub(HISTORY));
         left = left.saturating_sub(chunk.len() as u64);
     }
     packed.flush()?;

@@ -2,7 +2,8 @@
 //! lacks.
 //!
 //! The server cuts a blob at places that its content determines ([`Cutter`]), and compresses each
-//! chunk separately as a Zstandard frame (RFC 8878). It stores one object: the [`List`] of the
+//! chunk as a Zstandard frame of its own (RFC 8878), with the bytes before it as
+//! history ([`HISTORY`]). It stores one object: the [`List`] of the
 //! chunks, followed by the packed chunks in their order. A device cuts its old image in the same
 //! way, finds by their digests which chunks it has, and requests the others as HTTP ranges. This
 //! crate is the format that both sides share. It compresses nothing itself.
@@ -23,5 +24,5 @@ mod limits;
 mod list;
 
 pub use cut::{Cutter, LARGEST_AVERAGE, SMALLEST_AVERAGE, USUAL_AVERAGE};
-pub use limits::{LARGEST_BLOB, MOST_CHUNKS, SMALLEST_BLOB};
+pub use limits::{HISTORY, LARGEST_BLOB, MOST_CHUNKS, SMALLEST_BLOB};
 pub use list::{Entry, LEAST_LIST, List, ListWriter, NotAList, digest, list_bytes, usual_list_bytes};
