@@ -181,7 +181,7 @@ export interface TuflineRepositoryProps {
 
   /**
    * Whether targets of 64 KiB to 1 GiB are cut into chunks after their publication, so that a device with an older target
-   * fetches only what it lacks (`docs/devices.md`). It takes a queue and a function of its own, and their alarms. Of what was published before `tufline
+   * fetches only what it lacks (`docs/chunks.md`). It takes a queue and a function of its own, and their alarms. Of what was published before `tufline
    * chunk` has them cut.
    *
    * @default false

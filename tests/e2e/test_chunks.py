@@ -39,7 +39,7 @@ def urls(form_or_mirror: Form | Mirror, name: str, data: bytes) -> list[str]:
 
 
 def unpacked(stored: bytes, blob: bytes) -> list[tuple[int, int, int]]:
-    """Offset, packed length and length of each chunk, after all was checked, by the format in docs/devices.md."""
+    """Offset, packed length and length of each chunk, after all was checked, by the format in docs/chunks.md."""
     magic, digest, length, average, count = struct.unpack_from("<8s32sQII", stored)
     assert (magic, digest, length) == (b"tufchnk1", hashlib.sha256(blob).digest(), len(blob))
     assert 4096 <= average <= 65_536 and count <= 65_536

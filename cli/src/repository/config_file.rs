@@ -26,7 +26,7 @@ const DEFAULT: &str = r#"# The policy of this repository. A setting that is not 
 # max_targets_per_bin = 1000
 
 # Whether targets of 64 KiB to 1 GiB are cut into chunks, so that devices with an older target fetch
-# only what they lack (docs/embedded.md).
+# only what they lack (docs/chunks.md).
 # chunks = false
 
 # Whether parties with delegated names (`tufline delegation`) may delegate them further.

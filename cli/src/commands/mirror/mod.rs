@@ -32,6 +32,7 @@ use state::MirrorState;
 ///
 /// Run it again to update the copy: it downloads only what is missing. See docs/mirror.md.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub struct Arguments {
     /// The folder of the copy; created if missing
     #[arg(value_name = "DIR")]

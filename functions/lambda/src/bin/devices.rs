@@ -77,7 +77,7 @@ fn packs() -> Result<Option<Arc<Packs>>> {
 const SCRATCH: &str = "/tmp";
 
 /// What chunk's run needs after it has packed the last chunk: to hash and to store a gibibyte, in two tries.
-const LAST_STEPS: Duration = Duration::from_secs(120);
+const LAST_STEPS: Duration = Duration::from_mins(2);
 
 /// What cuts blobs.
 fn chunker() -> Result<Chunker> {

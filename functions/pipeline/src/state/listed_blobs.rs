@@ -29,7 +29,9 @@ pub async fn listed_blobs(store: &dyn Store) -> Result<BTreeMap<Sha256, u64>> {
         let targets = document.targets.values();
         blobs.extend(targets.filter_map(|target| Some((digest_of(target)?, target.length))));
     };
-    documents.iter().for_each(|document| add(document.document()));
+    for document in &documents {
+        add(document.document());
+    }
     let parties = read_parties(store, tip.newest()).await?;
     for (party, _) in parties.parties.iter().filter(|(_, party)| party.state == PartyState::Listed) {
         for role in parties.roles_of(party) {

@@ -70,7 +70,9 @@ async fn creation_has_one_winner(chunks: &dyn Chunks, scratch: &Path) {
         .filter(|(_, written)| *written.as_ref().unwrap() == Written::Done)
         .map(|((bytes, _), _)| bytes)
         .collect();
-    files.iter().for_each(|(_, path)| remove(path));
+    for (_, path) in &files {
+        remove(path);
+    }
     assert_eq!(winners.len(), 1, "one of {AT_ONCE} creators wins");
     assert_eq!(chunks.read(&blob, 0, 10).await.unwrap().unwrap(), winners[0][..], "what is stored is the winner's");
     let late = file(scratch, "late", b"late");
