@@ -152,7 +152,7 @@ impl List {
         Ok(list)
     }
 
-    /// How many bytes a list of so many chunks has.
+    /// The length, in bytes, of a list of `count` chunks.
     #[must_use]
     pub const fn bytes_with(count: usize) -> usize {
         HEADER + count * ENTRY + TRAILER

@@ -33,8 +33,8 @@ pub struct Config {
     pub inline_targets: InlineTargets,
     /// Which uploads are large, and in what pieces the pipeline works on them.
     pub large_uploads: LargeUploads,
-    /// Whether the embedded form cuts targets into chunks, so that devices with an older one fetch
-    /// only what they lack. On AWS a function of its own does it. Default no.
+    /// Whether the embedded form cuts targets into chunks, so that a device with an older image
+    /// fetches only the chunks that it lacks. On AWS a separate function cuts them. Default no.
     pub chunks: bool,
     /// Whether parties may delegate their names further. Default no.
     pub nested_delegations: bool,
