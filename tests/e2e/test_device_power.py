@@ -281,7 +281,7 @@ def test_a_damaged_root(change: bytes, halfway: Update, tmp_path: Path):
         where = ["--metadata-dir", folder / "metadata", "--metadata-url", f"{network.url}metadata"]
         done = subprocess.run([PROGRAM, *where, "refresh"], capture_output=True, text=True)
         assert done.returncode == FAILED and len(done.stderr.splitlines()) == 1, done.stderr
-        assert "damaged" in done.stderr and "begin anew" in done.stderr, done.stderr
+        assert "damaged" in done.stderr and "initialize again" in done.stderr, done.stderr
         assert halfway.fetch(network, folder).returncode == DONE
     assert place(folder).read_bytes() == halfway.new
 
