@@ -1,9 +1,9 @@
 /**
- * Chunks of targets, by the prop `chunks`: a queue, the function that works it off, and its role. None of the pipeline's, and nothing
- * waits for it.
+ * Chunks of targets, for the prop `chunks`: a queue, the function that consumes it, and the
+ * function's role. They are independent of the pipeline, and nothing waits for them.
  *
- * *Invariant*: what the function stores adds no trust. A device hashes a target at the end as if it had come whole, so whoever has this
- * role can cost devices a download, and nothing else.
+ * *Invariant*: what the function stores adds no trust. A device checks the digest of the finished
+ * target as if it had fetched the whole. So a thief of this role can only cost devices a download.
  */
 import { Aws, Duration, Names, RemovalPolicy, Size } from "aws-cdk-lib";
 import { PolicyDocument, PolicyStatement, Role, ServicePrincipal } from "aws-cdk-lib/aws-iam";
@@ -22,28 +22,32 @@ import { acknowledgeWildcards } from "./wildcards.ts";
 export const CHUNK = "chunk";
 
 /**
- * The longest that there is, and a whole processor: a blob is cut in one run, which takes what time it has (`docs/cost.md`). The file
- * that is written has a little more bytes than the blob.
+ * Lambda's longest timeout and a whole processor: one run cuts a whole blob, and takes as long as
+ * that needs (`docs/cost.md`). The written file is a little larger than the blob.
  */
 const SIZE = { timeout: Duration.minutes(15), memory: 1769, storage: Size.mebibytes(1536) };
 
-/** Nothing waits for it: a flood of uploads must leave the account's other functions their share. */
+/**
+ * A small limit, since nothing waits for this function: a flood of uploads must leave concurrency
+ * for the account's other functions.
+ */
 const AT_ONCE = 4;
 
-/** What makes chunks. */
+/** The resources that make chunks. */
 export interface Chunks {
   readonly queue: IQueue;
   readonly deadLetters: IQueue;
   readonly function: IFunction;
 }
 
-/** The queue, told of each new blob. */
+/** The queue, which S3 notifies of each new blob. */
 export function chunkQueue(scope: Construct, name: string, repository: IBucket, emulator: boolean): Pick<Chunks, "queue" | "deadLetters"> {
   const deadLetters = deadLetterQueue(scope, name, CHUNK);
   queuePolicy(scope, "ChunkDeadLettersPolicy", deadLetters, [], emulator);
-  // As AWS asks for: six timeouts of the function.
+  // AWS recommends six timeouts of the function.
   const made = queue(scope, name, CHUNK, Duration.seconds(6 * SIZE.timeout.toSeconds()), deadLetters);
-  // As for uploads: the bucket needs this policy first, and the policy can't name the bucket in turn.
+  // As for uploads: the bucket's notification needs this policy first, and the policy can't name
+  // the bucket.
   const mayNotify = new PolicyStatement({
     sid: "BucketsOfThisAccount",
     principals: [new ServicePrincipal("s3.amazonaws.com")],
@@ -66,11 +70,11 @@ export function chunkQueue(scope: Construct, name: string, repository: IBucket, 
   return { queue: made, deadLetters };
 }
 
-/** Its whole policy, but for its log and its queue. */
+/** The function's whole policy, except for its log and its queue. */
 function permissions(repository: IBucket): PolicyStatement[] {
   return [
     read(repository, "blobs/*"),
-    // Whether there are some already.
+    // To see whether chunks exist already.
     allow(["s3:GetObject", "s3:PutObject"], repository.arnForObjects("chunks/*")),
     list(repository),
     ...decrypt(repository),
@@ -87,7 +91,7 @@ export interface ChunkFunctionOptions {
   readonly environment: Record<string, string>;
 }
 
-/** The function, which works off the queue. */
+/** The function, which consumes the queue. */
 export function chunkFunction(scope: Construct, name: string, options: ChunkFunctionOptions): LambdaFunction {
   const { repository, queue, retention, ...rest } = options;
   const log = new LogGroup(scope, "ChunkLog", {

@@ -208,7 +208,10 @@ function packsByQuery(scope: Construct): CachePolicy {
   });
 }
 
-/** Versioned metadata, blobs and chunks. CloudFront packs the metadata for whom it may; the others are of no type that it packs. */
+/**
+ * The cache policy of versioned metadata, blobs and chunks. CloudFront compresses metadata if the
+ * client accepts that; the others have no type that it compresses.
+ */
 function unchangingFiles(scope: Construct): CachePolicy {
   return new CachePolicy(scope, "UnchangingFiles", {
     comment: "Files that never change",

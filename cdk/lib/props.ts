@@ -180,9 +180,9 @@ export interface TuflineRepositoryProps {
   readonly packs?: Packs;
 
   /**
-   * Whether targets of 64 KiB to 1 GiB are cut into chunks after their publication, so that a device with an older target
-   * fetches only what it lacks (`docs/chunks.md`). It takes a queue and a function of its own, and their alarms. Of what was published before `tufline
-   * chunk` has them cut.
+   * Whether targets of 64 KiB to 1 GiB are cut into chunks after their publication, so that a
+   * device with an older target fetches only what it lacks (`docs/chunks.md`). This adds a queue,
+   * a function and their alarms. `tufline chunk` cuts targets that were published before.
    *
    * @default false
    */

@@ -40,7 +40,8 @@ cd "$(dirname "$0")"
 
 
 class RunningDevice(DeviceProgram):
-    """`tufline-device run` for the target `NAME`. `run` are lines of the table `[run]`; `settings` are those before it."""
+    """`tufline-device run` for the target `NAME`. `run` are lines of the table `[run]`; `settings`
+    are those before it."""
 
     def __init__(
         self,

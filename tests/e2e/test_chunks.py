@@ -1,4 +1,4 @@
-"""Chunks: what a device fetches that has an older target; with Zstandard's own library as the judge of what is in them."""
+"""Chunks: what a device with an older target fetches. Zstandard's own library judges the chunks."""
 
 import hashlib
 import json
@@ -24,14 +24,15 @@ ON = "chunks = true\n"
 
 
 def image(seed: int, length: int = 400_000) -> bytes:
-    """Something like a disk's image: some of it repeats, some doesn't, and some is empty."""
+    """Bytes like a disk's image: some repeat, some don't, and some are empty."""
     noise = random.Random(seed)
     text = b"".join(b"%d is a number, " % noise.randrange(100_000) for _ in range(length // 40))
     return (text + noise.randbytes(length // 4) + bytes(length))[:length]
 
 
 def urls(form_or_mirror: Form | Mirror, name: str, data: bytes) -> list[str]:
-    """Where chunks are: below the digest before the last part of the name, or before the whole."""
+    """The URLs of a target's chunks, with the digest in front of the name's last part, or in front
+    of the whole name."""
     targets = form_or_mirror.endpoints["targets_url"]
     folder, _, file = name.rpartition("/")
     paths = {f"{folder}/{sha256(data)}.{file}".lstrip("/"), f"{sha256(data)}.{name}"}
@@ -39,7 +40,8 @@ def urls(form_or_mirror: Form | Mirror, name: str, data: bytes) -> list[str]:
 
 
 def unpacked(stored: bytes, blob: bytes) -> list[tuple[int, int, int]]:
-    """Offset, packed length and length of each chunk, after all was checked, by the format in docs/chunks.md."""
+    """The offset, packed length and length of each chunk, after all checks, by the format in
+    docs/chunks.md."""
     magic, digest, length, average, count = struct.unpack_from("<8s32sQII", stored)
     assert (magic, digest, length) == (b"tufchnk1", hashlib.sha256(blob).digest(), len(blob))
     assert 4096 <= average <= 65_536 and count <= 65_536
@@ -131,7 +133,7 @@ def test_who_turns_it_on_later_gets_chunks_of_what_is_published(make_folder: Cal
     config.write_text(ON + config.read_text())
     form.start()
     unpacked(chunks_at(url).body, data)
-    # Lost ones come again when somebody asks.
+    # Lost chunks are made again on request.
     [stored] = (form.data / "repository" / "chunks").iterdir()
     stored.unlink()
     done = form.tufline("chunk", "--json")
@@ -181,7 +183,7 @@ def test_a_mirror_has_the_chunks_too(cutting: FolderForm, tmp_path: Path):
         assert not (place / "chunks").exists(), "only where somebody wants them"
         assert mirror.write("--chunks")["chunks"] == 2
         assert mirror.write("--chunks")["chunks"] == 0
-        # Those that were damaged come again, and those of another target are left out.
+        # Damaged chunks are made again, and those of another target are left out.
         damaged = place / "chunks" / f"{sha256(files['system.img'])}.system.img"
         damaged.write_bytes(damaged.read_bytes()[:-1])
         assert mirror.write("--chunks", "--check")["chunks"] == 1
@@ -237,7 +239,7 @@ def test_on_aws_a_function_cuts_and_one_link_is_for_all_parts(cutting_cloud: Var
     assert (head.status, head.header("content-length")) == (200, str(len(stored)))
     done = cutting_cloud.tufline("chunk", "--json", operator=True)
     assert (done.returncode, json.loads(done.stdout)["targets"]) == (DONE, 0), done.stderr
-    # A request does what S3's event does.
+    # A request does the same as S3's event.
     cutting_cloud.send("chunk", json.dumps({"format": 1, "chunk": [sha256(data)]}))
     until("worked off", lambda: cutting_cloud.waiting(cutting_cloud.queue("chunk")) == 0, 60)
     assert cutting_cloud.waiting(cutting_cloud.queue("chunk", dead_letters=True)) == 0

@@ -1,4 +1,5 @@
-"""The recipes of docs/device-run.md with the real RAUC, SWUpdate and dpkg; and the Debian package of `tufline-device` itself."""
+"""The recipes of docs/device-run.md with the real RAUC, SWUpdate and dpkg; and the Debian package
+of `tufline-device`."""
 
 import contextlib
 import hashlib
@@ -32,7 +33,7 @@ def needs(*programs: str) -> pytest.MarkDecorator:
 
 
 def can_mount() -> bool:
-    """As RAUC mounts a bundle."""
+    """Whether this machine can mount as RAUC mounts a bundle."""
     return subprocess.run(["unshare", "--mount", "losetup", "--find"], capture_output=True).returncode == 0
 
 
@@ -69,7 +70,7 @@ def place(tmp_path: Path) -> Iterator[Place]:
 
 
 class Rauc:
-    """RAUC's service on a system bus of its own, with two slots in files."""
+    """RAUC's service on its own system bus, with two slots in files."""
 
     CONFIG = """\
 [system]
@@ -100,7 +101,7 @@ case $1 in
     set-state) echo "$3" > "state-$2" ;;
 esac
 """
-    # A path of a socket is short.
+    # The path of a socket must be short.
     BUS = """\
 <busconfig><type>system</type><listen>unix:path={socket}</listen>
 <policy context="default"><allow send_destination="*" eavesdrop="true"/><allow eavesdrop="true"/><allow own="*"/></policy>
@@ -131,7 +132,7 @@ esac
 
     @contextlib.contextmanager
     def bus(self) -> Iterator[dict[str, str]]:
-        """Answers the variables by which its clients find it."""
+        """Yields the environment variables by which its clients find it."""
         with tempfile.TemporaryDirectory() as short:
             socket, config = Path(short) / "bus", Path(short) / "bus.conf"
             config.write_text(self.BUS.format(socket=socket))
@@ -144,7 +145,7 @@ esac
 
     @contextlib.contextmanager
     def booted(self, slot: str, variables: dict[str, str]) -> Iterator[None]:
-        """Its service as it runs on a device that was started from this slot."""
+        """Runs its service as on a device that started from this slot."""
         command = ["rauc", "-c", str(self.folder / "system.conf"), "service", f"--override-boot-slot={slot}"]
         with subprocess.Popen(command, env={**os.environ, **variables}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as service:
             status = ["timeout", "5", "rauc", "status"]
@@ -171,7 +172,7 @@ def test_rauc(place: Place, monkeypatch: pytest.MonkeyPatch):
             assert (rauc.folder / "B.img").read_bytes().startswith(first)
             assert (rauc.folder / "primary").read_text() == "B\n"
             assert device.once() == WAITS and device.status()["state"] == "unconfirmed"
-        # Without RAUC's service nothing can be said, and nothing is installed again.
+        # Without RAUC's service the state is unknown, and nothing is installed again.
         assert device.once() == WAITS
         with rauc.booted("B", variables):
             assert device.once() == DONE, device.events()
@@ -226,7 +227,7 @@ def test_swupdate(place: Place):
 
 
 def package(folder: Path, version: str, postinst: str = "") -> bytes:
-    """A small Debian package with one file, which has its version."""
+    """A small Debian package with one file, which contains the version."""
     tree = folder / f"package-{version}"
     (tree / "DEBIAN").mkdir(parents=True)
     about = f"Package: firmware\nVersion: {version}\nArchitecture: all\nMaintainer: Test <test@localhost>\nDescription: a test\n"
@@ -241,7 +242,7 @@ def package(folder: Path, version: str, postinst: str = "") -> bytes:
 
 
 def other_root(folder: Path) -> Path:
-    """What dpkg needs of a root."""
+    """A root directory with what dpkg needs."""
     root = folder / "root"
     for made in ("info", "updates", "triggers", "parts"):
         (root / "var/lib/dpkg" / made).mkdir(parents=True)
@@ -262,7 +263,7 @@ def test_dpkg(place: Place):
         place.repository.publish({NAME: (package if not (place.folder / f"{version}.deb").exists() else known)(place.folder, version)})
         assert device.once() == DONE, device.errors.read_text()
         assert (root / "firmware").read_text() == version and device.once() == DONE
-    # Its script fails the first time: dpkg finishes what it left half done.
+    # The package's script fails the first time: dpkg finishes what it left half done.
     script = f"#!/bin/sh\n[ -e {place.folder}/tried ] || {{ touch {place.folder}/tried; exit 1; }}\n"
     place.repository.publish({NAME: package(place.folder, "3", script)})
     assert device.once() == NOT_INSTALLED and device.once() == DONE, device.errors.read_text()
@@ -285,7 +286,7 @@ def build(program: Path, out: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The package of the program that is tested, without what only a debugger needs."""
+    """The package of the tested program, without debug symbols."""
     folder = tmp_path_factory.mktemp("package")
     run("strip", "-o", folder / "tufline-device", PROGRAM)
     return build(folder / "tufline-device", folder / "out")
@@ -293,7 +294,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @needs("dpkg-deb")
 def test_the_package_is_the_same_each_time(tmp_path: Path):
-    # Of any program.
+    # Any program will do.
     program = Path("/bin/true").resolve()
     one, other = build(program, tmp_path / "1"), build(program, tmp_path / "2")
     assert hashlib.file_digest(one.open("rb"), "sha256").digest() == hashlib.file_digest(other.open("rb"), "sha256").digest()
@@ -312,7 +313,7 @@ def test_the_package_installs_keeps_settings_and_purges(made: Path, tmp_path: Pa
     run(*dpkg, "--install", made)
     assert run(root / "usr/bin/tufline-device", "--version").stdout.startswith("tufline-device ")
     settings = root / "etc/tufline-device.toml"
-    # The settings that come along can be read; nothing is to be run yet.
+    # The packaged settings can be read; they name nothing to run yet.
     asked = subprocess.run([root / "usr/bin/tufline-device", "--config", settings, "run", "--once"], capture_output=True, text=True)
     assert asked.returncode == 2 and "no table [run]" in asked.stderr
     settings.write_text("# mine\n")

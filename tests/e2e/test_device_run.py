@@ -24,7 +24,8 @@ from .foreign import ForeignRepository
 from .network import Conditions, Network
 
 A, B, C = (letter * 5000 for letter in (b"a", b"b", b"c"))
-# All is put on disk, which takes its time on a machine with other work: what is needed, not what is usual.
+# All is put on disk, which takes its time on a machine with other work: what is needed, not what is
+# usual.
 until = partial(polling.until, seconds=90)
 # Checks as often as possible.
 AT_ONCE = "every = 1\njitter = 0"
@@ -395,7 +396,8 @@ def test_systemd_is_told(abstract: bool, place: Place, network: Network, tmp_pat
 
 
 def begun_first(contents: power_disk.Contents, log: list[power_disk.Step]) -> list[power_disk.Cut]:
-    """What cuts of the power may leave, if B is noted as begun in all of them that come after the start of its command."""
+    """What cuts of the power may leave, if B is noted as begun in all of them that come after the
+    start of its command."""
     start = next(number for number, step in enumerate(log, 1) if step[0] == "name" and step[2] == "started")
     cuts = list(power_disk.cuts(contents, log))
     for cut in cuts:
@@ -408,7 +410,8 @@ def begun_first(contents: power_disk.Contents, log: list[power_disk.Step]) -> li
 @pytest.mark.slow
 @pytest.mark.skipif(power_disk.why_not() is not None, reason=str(power_disk.why_not()))
 def test_the_power_goes_at_any_moment(place: Place, network: Network, tmp_path: Path):
-    """What is begun is on disk before its command starts; and from what a cut leaves it ends with the release, installed once more at most."""
+    """What is begun is on disk before its command starts; and from what a cut leaves it ends with
+    the release, installed once more at most."""
     device = place.device(network)
     place.publish(A)
     assert device.once() == DONE

@@ -1,6 +1,8 @@
-"""Images by difference: `tufline-device fetch --seed`, over networks that cut, with a program that is killed, and from a disk that loses power.
+"""Images by difference: `tufline-device fetch --seed` over networks that cut, with a program that
+is killed, and from a disk that loses power.
 
-The chunks come from a repository in a folder, by way of a static copy of it: so what is tried is the whole chain.
+The chunks come from a repository in a folder, through a static copy of it, so the tests cover the
+whole chain.
 """
 
 import os
@@ -26,12 +28,12 @@ noise = random.Random(18)
 
 
 def image(length: int) -> bytes:
-    """It packs to half of its length, as images do."""
+    """An image that compresses to half of its length, as images do."""
     return b"".join(noise.randbytes(512) + bytes(512) for _ in range(length // 1024))
 
 
 def next_image(old: bytes, changes: int) -> bytes:
-    """Some places are other, and what follows one of them has moved."""
+    """The next image: some places differ, and what follows one of them has moved."""
     new = bytearray(old)
     for change in range(changes):
         at = len(old) * (2 * change + 1) // (2 * changes)
@@ -40,7 +42,7 @@ def next_image(old: bytes, changes: int) -> bytes:
 
 
 class Images:
-    """A static copy of a repository that has the new one of two images, and its chunks."""
+    """A static copy of a repository with the newer of two images, and its chunks."""
 
     def __init__(self, scratch: Path, length: int, changes: int) -> None:
         self.scratch, self.old = scratch, image(length)
@@ -81,7 +83,8 @@ def asked_for(network: Network, what: str) -> int:
 
 @dataclass
 class Cost:
-    """What comes where nothing goes wrong, on the wire: of an update check, and of the difference, with the heads of its answers."""
+    """The bytes on the wire without faults, for an update check and for the difference, including
+    the heads of the answers."""
 
     check: int
     difference: int
@@ -107,7 +110,7 @@ def cost(images: Images, tmp_path_factory: pytest.TempPathFactory) -> Cost:
 
 
 def test_kills_and_cuts_cost_a_tenth_at_most(images: Images, cost: Cost, tmp_path: Path):
-    """One download, over a network that cuts, by a program that is killed all the time."""
+    """One download, over a network that cuts, by a program that is killed again and again."""
     chance, wanted = random.Random(7), 500 if LONG else 30
     device, out = tmp_path / "device", tmp_path / "new.img"
     kills = cuts = runs = came = 0
@@ -117,11 +120,11 @@ def test_kills_and_cuts_cost_a_tenth_at_most(images: Images, cost: Cost, tmp_pat
         with Network(images.folder, Conditions(rate=50e3, cut=0.2, cut_within=100_000), runs) as network:
             command = images.command(images.device(network, device, "tries = 2"), out)
             process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            # At some byte of the check, or of the difference.
+            # At a random byte of the check, or of the difference.
             most = chance.uniform(0, cost.check) if chance.random() < 0.1 else cost.check + chance.uniform(0, 2 * cost.difference / wanted)
             while process.poll() is None:
                 if network.down > most and kills < wanted:
-                    # Not always when bytes have just come, which nobody has read yet.
+                    # Not always right after bytes have come, before the program has read them.
                     time.sleep(chance.uniform(0, 0.1))
                     process.kill()
                 time.sleep(0.0005)
