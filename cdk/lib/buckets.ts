@@ -132,7 +132,7 @@ function expireOldPointers(bucket: Bucket, keys: readonly string[]): void {
   }
 }
 
-/** The bucket that devices read: metadata and blobs. */
+/** The bucket that devices read: metadata, blobs, and chunks of blobs. */
 export function repositoryBucket(scope: Construct, options: BucketOptions, firstRoot: number, replaceRoots = false): Bucket {
   const repository = bucket(scope, "Repository", options, (bucket) => [
     keepForever(bucket),

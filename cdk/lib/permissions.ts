@@ -253,7 +253,8 @@ export function permissions(stage: Stage, resources: Resources): PolicyStatement
     case "serve":
     case "pack":
       return [
-        // Serve answers a large target with a link to its blob, which it signs with this right.
+        // Serve answers a large target with a link to its blob, which it signs with this right. A
+        // pack consists of files that serve would answer one by one, but contains no chunks.
         read(repository, "metadata/*", "blobs/*", ...(stage === "serve" ? ["chunks/*"] : [])),
         // A device fetches roots until one is missing: S3 must answer 404 then, not 403.
         list(repository),

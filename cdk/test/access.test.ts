@@ -113,7 +113,7 @@ const REFUSED: [string, Access, RegExp][] = [
   [
     "no audience",
     { mode: "jwt", issuer: "https://issuer.example.org", audience: [] },
-    /access\.audience is \[\]: a token made for any/,
+    /access\.audience is \[\]: a token for any other/,
   ],
   [
     "an empty audience",
