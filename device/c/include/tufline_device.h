@@ -41,8 +41,7 @@ extern "C" {
  # Safety
  Follow the rules at the top of this file.
  */
-struct TuflineFailure *tufline_init(const char *metadata_dir,
-                                    const char *root_file);
+struct TuflineFailure *tufline_init(const char *metadata_dir, const char *root_file);
 
 /*
  Opens a device with the settings in a file (TOML; see docs/devices.md), and writes the device to
